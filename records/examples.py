@@ -1,0 +1,93 @@
+"""One NIH record: bytes of a tf.train.Example to an `XrayRecord` with every field checked, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping
+
+from google.protobuf.message import DecodeError
+from tensorflow.core.example import example_pb2
+
+from trainer.features import IMAGE, IMAGE_ID
+from trainer.labels import LABELS
+
+
+class RecordError(ValueError):
+    """A record that is not of the NIH layout; the text says which feature, what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class XrayRecord:
+    """`image`: encoded bytes; `image_id`: None when the record has none; `labels`: each of LABELS -> 0 or 1."""
+
+    image: bytes
+    image_id: str | None
+    labels: dict[str, int]
+
+
+def parse(payload: bytes) -> XrayRecord:
+    """Reads a serialized tf.train.Example of the NIH layout.
+
+    Raises:
+      RecordError: `payload` is no Example, or a feature is missing, of another type or out of range.
+    """
+    try:
+        example = example_pb2.Example.FromString(payload)
+    except DecodeError:
+        raise RecordError('not a tf.train.Example') from None
+    features = example.features.feature
+    if not features:
+        raise RecordError('not a tf.train.Example with features: the record has none')
+    image = _single(features, IMAGE, 'bytes_list')
+    if not image:
+        raise RecordError(f'feature {IMAGE!r} is empty: expected the bytes of a JPEG')
+    image_id = None
+    if IMAGE_ID in features:
+        raw = _single(features, IMAGE_ID, 'bytes_list')
+        try:
+            image_id = raw.decode('utf-8')
+        except UnicodeDecodeError:
+            raise RecordError(f'feature {IMAGE_ID!r} is not UTF-8 text: {raw[:40]!r}') from None
+    labels = {name: _single(features, name, 'int64_list') for name in LABELS}
+    for name, value in labels.items():
+        if value not in (0, 1):
+            raise RecordError(f'label {name!r} is {value}: expected 0 or 1')
+    return XrayRecord(image, image_id, labels)
+
+
+def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> bytes:
+    """A serialized tf.train.Example of the NIH layout; labels that are not named are 0. The same input gives the same bytes."""
+    example = example_pb2.Example()
+    put_bytes(example, IMAGE, image)
+    if image_id is not None:
+        put_bytes(example, IMAGE_ID, image_id.encode('utf-8'))
+    for name in LABELS:
+        put_int(example, name, int(labels.get(name, 0)))
+    return serialize(example)
+
+
+def put_bytes(example: example_pb2.Example, name: str, value: bytes) -> None:
+    """Sets feature `name` to one bytes value."""
+    example.features.feature[name].bytes_list.value[:] = [value]
+
+
+def put_int(example: example_pb2.Example, name: str, value: int) -> None:
+    """Sets feature `name` to one int64 value."""
+    example.features.feature[name].int64_list.value[:] = [value]
+
+
+def serialize(example: example_pb2.Example) -> bytes:
+    """Bytes with the features in a fixed order, so that equal examples are equal bytes."""
+    return example.SerializeToString(deterministic=True)
+
+
+def _single(features, name: str, kind: str):
+    if name not in features:
+        raise RecordError(f'feature {name!r} is missing: found {", ".join(sorted(features)) or "none"}')
+    found = features[name].WhichOneof('kind')
+    if found != kind:
+        raise RecordError(f'feature {name!r} is a {found or "feature without values"}: expected a {kind}')
+    values = getattr(features[name], kind).value
+    if len(values) != 1:
+        raise RecordError(f'feature {name!r} has {len(values)} values: expected 1')
+    return values[0]

@@ -1,0 +1,39 @@
+"""Builds the installable package `cxr-triage`; also what Beam's --setup_file points to."""
+
+from setuptools import find_packages, setup
+
+PACKAGES = ('pipeline', 'components', 'trainer', 'schemas', 'records')
+
+setup(
+    name='cxr-triage',
+    version='0.1.0',
+    description='Chest X-ray triage: NIH TFRecords in, a calibrated, gated normal-vs-abnormal model out to TF Serving',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.12',
+    packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f'{name}.*')]),
+    package_data={
+        'pipeline': ['configs/*.yaml'],
+        'schemas': ['*.pbtxt', '*.json'],
+        'components.data_audit': ['*.html'],
+    },
+    # The versions that are tested together stand in requirements/*.txt; these are what the code imports.
+    install_requires=[
+        'apache-beam[gcp]',
+        'google-crc32c',
+        'jinja2',
+        'filelock',
+        'numpy',
+        'pandas',
+        'pillow',
+        'psutil',
+        'pydantic>=2',
+        'pyyaml',
+        'rich',
+        'scipy',
+        'tensorboard',
+        'tensorflow-serving-api',
+        'tf-keras',
+        'tfx>=1.16,<1.22',
+    ],
+    entry_points={'console_scripts': ['cxr-triage = pipeline.cli:main']},
+)

@@ -1,0 +1,1 @@
+"""The model side: labels, features, preprocessing, input pipeline, networks, calibration, export."""
