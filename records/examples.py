@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Mapping
 
 from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
