@@ -1,0 +1,41 @@
+"""What the data audit expects of an image and from where on it calls something an issue. No TFX or TensorFlow here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AuditParameters(BaseModel):
+    """Parameters of DataAudit. A change here decodes all pixels again; what *stops* a run is a limit of DataGate.
+
+    Grey levels are 0..255. Defaults were set on 1,948 NIH films; see the README for what they find and what they leave alone there.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+    task_label: str = Field('abnormal', min_length=1, description='int64 0/1 feature that the model learns')
+
+    width: int = Field(600, gt=0, description='expected width in pixels')
+    height: int = Field(600, gt=0, description='expected height in pixels')
+    channels: Literal[1, 3] = Field(1, description='expected channels')
+    format: Literal['JPEG', 'PNG'] = Field('JPEG', description='expected file format')
+    max_pixels: int = Field(50_000_000, gt=0, description='larger images are not decoded but reported as too_large')
+
+    constant_std: float = Field(2.0, ge=0, description='standard deviation in grey levels up to which an image has no content')
+    saturated_share: float = Field(0.5, gt=0, le=1, description='share of pixels at 0 or 255 from which on an image is saturated')
+    low_contrast_range: float = Field(60, ge=0, le=255, description='grey levels between 1st and 99th percentile; less is low contrast')
+    inverted_score: float = Field(0.0, description='an image whose polarity score is above is called inverted')
+
+    near_duplicate_bits: int = Field(40, ge=0, le=128, description='bits of 256 in which the hashes of near copies differ at most')
+    near_duplicate_correlation: float = Field(0.98, gt=0, le=1, description='least correlation of the detail of near copies')
+
+    prevalence_difference: float = Field(0.10, gt=0, le=1, description='difference of two prevalences from which on it is an issue')
+    prevalence_p_value: float = Field(0.001, gt=0, lt=1, description='and the chance of it, by patient, is below this')
+    source_auc: float = Field(0.70, gt=0.5, le=1, description='AUC from which on a simple statistic predicts the label by itself')
+    min_group: int = Field(30, ge=2, description='groups (split, source, view, class) with fewer images are not compared')
+
+    examples_per_kind: int = Field(6, ge=0, le=50, description='thumbnails per kind of issue on the page')
+    listed_per_kind: int = Field(100, ge=1, le=10_000, description='examples per kind of issue in audit.json')
+    threads: int = Field(0, ge=0, le=64, description='decoding threads of a Beam worker; 0: one a core, at most 4')

@@ -1,0 +1,58 @@
+"""The limits above which DataGate stops a run. No TFX or TensorFlow here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from components.data_audit.kinds import KINDS
+
+DEFAULT_MAX_SHARE: dict[str, float | None] = {
+    'undecodable': 0.0,
+    'too_large': 0.0,
+    'constant_image': 0.0,
+    'inverted_polarity': 0.01,
+    'cross_split_duplicate': 0.0,
+    'near_duplicate_across_splits': 0.001,
+    'patient_in_two_splits': 0.0,
+    'contradictory_labels': 0.005,
+    'no_label_set': 0.005,
+    'empty_split': 0.0,
+    'single_class_split': 0.0,
+}
+
+
+class GateLimits(BaseModel):
+    """Limits of DataGate.
+
+    Attributes:
+      anomaly_level: the least severity of a TFDV anomaly that stops the run; `none`: they are listed only.
+      max_share: kind of issue (see components.data_audit.kinds) -> largest share allowed, 0..1. What is given here is laid over
+        `DEFAULT_MAX_SHARE`; null takes a default limit away. A kind without a limit only warns.
+      max_quarantine_share: largest share of records that ingestion may have put into quarantine.
+    """
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+    anomaly_level: Literal['error', 'warning', 'none'] = 'error'
+    max_share: dict[str, float | None] = Field(default_factory=lambda: dict(DEFAULT_MAX_SHARE))
+    max_quarantine_share: float = Field(0.01, ge=0, le=1)
+
+    @field_validator('max_share', mode='before')
+    @classmethod
+    def _over_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        unknown = sorted(str(name) for name in given if name not in KINDS)
+        if unknown:
+            raise ValueError(f'no such kind of issue: {", ".join(unknown)}. Known: {", ".join(KINDS)}')
+        return {**DEFAULT_MAX_SHARE, **given}
+
+    @field_validator('max_share')
+    @classmethod
+    def _shares(cls, limits: dict[str, float | None]) -> dict[str, float | None]:
+        for name, share in limits.items():
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(f'{name} is {share}: expected a share from 0 to 1, or null for no limit')
+        return limits
