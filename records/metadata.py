@@ -49,6 +49,11 @@ def nih_patient(image_id: str) -> str | None:
     return match.group(1) if match else None
 
 
+def normal_patient_id(text: str) -> str:
+    """A patient id as it is compared and hashed: a numeric one with 8 digits, as it stands in NIH image ids; others as they are."""
+    return text.zfill(8) if text.isdigit() else text
+
+
 def read_table(path: str) -> dict[str, Entry]:
     """Reads a Data_Entry table (CSV, plain or gzip) into image id -> Entry.
 
@@ -118,7 +123,7 @@ def _entry(path: str, line: int, row: dict[str, str]) -> Entry:
     # The first release wrote ages as 058Y.
     age = _number(path, line, COLUMNS['age'][0], row['age'].rstrip('Y'))
     return Entry(
-        patient_id=patient.zfill(8) if patient.isdigit() else patient,
+        patient_id=normal_patient_id(patient),
         age=age if age <= _OLDEST else UNKNOWN_NUMBER,
         sex=row['sex'] if row['sex'] in _SEXES else UNKNOWN,
         view_position=row['view_position'] if row['view_position'] in _VIEWS else UNKNOWN,

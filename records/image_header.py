@@ -1,0 +1,174 @@
+"""What an encoded image says of itself, read from its header alone: no pixel is decoded, nothing of the image's size is allocated.
+
+JPEG: ITU-T T.81, Annex B (markers and segments). PNG: W3C PNG specification, sections 5 and 11 (chunks).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+JPEG = 'JPEG'
+PNG = 'PNG'
+
+_SOI = b'\xff\xd8'
+_EOI = b'\xff\xd9'
+_SOS = 0xDA
+# Start-of-frame markers of the codings that libjpeg (TensorFlow, Pillow) decodes; the others it has to refuse.
+_FRAMES = {0xC0: False, 0xC1: False, 0xC2: True}
+_FOREIGN_FRAMES = {
+    0xC3: 'lossless',
+    **dict.fromkeys((0xC5, 0xC6, 0xC7), 'hierarchical'),
+    **dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), 'arithmetic-coded'),
+}
+_ALONE = frozenset((0x01, *range(0xD0, 0xD8)))  # markers without a segment: TEM, RST0..RST7
+_FRAME = struct.Struct('>BHHB')  # precision, height, width, components
+
+_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_IHDR = struct.Struct('>IIBBBBB')
+# Channels after decoding (a palette holds RGB) and the bit depths the specification allows, by colour type.
+_COLOURS = {
+    0: (1, (1, 2, 4, 8, 16)),
+    2: (3, (8, 16)),
+    3: (3, (1, 2, 4, 8)),
+    4: (2, (8, 16)),
+    6: (4, (8, 16)),
+}
+
+# What people put where an image should be, told by its first bytes, so that the message can name it.
+_OTHERS = (
+    (b'GIF8', 'a GIF'),
+    (b'BM', 'a BMP'),
+    (b'II*\0', 'a TIFF'),
+    (b'MM\0*', 'a TIFF'),
+    (b'RIFF', 'a RIFF file (WebP?)'),
+    (b'\x1f\x8b', 'gzip data'),
+    (b'\0\0\0\x0cjP', 'a JPEG 2000'),
+    (b'%PDF', 'a PDF'),
+)
+
+
+class ImageHeaderError(ValueError):
+    """Bytes that are no usable image; the text says what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header says.
+
+    Attributes:
+      format: JPEG or PNG.
+      width: columns, at least 1.
+      height: rows, at least 1.
+      channels: after decoding, alpha included; an image with a palette has 3.
+      bit_depth: bits a channel: 8, or 12 (JPEG), or 1, 2, 4, 16 (PNG).
+      complete: the end marker is there (JPEG: EOI; PNG: IEND); without it the image was cut off.
+      progressive: progressive JPEG or interlaced PNG.
+    """
+
+    format: str
+    width: int
+    height: int
+    channels: int
+    bit_depth: int
+    complete: bool
+    progressive: bool
+
+
+def inspect(data: bytes) -> ImageHeader:
+    """Reads the header of an encoded JPEG or PNG; takes some ten microseconds whatever size the image claims to have.
+
+    Raises:
+      ImageHeaderError: `data` is no JPEG or PNG, its header is damaged or cut off, a side is 0, or no decoder used here reads its coding.
+    """
+    if data[:3] == b'\xff\xd8\xff':
+        return _jpeg(data)
+    if data[:8] == _PNG_SIGNATURE:
+        return _png(data)
+    raise ImageHeaderError(f'not a JPEG or PNG: {_what(data)}')
+
+
+def _what(data: bytes) -> str:
+    if not data:
+        return 'no bytes at all'
+    for magic, name in _OTHERS:
+        if data.startswith(magic):
+            return f'it is {name}'
+    if data[128:132] == b'DICM':
+        return 'it is a DICOM file'
+    return f'it begins with the bytes {data[:8].hex(" ")}'
+
+
+def _jpeg(data: bytes) -> ImageHeader:
+    place, frame, progressive = len(_SOI), None, False
+    while True:
+        marker, place = _marker(data, place)
+        if marker in _ALONE:
+            continue
+        if marker in _FOREIGN_FRAMES:
+            raise ImageHeaderError(f'a {_FOREIGN_FRAMES[marker]} JPEG, which libjpeg does not decode: expected baseline or progressive')
+        length = int.from_bytes(data[place : place + 2], 'big')
+        if length < 2 or place + length > len(data):
+            raise ImageHeaderError(f'the JPEG header is damaged or cut off: segment FF{marker:02X} at byte {place} does not fit')
+        if marker in _FRAMES:
+            if length < 2 + _FRAME.size:
+                raise ImageHeaderError(f'the JPEG header is damaged: its frame segment is {length} bytes long')
+            frame, progressive = _FRAME.unpack_from(data, place + 2), _FRAMES[marker]
+        place += length
+        if marker == _SOS:
+            break
+    if frame is None:
+        raise ImageHeaderError('the JPEG has a scan but no frame header: its size is not known')
+    precision, height, width, components = frame
+    _check_sides(width, height, JPEG)
+    # Inside a scan FF is always followed by 00 or a restart marker, so FFD9 behind the first scan header is the end marker.
+    return ImageHeader(JPEG, width, height, components, precision, data.rfind(_EOI, place) >= 0, progressive)
+
+
+def _marker(data: bytes, place: int) -> tuple[int, int]:
+    """The marker at `place` and where its segment begins; any number of FF may stand before a marker."""
+    if data[place : place + 1] not in (b'\xff', b''):
+        raise ImageHeaderError(f'the JPEG header is damaged: byte {place} is {data[place]:#04x} where a marker (0xff) was expected')
+    while data[place : place + 1] == b'\xff':
+        place += 1
+    if place >= len(data):
+        raise ImageHeaderError(f'the JPEG header is cut off: the {len(data)} bytes end before the first scan')
+    marker = data[place]
+    if marker in (0x00, 0xD8, 0xD9):
+        raise ImageHeaderError(f'the JPEG header is damaged: marker FF{marker:02X} at byte {place - 1} before the first scan')
+    return marker, place + 1
+
+
+def _png(data: bytes) -> ImageHeader:
+    begin, end = len(_PNG_SIGNATURE) + 8, len(_PNG_SIGNATURE) + 8 + _IHDR.size
+    if len(data) < end + 4:
+        raise ImageHeaderError(f'the PNG header is cut off: {len(data)} bytes')
+    if data[begin - 8 : begin] != b'\0\0\0\x0dIHDR' or zlib.crc32(data[begin - 4 : end]) != int.from_bytes(data[end : end + 4], 'big'):
+        raise ImageHeaderError('the PNG header is damaged: the first chunk is no IHDR whose checksum holds')
+    width, height, bit_depth, colour, compression, filtering, interlace = _IHDR.unpack_from(data, begin)
+    channels, depths = _COLOURS.get(colour, (0, ()))
+    if bit_depth not in depths or compression or filtering or interlace > 1:
+        raise ImageHeaderError(
+            f'the PNG header is of no known kind: colour type {colour}, bit depth {bit_depth}, compression {compression}, '
+            f'filter {filtering}, interlace {interlace}'
+        )
+    _check_sides(width, height, PNG)
+    return ImageHeader(PNG, width, height, channels, bit_depth, _png_complete(data, end + 4), bool(interlace))
+
+
+def _png_complete(data: bytes, place: int) -> bool:
+    """Whether the chunks from `place` lead to an IEND with pixels (IDAT) before it."""
+    pixels = False
+    while place + 12 <= len(data):
+        kind = data[place + 4 : place + 8]
+        if kind == b'IEND':
+            return pixels
+        pixels = pixels or kind == b'IDAT'
+        place += 12 + int.from_bytes(data[place : place + 4], 'big')
+    return False
+
+
+def _check_sides(width: int, height: int, kind: str) -> None:
+    if not width or not height:
+        raise ImageHeaderError(f'the {kind} header gives a size of {width}x{height} pixels')

@@ -1,0 +1,199 @@
+"""The one place where a record is judged: good enough to train on, or not, and why.
+
+XrayExampleGen quarantines by it, `cxr-triage check` reports by it, so what the one accepts the other calls clean. It looks at one
+record at a time and decodes no pixels; what only shows across records (duplicates, a patient in two splits) is not judged here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from records.examples import RecordError, XrayRecord, parse
+from records.image_header import JPEG, ImageHeader, ImageHeaderError, inspect
+from records.metadata import Entry, nih_patient, normal_patient_id
+
+KEEP = 'keep'
+QUARANTINE = 'quarantine'
+
+DEFAULT_MIN_SIDE = 64
+DEFAULT_MAX_SIDE = 8192
+
+# Kinds of rejection.
+RECORD, IMAGE, PATIENT, METADATA, EXCLUDED = 'record', 'image', 'patient', 'metadata', 'excluded'
+
+# What may be said of an accepted record, and what it means.
+NOTES: dict[str, str] = {
+    'format': 'the image is no JPEG',
+    'channels': 'the image has more than one channel',
+    'bit_depth': 'the image has not 8 bits a channel',
+    'size': 'the image is not 600x600',
+    'without_image_id': 'no image_id: its patient is unknown (only byte-equal images are kept together) and no metadata can be joined',
+    'not_in_metadata': 'the metadata table does not name the image: age, sex and view are unknown',
+}
+
+_LAYOUT_SIDE = 600
+_READABLE_CHANNELS = {JPEG: (1, 3)}
+_READABLE_DEPTHS = {JPEG: (8,)}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A record that can be used.
+
+    Attributes:
+      record: its content.
+      header: what its image says of itself.
+      patient_id: never empty; `sha256:` and a hash of the image for a record without image_id.
+      entry: the metadata table's line on it, None without table or line.
+      patient_source: where the patient comes from: 'metadata', 'pattern', 'image_id' or 'image'.
+      notes: keys of NOTES.
+    """
+
+    record: XrayRecord
+    header: ImageHeader
+    patient_id: str
+    entry: Entry | None
+    patient_source: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that cannot be used: why (with what to do), the kind of reason, and the image_id if it could be read."""
+
+    reason: str
+    kind: str
+    image_id: str | None = None
+
+
+class Intake:
+    """Judges records; made once, it is used for any number of them and can be pickled."""
+
+    def __init__(
+        self,
+        metadata: Mapping[str, Entry] | None = None,
+        *,
+        missing_metadata: str = QUARANTINE,
+        patient_id_pattern: str | None = None,
+        min_side: int = DEFAULT_MIN_SIDE,
+        max_side: int = DEFAULT_MAX_SIDE,
+        exclude: frozenset[str] = frozenset(),
+    ) -> None:
+        """Takes the rules.
+
+        Args:
+          metadata: image id -> Entry; None when there is no table.
+          missing_metadata: what becomes of an image which the table does not name: QUARANTINE or KEEP.
+          patient_id_pattern: regular expression, searched for in the image id; its one group is the patient.
+          min_side: the least width and height in pixels.
+          max_side: the greatest width and height in pixels.
+          exclude: image ids to leave out.
+
+        Raises:
+          ValueError: a rule is not as described.
+        """
+        if missing_metadata not in (KEEP, QUARANTINE):
+            raise ValueError(f'missing_metadata is {missing_metadata!r}: expected {KEEP!r} or {QUARANTINE!r}')
+        if not 1 <= min_side <= max_side:
+            raise ValueError(f'min_side is {min_side} and max_side is {max_side}: expected 1 <= min_side <= max_side')
+        self._metadata = metadata
+        self._missing_metadata = missing_metadata
+        self._pattern = patient_pattern(patient_id_pattern) if patient_id_pattern else None
+        self._min_side = min_side
+        self._max_side = max_side
+        self._exclude = exclude
+
+    def judge(self, payload: bytes) -> Accepted | Rejected:
+        """Judges one record, given as the bytes of a tf.train.Example. Never raises on account of what they hold."""
+        try:
+            record = parse(payload)
+        except RecordError as error:
+            return Rejected(str(error), RECORD)
+        image_id = record.image_id or None
+        if image_id in self._exclude:
+            return Rejected(f'image {image_id!r} stands in the list of excluded images', EXCLUDED, image_id)
+        try:
+            header = inspect(record.image)
+        except ImageHeaderError as error:
+            return Rejected(f'the image cannot be used: {error}', IMAGE, image_id)
+        unusable = self._unusable(header)
+        if unusable:
+            return Rejected(f'the image cannot be used: {unusable}', IMAGE, image_id)
+        return self._with_patient(record, header, _notes(header))
+
+    def _unusable(self, header: ImageHeader) -> str:
+        size = f'it is {header.width}x{header.height} pixels'
+        if min(header.width, header.height) < self._min_side:
+            return f'{size}, less than min_side={self._min_side}'
+        if max(header.width, header.height) > self._max_side:
+            return f'{size}, more than max_side={self._max_side}'
+        if not header.complete:
+            return f'the {header.format} is cut off: its end marker is missing'
+        if header.channels not in _READABLE_CHANNELS.get(header.format, (1, 2, 3, 4)):
+            return f'a {header.format} of {header.channels} channels (CMYK?): expected 1 (grey) or 3 (RGB)'
+        if header.bit_depth not in _READABLE_DEPTHS.get(header.format, (1, 2, 4, 8, 16)):
+            return f'a {header.format} of {header.bit_depth} bits a channel: expected 8'
+        return ''
+
+    def _with_patient(self, record: XrayRecord, header: ImageHeader, notes: tuple[str, ...]) -> Accepted | Rejected:
+        image_id = record.image_id
+        if not image_id:
+            patient = f'sha256:{hashlib.sha256(record.image).hexdigest()}'
+            return Accepted(record, header, patient, None, 'image', (*notes, 'without_image_id'))
+        entry = self._metadata.get(image_id) if self._metadata is not None else None
+        if entry is not None:
+            return Accepted(record, header, entry.patient_id, entry, 'metadata', notes)
+        if self._metadata is not None:
+            if self._missing_metadata == QUARANTINE:
+                return Rejected(
+                    f'the metadata table has no line for image {image_id!r}: complete the table, or set missing_metadata to {KEEP!r}',
+                    METADATA,
+                    image_id,
+                )
+            notes = (*notes, 'not_in_metadata')
+        match = self._pattern.search(image_id) if self._pattern else None
+        if match and match.group(1):
+            return Accepted(record, header, normal_patient_id(match.group(1)), None, 'pattern', notes)
+        patient_or_none = nih_patient(image_id)
+        if patient_or_none:
+            return Accepted(record, header, patient_or_none, None, 'image_id', notes)
+        return Rejected(self._no_patient(image_id), PATIENT, image_id)
+
+    def _no_patient(self, image_id: str) -> str:
+        tried = 'it is not of the NIH form PPPPPPPP_FFF.png'
+        if self._pattern:
+            tried += f', patient_id_pattern {self._pattern.pattern!r} does not match it'
+        if self._metadata is not None:
+            tried += ', the metadata table does not name it'
+        return (
+            f'the patient of image {image_id!r} is not known ({tried}): give a metadata table with its Patient ID, '
+            'or a patient_id_pattern with one group that finds the patient in the image_id'
+        )
+
+
+def patient_pattern(pattern: str) -> re.Pattern[str]:
+    """Compiles a regular expression that finds a patient in a name.
+
+    Raises:
+      ValueError: it is no regular expression or has not exactly one group.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f'patient pattern {pattern!r} is no regular expression: {error}') from None
+    if compiled.groups != 1:
+        raise ValueError(f"patient pattern {pattern!r} has {compiled.groups} groups: expected exactly one, as in '^(person[0-9]+)_'")
+    return compiled
+
+
+def _notes(header: ImageHeader) -> tuple[str, ...]:
+    found = {
+        'format': header.format != JPEG,
+        'channels': header.channels != 1,
+        'bit_depth': header.bit_depth != 8,
+        'size': (header.width, header.height) != (_LAYOUT_SIDE, _LAYOUT_SIDE),
+    }
+    return tuple(name for name, holds in found.items() if holds)
