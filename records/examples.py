@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorflow.core.example import example_pb2
 
+from records.example_proto import Example
 from trainer.features import IMAGE, IMAGE_ID
 from trainer.labels import LABELS
 
@@ -32,7 +33,7 @@ def parse(payload: bytes) -> XrayRecord:
       RecordError: `payload` is no Example, or a feature is missing, of another type or out of range.
     """
     try:
-        example = example_pb2.Example.FromString(payload)
+        example = Example.FromString(payload)
     except DecodeError:
         raise RecordError('not a tf.train.Example') from None
     features = example.features.feature
@@ -57,7 +58,7 @@ def parse(payload: bytes) -> XrayRecord:
 
 def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> bytes:
     """A serialized tf.train.Example of the NIH layout; labels that are not named are 0. The same input gives the same bytes."""
-    example = example_pb2.Example()
+    example = Example()
     put_bytes(example, IMAGE, image)
     if image_id is not None:
         put_bytes(example, IMAGE_ID, image_id.encode('utf-8'))
@@ -66,17 +67,17 @@ def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> byte
     return serialize(example)
 
 
-def put_bytes(example: example_pb2.Example, name: str, value: bytes) -> None:
-    """Sets feature `name` to one bytes value."""
+def put_bytes(example: Any, name: str, value: bytes) -> None:
+    """Sets feature `name` of a tf.train.Example (TensorFlow's class or `Example`) to one bytes value."""
     example.features.feature[name].bytes_list.value[:] = [value]
 
 
-def put_int(example: example_pb2.Example, name: str, value: int) -> None:
-    """Sets feature `name` to one int64 value."""
+def put_int(example: Any, name: str, value: int) -> None:
+    """Sets feature `name` of a tf.train.Example (TensorFlow's class or `Example`) to one int64 value."""
     example.features.feature[name].int64_list.value[:] = [value]
 
 
-def serialize(example: example_pb2.Example) -> bytes:
+def serialize(example: Any) -> bytes:
     """Bytes with the features in a fixed order, so that equal examples are equal bytes."""
     return example.SerializeToString(deterministic=True)
 
