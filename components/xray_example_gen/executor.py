@@ -1,0 +1,101 @@
+"""Runs the ingestion: one Beam element a file, so that nothing large is ever shuffled or held by a runner."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from absl import logging
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+
+from components.xray_example_gen import artifact, report, shard
+from components.xray_example_gen.parameters import DataParameters
+from records.data_root import find_files
+from trainer.features import SPLITS
+from trainer.labels import TASKS
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Executor of XrayExampleGen."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Reads every file of the data root into the splits.
+
+        Raises:
+          DataRootError: no files.
+          MetadataError: a side file cannot be used.
+          IngestError: the records cannot be trained on. Report and quarantine are written before it is raised.
+        """
+        data = DataParameters.model_validate_json(exec_properties['data'])
+        if data.root is None:
+            raise ValueError('data.root is not set: give it with --data-root or in the configuration')
+        task = TASKS[exec_properties['task']]
+        examples = artifact_utils.get_single_instance(output_dict['examples'])
+        report_uri = artifact_utils.get_single_uri(output_dict['report'])
+        quarantine_uri = artifact_utils.get_single_uri(output_dict['quarantine'])
+        _describe(examples)
+
+        destination = shard.Destination(
+            {split: artifact_utils.get_split_uri([examples], split) for split in SPLITS},
+            quarantine_uri,
+        )
+        for folder in (*destination.splits.values(), quarantine_uri, report_uri):
+            tf.io.gfile.makedirs(folder)
+        # Read once here too: a bad side file is told before any record is read.
+        shard.load_rules(data.root, data, exec_properties['fingerprint'])
+        shard_reports = self._ingest(data, task.name, exec_properties['fingerprint'], destination, os.path.join(report_uri, 'shards'))
+
+        content, quarantined = report.merge(shard_reports, task)
+        content['fingerprint'] = exec_properties['fingerprint']
+        content['root'] = data.root
+        _write(os.path.join(report_uri, artifact.REPORT_FILE), json.dumps(content, indent=1))
+        _write(os.path.join(quarantine_uri, artifact.QUARANTINE_LIST), ''.join(json.dumps(row) + '\n' for row in quarantined))
+        for line in report.warnings(content):
+            logging.warning('XrayExampleGen: %s', line)
+        report.check(content, quarantined, data.max_quarantine_share, os.path.join(quarantine_uri, artifact.QUARANTINE_LIST))
+
+    def _ingest(self, data: DataParameters, task: str, fingerprint: str, destination: shard.Destination, folder: str) -> list[str]:
+        files = find_files(data.root, data.patterns, data.spans)  # type: ignore[arg-type]
+        shards = [
+            shard.Shard(os.path.join(data.root, file.name), file.name, number, len(files))  # type: ignore[arg-type]
+            for number, file in enumerate(files)
+        ]
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | 'Files' >> beam.Create(shards)
+                # Without it a runner fuses the files into one bundle.
+                | 'Spread' >> beam.Reshuffle()
+                | 'Ingest' >> beam.ParDo(shard.IngestShard(data.root, data, task, fingerprint, destination))
+                | 'WriteReports' >> beam.io.WriteToText(os.path.join(folder, 'report'), file_name_suffix='.jsonl')
+            )
+        lines: list[str] = []
+        for path in tf.io.gfile.glob(os.path.join(folder, 'report*.jsonl')):
+            with tf.io.gfile.GFile(path) as file:
+                lines += file.read().splitlines()
+        if len(lines) != len(shards):
+            raise RuntimeError(f'{len(shards)} files were to be read, but {len(lines)} reported back: see the Beam runner for the others')
+        tf.io.gfile.rmtree(folder)
+        return lines
+
+
+def _describe(examples: types.Artifact) -> None:
+    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+
+
+def _write(path: str, text: str) -> None:
+    with tf.io.gfile.GFile(path, 'w') as file:
+        file.write(text)

@@ -1,0 +1,72 @@
+"""What XrayExampleGen can be told: the `data` part of a configuration. No TFX here."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from records.data_root import DEFAULT_PATTERNS
+from trainer.features import SPLITS
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+
+class SplitParameters(_Strict):
+    """How patients are shared out.
+
+    `patient_hash`: by a hash of the patient and `seed`. `official`: the test split is the official test list, the rest of the
+    images named by `train_val_list` is shared out by hash in the proportions of `fractions`.
+    """
+
+    method: Literal['patient_hash', 'official'] = 'patient_hash'
+    fractions: dict[str, float] = Field(default_factory=lambda: {'train': 0.7, 'val': 0.1, 'calibration': 0.1, 'test': 0.1})
+    seed: int = 0
+    train_val_list: str = 'metadata/train_val_list.txt.gz'
+    test_list: str = 'metadata/test_list.txt.gz'
+
+    @field_validator('fractions')
+    @classmethod
+    def _complete(cls, value: dict[str, float]) -> dict[str, float]:
+        if set(value) != set(SPLITS):
+            raise ValueError(f'expected exactly the splits {", ".join(SPLITS)}, found {", ".join(value) or "none"}')
+        if min(value.values()) <= 0 or abs(sum(value.values()) - 1) > 1e-6:
+            raise ValueError(f'expected shares above 0 that sum to 1, found a sum of {sum(value.values()):g}')
+        return value
+
+
+class DataParameters(_Strict):
+    """The data root and how its records become examples; file names are relative to the root unless absolute."""
+
+    root: str | None = None
+    patterns: tuple[str, ...] = DEFAULT_PATTERNS
+    spans: Literal['all', 'latest'] | list[int] = 'all'
+    metadata: str | None = None
+    missing_metadata: Literal['quarantine', 'keep'] = 'quarantine'
+    patient_id_pattern: str | None = None
+    min_side: int = Field(64, ge=1)
+    max_side: int = Field(4096, ge=1)
+    exclude: str | None = None
+    max_quarantine_share: float = Field(0.01, ge=0, le=1)
+    split: SplitParameters = SplitParameters()
+
+    @field_validator('patient_id_pattern')
+    @classmethod
+    def _one_group(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = re.compile(value).groups
+            except re.error as error:
+                raise ValueError(f'not a regular expression: {error}') from None
+            if groups != 1:
+                raise ValueError(f'expected one group that holds the patient, found {groups}')
+        return value
+
+    @model_validator(mode='after')
+    def _sides(self) -> DataParameters:
+        if self.min_side > self.max_side:
+            raise ValueError(f'min_side {self.min_side} is above max_side {self.max_side}')
+        return self

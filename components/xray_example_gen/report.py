@@ -1,0 +1,108 @@
+"""Merges what the shards say into one report, and refuses what nothing good can come from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+
+from trainer.features import SPLITS
+from trainer.labels import Task
+
+# As many reasons are shown in an error; all of them stand in the quarantine's list.
+_SHOWN = 10
+
+
+class IngestError(ValueError):
+    """Data that cannot be trained on; the text says what is wrong, where, and what to do."""
+
+
+def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
+    """Merges the shards' JSON into (`ingest.json`'s content, the quarantine's rows).
+
+    Raises:
+      AssertionError: a record is neither in a split nor in quarantine. This would be a bug.
+    """
+    reports = sorted((json.loads(shard) for shard in shards), key=lambda report: report['name'])
+    splits = {split: _split(reports, split, task) for split in SPLITS}
+    quarantined = [row for report in reports for row in report['quarantined']]
+    content = {
+        'records_in': sum(report['records_in'] for report in reports),
+        'records_out': sum(split['records'] for split in splits.values()),
+        'quarantined': len(quarantined),
+        'quarantined_by_kind': dict(Counter(row['kind'] for row in quarantined)),
+        'notes': dict(sum((Counter(report['notes']) for report in reports), Counter())),
+        'patients': sum(split['patients'] for split in splits.values()),
+        'task': task.name,
+        'label': task.label,
+        'splits': splits,
+        'files': [_file(report) for report in reports],
+    }
+    assert content['records_in'] == content['records_out'] + content['quarantined'], content
+    for report in reports:
+        assert report['records_in'] == sum(report['records_out'].values()) + len(report['quarantined']), report['name']
+    return content, quarantined
+
+
+def warnings(content: dict) -> list[str]:
+    """What a person should know of an ingestion that went through."""
+    lines = []
+    for file in content['files']:
+        if file['promised'] is not None and file['promised'] != file['held']:
+            lines.append(f'{file["file"]}: the name promises {file["promised"]} records, the file holds {file["held"]}')
+    if content['quarantined']:
+        kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(content['quarantined_by_kind'].items()))
+        lines.append(f'{content["quarantined"]} of {content["records_in"]} records are in quarantine ({kinds})')
+    return lines
+
+
+def check(content: dict, quarantined: list[dict], max_quarantine_share: float, where: str) -> None:
+    """Stops on too much quarantine, no records, or a split without patients or with one class.
+
+    Raises:
+      IngestError: see above; `where` (the quarantine's directory) is named in it.
+    """
+    shown = ''.join(f'\n  {row["file"]}, record {row["record"]} (byte {row["offset"]}): {row["reason"]}' for row in quarantined[:_SHOWN])
+    more = f'\n  and {len(quarantined) - _SHOWN} more' if len(quarantined) > _SHOWN else ''
+    share = content['quarantined'] / max(content['records_in'], 1)
+    if share > max_quarantine_share:
+        raise IngestError(
+            f'{content["quarantined"]} of {content["records_in"]} records cannot be used ({share:.2%}; allowed '
+            f'{max_quarantine_share:.2%}, data.max_quarantine_share):{shown}{more}\nAll of them: {where}'
+        )
+    if not content['records_out']:
+        raise IngestError(f'the files hold no usable record: {", ".join(file["file"] for file in content["files"])}{shown}')
+    for name, split in content['splits'].items():
+        if not split['records']:
+            raise IngestError(
+                f'split {name!r} got no records: {content["records_out"]} records of {content["patients"]} patients are too few for '
+                'the shares in data.split.fractions, or the official lists name none of them'
+            )
+        if split['positives'] in (0, split['records']):
+            only = 'no' if not split['positives'] else 'only'
+            raise IngestError(
+                f'split {name!r} holds {only} records with {content["label"]}=1 ({split["records"]} records): both classes are needed '
+                'in each split. More data, other shares in data.split.fractions or another data.split.seed help.'
+            )
+
+
+def _split(reports: list[dict], split: str, task: Task) -> dict:
+    labels = sum((Counter(report['labels'].get(split, {})) for report in reports), Counter())
+    patients = set().union(*(report['patients'].get(split, ()) for report in reports))
+    return {
+        'records': sum(report['records_out'].get(split, 0) for report in reports),
+        'patients': len(patients),
+        'positives': labels[task.label],
+        'labels': dict(sorted(labels.items())),
+    }
+
+
+def _file(report: dict) -> dict:
+    damaged = sum(row['kind'] == 'damage' for row in report['quarantined'])
+    return {
+        'file': report['name'],
+        'promised': report['promised'],
+        'held': report['records_in'] - damaged,
+        'damaged': damaged,
+        'quarantined': len(report['quarantined']),
+    }
