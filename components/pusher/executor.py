@@ -1,0 +1,129 @@
+"""The work of Pusher."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+from typing import Any
+
+from tfx import types
+from tfx.components.pusher import executor as tfx_executor
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils, path_utils
+
+from components.pusher import push, target
+from components.pusher.parameters import PushParameters
+
+_LOGGER = logging.getLogger(__name__)
+_HAS_MODEL = 'has_model'
+_BASELINE_MODEL_NAME = 'baseline'
+_WARMUP_FOLDER = 'assets.extra/'
+
+
+class Executor(tfx_executor.Executor):
+    """Pushes the model of the infra blessing; TFX's Pusher decides what counts as blessed and how the result is marked."""
+
+    def Do(
+        self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """See `component.Pusher`.
+
+        `pushed_model` gets TFX's custom properties `pushed`, `pushed_destination` and `pushed_version`, and `already_served`: 1
+        when the newest version was this model already. It holds a copy of the version.
+
+        Raises:
+          push.PushError: the target cannot be written, or the blessings belong to different models.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        parameters = PushParameters.model_validate_json(exec_properties['push'])
+        pushed_model = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed_model)
+            return
+        model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+        stamped = self.GetModelPath(input_dict)
+        _check_same_model(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)), stamped)
+        metrics = _overall_metrics(input_dict.get('evaluation'))
+        run_id = (self._context.pipeline_run_id if self._context else None) or ''
+
+        def make_manifest(version: str, model_digest: str, files: dict[str, target.FileDigest]) -> target.Manifest:
+            return target.Manifest(
+                version=version,
+                model_digest=model_digest,
+                files=files,
+                pipeline_name=parameters.pipeline_name,
+                run_id=run_id,
+                candidate_key=parameters.candidate_key,
+                model_uri=model.uri,
+                push_nonce=parameters.push_nonce,
+                baseline_version=parameters.baseline_version or None,
+                config=parameters.config,
+                metrics=metrics,
+                pushed_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+                packages=target.package_versions(),
+            )
+
+        pushed = push.publish(
+            stamped,
+            parameters.target,
+            make_manifest,
+            expected_newest=parameters.baseline_version,
+            keep_versions=parameters.keep_versions,
+        )
+        io_utils.copy_dir(pushed.path, pushed_model.uri)
+        self._MarkPushed(pushed_model, pushed_destination=pushed.path, pushed_version=pushed.version)
+        pushed_model.set_int_custom_property('already_served', int(pushed.already_served))
+
+    def CheckBlessing(self, input_dict: dict[str, list[types.Artifact]]) -> bool:
+        """Whether both validators have blessed the model; unlike in TFX, a missing blessing is none."""
+        for key in (standard_component_specs.MODEL_BLESSING_KEY, standard_component_specs.INFRA_BLESSING_KEY):
+            if not input_dict.get(key):
+                _LOGGER.warning('Nothing is pushed: the input %s is missing.', key)
+                return False
+        return super().CheckBlessing(input_dict)
+
+    def GetModelPath(self, input_dict: dict[str, list[types.Artifact]]) -> str:
+        """The model with its warm-up file, out of the infra blessing and not out of `model`."""
+        return super().GetModelPath({key: value for key, value in input_dict.items() if key != standard_component_specs.MODEL_KEY})
+
+
+def _check_same_model(evaluated: str, stamped: str) -> None:
+    """The Evaluator blessed one artifact and ServingCheck another: but for the warm-up file they must be the same model."""
+    found = {name: digest for name, digest in target.digests(stamped).items() if not name.startswith(_WARMUP_FOLDER)}
+    expected = {name: digest for name, digest in target.digests(evaluated).items() if not name.startswith(_WARMUP_FOLDER)}
+    problems = target.differences(expected, found)
+    if problems:
+        raise push.PushError(
+            f'the model that ServingCheck blessed ({stamped}) is not the one that Evaluator blessed ({evaluated}): '
+            f'{"; ".join(problems)}; run the pipeline again from ServingCheck'
+        )
+
+
+def _overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float | None]:
+    """Metric name -> value over all examples, of the candidate alone; None for one that is not a finite number."""
+    if not evaluation:
+        return {}
+    import tensorflow_model_analysis as tfma
+
+    found: dict[str, float | None] = {}
+    for metrics in tfma.load_metrics(artifact_utils.get_single_uri(evaluation)):
+        if metrics.slice_key.single_slice_keys:
+            continue
+        for item in metrics.metric_keys_and_values:
+            if item.key.is_diff or item.key.model_name == _BASELINE_MODEL_NAME:
+                continue
+            value = _number(item.value)
+            if value is not None:
+                sub_key = str(item.key.sub_key).replace('\n', ' ').strip()
+                found[f'{item.key.name} {sub_key}'.strip()] = value if math.isfinite(value) else None
+    return found
+
+
+def _number(value) -> float | None:
+    kind = value.WhichOneof('type')
+    if kind == 'double_value':
+        return float(value.double_value.value)
+    if kind == 'bounded_value':
+        return float(value.bounded_value.value.value)
+    return None

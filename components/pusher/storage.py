@@ -1,0 +1,157 @@
+"""Few file operations that work on local paths and on object-store URIs alike. TensorFlow is imported for URIs only."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+from collections.abc import Iterator
+
+_CHUNK_BYTES = 1 << 22
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` is an object-store URI (gs://, s3://, …), where nothing can be renamed in one step."""
+    return '://' in path
+
+
+def join(path: str, *parts: str) -> str:
+    """`parts` below `path`."""
+    return posixpath.join(path, *parts) if is_remote(path) else os.path.join(path, *parts)
+
+
+def _gfile():
+    import tensorflow as tf
+
+    return tf.io.gfile
+
+
+def errors(path: str) -> tuple[type[Exception], ...]:
+    """What the operations of this module raise for `path`."""
+    if not is_remote(path):
+        return (OSError,)
+    import tensorflow as tf
+
+    return (OSError, tf.errors.OpError)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or directory."""
+    return _gfile().exists(path) if is_remote(path) else os.path.exists(path)
+
+
+def is_dir(path: str) -> bool:
+    """Whether there is a directory."""
+    return _gfile().isdir(path) if is_remote(path) else os.path.isdir(path)
+
+
+def names(directory: str) -> list[str]:
+    """What stands in `directory`, sorted, without trailing slashes; empty when there is no such directory."""
+    if not is_dir(directory):
+        return []
+    found = _gfile().listdir(directory) if is_remote(directory) else os.listdir(directory)
+    return sorted(name.rstrip('/') for name in found)
+
+
+def files(directory: str) -> Iterator[str]:
+    """The files below `directory` as relative paths with forward slashes, sorted."""
+    walked = _gfile().walk(directory) if is_remote(directory) else os.walk(directory, onerror=_raise)
+    prefix = directory.rstrip('/')
+    found = [join(folder, name) for folder, _, entries in walked for name in entries]
+    yield from sorted(path[len(prefix) :].lstrip('/').replace(os.sep, '/') for path in found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def chunks(path: str) -> Iterator[bytes]:
+    """The bytes of a file, piece by piece."""
+    with _gfile().GFile(path, 'rb') if is_remote(path) else open(path, 'rb') as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def size(path: str) -> int:
+    """Bytes in a file."""
+    return int(_gfile().stat(path).length) if is_remote(path) else os.path.getsize(path)
+
+
+def read_text(path: str) -> str:
+    """The UTF-8 text of a file."""
+    return b''.join(chunks(path)).decode('utf-8')
+
+
+def make_dirs(path: str) -> None:
+    """Makes a directory with its parents, if it is not there."""
+    if is_remote(path):
+        _gfile().makedirs(path)
+    else:
+        os.makedirs(path, exist_ok=True)
+
+
+def copy(source: str, destination: str) -> None:
+    """Copies a file; a local copy is on the disk, not only in memory, when this returns."""
+    make_dirs(destination.rsplit('/', 1)[0])
+    _write(destination, chunks(source))
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a file in one step: a reader finds the old text or the new one, never half of it."""
+    if is_remote(path):
+        _write(path, [text.encode('utf-8')])
+        return
+    temporary = f'{path}.{os.getpid()}.part'
+    try:
+        _write(temporary, [text.encode('utf-8')])
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _write(path: str, pieces) -> None:
+    if is_remote(path):
+        with _gfile().GFile(path, 'wb') as stream:
+            for piece in pieces:
+                stream.write(piece)
+        return
+    with open(path, 'wb') as stream:
+        for piece in pieces:
+            stream.write(piece)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_dirs(directory: str) -> None:
+    """Brings the entries of a local directory and of all below it to the disk; nothing to do on an object store."""
+    if is_remote(directory):
+        return
+    for folder, _, _ in os.walk(directory, onerror=_raise):
+        sync_dir(folder)
+
+
+def sync_dir(directory: str) -> None:
+    """Brings the entries of one local directory to the disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Removes a file."""
+    if is_remote(path):
+        _gfile().remove(path)
+    else:
+        os.unlink(path)
+
+
+def remove_tree(path: str) -> None:
+    """Removes a directory with what it holds, if it is there."""
+    if is_remote(path):
+        if _gfile().exists(path):
+            _gfile().rmtree(path)
+    elif os.path.isdir(path):
+        shutil.rmtree(path)

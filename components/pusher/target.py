@@ -1,0 +1,239 @@
+"""The push target: the directory that TF Serving watches, its versions and their manifests. No TensorFlow or TFX for local paths.
+
+Layout: `<target>/<version>/` holds a SavedModel and `manifest.json`; a version is a positive integer, and TF Serving serves the
+highest one. Everything else in the target (names that start with a dot) is of no interest to TF Serving.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.pusher import storage
+
+MANIFEST = 'manifest.json'
+SAVED_MODEL = 'saved_model.pb'
+NO_VERSION = ''
+_PACKAGES = ('cxr-triage', 'tensorflow', 'tf-keras', 'tfx', 'tensorflow-transform', 'tensorflow-model-analysis', 'apache-beam')
+
+
+class TargetError(RuntimeError):
+    """A push target, a version or a manifest that cannot be used; the text says which, why and what to do."""
+
+
+class FileDigest(BaseModel):
+    """One file of a version: its sha256 (hex) and its size in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    size: int
+
+
+class Confirmation(BaseModel):
+    """A later run which ended with the very model that this version serves already, so that nothing was pushed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    candidate_key: str
+    push_nonce: str
+    baseline_version: str | None
+    run_id: str
+    confirmed_at: str
+
+
+class Manifest(BaseModel):
+    """What is on record about a pushed version.
+
+    Attributes:
+      version: the number of the version, as in the directory's name.
+      model_digest: sha256 over the names and digests of all files, in the order of the names.
+      files: relative path -> digest and size, of every file but the manifest.
+      pipeline_name, run_id: the run that pushed.
+      candidate_key: digest of everything that determined the candidate.
+      model_uri: the Trainer's artifact.
+      push_nonce: see `plan_push`.
+      baseline_version: the version that the candidate was compared with; None when there was none.
+      config: the run's configuration.
+      metrics: of the Evaluator, over all examples.
+      pushed_at: UTC, ISO 8601.
+      packages: package -> version.
+      confirmed: later runs that ended with this same model.
+    """
+
+    # Fields that a later release adds are kept when this one rewrites a manifest.
+    model_config = ConfigDict(frozen=True, extra='allow', protected_namespaces=())
+
+    version: str = Field(pattern=r'^\d+$')
+    model_digest: str
+    files: dict[str, FileDigest]
+    pipeline_name: str
+    run_id: str
+    candidate_key: str
+    model_uri: str
+    push_nonce: str
+    baseline_version: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    pushed_at: str
+    packages: dict[str, str] = Field(default_factory=dict)
+    confirmed: tuple[Confirmation, ...] = ()
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A version in a push target; `manifest` is None when something else than this pipeline put it there."""
+
+    version: str
+    path: str
+    manifest: Manifest | None
+
+
+@dataclass(frozen=True)
+class PushPlan:
+    """What a run compares its candidate with ('' for nothing), and the nonce it pushes under."""
+
+    baseline_version: str
+    push_nonce: str
+
+
+def plan_push(served: Manifest | None, candidate_key: str, model_uri_exists: Callable[[str], bool], new_nonce: str) -> PushPlan:
+    """Decides before a run what its candidate is compared with, and whether a push is wanted.
+
+    A run that would make the candidate being served once more repeats the decisions of the run that pushed it, so that every
+    component is found in the cache and nothing is pushed. Any other run compares with the newest version and pushes anew.
+
+    Args:
+      served: the manifest of the newest version; None when nothing is served.
+      candidate_key: digest of everything that determines the candidate.
+      model_uri_exists: whether the Trainer's artifact at a URI is still there; if it is gone the candidate has to be trained again.
+      new_nonce: a nonce never used before.
+    """
+    if served is not None and model_uri_exists(served.model_uri):
+        records: list[Confirmation | Manifest] = [*reversed(served.confirmed), served]
+        for record in records:
+            if record.candidate_key == candidate_key:
+                return PushPlan(record.baseline_version or NO_VERSION, record.push_nonce)
+    return PushPlan(served.version if served is not None else NO_VERSION, new_nonce)
+
+
+def versions(target: str) -> list[ServedVersion]:
+    """The complete versions in `target`, oldest first; none when the directory is not there.
+
+    Raises:
+      TargetError: a manifest cannot be read.
+    """
+    found = []
+    for number in sorted(_numbers(target)):
+        path = storage.join(target, str(number))
+        if storage.exists(storage.join(path, SAVED_MODEL)):
+            has_manifest = storage.exists(storage.join(path, MANIFEST))
+            found.append(ServedVersion(str(number), path, read_manifest(path) if has_manifest else None))
+    return found
+
+
+def newest(target: str) -> ServedVersion | None:
+    """The newest version that this pipeline pushed; a version without manifest has no record to be compared by."""
+    return next((version for version in reversed(versions(target)) if version.manifest is not None), None)
+
+
+def next_version(target: str) -> str:
+    """A version number above every number in use: seconds since 1970, or one above the newest where that is later."""
+    return str(max([int(time.time()), *(number + 1 for number in _numbers(target))]))
+
+
+def _numbers(target: str) -> list[int]:
+    if storage.exists(target) and not storage.is_dir(target):
+        raise TargetError(f'the push target {target} is a file: expected a directory; name another target or move the file away')
+    # TF Serving takes 007 for 7; only the plain form can be told apart from its neighbours by name.
+    return [int(name) for name in storage.names(target) if name.isascii() and name.isdigit() and str(int(name)) == name]
+
+
+def digests(directory: str) -> dict[str, FileDigest]:
+    """Relative path -> digest, of every file below `directory` but the manifest at its top."""
+    found = {}
+    for name in storage.files(directory):
+        if name != MANIFEST:
+            found[name] = _digest(storage.join(directory, name))
+    return found
+
+
+def _digest(path: str) -> FileDigest:
+    digest, size = hashlib.sha256(), 0
+    for chunk in storage.chunks(path):
+        digest.update(chunk)
+        size += len(chunk)
+    return FileDigest(sha256=digest.hexdigest(), size=size)
+
+
+def model_digest(files: Mapping[str, FileDigest]) -> str:
+    """One sha256 (hex) for a set of files: over their names and digests, in the order of the names."""
+    lines = ''.join(f'{name}\0{files[name].sha256}\n' for name in sorted(files))
+    return hashlib.sha256(lines.encode('utf-8')).hexdigest()
+
+
+def differences(expected: Mapping[str, FileDigest], found: Mapping[str, FileDigest]) -> list[str]:
+    """One sentence for each file that is missing, extra or of other content; empty when all is as expected."""
+    problems = []
+    for name in sorted({*expected, *found}):
+        if name not in found:
+            problems.append(f'{name} is missing')
+        elif name not in expected:
+            problems.append(f'{name} is extra')
+        elif expected[name] != found[name]:
+            was, now = expected[name], found[name]
+            problems.append(f'{name} differs: {now.size} bytes with sha256 {now.sha256[:12]}…, expected {was.size} with {was.sha256[:12]}…')
+    return problems
+
+
+def verify(version_dir: str) -> list[str]:
+    """Compares a version with its manifest: a sentence for each file that differs, is missing or is extra; empty if all holds.
+
+    Raises:
+      TargetError: there is no manifest, or it cannot be read.
+    """
+    manifest = read_manifest(version_dir)
+    found = digests(version_dir)
+    problems = differences(manifest.files, found)
+    if not problems and model_digest(found) != manifest.model_digest:
+        problems.append(f'{MANIFEST}: model_digest is not the digest of the files that it lists')
+    return problems
+
+
+def read_manifest(version_dir: str) -> Manifest:
+    """The manifest of a version.
+
+    Raises:
+      TargetError: it is missing, no JSON, or not of the form of `Manifest`.
+    """
+    path = storage.join(version_dir, MANIFEST)
+    if not storage.exists(path):
+        raise TargetError(f'{path} is missing: expected the manifest that a push writes; this version was not pushed by the pipeline')
+    try:
+        return Manifest.model_validate_json(storage.read_text(path))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise TargetError(f'{path} is no manifest: {error}; delete this version or put the manifest back') from error
+
+
+def write_manifest(version_dir: str, manifest: Manifest) -> None:
+    """Writes the manifest of a version, in one step."""
+    text = json.dumps(manifest.model_dump(mode='json'), indent=2, sort_keys=True, allow_nan=False)
+    storage.write_text(storage.join(version_dir, MANIFEST), text + '\n')
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that a model's behaviour depends on, as far as they are installed."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
