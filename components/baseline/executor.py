@@ -1,0 +1,72 @@
+"""The work of Baseline."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import path_utils
+
+from components.pusher import storage, target
+
+_LOGGER = logging.getLogger(__name__)
+HAS_MODEL = 'has_model'
+VERSION = 'served_version'
+MODEL_DIGEST = 'model_digest'
+
+
+class Executor(base_executor.BaseExecutor):
+    """Copies a served version, with its manifest, into a Model artifact."""
+
+    def Do(
+        self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """See `component.Baseline`. `model` gets the custom properties has_model 0/1, served_version and model_digest.
+
+        Raises:
+          target.TargetError: the version is not in the target, or its files are not those that were pushed.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
+        version = exec_properties['version']
+        if version == target.NO_VERSION:
+            fileio.makedirs(model.uri)
+            model.set_int_custom_property(HAS_MODEL, 0)
+            _LOGGER.info('Nothing is served yet: the candidate is judged without a baseline.')
+            return
+        manifest = _copy_version(exec_properties['target'], version, path_utils.serving_model_path(model.uri))
+        model.set_int_custom_property(HAS_MODEL, 1)
+        model.set_string_custom_property(VERSION, version)
+        model.set_string_custom_property(MODEL_DIGEST, manifest.model_digest)
+
+
+def has_model(model: types.Artifact) -> bool:
+    """Whether a Model artifact holds a SavedModel; the files are asked, since not every runner hands custom properties on."""
+    path = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
+    return fileio.exists(storage.join(path, target.SAVED_MODEL))
+
+
+def _copy_version(directory: str, version: str, destination: str) -> target.Manifest:
+    path = storage.join(directory, version)
+    if not storage.exists(storage.join(path, target.SAVED_MODEL)):
+        there = ', '.join(served.version for served in target.versions(directory)) or 'none'
+        raise target.TargetError(
+            f'version {version} is not in {directory} any more (there: {there}): run again, so that what is served now is the baseline'
+        )
+    manifest = target.read_manifest(path)
+    for name in manifest.files:
+        if storage.exists(storage.join(path, name)):
+            storage.copy(storage.join(path, name), storage.join(destination, name))
+    # The copy is checked and not the original, which may be deleted by a push while it is read.
+    problems = target.differences(manifest.files, target.digests(destination))
+    if problems:
+        raise target.TargetError(
+            f'version {version} in {directory} is not what was pushed: {"; ".join(problems)}; '
+            'restore these files, or delete the version and run again'
+        )
+    target.write_manifest(destination, manifest)
+    return manifest

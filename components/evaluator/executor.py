@@ -1,0 +1,28 @@
+"""The work of Evaluator: TFX's own, but for an empty baseline."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tfx import types
+from tfx.components.evaluator import executor as tfx_executor
+from tfx.types import standard_component_specs
+
+from components.baseline.executor import has_model
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Executor(tfx_executor.Executor):
+    """Drops the baseline when Baseline found nothing served, so that TFX treats the run as a first one (no change thresholds)."""
+
+    def Do(
+        self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """As `tfx.components.Evaluator`."""
+        baselines = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
+        if baselines is not None and not any(has_model(baseline) for baseline in baselines):
+            _LOGGER.info('No baseline: only value thresholds are checked.')
+            input_dict = {key: value for key, value in input_dict.items() if key != standard_component_specs.BASELINE_MODEL_KEY}
+        super().Do(input_dict, output_dict, exec_properties)
