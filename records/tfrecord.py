@@ -7,15 +7,14 @@ masked CRC-32C of the payload; little-endian. No TensorFlow here unless a path i
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import google_crc32c
 
@@ -24,7 +23,12 @@ _CRC = struct.Struct('<I')
 _READ_BYTES = 1 << 22
 # No X-ray record comes near this; a longer one is a damaged length field that happens to pass its checksum.
 _MAX_RECORD_BYTES = 1 << 30
+# Of a longer stretch without a record only the beginning is kept: a stray file of many GB must not fill the memory.
+_MAX_KEPT_BYTES = 1 << 24
 _GZIP_MAGIC = b'\x1f\x8b'
+_ZIPPED_READ_BYTES = 1 << 16
+# The upper half of the length field of any record that is not longer than _MAX_RECORD_BYTES.
+_ZEROS = re.compile(rb'\x00{4,}')
 _SHARD_NAME = re.compile(r'^.*?(\d+)-(\d+)\.tfrec(ord)?(\.gz)?$')
 
 
@@ -39,7 +43,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Damage:
-    """A stretch of a file that holds no readable record; `payload` is what could be read of it (maybe nothing)."""
+    """A stretch of a file that holds no readable record; `payload` is what could be read of it (maybe nothing, at most 16 MiB
+    where no header says how long it is)."""
 
     index: int
     offset: int
@@ -66,20 +71,23 @@ def promised_count(path: str) -> int | None:
     return int(match.group(2)) if match else None
 
 
-def open_binary(path: str) -> BinaryIO:
-    """Opens a local file, or one on an object store through TensorFlow's file systems, for reading bytes."""
-    if '://' in path:
-        import tensorflow as tf
+def open_binary(path: str) -> io.BufferedReader:
+    """Opens a local file, or one on an object store through TensorFlow's file systems, for reading bytes.
 
-        return io.BufferedReader(_Raw(tf.io.gfile.GFile(path, 'rb')), _READ_BYTES)
+    Raises:
+      OSError: the file cannot be opened.
+    """
+    if '://' in path:
+        return io.BufferedReader(_Raw(path), _READ_BYTES)
     return open(path, 'rb')
 
 
 def read(path: str) -> Iterator[Record | Damage]:
     """Yields what a TFRecord file holds, in order: plain or gzip, told by the first bytes and not by the name.
 
-    Every byte of the file belongs to exactly one yielded item. After a damaged length field the reader looks for the next
-    header whose checksum holds, so one flipped byte costs one record.
+    Every byte of the file (after unzipping) belongs to exactly one yielded item. Where a length or a checksum does not hold the
+    reader goes on at the next header whose checksum does, so a flipped byte, or a hole in the file, costs the records it touches
+    and no other. Of a compressed file that breaks off, all that can be unzipped is delivered.
 
     Raises:
       OSError: the file cannot be opened.
@@ -87,15 +95,19 @@ def read(path: str) -> Iterator[Record | Damage]:
     with open_binary(path) as raw:
         magic = raw.read(2)
         raw.seek(0)
-        stream: BinaryIO = gzip.GzipFile(fileobj=raw) if magic == _GZIP_MAGIC else raw  # type: ignore[assignment]
-        yield from _records(_Window(stream))
+        yield from _records(_Window(_Gunzip(raw) if magic == _GZIP_MAGIC else raw))
 
 
 class _Raw(io.RawIOBase):
-    """A GFile as a raw stream, so that BufferedReader can sit on it."""
+    """A TensorFlow GFile as a raw stream, so that BufferedReader can sit on it; its errors become OSError."""
 
-    def __init__(self, gfile) -> None:
-        self._gfile = gfile
+    def __init__(self, path: str) -> None:
+        import tensorflow as tf
+
+        self._path = path
+        self._error = tf.errors.OpError
+        self._gfile = tf.io.gfile.GFile(path, 'rb')
+        self._ask(self._gfile.size)  # GFile opens nothing before it is used
 
     def readable(self) -> bool:
         return True
@@ -104,11 +116,14 @@ class _Raw(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._gfile.seek(offset, whence)
-        return self._gfile.tell()
+        self._ask(self._gfile.seek, offset, whence)
+        return self.tell()
+
+    def tell(self) -> int:
+        return self._ask(self._gfile.tell)
 
     def readinto(self, buffer) -> int:
-        data = self._gfile.read(len(buffer))
+        data = self._ask(self._gfile.read, len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
@@ -116,25 +131,98 @@ class _Raw(io.RawIOBase):
         self._gfile.close()
         super().close()
 
+    def _ask(self, method: Callable, *arguments: int):
+        try:
+            return method(*arguments)
+        except self._error as error:
+            raise OSError(f'{self._path}: {error.message}') from None
+
+
+class _Stream(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+
+class _BrokenError(Exception):
+    """A compressed stream that cannot be unzipped any further."""
+
+
+class _Gunzip:
+    """Unzips a stream up to the very byte where it breaks; gzip.GzipFile loses what it had unzipped of the last chunk."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._inflate = zlib.decompressobj(wbits=31)
+        self._taken = 0  # compressed bytes
+        self._reason = ''
+
+    def read1(self, _: int) -> bytes:
+        """Some more bytes, b'' at the end.
+
+        Raises:
+          _BrokenError: the stream does not go on; all before it has been returned.
+        """
+        if self._reason:
+            raise _BrokenError(self._reason)
+        plain = b''
+        while not plain and not self._reason:
+            data = self._more()
+            if not data:
+                return b''
+            plain = self._unzip(data)
+        if not plain:
+            raise _BrokenError(self._reason)
+        return plain
+
+    def _more(self) -> bytes:
+        """Compressed bytes, b'' at the end; puts a new decompressor in place where another member of the stream begins."""
+        data = self._inflate.unused_data or self._stream.read(_ZIPPED_READ_BYTES)
+        if not self._inflate.eof:
+            if not data:
+                raise _BrokenError(f'it ends after {self._taken} compressed bytes, before its end marker')
+            return data
+        while data and not data.strip(b'\0'):  # padding between and behind members
+            data = self._stream.read(_ZIPPED_READ_BYTES)
+        if data:
+            self._inflate = zlib.decompressobj(wbits=31)
+        return data.lstrip(b'\0')
+
+    def _unzip(self, data: bytes) -> bytes:
+        before = self._inflate.copy()
+        try:
+            plain = self._inflate.decompress(data)
+            self._taken += len(data) - len(self._inflate.unused_data)
+            return plain
+        except zlib.error as error:
+            kept = bytearray()
+            for at in range(len(data)):
+                try:
+                    kept += before.decompress(data[at : at + 1])
+                except zlib.error:
+                    self._reason = f'after {self._taken + at} compressed bytes, {error}'
+                    break
+            return bytes(kept)
+
 
 class _Window:
     """The unread part of a stream, as far as it has been asked for."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: _Stream) -> None:
         self._stream = stream
         self._ended = False
         self.start = 0  # offset in the stream of buffer[0]
         self.buffer = bytearray()
         self.error = ''  # why the stream ended before its time
+        self.told = False  # whether a Damage has said so
 
     def fill(self, size: int) -> bool:
         """Makes at least `size` bytes available; False when the stream ends before."""
         while len(self.buffer) < size and not self._ended:
             try:
-                # read1: what stands before the place where a compressed stream breaks is handed out before the error.
-                chunk = self._stream.read1(_READ_BYTES)  # type: ignore[attr-defined]
-            except (OSError, EOFError, zlib.error) as error:
-                chunk, self.error, self._ended = b'', str(error) or type(error).__name__, True
+                chunk = self._stream.read1(_READ_BYTES)
+            except _BrokenError as error:
+                chunk, self.error = b'', f'the compressed stream breaks off: {error}'
+            except OSError as error:
+                chunk, self.error = b'', f'the file cannot be read any further: {error}'
             if not chunk:
                 self._ended = True
             self.buffer += chunk
@@ -147,58 +235,103 @@ class _Window:
 
 def _records(window: _Window) -> Iterator[Record | Damage]:
     index = 0
-    if not window.fill(1) and not window.error:
-        yield Damage(0, 0, 0, 'the file is empty')
-        return
     while window.fill(1):
-        offset = window.start
-        item = _next(window, index)
-        assert window.start > offset
-        yield item
+        yield _next(window, index)
         index += 1
-    if window.error:
-        yield Damage(index, window.start, 0, f'the compressed stream breaks off: {window.error}')
+    if window.error and not window.told:
+        yield Damage(index, window.start, 0, window.error)
+    elif index == 0:
+        yield Damage(0, 0, 0, 'the file is empty')
 
 
 def _next(window: _Window, index: int) -> Record | Damage:
     offset, buffer = window.start, window.buffer
     if not window.fill(_HEADER.size):
-        return _rest(window, index, f'{len(buffer)} bytes are left, fewer than the {_HEADER.size} of a record header')
+        return _damage(window, index, len(buffer), f'{len(buffer)} bytes are left, fewer than the {_HEADER.size} of a record header')
     length, crc = _HEADER.unpack_from(buffer)
     if masked_crc(bytes(buffer[:8])) != crc or length > _MAX_RECORD_BYTES:
         return _resync(window, index)
     size = _HEADER.size + length + _CRC.size
     if not window.fill(size):
-        return _rest(window, index, f'the file ends inside this record: {size} bytes expected, {len(buffer)} left')
+        reason = f'the file ends inside this record: {size} bytes expected, {len(buffer)} left'
+        return _damage(window, index, _to_header(window, len(buffer)), reason)
     payload = bytes(buffer[_HEADER.size : size - _CRC.size])
     (payload_crc,) = _CRC.unpack_from(buffer, size - _CRC.size)
+    if masked_crc(payload) == payload_crc:
+        window.skip(size)
+        return Record(index, offset, payload)
+    return _damage(window, index, _to_header(window, size), 'the checksum (CRC-32C) of the payload does not hold')
+
+
+def _to_header(window: _Window, size: int) -> int:
+    """How far the damaged record at hand goes: `size` bytes, fewer when the next record begins in them (bytes are missing)."""
+    window.fill(size + _HEADER.size)
+    if size + _HEADER.size <= len(window.buffer) and _is_header(window.buffer, size):
+        return size
+    place = _find_header(window.buffer, _HEADER.size)
+    return size if place is None or place > size else place
+
+
+def _damage(window: _Window, index: int, size: int, reason: str) -> Damage:
+    """Takes `size` bytes that begin with a header, or with what there is of one, out of the window."""
+    offset, end = window.start, size
+    if size >= _HEADER.size:
+        end = min(size, _HEADER.size + _HEADER.unpack_from(window.buffer)[0])
+    payload = bytes(window.buffer[_HEADER.size : end])
     window.skip(size)
-    if masked_crc(payload) != payload_crc:
-        return Damage(index, offset, size, 'the checksum (CRC-32C) of the payload does not hold', payload)
-    return Record(index, offset, payload)
-
-
-def _rest(window: _Window, index: int, reason: str) -> Damage:
-    offset, payload = window.start, bytes(window.buffer)
-    window.skip(len(payload))
-    return Damage(index, offset, len(payload), reason, payload)
+    if window.error and not window.buffer:
+        window.told = True
+        reason = f'{reason}; {window.error}'
+    return Damage(index, offset, size, reason, payload)
 
 
 def _resync(window: _Window, index: int) -> Damage:
     """Skips to the next header whose checksum holds, or to the end."""
-    offset, step, lost = window.start, 1, bytearray()
-    while window.fill(step + _HEADER.size):
-        head = bytes(window.buffer[step : step + _HEADER.size])
-        if _CRC.unpack_from(head, 8)[0] == masked_crc(head[:8]):
+    offset, begin, kept = window.start, 1, bytearray()
+    while window.fill(begin + _HEADER.size):
+        place = _find_header(window.buffer, begin)
+        # Without one, any of the last bytes may still be the beginning of a header.
+        size = len(window.buffer) - _HEADER.size + 1 if place is None else place
+        _keep(window, size, kept)
+        begin = 0
+        if place is not None:
             break
-        step += 1
-        if step == _READ_BYTES:
-            lost += window.buffer[:step]
-            window.skip(step)
-            step = 0
     else:
-        step = len(window.buffer)
-    lost += window.buffer[:step]
-    window.skip(step)
+        _keep(window, len(window.buffer), kept)
     reason = 'the checksum (CRC-32C) of the record header does not hold'
-    return Damage(index, offset, len(lost), reason, bytes(lost))
+    if window.error and not window.buffer:
+        window.told = True
+        reason = f'{reason}; {window.error}'
+    return Damage(index, offset, window.start - offset, reason, bytes(kept))
+
+
+def _keep(window: _Window, size: int, kept: bytearray) -> None:
+    kept += window.buffer[: min(size, _MAX_KEPT_BYTES - len(kept))]
+    window.skip(size)
+
+
+def _find_header(buffer: bytearray, begin: int) -> int | None:
+    """Where from `begin` on the first record header stands whose checksum holds.
+
+    A length below 2**32 ends in four zero bytes, which are rare in compressed images: only places before a run of zeros are tried.
+    Inside a run the length would be 0, and the header of an empty record is a fixed pattern.
+    """
+    empty = buffer.find(_EMPTY_HEADER, begin)
+    for zeros in _ZEROS.finditer(buffer, begin + 1):
+        first = zeros.start() - 4
+        if 0 <= empty <= first:
+            break
+        for place in range(max(begin, first), min(zeros.start(), zeros.end() - 8 + 1)):
+            if _is_header(buffer, place):
+                return place if empty < 0 else min(place, empty)
+    return empty if empty >= 0 else None
+
+
+def _is_header(buffer: bytearray, place: int) -> bool:
+    if place + _HEADER.size > len(buffer):
+        return False
+    length, crc = _HEADER.unpack_from(buffer, place)
+    return length <= _MAX_RECORD_BYTES and masked_crc(bytes(buffer[place : place + 8])) == crc
+
+
+_EMPTY_HEADER = frame(b'')[: _HEADER.size]
