@@ -36,6 +36,13 @@ class Kind:
 
 _ALL = (
     Kind('undecodable', ERROR, IMAGES, 'Images that do not decode', 'Fetch or convert these images again, or remove their records.'),
+    Kind(
+        'damaged_image',
+        ERROR,
+        IMAGES,
+        'Images that end in blank grey',
+        'Fetch them again: data is missing, which decoders fill up in silence.',
+    ),
     Kind('too_large', ERROR, IMAGES, 'Images too large to decode', 'Scale these images down to the expected size, or raise max_pixels.'),
     Kind(
         'wrong_size',

@@ -24,12 +24,14 @@ class AuditParameters(BaseModel):
     max_pixels: int = Field(50_000_000, gt=0, description='larger images are not decoded but reported as too_large')
 
     constant_std: float = Field(2.0, ge=0, description='standard deviation in grey levels up to which an image has no content')
-    saturated_share: float = Field(0.5, gt=0, le=1, description='share of pixels at 0 or 255 from which on an image is saturated')
+    black_share: float = Field(0.6, gt=0, le=1, description='share of pixels at 0 from which on an image is clipped')
+    white_share: float = Field(0.2, gt=0, le=1, description='share of pixels at 255 from which on an image is clipped')
     low_contrast_range: float = Field(60, ge=0, le=255, description='grey levels between 1st and 99th percentile; less is low contrast')
-    inverted_score: float = Field(0.0, description='an image whose polarity score is above is called inverted')
+    polarity_score: float = Field(0.0, ge=-1, le=1, description='likeness to a chest film, -1..1; below this the image looks inverted')
 
-    near_duplicate_bits: int = Field(40, ge=0, le=128, description='bits of 256 in which the hashes of near copies differ at most')
-    near_duplicate_correlation: float = Field(0.98, gt=0, le=1, description='least correlation of the detail of near copies')
+    near_duplicate_correlation: float = Field(
+        0.95, gt=0, le=1, description='least correlation of the detail of near copies, after alignment'
+    )
 
     prevalence_difference: float = Field(0.10, gt=0, le=1, description='difference of two prevalences from which on it is an issue')
     prevalence_p_value: float = Field(0.001, gt=0, lt=1, description='and the chance of it, by patient, is below this')

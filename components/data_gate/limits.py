@@ -10,6 +10,7 @@ from components.data_audit.kinds import KINDS
 
 DEFAULT_MAX_SHARE: dict[str, float | None] = {
     'undecodable': 0.0,
+    'damaged_image': 0.0,
     'too_large': 0.0,
     'constant_image': 0.0,
     'inverted_polarity': 0.01,
