@@ -32,10 +32,13 @@ def parse(payload: bytes) -> XrayRecord:
     Raises:
       RecordError: `payload` is no Example, or a feature is missing, of another type or out of range.
     """
+    example = Example()
     try:
-        example = Example.FromString(payload)
+        taken = example.MergeFromString(payload)
     except DecodeError:
         raise RecordError('not a tf.train.Example') from None
+    if taken != len(payload):  # protobuf up to 3.20 only warns when it stops at a stray end-group tag
+        raise RecordError(f'not a tf.train.Example: it ends after {taken} of {len(payload)} bytes')
     features = example.features.feature
     if not features:
         raise RecordError('not a tf.train.Example with features: the record has none')

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from dataclasses import dataclass
 
 from records.tfrecord import open_binary
@@ -21,7 +22,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     'sex': ('Patient Sex', 'Patient Gender'),
     'view_position': ('View Position',),
 }
-_NIH_IMAGE_ID = re.compile(r'^(\d{8})_\d{3}\.\w+$')
+_NIH_IMAGE_ID = re.compile(r'(\d{8})_\d{3}\.\w+')
 _SEXES = ('F', 'M')
 _VIEWS = ('PA', 'AP')
 _OLDEST = 120
@@ -45,7 +46,7 @@ class Entry:
 
 def nih_patient(image_id: str) -> str | None:
     """The patient in an image id of the NIH form `PPPPPPPP_FFF.png`, as the 8 digits; None for other forms."""
-    match = _NIH_IMAGE_ID.match(image_id)
+    match = _NIH_IMAGE_ID.fullmatch(image_id)
     return match.group(1) if match else None
 
 
@@ -64,21 +65,14 @@ def read_table(path: str) -> dict[str, Entry]:
       OSError: the file cannot be read.
     """
     rows = csv.reader(io.StringIO(_read_text(path)))
-    header = next(rows, None)
-    if not header:
-        raise MetadataError(f'{path}: the metadata table is empty; expected a CSV with the header of Data_Entry_2017_v2020.csv')
-    places = _places(path, [name.strip() for name in header])
-    entries: dict[str, Entry] = {}
-    for row in rows:
-        if not row:
-            continue
-        line = rows.line_num
-        if len(row) <= max(places.values()):
-            raise MetadataError(f'{path}, line {line}: {len(row)} fields, expected at least {max(places.values()) + 1}')
-        image_id = row[places['image_id']].strip()
-        if image_id in entries:
-            raise MetadataError(f'{path}, line {line}: image {image_id!r} stands in the table a second time')
-        entries[image_id] = _entry(path, line, {name: row[place].strip() for name, place in places.items()})
+    try:
+        header = next(rows, None)
+        if not header:
+            raise MetadataError(f'{path}: the metadata table is empty; expected a CSV with the header of Data_Entry_2017_v2020.csv')
+        places = _places(path, [name.strip() for name in header])
+        entries = _entries(path, rows, places)
+    except csv.Error as error:
+        raise MetadataError(f'{path}, line {rows.line_num}: no CSV ({error})') from None
     if not entries:
         raise MetadataError(f'{path}: the metadata table has a header but no rows')
     return entries
@@ -102,7 +96,7 @@ def _read_text(path: str) -> str:
         data = file.read()
     try:
         return (gzip.decompress(data) if data[:2] == b'\x1f\x8b' else data).decode('utf-8-sig')
-    except (UnicodeDecodeError, EOFError, OSError) as error:
+    except (UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
         raise MetadataError(f'{path}: not readable as UTF-8 text, plain or gzip ({error})') from None
 
 
@@ -114,6 +108,23 @@ def _places(path: str, header: list[str]) -> dict[str, int]:
             raise MetadataError(f'{path}: column {spellings[0]!r} is missing; found {", ".join(header)}')
         places[name] = found[0]
     return places
+
+
+def _entries(path: str, rows, places: dict[str, int]) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for row in rows:
+        if not row:
+            continue
+        line = rows.line_num
+        if len(row) <= max(places.values()):
+            raise MetadataError(f'{path}, line {line}: {len(row)} fields, expected at least {max(places.values()) + 1}')
+        image_id = row[places['image_id']].strip()
+        if not image_id:
+            raise MetadataError(f'{path}, line {line}: the image index is empty')
+        if image_id in entries:
+            raise MetadataError(f'{path}, line {line}: image {image_id!r} stands in the table a second time')
+        entries[image_id] = _entry(path, line, {name: row[place].strip() for name, place in places.items()})
+    return entries
 
 
 def _entry(path: str, line: int, row: dict[str, str]) -> Entry:
@@ -135,7 +146,6 @@ def _entry(path: str, line: int, row: dict[str, str]) -> Entry:
 def _number(path: str, line: int, column: str, text: str) -> int:
     if not text:
         return UNKNOWN_NUMBER
-    try:
-        return int(text)
-    except ValueError:
-        raise MetadataError(f'{path}, line {line}: {column!r} is {text!r}, expected a whole number') from None
+    if not (text.isascii() and text.isdigit()):
+        raise MetadataError(f'{path}, line {line}: {column!r} is {text!r}, expected a whole number')
+    return int(text)
