@@ -1,0 +1,304 @@
+"""The sign that each of the 14 findings leaves on a frontal film.
+
+A sign is a function that changes the chest's measures before anything is drawn and returns what it adds to the drawn chest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from records.synth.anatomy import LEFT, RIGHT, SIDES, Geometry
+from records.synth.canvas import dome, net, noise, smoothstep
+from records.synth.thorax import Chest
+
+Overlay = Callable[[Chest, np.random.Generator], None]
+Sign = Callable[[Geometry, np.random.Generator], Overlay]
+
+
+def _nothing(chest: Chest, rng: np.random.Generator) -> None:
+    """For findings that only change measures."""
+
+
+def _side(rng: np.random.Generator) -> int:
+    return LEFT if rng.random() < 0.5 else RIGHT
+
+
+def _sides(rng: np.random.Generator, both: float) -> tuple[int, ...]:
+    return SIDES if rng.random() < both else (_side(rng),)
+
+
+def _spot(chest: Chest, rng: np.random.Generator, top: float = -0.55, bottom: float = 0.30) -> tuple[int, float, float]:
+    """A place (side, distance from the midline, y) inside the aerated lung: the deepest of some random ones if none is deep enough."""
+    best = (-1.0, (RIGHT, 0.4, -0.1))
+    for _ in range(12):
+        side, lateral, y = _side(rng), float(rng.uniform(0.20, 0.62)), float(rng.uniform(top, bottom))
+        depth = chest.depth_at(side, lateral, y)
+        best = max(best, (depth, (side, lateral, y)))
+        if depth > 0.75:
+            break
+    return best[1]
+
+
+def _bell(chest: Chest, side: int, lateral: float, y: float, rx: float, ry: float) -> np.ndarray:
+    """A soft round envelope, 0..1."""
+    off = np.square((chest.lateral(side) - np.float32(lateral)) / np.float32(rx)) + np.square((chest.y - np.float32(y)) / np.float32(ry))
+    return np.exp(-off)
+
+
+def _opacify(chest: Chest, side: int, cover: np.ndarray, density: float) -> None:
+    """Fills air spaces: where there is no air there is nothing to fill."""
+    chest.opacity += np.float32(density) * cover * chest.lung[side]
+
+
+def _cardiomegaly(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    # Cardiothoracic ratio above 0.5 by definition; here 0.53 to 0.70.
+    geometry.heart *= rng.uniform(1.25, 1.55)
+    return _nothing
+
+
+def _effusion(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        for side in _sides(rng, 0.35):
+            amount = float(rng.beta(1.3, 2.2))
+            lateral, angle = chest.lateral(side), geometry.dome[side] + 0.235
+            if geometry.pose.supine and rng.random() < 0.5:
+                # Lying, the fluid spreads behind the lung: a veil that thickens downwards, the angle lost.
+                veil = smoothstep((chest.y + 0.3 + 0.4 * amount) / 0.8)
+                _opacify(chest, side, veil, 0.16 + 0.28 * amount)
+                chest.airways *= 1 - np.float32(0.4) * veil * chest.lung[side]
+            level = angle - 0.06 - 0.62 * amount
+            rise = 0.10 + 0.16 * amount
+            # The meniscus: fluid climbs along the wall, less along the mediastinum.
+            meniscus = np.float32(level) - np.float32(rise) * (
+                np.exp(-np.clip(chest.wall[side], 0, 1) / 0.07) + 0.35 * np.exp(-np.clip(lateral - 0.12, 0, 1) / 0.07)
+            )
+            under = smoothstep(0.5 + (chest.y - meniscus) / 0.045)
+            chest.lung[side] = chest.lung[side] * (1 - under)
+            chest.opacity += np.float32(0.04) * under * smoothstep(chest.wall[side] / 0.1)
+
+    return overlay
+
+
+def _pneumothorax(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    side, size = _side(rng), float(rng.beta(1.5, 1.8))
+    if size > 0.75:
+        geometry.shift -= side * float(rng.uniform(0.0, 0.06))
+
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        reach = chest.geometry.dome[side] + 0.25 - 0.9 * (1 - size)
+        gap = np.float32(0.055 + 0.20 * size) * (0.25 + smoothstep((reach - chest.y) / 0.7)) * (1 + 0.08 * noise(rng, chest.x.shape[0], 6))
+        gap = gap * smoothstep((reach + 0.15 - chest.y) / 0.2)
+        wall = chest.wall[side]
+        free = smoothstep(0.5 + (gap - wall) / 0.012) * (gap > 0.02)
+        air = dome(np.clip(wall, 0, 1) / 0.05) * free * (chest.floor[side] > 0) * (chest.lateral(side) > 0.1)
+        # Free air: darker than lung, without vessels; the lung it presses on is a little denser, its pleura a thin white line.
+        chest.lung[side] = np.where(air > 0, np.maximum(chest.lung[side], chest.lung[side] * (1 + np.float32(0.22) * air)), chest.lung[side])
+        chest.airways *= 1 - air
+        line = np.exp(-np.square((wall - gap) / 0.0055)) * (gap > 0.03) * (chest.floor[side] > 0) * smoothstep(chest.lung[side] * 3)
+        chest.opacity += np.float32(0.075) * line
+        _opacify(chest, side, (1 - free) * smoothstep((reach + 0.2 - chest.y) / 0.3), 0.05 + 0.14 * size)
+
+    return overlay
+
+
+def _round(chest: Chest, rng: np.random.Generator, radius: float, density: float, rough: float, blur: float) -> None:
+    side, lateral, y = _spot(chest, rng)
+    # An opacity sits on top of ribs and vessels: the film shows it against the whole depth of lung.
+    stretch = float(rng.uniform(0.85, 1.15))
+    across = (chest.lateral(side) - np.float32(lateral)) / np.float32(radius * stretch)
+    down = (chest.y - np.float32(y)) * np.float32(stretch / radius)
+    off = np.sqrt(across * across + down * down) * (1 + np.float32(rough) * noise(rng, chest.x.shape[0], int(3 / radius)))
+    chest.opacity += np.float32(density) * dome((1 - off) / 0.9) * smoothstep((1 - off) / np.float32(blur)) * smoothstep(chest.lung[side] * 3)
+
+
+def _mass(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        # Above 3 cm across, else it is a nodule (Fleischner Society glossary, Radiology 2008;246:697).
+        _round(chest, rng, float(rng.uniform(0.085, 0.20)), float(rng.uniform(0.27, 0.42)), 0.07, 0.12)
+
+    return overlay
+
+
+def _nodule(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        for _ in range(int(rng.choice([1, 2, 3, 6], p=[0.6, 0.2, 0.1, 0.1]))):
+            _round(chest, rng, float(rng.uniform(0.026, 0.065)), float(rng.uniform(0.20, 0.34)), 0.05, 0.25)
+
+    return overlay
+
+
+def _atelectasis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    side, loss = _side(rng), float(rng.uniform(0.2, 1.0))
+    # Lost volume draws the diaphragm up and the mediastinum over.
+    geometry.dome[side] -= 0.04 + 0.11 * loss
+    geometry.shift += side * 0.05 * loss
+
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        floor, lateral = chest.floor[side], chest.lateral(side)
+        for _ in range(int(rng.integers(1, 4))):
+            x0, height, slope = rng.uniform(0.28, 0.52), rng.uniform(0.05, 0.26), rng.normal(0, 0.25)
+            thick, half = rng.uniform(0.008, 0.020), rng.uniform(0.10, 0.22)
+            off = chest.y - np.float32(chest.geometry.dome[side] - height) - np.float32(slope) * (lateral - np.float32(x0))
+            off += np.float32(0.25) * np.square(lateral - np.float32(x0))
+            band = np.exp(-np.square(off / np.float32(thick)) - np.power(np.abs(lateral - np.float32(x0)) / np.float32(half), 4))
+            _opacify(chest, side, band, float(rng.uniform(0.18, 0.34)))
+        crowd = np.exp(-np.square(np.clip(floor, 0, 1) / np.float32(0.10 + 0.12 * loss)))
+        _opacify(chest, side, crowd * (0.8 + 0.3 * noise(rng, chest.x.shape[0], 16)), 0.12 + 0.26 * loss)
+
+    return overlay
+
+
+def _patch(chest: Chest, rng: np.random.Generator, side: int, size: float, density: float, grain: float, cells: int, bounds=(-0.5, 0.32)) -> np.ndarray:
+    """An ill-defined opacity; returns its cover, 0..1."""
+    lateral, y = float(rng.uniform(0.24, 0.52)), float(rng.uniform(*bounds))
+    envelope = _bell(chest, side, lateral, y, size * float(rng.uniform(0.8, 1.2)), size * float(rng.uniform(0.8, 1.3)))
+    ragged = smoothstep(envelope * 1.35 + np.float32(grain) * noise(rng, chest.x.shape[0], cells) * envelope - 0.12)
+    _opacify(chest, side, ragged, density)
+    return ragged
+
+
+def _consolidation(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        for side in _sides(rng, 0.35):
+            cover = _patch(chest, rng, side, float(rng.uniform(0.20, 0.36)), float(rng.uniform(0.30, 0.48)), 0.30, 18)
+            # The air left in the bronchi shows dark in the airless lung.
+            chest.airways = chest.airways * (1 - cover) - np.float32(0.45) * cover
+
+    return overlay
+
+
+def _pneumonia(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        for side in _sides(rng, 0.25):
+            for _ in range(int(rng.integers(1, 3))):
+                _patch(chest, rng, side, float(rng.uniform(0.15, 0.26)), float(rng.uniform(0.20, 0.34)), 0.40, 26, (-0.25, 0.36))
+
+    return overlay
+
+
+def _infiltration(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        for side in _sides(rng, 0.5):
+            for _ in range(int(rng.integers(1, 4))):
+                cover = _patch(chest, rng, side, float(rng.uniform(0.13, 0.28)), float(rng.uniform(0.10, 0.20)), 0.55, 40)
+                strands = net(rng, chest.x.shape[0], 34, 0.35)
+                _opacify(chest, side, cover * strands, float(rng.uniform(0.06, 0.13)))
+
+    return overlay
+
+
+def _edema(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    amount = float(rng.uniform(0.35, 1.0))
+    geometry.heart *= 1 + 0.14 * amount
+    geometry.vessels *= 1 + 0.4 * amount
+
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        size = chest.x.shape[0]
+        for side in SIDES:
+            wing = _bell(chest, side, 0.27, 0.02, 0.26, 0.38) * (1 + 0.18 * noise(rng, size, 22))
+            _opacify(chest, side, np.clip(wing, 0, 1.3), 0.14 + 0.24 * amount)
+            _opacify(chest, side, np.ones_like(wing), 0.05 * amount)
+            # Kerley B lines: short, level, at the wall above the angles.
+            rungs = smoothstep(np.cos(chest.y * np.float32(2 * np.pi / 0.042)) * 2 - 1.2) * smoothstep((0.10 - chest.wall[side]) / 0.03)
+            near = smoothstep((chest.y - 0.12) / 0.15) * smoothstep(chest.floor[side] / 0.05 + 1)
+            _opacify(chest, side, rungs * near, 0.10 * amount)
+
+    return overlay
+
+
+def _emphysema(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    amount = float(rng.uniform(0.4, 1.0))
+    for side in SIDES:
+        geometry.dome[side] += 0.07 + 0.10 * amount
+    geometry.flatness = 0.55 + 0.45 * amount
+    geometry.air *= 1.04 + 0.10 * amount
+    geometry.heart *= 1 - 0.13 * amount
+    geometry.width *= 1.02 + 0.03 * amount
+    geometry.vessels *= 1 - 0.55 * amount
+    geometry.gap *= 1.03 + 0.04 * amount
+
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        for _ in range(int(rng.integers(0, 5))):
+            side, lateral, y = _spot(chest, rng, -0.6, -0.1)
+            rx = float(rng.uniform(0.06, 0.14))
+            bulla = _bell(chest, side, lateral, y, rx, rx * 1.2)
+            chest.airways *= 1 - bulla
+            _opacify(chest, side, bulla, -0.07)
+
+    return overlay
+
+
+def _fibrosis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    amount = float(rng.uniform(0.4, 1.0))
+    for side in SIDES:
+        geometry.dome[side] -= 0.05 * amount
+    apical = rng.random() < 0.3
+
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        size = chest.x.shape[0]
+        mesh = np.maximum(net(rng, size, 46, 0.30), 0.8 * net(rng, size, 30, 0.20))
+        for side in SIDES if rng.random() < 0.8 else (_side(rng),):
+            zone = smoothstep((-0.15 - chest.y) / 0.35) if apical else smoothstep((chest.y + 0.25) / 0.55)
+            zone = np.maximum(zone, 0.7 * np.exp(-np.clip(chest.wall[side], 0, 1) / 0.09))
+            _opacify(chest, side, zone * mesh, 0.11 + 0.15 * amount)
+            _opacify(chest, side, zone, 0.03 + 0.07 * amount)
+
+    return overlay
+
+
+def _pleural_thickening(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        size = chest.x.shape[0]
+        for side in _sides(rng, 0.3):
+            thick = np.float32(rng.uniform(0.025, 0.065)) * (1 + 0.30 * noise(rng, size, 14))
+            if rng.random() < 0.4:
+                place = smoothstep((-0.42 - chest.y) / 0.18)
+                thick = thick * 1.3
+            else:
+                middle, half = rng.uniform(-0.15, 0.35), rng.uniform(0.18, 0.40)
+                place = smoothstep((half - np.abs(chest.y - np.float32(middle))) / 0.12)
+            rim = smoothstep(0.5 + (thick - chest.wall[side]) / 0.018) * place * (chest.wall[side] > -0.02)
+            chest.lung[side] = chest.lung[side] * (1 - np.float32(0.85) * rim)
+            chest.opacity += np.float32(rng.uniform(0.06, 0.16)) * rim * (chest.floor[side] > -0.05)
+            # The angle is often caught in it.
+            if rng.random() < 0.5:
+                blunt = np.exp(-np.square(chest.wall[side] / 0.10) - np.square(chest.floor[side] / 0.10))
+                _opacify(chest, side, blunt, 0.45)
+
+    return overlay
+
+
+def _hernia(geometry: Geometry, rng: np.random.Generator) -> Overlay:
+    def overlay(chest: Chest, rng: np.random.Generator) -> None:
+        radius = float(rng.uniform(0.13, 0.24))
+        cx, cy = float(rng.normal(0.06, 0.05)), chest.geometry.dome[LEFT] - 0.25 * radius
+        across, down = (chest.x - np.float32(cx)) / np.float32(1.15 * radius), (chest.y - np.float32(cy)) / np.float32(radius)
+        off = np.sqrt(across * across + down * down) * (1 + 0.04 * noise(rng, chest.x.shape[0], 10))
+        sac = smoothstep((1 - off) / 0.08)
+        for side in SIDES:
+            chest.lung[side] = chest.lung[side] * (1 - np.float32(0.75) * sac)
+        # A pouch of stomach behind the heart: a soft wall, gas above, fluid below a level line.
+        gas = smoothstep((0.84 - off) / 0.10) * smoothstep((0.15 - down) / 0.08 + 0.5)
+        chest.opacity += np.float32(0.10) * sac - np.float32(0.33) * gas
+
+    return overlay
+
+
+SIGNS: dict[str, Sign] = {
+    'Atelectasis': _atelectasis,
+    'Consolidation': _consolidation,
+    'Infiltration': _infiltration,
+    'Pneumothorax': _pneumothorax,
+    'Edema': _edema,
+    'Emphysema': _emphysema,
+    'Fibrosis': _fibrosis,
+    'Effusion': _effusion,
+    'Pneumonia': _pneumonia,
+    'Pleural_Thickening': _pleural_thickening,
+    'Cardiomegaly': _cardiomegaly,
+    'Nodule': _nodule,
+    'Mass': _mass,
+    'Hernia': _hernia,
+}
