@@ -1,0 +1,269 @@
+"""What a model must do before it may be served: each check gives the reasons why it does not, or none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from components.serving_check import contract, warmup
+from components.serving_check.parameters import ServingCheckParameters
+from components.serving_check.samples import Samples, image_only
+from components.serving_check.session_model import BrokenPromiseError, Scores, SessionModel
+from trainer.labels import TASKS
+
+_UNTIMED_REQUESTS = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loaded model, where it was loaded from, the trainer's answers, and the limits."""
+
+    model: SessionModel
+    model_dir: str
+    samples: Samples
+    parameters: ServingCheckParameters
+
+    @property
+    def examples(self) -> list[bytes]:
+        """The samples as serialized tf.Example."""
+        return [item.example for item in self.samples.items]
+
+    @property
+    def images(self) -> list[bytes]:
+        """The samples' encoded images."""
+        return [item.image for item in self.samples.items]
+
+
+@dataclass(frozen=True)
+class Check:
+    """`name` for people; `run` gives the reasons to refuse; after a `vital` one that fails no other makes sense."""
+
+    name: str
+    run: Callable[[Case], list[str]]
+    vital: bool = False
+
+
+def signatures(case: Case) -> list[str]:
+    """Every promised signature is there, with the promised inputs, outputs, dtypes and shapes."""
+    return [problem for signature in contract.SIGNATURES for problem in case.model.broken_promises(signature)]
+
+
+def trainer_parity(case: Case) -> list[str]:
+    """Serialized examples get the trainer's probabilities and flags; probabilities are finite, in 0..1 and on the flag's side."""
+    scores = case.model.score(contract.EXAMPLES, case.examples)
+    reasons = _sound(case, scores)
+    expected = Scores(
+        np.array([item.probability for item in case.samples.items]),
+        np.array([item.flag for item in case.samples.items], np.float32),
+        scores.model_version,
+    )
+    return reasons or _unlike(case, 'the trainer', expected, 'the served model', scores)
+
+
+def batch_parity(case: Case) -> list[str]:
+    """An image gets the same answer alone and among others."""
+    reasons = []
+    for signature, values in ((contract.EXAMPLES, case.examples), (contract.IMAGES, case.images)):
+        together = case.model.score(signature, values)
+        alone = _joined([case.model.score(signature, [value]) for value in values])
+        reasons += _unlike(case, f'{signature.name} in one batch', together, 'one by one', alone)
+    return reasons
+
+
+def image_parity(case: Case) -> list[str]:
+    """The same answer for an example, for an example with nothing but the image, for the image's bytes, and for its pixels as PNG."""
+    reference = case.model.score(contract.EXAMPLES, case.examples)
+    lean = case.model.score(contract.EXAMPLES, [image_only(image) for image in case.images])
+    raw = case.model.score(contract.IMAGES, case.images)
+    png = case.model.score(contract.IMAGES, _as_png(case.images))
+    return [
+        *_unlike(case, 'the whole example', reference, 'an example with the image alone', lean),
+        *_unlike(case, contract.EXAMPLES.name, reference, contract.IMAGES.name, raw),
+        *_unlike(case, 'the image as it came', raw, 'its pixels as PNG', png),
+    ]
+
+
+def bad_images(case: Case) -> list[str]:
+    """What cannot be decoded is refused as INVALID_ARGUMENT, also amid good images, and the next request is answered as before."""
+    image = case.images[0]
+    before = case.model.score(contract.IMAGES, [image])
+    bad = {
+        'text in place of an image': [b'not an image'],
+        'no bytes': [b''],
+        'half a JPEG header': [image[:20]],
+        'a bad image beside a good one': [image, b'not an image'],
+    }
+    reasons = []
+    for signature in contract.SCORING:
+        for what, values in bad.items():
+            wrapped = [image_only(value) for value in values] if signature is contract.EXAMPLES else values
+            try:
+                scores = case.model.score(signature, wrapped)
+            except tf.errors.InvalidArgumentError:
+                continue
+            except tf.errors.OpError as error:
+                reasons.append(f'{signature.name}: {what} gives {_status(error)}: expected INVALID_ARGUMENT')
+            else:
+                reasons.append(f'{signature.name}: {what} gets the score {scores.probability.tolist()}: expected an error')
+    after = case.model.score(contract.IMAGES, [image])
+    if not np.array_equal(before.probability, after.probability):
+        reasons.append('after a bad image the next good one gets another answer')
+    return reasons
+
+
+def transform(case: Case) -> list[str]:
+    """`transform_features` runs on whole examples and gives the label; evaluation depends on it."""
+    name = contract.TRANSFORM.name
+    outputs = case.model.run(name, {contract.TRANSFORM.input: case.examples})
+    labels = sorted({task.label for task in TASKS.values()})
+    reasons = []
+    if not any(label in outputs for label in labels):
+        reasons.append(f'{name}: no label among the outputs {sorted(outputs)}: expected one of {labels}')
+    for output, value in outputs.items():
+        if value.shape[:1] != (len(case.examples),):
+            reasons.append(f'{name}: {output} has shape {list(value.shape)} for {len(case.examples)} examples')
+        elif value.dtype.kind == 'f' and not np.isfinite(value).all():
+            reasons.append(f'{name}: {output} has values that are not finite')
+    return reasons
+
+
+def warmup_replay(case: Case) -> list[str]:
+    """Each request of the warm-up file runs: TF Serving does not serve a version whose warm-up fails."""
+    reasons, count = [], 0
+    for number, (signature, inputs) in enumerate(warmup.read(case.model_dir)):
+        count += 1
+        try:
+            case.model.run(signature, inputs)
+        except (tf.errors.OpError, KeyError, ValueError) as error:
+            reasons.append(f'warm-up request {number} ({signature}) fails: {_status(error)}')
+    if not 0 < count <= warmup.MOST_REQUESTS:
+        reasons.append(f'the warm-up file holds {count} requests: expected 1 to {warmup.MOST_REQUESTS}')
+    return reasons
+
+
+ALL: tuple[Check, ...] = (
+    Check('signatures as promised', signatures, vital=True),
+    Check("answers equal the trainer's", trainer_parity),
+    Check('batch of one equals batch of many', batch_parity),
+    Check('image bytes, lean example and PNG equal the example', image_parity),
+    Check('undecodable images are refused', bad_images),
+    Check('transform_features runs', transform),
+    Check('warm-up requests run', warmup_replay),
+)
+
+
+def run(check: Check, case: Case) -> list[str]:
+    """The reasons of one check; what the model raises becomes a reason."""
+    try:
+        return check.run(case)
+    except (tf.errors.OpError, BrokenPromiseError, KeyError, ValueError) as error:
+        return [_status(error)]
+
+
+def latency(case: Case) -> dict[str, float]:
+    """Milliseconds of a request with one image (p50, p95, p99), images per second in batches; session alone, no network."""
+    parameters, images = case.parameters, case.images
+    if not parameters.latency_requests:
+        return {}
+    for number in range(_UNTIMED_REQUESTS):
+        case.model.score(contract.IMAGES, [images[number % len(images)]])
+    times = [_seconds(case, [images[number % len(images)]]) for number in range(parameters.latency_requests)]
+    p50, p95, p99 = (float(value) * 1000 for value in np.percentile(times, (50, 95, 99)))
+    batch = [images[number % len(images)] for number in range(parameters.throughput_batch)]
+    total = sum(_seconds(case, batch) for _ in range(parameters.throughput_requests))
+    return {
+        'requests': parameters.latency_requests,
+        'p50_ms': round(p50, 3),
+        'p95_ms': round(p95, 3),
+        'p99_ms': round(p99, 3),
+        'throughput_batch': len(batch),
+        'throughput_images_per_s': round(len(batch) * parameters.throughput_requests / total, 2),
+    }
+
+
+def _seconds(case: Case, images: Sequence[bytes]) -> float:
+    start = time.perf_counter()
+    case.model.score(contract.IMAGES, images)
+    return time.perf_counter() - start
+
+
+def _sound(case: Case, scores: Scores) -> list[str]:
+    reasons = []
+    for kind, wrong in (
+        ('not finite', ~np.isfinite(scores.probability)),
+        ('outside 0..1', np.isfinite(scores.probability) & ((scores.probability < 0) | (scores.probability > 1))),
+    ):
+        if wrong.any():
+            reasons.append(f'{int(wrong.sum())} of {len(wrong)} probabilities are {kind}, e.g. {_first(case, wrong, scores.probability)}')
+    wrong = ~np.isin(scores.flag, (0.0, 1.0))
+    if wrong.any():
+        reasons.append(f'{int(wrong.sum())} of {len(wrong)} flags are neither 0 nor 1, e.g. {_first(case, wrong, scores.flag)}')
+    threshold = case.samples.threshold
+    if threshold is not None and not reasons:
+        wrong = ((scores.probability >= threshold) != (scores.flag == 1)) & ~_at_threshold(case, scores.probability)
+        if wrong.any():
+            reasons.append(
+                f'{int(wrong.sum())} flags contradict the operating point {threshold}, e.g. {_first(case, wrong, scores.probability)}'
+            )
+    names = sorted({bytes(version).decode('utf-8', 'replace') for version in scores.model_version})
+    if len(names) != 1 or not names[0]:
+        reasons.append(f'model_version is {names}: expected one text that is not empty')
+    return reasons
+
+
+def _unlike(case: Case, expected_name: str, expected: Scores, found_name: str, found: Scores) -> list[str]:
+    tolerance = case.parameters.probability_tolerance
+    reasons = []
+    # Not `> tolerance`: a difference that is no number must not pass.
+    wrong = ~(np.abs(expected.probability - found.probability) <= tolerance)
+    if wrong.any():
+        worst = int(np.argmax(np.where(wrong, np.nan_to_num(np.abs(expected.probability - found.probability), nan=np.inf), -1)))
+        reasons.append(
+            f'{int(wrong.sum())} of {len(wrong)} probabilities differ by more than {tolerance:g}; most for {case.samples.ids[worst]}: '
+            f'{expected_name} {expected.probability[worst]:.7f}, {found_name} {found.probability[worst]:.7f}'
+        )
+    # An image within the tolerance of the operating point may fall on either side of it.
+    flags = (expected.flag != found.flag) & ~_at_threshold(case, expected.probability)
+    if flags.any():
+        at = int(np.argmax(flags))
+        reasons.append(
+            f'{int(flags.sum())} of {len(flags)} flags differ; e.g. {case.samples.ids[at]}: {expected_name} {expected.flag[at]:g}, '
+            f'{found_name} {found.flag[at]:g}'
+        )
+    return reasons
+
+
+def _at_threshold(case: Case, probability: np.ndarray) -> np.ndarray:
+    if case.samples.threshold is None:
+        return np.zeros(probability.shape, bool)
+    return np.abs(probability - case.samples.threshold) <= case.parameters.probability_tolerance
+
+
+def _first(case: Case, wrong: np.ndarray, values: np.ndarray) -> str:
+    at = int(np.argmax(wrong))
+    return f'{case.samples.ids[at]}: {values[at]}'
+
+
+def _joined(scores: Sequence[Scores]) -> Scores:
+    return Scores(*(np.concatenate([getattr(score, name) for score in scores]) for name in contract.SCORES))
+
+
+def _as_png(images: Sequence[bytes]) -> list[bytes]:
+    """The decoded pixels, grey as the model sees them, encoded without loss."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        encoded = tf.compat.v1.placeholder(tf.string, [])
+        pixels = tf.io.decode_image(encoded, channels=1, expand_animations=False)
+        png = tf.io.encode_png(tf.ensure_shape(pixels, [None, None, 1]))
+        return [session.run(png, {encoded: image}) for image in images]
+
+
+def _status(error: Exception) -> str:
+    """The status as TF Serving names it, and the first line of the text."""
+    if isinstance(error, tf.errors.OpError):
+        codes = {value: name for name, value in vars(tf.errors).items() if name.isupper() and isinstance(value, int)}
+        return f'{codes.get(error.error_code, type(error).__name__)}: {error.message.splitlines()[0] if error.message else ""}'
+    return f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'

@@ -1,0 +1,25 @@
+"""The signatures that an exported model promises to those who serve it. No TensorFlow here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROBABILITY, FLAG, MODEL_VERSION = 'probability', 'flag', 'model_version'
+# Output -> dtype; each of shape [batch].
+SCORES: dict[str, str] = {PROBABILITY: 'float32', FLAG: 'float32', MODEL_VERSION: 'string'}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature: its name, its one input (string [batch]), its outputs (None: whatever Transform writes)."""
+
+    name: str
+    input: str
+    outputs: dict[str, str] | None
+
+
+EXAMPLES = Signature('serving_default', 'examples', SCORES)  # serialized tf.Example; only the feature `image` is needed
+IMAGES = Signature('serve_image', 'image_bytes', SCORES)  # JPEG or PNG
+TRANSFORM = Signature('transform_features', 'examples', None)  # serialized raw tf.Example with labels; used by TFMA
+SIGNATURES = (EXAMPLES, IMAGES, TRANSFORM)
+SCORING = (EXAMPLES, IMAGES)

@@ -1,0 +1,85 @@
+"""The work of ServingCheck: blesses a model that TF Serving can serve as promised, and hands it on with a warm-up file."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+import tempfile
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils, path_utils
+
+from components.serving_check import launcher, samples, session_probe, warmup
+from components.serving_check.parameters import ServingCheckParameters
+
+_LOGGER = logging.getLogger(__name__)
+REPORT = 'serving_check.json'
+# As TFX's InfraValidator names them, so that TFX's Pusher understands the blessing.
+_BLESSED, _HAS_MODEL = 'blessed', 'has_model'
+_BLESSED_FILE, _NOT_BLESSED_FILE = 'INFRA_BLESSED', 'INFRA_NOT_BLESSED'
+
+
+class Executor(base_executor.BaseExecutor):
+    """Runs the session probe on a copy of the model."""
+
+    def Do(
+        self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+    ) -> None:
+        """See `component.ServingCheck`.
+
+        The blessing holds `serving_check.json` (verdict, reasons, checks, latency, parameters), INFRA_BLESSED or
+        INFRA_NOT_BLESSED, and when blessed the model with its warm-up file.
+
+        Raises:
+          samples.SamplesError: the Trainer's samples are missing or damaged.
+          launcher.ProbeError: the probe could not be started.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        parameters = ServingCheckParameters.model_validate_json(exec_properties['parameters'])
+        model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+        model_run = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_RUN_KEY])
+        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        with tempfile.TemporaryDirectory(prefix='serving_check_') as folder:
+            model_dir = os.path.join(folder, session_probe.MODEL)
+            io_utils.copy_dir(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)), model_dir)
+            _fetch_samples(model_run.uri, folder)
+            warmup.write(model_dir, parameters.model_name, parameters.warmup_batches)
+            io_utils.write_string_file(os.path.join(folder, session_probe.PARAMETERS), parameters.model_dump_json())
+            result = launcher.run(folder, parameters)
+            reasons = [f'{check["name"]}: {reason}' for check in result['checks'] for reason in check['reasons']]
+            if not reasons:
+                io_utils.copy_dir(model_dir, path_utils.stamped_model_path(blessing.uri))
+        _mark(blessing, reasons)
+        report = {
+            'blessed': not reasons,
+            'reasons': reasons,
+            **result,
+            'model_uri': model.uri,
+            'parameters': parameters.model_dump(mode='json'),
+            'checked_at': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+        }
+        io_utils.write_string_file(os.path.join(blessing.uri, REPORT), json.dumps(report, indent=2) + '\n')
+
+
+def _fetch_samples(uri: str, folder: str) -> None:
+    for name in (samples.RECORDS_FILE, samples.ANSWERS_FILE):
+        source = os.path.join(uri, name)
+        if not fileio.exists(source):
+            raise samples.SamplesError(f'{source} is missing: expected what the Trainer writes for this check; run the Trainer again')
+        fileio.copy(source, os.path.join(folder, name))
+    samples.read(folder)
+
+
+def _mark(blessing: types.Artifact, reasons: list[str]) -> None:
+    blessed = not reasons
+    io_utils.write_string_file(os.path.join(blessing.uri, _BLESSED_FILE if blessed else _NOT_BLESSED_FILE), '')
+    blessing.set_int_custom_property(_BLESSED, int(blessed))
+    blessing.set_int_custom_property(_HAS_MODEL, int(blessed))
+    for reason in reasons:
+        _LOGGER.warning('The model is not blessed for serving: %s', reason)

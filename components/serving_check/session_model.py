@@ -1,0 +1,83 @@
+"""A SavedModel as TF Serving sees it: restored by TensorFlow's session loader into a graph of its own, run by tensor names.
+
+The eager loader (`tf.saved_model.load`) rebuilds Python objects and accepts exports that TF Serving refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from components.serving_check import contract
+
+
+class BrokenPromiseError(ValueError):
+    """A signature does not answer in the promised form."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a scoring signature answers for a batch: float32 [batch], float32 [batch], bytes [batch]."""
+
+    probability: np.ndarray
+    flag: np.ndarray
+    model_version: np.ndarray
+
+
+class SessionModel:
+    """A loaded model. Raises what the loader raises (`tf.errors.OpError`, OSError, RuntimeError)."""
+
+    def __init__(self, path: str) -> None:
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            meta = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
+        self.signatures = {name: definition for name, definition in meta.signature_def.items() if not name.startswith('__')}
+
+    def run(self, signature: str, inputs: Mapping[str, Sequence[bytes]]) -> dict[str, np.ndarray]:
+        """Runs one request of `Predict`; raises `tf.errors.OpError` where TF Serving answers with an error."""
+        definition = self.signatures[signature]
+        feed = {definition.inputs[name].name: np.array(values, dtype=object) for name, values in inputs.items()}
+        return self._session.run({name: tensor.name for name, tensor in definition.outputs.items()}, feed)
+
+    def score(self, signature: contract.Signature, values: Sequence[bytes]) -> Scores:
+        """Runs a scoring signature on a batch.
+
+        Raises:
+          BrokenPromiseError: an output is not of shape [batch].
+        """
+        answers = self.run(signature.name, {signature.input: values})
+        for name in contract.SCORES:
+            if answers[name].shape != (len(values),):
+                shape = list(answers[name].shape)
+                raise BrokenPromiseError(f'{signature.name}: {name} has shape {shape} for {len(values)} inputs: expected [{len(values)}]')
+        return Scores(answers[contract.PROBABILITY], answers[contract.FLAG], answers[contract.MODEL_VERSION])
+
+    def broken_promises(self, signature: contract.Signature) -> list[str]:
+        """What is wrong with the declared inputs and outputs of a signature; empty when they are as promised."""
+        definition = self.signatures.get(signature.name)
+        if definition is None:
+            return [f'signature {signature.name!r} is missing; there are: {", ".join(sorted(self.signatures)) or "none"}']
+        problems = []
+        if set(definition.inputs) != {signature.input}:
+            problems.append(f'{signature.name}: inputs are {sorted(definition.inputs)}: expected [{signature.input!r}]')
+        else:
+            problems += _unlike(signature, signature.input, definition.inputs[signature.input], 'string')
+        if signature.outputs is None:
+            return problems
+        if set(definition.outputs) != set(signature.outputs):
+            return [*problems, f'{signature.name}: outputs are {sorted(definition.outputs)}: expected {sorted(signature.outputs)}']
+        for name, dtype in signature.outputs.items():
+            problems += _unlike(signature, name, definition.outputs[name], dtype)
+        return problems
+
+
+def _unlike(signature: contract.Signature, name: str, tensor, dtype: str) -> list[str]:
+    found = tf.dtypes.as_dtype(tensor.dtype).name
+    problems = [] if found == dtype else [f'{signature.name}: {name} is {found}: expected {dtype}']
+    sizes = None if tensor.tensor_shape.unknown_rank else [dim.size for dim in tensor.tensor_shape.dim]
+    if sizes != [-1]:
+        problems.append(f'{signature.name}: {name} has shape {sizes or "unknown"}: expected [batch] with any batch')
+    return problems

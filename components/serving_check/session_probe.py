@@ -1,0 +1,67 @@
+"""Runs all checks on one model: `python -m components.serving_check.session_probe FOLDER`, a process of its own.
+
+FOLDER holds `model/`, the trainer's samples and `parameters.json`. The probe notes in `stage` what it is doing, so that whoever
+started it can tell where it died, and leaves `result.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from components.serving_check import samples
+from components.serving_check.parameters import ServingCheckParameters
+
+MODEL, PARAMETERS, STAGE, RESULT = 'model', 'parameters.json', 'stage', 'result.json'
+
+
+def main(folder: str) -> None:
+    """Checks the model in `folder`; whatever the model does wrong stands in the result, nothing is raised for it."""
+    with open(os.path.join(folder, PARAMETERS), encoding='utf-8') as stream:
+        parameters = ServingCheckParameters.model_validate_json(stream.read())
+    answers = samples.read(folder)
+    import tensorflow as tf
+
+    from components.serving_check import checks
+    from components.serving_check.session_model import SessionModel
+
+    model_dir = os.path.join(folder, MODEL)
+    result: dict = {'tensorflow': tf.__version__, 'samples': len(answers.items), 'checks': [], 'latency': {}}
+    _stage(folder, 'loading the model in a session')
+    try:
+        model = SessionModel(model_dir)
+    except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
+        _note(result, 'loads in a session', [f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'])
+        _write(folder, result)
+        return
+    _note(result, 'loads in a session', [])
+    case = checks.Case(model, model_dir, answers, parameters)
+    for check in checks.ALL:
+        _stage(folder, check.name)
+        reasons = checks.run(check, case)
+        _note(result, check.name, reasons)
+        if reasons and check.vital:
+            break
+    if all(check['passed'] for check in result['checks']):
+        _stage(folder, 'measuring latency')
+        result['latency'] = checks.latency(case)
+    _write(folder, result)
+
+
+def _note(result: dict, name: str, reasons: list[str]) -> None:
+    result['checks'].append({'name': name, 'passed': not reasons, 'reasons': reasons})
+
+
+def _stage(folder: str, text: str) -> None:
+    with open(os.path.join(folder, STAGE), 'w', encoding='utf-8') as stream:
+        stream.write(text)
+
+
+def _write(folder: str, result: dict) -> None:
+    with open(os.path.join(folder, RESULT), 'w', encoding='utf-8') as stream:
+        json.dump(result, stream)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

@@ -1,0 +1,64 @@
+"""The warm-up file: requests that TF Serving runs before it announces a version, so that no reader pays for the first one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from components.serving_check import contract
+from components.serving_check.samples import image_only
+from records import synth, tfrecord
+
+# TF Serving's own limit: a longer file is refused and the version is not served.
+MOST_REQUESTS = 1000
+_FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
+
+
+def path_in(model_dir: str) -> str:
+    """Where TF Serving looks for the file in a SavedModel."""
+    return os.path.join(model_dir, _FILE)
+
+
+def synthetic_jpeg() -> bytes:
+    """A normal synthetic chest film as JPEG: a patient's image has no place in a file that is passed on with the model."""
+    return synth.encode_jpeg(synth.phantom())
+
+
+def write(model_dir: str, model_name: str, batches: Sequence[int]) -> None:
+    """Writes requests for each signature that takes images, of each batch size, into a local SavedModel."""
+    jpeg = synthetic_jpeg()
+    values = {contract.EXAMPLES.name: image_only(jpeg), contract.IMAGES.name: jpeg}
+    os.makedirs(os.path.dirname(path_in(model_dir)), exist_ok=True)
+    with open(path_in(model_dir), 'wb') as stream:
+        for signature in contract.SCORING:
+            for batch in batches:
+                log = _request(model_name, signature, [values[signature.name]] * batch)
+                stream.write(tfrecord.frame(log.SerializeToString(deterministic=True)))
+
+
+def _request(model_name: str, signature: contract.Signature, values: list[bytes]) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = model_name
+    request.model_spec.signature_name = signature.name
+    request.inputs[signature.input].CopyFrom(tf.make_tensor_proto(values, dtype=tf.string, shape=[len(values)]))
+    return log
+
+
+def read(model_dir: str) -> Iterator[tuple[str, dict[str, list[bytes]]]]:
+    """Yields (signature name, input name -> values) of each request in the file, as TF Serving will read them.
+
+    Raises:
+      ValueError: a record is damaged or is no predict request.
+    """
+    for record in tfrecord.read(path_in(model_dir)):
+        if isinstance(record, tfrecord.Damage):
+            raise ValueError(f'warm-up request {record.index}: {record.reason}')
+        log = prediction_log_pb2.PredictionLog.FromString(record.payload)
+        if log.WhichOneof('log_type') != 'predict_log':
+            raise ValueError(f'warm-up request {record.index} is {log.WhichOneof("log_type")}: expected predict_log')
+        request = log.predict_log.request
+        yield request.model_spec.signature_name, {name: list(tf.make_ndarray(value)) for name, value in request.inputs.items()}

@@ -1,0 +1,130 @@
+"""A tiny SavedModel with the signatures of the real one, whole or broken in a chosen way, and what a Trainer leaves beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from components.serving_check import contract, samples
+from records import examples, synth, tfrecord
+from trainer.features import IMAGE
+from trainer.labels import TASKS
+
+THRESHOLD = 0.5
+_SIDE = 16
+_LABEL = TASKS['nih_triage'].label
+
+
+class TinyModel(tf.Module):
+    """Decodes, shrinks and scores images. `defect` names what is wrong with it:
+
+    no_image_signature, missing_output, double_dtype, fixed_batch, nan, out_of_range, batch_dependent, recovers (an undecodable image
+    gets a score), no_label, hangs, hungry (takes 3 GiB), uninitialised (see `export`), '' for nothing.
+    """
+
+    def __init__(self, seed: int = 0, defect: str = '') -> None:
+        super().__init__()
+        keras.utils.set_random_seed(seed)
+        self.net = keras.Sequential(
+            [
+                keras.layers.Input([_SIDE, _SIDE, 1]),
+                keras.layers.Conv2D(4, 3, activation='relu', kernel_initializer='random_normal'),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(1, kernel_initializer=keras.initializers.RandomNormal(stddev=200.0)),
+            ]
+        )
+        self.defect = defect
+        self.version = f'tiny-{seed}'
+
+    def score(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """string [batch] -> the promised outputs."""
+        pixels = tf.map_fn(self._decode, images, fn_output_signature=tf.TensorSpec([_SIDE, _SIDE, 1], tf.float32))
+        probability = tf.sigmoid(self.net(pixels, training=False)[:, 0])
+        if self.defect == 'nan':
+            probability = probability * float('nan')
+        if self.defect == 'out_of_range':
+            probability = probability + 1.0
+        if self.defect == 'batch_dependent':
+            probability = probability * (1 - 1e-3 * tf.cast(tf.shape(images)[0] - 1, tf.float32))
+        if self.defect == 'hangs':
+            probability += tf.while_loop(lambda value: value < 1.0, lambda value: [value * 1.0], [tf.reduce_min(probability) * 0.0])[0]
+        if self.defect == 'hungry':
+            probability += 0.0 * tf.reduce_sum(tf.ones([3 << 28]) * probability[0])
+        return {
+            contract.PROBABILITY: tf.cast(probability, tf.float64) if self.defect == 'double_dtype' else probability,
+            contract.FLAG: tf.cast(probability >= THRESHOLD, tf.float32),
+            contract.MODEL_VERSION: tf.fill(tf.shape(images), self.version),
+        }
+
+    def _decode(self, data: tf.Tensor) -> tf.Tensor:
+        if self.defect == 'recovers':
+            good = tf.strings.length(data) > 100
+            return tf.cond(good, lambda: self._pixels(data), lambda: tf.zeros([_SIDE, _SIDE, 1]))
+        return self._pixels(data)
+
+    def _pixels(self, data: tf.Tensor) -> tf.Tensor:
+        pixels = tf.io.decode_image(data, channels=1, expand_animations=False)
+        return tf.ensure_shape(tf.image.resize(pixels, [_SIDE, _SIDE], antialias=True) / 255.0, [_SIDE, _SIDE, 1])
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The signatures to export."""
+        batch = [2] if self.defect == 'fixed_batch' else [None]
+        image_of = {IMAGE: tf.io.FixedLenFeature([], tf.string)}
+
+        def scored(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = self.score(images)
+            if self.defect == 'missing_output':
+                outputs.pop(contract.FLAG)
+            return outputs
+
+        @tf.function(input_signature=[tf.TensorSpec(batch, tf.string, name=contract.EXAMPLES.input)])
+        def serving_default(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+            return scored(tf.io.parse_example(serialized, image_of)[IMAGE])
+
+        @tf.function(input_signature=[tf.TensorSpec(batch, tf.string, name=contract.IMAGES.input)])
+        def serve_image(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return scored(images)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=contract.TRANSFORM.input)])
+        def transform_features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+            label = 'nothing' if self.defect == 'no_label' else _LABEL
+            parsed = tf.io.parse_example(serialized, {'No Finding': tf.io.FixedLenFeature([1], tf.int64)})
+            return {label: 1 - parsed['No Finding']}
+
+        found = {'serving_default': serving_default, 'serve_image': serve_image, 'transform_features': transform_features}
+        if self.defect == 'no_image_signature':
+            found.pop('serve_image')
+        return {name: function.get_concrete_function() for name, function in found.items()}
+
+
+def images(count: int = 4) -> list[bytes]:
+    """Synthetic JPEGs that differ."""
+    return [synth.encode_jpeg(synth.phantom(patient=number + 1, size=96)) for number in range(count)]
+
+
+def export(path: Path, seed: int = 0, defect: str = '') -> TinyModel:
+    """Writes the SavedModel to `path`."""
+    model = TinyModel(seed, defect)
+    tf.saved_model.save(model, str(path), signatures=model.signatures())
+    return model
+
+
+def write_samples(folder: Path, model: TinyModel, count: int = 4, shift: float = 0.0) -> None:
+    """Writes the Trainer's two sample files; `shift` is added to each probability, as if another model had answered."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jpegs = images(count)
+    scores = model.score(tf.constant(jpegs))
+    ids = [f'{number:08d}_000.png' for number in range(count)]
+    with (folder / samples.RECORDS_FILE).open('wb') as stream:
+        for number, (image, image_id) in enumerate(zip(jpegs, ids, strict=True)):
+            stream.write(tfrecord.frame(examples.build(image, image_id, {'No Finding': number % 2})))
+    answers = [
+        {'image_id': image_id, 'probability': float(probability) + shift, 'flag': int(flag)}
+        for image_id, probability, flag in zip(ids, np.array(scores['probability']), np.array(scores['flag']), strict=True)
+    ]
+    content = {'samples': answers, 'operating_point': {'threshold': THRESHOLD}}
+    (folder / samples.ANSWERS_FILE).write_text(json.dumps(content))
