@@ -1,0 +1,146 @@
+"""The checks of images, copies, patients and labels: table -> issues."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from components.data_audit import duplicates
+from components.data_audit.issues import Example, Issue, by_split, locate, of_groups, of_images
+from components.data_audit.parameters import AuditParameters
+from components.data_audit.table import Table
+from trainer.features import UNKNOWN
+from trainer.labels import FINDINGS, LABELS, NO_FINDING
+
+_MODES = {1: ('L',), 3: ('RGB',)}
+
+
+def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
+    """What is wrong with single images. An image without content is not called clipped, of low contrast or inverted as well."""
+    number, decoded = table.number, table.decoded
+    constant = decoded & (number['std'] <= parameters.constant_std)
+    content = decoded & ~constant
+    clipped = content & ((number['black'] >= parameters.black_share) | (number['white'] >= parameters.white_share))
+    spread = number['high'] - number['low']
+
+    def issue(kind: str, mask: np.ndarray, detail: Callable[[int], str]) -> Issue:
+        rows = np.flatnonzero(mask)
+        return of_images(table, kind, rows, (detail(row) for row in rows), parameters.listed_per_kind)
+
+    expected = f'{parameters.width} x {parameters.height} expected'
+    return [
+        issue('undecodable', table.problem == 'undecodable', lambda row: table.detail[row]),
+        issue('too_large', table.problem == 'too_large', lambda row: table.detail[row]),
+        issue(
+            'damaged_image', decoded & (number['blank_end'] == 1), lambda row: 'the last pixels are the grey that stands for missing data'
+        ),
+        issue(
+            'wrong_size',
+            decoded & ((number['width'] != parameters.width) | (number['height'] != parameters.height)),
+            lambda row: f'{number["width"][row]:.0f} x {number["height"][row]:.0f}, {expected}',
+        ),
+        issue(
+            'wrong_channels',
+            decoded & ~np.isin(table.mode.astype(str), _MODES[parameters.channels]),
+            lambda row: f'{number["channels"][row]:.0f} channels (mode {table.mode[row]}), {parameters.channels} of 8 bits expected',
+        ),
+        issue(
+            'wrong_format', decoded & (table.format != parameters.format), lambda row: f'{table.format[row]}, {parameters.format} expected'
+        ),
+        issue('constant_image', constant, lambda row: f'standard deviation {number["std"][row]:.1f} grey levels'),
+        issue('saturated', clipped, lambda row: f'{number["black"][row]:.0%} of the pixels at 0, {number["white"][row]:.0%} at 255'),
+        issue(
+            'low_contrast',
+            content & (spread < parameters.low_contrast_range),
+            lambda row: f'{spread[row]:.0f} grey levels between 1st and 99th percentile',
+        ),
+        issue(
+            'inverted_polarity',
+            content & (number['polarity'] < parameters.polarity_score),
+            lambda row: f'polarity score {number["polarity"][row]:.2f}',
+        ),
+    ]
+
+
+def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
+    """Exact and near copies. Near copies are looked for among one of each group of exact copies, and not among images without content."""
+    content = table.decoded & (table.number['std'] > parameters.constant_std)
+    exact = duplicates.exact_groups(np.where(content, table.pixel_hash, b''), table.thumbnails)
+    copies = np.zeros(len(table), dtype=bool)
+    for members in exact:
+        copies[members[1:]] = True
+    pairs = duplicates.near_pairs(np.flatnonzero(content & ~copies), table.thumbnails, parameters.near_duplicate_correlation)
+    exact_found = [(members, _exact_detail(table, members)) for members in exact]
+    near_found = [((pair.first, pair.second), f'correlation of detail {pair.correlation:.3f}') for pair in pairs]
+    listed = parameters.listed_per_kind
+
+    def issue(kind: str, found: Sequence[tuple[Sequence[int], str]], wanted: Callable[[Sequence[int]], bool]) -> Issue:
+        return of_groups(table, kind, [group for group in found if wanted(group[0])], listed)
+
+    def crosses(members: Sequence[int]) -> bool:
+        return len(set(table.split[list(members)])) > 1
+
+    def of_patients(members: Sequence[int]) -> bool:
+        return len(set(table.patient[list(members)]) - {''}) > 1
+
+    def conflicts(members: Sequence[int]) -> bool:
+        return len(np.unique(table.labels[list(members)], axis=0)) > 1 or len(set(table.task[list(members)])) > 1
+
+    return [
+        issue('duplicate', exact_found, lambda members: not crosses(members)),
+        issue('cross_split_duplicate', exact_found, crosses),
+        issue('duplicate_across_patients', exact_found, of_patients),
+        issue('near_duplicate', near_found, lambda members: not crosses(members)),
+        issue('near_duplicate_across_splits', near_found, crosses),
+        issue('near_duplicate_across_patients', near_found, of_patients),
+        issue('duplicate_label_conflict', [*exact_found, *near_found], conflicts),
+    ]
+
+
+def patient_issues(table: Table, listed: int) -> list[Issue]:
+    """Patients in several splits; images without a patient, an id or metadata."""
+    homes: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row, (patient, split) in enumerate(zip(table.patient, table.split, strict=True)):
+        if patient:
+            homes[patient][split].append(row)
+    spread = {patient: splits for patient, splits in sorted(homes.items()) if len(splits) > 1}
+    examples = []
+    for patient, splits in list(spread.items())[:listed]:
+        rows = tuple(members[0] for members in splits.values())
+        detail = 'images: ' + ', '.join(f'{len(members)} in {split}' for split, members in splits.items())
+        examples.append(Example(rows, {'patient': patient, 'images': [locate(table, row) for row in rows], 'detail': detail}))
+    concerned = [row for splits in spread.values() for members in splits.values() for row in members]
+    across = Issue('patient_in_two_splits', len(spread), len(homes), by_split(table, concerned), examples)
+
+    missing = [(table.age < 0, 'age'), (table.sex == UNKNOWN, 'sex'), (table.view == UNKNOWN, 'view')]
+    readable = table.problem != 'undecodable'
+    unknown = readable & np.logical_or.reduce([mask for mask, _ in missing])
+    rows = np.flatnonzero(unknown)
+    details = ('unknown: ' + ', '.join(name for mask, name in missing if mask[row]) for row in rows)
+    no_id, no_patient = np.flatnonzero(table.image_id == ''), np.flatnonzero(table.patient == '')
+    return [
+        across,
+        of_images(table, 'missing_image_id', no_id, ['no image_id'] * len(no_id), listed),
+        of_images(table, 'missing_patient', no_patient, ['no patient_id, and no image_id of the NIH form'] * len(no_patient), listed),
+        of_images(table, 'missing_metadata', rows, details, listed),
+    ]
+
+
+def label_issues(table: Table, listed: int) -> list[Issue]:
+    """Labels that contradict each other, and images without any."""
+    findings = table.labels[:, [LABELS.index(name) for name in FINDINGS]] == 1
+    normal = table.labels[:, LABELS.index(NO_FINDING)] == 1
+    both = np.flatnonzero(normal & findings.any(axis=1))
+    none = np.flatnonzero(~normal & ~findings.any(axis=1))
+    details = (f'{NO_FINDING} with {", ".join(name for name, on in zip(FINDINGS, findings[row], strict=True) if on)}' for row in both)
+    return [
+        of_images(table, 'contradictory_labels', both, details, listed),
+        of_images(table, 'no_label_set', none, ['none of the 15 labels is 1'] * len(none), listed),
+    ]
+
+
+def _exact_detail(table: Table, members: Sequence[int]) -> str:
+    same_bytes = len({(table.byte_hash[row], int(table.size[row])) for row in members}) == 1
+    return f'{len(members)} records with the same {"bytes" if same_bytes else "pixels in different files"}'

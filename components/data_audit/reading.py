@@ -1,0 +1,190 @@
+"""Reads a shard of raw examples record by record and yields one small record an image; the pixels stay inside."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import apache_beam as beam
+from google.protobuf.message import DecodeError
+from tensorflow.core.example import example_pb2
+
+from components.data_audit.inspection import Inspection, TooLargeError, UndecodableError, decode, inspect, to_grey
+from records import tfrecord
+from records.metadata import nih_patient
+from trainer.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNKNOWN_NUMBER, VIEW
+from trainer.labels import LABELS
+
+# Records that wait for the decoding threads at a time; bounds what a worker holds to some ten MB.
+_WINDOW = 64
+_THUMBNAIL_SIDE = 176
+MISSING = -1  # a label that the example does not have, or that is not 0 or 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of examples: its number in the audit, its split, its path."""
+
+    number: int
+    split: str
+    path: str
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What the audit keeps of one example, about 3 kB.
+
+    Attributes:
+      shard, index: which file, and which record in it, from 0.
+      image_id, patient: empty when not known.
+      age: years, -1 unknown; sex, view: `unknown` when not known.
+      labels: the 15 of LABELS, 0, 1 or MISSING; task: the task's label, likewise.
+      features: names of all features, only in the first record of a shard.
+      size: bytes of the encoded image.
+      inspection: None when the image does not decode.
+      problem: '', or the kind of issue that stands in the way of decoding; detail: why.
+    """
+
+    shard: int
+    index: int
+    image_id: str
+    patient: str
+    age: int
+    sex: str
+    view: str
+    labels: tuple[int, ...]
+    task: int
+    size: int
+    inspection: Inspection | None
+    problem: str = ''
+    detail: str = ''
+    features: tuple[str, ...] = ()
+
+
+class InspectShard(beam.DoFn):
+    """Shard -> ImageRecord for each record in it, in order."""
+
+    def __init__(self, task_label: str, max_pixels: int, threads: int) -> None:
+        self._task_label = task_label
+        self._max_pixels = max_pixels
+        self._threads = threads or min(os.cpu_count() or 1, 4)
+        self._pool: ThreadPoolExecutor | None = None
+
+    def setup(self) -> None:
+        """Starts the decoding threads; Pillow lets go of the interpreter's lock while it decodes."""
+        self._pool = ThreadPoolExecutor(self._threads)
+
+    def teardown(self) -> None:
+        """Ends the decoding threads."""
+        if self._pool:
+            self._pool.shutdown()
+
+    def process(self, shard: Shard) -> Iterator[ImageRecord]:  # type: ignore[override]
+        """Yields one record an item of the file, damaged stretches included."""
+        assert self._pool is not None
+        for window in _windows(tfrecord.read(shard.path)):
+            yield from self._pool.map(lambda item: self._record(shard, item), window)
+
+    def _record(self, shard: Shard, item: tfrecord.Record | tfrecord.Damage) -> ImageRecord:
+        if isinstance(item, tfrecord.Damage):
+            return _unreadable(shard, item.index, f'damaged record at byte {item.offset}: {item.reason}')
+        try:
+            features = example_pb2.Example.FromString(item.payload).features.feature
+        except DecodeError:
+            return _unreadable(shard, item.index, 'the record is no tf.train.Example')
+        image = _bytes(features, IMAGE) or b''
+        inspection, problem, detail = None, '', ''
+        try:
+            inspection = inspect(image, self._max_pixels)
+        except UndecodableError as error:
+            problem, detail = 'undecodable', str(error)
+        except TooLargeError as error:
+            problem, detail = 'too_large', str(error)
+        image_id = _text(features, IMAGE_ID)
+        patient = _text(features, PATIENT_ID)
+        if patient in ('', UNKNOWN):
+            patient = nih_patient(image_id) or ''
+        age = _int(features, AGE)
+        return ImageRecord(
+            shard=shard.number,
+            index=item.index,
+            image_id=image_id,
+            patient=patient,
+            age=UNKNOWN_NUMBER if age is None else age,
+            sex=_text(features, SEX) or UNKNOWN,
+            view=_text(features, VIEW) or UNKNOWN,
+            labels=tuple(_label(features, name) for name in LABELS),
+            task=_label(features, self._task_label),
+            size=len(image),
+            inspection=inspection,
+            problem=problem,
+            detail=detail,
+            features=tuple(sorted(features)) if item.index == 0 else (),
+        )
+
+
+def preview(path: str, wanted: Iterable[int]) -> dict[int, bytes]:
+    """Small JPEGs of the records `wanted` of a file; records that do not decode are left out."""
+    left = set(wanted)
+    found = {}
+    for item in tfrecord.read(path):
+        if item.index in left:
+            left.discard(item.index)
+            data = _preview(item)
+            if data:
+                found[item.index] = data
+        if not left:
+            break
+    return found
+
+
+def _preview(item: tfrecord.Record | tfrecord.Damage) -> bytes:
+    try:
+        features = example_pb2.Example.FromString(item.payload).features.feature
+        grey = to_grey(decode(_bytes(features, IMAGE) or b'', 50_000_000))
+    except (DecodeError, UndecodableError, TooLargeError):
+        return b''
+    grey.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+    out = io.BytesIO()
+    grey.save(out, 'JPEG', quality=80)
+    return out.getvalue()
+
+
+def _windows(items: Iterator) -> Iterator[list]:
+    window = []
+    for item in items:
+        window.append(item)
+        if len(window) == _WINDOW:
+            yield window
+            window = []
+    if window:
+        yield window
+
+
+def _unreadable(shard: Shard, index: int, detail: str) -> ImageRecord:
+    missing = (MISSING,) * len(LABELS)
+    return ImageRecord(
+        shard.number, index, '', '', UNKNOWN_NUMBER, UNKNOWN, UNKNOWN, missing, MISSING, 0, None, problem='undecodable', detail=detail
+    )
+
+
+def _bytes(features, name: str) -> bytes | None:
+    values = features[name].bytes_list.value if name in features else ()
+    return values[0] if len(values) == 1 else None
+
+
+def _text(features, name: str) -> str:
+    return (_bytes(features, name) or b'').decode('utf-8', 'replace')
+
+
+def _int(features, name: str) -> int | None:
+    values = features[name].int64_list.value if name in features else ()
+    return values[0] if len(values) == 1 else None
+
+
+def _label(features, name: str) -> int:
+    value = _int(features, name)
+    return value if value in (0, 1) else MISSING

@@ -1,0 +1,130 @@
+"""The audit as a whole: image records in, the content of `audit.json` out.
+
+`audit.json`:
+  format            1
+  parameters        AuditParameters
+  images, patients  counts; images include records that could not be read
+  decoded           images whose pixels were decoded
+  splits            [{split, files, images, patients, positive, negative, unlabelled}], of the task label
+  issues            every kind of components.data_audit.kinds, found or not:
+                    [{kind, severity, unit, title, action, count, total, share, splits: {split: images}, examples}]
+                    examples are at most `listed_per_kind`; one says image_id, patient, split, file, record (from 0) and detail, as far as it is one of an image;
+                    for copies also `with`, the others of the group
+  prevalence        see components.data_audit.associations.prevalence_table
+  statistics        see statistics_table there
+  groups            see groups_table there
+  quantiles         see quantile_table there
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.data_audit import associations, checks
+from components.data_audit.issues import Issue, complete
+from components.data_audit.kinds import KINDS
+from components.data_audit.parameters import AuditParameters
+from components.data_audit.reading import ImageRecord, Shard
+from components.data_audit.table import Table, build
+from trainer.features import SPLITS
+
+FORMAT = 1
+
+
+class DataAuditError(ValueError):
+    """The audit cannot be done with these parameters; findings in the data are no such error."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`content` is audit.json; `wanted` are the thumbnails for the page, as shard number -> record numbers.
+
+    `pictures`: kind -> for each example shown, the (shard, record) of its images.
+    """
+
+    content: dict[str, Any]
+    wanted: dict[int, list[int]]
+    pictures: dict[str, list[list[tuple[int, int]]]]
+
+
+def audit(records: Sequence[ImageRecord], shards: Sequence[Shard], splits: Sequence[str], parameters: AuditParameters) -> Audit:
+    """Checks everything and collects the tables.
+
+    Raises:
+      DataAuditError: no example has the task label.
+    """
+    table = build(records, shards)
+    _require_task_label(records, table, parameters)
+    names = sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+    split_rows = associations.split_table(table, names, Counter(shard.split for shard in shards))
+    prevalence = associations.prevalence_table(table, names, parameters)
+    statistics = associations.statistics_table(table, parameters)
+    groups = associations.groups_table(table, parameters)
+    issues = complete(
+        [
+            *checks.image_issues(table, parameters),
+            *checks.duplicate_issues(table, parameters),
+            *checks.patient_issues(table, parameters.listed_per_kind),
+            *checks.label_issues(table, parameters.listed_per_kind),
+            *associations.split_issues(split_rows),
+            associations.prevalence_issue(prevalence),
+            associations.statistics_issue(statistics),
+            associations.groups_issue(groups),
+        ]
+    )
+    content = {
+        'format': FORMAT,
+        'parameters': parameters.model_dump(),
+        'images': len(table),
+        'decoded': int(table.decoded.sum()),
+        'patients': len(set(table.patient) - {''}),
+        'splits': split_rows,
+        'issues': [_issue(issue) for issue in issues],
+        'prevalence': prevalence,
+        'statistics': statistics,
+        'groups': groups,
+        'quantiles': associations.quantile_table(table, names),
+    }
+    pictures = _pictures(table, issues, parameters.examples_per_kind)
+    places = {place for shown in pictures.values() for places in shown for place in places}
+    wanted: dict[int, list[int]] = {}
+    for shard, index in sorted(places):
+        wanted.setdefault(shard, []).append(index)
+    return Audit(content, wanted, pictures)
+
+
+def _issue(issue: Issue) -> dict[str, Any]:
+    kind = KINDS[issue.kind]
+    return {
+        'kind': kind.name,
+        'severity': kind.severity,
+        'unit': kind.unit,
+        'title': kind.title,
+        'action': kind.action,
+        'count': issue.count,
+        'total': issue.total,
+        'share': round(issue.share, 8),
+        'splits': issue.splits,
+        'examples': [example.where for example in issue.examples],
+    }
+
+
+def _pictures(table: Table, issues: Sequence[Issue], most: int) -> dict[str, list[list[tuple[int, int]]]]:
+    """Pairs and larger groups show two images."""
+    return {
+        issue.kind: [[(int(table.shard[row]), int(table.index[row])) for row in example.rows[:2]] for example in issue.examples[:most]]
+        for issue in issues
+        if issue.count
+    }
+
+
+def _require_task_label(records: Sequence[ImageRecord], table: Table, parameters: AuditParameters) -> None:
+    features = sorted({name for record in records for name in record.features})
+    if not features or np.any(table.task >= 0) or parameters.task_label in features:
+        return
+    raise DataAuditError(f'no example has the task label {parameters.task_label!r} as 0 or 1; the features are {", ".join(features)}')
