@@ -36,7 +36,15 @@ class Study:
 
 
 def phantom(
-    findings: Collection[str] = (), *, seed: int = 0, patient: int = 1, study: int = 0, age: int = 50, sex: str = 'F', view: str = 'PA', size: int = 600
+    findings: Collection[str] = (),
+    *,
+    seed: int = 0,
+    patient: int = 1,
+    study: int = 0,
+    age: int = 50,
+    sex: str = 'F',
+    view: str = 'PA',
+    size: int = 600,
 ) -> np.ndarray:
     """A synthetic frontal chest X-ray, uint8 [size, size], 0 black (air) to 255 white (bone).
 
@@ -88,7 +96,9 @@ def _attenuation(chest: thorax.Chest, tree: np.random.Generator, rng: np.random.
     lungs = chest.lungs()
     texture = canvas.noise(tree, lungs.shape[0], 75) * np.float32(0.012) + canvas.noise(tree, lungs.shape[0], 38) * np.float32(0.010)
     base = chest.trunk - np.float32(measures.air) * lungs + chest.opacity
-    base += lungs * (texture + np.float32(0.17 * measures.vessels) * skeleton.hila(measures, chest.x, chest.y) * np.clip(chest.airways, 0, 1))
+    base += lungs * (
+        texture + np.float32(0.17 * measures.vessels) * skeleton.hila(measures, chest.x, chest.y) * np.clip(chest.airways, 0, 1)
+    )
     strokes = canvas.blur(skeleton.vessels(measures, frame, tree), frame.length(0.0022))
     attenuation = canvas.resize(base, frame.size)
     attenuation += canvas.resize(lungs * chest.airways * np.float32(0.125 * measures.vessels), frame.size) * strokes

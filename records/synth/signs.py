@@ -94,7 +94,9 @@ def _pneumothorax(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         free = smoothstep(0.5 + (gap - wall) / 0.012) * (gap > 0.02)
         air = dome(np.clip(wall, 0, 1) / 0.05) * free * (chest.floor[side] > 0) * (chest.lateral(side) > 0.1)
         # Free air: darker than lung, without vessels; the lung it presses on is a little denser, its pleura a thin white line.
-        chest.lung[side] = np.where(air > 0, np.maximum(chest.lung[side], chest.lung[side] * (1 + np.float32(0.22) * air)), chest.lung[side])
+        chest.lung[side] = np.where(
+            air > 0, np.maximum(chest.lung[side], chest.lung[side] * (1 + np.float32(0.22) * air)), chest.lung[side]
+        )
         chest.airways *= 1 - air
         line = np.exp(-np.square((wall - gap) / 0.0055)) * (gap > 0.03) * (chest.floor[side] > 0) * smoothstep(chest.lung[side] * 3)
         chest.opacity += np.float32(0.075) * line
@@ -110,7 +112,9 @@ def _round(chest: Chest, rng: np.random.Generator, radius: float, density: float
     across = (chest.lateral(side) - np.float32(lateral)) / np.float32(radius * stretch)
     down = (chest.y - np.float32(y)) * np.float32(stretch / radius)
     off = np.sqrt(across * across + down * down) * (1 + np.float32(rough) * noise(rng, chest.x.shape[0], int(3 / radius)))
-    chest.opacity += np.float32(density) * dome((1 - off) / 0.9) * smoothstep((1 - off) / np.float32(blur)) * smoothstep(chest.lung[side] * 3)
+    chest.opacity += (
+        np.float32(density) * dome((1 - off) / 0.9) * smoothstep((1 - off) / np.float32(blur)) * smoothstep(chest.lung[side] * 3)
+    )
 
 
 def _mass(geometry: Geometry, rng: np.random.Generator) -> Overlay:
@@ -150,7 +154,9 @@ def _atelectasis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     return overlay
 
 
-def _patch(chest: Chest, rng: np.random.Generator, side: int, size: float, density: float, grain: float, cells: int, bounds=(-0.5, 0.32)) -> np.ndarray:
+def _patch(
+    chest: Chest, rng: np.random.Generator, side: int, size: float, density: float, grain: float, cells: int, bounds=(-0.5, 0.32)
+) -> np.ndarray:
     """An ill-defined opacity; returns its cover, 0..1."""
     lateral, y = float(rng.uniform(0.24, 0.52)), float(rng.uniform(*bounds))
     envelope = _bell(chest, side, lateral, y, size * float(rng.uniform(0.8, 1.2)), size * float(rng.uniform(0.8, 1.3)))

@@ -1,0 +1,63 @@
+"""Contact sheets: X-rays in rows with their names, for the documentation and for looking at what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from records.synth.film import phantom
+from trainer.labels import FINDINGS, NO_FINDING
+
+_CAPTION = 20  # pixels
+
+
+def contact_sheet(path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], cell: int = 220) -> None:
+    """Writes a PNG with a caption and its images in each row.
+
+    Args:
+      path: the file; its folder is made.
+      rows: caption and uint8 [height, width] images; rows may differ in length.
+      cell: side of an image on the sheet, pixels.
+
+    Raises:
+      ValueError: there are no images. OSError: the file cannot be written.
+    """
+    columns = max((len(images) for _, images in rows), default=0)
+    if not columns:
+        raise ValueError('a contact sheet needs at least one image')
+    sheet = Image.new('L', (columns * cell, len(rows) * (cell + _CAPTION)), 255)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default()
+    for row, (caption, images) in enumerate(rows):
+        top = row * (cell + _CAPTION)
+        draw.text((6, top + 4), caption, fill=0, font=font)
+        for column, image in enumerate(images):
+            small = Image.fromarray(image).resize((cell - 2, cell - 2), Image.Resampling.LANCZOS)
+            sheet.paste(small, (column * cell + 1, top + _CAPTION))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, 'PNG')
+
+
+def findings_sheet(path: Path, *, seed: int = 0, columns: int = 4, cell: int = 220) -> None:
+    """Writes a sheet with a row for normal chests and one for each finding; every third patient is X-rayed AP."""
+    rows = []
+    for number, name in enumerate((NO_FINDING, *FINDINGS)):
+        drawn = []
+        for column in range(columns):
+            patient = number * columns + column + 1
+            findings = () if name == NO_FINDING else (name,)
+            drawn.append(
+                phantom(
+                    findings,
+                    seed=seed,
+                    patient=patient,
+                    sex='FM'[column % 2],
+                    view='AP' if column % 3 == 2 else 'PA',
+                    age=30 + 40 * column // columns,
+                )
+            )
+        rows.append((name.replace('_', ' '), drawn))
+    contact_sheet(path, rows, cell)

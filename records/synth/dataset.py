@@ -1,0 +1,266 @@
+"""Writes a data set of synthetic X-rays in the layout of the NIH TFRecords, on all cores."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from records import tfrecord
+from records.synth import film, population
+from records.synth.population import LabelledStudy
+from trainer.labels import LABELS, NO_FINDING
+
+PER_SHARD = 122  # records in a file of the sample of the NIH set that the layout is taken from
+LABEL_NOISE = 0.03
+TRUTH_NAME = 'synthetic_truth.csv.gz'
+# As in the NIH release, where the last two headings span two columns each.
+_TABLE_HEADER = (
+    'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,'
+    'OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n'
+)
+_FILM_MILLIMETRES = 420  # side of the square that is drawn
+_TEST_OF_100 = 23  # share of the official NIH test list
+_CHUNK = 4  # images a worker is handed at a time
+_FEWEST_FOR_WORKERS = 24  # below that, starting processes takes longer than drawing
+
+
+class SynthError(ValueError):
+    """A data set that cannot be written as asked; the text says what was expected and what to do."""
+
+
+@dataclass(frozen=True)
+class SynthSummary:
+    """What `write_dataset` wrote.
+
+    Attributes:
+      out: the data root. files: the record files, in order.
+      records, patients: how many. label_counts: records with each of LABELS, as labelled. views: records of each view.
+      mislabelled: records whose label is wrong on purpose. image_bytes: of all JPEGs. seconds: wall clock.
+    """
+
+    out: Path
+    files: tuple[Path, ...]
+    records: int
+    patients: int
+    label_counts: dict[str, int]
+    views: dict[str, int]
+    mislabelled: int
+    image_bytes: int
+    seconds: float
+
+
+def write_dataset(
+    out: Path,
+    count: int,
+    seed: int = 0,
+    *,
+    per_shard: int = PER_SHARD,
+    size: int = 600,
+    label_noise: float = LABEL_NOISE,
+    prevalence: Mapping[str, float] | None = None,
+    first_patient: int = 1,
+    workers: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> SynthSummary:
+    """Draws `count` X-rays and writes them under `out` in the NIH layout.
+
+    The same arguments give the same bytes, whatever `workers` is; a record does not depend on `count` or `per_shard` either.
+
+    Args:
+      out: the data root; `data/`, `metadata/` and `preprocessed_data.csv` are made in it.
+      count: records to write, at least 1.
+      seed: names the population: its patients, their anatomy, their findings. At least 0.
+      per_shard: records a file.
+      size: side of the images, pixels.
+      label_noise: share of the records whose label is made wrong, 0..1.
+      prevalence: share of the images with each finding, in place of the NIH's; see `population.shares`.
+      first_patient: number of the first patient; a later span takes a higher one, so that its patients are new ones.
+      workers: processes; None takes one a core. With more than one, the calling script needs the usual `if __name__ == '__main__'`.
+      overwrite: replace a synthetic data set that is already there. Records that were not drawn are never replaced.
+      on_progress: called with the number of records written so far.
+
+    Raises:
+      SynthError: an argument out of range, or `out` holds records already.
+      OSError: `out` cannot be written.
+    """
+    started = time.monotonic()
+    _check(count, seed, per_shard, size, label_noise, first_patient, workers)
+    try:
+        studies = population.draw(count, seed, label_noise, prevalence, first_patient)
+    except ValueError as error:
+        raise SynthError(str(error)) from None
+    if studies[-1].study.patient > 99_999_999:
+        raise SynthError(f'first_patient is {first_patient}: the last patient would have more than the 8 digits of an NIH image id')
+    out = Path(out)
+    _make_room(out, overwrite)
+    # First of all, so that what is left of a broken-off run can be told from real records.
+    _replace(out / 'metadata' / TRUTH_NAME, _gzip(_truth(studies)))
+    with _rendered(studies, seed, size, _processes(workers, count)) as images:
+        files, image_bytes = _write_shards(out / 'data', studies, images, per_shard, on_progress)
+    _write_tables(out, studies, size, seed)
+    counts = Counter(name for each in studies for name in each.findings or (NO_FINDING,))
+    return SynthSummary(
+        out=out,
+        files=tuple(files),
+        records=len(studies),
+        patients=len({each.study.patient for each in studies}),
+        label_counts={name: counts[name] for name in LABELS},
+        views=dict(Counter(each.study.view for each in studies)),
+        mislabelled=sum(each.mislabelled for each in studies),
+        image_bytes=image_bytes,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check(count: int, seed: int, per_shard: int, size: int, label_noise: float, first_patient: int, workers: int | None) -> None:
+    for name, value, least in (
+        ('count', count, 1),
+        ('seed', seed, 0),
+        ('per_shard', per_shard, 1),
+        ('size', size, film.SMALLEST),
+        ('first_patient', first_patient, 1),
+        ('workers', 1 if workers is None else workers, 1),
+    ):
+        if value < least:
+            raise SynthError(f'{name} is {value}: expected a whole number of at least {least}')
+    if not 0 <= label_noise <= 1:
+        raise SynthError(f'label_noise is {label_noise}: expected a share from 0 to 1')
+
+
+def _make_room(out: Path, overwrite: bool) -> None:
+    """Makes the folders; takes away the records of an earlier synthetic data set when told to."""
+    data, truth = out / 'data', out / 'metadata' / TRUTH_NAME
+    present = sorted(path for folder in (out, data) if folder.is_dir() for path in folder.glob('*.tfrec*'))
+    if present and not overwrite:
+        raise SynthError(
+            f'{out} holds {len(present)} record files already (first: {present[0]}): name another directory, or ask for overwriting'
+        )
+    if present and not truth.is_file():
+        raise SynthError(
+            f'{out} holds record files that were not drawn by synth ({truth} is missing): they are not overwritten; name another directory'
+        )
+    for folder in (data, truth.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    for path in present:
+        path.unlink()
+
+
+def _processes(workers: int | None, count: int) -> int:
+    if count < _FEWEST_FOR_WORKERS:
+        return 1
+    if workers is not None:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+@contextmanager
+def _rendered(studies: list[LabelledStudy], seed: int, size: int, processes: int) -> Iterator[Iterator[bytes]]:
+    """The studies' JPEGs in their order."""
+    work = partial(_jpeg, seed=seed, size=size)
+    if processes == 1:
+        yield map(work, studies)
+        return
+    # Spawned, not forked: TensorFlow's threads in the parent do not survive a fork.
+    with multiprocessing.get_context('spawn').Pool(processes) as pool:
+        yield pool.imap(work, studies, chunksize=_CHUNK)
+
+
+def _jpeg(study: LabelledStudy, seed: int, size: int) -> bytes:
+    return film.encode_jpeg(film.render(study.study, seed, size))
+
+
+def _write_shards(
+    folder: Path, studies: list[LabelledStudy], images: Iterator[bytes], per_shard: int, on_progress: Callable[[int], None] | None
+) -> tuple[list[Path], int]:
+    # The import takes seconds (TensorFlow's protos); the workers are already drawing.
+    from records import examples
+
+    files: list[Path] = []
+    image_bytes = 0
+    for start in range(0, len(studies), per_shard):
+        part = studies[start : start + per_shard]
+        path = folder / f'{len(files):03d}-{len(part)}.tfrec'
+        partial_path = path.with_name(f'.{path.name}.partial')
+        try:
+            with open(partial_path, 'wb') as file:
+                for place, each in enumerate(part):
+                    image = next(images)
+                    image_bytes += len(image)
+                    labels = dict.fromkeys(each.findings or (NO_FINDING,), 1)
+                    file.write(tfrecord.frame(examples.build(image, each.image_id, labels)))
+                    if on_progress:
+                        on_progress(start + place + 1)
+            partial_path.rename(path)
+        finally:
+            partial_path.unlink(missing_ok=True)
+        files.append(path)
+    return files, image_bytes
+
+
+def _write_tables(out: Path, studies: list[LabelledStudy], size: int, seed: int) -> None:
+    metadata = out / 'metadata'
+    spacing = round(_FILM_MILLIMETRES / size, 3)
+    rows = [
+        [
+            each.image_id,
+            '|'.join(each.findings) or NO_FINDING,
+            each.study.number,
+            each.study.patient,
+            each.study.age,
+            each.study.sex,
+            each.study.view,
+            size,
+            size,
+            spacing,
+            spacing,
+        ]
+        for each in studies
+    ]
+    _replace(metadata / 'Data_Entry_2017_v2020.csv.gz', _gzip(_TABLE_HEADER + _csv(rows, '\n')))
+    tested = {each.study.patient for each in studies if _in_test(each.study.patient, seed)}
+    for name, wanted in (('train_val_list', False), ('test_list', True)):
+        names = [each.image_id for each in studies if (each.study.patient in tested) == wanted]
+        _replace(metadata / f'{name}.txt.gz', _gzip('\n'.join(names)))
+    labels = [
+        [f'../input/data/images_001/images/{each.image_id}', *(name in (each.findings or (NO_FINDING,)) for name in LABELS)]
+        for each in studies
+    ]
+    _replace(out / 'preprocessed_data.csv', _csv([['', *LABELS], *labels], '\r\n').encode())
+
+
+def _in_test(patient: int, seed: int) -> bool:
+    """A fixed pseudo-random share of the patients."""
+    return (patient * 2_654_435_761 + seed * 40_503) % 2**32 * 100 >> 32 < _TEST_OF_100
+
+
+def _truth(studies: list[LabelledStudy]) -> str:
+    rows = [[each.image_id, '|'.join(each.study.findings) or NO_FINDING, '|'.join(each.findings) or NO_FINDING] for each in studies]
+    return _csv([['Image Index', 'Drawn', 'Labelled'], *rows], '\n')
+
+
+def _csv(rows: list[list], terminator: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator=terminator).writerows(rows)
+    return text.getvalue()
+
+
+def _gzip(text: str) -> bytes:
+    return gzip.compress(text.encode(), mtime=0)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes a file so that no reader ever sees half of it."""
+    temporary = path.with_name(f'.{path.name}.partial')
+    temporary.write_bytes(content)
+    temporary.replace(path)
