@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,18 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 
 _REAL_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CXR_REQUIRE_REAL_DATA=1 says that the real X-rays must be there, a skipped test that needs them fails."""
+    report = yield
+    needs_it = item.get_closest_marker('real_data') is not None or 'real_data' in getattr(item, 'fixturenames', ())
+    if report.skipped and needs_it and not hasattr(report, 'wasxfail') and os.environ.get('CXR_REQUIRE_REAL_DATA') == '1':
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = 'failed'
+        report.longrepr = f'{item.nodeid} needs real X-rays and must not be skipped while CXR_REQUIRE_REAL_DATA=1. {reason}'
+    return report
 
 
 @pytest.fixture(scope='session')

@@ -1,0 +1,50 @@
+# `make` lists the targets. Each one first sees to the environment in .venv, which takes no time when it is up to date.
+# CXR_ENV=… chooses the environment, PYTHON=… the interpreter (docs/development.md).
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export GRPC_VERBOSITY ?= ERROR
+export PYTHONWARNINGS ?= ignore::DeprecationWarning,ignore::FutureWarning
+
+BIN := .venv/bin
+DEMO := runs/demo
+DEMO_IMAGES ?= 600
+PYTEST_ARGS ?=
+SOURCES := $(wildcard pipeline components trainer schemas records scripts benchmarks tests setup.py)
+
+.PHONY: help environment demo test slow lint types lock clean ci
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+environment: ## the locked environment in .venv
+	@scripts/bootstrap
+
+demo: environment ## synthetic chest X-rays, then the whole pipeline: a gated, pushed model under runs/demo
+	@$(BIN)/cxr-triage synth --out $(DEMO)/data --count $(DEMO_IMAGES) --seed 7
+	@$(BIN)/cxr-triage run --config pipeline/configs/demo.yaml --data-root $(DEMO)/data --root $(DEMO)
+
+test: environment ## the tests, without the slow ones
+	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(PYTEST_ARGS)
+
+slow: environment ## the slow tests, those with real X-rays and the end-to-end runs
+	@$(BIN)/python -m pytest -m slow --durations=15 $(PYTEST_ARGS)
+
+lint: environment ## format and lint, changing nothing
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+
+types: environment ## type check
+	@$(BIN)/mypy
+
+lock: environment ## requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
+	@$(BIN)/python -m scripts.environment.lock $(if $(UPGRADE),--upgrade)
+
+clean: ## removes runs, caches and the environment
+	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .tools .venv
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+ci: ## what continuous integration runs
+	@.ci/run

@@ -1,0 +1,53 @@
+"""Recreates requirements/*.txt from *.in: `python -m scripts.environment.lock [--upgrade]`, called by `make lock`.
+
+Always with the pinned uv, so that the files do not change with who writes them. Existing pins stay unless *.in asks otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from scripts.environment import tools
+from scripts.environment.choose import BootstrapError, on_path
+from scripts.environment.install import say
+from scripts.environment.pip_settings import uv_environment
+
+_OPTIONS = ['--quiet', '--generate-hashes', '--no-emit-index-url', '--no-emit-find-links', '--python-platform', 'linux']
+_OPTIONS += ['--annotation-style', 'line', '--no-header']
+_OLDEST_PYTHON = '3.10'  # for uv.txt and build.txt, which serve every environment
+
+
+def lock(root: Path, upgrade: bool) -> None:
+    """Writes a lock file with hashes for each requirements/*.in of the working copy `root`.
+
+    Raises:
+        BootstrapError: uv cannot be had, or finds no set of versions.
+    """
+    requirements = root / 'requirements'
+    pythons = [sys.executable, *on_path(['python3'], os.environ)]
+    uv = tools.find_uv(root / '.tools', os.environ, exact=tools.pinned_uv(requirements))
+    uv = uv or tools.fetch_uv(root / '.tools', requirements, pythons)
+    if uv is None:
+        raise BootstrapError(f'uv {tools.pinned_uv(requirements)} is not here and no pip could fetch it')
+    env = uv_environment(pythons, os.environ)
+    for source in sorted(requirements.glob('*.in')):
+        match = re.search(r'^# python: (\S+)$', source.read_text(encoding='utf-8'), re.MULTILINE)
+        target = source.with_suffix('.txt')
+        say(f'locking {source.relative_to(root)}')
+        command = [uv, 'pip', 'compile', *_OPTIONS, '--python-version', match.group(1) if match else _OLDEST_PYTHON]
+        command += ['--upgrade'] if upgrade else []
+        done = subprocess.run([*command, source.name, '--output-file', target.name], cwd=requirements, env=env, check=False)
+        if done.returncode != 0:
+            raise BootstrapError(f'{source.relative_to(root)} could not be locked; {target.name} is as it was')
+
+
+if __name__ == '__main__':
+    try:
+        lock(Path(__file__).resolve().parents[2], '--upgrade' in sys.argv[1:])
+    except BootstrapError as problem:
+        say(str(problem))
+        sys.exit(1)
