@@ -1,0 +1,206 @@
+"""`cxr-triage convert`: images to the NIH TFRecord layout."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from records.convert.convert import Outcome
+    from records.convert.sources import Listing
+
+HELP = 'convert a folder of images by class, or NIH PNGs with their table, to the NIH TFRecord layout'
+_SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `convert`."""
+    parser.add_argument('--images', type=Path, required=True, metavar='DIR', help='folder with the images, searched at any depth')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the data set; made if it is not there')
+    parser.add_argument(
+        '--table',
+        type=Path,
+        metavar='FILE',
+        help='the Data_Entry table (CSV, plain or gzip) of NIH images; found by itself in the folder or its metadata/; '
+        'without one, folders give the labels',
+    )
+    parser.add_argument(
+        '--class-map',
+        action='append',
+        default=[],
+        metavar='FOLDER=LABEL',
+        help="the label of a class folder, if its name is none: 'sick=Mass', 'sick=Mass|Edema', 'rest=' to leave it out; repeatable",
+    )
+    parser.add_argument(
+        '--patient-pattern',
+        metavar='REGEX',
+        help=r"finds the patient in a file name (without suffix), one group: '^(person\d+|(?:NORMAL\d*-)?IM-\d+)'; class folders only",
+    )
+    parser.add_argument('--ids', choices=('name', 'path'), default='name', help='image_id from the file name or from the whole path')
+    parser.add_argument('--size', type=int, default=600, metavar='PIXELS', help='side of the images in the records (default 600)')
+    parser.add_argument(
+        '--fit',
+        choices=('squash', 'pad', 'crop'),
+        default='squash',
+        help='images that are not square: squash as the NIH did (default), pad with black, or crop the longer side',
+    )
+    parser.add_argument('--shard-size', type=int, default=512, metavar='N', help='records a file (default 512)')
+    parser.add_argument('--max-failed', type=float, default=0.01, metavar='SHARE', help='exit 1 above this share of failures (0.01)')
+    parser.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core); the output does not depend on it')
+    parser.add_argument('--overwrite', action='store_true', help='replace an earlier data set in --out')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts; returns 0, or 1 when it failed or more images failed than --max-failed allows."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    from rich.console import Console
+
+    from records.convert.convert import NothingConvertedError
+    from records.convert.sources import SourceError
+    from records.metadata import MetadataError
+
+    console, errors = Console(), Console(stderr=True)
+    try:
+        return _run(args, console, errors)
+    except (SourceError, MetadataError, NothingConvertedError) as error:
+        errors.print(f'[bold red]convert:[/] {_plain(error)}')
+    except BrokenProcessPool:
+        errors.print('[bold red]convert:[/] a worker process was killed, most likely for want of memory: try fewer with --workers')
+    except OSError as error:
+        errors.print(f'[bold red]convert:[/] {_plain(error)}. The data set is not complete: run again with --overwrite')
+    return 1
+
+
+def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from records.convert.convert import convert
+    from records.parallel import default_workers
+
+    _check_numbers(args)
+    images, out = args.images.expanduser(), args.out.expanduser()
+    _check_folders(images, out, args.overwrite)
+    listing = _list(args, images)
+    if listing.own_patient:
+        errors.print(
+            f'[bold yellow]Warning:[/] of {listing.own_patient} of {len(listing.sources)} images the patient is not known: each counts as '
+            'its own patient, so images of one person may come into training and test, and figures will be too good. '
+            'Give a --patient-pattern if file names tell the person.'
+        )
+    _clear(out)
+    columns = (TextColumn('converting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as progress:
+        task = progress.add_task('convert', total=len(listing.sources))
+        outcome = convert(
+            listing,
+            images,
+            out,
+            size=args.size,
+            fit=args.fit,
+            shard_size=args.shard_size,
+            workers=args.workers or default_workers(),
+            advance=lambda count: progress.advance(task, count),
+        )
+    _show(outcome, out, console)
+    if outcome.failed_share > args.max_failed:
+        errors.print(
+            f'[bold red]convert:[/] {len(outcome.failed)} images failed, {outcome.failed_share:.2%}, and --max-failed allows '
+            f'{args.max_failed:.2%}. The others were written; look at the reasons before you use them.'
+        )
+        return 1
+    return 0
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    from records.convert.sources import SourceError
+
+    for name, least in (('size', 64), ('shard_size', 1), ('workers', 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise SourceError(f'--{name.replace("_", "-")} is {value}: expected at least {least}')
+    if not 0 <= args.max_failed <= 1:
+        raise SourceError(f'--max-failed is {args.max_failed}: expected a share from 0 to 1')
+
+
+def _check_folders(images: Path, out: Path, overwrite: bool) -> None:
+    from records.convert.sources import SourceError
+
+    if not images.is_dir():
+        raise SourceError(f'{images}: no such folder. Give the folder that holds the images with --images')
+    if out.exists() and not out.is_dir():
+        raise SourceError(f'{out}: a file, expected a folder for the data set')
+    if out.resolve() == images.resolve():
+        raise SourceError(f'{out}: --out is the folder of the images: choose another')
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise SourceError(f'{out}: the folder is not empty. Choose another, or say --overwrite to replace the data set in it')
+
+
+def _list(args: argparse.Namespace, images: Path) -> Listing:
+    from records.convert.sources import SourceError, find_table, list_class_folders, list_nih, parse_class_map
+    from records.intake import patient_pattern
+
+    table = args.table.expanduser() if args.table else None
+    if table is None and not args.class_map:
+        table = find_table(images)
+    if table:
+        if args.class_map or args.patient_pattern:
+            raise SourceError('--class-map and --patient-pattern are for class folders: a table gives labels and patients itself')
+        return list_nih(images, table, args.ids)
+    try:
+        pattern = patient_pattern(args.patient_pattern) if args.patient_pattern else None
+    except ValueError as error:
+        raise SourceError(f'--patient-pattern: {error}') from None
+    return list_class_folders(images, parse_class_map(args.class_map), pattern, args.ids)
+
+
+def _clear(out: Path) -> None:
+    from records import layout
+    from records.convert.convert import REPORT
+
+    out.mkdir(parents=True, exist_ok=True)
+    layout.remove(out)
+    (out / REPORT).unlink(missing_ok=True)
+
+
+def _show(outcome: Outcome, out: Path, console: Console) -> None:
+    from rich.table import Table
+
+    from records.convert.convert import REPORT
+
+    table = Table(title=f'Converted from {_plain(outcome.kind)}', title_justify='left', show_header=False)
+    table.add_column()
+    table.add_column(justify='right')
+    rows = [
+        ('images converted', outcome.converted),
+        ('images failed', len(outcome.failed)),
+        ('images left out by --class-map', outcome.left_out),
+        ('other files ignored', sum(outcome.ignored.values())),
+        ('table rows without an image', outcome.without_file),
+        ('patients', outcome.patients),
+        ('files written', len(outcome.shards)),
+    ]
+    for name, count in rows:
+        table.add_row(name, f'{count:,}')
+    table.add_section()
+    for label, count in sorted(outcome.labels.items(), key=lambda item: -item[1]):
+        table.add_row(label, f'{count:,}')
+    console.print(table)
+    if outcome.failed:
+        reasons = Table('file', 'reason', title='Images that were not converted', title_justify='left')
+        for file, reason in sorted(outcome.failed.items())[:_SHOWN]:
+            reasons.add_row(_plain(file), _plain(reason))
+        console.print(reasons)
+        if len(outcome.failed) > _SHOWN:
+            console.print(f'… and {len(outcome.failed) - _SHOWN} more')
+    console.print(f'Data set: {out}\nReport: {out / REPORT}', highlight=False)
+
+
+def _plain(text: object) -> str:
+    """Text in which rich sees no markup (class and file names may hold brackets)."""
+    from rich.markup import escape
+
+    return escape(str(text))

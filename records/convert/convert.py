@@ -1,0 +1,158 @@
+"""Converts listed images to a data set: pixels in all cores, records in a fixed order, a report on what came of each file."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from records.convert.pixels import Converted, UnusableImageError, to_jpeg
+from records.convert.sources import Listing, Source
+from records.examples import build
+from records.layout import TABLE_COLUMNS, ShardWriter, write_atomically, write_preprocessed, write_table
+from records.parallel import ordered_map
+
+REPORT = 'convert_report.json'
+# Images a worker takes at a time: 8 images are half a second of work and 600 kB of answer.
+_CHUNK = 8
+
+
+class NothingConvertedError(ValueError):
+    """Not one image could be converted; the text gives the first reasons."""
+
+
+@dataclass
+class Outcome:
+    """What came of a conversion; everything in it depends on the input alone, not on when or with how many processes it ran."""
+
+    images: str
+    kind: str
+    shards: dict[str, int] = field(default_factory=dict)
+    labels: Counter[str] = field(default_factory=Counter)
+    depths: Counter[int] = field(default_factory=Counter)
+    patients: int = 0
+    own_patient: int = 0
+    left_out: int = 0
+    without_file: int = 0
+    ignored: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def converted(self) -> int:
+        """Records written."""
+        return sum(self.shards.values())
+
+    @property
+    def failed_share(self) -> float:
+        """Failed images over all that were to be converted."""
+        return len(self.failed) / max(1, self.converted + len(self.failed))
+
+    def as_json(self) -> bytes:
+        """The report file."""
+        content = {
+            'images': self.images,
+            'kind': self.kind,
+            'converted': self.converted,
+            'failed': [{'file': file, 'reason': reason} for file, reason in sorted(self.failed.items())],
+            'failed_share': round(self.failed_share, 6),
+            'left_out': self.left_out,
+            'ignored_files': dict(sorted(self.ignored.items())),
+            'table_rows_without_image': self.without_file,
+            'patients': self.patients,
+            'images_without_known_patient': self.own_patient,
+            'labels': dict(sorted(self.labels.items())),
+            'bits': {str(bits): count for bits, count in sorted(self.depths.items())},
+            'shards': self.shards,
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False).encode() + b'\n'
+
+
+def convert(
+    listing: Listing,
+    images: Path,
+    out: Path,
+    *,
+    size: int,
+    fit: str,
+    shard_size: int,
+    workers: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Writes the data set and its report to `out`; `advance` is told how many images are done.
+
+    Raises:
+      NothingConvertedError: no image could be converted; no data is written then, the report is.
+      OSError: `out` cannot be written.
+    """
+    outcome = Outcome(
+        str(images),
+        listing.kind,
+        own_patient=listing.own_patient,
+        left_out=listing.left_out,
+        without_file=listing.without_file,
+        ignored=dict(listing.ignored),
+        failed=dict(listing.failed),
+    )
+    writer = ShardWriter(out, shard_size)
+    table: dict[str, list[str]] = {}
+    done: list[Source] = []
+    try:
+        for source, result in _results(listing.sources, size, fit, workers):
+            if isinstance(result, str):
+                outcome.failed[str(source.path)] = result
+            else:
+                writer.write(build(result.jpeg, source.image_id, dict.fromkeys(source.labels, 1)))
+                table[source.image_id] = _table_row(source, result)
+                outcome.depths[result.bits] += 1
+                outcome.labels.update(source.labels)
+                done.append(source)
+            advance(1)
+        if done:
+            outcome.shards = writer.close()
+    finally:
+        writer.discard()
+    outcome.patients = len({source.table['Patient ID'] for source in done})
+    if done:
+        done.sort(key=lambda source: source.image_id)
+        write_preprocessed(out, ((_listed_path(source, images), dict.fromkeys(source.labels, 1)) for source in done))
+        write_table(out, (table[source.image_id] for source in done))
+    write_atomically(out / REPORT, outcome.as_json())
+    if not done:
+        reasons = '; '.join(f'{file}: {reason}' for file, reason in list(outcome.failed.items())[:3])
+        raise NothingConvertedError(f'not one of {len(outcome.failed)} images could be converted ({reasons}); all reasons: {out / REPORT}')
+    return outcome
+
+
+def _results(sources: list[Source], size: int, fit: str, workers: int) -> Iterator[tuple[Source, Converted | str]]:
+    chunks = [sources[begin : begin + _CHUNK] for begin in range(0, len(sources), _CHUNK)]
+    paths = ([source.path for source in chunk] for chunk in chunks)
+    answers = ordered_map(functools.partial(_convert_files, size=size, fit=fit), paths, min(workers, len(chunks)))
+    for chunk, answer in zip(chunks, answers, strict=True):
+        yield from zip(chunk, answer, strict=True)
+
+
+def _convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | str]:
+    """Runs in a worker: each file's image, or why there is none."""
+    answers: list[Converted | str] = []
+    for path in paths:
+        try:
+            answers.append(to_jpeg(path.read_bytes(), size, fit))
+        except UnusableImageError as error:
+            answers.append(str(error))
+        except OSError as error:
+            answers.append(f'it cannot be read: {error.strerror or error}')
+    return answers
+
+
+def _table_row(source: Source, result: Converted) -> list[str]:
+    row = {'OriginalImage[Width': str(result.width), 'Height]': str(result.height), **source.table, 'Image Index': source.image_id}
+    return [row.get(name, '') for name in TABLE_COLUMNS]
+
+
+def _listed_path(source: Source, images: Path) -> str:
+    """In the form of the Kaggle file: the folder as it was, the name as it is in the records."""
+    folder = source.path.relative_to(images).parent.as_posix()
+    return '/'.join(part for part in ('../input/data', '' if folder == '.' else folder, source.image_id) if part)

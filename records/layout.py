@@ -1,0 +1,118 @@
+"""Writes the files of the NIH layout: `data/NNN-COUNT.tfrec`, `preprocessed_data.csv`, `metadata/Data_Entry_2017_v2020.csv.gz`.
+
+The same content gives the same bytes. A reader never sees half a file: each is written under a hidden name and then renamed.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from records.tfrecord import frame
+from trainer.labels import LABELS
+
+DATA_FOLDER = 'data'
+PREPROCESSED = 'preprocessed_data.csv'
+TABLE = 'metadata/Data_Entry_2017_v2020.csv.gz'
+# The header of the NIH release; the last two names hold a comma each, so a row has 11 fields.
+TABLE_COLUMNS: tuple[str, ...] = (
+    'Image Index',
+    'Finding Labels',
+    'Follow-up #',
+    'Patient ID',
+    'Patient Age',
+    'Patient Gender',
+    'View Position',
+    'OriginalImage[Width',
+    'Height]',
+    'OriginalImagePixelSpacing[x',
+    'y]',
+)
+_STAGE = '.partial'
+
+
+class ShardWriter:
+    """Writes records into shards of a fixed number; `close` gives them their names, which hold their number and count."""
+
+    def __init__(self, out: Path, shard_size: int) -> None:
+        self._folder = out / DATA_FOLDER
+        self._stage = self._folder / _STAGE
+        self._shard_size = shard_size
+        self._counts: list[int] = []
+        self._file: io.BufferedWriter | None = None
+        shutil.rmtree(self._stage, ignore_errors=True)
+        self._stage.mkdir(parents=True)
+
+    def write(self, payload: bytes) -> None:
+        """Adds one serialized tf.train.Example."""
+        if self._file is None or self._counts[-1] == self._shard_size:
+            self._next()
+        assert self._file is not None
+        self._file.write(frame(payload))
+        self._counts[-1] += 1
+
+    def close(self) -> dict[str, int]:
+        """Puts all shards in place; returns file name -> number of records."""
+        self._finish()
+        width = max(3, len(str(len(self._counts) - 1)))
+        names = {}
+        for number, count in enumerate(self._counts):
+            name = f'{number:0{width}d}-{count}.tfrec'
+            os.replace(self._stage / str(number), self._folder / name)
+            names[name] = count
+        self._stage.rmdir()
+        return names
+
+    def discard(self) -> None:
+        """Drops what was written; does nothing after `close`."""
+        self._finish()
+        shutil.rmtree(self._stage, ignore_errors=True)
+
+    def _next(self) -> None:
+        self._finish()
+        self._file = open(self._stage / str(len(self._counts)), 'wb')  # noqa: SIM115 - closed by _finish
+        self._counts.append(0)
+
+    def _finish(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def write_preprocessed(out: Path, rows: Iterable[tuple[str, Mapping[str, int]]]) -> None:
+    """Writes `preprocessed_data.csv` from (path of the image, its labels) in the form of the Kaggle file."""
+    text = io.StringIO(newline='')
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(('', *LABELS))
+    for path, labels in rows:
+        writer.writerow((path, *(bool(labels.get(name, 0)) for name in LABELS)))
+    write_atomically(out / PREPROCESSED, text.getvalue().encode())
+
+
+def write_table(out: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Writes the metadata table from rows in the order of TABLE_COLUMNS."""
+    text = io.StringIO(newline='')
+    writer = csv.writer(text, lineterminator='\n')
+    # Written as it stands in the release: its names with a comma are not quoted.
+    text.write(','.join(TABLE_COLUMNS) + '\n')
+    writer.writerows(rows)
+    write_atomically(out / TABLE, gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file that is there as a whole or not at all; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stage = path.parent / f'.{path.name}.partial'
+    stage.write_bytes(data)
+    os.replace(stage, path)
+
+
+def remove(out: Path) -> None:
+    """Removes the files of an earlier data set of this layout from `out`, and nothing else."""
+    for path in (*(out / DATA_FOLDER).glob('*.tfrec'), out / PREPROCESSED, out / TABLE):
+        path.unlink(missing_ok=True)
