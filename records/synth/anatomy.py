@@ -93,7 +93,7 @@ def draw_pose(rng: np.random.Generator, view: str) -> Pose:
         shift=(float(rng.normal(0, 0.025 * loose)), float(rng.normal(0.02, 0.035 * loose))),
         threshold=float(np.exp(rng.normal(np.log(0.50), 0.10))),
         contrast=float(rng.uniform(1.75, 2.7)) * (0.88 if bedside else 1.0),
-        grain=float(rng.uniform(1.0, 2.4)),
+        grain=float(rng.uniform(0.9, 2.0)),
         arms=float(rng.uniform(0.0, 0.35)) if supine else float(rng.uniform(0.25, 1.0)),
     )
 
@@ -129,5 +129,5 @@ def geometry(anatomy: Anatomy, pose: Pose) -> Geometry:
         rib_slope=anatomy.rib_slope * (1 - 0.55 * pose.lordosis),
         dome={RIGHT: top, LEFT: top + anatomy.dome_gap},
         vessels=anatomy.vessels * (1.1 if pose.supine else 1.0),
-        hilum={RIGHT: (0.17, -0.06), LEFT: (0.18, -0.10)},
+        hilum={RIGHT: (0.145, -0.06), LEFT: (0.155, -0.10)},
     )

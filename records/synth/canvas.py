@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.interpolate import PchipInterpolator
 
-_SUPERSAMPLING = 2
 _REACH = 2.0  # curves are tabulated from -_REACH to +_REACH
-_TABLE = 4096
+_TABLE = 2048
 
 
 class Frame:
@@ -84,39 +83,39 @@ def net(rng: np.random.Generator, size: int, cells: int, width: float) -> np.nda
 class Strokes:
     """Shapes drawn in body coordinates with anti-aliasing; later strokes cover earlier ones."""
 
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
-        self._image = Image.new('L', (frame.size * _SUPERSAMPLING,) * 2)
+    def __init__(self, frame: Frame, supersampling: int = 2) -> None:
+        self._frame, self._by = frame, supersampling
+        self._image = Image.new('L', (frame.size * supersampling,) * 2)
         self._draw = ImageDraw.Draw(self._image)
 
     def polygon(self, points: np.ndarray, level: float) -> None:
         """Fills a polygon, float [n, 2], with `level`, 0..1."""
-        self._draw.polygon((self._frame.pixels(points) * _SUPERSAMPLING).ravel().tolist(), fill=round(255 * level))
+        self._draw.polygon((self._frame.pixels(points) * self._by).ravel().tolist(), fill=round(255 * level))
 
     def bone(self, path: np.ndarray, width, cortex: float = 1.0, marrow: float = 0.6) -> None:
         """A long bone along `path`, float [n, 2], `width` body units wide (a number or one a point): bright rims, a paler middle."""
         half = np.broadcast_to(np.asarray(width, dtype=np.float64) / 2, len(path))[:, None]
         along = np.gradient(path, axis=0)
         across = np.stack([-along[:, 1], along[:, 0]], axis=1) / (np.linalg.norm(along, axis=1, keepdims=True) + 1e-9)
-        for part, level in ((1.0, cortex), (0.62, (cortex + marrow) / 2), (0.42, marrow)):
+        for part, level in ((1.0, cortex), (0.55, marrow)):
             edge = across * half * part
             self.polygon(np.concatenate([path + edge, (path - edge)[::-1]]), level)
 
     def line(self, path: np.ndarray, width: float, level: float) -> None:
         """A line along `path`, float [n, 2], `width` body units wide."""
-        pixels = max(1, round(self._frame.length(width) * _SUPERSAMPLING))
-        self._draw.line((self._frame.pixels(path) * _SUPERSAMPLING).ravel().tolist(), fill=round(255 * level), width=pixels, joint='curve')
+        pixels = max(1, round(self._frame.length(width) * self._by))
+        self._draw.line((self._frame.pixels(path) * self._by).ravel().tolist(), fill=round(255 * level), width=pixels, joint='curve')
 
     def branches(self, paths: np.ndarray, width: float, level: float) -> None:
         """Many polylines, float [n, points, 2], of one width (body units) and level."""
-        pixels = max(1, round(self._frame.length(width) * _SUPERSAMPLING))
+        pixels = max(1, round(self._frame.length(width) * self._by))
         fill = round(255 * level)
-        for path in (self._frame.pixels(paths) * _SUPERSAMPLING).reshape(len(paths), -1).tolist():
+        for path in (self._frame.pixels(paths) * self._by).reshape(len(paths), -1).tolist():
             self._draw.line(path, fill=fill, width=pixels)
 
     def field(self) -> np.ndarray:
         """What was drawn, float32 [size, size], 0..1."""
-        return np.asarray(self._image.reduce(_SUPERSAMPLING), dtype=np.float32) * np.float32(1 / 255)
+        return np.asarray(self._image.reduce(self._by), dtype=np.float32) * np.float32(1 / 255)
 
 
 def blur(field: np.ndarray, pixels: float) -> np.ndarray:

@@ -160,7 +160,8 @@ def _patch(
     """An ill-defined opacity; returns its cover, 0..1."""
     lateral, y = float(rng.uniform(0.24, 0.52)), float(rng.uniform(*bounds))
     envelope = _bell(chest, side, lateral, y, size * float(rng.uniform(0.8, 1.2)), size * float(rng.uniform(0.8, 1.3)))
-    ragged = smoothstep(envelope * 1.35 + np.float32(grain) * noise(rng, chest.x.shape[0], cells) * envelope - 0.12)
+    grains = np.clip(noise(rng, chest.x.shape[0], cells), -1.2, 1.8)
+    ragged = smoothstep(envelope * (1.35 + np.float32(grain) * grains) - 0.12)
     _opacify(chest, side, ragged, density)
     return ragged
 
@@ -204,7 +205,7 @@ def _edema(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         size = chest.x.shape[0]
         for side in SIDES:
             wing = _bell(chest, side, 0.27, 0.02, 0.26, 0.38) * (1 + 0.18 * noise(rng, size, 22))
-            _opacify(chest, side, np.clip(wing, 0, 1.3), 0.14 + 0.24 * amount)
+            _opacify(chest, side, np.clip(wing, 0, 1.3), 0.17 + 0.26 * amount)
             _opacify(chest, side, np.ones_like(wing), 0.05 * amount)
             # Kerley B lines: short, level, at the wall above the angles.
             rungs = smoothstep(np.cos(chest.y * np.float32(2 * np.pi / 0.042)) * 2 - 1.2) * smoothstep((0.10 - chest.wall[side]) / 0.03)
@@ -244,11 +245,11 @@ def _fibrosis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         size = chest.x.shape[0]
-        mesh = np.maximum(net(rng, size, 46, 0.30), 0.8 * net(rng, size, 30, 0.20))
+        mesh = (net(rng, size, 60, 0.40) + 0.6 * net(rng, size, 36, 0.22)) * (0.75 + 0.35 * noise(rng, size, 20))
         for side in SIDES if rng.random() < 0.8 else (_side(rng),):
             zone = smoothstep((-0.15 - chest.y) / 0.35) if apical else smoothstep((chest.y + 0.25) / 0.55)
             zone = np.maximum(zone, 0.7 * np.exp(-np.clip(chest.wall[side], 0, 1) / 0.09))
-            _opacify(chest, side, zone * mesh, 0.11 + 0.15 * amount)
+            _opacify(chest, side, zone * mesh, 0.09 + 0.11 * amount)
             _opacify(chest, side, zone, 0.03 + 0.07 * amount)
 
     return overlay
@@ -265,7 +266,12 @@ def _pleural_thickening(geometry: Geometry, rng: np.random.Generator) -> Overlay
             else:
                 middle, half = rng.uniform(-0.15, 0.35), rng.uniform(0.18, 0.40)
                 place = smoothstep((half - np.abs(chest.y - np.float32(middle))) / 0.12)
-            rim = smoothstep(0.5 + (thick - chest.wall[side]) / 0.018) * place * (chest.wall[side] > -0.02)
+            rim = (
+                smoothstep(0.5 + (thick - chest.wall[side]) / 0.018)
+                * place
+                * (chest.wall[side] > -0.02)
+                * smoothstep((chest.lateral(side) - 0.15) / 0.05)
+            )
             chest.lung[side] = chest.lung[side] * (1 - np.float32(0.85) * rim)
             chest.opacity += np.float32(rng.uniform(0.06, 0.16)) * rim * (chest.floor[side] > -0.05)
             # The angle is often caught in it.
@@ -286,8 +292,8 @@ def _hernia(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         for side in SIDES:
             chest.lung[side] = chest.lung[side] * (1 - np.float32(0.75) * sac)
         # A pouch of stomach behind the heart: a soft wall, gas above, fluid below a level line.
-        gas = smoothstep((0.84 - off) / 0.10) * smoothstep((0.15 - down) / 0.08 + 0.5)
-        chest.opacity += np.float32(0.10) * sac - np.float32(0.33) * gas
+        gas = smoothstep((0.84 - off) / 0.16) * smoothstep((0.15 - down) / 0.08 + 0.5)
+        chest.opacity += np.float32(0.10) * sac - np.float32(0.22) * gas
 
     return overlay
 

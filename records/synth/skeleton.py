@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from records.synth.anatomy import LEFT, SIDES, Geometry
-from records.synth.canvas import Frame, Strokes
+from records.synth.canvas import Frame, Strokes, blur
 
-_RIBS = 10
+_RIBS = 11
 _TREE_LEVELS = 6
 _STEPS = 3  # straight pieces between two forks
 
@@ -21,32 +21,31 @@ def ribs(geometry: Geometry, frame: Frame) -> np.ndarray:
         reach = geometry.width * _hoop(number)
         slope = geometry.rib_slope * (0.55 + 0.06 * number)
         width = anatomy.rib_width * (0.85 + 0.02 * number)
+        # The lowest ribs end free; the front part of the others ends where the cartilage begins, which a film does not show.
+        last = 1.72 if number < 8 else 1.72 - 0.16 * (number - 7)
         for side in SIDES:
             for strokes, begin, end, shift, cortex, marrow in (
-                (back, 0.11, 1.72, 0.4, 1.0, 0.58),
-                (front, 1.50, 2.52 - 0.03 * number, -0.6, 0.72, 0.44),
+                (back, 0.11, last, 0.4, 1.0, 0.58),
+                (front, 1.50, 2.50 - 0.05 * number, -0.6, 0.72, 0.44),
             ):
-                angle = np.linspace(begin, end, 36)
+                if strokes is front and number > 6:
+                    continue
+                angle = np.linspace(begin, end, 24)
                 bend = 0.022 * np.sin(2 * angle) - 0.05 * np.exp(-angle / 0.25)
                 drop = slope * (1 - np.cos(angle)) - bend * (1 - 0.5 * pose.lordosis)
                 path = np.stack([side * reach * np.sin(angle) - shift * pose.oblique, start + drop], axis=1)
-                taper = width * (1 + 0.25 * smooth_end(angle, begin, end))
-                strokes.bone(path, taper, cortex, marrow)
+                fade = 1.0 if number < 8 else 0.9 - 0.15 * (number - 8)
+                strokes.bone(path, width * (1 + 0.25 * np.square((angle - begin) / (end - begin))), cortex * fade, marrow * fade)
     return np.float32(0.115) * back.field() + np.float32(0.085) * front.field()
 
 
-def smooth_end(angle: np.ndarray, begin: float, end: float) -> np.ndarray:
-    """0 at `begin`, 1 at `end`: bones flare towards their ends."""
-    return np.square((angle - begin) / (end - begin))
-
-
 def _hoop(number: int) -> float:
-    return (0.38, 0.52, 0.60, 0.655, 0.695, 0.72, 0.735, 0.745, 0.745, 0.735)[number]
+    return (0.375, 0.505, 0.585, 0.64, 0.68, 0.705, 0.72, 0.73, 0.73, 0.72, 0.68)[number]
 
 
 def girdle(geometry: Geometry, frame: Frame) -> np.ndarray:
     """Attenuation of collar bones, shoulder blades and upper arms, float32 [size, size]."""
-    near, far = Strokes(frame), Strokes(frame)
+    near, far = Strokes(frame), Strokes(frame, supersampling=1)  # the far one is blurred anyway
     pose = geometry.pose
     lift = -0.11 * pose.lordosis
     for side in SIDES:
@@ -57,21 +56,21 @@ def girdle(geometry: Geometry, frame: Frame) -> np.ndarray:
         thick = 0.048 + 0.030 * np.square(1 - t) * (t < 0.5) + 0.012 * t
         near.bone(np.stack([side * clavicle_x + 0.9 * pose.oblique, clavicle_y], axis=1), thick, 1.0, 0.62)
         _shoulder_blade(far, side, 0.62 if pose.view == 'AP' else 0.76 + 0.06 * pose.arms)
+        shaft = np.linspace(-0.06, 1, 12)
+        arm = np.stack([side * (1.02 + (0.08 + 0.42 * pose.arms) * shaft), -0.47 + 1.1 * shaft], axis=1)
+        near.bone(arm, 0.100 - 0.025 * shaft + 0.05 * np.exp(-shaft / 0.08), 0.62, 0.42)
         head = np.linspace(0, 2 * np.pi, 28)
-        near.polygon(np.stack([side * (0.99 + 0.085 * np.cos(head)), -0.53 + 0.085 * np.sin(head)], axis=1), 0.62)
-        shaft = np.linspace(0, 1, 12)
-        near.bone(
-            np.stack([side * (1.03 + (0.08 + 0.42 * pose.arms) * shaft), -0.47 + 1.1 * shaft], axis=1), 0.115 - 0.03 * shaft, 0.85, 0.45
-        )
-    return np.float32(0.14) * near.field() + np.float32(0.10) * far.field()
+        near.polygon(np.stack([side * (0.975 + 0.085 * np.cos(head)), -0.525 + 0.080 * np.sin(head)], axis=1), 0.50)
+    return np.float32(0.14) * near.field() + np.float32(0.085) * blur(far.field(), frame.length(0.013))
 
 
 def _shoulder_blade(strokes: Strokes, side: int, inner: float) -> None:
     """A thin plate, its outer border thicker, with the ridge that runs to the shoulder."""
     plate = np.array([[inner, -0.62], [0.93, -0.62], [0.95, -0.50], [0.86, -0.33], [inner + 0.06, 0.02], [inner + 0.01, -0.30]])
-    strokes.polygon(plate * [side, 1], 0.42)
-    strokes.bone(np.array([[0.94, -0.48], [0.87, -0.33], [inner + 0.13, -0.12], [inner + 0.06, 0.02]]) * [side, 1], 0.042, 0.95, 0.75)
-    strokes.bone(np.array([[inner, -0.50], [0.80, -0.60], [0.98, -0.66]]) * [side, 1], 0.040, 0.9, 0.6)
+    strokes.polygon(plate * [side, 1], 0.5)
+    border = np.array([[0.95, -0.50], [0.90, -0.40], [0.86, -0.30], [inner + 0.13, -0.12], [inner + 0.06, 0.02], [inner + 0.04, 0.0]])
+    strokes.bone(border * [side, 1], np.array([0.07, 0.06, 0.045, 0.04, 0.03, 0.02]), 0.95, 0.85)
+    strokes.bone(np.array([[inner, -0.50], [0.80, -0.60], [0.98, -0.66]]) * [side, 1], 0.045, 0.9, 0.75)
 
 
 def vessels(geometry: Geometry, frame: Frame, patient: np.random.Generator) -> np.ndarray:

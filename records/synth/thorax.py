@@ -62,7 +62,7 @@ def build(geometry: Geometry, frame: canvas.Frame, patient: np.random.Generator,
     size = frame.size // 2
     x, y = frame.grid(size)
     # A living outline is never a textbook curve: a slow warp, the same on all films of the patient.
-    x = x + np.float32(0.009) * noise(patient, size, 9) - np.float32(geometry.anatomy.scoliosis) * np.sin(2.2 * y)
+    x = x + np.float32(0.011) * noise(patient, size, 9) - np.float32(geometry.anatomy.scoliosis) * np.sin(2.2 * y)
     y = y + np.float32(0.010) * noise(patient, size, 8)
     chest = Chest(geometry, frame, x, y, _trunk(geometry, x, y), np.zeros_like(x), np.ones_like(x))
     silhouette, medial = _mediastinum(geometry, x, y)
@@ -85,10 +85,10 @@ def _trunk(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         (-0.66 + lift, 0.86), (-0.57, 1.08), (-0.40, 1.14), (-0.25, side + 0.14), (-0.08, side + 0.04), (0.25, side), (0.60, side),
         (1.4, side + 0.03 + 0.08 * anatomy.fat),
     )  # fmt: skip
-    depth = Curve((-1.4, 0.60), (-0.88, 0.62), (-0.72, 0.66), (-0.50, 0.84), (-0.20, 0.96), (0.30, 1.0), (1.4, 1.08))
+    depth = Curve((-1.4, 0.60), (-0.88, 0.62), (-0.72, 0.74), (-0.50, 0.95), (-0.20, 0.99), (0.30, 1.0), (1.4, 1.08))
     across = np.abs(x) / outline(y)
     trunk = depth(y) * np.sqrt(np.clip(1 - across * across * across, 0, 1))
-    trunk *= 1 - np.float32(0.30) * smoothstep((np.abs(x) - 0.5) / 0.35) * smoothstep((-0.15 - y) / 0.4)
+    trunk *= 1 - np.float32(0.20) * smoothstep((np.abs(x) - 0.5) / 0.35) * smoothstep((-0.15 - y) / 0.4)
     for sign in SIDES:
         trunk = np.maximum(trunk, _arm(x * sign, y, 1.02, -0.48, 1.10 + 0.42 * pose.arms, 0.60, 0.155 + 0.05 * anatomy.fat))
     return trunk * np.float32(0.92 + 0.16 * anatomy.fat)
@@ -99,7 +99,7 @@ def _arm(lateral: np.ndarray, y: np.ndarray, x0: float, y0: float, x1: float, y1
     dx, dy = x1 - x0, y1 - y0
     t = np.clip(((lateral - x0) * dx + (y - y0) * dy) / np.float32(dx * dx + dy * dy), 0, 1.3)
     off = (np.square(lateral - x0 - t * dx) + np.square(y - y0 - t * dy)) / np.float32(radius * radius)
-    return np.float32(0.50) * np.sqrt(np.clip(1 - off, 0, 1))
+    return np.float32(0.58) * np.sqrt(np.clip(1 - off, 0, 1))
 
 
 def _mediastinum(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
@@ -108,12 +108,12 @@ def _mediastinum(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> tuple[np.n
     lift = 0.25 * ((geometry.dome[LEFT] + geometry.dome[RIGHT]) / 2 - 0.37)
     vessels = 1.10 if geometry.pose.supine else 1.0
     left = Curve(
-        (-1.3, 0.13), (-0.62, 0.13), (-0.44, 0.12 * vessels), (-0.33, 0.12 * vessels + anatomy.knob), (-0.22, 0.115 * vessels),
+        (-1.3, 0.12), (-0.74, 0.105), (-0.58, 0.135 * vessels), (-0.44, 0.115 * vessels), (-0.33, 0.12 * vessels + anatomy.knob), (-0.22, 0.115 * vessels),
         (-0.13, 0.15), (-0.05, 0.17 * heart), (0.08 + lift, 0.27 * heart), (0.22 + lift, 0.375 * heart), (0.31 + lift, 0.405 * heart),
         (0.40 + lift, 0.39 * heart), (0.55 + lift, 0.30 * heart), (0.8, 0.12),
     )  # fmt: skip
     right = Curve(
-        (-1.3, 0.14), (-0.60, 0.14 * vessels), (-0.35, 0.125 * vessels), (-0.14, 0.125), (0.02 + lift, 0.165 * heart),
+        (-1.3, 0.12), (-0.74, 0.11), (-0.55, 0.145 * vessels), (-0.30, 0.125 * vessels), (-0.12, 0.12), (0.02 + lift, 0.165 * heart),
         (0.16 + lift, 0.195 * heart), (0.30 + lift, 0.185 * heart), (0.45 + lift, 0.14 * heart), (0.8, 0.10),
     )  # fmt: skip
     moved = x - np.float32(geometry.shift + 0.6 * geometry.pose.oblique)
@@ -164,14 +164,14 @@ def _heart_and_spine(geometry: Geometry, x: np.ndarray, y: np.ndarray, silhouett
     half = Curve((-1.3, 0.075), (-0.6, 0.078), (0.2, 0.092), (1.3, 0.110))(y)
     column = smoothstep((half - np.abs(spine_x)) / 0.022 + 0.5)
     discs = np.cos((y * (1 - 0.10 * y) - 0.02) * np.float32(2 * np.pi / 0.112))
-    body = column * (0.20 + np.float32(0.035) * np.clip(discs, -0.6, 1.0)) * (1 - 0.42 * smoothstep((y + 0.75) / 0.4))
+    body = column * (0.17 + np.float32(0.022) * np.clip(discs, -0.6, 1.0)) * (1 - 0.42 * smoothstep((y + 0.75) / 0.4))
     pedicles = np.exp(-np.square((np.abs(spine_x) - 0.055) / 0.014)) * np.clip(discs, 0, 1) * np.float32(0.05)
-    ridge = np.exp(-np.square(spine_x / 0.016)) * (1 + discs) * np.float32(0.02)
+    ridge = np.exp(-np.square(spine_x / 0.016)) * (1 + discs) * np.float32(0.013)
     # The windpipe: a band of air down to its fork, a little to the right of the arch.
     swerve = spine_x + np.float32(0.012 - geometry.shift * 0.7) + np.float32(0.3 * anatomy.knob) * smoothstep((y + 0.6) / 0.3)
     windpipe = np.exp(-np.power(np.abs(swerve) / np.float32(0.036), 3)) * smoothstep((-0.20 - y) / 0.06)
     fork = np.exp(-np.square((np.abs(swerve) - 0.55 * (y + 0.22)) / 0.020)) * smoothstep((y + 0.24) / 0.03) * smoothstep((-0.06 - y) / 0.06)
-    return heart + body + pedicles + ridge - np.float32(0.25) * windpipe - np.float32(0.09) * fork
+    return heart + body + pedicles + ridge - np.float32(0.22) * windpipe - np.float32(0.09) * fork
 
 
 def _abdomen(chest: Chest, patient: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
@@ -197,7 +197,7 @@ def _breasts(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Half-round shadows with a sharp lower edge; in men the fold of the chest muscle, fainter and higher."""
     anatomy = geometry.anatomy
     if anatomy.breast:
-        rx, ry, cy, density = 0.20 + 0.12 * anatomy.breast, 0.16 + 0.12 * anatomy.breast, anatomy.breast_y, 0.20 * anatomy.breast
+        rx, ry, cy, density = 0.20 + 0.12 * anatomy.breast, 0.16 + 0.12 * anatomy.breast, anatomy.breast_y, 0.27 * anatomy.breast
         out = 0.08 if geometry.pose.supine else 0.0
     else:
         rx, ry, cy, density, out = 0.30, 0.20, -0.12, 0.045, 0.0
