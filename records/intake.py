@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from records.examples import RecordError, XrayRecord, parse
@@ -61,6 +61,25 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class Examined:
+    """A record whose content and image header are good; attributes as in Accepted."""
+
+    record: XrayRecord
+    header: ImageHeader
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Whose an image is: attributes as in Accepted."""
+
+    patient_id: str
+    source: str
+    entry: Entry | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Rejected:
     """A record that cannot be used: why (with what to do), the kind of reason, and the image_id if it could be read."""
 
@@ -108,6 +127,18 @@ class Intake:
 
     def judge(self, payload: bytes) -> Accepted | Rejected:
         """Judges one record, given as the bytes of a tf.train.Example. Never raises on account of what they hold."""
+        examined = self.examine(payload)
+        if isinstance(examined, Rejected):
+            return examined
+        record = examined.record
+        patient = self.patient_of(record.image_id, lambda: image_digest(record.image))
+        if isinstance(patient, Rejected):
+            return patient
+        notes = (*examined.notes, *patient.notes)
+        return Accepted(record, examined.header, patient.patient_id, patient.entry, patient.source, notes)
+
+    def examine(self, payload: bytes) -> Examined | Rejected:
+        """The part of `judge` that needs the record alone."""
         try:
             record = parse(payload)
         except RecordError as error:
@@ -122,7 +153,36 @@ class Intake:
         unusable = self._unusable(header)
         if unusable:
             return Rejected(f'the image cannot be used: {unusable}', IMAGE, image_id)
-        return self._with_patient(record, header, _notes(header))
+        return Examined(record, header, _notes(header))
+
+    def patient_of(self, image_id: str | None, digest: Callable[[], str]) -> Patient | Rejected:
+        """Says whose an image is, and what the metadata table knows of it.
+
+        Args:
+          image_id: as it stands in the record, None without one.
+          digest: gives the image's `image_digest`; asked only where nothing else tells the patient.
+        """
+        if not image_id:
+            return Patient(f'sha256:{digest()}', 'image', None, ('without_image_id',))
+        entry = self._metadata.get(image_id) if self._metadata is not None else None
+        if entry is not None:
+            return Patient(entry.patient_id, 'metadata', entry)
+        notes: tuple[str, ...] = ()
+        if self._metadata is not None:
+            if self._missing_metadata == QUARANTINE:
+                return Rejected(
+                    f'the metadata table has no line for image {image_id!r}: complete the table, or set missing_metadata to {KEEP!r}',
+                    METADATA,
+                    image_id,
+                )
+            notes = ('not_in_metadata',)
+        match = self._pattern.search(image_id) if self._pattern else None
+        if match and match.group(1):
+            return Patient(normal_patient_id(match.group(1)), 'pattern', None, notes)
+        patient = nih_patient(image_id)
+        if patient:
+            return Patient(patient, 'image_id', None, notes)
+        return Rejected(self._no_patient(image_id), PATIENT, image_id)
 
     def _unusable(self, header: ImageHeader) -> str:
         size = f'it is {header.width}x{header.height} pixels'
@@ -138,30 +198,6 @@ class Intake:
             return f'a {header.format} of {header.bit_depth} bits a channel: expected 8'
         return ''
 
-    def _with_patient(self, record: XrayRecord, header: ImageHeader, notes: tuple[str, ...]) -> Accepted | Rejected:
-        image_id = record.image_id
-        if not image_id:
-            patient = f'sha256:{hashlib.sha256(record.image).hexdigest()}'
-            return Accepted(record, header, patient, None, 'image', (*notes, 'without_image_id'))
-        entry = self._metadata.get(image_id) if self._metadata is not None else None
-        if entry is not None:
-            return Accepted(record, header, entry.patient_id, entry, 'metadata', notes)
-        if self._metadata is not None:
-            if self._missing_metadata == QUARANTINE:
-                return Rejected(
-                    f'the metadata table has no line for image {image_id!r}: complete the table, or set missing_metadata to {KEEP!r}',
-                    METADATA,
-                    image_id,
-                )
-            notes = (*notes, 'not_in_metadata')
-        match = self._pattern.search(image_id) if self._pattern else None
-        if match and match.group(1):
-            return Accepted(record, header, normal_patient_id(match.group(1)), None, 'pattern', notes)
-        patient_or_none = nih_patient(image_id)
-        if patient_or_none:
-            return Accepted(record, header, patient_or_none, None, 'image_id', notes)
-        return Rejected(self._no_patient(image_id), PATIENT, image_id)
-
     def _no_patient(self, image_id: str) -> str:
         tried = 'it is not of the NIH form PPPPPPPP_FFF.png'
         if self._pattern:
@@ -172,6 +208,11 @@ class Intake:
             f'the patient of image {image_id!r} is not known ({tried}): give a metadata table with its Patient ID, '
             'or a patient_id_pattern with one group that finds the patient in the image_id'
         )
+
+
+def image_digest(image: bytes) -> str:
+    """SHA-256 of an encoded image in hexadecimal: equal for byte-equal images."""
+    return hashlib.sha256(image).hexdigest()
 
 
 def patient_pattern(pattern: str) -> re.Pattern[str]:

@@ -120,9 +120,9 @@ def list_class_folders(
             listing.left_out += 1
         else:
             image_id = _image_id(path, images, ids)
-            patient = _patient(path.stem, image_id, patient_pattern)
+            patient = _patient(path.stem, patient_pattern)
             listing.own_patient += patient is None
-            table = {'Finding Labels': '|'.join(labels), 'Patient ID': patient or path.stem}
+            table = {'Finding Labels': '|'.join(labels), 'Patient ID': patient or image_id.removesuffix('.png')}
             listing.sources.append(Source(path, image_id, labels, table))
     if lost:
         named = ', '.join(f'{folder} ({count} images)' for folder, count in sorted(lost.items())[:10])
@@ -185,11 +185,11 @@ def _labels_of(folders: list[str], class_map: Mapping[str, tuple[str, ...] | Non
     return None, False
 
 
-def _patient(stem: str, image_id: str, pattern: re.Pattern[str] | None) -> str | None:
+def _patient(stem: str, pattern: re.Pattern[str] | None) -> str | None:
     match = pattern.search(stem) if pattern else None
     if match and match.group(1):
         return normal_patient_id(match.group(1))
-    return nih_patient(image_id)
+    return nih_patient(f'{stem}.png')
 
 
 def _image_id(path: Path, images: Path, ids: str) -> str:
