@@ -16,6 +16,7 @@ from components.serving_check.session_model import BrokenPromiseError, Scores, S
 from trainer.labels import TASKS
 
 _UNTIMED_REQUESTS = 3
+_MESSAGE_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def bad_images(case: Case) -> list[str]:
     bad = {
         'text in place of an image': [b'not an image'],
         'no bytes': [b''],
-        'half a JPEG header': [image[:20]],
+        'half an image': [image[: len(image) // 2]],
         'a bad image beside a good one': [image, b'not an image'],
     }
     reasons = []
@@ -262,8 +263,12 @@ def _as_png(images: Sequence[bytes]) -> list[bytes]:
 
 
 def _status(error: Exception) -> str:
-    """The status as TF Serving names it, and the first line of the text."""
+    """The status as TF Serving names it, and the begin of the text."""
     if isinstance(error, tf.errors.OpError):
         codes = {value: name for name, value in vars(tf.errors).items() if name.isupper() and isinstance(value, int)}
-        return f'{codes.get(error.error_code, type(error).__name__)}: {error.message.splitlines()[0] if error.message else ""}'
-    return f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'
+        name, text = codes.get(error.error_code, type(error).__name__), error.message
+    else:
+        name, text = type(error).__name__, str(error)
+    # TensorFlow puts a heading and the whole stack around what it has to say.
+    text = ' '.join(text.removeprefix('Graph execution error:').split())
+    return f'{name}: {text[:_MESSAGE_LENGTH]}'
