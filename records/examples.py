@@ -88,10 +88,11 @@ def serialize(example: Any) -> bytes:
 def _single(features, name: str, kind: str):
     if name not in features:
         raise RecordError(f'feature {name!r} is missing: found {", ".join(sorted(features)) or "none"}')
-    found = features[name].WhichOneof('kind')
+    feature = features[name]
+    found = feature.WhichOneof('kind')
     if found != kind:
         raise RecordError(f'feature {name!r} is a {found or "feature without values"}: expected a {kind}')
-    values = getattr(features[name], kind).value
+    values = getattr(feature, kind).value
     if len(values) != 1:
         raise RecordError(f'feature {name!r} has {len(values)} values: expected 1')
     return values[0]

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from records.convert.sources import SourceError
     from records.metadata import MetadataError
 
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Console(), Console(stderr=True, soft_wrap=True)
     try:
         return _run(args, console, errors)
     except (SourceError, MetadataError, NothingConvertedError) as error:

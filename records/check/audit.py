@@ -1,0 +1,229 @@
+"""Puts the scans of all files together: what shows only across records, against the metadata table, and against the official lists."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from records.check.problems import KINDS, Problem, Severity
+from records.check.scan import FileScan, Row, contradiction, positive
+from records.intake import Intake, Rejected
+from records.metadata import Entry
+from records.tfrecord import open_binary
+from trainer.labels import LABELS, NO_FINDING
+
+
+@dataclass
+class FileResult:
+    """One line of the table of files."""
+
+    name: str
+    promised: int | None
+    records: int
+    damaged: int
+    rejected: int
+
+
+@dataclass
+class _Seen:
+    """What is remembered of a record: where it stands and whose it is."""
+
+    file: str
+    row: Row
+    patient: str
+
+
+@dataclass
+class Audit:
+    """The findings on a data root; `add` takes one file's scan after the other, `finish` draws the conclusions."""
+
+    intake: Intake
+    metadata: Mapping[str, Entry] | None = None
+    files: list[FileResult] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    labels: Counter[str] = field(default_factory=Counter)
+    abnormal: int = 0
+    accepted: int = 0
+    joined: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+    patients: Counter[str] = field(default_factory=Counter)
+    patient_sources: Counter[str] = field(default_factory=Counter)
+    sexes: Counter[str] = field(default_factory=Counter)
+    views: Counter[str] = field(default_factory=Counter)
+    listed: dict[str, int] = field(default_factory=dict)
+    labels_of: dict[str, int] = field(default_factory=dict)  # image_id -> bits
+    _rejected: set[str] = field(default_factory=set)  # image ids
+    _by_digest: dict[str, _Seen] = field(default_factory=dict)
+    _by_id: dict[str, tuple[str, int]] = field(default_factory=dict)  # image_id -> file, record
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that make the data root unclean."""
+        return [problem for problem in self.problems if problem.severity is Severity.ERROR]
+
+    def add(self, scan: FileScan) -> None:
+        """Takes in what one file holds."""
+        damaged = [fault for fault in scan.faults if fault.kind == 'damage']
+        before = len(scan.faults) - len(damaged)
+        if scan.error:
+            self._report('unreadable', scan.error, scan.name)
+        for fault in scan.faults:
+            self._report(fault.kind, fault.reason, scan.name, fault.index, fault.offset, fault.image_id or '')
+            if fault.image_id:
+                self._rejected.add(fault.image_id)
+        if scan.promised is not None and scan.promised != scan.records and not scan.error:
+            self._report('count', f'its name promises {scan.promised} records, {scan.records} undamaged ones are in it', scan.name)
+        rejected = before + sum(not self._take(scan.name, row) for row in scan.rows)
+        self.files.append(FileResult(scan.name, scan.promised, scan.records, len(damaged), rejected))
+
+    def _take(self, file: str, row: Row) -> bool:
+        """Takes in one record; False when it would be rejected."""
+        patient = self.intake.patient_of(row.image_id, lambda: row.digest)
+        key = row.image_id or ''
+        if isinstance(patient, Rejected):
+            self._report(patient.kind, patient.reason, file, row.index, row.offset, key)
+            self._rejected.add(key)
+            return False
+        self.accepted += 1
+        self.patients[patient.patient_id] += 1
+        self.patient_sources[patient.source] += 1
+        self.notes.update((*row.notes, *patient.notes))
+        labels = positive(row.labels)
+        self.labels.update(labels)
+        self.abnormal += NO_FINDING not in labels
+        self._judge_labels(file, row, labels, patient.entry)
+        if row.pixels:
+            self._report('pixels', row.pixels, file, row.index, row.offset, key)
+        self._compare(_Seen(file, row, patient.patient_id))
+        return True
+
+    def _judge_labels(self, file: str, row: Row, labels: tuple[str, ...], entry: Entry | None) -> None:
+        key = row.image_id or ''
+        wrong = contradiction(labels)
+        if wrong:
+            self._report('contradiction', wrong, file, row.index, row.offset, key)
+        if entry is None:
+            return
+        self.joined += 1
+        self.sexes[entry.sex] += 1
+        self.views[entry.view_position] += 1
+        if entry.findings and set(entry.findings) != set(labels):
+            what = f'the record says {"|".join(labels) or "nothing"}, the table {"|".join(entry.findings)}'
+            self._report('findings', what, file, row.index, row.offset, key)
+
+    def _compare(self, seen: _Seen) -> None:
+        row = seen.row
+        if row.image_id:
+            other = self._by_id.setdefault(row.image_id, (seen.file, row.index))
+            if other != (seen.file, row.index):
+                what = f'it is also the image_id of record {other[1]} of {other[0]}'
+                self._report('duplicate_id', what, seen.file, row.index, row.offset, row.image_id)
+            self.labels_of[row.image_id] = row.labels
+        first = self._by_digest.setdefault(row.digest, seen)
+        if first is not seen:
+            kind = 'repeated_image' if first.patient == seen.patient else 'duplicate_image'
+            what = f'byte-equal to {first.row.image_id or "the image"} in record {first.row.index} of {first.file}'
+            whose = '' if kind == 'repeated_image' else f' (patients {first.patient} and {seen.patient})'
+            self._report(kind, what + whose, seen.file, row.index, row.offset, row.image_id or '')
+
+    def finish(self) -> None:
+        """Adds what concerns the data set as a whole; call it once, behind the last file."""
+        for note, count in sorted(self.notes.items()):
+            self._report(note, f'{count:,} of {self.accepted:,} records')
+        if self.metadata is None:
+            self._report('no_metadata', 'none was found or given')
+        if self.accepted:
+            missing = [label for label in LABELS if not self.labels[label]]
+            for label in missing:
+                self._report('empty_label', f'no record has {label}', key=label)
+            if self.abnormal in (0, self.accepted):
+                self._report('one_class', f'{self.abnormal:,} of {self.accepted:,} records are abnormal')
+
+    def compare_lists(self, lists: Mapping[str, frozenset[str]]) -> None:
+        """Holds the official lists (name -> image ids) against the records and against each other."""
+        self.listed = {name: len(names & self.labels_of.keys()) for name, names in lists.items()}
+        if len(lists) < 2:
+            return
+        (one, ones), (two, twos) = lists.items()
+        for image_id in sorted(ones & twos):
+            self._report('lists', f'the image stands in {one} and in {two}', key=image_id)
+        neither = self.labels_of.keys() - ones - twos
+        if neither:
+            self._report('unlisted', f'{len(neither):,} of {len(self.labels_of):,} images, the first is {min(neither)}')
+        shared = self._patients_of(ones) & self._patients_of(twos)
+        for patient in sorted(shared):
+            self._report('lists', f'a patient with images in {one} and in {two}', key=patient)
+
+    def _patients_of(self, image_ids: Iterable[str]) -> set[str]:
+        found = (self.intake.patient_of(image_id, str) for image_id in image_ids if image_id in self.labels_of)
+        return {patient.patient_id for patient in found if not isinstance(patient, Rejected)}
+
+    def compare_preprocessed(self, name: str, rows: Mapping[str, int]) -> None:
+        """Holds preprocessed_data.csv (image id -> label bits) against the records."""
+        if not self.labels_of:
+            return
+        known = self._by_id.keys() | self._rejected
+        for title, ids in (('in it but in no record', rows.keys() - known), ('not in it', known - rows.keys())):
+            if ids:
+                self._report('preprocessed', f'{len(ids):,} images are {title}, the first is {min(ids)}', name, key=min(ids))
+        for image_id in sorted(rows.keys() & self.labels_of.keys()):
+            if rows[image_id] != self.labels_of[image_id]:
+                said, held = ('|'.join(positive(bits)) or 'nothing' for bits in (rows[image_id], self.labels_of[image_id]))
+                self._report('preprocessed', f'it says {said}, the record {held}', name, key=image_id)
+
+    def by_kind(self) -> dict[str, list[Problem]]:
+        """Problems by kind, errors first, each in the order of the files."""
+        found: dict[str, list[Problem]] = {kind: [] for kind in sorted(KINDS, key=lambda kind: KINDS[kind].severity is Severity.WARNING)}
+        for problem in self.problems:
+            found[problem.kind].append(problem)
+        return {kind: problems for kind, problems in found.items() if problems}
+
+    def as_dict(self) -> dict[str, object]:
+        """All of it, for a report."""
+        return {
+            'clean': not self.errors,
+            'files': [vars(file) for file in self.files],
+            'records': sum(file.records for file in self.files),
+            'accepted': self.accepted,
+            'patients': len(self.patients),
+            'patient_sources': dict(sorted(self.patient_sources.items())),
+            'labels': {label: self.labels[label] for label in LABELS},
+            'abnormal': self.abnormal,
+            'metadata_joined': self.joined,
+            'sex': dict(sorted(self.sexes.items())),
+            'view_position': dict(sorted(self.views.items())),
+            'official_lists': self.listed,
+            'problems': [problem.as_dict() for problems in self.by_kind().values() for problem in problems],
+        }
+
+    def _report(self, kind: str, what: str, file: str = '', record: int | None = None, offset: int | None = None, key: str = '') -> None:
+        self.problems.append(Problem(kind, what, file, record, offset, key))
+
+
+def read_preprocessed(path: str) -> dict[str, int]:
+    """Reads preprocessed_data.csv into image id -> label bits.
+
+    Raises:
+      ValueError: it is not of the known form.
+      OSError: it cannot be read.
+    """
+    with open_binary(path) as file:
+        try:
+            rows = csv.reader(io.StringIO(file.read().decode('utf-8-sig')))
+            header = next(rows, [])
+            if sorted(header[1:]) != sorted(LABELS):
+                raise ValueError(f'{path}: expected the columns {", ".join(LABELS)} behind an unnamed first one')
+            places = [LABELS.index(name) for name in header[1:]]
+            found = {}
+            for row in rows:
+                if row and len(row) != len(header):
+                    raise ValueError(f'{path}, line {rows.line_num}: {len(row)} fields, expected {len(header)}')
+                if row:
+                    bits = sum((value in ('True', '1')) << place for value, place in zip(row[1:], places, strict=True))
+                    found[row[0].rsplit('/', 1)[-1]] = bits
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f'{path}: no CSV in UTF-8 ({error})') from None
+    return found

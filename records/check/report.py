@@ -1,0 +1,107 @@
+"""Shows an audit on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from records.check.audit import Audit
+from records.check.problems import KINDS, Problem, Severity
+from trainer.labels import LABELS
+
+_SHOWN_FILES = 40
+_SHOWN_PROBLEMS = 8
+_COLOURS = {Severity.ERROR: 'red', Severity.WARNING: 'yellow'}
+
+
+def show(audit: Audit, title: str, console: Console) -> None:
+    """Prints files, labels and problems."""
+    console.print(_files(audit, title))
+    console.print(_labels(audit))
+    _print_sources(audit, console)
+    by_kind = audit.by_kind()
+    if by_kind:
+        console.print(_summary(by_kind))
+    for kind, problems in by_kind.items():
+        if KINDS[kind].severity is Severity.ERROR:
+            console.print(_listing(kind, problems))
+    if audit.errors:
+        console.print(f'[bold red]Not clean:[/] {len(audit.errors):,} errors.')
+    else:
+        console.print(f'[bold green]Clean:[/] {audit.accepted:,} records of {len(audit.patients):,} patients.')
+
+
+def _files(audit: Audit, title: str) -> Table:
+    table = Table(title=escape(title), title_justify='left')
+    for name in ('file', 'promised', 'held', 'damaged', 'rejected'):
+        table.add_column(name, justify='left' if name == 'file' else 'right')
+    files = audit.files
+    bad = [file for file in files if file.damaged or file.rejected or file.promised not in (None, file.records)]
+    shown = files if len(files) <= _SHOWN_FILES else bad[:_SHOWN_FILES]
+    for file in shown:
+        promised = '' if file.promised is None else f'{file.promised:,}'
+        style = 'red' if file in bad else ''
+        table.add_row(escape(file.name), promised, f'{file.records:,}', f'{file.damaged:,}', f'{file.rejected:,}', style=style)
+    if len(shown) < len(files):
+        table.add_row(f'… {len(files) - len(shown):,} more', '', '', '', '', style='dim')
+    table.add_section()
+    promises = sum(file.promised or 0 for file in files)
+    held, damaged, rejected = (sum(getattr(file, name) for file in files) for name in ('records', 'damaged', 'rejected'))
+    table.add_row(f'{len(files):,} files', f'{promises:,}', f'{held:,}', f'{damaged:,}', f'{rejected:,}', style='bold')
+    return table
+
+
+def _labels(audit: Audit) -> Table:
+    table = Table('label', title='Labels', title_justify='left')
+    table.add_column('records', justify='right')
+    table.add_column('share', justify='right')
+    for label in LABELS:
+        table.add_row(label, f'{audit.labels[label]:,}', _share(audit.labels[label], audit.accepted))
+    table.add_section()
+    table.add_row('abnormal', f'{audit.abnormal:,}', _share(audit.abnormal, audit.accepted), style='bold')
+    return table
+
+
+def _print_sources(audit: Audit, console: Console) -> None:
+    patients = ', '.join(f'{count:,} by {source}' for source, count in sorted(audit.patient_sources.items()))
+    lines = [f'Patients: {len(audit.patients):,} (of the records, {patients or "none"})']
+    if audit.metadata is not None:
+        lines.append(f'Metadata table: {len(audit.metadata):,} rows, {audit.joined:,} of {audit.accepted:,} records joined')
+        for name, counts in (('Sex', audit.sexes), ('View', audit.views)):
+            lines.append(f'{name}: ' + ', '.join(f'{value} {count:,}' for value, count in sorted(counts.items())))
+    if audit.listed:
+        lines.append('Official lists: ' + ', '.join(f'{name} {count:,}' for name, count in audit.listed.items()))
+    console.print('\n'.join(escape(line) for line in lines), highlight=False)
+
+
+def _summary(by_kind: dict[str, list[Problem]]) -> Table:
+    table = Table('', 'problem', title='Problems', title_justify='left')
+    table.add_column('count', justify='right')
+    table.add_column('the first')
+    table.add_column('what to do')
+    for kind, problems in by_kind.items():
+        about = KINDS[kind]
+        severity = f'[{_COLOURS[about.severity]}]{about.severity.value}[/]'
+        table.add_row(severity, about.title, f'{len(problems):,}', escape(problems[0].what), about.remedy)
+    return table
+
+
+def _listing(kind: str, problems: list[Problem]) -> Table:
+    table = Table(title=f'{KINDS[kind].title} ({len(problems):,})', title_justify='left')
+    table.add_column('file')
+    table.add_column('record', justify='right')
+    table.add_column('byte', justify='right')
+    table.add_column('image or label')
+    table.add_column('what', ratio=1)
+    for problem in problems[:_SHOWN_PROBLEMS]:
+        record = '' if problem.record is None else str(problem.record)
+        offset = '' if problem.offset is None else f'{problem.offset:,}'
+        table.add_row(escape(problem.file), record, offset, escape(problem.key), escape(problem.what))
+    if len(problems) > _SHOWN_PROBLEMS:
+        table.add_row(f'… {len(problems) - _SHOWN_PROBLEMS:,} more', '', '', '', 'all of them with --json FILE', style='dim')
+    return table
+
+
+def _share(count: int, total: int) -> str:
+    return f'{count / total:.1%}' if total else '–'

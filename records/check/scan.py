@@ -1,0 +1,114 @@
+"""Reads one TFRecord file of a data root and keeps what an audit needs of each record, not its image."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from records import tfrecord
+from records.intake import Intake, Rejected, image_digest
+from trainer.labels import LABELS, NO_FINDING
+
+
+@dataclass(frozen=True)
+class Row:
+    """One good record: its place, what it is called, its positive labels as bits in the order of LABELS, its image's digest.
+
+    `notes` are keys of intake.NOTES; `pixels` says what is wrong with the decoded image, '' when nothing is or it was not decoded.
+    """
+
+    index: int
+    offset: int
+    image_id: str | None
+    labels: int
+    digest: str
+    notes: tuple[str, ...]
+    pixels: str = ''
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A record or stretch of the file that is of no use: kind is `damage` or a kind of intake.Rejected."""
+
+    index: int
+    offset: int
+    image_id: str | None
+    kind: str
+    reason: str
+
+
+@dataclass
+class FileScan:
+    """What one file holds. `error`: why it could not be read at all."""
+
+    name: str
+    promised: int | None
+    rows: list[Row] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    records: int = 0
+    error: str = ''
+
+
+@dataclass(frozen=True)
+class ScanRules:
+    """How to look: limits of a side in pixels, and whether to decode every image."""
+
+    min_side: int
+    max_side: int
+    pixels: bool = False
+
+
+def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
+    """Reads the file at `place` (its path, and its name in the data root). Never raises on account of what it holds."""
+    path, name = place
+    scan = FileScan(name, tfrecord.promised_count(path))
+    intake = Intake(min_side=rules.min_side, max_side=rules.max_side)
+    try:
+        for item in tfrecord.read(path):
+            if isinstance(item, tfrecord.Damage):
+                scan.faults.append(Fault(item.index, item.offset, None, 'damage', f'{item.length:,} bytes: {item.reason}'))
+                continue
+            scan.records += 1
+            found = intake.examine(item.payload)
+            if isinstance(found, Rejected):
+                scan.faults.append(Fault(item.index, item.offset, found.image_id, found.kind, found.reason))
+                continue
+            record = found.record
+            bits = sum(record.labels[label] << place for place, label in enumerate(LABELS))
+            pixels = pixel_fault(record.image) if rules.pixels else ''
+            scan.rows.append(Row(item.index, item.offset, record.image_id or None, bits, image_digest(record.image), found.notes, pixels))
+    except OSError as error:
+        scan.error = error.strerror or str(error)
+    return scan
+
+
+def positive(bits: int) -> tuple[str, ...]:
+    """The labels that are 1 in a Row's bits."""
+    return tuple(label for place, label in enumerate(LABELS) if bits >> place & 1)
+
+
+def contradiction(labels: tuple[str, ...]) -> str:
+    """What is contradictory in a set of positive labels, '' when nothing is."""
+    if not labels:
+        return f'no label is set: expected {NO_FINDING!r} or a finding'
+    if NO_FINDING in labels and len(labels) > 1:
+        return f'{NO_FINDING!r} stands together with {", ".join(label for label in labels if label != NO_FINDING)}'
+    return ''
+
+
+def pixel_fault(image: bytes) -> str:
+    """Decodes an image; what is wrong with it (it breaks off, every pixel is the same), '' when nothing is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # the size was judged by the header
+            decoded = Image.open(io.BytesIO(image), formats=('JPEG', 'PNG'))
+            extrema = decoded.getextrema()
+    except Exception as error:  # noqa: BLE001 - on damaged input Pillow's decoders raise almost anything
+        return f'the image cannot be decoded: {str(error) or type(error).__name__}'
+    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    if all(low == high for low, high in bands):
+        return 'every pixel of the image is the same'
+    return ''
