@@ -58,7 +58,8 @@ def prevalence_table(table: Table, splits: Sequence[str], parameters: AuditParam
     """A row a label: in each split images, positives, patients, patients with a positive, prevalence by image; and whether splits differ.
 
     `p_value` is of a chi-square test on patients (a patient is positive if one of the images is), since images of a patient are
-    not independent. `difference` is between the largest and the smallest prevalence by image. Splits below `min_group` are left out of both.
+    not independent. `difference` is between the largest and the smallest prevalence by image. Splits with fewer than `min_group` images
+    are left out of both.
     """
     groups = {split: np.flatnonzero(table.split == split) for split in splits}
     patients = np.where(table.patient == '', np.arange(len(table)).astype(str).astype(object), table.patient)

@@ -117,14 +117,14 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
     missing = [(table.age < 0, 'age'), (table.sex == UNKNOWN, 'sex'), (table.view == UNKNOWN, 'view')]
     readable = table.problem != 'undecodable'
     unknown = readable & np.logical_or.reduce([mask for mask, _ in missing])
-    rows = np.flatnonzero(unknown)
-    details = ('unknown: ' + ', '.join(name for mask, name in missing if mask[row]) for row in rows)
+    bare = np.flatnonzero(unknown)
+    details = ('unknown: ' + ', '.join(name for mask, name in missing if mask[row]) for row in bare)
     no_id, no_patient = np.flatnonzero(table.image_id == ''), np.flatnonzero(table.patient == '')
     return [
         across,
         of_images(table, 'missing_image_id', no_id, ['no image_id'] * len(no_id), listed),
         of_images(table, 'missing_patient', no_patient, ['no patient_id, and no image_id of the NIH form'] * len(no_patient), listed),
-        of_images(table, 'missing_metadata', rows, details, listed),
+        of_images(table, 'missing_metadata', bare, details, listed),
     ]
 
 

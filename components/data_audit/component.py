@@ -15,12 +15,12 @@ from components.data_audit.artifact import DataAuditReport
 class DataAuditSpec(ComponentSpec):
     """Inputs, output and parameters of DataAudit."""
 
-    PARAMETERS = {  # noqa: RUF012
+    PARAMETERS = {
         executor.PARAMETERS_KEY: ExecutionParameter(type=str),
         executor.CODE_DIGEST_KEY: ExecutionParameter(type=str),
     }
-    INPUTS = {executor.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples)}  # noqa: RUF012
-    OUTPUTS = {executor.AUDIT_KEY: ChannelParameter(type=DataAuditReport)}  # noqa: RUF012
+    INPUTS = {executor.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS = {executor.AUDIT_KEY: ChannelParameter(type=DataAuditReport)}
 
 
 class DataAudit(BaseBeamComponent):

@@ -11,7 +11,6 @@ from absl import logging
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
@@ -25,14 +24,13 @@ EXAMPLES_KEY = 'examples'
 AUDIT_KEY = 'audit'
 PARAMETERS_KEY = 'parameters'
 CODE_DIGEST_KEY = 'code_digest'
+_PAYLOAD = 'FORMAT_TF_EXAMPLE'
 
 
 class Executor(BaseBeamExecutor):
     """Executor of DataAudit."""
 
-    def Do(  # noqa: N802
-        self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]
-    ) -> None:
+    def Do(self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]) -> None:
         """Audits all splits of all `examples` artifacts and writes `audit.json` and `audit.html`.
 
         Raises:
@@ -65,15 +63,14 @@ def list_shards(artifacts: Iterable[Artifact]) -> tuple[list[Shard], list[str]]:
     shards: list[Shard] = []
     splits: dict[str, None] = {}
     for artifact in artifacts:
-        payload = examples_utils.get_payload_format(artifact)
-        if payload != example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE:
-            name = example_gen_pb2.PayloadFormat.Name(payload)
-            raise DataAuditError(f'{artifact.uri}: examples in {name}, expected FORMAT_TF_EXAMPLE')
+        payload = examples_utils.get_payload_format_string(artifact)
+        if payload != _PAYLOAD:
+            raise DataAuditError(f'{artifact.uri}: examples in {payload}, expected {_PAYLOAD}')
         for split in artifact_utils.decode_split_names(artifact.split_names):
             splits[split] = None
             folder = artifact_utils.get_split_uris([artifact], split)[0]
             for path in sorted(fileio.glob(f'{folder}/*')):
-                shards.append(Shard(len(shards), split, path))
+                shards.append(Shard(len(shards), split, str(path)))
     return shards, list(splits)
 
 

@@ -82,7 +82,7 @@ class InspectShard(beam.DoFn):
         if self._pool:
             self._pool.shutdown()
 
-    def process(self, shard: Shard) -> Iterator[ImageRecord]:  # type: ignore[override]
+    def process(self, shard: Shard) -> Iterator[ImageRecord]:
         """Yields one record an item of the file, damaged stretches included."""
         assert self._pool is not None
         for window in _windows(tfrecord.read(shard.path)):
@@ -172,7 +172,7 @@ def _unreadable(shard: Shard, index: int, detail: str) -> ImageRecord:
 
 
 def _bytes(features, name: str) -> bytes | None:
-    values = features[name].bytes_list.value if name in features else ()
+    values = list(features[name].bytes_list.value) if name in features else []
     return values[0] if len(values) == 1 else None
 
 
@@ -181,7 +181,7 @@ def _text(features, name: str) -> str:
 
 
 def _int(features, name: str) -> int | None:
-    values = features[name].int64_list.value if name in features else ()
+    values = list(features[name].int64_list.value) if name in features else []
     return values[0] if len(values) == 1 else None
 
 

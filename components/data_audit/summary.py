@@ -8,8 +8,8 @@
   splits            [{split, files, images, patients, positive, negative, unlabelled}], of the task label
   issues            every kind of components.data_audit.kinds, found or not:
                     [{kind, severity, unit, title, action, count, total, share, splits: {split: images}, examples}]
-                    examples are at most `listed_per_kind`; one says image_id, patient, split, file, record (from 0) and detail, as far as it is one of an image;
-                    for copies also `with`, the others of the group
+                    examples are at most `listed_per_kind`; one says image_id, patient, split, file, record (from 0) and detail, as
+                    far as it is one of an image; for copies also `with`, the others of the group
   prevalence        see components.data_audit.associations.prevalence_table
   statistics        see statistics_table there
   groups            see groups_table there

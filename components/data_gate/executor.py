@@ -1,0 +1,94 @@
+"""Reads what was found in the data, decides by the limits, and stops the run when one is broken."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from absl import logging
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.types.artifact import Artifact
+
+from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
+from components.data_gate.artifact import GATE_JSON
+from components.data_gate.limits import GateLimits
+from components.data_gate.rules import (
+    FAILED,
+    PASSED,
+    DataGateError,
+    Rule,
+    anomaly_rules,
+    audit_rules,
+    ingest_rules,
+    line,
+    message,
+    verdict,
+)
+from components.xray_example_gen.artifact import REPORT_FILE
+
+ANOMALIES_KEY = 'anomalies'
+AUDIT_KEY = 'audit'
+INGEST_REPORT_KEY = 'ingest_report'
+BLESSING_KEY = 'blessing'
+LIMITS_KEY = 'limits'
+CODE_DIGEST_KEY = 'code_digest'
+BLESSED_PROPERTY = 'blessed'
+
+
+class Executor(BaseExecutor):
+    """Executor of DataGate."""
+
+    def Do(self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]) -> None:
+        """Writes `gate.json` and logs every rule that was not passed.
+
+        Raises:
+          DataGateError: a limit is broken (gate.json is written before), or an input cannot be read.
+          pydantic.ValidationError: the limits are not valid; a kind that does not exist is named with the known ones.
+        """
+        limits = GateLimits.model_validate_json(exec_properties[LIMITS_KEY] or '{}')
+        audit_folder = artifact_utils.get_single_uri(input_dict[AUDIT_KEY])
+        page = f'{audit_folder}/{AUDIT_PAGE}'
+        rules: list[Rule] = anomaly_rules(_read_anomalies(input_dict[ANOMALIES_KEY]), limits)
+        rules += audit_rules(_read_json(f'{audit_folder}/{AUDIT_JSON}'), limits)
+        for report in input_dict.get(INGEST_REPORT_KEY) or ():
+            rules += ingest_rules(_read_json(f'{report.uri}/{REPORT_FILE}'), limits)
+        content = verdict(rules, limits, page)
+        blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
+        fileio.makedirs(blessing.uri)
+        with fileio.open(f'{blessing.uri}/{GATE_JSON}', 'w') as file:
+            file.write(json.dumps(content, indent=1, allow_nan=False))
+        blessing.set_int_custom_property(BLESSED_PROPERTY, int(content['blessed']))
+        for rule in rules:
+            if rule.verdict != PASSED:
+                logging.log(logging.ERROR if rule.verdict == FAILED else logging.WARNING, 'DataGate: %s: %s', rule.verdict, line(rule))
+        if not content['blessed']:
+            raise DataGateError(message(rules, page))
+        logging.info('DataGate: %(passed)d rules passed, %(warning)d warnings', content['counts'])
+
+
+def _read_anomalies(artifacts: list[Artifact]) -> dict[str, anomalies_pb2.Anomalies]:
+    found = {}
+    for artifact in artifacts:
+        for split in artifact_utils.decode_split_names(artifact.split_names):
+            path = f'{artifact_utils.get_split_uris([artifact], split)[0]}/{DEFAULT_FILE_NAME}'
+            found[split] = anomalies_pb2.Anomalies.FromString(_read(path, 'rb'))
+    return found
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    text = _read(path, 'r')
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataGateError(f'{path}: not valid JSON ({error}); run the component that wrote it again') from None
+
+
+def _read(path: str, mode: str) -> Any:
+    if not fileio.exists(path):
+        raise DataGateError(f'{path} is missing: run the component that writes it again')
+    with fileio.open(path, mode) as file:
+        return file.read()
