@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import filelock
-import push_targets
 import pytest
+from push_targets import maker, model, publish, publish_many
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import standard_artifacts
@@ -36,9 +36,9 @@ def _entries(directory: Path) -> set[str]:
 
 
 def test_pushed_version_is_whole_and_on_record(tmp_path):
-    model = push_targets.model(tmp_path / 'model')
+    saved = model(tmp_path / 'model')
     before = int(time.time())
-    pushed = push_targets.publish(model, tmp_path / 'deep' / 'target')
+    pushed = publish(saved, tmp_path / 'deep' / 'target')
     assert int(pushed.version) >= before and not pushed.already_served
     (served,) = target.versions(str(tmp_path / 'deep' / 'target'))
     assert served.version == pushed.version and served.manifest is not None
@@ -58,7 +58,7 @@ def test_pushed_version_is_whole_and_on_record(tmp_path):
     ids=['differs', 'misses', 'extra'],
 )
 def test_verify_names_the_file(tmp_path, change, text):
-    pushed = push_targets.publish(push_targets.model(tmp_path / 'model'), tmp_path / 'target')
+    pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
     change(Path(pushed.path))
     (problem,) = target.verify(pushed.path)
     assert problem.startswith(text)
@@ -70,7 +70,7 @@ def test_verify_names_the_file(tmp_path, change, text):
     ids=['missing', 'no JSON', 'incomplete'],
 )
 def test_unreadable_manifest_is_an_error(tmp_path, text, message):
-    pushed = push_targets.publish(push_targets.model(tmp_path / 'model'), tmp_path / 'target')
+    pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
     manifest = Path(pushed.path, target.MANIFEST)
     manifest.unlink() if text is None else manifest.write_text(text)
     with pytest.raises(target.TargetError, match=message):
@@ -79,7 +79,7 @@ def test_unreadable_manifest_is_an_error(tmp_path, text, message):
 
 def test_only_plain_complete_versions_are_listed(tmp_path):
     for name in ('7', '12', '007', 'abc', '.incoming-x', '٣'):
-        push_targets.model(tmp_path / name)
+        model(tmp_path / name)
     (tmp_path / '99').mkdir()
     assert [served.version for served in target.versions(str(tmp_path))] == ['7', '12']
     assert target.newest(str(tmp_path)) is None, 'none of them has a manifest'
@@ -97,7 +97,7 @@ def test_importing_the_target_loads_no_tensorflow():
 
 
 def _served(**fields) -> target.Manifest:
-    return push_targets.maker(**{'baseline_version': '3', 'push_nonce': 'old'} | fields)('5', 'digest', {})
+    return maker(**{'baseline_version': '3', 'push_nonce': 'old'} | fields)('5', 'digest', {})
 
 
 _LATER = target.Confirmation(
@@ -137,15 +137,15 @@ def test_plan(served, key, there, plan):
 
 
 def test_versions_of_one_second_do_not_collide(tmp_path):
-    pushed = [push_targets.publish(push_targets.model(tmp_path / f'model{number}', str(number)), tmp_path / 'target').version for number in range(3)]
+    pushed = [publish(model(tmp_path / f'model{number}', str(number)), tmp_path / 'target').version for number in range(3)]
     assert [int(version) for version in pushed] == sorted({int(version) for version in pushed})
 
 
 def test_same_model_is_not_pushed_again_but_noted(tmp_path):
-    model = push_targets.model(tmp_path / 'model')
-    first = push_targets.publish(model, tmp_path / 'target')
+    saved = model(tmp_path / 'model')
+    first = publish(saved, tmp_path / 'target')
     options = {'candidate_key': 'key2', 'push_nonce': 'nonce2', 'baseline_version': first.version, 'run_id': 'r2'}
-    again = push.publish(model, str(tmp_path / 'target'), push_targets.maker(**options), expected_newest=first.version)
+    again = push.publish(saved, str(tmp_path / 'target'), maker(**options), expected_newest=first.version)
     assert again == push.Pushed(first.version, first.path, already_served=True)
     assert _entries(tmp_path / 'target') == {first.version}
     manifest = target.read_manifest(first.path)
@@ -155,24 +155,24 @@ def test_same_model_is_not_pushed_again_but_noted(tmp_path):
 
 
 def test_damaged_newest_version_is_pushed_again(tmp_path):
-    model = push_targets.model(tmp_path / 'model')
-    first = push_targets.publish(model, tmp_path / 'target')
+    saved = model(tmp_path / 'model')
+    first = publish(saved, tmp_path / 'target')
     Path(first.path, 'variables', 'variables.data').write_text('rot')
-    second = push_targets.publish(model, tmp_path / 'target', expected_newest='')
+    second = publish(saved, tmp_path / 'target', expected_newest='')
     assert not second.already_served and second.version != first.version
     assert target.verify(second.path) == []
 
 
 def test_push_is_refused_when_another_came_first(tmp_path):
-    first = push_targets.publish(push_targets.model(tmp_path / 'a', 'a'), tmp_path / 'target', expected_newest='')
+    first = publish(model(tmp_path / 'a', 'a'), tmp_path / 'target', expected_newest='')
     with pytest.raises(push.PushError, match=rf'serves version {first.version}, pushed while .* compared with no version: run again'):
-        push_targets.publish(push_targets.model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest='')
-    assert push_targets.publish(push_targets.model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest=first.version).version > first.version
+        publish(model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest='')
+    assert publish(model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest=first.version).version > first.version
 
 
 def test_old_versions_go_and_foreign_ones_stay(tmp_path):
-    push_targets.model(tmp_path / 'target' / '7')
-    pushed = [push_targets.publish(push_targets.model(tmp_path / f'm{number}', str(number)), tmp_path / 'target', keep_versions=2).version for number in range(4)]
+    model(tmp_path / 'target' / '7')
+    pushed = [publish(model(tmp_path / f'm{number}', str(number)), tmp_path / 'target', keep_versions=2).version for number in range(4)]
     assert _entries(tmp_path / 'target') == {'7', *pushed[2:]}
 
 
@@ -199,7 +199,7 @@ def test_reader_never_sees_half_a_version(tmp_path):
     reader = threading.Thread(target=_watch, args=(str(directory), stop, bad))
     reader.start()
     for number in range(6):
-        push_targets.publish(push_targets.model(tmp_path / f'm{number}', str(number), size=3_000_000), directory)
+        publish(model(tmp_path / f'm{number}', str(number), size=3_000_000), directory)
     stop.set()
     reader.join()
     assert bad[-1] > 0, 'the reader saw versions'
@@ -209,8 +209,8 @@ def test_reader_never_sees_half_a_version(tmp_path):
 def test_two_pushers_at_once(tmp_path):
     context = multiprocessing.get_context('spawn')
     results = context.Queue()
-    models = [[push_targets.model(tmp_path / f'{worker}{number}', f'{worker}{number}') for number in range(3)] for worker in 'ab']
-    workers = [context.Process(target=push_targets.publish_many, args=(str(tmp_path / 'target'), own, results)) for own in models]
+    models = [[model(tmp_path / f'{worker}{number}', f'{worker}{number}') for number in range(3)] for worker in 'ab']
+    workers = [context.Process(target=publish_many, args=(str(tmp_path / 'target'), own, results)) for own in models]
     for worker in workers:
         worker.start()
     found = [version for _ in workers for version in results.get(timeout=120)]
@@ -223,7 +223,7 @@ def test_two_pushers_at_once(tmp_path):
 
 def test_lock_of_another_push_is_named(tmp_path):
     with filelock.FileLock(tmp_path / '.push.lock'), pytest.raises(push.PushError, match=r'\.push\.lock is held by another push'):
-        push_targets.publish(push_targets.model(tmp_path / 'model'), tmp_path, lock_timeout_s=0.2)
+        publish(model(tmp_path / 'model'), tmp_path, lock_timeout_s=0.2)
 
 
 _KILLED = """
@@ -242,8 +242,8 @@ push_targets.publish(sys.argv[1], sys.argv[2])
 
 
 def test_killed_push_leaves_nothing_after_the_next(tmp_path):
-    model, directory = push_targets.model(tmp_path / 'model'), tmp_path / 'target'
-    arguments = [sys.executable, '-c', _KILLED, model, str(directory), str(Path(__file__).parent)]
+    saved, directory = model(tmp_path / 'model'), tmp_path / 'target'
+    arguments = [sys.executable, '-c', _KILLED, saved, str(directory), str(Path(__file__).parent)]
     assert subprocess.run(arguments, cwd=_ROOT, check=False, stderr=subprocess.DEVNULL).returncode == -9
     (left,) = _entries(directory)
     assert left.startswith('.incoming-') and target.versions(str(directory)) == []
@@ -252,7 +252,7 @@ def test_killed_push_leaves_nothing_after_the_next(tmp_path):
     stale = directory / '.incoming-other-host-2'
     stale.mkdir()
     os.utime(stale, (time.time() - 90_000,) * 2)
-    pushed = push_targets.publish(model, directory)
+    pushed = publish(saved, directory)
     assert _entries(directory) == {pushed.version, foreign.name}
     assert target.verify(pushed.path) == []
 
@@ -277,18 +277,18 @@ def small_disk(tmp_path):
 
 
 def test_full_disk(tmp_path, small_disk):
-    kept = push_targets.publish(push_targets.model(tmp_path / 'small'), small_disk / 'target')
+    kept = publish(model(tmp_path / 'small'), small_disk / 'target')
     with pytest.raises(push.PushError, match=r'No space left on device .*the model takes 3\.0 MB, 1\.0 MB are free.*free space there'):
-        push_targets.publish(push_targets.model(tmp_path / 'big', size=3_000_000), small_disk / 'target')
+        publish(model(tmp_path / 'big', size=3_000_000), small_disk / 'target')
     assert _entries(small_disk / 'target') == {kept.version}
-    assert push_targets.publish(push_targets.model(tmp_path / 'fits', 'fits'), small_disk / 'target').version > kept.version
+    assert publish(model(tmp_path / 'fits', 'fits'), small_disk / 'target').version > kept.version
 
 
 def test_read_only_target(tmp_path, small_disk):
     subprocess.run(['mount', '-o', 'remount,ro', small_disk], check=True)
     for directory in (small_disk, small_disk / 'target'):
         with pytest.raises(push.PushError, match=r'Read-only file system .*mount it writable or name another target'):
-            push_targets.publish(push_targets.model(tmp_path / 'model'), directory)
+            publish(model(tmp_path / 'model'), directory)
 
 
 def test_no_permission(tmp_path):
@@ -296,20 +296,20 @@ def test_no_permission(tmp_path):
         pytest.skip('root may write everywhere; the read-only mount is tested instead')
     (tmp_path / 'target').mkdir(mode=0o500)
     with pytest.raises(push.PushError, match='give this user write access'):
-        push_targets.publish(push_targets.model(tmp_path / 'model'), tmp_path / 'target')
+        publish(model(tmp_path / 'model'), tmp_path / 'target')
 
 
 @pytest.mark.parametrize('path', ['file', 'file/below'])
 def test_target_is_a_file(tmp_path, path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(push.PushError, match='name another target or move the file away'):
-        push_targets.publish(push_targets.model(tmp_path / 'model'), tmp_path / path)
+        publish(model(tmp_path / 'model'), tmp_path / path)
     assert (tmp_path / 'file').read_text() == ''
 
 
-def test_no_savedpush_targets.model(tmp_path):
+def test_no_saved_model(tmp_path):
     with pytest.raises(push.PushError, match=r'holds no saved_model\.pb'):
-        push_targets.publish(str(tmp_path), tmp_path / 'target')
+        publish(str(tmp_path), tmp_path / 'target')
 
 
 def test_object_store(tmp_path, monkeypatch):
@@ -318,11 +318,11 @@ def test_object_store(tmp_path, monkeypatch):
     copied = []
     original = storage.copy
     monkeypatch.setattr(storage, 'copy', lambda source, destination: (copied.append(destination), original(source, destination)))
-    first = push_targets.publish(push_targets.model(tmp_path / 'a', 'a'), directory, keep_versions=2)
+    first = publish(model(tmp_path / 'a', 'a'), directory, keep_versions=2)
     assert copied[-1].endswith('/saved_model.pb') and len(copied) == 2
     assert target.verify(first.path) == []
-    assert push_targets.publish(push_targets.model(tmp_path / 'a', 'a'), directory).already_served
-    later = [push_targets.publish(push_targets.model(tmp_path / name, name), directory, keep_versions=2).version for name in 'bc']
+    assert publish(model(tmp_path / 'a', 'a'), directory).already_served
+    later = [publish(model(tmp_path / name, name), directory, keep_versions=2).version for name in 'bc']
     assert [served.version for served in target.versions(directory)] == later
 
     def fail(source: str, destination: str) -> None:
@@ -332,7 +332,7 @@ def test_object_store(tmp_path, monkeypatch):
 
     monkeypatch.setattr(storage, 'copy', fail)
     with pytest.raises(push.PushError, match='No space left'):
-        push_targets.publish(push_targets.model(tmp_path / 'd', 'd'), directory)
+        publish(model(tmp_path / 'd', 'd'), directory)
     assert sorted(storage.names(directory)) == later
 
 
@@ -351,8 +351,8 @@ def _artifacts(folder: Path, *, model_blessed: int = 1, infra_blessed: int = 1) 
         found[name] = kind()
         found[name].uri = str(folder / name)
         (folder / name).mkdir(parents=True)
-    push_targets.model(folder / 'model' / 'Format-Serving')
-    push_targets.model(Path(_stamped(found['infra_blessing'])))
+    model(folder / 'model' / 'Format-Serving')
+    model(Path(_stamped(found['infra_blessing'])))
     warmup = Path(_stamped(found['infra_blessing'])) / 'assets.extra'
     warmup.mkdir()
     (warmup / 'tf_serving_warmup_requests').write_text('requests')
@@ -375,7 +375,7 @@ def _executor() -> Executor:
     return Executor(base_executor.BaseExecutor.Context(pipeline_run_id='run-1'))
 
 
-def test_executor_pushes_the_stampedpush_targets.model(tmp_path):
+def test_executor_pushes_the_stamped_model(tmp_path):
     inputs, outputs = _artifacts(tmp_path)
     _executor().Do(inputs, outputs, _properties(tmp_path / 'target'))
     pushed = outputs['pushed_model'][0]
@@ -412,7 +412,7 @@ def test_executor_needs_both_blessings(tmp_path, blessed, drop):
 
 def test_executor_refuses_blessings_of_different_models(tmp_path):
     inputs, outputs = _artifacts(tmp_path)
-    push_targets.model(tmp_path / 'model' / 'Format-Serving', 'other')
+    model(tmp_path / 'model' / 'Format-Serving', 'other')
     with pytest.raises(push.PushError, match=r'is not the one that Evaluator blessed .*variables/variables\.data differs'):
         _executor().Do(inputs, outputs, _properties(tmp_path / 'target'))
     assert not (tmp_path / 'target').exists()
