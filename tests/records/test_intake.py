@@ -1,0 +1,149 @@
+"""The judgement on a record: what is accepted, whose it is, and the reason and remedy in each rejection."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+
+import pytest
+
+from records.examples import build
+from records.intake import Accepted, Intake, Rejected
+from records.metadata import Entry
+from tests.records.images import encode, jpeg_header, pixels, png_header
+
+ID = '00000013_005.png'
+IMAGE = encode(pixels(600, 600))
+ENTRY = Entry('00000077', 60, 'M', 'AP', 5, ('Mass',))
+
+
+def record(image: bytes = IMAGE, image_id: str | None = ID) -> bytes:
+    return build(image, image_id, {'Mass': 1})
+
+
+def accepted(intake: Intake, payload: bytes) -> Accepted:
+    verdict = intake.judge(payload)
+    assert isinstance(verdict, Accepted), verdict
+    return verdict
+
+
+def rejected(intake: Intake, payload: bytes) -> Rejected:
+    verdict = intake.judge(payload)
+    assert isinstance(verdict, Rejected)
+    return verdict
+
+
+def test_a_record_of_the_layout_is_accepted_without_a_note() -> None:
+    verdict = accepted(Intake({ID: ENTRY}), record())
+    assert (verdict.patient_id, verdict.patient_source, verdict.entry, verdict.notes) == ('00000077', 'metadata', ENTRY, ())
+    assert verdict.record.image == IMAGE
+    assert (verdict.header.width, verdict.header.height) == (600, 600)
+
+
+@pytest.mark.parametrize(
+    ('rules', 'image_id', 'patient', 'source'),
+    [
+        pytest.param({'metadata': {ID: ENTRY}, 'patient_id_pattern': r'^\d+_(\d+)'}, ID, '00000077', 'metadata', id='table before pattern'),
+        pytest.param({'patient_id_pattern': r'^\d+_(\d+)'}, ID, '00000005', 'pattern', id='pattern before NIH form; numbers get 8 digits'),
+        pytest.param({'patient_id_pattern': r'^(person\d+)'}, 'person7_virus_1.png', 'person7', 'pattern', id='pattern'),
+        pytest.param({'patient_id_pattern': r'^(person\d+)'}, ID, '00000013', 'image_id', id='NIH form where the pattern does not match'),
+        pytest.param({'patient_id_pattern': r'^(person\d+)?'}, ID, '00000013', 'image_id', id='NIH form where the group is empty'),
+        pytest.param({}, ID, '00000013', 'image_id', id='NIH form'),
+    ],
+)
+def test_patient(rules: dict, image_id: str, patient: str, source: str) -> None:
+    verdict = accepted(Intake(**rules), record(image_id=image_id))
+    assert (verdict.patient_id, verdict.patient_source) == (patient, source)
+
+
+@pytest.mark.parametrize('image_id', [None, ''], ids=['no image_id', 'empty image_id'])
+@pytest.mark.parametrize('rules', [{}, {'metadata': {ID: ENTRY}}], ids=['no table', 'table'])
+def test_without_image_id_equal_images_are_one_patient(image_id: str | None, rules: dict) -> None:
+    verdict = accepted(Intake(**rules), record(image_id=image_id))
+    assert verdict.patient_id == f'sha256:{hashlib.sha256(IMAGE).hexdigest()}'
+    assert (verdict.patient_source, verdict.notes) == ('image', ('without_image_id',))
+
+
+def test_an_unknown_patient_is_rejected_and_the_remedy_named() -> None:
+    verdict = rejected(Intake(patient_id_pattern=r'^(person\d+)'), record(image_id='scan-7.png'))
+    assert verdict.kind == 'patient'
+    assert verdict.image_id == 'scan-7.png'
+    for part in ('scan-7.png', 'PPPPPPPP_FFF.png', r'^(person\\d+)', 'give a metadata table', 'patient_id_pattern'):
+        assert part in verdict.reason
+
+
+def test_an_image_missing_from_the_table() -> None:
+    verdict = rejected(Intake({'other.png': ENTRY}), record())
+    assert (verdict.kind, verdict.image_id) == ('metadata', ID)
+    assert "set missing_metadata to 'keep'" in verdict.reason
+    kept = accepted(Intake({'other.png': ENTRY}, missing_metadata='keep'), record())
+    assert (kept.patient_id, kept.entry, kept.notes) == ('00000013', None, ('not_in_metadata',))
+
+
+@pytest.mark.parametrize(
+    ('image', 'notes'),
+    [
+        pytest.param(encode(pixels(600, 600), 'PNG'), ('format',), id='PNG'),
+        pytest.param(encode(pixels(600, 600), mode='RGB'), ('channels',), id='RGB'),
+        pytest.param(encode(pixels(600, 600).astype('uint16') * 257, 'PNG'), ('format', 'bit_depth'), id='PNG of 16 bits'),
+        pytest.param(encode(pixels(512, 600), 'PNG', 'RGBA'), ('format', 'channels', 'size'), id='PNG RGBA of another size'),
+        pytest.param(encode(pixels(64, 64)), ('size',), id='least size'),
+    ],
+)
+def test_what_the_decoder_can_handle_is_accepted_with_a_note(image: bytes, notes: tuple[str, ...]) -> None:
+    assert accepted(Intake(), record(image)).notes == notes
+
+
+@pytest.mark.parametrize(
+    ('payload', 'kind', 'told'),
+    [
+        pytest.param(b'garbage', 'record', 'not a tf.train.Example', id='no Example'),
+        pytest.param(build(b'', ID, {}), 'record', "'image' is empty", id='empty image'),
+        pytest.param(record(b'no image'), 'image', 'not a JPEG or PNG', id='no image'),
+        pytest.param(record(IMAGE[:-900]), 'image', 'cut off', id='truncated JPEG'),
+        pytest.param(record(encode(pixels(), 'PNG')[:-20]), 'image', 'cut off', id='truncated PNG'),
+        pytest.param(record(encode(pixels(1, 1))), 'image', '1x1 pixels, less than min_side=64', id='1x1'),
+        pytest.param(record(encode(pixels(600, 63))), 'image', '63x600 pixels, less than', id='narrow'),
+        pytest.param(record(jpeg_header(20000, 20000)), 'image', '20000x20000 pixels, more than max_side=8192', id='JPEG 20000x20000'),
+        pytest.param(record(png_header(20000, 20000)), 'image', '20000x20000 pixels, more than max_side=8192', id='PNG 20000x20000'),
+        pytest.param(record(encode(pixels(), mode='CMYK')), 'image', '4 channels (CMYK?)', id='CMYK'),
+        pytest.param(record(jpeg_header(600, 600, 0xC1, 12)), 'image', '12 bits', id='JPEG of 12 bits'),
+        pytest.param(record(image_id='left-out.png'), 'excluded', 'list of excluded images', id='excluded'),
+    ],
+)
+def test_rejected(payload: bytes, kind: str, told: str) -> None:
+    verdict = rejected(Intake(exclude=frozenset({'left-out.png'})), payload)
+    assert verdict.kind == kind
+    assert told in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ('rules', 'told'),
+    [
+        pytest.param({'missing_metadata': 'drop'}, "missing_metadata is 'drop'", id='missing_metadata'),
+        pytest.param({'min_side': 700, 'max_side': 600}, 'min_side <= max_side', id='sides the wrong way round'),
+        pytest.param({'min_side': 0}, 'min_side', id='side 0'),
+        pytest.param({'patient_id_pattern': r'^person\d+'}, 'has 0 groups', id='pattern without a group'),
+        pytest.param({'patient_id_pattern': r'(a)(b)'}, 'has 2 groups', id='pattern with two groups'),
+        pytest.param({'patient_id_pattern': r'(a'}, 'no regular expression', id='no pattern'),
+    ],
+)
+def test_rules_that_cannot_be(rules: dict, told: str) -> None:
+    with pytest.raises(ValueError, match=r'.') as caught:
+        Intake(**rules)
+    assert told in str(caught.value)
+
+
+def test_it_can_be_sent_to_a_worker() -> None:
+    intake = pickle.loads(pickle.dumps(Intake({ID: ENTRY}, patient_id_pattern='(x)', exclude=frozenset({'y'}))))
+    assert accepted(intake, record()).patient_id == '00000077'
+
+
+def test_what_is_accepted_tensorflow_decodes() -> None:
+    tf = pytest.importorskip('tensorflow')
+    kinds = [('JPEG', 'L'), ('JPEG', 'RGB'), ('PNG', 'L'), ('PNG', 'RGB'), ('PNG', 'RGBA'), ('PNG', 'LA'), ('PNG', 'P'), ('PNG', '1')]
+    for image in [encode(pixels(), kind, mode) for kind, mode in kinds] + [encode(pixels(), progressive=True)]:
+        accepted(Intake(), record(image))
+        assert tf.io.decode_image(image, channels=1, expand_animations=False).shape == (80, 90, 1)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.decode_image(encode(pixels(), mode='CMYK'), channels=1)
