@@ -30,6 +30,10 @@ class BootstrapError(Exception):
     """Nothing can be built; the message says why and what to do."""
 
 
+class FetchFailed(str):
+    """Why an interpreter could not be fetched."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """One locked environment: requirements/NAME.in, whose head names its Python and the oldest glibc its wheels run on."""
@@ -151,10 +155,12 @@ def on_path(names: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
 
 
 def pyenv_roots(env: Mapping[str, str]) -> list[Path]:
-    """Where pyenv may keep its versions, without repeats."""
-    asked = [run_quietly(path, 'root') for path in on_path(['pyenv'], env)]
-    home = [str(Path(env['HOME']) / '.pyenv')] if env.get('HOME') else []
-    return list(dict.fromkeys(Path(root) for root in [env.get('PYENV_ROOT', ''), *asked, *home] if root))
+    """Where pyenv keeps its versions, without repeats. `pyenv root` alone would not do: it goes by HOME, wherever the shims on PATH lie."""
+    roots = [Path(env['PYENV_ROOT'])] if env.get('PYENV_ROOT') else []
+    roots += [Path(folder).parent for folder in env.get('PATH', '').split(os.pathsep) if Path(folder).name in ('shims', 'bin')]
+    roots += [Path(root) for root in (run_quietly(path, 'root') for path in on_path(['pyenv'], env)) if root]
+    roots += [Path(env['HOME']) / '.pyenv'] if env.get('HOME') else []
+    return [root for root in dict.fromkeys(roots) if (root / 'versions').is_dir()]
 
 
 def uv_python_folder(env: Mapping[str, str]) -> Path:
@@ -179,10 +185,17 @@ def _newest_first(origin: str, folder: Path, pattern: str, version: str) -> Iter
             yield origin, str(path)
 
 
-def find_interpreter(environment: Environment, env: Mapping[str, str]) -> tuple[Interpreter, str] | list[str]:
-    """The first interpreter of the environment's version that runs and where it was found; else what was looked at."""
+def find_interpreter(environment: Environment, env: Mapping[str, str], earlier: str | None = None) -> tuple[Interpreter, str] | list[str]:
+    """The first interpreter of the environment's version that runs and where it was found; else what was looked at.
+
+    Args:
+        environment: what it is for.
+        env: the process's environment.
+        earlier: the interpreter of the last installation, preferred while it is there.
+    """
     looked_at = []
-    for origin, path in candidates(environment.python_name, env):
+    first = [('an earlier run', earlier)] if earlier else []
+    for origin, path in [*first, *candidates(environment.python_name, env)]:
         found = probe(path)
         if isinstance(found, Interpreter) and found.version[:2] == environment.python:
             return found, origin
@@ -193,21 +206,23 @@ def find_interpreter(environment: Environment, env: Mapping[str, str]) -> tuple[
 def choose(
     available: Sequence[Environment],
     env: Mapping[str, str],
-    fetch: Callable[[Environment], str | None],
+    fetch: Callable[[Environment], str | FetchFailed],
     *,
     glibc: tuple[int, ...] | None,
     system: str = sys.platform,
     machine: str = platform.machine(),
+    earlier: Mapping[str, str] | None = None,
 ) -> Choice:
     """Takes the first environment that this machine can hold and has, or can get, an interpreter for.
 
     Args:
         available: the environments, preferred first.
         env: the process's environment; CXR_ENV and PYTHON in it override the choice.
-        fetch: gets an interpreter for an environment from elsewhere (uv): its path, or None. Asked only when none is found here.
+        fetch: gets an interpreter for an environment from elsewhere (uv). Asked only when none is found here.
         glibc: the version of the C library, None for another library.
         system: as sys.platform.
         machine: as platform.machine().
+        earlier: the stamp of the last installation: its environment and interpreter stay unless `env` says otherwise.
 
     Raises:
         BootstrapError: no environment is possible, or the one asked for is not; with the reason and the way out.
@@ -216,8 +231,9 @@ def choose(
     if wanted and wanted not in [environment.name for environment in available]:
         names = ', '.join(environment.name for environment in available)
         raise BootstrapError(f'CXR_ENV={wanted}: there is no such environment; requirements/ holds: {names}')
+    earlier = earlier or {}
     possible, passed_over = [], []
-    for environment in available:
+    for environment in sorted(available, key=lambda item: item.name != earlier.get('environment')):
         if wanted and environment.name != wanted:
             continue
         problem = platform_problem(environment, system, machine, glibc)
@@ -227,32 +243,36 @@ def choose(
             possible.append(environment)
     if not possible:
         raise BootstrapError('no environment can be installed on this machine\n  ' + '\n  '.join(passed_over))
-    why = f'CXR_ENV={wanted}' if wanted else 'the newest that this machine can hold'
     if named:
         return _choose_named(possible, named, passed_over, env)
     looked_at: list[str] = []
     for environment in possible:
-        found = find_interpreter(environment, env)
+        found = find_interpreter(environment, env, earlier.get('base'))
         if isinstance(found, tuple):
             interpreter, origin = found
-            return Choice(
-                environment, interpreter, (*passed_over, f'{environment.name}: {why}', f'{interpreter.base}: found {_place(origin)}')
-            )
+            why = _why(environment, wanted, earlier)
+            return Choice(environment, interpreter, (*passed_over, why, f'{interpreter.base}: found {_place(origin)}'))
         passed_over.append(f'{environment.name}: no Python {environment.python_name} here')
         looked_at += found
     for environment in possible:
         path = fetch(environment)
-        fetched = probe(path) if path else 'uv could not fetch it'
+        fetched = path if isinstance(path, FetchFailed) else probe(path)
         if isinstance(fetched, Interpreter):
-            return Choice(environment, fetched, (f'{environment.name}: {why}', f'{fetched.base}: fetched by uv'))
-        looked_at.append(
-            f'uv: Python {environment.python_name}: {fetched}' if path else f'uv: could not fetch Python {environment.python_name}'
-        )
+            return Choice(environment, fetched, (_why(environment, wanted, earlier), f'{fetched.base}: fetched by uv'))
+        looked_at.append(f'uv, asked for Python {environment.python_name}: {fetched}')
     raise BootstrapError(no_python_message(possible, looked_at))
 
 
+def _why(environment: Environment, wanted: str, earlier: Mapping[str, str]) -> str:
+    if wanted:
+        return f'{environment.name}: CXR_ENV={wanted}'
+    if environment.name == earlier.get('environment'):
+        return f'{environment.name}: as before (CXR_ENV=… changes it)'
+    return f'{environment.name}: the newest that this machine can hold'
+
+
 def _place(origin: str) -> str:
-    return 'on PATH' if origin == 'PATH' else f'under {origin}'
+    return {'PATH': 'on PATH', 'an earlier run': 'by an earlier run'}.get(origin, f'under {origin}')
 
 
 def _choose_named(possible: Sequence[Environment], named: str, passed_over: Sequence[str], env: Mapping[str, str]) -> Choice:

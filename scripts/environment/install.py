@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.environment import choose, tools
-from scripts.environment.choose import BootstrapError, Choice, Environment
+from scripts.environment.choose import BootstrapError, Choice, Environment, FetchFailed
 from scripts.environment.pip_settings import uv_environment
 
 _FORMAT = 1  # raise it when environments built by an older version of this script must be built anew
@@ -101,21 +101,16 @@ def _only_one(path: Path) -> Iterator[None]:
 
 def _build(project: Project, available: list[Environment], env: Mapping[str, str]) -> str:
     start = time.monotonic()
-    fetch_problems: list[str] = []
     pip_pythons = [sys.executable, *choose.on_path(['python3'], env)]
 
-    def fetch(environment: Environment) -> str | None:
+    def fetch(environment: Environment) -> str | FetchFailed:
         say(f'no Python {environment.python_name} here; asking uv for it')
         uv = tools.find_uv(project.tools, env) or tools.fetch_uv(project.tools, project.requirements, pip_pythons)
         if uv is None:
-            fetch_problems.append('uv: not found, and no pip here could fetch it')
-            return None
-        return tools.fetch_python(uv, environment.python_name, uv_environment(pip_pythons, env), fetch_problems)
+            return FetchFailed('there is no uv here, and no pip that could fetch it')
+        return tools.fetch_python(uv, environment.python_name, uv_environment(pip_pythons, env))
 
-    try:
-        choice = choose.choose(available, env, fetch, glibc=choose.glibc_version())
-    except BootstrapError as error:
-        raise BootstrapError('\n'.join([str(error), *dict.fromkeys(fetch_problems)])) from None
+    choice = choose.choose(available, env, fetch, glibc=choose.glibc_version(), earlier=project.read_stamp())
     for reason in choice.reasons:
         say(reason)
     tools.check_compilers(choice.interpreter, env)
@@ -130,6 +125,7 @@ def _build(project: Project, available: list[Environment], env: Mapping[str, str
     interpreter, environment = choice.interpreter, choice.environment
     stamp = {
         'environment': environment.name,
+        'root': str(project.root),
         'python': interpreter.version_name,
         'base': interpreter.base,
         'digest': project.digest(environment),
@@ -144,14 +140,15 @@ def _prepare(project: Project, choice: Choice) -> bool:
     """Tells whether `.venv` is whole and of this interpreter, so that bringing it up to date will do; else removes what is in it."""
     stamp = project.read_stamp()
     interpreter = choice.interpreter
-    whole = stamp.get('base') == interpreter.base and stamp.get('python') == interpreter.version_name
+    whole = stamp.get('root') == str(project.root)  # a moved environment's scripts name the old place
+    whole = whole and stamp.get('base') == interpreter.base and stamp.get('python') == interpreter.version_name
     if whole and stamp.get('environment') == choice.environment.name:
         project.stamp.unlink()  # a run that dies from here on leaves no stamp, and the next one starts over
         return True
     if project.venv.is_dir() and any(project.venv.iterdir()):
         say(
             'replacing .venv: '
-            + ('it is of another environment or Python' if stamp else 'it is unfinished or was not built by this script')
+            + ('it is of another environment, Python or place' if stamp else 'it is unfinished or was not built by this script')
         )
         project.stamp.unlink(missing_ok=True)
         for child in project.venv.iterdir():  # not the folder itself, which may be a link to another disk
@@ -176,7 +173,10 @@ def _install_with_uv(project: Project, choice: Choice, uv: str, env: Mapping[str
     what = f'installing {count} packages with uv {tools.run_quietly(uv, "--version").split(" ")[1]}'
     target = ['--quiet', '--python', str(project.python)]
     sync = [uv, 'pip', 'sync', *target, '--require-hashes', '--build-constraint', str(project.requirements / 'build.txt')]
-    _run([*sync, str(choice.environment.lock)], env, project.root, what)
+    sync.append(str(choice.environment.lock))
+    # From uv's cache alone first: quicker, and it works without a network. The hashes make it the same.
+    if not _run([*sync, '--offline'], env, project.root, what, may_fail=True):
+        _run(sync, env, project.root, f'{what}, downloading')
     editable = [uv, 'pip', 'install', *target, '--offline', '--no-deps', '--no-build-isolation', '--editable', str(project.root)]
     _run(editable, env, project.root, 'installing cxr-triage itself')
 
@@ -192,11 +192,11 @@ def _install_with_pip(project: Project, choice: Choice, env: Mapping[str, str]) 
     _run([*pip, '--no-build-isolation', '--editable', str(project.root)], env, project.root, 'installing cxr-triage itself')
 
 
-def _run(command: list[str], env: Mapping[str, str], folder: Path, what: str) -> None:
-    """Runs a command, with a clock and the amount written on a terminal.
+def _run(command: list[str], env: Mapping[str, str], folder: Path, what: str, may_fail: bool = False) -> bool:
+    """Runs a command, with a clock and the amount written on a terminal. Returns whether it succeeded.
 
     Raises:
-        BootstrapError: it failed; with its last lines.
+        BootstrapError: it failed and may not; with its last lines.
     """
     terminal = sys.stderr.isatty()
     if not terminal:
@@ -219,10 +219,14 @@ def _run(command: list[str], env: Mapping[str, str], folder: Path, what: str) ->
             raise
     if terminal:
         sys.stderr.write('\r\033[K')
+    if may_fail and code != 0:
+        return False
+    if terminal:
         say(f'{what}: {time.monotonic() - start:.1f} s')
     if code != 0:
         tail = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()[-25:]
         raise BootstrapError('\n'.join([f'{what} failed (exit code {code}; all of it in {log}):', *(f'  {line}' for line in tail)]))
+    return True
 
 
 def _written(pid: int) -> str:

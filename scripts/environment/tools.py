@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.environment.choose import BootstrapError, Interpreter, on_path, pyenv_roots, run_quietly, version_of
+from scripts.environment.choose import BootstrapError, FetchFailed, Interpreter, on_path, pyenv_roots, run_quietly, version_of
 
 UV_MINIMUM = (0, 5, 0)  # the first with --require-hashes, build constraints and UV_DEFAULT_INDEX as used here
 
@@ -85,13 +85,13 @@ def fetch_uv(tools: Path, requirements: Path, pythons: Sequence[str]) -> str | N
     return None
 
 
-def fetch_python(uv: str, version: str, env: Mapping[str, str], explain: list[str]) -> str | None:
-    """Has uv download Python `version`; None and the reason in `explain` where it cannot."""
+def fetch_python(uv: str, version: str, env: Mapping[str, str]) -> str | FetchFailed:
+    """Has uv download Python `version`; returns its path."""
     done = subprocess.run([uv, 'python', 'install', version], capture_output=True, text=True, env=dict(env), check=False)
     if done.returncode != 0:
-        explain.extend(f'uv: {line.strip()}' for line in done.stderr.strip().splitlines() if line.strip())
-        return None
-    return run_quietly(uv, 'python', 'find', '--python-preference', 'only-managed', version) or None
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f'exit code {done.returncode}']
+        return FetchFailed(' … '.join(dict.fromkeys([lines[0], lines[-1]])))  # the first says what, the last says why
+    return run_quietly(uv, 'python', 'find', '--python-preference', 'only-managed', version) or FetchFailed('fetched, but then not found')
 
 
 def check_compilers(interpreter: Interpreter, env: Mapping[str, str]) -> None:
