@@ -44,7 +44,7 @@ class Executor(tfx_executor.Executor):
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         stamped = self.GetModelPath(input_dict)
         _check_same_model(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)), stamped)
-        metrics = _overall_metrics(input_dict.get('evaluation'))
+        metrics = overall_metrics(input_dict.get('evaluation'))
         run_id = (self._context.pipeline_run_id if self._context else None) or ''
 
         def make_manifest(version: str, model_digest: str, files: dict[str, target.FileDigest]) -> target.Manifest:
@@ -100,7 +100,7 @@ def _check_same_model(evaluated: str, stamped: str) -> None:
         )
 
 
-def _overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float | None]:
+def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float | None]:
     """Metric name -> value over all examples, of the candidate alone; None for one that is not a finite number."""
     if not evaluation:
         return {}

@@ -1,0 +1,163 @@
+"""Baseline: the served version as an artifact, whole or not at all; and an Evaluator that takes the empty one as a first run."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+import tiny_model
+from google.protobuf import json_format
+from push_targets import model, publish
+from tensorflow_model_analysis.proto import config_pb2
+from tfx import types
+from tfx.components.evaluator import component as tfx_evaluator
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
+
+from components.baseline.component import Baseline
+from components.baseline.executor import Executor, has_model
+from components.evaluator.component import Evaluator
+from components.evaluator.executor import Executor as EvaluatorExecutor
+from components.pusher import executor as pusher_executor
+from components.pusher import target
+from records import examples, tfrecord
+
+
+def _artifact(kind: type[types.Artifact], path: Path) -> types.Artifact:
+    artifact = kind()
+    artifact.uri = str(path)
+    path.mkdir(parents=True, exist_ok=True)
+    return artifact
+
+
+def _take(folder: Path, directory: Path, version: str) -> types.Artifact:
+    taken = _artifact(standard_artifacts.Model, folder)
+    Executor().Do({}, {'model': [taken]}, {'target': str(directory), 'version': version, 'code_digest': ''})
+    return taken
+
+
+def test_takes_the_version_that_was_named(tmp_path):
+    old = publish(model(tmp_path / 'a', 'a'), tmp_path / 'target')
+    publish(model(tmp_path / 'b', 'b'), tmp_path / 'target')
+    taken = _take(tmp_path / 'taken', tmp_path / 'target', old.version)
+    serving = path_utils.serving_model_path(taken.uri)
+    assert target.verify(serving) == [] and target.read_manifest(serving) == target.read_manifest(old.path)
+    assert Path(serving, 'variables', 'variables.data').read_text() == 'a'
+    assert taken.get_int_custom_property('has_model') == 1 and has_model(taken)
+    assert taken.get_string_custom_property('served_version') == old.version
+    assert taken.get_string_custom_property('model_digest') == target.read_manifest(old.path).model_digest
+
+
+def test_nothing_served_gives_an_empty_artifact(tmp_path):
+    taken = _take(tmp_path / 'taken', tmp_path / 'nowhere', '')
+    assert list(Path(taken.uri).iterdir()) == []
+    assert taken.get_int_custom_property('has_model') == 0 and not has_model(taken)
+    assert not (tmp_path / 'nowhere').exists()
+
+
+@pytest.mark.parametrize(
+    ('damage', 'text'),
+    [
+        (lambda path: (path / 'saved_model.pb').unlink(), 'is not in .* any more .*: run again'),
+        (lambda path: (path / 'variables' / 'variables.data').unlink(), r'variables/variables\.data is missing; restore these files'),
+        (lambda path: (path / 'variables' / 'variables.data').write_text('rot'), r'variables/variables\.data differs: 3 bytes'),
+        (lambda path: (path / 'manifest.json').unlink(), r'manifest\.json is missing'),
+    ],
+    ids=['gone', 'a file gone', 'changed', 'no manifest'],
+)
+def test_damaged_version_is_an_error(tmp_path, damage, text):
+    pushed = publish(model(tmp_path / 'a'), tmp_path / 'target')
+    damage(Path(pushed.path))
+    with pytest.raises(target.TargetError, match=text):
+        _take(tmp_path / 'taken', tmp_path / 'target', pushed.version)
+
+
+def test_error_lists_what_is_there(tmp_path):
+    pushed = publish(model(tmp_path / 'a'), tmp_path / 'target')
+    with pytest.raises(target.TargetError, match=rf'version 5 is not in .*target any more \(there: {pushed.version}\)'):
+        _take(tmp_path / 'taken', tmp_path / 'target', '5')
+
+
+def test_components_connect():
+    baseline = Baseline(target='/target', version='', code_digest='abc')
+    assert baseline.outputs['model'].type is standard_artifacts.Model
+    assert baseline.executor_spec.class_path == 'components.baseline.executor.Executor'
+    evaluator = Evaluator(
+        examples=types.Channel(type=standard_artifacts.Examples),
+        model=types.Channel(type=standard_artifacts.Model),
+        baseline_model=baseline.outputs['model'],
+        eval_config=_eval_config(0.0),
+    )
+    assert isinstance(evaluator, tfx_evaluator.Evaluator) and set(evaluator.outputs) == {'evaluation', 'blessing'}
+    assert evaluator.executor_spec.class_path == 'components.evaluator.executor.Executor'
+
+
+def _eval_config(least: float) -> config_pb2.EvalConfig:
+    """AUC of at least `least`, and better than the baseline's by 0.01."""
+    threshold = {
+        'value_threshold': {'lower_bound': least},
+        'change_threshold': {'direction': 'HIGHER_IS_BETTER', 'absolute': 0.01},
+    }
+    specs = [
+        {
+            'name': name,
+            'signature_name': 'serving_default',
+            'preprocessing_function_names': ['transform_features'],
+            'label_key': 'abnormal',
+            'prediction_key': 'probability',
+            'is_baseline': name == 'baseline',
+        }
+        for name in ('candidate', 'baseline')
+    ]
+    auc = {'class_name': 'AUC', 'per_slice_thresholds': [{'slicing_specs': [{}], 'threshold': threshold}]}
+    config = {
+        'model_specs': specs,
+        'metrics_specs': [{'metrics': [auc, {'class_name': 'ExampleCount'}]}],
+        'slicing_specs': [{}, {'feature_keys': ['No Finding']}],
+    }
+    return json_format.ParseDict(config, config_pb2.EvalConfig())
+
+
+def _examples(folder: Path) -> types.Artifact:
+    artifact = _artifact(standard_artifacts.Examples, folder)
+    artifact.split_names = artifact_utils.encode_split_names(['test'])
+    (folder / 'Split-test').mkdir()
+    payloads = [examples.build(image, None, {'No Finding': number % 2}) for number, image in enumerate(tiny_model.images())]
+    with gzip.open(folder / 'Split-test' / 'data_tfrecord-00000-of-00001.gz', 'wb') as stream:
+        stream.write(b''.join(map(tfrecord.frame, payloads)))
+    return artifact
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('served', 'least', 'blessed'),
+    [(False, 0.0, 1), (False, 1.1, 0), (True, 0.0, 0)],
+    ids=['first run passes', 'first run below the gate', 'no better than what is served'],
+)
+def test_evaluator_with_and_without_baseline(tmp_path, served, least, blessed):
+    tiny_model.export(tmp_path / 'candidate' / 'Format-Serving')
+    version = publish(str(tmp_path / 'candidate' / 'Format-Serving'), tmp_path / 'target').version if served else ''
+    inputs = {
+        'examples': [_examples(tmp_path / 'examples')],
+        'model': [_artifact(standard_artifacts.Model, tmp_path / 'candidate')],
+        'baseline_model': [_take(tmp_path / 'taken', tmp_path / 'target', version)],
+    }
+    evaluation = _artifact(standard_artifacts.ModelEvaluation, tmp_path / 'evaluation')
+    blessing = _artifact(standard_artifacts.ModelBlessing, tmp_path / 'blessing')
+    properties = {
+        'eval_config': json_format.MessageToJson(_eval_config(least), preserving_proto_field_name=True),
+        'example_splits': '["test"]',
+        'fairness_indicator_thresholds': 'null',
+    }
+    context = base_beam_executor.BaseBeamExecutor.Context(
+        beam_pipeline_args=['--runner=DirectRunner', '--direct_num_workers=1'], tmp_dir=str(tmp_path / 'tmp'), unique_id='1'
+    )
+    EvaluatorExecutor(context).Do(inputs, {'evaluation': [evaluation], 'blessing': [blessing]}, properties)
+    assert blessing.get_int_custom_property('blessed') == blessed
+    assert len(inputs['baseline_model']) == 1, 'the dictionary of the caller stays as it was'
+
+    metrics = pusher_executor.overall_metrics([evaluation])
+    assert metrics['example_count'] == 4.0, 'the candidate over all examples, not a slice, not the baseline, not the difference'
+    assert 0.0 <= metrics['auc'] <= 1.0
