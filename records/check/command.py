@@ -154,4 +154,4 @@ def _show(audit: Audit, args: argparse.Namespace, console: Console) -> None:
 
     show(audit, args.data_root, console)
     if args.json:
-        console.print(f'Everything that was found: {args.json}', highlight=False)
+        console.print(f'Everything that was found: {args.json}', highlight=False, soft_wrap=True)

@@ -89,10 +89,10 @@ def _summary(by_kind: dict[str, list[Problem]]) -> Table:
 
 def _listing(kind: str, problems: list[Problem]) -> Table:
     table = Table(title=f'{KINDS[kind].title} ({len(problems):,})', title_justify='left')
-    table.add_column('file')
+    table.add_column('file', overflow='fold')
     table.add_column('record', justify='right')
     table.add_column('byte', justify='right')
-    table.add_column('image or label')
+    table.add_column('image or label', overflow='fold')
     table.add_column('what', ratio=1)
     for problem in problems[:_SHOWN_PROBLEMS]:
         record = '' if problem.record is None else str(problem.record)

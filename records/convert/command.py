@@ -147,6 +147,8 @@ def _list(args: argparse.Namespace, images: Path) -> Listing:
     if table is None and not args.class_map:
         table = find_table(images)
     if table:
+        if not table.is_file():
+            raise SourceError(f'--table {table}: no such file')
         if args.class_map or args.patient_pattern:
             raise SourceError('--class-map and --patient-pattern are for class folders: a table gives labels and patients itself')
         return list_nih(images, table, args.ids)
@@ -190,13 +192,15 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
         table.add_row(label, f'{count:,}')
     console.print(table)
     if outcome.failed:
-        reasons = Table('file', 'reason', title='Images that were not converted', title_justify='left')
+        reasons = Table(title='Images that were not converted', title_justify='left')
+        reasons.add_column('file', overflow='fold')
+        reasons.add_column('reason')
         for file, reason in sorted(outcome.failed.items())[:_SHOWN]:
             reasons.add_row(_plain(file), _plain(reason))
         console.print(reasons)
         if len(outcome.failed) > _SHOWN:
             console.print(f'… and {len(outcome.failed) - _SHOWN} more')
-    console.print(f'Data set: {out}\nReport: {out / REPORT}', highlight=False)
+    console.print(f'Data set: {out}\nReport: {out / REPORT}', highlight=False, soft_wrap=True)
 
 
 def _plain(text: object) -> str:

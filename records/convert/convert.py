@@ -102,7 +102,7 @@ def convert(
     try:
         for source, result in _results(listing.sources, size, fit, workers):
             if isinstance(result, str):
-                outcome.failed[str(source.path)] = result
+                outcome.failed[source.path.relative_to(images).as_posix()] = result
             else:
                 writer.write(build(result.jpeg, source.image_id, dict.fromkeys(source.labels, 1)))
                 table[source.image_id] = _table_row(source, result)

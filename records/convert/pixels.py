@@ -55,13 +55,14 @@ def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
     """
     try:
         if data[:2] == b'\xff\xd8' or data[:4] == b'\x89PNG':
-            _check(inspect(data).complete, 'it is cut off: its end marker is missing')
+            header = inspect(data)
+            _check_size(header.width, header.height)
+            _check(header.complete, 'it is cut off: its end marker is missing')
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # Pillow's own size warning: the limit stands below
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
         width, height = image.size
-        _check(min(width, height) >= _MIN_SIDE, f'it is {width}x{height} pixels, expected at least {_MIN_SIDE} on each side')
-        _check(width * height <= _MAX_PIXELS, f'it claims {width}x{height} pixels, more than any radiograph has')
+        _check_size(width, height)
         grey, bits = _grey(ImageOps.exif_transpose(image))
     except (UnusableImageError, ImageHeaderError) as error:
         raise UnusableImageError(str(error)) from None
@@ -75,6 +76,11 @@ def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
 def _check(holds: bool, reason: str) -> None:
     if not holds:
         raise UnusableImageError(reason)
+
+
+def _check_size(width: int, height: int) -> None:
+    _check(min(width, height) >= _MIN_SIDE, f'it is {width}x{height} pixels, expected at least {_MIN_SIDE} on each side')
+    _check(width * height <= _MAX_PIXELS, f'it claims {width}x{height} pixels, more than any radiograph has')
 
 
 def _grey(image: Image.Image) -> tuple[Image.Image, int]:

@@ -46,7 +46,7 @@ class Listing:
     Attributes:
       kind: 'class folders' or the path of the NIH table.
       sources: images to convert, in the order of the records to be.
-      failed: files that cannot be converted whatever their pixels -> why.
+      failed: files (relative to the folder of images) that cannot be converted whatever their pixels -> why.
       ignored: other files, by suffix -> how many.
       left_out: images in folders that --class-map leaves out.
       without_file: rows of the NIH table without an image (part of the release is a usual thing to have).
@@ -146,11 +146,13 @@ def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
     for path in _images(images, listing):
         entry = entries.get(path.name)
         if entry is None:
-            listing.failed[str(path)] = f'the metadata table {table.name} has no line for {path.name}'
+            listing.failed[path.relative_to(images).as_posix()] = f'the metadata table {table.name} has no line for {path.name}'
             continue
         unknown = [name for name in entry.findings if name not in LABELS]
         if unknown or not entry.findings:
-            listing.failed[str(path)] = f'Finding Labels is {"|".join(entry.findings)!r}: expected names out of {", ".join(LABELS)}'
+            listing.failed[path.relative_to(images).as_posix()] = (
+                f'Finding Labels is {"|".join(entry.findings)!r}: expected names out of {", ".join(LABELS)}'
+            )
             continue
         listing.sources.append(Source(path, _image_id(path, images, ids), entry.findings, rows[path.name]))
     found = {source.path.name for source in listing.sources}

@@ -1,0 +1,385 @@
+"""`convert`: images of every kind and both sources to the NIH layout, the same bytes each time, and nothing lost in silence."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import io
+import itertools
+import json
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoded_images import encode, jpeg_header, pixels, png_header
+from PIL import Image
+
+from records import examples, metadata, tfrecord
+from records.check import command as check_command
+from records.convert import command
+from records.convert.pixels import UnusableImageError, to_jpeg
+from records.image_header import ImageHeader, inspect
+from records.layout import TABLE_COLUMNS
+from trainer.labels import LABELS
+
+HEADER = ','.join(TABLE_COLUMNS)
+
+
+def decoded(jpeg: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(jpeg)), dtype=float)
+
+
+def run(*options: str | Path) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(option) for option in options]))
+
+
+def records_of(out: Path) -> dict[str, examples.XrayRecord]:
+    found = {}
+    for path in sorted((out / 'data').iterdir()):
+        items = list(tfrecord.read(str(path)))
+        assert len(items) == tfrecord.promised_count(str(path))
+        for item in items:
+            assert isinstance(item, tfrecord.Record)
+            record = examples.parse(item.payload)
+            assert record.image_id
+            found[record.image_id] = record
+    return found
+
+
+def report_of(out: Path) -> dict:
+    return json.loads((out / 'convert_report.json').read_text())
+
+
+def positive(record: examples.XrayRecord) -> set[str]:
+    return {label for label, value in record.labels.items() if value}
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Twelve images in class folders, in files of several kinds."""
+    images = tmp_path / 'images'
+    for number in range(4):
+        write(images / 'NORMAL' / f'IM-{number:04d}-0001.jpeg', encode(pixels(seed=number), mode='RGB'))
+        write(images / 'Pneumonia' / f'person{number // 2}_virus_{number}.png', encode(pixels(seed=10 + number), 'PNG'))
+        write(images / 'deep' / 'pleural thickening' / 'more' / f'x{number}.tif', encode(pixels(seed=20 + number), 'TIFF'))
+    return images
+
+
+@pytest.fixture
+def nih(tmp_path: Path) -> Path:
+    """Five images as the NIH release has them, one RGBA, and its table, with a row that has no image."""
+    images = tmp_path / 'nih'
+    modes = {'00000001_000': 'L', '00000001_001': 'RGBA', '00000002_000': 'L', '00000003_000': 'L', '00000003_001': 'L'}
+    for number, (name, mode) in enumerate(modes.items()):
+        write(images / f'images_{number:03d}' / 'images' / f'{name}.png', encode(pixels(128, 128, number), 'PNG', mode))
+    findings = ['Cardiomegaly', 'Cardiomegaly|Emphysema', 'No Finding', 'Hernia', 'Mass', 'Nodule']
+    rows = [
+        f'{name}.png,{finding},{number},{int(name[:8])},5{number},F,PA,2682,2749,0.143,0.143'
+        for number, (name, finding) in enumerate(zip([*modes, '00000009_000'], findings, strict=True))
+    ]
+    write(images / 'Data_Entry_2017.csv', '\n'.join((HEADER.replace('Gender', 'Sex'), *rows)).encode())
+    return images
+
+
+@pytest.mark.parametrize(
+    ('data', 'bits'),
+    [
+        pytest.param(encode(pixels(600, 600), quality=95), 8, id='JPEG'),
+        pytest.param(encode(pixels(600, 600), mode='RGB', quality=95), 8, id='JPEG RGB'),
+        pytest.param(encode(pixels(600, 600), 'PNG'), 8, id='PNG'),
+        pytest.param(encode(pixels(600, 600), 'PNG', 'RGBA'), 8, id='PNG RGBA'),
+        pytest.param(encode(pixels(600, 600), 'PNG', 'LA'), 8, id='PNG with alpha'),
+        pytest.param(encode(pixels(600, 600), 'PNG', 'P'), 8, id='PNG with palette'),
+        pytest.param(encode(pixels(600, 600).astype(np.uint16) * 257, 'PNG'), 16, id='PNG of 16 bits'),
+        pytest.param(encode((pixels(600, 600) * (4095 / 255)).astype(np.uint16), 'PNG'), 12, id='PNG of 16 bits, 12 in use'),
+        pytest.param(encode(pixels(600, 600).astype(np.uint16) * 257, 'TIFF'), 16, id='TIFF of 16 bits'),
+        pytest.param(encode(pixels(600, 600), 'BMP'), 8, id='BMP'),
+    ],
+)
+def test_every_kind_of_image_gives_the_same_grey_values(data: bytes, bits: int) -> None:
+    result = to_jpeg(data)
+    assert inspect(result.jpeg) == ImageHeader('JPEG', 600, 600, 1, 8, True, False)
+    assert (result.width, result.height, result.bits) == (600, 600, bits)
+    assert np.abs(decoded(result.jpeg) - pixels(600, 600)).mean() < 2.5
+
+
+def test_alpha_is_dropped_not_blended() -> None:
+    rgba = np.dstack([pixels()] * 3 + [np.zeros((80, 90), np.uint8)])
+    assert np.abs(decoded(to_jpeg(encode(rgba, 'PNG'), 90).jpeg).mean() - pixels().mean()) < 1
+
+
+def test_shrinking_averages() -> None:
+    stripes = np.zeros((1200, 1200), np.uint8)
+    stripes[:, ::2] = 255
+    small = decoded(to_jpeg(encode(stripes, 'PNG')).jpeg)
+    assert np.abs(small[:, 3:-3] - 127.5).max() < 12
+
+
+@pytest.mark.parametrize(
+    ('fit', 'borders', 'corner'),
+    [('squash', False, 30), ('pad', True, 0), ('crop', False, 200)],
+)
+def test_images_that_are_not_square(fit: str, borders: bool, corner: int) -> None:
+    wide = np.full((100, 300), 200, np.uint8)
+    wide[:, :40] = wide[:, -40:] = 30
+    result = to_jpeg(encode(wide, 'PNG'), 300, fit)
+    image = decoded(result.jpeg)
+    assert image.shape == (300, 300)
+    assert (result.width, result.height) == (300, 100)
+    assert (image[:60].max() < 5) == borders
+    assert abs(image[2, 2] - corner) < 5
+    assert abs(image[150, 150] - 200) < 5
+
+
+def test_the_encoding_is_that_of_the_real_records(real_data: Path) -> None:
+    item = next(tfrecord.read(str(sorted((real_data / 'nih' / 'data').iterdir())[0])))
+    real = examples.parse(item.payload).image
+    ours = to_jpeg(real).jpeg
+    theirs, mine = (Image.open(io.BytesIO(data)) for data in (real, ours))
+    assert mine.quantization == theirs.quantization
+    assert mine.info['dpi'] == theirs.info['dpi']
+    assert abs(len(ours) / len(real) - 1) < 0.1
+
+
+@pytest.mark.parametrize(
+    ('data', 'told'),
+    [
+        pytest.param(b'', 'cannot be decoded', id='empty file'),
+        pytest.param(b'no image at all', 'cannot be decoded', id='text'),
+        pytest.param(encode(pixels())[:-300], 'it is cut off', id='truncated JPEG'),
+        pytest.param(encode(pixels(), 'PNG')[:-300], 'it is cut off', id='truncated PNG'),
+        pytest.param(encode(pixels(), 'TIFF')[:2000], 'cannot be decoded', id='truncated TIFF'),
+        pytest.param(encode(pixels(1, 1)), 'it is 1x1 pixels', id='1x1'),
+        pytest.param(png_header(20000, 20000), '20000x20000', id='PNG that claims 20000x20000'),
+        pytest.param(jpeg_header(20000, 20000), '20000x20000', id='JPEG that claims 20000x20000'),
+        pytest.param(png_header(700, 700), 'cannot be decoded', id='PNG without its pixels'),
+        pytest.param(encode(np.full((70, 70), 70_000, np.int32), 'TIFF'), 'grey values run from 70000', id='values beyond 16 bits'),
+    ],
+)
+def test_images_that_cannot_be_used(data: bytes, told: str) -> None:
+    with pytest.raises(UnusableImageError) as caught:
+        to_jpeg(data)
+    assert told in str(caught.value)
+
+
+def test_class_folders(folders: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    write(folders / 'NORMAL' / 'readme.txt', b'x')
+    write(folders / '.hidden' / 'x.png', b'x')
+    assert run('--images', folders, '--out', out, '--patient-pattern', r'^(person\d+)', '--shard-size', '5', '--workers', '1') == 0
+    assert sorted(path.name for path in (out / 'data').iterdir()) == ['000-5.tfrec', '001-5.tfrec', '002-2.tfrec']
+    records = records_of(out)
+    assert {name: positive(record) for name, record in records.items()} == {
+        **{f'IM-{number:04d}-0001.png': {'No Finding'} for number in range(4)},
+        **{f'person{number // 2}_virus_{number}.png': {'Pneumonia'} for number in range(4)},
+        **{f'x{number}.png': {'Pleural_Thickening'} for number in range(4)},
+    }
+    entries = metadata.read_table(str(out / 'metadata' / 'Data_Entry_2017_v2020.csv.gz'))
+    assert entries.keys() == records.keys()
+    assert [entries[f'person{number // 2}_virus_{number}.png'].patient_id for number in range(4)] == [
+        'person0',
+        'person0',
+        'person1',
+        'person1',
+    ]
+    assert entries['IM-0000-0001.png'].patient_id == 'IM-0000-0001'
+    report = report_of(out)
+    assert (report['converted'], report['failed'], report['patients']) == (12, [], 10)
+    assert (report['images_without_known_patient'], report['ignored_files']) == (8, {'.txt': 1})
+
+
+def test_order_mixes_classes(folders: Path, tmp_path: Path) -> None:
+    run('--images', folders, '--out', tmp_path / 'out', '--workers', '1')
+    labels = [min(positive(record)) for record in records_of(tmp_path / 'out').values()]
+    assert labels != sorted(labels)
+    assert sum(one != two for one, two in itertools.pairwise(labels)) > 3
+
+
+def test_images_whose_patient_is_unknown_are_warned_of(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
+    assert 'of 12 of 12 images the patient is not known' in capsys.readouterr().err
+
+
+def test_the_output_depends_on_the_input_alone(folders: Path, tmp_path: Path) -> None:
+    contents = []
+    for workers in ('1', '3'):
+        out = tmp_path / workers
+        assert run('--images', folders, '--out', out, '--workers', workers) == 0
+        contents.append({path.relative_to(out): path.read_bytes() for path in sorted(out.rglob('*')) if path.is_file()})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 4
+
+
+def test_nih_release(nih: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    assert run('--images', nih, '--out', out, '--workers', '1') == 0
+    records = records_of(out)
+    assert positive(records['00000001_001.png']) == {'Cardiomegaly', 'Emphysema'}
+    assert positive(records['00000002_000.png']) == {'No Finding'}
+    with gzip.open(out / 'metadata' / 'Data_Entry_2017_v2020.csv.gz', 'rt') as file:
+        lines = file.read().splitlines()
+    assert lines[0] == HEADER
+    assert lines[2] == '00000001_001.png,Cardiomegaly|Emphysema,1,1,51,F,PA,2682,2749,0.143,0.143'
+    rows = list(csv.reader((out / 'preprocessed_data.csv').open()))
+    assert rows[0] == ['', *LABELS]
+    assert rows[1][0] == '../input/data/images_000/images/00000001_000.png'
+    assert [name for name, value in zip(rows[0], rows[2], strict=True) if value == 'True'] == ['Emphysema', 'Cardiomegaly']
+    assert report_of(out)['table_rows_without_image'] == 1
+
+
+@pytest.mark.parametrize('source', ['folders', 'nih'])
+def test_check_finds_a_converted_data_set_clean(source: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    assert run('--images', request.getfixturevalue(source), '--out', out, '--workers', '1') == 0
+    parser = argparse.ArgumentParser()
+    check_command.add_arguments(parser)
+    assert check_command.run(parser.parse_args(['--data-root', str(out), '--pixels', '--workers', '1'])) == 0
+
+
+def test_header_of_the_table_is_the_real_one(real_data: Path) -> None:
+    with gzip.open(real_data / 'nih' / 'metadata' / 'Data_Entry_2017_v2020.csv.gz', 'rt') as file:
+        assert file.readline().strip() == HEADER
+
+
+@pytest.mark.parametrize('allowed', [0.01, 0.3], ids=['too many failed', 'fewer than allowed'])
+def test_failures_are_listed_and_counted(folders: Path, tmp_path: Path, allowed: float, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = {'empty.png': (b'', 'cannot be decoded'), 'cut.jpeg': (encode(pixels())[:-100], 'cut off')}
+    bad['[tiny].png'] = (encode(pixels(2, 2), 'PNG'), '2x2 pixels')
+    for name, (data, _) in bad.items():
+        write(folders / 'NORMAL' / name, data)
+    out = tmp_path / 'out'
+    code = run('--images', folders, '--out', out, '--workers', '1', '--max-failed', str(allowed))
+    assert code == (1 if allowed < 0.2 else 0)
+    assert len(records_of(out)) == 12
+    failed = {entry['file']: entry['reason'] for entry in report_of(out)['failed']}
+    assert failed.keys() == {f'NORMAL/{name}' for name in bad}
+    shown = capsys.readouterr().out
+    for name, (_, told) in bad.items():
+        assert told in failed[f'NORMAL/{name}']
+        assert f'NORMAL/{name}' in shown
+
+
+def test_nih_images_that_the_table_does_not_explain_are_failures(nih: Path, tmp_path: Path) -> None:
+    write(nih / 'images_000' / 'images' / '00000007_000.png', encode(pixels(), 'PNG'))
+    table = nih / 'Data_Entry_2017.csv'
+    table.write_text(table.read_text().replace('Hernia', 'Lumbago'))
+    out = tmp_path / 'out'
+    assert run('--images', nih, '--out', out, '--workers', '1') == 1
+    reasons = {Path(entry['file']).name: entry['reason'] for entry in report_of(out)['failed']}
+    assert 'no line for 00000007_000.png' in reasons['00000007_000.png']
+    assert "'Lumbago'" in reasons['00000003_000.png']
+    assert len(records_of(out)) == 4
+
+
+def test_without_one_usable_image_nothing_is_written_but_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / 'images' / 'Mass' / 'a.png', b'')
+    out = tmp_path / 'out'
+    assert run('--images', tmp_path / 'images', '--out', out, '--workers', '1') == 1
+    assert 'not one of 1 images could be converted' in capsys.readouterr().err
+    assert not list((out / 'data').iterdir())
+    assert len(report_of(out)['failed']) == 1
+
+
+def _collide(images: Path) -> None:
+    write(images / 'Mass' / 'IM-0001-0001.png', encode(pixels(), 'PNG'))
+
+
+def _strange(images: Path) -> None:
+    write(images / 'healthy' / 'a.png', encode(pixels(), 'PNG'))
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'told'),
+    [
+        pytest.param(
+            _collide, [], ['NORMAL/IM-0001-0001.jpeg', 'Mass/IM-0001-0001.png', "'IM-0001-0001.png'", '--ids path'], id='ids collide'
+        ),
+        pytest.param(_strange, [], ['healthy (1 images)', '--class-map', 'No Finding'], id='a folder that names no label'),
+        pytest.param(None, ['--class-map', 'NORMAL=Fine'], ["no label is called 'Fine'"], id='class map to no label'),
+        pytest.param(None, ['--class-map', 'NORMAL'], ["expected the form 'FOLDER=Label'"], id='class map of another form'),
+        pytest.param(None, ['--patient-pattern', 'person'], ['--patient-pattern', '0 groups'], id='pattern without a group'),
+        pytest.param(None, ['--size', '5'], ['--size is 5: expected at least 64'], id='size'),
+        pytest.param(None, ['--max-failed', '5'], ['--max-failed is 5.0'], id='share'),
+        pytest.param(None, ['--table', 'gone.csv'], ['--table gone.csv: no such file'], id='table that is not there'),
+    ],
+)
+def test_what_cannot_be_converted_as_it_lies(change, options: list[str], told: list[str], folders: Path, tmp_path: Path, capsys) -> None:
+    if change:
+        change(folders)
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', *options) == 1
+    message = capsys.readouterr().err
+    assert all(part in message for part in told), message
+    assert not (tmp_path / 'out' / 'data').exists()
+
+
+def test_ids_from_the_path_resolve_a_collision(folders: Path, tmp_path: Path) -> None:
+    _collide(folders)
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', '--ids', 'path') == 0
+    assert {'NORMAL-IM-0001-0001.png', 'Mass-IM-0001-0001.png'} <= records_of(tmp_path / 'out').keys()
+    assert report_of(tmp_path / 'out')['patients'] == 13
+
+
+def test_class_map(folders: Path, tmp_path: Path) -> None:
+    _strange(folders)
+    options = ['--class-map', 'Healthy=No Finding', '--class-map', 'pneumonia=Mass|edema', '--class-map', 'pleural thickening=']
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', *options) == 0
+    records = records_of(tmp_path / 'out')
+    assert positive(records['a.png']) == {'No Finding'}
+    assert positive(records['person0_virus_0.png']) == {'Mass', 'Edema'}
+    assert 'x0.png' not in records
+    assert report_of(tmp_path / 'out')['left_out'] == 4
+
+
+@pytest.mark.parametrize('images', ['empty', 'gone'])
+def test_no_images(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'empty').mkdir()
+    assert run('--images', tmp_path / images, '--out', tmp_path / 'out') == 1
+    assert images in capsys.readouterr().err
+
+
+def test_an_output_folder_in_use_is_left_alone(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / 'out'
+    write(out / 'data' / '000-1.tfrec', b'old')
+    other = write(out / 'notes.txt', b'mine')
+    assert run('--images', folders, '--out', out, '--workers', '1') == 1
+    assert '--overwrite' in capsys.readouterr().err
+    assert (out / 'data' / '000-1.tfrec').read_bytes() == b'old'
+    assert run('--images', folders, '--out', out, '--workers', '1', '--overwrite') == 0
+    assert len(records_of(out)) == 12
+    assert other.read_bytes() == b'mine'
+
+
+def test_a_full_disk_leaves_no_data_behind(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # A limit on the size of a file stands in for a full disk: writing fails with an OSError in the middle of a shard.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        code = run('--images', folders, '--out', tmp_path / 'out', '--workers', '1')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1
+    assert 'not complete' in capsys.readouterr().err
+    assert not list((tmp_path / 'out').rglob('*.tfrec'))
+    assert not list((tmp_path / 'out' / 'data').iterdir())
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_the_pediatric_set(real_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    pattern = r'^(person\d+|(?:NORMAL\d*-)?IM-\d+)'
+    assert run('--images', real_data / 'pediatric', '--out', out, '--patient-pattern', pattern) == 0
+    report = report_of(out)
+    assert report['labels'] == {'No Finding': 1351, 'Pneumonia': 3673}
+    assert (report['failed'], report['images_without_known_patient']) == ([], 0)
+    assert len(records_of(out)) == 5024
