@@ -184,7 +184,7 @@ def _install_with_uv(project: Project, choice: Choice, uv: str, env: Mapping[str
 def _install_with_pip(project: Project, choice: Choice, env: Mapping[str, str]) -> None:
     env = {**env, 'PIP_DISABLE_PIP_VERSION_CHECK': '1'}
     _run([choice.interpreter.base, '-m', 'venv', '--clear', str(project.venv)], env, project.root, 'making .venv')
-    pip = [str(project.python), '-m', 'pip', 'install', '--quiet', '--no-input', '--no-deps']
+    pip = [str(project.python), '-m', 'pip', 'install', '--quiet', '--no-input', '--no-compile', '--no-deps']
     build = str(project.requirements / 'build.txt')
     _run([*pip, '--require-hashes', '-r', build], env, project.root, 'installing the build tools with pip')
     lock = ['--require-hashes', '--no-build-isolation', '-r', str(choice.environment.lock)]
