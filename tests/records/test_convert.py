@@ -141,6 +141,7 @@ def test_images_that_are_not_square(fit: str, borders: bool, corner: int) -> Non
     assert abs(image[150, 150] - 200) < 5
 
 
+@pytest.mark.real_data
 def test_the_encoding_is_that_of_the_real_records(real_data: Path) -> None:
     item = next(tfrecord.read(str(sorted((real_data / 'nih' / 'data').iterdir())[0])))
     real = examples.parse(item.payload).image
@@ -246,6 +247,7 @@ def test_check_finds_a_converted_data_set_clean(source: str, request: pytest.Fix
     assert check_command.run(parser.parse_args(['--data-root', str(out), '--pixels', '--workers', '1'])) == 0
 
 
+@pytest.mark.real_data
 def test_header_of_the_table_is_the_real_one(real_data: Path) -> None:
     with gzip.open(real_data / 'nih' / 'metadata' / 'Data_Entry_2017_v2020.csv.gz', 'rt') as file:
         assert file.readline().strip() == HEADER

@@ -52,6 +52,7 @@ def test_tensorflow_reads_what_is_built_and_the_other_way_round() -> None:
     assert ours.features.feature['score'].float_list.value[:] == [1.5, -2.0]
 
 
+@pytest.mark.real_data
 def test_real_records_are_rebuilt_with_the_same_content(real_data: Path) -> None:
     tf = pytest.importorskip('tensorflow')
     item = next(iter(tfrecord.read(str(sorted((real_data / 'nih' / 'data').glob('*.tfrec'))[0]))))

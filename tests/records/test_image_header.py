@@ -112,6 +112,7 @@ def test_damage_of_any_kind_gives_a_header_or_a_reason(image: bytes, data: st.Da
     assert min(header.width, header.height) >= 1
 
 
+@pytest.mark.real_data
 def test_real_images_are_told_as_pillow_tells_them(real_data: Path) -> None:
     files = sorted((real_data / 'nih' / 'data').glob('*.tfrec'))[:2]
     images = [

@@ -133,6 +133,7 @@ def test_list_of_images(tmp_path: Path) -> None:
         metadata.read_list(str(names))
 
 
+@pytest.mark.real_data
 def test_the_table_and_the_lists_of_the_release(real_data: Path) -> None:
     folder = real_data / 'nih' / 'metadata'
     entries = metadata.read_table(str(folder / 'Data_Entry_2017_v2020.csv.gz'))

@@ -1,0 +1,306 @@
+"""`check`: a clean data root is clean; everything that is done to one is found, placed, and makes it exit with 1."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoded_images import encode, pixels
+
+from records import layout, tfrecord
+from records.check import command
+from records.check.problems import KINDS, Severity
+from records.examples import build, parse
+from trainer.labels import LABELS, NO_FINDING
+
+COUNT = 12
+PER_FILE = 4
+
+
+def image_of(number: int) -> bytes:
+    return encode(np.tile(pixels(60, 60, number), (10, 10)))
+
+
+IMAGES = [image_of(number) for number in range(COUNT)]
+
+
+def id_of(number: int) -> str:
+    """Two images a patient."""
+    return f'{number // 2 + 1:08d}_{number % 2:03d}.png'
+
+
+def label_of(number: int) -> str:
+    return NO_FINDING if number % 3 == 0 else LABELS[1 + number]
+
+
+def record(number: int, **changes) -> bytes:
+    values = {'image': IMAGES[number], 'image_id': id_of(number), 'labels': {label_of(number): 1}, **changes}
+    return build(values['image'], values['image_id'], values['labels'])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A clean data root: 12 images of 6 patients in 3 files, table, official lists, preprocessed_data.csv."""
+    root = tmp_path / 'root'
+    for shard in range(COUNT // PER_FILE):
+        put(root, shard, [record(number) for number in range(shard * PER_FILE, (shard + 1) * PER_FILE)])
+    layout.write_preprocessed(root, ((f'../input/data/images_001/images/{id_of(n)}', {label_of(n): 1}) for n in range(COUNT)))
+    layout.write_table(root, ([id_of(n), label_of(n), n % 2, n // 2 + 1, 50, 'F', 'PA', 600, 600, 0.1, 0.1] for n in range(COUNT)))
+    (root / 'metadata' / 'train_val_list.txt').write_text('\n'.join(id_of(n) for n in range(8)))
+    (root / 'metadata' / 'test_list.txt').write_text('\n'.join(id_of(n) for n in range(8, COUNT)))
+    return root
+
+
+def put(root: Path, shard: int, payloads: list[bytes]) -> None:
+    path = shard_path(root, shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b''.join(map(tfrecord.frame, payloads)))
+
+
+def shard_path(root: Path, shard: int) -> Path:
+    return root / 'data' / f'{shard:03d}-{PER_FILE}.tfrec'
+
+
+def change(root: Path, number: int, payload: bytes) -> None:
+    """Puts another payload in the place of record `number`."""
+    shard, index = divmod(number, PER_FILE)
+    payloads = [item.payload for item in tfrecord.read(str(shard_path(root, shard)))]
+    payloads[index] = payload
+    put(root, shard, payloads)
+
+
+def check(root: Path, *options: str) -> tuple[int, dict]:
+    """Exit code and JSON report."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    report = root.parent / 'report.json'
+    code = command.run(parser.parse_args(['--data-root', str(root), '--json', str(report), '--workers', '1', *options]))
+    return code, json.loads(report.read_text())
+
+
+def kinds_of(report: dict, severity: str = 'error') -> set[str]:
+    return {problem['kind'] for problem in report['problems'] if problem['severity'] == severity}
+
+
+def test_a_clean_data_root(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, report = check(root, '--pixels')
+    assert (code, report['clean'], kinds_of(report)) == (0, True, set())
+    assert (report['records'], report['accepted'], report['patients'], report['metadata_joined']) == (12, 12, 6, 12)
+    assert report['labels'][NO_FINDING] == 4
+    assert report['abnormal'] == 8
+    assert report['official_lists'] == {'train_val_list': 8, 'test_list': 4}
+    assert 'Clean: 12 records of 6 patients' in capsys.readouterr().out
+
+
+def _flip(root: Path) -> None:
+    path = shard_path(root, 1)
+    data = bytearray(path.read_bytes())
+    data[len(tfrecord.frame(record(4))) + 100] ^= 1
+    path.write_bytes(data)
+
+
+def _empty(root: Path) -> None:
+    shard_path(root, 1).write_bytes(b'')
+
+
+def _truncate(root: Path) -> None:
+    path = shard_path(root, 1)
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def _cut_between_records(root: Path) -> None:
+    put(root, 1, [record(4), record(5), record(6)])
+
+
+def _drop_from_table(root: Path) -> None:
+    layout.write_table(root, ([id_of(n), label_of(n), 0, n // 2 + 1, 50, 'F', 'PA', 1, 1, '', ''] for n in range(COUNT) if n != 5))
+
+
+def _changed(**changes) -> Callable[[Path], None]:
+    return lambda root: change(root, 5, record(5, **changes))
+
+
+def _without_label(root: Path) -> None:
+    put(root, 1, [record(4), record(5).replace(b'Hernia', b'Herni_'), record(6), record(7)])
+
+
+def _lists_overlap(root: Path) -> None:
+    (root / 'metadata' / 'test_list.txt').write_text('\n'.join(id_of(n) for n in range(5, COUNT)))
+
+
+def _preprocessed(root: Path) -> None:
+    layout.write_preprocessed(root, ((f'x/{id_of(n)}', {(label_of(n) if n != 5 else 'Edema'): 1}) for n in range(COUNT)))
+
+
+def _one_class(root: Path) -> None:
+    for shard in range(3):
+        put(root, shard, [record(n, labels={'Mass': 1}) for n in range(shard * PER_FILE, (shard + 1) * PER_FILE)])
+
+
+BLANK = encode(np.full((600, 600), 9, np.uint8))
+AT_5 = ('data/001-4.tfrec', 1, id_of(5))
+
+
+@pytest.mark.parametrize(
+    ('damage', 'expected', 'place', 'told'),
+    [
+        pytest.param(_flip, {'damage', 'count', 'preprocessed'}, ('data/001-4.tfrec', 1, ''), 'checksum', id='flipped byte'),
+        pytest.param(_empty, {'damage', 'count', 'preprocessed'}, ('data/001-4.tfrec', 0, ''), 'the file is empty', id='zero-byte file'),
+        pytest.param(
+            _truncate, {'damage', 'count', 'preprocessed'}, ('data/001-4.tfrec', 3, ''), 'ends inside this record', id='truncated'
+        ),
+        pytest.param(_cut_between_records, {'count', 'preprocessed'}, ('data/001-4.tfrec', None, ''), 'promises 4 records, 3', id='fewer'),
+        pytest.param(
+            lambda root: change(root, 5, b'no Example'), {'record', 'preprocessed'}, (*AT_5[:2], ''), 'not a tf.train', id='no Example'
+        ),
+        pytest.param(_without_label, {'record', 'preprocessed'}, (*AT_5[:2], ''), "'Hernia' is missing", id='missing label'),
+        pytest.param(_changed(labels={'Mass': 7}), {'record', 'preprocessed'}, (*AT_5[:2], ''), "'Mass' is 7", id='label 7'),
+        pytest.param(_changed(image=encode(pixels(1, 1))), {'image'}, AT_5, '1x1 pixels', id='1x1'),
+        pytest.param(_changed(image=IMAGES[5][:-99]), {'image'}, AT_5, 'cut off', id='truncated JPEG'),
+        pytest.param(_changed(image=BLANK), {'pixels'}, AT_5, 'every pixel of the image is the same', id='blank image'),
+        pytest.param(_changed(image=IMAGES[6]), {'duplicate_image'}, ('data/001-4.tfrec', 2, id_of(6)), 'byte-equal', id='two patients'),
+        pytest.param(
+            _changed(image_id=id_of(6)), {'duplicate_id', 'findings', 'preprocessed'}, None, 'also the image_id', id='image_id twice'
+        ),
+        pytest.param(
+            _changed(image_id='scan.png'), {'metadata', 'preprocessed'}, (*AT_5[:2], 'scan.png'), 'has no line', id='foreign image_id'
+        ),
+        pytest.param(_changed(labels={}), {'contradiction', 'findings', 'preprocessed'}, AT_5, 'no label is set', id='nothing set'),
+        pytest.param(
+            _changed(labels={NO_FINDING: 1, 'Mass': 1}),
+            {'contradiction', 'findings', 'preprocessed'},
+            AT_5,
+            'together with Mass',
+            id='both set',
+        ),
+        pytest.param(
+            _changed(labels={'Mass': 1}), {'findings', 'preprocessed'}, AT_5, 'the record says Mass, the table', id='labels differ'
+        ),
+        pytest.param(_drop_from_table, {'metadata'}, AT_5, "no line for image '00000003_001.png'", id='missing from the table'),
+        pytest.param(_lists_overlap, {'lists'}, ('', None, id_of(5)), 'train_val_list and in test_list', id='lists overlap'),
+        pytest.param(
+            _preprocessed, {'preprocessed'}, ('preprocessed_data.csv', None, id_of(5)), 'it says Edema, the record', id='CSV differs'
+        ),
+        pytest.param(
+            _one_class, {'one_class', 'findings', 'preprocessed'}, ('', None, ''), '12 of 12 records are abnormal', id='one class'
+        ),
+    ],
+)
+def test_what_is_wrong_is_found(
+    damage: Callable[[Path], None], expected: set[str], place: tuple | None, told: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(root)
+    code, report = check(root, '--pixels')
+    assert (code, report['clean']) == (1, False)
+    assert kinds_of(report) == expected
+    problems = [problem for problem in report['problems'] if told in problem['what']]
+    assert problems, report['problems']
+    if place:
+        assert (problems[0]['file'], problems[0]['record'], problems[0]['key']) == place
+    assert all(problem['do'] for problem in report['problems'])
+    shown = capsys.readouterr().out
+    assert 'Not clean' in shown
+
+
+def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
+    _flip(root)
+    _, report = check(root)
+    (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'damage']
+    assert problem['offset'] == len(tfrecord.frame(record(4)))
+
+
+@pytest.mark.parametrize(
+    ('damage', 'options', 'kind'),
+    [
+        pytest.param(_changed(image=IMAGES[4]), [], 'repeated_image', id='equal images of one patient'),
+        pytest.param(_drop_from_table, ['--missing-metadata', 'keep'], 'not_in_metadata', id='missing from the table, kept'),
+        pytest.param(_changed(image=encode(pixels(600, 600), mode='RGB')), [], 'channels', id='RGB'),
+        pytest.param(_changed(image=encode(pixels(600, 600), 'PNG')), [], 'format', id='PNG'),
+        pytest.param(_changed(image=encode(pixels(512, 512))), [], 'size', id='another size'),
+    ],
+)
+def test_what_is_only_to_be_known_leaves_it_clean(damage: Callable[[Path], None], options: list[str], kind: str, root: Path) -> None:
+    damage(root)
+    code, report = check(root, *options)
+    assert (code, kinds_of(report)) == (0, set())
+    assert kind in kinds_of(report, 'warning')
+
+
+def test_without_image_ids(tmp_path: Path) -> None:
+    put(tmp_path / 'root', 0, [record(n, image_id=None) for n in range(PER_FILE)])
+    code, report = check(tmp_path / 'root')
+    assert code == 0
+    assert {'without_image_id', 'no_metadata'} <= kinds_of(report, 'warning')
+    assert report['patients'] == PER_FILE
+
+
+def test_patients_by_pattern(tmp_path: Path) -> None:
+    put(tmp_path / 'root', 0, [record(n, image_id=f'person{n // 2}_virus_{n}.png') for n in range(PER_FILE)])
+    code, report = check(tmp_path / 'root')
+    assert (code, kinds_of(report)) == (1, {'patient'})
+    code, report = check(tmp_path / 'root', '--patient-id-pattern', r'^(person\d+)')
+    assert (code, report['patients']) == (0, 2)
+
+
+def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> None:
+    _, plain = check(root)
+    for path in sorted((root / 'data').iterdir()):
+        path.with_name(path.name + '.gz').write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    code, zipped = check(root, '--workers', '3')
+    assert code == 0
+    assert [file['name'] for file in zipped['files']] == [f'data/{shard:03d}-4.tfrec.gz' for shard in range(3)]
+    assert {**zipped, 'files': None} == {**plain, 'files': None}
+
+
+@pytest.mark.parametrize(
+    ('make', 'options', 'told'),
+    [
+        pytest.param(lambda root: None, [], 'not a directory', id='no data root'),
+        pytest.param(lambda root: root.mkdir(), [], 'no file fits', id='empty data root'),
+        pytest.param(lambda root: put(root, 0, [record(0)]), ['--metadata', 'gone.csv'], 'gone.csv', id='table that is not there'),
+        pytest.param(lambda root: put(root, 0, [record(0)]), ['--min-side', '9', '--max-side', '8'], 'min_side', id='sides'),
+        pytest.param(lambda root: put(root, 0, [record(0)]), ['--patient-id-pattern', '('], 'no regular expression', id='pattern'),
+    ],
+)
+def test_what_cannot_be_checked(make: Callable[[Path], None], options: list[str], told: str, tmp_path: Path, capsys) -> None:
+    root = tmp_path / 'root'
+    make(root)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args(['--data-root', str(root), *options])) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_two_tables_are_not_guessed_between(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / 'metadata' / 'Data_Entry_2017.csv').write_text('x')
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args(['--data-root', str(root)])) == 1
+    assert 'name one with --metadata' in capsys.readouterr().err
+
+
+def test_every_kind_says_what_to_do() -> None:
+    assert all(kind.title and kind.remedy and isinstance(kind.severity, Severity) for kind in KINDS.values())
+
+
+@pytest.mark.real_data
+def test_the_real_records_are_clean(real_data: Path, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    report = tmp_path / 'report.json'
+    assert command.run(parser.parse_args(['--data-root', str(real_data / 'nih'), '--json', str(report), '--workers', '1'])) == 0
+    found = json.loads(report.read_text())
+    assert (found['records'], found['accepted'], found['patients'], found['metadata_joined']) == (1948, 1948, 1468, 1948)
+    assert (found['labels'][NO_FINDING], found['abnormal']) == (522, 1426)
+    assert sum(found['official_lists'].values()) == 1948
+    assert found['problems'] == []
+
+
+def test_records_used_here_are_of_the_layout() -> None:
+    assert {parse(record(number)).image_id for number in range(COUNT)} == {id_of(number) for number in range(COUNT)}
