@@ -1,0 +1,164 @@
+"""The configuration of an experiment: one YAML file, every key checked before anything runs. No TensorFlow here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from components.data_audit.parameters import AuditParameters
+from components.data_gate.limits import GateLimits
+from components.serving_check.parameters import ServingCheckParameters
+from components.xray_example_gen.parameters import DataParameters
+from pipeline.evaluation_parameters import EvaluationParameters
+from trainer.labels import TASKS
+from trainer.parameters import ModelParameters, OperatingPointParameters, TrainParameters
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the text names the file, the key, what was found and what is allowed."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+
+class PushTarget(_Strict):
+    """Where blessed models go. `directory`: what TF Serving watches; without one, `serving/` under the root of the run."""
+
+    directory: str | None = None
+    keep_versions: int | None = Field(None, ge=2)
+
+
+class Config(_Strict):
+    """An experiment.
+
+    Attributes:
+      pipeline: its name; letters, digits and dashes.
+      task: what is learned, a name of `trainer.labels.TASKS`.
+      root: the directory of runs: artifacts, metadata store, checkpoints.
+      beam: arguments for the Beam steps.
+    """
+
+    pipeline: str = Field(pattern=r'^[a-zA-Z0-9-]+$')
+    task: str
+    root: str | None = None
+    data: DataParameters = DataParameters()
+    audit: AuditParameters = AuditParameters()
+    gate: GateLimits = GateLimits()
+    model: ModelParameters = ModelParameters()
+    train: TrainParameters = TrainParameters()
+    operating_point: OperatingPointParameters = OperatingPointParameters()
+    evaluation: EvaluationParameters = EvaluationParameters()
+    serving_check: ServingCheckParameters = ServingCheckParameters()
+    push: PushTarget = PushTarget()
+    # Named outright: Beam's default would try to download another runner first.
+    beam: tuple[str, ...] = ('--runner=FnApiRunner',)
+
+    @field_validator('task')
+    @classmethod
+    def _known_task(cls, value: str) -> str:
+        if value not in TASKS:
+            raise ValueError(f'no such task: {value!r}. Known: {", ".join(TASKS)}')
+        return value
+
+    @model_validator(mode='after')
+    def _one_label(self) -> Config:
+        label = TASKS[self.task].label
+        if 'task_label' in self.audit.model_fields_set and self.audit.task_label != label:
+            raise ValueError(f'audit.task_label is {self.audit.task_label!r}, but task {self.task!r} learns {label!r}: leave it out')
+        return self
+
+
+def load(path: str, settings: Iterable[str] = (), **overrides: Any) -> Config:
+    """Reads a configuration file and lays single settings over it.
+
+    Args:
+      path: the YAML file.
+      settings: `key=value` with dotted keys, the values in YAML: what `--set` was given.
+      **overrides: dotted keys with dots written as `__`; None leaves a key as it is.
+
+    Raises:
+      ConfigError: the file is missing or no YAML, or a key or value is not allowed.
+    """
+    content = _read(path)
+    for setting in settings:
+        key, equals, value = setting.partition('=')
+        if not equals:
+            raise ConfigError(f'--set {setting}: expected key=value, e.g. train.epochs=3')
+        try:
+            _lay(content, key.strip(), yaml.safe_load(value), f'--set {setting}')
+        except yaml.YAMLError as error:
+            raise ConfigError(f'--set {setting}: the value is no YAML ({str(error).splitlines()[0]})') from None
+    for name, value in overrides.items():
+        if value is not None:
+            _lay(content, name.replace('__', '.'), value, f'--{name}')
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError('\n'.join(_problems(path, error))) from None
+
+
+def _read(path: str) -> dict:
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = yaml.load(file, Loader=_UniqueKeys)
+    except OSError as error:
+        raise ConfigError(f'{path}: cannot be read ({error.strerror}). The configurations that come with cxr-triage: {_own()}') from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{path}: no YAML: {error}') from None
+    if not isinstance(content, dict):
+        raise ConfigError(f'{path}: expected keys and values at the top, found {type(content).__name__}')
+    return content
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets the last of two equal keys win, silently."""
+
+    def construct_mapping(self, node, deep=False):
+        """Refuses a key that stands twice in one mapping."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f'key {key!r} stands twice', node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _own() -> str:
+    folder = os.path.join(os.path.dirname(__file__), 'configs')
+    return ', '.join(sorted(os.path.join('pipeline', 'configs', name) for name in os.listdir(folder)))
+
+
+def _lay(content: dict, key: str, value: Any, source: str) -> None:
+    *parents, last = key.split('.')
+    place = content
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f'{source}: {parent!r} holds a value, not keys')
+    place[last] = value
+
+
+def _problems(path: str, error: ValidationError) -> Iterable[str]:
+    for problem in error.errors():
+        key = '.'.join(str(part) for part in problem['loc'])
+        if problem['type'] == 'extra_forbidden':
+            yield f'{path}: unknown key {key!r}. Allowed there: {", ".join(_allowed(problem["loc"][:-1]))}'
+        else:
+            text = problem['msg'].removeprefix('Value error, ')
+            found = '' if problem['type'] in ('value_error', 'missing') else f' (found {problem["input"]!r})'
+            yield f'{path}: {key or "the configuration"}: {text}{found}'
+
+
+def _allowed(place: tuple) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in place:
+        field = model.model_fields.get(part) if isinstance(part, str) else None
+        if field is None:
+            continue
+        kinds = [field.annotation, *getattr(field.annotation, '__args__', ())]
+        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)

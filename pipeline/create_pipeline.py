@@ -1,0 +1,193 @@
+"""Builds the graph: the only place where components are put together, for every runner."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+
+from tfx import v1 as tfx
+from tfx.components.util import tfxio_utils  # noqa: F401 - TFX hides a failed import of its components; this one shows it
+
+from components.baseline.component import Baseline
+from components.curated_schema.component import CuratedSchema
+from components.data_audit.component import DataAudit
+from components.data_gate.component import DataGate
+from components.evaluator.component import Evaluator
+from components.pusher import target as push_target
+from components.pusher.component import Pusher
+from components.pusher.parameters import PushParameters
+from components.serving_check.component import ServingCheck
+from components.xray_example_gen.component import XrayExampleGen
+from pipeline import evaluation
+from pipeline.code_digest import digest
+from pipeline.config import Config
+from trainer.labels import TASKS
+from trainer.parameters import TrainerParameters
+
+SCHEMA_FILE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'schemas', 'raw_schema.pbtxt')
+# Evaluator reads raw examples, so the test split needs no transformed form.
+_TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
+
+
+def create_pipeline(
+    config: Config, fingerprint: str, metadata: tfx.orchestration.experimental.MetadataConnectionConfigType | None = None
+) -> tfx.dsl.Pipeline:
+    """Builds the TFX pipeline of an experiment.
+
+    Args:
+      config: with `root` and `data.root` set.
+      fingerprint: of the data (`records.data_root.fingerprint`), taken when the run is started.
+      metadata: the connection of the metadata store, for runners that need one.
+
+    Raises:
+      TargetError: the push target holds something that is not understood.
+    """
+    assert config.root is not None
+    components, candidate = _candidate(config, fingerprint)
+    components += _gate_and_push(config, candidate, _key(components))
+    return tfx.dsl.Pipeline(
+        pipeline_name=config.pipeline,
+        pipeline_root=os.path.join(config.root, 'artifacts'),
+        components=components,
+        enable_cache=True,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=list(config.beam),
+    )
+
+
+def push_directory(config: Config) -> str:
+    """The directory that TF Serving watches."""
+    assert config.root is not None
+    return config.push.directory or os.path.join(config.root, 'serving')
+
+
+def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
+    """The components from the data to the trained model, and the channels that the rest of the graph needs."""
+    examples = XrayExampleGen(
+        data=config.data.model_dump_json(),
+        task=config.task,
+        fingerprint=fingerprint,
+        code_digest=digest('components.xray_example_gen.executor'),
+    )
+    schema = CuratedSchema(SCHEMA_FILE, _file_digest(SCHEMA_FILE))
+    statistics = tfx.components.StatisticsGen(examples=examples.outputs['examples'], schema=schema.outputs['schema'])
+    validator = tfx.components.ExampleValidator(statistics=statistics.outputs['statistics'], schema=schema.outputs['schema'])
+    audit = DataAudit(
+        examples=examples.outputs['examples'],
+        parameters=config.audit.model_copy(update={'task_label': TASKS[config.task].label}).model_dump_json(),
+        code_digest=digest('components.data_audit.executor'),
+    )
+    gate = DataGate(
+        anomalies=validator.outputs['anomalies'],
+        audit=audit.outputs['audit'],
+        ingest_report=examples.outputs['report'],
+        limits=config.gate.model_dump_json(),
+        code_digest=digest('components.data_gate.executor'),
+    )
+    transform = tfx.components.Transform(
+        examples=examples.outputs['examples'],
+        schema=schema.outputs['schema'],
+        preprocessing_fn='trainer.preprocessing.preprocessing_fn',
+        splits_config=tfx.proto.SplitsConfig(analyze=['train'], transform=_TRANSFORMED_SPLITS),
+        # What statistics could say of PNG bytes, the audit has said of the pixels.
+        disable_statistics=True,
+        custom_config={
+            'image_size': config.model.image_size,
+            'task': config.task,
+            'code_digest': digest('trainer.preprocessing'),
+        },
+    )
+    transform.add_upstream_node(gate)
+    trainer = _trainer(config, transform, schema)
+    return [examples, schema, statistics, validator, audit, gate, transform, trainer], {
+        'examples': examples.outputs['examples'],
+        'schema': schema.outputs['schema'],
+        'model': trainer.outputs['model'],
+        'model_run': trainer.outputs['model_run'],
+    }
+
+
+def _trainer(config: Config, transform, schema) -> tfx.components.Trainer:
+    parameters = TrainerParameters(model=config.model, train=config.train, operating_point=config.operating_point)
+    return tfx.components.Trainer(
+        run_fn='trainer.run.run_fn',
+        examples=transform.outputs['transformed_examples'],
+        transform_graph=transform.outputs['transform_graph'],
+        schema=schema.outputs['schema'],
+        train_args=tfx.proto.TrainArgs(splits=['train']),
+        eval_args=tfx.proto.EvalArgs(splits=['val', 'calibration']),
+        custom_config={
+            'parameters': parameters.model_dump_json(),
+            'task': config.task,
+            'pipeline': config.pipeline,
+            'weights_digest': _weights_digest(config),
+            'checkpoints': os.path.join(config.root or '', 'checkpoints'),
+            'code_digest': digest('trainer.run'),
+        },
+    )
+
+
+def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
+    """The components that decide about the candidate."""
+    directory = push_directory(config)
+    served = push_target.newest(directory)
+    plan = push_target.plan_push(served.manifest if served else None, key, tfx.dsl.io.fileio.exists, uuid.uuid4().hex)
+    baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
+    evaluator = Evaluator(
+        examples=candidate['examples'],
+        example_splits=['test'],
+        model=candidate['model'],
+        baseline_model=baseline.outputs['model'],
+        eval_config=evaluation.eval_config(config.evaluation, TASKS[config.task]),
+        schema=candidate['schema'],
+    )
+    serving_check = ServingCheck(
+        model=candidate['model'],
+        model_run=candidate['model_run'],
+        examples=candidate['examples'],
+        parameters=config.serving_check.model_dump_json(),
+        code_digest=digest('components.serving_check.executor'),
+    )
+    push = PushParameters(
+        target=directory,
+        candidate_key=key,
+        push_nonce=plan.push_nonce,
+        baseline_version=plan.baseline_version,
+        pipeline_name=config.pipeline,
+        config=config.model_dump(mode='json'),
+        keep_versions=config.push.keep_versions,
+    )
+    pusher = Pusher(
+        model=candidate['model'],
+        model_blessing=evaluator.outputs['blessing'],
+        infra_blessing=serving_check.outputs['blessing'],
+        evaluation=evaluator.outputs['evaluation'],
+        push=push.model_dump_json(),
+        code_digest=digest('components.pusher.executor'),
+    )
+    return [baseline, evaluator, serving_check, pusher]
+
+
+def _key(components: list) -> str:
+    """Names a candidate by the parameters of all components that lead to it."""
+    text = json.dumps([[component.id, component.exec_properties] for component in components], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _weights_digest(config: Config) -> str:
+    """Another file under the same path is another experiment."""
+    path = config.model.weights
+    if not path:
+        return ''
+    try:
+        with tfx.dsl.io.fileio.open(path, 'rb') as file:
+            return hashlib.sha256(file.read()).hexdigest()[:16]
+    except (OSError, tfx.dsl.io.fileio.NotFoundError):
+        return 'missing'
+
+
+def _file_digest(path: str) -> str:
+    with open(path, 'rb') as file:
+        return hashlib.sha256(file.read()).hexdigest()[:16]

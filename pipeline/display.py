@@ -1,0 +1,73 @@
+"""What a person sees while the pipeline runs: a line a step, and how far the present one is."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from pipeline.local_runner import Step
+from pipeline.quiet import OWN
+from pipeline.summary import of_step
+
+_NAME_WIDTH = 18
+
+
+class RunDisplay(logging.Handler):
+    """Shows steps as they begin and end, and the messages of this project's own loggers between them.
+
+    A log record with the attributes `done` and `total` moves the progress bar instead of making a line.
+    """
+
+    def __init__(self, console: Console):
+        super().__init__(logging.INFO)
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn('{task.description}'),
+            BarColumn(bar_width=30),
+            TextColumn('{task.fields[detail]}'),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task('', total=None, detail='', visible=False)
+
+    def __enter__(self) -> RunDisplay:
+        for name in OWN:
+            logging.getLogger(name).addHandler(self)
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._progress.stop()
+        for name in OWN:
+            logging.getLogger(name).removeHandler(self)
+
+    def begin(self, name: str, number: int, of: int) -> None:
+        """A step is about to run."""
+        self._progress.reset(self._task, description=f'{name} ({number + 1}/{of})', total=None, detail='', visible=True)
+
+    def end(self, step: Step) -> None:
+        """A step is done."""
+        self._line('cached' if step.state == 'cached' else 'done', step.name, step.seconds, of_step(step))
+
+    def fail(self, name: str, seconds: float) -> None:
+        """A step raised."""
+        self._line('failed', name, seconds, '')
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows a log record of this project."""
+        if hasattr(record, 'total'):
+            self._progress.update(self._task, completed=record.done, total=record.total, detail=record.getMessage())  # type: ignore[attr-defined]
+        elif record.levelno >= logging.WARNING:
+            self._console.print(Text(f'  ! {record.getMessage()}', style='yellow'))
+        else:
+            self._console.print(Text(f'    {record.getMessage()}', style='dim'))
+
+    def _line(self, state: str, name: str, seconds: float, detail: str) -> None:
+        self._progress.update(self._task, visible=False)
+        style = {'done': 'green', 'cached': 'cyan', 'failed': 'bold red'}[state]
+        self._console.print(Text.assemble((f'{state:>6}', style), f'  {name:<{_NAME_WIDTH}} {seconds:6.1f} s  ', (detail, 'dim')))

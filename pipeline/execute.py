@@ -1,0 +1,117 @@
+"""One local run from the data's files to the verdict, told to a person."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+
+from rich.console import Console
+from tfx.types import artifact_utils
+
+from pipeline import create_pipeline, local_runner, summary
+from pipeline.commands.run import FAILED, NOT_BLESSED, PUSHED
+from pipeline.config import Config
+from pipeline.display import RunDisplay
+from records.data_root import find_files, fingerprint, join
+
+_log = logging.getLogger(__name__)
+
+
+def execute(config: Config, run_id: str, console: Console, log: str) -> int:
+    """Runs the pipeline and prints what came of it.
+
+    Args:
+      config: with absolute paths, `root` and `data.root` set.
+      run_id: names the run in the metadata store.
+      console: where the person looks.
+      log: the file that the logs go to, to be named.
+
+    Returns:
+      An exit code of `pipeline.commands.run`.
+    """
+    assert config.root is not None
+    steps: list[local_runner.Step] = []
+    try:
+        with local_runner.hold(config.root):
+            pipeline = create_pipeline.create_pipeline(config, data_fingerprint(config), local_runner.metadata_config(config.root))
+            with RunDisplay(console) as display:
+                for step in local_runner.run(pipeline, display, run_id):
+                    steps.append(step)
+    except Exception as error:
+        _log.debug('run failed', exc_info=error)
+        logging.getLogger('cxr_triage').error('run failed', exc_info=error)
+        _tell(error, console, log)
+        return FAILED
+    return _conclude(config, {step.name: step for step in steps}, console, log)
+
+
+def data_fingerprint(config: Config) -> str:
+    """The fingerprint of all files that ingestion reads.
+
+    Raises:
+      DataRootError: there are none.
+      OSError: a side file is missing.
+    """
+    data = config.data
+    assert data.root is not None
+    files = find_files(data.root, data.patterns, data.spans)
+    side = [data.metadata, data.exclude]
+    if data.split.method == 'official':
+        side += [data.split.train_val_list, data.split.test_list]
+    return fingerprint(data.root, files, tuple(join(data.root, path) for path in side if path))
+
+
+def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Console, log: str) -> int:
+    evaluation_uri = artifact_utils.get_single_uri(steps['Evaluator'].outputs['evaluation'])
+    verdicts = summary.verdicts(config.evaluation, evaluation_uri)
+    console.print()
+    console.print(summary.steps_table(steps.values()))
+    console.print()
+    console.print(summary.verdict_table(verdicts))
+    console.print()
+    audit = os.path.join(artifact_utils.get_single_uri(steps['DataAudit'].outputs['audit']), 'audit.html')
+    for name, path in (('data audit', audit), ('evaluation', evaluation_uri), ('logs', log)):
+        console.print(f'{name:<11} {path}')
+    done, where = summary.pushed(steps['Pusher'])
+    if done:
+        console.print(f'{"model":<11} {where}')
+        console.print('[bold green]Pushed.[/] Research use only, not for clinical use.')
+        return PUSHED
+    reasons = [f'{v.threshold.metric} on {v.threshold.name()} is {_value(v)}, asked {v.bound}' for v in verdicts if not v.passed]
+    reasons += [f'serving check: {problem}' for problem in summary.serving_problems(steps['ServingCheck'])]
+    console.print('[bold red]Not blessed, not pushed:[/]')
+    for reason in reasons or ['the Evaluator gave no reason; see its validation result']:
+        console.print(f'  {reason}')
+    return NOT_BLESSED
+
+
+def _value(verdict: summary.Verdict) -> str:
+    if verdict.value is None:
+        return 'not known (no examples in this slice)'
+    return f'{verdict.value:.4f}' + ('' if verdict.by is None or verdict.by >= 0 else f', {-verdict.by:.4f} short')
+
+
+def _tell(error: BaseException, console: Console, log: str) -> None:
+    """The cause in plain words, then what to do."""
+    step = error.step if isinstance(error, local_runner.StepError) else None
+    cause = error.__cause__ if step else error
+    console.print(f'\n[bold red]{f"{step} failed" if step else "The run could not start"}:[/]')
+    console.print(_words(cause), markup=False)
+    console.print('\nAll details: ' + log, markup=False)
+    if step:
+        console.print('What was done before this step is kept: mend the cause and give the same command again.')
+
+
+def _words(error: BaseException | None) -> str:
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, OSError) and chain.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f'the disk is full: {chain}. Make room, then give the same command again.'
+        chain = chain.__cause__ or chain.__context__
+    text = str(error).strip() or type(error).__name__
+    # Beam puts the traceback of the worker into the message; the last line says what happened.
+    if 'Traceback (most recent call last)' in text:
+        text = text.splitlines()[-1]
+    known = isinstance(error, ValueError | OSError | RuntimeError)
+    return text if known else f'{type(error).__name__}: {text}'

@@ -1,0 +1,142 @@
+"""Runs the pipeline on this machine, step by step, in this process.
+
+TFX's LocalDagRunner does the same without telling how far it is, which steps came from the cache, or what each one gave; this one
+stands on the same launcher.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import filelock
+from ml_metadata.proto import metadata_store_pb2
+from tfx import types
+from tfx import v1 as tfx
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import execution_lib
+
+
+class RootInUseError(RuntimeError):
+    """Another run is working in the same root."""
+
+
+class StepError(RuntimeError):
+    """A step failed; `__cause__` is what it raised."""
+
+    def __init__(self, step: str):
+        super().__init__(f'step {step} failed')
+        self.step = step
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What became of a component: `state` is 'ran' or 'cached', `seconds` what it took now, `outputs` its artifacts by key."""
+
+    name: str
+    state: str
+    seconds: float
+    outputs: dict[str, list[types.Artifact]]
+
+
+class Display(Protocol):
+    """Told of each step as it happens."""
+
+    def begin(self, name: str, number: int, of: int) -> None:
+        """A step is about to run."""
+
+    def end(self, step: Step) -> None:
+        """A step is done."""
+
+    def fail(self, name: str, seconds: float) -> None:
+        """A step raised."""
+
+
+def metadata_config(root: str):
+    """The connection of the metadata store under a root."""
+    path = os.path.join(root, 'metadata.sqlite')
+    os.makedirs(root, exist_ok=True)
+    return tfx.orchestration.metadata.sqlite_metadata_connection_config(path)
+
+
+@contextlib.contextmanager
+def hold(root: str) -> Iterator[None]:
+    """Keeps other runs out of a root for as long as the context lasts; the system lets go of it when the process dies.
+
+    Raises:
+      RootInUseError: another run holds it.
+      OSError: the root cannot be written to.
+    """
+    os.makedirs(root, exist_ok=True)
+    owner = os.path.join(root, '.lock-owner')
+    lock = filelock.FileLock(os.path.join(root, '.lock'))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        with contextlib.suppress(OSError), open(owner, encoding='utf-8') as file:
+            raise RootInUseError(f'{root}: another run is working here ({file.read()}). Wait for it, or give another --root.') from None
+        raise RootInUseError(f'{root}: another run is working here. Wait for it, or give another --root.') from None
+    try:
+        with open(owner, 'w', encoding='utf-8') as file:
+            file.write(f'process {os.getpid()} on {socket.gethostname()}, since {datetime.datetime.now():%Y-%m-%d %H:%M:%S}')
+        yield
+        os.remove(owner)
+    finally:
+        lock.release()
+
+
+def run(pipeline: tfx.dsl.Pipeline, display: Display, run_id: str) -> Iterator[Step]:
+    """Runs all components in order and yields what became of each.
+
+    Args:
+      pipeline: with a metadata connection.
+      display: told of each step.
+      run_id: names the run in the metadata store.
+
+    Raises:
+      StepError: a component raised; what was done before stays in the cache.
+    """
+    compiled = compiler.Compiler().compile(pipeline)
+    runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
+    deployment = runner_utils.extract_local_deployment_config(compiled)
+    connection = getattr(deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof('connection_config'))
+    nodes = [node.pipeline_node for node in compiled.nodes]
+    for number, node in enumerate(nodes):
+        name = node.node_info.id
+        display.begin(name, number, len(nodes))
+        start = time.monotonic()
+        try:
+            execution = launcher.Launcher(
+                pipeline_node=node,
+                mlmd_connection=metadata.Metadata(connection),
+                pipeline_info=compiled.pipeline_info,
+                pipeline_runtime_spec=compiled.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+            ).launch()
+        except Exception as error:
+            display.fail(name, time.monotonic() - start)
+            raise StepError(name) from error
+        step = _describe(name, connection, execution.execution_id, time.monotonic() - start)
+        display.end(step)
+        yield step
+
+
+def _describe(name: str, connection, execution_id: int, seconds: float) -> Step:
+    with metadata.Metadata(connection) as store:
+        (execution,) = store.store.get_executions_by_id([execution_id])
+        outputs = {key: list(artifacts) for key, artifacts in execution_lib.get_output_artifacts(store, execution_id).items()}
+    state = execution.last_known_state
+    if state not in (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED):
+        # The launcher publishes some failures (inputs that cannot be resolved) without raising.
+        raise StepError(name) from RuntimeError(f'its execution ended in state {metadata_store_pb2.Execution.State.Name(state)}')
+    return Step(name, 'cached' if state == metadata_store_pb2.Execution.CACHED else 'ran', seconds, outputs)

@@ -1,0 +1,63 @@
+"""Keeps the noise of TensorFlow, absl, Beam and TFX off the screen and in a file, where it helps when something goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TextIO
+
+# Whose messages are for the person at the screen.
+OWN = ('pipeline', 'components', 'trainer', 'records')
+
+
+def before_tensorflow(verbose: bool) -> None:
+    """Sets what has to be set before TensorFlow is imported."""
+    if not verbose:
+        os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+        warnings.simplefilter('ignore')
+    # The metadata store and gRPC complain of a fork through these.
+    os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
+
+
+@contextlib.contextmanager
+def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
+    """Sends all logs, and what native code writes to standard error, into a file; yields the real standard error.
+
+    Args:
+      path: the log file; its folder is made.
+      verbose: also show everything on the screen.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    screen_fd = os.dup(2)
+    screen = os.fdopen(screen_fd, 'w', buffering=1, encoding='utf-8', errors='replace')
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    with open(path, 'a', encoding='utf-8', errors='backslashreplace') as file:
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter('%(asctime)s %(levelname).1s %(name)s: %(message)s'))
+        handler.addFilter(lambda record: not hasattr(record, 'total'))
+        root.handlers, root.level = [handler], logging.INFO
+        if verbose:
+            root.addHandler(logging.StreamHandler(screen))
+        else:
+            sys.stderr.flush()
+            os.dup2(file.fileno(), 2)
+        _quiet_absl()
+        try:
+            yield screen
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen_fd, 2)
+            root.handlers, root.level = before
+            screen.close()
+
+
+def _quiet_absl() -> None:
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.INFO)
+    absl_logging.set_stderrthreshold('fatal')

@@ -1,0 +1,107 @@
+"""Networks by name: grey pixels in, a feature vector out, each with the pixel scaling it was trained with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable
+
+import tensorflow as tf
+import tf_keras as keras
+
+from trainer.parameters import PRETRAINED, ModelParameters
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be had or do not fit; the text names the path, the backbone and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A network by name.
+
+    Attributes:
+      build: image side in pixels, weights (None, or 'imagenet' for Keras's cache or download) -> keras model, float32
+        [batch, side, side, channels] scaled pixels to [batch, features].
+      scale: float32 [batch, side, side, 1] in 0..255 -> what `build`'s model takes.
+    """
+
+    build: Callable[[int, str | None], keras.Model]
+    scale: Callable[[tf.Tensor], tf.Tensor]
+
+
+def _to_minus_one_to_one(pixels: tf.Tensor) -> tf.Tensor:
+    return pixels / 127.5 - 1.0
+
+
+def _grey_as_three(pixels: tf.Tensor) -> tf.Tensor:
+    # MobileNetV2's ImageNet weights were trained on RGB in -1..1 (keras.applications.mobilenet_v2.preprocess_input, mode "tf").
+    return tf.repeat(_to_minus_one_to_one(pixels), 3, axis=-1)
+
+
+def _mobilenet_v2(side: int, weights: str | None) -> keras.Model:
+    return keras.applications.MobileNetV2(input_shape=(side, side, 3), include_top=False, weights=weights, pooling='avg')
+
+
+def _scratch_cnn(side: int, weights: str | None) -> keras.Model:
+    """A small convolutional network for the demo and as the baseline without pretraining.
+
+    Group instead of batch normalisation: batch statistics of a short training have not settled, and such a network predicts a
+    constant at inference.
+    """
+    assert weights is None
+    inputs = keras.Input((side, side, 1))
+    x = inputs
+    for filters in (16, 32, 64, 96, 128):
+        x = keras.layers.Conv2D(filters, 3, padding='same', use_bias=False)(x)
+        x = keras.layers.GroupNormalization(groups=8)(x)
+        x = keras.layers.ReLU()(x)
+        x = keras.layers.MaxPool2D()(x)
+    # A small sign fills one place of the last map (max), a diffuse one raises all of it (average).
+    outputs = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling2D()(x), keras.layers.GlobalMaxPool2D()(x)])
+    return keras.Model(inputs, outputs, name='scratch_cnn')
+
+
+BACKBONES: dict[str, Backbone] = {
+    'scratch_cnn': Backbone(_scratch_cnn, _to_minus_one_to_one),
+    'mobilenet_v2': Backbone(_mobilenet_v2, _grey_as_three),
+}
+
+
+def build(parameters: ModelParameters) -> keras.Model:
+    """The backbone of `parameters`, with ImageNet weights where it has some: from the path configured, else Keras's cache or download.
+
+    Raises:
+      WeightsError: the weights are not to be had, or are of another architecture.
+    """
+    name, side = parameters.backbone, parameters.image_size
+    backbone = BACKBONES[name]
+    if name not in PRETRAINED:
+        return backbone.build(side, None)
+    if parameters.weights:
+        return _load(backbone.build(side, None), parameters.weights, name)
+    try:
+        return backbone.build(side, 'imagenet')
+    except Exception as error:  # Keras raises a bare Exception on a failed download
+        raise WeightsError(
+            f'no ImageNet weights for {name}: none are configured, and Keras neither has them in its cache (~/.keras/models) nor could '
+            f'download them ({str(error).splitlines()[0][:300]}). Give a file of {name} weights without the top with --weights.'
+        ) from error
+
+
+def _load(model: keras.Model, path: str, name: str) -> keras.Model:
+    if not tf.io.gfile.exists(path):
+        raise WeightsError(f'{path}: no such file. Give ImageNet weights of {name} without the top with --weights.')
+    with tempfile.TemporaryDirectory() as folder:
+        local = path
+        if '://' in path:  # h5py reads local files only
+            local = os.path.join(folder, os.path.basename(path))
+            tf.io.gfile.copy(path, local)
+        try:
+            model.load_weights(local)
+        except (ValueError, OSError, KeyError) as error:
+            raise WeightsError(
+                f'{path}: not the weights of {name} without its top ({(str(error).splitlines() or [""])[0][:300]})'
+            ) from error
+    return model

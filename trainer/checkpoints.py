@@ -1,0 +1,99 @@
+"""What a killed training needs to go on as if nothing had happened: weights, optimizer, epoch, early stopping, history."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import tensorflow as tf
+import tf_keras as keras
+
+from trainer.journal import Journal
+
+_log = logging.getLogger(__name__)
+
+
+class TrainingState:
+    """The state of the fine-tuning phase, kept in a directory of its own that outlives a killed run.
+
+    Attributes:
+      epoch: the first epoch that is still to be trained.
+    """
+
+    def __init__(self, directory: str):
+        self._directory = directory
+        self._epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
+        self._waited = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    @property
+    def epoch(self) -> int:
+        """See the class."""
+        return int(self._epoch.numpy())
+
+    @property
+    def history(self) -> str:
+        """The file to which each epoch's figures are added."""
+        return os.path.join(self._directory, 'history.jsonl')
+
+    def started(self) -> bool:
+        """Whether an earlier run has finished an epoch."""
+        return tf.train.latest_checkpoint(os.path.join(self._directory, 'latest')) is not None
+
+    def finished(self, epochs: int, patience: int) -> bool:
+        """Whether nothing is left to train: all epochs are done, or the last `patience` ones were no better."""
+        return self.epoch >= epochs or (self.epoch > 0 and int(self._waited.numpy()) >= patience)
+
+    def restore(self, model: keras.Model) -> None:
+        """Takes up the last epoch that was finished, if there is one. `model` is compiled."""
+        # Its slots have to exist before they can be restored.
+        model.optimizer.build(model.trainable_variables)
+        self._latest = self._manager('latest', model=model, optimizer=model.optimizer)
+        self._best_weights = self._manager('best', model=model)
+        if self._latest.latest_checkpoint:
+            self._latest.checkpoint.restore(self._latest.latest_checkpoint).assert_existing_objects_matched()
+            _log.info('resuming after epoch %d', self.epoch)
+
+    def begin(self, val_auc: float) -> None:
+        """Takes the weights that the model has now, before the first epoch, as the ones to beat. After `restore`."""
+        self._best_weights.save(checkpoint_number=0)
+        self._best.assign(val_auc)
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Loads the weights of the epoch with the best validation AUC."""
+        if self._best_weights.latest_checkpoint:
+            tf.train.Checkpoint(model=model).restore(self._best_weights.latest_checkpoint).assert_existing_objects_matched()
+
+    def callback(self, patience: int, journal: Journal) -> keras.callbacks.Callback:
+        """Saves after each epoch and counts the epochs without a better validation AUC; see `finished`."""
+        state = self
+
+        class SaveAndStop(keras.callbacks.Callback):
+            """See `callback`."""
+
+            def on_epoch_end(self, epoch, logs=None):
+                """Keeps the best weights, then the state; a kill between the two repeats the epoch with the same outcome."""
+                logs = logs or {}
+                journal.write('training', epoch, logs)
+                better = logs['val_auc'] > float(state._best.numpy())
+                if better:
+                    state._best_weights.save(checkpoint_number=epoch + 1)
+                    state._best.assign(logs['val_auc'])
+                state._waited.assign(0 if better else state._waited + 1)
+                state._epoch.assign(epoch + 1)
+                state._latest.save(checkpoint_number=epoch + 1)
+                if state.finished(epoch + 2, patience):
+                    _log.info('stopped early: no better validation AUC for %d epochs', patience)
+
+        return SaveAndStop()
+
+    def discard(self) -> None:
+        """Removes the directory, once the model is exported."""
+        if tf.io.gfile.isdir(self._directory):
+            tf.io.gfile.rmtree(self._directory)
+
+    def _manager(self, name: str, **tracked) -> tf.train.CheckpointManager:
+        checkpoint = tf.train.Checkpoint(**tracked, epoch=self._epoch, best=self._best, waited=self._waited)
+        if name == 'best':
+            checkpoint = tf.train.Checkpoint(**tracked)
+        return tf.train.CheckpointManager(checkpoint, os.path.join(self._directory, name), max_to_keep=1)

@@ -1,0 +1,56 @@
+"""Training curves: one line an epoch in a JSON-lines file that survives a killed run, and the same as CSV and for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+
+import tensorflow as tf
+
+
+class Journal:
+    """Figures by phase and epoch.
+
+    Args:
+      path: the JSON-lines file; what an earlier run wrote there is taken up.
+      log_dir: where TensorBoard looks.
+    """
+
+    def __init__(self, path: str, log_dir: str):
+        self._path = path
+        self._writer = tf.summary.create_file_writer(log_dir)
+        self._rows: list[dict] = []
+        if tf.io.gfile.exists(path):
+            with tf.io.gfile.GFile(path) as file:
+                # A kill can cut the last line short.
+                lines = [line for line in file.read().splitlines() if line.endswith('}')]
+            for row in map(json.loads, lines):
+                self._add(row)
+
+    def write(self, phase: str, epoch: int, figures: dict) -> None:
+        """Adds an epoch; one that was written before is replaced."""
+        self._add({'phase': phase, 'epoch': epoch, **{name: float(value) for name, value in figures.items()}})
+        tf.io.gfile.makedirs(os.path.dirname(self._path))
+        with tf.io.gfile.GFile(self._path, 'w') as file:
+            file.write(''.join(json.dumps(row) + '\n' for row in self._rows))
+
+    def to_csv(self, path: str) -> None:
+        """Writes all epochs as a table."""
+        columns = list(dict.fromkeys(name for row in self._rows for name in row))
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, restval='')
+        table.writeheader()
+        table.writerows(self._rows)
+        with tf.io.gfile.GFile(path, 'w') as file:
+            file.write(text.getvalue())
+
+    def _add(self, row: dict) -> None:
+        key = row['phase'], row['epoch']
+        self._rows = [other for other in self._rows if (other['phase'], other['epoch']) != key] + [row]
+        with self._writer.as_default():
+            for name, value in row.items():
+                if name not in ('phase', 'epoch'):
+                    tf.summary.scalar(f'{row["phase"]}/{name}', value, step=row['epoch'])
+        self._writer.flush()

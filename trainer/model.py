@@ -1,0 +1,83 @@
+"""The triage network: grey pixels in, one logit out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import tensorflow as tf
+import tf_keras as keras
+
+from trainer import backbones
+from trainer.parameters import ModelParameters
+
+HEAD = 'logit'
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A triage network and its parts; they share their weights.
+
+    Attributes:
+      model: pixels, uint8 or float32 [batch, side, side, 1] in 0..255 -> logit float32 [batch, 1].
+      extractor: the same pixels -> features float [batch, width].
+      backbone: the keras model inside `extractor`, without the scaling.
+      head: features -> logit.
+    """
+
+    model: keras.Model
+    extractor: keras.Model
+    backbone: keras.Model
+    head: keras.Model
+
+
+def build(parameters: ModelParameters) -> Network:
+    """Builds the network, with ImageNet weights where the backbone has some.
+
+    Raises:
+      backbones.WeightsError: see `backbones.build`.
+    """
+    backbone = backbones.build(parameters)
+    scale = backbones.BACKBONES[parameters.backbone].scale
+    side = parameters.image_size
+    inputs = keras.Input((side, side, 1), name='pixels')
+    # training=False: batch normalisation keeps its ImageNet statistics also while its neighbours are fine-tuned. Batches of 32
+    # X-rays are too small and too alike to estimate them anew.
+    features = backbone(Scale(scale)(inputs), training=False)
+    head = build_head(backbone.output_shape[-1], parameters)
+    model = keras.Model(inputs, head(features), name=parameters.backbone)
+    return Network(model, keras.Model(inputs, features, name='extractor'), backbone, head)
+
+
+def build_head(width: int, parameters: ModelParameters) -> keras.Model:
+    """Dropout and one dense unit: float32 [batch, width] -> logit float32 [batch, 1]."""
+    inputs = keras.Input((width,), name='features')
+    x = keras.layers.Dropout(parameters.dropout, seed=0)(inputs)
+    # float32 also under mixed precision: float16 logits saturate.
+    outputs = keras.layers.Dense(1, dtype='float32', name=HEAD)(x)
+    return keras.Model(inputs, outputs, name='head')
+
+
+def unfreeze(backbone: keras.Model, share: float) -> int:
+    """Makes the top `share` of the backbone's layers trainable and all below it fixed; batch normalisation stays fixed throughout.
+
+    Returns:
+      The number of layers with weights that are trainable now.
+    """
+    first = len(backbone.layers) - math.ceil(share * len(backbone.layers))
+    backbone.trainable = True
+    for index, layer in enumerate(backbone.layers):
+        layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
+    return sum(bool(layer.trainable_weights) for layer in backbone.layers)
+
+
+class Scale(keras.layers.Layer):
+    """Grey levels 0..255 [batch, side, side, 1] to what the backbone takes."""
+
+    def __init__(self, function, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self._function = function
+
+    def call(self, inputs):
+        """Scales in float32 and hands on in the layer's compute dtype."""
+        return tf.cast(self._function(tf.cast(inputs, tf.float32)), self.compute_dtype)

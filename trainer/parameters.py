@@ -1,0 +1,72 @@
+"""What the trainer can be told: the `model`, `train` and `operating_point` parts of a configuration. No TensorFlow here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Backbone = Literal['scratch_cnn', 'mobilenet_v2']
+# Backbones that start from ImageNet weights; the others start from random ones.
+PRETRAINED: tuple[str, ...] = ('mobilenet_v2',)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=())
+
+
+class ModelParameters(_Strict):
+    """The network. `weights`: a path to ImageNet weights; without it the Keras cache is looked at, then a download is tried."""
+
+    backbone: Backbone = 'mobilenet_v2'
+    weights: str | None = None
+    image_size: int = Field(224, ge=32, le=1024)
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+    @model_validator(mode='after')
+    def _weights_fit(self) -> ModelParameters:
+        if self.weights and self.backbone not in PRETRAINED:
+            raise ValueError(f'weights are given, but backbone {self.backbone!r} has none; backbones with weights: {", ".join(PRETRAINED)}')
+        return self
+
+
+class AugmentationParameters(_Strict):
+    """Largest random change of a training image; 0 turns one off. No horizontal flip: the heart has a side."""
+
+    shift: float = Field(0.05, ge=0, le=0.5, description='share of the side')
+    rotation: float = Field(7.0, ge=0, le=45, description='degrees')
+    zoom: float = Field(0.1, ge=0, le=0.5, description='share')
+    contrast: float = Field(0.15, ge=0, le=0.9, description='share')
+    brightness: float = Field(0.08, ge=0, le=0.5, description='share of the full range')
+
+
+class TrainParameters(_Strict):
+    """The training. Phase 1 fits the head on frozen features (pretrained backbones only), phase 2 trains from `unfreeze_from` on."""
+
+    seed: int = 0
+    batch_size: int = Field(32, ge=1)
+    head_epochs: int = Field(100, ge=0, description='at most; early stopping on validation AUC')
+    head_learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(8, ge=0, description='of fine-tuning, or of all training of a backbone from scratch; at most')
+    learning_rate: float = Field(5e-5, gt=0)
+    unfreeze_share: float = Field(0.6, ge=0, le=1, description='share of the backbone layers, from the top, that phase 2 trains')
+    patience: int = Field(3, ge=1, description='epochs without a better validation AUC before training stops')
+    class_weights: bool = True
+    max_steps_per_epoch: int | None = Field(None, ge=1, description='shortens epochs, for quick runs')
+    shuffle_buffer: int = Field(4096, ge=1)
+    deterministic: bool = True
+    augmentation: AugmentationParameters = AugmentationParameters()
+
+
+class OperatingPointParameters(_Strict):
+    """The threshold is the highest one that keeps this sensitivity on the calibration split."""
+
+    sensitivity: float = Field(0.95, gt=0, le=1)
+
+
+class TrainerParameters(_Strict):
+    """All that the trainer reads from a configuration."""
+
+    model: ModelParameters = ModelParameters()
+    train: TrainParameters = TrainParameters()
+    operating_point: OperatingPointParameters = OperatingPointParameters()

@@ -1,0 +1,144 @@
+"""`run_fn`, what TFX's Trainer calls: trains, calibrates, chooses the operating point, exports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras as keras
+
+from trainer import calibration, input_pipeline, training
+from trainer import model as model_lib
+from trainer.checkpoints import TrainingState
+from trainer.input_pipeline import Split
+from trainer.journal import Journal
+from trainer.labels import TASKS
+from trainer.parameters import TrainerParameters
+from trainer.signatures import TriageModule
+
+_log = logging.getLogger(__name__)
+
+# Beside the model, in SavedModel's place for such files: what a server or a person has to know of it.
+FACTS_FILE = os.path.join('assets.extra', 'triage.json')
+# In the Trainer's `model_run` artifact.
+HISTORY_FILE = 'history.csv'
+PREDICTIONS_FILE = 'predictions.json'
+
+EVALUATION_SPLITS = ('val', 'calibration')
+
+
+def run_fn(fn_args) -> None:
+    """Trains one model.
+
+    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `task`, `pipeline`, `code_digest`, and `checkpoints`, a directory
+    that outlives a killed run ('' for none: the run's own directory).
+
+    Raises:
+      backbones.WeightsError: no weights, or those of another architecture.
+      ValueError: a split is empty or holds one class.
+    """
+    config = fn_args.custom_config
+    parameters = TrainerParameters.model_validate_json(config['parameters'])
+    task = TASKS[config['task']]
+    splits = _open_splits(fn_args, task.label, parameters)
+
+    key = _training_key(config, fn_args)
+    state = TrainingState(os.path.join(config['checkpoints'] or fn_args.model_run_dir, f'training-{key}'))
+    journal = Journal(state.history, os.path.join(fn_args.model_run_dir, 'logs'))
+    strategy = training.prepare(parameters)
+    with strategy.scope():
+        network = model_lib.build(parameters.model)
+    training.train(network, splits, parameters, state, journal, strategy)
+
+    answers = {name: training.predict_logits(network.model, splits[name], parameters.train.batch_size) for name in EVALUATION_SPLITS}
+    fitted = calibration.fit(*answers['calibration'])
+    logits, labels = answers['calibration']
+    point = calibration.choose_operating_point(fitted.apply(logits), labels, parameters.operating_point.sensitivity)
+    _log.info(
+        'temperature %.3f; operating point %.4f: sensitivity %.3f, specificity %.3f on the calibration split',
+        fitted.temperature,
+        point.threshold,
+        point.sensitivity,
+        point.specificity,
+    )
+    version = f'{config["pipeline"]}-{key}'
+    _export(fn_args, network.model, parameters, fitted, point, version)
+    _write_facts(fn_args.serving_model_dir, config, parameters, splits, fitted, point, version)
+    _write_run(fn_args.model_run_dir, journal, splits, answers, fitted, point)
+    state.discard()
+
+
+def _open_splits(fn_args, label: str, parameters: TrainerParameters) -> dict[str, Split]:
+    size = parameters.model.image_size
+    splits = {'train': input_pipeline.open_split(fn_args.train_files, label, size)}
+    for name in EVALUATION_SPLITS:
+        patterns = [pattern for pattern in fn_args.eval_files if f'Split-{name}/' in pattern]
+        splits[name] = input_pipeline.open_split(patterns, label, size)
+    for name, split in splits.items():
+        if split.positives in (0, split.records):
+            raise ValueError(f'the {name} split holds {split.positives} records with {label}=1 of {split.records}: both classes are needed')
+    return splits
+
+
+def _training_key(config: dict, fn_args) -> str:
+    """Names a training by all that determines it, so that only the same one is resumed."""
+    parts = [config['parameters'], config['task'], config['code_digest'], fn_args.transform_graph_path, *fn_args.train_files]
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
+
+
+def _export(fn_args, model: keras.Model, parameters: TrainerParameters, fitted, point, version: str) -> None:
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    if keras.mixed_precision.global_policy().compute_dtype != 'float32':
+        # Serving may run on a CPU, where float16 is slow; the weights are float32 already.
+        keras.mixed_precision.set_global_policy('float32')
+        full = model_lib.build(parameters.model).model
+        full.set_weights(model.get_weights())
+        model = full
+    module = TriageModule(model, transform, parameters.model.image_size, fitted, point.threshold, version)
+    tf.saved_model.save(module, fn_args.serving_model_dir, signatures=module.signatures())
+
+
+def _write_facts(directory: str, config: dict, parameters: TrainerParameters, splits, fitted, point, version: str) -> None:
+    task = TASKS[config['task']]
+    facts = {
+        'model_version': version,
+        'intended_use': 'Research use only, not for clinical use.',
+        'task': task.name,
+        'positive': task.positive,
+        'negative': task.negative,
+        'operating_point': vars(point),
+        'calibration': vars(fitted),
+        'image_size': parameters.model.image_size,
+        'backbone': parameters.model.backbone,
+        'parameters': parameters.model_dump(mode='json'),
+        'records': {name: {'records': split.records, 'positives': split.positives} for name, split in splits.items()},
+        'code_digest': config['code_digest'],
+        'tensorflow': tf.__version__,
+    }
+    _write_json(os.path.join(directory, FACTS_FILE), facts)
+
+
+def _write_run(directory: str, journal: Journal, splits, answers, fitted, point) -> None:
+    """Training curves, and the trainer's own answers by image: what ServingCheck holds the export against."""
+    journal.to_csv(os.path.join(directory, HISTORY_FILE))
+    predictions = {}
+    for name, (logits, labels) in answers.items():
+        # In float32, as the exported graph computes it.
+        probabilities = fitted.apply(logits).astype(np.float32)
+        rows = zip(input_pipeline.image_ids(splits[name]), probabilities, labels, strict=True)
+        predictions[name] = [
+            {'image_id': image_id, 'probability': float(p), 'flag': int(p >= np.float32(point.threshold)), 'label': int(label)}
+            for image_id, p, label in rows
+        ]
+    _write_json(os.path.join(directory, PREDICTIONS_FILE), {'operating_point': vars(point), 'splits': predictions})
+
+
+def _write_json(path: str, content: dict) -> None:
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, 'w') as file:
+        json.dump(content, file, indent=1)

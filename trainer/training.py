@@ -1,0 +1,168 @@
+"""The two phases of training: a head on frozen features, then fine-tuning with checkpoints and early stopping."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from trainer import calibration, input_pipeline
+from trainer import model as model_lib
+from trainer.checkpoints import TrainingState
+from trainer.input_pipeline import Split
+from trainer.journal import Journal
+from trainer.parameters import PRETRAINED, TrainerParameters
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
+    """Seeds everything, and chooses precision and devices: float16 and all GPUs where there are some."""
+    keras.utils.set_random_seed(parameters.train.seed)
+    if parameters.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    gpus = tf.config.list_logical_devices('GPU')
+    keras.mixed_precision.set_global_policy('mixed_float16' if gpus else 'float32')
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def train(
+    network: model_lib.Network,
+    splits: dict[str, Split],
+    parameters: TrainerParameters,
+    state: TrainingState,
+    journal: Journal,
+    strategy: tf.distribute.Strategy,
+) -> None:
+    """Trains `network` in place; it ends with the weights of the best validation AUC, be they of an epoch or of the head alone."""
+    train_split = splits['train']
+    weights = calibration.class_weights(train_split.positives, train_split.records) if parameters.train.class_weights else None
+    best = None
+    if parameters.model.backbone in PRETRAINED and not state.started():
+        best = fit_head(network, splits, parameters, weights, journal)
+    if parameters.train.epochs:
+        _fit_all(network, splits, parameters, weights, state, journal, strategy, best)
+
+
+def fit_head(
+    network: model_lib.Network,
+    splits: dict[str, Split],
+    parameters: TrainerParameters,
+    weights: dict[int, float] | None,
+    journal: Journal,
+) -> float:
+    """Fits the head on the features of the frozen backbone, each image through the backbone once and without augmentation.
+
+    Returns:
+      The validation AUC of the weights it ends with.
+    """
+    features = {name: _features(network.extractor, splits[name], parameters.train.batch_size, name) for name in ('train', 'val')}
+    network.head.compile(keras.optimizers.Adam(parameters.train.head_learning_rate), **_loss_and_metrics())
+    stop = keras.callbacks.EarlyStopping('val_auc', patience=10, mode='max', restore_best_weights=True)
+    history = network.head.fit(
+        *features['train'],
+        validation_data=features['val'],
+        epochs=parameters.train.head_epochs,
+        batch_size=parameters.train.batch_size,
+        class_weight=weights,
+        callbacks=[stop],
+        verbose=0,
+    )
+    for epoch in range(len(history.epoch)):
+        journal.write('head', epoch, {name: values[epoch] for name, values in history.history.items()})
+    best = max(history.history['val_auc'])
+    _log.info('head on frozen features: validation AUC %.4f after %d epochs', best, len(history.epoch))
+    return best
+
+
+def predict_logits(model: keras.Model, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 [n] and labels int [n] of a split, in the order of `input_pipeline.image_ids`."""
+    logits, labels = [], []
+    run = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True)
+    for pixels, label in input_pipeline.evaluation_batches(split, batch_size):
+        logits.append(run(pixels).numpy())
+        labels.append(label.numpy())
+    return np.concatenate(logits)[:, 0], np.concatenate(labels)[:, 0].astype(int)
+
+
+def _fit_all(network, splits, parameters, weights, state, journal, strategy, best: float | None) -> None:
+    train, model = parameters.train, network.model
+    share = train.unfreeze_share if parameters.model.backbone in PRETRAINED else 1.0
+    model_lib.unfreeze(network.backbone, share)
+    steps = input_pipeline.steps_per_epoch(splits['train'], train)
+    with strategy.scope():
+        optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(train.learning_rate, max(1, train.epochs * steps)))
+        model.compile(optimizer, **_loss_and_metrics())
+    state.restore(model)
+    if best is not None:
+        state.begin(best)
+    validation = input_pipeline.evaluation_batches(splits['val'], train.batch_size)
+    callbacks = [Progress(train.epochs, steps), state.callback(train.patience, journal)]
+    # An epoch a call: the order of its images depends on its number alone, so a resumed training sees what an unbroken one sees.
+    while not state.finished(train.epochs, train.patience):
+        batches = input_pipeline.training_batches(splits['train'], train, state.epoch)
+        check_pixels(next(iter(batches))[0])
+        model.fit(
+            batches,
+            initial_epoch=state.epoch,
+            epochs=state.epoch + 1,
+            validation_data=validation,
+            class_weight=weights,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    state.restore_best(model)
+
+
+def check_pixels(pixels: tf.Tensor) -> None:
+    """Refuses a batch that is not grey levels in 0..255: a network trained on another scale learns, but nothing good.
+
+    Raises:
+      ValueError: values below 0 or above 255, or none above 1 (scaled already).
+    """
+    low, high = float(tf.reduce_min(pixels)), float(tf.reduce_max(pixels))
+    if low < 0 or high > 255 or high <= 1:
+        raise ValueError(f'pixels lie in {low:g}..{high:g}: expected grey levels in 0..255, as the network scales them itself')
+
+
+class Progress(keras.callbacks.Callback):
+    """Tells how far an epoch is, through the log."""
+
+    def __init__(self, epochs: int, steps: int):
+        super().__init__()
+        self._epochs, self._steps, self._epoch = epochs, steps, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Notes the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Reports the steps that are done."""
+        done = self._epoch * self._steps + batch + 1
+        _log.info('epoch %d/%d', self._epoch + 1, self._epochs, extra={'done': done, 'total': self._epochs * self._steps})
+
+    def on_epoch_end(self, epoch, logs=None):
+        """One line an epoch."""
+        logs = logs or {}
+        numbers = ', '.join(f'{name} {logs[name]:.4f}' for name in ('loss', 'auc', 'val_loss', 'val_auc') if name in logs)
+        _log.info('epoch %d/%d: %s', epoch + 1, self._epochs, numbers)
+
+
+def _features(extractor: keras.Model, split: Split, batch_size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    features, labels, total = [], [], math.ceil(split.records / batch_size)
+    run = tf.function(lambda pixels: extractor(pixels, training=False), reduce_retracing=True)
+    for number, (pixels, label) in enumerate(input_pipeline.evaluation_batches(split, batch_size)):
+        features.append(run(pixels).numpy().astype(np.float32))
+        labels.append(label.numpy())
+        _log.info('features of the %s split', name, extra={'done': number + 1, 'total': total})
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _loss_and_metrics() -> dict:
+    return {
+        'loss': keras.losses.BinaryCrossentropy(from_logits=True),
+        'metrics': [keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000)],
+    }
