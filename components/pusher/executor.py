@@ -16,7 +16,6 @@ from components.pusher import push, target
 from components.pusher.parameters import PushParameters
 
 _LOGGER = logging.getLogger(__name__)
-_HAS_MODEL = 'has_model'
 _BASELINE_MODEL_NAME = 'baseline'
 _WARMUP_FOLDER = 'assets.extra/'
 

@@ -154,7 +154,7 @@ def _copy_local(model_dir: str, target: str, path: str, manifest: Manifest) -> N
         os.mkdir(incoming)
         for name in manifest.files:
             storage.copy(storage.join(model_dir, name), os.path.join(incoming, name))
-        _check_copy(incoming, path, manifest)
+        _check_copy(incoming, path, manifest.files)
         write_manifest(incoming, manifest)
         storage.sync_dirs(incoming)
         os.rename(incoming, path)
@@ -167,20 +167,22 @@ def _copy_local(model_dir: str, target: str, path: str, manifest: Manifest) -> N
 def _copy_remote(model_dir: str, path: str, manifest: Manifest) -> None:
     if storage.exists(path):
         raise PushError(f'{path} is there already: two pushes at the same time; run again')
+    rest = {name: digest for name, digest in manifest.files.items() if name != SAVED_MODEL}
     try:
-        for name in sorted(manifest.files, key=lambda name: (name == SAVED_MODEL, name)):
-            if name == SAVED_MODEL:
-                write_manifest(path, manifest)
+        for name in rest:
             storage.copy(storage.join(model_dir, name), storage.join(path, name))
-        _check_copy(path, path, manifest)
+        _check_copy(path, path, rest)
+        write_manifest(path, manifest)
+        storage.copy(storage.join(model_dir, SAVED_MODEL), storage.join(path, SAVED_MODEL))
+        _check_copy(path, path, manifest.files)
     except BaseException:
         with contextlib.suppress(*storage.errors(path)):
             _remove_version(path)
         raise
 
 
-def _check_copy(copied: str, path: str, manifest: Manifest) -> None:
-    problems = differences(manifest.files, digests(copied))
+def _check_copy(copied: str, path: str, expected: dict[str, FileDigest]) -> None:
+    problems = differences(expected, digests(copied))
     if problems:
         raise PushError(f'the copy for {path} is not what was copied: {"; ".join(problems)}; check the disk and run again')
 

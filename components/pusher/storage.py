@@ -72,11 +72,6 @@ def chunks(path: str) -> Iterator[bytes]:
             yield chunk
 
 
-def size(path: str) -> int:
-    """Bytes in a file."""
-    return int(_gfile().stat(path).length) if is_remote(path) else os.path.getsize(path)
-
-
 def read_text(path: str) -> str:
     """The UTF-8 text of a file."""
     return b''.join(chunks(path)).decode('utf-8')

@@ -1,0 +1,114 @@
+"""The push target: which versions it holds, whether they are whole, and what a run compares its candidate with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from push_targets import maker, model, publish
+
+from components.pusher import target
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _entries(directory: Path) -> set[str]:
+    return {entry.name for entry in directory.iterdir()} - {'.push.lock'}
+
+
+def test_pushed_version_is_whole_and_on_record(tmp_path):
+    saved = model(tmp_path / 'model')
+    before = int(time.time())
+    pushed = publish(saved, tmp_path / 'deep' / 'target')
+    assert int(pushed.version) >= before and not pushed.already_served
+    (served,) = target.versions(str(tmp_path / 'deep' / 'target'))
+    assert served.version == pushed.version and served.manifest is not None
+    assert set(served.manifest.files) == {'saved_model.pb', 'variables/variables.data'}
+    assert served.manifest.files['saved_model.pb'].size == 5
+    assert target.verify(pushed.path) == []
+    assert _entries(tmp_path / 'deep' / 'target') == {pushed.version}
+
+
+@pytest.mark.parametrize(
+    ('change', 'text'),
+    [
+        (lambda path: (path / 'variables' / 'variables.data').write_text('weighty'), 'variables/variables.data differs: 7 bytes'),
+        (lambda path: (path / 'saved_model.pb').unlink(), 'saved_model.pb is missing'),
+        (lambda path: (path / 'more').write_text(''), 'more is extra'),
+    ],
+    ids=['differs', 'misses', 'extra'],
+)
+def test_verify_names_the_file(tmp_path, change, text):
+    pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
+    change(Path(pushed.path))
+    (problem,) = target.verify(pushed.path)
+    assert problem.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [(None, 'manifest.json is missing'), ('{', 'is no manifest'), ('{"version": "1"}', 'model_digest')],
+    ids=['missing', 'no JSON', 'incomplete'],
+)
+def test_unreadable_manifest_is_an_error(tmp_path, text, message):
+    pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
+    manifest = Path(pushed.path, target.MANIFEST)
+    manifest.unlink() if text is None else manifest.write_text(text)
+    with pytest.raises(target.TargetError, match=message):
+        target.verify(pushed.path)
+
+
+def test_only_plain_complete_versions_are_listed(tmp_path):
+    for name in ('7', '12', '007', 'abc', '.incoming-x', '٣'):
+        model(tmp_path / name)
+    (tmp_path / '99').mkdir()
+    assert [served.version for served in target.versions(str(tmp_path))] == ['7', '12']
+    assert target.newest(str(tmp_path)) is None, 'none of them has a manifest'
+    assert target.versions(str(tmp_path / 'nowhere')) == []
+    (tmp_path / str(int(time.time()) + 1000)).mkdir()
+    assert int(target.next_version(str(tmp_path))) == max(int(path.name) for path in tmp_path.iterdir() if path.name.isdecimal()) + 1
+
+
+def test_importing_the_target_loads_no_tensorflow():
+    code = 'import sys, components.pusher.push; sys.exit(any(name in sys.modules for name in ("tensorflow", "tfx")))'
+    assert subprocess.run([sys.executable, '-c', code], cwd=_ROOT, check=False).returncode == 0
+
+
+def _served(**fields) -> target.Manifest:
+    return maker(**{'baseline_version': '3', 'push_nonce': 'old'} | fields)('5', 'digest', {})
+
+
+_LATER = target.Confirmation(
+    candidate_key='later', push_nonce='again', baseline_version='5', run_id='r2', confirmed_at='2026-11-22T00:00:00+00:00'
+)
+
+
+@pytest.mark.parametrize(
+    ('served', 'key', 'there', 'plan'),
+    [
+        (None, 'key', True, ('', 'new')),
+        (_served(), 'key', True, ('3', 'old')),
+        (_served(baseline_version=None), 'key', True, ('', 'old')),
+        (_served(), 'other', True, ('5', 'new')),
+        (_served(), 'key', False, ('5', 'new')),
+        (_served(confirmed=(_LATER,)), 'later', True, ('5', 'again')),
+        (_served(confirmed=(_LATER,)), 'key', True, ('3', 'old')),
+    ],
+    ids=[
+        'nothing served',
+        'same candidate',
+        'same, first push',
+        'other candidate',
+        'model gone',
+        'confirmed later',
+        'before the confirmation',
+    ],
+)
+def test_plan(served, key, there, plan):
+    asked = []
+    found = target.plan_push(served, key, lambda uri: asked.append(uri) or there, 'new')
+    assert (found.baseline_version, found.push_nonce) == plan
+    assert asked == ([] if served is None else ['/trainer/model'])
