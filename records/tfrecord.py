@@ -28,7 +28,8 @@ _MAX_KEPT_BYTES = 1 << 24
 _GZIP_MAGIC = b'\x1f\x8b'
 _ZIPPED_READ_BYTES = 1 << 16
 # The upper half of the length field of any record that is not longer than _MAX_RECORD_BYTES.
-_ZEROS = re.compile(rb'\x00{4,}')
+_ZEROS = bytes(4)
+_RUN_OF_ZEROS = re.compile(rb'\x00+')
 _SHARD_NAME = re.compile(r'^.*?(\d+)-(\d+)\.tfrec(ord)?(\.gz)?$')
 
 
@@ -317,13 +318,13 @@ def _find_header(buffer: bytearray, begin: int) -> int | None:
     Inside a run the length would be 0, and the header of an empty record is a fixed pattern.
     """
     empty = buffer.find(_EMPTY_HEADER, begin)
-    for zeros in _ZEROS.finditer(buffer, begin + 1):
-        first = zeros.start() - 4
-        if 0 <= empty <= first:
-            break
-        for place in range(max(begin, first), min(zeros.start(), zeros.end() - 8 + 1)):
+    zeros = buffer.find(_ZEROS, begin + 1)
+    while zeros >= 0 and not 0 <= empty <= zeros - 4:
+        end = _RUN_OF_ZEROS.match(buffer, zeros).end()  # type: ignore[union-attr]
+        for place in range(max(begin, zeros - 4), min(zeros, end - 7)):
             if _is_header(buffer, place):
                 return place if empty < 0 else min(place, empty)
+        zeros = buffer.find(_ZEROS, end)
     return empty if empty >= 0 else None
 
 
