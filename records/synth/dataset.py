@@ -95,7 +95,7 @@ def write_dataset(
       OSError: `out` cannot be written.
     """
     started = time.monotonic()
-    _check(count, seed, per_shard, size, label_noise, first_patient, workers)
+    _check(count=count, seed=seed, per_shard=per_shard, size=size, label_noise=label_noise, first_patient=first_patient, workers=workers)
     try:
         studies = population.draw(count, seed, label_noise, prevalence, first_patient)
     except ValueError as error:
@@ -123,7 +123,7 @@ def write_dataset(
     )
 
 
-def _check(count: int, seed: int, per_shard: int, size: int, label_noise: float, first_patient: int, workers: int | None) -> None:
+def _check(*, count: int, seed: int, per_shard: int, size: int, label_noise: float, first_patient: int, workers: int | None) -> None:
     for name, value, least in (
         ('count', count, 1),
         ('seed', seed, 0),

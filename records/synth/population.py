@@ -2,7 +2,8 @@
 
 Findings follow a Gaussian copula with two factors, one of acute illness (fluid, infection) and one of chronic lung disease: each
 finding's share of the images is met exactly in expectation, the co-occurrence follows from the loadings. Shares, ages, views and
-images a patient are those of the NIH table (Data_Entry_2017_v2020, 112,120 images, counted); the loadings are set to meet its frequent pairs.
+images a patient are those of the NIH table (Data_Entry_2017_v2020, 112,120 images, counted); the loadings are set to meet its
+frequent pairs.
 """
 
 from __future__ import annotations

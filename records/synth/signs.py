@@ -41,7 +41,7 @@ def _spot(chest: Chest, rng: np.random.Generator, top: float = -0.55, bottom: fl
     return best[1]
 
 
-def _bell(chest: Chest, side: int, lateral: float, y: float, rx: float, ry: float) -> np.ndarray:
+def _bell(chest: Chest, side: int, lateral: float, y: float, *, rx: float, ry: float) -> np.ndarray:
     """A soft round envelope, 0..1."""
     off = np.square((chest.lateral(side) - np.float32(lateral)) / np.float32(rx)) + np.square((chest.y - np.float32(y)) / np.float32(ry))
     return np.exp(-off)
@@ -61,7 +61,7 @@ def _cardiomegaly(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 def _effusion(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         for side in _sides(rng, 0.35):
-            amount = float(rng.beta(1.3, 2.2))
+            amount = 0.10 + 0.90 * float(rng.beta(1.3, 1.9))
             lateral, angle = chest.lateral(side), geometry.dome[side] + 0.235
             if geometry.pose.supine and rng.random() < 0.5:
                 # Lying, the fluid spreads behind the lung: a veil that thickens downwards, the angle lost.
@@ -82,7 +82,7 @@ def _effusion(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 
 
 def _pneumothorax(geometry: Geometry, rng: np.random.Generator) -> Overlay:
-    side, size = _side(rng), float(rng.beta(1.5, 1.8))
+    side, size = _side(rng), 0.15 + 0.85 * float(rng.beta(1.5, 1.6))
     if size > 0.75:
         geometry.shift -= side * float(rng.uniform(0.0, 0.06))
 
@@ -95,17 +95,17 @@ def _pneumothorax(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         air = dome(np.clip(wall, 0, 1) / 0.05) * free * (chest.floor[side] > 0) * (chest.lateral(side) > 0.1)
         # Free air: darker than lung, without vessels; the lung it presses on is a little denser, its pleura a thin white line.
         chest.lung[side] = np.where(
-            air > 0, np.maximum(chest.lung[side], chest.lung[side] * (1 + np.float32(0.22) * air)), chest.lung[side]
+            air > 0, np.maximum(chest.lung[side], chest.lung[side] * (1 + np.float32(0.28) * air)), chest.lung[side]
         )
         chest.airways *= 1 - air
         line = np.exp(-np.square((wall - gap) / 0.0055)) * (gap > 0.03) * (chest.floor[side] > 0) * smoothstep(chest.lung[side] * 3)
         chest.opacity += np.float32(0.075) * line
-        _opacify(chest, side, (1 - free) * smoothstep((reach + 0.2 - chest.y) / 0.3), 0.05 + 0.14 * size)
+        _opacify(chest, side, (1 - free) * smoothstep((reach + 0.2 - chest.y) / 0.3), 0.08 + 0.20 * size)
 
     return overlay
 
 
-def _round(chest: Chest, rng: np.random.Generator, radius: float, density: float, rough: float, blur: float) -> None:
+def _round(chest: Chest, rng: np.random.Generator, radius: float, density: float, *, rough: float, blur: float) -> None:
     side, lateral, y = _spot(chest, rng)
     # An opacity sits on top of ribs and vessels: the film shows it against the whole depth of lung.
     stretch = float(rng.uniform(0.85, 1.15))
@@ -120,7 +120,7 @@ def _round(chest: Chest, rng: np.random.Generator, radius: float, density: float
 def _mass(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         # Above 3 cm across, else it is a nodule (Fleischner Society glossary, Radiology 2008;246:697).
-        _round(chest, rng, float(rng.uniform(0.085, 0.20)), float(rng.uniform(0.27, 0.42)), 0.07, 0.12)
+        _round(chest, rng, float(rng.uniform(0.095, 0.21)), float(rng.uniform(0.36, 0.52)), rough=0.07, blur=0.15)
 
     return overlay
 
@@ -128,7 +128,7 @@ def _mass(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 def _nodule(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         for _ in range(int(rng.choice([1, 2, 3, 6], p=[0.6, 0.2, 0.1, 0.1]))):
-            _round(chest, rng, float(rng.uniform(0.026, 0.065)), float(rng.uniform(0.20, 0.34)), 0.05, 0.25)
+            _round(chest, rng, float(rng.uniform(0.036, 0.070)), float(rng.uniform(0.34, 0.50)), rough=0.05, blur=0.35)
 
     return overlay
 
@@ -143,23 +143,23 @@ def _atelectasis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         floor, lateral = chest.floor[side], chest.lateral(side)
         for _ in range(int(rng.integers(1, 4))):
             x0, height, slope = rng.uniform(0.28, 0.52), rng.uniform(0.05, 0.26), rng.normal(0, 0.25)
-            thick, half = rng.uniform(0.008, 0.020), rng.uniform(0.10, 0.22)
+            thick, half = rng.uniform(0.010, 0.026), rng.uniform(0.10, 0.22)
             off = chest.y - np.float32(chest.geometry.dome[side] - height) - np.float32(slope) * (lateral - np.float32(x0))
             off += np.float32(0.25) * np.square(lateral - np.float32(x0))
             band = np.exp(-np.square(off / np.float32(thick)) - np.power(np.abs(lateral - np.float32(x0)) / np.float32(half), 4))
-            _opacify(chest, side, band, float(rng.uniform(0.18, 0.34)))
+            _opacify(chest, side, band, float(rng.uniform(0.26, 0.42)))
         crowd = np.exp(-np.square(np.clip(floor, 0, 1) / np.float32(0.10 + 0.12 * loss)))
-        _opacify(chest, side, crowd * (0.8 + 0.3 * noise(rng, chest.x.shape[0], 16)), 0.12 + 0.26 * loss)
+        _opacify(chest, side, crowd * (0.8 + 0.3 * noise(rng, chest.x.shape[0], 16)), 0.18 + 0.30 * loss)
 
     return overlay
 
 
 def _patch(
-    chest: Chest, rng: np.random.Generator, side: int, size: float, density: float, grain: float, cells: int, bounds=(-0.5, 0.32)
+    chest: Chest, rng: np.random.Generator, side: int, *, size: float, density: float, grain: float, cells: int, bounds=(-0.5, 0.32)
 ) -> np.ndarray:
     """An ill-defined opacity; returns its cover, 0..1."""
     lateral, y = float(rng.uniform(0.24, 0.52)), float(rng.uniform(*bounds))
-    envelope = _bell(chest, side, lateral, y, size * float(rng.uniform(0.8, 1.2)), size * float(rng.uniform(0.8, 1.3)))
+    envelope = _bell(chest, side, lateral, y, rx=size * float(rng.uniform(0.8, 1.2)), ry=size * float(rng.uniform(0.8, 1.3)))
     grains = np.clip(noise(rng, chest.x.shape[0], cells), -1.2, 1.8)
     ragged = smoothstep(envelope * (1.35 + np.float32(grain) * grains) - 0.12)
     _opacify(chest, side, ragged, density)
@@ -169,7 +169,9 @@ def _patch(
 def _consolidation(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         for side in _sides(rng, 0.35):
-            cover = _patch(chest, rng, side, float(rng.uniform(0.20, 0.36)), float(rng.uniform(0.30, 0.48)), 0.30, 18)
+            cover = _patch(
+                chest, rng, side, size=float(rng.uniform(0.20, 0.36)), density=float(rng.uniform(0.38, 0.54)), grain=0.30, cells=18
+            )
             # The air left in the bronchi shows dark in the airless lung.
             chest.airways = chest.airways * (1 - cover) - np.float32(0.45) * cover
 
@@ -180,7 +182,16 @@ def _pneumonia(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         for side in _sides(rng, 0.25):
             for _ in range(int(rng.integers(1, 3))):
-                _patch(chest, rng, side, float(rng.uniform(0.15, 0.26)), float(rng.uniform(0.20, 0.34)), 0.40, 26, (-0.25, 0.36))
+                _patch(
+                    chest,
+                    rng,
+                    side,
+                    size=float(rng.uniform(0.17, 0.28)),
+                    density=float(rng.uniform(0.28, 0.42)),
+                    grain=0.40,
+                    cells=26,
+                    bounds=(-0.25, 0.36),
+                )
 
     return overlay
 
@@ -189,22 +200,24 @@ def _infiltration(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         for side in _sides(rng, 0.5):
             for _ in range(int(rng.integers(1, 4))):
-                cover = _patch(chest, rng, side, float(rng.uniform(0.13, 0.28)), float(rng.uniform(0.10, 0.20)), 0.55, 40)
+                cover = _patch(
+                    chest, rng, side, size=float(rng.uniform(0.16, 0.30)), density=float(rng.uniform(0.14, 0.26)), grain=0.45, cells=40
+                )
                 strands = net(rng, chest.x.shape[0], 34, 0.35)
-                _opacify(chest, side, cover * strands, float(rng.uniform(0.06, 0.13)))
+                _opacify(chest, side, cover * strands, float(rng.uniform(0.09, 0.17)))
 
     return overlay
 
 
 def _edema(geometry: Geometry, rng: np.random.Generator) -> Overlay:
-    amount = float(rng.uniform(0.35, 1.0))
+    amount = float(rng.uniform(0.5, 1.0))
     geometry.heart *= 1 + 0.14 * amount
     geometry.vessels *= 1 + 0.4 * amount
 
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         size = chest.x.shape[0]
         for side in SIDES:
-            wing = _bell(chest, side, 0.27, 0.02, 0.26, 0.38) * (1 + 0.18 * noise(rng, size, 22))
+            wing = _bell(chest, side, 0.27, 0.02, rx=0.26, ry=0.38) * (1 + 0.18 * noise(rng, size, 22))
             _opacify(chest, side, np.clip(wing, 0, 1.3), 0.17 + 0.26 * amount)
             _opacify(chest, side, np.ones_like(wing), 0.05 * amount)
             # Kerley B lines: short, level, at the wall above the angles.
@@ -230,7 +243,7 @@ def _emphysema(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         for _ in range(int(rng.integers(0, 5))):
             side, lateral, y = _spot(chest, rng, -0.6, -0.1)
             rx = float(rng.uniform(0.06, 0.14))
-            bulla = _bell(chest, side, lateral, y, rx, rx * 1.2)
+            bulla = _bell(chest, side, lateral, y, rx=rx, ry=rx * 1.2)
             chest.airways *= 1 - bulla
             _opacify(chest, side, bulla, -0.07)
 
@@ -249,8 +262,8 @@ def _fibrosis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         for side in SIDES if rng.random() < 0.8 else (_side(rng),):
             zone = smoothstep((-0.15 - chest.y) / 0.35) if apical else smoothstep((chest.y + 0.25) / 0.55)
             zone = np.maximum(zone, 0.7 * np.exp(-np.clip(chest.wall[side], 0, 1) / 0.09))
-            _opacify(chest, side, zone * mesh, 0.09 + 0.11 * amount)
-            _opacify(chest, side, zone, 0.03 + 0.07 * amount)
+            _opacify(chest, side, zone * mesh, 0.12 + 0.12 * amount)
+            _opacify(chest, side, zone, 0.07 + 0.10 * amount)
 
     return overlay
 
@@ -259,7 +272,7 @@ def _pleural_thickening(geometry: Geometry, rng: np.random.Generator) -> Overlay
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         size = chest.x.shape[0]
         for side in _sides(rng, 0.3):
-            thick = np.float32(rng.uniform(0.025, 0.065)) * (1 + 0.30 * noise(rng, size, 14))
+            thick = np.float32(rng.uniform(0.035, 0.080)) * (1 + 0.30 * noise(rng, size, 14))
             if rng.random() < 0.4:
                 place = smoothstep((-0.42 - chest.y) / 0.18)
                 thick = thick * 1.3

@@ -90,12 +90,13 @@ def _trunk(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     trunk = depth(y) * np.sqrt(np.clip(1 - across * across * across, 0, 1))
     trunk *= 1 - np.float32(0.20) * smoothstep((np.abs(x) - 0.5) / 0.35) * smoothstep((-0.15 - y) / 0.4)
     for sign in SIDES:
-        trunk = np.maximum(trunk, _arm(x * sign, y, 1.02, -0.48, 1.10 + 0.42 * pose.arms, 0.60, 0.155 + 0.05 * anatomy.fat))
+        trunk = np.maximum(trunk, _arm(x * sign, y, (1.02, -0.48), (1.10 + 0.42 * pose.arms, 0.60), 0.155 + 0.05 * anatomy.fat))
     return trunk * np.float32(0.92 + 0.16 * anatomy.fat)
 
 
-def _arm(lateral: np.ndarray, y: np.ndarray, x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
+def _arm(lateral: np.ndarray, y: np.ndarray, start: tuple[float, float], end: tuple[float, float], radius: float) -> np.ndarray:
     """A round limb from the shoulder to the elbow."""
+    (x0, y0), (x1, y1) = start, end
     dx, dy = x1 - x0, y1 - y0
     t = np.clip(((lateral - x0) * dx + (y - y0) * dy) / np.float32(dx * dx + dy * dy), 0, 1.3)
     off = (np.square(lateral - x0 - t * dx) + np.square(y - y0 - t * dy)) / np.float32(radius * radius)
