@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -322,9 +323,16 @@ def test_from_a_bare_copy_to_an_environment_that_repairs_itself(tmp_path):
     assert 'up to date' in bootstrap()
     binaries = copy / '.venv/bin'
     assert (binaries / 'cxr-triage').is_file()
-    check = 'import pkg_resources, tfx, trainer.labels; print(trainer.labels.__file__)'
+    check = 'import pkg_resources, crcmod, farmhash, pyarrow, trainer.labels; print(trainer.labels.__file__)'
     done = subprocess.run([str(binaries / 'python'), '-c', check], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(copy / 'trainer/labels.py'), 'installed from this copy, editable'
+    versions = 'import importlib.metadata as m; print(*(d.name.lower() + "==" + d.version for d in m.distributions()))'
+    done = subprocess.run([str(binaries / 'python'), '-c', versions], cwd=tmp_path, capture_output=True, text=True, check=True)
+    locked = re.findall(r'^([\w.-]+)(?:\[.*\])?==(\S+)', (copy / 'requirements/compatible.txt').read_text(), re.MULTILINE)
+    installed = {entry.replace('_', '-').replace('.', '-') for entry in done.stdout.split()}
+    pinned = {f'{name}=={version}'.replace('_', '-').replace('.', '-') for name, version in locked}
+    assert len(pinned) > 200
+    assert {entry for entry in installed if not entry.startswith('cxr-triage')} == pinned, 'exactly what is locked'
 
     (copy / '.venv/bootstrap.json').unlink()
     shutil.rmtree(copy / '.venv/lib/python3.10/site-packages/rich', ignore_errors=True)
