@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import multiprocessing
@@ -91,8 +92,8 @@ def write_dataset(
       on_progress: called with the number of records written so far.
 
     Raises:
-      SynthError: an argument out of range, or `out` holds records already.
-      OSError: `out` cannot be written.
+      SynthError: an argument out of range, `out` holds records already, or nothing can be written there.
+      OSError: writing fails on the way, say because the disk is full; no half-written file is left.
     """
     started = time.monotonic()
     _check(count=count, seed=seed, per_shard=per_shard, size=size, label_noise=label_noise, first_patient=first_patient, workers=workers)
@@ -150,10 +151,15 @@ def _make_room(out: Path, overwrite: bool) -> None:
         raise SynthError(
             f'{out} holds record files that were not drawn by synth ({truth} is missing): they are not overwritten; name another directory'
         )
-    for folder in (data, truth.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    for path in present:
-        path.unlink()
+    try:
+        for folder in (data, truth.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        for path in present:
+            path.unlink()
+    except OSError as error:
+        raise SynthError(f'{out} cannot be written ({error.strerror}: {error.filename}): name a directory that can') from None
 
 
 def _processes(workers: int | None, count: int) -> int:

@@ -79,7 +79,7 @@ def render(study: Study, seed: int, size: int = 600) -> np.ndarray:
     rng = stream(_FILM, False)
     pose = draw_pose(stream(_POSE, False), study.view)
     measures = geometry(anatomy, pose)
-    drawn = [(name, np.random.default_rng([seed, _SIGNS, study.patient, study.number, FINDINGS.index(name)])) for name in study.findings]
+    drawn = [(name, _sign_stream(name, study, seed)) for name in study.findings]
     shaped = [(signs.SIGNS[name](measures, finding_rng), finding_rng) for name, finding_rng in drawn]
 
     even = size + size % 2
@@ -88,6 +88,12 @@ def render(study: Study, seed: int, size: int = 600) -> np.ndarray:
     for overlay, finding_rng in shaped:
         overlay(chest, finding_rng)
     return _develop(_attenuation(chest, stream(_TREE, True), rng), pose, rng)[:size, :size]
+
+
+def _sign_stream(name: str, study: Study, seed: int) -> np.random.Generator:
+    """The random stream of a finding: a scar or a tumour is found again in the patient's next film, fluid and infection change."""
+    number = 0 if name in signs.LASTING else study.number
+    return np.random.default_rng([seed, _SIGNS, study.patient, number, FINDINGS.index(name)])
 
 
 def _attenuation(chest: thorax.Chest, tree: np.random.Generator, rng: np.random.Generator) -> np.ndarray:

@@ -311,6 +311,9 @@ def _hernia(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     return overlay
 
 
+# Findings that look the same in all films of a patient who has them.
+LASTING = frozenset({'Cardiomegaly', 'Emphysema', 'Fibrosis', 'Hernia', 'Mass', 'Nodule', 'Pleural_Thickening'})
+
 SIGNS: dict[str, Sign] = {
     'Atelectasis': _atelectasis,
     'Consolidation': _consolidation,

@@ -36,7 +36,7 @@ def ribs(geometry: Geometry, frame: Frame) -> np.ndarray:
                 path = np.stack([side * reach * np.sin(angle) - shift * pose.oblique, start + drop], axis=1)
                 fade = 1.0 if number < 8 else 0.9 - 0.15 * (number - 8)
                 strokes.bone(path, width * (1 + 0.25 * np.square((angle - begin) / (end - begin))), cortex * fade, marrow * fade)
-    return np.float32(0.115) * back.field() + np.float32(0.085) * front.field()
+    return np.float32(0.100) * back.field() + np.float32(0.075) * front.field()
 
 
 def _hoop(number: int) -> float:
@@ -51,7 +51,7 @@ def girdle(geometry: Geometry, frame: Frame) -> np.ndarray:
     for side in SIDES:
         lean = side * 0.012 * np.sign(pose.oblique)
         t = np.linspace(0, 1, 24)
-        clavicle_x = 0.065 + 0.66 * t
+        clavicle_x = 0.065 + 0.74 * t
         clavicle_y = -0.525 + lift - (0.13 + geometry.anatomy.clavicle) * t + 0.028 * np.sin(2 * np.pi * t) + lean
         thick = 0.048 + 0.030 * np.square(1 - t) * (t < 0.5) + 0.012 * t
         near.bone(np.stack([side * clavicle_x + 0.9 * pose.oblique, clavicle_y], axis=1), thick, 1.0, 0.62)

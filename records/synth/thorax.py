@@ -14,7 +14,7 @@ from records.synth.anatomy import LEFT, RIGHT, SIDES, Geometry
 from records.synth.canvas import Curve, dome, noise, smoothstep
 
 _PLEURA = 0.20  # from the chest wall inwards, until the lung has its full depth
-_EDGE = 0.012  # softness of silhouettes
+_EDGE = 0.016  # softness of silhouettes
 
 
 @dataclass
@@ -109,9 +109,9 @@ def _mediastinum(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> tuple[np.n
     lift = 0.25 * ((geometry.dome[LEFT] + geometry.dome[RIGHT]) / 2 - 0.37)
     vessels = 1.10 if geometry.pose.supine else 1.0
     left = Curve(
-        (-1.3, 0.12), (-0.74, 0.105), (-0.58, 0.135 * vessels), (-0.44, 0.115 * vessels), (-0.33, 0.12 * vessels + anatomy.knob), (-0.22, 0.115 * vessels),
-        (-0.13, 0.15), (-0.05, 0.17 * heart), (0.08 + lift, 0.27 * heart), (0.22 + lift, 0.375 * heart), (0.31 + lift, 0.405 * heart),
-        (0.40 + lift, 0.39 * heart), (0.55 + lift, 0.30 * heart), (0.8, 0.12),
+        (-1.3, 0.12), (-0.74, 0.105), (-0.58, 0.135 * vessels), (-0.44, 0.115 * vessels), (-0.33, 0.12 * vessels + anatomy.knob),
+        (-0.22, 0.115 * vessels), (-0.13, 0.15), (-0.05, 0.17 * heart), (0.08 + lift, 0.27 * heart), (0.22 + lift, 0.375 * heart),
+        (0.31 + lift, 0.405 * heart), (0.40 + lift, 0.39 * heart), (0.55 + lift, 0.30 * heart), (0.8, 0.12),
     )  # fmt: skip
     right = Curve(
         (-1.3, 0.12), (-0.74, 0.11), (-0.55, 0.145 * vessels), (-0.30, 0.125 * vessels), (-0.12, 0.12), (0.02 + lift, 0.165 * heart),

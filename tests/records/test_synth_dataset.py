@@ -240,7 +240,7 @@ def test_command_writes_and_refuses(tmp_path, capsys) -> None:
 def test_command_says_what_is_wrong_with_the_target(tmp_path, capsys) -> None:
     (tmp_path / 'file').write_text('in the way')
     assert _run('--out', str(tmp_path / 'file'), '--count', '2', '--size', str(_SIZE)) == 1
-    assert 'file' in capsys.readouterr().err
+    assert f'{tmp_path / "file"} cannot be written' in capsys.readouterr().err
 
 
 def test_the_command_is_described_without_numpy() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from records.synth import canvas, encode_jpeg, phantom, signs, thorax
+from records.synth import canvas, encode_jpeg, film, phantom, signs, thorax
 from records.synth.anatomy import LEFT, RIGHT, draw_anatomy, draw_pose, geometry
 from records.synth.contact_sheet import contact_sheet
 from trainer.labels import FINDINGS
@@ -127,6 +127,12 @@ def test_grey_levels_are_those_of_a_film() -> None:
         lungs = np.concatenate([image[110:150, 75:105].ravel(), image[110:150, 200:225].ravel()])
         assert lungs.mean() < image[150:200, 145:160].mean() - 40
         assert lungs.mean() < image[250:280, 100:200].mean() - 40
+
+
+@pytest.mark.parametrize(('finding', 'stays'), [('Mass', True), ('Effusion', False)])
+def test_lasting_findings_are_found_again(finding, stays) -> None:
+    streams = [film._sign_stream(finding, film.Study(7, number, 50, 'F', 'PA', (finding,)), 0).random() for number in (0, 1)]
+    assert (streams[0] == streams[1]) == stays
 
 
 def test_a_patient_keeps_the_anatomy_and_a_seed_the_bytes() -> None:
