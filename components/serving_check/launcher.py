@@ -53,7 +53,7 @@ def run(folder: str, parameters: ServingCheckParameters) -> dict[str, Any]:
     if not end and process.returncode == 0 and os.path.exists(result_path):
         with open(result_path, encoding='utf-8') as stream:
             return json.load(stream)
-    end = end or f'died of {_cause(process.returncode)}'
+    end = end or _cause(process.returncode)
     with open(stderr_path, encoding='utf-8', errors='replace') as stream:
         last_words = '\n'.join(stream.read().strip().splitlines()[-_STDERR_LINES:])
     stage_path = os.path.join(folder, session_probe.STAGE)
@@ -98,6 +98,6 @@ def _resident_gb(process: psutil.Process) -> float:
 
 
 def _cause(returncode: int) -> str:
-    if returncode < 0:
-        return signal.Signals(-returncode).name
-    return f'exit code {returncode}'
+    if returncode == 0:
+        return 'ended without a result'
+    return f'died of {signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"}'
