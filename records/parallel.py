@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 Work = TypeVar('Work')
@@ -33,7 +35,7 @@ def ordered_map(function: Callable[[Work], Result], work: Iterable[Work], worker
     if workers <= 1:
         yield from map(function, work)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context('spawn'), initializer=_end_with_parent) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for piece in work:
@@ -45,3 +47,15 @@ def ordered_map(function: Callable[[Work], Result], work: Iterable[Work], worker
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is gone: a parent that is killed cannot tell its workers, and they would wait for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
