@@ -7,8 +7,8 @@ import json
 import os
 import uuid
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
-from tfx.components.util import tfxio_utils  # noqa: F401 - TFX hides a failed import of its components; this one shows it
 
 from components.baseline.component import Baseline
 from components.curated_schema.component import CuratedSchema
@@ -27,13 +27,12 @@ from trainer.labels import TASKS
 from trainer.parameters import TrainerParameters
 
 SCHEMA_FILE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'schemas', 'raw_schema.pbtxt')
+_TFX_COMPONENTS = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Trainer', 'Evaluator')
 # Evaluator reads raw examples, so the test split needs no transformed form.
 _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
 
 
-def create_pipeline(
-    config: Config, fingerprint: str, metadata: tfx.orchestration.experimental.MetadataConnectionConfigType | None = None
-) -> tfx.dsl.Pipeline:
+def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_pb2.ConnectionConfig | None = None) -> tfx.dsl.Pipeline:
     """Builds the TFX pipeline of an experiment.
 
     Args:
@@ -45,6 +44,10 @@ def create_pipeline(
       TargetError: the push target holds something that is not understood.
     """
     assert config.root is not None
+    for name in _TFX_COMPONENTS:
+        # TFX puts None in the place of a component whose import failed.
+        if getattr(tfx.components, name) is None:
+            raise RuntimeError(f'tfx.components.{name} could not be imported: the environment is broken; make it again with `make env`')
     components, candidate = _candidate(config, fingerprint)
     components += _gate_and_push(config, candidate, _key(components))
     return tfx.dsl.Pipeline(
@@ -181,11 +184,10 @@ def _weights_digest(config: Config) -> str:
     path = config.model.weights
     if not path:
         return ''
-    try:
-        with tfx.dsl.io.fileio.open(path, 'rb') as file:
-            return hashlib.sha256(file.read()).hexdigest()[:16]
-    except (OSError, tfx.dsl.io.fileio.NotFoundError):
-        return 'missing'
+    if not tfx.dsl.io.fileio.exists(path):
+        return 'missing'  # the trainer says so, with what to do
+    with tfx.dsl.io.fileio.open(path, 'rb') as file:
+        return hashlib.sha256(file.read()).hexdigest()[:16]
 
 
 def _file_digest(path: str) -> str:

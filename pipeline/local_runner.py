@@ -126,6 +126,7 @@ def run(pipeline: tfx.dsl.Pipeline, display: Display, run_id: str) -> Iterator[S
         except Exception as error:
             display.fail(name, time.monotonic() - start)
             raise StepError(name) from error
+        assert execution is not None and execution.execution_id is not None
         step = _describe(name, connection, execution.execution_id, time.monotonic() - start)
         display.end(step)
         yield step

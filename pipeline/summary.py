@@ -18,7 +18,7 @@ from components.xray_example_gen.artifact import REPORT_FILE
 from pipeline import evaluation
 from pipeline.evaluation_parameters import METRICS, EvaluationParameters, Threshold
 from pipeline.local_runner import Step
-from trainer.run import FACTS_FILE
+from trainer.artifacts import FACTS_FILE
 
 
 @dataclasses.dataclass(frozen=True)

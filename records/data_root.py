@@ -8,6 +8,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 # Both spellings of the Kaggle set and its zipped form; `**` stands for any depth.
 DEFAULT_PATTERNS: tuple[str, ...] = ('**/*.tfrec', '**/*.tfrec.gz', '**/*.tfrecord', '**/*.tfrecord.gz')
@@ -28,7 +29,9 @@ class DataFile:
     modified_ns: int
 
 
-def find_files(root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS, spans: str | list[int] = 'all') -> list[DataFile]:
+def find_files(
+    root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS, spans: Literal['all', 'latest'] | list[int] = 'all'
+) -> list[DataFile]:
     """Lists the TFRecord files under `root` in a fixed order.
 
     Spans: files under a folder `span-N/` belong to span N, all others to span 0. `spans` is 'all', 'latest' or a list of numbers.
@@ -62,15 +65,15 @@ def join(root: str, path: str) -> str:
     return path if '://' in path or os.path.isabs(path) else os.path.join(root, path)
 
 
-def _wanted(root: str, spans: str | list[int], there: list[int]) -> set[int]:
+def _wanted(root: str, spans: Literal['all', 'latest'] | list[int], there: list[int]) -> set[int]:
     if spans == 'all':
         return set(there)
     if spans == 'latest':
         return {there[-1]}
-    missing = sorted(set(spans) - set(there))
+    missing = sorted(set(spans).difference(there))
     if missing:
         raise DataRootError(f'{root}: no files for span {missing}; there are spans {there}. Expected them under span-N/.')
-    return set(spans)  # type: ignore[arg-type]
+    return set(spans)
 
 
 def _span(name: str) -> int:

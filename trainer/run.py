@@ -14,6 +14,7 @@ import tf_keras as keras
 
 from trainer import calibration, input_pipeline, training
 from trainer import model as model_lib
+from trainer.artifacts import EVALUATION_SPLITS, FACTS_FILE, HISTORY_FILE, PREDICTIONS_FILE
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.journal import Journal
@@ -22,14 +23,6 @@ from trainer.parameters import TrainerParameters
 from trainer.signatures import TriageModule
 
 _log = logging.getLogger(__name__)
-
-# Beside the model, in SavedModel's place for such files: what a server or a person has to know of it.
-FACTS_FILE = os.path.join('assets.extra', 'triage.json')
-# In the Trainer's `model_run` artifact.
-HISTORY_FILE = 'history.csv'
-PREDICTIONS_FILE = 'predictions.json'
-
-EVALUATION_SPLITS = ('val', 'calibration')
 
 
 def run_fn(fn_args) -> None:

@@ -15,7 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
-from components.serving_check import launcher, samples, session_probe, warmup
+from components.serving_check import collect, launcher, session_probe, warmup
 from components.serving_check.parameters import ServingCheckParameters
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Executor(base_executor.BaseExecutor):
         INFRA_NOT_BLESSED, and when blessed the model with its warm-up file.
 
         Raises:
-          samples.SamplesError: the Trainer's samples are missing or damaged.
+          samples.SamplesError: the Trainer's answers are missing or damaged, or are of other images.
           launcher.ProbeError: the probe could not be started.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -48,7 +48,7 @@ class Executor(base_executor.BaseExecutor):
         with tempfile.TemporaryDirectory(prefix='serving_check_') as folder:
             model_dir = os.path.join(folder, session_probe.MODEL)
             io_utils.copy_dir(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)), model_dir)
-            _fetch_samples(model_run.uri, folder)
+            collect.collect(model_run.uri, _example_files(input_dict[standard_component_specs.EXAMPLES_KEY]), folder, parameters.samples)
             warmup.write(model_dir, parameters.model_name, parameters.warmup_batches)
             io_utils.write_string_file(os.path.join(folder, session_probe.PARAMETERS), parameters.model_dump_json())
             result = launcher.run(folder, parameters)
@@ -67,13 +67,9 @@ class Executor(base_executor.BaseExecutor):
         io_utils.write_string_file(os.path.join(blessing.uri, REPORT), json.dumps(report, indent=2) + '\n')
 
 
-def _fetch_samples(uri: str, folder: str) -> None:
-    for name in (samples.RECORDS_FILE, samples.ANSWERS_FILE):
-        source = os.path.join(uri, name)
-        if not fileio.exists(source):
-            raise samples.SamplesError(f'{source} is missing: expected what the Trainer writes for this check; run the Trainer again')
-        fileio.copy(source, os.path.join(folder, name))
-    samples.read(folder)
+def _example_files(examples: list[types.Artifact]) -> list[str]:
+    uris = artifact_utils.get_split_uris(examples, collect.SPLIT)
+    return sorted(path for uri in uris for path in fileio.glob(io_utils.all_files_pattern(uri)))
 
 
 def _mark(blessing: types.Artifact, reasons: list[str]) -> None:

@@ -10,6 +10,7 @@ class ServingCheckParameters(BaseModel):
 
     Attributes:
       model_name: the name under which TF Serving serves the model; stands in the warm-up requests.
+      samples: how many images the served answers are compared with the trainer's on.
       probability_tolerance: how far a served probability may lie from the trainer's, absolute. Raise it (1e-3) where the trainer
         ran on a GPU or in mixed precision: the check runs on the CPU.
       latency_requests: how many requests of one image are timed; 0 leaves latency and throughput out.
@@ -23,6 +24,7 @@ class ServingCheckParameters(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=())
 
     model_name: str = Field(default='cxr_triage', pattern=r'^[A-Za-z0-9_-]+$')
+    samples: int = Field(default=16, ge=1, le=1_000)
     probability_tolerance: float = Field(default=1e-5, gt=0, le=0.05)
     latency_requests: int = Field(default=48, ge=0, le=10_000)
     throughput_batch: int = Field(default=16, ge=1, le=512)

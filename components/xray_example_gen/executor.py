@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
-from absl import logging
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
@@ -20,6 +20,8 @@ from components.xray_example_gen.parameters import DataParameters
 from records.data_root import find_files
 from trainer.features import SPLITS
 from trainer.labels import TASKS
+
+_log = logging.getLogger(__name__)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -39,7 +41,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
           IngestError: the records cannot be trained on. Report and quarantine are written before it is raised.
         """
         data = DataParameters.model_validate_json(exec_properties['data'])
-        if data.root is None:
+        root = data.root
+        if root is None:
             raise ValueError('data.root is not set: give it with --data-root or in the configuration')
         task = TASKS[exec_properties['task']]
         examples = artifact_utils.get_single_instance(output_dict['examples'])
@@ -54,31 +57,30 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for folder in (*destination.splits.values(), quarantine_uri, report_uri):
             tf.io.gfile.makedirs(folder)
         # Read once here too: a bad side file is told before any record is read.
-        shard.load_rules(data.root, data, exec_properties['fingerprint'])
-        shard_reports = self._ingest(data, task.name, exec_properties['fingerprint'], destination, os.path.join(report_uri, 'shards'))
+        shard.load_rules(root, data, exec_properties['fingerprint'])
+        shard_reports = self._ingest(root, data, task.name, exec_properties['fingerprint'], destination, os.path.join(report_uri, 'shards'))
 
         content, quarantined = report.merge(shard_reports, task)
         content['fingerprint'] = exec_properties['fingerprint']
-        content['root'] = data.root
+        content['root'] = root
         _write(os.path.join(report_uri, artifact.REPORT_FILE), json.dumps(content, indent=1))
         _write(os.path.join(quarantine_uri, artifact.QUARANTINE_LIST), ''.join(json.dumps(row) + '\n' for row in quarantined))
         for line in report.warnings(content):
-            logging.warning('XrayExampleGen: %s', line)
+            _log.warning('%s', line)
         report.check(content, quarantined, data.max_quarantine_share, os.path.join(quarantine_uri, artifact.QUARANTINE_LIST))
 
-    def _ingest(self, data: DataParameters, task: str, fingerprint: str, destination: shard.Destination, folder: str) -> list[str]:
-        files = find_files(data.root, data.patterns, data.spans)  # type: ignore[arg-type]
-        shards = [
-            shard.Shard(os.path.join(data.root, file.name), file.name, number, len(files))  # type: ignore[arg-type]
-            for number, file in enumerate(files)
-        ]
+    def _ingest(
+        self, root: str, data: DataParameters, task: str, fingerprint: str, destination: shard.Destination, folder: str
+    ) -> list[str]:
+        files = find_files(root, data.patterns, data.spans)
+        shards = [shard.Shard(os.path.join(root, file.name), file.name, number, len(files)) for number, file in enumerate(files)]
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
                 | 'Files' >> beam.Create(shards)
                 # Without it a runner fuses the files into one bundle.
                 | 'Spread' >> beam.Reshuffle()
-                | 'Ingest' >> beam.ParDo(shard.IngestShard(data.root, data, task, fingerprint, destination))
+                | 'Ingest' >> beam.ParDo(shard.IngestShard(root, data, task, fingerprint, destination))
                 | 'WriteReports' >> beam.io.WriteToText(os.path.join(folder, 'report'), file_name_suffix='.jsonl')
             )
         lines: list[str] = []
@@ -93,7 +95,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 def _describe(examples: types.Artifact) -> None:
     examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+    examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
 
 def _write(path: str, text: str) -> None:

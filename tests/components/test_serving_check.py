@@ -21,6 +21,7 @@ from components.serving_check.component import ServingCheck
 from components.serving_check.executor import REPORT, Executor
 from components.serving_check.parameters import ServingCheckParameters
 from components.serving_check.session_model import SessionModel
+from trainer.artifacts import PREDICTIONS_FILE
 
 _QUICK = ServingCheckParameters(latency_requests=6, throughput_batch=2, throughput_requests=1)
 _ALL = {check.name for check in checks.ALL}
@@ -190,27 +191,33 @@ def test_parameters_are_strict(wrong):
         ServingCheckParameters(**wrong)
 
 
-def _artifacts(folder: Path) -> tuple[types.Artifact, types.Artifact, types.Artifact]:
-    found = []
+def _artifacts(folder: Path) -> dict[str, types.Artifact]:
+    found = {}
     for kind, name in (
         (standard_artifacts.Model, 'model'),
         (standard_artifacts.ModelRun, 'model_run'),
+        (standard_artifacts.Examples, 'examples'),
         (standard_artifacts.InfraBlessing, 'blessing'),
     ):
         artifact = kind()
         artifact.uri = str(folder / name)
         Path(artifact.uri).mkdir(parents=True)
-        found.append(artifact)
-    return found[0], found[1], found[2]
+        found[name] = artifact
+    found['examples'].split_names = '["val"]'
+    return found
+
+
+def _check(found: dict[str, types.Artifact], parameters: ServingCheckParameters = _QUICK) -> dict:
+    inputs = {name: [found[name]] for name in ('model', 'model_run', 'examples')}
+    Executor().Do(inputs, {'blessing': [found['blessing']]}, {'parameters': parameters.model_dump_json(), 'code_digest': ''})
+    return json.loads((Path(found['blessing'].uri) / REPORT).read_text())
 
 
 def _do(folder: Path, defect: str = '', parameters: ServingCheckParameters = _QUICK) -> tuple[types.Artifact, dict]:
-    model, model_run, blessing = _artifacts(folder)
-    tiny_model.export(Path(model.uri) / 'Format-Serving', defect=defect)
-    tiny_model.write_samples(Path(model_run.uri), tiny_model.TinyModel())
-    properties = {'parameters': parameters.model_dump_json(), 'code_digest': ''}
-    Executor().Do({'model': [model], 'model_run': [model_run]}, {'blessing': [blessing]}, properties)
-    return blessing, json.loads((Path(blessing.uri) / REPORT).read_text())
+    found = _artifacts(folder)
+    tiny_model.export(Path(found['model'].uri) / 'Format-Serving', defect=defect)
+    tiny_model.write_run(Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel())
+    return found['blessing'], _check(found, parameters)
 
 
 @pytest.mark.slow
@@ -248,28 +255,43 @@ def test_executor_refuses_without_an_exception(tmp_path, defect, limits, text):
 
 @pytest.mark.slow
 def test_model_that_cannot_be_loaded_is_refused(tmp_path):
-    model, model_run, blessing = _artifacts(tmp_path)
-    serving = Path(model.uri) / 'Format-Serving'
+    found = _artifacts(tmp_path)
+    serving = Path(found['model'].uri) / 'Format-Serving'
     tiny_model.export(serving)
-    tiny_model.write_samples(Path(model_run.uri), tiny_model.TinyModel())
+    tiny_model.write_run(Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel())
     variables = next((serving / 'variables').glob('*.data-*'))
     variables.write_bytes(variables.read_bytes()[:100])
-    Executor().Do(
-        {'model': [model], 'model_run': [model_run]}, {'blessing': [blessing]}, {'parameters': _QUICK.model_dump_json(), 'code_digest': ''}
-    )
-    report = json.loads((Path(blessing.uri) / REPORT).read_text())
+    report = _check(found)
     assert not report['blessed'] and report['reasons'][0].startswith('loads in a session: ')
 
 
-def test_missing_samples_stop_the_run(tmp_path):
-    model, model_run, blessing = _artifacts(tmp_path)
-    tiny_model.export(Path(model.uri) / 'Format-Serving')
-    with pytest.raises(samples.SamplesError, match=r'serving_samples.tfrecord is missing: .* run the Trainer again'):
-        Executor().Do(
-            {'model': [model], 'model_run': [model_run]},
-            {'blessing': [blessing]},
-            {'parameters': _QUICK.model_dump_json(), 'code_digest': ''},
-        )
+def _of_other_images(found):
+    path = Path(found['model_run'].uri) / PREDICTIONS_FILE
+    path.write_text(path.read_text().replace('_000.png', '_001.png'))
+
+
+def _cut_examples(found):
+    (path,) = (Path(found['examples'].uri) / 'Split-val').iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'text'),
+    [
+        (lambda found: (Path(found['model_run'].uri) / PREDICTIONS_FILE).unlink(), 'predictions.json is missing: .* run the Trainer again'),
+        (lambda found: (Path(found['model_run'].uri) / PREDICTIONS_FILE).write_text('{}'), 'not what the Trainer writes'),
+        (_of_other_images, "none of its images is among the examples of split 'val'"),
+        (_cut_examples, 'the file ends inside this record'),
+    ],
+    ids=['missing', 'no answers', 'other images', 'cut examples'],
+)
+def test_answers_that_fit_no_examples_stop_the_run(tmp_path, spoil, text):
+    found = _artifacts(tmp_path)
+    tiny_model.export(Path(found['model'].uri) / 'Format-Serving')
+    tiny_model.write_run(Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel())
+    spoil(found)
+    with pytest.raises(samples.SamplesError, match=text):
+        _check(found)
 
 
 def test_probe_that_never_reaches_the_model_is_an_error(tmp_path):
@@ -283,6 +305,7 @@ def test_component_connects():
     component = ServingCheck(
         model=types.Channel(type=standard_artifacts.Model),
         model_run=types.Channel(type=standard_artifacts.ModelRun),
+        examples=types.Channel(type=standard_artifacts.Examples),
         parameters=_QUICK.model_dump_json(),
         code_digest='abc',
     )

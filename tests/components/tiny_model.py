@@ -12,6 +12,7 @@ import tf_keras as keras
 
 from components.serving_check import contract, samples
 from records import examples, synth, tfrecord
+from trainer.artifacts import PREDICTIONS_FILE
 from trainer.features import IMAGE
 from trainer.labels import TASKS
 
@@ -137,3 +138,14 @@ def write_samples(folder: Path, model: TinyModel, count: int = 4, shift: float =
     ]
     content = {'samples': answers, 'operating_point': {'threshold': THRESHOLD}}
     (folder / samples.ANSWERS_FILE).write_text(json.dumps(content))
+
+
+def write_run(model_run: Path, examples: Path, model: TinyModel, count: int = 4) -> None:
+    """Writes the Trainer's answers, in another order than the examples, and the raw examples they are of."""
+    write_samples(model_run, model, count)
+    content = json.loads((model_run / samples.ANSWERS_FILE).read_text())
+    predictions = {'splits': {'val': content['samples'][::-1]}, 'operating_point': content['operating_point']}
+    (model_run / PREDICTIONS_FILE).write_text(json.dumps(predictions))
+    (examples / 'Split-val').mkdir(parents=True)
+    (model_run / samples.RECORDS_FILE).rename(examples / 'Split-val' / 'data_tfrecord-00000-of-00001')
+    (model_run / samples.ANSWERS_FILE).unlink()
