@@ -18,6 +18,8 @@ from typing import BinaryIO, Protocol
 
 import google_crc32c
 
+# The reason of the one Damage that an empty file yields; an empty split of TFX is such a file.
+EMPTY = 'the file is empty'
 _HEADER = struct.Struct('<QI')
 _CRC = struct.Struct('<I')
 _READ_BYTES = 1 << 22
@@ -242,7 +244,7 @@ def _records(window: _Window) -> Iterator[Record | Damage]:
     if window.error and not window.told:
         yield Damage(index, window.start, 0, window.error)
     elif index == 0:
-        yield Damage(0, 0, 0, 'the file is empty')
+        yield Damage(0, 0, 0, EMPTY)
 
 
 def _next(window: _Window, index: int) -> Record | Damage:

@@ -44,7 +44,7 @@ class Inspection:
     Attributes:
       width, height, channels, mode, format: as the file says, `mode` in Pillow's terms.
       source: what tells scanners and export programs apart: format, mode, size and quantisation tables.
-      quality: JPEG quality on libjpeg's scale 1..100; NaN for other formats.
+      quality: JPEG quality on libjpeg's scale 1..100, approximate below 25; NaN for other formats.
       mean, std, low, high: of the grey levels; `low` and `high` are the 1st and 99th percentile.
       black, white: shares of pixels at 0 and at 255.
       blank_end: the last pixels are the mid-grey that libjpeg leaves where data is missing.

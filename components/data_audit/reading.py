@@ -85,7 +85,9 @@ class InspectShard(beam.DoFn):
     def process(self, shard: Shard) -> Iterator[ImageRecord]:
         """Yields one record an item of the file, damaged stretches included."""
         assert self._pool is not None
-        for window in _windows(tfrecord.read(shard.path)):
+        # A split without examples is an empty file, and nothing is lost in it.
+        items = (item for item in tfrecord.read(shard.path) if not (isinstance(item, tfrecord.Damage) and item.reason == tfrecord.EMPTY))
+        for window in _windows(items):
             yield from self._pool.map(lambda item: self._record(shard, item), window)
 
     def _record(self, shard: Shard, item: tfrecord.Record | tfrecord.Damage) -> ImageRecord:

@@ -46,7 +46,8 @@ class Executor(BaseExecutor):
         """Writes `gate.json` and logs every rule that was not passed.
 
         Raises:
-          DataGateError: a limit is broken (gate.json is written before), or an input cannot be read.
+          DataGateError: a limit is broken (gate.json is written before, also to where it outlives the failed execution), or an input
+            cannot be read.
           pydantic.ValidationError: the limits are not valid; a kind that does not exist is named with the known ones.
         """
         limits = GateLimits.model_validate_json(exec_properties[LIMITS_KEY] or '{}')
@@ -58,16 +59,28 @@ class Executor(BaseExecutor):
             rules += ingest_rules(_read_json(f'{report.uri}/{REPORT_FILE}'), limits)
         content = verdict(rules, limits, page)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
-        fileio.makedirs(blessing.uri)
-        with fileio.open(f'{blessing.uri}/{GATE_JSON}', 'w') as file:
-            file.write(json.dumps(content, indent=1, allow_nan=False))
+        _write(blessing.uri, content)
         blessing.set_int_custom_property(BLESSED_PROPERTY, int(content['blessed']))
         for rule in rules:
             if rule.verdict != PASSED:
                 logging.log(logging.ERROR if rule.verdict == FAILED else logging.WARNING, 'DataGate: %s: %s', rule.verdict, line(rule))
         if not content['blessed']:
-            raise DataGateError(message(rules, page))
+            raise DataGateError(message(rules, page, self._keep(content)))
         logging.info('DataGate: %(passed)d rules passed, %(warning)d warnings', content['counts'])
+
+    def _keep(self, content: dict[str, Any]) -> str:
+        """Writes a failed verdict where it stays, and says where: TFX deletes the outputs of an execution that fails."""
+        folder = self._context.stateful_working_dir if self._context else None
+        if not folder:
+            return ''
+        _write(folder, content)
+        return f'{folder}/{GATE_JSON}'
+
+
+def _write(folder: str, content: dict[str, Any]) -> None:
+    fileio.makedirs(folder)
+    with fileio.open(f'{folder}/{GATE_JSON}', 'w') as file:
+        file.write(json.dumps(content, indent=1, allow_nan=False))
 
 
 def _read_anomalies(artifacts: list[Artifact]) -> dict[str, anomalies_pb2.Anomalies]:

@@ -107,8 +107,8 @@ def verdict(rules: Sequence[Rule], limits: GateLimits, page: str) -> dict[str, A
     }
 
 
-def message(rules: Sequence[Rule], page: str) -> str:
-    """What to tell the user about the failed rules."""
+def message(rules: Sequence[Rule], page: str, kept: str = '') -> str:
+    """What to tell the user about the failed rules; `kept` is where gate.json stays."""
     failed = [rule for rule in rules if rule.verdict == FAILED]
     warned = sum(rule.verdict == WARNING for rule in rules)
     lines = [f'the data breaks {len(failed)} of its limits:']
@@ -117,8 +117,10 @@ def message(rules: Sequence[Rule], page: str) -> str:
         if rule.action:
             lines.append(f'    {rule.action}')
     if warned:
-        lines.append(f'{warned} warnings besides; they stand in gate.json.')
+        lines.append(f'Warnings besides: {warned}.')
     lines.append(f'Page with examples: {page}')
+    if kept:
+        lines.append(f'All rules: {kept}')
     lines.append('What may pass is set by the limits of the data gate; changing them does not decode the images again.')
     return '\n'.join(lines)
 

@@ -7,11 +7,13 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from tensorflow.core.example import example_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.data_audit.artifact import DataAuditReport
@@ -19,7 +21,6 @@ from components.data_audit.executor import Executor
 from records import tfrecord
 from records.examples import build, parse, put_bytes, put_int, serialize
 from records.metadata import nih_patient, read_table
-from tensorflow.core.example import example_pb2
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, SPLITS, VIEW, age_band
 from trainer.labels import LABELS, NO_FINDING, TASKS
 
@@ -101,6 +102,7 @@ def run_audit(folder: Path, examples: standard_artifacts.Examples, **parameters:
     return report
 
 
+@lru_cache(maxsize=256)
 def drawn(seed: int, **save: Any) -> bytes:
     """A drawn film: dark lungs and corners, bright spine and abdomen, with texture of its own; 600x600 JPEG unless told otherwise."""
     random = np.random.default_rng(seed)
