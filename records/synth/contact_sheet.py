@@ -12,15 +12,17 @@ from records.synth.film import phantom
 from trainer.labels import FINDINGS, NO_FINDING
 
 _CAPTION = 20  # pixels
+_GAP = 14  # pixels between what stands beside each other
 
 
-def contact_sheet(path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], cell: int = 220) -> None:
+def contact_sheet(path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], cell: int = 220, across: int = 1) -> None:
     """Writes a PNG with a caption and its images in each row.
 
     Args:
       path: the file; its folder is made.
       rows: caption and uint8 [height, width] images; rows may differ in length.
       cell: side of an image on the sheet, pixels.
+      across: how many captions stand beside each other.
 
     Raises:
       ValueError: there are no images. OSError: the file cannot be written.
@@ -28,21 +30,21 @@ def contact_sheet(path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], 
     columns = max((len(images) for _, images in rows), default=0)
     if not columns:
         raise ValueError('a contact sheet needs at least one image')
-    sheet = Image.new('L', (columns * cell, len(rows) * (cell + _CAPTION)), 255)
+    sheet = Image.new('L', (across * (columns * cell + _GAP) - _GAP, -(-len(rows) // across) * (cell + _CAPTION)), 255)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default()
-    for row, (caption, images) in enumerate(rows):
-        top = row * (cell + _CAPTION)
-        draw.text((6, top + 4), caption, fill=0, font=font)
+    for number, (caption, images) in enumerate(rows):
+        top, left = number // across * (cell + _CAPTION), number % across * (columns * cell + _GAP)
+        draw.text((left + 6, top + 4), caption, fill=0, font=font)
         for column, image in enumerate(images):
             small = Image.fromarray(image).resize((cell - 2, cell - 2), Image.Resampling.LANCZOS)
-            sheet.paste(small, (column * cell + 1, top + _CAPTION))
+            sheet.paste(small, (left + column * cell + 1, top + _CAPTION))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, 'PNG')
 
 
-def findings_sheet(path: Path, *, seed: int = 0, columns: int = 4, cell: int = 220) -> None:
-    """Writes a sheet with a row for normal chests and one for each finding; every third patient is X-rayed AP."""
+def findings_sheet(path: Path, *, seed: int = 0, columns: int = 3, cell: int = 180) -> None:
+    """Writes a sheet of normal chests and of each finding, `columns` patients each, three findings across; every third film is AP."""
     rows = []
     for number, name in enumerate((NO_FINDING, *FINDINGS)):
         drawn = []
@@ -60,4 +62,4 @@ def findings_sheet(path: Path, *, seed: int = 0, columns: int = 4, cell: int = 2
                 )
             )
         rows.append((name.replace('_', ' '), drawn))
-    contact_sheet(path, rows, cell)
+    contact_sheet(path, rows, cell, across=3)
