@@ -131,7 +131,8 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image.load()
     except _BROKEN as error:
-        raise UndecodableError(str(error) or type(error).__name__) from None
+        text = str(error) or type(error).__name__
+        raise UndecodableError('truncated: the file ends before the last row' if 'truncated' in text else text) from None
     if image.format == 'JPEG' and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
         raise UndecodableError('truncated: the JPEG has no end marker')
     if image.format == 'PNG' and b'IEND' not in data[-64:] and b'IEND' not in data:

@@ -229,7 +229,7 @@ def test_damaged_example_records_are_counted(tmp_path):
 
 def test_a_task_label_that_no_example_has_is_refused(tmp_path):
     examples = data.write_examples(tmp_path / 'examples', _plain()[:4])
-    with pytest.raises(DataAuditError, match="'abnorml'.*abnormal, age"):
+    with pytest.raises(DataAuditError, match=r"'abnorml'.*abnormal, age"):
         data.run_audit(tmp_path / 'audit', examples, task_label='abnorml')
 
 
