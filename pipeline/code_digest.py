@@ -18,7 +18,7 @@ PACKAGES: tuple[str, ...] = ('components', 'pipeline', 'records', 'schemas', 'tr
 def digest(*modules: str) -> str:
     """SHA-256 (first 16 hex digits) over the sources of `modules` and of what they import from this project.
 
-    Comments and blank lines do not count, as the code is compared as syntax trees; docstrings do.
+    Comments and blank lines do not count, as the code is compared as syntax trees; docstrings do, and so does each package's data.
 
     Raises:
       ImportError: a module does not exist.
@@ -29,7 +29,11 @@ def digest(*modules: str) -> str:
     hashed = hashlib.sha256()
     for module in sorted(found):
         hashed.update(module.encode())
-        hashed.update(ast.dump(_tree(_source(module))).encode())
+        path = _source(module)
+        hashed.update(ast.dump(_tree(path)).encode())
+        if path.endswith('__init__.py'):
+            for name, content in _package_data(os.path.dirname(path)):
+                hashed.update(name.encode() + content)
     return hashed.hexdigest()[:16]
 
 
@@ -39,6 +43,15 @@ def closure(*modules: str) -> list[str]:
     for module in modules:
         _collect(module, found)
     return sorted(found)
+
+
+def _package_data(folder: str) -> list[tuple[str, bytes]]:
+    found = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_file() and not entry.name.endswith(('.py', '.pyc')) and not entry.name.startswith('.'):
+            with open(entry.path, 'rb') as file:
+                found.append((entry.name, file.read()))
+    return found
 
 
 def _collect(module: str, found: set[str]) -> None:

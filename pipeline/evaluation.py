@@ -8,9 +8,8 @@ import json
 from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.evaluation_parameters import FINDINGS_SLICE, METRICS, EvaluationParameters, Threshold
+from trainer.contract import EXAMPLES, FLAG, PROBABILITY
 from trainer.labels import FINDINGS, Task
-
-PROBABILITY, FLAG = 'probability', 'flag'
 
 # Our name -> (output of the model, TFMA class, its configuration). At the operating point means on the model's own flag, as each
 # model carries its own threshold: a candidate and a baseline are each measured at theirs.
@@ -45,7 +44,7 @@ def output_of(metric: str) -> str:
 def eval_config(parameters: EvaluationParameters, task: Task) -> config_pb2.EvalConfig:
     """Builds the configuration for a model with the outputs `probability` and `flag` and the label that ingestion derived."""
     return config_pb2.EvalConfig(
-        model_specs=[config_pb2.ModelSpec(signature_name='serving_default', label_key=task.label)],
+        model_specs=[config_pb2.ModelSpec(signature_name=EXAMPLES.name, label_key=task.label)],
         slicing_specs=_slices(parameters, task),
         metrics_specs=[_metrics(output, parameters.thresholds) for output in (PROBABILITY, FLAG)],
     )

@@ -7,18 +7,9 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from trainer.calibration import Calibration
+from trainer.contract import EXAMPLES, FLAG, IMAGES, MODEL_VERSION, PROBABILITY
 from trainer.features import IMAGE, transformed
 from trainer.preprocessing import decode_stored
-
-DEFAULT = 'serving_default'
-IMAGE_BYTES = 'serve_image'
-
-# Names of inputs and outputs.
-EXAMPLES = 'examples'
-BYTES = 'image_bytes'
-PROBABILITY = 'probability'
-FLAG = 'flag'
-VERSION = 'model_version'
 
 
 class TriageModule(tf.Module):
@@ -45,13 +36,13 @@ class TriageModule(tf.Module):
         self._threshold = tf.constant(threshold, tf.float32)
         self._version = tf.constant(version)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)])
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.Examples, string [batch], of which only `image` is read. See `_answer` for what comes back."""
         parsed = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([1], tf.string)})
         return self._answer(parsed[IMAGE])
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=BYTES)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES.input)])
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded images (JPEG or PNG), string [batch]. See `_answer` for what comes back."""
         return self._answer(image_bytes[:, tf.newaxis])
@@ -69,9 +60,9 @@ class TriageModule(tf.Module):
         return {
             PROBABILITY: probability,
             FLAG: tf.cast(probability >= self._threshold, tf.float32),
-            VERSION: tf.fill(tf.shape(probability), self._version),
+            MODEL_VERSION: tf.fill(tf.shape(probability), self._version),
         }
 
     def signatures(self) -> dict:
         """What `tf.saved_model.save` takes as `signatures`."""
-        return {DEFAULT: self.serve_examples, IMAGE_BYTES: self.serve_images}
+        return {EXAMPLES.name: self.serve_examples, IMAGES.name: self.serve_images}

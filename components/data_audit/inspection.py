@@ -39,14 +39,14 @@ class TooLargeError(ValueError):
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is kept of an image; grey levels are 0..255, shares 0..1.
+    """What is kept of an image; grey levels are 0..255, shares 0..1. Both are of 4x4 means where a side has 192 pixels or more.
 
     Attributes:
       width, height, channels, mode, format: as the file says, `mode` in Pillow's terms.
       source: what tells scanners and export programs apart: format, mode, size and quantisation tables.
       quality: JPEG quality on libjpeg's scale 1..100, approximate below 25; NaN for other formats.
       mean, std, low, high: of the grey levels; `low` and `high` are the 1st and 99th percentile.
-      black, white: shares of pixels at 0 and at 255.
+      black, white: shares at 0 and at 255.
       blank_end: the last pixels are the mid-grey that libjpeg leaves where data is missing.
       pixel_hash: 8 bytes, equal for equal pixels; byte_hash: 4 bytes, of the encoded image.
       thumbnail: uint8 [SIDE * SIDE] as bytes, box-filtered.
@@ -80,7 +80,8 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
     """
     image = decode(data, max_pixels)
     grey = to_grey(image)
-    histogram = np.asarray(grey.histogram(), dtype=np.float64)
+    small = reduced(grey)
+    histogram = np.asarray(small.histogram(), dtype=np.float64)
     pixels = histogram.sum()
     levels = np.arange(256)
     mean = float(histogram @ levels / pixels)
@@ -108,7 +109,7 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
             '<HHII', image.width & 0xFFFF, image.height & 0xFFFF, google_crc32c.value(raw[:half]), google_crc32c.value(raw[half:])
         ),
         byte_hash=struct.pack('<I', google_crc32c.value(data)),
-        thumbnail=thumbnail(grey).tobytes(),
+        thumbnail=small.resize((SIDE, SIDE), Image.Resampling.BOX).tobytes(),
     )
 
 
@@ -150,9 +151,13 @@ def to_grey(image: Image.Image) -> Image.Image:
 
 
 def thumbnail(grey: Image.Image) -> Image.Image:
-    """SIDE x SIDE box-filtered; large images are averaged 4x4 first, which halves the time."""
-    small = grey.reduce(4) if min(grey.size) >= 4 * SIDE else grey
-    return small.resize((SIDE, SIDE), Image.Resampling.BOX)
+    """SIDE x SIDE, box-filtered."""
+    return reduced(grey).resize((SIDE, SIDE), Image.Resampling.BOX)
+
+
+def reduced(grey: Image.Image) -> Image.Image:
+    """Means of 4x4 pixels, where the image is large enough: statistics and thumbnail of these take a third of the time."""
+    return grey.reduce(4) if min(grey.size) >= 4 * SIDE else grey
 
 
 def _source(image: Image.Image, tables) -> str:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 from google.protobuf.message import DecodeError
@@ -75,7 +76,7 @@ class InspectShard(beam.DoFn):
 
     def setup(self) -> None:
         """Starts the decoding threads; Pillow lets go of the interpreter's lock while it decodes."""
-        self._pool = ThreadPoolExecutor(self._threads)
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
 
     def teardown(self) -> None:
         """Ends the decoding threads."""
@@ -84,11 +85,11 @@ class InspectShard(beam.DoFn):
 
     def process(self, shard: Shard) -> Iterator[ImageRecord]:
         """Yields one record an item of the file, damaged stretches included."""
-        assert self._pool is not None
         # A split without examples is an empty file, and nothing is lost in it.
         items = (item for item in tfrecord.read(shard.path) if not (isinstance(item, tfrecord.Damage) and item.reason == tfrecord.EMPTY))
         for window in _windows(items):
-            yield from self._pool.map(lambda item: self._record(shard, item), window)
+            record = partial(self._record, shard)
+            yield from self._pool.map(record, window) if self._pool else map(record, window)
 
     def _record(self, shard: Shard, item: tfrecord.Record | tfrecord.Damage) -> ImageRecord:
         if isinstance(item, tfrecord.Damage):

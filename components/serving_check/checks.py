@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from components.serving_check import contract, warmup
+from components.serving_check import warmup
 from components.serving_check.parameters import ServingCheckParameters
 from components.serving_check.samples import Samples, image_only
 from components.serving_check.session_model import BrokenPromiseError, Scores, SessionModel
-from trainer.labels import TASKS
+from trainer import contract
 
 _UNTIMED_REQUESTS = 3
 _MESSAGE_LENGTH = 300
@@ -99,7 +99,7 @@ def bad_images(case: Case) -> list[str]:
         'a bad image beside a good one': [image, b'not an image'],
     }
     reasons = []
-    for signature in contract.SCORING:
+    for signature in contract.SIGNATURES:
         for what, values in bad.items():
             wrapped = [image_only(value) for value in values] if signature is contract.EXAMPLES else values
             try:
@@ -113,22 +113,6 @@ def bad_images(case: Case) -> list[str]:
     after = case.model.score(contract.IMAGES, [image])
     if not np.array_equal(before.probability, after.probability):
         reasons.append('after a bad image the next good one gets another answer')
-    return reasons
-
-
-def transform(case: Case) -> list[str]:
-    """`transform_features` runs on whole examples and gives the label; evaluation depends on it."""
-    name = contract.TRANSFORM.name
-    outputs = case.model.run(name, {contract.TRANSFORM.input: case.examples})
-    labels = sorted({task.label for task in TASKS.values()})
-    reasons = []
-    if not any(label in outputs for label in labels):
-        reasons.append(f'{name}: no label among the outputs {sorted(outputs)}: expected one of {labels}')
-    for output, value in outputs.items():
-        if value.shape[:1] != (len(case.examples),):
-            reasons.append(f'{name}: {output} has shape {list(value.shape)} for {len(case.examples)} examples')
-        elif value.dtype.kind == 'f' and not np.isfinite(value).all():
-            reasons.append(f'{name}: {output} has values that are not finite')
     return reasons
 
 
@@ -152,7 +136,6 @@ ALL: tuple[Check, ...] = (
     Check('batch of one equals batch of many', batch_parity),
     Check('image bytes, lean example and PNG equal the example', image_parity),
     Check('undecodable images are refused', bad_images),
-    Check('transform_features runs', transform),
     Check('warm-up requests run', warmup_replay),
 )
 

@@ -35,7 +35,7 @@ def collect(model_run: str, example_files: Iterable[str], folder: str, count: in
     """
     path = os.path.join(model_run, PREDICTIONS_FILE)
     answers, operating_point = _answers(path)
-    found = []
+    found: list[dict] = []
     with open(os.path.join(folder, samples.RECORDS_FILE), 'wb') as stream:
         for record in _records(example_files):
             image_id = Example.FromString(record).features.feature[IMAGE_ID].bytes_list.value[0].decode()

@@ -38,7 +38,7 @@ class ServingCheck(base_component.BaseComponent):
         """Makes the component.
 
         Args:
-          model: the Trainer's Model, a SavedModel with the signatures of `contract.SIGNATURES`.
+          model: the Trainer's Model, a SavedModel with the signatures of `trainer.contract.SIGNATURES`.
           model_run: the Trainer's ModelRun, with its answers on the splits it did not learn from.
           examples: the raw Examples that those answers are of.
           parameters: `parameters.ServingCheckParameters` as JSON.

@@ -69,7 +69,7 @@ class Executor(base_executor.BaseExecutor):
 
 def _example_files(examples: list[types.Artifact]) -> list[str]:
     uris = artifact_utils.get_split_uris(examples, collect.SPLIT)
-    return sorted(path for uri in uris for path in fileio.glob(io_utils.all_files_pattern(uri)))
+    return sorted(str(path) for uri in uris for path in fileio.glob(io_utils.all_files_pattern(uri)))
 
 
 def _mark(blessing: types.Artifact, reasons: list[str]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from components.serving_check import contract
+from trainer import contract
 
 
 class BrokenPromiseError(ValueError):

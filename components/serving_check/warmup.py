@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from components.serving_check import contract
 from components.serving_check.samples import image_only
 from records import synth, tfrecord
+from trainer import contract
 
 # TF Serving's own limit: a longer file is refused and the version is not served.
 MOST_REQUESTS = 1000
@@ -33,7 +33,7 @@ def write(model_dir: str, model_name: str, batches: Sequence[int]) -> None:
     values = {contract.EXAMPLES.name: image_only(jpeg), contract.IMAGES.name: jpeg}
     os.makedirs(os.path.dirname(path_in(model_dir)), exist_ok=True)
     with open(path_in(model_dir), 'wb') as stream:
-        for signature in contract.SCORING:
+        for signature in contract.SIGNATURES:
             for batch in batches:
                 log = _request(model_name, signature, [values[signature.name]] * batch)
                 stream.write(tfrecord.frame(log.SerializeToString(deterministic=True)))

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from components.serving_check import contract, samples
+from components.serving_check import samples
 from records import examples, synth, tfrecord
+from trainer import contract
 from trainer.artifacts import PREDICTIONS_FILE
 from trainer.features import IMAGE
 from trainer.labels import TASKS
@@ -98,11 +99,10 @@ class TinyModel(tf.Module):
         def serve_image(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return scored(images)
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=contract.TRANSFORM.input)])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='examples')])
         def transform_features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-            label = 'nothing' if self.defect == 'no_label' else _LABEL
             parsed = tf.io.parse_example(serialized, {'No Finding': tf.io.FixedLenFeature([1], tf.int64)})
-            return {label: 1 - parsed['No Finding']}
+            return {_LABEL: 1 - parsed['No Finding']}
 
         found = {'serving_default': serving_default, 'serve_image': serve_image, 'transform_features': transform_features}
         if self.defect == 'no_image_signature':

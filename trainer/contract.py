@@ -11,15 +11,13 @@ SCORES: dict[str, str] = {PROBABILITY: 'float32', FLAG: 'float32', MODEL_VERSION
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature: its name, its one input (string [batch]), its outputs (None: whatever Transform writes)."""
+    """One signature: its name, its one input (string [batch]), its outputs."""
 
     name: str
     input: str
-    outputs: dict[str, str] | None
+    outputs: dict[str, str]
 
 
 EXAMPLES = Signature('serving_default', 'examples', SCORES)  # serialized tf.Example; only the feature `image` is needed
 IMAGES = Signature('serve_image', 'image_bytes', SCORES)  # JPEG or PNG
-TRANSFORM = Signature('transform_features', 'examples', None)  # serialized raw tf.Example with labels; used by TFMA
-SIGNATURES = (EXAMPLES, IMAGES, TRANSFORM)
-SCORING = (EXAMPLES, IMAGES)
+SIGNATURES = (EXAMPLES, IMAGES)
