@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class AuditParameters(BaseModel):
     """Parameters of DataAudit. A change here decodes all pixels again; what *stops* a run is a limit of DataGate.
 
-    Grey levels are 0..255. Defaults were set on 1,948 NIH films; see the README for what they find and what they leave alone there.
+    Grey levels are 0..255. Defaults were set on 1,948 NIH films, among which they report two, which really are negatives.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
