@@ -23,7 +23,8 @@ environment: ## the locked environment in .venv
 	@scripts/bootstrap
 
 demo: environment ## synthetic chest X-rays, then the whole pipeline: a gated, pushed model under runs/demo
-	@$(BIN)/cxr-triage synth --out $(DEMO)/data --count $(DEMO_IMAGES) --seed 7
+	@# The table is written last: without it, an earlier drawing was broken off.
+	@[ -e $(DEMO)/data/preprocessed_data.csv ] || $(BIN)/cxr-triage synth --out $(DEMO)/data --count $(DEMO_IMAGES) --seed 7 --overwrite
 	@$(BIN)/cxr-triage run --config pipeline/configs/demo.yaml --data-root $(DEMO)/data --root $(DEMO)
 
 test: environment ## the tests, without the slow ones

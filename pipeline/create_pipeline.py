@@ -26,7 +26,9 @@ from pipeline.config import Config
 from trainer.labels import TASKS
 from trainer.parameters import TrainerParameters
 
-SCHEMA_FILE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'schemas', 'raw_schema.pbtxt')
+_PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SCHEMA_FILE = os.path.join(_PROJECT, 'schemas', 'raw_schema.pbtxt')
+_SETUP_FILE = os.path.join(_PROJECT, 'setup.py')
 _TFX_COMPONENTS = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Trainer', 'Evaluator')
 # Evaluator reads raw examples, so the test split needs no transformed form.
 _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
@@ -56,8 +58,17 @@ def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_p
         components=components,
         enable_cache=True,
         metadata_connection_config=metadata,
-        beam_pipeline_args=list(config.beam),
+        beam_pipeline_args=_beam_args(config),
     )
+
+
+def _beam_args(config: Config) -> list[str]:
+    """The Beam arguments of the configuration, and what workers elsewhere would have to install.
+
+    Without the latter TFX packs itself into an archive anew for every Beam step, some seconds each, also for workers in this process.
+    """
+    named = any(arg.startswith(('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')) for arg in config.beam)
+    return [*config.beam, *([] if named or not os.path.exists(_SETUP_FILE) else [f'--setup_file={_SETUP_FILE}'])]
 
 
 def push_directory(config: Config) -> str:

@@ -25,7 +25,7 @@ _SLICE_KEYS: tuple[str, ...] = (SEX, AGE_BAND, VIEW, *FINDINGS)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
 
 class Threshold(_Strict):

@@ -100,5 +100,5 @@ def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     if not np.isfinite(scores).all():
         raise ValueError(f'{int((~np.isfinite(scores)).sum())} of {scores.size} scores of the calibration split are not finite')
     if set(np.unique(labels)) != {0, 1}:
-        raise ValueError(f'the calibration split holds only label {sorted(set(labels))}: both classes are needed')
+        raise ValueError(f'the calibration split holds only label {np.unique(labels).tolist()}: both classes are needed')
     return scores, labels

@@ -38,9 +38,11 @@ def open_split(patterns: Sequence[str], label: str, image_size: int) -> Split:
     """Lists the files and counts records and positives, one pass over the labels.
 
     Raises:
-      ValueError: the split holds no records.
+      ValueError: the split has no files or holds no records.
     """
     files = tuple(sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern)))
+    if not files:
+        raise ValueError(f'no files of transformed examples in {", ".join(patterns) or "no directory at all"}')
     dataset = _examples(tf.data.Dataset.from_tensor_slices(list(files)), {label: tf.io.FixedLenFeature([1], tf.int64)}, batch=1024)
     records = positives = 0
     for example in dataset:
@@ -64,8 +66,10 @@ def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> t
       Dataset of (float32 [batch, side, side, 1], 0..255; float32 [batch, 1]).
     """
     seed = epoch + parameters.seed * 100_003 + 1
-    files = tf.data.Dataset.from_tensor_slices(list(split.files)).shuffle(len(split.files), seed=seed)
-    serialized = _serialized(files).shuffle(min(parameters.shuffle_buffer, split.records), seed=seed)
+    files = tf.data.Dataset.from_tensor_slices(list(split.files)).shuffle(len(split.files), seed=seed, reshuffle_each_iteration=False)
+    buffer = min(parameters.shuffle_buffer, split.records)
+    # Reshuffled, the dataset would give another order each time it is read, and not that of its epoch.
+    serialized = _serialized(files).shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
     batches = serialized.batch(parameters.batch_size).take(steps_per_epoch(split, parameters))
 
     def augmented(step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

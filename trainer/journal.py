@@ -33,8 +33,11 @@ class Journal:
         """Adds an epoch; one that was written before is replaced."""
         self._add({'phase': phase, 'epoch': epoch, **{name: float(value) for name, value in figures.items()}})
         tf.io.gfile.makedirs(os.path.dirname(self._path))
-        with tf.io.gfile.GFile(self._path, 'w') as file:
+        # Aside and moved: a kill while writing must not cost the epochs before.
+        aside = f'{self._path}.new'
+        with tf.io.gfile.GFile(aside, 'w') as file:
             file.write(''.join(json.dumps(row) + '\n' for row in self._rows))
+        tf.io.gfile.rename(aside, self._path, overwrite=True)
 
     def to_csv(self, path: str) -> None:
         """Writes all epochs as a table."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from trainer import backbones
-from trainer.parameters import ModelParameters
+from trainer.parameters import PRETRAINED, ModelParameters
 
 HEAD = 'logit'
 
@@ -41,9 +41,10 @@ def build(parameters: ModelParameters) -> Network:
     scale = backbones.BACKBONES[parameters.backbone].scale
     side = parameters.image_size
     inputs = keras.Input((side, side, 1), name='pixels')
-    # training=False: batch normalisation keeps its ImageNet statistics also while its neighbours are fine-tuned. Batches of 32
-    # X-rays are too small and too alike to estimate them anew.
-    features = backbone(Scale(scale)(inputs), training=False)
+    # False: batch normalisation keeps its ImageNet statistics also while its neighbours are fine-tuned. Batches of 32 X-rays are too
+    # small and too alike to estimate them anew.
+    training = False if parameters.backbone in PRETRAINED else None
+    features = backbone(Scale(scale)(inputs), training=training)
     head = build_head(backbone.output_shape[-1], parameters)
     model = keras.Model(inputs, head(features), name=parameters.backbone)
     return Network(model, keras.Model(inputs, features, name='extractor'), backbone, head)
@@ -59,7 +60,7 @@ def build_head(width: int, parameters: ModelParameters) -> keras.Model:
 
 
 def unfreeze(backbone: keras.Model, share: float) -> int:
-    """Makes the top `share` of the backbone's layers trainable and all below it fixed; batch normalisation stays fixed throughout.
+    """Makes the top `share` of a pretrained backbone's layers trainable and all below it fixed; batch normalisation stays fixed.
 
     Returns:
       The number of layers with weights that are trainable now.

@@ -12,7 +12,7 @@ PRETRAINED: tuple[str, ...] = ('mobilenet_v2',)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class ModelParameters(_Strict):

@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 def run_fn(fn_args) -> None:
     """Trains one model.
 
-    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `task`, `pipeline`, `code_digest`, and `checkpoints`, a directory
-    that outlives a killed run ('' for none: the run's own directory).
+    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `task`, `pipeline`, `weights_digest`, `code_digest`, and
+    `checkpoints`, a directory that outlives a killed run ('' for none: the run's own directory).
 
     Raises:
       backbones.WeightsError: no weights, or those of another architecture.
@@ -80,7 +80,8 @@ def _open_splits(fn_args, label: str, parameters: TrainerParameters) -> dict[str
 
 def _training_key(config: dict, fn_args) -> str:
     """Names a training by all that determines it, so that only the same one is resumed."""
-    parts = [config['parameters'], config['task'], config['code_digest'], fn_args.transform_graph_path, *fn_args.train_files]
+    given = [config[name] for name in ('parameters', 'task', 'weights_digest', 'code_digest')]
+    parts = [*given, fn_args.transform_graph_path, *fn_args.train_files]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
 

@@ -41,7 +41,7 @@ def train(
     train_split = splits['train']
     weights = calibration.class_weights(train_split.positives, train_split.records) if parameters.train.class_weights else None
     best = None
-    if parameters.model.backbone in PRETRAINED and not state.started():
+    if parameters.model.backbone in PRETRAINED and parameters.train.head_epochs and not state.started():
         best = fit_head(network, splits, parameters, weights, journal)
     if parameters.train.epochs:
         _fit_all(network, splits, parameters, weights, state, journal, strategy, best)
@@ -90,8 +90,8 @@ def predict_logits(model: keras.Model, split: Split, batch_size: int) -> tuple[n
 
 def _fit_all(network, splits, parameters, weights, state, journal, strategy, best: float | None) -> None:
     train, model = parameters.train, network.model
-    share = train.unfreeze_share if parameters.model.backbone in PRETRAINED else 1.0
-    model_lib.unfreeze(network.backbone, share)
+    if parameters.model.backbone in PRETRAINED:
+        model_lib.unfreeze(network.backbone, train.unfreeze_share)
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
     with strategy.scope():
         optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(train.learning_rate, max(1, train.epochs * steps)))
