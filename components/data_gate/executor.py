@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
-from absl import logging
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.dsl.components.base.base_executor import BaseExecutor
@@ -17,8 +17,7 @@ from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
 from components.data_gate.artifact import GATE_JSON
 from components.data_gate.limits import GateLimits
 from components.data_gate.rules import (
-    FAILED,
-    PASSED,
+    WARNING,
     DataGateError,
     Rule,
     anomaly_rules,
@@ -38,12 +37,14 @@ LIMITS_KEY = 'limits'
 CODE_DIGEST_KEY = 'code_digest'
 BLESSED_PROPERTY = 'blessed'
 
+_log = logging.getLogger(__name__)
+
 
 class Executor(BaseExecutor):
     """Executor of DataGate."""
 
     def Do(self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]) -> None:
-        """Writes `gate.json` and logs every rule that was not passed.
+        """Writes `gate.json` and logs every warning.
 
         Raises:
           DataGateError: a limit is broken (gate.json is written before, also to where it outlives the failed execution), or an input
@@ -56,17 +57,17 @@ class Executor(BaseExecutor):
         rules: list[Rule] = anomaly_rules(_read_anomalies(input_dict[ANOMALIES_KEY]), limits)
         rules += audit_rules(_read_json(f'{audit_folder}/{AUDIT_JSON}'), limits)
         for report in input_dict.get(INGEST_REPORT_KEY) or ():
-            rules += ingest_rules(_read_json(f'{report.uri}/{REPORT_FILE}'), limits)
+            rules += ingest_rules(_read_json(f'{report.uri}/{REPORT_FILE}'))
         content = verdict(rules, limits, page)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
         _write(blessing.uri, content)
         blessing.set_int_custom_property(BLESSED_PROPERTY, int(content['blessed']))
         for rule in rules:
-            if rule.verdict != PASSED:
-                logging.log(logging.ERROR if rule.verdict == FAILED else logging.WARNING, 'DataGate: %s: %s', rule.verdict, line(rule))
+            if rule.verdict == WARNING:
+                _log.warning('%s', line(rule))
         if not content['blessed']:
             raise DataGateError(message(rules, page, self._keep(content)))
-        logging.info('DataGate: %(passed)d rules passed, %(warning)d warnings', content['counts'])
+        _log.debug('%(passed)d rules passed, %(warning)d warnings', content['counts'])
 
     def _keep(self, content: dict[str, Any]) -> str:
         """Writes a failed verdict where it stays, and says where: TFX deletes the outputs of an execution that fails."""

@@ -31,14 +31,12 @@ class GateLimits(BaseModel):
       anomaly_level: the least severity of a TFDV anomaly that stops the run; `none`: they are listed only.
       max_share: kind of issue (see components.data_audit.kinds) -> largest share allowed, 0..1. What is given here is laid over
         `DEFAULT_MAX_SHARE`; null takes a default limit away. A kind without a limit only warns.
-      max_quarantine_share: largest share of records that ingestion may have put into quarantine.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
 
     anomaly_level: Literal['error', 'warning', 'none'] = 'error'
     max_share: dict[str, float | None] = Field(default_factory=lambda: dict(DEFAULT_MAX_SHARE))
-    max_quarantine_share: float = Field(0.01, ge=0, le=1)
 
     @field_validator('max_share', mode='before')
     @classmethod

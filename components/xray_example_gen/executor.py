@@ -14,6 +14,7 @@ from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
+from tfx.utils import io_utils
 
 from components.xray_example_gen import artifact, report, shard
 from components.xray_example_gen.parameters import DataParameters
@@ -38,7 +39,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Raises:
           DataRootError: no files.
           MetadataError: a side file cannot be used.
-          IngestError: the records cannot be trained on. Report and quarantine are written before it is raised.
+          IngestError: the records cannot be trained on. Report and quarantine are kept, where the error says.
         """
         data = DataParameters.model_validate_json(exec_properties['data'])
         root = data.root
@@ -53,12 +54,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         destination = shard.Destination(
             {split: artifact_utils.get_split_uri([examples], split) for split in SPLITS},
             quarantine_uri,
+            os.path.join(report_uri, 'staging'),
         )
-        for folder in (*destination.splits.values(), quarantine_uri, report_uri):
+        for folder in (*destination.splits.values(), quarantine_uri, report_uri, destination.staging):
             tf.io.gfile.makedirs(folder)
         # Read once here too: a bad side file is told before any record is read.
         shard.load_rules(root, data, exec_properties['fingerprint'])
         shard_reports = self._ingest(root, data, task.name, exec_properties['fingerprint'], destination, os.path.join(report_uri, 'shards'))
+
+        tf.io.gfile.rmtree(destination.staging)
 
         content, quarantined = report.merge(shard_reports, task)
         content['fingerprint'] = exec_properties['fingerprint']
@@ -67,7 +71,19 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _write(os.path.join(quarantine_uri, artifact.QUARANTINE_LIST), ''.join(json.dumps(row) + '\n' for row in quarantined))
         for line in report.warnings(content):
             _log.warning('%s', line)
-        report.check(content, quarantined, data.max_quarantine_share, os.path.join(quarantine_uri, artifact.QUARANTINE_LIST))
+        self._check(content, quarantined, data.max_quarantine_share, report_uri, quarantine_uri)
+
+    def _check(self, content: dict, quarantined: list[dict], max_share: float, report_uri: str, quarantine_uri: str) -> None:
+        """Like `report.check`; what is wrong with the data outlives the failure, although TFX deletes the outputs of a failed execution."""
+        keep = self._context.stateful_working_dir if self._context else None
+        where = os.path.join(keep, 'quarantine') if keep else quarantine_uri
+        try:
+            report.check(content, quarantined, max_share, os.path.join(where, artifact.QUARANTINE_LIST))
+        except report.IngestError:
+            if keep:
+                io_utils.copy_dir(quarantine_uri, where)
+                io_utils.copy_dir(report_uri, os.path.join(keep, 'report'))
+            raise
 
     def _ingest(
         self, root: str, data: DataParameters, task: str, fingerprint: str, destination: shard.Destination, folder: str

@@ -12,7 +12,7 @@ from trainer.features import SPLITS
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
 
 class SplitParameters(_Strict):

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import os
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -37,10 +38,11 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """Where a shard's records go: a directory per split, and the quarantine's directory."""
+    """Where a shard's records go: a directory per split, the quarantine's directory, and one for files that are being written."""
 
     splits: Mapping[str, str]
     quarantine: str
+    staging: str
 
 
 @dataclasses.dataclass
@@ -151,6 +153,8 @@ class _Writers:
             writer.close()
             if kind is None:
                 tf.io.gfile.rename(temporary, final, overwrite=True)
+            else:
+                tf.io.gfile.remove(temporary)
 
     def write(self, split: str, payload: bytes) -> None:
         self._writer(self._destination.splits[split], 'data_tfrecord').write(payload)
@@ -161,8 +165,8 @@ class _Writers:
     def _writer(self, folder: str, stem: str) -> tf.io.TFRecordWriter:
         if folder not in self._open:
             name = f'{stem}-{self._shard.number:05d}-of-{self._shard.of:05d}'
-            # A leading dot: readers of the split take every file that matches `*`, also when a retry is under way.
-            temporary = os.path.join(folder, f'.{name}.{os.getpid()}.{id(self):x}')
+            # Readers of a split take every file in it, hidden ones too: what a killed worker leaves must not lie there.
+            temporary = os.path.join(self._destination.staging, f'{len(self._open)}-{name}-{uuid.uuid4().hex}')
             # JPEG does not shrink further; gzip would only cost time.
             self._open[folder] = (tf.io.TFRecordWriter(temporary), temporary, os.path.join(folder, name))
         return self._open[folder][0]
