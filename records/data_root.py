@@ -37,7 +37,7 @@ def find_files(
     Spans: files under a folder `span-N/` belong to span N, all others to span 0. `spans` is 'all', 'latest' or a list of numbers.
 
     Raises:
-      DataRootError: the root is missing, no file fits, or a named span holds none.
+      DataRootError: the root is missing, no file fits, no span is named, or a named one holds no files.
     """
     if not _is_dir(root):
         raise DataRootError(f'{root}: not a directory. Give the folder that holds the *.tfrec files with --data-root.')
@@ -70,6 +70,8 @@ def _wanted(root: str, spans: Literal['all', 'latest'] | list[int], there: list[
         return set(there)
     if spans == 'latest':
         return {there[-1]}
+    if not spans:
+        raise DataRootError(f'{root}: no span is asked for; there are spans {there}. Name some, or ask for all or latest.')
     missing = sorted(set(spans).difference(there))
     if missing:
         raise DataRootError(f'{root}: no files for span {missing}; there are spans {there}. Expected them under span-N/.')
