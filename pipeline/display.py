@@ -28,12 +28,12 @@ class RunDisplay(logging.Handler):
             SpinnerColumn(),
             TextColumn('{task.description}'),
             BarColumn(bar_width=30),
-            TextColumn('{task.fields[detail]}'),
+            TextColumn('{task.fields[counts]} {task.fields[detail]}'),
             TimeElapsedColumn(),
             console=console,
             transient=True,
         )
-        self._task = self._progress.add_task('', total=None, detail='', visible=False)
+        self._task = self._progress.add_task('', total=None, counts='', detail='', visible=False)
 
     def __enter__(self) -> RunDisplay:
         for name in OWN:
@@ -48,7 +48,7 @@ class RunDisplay(logging.Handler):
 
     def begin(self, name: str, number: int, of: int) -> None:
         """A step is about to run."""
-        self._progress.reset(self._task, description=f'{name} ({number + 1}/{of})', total=None, detail='', visible=True)
+        self._progress.reset(self._task, description=f'{name} ({number + 1}/{of})', total=None, counts='', detail='', visible=True)
 
     def end(self, step: Step) -> None:
         """A step is done."""
@@ -61,7 +61,8 @@ class RunDisplay(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Shows a log record of this project."""
         if hasattr(record, 'total'):
-            self._progress.update(self._task, completed=record.done, total=record.total, detail=record.getMessage())  # type: ignore[attr-defined]
+            done, total = record.done, record.total  # type: ignore[attr-defined]
+            self._progress.update(self._task, completed=done, total=total, counts=f'{done:,}/{total:,}', detail=record.getMessage())
         elif record.levelno >= logging.WARNING:
             self._console.print(Text(f'  ! {record.getMessage()}', style='yellow'))
         else:

@@ -10,12 +10,10 @@ from rich.console import Console
 from tfx.types import artifact_utils
 
 from pipeline import create_pipeline, local_runner, summary
-from pipeline.commands.run import FAILED, NOT_BLESSED, PUSHED
 from pipeline.config import Config
 from pipeline.display import RunDisplay
+from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from records.data_root import find_files, fingerprint, join
-
-_log = logging.getLogger(__name__)
 
 
 def execute(config: Config, run_id: str, console: Console, log: str) -> int:
@@ -28,7 +26,7 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
       log: the file that the logs go to, to be named.
 
     Returns:
-      An exit code of `pipeline.commands.run`.
+      One of `pipeline.exit_codes`.
     """
     assert config.root is not None
     steps: list[local_runner.Step] = []
@@ -39,7 +37,6 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
                 for step in local_runner.run(pipeline, display, run_id):
                     steps.append(step)
     except Exception as error:
-        _log.debug('run failed', exc_info=error)
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
         _tell(error, console, log)
         return FAILED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 import os
 import uuid
 from collections import Counter
@@ -24,6 +25,8 @@ from records.intake import Accepted, Intake, Rejected
 from records.metadata import Entry, read_list, read_table
 from trainer import features
 from trainer.labels import LABELS, TASKS
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +110,7 @@ class IngestShard(beam.DoFn):
 
     def setup(self) -> None:
         """Reads the side files once a worker."""
+        self._done = 0
         self._intake, self._splitter = load_rules(self._root, DataParameters.model_validate_json(self._data), self._fingerprint)
 
     def process(self, shard: Shard) -> Iterator[str]:
@@ -116,6 +120,8 @@ class IngestShard(beam.DoFn):
             for item in tfrecord.read(shard.path):
                 report.records_in += 1
                 self._take(item, shard, writers, report)
+        self._done += 1
+        _log.info('files', extra={'done': self._done, 'total': shard.of})
         yield _to_json(report)
 
     def _take(self, item: tfrecord.Record | tfrecord.Damage, shard: Shard, writers: _Writers, report: ShardReport) -> None:

@@ -7,7 +7,7 @@ import datetime
 import os
 import sys
 
-PUSHED, FAILED, NOT_BLESSED = 0, 1, 3
+from pipeline.exit_codes import FAILED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
