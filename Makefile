@@ -14,7 +14,7 @@ DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
 SOURCES := $(wildcard pipeline components trainer schemas records scripts benchmarks tests setup.py)
 
-.PHONY: help environment demo test slow lint types lock clean ci
+.PHONY: help environment demo test slow lint types docs lock clean ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: environment ## format and lint, changing nothing
 
 types: environment ## type check
 	@$(BIN)/mypy
+
+docs: environment ## docs/configuration.md from the code
+	@$(BIN)/python -m pipeline.config_reference > docs/configuration.md
 
 lock: environment ## requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@$(BIN)/python -m scripts.environment.lock $(if $(UPGRADE),--upgrade)

@@ -27,7 +27,12 @@ class _Strict(BaseModel):
 
 
 class PushTarget(_Strict):
-    """Where blessed models go. `directory`: what TF Serving watches; without one, `serving/` under the root of the run."""
+    """Where blessed models go.
+
+    Attributes:
+      directory: what TF Serving watches (`--push-dir`); null: `serving/` under the root of the run.
+      keep_versions: how many versions stay after a push; null keeps all.
+    """
 
     directory: str | None = None
     keep_versions: int | None = Field(None, ge=2)
@@ -39,7 +44,7 @@ class Config(_Strict):
     Attributes:
       pipeline: its name; letters, digits and dashes.
       task: what is learned, a name of `trainer.labels.TASKS`.
-      root: the directory of runs: artifacts, metadata store, checkpoints.
+      root: the directory of runs: artifacts, metadata store, checkpoints (`--root`); null: `runs/` and the name of the pipeline.
       beam: arguments for the Beam steps.
     """
 

@@ -49,7 +49,9 @@ def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_p
     for name in _TFX_COMPONENTS:
         # TFX puts None in the place of a component whose import failed.
         if getattr(tfx.components, name) is None:
-            raise RuntimeError(f'tfx.components.{name} could not be imported: the environment is broken; make it again with `make env`')
+            raise RuntimeError(
+                f'tfx.components.{name} could not be imported: the environment is broken; remove .venv and run `make environment`'
+            )
     components, candidate = _candidate(config, fingerprint)
     components += _gate_and_push(config, candidate, _key(components))
     return tfx.dsl.Pipeline(
@@ -62,7 +64,7 @@ def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_p
     )
 
 
-def _beam_args(config: Config) -> list[str]:
+def _beam_args(config: Config) -> list:
     """The Beam arguments of the configuration, and what workers elsewhere would have to install.
 
     Without the latter TFX packs itself into an archive anew for every Beam step, some seconds each, also for workers in this process.

@@ -78,7 +78,13 @@ class Threshold(_Strict):
 
 
 class EvaluationParameters(_Strict):
-    """Slices beside the whole test split, and the thresholds that a model has to meet to be blessed."""
+    """Slices beside the whole test split, and the thresholds that a model has to meet to be blessed.
+
+    Attributes:
+      slices: of sex, age_band, view_position, findings.
+      thresholds: each with `metric` (auc, pr_auc, sensitivity, specificity, calibration_ratio, brier_score), maybe `slice` (e.g.
+        {view_position: PA} or {Effusion: 1}), and at least one of `min`, `max`, `max_worse` (than the served model).
+    """
 
     slices: tuple[str, ...] = SLICES
     thresholds: tuple[Threshold, ...] = (Threshold(metric='auc', min=0.7),)

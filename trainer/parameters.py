@@ -16,7 +16,14 @@ class _Strict(BaseModel):
 
 
 class ModelParameters(_Strict):
-    """The network. `weights`: a path to ImageNet weights; without it the Keras cache is looked at, then a download is tried."""
+    """The network.
+
+    Attributes:
+      backbone: by name.
+      weights: a path to ImageNet weights (`--weights`); without it the Keras cache is looked at, then a download is tried.
+      image_size: pixels a side of what the network sees.
+      dropout: share of the features dropped before the last layer while training.
+    """
 
     backbone: Backbone = 'mobilenet_v2'
     weights: str | None = None
@@ -41,27 +48,27 @@ class AugmentationParameters(_Strict):
 
 
 class TrainParameters(_Strict):
-    """The training. Phase 1 fits the head on frozen features (pretrained backbones only), phase 2 trains from `unfreeze_from` on."""
+    """The training. Phase 1 fits the head on frozen features (pretrained backbones only), phase 2 trains the upper part with it."""
 
-    seed: int = 0
-    batch_size: int = Field(32, ge=1)
+    seed: int = Field(0, description='of initial weights, order and augmentation')
+    batch_size: int = Field(32, ge=1, description='images')
     head_epochs: int = Field(100, ge=0, description='at most; early stopping on validation AUC')
-    head_learning_rate: float = Field(1e-3, gt=0)
+    head_learning_rate: float = Field(1e-3, gt=0, description='of phase 1')
     epochs: int = Field(8, ge=0, description='of fine-tuning, or of all training of a backbone from scratch; at most')
-    learning_rate: float = Field(5e-5, gt=0)
+    learning_rate: float = Field(5e-5, gt=0, description='of phase 2, falling to 0 along a cosine')
     unfreeze_share: float = Field(0.6, ge=0, le=1, description='share of the backbone layers, from the top, that phase 2 trains')
     patience: int = Field(3, ge=1, description='epochs without a better validation AUC before training stops')
-    class_weights: bool = True
+    class_weights: bool = Field(True, description='both classes count alike in the loss')
     max_steps_per_epoch: int | None = Field(None, ge=1, description='shortens epochs, for quick runs')
-    shuffle_buffer: int = Field(4096, ge=1)
-    deterministic: bool = True
+    shuffle_buffer: int = Field(4096, ge=1, description='examples held to shuffle from')
+    deterministic: bool = Field(True, description='the same seed gives the same result on a CPU, at some cost in speed')
     augmentation: AugmentationParameters = AugmentationParameters()
 
 
 class OperatingPointParameters(_Strict):
     """The threshold is the highest one that keeps this sensitivity on the calibration split."""
 
-    sensitivity: float = Field(0.95, gt=0, le=1)
+    sensitivity: float = Field(0.95, gt=0, le=1, description='share of abnormal films that are flagged on the calibration split')
 
 
 class TrainerParameters(_Strict):

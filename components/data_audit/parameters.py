@@ -21,7 +21,7 @@ class AuditParameters(BaseModel):
     height: int = Field(600, gt=0, description='expected height in pixels')
     channels: Literal[1, 3] = Field(1, description='expected channels')
     format: Literal['JPEG', 'PNG'] = Field('JPEG', description='expected file format')
-    max_pixels: int = Field(50_000_000, gt=0, description='larger images are not decoded but reported as too_large')
+    max_pixels: int = Field(2**26, gt=0, description='larger images are not decoded but reported as too_large')
 
     constant_std: float = Field(2.0, ge=0, description='standard deviation in grey levels up to which an image has no content')
     black_share: float = Field(0.6, gt=0, le=1, description='share of pixels at 0 from which on an image is clipped')

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from records.data_root import DEFAULT_PATTERNS
+from records.intake import DEFAULT_MAX_SIDE, DEFAULT_MIN_SIDE
 from trainer.features import SPLITS
 
 
@@ -18,8 +19,13 @@ class _Strict(BaseModel):
 class SplitParameters(_Strict):
     """How patients are shared out.
 
-    `patient_hash`: by a hash of the patient and `seed`. `official`: the test split is the official test list, the rest of the
-    images named by `train_val_list` is shared out by hash in the proportions of `fractions`.
+    Attributes:
+      method: patient_hash: by a hash of the patient and `seed`; official: the test split is the official test list, and the images of
+        `train_val_list` are shared out by hash in the proportions of the other `fractions`.
+      fractions: share of the patients in each split, summing to 1.
+      seed: another seed gives another assignment.
+      train_val_list: list of image ids, one a line, plain or gzip; read for method official.
+      test_list: likewise.
     """
 
     method: Literal['patient_hash', 'official'] = 'patient_hash'
@@ -39,7 +45,20 @@ class SplitParameters(_Strict):
 
 
 class DataParameters(_Strict):
-    """The data root and how its records become examples; file names are relative to the root unless absolute."""
+    """The data root and how its records become examples; file names are relative to the root unless absolute.
+
+    Attributes:
+      root: the folder with the TFRecord files; `--data-root`.
+      patterns: which files of it are read; `**` stands for any depth.
+      spans: all, latest, or a list of numbers; files under `span-N/` are of span N, all others of span 0.
+      metadata: a table like Data_Entry_2017_v2020.csv, plain or gzip; null for none.
+      missing_metadata: what becomes of a record that the table does not name: quarantine, or keep (age, sex and view unknown).
+      patient_id_pattern: regular expression whose one group finds the patient in an image_id that is not of the NIH form.
+      min_side: pixels; smaller images go to quarantine.
+      max_side: pixels; larger images go to quarantine.
+      exclude: a list of image ids to leave out, one a line.
+      max_quarantine_share: share of records in quarantine above which the run stops.
+    """
 
     root: str | None = None
     patterns: tuple[str, ...] = DEFAULT_PATTERNS
@@ -47,8 +66,8 @@ class DataParameters(_Strict):
     metadata: str | None = None
     missing_metadata: Literal['quarantine', 'keep'] = 'quarantine'
     patient_id_pattern: str | None = None
-    min_side: int = Field(64, ge=1)
-    max_side: int = Field(4096, ge=1)
+    min_side: int = Field(DEFAULT_MIN_SIDE, ge=1)
+    max_side: int = Field(DEFAULT_MAX_SIDE, ge=1)
     exclude: str | None = None
     max_quarantine_share: float = Field(0.01, ge=0, le=1)
     split: SplitParameters = SplitParameters()
