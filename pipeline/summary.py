@@ -13,6 +13,7 @@ from rich.table import Table
 from tfx.components.evaluator import constants as evaluator_constants
 from tfx.types import artifact_utils
 
+from components.baseline.executor import VERSION
 from components.data_audit.artifact import AUDIT_JSON
 from components.xray_example_gen.artifact import REPORT_FILE
 from pipeline import evaluation
@@ -189,7 +190,7 @@ def _trainer(step: Step) -> str:
 
 
 def _baseline(step: Step) -> str:
-    version = artifact_utils.get_single_instance(step.outputs['model']).get_string_custom_property('version')
+    version = artifact_utils.get_single_instance(step.outputs['model']).get_string_custom_property(VERSION)
     return f'served version {version}' if version else 'nothing served yet'
 
 
