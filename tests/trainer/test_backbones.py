@@ -1,0 +1,147 @@
+"""Backbones: the pixel scaling each was trained with, and weights that fit, do not fit, or are not there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from trainer import backbones
+from trainer import model as model_lib
+from trainer.parameters import PRETRAINED, ModelParameters
+
+WEIGHTS = 'weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5'
+GREYS = tf.reshape(tf.range(256.0), [1, 16, 16, 1])
+
+
+def test_every_backbone_that_can_be_configured_is_there() -> None:
+    assert set(backbones.BACKBONES) == {'scratch_cnn', 'mobilenet_v2'}
+    assert set(PRETRAINED) <= set(backbones.BACKBONES)
+
+
+def test_mobilenet_v2_gets_what_keras_would_give_it() -> None:
+    colour = np.repeat(GREYS.numpy(), 3, axis=-1)
+    expected = keras.applications.mobilenet_v2.preprocess_input(colour.copy())
+    assert np.allclose(backbones.BACKBONES['mobilenet_v2'].scale(GREYS), expected, atol=1e-6)
+
+
+def test_scratch_cnn_gets_each_image_standardised() -> None:
+    scale = backbones.BACKBONES['scratch_cnn'].scale
+    scaled = scale(tf.concat([GREYS, 0.3 * GREYS + 90, tf.fill([1, 16, 16, 1], 77.0)], axis=0)).numpy()
+    assert np.allclose(scaled.mean(axis=(1, 2, 3)), 0, atol=1e-5)
+    assert np.allclose(scaled.std(axis=(1, 2, 3)), [1, 1, 0], atol=2e-3)
+    # Exposure and contrast do not matter.
+    assert np.allclose(scaled[0], scaled[1], atol=2e-3)
+
+
+@pytest.mark.parametrize('side', [32, 65, 128])
+def test_scratch_cnn_takes_any_side(side: int) -> None:
+    model = backbones.build(ModelParameters(backbone='scratch_cnn', image_size=side))
+    assert model.output_shape == (None, 128)
+    assert np.isfinite(model(tf.random.stateless_normal([2, side, side, 1], [1, 2]))).all()
+
+
+@pytest.fixture(scope='module')
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of MobileNetV2 that nobody trained, in the file format of the published ones."""
+    path = tmp_path_factory.mktemp('weights') / 'mobilenet_v2_no_top.h5'
+    keras.utils.set_random_seed(3)
+    keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None, pooling='avg').save_weights(path)
+    return path
+
+
+@pytest.mark.parametrize('uri', [False, True], ids=['path', 'URI'])
+def test_weights_from_a_file(random_weights: Path, uri: bool) -> None:
+    path = random_weights.as_uri() if uri else str(random_weights)
+    first = backbones.build(ModelParameters(weights=path, image_size=64))
+    second = backbones.build(ModelParameters(weights=path, image_size=64))
+    assert all(np.array_equal(one, two) for one, two in zip(first.get_weights(), second.get_weights(), strict=True))
+    pixels = tf.random.stateless_uniform([1, 64, 64, 3], [1, 2])
+    assert np.array_equal(first(pixels, training=False), second(pixels, training=False))
+
+
+def _other(path: Path) -> None:
+    keras.Sequential([keras.layers.Dense(3, input_shape=(5,))]).save_weights(path)
+
+
+def _narrow(path: Path) -> None:
+    keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None, alpha=0.35).save_weights(path)
+
+
+def _with_top(path: Path) -> None:
+    keras.applications.MobileNetV2(input_shape=(32, 32, 3), weights=None).save_weights(path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'make'),
+    [
+        pytest.param('w.h5', _other, id='another network'),
+        pytest.param('w.h5', _narrow, id='MobileNetV2 of another width'),
+        pytest.param('w.h5', _with_top, id='MobileNetV2 with its top'),
+        pytest.param('w.h5', lambda path: path.write_bytes(b''), id='empty'),
+        pytest.param('w.h5', lambda path: path.write_bytes(b'not HDF5'), id='no HDF5'),
+        pytest.param('w.weights', lambda path: path.write_bytes(b'nothing'), id='another extension'),
+        pytest.param('w.keras', lambda path: path.write_bytes(b'nothing'), id='no Keras archive'),
+        pytest.param('w.h5', lambda path: path.mkdir(), id='a directory'),
+        pytest.param('w', lambda path: path.mkdir(), id='a directory without extension'),
+    ],
+)
+def test_weights_that_do_not_fit(name: str, make, tmp_path: Path) -> None:
+    path = tmp_path / name
+    make(path)
+    with pytest.raises(backbones.WeightsError, match=r'not the weights of mobilenet_v2 without its top') as caught:
+        backbones.build(ModelParameters(weights=str(path), image_size=32))
+    assert str(path) in str(caught.value)
+
+
+def test_weights_cut_short(random_weights: Path, tmp_path: Path) -> None:
+    path = tmp_path / 'cut.h5'
+    path.write_bytes(random_weights.read_bytes()[:100_000])
+    with pytest.raises(backbones.WeightsError, match=r'cut\.h5: not the weights'):
+        backbones.build(ModelParameters(weights=str(path), image_size=32))
+
+
+def test_weights_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(backbones.WeightsError, match=r'none\.h5: no such file\. .*--weights'):
+        backbones.build(ModelParameters(weights=str(tmp_path / 'none.h5'), image_size=32))
+
+
+@pytest.mark.slow
+def test_without_weights_cache_or_network(tmp_path: Path) -> None:
+    """In a process of its own: Keras takes its cache's place from the environment when it is imported."""
+    code = (
+        'from trainer import backbones; from trainer.parameters import ModelParameters\n'
+        'try:\n    backbones.build(ModelParameters())\n'
+        'except backbones.WeightsError as error:\n    print("told:", error)\n'
+    )
+    nowhere = {f'{kind}_proxy': 'http://127.0.0.1:9' for kind in ('http', 'https')}
+    env = {**os.environ, **nowhere, 'HOME': str(tmp_path), 'KERAS_HOME': str(tmp_path / 'keras'), 'no_proxy': ''}
+    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True)
+    told = done.stdout[done.stdout.index('told:') :]
+    for part in ('no ImageNet weights for mobilenet_v2', '--weights', '~/.keras/models'):
+        assert part in told
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_published_weights_load(real_data: Path) -> None:
+    """Trained filters, not random ones: another start gives the same features, and statistics that moved away from 0 and 1."""
+    parameters = ModelParameters(weights=str(real_data / WEIGHTS), image_size=224)
+    model = backbones.build(parameters)
+    assert model.count_params() == 2_257_984
+    normed = model.get_layer('Conv1_relu').input
+    statistics = model.get_layer('bn_Conv1').get_weights()
+    assert normed.shape[-1] == 32
+    assert np.abs(statistics[3] - 1).mean() > 0.1
+    network = model_lib.build(parameters)
+    film = tf.random.stateless_uniform([1, 224, 224, 1], [1, 2], maxval=255)
+    expected = keras.applications.MobileNetV2(include_top=False, weights=parameters.weights, pooling='avg', input_shape=(224, 224, 3))(
+        keras.applications.mobilenet_v2.preprocess_input(tf.repeat(film, 3, axis=-1)), training=False
+    )
+    assert np.allclose(network.extractor(film), expected, atol=1e-4)

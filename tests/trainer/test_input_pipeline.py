@@ -1,0 +1,127 @@
+"""Batches: every record once an epoch, in an order that depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import films
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer import input_pipeline
+from trainer.input_pipeline import Split
+from trainer.parameters import AugmentationParameters, TrainParameters
+
+PLAIN = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
+
+
+def _parameters(**changed) -> TrainParameters:
+    return TrainParameters(batch_size=8, augmentation=PLAIN, **changed)
+
+
+def _epoch(split: Split, parameters: TrainParameters, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    batches = list(input_pipeline.training_batches(split, parameters, epoch))
+    return np.concatenate([pixels for pixels, _ in batches]), np.concatenate([labels for _, labels in batches])
+
+
+def _films(split: Split) -> list[bytes]:
+    return sorted(_prints(np.concatenate([pixels for pixels, _ in input_pipeline.evaluation_batches(split, 8)])))
+
+
+def _prints(pixels: np.ndarray) -> list[bytes]:
+    return [image.round().astype(np.uint8).tobytes() for image in np.asarray(pixels)]
+
+
+def test_counts(splits: dict[str, Split]) -> None:
+    assert (splits['train'].records, splits['train'].positives) == (48, 16)
+    assert len(splits['train'].files) == 2
+
+
+@pytest.mark.parametrize('place', ['no folder', 'no file', 'no records', 'no patterns'])
+def test_an_empty_split_is_refused(place: str, tmp_path: Path) -> None:
+    patterns = [str(tmp_path / 'Split-val' / '*')]
+    if place != 'no folder':
+        (tmp_path / 'Split-val').mkdir()
+    if place == 'no records':
+        tf.io.TFRecordWriter(str(tmp_path / 'Split-val' / 'transformed-00000-of-00001.gz'), 'GZIP').close()
+    if place == 'no patterns':
+        patterns = []
+    with pytest.raises(ValueError, match='Split-val' if patterns else 'no directory'):
+        input_pipeline.open_split(patterns, films.LABEL, films.SIDE)
+
+
+@pytest.mark.parametrize(('limit', 'steps'), [(None, 6), (100, 6), (4, 4)], ids=['all', 'limit above', 'limit'])
+def test_steps_per_epoch(limit: int | None, steps: int, splits: dict[str, Split]) -> None:
+    parameters = _parameters(max_steps_per_epoch=limit)
+    assert input_pipeline.steps_per_epoch(splits['train'], parameters) == steps
+    assert len(_epoch(splits['train'], parameters, 0)[0]) == 8 * steps
+
+
+def test_the_last_batch_may_be_smaller(splits: dict[str, Split]) -> None:
+    assert input_pipeline.steps_per_epoch(splits['val'], _parameters()) == 4
+    assert [len(labels) for _, labels in input_pipeline.training_batches(splits['val'], _parameters(), 0)] == [8, 8, 8, 6]
+
+
+@pytest.mark.parametrize('buffer', [1, 5, 4096])
+def test_every_record_once_an_epoch(buffer: int, splits: dict[str, Split]) -> None:
+    pixels, labels = _epoch(splits['train'], _parameters(shuffle_buffer=buffer), 3)
+    assert sorted(_prints(pixels)) == _films(splits['train'])
+    assert labels.shape == (48, 1)
+    assert labels.sum() == 16
+
+
+def test_shapes_and_types(splits: dict[str, Split]) -> None:
+    pixels, labels = next(iter(input_pipeline.training_batches(splits['train'], _parameters(), 0)))
+    assert (pixels.dtype, pixels.shape) == (tf.float32, (8, 32, 32, 1))
+    assert (labels.dtype, labels.shape) == (tf.float32, (8, 1))
+    pixels, labels = next(iter(input_pipeline.evaluation_batches(splits['train'], 8)))
+    assert (pixels.dtype, pixels.shape) == (tf.uint8, (8, 32, 32, 1))
+
+
+def test_labels_stay_with_their_images(splits: dict[str, Split]) -> None:
+    known = dict(zip(_prints_of(splits['train']), _labels_of(splits['train']), strict=True))
+    pixels, labels = _epoch(splits['train'], _parameters(), 1)
+    assert [known[name] for name in _prints(pixels)] == labels[:, 0].tolist()
+
+
+def _prints_of(split: Split) -> list[bytes]:
+    return [name for pixels, _ in input_pipeline.evaluation_batches(split, 8) for name in _prints(pixels)]
+
+
+def _labels_of(split: Split) -> list[float]:
+    return [float(label) for _, labels in input_pipeline.evaluation_batches(split, 8) for label in labels[:, 0]]
+
+
+@pytest.mark.parametrize('way', ['alone', 'after other epochs', 'read twice', 'after a global seed'])
+def test_an_epoch_is_the_same_however_it_was_come_to(way: str, splits: dict[str, Split]) -> None:
+    parameters = TrainParameters(batch_size=8)
+    tf.random.set_seed(0)
+    expected = _epoch(splits['train'], parameters, 5)[0]
+    tf.random.set_seed(0)
+    batches = input_pipeline.training_batches(splits['train'], parameters, 5)
+    if way == 'after other epochs':
+        for epoch in range(5):
+            _epoch(splits['train'], parameters, epoch)
+    if way == 'read twice':
+        next(iter(batches))
+    if way == 'after a global seed':
+        tf.random.uniform([3])
+    assert np.array_equal(np.concatenate([pixels for pixels, _ in batches]), expected)
+
+
+def test_epochs_and_seeds_differ_in_order_and_in_augmentation(splits: dict[str, Split]) -> None:
+    orders = {tuple(_prints(_epoch(splits['train'], _parameters(seed=seed), epoch)[0])) for seed in (0, 1) for epoch in (0, 1)}
+    assert len(orders) == 4
+    augmented = {
+        frozenset(_prints(_epoch(splits['train'], TrainParameters(batch_size=8, seed=seed), epoch)[0])) for seed in (0, 1) for epoch in (0, 1)
+    }
+    assert len(augmented) == 4
+
+
+def test_image_ids_are_in_the_order_of_the_evaluation_batches(splits: dict[str, Split]) -> None:
+    ids = input_pipeline.image_ids(splits['train'])
+    assert len(set(ids)) == 48
+    numbers = [int(name.split('-')[1]) for name in ids]
+    drawn = [films.draw(int(number % 3 == 0), number).tobytes() for number in numbers]
+    assert drawn == _prints_of(splits['train'])

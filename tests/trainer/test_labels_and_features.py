@@ -1,0 +1,38 @@
+"""Labels, tasks and features: what is derived from what."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainer.features import AGE_BANDS, UNKNOWN, age_band
+from trainer.labels import FINDINGS, LABELS, NO_FINDING, TASKS
+
+
+def test_the_15_labels_of_the_set() -> None:
+    assert len(FINDINGS) == 14
+    assert len(set(LABELS)) == 15
+    assert LABELS == (NO_FINDING, *FINDINGS)
+
+
+@pytest.mark.parametrize(('no_finding', 'abnormal'), [(1, 0), (0, 1)], ids=['normal', 'abnormal'])
+def test_triage_is_the_reverse_of_no_finding(no_finding: int, abnormal: int) -> None:
+    assert TASKS['nih_triage'].derive(dict.fromkeys(FINDINGS, 0) | {NO_FINDING: no_finding}) == abnormal
+
+
+def test_a_task_is_named_as_it_is_looked_up_and_its_label_is_no_raw_one() -> None:
+    for name, task in TASKS.items():
+        assert task.name == name
+        assert task.label not in LABELS
+
+
+@pytest.mark.parametrize(
+    ('age', 'band'),
+    [(-1, UNKNOWN), (0, '00-17'), (17, '00-17'), (18, '18-39'), (39, '18-39'), (40, '40-59'), (59, '40-59'), (60, '60-79'), (79, '60-79')]
+    + [(80, '80+'), (120, '80+')],
+)
+def test_age_band(age: int, band: str) -> None:
+    assert age_band(age) == band
+
+
+def test_every_age_falls_into_a_band_of_the_list() -> None:
+    assert {age_band(age) for age in range(-1, 121)} == set(AGE_BANDS)

@@ -1,0 +1,99 @@
+"""The network: what trains, what stays fixed, in which precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from trainer import model as model_lib
+from trainer.parameters import ModelParameters
+
+FILMS = tf.random.stateless_uniform([4, 32, 32, 1], [0, 1], maxval=255.0)
+
+
+@pytest.fixture(scope='module')
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> ModelParameters:
+    path = tmp_path_factory.mktemp('weights') / 'mobilenet_v2_no_top.h5'
+    keras.utils.set_random_seed(3)
+    backbone = keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None, pooling='avg')
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    # Statistics that fit the filters: with those of a fresh network the signal dies on its way up.
+    backbone(tf.random.stateless_uniform([16, 32, 32, 3], [5, 6], -1.0, 1.0), training=True)
+    backbone.save_weights(path)
+    return ModelParameters(weights=str(path), image_size=32, dropout=0)
+
+
+def _of_type(network: model_lib.Network, kind: type, norm: bool) -> list[keras.layers.Layer]:
+    return [layer for layer in network.backbone.layers if layer.weights and isinstance(layer, kind) is norm]
+
+
+def test_shapes(pretrained: ModelParameters) -> None:
+    network = model_lib.build(pretrained)
+    logits = network.model(FILMS)
+    assert (logits.shape, logits.dtype) == ((4, 1), tf.float32)
+    assert network.extractor(FILMS).shape == (4, 1280)
+    assert np.allclose(network.head(network.extractor(FILMS)), logits, atol=1e-6)
+
+
+def test_bytes_and_floats_give_the_same_logit(pretrained: ModelParameters) -> None:
+    network = model_lib.build(pretrained)
+    grey = tf.cast(tf.round(FILMS), tf.uint8)
+    assert np.array_equal(network.model(grey), network.model(tf.cast(grey, tf.float32)))
+
+
+@pytest.mark.parametrize('share', [0.6, 1.0])
+def test_training_leaves_batch_normalisation_as_it_is(share: float, pretrained: ModelParameters) -> None:
+    network = model_lib.build(pretrained)
+    model_lib.unfreeze(network.backbone, share)
+    norms = _of_type(network, keras.layers.BatchNormalization, True)
+    others = [layer for layer in _of_type(network, keras.layers.BatchNormalization, False) if layer.trainable]
+    before = [layer.get_weights() for layer in norms], [layer.get_weights() for layer in others]
+    network.model.compile(keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
+    network.model.train_on_batch(FILMS, tf.constant([[0.0], [1.0], [1.0], [0.0]]))
+    assert len(norms) == 52
+    for layer, weights in zip(norms, before[0], strict=True):
+        assert all(np.array_equal(now, then) for now, then in zip(layer.get_weights(), weights, strict=True)), layer.name
+    changed = [not np.array_equal(layer.get_weights()[0], weights[0]) for layer, weights in zip(others, before[1], strict=True)]
+    assert sum(changed) > 0.9 * len(changed)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.6, 1.0])
+def test_the_top_share_of_the_layers_trains_and_nothing_below(share: float, pretrained: ModelParameters) -> None:
+    backbone = model_lib.build(pretrained).backbone
+    count = model_lib.unfreeze(backbone, share)
+    first = round(len(backbone.layers) * (1 - share))
+    trains = [bool(layer.trainable_weights) for layer in backbone.layers]
+    assert not any(trains[: max(0, first - 1)])
+    convolutions = [layer for layer in backbone.layers[first:] if isinstance(layer, keras.layers.Conv2D)]
+    assert all(layer.trainable_weights for layer in convolutions)
+    assert count == sum(trains)
+    assert (count == 0) is (share == 0)
+
+
+def test_a_network_from_scratch_trains_as_a_whole_and_settles_its_statistics() -> None:
+    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=32))
+    before = network.model.get_weights()
+    network.model.compile(keras.optimizers.SGD(0.1), keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
+    network.model.train_on_batch(FILMS, tf.constant([[0.0], [1.0], [1.0], [0.0]]))
+    same = [np.array_equal(now, then) for now, then in zip(network.model.get_weights(), before, strict=True)]
+    assert not any(same), [weight.name for weight, unchanged in zip(network.model.weights, same, strict=True) if unchanged]
+
+
+def test_dropout_is_off_outside_of_training() -> None:
+    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=32, dropout=0.5))
+    assert np.array_equal(network.model(FILMS), network.model(FILMS))
+    assert not np.array_equal(network.model(FILMS, training=True), network.model(FILMS, training=True))
+
+
+def test_under_mixed_precision_the_logit_is_float32() -> None:
+    keras.mixed_precision.set_global_policy('mixed_float16')
+    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=32))
+    assert network.extractor(FILMS).dtype == tf.float16
+    assert network.model(FILMS).dtype == tf.float32
+    assert {weight.dtype for weight in network.model.weights} == {tf.float32}

@@ -1,0 +1,233 @@
+"""Training: a killed one goes on to the same end, the best weights win, wrong pixels are refused."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from trainer import checkpoints, training
+from trainer import model as model_lib
+from trainer.checkpoints import TrainingState
+from trainer.input_pipeline import Split
+from trainer.journal import Journal
+from trainer.parameters import ModelParameters, TrainerParameters, TrainParameters
+
+MODEL = ModelParameters(backbone='scratch_cnn', image_size=32, dropout=0.3)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the trainer may catch it."""
+
+
+def _parameters(**changed) -> TrainerParameters:
+    train = {'batch_size': 16, 'epochs': 4, 'learning_rate': 1e-3, 'patience': 9, 'head_epochs': 5, **changed}
+    return TrainerParameters(model=MODEL, train=TrainParameters(**train))
+
+
+def _train(folder: Path, splits: dict[str, Split], parameters: TrainerParameters) -> tuple[model_lib.Network, TrainingState, list[dict]]:
+    """One training as `run_fn` does it, in the state's folder `folder`."""
+    keras.backend.clear_session()
+    state = TrainingState(str(folder))
+    journal = Journal(state.history, str(folder / 'logs'))
+    strategy = training.prepare(parameters)
+    with strategy.scope():
+        network = model_lib.build(parameters.model)
+    training.train(network, splits, parameters, state, journal, strategy)
+    journal.to_csv(str(folder / 'history.csv'))
+    with (folder / 'history.csv').open(newline='') as file:
+        return network, state, list(csv.DictReader(file))
+
+
+def _auc(network: model_lib.Network, split: Split) -> float:
+    logits, labels = training.predict_logits(network.model, split, 16)
+    metric = keras.metrics.AUC(from_logits=True, num_thresholds=1000)
+    metric.update_state(labels, logits)
+    return float(metric.result())
+
+
+def _same(first: model_lib.Network, second: model_lib.Network) -> bool:
+    return all(np.array_equal(one, two) for one, two in zip(first.model.get_weights(), second.model.get_weights(), strict=True))
+
+
+@pytest.fixture
+def with_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small network goes through both phases, as if it came with weights."""
+    monkeypatch.setattr(training, 'PRETRAINED', ('scratch_cnn',))
+
+
+@pytest.fixture(scope='module')
+def unbroken(splits: dict[str, Split], tmp_path_factory: pytest.TempPathFactory) -> tuple[model_lib.Network, TrainingState, list[dict]]:
+    return _train(tmp_path_factory.mktemp('unbroken'), splits, _parameters())
+
+
+def test_history_has_each_epoch(unbroken) -> None:
+    _, state, history = unbroken
+    assert [(row['phase'], row['epoch']) for row in history] == [('training', str(epoch)) for epoch in range(4)]
+    assert {'loss', 'auc', 'val_loss', 'val_auc'} <= set(history[0])
+    assert state.epoch == 4
+
+
+def test_it_ends_with_the_weights_of_the_best_epoch(unbroken, splits: dict[str, Split]) -> None:
+    network, _, history = unbroken
+    assert _auc(network, splits['val']) == pytest.approx(max(float(row['val_auc']) for row in history), abs=1e-6)
+
+
+def _kill_in_mid_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    original = training.Progress.on_train_batch_end
+
+    def kill(self, batch, logs=None):
+        original(self, batch, logs)
+        if self._epoch == epoch and batch == 1:
+            raise Killed
+
+    monkeypatch.setattr(training.Progress, 'on_train_batch_end', kill)
+
+
+def _kill_before_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    original = Journal.write
+
+    def kill(self, phase, number, figures):
+        original(self, phase, number, figures)
+        if (phase, number) == ('training', epoch):
+            raise Killed
+
+    monkeypatch.setattr(Journal, 'write', kill)
+
+
+def _kill_while_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """After the best weights may have been written, before the state is."""
+    original = tf.train.CheckpointManager.save
+
+    def kill(self, checkpoint_number=None, **options):
+        if self.directory.endswith('latest') and checkpoint_number == epoch + 1:
+            raise Killed
+        return original(self, checkpoint_number=checkpoint_number, **options)
+
+    monkeypatch.setattr(tf.train.CheckpointManager, 'save', kill)
+
+
+@pytest.mark.parametrize(
+    ('kill', 'epoch'),
+    [
+        pytest.param(_kill_in_mid_epoch, 0, id='in the first epoch', marks=pytest.mark.slow),
+        pytest.param(_kill_in_mid_epoch, 2, id='in the third epoch'),
+        pytest.param(_kill_before_saving, 1, id='before saving', marks=pytest.mark.slow),
+        pytest.param(_kill_while_saving, 2, id='while saving', marks=pytest.mark.slow),
+        pytest.param(_kill_while_saving, 3, id='while saving the last epoch', marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_training_goes_on_to_the_same_end(kill, epoch: int, unbroken, splits, tmp_path: Path, monkeypatch) -> None:
+    expected, _, history = unbroken
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill(patch, epoch)
+        _train(tmp_path, splits, _parameters())
+    network, state, resumed = _train(tmp_path, splits, _parameters())
+    assert _same(network, expected)
+    assert resumed == history
+    assert state.epoch == 4
+
+
+@pytest.mark.slow
+def test_the_patience_that_was_used_up_stays_used_up(splits: dict[str, Split], tmp_path: Path, monkeypatch) -> None:
+    parameters = _parameters(learning_rate=1e-30, patience=2, epochs=9)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_in_mid_epoch(patch, 2)
+        _train(tmp_path / 'killed', splits, parameters)
+    _, state, resumed = _train(tmp_path / 'killed', splits, parameters)
+    _, whole, history = _train(tmp_path / 'whole', splits, parameters)
+    assert resumed == history
+    assert state.epoch == whole.epoch < 9
+    best = int(np.argmax([float(row['val_auc']) for row in history]))
+    assert len(history) == best + 1 + parameters.train.patience
+
+
+@pytest.mark.slow
+def test_a_finished_training_is_not_trained_further(unbroken, splits, tmp_path: Path, monkeypatch) -> None:
+    """Killed between the last epoch and the export."""
+    _train(tmp_path, splits, _parameters(epochs=2))
+    monkeypatch.setattr(training.Progress, 'on_epoch_begin', lambda self, epoch, logs=None: pytest.fail('trained again'))
+    network, state, history = _train(tmp_path, splits, _parameters(epochs=2))
+    assert len(history) == state.epoch == 2
+    assert _auc(network, splits['val']) == pytest.approx(max(float(row['val_auc']) for row in history), abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('with_head')
+def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(splits: dict[str, Split], tmp_path: Path, monkeypatch) -> None:
+    seen: list[list[np.ndarray]] = []
+    begin = TrainingState.begin
+
+    def noted(self, val_auc):
+        seen.append([weight.numpy() for weight in tf.nest.flatten(networks[0].model.weights)])
+        return begin(self, val_auc)
+
+    networks: list[model_lib.Network] = []
+    build = model_lib.build
+    monkeypatch.setattr(model_lib, 'build', lambda parameters: networks.append(build(parameters)) or networks[-1])
+    monkeypatch.setattr(TrainingState, 'begin', noted)
+    monkeypatch.setattr(checkpoints.TrainingState, 'finished', lambda self, epochs, patience: self.epoch >= epochs)
+    network, _, history = _train(tmp_path, splits, _parameters(epochs=2, learning_rate=30.0))
+    head = [float(row['val_auc']) for row in history if row['phase'] == 'head']
+    tuned = [float(row['val_auc']) for row in history if row['phase'] == 'training']
+    assert len(head) == 5
+    assert max(tuned) < max(head)
+    assert all(np.array_equal(now, then) for now, then in zip(network.model.get_weights(), seen[0], strict=True))
+    assert _auc(network, splits['val']) == pytest.approx(max(head), abs=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('with_head')
+@pytest.mark.parametrize('epoch', [0, 1], ids=['in the first epoch of fine-tuning', 'in the second'])
+def test_both_phases_resume_to_the_same_end(epoch: int, splits, tmp_path: Path, monkeypatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_in_mid_epoch(patch, epoch)
+        _train(tmp_path / 'killed', splits, _parameters(epochs=2))
+    network, _, resumed = _train(tmp_path / 'killed', splits, _parameters(epochs=2))
+    expected, _, history = _train(tmp_path / 'whole', splits, _parameters(epochs=2))
+    assert _same(network, expected)
+    assert resumed == history
+    assert [row['phase'] for row in history] == ['head'] * 5 + ['training'] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('with_head')
+@pytest.mark.parametrize('phases', [{'head_epochs': 0, 'epochs': 1}, {'head_epochs': 2, 'epochs': 0}], ids=['no head', 'head alone'])
+def test_either_phase_may_be_left_out(phases: dict, splits, tmp_path: Path) -> None:
+    _, _, history = _train(tmp_path, splits, _parameters(**phases))
+    assert [row['phase'] for row in history] == ['head'] * phases['head_epochs'] + ['training'] * phases['epochs']
+
+
+def test_discard_leaves_nothing(tmp_path: Path) -> None:
+    state = TrainingState(str(tmp_path / 'state'))
+    Journal(state.history, str(tmp_path / 'logs')).write('training', 0, {})
+    state.discard()
+    state.discard()
+    assert not (tmp_path / 'state').exists()
+
+
+@pytest.mark.parametrize(
+    'pixels',
+    [[0.0, 0.5, 1.0], [-1.0, 0.0, 1.0], [-0.1, 100.0, 200.0], [0.0, 10.0, 256.0], [float('nan'), 3.0, 4.0]],
+    ids=['0..1', '-1..1', 'negative', 'above 255', 'NaN'],
+)
+def test_pixels_on_another_scale_are_refused(pixels: list[float]) -> None:
+    with pytest.raises(ValueError, match=r'expected grey levels in 0\.\.255'):
+        training.check_pixels(tf.constant(pixels))
+
+
+def test_grey_levels_are_not_refused() -> None:
+    training.check_pixels(tf.constant([0.0, 13.5, 255.0]))
+
+
+def test_progress_is_told_step_by_step(splits: dict[str, Split], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger='trainer'):
+        _train(tmp_path, splits, _parameters(epochs=2))
+    told = [(record.done, record.total) for record in caplog.records if hasattr(record, 'total')]
+    assert told == [(step, 6) for step in range(1, 7)]
+    assert sum('val_auc' in record.getMessage() for record in caplog.records) == 2
