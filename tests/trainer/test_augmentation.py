@@ -45,7 +45,9 @@ def _places(images: tf.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize('run', RUNS)
 def test_the_same_seed_gives_the_same_images_and_another_seed_others(run: Callable) -> None:
-    first, again, other = (run(lambda x, number=number: augment(x, _seed(number), AugmentationParameters()), _noise()) for number in (1, 1, 2))
+    first, again, other = (
+        run(lambda x, number=number: augment(x, _seed(number), AugmentationParameters()), _noise()) for number in (1, 1, 2)
+    )
     assert np.array_equal(first, again)
     assert np.abs(first - other).mean() > 5
 

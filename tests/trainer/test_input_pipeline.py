@@ -114,7 +114,9 @@ def test_epochs_and_seeds_differ_in_order_and_in_augmentation(splits: dict[str, 
     orders = {tuple(_prints(_epoch(splits['train'], _parameters(seed=seed), epoch)[0])) for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4
     augmented = {
-        frozenset(_prints(_epoch(splits['train'], TrainParameters(batch_size=8, seed=seed), epoch)[0])) for seed in (0, 1) for epoch in (0, 1)
+        frozenset(_prints(_epoch(splits['train'], TrainParameters(batch_size=8, seed=seed), epoch)[0]))
+        for seed in (0, 1)
+        for epoch in (0, 1)
     }
     assert len(augmented) == 4
 

@@ -11,7 +11,7 @@ from trainer.labels import FINDINGS, LABELS, NO_FINDING, TASKS
 def test_the_15_labels_of_the_set() -> None:
     assert len(FINDINGS) == 14
     assert len(set(LABELS)) == 15
-    assert LABELS == (NO_FINDING, *FINDINGS)
+    assert (NO_FINDING, *FINDINGS) == LABELS
 
 
 @pytest.mark.parametrize(('no_finding', 'abnormal'), [(1, 0), (0, 1)], ids=['normal', 'abnormal'])

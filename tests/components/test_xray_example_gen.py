@@ -1,0 +1,433 @@
+"""XrayExampleGen: all that goes in comes out or is named in quarantine, with the right features, split by patient."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ingest_data as data
+import pytest
+import tensorflow as tf
+from ingest_data import Ingested, ingest
+
+from components.xray_example_gen import shard
+from components.xray_example_gen.parameters import DataParameters
+from components.xray_example_gen.report import IngestError
+from records import tfrecord
+from records.data_root import DataRootError
+from records.examples import build
+from records.layout import TABLE
+from records.metadata import MetadataError
+from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, IMAGE_ID, PATIENT_ID, SEX, SPLITS, UNKNOWN, VIEW
+from trainer.labels import LABELS, NO_FINDING, TASKS
+
+LABEL = TASKS['nih_triage'].label
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return data.write_root(tmp_path_factory.mktemp('root'))
+
+
+@pytest.fixture(scope='module')
+def good(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
+    """Good records without a metadata table."""
+    return ingest(root, tmp_path_factory.mktemp('good'))
+
+
+def test_every_record_is_in_one_split(good: Ingested) -> None:
+    examples = good.examples()
+    expected = {data.image_id(patient, study) for patient in range(1, 61) for study in range(2 - patient % 2)}
+    assert set(examples) == expected
+    report = good.report
+    assert (report['records_in'], report['records_out'], report['quarantined'], report['patients']) == (90, 90, 0, 60)
+    assert {split: report['splits'][split]['records'] for split in SPLITS} == {
+        split: sum(row['split'] == split for row in examples.values()) for split in SPLITS
+    }
+    assert good.quarantine == []
+
+
+def test_a_patient_is_in_one_split_only(good: Ingested) -> None:
+    of_patient: dict[str, set[str]] = {}
+    for row in good.examples().values():
+        of_patient.setdefault(row[PATIENT_ID], set()).add(row['split'])
+    assert all(len(splits) == 1 for splits in of_patient.values())
+    assert {split for splits in of_patient.values() for split in splits} == set(SPLITS)
+
+
+def test_labels_and_images_are_those_of_the_record(good: Ingested) -> None:
+    for name, row in good.examples().items():
+        patient, study = int(name[:8]), int(name[9:12])
+        assert row[IMAGE] == data.image(patient * 10 + study)
+        assert {label: row[label] for label in LABELS} == dict.fromkeys(LABELS, 0) | data.labels(patient)
+        assert row[LABEL] == 1 - row[NO_FINDING]
+
+
+def test_counts_of_the_report(good: Ingested) -> None:
+    rows = good.examples().values()
+    for split in SPLITS:
+        told = good.report['splits'][split]
+        here = [row for row in rows if row['split'] == split]
+        assert told['positives'] == sum(row[LABEL] for row in here)
+        assert told['patients'] == len({row[PATIENT_ID] for row in here})
+        assert told['labels'] == {name: total for name in sorted({*LABELS, LABEL}) if (total := sum(row[name] for row in here))}
+
+
+def test_without_a_table_everything_about_the_patient_is_unknown(good: Ingested) -> None:
+    row = good.examples()[data.image_id(3)]
+    assert (row[PATIENT_ID], row[AGE], row[AGE_BAND], row[SEX], row[VIEW], row[FOLLOW_UP]) == (
+        '00000003',
+        -1,
+        UNKNOWN,
+        UNKNOWN,
+        UNKNOWN,
+        -1,
+    )
+
+
+def test_tensorflow_reads_the_output(good: Ingested) -> None:
+    spec = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
+    files = tf.io.gfile.glob(str(good.folder / 'examples' / 'Split-train' / '*'))
+    examples = [tf.io.parse_single_example(serialized, spec) for serialized in tf.data.TFRecordDataset(files)]
+    assert len(examples) == good.report['splits']['train']['records']
+    assert tf.io.decode_image(examples[0][IMAGE]).shape == (72, 72, 1)
+
+
+def test_the_same_input_gives_the_same_bytes_and_another_seed_another_split(root: Path, good: Ingested, tmp_path: Path) -> None:
+    again = ingest(root, tmp_path / 'again')
+    assert again.files() == good.files()
+    other = ingest(root, tmp_path / 'other', split={'fractions': data.FRACTIONS, 'seed': 1})
+    assert {name: row['split'] for name, row in other.examples().items()} != {name: row['split'] for name, row in good.examples().items()}
+
+
+def test_a_patient_keeps_the_split_when_others_come(root: Path, good: Ingested, tmp_path: Path) -> None:
+    more = data.write_root(tmp_path / 'root', patients=90)
+    before = {row[PATIENT_ID]: row['split'] for row in good.examples().values()}
+    after = {row[PATIENT_ID]: row['split'] for row in ingest(more, tmp_path / 'out').examples().values()}
+    assert before.items() < after.items()
+
+
+# One file of records that each have something to them, beside good ones; what becomes of each is asked below.
+JPEG = data.image(1)
+TINY, HUGE = (data.image(1, side=1), JPEG.replace(b'\x00\x48\x00\x48\x01\x01', b'\x4e\x20\x4e\x20\x01\x01'))
+NORMAL = {NO_FINDING: 1}
+
+
+def _without(name: str) -> bytes:
+    example = tf.train.Example.FromString(build(JPEG, data.image_id(201), NORMAL))
+    del example.features.feature[name]
+    return example.SerializeToString()
+
+
+BAD = {
+    'no Example': (b'\xff\xffnothing', 'record', 'not a tf.train.Example'),
+    'an empty record': (b'', 'record', 'not a tf.train.Example'),
+    'no image': (_without(IMAGE), 'record', "feature 'image' is missing"),
+    'an empty image': (build(b'', data.image_id(201), NORMAL), 'record', "feature 'image' is empty"),
+    'a label missing': (_without('Mass'), 'record', "feature 'Mass' is missing"),
+    'a label of 7': (build(JPEG, data.image_id(201), {'Mass': 7}), 'record', "label 'Mass' is 7: expected 0 or 1"),
+    'a cut JPEG': (build(JPEG[:-40], data.image_id(201), NORMAL), 'image', 'the JPEG is cut off: its end marker is missing'),
+    'no image format': (build(b'text', data.image_id(201), NORMAL), 'image', 'the image cannot be used'),
+    '1x1': (build(TINY, data.image_id(201), NORMAL), 'image', 'it is 1x1 pixels, less than min_side=64'),
+    '20,000x20,000': (build(HUGE, data.image_id(201), NORMAL), 'image', 'it is 20000x20000 pixels, more than max_side='),
+    'not in the table': (build(JPEG, data.image_id(999), NORMAL), 'metadata', "no line for image '00000999_000.png'"),
+    'another form of image_id': (build(JPEG, 'scan7.png', NORMAL), 'metadata', "no line for image 'scan7.png'"),
+}
+KEPT = {
+    'PNG': build(data.image(2, kind='PNG'), data.image_id(301), NORMAL),
+    'RGB': build(data.image(3, mode='RGB'), data.image_id(302), NORMAL),
+    'no image_id': build(data.image(4), None, NORMAL),
+    'a feature nobody knows': tf.train.Example.FromString(build(data.image(5), data.image_id(303), NORMAL)),
+}
+KEPT['a feature nobody knows'].features.feature['scanner'].bytes_list.value[:] = [b'X']
+KEPT['a feature nobody knows'] = KEPT['a feature nobody knows'].SerializeToString()
+PEOPLE = {1: ('58', 'M', 'PA'), 2: ('017', 'F', 'AP'), 3: ('080Y', '', 'LL'), 4: ('150', 'X', 'PA')}
+
+
+@pytest.fixture(scope='module')
+def messy(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
+    """Good records, bad records and damaged files, with a metadata table and no limit to the quarantine."""
+    root = data.write_root(tmp_path_factory.mktemp('messy'))
+    bad = [payload for payload, _, _ in BAD.values()]
+    data.write_file(root / 'data' / f'100-{len(bad)}.tfrec', bad)
+    data.write_file(root / 'data' / '101-9.tfrec', KEPT.values())
+    (root / 'data' / '102-5.tfrec').write_bytes(b'')
+    three = [data.record(patient) for patient in (61, 63, 65)]
+    frames = [tfrecord.frame(payload) for payload in three]
+    (root / 'data' / '103-3.tfrec').write_bytes(b''.join(frames)[:-50])
+    flipped = bytearray(b''.join(tfrecord.frame(data.record(patient)) for patient in (67, 69, 71)))
+    flipped[len(tfrecord.frame(data.record(67))) + 100] ^= 1
+    (root / 'data' / '104-3.tfrec').write_bytes(bytes(flipped))
+    people = {data.image_id(patient, study): PEOPLE.get(patient, ('44', 'F', 'PA')) for patient in range(1, 400) for study in (0, 1)}
+    data.write_table(root, people)
+    return ingest(root, tmp_path_factory.mktemp('messy_out'), metadata=TABLE, max_quarantine_share=1.0)
+
+
+@pytest.mark.parametrize(('place', 'name'), list(enumerate(BAD)), ids=list(BAD))
+def test_a_bad_record_goes_into_quarantine_with_its_reason(place: int, name: str, messy: Ingested) -> None:
+    payload, kind, reason = BAD[name]
+    (row,) = [row for row in messy.quarantine if row['file'] == f'data/100-{len(BAD)}.tfrec' and row['record'] == place]
+    assert row['kind'] == kind
+    assert reason in row['reason']
+    assert row['bytes'] == len(payload)
+    assert row['offset'] == sum(len(tfrecord.frame(before)) for before, _, _ in list(BAD.values())[:place])
+
+
+def test_bytes_in_quarantine_are_those_of_the_records(messy: Ingested) -> None:
+    (path,) = (messy.folder / 'quarantine').glob('records.tfrecord-00003-of-*')
+    assert [item.payload for item in tfrecord.read(str(path))] == [payload for payload, _, _ in BAD.values()]
+
+
+@pytest.mark.parametrize(
+    ('file', 'count', 'reason'),
+    [
+        ('data/102-5.tfrec', 1, 'the file is empty'),
+        ('data/103-3.tfrec', 1, 'the file ends inside this record'),
+        ('data/104-3.tfrec', 1, 'the checksum (CRC-32C) of the payload does not hold'),
+    ],
+    ids=['zero bytes', 'cut short', 'flipped byte'],
+)
+def test_a_damaged_file(file: str, count: int, reason: str, messy: Ingested) -> None:
+    rows = [row for row in messy.quarantine if row['file'] == file]
+    assert len(rows) == count
+    assert reason in rows[0]['reason']
+    assert rows[0]['kind'] == 'damage'
+
+
+def test_damage_costs_no_other_record(messy: Ingested) -> None:
+    ids = set(messy.examples())
+    assert {data.image_id(patient) for patient in (61, 63, 67, 71)} <= ids
+    assert not {data.image_id(65), data.image_id(69)} & ids
+
+
+def test_counts_in_are_counts_out_and_quarantine(messy: Ingested) -> None:
+    report = messy.report
+    assert report['records_out'] == 90 + len(KEPT) + 4 == len(messy.examples())
+    assert report['quarantined'] == len(BAD) + 3 == len(messy.quarantine)
+    assert report['records_in'] == report['records_out'] + report['quarantined']
+    assert report['quarantined_by_kind'] == {'record': 6, 'image': 4, 'metadata': 2, 'damage': 3}
+
+
+def test_a_file_that_holds_other_than_its_name_promises(messy: Ingested) -> None:
+    told = {row['file']: (row['promised'], row['held']) for row in messy.report['files'] if row['promised'] != row['held']}
+    assert told == {'data/101-9.tfrec': (9, 4), 'data/102-5.tfrec': (5, 0), 'data/103-3.tfrec': (3, 2), 'data/104-3.tfrec': (3, 2)}
+
+
+@pytest.mark.parametrize(('name', 'note'), [('PNG', 'format'), ('RGB', 'channels'), ('no image_id', 'without_image_id')])
+def test_what_can_be_used_is_kept_and_noted(name: str, note: str, messy: Ingested) -> None:
+    image = tf.train.Example.FromString(KEPT[name]).features.feature[IMAGE].bytes_list.value[0]
+    assert image in [row[IMAGE] for row in messy.examples().values()]
+    assert messy.report['notes'][note] == 1
+
+
+def test_a_record_without_image_id_is_named_by_its_place(messy: Ingested) -> None:
+    row = messy.examples()['data/101-9.tfrec#2']
+    assert row[PATIENT_ID].startswith('sha256:')
+    assert (row[AGE], row[SEX]) == (-1, UNKNOWN)
+
+
+def test_a_feature_that_no_schema_knows_stays_behind(messy: Ingested) -> None:
+    known = {IMAGE, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP, LABEL, *LABELS, 'split'}
+    assert all(set(row) == known for row in messy.examples().values())
+
+
+@pytest.mark.parametrize(
+    ('patient', 'expected'),
+    [
+        (1, {AGE: 58, AGE_BAND: '40-59', SEX: 'M', VIEW: 'PA', FOLLOW_UP: 3}),
+        (2, {AGE: 17, AGE_BAND: '00-17', SEX: 'F', VIEW: 'AP'}),
+        (3, {AGE: 80, AGE_BAND: '80+', SEX: UNKNOWN, VIEW: UNKNOWN}),
+        (4, {AGE: -1, AGE_BAND: UNKNOWN, SEX: UNKNOWN, VIEW: 'PA'}),
+    ],
+    ids=['known', 'young', 'sex and view unknown', 'impossible age'],
+)
+def test_metadata_is_joined(patient: int, expected: dict[str, Any], messy: Ingested) -> None:
+    row = messy.examples()[data.image_id(patient)]
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_nothing_but_records_lies_in_the_splits(messy: Ingested) -> None:
+    """TFX's readers take every file of a split, hidden ones too."""
+    names = [path.name for split in SPLITS for path in (messy.folder / 'examples' / f'Split-{split}').iterdir()]
+    assert all(re.fullmatch(r'data_tfrecord-\d{5}-of-00008', name) for name in names)
+    assert sorted(path.name for path in (messy.folder / 'report').iterdir()) == ['ingest.json']
+
+
+def test_without_a_table_an_unknown_form_of_image_id_is_set_aside_or_read_by_a_pattern(tmp_path: Path) -> None:
+    root = data.write_root(tmp_path / 'root')
+    data.write_file(root / 'more.tfrec', [build(JPEG, 'scan7.png', NORMAL)])
+    (row,) = ingest(root, tmp_path / 'none', max_quarantine_share=1.0).quarantine
+    assert (row['kind'], row['image_id']) == ('patient', 'scan7.png')
+    assert 'patient_id_pattern' in row['reason']
+    found = ingest(root, tmp_path / 'pattern', patient_id_pattern=r'^scan(\d+)').examples()
+    assert found['scan7.png'][PATIENT_ID] == '00000007'
+
+
+def test_images_may_be_left_out_by_a_list(root: Path, tmp_path: Path) -> None:
+    (tmp_path / 'exclude.txt').write_text(f'{data.image_id(5)}\n')
+    done = ingest(root, tmp_path / 'out', exclude=str(tmp_path / 'exclude.txt'), max_quarantine_share=1.0)
+    assert [(row['kind'], row['image_id']) for row in done.quarantine] == [('excluded', data.image_id(5))]
+
+
+def test_images_the_table_does_not_name_may_be_kept(root: Path, tmp_path: Path) -> None:
+    data.write_table(tmp_path, {data.image_id(1): ('58', 'M', 'PA')})
+    done = ingest(root, tmp_path / 'out', metadata=str(tmp_path / TABLE), missing_metadata='keep')
+    assert (done.report['quarantined'], done.report['notes']['not_in_metadata']) == (0, 89)
+
+
+def test_zipped_files_and_other_spellings(root: Path, good: Ingested, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted(root.rglob('*.tfrec'))):
+        payloads = [item.payload for item in tfrecord.read(str(path))]
+        name = (path.name, path.name + '.gz', path.name.replace('.tfrec', '.tfrecord'))[number]
+        data.write_file(tmp_path / 'root' / 'data' / name, payloads, zipped=number < 2)
+    assert ingest(tmp_path / 'root', tmp_path / 'out').examples().keys() == good.examples().keys()
+
+
+@pytest.fixture(scope='module')
+def spans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('spans')
+    for span in (1, 2, 10):
+        data.write_root(root, first=100 * span, files=1, folder=f'span-{span}')
+    return root
+
+
+@pytest.mark.parametrize(('asked', 'there'), [('all', {1, 2, 10}), ('latest', {10}), ([1, 10], {1, 10})], ids=str)
+def test_spans(asked: Any, there: set[int], spans: Path, tmp_path: Path) -> None:
+    examples = ingest(spans, tmp_path, spans=asked).examples()
+    assert {int(row[PATIENT_ID]) // 100 for row in examples.values()} == there
+
+
+def test_a_span_that_is_not_there(spans: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataRootError, match=r'no files for span \[3\]; there are spans \[1, 2, 10\]'):
+        ingest(spans, tmp_path, spans=[1, 3])
+
+
+def _official(root: Path, test: range, train_val: range) -> dict[str, Any]:
+    for name, patients in (('test', test), ('train_val', train_val)):
+        ids = [data.image_id(patient, study) for patient in patients for study in (0, 1)]
+        (root / f'{name}.txt').write_text('\n'.join(ids))
+    return {
+        'fractions': data.FRACTIONS,
+        'method': 'official',
+        'test_list': str(root / 'test.txt'),
+        'train_val_list': str(root / 'train_val.txt'),
+    }
+
+
+def test_the_official_split(root: Path, tmp_path: Path) -> None:
+    split = _official(tmp_path, range(1, 21), range(21, 60))
+    done = ingest(root, tmp_path / 'out', split=split, max_quarantine_share=1.0)
+    for row in done.examples().values():
+        assert (row['split'] == 'test') is (int(row[PATIENT_ID]) <= 20)
+    assert {row['image_id'] for row in done.quarantine} == {data.image_id(60), data.image_id(60, 1)}
+    assert all(row['kind'] == 'split' and 'neither official list' in row['reason'] for row in done.quarantine)
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'told'),
+    [
+        pytest.param(
+            lambda split, folder: split, MetadataError, '1 patients stand in the train_val list and in the test list, e.g. 00000020'
+        ),
+        pytest.param(lambda split, folder: split | {'test_list': str(folder / 'gone.txt')}, OSError, r'gone\.txt'),
+    ],
+    ids=['a patient in both lists', 'a list is missing'],
+)
+def test_official_lists_that_cannot_be_used(change: Callable, error: type, told: str, root: Path, tmp_path: Path) -> None:
+    split = change(_official(tmp_path, range(1, 21), range(20, 61)), tmp_path)
+    with pytest.raises(error, match=told):
+        ingest(root, tmp_path / 'out', split=split)
+
+
+@pytest.mark.parametrize(
+    ('make', 'told'),
+    [
+        pytest.param(lambda root: None, r'not a directory.*--data-root', id='no root'),
+        pytest.param(lambda root: root.mkdir(), r'no file fits .*\*\.tfrec.*cxr-triage convert', id='empty root'),
+        pytest.param(lambda root: data.write_file(root / 'a.csv', []), 'no file fits', id='other files'),
+        pytest.param(lambda root: data.write_file(root / '.trash' / 'a.tfrec', []), 'no file fits', id='hidden files'),
+    ],
+)
+def test_a_root_without_records(make: Callable[[Path], None], told: str, tmp_path: Path) -> None:
+    make(tmp_path / 'root')
+    with pytest.raises(DataRootError, match=told):
+        ingest(tmp_path / 'root', tmp_path / 'out')
+
+
+def _bad_share(root: Path) -> None:
+    data.write_root(root)
+    data.write_file(root / 'data' / '100-1.tfrec', [b'\xff\xffnothing'])
+
+
+def _one_class(root: Path) -> None:
+    data.write_file(root / 'data' / '000-40.tfrec', [data.record(patient) for patient in range(1, 81, 2)])
+
+
+@pytest.mark.parametrize(
+    ('make', 'told'),
+    [
+        pytest.param(
+            _bad_share, r'(?s)1 of 91 records cannot be used \(1\.10%; allowed 1\.00%.*100-1\.tfrec, record 0 \(byte 0\): not a', id='share'
+        ),
+        pytest.param(
+            lambda root: data.write_root(root, patients=2), r"split '\w+' got no records: .* of 2 patients", id='too few patients'
+        ),
+        pytest.param(_one_class, r"split 'train' holds no records with abnormal=1 .*both classes are needed", id='one class'),
+    ],
+)
+def test_records_that_nothing_can_be_learned_from(make: Callable[[Path], Any], told: str, tmp_path: Path) -> None:
+    make(tmp_path / 'root')
+    with pytest.raises(IngestError, match=told):
+        ingest(tmp_path / 'root', tmp_path / 'out')
+    # What went wrong can be read all the same.
+    done = Ingested(tmp_path / 'out')
+    assert done.report['quarantined'] == len(done.quarantine)
+
+
+def test_files_without_any_good_record(tmp_path: Path) -> None:
+    data.write_file(tmp_path / 'root' / 'a.tfrec', [b''])
+    with pytest.raises(IngestError, match=r'hold no usable record: a\.tfrec'):
+        ingest(tmp_path / 'root', tmp_path / 'out', max_quarantine_share=1.0)
+
+
+def test_what_is_to_be_known_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = data.write_root(tmp_path / 'root')
+    (root / 'data' / '000-30.tfrec').rename(root / 'data' / '000-31.tfrec')
+    data.write_file(root / 'data' / '100-1.tfrec', [b''])
+    with caplog.at_level(logging.WARNING, logger='components'):
+        ingest(root, tmp_path / 'out', max_quarantine_share=0.5)
+    assert 'data/000-31.tfrec: the name promises 31 records, the file holds 30' in caplog.messages
+    assert '1 of 91 records are in quarantine (1 record)' in caplog.messages
+
+
+def test_a_bundle_that_dies_leaves_no_half_file_and_its_retry_the_whole(root: Path, tmp_path: Path, monkeypatch) -> None:
+    """A Beam runner processes a bundle again when a worker fails; the first try may have written half of its output."""
+    destination = shard.Destination(
+        {split: str(tmp_path / split) for split in SPLITS}, str(tmp_path / 'quarantine'), str(tmp_path / 'staging')
+    )
+    for folder in (*destination.splits.values(), destination.quarantine, destination.staging):
+        Path(folder).mkdir()
+    file = sorted(root.rglob('*.tfrec'))[0]
+    step = shard.IngestShard(str(root), DataParameters(), 'nih_triage', '', destination)
+    step.setup()
+    work = shard.Shard(str(file), file.name, 0, 1)
+    written = 0
+    original = shard._Writers.write
+
+    def dies(self, split: str, payload: bytes) -> None:
+        nonlocal written
+        written += 1
+        if written > 10:
+            raise ConnectionError('worker lost')
+        original(self, split, payload)
+
+    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
+        patch.setattr(shard._Writers, 'write', dies)
+        list(step.process(work))
+    assert not [path for path in tmp_path.rglob('*') if path.is_file()]
+    assert len(list(step.process(work))) == 1
+    assert sum(len(list(tfrecord.read(str(path)))) for path in tmp_path.rglob('data_tfrecord*')) == 30
+    assert not list((tmp_path / 'staging').iterdir())

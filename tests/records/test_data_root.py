@@ -1,0 +1,138 @@
+"""Files of a data root: which are found, their spans, and a fingerprint that changes when they do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from records.data_root import DataRootError, find_files, fingerprint, join
+
+
+def _write(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return root
+
+
+def _names(root: Path, **given) -> list[str]:
+    return [file.name for file in find_files(str(root), **given)]
+
+
+def test_all_spellings_at_any_depth_in_a_fixed_order(tmp_path: Path) -> None:
+    names = ['a.tfrec', 'data/000-1.tfrec', 'data/001-1.tfrec.gz', 'data/deep/er/x.tfrecord', 'z.tfrecord.gz']
+    _write(tmp_path, *reversed(names), 'data/readme.txt', 'data/table.csv.gz', 'tfrec', 'data/x.tfrec.partial')
+    assert _names(tmp_path) == names
+
+
+@pytest.mark.parametrize('hidden', ['.x.tfrec', '.trash/x.tfrec', 'data/.partial/x.tfrec', '.x/.y.tfrec'])
+def test_hidden_files_are_left_alone(hidden: str, tmp_path: Path) -> None:
+    assert _names(_write(tmp_path, hidden, 'a.tfrec')) == ['a.tfrec']
+
+
+def test_own_patterns(tmp_path: Path) -> None:
+    _write(tmp_path, 'train/a.rec', 'train/b.tfrec', 'test/a.rec')
+    assert _names(tmp_path, patterns=('train/*.rec',)) == ['train/a.rec']
+
+
+def test_a_folder_may_be_linked(tmp_path: Path) -> None:
+    _write(tmp_path / 'elsewhere', 'a.tfrec')
+    (tmp_path / 'root').mkdir()
+    (tmp_path / 'root' / 'data').symlink_to(tmp_path / 'elsewhere')
+    assert _names(tmp_path / 'root') == ['data/a.tfrec']
+
+
+def test_a_file_by_name_size_and_time(tmp_path: Path) -> None:
+    path = _write(tmp_path, 'data/a.tfrec') / 'data/a.tfrec'
+    (file,) = find_files(str(tmp_path))
+    assert (file.size, file.modified_ns, file.span) == (path.stat().st_size, path.stat().st_mtime_ns, 0)
+
+
+@pytest.mark.parametrize(
+    ('spans', 'found'),
+    [
+        ('all', ['a.tfrec', 'data/span-2/b.tfrec', 'span-01/c.tfrec', 'span-10/d.tfrec']),
+        ('latest', ['span-10/d.tfrec']),
+        ([0], ['a.tfrec']),
+        ([1, 2], ['data/span-2/b.tfrec', 'span-01/c.tfrec']),
+    ],
+    ids=str,
+)
+def test_spans(spans, found: list[str], tmp_path: Path) -> None:
+    _write(tmp_path, 'a.tfrec', 'span-01/c.tfrec', 'data/span-2/b.tfrec', 'span-10/d.tfrec')
+    assert _names(tmp_path, spans=spans) == found
+
+
+@pytest.mark.parametrize(
+    ('make', 'given', 'told'),
+    [
+        pytest.param(lambda root: None, {}, r'not a directory\. .*--data-root', id='missing'),
+        pytest.param(lambda root: root.write_text(''), {}, 'not a directory', id='a file'),
+        pytest.param(lambda root: root.mkdir(), {}, r'no file fits .*NNN-COUNT\.tfrec.*cxr-triage synth', id='empty'),
+        pytest.param(lambda root: _write(root, 'a.tfrec'), {'spans': [4]}, r'no files for span \[4\]; there are spans \[0\]', id='span'),
+        pytest.param(lambda root: _write(root, 'a.tfrec'), {'spans': []}, r'no span is asked for; there are spans \[0\]', id='no spans'),
+    ],
+)
+def test_a_root_that_cannot_be_used(make: Callable[[Path], object], given: dict, told: str, tmp_path: Path) -> None:
+    make(tmp_path / 'root')
+    with pytest.raises(DataRootError, match=told) as caught:
+        find_files(str(tmp_path / 'root'), **given)
+    assert str(tmp_path / 'root') in str(caught.value)
+
+
+def _later(path: Path) -> None:
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000))
+
+
+def _resized(path: Path) -> None:
+    before = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes() + b'+')
+    os.utime(path, ns=(before, before))
+
+
+@pytest.mark.parametrize(
+    ('change', 'changes'),
+    [
+        pytest.param(lambda root: None, False, id='nothing'),
+        pytest.param(lambda root: _write(root, 'data/readme.txt'), False, id='another file beside'),
+        pytest.param(lambda root: _write(root, 'data/002-1.tfrec'), True, id='new file'),
+        pytest.param(lambda root: (root / 'data/001-1.tfrec').unlink(), True, id='file gone'),
+        pytest.param(lambda root: (root / 'data/001-1.tfrec').rename(root / 'data/003-1.tfrec'), True, id='renamed'),
+        pytest.param(lambda root: _later(root / 'data/001-1.tfrec'), True, id='touched'),
+        pytest.param(lambda root: _resized(root / 'data/001-1.tfrec'), True, id='resized'),
+        pytest.param(lambda root: _later(root / 'table.csv'), True, id='side file touched'),
+        pytest.param(lambda root: _resized(root / 'table.csv'), True, id='side file resized'),
+    ],
+)
+def test_fingerprint(change: Callable[[Path], object], changes: bool, tmp_path: Path) -> None:
+    _write(tmp_path, 'data/000-1.tfrec', 'data/001-1.tfrec', 'table.csv')
+
+    def taken() -> str:
+        return fingerprint(str(tmp_path), find_files(str(tmp_path)), (str(tmp_path / 'table.csv'),))
+
+    before = taken()
+    change(tmp_path)
+    assert (taken() != before) is changes
+
+
+def test_another_root_or_side_file_is_another_fingerprint(tmp_path: Path) -> None:
+    _write(tmp_path, 'a.tfrec', 'table.csv')
+    files = find_files(str(tmp_path))
+    assert fingerprint('/x', files) != fingerprint('/y', files)
+    assert fingerprint('/x', files) != fingerprint('/x', files, (str(tmp_path / 'table.csv'),))
+
+
+def test_a_side_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='gone'):
+        fingerprint(str(tmp_path), [], (str(tmp_path / 'gone.csv'),))
+
+
+@pytest.mark.parametrize(
+    ('path', 'joined'), [('m/t.csv', '/root/m/t.csv'), ('/abs/t.csv', '/abs/t.csv'), ('gs://bucket/t.csv', 'gs://bucket/t.csv')]
+)
+def test_join(path: str, joined: str) -> None:
+    assert join('/root', path) == joined
