@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 
 def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
     """Seeds everything, and chooses precision and devices: float16 and all GPUs where there are some."""
+    # Dropout then draws from a generator whose state is saved with the weights: a resumed training drops what an unbroken one does.
+    keras.backend.experimental.enable_tf_random_generator()
     keras.utils.set_random_seed(parameters.train.seed)
     if parameters.train.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -41,10 +43,11 @@ def train(
     train_split = splits['train']
     weights = calibration.class_weights(train_split.positives, train_split.records) if parameters.train.class_weights else None
     best = None
-    if parameters.model.backbone in PRETRAINED and parameters.train.head_epochs and not state.started():
-        best = fit_head(network, splits, parameters, weights, journal)
-    if parameters.train.epochs:
-        _fit_all(network, splits, parameters, weights, state, journal, strategy, best)
+    with strategy.scope():
+        if parameters.model.backbone in PRETRAINED and parameters.train.head_epochs and not state.started():
+            best = fit_head(network, splits, parameters, weights, journal)
+        if parameters.train.epochs:
+            _fit_all(network, splits, parameters, weights, state, journal, best)
 
 
 def fit_head(
@@ -88,23 +91,22 @@ def predict_logits(model: keras.Model, split: Split, batch_size: int) -> tuple[n
     return np.concatenate(logits)[:, 0], np.concatenate(labels)[:, 0].astype(int)
 
 
-def _fit_all(network, splits, parameters, weights, state, journal, strategy, best: float | None) -> None:
+def _fit_all(network, splits, parameters, weights, state, journal, best: float | None) -> None:
     train, model = parameters.train, network.model
     if parameters.model.backbone in PRETRAINED:
         model_lib.unfreeze(network.backbone, train.unfreeze_share)
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
-    with strategy.scope():
-        optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(train.learning_rate, max(1, train.epochs * steps)))
-        model.compile(optimizer, **_loss_and_metrics())
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(train.learning_rate, max(1, train.epochs * steps)))
+    model.compile(optimizer, **_loss_and_metrics())
     state.restore(model)
     if best is not None:
         state.begin(best)
     validation = input_pipeline.evaluation_batches(splits['val'], train.batch_size)
     callbacks = [Progress(train.epochs, steps), state.callback(train.patience, journal)]
     # An epoch a call: the order of its images depends on its number alone, so a resumed training sees what an unbroken one sees.
+    check_pixels(next(iter(input_pipeline.training_batches(splits['train'], train, state.epoch)))[0])
     while not state.finished(train.epochs, train.patience):
         batches = input_pipeline.training_batches(splits['train'], train, state.epoch)
-        check_pixels(next(iter(batches))[0])
         model.fit(
             batches,
             initial_epoch=state.epoch,
@@ -124,7 +126,7 @@ def check_pixels(pixels: tf.Tensor) -> None:
       ValueError: values below 0 or above 255, or none above 1 (scaled already).
     """
     low, high = float(tf.reduce_min(pixels)), float(tf.reduce_max(pixels))
-    if low < 0 or high > 255 or high <= 1:
+    if not (low >= 0 and 1 < high <= 255):
         raise ValueError(f'pixels lie in {low:g}..{high:g}: expected grey levels in 0..255, as the network scales them itself')
 
 
