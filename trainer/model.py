@@ -53,7 +53,7 @@ def build(parameters: ModelParameters) -> Network:
 def build_head(width: int, parameters: ModelParameters) -> keras.Model:
     """Dropout and one dense unit: float32 [batch, width] -> logit float32 [batch, 1]."""
     inputs = keras.Input((width,), name='features')
-    x = keras.layers.Dropout(parameters.dropout, seed=0)(inputs)
+    x = Dropout(parameters.dropout)(inputs)
     # float32 also under mixed precision: float16 logits saturate.
     outputs = keras.layers.Dense(1, dtype='float32', name=HEAD)(x)
     return keras.Model(inputs, outputs, name='head')
@@ -70,6 +70,25 @@ def unfreeze(backbone: keras.Model, share: float) -> int:
     for index, layer in enumerate(backbone.layers):
         layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
     return sum(bool(layer.trainable_weights) for layer in backbone.layers)
+
+
+class Dropout(keras.layers.Layer):
+    """Sets a share of the features to 0 in training; its random state is saved with the weights.
+
+    That of keras.layers.Dropout is not: after a restart it would drop other features than an unbroken training.
+    """
+
+    def __init__(self, rate: float, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self._rate = rate
+        self._generator = tf.random.Generator.from_seed(0)
+
+    def call(self, inputs, training=None):
+        """float [batch, width] to the same shape, scaled so that the expectation stays."""
+        if not training or not self._rate:
+            return inputs
+        kept = self._generator.uniform(tf.shape(inputs)) >= self._rate
+        return tf.where(kept, inputs / (1.0 - self._rate), tf.zeros_like(inputs))
 
 
 class Scale(keras.layers.Layer):

@@ -14,15 +14,13 @@ from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.journal import Journal
-from trainer.parameters import PRETRAINED, TrainerParameters
+from trainer.parameters import PRETRAINED, TrainerParameters, TrainParameters
 
 _log = logging.getLogger(__name__)
 
 
 def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
     """Seeds everything, and chooses precision and devices: float16 and all GPUs where there are some."""
-    # Dropout then draws from a generator whose state is saved with the weights: a resumed training drops what an unbroken one does.
-    keras.backend.experimental.enable_tf_random_generator()
     keras.utils.set_random_seed(parameters.train.seed)
     if parameters.train.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -96,8 +94,7 @@ def _fit_all(network, splits, parameters, weights, state, journal, best: float |
     if parameters.model.backbone in PRETRAINED:
         model_lib.unfreeze(network.backbone, train.unfreeze_share)
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(train.learning_rate, max(1, train.epochs * steps)))
-    model.compile(optimizer, **_loss_and_metrics())
+    model.compile(keras.optimizers.Adam(_learning_rate(train, steps)), **_loss_and_metrics())
     state.restore(model)
     if best is not None:
         state.begin(best)
@@ -117,6 +114,18 @@ def _fit_all(network, splits, parameters, weights, state, journal, best: float |
             verbose=0,
         )
     state.restore_best(model)
+
+
+def _learning_rate(train: TrainParameters, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """From 0 up to `learning_rate` in `warmup_epochs`, then down to 0 along a cosine.
+
+    Adam's first steps have full size for every weight whatever its gradient: without the warm-up they undo part of the pretraining.
+    """
+    warmup = round(train.warmup_epochs * steps)
+    decay = max(1, train.epochs * steps - warmup)
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(train.learning_rate, decay)
+    return keras.optimizers.schedules.CosineDecay(0.0, decay, warmup_target=train.learning_rate, warmup_steps=warmup)
 
 
 def check_pixels(pixels: tf.Tensor) -> None:
