@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-PACKAGES = ('pipeline', 'components', 'trainer', 'schemas', 'records')
+PACKAGES = ('pipeline', 'components', 'trainer', 'schemas', 'records', 'kubeflow')
 
 setup(
     name='cxr-triage',

@@ -162,6 +162,20 @@ def _ingest(step: Step) -> str:
     return f'{content["records_in"]:,} records in, {content["quarantined"]:,} quarantined; {splits}; {content["patients"]:,} patients'
 
 
+def _statistics(step: Step) -> str:
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    artifact = artifact_utils.get_single_instance(step.outputs['statistics'])
+    examples = 0
+    features: set[str] = set()
+    for split in artifact_utils.decode_split_names(artifact.split_names):
+        with tf.io.gfile.GFile(os.path.join(artifact.uri, f'Split-{split}', 'FeatureStats.pb'), 'rb') as file:
+            (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read()).datasets
+        examples += dataset.num_examples
+        features.update(feature.path.step[0] for feature in dataset.features)
+    return f'{examples:,} examples, {len(features)} features'
+
+
 def _anomalies(step: Step) -> str:
     from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401 - registers what the diff refers to
     from tensorflow_metadata.proto.v0 import anomalies_pb2
@@ -178,6 +192,17 @@ def _audit(step: Step) -> str:
     content = _json(step, 'audit', AUDIT_JSON)
     found = [f'{issue["kind"]} {issue["count"]:,}' for issue in content['issues'] if issue['count']]
     return f'{content["decoded"]:,} images decoded; ' + (', '.join(found) or 'nothing found')
+
+
+def _gate(step: Step) -> str:
+    counts = _json(step, 'blessing', 'gate.json')['counts']
+    return f'{counts["passed"]} limits kept, {counts["warning"]} warnings'
+
+
+def _transform(step: Step) -> str:
+    uri = artifact_utils.get_single_uri(step.outputs['transformed_examples'])
+    size = sum(tf.io.gfile.stat(path).length for path in tf.io.gfile.glob(os.path.join(uri, 'Split-*', '*')))
+    return f'{size / 1e6:,.1f} MB of examples'
 
 
 def _trainer(step: Step) -> str:
@@ -212,8 +237,11 @@ def _pusher(step: Step) -> str:
 
 _STEPS = {
     'XrayExampleGen': _ingest,
+    'StatisticsGen': _statistics,
     'ExampleValidator': _anomalies,
     'DataAudit': _audit,
+    'DataGate': _gate,
+    'Transform': _transform,
     'Trainer': _trainer,
     'Baseline': _baseline,
     'Evaluator': _evaluator,

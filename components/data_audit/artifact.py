@@ -11,4 +11,4 @@ AUDIT_PAGE = 'audit.html'
 class DataAuditReport(Artifact):
     """Findings of the data audit; the layout of `audit.json` is described in components.data_audit.summary."""
 
-    TYPE_NAME = 'DataAuditReport'
+    TYPE_NAME = 'components.DataAuditReport'

@@ -13,4 +13,4 @@ class DataBlessing(Artifact):
     The custom property `blessed` is 1 when every limit was kept.
     """
 
-    TYPE_NAME = 'DataBlessing'
+    TYPE_NAME = 'components.DataBlessing'

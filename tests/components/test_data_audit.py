@@ -242,7 +242,7 @@ def test_bad_parameters_are_refused(parameters):
 def test_component():
     audit = DataAudit(Channel(type=standard_artifacts.Examples), '{"width": 512}', 'abc')
     assert audit.exec_properties == {'parameters': '{"width": 512}', 'code_digest': 'abc'}
-    assert audit.outputs['audit'].type_name == 'DataAuditReport'
+    assert audit.outputs['audit'].type_name == 'components.DataAuditReport'
 
 
 @pytest.mark.real_data

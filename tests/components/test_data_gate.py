@@ -329,5 +329,5 @@ def test_component():
     channels = Channel(type=standard_artifacts.ExampleAnomalies), Channel(type=DataAuditReport)
     alone = DataGate(*channels, limits='{}', code_digest='abc')
     assert set(alone.inputs) == {'anomalies', 'audit'}
-    assert alone.outputs['blessing'].type_name == 'DataBlessing'
+    assert alone.outputs['blessing'].type_name == 'components.DataBlessing'
     assert set(DataGate(*channels, Channel(type=IngestReport)).inputs) == {'anomalies', 'audit', 'ingest_report'}
