@@ -1,0 +1,95 @@
+"""What the end-to-end runs share: a copy of the sources, a small set of synthetic films, and one run from nothing to a pushed model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pipeline_runs as runs
+import pytest
+from pipeline_runs import Program
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas')
+_FILMS = 366  # three files of 122, of which one is held back
+# A network that trains in seconds; a gate that anything passes which is trained at all.
+_CONFIG = """
+pipeline: e2e
+task: nih_triage
+data:
+  metadata: metadata/Data_Entry_2017_v2020.csv.gz
+  split:
+    fractions: {train: 0.5, val: 0.15, calibration: 0.15, test: 0.2}
+model:
+  backbone: scratch_cnn
+  image_size: 64
+train:
+  epochs: 10
+  learning_rate: 0.002
+  patience: 10
+  augmentation: {shift: 0.04, rotation: 0, zoom: 0, contrast: 0, brightness: 0}
+evaluation:
+  slices: [sex, view_position]
+  thresholds:
+    - {metric: auc, min: 0.4, max_worse: 0.5}
+serving_check: {samples: 8, latency_requests: 2, throughput_requests: 1}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pushed:
+    """The first run of a root, with what it left before any other run came."""
+
+    root: Path
+    finished: runs.Finished
+    states: dict[str, str]
+    log: str
+    predictions: dict
+    manifest: dict
+
+    @property
+    def serving(self) -> Path:
+        """The push target."""
+        return self.root / 'serving'
+
+
+@pytest.fixture(scope='session')
+def spare_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the film file lies that the data root does not have yet."""
+    return tmp_path_factory.mktemp('spare') / '002-122.tfrec'
+
+
+@pytest.fixture(scope='session')
+def program(tmp_path_factory: pytest.TempPathFactory, spare_file: Path) -> Program:
+    """The program out of a copy of the sources, which tests may edit, on 244 synthetic films."""
+    folder = tmp_path_factory.mktemp('program')
+    source = folder / 'source'
+    for name in _SOURCES:
+        shutil.copytree(_PROJECT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copy(_PROJECT / 'setup.py', source)
+    (folder / 'config.yaml').write_text(_CONFIG)
+    data = folder / 'films'
+    made = Program(source, folder / 'config.yaml', data, folder)
+    synth = made.start('synth', '--out', data, '--count', str(_FILMS), '--seed', '7').finish()
+    assert synth.exit_code == 0, synth.screen
+    shutil.move(data / 'data' / spare_file.name, spare_file)
+    return made
+
+
+@pytest.fixture(scope='session')
+def pushed(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Pushed:
+    """The first run on an empty root."""
+    root = tmp_path_factory.mktemp('first') / 'root'
+    finished = program.run(root)
+    assert finished.exit_code == 0, finished.screen
+    (states,) = runs.states(root)
+    return Pushed(
+        root=root,
+        finished=finished,
+        states=states,
+        log=runs.log_of(root),
+        predictions=json.loads((runs.last_output(root, 'Trainer', 'model_run') / 'predictions.json').read_text()),
+        manifest=runs.manifest(runs.newest_version(root / 'serving')),
+    )

@@ -1,0 +1,162 @@
+"""What goes wrong through the command line: exit code 1, a message that names the file or key and what to do, no traceback."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pipeline_runs as runs
+import pytest
+from pipeline_runs import COMPLETE, FAILED, NOISE, Finished, Program
+
+from records import tfrecord
+
+pytestmark = pytest.mark.slow
+
+
+def check_refused(finished: Finished, *words: str) -> None:
+    """Exit code 1 and a message for people that holds all `words`."""
+    assert finished.exit_code == 1, finished.screen
+    for word in words:
+        assert word in finished.screen, finished.screen
+    assert not finished.has_traceback(), finished.screen
+    assert NOISE.findall(finished.screen) == []
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small file system of its own at `folder`; the test is skipped where mounting is not permitted."""
+    folder.mkdir()
+    done = subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f'a file system cannot be mounted here: {done.stderr.strip()}')
+    try:
+        yield folder
+    finally:
+        subprocess.run(['umount', folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'words'),
+    [
+        pytest.param(['train.epoch=3'], ["unknown key 'train.epoch'", 'epochs'], id='unknown key'),
+        pytest.param(['evaluation.thresholds=[{metric: auroc, min: 0.7}]'], ['auroc', 'no such metric', 'pr_auc'], id='unknown metric'),
+        pytest.param(['train.epochs=many'], ['train.epochs', "'many'"], id='wrong type'),
+        pytest.param(['train.epochs'], ['--set train.epochs', 'key=value'], id='no value'),
+        pytest.param(['task=nih_triag'], ['nih_triag', 'nih_triage'], id='unknown task'),
+    ],
+)
+def test_configuration(program: Program, tmp_path, settings, words):
+    options = [option for setting in settings for option in ('--set', setting)]
+    check_refused(program.run(tmp_path / 'root', *options), *words)
+    assert not (tmp_path / 'root').exists()
+
+
+def test_configuration_file_names_itself(program: Program, tmp_path):
+    config = tmp_path / 'mine.yaml'
+    config.write_text(program.config.read_text() + 'colour: blue\n')
+    finished = program.start('run', '--config', config, '--data-root', program.data, '--root', tmp_path / 'root').finish()
+    check_refused(finished, str(config), "'colour'", 'pipeline')
+
+
+@pytest.mark.parametrize('content', [pytest.param(None, id='empty folder'), pytest.param('photo.jpg', id='no tfrec')])
+def test_data_root_without_records(program: Program, tmp_path, content):
+    data = tmp_path / 'films'
+    data.mkdir()
+    if content:
+        (data / content).write_bytes(b'\xff\xd8\xff')
+    check_refused(program.run(tmp_path / 'root', '--data-root', data), str(data), '*.tfrec', 'cxr-triage convert')
+    assert not (tmp_path / 'root' / 'artifacts').exists()
+
+
+def test_data_root_that_is_not_there(program: Program, tmp_path):
+    check_refused(program.run(tmp_path / 'root', '--data-root', tmp_path / 'nothing'), str(tmp_path / 'nothing'), '--data-root')
+
+
+def test_weights_that_are_not_there(program: Program, tmp_path):
+    weights = tmp_path / 'weights.h5'
+    finished = program.run(tmp_path / 'root', '--set', 'model.backbone=mobilenet_v2', '--weights', weights)
+    check_refused(finished, str(weights), 'no such file', 'mobilenet_v2', '--weights')
+    # Told before the films are read, not after.
+    assert not (tmp_path / 'root' / 'artifacts').exists()
+
+
+def test_weights_of_another_architecture(program: Program, pushed, tmp_path):
+    import tf_keras as keras
+
+    weights = tmp_path / 'weights.h5'
+    keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]).save_weights(weights)
+    before = runs.served(pushed.serving)
+    finished = program.run(pushed.root, '--set', 'model.backbone=mobilenet_v2', '--weights', weights)
+    check_refused(finished, 'Trainer failed', str(weights), 'not the weights of mobilenet_v2')
+    last = runs.states(pushed.root)[-1]
+    assert last['Trainer'] == FAILED
+    assert 'Pusher' not in last
+    assert runs.served(pushed.serving) == before
+
+
+def test_root_that_is_a_file(program: Program, tmp_path):
+    (tmp_path / 'root').write_text('a file')
+    check_refused(program.run(tmp_path / 'root'), str(tmp_path / 'root'), '--root')
+
+
+def test_root_that_is_read_only(program: Program, tmp_path):
+    with mounted(tmp_path / 'disk', 'ro') as disk:
+        check_refused(program.run(disk / 'root'), str(disk / 'root'), 'Read-only file system', '--root')
+
+
+def test_disk_that_is_full(program: Program, tmp_path):
+    with mounted(tmp_path / 'disk', 'size=6m') as disk:
+        finished = program.run(disk / 'root')
+        check_refused(finished, 'XrayExampleGen failed', 'the disk is full', 'same command again')
+        # With room made, the same command goes on.
+        subprocess.run(['mount', '-o', 'remount,size=200m', disk], check=True)
+        running = program.start_run(disk / 'root')
+        running.wait_for(lambda: 'done  DataGate' in running.screen)
+        running.signal(runs.signal.SIGINT)
+        assert running.finish().exit_code == 130
+        assert runs.states(disk / 'root')[-1]['XrayExampleGen'] == COMPLETE
+
+
+def test_target_that_is_a_file(program: Program, pushed, tmp_path):
+    (tmp_path / 'serving').write_text('a file')
+    check_refused(program.run(pushed.root, '--push-dir', tmp_path / 'serving'), str(tmp_path / 'serving'), 'is a file', 'another target')
+
+
+def test_target_that_is_read_only(program: Program, pushed, tmp_path):
+    with mounted(tmp_path / 'disk', 'ro') as disk:
+        finished = program.run(pushed.root, '--push-dir', disk / 'serving')
+        check_refused(finished, 'Pusher failed', str(disk / 'serving'), 'read-only', 'another target')
+        last = runs.states(pushed.root)[-1]
+        assert last['Trainer'] == runs.CACHED
+        assert last['Pusher'] == FAILED
+
+
+def test_too_much_quarantine(program: Program, tmp_path):
+    name = '000-122.tfrec'
+    data = tmp_path / 'films'
+    shutil.copytree(program.data / 'metadata', data / 'metadata')
+    (data / 'data').mkdir()
+    content = bytearray((program.data / 'data' / name).read_bytes())
+    broken = [record for record in tfrecord.read(str(program.data / 'data' / name)) if record.index in (3, 50, 121)]
+    for record in broken:
+        content[record.offset + 12 + len(record.payload) // 2] ^= 0x10
+    (data / 'data' / name).write_bytes(content)
+
+    finished = program.run(tmp_path / 'root', '--data-root', data)
+    check_refused(finished, 'XrayExampleGen failed', '3 of 122 records cannot be used', 'data.max_quarantine_share')
+    for record in broken:
+        assert re.search(rf'{name}, record {record.index} \(byte {record.offset}\): \S', finished.screen), finished.screen
+    listed = Path(re.search(r'All of them: (\S+)', finished.screen)[1])
+    rows = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert [(row['record'], row['offset']) for row in rows] == [(record.index, record.offset) for record in broken]
+
+    allowed = program.start_run(tmp_path / 'root', '--data-root', data, '--set', 'data.max_quarantine_share=0.05')
+    allowed.wait_for(lambda: 'XrayExampleGen' in allowed.screen)
+    allowed.signal(runs.signal.SIGINT)
+    assert '122 records in, 3 quarantined' in allowed.finish().screen

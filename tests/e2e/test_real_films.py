@@ -1,0 +1,97 @@
+"""The whole path over real X-rays with real ImageNet weights, in CI's shortened form."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pipeline_runs as runs
+import pytest
+from pipeline_runs import COMPLETE, NOISE, STEPS, Program
+
+from components.pusher import target
+from records import examples, tfrecord
+from trainer import contract
+from trainer.labels import NO_FINDING
+
+pytestmark = [pytest.mark.slow, pytest.mark.real_data]
+
+_CONFIG = Path(__file__).resolve().parents[2] / 'pipeline' / 'configs' / 'ci_nih.yaml'
+_FILMS, _PATIENTS, _NORMAL = 1948, 1468, 522  # as counted in the source
+
+
+@dataclasses.dataclass(frozen=True)
+class RealRun:
+    """A run over the real films."""
+
+    root: Path
+    data: Path
+    finished: runs.Finished
+
+    @property
+    def version(self) -> Path:
+        """The version that was pushed."""
+        return runs.newest_version(self.root / 'serving')
+
+
+@pytest.fixture(scope='module')
+def run(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RealRun:
+    """CI's configuration on the 1,948 films, from nothing."""
+    folder = tmp_path_factory.mktemp('real')
+    program = Program(_CONFIG.parents[2], _CONFIG, real_data / 'nih', folder)
+    (weights,) = (real_data / 'weights').glob('mobilenet_v2_*_no_top.h5')
+    return RealRun(folder / 'root', program.data, program.run(folder / 'root', '--weights', weights))
+
+
+def test_pushes(run: RealRun):
+    assert run.finished.exit_code == 0, run.finished.screen
+    assert runs.states(run.root) == [dict.fromkeys(STEPS, COMPLETE)]
+    assert 'Pushed.' in run.finished.screen
+    assert NOISE.findall(run.finished.screen) == []
+    manifest = runs.manifest(run.version)
+    assert target.verify(str(run.version)) == []
+    assert manifest['config']['pipeline'] == 'ci-nih'
+    assert manifest['metrics']['auc'] >= 0.6
+
+
+def test_every_film_is_counted(run: RealRun):
+    assert f'{_FILMS:,} records in, 0 quarantined' in run.finished.screen
+    assert f'{_PATIENTS:,} patients' in run.finished.screen
+    report = json.loads((runs.last_output(run.root, 'XrayExampleGen', 'report') / 'ingest.json').read_text())
+    splits = report['splits']
+    assert (report['records_in'], report['records_out'], report['quarantined']) == (_FILMS, _FILMS, 0)
+    assert sum(split['records'] for split in splits.values()) == _FILMS
+    assert sum(split['positives'] for split in splits.values()) == _FILMS - _NORMAL
+    assert sum(split['patients'] for split in splits.values()) == _PATIENTS
+    assert [(file['promised'], file['held']) for file in report['files']] == [(122, 122)] * 12 + [(121, 121)] * 4
+
+
+def test_served_model_answers_as_the_trainer(run: RealRun):
+    """Through a Session, as TF Serving loads it; with the bytes of the source's records, of films that nothing was trained on."""
+    import tensorflow as tf
+
+    predictions = json.loads((runs.last_output(run.root, 'Trainer', 'model_run') / 'predictions.json').read_text())
+    expected = {row['image_id']: row for row in predictions['splits']['val']}
+    payloads = [record.payload for record in tfrecord.read(str(run.data / 'data' / '000-122.tfrec'))]
+    films = [(record, payload) for record, payload in ((examples.parse(p), p) for p in payloads) if record.image_id in expected][:8]
+    assert len(films) >= 4
+    facts = json.loads((run.version / 'assets.extra' / 'triage.json').read_text())
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ['serve'], str(run.version))
+        for signature, inputs in (
+            (contract.EXAMPLES, [payload for _, payload in films]),
+            (contract.IMAGES, [record.image for record, _ in films]),
+        ):
+            graph = meta.signature_def[signature.name]
+            outputs = {name: tensor.name for name, tensor in graph.outputs.items()}
+            answers = session.run(outputs, {graph.inputs[signature.input].name: inputs})
+            rows = [expected[record.image_id] for record, _ in films]
+            np.testing.assert_allclose(answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-5)
+            np.testing.assert_array_equal(answers[contract.FLAG], [row['flag'] for row in rows])
+            assert {version.decode() for version in answers[contract.MODEL_VERSION]} == {facts['model_version']}
+    # The trainer's labels are the source's.
+    for record, _ in films:
+        assert expected[record.image_id]['label'] == 1 - record.labels[NO_FINDING]

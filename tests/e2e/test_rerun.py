@@ -1,0 +1,148 @@
+"""What a run does again: nothing when nothing changed, else exactly what depends on the change; and what it may replace in serving."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pipeline_runs as runs
+import pytest
+from pipeline_runs import CACHED, COMPLETE, NOISE, STEPS, Program, that_ran
+
+from components.pusher import target
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def appended(path: Path, text: str) -> Iterator[None]:
+    """A source file with `text` at its end, for as long as the context lasts."""
+    before = path.read_text()
+    path.write_text(before + text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+def serve_only_the_first(pushed) -> None:
+    """Takes away what other tests pushed, so that the first run's model is the one being served."""
+    for version in pushed.serving.iterdir():
+        if version.name.isdigit() and runs.manifest(version)['model_digest'] != pushed.manifest['model_digest']:
+            shutil.rmtree(version)
+
+
+def test_first_run_pushes(pushed):
+    assert pushed.states == dict.fromkeys(STEPS, COMPLETE)
+    screen = pushed.finished.screen
+    version = runs.newest_version(pushed.serving)
+    assert str(version) in screen
+    assert 'Pushed.' in screen
+    assert 'not for clinical use' in screen
+    assert '244 records in, 0 quarantined' in screen
+    assert target.verify(str(version)) == []
+    assert pushed.manifest['baseline_version'] is None
+    assert pushed.manifest['metrics']['auc'] >= 0.4
+
+
+def test_closing_table_names_every_step(pushed):
+    table = pushed.finished.screen.split('step ', 1)[1]
+    for step in STEPS:
+        assert re.search(rf'^{step} +\d+\.\d s +ran\b', table, re.MULTILINE), step
+    assert re.search(r'^auc +all +0\.\d{4} +>= 0\.4', table, re.MULTILINE)
+
+
+def test_screen_tells_the_epochs_and_the_log_has_the_rest(pushed):
+    epochs = re.findall(r'epoch (\d+)/10: loss', pushed.finished.screen)
+    assert epochs == [str(number) for number in range(1, 11)]
+    assert NOISE.findall(pushed.finished.screen) == []
+    assert re.search(r'^\S+ \S+ I absl: ', pushed.log, re.MULTILINE)
+    assert re.search(r'^\S+ \S+ I trainer\.training: epoch 1/10: loss', pushed.log, re.MULTILINE)
+
+
+def test_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed):
+    serve_only_the_first(pushed)
+    before = runs.served(pushed.serving)
+    finished = program.run(pushed.root)
+    assert finished.exit_code == 0, finished.screen
+    assert runs.states(pushed.root)[-1] == dict.fromkeys(STEPS, CACHED)
+    assert runs.served(pushed.serving) == before
+    assert NOISE.findall(finished.screen) == []
+
+
+def test_comment_reruns_nothing_that_trains(program: Program, pushed):
+    with appended(program.source / 'trainer' / 'training.py', '\n# Another word on it.\n'):
+        finished = program.run(pushed.root)
+    assert finished.exit_code == 0, finished.screen
+    assert not that_ran(pushed.root) & {*STEPS[: STEPS.index('Baseline')], 'ServingCheck'}
+
+
+@pytest.mark.parametrize(
+    ('module', 'first'),
+    [pytest.param('training', 'Trainer', id='training'), pytest.param('preprocessing', 'Transform', id='preprocessing')],
+)
+def test_edit_of_trainer_code_reruns_from_where_it_matters(program: Program, pushed, module, first):
+    with appended(program.source / 'trainer' / f'{module}.py', '\nREVISION = 2\n'):
+        finished = program.run(pushed.root)
+    assert finished.exit_code == 0, finished.screen
+    assert that_ran(pushed.root) == runs.steps_from(first)
+
+
+def test_limit_of_the_gate_reruns_the_gate_and_neither_audit_nor_training(program: Program, pushed):
+    finished = program.run(pushed.root, '--set', 'gate.max_share={inverted_polarity: 0.02}')
+    assert finished.exit_code == 0, finished.screen
+    ran = that_ran(pushed.root)
+    assert 'DataGate' in ran
+    assert ran <= {'DataGate', 'Evaluator', 'Pusher'}
+
+
+def test_new_file_reruns_from_ingestion(program: Program, pushed, spare_file):
+    new = program.data / 'data' / spare_file.name
+    shutil.copy(spare_file, new)
+    try:
+        finished = program.run(pushed.root)
+    finally:
+        new.unlink()
+    assert finished.exit_code == 0, finished.screen
+    assert that_ran(pushed.root) == set(STEPS) - {'CuratedSchema', 'Baseline'}
+    assert '366 records in, 0 quarantined' in finished.screen
+
+
+def test_worse_candidate_is_refused_against_the_served_model(program: Program, pushed):
+    serve_only_the_first(pushed)
+    before = runs.served(pushed.serving)
+    baseline = pushed.manifest['metrics']['auc']
+    finished = program.run(
+        pushed.root,
+        *('--set', 'train.epochs=1', '--set', 'train.learning_rate=1.0e-9'),
+        *('--set', 'evaluation.thresholds=[{metric: auc, max_worse: 0.01}, {metric: auc, slice: {sex: M}, min: 0.999}]'),
+    )
+    assert finished.exit_code == 3, finished.screen
+    assert runs.states(pushed.root)[-1]['Trainer'] == COMPLETE
+    assert runs.served(pushed.serving) == before
+    assert not finished.has_traceback()
+
+    told = re.search(r'auc on all is (\d\.\d+), (\d\.\d+) short, asked at most 0\.01 worse than served \(([+-]\d\.\d+)\)', finished.screen)
+    assert told, finished.screen
+    value, short, difference = map(float, told.groups())
+    assert difference == pytest.approx(value - baseline, abs=2e-4)
+    assert short == pytest.approx(-difference - 0.01, abs=2e-4)
+    of_slice = re.search(r'auc on sex=M is (\d\.\d+), (\d\.\d+) short, asked >= 0\.999', finished.screen)
+    assert of_slice, finished.screen
+    assert float(of_slice[2]) == pytest.approx(0.999 - float(of_slice[1]), abs=2e-4)
+    assert len(re.findall(r'FAIL by', finished.screen)) == 2
+
+
+def test_served_version_deleted_is_pushed_again(program: Program, pushed):
+    for version in pushed.serving.iterdir():
+        if version.name.isdigit():
+            shutil.rmtree(version)
+    finished = program.run(pushed.root)
+    assert finished.exit_code == 0, finished.screen
+    assert that_ran(pushed.root) == {'Pusher'}
+    again = runs.newest_version(pushed.serving)
+    assert target.verify(str(again)) == []
+    assert runs.manifest(again)['model_digest'] == pushed.manifest['model_digest']
