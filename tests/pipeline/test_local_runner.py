@@ -13,7 +13,10 @@ import pytest
 
 from pipeline import local_runner
 
-_HOLD = 'import sys, time; from pipeline import local_runner\nwith local_runner.hold(sys.argv[1]):\n    print("held", flush=True); time.sleep(600)'
+_HOLD = (
+    'import sys, time; from pipeline import local_runner\n'
+    'with local_runner.hold(sys.argv[1]):\n    print("held", flush=True)\n    time.sleep(600)\n'
+)
 
 
 @pytest.fixture
