@@ -102,4 +102,6 @@ class EvaluationParameters(_Strict):
     def _some(cls, value: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
         if not value:
             raise ValueError('at least one threshold is needed: without any, TFX never blesses a model')
+        if all(threshold.min is None and threshold.max is None for threshold in value):
+            raise ValueError('at least one threshold needs min or max: by max_worse alone, TFX never blesses a first model')
         return value
