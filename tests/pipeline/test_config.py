@@ -113,6 +113,11 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         pytest.param({'push': {'keep_versions': 1}}, r'push\.keep_versions: .*2', id='no version to go back to'),
         pytest.param({'evaluation': {'slices': ['hospital']}}, r'no such slice: hospital\. Known: sex, age_band', id='slice'),
         pytest.param({'evaluation': {'thresholds': []}}, 'at least one threshold is needed', id='no threshold'),
+        pytest.param(
+            {'evaluation': {'thresholds': [{'metric': 'auc', 'max_worse': 0.1}]}},
+            'needs min or max: by max_worse alone',
+            id='no first model',
+        ),
     ],
 )
 def test_refused(content: dict, told: str, write) -> None:

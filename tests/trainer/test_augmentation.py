@@ -13,11 +13,13 @@ from trainer.parameters import AugmentationParameters
 
 SIDE = 65
 NOTHING = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
-RUNS = [pytest.param(lambda f, x: f(x), id='eager'), pytest.param(lambda f, x: _in_tf_data(f, x), id='tf.data')]
 
 
 def _in_tf_data(function: Callable, batch: tf.Tensor) -> tf.Tensor:
     return next(iter(tf.data.Dataset.from_tensors(batch).map(function)))
+
+
+RUNS = [pytest.param(lambda f, x: f(x), id='eager'), pytest.param(_in_tf_data, id='tf.data')]
 
 
 def _seed(number: int) -> tf.Tensor:

@@ -14,11 +14,12 @@ from trainer import preprocessing
 from trainer.features import FOLLOW_UP, IMAGE, PATIENT_ID, transformed
 from trainer.labels import LABELS, TASKS
 
-RUNS = [pytest.param(lambda f, x: f(x), id='eager'), pytest.param(lambda f, x: _in_tf_data(f, x), id='tf.data')]
-
 
 def _in_tf_data(function: Callable, batch: tf.Tensor) -> tf.Tensor:
     return next(iter(tf.data.Dataset.from_tensors(batch).map(function)))
+
+
+RUNS = [pytest.param(lambda f, x: f(x), id='eager'), pytest.param(_in_tf_data, id='tf.data')]
 
 
 def _grey(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,170 @@
+"""The graph: what Kubeflow can run too, and an edit of the configuration changes exactly the components it should."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx import v1 as tfx
+
+from pipeline import config as config_lib
+from pipeline.config import Config
+from pipeline.create_pipeline import create_pipeline
+
+
+def _config(root: Path, **changed: Any) -> Config:
+    content: dict[str, Any] = {
+        'pipeline': 'p',
+        'task': 'nih_triage',
+        'root': str(root / 'root'),
+        'data': {'root': str(root / 'data')},
+        'model': {'weights': str(root / 'weights.h5')},
+    }
+    path = root / 'config.yaml'
+    path.write_text(json.dumps(content))
+    return config_lib.load(str(path), [f'{key}={json.dumps(value)}' for key, value in changed.items()])
+
+
+def _properties(config: Config, fingerprint: str = 'f') -> dict[str, dict[str, Any]]:
+    """Component -> its parameters, without the nonce that differs from run to run while nothing is served."""
+    found = {}
+    for component in create_pipeline(config, fingerprint).components:
+        properties = {name: _plain(value) for name, value in component.exec_properties.items()}
+        if 'push' in properties:
+            properties['push'] = {name: value for name, value in json.loads(properties['push']).items() if name != 'push_nonce'}
+        found[component.id] = properties
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / 'weights.h5').write_bytes(b'weights')
+    return tmp_path
+
+
+def test_only_what_kubeflow_runs(root: Path) -> None:
+    pipeline = create_pipeline(_config(root), 'f')
+    ids = [component.id for component in pipeline.components]
+    assert sorted(ids) == sorted(
+        [
+            *('XrayExampleGen', 'CuratedSchema', 'StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate', 'Transform', 'Trainer'),
+            *('Baseline', 'Evaluator', 'ServingCheck', 'Pusher'),
+        ]
+    )
+    assert all(re.fullmatch(r'[a-zA-Z0-9-]+', name) for name in ids)
+    assert not any(isinstance(component, tfx.dsl.Resolver) for component in pipeline.components)
+    assert pipeline.enable_cache
+
+
+def test_the_gate_comes_before_anything_is_learned(root: Path) -> None:
+    components = {component.id: component for component in create_pipeline(_config(root), 'f').components}
+    assert components['DataGate'] in components['Transform'].upstream_nodes
+    assert {'ExampleValidator', 'DataAudit'} <= {node.id for node in components['DataGate'].upstream_nodes}
+    assert {'Evaluator', 'ServingCheck'} <= {node.id for node in components['Pusher'].upstream_nodes}
+
+
+def test_the_same_configuration_gives_the_same_parameters(root: Path) -> None:
+    assert _properties(_config(root)) == _properties(_config(root))
+
+
+@pytest.mark.parametrize(
+    ('change', 'changed'),
+    [
+        pytest.param({'gate.anomaly_level': 'warning'}, {'DataGate'}, id='limit of the gate'),
+        pytest.param({'gate.max_share': {'constant_image': 0.5}}, {'DataGate'}, id='share of the gate'),
+        pytest.param({'train.epochs': 3}, {'Trainer'}, id='epochs'),
+        pytest.param({'train.augmentation.zoom': 0.0}, {'Trainer'}, id='augmentation'),
+        pytest.param({'operating_point.sensitivity': 0.9}, {'Trainer'}, id='operating point'),
+        pytest.param({'model.image_size': 128}, {'Transform', 'Trainer'}, id='image size'),
+        pytest.param({'model.backbone': 'scratch_cnn', 'model.weights': None}, {'Trainer'}, id='backbone'),
+        pytest.param({'data.split.seed': 3}, {'XrayExampleGen'}, id='seed of the split'),
+        pytest.param({'data.spans': 'latest'}, {'XrayExampleGen'}, id='spans'),
+        pytest.param({'audit.near_duplicate_correlation': 0.9}, {'DataAudit'}, id='audit'),
+        pytest.param({'evaluation.slices': ['sex']}, {'Evaluator'}, id='slices'),
+        pytest.param({'evaluation.thresholds': [{'metric': 'auc', 'min': 0.9}]}, {'Evaluator'}, id='thresholds'),
+        pytest.param({'serving_check.samples': 4}, {'ServingCheck'}, id='serving check'),
+        pytest.param({'push.keep_versions': 3}, set(), id='versions to keep'),
+        pytest.param({'push.directory': '/elsewhere'}, {'Baseline'}, id='push target'),
+        pytest.param({'beam': ['--runner=FnApiRunner', '--direct_num_workers=1']}, set(), id='Beam'),
+    ],
+)
+def test_a_change_of_the_configuration_changes_its_components_alone(change: dict[str, Any], changed: set[str], root: Path) -> None:
+    """And Pusher, whose manifest holds the configuration."""
+    before, after = _properties(_config(root)), _properties(_config(root, **change))
+    assert {name for name in before if before[name] != after[name]} == changed | {'Pusher'}
+
+
+def _key(config: Config, fingerprint: str = 'f') -> str:
+    return _properties(config, fingerprint)['Pusher']['push']['candidate_key']
+
+
+def test_new_data_changes_ingestion_and_the_candidate(root: Path) -> None:
+    before, after = _properties(_config(root), 'f'), _properties(_config(root), 'g')
+    assert {name for name in before if before[name] != after[name]} == {'XrayExampleGen', 'Pusher'}
+    assert before['Pusher']['push']['candidate_key'] != after['Pusher']['push']['candidate_key']
+
+
+def test_another_file_of_weights_under_the_same_path_is_another_candidate(root: Path) -> None:
+    before = _properties(_config(root))
+    (root / 'weights.h5').write_bytes(b'other weights')
+    after = _properties(_config(root))
+    assert {name for name in before if before[name] != after[name]} == {'Trainer', 'Pusher'}
+    assert before['Pusher']['push']['candidate_key'] != after['Pusher']['push']['candidate_key']
+
+
+@pytest.mark.parametrize(
+    ('change', 'same'),
+    [
+        ({'train.seed': 1}, False),
+        ({'data.split.seed': 1}, False),
+        ({'evaluation.thresholds': [{'metric': 'auc', 'min': 0.9}]}, True),
+        ({'serving_check.samples': 4}, True),
+        ({'push.directory': '/elsewhere'}, True),
+    ],
+    ids=['training', 'data', 'thresholds', 'serving check', 'target'],
+)
+def test_what_makes_another_candidate(change: dict[str, Any], same: bool, root: Path) -> None:
+    assert (_key(_config(root)) == _key(_config(root, **change))) is same
+
+
+def _edit_digest(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    from pipeline import create_pipeline as module_under_test
+
+    original = module_under_test.digest
+    monkeypatch.setattr(module_under_test, 'digest', lambda *names: 'edited' if module in names else original(*names))
+
+
+@pytest.mark.parametrize(
+    ('module', 'changed'),
+    [
+        ('trainer.run', {'Trainer', 'Pusher'}),
+        ('trainer.preprocessing', {'Transform', 'Pusher'}),
+        ('components.xray_example_gen.executor', {'XrayExampleGen', 'Pusher'}),
+        ('components.data_audit.executor', {'DataAudit', 'Pusher'}),
+        ('components.data_gate.executor', {'DataGate', 'Pusher'}),
+        ('components.serving_check.executor', {'ServingCheck'}),
+        ('components.baseline.executor', {'Baseline'}),
+        ('components.pusher.executor', {'Pusher'}),
+    ],
+)
+def test_an_edit_of_the_code_runs_its_component_again(module: str, changed: set[str], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _properties(_config(root))
+    _edit_digest(monkeypatch, module)
+    after = _properties(_config(root))
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+@pytest.mark.parametrize('damage', [lambda path: path.unlink(), lambda path: None], ids=['weights missing', 'weights there'])
+def test_missing_weights_do_not_stop_the_graph(damage: Callable[[Path], None], root: Path) -> None:
+    """The Trainer tells of them, with what to do."""
+    damage(root / 'weights.h5')
+    digest = json.loads(_properties(_config(root))['Trainer']['custom_config'])['weights_digest']
+    assert digest == 'missing' if not (root / 'weights.h5').exists() else re.fullmatch(r'[0-9a-f]{16}', digest)

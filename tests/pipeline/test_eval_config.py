@@ -1,0 +1,88 @@
+"""The Evaluator's configuration: TFMA accepts it, thresholds hold for their slices alone, directions are right."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.utils import config_util
+
+from pipeline import evaluation
+from pipeline.evaluation_parameters import METRICS, SLICES, EvaluationParameters, Threshold
+from trainer.contract import FLAG, PROBABILITY
+from trainer.labels import FINDINGS, TASKS
+
+TASK = TASKS['nih_triage']
+
+
+def _config(*thresholds: Threshold, slices: tuple[str, ...] = SLICES) -> config_pb2.EvalConfig:
+    return evaluation.eval_config(EvaluationParameters(slices=slices, thresholds=thresholds), TASK)
+
+
+def _metric(config: config_pb2.EvalConfig, name: str) -> tuple[str, config_pb2.MetricConfig]:
+    found = [
+        (spec.output_names[0], metric)
+        for spec in config.metrics_specs
+        for metric in spec.metrics
+        if metric.config and json.loads(metric.config).get('name') == name
+    ]
+    (only,) = found
+    return only
+
+
+@pytest.mark.parametrize('slices', [(), SLICES, ('sex',)], ids=str)
+@pytest.mark.parametrize('metric', METRICS)
+def test_tfma_accepts_it(metric: str, slices: tuple[str, ...]) -> None:
+    bound = {'max_worse': 0.1} if METRICS[metric] != 'one' else {'max': 1.5}
+    config = _config(Threshold(metric=metric, min=0.1, **bound), Threshold(metric='auc', slice={'sex': 'F'}, min=0.5), slices=slices)
+    updated = config_util.update_eval_config_with_defaults(config, has_baseline=True)
+    config_util.verify_eval_config(updated, baseline_required=True)
+
+
+def test_the_model_is_asked_through_its_contract() -> None:
+    (spec,) = _config(Threshold(metric='auc', min=0.5)).model_specs
+    assert (spec.signature_name, spec.label_key) == ('serving_default', 'abnormal')
+
+
+@pytest.mark.parametrize(
+    ('metric', 'output'), [(name, FLAG if name in ('sensitivity', 'specificity') else PROBABILITY) for name in METRICS]
+)
+def test_each_metric_once_on_the_output_it_is_of(metric: str, output: str) -> None:
+    assert _metric(_config(Threshold(metric='auc', min=0.5)), metric)[0] == output == evaluation.output_of(metric)
+
+
+def test_slices() -> None:
+    specs = _config(Threshold(metric='auc', slice={'sex': 'F', 'view_position': 'AP'}, min=0.5)).slicing_specs
+    assert specs[0] == config_pb2.SlicingSpec()
+    assert [list(spec.feature_keys) for spec in specs if spec.feature_keys] == [['sex'], ['age_band'], ['view_position']]
+    values = [dict(spec.feature_values) for spec in specs if spec.feature_values]
+    assert values == [{finding: '1'} for finding in FINDINGS] + [{'sex': 'F', 'view_position': 'AP'}]
+
+
+def test_a_threshold_holds_for_its_slice_alone() -> None:
+    thresholds = Threshold(metric='auc', min=0.7), Threshold(metric='auc', slice={'view_position': 'AP'}, min=0.6, max=0.9)
+    config = _config(*thresholds)
+    _, metric = _metric(config, 'auc')
+    assert not metric.HasField('threshold')
+    overall, one = metric.per_slice_thresholds
+    assert [len(overall.slicing_specs), len(one.slicing_specs)] == [1, 1]
+    assert overall.slicing_specs[0] == config_pb2.SlicingSpec()
+    assert dict(one.slicing_specs[0].feature_values) == {'view_position': 'AP'}
+    assert overall.threshold.value_threshold.lower_bound.value == 0.7
+    assert not overall.threshold.value_threshold.HasField('upper_bound')
+    assert (one.threshold.value_threshold.lower_bound.value, one.threshold.value_threshold.upper_bound.value) == (0.6, 0.9)
+    others = [other for spec in config.metrics_specs for other in spec.metrics if other != metric]
+    assert not any(other.per_slice_thresholds or other.HasField('threshold') for other in others)
+
+
+@pytest.mark.parametrize(
+    ('metric', 'direction', 'absolute'),
+    [('auc', 'HIGHER_IS_BETTER', -0.02), ('sensitivity', 'HIGHER_IS_BETTER', -0.02), ('brier_score', 'LOWER_IS_BETTER', 0.02)],
+)
+def test_no_more_than_so_much_worse(metric: str, direction: str, absolute: float) -> None:
+    _, made = _metric(_config(Threshold(metric=metric, max_worse=0.02), Threshold(metric='calibration_ratio', min=0.5)), metric)
+    change = made.per_slice_thresholds[0].threshold.change_threshold
+    assert config_pb2.MetricDirection.Name(change.direction) == direction
+    assert change.absolute.value == absolute
+    assert not made.per_slice_thresholds[0].threshold.HasField('value_threshold')

@@ -1,0 +1,213 @@
+"""TFMA on a model whose answers are known: metrics equal those worked out by hand, verdicts say what the gate says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import json_format
+from tfx import types
+from tfx.types import standard_artifacts
+
+from components.evaluator.executor import Executor
+from pipeline import evaluation, summary
+from pipeline.evaluation_parameters import EvaluationParameters, Threshold
+from records.examples import put_bytes, put_int, serialize
+from trainer.contract import EXAMPLES, FLAG, MODEL_VERSION, PROBABILITY
+from trainer.features import IMAGE, SEX
+from trainer.labels import LABELS, TASKS
+
+pytestmark = pytest.mark.slow
+
+TASK = TASKS['nih_triage']
+COUNT = 400
+RNG = np.random.default_rng(0)
+TRUTH = (RNG.random(COUNT) < 0.4).astype(int)
+# No two alike, so that an AUC has no ties.
+SCORES = {
+    name: np.clip(RNG.normal(0.35 + gap * TRUTH, 0.15, COUNT), 0.01, 0.99).astype(np.float32)
+    for name, gap in (('candidate', 0.3), ('baseline', 0.2))
+}
+POINTS = {'candidate': 0.45, 'baseline': 0.5}
+WOMEN = RNG.random(COUNT) < 0.5
+
+
+class Known(tf.Module):
+    """Finds the answer to an image in a table: the image is the number of its row."""
+
+    def __init__(self, scores: np.ndarray, point: float):
+        super().__init__()
+        self._scores, self._point = tf.constant(scores), point
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)])
+    def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Serialized examples to the promised outputs."""
+        rows = tf.strings.to_number(tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE], tf.int32)
+        probability = tf.gather(self._scores, rows)
+        flag = tf.cast(probability >= self._point, tf.float32)
+        return {PROBABILITY: probability, FLAG: flag, MODEL_VERSION: tf.fill(tf.shape(rows), 'known')}
+
+
+def _by_hand(scores: np.ndarray, point: float, chosen: np.ndarray) -> dict[str, float]:
+    """The metrics from their definitions; the AUC as the share of pairs in the right order."""
+    scores, truth = scores[chosen].astype(float), TRUTH[chosen]
+    positive, negative = scores[truth == 1], scores[truth == 0]
+    order = truth[np.argsort(-scores)]
+    precision = np.cumsum(order) / np.arange(1, len(order) + 1)
+    return {
+        'auc': float((positive[:, None] > negative[None, :]).mean()),
+        'pr_auc': float(precision[order == 1].mean()),
+        'sensitivity': float((positive >= point).mean()),
+        'specificity': float((negative < point).mean()),
+        'brier_score': float(((scores - truth) ** 2).mean()),
+        'calibration_ratio': float(scores.mean() / truth.mean()),
+    }
+
+
+EVERYONE = np.ones(COUNT, bool)
+EXPECTED = {name: _by_hand(SCORES[name], POINTS[name], EVERYONE) for name in SCORES}
+OF_WOMEN = _by_hand(SCORES['candidate'], POINTS['candidate'], WOMEN)
+GAIN = EXPECTED['candidate']['auc'] - EXPECTED['baseline']['auc']
+THRESHOLDS = {
+    'auc above': (Threshold(metric='auc', min=EXPECTED['candidate']['auc'] - 0.01), True, 0.01),
+    'auc below': (Threshold(metric='auc', slice={SEX: 'F'}, min=OF_WOMEN['auc'] + 0.02), False, -0.02),
+    'between': (Threshold(metric='calibration_ratio', min=0.5, max=EXPECTED['candidate']['calibration_ratio'] - 0.05), False, -0.05),
+    'a bound from above': (Threshold(metric='brier_score', max=EXPECTED['candidate']['brier_score'] + 0.03), True, 0.03),
+    'a slice without examples': (Threshold(metric='auc', slice={'view_position': 'PA'}, min=0.5), False, None),
+}
+CHANGES = {
+    'better than served': (Threshold(metric='auc', max_worse=0.01), True, GAIN + 0.01),
+    'far worse than served': (
+        Threshold(metric='sensitivity', min=0.1, max_worse=0.01),
+        EXPECTED['candidate']['sensitivity'] - EXPECTED['baseline']['sensitivity'] >= -0.01,
+        min(
+            EXPECTED['candidate']['sensitivity'] - 0.1,
+            EXPECTED['candidate']['sensitivity'] - EXPECTED['baseline']['sensitivity'] + 0.01,
+        ),
+    ),
+    'worse where less is better': (
+        Threshold(metric='specificity', slice={}, max_worse=0.001),
+        EXPECTED['candidate']['specificity'] - EXPECTED['baseline']['specificity'] >= -0.001,
+        EXPECTED['candidate']['specificity'] - EXPECTED['baseline']['specificity'] + 0.001,
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples and both models."""
+    folder = tmp_path_factory.mktemp('evaluation')
+    (folder / 'examples' / 'Split-test').mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / 'examples' / 'Split-test' / 'data_tfrecord-00000-of-00001')) as writer:
+        for row in range(COUNT):
+            example = tf.train.Example()
+            put_bytes(example, IMAGE, str(row).encode())
+            put_bytes(example, SEX, b'F' if WOMEN[row] else b'M')
+            for name in LABELS:
+                put_int(example, name, 0)
+            put_int(example, TASK.label, int(TRUTH[row]))
+            writer.write(serialize(example))
+    for name, scores in SCORES.items():
+        module = Known(scores, POINTS[name])
+        tf.saved_model.save(module, str(folder / name / 'Format-Serving'), signatures={EXAMPLES.name: module.serve})
+    return folder
+
+
+def _evaluate(data: Path, out: Path, parameters: EvaluationParameters, baseline: bool) -> tuple[EvaluationParameters, str, bool]:
+    """Runs the Evaluator; returns the parameters, where the evaluation is, and whether the candidate was blessed."""
+    inputs: dict[str, list[types.Artifact]] = {'examples': [standard_artifacts.Examples()]}
+    inputs['examples'][0].uri = str(data / 'examples')
+    inputs['examples'][0].split_names = '["test"]'
+    for key, name in (('model', 'candidate'), ('baseline_model', 'baseline'))[: 1 + baseline]:
+        inputs[key] = [standard_artifacts.Model()]
+        inputs[key][0].uri = str(data / name)
+    evaluated, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
+    evaluated.uri, blessing.uri = str(out / 'evaluation'), str(out / 'blessing')
+    properties = {
+        'eval_config': json_format.MessageToJson(evaluation.eval_config(parameters, TASK), preserving_proto_field_name=True),
+        'example_splits': '["test"]',
+        'fairness_indicator_thresholds': 'null',
+    }
+    executor = Executor(
+        Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner'), tmp_dir=str(out), unique_id='1')
+    )
+    executor.Do(inputs, {'evaluation': [evaluated], 'blessing': [blessing]}, properties)
+    return parameters, evaluated.uri, bool(blessing.get_int_custom_property('blessed'))
+
+
+def _asked(thresholds: Iterable[Threshold]) -> EvaluationParameters:
+    return EvaluationParameters(slices=('sex',), thresholds=tuple(thresholds))
+
+
+@pytest.fixture(scope='module')
+def alone(data: Path) -> tuple[EvaluationParameters, str, bool]:
+    """Nothing is served yet."""
+    return _evaluate(data, data / 'alone', _asked(threshold for threshold, _, _ in THRESHOLDS.values()), baseline=False)
+
+
+@pytest.fixture(scope='module')
+def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
+    """Against a served model."""
+    return _evaluate(data, data / 'against', _asked(threshold for threshold, _, _ in CHANGES.values()), baseline=True)
+
+
+@pytest.mark.parametrize('metric', list(EXPECTED['candidate']))
+def test_metrics_are_those_worked_out_by_hand(metric: str, alone) -> None:
+    """10,000 thresholds make an AUC good to a thousandth; average precision and the area differ by their interpolation."""
+    tolerance = {'auc': 1e-3, 'pr_auc': 5e-3}.get(metric, 1e-5)
+    assert summary.overall_metrics(alone[1])[metric] == pytest.approx(EXPECTED['candidate'][metric], abs=tolerance)
+
+
+@pytest.mark.parametrize(('place', 'name'), list(enumerate(THRESHOLDS)), ids=list(THRESHOLDS))
+def test_a_verdict_says_what_the_gate_says_and_by_how_much(place: int, name: str, alone) -> None:
+    threshold, passed, margin = THRESHOLDS[name]
+    verdict = summary.verdicts(*alone[:2])[place]
+    assert verdict.threshold == threshold
+    assert verdict.passed is passed
+    assert verdict.by == (None if margin is None else pytest.approx(margin, abs=2e-3))
+    assert (verdict.value is None) is (margin is None)
+
+
+@pytest.mark.parametrize(('place', 'name'), list(enumerate(CHANGES)), ids=list(CHANGES))
+def test_a_candidate_is_held_against_what_is_served(place: int, name: str, against) -> None:
+    threshold, passed, margin = CHANGES[name]
+    verdict = summary.verdicts(*against[:2])[place]
+    assert verdict.passed is passed
+    assert verdict.by == pytest.approx(margin, abs=2e-3)
+    assert 'worse than served' in verdict.bound
+    # The candidate's own figure, not the baseline's and not the difference.
+    assert verdict.value == pytest.approx(EXPECTED['candidate'][threshold.metric], abs=2e-3)
+
+
+def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
+    found = summary._metrics(against[1])
+    for name, kind in (('candidate', ''), ('baseline', 'baseline')):
+        assert found[(), 'sensitivity', kind] == pytest.approx(EXPECTED[name]['sensitivity'], abs=1e-5)
+    difference = EXPECTED['candidate']['sensitivity'] - EXPECTED['baseline']['sensitivity']
+    assert found[(), 'sensitivity', 'diff'] == pytest.approx(difference, abs=1e-5)
+
+
+def test_the_blessing(alone, against) -> None:
+    assert not alone[2]
+    assert against[2] is all(passed for _, passed, _ in CHANGES.values())
+
+
+@pytest.mark.parametrize(
+    ('thresholds', 'blessed'),
+    [
+        ([Threshold(metric='auc', max_worse=0.01), Threshold(metric='sensitivity', min=0.1)], True),
+        ([Threshold(metric='auc', min=0.5, max_worse=0.01)], True),
+        ([Threshold(metric='auc', min=0.999, max_worse=0.01)], False),
+    ],
+    ids=['another has a bound', 'above its bound', 'below its bound'],
+)
+def test_while_nothing_is_served_only_bounds_count(thresholds: list[Threshold], blessed: bool, data: Path, tmp_path: Path) -> None:
+    parameters, where, found = _evaluate(data, tmp_path, _asked(thresholds), baseline=False)
+    assert found is blessed
+    verdict = summary.verdicts(parameters, where)[0]
+    assert verdict.passed is blessed
+    assert 'nothing served' in verdict.bound

@@ -1,0 +1,274 @@
+"""From transformed examples to an exported model: `run_fn` as TFX calls it, and the model through TensorFlow's session loader."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import films
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras as keras
+from PIL import Image
+
+from records.examples import build
+from trainer import contract, input_pipeline, training
+from trainer import model as model_lib
+from trainer import run as run_lib
+from trainer.artifacts import FACTS_FILE, HISTORY_FILE, PREDICTIONS_FILE
+from trainer.calibration import Calibration
+from trainer.input_pipeline import Split
+from trainer.labels import NO_FINDING
+from trainer.parameters import ModelParameters, OperatingPointParameters, TrainerParameters, TrainParameters
+from trainer.signatures import TriageModule
+
+CALIBRATION = Calibration(offset=0.7, temperature=1.9)
+
+
+def _images() -> list[bytes]:
+    """Films of the size and of others, as PNG and as JPEG, grey and colour."""
+    found = [films.png(films.draw(number % 2, 50 + number)) for number in range(4)]
+    for number, (kind, mode, side) in enumerate((('JPEG', 'L', 90), ('JPEG', 'RGB', 64), ('PNG', 'RGB', 47))):
+        out = io.BytesIO()
+        Image.fromarray(films.draw(1, 60 + number, side)[..., 0]).convert(mode).save(out, kind)
+        found.append(out.getvalue())
+    return found
+
+
+def _serve(path: str, signature: contract.Signature, batch: list[bytes]) -> dict[str, np.ndarray]:
+    """Answers through the session loader, the way TensorFlow Serving loads a model."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], path)
+        found = meta.signature_def[signature.name]
+        feed = {found.inputs[signature.input].name: batch}
+        return session.run({name: tensor.name for name, tensor in found.outputs.items()}, feed)
+
+
+@pytest.fixture(scope='module')
+def exported(transform_output: tft.TFTransformOutput, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, keras.Model, float]:
+    """An untrained network, its export, and a threshold that stands on the score of an image."""
+    keras.utils.set_random_seed(1)
+    model = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE)).model
+    probabilities = CALIBRATION.apply(_logits(model, transform_output)).astype(np.float32)
+    threshold = float(np.sort(probabilities)[3])
+    module = TriageModule(model, transform_output, films.SIDE, CALIBRATION, threshold, 'p-1')
+    path = str(tmp_path_factory.mktemp('exported') / 'model')
+    tf.saved_model.save(module, path, signatures=module.signatures())
+    return path, model, threshold
+
+
+def _logits(model: keras.Model, transform_output: tft.TFTransformOutput) -> np.ndarray:
+    from trainer.preprocessing import decode_and_resize
+
+    return model(decode_and_resize(tf.constant(_images()), films.SIDE), training=False).numpy()[:, 0]
+
+
+def _as_examples(images: list[bytes]) -> list[bytes]:
+    return [build(image, None, {NO_FINDING: 1}) for image in images]
+
+
+@pytest.mark.parametrize('signature', contract.SIGNATURES, ids=lambda signature: signature.name)
+def test_the_session_loader_gives_what_python_gives(signature: contract.Signature, exported, transform_output) -> None:
+    path, model, threshold = exported
+    batch = _images() if signature is contract.IMAGES else _as_examples(_images())
+    answers = _serve(path, signature, batch)
+    assert set(answers) == set(signature.outputs)
+    expected = 1 / (1 + np.exp(-(_logits(model, transform_output).astype(float) - CALIBRATION.offset) / CALIBRATION.temperature))
+    assert np.allclose(answers[contract.PROBABILITY], expected, atol=1e-6)
+    assert np.array_equal(answers[contract.FLAG], (answers[contract.PROBABILITY] >= np.float32(threshold)).astype(np.float32))
+    assert set(answers[contract.MODEL_VERSION]) == {b'p-1'}
+
+
+def test_both_signatures_give_the_very_same(exported) -> None:
+    images, examples = _serve(exported[0], contract.IMAGES, _images()), _serve(exported[0], contract.EXAMPLES, _as_examples(_images()))
+    assert all(np.array_equal(images[name], examples[name]) for name in contract.SCORES)
+
+
+def test_shapes_and_types_are_those_of_the_contract(exported) -> None:
+    loaded = tf.saved_model.load(exported[0])
+    for signature in contract.SIGNATURES:
+        function = loaded.signatures[signature.name]
+        assert {name: tensor.dtype.name for name, tensor in function.structured_outputs.items()} == signature.outputs
+        assert all(tensor.shape.rank == 1 for tensor in function.structured_outputs.values())
+        (given,) = function.structured_input_signature[1].values()
+        assert (given.name, given.shape.as_list(), given.dtype) == (signature.input, [None], tf.string)
+
+
+def test_alone_or_in_a_batch_an_image_has_the_same_score(exported) -> None:
+    together = _serve(exported[0], contract.IMAGES, _images())[contract.PROBABILITY]
+    alone = [_serve(exported[0], contract.IMAGES, [image])[contract.PROBABILITY][0] for image in _images()]
+    assert np.allclose(together, alone, atol=1e-6)
+
+
+def test_a_case_at_the_threshold_is_flagged(transform_output) -> None:
+    """A logit that is known exactly: the bias alone, with weights of 0."""
+    model = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE)).model
+    kernel, _ = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([kernel * 0, np.zeros(1)])
+    flags = []
+    for threshold in (0.5, float(np.nextafter(np.float32(0.5), np.float32(1))), float(np.nextafter(np.float32(0.5), np.float32(0)))):
+        module = TriageModule(model, transform_output, films.SIDE, Calibration(0.0, 1.0), threshold, 'p-1')
+        answer = module.serve_images(tf.constant(_images()[:1]))
+        assert answer[contract.PROBABILITY].numpy()[0] == 0.5
+        flags.append(float(answer[contract.FLAG][0]))
+    assert flags == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize('data', [b'', b'no image'], ids=['empty', 'text'])
+def test_what_is_no_image_gets_no_score(data: bytes, exported) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        _serve(exported[0], contract.IMAGES, [data])
+
+
+PARAMETERS = TrainerParameters(
+    model=ModelParameters(backbone='scratch_cnn', image_size=films.SIDE),
+    train=TrainParameters(batch_size=16, epochs=1, learning_rate=1e-3),
+    operating_point=OperatingPointParameters(sensitivity=0.8),
+)
+
+
+def _arguments(folder: Path, splits: dict[str, Split], transform_output: tft.TFTransformOutput, **config) -> SimpleNamespace:
+    def pattern(name: str) -> str:
+        return str(Path(splits[name].files[0]).parent / '*')
+
+    return SimpleNamespace(
+        custom_config={
+            'parameters': PARAMETERS.model_dump_json(),
+            'task': 'nih_triage',
+            'pipeline': 'p',
+            'weights_digest': '',
+            'code_digest': 'c',
+            'checkpoints': str(folder / 'checkpoints'),
+            **config,
+        },
+        train_files=[pattern('train')],
+        eval_files=[pattern('val'), pattern('calibration')],
+        transform_graph_path=transform_output.transform_savedmodel_dir.removesuffix('/transform_fn'),
+        serving_model_dir=str(folder / 'Format-Serving'),
+        model_run_dir=str(folder / 'run'),
+    )
+
+
+@pytest.fixture(scope='module')
+def trained(splits, transform_output, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Split]]:
+    folder = tmp_path_factory.mktemp('trained')
+    run_lib.run_fn(_arguments(folder, splits, transform_output))
+    return folder, splits
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_facts_of_the_model(trained) -> None:
+    folder, splits = trained
+    facts = _json(folder / 'Format-Serving' / FACTS_FILE)
+    assert 'not for clinical use' in facts['intended_use']
+    assert (facts['task'], facts['positive'], facts['backbone'], facts['image_size']) == (
+        'nih_triage',
+        'abnormal',
+        'scratch_cnn',
+        films.SIDE,
+    )
+    assert TrainerParameters.model_validate(facts['parameters']) == PARAMETERS
+    assert facts['records'] == {name: {'records': split.records, 'positives': split.positives} for name, split in splits.items()}
+    assert facts['operating_point']['sensitivity'] >= facts['operating_point']['target_sensitivity'] == 0.8
+    assert facts['model_version'].startswith('p-')
+
+
+@pytest.mark.slow
+def test_the_exported_model_gives_the_answers_that_the_trainer_wrote_down(trained) -> None:
+    folder, splits = trained
+    predictions = _json(folder / 'run' / PREDICTIONS_FILE)
+    facts = _json(folder / 'Format-Serving' / FACTS_FILE)
+    assert predictions['operating_point'] == facts['operating_point']
+    assert set(predictions['splits']) == {'val', 'calibration'}
+    for name, rows in predictions['splits'].items():
+        pixels = np.concatenate([batch.numpy() for batch, _ in input_pipeline.evaluation_batches(splits[name], 8)])
+        assert [row['image_id'] for row in rows] == input_pipeline.image_ids(splits[name])
+        answers = _serve(str(folder / 'Format-Serving'), contract.IMAGES, [films.png(film) for film in pixels])
+        assert np.allclose(answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-6)
+        assert np.array_equal(answers[contract.FLAG], [row['flag'] for row in rows])
+        assert set(answers[contract.MODEL_VERSION]) == {facts['model_version'].encode()}
+
+
+@pytest.mark.slow
+def test_the_operating_point_is_that_of_the_calibration_split(trained) -> None:
+    predictions = _json(trained[0] / 'run' / PREDICTIONS_FILE)
+    rows = predictions['splits']['calibration']
+    point = predictions['operating_point']
+    for key, label in (('sensitivity', 1), ('specificity', 0)):
+        right = [row['flag'] == label for row in rows if row['label'] == label]
+        assert point[key] == pytest.approx(sum(right) / len(right))
+
+
+@pytest.mark.slow
+def test_curves_are_kept_and_checkpoints_are_not(trained) -> None:
+    folder, _ = trained
+    with (folder / 'run' / HISTORY_FILE).open(newline='') as file:
+        assert [row['phase'] for row in csv.DictReader(file)] == ['training']
+    assert list((folder / 'run' / 'logs').glob('events*'))
+    assert list((folder / 'checkpoints').iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_training_exports_the_same_without_training_again(
+    trained, transform_output, tmp_path: Path, monkeypatch
+) -> None:
+    folder, splits = trained
+    arguments = _arguments(tmp_path, splits, transform_output)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run_lib, '_export', _raise)
+        run_lib.run_fn(arguments)
+    monkeypatch.setattr(training.Progress, 'on_epoch_begin', lambda *_, **__: pytest.fail('trained again'))
+    run_lib.run_fn(arguments)
+    before, after = (_json(place / 'run' / PREDICTIONS_FILE) for place in (folder, tmp_path))
+    assert before == after
+
+
+def _raise(*_) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('changed', ['parameters', 'task', 'weights_digest', 'code_digest'])
+def test_only_the_same_training_is_resumed(changed: str, splits, transform_output, tmp_path: Path) -> None:
+    arguments = _arguments(tmp_path, splits, transform_output)
+    key = run_lib._training_key(arguments.custom_config, arguments)
+    assert run_lib._training_key(arguments.custom_config, arguments) == key
+    assert run_lib._training_key({**arguments.custom_config, changed: 'other'}, arguments) != key
+    for name, value in (('transform_graph_path', '/other'), ('train_files', ['/other/*'])):
+        other = SimpleNamespace(**{**vars(arguments), name: value})
+        assert run_lib._training_key(arguments.custom_config, other) != key
+
+
+def _one_class(folder: Path) -> None:
+    films.write(folder / 'Split-val', [1] * 4)
+
+
+def _empty(folder: Path) -> None:
+    (folder / 'Split-val').mkdir()
+
+
+@pytest.mark.parametrize(
+    ('make', 'told'),
+    [
+        (_one_class, 'the val split holds 4 records with abnormal=1 of 4: both classes are needed'),
+        (_empty, 'no files of transformed examples'),
+    ],
+    ids=['one class', 'empty'],
+)
+def test_a_split_that_nothing_can_be_learned_from(
+    make: Callable[[Path], None], told: str, splits, transform_output, tmp_path: Path
+) -> None:
+    make(tmp_path)
+    arguments = _arguments(tmp_path, splits, transform_output)
+    arguments.eval_files[0] = str(tmp_path / 'Split-val' / '*')
+    with pytest.raises(ValueError, match=told):
+        run_lib.run_fn(arguments)
