@@ -12,7 +12,7 @@ setup(
     python_requires='>=3.10,<3.12',
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f'{name}.*')]),
     package_data={
-        'pipeline': ['configs/*.yaml'],
+        'pipeline': ['configs/*.yaml', '*.j2'],
         'schemas': ['*.pbtxt', '*.json'],
         'components.data_audit': ['*.html'],
     },

@@ -10,11 +10,12 @@ from rich.console import Console
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from pipeline import create_pipeline, local_runner, summary
+from pipeline import create_pipeline, local_runner, picture, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from records.data_root import find_files, fingerprint, join
+from trainer.contract import PROBABILITY
 
 
 def execute(config: Config, run_id: str, console: Console, log: str) -> int:
@@ -82,8 +83,13 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
     console.print()
     console.print(summary.verdict_table(verdicts))
     console.print()
+    picture_path = os.path.join(config.root or '', 'pictures', os.path.splitext(os.path.basename(log))[0] + '.svg')
+    os.makedirs(os.path.dirname(picture_path), exist_ok=True)
+    curves = picture.read_curves(evaluation_uri, PROBABILITY)
+    with open(picture_path, 'w', encoding='utf-8') as file:
+        file.write(picture.draw(curves, summary.overall_metrics(evaluation_uri), config.pipeline))
     audit = os.path.join(artifact_utils.get_single_uri(steps['DataAudit'].outputs['audit']), 'audit.html')
-    for name, path in (('data audit', audit), ('evaluation', evaluation_uri), ('logs', log)):
+    for name, path in (('data audit', audit), ('evaluation', evaluation_uri), ('picture', picture_path), ('logs', log)):
         console.print(f'{name:<11} {path}')
     done, where = summary.pushed(steps['Pusher'])
     if done:
