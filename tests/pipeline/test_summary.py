@@ -108,5 +108,8 @@ def test_verdicts_are_shown_with_their_margins() -> None:
 
 
 def test_steps_are_shown_with_time_and_state() -> None:
-    shown = _shown(summary.steps_table([Step('Transform', 'cached', 0.31, {}), Step('StatisticsGen', 'ran', 12.0, {})]))
-    assert [line.split() for line in shown.splitlines()[1:]] == [['Transform', '0.3', 's', 'cached'], ['StatisticsGen', '12.0', 's', 'ran']]
+    shown = _shown(summary.steps_table([Step('CuratedSchema', 'cached', 0.31, {}), Step('AnotherStep', 'ran', 12.0, {})]))
+    assert [line.split() for line in shown.splitlines()[1:]] == [
+        ['CuratedSchema', '0.3', 's', 'cached'],
+        ['AnotherStep', '12.0', 's', 'ran'],
+    ]

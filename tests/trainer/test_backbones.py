@@ -56,7 +56,7 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize('uri', [False, True], ids=['path', 'URI'])
+@pytest.mark.parametrize('uri', [False, pytest.param(True, marks=pytest.mark.slow)], ids=['path', 'URI'])
 def test_weights_from_a_file(random_weights: Path, uri: bool) -> None:
     path = random_weights.as_uri() if uri else str(random_weights)
     first = backbones.build(ModelParameters(weights=path, image_size=64))
@@ -82,8 +82,8 @@ def _with_top(path: Path) -> None:
     ('name', 'make'),
     [
         pytest.param('w.h5', _other, id='another network'),
-        pytest.param('w.h5', _narrow, id='MobileNetV2 of another width'),
-        pytest.param('w.h5', _with_top, id='MobileNetV2 with its top'),
+        pytest.param('w.h5', _narrow, marks=pytest.mark.slow, id='MobileNetV2 of another width'),
+        pytest.param('w.h5', _with_top, marks=pytest.mark.slow, id='MobileNetV2 with its top'),
         pytest.param('w.h5', lambda path: path.write_bytes(b''), id='empty'),
         pytest.param('w.h5', lambda path: path.write_bytes(b'not HDF5'), id='no HDF5'),
         pytest.param('w.weights', lambda path: path.write_bytes(b'nothing'), id='another extension'),

@@ -45,7 +45,7 @@ def test_bytes_and_floats_give_the_same_logit(pretrained: ModelParameters) -> No
     assert np.array_equal(network.model(grey), network.model(tf.cast(grey, tf.float32)))
 
 
-@pytest.mark.parametrize('share', [0.6, 1.0])
+@pytest.mark.parametrize('share', [0.6, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_training_leaves_batch_normalisation_as_it_is(share: float, pretrained: ModelParameters) -> None:
     network = model_lib.build(pretrained)
     model_lib.unfreeze(network.backbone, share)
@@ -61,7 +61,7 @@ def test_training_leaves_batch_normalisation_as_it_is(share: float, pretrained: 
     assert sum(changed) > 0.9 * len(changed)
 
 
-@pytest.mark.parametrize('share', [0.0, 0.6, 1.0])
+@pytest.mark.parametrize('share', [pytest.param(0.0, marks=pytest.mark.slow), 0.6, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_the_top_share_of_the_layers_trains_and_nothing_below(share: float, pretrained: ModelParameters) -> None:
     backbone = model_lib.build(pretrained).backbone
     count = model_lib.unfreeze(backbone, share)

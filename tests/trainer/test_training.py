@@ -225,6 +225,7 @@ def test_grey_levels_are_not_refused() -> None:
     training.check_pixels(tf.constant([0.0, 13.5, 255.0]))
 
 
+@pytest.mark.slow
 def test_progress_is_told_step_by_step(splits: dict[str, Split], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger='trainer'):
         _train(tmp_path, splits, _parameters(epochs=2))
