@@ -90,17 +90,17 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
         file.write(picture.draw(curves, summary.overall_metrics(evaluation_uri), config.pipeline))
     audit = os.path.join(artifact_utils.get_single_uri(steps['DataAudit'].outputs['audit']), 'audit.html')
     for name, path in (('data audit', audit), ('evaluation', evaluation_uri), ('picture', picture_path), ('logs', log)):
-        console.print(f'{name:<11} {path}')
+        console.print(f'{name:<11} {path}', markup=False, soft_wrap=True)
     done, where = summary.pushed(steps['Pusher'])
     if done:
-        console.print(f'{"model":<11} {where}')
+        console.print(f'{"model":<11} {where}', markup=False, soft_wrap=True)
         console.print('[bold green]Pushed.[/] Research use only, not for clinical use.')
         return PUSHED
     reasons = [f'{v.threshold.metric} on {v.threshold.name()} is {_value(v)}, asked {v.bound}' for v in verdicts if not v.passed]
     reasons += [f'serving check: {problem}' for problem in summary.serving_problems(steps['ServingCheck'])]
     console.print('[bold red]Not blessed, not pushed:[/]')
     for reason in reasons or ['the Evaluator gave no reason; see its validation result']:
-        console.print(f'  {reason}')
+        console.print(f'  {reason}', markup=False, soft_wrap=True)
     return NOT_BLESSED
 
 
@@ -115,21 +115,30 @@ def _tell(error: BaseException, console: Console, log: str) -> None:
     step = error.step if isinstance(error, local_runner.StepError) else None
     cause = error.__cause__ if step else error
     console.print(f'\n[bold red]{f"{step} failed" if step else "The run could not start"}:[/]')
-    console.print(_words(cause), markup=False)
-    console.print('\nAll details: ' + log, markup=False)
+    # Unwrapped: paths are there to be copied.
+    console.print(_words(cause), markup=False, soft_wrap=True)
+    console.print('\nAll details: ' + log, markup=False, soft_wrap=True)
     if step:
         console.print('What was done before this step is kept: mend the cause and give the same command again.')
 
 
 def _words(error: BaseException | None) -> str:
-    chain: BaseException | None = error
-    while chain is not None:
-        if isinstance(chain, OSError) and chain.errno in (errno.ENOSPC, errno.EDQUOT):
-            return f'the disk is full: {chain}. Make room, then give the same command again.'
-        chain = chain.__cause__ or chain.__context__
     text = str(error).strip() or type(error).__name__
     # Beam puts the traceback of the worker into the message; the last line says what happened.
     if 'Traceback (most recent call last)' in text:
         text = text.splitlines()[-1]
+    if _disk_is_full(error):
+        return f'the disk is full: {text}\nMake room, then give the same command again.'
     known = isinstance(error, ValueError | OSError | RuntimeError)
     return text if known else f'{type(error).__name__}: {text}'
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """By number where Python wrote; by TensorFlow's and SQLite's words where they did."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), 'database or disk is full')):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
