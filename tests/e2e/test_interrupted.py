@@ -68,7 +68,9 @@ def test_training_goes_on_where_it_was_killed(broken: Broken):
 def test_result_is_that_of_an_unbroken_run(broken: Broken, pushed):
     predictions = json.loads((runs.last_output(broken.root, 'Trainer', 'model_run') / 'predictions.json').read_text())
     assert predictions == pushed.predictions
-    assert runs.manifest(runs.newest_version(broken.root / 'serving'))['metrics'] == pushed.manifest['metrics']
+    # Beam adds up batches of other sizes each time.
+    metrics = runs.manifest(runs.newest_version(broken.root / 'serving'))['metrics']
+    assert metrics == pytest.approx(pushed.manifest['metrics'], rel=1e-6)
 
 
 def test_second_run_on_one_root_ends_at_once_and_harms_nothing(broken: Broken):
