@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         with quiet.logs_to(log, args.verbose) as screen:
             # Tables of a log file are not cut to 80 columns.
             console = Console(file=screen, highlight=False, width=None if screen.isatty() else 160)
-            console.print(f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}')
+            console.print(f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True)
             with console.status('starting TensorFlow and TFX'):
                 from pipeline import execute
             return execute.execute(config, now.isoformat(timespec='microseconds'), console, log)
