@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -102,7 +103,8 @@ def load(path: str, settings: Iterable[str] = (), **overrides: Any) -> Config:
         if value is not None:
             _lay(content, name.replace('__', '.'), value, f'--{name}')
     try:
-        return Config.model_validate(content)
+        # As JSON, since there strict checking still takes lists for tuples: YAML's "3" and true are no numbers.
+        return Config.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError('\n'.join(_problems(path, error))) from None
 

@@ -127,9 +127,10 @@ def test_another_file_of_weights_under_the_same_path_is_another_candidate(root: 
         ({'data.split.seed': 1}, False),
         ({'evaluation.thresholds': [{'metric': 'auc', 'min': 0.9}]}, True),
         ({'serving_check.samples': 4}, True),
+        ({'gate.anomaly_level': 'warning'}, True),
         ({'push.directory': '/elsewhere'}, True),
     ],
-    ids=['training', 'data', 'thresholds', 'serving check', 'target'],
+    ids=['training', 'data', 'thresholds', 'serving check', 'gate limit', 'target'],
 )
 def test_what_makes_another_candidate(change: dict[str, Any], same: bool, root: Path) -> None:
     assert (_key(_config(root)) == _key(_config(root, **change))) is same
@@ -148,8 +149,8 @@ def _edit_digest(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
         ('trainer.run', {'Trainer', 'Pusher'}),
         ('trainer.preprocessing', {'Transform', 'Pusher'}),
         ('components.xray_example_gen.executor', {'XrayExampleGen', 'Pusher'}),
-        ('components.data_audit.executor', {'DataAudit', 'Pusher'}),
-        ('components.data_gate.executor', {'DataGate', 'Pusher'}),
+        ('components.data_audit.executor', {'DataAudit'}),
+        ('components.data_gate.executor', {'DataGate'}),
         ('components.serving_check.executor', {'ServingCheck'}),
         ('components.baseline.executor', {'Baseline'}),
         ('components.pusher.executor', {'Pusher'}),
