@@ -26,9 +26,9 @@ model:
   backbone: scratch_cnn
   image_size: 64
 train:
-  epochs: 10
-  learning_rate: 0.002
-  patience: 10
+  epochs: 20
+  learning_rate: 0.003
+  patience: 20
   augmentation: {shift: 0.04, rotation: 0, zoom: 0, contrast: 0, brightness: 0}
 evaluation:
   slices: [sex, view_position]

@@ -56,11 +56,11 @@ def test_closing_table_names_every_step(pushed):
 
 
 def test_screen_tells_the_epochs_and_the_log_has_the_rest(pushed):
-    epochs = re.findall(r'epoch (\d+)/10: loss', pushed.finished.screen)
-    assert epochs == [str(number) for number in range(1, 11)]
+    epochs = re.findall(r'epoch (\d+)/20: loss', pushed.finished.screen)
+    assert epochs == [str(number) for number in range(1, 21)]
     assert NOISE.findall(pushed.finished.screen) == []
     assert re.search(r'^\S+ \S+ I absl: ', pushed.log, re.MULTILINE)
-    assert re.search(r'^\S+ \S+ I trainer\.training: epoch 1/10: loss', pushed.log, re.MULTILINE)
+    assert re.search(r'^\S+ \S+ I trainer\.training: epoch 1/20: loss', pushed.log, re.MULTILINE)
 
 
 def test_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed):
