@@ -39,11 +39,11 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
             with RunDisplay(console) as display:
                 for step in local_runner.run(pipeline, display, run_id):
                     steps.append(step)
+        return _conclude(config, {step.name: step for step in steps}, console, log)
     except Exception as error:
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
         _tell(error, console, log)
         return FAILED
-    return _conclude(config, {step.name: step for step in steps}, console, log)
 
 
 def data_fingerprint(config: Config) -> str:
