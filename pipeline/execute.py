@@ -31,15 +31,13 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
       One of `pipeline.exit_codes`.
     """
     assert config.root is not None
-    steps: list[local_runner.Step] = []
     try:
         with local_runner.hold(config.root):
             check_weights(config)
             pipeline = create_pipeline.create_pipeline(config, data_fingerprint(config), local_runner.metadata_config(config.root))
             with RunDisplay(console) as display:
-                for step in local_runner.run(pipeline, display, run_id):
-                    steps.append(step)
-        return _conclude(config, {step.name: step for step in steps}, console, log)
+                steps = {step.name: step for step in local_runner.run(pipeline, display, run_id)}
+        return _conclude(config, steps, console, log)
     except Exception as error:
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
         _tell(error, console, log)
