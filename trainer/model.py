@@ -46,7 +46,7 @@ def build(parameters: ModelParameters) -> Network:
     training = False if parameters.backbone in PRETRAINED else None
     features = backbone(Scale(scale)(inputs), training=training)
     head = build_head(backbone.output_shape[-1], parameters)
-    model = keras.Model(inputs, head(features), name=parameters.backbone)
+    model = TrainableModel(inputs, head(features), name=parameters.backbone)
     return Network(model, keras.Model(inputs, features, name='extractor'), backbone, head)
 
 
@@ -56,7 +56,7 @@ def build_head(width: int, parameters: ModelParameters) -> keras.Model:
     x = Dropout(parameters.dropout)(inputs)
     # float32 also under mixed precision: float16 logits saturate.
     outputs = keras.layers.Dense(1, dtype='float32', name=HEAD)(x)
-    return keras.Model(inputs, outputs, name='head')
+    return TrainableModel(inputs, outputs, name='head')
 
 
 def unfreeze(backbone: keras.Model, share: float) -> int:
@@ -70,6 +70,24 @@ def unfreeze(backbone: keras.Model, share: float) -> int:
     for index, layer in enumerate(backbone.layers):
         layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
     return sum(bool(layer.trainable_weights) for layer in backbone.layers)
+
+
+class TrainableModel(keras.Model):
+    """A keras.Model whose steps are traced as they stand.
+
+    AutoGraph rewrites all of tf_keras, which is not on its list of libraries to leave alone as keras is: 20 s before the first step of
+    a training on one core, for the same graph.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def train_step(self, data):
+        """See keras.Model."""
+        return super().train_step(data)
+
+    @tf.autograph.experimental.do_not_convert
+    def test_step(self, data):
+        """See keras.Model."""
+        return super().test_step(data)
 
 
 class Dropout(keras.layers.Layer):

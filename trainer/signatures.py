@@ -36,13 +36,13 @@ class TriageModule(tf.Module):
         self._threshold = tf.constant(threshold, tf.float32)
         self._version = tf.constant(version)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)], autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.Examples, string [batch], of which only `image` is read. See `_answer` for what comes back."""
         parsed = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([1], tf.string)})
         return self._answer(parsed[IMAGE])
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES.input)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES.input)], autograph=False)
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded images (JPEG or PNG), string [batch]. See `_answer` for what comes back."""
         return self._answer(image_bytes[:, tf.newaxis])

@@ -82,7 +82,7 @@ def fit_head(
 def predict_logits(model: keras.Model, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Logits float32 [n] and labels int [n] of a split, in the order of `input_pipeline.image_ids`."""
     logits, labels = [], []
-    run = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True)
+    run = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True, autograph=False)
     for pixels, label in input_pipeline.evaluation_batches(split, batch_size):
         logits.append(run(pixels).numpy())
         labels.append(label.numpy())
@@ -164,7 +164,7 @@ class Progress(keras.callbacks.Callback):
 
 def _features(extractor: keras.Model, split: Split, batch_size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
     features, labels, total = [], [], math.ceil(split.records / batch_size)
-    run = tf.function(lambda pixels: extractor(pixels, training=False), reduce_retracing=True)
+    run = tf.function(lambda pixels: extractor(pixels, training=False), reduce_retracing=True, autograph=False)
     for number, (pixels, label) in enumerate(input_pipeline.evaluation_batches(split, batch_size)):
         features.append(run(pixels).numpy().astype(np.float32))
         labels.append(label.numpy())
