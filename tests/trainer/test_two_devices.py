@@ -1,0 +1,28 @@
+"""More than one device: both phases of training run under MirroredStrategy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import films
+import numpy as np
+import pytest
+import tf_keras as keras
+
+
+@pytest.mark.slow
+def test_both_phases_run_on_two_devices(tmp_path: Path) -> None:
+    for seed, (name, size) in enumerate({'train': 48, 'val': 30, 'calibration': 30}.items()):
+        films.split(tmp_path / 'data' / f'Split-{name}', size, seed)
+    weights = tmp_path / 'weights.h5'
+    keras.applications.MobileNetV2(input_shape=(films.SIDE, films.SIDE, 3), include_top=False, weights=None).save_weights(str(weights))
+    program = Path(__file__).with_name('two_devices.py')
+    arguments = [sys.executable, str(program), str(tmp_path / 'data'), str(tmp_path), str(weights)]
+    finished = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    told = json.loads(finished.stdout.splitlines()[-1])
+    assert (told['devices'], told['epoch']) == (2, 1)
+    assert len(told['logits']) == 30 and np.isfinite(told['logits']).all()
