@@ -92,6 +92,7 @@ def test_edit_of_trainer_code_reruns_from_where_it_matters(program: Program, pus
 
 
 def test_limit_of_the_gate_reruns_the_gate_and_neither_audit_nor_training(program: Program, pushed):
+    serve_only_the_first(pushed)
     finished = program.run(pushed.root, '--set', 'gate.max_share={inverted_polarity: 0.02}')
     assert finished.exit_code == 0, finished.screen
     assert that_ran(pushed.root) == {'DataGate', 'Pusher'}
