@@ -44,9 +44,7 @@ def of_step(step: Step) -> str:
 
 def steps_table(steps: Iterable[Step]) -> Table:
     """The closing table: step, time, cached or not, counts."""
-    table = Table(title=None, box=None, pad_edge=False)
-    for heading, justify in (('step', 'left'), ('time', 'right'), ('', 'left'), ('result', 'left')):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table = _table('step', '>time', '', 'result')
     for step in steps:
         table.add_row(step.name, f'{step.seconds:.1f} s', step.state, of_step(step))
     return table
@@ -54,9 +52,7 @@ def steps_table(steps: Iterable[Step]) -> Table:
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     """The gate's thresholds with what was measured."""
-    table = Table(title=None, box=None, pad_edge=False)
-    for heading, justify in (('metric', 'left'), ('slice', 'left'), ('value', 'right'), ('asked', 'left'), ('verdict', 'left')):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table = _table('metric', 'slice', '>value', 'asked', 'verdict')
     for verdict in verdicts:
         value = 'no examples' if verdict.value is None else f'{verdict.value:.4f}'
         mark = '[green]pass[/]' if verdict.passed else '[bold red]FAIL[/]'
@@ -100,6 +96,14 @@ def pushed(pusher: Step) -> tuple[bool, str]:
     """Whether the model is served now, and where."""
     artifact = artifact_utils.get_single_instance(pusher.outputs['pushed_model'])
     return bool(artifact.get_int_custom_property('pushed')), artifact.get_string_custom_property('pushed_destination')
+
+
+def _table(*headings: str) -> Table:
+    """A table without lines; a heading with `>` before it has its column set to the right."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading.removeprefix('>'), justify='right' if heading.startswith('>') else 'left')
+    return table
 
 
 def _verdict(threshold: Threshold, metrics: dict, failed: set) -> Verdict:
