@@ -78,6 +78,11 @@ def version_of(text: str) -> tuple[int, ...]:
     return tuple(map(int, match.group().split('.'))) if match else (0,)
 
 
+def head(source: Path) -> dict[str, str]:
+    """What the head of a requirements file says: {'python': 'X.Y', 'glibc': 'X.Y'}, empty if it is not an environment's."""
+    return dict(re.findall(r'^# (python|glibc): (\S+)$', source.read_text(encoding='utf-8'), re.MULTILINE))
+
+
 def environments(requirements: Path) -> list[Environment]:
     """All environments of the folder, the one with the newest Python first.
 
@@ -86,13 +91,13 @@ def environments(requirements: Path) -> list[Environment]:
     """
     found = []
     for source in sorted(requirements.glob('*.in')):
-        head = dict(re.findall(r'^# (python|glibc): (\S+)$', source.read_text(encoding='utf-8'), re.MULTILINE))
-        if 'python' not in head:
+        said = head(source)
+        if 'python' not in said:
             continue  # tools, not an environment
         lock = source.with_suffix('.txt')
         if not lock.is_file():
             raise BootstrapError(f'{source} has no lock file {lock.name}: write it with `make lock`')
-        python, glibc = version_of(head['python']), version_of(head.get('glibc', '0.0'))
+        python, glibc = version_of(said['python']), version_of(said.get('glibc', '0.0'))
         found.append(Environment(source.stem, (python[0], python[1]), (glibc[0], glibc[1]), lock))
     return sorted(found, key=lambda environment: environment.python, reverse=True)
 

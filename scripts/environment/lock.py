@@ -6,19 +6,17 @@ Always with the pinned uv, so that the files do not change with who writes them.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-from scripts.environment import tools
+from scripts.environment import choose, tools
 from scripts.environment.choose import BootstrapError, on_path
 from scripts.environment.install import say
 from scripts.environment.pip_settings import uv_environment
 
-_OPTIONS = ['--quiet', '--generate-hashes', '--no-emit-index-url', '--no-emit-find-links', '--python-platform', 'linux']
-_OPTIONS += ['--annotation-style', 'line', '--no-header']
-_OLDEST_PYTHON = '3.10'  # for uv.txt and build.txt, which serve every environment
+_OPTIONS = ['--quiet', '--generate-hashes', '--no-emit-index-url', '--no-emit-find-links', '--annotation-style', 'line', '--no-header']
+_OLDEST = {'python': '3.10', 'glibc': '2.28'}  # for uv.txt and build.txt, which serve every environment
 
 
 def lock(root: Path, upgrade: bool) -> None:
@@ -35,10 +33,12 @@ def lock(root: Path, upgrade: bool) -> None:
         raise BootstrapError(f'uv {tools.pinned_uv(requirements)} is not here and no pip could fetch it')
     env = uv_environment(pythons, os.environ)
     for source in sorted(requirements.glob('*.in')):
-        match = re.search(r'^# python: (\S+)$', source.read_text(encoding='utf-8'), re.MULTILINE)
         target = source.with_suffix('.txt')
+        head = {**_OLDEST, **choose.head(source)}
+        # Chosen for the oldest system that the environment names, whatever this one is.
+        system = f'{choose.MACHINE}-manylinux_{head["glibc"].replace(".", "_")}'
         say(f'locking {source.relative_to(root)}')
-        command = [uv, 'pip', 'compile', *_OPTIONS, '--python-version', match.group(1) if match else _OLDEST_PYTHON]
+        command = [uv, 'pip', 'compile', *_OPTIONS, '--python-version', head['python'], '--python-platform', system]
         command += ['--upgrade'] if upgrade else []
         done = subprocess.run([*command, source.name, '--output-file', target.name], cwd=requirements, env=env, check=False)
         if done.returncode != 0:
