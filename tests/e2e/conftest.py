@@ -14,28 +14,6 @@ from pipeline_runs import Program
 _PROJECT = Path(__file__).resolve().parents[2]
 _SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas')
 _FILMS = 366  # three files of 122, of which one is held back
-# A network that trains in seconds; a gate that anything passes which is trained at all.
-_CONFIG = """
-pipeline: e2e
-task: nih_triage
-data:
-  metadata: metadata/Data_Entry_2017_v2020.csv.gz
-  split:
-    fractions: {train: 0.5, val: 0.15, calibration: 0.15, test: 0.2}
-model:
-  backbone: scratch_cnn
-  image_size: 64
-train:
-  epochs: 20
-  learning_rate: 0.003
-  patience: 20
-  augmentation: {shift: 0.04, rotation: 0, zoom: 0, contrast: 0, brightness: 0}
-evaluation:
-  slices: [sex, view_position]
-  thresholds:
-    - {metric: auc, min: 0.4, max_worse: 0.5}
-serving_check: {samples: 8, latency_requests: 2, throughput_requests: 1}
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +47,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, spare_file: Path) -> Progr
     for name in _SOURCES:
         shutil.copytree(_PROJECT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copy(_PROJECT / 'setup.py', source)
-    (folder / 'config.yaml').write_text(_CONFIG)
+    shutil.copy(_PROJECT / 'tests' / 'small_run.yaml', folder / 'config.yaml')
     data = folder / 'films'
     made = Program(source, folder / 'config.yaml', data, folder)
     synth = made.start('synth', '--out', data, '--count', str(_FILMS), '--seed', '7').finish()

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
-from google.protobuf import json_format
-from tfx import types
-from tfx.types import standard_artifacts
 
-from components.evaluator.executor import Executor
-from pipeline import evaluation, summary
+from pipeline import summary
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
 from records.examples import put_bytes, put_int, serialize
+from tests.evaluating import evaluate
 from trainer.contract import EXAMPLES, FLAG, MODEL_VERSION, PROBABILITY
 from trainer.features import IMAGE, SEX
 from trainer.labels import LABELS, TASKS
@@ -119,24 +115,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _evaluate(data: Path, out: Path, parameters: EvaluationParameters, baseline: bool) -> tuple[EvaluationParameters, str, bool]:
     """Runs the Evaluator; returns the parameters, where the evaluation is, and whether the candidate was blessed."""
-    inputs: dict[str, list[types.Artifact]] = {'examples': [standard_artifacts.Examples()]}
-    inputs['examples'][0].uri = str(data / 'examples')
-    inputs['examples'][0].split_names = '["test"]'
-    for key, name in (('model', 'candidate'), ('baseline_model', 'baseline'))[: 1 + baseline]:
-        inputs[key] = [standard_artifacts.Model()]
-        inputs[key][0].uri = str(data / name)
-    evaluated, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
-    evaluated.uri, blessing.uri = str(out / 'evaluation'), str(out / 'blessing')
-    properties = {
-        'eval_config': json_format.MessageToJson(evaluation.eval_config(parameters, TASK), preserving_proto_field_name=True),
-        'example_splits': '["test"]',
-        'fairness_indicator_thresholds': 'null',
-    }
-    executor = Executor(
-        Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner'), tmp_dir=str(out), unique_id='1')
-    )
-    executor.Do(inputs, {'evaluation': [evaluated], 'blessing': [blessing]}, properties)
-    return parameters, evaluated.uri, bool(blessing.get_int_custom_property('blessed'))
+    where, blessed = evaluate(parameters, TASK, data / 'examples', data / 'candidate', out, data / 'baseline' if baseline else None)
+    return parameters, where, blessed
 
 
 def _asked(thresholds: Iterable[Threshold]) -> EvaluationParameters:

@@ -1,0 +1,157 @@
+"""What an environment makes of films, in plain files that another environment can read; each command is a process of its own.
+
+    python -m tests.environments.leavings make FILMS FOLDER     the whole pipeline, then what it gave
+    python -m tests.environments.leavings judge MADE FOLDER     graph and model in MADE, of whichever environment, run in this one
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import json_format
+from PIL import Image
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from components.serving_check.session_model import SessionModel
+from kubeflow import spec
+from pipeline import cli
+from pipeline import config as config_lib
+from pipeline.create_pipeline import create_pipeline
+from records import tfrecord
+from records.example_proto import Example
+from tests.evaluating import evaluate
+from trainer.contract import EXAMPLES, IMAGES
+from trainer.features import IMAGE, IMAGE_ID, SPLITS, transformed
+from trainer.labels import TASKS
+
+CONFIG = Path(__file__).resolve().parents[1] / 'small_run.yaml'
+ROOT = 'root'
+FACTS = 'facts.json'
+SPEC = 'spec.yaml'
+# The image of the containers and the fingerprint of the data: the same in both, as they name things outside.
+_CONTAINER, _FINGERPRINT = 'cxr-triage:test', 'fingerprint'
+
+
+def make(films: Path, folder: Path) -> None:
+    """Runs the pipeline on the data root `films`; leaves its root, FACTS and SPEC in `folder`."""
+    root = folder / ROOT
+    code = cli.main(['run', '--config', str(CONFIG), '--data-root', str(films), '--root', str(root)])
+    if code != 0:
+        raise SystemExit(f'the pipeline ended with exit code {code}')
+    facts = {
+        'versions': {name: importlib.metadata.version(name) for name in ('tfx', 'tensorflow')},
+        'records': {split: dict(_records(root, split)) for split in SPLITS},
+        'statistics': {split: _statistics(root, split) for split in SPLITS},
+        'pixels': {split: dict(_pixels(root, split)) for split in ('train', 'val', 'calibration')},
+    }
+    (folder / FACTS).write_text(json.dumps(facts))
+    # Under a root that holds nothing, and the same one in both: what is served decides what is pushed.
+    config = config_lib.load(str(CONFIG), root='/nowhere', data__root='/films')
+    spec.compile_spec(create_pipeline(config, _FINGERPRINT), _CONTAINER, str(folder / SPEC))
+
+
+def judge(made: Path, folder: Path) -> None:
+    """Runs the transform graph and the served model of `made` on its test films, and evaluates the model; leaves FACTS in `folder`."""
+    root = made / ROOT
+    folder.mkdir(parents=True, exist_ok=True)
+    payloads = list(_payloads(root, 'XrayExampleGen', 'examples', 'test'))
+    images = [Example.FromString(payload).features.feature[IMAGE].bytes_list.value[0] for payload in payloads]
+    model = SessionModel(str(_only(root / 'serving')))
+    facts: dict[str, Any] = {'scores': {}}
+    for signature, values in ((EXAMPLES, payloads), (IMAGES, images)):
+        scores = model.score(signature, values)
+        facts['scores'][signature.name] = {'probability': scores.probability.tolist(), 'flag': scores.flag.tolist()}
+    facts['pixels'] = [_digest(png) for png in _transform(root, images)]
+    config = config_lib.load(str(CONFIG))
+    examples, candidate = _only(root / 'artifacts/XrayExampleGen/examples'), _only(root / 'artifacts/Trainer/model')
+    evaluated, facts['blessed'] = evaluate(config.evaluation, TASKS[config.task], examples, candidate, folder)
+    facts['metrics'] = _metrics(evaluated)
+    (folder / FACTS).write_text(json.dumps(facts))
+
+
+def _transform(root: Path, images: list[bytes]) -> Iterator[bytes]:
+    """Encoded images through the transform graph, as TF Serving would load it."""
+    model = SessionModel(str(_only(root / 'artifacts/Transform/transform_graph') / 'transform_fn'))
+    # The graph names its inputs by number only: each gets the image if it takes bytes, and the image's output depends on its own alone.
+    definition = model.signatures['serving_default']
+    inputs = {
+        name: [[image] if tensor.dtype == tf.string.as_datatype_enum else [0] for image in images]
+        for name, tensor in definition.inputs.items()
+    }
+    answers = model.run('serving_default', inputs)
+    yield from answers[transformed(IMAGE)].ravel()
+
+
+def _metrics(evaluated: str) -> dict[str, float]:
+    """Every metric that is a number, of every slice, by a name."""
+    import tensorflow_model_analysis as tfma
+
+    found = {}
+    for of_slice in tfma.load_metrics(evaluated):
+        for item in of_slice.metric_keys_and_values:
+            if item.value.WhichOneof('type') == 'double_value':
+                slice_name = json_format.MessageToJson(of_slice.slice_key, indent=None)
+                found[f'{slice_name} {item.key.output_name} {item.key.name}'] = item.value.double_value.value
+    return found
+
+
+def _payloads(root: Path, component: str, output: str, split: str) -> Iterator[bytes]:
+    for path in sorted((_only(root / 'artifacts' / component / output) / f'Split-{split}').iterdir()):
+        for record in tfrecord.read(str(path)):
+            assert isinstance(record, tfrecord.Record), record
+            yield record.payload
+
+
+def _records(root: Path, split: str) -> Iterator[tuple[str, str]]:
+    """Image -> digest of all its features; in the order of their names, as serialisations of a map differ."""
+    for payload in _payloads(root, 'XrayExampleGen', 'examples', split):
+        features = Example.FromString(payload).features.feature
+        content = hashlib.sha256()
+        for name in sorted(features):
+            content.update(f'{name}: '.encode() + features[name].SerializeToString())
+        yield _image_id(features), content.hexdigest()
+
+
+def _pixels(root: Path, split: str) -> Iterator[tuple[str, str]]:
+    """Image -> digest of its pixels after Transform."""
+    for payload in _payloads(root, 'Transform', 'transformed_examples', split):
+        features = Example.FromString(payload).features.feature
+        yield _image_id(features), _digest(features[transformed(IMAGE)].bytes_list.value[0])
+
+
+def _image_id(features: Any) -> str:
+    return features[IMAGE_ID].bytes_list.value[0].decode()
+
+
+def _digest(png: bytes) -> str:
+    """Of the pixels: two versions of libpng may pack the same ones differently."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)))
+    return hashlib.sha256(f'{pixels.dtype} {pixels.shape} '.encode() + pixels.tobytes()).hexdigest()
+
+
+def _statistics(root: Path, split: str) -> dict[str, Any]:
+    """The statistics of a split as plain values."""
+    path = _only(root / 'artifacts/StatisticsGen/statistics') / f'Split-{split}' / 'FeatureStats.pb'
+    statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+    return json_format.MessageToDict(statistics)
+
+
+def _only(folder: Path) -> Path:
+    (path,) = (path for path in folder.iterdir() if path.name.isdigit())
+    return path
+
+
+if __name__ == '__main__':
+    {'make': make, 'judge': judge}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
