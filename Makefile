@@ -14,7 +14,7 @@ DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
 SOURCES := $(wildcard pipeline components trainer schemas records kubeflow scripts benchmarks tests setup.py)
 
-.PHONY: help environment demo test slow lint types docs lock clean ci
+.PHONY: help environment demo test slow lint types docs lock sbom clean ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ docs: environment ## docs/configuration.md from the code
 
 lock: environment ## requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@$(BIN)/python -m scripts.environment.lock $(if $(UPGRADE),--upgrade)
+
+sbom: environment ## the bill of materials (CycloneDX) of the environment in .venv, under dist/sbom
+	@$(BIN)/python -m scripts.environment.sbom
 
 clean: ## removes runs, caches and the environment
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .tools .venv

@@ -27,7 +27,7 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
 
     def issue(kind: str, mask: np.ndarray, detail: Callable[[int], str]) -> Issue:
         rows = np.flatnonzero(mask)
-        return of_images(table, kind, rows, (detail(row) for row in rows), parameters.listed_per_kind)
+        return of_images(table, kind, rows, (detail(int(row)) for row in rows), parameters.listed_per_kind)
 
     expected = f'{parameters.width} x {parameters.height} expected'
     return [

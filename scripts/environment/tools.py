@@ -95,7 +95,7 @@ def fetch_python(uv: str, version: str, env: Mapping[str, str]) -> str | FetchFa
 
 
 def check_compilers(interpreter: Interpreter, env: Mapping[str, str]) -> None:
-    """Compiles one line of C and of C++ against Python's headers: two dependencies (crcmod, pyfarmhash) have no wheels.
+    """Compiles one line of C and of C++ against Python's headers: some dependencies (pyfarmhash, crcmod) have no wheels.
 
     Raises:
         BootstrapError: a compiler or the headers are missing; with the packages to install.
@@ -116,7 +116,7 @@ def check_compilers(interpreter: Interpreter, env: Mapping[str, str]) -> None:
                 f'a {language} compiler ({problem}): Debian, Ubuntu: the packages gcc, g++ and libc6-dev; Fedora, Red Hat: gcc-c++'
             )
     if missing:
-        reason = 'crcmod and pyfarmhash (needed by Beam and tfx-bsl) are built from source; this machine lacks'
+        reason = 'some dependencies (pyfarmhash of tfx-bsl, crcmod of Beam) are built from source; this machine lacks'
         raise BootstrapError('\n'.join([reason, *(f'  {line}' for line in missing), 'Install these, then run the same command again.']))
 
 

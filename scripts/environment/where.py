@@ -11,7 +11,7 @@ from scripts.environment.install import say
 
 
 def installed_in(version: str) -> Path | None:
-    """The prefix of the first CPython `version` found as the bootstrap would, links followed; not the distribution's, which is all of /usr."""
+    """The prefix of the first CPython `version` found as the bootstrap would; not the distribution's own, which is all of /usr."""
     for _, path in candidates(version, os.environ):
         found = probe(path)
         if isinstance(found, Interpreter) and found.version_name.startswith(f'{version}.'):

@@ -1,7 +1,7 @@
 """What an environment makes of films, in plain files that another environment can read; each command is a process of its own.
 
-    python -m tests.environments.leavings make FILMS FOLDER     the whole pipeline, then what it gave
-    python -m tests.environments.leavings judge MADE FOLDER     graph and model in MADE, of whichever environment, run in this one
+python -m tests.environments.leavings make FILMS FOLDER     the whole pipeline, then what it gave
+python -m tests.environments.leavings judge MADE FOLDER     graph and model in MADE, of whichever environment, run in this one
 """
 
 from __future__ import annotations

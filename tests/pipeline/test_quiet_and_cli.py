@@ -81,6 +81,8 @@ with quiet.logs_to(sys.argv[1], sys.argv[2] == 'verbose') as screen:
     os.write(2, b'native\\n')
     print('python', file=sys.stderr)
     logging.getLogger('tfx.x').info('logged')
+    logging.getLogger('absl').warning('Fallback to non-ZetaSQL contexts execution query due to: %s', 'filter_query')
+    logging.getLogger('absl').warning('something else')
     logging.getLogger('trainer').info('step', extra={'done': 1, 'total': 2})
     screen.write('shown\\n')
     if len(sys.argv) > 3:
@@ -101,6 +103,14 @@ def test_logs_and_native_messages_go_into_the_file_and_the_screen_comes_back(tmp
     for part in ('native\n', 'python\n', 'I tfx.x: logged\n'):
         assert part in log
     assert 'step' not in log
+
+
+@pytest.mark.parametrize('verbosity', ['quiet', 'verbose'])
+def test_only_the_one_warning_of_every_look_up_is_dropped(verbosity: str, tmp_path: Path) -> None:
+    done = _logged(tmp_path / 'a.log', verbosity)
+    told = done.stderr + (tmp_path / 'a.log').read_text()
+    assert 'ZetaSQL' not in told
+    assert 'W absl: something else\n' in told
 
 
 def test_verbose_shows_all_on_the_screen_too(tmp_path: Path) -> None:
