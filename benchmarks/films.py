@@ -1,6 +1,6 @@
 """Data sets of any size, quickly: retakes of drawn films, 600x600 JPEGs of real size in the NIH layout.
 
-Drawing a film takes 50 ms, and 112,120 of them hours. Here some hundred are drawn, and every record is a retake of the one that comes
+Drawing a film takes 50 ms, and 112,120 of them hours. Here some thousand are drawn, and every record is a retake of the one that comes
 nearest in findings and view: another position, exposure and grain, so that no two have the same pixels. For measurements of speed and
 memory; a model that learns from these is not worth a look.
 """
@@ -8,6 +8,7 @@ memory; a model that learns from these is not worth a look.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,21 +23,26 @@ from records.synth.population import LabelledStudy
 
 SIZE = 600
 _SEED = 7
-_DRAWN = 300  # films that are drawn; the more, the fewer look alike
+DRAWN = 2_000  # films that are drawn; the more, the fewer look alike
 _FILE = 'drawn.npy'
 
 
-def write(out: Path, count: int, on_progress=None) -> SynthSummary:
-    """Writes a data root of `count` records under `out`; the same `count` gives the same bytes.
+def write(out: Path, count: int, on_progress: Callable[[int], None] | None = None, drawn: int = DRAWN) -> SynthSummary:
+    """Writes a data root of `count` records under `out`; the same arguments give the same bytes.
+
+    Args:
+      out: the data root.
+      count: records.
+      on_progress: called with the number of records written so far.
+      drawn: films that are drawn; at least some normal and abnormal ones of both views.
 
     Raises:
       SynthError: `out` holds records that were not drawn.
       OSError: writing fails.
     """
     out.mkdir(parents=True, exist_ok=True)
-    studies = population.draw(_DRAWN, _SEED, 0.0)
-    drawn = np.stack(list(ordered_map(_draw, studies, default_workers())))
-    np.save(out / _FILE, drawn)
+    studies = population.draw(drawn, _SEED, 0.0)
+    np.save(out / _FILE, np.stack(list(ordered_map(_draw, studies, default_workers()))))
     places = defaultdict(list)
     for place, each in enumerate(studies):
         places[_kind(each)].append(place)

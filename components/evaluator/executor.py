@@ -1,4 +1,4 @@
-"""The work of Evaluator: TFX's own, but for an empty baseline."""
+"""The work of Evaluator: TFX's own, but for an empty baseline and the way in which models are run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import standard_component_specs
 
 from components.baseline.executor import has_model
+from components.evaluator import served_model
 
 _LOGGER = logging.getLogger(__name__)
 
 
 class Executor(tfx_executor.Executor):
-    """Drops the baseline when Baseline found nothing served, so that TFX treats the run as a first one (no change thresholds)."""
+    """Runs models as TF Serving does (`served_model`), and drops the baseline when Baseline found nothing served, so that TFX treats the
+    run as a first one (no change thresholds)."""
 
     def Do(
         self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
@@ -25,4 +27,4 @@ class Executor(tfx_executor.Executor):
         if baselines is not None and not any(has_model(baseline) for baseline in baselines):
             _LOGGER.info('No baseline: only value thresholds are checked.')
             input_dict = {key: value for key, value in input_dict.items() if key != standard_component_specs.BASELINE_MODEL_KEY}
-        super().Do(input_dict, output_dict, exec_properties)
+        super().Do(input_dict, output_dict, {**exec_properties, standard_component_specs.MODULE_PATH_KEY: served_model.__name__})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.serving_check.session_model import SessionModel
 from pipeline import summary
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
 from records.examples import put_bytes, put_int, serialize
@@ -191,3 +193,17 @@ def test_while_nothing_is_served_only_bounds_count(thresholds: list[Threshold], 
     verdict = summary.verdicts(parameters, where)[0]
     assert verdict.passed is blessed
     assert 'nothing served' in verdict.bound
+
+
+def test_models_run_as_in_serving(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every film goes through the session loader, once for each model."""
+    scored: Counter[int] = Counter()
+    run = SessionModel.run
+
+    def counted(self: SessionModel, signature: str, inputs: Mapping[str, Sequence[bytes]]) -> dict[str, np.ndarray]:
+        scored[id(self)] += len(inputs[EXAMPLES.input])
+        return run(self, signature, inputs)
+
+    monkeypatch.setattr(SessionModel, 'run', counted)
+    _evaluate(data, tmp_path, _asked([Threshold(metric='auc', min=0.1)]), baseline=True)
+    assert list(scored.values()) == [COUNT, COUNT]

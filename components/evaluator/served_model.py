@@ -1,0 +1,49 @@
+"""The model in the Evaluator as TF Serving runs it: TFX finds this module by name and asks it for `custom_eval_shared_model`.
+
+TFMA would load the model eagerly and call its signature in a form that TensorFlow refuses at first, with the bytes of all films of the
+batch spelled out in the refusal. Through the session loader a film takes little more than half the time, and what is measured is
+what will be served.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.api import types
+
+from components.serving_check.session_model import SessionModel
+
+
+class ServedModel:
+    """A SavedModel in a session, in the form in which TFMA calls models: `signatures[name](values)`."""
+
+    def __init__(self, path: str) -> None:
+        model = SessionModel(path)
+        self.signatures = {name: _Signature(model, name) for name in model.signatures}
+
+
+class _Signature:
+    """One signature with one input, string [batch]; answers with a tensor for each output."""
+
+    def __init__(self, model: SessionModel, name: str) -> None:
+        (self._input,) = model.signatures[name].inputs
+        self._model, self._name = model, name
+        self.structured_input_signature = ((), {self._input: tf.TensorSpec([None], tf.string, name=self._input)})
+
+    def __call__(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = self._model.run(self._name, {self._input: values.numpy()})
+        return {name: tf.constant(answer) for name, answer in answers.items()}
+
+
+def custom_eval_shared_model(eval_saved_model_path: str, **settings: Any) -> types.EvalSharedModel:
+    """As `tfma.default_eval_shared_model`, with the model in a session.
+
+    Args:
+      eval_saved_model_path: the SavedModel.
+      settings: what TFX's Evaluator hands on: model_name, eval_config, add_metrics_callbacks.
+    """
+    loader = types.ModelLoader(partial(ServedModel, eval_saved_model_path), tags=[tf.saved_model.SERVING])
+    return tfma.default_eval_shared_model(eval_saved_model_path, custom_model_loader=loader, **settings)
