@@ -71,7 +71,8 @@ def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
     copies = np.zeros(len(table), dtype=bool)
     for members in exact:
         copies[members[1:]] = True
-    pairs = duplicates.near_pairs(np.flatnonzero(content & ~copies), table.thumbnails, parameters.near_duplicate_correlation)
+    rows, least = np.flatnonzero(content & ~copies), parameters.near_duplicate_correlation
+    pairs = duplicates.near_pairs(rows, table.thumbnails, least, parameters.thread_count())
     exact_found = [(members, _exact_detail(table, members)) for members in exact]
     near_found = [((pair.first, pair.second), f'correlation of detail {pair.correlation:.3f}') for pair in pairs]
     listed = parameters.listed_per_kind

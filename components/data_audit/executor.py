@@ -76,7 +76,7 @@ def build(pipeline: beam.Pipeline, shards: list[Shard], splits: list[str], param
         pipeline
         | 'Files' >> beam.Create(shards)
         | 'Spread' >> beam.Reshuffle()
-        | 'Decode' >> beam.ParDo(InspectShard(parameters.task_label, parameters.max_pixels, parameters.threads))
+        | 'Decode' >> beam.ParDo(InspectShard(parameters))
         | 'Collect' >> beam.combiners.ToList()
         | 'Check' >> beam.Map(_check, shards, splits, parameters)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,4 +41,8 @@ class AuditParameters(BaseModel):
 
     examples_per_kind: int = Field(6, ge=0, le=50, description='thumbnails per kind of issue on the page')
     listed_per_kind: int = Field(100, ge=1, le=10_000, description='examples per kind of issue in audit.json')
-    threads: int = Field(0, ge=0, le=64, description='decoding threads of a Beam worker; 0: one a core, at most 4')
+    threads: int = Field(0, ge=0, le=64, description='threads of a Beam worker; 0: one a core, at most 4')
+
+    def thread_count(self) -> int:
+        """How many threads a Beam worker takes; where it runs, as its cores count."""
+        return self.threads or min(os.cpu_count() or 1, 4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
 
 from components.data_audit.inspection import Inspection, TooLargeError, UndecodableError, decode, inspect, to_grey
+from components.data_audit.parameters import AuditParameters
 from records import tfrecord
 from records.metadata import nih_patient
 from trainer.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNKNOWN_NUMBER, VIEW
@@ -68,15 +68,14 @@ class ImageRecord:
 class InspectShard(beam.DoFn):
     """Shard -> ImageRecord for each record in it, in order."""
 
-    def __init__(self, task_label: str, max_pixels: int, threads: int) -> None:
-        self._task_label = task_label
-        self._max_pixels = max_pixels
-        self._threads = threads or min(os.cpu_count() or 1, 4)
+    def __init__(self, parameters: AuditParameters) -> None:
+        self._parameters = parameters
         self._pool: ThreadPoolExecutor | None = None
 
     def setup(self) -> None:
         """Starts the decoding threads; Pillow lets go of the interpreter's lock while it decodes."""
-        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        threads = self._parameters.thread_count()
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def teardown(self) -> None:
         """Ends the decoding threads."""
@@ -101,7 +100,7 @@ class InspectShard(beam.DoFn):
         image = _bytes(features, IMAGE) or b''
         inspection, problem, detail = None, '', ''
         try:
-            inspection = inspect(image, self._max_pixels)
+            inspection = inspect(image, self._parameters.max_pixels)
         except UndecodableError as error:
             problem, detail = 'undecodable', str(error)
         except TooLargeError as error:
@@ -120,7 +119,7 @@ class InspectShard(beam.DoFn):
             sex=_text(features, SEX) or UNKNOWN,
             view=_text(features, VIEW) or UNKNOWN,
             labels=tuple(_label(features, name) for name in LABELS),
-            task=_label(features, self._task_label),
+            task=_label(features, self._parameters.task_label),
             size=len(image),
             inspection=inspection,
             problem=problem,
