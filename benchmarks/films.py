@@ -1,8 +1,8 @@
 """Data sets of any size, quickly: retakes of drawn films, 600x600 JPEGs of real size in the NIH layout.
 
-Drawing a film takes 50 ms, and 112,120 of them hours. Here some thousand are drawn, and every record is a retake of the one that comes
-nearest in findings and view: another position, exposure and grain, so that no two have the same pixels. For measurements of speed and
-memory; a model that learns from these is not worth a look.
+Drawing a film takes 50 ms, and 112,120 of them hours. Here some thousand are drawn, and every record is a retake of one of them, of the
+same view and normal or abnormal like it: another position, exposure and grain, so that no two have the same pixels. For measurements of
+speed and memory; a model that learns from these is not worth a look.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def write(out: Path, count: int, on_progress: Callable[[int], None] | None = Non
     """
     out.mkdir(parents=True, exist_ok=True)
     studies = population.draw(drawn, _SEED, 0.0)
-    np.save(out / _FILE, np.stack(list(ordered_map(_draw, studies, default_workers()))))
     places = defaultdict(list)
     for place, each in enumerate(studies):
         places[_kind(each)].append(place)
     try:
+        np.save(out / _FILE, np.stack(list(ordered_map(_draw, studies, default_workers()))))
         return write_dataset(out, count, _SEED, overwrite=True, on_progress=on_progress, jpeg=Retake(str(out / _FILE), dict(places)))
     finally:
-        (out / _FILE).unlink()
+        (out / _FILE).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

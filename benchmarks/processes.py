@@ -29,7 +29,7 @@ class Taken:
     peak_bytes: int
 
 
-def watch(command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> Taken:
+def watch(command: Sequence[str], log: Path) -> Taken:
     """Runs a command to its end, its output in `log`.
 
     The peak of a process is the kernel's own (VmHWM), read ten times a second, so that only one that lives shorter is missed.
@@ -38,7 +38,7 @@ def watch(command: Sequence[str], log: Path, env: dict[str, str] | None = None) 
     peak = 0
     cpu: dict[int, float] = {}
     with log.open('wb') as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         root = psutil.Process(process.pid)
         try:
             while process.poll() is None:

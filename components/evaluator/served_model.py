@@ -1,8 +1,8 @@
 """The model in the Evaluator as TF Serving runs it: TFX finds this module by name and asks it for `custom_eval_shared_model`.
 
 TFMA would load the model eagerly and call its signature in a form that TensorFlow refuses at first, with the bytes of all films of the
-batch spelled out in the refusal. Through the session loader a film takes little more than half the time, and what is measured is
-what will be served.
+batch spelled out in the refusal. In a session the model takes little more than half the time for a film, and what is measured is what
+will be served.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from records import tfrecord
+from records.parallel import default_workers
 from records.synth import film, population
 from records.synth.population import LabelledStudy
 from trainer.labels import LABELS, NO_FINDING
@@ -169,7 +170,7 @@ def _processes(workers: int | None, count: int) -> int:
         return 1
     if workers is not None:
         return workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    return default_workers()
 
 
 @contextmanager

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
+
+from pipeline import history
 
 # In the order of the graph; Baseline and CuratedSchema have no inputs and may run earlier.
 STEPS = (
@@ -128,20 +129,8 @@ class Program:
 
 def states(root: Path) -> list[dict[str, str]]:
     """For each run on record, oldest first: component -> the state that its execution ended in."""
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(root / 'metadata.sqlite')
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    store = metadata_store.MetadataStore(connection)
-    found = []
-    for run in sorted(store.get_contexts_by_type('pipeline_run'), key=lambda context: context.id):
-        states_of_run = {}
-        for execution in store.get_executions_by_context(run.id):
-            (node,) = (context for context in store.get_contexts_by_execution(execution.id) if context.type == 'node')
-            name = node.name.rpartition('.')[2]
-            assert name not in states_of_run, f'{name} ran twice in run {run.name}'
-            states_of_run[name] = metadata_store_pb2.Execution.State.Name(execution.last_known_state)
-        found.append(states_of_run)
-    return found
+    name_of = metadata_store_pb2.Execution.State.Name
+    return [{step: name_of(execution.last_known_state) for step, execution in run.items()} for run in history.runs(root)]
 
 
 def that_ran(root: Path) -> set[str]:
