@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
+from records.parallel import default_workers
 from trainer import augmentation
 from trainer.features import IMAGE, IMAGE_ID, transformed
 from trainer.parameters import TrainParameters
 from trainer.preprocessing import decode_stored
 
 _COMPRESSION = 'GZIP'  # what TFX's Transform writes
+_FILES_AT_ONCE = 4
+_PREFETCHED = 4  # batches that are ready before they are asked for
+_SMALL_BATCH = 1024  # records a batch where only labels or names are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +48,7 @@ def open_split(patterns: Sequence[str], label: str, image_size: int) -> Split:
     files = tuple(sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern)))
     if not files:
         raise ValueError(f'no files of transformed examples in {", ".join(patterns) or "no directory at all"}')
-    dataset = _examples(tf.data.Dataset.from_tensor_slices(list(files)), {label: tf.io.FixedLenFeature([1], tf.int64)}, batch=1024)
+    dataset = _examples(files, {label: tf.io.FixedLenFeature([1], tf.int64)})
     records = positives = 0
     for example in dataset:
         records += int(example[label].shape[0])
@@ -76,35 +81,53 @@ def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> t
         pixels, labels = _parse(batch, split)
         return augmentation.augment(pixels, tf.stack([tf.constant(seed, tf.int64), step]), parameters.augmentation), labels
 
-    return batches.enumerate().map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return _ready(batches.enumerate().map(augmented, num_parallel_calls=default_workers(), deterministic=True))
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     """Each record once, in file order: (uint8 [batch, side, side, 1], float32 [batch, 1])."""
     files = tf.data.Dataset.from_tensor_slices(list(split.files))
-    dataset = _serialized(files).batch(batch_size).map(lambda batch: _parse(batch, split), num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    dataset = _serialized(files).batch(batch_size).map(lambda batch: _parse(batch, split), num_parallel_calls=default_workers())
+    return _ready(dataset)
+
+
+def shuffled_batches(features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> tf.data.Dataset:
+    """Batches from arrays that share their first axis, in another order each time they are read, which depends on `seed` alone."""
+    order = tf.data.Dataset.range(len(features)).shuffle(len(features), seed=seed, reshuffle_each_iteration=True)
+    arrays = tf.constant(features), tf.constant(labels)
+    return _ready(order.batch(batch_size).map(lambda places: tuple(tf.gather(array, places) for array in arrays)))
 
 
 def image_ids(split: Split) -> list[str]:
     """The image id of each record, in the order of `evaluation_batches`."""
-    dataset = _examples(
-        tf.data.Dataset.from_tensor_slices(list(split.files)), {IMAGE_ID: tf.io.FixedLenFeature([1], tf.string)}, batch=1024
-    )
+    dataset = _examples(split.files, {IMAGE_ID: tf.io.FixedLenFeature([1], tf.string)})
     return [name.decode() for example in dataset for name in example[IMAGE_ID].numpy()[:, 0]]
 
 
 def _serialized(files: tf.data.Dataset) -> tf.data.Dataset:
     return files.interleave(
         lambda name: tf.data.TFRecordDataset(name, compression_type=_COMPRESSION),
-        cycle_length=4,
-        num_parallel_calls=tf.data.AUTOTUNE,
+        cycle_length=_FILES_AT_ONCE,
+        num_parallel_calls=min(_FILES_AT_ONCE, default_workers()),
         deterministic=True,
     )
 
 
-def _examples(files: tf.data.Dataset, spec: dict, batch: int) -> tf.data.Dataset:
-    return _serialized(files).batch(batch).map(lambda serialized: tf.io.parse_example(serialized, spec))
+def _examples(files: Sequence[str], spec: dict) -> tf.data.Dataset:
+    """Features of `spec` in batches, in file order."""
+    serialized = _serialized(tf.data.Dataset.from_tensor_slices(list(files)))
+    return _ready(serialized.batch(_SMALL_BATCH).map(lambda batch: tf.io.parse_example(batch, spec)))
+
+
+def _ready(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Read ahead, with as many threads as were asked for.
+
+    tf.data's own choice of the number costs the end of every epoch: now and then (TensorFlow 2.16 and 2.21) the iterator waits there for
+    the thread that chooses, which sleeps 10 ms, then 20 ms, and so on up to a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(_PREFETCHED).with_options(options)
 
 
 def _parse(serialized: tf.Tensor, split: Split) -> tuple[tf.Tensor, tf.Tensor]:

@@ -63,11 +63,12 @@ def fit_head(
     features = {name: _features(network.extractor, splits[name], parameters.train.batch_size, name) for name in ('train', 'val')}
     network.head.compile(keras.optimizers.Adam(parameters.train.head_learning_rate), **_loss_and_metrics())
     stop = keras.callbacks.EarlyStopping('val_auc', patience=10, mode='max', restore_best_weights=True)
+    size, seed = parameters.train.batch_size, parameters.train.seed
+    batches = {name: input_pipeline.shuffled_batches(*arrays, size, seed) for name, arrays in features.items()}
     history = network.head.fit(
-        *features['train'],
-        validation_data=features['val'],
+        batches['train'],
+        validation_data=batches['val'],
         epochs=parameters.train.head_epochs,
-        batch_size=parameters.train.batch_size,
         class_weight=weights,
         callbacks=[stop],
         verbose=0,

@@ -81,6 +81,15 @@ def test_resize_is_that_of_pillow(height: int, width: int, size: int) -> None:
     assert np.abs(ours - theirs).mean() < 0.3
 
 
+@pytest.mark.parametrize(
+    ('height', 'width', 'size'), [(600, 600, 224), (600, 600, 128), (301, 203, 64), (100, 100, 224), (97, 301, 96), (64, 64, 64), (1, 7, 32)]
+)
+def test_resize_is_bit_by_bit_that_of_tensorflow(height: int, width: int, size: int) -> None:
+    film = _grey(height, width)
+    theirs = tf.image.resize(film[..., None], [size, size], antialias=True)
+    assert np.array_equal(preprocessing._resize(tf.constant(film), size), theirs[..., 0])
+
+
 def test_without_antialiasing_thin_lines_would_alias() -> None:
     lines = np.zeros((600, 600), np.uint8)
     lines[:, ::5] = 250
