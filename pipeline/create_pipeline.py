@@ -8,7 +8,12 @@ import os
 import uuid
 
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+
+# By their modules: tfx.v1 also imports Google's Vertex AI client, 2 s that nothing here needs.
+from tfx import components as tfx_components
+from tfx.dsl.io import fileio
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2, transform_pb2
 
 from components.baseline.component import Baseline
 from components.curated_schema.component import CuratedSchema
@@ -35,7 +40,7 @@ _WATCHING = ('StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate')
 _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
 
 
-def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_pb2.ConnectionConfig | None = None) -> tfx.dsl.Pipeline:
+def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_pb2.ConnectionConfig | None = None) -> Pipeline:
     """Builds the TFX pipeline of an experiment.
 
     Args:
@@ -49,7 +54,7 @@ def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_p
     assert config.root is not None
     for name in _TFX_COMPONENTS:
         # TFX puts None in the place of a component whose import failed.
-        if getattr(tfx.components, name) is None:
+        if getattr(tfx_components, name) is None:
             raise RuntimeError(
                 f'tfx.components.{name} could not be imported: the environment is broken; remove .venv and run `make environment`'
             )
@@ -57,7 +62,7 @@ def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_p
     # Audit and gate stop a run, but what they say does not change the model.
     key = _key([component for component in components if component.id not in _WATCHING])
     components += _gate_and_push(config, candidate, key)
-    return tfx.dsl.Pipeline(
+    return Pipeline(
         pipeline_name=config.pipeline,
         pipeline_root=os.path.join(config.root, 'artifacts'),
         components=components,
@@ -91,8 +96,8 @@ def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
         code_digest=digest('components.xray_example_gen.executor'),
     )
     schema = CuratedSchema(SCHEMA_FILE, _file_digest(SCHEMA_FILE))
-    statistics = tfx.components.StatisticsGen(examples=examples.outputs['examples'], schema=schema.outputs['schema'])
-    validator = tfx.components.ExampleValidator(statistics=statistics.outputs['statistics'], schema=schema.outputs['schema'])
+    statistics = tfx_components.StatisticsGen(examples=examples.outputs['examples'], schema=schema.outputs['schema'])
+    validator = tfx_components.ExampleValidator(statistics=statistics.outputs['statistics'], schema=schema.outputs['schema'])
     audit = DataAudit(
         examples=examples.outputs['examples'],
         parameters=config.audit.model_copy(update={'task_label': TASKS[config.task].label}).model_dump_json(),
@@ -105,11 +110,11 @@ def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
         limits=config.gate.model_dump_json(),
         code_digest=digest('components.data_gate.executor'),
     )
-    transform = tfx.components.Transform(
+    transform = tfx_components.Transform(
         examples=examples.outputs['examples'],
         schema=schema.outputs['schema'],
         preprocessing_fn='trainer.preprocessing.preprocessing_fn',
-        splits_config=tfx.proto.SplitsConfig(analyze=['train'], transform=_TRANSFORMED_SPLITS),
+        splits_config=transform_pb2.SplitsConfig(analyze=['train'], transform=_TRANSFORMED_SPLITS),
         # What statistics could say of PNG bytes, the audit has said of the pixels.
         disable_statistics=True,
         custom_config={
@@ -128,15 +133,15 @@ def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
     }
 
 
-def _trainer(config: Config, transform, schema) -> tfx.components.Trainer:
+def _trainer(config: Config, transform, schema) -> tfx_components.Trainer:
     parameters = TrainerParameters(model=config.model, train=config.train, operating_point=config.operating_point)
-    return tfx.components.Trainer(
+    return tfx_components.Trainer(
         run_fn='trainer.run.run_fn',
         examples=transform.outputs['transformed_examples'],
         transform_graph=transform.outputs['transform_graph'],
         schema=schema.outputs['schema'],
-        train_args=tfx.proto.TrainArgs(splits=['train']),
-        eval_args=tfx.proto.EvalArgs(splits=['val', 'calibration']),
+        train_args=trainer_pb2.TrainArgs(splits=['train']),
+        eval_args=trainer_pb2.EvalArgs(splits=['val', 'calibration']),
         custom_config={
             'parameters': parameters.model_dump_json(),
             'task': config.task,
@@ -152,7 +157,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
     """The components that decide about the candidate."""
     directory = push_directory(config)
     served = push_target.newest(directory)
-    plan = push_target.plan_push(served.manifest if served else None, key, tfx.dsl.io.fileio.exists, uuid.uuid4().hex)
+    plan = push_target.plan_push(served.manifest if served else None, key, fileio.exists, uuid.uuid4().hex)
     baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
     evaluator = Evaluator(
         examples=candidate['examples'],
@@ -200,9 +205,9 @@ def _weights_digest(config: Config) -> str:
     path = config.model.weights
     if not path:
         return ''
-    if not tfx.dsl.io.fileio.exists(path):
+    if not fileio.exists(path):
         return 'missing'  # the trainer says so, with what to do
-    with tfx.dsl.io.fileio.open(path, 'rb') as file:
+    with fileio.open(path, 'rb') as file:
         return hashlib.sha256(file.read()).hexdigest()[:16]
 
 

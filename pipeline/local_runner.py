@@ -18,10 +18,10 @@ from typing import Protocol
 import filelock
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
-from tfx import v1 as tfx
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
@@ -65,7 +65,7 @@ def metadata_config(root: str):
     """The connection of the metadata store under a root."""
     path = os.path.join(root, 'metadata.sqlite')
     os.makedirs(root, exist_ok=True)
-    return tfx.orchestration.metadata.sqlite_metadata_connection_config(path)
+    return metadata.sqlite_metadata_connection_config(path)
 
 
 @contextlib.contextmanager
@@ -94,7 +94,7 @@ def hold(root: str) -> Iterator[None]:
         lock.release()
 
 
-def run(pipeline: tfx.dsl.Pipeline, display: Display, run_id: str) -> Iterator[Step]:
+def run(pipeline: Pipeline, display: Display, run_id: str) -> Iterator[Step]:
     """Runs all components in order and yields what became of each.
 
     Args:

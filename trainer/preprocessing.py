@@ -1,4 +1,4 @@
-"""From image bytes to model input: one TensorFlow graph for training, evaluation and serving.
+"""From image bytes to model input: one TensorFlow function for training, evaluation and serving.
 
 Transform writes each image as a lossless PNG at the model's size, so that an image has the same score in training and in serving, and
 a stored example stays below 25 kB at 224 x 224.

@@ -9,7 +9,6 @@ import os
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_transform as tft
 import tf_keras as keras
 
 from trainer import calibration, input_pipeline, training
@@ -86,14 +85,13 @@ def _training_key(config: dict, fn_args) -> str:
 
 
 def _export(fn_args, model: keras.Model, parameters: TrainerParameters, fitted, point, version: str) -> None:
-    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     if keras.mixed_precision.global_policy().compute_dtype != 'float32':
         # Serving may run on a CPU, where float16 is slow; the weights are float32 already.
         keras.mixed_precision.set_global_policy('float32')
         full = model_lib.build(parameters.model).model
         full.set_weights(model.get_weights())
         model = full
-    module = TriageModule(model, transform, parameters.model.image_size, fitted, point.threshold, version)
+    module = TriageModule(model, parameters.model.image_size, fitted, point.threshold, version)
     tf.saved_model.save(module, fn_args.serving_model_dir, signatures=module.signatures())
 
 

@@ -24,8 +24,10 @@ from trainer import run as run_lib
 from trainer.artifacts import FACTS_FILE, HISTORY_FILE, PREDICTIONS_FILE
 from trainer.calibration import Calibration
 from trainer.input_pipeline import Split
+from trainer.features import IMAGE, transformed
 from trainer.labels import NO_FINDING
 from trainer.parameters import ModelParameters, OperatingPointParameters, TrainerParameters, TrainParameters
+from trainer.preprocessing import decode_stored
 from trainer.signatures import TriageModule
 
 CALIBRATION = Calibration(offset=0.7, temperature=1.9)
@@ -57,16 +59,16 @@ def exported(transform_output: tft.TFTransformOutput, tmp_path_factory: pytest.T
     model = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE)).model
     probabilities = CALIBRATION.apply(_logits(model, transform_output)).astype(np.float32)
     threshold = float(np.sort(probabilities)[3])
-    module = TriageModule(model, transform_output, films.SIDE, CALIBRATION, threshold, 'p-1')
+    module = TriageModule(model, films.SIDE, CALIBRATION, threshold, 'p-1')
     path = str(tmp_path_factory.mktemp('exported') / 'model')
     tf.saved_model.save(module, path, signatures=module.signatures())
     return path, model, threshold
 
 
 def _logits(model: keras.Model, transform_output: tft.TFTransformOutput) -> np.ndarray:
-    from trainer.preprocessing import decode_and_resize
-
-    return model(decode_and_resize(tf.constant(_images()), films.SIDE), training=False).numpy()[:, 0]
+    """Of what Transform's graph stores, as the network saw it in training."""
+    stored = transform_output.transform_features_layer()({IMAGE: tf.constant(_images())[:, None]})[transformed(IMAGE)]
+    return model(decode_stored(stored, films.SIDE), training=False).numpy()[:, 0]
 
 
 def _as_examples(images: list[bytes]) -> list[bytes]:
@@ -106,14 +108,14 @@ def test_alone_or_in_a_batch_an_image_has_the_same_score(exported) -> None:
     assert np.allclose(together, alone, atol=1e-6)
 
 
-def test_a_case_at_the_threshold_is_flagged(transform_output) -> None:
+def test_a_case_at_the_threshold_is_flagged() -> None:
     """A logit that is known exactly: the bias alone, with weights of 0."""
     model = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE)).model
     kernel, _ = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel * 0, np.zeros(1)])
     flags = []
     for threshold in (0.5, float(np.nextafter(np.float32(0.5), np.float32(1))), float(np.nextafter(np.float32(0.5), np.float32(0)))):
-        module = TriageModule(model, transform_output, films.SIDE, Calibration(0.0, 1.0), threshold, 'p-1')
+        module = TriageModule(model, films.SIDE, Calibration(0.0, 1.0), threshold, 'p-1')
         answer = module.serve_images(tf.constant(_images()[:1]))
         assert answer[contract.PROBABILITY].numpy()[0] == 0.5
         flags.append(float(answer[contract.FLAG][0]))
