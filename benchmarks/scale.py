@@ -30,6 +30,7 @@ from benchmarks.processes import Taken, watch
 CONFIG = Path(__file__).with_name('scale.yaml')
 COUNTS = (1_000, 4_000, 16_000)
 DATA_PATH = ('XrayExampleGen', 'CuratedSchema', 'StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate', 'Transform')
+SCRATCH = Path('runs/benchmarks')
 _WRITTEN = 'written'
 
 
@@ -37,16 +38,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in scale.json under --scratch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('counts', type=int, nargs='*', default=COUNTS, help='numbers of films')
-    parser.add_argument('--scratch', type=Path, default=Path('runs/benchmarks'), help='for films, runs and figures')
+    parser.add_argument('--scratch', type=Path, default=SCRATCH, help='for films, runs and figures')
     parser.add_argument('--set', dest='settings', action='append', default=[], metavar='KEY=VALUE', help='as of cxr-triage run')
+    parser.add_argument('--add', action='store_true', help='to the counts that were measured before')
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     args.scratch.mkdir(parents=True, exist_ok=True)
-    found = []
+    figures = args.scratch / 'scale.json'
+    found = {each['films']: each for each in json.loads(figures.read_text())} if args.add and figures.exists() else {}
     for count in sorted(args.counts):
-        found.append(measure(count, args.scratch, args.settings, console))
-        (args.scratch / 'scale.json').write_text(json.dumps(found, indent=1))
-    console.print(table(found))
+        found[count] = measure(count, args.scratch, args.settings, console)
+        figures.write_text(json.dumps([found[each] for each in sorted(found)], indent=1))
+    console.print(table([found[each] for each in sorted(found)]))
 
 
 def measure(count: int, scratch: Path, settings: Sequence[str], console: Console) -> dict:
@@ -55,7 +58,7 @@ def measure(count: int, scratch: Path, settings: Sequence[str], console: Console
     Raises:
       SystemExit: a run did not end pushed; its screen is in the log that is named.
     """
-    data, root = scratch / f'films-{count}', scratch / f'run-{count}'
+    data, root = films_of(count, scratch), run_of(count, scratch)
     _films(data, count, console)
     console.print(f'{count:,} films: one plain pass')
     reference = _reference(data, scratch)
@@ -63,10 +66,10 @@ def measure(count: int, scratch: Path, settings: Sequence[str], console: Console
     run = [sys.executable, '-m', 'pipeline', 'run', '--config', str(CONFIG), '--data-root', str(data), '--root', str(root)]
     run += [f'--set={setting}' for setting in settings]
     console.print(f'{count:,} films: the pipeline')
-    first = _checked(run, scratch / f'run-{count}.log')
+    first = checked(run, scratch / f'run-{count}.log')
     seconds, stored = _record(root)
     console.print(f'{count:,} films: again, from the cache')
-    second = _checked(run, scratch / f'rerun-{count}.log')
+    second = checked(run, scratch / f'rerun-{count}.log')
     return {
         'films': count,
         'film_bytes': sum(path.stat().st_size for path in data.glob('data/*')) / count,
@@ -78,6 +81,16 @@ def measure(count: int, scratch: Path, settings: Sequence[str], console: Console
         'rerun_s': second.seconds,
         'stored_bytes': stored,
     }
+
+
+def films_of(count: int, scratch: Path) -> Path:
+    """The data root of so many films."""
+    return scratch / f'films-{count}'
+
+
+def run_of(count: int, scratch: Path) -> Path:
+    """The root of the run on so many films."""
+    return scratch / f'run-{count}'
 
 
 def _films(data: Path, count: int, console: Console) -> None:
@@ -92,7 +105,7 @@ def _films(data: Path, count: int, console: Console) -> None:
 def _reference(data: Path, scratch: Path) -> float:
     """Seconds of the plain pass, in a process of its own."""
     log = scratch / 'reference.log'
-    _checked([sys.executable, '-m', 'benchmarks.reference', str(data)], log)
+    checked([sys.executable, '-m', 'benchmarks.reference', str(data)], log)
     match = re.search(r'in ([\d.]+) s', log.read_text())
     assert match, log.read_text()
     return float(match.group(1))
@@ -109,7 +122,12 @@ def _record(root: Path) -> tuple[dict[str, float], float]:
     return run_record.step_seconds(root), run_record.transformed_bytes(root) / transformed
 
 
-def _checked(command: Sequence[str], log: Path) -> Taken:
+def checked(command: Sequence[str], log: Path) -> Taken:
+    """Runs a command that has to succeed, its output in `log`.
+
+    Raises:
+      SystemExit: it did not.
+    """
     taken = watch(command, log)
     if taken.exit_code != 0:
         raise SystemExit(f'{" ".join(command)}: exit code {taken.exit_code}; see {log}')
@@ -134,7 +152,7 @@ def table(found: Sequence[dict]) -> Table:
         row(f'{step}, s', [each['steps_s'][step] for each in found], '{:.1f}', exponent=True)
     row(
         'data path over the plain pass',
-        [sum(each['steps_s'][step] for step in DATA_PATH) / each['reference_s'] for each in found],
+        [data_path_ratio(each) for each in found],
         '{:.2f}',
     )
     row('whole run, s', [each['run_s'] for each in found], '{:.1f}', exponent=True)
@@ -142,6 +160,11 @@ def table(found: Sequence[dict]) -> Table:
     row('peak memory of any process, GB', [each['peak_bytes'] / 1e9 for each in found], '{:.2f}', exponent=True)
     row('bytes of a transformed example', [each['stored_bytes'] for each in found], '{:,.0f}')
     return shown
+
+
+def data_path_ratio(measured: dict) -> float:
+    """Seconds of the data path of one count over those of the plain pass."""
+    return sum(measured['steps_s'][step] for step in DATA_PATH) / measured['reference_s']
 
 
 def growth(found: Sequence[dict], values: Sequence[float]) -> float:

@@ -1,0 +1,71 @@
+"""The Evaluator of the pipeline by itself: one model, the test split of a run, the metrics and slices of an experiment.
+
+python -m benchmarks.evaluator MODEL ROOT OUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+from google.protobuf import json_format
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types import standard_artifacts
+
+from components.evaluator.executor import Executor
+from pipeline import config, evaluation
+from trainer.labels import TASKS
+
+EXPERIMENT = Path(config.__file__).parent / 'configs/nih_triage.yaml'
+
+
+def evaluate(model: str, root: Path, out: Path) -> float:
+    """Runs the component's work; returns its seconds. The evaluation is then under `out`."""
+    experiment = config.load(str(EXPERIMENT))
+    examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
+    examples.uri, schema.uri = _newest(root, 'XrayExampleGen/examples'), _newest(root, 'CuratedSchema/schema')
+    examples.split_names = json.dumps(['train', 'val', 'calibration', 'test'])
+    examples.set_string_custom_property('payload_format', 'FORMAT_TF_EXAMPLE')
+    candidate = standard_artifacts.Model()
+    # The artifact holds the model in this folder.
+    candidate.uri = str(Path(model).parent)
+    evaluated, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
+    evaluated.uri, blessing.uri = str(out / 'evaluation'), str(out / 'blessing')
+    eval_config = evaluation.eval_config(experiment.evaluation, TASKS[experiment.task])
+    context = BaseBeamExecutor.Context(beam_pipeline_args=list(experiment.beam), tmp_dir=str(out / 'temporary'), unique_id='1')
+    properties = {
+        'example_splits': json.dumps(['test']),
+        'eval_config': json_format.MessageToJson(eval_config),
+        'fairness_indicator_thresholds': 'null',
+    }
+    start = time.monotonic()
+    Executor(context).Do(
+        {'examples': [examples], 'model': [candidate], 'schema': [schema]}, {'evaluation': [evaluated], 'blessing': [blessing]}, properties
+    )
+    return time.monotonic() - start
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the seconds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model', help='.../Format-Serving')
+    parser.add_argument('root', type=Path)
+    parser.add_argument('out', type=Path)
+    args = parser.parse_args(argv)
+    logging.disable(logging.INFO)
+    print(f'evaluated in {evaluate(args.model, args.root, args.out):.2f} s')
+
+
+def _newest(root: Path, name: str) -> str:
+    return str(max((root / 'artifacts' / name).iterdir(), key=lambda path: int(path.name)))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,95 @@
+"""What the project holds itself to, beside what was measured last.
+
+    python -m benchmarks.goals
+
+Measures nothing: it reads the figures that the benchmarks left under --scratch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import scale
+
+# Steps that take longer than this on the largest count have their growth looked at: the others are start-up alone.
+_LONG_S = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='where the figures are')
+    Console(width=140).print(table(parser.parse_args(argv).scratch))
+
+
+def table(scratch: Path) -> Table:
+    """A row a goal; those without figures are left out."""
+    shown = Table(box=None, pad_edge=False)
+    for name in ('measure', 'goal', 'measured', 'on'):
+        shown.add_column(name)
+    for name, reader in (
+        ('scale', _scale),
+        ('training', _training),
+        ('evaluation', _evaluation),
+        ('startup', _startup),
+    ):
+        path = scratch / f'{name}.json'
+        if path.exists():
+            for row in reader(json.loads(path.read_text())):
+                shown.add_row(*row)
+    return shown
+
+
+Row = tuple[str, str, str, str]
+
+
+def _scale(found: list[dict]) -> Iterator[Row]:
+    counts = ', '.join(f'{each["films"]:,}' for each in found)
+    last = found[-1]
+    largest = f'{last["films"]:,} films'
+    peaks = ', '.join(f'{each["peak_bytes"] / 1e9:.2f}' for each in found)
+    yield 'peak memory of any process of a run, GB', '≤ 8', peaks, f'{counts} films'
+    yield 'data path over one plain pass', '≤ 4', f'{scale.data_path_ratio(last):.2f}', largest
+    yield 'bytes an image after Transform', '≤ 25,000', f'{last["stored_bytes"]:,.0f}', largest
+    yield 'fully cached second run, s', '≤ 25', f'{last["rerun_s"]:.1f}', largest
+    if len(found) > 1:
+        powers = {
+            step: scale.growth(found, [each['steps_s'][step] for each in found])
+            for step, seconds in last['steps_s'].items()
+            if seconds > _LONG_S and step != 'Trainer'  # its epochs are cut to as many steps whatever the count
+        }
+        text = ', '.join(f'{step} {power:.2f}' for step, power in powers.items())
+        yield "growth of a step's time, exponent", 'linear: ≤ 1', text, f'{found[-2]["films"]:,} to {largest}'
+
+
+def _training(found: dict) -> Iterator[Row]:
+    where = f'{found["device"]}, batches of {found["batch_size"]}'
+    read, step = found['input'], found['step']
+    alone = read['decode_png alone']
+    for name, goal in (('evaluation batches', '≥ 0.9'), ('training batches', '–')):
+        yield f'{name}, images/s over decode_png alone', goal, f'{read[name] / alone:.2f} ({read[name]:,.0f} of {alone:,.0f})', where
+    ratio = step["the trainer's"] / step['bare fit on arrays']
+    yield 'training step over bare Keras fit', '≤ 1.05', f'{ratio:.2f}', f'{found["backbone"]}, {where}'
+
+
+def _evaluation(found: dict) -> Iterator[Row]:
+    where = f'{found["films"]:,} films, {found["backbone"]}'
+    yield 'Evaluator over plain batched inference, time', '≤ 1.3', f'{found["evaluator_s"] / found["plain_s"]:.2f}', where
+    memory = f'{found["evaluator_peak_bytes"] / 1e9:.2f} against {found["plain_peak_bytes"] / 1e9:.2f}'
+    yield 'Evaluator, peak memory, GB', 'bounded', memory, where
+
+
+def _startup(found: dict) -> Iterator[Row]:
+    yield 'cxr-triage --help, s', '< 0.5', f'{found["cxr-triage --help"]["s"]:.2f}', ''
+    reference = found['import tensorflow']['s']
+    yield 'start of a local run over import tensorflow', '–', f'{found["start of a local run"]["s"] / reference:.2f}', ''
+
+
+if __name__ == '__main__':
+    main()

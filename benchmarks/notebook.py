@@ -1,0 +1,80 @@
+"""A peer: tf.data over the records as notebooks write it, where every epoch reads, decodes and resizes all films again.
+
+    python -m benchmarks.notebook DATA_ROOT ROOT
+
+Beside it, what the trainer does instead: the same from the examples that Transform left in ROOT, without augmentation in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
+
+import tensorflow as tf
+
+from benchmarks.reference import SIZE
+from records.data_root import find_files
+from trainer import input_pipeline
+from trainer.features import IMAGE
+from trainer.labels import NO_FINDING
+from trainer.parameters import AugmentationParameters, TrainParameters
+
+BATCH = 32
+_SHUFFLED = 1024
+
+
+def epoch(files: Sequence[str]) -> tuple[int, float]:
+    """Goes once through the shuffled batches; returns how many films and in how many seconds."""
+    spec = {IMAGE: tf.io.FixedLenFeature([], tf.string), NO_FINDING: tf.io.FixedLenFeature([], tf.int64)}
+
+    def read(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = tf.io.parse_single_example(record, spec)
+        pixels = tf.image.resize(tf.io.decode_jpeg(example[IMAGE], channels=1), [SIZE, SIZE])
+        return pixels / 255.0, 1 - example[NO_FINDING]
+
+    films = tf.data.TFRecordDataset(list(files), num_parallel_reads=tf.data.AUTOTUNE).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    return _timed(films.shuffle(_SHUFFLED).batch(BATCH).prefetch(tf.data.AUTOTUNE))
+
+
+def materialised_epoch(root: Path) -> tuple[int, float]:
+    """The same from Transform's examples of a run."""
+    folder = max((root / 'artifacts/Transform/transformed_examples').glob('*/Split-train'))
+    split = input_pipeline.open_split([str(folder / '*')], 'abnormal', SIZE)
+    parameters = TrainParameters(
+        batch_size=BATCH, augmentation=AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
+    )
+    return _timed(input_pipeline.training_batches(split, parameters, 0))
+
+
+def _timed(batches: tf.data.Dataset) -> tuple[int, float]:
+    count, start, end = 0, time.monotonic(), math.nan
+    for images, _ in batches:
+        count += int(images.shape[0])
+        # The last batch: what comes after it is tf.data's own end, not the reading.
+        end = time.monotonic()
+    return count, end - start
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints films a second, of both, as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('data_root')
+    parser.add_argument('root', type=Path)
+    args = parser.parse_args(argv)
+    files = [os.path.join(args.data_root, file.name) for file in find_files(args.data_root)]
+    rates = {}
+    for name, (count, seconds) in (('notebook', epoch(files)), ('materialised', materialised_epoch(args.root))):
+        rates[name] = count / seconds
+    print(json.dumps(rates))
+
+
+if __name__ == '__main__':
+    main()

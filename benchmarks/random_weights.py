@@ -1,0 +1,49 @@
+"""Networks with random weights, where only their speed counts: no download, no file of ImageNet weights.
+
+python -m benchmarks.random_weights BACKBONE MODEL
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import tensorflow as tf
+
+from trainer import model as model_lib
+from trainer.backbones import BACKBONES
+from trainer.calibration import Calibration
+from trainer.parameters import PRETRAINED, Backbone, ModelParameters
+from trainer.signatures import TriageModule
+
+SIDE = 224
+
+
+def network(backbone: Backbone) -> model_lib.Network:
+    """The triage network at SIDE pixels."""
+    if backbone not in PRETRAINED:
+        return model_lib.build(ModelParameters(backbone=backbone, image_size=SIDE))
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / f'{backbone}.weights.h5')
+        BACKBONES[backbone].build(SIDE, None).save_weights(path)
+        return model_lib.build(ModelParameters(backbone=backbone, weights=path, image_size=SIDE))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Writes a model in the form in which the trainer exports one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('backbone', choices=get_args(Backbone))
+    parser.add_argument('model')
+    args = parser.parse_args(argv)
+    module = TriageModule(network(args.backbone).model, SIDE, Calibration(0.0, 1.0), 0.5, args.backbone)
+    tf.saved_model.save(module, args.model, signatures=module.signatures())
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,92 @@
+"""What it costs to begin: the command line, a local run, and each step in a process of its own, as on Kubeflow.
+
+    python -m benchmarks.startup
+
+Medians of rounds that take turns. A step has to import TensorFlow and TFX; both are shown by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks import scale
+
+_STEPS = {
+    'XrayExampleGen': 'components.xray_example_gen.executor',
+    'StatisticsGen': 'tfx.components.statistics_gen.executor',
+    'ExampleValidator': 'tfx.components.example_validator.executor',
+    'DataAudit': 'components.data_audit.executor',
+    'DataGate': 'components.data_gate.executor',
+    'Transform': 'tfx.components.transform.executor',
+    'Trainer': 'tfx.components.trainer.executor',
+    'Baseline': 'components.baseline.executor',
+    'Evaluator': 'components.evaluator.executor',
+    'ServingCheck': 'components.serving_check.executor',
+    'Pusher': 'components.pusher.executor',
+}
+_REFERENCE = 'import tensorflow'
+
+
+def commands() -> dict[str, list[str]]:
+    """Name -> what is started."""
+    python = sys.executable
+    imported = {
+        _REFERENCE: 'tensorflow',
+        'import tensorflow, tfx.types, apache_beam': 'tensorflow, tfx.types, apache_beam',
+        'import tfx.v1': 'tfx.v1',
+        'start of a local run': 'pipeline.execute, pipeline.create_pipeline',
+        **_STEPS,
+    }
+    return {
+        'cxr-triage --help': [str(Path(python).with_name('cxr-triage')), '--help'],
+        **{name: [python, '-c', f'import {modules}'] for name, modules in imported.items()},
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures and prints; the figures are also in startup.json under --scratch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
+    args = parser.parse_args(argv)
+    args.scratch.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    taken = {name: [] for name in commands()}
+    for _ in track(range(args.rounds + 1), 'starting', console=console, transient=True):
+        for name, command in commands().items():
+            taken[name].append(scale.checked(command, args.scratch / 'startup.log'))
+    # The first round brings the files into memory.
+    found = {
+        name: {
+            's': statistics.median(each.seconds for each in values[1:]),
+            'cpu_s': statistics.median(each.cpu_seconds for each in values[1:]),
+            'peak_bytes': max(each.peak_bytes for each in values),
+        }
+        for name, values in taken.items()
+    }
+    (args.scratch / 'startup.json').write_text(json.dumps(found, indent=1))
+    console.print(table(found))
+
+
+def table(found: dict[str, dict[str, float]]) -> Table:
+    """Seconds, over those of TensorFlow alone, and memory."""
+    shown = Table(box=None, pad_edge=False)
+    for name in ('', 's', 'CPU s', f'over {_REFERENCE}', 'memory, GB'):
+        shown.add_column(name, justify='right' if name else 'left')
+    for name, each in found.items():
+        over = each['s'] / found[_REFERENCE]['s']
+        shown.add_row(name, f'{each["s"]:.2f}', f'{each["cpu_s"]:.2f}', f'{over:.2f}', f'{each["peak_bytes"] / 1e9:.2f}')
+    return shown
+
+
+if __name__ == '__main__':
+    main()

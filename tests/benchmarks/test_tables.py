@@ -1,0 +1,88 @@
+"""The tables say what was measured, and leave out what was not."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks import goals, peers, scale
+
+
+def _measured(count: int, **changed: float) -> dict:
+    seconds = dict.fromkeys((*scale.DATA_PATH, 'Trainer', 'Evaluator'), count / 100)
+    return {
+        'films': count,
+        'film_bytes': 67_000.0,
+        'reference_s': count / 50,
+        'steps_s': seconds,
+        'run_s': count / 10,
+        'cpu_s': count / 5,
+        'peak_bytes': 1.5e9,
+        'rerun_s': 11.0,
+        'stored_bytes': 20_000.0,
+        **changed,
+    }
+
+
+def _text(table: object) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def _line(text: str, start: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(start))
+    return line.removeprefix(start).split()
+
+
+def test_goals_without_figures_are_left_out(tmp_path: Path) -> None:
+    assert 'peak memory' not in _text(goals.table(tmp_path))
+    (tmp_path / 'scale.json').write_text(json.dumps([_measured(1_000), _measured(4_000, peak_bytes=2e9)]))
+    text = _text(goals.table(tmp_path))
+    assert _line(text, 'peak memory of any process of a run, GB')[:4] == ['≤', '8', '1.50,', '2.00']
+    # Seven steps of n/100 s each, over n/50 s.
+    assert _line(text, 'data path over one plain pass')[:3] == ['≤', '4', '3.50']
+    assert 'Evaluator 1.00' in text
+    assert 'Trainer' not in text
+    assert 'training step' not in text
+
+
+def test_all_goals(tmp_path: Path) -> None:
+    reading = {'decode_png alone': 3_000.0, 'evaluation batches': 2_850.0, 'training batches': 1_500.0}
+    step = {'bare fit on arrays': 2.0, "the trainer's": 2.02}
+    figures = {
+        'training': {'backbone': 'b', 'batch_size': 32, 'device': '2 cores', 'input': reading, 'step': step},
+        'evaluation': {
+            'backbone': 'b',
+            'films': 10,
+            'plain_s': 10.0,
+            'plain_peak_bytes': 1e9,
+            'evaluator_s': 12.0,
+            'evaluator_peak_bytes': 2e9,
+        },
+        'startup': {
+            name: {'s': value} for name, value in (('cxr-triage --help', 0.04), ('import tensorflow', 4.0), ('start of a local run', 6.0))
+        },
+    }
+    for name, content in figures.items():
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+    text = _text(goals.table(tmp_path))
+    assert '0.95 (2,850 of 3,000)' in text
+    assert '1.01' in _line(text, 'training step over bare Keras fit')
+    assert '1.20' in _line(text, 'Evaluator over plain batched inference, time')
+    assert '1.50' in _line(text, 'start of a local run over import tensorflow')
+
+
+def test_memory_of_the_full_set_is_told_from_two_counts() -> None:
+    def both(count: int, template_bytes: float) -> dict:
+        template = {'data_path_s': count / 20, 'peak_bytes': template_bytes, 'stored_bytes': 45_000.0}
+        return {'films': count, 'ours': _measured(count), 'template': template, 'epoch': {'notebook': 1_000.0, 'materialised': 2_700.0}}
+
+    text = _text(peers.table([both(1_000, 1.3e9), both(4_000, 2.2e9)]))
+    assert _line(text, '  more with each film, kB') == ['0', '300', '–']
+    assert [float(value) for value in _line(text, '  so with 112,120 films, GB')[:2]] == pytest.approx([1.5, 34.6])
+    assert _line(text, 'data path over one plain pass') == ['3.50', '2.50', '–']
