@@ -14,7 +14,7 @@ DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
 SOURCES := $(wildcard pipeline components trainer schemas records kubeflow scripts benchmarks tests setup.py)
 
-.PHONY: help environment demo test slow lint types docs lock sbom clean ci
+.PHONY: help environment demo test slow lint types docs benchmarks lock sbom clean ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ types: environment ## type check
 
 docs: environment ## docs/configuration.md from the code
 	@$(BIN)/python -m pipeline.config_reference > docs/configuration.md
+
+benchmarks: environment ## all benchmarks and the table of goals, about an hour; COUNTS='1000 112120' for other numbers of films
+	@$(BIN)/python -m benchmarks $(COUNTS)
 
 lock: environment ## requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
 	@$(BIN)/python -m scripts.environment.lock $(if $(UPGRADE),--upgrade)

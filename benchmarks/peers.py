@@ -2,7 +2,7 @@
 
     python -m benchmarks.peers                  1,000 and 4,000 films; a quarter of an hour on 2 cores
 
-The two counts give the memory a film, and from it what the full set would need.
+The two counts give the memory a film, and from it what the template would need for the full set.
 """
 
 from __future__ import annotations
@@ -40,11 +40,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print(f'{count:,} films: an epoch')
         found.append({'films': count, 'ours': ours, 'template': template, 'epoch': _epoch(count, args.scratch)})
         (args.scratch / 'peers.json').write_text(json.dumps(found, indent=1))
-    console.print(table(found))
+    console.print(table(found, scale.figures(args.scratch).get(FULL)))
 
 
-def table(found: Sequence[dict]) -> Table:
-    """The largest count, with the growth of memory since the smallest."""
+def table(found: Sequence[dict], measured: dict | None) -> Table:
+    """The largest count, with the growth of memory since the smallest.
+
+    Args:
+      found: what was measured for each count.
+      measured: what `scale` has measured on FULL films, if it has: our memory does not go on growing as it begins.
+    """
     last = found[-1]
     shown = Table(box=None, pad_edge=False, title=f'{last["films"]:,} films')
     for name in ('', 'cxr-triage', 'TFX template', 'tf.data script'):
@@ -58,8 +63,8 @@ def table(found: Sequence[dict]) -> Table:
     row('peak memory of any process, GB', '{:.2f}', ours['peak_bytes'] / 1e9, template['peak_bytes'] / 1e9, None)
     grown = [_memory_a_film(found, key) for key in ('ours', 'template')]
     row('  more with each film, kB', '{:.0f}', *(each / 1e3 for each in grown), None)
-    full = [last[key]['peak_bytes'] + each * (FULL - last['films']) for key, each in zip(('ours', 'template'), grown, strict=True)]
-    row(f'  so with {FULL:,} films, GB', '{:.1f}', *(each / 1e9 for each in full), None)
+    full = template['peak_bytes'] + grown[1] * (FULL - last['films'])
+    row(f'  so with {FULL:,} films, GB', '{:.1f}', None if measured is None else measured['peak_bytes'] / 1e9, full / 1e9, None)
     row('bytes a film for training', '{:,.0f}', ours['stored_bytes'], template['stored_bytes'], ours['film_bytes'])
     row('films read a second, each epoch', '{:,.0f}', epoch['materialised'], None, epoch['notebook'])
     return shown

@@ -32,6 +32,7 @@ COUNTS = (1_000, 4_000, 16_000)
 DATA_PATH = ('XrayExampleGen', 'CuratedSchema', 'StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate', 'Transform')
 SCRATCH = Path('runs/benchmarks')
 _WRITTEN = 'written'
+_FIGURES = 'scale.json'
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,12 +45,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     args.scratch.mkdir(parents=True, exist_ok=True)
-    figures = args.scratch / 'scale.json'
-    found = {each['films']: each for each in json.loads(figures.read_text())} if args.add and figures.exists() else {}
+    found = figures(args.scratch) if args.add else {}
     for count in sorted(args.counts):
         found[count] = measure(count, args.scratch, args.settings, console)
-        figures.write_text(json.dumps([found[each] for each in sorted(found)], indent=1))
+        (args.scratch / _FIGURES).write_text(json.dumps([found[each] for each in sorted(found)], indent=1))
     console.print(table([found[each] for each in sorted(found)]))
+
+
+def figures(scratch: Path) -> dict[int, dict]:
+    """Count -> what was measured last."""
+    path = scratch / _FIGURES
+    return {each['films']: each for each in json.loads(path.read_text())} if path.exists() else {}
 
 
 def measure(count: int, scratch: Path, settings: Sequence[str], console: Console) -> dict:

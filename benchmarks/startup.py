@@ -19,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import scale
+from benchmarks.processes import Taken
 
 _STEPS = {
     'XrayExampleGen': 'components.xray_example_gen.executor',
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.scratch.mkdir(parents=True, exist_ok=True)
     console = Console()
-    taken = {name: [] for name in commands()}
+    taken: dict[str, list[Taken]] = {name: [] for name in commands()}
     for _ in track(range(args.rounds + 1), 'starting', console=console, transient=True):
         for name, command in commands().items():
             taken[name].append(scale.checked(command, args.scratch / 'startup.log'))

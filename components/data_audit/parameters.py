@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from records.parallel import default_workers
 
 
 class AuditParameters(BaseModel):
@@ -45,4 +46,4 @@ class AuditParameters(BaseModel):
 
     def thread_count(self) -> int:
         """How many threads a Beam worker takes; where it runs, as its cores count."""
-        return self.threads or min(os.cpu_count() or 1, 4)
+        return self.threads or min(default_workers(), 4)

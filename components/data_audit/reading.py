@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,8 +20,8 @@ from records.metadata import nih_patient
 from trainer.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNKNOWN_NUMBER, VIEW
 from trainer.labels import LABELS
 
-# Records that wait for the decoding threads at a time; bounds what a worker holds to some ten MB.
-_WINDOW = 64
+# Records that are read ahead for the decoding threads; bounds what a worker holds to some ten MB.
+_AHEAD = 64
 _THUMBNAIL_SIDE = 176
 MISSING = -1  # a label that the example does not have, or that is not 0 or 1
 
@@ -86,9 +87,8 @@ class InspectShard(beam.DoFn):
         """Yields one record an item of the file, damaged stretches included."""
         # A split without examples is an empty file, and nothing is lost in it.
         items = (item for item in tfrecord.read(shard.path) if not (isinstance(item, tfrecord.Damage) and item.reason == tfrecord.EMPTY))
-        for window in _windows(items):
-            record = partial(self._record, shard)
-            yield from self._pool.map(record, window) if self._pool else map(record, window)
+        record = partial(self._record, shard)
+        yield from _ahead(self._pool, record, items) if self._pool else map(record, items)
 
     def _record(self, shard: Shard, item: tfrecord.Record | tfrecord.Damage) -> ImageRecord:
         if isinstance(item, tfrecord.Damage):
@@ -155,15 +155,15 @@ def _preview(item: tfrecord.Record | tfrecord.Damage) -> bytes:
     return out.getvalue()
 
 
-def _windows(items: Iterator) -> Iterator[list]:
-    window = []
+def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable) -> Iterator:
+    """`function` of each item, in order; the threads are at work on the next ones meanwhile."""
+    waiting: deque[Future] = deque()
     for item in items:
-        window.append(item)
-        if len(window) == _WINDOW:
-            yield window
-            window = []
-    if window:
-        yield window
+        waiting.append(pool.submit(function, item))
+        if len(waiting) == _AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _unreadable(shard: Shard, index: int, detail: str) -> ImageRecord:
