@@ -71,10 +71,12 @@ def near_pairs(rows: np.ndarray, thumbnails: np.ndarray, min_correlation: float,
     thumbnails = thumbnails[rows]
     pairs = []
     with ThreadPoolExecutor(threads) as pool:
-        likely = _confirmed(pool, partial(_rough_scores, thumbnails, _compared(pool, thumbnails)), candidates, min_correlation - _ROUGH)
-        for (one, other), score in zip(*_confirmed(pool, partial(_scores, thumbnails), likely[0], min_correlation), strict=True):
-            first, second = sorted((int(rows[one]), int(rows[other])))
-            pairs.append(Pair(first, second, round(float(score), 4)))
+        rough = partial(_rough_scores, thumbnails, _compared(pool, thumbnails))
+        likely, _ = _confirmed(pool, rough, candidates, min_correlation - _ROUGH)
+        found, scores = _confirmed(pool, partial(_scores, thumbnails), likely, min_correlation)
+    for (one, other), score in zip(found, scores, strict=True):
+        first, second = sorted((int(rows[one]), int(rows[other])))
+        pairs.append(Pair(first, second, round(float(score), 4)))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 

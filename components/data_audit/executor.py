@@ -1,9 +1,14 @@
-"""Runs the audit as a Beam job: files go in, small records come out, pixels never leave the worker that decoded them."""
+"""Runs the audit as a Beam job: files go in, tables of what was seen come out, pixels never leave the worker that decoded them.
+
+The tables travel as files beside the report: a runner would hold the records of all images several times over, encoded and not.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import pickle
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +19,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
+from components.data_audit import table
 from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
 from components.data_audit.page import render
 from components.data_audit.parameters import AuditParameters
@@ -25,6 +31,8 @@ AUDIT_KEY = 'audit'
 PARAMETERS_KEY = 'parameters'
 CODE_DIGEST_KEY = 'code_digest'
 _PAYLOAD = 'FORMAT_TF_EXAMPLE'
+_PARTS = 'parts'
+_PART_ROWS = 1024
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +52,13 @@ class Executor(BaseBeamExecutor):
         target = artifact_utils.get_single_uri(output_dict[AUDIT_KEY])
         fileio.makedirs(target)
         _log.debug('%d files in splits %s', len(shards), ', '.join(splits))
-        with self._make_beam_pipeline() as pipeline:
-            build(pipeline, shards, splits, parameters, target)
+        parts = f'{target}/{_PARTS}'
+        fileio.makedirs(parts)
+        try:
+            with self._make_beam_pipeline() as pipeline:
+                build(pipeline, shards, splits, parameters, target)
+        finally:
+            fileio.rmtree(parts)
         # What was found is for DataGate to tell, with its limits.
         _log.debug('see %s/%s', target, AUDIT_PAGE)
 
@@ -77,6 +90,8 @@ def build(pipeline: beam.Pipeline, shards: list[Shard], splits: list[str], param
         | 'Files' >> beam.Create(shards)
         | 'Spread' >> beam.Reshuffle()
         | 'Decode' >> beam.ParDo(InspectShard(parameters))
+        | 'Batch' >> beam.BatchElements(min_batch_size=_PART_ROWS, max_batch_size=_PART_ROWS)
+        | 'Part' >> beam.Map(_write_part, {shard.number: shard for shard in shards}, f'{target}/{_PARTS}')
         | 'Collect' >> beam.combiners.ToList()
         | 'Check' >> beam.Map(_check, shards, splits, parameters)
     )
@@ -86,8 +101,22 @@ def build(pipeline: beam.Pipeline, shards: list[Shard], splits: list[str], param
     _ = found | 'Write' >> beam.Map(_write, beam.pvalue.AsList(thumbnails), target)
 
 
-def _check(records: list[ImageRecord], shards: list[Shard], splits: list[str], parameters: AuditParameters) -> Audit:
-    return audit(records, shards, splits, parameters)
+def _write_part(records: list[ImageRecord], shards: dict[int, Shard], folder: str) -> str:
+    """Returns the path; a part of a bundle that is done again is another file, and the first one is not read."""
+    path = f'{folder}/{uuid.uuid4().hex}'
+    with fileio.open(path, 'wb') as file:
+        file.write(pickle.dumps(table.build(records, [shards[number] for number in sorted({record.shard for record in records})])))
+    return path
+
+
+def _read_part(path: str) -> table.Table:
+    with fileio.open(path, 'rb') as file:
+        return pickle.loads(file.read())
+
+
+def _check(paths: list[str], shards: list[Shard], splits: list[str], parameters: AuditParameters) -> Audit:
+    # The first one for files without records, or no files at all.
+    return audit(table.concatenate([table.build([], shards), *map(_read_part, sorted(paths))]), splits, parameters)
 
 
 def _wanted(found: Audit, shards: list[Shard]) -> list[tuple[Shard, list[int]]]:

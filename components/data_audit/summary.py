@@ -1,4 +1,4 @@
-"""The audit as a whole: image records in, the content of `audit.json` out.
+"""The audit as a whole: the table of all images in, the content of `audit.json` out.
 
 `audit.json`:
   format            1
@@ -29,8 +29,7 @@ from components.data_audit import associations, checks
 from components.data_audit.issues import Issue, complete
 from components.data_audit.kinds import KINDS
 from components.data_audit.parameters import AuditParameters
-from components.data_audit.reading import ImageRecord, Shard
-from components.data_audit.table import Table, build
+from components.data_audit.table import Table
 from trainer.features import SPLITS
 
 FORMAT = 1
@@ -52,16 +51,15 @@ class Audit:
     pictures: dict[str, list[list[tuple[int, int]]]]
 
 
-def audit(records: Sequence[ImageRecord], shards: Sequence[Shard], splits: Sequence[str], parameters: AuditParameters) -> Audit:
+def audit(table: Table, splits: Sequence[str], parameters: AuditParameters) -> Audit:
     """Checks everything and collects the tables.
 
     Raises:
       DataAuditError: no example has the task label.
     """
-    table = build(records, shards)
-    _require_task_label(records, table, parameters)
+    _require_task_label(table, parameters)
     names = sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
-    split_rows = associations.split_table(table, names, Counter(shard.split for shard in shards))
+    split_rows = associations.split_table(table, names, Counter(shard.split for shard in table.shards.values()))
     prevalence = associations.prevalence_table(table, names, parameters)
     statistics = associations.statistics_table(table, parameters)
     groups = associations.groups_table(table, parameters)
@@ -123,8 +121,8 @@ def _pictures(table: Table, issues: Sequence[Issue], most: int) -> dict[str, lis
     }
 
 
-def _require_task_label(records: Sequence[ImageRecord], table: Table, parameters: AuditParameters) -> None:
-    features = sorted({name for record in records for name in record.features})
+def _require_task_label(table: Table, parameters: AuditParameters) -> None:
+    features = sorted(table.features)
     if not features or np.any(table.task >= 0) or parameters.task_label in features:
         return
     raise DataAuditError(f'no example has the task label {parameters.task_label!r} as 0 or 1; the features are {", ".join(features)}')

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from pydantic import ValidationError
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
+from components.data_audit import reading, table
 from components.data_audit.component import DataAudit
 from components.data_audit.kinds import KINDS
 from components.data_audit.parameters import AuditParameters
@@ -268,3 +271,51 @@ def test_inverted_real_films_are_found(real_data, tmp_path):
     data.run_audit(tmp_path / 'audit', data.write_examples(tmp_path / 'examples', films))
     issue = _issue(json.loads((tmp_path / 'audit/audit.json').read_text()), 'inverted_polarity')
     assert issue['share'] >= 0.99
+
+
+def test_images_are_decoded_ahead_and_handed_on_in_order() -> None:
+    taken: list[int] = []
+
+    def items():
+        for number in range(5 * reading._AHEAD):
+            taken.append(number)
+            yield number
+
+    with ThreadPoolExecutor(3) as pool:
+        squares = reading._ahead(pool, lambda number: number**2, items())
+        assert next(squares) == 0
+        assert len(taken) == reading._AHEAD
+        assert list(squares) == [number**2 for number in range(1, 5 * reading._AHEAD)]
+        with pytest.raises(ZeroDivisionError):
+            list(reading._ahead(pool, lambda number: 1 // number, iter([1, 0])))
+
+
+def test_parts_in_any_order_make_the_table_of_all() -> None:
+    shards = [reading.Shard(number, SPLITS[number], f'/{number}') for number in range(3)]
+    records = [
+        reading.ImageRecord(
+            *(shard.number, index, f'{index:08d}_000.png', str(index), 50, 'F', 'PA', (0,) * 15, index % 2, 100, None),
+            features=('image',) if index == 0 else (),
+        )
+        for shard in shards
+        for index in range(5)
+    ]
+    whole = table.build(records, shards)
+    mixed = [table.build(part, shards) for part in ([], records[9:], records[4:9], records[:4][::-1])]
+    joined = table.concatenate(mixed)
+    for each in fields(table.Table):
+        one, other = getattr(whole, each.name), getattr(joined, each.name)
+        if each.name == 'number':
+            assert one.keys() == other.keys()
+            assert all(np.array_equal(one[name], other[name], equal_nan=True) for name in one)
+        elif isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype
+            assert np.array_equal(one, other)
+        else:
+            assert one == other
+    assert len(table.concatenate([table.build([], shards)])) == 0
+
+
+def test_the_parts_are_gone_afterwards(tmp_path: Path) -> None:
+    data.run_audit(tmp_path / 'audit', data.write_examples(tmp_path / 'examples', _plain()))
+    assert sorted(path.name for path in tmp_path.rglob('*') if path.name == 'parts') == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,3 +171,12 @@ def test_missing_weights_do_not_stop_the_graph(damage: Callable[[Path], None], r
     damage(root / 'weights.h5')
     digest = json.loads(_properties(_config(root))['Trainer']['custom_config'])['weights_digest']
     assert digest == 'missing' if not (root / 'weights.h5').exists() else re.fullmatch(r'[0-9a-f]{16}', digest)
+
+
+@pytest.mark.slow
+def test_a_run_starts_without_clients_of_services_that_it_does_not_use() -> None:
+    check = 'import sys, pipeline.create_pipeline, pipeline.execute; print([name for name in sys.argv[1:] if name in sys.modules])'
+    started = subprocess.run(
+        [sys.executable, '-c', check, 'google.cloud.aiplatform', 'kfp', 'tfx.v1'], capture_output=True, text=True, check=True
+    )
+    assert started.stdout.splitlines()[-1] == '[]'

@@ -23,8 +23,8 @@ from trainer import model as model_lib
 from trainer import run as run_lib
 from trainer.artifacts import FACTS_FILE, HISTORY_FILE, PREDICTIONS_FILE
 from trainer.calibration import Calibration
-from trainer.input_pipeline import Split
 from trainer.features import IMAGE, transformed
+from trainer.input_pipeline import Split
 from trainer.labels import NO_FINDING
 from trainer.parameters import ModelParameters, OperatingPointParameters, TrainerParameters, TrainParameters
 from trainer.preprocessing import decode_stored
@@ -85,6 +85,14 @@ def test_the_session_loader_gives_what_python_gives(signature: contract.Signatur
     assert np.allclose(answers[contract.PROBABILITY], expected, atol=1e-6)
     assert np.array_equal(answers[contract.FLAG], (answers[contract.PROBABILITY] >= np.float32(threshold)).astype(np.float32))
     assert set(answers[contract.MODEL_VERSION]) == {b'p-1'}
+
+
+def test_no_png_is_written_between_an_image_and_its_score(exported) -> None:
+    for function in tf.saved_model.load(exported[0]).signatures.values():
+        graph = function.graph.as_graph_def()
+        operations = {node.op for nodes in (graph.node, *(each.node_def for each in graph.library.function)) for node in nodes}
+        assert 'EncodePng' not in operations
+        assert 'ScaleAndTranslate' in operations
 
 
 def test_both_signatures_give_the_very_same(exported) -> None:

@@ -82,7 +82,8 @@ def test_resize_is_that_of_pillow(height: int, width: int, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ('height', 'width', 'size'), [(600, 600, 224), (600, 600, 128), (301, 203, 64), (100, 100, 224), (97, 301, 96), (64, 64, 64), (1, 7, 32)]
+    ('height', 'width', 'size'),
+    [(600, 600, 224), (600, 600, 128), (301, 203, 64), (100, 100, 224), (97, 301, 96), (64, 64, 64), (1, 7, 32)],
 )
 def test_resize_is_bit_by_bit_that_of_tensorflow(height: int, width: int, size: int) -> None:
     film = _grey(height, width)
