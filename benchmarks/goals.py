@@ -19,6 +19,8 @@ from benchmarks import scale
 
 # Steps that take longer than this on the largest count have their growth looked at: the others are start-up alone.
 _LONG_S = 5.0
+# As long whatever the count: epochs are cut to as many steps, and as many films are checked.
+_AS_LONG = ('Trainer', 'ServingCheck')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -62,7 +64,7 @@ def _scale(found: list[dict]) -> Iterator[Row]:
         powers = {
             step: scale.growth(found, [each['steps_s'][step] for each in found])
             for step, seconds in last['steps_s'].items()
-            if seconds > _LONG_S and step != 'Trainer'  # its epochs are cut to as many steps whatever the count
+            if seconds > _LONG_S and step not in _AS_LONG
         }
         text = ', '.join(f'{step} {power:.2f}' for step, power in powers.items())
         yield "growth of a step's time, exponent", 'linear: ≤ 1', text, f'{found[-2]["films"]:,} to {largest}'
