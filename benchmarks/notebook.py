@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 
 import tensorflow as tf
 
@@ -65,6 +64,8 @@ def _timed(batches: tf.data.Dataset) -> tuple[int, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints films a second, of both, as JSON."""
+    # Not on import: who borrows from this module may want a GPU.
+    os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('data_root')
     parser.add_argument('root', type=Path)
