@@ -27,6 +27,7 @@ from trainer.labels import NO_FINDING
 from trainer.parameters import AugmentationParameters, TrainParameters
 
 BATCH = 32
+NO_AUGMENTATION = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
 _SHUFFLED = 1024
 
 
@@ -47,9 +48,7 @@ def materialised_epoch(root: Path) -> tuple[int, float]:
     """The same from Transform's examples of a run."""
     folder = max((root / 'artifacts/Transform/transformed_examples').glob('*/Split-train'))
     split = input_pipeline.open_split([str(folder / '*')], 'abnormal', SIZE)
-    parameters = TrainParameters(
-        batch_size=BATCH, augmentation=AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
-    )
+    parameters = TrainParameters(batch_size=BATCH, augmentation=NO_AUGMENTATION)
     return _timed(input_pipeline.training_batches(split, parameters, 0))
 
 

@@ -29,16 +29,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import random_weights
+from benchmarks.notebook import NO_AUGMENTATION
 from benchmarks.reference import without_autotune
 from records.parallel import default_workers
 from trainer import input_pipeline, training
 from trainer import model as model_lib
 from trainer.features import IMAGE, transformed
 from trainer.input_pipeline import Split
-from trainer.parameters import PRETRAINED, AugmentationParameters, Backbone, TrainerParameters, TrainParameters
+from trainer.parameters import PRETRAINED, Backbone, TrainerParameters, TrainParameters
 
 LABEL = 'abnormal'
-_NO_AUGMENTATION = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -64,7 +64,7 @@ def reading(split: Split, batch_size: int, images: int) -> dict[str, Callable[[]
     """Name -> a measurement of images/s, on the first `images` of a split."""
     steps = min(images, split.records) // batch_size
     parameters = TrainParameters(batch_size=batch_size, max_steps_per_epoch=steps)
-    plain = parameters.model_copy(update={'augmentation': _NO_AUGMENTATION})
+    plain = parameters.model_copy(update={'augmentation': NO_AUGMENTATION})
     stored = [record for batch in _stored(split, batch_size).take(steps) for record in batch.numpy()]
     in_memory = tf.data.Dataset.from_tensor_slices(stored)
     decoded = in_memory.map(lambda data: tf.io.decode_png(data, channels=1), num_parallel_calls=default_workers()).prefetch(16)
