@@ -20,7 +20,7 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import scale
+from benchmarks import run_record, scale
 from benchmarks.processes import Taken
 from trainer.parameters import Backbone
 
@@ -43,7 +43,7 @@ def measure(root: Path, backbone: Backbone) -> dict:
     scratch.mkdir()
     model = str(scratch / 'model' / 'Format-Serving')
     scale.checked([sys.executable, '-m', 'benchmarks.random_weights', backbone, model], scratch / 'export.log')
-    files = sorted(str(path) for path in max((root / 'artifacts/XrayExampleGen/examples').iterdir()).glob('Split-test/*'))
+    files = sorted(str(path) for path in run_record.newest(root, 'XrayExampleGen/examples').glob('Split-test/*'))
     plain, (count, plain_s) = _run(['benchmarks.inference', model, *files], scratch / 'plain.log', r'(\d+) films answered in ([\d.]+) s')
     taken, (seconds,) = _run(
         ['benchmarks.evaluator', model, str(root), str(scratch)], scratch / 'evaluator.log', r'evaluated in ([\d.]+) s'

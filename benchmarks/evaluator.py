@@ -19,6 +19,7 @@ from google.protobuf import json_format
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
+from benchmarks import run_record
 from components.evaluator.executor import Executor
 from pipeline import config, evaluation
 from trainer.labels import TASKS
@@ -30,7 +31,7 @@ def evaluate(model: str, root: Path, out: Path) -> float:
     """Runs the component's work; returns its seconds. The evaluation is then under `out`."""
     experiment = config.load(str(EXPERIMENT))
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
-    examples.uri, schema.uri = _newest(root, 'XrayExampleGen/examples'), _newest(root, 'CuratedSchema/schema')
+    examples.uri, schema.uri = (str(run_record.newest(root, artifact)) for artifact in ('XrayExampleGen/examples', 'CuratedSchema/schema'))
     examples.split_names = json.dumps(['train', 'val', 'calibration', 'test'])
     examples.set_string_custom_property('payload_format', 'FORMAT_TF_EXAMPLE')
     candidate = standard_artifacts.Model()
@@ -61,10 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     logging.disable(logging.INFO)
     print(f'evaluated in {evaluate(args.model, args.root, args.out):.2f} s')
-
-
-def _newest(root: Path, name: str) -> str:
-    return str(max((root / 'artifacts' / name).iterdir(), key=lambda path: int(path.name)))
 
 
 if __name__ == '__main__':

@@ -19,15 +19,16 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import tensorflow as tf
 
+from benchmarks import run_record
 from benchmarks.reference import SIZE
 from records.data_root import find_files
 from trainer import input_pipeline
+from trainer.augmentation import NOTHING
 from trainer.features import IMAGE
 from trainer.labels import NO_FINDING
-from trainer.parameters import AugmentationParameters, TrainParameters
+from trainer.parameters import TrainParameters
 
 BATCH = 32
-NO_AUGMENTATION = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
 _SHUFFLED = 1024
 
 
@@ -46,9 +47,9 @@ def epoch(files: Sequence[str]) -> tuple[int, float]:
 
 def materialised_epoch(root: Path) -> tuple[int, float]:
     """The same from Transform's examples of a run."""
-    folder = max((root / 'artifacts/Transform/transformed_examples').glob('*/Split-train'))
+    folder = run_record.newest(root, 'Transform/transformed_examples') / 'Split-train'
     split = input_pipeline.open_split([str(folder / '*')], 'abnormal', SIZE)
-    parameters = TrainParameters(batch_size=BATCH, augmentation=NO_AUGMENTATION)
+    parameters = TrainParameters(batch_size=BATCH, augmentation=NOTHING)
     return _timed(input_pipeline.training_batches(split, parameters, 0))
 
 

@@ -7,6 +7,11 @@ from pathlib import Path
 from pipeline import history
 
 
+def newest(root: Path, artifact: str) -> Path:
+    """The folder of the latest artifact of a root, e.g. of 'Transform/transformed_examples'."""
+    return max((root / 'artifacts' / artifact).iterdir(), key=lambda path: int(path.name))
+
+
 def step_seconds(root: Path) -> dict[str, float]:
     """Step -> seconds of its execution in the latest run of a root."""
     return {
@@ -16,5 +21,5 @@ def step_seconds(root: Path) -> dict[str, float]:
 
 
 def transformed_bytes(root: Path) -> int:
-    """The size of all transformed examples of a root with one run."""
-    return sum(path.stat().st_size for path in (root / 'artifacts/Transform/transformed_examples').glob('*/Split-*/*'))
+    """The size of the transformed examples of the latest run of a root."""
+    return sum(path.stat().st_size for path in newest(root, 'Transform/transformed_examples').glob('Split-*/*'))

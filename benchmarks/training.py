@@ -28,12 +28,12 @@ import tf_keras as keras
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import random_weights
-from benchmarks.notebook import NO_AUGMENTATION
+from benchmarks import random_weights, run_record
 from benchmarks.reference import without_autotune
 from records.parallel import default_workers
 from trainer import input_pipeline, training
 from trainer import model as model_lib
+from trainer.augmentation import NOTHING
 from trainer.features import IMAGE, transformed
 from trainer.input_pipeline import Split
 from trainer.parameters import PRETRAINED, Backbone, TrainerParameters, TrainParameters
@@ -47,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('root', type=Path, help='root of a run with 224 x 224 images')
     parser.add_argument('--backbone', choices=get_args(Backbone), default='mobilenet_v2')
     parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--images', type=int, default=4096, help='for the input pipeline')
+    parser.add_argument('--images', type=int, default=16_384, help='for the input pipeline')
     parser.add_argument('--steps', type=int, default=20, help='for the step')
     parser.add_argument('--rounds', type=int, default=5)
     args = parser.parse_args(argv)
-    folders = (args.root / 'artifacts/Transform/transformed_examples').glob('*/Split-train')
-    split = input_pipeline.open_split([str(max(folders) / '*')], LABEL, random_weights.SIDE)
+    examples = run_record.newest(args.root, 'Transform/transformed_examples')
+    split = input_pipeline.open_split([str(examples / 'Split-train' / '*')], LABEL, random_weights.SIDE)
     found = {'backbone': args.backbone, 'batch_size': args.batch_size, 'device': _device()}
     found['input'] = _in_turn(reading(split, args.batch_size, args.images), args.rounds)
     found['step'] = _in_turn(stepping(split, args.backbone, args.batch_size, args.steps), args.rounds)
@@ -64,7 +64,7 @@ def reading(split: Split, batch_size: int, images: int) -> dict[str, Callable[[]
     """Name -> a measurement of images/s, on the first `images` of a split."""
     steps = min(images, split.records) // batch_size
     parameters = TrainParameters(batch_size=batch_size, max_steps_per_epoch=steps)
-    plain = parameters.model_copy(update={'augmentation': NO_AUGMENTATION})
+    plain = parameters.model_copy(update={'augmentation': NOTHING})
     stored = [record for batch in _stored(split, batch_size).take(steps) for record in batch.numpy()]
     in_memory = tf.data.Dataset.from_tensor_slices(stored)
     decoded = in_memory.map(lambda data: tf.io.decode_png(data, channels=1), num_parallel_calls=default_workers()).prefetch(16)

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.augmentation import augment
+from trainer.augmentation import NOTHING, augment
 from trainer.parameters import AugmentationParameters
 
 SIDE = 65
-NOTHING = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
 
 
 def _in_tf_data(function: Callable, batch: tf.Tensor) -> tf.Tensor:
@@ -34,7 +33,7 @@ def _spot(x: int, y: int, batch: int = 64) -> tf.Tensor:
     """A soft bright spot on black."""
     grid_y, grid_x = np.mgrid[0:SIDE, 0:SIDE]
     spot = 200 * np.exp(-((grid_x - x) ** 2 + (grid_y - y) ** 2) / 18.0)
-    return tf.constant(np.repeat(spot[None, ..., None], batch, axis=0), tf.float32)
+    return tf.constant(np.repeat(spot[None, ..., None], batch, axis=0).round(), tf.uint8)
 
 
 def _places(images: tf.Tensor) -> np.ndarray:
@@ -65,12 +64,27 @@ def test_each_image_of_a_batch_is_changed_in_its_own_way() -> None:
     assert len({image.tobytes() for image in images.numpy()}) == 4
 
 
-@pytest.mark.parametrize('dtype', [tf.uint8, tf.float32], ids=['uint8', 'float32'])
-def test_with_nothing_to_change_the_image_stays(dtype: tf.DType) -> None:
-    given = tf.cast(_noise(), dtype)
-    images = augment(given, _seed(5), NOTHING)
+@pytest.mark.parametrize('parameters', [NOTHING, NOTHING.model_copy(update={'shift': 1e-9})], ids=['nothing', 'next to nothing'])
+def test_with_nothing_to_change_the_image_stays(parameters: AugmentationParameters) -> None:
+    images = augment(_noise(), _seed(5), parameters)
     assert images.dtype == tf.float32
-    assert np.allclose(images, tf.cast(given, tf.float32), atol=1e-3)
+    assert np.allclose(images, tf.cast(_noise(), tf.float32), atol=1e-3)
+
+
+def test_places_between_pixels_are_interpolated_as_tensorflow_does() -> None:
+    parameters = NOTHING.model_copy(update={'rotation': 20.0, 'zoom': 0.2})
+    draws = tf.random.stateless_uniform([6, 8], _seed(8), -1.0, 1.0).numpy()
+    angle, scale, centre = np.radians(20.0 * draws[0]), 1 + 0.2 * draws[1], SIDE // 2
+    cos, sin, zero = np.cos(angle) * scale, np.sin(angle) * scale, np.zeros(8)
+    transforms = [cos, -sin, centre - cos * centre + sin * centre, sin, cos, centre - sin * centre - cos * centre, zero, zero]
+    expected = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(_noise(), tf.float32),
+        transforms=np.stack(transforms, axis=1).astype(np.float32),
+        output_shape=[SIDE, SIDE],
+        fill_value=0.0,
+        interpolation='BILINEAR',
+    )
+    assert np.allclose(augment(_noise(), _seed(8), parameters), expected, atol=0.05)
 
 
 def test_grey_levels_stay_between_0_and_255() -> None:
@@ -112,7 +126,7 @@ def test_shift_goes_every_way_and_not_farther_than_asked() -> None:
 
 
 def test_outside_of_the_film_is_black() -> None:
-    white = tf.fill([64, SIDE, SIDE, 1], 200.0)
+    white = tf.fill([64, SIDE, SIDE, 1], tf.constant(200, tf.uint8))
     images = augment(white, _seed(6), NOTHING.model_copy(update={'shift': 0.3})).numpy()
     # Each image has one side with film at its edge and the opposite one without.
     corners = np.sort(images[:, [0, 0, -1, -1], [0, -1, 0, -1], 0], axis=1)
@@ -126,9 +140,9 @@ def test_outside_of_the_film_is_black() -> None:
     ids=['brightness', 'contrast keeps the mean'],
 )
 def test_mean_grey_level(changed: dict, low: float, high: float) -> None:
-    film = np.full((256, SIDE, SIDE, 1), 80, np.float32)
+    film = np.full((256, SIDE, SIDE, 1), 100, np.uint8)
     film[:, : SIDE // 2] = 120
-    film += 100 - film.mean()
+    film[:, SIDE // 2 + 1 :] = 80
     means = augment(tf.constant(film), _seed(7), NOTHING.model_copy(update=changed)).numpy().mean(axis=(1, 2, 3))
     assert low <= means.min()
     assert means.max() <= high
