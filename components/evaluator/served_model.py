@@ -10,11 +10,16 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.api import types
 
 from components.serving_check.session_model import SessionModel
+
+
+# Beam's batches grow to a thousand films, and the network's activations with them: 2 GB more for MobileNetV2, and no time saved.
+_FILMS_AT_ONCE = 256
 
 
 class ServedModel:
@@ -34,8 +39,12 @@ class _Signature:
         self.structured_input_signature = ((), {self._input: tf.TensorSpec([None], tf.string, name=self._input)})
 
     def __call__(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
-        answers = self._model.run(self._name, {self._input: values.numpy()})
-        return {name: tf.constant(answer) for name, answer in answers.items()}
+        films = values.numpy()
+        parts = [
+            self._model.run(self._name, {self._input: films[start : start + _FILMS_AT_ONCE]})
+            for start in range(0, len(films) or 1, _FILMS_AT_ONCE)
+        ]
+        return {name: tf.constant(np.concatenate([part[name] for part in parts])) for name in parts[0]}
 
 
 def custom_eval_shared_model(eval_saved_model_path: str, **settings: Any) -> types.EvalSharedModel:
