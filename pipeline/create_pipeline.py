@@ -166,6 +166,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
         baseline_model=baseline.outputs['model'],
         eval_config=evaluation.eval_config(config.evaluation, TASKS[config.task]),
         schema=candidate['schema'],
+        code_digest=digest('components.evaluator.executor', 'components.evaluator.patient_metrics'),
     )
     serving_check = ServingCheck(
         model=candidate['model'],

@@ -11,34 +11,18 @@ from pipeline.evaluation_parameters import FINDINGS_SLICE, METRICS, EvaluationPa
 from trainer.contract import EXAMPLES, FLAG, PROBABILITY
 from trainer.labels import FINDINGS, Task
 
-# Our name -> (output of the model, TFMA class, its configuration). At the operating point means on the model's own flag, as each
-# model carries its own threshold: a candidate and a baseline are each measured at theirs.
-_TFMA: dict[str, tuple[str, str, dict]] = {
-    'auc': (PROBABILITY, 'AUC', {'num_thresholds': 10_000}),
-    'pr_auc': (PROBABILITY, 'AUCPrecisionRecall', {'num_thresholds': 10_000}),
-    'brier_score': (PROBABILITY, 'MeanSquaredError', {}),
-    'calibration_ratio': (PROBABILITY, 'Calibration', {}),
-    'sensitivity': (FLAG, 'Recall', {'thresholds': [0.5]}),
-    'specificity': (FLAG, 'Specificity', {'thresholds': [0.5]}),
-}
-assert set(_TFMA) == set(METRICS)
+_PATIENT_METRICS = 'components.evaluator.patient_metrics'
 
-# Shown in the TFMA UI, without a threshold of their own.
-_EXTRA: dict[str, tuple[tuple[str, dict], ...]] = {
+# What the TFMA UI draws, by the output of the model that it is of. At the operating point
+# means on the model's own flag, as each model carries its own threshold: a candidate and a baseline are each measured at theirs.
+_PLOTS: dict[str, tuple[tuple[str, dict], ...]] = {
     PROBABILITY: (
         ('ExampleCount', {}),
-        ('MeanLabel', {}),
-        ('MeanPrediction', {}),
         ('ConfusionMatrixPlot', {}),
         ('CalibrationPlot', {}),
     ),
-    FLAG: (('Precision', {'name': 'precision', 'thresholds': [0.5]}), ('ConfusionMatrixAtThresholds', {'thresholds': [0.5]})),
+    FLAG: (('ConfusionMatrixAtThresholds', {'thresholds': [0.5]}),),
 }
-
-
-def output_of(metric: str) -> str:
-    """The model output that a metric of METRICS is computed on."""
-    return _TFMA[metric][0]
 
 
 def eval_config(parameters: EvaluationParameters, task: Task) -> config_pb2.EvalConfig:
@@ -46,7 +30,10 @@ def eval_config(parameters: EvaluationParameters, task: Task) -> config_pb2.Eval
     return config_pb2.EvalConfig(
         model_specs=[config_pb2.ModelSpec(signature_name=EXAMPLES.name, label_key=task.label)],
         slicing_specs=_slices(parameters, task),
-        metrics_specs=[_metrics(output, parameters.thresholds) for output in (PROBABILITY, FLAG)],
+        metrics_specs=[
+            _patient_metrics(parameters, task),
+            *(_plots(output, metrics) for output, metrics in _PLOTS.items()),
+        ],
     )
 
 
@@ -69,16 +56,27 @@ def _slicing_spec(threshold: Threshold) -> config_pb2.SlicingSpec:
     return config_pb2.SlicingSpec(feature_values=threshold.slice)
 
 
-def _metrics(output: str, thresholds: tuple[Threshold, ...]) -> config_pb2.MetricsSpec:
-    configs = []
-    for name, (its_output, class_name, settings) in _TFMA.items():
-        if its_output == output:
-            # A plain threshold would hold for every slice, also for those with one class, where an AUC is 0.
-            bounds = [_bound(threshold) for threshold in thresholds if threshold.metric == name]
-            text = json.dumps({'name': name, **settings})
-            configs.append(config_pb2.MetricConfig(class_name=class_name, config=text, per_slice_thresholds=bounds))
-    for class_name, settings in _EXTRA[output]:
-        configs.append(config_pb2.MetricConfig(class_name=class_name, config=json.dumps(settings) if settings else ''))
+def _patient_metrics(parameters: EvaluationParameters, task: Task) -> config_pb2.MetricsSpec:
+    """All metrics that a threshold can be set on, and the thresholds. A plain one would hold for every slice, also where its metric is
+    not defined."""
+    settings = {
+        'label': task.label,
+        'replicates': parameters.replicates,
+        'level': parameters.interval,
+        'min_positives': parameters.min_group_positives,
+    }
+    # By the name of its module: importing it here would import TFMA.
+    metric = config_pb2.MetricConfig(class_name='PatientMetrics', module=_PATIENT_METRICS, config=json.dumps(settings))
+    spec = config_pb2.MetricsSpec(metrics=[metric])
+    for threshold in parameters.thresholds:
+        spec.per_slice_thresholds[threshold.metric].thresholds.append(_bound(threshold))
+    return spec
+
+
+def _plots(output: str, metrics: tuple[tuple[str, dict], ...]) -> config_pb2.MetricsSpec:
+    configs = [
+        config_pb2.MetricConfig(class_name=class_name, config=json.dumps(settings) if settings else '') for class_name, settings in metrics
+    ]
     return config_pb2.MetricsSpec(output_names=[output], metrics=configs)
 
 

@@ -9,14 +9,27 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from trainer.features import AGE_BAND, SEX, VIEW
 from trainer.labels import FINDINGS
 
-# Metric -> whether more is better. `calibration_ratio` is mean prediction over mean label: 1 is best, so it has both bounds.
-METRICS: dict[str, Literal['higher', 'lower', 'one']] = {
+GROUPS: tuple[str, ...] = (SEX, AGE_BAND, VIEW)
+Better = Literal['higher', 'lower', 'one']
+# Metric, each with an interval by patient -> whether more is better. `calibration_ratio` is mean prediction over mean label: 1 is best,
+# so it has both bounds.
+WITH_INTERVAL: dict[str, Better] = {
     'auc': 'higher',
     'pr_auc': 'higher',
     'sensitivity': 'higher',
     'specificity': 'higher',
+    'precision': 'higher',
     'calibration_ratio': 'one',
+    'calibration_error': 'lower',
     'brier_score': 'lower',
+    'auc_over_metadata': 'higher',
+    **{f'sensitivity_gap_{group}': 'lower' for group in GROUPS},
+}
+# Shown beside them, without a bound of their own: what is known without the image.
+SHOWN: tuple[str, ...] = tuple(f'{name}{end}' for name in ('metadata_auc', 'metadata_follow_up_auc') for end in ('', '_lower', '_upper'))
+METRICS: dict[str, Better] = {
+    **WITH_INTERVAL,
+    **{f'{name}_{end}': better for name, better in WITH_INTERVAL.items() for end in ('lower', 'upper')},
 }
 # Slices by name in a configuration.
 FINDINGS_SLICE = 'findings'
@@ -82,12 +95,18 @@ class EvaluationParameters(_Strict):
 
     Attributes:
       slices: of sex, age_band, view_position, findings.
-      thresholds: each with `metric` (auc, pr_auc, sensitivity, specificity, calibration_ratio, brier_score), maybe `slice` (e.g.
-        {view_position: PA} or {Effusion: 1}), and at least one of `min`, `max`, `max_worse` (than the served model).
+      thresholds: each with `metric`, maybe `slice` (e.g. {view_position: PA} or {Effusion: 1}), and at least one of `min`, `max`,
+        `max_worse` (than the served model). Metrics: auc, pr_auc, sensitivity, specificity, precision, calibration_ratio,
+        calibration_error, brier_score, auc_over_metadata (what the image adds to age, sex and view), sensitivity_gap_sex,
+        sensitivity_gap_age_band, sensitivity_gap_view_position (the largest difference between groups); each also with _lower or
+        _upper, for an end of its interval by patient.
     """
 
     slices: tuple[str, ...] = SLICES
     thresholds: tuple[Threshold, ...] = (Threshold(metric='auc', min=0.7),)
+    replicates: int = Field(1000, ge=100, le=100_000, description='of the bootstrap over patients')
+    interval: float = Field(0.95, gt=0.5, lt=1, description='level of the intervals')
+    min_group_positives: int = Field(20, ge=1, description='abnormal films that a group needs to count for a sensitivity gap')
 
     @field_validator('slices')
     @classmethod

@@ -10,7 +10,7 @@ from rich.console import Console
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from pipeline import create_pipeline, local_runner, picture, summary
+from pipeline import create_pipeline, local_runner, metrics, picture, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
@@ -75,17 +75,19 @@ def check_weights(config: Config) -> None:
 
 def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Console, log: str) -> int:
     evaluation_uri = artifact_utils.get_single_uri(steps['Evaluator'].outputs['evaluation'])
-    verdicts = summary.verdicts(config.evaluation, evaluation_uri)
+    verdicts = metrics.verdicts(config.evaluation, evaluation_uri)
     console.print()
     console.print(summary.steps_table(steps.values()))
     console.print()
-    console.print(summary.verdict_table(verdicts))
+    console.print(metrics.figures_table(evaluation_uri))
+    console.print()
+    console.print(metrics.verdict_table(verdicts))
     console.print()
     picture_path = os.path.join(config.root or '', 'pictures', os.path.splitext(os.path.basename(log))[0] + '.svg')
     os.makedirs(os.path.dirname(picture_path), exist_ok=True)
     curves = picture.read_curves(evaluation_uri, PROBABILITY)
     with open(picture_path, 'w', encoding='utf-8') as file:
-        file.write(picture.draw(curves, summary.overall_metrics(evaluation_uri), config.pipeline))
+        file.write(picture.draw(curves, metrics.overall_metrics(evaluation_uri), config.pipeline))
     audit = os.path.join(artifact_utils.get_single_uri(steps['DataAudit'].outputs['audit']), 'audit.html')
     for name, path in (('data audit', audit), ('evaluation', evaluation_uri), ('picture', picture_path), ('logs', log)):
         console.print(f'{name:<11} {path}', markup=False, soft_wrap=True)
@@ -102,7 +104,7 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
     return NOT_BLESSED
 
 
-def _value(verdict: summary.Verdict) -> str:
+def _value(verdict: metrics.Verdict) -> str:
     if verdict.value is None:
         return 'not known (no examples in this slice)'
     return f'{verdict.value:.4f}' + ('' if verdict.by is None or verdict.by >= 0 else f', {-verdict.by:.4f} short')

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import os
 from collections.abc import Iterable
 
@@ -16,24 +14,10 @@ from tfx.types import artifact_utils
 from components.baseline.executor import VERSION
 from components.data_audit.artifact import AUDIT_JSON
 from components.xray_example_gen.artifact import REPORT_FILE
-from pipeline import evaluation
-from pipeline.evaluation_parameters import METRICS, EvaluationParameters, Threshold
+from pipeline import metrics
 from pipeline.local_runner import Step
+from pipeline.tables import plain_table
 from trainer.artifacts import FACTS_FILE
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """A threshold of the gate, what was measured (None: the slice has no examples), and whether the gate let it pass.
-
-    `bound` is the value that was asked for, in words; `by` how far the value is from the bound, negative when it fails.
-    """
-
-    threshold: Threshold
-    bound: str
-    value: float | None
-    passed: bool
-    by: float | None
 
 
 def of_step(step: Step) -> str:
@@ -44,41 +28,10 @@ def of_step(step: Step) -> str:
 
 def steps_table(steps: Iterable[Step]) -> Table:
     """The closing table: step, time, cached or not, counts."""
-    table = _table('step', '>time', '', 'result')
+    table = plain_table('step', '>time', '', 'result')
     for step in steps:
         table.add_row(step.name, f'{step.seconds:.1f} s', step.state, of_step(step))
     return table
-
-
-def verdict_table(verdicts: Iterable[Verdict]) -> Table:
-    """The gate's thresholds with what was measured."""
-    table = _table('metric', 'slice', '>value', 'asked', 'verdict')
-    for verdict in verdicts:
-        value = 'no examples' if verdict.value is None else f'{verdict.value:.4f}'
-        mark = '[green]pass[/]' if verdict.passed else '[bold red]FAIL[/]'
-        margin = '' if verdict.by is None else f' by {abs(verdict.by):.4f}'
-        table.add_row(verdict.threshold.metric, verdict.threshold.name(), value, verdict.bound, mark + margin)
-    return table
-
-
-def overall_metrics(evaluation_uri: str) -> dict[str, float]:
-    """The metrics of METRICS over all examples of the candidate."""
-    metrics = _metrics(evaluation_uri)
-    return {name: metrics[(), name, ''] for name in METRICS if ((), name, '') in metrics}
-
-
-def verdicts(parameters: EvaluationParameters, evaluation_uri: str) -> list[Verdict]:
-    """What the gate says on each threshold. Whether it passed is TFMA's word; the margin is worked out here."""
-    import tensorflow_model_analysis as tfma
-
-    result = tfma.load_validation_result(evaluation_uri)
-    failed = {
-        (_slice_key(of_slice.slice_key), failure.metric_key.name)
-        for of_slice in result.metric_validations_per_slice
-        for failure in of_slice.failures
-    }
-    metrics = _metrics(evaluation_uri)
-    return [_verdict(threshold, metrics, failed) for threshold in parameters.thresholds]
 
 
 def blessed(evaluator: Step) -> bool:
@@ -96,63 +49,6 @@ def pushed(pusher: Step) -> tuple[bool, str]:
     """Whether the model is served now, and where."""
     artifact = artifact_utils.get_single_instance(pusher.outputs['pushed_model'])
     return bool(artifact.get_int_custom_property('pushed')), artifact.get_string_custom_property('pushed_destination')
-
-
-def _table(*headings: str) -> Table:
-    """A table without lines; a heading with `>` before it has its column set to the right."""
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading.removeprefix('>'), justify='right' if heading.startswith('>') else 'left')
-    return table
-
-
-def _verdict(threshold: Threshold, metrics: dict, failed: set) -> Verdict:
-    key = tuple(sorted(threshold.slice.items()))
-    value = metrics.get((key, threshold.metric, ''))
-    worse = metrics.get((key, threshold.metric, 'diff'))
-    bounds, margins = [], []
-    if threshold.min is not None:
-        bounds.append(f'>= {threshold.min:g}')
-        margins.append(None if value is None else value - threshold.min)
-    if threshold.max is not None:
-        bounds.append(f'<= {threshold.max:g}')
-        margins.append(None if value is None else threshold.max - value)
-    if threshold.max_worse is not None:
-        if worse is None:
-            bounds.append(f'at most {threshold.max_worse:g} worse than served (nothing served)')
-        else:
-            bounds.append(f'at most {threshold.max_worse:g} worse than served ({worse:+.4f})')
-            margins.append((worse if METRICS[threshold.metric] == 'higher' else -worse) + threshold.max_worse)
-    known = [margin for margin in margins if margin is not None]
-    passed = (key, threshold.metric) not in failed and value is not None
-    return Verdict(threshold, ', '.join(bounds), value, passed, min(known) if known else None)
-
-
-def _metrics(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
-    """(slice, metric, '' | 'diff' | 'baseline') -> value; 'diff' is candidate minus baseline."""
-    import tensorflow_model_analysis as tfma
-
-    found = {}
-    for of_slice in tfma.load_metrics(evaluation_uri):
-        key = _slice_key(of_slice.slice_key)
-        for item in of_slice.metric_keys_and_values:
-            name = item.key.name
-            if name not in METRICS or item.key.output_name != evaluation.output_of(name):
-                continue
-            kind = 'diff' if item.key.is_diff else 'baseline' if item.key.model_name == 'baseline' else ''
-            value = item.value.double_value.value
-            if math.isfinite(value):
-                found[key, name, kind] = value
-    return found
-
-
-def _slice_key(slice_key) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for single in slice_key.single_slice_keys:
-        kind = single.WhichOneof('kind')
-        value = getattr(single, kind)
-        pairs.append((single.column, value.decode() if isinstance(value, bytes) else str(value)))
-    return tuple(sorted(pairs))
 
 
 def _json(step: Step, output: str, *path: str) -> dict:
@@ -224,8 +120,8 @@ def _baseline(step: Step) -> str:
 
 
 def _evaluator(step: Step) -> str:
-    metrics = overall_metrics(artifact_utils.get_single_uri(step.outputs['evaluation']))
-    figures = ', '.join(f'{name} {metrics[name]:.3f}' for name in ('auc', 'sensitivity', 'specificity') if name in metrics)
+    found = metrics.overall_metrics(artifact_utils.get_single_uri(step.outputs['evaluation']))
+    figures = ', '.join(f'{name} {found[name]:.3f}' for name in ('auc', 'sensitivity', 'specificity') if name in found)
     return f'{figures}; {"blessed" if blessed(step) else "not blessed"}'
 
 

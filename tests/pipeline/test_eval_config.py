@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from tensorflow_model_analysis.metrics import metric_specs
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import config_util
 
 from pipeline import evaluation
 from pipeline.evaluation_parameters import METRICS, SLICES, EvaluationParameters, Threshold
-from trainer.contract import FLAG, PROBABILITY
 from trainer.labels import FINDINGS, TASKS
 
 TASK = TASKS['nih_triage']
@@ -20,15 +20,11 @@ def _config(*thresholds: Threshold, slices: tuple[str, ...] = SLICES) -> config_
     return evaluation.eval_config(EvaluationParameters(slices=slices, thresholds=thresholds), TASK)
 
 
-def _metric(config: config_pb2.EvalConfig, name: str) -> tuple[str, config_pb2.MetricConfig]:
-    found = [
-        (spec.output_names[0], metric)
-        for spec in config.metrics_specs
-        for metric in spec.metrics
-        if metric.config and json.loads(metric.config).get('name') == name
-    ]
-    (only,) = found
-    return only
+def _bounds(config: config_pb2.EvalConfig, name: str) -> list[config_pb2.PerSliceMetricThreshold]:
+    """The thresholds on a metric."""
+    (found,) = [spec for spec in config.metrics_specs if name in spec.per_slice_thresholds]
+    assert not found.output_names
+    return list(found.per_slice_thresholds[name].thresholds)
 
 
 @pytest.mark.parametrize('slices', [(), SLICES, ('sex',)], ids=str)
@@ -45,11 +41,11 @@ def test_the_model_is_asked_through_its_contract() -> None:
     assert (spec.signature_name, spec.label_key) == ('serving_default', 'abnormal')
 
 
-@pytest.mark.parametrize(
-    ('metric', 'output'), [(name, FLAG if name in ('sensitivity', 'specificity') else PROBABILITY) for name in METRICS]
-)
-def test_each_metric_once_on_the_output_it_is_of(metric: str, output: str) -> None:
-    assert _metric(_config(Threshold(metric='auc', min=0.5)), metric)[0] == output == evaluation.output_of(metric)
+def test_what_the_patient_metrics_are_told() -> None:
+    parameters = EvaluationParameters(replicates=300, interval=0.9, min_group_positives=7)
+    (metric,) = [metric for spec in evaluation.eval_config(parameters, TASK).metrics_specs for metric in spec.metrics if metric.module]
+    assert json.loads(metric.config) == {'label': 'abnormal', 'replicates': 300, 'level': 0.9, 'min_positives': 7}
+    assert metric_specs.metric_instance(metric).kwargs['replicates'] == 300
 
 
 def test_slices() -> None:
@@ -63,17 +59,15 @@ def test_slices() -> None:
 def test_a_threshold_holds_for_its_slice_alone() -> None:
     thresholds = Threshold(metric='auc', min=0.7), Threshold(metric='auc', slice={'view_position': 'AP'}, min=0.6, max=0.9)
     config = _config(*thresholds)
-    _, metric = _metric(config, 'auc')
-    assert not metric.HasField('threshold')
-    overall, one = metric.per_slice_thresholds
+    overall, one = _bounds(config, 'auc')
     assert [len(overall.slicing_specs), len(one.slicing_specs)] == [1, 1]
     assert overall.slicing_specs[0] == config_pb2.SlicingSpec()
     assert dict(one.slicing_specs[0].feature_values) == {'view_position': 'AP'}
     assert overall.threshold.value_threshold.lower_bound.value == 0.7
     assert not overall.threshold.value_threshold.HasField('upper_bound')
     assert (one.threshold.value_threshold.lower_bound.value, one.threshold.value_threshold.upper_bound.value) == (0.6, 0.9)
-    others = [other for spec in config.metrics_specs for other in spec.metrics if other != metric]
-    assert not any(other.per_slice_thresholds or other.HasField('threshold') for other in others)
+    assert [list(spec.per_slice_thresholds) for spec in config.metrics_specs if spec.per_slice_thresholds] == [['auc']]
+    assert not any(metric.per_slice_thresholds or metric.HasField('threshold') for spec in config.metrics_specs for metric in spec.metrics)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +75,8 @@ def test_a_threshold_holds_for_its_slice_alone() -> None:
     [('auc', 'HIGHER_IS_BETTER', -0.02), ('sensitivity', 'HIGHER_IS_BETTER', -0.02), ('brier_score', 'LOWER_IS_BETTER', 0.02)],
 )
 def test_no_more_than_so_much_worse(metric: str, direction: str, absolute: float) -> None:
-    _, made = _metric(_config(Threshold(metric=metric, max_worse=0.02), Threshold(metric='calibration_ratio', min=0.5)), metric)
-    change = made.per_slice_thresholds[0].threshold.change_threshold
+    (made,) = _bounds(_config(Threshold(metric=metric, max_worse=0.02), Threshold(metric='calibration_ratio', min=0.5)), metric)
+    change = made.threshold.change_threshold
     assert config_pb2.MetricDirection.Name(change.direction) == direction
     assert change.absolute.value == absolute
-    assert not made.per_slice_thresholds[0].threshold.HasField('value_threshold')
+    assert not made.threshold.HasField('value_threshold')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.evaluator import bootstrap
+from components.evaluator.bootstrap import Cases
 from components.serving_check.session_model import SessionModel
-from pipeline import summary
+from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
 from records.examples import put_bytes, put_int, serialize
 from tests.evaluating import evaluate
 from trainer.contract import EXAMPLES, FLAG, MODEL_VERSION, PROBABILITY
-from trainer.features import IMAGE, SEX
+from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, PATIENT_ID, SEX, VIEW, age_band
 from trainer.labels import LABELS, TASKS
 
 pytestmark = pytest.mark.slow
@@ -32,6 +35,9 @@ SCORES = {
 }
 POINTS = {'candidate': 0.45, 'baseline': 0.5}
 WOMEN = RNG.random(COUNT) < 0.5
+AGES = RNG.integers(1, 90, COUNT)
+# Two films a patient.
+PATIENTS = np.arange(COUNT) // 2
 
 
 class Known(tf.Module):
@@ -63,7 +69,12 @@ def _by_hand(scores: np.ndarray, point: float, chosen: np.ndarray) -> dict[str, 
         'specificity': float((negative < point).mean()),
         'brier_score': float(((scores - truth) ** 2).mean()),
         'calibration_ratio': float(scores.mean() / truth.mean()),
+        'sensitivity_gap_sex': _gap(positive >= point, WOMEN[chosen][truth == 1]),
     }
+
+
+def _gap(flagged: np.ndarray, women: np.ndarray) -> float:
+    return float(abs(flagged[women].mean() - flagged[~women].mean())) if 0 < women.sum() < len(women) else math.nan
 
 
 EVERYONE = np.ones(COUNT, bool)
@@ -104,7 +115,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for row in range(COUNT):
             example = tf.train.Example()
             put_bytes(example, IMAGE, str(row).encode())
-            put_bytes(example, SEX, b'F' if WOMEN[row] else b'M')
+            age = int(AGES[row])
+            texts = {SEX: 'F' if WOMEN[row] else 'M', VIEW: 'AP', PATIENT_ID: str(PATIENTS[row]), AGE_BAND: age_band(age)}
+            for name, text in texts.items():
+                put_bytes(example, name, text.encode())
+            for name, number in {AGE: age, FOLLOW_UP: row % 7}.items():
+                put_int(example, name, number)
             for name in LABELS:
                 put_int(example, name, 0)
             put_int(example, TASK.label, int(TRUTH[row]))
@@ -139,15 +155,15 @@ def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
 
 @pytest.mark.parametrize('metric', list(EXPECTED['candidate']))
 def test_metrics_are_those_worked_out_by_hand(metric: str, alone) -> None:
-    """10,000 thresholds make an AUC good to a thousandth; average precision and the area differ by their interpolation."""
-    tolerance = {'auc': 1e-3, 'pr_auc': 5e-3}.get(metric, 1e-5)
-    assert summary.overall_metrics(alone[1])[metric] == pytest.approx(EXPECTED['candidate'][metric], abs=tolerance)
+    """Average precision and the area that TFMA takes differ by their interpolation."""
+    tolerance = {'pr_auc': 5e-3}.get(metric, 1e-5)
+    assert metrics.overall_metrics(alone[1])[metric] == pytest.approx(EXPECTED['candidate'][metric], abs=tolerance)
 
 
 @pytest.mark.parametrize(('place', 'name'), list(enumerate(THRESHOLDS)), ids=list(THRESHOLDS))
 def test_a_verdict_says_what_the_gate_says_and_by_how_much(place: int, name: str, alone) -> None:
     threshold, passed, margin = THRESHOLDS[name]
-    verdict = summary.verdicts(*alone[:2])[place]
+    verdict = metrics.verdicts(*alone[:2])[place]
     assert verdict.threshold == threshold
     assert verdict.passed is passed
     assert verdict.by == (None if margin is None else pytest.approx(margin, abs=2e-3))
@@ -157,7 +173,7 @@ def test_a_verdict_says_what_the_gate_says_and_by_how_much(place: int, name: str
 @pytest.mark.parametrize(('place', 'name'), list(enumerate(CHANGES)), ids=list(CHANGES))
 def test_a_candidate_is_held_against_what_is_served(place: int, name: str, against) -> None:
     threshold, passed, margin = CHANGES[name]
-    verdict = summary.verdicts(*against[:2])[place]
+    verdict = metrics.verdicts(*against[:2])[place]
     assert verdict.passed is passed
     assert verdict.by == pytest.approx(margin, abs=2e-3)
     assert 'worse than served' in verdict.bound
@@ -165,8 +181,48 @@ def test_a_candidate_is_held_against_what_is_served(place: int, name: str, again
     assert verdict.value == pytest.approx(EXPECTED['candidate'][threshold.metric], abs=2e-3)
 
 
+def _cases(rows: np.ndarray) -> Cases:
+    scores = SCORES['candidate'].astype(float)
+    return Cases(scores[rows], (scores >= np.float32(POINTS['candidate'])).astype(float)[rows], TRUTH[rows])
+
+
+@pytest.mark.parametrize('women', [None, True], ids=['all', 'women'])
+@pytest.mark.parametrize('metric', ['auc', 'sensitivity', 'calibration_error'])
+def test_intervals_are_those_of_patients(metric: str, women: bool | None, alone) -> None:
+    rows = np.arange(COUNT) if women is None else np.flatnonzero(WOMEN)
+    cases = _cases(rows)
+    statistic = bootstrap.auc(cases.probability, cases.label) if metric == 'auc' else getattr(bootstrap, metric)(cases)
+    expected = bootstrap.figures({metric: statistic}, PATIENTS[rows], 4000, 0.95, seed=1)[metric]
+    found = {name: value for (slice_key, name, kind), value in metrics.read(alone[1]).items() if slice_key == _slice(women)}
+    width = expected.upper - expected.lower
+    assert found[f'{metric}_lower'] == pytest.approx(expected.lower, abs=0.06 * width)
+    assert found[f'{metric}_upper'] == pytest.approx(expected.upper, abs=0.06 * width)
+    assert found[metric] == pytest.approx(expected.value, abs=1e-6)
+
+
+def _slice(women: bool | None) -> tuple:
+    return () if women is None else ((SEX, 'F'),)
+
+
+def test_the_gate_can_ask_for_the_lower_end(data: Path, alone, tmp_path: Path) -> None:
+    """A model whose AUC is above the bound and whose interval is not."""
+    lower, value = (metrics.overall_metrics(alone[1])[name] for name in ('auc_lower', 'auc'))
+    bound = (lower + value) / 2
+    for metric, blessed in (('auc', True), ('auc_lower', False)):
+        parameters, where, found = _evaluate(data, tmp_path / metric, _asked([Threshold(metric=metric, min=bound)]), baseline=False)
+        assert found is blessed
+        assert metrics.verdicts(parameters, where)[0].passed is blessed
+
+
+def test_beside_the_auc_stands_what_metadata_alone_give(alone) -> None:
+    """Here they say nothing of the label."""
+    found = metrics.read(alone[1])
+    assert 0.35 < found[(), 'metadata_auc', ''] < 0.6
+    assert found[(), 'auc_over_metadata', ''] == pytest.approx(found[(), 'auc', ''] - found[(), 'metadata_auc', ''])
+
+
 def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
-    found = summary._metrics(against[1])
+    found = metrics.read(against[1])
     for name, kind in (('candidate', ''), ('baseline', 'baseline')):
         assert found[(), 'sensitivity', kind] == pytest.approx(EXPECTED[name]['sensitivity'], abs=1e-5)
     difference = EXPECTED['candidate']['sensitivity'] - EXPECTED['baseline']['sensitivity']
@@ -190,7 +246,7 @@ def test_the_blessing(alone, against) -> None:
 def test_while_nothing_is_served_only_bounds_count(thresholds: list[Threshold], blessed: bool, data: Path, tmp_path: Path) -> None:
     parameters, where, found = _evaluate(data, tmp_path, _asked(thresholds), baseline=False)
     assert found is blessed
-    verdict = summary.verdicts(parameters, where)[0]
+    verdict = metrics.verdicts(parameters, where)[0]
     assert verdict.passed is blessed
     assert 'nothing served' in verdict.bound
 

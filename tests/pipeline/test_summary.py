@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from pipeline import summary
+from pipeline import metrics, summary
 from pipeline.evaluation_parameters import Threshold
 from pipeline.local_runner import Step
 
@@ -14,7 +14,7 @@ WOMEN = (('sex', 'F'),)
 
 
 @pytest.mark.parametrize(
-    ('threshold', 'metrics', 'failed', 'passed', 'bound', 'by'),
+    ('threshold', 'measured', 'failed', 'passed', 'bound', 'by'),
     [
         pytest.param({'metric': 'auc', 'min': 0.7}, {(ALL, 'auc', ''): 0.8}, set(), True, '>= 0.7', 0.1, id='above'),
         pytest.param({'metric': 'auc', 'min': 0.7}, {(ALL, 'auc', ''): 0.65}, {(ALL, 'auc')}, False, '>= 0.7', -0.05, id='below'),
@@ -78,8 +78,8 @@ WOMEN = (('sex', 'F'),)
         ),
     ],
 )
-def test_verdict(threshold: dict, metrics: dict, failed: set, passed: bool, bound: str, by: float | None) -> None:
-    verdict = summary._verdict(Threshold(**threshold), metrics, failed)
+def test_verdict(threshold: dict, measured: dict, failed: set, passed: bool, bound: str, by: float | None) -> None:
+    verdict = metrics._verdict(Threshold(**threshold), measured, failed)
     assert (verdict.passed, verdict.bound) == (passed, bound)
     assert verdict.by == (None if by is None else pytest.approx(by))
 
@@ -93,13 +93,13 @@ def _shown(table) -> str:
 
 
 def test_verdicts_are_shown_with_their_margins() -> None:
-    metrics = {(ALL, 'auc', ''): 0.81234, (ALL, 'sensitivity', ''): 0.5}
+    measured = {(ALL, 'auc', ''): 0.81234, (ALL, 'sensitivity', ''): 0.5}
     verdicts = [
-        summary._verdict(Threshold(metric='auc', min=0.7), metrics, set()),
-        summary._verdict(Threshold(metric='sensitivity', min=0.85), metrics, {(ALL, 'sensitivity')}),
-        summary._verdict(Threshold(metric='auc', slice={'sex': 'F'}, min=0.7), metrics, set()),
+        metrics._verdict(Threshold(metric='auc', min=0.7), measured, set()),
+        metrics._verdict(Threshold(metric='sensitivity', min=0.85), measured, {(ALL, 'sensitivity')}),
+        metrics._verdict(Threshold(metric='auc', slice={'sex': 'F'}, min=0.7), measured, set()),
     ]
-    lines = [' '.join(line.split()) for line in _shown(summary.verdict_table(verdicts)).splitlines()]
+    lines = [' '.join(line.split()) for line in _shown(metrics.verdict_table(verdicts)).splitlines()]
     assert lines[1:] == [
         'auc all 0.8123 >= 0.7 pass by 0.1123',
         'sensitivity all 0.5000 >= 0.85 FAIL by 0.3500',

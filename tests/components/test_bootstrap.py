@@ -1,0 +1,180 @@
+"""Figures from their definitions, and intervals against cases with a known answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from components.evaluator import bootstrap
+from components.evaluator.bootstrap import Cases, Figure, Statistic
+
+LEVEL = 0.95
+
+
+def _cases(count: int = 500, seed: int = 0) -> Cases:
+    rng = np.random.default_rng(seed)
+    label = (rng.random(count) < 0.4).astype(int)
+    # Rounded, so that there are ties.
+    probability = np.clip(rng.normal(0.4 + 0.2 * label, 0.2, count), 0, 1).round(2)
+    return Cases(probability, (probability >= 0.5).astype(float), label)
+
+
+def _value(statistic: Statistic, count: int) -> float | None:
+    return bootstrap.figures({'it': statistic}, np.arange(count), 0, LEVEL)['it'].value
+
+
+def _interval(statistic: Statistic, patient: np.ndarray, replicates: int = 2000, seed: int = 0) -> tuple[float, float]:
+    figure = bootstrap.figures({'it': statistic}, patient, replicates, LEVEL, seed)['it']
+    assert figure.lower is not None and figure.upper is not None
+    return figure.lower, figure.upper
+
+
+def _statistic(name: str, cases: Cases) -> Statistic:
+    of_scores = name in ('auc', 'average_precision')
+    return getattr(bootstrap, name)(*((cases.probability, cases.label) if of_scores else (cases,)))
+
+
+def _by_hand(cases: Cases) -> dict[str, float]:
+    positive, negative = cases.probability[cases.label == 1], cases.probability[cases.label == 0]
+    bins = np.clip(np.floor(cases.probability * 15), 0, 14)
+    inside = [bins == number for number in range(15)]
+    return {
+        'auc': float(((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)).mean()),
+        'average_precision': float(average_precision_score(cases.label, cases.probability)),
+        'sensitivity': float((positive >= 0.5).mean()),
+        'precision': float(cases.label[cases.probability >= 0.5].mean()),
+        'specificity': float((negative < 0.5).mean()),
+        'brier_score': float(((cases.probability - cases.label) ** 2).mean()),
+        'calibration_ratio': float(cases.probability.mean() / cases.label.mean()),
+        'calibration_error': float(
+            sum(abs(cases.probability[each].mean() - cases.label[each].mean()) * each.mean() for each in inside if each.any())
+        ),
+    }
+
+
+@pytest.mark.parametrize('name', list(_by_hand(_cases())))
+def test_values_are_those_of_the_definitions(name: str) -> None:
+    cases = _cases()
+    assert _value(_statistic(name, cases), 500) == pytest.approx(_by_hand(cases)[name], abs=1e-12)
+
+
+def test_a_film_that_counts_twice_is_two_films() -> None:
+    cases, rng = _cases(80), np.random.default_rng(1)
+    counts = rng.integers(0, 4, 80)
+    repeated = Cases(*(np.repeat(values, counts) for values in (cases.probability, cases.flag, cases.label)))
+    expected = _by_hand(repeated)
+    for name, value in expected.items():
+        assert _statistic(name, cases)(counts[None].astype(float)) == pytest.approx([value], abs=1e-12), name
+
+
+def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
+    count, share = 2000, 0.3
+    flag = (np.arange(count) < share * count).astype(float)
+    cases = Cases(flag, flag, np.ones(count, int))
+    half = 1.96 * np.sqrt(share * (1 - share) / count)
+    assert _interval(bootstrap.sensitivity(cases), np.arange(count), 4000) == pytest.approx((share - half, share + half), abs=0.1 * half)
+
+
+def test_the_interval_of_an_auc_is_that_of_hanley_and_mcneil() -> None:
+    """Their formula (Radiology 143, 1982) is exact enough for scores whose distributions are exponential."""
+    rng, count = np.random.default_rng(3), 1500
+    label = (np.arange(2 * count) < count).astype(int)
+    score = rng.exponential(np.where(label == 1, 3.0, 1.0))
+    lower, upper = _interval(bootstrap.auc(score, label), np.arange(2 * count))
+    area = 0.75
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (area * (1 - area) + (count - 1) * (first - area**2) + (count - 1) * (second - area**2)) / count**2
+    assert (upper - lower) / 2 == pytest.approx(1.96 * np.sqrt(variance), rel=0.1)
+    assert lower < area < upper
+
+
+@pytest.mark.parametrize('films', [1, 3, 10])
+def test_more_films_of_the_same_patients_do_not_narrow_it(films: int) -> None:
+    one = _cases(300)
+    cases = Cases(*(np.repeat(values, films) for values in (one.probability, one.flag, one.label)))
+    patient = np.repeat(np.arange(300), films)
+    for of, among, expected in (
+        (bootstrap.sensitivity, cases, bootstrap.sensitivity(one)),
+        (bootstrap.brier_score, cases, bootstrap.brier_score(one)),
+    ):
+        assert _interval(of(among), patient) == pytest.approx(_interval(expected, np.arange(300)), abs=1e-9)
+    # Taken for cases of their own they would.
+    if films > 1:
+        lower, upper = _interval(bootstrap.brier_score(cases), np.arange(len(patient)))
+        wide = _interval(bootstrap.brier_score(one), np.arange(300))
+        assert (upper - lower) == pytest.approx((wide[1] - wide[0]) / np.sqrt(films), rel=0.1)
+
+
+def test_it_holds_the_truth_as_often_as_it_says() -> None:
+    """Patients with one to five films whose scores go together; the true AUC from a million patients' films."""
+
+    def draw(patients: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        patient = np.repeat(np.arange(patients), rng.integers(1, 6, patients))
+        own, ill = rng.normal(size=patients), (rng.random(patients) < 0.5).astype(int)
+        return own[patient] + 0.5 * rng.normal(size=len(patient)) + ill[patient], ill[patient], patient
+
+    score, label, _ = draw(200_000, 0)
+    truth = _value(bootstrap.auc(score, label), len(label))
+    inside = too_narrow = 0
+    for seed in range(1, 151):
+        score, label, patient = draw(100, seed)
+        lower, upper = _interval(bootstrap.auc(score, label), patient, 300)
+        inside += lower <= truth <= upper
+        lower, upper = _interval(bootstrap.auc(score, label), np.arange(len(patient)), 300)
+        too_narrow += lower <= truth <= upper
+    assert 0.89 <= inside / 150 <= 0.99
+    assert too_narrow / 150 < 0.85
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
+    statistic = bootstrap.sensitivity(_cases())
+    first, again, other = (_interval(statistic, np.arange(500), 200, seed) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_many_films_are_drawn_in_parts_with_the_same_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    statistic = bootstrap.sensitivity(_cases())
+    whole = _interval(statistic, np.arange(500), 100)
+    monkeypatch.setattr(bootstrap, '_CHUNK', 7 * 500)
+    assert _interval(statistic, np.arange(500), 100) == whole
+
+
+@pytest.mark.parametrize('label', [0, 1])
+def test_with_one_class_there_is_no_auc(label: int) -> None:
+    cases = _cases(50)
+    figure = bootstrap.figures({'auc': bootstrap.auc(cases.probability, np.full(50, label))}, np.arange(50), 100, LEVEL)['auc']
+    assert figure == Figure(None)
+
+
+def test_one_positive_has_a_value_but_no_interval() -> None:
+    label = np.zeros(50, int)
+    label[7] = 1
+    figure = bootstrap.figures({'auc': bootstrap.auc(np.linspace(0, 1, 50), label)}, np.arange(50), 100, LEVEL)['auc']
+    assert (figure.value, figure.lower) == (pytest.approx(7 / 49), None)
+
+
+def test_a_difference_is_taken_on_the_same_replicates() -> None:
+    cases = _cases()
+    same = bootstrap.difference(bootstrap.sensitivity(cases), bootstrap.sensitivity(cases))
+    assert _interval(same, np.arange(500)) == (0.0, 0.0)
+
+
+def test_the_mean_of_several_is_not_defined_where_one_is_not() -> None:
+    cases = _cases(50)
+    good, bad = bootstrap.auc(cases.probability, cases.label), bootstrap.auc(cases.probability, np.ones(50))
+    assert _value(bootstrap.mean([good, good]), 50) == _value(good, 50)
+    assert _value(bootstrap.mean([good, bad]), 50) is None
+
+
+def test_the_gap_is_between_the_best_and_the_worst_group_that_counts() -> None:
+    # Group -> flagged, positives; 'few' has too few positives, 'unknown' is no group.
+    groups = {'a': (30, 40), 'b': (36, 40), 'c': (20, 40), 'few': (0, 5), 'unknown': (0, 40)}
+    names = np.repeat(list(groups), [positives + 10 for _, positives in groups.values()])
+    label = np.concatenate([[1] * positives + [0] * 10 for _, positives in groups.values()])
+    flag = np.concatenate([[1] * flagged + [0] * (positives - flagged) + [1] * 10 for flagged, positives in groups.values()])
+    cases = Cases(flag.astype(float), flag, label)
+    assert _value(bootstrap.sensitivity_gap(cases, names, 20, unknown='unknown'), len(label)) == pytest.approx(0.9 - 0.5)
+    assert _value(bootstrap.sensitivity_gap(cases, names, 1, unknown='unknown'), len(label)) == pytest.approx(0.9)
+    assert _value(bootstrap.sensitivity_gap(cases, names, 41), len(label)) is None
