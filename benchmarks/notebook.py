@@ -25,7 +25,7 @@ from records.data_root import find_files
 from trainer import input_pipeline
 from trainer.augmentation import NOTHING
 from trainer.features import IMAGE
-from trainer.labels import NO_FINDING
+from trainer.labels import ABNORMAL, NO_FINDING
 from trainer.parameters import TrainParameters
 
 BATCH = 32
@@ -48,7 +48,7 @@ def epoch(files: Sequence[str]) -> tuple[int, float]:
 def materialised_epoch(root: Path) -> tuple[int, float]:
     """The same from Transform's examples of a run."""
     folder = run_record.newest(root, 'Transform/transformed_examples') / 'Split-train'
-    split = input_pipeline.open_split([str(folder / '*')], 'abnormal', SIZE)
+    split = input_pipeline.open_split([str(folder / '*')], [ABNORMAL], SIZE)
     parameters = TrainParameters(batch_size=BATCH, augmentation=NOTHING)
     return _timed(input_pipeline.training_batches(split, parameters, 0))
 

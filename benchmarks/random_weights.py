@@ -16,9 +16,9 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import tensorflow as tf
 
+from trainer import calibration
 from trainer import model as model_lib
 from trainer.backbones import BACKBONES
-from trainer.calibration import Calibration
 from trainer.parameters import PRETRAINED, Backbone, ModelParameters
 from trainer.signatures import TriageModule
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('backbone', choices=get_args(Backbone))
     parser.add_argument('model')
     args = parser.parse_args(argv)
-    module = TriageModule(network(args.backbone).model, SIDE, Calibration(0.0, 1.0), 0.5, args.backbone)
+    module = TriageModule(network(args.backbone), SIDE, [calibration.NONE], 0.5, args.backbone)
     tf.saved_model.save(module, args.model, signatures=module.signatures())
 
 

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--rounds', type=int, default=5)
     args = parser.parse_args(argv)
     examples = run_record.newest(args.root, 'Transform/transformed_examples')
-    split = input_pipeline.open_split([str(examples / 'Split-train' / '*')], LABEL, random_weights.SIDE)
+    split = input_pipeline.open_split([str(examples / 'Split-train' / '*')], [LABEL], random_weights.SIDE)
     found = {'backbone': args.backbone, 'batch_size': args.batch_size, 'device': _device()}
     found['input'] = _in_turn(reading(split, args.batch_size, args.images), args.rounds)
     found['step'] = _in_turn(stepping(split, args.backbone, args.batch_size, args.steps), args.rounds)

@@ -119,7 +119,6 @@ def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
         disable_statistics=True,
         custom_config={
             'image_size': config.model.image_size,
-            'task': config.task,
             'code_digest': digest('trainer.preprocessing'),
         },
     )

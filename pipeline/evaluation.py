@@ -13,8 +13,8 @@ from trainer.labels import FINDINGS, Task
 
 _PATIENT_METRICS = 'components.evaluator.patient_metrics'
 
-# What the TFMA UI draws, by the output of the model that it is of. At the operating point
-# means on the model's own flag, as each model carries its own threshold: a candidate and a baseline are each measured at theirs.
+# What the TFMA UI draws, by the output of the model that it is of. At the operating point means on the model's own flag, as each model
+# carries its own threshold: a candidate and a baseline are each measured at theirs.
 _PLOTS: dict[str, tuple[tuple[str, dict], ...]] = {
     PROBABILITY: (
         ('ExampleCount', {}),
@@ -23,16 +23,18 @@ _PLOTS: dict[str, tuple[tuple[str, dict], ...]] = {
     ),
     FLAG: (('ConfusionMatrixAtThresholds', {'thresholds': [0.5]}),),
 }
+_OF_FINDING: tuple[tuple[str, dict], ...] = (('ConfusionMatrixPlot', {}),)  # its ROC
 
 
 def eval_config(parameters: EvaluationParameters, task: Task) -> config_pb2.EvalConfig:
     """Builds the configuration for a model with the outputs `probability` and `flag` and the label that ingestion derived."""
     return config_pb2.EvalConfig(
-        model_specs=[config_pb2.ModelSpec(signature_name=EXAMPLES.name, label_key=task.label)],
+        model_specs=[config_pb2.ModelSpec(signature_name=EXAMPLES.name, **_label_keys(task))],
         slicing_specs=_slices(parameters, task),
         metrics_specs=[
             _patient_metrics(parameters, task),
             *(_plots(output, metrics) for output, metrics in _PLOTS.items()),
+            *(_plots(finding, _OF_FINDING) for finding in task.findings),
         ],
     )
 
@@ -56,11 +58,18 @@ def _slicing_spec(threshold: Threshold) -> config_pb2.SlicingSpec:
     return config_pb2.SlicingSpec(feature_values=threshold.slice)
 
 
+def _label_keys(task: Task) -> dict:
+    if not task.findings:
+        return {'label_key': task.label}
+    return {'label_keys': {PROBABILITY: task.label, FLAG: task.label, **{name: name for name in task.findings}}}
+
+
 def _patient_metrics(parameters: EvaluationParameters, task: Task) -> config_pb2.MetricsSpec:
     """All metrics that a threshold can be set on, and the thresholds. A plain one would hold for every slice, also where its metric is
     not defined."""
     settings = {
         'label': task.label,
+        'findings': list(task.findings),
         'replicates': parameters.replicates,
         'level': parameters.interval,
         'min_positives': parameters.min_group_positives,

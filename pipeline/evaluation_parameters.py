@@ -23,10 +23,15 @@ WITH_INTERVAL: dict[str, Better] = {
     'calibration_error': 'lower',
     'brier_score': 'lower',
     'auc_over_metadata': 'higher',
+    'macro_auc': 'higher',
     **{f'sensitivity_gap_{group}': 'lower' for group in GROUPS},
 }
-# Shown beside them, without a bound of their own: what is known without the image.
-SHOWN: tuple[str, ...] = tuple(f'{name}{end}' for name in ('metadata_auc', 'metadata_follow_up_auc') for end in ('', '_lower', '_upper'))
+# Shown beside them, without a bound of their own: what is known without the image, and of single findings.
+SHOWN: tuple[str, ...] = tuple(
+    f'{name}{end}'
+    for name in ('metadata_auc', 'metadata_follow_up_auc', *(f'{finding}_auc' for finding in FINDINGS))
+    for end in ('', '_lower', '_upper')
+)
 METRICS: dict[str, Better] = {
     **WITH_INTERVAL,
     **{f'{name}_{end}': better for name, better in WITH_INTERVAL.items() for end in ('lower', 'upper')},
@@ -97,9 +102,9 @@ class EvaluationParameters(_Strict):
       slices: of sex, age_band, view_position, findings.
       thresholds: each with `metric`, maybe `slice` (e.g. {view_position: PA} or {Effusion: 1}), and at least one of `min`, `max`,
         `max_worse` (than the served model). Metrics: auc, pr_auc, sensitivity, specificity, precision, calibration_ratio,
-        calibration_error, brier_score, auc_over_metadata (what the image adds to age, sex and view), sensitivity_gap_sex,
-        sensitivity_gap_age_band, sensitivity_gap_view_position (the largest difference between groups); each also with _lower or
-        _upper, for an end of its interval by patient.
+        calibration_error, brier_score, auc_over_metadata (what the image adds to age, sex and view), macro_auc (the mean over findings,
+        of task findings14), sensitivity_gap_sex, sensitivity_gap_age_band, sensitivity_gap_view_position (the largest difference
+        between groups); each also with _lower or _upper, for an end of its interval by patient.
     """
 
     slices: tuple[str, ...] = SLICES

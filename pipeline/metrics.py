@@ -11,6 +11,7 @@ from rich.table import Table
 from pipeline.evaluation_parameters import GROUPS, METRICS, SHOWN, EvaluationParameters, Threshold
 from pipeline.tables import plain_table
 from trainer.features import VIEW
+from trainer.labels import FINDINGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,8 @@ _FIGURES = (
     ('  within AP films', ((VIEW, 'AP'),), 'auc'),
     ('  of age, sex and view alone', (), 'metadata_auc'),
     ('  of these and the follow-up number', (), 'metadata_follow_up_auc'),
+    ('mean AUC of findings', (), 'macro_auc'),
+    *((f'  {finding}', (), f'{finding}_auc') for finding in FINDINGS),
     ('sensitivity', (), 'sensitivity'),
     ('specificity', (), 'specificity'),
     ('expected calibration error', (), 'calibration_error'),

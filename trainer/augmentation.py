@@ -1,4 +1,5 @@
-"""Random changes of training images that leave the diagnosis as it is: a little shift, rotation, zoom, contrast and brightness.
+"""Random changes of training images that leave the diagnosis as it is: a little shift, rotation, zoom, contrast and brightness, and a
+square blotted out.
 
 No horizontal flip: it would put the heart on the other side, which is a finding.
 """
@@ -27,14 +28,15 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, parameters: AugmentationParamete
     """
     if parameters == NOTHING:
         return tf.cast(pixels, tf.float32)
-    draws = tf.random.stateless_uniform([6, tf.shape(pixels)[0]], seed, -1.0, 1.0)
+    draws = tf.random.stateless_uniform([8, tf.shape(pixels)[0]], seed, -1.0, 1.0)
     side = tf.cast(tf.shape(pixels)[1], tf.float32)
     angle = draws[0] * (parameters.rotation * math.pi / 180.0)
     scale = 1.0 + draws[1] * parameters.zoom
     shift_x, shift_y = draws[2] * parameters.shift * side, draws[3] * parameters.shift * side
     contrast = 1.0 + draws[4] * parameters.contrast
     brightness = draws[5] * (parameters.brightness * 255.0)
-    return _changed(pixels, angle, scale, shift_x, shift_y, contrast, brightness)
+    changed = _changed(pixels, angle, scale, shift_x, shift_y, contrast, brightness)
+    return _blotted(changed, draws[6], draws[7], parameters.cutout) if parameters.cutout else changed
 
 
 _BITS = (0, 8, 16, 24)  # where each of four bytes lies in a 32-bit number
@@ -57,6 +59,17 @@ def _changed(
     mean = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
     contrast, brightness = contrast[:, None, None], brightness[:, None, None]
     return tf.clip_by_value((images - mean) * contrast + mean + brightness, 0.0, 255.0)[..., None]
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _blotted(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor, share: float) -> tf.Tensor:
+    """A square of the mean grey level on each image, its centre at x, y [batch] in -1..1 of the side: cutout (DeVries and Taylor, 2017).
+
+    At the edge part of it lies outside.
+    """
+    grid = tf.linspace(-1.0, 1.0, images.shape[1])
+    covered = (tf.abs(grid[None, None, :] - x[:, None, None]) < share) & (tf.abs(grid[None, :, None] - y[:, None, None]) < share)
+    return tf.where(covered[..., None], tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True), images)
 
 
 def _places(side: int, angle: tf.Tensor, scale: tf.Tensor, shift_x: tf.Tensor, shift_y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

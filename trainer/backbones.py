@@ -1,4 +1,4 @@
-"""Networks by name: grey pixels in, a feature vector out, each with the pixel scaling it was trained with."""
+"""Networks by name: grey pixels in, a feature map out, each with the pixel scaling it was trained with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Backbone:
 
     Attributes:
       build: image side in pixels, weights (None, or 'imagenet' for Keras's cache or download) -> keras model, float32
-        [batch, side, side, channels] scaled pixels to [batch, features].
+        [batch, side, side, channels] scaled pixels to [batch, height, width, features].
       scale: float32 [batch, side, side, 1] in 0..255 -> what `build`'s model takes.
     """
 
@@ -31,17 +31,30 @@ class Backbone:
     scale: Callable[[tf.Tensor], tf.Tensor]
 
 
-def _to_minus_one_to_one(pixels: tf.Tensor) -> tf.Tensor:
-    return pixels / 127.5 - 1.0
+def _of_keras(application: Callable[..., keras.Model]) -> Callable[[int, str | None], keras.Model]:
+    """A network of keras.applications without its top."""
+    return lambda side, weights: application(input_shape=(side, side, 3), include_top=False, weights=weights)
 
 
-def _grey_as_three(pixels: tf.Tensor) -> tf.Tensor:
-    # MobileNetV2's ImageNet weights were trained on RGB in -1..1 (keras.applications.mobilenet_v2.preprocess_input, mode "tf").
-    return tf.repeat(_to_minus_one_to_one(pixels), 3, axis=-1)
+# What the ImageNet weights were trained on, as the `preprocess_input` of each application does it to RGB; a grey pixel stands for three
+# equal ones. The means and deviations are those of ImageNet's channels.
 
 
-def _mobilenet_v2(side: int, weights: str | None) -> keras.Model:
-    return keras.applications.MobileNetV2(input_shape=(side, side, 3), include_top=False, weights=weights, pooling='avg')
+def _minus_one_to_one(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.repeat(pixels / 127.5 - 1.0, 3, axis=-1)
+
+
+def _less_the_mean_of_blue_green_red(pixels: tf.Tensor) -> tf.Tensor:
+    return tf.repeat(pixels, 3, axis=-1) - [103.939, 116.779, 123.68]
+
+
+def _standardised_red_green_blue(pixels: tf.Tensor) -> tf.Tensor:
+    return (tf.repeat(pixels / 255.0, 3, axis=-1) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+
+
+def _as_it_is(pixels: tf.Tensor) -> tf.Tensor:
+    # EfficientNetV2 of Keras scales by itself, in its first layers.
+    return tf.repeat(pixels, 3, axis=-1)
 
 
 def _standardised(pixels: tf.Tensor) -> tf.Tensor:
@@ -63,12 +76,16 @@ def _scratch_cnn(side: int, weights: str | None) -> keras.Model:
         x = keras.layers.BatchNormalization(momentum=0.8)(x)
         x = keras.layers.ReLU()(x)
         x = keras.layers.MaxPool2D()(x)
-    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x), name='scratch_cnn')
+    return keras.Model(inputs, x, name='scratch_cnn')
 
 
 BACKBONES: dict[str, Backbone] = {
     'scratch_cnn': Backbone(_scratch_cnn, _standardised),
-    'mobilenet_v2': Backbone(_mobilenet_v2, _grey_as_three),
+    'mobilenet_v2': Backbone(_of_keras(keras.applications.MobileNetV2), _minus_one_to_one),
+    'xception': Backbone(_of_keras(keras.applications.Xception), _minus_one_to_one),
+    'vgg16': Backbone(_of_keras(keras.applications.VGG16), _less_the_mean_of_blue_green_red),
+    'densenet121': Backbone(_of_keras(keras.applications.DenseNet121), _standardised_red_green_blue),
+    'efficientnet_v2_b0': Backbone(_of_keras(keras.applications.EfficientNetV2B0), _as_it_is),
 }
 
 

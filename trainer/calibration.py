@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import optimize, special
+
+_log = logging.getLogger(__name__)
 
 # Beyond these a network is either broken or has separated the calibration split, and the optimum lies at infinity.
 _TEMPERATURES = (0.05, 20.0)
@@ -23,6 +27,9 @@ class Calibration:
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """Logits to probabilities, elementwise, float64."""
         return special.expit((np.asarray(logits, np.float64) - self.offset) / self.temperature)
+
+
+NONE = Calibration(offset=0.0, temperature=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +72,27 @@ def fit(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     log_temperatures = tuple(math.log(bound) for bound in _TEMPERATURES)
     found = optimize.minimize(loss, np.zeros(2), method='L-BFGS-B', bounds=[log_temperatures, _OFFSETS])
     return Calibration(offset=float(found.x[1]), temperature=math.exp(found.x[0]))
+
+
+def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[Calibration]:
+    """`fit` for each of several labels; a rare one, of which the split holds one class only, keeps the network's own probabilities.
+
+    Args:
+      logits: float [n, labels], maybe more labels than names.
+      labels: 0/1, of the same shape.
+      names: the first is the one that the task is about, and has to be there in both classes.
+
+    Raises:
+      ValueError: see `fit`, for the first.
+    """
+    found = []
+    for place, name in enumerate(names):
+        if place and len(np.unique(labels[:, place])) == 1:
+            _log.warning('%s is not calibrated: the calibration split holds only label %d', name, labels[0, place])
+            found.append(NONE)
+        else:
+            found.append(fit(logits[:, place], labels[:, place]))
+    return found
 
 
 def choose_operating_point(probabilities: np.ndarray, labels: np.ndarray, sensitivity: float) -> OperatingPoint:

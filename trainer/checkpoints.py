@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from trainer.journal import Journal
+from trainer.moving_average import MovingAverage
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +45,18 @@ class TrainingState:
         """Whether nothing is left to train: all epochs are done, or the last `patience` ones were no better."""
         return self.epoch >= epochs or (self.epoch > 0 and int(self._waited.numpy()) >= patience)
 
-    def restore(self, model: keras.Model) -> None:
-        """Takes up the last epoch that was finished, if there is one. `model` is compiled."""
+    def restore(self, model: keras.Model, average: MovingAverage | None = None) -> None:
+        """Takes up the last epoch that was finished, if there is one.
+
+        Args:
+          model: compiled.
+          average: of its weights, if one is kept: the best weights are those averages.
+        """
+        self._average = average
         # Its slots have to exist before they can be restored.
         model.optimizer.build(model.trainable_variables)
-        self._latest = self._manager('latest', model=model, optimizer=model.optimizer)
+        kept = {} if average is None else {'average': average}
+        self._latest = self._manager('latest', model=model, optimizer=model.optimizer, **kept)
         self._best_weights = self._manager('best', model=model)
         if self._latest.latest_checkpoint:
             self._latest.checkpoint.restore(self._latest.latest_checkpoint).assert_existing_objects_matched()
@@ -65,11 +73,21 @@ class TrainingState:
             tf.train.Checkpoint(model=model).restore(self._best_weights.latest_checkpoint).assert_existing_objects_matched()
 
     def callback(self, patience: int, journal: Journal) -> keras.callbacks.Callback:
-        """Saves after each epoch and counts the epochs without a better validation AUC; see `finished`."""
+        """Keeps the average, saves after each epoch, counts the epochs without a better validation AUC; see `finished`."""
         state = self
 
         class SaveAndStop(keras.callbacks.Callback):
             """See `callback`."""
+
+            def on_train_batch_end(self, batch, logs=None):
+                """Takes the step into the average."""
+                if state._average is not None:
+                    state._average.update()
+
+            def on_test_begin(self, logs=None):
+                """An epoch is judged by its averages."""
+                if state._average is not None:
+                    state._average.swap()
 
             def on_epoch_end(self, epoch, logs=None):
                 """Keeps the best weights, then the state; a kill between the two repeats the epoch with the same outcome."""
@@ -79,6 +97,8 @@ class TrainingState:
                 if better:
                     state._best_weights.save(checkpoint_number=epoch + 1)
                     state._best.assign(logs['val_auc'])
+                if state._average is not None:
+                    state._average.swap()
                 state._waited.assign(0 if better else state._waited + 1)
                 state._epoch.assign(epoch + 1)
                 state._latest.save(checkpoint_number=epoch + 1)

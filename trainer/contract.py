@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PROBABILITY, FLAG, MODEL_VERSION = 'probability', 'flag', 'model_version'
-# Output -> dtype; each of shape [batch].
+HEAT_MAP = 'heat_map'
+# Output -> dtype; each of shape [batch]. A task that asks for findings has an output of the same kind as `probability` for each.
 SCORES: dict[str, str] = {PROBABILITY: 'float32', FLAG: 'float32', MODEL_VERSION: 'string'}
 
 
@@ -21,3 +22,5 @@ class Signature:
 EXAMPLES = Signature('serving_default', 'examples', SCORES)  # serialized tf.Example; only the feature `image` is needed
 IMAGES = Signature('serve_image', 'image_bytes', SCORES)  # JPEG or PNG
 SIGNATURES = (EXAMPLES, IMAGES)
+# JPEG or PNG; `heat_map` is of shape [batch, height, width].
+EXPLAIN = Signature('explain', 'image_bytes', {**SCORES, HEAT_MAP: 'float32'})

@@ -26,21 +26,29 @@ class Split:
 
     Attributes:
       files: its TFRecord files.
-      label: the name of the label feature.
+      labels: the names of the label features; the first is the one that the task is about.
       image_size: pixels a side.
-      records: how many there are.
-      positives: how many have label 1.
+      values: 0/1 uint8 [records, labels], in the order of `evaluation_batches`.
     """
 
     files: tuple[str, ...]
-    label: str
+    labels: tuple[str, ...]
     image_size: int
-    records: int
-    positives: int
+    values: np.ndarray
+
+    @property
+    def records(self) -> int:
+        """How many there are."""
+        return len(self.values)
+
+    @property
+    def positives(self) -> int:
+        """How many have 1 as their first label."""
+        return int(self.values[:, 0].sum())
 
 
-def open_split(patterns: Sequence[str], label: str, image_size: int) -> Split:
-    """Lists the files and counts records and positives, one pass over the labels.
+def open_split(patterns: Sequence[str], labels: Sequence[str], image_size: int) -> Split:
+    """Lists the files and reads the labels, one pass over them.
 
     Raises:
       ValueError: the split has no files or holds no records.
@@ -48,33 +56,51 @@ def open_split(patterns: Sequence[str], label: str, image_size: int) -> Split:
     files = tuple(sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern)))
     if not files:
         raise ValueError(f'no files of transformed examples in {", ".join(patterns) or "no directory at all"}')
-    dataset = _examples(files, {label: tf.io.FixedLenFeature([1], tf.int64)})
-    records = positives = 0
-    for example in dataset:
-        records += int(example[label].shape[0])
-        positives += int(tf.reduce_sum(example[label]))
-    if not records:
+    dataset = _examples(files, {label: tf.io.FixedLenFeature([1], tf.int64) for label in labels})
+    parts = [np.concatenate([example[label].numpy() for label in labels], axis=1) for example in dataset]
+    if not parts:
         raise ValueError(f'no transformed examples in {", ".join(patterns)}')
-    return Split(files, label, image_size, records, positives)
+    return Split(files, tuple(labels), image_size, np.concatenate(parts).astype(np.uint8))
 
 
 def steps_per_epoch(split: Split, parameters: TrainParameters) -> int:
     """Batches an epoch, the last one maybe smaller than the others."""
-    steps = -(-split.records // parameters.batch_size)
+    steps = -(-_records_an_epoch(split, parameters) // parameters.batch_size)
     return min(steps, parameters.max_steps_per_epoch or steps)
+
+
+def _records_an_epoch(split: Split, parameters: TrainParameters) -> int:
+    if parameters.balance != 'undersample':
+        return split.records
+    return split.positives + min(split.records - split.positives, round(parameters.negatives_per_positive * split.positives))
+
+
+def _drawn(split: Split, parameters: TrainParameters, seed: int) -> np.ndarray:
+    """Which records an epoch with undersampling takes, bool [records]: all positives, and a draw of the negatives."""
+    taken = split.values[:, 0] == 1
+    negatives = np.flatnonzero(~taken)
+    count = _records_an_epoch(split, parameters) - split.positives
+    taken[np.random.default_rng(seed).choice(negatives, count, replace=False)] = True
+    return taken
 
 
 def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> tf.data.Dataset:
     """Shuffled, augmented batches of one epoch; epoch k is the same however training came to it.
 
     Returns:
-      Dataset of (float32 [batch, side, side, 1], 0..255; float32 [batch, 1]).
+      Dataset of (float32 [batch, side, side, 1], 0..255; float32 [batch, labels]).
     """
     seed = epoch + parameters.seed * 100_003 + 1
-    files = tf.data.Dataset.from_tensor_slices(list(split.files)).shuffle(len(split.files), seed=seed, reshuffle_each_iteration=False)
+    files = tf.data.Dataset.from_tensor_slices(list(split.files))
+    if parameters.balance == 'undersample':
+        # In file order, in which the labels are known.
+        taken = tf.constant(_drawn(split, parameters, seed))
+        serialized = _serialized(files).enumerate().filter(lambda place, _: taken[place]).map(lambda _, record: record)
+    else:
+        serialized = _serialized(files.shuffle(len(split.files), seed=seed, reshuffle_each_iteration=False))
     buffer = min(parameters.shuffle_buffer, split.records)
     # Reshuffled, the dataset would give another order each time it is read, and not that of its epoch.
-    serialized = _serialized(files).shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+    serialized = serialized.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
     batches = serialized.batch(parameters.batch_size).take(steps_per_epoch(split, parameters))
 
     def augmented(step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -85,7 +111,7 @@ def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> t
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
-    """Each record once, in file order: (uint8 [batch, side, side, 1], float32 [batch, 1])."""
+    """Each record once, in file order: (uint8 [batch, side, side, 1], float32 [batch, labels])."""
     files = tf.data.Dataset.from_tensor_slices(list(split.files))
     dataset = _serialized(files).batch(batch_size).map(lambda batch: _parse(batch, split), num_parallel_calls=default_workers())
     return _ready(dataset)
@@ -132,6 +158,7 @@ def _ready(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 def _parse(serialized: tf.Tensor, split: Split) -> tuple[tf.Tensor, tf.Tensor]:
     name = transformed(IMAGE)
-    spec = {name: tf.io.FixedLenFeature([], tf.string), split.label: tf.io.FixedLenFeature([1], tf.int64)}
+    spec = {name: tf.io.FixedLenFeature([], tf.string)} | {label: tf.io.FixedLenFeature([1], tf.int64) for label in split.labels}
     example = tf.io.parse_example(serialized, spec)
-    return decode_stored(example[name], split.image_size), tf.cast(example[split.label], tf.float32)
+    labels = tf.concat([example[label] for label in split.labels], axis=1)
+    return decode_stored(example[name], split.image_size), tf.cast(labels, tf.float32)

@@ -1,4 +1,4 @@
-"""The triage network: grey pixels in, one logit out."""
+"""The triage network: grey pixels in, a logit for each label out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import tensorflow as tf
 import tf_keras as keras
 
-from trainer import backbones
+from trainer import backbones, pooling
 from trainer.parameters import PRETRAINED, ModelParameters
 
 HEAD = 'logit'
@@ -19,20 +19,27 @@ class Network:
     """A triage network and its parts; they share their weights.
 
     Attributes:
-      model: pixels, uint8 or float32 [batch, side, side, 1] in 0..255 -> logit float32 [batch, 1].
-      extractor: the same pixels -> features float [batch, width].
+      model: pixels, uint8 or float32 [batch, side, side, 1] in 0..255 -> logits float32 [batch, labels].
+      extractor: the same pixels -> features float32 [batch, width].
+      looker: the same pixels -> the last feature map float [batch, height, width, channels], and how much each place of it counts,
+        float32 [batch, height, width, 1].
       backbone: the keras model inside `extractor`, without the scaling.
-      head: features -> logit.
+      head: features -> logits.
     """
 
     model: keras.Model
     extractor: keras.Model
+    looker: keras.Model
     backbone: keras.Model
     head: keras.Model
 
 
-def build(parameters: ModelParameters) -> Network:
+def build(parameters: ModelParameters, labels: int = 1) -> Network:
     """Builds the network, with ImageNet weights where the backbone has some.
+
+    Args:
+      parameters: backbone, image size, pooling, dropout.
+      labels: how many logits.
 
     Raises:
       backbones.WeightsError: see `backbones.build`.
@@ -44,18 +51,21 @@ def build(parameters: ModelParameters) -> Network:
     # False: batch normalisation keeps its ImageNet statistics also while its neighbours are fine-tuned. Batches of 32 X-rays are too
     # small and too alike to estimate them anew.
     training = False if parameters.backbone in PRETRAINED else None
-    features = backbone(Scale(scale)(inputs), training=training)
-    head = build_head(backbone.output_shape[-1], parameters)
+    maps = backbone(Scale(scale)(inputs), training=training)
+    attention = pooling.attention(parameters)(maps)
+    features = pooling.Pool(name='pool', dtype='float32')((maps, attention))
+    head = build_head(backbone.output_shape[-1], parameters, labels)
     model = TrainableModel(inputs, head(features), name=parameters.backbone)
-    return Network(model, keras.Model(inputs, features, name='extractor'), backbone, head)
+    extractor, looker = keras.Model(inputs, features, name='extractor'), keras.Model(inputs, [maps, attention], name='looker')
+    return Network(model, extractor, looker, backbone, head)
 
 
-def build_head(width: int, parameters: ModelParameters) -> keras.Model:
-    """Dropout and one dense unit: float32 [batch, width] -> logit float32 [batch, 1]."""
+def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> keras.Model:
+    """Dropout and a dense unit for each label: float32 [batch, width] -> logits float32 [batch, labels]."""
     inputs = keras.Input((width,), name='features')
     x = Dropout(parameters.dropout)(inputs)
     # float32 also under mixed precision: float16 logits saturate.
-    outputs = keras.layers.Dense(1, dtype='float32', name=HEAD)(x)
+    outputs = keras.layers.Dense(labels, dtype='float32', name=HEAD)(x)
     return TrainableModel(inputs, outputs, name='head')
 
 
@@ -70,6 +80,28 @@ def unfreeze(backbone: keras.Model, share: float) -> int:
     for index, layer in enumerate(backbone.layers):
         layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
     return sum(bool(layer.trainable_weights) for layer in backbone.layers)
+
+
+def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where in the image a logit comes from: the class activation map.
+
+    A logit is linear in the pooled features, and these in the places of the feature map: each place has its part in the logit, and the
+    parts and the bias sum to it. Zhou et al., "Learning deep features for discriminative localization", CVPR 2016; with attention, the
+    parts are weighted as the network weighs the places.
+
+    Args:
+      network: as `build` makes it.
+      pixels: uint8 or float32 [batch, side, side, 1].
+      label: place of the label among the logits.
+
+    Returns:
+      The logits, float32 [batch, labels], and the parts of that label's, float32 [batch, height, width].
+    """
+    maps, attention = network.looker(pixels, training=False)
+    maps = tf.cast(maps, tf.float32)
+    kernel, bias = network.head.get_layer(HEAD).kernel, network.head.get_layer(HEAD).bias
+    logits = pooling.pool(maps, attention) @ kernel + bias
+    return logits, tf.einsum('bhwc,c,bhwo->bhw', maps, kernel[:, label], attention)
 
 
 class TrainableModel(keras.Model):

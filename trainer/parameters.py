@@ -6,9 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Backbone = Literal['scratch_cnn', 'mobilenet_v2']
+Backbone = Literal['scratch_cnn', 'mobilenet_v2', 'xception', 'vgg16', 'densenet121', 'efficientnet_v2_b0']
 # Backbones that start from ImageNet weights; the others start from random ones.
-PRETRAINED: tuple[str, ...] = ('mobilenet_v2',)
+PRETRAINED: tuple[str, ...] = ('mobilenet_v2', 'xception', 'vgg16', 'densenet121', 'efficientnet_v2_b0')
+# The smallest image that Keras builds a backbone for, where that is above the 32 pixels of the others.
+_MIN_SIDE = {'xception': 71}
+Balance = Literal['none', 'weights', 'undersample']
 
 
 class _Strict(BaseModel):
@@ -23,12 +26,21 @@ class ModelParameters(_Strict):
       weights: a path to ImageNet weights (`--weights`); without it the Keras cache is looked at, then a download is tried.
       image_size: pixels a side of what the network sees.
       dropout: share of the features dropped before the last layer while training.
+      pooling: from the last feature map to one vector: `average`, or `attention`, which learns where to look.
     """
 
     backbone: Backbone = 'mobilenet_v2'
     weights: str | None = None
     image_size: int = Field(224, ge=32, le=1024)
     dropout: float = Field(0.2, ge=0, lt=1)
+    pooling: Literal['average', 'attention'] = 'average'
+
+    @model_validator(mode='after')
+    def _large_enough(self) -> ModelParameters:
+        least = _MIN_SIDE.get(self.backbone, 0)
+        if self.image_size < least:
+            raise ValueError(f'image_size {self.image_size} is too small for backbone {self.backbone!r}: at least {least}')
+        return self
 
     @model_validator(mode='after')
     def _weights_fit(self) -> ModelParameters:
@@ -45,6 +57,7 @@ class AugmentationParameters(_Strict):
     zoom: float = Field(0.1, ge=0, le=0.5, description='share')
     contrast: float = Field(0.15, ge=0, le=0.9, description='share')
     brightness: float = Field(0.08, ge=0, le=0.5, description='share of the full range')
+    cutout: float = Field(0.0, ge=0, le=0.5, description='side of a square that is blotted out, share of the side')
 
 
 class TrainParameters(_Strict):
@@ -59,7 +72,14 @@ class TrainParameters(_Strict):
     warmup_epochs: float = Field(1.0, ge=0, description='epochs of phase 2 in which the learning rate rises from 0')
     unfreeze_share: float = Field(0.6, ge=0, le=1, description='share of the backbone layers, from the top, that phase 2 trains')
     patience: int = Field(3, ge=1, description='epochs without a better validation AUC before training stops')
-    class_weights: bool = Field(True, description='both classes count alike in the loss')
+    balance: Balance = Field(
+        'weights', description='none; weights: both classes count alike in the loss; undersample: another draw of negatives each epoch'
+    )
+    negatives_per_positive: float = Field(3.0, gt=0, description='with balance undersample')
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description='labels 0 and 1 become this and 1 minus this')
+    focal_gamma: float = Field(0.0, ge=0, le=5, description='of focal loss; 0 is cross-entropy')
+    ema: float = Field(0.0, ge=0, lt=1, description='decay a step of the moving average of the weights that is kept; 0 for none')
+    auxiliary_weight: float = Field(0.0, ge=0, description='of the findings in the loss, where the task does not ask for them')
     max_steps_per_epoch: int | None = Field(None, ge=1, description='shortens epochs, for quick runs')
     shuffle_buffer: int = Field(4096, ge=1, description='examples held to shuffle from')
     deterministic: bool = Field(True, description='the same seed gives the same result on a CPU, at some cost in speed')

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, IMAGE_ID, PATIENT_ID, SEX, VIEW, transformed
-from trainer.labels import LABELS, TASKS
+from trainer.labels import ABNORMAL, LABELS
 
-# What travels beside the image and the label into the transformed examples: evaluation by subgroup and class balance need it.
-_PASSED_ON = (*LABELS, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
+# What travels beside the image into the transformed examples: evaluation by subgroup and class balance need it.
+_PASSED_ON = (ABNORMAL, *LABELS, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
 
 # On NIH films at 224 pixels zlib's level 4 writes no more bytes than 6, the default, in 40 % of the time; 3 writes 13 % more.
 _PNG_LEVEL = 4
@@ -25,15 +25,12 @@ def preprocessing_fn(inputs: Mapping[str, tf.Tensor], custom_config: Mapping) ->
 
     Args:
       inputs: raw features, each [batch, 1].
-      custom_config: `image_size` (int, pixels a side), `task` (a name of `trainer.labels.TASKS`).
+      custom_config: `image_size` (int, pixels a side).
     """
     size = custom_config['image_size']
-    task = TASKS[custom_config['task']]
     pixels = decode_and_resize(inputs[IMAGE], size)
     outputs = {transformed(IMAGE): encode(pixels)}
-    outputs[task.label] = inputs[task.label]
-    outputs.update({name: inputs[name] for name in _PASSED_ON if name != task.label})
-    return outputs
+    return outputs | {name: inputs[name] for name in _PASSED_ON}
 
 
 def decode_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -37,43 +38,48 @@ def run_fn(fn_args) -> None:
     config = fn_args.custom_config
     parameters = TrainerParameters.model_validate_json(config['parameters'])
     task = TASKS[config['task']]
-    splits = _open_splits(fn_args, task.label, parameters)
+    targets = training.targets(task, parameters.train)
+    splits = _open_splits(fn_args, targets.labels, parameters)
 
     key = _training_key(config, fn_args)
     state = TrainingState(os.path.join(config['checkpoints'] or fn_args.model_run_dir, f'training-{key}'))
     journal = Journal(state.history, os.path.join(fn_args.model_run_dir, 'logs'))
     strategy = training.prepare(parameters)
     with strategy.scope():
-        network = model_lib.build(parameters.model)
-    training.train(network, splits, parameters, state, journal, strategy)
+        network = model_lib.build(parameters.model, len(targets.labels))
+    training.train(network, splits, parameters, state, journal, strategy, targets)
 
     answers = {name: training.predict_logits(network.model, splits[name], parameters.train.batch_size) for name in EVALUATION_SPLITS}
-    fitted = calibration.fit(*answers['calibration'])
+    fitted = calibration.fit_each(*answers['calibration'], targets.labels[: targets.asked])
+    # What follows is about the label of the task.
+    answers = {name: (logits[:, 0], labels[:, 0]) for name, (logits, labels) in answers.items()}
     logits, labels = answers['calibration']
-    point = calibration.choose_operating_point(fitted.apply(logits), labels, parameters.operating_point.sensitivity)
+    point = calibration.choose_operating_point(fitted[0].apply(logits), labels, parameters.operating_point.sensitivity)
     _log.info(
         'temperature %.3f; operating point %.4f: sensitivity %.3f, specificity %.3f on the calibration split',
-        fitted.temperature,
+        fitted[0].temperature,
         point.threshold,
         point.sensitivity,
         point.specificity,
     )
     version = f'{config["pipeline"]}-{key}'
-    _export(fn_args, network.model, parameters, fitted, point, version)
+    _export(fn_args, network, parameters, targets, fitted, point, version)
     _write_facts(fn_args.serving_model_dir, config, parameters, splits, fitted, point, version)
-    _write_run(fn_args.model_run_dir, journal, splits, answers, fitted, point)
+    _write_run(fn_args.model_run_dir, journal, splits, answers, fitted[0], point)
     state.discard()
 
 
-def _open_splits(fn_args, label: str, parameters: TrainerParameters) -> dict[str, Split]:
+def _open_splits(fn_args, labels: Sequence[str], parameters: TrainerParameters) -> dict[str, Split]:
     size = parameters.model.image_size
-    splits = {'train': input_pipeline.open_split(fn_args.train_files, label, size)}
+    splits = {'train': input_pipeline.open_split(fn_args.train_files, labels, size)}
     for name in EVALUATION_SPLITS:
         patterns = [pattern for pattern in fn_args.eval_files if f'Split-{name}/' in pattern]
-        splits[name] = input_pipeline.open_split(patterns, label, size)
+        splits[name] = input_pipeline.open_split(patterns, labels, size)
     for name, split in splits.items():
         if split.positives in (0, split.records):
-            raise ValueError(f'the {name} split holds {split.positives} records with {label}=1 of {split.records}: both classes are needed')
+            raise ValueError(
+                f'the {name} split holds {split.positives} records with {labels[0]}=1 of {split.records}: both classes are needed'
+            )
     return splits
 
 
@@ -84,14 +90,17 @@ def _training_key(config: dict, fn_args) -> str:
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
 
-def _export(fn_args, model: keras.Model, parameters: TrainerParameters, fitted, point, version: str) -> None:
+def _export(
+    fn_args, network: model_lib.Network, parameters: TrainerParameters, targets: training.Targets, fitted, point, version: str
+) -> None:
     if keras.mixed_precision.global_policy().compute_dtype != 'float32':
         # Serving may run on a CPU, where float16 is slow; the weights are float32 already.
         keras.mixed_precision.set_global_policy('float32')
-        full = model_lib.build(parameters.model).model
-        full.set_weights(model.get_weights())
-        model = full
-    module = TriageModule(model, parameters.model.image_size, fitted, point.threshold, version)
+        full = model_lib.build(parameters.model, len(targets.labels))
+        full.model.set_weights(network.model.get_weights())
+        network = full
+    findings = targets.labels[1 : targets.asked]
+    module = TriageModule(network, parameters.model.image_size, fitted, point.threshold, version, findings)
     tf.saved_model.save(module, fn_args.serving_model_dir, signatures=module.signatures())
 
 
@@ -104,10 +113,11 @@ def _write_facts(directory: str, config: dict, parameters: TrainerParameters, sp
         'positive': task.positive,
         'negative': task.negative,
         'operating_point': vars(point),
-        'calibration': vars(fitted),
+        'calibration': {name: vars(each) for name, each in zip(task.outputs, fitted, strict=True)},
         'image_size': parameters.model.image_size,
         'backbone': parameters.model.backbone,
         'parameters': parameters.model_dump(mode='json'),
+        'findings': list(task.findings),
         'records': {name: {'records': split.records, 'positives': split.positives} for name, split in splits.items()},
         'code_digest': config['code_digest'],
         'tensorflow': tf.__version__,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
-import tf_keras as keras
 
 from trainer.calibration import Calibration
-from trainer.contract import EXAMPLES, FLAG, IMAGES, MODEL_VERSION, PROBABILITY
+from trainer.contract import EXAMPLES, EXPLAIN, FLAG, HEAT_MAP, IMAGES, MODEL_VERSION, PROBABILITY
 from trainer.features import IMAGE
+from trainer.model import Network, evidence
 from trainer.preprocessing import decode_and_resize
 
 
@@ -22,19 +24,33 @@ class TriageModule(tf.Module):
 
     def __init__(
         self,
-        model: keras.Model,
+        network: Network,
         image_size: int,
-        calibration: Calibration,
+        calibrations: Sequence[Calibration],
         threshold: float,
         version: str,
+        findings: Sequence[str] = (),
     ):
+        """Takes the parts together.
+
+        Args:
+          network: its first logit is that of the task's label, then come those of `findings`; more are not served.
+          image_size: pixels a side.
+          calibrations: one for each logit that is served.
+          threshold: probability from which a film is flagged.
+          version: of the model.
+          findings: outputs beside the probability of the label.
+        """
         super().__init__()
-        self._model = model
+        # Tracked, so that its variables are saved.
+        self._parts = [network.model, network.looker, network.head]
+        self._network = network
         self._image_size = image_size
-        self._offset = tf.constant(calibration.offset, tf.float32)
-        self._temperature = tf.constant(calibration.temperature, tf.float32)
+        self._offset = tf.constant([each.offset for each in calibrations], tf.float32)
+        self._temperature = tf.constant([each.temperature for each in calibrations], tf.float32)
         self._threshold = tf.constant(threshold, tf.float32)
         self._version = tf.constant(version)
+        self._findings = tuple(findings)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)], autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -47,21 +63,37 @@ class TriageModule(tf.Module):
         """Encoded images (JPEG or PNG), string [batch]. See `_answer` for what comes back."""
         return self._answer(image_bytes[:, tf.newaxis])
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXPLAIN.input)], autograph=False)
+    def explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Encoded images (JPEG or PNG), string [batch], to what `_answer` gives, and where it comes from.
+
+        Returns:
+          With `heat_map`, float32 [batch, height, width] over the image in equal parts: the log-odds of the positive class that each
+          part adds. They sum to the log-odds of `probability`, but for a constant that is the same for every image.
+        """
+        pixels = decode_and_resize(image_bytes[:, tf.newaxis], self._image_size)
+        logits, parts = evidence(self._network, pixels)
+        return self._scores(logits) | {HEAT_MAP: parts / self._temperature[0]}
+
     def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images, string [batch, 1], to calibrated probability, flag and version.
+        """Encoded images, string [batch, 1], to calibrated probability, flag, version, and the probabilities of findings.
 
         Returns:
           `probability` float32 [batch] of the positive class; `flag` float32 [batch], 1 where the probability reaches the operating
-          point; `model_version` string [batch].
+          point; `model_version` string [batch]; for each finding float32 [batch] under its name.
         """
-        logits = self._model(decode_and_resize(images, self._image_size), training=False)
-        probability = tf.sigmoid((tf.cast(logits[:, 0], tf.float32) - self._offset) / self._temperature)
+        return self._scores(self._network.model(decode_and_resize(images, self._image_size), training=False))
+
+    def _scores(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        served = tf.cast(logits, tf.float32)[:, : 1 + len(self._findings)]
+        probabilities = tf.sigmoid((served - self._offset) / self._temperature)
         return {
-            PROBABILITY: probability,
-            FLAG: tf.cast(probability >= self._threshold, tf.float32),
-            MODEL_VERSION: tf.fill(tf.shape(probability), self._version),
+            PROBABILITY: probabilities[:, 0],
+            FLAG: tf.cast(probabilities[:, 0] >= self._threshold, tf.float32),
+            MODEL_VERSION: tf.fill(tf.shape(probabilities)[:1], self._version),
+            **{name: probabilities[:, place + 1] for place, name in enumerate(self._findings)},
         }
 
     def signatures(self) -> dict:
         """What `tf.saved_model.save` takes as `signatures`."""
-        return {EXAMPLES.name: self.serve_examples, IMAGES.name: self.serve_images}
+        return {EXAMPLES.name: self.serve_examples, IMAGES.name: self.serve_images, EXPLAIN.name: self.explain_images}

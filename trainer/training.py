@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 
@@ -9,14 +10,35 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from trainer import calibration, input_pipeline
+from trainer import input_pipeline, losses
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.journal import Journal
+from trainer.labels import FINDINGS, Task
+from trainer.moving_average import MovingAverage
 from trainer.parameters import PRETRAINED, TrainerParameters, TrainParameters
 
 _log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What is learned: labels and how much each counts in the loss; of the first `asked` the exported model gives an answer."""
+
+    labels: tuple[str, ...]
+    weights: tuple[float, ...]
+    asked: int
+
+
+ONE_LABEL = Targets(('',), (1.0,), 1)
+
+
+def targets(task: Task, parameters: TrainParameters) -> Targets:
+    """The labels of a task, and with `auxiliary_weight` the findings that it does not ask for."""
+    helping = tuple(name for name in FINDINGS if name not in task.outputs) if parameters.auxiliary_weight else ()
+    weights = [1.0] * len(task.outputs) + [parameters.auxiliary_weight / max(len(helping), 1)] * len(helping)
+    return Targets((*task.outputs, *helping), tuple(weights), len(task.outputs))
 
 
 def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
@@ -36,32 +58,33 @@ def train(
     state: TrainingState,
     journal: Journal,
     strategy: tf.distribute.Strategy,
+    targets: Targets = ONE_LABEL,
 ) -> None:
     """Trains `network` in place; it ends with the weights of the best validation AUC, be they of an epoch or of the head alone."""
-    train_split = splits['train']
-    weights = calibration.class_weights(train_split.positives, train_split.records) if parameters.train.class_weights else None
     best = None
     with strategy.scope():
         if parameters.model.backbone in PRETRAINED and parameters.train.head_epochs and not state.started():
-            best = fit_head(network, splits, parameters, weights, journal)
+            best = fit_head(network, splits, parameters, journal, targets)
         if parameters.train.epochs:
-            _fit_all(network, splits, parameters, weights, state, journal, best)
+            _fit_all(network, splits, parameters, state, journal, best, targets)
 
 
 def fit_head(
     network: model_lib.Network,
     splits: dict[str, Split],
     parameters: TrainerParameters,
-    weights: dict[int, float] | None,
     journal: Journal,
+    targets: Targets = ONE_LABEL,
 ) -> float:
     """Fits the head on the features of the frozen backbone, each image through the backbone once and without augmentation.
 
     Returns:
       The validation AUC of the weights it ends with.
     """
-    features = {name: _features(network.extractor, splits[name], parameters.train.batch_size, name) for name in ('train', 'val')}
-    network.head.compile(keras.optimizers.Adam(parameters.train.head_learning_rate), **_loss_and_metrics())
+    features = {name: extract(network.extractor, splits[name], parameters.train.batch_size, name) for name in ('train', 'val')}
+    network.head.compile(
+        keras.optimizers.Adam(parameters.train.head_learning_rate), **_loss_and_metrics(splits['train'], parameters, targets)
+    )
     stop = keras.callbacks.EarlyStopping('val_auc', patience=10, mode='max', restore_best_weights=True)
     size, seed = parameters.train.batch_size, parameters.train.seed
     batches = {name: input_pipeline.shuffled_batches(*arrays, size, seed) for name, arrays in features.items()}
@@ -69,7 +92,6 @@ def fit_head(
         batches['train'],
         validation_data=batches['val'],
         epochs=parameters.train.head_epochs,
-        class_weight=weights,
         callbacks=[stop],
         verbose=0,
     )
@@ -81,22 +103,22 @@ def fit_head(
 
 
 def predict_logits(model: keras.Model, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [n] and labels int [n] of a split, in the order of `input_pipeline.image_ids`."""
+    """Logits float32 [n, labels] of a split, and its labels, int of the same shape, in the order of `input_pipeline.image_ids`."""
     logits, labels = [], []
     run = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True, autograph=False)
     for pixels, label in input_pipeline.evaluation_batches(split, batch_size):
         logits.append(run(pixels).numpy())
         labels.append(label.numpy())
-    return np.concatenate(logits)[:, 0], np.concatenate(labels)[:, 0].astype(int)
+    return np.concatenate(logits), np.concatenate(labels).astype(int)
 
 
-def _fit_all(network, splits, parameters, weights, state, journal, best: float | None) -> None:
+def _fit_all(network, splits, parameters, state, journal, best: float | None, targets: Targets) -> None:
     train, model = parameters.train, network.model
     if parameters.model.backbone in PRETRAINED:
         model_lib.unfreeze(network.backbone, train.unfreeze_share)
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
-    model.compile(keras.optimizers.Adam(_learning_rate(train, steps)), **_loss_and_metrics())
-    state.restore(model)
+    model.compile(keras.optimizers.Adam(_learning_rate(train, steps)), **_loss_and_metrics(splits['train'], parameters, targets))
+    state.restore(model, MovingAverage(model.trainable_variables, train.ema) if train.ema else None)
     if best is not None:
         state.begin(best)
     validation = input_pipeline.evaluation_batches(splits['val'], train.batch_size)
@@ -110,7 +132,6 @@ def _fit_all(network, splits, parameters, weights, state, journal, best: float |
             initial_epoch=state.epoch,
             epochs=state.epoch + 1,
             validation_data=validation,
-            class_weight=weights,
             callbacks=callbacks,
             verbose=0,
         )
@@ -163,7 +184,8 @@ class Progress(keras.callbacks.Callback):
         _log.info('epoch %d/%d: %s', epoch + 1, self._epochs, numbers)
 
 
-def _features(extractor: keras.Model, split: Split, batch_size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+def extract(extractor: keras.Model, split: Split, batch_size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 [n, width] of a split, called `name` in the progress, and its labels, float32 [n, labels]."""
     features, labels, total = [], [], math.ceil(split.records / batch_size)
     run = tf.function(lambda pixels: extractor(pixels, training=False), reduce_retracing=True, autograph=False)
     for number, (pixels, label) in enumerate(input_pipeline.evaluation_batches(split, batch_size)):
@@ -173,8 +195,15 @@ def _features(extractor: keras.Model, split: Split, batch_size: int, name: str) 
     return np.concatenate(features), np.concatenate(labels)
 
 
-def _loss_and_metrics() -> dict:
+def _loss_and_metrics(split: Split, parameters: TrainerParameters, targets: Targets) -> dict:
+    train = parameters.train
+    weights = losses.weights(split.values, np.array(targets.weights), train)
+    several = {}
+    if len(targets.weights) > 1:
+        # The mean over the labels that are asked for; those that only help do not count.
+        counted = [float(place < targets.asked) for place in range(len(targets.weights))]
+        several = {'multi_label': True, 'num_labels': len(counted), 'label_weights': counted}
     return {
-        'loss': keras.losses.BinaryCrossentropy(from_logits=True),
-        'metrics': [keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000)],
+        'loss': losses.LabelLoss(weights, train.label_smoothing, train.focal_gamma),
+        'metrics': [keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000, **several)],
     }

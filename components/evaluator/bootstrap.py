@@ -97,8 +97,14 @@ def undefined(weights: np.ndarray) -> np.ndarray:
 
 
 def mean(statistics: list[Statistic]) -> Statistic:
-    """The mean of several, e.g. of the AUCs of findings; not defined where one of them is not."""
-    return lambda weights: np.mean([statistic(weights) for statistic in statistics], axis=0)
+    """The mean of several, e.g. of the AUCs of findings, over those that are defined: a rare finding may be missing from a replicate."""
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        values = np.array([each(weights) for each in statistics])
+        defined = ~np.isnan(values)
+        return _ratio(np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0))
+
+    return statistic
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
@@ -159,6 +165,11 @@ def sensitivity_gap(cases: Cases, groups: np.ndarray, min_positives: int, unknow
         return rates.max(axis=1) - rates.min(axis=1)
 
     return statistic
+
+
+def accuracy(cases: Cases) -> Statistic:
+    """The share of films that are flagged as their label says."""
+    return _share((cases.flag == cases.label).astype(np.float64), np.ones(len(cases.label)))
 
 
 def precision(cases: Cases) -> Statistic:

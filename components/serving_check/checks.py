@@ -50,7 +50,7 @@ class Check:
 
 def signatures(case: Case) -> list[str]:
     """Every promised signature is there, with the promised inputs, outputs, dtypes and shapes."""
-    return [problem for signature in contract.SIGNATURES for problem in case.model.broken_promises(signature)]
+    return [problem for signature in (*contract.SIGNATURES, contract.EXPLAIN) for problem in case.model.broken_promises(signature)]
 
 
 def trainer_parity(case: Case) -> list[str]:
@@ -116,6 +116,17 @@ def bad_images(case: Case) -> list[str]:
     return reasons
 
 
+def explanations(case: Case) -> list[str]:
+    """The heat map comes with the probability that the image has elsewhere, and is a finite number for each part of the image."""
+    expected = case.model.score(contract.IMAGES, case.images)
+    answers = case.model.run(contract.EXPLAIN.name, {contract.EXPLAIN.input: case.images})
+    maps = answers[contract.HEAT_MAP]
+    if maps.ndim != 3 or len(maps) != len(case.images) or not np.isfinite(maps).all():
+        return [f'{contract.EXPLAIN.name}: {contract.HEAT_MAP} of shape {list(maps.shape)} is not finite numbers [batch, height, width]']
+    found = Scores(answers[contract.PROBABILITY], answers[contract.FLAG], answers[contract.MODEL_VERSION])
+    return _unlike(case, contract.IMAGES.name, expected, contract.EXPLAIN.name, found)
+
+
 def warmup_replay(case: Case) -> list[str]:
     """Each request of the warm-up file runs: TF Serving does not serve a version whose warm-up fails."""
     reasons, count = [], 0
@@ -136,6 +147,7 @@ ALL: tuple[Check, ...] = (
     Check('batch of one equals batch of many', batch_parity),
     Check('image bytes, lean example and PNG equal the example', image_parity),
     Check('undecodable images are refused', bad_images),
+    Check('heat maps are of the same answers', explanations),
     Check('warm-up requests run', warmup_replay),
 )
 

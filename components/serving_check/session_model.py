@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import contract
+from trainer.labels import FINDINGS
 
 
 class BrokenPromiseError(ValueError):
@@ -67,17 +68,20 @@ class SessionModel:
             problems += _unlike(signature, signature.input, definition.inputs[signature.input], 'string')
         if signature.outputs is None:
             return problems
-        if set(definition.outputs) != set(signature.outputs):
-            return [*problems, f'{signature.name}: outputs are {sorted(definition.outputs)}: expected {sorted(signature.outputs)}']
-        for name, dtype in signature.outputs.items():
-            problems += _unlike(signature, name, definition.outputs[name], dtype)
+        outputs = set(definition.outputs) - set(FINDINGS)
+        if outputs != set(signature.outputs):
+            return [*problems, f'{signature.name}: outputs are {sorted(outputs)}: expected {sorted(signature.outputs)}']
+        for name in definition.outputs:
+            dims = 3 if name == contract.HEAT_MAP else 1
+            problems += _unlike(signature, name, definition.outputs[name], signature.outputs.get(name, 'float32'), dims)
         return problems
 
 
-def _unlike(signature: contract.Signature, name: str, tensor, dtype: str) -> list[str]:
+def _unlike(signature: contract.Signature, name: str, tensor, dtype: str, dims: int = 1) -> list[str]:
     found = tf.dtypes.as_dtype(tensor.dtype).name
     problems = [] if found == dtype else [f'{signature.name}: {name} is {found}: expected {dtype}']
     sizes = None if tensor.tensor_shape.unknown_rank else [dim.size for dim in tensor.tensor_shape.dim]
-    if sizes != [-1]:
-        problems.append(f'{signature.name}: {name} has shape {sizes or "unknown"}: expected [batch] with any batch')
+    if not sizes or len(sizes) != dims or sizes[0] != -1:
+        expected = '[batch]' if dims == 1 else '[batch, height, width]'
+        problems.append(f'{signature.name}: {name} has shape {sizes or "unknown"}: expected {expected} with any batch')
     return problems

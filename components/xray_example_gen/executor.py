@@ -60,7 +60,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             tf.io.gfile.makedirs(folder)
         # Read once here too: a bad side file is told before any record is read.
         shard.load_rules(root, data, exec_properties['fingerprint'])
-        shard_reports = self._ingest(root, data, task.name, exec_properties['fingerprint'], destination, os.path.join(report_uri, 'shards'))
+        shard_reports = self._ingest(root, data, exec_properties['fingerprint'], destination, os.path.join(report_uri, 'shards'))
 
         tf.io.gfile.rmtree(destination.staging)
 
@@ -85,9 +85,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 io_utils.copy_dir(report_uri, os.path.join(keep, 'report'))
             raise
 
-    def _ingest(
-        self, root: str, data: DataParameters, task: str, fingerprint: str, destination: shard.Destination, folder: str
-    ) -> list[str]:
+    def _ingest(self, root: str, data: DataParameters, fingerprint: str, destination: shard.Destination, folder: str) -> list[str]:
         files = find_files(root, data.patterns, data.spans)
         shards = [shard.Shard(os.path.join(root, file.name), file.name, number, len(files)) for number, file in enumerate(files)]
         with self._make_beam_pipeline() as pipeline:
@@ -96,7 +94,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | 'Files' >> beam.Create(shards)
                 # Without it a runner fuses the files into one bundle.
                 | 'Spread' >> beam.Reshuffle()
-                | 'Ingest' >> beam.ParDo(shard.IngestShard(root, data, task, fingerprint, destination))
+                | 'Ingest' >> beam.ParDo(shard.IngestShard(root, data, fingerprint, destination))
                 | 'WriteReports' >> beam.io.WriteToText(os.path.join(folder, 'report'), file_name_suffix='.jsonl')
             )
         lines: list[str] = []

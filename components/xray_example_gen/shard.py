@@ -24,7 +24,7 @@ from records.examples import put_bytes, put_int, serialize
 from records.intake import Accepted, Intake, Rejected
 from records.metadata import Entry, read_list, read_table
 from trainer import features
-from trainer.labels import LABELS, TASKS
+from trainer.labels import LABELS, derived
 
 _log = logging.getLogger(__name__)
 
@@ -61,13 +61,11 @@ class ShardReport:
     notes: Counter = dataclasses.field(default_factory=Counter)
     quarantined: list[dict] = dataclasses.field(default_factory=list)
 
-    def add(self, split: str, accepted: Accepted, task_label: str, value: int) -> None:
-        """Counts an accepted record."""
+    def add(self, split: str, accepted: Accepted, added: Mapping[str, int]) -> None:
+        """Counts an accepted record, with its own labels and those added to them."""
         self.records_out[split] += 1
         counts = self.labels.setdefault(split, Counter())
-        counts.update(name for name, set_ in accepted.record.labels.items() if set_)
-        if value and task_label not in accepted.record.labels:
-            counts[task_label] += 1
+        counts.update(name for name, set_ in (*accepted.record.labels.items(), *added.items()) if set_)
         self.patients.setdefault(split, set()).add(accepted.patient_id)
         self.notes.update(accepted.notes)
 
@@ -104,8 +102,8 @@ def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intak
 class IngestShard(beam.DoFn):
     """`Shard` in, JSON of what became of it out (see `report.merge`); the records themselves go straight into files."""
 
-    def __init__(self, root: str, data: DataParameters, task: str, fingerprint: str, destination: Destination):
-        self._root, self._data, self._task, self._fingerprint = root, data.model_dump_json(), task, fingerprint
+    def __init__(self, root: str, data: DataParameters, fingerprint: str, destination: Destination):
+        self._root, self._data, self._fingerprint = root, data.model_dump_json(), fingerprint
         self._destination = destination
 
     def setup(self) -> None:
@@ -138,10 +136,9 @@ class IngestShard(beam.DoFn):
             reason = f'image {image_id!r} stands in neither official list: complete the lists, or set data.split.method to patient_hash'
             _set_aside(item, Rejected(reason, 'split', image_id), writers, report)
             return
-        task = TASKS[self._task]
-        value = task.derive(verdict.record.labels)
-        writers.write(split, _with_features(item.payload, verdict, f'{shard.name}#{item.index}', task.label, value))
-        report.add(split, verdict, task.label, value)
+        added = derived(verdict.record.labels)
+        writers.write(split, _with_features(item.payload, verdict, f'{shard.name}#{item.index}', added))
+        report.add(split, verdict, added)
 
 
 class _Writers:
@@ -193,7 +190,7 @@ def _set_aside(item: tfrecord.Record | tfrecord.Damage, verdict: Rejected, write
     )
 
 
-def _with_features(payload: bytes, accepted: Accepted, place: str, task_label: str, value: int) -> bytes:
+def _with_features(payload: bytes, accepted: Accepted, place: str, added: Mapping[str, int]) -> bytes:
     """The record with what is derived from it and from the metadata table; a record without an image id is named by its place."""
     example = example_pb2.Example.FromString(payload)
     entry = accepted.entry or Entry(accepted.patient_id)
@@ -206,9 +203,9 @@ def _with_features(payload: bytes, accepted: Accepted, place: str, task_label: s
     }
     for name, text in texts.items():
         put_bytes(example, name, text.encode())
-    for name, number in {features.AGE: entry.age, features.FOLLOW_UP: entry.follow_up, task_label: value}.items():
+    for name, number in {features.AGE: entry.age, features.FOLLOW_UP: entry.follow_up, **added}.items():
         put_int(example, name, number)
-    for name in set(example.features.feature) - _KNOWN - {task_label}:
+    for name in set(example.features.feature) - _KNOWN - set(added):
         # Features that no schema of ours knows would stop the run as new columns; they stay in the source.
         del example.features.feature[name]
     return serialize(example)

@@ -23,7 +23,7 @@ from records import tfrecord
 from records.examples import build, parse, put_bytes, put_int, serialize
 from records.metadata import nih_patient, read_table
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, SPLITS, VIEW, age_band
-from trainer.labels import LABELS, NO_FINDING, TASKS
+from trainer.labels import LABELS, NO_FINDING, TASKS, derived
 
 TASK = TASKS['nih_triage']
 
@@ -48,7 +48,7 @@ class Film:
         patient = self.patient or (nih_patient(self.image_id or '') or '')
         for name, text in ((PATIENT_ID, patient), (AGE_BAND, age_band(self.age)), (SEX, self.sex), (VIEW, self.view)):
             put_bytes(example, name, text.encode())
-        for name, value in ((AGE, self.age), (FOLLOW_UP, 0), (TASK.label, TASK.derive(labels))):
+        for name, value in ((AGE, self.age), (FOLLOW_UP, 0), *derived(labels).items()):
             put_int(example, name, value)
         return serialize(example)
 

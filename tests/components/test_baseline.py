@@ -89,6 +89,7 @@ def test_components_connect():
         model=types.Channel(type=standard_artifacts.Model),
         baseline_model=baseline.outputs['model'],
         eval_config=_eval_config(0.0),
+        code_digest='c',
     )
     assert isinstance(evaluator, tfx_evaluator.Evaluator) and set(evaluator.outputs) == {'evaluation', 'blessing'}
     assert evaluator.executor_spec.class_path == 'components.evaluator.executor.Executor'

@@ -161,11 +161,12 @@ def test_a_difference_is_taken_on_the_same_replicates() -> None:
     assert _interval(same, np.arange(500)) == (0.0, 0.0)
 
 
-def test_the_mean_of_several_is_not_defined_where_one_is_not() -> None:
+def test_the_mean_of_several_is_that_of_those_that_are_defined() -> None:
     cases = _cases(50)
     good, bad = bootstrap.auc(cases.probability, cases.label), bootstrap.auc(cases.probability, np.ones(50))
     assert _value(bootstrap.mean([good, good]), 50) == _value(good, 50)
-    assert _value(bootstrap.mean([good, bad]), 50) is None
+    assert _value(bootstrap.mean([good, bad]), 50) == _value(good, 50)
+    assert _value(bootstrap.mean([bad, bad]), 50) is None
 
 
 def test_the_gap_is_between_the_best_and_the_worst_group_that_counts() -> None:

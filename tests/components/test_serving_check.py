@@ -55,7 +55,7 @@ def test_sound_model_passes_every_check(tmp_path):
         (
             'no_image_signature',
             'signatures as promised',
-            "signature 'serve_image' is missing; there are: serving_default, transform_features",
+            "signature 'serve_image' is missing; there are: explain, serving_default, transform_features",
         ),
         ('missing_output', 'signatures as promised', "outputs are ['model_version', 'probability']"),
         ('double_dtype', 'signatures as promised', 'probability is float64: expected float32'),
@@ -63,6 +63,9 @@ def test_sound_model_passes_every_check(tmp_path):
         ('nan', "answers equal the trainer's", '4 of 4 probabilities are not finite, e.g. 00000000_000.png: nan'),
         ('out_of_range', "answers equal the trainer's", '4 of 4 probabilities are outside 0..1'),
         ('batch_dependent', 'batch of one equals batch of many', 'serve_image in one batch'),
+        ('flat_map', 'signatures as promised', 'heat_map has shape [3, 3]: expected [batch, height, width]'),
+        ('blind', 'heat maps are of the same answers', 'is not finite numbers [batch, height, width]'),
+        ('explains_another', 'heat maps are of the same answers', 'explain'),
         ('recovers', 'undecodable images are refused', 'text in place of an image gets the score'),
     ],
     ids=lambda value: value if ' ' not in value else '',

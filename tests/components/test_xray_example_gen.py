@@ -411,7 +411,7 @@ def test_a_bundle_that_dies_leaves_no_half_file_and_its_retry_the_whole(root: Pa
     for folder in (*destination.splits.values(), destination.quarantine, destination.staging):
         Path(folder).mkdir()
     file = sorted(root.rglob('*.tfrec'))[0]
-    step = shard.IngestShard(str(root), DataParameters(), 'nih_triage', '', destination)
+    step = shard.IngestShard(str(root), DataParameters(), '', destination)
     step.setup()
     work = shard.Shard(str(file), file.name, 0, 1)
     written = 0

@@ -26,7 +26,8 @@ class TinyModel(tf.Module):
     """Decodes, shrinks and scores images. `defect` names what is wrong with it:
 
     no_image_signature, missing_output, double_dtype, fixed_batch, nan, out_of_range, batch_dependent, recovers (an undecodable image
-    gets a score), no_label, hangs, hungry (takes 3 GiB), uninitialised (see `export`), '' for nothing.
+    gets a score), blind, explains_another, flat_map (heat maps that are no numbers, of another answer, of another shape), no_label,
+    hangs, hungry (takes 3 GiB), uninitialised (see `export`), '' for nothing.
     """
 
     def __init__(self, seed: int = 0, defect: str = '') -> None:
@@ -99,12 +100,27 @@ class TinyModel(tf.Module):
         def serve_image(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return scored(images)
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=contract.EXPLAIN.input)])
+        def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = self.score(images)
+            maps = tf.cast(outputs[contract.PROBABILITY], tf.float32)[:, None, None] * tf.ones([1, 3, 3])
+            if self.defect == 'blind':
+                maps *= float('nan')
+            if self.defect == 'explains_another':
+                outputs[contract.PROBABILITY] /= 2.0
+            return {**outputs, contract.HEAT_MAP: maps[0] if self.defect == 'flat_map' else maps}
+
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='examples')])
         def transform_features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             parsed = tf.io.parse_example(serialized, {'No Finding': tf.io.FixedLenFeature([1], tf.int64)})
             return {_LABEL: 1 - parsed['No Finding']}
 
-        found = {'serving_default': serving_default, 'serve_image': serve_image, 'transform_features': transform_features}
+        found = {
+            'serving_default': serving_default,
+            'serve_image': serve_image,
+            'explain': explain,
+            'transform_features': transform_features,
+        }
         if self.defect == 'no_image_signature':
             found.pop('serve_image')
         return {name: function.get_concrete_function() for name, function in found.items()}

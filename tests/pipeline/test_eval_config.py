@@ -44,7 +44,7 @@ def test_the_model_is_asked_through_its_contract() -> None:
 def test_what_the_patient_metrics_are_told() -> None:
     parameters = EvaluationParameters(replicates=300, interval=0.9, min_group_positives=7)
     (metric,) = [metric for spec in evaluation.eval_config(parameters, TASK).metrics_specs for metric in spec.metrics if metric.module]
-    assert json.loads(metric.config) == {'label': 'abnormal', 'replicates': 300, 'level': 0.9, 'min_positives': 7}
+    assert json.loads(metric.config) == {'label': 'abnormal', 'findings': [], 'replicates': 300, 'level': 0.9, 'min_positives': 7}
     assert metric_specs.metric_instance(metric).kwargs['replicates'] == 300
 
 

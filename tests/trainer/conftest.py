@@ -45,7 +45,7 @@ def transform_output(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransfor
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec
     record = {name: np.array([0] if feature.dtype == 'int64' else [b'x']) for name, feature in spec.items()}
     record['image'] = np.array([films.png(films.draw(0, 0))])
-    config = {'image_size': films.SIDE, 'task': 'nih_triage'}
+    config = {'image_size': films.SIDE}
     with beam.Pipeline(runner='FnApiRunner') as pipeline, tft_beam.Context(temp_dir=str(folder / 'tmp')):
         data = pipeline | beam.Create([record])
         metadata = dataset_metadata.DatasetMetadata(schema)

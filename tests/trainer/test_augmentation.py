@@ -125,6 +125,21 @@ def test_shift_goes_every_way_and_not_farther_than_asked() -> None:
     assert (placed.min(axis=0) < -0.08 * SIDE).all()
 
 
+def test_cutout_blots_out_a_square_at_a_random_place() -> None:
+    images = augment(_noise(256), _seed(9), NOTHING.model_copy(update={'cutout': 0.3})).numpy()[..., 0]
+    given = _noise(256).numpy()[..., 0].astype(np.float32)
+    changed = np.abs(images - given) > 1e-3
+    sizes = changed.sum(axis=(1, 2))
+    side = 0.3 * SIDE
+    assert sizes.max() <= (side + 2) ** 2
+    # A square in the middle of the film is whole.
+    assert np.median(sizes) > 0.6 * side**2
+    columns = np.array([np.flatnonzero(each.any(axis=0)).mean() for each in changed if each.any()])
+    assert columns.min() < 0.15 * SIDE
+    assert columns.max() > 0.85 * SIDE
+    assert np.allclose(images[changed].std(), 0, atol=3)
+
+
 def test_outside_of_the_film_is_black() -> None:
     white = tf.fill([64, SIDE, SIDE, 1], tf.constant(200, tf.uint8))
     images = augment(white, _seed(6), NOTHING.model_copy(update={'shift': 0.3})).numpy()

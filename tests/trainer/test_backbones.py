@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,21 +15,67 @@ import tf_keras as keras
 
 from trainer import backbones
 from trainer import model as model_lib
-from trainer.parameters import PRETRAINED, ModelParameters
+from trainer.parameters import PRETRAINED, Backbone, ModelParameters
 
 WEIGHTS = 'weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5'
 GREYS = tf.reshape(tf.range(256.0), [1, 16, 16, 1])
 
 
 def test_every_backbone_that_can_be_configured_is_there() -> None:
-    assert set(backbones.BACKBONES) == {'scratch_cnn', 'mobilenet_v2'}
-    assert set(PRETRAINED) <= set(backbones.BACKBONES)
+    assert set(backbones.BACKBONES) == set(get_args(Backbone)) == {'scratch_cnn', *PRETRAINED}
 
 
-def test_mobilenet_v2_gets_what_keras_would_give_it() -> None:
+# Backbone -> the module of keras.applications, and what a grey 255 has to become in its channels.
+KERAS = {
+    'mobilenet_v2': ('mobilenet_v2', [1.0, 1.0, 1.0]),
+    'xception': ('xception', [1.0, 1.0, 1.0]),
+    'vgg16': ('vgg16', [151.061, 138.221, 131.32]),
+    'densenet121': ('densenet', [2.2489, 2.4286, 2.64]),
+    'efficientnet_v2_b0': ('efficientnet_v2', [255.0, 255.0, 255.0]),
+}
+
+
+@pytest.mark.parametrize('name', PRETRAINED)
+def test_a_pretrained_backbone_gets_what_keras_would_give_it(name: str) -> None:
+    module, white = KERAS[name]
     colour = np.repeat(GREYS.numpy(), 3, axis=-1)
-    expected = keras.applications.mobilenet_v2.preprocess_input(colour.copy())
-    assert np.allclose(backbones.BACKBONES['mobilenet_v2'].scale(GREYS), expected, atol=1e-6)
+    expected = getattr(keras.applications, module).preprocess_input(colour.copy())
+    scaled = backbones.BACKBONES[name].scale(GREYS)
+    assert np.allclose(scaled, expected, atol=1e-5)
+    assert np.allclose(scaled[0, -1, -1], white, atol=1e-3)
+
+
+def test_efficientnet_scales_by_itself_and_once() -> None:
+    """What its first layers make of grey levels is what the weights were trained on: channels with ImageNet's mean and deviation."""
+    network = backbones.BACKBONES['efficientnet_v2_b0'].build(64, None)
+    first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D))
+    grey = tf.fill([1, 64, 64, 3], 128.0)
+    scaled = keras.Model(network.input, first.input)(grey)[0, 0, 0]
+    expected = (128 / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    assert np.allclose(scaled, expected, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PRETRAINED)
+def test_a_backbone_from_its_weights_answers_as_keras_does(name: str, tmp_path: Path) -> None:
+    """The whole way from grey levels to the feature map, so also that nothing is scaled twice or not at all."""
+    keras.utils.set_random_seed(5)
+    application = {'vgg16': 'VGG16', 'xception': 'Xception', 'densenet121': 'DenseNet121', 'mobilenet_v2': 'MobileNetV2'}
+    build = getattr(keras.applications, application.get(name, 'EfficientNetV2B0'))
+    reference = build(input_shape=(96, 96, 3), include_top=False, weights=None)
+    reference.save_weights(tmp_path / 'no_top.h5')
+    network = model_lib.build(ModelParameters(backbone=name, weights=str(tmp_path / 'no_top.h5'), image_size=96))
+    film = tf.random.stateless_uniform([1, 96, 96, 1], [1, 2], maxval=255)
+    preprocess = getattr(keras.applications, KERAS[name][0]).preprocess_input
+    expected = reference(preprocess(tf.repeat(film, 3, axis=-1)), training=False)
+    assert np.abs(expected).max() > 0
+    assert np.allclose(network.looker(film)[0], expected, atol=1e-5 * np.abs(expected).max())
+    assert 0 < model_lib.unfreeze(network.backbone, 0.3) < sum(bool(layer.weights) for layer in network.backbone.layers)
+
+
+def test_xception_needs_71_pixels() -> None:
+    with pytest.raises(ValueError, match="image_size 64 is too small for backbone 'xception': at least 71"):
+        ModelParameters(backbone='xception', image_size=64)
 
 
 def test_scratch_cnn_gets_each_image_standardised() -> None:
@@ -43,7 +90,7 @@ def test_scratch_cnn_gets_each_image_standardised() -> None:
 @pytest.mark.parametrize('side', [32, 65, 128])
 def test_scratch_cnn_takes_any_side(side: int) -> None:
     model = backbones.build(ModelParameters(backbone='scratch_cnn', image_size=side))
-    assert model.output_shape == (None, 128)
+    assert model.output_shape[-1] == 128
     assert np.isfinite(model(tf.random.stateless_normal([2, side, side, 1], [1, 2]))).all()
 
 

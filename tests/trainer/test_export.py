@@ -22,10 +22,10 @@ from trainer import contract, input_pipeline, training
 from trainer import model as model_lib
 from trainer import run as run_lib
 from trainer.artifacts import FACTS_FILE, HISTORY_FILE, PREDICTIONS_FILE
-from trainer.calibration import Calibration
+from trainer.calibration import NONE, Calibration
 from trainer.features import IMAGE, transformed
 from trainer.input_pipeline import Split
-from trainer.labels import NO_FINDING
+from trainer.labels import NO_FINDING, TASKS, Task
 from trainer.parameters import ModelParameters, OperatingPointParameters, TrainerParameters, TrainParameters
 from trainer.preprocessing import decode_stored
 from trainer.signatures import TriageModule
@@ -56,10 +56,11 @@ def _serve(path: str, signature: contract.Signature, batch: list[bytes]) -> dict
 def exported(transform_output: tft.TFTransformOutput, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, keras.Model, float]:
     """An untrained network, its export, and a threshold that stands on the score of an image."""
     keras.utils.set_random_seed(1)
-    model = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE)).model
+    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE))
+    model = network.model
     probabilities = CALIBRATION.apply(_logits(model, transform_output)).astype(np.float32)
     threshold = float(np.sort(probabilities)[3])
-    module = TriageModule(model, films.SIDE, CALIBRATION, threshold, 'p-1')
+    module = TriageModule(network, films.SIDE, [CALIBRATION], threshold, 'p-1')
     path = str(tmp_path_factory.mktemp('exported') / 'model')
     tf.saved_model.save(module, path, signatures=module.signatures())
     return path, model, threshold
@@ -118,12 +119,13 @@ def test_alone_or_in_a_batch_an_image_has_the_same_score(exported) -> None:
 
 def test_a_case_at_the_threshold_is_flagged() -> None:
     """A logit that is known exactly: the bias alone, with weights of 0."""
-    model = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE)).model
+    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE))
+    model = network.model
     kernel, _ = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel * 0, np.zeros(1)])
     flags = []
     for threshold in (0.5, float(np.nextafter(np.float32(0.5), np.float32(1))), float(np.nextafter(np.float32(0.5), np.float32(0)))):
-        module = TriageModule(model, films.SIDE, Calibration(0.0, 1.0), threshold, 'p-1')
+        module = TriageModule(network, films.SIDE, [NONE], threshold, 'p-1')
         answer = module.serve_images(tf.constant(_images()[:1]))
         assert answer[contract.PROBABILITY].numpy()[0] == 0.5
         flags.append(float(answer[contract.FLAG][0]))
@@ -282,3 +284,48 @@ def test_a_split_that_nothing_can_be_learned_from(
     arguments.eval_files[0] = str(tmp_path / 'Split-val' / '*')
     with pytest.raises(ValueError, match=told):
         run_lib.run_fn(arguments)
+
+
+FINDINGS_ALONE = Calibration(offset=-0.4, temperature=0.6)
+
+
+def test_findings_have_an_output_each_and_those_that_only_help_have_none(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(2)
+    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE), 4)
+    module = TriageModule(network, films.SIDE, [CALIBRATION, FINDINGS_ALONE, NONE], 0.5, 'p-1', ['Mass', 'Hernia'])
+    path = str(tmp_path / 'model')
+    tf.saved_model.save(module, path, signatures=module.signatures())
+    answers = _serve(path, contract.IMAGES, _images())
+    assert set(answers) == {*contract.SCORES, 'Mass', 'Hernia'}
+    logits = network.model(np.stack([films.draw(number % 2, 50 + number) for number in range(4)]), training=False).numpy()
+    for place, (name, calibration) in enumerate(((contract.PROBABILITY, CALIBRATION), ('Mass', FINDINGS_ALONE), ('Hernia', NONE))):
+        assert np.allclose(answers[name][:4], calibration.apply(logits[:, place]), atol=1e-5)
+
+
+def test_the_heat_map_adds_up_to_the_log_odds(exported) -> None:
+    answers = _serve(exported[0], contract.EXPLAIN, _images())
+    scores = _serve(exported[0], contract.IMAGES, _images())
+    assert all(np.array_equal(answers[name], scores[name]) for name in (contract.FLAG, contract.MODEL_VERSION))
+    assert np.allclose(answers[contract.PROBABILITY], scores[contract.PROBABILITY], atol=1e-6)
+    assert answers[contract.HEAT_MAP].shape == (len(_images()), 1, 1)
+    log_odds = np.log(answers[contract.PROBABILITY] / (1 - answers[contract.PROBABILITY]))
+    constants = log_odds - answers[contract.HEAT_MAP].sum(axis=(1, 2))
+    assert np.allclose(constants, constants[0], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('changes', [{}, {'ema': 0.9, 'label_smoothing': 0.05, 'balance': 'undersample'}], ids=['plain', 'with everything'])
+def test_several_findings_from_training_to_serving(changes: dict, transform_output, tmp_path: Path, monkeypatch) -> None:
+    """The task asks for two findings, of which the calibration split lacks one."""
+    monkeypatch.setitem(TASKS, 'two', Task('two', films.LABEL, 'abnormal', 'normal', (films.OTHER, films.NEVER)))
+    whole = {name: films.split(tmp_path / f'Split-{name}', 48, seed) for seed, name in enumerate(('train', 'val', 'calibration'))}
+    train = PARAMETERS.train.model_copy(update={'auxiliary_weight': 0.5, **changes})
+    parameters = PARAMETERS.model_copy(update={'train': train})
+    run_lib.run_fn(_arguments(tmp_path, whole, transform_output, task='two', parameters=parameters.model_dump_json()))
+    facts = _json(tmp_path / 'Format-Serving' / FACTS_FILE)
+    assert set(facts['calibration']) == {films.LABEL, films.OTHER, films.NEVER}
+    assert facts['calibration'][films.NEVER] == vars(NONE)
+    assert facts['calibration'][films.OTHER] != vars(NONE)
+    answers = _serve(str(tmp_path / 'Format-Serving'), contract.IMAGES, _images())
+    assert set(answers) == {*contract.SCORES, films.OTHER, films.NEVER}
+    assert all(((answers[name] >= 0) & (answers[name] <= 1)).all() for name in (films.OTHER, films.NEVER))

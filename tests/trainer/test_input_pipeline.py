@@ -48,7 +48,7 @@ def test_an_empty_split_is_refused(place: str, tmp_path: Path) -> None:
     if place == 'no patterns':
         patterns = []
     with pytest.raises(ValueError, match='Split-val' if patterns else 'no directory'):
-        input_pipeline.open_split(patterns, films.LABEL, films.SIDE)
+        input_pipeline.open_split(patterns, [films.LABEL], films.SIDE)
 
 
 @pytest.mark.parametrize(('limit', 'steps'), [(None, 6), (100, 6), (4, 4)], ids=['all', 'limit above', 'limit'])
@@ -155,3 +155,34 @@ def test_no_epoch_waits_for_tf_datas_tuner(splits: dict[str, Split]) -> None:
         input_pipeline.shuffled_batches(np.zeros((4, 1), np.float32), np.zeros((4, 1)), 2, 0),
     ]
     assert [each.options().autotune.enabled for each in batches] == [False] * 3
+
+
+def _undersampled(**changed) -> TrainParameters:
+    return _parameters(balance='undersample', **changed)
+
+
+def test_undersampling_takes_all_positives_and_another_draw_of_negatives_each_epoch(splits: dict[str, Split]) -> None:
+    parameters = _undersampled(negatives_per_positive=1.0)
+    drawn = []
+    for epoch in (0, 1, 0):
+        pixels, labels = _epoch(splits['train'], parameters, epoch)
+        assert (len(labels), labels.sum()) == (32, 16)
+        drawn.append(sorted(_prints(pixels[labels[:, 0] == 0])))
+        positives = [name for name, label in zip(_prints_of(splits['train']), _labels_of(splits['train']), strict=True) if label]
+        assert sorted(_prints(pixels[labels[:, 0] == 1])) == sorted(positives)
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert input_pipeline.steps_per_epoch(splits['train'], parameters) == 4
+
+
+def test_undersampling_asks_for_no_more_negatives_than_there_are(splits: dict[str, Split]) -> None:
+    pixels, _ = _epoch(splits['train'], _undersampled(negatives_per_positive=9.0), 0)
+    assert sorted(_prints(pixels)) == _films(splits['train'])
+
+
+def test_several_labels_stay_with_their_images(splits: dict[str, Split]) -> None:
+    several = input_pipeline.open_split(splits['train'].files, [films.LABEL, films.OTHER], films.SIDE)
+    assert several.values.shape == (48, 2)
+    assert several.values.sum(axis=0).tolist() == [16, 12]
+    known = dict(zip(_prints_of(several), several.values.tolist(), strict=True))
+    pixels, labels = _epoch(several, _parameters(), 1)
+    assert [known[name] for name in _prints(pixels)] == labels.tolist()

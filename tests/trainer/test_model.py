@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from trainer import model as model_lib
+from trainer import pooling
 from trainer.parameters import ModelParameters
 
 FILMS = tf.random.stateless_uniform([4, 32, 32, 1], [0, 1], maxval=255.0)
@@ -25,6 +26,10 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> ModelParameters:
     backbone(tf.random.stateless_uniform([16, 32, 32, 3], [5, 6], -1.0, 1.0), training=True)
     backbone.save_weights(path)
     return ModelParameters(weights=str(path), image_size=32, dropout=0)
+
+
+LARGE = tf.random.stateless_uniform([4, 64, 64, 1], [3, 4], maxval=255)
+SCRATCH = ModelParameters(backbone='scratch_cnn', image_size=32)
 
 
 def _of_type(network: model_lib.Network, kind: type, norm: bool) -> list[keras.layers.Layer]:
@@ -92,6 +97,51 @@ def test_dropout_is_off_outside_of_training() -> None:
 def test_under_mixed_precision_the_logit_is_float32() -> None:
     keras.mixed_precision.set_global_policy('mixed_float16')
     network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=32))
-    assert network.extractor(FILMS).dtype == tf.float16
+    assert network.looker(FILMS)[0].dtype == tf.float16
+    assert network.extractor(FILMS).dtype == tf.float32
     assert network.model(FILMS).dtype == tf.float32
     assert {weight.dtype for weight in network.model.weights} == {tf.float32}
+
+
+@pytest.mark.parametrize('labels', [1, 15])
+def test_a_logit_for_each_label(labels: int) -> None:
+    assert model_lib.build(SCRATCH, labels).model(FILMS).shape == (4, labels)
+
+
+@pytest.mark.parametrize('kind', ['average', 'attention'])
+def test_the_parts_of_a_logit_and_its_bias_sum_to_it(kind: str) -> None:
+    network = model_lib.build(SCRATCH.model_copy(update={'image_size': 64, 'pooling': kind}), 3)
+    network.model.set_weights([np.random.default_rng(0).uniform(0.05, 0.3, weight.shape) for weight in network.model.weights])
+    for label in range(3):
+        logits, parts = model_lib.evidence(network, LARGE, label)
+        assert parts.shape == (4, 2, 2)
+        assert np.allclose(logits, network.model(LARGE, training=False), atol=1e-5)
+        bias = network.head.get_layer(model_lib.HEAD).bias[label]
+        assert np.allclose(tf.reduce_sum(parts, axis=[1, 2]) + bias, logits[:, label], atol=1e-5)
+
+
+def test_attention_begins_as_the_average() -> None:
+    keras.utils.set_random_seed(1)
+    network = model_lib.build(SCRATCH.model_copy(update={'image_size': 64, 'pooling': 'attention'}))
+    maps, attention = network.looker(LARGE)
+    assert np.allclose(attention, 1 / 4)
+    assert np.allclose(network.extractor(LARGE), tf.reduce_mean(maps, axis=[1, 2]), atol=1e-6)
+
+
+def test_attention_learns_where_to_look() -> None:
+    """The label is in one corner, the rest is noise that pays no heed to it."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 256)
+    maps = rng.normal(0, 0.3, (256, 6, 6, 4)).astype(np.float32)
+    maps[..., 3] = 0
+    maps[:, 0, 0, 3] = 3
+    maps[:, 0, 0, 0] = 8 * labels - 4
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 4))
+    attention = pooling.Attention(name='attention')(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(pooling.Pool()((inputs, attention))))
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.BinaryCrossentropy(from_logits=True))
+    model.fit(maps, labels, epochs=40, verbose=0)
+    found = keras.Model(inputs, attention)(maps).numpy()
+    assert found[:, 0, 0, 0].mean() > 0.5
+    assert ((model.predict(maps, verbose=0)[:, 0] > 0) == labels).mean() > 0.95

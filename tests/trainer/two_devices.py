@@ -24,7 +24,7 @@ def main(data: str, folder: str, weights: str) -> None:
     (cpu,) = tf.config.list_physical_devices('CPU')
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     splits = {
-        name: input_pipeline.open_split([f'{data}/Split-{name}/*'], films.LABEL, films.SIDE) for name in ('train', 'val', 'calibration')
+        name: input_pipeline.open_split([f'{data}/Split-{name}/*'], [films.LABEL], films.SIDE) for name in ('train', 'val', 'calibration')
     }
     parameters = TrainerParameters(
         model=ModelParameters(backbone='mobilenet_v2', weights=weights, image_size=films.SIDE),

@@ -1,0 +1,118 @@
+"""The films of a data root in memory, as the pipeline stores them for training, and their folds by patient."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from rich.progress import track
+
+from records import tfrecord
+from records.data_root import find_files, fingerprint
+from records.examples import put_bytes, put_int, serialize
+from records.intake import KEEP, Intake, Rejected
+from records.layout import TABLE
+from records.metadata import Entry, read_table
+from trainer.features import IMAGE, IMAGE_ID, transformed
+from trainer.input_pipeline import Split, open_split
+from trainer.labels import LABELS, derived
+from trainer.preprocessing import decode_and_resize, encode
+
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Cohort:
+    """Films and what is known of them, all of length n.
+
+    Attributes:
+      key: names the data and the size.
+      side: pixels of an image.
+      stored: PNG bytes, as Transform writes them.
+      ids: image ids.
+      patients: str [n].
+      labels: name -> 0/1 int [n].
+      entries: the metadata table's lines.
+    """
+
+    key: str
+    side: int
+    stored: list[bytes]
+    ids: list[str]
+    patients: np.ndarray
+    labels: dict[str, np.ndarray]
+    entries: list[Entry]
+
+    def column(self, name: str) -> np.ndarray:
+        """A field of the metadata table."""
+        return np.array([getattr(entry, name) for entry in self.entries])
+
+    def chosen(self, rows: np.ndarray) -> Cohort:
+        """Some of the films, by their places."""
+        return dataclasses.replace(
+            self,
+            stored=[self.stored[row] for row in rows],
+            ids=[self.ids[row] for row in rows],
+            patients=self.patients[rows],
+            labels={name: values[rows] for name, values in self.labels.items()},
+            entries=[self.entries[row] for row in rows],
+        )
+
+
+def load(root: Path, side: int) -> Cohort:
+    """Reads all films of a data root in the layout of the NIH records, decoded and resized as the pipeline does it.
+
+    Raises:
+      DataRootError, MetadataError: the root holds no records, or its table cannot be used.
+      ValueError: a record cannot be used.
+    """
+    files = find_files(str(root), ('**/*.tfrec',), 'all')
+    intake = Intake(read_table(str(root / TABLE)), missing_metadata=KEEP)
+    accepted, stored = [], []
+    for file in track(files, description=f'reading films at {side} pixels', transient=True):
+        verdicts = []
+        for item in tfrecord.read(str(root / file.name)):
+            verdict = Rejected(item.reason, 'damage') if isinstance(item, tfrecord.Damage) else intake.judge(item.payload)
+            if isinstance(verdict, Rejected):
+                raise ValueError(f'{root / file.name}, record {item.index}: {verdict.reason}')
+            verdicts.append(verdict)
+        for start in range(0, len(verdicts), _BATCH):
+            images = tf.constant([verdict.record.image for verdict in verdicts[start : start + _BATCH]])
+            stored += encode(decode_and_resize(images, side)).numpy().tolist()
+        # Without the film's own bytes.
+        accepted += [(verdict.record.image_id or '', verdict.patient_id, verdict.record.labels, verdict.entry) for verdict in verdicts]
+    ids, patients, labels, entries = zip(*accepted, strict=True)
+    named = [each | derived(each) for each in labels]
+    key = hashlib.sha256(f'{fingerprint(str(root), files)} {side}'.encode()).hexdigest()[:12]
+    return Cohort(
+        key,
+        side,
+        stored,
+        list(ids),
+        np.array(patients),
+        {name: np.array([each[name] for each in named]) for name in named[0]},
+        [entry or Entry(patient) for entry, patient in zip(entries, patients, strict=True)],
+    )
+
+
+def folds(patients: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """The fold of each film, int [n]; films of a patient are in one."""
+    names, of_film = np.unique(patients, return_inverse=True)
+    return np.random.default_rng(seed).permutation(np.arange(len(names)) % number)[of_film]
+
+
+def split(cohort: Cohort, labels: Sequence[str], path: Path) -> Split:
+    """The films as a split of transformed examples, written to `path`."""
+    with tf.io.TFRecordWriter(str(path), 'GZIP') as writer:
+        for row, image in enumerate(cohort.stored):
+            example = tf.train.Example()
+            put_bytes(example, transformed(IMAGE), image)
+            put_bytes(example, IMAGE_ID, cohort.ids[row].encode())
+            for name in (*LABELS, *derived(dict.fromkeys(LABELS, 0))):
+                put_int(example, name, int(cohort.labels[name][row]))
+            writer.write(serialize(example))
+    return open_split([str(path)], labels, cohort.side)

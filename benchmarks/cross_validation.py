@@ -1,0 +1,116 @@
+"""Answers to every film by a network that was trained on other patients: the trainer's own training, fold by fold.
+
+What is done is kept under the scratch folder by all that determines it, so that a broken-off benchmark goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tf_keras as keras
+from rich.console import Console
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks import cohort as cohort_lib
+from benchmarks.cohort import Cohort
+from pipeline.code_digest import digest
+from trainer import calibration, input_pipeline, training
+from trainer import model as model_lib
+from trainer.checkpoints import TrainingState
+from trainer.journal import Journal
+from trainer.labels import TASKS, Task
+from trainer.parameters import ModelParameters, TrainerParameters
+
+FOLDS = 5
+# Of the other folds' patients, those that say when to stop and how sure the network is.
+_HELD_OUT = 6
+# Of the regression on frozen features; the best of 1, 0.1, 0.01, 0.001 and 0.0001 on the NIH sample.
+_INVERSE_PENALTY = 0.001
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One way of training."""
+
+    task: str
+    parameters: TrainerParameters
+    seed: int = 0
+
+
+def probabilities(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> np.ndarray:
+    """Calibrated probabilities of the task's outputs, float64 [n, outputs]: each film by the fold that it was not in."""
+    task = TASKS[plan.task]
+    folds = cohort_lib.folds(cohort.patients, FOLDS, plan.seed)
+    answers = np.empty((len(folds), len(task.outputs)))
+    for fold in range(FOLDS):
+        kept = scratch / 'folds' / f'{_key(plan, cohort)}-{fold}.npy'
+        if not kept.exists():
+            console.print(f'  fold {fold + 1} of {FOLDS}', style='dim')
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            np.save(kept, _answers(plan, task, cohort, folds, fold))
+        answers[folds == fold] = np.load(kept)
+    return answers
+
+
+def of_frozen_features(task: Task, cohort: Cohort, parameters: ModelParameters, scratch: Path, seed: int = 0) -> np.ndarray:
+    """The floor: probabilities float64 [n, outputs] of logistic regressions on the features of the untouched backbone, same folds."""
+    features = _frozen_features(cohort, parameters, scratch)
+    folds = cohort_lib.folds(cohort.patients, FOLDS, seed)
+    answers = np.empty((len(folds), len(task.outputs)))
+    for place, name in enumerate(task.outputs):
+        for fold in range(FOLDS):
+            here = folds == fold
+            label = cohort.labels[name][~here]
+            if len(np.unique(label)) == 1:
+                answers[here, place] = label[0]
+                continue
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, class_weight='balanced', max_iter=2000))
+            answers[here, place] = model.fit(features[~here], label).predict_proba(features[here])[:, 1]
+    return answers
+
+
+def _frozen_features(cohort: Cohort, parameters: ModelParameters, scratch: Path) -> np.ndarray:
+    kept = scratch / 'folds' / f'features-{cohort.key}-{parameters.backbone}.npy'
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        network = model_lib.build(parameters)
+        with tempfile.TemporaryDirectory() as folder:
+            films = cohort_lib.split(cohort, ['abnormal'], Path(folder) / 'all')
+            np.save(kept, training.extract(network.extractor, films, 32, 'frozen')[0])
+    return np.load(kept)
+
+
+def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: int) -> np.ndarray:
+    """Trains on the other folds; calibrated probabilities of this one."""
+    keras.backend.clear_session()
+    here = np.flatnonzero(folds == fold)
+    others = np.flatnonzero(folds != fold)
+    held_out = cohort_lib.folds(cohort.patients[others], _HELD_OUT, plan.seed + 1) == 0
+    places = {'train': others[~held_out], 'val': others[held_out], 'test': here}
+    targets = training.targets(task, plan.parameters.train)
+    with tempfile.TemporaryDirectory() as folder:
+        splits = {name: cohort_lib.split(cohort.chosen(rows), targets.labels, Path(folder) / name) for name, rows in places.items()}
+        state = TrainingState(str(Path(folder) / 'state'))
+        strategy = training.prepare(plan.parameters)
+        with strategy.scope():
+            network = model_lib.build(plan.parameters.model, len(targets.labels))
+        training.train(network, splits, plan.parameters, state, Journal(state.history, folder), strategy, targets)
+        batch = plan.parameters.train.batch_size
+        known = training.predict_logits(network.model, splits['val'], batch)
+        logits, _ = training.predict_logits(network.model, splits['test'], batch)
+        assert input_pipeline.image_ids(splits['test']) == [cohort.ids[row] for row in here]
+    fitted = calibration.fit_each(*known, targets.labels[: targets.asked])
+    return np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1)
+
+
+def _key(plan: Plan, cohort: Cohort) -> str:
+    code = digest('trainer.training', 'trainer.calibration')
+    # The path of the weights is another one on another machine.
+    parameters = plan.parameters.model_dump_json(exclude={'model': {'weights'}, 'operating_point': True})
+    return hashlib.sha256('\n'.join([cohort.key, plan.task, str(plan.seed), parameters, code]).encode()).hexdigest()[:16]

@@ -1,0 +1,123 @@
+"""Cross-validation of the trainer: films in the pipeline's form, patients apart, figures that follow from the answers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from benchmarks import ablation, cohort, cross_validation, quality
+from benchmarks.cohort import Cohort
+from records.synth import write_dataset
+from trainer import input_pipeline
+from trainer.labels import ABNORMAL, TASKS
+
+SIDE = 32
+SMALL = ('model.backbone=scratch_cnn', f'model.image_size={SIDE}', 'train.epochs=1', 'train.learning_rate=0.001')
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic films in the NIH layout."""
+    folder = tmp_path_factory.mktemp('films')
+    write_dataset(folder, count=120, seed=3, size=96)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def films(data: Path) -> Cohort:
+    """The same, read."""
+    return cohort.load(data, SIDE)
+
+
+def test_films_are_read_with_all_that_is_known_of_them(films: Cohort) -> None:
+    assert len(films.stored) == len(films.ids) == len(films.patients) == len(films.entries) == 120
+    assert tf.io.decode_png(films.stored[0]).shape == (SIDE, SIDE, 1)
+    assert all(image_id.startswith(patient) for image_id, patient in zip(films.ids, films.patients, strict=True))
+    assert np.array_equal(films.labels[ABNORMAL], 1 - films.labels['No Finding'])
+    assert set(films.column('sex')) == {'F', 'M'}
+
+
+def test_another_size_is_another_cohort(data: Path, films: Cohort) -> None:
+    assert cohort.load(data, 48).key != films.key == cohort.load(data, SIDE).key
+
+
+def test_a_split_holds_the_films_it_is_made_of(films: Cohort, tmp_path: Path) -> None:
+    rows = np.array([5, 3, 77])
+    split = cohort.split(films.chosen(rows), [ABNORMAL, 'Mass'], tmp_path / 'split')
+    assert input_pipeline.image_ids(split) == [films.ids[row] for row in rows]
+    assert split.values.tolist() == [[films.labels[ABNORMAL][row], films.labels['Mass'][row]] for row in rows]
+    pixels = np.concatenate([batch for batch, _ in input_pipeline.evaluation_batches(split, 2)])
+    assert all(np.array_equal(pixels[place], tf.io.decode_png(films.stored[row])) for place, row in enumerate(rows))
+
+
+def test_a_patient_is_in_one_fold(films: Cohort) -> None:
+    folds = cohort.folds(films.patients, 5, 0)
+    assert set(folds) == set(range(5))
+    assert all(len(set(folds[films.patients == patient])) == 1 for patient in films.patients)
+    assert not np.array_equal(folds, cohort.folds(films.patients, 5, 1))
+
+
+@pytest.mark.parametrize('name', list(ablation.VARIANTS))
+def test_each_variant_is_a_configuration_of_its_own(name: str) -> None:
+    configured = quality.plan('nih_triage', None, ())
+    assert (quality.plan('nih_triage', None, ablation.VARIANTS[name]) == configured) is (name == 'as configured')
+
+
+def test_figures_of_answers_that_are_known(films: Cohort) -> None:
+    label = films.labels[ABNORMAL]
+    perfect, none = label[:, None] * 0.8 + 0.1, np.full((120, 1), 0.5)
+    found = quality.figures('nih_triage', films, perfect, none)
+    assert (found['AUC'].value, found['AUC of frozen features'].value) == (1, 0.5)
+    assert found['AUC above frozen features'].value == found['AUC above frozen features'].lower == 0.5
+    assert found['accuracy at 0.5'].value == found['sensitivity at 0.5'].value == found['AUC within PA films'].value == 1
+    assert found['expected calibration error'].value == pytest.approx(0.1)
+    assert 'AUC of age, sex and view alone' in found
+
+
+def test_findings_have_figures_of_their_own(films: Cohort) -> None:
+    outputs = TASKS['findings14'].outputs
+    truth = np.stack([films.labels[name] for name in outputs], axis=1).astype(float)
+    found = quality.figures('findings14', films, truth, np.full_like(truth, 0.5))
+    assert found['mean AUC of findings'].value == 1
+    assert found['mean AUC of findings above frozen features'].value == 0.5
+    assert found['AUC of Effusion'].value == 1
+
+
+@pytest.mark.slow
+def test_every_film_is_answered_by_a_network_that_saw_none_of_its_patient(films: Cohort, tmp_path: Path, monkeypatch) -> None:
+    plan = quality.plan('findings14', None, SMALL)
+    seen: list[tuple[set[str], set[str]]] = []
+    train = cross_validation.training.train
+
+    def noted(network, splits, *rest):
+        ids = {
+            name: {films.patients[films.ids.index(image)] for image in input_pipeline.image_ids(split)} for name, split in splits.items()
+        }
+        seen.append((ids['train'] | ids['val'], ids['test']))
+        assert not ids['train'] & ids['val']
+        return train(network, splits, *rest)
+
+    monkeypatch.setattr(cross_validation.training, 'train', noted)
+    console = Console(file=io.StringIO())
+    answers = cross_validation.probabilities(plan, films, tmp_path, console)
+    assert answers.shape == (120, 15)
+    assert ((answers > 0) & (answers < 1)).all()
+    assert len(seen) == cross_validation.FOLDS
+    assert not any(learned & asked for learned, asked in seen)
+    assert set.union(*(asked for _, asked in seen)) == set(films.patients)
+    # What is done is not done again.
+    assert np.array_equal(cross_validation.probabilities(plan, films, tmp_path, console), answers)
+    assert len(seen) == cross_validation.FOLDS
+
+
+@pytest.mark.slow
+def test_the_floor(films: Cohort, tmp_path: Path) -> None:
+    plan = quality.plan('nih_triage', None, SMALL)
+    floor = cross_validation.of_frozen_features(TASKS['nih_triage'], films, plan.parameters.model, tmp_path)
+    assert floor.shape == (120, 1)
+    assert 0.3 < quality.figures('nih_triage', films, floor, floor)['AUC'].value < 1
