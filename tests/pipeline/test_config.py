@@ -91,7 +91,11 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         pytest.param({'train': {'epochs': -1}}, r'train\.epochs: .*greater than or equal to 0 \(found -1\)', id='below'),
         pytest.param({'train': {'learning_rate': float('inf')}}, r'train\.learning_rate: .*finite', id='infinite'),
         pytest.param({'model': {'image_size': 16}}, r'model\.image_size: .*32', id='too small'),
-        pytest.param({'model': {'backbone': 'resnet'}}, r"model\.backbone: .*'scratch_cnn', 'mobilenet_v2', .* or 'efficientnet_v2_b0'", id='backbone'),
+        pytest.param(
+            {'model': {'backbone': 'resnet'}},
+            r"model\.backbone: .*'scratch_cnn', 'mobilenet_v2', .* or 'efficientnet_v2_b0'",
+            id='backbone',
+        ),
         pytest.param(
             {'model': {'backbone': 'scratch_cnn', 'weights': 'w.h5'}},
             "weights are given, but backbone 'scratch_cnn' has none; backbones with weights: mobilenet_v2",
