@@ -16,7 +16,7 @@ from components.serving_check.parameters import ServingCheckParameters
 from components.xray_example_gen.parameters import DataParameters
 from pipeline.evaluation_parameters import EvaluationParameters
 from trainer.labels import TASKS
-from trainer.parameters import ModelParameters, OperatingPointParameters, TrainParameters
+from trainer.parameters import ModelParameters, OperatingPointParameters, TrainParameters, TuningParameters
 
 
 class ConfigError(ValueError):
@@ -57,6 +57,7 @@ class Config(_Strict):
     gate: GateLimits = GateLimits()
     model: ModelParameters = ModelParameters()
     train: TrainParameters = TrainParameters()
+    tuning: TuningParameters = TuningParameters()
     operating_point: OperatingPointParameters = OperatingPointParameters()
     evaluation: EvaluationParameters = EvaluationParameters()
     serving_check: ServingCheckParameters = ServingCheckParameters()

@@ -34,7 +34,7 @@ from trainer.parameters import TrainerParameters
 _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCHEMA_FILE = os.path.join(_PROJECT, 'schemas', 'raw_schema.pbtxt')
 _SETUP_FILE = os.path.join(_PROJECT, 'setup.py')
-_TFX_COMPONENTS = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Trainer', 'Evaluator')
+_TFX_COMPONENTS = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Tuner', 'Trainer', 'Evaluator')
 _WATCHING = ('StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate')
 # Evaluator reads raw examples, so the test split needs no transformed form.
 _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
@@ -123,8 +123,9 @@ def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
         },
     )
     transform.add_upstream_node(gate)
-    trainer = _trainer(config, transform, schema)
-    return [examples, schema, statistics, validator, audit, gate, transform, trainer], {
+    tuners = [_tuner(config, transform)] if config.tuning.trials else []
+    trainer = _trainer(config, transform, schema, tuners)
+    return [examples, schema, statistics, validator, audit, gate, transform, *tuners, trainer], {
         'examples': examples.outputs['examples'],
         'schema': schema.outputs['schema'],
         'model': trainer.outputs['model'],
@@ -132,17 +133,38 @@ def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
     }
 
 
-def _trainer(config: Config, transform, schema) -> tfx_components.Trainer:
-    parameters = TrainerParameters(model=config.model, train=config.train, operating_point=config.operating_point)
+def _parameters(config: Config) -> TrainerParameters:
+    return TrainerParameters(model=config.model, train=config.train, operating_point=config.operating_point)
+
+
+def _tuner(config: Config, transform) -> tfx_components.Tuner:
+    return tfx_components.Tuner(
+        tuner_fn='trainer.tuning.tuner_fn',
+        examples=transform.outputs['transformed_examples'],
+        transform_graph=transform.outputs['transform_graph'],
+        train_args=trainer_pb2.TrainArgs(splits=['train']),
+        eval_args=trainer_pb2.EvalArgs(splits=['val']),
+        custom_config={
+            'parameters': _parameters(config).model_dump_json(),
+            'tuning': config.tuning.model_dump_json(),
+            'task': config.task,
+            'weights_digest': _weights_digest(config),
+            'code_digest': digest('trainer.tuning'),
+        },
+    )
+
+
+def _trainer(config: Config, transform, schema, tuners: list) -> tfx_components.Trainer:
     return tfx_components.Trainer(
         run_fn='trainer.run.run_fn',
         examples=transform.outputs['transformed_examples'],
         transform_graph=transform.outputs['transform_graph'],
         schema=schema.outputs['schema'],
+        hyperparameters=tuners[0].outputs['best_hyperparameters'] if tuners else None,
         train_args=trainer_pb2.TrainArgs(splits=['train']),
         eval_args=trainer_pb2.EvalArgs(splits=['val', 'calibration']),
         custom_config={
-            'parameters': parameters.model_dump_json(),
+            'parameters': _parameters(config).model_dump_json(),
             'task': config.task,
             'pipeline': config.pipeline,
             'weights_digest': _weights_digest(config),

@@ -114,6 +114,12 @@ def _trainer(step: Step) -> str:
     )
 
 
+def _tuner(step: Step) -> str:
+    values = _json(step, 'best_hyperparameters', 'best_hyperparameters.txt')['values']
+    trials = len(_json(step, 'tuner_results', 'tuner_results.json'))
+    return f'{trials} trials; ' + ', '.join(f'{name} {value:.3g}' for name, value in values.items())
+
+
 def _baseline(step: Step) -> str:
     version = artifact_utils.get_single_instance(step.outputs['model']).get_string_custom_property(VERSION)
     return f'served version {version}' if version else 'nothing served yet'
@@ -142,6 +148,7 @@ _STEPS = {
     'DataAudit': _audit,
     'DataGate': _gate,
     'Transform': _transform,
+    'Tuner': _tuner,
     'Trainer': _trainer,
     'Baseline': _baseline,
     'Evaluator': _evaluator,

@@ -39,6 +39,10 @@ class Journal:
             file.write(''.join(json.dumps(row) + '\n' for row in self._rows))
         tf.io.gfile.rename(aside, self._path, overwrite=True)
 
+    def best(self, name: str) -> float:
+        """The highest value of a figure over all phases and epochs."""
+        return max(row[name] for row in self._rows if name in row)
+
     def to_csv(self, path: str) -> None:
         """Writes all epochs as a table."""
         columns = list(dict.fromkeys(name for row in self._rows for name in row))

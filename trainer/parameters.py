@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -86,6 +87,33 @@ class TrainParameters(_Strict):
     augmentation: AugmentationParameters = AugmentationParameters()
 
 
+class TuningParameters(_Strict):
+    """The search for settings before the training, on train and val alone.
+
+    Attributes:
+      trials: short trainings to try; 0 for no search.
+      epochs: of fine-tuning in each.
+      learning_rate: lowest and highest.
+      unfreeze_share: lowest and highest.
+      dropout: lowest and highest.
+    """
+
+    trials: int = Field(0, ge=0)
+    epochs: int = Field(3, ge=1)
+    learning_rate: tuple[float, float] = (1e-5, 1e-3)
+    unfreeze_share: tuple[float, float] = (0.2, 1.0)
+    dropout: tuple[float, float] = (0.0, 0.5)
+
+    @model_validator(mode='after')
+    def _ranges(self) -> TuningParameters:
+        limits = {'learning_rate': (1e-9, 1.0), 'unfreeze_share': (0.0, 1.0), 'dropout': (0.0, 0.99)}
+        for name, (least, most) in limits.items():
+            low, high = getattr(self, name)
+            if not least <= low < high <= most:
+                raise ValueError(f'{name} is [{low:g}, {high:g}]: expected a lowest below a highest value, within [{least:g}, {most:g}]')
+        return self
+
+
 class OperatingPointParameters(_Strict):
     """The threshold is the highest one that keeps this sensitivity on the calibration split."""
 
@@ -98,3 +126,11 @@ class TrainerParameters(_Strict):
     model: ModelParameters = ModelParameters()
     train: TrainParameters = TrainParameters()
     operating_point: OperatingPointParameters = OperatingPointParameters()
+
+
+def with_values(parameters: TrainerParameters, values: Mapping[str, float]) -> TrainerParameters:
+    """The parameters with what a tuner found (setting -> value) laid over them."""
+    of_model = {name: value for name, value in values.items() if name in ModelParameters.model_fields}
+    of_train = {name: value for name, value in values.items() if name not in of_model}
+    model, train = parameters.model.model_copy(update=of_model), parameters.train.model_copy(update=of_train)
+    return parameters.model_copy(update={'model': model, 'train': train})

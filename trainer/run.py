@@ -19,7 +19,7 @@ from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.journal import Journal
 from trainer.labels import TASKS
-from trainer.parameters import TrainerParameters
+from trainer.parameters import TrainerParameters, with_values
 from trainer.signatures import TriageModule
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ def run_fn(fn_args) -> None:
     """
     config = fn_args.custom_config
     parameters = TrainerParameters.model_validate_json(config['parameters'])
+    if fn_args.hyperparameters:
+        parameters = with_values(parameters, fn_args.hyperparameters['values'])
     task = TASKS[config['task']]
     targets = training.targets(task, parameters.train)
     splits = _open_splits(fn_args, targets.labels, parameters)
@@ -86,7 +88,7 @@ def _open_splits(fn_args, labels: Sequence[str], parameters: TrainerParameters) 
 def _training_key(config: dict, fn_args) -> str:
     """Names a training by all that determines it, so that only the same one is resumed."""
     given = [config[name] for name in ('parameters', 'task', 'weights_digest', 'code_digest')]
-    parts = [*given, fn_args.transform_graph_path, *fn_args.train_files]
+    parts = [*given, json.dumps(fn_args.hyperparameters), fn_args.transform_graph_path, *fn_args.train_files]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
 

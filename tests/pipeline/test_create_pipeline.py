@@ -52,6 +52,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_search_for_settings_is_there_when_it_is_asked_for(root: Path) -> None:
+    without, with_search = (create_pipeline(_config(root, **{'tuning.trials': trials}), 'f').components for trials in (0, 2))
+    assert 'Tuner' not in {component.id for component in without}
+    found = {component.id: component for component in with_search}
+    assert found['Trainer'].inputs['hyperparameters'] == found['Tuner'].outputs['best_hyperparameters']
+    assert json.loads(json.loads(found['Tuner'].exec_properties['custom_config'])['tuning'])['trials'] == 2
+
+
 def test_only_what_kubeflow_runs(root: Path) -> None:
     pipeline = create_pipeline(_config(root), 'f')
     ids = [component.id for component in pipeline.components]

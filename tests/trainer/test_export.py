@@ -159,6 +159,7 @@ def _arguments(folder: Path, splits: dict[str, Split], transform_output: tft.TFT
             'checkpoints': str(folder / 'checkpoints'),
             **config,
         },
+        hyperparameters=None,
         train_files=[pattern('train')],
         eval_files=[pattern('val'), pattern('calibration')],
         transform_graph_path=transform_output.transform_savedmodel_dir.removesuffix('/transform_fn'),
@@ -255,7 +256,7 @@ def test_only_the_same_training_is_resumed(changed: str, splits, transform_outpu
     key = run_lib._training_key(arguments.custom_config, arguments)
     assert run_lib._training_key(arguments.custom_config, arguments) == key
     assert run_lib._training_key({**arguments.custom_config, changed: 'other'}, arguments) != key
-    for name, value in (('transform_graph_path', '/other'), ('train_files', ['/other/*'])):
+    for name, value in (('transform_graph_path', '/other'), ('train_files', ['/other/*']), ('hyperparameters', {'values': {}})):
         other = SimpleNamespace(**{**vars(arguments), name: value})
         assert run_lib._training_key(arguments.custom_config, other) != key
 

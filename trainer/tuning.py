@@ -1,0 +1,96 @@
+"""`tuner_fn`, what TFX's Tuner calls: short trainings under several settings, of which the best go on to the Trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import keras_tuner
+import tf_keras as keras
+from tfx.components.tuner.component import TunerFnResult
+
+from trainer import input_pipeline, training
+from trainer import model as model_lib
+from trainer.checkpoints import TrainingState
+from trainer.input_pipeline import Split
+from trainer.journal import Journal
+from trainer.labels import TASKS
+from trainer.parameters import TrainerParameters, TuningParameters, with_values
+
+_log = logging.getLogger(__name__)
+
+_OBJECTIVE = 'val_auc'
+
+
+def tuner_fn(fn_args) -> TunerFnResult:
+    """Sets up the search.
+
+    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `tuning` (JSON of TuningParameters), `task`.
+
+    Raises:
+      backbones.WeightsError: no weights, or those of another architecture.
+      ValueError: a split is empty.
+    """
+    config = fn_args.custom_config
+    parameters = TrainerParameters.model_validate_json(config['parameters'])
+    tuning = TuningParameters.model_validate_json(config['tuning'])
+    targets = training.targets(TASKS[config['task']], parameters.train)
+    files = {'train': fn_args.train_files, 'val': fn_args.eval_files}
+    splits = {name: input_pipeline.open_split(patterns, targets.labels, parameters.model.image_size) for name, patterns in files.items()}
+    tuner = _Trainings(
+        objective=keras_tuner.Objective(_OBJECTIVE, 'max'),
+        max_trials=tuning.trials,
+        seed=parameters.train.seed,
+        directory=os.path.join(fn_args.working_dir, 'tuning'),
+        project_name='trials',
+        overwrite=True,
+    )
+    return TunerFnResult(tuner, {'splits': splits, 'parameters': parameters, 'tuning': tuning, 'targets': targets, 'verbose': 0})
+
+
+class _Trainings(keras_tuner.BayesianOptimization):
+    """A search whose trials are trainings as the Trainer does them, cut to some epochs."""
+
+    def run_trial(
+        self,
+        trial: Any,
+        splits: dict[str, Split],
+        parameters: TrainerParameters,
+        tuning: TuningParameters,
+        targets: training.Targets,
+        verbose: int,
+    ) -> dict[str, float]:
+        """The validation AUC of a training with the values of the trial."""
+        found = trial.hyperparameters
+        low, high = tuning.learning_rate
+        values = {
+            'learning_rate': found.Float('learning_rate', low, high, sampling='log'),
+            'unfreeze_share': found.Float('unfreeze_share', *tuning.unfreeze_share),
+            'dropout': found.Float('dropout', *tuning.dropout),
+        }
+        chosen = with_values(parameters, values)
+        chosen = chosen.model_copy(update={'train': chosen.train.model_copy(update={'epochs': tuning.epochs})})
+        keras.backend.clear_session()
+        folder = os.path.join(self.project_dir, f'trial_{trial.trial_id}')
+        state = TrainingState(os.path.join(folder, 'state'))
+        strategy = training.prepare(chosen)
+        with strategy.scope():
+            network = model_lib.build(chosen.model, len(targets.labels))
+        journal = Journal(state.history, os.path.join(folder, 'logs'))
+        training.train(network, splits, chosen, state, journal, strategy, targets)
+        state.discard()
+        auc = journal.best(_OBJECTIVE)
+        settings = ', '.join(f'{name} {value:.3g}' for name, value in values.items())
+        _log.info('trial %s of %d: %s: validation AUC %.4f', int(trial.trial_id) + 1, tuning.trials, settings, auc)
+        return {_OBJECTIVE: auc}
+
+    def load_model(self, trial: Any) -> None:
+        """No trial's model is kept: the Trainer trains anew."""
+        raise NotImplementedError
+
+    def search_space_summary(self, extended: bool = False) -> None:
+        """What Keras Tuner would print stands in the log."""
+
+    def results_summary(self, num_trials: int = 10) -> None:
+        """What Keras Tuner would print stands in the log."""
