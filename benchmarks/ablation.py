@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         chosen = quality.plan(args.task, args.weights, [*args.set, *VARIANTS[name]])
         cohort = cohort or cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
         console.print(name)
-        answers[name] = cross_validation.probabilities(chosen, cohort, args.scratch, console)
+        answers[name] = cross_validation.answers(chosen, cohort, args.scratch, console).probabilities
     assert cohort is not None
     found = figures(args.task, cohort, answers)
     content = {name: [vars(each) for each in row] for name, row in found.items()}

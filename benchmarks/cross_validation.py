@@ -43,19 +43,33 @@ class Plan:
     seed: int = 0
 
 
-def probabilities(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> np.ndarray:
-    """Calibrated probabilities of the task's outputs, float64 [n, outputs]: each film by the fold that it was not in."""
-    task = TASKS[plan.task]
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What networks say of films that they did not see.
+
+    Attributes:
+      probabilities: of the task's outputs, calibrated, float64 [n, outputs].
+      maps: where those of its label come from, float32 [n, height, width], see `trainer.model.evidence`.
+    """
+
+    probabilities: np.ndarray
+    maps: np.ndarray
+
+
+def answers(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> Answers:
+    """Each film is answered by the fold that it was not in."""
     folds = cohort_lib.folds(cohort.patients, FOLDS, plan.seed)
-    answers = np.empty((len(folds), len(task.outputs)))
+    parts = []
     for fold in range(FOLDS):
-        kept = scratch / 'folds' / f'{_key(plan, cohort)}-{fold}.npy'
+        kept = scratch / 'folds' / f'{_key(plan, cohort)}-{fold}.npz'
         if not kept.exists():
             console.print(f'  fold {fold + 1} of {FOLDS}', style='dim')
             kept.parent.mkdir(parents=True, exist_ok=True)
-            np.save(kept, _answers(plan, task, cohort, folds, fold))
-        answers[folds == fold] = np.load(kept)
-    return answers
+            np.savez(kept, **vars(_answers(plan, TASKS[plan.task], cohort, folds, fold)))
+        parts.append(np.load(kept))
+    # Back from the order of folds to that of the films.
+    place = np.argsort(np.argsort(folds, kind='stable'))
+    return Answers(*(np.concatenate([part[field.name] for part in parts])[place] for field in dataclasses.fields(Answers)))
 
 
 def of_frozen_features(task: Task, cohort: Cohort, parameters: ModelParameters, scratch: Path, seed: int = 0) -> np.ndarray:
@@ -86,8 +100,8 @@ def _frozen_features(cohort: Cohort, parameters: ModelParameters, scratch: Path)
     return np.load(kept)
 
 
-def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: int) -> np.ndarray:
-    """Trains on the other folds; calibrated probabilities of this one."""
+def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: int) -> Answers:
+    """Trains on the other folds, answers for this one."""
     keras.backend.clear_session()
     here = np.flatnonzero(folds == fold)
     others = np.flatnonzero(folds != fold)
@@ -103,10 +117,12 @@ def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: in
         training.train(network, splits, plan.parameters, state, Journal(state.history, folder), strategy, targets)
         batch = plan.parameters.train.batch_size
         known = training.predict_logits(network.model, splits['val'], batch)
-        logits, _ = training.predict_logits(network.model, splits['test'], batch)
+        asked = input_pipeline.evaluation_batches(splits['test'], batch)
+        logits, maps = zip(*(model_lib.evidence(network, pixels) for pixels, _ in asked), strict=True)
         assert input_pipeline.image_ids(splits['test']) == [cohort.ids[row] for row in here]
     fitted = calibration.fit_each(*known, targets.labels[: targets.asked])
-    return np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1)
+    logits = np.concatenate(logits)
+    return Answers(np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1), np.concatenate(maps))
 
 
 def _key(plan: Plan, cohort: Cohort) -> str:

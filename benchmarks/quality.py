@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = plan(args.task, args.weights, args.set)
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
     console.print(f'{args.task}: {len(cohort.stored):,} films of {len(np.unique(cohort.patients)):,} patients')
-    ours = cross_validation.probabilities(chosen, cohort, args.scratch, console)
+    ours = cross_validation.answers(chosen, cohort, args.scratch, console).probabilities
     floor = cross_validation.of_frozen_features(TASKS[args.task], cohort, chosen.parameters.model, args.scratch)
     found = figures(args.task, cohort, ours, floor)
     content = {name: vars(figure) for name, figure in found.items()}

@@ -104,15 +104,23 @@ def test_every_film_is_answered_by_a_network_that_saw_none_of_its_patient(films:
 
     monkeypatch.setattr(cross_validation.training, 'train', noted)
     console = Console(file=io.StringIO())
-    answers = cross_validation.probabilities(plan, films, tmp_path, console)
-    assert answers.shape == (120, 15)
-    assert ((answers > 0) & (answers < 1)).all()
+    answers = cross_validation.answers(plan, films, tmp_path, console)
+    assert answers.probabilities.shape == (120, 15)
+    assert ((answers.probabilities > 0) & (answers.probabilities < 1)).all()
+    assert answers.maps.shape == (120, 1, 1)
     assert len(seen) == cross_validation.FOLDS
     assert not any(learned & asked for learned, asked in seen)
     assert set.union(*(asked for _, asked in seen)) == set(films.patients)
     # What is done is not done again.
-    assert np.array_equal(cross_validation.probabilities(plan, films, tmp_path, console), answers)
+    again = cross_validation.answers(plan, films, tmp_path, console)
+    assert np.array_equal(again.probabilities, answers.probabilities)
     assert len(seen) == cross_validation.FOLDS
+    # Each film has its own answer: the parts of a logit rise with it, fold by fold.
+    folds = cohort.folds(films.patients, cross_validation.FOLDS, plan.seed)
+    for fold in range(cross_validation.FOLDS):
+        here = folds == fold
+        order = np.argsort(answers.maps[here, 0, 0])
+        assert (np.diff(answers.probabilities[here, 0][order]) >= -1e-6).all()
 
 
 @pytest.mark.slow
