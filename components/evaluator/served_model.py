@@ -17,6 +17,7 @@ from tensorflow_model_analysis.api import types
 
 from components.serving_check.session_model import SessionModel
 
+
 # Beam's batches grow to a thousand films, and the network's activations with them: 2 GB more for MobileNetV2, and no time saved.
 _FILMS_AT_ONCE = 256
 
