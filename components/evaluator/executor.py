@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
-from unittest import mock
 
-import apache_beam as beam
 from tfx import types
 from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import standard_component_specs
@@ -19,8 +16,8 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Executor(tfx_executor.Executor):
-    """Runs models as TF Serving does (`served_model`), holds no films in memory, and drops the baseline when Baseline found nothing
-    served, so that TFX treats the run as a first one (no change thresholds)."""
+    """Runs models as TF Serving does (`served_model`), and drops the baseline when Baseline found nothing served, so that TFX treats the
+    run as a first one (no change thresholds)."""
 
     def Do(
         self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
@@ -30,27 +27,4 @@ class Executor(tfx_executor.Executor):
         if baselines is not None and not any(has_model(baseline) for baseline in baselines):
             _LOGGER.info('No baseline: only value thresholds are checked.')
             input_dict = {key: value for key, value in input_dict.items() if key != standard_component_specs.BASELINE_MODEL_KEY}
-        with mock.patch.object(tfx_executor, 'beam', _Beam()):
-            super().Do(input_dict, output_dict, {**exec_properties, standard_component_specs.MODULE_PATH_KEY: served_model.__name__})
-
-
-class _Beam:
-    """The name `beam` in TFX's executor: apache_beam with another Flatten."""
-
-    def __getattr__(self, name: str) -> Any:
-        return _FlattenSeveral if name == 'Flatten' else getattr(beam, name)
-
-
-class _FlattenSeveral:
-    """`collections | 'label' >> beam.Flatten()`, but a collection that is alone stays as it is.
-
-    TFX flattens the examples of all splits, also of one, and the in-process runner holds in memory what is flattened: all test films, with
-    their images.
-    """
-
-    def __rrshift__(self, label: str) -> _FlattenSeveral:
-        self._label = label
-        return self
-
-    def __ror__(self, collections: Sequence[beam.PCollection]) -> beam.PCollection:
-        return collections[0] if len(collections) == 1 else collections | self._label >> beam.Flatten()
+        super().Do(input_dict, output_dict, {**exec_properties, standard_component_specs.MODULE_PATH_KEY: served_model.__name__})
