@@ -106,7 +106,7 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
 
 def _value(verdict: metrics.Verdict) -> str:
     if verdict.value is None:
-        return 'not known (no examples in this slice)'
+        return 'not defined (no films in this slice, or too few of a class)'
     return f'{verdict.value:.4f}' + ('' if verdict.by is None or verdict.by >= 0 else f', {-verdict.by:.4f} short')
 
 

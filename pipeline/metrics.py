@@ -16,7 +16,7 @@ from trainer.labels import FINDINGS
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A threshold of the gate, what was measured (None: the slice has no examples), and whether the gate let it pass.
+    """A threshold of the gate, what was measured (None: the slice does not define it), and whether the gate let it pass.
 
     `bound` is the value that was asked for, in words; `by` how far the value is from the bound, negative when it fails.
     """
@@ -32,7 +32,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     """The gate's thresholds with what was measured."""
     table = plain_table('metric', 'slice', '>value', 'asked', 'verdict')
     for verdict in verdicts:
-        value = 'no examples' if verdict.value is None else f'{verdict.value:.4f}'
+        value = 'no value' if verdict.value is None else f'{verdict.value:.4f}'
         mark = '[green]pass[/]' if verdict.passed else '[bold red]FAIL[/]'
         margin = '' if verdict.by is None else f' by {abs(verdict.by):.4f}'
         table.add_row(verdict.threshold.metric, verdict.threshold.name(), value, verdict.bound, mark + margin)
@@ -40,7 +40,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
 
 
 def figures_table(evaluation_uri: str) -> Table:
-    """The figures of the candidate that no number of its own can stand for, each with its interval by patient."""
+    """What a reader asks of the candidate first, each figure with its interval by patient."""
     found = read(evaluation_uri)
     table = plain_table('figure', '>value', '>interval')
     for title, slice_key, name in _FIGURES:

@@ -103,7 +103,7 @@ def test_verdicts_are_shown_with_their_margins() -> None:
     assert lines[1:] == [
         'auc all 0.8123 >= 0.7 pass by 0.1123',
         'sensitivity all 0.5000 >= 0.85 FAIL by 0.3500',
-        'auc sex=F no examples >= 0.7 FAIL',
+        'auc sex=F no value >= 0.7 FAIL',
     ]
 
 
