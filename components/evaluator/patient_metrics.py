@@ -138,6 +138,9 @@ class _Combiner(beam.CombineFn):
         if not accumulator.blocks:
             return {}
         columns = [np.concatenate(parts) for parts in zip(*accumulator.blocks, strict=True)]
+        # In an order of their own: that in which Beam brings the films is another one each time.
+        order = np.lexsort((columns[0], columns[len(self._outputs)]))
+        columns = [column[order] for column in columns]
         outputs = dict(zip(self._outputs, columns, strict=False))
         features = dict(zip(self._features, columns[len(outputs) :], strict=True))
         figures = _figures(outputs, features, self._label, self._findings, self._settings)
