@@ -118,11 +118,11 @@ def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: in
         batch = plan.parameters.train.batch_size
         known = training.predict_logits(network.model, splits['val'], batch)
         asked = input_pipeline.evaluation_batches(splits['test'], batch)
-        logits, maps = zip(*(model_lib.evidence(network, pixels) for pixels, _ in asked), strict=True)
+        said = [model_lib.evidence(network, pixels) for pixels, _ in asked]
         assert input_pipeline.image_ids(splits['test']) == [cohort.ids[row] for row in here]
     fitted = calibration.fit_each(*known, targets.labels[: targets.asked])
-    logits = np.concatenate(logits)
-    return Answers(np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1), np.concatenate(maps))
+    logits, maps = (np.concatenate([part[place] for part in said]) for place in range(2))
+    return Answers(np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1), maps)
 
 
 def _key(plan: Plan, cohort: Cohort) -> str:
