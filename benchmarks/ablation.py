@@ -8,12 +8,10 @@ time of the final size; --set applies to all variants.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
@@ -22,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cohort as cohort_lib
-from benchmarks import cross_validation, quality, scale
+from benchmarks import cross_validation, quality
 from components.evaluator import bootstrap
 from components.evaluator.bootstrap import Figure, Statistic
 from trainer.labels import TASKS
@@ -51,13 +49,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in ablation-TASK.json under --scratch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('task', choices=list(TASKS))
-    parser.add_argument('--data-root', type=Path, required=True)
-    parser.add_argument('--weights', help="ImageNet weights of the configuration's backbone")
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='for all variants')
+    parser = quality.options(__doc__)
     parser.add_argument('--only', nargs='+', choices=list(VARIANTS), metavar='NAME', help=f'of: {", ".join(VARIANTS)}')
-    parser.add_argument('--scratch', type=Path, default=scale.SCRATCH)
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     names = ['as configured', *(name for name in args.only or VARIANTS if name != 'as configured')]

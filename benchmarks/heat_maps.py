@@ -10,7 +10,6 @@ the mean map of the films without boxes.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 import gzip
@@ -25,13 +24,11 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import cohort as cohort_lib
-from benchmarks import cross_validation, quality, scale
+from benchmarks import cross_validation, quality
 from components.evaluator import bootstrap
 from components.evaluator.bootstrap import Figure
-from trainer.labels import TASKS
 
 BOXES = 'metadata/BBox_List_2017.csv.gz'
 _SIDE = 1024  # pixels of the films that the boxes were drawn on
@@ -92,13 +89,7 @@ def overlaps(maps: np.ndarray, covered: np.ndarray) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in heat-maps-TASK.json under --scratch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('task', choices=list(TASKS))
-    parser.add_argument('--data-root', type=Path, required=True)
-    parser.add_argument('--weights', help="ImageNet weights of the configuration's backbone")
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='as of cxr-triage run')
-    parser.add_argument('--scratch', type=Path, default=scale.SCRATCH)
-    args = parser.parse_args(argv)
+    args = quality.options(__doc__).parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     chosen = quality.plan(args.task, args.weights, args.set)
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
@@ -110,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = figures(maps, rows, [boxes[cohort.ids[row]] for row in rows], cohort.patients)
     (args.scratch / f'heat-maps-{args.task}.json').write_text(json.dumps({name: vars(each) for name, each in found.items()}, indent=1))
     console.print(f'{sum(len(boxes[cohort.ids[row]]) for row in rows)} boxes on {len(rows)} films')
-    console.print(table(found))
+    console.print(quality.table(found))
 
 
 def figures(maps: np.ndarray, rows: np.ndarray, boxes: Sequence[Sequence[Box]], patients: np.ndarray) -> dict[str, Figure]:
@@ -141,11 +132,6 @@ def figures(maps: np.ndarray, rows: np.ndarray, boxes: Sequence[Sequence[Box]], 
     for name in ('pointing game', 'IoU'):
         statistics[f'{name} above the mean map'] = bootstrap.difference(statistics[name], statistics[f'{name}, mean map'])
     return bootstrap.figures(statistics, patients[rows], 2000, 0.95)
-
-
-def table(found: dict[str, Figure]) -> Table:
-    """Values and intervals."""
-    return quality.table(found)
 
 
 if __name__ == '__main__':

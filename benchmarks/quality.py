@@ -48,15 +48,20 @@ def plan(task: str, weights: str | None, settings: Sequence[str]) -> Plan:
     return Plan(task, TrainerParameters(model=given.model, train=given.train))
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in quality-TASK.json under --scratch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(description: str | None) -> argparse.ArgumentParser:
+    """The command line that this command shares with those that look at the same networks."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('task', choices=list(TASKS))
     parser.add_argument('--data-root', type=Path, required=True)
     parser.add_argument('--weights', help="ImageNet weights of the configuration's backbone")
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='as of cxr-triage run')
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures and prints; the figures are also in quality-TASK.json under --scratch."""
+    args = options(__doc__).parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     chosen = plan(args.task, args.weights, args.set)
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)

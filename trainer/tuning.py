@@ -85,10 +85,6 @@ class _Trainings(keras_tuner.BayesianOptimization):
         _log.info('trial %s of %d: %s: validation AUC %.4f', int(trial.trial_id) + 1, tuning.trials, settings, auc)
         return {_OBJECTIVE: auc}
 
-    def load_model(self, trial: Any) -> None:
-        """No trial's model is kept: the Trainer trains anew."""
-        raise NotImplementedError
-
     def search_space_summary(self, extended: bool = False) -> None:
         """What Keras Tuner would print stands in the log."""
 
