@@ -21,12 +21,18 @@ class Taken:
       exit_code: its own.
       seconds: wall clock. cpu_seconds: of all its processes, as far as they could be seen before they ended.
       peak_bytes: the largest resident set that any one of its processes had.
+      resident: when it was looked, in seconds since 1970, and the bytes of the largest process then.
     """
 
     exit_code: int
     seconds: float
     cpu_seconds: float
     peak_bytes: int
+    resident: tuple[tuple[float, int], ...]
+
+    def peak_between(self, start: float, end: float) -> int:
+        """The most that was seen of any one process in a stretch of time; 0 where it was too short to be looked at."""
+        return max((size for when, size in self.resident if start <= when <= end), default=0)
 
 
 def watch(command: Sequence[str], log: Path) -> Taken:
@@ -36,22 +42,26 @@ def watch(command: Sequence[str], log: Path) -> Taken:
     """
     start = time.monotonic()
     peak = 0
+    resident = []
     cpu: dict[int, float] = {}
     with log.open('wb') as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         root = psutil.Process(process.pid)
         try:
             while process.poll() is None:
+                largest = 0
                 for each in _with_children(root):
-                    peak = max(peak, _high_water(each.pid))
+                    memory = _memory(each.pid)
+                    peak, largest = max(peak, memory['VmHWM']), max(largest, memory['VmRSS'])
                     cpu[each.pid] = max(cpu.get(each.pid, 0.0), _cpu(each))
+                resident.append((time.time(), largest))
                 time.sleep(_INTERVAL_S)
         finally:
             if process.poll() is None:
                 for each in _with_children(root):
                     each.kill()
                 process.wait()
-    return Taken(process.returncode, time.monotonic() - start, sum(cpu.values()), peak)
+    return Taken(process.returncode, time.monotonic() - start, sum(cpu.values()), peak, tuple(resident))
 
 
 def _with_children(root: psutil.Process) -> list[psutil.Process]:
@@ -61,12 +71,18 @@ def _with_children(root: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _high_water(pid: int) -> int:
+def _memory(pid: int) -> dict[str, int]:
+    """VmRSS and VmHWM in bytes; 0 of a process that is gone."""
+    found = {'VmRSS': 0, 'VmHWM': 0}
     try:
         status = Path(f'/proc/{pid}/status').read_text(encoding='ascii', errors='replace')
     except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith('VmHWM:')), 0)
+        return found
+    for line in status.splitlines():
+        name, _, value = line.partition(':')
+        if name in found:
+            found[name] = int(value.split()[0]) * 1024
+    return found
 
 
 def _cpu(process: psutil.Process) -> float:

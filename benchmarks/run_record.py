@@ -12,12 +12,17 @@ def newest(root: Path, artifact: str) -> Path:
     return max((root / 'artifacts' / artifact).iterdir(), key=lambda path: int(path.name))
 
 
-def step_seconds(root: Path) -> dict[str, float]:
-    """Step -> seconds of its execution in the latest run of a root."""
+def step_times(root: Path) -> dict[str, tuple[float, float]]:
+    """Step -> when its execution in the latest run of a root began and ended, in seconds since 1970."""
     return {
-        step: (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000
+        step: (execution.create_time_since_epoch / 1000, execution.last_update_time_since_epoch / 1000)
         for step, execution in history.runs(root)[-1].items()
     }
+
+
+def step_seconds(root: Path) -> dict[str, float]:
+    """Step -> seconds of its execution in the latest run of a root."""
+    return {step: end - start for step, (start, end) in step_times(root).items()}
 
 
 def transformed_bytes(root: Path) -> int:

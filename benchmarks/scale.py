@@ -4,9 +4,9 @@
     python -m benchmarks.scale 1000 4000 16000 64000 112120
 
 Films are 600x600 JPEGs of real size (benchmarks/films.py), drawn once and kept under --scratch. Printed: for each count the peak
-memory of any process of the run and the seconds of each step; the data path (XrayExampleGen to Transform) as a multiple of one pass
-of plain decode and antialiased resize on the same cores, done right before the run; a second run that finds all in the cache; and
-the exponent of each step's growth between the two largest counts.
+memory of any process of the run, in all and by step, and the seconds of each step; the data path (XrayExampleGen to Transform) as a
+multiple of one pass of plain decode and antialiased resize on the same cores, done right before the run; a second run that finds all
+in the cache; and the exponent of growth between the two largest counts.
 """
 
 from __future__ import annotations
@@ -74,14 +74,15 @@ def measure(count: int, scratch: Path, settings: Sequence[str], console: Console
     run += [f'--set={setting}' for setting in settings]
     console.print(f'{count:,} films: the pipeline')
     first = checked(run, scratch / f'run-{count}.log')
-    seconds, stored = _record(root)
+    times, stored = _record(root)
     console.print(f'{count:,} films: again, from the cache')
     second = checked(run, scratch / f'rerun-{count}.log')
     return {
         'films': count,
         'film_bytes': sum(path.stat().st_size for path in data.glob('data/*')) / count,
         'reference_s': reference,
-        'steps_s': seconds,
+        'steps_s': {step: end - start for step, (start, end) in times.items()},
+        'steps_peak_bytes': {step: first.peak_between(start, end) for step, (start, end) in times.items()},
         'run_s': first.seconds,
         'cpu_s': first.cpu_seconds,
         'peak_bytes': first.peak_bytes,
@@ -118,15 +119,15 @@ def _reference(data: Path, scratch: Path) -> float:
     return float(match.group(1))
 
 
-def _record(root: Path) -> tuple[dict[str, float], float]:
-    """Seconds of each step, and bytes of a transformed example."""
+def _record(root: Path) -> tuple[dict[str, tuple[float, float]], float]:
+    """When each step began and ended, and bytes of a transformed example."""
     # Imported late: nothing heavy has to sit in memory beside the runs that are measured.
     from benchmarks import run_record
 
     files = max((root / 'artifacts/XrayExampleGen/report').glob('*/ingest.json'))
     splits = json.loads(files.read_text())['splits']
     transformed = sum(split['records'] for name, split in splits.items() if name != 'test')
-    return run_record.step_seconds(root), run_record.transformed_bytes(root) / transformed
+    return run_record.step_times(root), run_record.transformed_bytes(root) / transformed
 
 
 def checked(command: Sequence[str], log: Path) -> Taken:
@@ -167,6 +168,9 @@ def table(found: Sequence[dict]) -> Table:
     row('whole run, s', [each['run_s'] for each in found], '{:.1f}', exponent=True)
     row('again, from the cache, s', [each['rerun_s'] for each in found], '{:.1f}')
     row('peak memory of any process, GB', [each['peak_bytes'] / 1e9 for each in found], '{:.2f}', exponent=True)
+    for step in reversed(found[-1]['steps_s']):
+        if found[-1]['steps_s'][step] >= _SHOWN_S:
+            row(f'  in {step}', [each['steps_peak_bytes'][step] / 1e9 for each in found], '{:.2f}', exponent=True)
     row('bytes of a transformed example', [each['stored_bytes'] for each in found], '{:,.0f}')
     return shown
 

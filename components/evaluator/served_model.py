@@ -18,7 +18,7 @@ from tensorflow_model_analysis.api import types
 from components.serving_check.session_model import SessionModel
 
 # Beam's batches can grow to a thousand films, each of which then takes MobileNetV2 more than twice as long as one of 64 does.
-_FILMS_AT_ONCE = 256
+_FILMS_AT_ONCE = 64
 
 
 class ServedModel:

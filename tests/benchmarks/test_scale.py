@@ -43,6 +43,9 @@ def test_peak_memory_is_that_of_the_largest_process(tmp_path: Path) -> None:
     assert taken.exit_code == 3
     assert 300e6 < taken.peak_bytes < 500e6
     assert taken.seconds > 1
+    start, end = taken.resident[0][0], taken.resident[-1][0]
+    assert 300e6 < taken.peak_between(start, end) <= taken.peak_bytes
+    assert taken.peak_between(end + 1, end + 2) == 0
 
 
 @pytest.mark.parametrize(('values', 'exponent'), [((5.0, 20.0), 1.0), ((7.0, 7.0), 0.0), ((1.0, 16.0), 2.0)])

@@ -19,6 +19,7 @@ def _measured(count: int, **changed: float) -> dict:
         'film_bytes': 67_000.0,
         'reference_s': count / 50,
         'steps_s': seconds,
+        'steps_peak_bytes': dict.fromkeys(seconds, 1.25e9),
         'run_s': count / 10,
         'cpu_s': count / 5,
         'peak_bytes': 1.5e9,
@@ -49,6 +50,12 @@ def test_goals_without_figures_are_left_out(tmp_path: Path) -> None:
     assert 'Evaluator 1.00' in text
     assert 'Trainer' not in text
     assert 'training step' not in text
+
+
+def test_memory_is_told_in_all_and_by_step() -> None:
+    text = _text(scale.table([_measured(1_000), _measured(4_000, peak_bytes=3e9)]))
+    assert _line(text, 'peak memory of any process, GB') == ['1.50', '3.00', '0.50']
+    assert _line(text, '  in Evaluator') == ['1.25', '1.25', '0.00']
 
 
 def test_all_goals(tmp_path: Path) -> None:
