@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from rich.progress import track
 
+from components.data_audit.inspection import source
 from records import tfrecord
 from records.data_root import find_files, fingerprint
 from records.examples import put_bytes, put_int, serialize
@@ -37,6 +40,7 @@ class Cohort:
       patients: str [n].
       labels: name -> 0/1 int [n].
       entries: the metadata table's lines.
+      sources: str [n], what the files tell of the program that wrote them, see `inspection.source`.
     """
 
     key: str
@@ -46,6 +50,7 @@ class Cohort:
     patients: np.ndarray
     labels: dict[str, np.ndarray]
     entries: list[Entry]
+    sources: np.ndarray
 
     def column(self, name: str) -> np.ndarray:
         """A field of the metadata table."""
@@ -60,6 +65,7 @@ class Cohort:
             patients=self.patients[rows],
             labels={name: values[rows] for name, values in self.labels.items()},
             entries=[self.entries[row] for row in rows],
+            sources=self.sources[rows],
         )
 
 
@@ -84,8 +90,17 @@ def load(root: Path, side: int) -> Cohort:
             images = tf.constant([verdict.record.image for verdict in verdicts[start : start + _BATCH]])
             stored += encode(decode_and_resize(images, side)).numpy().tolist()
         # Without the film's own bytes.
-        accepted += [(verdict.record.image_id or '', verdict.patient_id, verdict.record.labels, verdict.entry) for verdict in verdicts]
-    ids, patients, labels, entries = zip(*accepted, strict=True)
+        accepted += [
+            (
+                verdict.record.image_id or '',
+                verdict.patient_id,
+                verdict.record.labels,
+                verdict.entry,
+                source(Image.open(io.BytesIO(verdict.record.image))),
+            )
+            for verdict in verdicts
+        ]
+    ids, patients, labels, entries, sources = zip(*accepted, strict=True)
     named = [each | derived(each) for each in labels]
     key = hashlib.sha256(f'{fingerprint(str(root), files)} {side}'.encode()).hexdigest()[:12]
     return Cohort(
@@ -96,6 +111,7 @@ def load(root: Path, side: int) -> Cohort:
         np.array(patients),
         {name: np.array([each[name] for each in named]) for name in named[0]},
         [entry or Entry(patient) for entry, patient in zip(entries, patients, strict=True)],
+        np.array(sources),
     )
 
 

@@ -5,9 +5,11 @@ What is done is kept under the scratch folder by all that determines it, so that
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from pipeline.code_digest import digest
 from trainer import calibration, input_pipeline, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
+from trainer.input_pipeline import Split
 from trainer.journal import Journal
 from trainer.labels import TASKS, Task
 from trainer.parameters import ModelParameters, TrainerParameters
@@ -61,7 +64,7 @@ def answers(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> Answ
     folds = cohort_lib.folds(cohort.patients, FOLDS, plan.seed)
     parts = []
     for fold in range(FOLDS):
-        kept = scratch / 'folds' / f'{_key(plan, cohort)}-{fold}.npz'
+        kept = scratch / 'folds' / f'{key(plan, cohort)}-{fold}.npz'
         if not kept.exists():
             console.print(f'  fold {fold + 1} of {FOLDS}', style='dim')
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -102,12 +105,32 @@ def _frozen_features(cohort: Cohort, parameters: ModelParameters, scratch: Path)
 
 def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: int) -> Answers:
     """Trains on the other folds, answers for this one."""
-    keras.backend.clear_session()
     here = np.flatnonzero(folds == fold)
     others = np.flatnonzero(folds != fold)
     held_out = cohort_lib.folds(cohort.patients[others], _HELD_OUT, plan.seed + 1) == 0
     places = {'train': others[~held_out], 'val': others[held_out], 'test': here}
-    targets = training.targets(task, plan.parameters.train)
+    batch = plan.parameters.train.batch_size
+    with trained(plan, cohort, places) as (network, splits):
+        known = training.predict_logits(network.model, splits['val'], batch)
+        asked = input_pipeline.evaluation_batches(splits['test'], batch)
+        said = [model_lib.evidence(network, pixels) for pixels, _ in asked]
+        assert input_pipeline.image_ids(splits['test']) == [cohort.ids[row] for row in here]
+    fitted = calibration.fit_each(*known, task.outputs)
+    logits, maps = (np.concatenate([part[place] for part in said]) for place in range(2))
+    return Answers(np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1), maps)
+
+
+@contextlib.contextmanager
+def trained(plan: Plan, cohort: Cohort, places: Mapping[str, np.ndarray]) -> Iterator[tuple[model_lib.Network, dict[str, Split]]]:
+    """A network that was trained as the pipeline trains it, and the splits, whose files are there as long as the context lasts.
+
+    Args:
+      plan: what is trained.
+      cohort: the films.
+      places: split -> its films, by their places; `train`, `val`, and whatever is to be asked for.
+    """
+    keras.backend.clear_session()
+    targets = training.targets(TASKS[plan.task], plan.parameters.train)
     with tempfile.TemporaryDirectory() as folder:
         splits = {name: cohort_lib.split(cohort.chosen(rows), targets.labels, Path(folder) / name) for name, rows in places.items()}
         state = TrainingState(str(Path(folder) / 'state'))
@@ -115,17 +138,11 @@ def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: in
         with strategy.scope():
             network = model_lib.build(plan.parameters.model, len(targets.labels))
         training.train(network, splits, plan.parameters, state, Journal(state.history, folder), strategy, targets)
-        batch = plan.parameters.train.batch_size
-        known = training.predict_logits(network.model, splits['val'], batch)
-        asked = input_pipeline.evaluation_batches(splits['test'], batch)
-        said = [model_lib.evidence(network, pixels) for pixels, _ in asked]
-        assert input_pipeline.image_ids(splits['test']) == [cohort.ids[row] for row in here]
-    fitted = calibration.fit_each(*known, targets.labels[: targets.asked])
-    logits, maps = (np.concatenate([part[place] for part in said]) for place in range(2))
-    return Answers(np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1), maps)
+        yield network, splits
 
 
-def _key(plan: Plan, cohort: Cohort) -> str:
+def key(plan: Plan, cohort: Cohort) -> str:
+    """Names a training by all that determines it."""
     code = digest('trainer.training', 'trainer.calibration')
     # The path of the weights is another one on another machine.
     parameters = plan.parameters.model_dump_json(exclude={'model': {'weights'}, 'operating_point': True})

@@ -125,10 +125,7 @@ def figures(maps: np.ndarray, rows: np.ndarray, boxes: Sequence[Sequence[Box]], 
         'share of the film in boxes': covered.mean(axis=(1, 2)),
     }
 
-    def mean(values: np.ndarray) -> bootstrap.Statistic:
-        return lambda weights: weights @ values / weights.sum(axis=1)
-
-    statistics = {name: mean(values) for name, values in shares.items()}
+    statistics = {name: bootstrap.average(values) for name, values in shares.items()}
     for name in ('pointing game', 'IoU'):
         statistics[f'{name} above the mean map'] = bootstrap.difference(statistics[name], statistics[f'{name}, mean map'])
     return bootstrap.figures(statistics, patients[rows], 2000, 0.95)

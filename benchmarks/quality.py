@@ -2,10 +2,12 @@
 
     python -m benchmarks.quality nih_triage --data-root DIR --weights PATH
     python -m benchmarks.quality findings14 --data-root DIR --weights PATH
+    python -m benchmarks.quality cardiomegaly --data-root DIR --weights PATH
     python -m benchmarks.quality pneumonia_pediatric --data-root DIR --weights PATH
 
 The network of the task's configuration, trained fold by fold as the pipeline trains it, beside the floor: logistic regression on the
-features of the same backbone as it comes from ImageNet, on the same folds. Intervals are by patient, as are those of the differences.
+features of the same backbone as it comes from ImageNet, on the same folds; for some tasks also beside another way of training
+(`BESIDE`). Intervals are by patient, as are those of the differences.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -32,20 +34,39 @@ from components.evaluator.bootstrap import Cases, Figure, Statistic
 from pipeline import config
 from trainer.features import UNKNOWN
 from trainer.labels import TASKS
-from trainer.parameters import TrainerParameters
+from trainer.parameters import PRETRAINED, TrainerParameters
 
 _CONFIGS = Path(config.__file__).parent / 'configs'
 _REPLICATES, _LEVEL = 2000, 0.95
+FLOOR = 'frozen features'
+# Task -> another way to train for it -> settings laid over its configuration.
+BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
+    'findings14': {
+        'training from scratch': ('model.backbone=scratch_cnn', 'train.learning_rate=0.001', 'train.epochs=20'),
+    },
+    'cardiomegaly': {
+        'weights': ('train.balance=weights',),
+        'average pooling': ('model.pooling=average',),
+    },
+}
+# A source of films with fewer of a class is not looked at by itself.
+_OF_EACH_CLASS = 20
+
+
+def config_of(task: str) -> Path:
+    """The configuration file of a task."""
+    return _CONFIGS / f'{task}.yaml'
 
 
 def plan(task: str, weights: str | None, settings: Sequence[str]) -> Plan:
-    """The training of a task's configuration.
+    """The training of a task's configuration; one from scratch takes no weights.
 
     Raises:
       ConfigError: a setting is not allowed.
     """
-    given = config.load(str(_CONFIGS / f'{task}.yaml'), settings, model__weights=weights)
-    return Plan(task, TrainerParameters(model=given.model, train=given.train))
+    given = config.load(str(config_of(task)), settings)
+    model = given.model.model_copy(update={'weights': weights}) if given.model.backbone in PRETRAINED else given.model
+    return Plan(task, TrainerParameters(model=model, train=given.train))
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
@@ -67,42 +88,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
     console.print(f'{args.task}: {len(cohort.stored):,} films of {len(np.unique(cohort.patients)):,} patients')
     ours = cross_validation.answers(chosen, cohort, args.scratch, console).probabilities
-    floor = cross_validation.of_frozen_features(TASKS[args.task], cohort, chosen.parameters.model, args.scratch)
-    found = figures(args.task, cohort, ours, floor)
+    beside = {FLOOR: cross_validation.of_frozen_features(TASKS[args.task], cohort, chosen.parameters.model, args.scratch)}
+    for name, settings in BESIDE.get(args.task, {}).items():
+        console.print(name)
+        other = plan(args.task, args.weights, [*args.set, *settings])
+        beside[name] = cross_validation.answers(other, cohort, args.scratch, console).probabilities
+    found = figures(args.task, cohort, ours, beside)
     content = {name: vars(figure) for name, figure in found.items()}
     (args.scratch / f'quality-{args.task}.json').write_text(json.dumps(content, indent=1))
     console.print(table(found))
 
 
-def figures(task: str, cohort: Cohort, ours: np.ndarray, floor: np.ndarray) -> dict[str, Figure]:
+def figures(task: str, cohort: Cohort, ours: np.ndarray, beside: Mapping[str, np.ndarray]) -> dict[str, Figure]:
     """Row of the table -> its figure.
 
     Args:
       task: a name of TASKS.
       cohort: the films.
       ours: probabilities [n, outputs] of the trained networks.
-      floor: those of the regressions on frozen features.
+      beside: those of others, by name.
     """
     outputs = TASKS[task].outputs
     label = cohort.labels[outputs[0]]
     cases = Cases(ours[:, 0], (ours[:, 0] >= 0.5).astype(float), label)
-    own, least = bootstrap.auc(ours[:, 0], label), bootstrap.auc(floor[:, 0], label)
-    statistics: dict[str, Statistic] = {
-        'AUC': own,
-        'AUC of frozen features': least,
-        'AUC above frozen features': bootstrap.difference(own, least),
-    }
-    for view in np.unique(cohort.column('view_position')):
-        if view != UNKNOWN:
-            statistics[f'AUC within {view} films'] = _within(cohort.column('view_position') == view, ours[:, 0], label)
-    known = cohort.column('age'), cohort.column('sex'), cohort.column('view_position')
-    for name, columns in (
-        ('AUC of age, sex and view alone', metadata_model.columns(*known)),
-        ('AUC of these and the follow-up number', metadata_model.columns(*known, cohort.column('follow_up'))),
-    ):
-        scores = metadata_model.cross_fitted(columns, label, cohort.patients)
-        if scores is not None and len(np.unique(known[0])) > 1:
-            statistics[name] = bootstrap.auc(scores, label)
+    statistics = _against(
+        'AUC', bootstrap.auc(ours[:, 0], label), {name: bootstrap.auc(each[:, 0], label) for name, each in beside.items()}
+    )
+    statistics |= _of_groups(cohort, ours[:, 0], label) | _of_metadata(cohort, label)
     statistics |= {
         'accuracy at 0.5': bootstrap.accuracy(cases),
         'sensitivity at 0.5': bootstrap.sensitivity(cases),
@@ -110,18 +122,49 @@ def figures(task: str, cohort: Cohort, ours: np.ndarray, floor: np.ndarray) -> d
         'expected calibration error': bootstrap.calibration_error(cases),
     }
     if len(outputs) > 1:
-        trained, frozen = (
-            {name: bootstrap.auc(scores[:, place], cohort.labels[name]) for place, name in enumerate(outputs) if place}
-            for scores in (ours, floor)
-        )
-        mean, mean_floor = bootstrap.mean(list(trained.values())), bootstrap.mean(list(frozen.values()))
-        statistics |= {
-            'mean AUC of findings': mean,
-            'mean AUC of findings, frozen features': mean_floor,
-            'mean AUC of findings above frozen features': bootstrap.difference(mean, mean_floor),
-            **{f'AUC of {name}': statistic for name, statistic in trained.items()},
+        by_finding = {name: bootstrap.auc(ours[:, place], cohort.labels[name]) for place, name in enumerate(outputs) if place}
+        means = {
+            name: bootstrap.mean([bootstrap.auc(each[:, place], cohort.labels[of]) for place, of in enumerate(outputs) if place])
+            for name, each in beside.items()
         }
+        statistics |= _against('mean AUC of findings', bootstrap.mean(list(by_finding.values())), means)
+        statistics |= {f'AUC of {name}': statistic for name, statistic in by_finding.items()}
     return bootstrap.figures(statistics, cohort.patients, _REPLICATES, _LEVEL)
+
+
+def _against(figure: str, own: Statistic, others: Mapping[str, Statistic]) -> dict[str, Statistic]:
+    """A figure, that of others, and by how much it is above each."""
+    return {
+        figure: own,
+        **{f'{figure}, {name}': other for name, other in others.items()},
+        **{f'{figure} above {name}': bootstrap.difference(own, other) for name, other in others.items()},
+    }
+
+
+def _of_groups(cohort: Cohort, probability: np.ndarray, label: np.ndarray) -> dict[str, Statistic]:
+    """AUCs within each view, and within each source that has enough films of both classes."""
+    views = cohort.column('view_position')
+    found = {f'AUC within {view} films': _within(views == view, probability, label) for view in np.unique(views) if view != UNKNOWN}
+    sources, counts = np.unique(cohort.sources, return_counts=True)
+    for source in sources[np.argsort(-counts, kind='stable')]:
+        rows = cohort.sources == source
+        if len(sources) > 1 and min(label[rows].sum(), (1 - label[rows]).sum()) >= _OF_EACH_CLASS:
+            found[f'AUC within {rows.sum():,} films of source {source}'] = _within(rows, probability, label)
+    return found
+
+
+def _of_metadata(cohort: Cohort, label: np.ndarray) -> dict[str, Statistic]:
+    """AUCs without the picture, where the metadata table tells anything."""
+    age, sex, view = (cohort.column(name) for name in ('age', 'sex', 'view_position'))
+    found = {}
+    for name, columns in (
+        ('AUC of age, sex and view alone', metadata_model.columns(age, sex, view)),
+        ('AUC of these and the follow-up number', metadata_model.columns(age, sex, view, cohort.column('follow_up'))),
+    ):
+        scores = metadata_model.cross_fitted(columns, label, cohort.patients)
+        if scores is not None and len(np.unique(age)) > 1:
+            found[name] = bootstrap.auc(scores, label)
+    return found
 
 
 def table(found: dict[str, Figure]) -> Table:
@@ -137,8 +180,7 @@ def table(found: dict[str, Figure]) -> Table:
 
 
 def _within(rows: np.ndarray, probability: np.ndarray, label: np.ndarray) -> Statistic:
-    of_rows = bootstrap.auc(probability[rows], label[rows])
-    return lambda weights: of_rows(weights[:, rows])
+    return bootstrap.among(rows, bootstrap.auc(probability[rows], label[rows]))
 
 
 if __name__ == '__main__':

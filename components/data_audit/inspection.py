@@ -95,7 +95,7 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
         channels=len(image.getbands()),
         mode=image.mode,
         format=str(image.format),
-        source=_source(image, tables),
+        source=source(image),
         quality=_quality(tables),
         mean=mean,
         std=float(np.sqrt(max(histogram @ (levels - mean) ** 2 / pixels, 0.0))),
@@ -160,7 +160,9 @@ def reduced(grey: Image.Image) -> Image.Image:
     return grey.reduce(4) if min(grey.size) >= 4 * SIDE else grey
 
 
-def _source(image: Image.Image, tables) -> str:
+def source(image: Image.Image) -> str:
+    """What tells scanners and export programs apart: format, mode, size and quantisation tables. The pixels need not be decoded yet."""
+    tables = getattr(image, 'quantization', None)
     digest = hashlib.sha256(repr(sorted(tables.items())).encode()).hexdigest()[:6] if tables else '-'
     progressive = ' progressive' if image.info.get('progressive') else ''
     return f'{image.format}{progressive} {image.mode} {image.width}x{image.height} tables {digest}'

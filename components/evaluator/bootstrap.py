@@ -107,6 +107,16 @@ def mean(statistics: list[Statistic]) -> Statistic:
     return statistic
 
 
+def average(values: np.ndarray) -> Statistic:
+    """The mean of a value that each film has, float64 [n]."""
+    return _share(values, np.ones(len(values)))
+
+
+def among(rows: np.ndarray, statistic: Statistic) -> Statistic:
+    """A statistic of some of the films, by their places or a mask [n], where replicates are drawn of all."""
+    return lambda weights: statistic(weights[:, rows])
+
+
 def difference(first: Statistic, second: Statistic) -> Statistic:
     """By how much the first is higher, film by film on the same replicates."""
     return lambda weights: first(weights) - second(weights)
@@ -124,7 +134,7 @@ def specificity(cases: Cases) -> Statistic:
 
 def brier_score(cases: Cases) -> Statistic:
     """The mean squared difference of probability and label."""
-    return _share((cases.probability - cases.label) ** 2, np.ones(len(cases.label)))
+    return average((cases.probability - cases.label) ** 2)
 
 
 def calibration_ratio(cases: Cases) -> Statistic:
@@ -169,7 +179,7 @@ def sensitivity_gap(cases: Cases, groups: np.ndarray, min_positives: int, unknow
 
 def accuracy(cases: Cases) -> Statistic:
     """The share of films that are flagged as their label says."""
-    return _share((cases.flag == cases.label).astype(np.float64), np.ones(len(cases.label)))
+    return average((cases.flag == cases.label).astype(np.float64))
 
 
 def precision(cases: Cases) -> Statistic:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -71,18 +72,41 @@ def test_each_variant_is_a_configuration_of_its_own(name: str) -> None:
 def test_figures_of_answers_that_are_known(films: Cohort) -> None:
     label = films.labels[ABNORMAL]
     perfect, none = label[:, None] * 0.8 + 0.1, np.full((120, 1), 0.5)
-    found = quality.figures('nih_triage', films, perfect, none)
-    assert (found['AUC'].value, found['AUC of frozen features'].value) == (1, 0.5)
+    found = quality.figures('nih_triage', films, perfect, {quality.FLOOR: none})
+    assert (found['AUC'].value, found['AUC, frozen features'].value) == (1, 0.5)
     assert found['AUC above frozen features'].value == found['AUC above frozen features'].lower == 0.5
     assert found['accuracy at 0.5'].value == found['sensitivity at 0.5'].value == found['AUC within PA films'].value == 1
     assert found['expected calibration error'].value == pytest.approx(0.1)
     assert 'AUC of age, sex and view alone' in found
 
 
+def test_a_source_is_looked_at_by_itself_where_it_has_enough_of_both_classes(films: Cohort) -> None:
+    label = films.labels[ABNORMAL]
+    order = np.argsort(label, kind='stable')
+    sources = np.empty(120, dtype='<U4')
+    # Source a holds most films; of what is left, b has one class only.
+    sources[order] = ['b'] * 10 + ['a'] * 110
+    assert label[order[:10]].sum() == 0
+    misleading = np.where(sources == 'b', 0.1, 0.5)[:, None]
+    found = quality.figures('nih_triage', dataclasses.replace(films, sources=sources), misleading, {})
+    assert found['AUC'].value > 0.5
+    assert found['AUC within 110 films of source a'].value == 0.5
+    assert not any('source b' in name for name in found)
+    # One source for all films is no news.
+    assert not any('source' in name for name in quality.figures('nih_triage', films, misleading, {}))
+
+
+@pytest.mark.parametrize('task', list(quality.BESIDE))
+def test_what_stands_beside_is_another_training(task: str) -> None:
+    plans = [quality.plan(task, 'weights.h5', settings) for settings in ((), *quality.BESIDE[task].values())]
+    assert len({plan.parameters.model_dump_json() for plan in plans}) == len(plans)
+    assert all((plan.parameters.model.weights is None) is (plan.parameters.model.backbone == 'scratch_cnn') for plan in plans)
+
+
 def test_findings_have_figures_of_their_own(films: Cohort) -> None:
     outputs = TASKS['findings14'].outputs
     truth = np.stack([films.labels[name] for name in outputs], axis=1).astype(float)
-    found = quality.figures('findings14', films, truth, np.full_like(truth, 0.5))
+    found = quality.figures('findings14', films, truth, {quality.FLOOR: np.full_like(truth, 0.5)})
     assert found['mean AUC of findings'].value == 1
     assert found['mean AUC of findings above frozen features'].value == 0.5
     assert found['AUC of Effusion'].value == 1
@@ -128,4 +152,4 @@ def test_the_floor(films: Cohort, tmp_path: Path) -> None:
     plan = quality.plan('nih_triage', None, SMALL)
     floor = cross_validation.of_frozen_features(TASKS['nih_triage'], films, plan.parameters.model, tmp_path)
     assert floor.shape == (120, 1)
-    assert 0.3 < quality.figures('nih_triage', films, floor, floor)['AUC'].value < 1
+    assert 0.3 < quality.figures('nih_triage', films, floor, {})['AUC'].value < 1
