@@ -72,7 +72,9 @@ def near_pairs(rows: np.ndarray, thumbnails: np.ndarray, min_correlation: float,
         rough = partial(_rough_scores, thumbnails, _compared(pool, thumbnails, rows))
         likely, _ = _confirmed(pool, rough, candidates, min_correlation - _ROUGH)
         found, scores = _confirmed(pool, partial(_scores, thumbnails), likely, min_correlation)
-    pairs = [Pair(*sorted(map(int, pair)), round(float(score), 4)) for pair, score in zip(found, scores, strict=True)]
+    pairs = [
+        Pair(int(first), int(second), round(float(score), 4)) for (first, second), score in zip(np.sort(found, axis=1), scores, strict=True)
+    ]
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 
