@@ -20,6 +20,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
 from benchmarks import run_record
+from components import beam_batches
 from components.evaluator.executor import Executor
 from pipeline import config, evaluation
 from trainer.labels import TASKS
@@ -46,6 +47,7 @@ def evaluate(model: str, root: Path, out: Path) -> float:
         'eval_config': json_format.MessageToJson(eval_config),
         'fairness_indicator_thresholds': 'null',
     }
+    beam_batches.bound()
     start = time.monotonic()
     Executor(context).Do(
         {'examples': [examples], 'model': [candidate], 'schema': [schema]}, {'evaluation': [evaluated], 'blessing': [blessing]}, properties

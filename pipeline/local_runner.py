@@ -27,6 +27,8 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
+from components import beam_batches
+
 
 class RootInUseError(RuntimeError):
     """Another run is working in the same root."""
@@ -107,6 +109,7 @@ def run(pipeline: Pipeline, display: Display, run_id: str) -> Iterator[Step]:
     Raises:
       StepError: a component raised; what was done before stays in the cache.
     """
+    beam_batches.bound()
     compiled = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
     deployment = runner_utils.extract_local_deployment_config(compiled)
@@ -129,8 +132,9 @@ def run(pipeline: Pipeline, display: Display, run_id: str) -> Iterator[Step]:
             display.fail(name, time.monotonic() - start)
             raise StepError(name) from error
         assert execution is not None and execution.execution_id is not None
-        _give_back_memory()
         step = _describe(name, connection, execution.execution_id, time.monotonic() - start)
+        if step.state == 'ran':
+            _give_back_memory()
         display.end(step)
         yield step
 
