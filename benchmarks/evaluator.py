@@ -47,7 +47,7 @@ def evaluate(model: str, root: Path, out: Path) -> float:
         'eval_config': json_format.MessageToJson(eval_config),
         'fairness_indicator_thresholds': 'null',
     }
-    beam_batches.bound()
+    beam_batches.prepare()
     start = time.monotonic()
     Executor(context).Do(
         {'examples': [examples], 'model': [candidate], 'schema': [schema]}, {'evaluation': [evaluated], 'blessing': [blessing]}, properties

@@ -109,7 +109,7 @@ def run(pipeline: Pipeline, display: Display, run_id: str) -> Iterator[Step]:
     Raises:
       StepError: a component raised; what was done before stays in the cache.
     """
-    beam_batches.bound()
+    beam_batches.prepare()
     compiled = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
     deployment = runner_utils.extract_local_deployment_config(compiled)

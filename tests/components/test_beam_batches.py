@@ -1,9 +1,11 @@
-"""Batches are cut by bytes, however fast a step is."""
+"""Batches are cut by bytes, however fast a step is, and nobody encodes one to know its size."""
 
 from __future__ import annotations
 
 import apache_beam as beam
+import pyarrow as pa
 import pytest
+from apache_beam.runners import pipeline_context
 from apache_beam.testing.util import assert_that
 from tfx_bsl.coders import batch_util
 
@@ -15,7 +17,7 @@ _LIMIT = 20 << 20
 
 @pytest.mark.parametrize('count', [1, 20, 50])
 def test_batches_are_as_large_as_the_limit(count: int) -> None:
-    beam_batches.bound()
+    beam_batches.prepare()
 
     def check(batches: list[list[bytes]]) -> None:
         sizes = sorted(sum(map(len, batch)) for batch in batches)
@@ -27,3 +29,15 @@ def test_batches_are_as_large_as_the_limit(count: int) -> None:
     with beam.Pipeline(runner='FnApiRunner') as pipeline:
         records = pipeline | beam.Create([bytes(_RECORD)] * count, reshuffle=False)
         assert_that(records | batch_util.BatchRecords(None, None), check)
+
+
+def test_the_coder_gives_back_what_it_was_given_and_tells_its_size_without_encoding() -> None:
+    beam_batches.prepare()
+    coder = beam.coders.registry.get_coder(pa.RecordBatch)
+    batch = pa.RecordBatch.from_pydict({'image': [[b'1234'], [b'56']], 'age': [[50], [60]]})
+    assert coder.decode(coder.encode(batch)).equals(batch)
+    assert coder.estimate_size(batch) == batch.nbytes
+    assert isinstance(coder, beam_batches.RecordBatchCoder)
+    # What is pickled for workers elsewhere is a coder of this kind too.
+    again = beam.coders.Coder.from_runner_api(coder.to_runner_api(context := pipeline_context.PipelineContext()), context)
+    assert again.decode(again.encode(batch)).equals(batch)
