@@ -1,33 +1,177 @@
-"""The pipeline as a Kubeflow Pipelines v2 specification, from the same graph that runs here."""
+"""The pipeline as a Kubeflow Pipelines v2 specification, from the same graph that runs here.
+
+TFX compiles the graph; what it leaves out is added to the document: the container's command, resources, retries, pipeline parameters in the
+place of constants, and the second document that Kubeflow reads for node selectors, tolerations and secrets.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from typing import Any, Literal
 
+import yaml
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-SCHEMA_VERSION = '2.1.0'
+from kubeflow import refusals
+from kubeflow.parameters import KubeflowParameters, StepResources
+from kubeflow.refusals import SCHEMA_VERSION, Spec
+
+Target = Literal['kubeflow', 'vertex']
+ENTRYPOINT = ['python', '-m', 'kubeflow.entrypoint']
+# Pipeline parameter -> the step and its parameter that it stands for: what can change from run to run without compiling again. Each has
+# the compiled value as its default, and `cxr-triage submit` works the new ones out.
+PIPELINE_PARAMETERS: dict[str, tuple[str, str]] = {
+    'data': ('XrayExampleGen', 'data'),
+    'fingerprint': ('XrayExampleGen', 'fingerprint'),
+    'limits': ('DataGate', 'limits'),
+    'training': ('Trainer', 'custom_config'),
+    'evaluation': ('Evaluator', 'eval_config'),
+    'baseline-version': ('Baseline', 'version'),
+    'push': ('Pusher', 'push'),
+}
+_GPU_STEPS = ('Trainer', 'Tuner')
+_SPOT = 'cloud.google.com/gke-spot'
 
 
-def compile_spec(pipeline: tfx_pipeline.Pipeline, image: str, path: str) -> None:
+class SpecError(ValueError):
+    """A pipeline that Kubeflow would refuse; the text says what to change."""
+
+
+def compile_spec(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, path: str, target: Target = 'kubeflow') -> None:
     """Writes the specification of a pipeline.
 
     Args:
       pipeline: from `pipeline.create_pipeline`.
-      image: the container image that runs every component.
+      parameters: images, resources, secrets, retries.
       path: a `.yaml` file; Kubeflow takes no other form.
+      target: open-source Kubeflow Pipelines, or Vertex AI Pipelines.
 
     Raises:
-      ValueError: `path` does not end in `.yaml`.
+      SpecError: `path` does not end in `.yaml`, or the pipeline would be refused.
+      OSError: the file cannot be written.
     """
     if not path.endswith('.yaml'):
-        raise ValueError(f'{path}: a pipeline specification for Kubeflow ends in .yaml')
+        raise SpecError(f'{path}: a pipeline specification for Kubeflow ends in .yaml')
+    found = documents(pipeline, parameters, target)
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    # Whole or not at all: half a specification can be a valid one.
+    with tempfile.NamedTemporaryFile('w', dir=folder, suffix='.part', delete=False, encoding='utf-8') as file:
+        try:
+            yaml.safe_dump_all(found, file, sort_keys=True, width=140)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def documents(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target = 'kubeflow') -> list[Spec]:
+    """The pipeline specification, and for Kubeflow the platform specification where there is something to say in it.
+
+    Raises:
+      SpecError: the pipeline would be refused, or a step of `parameters.steps` is none of the pipeline's.
+    """
+    spec = _compiled(pipeline, parameters, target)
+    tasks = spec['root']['dag']['tasks']
+    unknown = sorted(set(parameters.steps) - set(tasks))
+    if unknown:
+        raise SpecError(f'kubeflow.steps names {", ".join(unknown)}: no such step. There are: {", ".join(sorted(tasks))}')
+    for name in tasks:
+        container = executor_of(spec, name)['container']
+        resources = parameters.of(name)
+        container['resources'] = _resources(resources)
+        if resources.accelerator and name in _GPU_STEPS and parameters.gpu_image:
+            container['image'] = parameters.gpu_image
+        if parameters.retries.count:
+            tasks[name]['retryPolicy'] = {
+                'maxRetryCount': parameters.retries.count,
+                'backoffDuration': f'{parameters.retries.wait_s}s',
+                'backoffFactor': parameters.retries.factor,
+                'backoffMaxDuration': f'{parameters.retries.longest_wait_s}s',
+            }
+    _parametrise(spec)
+    found = refusals.problems(spec)
+    if found:
+        raise SpecError('\n'.join(found))
+    platform = _platform(spec, parameters) if target == 'kubeflow' else {}
+    return [spec, *([platform] if platform else [])]
+
+
+def executor_of(spec: Spec, task: str) -> dict[str, Any]:
+    """The executor of a step."""
+    component = spec['components'][spec['root']['dag']['tasks'][task]['componentRef']['name']]
+    return spec['deploymentSpec']['executors'][component['executorLabel']]
+
+
+def _compiled(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target) -> Spec:
+    """As TFX compiles it."""
+    if not parameters.image:
+        raise SpecError('no image: give the one of the steps with --image, or as kubeflow.image')
     config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         display_name=pipeline.pipeline_info.pipeline_name,
-        default_image=image,
+        default_image=parameters.image,
+        # Vertex hands TFX what it expects.
+        default_commands=ENTRYPOINT if target == 'kubeflow' else list(kubeflow_v2_dag_runner.KUBEFLOW_TFX_CMD),
         # Kubeflow Pipelines refuses the older schema 2.0, which is TFX's default.
         use_pipeline_spec_2_1=True,
     )
-    folder, name = os.path.split(os.path.abspath(path))
-    kubeflow_v2_dag_runner.KubeflowV2DagRunner(config, output_dir=folder, output_filename=name).run(pipeline, write_out=True)
+    job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(config).run(pipeline, write_out=False)
+    spec = job['pipelineSpec']
+    assert spec['schemaVersion'] == SCHEMA_VERSION
+    return spec
+
+
+def _resources(resources: StepResources) -> dict[str, Any]:
+    found: dict[str, Any] = {'cpuLimit': resources.cpu, 'memoryLimit': resources.memory_gb}
+    found |= {'cpuRequest': resources.cpu, 'memoryRequest': resources.memory_gb}
+    if resources.accelerator:
+        found['accelerator'] = {'type': resources.accelerator, 'count': str(resources.accelerators)}
+    return found
+
+
+def _parametrise(spec: Spec) -> None:
+    """Puts pipeline parameters in the place of constants, with these as their defaults."""
+    tasks = spec['root']['dag']['tasks']
+    definitions = spec['root'].setdefault('inputDefinitions', {}).setdefault('parameters', {})
+    for name, (task, key) in PIPELINE_PARAMETERS.items():
+        given = tasks[task]['inputs']['parameters']
+        definitions[name] = {
+            'parameterType': 'STRING',
+            'defaultValue': given[key]['runtimeValue']['constant'],
+            'description': f'{key} of {task}',
+        }
+        given[key] = {'componentInputParameter': name}
+
+
+def _platform(spec: Spec, parameters: KubeflowParameters) -> Spec:
+    """What Kubernetes is told of each pod: empty where there is nothing to tell."""
+    executors = {}
+    for task in spec['root']['dag']['tasks']:
+        resources = parameters.of(task)
+        selector = dict(resources.node_selector) | ({_SPOT: 'true'} if resources.spot else {})
+        tolerations = [each.model_dump(exclude_none=True) for each in resources.tolerations]
+        if resources.spot:
+            tolerations.append({'key': _SPOT, 'operator': 'Equal', 'value': 'true', 'effect': 'NoSchedule'})
+        told: dict[str, Any] = {}
+        if selector:
+            told['nodeSelector'] = {'labels': selector}
+        if tolerations:
+            told['tolerations'] = tolerations
+        as_env = [secret for secret in parameters.secrets if secret.env]
+        if as_env:
+            told['secretAsEnv'] = [
+                {'secretName': each.name, 'keyToEnv': [{'secretKey': key, 'envVar': name} for key, name in each.env.items()]}
+                for each in as_env
+            ]
+        mounted = [{'secretName': each.name, 'mountPath': each.mount} for each in parameters.secrets if each.mount]
+        if mounted:
+            told['secretAsVolume'] = mounted
+        if parameters.volumes:
+            told['pvcMount'] = [{'constant': each.claim, 'mountPath': each.mount} for each in parameters.volumes]
+        if told:
+            label = spec['components'][spec['root']['dag']['tasks'][task]['componentRef']['name']]['executorLabel']
+            executors[label] = told
+    return {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}} if executors else {}

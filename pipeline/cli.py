@@ -10,6 +10,7 @@ from collections.abc import Sequence
 # Command -> (its module with `add_arguments` and `run`, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
     'run': ('pipeline.commands.run', 'run the whole pipeline here, from TFRecords to a served model'),
+    'compile': ('pipeline.commands.compile', 'write the pipeline as a specification for Kubeflow or Vertex AI Pipelines'),
     'synth': ('records.synth.command', 'draw synthetic chest X-rays in the NIH TFRecord layout'),
     'convert': ('records.convert.command', 'turn image folders or NIH PNGs into the NIH TFRecord layout'),
     'check': ('records.check.command', 'audit a data set before anything is run'),

@@ -14,6 +14,7 @@ from components.data_audit.parameters import AuditParameters
 from components.data_gate.limits import GateLimits
 from components.serving_check.parameters import ServingCheckParameters
 from components.xray_example_gen.parameters import DataParameters
+from kubeflow.parameters import KubeflowParameters
 from pipeline.evaluation_parameters import EvaluationParameters
 from trainer.labels import TASKS
 from trainer.parameters import ModelParameters, OperatingPointParameters, TrainParameters, TuningParameters
@@ -62,6 +63,7 @@ class Config(_Strict):
     evaluation: EvaluationParameters = EvaluationParameters()
     serving_check: ServingCheckParameters = ServingCheckParameters()
     push: PushTarget = PushTarget()
+    kubeflow: KubeflowParameters = KubeflowParameters()
     # Named outright: Beam's default would try to download another runner first.
     beam: tuple[str, ...] = ('--runner=FnApiRunner',)
 
@@ -71,6 +73,12 @@ class Config(_Strict):
         if value not in TASKS:
             raise ValueError(f'no such task: {value!r}. Known: {", ".join(TASKS)}')
         return value
+
+    @property
+    def push_directory(self) -> str:
+        """The directory that TF Serving watches; `root` has to be set."""
+        assert self.root is not None
+        return self.push.directory or os.path.join(self.root, 'serving')
 
     @model_validator(mode='after')
     def _one_label(self) -> Config:

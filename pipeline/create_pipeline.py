@@ -33,20 +33,23 @@ from trainer.parameters import TrainerParameters
 
 _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCHEMA_FILE = os.path.join(_PROJECT, 'schemas', 'raw_schema.pbtxt')
-_SETUP_FILE = os.path.join(_PROJECT, 'setup.py')
+SETUP_FILE = os.path.join(_PROJECT, 'setup.py')
 _TFX_COMPONENTS = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Tuner', 'Trainer', 'Evaluator')
 _WATCHING = ('StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate')
 # Evaluator reads raw examples, so the test split needs no transformed form.
 _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
 
 
-def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_pb2.ConnectionConfig | None = None) -> Pipeline:
+def create_pipeline(
+    config: Config, fingerprint: str, metadata: metadata_store_pb2.ConnectionConfig | None = None, setup_file: str = SETUP_FILE
+) -> Pipeline:
     """Builds the TFX pipeline of an experiment.
 
     Args:
       config: with `root` and `data.root` set.
       fingerprint: of the data (`records.data_root.fingerprint`), taken when the run is started.
       metadata: the connection of the metadata store, for runners that need one.
+      setup_file: where this project's setup.py is when the steps run.
 
     Raises:
       TargetError: the push target holds something that is not understood.
@@ -68,23 +71,18 @@ def create_pipeline(config: Config, fingerprint: str, metadata: metadata_store_p
         components=components,
         enable_cache=True,
         metadata_connection_config=metadata,
-        beam_pipeline_args=_beam_args(config),
+        beam_pipeline_args=_beam_args(config, setup_file),
     )
 
 
-def _beam_args(config: Config) -> list:
+def _beam_args(config: Config, setup_file: str) -> list:
     """The Beam arguments of the configuration, and what workers elsewhere would have to install.
 
     Without the latter TFX packs itself into an archive anew for every Beam step, some seconds each, also for workers in this process.
     """
     named = any(arg.startswith(('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')) for arg in config.beam)
-    return [*config.beam, *([] if named or not os.path.exists(_SETUP_FILE) else [f'--setup_file={_SETUP_FILE}'])]
-
-
-def push_directory(config: Config) -> str:
-    """The directory that TF Serving watches."""
-    assert config.root is not None
-    return config.push.directory or os.path.join(config.root, 'serving')
+    missing = setup_file == SETUP_FILE and not os.path.exists(setup_file)
+    return [*config.beam, *([] if named or missing else [f'--setup_file={setup_file}'])]
 
 
 def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
@@ -95,7 +93,7 @@ def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
         fingerprint=fingerprint,
         code_digest=digest('components.xray_example_gen.executor'),
     )
-    schema = CuratedSchema(SCHEMA_FILE, _file_digest(SCHEMA_FILE))
+    schema = CuratedSchema(_schema_text())
     statistics = tfx_components.StatisticsGen(examples=examples.outputs['examples'], schema=schema.outputs['schema'])
     validator = tfx_components.ExampleValidator(statistics=statistics.outputs['statistics'], schema=schema.outputs['schema'])
     audit = DataAudit(
@@ -168,15 +166,21 @@ def _trainer(config: Config, transform, schema, tuners: list) -> tfx_components.
             'task': config.task,
             'pipeline': config.pipeline,
             'weights_digest': _weights_digest(config),
-            'checkpoints': os.path.join(config.root or '', 'checkpoints'),
+            'checkpoints': _checkpoints(config),
             'code_digest': digest('trainer.run'),
         },
     )
 
 
+def _checkpoints(config: Config) -> str:
+    """Where a training under way is kept for the next attempt; '' where TensorFlow cannot write to the root by itself."""
+    root = config.root or ''
+    return os.path.join(root, 'checkpoints') if '://' not in root or root.startswith('gs://') else ''
+
+
 def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
     """The components that decide about the candidate."""
-    directory = push_directory(config)
+    directory = config.push_directory
     served = push_target.newest(directory)
     plan = push_target.plan_push(served.manifest if served else None, key, fileio.exists, uuid.uuid4().hex)
     baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
@@ -202,7 +206,8 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
         push_nonce=plan.push_nonce,
         baseline_version=plan.baseline_version,
         pipeline_name=config.pipeline,
-        config=config.model_dump(mode='json'),
+        # Where a model was made says nothing of it.
+        config=config.model_dump(mode='json', exclude={'kubeflow'}),
         keep_versions=config.push.keep_versions,
     )
     pusher = Pusher(
@@ -233,6 +238,6 @@ def _weights_digest(config: Config) -> str:
         return hashlib.sha256(file.read()).hexdigest()[:16]
 
 
-def _file_digest(path: str) -> str:
-    with open(path, 'rb') as file:
-        return hashlib.sha256(file.read()).hexdigest()[:16]
+def _schema_text() -> str:
+    with open(SCHEMA_FILE, encoding='utf-8') as file:
+        return file.read()

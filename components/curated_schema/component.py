@@ -1,40 +1,32 @@
-"""CuratedSchema: the schema file as an artifact, seen by the cache when it is edited."""
+"""CuratedSchema: the schema that is written by hand, as an artifact, seen by the cache when it is edited."""
 
 from __future__ import annotations
 
 from tfx import types
-from tfx.components.schema_gen.import_schema_gen import executor
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.curated_schema import executor
+
 
 class CuratedSchemaSpec(component_spec.ComponentSpec):
-    """Those of TFX's ImportSchemaGen, and the digest."""
+    """The text of the schema in, the artifact out."""
 
-    PARAMETERS = {
-        'schema_file': component_spec.ExecutionParameter(type=str),
-        'schema_digest': component_spec.ExecutionParameter(type=str),
-    }
+    PARAMETERS = {executor.SCHEMA_TEXT_KEY: component_spec.ExecutionParameter(type=str)}
     INPUTS: dict = {}
-    OUTPUTS = {'schema': component_spec.ChannelParameter(type=standard_artifacts.Schema)}
+    OUTPUTS = {executor.SCHEMA_KEY: component_spec.ChannelParameter(type=standard_artifacts.Schema)}
 
 
 class CuratedSchema(base_component.BaseComponent):
-    """TFX's ImportSchemaGen with a digest of the file beside its path; ImportSchemaGen by itself misses an edit of the file.
+    """Takes the schema itself, where TFX's ImportSchemaGen takes its path: that one misses an edit of the file, and on a cluster the path
+    is one of another machine.
 
     Args:
-      schema_file: path of the schema, a text proto.
-      schema_digest: of its content; there for the cache alone.
+      schema_text: a text proto.
     """
 
     SPEC_CLASS = CuratedSchemaSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, schema_file: str, schema_digest: str):
-        super().__init__(
-            CuratedSchemaSpec(
-                schema_file=schema_file,
-                schema_digest=schema_digest,
-                schema=types.Channel(type=standard_artifacts.Schema),
-            )
-        )
+    def __init__(self, schema_text: str):
+        super().__init__(CuratedSchemaSpec(schema_text=schema_text, schema=types.Channel(type=standard_artifacts.Schema)))

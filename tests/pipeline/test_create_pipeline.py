@@ -188,3 +188,12 @@ def test_a_run_starts_without_clients_of_services_that_it_does_not_use() -> None
         [sys.executable, '-c', check, 'google.cloud.aiplatform', 'kfp', 'tfx.v1'], capture_output=True, text=True, check=True
     )
     assert started.stdout.splitlines()[-1] == '[]'
+
+
+@pytest.mark.parametrize(
+    ('place', 'kept'),
+    [('/runs', '/runs/checkpoints'), ('gs://b/runs', 'gs://b/runs/checkpoints'), ('s3://b/runs', ''), ('minio://b/r', '')],
+)
+def test_a_training_under_way_is_kept_where_tensorflow_can_write(root: Path, place: str, kept: str) -> None:
+    config = _config(root, **{'push.directory': str(root / 'served')}).model_copy(update={'root': place})
+    assert json.loads(_properties(config)['Trainer']['custom_config'])['checkpoints'] == kept

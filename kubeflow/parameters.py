@@ -1,0 +1,111 @@
+"""How steps run on a cluster: the `kubeflow` part of a configuration. No TFX here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
+
+
+class Toleration(_Strict):
+    """A taint that a pod may stand beside, in Kubernetes' terms."""
+
+    key: str | None = None
+    operator: Literal['Exists', 'Equal'] = 'Exists'
+    value: str | None = None
+    effect: Literal['NoSchedule', 'PreferNoSchedule', 'NoExecute'] | None = None
+
+
+class StepResources(_Strict):
+    """What the pod of a step asks for, and where it may run.
+
+    Attributes:
+      cpu: cores, requested and at most.
+      memory_gb: GB of memory, requested and at most.
+      accelerator: the resource that stands for a GPU, e.g. `nvidia.com/gpu`; null for a step on CPUs alone.
+      accelerators: how many of it.
+      node_selector: labels that the node has to have, e.g. {cloud.google.com/gke-accelerator: nvidia-l4}.
+      tolerations: taints that the pod may stand beside.
+      spot: on GKE's spot nodes, at a fraction of the price; a step that loses its node is tried again, with a gs:// root the training from
+        its last epoch.
+    """
+
+    cpu: float = Field(2, gt=0)
+    memory_gb: float = Field(8, gt=0)
+    accelerator: str | None = None
+    accelerators: int = Field(1, ge=1)
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = ()
+    spot: bool = False
+
+
+class Secret(_Strict):
+    """A Kubernetes secret that every step gets: keys as environment variables, or all of it as files.
+
+    Attributes:
+      name: of the secret.
+      env: key of the secret -> environment variable.
+      mount: folder for its keys as files; null for none.
+    """
+
+    name: str = Field(min_length=1)
+    env: dict[str, str] = Field(default_factory=dict)
+    mount: str | None = None
+
+
+class Volume(_Strict):
+    """A persistent volume claim of the namespace that every step mounts: its name, and the folder that it becomes."""
+
+    claim: str = Field(min_length=1)
+    mount: str = Field(pattern='^/.')
+
+
+class Retries(_Strict):
+    """How often a failed step is tried again.
+
+    Attributes:
+      count: times.
+      wait_s: seconds before the first.
+      factor: by which the wait grows each time.
+      longest_wait_s: seconds that it grows to.
+    """
+
+    count: int = Field(2, ge=0, le=10)
+    wait_s: int = Field(60, ge=1)
+    factor: float = Field(2.0, ge=1)
+    longest_wait_s: int = Field(3600, ge=1)
+
+
+class KubeflowParameters(_Strict):
+    """The cluster.
+
+    Attributes:
+      image: of every step (`--image`).
+      gpu_image: of the Trainer and the Tuner where they ask for an accelerator; null: `image`.
+      steps: what a step asks for, by its name, with the keys of `default`; the others ask for `default`.
+      secrets: that every step gets, each with `name`, and `env` (key of the secret -> environment variable) or `mount` (a folder).
+      volumes: that every step mounts, each with `claim` and `mount`, for data, weights or the push target.
+    """
+
+    image: str | None = None
+    gpu_image: str | None = None
+    default: StepResources = StepResources()
+    steps: dict[str, StepResources] = Field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    retries: Retries = Retries()
+
+    @field_validator('image', 'gpu_image')
+    @classmethod
+    def _an_image(cls, value: str | None) -> str | None:
+        if value is not None and (not value or value != value.strip() or ' ' in value):
+            raise ValueError(f'{value!r} is no name of an image')
+        return value
+
+    def of(self, step: str) -> StepResources:
+        """What a step asks for."""
+        return self.steps.get(step, self.default)

@@ -1,0 +1,57 @@
+"""What the commands that take an experiment have in common: its options, and the configuration that they make."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument('--config', required=True, metavar='FILE', help='the experiment, e.g. pipeline/configs/nih_triage.yaml')
+    parser.add_argument('--data-root', metavar='DIR', help='the folder with the *.tfrec files (data.root)')
+    parser.add_argument('--weights', metavar='PATH', help='ImageNet weights of the backbone without its top (model.weights)')
+    parser.add_argument('--root', metavar='DIR', help='where artifacts, metadata and the served model go (default: runs/<pipeline>)')
+    parser.add_argument('--push-dir', metavar='DIR', help='the directory that TF Serving watches (default: serving/ under the root)')
+    parser.add_argument('--set', dest='settings', action='append', default=[], metavar='KEY=VALUE', help='any key, e.g. train.epochs=3')
+    parser.add_argument('-v', '--verbose', action='store_true', help='show the logs of TensorFlow, Beam and TFX too')
+
+
+def configuration(args: argparse.Namespace, **overrides: Any):
+    """The experiment with the options laid over it; paths of this machine become absolute: they stand in artifacts and in the cache's keys.
+
+    Args:
+      args: as `add_arguments` has them.
+      overrides: see `pipeline.config.load`.
+
+    Raises:
+      ConfigError: it is none, or has no data.
+    """
+    from pipeline import config as config_lib
+
+    config = config_lib.load(
+        args.config,
+        args.settings,
+        data__root=args.data_root,
+        model__weights=args.weights,
+        root=args.root,
+        push__directory=args.push_dir,
+        **overrides,
+    )
+    if config.data.root is None:
+        raise config_lib.ConfigError(
+            'no data: give the folder with the *.tfrec files with --data-root, or as data.root in the configuration'
+        )
+    return config.model_copy(
+        update={
+            'root': _absolute(config.root or os.path.join('runs', config.pipeline)),
+            'data': config.data.model_copy(update={'root': _absolute(config.data.root)}),
+            'model': config.model.model_copy(update={'weights': _absolute(config.model.weights)}),
+            'push': config.push.model_copy(update={'directory': _absolute(config.push.directory)}),
+        }
+    )
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path is None or '://' in path else os.path.abspath(path)

@@ -1,0 +1,74 @@
+"""`cxr-triage compile`: a file that Kubeflow takes, or all that has to be changed, in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import cli
+from records.synth import write_dataset
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few films in a folder that stands for a mounted volume."""
+    root = tmp_path_factory.mktemp('volume')
+    write_dataset(root / 'films', count=10, seed=1, size=64)
+    return root
+
+
+def _compile(data: Path, out: Path, *more: str) -> int:
+    volumes = f'[{{claim: films, mount: {data}}}]'
+    given = ['compile', '--config', 'pipeline/configs/demo.yaml', '--out', str(out), '--data-root', str(data / 'films')]
+    given += ['--root', 'gs://bucket/runs', '--push-dir', str(data / 'served'), '--image', 'registry/cxr-triage:1']
+    return cli.main([*given, '--set', f'kubeflow.volumes={volumes}', *more])
+
+
+def test_the_file_holds_pipeline_and_platform(data: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / 'demo.yaml'
+    assert _compile(data, out) == 0
+    spec, platform = yaml.safe_load_all(out.read_text())
+    assert spec['pipelineInfo']['name'] == 'demo'
+    assert len(spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue']) == 64
+    assert 'kubernetes' in platform['platforms']
+    said = capsys.readouterr().out
+    assert '12 steps for kubeflow, image registry/cxr-triage:1' in said
+    assert 'gs://bucket/runs' in said
+
+
+def test_data_that_only_pods_see_are_named(data: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / 'demo.yaml'
+    elsewhere = ('--data-root', 'gs://bucket/nih')
+    missing = ('--data-root', str(data / 'missing'))
+    assert _compile(data, out, *missing) == 1
+    assert '--fingerprint' in capsys.readouterr().err
+    assert not out.exists()
+    assert _compile(data, out, *elsewhere, '--fingerprint', 'release-2') == 0
+    spec, *_ = yaml.safe_load_all(out.read_text())
+    assert spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'] == 'release-2'
+
+
+def test_all_that_no_pod_reaches_is_told_at_once(data: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / 'demo.yaml'
+    assert _compile(data, out, '--root', '/runs', '--push-dir', '/srv/models', '--data-root', '/home/films') == 1
+    said = capsys.readouterr().err
+    for path in ('/runs: no pipeline root', '/srv/models: no pod can push there', 'data.root is /home/films: no pod can read that'):
+        assert path in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        (('--out', 'spec.json'), 'ends in .yaml'),
+        (('--set', 'kubeflow.steps={Training: {cpu: 4}}'), 'names Training: no such step'),
+        (('--set', 'kubeflow.steps={Trainer: {gpus: 4}}'), "unknown key 'kubeflow.steps.Trainer.gpus'"),
+        (('--image', ' '), 'is no name of an image'),
+    ],
+)
+def test_other_mistakes(data: Path, tmp_path: Path, capsys, more: tuple[str, ...], message: str) -> None:
+    assert _compile(data, tmp_path / 'demo.yaml', *more) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
