@@ -100,7 +100,10 @@ def main() -> None:
     from absl import app
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+    from components import beam_batches
+
     def run(parsed: Any) -> None:
+        beam_batches.bound()
         kubeflow_v2_run_executor.main(parsed)
         with open(adapted.output_file, encoding='utf-8') as file:
             output = json.load(file)
