@@ -103,7 +103,7 @@ def main() -> None:
     from components import beam_batches
 
     def run(parsed: Any) -> None:
-        beam_batches.bound()
+        beam_batches.prepare()
         kubeflow_v2_run_executor.main(parsed)
         with open(adapted.output_file, encoding='utf-8') as file:
             output = json.load(file)
