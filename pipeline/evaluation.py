@@ -13,18 +13,6 @@ from trainer.labels import FINDINGS, Task
 
 _PATIENT_METRICS = 'components.evaluator.patient_metrics'
 
-# What the TFMA UI draws, by the output of the model that it is of. At the operating point means on the model's own flag, as each model
-# carries its own threshold: a candidate and a baseline are each measured at theirs.
-_PLOTS: dict[str, tuple[tuple[str, dict], ...]] = {
-    PROBABILITY: (
-        ('ExampleCount', {}),
-        ('ConfusionMatrixPlot', {}),
-        ('CalibrationPlot', {}),
-    ),
-    FLAG: (('ConfusionMatrixAtThresholds', {'thresholds': [0.5]}),),
-}
-_OF_FINDING: tuple[tuple[str, dict], ...] = (('ConfusionMatrixPlot', {}),)  # its ROC
-
 
 def eval_config(parameters: EvaluationParameters, task: Task) -> config_pb2.EvalConfig:
     """Builds the configuration for a model with the outputs `probability` and `flag` and the label that ingestion derived."""
@@ -33,8 +21,7 @@ def eval_config(parameters: EvaluationParameters, task: Task) -> config_pb2.Eval
         slicing_specs=_slices(parameters, task),
         metrics_specs=[
             _patient_metrics(parameters, task),
-            *(_plots(output, metrics) for output, metrics in _PLOTS.items()),
-            *(_plots(finding, _OF_FINDING) for finding in task.findings),
+            config_pb2.MetricsSpec(output_names=[PROBABILITY], metrics=[config_pb2.MetricConfig(class_name='ExampleCount')]),
         ],
     )
 
@@ -80,13 +67,6 @@ def _patient_metrics(parameters: EvaluationParameters, task: Task) -> config_pb2
     for threshold in parameters.thresholds:
         spec.per_slice_thresholds[threshold.metric].thresholds.append(_bound(threshold))
     return spec
-
-
-def _plots(output: str, metrics: tuple[tuple[str, dict], ...]) -> config_pb2.MetricsSpec:
-    configs = [
-        config_pb2.MetricConfig(class_name=class_name, config=json.dumps(settings) if settings else '') for class_name, settings in metrics
-    ]
-    return config_pb2.MetricsSpec(output_names=[output], metrics=configs)
 
 
 def _bound(threshold: Threshold) -> config_pb2.PerSliceMetricThreshold:

@@ -1,4 +1,4 @@
-"""TFMA metrics that look at all films of a slice together: intervals by patient, gaps between groups, what metadata alone would give.
+"""TFMA metrics that look at all films of a slice together: intervals by patient, gaps between groups, what metadata alone give, plots.
 
 One combiner hands the films' answers on, some bytes each; the figures are worked out when a slice is complete.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluator import bootstrap, metadata_model
+from components.evaluator import bootstrap, metadata_model, plots
 from components.evaluator.bootstrap import Cases, Figure, Statistic
 from trainer.contract import FLAG, PROBABILITY
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW
@@ -32,7 +33,7 @@ class PatientMetrics(metric_types.Metric):
     sensitivity_gap_GROUP, the largest difference of sensitivity between values of sex, age band or view; metadata_auc and
     metadata_follow_up_auc, of a regression on age, sex and view, without and with the follow-up number; auc_over_metadata, by how much
     the model's AUC is above metadata_auc; for outputs beside `probability`, FINDING_auc of each and their mean, macro_auc. NaN where a
-    slice does not define a figure, which no threshold lets pass.
+    slice does not define a figure, which no threshold lets pass. And TFMA's plots and confusion matrix, see `plots`.
 
     Args:
       label: the 0/1 feature that `probability` and `flag` answer to.
@@ -85,7 +86,11 @@ def _computations(
     # None as TFMA has it in the keys of a MetricsSpec's own thresholds; its default is another.
     keys = [metric_types.MetricKey(name, model_name=model_name, example_weighted=None) for model_name in model_names or ['']]
     features = metric_types.FeaturePreprocessor([*_FEATURES, label, *findings])
-    return [metric_types.MetricComputation([key], [features], _Combiner(key, label, findings, settings)) for key in keys]
+    made: metric_types.MetricComputations = []
+    for key in keys:
+        made.append(metric_types.MetricComputation([key], [features], _Combiner(key, label, findings, settings)))
+        made += plots.derived(key.model_name, findings)
+    return made
 
 
 @dataclass
@@ -132,8 +137,8 @@ class _Combiner(beam.CombineFn):
             merged.blocks += each.blocks
         return merged
 
-    def extract_output(self, accumulator: _Collected) -> dict[metric_types.MetricKey, float]:
-        """All figures, NaN where one is not defined."""
+    def extract_output(self, accumulator: _Collected) -> dict[metric_types.MetricKey, Any]:
+        """All figures, NaN where one is not defined, and what the plots are made of."""
         accumulator.pack()
         if not accumulator.blocks:
             return {}
@@ -149,7 +154,15 @@ class _Combiner(beam.CombineFn):
             for suffix, value in (('', figure.value), ('_lower', figure.lower), ('_upper', figure.upper)):
                 # TFMA takes a metric that is missing from one slice for a threshold that fails on all; no number keeps within a bound.
                 values[self._key._replace(name=f'{name}{suffix}')] = math.nan if value is None else value
-        return values
+        return values | self._counted(outputs, features)
+
+    def _counted(self, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> dict[metric_types.MetricKey, Any]:
+        """What the plots are made of."""
+        model_name, label = self._key.model_name, features[self._label]
+        found: dict[metric_types.MetricKey, Any] = plots.at_operating_point(model_name, outputs[FLAG], label)
+        for output, truth in ((PROBABILITY, label), *((name, features[name]) for name in self._findings)):
+            found[plots.histogram_key(model_name, output)] = plots.histogram(outputs[output], truth)
+        return found
 
 
 def _figures(
