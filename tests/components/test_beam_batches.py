@@ -11,11 +11,11 @@ from tfx_bsl.coders import batch_util
 
 from components import beam_batches
 
-_RECORD = 1 << 20
-_LIMIT = 20 << 20
+_RECORD = 1 << 18
+_LIMIT = beam_batches.BATCH_BYTES
 
 
-@pytest.mark.parametrize('count', [1, 20, 50])
+@pytest.mark.parametrize('count', [1, 16, 50])
 def test_batches_are_as_large_as_the_limit(count: int) -> None:
     beam_batches.prepare()
 
