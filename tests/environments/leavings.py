@@ -26,6 +26,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.serving_check.session_model import SessionModel
 from kubeflow import spec
+from kubeflow.parameters import KubeflowParameters
 from pipeline import cli
 from pipeline import config as config_lib
 from pipeline.create_pipeline import create_pipeline
@@ -59,7 +60,7 @@ def make(films: Path, folder: Path) -> None:
     (folder / FACTS).write_text(json.dumps(facts))
     # Under a root that holds nothing, and the same one in both: what is served decides what is pushed.
     config = config_lib.load(str(CONFIG), root='/nowhere', data__root='/films')
-    spec.compile_spec(create_pipeline(config, _FINGERPRINT), _CONTAINER, str(folder / SPEC))
+    spec.compile_spec(create_pipeline(config, _FINGERPRINT), KubeflowParameters(image=_CONTAINER), str(folder / SPEC))
 
 
 def judge(made: Path, folder: Path) -> None:
