@@ -10,6 +10,7 @@ official test films. Intervals are by patient, as are those of the differences.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import sys
@@ -123,7 +124,9 @@ def table(found: dict[str, tuple[Figure, ...]]) -> Table:
 
 def _logits(plan: Plan, cohort: Cohort, places: dict[str, np.ndarray], scratch: Path) -> dict[str, np.ndarray]:
     """Those of the task's label for each group; kept, as those of `cross_validation` are."""
-    kept = scratch / 'folds' / f'{cross_validation.key(plan, cohort)}-shift.npz'
+    # Another test list is another training.
+    groups = hashlib.sha256(b''.join(places[name].tobytes() for name in sorted(places))).hexdigest()[:8]
+    kept = scratch / 'folds' / f'{cross_validation.key(plan, cohort)}-shift-{groups}.npz'
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         batch = plan.parameters.train.batch_size

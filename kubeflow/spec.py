@@ -102,8 +102,12 @@ def documents(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, t
 
 def executor_of(spec: Spec, task: str) -> dict[str, Any]:
     """The executor of a step."""
-    component = spec['components'][spec['root']['dag']['tasks'][task]['componentRef']['name']]
-    return spec['deploymentSpec']['executors'][component['executorLabel']]
+    return spec['deploymentSpec']['executors'][_label(spec, task)]
+
+
+def _label(spec: Spec, task: str) -> str:
+    """The name of a step's executor, by which both documents know it."""
+    return spec['components'][spec['root']['dag']['tasks'][task]['componentRef']['name']]['executorLabel']
 
 
 def _compiled(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target) -> Spec:
@@ -148,30 +152,26 @@ def _parametrise(spec: Spec) -> None:
 
 def _platform(spec: Spec, parameters: KubeflowParameters) -> Spec:
     """What Kubernetes is told of each pod: empty where there is nothing to tell."""
+    everywhere: dict[str, Any] = {}
+    if as_env := [secret for secret in parameters.secrets if secret.env]:
+        everywhere['secretAsEnv'] = [
+            {'secretName': each.name, 'keyToEnv': [{'secretKey': key, 'envVar': name} for key, name in each.env.items()]} for each in as_env
+        ]
+    if mounted := [secret for secret in parameters.secrets if secret.mount]:
+        everywhere['secretAsVolume'] = [{'secretName': each.name, 'mountPath': each.mount} for each in mounted]
+    if parameters.volumes:
+        everywhere['pvcMount'] = [{'constant': each.claim, 'mountPath': each.mount} for each in parameters.volumes]
     executors = {}
     for task in spec['root']['dag']['tasks']:
-        resources = parameters.of(task)
-        selector = dict(resources.node_selector) | ({_SPOT: 'true'} if resources.spot else {})
-        tolerations = [each.model_dump(exclude_none=True) for each in resources.tolerations]
-        if resources.spot:
-            tolerations.append({'key': _SPOT, 'operator': 'Equal', 'value': 'true', 'effect': 'NoSchedule'})
-        told: dict[str, Any] = {}
-        if selector:
-            told['nodeSelector'] = {'labels': selector}
-        if tolerations:
-            told['tolerations'] = tolerations
-        as_env = [secret for secret in parameters.secrets if secret.env]
-        if as_env:
-            told['secretAsEnv'] = [
-                {'secretName': each.name, 'keyToEnv': [{'secretKey': key, 'envVar': name} for key, name in each.env.items()]}
-                for each in as_env
-            ]
-        mounted = [{'secretName': each.name, 'mountPath': each.mount} for each in parameters.secrets if each.mount]
-        if mounted:
-            told['secretAsVolume'] = mounted
-        if parameters.volumes:
-            told['pvcMount'] = [{'constant': each.claim, 'mountPath': each.mount} for each in parameters.volumes]
-        if told:
-            label = spec['components'][spec['root']['dag']['tasks'][task]['componentRef']['name']]['executorLabel']
-            executors[label] = told
+        if told := everywhere | _node(parameters.of(task)):
+            executors[_label(spec, task)] = told
     return {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}} if executors else {}
+
+
+def _node(resources: StepResources) -> dict[str, Any]:
+    """On which nodes a pod may run."""
+    selector = resources.node_selector | ({_SPOT: 'true'} if resources.spot else {})
+    tolerations = [each.model_dump(exclude_none=True) for each in resources.tolerations]
+    if resources.spot:
+        tolerations.append({'key': _SPOT, 'operator': 'Equal', 'value': 'true', 'effect': 'NoSchedule'})
+    return ({'nodeSelector': {'labels': selector}} if selector else {}) | ({'tolerations': tolerations} if tolerations else {})
