@@ -132,7 +132,7 @@ def _logits(plan: Plan, cohort: Cohort, places: dict[str, np.ndarray], scratch: 
         batch = plan.parameters.train.batch_size
         with cross_validation.trained(plan, cohort, places) as (network, splits):
             answers = {name: training.predict_logits(network.model, splits[name], batch)[0][:, 0] for name in GROUPS}
-        np.savez(kept, **answers)
+        np.savez(kept, **answers)  # type: ignore[arg-type, unused-ignore]  # numpy 2 declares one keyword of its own, a flag
     return dict(np.load(kept))
 
 
