@@ -44,7 +44,8 @@ def targets(task: Task, parameters: TrainParameters) -> Targets:
 def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
     """Seeds everything, and chooses precision and devices: float16 and all GPUs where there are some."""
     keras.utils.set_random_seed(parameters.train.seed)
-    if parameters.train.deterministic:
+    # On a GPU TensorFlow has no deterministic gradient of a batch normalisation that is frozen, as it is here, and refuses it.
+    if parameters.train.deterministic and not tf.config.list_physical_devices('GPU'):
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_logical_devices('GPU')
     keras.mixed_precision.set_global_policy('mixed_float16' if gpus else 'float32')
