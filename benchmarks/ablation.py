@@ -1,17 +1,19 @@
 """What each choice in the training of a task is worth: one change at a time against the configuration, on the same folds by patient.
 
-    python -m benchmarks.ablation nih_triage --data-root DIR --weights PATH [--set model.image_size=128] [--only NAME ...]
+    python -m benchmarks.ablation nih_triage --data-root DIR --weights PATH [--set model.image_size=96] [--only NAME ...] [--seeds 0 1 2]
 
 The differences carry intervals by patient; all variants see the same replicates. A sweep at a small image size takes a fraction of the
-time of the final size; --set applies to all variants.
+time of the final size; --set applies to all variants. Each seed is a training of its own, with other initial weights, order and
+augmentation: the AUC is the mean over seeds, and the spread between them is what a difference has to exceed that is more than luck.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
@@ -51,44 +53,67 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in ablation-TASK.json under --scratch."""
     parser = quality.options(__doc__)
     parser.add_argument('--only', nargs='+', choices=list(VARIANTS), metavar='NAME', help=f'of: {", ".join(VARIANTS)}')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='a training with each (default: 0)')
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     names = ['as configured', *(name for name in args.only or VARIANTS if name != 'as configured')]
-    answers, cohort = {}, None
+    answers: dict[str, list[np.ndarray]] = {}
+    cohort = None
     for name in names:
-        chosen = quality.plan(args.task, args.weights, [*args.set, *VARIANTS[name]])
-        cohort = cohort or cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
-        console.print(name)
-        answers[name] = cross_validation.answers(chosen, cohort, args.scratch, console).probabilities
+        for seed in args.seeds:
+            chosen = quality.plan(args.task, args.weights, [*args.set, *VARIANTS[name], f'train.seed={seed}'])
+            cohort = cohort or cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
+            console.print(f'{name}, seed {seed}')
+            answers.setdefault(name, []).append(cross_validation.answers(chosen, cohort, args.scratch, console).probabilities)
     assert cohort is not None
     found = figures(args.task, cohort, answers)
-    content = {name: [vars(each) for each in row] for name, row in found.items()}
+    content = {name: dataclasses.asdict(row) for name, row in found.items()}
     (args.scratch / f'ablation-{args.task}.json').write_text(json.dumps(content, indent=1))
     console.print(table(found))
 
 
-def figures(task: str, cohort: cohort_lib.Cohort, answers: dict[str, np.ndarray]) -> dict[str, tuple[Figure, Figure]]:
-    """Variant -> AUC, and its difference to the first variant; the mean over findings where the task asks for them."""
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A variant.
+
+    Attributes:
+      auc: the mean over seeds; of the AUCs of all findings where the task asks for them.
+      less: by how much it is above the first variant's.
+      spread: standard deviation of the AUC between seeds; None with one seed.
+    """
+
+    auc: Figure
+    less: Figure
+    spread: float | None
+
+
+def figures(task: str, cohort: cohort_lib.Cohort, answers: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Row]:
+    """Variant -> its row, from its probabilities [n, outputs] with each seed."""
     outputs = TASKS[task].outputs
+    places = range(1, len(outputs)) if len(outputs) > 1 else range(1)
 
     def auc(scores: np.ndarray) -> Statistic:
-        places = range(1, len(outputs)) if len(outputs) > 1 else range(1)
         return bootstrap.mean([bootstrap.auc(scores[:, place], cohort.labels[outputs[place]]) for place in places])
 
-    statistics = {name: auc(scores) for name, scores in answers.items()}
-    first = next(iter(statistics.values()))
-    differences = {f'{name} less': bootstrap.difference(statistic, first) for name, statistic in statistics.items()}
-    found = bootstrap.figures(statistics | differences, cohort.patients, 2000, 0.95)
-    return {name: (found[name], found[f'{name} less']) for name in answers}
+    of_seeds = {name: [auc(scores) for scores in each] for name, each in answers.items()}
+    means = {name: bootstrap.mean(each) for name, each in of_seeds.items()}
+    first = next(iter(means.values()))
+    differences = {f'{name} less': bootstrap.difference(statistic, first) for name, statistic in means.items()}
+    found = bootstrap.figures(means | differences, cohort.patients, 2000, 0.95)
+    once = np.ones((1, len(cohort.patients)))
+    spreads = {name: float(np.std([one(once)[0] for one in each], ddof=1)) for name, each in of_seeds.items() if len(each) > 1}
+    return {name: Row(found[name], found[f'{name} less'], spreads.get(name)) for name in answers}
 
 
-def table(found: dict[str, tuple[Figure, Figure]]) -> Table:
+def table(found: Mapping[str, Row]) -> Table:
     """AUCs, and differences with their intervals."""
     shown = Table(box=None, pad_edge=False)
-    for name in ('', 'AUC', 'less the configured', '95 % interval'):
+    for name in ('', 'AUC', 'between seeds', 'less the configured', '95 % interval'):
         shown.add_column(name, justify='right' if name else 'left')
-    for name, (own, less) in found.items():
-        shown.add_row(name, f'{own.value:.4f}', f'{less.value:+.4f}', f'{less.lower:+.4f} – {less.upper:+.4f}')
+    for name, row in found.items():
+        spread = '–' if row.spread is None else f'± {row.spread:.4f}'
+        less = row.less
+        shown.add_row(name, f'{row.auc.value:.4f}', spread, f'{less.value:+.4f}', f'{less.lower:+.4f} – {less.upper:+.4f}')
     return shown
 
 

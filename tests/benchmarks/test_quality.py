@@ -69,6 +69,18 @@ def test_each_variant_is_a_configuration_of_its_own(name: str) -> None:
     assert (quality.plan('nih_triage', None, ablation.VARIANTS[name]) == configured) is (name == 'as configured')
 
 
+def test_an_ablation_tells_means_over_seeds_and_the_spread_between_them(films: Cohort) -> None:
+    label = films.labels[ABNORMAL][:, None].astype(float)
+    none = np.full((120, 1), 0.5)
+    found = ablation.figures('nih_triage', films, {'as configured': [label, none], 'no warm-up': [label, label]})
+    configured, other = found.values()
+    assert (configured.auc.value, other.auc.value, other.less.value) == (0.75, 1, 0.25)
+    assert configured.spread == pytest.approx(0.5 / np.sqrt(2))
+    assert other.spread == configured.less.lower == configured.less.upper == 0
+    alone = ablation.figures('nih_triage', films, {'as configured': [none]})
+    assert alone['as configured'].spread is None
+
+
 def test_figures_of_answers_that_are_known(films: Cohort) -> None:
     label = films.labels[ABNORMAL]
     perfect, none = label[:, None] * 0.8 + 0.1, np.full((120, 1), 0.5)

@@ -226,6 +226,15 @@ def test_grey_levels_are_not_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('gpus', [0, 1])
+def test_determinism_of_ops_is_asked_for_on_cpus_alone(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(tf.config.experimental, 'enable_op_determinism', lambda: asked.append(True))
+    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['GPU'] * gpus if kind == 'GPU' else [])
+    training.prepare(_parameters())
+    assert asked == [True] * (1 - gpus)
+
+
 def test_progress_is_told_step_by_step(splits: dict[str, Split], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger='trainer'):
         _train(tmp_path, splits, _parameters(epochs=2))
