@@ -9,6 +9,8 @@ else:
 - The driver adds an output `executor-logs` (v2/driver/driver.go:761) of a type that TFX cannot parse.
 - The launcher copies artifacts between the object store and paths in the container (/gcs/…, /s3/…, /minio/…). TFX has to read and write
   these paths, and what it reports has to name the store again. TFX itself would open the URI, for which an image rarely has the driver.
+  Where a step's Beam workers are elsewhere (Flink, Dataflow), no path of this container means anything to them: gs:// URIs stay then, and
+  the launcher finds nothing to copy back, which it allows (v2/component/launcher_v2.go:825).
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ INPUTS_SPEC = '--json_serialized_inputs_spec_args'
 # Scheme of an artifact's URI -> the folder under which the launcher has it.
 MOUNTS = {'gs://': '/gcs/', 's3://': '/s3/', 'minio://': '/minio/'}
 _LOGS = 'executor-logs'
+_RUNNER = '--runner='
+# Runners of Beam that work in the container.
+_HERE = ('FnApiRunner', 'DirectRunner')
 
 
 class EntrypointError(ValueError):
@@ -59,10 +64,12 @@ def adapt(argv: Sequence[str]) -> Adapted:
     outputs.pop(_LOGS, None)
     for key, artifact in _artifacts(inputs):
         _restore_type(key, artifact, types)
+    elsewhere = any(arg.startswith(_RUNNER) and arg.removeprefix(_RUNNER) not in _HERE for arg in argv)
     stores = {}
     for _, artifact in (*_artifacts(inputs), *_artifacts(outputs)):
-        path = local_path(artifact['uri'])
-        stores[path], artifact['uri'] = artifact['uri'], path
+        if not (elsewhere and artifact['uri'].startswith('gs://')):
+            path = local_path(artifact['uri'])
+            stores[path], artifact['uri'] = artifact['uri'], path
     try:
         output_file = invocation['outputs']['outputFile']
     except KeyError:

@@ -49,6 +49,13 @@ def read_problem(key: str, path: str, mounted: Sequence[str] = ()) -> str | None
     return f'{key} is {path}: no pod can read that. Give a bucket, gs://BUCKET/FOLDER; {_OR_A_VOLUME}'
 
 
+def beam_problem(engine: str, root: str) -> str | None:
+    """What is wrong with a pipeline root for Beam workers that are not in the container of their step."""
+    if engine == 'direct' or root.startswith(TENSORFLOW_SCHEMES):
+        return None
+    return f'beam.engine is {engine}, whose workers read and write artifacts by themselves: give gs://BUCKET/FOLDER with --root, not {root}'
+
+
 _OR_A_VOLUME = 'or a folder of a volume that pods mount, kubeflow.volumes'
 
 

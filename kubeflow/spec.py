@@ -11,6 +11,7 @@ import tempfile
 from typing import Any, Literal
 
 import yaml
+from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
@@ -79,8 +80,12 @@ def documents(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, t
     unknown = sorted(set(parameters.steps) - set(tasks))
     if unknown:
         raise SpecError(f'kubeflow.steps names {", ".join(unknown)}: no such step. There are: {", ".join(sorted(tasks))}')
+    beam_steps = _beam_steps(pipeline)
     for name in tasks:
         container = executor_of(spec, name)['container']
+        if name not in beam_steps:
+            # TFX gives them to all steps. A step whose workers are elsewhere keeps its URIs (see kubeflow.entrypoint), others need paths.
+            container['args'] = [arg for arg in container['args'] if arg not in pipeline.beam_pipeline_args]
         resources = parameters.of(name)
         container['resources'] = _resources(resources)
         if resources.accelerator and name in _GPU_STEPS and parameters.gpu_image:
@@ -98,6 +103,12 @@ def documents(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, t
         raise SpecError('\n'.join(found))
     platform = _platform(spec, parameters) if target == 'kubeflow' else {}
     return [spec, *([platform] if platform else [])]
+
+
+def _beam_steps(pipeline: tfx_pipeline.Pipeline) -> set[str]:
+    """The steps that build a Beam pipeline."""
+    components = (node for node in pipeline.components if isinstance(node, base_component.BaseComponent))
+    return {component.id for component in components if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec)}
 
 
 def executor_of(spec: Spec, task: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from components.data_gate.limits import GateLimits
 from components.serving_check.parameters import ServingCheckParameters
 from components.xray_example_gen.parameters import DataParameters
 from kubeflow.parameters import KubeflowParameters
+from pipeline.beam_parameters import BeamParameters
 from pipeline.evaluation_parameters import EvaluationParameters
 from trainer.labels import TASKS
 from trainer.parameters import ModelParameters, OperatingPointParameters, TrainParameters, TuningParameters
@@ -47,12 +48,13 @@ class Config(_Strict):
       pipeline: its name; letters, digits and dashes.
       task: what is learned, a name of `trainer.labels.TASKS`.
       root: the directory of runs: artifacts, metadata store, checkpoints (`--root`); null: `runs/` and the name of the pipeline.
-      beam: arguments for the Beam steps.
+      artifacts: where else artifacts go, e.g. gs://BUCKET/FOLDER for Beam workers that cannot reach the root; null: `artifacts/` under it.
     """
 
     pipeline: str = Field(pattern=r'^[a-zA-Z0-9-]+$')
     task: str
     root: str | None = None
+    artifacts: str | None = None
     data: DataParameters = DataParameters()
     audit: AuditParameters = AuditParameters()
     gate: GateLimits = GateLimits()
@@ -64,8 +66,7 @@ class Config(_Strict):
     serving_check: ServingCheckParameters = ServingCheckParameters()
     push: PushTarget = PushTarget()
     kubeflow: KubeflowParameters = KubeflowParameters()
-    # Named outright: Beam's default would try to download another runner first.
-    beam: tuple[str, ...] = ('--runner=FnApiRunner',)
+    beam: BeamParameters = BeamParameters()
 
     @field_validator('task')
     @classmethod
@@ -80,11 +81,27 @@ class Config(_Strict):
         assert self.root is not None
         return self.push.directory or os.path.join(self.root, 'serving')
 
+    @property
+    def artifacts_directory(self) -> str:
+        """Where artifacts go; `root` has to be set."""
+        assert self.root is not None
+        return self.artifacts or os.path.join(self.root, 'artifacts')
+
     @model_validator(mode='after')
     def _one_label(self) -> Config:
         label = TASKS[self.task].label
         if 'task_label' in self.audit.model_fields_set and self.audit.task_label != label:
             raise ValueError(f'audit.task_label is {self.audit.task_label!r}, but task {self.task!r} learns {label!r}: leave it out')
+        return self
+
+    @model_validator(mode='after')
+    def _workers_reach_what_they_need(self) -> Config:
+        if missing := list(self.beam.missing()):
+            raise ValueError(f'beam.engine is {self.beam.engine}: give {", ".join(missing)}')
+        if self.beam.engine == 'dataflow':
+            for key, path in (('data.root', self.data.root), ('artifacts', self.artifacts or self.root or '')):
+                if path is not None and not path.startswith('gs://'):
+                    raise ValueError(f'beam.engine is dataflow, whose workers see no path of this machine: give a gs:// folder as {key}')
         return self
 
 

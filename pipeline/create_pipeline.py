@@ -33,7 +33,9 @@ from trainer.parameters import TrainerParameters
 
 _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCHEMA_FILE = os.path.join(_PROJECT, 'schemas', 'raw_schema.pbtxt')
-SETUP_FILE = os.path.join(_PROJECT, 'setup.py')
+_SETUP = os.path.join(_PROJECT, 'setup.py')
+# There is none where the project was installed without its working copy.
+SETUP_FILE = _SETUP if os.path.exists(_SETUP) else None
 _TFX_COMPONENTS = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Tuner', 'Trainer', 'Evaluator')
 _WATCHING = ('StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate')
 # Evaluator reads raw examples, so the test split needs no transformed form.
@@ -41,7 +43,7 @@ _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
 
 
 def create_pipeline(
-    config: Config, fingerprint: str, metadata: metadata_store_pb2.ConnectionConfig | None = None, setup_file: str = SETUP_FILE
+    config: Config, fingerprint: str, metadata: metadata_store_pb2.ConnectionConfig | None = None, setup_file: str | None = SETUP_FILE
 ) -> Pipeline:
     """Builds the TFX pipeline of an experiment.
 
@@ -49,7 +51,7 @@ def create_pipeline(
       config: with `root` and `data.root` set.
       fingerprint: of the data (`records.data_root.fingerprint`), taken when the run is started.
       metadata: the connection of the metadata store, for runners that need one.
-      setup_file: where this project's setup.py is when the steps run.
+      setup_file: where this project's setup.py is when the steps run; None: nowhere.
 
     Raises:
       TargetError: the push target holds something that is not understood.
@@ -67,22 +69,12 @@ def create_pipeline(
     components += _gate_and_push(config, candidate, key)
     return Pipeline(
         pipeline_name=config.pipeline,
-        pipeline_root=os.path.join(config.root, 'artifacts'),
+        pipeline_root=config.artifacts_directory,
         components=components,
         enable_cache=True,
         metadata_connection_config=metadata,
-        beam_pipeline_args=_beam_args(config, setup_file),
+        beam_pipeline_args=config.beam.arguments(setup_file),
     )
-
-
-def _beam_args(config: Config, setup_file: str) -> list:
-    """The Beam arguments of the configuration, and what workers elsewhere would have to install.
-
-    Without the latter TFX packs itself into an archive anew for every Beam step, some seconds each, also for workers in this process.
-    """
-    named = any(arg.startswith(('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')) for arg in config.beam)
-    missing = setup_file == SETUP_FILE and not os.path.exists(setup_file)
-    return [*config.beam, *([] if named or missing else [f'--setup_file={setup_file}'])]
 
 
 def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 from google.protobuf import json_format
 from tfx import types
 from tfx.types import standard_artifacts
@@ -16,7 +18,13 @@ from trainer.labels import Task
 
 
 def evaluate(
-    parameters: EvaluationParameters, task: Task, examples: Path, model: Path, out: Path, baseline: Path | None = None
+    parameters: EvaluationParameters,
+    task: Task,
+    examples: Path,
+    model: Path,
+    out: Path,
+    baseline: Path | None = None,
+    beam_args: Sequence[str] = (),
 ) -> tuple[str, bool]:
     """Returns where the evaluation is and whether the model was blessed.
 
@@ -27,6 +35,7 @@ def evaluate(
       model: the artifact of the candidate, a folder with `Format-Serving`.
       out: where to write.
       baseline: the artifact of the served model.
+      beam_args: where Beam runs; here, if there are none.
     """
     inputs: dict[str, list[types.Artifact]] = {'examples': [standard_artifacts.Examples()]}
     inputs['examples'][0].uri = str(examples)
@@ -42,6 +51,7 @@ def evaluate(
         'example_splits': '["test"]',
         'fairness_indicator_thresholds': 'null',
     }
-    context = Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner'), tmp_dir=str(out), unique_id='1')
+    options = PipelineOptions(list(beam_args) or ['--runner=FnApiRunner'])
+    context = Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(options=options), tmp_dir=str(out), unique_id='1')
     Executor(context).Do(inputs, {'evaluation': [evaluated], 'blessing': [blessing]}, properties)
     return evaluated.uri, bool(blessing.get_int_custom_property('blessed'))

@@ -50,7 +50,8 @@ def _check(config) -> None:
     from pipeline.config import ConfigError
 
     mounted = tuple(volume.mount for volume in config.kubeflow.volumes)
-    found = [refusals.root_problem(config.root), refusals.push_problem(config.push_directory, mounted)]
+    found = [refusals.root_problem(config.root), refusals.beam_problem(config.beam.engine, config.root)]
+    found.append(refusals.push_problem(config.push_directory, mounted))
     read = (('data.root', config.data.root), ('model.weights', config.model.weights))
     found += [refusals.read_problem(key, path, mounted) for key, path in read if path]
     if problems := [problem for problem in found if problem]:

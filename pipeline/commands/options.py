@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--weights', metavar='PATH', help='ImageNet weights of the backbone without its top (model.weights)')
     parser.add_argument('--root', metavar='DIR', help='where artifacts, metadata and the served model go (default: runs/<pipeline>)')
     parser.add_argument('--push-dir', metavar='DIR', help='the directory that TF Serving watches (default: serving/ under the root)')
+    parser.add_argument('--beam', choices=['direct', 'flink', 'dataflow'], help='where the Beam steps run (beam.engine; default: direct)')
     parser.add_argument('--set', dest='settings', action='append', default=[], metavar='KEY=VALUE', help='any key, e.g. train.epochs=3')
     parser.add_argument('-v', '--verbose', action='store_true', help='show the logs of TensorFlow, Beam and TFX too')
 
@@ -37,6 +38,7 @@ def configuration(args: argparse.Namespace, **overrides: Any):
         model__weights=args.weights,
         root=args.root,
         push__directory=args.push_dir,
+        beam__engine=args.beam,
         **overrides,
     )
     if config.data.root is None:
@@ -46,6 +48,7 @@ def configuration(args: argparse.Namespace, **overrides: Any):
     return config.model_copy(
         update={
             'root': _absolute(config.root or os.path.join('runs', config.pipeline)),
+            'artifacts': _absolute(config.artifacts),
             'data': config.data.model_copy(update={'root': _absolute(config.data.root)}),
             'model': config.model.model_copy(update={'weights': _absolute(config.model.weights)}),
             'push': config.push.model_copy(update={'directory': _absolute(config.push.directory)}),

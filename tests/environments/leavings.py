@@ -1,7 +1,7 @@
 """What an environment makes of films, in plain files that another environment can read; each command is a process of its own.
 
-python -m tests.environments.leavings make FILMS FOLDER     the whole pipeline, then what it gave
-python -m tests.environments.leavings judge MADE FOLDER     graph and model in MADE, of whichever environment, run in this one
+python -m tests.environments.leavings make FILMS FOLDER [OPTION...]    the whole pipeline with these options, then what it gave
+python -m tests.environments.leavings judge MADE FOLDER [BEAM...]      graph and model in MADE, of whichever environment, run in this one
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ SPEC = 'spec.yaml'
 _CONTAINER, _FINGERPRINT = 'cxr-triage:test', 'fingerprint'
 
 
-def make(films: Path, folder: Path) -> None:
+def make(films: Path, folder: Path, *options: str) -> None:
     """Runs the pipeline on the data root `films`; leaves its root, FACTS and SPEC in `folder`."""
     root = folder / ROOT
-    code = cli.main(['run', '--config', str(CONFIG), '--data-root', str(films), '--root', str(root)])
+    code = cli.main(['run', '--config', str(CONFIG), '--data-root', str(films), '--root', str(root), *options])
     if code != 0:
         raise SystemExit(f'the pipeline ended with exit code {code}')
     facts = {
@@ -63,8 +63,9 @@ def make(films: Path, folder: Path) -> None:
     spec.compile_spec(create_pipeline(config, _FINGERPRINT), KubeflowParameters(image=_CONTAINER), str(folder / SPEC))
 
 
-def judge(made: Path, folder: Path) -> None:
-    """Runs the transform graph and the served model of `made` on its test films, and evaluates the model; leaves FACTS in `folder`."""
+def judge(made: Path, folder: Path, *beam: str) -> None:
+    """Runs the transform graph and the served model of `made` on its test films, and evaluates the model, with Beam arguments if there are
+    any; leaves FACTS in `folder`."""
     root = made / ROOT
     folder.mkdir(parents=True, exist_ok=True)
     payloads = list(_payloads(root, 'XrayExampleGen', 'examples', 'test'))
@@ -77,7 +78,7 @@ def judge(made: Path, folder: Path) -> None:
     facts['pixels'] = [_digest(png) for png in _transform(root, images)]
     config = config_lib.load(str(CONFIG))
     examples, candidate = _only(root / 'artifacts/XrayExampleGen/examples'), _only(root / 'artifacts/Trainer/model')
-    evaluated, facts['blessed'] = evaluate(config.evaluation, TASKS[config.task], examples, candidate, folder)
+    evaluated, facts['blessed'] = evaluate(config.evaluation, TASKS[config.task], examples, candidate, folder, beam_args=beam)
     facts['metrics'] = _metrics(evaluated)
     (folder / FACTS).write_text(json.dumps(facts))
 
@@ -155,4 +156,4 @@ def _only(folder: Path) -> Path:
 
 
 if __name__ == '__main__':
-    {'make': make, 'judge': judge}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    {'make': make, 'judge': judge}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

@@ -22,8 +22,6 @@ pytestmark = pytest.mark.slow
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _VARIABLE = 'CXR_OTHER_ENVIRONMENT'
-_REAL_FILMS = _PROJECT.parent / 'shared' / 'data' / 'nih'
-_REAL_FILES = 2  # about 240 films
 OURS, THEIRS = 'ours', 'theirs'
 Run = Callable[..., dict[str, Any]]
 
@@ -43,20 +41,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         return json.loads((Path(arguments[-1]) / 'facts.json').read_text())
 
     return start
-
-
-@pytest.fixture(scope='module')
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root: real films where they are at hand, else synthetic ones."""
-    folder = tmp_path_factory.mktemp('films')
-    if not _REAL_FILMS.is_dir():
-        subprocess.run([sys.executable, '-m', 'pipeline', 'synth', '--out', folder, '--count', '244', '--seed', '7'], check=True)
-        return folder
-    (folder / 'metadata').symlink_to(_REAL_FILMS / 'metadata')
-    (folder / 'data').mkdir()
-    for path in sorted((_REAL_FILMS / 'data').glob('*.tfrec'))[:_REAL_FILES]:
-        (folder / 'data' / path.name).symlink_to(path)
-    return folder
 
 
 @pytest.fixture(scope='module')

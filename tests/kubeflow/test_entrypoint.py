@@ -141,3 +141,14 @@ def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path
     assert list((tmp_path / 'schema').iterdir())
     reported = json.loads((tmp_path / 'out' / 'output_metadata.json').read_text())
     assert reported['artifacts']['schema']['artifacts'][0]['uri'] == str(tmp_path / 'schema')
+
+
+@pytest.mark.parametrize(('runner', 'kept'), [('FnApiRunner', False), ('PortableRunner', True), ('DataflowRunner', True)])
+def test_workers_elsewhere_are_told_the_store(captured: dict, compiled: dict, runner: str, kept: bool) -> None:
+    given = json.loads(json.dumps(captured['StatisticsGen']).replace('minio://', 'gs://'))
+    argv = [arg for arg in _argv(given, compiled, 'StatisticsGen') if not arg.startswith('--runner=')]
+    adapted = adapt([*argv, f'--runner={runner}'])
+    invocation = _invocation(adapted.argv)
+    uris = [artifact['uri'] for group in ('inputs', 'outputs') for _, artifact in entrypoint._artifacts(invocation[group]['artifacts'])]
+    assert all(uri.startswith('gs://' if kept else '/gcs/') for uri in uris)
+    assert bool(adapted.stores) is not kept

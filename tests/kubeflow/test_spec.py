@@ -51,6 +51,11 @@ def test_nothing_of_this_machine_is_in_it(compiled: dict, config: Config) -> Non
     assert config.push_directory in text
 
 
+def test_steps_with_a_beam_pipeline_alone_get_its_arguments(compiled: dict) -> None:
+    told = {name for name in compiled['root']['dag']['tasks'] if '--runner=FnApiRunner' in spec.executor_of(compiled, name)['container']['args']}
+    assert told == {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'Transform', 'Evaluator'}
+
+
 def test_vertex_gets_its_own_command(pipeline: Pipeline, config: Config) -> None:
     (only,) = spec.documents(pipeline, _parameters(volumes=[{'claim': 'c', 'mount': '/data'}]), 'vertex')
     commands = {tuple(executor['container']['command']) for executor in only['deploymentSpec']['executors'].values()}

@@ -66,6 +66,11 @@ def test_all_that_no_pod_reaches_is_told_at_once(data: Path, tmp_path: Path, cap
         (('--set', 'kubeflow.steps={Training: {cpu: 4}}'), 'names Training: no such step'),
         (('--set', 'kubeflow.steps={Trainer: {gpus: 4}}'), "unknown key 'kubeflow.steps.Trainer.gpus'"),
         (('--image', ' '), 'is no name of an image'),
+        (('--beam', 'flink'), 'beam.engine is flink: give beam.flink.job_server'),
+        (
+            ('--beam', 'flink', '--set', 'beam.flink.job_server=flink:8099', '--root', 's3://bucket/runs'),
+            'beam.engine is flink, whose workers read and write artifacts by themselves: give gs://BUCKET/FOLDER with --root',
+        ),
     ],
 )
 def test_other_mistakes(data: Path, tmp_path: Path, capsys, more: tuple[str, ...], message: str) -> None:

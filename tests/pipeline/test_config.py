@@ -40,7 +40,7 @@ def test_those_that_come_with_the_project(path: Path) -> None:
 def test_defaults(write) -> None:
     loaded = config.load(write(GOOD))
     assert (loaded.model.backbone, loaded.model.image_size, loaded.operating_point.sensitivity) == ('mobilenet_v2', 224, 0.95)
-    assert loaded.beam == ('--runner=FnApiRunner',)
+    assert loaded.beam.arguments(None) == ['--runner=FnApiRunner']
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,7 @@ def test_defaults(write) -> None:
         (['evaluation', 'threshold'], 'slices, thresholds'),
         (['serving_check', 'sample'], 'model_name, samples'),
         (['push', 'dir'], 'directory, keep_versions'),
+        (['beam', 'flink', 'jobserver'], 'job_server, workers, parallelism'),
     ],
     ids=lambda value: '.'.join(value) if isinstance(value, list) else '',
 )

@@ -103,7 +103,7 @@ def test_the_same_configuration_gives_the_same_parameters(root: Path) -> None:
         pytest.param({'serving_check.samples': 4}, {'ServingCheck'}, id='serving check'),
         pytest.param({'push.keep_versions': 3}, set(), id='versions to keep'),
         pytest.param({'push.directory': '/elsewhere'}, {'Baseline'}, id='push target'),
-        pytest.param({'beam': ['--runner=FnApiRunner', '--direct_num_workers=1']}, set(), id='Beam'),
+        pytest.param({'beam.args': ['--direct_num_workers=1']}, set(), id='Beam'),
     ],
 )
 def test_a_change_of_the_configuration_changes_its_components_alone(change: dict[str, Any], changed: set[str], root: Path) -> None:
