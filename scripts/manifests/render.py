@@ -40,6 +40,13 @@ json.dump(found, sys.stdout)
 """
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as kubectl writes it: a bare `=` is text there, and to PyYAML a tag that it knows no value for."""
+
+
+_Loader.add_constructor('tag:yaml.org,2002:value', lambda loader, node: node.value)
+
+
 class RenderError(ValueError):
     """A folder that kubectl cannot render; with what kubectl says."""
 
@@ -67,7 +74,7 @@ def render(folder: Path, tools: Path, brought: Sequence[Brought] = ()) -> Object
         if done.returncode != 0 or done.stderr.strip():
             raise RenderError(f'{folder}: kubectl kustomize: {done.stderr.strip()}')
         manifests = []
-        for content in yaml.safe_load_all(done.stdout):
+        for content in yaml.load_all(done.stdout, _Loader):
             path = _origin(content)
             where = os.path.relpath(Path(scratch).resolve() / path) if path else None
             manifests.append(Manifest(content, f'{folder} ({where})' if where else str(folder)))
@@ -102,7 +109,7 @@ def read_brought(path: Path) -> list[Brought]:
 def _sources(folder: Path) -> Iterator[Path]:
     """The folder, and those that it takes in, before what they take in."""
     yield folder
-    kustomization = yaml.safe_load((folder / 'kustomization.yaml').read_text(encoding='utf-8'))
+    kustomization = yaml.load((folder / 'kustomization.yaml').read_text(encoding='utf-8'), _Loader)
     for entry in (*(kustomization.get('resources') or ()), *(kustomization.get('components') or ())):
         if (folder / entry / 'kustomization.yaml').is_file():
             yield from _sources(Path(os.path.relpath(folder / entry)))

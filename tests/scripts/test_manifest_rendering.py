@@ -145,6 +145,12 @@ def test_what_kubectl_refuses_is_told_with_its_reason(run) -> None:
     assert output.startswith('deploy/overlays/gke: kubectl kustomize: ') and 'pod-monitoring.yaml' in output
 
 
+def test_yaml_is_read_as_kubectl_writes_it(tmp_path: Path) -> None:
+    (tmp_path / 'kustomization.yaml').write_text('configMapGenerator: [{name: signs, literals: [equal==, yes=on, time=12:30]}]\n')
+    (signs,) = render(tmp_path, binaries(Project(ROOT), 'manifests')).manifests
+    assert signs.content['data'] == {'equal': '=', 'yes': 'on', 'time': '12:30'}
+
+
 def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([str(tmp_path)]) == 1
     assert f'{tmp_path}: there is no kustomization.yaml' in capsys.readouterr().out
