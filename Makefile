@@ -14,7 +14,7 @@ DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
 SOURCES := $(wildcard pipeline components trainer schemas records kubeflow scripts benchmarks tests setup.py)
 
-.PHONY: help environment demo test slow lint types docs benchmarks lock sbom clean ci
+.PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom clean ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: environment ## format and lint, changing nothing
 
 types: environment ## type check
 	@$(BIN)/mypy
+
+manifests: environment ## the Kubernetes files under deploy/, against the schemas and what schemas miss; FOLDERS=... for your own
+	@$(BIN)/python -m scripts.manifests $(FOLDERS)
 
 docs: environment ## docs/configuration.md from the code
 	@$(BIN)/python -m pipeline.config_reference > docs/configuration.md

@@ -8,19 +8,16 @@ tool lives in an environment of its own, `.tools/sbom`, so that it does not list
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.environment import tools
-from scripts.environment.choose import BootstrapError, on_path
+from scripts.environment.choose import BootstrapError
 from scripts.environment.install import Project, say
-from scripts.environment.pip_settings import uv_environment
+from scripts.environment.tool_environment import binaries, run
 
 _SPECIFICATION = '1.6'
 _PROJECT = 'cxr-triage'
@@ -44,12 +41,12 @@ def write(root: Path, folder: Path) -> Path:
     name = project.read_stamp().get('environment')
     if name is None:
         raise BootstrapError('there is no environment in .venv: make one with `make environment`')
-    tool = _tool(project)
+    tool = binaries(project, 'sbom')
     command = [str(tool / 'cyclonedx-py'), 'environment', '--output-reproducible', '--sv', _SPECIFICATION, '--of', 'JSON', '--no-validate']
-    listed = _run([*command, str(project.python)], 'cyclonedx-py')
+    listed = run([*command, str(project.python)], 'cyclonedx-py')
     bill = complete(json.loads(listed), locked((project.requirements / f'{name}.txt').read_text(encoding='utf-8')))
     text = json.dumps(bill, indent=1, ensure_ascii=False) + '\n'
-    _run([str(tool / 'python'), '-c', _VALIDATE, _SPECIFICATION], 'the bill of materials', text)
+    run([str(tool / 'python'), '-c', _VALIDATE, _SPECIFICATION], 'the bill of materials', text)
     path = folder / f'{_PROJECT}-{bill["metadata"]["component"]["version"]}-{name}.cdx.json'
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding='utf-8')
@@ -130,30 +127,6 @@ def needed_to_run(lock: Mapping[str, Locked]) -> set[str]:
 def normal(name: str) -> str:
     """The form in which two spellings of a package's name are the same (PEP 503)."""
     return re.sub(r'[-_.]+', '-', name).lower()
-
-
-def _tool(project: Project) -> Path:
-    """The folder with cyclonedx-py and its Python, made when it is not there."""
-    folder = project.tools / 'sbom'
-    lock = project.requirements / 'sbom.txt'
-    stamp = folder / 'lock.txt'
-    if not stamp.is_file() or stamp.read_bytes() != lock.read_bytes():
-        pythons = [str(project.python), sys.executable, *on_path(['python3'], os.environ)]
-        uv = tools.find_uv(project.tools, os.environ) or tools.fetch_uv(project.tools, project.requirements, pythons)
-        if uv is None:
-            raise BootstrapError('there is no uv here, and no pip that could fetch it')
-        env = uv_environment(pythons, os.environ)
-        _run([uv, 'venv', '--quiet', '--clear', '--python', str(project.python), str(folder)], 'uv', env=env)
-        _run([uv, 'pip', 'sync', '--quiet', '--python', str(folder / 'bin/python'), '--require-hashes', str(lock)], 'uv', env=env)
-        stamp.write_bytes(lock.read_bytes())
-    return folder / 'bin'
-
-
-def _run(command: list[str], what: str, text: str | None = None, env: Mapping[str, str] | None = None) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, env=None if env is None else dict(env), check=False)
-    if done.returncode != 0:
-        raise BootstrapError(f'{what}: {done.stderr.strip()[-2000:] or f"exit code {done.returncode}"}')
-    return done.stdout
 
 
 def _summary(path: Path) -> str:

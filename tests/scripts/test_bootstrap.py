@@ -184,7 +184,7 @@ def test_environments_are_those_with_a_python_line_and_need_a_lock(tmp_path):
 
 def test_every_lock_is_pinned_hashed_and_names_no_index():
     locks = sorted((ROOT / 'requirements').glob('*.txt'))
-    assert {lock.stem for lock in locks} >= {'build', 'compatible', 'current', 'sbom', 'uv'}
+    assert {lock.stem for lock in locks} >= {'build', 'compatible', 'current', 'manifests', 'sbom', 'uv'}
     for lock in locks:
         text = lock.read_text()
         assert '://' not in text

@@ -1,0 +1,172 @@
+"""Whether what is to find a pod finds one: selectors, targets and ports. A schema takes any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from scripts.manifests.objects import CLUSTER_SCOPED, CONTROLLERS, Manifest, Objects, Pod, Problem, labels_text, listed, matches
+
+_RESTRICTED = 'pod-security.kubernetes.io/enforce'
+
+
+def namespaces(objects: Objects) -> Iterator[Problem]:
+    """Every object is in a namespace of the folder, and each of these refuses what is not restricted."""
+    known = {namespace.name for namespace in objects.of('Namespace')}
+    for manifest in objects.manifests:
+        if manifest.kind not in CLUSTER_SCOPED and manifest.namespace not in known:
+            said = f'is {manifest.namespace!r}' if manifest.namespace else 'is missing'
+            yield Problem(manifest, 'metadata.namespace', f'{said}: expected one that the folder defines ({listed(list(known))})')
+    for namespace in objects.of('Namespace'):
+        level = (namespace.content['metadata'].get('labels') or {}).get(_RESTRICTED)
+        if level != 'restricted':
+            text = f'is {level!r}: expected restricted, so that Kubernetes refuses what this check has missed'
+            yield Problem(namespace, f'metadata.labels[{_RESTRICTED}]', text)
+
+
+def workload_selectors(objects: Objects) -> Iterator[Problem]:
+    """A controller's selector chooses the pods of its own template."""
+    for pod in objects.pods():
+        if pod.manifest.kind in CONTROLLERS:
+            selector = pod.manifest.spec.get('selector') or {}
+            if not _says_something(selector) or not matches(selector, pod.labels):
+                text = f'{labels_text(selector)}: does not match the pods of its own template ({_labels(pod)}); make them the same'
+                yield Problem(pod.manifest, 'spec.selector', text)
+
+
+def spreads(objects: Objects) -> Iterator[Problem]:
+    """Pods that are to be spread are counted by labels that they have."""
+    for pod in objects.pods():
+        for place, spread in enumerate(pod.spec.get('topologySpreadConstraints') or ()):
+            selector = spread.get('labelSelector') or {}
+            if not _says_something(selector) or not matches(selector, pod.labels):
+                text = (
+                    f'{labels_text(selector)}: does not match these pods ({_labels(pod)}), so that they are not spread; make them the same'
+                )
+                yield Problem(pod.manifest, f'{pod.field}.topologySpreadConstraints[{place}].labelSelector', text)
+
+
+def services(objects: Objects) -> Iterator[Problem]:
+    """A service chooses pods, and each of its ports is one that they expose."""
+    for service in objects.of('Service'):
+        if service.spec.get('type') == 'ExternalName':
+            continue
+        selector = {'matchLabels': service.spec.get('selector') or {}}
+        pods = objects.selected(selector, service.namespace) if selector['matchLabels'] else []
+        if not pods:
+            yield _nothing(objects, service, 'spec.selector', selector)
+        for number, port in enumerate(service.spec.get('ports') or ()):
+            target = port.get('targetPort', port['port'])
+            field = f'spec.ports[{port.get("name", number)}].targetPort'
+            yield from (
+                Problem(service, field, _no_port(target, port.get('protocol', 'TCP'), pod))
+                for pod in pods
+                if not pod.exposes(target, port.get('protocol', 'TCP'))
+            )
+
+
+def autoscalers(objects: Objects) -> Iterator[Problem]:
+    """What an autoscaler scales is there."""
+    for scaler in objects.of('HorizontalPodAutoscaler'):
+        target = scaler.spec.get('scaleTargetRef') or {}
+        found = objects.find(target.get('kind', ''), target.get('name', ''), scaler.namespace)
+        if found is None or found.content.get('apiVersion') != target.get('apiVersion'):
+            there = listed([f'{item.kind} {item.name} ({item.content["apiVersion"]})' for item in objects.of('Deployment', 'StatefulSet')])
+            wanted = f'{target.get("kind")} {target.get("name")} ({target.get("apiVersion")})'
+            yield Problem(scaler, 'spec.scaleTargetRef', f'{wanted} is not there, so nothing is scaled: expected one of {there}')
+
+
+def disruption_budgets(objects: Objects) -> Iterator[Problem]:
+    """A disruption budget protects pods, and no two of them the same: Kubernetes would then refuse every eviction."""
+    protected: dict[str, Manifest] = {}
+    for budget in objects.of('PodDisruptionBudget'):
+        selector = budget.spec.get('selector')
+        # Without a selector a budget is for no pod, with an empty one for all of the namespace.
+        pods = [] if selector is None else objects.selected(selector, budget.namespace)
+        if not pods:
+            yield _nothing(objects, budget, 'spec.selector', selector)
+        for pod in pods:
+            key = f'{pod.manifest.kind} {pod.manifest.name}'
+            if key in protected:
+                text = f'{key} has the budget {protected[key].name} already, and two block every eviction: remove one'
+                yield Problem(budget, 'spec.selector', text)
+            protected[key] = budget
+
+
+def network_policies(objects: Objects) -> Iterator[Problem]:
+    """A policy applies to pods, and lets traffic in to ports that they expose; its rules are of the types that it says."""
+    for policy in objects.of('NetworkPolicy'):
+        selector = policy.spec.get('podSelector') or {}
+        pods = objects.selected(selector, policy.namespace)
+        if not pods:
+            yield _nothing(objects, policy, 'spec.podSelector', selector)
+        for direction in ('ingress', 'egress'):
+            if policy.spec.get(direction) and direction.capitalize() not in _types(policy):
+                text = f'has rules, but spec.policyTypes lacks {direction.capitalize()}: they are ignored; add it'
+                yield Problem(policy, f'spec.{direction}', text)
+        for place, rule in enumerate(policy.spec.get('ingress') or ()):
+            for port in rule.get('ports') or ():
+                field = f'spec.ingress[{place}].ports[{port.get("port")}]'
+                if pods and 'port' in port and 'endPort' not in port:
+                    protocol = port.get('protocol', 'TCP')
+                    if not any(pod.exposes(port['port'], protocol) for pod in pods):
+                        yield Problem(policy, field, _no_port(port['port'], protocol, *pods))
+
+
+def uncovered_pods(objects: Objects) -> Iterator[Problem]:
+    """Each pod has its incoming and its outgoing traffic under a policy."""
+    for pod in objects.pods():
+        for direction in ('Ingress', 'Egress'):
+            covering = (
+                policy
+                for policy in objects.of('NetworkPolicy')
+                if policy.namespace == pod.manifest.namespace
+                and direction in _types(policy)
+                and matches(policy.spec.get('podSelector') or {}, pod.labels)
+            )
+            if next(covering, None) is None:
+                text = f'no NetworkPolicy governs the {direction.lower()} of these pods ({_labels(pod)}): all of it is open; add one'
+                yield Problem(pod.manifest, f'{pod.field.removesuffix(".spec")}.metadata.labels', text)
+
+
+def monitoring(objects: Objects) -> Iterator[Problem]:
+    """Google's managed Prometheus scrapes pods, at ports that they expose. No schema for this kind is at hand."""
+    for monitor in objects.of('PodMonitoring'):
+        selector = monitor.spec.get('selector') or {}
+        pods = objects.selected(selector, monitor.namespace)
+        if not pods:
+            yield _nothing(objects, monitor, 'spec.selector', selector)
+        endpoints = monitor.spec.get('endpoints') or ()
+        if not endpoints:
+            yield Problem(monitor, 'spec.endpoints', 'is empty: expected at least one with `port`')
+        for place, endpoint in enumerate(endpoints):
+            for pod in pods:
+                if not pod.exposes(endpoint.get('port', '')):
+                    yield Problem(monitor, f'spec.endpoints[{place}].port', _no_port(endpoint.get('port', ''), 'TCP', pod))
+
+
+def _types(policy: Manifest) -> list[str]:
+    """The directions that a policy governs; where it does not say, as Kubernetes takes it."""
+    said = policy.spec.get('policyTypes')
+    return said or (['Ingress', 'Egress'] if policy.spec.get('egress') else ['Ingress'])
+
+
+def _says_something(selector: Mapping[str, Any]) -> bool:
+    return bool(selector.get('matchLabels') or selector.get('matchExpressions'))
+
+
+def _nothing(objects: Objects, manifest: Manifest, field: str, selector: Mapping[str, Any] | None) -> Problem:
+    chosen = labels_text(selector) if selector and _says_something(selector) else 'is empty'
+    there = '; '.join(f'{pod.manifest.kind} {pod.manifest.name}: {_labels(pod)}' for pod in objects.pods()) or 'no pods at all'
+    text = f'{chosen}: matches no pod in namespace {manifest.namespace!r}: expected labels of one of them ({there})'
+    return Problem(manifest, field, text)
+
+
+def _no_port(port: str | int, protocol: str, *pods: Pod) -> str:
+    there = [f'{number}/{kind}' + (f' ({name})' if name else '') for pod in pods for name, number, kind in pod.ports()]
+    of = ', '.join(f'{pod.manifest.kind} {pod.manifest.name}' for pod in pods)
+    return f'no container of {of} exposes {port}/{protocol}: expected one of {listed(there)}; add it under `ports`, or change this one'
+
+
+def _labels(pod: Pod) -> str:
+    return ', '.join(f'{key}={value}' for key, value in sorted(pod.labels.items())) or 'no labels'

@@ -1,0 +1,47 @@
+"""What the shipped files leave to the user: names that begin with `your-`, and versions that stand for one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from scripts.manifests import model_server
+from scripts.manifests.objects import Objects, Problem, listed
+
+_NAME = re.compile(r'(?<![\w-])your-[a-z]+')
+
+
+def placeholders(objects: Objects) -> Iterator[Problem]:
+    """All that has still to be filled in, with the files that say it."""
+    for manifest in objects.manifests:
+        for field, text in _texts(manifest.content, ''):
+            for name in sorted(set(_NAME.findall(text))):
+                where = _files(objects, re.escape(name))
+                yield Problem(manifest, field, f'{name} is a placeholder: put your own in{where}')
+    for server, model, version in model_server.versions(objects):
+        if version < model_server.FIRST_VERSION:
+            where = _files(objects, rf'versions:\s*{version}\b')
+            text = f'model {model!r}: version {version} is a placeholder: put in one of the push directory, a number of seconds{where}'
+            yield server.problem('model_config_file', text)
+
+
+def _files(objects: Objects, pattern: str) -> str:
+    """The files of the first folder that says it, for a message: a base may say it too where the overlay has put something in its place."""
+    for folder in objects.sources:
+        texts = {path: path.read_text(encoding='utf-8', errors='replace') for path in sorted(folder.iterdir()) if path.is_file()}
+        files = [path for path, text in texts.items() if re.search(pattern, text)]
+        if files:
+            return f' ({listed(files)})'
+    return ''
+
+
+def _texts(content: Any, field: str) -> Iterator[tuple[str, str]]:
+    if isinstance(content, str):
+        yield field, content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _texts(value, f'{field}.{key}'.removeprefix('.'))
+    elif isinstance(content, list):
+        for place, value in enumerate(content):
+            yield from _texts(value, f'{field}[{place}]')

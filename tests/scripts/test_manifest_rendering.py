@@ -1,0 +1,163 @@
+"""The shipped Kubernetes files through kubectl and the schemas, and what is said of a copy of them that is broken."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts.environment.install import Project
+from scripts.environment.tool_environment import binaries
+from scripts.manifests import __main__ as command
+from scripts.manifests.objects import Objects
+from scripts.manifests.render import RenderError, read_brought, render
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / 'deploy'
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def gke() -> Objects:
+    return render(DEPLOY / 'overlays/gke', binaries(Project(ROOT), 'manifests'), read_brought(DEPLOY / 'brought.yaml'))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs the command on a copy of deploy/ after putting one text in the place of another in one file."""
+    shutil.copytree(DEPLOY, tmp_path / 'deploy')
+    monkeypatch.chdir(tmp_path)
+
+    def on_copy(file: str, old: str, new: str, folder: str = 'overlays/gke', *options: str) -> tuple[int, str]:
+        path = tmp_path / 'deploy' / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        code = command.main([*options, f'deploy/{folder}'])
+        return code, capsys.readouterr().out
+
+    return on_copy
+
+
+def test_the_shipped_files_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    code = command.main([])
+    output = capsys.readouterr().out
+    assert (code, output.count('objects, held against Kubernetes')) == (0, 3), output
+
+
+def test_what_is_to_be_filled_in_is_named(run) -> None:
+    code, output = run('brought.yaml', '', '', 'overlays/gke', '--filled-in')
+    assert code == 1
+    lines = output.splitlines()[:-1]
+    assert all('is a placeholder: put' in line and '(deploy/overlays/gke/' in line for line in lines)
+    # Generated config maps have a digest in their names.
+    assert sorted(re.sub(r'-\w{10}$', '', line.split(': ')[1]) for line in lines) == [
+        'ConfigMap cxr-triage-recurring-run',
+        'ConfigMap cxr-triage-serving',
+        'CronJob cxr-triage-submit',
+        'Deployment cxr-triage-serving',
+        'ServiceAccount cxr-triage-serving',
+        'ServiceAccount cxr-triage-submit',
+    ]
+
+
+def test_an_object_says_which_file_it_is_from_and_the_cluster_does_not_hear_of_it(gke: Objects) -> None:
+    origins = {manifest.kind: manifest.origin for manifest in gke.manifests}
+    assert origins['HorizontalPodAutoscaler'].endswith('(deploy/base/serving/horizontalpodautoscaler.yaml)')
+    assert origins['PodMonitoring'].endswith('(deploy/overlays/gke/podmonitoring.yaml)')
+    assert not any('origin' in str(manifest.content['metadata'].get('annotations')) for manifest in gke.manifests)
+
+
+def test_the_gke_overlay_reads_its_bucket_as_a_service_account_of_google(gke: Objects) -> None:
+    (server,) = [pod for pod in gke.pods() if pod.manifest.kind == 'Deployment']
+    assert [volume['name'] for volume in server.volumes()] == ['config', 'tmp']
+    accounts = {item.name: item.content['metadata']['annotations'] for item in gke.of('ServiceAccount')}
+    assert {name: list(value) for name, value in accounts.items()} == {
+        'cxr-triage-serving': ['iam.gke.io/gcp-service-account'],
+        'cxr-triage-submit': ['iam.gke.io/gcp-service-account'],
+    }
+
+
+def test_the_recurring_run_says_to_submit_what_the_command_takes(gke: Objects) -> None:
+    (job,) = [pod for pod in gke.pods() if pod.manifest.kind == 'CronJob']
+    (container,) = job.containers()
+    assert container.words == [
+        'cxr-triage',
+        'submit',
+        '/etc/cxr-triage/spec.yaml',
+        '--config=/etc/cxr-triage/config.yaml',
+        '--host=$(KFP_HOST)',
+        '--root=$(PIPELINE_ROOT)',
+        '--experiment=$(EXPERIMENT)',
+    ]
+    brought = gke.is_brought('ConfigMap', 'cxr-triage-pipeline')
+    assert brought is not None and brought.keys == ('spec.yaml', 'config.yaml')
+
+
+# What is changed in which file; words of the line that tells it.
+BROKEN = {
+    'a field that Kubernetes does not know': (
+        ('base/serving/deployment.yaml', 'enableServiceLinks', 'enableServiceLink'),
+        [
+            '(deploy/base/serving/deployment.yaml): Deployment cxr-triage-serving: spec.template.spec: ',
+            "'enableServiceLink' was unexpected",
+        ],
+    ),
+    'a value of another type': (
+        ('base/serving/horizontalpodautoscaler.yaml', 'maxReplicas: 6', 'maxReplicas: "six"'),
+        ['(deploy/base/serving/horizontalpodautoscaler.yaml): HorizontalPodAutoscaler cxr-triage-serving: spec.maxReplicas: ', "'six'"],
+    ),
+    'an object of a kind that nobody knows': (
+        ('base/serving/poddisruptionbudget.yaml', 'policy/v1', 'policy/v7'),
+        ['PodDisruptionBudget cxr-triage-serving: kind: ', 'policy/v7'],
+    ),
+    'a patch that takes away what the base needs': (
+        ('overlays/gke/networkpolicy.yaml', 'port: grpc', 'port: gprc'),
+        ['(deploy/base/serving/networkpolicy.yaml): NetworkPolicy cxr-triage-serving: spec.ingress[0].ports[gprc]: ', 'no container'],
+    ),
+    'a label that stands for nothing': (
+        ('overlays/gke/models.config', 'key: "stable" value: 1', 'key: "stable" value: 2'),
+        ['Deployment cxr-triage-serving: spec.template.spec.containers[serving].args[--model_config_file]: ', "'stable' stands for 2"],
+    ),
+    'an image without its version': (
+        ('base/kustomization.yaml', '{name: tensorflow/serving, newTag: 2.20.0}', '{name: tensorflow/serving, newTag: latest}'),
+        ["containers[serving].image: 'tensorflow/serving:latest'"],
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BROKEN)
+def test_broken_files(name: str, run) -> None:
+    (file, old, new), words = BROKEN[name]
+    code, output = run(file, old, new)
+    found, summary = output.strip().splitlines()
+    assert code == 1 and summary.startswith('deploy/overlays/gke: ')
+    assert [word for word in words if word not in found] == [], found
+
+
+def test_what_kubectl_refuses_is_told_with_its_reason(run) -> None:
+    code, output = run('overlays/gke/kustomization.yaml', 'podmonitoring.yaml', 'pod-monitoring.yaml')
+    assert code == 1
+    assert output.startswith('deploy/overlays/gke: kubectl kustomize: ') and 'pod-monitoring.yaml' in output
+
+
+def test_yaml_is_read_as_kubectl_writes_it(tmp_path: Path) -> None:
+    (tmp_path / 'kustomization.yaml').write_text('configMapGenerator: [{name: signs, literals: [equal==, yes=on, time=12:30]}]\n')
+    (signs,) = render(tmp_path, binaries(Project(ROOT), 'manifests')).manifests
+    assert signs.content['data'] == {'equal': '=', 'yes': 'on', 'time': '12:30'}
+
+
+def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([str(tmp_path)]) == 1
+    assert f'{tmp_path}: there is no kustomization.yaml' in capsys.readouterr().out
+
+
+def test_an_entry_of_what_is_brought_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / 'brought.yaml'
+    path.write_text('- {kind: Secret, name: token}\n')
+    with pytest.raises(RenderError, match='expected kind, name, what'):
+        read_brought(path)
