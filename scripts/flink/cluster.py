@@ -58,8 +58,8 @@ _TASK_MANAGER = {
     'taskmanager.cpu.cores': 1,
     'taskmanager.memory.task.heap.size': '900m',
     'taskmanager.memory.task.off-heap.size': '0',
-    'taskmanager.memory.network.min': '512m',
-    'taskmanager.memory.network.max': '512m',
+    'taskmanager.memory.network.min': '768m',
+    'taskmanager.memory.network.max': '768m',
     'taskmanager.memory.managed.size': '256m',
     'taskmanager.memory.framework.heap.size': '128m',
     'taskmanager.memory.framework.off-heap.size': '128m',
@@ -74,7 +74,7 @@ class Cluster:
     """A cluster that runs.
 
     Attributes:
-      parallelism: slots of all task managers at the start.
+      parallelism: of a step: as many slots as are left when a host is lost.
       hosts: task manager -> its processes, Flink's and the pool of Python workers.
     """
 
@@ -134,7 +134,8 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
             return process
 
         def java(memory: str, main: str, *arguments: str) -> list[str]:
-            return ['java', *_JAVA, f'-Xmx{memory}', '-cp', classes, main, *arguments]
+            # Network buffers are outside the heap.
+            return ['java', *_JAVA, f'-Xmx{memory}', '-XX:MaxDirectMemorySize=1200m', '-cp', classes, main, *arguments]
 
         entry = 'org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint'
         start('jobmanager', java('800m', entry, '--configDir', str(_configuration(folder / 'jobmanager', {}))))
@@ -153,7 +154,7 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
         server += ['--artifact-port', str(JOB_PORT + 1), '--expansion-port', str(JOB_PORT + 2)]
         start('jobserver', java('2g', 'org.apache.beam.runners.flink.FlinkJobServerDriver', *server))
         _wait_for(ADDRESS, JOB_PORT, folder / 'jobserver.log')
-        running = Cluster(task_managers * slots, hosts)
+        running = Cluster(max(task_managers - 1, 1) * slots, hosts)
         deadline = time.monotonic() + _START_S
         while running.task_managers() < task_managers:
             if time.monotonic() > deadline:

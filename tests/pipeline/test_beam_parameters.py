@@ -40,7 +40,7 @@ def test_flink() -> None:
     portable = options.view_as(PortableOptions)
     assert options.view_as(StandardOptions).runner == 'PortableRunner'
     assert (portable.job_endpoint, portable.environment_type, portable.environment_config) == ('jobs:8099', 'EXTERNAL', 'localhost:50000')
-    assert portable.environment_cache_millis > 0
+    assert int(portable.environment_cache_millis) > 0
     assert '--parallelism=4' in beam.arguments(SETUP)
 
 
@@ -69,7 +69,7 @@ def test_further_arguments_win() -> None:
         {'engine': 'flink', 'flink': {'job_server': 'jobs:8099'}, 'args': ['--environment_cache_millis=1', '--experiments=x']}
     )
     options = _options(beam)
-    assert options.view_as(PortableOptions).environment_cache_millis == 1
+    assert int(options.view_as(PortableOptions).environment_cache_millis) == 1
     assert options.view_as(DebugOptions).experiments == ['x']
 
 

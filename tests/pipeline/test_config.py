@@ -46,7 +46,7 @@ def test_defaults(write) -> None:
 @pytest.mark.parametrize(
     ('keys', 'allowed'),
     [
-        (['epochs'], 'pipeline, task, root, data'),
+        (['epochs'], 'pipeline, task, root, artifacts, data'),
         (['data', 'roots'], 'root, patterns, spans'),
         (['data', 'split', 'fraction'], 'method, fractions, seed'),
         (['audit', 'widths'], 'task_label, width, height'),
