@@ -22,6 +22,7 @@ setup(
         'google-crc32c',
         'jinja2',
         'filelock',
+        'kfp>=2.5',
         'numpy',
         'pandas',
         'pillow',

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 COMMANDS: dict[str, tuple[str, str]] = {
     'run': ('pipeline.commands.run', 'run the whole pipeline here, from TFRecords to a served model'),
     'compile': ('pipeline.commands.compile', 'write the pipeline as a specification for Kubeflow or Vertex AI Pipelines'),
+    'submit': ('pipeline.commands.submit', 'run a compiled specification on Kubeflow, with the data and settings of now'),
+    'status': ('pipeline.commands.status', 'how a run on Kubeflow stands'),
+    'logs': ('pipeline.commands.logs', 'what the steps of a run on Kubeflow wrote'),
+    'cancel': ('pipeline.commands.cancel', 'end a run on Kubeflow'),
     'synth': ('records.synth.command', 'draw synthetic chest X-rays in the NIH TFRecord layout'),
     'convert': ('records.convert.command', 'turn image folders or NIH PNGs into the NIH TFRecord layout'),
     'check': ('records.check.command', 'audit a data set before anything is run'),

@@ -25,6 +25,8 @@ from components.pusher.component import Pusher
 from components.pusher.parameters import PushParameters
 from components.serving_check.component import ServingCheck
 from components.xray_example_gen.component import XrayExampleGen
+from kubeflow import entrypoint
+from kubeflow.refusals import TENSORFLOW_SCHEMES
 from pipeline import evaluation
 from pipeline.code_digest import digest
 from pipeline.config import Config
@@ -174,7 +176,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
     """The components that decide about the candidate."""
     directory = config.push_directory
     served = push_target.newest(directory)
-    plan = push_target.plan_push(served.manifest if served else None, key, fileio.exists, uuid.uuid4().hex)
+    plan = push_target.plan_push(served.manifest if served else None, key, _is_there, uuid.uuid4().hex)
     baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
     evaluator = Evaluator(
         examples=candidate['examples'],
@@ -211,6 +213,17 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
         code_digest=digest('components.pusher.executor'),
     )
     return [baseline, evaluator, serving_check, pusher]
+
+
+def _is_there(uri: str) -> bool:
+    """Whether an artifact of an earlier run is still there, named as its step saw it.
+
+    On Kubeflow that is a path of the pod. A store that TensorFlow cannot read counts as whole, as it does for Kubeflow's own cache.
+    """
+    store = entrypoint.store_uri(uri)
+    if store != uri and not store.startswith(TENSORFLOW_SCHEMES):
+        return True
+    return fileio.exists(uri) or (store != uri and fileio.exists(store))
 
 
 def _key(components: list) -> str:

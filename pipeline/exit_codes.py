@@ -1,4 +1,4 @@
-"""What `cxr-triage run` exits with."""
+"""What `cxr-triage run` and `submit --wait` exit with."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import cli, quiet
 
-HEAVY = ('tensorflow', 'tfx', 'apache_beam', 'numpy', 'pandas', 'tf_keras')
+HEAVY = ('tensorflow', 'tfx', 'apache_beam', 'numpy', 'pandas', 'tf_keras', 'kfp')
 
 
 @pytest.mark.parametrize('arguments', [['--help'], *([name, '--help'] for name in cli.COMMANDS)], ids=' '.join)

@@ -1,0 +1,74 @@
+"""What `compile` and `submit` have in common: the graph of an experiment whose steps run elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+# Where the image has this project.
+IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options beside those of every experiment."""
+    parser.add_argument('--image', metavar='IMAGE', help='the container image of the steps (kubeflow.image)')
+    parser.add_argument(
+        '--fingerprint', metavar='TEXT', help='of the data, where this machine cannot see them (default: taken from the files)'
+    )
+
+
+def check(config) -> None:
+    """Refuses what no pod could reach, before TFX is imported.
+
+    Raises:
+      ConfigError: all that is wrong.
+    """
+    from kubeflow import refusals
+    from pipeline.config import ConfigError
+
+    mounted = tuple(volume.mount for volume in config.kubeflow.volumes)
+    found = [refusals.root_problem(config.root), refusals.beam_problem(config.beam.engine, config.root)]
+    found.append(refusals.push_problem(config.push_directory, mounted))
+    read = (('data.root', config.data.root), ('model.weights', config.model.weights))
+    found += [refusals.read_problem(key, path, mounted) for key, path in read if path]
+    if problems := [problem for problem in found if problem]:
+        raise ConfigError('\n'.join(problems))
+
+
+def before_tfx(verbose: bool) -> None:
+    """Keeps TFX and what it imports quiet."""
+    from pipeline import quiet
+
+    quiet.before_tensorflow(verbose)
+    # Before anything imports absl's logging.
+    logging.disable(logging.NOTSET if verbose else logging.WARNING)
+
+
+def graph(config, fingerprint: str | None):
+    """The pipeline, with the data, the weights and the served model as they are now.
+
+    Args:
+      config: that passed `check`.
+      fingerprint: of the data; None: it is taken from the files.
+
+    Raises:
+      ConfigError: data or push target cannot be used.
+    """
+    import tensorflow as tf
+
+    from components.pusher.target import TargetError
+    from pipeline.config import ConfigError
+    from pipeline.create_pipeline import create_pipeline
+    from pipeline.execute import data_fingerprint
+    from records.data_root import DataRootError
+
+    try:
+        return create_pipeline(config, fingerprint or data_fingerprint(config), setup_file=IMAGE_SETUP_FILE)
+    except DataRootError as error:
+        raise ConfigError(
+            f'{error}\nIf this machine cannot see the data, name their state with --fingerprint: another name is another set.'
+        ) from None
+    except (TargetError, OSError) as error:
+        raise ConfigError(str(error)) from None
+    except tf.errors.OpError as error:
+        raise ConfigError(f'a bucket cannot be read: {error.message}') from None

@@ -1,0 +1,77 @@
+"""`cxr-triage logs`: what the steps of a run on Kubeflow wrote."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pipeline.commands import remote
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `logs`."""
+    parser.add_argument('run_id', metavar='RUN_ID', help='as submit told it')
+    parser.add_argument('step', nargs='?', metavar='STEP', help='e.g. Trainer (default: those that failed; where none did, all)')
+    remote.add_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the log of each step's last attempt; 0 all were there, 1 one is not."""
+    from kubeflow.server_errors import ServerError
+
+    try:
+        server = remote.connect(args)
+        found = server.run(args.run_id)
+        steps = _chosen(found, args.step)
+    except ServerError as error:
+        return remote.refuse('logs', error)
+    code = 0
+    for step in steps:
+        if len(steps) > 1:
+            print(f'=== {step.name}', flush=True)  # noqa: T201
+        try:
+            if not step.pods:
+                raise ServerError(f'{step.name} has no log: {_WHY[step.state]}')
+            sys.stdout.write(server.log(args.run_id, step.pods[-1], found.namespace).rstrip('\n') + '\n')
+        except ServerError as error:
+            code = remote.refuse('logs', f'{error}\n{_elsewhere(found, step)}' if step.pods and not error.temporary else error)
+    return code
+
+
+_WHY = {
+    'waiting': 'it has not begun',
+    'skipped': 'it never ran',
+    'cached': 'it was found in the cache',
+    'running': 'its container has not started',
+    'done': 'this server names no pod of it (its older API, v1beta1, is what does)',
+    'failed': 'this server names no pod of it (its older API, v1beta1, is what does)',
+}
+
+
+def _chosen(run, name: str | None) -> list:
+    """The steps to print.
+
+    Raises:
+      ServerError: there is none by that name, or none that wrote anything.
+    """
+    from kubeflow.server_errors import ServerError
+
+    if name:
+        chosen = [step for step in run.steps if step.name == name]
+        if not chosen:
+            raise ServerError(f'{run.name} has no step {name!r}. There are: {", ".join(step.name for step in run.steps) or "none yet"}')
+        return chosen
+    chosen = [step for step in run.steps if step.state == 'failed'] or [step for step in run.steps if step.pods]
+    if not chosen:
+        raise ServerError(f'no step of {run.name} has a log yet')
+    return chosen
+
+
+def _elsewhere(run, step) -> str:
+    """Where a log is that the server does not give."""
+    namespace = f' -n {run.namespace}' if run.namespace else ''
+    return (
+        f'While the pod is there (a day after the end, unless set otherwise): kubectl logs{namespace} {step.pods[-1]} -c main\n'
+        'or give the address of the user interface (svc/ml-pipeline-ui) as --host: an API server for one user reads no logs.\n'
+        f'Later: a copy is with the artifacts, {run.folder or "in the pipeline root"}/{step.name}/…/executor-logs'
+    )

@@ -1,0 +1,184 @@
+"""What a run is handed, what asks for another compilation, and what Argo's workflow says: dictionaries alone."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubeflow import entrypoint, runs, submission
+from kubeflow.submission import SubmissionError
+from pipeline import create_pipeline
+
+_NOW = datetime.datetime(2026, 1, 1, 0, 10, tzinfo=datetime.timezone.utc)
+
+
+def _changed(compiled: dict, *path: str, value: object) -> dict:
+    """A copy with another value at a path."""
+    found = copy.deepcopy(compiled)
+    place = found
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return found
+
+
+def test_an_unchanged_one_is_handed_nothing(compiled: dict) -> None:
+    assert submission.parameters([compiled], [copy.deepcopy(compiled)]) == {}
+
+
+def test_what_differs_in_a_parameter_is_handed_over(compiled: dict) -> None:
+    now = _changed(compiled, 'root', 'inputDefinitions', 'parameters', 'fingerprint', 'defaultValue', value='other')
+    assert submission.parameters([compiled], [now]) == {'fingerprint': 'other'}
+
+
+def test_the_compiler_may_be_another(compiled: dict) -> None:
+    assert submission.parameters([compiled], [_changed(compiled, 'sdkVersion', value='tfx-9')]) == {}
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'told'),
+    [
+        (
+            ('root', 'dag', 'tasks', 'DataGate', 'inputs', 'parameters', 'code_digest', 'runtimeValue', 'constant'),
+            'edited',
+            r'DataGate.inputs.parameters.code_digest: [0-9a-f]{16}, and now edited',
+        ),
+        (('root', 'dag', 'tasks', 'Trainer', 'retryPolicy'), None, 'Trainer.retryPolicy: {.*, and now nothing'),
+        (
+            ('deploymentSpec', 'executors', 'Trainer_executor', 'container', 'image'),
+            'x:2',
+            'Trainer_executor.container.image: cxr-triage:test, and now x:2',
+        ),
+        (('pipelineInfo', 'name'), 'other', 'pipelineInfo.name: demo, and now other'),
+    ],
+    ids=['code', 'retries', 'image', 'name'],
+)
+def test_what_no_parameter_can_change_is_refused(compiled: dict, path: tuple[str, ...], value: object, told: str) -> None:
+    with pytest.raises(SubmissionError, match='(?s)compile again.*' + told):
+        submission.parameters([compiled], [_changed(compiled, *path, value=value)])
+
+
+def test_nodes_and_secrets_count_too(compiled: dict) -> None:
+    platform = {
+        'platforms': {'kubernetes': {'deploymentSpec': {'executors': {'Trainer_executor': {'nodeSelector': {'labels': {'a': 'b'}}}}}}}
+    }
+    with pytest.raises(SubmissionError, match='platforms: nothing, and now'):
+        submission.parameters([compiled], [compiled, platform])
+    other = yaml.safe_load(yaml.safe_dump(platform).replace('a: b', 'a: c'))
+    with pytest.raises(SubmissionError, match=r'Trainer_executor\.nodeSelector\.labels\.a: b, and now c'):
+        submission.parameters([compiled, platform], [compiled, other])
+
+
+def test_long_values_are_shown_where_they_differ(compiled: dict) -> None:
+    path = ('root', 'dag', 'tasks', 'CuratedSchema', 'inputs', 'parameters', 'schema_text', 'runtimeValue', 'constant')
+    text = compiled['root']['dag']['tasks']['CuratedSchema']['inputs']['parameters']['schema_text']['runtimeValue']['constant']
+    with pytest.raises(SubmissionError) as error:
+        submission.parameters([compiled], [_changed(compiled, *path, value=text[:900] + 'HERE' + text[900:])])
+    assert re.search(r'schema_text: ….*, and now ….*HERE', str(error.value), re.DOTALL)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ('text', 'told'),
+    [
+        ('a: [', 'no YAML'),
+        ('just text', 'no pipeline specification'),
+        ('a: 1', 'no pipeline specification'),
+        ('{root: {}, schemaVersion: 2.0.0}', 'Kubeflow takes 2.1.0 only'),
+    ],
+)
+def test_other_files_are_refused(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / 'spec.yaml').write_text(text)
+    with pytest.raises(SubmissionError, match=told):
+        submission.load(str(tmp_path / 'spec.yaml'))
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SubmissionError, match='cannot be read'):
+        submission.load(str(tmp_path / 'spec.yaml'))
+    with pytest.raises(SubmissionError, match=r'expected the \.yaml file'):
+        submission.load('spec.json')
+
+
+def _node(path: str, kind: str, phase: str, **more: object) -> dict:
+    name = path.rpartition('.')[2]
+    times = {'startedAt': '2026-01-01T00:00:00Z', 'finishedAt': None if phase == 'Running' else '2026-01-01T00:01:00Z'}
+    return {
+        'id': f'w-{len(path)}',
+        'displayName': name,
+        'type': kind,
+        'phase': phase,
+        'templateName': 't',
+        'boundaryID': '',
+        **times,
+        **more,
+    }
+
+
+def _read(*nodes: dict, state: str = 'RUNNING', tasks: tuple[str, ...] = ('B', 'A')) -> runs.Run:
+    waits = {'dependentTasks': ['A']}
+    spec = {'pipeline_spec': {'root': {'dag': {'tasks': {name: waits if name == 'B' else {} for name in tasks}}}}}
+    workflow = {'metadata': {'name': 'w'}, 'status': {'nodes': {node['id']: node for node in nodes}}}
+    return runs.read({'run_id': 'r', 'display_name': 'n', 'state': state, 'pipeline_spec': spec}, workflow, _NOW)
+
+
+@pytest.mark.parametrize(
+    ('nodes', 'expected'),
+    [
+        ([], runs.Step('A', 'waiting')),
+        ([_node('root.A-driver', 'Pod', 'Running')], runs.Step('A', 'running', 600.0)),
+        (
+            [_node('root.A-driver', 'Pod', 'Failed', message='OOMKilled'), _node('root.A', 'Skipped', 'Omitted')],
+            runs.Step('A', 'failed', 60.0, 'OOMKilled', ('w-t-13',)),
+        ),
+        ([_node('root.A-driver', 'Pod', 'Succeeded'), _node('root.A', 'DAG', 'Omitted')], runs.Step('A', 'skipped', 60.0)),
+        (
+            [
+                _node('root.A-driver', 'Pod', 'Succeeded'),
+                _node('root.A', 'DAG', 'Running', id='w-1'),
+                _node('root.A.executor', 'Retry', 'Running', boundaryID='w-1'),
+                _node('root.A.executor(0)', 'Pod', 'Failed', boundaryID='w-1', message='Error (exit code 1)', id='w-10'),
+                _node('root.A.executor(1)', 'Pod', 'Running', boundaryID='w-1', id='w-11'),
+            ],
+            runs.Step('A', 'running', 600.0, 'attempt 2', ('w-t-10', 'w-t-11')),
+        ),
+    ],
+    ids=['not begun', 'its driver runs', 'its driver failed', 'never ran', 'second attempt'],
+)
+def test_a_step_is_read_from_the_workflow(nodes: list[dict], expected: runs.Step) -> None:
+    other = _node('root.Other-driver', 'Pod', 'Running')
+    assert _read(other, *nodes).steps[0] == expected
+
+
+def test_steps_come_in_the_order_in_which_they_run() -> None:
+    assert [step.name for step in _read(tasks=('B', 'A')).steps] == ['A', 'B']
+
+
+def test_pods_of_older_argo_have_the_name_of_the_node() -> None:
+    workflow = {'metadata': {'name': 'w', 'annotations': {'workflows.argoproj.io/pod-name-format': 'v1'}}}
+    assert runs._pod_name(workflow, {'id': 'w-123', 'templateName': 't'}) == 'w-123'
+
+
+@pytest.mark.parametrize(('history', 'state'), [([], 'FAILED'), ([{'state': 'CANCELING'}], 'CANCELED')])
+def test_cancelled_is_not_failed(history: list, state: str) -> None:
+    assert runs.read({'run_id': 'r', 'state': 'FAILED', 'state_history': history}, {}, _NOW).state == state
+
+
+@pytest.mark.parametrize('uri', ['gs://b/x', 's3://b/x', 'minio://b/x', '/mnt/x'])
+def test_a_path_in_a_container_goes_back_to_its_store(uri: str) -> None:
+    assert entrypoint.store_uri(entrypoint.local_path(uri)) == uri
+
+
+def test_a_model_of_a_run_on_kubeflow_is_looked_for_in_its_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # The manifest has the path of the pod. Taken for gone, every submission would push again.
+    monkeypatch.setattr(create_pipeline.fileio, 'exists', lambda uri: uri in ('gs://b/model', str(tmp_path)))
+    assert create_pipeline._is_there('/gcs/b/model')
+    assert not create_pipeline._is_there('/gcs/b/other')
+    assert create_pipeline._is_there('/minio/b/model')  # nobody here can tell
+    assert create_pipeline._is_there(str(tmp_path))
+    assert not create_pipeline._is_there(str(tmp_path / 'gone'))
