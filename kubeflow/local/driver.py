@@ -194,8 +194,36 @@ def uri(root: str, *parts: str) -> str:
     return '/'.join([root.split('?', 1)[0].rstrip('/'), *parts])
 
 
+def claims_of(platform: Spec, label: str) -> dict[str, str]:
+    """Folder of a pod -> the claim that is mounted there, from the second document of a specification."""
+    return {mount['mountPath']: mount['constant'] for mount in executor_platform(platform, label).get('pvcMount', ())}
+
+
+def executor_platform(platform: Spec, label: str) -> dict[str, Any]:
+    """What Kubernetes is told of a step."""
+    found: Any = platform
+    for key in ('platforms', 'kubernetes', 'deploymentSpec', 'executors', label):
+        found = found.get(key, {})
+    return found
+
+
+def sequence(waiting: Mapping[str, set[str]]) -> Sequence[str]:
+    """An order in which steps can run one after the other: of those that can start, the first by name.
+
+    Raises:
+      DriverError: some wait for each other.
+    """
+    done: list[str] = []
+    while len(done) < len(waiting):
+        ready = sorted(name for name, before in waiting.items() if name not in done and before <= set(done))
+        if not ready:
+            raise DriverError(f'{", ".join(sorted(set(waiting) - set(done)))} wait for each other: this is no graph that can run')
+        done.append(ready[0])
+    return done
+
+
 def _parameters(run: Run, task: str) -> dict[str, Any]:
-    """v2/driver/resolve.go:185 and 420."""
+    """v2/driver/resolve.go:375 and 169."""
     values = {}
     for name, source in run.tasks[task].get('inputs', {}).get('parameters', {}).items():
         if 'componentInputParameter' in source:
@@ -223,7 +251,7 @@ def _parameters(run: Run, task: str) -> dict[str, Any]:
 
 
 def _constant(run: Run, task: str, value: Any) -> Any:
-    """Placeholders are replaced where one is all of a constant; any other text stays (v2/driver/resolve.go:440)."""
+    """Placeholders are replaced where one is all of a constant; any other text stays (v2/driver/resolve.go:436)."""
     told = {
         '{{$.pipeline_job_name}}': run.pipeline,
         '{{$.pipeline_job_resource_name}}': run.pipeline,
@@ -254,7 +282,7 @@ def _artifacts(run: Run, task: str, published: Mapping[str, Mapping[str, Artifac
 
 
 def _outputs(run: Run, task: str, salt: str) -> dict[str, Any]:
-    """v2/driver/driver.go:745: an output for logs that no component declared, and the report beside the artifacts."""
+    """v2/driver/driver.go:741: an output for logs that no component declared, and the report beside the artifacts."""
     place = uri(run.root, run.pipeline, run.number, task, salt)
     artifacts = {}
     for key, output in run.component(task).get('outputDefinitions', {}).get('artifacts', {}).items():
@@ -271,7 +299,7 @@ def _is(value: Any, kind: str) -> bool:
 
 
 def _text(value: Any) -> str:
-    """v2/metadata/converter.go:30."""
+    """v2/metadata/converter.go:15."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
@@ -279,31 +307,3 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping | list):
         return json.dumps(value, separators=(',', ':'))
     return str(value)
-
-
-def claims_of(platform: Spec, label: str) -> dict[str, str]:
-    """Folder of a pod -> the claim that is mounted there, from the second document of a specification."""
-    return {mount['mountPath']: mount['constant'] for mount in executor_platform(platform, label).get('pvcMount', ())}
-
-
-def executor_platform(platform: Spec, label: str) -> dict[str, Any]:
-    """What Kubernetes is told of a step."""
-    found: Any = platform
-    for key in ('platforms', 'kubernetes', 'deploymentSpec', 'executors', label):
-        found = found.get(key, {})
-    return found
-
-
-def sequence(waiting: Mapping[str, set[str]]) -> Sequence[str]:
-    """An order in which steps can run one after the other: of those that can start, the first by name.
-
-    Raises:
-      DriverError: some wait for each other.
-    """
-    done: list[str] = []
-    while len(done) < len(waiting):
-        ready = sorted(name for name, before in waiting.items() if name not in done and before <= set(done))
-        if not ready:
-            raise DriverError(f'{", ".join(sorted(set(waiting) - set(done)))} wait for each other: this is no graph that can run')
-        done.append(ready[0])
-    return done

@@ -15,7 +15,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from kubeflow.entrypoint import MOUNTS, local_path
 from kubeflow.local.driver import LOGS
-from kubeflow.local.metadata import Artifact, Metadata
+from kubeflow.local.metadata import Artifact, Metadata, MetadataError
 from kubeflow.local.objects import ObjectStore, StoreError, make_folder
 from kubeflow.local.pods import Pod, PodRunner
 
@@ -70,13 +70,13 @@ class Attempt:
 
 
 def launch(attempt: Attempt, runner: PodRunner, store: ObjectStore, metadata: Metadata) -> dict[str, Artifact]:
-    """Runs a step once (v2/component/launcher_v2.go:388). Returns output -> artifact.
+    """Runs a step once (v2/component/launcher_v2.go:405). Returns output -> artifact.
 
     Raises:
       AttemptError: the command failed, or reported something that Kubeflow does not take.
     """
     given = copy.deepcopy(attempt.given)
-    # Each attempt has a log of its own (v2/component/launcher_v2.go:531).
+    # Each attempt has a log of its own (v2/component/launcher_v2.go:538).
     given['outputs']['artifacts'][LOGS]['artifacts'][0]['uri'] += f'-{attempt.number}'
     for mount in _SCRATCH:
         make_folder(attempt.folder / mount.lstrip('/'))
@@ -91,7 +91,7 @@ def launch(attempt: Attempt, runner: PodRunner, store: ObjectStore, metadata: Me
         raise AttemptError(f'exit code {code}', _publish(attempt, only_logs, {}, store, metadata))
     try:
         return _publish(attempt, given, _report(attempt, given), store, metadata)
-    except (StoreError, json_format.ParseError) as error:
+    except (MetadataError, StoreError, json_format.ParseError) as error:
         raise AttemptError(f'what it left cannot be published: {error}', {}) from error
 
 
@@ -130,14 +130,14 @@ def _pod(attempt: Attempt, given: Mapping[str, Any]) -> Pod:
 
 
 def _download(attempt: Attempt, given: Mapping[str, Any], store: ObjectStore) -> None:
-    """v2/component/launcher_v2.go:921. An input without a store stays where it is, which the pod does not see."""
+    """v2/component/launcher_v2.go:927. An input without a store stays where it is, which the pod does not see."""
     for _, artifact in _listed(given['inputs']):
         if artifact['uri'].startswith(tuple(MOUNTS)):
             store.download(artifact['uri'], attempt.here(local_path(artifact['uri'])))
 
 
 def _report(attempt: Attempt, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the command reported; nothing is no error, a field that Kubeflow does not know is one (v2/component/launcher_v2.go:1211)."""
+    """What the command reported; nothing is no error, a field that Kubeflow does not know is one (v2/component/launcher_v2.go:1208)."""
     path = attempt.here(given['outputs']['outputFile'])
     if not path.exists():
         return {}

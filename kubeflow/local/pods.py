@@ -78,12 +78,18 @@ class Containers:
                 raise
 
 
+# A namespace of mounts; the script sees to it that they stay in it.
+UNSHARE = ('unshare', '--mount', '--propagation', 'unchanged', *(() if os.geteuid() == 0 else ('--user', '--map-root-user')))
 # Every folder of / and then the pod's own, seen from a root of its own; all mounts end with the process.
 _ENTER = """
 set -eu
 root=$1 folders=$2 workdir=$3
 shift 3
-mount --make-rprivate /
+# Where / is a folder of another system (chroot) it has no say; nothing of ours may reach that system.
+mount --make-rprivate / 2>/dev/null || if grep -q ' shared:' /proc/self/mountinfo; then
+  echo 'mounts of this system are shared with another: processes cannot have folders of their own here' >&2
+  exit 1
+fi
 mount -t tmpfs -o mode=755 none "$root"
 for entry in /*; do
   if [ -L "$entry" ]; then
@@ -116,8 +122,8 @@ class Processes:
         folders = pod.log.with_suffix('.folders')
         folders.write_text(''.join(f'{path}\t{folder.resolve()}\n' for path, folder in pod.folders.items()))
         command = [self._python if pod.command[0] == 'python' else pod.command[0], *pod.command[1:]]
-        options = ['--mount', '--pid', '--fork', '--kill-child', *([] if os.geteuid() == 0 else ['--user', '--map-root-user'])]
-        enter = ['unshare', *options, '/bin/sh', '-c', _ENTER, 'enter', str(root), str(folders), str(_PROJECT), *command]
+        options = ['--pid', '--fork', '--kill-child', '/bin/sh']
+        enter = [*UNSHARE, *options, '-c', _ENTER, 'enter', str(root), str(folders), str(_PROJECT), *command]
         # No more than an image has: what works by a variable of this shell would not work there.
         environment = {'PATH': os.pathsep.join([str(Path(self._python).parent), '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin']), 'HOME': '/tmp'}
         environment |= {'PYTHONPATH': str(_PROJECT), 'CUDA_VISIBLE_DEVICES': '', 'TF_CPP_MIN_LOG_LEVEL': '1', **pod.environment}
@@ -128,6 +134,9 @@ class Processes:
                 ).returncode
             except FileNotFoundError:
                 raise PodError('unshare is not installed (Debian, Ubuntu: the package util-linux)') from None
+            finally:
+                folders.unlink()
+                root.rmdir()
 
 
 def image_user(docker: str, environment: Mapping[str, str], image: str) -> str:

@@ -143,7 +143,7 @@ class Cluster:
         key = driver.fingerprint(run, name, given, mounts.values()) if driver.uses_cache(run, name) else ''
         found = self.metadata.cached(run.pipeline, key) if key else None
         if found is not None:
-            # The artifacts themselves are the cached ones, ids and all, so that the next step's key is the same (v2/driver/cache.go:62).
+            # The artifacts themselves are the cached ones, ids and all, so that the next step's key is the same (v2/driver/cache.go:33).
             step = Step(name, given, CACHED, [], self.metadata.outputs(found))
         else:
             started = time.monotonic()

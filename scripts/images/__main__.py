@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with engine(STORE) as found:
             tag = args.tag or f'cxr-triage:{args.what}'
-            base_image = args.base or (base.make(found, PROJECT) if args.what == 'base' else _base(found))
+            base_image = args.base or (base.make(found, PROJECT) if args.what == 'base' else default_base(found))
             if args.what != 'base':
                 build(found, args.what, tag, base_image)
                 base_image = tag
@@ -84,7 +84,12 @@ def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
     return options
 
 
-def _base(found: Engine) -> str:
+def default_base(found: Engine) -> str:
+    """The base image that can be had: pulled, else made here.
+
+    Raises:
+      BaseError: it cannot be made.
+    """
     if found.has(PULLED_BASE):
         return PULLED_BASE
     if not found.has(base.TAG):
