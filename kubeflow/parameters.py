@@ -71,8 +71,8 @@ class Retries(_Strict):
       count: times.
       wait_s: seconds before the first.
       factor: by which the wait grows each time; a whole number, Argo reads no other.
-      give_up_after_s: seconds from the start of the first attempt after which no other is made, however many are left; a training that loses
-        its node later than that is lost.
+      give_up_after_s: seconds from the start of the first attempt after which no other is made, however many are left; a training that
+        loses its node later than that is lost.
     """
 
     count: int = Field(2, ge=0, le=10)

@@ -125,7 +125,10 @@ class Processes:
         options = ['--pid', '--fork', '--kill-child', '/bin/sh']
         enter = [*UNSHARE, *options, '-c', _ENTER, 'enter', str(root), str(folders), str(_PROJECT), *command]
         # No more than an image has: what works by a variable of this shell would not work there.
-        environment = {'PATH': os.pathsep.join([str(Path(self._python).parent), '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin']), 'HOME': '/tmp'}
+        environment = {
+            'PATH': os.pathsep.join([str(Path(self._python).parent), '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin']),
+            'HOME': '/tmp',
+        }
         environment |= {'PYTHONPATH': str(_PROJECT), 'CUDA_VISIBLE_DEVICES': '', 'TF_CPP_MIN_LOG_LEVEL': '1', **pod.environment}
         with pod.log.open('wb') as log:
             try:

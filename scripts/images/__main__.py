@@ -71,7 +71,7 @@ def build(found: Engine, target: str, tag: str, base_image: str) -> None:
 def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
     """Options that show the build which package index and certificates to use: as pip here is set up. Files go to `folder`."""
     settings = uv_environment([sys.executable, *on_path(['python3'], env)], {})
-    certificates = next((path for path in (env.get(name) or settings.get(name) for name in _CERTIFICATES) if path), None)
+    certificates = next((path for given in (env, settings) for path in map(given.get, _CERTIFICATES) if path), None)
     index = {name: env.get(name) or settings.get(name) for name in ('UV_INDEX_STRATEGY', 'UV_HTTP_TIMEOUT', *_OF_PIP)}
     lines = [f'{name}={shlex.quote(value)}' for name, value in index.items() if value]
     lines += [f'{pip}={shlex.quote(value)}' for name, pip in _OF_PIP.items() if (value := index[name])]

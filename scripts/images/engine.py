@@ -109,7 +109,9 @@ def _start(folder: Path, socket: Path) -> subprocess.Popen:
     folder.mkdir(parents=True, exist_ok=True)
     # Without a bridge: builds use the network of this machine, steps have none.
     options = {'data-root': folder / 'data', 'exec-root': folder / 'exec', 'pidfile': folder / 'pid', 'host': f'unix://{socket}'}
-    command = [daemon, *(f'--{name}={value}' for name, value in options.items()), '--bridge=none', '--iptables=false', '--ip-forward=false']
+    flags = [*(f'--{name}={value}' for name, value in options.items()), '--bridge=none', '--iptables=false', '--ip-forward=false']
+    # It ends with this process even where that is killed.
+    command = [*(['setpriv', '--pdeathsig', 'TERM'] if shutil.which('setpriv') else []), daemon, *flags]
     with (folder / 'log').open('wb') as log:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 

@@ -143,7 +143,9 @@ def test_data_go_through_declared_artifacts_only(place: Place, first) -> None:
     declared = {artifact.uri for step in steps for artifact in step.outputs.values()}
     assert all(uri.startswith(f'{ROOT}/e2e/') for uri in declared)
     store = place.cluster.folder / 'store'
-    objects = {f'{path.relative_to(store).parts[0]}://{"/".join(path.relative_to(store).parts[1:])}' for path in store.rglob('*') if path.is_file()}
+    objects = {
+        f'{path.relative_to(store).parts[0]}://{"/".join(path.relative_to(store).parts[1:])}' for path in store.rglob('*') if path.is_file()
+    }
     assert objects
     assert {name for name in objects if not any(name == uri or name.startswith(f'{uri}/') for uri in declared)} == set()
     # A pod sees scratch of its own and the two volumes.

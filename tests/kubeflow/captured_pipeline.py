@@ -7,6 +7,7 @@ import copy
 import tensorflow_data_validation as tfdv
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import components as tfx
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
@@ -29,7 +30,7 @@ def compiled(captured: dict[str, dict]) -> dict:
 
 def _pipeline() -> Pipeline:
     examples = tfx.ImportExampleGen(input_base='/data/data', output_config=example_gen_pb2.Output())
-    schema = tfx.ImportSchemaGen(schema_file='/data/schema.pbtxt')
+    schema = ImportSchemaGen(schema_file='/data/schema.pbtxt')
     options = tfdv.StatsOptions(feature_allowlist=['No Finding'])
     statistics = tfx.StatisticsGen(examples=examples.outputs['examples'], stats_options=options)
     inferred = tfx.SchemaGen(statistics=statistics.outputs['statistics'], infer_feature_shape=True)

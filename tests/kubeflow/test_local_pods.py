@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -38,7 +39,9 @@ def processes() -> Processes:
 
 
 def test_a_process_sees_the_folders_in_their_places(tmp_path: Path, processes: Processes) -> None:
-    script = 'set -e; echo there >/minio/file; cat "/volume of films/data/log" >/dev/null; pwd; echo $ONE; python -c "import kubeflow"; exit 3'
+    script = (
+        'set -e; echo there >/minio/file; cat "/volume of films/data/log" >/dev/null; pwd; echo $ONE; python -c "import kubeflow"; exit 3'
+    )
     assert processes.run(_pod(tmp_path, '/bin/sh', '-c', script)) == 3
     assert (tmp_path / 'volume' / 'file').read_text() == 'there\n'
     assert (tmp_path / 'log').read_text().splitlines() == [str(Path(kubeflow_spec.__file__).resolve().parents[1]), '1']
@@ -65,7 +68,7 @@ def test_a_container_has_the_rights_of_a_pod_and_no_network(tmp_path: Path) -> N
         *(('--memory', '1500000000b'), ('--gpus', '1'), ('--env', 'ONE=1'), ('--name', 'pod')),
         *(('--volume', f'{tmp_path / "volume"}:/minio'), ('--entrypoint', 'python')),
     ]:
-        assert (option, value) in list(zip(words, words[1:], strict=False))
+        assert (option, value) in list(itertools.pairwise(words))
     assert words[-4:] == ['test:1', '-m', 'kubeflow.entrypoint', '{"a": 1}']
 
 

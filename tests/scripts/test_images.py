@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import os
 import re
 import subprocess
@@ -30,8 +31,10 @@ def _tool(folder: Path, name: str, script: str) -> str:
 
 
 def _docker(folder: Path, version: str, buildx: bool) -> str:
-    answer = 'echo github.com/docker/buildx 0.13' if buildx else "echo \"docker: 'buildx' is not a docker command\" >&2; exit 1"
-    return _tool(folder, 'docker', f'case "$1" in --version) echo "Docker version {version}, build x";; buildx) {answer};; *) exit 1;; esac')
+    answer = 'echo github.com/docker/buildx 0.13' if buildx else 'echo "docker: \'buildx\' is not a docker command" >&2; exit 1'
+    return _tool(
+        folder, 'docker', f'case "$1" in --version) echo "Docker version {version}, build x";; buildx) {answer};; *) exit 1;; esac'
+    )
 
 
 def _versions(lock: Path) -> dict[str, str]:
@@ -62,7 +65,7 @@ def test_an_engine_that_answers_is_taken(tmp_path: Path) -> None:
 def test_without_an_engine_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _docker(tmp_path, '20.10.24', False)
     monkeypatch.setattr('shutil.which', lambda name: None)
-    monkeypatch.setattr('os.access', lambda path, mode: False if str(path).endswith('dockerd') else True)
+    monkeypatch.setattr('os.access', lambda path, mode: not str(path).endswith('dockerd'))
     with (
         pytest.raises(EngineError, match='no container engine answers, and there is no dockerd to start'),
         engine(tmp_path / 'store', {'PATH': str(tmp_path)}),
@@ -111,7 +114,7 @@ def test_what_the_build_is_told(tmp_path: Path, own: bool) -> None:
     said = (tmp_path / 'said').read_text().splitlines()
     assert said[0] == 'build'
     assert said[-2:] == [str(PROJECT), '1']
-    pairs = list(zip(said, said[1:], strict=False))
+    pairs = list(itertools.pairwise(said))
     for pair in (('--target', 'gpu'), ('--tag', 'registry/cxr:1'), ('--build-arg', 'BASE_IMAGE=base:1')):
         assert pair in pairs
     # An engine of our own has no bridge to reach a package index through.
@@ -160,7 +163,9 @@ def test_cuda_is_what_tensorflow_asks_for_and_nothing_of_the_environment() -> No
     if installed != _versions(REQUIREMENTS / 'current.txt')['tensorflow']:
         pytest.skip(f'the images have another TensorFlow than {installed}; the "current" environment runs this')
     wanted = [Requirement(text) for text in importlib.metadata.requires('tensorflow') or ()]
-    extra = [each for each in wanted if each.marker and each.marker.evaluate({'extra': 'and-cuda'}) and not each.marker.evaluate({'extra': ''})]
+    extra = [
+        each for each in wanted if each.marker and each.marker.evaluate({'extra': 'and-cuda'}) and not each.marker.evaluate({'extra': ''})
+    ]
     assert len(extra) > 5
     assert all(Version(cuda[each.name]) in each.specifier for each in extra)
 
