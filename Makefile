@@ -14,7 +14,7 @@ DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
 SOURCES := $(wildcard pipeline components trainer schemas records kubeflow scripts benchmarks tests setup.py)
 
-.PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom clean ci
+.PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom image clean ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,7 @@ slow: environment ## the slow tests, those with real X-rays and the end-to-end r
 lint: environment ## format and lint, changing nothing
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/hadolint Dockerfile
 
 types: environment ## type check
 	@$(BIN)/mypy
@@ -54,6 +55,9 @@ lock: environment ## requirements/*.txt anew from *.in; UPGRADE=1 takes newer ve
 
 sbom: environment ## the bill of materials (CycloneDX) of the environment in .venv, under dist/sbom
 	@$(BIN)/python -m scripts.environment.sbom
+
+image: environment ## the container image cxr-triage:cpu; IMAGE=gpu for the one with CUDA
+	@$(BIN)/python -m scripts.images $(or $(IMAGE),cpu)
 
 clean: ## removes runs, caches and the environment
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .tools .venv

@@ -70,14 +70,15 @@ class Retries(_Strict):
     Attributes:
       count: times.
       wait_s: seconds before the first.
-      factor: by which the wait grows each time.
-      longest_wait_s: seconds that it grows to.
+      factor: by which the wait grows each time; a whole number, Argo reads no other.
+      give_up_after_s: seconds from the start of the first attempt after which no other is made, however many are left; a training that
+        loses its node later than that is lost.
     """
 
     count: int = Field(2, ge=0, le=10)
     wait_s: int = Field(60, ge=1)
-    factor: float = Field(2.0, ge=1)
-    longest_wait_s: int = Field(3600, ge=1)
+    factor: int = Field(2, ge=1)
+    give_up_after_s: int = Field(7 * 24 * 3600, ge=1)
 
 
 class KubeflowParameters(_Strict):

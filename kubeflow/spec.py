@@ -95,7 +95,7 @@ def documents(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, t
                 'maxRetryCount': parameters.retries.count,
                 'backoffDuration': f'{parameters.retries.wait_s}s',
                 'backoffFactor': parameters.retries.factor,
-                'backoffMaxDuration': f'{parameters.retries.longest_wait_s}s',
+                'backoffMaxDuration': f'{parameters.retries.give_up_after_s}s',
             }
     _parametrise(spec)
     found = refusals.problems(spec)

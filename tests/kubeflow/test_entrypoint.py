@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from tensorflow import errors
+from tfx.dsl.io import fileio
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 
 from kubeflow import entrypoint
@@ -64,6 +66,13 @@ def test_without_types_tfx_fails(captured: dict) -> None:
 def test_with_the_logs_tfx_fails(captured: dict) -> None:
     with pytest.raises(Exception, match=r'system\.Artifact'):
         _parsed(captured['Trainer'], 'outputs')
+
+
+@pytest.mark.parametrize('scheme', ['s3', 'minio'])
+def test_tfx_cannot_open_a_store_by_itself(scheme: str) -> None:
+    # Why it is given the launcher's paths.
+    with pytest.raises(errors.UnimplementedError, match=f"File system scheme '{scheme}' not implemented"):
+        fileio.exists(f'{scheme}://bucket/schema.pbtxt')
 
 
 @pytest.mark.parametrize(

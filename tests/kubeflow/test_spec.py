@@ -101,7 +101,7 @@ def test_resources_and_retries(pipeline: Pipeline) -> None:
     assert evaluator['resources'] == {'cpuLimit': 1, 'cpuRequest': 1, 'memoryLimit': 4, 'memoryRequest': 4}
     for task in found['root']['dag']['tasks'].values():
         assert task['retryPolicy'] == {
-            **{'maxRetryCount': 3, 'backoffDuration': '30s', 'backoffFactor': 2.0, 'backoffMaxDuration': '3600s'}
+            **{'maxRetryCount': 3, 'backoffDuration': '30s', 'backoffFactor': 2, 'backoffMaxDuration': '604800s'}
         }
     (without,) = spec.documents(pipeline, _parameters(retries={'count': 0}))
     assert not any('retryPolicy' in task for task in without['root']['dag']['tasks'].values())

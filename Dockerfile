@@ -1,0 +1,57 @@
+# The images of the pipeline's steps, on Kubeflow or anywhere else. `make image` builds the first; by hand:
+#
+#   docker build --target cpu -t cxr-triage:cpu .        every step
+#   docker build --target gpu -t cxr-triage:gpu .        the same, with the CUDA libraries, for the Trainer on an NVIDIA GPU
+#
+# BASE_IMAGE is any Debian 13 with Python 3.11 as `python3.11` and its pip; where nothing can be pulled, `python -m scripts.images base` makes one.
+# Behind a package index of one's own, two secrets, neither of which stays in an image:
+#   --secret id=index,src=FILE           shell assignments, e.g. UV_DEFAULT_INDEX=… PIP_INDEX_URL=…
+#   --secret id=certificates,src=FILE    certificate authorities in the place of the base image's
+ARG BASE_IMAGE=python:3.11-slim-trixie
+
+# What installs, and what builds the few packages without wheels. Nothing of this stage but /opt is in an image.
+FROM ${BASE_IMAGE} AS installer
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends g++ gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_LINK_MODE=copy UV_NO_PROGRESS=1
+WORKDIR /build
+COPY requirements/uv.txt requirements/build.txt ./
+COPY images/with_index /usr/local/bin/
+RUN --mount=type=secret,id=index --mount=type=secret,id=certificates \
+    with_index python3.11 -m pip install --no-cache-dir --require-hashes -r uv.txt \
+    && python3.11 -m venv --without-pip /opt/venv
+
+FROM installer AS packages
+COPY requirements/image.txt ./
+# Compiled here: containers of another user cannot keep what they compile, and would do it at every start.
+RUN --mount=type=secret,id=index --mount=type=secret,id=certificates --mount=type=cache,id=cxr-triage-uv,target=/root/.cache/uv \
+    with_index uv pip sync --python /opt/venv/bin/python --require-hashes --build-constraint build.txt --compile-bytecode image.txt
+
+FROM installer AS cuda
+COPY requirements/cuda.txt ./
+RUN --mount=type=secret,id=index --mount=type=secret,id=certificates --mount=type=cache,id=cxr-triage-uv,target=/root/.cache/uv \
+    with_index uv pip install --python /opt/venv/bin/python --require-hashes --no-deps --target /opt/cuda cuda.txt
+
+FROM installer AS project
+WORKDIR /opt/cxr-triage
+COPY . .
+RUN rm -r images requirements && python3.11 -m compileall -q .
+
+FROM ${BASE_IMAGE} AS cpu
+LABEL org.opencontainers.image.title="cxr-triage" \
+      org.opencontainers.image.description="Chest X-ray triage pipeline. Research use only, not for clinical use." \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/cxr-triage PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1 HOME=/tmp
+COPY --from=packages /opt/venv /opt/venv
+COPY --from=project /opt/cxr-triage /opt/cxr-triage
+WORKDIR /opt/cxr-triage
+# A number: Kubernetes cannot tell of a name whether it is root's.
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "pipeline"]
+CMD ["--help"]
+
+# One layer more: TensorFlow's wheel is the same, and finds the libraries beside it.
+FROM cpu AS gpu
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=cuda /opt/cuda /opt/venv/lib/python3.11/site-packages

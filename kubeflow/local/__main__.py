@@ -1,0 +1,54 @@
+"""`python -m kubeflow.local SPEC.yaml --root minio://mlpipeline/runs`: runs a compiled specification on this machine, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kubeflow.local.driver import DriverError
+from kubeflow.local.metadata import MetadataError
+from kubeflow.local.objects import StoreError
+from kubeflow.local.pods import Containers, PodError, PodRunner, Processes
+from kubeflow.local.runs import Cluster, RunError, Step, load
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a specification; 0 done, 1 not, with the reason."""
+    parser = argparse.ArgumentParser(prog='python -m kubeflow.local', description='Runs a compiled specification as Kubeflow would.')
+    parser.add_argument('spec', type=Path, help='from `cxr-triage compile`')
+    parser.add_argument('--root', required=True, help='the pipeline root, e.g. minio://mlpipeline/runs')
+    parser.add_argument(
+        '--folder', type=Path, default=Path('runs/kubeflow'), help='for store, metadata, cache, logs (default: %(default)s)'
+    )
+    parser.add_argument('--parameter', action='append', default=[], metavar='NAME=TEXT', help='of the pipeline')
+    parser.add_argument('--claim', action='append', default=[], metavar='NAME=FOLDER', help='the folder that stands for a claim')
+    parser.add_argument('--processes', action='store_true', help='processes of this environment instead of containers')
+    args = parser.parse_args(argv)
+    runner: PodRunner = Processes() if args.processes else Containers()
+    try:
+        claims = {name: Path(folder) for name, folder in _pairs('--claim', args.claim).items()}
+        cluster = Cluster(args.folder, runner, claims)
+        cluster.submit(load(args.spec), args.root, _pairs('--parameter', args.parameter), _say)
+    except (DriverError, MetadataError, PodError, RunError, StoreError) as error:
+        print(f'kubeflow.local: {error}', file=sys.stderr)  # noqa: T201
+        return 1
+    print(f'artifacts: {cluster.folder / "store"}')  # noqa: T201
+    return 0
+
+
+def _say(step: Step) -> None:
+    tries = f', {len(step.logs)} attempts' if len(step.logs) > 1 else ''
+    print(f'{step.name:18s} {step.seconds:7.1f} s  {step.state}{tries}', flush=True)  # noqa: T201
+
+
+def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    pairs = dict(text.partition('=')[::2] for text in given)
+    if wrong := [text for text in given if '=' not in text]:
+        raise DriverError(f'{option} {wrong[0]}: expected NAME=VALUE')
+    return pairs
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Builds the container images, also where no container engine runs and no image can be pulled."""

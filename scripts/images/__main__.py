@@ -1,0 +1,111 @@
+"""`python -m scripts.images cpu`: builds an image of the pipeline's steps; `make image` and `make image-gpu` call it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scripts.environment.choose import on_path
+from scripts.environment.pip_settings import uv_environment
+from scripts.images import base
+from scripts.images.engine import Engine, EngineError, engine
+
+PROJECT = Path(__file__).resolve().parents[2]
+# Images of an engine of our own.
+STORE = PROJECT / '.tools' / 'docker'
+PULLED_BASE = 'python:3.11-slim-trixie'
+TARGETS = ('cpu', 'gpu')
+_PULL_S = 120.0
+_CERTIFICATES = ('SSL_CERT_FILE', 'PIP_CERT', 'REQUESTS_CA_BUNDLE')
+# uv's setting -> pip's, which fetches uv.
+_OF_PIP = {'UV_DEFAULT_INDEX': 'PIP_INDEX_URL', 'UV_INDEX': 'PIP_EXTRA_INDEX_URL', 'UV_INSECURE_HOST': 'PIP_TRUSTED_HOST'}
+_PROXIES = ('HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'http_proxy', 'https_proxy', 'no_proxy')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Builds; 0 done, 1 not, with the reason."""
+    parser = argparse.ArgumentParser(prog='python -m scripts.images', description='Builds the container images of the pipeline.')
+    parser.add_argument('what', choices=[*TARGETS, 'base'], help='the image of all steps, that with CUDA, or only their base image')
+    parser.add_argument('--tag', help='the name of the image (default: cxr-triage:cpu, cxr-triage:gpu)')
+    parser.add_argument('--base', help=f'a Debian 13 with Python 3.11 (default: {PULLED_BASE} if it can be pulled, else one made here)')
+    args = parser.parse_args(argv)
+    try:
+        with engine(STORE) as found:
+            tag = args.tag or f'cxr-triage:{args.what}'
+            base_image = args.base or (base.make(found, PROJECT) if args.what == 'base' else default_base(found))
+            if args.what != 'base':
+                build(found, args.what, tag, base_image)
+                base_image = tag
+            _say(f'{base_image} is ready{" (" + found.environment["DOCKER_HOST"] + " while an engine runs there)" if found.own else ""}')
+    except (EngineError, base.BaseError) as error:
+        _say(str(error))
+        return 1
+    except subprocess.CalledProcessError as error:
+        _say(f'{shlex.join(map(str, error.cmd[:3]))} … failed (exit code {error.returncode}); what it said stands above')
+        return 1
+    return 0
+
+
+def build(found: Engine, target: str, tag: str, base_image: str) -> None:
+    """Builds a target of the Dockerfile.
+
+    Raises:
+      CalledProcessError: the build failed; it has said why.
+    """
+    with tempfile.TemporaryDirectory(prefix='cxr-triage-secrets-') as name:
+        options = ['--target', target, '--tag', tag, '--build-arg', f'BASE_IMAGE={base_image}', *secrets(Path(name), os.environ)]
+        options += [option for proxy in _PROXIES if os.environ.get(proxy) for option in ('--build-arg', proxy)]
+        options += ['--network', 'host'] if found.own else []
+        _say(f'building {tag} on {base_image}')
+        environment = {**found.environment, 'DOCKER_BUILDKIT': '1'}
+        command = [found.docker, 'build', *options, '--progress', 'plain', str(PROJECT)]
+        subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
+
+
+def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
+    """Options that show the build which package index and certificates to use: as pip here is set up. Files go to `folder`."""
+    settings = uv_environment([sys.executable, *on_path(['python3'], env)], {})
+    certificates = next((path for given in (env, settings) for path in map(given.get, _CERTIFICATES) if path), None)
+    index = {name: env.get(name) or settings.get(name) for name in ('UV_INDEX_STRATEGY', 'UV_HTTP_TIMEOUT', *_OF_PIP)}
+    lines = [f'{name}={shlex.quote(value)}' for name, value in index.items() if value]
+    lines += [f'{pip}={shlex.quote(value)}' for name, pip in _OF_PIP.items() if (value := index[name])]
+    options = []
+    if lines:
+        (folder / 'index').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        options += ['--secret', f'id=index,src={folder / "index"}']
+    if certificates and Path(certificates).is_file():
+        options += ['--secret', f'id=certificates,src={certificates}']
+    return options
+
+
+def default_base(found: Engine) -> str:
+    """The base image that can be had: pulled, else made here.
+
+    Raises:
+      BaseError: it cannot be made.
+    """
+    if found.has(PULLED_BASE):
+        return PULLED_BASE
+    if not found.has(base.TAG):
+        try:
+            if found.run('pull', '--quiet', PULLED_BASE, check=False, capture_output=True, timeout=_PULL_S).returncode == 0:
+                return PULLED_BASE
+        except subprocess.TimeoutExpired:
+            pass
+        _say(f'{PULLED_BASE} cannot be pulled: making a base image with debootstrap')
+    return base.make(found, PROJECT)
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f'images: {message}\n')
+    sys.stderr.flush()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The base image where none can be pulled: Debian 13 by debootstrap, with the Python of the current environment out of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from scripts.environment import choose
+from scripts.environment.where import installed_in
+from scripts.images.engine import Engine
+
+TAG = 'cxr-triage-base:debian13'
+_LABEL = 'cxr-triage.made-of'
+_SUITE = 'trixie'
+# Certificates, and the shared libraries that a Python built elsewhere uses.
+_PACKAGES = (
+    *('ca-certificates', 'libssl3t64', 'libffi8', 'libsqlite3-0', 'libbz2-1.0', 'liblzma5', 'libreadline8t64', 'libncursesw6'),
+    *('zlib1g', 'libexpat1', 'libcrypt1', 'libuuid1'),
+)
+# What Debian's own slim images leave out too.
+_LEFT_OUT = ('usr/share/doc', 'usr/share/man', 'usr/share/locale', 'usr/share/info', 'var/cache/apt', 'var/lib/apt/lists', 'var/log')
+# Of the Python: its tests, what somebody installed into it, and what only builds of Python itself use.
+_NOT_OF_PYTHON = ('test', 'tests', 'idlelib', 'turtledemo', 'site-packages', '__pycache__', '*.a', 'EXTERNALLY-MANAGED', '*.pyc')
+
+
+class BaseError(Exception):
+    """The base image cannot be made; the message says what to install."""
+
+
+def make(engine: Engine, project: Path, fresh: bool = False) -> str:
+    """Makes the base image unless the engine holds it already. Returns its tag.
+
+    Raises:
+      BaseError: debootstrap or the Python is missing, or fails.
+    """
+    version = choose.head(project / 'requirements' / 'current.in')['python']
+    prefix = installed_in(version)
+    if prefix is None:
+        raise BaseError(
+            f'no Python {version} to put into the image: fetch one (`uv python install {version}` or `pyenv install {version}`)'
+        )
+    made_of = hashlib.sha256(' '.join([_SUITE, *_PACKAGES, str(prefix)]).encode()).hexdigest()[:16]
+    if not fresh and _label(engine) == made_of:
+        return TAG
+    if os.geteuid() != 0:
+        raise BaseError('debootstrap needs root: run this as root, or give an image with --base')
+    if shutil.which('debootstrap') is None:
+        raise BaseError('debootstrap is not installed (Debian, Ubuntu: the package debootstrap); or give an image with --base')
+    with tempfile.TemporaryDirectory(prefix='cxr-triage-base-') as name:
+        root = Path(name) / 'root'
+        _debian(root, Path(name) / 'log')
+        _python(root, prefix, version)
+        _import(engine, root, made_of)
+    return TAG
+
+
+def _label(engine: Engine) -> str:
+    done = engine.run(
+        'image', 'inspect', '--format', f'{{{{index .Config.Labels "{_LABEL}"}}}}', TAG, check=False, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def _debian(root: Path, log: Path) -> None:
+    with log.open('wb') as output:
+        command = ['debootstrap', '--variant=minbase', f'--include={",".join(_PACKAGES)}', _SUITE, str(root)]
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        end = log.read_text(encoding='utf-8', errors='replace').splitlines()[-5:]
+        raise BaseError('\n'.join(['debootstrap failed; it needs 0.4 GB of disk and Debian 13 from a mirror. Its last lines:', *end]))
+    for folder in _LEFT_OUT:
+        _empty(root / folder)
+    # apt asks for these two.
+    (root / 'var/lib/apt/lists/partial').mkdir()
+    (root / 'var/cache/apt/archives/partial').mkdir(parents=True)
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _python(root: Path, prefix: Path, version: str) -> None:
+    """Puts the Python under /usr/local; it finds its library by where it is."""
+    name = f'python{version}'
+    ignore = shutil.ignore_patterns(*_NOT_OF_PYTHON)
+    for folder in (f'lib/{name}', f'include/{name}'):
+        shutil.copytree(prefix / folder, root / 'usr/local' / folder, symlinks=True, ignore=ignore)
+    shutil.copy2(prefix / 'bin' / name, root / 'usr/local/bin' / name)
+    for library in _shared_libraries(prefix):
+        shutil.copy2(library, root / 'usr/local/lib' / library.name, follow_symlinks=False)
+    for link in ('python3', 'python'):
+        (root / 'usr/local/bin' / link).symlink_to(name)
+    for command in (['ldconfig'], [f'/usr/local/bin/{name}', '-m', 'ensurepip', '--default-pip']):
+        done = subprocess.run(['chroot', str(root), *command], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise BaseError(f'{prefix}/bin/{name} does not run on Debian 13 ({" ".join(command)}): {done.stderr.strip()[-500:]}')
+
+
+def _shared_libraries(prefix: Path) -> Iterable[Path]:
+    return sorted((prefix / 'lib').glob('libpython*.so*'))
+
+
+def _import(engine: Engine, root: Path, made_of: str) -> None:
+    # Devices and processes are the engine's.
+    tar = ['tar', '-C', str(root), '--numeric-owner', '--exclude=./dev/*', '--exclude=./proc/*', '--exclude=./sys/*', '-c', '.']
+    with subprocess.Popen(tar, stdout=subprocess.PIPE) as packer:
+        changes = ('ENV LANG=C.UTF-8', 'CMD ["python3"]', f'LABEL {_LABEL}={made_of}')
+        options = [option for change in changes for option in ('--change', change)]
+        engine.run('import', *options, '-', TAG, stdin=packer.stdout, stdout=subprocess.DEVNULL)
+    if packer.returncode != 0:
+        raise BaseError(f'{root} could not be packed (tar: exit code {packer.returncode})')

@@ -1,0 +1,128 @@
+"""A Docker engine: the one that runs here, or one that is started for as long as it is needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.environment.choose import on_path, run_quietly, version_of
+
+_START_S = 60.0
+_PACKAGES = 'Debian, Ubuntu: the packages docker.io and, where there is one, docker-buildx'
+# The first client that leaves BuildKit to the plugin buildx.
+_BUILDX_FROM = (23,)
+
+
+class EngineError(Exception):
+    """There is no engine; the message says what to install or to do."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How to reach an engine.
+
+    Attributes:
+      docker: the client.
+      environment: that the client is run with.
+      own: whether it was started here: no other user, no bridge network, nothing published.
+    """
+
+    docker: str
+    environment: dict[str, str]
+    own: bool = False
+
+    def run(self, *arguments: str, check: bool = True, **options) -> subprocess.CompletedProcess:
+        """Runs the client; options as of `subprocess.run`."""
+        return subprocess.run([self.docker, *arguments], env=self.environment, check=check, **options)
+
+    def has(self, image: str) -> bool:
+        """Whether the engine holds an image."""
+        return self.run('image', 'inspect', image, check=False, capture_output=True).returncode == 0
+
+
+@contextmanager
+def engine(folder: Path, env: Mapping[str, str] = os.environ) -> Iterator[Engine]:
+    """The engine that answers here, else one of our own, whose images stay in `folder` and which ends with the context.
+
+    Raises:
+      EngineError: there is none, and none can be started.
+    """
+    docker = client(env)
+    if _answers(docker, env):
+        yield Engine(docker, dict(env))
+        return
+    folder = folder.resolve()
+    socket = folder / 'socket'
+    own = {**env, 'DOCKER_HOST': f'unix://{socket}'}
+    if _answers(docker, own):  # another process has it
+        yield Engine(docker, own, own=True)
+        return
+    daemon = _start(folder, socket)
+    try:
+        _wait(daemon, docker, own, folder / 'log')
+        yield Engine(docker, own, own=True)
+    finally:
+        daemon.terminate()
+        try:
+            daemon.wait(30)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+
+
+def client(env: Mapping[str, str]) -> str:
+    """The first docker client on PATH that can build with BuildKit.
+
+    Raises:
+      EngineError: there is none.
+    """
+    looked_at = []
+    for path in on_path(['docker'], env):
+        version = version_of(run_quietly(path, '--version'))
+        if version != (0,) and (version < _BUILDX_FROM or re.match(r'github\.com/docker/buildx', run_quietly(path, 'buildx', 'version'))):
+            return path
+        looked_at.append(f'  {path} has no BuildKit: its plugin buildx is missing')
+    raise EngineError('\n'.join(['no docker client that can build the images. Install one (' + _PACKAGES + ')', *looked_at]))
+
+
+def _answers(docker: str, env: Mapping[str, str]) -> bool:
+    try:
+        done = subprocess.run([docker, 'info'], env=dict(env), capture_output=True, timeout=30, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def _start(folder: Path, socket: Path) -> subprocess.Popen:
+    daemon = shutil.which('dockerd') or next((path for path in ('/usr/sbin/dockerd', '/usr/bin/dockerd') if os.access(path, os.X_OK)), None)
+    if daemon is None:
+        raise EngineError(f'no container engine answers, and there is no dockerd to start. Install it ({_PACKAGES})')
+    if os.geteuid() != 0:
+        raise EngineError('no container engine answers, and only root can start one: start Docker, or run this as root')
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without a bridge: builds use the network of this machine, steps have none.
+    options = {'data-root': folder / 'data', 'exec-root': folder / 'exec', 'pidfile': folder / 'pid', 'host': f'unix://{socket}'}
+    flags = [*(f'--{name}={value}' for name, value in options.items()), '--bridge=none', '--iptables=false', '--ip-forward=false']
+    # It ends with this process even where that is killed.
+    command = [*(['setpriv', '--pdeathsig', 'TERM'] if shutil.which('setpriv') else []), daemon, *flags]
+    with (folder / 'log').open('wb') as log:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _wait(daemon: subprocess.Popen, docker: str, env: Mapping[str, str], log: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while not _answers(docker, env):
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            raise EngineError('\n'.join([f'dockerd does not start. The end of {log}:', *_tail(log)]))
+        time.sleep(0.2)
+
+
+def _tail(log: Path, lines: int = 5) -> Sequence[str]:
+    return log.read_text(encoding='utf-8', errors='replace').splitlines()[-lines:]

@@ -1,0 +1,39 @@
+"""The image of this working copy, built with the engine that runs here or one of our own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.images import __main__ as images
+from scripts.images.base import BaseError
+from scripts.images.engine import Engine, EngineError, engine
+
+_REQUIRED = 'CXR_REQUIRE_CONTAINERS'
+
+
+@pytest.fixture(scope='session')
+def docker() -> Iterator[Engine]:
+    """An engine; the tests are skipped where there is none, but not in continuous integration."""
+    try:
+        with engine(images.STORE) as found:
+            yield found
+    except EngineError as error:
+        if os.environ.get(_REQUIRED) == '1':
+            pytest.fail(f'{error}\n(no skip while {_REQUIRED}=1)')
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope='session')
+def image(docker: Engine) -> str:
+    """Its name. What has been built before and has not changed takes no time."""
+    tag = 'cxr-triage:cpu'
+    try:
+        images.build(docker, 'cpu', tag, images.default_base(docker))
+    except BaseError as error:
+        if os.environ.get(_REQUIRED) == '1':
+            pytest.fail(f'{error}\n(no skip while {_REQUIRED}=1)')
+        pytest.skip(str(error))
+    return tag

@@ -1,0 +1,189 @@
+"""The pipeline from films to a pushed model, each step in a container of the built image, as Kubeflow's driver and launcher would run it.
+
+The films and the push target are volumes; everything else goes from step to step as declared artifacts, through an object store. The
+containers have no network. The specification is compiled by the image, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components.pusher import target
+from kubeflow.local.pods import Containers, Pod, image_user
+from kubeflow.local.runs import Cluster, RunError, Step, load
+from kubeflow.refusals import Spec
+from scripts.images.engine import Engine
+
+pytestmark = pytest.mark.slow
+
+_PROJECT = Path(__file__).resolve().parents[2]
+ROOT = 'minio://mlpipeline/runs'
+STEPS = {
+    *('Baseline', 'CuratedSchema', 'DataAudit', 'DataGate', 'Evaluator', 'ExampleValidator', 'Pusher', 'ServingCheck'),
+    *('StatisticsGen', 'Trainer', 'Transform', 'XrayExampleGen'),
+}
+# A copy of a film stops the run, and a step is tried a second time at once.
+_SETTINGS = (
+    'kubeflow.volumes=[{claim: films, mount: /data}, {claim: served, mount: /served}]',
+    'kubeflow.retries={count: 1, wait_s: 1}',
+    'gate.max_share={duplicate: 0}',
+)
+
+
+class Watched:
+    """Containers, with what each pod was given to see."""
+
+    def __init__(self, containers: Containers):
+        self._containers = containers
+        self.pods: list[Pod] = []
+
+    def run(self, pod: Pod) -> int:
+        """Runs it."""
+        self.pods.append(pod)
+        return self._containers.run(pod)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A cluster and its volumes.
+
+    Attributes:
+      cluster: the interpreter.
+      watched: its pods.
+      films: volume with the data.
+      served: volume of the push target.
+      compile: writes the specification anew and loads it.
+    """
+
+    cluster: Cluster
+    watched: Watched
+    films: Path
+    served: Path
+    compile: Callable[[], tuple[Spec, Spec]]
+
+
+@pytest.fixture(scope='module')
+def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """244 synthetic films, an empty push target, an empty cluster."""
+    folder = tmp_path_factory.mktemp('cluster')
+    films, served, out = (folder / name for name in ('films', 'served', 'out'))
+    subprocess.run([sys.executable, '-m', 'pipeline', 'synth', '--out', str(films), '--count', '244', '--seed', '7'], check=True)
+    for volume in (served, out):
+        volume.mkdir()
+        volume.chmod(0o777)
+    shutil.copy(_PROJECT / 'tests' / 'small_run.yaml', out)
+
+    def compile_anew() -> tuple[Spec, Spec]:
+        mounts = [option for name in ('films:/data:ro', 'served:/served:ro', 'out:/out') for option in ('--volume', f'{folder}/{name}')]
+        settings = [option for setting in _SETTINGS for option in ('--set', setting)]
+        command = ['compile', '--config', '/out/small_run.yaml', '--out', '/out/spec.yaml', '--image', image, '--root', ROOT]
+        command += ['--data-root', '/data', '--push-dir', '/served', *settings]
+        done = docker.run('run', '--rm', '--network', 'none', *mounts, image, *command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return load(out / 'spec.yaml')
+
+    watched = Watched(Containers(docker.docker, docker.environment))
+    cluster = Cluster(folder / 'cluster', watched, {'films': films, 'served': served})
+    return Place(cluster, watched, films, served, compile_anew)
+
+
+@pytest.fixture(scope='module')
+def first(place: Place) -> tuple[tuple[Spec, Spec], list[Step]]:
+    """The first specification, and its run."""
+    documents = place.compile()
+    return documents, place.cluster.submit(documents, ROOT, told=lambda step: print(f'{step.name:18s}{step.seconds:7.1f} s'))  # noqa: T201
+
+
+def _served(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file()}
+
+
+def test_the_image_is_of_the_lock_file_and_not_of_root(docker: Engine, image: str) -> None:
+    user = image_user(docker.docker, docker.environment, image)
+    assert re.fullmatch(r'[1-9]\d*:[1-9]\d*', user), 'Kubernetes cannot tell of a name whether it is root'
+    listing = 'import importlib.metadata as m, json; print(json.dumps({d.metadata["Name"]: d.version for d in m.distributions()}))'
+    told = docker.run('run', '--rm', '--network', 'none', '--entrypoint', 'python', image, '-c', listing, capture_output=True, text=True)
+    lock = (_PROJECT / 'requirements' / 'image.txt').read_text()
+    locked = dict(re.findall(r'^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)', lock, re.MULTILINE))
+
+    def plain(versions: dict[str, str]) -> dict[str, str]:
+        return {re.sub(r'[-_.]+', '-', name).lower(): version for name, version in versions.items()}
+
+    assert plain(json.loads(told.stdout)) == plain(locked)
+
+
+def test_nothing_of_the_build_is_left(docker: Engine, image: str) -> None:
+    script = 'ls /run/secrets /etc/pip.conf /etc/uv /root/.cache /build 2>/dev/null; env | grep -E "^(UV|PIP)_"; command -v gcc uv; id -u'
+    told = docker.run('run', '--rm', '--network', 'none', '--entrypoint', 'sh', image, '-c', script, capture_output=True, text=True)
+    assert told.stdout.split() == ['10001']
+    history = docker.run('history', '--no-trunc', '--format', '{{.CreatedBy}}', image, capture_output=True, text=True).stdout
+    assert not re.search(r'https?://', history)
+
+
+def test_every_step_runs_to_a_pushed_model(place: Place, first) -> None:
+    _, steps = first
+    assert {step.name: step.state for step in steps} == dict.fromkeys(STEPS, 'COMPLETE')
+    (version,) = (path for path in place.served.iterdir() if path.name.isdigit())
+    assert target.verify(str(version)) == []
+    assert (version / 'saved_model.pb').is_file()
+    assert json.loads((version / 'manifest.json').read_text())['metrics']['auc'] >= 0.4
+
+
+def test_data_go_through_declared_artifacts_only(place: Place, first) -> None:
+    _, steps = first
+    declared = {artifact.uri for step in steps for artifact in step.outputs.values()}
+    assert all(uri.startswith(f'{ROOT}/e2e/') for uri in declared)
+    store = place.cluster.folder / 'store'
+    objects = {
+        f'{path.relative_to(store).parts[0]}://{"/".join(path.relative_to(store).parts[1:])}' for path in store.rglob('*') if path.is_file()
+    }
+    assert objects
+    assert {name for name in objects if not any(name == uri or name.startswith(f'{uri}/') for uri in declared)} == set()
+    # A pod sees scratch of its own and the two volumes.
+    for pod in place.watched.pods[: len(steps)]:
+        own = {folder for path, folder in pod.folders.items() if path not in ('/data', '/served')}
+        assert {pod.folders['/data'], pod.folders['/served']} == {place.films, place.served}
+        assert all(pod.name.rpartition('-')[0].split('-')[2] in str(folder).lower() for folder in own)
+
+
+def test_unchanged_is_cached_whole_and_pushes_nothing(place: Place, first) -> None:
+    before, pods = _served(place.served), len(place.watched.pods)
+    again = place.compile()
+    steps = place.cluster.submit(again, ROOT)
+    assert {step.name: step.state for step in steps} == dict.fromkeys(STEPS, 'CACHED')
+    assert _served(place.served) == before
+    assert len(place.watched.pods) == pods
+
+
+def test_a_new_file_is_seen_and_a_failing_step_stops_the_run(place: Place, first) -> None:
+    documents, _ = first
+    before, pods = _served(place.served), len(place.watched.pods)
+    film_file = next(iter(sorted(place.films.rglob('*.tfrec'))))
+    copy = film_file.with_name(f'900-{film_file.name.split("-")[1]}')
+    shutil.copy(film_file, copy)
+    try:
+        # Kubeflow's cache does not see it under the same path: the old specification comes from the cache.
+        assert {step.state for step in place.cluster.submit(documents, ROOT)} == {'CACHED'}
+        with pytest.raises(RunError) as failed:
+            place.cluster.submit(place.compile(), ROOT)
+    finally:
+        copy.unlink()
+    states = {step.name: step.state for step in failed.value.steps}
+    assert states.pop('CuratedSchema') == 'CACHED'
+    assert states.pop('DataGate') == 'FAILED'
+    assert set(states) == {'Baseline', 'DataAudit', 'ExampleValidator', 'StatisticsGen', 'XrayExampleGen'}
+    assert set(states.values()) == {'COMPLETE'}
+    # Tried twice, and the log says why.
+    assert [pod.name.split('-')[2] for pod in place.watched.pods[pods:]].count('datagate') == 2
+    assert 'step DataGate failed after 2 attempts' in str(failed.value)
+    assert 'duplicate' in str(failed.value)
+    assert _served(place.served) == before
