@@ -23,6 +23,7 @@ from benchmarks import run_record
 from components import beam_batches
 from components.evaluator.executor import Executor
 from pipeline import config, evaluation
+from pipeline.create_pipeline import SETUP_FILE
 from trainer.labels import TASKS
 
 EXPERIMENT = Path(config.__file__).parent / 'configs/nih_triage.yaml'
@@ -41,7 +42,9 @@ def evaluate(model: str, root: Path, out: Path) -> float:
     evaluated, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
     evaluated.uri, blessing.uri = str(out / 'evaluation'), str(out / 'blessing')
     eval_config = evaluation.eval_config(experiment.evaluation, TASKS[experiment.task])
-    context = BaseBeamExecutor.Context(beam_pipeline_args=list(experiment.beam), tmp_dir=str(out / 'temporary'), unique_id='1')
+    context = BaseBeamExecutor.Context(
+        beam_pipeline_args=[*experiment.beam.arguments(SETUP_FILE)], tmp_dir=str(out / 'temporary'), unique_id='1'
+    )
     properties = {
         'example_splits': json.dumps(['test']),
         'eval_config': json_format.MessageToJson(eval_config),

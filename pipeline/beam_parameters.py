@@ -87,7 +87,9 @@ class BeamParameters(_Strict):
 
     def _installed(self, setup_file: str | None) -> list[str]:
         """TFX packs itself into an archive anew for every step, some seconds each, where nothing else is to be installed."""
-        named = any(arg.startswith(('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')) for arg in self.args)
+        named = any(
+            arg.startswith(('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')) for arg in self.args
+        )
         image = self.engine == 'dataflow' and self.dataflow.image
         return [] if named or image or not setup_file else [f'--setup_file={setup_file}']
 

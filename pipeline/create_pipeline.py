@@ -75,7 +75,7 @@ def create_pipeline(
         components=components,
         enable_cache=True,
         metadata_connection_config=metadata,
-        beam_pipeline_args=config.beam.arguments(setup_file),
+        beam_pipeline_args=[*config.beam.arguments(setup_file)],
     )
 
 

@@ -25,14 +25,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with cluster(fetch(_TOOLS), logs, args.task_managers, args.slots) as running:
-            print(f'Flink: http://{ADDRESS}:{REST_PORT}, logs under {logs}')
-            print(f'cxr-triage run … {shlex.join(running.settings())}')
-            print('Ctrl-C ends it.', flush=True)
+            print(f'Flink: http://{ADDRESS}:{REST_PORT}, logs under {logs}')  # noqa: T201
+            print(f'cxr-triage run … {shlex.join(running.settings())}')  # noqa: T201
+            print('Ctrl-C ends it.', flush=True)  # noqa: T201
             signal.pause()
     except KeyboardInterrupt:
         pass
     except FlinkError as error:
-        print(f'scripts.flink: {error}', file=sys.stderr)
+        print(f'scripts.flink: {error}', file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

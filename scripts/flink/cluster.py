@@ -28,10 +28,13 @@ ADDRESS = f'{_NETWORK}.1'
 REST_PORT, JOB_PORT, WORKER_PORT = 8081, 8099, 50000
 _START_S = 90.0
 # Flink 1.16 and Beam's runner reach into the JDK in ways that Java 17 allows only where told so.
-_OPENED = (
-    'java.io java.lang java.lang.invoke java.lang.reflect java.net java.nio java.text java.time java.util java.util.concurrent '
-    'java.util.concurrent.atomic sun.nio.ch sun.nio.cs sun.security.action sun.util.calendar'
-).split()
+_OPENED = [
+    'java.io',
+    *(f'java.lang{part}' for part in ('', '.invoke', '.reflect')),
+    *('java.net', 'java.nio', 'java.text', 'java.time'),
+    *(f'java.util{part}' for part in ('', '.concurrent', '.concurrent.atomic')),
+    *('sun.nio.ch', 'sun.nio.cs', 'sun.security.action', 'sun.util.calendar'),
+]
 _JAVA = [
     *(f'--add-opens=java.base/{package}=ALL-UNNAMED' for package in _OPENED),
     '--add-exports=java.base/sun.net.util=ALL-UNNAMED',
@@ -124,7 +127,7 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
     with contextlib.ExitStack() as stack:
         _network(stack, task_managers)
         started: list[subprocess.Popen] = []
-        stack.callback(lambda: [_end(process, signal.SIGTERM) for process in started])
+        stack.callback(_end_all, started)
 
         def start(name: str, command: Sequence[str], host: int | None = None) -> subprocess.Popen:
             inside = ['ip', 'netns', 'exec', _namespace(host)] if host else []
@@ -226,6 +229,11 @@ def _wait_for(host: str, port: int, log: Path) -> None:
 def _ask(path: str) -> dict[str, Any]:
     with urllib.request.urlopen(f'http://{ADDRESS}:{REST_PORT}{path}', timeout=10) as answer:
         return json.load(answer)
+
+
+def _end_all(processes: Sequence[subprocess.Popen]) -> None:
+    for process in processes:
+        _end(process, signal.SIGTERM)
 
 
 def _end(process: subprocess.Popen, number: signal.Signals) -> None:

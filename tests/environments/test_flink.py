@@ -111,18 +111,22 @@ def test_transformed_images_are_equal(made: dict) -> None:
 
 
 def test_the_audit_finds_the_same(made: dict, folders: dict[str, Path]) -> None:
-    found = {engine: json.loads(next(folder.glob('root/artifacts/DataAudit/audit/*/audit.json')).read_text()) for engine, folder in folders.items()}
+    found = {
+        engine: json.loads(next(folder.glob('root/artifacts/DataAudit/audit/*/audit.json')).read_text())
+        for engine, folder in folders.items()
+    }
     assert found[DIRECT]
     assert _plain(found[ON_FLINK]) == _plain(found[DIRECT])
 
 
-def test_evaluator_and_transform_graph_give_the_same(
-    made: dict, folders: dict[str, Path], cluster: flink.Cluster, tmp_path: Path
-) -> None:
+def test_evaluator_and_transform_graph_give_the_same(made: dict, folders: dict[str, Path], cluster: flink.Cluster, tmp_path: Path) -> None:
     address = {'job_server': f'{flink.ADDRESS}:{flink.JOB_PORT}', 'workers': f'localhost:{flink.WORKER_PORT}', 'parallelism': 2}
     beam = BeamParameters.model_validate({'engine': 'flink', 'flink': address}).arguments(None)
     # The graph and the model that the run on Flink made: evaluated there, and here.
-    judged = {engine: _facts(_leavings('judge', folders[ON_FLINK], tmp_path / engine, *args), tmp_path / engine) for engine, args in ((ON_FLINK, beam), (DIRECT, ()))}
+    judged = {
+        engine: _facts(_leavings('judge', folders[ON_FLINK], tmp_path / engine, *args), tmp_path / engine)
+        for engine, args in ((ON_FLINK, beam), (DIRECT, ()))
+    }
     other = _facts(_leavings('judge', folders[DIRECT], tmp_path / 'graph'), tmp_path / 'graph')
     assert len(judged[DIRECT]['metrics']) > 20
     assert judged[ON_FLINK]['metrics'] == pytest.approx(judged[DIRECT]['metrics'], rel=1e-9, nan_ok=True)

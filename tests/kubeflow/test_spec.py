@@ -52,7 +52,9 @@ def test_nothing_of_this_machine_is_in_it(compiled: dict, config: Config) -> Non
 
 
 def test_steps_with_a_beam_pipeline_alone_get_its_arguments(compiled: dict) -> None:
-    told = {name for name in compiled['root']['dag']['tasks'] if '--runner=FnApiRunner' in spec.executor_of(compiled, name)['container']['args']}
+    told = {
+        name for name in compiled['root']['dag']['tasks'] if '--runner=FnApiRunner' in spec.executor_of(compiled, name)['container']['args']
+    }
     assert told == {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'Transform', 'Evaluator'}
 
 

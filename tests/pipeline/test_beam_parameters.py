@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from apache_beam.options.pipeline_options import (
     DebugOptions,
@@ -12,6 +14,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from pydantic import ValidationError
 
 from pipeline.beam_parameters import BeamParameters
 from pipeline.config import Config
@@ -87,6 +90,5 @@ def test_further_arguments_win() -> None:
 def test_what_is_missing_is_named(content: dict, message: str) -> None:
     if 'data' in content:
         content['beam'] = {'engine': 'dataflow', 'dataflow': {'project': 'p', 'region': 'r', 'temp': 'gs://b'}}
-    with pytest.raises(ValueError, match='beam|gs://') as error:
+    with pytest.raises(ValidationError, match=re.escape(message)):
         Config.model_validate({'pipeline': 'p', 'task': 'nih_triage', **content})
-    assert message in str(error.value)
