@@ -77,6 +77,11 @@ def local_path(uri: str) -> str:
     return next((mount + uri[len(scheme) :] for scheme, mount in MOUNTS.items() if uri.startswith(scheme)), uri)
 
 
+def store_uri(path: str) -> str:
+    """The URI of what the launcher has at a path; what is no such path stays as it is."""
+    return next((scheme + path[len(mount) :] for scheme, mount in MOUNTS.items() if path.startswith(mount)), path)
+
+
 def report(output: dict[str, Any], stores: dict[str, str]) -> dict[str, Any]:
     """TFX's report with the URIs of the object store in the place of paths. An artifact may be reported below its own path."""
     for _, artifact in _artifacts(output.get('artifacts', {})):

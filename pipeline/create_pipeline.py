@@ -25,6 +25,7 @@ from components.pusher.component import Pusher
 from components.pusher.parameters import PushParameters
 from components.serving_check.component import ServingCheck
 from components.xray_example_gen.component import XrayExampleGen
+from kubeflow.entrypoint import store_uri
 from pipeline import evaluation
 from pipeline.code_digest import digest
 from pipeline.config import Config
@@ -182,7 +183,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
     """The components that decide about the candidate."""
     directory = config.push_directory
     served = push_target.newest(directory)
-    plan = push_target.plan_push(served.manifest if served else None, key, fileio.exists, uuid.uuid4().hex)
+    plan = push_target.plan_push(served.manifest if served else None, key, artifact_exists, uuid.uuid4().hex)
     baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
     evaluator = Evaluator(
         examples=candidate['examples'],
@@ -219,6 +220,18 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
         code_digest=digest('components.pusher.executor'),
     )
     return [baseline, evaluator, serving_check, pusher]
+
+
+def artifact_exists(uri: str) -> bool:
+    """Whether the artifact of an earlier run is still there.
+
+    A step on Kubeflow knows its artifacts by the launcher's paths, which are there during the step alone. What lies in a store that
+    TensorFlow cannot open is believed to be there, as Kubeflow's own cache does.
+    """
+    if '://' not in uri and fileio.exists(uri):
+        return True
+    uri = store_uri(uri)
+    return uri.startswith(('s3://', 'minio://')) or fileio.exists(uri)
 
 
 def _key(components: list) -> str:
