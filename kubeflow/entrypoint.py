@@ -85,7 +85,7 @@ def local_path(uri: str) -> str:
 
 
 def store_uri(path: str) -> str:
-    """The URI of what a step had at a path: the other way round; any other path stays as it is."""
+    """The URI of what the launcher has at a path; what is no such path stays as it is."""
     return next((scheme + path[len(mount) :] for scheme, mount in MOUNTS.items() if path.startswith(mount)), path)
 
 

@@ -25,8 +25,7 @@ from components.pusher.component import Pusher
 from components.pusher.parameters import PushParameters
 from components.serving_check.component import ServingCheck
 from components.xray_example_gen.component import XrayExampleGen
-from kubeflow import entrypoint
-from kubeflow.refusals import TENSORFLOW_SCHEMES
+from kubeflow.entrypoint import store_uri
 from pipeline import evaluation
 from pipeline.code_digest import digest
 from pipeline.config import Config
@@ -176,7 +175,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
     """The components that decide about the candidate."""
     directory = config.push_directory
     served = push_target.newest(directory)
-    plan = push_target.plan_push(served.manifest if served else None, key, _is_there, uuid.uuid4().hex)
+    plan = push_target.plan_push(served.manifest if served else None, key, artifact_exists, uuid.uuid4().hex)
     baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
     evaluator = Evaluator(
         examples=candidate['examples'],
@@ -215,15 +214,16 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
     return [baseline, evaluator, serving_check, pusher]
 
 
-def _is_there(uri: str) -> bool:
-    """Whether an artifact of an earlier run is still there, named as its step saw it.
+def artifact_exists(uri: str) -> bool:
+    """Whether the artifact of an earlier run is still there.
 
-    On Kubeflow that is a path of the pod. A store that TensorFlow cannot read counts as whole, as it does for Kubeflow's own cache.
+    A step on Kubeflow knows its artifacts by the launcher's paths, which are there during the step alone. What lies in a store that
+    TensorFlow cannot open is believed to be there, as Kubeflow's own cache does.
     """
-    store = entrypoint.store_uri(uri)
-    if store != uri and not store.startswith(TENSORFLOW_SCHEMES):
+    if '://' not in uri and fileio.exists(uri):
         return True
-    return fileio.exists(uri) or (store != uri and fileio.exists(store))
+    uri = store_uri(uri)
+    return uri.startswith(('s3://', 'minio://')) or fileio.exists(uri)
 
 
 def _key(components: list) -> str:

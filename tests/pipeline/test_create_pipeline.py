@@ -15,7 +15,7 @@ from tfx import v1 as tfx
 
 from pipeline import config as config_lib
 from pipeline.config import Config
-from pipeline.create_pipeline import create_pipeline
+from pipeline.create_pipeline import artifact_exists, create_pipeline
 
 
 def _config(root: Path, **changed: Any) -> Config:
@@ -197,3 +197,24 @@ def test_a_run_starts_without_clients_of_services_that_it_does_not_use() -> None
 def test_a_training_under_way_is_kept_where_tensorflow_can_write(root: Path, place: str, kept: str) -> None:
     config = _config(root, **{'push.directory': str(root / 'served')}).model_copy(update={'root': place})
     assert json.loads(_properties(config)['Trainer']['custom_config'])['checkpoints'] == kept
+
+
+@pytest.mark.parametrize(
+    ('uri', 'there'),
+    [
+        *(('/minio/bucket/runs/model', True), ('/s3/bucket/runs/model', True), ('minio://bucket/runs/model', True)),
+        *(('gs://bucket/gone', False), ('/gcs/bucket/gone', False), ('gs://bucket/kept', True), ('/gcs/bucket/kept', True)),
+    ],
+)
+def test_a_model_that_kubeflow_made_is_looked_for_in_its_store(uri: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exists(path: str) -> bool:
+        assert not path.startswith(('s3://', 'minio://')), 'TensorFlow cannot open these'
+        return path == 'gs://bucket/kept'
+
+    monkeypatch.setattr('pipeline.create_pipeline.fileio.exists', exists)
+    assert artifact_exists(uri) is there
+
+
+def test_a_model_of_a_local_run_is_looked_for_where_it_is(tmp_path: Path) -> None:
+    assert artifact_exists(str(tmp_path))
+    assert not artifact_exists(str(tmp_path / 'gone'))
