@@ -29,7 +29,7 @@ class Step:
 
     Attributes:
       name: of the component.
-      state: 'waiting' has not begun; 'skipped' never will, since one before it failed.
+      state: 'waiting' has not begun; 'skipped' never will, since one before it failed or the run was cancelled.
       seconds: since its driver started, to its end or to now; None where it has not begun.
       detail: why it failed, or which attempt this is.
       pods: those of its container, one an attempt, and where that never started the driver's.
@@ -88,6 +88,8 @@ def read(run: dict[str, Any], workflow: dict[str, Any], now: datetime.datetime) 
     history = [entry.get('state') for entry in run.get('state_history') or ()]
     # Kubeflow ends a run by giving its workflow no more time, and calls it failed then.
     stopped = workflow.get('spec', {}).get('activeDeadlineSeconds') == 0 or 'CANCELING' in history
+    if state in _FINISHED:
+        steps = [dataclasses.replace(step, state='skipped') if step.state == 'waiting' else step for step in steps]
     return Run(
         run_id=run['run_id'],
         name=run.get('display_name') or '',

@@ -117,7 +117,7 @@ def _message(error: BaseException) -> str:
     message = str(content.get('message') or content.get('error') or '')
     # The innermost layer, where it says something.
     inner = next((str(detail.get('message') or '') for detail in content.get('details') or () if isinstance(detail, dict)), '')
-    text = (inner if inner and 'Internal' not in inner else message).strip()
+    text = (inner if inner and 'Internal' not in inner else message.rpartition('Error: ')[2]).strip()
     # Of an error that it did not expect the server sends the stack, too.
     return (text.splitlines()[0] if '\n\t' in text else text).removesuffix('.')
 

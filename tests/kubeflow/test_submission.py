@@ -12,7 +12,6 @@ import yaml
 
 from kubeflow import entrypoint, runs, submission
 from kubeflow.submission import SubmissionError
-from pipeline import create_pipeline
 
 _NOW = datetime.datetime(2026, 1, 1, 0, 10, tzinfo=datetime.timezone.utc)
 
@@ -172,13 +171,3 @@ def test_cancelled_is_not_failed(history: list, state: str) -> None:
 @pytest.mark.parametrize('uri', ['gs://b/x', 's3://b/x', 'minio://b/x', '/mnt/x'])
 def test_a_path_in_a_container_goes_back_to_its_store(uri: str) -> None:
     assert entrypoint.store_uri(entrypoint.local_path(uri)) == uri
-
-
-def test_a_model_of_a_run_on_kubeflow_is_looked_for_in_its_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # The manifest has the path of the pod. Taken for gone, every submission would push again.
-    monkeypatch.setattr(create_pipeline.fileio, 'exists', lambda uri: uri in ('gs://b/model', str(tmp_path)))
-    assert create_pipeline._is_there('/gcs/b/model')
-    assert not create_pipeline._is_there('/gcs/b/other')
-    assert create_pipeline._is_there('/minio/b/model')  # nobody here can tell
-    assert create_pipeline._is_there(str(tmp_path))
-    assert not create_pipeline._is_there(str(tmp_path / 'gone'))

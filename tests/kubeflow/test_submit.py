@@ -268,7 +268,7 @@ def test_what_the_server_refuses_is_told_with_its_reason(here: Path, server: Api
     with pytest.raises(ServerError, match=r'(?s)\(HTTP 400\): parameter.s. provided are not required by pipeline: other\n.*compile again'):
         asked.submit(str(here / 'demo.yaml'), 'gs://b/r', {'other': '1'}, 'e', 'n')
     older = _edited(here, tmp_path, lambda spec: spec.update(schemaVersion='2.0.0'))
-    with pytest.raises(ServerError, match=r'(?s)only supports schema version 2\.1\.0.*cxr-triage compile'):
+    with pytest.raises(ServerError, match=r'(?s)\(HTTP 500\): KFP only supports schema version 2\.1\.0.*cxr-triage compile'):
         asked.submit(str(older), 'gs://b/r', {}, 'e', 'n')
     without = _edited(here, tmp_path, lambda spec: spec['root']['inputDefinitions']['parameters']['push'].pop('defaultValue'))
     with pytest.raises(ServerError, match=r'(?s)\(HTTP 400\): parameter push is not optional.*compile again'):
@@ -295,9 +295,9 @@ def test_a_failed_step_is_named_with_its_reason(submit: Cli, server: ApiDouble, 
     (run_id,) = server.runs
     assert re.search(r'failed  DataGate .*Error \(exit code 1\)', said)
     assert f'cxr-triage logs {run_id} DataGate' in said
-    assert 'Trainer' not in _states(said)
+    assert _states(said)['Trainer'] == ['skipped']
     assert cli.main(['status', run_id, '--host', server.url]) == 1
-    assert _states(capsys.readouterr().out)['Trainer'] == ['waiting']
+    assert _states(capsys.readouterr().out)['Trainer'] == ['skipped']
 
 
 def test_a_server_that_is_away_for_a_while(submit: Cli, server: ApiDouble, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +379,7 @@ def test_logs(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]
     assert f'kubectl logs -n kubeflow {pods["Transform"]} -c main' in said.err
     assert f'gs://bucket/runs/demo/{run_id}/Transform/…/executor-logs' in said.err
     assert cli.main(['logs', run_id, 'Pusher', *where]) == 1
-    assert 'Pusher has no log: it has not begun' in capsys.readouterr().err
+    assert 'Pusher has no log: it never ran' in capsys.readouterr().err
     assert cli.main(['logs', run_id, 'Trainor', *where]) == 1
     assert "has no step 'Trainor'. There are:" in capsys.readouterr().err
 
