@@ -11,6 +11,9 @@ from collections.abc import Sequence
 COMMANDS: dict[str, tuple[str, str]] = {
     'run': ('pipeline.commands.run', 'run the whole pipeline here, from TFRecords to a served model'),
     'compile': ('pipeline.commands.compile', 'write the pipeline as a specification for Kubeflow or Vertex AI Pipelines'),
+    'report': ('pages.commands.report', 'write the pages of a root: runs, evaluation, data, model card, lineage'),
+    'ui': ('pages.commands.ui', 'serve these pages on this machine, always up to date'),
+    'tensorboard': ('pages.commands.tensorboard', 'TensorBoard over the trainings of a root'),
     'synth': ('records.synth.command', 'draw synthetic chest X-rays in the NIH TFRecord layout'),
     'convert': ('records.convert.command', 'turn image folders or NIH PNGs into the NIH TFRecord layout'),
     'check': ('records.check.command', 'audit a data set before anything is run'),

@@ -6,6 +6,7 @@ Always with the pinned uv, so that the files do not change with who writes them.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ def lock(root: Path, upgrade: bool) -> None:
         say(f'locking {source.relative_to(root)}')
         command = [uv, 'pip', 'compile', *_OPTIONS, '--python-version', head['python'], '--python-platform', system]
         command += ['--upgrade'] if upgrade else []
+        command += ['--no-deps'] if re.search(r'^# without dependencies$', source.read_text(encoding='utf-8'), re.MULTILINE) else []
         done = subprocess.run([*command, source.name, '--output-file', target.name], cwd=requirements, env=env, check=False)
         if done.returncode != 0:
             raise BootstrapError(f'{source.relative_to(root)} could not be locked; {target.name} is as it was')
