@@ -50,6 +50,7 @@ def plot(
     x_range: Range = UNIT,
     y_range: Range = UNIT,
     diagonal: bool = False,
+    whole: bool = False,
 ) -> Markup:
     """A plot with grid, axes and legend.
 
@@ -59,9 +60,10 @@ def plot(
       series: drawn in this order.
       x_range, y_range: what the axes show.
       diagonal: with a line where y is x.
+      whole: only whole numbers stand on the x axis.
     """
     frame = _Frame(x_range, y_range)
-    parts = [_grid(frame, axes)]
+    parts = [_grid(frame, axes, whole)]
     if diagonal:
         parts.append(Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(*frame.at(0, 0), *frame.at(1, 1)))
     parts += [_draw(frame, one) for one in series]
@@ -136,10 +138,12 @@ class _Frame:
         )
 
 
-def _grid(frame: _Frame, axes: tuple[str, str]) -> Markup:
+def _grid(frame: _Frame, axes: tuple[str, str], whole: bool) -> Markup:
     parts = []
     right, top = frame.at(frame.x_range[1], frame.y_range[1])
     for value in _ticks(frame.x_range):
+        if whole and not float(value).is_integer():
+            continue
         x, bottom = frame.at(value, frame.y_range[0])
         parts.append(Markup('<line class="grid" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>').format(x, bottom, top))
         parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, bottom + 15, f'{value:g}'))
@@ -171,6 +175,10 @@ def _draw(frame: _Frame, one: Line | Dots | Mark) -> Markup:
         x, y = frame.at(one.x, one.y)
         return Markup('<path class="mark" d="M{} {}l8 8l-8 8l-8 -8z"><title>{}</title></path>').format(x, y - 8, one.name)
     if isinstance(one, Line):
+        if len(one.points) == 1:
+            # A line of one point is none.
+            x, y = frame.at(*one.points[0])
+            return Markup('<g class="dot s{}"><circle cx="{}" cy="{}" r="4.5"/><title>{}</title></g>').format(one.number, x, y, one.name)
         points = ' '.join('{},{}'.format(*frame.at(x, y)) for x, y in one.points)
         return Markup('<polyline class="line s{}" points="{}"><title>{}</title></polyline>').format(one.number, points, one.name)
     parts = []

@@ -152,10 +152,15 @@ def _shown(run: Run, link: Link) -> dict[str, Any]:
         'when': f'{execution.started:%Y-%m-%d %H:%M:%S}',
         'seconds': f'{execution.seconds:.1f} s',
         'code': _code_digest(execution),
-        'inputs': link.inputs,
-        'outputs': link.outputs,
+        'inputs': [(key, artifact.id, _short(run, artifact)) for key, artifact in link.inputs],
+        'outputs': [(key, artifact.id, _short(run, artifact)) for key, artifact in link.outputs],
         'parameters': [(key, _pretty(value)) for key, value in execution.parameters.items() if value not in ('', None)],
     }
+
+
+def _short(run: Run, artifact: Artifact) -> str:
+    """Where an artifact lies, as seen from the root."""
+    return artifact.path.removeprefix(f'{run.root}{os.sep}')
 
 
 def _named(store: Store, sides: dict[str, tuple[int, ...]]) -> tuple[tuple[str, Artifact], ...]:

@@ -73,8 +73,9 @@ def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     f'{title} by epoch, phase {phase}',
                     ('epoch', title),
                     series,
-                    (1, max(last, 2)),
+                    (0, max(last, 2)),
                     charts.nice_range(values, title == 'Loss'),
+                    whole=True,
                 )
                 plots.append({'svg': shown, 'caption': f'{title}, phase "{phase}"'})
     return plots

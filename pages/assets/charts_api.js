@@ -197,7 +197,7 @@
         for (const column of shown) {
           const cell = line.insertCell();
           const number = typeof this.data.getValue(row, column) === 'number';
-          cell.style.cssText = `border:1px solid #d8dde4;padding:4px 8px;text-align:${number ? 'right' : 'left'}`;
+          cell.style.cssText = `border:1px solid #d8dde4;padding:4px 8px;text-align:${number ? 'right' : 'left;white-space:nowrap'}`;
           fill(cell, this.data.getFormattedValue(row, column));
         }
         line.onclick = () => {

@@ -59,8 +59,9 @@
   }
 
   const metrics = [...new Set(runs.flatMap((run) => Object.values(run.slices).flatMap((one) => Object.keys(one))))];
-  const measured = runs.map((run, place) => [Object.keys(run.slices).length, place]).filter(([count]) => count).map(([, place]) => place);
-  // The newest two that were measured; else the newest two.
+  // The newest two that were measured, each by itself; else the newest two.
+  const seen = new Map(runs.map((run, place) => [run.evaluation, place]).filter(([evaluation]) => evaluation).reverse());
+  const measured = [...seen.values()].sort((one, other) => one - other);
   const [newest, before] = measured.length > 1 ? measured : [0, 1];
   const titles = runs.map((run) => run.title);
   options(selectA, titles, before);
