@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-PACKAGES = ('pipeline', 'components', 'trainer', 'schemas', 'records', 'kubeflow')
+PACKAGES = ('pipeline', 'components', 'trainer', 'schemas', 'records', 'kubeflow', 'pages')
 
 setup(
     name='cxr-triage',
@@ -15,6 +15,7 @@ setup(
         'pipeline': ['configs/*.yaml', '*.j2'],
         'schemas': ['*.pbtxt', '*.json'],
         'components.data_audit': ['*.html'],
+        'pages': ['assets/*', 'templates/*'],
     },
     # The versions that are tested together stand in requirements/*.txt; these are what the code imports.
     install_requires=[

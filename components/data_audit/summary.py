@@ -14,6 +14,8 @@
   statistics        see statistics_table there
   groups            see groups_table there
   quantiles         see quantile_table there
+  populations       see components.data_audit.populations.populations_table
+  cooccurrence      see cooccurrence_table there
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from components.data_audit import associations, checks
+from components.data_audit import associations, checks, populations
 from components.data_audit.issues import Issue, complete
 from components.data_audit.kinds import KINDS
 from components.data_audit.parameters import AuditParameters
@@ -87,6 +89,8 @@ def audit(table: Table, splits: Sequence[str], parameters: AuditParameters) -> A
         'statistics': statistics,
         'groups': groups,
         'quantiles': associations.quantile_table(table, names),
+        'populations': populations.populations_table(table, names, parameters),
+        'cooccurrence': populations.cooccurrence_table(table),
     }
     pictures = _pictures(table, issues, parameters.examples_per_kind)
     places = {place for shown in pictures.values() for places in shown for place in places}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import pathlib
 import sys
 
 from pipeline.commands import options
@@ -38,8 +39,32 @@ def run(args: argparse.Namespace) -> int:
             console.print(f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True)
             with console.status('starting TensorFlow and TFX'):
                 from pipeline import execute
-            return execute.execute(config, now.isoformat(timespec='microseconds'), console, log)
+            code = execute.execute(config, now.isoformat(timespec='microseconds'), console, log)
+            _write_pages(config.root, console)
+            return code
     except OSError as error:
         # The log itself could not be written.
         print(f'cxr-triage run: {error}. Give a directory that can be written to with --root.', file=sys.stderr)  # noqa: T201
         return FAILED
+
+
+def _write_pages(root: str, console) -> None:
+    """The pages of the root, with this run among them.
+
+    A step of the runner and not a last component of the graph: a component would not run after a gate that stopped the run, and so hide
+    just the run that has to be looked at; it would be found in the cache by a run that changed nothing but is on record all the same; and
+    the execution that it stands in would not be complete when it reads the store. Who interrupts a run does not wait for pages: `ui` and
+    `report` show such a run too.
+    """
+    if '://' in root:
+        return
+    from pages import site
+
+    try:
+        written = site.write(pathlib.Path(root))
+    except (OSError, RuntimeError) as error:
+        console.print(f'The pages could not be written: {error}', markup=False, soft_wrap=True)
+        return
+    for problem in written.problems:
+        console.print(problem, markup=False, soft_wrap=True, style='yellow')
+    console.print(f'{"pages":<11} {written.front}', markup=False, soft_wrap=True)

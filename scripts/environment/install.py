@@ -37,12 +37,18 @@ class Project:
         self.python = self.venv / 'bin' / 'python'
         self.stamp = self.venv / 'bootstrap.json'
         self.tools = root / '.tools'
+        # A web page's elements out of a Python package: beside the packages and not among them, since nothing imports it and what it
+        # asks for (a whole Jupyter) is of no use here.
+        self.facets_lock = self.requirements / 'facets.txt'
+        self.facets = self.venv / 'share' / 'cxr-triage' / 'facets'
 
     def digest(self, environment: Environment) -> str:
         """Changes whenever the environment has to be brought up to date."""
         digest = hashlib.sha256(f'{_FORMAT} {environment.name} {self.root}'.encode())
         for path in (environment.lock, self.requirements / 'build.txt', self.root / 'setup.py', self.root / 'pyproject.toml'):
             digest.update(path.read_bytes())
+        if self.facets_lock.exists():
+            digest.update(self.facets_lock.read_bytes())
         return digest.hexdigest()
 
     def read_stamp(self) -> dict[str, str]:
@@ -179,6 +185,11 @@ def _install_with_uv(project: Project, choice: Choice, uv: str, env: Mapping[str
         _run(sync, env, project.root, f'{what}, downloading')
     editable = [uv, 'pip', 'install', *target, '--offline', '--no-deps', '--no-build-isolation', '--editable', str(project.root)]
     _run(editable, env, project.root, 'installing cxr-triage itself')
+    if project.facets_lock.exists():
+        facets = [uv, 'pip', 'install', *target, '--no-deps', '--no-build', '--require-hashes', '--target', str(project.facets)]
+        facets += ['-r', str(project.facets_lock)]
+        if not _run([*facets, '--offline'], env, project.root, 'installing Facets', may_fail=True):
+            _run(facets, env, project.root, 'installing Facets, downloading')
 
 
 def _install_with_pip(project: Project, choice: Choice, env: Mapping[str, str]) -> None:
@@ -190,6 +201,18 @@ def _install_with_pip(project: Project, choice: Choice, env: Mapping[str, str]) 
     lock = ['--require-hashes', '--no-build-isolation', '-r', str(choice.environment.lock)]
     _run([*pip, *lock], env, project.root, 'installing the packages with pip')
     _run([*pip, '--no-build-isolation', '--editable', str(project.root)], env, project.root, 'installing cxr-triage itself')
+    if project.facets_lock.exists():
+        facets = [
+            '--only-binary',
+            ':all:',
+            '--upgrade',
+            '--require-hashes',
+            '--target',
+            str(project.facets),
+            '-r',
+            str(project.facets_lock),
+        ]
+        _run([*pip, *facets], env, project.root, 'installing Facets')
 
 
 def _run(command: list[str], env: Mapping[str, str], folder: Path, what: str, may_fail: bool = False) -> bool:

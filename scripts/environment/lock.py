@@ -49,6 +49,7 @@ def lock(root: Path, upgrade: bool) -> None:
             command += ['--constraint', f'{environment}.txt']
         if relation == _ADDS_TO:
             command += [f'--no-emit-package={name}' for name in locked(requirements / f'{environment}.txt')]
+        command += ['--no-deps'] if re.search(r'^# without dependencies$', source.read_text(encoding='utf-8'), re.MULTILINE) else []
         done = subprocess.run([*command, source.name, '--output-file', target.name], cwd=requirements, env=env, check=False)
         if done.returncode != 0:
             raise BootstrapError(f'{source.relative_to(root)} could not be locked; {target.name} is as it was')

@@ -45,6 +45,7 @@ def write(root: Path, folder: Path) -> Path:
     command = [str(tool / 'cyclonedx-py'), 'environment', '--output-reproducible', '--sv', _SPECIFICATION, '--of', 'JSON', '--no-validate']
     listed = run([*command, str(project.python)], 'cyclonedx-py')
     bill = complete(json.loads(listed), locked((project.requirements / f'{name}.txt').read_text(encoding='utf-8')))
+    bill = with_facets(bill, locked(project.facets_lock.read_text(encoding='utf-8')))
     text = json.dumps(bill, indent=1, ensure_ascii=False) + '\n'
     run([str(tool / 'python'), '-c', _VALIDATE, _SPECIFICATION], 'the bill of materials', text)
     path = folder / f'{_PROJECT}-{bill["metadata"]["component"]["version"]}-{name}.cdx.json'
@@ -96,10 +97,8 @@ def complete(bill: dict[str, Any], lock: Mapping[str, Locked]) -> dict[str, Any]
     edges: dict[str, list[str]] = {component['bom-ref']: [] for component in (subject, *components.values())}
     for name, component in components.items():
         component['scope'] = 'required' if name in needed else 'excluded'
-        hashes = [{'alg': 'SHA-256', 'content': content} for content in lock[name].hashes]
-        admitted = {'type': 'distribution', 'url': component['purl'], 'comment': 'each file that the lock admits', 'hashes': hashes}
         kept = [item for item in component.get('externalReferences', []) if item['type'] in _REFERENCES]
-        component['externalReferences'] = [*kept, admitted]
+        component['externalReferences'] = [*kept, _admitted(component['purl'], lock[name])]
         for by in lock[name].by:
             user = subject if by.startswith('-r ') else components.get(normal(by))
             if user is not None:
@@ -110,6 +109,28 @@ def complete(bill: dict[str, Any], lock: Mapping[str, Locked]) -> dict[str, Any]
         'components': list(components.values()),
         'dependencies': [{'ref': ref, 'dependsOn': sorted(set(on))} if on else {'ref': ref} for ref, on in edges.items()],
     }
+
+
+def with_facets(bill: dict[str, Any], lock: Mapping[str, Locked]) -> dict[str, Any]:
+    """The bill with what lies beside the packages of the environment, where no list of packages has it."""
+    subject = bill['metadata']['component']['bom-ref']
+    added = []
+    for name, package in lock.items():
+        purl = f'pkg:pypi/{name}@{package.version}'
+        component = {'type': 'library', 'bom-ref': f'{name}=={package.version}', 'name': name, 'version': package.version, 'purl': purl}
+        licences = [{'license': {'id': 'Apache-2.0'}}]
+        added.append({**component, 'scope': 'required', 'licenses': licences, 'externalReferences': [_admitted(purl, package)]})
+    refs = [component['bom-ref'] for component in added]
+    edges = [
+        {**edge, 'dependsOn': sorted([*edge.get('dependsOn', []), *refs])} if edge['ref'] == subject else edge
+        for edge in bill['dependencies']
+    ]
+    return {**bill, 'components': [*bill['components'], *added], 'dependencies': [*edges, *({'ref': ref} for ref in refs)]}
+
+
+def _admitted(purl: str, package: Locked) -> dict[str, Any]:
+    hashes = [{'alg': 'SHA-256', 'content': content} for content in package.hashes]
+    return {'type': 'distribution', 'url': purl, 'comment': 'each file that the lock admits', 'hashes': hashes}
 
 
 def needed_to_run(lock: Mapping[str, Locked]) -> set[str]:

@@ -81,6 +81,16 @@ def test_a_complete_bill() -> None:
     }
 
 
+def test_what_lies_beside_the_packages_is_in_the_bill_too() -> None:
+    lock = sbom.locked((REQUIREMENTS / 'facets.txt').read_text())
+    bill = sbom.with_facets(sbom.complete(_bill(*INSTALLED), sbom.locked(LOCK)), lock)
+    (added,) = (component for component in bill['components'] if component['name'] == 'witwidget')
+    assert added['licenses'] and added['externalReferences'][0]['hashes']
+    needs = {item['ref']: item.get('dependsOn', []) for item in bill['dependencies']}
+    assert added['bom-ref'] in needs['cxr-triage==0.1.0']
+    assert needs[added['bom-ref']] == []
+
+
 @pytest.mark.parametrize('strange', [('stray', '1.0'), ('helper', '2.1')], ids=['another package', 'another version'])
 def test_an_environment_that_is_not_the_lock_s_is_refused(strange: tuple[str, str]) -> None:
     with pytest.raises(BootstrapError, match=f'{strange[0]} {strange[1]}.*make environment'):

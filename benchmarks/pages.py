@@ -1,0 +1,111 @@
+"""How long the pages of a root take to write, how large they are, and how soon TFMA's view of the newest evaluation is there in Chromium.
+
+    python -m benchmarks.pages ROOT
+
+ROOT is that of a run, e.g. runs/benchmarks/run-112120. Its pages are written anew, with as many slices as a run that asks for all of them
+has: those of the evaluation, over and over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import mock
+
+from rich.console import Console
+from rich.table import Table
+
+_SLICES = 30
+_BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures and prints; the figures are also in pages.json beside ROOT."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('root', type=Path)
+    root = parser.parse_args(argv).root.resolve()
+    found = measure(root)
+    (root.parent / 'pages.json').write_text(json.dumps(found, indent=1))
+    Console().print(table(found))
+
+
+def measure(root: Path) -> dict:
+    """Writes all pages, then again with nothing new, and opens the evaluation."""
+    from pages import measured, site
+
+    read = measured.read
+
+    def read_more(folder: str, eval_config: str) -> measured.Evaluation:
+        found = read(folder, eval_config)
+        copies = itertools.islice(itertools.cycle(found.slices[1:]), max(0, _SLICES - len(found.slices)))
+        more = (dataclasses.replace(each, key=(('copy', f'{number} of {each.title}'),)) for number, each in enumerate(copies))
+        return dataclasses.replace(found, slices=(*found.slices, *more))
+
+    shutil.rmtree(root / site.FOLDER, ignore_errors=True)
+    seconds = []
+    with mock.patch.object(measured, 'read', read_more):
+        for _ in range(2):
+            start = time.monotonic()
+            written = site.write(root)
+            seconds.append(time.monotonic() - start)
+    summaries = [path for path in (root / site.FOLDER / 'runs').glob('*/summary.json') if json.loads(path.read_text())['slices']]
+    newest = max(summaries).parent
+    files = [path for path in newest.rglob('*') if path.is_file()]
+    slices = json.loads((newest / 'summary.json').read_text())['slices']
+    return {
+        'runs': written.runs,
+        'write_s': seconds[0],
+        'again_s': seconds[1],
+        'slices': len(slices),
+        'shared_bytes': _size((root / site.FOLDER / 'assets').iterdir()),
+        'run_bytes': _size(files),
+        'evaluation_bytes': (newest / 'evaluation.html').stat().st_size,
+        'shown_s': shown(newest / 'evaluation.html'),
+    }
+
+
+def shown(page: Path) -> float | None:
+    """Seconds until TFMA's table stands in Chromium, from disk; None where there is no Chromium."""
+    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if path is None:
+        return None
+    from playwright import sync_api
+
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        tab = browser.new_page()
+        start = time.monotonic()
+        tab.goto(page.as_uri())
+        tab.locator('#tfma-slicing tfma-metrics-table table').wait_for()
+        seconds = time.monotonic() - start
+        browser.close()
+    return seconds
+
+
+def table(found: dict) -> Table:
+    """The figures for people."""
+    shown_ = Table(box=None, pad_edge=False, show_header=False)
+    for name, value in (
+        (f'pages of {found["runs"]} runs, {found["slices"]} slices in the newest', f'{found["write_s"]:.1f} s'),
+        ('again, with nothing new', f'{found["again_s"]:.1f} s'),
+        ('shared by all runs of a root', f'{found["shared_bytes"] / 1e6:.1f} MB'),
+        ('of the newest run', f'{found["run_bytes"] / 1e6:.2f} MB'),
+        ('its evaluation page', f'{found["evaluation_bytes"] / 1e3:.0f} kB'),
+        ("until TFMA's table is there, in Chromium", '–' if found['shown_s'] is None else f'{found["shown_s"]:.1f} s'),
+    ):
+        shown_.add_row(name, value)
+    return shown_
+
+
+def _size(paths) -> int:
+    return sum(path.stat().st_size for path in paths)
+
+
+if __name__ == '__main__':
+    main()

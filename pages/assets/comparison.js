@@ -1,0 +1,72 @@
+// Two runs side by side: figures of every slice, and the facts that differ.
+(function () {
+  'use strict';
+  const {runs} = JSON.parse(document.getElementById('comparison-data').textContent);
+  const byId = (id) => document.getElementById(id);
+  const [selectA, selectB, selectMetric] = [byId('run-a'), byId('run-b'), byId('metric')];
+
+  function options(select, titles, chosen) {
+    select.replaceChildren(...titles.map((title, place) => new Option(title, place, false, place === chosen)));
+  }
+
+  function row(body, cells, numbers) {
+    const line = body.insertRow();
+    for (const [place, content] of cells.entries()) {
+      const cell = line.insertCell();
+      cell.textContent = content;
+      cell.className = numbers && place ? 'n' : 'wrap';
+    }
+  }
+
+  function note(id, text) {
+    byId(id).hidden = !text;
+    byId(id).textContent = text;
+  }
+
+  const figure = (one) => {
+    if (!one || one[0] === null) return 'not defined';
+    return one[0].toFixed(3) + (one[1] === null || one[2] === null ? '' : ` (${one[1].toFixed(3)} – ${one[2].toFixed(3)})`);
+  };
+
+  function figures(a, b) {
+    const table = byId('compare-table');
+    if (!table) return;
+    const metric = metrics[selectMetric.value];
+    const body = document.createElement('tbody');
+    table.tBodies[0].replaceWith(body);
+    for (const title of new Set([...Object.keys(a.slices), ...Object.keys(b.slices)])) {
+      const [one, other] = [(a.slices[title] || {})[metric], (b.slices[title] || {})[metric]];
+      const change = one && other && one[0] !== null && other[0] !== null ? other[0] - one[0] : null;
+      row(body, [title, figure(one), figure(other), change === null ? '–' : (change > 0 ? '+' : '') + change.toFixed(3)], true);
+    }
+    const without = [['A', a], ['B', b]].filter(([, run]) => !Object.keys(run.slices).length).map(([name]) => name);
+    note('compare-note', without.length ? `${without.join(' and ')} did not come to the end of the Evaluator: nothing was measured.` : '');
+  }
+
+  function facts(a, b) {
+    const body = document.createElement('tbody');
+    byId('facts-table').tBodies[0].replaceWith(body);
+    const names = [...new Set([...Object.keys(a.facts), ...Object.keys(b.facts)])].sort().filter((name) => a.facts[name] !== b.facts[name]);
+    for (const name of names) row(body, [name, a.facts[name] ?? '–', b.facts[name] ?? '–'], false);
+    byId('facts-table').closest('.scroll').hidden = !names.length;
+    note('facts-note', names.length ? '' : 'Nothing that is on record differs.');
+  }
+
+  function show() {
+    const [a, b] = [runs[selectA.value], runs[selectB.value]];
+    figures(a, b);
+    facts(a, b);
+  }
+
+  const metrics = [...new Set(runs.flatMap((run) => Object.values(run.slices).flatMap((one) => Object.keys(one))))];
+  // The newest two that were measured, each by itself; else the newest two.
+  const seen = new Map(runs.map((run, place) => [run.evaluation, place]).filter(([evaluation]) => evaluation).reverse());
+  const measured = [...seen.values()].sort((one, other) => one - other);
+  const [newest, before] = measured.length > 1 ? measured : [0, 1];
+  const titles = runs.map((run) => run.title);
+  options(selectA, titles, before);
+  options(selectB, titles, newest);
+  if (selectMetric) options(selectMetric, metrics, 0);
+  for (const select of [selectA, selectB, selectMetric]) if (select) select.addEventListener('change', show);
+  show();
+})();

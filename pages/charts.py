@@ -1,0 +1,207 @@
+"""Plots as SVG that stands in a page: no script, colours from the page's style, a dash or shape of its own for each series."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+_WIDTH, _HEIGHT = 400, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 44
+Range = tuple[float, float]
+UNIT: Range = (0.0, 1.0)
+# z of a 95 % interval.
+_Z = 1.959964
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line through points (x, y); `number` chooses colour and dash."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    number: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Dots:
+    """Dots (x, y, lower, upper, words), with a bar from lower to upper; `words` are shown on pointing."""
+
+    name: str
+    points: Sequence[tuple[float, float, float, float, str]]
+    number: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """One point that stands out."""
+
+    name: str
+    x: float
+    y: float
+
+
+def plot(
+    title: str,
+    axes: tuple[str, str],
+    series: Sequence[Line | Dots | Mark],
+    x_range: Range = UNIT,
+    y_range: Range = UNIT,
+    diagonal: bool = False,
+    whole: bool = False,
+) -> Markup:
+    """A plot with grid, axes and legend.
+
+    Args:
+      title: what it shows, for those who cannot see it too.
+      axes: names of x and y.
+      series: drawn in this order.
+      x_range, y_range: what the axes show.
+      diagonal: with a line where y is x.
+      whole: only whole numbers stand on the x axis.
+    """
+    frame = _Frame(x_range, y_range)
+    parts = [_grid(frame, axes, whole)]
+    if diagonal:
+        parts.append(Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(*frame.at(0, 0), *frame.at(1, 1)))
+    parts += [_draw(frame, one) for one in series]
+    height = _HEIGHT + 18 * math.ceil(len(series) / 2)
+    parts.append(_legend(series))
+    return Markup('<svg class="plot" role="img" viewBox="0 0 {} {}" aria-label="{}"><title>{}</title>{}</svg>').format(
+        _WIDTH, height, title, title, Markup('').join(parts)
+    )
+
+
+def nice_range(values: Sequence[float], at_zero: bool = False) -> Range:
+    """The range of an axis that holds all values."""
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return UNIT
+    low, high = min(known), max(known)
+    if at_zero:
+        low = min(low, 0.0)
+    margin = 0.05 * (high - low) or abs(high) * 0.1 or 1.0
+    return (low if at_zero and low == 0 else low - margin), high + margin
+
+
+def roc(matrices: Sequence[tuple[float, float, float, float, float]]) -> list[tuple[float, float]]:
+    """(1 - specificity, sensitivity) from corner to corner; empty where a class is missing."""
+    points = {(fp / (fp + tn), tp / (tp + fn)) for _, tp, fp, tn, fn in matrices if fp + tn and tp + fn}
+    return sorted(points | {(0.0, 0.0), (1.0, 1.0)}) if points else []
+
+
+def precision_recall(matrices: Sequence[tuple[float, float, float, float, float]]) -> list[tuple[float, float]]:
+    """(recall, precision), recall rising; empty where there is no positive."""
+    points = [(tp / (tp + fn), tp / (tp + fp), -threshold) for threshold, tp, fp, _, fn in matrices if tp + fn and tp + fp]
+    return [(recall, precision) for recall, precision, _ in sorted(points, key=lambda point: (point[0], point[2]))]
+
+
+def reliability(
+    buckets: Sequence[tuple[float, float, float, float, float]], bins: int = 10
+) -> list[tuple[float, float, float, float, int]]:
+    """(mean probability, share of positives, lower, upper, films) of each of `bins` bins of equal width that holds films.
+
+    The interval is Wilson's, which takes each film for a case of its own.
+    """
+    sums = [[0.0, 0.0, 0.0] for _ in range(bins)]
+    for low, high, films, labels, total in buckets:
+        sum_ = sums[min(int((low + high) / 2 * bins), bins - 1)]
+        for place, value in enumerate((films, labels, total)):
+            sum_[place] += value
+    return [(total / films, labels / films, *wilson(labels, films), round(films)) for films, labels, total in sums if films]
+
+
+def wilson(successes: float, total: float) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, "Probable inference", JASA 1927)."""
+    share = successes / total
+    centre = share + _Z**2 / (2 * total)
+    width = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
+    scale = 1 + _Z**2 / total
+    return max(0.0, (centre - width) / scale), min(1.0, (centre + width) / scale)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frame:
+    x_range: Range
+    y_range: Range
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point is drawn; what lies outside, on the edge."""
+        shares = []
+        for value, (low, high) in ((x, self.x_range), (y, self.y_range)):
+            shares.append(min(max((value - low) / (high - low or 1), 0), 1))
+        return (
+            round(_LEFT + shares[0] * (_WIDTH - _LEFT - _RIGHT), 1),
+            round(_HEIGHT - _BOTTOM - shares[1] * (_HEIGHT - _TOP - _BOTTOM), 1),
+        )
+
+
+def _grid(frame: _Frame, axes: tuple[str, str], whole: bool) -> Markup:
+    parts = []
+    right, top = frame.at(frame.x_range[1], frame.y_range[1])
+    for value in _ticks(frame.x_range):
+        if whole and not float(value).is_integer():
+            continue
+        x, bottom = frame.at(value, frame.y_range[0])
+        parts.append(Markup('<line class="grid" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>').format(x, bottom, top))
+        parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, bottom + 15, f'{value:g}'))
+    for value in _ticks(frame.y_range):
+        left, y = frame.at(frame.x_range[0], value)
+        parts.append(Markup('<line class="grid" x1="{1}" y1="{0}" x2="{2}" y2="{0}"/>').format(y, left, right))
+        parts.append(Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(left - 6, y + 4, f'{value:g}'))
+    middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
+    parts.append(Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(middle_x, _HEIGHT - 10, axes[0]))
+    parts.append(
+        Markup('<text class="axis" transform="rotate(-90)" x="{}" y="{}" text-anchor="middle">{}</text>').format(-middle_y, 13, axes[1])
+    )
+    return Markup('').join(parts)
+
+
+def _ticks(span: Range) -> list[float]:
+    low, high = span
+    step = 10 ** math.floor(math.log10((high - low) or 1))
+    for factor in (0.1, 0.2, 0.5, 1, 2):
+        if (high - low) / (step * factor) <= 6:
+            step *= factor
+            break
+    first = math.ceil(low / step - 1e-9)
+    return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _draw(frame: _Frame, one: Line | Dots | Mark) -> Markup:
+    if isinstance(one, Mark):
+        x, y = frame.at(one.x, one.y)
+        return Markup('<path class="mark" d="M{} {}l8 8l-8 8l-8 -8z"><title>{}</title></path>').format(x, y - 8, one.name)
+    if isinstance(one, Line):
+        if len(one.points) == 1:
+            # A line of one point is none.
+            x, y = frame.at(*one.points[0])
+            return Markup('<g class="dot s{}"><circle cx="{}" cy="{}" r="4.5"/><title>{}</title></g>').format(one.number, x, y, one.name)
+        points = ' '.join('{},{}'.format(*frame.at(x, y)) for x, y in one.points)
+        return Markup('<polyline class="line s{}" points="{}"><title>{}</title></polyline>').format(one.number, points, one.name)
+    parts = []
+    for x, y, lower, upper, words in one.points:
+        place, middle = frame.at(x, y)
+        (_, low), (_, high) = frame.at(x, lower), frame.at(x, upper)
+        parts.append(
+            Markup(
+                '<g class="dot s{0}"><line x1="{1}" x2="{1}" y1="{2}" y2="{3}"/><circle cx="{1}" cy="{4}" r="4.5"/><title>{5}</title></g>'
+            ).format(one.number, place, low, high, middle, words)
+        )
+    return Markup('').join(parts)
+
+
+def _legend(series: Sequence[Line | Dots | Mark]) -> Markup:
+    parts = []
+    for place, one in enumerate(series):
+        x, y = _LEFT + (place % 2) * 170, _HEIGHT + 18 * (place // 2) + 6
+        if isinstance(one, Mark):
+            sign = Markup('<path class="mark" d="M{} {}l5 5l-5 5l-5 -5z"/>').format(x + 10, y - 9)
+        elif isinstance(one, Dots):
+            sign = Markup('<g class="dot s{}"><circle cx="{}" cy="{}" r="4"/></g>').format(one.number, x + 10, y - 4)
+        else:
+            sign = Markup('<polyline class="line s{}" points="{},{} {},{}"/>').format(one.number, x, y - 4, x + 20, y - 4)
+        parts.append(sign + Markup('<text x="{}" y="{}">{}</text>').format(x + 26, y, escape(one.name)))
+    return Markup('').join(parts)

@@ -1,0 +1,1 @@
+"""The subcommands of `cxr-triage` that are about pages."""

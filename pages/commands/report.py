@@ -1,0 +1,42 @@
+"""`cxr-triage report`: writes the pages of a root."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from pages.commands import roots
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `report`."""
+    roots.add_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes them; 0 all there, 1 something is missing, e.g. a field of a model card, or nothing could be written."""
+    from pipeline import quiet
+
+    try:
+        root = roots.find(args.root)
+    except roots.RootError as error:
+        return _refuse(error)
+    quiet.before_tensorflow(verbose=False)
+    # Before anything imports absl's logging.
+    logging.disable(logging.WARNING)
+    from pages import site
+
+    try:
+        written = site.write(root)
+    except (OSError, RuntimeError) as error:
+        return _refuse(error)
+    for problem in written.problems:
+        print(f'cxr-triage report: {problem}', file=sys.stderr)  # noqa: T201
+    print(f'{written.runs} run{"" if written.runs == 1 else "s"}: {written.front}')  # noqa: T201
+    return 1 if written.problems else 0
+
+
+def _refuse(error: object) -> int:
+    print(f'cxr-triage report: {error}', file=sys.stderr)  # noqa: T201
+    return 1

@@ -1,0 +1,50 @@
+"""`cxr-triage ui`: the pages of a root in a browser, always those of now."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from pages.commands import roots
+
+DEFAULT_PORT = 8088
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ui`."""
+    roots.add_argument(parser)
+    parser.add_argument(
+        '--port', type=int, default=DEFAULT_PORT, metavar='N', help=f'where to serve on this machine (default: {DEFAULT_PORT}; 0: any)'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until it is interrupted; 1 when it cannot."""
+    from pipeline import quiet
+
+    try:
+        root = roots.find(args.root)
+    except roots.RootError as error:
+        return _refuse(error)
+    quiet.before_tensorflow(verbose=False)
+    # Before anything imports absl's logging.
+    logging.disable(logging.WARNING)
+    from pages import serve
+
+    logging.basicConfig(level=logging.ERROR, format='%(message)s')
+    try:
+        server = serve.server(root, args.port)
+    except (OSError, OverflowError, RuntimeError) as error:
+        return _refuse(f'{error} (port {args.port}; another one: --port N)' if isinstance(error, OSError | OverflowError) else error)
+    print(f'http://localhost:{server.server_port}/  ({root}; Ctrl-C ends it)', flush=True)  # noqa: T201
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()
+    return 0
+
+
+def _refuse(error: object) -> int:
+    print(f'cxr-triage ui: {error}', file=sys.stderr)  # noqa: T201
+    return 1

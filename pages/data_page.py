@@ -1,0 +1,215 @@
+"""The page on the data: TFDV's statistics and schema, anomalies, the gate's rules, the audit, and who is in which split."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+
+from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
+from components.data_gate.artifact import GATE_JSON
+from components.xray_example_gen.artifact import REPORT_FILE
+from pages import names
+from pages.runs import Run
+from trainer.features import AGE_BAND, SEX, SPLITS, VIEW
+from trainer.labels import FINDINGS
+
+_GROUPS = (('split', 'Split'), (VIEW, 'View'), (SEX, 'Sex'), (AGE_BAND, 'Age'))
+_GATE_MARKS = {'failed': ('✗ failed', 'bad'), 'warning': ('◆ warning', 'warning'), 'passed': ('✓ passed', 'good')}
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """TFDV's statistics: a row a feature and split, and all splits as Facets' elements take them (base64 of the proto)."""
+
+    rows: list[list[str]]
+    proto: str
+
+
+def context(run: Run) -> dict[str, Any]:
+    """What the template data.html shows; None for what this run did not come to."""
+    audit = run.json('DataAudit', 'audit', AUDIT_JSON)
+    return {
+        'ingest': run.json('XrayExampleGen', 'report', REPORT_FILE),
+        'splits': SPLITS,
+        'statistics': statistics(run),
+        'schema': schema_rows(run),
+        'anomalies': anomaly_rows(run),
+        'gate': gate(run),
+        'gate_marks': _GATE_MARKS,
+        'audit': audit,
+        'audit_page': audit_name(run),
+        'prevalence': prevalence(audit),
+        'cooccurrence': cooccurrence(audit),
+        'label': names.label,
+    }
+
+
+def audit_name(run: Run) -> str | None:
+    """The name of the audit's page among the pages: runs that share an audit share its page."""
+    artifact = run.artifact('DataAudit', 'audit')
+    return f'{artifact.id}.html' if artifact and run.path('DataAudit', 'audit', AUDIT_PAGE) else None
+
+
+def gate(run: Run) -> dict[str, Any] | None:
+    """What DataGate decided; of one that stopped the run, from where it left the verdict before its outputs were deleted."""
+    found = run.json('DataGate', 'blessing', GATE_JSON)
+    execution = run.executions.get('DataGate')
+    if found is None and execution and execution.working_dir:
+        path = run.root / 'artifacts' / 'DataGate' / '.system' / 'stateful_working_dir' / execution.working_dir / GATE_JSON
+        if path.exists():
+            found = json.loads(path.read_text(encoding='utf-8'))
+    if found:
+        order = list(_GATE_MARKS)
+        found['rules'].sort(key=lambda rule: order.index(rule['verdict']))
+    return found
+
+
+def statistics(run: Run) -> Statistics | None:
+    """The statistics of all splits."""
+    artifact = run.artifact('StatisticsGen', 'statistics')
+    if artifact is None:
+        return None
+    everything = statistics_pb2.DatasetFeatureStatisticsList()
+    rows: list[list[str]] = []
+    for split in _splits(artifact):
+        path = os.path.join(artifact.path, f'Split-{split}', 'FeatureStats.pb')
+        if not os.path.exists(path):
+            continue
+        with open(path, 'rb') as file:
+            for dataset in statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read()).datasets:
+                dataset.name = split
+                everything.datasets.append(dataset)
+                rows += [_feature_row(feature, split, dataset.num_examples) for feature in dataset.features]
+    rows.sort(key=lambda row: row[0].lower())
+    return Statistics(rows, base64.b64encode(everything.SerializeToString()).decode()) if rows else None
+
+
+def schema_rows(run: Run) -> list[list[str]] | None:
+    """A row a feature of the curated schema: name, type, how many values, how often it has to be there, what it may hold."""
+    path = run.path('CuratedSchema', 'schema', 'schema.pbtxt')
+    if path is None:
+        return None
+    with open(path, encoding='utf-8') as file:
+        schema = text_format.Parse(file.read(), schema_pb2.Schema(), allow_unknown_field=True)
+    domains = {domain.name: list(domain.value) for domain in schema.string_domain}
+    rows = []
+    for feature in schema.feature:
+        shape = (' × '.join(str(dim.size) for dim in feature.shape.dim) or '1') if feature.HasField('shape') else ''
+        count = shape or f'{feature.value_count.min} to {feature.value_count.max or "any"}'
+        presence = f'{feature.presence.min_fraction:.0%}' if feature.HasField('presence') else 'any'
+        rows.append([feature.name, schema_pb2.FeatureType.Name(feature.type), count, presence, _domain(feature, domains)])
+    return rows
+
+
+def anomaly_rows(run: Run) -> list[list[str]] | None:
+    """A row an anomaly that TFDV found: split, feature, severity, what."""
+    from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401 - registers what the diff refers to
+
+    artifact = run.artifact('ExampleValidator', 'anomalies')
+    if artifact is None:
+        return None
+    severity = anomalies_pb2.AnomalyInfo.Severity.Name
+    rows = []
+    for split in _splits(artifact):
+        path = os.path.join(artifact.path, f'Split-{split}', 'SchemaDiff.pb')
+        if os.path.exists(path):
+            with open(path, 'rb') as file:
+                found = anomalies_pb2.Anomalies.FromString(file.read())
+            if found.HasField('dataset_anomaly_info'):
+                info = found.dataset_anomaly_info
+                rows.append([split, 'data set', severity(info.severity).lower(), info.short_description, info.description])
+            for name, info in sorted(found.anomaly_info.items()):
+                rows.append([split, name.strip("'"), severity(info.severity).lower(), info.short_description, info.description])
+    return rows
+
+
+def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Shares of images with each label, by split, view, sex and age band; None for an audit that did not count them."""
+    populations = (audit or {}).get('populations')
+    if not populations:
+        return None
+    shown = [row for row in populations if row['images']]
+    task = audit['parameters']['task_label']  # type: ignore[index]
+    labels = [name for name in dict.fromkeys((task, *shown[0]['positives'])) if any(row['positives'][name] for row in shown)]
+    splits = [split for split in SPLITS if any(row['by'] == 'split' and row['group'] == split for row in populations)]
+    return {
+        'task': task,
+        'labels': labels,
+        'splits': splits,
+        'groups': [{**row, 'by': title, 'group': _group(key, row['group'])} for key, title in _GROUPS for row in shown if row['by'] == key],
+    }
+
+
+def cooccurrence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Of the images with the label of the row, the share that also has that of the column; findings that no image has are left out."""
+    found = (audit or {}).get('cooccurrence')
+    if not found:
+        return None
+    wanted = [place for place, name in enumerate(found['labels']) if name in FINDINGS and found['counts'][place][place]]
+    if not wanted:
+        return None
+    rows = []
+    for row in wanted:
+        total = found['counts'][row][row]
+        cells = [
+            {'count': found['counts'][row][column], 'share': found['counts'][row][column] / total, 'self': row == column}
+            for column in wanted
+        ]
+        rows.append({'label': names.label(found['labels'][row]), 'total': total, 'cells': cells})
+    return {'labels': [names.label(found['labels'][place]) for place in wanted], 'rows': rows}
+
+
+def _group(by: str, value: str) -> str:
+    return value if by == 'split' else names.slice_title(((by, value),)).partition(': ')[2]
+
+
+def _splits(artifact) -> list[str]:
+    try:
+        found = json.loads(artifact.properties.get('split_names', '[]'))
+    except ValueError:
+        found = []
+    return sorted(found, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+
+
+def _feature_row(feature, split: str, examples: int) -> list[str]:
+    kind = statistics_pb2.FeatureNameStatistics.Type.Name(feature.type).lower()
+    stats = getattr(feature, feature.WhichOneof('stats')) if feature.WhichOneof('stats') else None
+    missing = examples - (stats.common_stats.num_non_missing if stats else 0)
+    name = feature.name or '/'.join(feature.path.step)
+    return [name, split, kind, f'{examples:,}', f'{missing / examples:.2%}' if examples else '–', '; '.join(_values(feature))]
+
+
+def _values(feature) -> Iterator[str]:
+    if feature.HasField('num_stats'):
+        stats = feature.num_stats
+        yield f'{stats.min:.4g} to {stats.max:.4g}, mean {stats.mean:.4g}, median {stats.median:.4g}, zeros {stats.num_zeros:,}'
+    elif feature.HasField('string_stats'):
+        stats = feature.string_stats
+        if stats.unique:
+            yield f'{stats.unique:,} different'
+        top = [f'{each.value[:40]} ({each.frequency:,.0f})' for each in stats.top_values[:4] if each.value.isprintable()]
+        if top and stats.unique <= 100:
+            yield ', '.join(top)
+    elif feature.HasField('bytes_stats'):
+        stats = feature.bytes_stats
+        yield f'{stats.unique:,} different, {stats.avg_num_bytes:,.0f} bytes on average'
+
+
+def _domain(feature, domains: dict[str, list[str]]) -> str:
+    kind = feature.WhichOneof('domain_info')
+    if kind == 'domain':
+        return ', '.join(domains.get(feature.domain, [feature.domain]))
+    if kind == 'string_domain':
+        return ', '.join(feature.string_domain.value)
+    if kind in ('int_domain', 'float_domain'):
+        domain = getattr(feature, kind)
+        low = f'{domain.min:g}' if domain.HasField('min') else '−∞'
+        return f'{low} to {f"{domain.max:g}" if domain.HasField("max") else "∞"}'
+    return (kind or '').replace('_', ' ')

@@ -1,0 +1,199 @@
+"""Where a served version comes from, out of the metadata store: steps, artifacts, parameters; and what differs between two runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any
+
+from components.pusher import target
+from components.pusher.target import ServedVersion, TargetError
+from components.xray_example_gen.artifact import REPORT_FILE
+from pages.runs import PUSHED, SERVED, Run
+from pages.store import Artifact, Execution, Store
+from trainer.artifacts import FACTS_FILE
+
+_CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
+
+
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """A step of the way to a version: the execution that really made something, and the artifacts that went in and came out."""
+
+    execution: Execution
+    inputs: tuple[tuple[str, Artifact], ...]
+    outputs: tuple[tuple[str, Artifact], ...]
+
+
+def trace(store: Store, artifact: int) -> list[Link]:
+    """All executions that an artifact comes from, its own maker last; each after those that it depends on."""
+    links: dict[int, Link] = {}
+
+    def visit(number: int) -> None:
+        maker = store.makers.get(number)
+        if maker is None or maker.id in links:
+            return
+        for ids in maker.inputs.values():
+            for one in ids:
+                visit(one)
+        links[maker.id] = Link(maker, _named(store, maker.inputs), _named(store, maker.outputs))
+
+    visit(artifact)
+    return list(links.values())
+
+
+def served_version(run: Run) -> ServedVersion | None:
+    """The version under which the model of a run is or was served; None where it was not pushed."""
+    if run.state not in (PUSHED, SERVED):
+        return None
+    pushed = run.artifact('Pusher', 'pushed_model')
+    assert pushed is not None
+    version, path = str(pushed.properties.get('pushed_version', '')), str(pushed.properties.get('pushed_destination', ''))
+    if not os.path.isdir(path):
+        # A root that was copied has it at another place; a version that was removed is still in the artifact.
+        moved = os.path.join(run.root, 'serving', version)
+        path = moved if os.path.isdir(moved) else pushed.path
+    try:
+        manifest = target.read_manifest(path)
+    except TargetError:
+        manifest = None
+    return ServedVersion(version, path, manifest)
+
+
+def condition(version: ServedVersion) -> str:
+    """Whether a version is still there, and is what was pushed."""
+    if not os.path.isdir(version.path):
+        return 'it is not there any more'
+    if version.manifest is None:
+        return 'its manifest is missing or damaged'
+    try:
+        problems = target.verify(version.path)
+    except TargetError as error:
+        return str(error)
+    return f'it is not what was pushed: {"; ".join(problems)}' if problems else 'all files are as they were pushed'
+
+
+def facts(run: Run) -> dict[str, str]:
+    """What makes a run what it is, flat, as text: to be compared with another's."""
+    found: dict[str, Any] = {f'config.{key}': value for key, value in _flat(run.config)}
+    for step, execution in run.executions.items():
+        if digest := _code_digest(execution):
+            found[f'code.{step}'] = digest
+    parameters = run.parameters('XrayExampleGen')
+    found['data.fingerprint'] = parameters.get('fingerprint')
+    found['task'] = parameters.get('task')
+    ingest = run.json('XrayExampleGen', 'report', REPORT_FILE) or {}
+    for split, counts in ingest.get('splits', {}).items():
+        found[f'examples.{split}'] = f'{counts["records"]:,} films, {counts["patients"]:,} patients, {counts["positives"]:,} positive'
+    if schema := run.path('CuratedSchema', 'schema', 'schema.pbtxt'):
+        with open(schema, 'rb') as file:
+            found['schema'] = hashlib.sha256(file.read()).hexdigest()[:16]
+    weights = _custom(run.executions['Trainer']).get('weights_digest') if 'Trainer' in run.executions else None
+    found['weights'] = weights or None
+    model = run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE) or {}
+    found['model'] = model.get('model_version')
+    found['operating_point'] = f'{model["operating_point"]["threshold"]:.6f}' if 'operating_point' in model else None
+    version = served_version(run)
+    found['served_version'] = version.version if version else None
+    if version and version.manifest:
+        found |= {f'package.{name}': value for name, value in version.manifest.packages.items()}
+        found['baseline_version'] = version.manifest.baseline_version
+    return {key: _text(value) for key, value in sorted(found.items()) if value is not None and value != ''}
+
+
+def difference(one: dict[str, str], other: dict[str, str]) -> list[tuple[str, str, str]]:
+    """(fact, of one, of other) where the two differ; '' where one does not have it."""
+    return [(key, one.get(key, ''), other.get(key, '')) for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+
+
+def context(run: Run, earlier: Run | None) -> dict[str, Any]:
+    """What the template lineage.html shows.
+
+    Args:
+      run: whose model it is.
+      earlier: the run before it that pushed another model, to be compared with.
+    """
+    artifact = next((found for step, key in _ENDS if (found := run.artifact(step, key))), None)
+    version = served_version(run)
+    changes = difference(facts(earlier), facts(run)) if earlier else []
+    return {
+        'links': [_shown(run, link) for link in (trace(run.store, artifact.id) if artifact else [])],
+        'end': artifact,
+        'version': version,
+        'condition': condition(version) if version else '',
+        'manifest': version.manifest if version else None,
+        'facts': list(facts(run).items()),
+        'earlier': earlier,
+        'changes': changes,
+        'steps': [_shown(run, Link(one, _named(run.store, one.inputs), _named(run.store, one.outputs))) for one in run.executions.values()],
+    }
+
+
+# What stands for the model of a run: the served version, or as far as it came.
+_ENDS = (
+    ('Pusher', 'pushed_model'),
+    ('ServingCheck', 'blessing'),
+    ('Evaluator', 'blessing'),
+    ('Trainer', 'model'),
+    ('XrayExampleGen', 'examples'),
+)
+
+
+def _shown(run: Run, link: Link) -> dict[str, Any]:
+    execution = link.execution
+    return {
+        'id': execution.id,
+        'step': execution.step,
+        'state': execution.state,
+        'run': execution.run,
+        'elsewhere': execution.run != run.name,
+        'when': f'{execution.started:%Y-%m-%d %H:%M:%S}',
+        'seconds': f'{execution.seconds:.1f} s',
+        'code': _code_digest(execution),
+        'inputs': [(key, artifact.id, _short(run, artifact)) for key, artifact in link.inputs],
+        'outputs': [(key, artifact.id, _short(run, artifact)) for key, artifact in link.outputs],
+        'parameters': [(key, _pretty(value)) for key, value in execution.parameters.items() if value not in ('', None)],
+    }
+
+
+def _short(run: Run, artifact: Artifact) -> str:
+    """Where an artifact lies, as seen from the root."""
+    return artifact.path.removeprefix(f'{run.root}{os.sep}')
+
+
+def _named(store: Store, sides: dict[str, tuple[int, ...]]) -> tuple[tuple[str, Artifact], ...]:
+    return tuple((key, store.artifacts[number]) for key, ids in sorted(sides.items()) for number in ids if number in store.artifacts)
+
+
+def _custom(execution: Execution) -> dict[str, Any]:
+    try:
+        return json.loads(execution.parameters.get(_CUSTOM) or '{}')
+    except ValueError:
+        return {}
+
+
+def _code_digest(execution: Execution) -> str:
+    return str(execution.parameters.get(_CODE_DIGEST) or _custom(execution).get(_CODE_DIGEST) or '')
+
+
+def _flat(content: Any, prefix: str = ''):
+    if isinstance(content, dict) and content:
+        for key, value in content.items():
+            yield from _flat(value, f'{prefix}.{key}' if prefix else str(key))
+    elif prefix:
+        yield prefix, json.dumps(content)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _pretty(value: Any) -> str:
+    if isinstance(value, str) and value[:1] in '{[':
+        try:
+            return json.dumps(json.loads(value), indent=1, ensure_ascii=False)
+        except ValueError:
+            return value
+    return str(value)

@@ -1,0 +1,58 @@
+"""Names for people: of metrics, slices, features and labels."""
+
+from __future__ import annotations
+
+from trainer.features import AGE_BAND, SEX, VIEW
+from trainer.labels import FINDINGS
+
+EVERYTHING = 'All test films'
+_SEX = {'F': 'female', 'M': 'male'}
+_GROUPS = {SEX: 'sex', AGE_BAND: 'age', VIEW: 'view'}
+METRICS: dict[str, str] = {
+    'auc': 'AUC',
+    'pr_auc': 'Average precision',
+    'sensitivity': 'Sensitivity',
+    'specificity': 'Specificity',
+    'precision': 'Positive predictive value',
+    'brier_score': 'Brier score',
+    'calibration_ratio': 'Calibration ratio',
+    'calibration_error': 'Expected calibration error',
+    'metadata_auc': 'AUC of age, sex and view alone',
+    'metadata_follow_up_auc': 'AUC of these and the follow-up number',
+    'auc_over_metadata': 'AUC above age, sex and view',
+    'macro_auc': 'Mean AUC of findings',
+    **{f'{finding}_auc': f'AUC of {finding.replace("_", " ")}' for finding in FINDINGS},
+    **{f'sensitivity_gap_{group}': f'Largest gap in sensitivity by {name}' for group, name in _GROUPS.items()},
+    'example_count': 'Films',
+}
+_ENDS = {'_lower': ', lower end', '_upper': ', upper end'}
+
+
+def metric(name: str) -> str:
+    """A metric, or an end of its interval; one that is not known by its own name."""
+    for end, words in _ENDS.items():
+        if name.endswith(end) and name.removesuffix(end) in METRICS:
+            return METRICS[name.removesuffix(end)] + words
+    return METRICS.get(name, name)
+
+
+def slice_title(key: tuple[tuple[str, str], ...]) -> str:
+    """A slice, as (feature, value) pairs; () is all films."""
+    return ', '.join(_pair(feature, value) for feature, value in key) or EVERYTHING
+
+
+def label(name: str) -> str:
+    """A label or an output of the model."""
+    return name.replace('_', ' ')
+
+
+def _pair(feature: str, value: str) -> str:
+    if feature == SEX:
+        return f'Sex: {_SEX.get(value, value)}'
+    if feature == VIEW:
+        return f'View: {value}'
+    if feature == AGE_BAND:
+        return f'Age: {value.replace("-", "–")}'
+    if feature in FINDINGS:
+        return f'Films with {label(feature)}' if value == '1' else f'{label(feature)}: {value}'
+    return f'{feature}: {value}'

@@ -1,0 +1,146 @@
+"""One run at a glance: its steps, what each gave, the gates; and the summary of it that the front page shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, cast
+
+import tensorflow as tf
+from tfx.components.evaluator import constants as evaluator_constants
+
+from components.serving_check.executor import REPORT
+from pages import data_page, lineage, names
+from pages.measured import CANDIDATE, Evaluation
+from pages.runs import Run
+from pages.store import CACHED, COMPLETE, FAILED, Artifact
+from pipeline import summary as step_summary
+from pipeline.local_runner import Step
+
+# What the front page and the comparison show of each slice.
+FIGURES = ('auc', 'pr_auc', 'sensitivity', 'specificity', 'precision', 'calibration_error', 'brier_score', 'calibration_ratio')
+_STATES = {COMPLETE: 'ran', CACHED: 'cached', FAILED: 'failed', 'RUNNING': 'began'}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Output:
+    """An artifact as `pipeline.summary` asks it."""
+
+    artifact: Artifact
+
+    @property
+    def uri(self) -> str:
+        return self.artifact.path
+
+    @property
+    def split_names(self) -> str:
+        return str(self.artifact.properties.get('split_names', '[]'))
+
+    def get_int_custom_property(self, name: str) -> int:
+        return int(self.artifact.properties.get(name, 0))
+
+    def get_string_custom_property(self, name: str) -> str:
+        return str(self.artifact.properties.get(name, ''))
+
+
+def context(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
+    """What the template run.html shows."""
+    return {
+        'steps': [_step(run, name) for name in run.executions],
+        'not_reached': run.missing,
+        'gates': gates(run),
+        'figures': _figures(evaluation),
+        'version': lineage.served_version(run),
+        'took': _duration(run.seconds),
+        'log': str(run.log) if run.log else None,
+        'network': _network(run),
+        'task': run.task,
+        'parameters': run.parameters('XrayExampleGen'),
+    }
+
+
+def gates(run: Run) -> list[dict[str, Any]]:
+    """The three that decide, each with passed True, False, or None where the run did not come to it, and where to read more."""
+    data = data_page.gate(run)
+    blessing = run.artifact('Evaluator', 'blessing')
+    blessed = bool(blessing.properties.get(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY)) if blessing else None
+    served = run.json('ServingCheck', 'blessing', REPORT)
+    return [
+        {'name': 'Data gate', 'passed': data['blessed'] if data else None, 'page': 'data.html#gate'},
+        {'name': 'Evaluator', 'passed': blessed, 'page': 'evaluation.html#gate'},
+        {'name': 'Serving check', 'passed': served['blessed'] if served else None, 'page': 'lineage.html#steps'},
+    ]
+
+
+def summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
+    """What the front page and the comparison show of a run; goes into a JSON file."""
+    version = lineage.served_version(run)
+    return {
+        'slug': run.slug,
+        'name': run.name,
+        'title': run.title,
+        'pipeline': run.pipeline,
+        'task': run.task.name if run.task else '',
+        'network': _network(run),
+        'state': run.state,
+        'reasons': list(run.reasons),
+        'version': version.version if version else '',
+        'took': _duration(run.seconds),
+        'gates': gates(run),
+        'figures': _figures(evaluation),
+        'evaluation': evaluation.folder if evaluation else '',
+        'slices': _slices(evaluation),
+        'facts': {},
+    }
+
+
+def _figures(evaluation: Evaluation | None) -> dict[str, list[str]]:
+    """Metric -> [value, interval] over all films."""
+    found: dict[str, list[str]] = {}
+    for name in ('auc', 'sensitivity', 'specificity', 'calibration_error'):
+        figure = evaluation.overall.figure(name) if evaluation else None
+        if figure and figure.value is not None:
+            interval = '' if figure.lower is None or figure.upper is None else f'{figure.lower:.3f} – {figure.upper:.3f}'
+            found[names.metric(name)] = [f'{figure.value:.3f}', interval]
+    return found
+
+
+def _slices(evaluation: Evaluation | None) -> dict[str, dict[str, list[float | None]]]:
+    found = {}
+    for each in evaluation.slices if evaluation else ():
+        figures = {name: each.figure(name) for name in FIGURES if (CANDIDATE, name) in each.figures}
+        found[each.title] = {
+            names.metric(name): [_short(figure.value), _short(figure.lower), _short(figure.upper)] for name, figure in figures.items()
+        }
+    return found
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
+
+
+def _network(run: Run) -> str:
+    try:
+        return json.loads(json.loads(run.parameters('Trainer')['custom_config'])['parameters'])['model']['backbone']
+    except (KeyError, ValueError):
+        return str(run.config.get('model', {}).get('backbone', ''))
+
+
+def _step(run: Run, name: str) -> dict[str, Any]:
+    execution = run.executions[name]
+    outputs = {key: [_Output(one) for one in run.store.outputs(execution, key)] for key in execution.outputs}
+    gave = ''
+    if execution.state in (COMPLETE, CACHED):
+        step = Step(name, _STATES[execution.state], execution.seconds, cast(Any, outputs))
+        try:
+            gave = step_summary.of_step(step)
+        except (OSError, ValueError, KeyError, tf.errors.OpError):
+            gave = 'its output is not there any more'
+    took = '' if execution.state == CACHED else f'{execution.seconds:.1f} s'
+    return {'name': name, 'state': _STATES.get(execution.state, execution.state.lower()), 'took': took, 'gave': gave}
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ''
+    return f'{seconds:.0f} s' if seconds < 120 else f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'

@@ -1,0 +1,256 @@
+"""Writes all pages of a root. What a run's pages show does not change once it is over, so they are written once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jinja2
+import tensorflow as tf
+from google.protobuf import message
+
+from components.data_audit.artifact import AUDIT_PAGE
+from components.serving_check.executor import REPORT
+from pages import (
+    assets,
+    card,
+    card_build,
+    card_sections,
+    comparison,
+    data_page,
+    evaluation_page,
+    front,
+    lineage,
+    measured,
+    overview,
+    training_page,
+)
+from pages import runs as runs_lib
+from pages import store as store_lib
+from pages.measured import Evaluation
+from pages.runs import REFUSED, RUNNING, Run
+
+FOLDER, FRONT = 'pages', 'index.html'
+RUN_PAGES = (
+    ('Overview', 'index.html'),
+    ('Evaluation', 'evaluation.html'),
+    ('Data', 'data.html'),
+    ('Model card', 'model_card.html'),
+    ('Training', 'training.html'),
+    ('Lineage', 'lineage.html'),
+)
+_SUMMARY = 'summary.json'
+_HERE = Path(__file__).parent
+# What reading a damaged or half-deleted artifact raises. One such run must not hide the others.
+_DAMAGE = (ValueError, KeyError, TypeError, OSError, message.Error, tf.errors.OpError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What came of it: the front page, the number of runs, and what is wrong, e.g. a model card that is not complete."""
+
+    front: Path
+    runs: int
+    problems: tuple[str, ...]
+
+
+def write(root: Path) -> Written:
+    """Writes the pages of a root under `<root>/pages`.
+
+    Raises:
+      OSError: they cannot be written.
+      RuntimeError: the metadata store cannot be read.
+      assets.AssetError: a file of TFMA's is missing.
+    """
+    target = root / FOLDER
+    target.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(target / '.lock'):
+        found = runs_lib.all_runs(store_lib.read(root))
+        has_facets = assets.write(target / 'assets')
+        site = _Site(root, target, has_facets, assets.digest())
+        summaries = [site.run(run, found[number + 1 :]) for number, run in enumerate(found)]
+        site.page(FRONT, 'index.html', 'front', None, front.context(root, summaries))
+        site.page('comparison.html', 'comparison.html', 'comparison', None, comparison.context(summaries))
+        _remove_strays(target / 'runs', {run.slug for run in found})
+    problems = [problem for summary in summaries for problem in summary['problems']]
+    return Written(target / FRONT, len(found), tuple(problems))
+
+
+def _remove_strays(folder: Path, known: set[str]) -> None:
+    """Takes away pages of runs that are not on record any more."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name not in known:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class _Site:
+    def __init__(self, root: Path, target: Path, has_facets: bool, code: str):
+        self._root, self._target, self._facets, self._code = root, target, has_facets, code
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_HERE / 'templates'),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            # A name that no context has is a mistake, and not an empty place on a page.
+            undefined=jinja2.StrictUndefined,
+        )
+        self._templates.globals['marks'] = runs_lib.MARKS
+
+    def page(self, path: str, template: str, page: str, run: Run | None, context: dict[str, Any]) -> None:
+        """Writes a page; `path` is relative to the folder of pages."""
+        text = self._templates.get_template(template).render(
+            up='../' * path.count('/'),
+            page=page,
+            run=run,
+            run_pages=RUN_PAGES,
+            root=str(self._root),
+            written=f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}',
+            facets=self._facets,
+            **context,
+        )
+        write_text(self._target / path, text)
+
+    def run(self, run: Run, older: list[Run]) -> dict[str, Any]:
+        """Writes the pages of a run, if they are not there already, and returns its summary."""
+        folder = self._target / 'runs' / run.slug
+        earlier = _served_before(run, older)
+        key = self._key(run, earlier)
+        with contextlib.suppress(OSError, ValueError):
+            summary = json.loads((folder / _SUMMARY).read_text(encoding='utf-8'))
+            if summary['key'] == key:
+                return summary
+        # Written last: without it all is written again.
+        (folder / _SUMMARY).unlink(missing_ok=True)
+        summary = self._write_run(run, earlier, folder)
+        write_text(folder / _SUMMARY, json.dumps({'key': key, **summary}, indent=1))
+        return summary
+
+    def _key(self, run: Run, earlier: Run | None) -> str:
+        executions = [(one.id, one.state, one.ended.isoformat()) for one in run.executions.values()]
+        now = datetime.datetime.now().isoformat() if run.state == RUNNING else ''
+        parts = [self._code, self._facets, run.state, run.reasons, executions, earlier.slug if earlier else '', str(self._root), now]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _write_run(self, run: Run, earlier: Run | None, folder: Path) -> dict[str, Any]:
+        problems: list[str] = []
+        evaluation, why = _evaluation(run, problems)
+        if run.state == REFUSED:
+            run = dataclasses.replace(run, reasons=tuple(_refusals(run, evaluation)))
+        base = f'runs/{run.slug}'
+        for file, build in self._builders(run, evaluation, why, earlier):
+            with _told(problems, run, file) as told:
+                self.page(f'{base}/{file}', file if file != 'index.html' else 'run.html', file, run, build())
+            if told:
+                name = next(name for name, other in RUN_PAGES if other == file)
+                self.page(f'{base}/{file}', 'damaged.html', file, run, {'problem': told[0], 'name': name})
+        self._files(run, evaluation, folder)
+        with _told(problems, run, 'the model card'):
+            self._card(run, evaluation, why, base)
+        summary: dict[str, Any] = overview.summary(run, evaluation)
+        with _told(problems, run, 'what is on record of it'):
+            summary['facts'] = lineage.facts(run)
+        return {**summary, 'problems': problems}
+
+    def _builders(
+        self, run: Run, evaluation: Evaluation | None, why: str, earlier: Run | None
+    ) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+        yield 'index.html', lambda: overview.context(run, evaluation)
+        yield 'evaluation.html', lambda: {'missing': '', **evaluation_page.context(run, evaluation)} if evaluation else {'missing': why}
+        yield 'data.html', lambda: data_page.context(run)
+        yield 'training.html', lambda: training_page.context(run)
+        yield 'lineage.html', lambda: lineage.context(run, earlier)
+
+    def _files(self, run: Run, evaluation: Evaluation | None, folder: Path) -> None:
+        for name, content in (evaluation_page.plot_files(evaluation) if evaluation else {}).items():
+            write_text(folder / 'plots' / name, content)
+        audit, source = data_page.audit_name(run), run.path('DataAudit', 'audit', AUDIT_PAGE)
+        if audit and source and not (self._target / 'audits' / audit).exists():
+            with open(source, encoding='utf-8') as file:
+                write_text(self._target / 'audits' / audit, file.read())
+
+    def _card(self, run: Run, evaluation: Evaluation | None, why: str, base: str) -> None:
+        """Raises CardError, with the page already saying so."""
+        path = f'{base}/model_card.html'
+        if evaluation is None:
+            self.page(path, 'model_card.html', 'model_card.html', run, {'missing': f'There is no model card: {why}'})
+            return
+        try:
+            made = card_build.build(run, evaluation)
+        except card.CardError as error:
+            self.page(path, 'model_card.html', 'model_card.html', run, {'missing': f'There is no model card. {error}'})
+            raise
+        context = {'missing': '', 'card': made, 'sections': card_sections.sections(made), 'figure': _figure, 'interval': _interval}
+        self.page(path, 'model_card.html', 'model_card.html', run, context)
+        write_text(self._target / base / 'model_card.md', card_sections.markdown(made))
+        write_text(self._target / base / 'model_card.json', made.model_dump_json(indent=1) + '\n')
+
+
+def _served_before(run: Run, older: list[Run]) -> Run | None:
+    """The run before it whose model was served and is another one."""
+    own = lineage.served_version(run)
+    for other in older:
+        version = lineage.served_version(other)
+        if version and (own is None or version.version != own.version):
+            return other
+    return None
+
+
+def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
+    """The evaluation, or why there is none."""
+    artifact = run.artifact('Evaluator', 'evaluation')
+    if artifact is None:
+        ending = '; '.join(run.reasons)
+        return None, f'this run did not come to the end of its Evaluator. It ended as "{run.state}"' + (f': {ending}' if ending else '.')
+    with _told(problems, run, 'the evaluation') as told:
+        return measured.read(artifact.path, str(run.parameters('Evaluator').get('eval_config', '{}'))), ''
+    return None, told[0]
+
+
+def _refusals(run: Run, evaluation: Evaluation | None) -> list[str]:
+    reasons = evaluation_page.refusals(evaluation) if evaluation else []
+    served = run.json('ServingCheck', 'blessing', REPORT)
+    if served:
+        reasons += [f'serving check: {reason}' for reason in served['reasons']]
+    return reasons or ['the Evaluator gave no reason']
+
+
+@contextlib.contextmanager
+def _told(problems: list[str], run: Run, what: str) -> Iterator[list[str]]:
+    """Takes what a damaged artifact raises for a problem that is told, on the page and at the end."""
+    told: list[str] = []
+    try:
+        yield told
+    except jinja2.TemplateError:
+        raise
+    except _DAMAGE as error:
+        text = f'{error}' if isinstance(error, card.CardError | measured.EvaluationError) else f'{type(error).__name__}: {error}'
+        told.append(text)
+        problems.append(text if isinstance(error, card.CardError) else f'run of {run.title}, {what}: {text}')
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in one step: a browser finds the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        aside.write_text(text, encoding='utf-8')
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _figure(figure) -> str:
+    return 'not defined' if figure.value is None else f'{figure.value:.3f}'
+
+
+def _interval(figure) -> str:
+    return '' if figure.lower is None or figure.upper is None else f'{figure.lower:.3f} – {figure.upper:.3f}'

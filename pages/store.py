@@ -1,0 +1,200 @@
+"""What a root's metadata store says: runs, executions, artifacts, and what came from what. It is read and never written."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+STORE_FILE = 'metadata.sqlite'
+COMPLETE, CACHED, FAILED, RUNNING = 'COMPLETE', 'CACHED', 'FAILED', 'RUNNING'
+# In the order of the graph. Tuner is only there where a search was asked for.
+STEPS = (
+    'Baseline',
+    'CuratedSchema',
+    'XrayExampleGen',
+    'DataAudit',
+    'StatisticsGen',
+    'ExampleValidator',
+    'DataGate',
+    'Transform',
+    'Tuner',
+    'Trainer',
+    'Evaluator',
+    'ServingCheck',
+    'Pusher',
+)
+OPTIONAL_STEPS = frozenset({'Tuner'})
+_OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+_INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INPUT)
+# TFX's own notes on an execution.
+_WORKING_DIR_INDEX = '__stateful_working_dir_index__'
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """An artifact on record; `path` is where it lies now, which need not be there any more."""
+
+    id: int
+    type: str
+    path: str
+    properties: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """One execution of a step.
+
+    Attributes:
+      state: COMPLETE, CACHED, FAILED, RUNNING or another of MLMD's.
+      run: the name of the run that it belongs to.
+      parameters: the exec properties.
+      inputs, outputs: key -> ids of artifacts; none of a failed one.
+      working_dir: what names its stateful working directory; '' where there is none.
+    """
+
+    id: int
+    step: str
+    run: str
+    state: str
+    started: datetime.datetime
+    ended: datetime.datetime
+    parameters: dict[str, Any]
+    inputs: dict[str, tuple[int, ...]]
+    outputs: dict[str, tuple[int, ...]]
+    working_dir: str = ''
+
+    @property
+    def seconds(self) -> float:
+        """What it took, as far as the store tells."""
+        return (self.ended - self.started).total_seconds()
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredRun:
+    """A run on record: step -> its execution, in the order of `STEPS`."""
+
+    name: str
+    pipeline: str
+    executions: dict[str, Execution]
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """All that is on record, oldest run first.
+
+    Attributes:
+      artifacts: by id.
+      makers: id of an artifact -> the execution that made it; those that found it in the cache are none.
+    """
+
+    root: Path
+    runs: tuple[StoredRun, ...] = ()
+    artifacts: dict[int, Artifact] = dataclasses.field(default_factory=dict)
+    makers: dict[int, Execution] = dataclasses.field(default_factory=dict)
+
+    def outputs(self, execution: Execution, key: str) -> list[Artifact]:
+        """The artifacts of an output."""
+        return [self.artifacts[number] for number in execution.outputs.get(key, ()) if number in self.artifacts]
+
+
+def read(root: Path) -> Store:
+    """Reads the store under a root; an empty one where there is none yet.
+
+    Raises:
+      RuntimeError: the store cannot be opened.
+    """
+    path = root / STORE_FILE
+    if not path.exists():
+        return Store(root)
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(path)
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    store = metadata_store.MetadataStore(connection)
+    executions = _executions(store)
+    pipelines = {execution.id: context.name for context, execution in _in_contexts(store, 'pipeline')}
+    runs: dict[str, dict[str, Execution]] = {}
+    for context, execution in _in_contexts(store, 'pipeline_run'):
+        if execution.id in executions:
+            found = dataclasses.replace(executions[execution.id], run=context.name)
+            executions[found.id] = found
+            runs.setdefault(context.name, {})[found.step] = found
+    # A run of which nothing but its name was written: it was killed between the two.
+    names = [context.name for context in sorted(_contexts(store, 'pipeline_run'), key=lambda context: context.id)]
+    return Store(
+        root,
+        tuple(_run(name, runs.get(name, {}), pipelines) for name in names),
+        {artifact.id: _artifact(artifact, root) for artifact in store.get_artifacts()},
+        {number: one for one in executions.values() if one.state == COMPLETE for ids in one.outputs.values() for number in ids},
+    )
+
+
+def _run(name: str, steps: dict[str, Execution], pipelines: dict[int, str]) -> StoredRun:
+    ordered = sorted(steps, key=lambda step: (STEPS.index(step) if step in STEPS else len(STEPS), step))
+    pipeline = next((pipelines[one.id] for one in steps.values() if one.id in pipelines), '')
+    return StoredRun(name, pipeline, {step: steps[step] for step in ordered})
+
+
+def _contexts(store: metadata_store.MetadataStore, kind: str) -> list[metadata_store_pb2.Context]:
+    return list(store.get_contexts_by_type(kind))
+
+
+def _in_contexts(store: metadata_store.MetadataStore, kind: str):
+    for context in sorted(_contexts(store, kind), key=lambda context: context.id):
+        for execution in store.get_executions_by_context(context.id):
+            yield context, execution
+
+
+def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
+    stored = store.get_executions()
+    # The name of a node is `pipeline.step`.
+    steps = {execution.id: context.name.rpartition('.')[2] for context, execution in _in_contexts(store, 'node')}
+    inputs: dict[int, dict[str, list[int]]] = {}
+    outputs: dict[int, dict[str, list[int]]] = {}
+    for event in store.get_events_by_execution_ids([execution.id for execution in stored]) if stored else ():
+        side = outputs if event.type in _OUTPUTS else inputs if event.type in _INPUTS else None
+        key = next((step.key for step in event.path.steps if step.HasField('key')), '')
+        if side is not None:
+            side.setdefault(event.execution_id, {}).setdefault(key, []).append(event.artifact_id)
+    found = {}
+    for execution in stored:
+        properties = _values(execution.custom_properties) | _values(execution.properties)
+        found[execution.id] = Execution(
+            id=execution.id,
+            step=steps.get(execution.id, execution.type),
+            run='',
+            state=metadata_store_pb2.Execution.State.Name(execution.last_known_state),
+            started=_time(execution.create_time_since_epoch),
+            ended=_time(execution.last_update_time_since_epoch),
+            parameters={name: value for name, value in sorted(properties.items()) if not name.startswith('__')},
+            inputs={key: tuple(ids) for key, ids in inputs.get(execution.id, {}).items()},
+            outputs={key: tuple(ids) for key, ids in outputs.get(execution.id, {}).items()},
+            working_dir=str(properties.get(_WORKING_DIR_INDEX, '')),
+        )
+    return found
+
+
+def _artifact(artifact: metadata_store_pb2.Artifact, root: Path) -> Artifact:
+    properties = _values(artifact.properties) | _values(artifact.custom_properties)
+    return Artifact(artifact.id, artifact.type, _moved(artifact.uri, root), properties)
+
+
+def _moved(uri: str, root: Path) -> str:
+    """Where an artifact lies: the store has the path of the machine that made it, and a root can be copied to another place."""
+    if '://' in uri or os.path.exists(uri):
+        return uri
+    _, folder, rest = uri.rpartition('/artifacts/')
+    return str(root / 'artifacts' / rest) if folder else uri
+
+
+def _values(properties) -> dict[str, Any]:
+    return {name: getattr(value, value.WhichOneof('value')) for name, value in properties.items() if value.WhichOneof('value')}
+
+
+def _time(milliseconds: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(milliseconds / 1000)

@@ -1,0 +1,81 @@
+"""The page on the training: its curves, and what TensorBoard needs."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from typing import Any
+
+from pages import charts
+from pages.runs import Run
+from trainer.artifacts import FACTS_FILE, HISTORY_FILE
+
+# What the trainer writes, as (title, figure on train, figure on val).
+_CURVES = (('Loss', 'loss', 'val_loss'), ('AUC', 'auc', 'val_auc'))
+_PHASE, _EPOCH = 'phase', 'epoch'
+
+
+def context(run: Run) -> dict[str, Any]:
+    """What the template training.html shows."""
+    rows = history(run)
+    logs = run.path('Trainer', 'model_run', 'logs')
+    return {
+        'rows': rows,
+        'plots': _plots(rows),
+        'headings': [_PHASE, _EPOCH, *(f'>{name}' for name in _figures(rows))],
+        'table': [[row[_PHASE], int(row[_EPOCH]) + 1, *(_cell(row.get(name)) for name in _figures(rows))] for row in rows],
+        'logs': os.path.relpath(logs, run.root) if logs else None,
+        'model': run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE),
+        'tuner': run.json('Tuner', 'best_hyperparameters', 'best_hyperparameters.txt'),
+    }
+
+
+def history(run: Run) -> list[dict[str, Any]]:
+    """A row an epoch, in the order of the training; empty where it did not come to its end."""
+    path = run.path('Trainer', 'model_run', HISTORY_FILE)
+    if path is None:
+        return []
+    with open(path, encoding='utf-8', newline='') as file:
+        return [{key: value if key == _PHASE else _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _figures(rows: list[dict[str, Any]]) -> list[str]:
+    return [name for name in dict.fromkeys(key for row in rows for key in row) if name not in (_PHASE, _EPOCH)]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _cell(value: Any) -> str:
+    return '' if not isinstance(value, float) or math.isnan(value) else f'{value:.5g}'
+
+
+def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    plots = []
+    for phase in dict.fromkeys(row[_PHASE] for row in rows):
+        own = [row for row in rows if row[_PHASE] == phase]
+        for title, train, val in _CURVES:
+            series: list[charts.Line | charts.Dots | charts.Mark] = []
+            values: list[float] = []
+            for number, (name, words) in enumerate(((train, 'train'), (val, 'val'))):
+                points = [(row[_EPOCH] + 1, row[name]) for row in own if not math.isnan(row.get(name, math.nan))]
+                if points:
+                    series.append(charts.Line(words, points, number))
+                    values += [y for _, y in points]
+            if series:
+                last = max(row[_EPOCH] for row in own) + 1
+                shown = charts.plot(
+                    f'{title} by epoch, phase {phase}',
+                    ('epoch', title),
+                    series,
+                    (0, max(last, 2)),
+                    charts.nice_range(values, title == 'Loss'),
+                    whole=True,
+                )
+                plots.append({'svg': shown, 'caption': f'{title}, phase "{phase}"'})
+    return plots

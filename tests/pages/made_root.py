@@ -1,0 +1,98 @@
+"""A root with a metadata store, made by hand: as much of a run as a test is about, without running any step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as proto
+
+STATES = proto.Execution
+
+
+class MadeRoot:
+    """A root to which runs are added in the order of time."""
+
+    def __init__(self, root: Path):
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = root
+        connection = proto.ConnectionConfig()
+        connection.sqlite.filename_uri = str(root / 'metadata.sqlite')
+        self._store = metadata_store.MetadataStore(connection)
+        self._contexts: dict[tuple[str, str], proto.Context] = {}
+        self._types = {name: self._store.put_context_type(proto.ContextType(name=name)) for name in ('pipeline', 'pipeline_run', 'node')}
+
+    def begin(self, run: str) -> None:
+        """A run of which nothing but its name is on record."""
+        self._context('pipeline_run', run)
+
+    def step(
+        self,
+        run: str,
+        name: str,
+        state: int = STATES.COMPLETE,
+        inputs: dict[str, list[int]] | None = None,
+        outputs: dict[str, dict[str, Any]] | None = None,
+        parameters: dict[str, str] | None = None,
+        reused: dict[str, list[int]] | None = None,
+    ) -> dict[str, int]:
+        """Adds an execution and returns output -> id of its artifact.
+
+        Args:
+          run: the name of the run.
+          name: of the step.
+          state: MLMD's number of a state.
+          inputs: key -> ids of artifacts.
+          outputs: key -> properties of a new artifact, for which a folder is made.
+          parameters: exec properties.
+          reused: key -> ids of artifacts of an earlier execution, for one from the cache.
+        """
+        kind = self._store.put_execution_type(proto.ExecutionType(name=name), can_add_fields=True)
+        execution = proto.Execution(type_id=kind, last_known_state=state)
+        for key, value in (parameters or {}).items():
+            execution.custom_properties[key].string_value = value
+        pairs = []
+        for side, event in ((inputs, proto.Event.INPUT), (reused, proto.Event.OUTPUT)):
+            for key, ids in (side or {}).items():
+                pairs += [(artifact, _event(key, event)) for artifact in self._store.get_artifacts_by_id(ids)]
+        made = {}
+        for key, properties in (outputs or {}).items():
+            made[key] = self._artifact(name, key, properties)
+            pairs.append((made[key], _event(key, proto.Event.OUTPUT)))
+        contexts = [self._context('pipeline', 'made'), self._context('pipeline_run', run), self._context('node', f'made.{name}')]
+        self._store.put_execution(execution, pairs, contexts)
+        return {key: artifact.id for key, artifact in made.items()}
+
+    def folder(self, step: str, key: str, number: int) -> Path:
+        """The folder of an artifact."""
+        return self.root / 'artifacts' / step / key / str(number)
+
+    def _artifact(self, step: str, key: str, properties: dict[str, Any]) -> proto.Artifact:
+        kind = self._store.put_artifact_type(proto.ArtifactType(name=key), can_add_fields=True)
+        artifact = proto.Artifact(type_id=kind)
+        for name, value in properties.items():
+            if isinstance(value, int):
+                artifact.custom_properties[name].int_value = value
+            else:
+                artifact.custom_properties[name].string_value = value
+        (artifact.id,) = self._store.put_artifacts([artifact])
+        folder = self.folder(step, key, artifact.id)
+        folder.mkdir(parents=True)
+        artifact.uri = str(folder)
+        self._store.put_artifacts([artifact])
+        return artifact
+
+    def _context(self, kind: str, name: str) -> proto.Context:
+        if (kind, name) not in self._contexts:
+            context = proto.Context(type_id=self._types[kind], name=name)
+            (context.id,) = self._store.put_contexts([context])
+            self._contexts[kind, name] = context
+        return self._contexts[kind, name]
+
+
+def _event(key: str, kind: int) -> proto.Event:
+    event = proto.Event(type=kind)
+    event.path.steps.add().key = key
+    event.path.steps.add().index = 0
+    return event

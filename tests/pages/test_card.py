@@ -1,0 +1,183 @@
+"""The model card is complete or is none; HTML and Markdown say all that the JSON says."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from pages import card, card_sections, card_text
+from trainer.labels import TASKS
+
+INTERVAL = {'value': 0.8125, 'lower': 0.75, 'upper': 0.875}
+UNDEFINED = {'value': None, 'lower': None, 'upper': None}
+
+
+def parts() -> dict[str, Any]:
+    """All that a card holds, each text of its own."""
+    return {
+        'details': {
+            'name': 'demo',
+            'version': 'demo-0a1b',
+            'served_as': 'version 17',
+            'made': '2026-11-21 22:25',
+            'task': 'nih_triage',
+            'positive': 'abnormal',
+            'negative': 'normal',
+            'outputs': ['probability', 'flag'],
+            'network': 'scratch_cnn',
+            'input': 'one film',
+            'code_digest': 'c0de',
+            'packages': {'tensorflow': '2.16.2'},
+        },
+        'intended_use': {'statement': 'Research use only.', 'primary': 'to study', 'population': 'adults', 'out_of_scope': ['decisions']},
+        'data': {
+            'records': 600,
+            'quarantined': 0,
+            'patients': 224,
+            'splits': {'test': {'films': 69, 'patients': 30, 'positives': 44}},
+            'split_rule': 'by patient',
+            'labels': 'any finding',
+            'label_noise': 'mined from reports',
+            'audit': ['Near copies: 6 of 600 images'],
+            'groups': {'sex': {'F': 301}},
+        },
+        'training': {'backbone': 'scratch_cnn', 'epochs': 20, 'seed': 0, 'parameters': {'train': {'epochs': 20}}},
+        'evaluation': {
+            'films': 69,
+            'overall': {'AUC': INTERVAL, 'Sensitivity': INTERVAL, 'Specificity': INTERVAL},
+            'subgroups': {
+                'sex': {'Sex: female (30 films)': {'auc': INTERVAL, 'sensitivity': UNDEFINED}},
+                'age_band': 'not measured',
+                'view_position': 'not asked',
+            },
+            'gaps': {'gap': INTERVAL},
+            'baseline': 'nothing was served',
+        },
+        'calibration': {
+            'method': 'temperature',
+            'temperature': 1.25,
+            'offset': 0.5,
+            'expected_calibration_error': INTERVAL,
+            'calibration_ratio': INTERVAL,
+            'brier_score': INTERVAL,
+        },
+        'operating_point': {
+            'threshold': 0.0971,
+            'target_sensitivity': 0.95,
+            'chosen_on': 'calibration',
+            'sensitivity': INTERVAL,
+            'specificity': INTERVAL,
+            'precision': UNDEFINED,
+            'flagged': '61 of 69',
+        },
+        'shortcuts': {
+            'metadata_only_auc': INTERVAL,
+            'metadata_and_follow_up_auc': INTERVAL,
+            'auc_over_metadata': INTERVAL,
+            'within_views': {'View: PA': INTERVAL},
+            'image_statistics': ['file size alone: AUC 0.61'],
+        },
+        'decisions': {'data_gate': '0 rules failed', 'evaluator': ['AUC: pass'], 'serving_check': 'blessed', 'pushed': 'pushed'},
+        'limits': ['one hospital'],
+        'licences': ['Apache-2.0'],
+    }
+
+
+def places(content: Any, path: tuple = ()):
+    """The paths of all fields of the models; what hangs below a free dict is data."""
+    for key, value in content.items():
+        yield (*path, key)
+        if isinstance(value, dict) and key not in (
+            'packages',
+            'splits',
+            'groups',
+            'parameters',
+            'overall',
+            'subgroups',
+            'gaps',
+            'within_views',
+        ):
+            yield from places(value, (*path, key))
+
+
+ALL_PLACES = list(places(parts()))
+
+
+@pytest.mark.parametrize('place', ALL_PLACES, ids='.'.join)
+def test_a_card_without_a_field_is_refused_by_name(place):
+    content = copy.deepcopy(parts())
+    *parents, last = place
+    inner = content
+    for parent in parents:
+        inner = inner[parent]
+    del inner[last]
+    with pytest.raises(card.CardError, match=rf'run of today is not complete[^!]*{".".join(place)}: missing; it comes from '):
+        card.complete('today', content)
+
+
+@pytest.mark.parametrize(
+    ('place', 'value'),
+    [
+        (('limits',), []),
+        (('details', 'name'), ''),
+        (('details', 'network'), None),
+        (('data', 'label_noise'), ''),
+        (('data', 'splits'), {}),
+        (('data', 'splits', 'test', 'positives'), 0),
+        (('calibration', 'brier_score', 'value'), None),
+        (('operating_point', 'sensitivity', 'value'), float('nan')),
+        (('operating_point', 'threshold'), 1.5),
+        (('evaluation', 'subgroups'), {}),
+    ],
+    ids=str,
+)
+def test_a_card_with_an_empty_field_is_refused(place, value):
+    content = copy.deepcopy(parts())
+    *parents, last = place
+    inner = content
+    for parent in parents:
+        inner = inner[parent]
+    inner[last] = value
+    with pytest.raises(card.CardError, match='.'.join(place)):
+        card.complete('today', content)
+
+
+def leaves(content: Any):
+    """All texts and numbers."""
+    if isinstance(content, dict):
+        for value in content.values():
+            yield from leaves(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from leaves(value)
+    elif content is not None:
+        yield content
+
+
+def test_markdown_says_all_that_the_json_says():
+    made = card.complete('today', parts())
+    text = card_sections.markdown(made).replace('\\', '')
+    for leaf in leaves(json.loads(made.model_dump_json(exclude={'format'}))):
+        shown = {f'{leaf}', f'{leaf:,}', f'{leaf:.4f}', f'{leaf:.3f}'} if isinstance(leaf, int | float) else {leaf}
+        assert any(form in text for form in shown), leaf
+    assert 'not defined on these films' in text
+    assert text.count('## ') == len(card_sections.TITLES)
+
+
+def test_markdown_takes_nothing_for_markup():
+    content = parts()
+    content['details']['name'] = '<img src=x onerror=alert(1)> *x* | y\nz'
+    text = card_sections.markdown(card.complete('today', content))
+    assert '<img' not in text
+    assert r'\*x\* \| y z' in text
+
+
+def test_every_task_is_described():
+    for name in TASKS:
+        text = card_text.of_task(name)
+        assert text is not None, f'{name}: pages/card_text.py does not say what it is for'
+        assert text.limits and text.label_noise
+    assert card_text.of_task('unknown') is None
