@@ -47,9 +47,9 @@ _FLINK = {
     'rest.address': ADDRESS,
     'rest.bind-address': '0.0.0.0',
     'rest.port': REST_PORT,
-    # A lost task manager costs an attempt, not the job.
+    # Each task of a lost host counts as an attempt, and a host has dozens of them.
     'restart-strategy': 'fixed-delay',
-    'restart-strategy.fixed-delay.attempts': 3,
+    'restart-strategy.fixed-delay.attempts': 300,
     'restart-strategy.fixed-delay.delay': '2 s',
     'cluster.evenly-spread-out-slots': 'true',
     'heartbeat.interval': 3000,
