@@ -25,8 +25,7 @@ def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
         'tfma': {'series': {title: one for title, one in series.items() if len(one) > 1}},
         'content': {
             'runs': [
-                {'title': name(run), 'evaluation': run['evaluation'], 'slices': run['slices'], 'facts': run['facts']}
-                for run in summaries
+                {'title': name(run), 'evaluation': run['evaluation'], 'slices': run['slices'], 'facts': run['facts']} for run in summaries
             ]
         },
     }
