@@ -17,7 +17,7 @@ def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
     # A run that found its evaluation in the cache measured nothing anew.
     different = list({run['evaluation']: run for run in reversed(measured)}.values())[::-1]
     titles = dict.fromkeys(title for run in different for title in run['slices'])
-    series = {title: tfma_ui.time_series([(name(run), run['slices']) for run in different], title) for title in titles}
+    series = {title: tfma_ui.time_series([(name(run), _data(run), run['slices']) for run in different], title) for title in titles}
     return {
         'measured': len(measured),
         'different': len(different),
@@ -35,3 +35,7 @@ def name(run: dict[str, Any]) -> str:
     """A run in a menu: when, what, how it ended."""
     version = f' {run["version"]}' if run['version'] else ''
     return f'{run["title"]} {run["pipeline"]}, {run["state"]}{version}'
+
+
+def _data(run: dict[str, Any]) -> str:
+    return f'data {run["facts"].get("data.fingerprint", "")[:12]}'

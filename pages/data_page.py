@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,10 +61,11 @@ def audit_name(run: Run) -> str | None:
 def gate(run: Run) -> dict[str, Any] | None:
     """What DataGate decided; of one that stopped the run, from where it left the verdict before its outputs were deleted."""
     found = run.json('DataGate', 'blessing', GATE_JSON)
-    execution = run.executions.get('DataGate')
-    if found is None and execution and execution.working_dir:
-        path = run.root / 'artifacts' / 'DataGate' / '.system' / 'stateful_working_dir' / execution.working_dir / GATE_JSON
-        if path.exists():
+    if found is None and run.failed_at('DataGate'):
+        # The message names it; the store does not say which of these folders was whose.
+        named = re.search(rf'stateful_working_dir/([\w-]+)/{GATE_JSON}', ' '.join(run.reasons))
+        path = run.root / 'artifacts' / 'DataGate' / '.system' / 'stateful_working_dir' / (named[1] if named else '') / GATE_JSON
+        if named and path.exists():
             found = json.loads(path.read_text(encoding='utf-8'))
     if found:
         order = list(_GATE_MARKS)

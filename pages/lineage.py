@@ -98,7 +98,7 @@ def facts(run: Run) -> dict[str, str]:
     version = served_version(run)
     found['served_version'] = version.version if version else None
     if version and version.manifest:
-        found |= {f'package.{name}': value for name, value in version.manifest.packages.items()}
+        found['packages'] = ', '.join(f'{name} {value}' for name, value in sorted(version.manifest.packages.items()))
         found['baseline_version'] = version.manifest.baseline_version
     return {key: _text(value) for key, value in sorted(found.items()) if value is not None and value != ''}
 

@@ -66,7 +66,11 @@ def gates(run: Run) -> list[dict[str, Any]]:
     blessed = bool(blessing.properties.get(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY)) if blessing else None
     served = run.json('ServingCheck', 'blessing', REPORT)
     return [
-        {'name': 'Data gate', 'passed': data['blessed'] if data else None, 'page': 'data.html#gate'},
+        {
+            'name': 'Data gate',
+            'passed': data['blessed'] if data else False if run.failed_at('DataGate') else None,
+            'page': 'data.html#gate',
+        },
         {'name': 'Evaluator', 'passed': blessed, 'page': 'evaluation.html#gate'},
         {'name': 'Serving check', 'passed': served['blessed'] if served else None, 'page': 'lineage.html#steps'},
     ]

@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from pages.store import CACHED, COMPLETE, OPTIONAL_STEPS, STEPS, Artifact, Execution, Store, StoredRun
+from pages.store import CACHED, COMPLETE, FAILED, OPTIONAL_STEPS, STEPS, Artifact, Execution, Store, StoredRun
 from trainer.labels import TASKS, Task
 
 PUSHED, SERVED, REFUSED, BROKEN, STOPPED, RUNNING, NOT_STARTED = (
@@ -80,6 +80,10 @@ class Run:
     def missing(self) -> list[str]:
         """Steps that it did not come to."""
         return [step for step in STEPS if step not in self.executions and step not in OPTIONAL_STEPS]
+
+    def failed_at(self, step: str) -> bool:
+        """Whether it ended in a step that failed."""
+        return step in self.executions and self.executions[step].state == FAILED
 
     @property
     def task(self) -> Task | None:

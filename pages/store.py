@@ -32,8 +32,6 @@ STEPS = (
 OPTIONAL_STEPS = frozenset({'Tuner'})
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
 _INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INPUT)
-# TFX's own notes on an execution.
-_WORKING_DIR_INDEX = '__stateful_working_dir_index__'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,6 @@ class Execution:
       run: the name of the run that it belongs to.
       parameters: the exec properties.
       inputs, outputs: key -> ids of artifacts; none of a failed one.
-      working_dir: what names its stateful working directory; '' where there is none.
     """
 
     id: int
@@ -67,7 +64,6 @@ class Execution:
     parameters: dict[str, Any]
     inputs: dict[str, tuple[int, ...]]
     outputs: dict[str, tuple[int, ...]]
-    working_dir: str = ''
 
     @property
     def seconds(self) -> float:
@@ -171,10 +167,10 @@ def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
             state=metadata_store_pb2.Execution.State.Name(execution.last_known_state),
             started=_time(execution.create_time_since_epoch),
             ended=_time(execution.last_update_time_since_epoch),
+            # Names with underscores are TFX's own notes.
             parameters={name: value for name, value in sorted(properties.items()) if not name.startswith('__')},
             inputs={key: tuple(ids) for key, ids in inputs.get(execution.id, {}).items()},
             outputs={key: tuple(ids) for key, ids in outputs.get(execution.id, {}).items()},
-            working_dir=str(properties.get(_WORKING_DIR_INDEX, '')),
         )
     return found
 

@@ -13,6 +13,8 @@ from pages import names
 from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Evaluation, Figure, Slice, shown_metrics
 
 FILMS = names.METRICS['example_count']
+# Of the films and not of a model: the same for both.
+_OF_FILMS = ('example_count', 'metadata_auc', 'metadata_follow_up_auc')
 _SUFFIXES = {CANDIDATE: '', BASELINE: ' (served)', DIFFERENCE: ' (difference)'}
 
 
@@ -26,8 +28,7 @@ def _cells(each: Slice, columns: Iterable[tuple[str, str]]) -> dict[str, Any]:
     cells = {}
     for model, name in columns:
         figure = each.figures.get((model, name))
-        # The number of films is the same for both models.
-        if figure is None or figure.value is None or (name == 'example_count' and model != CANDIDATE):
+        if figure is None or figure.value is None or (name in _OF_FILMS and model != CANDIDATE):
             continue
         cells[names.metric(name) + _SUFFIXES[model]] = cell(figure)
     return cells
@@ -57,18 +58,18 @@ def _rounded(value: Any) -> Any:
     return [_rounded(content) for content in value] if isinstance(value, list | tuple) else value
 
 
-def time_series(runs: Iterable[tuple[str, dict[str, dict[str, list[float | None]]]]], slice_title: str) -> list[dict[str, Any]]:
+def time_series(runs: Iterable[tuple[str, str, dict[str, dict[str, list[float | None]]]]], slice_title: str) -> list[dict[str, Any]]:
     """One slice over runs in the order of time.
 
     Args:
-      runs: (name of the run, slice -> metric -> [value, lower, upper]).
+      runs: (name of the run, name of its data, slice -> metric -> [value, lower, upper]).
       slice_title: which slice.
     """
     series = []
-    for name, slices in runs:
+    for name, data, slices in runs:
         cells = {
             metric: cell(Figure(*figure)) for metric, figure in slices.get(slice_title, {}).items() if figure and figure[0] is not None
         }
         if cells:
-            series.append({'metrics': {'': {'': cells}}, 'config': {'modelIdentifier': name, 'dataIdentifier': ''}})
+            series.append({'metrics': {'': {'': cells}}, 'config': {'modelIdentifier': name, 'dataIdentifier': data}})
     return series

@@ -287,6 +287,8 @@
     series(data) {
       this.named = data.rows.length > 0 && !finite(data.getValue(0, 0));
       this.series_ = [];
+      // Where the options dash a line, the others are whole.
+      const dashed = Object.values(this.options.series || {}).some((one) => one.lineDashStyle);
       data.columns.forEach((column, place) => {
         if (!place || column.role) return;
         const number = this.series_.length;
@@ -306,7 +308,7 @@
           number, points, label: column.label, column: place, axis: own.targetAxisIndex ? 1 : 0,
           kind: (own.type || this.options.seriesType || this.kind).replace('columns', 'bars'),
           color: own.color || colors[number % colors.length],
-          dash: own.lineDashStyle ? own.lineDashStyle.join(' ') : DASHES[number % DASHES.length],
+          dash: own.lineDashStyle ? own.lineDashStyle.join(' ') : dashed ? '' : DASHES[number % DASHES.length],
           inLegend: own.visibleInLegend !== false, lineWidth: own.lineWidth ?? this.options.lineWidth ?? 2, pointSize: own.pointSize ?? this.options.pointSize ?? 0,
         });
       });

@@ -142,5 +142,5 @@ def test_plots_of_thirty_slices_stay_small():
 
 
 def test_time_series_leaves_out_runs_without_the_slice():
-    runs = [('one', {'all': {'AUC': [0.5, None, None]}}), ('two', {}), ('three', {'all': {'AUC': [None, None, None]}})]
+    runs = [('one', 'd', {'all': {'AUC': [0.5, None, None]}}), ('two', 'd', {}), ('three', 'd', {'all': {'AUC': [None, None, None]}})]
     assert [each['config']['modelIdentifier'] for each in tfma_ui.time_series(runs, 'all')] == ['one']
