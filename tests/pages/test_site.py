@@ -52,7 +52,10 @@ def test_names_out_of_the_store_are_no_markup(made: MadeRoot):
     )
     made.step(FIRST, 'Pusher', outputs={'pushed_model': {'pushed': 0}}, parameters={'push': '{"config": {"<b>": "<i>"}}'})
     site.write(made.root)
-    for path in (made.root / 'pages').rglob('*.html'):
+    # Facets' own page, of which nothing is ours, has all of it.
+    own = [path for path in (made.root / 'pages').rglob('*.html') if 'assets' not in path.parts]
+    assert own
+    for path in own:
         shown = path.read_text(encoding='utf-8')
         assert '<script>alert' not in shown and '<b>":' not in shown and '<i>' not in shown, path
 
