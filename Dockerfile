@@ -14,7 +14,7 @@ FROM ${BASE_IMAGE} AS installer
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends g++ gcc libc6-dev && rm -rf /var/lib/apt/lists/*
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_LINK_MODE=copy UV_NO_PROGRESS=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_NO_CACHE=1 UV_NO_PROGRESS=1
 WORKDIR /build
 COPY requirements/uv.txt requirements/build.txt ./
 COPY images/with_index /usr/local/bin/
@@ -25,13 +25,13 @@ RUN --mount=type=secret,id=index --mount=type=secret,id=certificates \
 FROM installer AS packages
 COPY requirements/image.txt ./
 # Compiled here: containers of another user cannot keep what they compile, and would do it at every start.
-RUN --mount=type=secret,id=index --mount=type=secret,id=certificates --mount=type=cache,id=cxr-triage-uv,target=/root/.cache/uv \
+RUN --mount=type=secret,id=index --mount=type=secret,id=certificates \
     with_index uv pip sync --python /opt/venv/bin/python --require-hashes --build-constraint build.txt --compile-bytecode image.txt
 
 FROM installer AS cuda
 COPY requirements/cuda.txt ./
-RUN --mount=type=secret,id=index --mount=type=secret,id=certificates --mount=type=cache,id=cxr-triage-uv,target=/root/.cache/uv \
-    with_index uv pip install --python /opt/venv/bin/python --require-hashes --no-deps --target /opt/cuda cuda.txt
+RUN --mount=type=secret,id=index --mount=type=secret,id=certificates \
+    with_index uv pip install --python /opt/venv/bin/python --require-hashes --no-deps --target /opt/cuda -r cuda.txt
 
 FROM installer AS project
 WORKDIR /opt/cxr-triage

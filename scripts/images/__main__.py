@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ STORE = PROJECT / '.tools' / 'docker'
 PULLED_BASE = 'python:3.11-slim-trixie'
 TARGETS = ('cpu', 'gpu')
 _PULL_S = 120.0
+# With the stages that only build.
+_DISK_GB = {'cpu': 12, 'gpu': 24}
 _CERTIFICATES = ('SSL_CERT_FILE', 'PIP_CERT', 'REQUESTS_CA_BUNDLE')
 # uv's setting -> pip's, which fetches uv.
 _OF_PIP = {'UV_DEFAULT_INDEX': 'PIP_INDEX_URL', 'UV_INDEX': 'PIP_EXTRA_INDEX_URL', 'UV_INSECURE_HOST': 'PIP_TRUSTED_HOST'}
@@ -56,8 +59,11 @@ def build(found: Engine, target: str, tag: str, base_image: str) -> None:
     """Builds a target of the Dockerfile.
 
     Raises:
+      EngineError: there is not enough disk for it.
       CalledProcessError: the build failed; it has said why.
     """
+    if found.own and not found.has(tag):
+        _check_disk(target, tag)
     with tempfile.TemporaryDirectory(prefix='cxr-triage-secrets-') as name:
         options = ['--target', target, '--tag', tag, '--build-arg', f'BASE_IMAGE={base_image}', *secrets(Path(name), os.environ)]
         options += [option for proxy in _PROXIES if os.environ.get(proxy) for option in ('--build-arg', proxy)]
@@ -66,6 +72,16 @@ def build(found: Engine, target: str, tag: str, base_image: str) -> None:
         environment = {**found.environment, 'DOCKER_BUILDKIT': '1'}
         command = [found.docker, 'build', *options, '--progress', 'plain', str(PROJECT)]
         subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
+
+
+def _check_disk(target: str, tag: str) -> None:
+    """A full disk would hit everything else on this machine, too."""
+    place = next(folder for folder in (STORE, *STORE.parents) if folder.exists())
+    free = shutil.disk_usage(place).free / 1e9
+    if free < _DISK_GB[target]:
+        raise EngineError(
+            f'{tag} needs {_DISK_GB[target]} GB of disk to be built, and {place} has {free:.0f}: make room, or remove {STORE}'
+        )
 
 
 def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:

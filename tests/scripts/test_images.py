@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import subprocess
+import types
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,14 @@ def test_the_base_is_pulled_where_it_can_be_and_made_where_not(
     docker = _tool(tmp_path, 'docker', f'case "$1" in pull) exit {0 if pulls else 1};; *) exit 1;; esac')
     monkeypatch.setattr('scripts.images.base.make', lambda found, project: base.TAG)
     assert build.default_base(Engine(docker, {'PATH': str(tmp_path)})) == expected
+
+
+def test_a_build_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = _tool(tmp_path, 'docker', f'case "$1" in image) exit 1;; *) touch {tmp_path}/built;; esac')
+    monkeypatch.setattr('shutil.disk_usage', lambda place: types.SimpleNamespace(free=5e9))
+    with pytest.raises(EngineError, match=r'cxr:1 needs 24 GB of disk to be built, and \S+ has 5: make room'):
+        build.build(Engine(docker, {'PATH': str(tmp_path)}, own=True), 'gpu', 'cxr:1', 'base:1')
+    assert not (tmp_path / 'built').exists()
 
 
 @pytest.mark.parametrize('own', [True, False])
