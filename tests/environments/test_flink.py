@@ -83,7 +83,8 @@ def test_the_job_outlived_the_loss_of_a_host(lost: tuple[dict, dict], cluster: f
     assert job['timestamps']['RESTARTING'] > 0, 'the host was lost too early or too late to matter'
     assert job['state'] == 'FINISHED'
     assert {each['state'] for each in cluster.jobs()} == {'FINISHED'}
-    assert len(cluster.jobs()) > 5
+    # One for each Beam step.
+    assert len(cluster.jobs()) == 5
 
 
 def test_the_same_records_are_in_the_same_splits(made: dict) -> None:
@@ -97,9 +98,12 @@ def test_statistics_are_equal(made: dict) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Without the last digits of sums, which depend on their order."""
+    """Without the order of features, and without the last digits of sums, which depend on an order."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        plain = {key: _plain(each) for key, each in value.items()}
+        if 'features' in plain:
+            plain['features'].sort(key=lambda feature: feature['path']['step'])
+        return plain
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return float(f'{value:.9g}') if isinstance(value, float) else value
