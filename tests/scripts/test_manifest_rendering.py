@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import cli
 from scripts.environment.install import Project
 from scripts.environment.tool_environment import binaries
 from scripts.manifests import __main__ as command
@@ -85,15 +86,11 @@ def test_the_gke_overlay_reads_its_bucket_as_a_service_account_of_google(gke: Ob
 def test_the_recurring_run_says_to_submit_what_the_command_takes(gke: Objects) -> None:
     (job,) = [pod for pod in gke.pods() if pod.manifest.kind == 'CronJob']
     (container,) = job.containers()
-    assert container.words == [
-        'cxr-triage',
-        'submit',
-        '/etc/cxr-triage/spec.yaml',
-        '--config=/etc/cxr-triage/config.yaml',
-        '--host=$(KFP_HOST)',
-        '--root=$(PIPELINE_ROOT)',
-        '--experiment=$(EXPERIMENT)',
-    ]
+    name, *words = container.words
+    assert name == 'cxr-triage'
+    args = cli.build_parser().parse_args(words)
+    assert (args.command, args.spec, args.config) == ('submit', '/etc/cxr-triage/spec.yaml', '/etc/cxr-triage/config.yaml')
+    assert (args.host, args.root, args.experiment) == ('$(KFP_HOST)', '$(PIPELINE_ROOT)', '$(EXPERIMENT)')
     brought = gke.is_brought('ConfigMap', 'cxr-triage-pipeline')
     assert brought is not None and brought.keys == ('spec.yaml', 'config.yaml')
 
