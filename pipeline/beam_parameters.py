@@ -37,8 +37,8 @@ class DataflowParameters(_Strict):
       project: that is billed.
       region: of the workers; that of the bucket is the cheapest.
       temp: a gs:// folder for what is staged and spilled.
-      image: container image of the workers with this project in it, e.g. that of Kubeflow's steps; null: Beam's own image, in which each
-        worker installs the project anew.
+      image: container image of the workers, made from Beam's image with this project in it; null: Beam's own image, in which each worker
+        installs the project anew.
       machine_type: of the workers; null: Dataflow's choice.
       max_workers: at most so many; null: Dataflow's choice.
       service_account: e-mail address of the one that workers act as; null: the project's default.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tarfile
+from pathlib import Path
 
 import pytest
 from apache_beam.options.pipeline_options import (
@@ -14,10 +16,12 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.runners.portability.stager import Stager
 from pydantic import ValidationError
 
 from pipeline.beam_parameters import BeamParameters
 from pipeline.config import Config
+from pipeline.create_pipeline import SETUP_FILE
 
 SETUP = '/opt/cxr-triage/setup.py'
 
@@ -92,3 +96,23 @@ def test_what_is_missing_is_named(content: dict, message: str) -> None:
         content['beam'] = {'engine': 'dataflow', 'dataflow': {'project': 'p', 'region': 'r', 'temp': 'gs://b'}}
     with pytest.raises(ValidationError, match=re.escape(message)):
         Config.model_validate({'pipeline': 'p', 'task': 'nih_triage', **content})
+
+
+def test_workers_that_install_the_project_get_all_of_it(tmp_path: Path) -> None:
+    beam = BeamParameters.model_validate({'engine': 'dataflow', 'dataflow': {'project': 'p', 'region': 'r', 'temp': 'gs://b'}})
+    assert SETUP_FILE is not None
+    options = PipelineOptions(beam.arguments(SETUP_FILE))
+    # As the runner packs it before it uploads anything.
+    resources = Stager.create_job_resources(options, str(tmp_path))
+    (archive,) = (path for path in tmp_path.iterdir() if path.name.endswith('.tar.gz'))
+    assert any(resource.role_urn and archive.name in str(resource) for resource in resources)
+    with tarfile.open(archive) as packed:
+        names = {name.split('/', 1)[1] for name in packed.getnames() if '/' in name}
+    for module in (
+        'components/evaluator/executor.py',
+        'trainer/preprocessing.py',
+        'records/tfrecord.py',
+        'schemas/raw_schema.pbtxt',
+        'setup.py',
+    ):
+        assert module in names
