@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
@@ -131,8 +132,8 @@ def _logits(plan: Plan, cohort: Cohort, places: dict[str, np.ndarray], scratch: 
         kept.parent.mkdir(parents=True, exist_ok=True)
         batch = plan.parameters.train.batch_size
         with cross_validation.trained(plan, cohort, places) as (network, splits):
-            answers = {name: training.predict_logits(network.model, splits[name], batch)[0][:, 0] for name in GROUPS}
-        np.savez(kept, **answers)  # type: ignore[arg-type, unused-ignore]  # numpy 2 declares one keyword of its own, a flag
+            answers: dict[str, Any] = {name: training.predict_logits(network.model, splits[name], batch)[0][:, 0] for name in GROUPS}
+        np.savez(kept, **answers)
     return dict(np.load(kept))
 
 

@@ -101,7 +101,7 @@ class Server:
     def _workflow(self, doing: str, run_id: str) -> dict[str, Any]:
         """Argo's workflow; empty before there is one, and where the server no longer has the older API."""
         try:
-            answer = json.loads(self._call(doing, lambda: self._get('/apis/v1beta1/runs/{run_id}', run_id=run_id)))
+            answer = json.loads(self._call(doing, lambda: _get(self._client, '/apis/v1beta1/runs/{run_id}', run_id=run_id)))
             return json.loads(answer.get('pipeline_runtime', {}).get('workflow_manifest') or '{}')
         except ServerError as error:
             if error.temporary:
@@ -128,7 +128,7 @@ class Server:
             raise
 
     def _log(self, doing: str, path: str, **parameters: str) -> str:
-        text = self._call(doing, lambda: self._get(path, **parameters)).decode(errors='replace')
+        text = self._call(doing, lambda: _get(self._client, path, **parameters)).decode(errors='replace')
         if text[:15].lower().startswith(('<!doctype html', '<html')):
             raise self._no_api()
         # The API server has answered "200 OK" before it looks for the log, and puts what went wrong where the log would be.
@@ -155,11 +155,6 @@ class Server:
 
     def _no_api(self) -> ServerError:
         return server_errors.no_api(self._connection.host)
-
-    def _get(self, path: str, **parameters: str) -> bytes:
-        """An address of the API server that kfp's client has no method for."""
-        api = self._client._run_api.api_client
-        return api.call_api(path, 'GET', path_params=parameters, auth_settings=['Bearer'], _preload_content=False).read()
 
     def _call(self, doing: str, ask: Callable[[], _T]) -> _T:
         try:
@@ -194,10 +189,15 @@ class Server:
             socket.setdefaulttimeout(before)
 
 
+def _get(client: Any, path: str, **parameters: str) -> bytes:
+    """An address of the API server that kfp's client has no method for."""
+    api = client._run_api.api_client
+    return api.call_api(path, 'GET', path_params=parameters, auth_settings=['Bearer'], _preload_content=False).read()
+
+
 def _get_healthz(client: Any) -> Any:
     try:
-        response = client._run_api.api_client.call_api('/apis/v2beta1/healthz', 'GET', auth_settings=['Bearer'], _preload_content=False)
-        return json.loads(response.read())
+        return json.loads(_get(client, '/apis/v2beta1/healthz'))
     except ValueError:
         return None
 

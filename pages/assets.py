@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
+
+from pages import files
 
 _OWN = Path(__file__).parent / 'assets'
 _CODE = Path(__file__).parent
@@ -30,14 +30,14 @@ def write(folder: Path) -> bool:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for source in sorted(_OWN.iterdir()):
-        _copy(source, folder / source.name)
-    _copy(tfma_source(), folder / TFMA)
+        files.copy(source, folder / source.name)
+    files.copy(tfma_source(), folder / TFMA)
     facets = facets_source()
     if facets is None:
         return False
     target = folder / FACETS
     if not target.exists() or target.stat().st_mtime < facets.stat().st_mtime:
-        _write(target, facets_page(facets.read_text(encoding='utf-8')))
+        files.write_text(target, facets_page(facets.read_text(encoding='utf-8')))
     return True
 
 
@@ -97,23 +97,3 @@ def _package(name: str, *parts: str) -> Path | None:
         if path.exists():
             return path
     return None
-
-
-def _copy(source: Path, target: Path) -> None:
-    if target.exists() and target.stat().st_size == source.stat().st_size and target.read_bytes() == source.read_bytes():
-        return
-    aside = target.with_name(f'.{target.name}.{os.getpid()}')
-    try:
-        shutil.copyfile(source, aside)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _write(target: Path, text: str) -> None:
-    aside = target.with_name(f'.{target.name}.{os.getpid()}')
-    try:
-        aside.write_text(text, encoding='utf-8')
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -48,7 +48,8 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
 def _details(run: Run, facts: dict) -> dict:
     served = served_version(run)
     trainer = run.executions.get('Trainer')
-    maker = run.store.makers.get(run.artifact('Trainer', 'model').id) if run.artifact('Trainer', 'model') else None  # type: ignore[union-attr]
+    model = run.artifact('Trainer', 'model')
+    maker = run.store.makers.get(model.id) if model else None
     made = maker or trainer
     return {
         'name': run.pipeline or None,

@@ -134,11 +134,11 @@ def anomaly_rows(run: Run) -> list[list[str]] | None:
 
 def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
     """Shares of images with each label, by split, view, sex and age band; None for an audit that did not count them."""
-    populations = (audit or {}).get('populations')
-    if not populations:
+    if not audit or not audit.get('populations'):
         return None
+    populations = audit['populations']
     shown = [row for row in populations if row['images']]
-    task = audit['parameters']['task_label']  # type: ignore[index]
+    task = audit['parameters']['task_label']
     labels = [name for name in dict.fromkeys((task, *shown[0]['positives'])) if any(row['positives'][name] for row in shown)]
     splits = [split for split in SPLITS if any(row['by'] == 'split' and row['group'] == split for row in populations)]
     return {

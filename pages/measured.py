@@ -15,6 +15,7 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from pages import names
 from pipeline.evaluation_parameters import METRICS, EvaluationParameters, Threshold
+from pipeline.picture import merged
 from trainer.contract import FLAG, PROBABILITY
 
 CANDIDATE, BASELINE, DIFFERENCE = 'candidate', 'baseline', 'difference'
@@ -219,7 +220,7 @@ def _add_plots(found: Slice, items: Iterable) -> None:
         matrices, buckets = plot.value.confusion_matrix_at_thresholds.matrices, plot.value.calibration_histogram_buckets.buckets
         found.curves[key] = Curves(
             thinned([_counts(matrix) for matrix in matrices]) if matrices else before.matrices,
-            merged(buckets) if buckets else before.buckets,
+            merged(buckets, POINTS) if buckets else before.buckets,
         )
 
 
@@ -237,19 +238,6 @@ def thinned(matrices: list[tuple[float, float, float, float, float]], most: int 
     wanted = (flagged[0] + (flagged[-1] - flagged[0]) * step / (most - 1) for step in range(most))
     places = sorted({0, len(corners) - 1, *(min(bisect.bisect_left(flagged, value), len(corners) - 1) for value in wanted)})
     return tuple(corners[place] for place in places)
-
-
-def merged(buckets: Iterable, count: int = POINTS) -> tuple[tuple[float, float, float, float, float], ...]:
-    """TFMA's buckets put together to `count` of equal width; a probability of 1 is of the last one."""
-    sums = [[0.0, 0.0, 0.0] for _ in range(count)]
-    for bucket in buckets:
-        films = bucket.num_weighted_examples.value
-        if films:
-            prediction = bucket.total_weighted_refined_prediction.value
-            sum_ = sums[min(int(prediction / films * count), count - 1)]
-            for place, value in enumerate((films, bucket.total_weighted_label.value, prediction)):
-                sum_[place] += value
-    return tuple((place / count, (place + 1) / count, films, labels, total) for place, (films, labels, total) in enumerate(sums))
 
 
 def shown_metrics(evaluation: Evaluation) -> list[str]:

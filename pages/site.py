@@ -7,7 +7,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from pages import (
     comparison,
     data_page,
     evaluation_page,
+    files,
     front,
     lineage,
     measured,
@@ -117,7 +117,7 @@ class _Site:
             facets=self._facets,
             **context,
         )
-        write_text(self._target / path, text)
+        files.write_text(self._target / path, text)
 
     def run(self, run: Run, older: list[Run]) -> dict[str, Any]:
         """Writes the pages of a run, if they are not there already, and returns its summary."""
@@ -131,7 +131,7 @@ class _Site:
         # Written last: without it all is written again.
         (folder / _SUMMARY).unlink(missing_ok=True)
         summary = self._write_run(run, earlier, folder)
-        write_text(folder / _SUMMARY, json.dumps({'key': key, **summary}, indent=1))
+        files.write_text(folder / _SUMMARY, json.dumps({'key': key, **summary}, indent=1))
         return summary
 
     def _key(self, run: Run, earlier: Run | None) -> str:
@@ -171,11 +171,11 @@ class _Site:
 
     def _files(self, run: Run, evaluation: Evaluation | None, folder: Path) -> None:
         for name, content in (evaluation_page.plot_files(evaluation) if evaluation else {}).items():
-            write_text(folder / 'plots' / name, content)
+            files.write_text(folder / 'plots' / name, content)
         audit, source = data_page.audit_name(run), run.path('DataAudit', 'audit', AUDIT_PAGE)
         if audit and source and not (self._target / 'audits' / audit).exists():
             with open(source, encoding='utf-8') as file:
-                write_text(self._target / 'audits' / audit, file.read())
+                files.write_text(self._target / 'audits' / audit, file.read())
 
     def _card(self, run: Run, evaluation: Evaluation | None, why: str, base: str) -> None:
         """Raises CardError, with the page already saying so."""
@@ -190,8 +190,8 @@ class _Site:
             raise
         context = {'missing': '', 'card': made, 'sections': card_sections.sections(made), 'figure': _figure, 'interval': _interval}
         self.page(path, 'model_card.html', 'model_card.html', run, context)
-        write_text(self._target / base / 'model_card.md', card_sections.markdown(made))
-        write_text(self._target / base / 'model_card.json', made.model_dump_json(indent=1) + '\n')
+        files.write_text(self._target / base / 'model_card.md', card_sections.markdown(made))
+        files.write_text(self._target / base / 'model_card.json', made.model_dump_json(indent=1) + '\n')
 
 
 def _served_before(run: Run, older: list[Run]) -> Run | None:
@@ -235,17 +235,6 @@ def _told(problems: list[str], run: Run, what: str) -> Iterator[list[str]]:
         text = f'{error}' if isinstance(error, card.CardError | measured.EvaluationError) else f'{type(error).__name__}: {error}'
         told.append(text)
         problems.append(text if isinstance(error, card.CardError) else f'run of {run.title}, {what}: {text}')
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file in one step: a browser finds the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        aside.write_text(text, encoding='utf-8')
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _figure(figure) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 
 import jinja2
 
@@ -87,13 +88,22 @@ def _roc(matrices) -> list[tuple[float, float]]:
 
 
 def _reliability(buckets) -> list[tuple[float, float, int]]:
-    """TFMA's fine buckets, put together to `_BINS` of equal width."""
-    sums = [[0.0, 0.0, 0.0] for _ in range(_BINS)]
+    bins = merged(buckets, _BINS)
+    return [(predictions / films, labels / films, round(films)) for _, _, films, labels, predictions in bins if films]
+
+
+def merged(buckets: Iterable, count: int) -> tuple[tuple[float, float, float, float, float], ...]:
+    """TFMA's fine buckets, put together to `count` of equal width; a probability of 1 is of the last one.
+
+    Returns:
+      Of each: where it begins and ends, films, labels and probabilities, the last three as sums.
+    """
+    sums = [[0.0, 0.0, 0.0] for _ in range(count)]
     for bucket in buckets:
-        count = bucket.num_weighted_examples.value
-        if count:
+        films = bucket.num_weighted_examples.value
+        if films:
             prediction = bucket.total_weighted_refined_prediction.value
-            bin_ = sums[min(int(prediction / count * _BINS), _BINS - 1)]
-            for place, value in enumerate((prediction, bucket.total_weighted_label.value, count)):
-                bin_[place] += value
-    return [(prediction / count, label / count, round(count)) for prediction, label, count in sums if count]
+            sum_ = sums[min(int(prediction / films * count), count - 1)]
+            for place, value in enumerate((films, bucket.total_weighted_label.value, prediction)):
+                sum_[place] += value
+    return tuple((place / count, (place + 1) / count, films, labels, total) for place, (films, labels, total) in enumerate(sums))

@@ -23,6 +23,13 @@ def before_tensorflow(verbose: bool) -> None:
     os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
 
 
+def before_tfx(verbose: bool) -> None:
+    """Sets what has to be set before TFX is imported by a command that keeps no log."""
+    before_tensorflow(verbose)
+    # Before anything imports absl's logging.
+    logging.disable(logging.NOTSET if verbose else logging.WARNING)
+
+
 @contextlib.contextmanager
 def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
     """Sends all logs, and what native code writes to standard error, into a file; yields the real standard error.

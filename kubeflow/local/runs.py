@@ -12,9 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from kubeflow import refusals
+from kubeflow import refusals, submission
 from kubeflow.local import driver
 from kubeflow.local.driver import DriverError, Run
 from kubeflow.local.launcher import Attempt, AttemptError, launch
@@ -67,13 +65,11 @@ def load(path: Path) -> tuple[Spec, Spec]:
       DriverError: it is no specification, or has something that is not run here.
     """
     try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding='utf-8')))
-    except (OSError, yaml.YAMLError) as error:
-        raise DriverError(f'{path} cannot be read as a specification: {error}') from error
-    if not documents or not isinstance(documents[0], dict):
-        raise DriverError(f'{path} is no specification: write one with `cxr-triage compile`')
-    driver.check(documents[0])
-    return documents[0], documents[1] if len(documents) > 1 else {}
+        spec, *platform = submission.load(str(path))
+    except submission.SubmissionError as error:
+        raise DriverError(str(error)) from None
+    driver.check(spec)
+    return spec, platform[0] if platform else {}
 
 
 class Cluster:

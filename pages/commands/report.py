@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 
 from pages.commands import roots
+from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,22 +21,15 @@ def run(args: argparse.Namespace) -> int:
     try:
         root = roots.find(args.root)
     except roots.RootError as error:
-        return _refuse(error)
-    quiet.before_tensorflow(verbose=False)
-    # Before anything imports absl's logging.
-    logging.disable(logging.WARNING)
+        return refuse('report', error)
+    quiet.before_tfx(verbose=False)
     from pages import site
 
     try:
         written = site.write(root)
     except (OSError, RuntimeError) as error:
-        return _refuse(error)
+        return refuse('report', error)
     for problem in written.problems:
         print(f'cxr-triage report: {problem}', file=sys.stderr)  # noqa: T201
     print(f'{written.runs} run{"" if written.runs == 1 else "s"}: {written.front}')  # noqa: T201
     return 1 if written.problems else 0
-
-
-def _refuse(error: object) -> int:
-    print(f'cxr-triage report: {error}', file=sys.stderr)  # noqa: T201
-    return 1

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from pages.commands import roots
+from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,15 +22,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         root = roots.find(args.root)
     except roots.RootError as error:
-        return _refuse(error)
+        return refuse('tensorboard', error)
     logs = root / 'artifacts' / 'Trainer' / 'model_run'
     if not logs.is_dir():
-        return _refuse(f'{logs} is not there: no run of this root came to the end of a training')
+        return refuse('tensorboard', f'{logs} is not there: no run of this root came to the end of a training')
     command = [sys.executable, '-m', 'tensorboard.main', '--logdir', str(logs), '--port', str(args.port)]
     # A process of its own: it takes signals and logging for itself.
     return subprocess.run(command, env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'}, check=False).returncode
-
-
-def _refuse(error: object) -> int:
-    print(f'cxr-triage tensorboard: {error}', file=sys.stderr)  # noqa: T201
-    return 1

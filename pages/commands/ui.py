@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 
 from pages.commands import roots
+from pipeline.exit_codes import refuse
 
 DEFAULT_PORT = 8088
 
@@ -26,25 +26,18 @@ def run(args: argparse.Namespace) -> int:
     try:
         root = roots.find(args.root)
     except roots.RootError as error:
-        return _refuse(error)
-    quiet.before_tensorflow(verbose=False)
-    # Before anything imports absl's logging.
-    logging.disable(logging.WARNING)
+        return refuse('ui', error)
+    quiet.before_tfx(verbose=False)
     from pages import serve
 
     logging.basicConfig(level=logging.ERROR, format='%(message)s')
     try:
         server = serve.server(root, args.port)
     except (OSError, OverflowError, RuntimeError) as error:
-        return _refuse(f'{error} (port {args.port}; another one: --port N)' if isinstance(error, OSError | OverflowError) else error)
+        return refuse('ui', f'{error} (port {args.port}; another one: --port N)' if isinstance(error, OSError | OverflowError) else error)
     print(f'http://localhost:{server.server_port}/  ({root}; Ctrl-C ends it)', flush=True)  # noqa: T201
     try:
         server.serve_forever()
     except KeyboardInterrupt:
         server.server_close()
     return 0
-
-
-def _refuse(error: object) -> int:
-    print(f'cxr-triage ui: {error}', file=sys.stderr)  # noqa: T201
-    return 1

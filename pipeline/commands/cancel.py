@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.commands import remote
+from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,6 @@ def run(args: argparse.Namespace) -> int:
         if found.state != 'CANCELING':
             server.cancel(args.run_id)
     except ServerError as error:
-        return remote.refuse('cancel', error)
+        return refuse('cancel', error)
     print(f'{found.name} is being cancelled. What its steps have finished stays in the cache.')  # noqa: T201
     return 0

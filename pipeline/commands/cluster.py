@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 
 # Where the image has this project.
 IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
@@ -33,15 +32,6 @@ def check(config) -> None:
     found += [refusals.read_problem(key, path, mounted) for key, path in read if path]
     if problems := [problem for problem in found if problem]:
         raise ConfigError('\n'.join(problems))
-
-
-def before_tfx(verbose: bool) -> None:
-    """Keeps TFX and what it imports quiet."""
-    from pipeline import quiet
-
-    quiet.before_tensorflow(verbose)
-    # Before anything imports absl's logging.
-    logging.disable(logging.NOTSET if verbose else logging.WARNING)
 
 
 def graph(config, fingerprint: str | None):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from pipeline.commands import cluster, options
-from pipeline.exit_codes import FAILED
+from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,26 +18,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compiles; 0 written, 1 refused, with all that has to be changed."""
+    from pipeline import quiet
     from pipeline.config import ConfigError
 
     try:
         config = options.configuration(args, kubeflow__image=args.image)
         cluster.check(config)
-        cluster.before_tfx(args.verbose)
+        quiet.before_tfx(args.verbose)
         pipeline = cluster.graph(config, args.fingerprint)
     except ConfigError as error:
-        return _refuse(error)
+        return refuse('compile', error)
     from kubeflow import spec
 
     try:
         spec.compile_spec(pipeline, config.kubeflow, args.out, args.target)
     except (spec.SpecError, OSError) as error:
-        return _refuse(error)
+        return refuse('compile', error)
     print(f'{args.out}: {len(pipeline.components)} steps for {args.target}, image {config.kubeflow.image}')  # noqa: T201
     print(f'Give the pipeline root with the run: {config.root}')  # noqa: T201
     return 0
-
-
-def _refuse(error: object) -> int:
-    print(f'cxr-triage compile: {error}', file=sys.stderr)  # noqa: T201
-    return FAILED

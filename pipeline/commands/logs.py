@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from pipeline.commands import remote
+from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         found = server.run(args.run_id)
         steps = _chosen(found, args.step)
     except ServerError as error:
-        return remote.refuse('logs', error)
+        return refuse('logs', error)
     code = 0
     for step in steps:
         if len(steps) > 1:
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
                 raise ServerError(f'{step.name} has no log: {_WHY[step.state]}')
             sys.stdout.write(server.log(args.run_id, step.pods[-1], found.namespace).rstrip('\n') + '\n')
         except ServerError as error:
-            code = remote.refuse('logs', f'{error}\n{_elsewhere(found, step)}' if step.pods and not error.temporary else error)
+            code = refuse('logs', f'{error}\n{_elsewhere(found, step)}' if step.pods and not error.temporary else error)
     return code
 
 

@@ -6,8 +6,6 @@ import argparse
 import logging
 import sys
 
-from pipeline.exit_codes import FAILED
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a connection."""
@@ -57,9 +55,3 @@ def follow(server, run_id: str, screen):
         raise
     remote_display.conclude(run, screen)
     return run
-
-
-def refuse(command: str, error: object) -> int:
-    """Says why a command ends, and returns its exit code."""
-    print(f'cxr-triage {command}: {error}', file=sys.stderr)  # noqa: T201
-    return FAILED

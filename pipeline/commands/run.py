@@ -6,10 +6,9 @@ import argparse
 import datetime
 import os
 import pathlib
-import sys
 
 from pipeline.commands import options
-from pipeline.exit_codes import FAILED
+from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +26,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = options.configuration(args)
     except config_lib.ConfigError as error:
-        print(f'cxr-triage run: {error}', file=sys.stderr)  # noqa: T201
-        return FAILED
+        return refuse('run', error)
     quiet.before_tensorflow(args.verbose)
     now = datetime.datetime.now()
     log = os.path.join(config.root, 'logs', f'{now:%Y%m%d-%H%M%S}.log')
@@ -44,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
             return code
     except OSError as error:
         # The log itself could not be written.
-        print(f'cxr-triage run: {error}. Give a directory that can be written to with --root.', file=sys.stderr)  # noqa: T201
-        return FAILED
+        return refuse('run', f'{error}. Give a directory that can be written to with --root.')
 
 
 def _write_pages(root: str, console) -> None:

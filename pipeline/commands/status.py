@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.commands import remote
-from pipeline.exit_codes import FAILED, PUSHED
+from pipeline.exit_codes import FAILED, PUSHED, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
             remote_display.conclude(found, screen)
             screen.print(server.link(args.run_id), soft_wrap=True)
     except ServerError as error:
-        return remote.refuse('status', error)
+        return refuse('status', error)
     return PUSHED if found.state == 'SUCCEEDED' or not found.finished else FAILED

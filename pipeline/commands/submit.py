@@ -7,7 +7,7 @@ import datetime
 import json
 
 from pipeline.commands import cluster, options, remote
-from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
+from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED, refuse
 
 _FROZEN = (
     'Every one of its runs gets the data fingerprint, settings and baseline of this moment: files that are added later do not change the\n'
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Submits; 0 submitted (with --wait: pushed), 3 with --wait: ran but not blessed, 1 refused or failed."""
     from kubeflow import submission
     from kubeflow.server_errors import ServerError
+    from pipeline import quiet
     from pipeline.config import ConfigError
 
     try:
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             update = {'kubeflow': config.kubeflow.model_copy(update={'image': submission.image(given)})}
             config = config.model_copy(update=update)
         cluster.check(config)
-        cluster.before_tfx(args.verbose)
+        quiet.before_tfx(args.verbose)
         server = remote.connect(args)
         now = _compiled(config, args.fingerprint)
         parameters = submission.parameters(given, now)
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         found = remote.follow(server, run_id, remote.console())
     except (ConfigError, submission.SubmissionError, ServerError) as error:
-        return remote.refuse('submit', error)
+        return refuse('submit', error)
     if found.state != 'SUCCEEDED':
         return FAILED
     push = json.loads(now[0]['root']['inputDefinitions']['parameters']['push']['defaultValue'])
@@ -134,7 +135,7 @@ def _verdict(run_id: str, target: str, nonce: str) -> int:
         here = storage.exists(target)
         manifests = [version.manifest for version in push_target.versions(target) if version.manifest]
     except unreadable as error:
-        return remote.refuse('submit', f'the run succeeded, but whether it pushed cannot be seen: {error}')
+        return refuse('submit', f'the run succeeded, but whether it pushed cannot be seen: {error}')
     if any(nonce in (manifest.push_nonce, *(each.push_nonce for each in manifest.confirmed)) for manifest in manifests):
         print(f'Pushed to {target}. Research use only, not for clinical use.')  # noqa: T201
         return PUSHED

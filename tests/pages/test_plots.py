@@ -13,6 +13,7 @@ import pytest
 
 from pages import charts, measured, names, tfma_ui
 from pages.measured import CANDIDATE, Curves, Evaluation, Figure, Slice
+from pipeline import picture
 
 # (threshold, tp, fp, tn, fn) of 10 positives and 10 negatives.
 MATRICES = [(0.0, 10, 10, 0, 0), (0.5, 8, 2, 8, 2), (1.0, 0, 0, 10, 10)]
@@ -65,7 +66,7 @@ def test_merged_buckets_lose_no_film():
             total_weighted_refined_prediction=SimpleNamespace(value=predictions),
         )
 
-    merged = measured.merged([bucket(0, 0, 0), bucket(3, 1, 0.03), bucket(2, 2, 2.0)], 10)
+    merged = picture.merged([bucket(0, 0, 0), bucket(3, 1, 0.03), bucket(2, 2, 2.0)], 10)
     assert len(merged) == 10
     assert [each[2] for each in merged if each[2]] == [3, 2]
     assert merged[-1][3:] == (2, 2.0)
