@@ -12,8 +12,6 @@ _WIDTH, _HEIGHT = 400, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 44
 Range = tuple[float, float]
 UNIT: Range = (0.0, 1.0)
-# z of a 95 % interval.
-_Z = 1.959964
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,30 +94,6 @@ def precision_recall(matrices: Sequence[tuple[float, float, float, float, float]
     """(recall, precision), recall rising; empty where there is no positive."""
     points = [(tp / (tp + fn), tp / (tp + fp), -threshold) for threshold, tp, fp, _, fn in matrices if tp + fn and tp + fp]
     return [(recall, precision) for recall, precision, _ in sorted(points, key=lambda point: (point[0], point[2]))]
-
-
-def reliability(
-    buckets: Sequence[tuple[float, float, float, float, float]], bins: int = 10
-) -> list[tuple[float, float, float, float, int]]:
-    """(mean probability, share of positives, lower, upper, films) of each of `bins` bins of equal width that holds films.
-
-    The interval is Wilson's, which takes each film for a case of its own.
-    """
-    sums = [[0.0, 0.0, 0.0] for _ in range(bins)]
-    for low, high, films, labels, total in buckets:
-        sum_ = sums[min(int((low + high) / 2 * bins), bins - 1)]
-        for place, value in enumerate((films, labels, total)):
-            sum_[place] += value
-    return [(total / films, labels / films, *wilson(labels, films), round(films)) for films, labels, total in sums if films]
-
-
-def wilson(successes: float, total: float) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, "Probable inference", JASA 1927)."""
-    share = successes / total
-    centre = share + _Z**2 / (2 * total)
-    width = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
-    scale = 1 + _Z**2 / total
-    return max(0.0, (centre - width) / scale), min(1.0, (centre + width) / scale)
 
 
 @dataclasses.dataclass(frozen=True)

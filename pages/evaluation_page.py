@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pages import charts, names, tfma_ui
-from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Evaluation, Slice, parameters, shown_metrics
+from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Bin, Evaluation, Slice, parameters, shown_metrics
 from pages.runs import Run
 from pipeline import metrics as gate_metrics
 from pipeline.evaluation_parameters import METRICS
@@ -130,14 +130,8 @@ def _output(evaluation: Evaluation, output: str) -> dict[str, Any]:
             roc.append(charts.Line(words, points, number))
         if points := charts.precision_recall(curves.matrices):
             recall.append(charts.Line(words, points, number))
-        if bins := charts.reliability(curves.buckets):
-            dots.append(
-                charts.Dots(
-                    words,
-                    [(x, y, low, high, f'{films:,} films: {y:.3f} ({low:.3f} – {high:.3f})') for x, y, low, high, films in bins],
-                    number,
-                )
-            )
+        if bins := overall.reliability.get((model, output)):
+            dots.append(charts.Dots(words, [_dot(one) for one in bins], number))
     confusion = overall.confusion.get(CANDIDATE)
     if output == PROBABILITY and confusion and confusion.positives and confusion.negatives and roc:
         sensitivity = confusion.true_positives / confusion.positives
@@ -153,6 +147,11 @@ def _output(evaluation: Evaluation, output: str) -> dict[str, Any]:
         else Markup(''),
         'auc': overall.figure('auc' if output == PROBABILITY else f'{output}_auc').text(),
     }
+
+
+def _dot(one: Bin) -> tuple[float, float, float, float, str]:
+    words = f'{one.films:,} films: {one.share:.3f} ({one.lower:.3f} – {one.upper:.3f})'
+    return one.mean_probability, one.share, one.lower, one.upper, words
 
 
 def _tfma(evaluation: Evaluation) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import bisect
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from google.protobuf import json_format
 
 # TFMA's top level lost some protos in later versions.
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.evaluator import reliability
 from pages import names
 from pipeline.evaluation_parameters import METRICS, EvaluationParameters, Threshold
 from pipeline.picture import merged
@@ -74,14 +75,27 @@ class Curves:
     buckets: tuple[tuple[float, float, float, float, float], ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Bin:
+    """Films whose probability is in one range: what was said, and what is so, with its interval by patient."""
+
+    films: int
+    mean_probability: float
+    share: float
+    lower: float
+    upper: float
+
+
 @dataclasses.dataclass
 class Slice:
-    """One slice: figures by (model, metric), where model may be DIFFERENCE; confusion by model; curves by (model, output)."""
+    """One slice: figures by (model, metric), where model may be DIFFERENCE; confusion by model; curves by (model, output); reliability by
+    (model, output), the bins that hold films."""
 
     key: SliceKey
     figures: dict[tuple[str, str], Figure] = dataclasses.field(default_factory=dict)
     confusion: dict[str, Confusion] = dataclasses.field(default_factory=dict)
     curves: dict[tuple[str, str], Curves] = dataclasses.field(default_factory=dict)
+    reliability: dict[tuple[str, str], tuple[Bin, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -201,11 +215,21 @@ def _add_metrics(found: Slice, items: Iterable) -> None:
             for matrix in item.value.confusion_matrix_at_thresholds.matrices:
                 counts = (matrix.true_positives, matrix.false_positives, matrix.false_negatives, matrix.true_negatives)
                 found.confusion[_model(item.key)] = Confusion(*map(round, counts))
+        elif kind == 'array_value' and item.key.name == reliability.METRIC and not item.key.is_diff:
+            found.reliability[_model(item.key), item.key.output_name] = tuple(_bins(item.value.array_value.float64_values))
     for (model, name), value in values.items():
         if not (name.endswith((_LOWER, _UPPER)) and (model, name.rpartition('_')[0]) in values):
             # The difference of two ends is not the end of an interval of the difference.
             ends = (None, None) if model == DIFFERENCE else (values.get((model, f'{name}{end}')) for end in (_LOWER, _UPPER))
             found.figures[model, name] = Figure(_finite(value), *(_finite(end) for end in ends))
+
+
+def _bins(values: Sequence[float]) -> Iterator[Bin]:
+    width = len(reliability.COLUMNS)
+    for start in range(0, len(values), width):
+        films, *others = values[start : start + width]
+        if films:
+            yield Bin(round(films), *others)
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,7 +2,8 @@
 
 Several films of a patient are alike, so intervals that take each film for a case of its own are too narrow. Here patients are drawn
 with replacement, each with all its films (the cluster bootstrap: Davison and Hinkley, "Bootstrap methods and their application", 1997,
-section 3.8), and an interval is that of the percentiles of the replicates.
+section 3.8), and an interval is that of the percentiles of the replicates. A share of all films, or of none, is the same in every
+replicate: its interval is Wilson's, with each patient counted once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
+
+from components.evaluator import shares
 
 # Films times replicates held at once: some arrays of 32 MB.
 _CHUNK = 4_000_000
@@ -47,6 +50,31 @@ class Figure:
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Share:
+    """The statistic that is the mean of a value over some films.
+
+    Attributes:
+      value: of each film, 0..1, float64 [n].
+      counted: 0/1 [n], whether the film is one of them.
+      rows: where these n films are among all, as places or a mask; None: they are all.
+    """
+
+    value: np.ndarray
+    counted: np.ndarray
+    rows: np.ndarray | None = None
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        """See `Statistic`."""
+        here = weights if self.rows is None else weights[:, self.rows]
+        return _ratio(here @ (self.value * self.counted), here @ self.counted)
+
+    def patients(self, patient: np.ndarray) -> int:
+        """Of how many patients the films are; any dtype, of all films."""
+        here = patient if self.rows is None else patient[self.rows]
+        return len(np.unique(here[self.counted > 0]))
+
+
 def figures(statistics: Mapping[str, Statistic], patient: np.ndarray, replicates: int, level: float, seed: int = 0) -> dict[str, Figure]:
     """Each statistic on all films, with its percentile interval over replicates that draw patients.
 
@@ -62,7 +90,8 @@ def figures(statistics: Mapping[str, Statistic], patient: np.ndarray, replicates
         for name, statistic in statistics.items():
             drawn[name].append(statistic(weights))
     once = np.ones((1, len(patient)))
-    return {name: _figure(float(statistic(once)[0]), drawn[name], level) for name, statistic in statistics.items()}
+    found = {name: _figure(float(statistic(once)[0]), drawn[name], level) for name, statistic in statistics.items()}
+    return {name: _of_all_or_none(statistics[name], figure, patient, level) for name, figure in found.items()}
 
 
 def auc(probability: np.ndarray, label: np.ndarray) -> Statistic:
@@ -108,12 +137,14 @@ def mean(statistics: list[Statistic]) -> Statistic:
 
 
 def average(values: np.ndarray) -> Statistic:
-    """The mean of a value that each film has, float64 [n]."""
+    """The mean of a value that each film has, float64 [n], 0..1."""
     return _share(values, np.ones(len(values)))
 
 
 def among(rows: np.ndarray, statistic: Statistic) -> Statistic:
     """A statistic of some of the films, by their places or a mask [n], where replicates are drawn of all."""
+    if isinstance(statistic, Share) and statistic.rows is None:
+        return dataclasses.replace(statistic, rows=rows)
     return lambda weights: statistic(weights[:, rows])
 
 
@@ -201,9 +232,8 @@ def _by_score(probability: np.ndarray, label: np.ndarray) -> Callable[[np.ndarra
     return weigh
 
 
-def _share(hit: np.ndarray, among: np.ndarray) -> Statistic:
-    hits, all_of_them = (hit * among).astype(np.float64), among.astype(np.float64)
-    return lambda weights: _ratio(weights @ hits, weights @ all_of_them)
+def _share(value: np.ndarray, counted: np.ndarray) -> Share:
+    return Share(np.asarray(value, np.float64), np.asarray(counted, np.float64))
 
 
 def _draws(patient: np.ndarray, replicates: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -230,3 +260,10 @@ def _figure(value: float, drawn: list[np.ndarray], level: float) -> Figure:
         return Figure(value)
     lower, upper = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Figure(value, float(lower), float(upper))
+
+
+def _of_all_or_none(statistic: Statistic, figure: Figure, patient: np.ndarray, level: float) -> Figure:
+    """A figure that all replicates agree on because its films do, with an interval that tells how few patients that may be."""
+    if not isinstance(statistic, Share) or figure.lower is None or figure.value not in (0.0, 1.0):
+        return figure
+    return Figure(figure.value, *shares.wilson(figure.value, statistic.patients(patient), level))

@@ -14,7 +14,7 @@ import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluator import bootstrap, metadata_model, plots
+from components.evaluator import bootstrap, metadata_model, plots, reliability
 from components.evaluator.bootstrap import Cases, Figure, Statistic
 from trainer.contract import FLAG, PROBABILITY
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW
@@ -33,7 +33,8 @@ class PatientMetrics(metric_types.Metric):
     sensitivity_gap_GROUP, the largest difference of sensitivity between values of sex, age band or view; metadata_auc and
     metadata_follow_up_auc, of a regression on age, sex and view, without and with the follow-up number; auc_over_metadata, by how much
     the model's AUC is above metadata_auc; for outputs beside `probability`, FINDING_auc of each and their mean, macro_auc. NaN where a
-    slice does not define a figure, which no threshold lets pass. And TFMA's plots and confusion matrix, see `plots`.
+    slice does not define a figure, which no threshold lets pass. And TFMA's plots and confusion matrix, see `plots`, and the table behind a
+    reliability plot, see `reliability`.
 
     Args:
       label: the 0/1 feature that `probability` and `flag` answer to.
@@ -162,7 +163,8 @@ class _Combiner(beam.CombineFn):
         found: dict[metric_types.MetricKey, Any] = plots.at_operating_point(model_name, outputs[FLAG], label)
         for output, truth in ((PROBABILITY, label), *((name, features[name]) for name in self._findings)):
             found[plots.histogram_key(model_name, output)] = plots.histogram(outputs[output], truth)
-        return found
+        said = outputs[PROBABILITY], label, features[PATIENT_ID], self._settings.level
+        return found | {reliability.key(model_name, PROBABILITY): reliability.bins(*said)}
 
 
 def _figures(

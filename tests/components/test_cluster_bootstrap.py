@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from components.evaluator import bootstrap
+from components.evaluator import bootstrap, shares
 from components.evaluator.bootstrap import Cases, Figure, Statistic
 
 LEVEL = 0.95
@@ -153,6 +153,27 @@ def test_one_positive_has_a_value_but_no_interval() -> None:
     label[7] = 1
     figure = bootstrap.figures({'auc': bootstrap.auc(np.linspace(0, 1, 50), label)}, np.arange(50), 100, LEVEL)['auc']
     assert (figure.value, figure.lower) == (pytest.approx(7 / 49), None)
+
+
+@pytest.mark.parametrize(('hit', 'bound'), [(1.0, 0), (0.0, 1)])
+def test_a_share_of_all_or_none_is_not_certain(hit: float, bound: int) -> None:
+    label = np.repeat([1, 0], [9, 30])
+    cases = Cases(np.full(39, hit), np.full(39, hit), label)
+    # The nine positives are of three patients.
+    patient = np.concatenate([np.repeat([0, 1, 2], 3), np.arange(3, 33)])
+    figure = bootstrap.figures({'it': bootstrap.sensitivity(cases)}, patient, 500, LEVEL)['it']
+    # Without the replicates that lack all three patients there would be none.
+    expected = shares.wilson(hit, 3, LEVEL)
+    assert (figure.value, figure.lower, figure.upper) == (hit, *expected)
+    assert abs(expected[bound] - hit) > 0.5
+    among_others = bootstrap.among(np.arange(39) + 11, bootstrap.sensitivity(cases))
+    others = np.concatenate([np.arange(100, 111), patient])
+    assert bootstrap.figures({'it': among_others}, others, 500, LEVEL)['it'] == figure
+
+
+def test_without_replicates_it_has_no_interval_either() -> None:
+    cases = Cases(np.ones(9), np.ones(9), np.ones(9, int))
+    assert bootstrap.figures({'it': bootstrap.sensitivity(cases)}, np.arange(9), 0, LEVEL)['it'] == Figure(1.0)
 
 
 def test_a_difference_is_taken_on_the_same_replicates() -> None:

@@ -29,24 +29,6 @@ def test_precision_is_drawn_over_recall():
     assert charts.precision_recall([(0.5, 0, 3, 7, 0)]) == []
 
 
-@pytest.mark.parametrize(
-    ('successes', 'total', 'interval'),
-    # Values of Wilson's interval as in Newcombe, Statistics in Medicine 1998, table I.
-    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611)), (1, 29, (0.0061, 0.1718))],
-)
-def test_wilson_interval(successes, total, interval):
-    assert charts.wilson(successes, total) == pytest.approx(interval, abs=1e-4)
-
-
-def test_reliability_puts_buckets_together_and_leaves_empty_bins_out():
-    buckets = [(0.0, 0.005, 4, 1, 0.01), (0.095, 0.1, 4, 1, 0.39), (0.5, 0.505, 0, 0, 0), (0.995, 1.0, 2, 2, 1.99)]
-    (first, last) = charts.reliability(buckets)
-    assert first[:2] == (pytest.approx(0.05), 0.25)
-    assert (first[4], last[4]) == (8, 2)
-    assert first[2] < 0.25 < first[3]
-    assert (last[0], last[1], last[3]) == (pytest.approx(0.995), 1.0, 1.0)
-
-
 def test_thinning_keeps_the_ends_and_every_change_of_a_short_curve():
     steps = [(n / 1000, 1000 - n, 1000 - n, n, n) for n in range(1001)]
     thin = measured.thinned(steps, 50)
