@@ -46,6 +46,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     'attention pooling': ('model.pooling=attention',),
     'twice the learning rate': ('train.learning_rate=0.0002',),
     'half the learning rate': ('train.learning_rate=0.00005',),
+    'twice the epochs': ('train.epochs=16',),
+    'dropout 0.5': ('model.dropout=0.5',),
 }
 
 
