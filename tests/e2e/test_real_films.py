@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pipeline_runs as runs
 import pytest
-from pipeline_runs import COMPLETE, NOISE, STEPS, Program
+from pipeline_runs import COMPLETE, NOISE, STEPS
 
 from components.pusher import target
 from records import examples, tfrecord
+from tests.program import Finished, Program
 from trainer import contract
 from trainer.labels import NO_FINDING
 
@@ -28,7 +29,7 @@ class RealRun:
 
     root: Path
     data: Path
-    finished: runs.Finished
+    finished: Finished
 
     @property
     def version(self) -> Path:
