@@ -76,7 +76,7 @@ def baseline_words(run: Run) -> str:
         return 'It is not on record what was served when this run began.'
     version = model.properties.get('served_version')
     if not version:
-        return 'Nothing was served when this run began: the model is shown without a baseline, and what the gate asks of a comparison did not count.'
+        return 'Nothing was served when this run began: there is no baseline, and what the gate asks of a comparison did not count.'
     return f'The baseline is the model that was served when this run began, version {version}, on the same films.'
 
 
