@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pages import charts, names, tfma_ui
-from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Evaluation, Slice, parameters, shown_metrics
+from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Evaluation, Figure, Slice, parameters, shown_metrics
 from pages.runs import Run
 from pipeline import metrics as gate_metrics
 from pipeline.evaluation_parameters import METRICS
@@ -108,7 +108,13 @@ def _figures(evaluation: Evaluation) -> list[list[str]]:
 
 def _slice_row(each: Slice) -> list[str]:
     films = each.figure('example_count').value
-    return [each.title, '–' if films is None else f'{round(films):,}', *(each.figure(name).text() for name in _SLICE_COLUMNS)]
+    return [each.title, '–' if films is None else f'{round(films):,}', *(_cell(each.figure(name)) for name in _SLICE_COLUMNS)]
+
+
+def _cell(figure: Figure) -> str:
+    """A figure in a table of many columns: the interval stands below."""
+    interval = figure.interval()
+    return figure.text() if figure.value is None or not interval else Markup('{:.3f}<small>{}</small>').format(figure.value, interval)
 
 
 def _matrix_row(each: Slice) -> list[str]:

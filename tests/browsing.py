@@ -19,7 +19,7 @@ from pages import assets, site
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 # A page that needs longer than this to show its elements is broken.
 _PATIENCE_MS = 30_000
-# The narrowest screen on which the front page is shown whole.
+# The narrowest screen on which the tables of runs and of slices are shown whole.
 _SCREEN = {'width': 1280, 'height': 900}
 _LOADED = 'images => images.filter(image => image.complete && image.naturalWidth > 0).length'
 _SCROLLS = 'element => element.scrollWidth > element.clientWidth'
@@ -108,8 +108,13 @@ def _every_page(browser: Browser, pages: Path) -> None:
 def _front(browser: Browser, pages: Path) -> None:
     with opened(browser, pages / site.FRONT) as page:
         assert any('✓ pushed' in row for row in texts(page.locator('#runs-table tbody tr')))
-        assert not page.locator('html').evaluate(_SCROLLS)
-        assert not page.locator('.scroll:has(#runs-table)').evaluate(_SCROLLS)
+        _fits(page, 'runs-table')
+
+
+def _fits(page: Page, table: str) -> None:
+    """Neither the page nor the table has to be pushed aside to be read."""
+    assert not page.locator('html').evaluate(_SCROLLS)
+    assert not page.locator(f'.scroll:has(#{table})').evaluate(_SCROLLS)
 
 
 def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
@@ -133,6 +138,7 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
             assert plot.locator(marks).count() >= (3 if 'dot' in marks else 1), title
             assert plot.bounding_box()['width'] > 200, title
 
+        _fits(page, 'slices-table')
         counts = [int(text.split()[0].replace(',', '')) for text in texts(page.locator('#confusion td b'))]
         assert len(counts) == 4
         assert f'{sum(counts):,} test films' in page.locator('main').inner_text()
