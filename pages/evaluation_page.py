@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pages import charts, names, tfma_ui
-from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Bin, Evaluation, Slice, parameters, shown_metrics
+from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Bin, Evaluation, Figure, Slice, parameters, shown_metrics
 from pages.runs import Run
 from pipeline import metrics as gate_metrics
 from pipeline.evaluation_parameters import METRICS
@@ -76,7 +76,7 @@ def baseline_words(run: Run) -> str:
         return 'It is not on record what was served when this run began.'
     version = model.properties.get('served_version')
     if not version:
-        return 'Nothing was served when this run began: the model is shown without a baseline, and no threshold asked for a comparison.'
+        return 'Nothing was served when this run began: there is no baseline, and what the gate asks of a comparison did not count.'
     return f'The baseline is the model that was served when this run began, version {version}, on the same films.'
 
 
@@ -108,7 +108,13 @@ def _figures(evaluation: Evaluation) -> list[list[str]]:
 
 def _slice_row(each: Slice) -> list[str]:
     films = each.figure('example_count').value
-    return [each.title, '–' if films is None else f'{round(films):,}', *(each.figure(name).text() for name in _SLICE_COLUMNS)]
+    return [each.title, '–' if films is None else f'{round(films):,}', *(_cell(each.figure(name)) for name in _SLICE_COLUMNS)]
+
+
+def _cell(figure: Figure) -> str:
+    """A figure in a table of many columns: the interval stands below."""
+    interval = figure.interval()
+    return figure.text() if figure.value is None or not interval else Markup('{:.3f}<small>{}</small>').format(figure.value, interval)
 
 
 def _matrix_row(each: Slice) -> list[str]:

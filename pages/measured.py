@@ -38,8 +38,12 @@ class Figure:
         """For people."""
         if self.value is None:
             return 'not defined'
-        interval = '' if self.lower is None or self.upper is None else f' ({self.lower:.{digits}f} – {self.upper:.{digits}f})'
-        return f'{self.value:.{digits}f}{interval}'
+        interval = self.interval(digits)
+        return f'{self.value:.{digits}f}' + (f' ({interval})' if interval else '')
+
+    def interval(self, digits: int = 3) -> str:
+        """Its ends for people; empty where it has none."""
+        return '' if self.lower is None or self.upper is None else f'{self.lower:.{digits}f} – {self.upper:.{digits}f}'
 
 
 @dataclasses.dataclass(frozen=True)

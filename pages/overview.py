@@ -104,8 +104,7 @@ def _figures(evaluation: Evaluation | None) -> dict[str, list[str]]:
     for name in ('auc', 'sensitivity', 'specificity', 'calibration_error'):
         figure = evaluation.overall.figure(name) if evaluation else None
         if figure and figure.value is not None:
-            interval = '' if figure.lower is None or figure.upper is None else f'{figure.lower:.3f} – {figure.upper:.3f}'
-            found[names.metric(name)] = [f'{figure.value:.3f}', interval]
+            found[names.metric(name)] = [f'{figure.value:.3f}', figure.interval()]
     return found
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Before anything imports TensorFlow: its start-up messages would bury a failure.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -33,3 +37,13 @@ def real_data() -> Path:
     if not _REAL_DATA.is_dir():
         pytest.skip(f'real X-rays are not at {_REAL_DATA}')
     return _REAL_DATA
+
+
+@pytest.fixture(scope='module')
+def browser() -> Iterator[Browser]:
+    """Chromium without a network; the test is skipped, or fails, where there is none (see `tests/browsing.py`)."""
+    from tests import browsing
+
+    # For a module and not for the session: Playwright keeps the thread's event loop, which other tests have a use for.
+    with browsing.chromium() as started:
+        yield started

@@ -316,8 +316,10 @@
     axes(data) {
       const {hAxis = {}, vAxis = {}, vAxes = {}} = this.options;
       const second = this.series_.some((series) => series.axis);
-      const [left, right, top, bottom] = [58, this.width - (second ? 58 : 14), this.options.title ? 44 : 30, this.height - 44];
       const bars = this.series_.some((series) => series.kind === 'bars');
+      // The number on the highest bar stands between it and the legend.
+      const legend = this.options.title ? 34 : 20;
+      const [left, right, top, bottom] = [58, this.width - (second ? 58 : 14), legend + (bars ? 24 : 10), this.height - 44];
       const xs = ends(hAxis, this.series_.flatMap((series) => series.points.map((point) => point.x)), false);
       this.step = (right - left) / Math.max(data.rows.length, 1);
       if (bars && !hAxis.viewWindow) {
@@ -331,7 +333,7 @@
         const settings = {...vAxis, ...(vAxes[axis] || {})};
         return scale(ends(settings, values, own.some((series) => series.kind === 'bars')), bottom, top, settings.logScale || /log/i.test(settings.scaleType || ''));
       });
-      this.frame = {left, right, top, bottom};
+      this.frame = {left, right, top, bottom, legend};
       for (const value of this.y[0].ticks) {
         add(this.svg, 'line', {x1: left, x2: right, y1: this.y[0](value), y2: this.y[0](value), stroke: '#e1e5ea'});
         add(this.svg, 'text', {x: left - 5, y: this.y[0](value) + 4, 'text-anchor': 'end'}, short(value));
@@ -395,8 +397,8 @@
       if (this.options.legend === 'none' || (this.options.legend || {}).position === 'none') return;
       let x = this.frame.left;
       for (const series of this.series_.filter((one) => one.inLegend && one.label)) {
-        add(this.svg, 'line', {x1: x, x2: x + 18, y1: this.frame.top - 10, y2: this.frame.top - 10, stroke: series.color, 'stroke-width': 3, 'stroke-dasharray': series.dash});
-        add(this.svg, 'text', {x: x + 23, y: this.frame.top - 6}, series.label);
+        add(this.svg, 'line', {x1: x, x2: x + 18, y1: this.frame.legend, y2: this.frame.legend, stroke: series.color, 'stroke-width': 3, 'stroke-dasharray': series.dash});
+        add(this.svg, 'text', {x: x + 23, y: this.frame.legend + 4}, series.label);
         x += 34 + 6.2 * series.label.length;
       }
     }

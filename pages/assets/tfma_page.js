@@ -14,6 +14,15 @@
     element.config = config;
     element.data = data;
     document.getElementById(place).replaceChildren(element);
+    return element;
+  }
+
+  // TFMA keeps 120 pixels free on either side of its table, for want of which the last columns do not fit.
+  function widen(slicing) {
+    const browser = slicing.shadowRoot?.querySelector('tfma-slicing-metrics-browser');
+    const style = document.createElement('style');
+    style.textContent = '#table { width: auto; margin-left: 0; margin-right: 0; }';
+    browser?.shadowRoot?.append(style);
   }
 
   function choices(select, titles) {
@@ -89,7 +98,7 @@
     show();
   }
 
-  if (given.data && given.data.length) put('tfma-slicing', 'tfma-nb-slicing-metrics', given.data, given.config);
+  if (given.data && given.data.length) widen(put('tfma-slicing', 'tfma-nb-slicing-metrics', given.data, given.config));
   if (given.slices && given.slices.length) plots();
   if (given.series && Object.keys(given.series).length) timeSeries();
 })();

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
+import socket
 
 from pages.commands import roots
-from pipeline.exit_codes import refuse
+from pipeline.exit_codes import FAILED, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves until it is interrupted; 1 when there is nothing to show."""
+    """Serves until it is interrupted; 1 when there is nothing to show, or it cannot."""
+    from pipeline import quiet
+
     try:
         root = roots.find(args.root)
     except roots.RootError as error:
@@ -26,6 +26,14 @@ def run(args: argparse.Namespace) -> int:
     logs = root / 'artifacts' / 'Trainer' / 'model_run'
     if not logs.is_dir():
         return refuse('tensorboard', f'{logs} is not there: no run of this root came to the end of a training')
-    command = [sys.executable, '-m', 'tensorboard.main', '--logdir', str(logs), '--port', str(args.port)]
-    # A process of its own: it takes signals and logging for itself.
-    return subprocess.run(command, env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'}, check=False).returncode
+    quiet.before_tensorflow(verbose=False)
+    from tensorboard import program
+
+    server = program.TensorBoard()
+    server.configure(argv=('tensorboard', '--logdir', str(logs), '--port', str(args.port)))
+    try:
+        # Ctrl-C ends it with 0; what it cannot do it has said.
+        return FAILED if server.main() else 0
+    except socket.gaierror:
+        # Whatever address it is given, it asks for localhost by name to see whether the port is taken.
+        return refuse('tensorboard', 'localhost has no address here, and TensorBoard needs it: add `127.0.0.1 localhost` to /etc/hosts')

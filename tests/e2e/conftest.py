@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pipeline_runs as runs
 import pytest
-from pipeline_runs import Program
+
+from tests.program import Finished, Program
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas', 'pages', 'kubeflow')
@@ -21,7 +22,7 @@ class Pushed:
     """The first run of a root, with what it left before any other run came."""
 
     root: Path
-    finished: runs.Finished
+    finished: Finished
     states: dict[str, str]
     log: str
     predictions: dict

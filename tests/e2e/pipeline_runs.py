@@ -1,16 +1,9 @@
-"""Runs `cxr-triage` as a person does, in a process of its own, and reads what it left: screen, exit code, metadata store, served model."""
+"""Reads what runs of `cxr-triage` left: screen, metadata store, served model."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
@@ -37,94 +30,6 @@ COMPLETE, CACHED, FAILED = 'COMPLETE', 'CACHED', 'FAILED'
 NOISE = re.compile(
     r'^[IWEF]\d{4} |^\d{4}-\d\d-\d\d \d\d:|absl|apache_beam|tensorflow/|computation_placer|oneDNN|Warning:|WARNING', re.MULTILINE
 )
-# Far above what any run here takes: only a run that hangs meets it.
-_PATIENCE_S = 900.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Finished:
-    """A run that is over: `screen` is all that it wrote to standard output and standard error."""
-
-    exit_code: int
-    screen: str
-
-    def has_traceback(self) -> bool:
-        """Whether a person was shown a traceback."""
-        return 'Traceback (most recent call last)' in self.screen
-
-
-class Running:
-    """A run under way; its screen goes to a file that can be read meanwhile."""
-
-    def __init__(self, command: list[str], cwd: Path, environment: dict[str, str], screen: Path):
-        self._screen = screen
-        self._file = screen.open('wb')
-        # A session of its own: a signal to the group reaches its workers too, as Ctrl-C in a terminal does.
-        self._process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-    @property
-    def pid(self) -> int:
-        """The number of the process."""
-        return self._process.pid
-
-    @property
-    def screen(self) -> str:
-        """What it has written so far."""
-        return self._screen.read_text(encoding='utf-8', errors='replace')
-
-    def wait_for(self, condition: Callable[[], object]) -> None:
-        """Returns as soon as `condition` holds.
-
-        Raises:
-          AssertionError: the run ended before.
-        """
-        deadline = time.monotonic() + _PATIENCE_S
-        while not condition():
-            assert self._process.poll() is None, f'ended with {self._process.returncode} before its time:\n{self.screen}'
-            assert time.monotonic() < deadline, f'still not there:\n{self.screen}'
-            time.sleep(0.02)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Sends a signal to the process and its workers."""
-        os.killpg(self._process.pid, number)
-
-    def finish(self) -> Finished:
-        """Waits for the end; a run that hangs is killed."""
-        try:
-            code = self._process.wait(_PATIENCE_S)
-        finally:
-            if self._process.poll() is None:
-                self.signal(signal.SIGKILL)
-                self._process.wait()
-            self._file.close()
-        return Finished(code, self.screen)
-
-
-class Program:
-    """`cxr-triage` out of a source tree, with a configuration and a data root that all of its runs share."""
-
-    def __init__(self, source: Path, config: Path, data: Path, scratch: Path):
-        self.source, self.config, self.data = source, config, data
-        self._scratch, self._count = scratch, 0
-
-    def start(self, *options: str | Path) -> Running:
-        """Starts `cxr-triage` with `options` in the source tree."""
-        self._count += 1
-        # Neither what tests set for themselves nor a shell's settings: quiet has to be the program's own doing.
-        environment = {name: os.environ[name] for name in ('PATH', 'HOME', 'TMPDIR', 'LANG') if name in os.environ}
-        environment |= {'PYTHONPATH': str(self.source), 'CUDA_VISIBLE_DEVICES': ''}
-        command = [sys.executable, '-m', 'pipeline', *map(str, options)]
-        return Running(command, self.source, environment, self._scratch / f'screen-{self._count}.txt')
-
-    def start_run(self, root: Path, *options: str | Path) -> Running:
-        """Starts `cxr-triage run` with the shared configuration and data."""
-        return self.start('run', '--config', self.config, '--data-root', self.data, '--root', root, *options)
-
-    def run(self, root: Path, *options: str | Path) -> Finished:
-        """The same to its end."""
-        return self.start_run(root, *options).finish()
 
 
 def states(root: Path) -> list[dict[str, str]]:

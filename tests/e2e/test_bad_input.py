@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pipeline_runs as runs
 import pytest
-from pipeline_runs import COMPLETE, FAILED, NOISE, Finished, Program
+from pipeline_runs import COMPLETE, FAILED, NOISE
 
 from records import tfrecord
+from tests.program import Finished, Program
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pipeline_runs as runs
 import pytest
-from pipeline_runs import CACHED, COMPLETE, STEPS, Program
+from pipeline_runs import CACHED, COMPLETE, STEPS
+
+from tests.program import Finished, Program
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +22,9 @@ class Broken:
     """A root on which two runs were killed and a third went through, while a fourth tried to run beside it."""
 
     root: Path
-    finished: runs.Finished
+    finished: Finished
     pid: int
-    second: runs.Finished
+    second: Finished
 
 
 @pytest.fixture(scope='module')

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pipeline_runs as runs
 import pytest
-from pipeline_runs import COMPLETE, NOISE, STEPS, Program
+from pipeline_runs import COMPLETE, NOISE, STEPS
 
 from components.pusher import target
+from pages import site
 from records import examples, tfrecord
+from tests import browsing
+from tests.program import Finished, Program
 from trainer import contract
 from trainer.labels import NO_FINDING
 
@@ -28,7 +31,7 @@ class RealRun:
 
     root: Path
     data: Path
-    finished: runs.Finished
+    finished: Finished
 
     @property
     def version(self) -> Path:
@@ -95,3 +98,7 @@ def test_served_model_answers_as_the_trainer(run: RealRun):
     # The trainer's labels are the source's.
     for record, _ in films:
         assert expected[record.image_id]['label'] == 1 - record.labels[NO_FINDING]
+
+
+def test_its_pages_open_in_a_browser(browser, run: RealRun):
+    browsing.check_pushed(browser, run.root / site.FOLDER, {'Sex: female', 'View: PA', 'View: AP', 'Films with Effusion'})

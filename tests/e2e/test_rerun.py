@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pipeline_runs as runs
 import pytest
-from pipeline_runs import CACHED, COMPLETE, NOISE, STEPS, Program, that_ran
+from pipeline_runs import CACHED, COMPLETE, NOISE, STEPS, that_ran
 
 from components.pusher import target
+from tests.program import Program
 
 pytestmark = pytest.mark.slow
 

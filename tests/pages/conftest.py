@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from made_root import MadeRoot
 
+from tests.program import Program
+
 _PROJECT = Path(__file__).resolve().parents[2]
 _CONFIG = _PROJECT / 'tests' / 'small_run.yaml'
-_PATIENCE_S = 600.0
 
 
 @pytest.fixture
@@ -28,6 +25,7 @@ def made(tmp_path: Path) -> MadeRoot:
 class Watched:
     """A root with five runs: pushed, not blessed, stopped by the data gate, killed in the training, and all from the cache."""
 
+    program: Program
     root: Path
     screens: dict[str, str]
 
@@ -37,53 +35,27 @@ class Watched:
         return self.root / 'pages'
 
 
-def _command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, '-m', 'pipeline', *map(str, arguments)]
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, 'PYTHONPATH': str(_PROJECT), 'CUDA_VISIBLE_DEVICES': ''}
-
-
-def program(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Runs `cxr-triage` to its end."""
-    done = subprocess.run(
-        _command(*arguments), capture_output=True, text=True, cwd=_PROJECT, env=_environment(), check=False, timeout=_PATIENCE_S
-    )
-    return done
-
-
 @pytest.fixture(scope='session')
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     """See `Watched`; about two minutes, once."""
     folder = tmp_path_factory.mktemp('watched')
-    films, root = folder / 'films', folder / 'root'
-    assert program('synth', '--out', films, '--count', '244', '--seed', '7').returncode == 0
-    base = ['run', '--config', _CONFIG, '--data-root', films, '--root', root]
+    program, root = Program(_PROJECT, _CONFIG, folder / 'films', folder), folder / 'root'
+    synth = program.start('synth', '--out', program.data, '--count', '244', '--seed', '7').finish()
+    assert synth.exit_code == 0, synth.screen
     screens = {}
     for name, code, options in (
         ('pushed', 0, []),
         ('refused', 3, ['--set', 'train.seed=1', '--set', 'train.epochs=2', '--set', 'evaluation.thresholds=[{metric: auc, min: 0.999}]']),
         ('gate', 1, ['--set', 'data.metadata=null', '--set', 'gate.max_share={missing_metadata: 0}']),
     ):
-        done = program(*base, *options)
-        screens[name] = done.stderr + done.stdout
-        assert done.returncode == code, screens[name]
-    screens['killed'] = _killed([*base, '--set', 'train.seed=2'], folder / 'killed.txt')
-    done = program(*base)
-    screens['cached'] = done.stderr + done.stdout
-    assert done.returncode == 0, screens['cached']
-    return Watched(root, screens)
-
-
-def _killed(arguments: list, screen: Path) -> str:
-    """Kills a run while its network is trained."""
-    with screen.open('wb') as file:
-        process = subprocess.Popen(_command(*arguments), stdout=file, stderr=subprocess.STDOUT, cwd=_PROJECT, env=_environment())
-        deadline = time.monotonic() + _PATIENCE_S
-        while 'epoch 1/' not in screen.read_text(encoding='utf-8', errors='replace'):
-            assert process.poll() is None and time.monotonic() < deadline, screen.read_text(encoding='utf-8', errors='replace')
-            time.sleep(0.1)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    return screen.read_text(encoding='utf-8', errors='replace')
+        done = program.run(root, *options)
+        screens[name] = done.screen
+        assert done.exit_code == code, done.screen
+    killed = program.start_run(root, '--set', 'train.seed=2')
+    killed.wait_for(lambda: 'epoch 1/' in killed.screen)
+    killed.signal(signal.SIGKILL)
+    screens['killed'] = killed.finish().screen
+    done = program.run(root)
+    screens['cached'] = done.screen
+    assert done.exit_code == 0, done.screen
+    return Watched(program, root, screens)
