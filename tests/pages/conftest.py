@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from made_root import MadeRoot
 
 from tests.program import Program
@@ -36,9 +39,23 @@ class Watched:
 
 
 @pytest.fixture(scope='session')
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    """See `Watched`; about two minutes, once."""
-    folder = tmp_path_factory.mktemp('watched')
+def watched(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Watched:
+    """See `Watched`; about two minutes, once for all processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == 'master' else base.parent) / 'watched'
+    with FileLock(f'{folder}.lock'):
+        screens = folder / 'screens.json'
+        if not screens.exists():
+            # What another process could not finish is not taken up.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            screens.write_text(json.dumps(_five_runs(folder)), encoding='utf-8')
+    program = Program(_PROJECT, _CONFIG, folder / 'films', tmp_path_factory.mktemp('screens'))
+    return Watched(program, folder / 'root', json.loads(screens.read_text(encoding='utf-8')))
+
+
+def _five_runs(folder: Path) -> dict[str, str]:
+    """Makes the root; name of a run -> its screen."""
     program, root = Program(_PROJECT, _CONFIG, folder / 'films', folder), folder / 'root'
     synth = program.start('synth', '--out', program.data, '--count', '244', '--seed', '7').finish()
     assert synth.exit_code == 0, synth.screen
@@ -58,4 +75,4 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     done = program.run(root)
     screens['cached'] = done.screen
     assert done.exit_code == 0, done.screen
-    return Watched(program, root, screens)
+    return screens
