@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,7 +120,7 @@ def test_disk_that_is_full(program: Program, tmp_path):
         subprocess.run(['mount', '-o', 'remount,size=200m', disk], check=True)
         running = program.start_run(disk / 'root')
         running.wait_for(lambda: 'done  DataGate' in running.screen)
-        running.signal(runs.signal.SIGINT)
+        running.signal(signal.SIGINT)
         assert running.finish().exit_code == 130
         assert runs.states(disk / 'root')[-1]['XrayExampleGen'] == COMPLETE
 
@@ -159,5 +160,5 @@ def test_too_much_quarantine(program: Program, tmp_path):
 
     allowed = program.start_run(tmp_path / 'root', '--data-root', data, '--set', 'data.max_quarantine_share=0.05')
     allowed.wait_for(lambda: 'XrayExampleGen' in allowed.screen)
-    allowed.signal(runs.signal.SIGINT)
+    allowed.signal(signal.SIGINT)
     assert '122 records in, 3 quarantined' in allowed.finish().screen
