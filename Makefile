@@ -56,7 +56,7 @@ lock: environment ## requirements/*.txt anew from *.in; UPGRADE=1 takes newer ve
 sbom: environment ## the bill of materials (CycloneDX) of the environment in .venv, under dist/sbom
 	@$(BIN)/python -m scripts.environment.sbom
 
-image: environment ## the container image cxr-triage:cpu; IMAGE=gpu for the one with CUDA
+image: environment ## the container image cxr-triage:cpu; IMAGE=gpu for the one with CUDA, IMAGE=beam for Beam's workers
 	@$(BIN)/python -m scripts.images $(or $(IMAGE),cpu)
 
 clean: ## removes runs, caches and the environment

@@ -1,9 +1,28 @@
 """Builds the installable package `cxr-triage`; also what Beam's --setup_file points to."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
 from setuptools import find_packages, setup
 
 PACKAGES = ('pipeline', 'components', 'trainer', 'schemas', 'records', 'kubeflow', 'pages')
 
+
+def _go_where_it_can_be_packed() -> None:
+    """setuptools writes beside setup.py. Where it may not, as in an image whose project is root's, a copy is packed."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    if os.access(here, os.W_OK):
+        return
+    copy = tempfile.mkdtemp(prefix='cxr-triage-')
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    shutil.copytree(here, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
+    os.chmod(copy, 0o700)
+    os.chdir(copy)
+
+
+_go_where_it_can_be_packed()
 setup(
     name='cxr-triage',
     version='0.1.0',

@@ -37,8 +37,8 @@ class DataflowParameters(_Strict):
       project: that is billed.
       region: of the workers; that of the bucket is the cheapest.
       temp: a gs:// folder for what is staged and spilled.
-      image: container image of the workers, made from Beam's image with this project in it; null: Beam's own image, in which each worker
-        installs the project anew.
+      image: container image of the workers, `cxr-triage:beam` in a registry; jobs are then submitted from its versions of Beam and Python,
+        the environment `current`; null: Beam's own image, in which each worker installs the project anew.
       machine_type: of the workers; null: Dataflow's choice.
       max_workers: at most so many; null: Dataflow's choice.
       service_account: e-mail address of the one that workers act as; null: the project's default.

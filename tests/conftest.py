@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 
 _REAL_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+_REAL_FILES = 2  # about 240 films
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,3 +50,19 @@ def browser() -> Iterator[Browser]:
     # For a module and not for the session: Playwright keeps the thread's event loop, which other tests have a use for.
     with browsing.chromium() as started:
         yield started
+
+
+@pytest.fixture(scope='session')
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root that is run through the pipeline in more than one place: real films where they are at hand, else synthetic ones."""
+    folder = tmp_path_factory.mktemp('films')
+    # Resolved: the other environment sees the folder itself, and not a link to it.
+    real = (_REAL_DATA / 'nih').resolve()
+    if not real.is_dir():
+        subprocess.run([sys.executable, '-m', 'pipeline', 'synth', '--out', folder, '--count', '244', '--seed', '7'], check=True)
+        return folder
+    (folder / 'metadata').symlink_to(real / 'metadata')
+    (folder / 'data').mkdir()
+    for path in sorted((real / 'data').glob('*.tfrec'))[:_REAL_FILES]:
+        (folder / 'data' / path.name).symlink_to(path)
+    return folder

@@ -1,4 +1,4 @@
-"""`python -m scripts.images cpu`: builds an image of the pipeline's steps; `make image` and `make image-gpu` call it."""
+"""`python -m scripts.images cpu`: builds an image of the pipeline's steps or of Beam's workers; `make image` calls it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.environment.choose import on_path
+from scripts.environment.choose import on_path, run_quietly
 from scripts.environment.pip_settings import uv_environment
 from scripts.images import base
 from scripts.images.engine import Engine, EngineError, engine
@@ -21,10 +21,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 # Images of an engine of our own.
 STORE = PROJECT / '.tools' / 'docker'
 PULLED_BASE = 'python:3.11-slim-trixie'
-TARGETS = ('cpu', 'gpu')
+TARGETS = ('cpu', 'gpu', 'beam')
 _PULL_S = 120.0
 # With the stages that only build.
-_DISK_GB = {'cpu': 12, 'gpu': 24}
+_DISK_GB = {'cpu': 12, 'gpu': 24, 'beam': 14}
 _CERTIFICATES = ('SSL_CERT_FILE', 'PIP_CERT', 'REQUESTS_CA_BUNDLE')
 # uv's setting -> pip's, which fetches uv.
 _OF_PIP = {'UV_DEFAULT_INDEX': 'PIP_INDEX_URL', 'UV_INDEX': 'PIP_EXTRA_INDEX_URL', 'UV_INSECURE_HOST': 'PIP_TRUSTED_HOST'}
@@ -34,8 +34,8 @@ _PROXIES = ('HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'http_proxy', 'https_proxy'
 def main(argv: Sequence[str] | None = None) -> int:
     """Builds; 0 done, 1 not, with the reason."""
     parser = argparse.ArgumentParser(prog='python -m scripts.images', description='Builds the container images of the pipeline.')
-    parser.add_argument('what', choices=[*TARGETS, 'base'], help='the image of all steps, that with CUDA, or only their base image')
-    parser.add_argument('--tag', help='the name of the image (default: cxr-triage:cpu, cxr-triage:gpu)')
+    parser.add_argument('what', choices=[*TARGETS, 'base'], help='the image of all steps, with CUDA, of Beam workers, or only their base')
+    parser.add_argument('--tag', help='the name of the image (default: cxr-triage:cpu and so on)')
     parser.add_argument('--base', help=f'a Debian 13 with Python 3.11 (default: {PULLED_BASE} if it can be pulled, else one made here)')
     args = parser.parse_args(argv)
     try:
@@ -85,12 +85,15 @@ def _check_disk(target: str, tag: str) -> None:
 
 
 def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
-    """Options that show the build which package index and certificates to use: as pip here is set up. Files go to `folder`."""
+    """Options that show the build which package indexes and certificates to use: as pip and Go here are set up. Files go to `folder`."""
     settings = uv_environment([sys.executable, *on_path(['python3'], env)], {})
     certificates = next((path for given in (env, settings) for path in map(given.get, _CERTIFICATES) if path), None)
     index = {name: env.get(name) or settings.get(name) for name in ('UV_INDEX_STRATEGY', 'UV_HTTP_TIMEOUT', *_OF_PIP)}
     lines = [f'{name}={shlex.quote(value)}' for name, value in index.items() if value]
     lines += [f'{pip}={shlex.quote(value)}' for name, pip in _OF_PIP.items() if (value := index[name])]
+    # `go env` also knows what `go env -w` has set.
+    modules = env.get('GOPROXY') or next((run_quietly(go, 'env', 'GOPROXY') for go in on_path(['go'], env)), '')
+    lines += [f'GOPROXY={shlex.quote(modules)}'] if modules else []
     options = []
     if lines:
         (folder / 'index').write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -1,4 +1,4 @@
-"""The image of this working copy, built with the engine that runs here or one of our own."""
+"""The images of this working copy, built with the engine that runs here or one of our own."""
 
 from __future__ import annotations
 
@@ -29,9 +29,19 @@ def docker() -> Iterator[Engine]:
 @pytest.fixture(scope='session')
 def image(docker: Engine) -> str:
     """Its name. What has been built before and has not changed takes no time."""
-    tag = 'cxr-triage:cpu'
+    return _built(docker, 'cpu')
+
+
+@pytest.fixture(scope='session')
+def beam_image(docker: Engine) -> str:
+    """The same of Beam's workers."""
+    return _built(docker, 'beam')
+
+
+def _built(docker: Engine, target: str) -> str:
+    tag = f'cxr-triage:{target}'
     try:
-        images.build(docker, 'cpu', tag, images.default_base(docker))
+        images.build(docker, target, tag, images.default_base(docker))
     except BaseError as error:
         if os.environ.get(_REQUIRED) == '1':
             pytest.fail(f'{error}\n(no skip while {_REQUIRED}=1)')

@@ -107,7 +107,9 @@ def _served(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file()}
 
 
-def test_the_image_is_of_the_lock_file_and_not_of_root(docker: Engine, image: str) -> None:
+@pytest.mark.parametrize(('name', 'more'), [('image', set()), ('beam_image', {'pip'})])
+def test_the_image_is_of_the_lock_file_and_not_of_root(docker: Engine, request: pytest.FixtureRequest, name: str, more: set[str]) -> None:
+    image = request.getfixturevalue(name)
     user = image_user(docker.docker, docker.environment, image)
     assert re.fullmatch(r'[1-9]\d*:[1-9]\d*', user), 'Kubernetes cannot tell of a name whether it is root'
     listing = 'import importlib.metadata as m, json; print(json.dumps({d.metadata["Name"]: d.version for d in m.distributions()}))'
@@ -118,11 +120,16 @@ def test_the_image_is_of_the_lock_file_and_not_of_root(docker: Engine, image: st
     def plain(versions: dict[str, str]) -> dict[str, str]:
         return {re.sub(r'[-_.]+', '-', name).lower(): version for name, version in versions.items()}
 
-    assert plain(json.loads(told.stdout)) == plain(locked)
+    installed = plain(json.loads(told.stdout))
+    assert installed.keys() - plain(locked).keys() == more
+    assert {package: installed[package] for package in installed.keys() - more} == plain(locked)
 
 
-def test_nothing_of_the_build_is_left(docker: Engine, image: str) -> None:
-    script = 'ls /run/secrets /etc/pip.conf /etc/uv /root/.cache /build 2>/dev/null; env | grep -E "^(UV|PIP)_"; command -v gcc uv; id -u'
+@pytest.mark.parametrize('name', ['image', 'beam_image'])
+def test_nothing_of_the_build_is_left(docker: Engine, request: pytest.FixtureRequest, name: str) -> None:
+    image = request.getfixturevalue(name)
+    places = '/run/secrets /etc/pip.conf /etc/uv /root/.cache /root/.config /build /tmp/go'
+    script = f'ls {places} 2>/dev/null; env | grep -E "^(UV|PIP|GO[A-Z]+)"; command -v gcc uv go; id -u'
     told = docker.run('run', '--rm', '--network', 'none', '--entrypoint', 'sh', image, '-c', script, capture_output=True, text=True)
     assert told.stdout.split() == ['10001']
     history = docker.run('history', '--no-trunc', '--format', '{{.CreatedBy}}', image, capture_output=True, text=True).stdout

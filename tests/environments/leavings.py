@@ -1,11 +1,13 @@
 """What an environment makes of films, in plain files that another environment can read; each command is a process of its own.
 
 python -m tests.environments.leavings make FILMS FOLDER [OPTION...]    the whole pipeline with these options, then what it gave
+python -m tests.environments.leavings prepare FILMS FOLDER [SETTING...]    the same up to Transform, with these KEY=VALUE
 python -m tests.environments.leavings judge MADE FOLDER [BEAM...]      graph and model in MADE, of whichever environment, run in this one
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import io
@@ -22,14 +24,17 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 from PIL import Image
+from rich.console import Console
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.serving_check.session_model import SessionModel
 from kubeflow import spec
 from kubeflow.parameters import KubeflowParameters
-from pipeline import cli
+from pipeline import cli, local_runner
 from pipeline import config as config_lib
 from pipeline.create_pipeline import create_pipeline
+from pipeline.display import RunDisplay
+from pipeline.execute import data_fingerprint
 from records import tfrecord
 from records.example_proto import Example
 from tests.evaluating import evaluate
@@ -51,16 +56,23 @@ def make(films: Path, folder: Path, *options: str) -> None:
     code = cli.main(['run', '--config', str(CONFIG), '--data-root', str(films), '--root', str(root), *options])
     if code != 0:
         raise SystemExit(f'the pipeline ended with exit code {code}')
-    facts = {
-        'versions': {name: importlib.metadata.version(name) for name in ('tfx', 'tensorflow')},
-        'records': {split: dict(_records(root, split)) for split in SPLITS},
-        'statistics': {split: _statistics(root, split) for split in SPLITS},
-        'pixels': {split: dict(_pixels(root, split)) for split in ('train', 'val', 'calibration')},
-    }
-    (folder / FACTS).write_text(json.dumps(facts))
+    (folder / FACTS).write_text(json.dumps(_of_data(root)))
     # Under a root that holds nothing, and the same one in both: what is served decides what is pushed.
     config = config_lib.load(str(CONFIG), root='/nowhere', data__root='/films')
     spec.compile_spec(create_pipeline(config, _FINGERPRINT), KubeflowParameters(image=_CONTAINER), str(folder / SPEC))
+
+
+def prepare(films: Path, folder: Path, *settings: str) -> None:
+    """Runs what stands before the training on the data root `films`; leaves its root and FACTS in `folder`."""
+    root = folder / ROOT
+    config = config_lib.load(str(CONFIG), settings, data__root=str(films), root=str(root))
+    pipeline = create_pipeline(config, data_fingerprint(config), local_runner.metadata_config(str(root)))
+    with (
+        RunDisplay(Console()) as display,
+        contextlib.closing(local_runner.run(pipeline, display, 'prepared')) as steps,
+    ):
+        assert any(step.name == 'Transform' for step in steps)
+    (folder / FACTS).write_text(json.dumps(_of_data(root)))
 
 
 def judge(made: Path, folder: Path, *beam: str) -> None:
@@ -81,6 +93,17 @@ def judge(made: Path, folder: Path, *beam: str) -> None:
     evaluated, facts['blessed'] = evaluate(config.evaluation, TASKS[config.task], examples, candidate, folder, beam_args=beam)
     facts['metrics'] = _metrics(evaluated)
     (folder / FACTS).write_text(json.dumps(facts))
+
+
+def _of_data(root: Path) -> dict[str, Any]:
+    """What the Beam steps before the training gave."""
+    return {
+        'versions': {name: importlib.metadata.version(name) for name in ('tfx', 'tensorflow')},
+        'records': {split: dict(_records(root, split)) for split in SPLITS},
+        'statistics': {split: _statistics(root, split) for split in SPLITS},
+        'audit': json.loads((_only(root / 'artifacts/DataAudit/audit') / 'audit.json').read_text()),
+        'pixels': {split: dict(_pixels(root, split)) for split in ('train', 'val', 'calibration')},
+    }
 
 
 def _transform(root: Path, images: list[bytes]) -> Iterator[bytes]:
@@ -156,4 +179,4 @@ def _only(folder: Path) -> Path:
 
 
 if __name__ == '__main__':
-    {'make': make, 'judge': judge}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])
+    {'make': make, 'prepare': prepare, 'judge': judge}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

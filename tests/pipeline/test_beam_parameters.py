@@ -64,11 +64,13 @@ def test_dataflow() -> None:
     assert options.view_as(SetupOptions).setup_file == SETUP
 
 
-def test_an_image_of_workers_needs_no_installation() -> None:
+def test_an_image_of_workers_needs_no_installation(tmp_path: Path) -> None:
     content = {'engine': 'dataflow', 'dataflow': {'project': 'p', 'region': 'r', 'temp': 'gs://b', 'image': 'i:1'}}
     options = _options(BeamParameters.model_validate(content))
     assert options.view_as(WorkerOptions).sdk_container_image == 'i:1'
-    assert options.view_as(SetupOptions).setup_file is None
+    # Neither the project nor Beam is sent along, only a list of what is installed here.
+    Stager.create_job_resources(options, str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} <= {'submission_environment_dependencies.txt'}
 
 
 def test_further_arguments_win() -> None:

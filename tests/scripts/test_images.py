@@ -99,6 +99,14 @@ def test_the_build_uses_the_index_that_pip_uses(tmp_path: Path, monkeypatch: pyt
     assert said.stdout.strip() == '|'.join([env['UV_DEFAULT_INDEX']] * 2)
 
 
+@pytest.mark.parametrize(('given', 'expected'), [({}, 'https://modules.example,direct'), ({'GOPROXY': 'https://other.example'}, None)])
+def test_the_build_uses_the_module_proxy_that_go_uses(tmp_path: Path, given: dict[str, str], expected: str | None) -> None:
+    _tool(tmp_path / 'bin', 'go', '[ "$*" = "env GOPROXY" ] && echo "https://modules.example,direct"')
+    build.secrets(tmp_path, {'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}', **given})
+    said = subprocess.run(['sh', '-c', f'. {tmp_path / "index"}; echo "$GOPROXY"'], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == (expected or given['GOPROXY'])
+
+
 @pytest.mark.parametrize(('pulls', 'expected'), [(True, build.PULLED_BASE), (False, base.TAG)])
 def test_the_base_is_pulled_where_it_can_be_and_made_where_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulls: bool, expected: str
@@ -165,6 +173,17 @@ def test_the_images_have_the_versions_of_the_environment() -> None:
     assert not {'pytest', 'mypy', 'ruff', 'hypothesis'} & set(image)
 
 
+def test_the_boot_program_of_workers_is_of_their_version_of_beam() -> None:
+    version = _versions(REQUIREMENTS / 'image.txt')['apache-beam']
+    boot = PROJECT / 'images' / 'boot'
+    assert f'github.com/apache/beam/sdks/v2 v{version} ' in (boot / 'go.mod').read_text()
+    assert f'github.com/apache/beam/sdks/v2 v{version} h1:' in (boot / 'go.sum').read_text()
+    # The compiler of the Dockerfile is the one that Beam asks for, and none is fetched in its place.
+    wanted = re.search(r'^go (\d+\.\d+)', (boot / 'go.mod').read_text(), re.MULTILINE)
+    assert wanted
+    assert f' golang-{wanted[1]}-go ' in (PROJECT / 'Dockerfile').read_text()
+
+
 def test_cuda_is_what_tensorflow_asks_for_and_nothing_of_the_environment() -> None:
     cuda = _versions(REQUIREMENTS / 'cuda.txt')
     assert not set(cuda) & set(locked(REQUIREMENTS / 'current.txt'))
@@ -184,5 +203,5 @@ def test_the_context_of_the_build_has_the_project_and_no_runs() -> None:
     packages = re.search(r'^PACKAGES = \((.*)\)$', (PROJECT / 'setup.py').read_text(), re.MULTILINE)
     assert packages
     assert set(re.findall(r"'(\w+)'", packages[1])) <= kept
-    assert 'setup.py' in kept
+    assert {'setup.py', 'images/boot'} <= kept
     assert not {'runs', '.venv', '.tools', 'tests'} & kept
