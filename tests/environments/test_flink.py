@@ -118,6 +118,7 @@ def test_evaluator_and_transform_graph_give_the_same(made: dict, folders: dict[s
     }
     other = _facts(_leavings('judge', folders[DIRECT], tmp_path / 'graph'), tmp_path / 'graph')
     assert len(judged[DIRECT]['metrics']) > 20
-    assert judged[ON_FLINK]['metrics'] == pytest.approx(judged[DIRECT]['metrics'], rel=1e-9, nan_ok=True)
+    # Probabilities are float32, and their last digits depend on the batches that Beam happens to make.
+    assert judged[ON_FLINK]['metrics'] == pytest.approx(judged[DIRECT]['metrics'], rel=1e-6, nan_ok=True)
     assert judged[ON_FLINK]['blessed'] == judged[DIRECT]['blessed']
     assert sorted(judged[DIRECT]['pixels']) == sorted(other['pixels'])
