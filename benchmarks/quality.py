@@ -4,10 +4,12 @@
     python -m benchmarks.quality findings14 --data-root DIR --weights PATH
     python -m benchmarks.quality cardiomegaly --data-root DIR --weights PATH
     python -m benchmarks.quality pneumonia_pediatric --data-root DIR --weights PATH
+    python -m benchmarks.quality nih_triage --data-root DIR --weights PATH --floor --set model.image_size=448
 
 The network of the task's configuration, trained fold by fold as the pipeline trains it, beside the floor: logistic regression on the
 features of the same backbone as it comes from ImageNet, on the same folds; for some tasks also beside another way of training
-(`BESIDE`). Intervals are by patient, as are those of the differences.
+(`BESIDE`). Intervals are by patient, as are those of the differences. --floor measures the floor alone, in minutes: what another image size
+or backbone is worth before anything is trained.
 """
 
 from __future__ import annotations
@@ -81,14 +83,21 @@ def options(description: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in quality-TASK.json under --scratch."""
-    args = options(__doc__).parse_args(argv)
+    """Measures and prints; without --floor the figures are also in quality-TASK.json under --scratch."""
+    parser = options(__doc__)
+    parser.add_argument('--floor', action='store_true', help='the floor alone; nothing is trained')
+    args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     chosen = plan(args.task, args.weights, args.set)
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
     console.print(f'{args.task}: {len(cohort.stored):,} films of {len(np.unique(cohort.patients)):,} patients')
+    floor = cross_validation.of_frozen_features(TASKS[args.task], cohort, chosen.parameters.model, args.scratch)
+    if args.floor:
+        console.print(FLOOR)
+        console.print(table(figures(args.task, cohort, floor, {})))
+        return
     ours = cross_validation.answers(chosen, cohort, args.scratch, console).probabilities
-    beside = {FLOOR: cross_validation.of_frozen_features(TASKS[args.task], cohort, chosen.parameters.model, args.scratch)}
+    beside = {FLOOR: floor}
     for name, settings in BESIDE.get(args.task, {}).items():
         console.print(name)
         other = plan(args.task, args.weights, [*args.set, *settings])

@@ -108,6 +108,17 @@ def test_a_source_is_looked_at_by_itself_where_it_has_enough_of_both_classes(fil
     assert not any('source' in name for name in quality.figures('nih_triage', films, misleading, {}))
 
 
+def test_the_floor_alone_trains_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cross_validation, 'answers', None)
+    settings = [word for setting in SMALL for word in ('--set', setting)]
+    quality.main(['nih_triage', '--data-root', str(data), '--scratch', str(tmp_path), '--floor', *settings])
+    said = capsys.readouterr().out
+    assert 'AUC within PA films' in said
+    assert 'above' not in said
+
+
 @pytest.mark.parametrize('task', list(quality.BESIDE))
 def test_what_stands_beside_is_another_training(task: str) -> None:
     plans = [quality.plan(task, 'weights.h5', settings) for settings in ((), *quality.BESIDE[task].values())]
