@@ -31,7 +31,7 @@ test: environment ## the tests, without the slow ones
 	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(PYTEST_ARGS)
 
 slow: environment ## the slow tests, those with real X-rays and the end-to-end runs
-	@$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=15 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m slow --durations=15 $(PYTEST_ARGS)
 
 lint: environment ## format and lint, changing nothing
 	@$(BIN)/ruff format --check $(SOURCES)
