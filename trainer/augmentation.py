@@ -35,26 +35,20 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, parameters: AugmentationParamete
     shift_x, shift_y = draws[2] * parameters.shift * side, draws[3] * parameters.shift * side
     contrast = 1.0 + draws[4] * parameters.contrast
     brightness = draws[5] * (parameters.brightness * 255.0)
-    changed = _changed(pixels, angle, scale, shift_x, shift_y, contrast, brightness)
+    x, y = _places(pixels.shape[1], angle, scale, shift_x, shift_y)
+    changed = _changed(pixels, x, y, contrast, brightness)
     return _blotted(changed, draws[6], draws[7], parameters.cutout) if parameters.cutout else changed
 
 
 _BITS = (0, 8, 16, 24)  # where each of four bytes lies in a 32-bit number
 
 
-# Compiled, all of it is one pass over the pixels; op by op it takes 2.5 times as long (`benchmarks.training` measures reading with it).
+# Compiled, it is two passes over the pixels; op by op it takes 2.5 times as long (`benchmarks.training` measures reading with it). The
+# places are a function of their own: in one, the compiler works them out twice, for the look-up and for the weights of the neighbours,
+# and may round the two differently, so that a place on the border between two pixels gets the grey level of its neighbour.
 @tf.function(jit_compile=True, autograph=False)
-def _changed(
-    pixels: tf.Tensor,
-    angle: tf.Tensor,
-    scale: tf.Tensor,
-    shift_x: tf.Tensor,
-    shift_y: tf.Tensor,
-    contrast: tf.Tensor,
-    brightness: tf.Tensor,
-) -> tf.Tensor:
-    """uint8 [batch, side, side, 1] and amounts [batch] to float32 of the same shape."""
-    x, y = _places(pixels.shape[1], angle, scale, shift_x, shift_y)
+def _changed(pixels: tf.Tensor, x: tf.Tensor, y: tf.Tensor, contrast: tf.Tensor, brightness: tf.Tensor) -> tf.Tensor:
+    """uint8 [batch, side, side, 1], places [batch, side, side] and amounts [batch] to float32 of the first shape."""
     images = _bilinear(pixels[..., 0], x, y)
     mean = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
     contrast, brightness = contrast[:, None, None], brightness[:, None, None]
@@ -72,6 +66,7 @@ def _blotted(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor, share: float) -> tf.
     return tf.where(covered[..., None], tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True), images)
 
 
+@tf.function(jit_compile=True, autograph=False)
 def _places(side: int, angle: tf.Tensor, scale: tf.Tensor, shift_x: tf.Tensor, shift_y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Where each pixel of the result comes from, float32 [batch, side, side] each: rotation and zoom about the centre, then the shift."""
     grid = tf.range(side, dtype=tf.float32) - (side - 1) / 2.0
