@@ -115,12 +115,6 @@ def load(root: Path, side: int) -> Cohort:
     )
 
 
-def folds(patients: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """The fold of each film, int [n]; films of a patient are in one."""
-    names, of_film = np.unique(patients, return_inverse=True)
-    return np.random.default_rng(seed).permutation(np.arange(len(names)) % number)[of_film]
-
-
 def split(cohort: Cohort, labels: Sequence[str], path: Path) -> Split:
     """The films as a split of transformed examples, written to `path`."""
     with tf.io.TFRecordWriter(str(path), 'GZIP') as writer:

@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks import cohort as cohort_lib
 from benchmarks.cohort import Cohort
+from components.evaluator import metadata_model
 from pipeline.code_digest import digest
 from trainer import calibration, input_pipeline, training
 from trainer import model as model_lib
@@ -61,7 +62,7 @@ class Answers:
 
 def answers(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> Answers:
     """Each film is answered by the fold that it was not in."""
-    folds = cohort_lib.folds(cohort.patients, FOLDS, plan.seed)
+    folds = metadata_model.folds(cohort.patients, FOLDS, plan.seed)
     parts = []
     for fold in range(FOLDS):
         kept = scratch / 'folds' / f'{key(plan, cohort)}-{fold}.npz'
@@ -78,7 +79,7 @@ def answers(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> Answ
 def of_frozen_features(task: Task, cohort: Cohort, parameters: ModelParameters, scratch: Path, seed: int = 0) -> np.ndarray:
     """The floor: probabilities float64 [n, outputs] of logistic regressions on the features of the untouched backbone, same folds."""
     features = _frozen_features(cohort, parameters, scratch)
-    folds = cohort_lib.folds(cohort.patients, FOLDS, seed)
+    folds = metadata_model.folds(cohort.patients, FOLDS, seed)
     answers = np.empty((len(folds), len(task.outputs)))
     for place, name in enumerate(task.outputs):
         for fold in range(FOLDS):
@@ -107,7 +108,7 @@ def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: in
     """Trains on the other folds, answers for this one."""
     here = np.flatnonzero(folds == fold)
     others = np.flatnonzero(folds != fold)
-    held_out = cohort_lib.folds(cohort.patients[others], _HELD_OUT, plan.seed + 1) == 0
+    held_out = metadata_model.folds(cohort.patients[others], _HELD_OUT, plan.seed + 1) == 0
     places = {'train': others[~held_out], 'val': others[held_out], 'test': here}
     batch = plan.parameters.train.batch_size
     with trained(plan, cohort, places) as (network, splits):

@@ -28,7 +28,7 @@ from benchmarks import cohort as cohort_lib
 from benchmarks import cross_validation, quality
 from benchmarks.cohort import Cohort
 from benchmarks.cross_validation import Plan
-from components.evaluator import bootstrap
+from components.evaluator import bootstrap, metadata_model
 from components.evaluator.bootstrap import Cases, Figure, Statistic
 from pipeline import config
 from trainer import calibration, training
@@ -71,7 +71,7 @@ def split(cohort: Cohort, test_list: bytes) -> dict[str, np.ndarray]:
     outside = np.isin(cohort.patients, list(of_list))
     if not outside.any() or outside.all():
         raise SystemExit(f'of {len(outside)} films {outside.sum()} are on the official test list: some have to be, and others not')
-    part = np.where(outside, -1, cohort_lib.folds(cohort.patients, 20, 0))
+    part = np.where(outside, -1, metadata_model.folds(cohort.patients, 20, 0))
     return {'official test': np.flatnonzero(outside)} | {name: np.flatnonzero(np.isin(part, list(parts))) for name, parts in _PARTS.items()}
 
 

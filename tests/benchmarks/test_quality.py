@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks import ablation, cohort, cross_validation, quality
 from benchmarks.cohort import Cohort
+from components.evaluator import metadata_model
 from records.synth import write_dataset
 from trainer import input_pipeline
 from trainer.labels import ABNORMAL, TASKS
@@ -57,10 +58,10 @@ def test_a_split_holds_the_films_it_is_made_of(films: Cohort, tmp_path: Path) ->
 
 
 def test_a_patient_is_in_one_fold(films: Cohort) -> None:
-    folds = cohort.folds(films.patients, 5, 0)
+    folds = metadata_model.folds(films.patients, 5, 0)
     assert set(folds) == set(range(5))
     assert all(len(set(folds[films.patients == patient])) == 1 for patient in films.patients)
-    assert not np.array_equal(folds, cohort.folds(films.patients, 5, 1))
+    assert not np.array_equal(folds, metadata_model.folds(films.patients, 5, 1))
 
 
 @pytest.mark.parametrize('name', list(ablation.VARIANTS))
@@ -163,7 +164,7 @@ def test_every_film_is_answered_by_a_network_that_saw_none_of_its_patient(films:
     assert np.array_equal(again.probabilities, answers.probabilities)
     assert len(seen) == cross_validation.FOLDS
     # Each film has its own answer: the parts of a logit rise with it, fold by fold.
-    folds = cohort.folds(films.patients, cross_validation.FOLDS, plan.seed)
+    folds = metadata_model.folds(films.patients, cross_validation.FOLDS, plan.seed)
     for fold in range(cross_validation.FOLDS):
         here = folds == fold
         order = np.argsort(answers.maps[here, 0, 0])

@@ -63,6 +63,13 @@ def test_unknown_ages_do_not_pass_for_newborns() -> None:
     assert np.isfinite(metadata_model.columns(np.full(COUNT, -1), SEX, VIEW)).all()
 
 
+def test_folds_are_the_same_on_every_machine() -> None:
+    """Spelt out, as what chooses them may depend on the CPU without a word."""
+    patient = np.array(['g', 'a', 'b', 'a', 'c', 'd', 'e', 'f', 'g', 'h'])
+    assert metadata_model.folds(patient, 3, 0).tolist() == [1, 2, 1, 2, 0, 0, 2, 0, 1, 1]
+    assert metadata_model.folds(patient, 3, 1).tolist() == [0, 2, 0, 2, 1, 1, 2, 0, 0, 1]
+
+
 @pytest.mark.parametrize(
     ('label', 'patient'),
     [(np.ones(30), np.arange(30)), (np.arange(30) % 2, np.arange(30) % 4), ((np.arange(30) == 3).astype(int), np.arange(30))],
