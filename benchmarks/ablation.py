@@ -31,7 +31,8 @@ from trainer.labels import TASKS
 VARIANTS: dict[str, tuple[str, ...]] = {
     'as configured': (),
     'head alone': ('train.epochs=0',),
-    'no head first': ('train.head_epochs=0',),
+    'no head first': ('train.head_first=false',),
+    'best epoch in place of the last': ('train.patience=4',),
     'no augmentation': ('train.augmentation={shift: 0, rotation: 0, zoom: 0, contrast: 0, brightness: 0}',),
     'cutout 0.25': ('train.augmentation.cutout=0.25',),
     'no warm-up': ('train.warmup_epochs=0',),
@@ -44,8 +45,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     'moving average 0.98': ('train.ema=0.98',),
     'auxiliary findings 1': ('train.auxiliary_weight=1.0',),
     'attention pooling': ('model.pooling=attention',),
-    'twice the learning rate': ('train.learning_rate=0.0002',),
-    'half the learning rate': ('train.learning_rate=0.00005',),
+    'twice the learning rate': ('train.learning_rate=0.0004',),
+    'half the learning rate': ('train.learning_rate=0.0001',),
     'twice the epochs': ('train.epochs=16',),
     'dropout 0.5': ('model.dropout=0.5',),
 }

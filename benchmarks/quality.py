@@ -47,7 +47,7 @@ BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
         'training from scratch': ('model.backbone=scratch_cnn', 'train.learning_rate=0.001', 'train.epochs=20'),
     },
     'cardiomegaly': {
-        'weights': ('train.balance=weights',),
+        'weights': ('train.balance=weights', 'train.epochs=8'),
         'average pooling': ('model.pooling=average',),
     },
 }

@@ -69,9 +69,11 @@ def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     values += [y for _, y in points]
             if series:
                 last = max(row[_EPOCH] for row in own) + 1
+                # The head is no matter of epochs: its regression has one optimum for each penalty.
+                along = 'penalty, strongest first' if phase == 'head' else 'epoch'
                 shown = charts.plot(
-                    f'{title} by epoch, phase {phase}',
-                    ('epoch', title),
+                    f'{title} by {along}, phase {phase}',
+                    (along, title),
                     series,
                     (0, max(last, 2)),
                     charts.nice_range(values, title == 'Loss'),

@@ -41,38 +41,38 @@ class TrainingState:
         """Whether an earlier run has finished an epoch."""
         return tf.train.latest_checkpoint(os.path.join(self._directory, 'latest')) is not None
 
-    def finished(self, epochs: int, patience: int) -> bool:
+    def finished(self, epochs: int, patience: int | None) -> bool:
         """Whether nothing is left to train: all epochs are done, or the last `patience` ones were no better."""
-        return self.epoch >= epochs or (self.epoch > 0 and int(self._waited.numpy()) >= patience)
+        return self.epoch >= epochs or (patience is not None and self.epoch > 0 and int(self._waited.numpy()) >= patience)
 
     def restore(self, model: keras.Model, average: MovingAverage | None = None) -> None:
         """Takes up the last epoch that was finished, if there is one.
 
         Args:
           model: compiled.
-          average: of its weights, if one is kept: the best weights are those averages.
+          average: of its weights, if one is kept: what the training ends with are those averages.
         """
         self._average = average
         # Its slots have to exist before they can be restored.
         model.optimizer.build(model.trainable_variables)
         kept = {} if average is None else {'average': average}
         self._latest = self._manager('latest', model=model, optimizer=model.optimizer, **kept)
-        self._best_weights = self._manager('best', model=model)
+        self._kept_weights = self._manager('kept', model=model)
         if self._latest.latest_checkpoint:
             self._latest.checkpoint.restore(self._latest.latest_checkpoint).assert_existing_objects_matched()
             _log.info('resuming after epoch %d', self.epoch)
 
     def begin(self, val_auc: float) -> None:
         """Takes the weights that the model has now, before the first epoch, as the ones to beat. After `restore`."""
-        self._best_weights.save(checkpoint_number=0)
+        self._kept_weights.save(checkpoint_number=0)
         self._best.assign(val_auc)
 
-    def restore_best(self, model: keras.Model) -> None:
-        """Loads the weights of the epoch with the best validation AUC."""
-        if self._best_weights.latest_checkpoint:
-            tf.train.Checkpoint(model=model).restore(self._best_weights.latest_checkpoint).assert_existing_objects_matched()
+    def restore_kept(self, model: keras.Model) -> None:
+        """Loads the weights of the last epoch, or with patience those of the best validation AUC."""
+        if self._kept_weights.latest_checkpoint:
+            tf.train.Checkpoint(model=model).restore(self._kept_weights.latest_checkpoint).assert_existing_objects_matched()
 
-    def callback(self, patience: int, journal: Journal) -> keras.callbacks.Callback:
+    def callback(self, patience: int | None, journal: Journal) -> keras.callbacks.Callback:
         """Keeps the average, saves after each epoch, counts the epochs without a better validation AUC; see `finished`."""
         state = self
 
@@ -90,12 +90,13 @@ class TrainingState:
                     state._average.swap()
 
             def on_epoch_end(self, epoch, logs=None):
-                """Keeps the best weights, then the state; a kill between the two repeats the epoch with the same outcome."""
+                """Keeps the weights that may be the end, then the state; a kill between the two repeats the epoch with the same outcome."""
                 logs = logs or {}
                 journal.write('training', epoch, logs)
                 better = logs['val_auc'] > float(state._best.numpy())
+                if better or patience is None:
+                    state._kept_weights.save(checkpoint_number=epoch + 1)
                 if better:
-                    state._best_weights.save(checkpoint_number=epoch + 1)
                     state._best.assign(logs['val_auc'])
                 if state._average is not None:
                     state._average.swap()
@@ -114,6 +115,6 @@ class TrainingState:
 
     def _manager(self, name: str, **tracked) -> tf.train.CheckpointManager:
         checkpoint = tf.train.Checkpoint(**tracked, epoch=self._epoch, best=self._best, waited=self._waited)
-        if name == 'best':
+        if name == 'kept':
             checkpoint = tf.train.Checkpoint(**tracked)
         return tf.train.CheckpointManager(checkpoint, os.path.join(self._directory, name), max_to_keep=1)

@@ -39,6 +39,10 @@ class Journal:
             file.write(''.join(json.dumps(row) + '\n' for row in self._rows))
         tf.io.gfile.rename(aside, self._path, overwrite=True)
 
+    def last(self, name: str) -> float:
+        """The newest value of a figure."""
+        return next(row[name] for row in reversed(self._rows) if name in row)
+
     def best(self, name: str) -> float:
         """The highest value of a figure over all phases and epochs."""
         return max(row[name] for row in self._rows if name in row)

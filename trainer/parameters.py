@@ -66,13 +66,17 @@ class TrainParameters(_Strict):
 
     seed: int = Field(0, description='of initial weights, order and augmentation')
     batch_size: int = Field(32, ge=1, description='images')
-    head_epochs: int = Field(100, ge=0, description='at most; early stopping on validation AUC')
-    head_learning_rate: float = Field(1e-3, gt=0, description='of phase 1')
-    epochs: int = Field(8, ge=0, description='of fine-tuning, or of all training of a backbone from scratch; at most')
-    learning_rate: float = Field(1e-4, gt=0, description='of phase 2, after the warm-up; it falls to 0 along a cosine')
+    head_first: bool = Field(True, description='whether there is a phase 1')
+    epochs: int = Field(8, ge=0, description='of fine-tuning, or of all training of a backbone from scratch')
+    learning_rate: float = Field(2e-4, gt=0, description='of phase 2, after the warm-up; it falls to 0 along a cosine')
     warmup_epochs: float = Field(1.0, ge=0, description='epochs of phase 2 in which the learning rate rises from 0')
     unfreeze_share: float = Field(0.6, ge=0, le=1, description='share of the backbone layers, from the top, that phase 2 trains')
-    patience: int = Field(3, ge=1, description='epochs without a better validation AUC before training stops')
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description='epochs without a better validation AUC before training stops, with the weights of the best epoch; '
+        'null: all epochs, with the weights of the last',
+    )
     balance: Balance = Field(
         'weights', description='none; weights: both classes count alike in the loss; undersample: another draw of negatives each epoch'
     )

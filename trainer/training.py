@@ -1,4 +1,4 @@
-"""The two phases of training: a head on frozen features, then fine-tuning with checkpoints and early stopping."""
+"""The two phases of training: a head on frozen features, then fine-tuning with checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from trainer import input_pipeline, losses
+from trainer import head, input_pipeline, losses
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
@@ -61,13 +61,18 @@ def train(
     strategy: tf.distribute.Strategy,
     targets: Targets = ONE_LABEL,
 ) -> None:
-    """Trains `network` in place; it ends with the weights of the best validation AUC, be they of an epoch or of the head alone."""
+    """Trains `network` in place; it ends with the weights of the last epoch, or with `train.patience` with those of the best validation
+    AUC, be they of an epoch or of the head alone."""
     best = None
     with strategy.scope():
-        if parameters.model.backbone in PRETRAINED and parameters.train.head_epochs and not state.started():
+        if parameters.model.backbone in PRETRAINED and parameters.train.head_first and not state.started():
             best = fit_head(network, splits, parameters, journal, targets)
         if parameters.train.epochs:
             _fit_all(network, splits, parameters, state, journal, best, targets)
+
+
+# Weaker penalties are not tried once this many in a row were no better.
+_NO_BETTER = 2
 
 
 def fit_head(
@@ -77,29 +82,30 @@ def fit_head(
     journal: Journal,
     targets: Targets = ONE_LABEL,
 ) -> float:
-    """Fits the head on the features of the frozen backbone, each image through the backbone once and without augmentation.
+    """Fits the head on the features of the frozen backbone, each image through the backbone once and without augmentation; how strongly
+    it is regularised is what the validation AUC says.
 
     Returns:
       The validation AUC of the weights it ends with.
     """
     features = {name: extract(network.extractor, splits[name], parameters.train.batch_size, name) for name in ('train', 'val')}
-    network.head.compile(
-        keras.optimizers.Adam(parameters.train.head_learning_rate), **_loss_and_metrics(splits['train'], parameters, targets)
-    )
-    stop = keras.callbacks.EarlyStopping('val_auc', patience=10, mode='max', restore_best_weights=True)
-    size, seed = parameters.train.batch_size, parameters.train.seed
-    batches = {name: input_pipeline.shuffled_batches(*arrays, size, seed) for name, arrays in features.items()}
-    history = network.head.fit(
-        batches['train'],
-        validation_data=batches['val'],
-        epochs=parameters.train.head_epochs,
-        callbacks=[stop],
-        verbose=0,
-    )
-    for epoch in range(len(history.epoch)):
-        journal.write('head', epoch, {name: values[epoch] for name, values in history.history.items()})
-    best = max(history.history['val_auc'])
-    _log.info('head on frozen features: validation AUC %.4f after %d epochs', best, len(history.epoch))
+    weights = losses.weights(splits['train'].values, np.array(targets.weights), parameters.train)
+    best, chosen, waited = -1.0, None, 0
+    for number, found in enumerate(head.path(*features['train'], weights)):
+        aucs = {}
+        for name, (inputs, labels) in features.items():
+            metric = _auc_metric(targets)
+            metric.update_state(labels, found.logits(inputs))
+            aucs[name] = float(metric.result())
+        journal.write('head', number, {'penalty': found.penalty, 'loss': found.loss, 'auc': aucs['train'], 'val_auc': aucs['val']})
+        waited += 1
+        if aucs['val'] > best:
+            best, chosen, waited = aucs['val'], found, 0
+        elif waited == _NO_BETTER:
+            break
+    assert chosen is not None
+    network.head.get_layer(model_lib.HEAD).set_weights([chosen.kernel, chosen.bias])
+    _log.info('head on frozen features: validation AUC %.4f with penalty %g', best, chosen.penalty)
     return best
 
 
@@ -120,7 +126,7 @@ def _fit_all(network, splits, parameters, state, journal, best: float | None, ta
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
     model.compile(keras.optimizers.Adam(_learning_rate(train, steps)), **_loss_and_metrics(splits['train'], parameters, targets))
     state.restore(model, MovingAverage(model.trainable_variables, train.ema) if train.ema else None)
-    if best is not None:
+    if best is not None and train.patience:
         state.begin(best)
     validation = input_pipeline.evaluation_batches(splits['val'], train.batch_size)
     callbacks = [Progress(train.epochs, steps), state.callback(train.patience, journal)]
@@ -136,7 +142,7 @@ def _fit_all(network, splits, parameters, state, journal, best: float | None, ta
             callbacks=callbacks,
             verbose=0,
         )
-    state.restore_best(model)
+    state.restore_kept(model)
 
 
 def _learning_rate(train: TrainParameters, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -199,12 +205,13 @@ def extract(extractor: keras.Model, split: Split, batch_size: int, name: str) ->
 def _loss_and_metrics(split: Split, parameters: TrainerParameters, targets: Targets) -> dict:
     train = parameters.train
     weights = losses.weights(split.values, np.array(targets.weights), train)
+    return {'loss': losses.LabelLoss(weights, train.label_smoothing, train.focal_gamma), 'metrics': [_auc_metric(targets)]}
+
+
+def _auc_metric(targets: Targets) -> keras.metrics.AUC:
+    """From logits [n, labels]; the mean over the labels that are asked for, those that only help do not count."""
     several = {}
     if len(targets.weights) > 1:
-        # The mean over the labels that are asked for; those that only help do not count.
         counted = [float(place < targets.asked) for place in range(len(targets.weights))]
         several = {'multi_label': True, 'num_labels': len(counted), 'label_weights': counted}
-    return {
-        'loss': losses.LabelLoss(weights, train.label_smoothing, train.focal_gamma),
-        'metrics': [keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000, **several)],
-    }
+    return keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000, **several)

@@ -80,7 +80,8 @@ class _Trainings(keras_tuner.BayesianOptimization):
         journal = Journal(state.history, os.path.join(folder, 'logs'))
         training.train(network, splits, chosen, state, journal, strategy, targets)
         state.discard()
-        auc = journal.best(_OBJECTIVE)
+        # Of the weights that a training ends with.
+        auc = (journal.best if chosen.train.patience else journal.last)(_OBJECTIVE)
         settings = ', '.join(f'{name} {value:.3g}' for name, value in values.items())
         _log.info('trial %s of %d: %s: validation AUC %.4f', int(trial.trial_id) + 1, tuning.trials, settings, auc)
         return {_OBJECTIVE: auc}

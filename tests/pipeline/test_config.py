@@ -52,7 +52,7 @@ def test_defaults(write) -> None:
         (['audit', 'widths'], 'task_label, width, height'),
         (['gate', 'level'], 'anomaly_level, max_share'),
         (['model', 'layers'], 'backbone, weights, image_size, dropout'),
-        (['train', 'lr'], 'seed, batch_size, head_epochs'),
+        (['train', 'lr'], 'seed, batch_size, head_first'),
         (['train', 'augmentation', 'flip'], 'shift, rotation, zoom, contrast, brightness'),
         (['operating_point', 'specificity'], 'sensitivity'),
         (['evaluation', 'threshold'], 'slices, thresholds'),

@@ -1,4 +1,4 @@
-"""Training: a killed one goes on to the same end, the best weights win, wrong pixels are refused."""
+"""Training: a killed one goes on to the same end, the last weights or the best are kept, wrong pixels are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from trainer import checkpoints, training
+from trainer import checkpoints, head, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
@@ -26,7 +26,7 @@ class Killed(BaseException):
 
 
 def _parameters(**changed) -> TrainerParameters:
-    train = {'batch_size': 16, 'epochs': 4, 'learning_rate': 1e-3, 'patience': 9, 'head_epochs': 5, **changed}
+    train = {'batch_size': 16, 'epochs': 4, 'learning_rate': 1e-3, **changed}
     return TrainerParameters(model=MODEL, train=TrainParameters(**train))
 
 
@@ -73,9 +73,39 @@ def test_history_has_each_epoch(unbroken) -> None:
     assert state.epoch == 4
 
 
-def test_it_ends_with_the_weights_of_the_best_epoch(unbroken, splits: dict[str, Split]) -> None:
-    network, _, history = unbroken
-    assert _auc(network, splits['val']) == pytest.approx(max(float(row['val_auc']) for row in history), abs=1e-6)
+def _val_aucs(history: list[dict]) -> list[float]:
+    return [float(row['val_auc']) for row in history]
+
+
+def _of_epoch(history: list[dict], network: model_lib.Network, split: Split) -> int:
+    """The epoch whose weights the network has, told by its loss on the split."""
+    logits, labels = training.predict_logits(network.model, split, 16)
+    loss = float(keras.losses.BinaryCrossentropy(from_logits=True)(labels, logits))
+    (epoch,) = (epoch for epoch, row in enumerate(history) if float(row['val_loss']) == pytest.approx(loss, rel=1e-4))
+    return epoch
+
+
+# Steps so large that the best epoch is hardly the last; balanced classes would weigh the loss.
+STRIDES = {'learning_rate': 0.03, 'epochs': 3, 'balance': 'none'}
+
+
+@pytest.mark.slow
+def test_it_ends_with_the_weights_of_the_last_epoch(splits: dict[str, Split], tmp_path: Path) -> None:
+    network, _, history = _train(tmp_path, splits, _parameters(**STRIDES))
+    assert _of_epoch(history, network, splits['val']) == 2
+
+
+def test_with_patience_it_ends_with_the_weights_of_the_best_epoch(splits: dict[str, Split], tmp_path: Path) -> None:
+    network, _, history = _train(tmp_path, splits, _parameters(**STRIDES, patience=9))
+    assert _of_epoch(history, network, splits['val']) == int(np.argmax(_val_aucs(history)))
+
+
+@pytest.mark.slow
+def test_with_a_moving_average_it_ends_with_the_average(splits: dict[str, Split], tmp_path: Path) -> None:
+    network, _, history = _train(tmp_path / 'average', splits, _parameters(ema=0.9))
+    assert _auc(network, splits['val']) == pytest.approx(_val_aucs(history)[-1], abs=1e-6)
+    plain, _, _ = _train(tmp_path / 'plain', splits, _parameters())
+    assert not _same(network, plain)
 
 
 def _kill_in_mid_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -143,7 +173,7 @@ def test_the_patience_that_was_used_up_stays_used_up(splits: dict[str, Split], t
     _, whole, history = _train(tmp_path / 'whole', splits, parameters)
     assert resumed == history
     assert state.epoch == whole.epoch < 9
-    best = int(np.argmax([float(row['val_auc']) for row in history]))
+    best = int(np.argmax(_val_aucs(history)))
     assert len(history) == best + 1 + parameters.train.patience
 
 
@@ -154,7 +184,7 @@ def test_a_finished_training_is_not_trained_further(unbroken, splits, tmp_path: 
     monkeypatch.setattr(training.Progress, 'on_epoch_begin', lambda self, epoch, logs=None: pytest.fail('trained again'))
     network, state, history = _train(tmp_path, splits, _parameters(epochs=2))
     assert len(history) == state.epoch == 2
-    assert _auc(network, splits['val']) == pytest.approx(max(float(row['val_auc']) for row in history), abs=1e-6)
+    assert _auc(network, splits['val']) == pytest.approx(_val_aucs(history)[-1], abs=1e-6)
 
 
 @pytest.mark.slow
@@ -172,13 +202,12 @@ def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(splits: dict[str, S
     monkeypatch.setattr(model_lib, 'build', lambda parameters: networks.append(build(parameters)) or networks[-1])
     monkeypatch.setattr(TrainingState, 'begin', noted)
     monkeypatch.setattr(checkpoints.TrainingState, 'finished', lambda self, epochs, patience: self.epoch >= epochs)
-    network, _, history = _train(tmp_path, splits, _parameters(epochs=2, learning_rate=30.0))
-    head = [float(row['val_auc']) for row in history if row['phase'] == 'head']
+    network, _, history = _train(tmp_path, splits, _parameters(epochs=2, learning_rate=30.0, patience=9))
+    alone = [float(row['val_auc']) for row in history if row['phase'] == 'head']
     tuned = [float(row['val_auc']) for row in history if row['phase'] == 'training']
-    assert len(head) == 5
-    assert max(tuned) < max(head)
+    assert max(tuned) < max(alone)
     assert all(np.array_equal(now, then) for now, then in zip(network.model.get_weights(), seen[0], strict=True))
-    assert _auc(network, splits['val']) == pytest.approx(max(head), abs=0.02)
+    assert _auc(network, splits['val']) == pytest.approx(max(alone), abs=1e-6)
 
 
 @pytest.mark.slow
@@ -192,15 +221,31 @@ def test_both_phases_resume_to_the_same_end(epoch: int, splits, tmp_path: Path, 
     expected, _, history = _train(tmp_path / 'whole', splits, _parameters(epochs=2))
     assert _same(network, expected)
     assert resumed == history
-    assert [row['phase'] for row in history] == ['head'] * 5 + ['training'] * 2
+    phases = [row['phase'] for row in history]
+    assert phases == ['head'] * phases.count('head') + ['training'] * 2
+    assert 2 < phases.count('head') <= len(head.PENALTIES)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
-@pytest.mark.parametrize('phases', [{'head_epochs': 0, 'epochs': 1}, {'head_epochs': 2, 'epochs': 0}], ids=['no head', 'head alone'])
-def test_either_phase_may_be_left_out(phases: dict, splits, tmp_path: Path) -> None:
-    _, _, history = _train(tmp_path, splits, _parameters(**phases))
-    assert [row['phase'] for row in history] == ['head'] * phases['head_epochs'] + ['training'] * phases['epochs']
+@pytest.mark.parametrize(
+    ('changed', 'phase'), [({'head_first': False, 'epochs': 1}, 'training'), ({'epochs': 0}, 'head')], ids=['no head', 'head alone']
+)
+def test_either_phase_may_be_left_out(changed: dict, phase: str, splits, tmp_path: Path) -> None:
+    network, _, history = _train(tmp_path, splits, _parameters(**changed))
+    assert {row['phase'] for row in history} == {phase}
+    # Of the head that was best, not of the one that was tried last.
+    assert _auc(network, splits['val']) == pytest.approx(max(_val_aucs(history)), abs=1e-6)
+
+
+@pytest.mark.usefixtures('with_head')
+def test_weaker_penalties_are_tried_while_they_help(splits: dict[str, Split], tmp_path: Path) -> None:
+    _, _, history = _train(tmp_path, splits, _parameters(epochs=0))
+    assert [float(row['penalty']) for row in history] == list(head.PENALTIES[: len(history)])
+    aucs = _val_aucs(history)
+    assert len(history) in (len(head.PENALTIES), int(np.argmax(aucs)) + 3)
+    losses = [float(row['loss']) for row in history]
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_discard_leaves_nothing(tmp_path: Path) -> None:

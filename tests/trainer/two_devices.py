@@ -28,7 +28,7 @@ def main(data: str, folder: str, weights: str) -> None:
     }
     parameters = TrainerParameters(
         model=ModelParameters(backbone='mobilenet_v2', weights=weights, image_size=films.SIDE),
-        train=TrainParameters(batch_size=16, epochs=1, head_epochs=2),
+        train=TrainParameters(batch_size=16, epochs=1),
     )
     training.prepare(parameters)
     strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
