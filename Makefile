@@ -44,8 +44,9 @@ types: environment ## type check
 manifests: environment ## the Kubernetes files under deploy/, against the schemas and what schemas miss; FOLDERS=... for your own
 	@$(BIN)/python -m scripts.manifests $(FOLDERS)
 
-docs: environment ## docs/configuration.md from the code
+docs: environment ## docs/configuration.md from the code, the tables of quality from docs/quality
 	@$(BIN)/python -m pipeline.config_reference > docs/configuration.md
+	@$(BIN)/python -m benchmarks.quality_table
 
 benchmarks: environment ## all benchmarks and the table of goals, about an hour; COUNTS='1000 112120' for other numbers of films
 	@$(BIN)/python -m benchmarks $(COUNTS)

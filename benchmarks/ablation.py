@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cohort as cohort_lib
-from benchmarks import cross_validation, quality
+from benchmarks import cross_validation, quality, quality_table
 from components.evaluator import bootstrap
 from components.evaluator.bootstrap import Figure, Statistic
 from trainer.labels import TASKS
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = quality.options(__doc__)
     parser.add_argument('--only', nargs='+', choices=list(VARIANTS), metavar='NAME', help=f'of: {", ".join(VARIANTS)}')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='a training with each (default: 0)')
+    parser.add_argument('--keep', action='store_true', help='write the figures to docs/quality, from where `make docs` takes the table')
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     names = ['as configured', *(name for name in args.only or VARIANTS if name != 'as configured')]
@@ -70,8 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             answers.setdefault(name, []).append(cross_validation.answers(chosen, cohort, args.scratch, console).probabilities)
     assert cohort is not None
     found = figures(args.task, cohort, answers)
-    content = {name: dataclasses.asdict(row) for name, row in found.items()}
-    (args.scratch / f'ablation-{args.task}.json').write_text(json.dumps(content, indent=1))
+    content = {'task': args.task, 'pixels': cohort.side, 'variants': {name: dataclasses.asdict(row) for name, row in found.items()}}
+    text = json.dumps(content, indent=1) + '\n'
+    (args.scratch / f'ablation-{args.task}.json').write_text(text)
+    if args.keep:
+        quality_table.file_of(args.task, ablation=True).write_text(text)
     console.print(table(found))
 
 

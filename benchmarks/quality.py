@@ -5,11 +5,13 @@
     python -m benchmarks.quality cardiomegaly --data-root DIR --weights PATH
     python -m benchmarks.quality pneumonia_pediatric --data-root DIR --weights PATH
     python -m benchmarks.quality nih_triage --data-root DIR --weights PATH --floor --set model.image_size=448
+    python -m benchmarks.quality nih_triage --data-root DIR --weights PATH --keep && make docs
 
 The network of the task's configuration, trained fold by fold as the pipeline trains it, beside the floor: logistic regression on the
 features of the same backbone as it comes from ImageNet, on the same folds; for some tasks also beside another way of training
 (`BESIDE`). Intervals are by patient, as are those of the differences. --floor measures the floor alone, in minutes: what another image size
-or backbone is worth before anything is trained.
+or backbone is worth before anything is trained. --keep writes the figures to docs/quality, from where `make docs` takes the tables of
+README.md and docs/quality.md.
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cohort as cohort_lib
-from benchmarks import cross_validation, scale
+from benchmarks import cross_validation, quality_table, scale
 from benchmarks.cohort import Cohort
 from benchmarks.cross_validation import Plan
+from benchmarks.quality_table import FLOOR, MEAN
 from components.evaluator import bootstrap, metadata_model
 from components.evaluator.bootstrap import Cases, Figure, Statistic
 from pipeline import config
@@ -40,7 +43,6 @@ from trainer.parameters import PRETRAINED, TrainerParameters
 
 _CONFIGS = Path(config.__file__).parent / 'configs'
 _REPLICATES, _LEVEL = 2000, 0.95
-FLOOR = 'frozen features'
 # Task -> another way to train for it -> settings laid over its configuration.
 BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
     'findings14': {
@@ -86,7 +88,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; without --floor the figures are also in quality-TASK.json under --scratch."""
     parser = options(__doc__)
     parser.add_argument('--floor', action='store_true', help='the floor alone; nothing is trained')
+    parser.add_argument('--keep', action='store_true', help='write the figures to docs/quality')
     args = parser.parse_args(argv)
+    if args.keep and (args.floor or args.set):
+        parser.error('--keep is for the configuration as it stands: not with --floor or --set')
     console = Console(width=None if sys.stdout.isatty() else 160)
     chosen = plan(args.task, args.weights, args.set)
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
@@ -103,8 +108,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         other = plan(args.task, args.weights, [*args.set, *settings])
         beside[name] = cross_validation.answers(other, cohort, args.scratch, console).probabilities
     found = figures(args.task, cohort, ours, beside)
-    content = {name: vars(figure) for name, figure in found.items()}
-    (args.scratch / f'quality-{args.task}.json').write_text(json.dumps(content, indent=1))
+    content = {
+        'task': args.task,
+        'films': len(cohort.stored),
+        'patients': len(np.unique(cohort.patients)),
+        'pixels': cohort.side,
+        'figures': {name: vars(figure) for name, figure in found.items()},
+    }
+    text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
+    (args.scratch / f'quality-{args.task}.json').write_text(text)
+    if args.keep:
+        quality_table.file_of(args.task).write_text(text)
     console.print(table(found))
 
 
@@ -136,7 +150,7 @@ def figures(task: str, cohort: Cohort, ours: np.ndarray, beside: Mapping[str, np
             name: bootstrap.mean([bootstrap.auc(each[:, place], cohort.labels[of]) for place, of in enumerate(outputs) if place])
             for name, each in beside.items()
         }
-        statistics |= _against('mean AUC of findings', bootstrap.mean(list(by_finding.values())), means)
+        statistics |= _against(MEAN, bootstrap.mean(list(by_finding.values())), means)
         statistics |= {f'AUC of {name}': statistic for name, statistic in by_finding.items()}
     return bootstrap.figures(statistics, cohort.patients, _REPLICATES, _LEVEL)
 

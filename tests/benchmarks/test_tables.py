@@ -1,4 +1,4 @@
-"""The tables say what was measured, and leave out what was not."""
+"""The tables say what was measured, leave out what was not, and stand in the pages as they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import goals, peers, scale
+from benchmarks import goals, peers, quality, quality_table, scale
 
 
 def _measured(count: int, **changed: float) -> dict:
@@ -97,3 +97,71 @@ def test_what_the_template_would_need_is_told_from_two_counts() -> None:
     assert float(_line(text, name)[1]) == pytest.approx(34.6, abs=0.1)
     assert _line(_text(peers.table(found, _measured(112_120, peak_bytes=3e9))), name)[0] == '3.0'
     assert _line(text, 'data path over one plain pass') == ['3.50', '2.50', '–']
+
+
+def _figure(value: float) -> dict:
+    return {'value': value, 'lower': value - 0.01, 'upper': value + 0.01}
+
+
+OF_TASK = {
+    'task': 'nih_triage',
+    'films': 1_948,
+    'patients': 1_468,
+    'pixels': 144,
+    'figures': {
+        'AUC': _figure(0.8),
+        'AUC, frozen features': _figure(0.7),
+        'AUC above frozen features': _figure(0.1),
+        'AUC, another recipe': _figure(0.75),
+        'AUC above another recipe': _figure(0.05),
+        'AUC within PA films': _figure(0.77),
+        'expected calibration error': _figure(0.02),
+    },
+}
+
+_VARIANT = {'auc': _figure(0.8), 'less': _figure(0.0), 'spread': 0.0021}
+_WORSE = {'auc': _figure(0.75), 'less': _figure(-0.05), 'spread': None}
+KEPT = quality_table.Kept([OF_TASK], [{'task': 'nih_triage', 'pixels': 96, 'variants': {'as configured': _VARIANT, 'no warm-up': _WORSE}}])
+
+
+def test_quality_tables_hold_each_figure_with_its_interval() -> None:
+    begin, end = '<!-- quality: {} -->', '<!-- end of quality: {} -->'
+    marks = [(begin.format(name), end.format(name)) for name in ('tasks', 'beside', 'groups', 'ablation')]
+    page = 'before\n' + '\n'.join(f'{first}\nold\n{last}\n' for first, last in marks) + 'after\n'
+    found = quality_table.written(page, KEPT)
+    assert '| `nih_triage` | 1,948 | 144 | 0.800 | 0.790 – 0.810 | 0.700 | 0.100 | 0.090 – 0.110 |' in found
+    assert '| `nih_triage` | another recipe | 0.750 | 0.740 – 0.760 | 0.050 | 0.040 – 0.060 |' in found
+    assert found.count('another recipe') == found.count('| AUC within PA films | 0.770 (0.760 – 0.780) |') == 1
+    assert '| as configured | 0.800 | ± 0.0021 |  |  |' in found
+    assert '| no warm-up | 0.750 |  | -0.050 | -0.060 – -0.040 |' in found
+    assert found.startswith('before\n')
+    assert found.endswith('after\n')
+    assert 'old' not in found
+    assert quality_table.written(found, KEPT) == found
+
+
+@pytest.mark.parametrize(
+    'page',
+    [
+        '<!-- quality: tasks -->\n',
+        '<!-- quality: tasks -->\n<!-- end of quality: beside -->',
+        '<!-- quality: no such -->\n<!-- end of quality: no such -->',
+    ],
+    ids=['no end', 'another end', 'no such table'],
+)
+def test_a_mark_that_cannot_be_followed_is_named(page: str) -> None:
+    with pytest.raises(ValueError, match='quality: '):
+        quality_table.written(page, KEPT)
+
+
+@pytest.mark.parametrize('path', quality_table.PAGES, ids=lambda path: path.name)
+def test_the_pages_hold_what_was_measured(path: Path) -> None:
+    """`make docs` would change nothing."""
+    page = path.read_text()
+    assert '<!-- quality: tasks -->' in page
+    assert quality_table.written(page, quality_table.load()) == page
+
+
+def test_what_was_measured_is_what_is_configured() -> None:
+    for each in quality_table.load().tasks:
+        assert each['pixels'] == quality.plan(each['task'], None, ()).parameters.model.image_size
