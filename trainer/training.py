@@ -64,10 +64,11 @@ def train(
     """Trains `network` in place; it ends with the weights of the last epoch, or with `train.patience` with those of the best validation
     AUC, be they of an epoch or of the head alone."""
     best = None
-    with strategy.scope():
-        if parameters.model.backbone in PRETRAINED and parameters.train.head_first and not state.started():
-            best = fit_head(network, splits, parameters, journal, targets)
-        if parameters.train.epochs:
+    if parameters.model.backbone in PRETRAINED and parameters.train.head_first and not state.started():
+        # Not under the strategy, where a metric belongs to the replicas of a step.
+        best = fit_head(network, splits, parameters, journal, targets)
+    if parameters.train.epochs:
+        with strategy.scope():
             _fit_all(network, splits, parameters, state, journal, best, targets)
 
 
