@@ -50,7 +50,7 @@ BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
     },
     'cardiomegaly': {
         'weights': ('train.balance=weights', 'train.epochs=8'),
-        'average pooling': ('model.pooling=average',),
+        'attention pooling': ('model.pooling=attention',),
     },
 }
 # A source of films with fewer of a class is not looked at by itself.
@@ -185,7 +185,7 @@ def _of_metadata(cohort: Cohort, label: np.ndarray) -> dict[str, Statistic]:
         ('AUC of these and the follow-up number', metadata_model.columns(age, sex, view, cohort.column('follow_up'))),
     ):
         scores = metadata_model.cross_fitted(columns, label, cohort.patients)
-        if scores is not None and len(np.unique(age)) > 1:
+        if scores is not None:
             found[name] = bootstrap.auc(scores, label)
     return found
 

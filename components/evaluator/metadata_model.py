@@ -36,14 +36,15 @@ def columns(age: np.ndarray, sex: np.ndarray, view: np.ndarray, follow_up: np.nd
 
 
 def cross_fitted(features: np.ndarray, label: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
-    """Probabilities float64 [n], each from a regression on other patients; None where there are too few patients of a class for that.
+    """Probabilities float64 [n], each from a regression on other patients; None where there are too few patients of a class for that, or
+    all films have the same metadata: what the shares of the folds alone say is no knowledge.
 
     Args:
       features: float64 [n, columns].
       label: 0/1 [n].
       patient: any dtype [n].
     """
-    if len(np.unique(patient)) < _FOLDS:
+    if len(np.unique(patient)) < _FOLDS or (features == features[0]).all():
         return None
     model = make_pipeline(StandardScaler(), LogisticRegression())
     scores = np.empty(len(label))

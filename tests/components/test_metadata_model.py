@@ -63,6 +63,11 @@ def test_unknown_ages_do_not_pass_for_newborns() -> None:
     assert np.isfinite(metadata_model.columns(np.full(COUNT, -1), SEX, VIEW)).all()
 
 
+def test_nothing_is_said_of_films_without_metadata() -> None:
+    unknown = metadata_model.columns(np.full(COUNT, -1), np.full(COUNT, b'unknown'), np.full(COUNT, b'unknown'))
+    assert metadata_model.cross_fitted(unknown, RNG.integers(0, 2, COUNT), PATIENT) is None
+
+
 def test_folds_are_the_same_on_every_machine() -> None:
     """Spelt out, as what chooses them may depend on the CPU without a word."""
     patient = np.array(['g', 'a', 'b', 'a', 'c', 'd', 'e', 'f', 'g', 'h'])
