@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tf_keras as keras
@@ -145,6 +147,10 @@ def trained(plan: Plan, cohort: Cohort, places: Mapping[str, np.ndarray]) -> Ite
 def key(plan: Plan, cohort: Cohort) -> str:
     """Names a training by all that determines it."""
     code = digest('trainer.training', 'trainer.calibration')
-    # The path of the weights is another one on another machine.
-    parameters = plan.parameters.model_dump_json(exclude={'model': {'weights'}, 'operating_point': True})
+    parameters = json.dumps(settings(plan), separators=(',', ':'))
     return hashlib.sha256('\n'.join([cohort.key, plan.task, str(plan.seed), parameters, code]).encode()).hexdigest()[:16]
+
+
+def settings(plan: Plan) -> dict[str, Any]:
+    """What a training is told, as JSON; not where its weights lie, as the path is another one on another machine."""
+    return plan.parameters.model_dump(mode='json', exclude={'model': {'weights'}, 'operating_point': True})

@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'task': args.task,
         'films': len(cohort.stored),
         'patients': len(np.unique(cohort.patients)),
-        'pixels': cohort.side,
+        'settings': cross_validation.settings(chosen),
         'figures': {name: vars(figure) for name, figure in found.items()},
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'

@@ -79,7 +79,7 @@ def _tasks(kept: Kept) -> str:
         floor, above = figures[f'{name}, {FLOOR}'], figures[f'{name} above {FLOOR}']
         task = f'`{each["task"]}`' + (', mean of its findings' if name == MEAN else '')
         shown = (_value(figures[name]), _interval(figures[name]), _value(floor), _value(above), _interval(above))
-        rows.append((task, f'{each["films"]:,}', str(each['pixels']), *shown))
+        rows.append((task, f'{each["films"]:,}', str(each['settings']['model']['image_size']), *shown))
     return _markdown(rows, left=1)
 
 

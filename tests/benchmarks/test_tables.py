@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import goals, peers, quality, quality_table, scale
+from benchmarks import cross_validation, goals, peers, quality, quality_table, scale
 
 
 def _measured(count: int, **changed: float) -> dict:
@@ -107,7 +107,7 @@ OF_TASK = {
     'task': 'nih_triage',
     'films': 1_948,
     'patients': 1_468,
-    'pixels': 144,
+    'settings': {'model': {'image_size': 144}},
     'figures': {
         'AUC': _figure(0.8),
         'AUC, frozen features': _figure(0.7),
@@ -164,4 +164,4 @@ def test_the_pages_hold_what_was_measured(path: Path) -> None:
 
 def test_what_was_measured_is_what_is_configured() -> None:
     for each in quality_table.load().tasks:
-        assert each['pixels'] == quality.plan(each['task'], None, ()).parameters.model.image_size
+        assert each['settings'] == cross_validation.settings(quality.plan(each['task'], None, ()))
