@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 
 import tensorflow as tf
@@ -43,9 +44,9 @@ class Journal:
         """The newest value of a figure."""
         return next(row[name] for row in reversed(self._rows) if name in row)
 
-    def best(self, name: str) -> float:
-        """The highest value of a figure over all phases and epochs."""
-        return max(row[name] for row in self._rows if name in row)
+    def best(self, name: str, phase: str | None = None) -> float:
+        """The highest value of a figure over all epochs, of all phases or one; minus infinity where there is none."""
+        return max((row[name] for row in self._rows if name in row and phase in (None, row['phase'])), default=-math.inf)
 
     def to_csv(self, path: str) -> None:
         """Writes all epochs as a table."""

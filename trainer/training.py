@@ -70,6 +70,7 @@ def train(
     if parameters.train.epochs:
         with strategy.scope():
             _fit_all(network, splits, parameters, state, journal, best, targets)
+        _warn_of_a_loss(journal, parameters.train)
 
 
 # Weaker penalties are not tried once this many in a row were no better.
@@ -144,6 +145,23 @@ def _fit_all(network, splits, parameters, state, journal, best: float | None, ta
             verbose=0,
         )
     state.restore_kept(model)
+
+
+# A difference of validation AUCs that says nothing, on a split of some hundred films.
+_LUCK = 0.01
+
+
+def _warn_of_a_loss(journal: Journal, train: TrainParameters) -> None:
+    alone, tuned = journal.best('val_auc', 'head'), journal.last('val_auc')
+    if train.patience is None and tuned < alone - _LUCK:
+        _log.warning(
+            'fine-tuning has made the network worse: validation AUC %.4f, %.4f with the head alone. Lower train.learning_rate (now %g) or '
+            'raise train.warmup_epochs (now %g); train.patience keeps the best epoch.',
+            tuned,
+            alone,
+            train.learning_rate,
+            train.warmup_epochs,
+        )
 
 
 def _learning_rate(train: TrainParameters, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:

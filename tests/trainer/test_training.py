@@ -212,6 +212,15 @@ def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(splits: dict[str, S
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
+@pytest.mark.parametrize(('learning_rate', 'warned'), [(30.0, True), (1e-30, False)], ids=['too high', 'next to nothing'])
+def test_a_fine_tuning_that_makes_it_worse_is_told(learning_rate: float, warned: bool, splits, tmp_path: Path, caplog) -> None:
+    _train(tmp_path, splits, _parameters(epochs=1, warmup_epochs=0, learning_rate=learning_rate, balance='none'))
+    told = [record for record in caplog.records if record.levelno == logging.WARNING and 'made the network worse' in record.getMessage()]
+    assert bool(told) is warned
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('with_head')
 @pytest.mark.parametrize('epoch', [0, 1], ids=['in the first epoch of fine-tuning', 'in the second'])
 def test_both_phases_resume_to_the_same_end(epoch: int, splits, tmp_path: Path, monkeypatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
