@@ -117,13 +117,6 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     return _ready(dataset)
 
 
-def shuffled_batches(features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Batches from arrays that share their first axis, in another order each time they are read, which depends on `seed` alone."""
-    order = tf.data.Dataset.range(len(features)).shuffle(len(features), seed=seed, reshuffle_each_iteration=True)
-    arrays = tf.constant(features), tf.constant(labels)
-    return _ready(order.batch(batch_size).map(lambda places: tuple(tf.gather(array, places) for array in arrays)))
-
-
 def image_ids(split: Split) -> list[str]:
     """The image id of each record, in the order of `evaluation_batches`."""
     dataset = _examples(split.files, {IMAGE_ID: tf.io.FixedLenFeature([1], tf.string)})

@@ -129,32 +129,12 @@ def test_image_ids_are_in_the_order_of_the_evaluation_batches(splits: dict[str, 
     assert drawn == _prints_of(splits['train'])
 
 
-def test_batches_from_arrays_come_in_another_order_each_time_and_the_same_for_a_seed() -> None:
-    features, labels = np.arange(20.0, dtype=np.float32)[:, None], np.arange(20.0)[:, None]
-
-    def orders(seed: int) -> list[list[float]]:
-        batches = input_pipeline.shuffled_batches(features, labels, 8, seed)
-        return [[value for one, other in batches for value in _same(one, other)] for _ in range(2)]
-
-    first, second = orders(3)
-    assert first != second
-    assert sorted(first) == sorted(second) == list(range(20))
-    assert orders(3) == [first, second]
-    assert orders(4)[0] != first
-
-
-def _same(one: tf.Tensor, other: tf.Tensor) -> list[float]:
-    assert np.array_equal(one, other)
-    return one.numpy()[:, 0].tolist()
-
-
 def test_no_epoch_waits_for_tf_datas_tuner(splits: dict[str, Split]) -> None:
     batches = [
         input_pipeline.training_batches(splits['train'], _parameters(), 0),
         input_pipeline.evaluation_batches(splits['val'], 8),
-        input_pipeline.shuffled_batches(np.zeros((4, 1), np.float32), np.zeros((4, 1)), 2, 0),
     ]
-    assert [each.options().autotune.enabled for each in batches] == [False] * 3
+    assert [each.options().autotune.enabled for each in batches] == [False] * 2
 
 
 def _undersampled(**changed) -> TrainParameters:
