@@ -14,6 +14,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
@@ -32,6 +34,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     'as configured': (),
     'head alone': ('train.epochs=0',),
     'no head first': ('train.head_first=false',),
+    'batch normalisation trained': ('model.batch_norm=trained',),
     'best epoch in place of the last': ('train.patience=4',),
     'no augmentation': ('train.augmentation={shift: 0, rotation: 0, zoom: 0, contrast: 0, brightness: 0}',),
     'cutout 0.25': ('train.augmentation.cutout=0.25',),
@@ -40,8 +43,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     'upper third': ('train.unfreeze_share=0.33',),
     'label smoothing 0.05': ('train.label_smoothing=0.05',),
     'focal loss, gamma 2': ('train.focal_gamma=2.0',),
-    'no class balance': ('train.balance=none',),
-    'undersampling 1:1': ('train.balance=undersample', 'train.negatives_per_positive=1.0'),
+    'no class weights': ('train.balance=none',),
     'moving average 0.98': ('train.ema=0.98',),
     'auxiliary findings 1': ('train.auxiliary_weight=1.0',),
     'attention pooling': ('model.pooling=attention',),
@@ -57,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = quality.options(__doc__)
     parser.add_argument('--only', nargs='+', choices=list(VARIANTS), metavar='NAME', help=f'of: {", ".join(VARIANTS)}')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='a training with each (default: 0)')
-    parser.add_argument('--keep', action='store_true', help='write the figures to docs/quality, from where `make docs` takes the table')
+    parser.add_argument(
+        '--keep',
+        action='store_true',
+        help='write the figures to docs/quality, from where `make docs` takes the table; with --only, these rows',
+    )
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     names = ['as configured', *(name for name in args.only or VARIANTS if name != 'as configured')]
@@ -71,12 +77,45 @@ def main(argv: Sequence[str] | None = None) -> None:
             answers.setdefault(name, []).append(cross_validation.answers(chosen, cohort, args.scratch, console).probabilities)
     assert cohort is not None
     found = figures(args.task, cohort, answers)
-    content = {'task': args.task, 'pixels': cohort.side, 'variants': {name: dataclasses.asdict(row) for name, row in found.items()}}
-    text = json.dumps(content, indent=1) + '\n'
-    (args.scratch / f'ablation-{args.task}.json').write_text(text)
-    if args.keep:
-        quality_table.file_of(args.task, ablation=True).write_text(text)
+    content = {
+        'task': args.task,
+        'settings': cross_validation.settings(quality.plan(args.task, None, args.set)),
+        'variants': {name: dataclasses.asdict(row) for name, row in found.items()},
+    }
+    _write(args.scratch / f'ablation-{args.task}.json', content)
     console.print(table(found))
+    if args.keep:
+        path = quality_table.file_of(args.task, ablation=True)
+        try:
+            _write(path, laid_over(path, content) if args.only else content)
+        except ValueError as error:
+            raise SystemExit(f'not kept: {error}') from error
+
+
+# By which the AUC of one training differs between kinds of CPU; less than between seeds.
+_OF_A_CPU = 0.002
+
+
+def laid_over(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """A kept table with some of its rows measured anew, or with rows that it did not have.
+
+    Raises:
+      ValueError: its other rows are of another training.
+    """
+    if not path.exists():
+        raise ValueError(f'{path}: no such file; measure the whole table, without --only')
+    kept = json.loads(path.read_text())
+    first, *others = content['variants']
+    then, now = (each['variants'][first]['auc']['value'] for each in (kept, content))
+    if kept['settings'] != content['settings'] or abs(then - now) > _OF_A_CPU:
+        raise ValueError(f'{path}: its rows are beside another training than the one measured now; measure the whole table, without --only')
+    # A difference stays as it is, from the configured training on the same machine.
+    rows = kept['variants'] | {name: content['variants'][name] for name in others}
+    return content | {'variants': {name: rows[name] for name in VARIANTS if name in rows}}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + '\n')
 
 
 @dataclasses.dataclass(frozen=True)

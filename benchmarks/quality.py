@@ -17,6 +17,7 @@ README.md and docs/quality.md.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -46,6 +47,8 @@ _REPLICATES, _LEVEL = 2000, 0.95
 # Task -> another way to train for it -> settings laid over its configuration.
 BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
     'findings14': {
+        'no warm-up': ('train.warmup_epochs=0',),
+        'no class weights': ('train.balance=none',),
         'training from scratch': ('model.backbone=scratch_cnn', 'train.learning_rate=0.001', 'train.epochs=20'),
     },
     'cardiomegaly': {
@@ -85,7 +88,8 @@ def options(description: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; without --floor the figures are also in quality-TASK.json under --scratch."""
+    """Measures and prints; without --floor the figures are also in quality-TASK.json under --scratch, and the answer to each film in
+    answers-TASK.csv."""
     parser = options(__doc__)
     parser.add_argument('--floor', action='store_true', help='the floor alone; nothing is trained')
     parser.add_argument('--keep', action='store_true', help='write the figures to docs/quality')
@@ -117,9 +121,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
     (args.scratch / f'quality-{args.task}.json').write_text(text)
+    write_answers(args.scratch / f'answers-{args.task}.csv', cohort, TASKS[args.task].outputs[0], ours[:, 0])
     if args.keep:
         quality_table.file_of(args.task).write_text(text)
     console.print(table(found))
+
+
+def write_answers(path: Path, cohort: Cohort, label: str, probability: np.ndarray) -> None:
+    """A line a film, the most surely wrong ones first: what the label says, and the probability from the network that had not seen it."""
+    values = cohort.labels[label]
+    with path.open('w', newline='', encoding='utf-8') as file:
+        lines = csv.writer(file)
+        lines.writerow(['image_id', 'patient_id', 'source', label, 'probability'])
+        for row in np.argsort(-np.abs(values - probability), kind='stable'):
+            lines.writerow([cohort.ids[row], cohort.patients[row], cohort.sources[row], values[row], f'{probability[row]:.4f}'])
 
 
 def figures(task: str, cohort: Cohort, ours: np.ndarray, beside: Mapping[str, np.ndarray]) -> dict[str, Figure]:

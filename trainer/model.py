@@ -48,9 +48,8 @@ def build(parameters: ModelParameters, labels: int = 1) -> Network:
     scale = backbones.BACKBONES[parameters.backbone].scale
     side = parameters.image_size
     inputs = keras.Input((side, side, 1), name='pixels')
-    # False: batch normalisation keeps its ImageNet statistics also while its neighbours are fine-tuned. Batches of 32 X-rays are too
-    # small and too alike to estimate them anew.
-    training = False if parameters.backbone in PRETRAINED else None
+    # False: batch normalisation keeps its ImageNet statistics also while its neighbours are fine-tuned.
+    training = False if parameters.backbone in PRETRAINED and parameters.batch_norm == 'frozen' else None
     maps = backbone(Scale(scale)(inputs), training=training)
     attention = pooling.attention(parameters)(maps)
     features = pooling.Pool(name='pool', dtype='float32')((maps, attention))
@@ -69,8 +68,18 @@ def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> kera
     return TrainableModel(inputs, outputs, name='head')
 
 
-def unfreeze(backbone: keras.Model, share: float) -> int:
-    """Makes the top `share` of a pretrained backbone's layers trainable and all below it fixed; batch normalisation stays fixed.
+# With that of the backbones, 0.99 or 0.999, the statistics would still be those of photographs after the some hundred steps of a
+# fine-tuning, while its batches were normalised by their own.
+_MOMENTUM = 0.9
+
+
+def unfreeze(backbone: keras.Model, share: float, batch_norm: str = 'frozen') -> int:
+    """Makes the top `share` of a pretrained backbone's layers trainable and all below it fixed.
+
+    Args:
+      backbone: of a network.
+      share: 0..1.
+      batch_norm: as in ModelParameters.
 
     Returns:
       The number of layers with weights that are trainable now.
@@ -78,7 +87,10 @@ def unfreeze(backbone: keras.Model, share: float) -> int:
     first = len(backbone.layers) - math.ceil(share * len(backbone.layers))
     backbone.trainable = True
     for index, layer in enumerate(backbone.layers):
-        layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = index >= first and not (norm and batch_norm == 'frozen')
+        if norm and layer.trainable:
+            layer.momentum = _MOMENTUM
     return sum(bool(layer.trainable_weights) for layer in backbone.layers)
 
 

@@ -28,6 +28,7 @@ class ModelParameters(_Strict):
       image_size: pixels a side of what the network sees.
       dropout: share of the features dropped before the last layer while training.
       pooling: from the last feature map to one vector: `average`, or `attention`, which learns where to look.
+      batch_norm: of a pretrained backbone: `frozen` as it is, or `trained` with the layers around it.
     """
 
     backbone: Backbone = 'mobilenet_v2'
@@ -35,6 +36,7 @@ class ModelParameters(_Strict):
     image_size: int = Field(224, ge=32, le=1024)
     dropout: float = Field(0.2, ge=0, lt=1)
     pooling: Literal['average', 'attention'] = 'average'
+    batch_norm: Literal['frozen', 'trained'] = 'frozen'
 
     @model_validator(mode='after')
     def _large_enough(self) -> ModelParameters:

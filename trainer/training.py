@@ -124,7 +124,7 @@ def predict_logits(model: keras.Model, split: Split, batch_size: int) -> tuple[n
 def _fit_all(network, splits, parameters, state, journal, best: float | None, targets: Targets) -> None:
     train, model = parameters.train, network.model
     if parameters.model.backbone in PRETRAINED:
-        model_lib.unfreeze(network.backbone, train.unfreeze_share)
+        model_lib.unfreeze(network.backbone, train.unfreeze_share, parameters.model.batch_norm)
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
     model.compile(keras.optimizers.Adam(_learning_rate(train, steps)), **_loss_and_metrics(splits['train'], parameters, targets))
     state.restore(model, MovingAverage(model.trainable_variables, train.ema) if train.ema else None)
@@ -165,10 +165,7 @@ def _warn_of_a_loss(journal: Journal, train: TrainParameters) -> None:
 
 
 def _learning_rate(train: TrainParameters, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From 0 up to `learning_rate` in `warmup_epochs`, then down to 0 along a cosine.
-
-    Adam's first steps have full size for every weight whatever its gradient: without the warm-up they undo part of the pretraining.
-    """
+    """From 0 up to `learning_rate` in `warmup_epochs`, if there are any, then down to 0 along a cosine."""
     warmup = round(train.warmup_epochs * steps)
     decay = max(1, train.epochs * steps - warmup)
     if not warmup:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +75,38 @@ def test_each_variant_is_a_configuration_of_its_own(name: str) -> None:
 def test_an_ablation_tells_means_over_seeds_and_the_spread_between_them(films: Cohort) -> None:
     label = films.labels[ABNORMAL][:, None].astype(float)
     none = np.full((120, 1), 0.5)
-    found = ablation.figures('nih_triage', films, {'as configured': [label, none], 'no warm-up': [label, label]})
+    found = ablation.figures('nih_triage', films, {'as configured': [label, none], 'head alone': [label, label]})
     configured, other = found.values()
     assert (configured.auc.value, other.auc.value, other.less.value) == (0.75, 1, 0.25)
     assert configured.spread == pytest.approx(0.5 / np.sqrt(2))
     assert other.spread == configured.less.lower == configured.less.upper == 0
     alone = ablation.figures('nih_triage', films, {'as configured': [none]})
     assert alone['as configured'].spread is None
+
+
+def test_rows_are_laid_over_a_kept_table_of_the_same_training(tmp_path: Path) -> None:
+    path = tmp_path / 'ablation.json'
+
+    def measured(seed: int, **aucs: float) -> dict:
+        rows = {name.replace('_', ' '): {'auc': {'value': value}} for name, value in aucs.items()}
+        return {'settings': {'seed': seed}, 'variants': rows}
+
+    kept = measured(0, as_configured=0.8, head_alone=0.7, dropout=0.6, all_layers=0.5) | {'task': 'nih_triage'}
+    path.write_text(json.dumps(kept))
+    found = ablation.laid_over(path, measured(0, as_configured=0.8001, batch_normalisation_trained=0.75, all_layers=0.55))
+    values = {name: row['auc']['value'] for name, row in found['variants'].items()}
+    # In the order of VARIANTS; what is a variant no longer is left out.
+    assert list(values.items()) == [
+        ('as configured', 0.8),
+        ('head alone', 0.7),
+        ('batch normalisation trained', 0.75),
+        ('all layers', 0.55),
+    ]
+    for other in (measured(1, as_configured=0.8), measured(0, as_configured=0.79)):
+        with pytest.raises(ValueError, match='measure the whole table'):
+            ablation.laid_over(path, other)
+    with pytest.raises(ValueError, match='no such file'):
+        ablation.laid_over(tmp_path / 'none.json', kept)
 
 
 def test_figures_of_answers_that_are_known(films: Cohort) -> None:
@@ -91,6 +118,21 @@ def test_figures_of_answers_that_are_known(films: Cohort) -> None:
     assert found['accuracy at 0.5'].value == found['sensitivity at 0.5'].value == found['AUC within PA films'].value == 1
     assert found['expected calibration error'].value == pytest.approx(0.1)
     assert 'AUC of age, sex and view alone' in found
+
+
+def test_answers_begin_with_what_is_most_surely_wrong(films: Cohort, tmp_path: Path) -> None:
+    label = films.labels[ABNORMAL]
+    probability = np.linspace(0.0, 1.0, 120)
+    quality.write_answers(tmp_path / 'answers.csv', films, ABNORMAL, probability)
+    with (tmp_path / 'answers.csv').open(newline='') as file:
+        lines = list(csv.DictReader(file))
+    wrong = [round(abs(int(line[ABNORMAL]) - float(line['probability'])), 4) for line in lines]
+    assert wrong == sorted(wrong, reverse=True)
+    assert wrong[0] > 0.9
+    row = films.ids.index(lines[7]['image_id'])
+    assert lines[7]['patient_id'] == films.patients[row]
+    assert (int(lines[7][ABNORMAL]), float(lines[7]['probability'])) == (label[row], round(probability[row], 4))
+    assert {line['image_id'] for line in lines} == set(films.ids)
 
 
 def test_a_source_is_looked_at_by_itself_where_it_has_enough_of_both_classes(films: Cohort) -> None:
