@@ -75,7 +75,7 @@ def test_each_variant_is_a_configuration_of_its_own(name: str) -> None:
 def test_an_ablation_tells_means_over_seeds_and_the_spread_between_them(films: Cohort) -> None:
     label = films.labels[ABNORMAL][:, None].astype(float)
     none = np.full((120, 1), 0.5)
-    found = ablation.figures('nih_triage', films, {'as configured': [label, none], 'head alone': [label, label]})
+    found = ablation.figures('nih_triage', films, {'as configured': [label, none], 'no warm-up': [label, label]})
     configured, other = found.values()
     assert (configured.auc.value, other.auc.value, other.less.value) == (0.75, 1, 0.25)
     assert configured.spread == pytest.approx(0.5 / np.sqrt(2))

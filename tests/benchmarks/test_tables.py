@@ -121,7 +121,7 @@ OF_TASK = {
 
 _VARIANT = {'auc': _figure(0.8), 'less': _figure(0.0), 'spread': 0.0021}
 _WORSE = {'auc': _figure(0.75), 'less': _figure(-0.05), 'spread': None}
-KEPT = quality_table.Kept([OF_TASK], [{'task': 'nih_triage', 'variants': {'as configured': _VARIANT, 'head alone': _WORSE}}])
+KEPT = quality_table.Kept([OF_TASK], [{'task': 'nih_triage', 'variants': {'as configured': _VARIANT, 'no warm-up': _WORSE}}])
 
 
 def test_quality_tables_hold_each_figure_with_its_interval() -> None:
@@ -133,7 +133,7 @@ def test_quality_tables_hold_each_figure_with_its_interval() -> None:
     assert '| `nih_triage` | another recipe | 0.750 | 0.740 – 0.760 | 0.050 | 0.040 – 0.060 |' in found
     assert found.count('another recipe') == found.count('| AUC within PA films | 0.770 (0.760 – 0.780) |') == 1
     assert '| as configured | 0.800 | ± 0.0021 |  |  |' in found
-    assert '| head alone | 0.750 |  | -0.050 | -0.060 – -0.040 |' in found
+    assert '| no warm-up | 0.750 |  | -0.050 | -0.060 – -0.040 |' in found
     assert found.startswith('before\n')
     assert found.endswith('after\n')
     assert 'old' not in found

@@ -53,14 +53,16 @@ def test_bytes_and_floats_give_the_same_logit(pretrained: ModelParameters) -> No
 def test_batch_normalisation_that_is_trained_takes_up_the_films(pretrained: ModelParameters) -> None:
     parameters = pretrained.model_copy(update={'batch_norm': 'trained'})
     network = model_lib.build(parameters)
-    before = {layer.name: layer.get_weights() for layer in _of_type(network, keras.layers.BatchNormalization, True)}
+    norms = _of_type(network, keras.layers.BatchNormalization, True)
+    before = [layer.get_weights() for layer in norms]
     features = network.extractor(FILMS, training=False)
     assert np.array_equal(features, model_lib.build(pretrained).extractor(FILMS)), 'outside of training it is the same network'
     model_lib.unfreeze(network.backbone, 0.6, parameters.batch_norm)
     network.model.compile(keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
     network.model.train_on_batch(FILMS, tf.constant([[0.0], [1.0], [1.0], [0.0]]))
-    for layer in _of_type(network, keras.layers.BatchNormalization, True):
-        changed = [not np.array_equal(now, then) for now, then in zip(layer.get_weights(), before[layer.name], strict=True)]
+    assert 0.4 * len(norms) < sum(layer.trainable for layer in norms) < len(norms)
+    for layer, weights in zip(norms, before, strict=True):
+        changed = [not np.array_equal(now, then) for now, then in zip(layer.get_weights(), weights, strict=True)]
         # Scale and shift by gradients, mean and variance by the batch; below the share none of them.
         assert changed == [layer.trainable] * 4, layer.name
         assert not layer.trainable or layer.momentum < 0.95, 'a short training has to settle its statistics'
