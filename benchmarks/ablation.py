@@ -1,7 +1,8 @@
-"""What each choice in the training of a task is worth: one change at a time against the configuration, on the same folds by patient.
+"""What each choice in the training of a task is worth: one change at a time, on the same folds by patient.
 
     python -m benchmarks.ablation nih_triage --data-root DIR --weights PATH [--set model.image_size=96] [--only NAME ...] [--seeds 0 1 2]
 
+Each is a change of the configuration with class weights, with which the table began: it has taken them out of the configurations since.
 The differences carry intervals by patient; all variants see the same replicates. A sweep at a small image size takes a fraction of the
 time of the final size; --set applies to all variants. Each seed is a training of its own, with other initial weights, order and
 augmentation: the AUC is the mean over seeds, and the spread between them is what a difference has to exceed that is more than luck.
@@ -25,13 +26,17 @@ from rich.table import Table
 
 from benchmarks import cohort as cohort_lib
 from benchmarks import cross_validation, quality, quality_table
+from benchmarks.cross_validation import Plan
 from components.evaluator import bootstrap
 from components.evaluator.bootstrap import Figure, Statistic
 from trainer.labels import TASKS
 
-# Variant -> settings laid over the configuration.
+# Laid over the configuration, for all variants.
+BASE = ('train.balance=weights',)
+# Variant -> settings laid over these; the first is what the others are compared with.
+FIRST = 'with class weights'
 VARIANTS: dict[str, tuple[str, ...]] = {
-    'as configured': (),
+    FIRST: (),
     'head alone': ('train.epochs=0',),
     'no head first': ('train.head_first=false',),
     'batch normalisation trained': ('model.batch_norm=trained',),
@@ -66,12 +71,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    names = ['as configured', *(name for name in args.only or VARIANTS if name != 'as configured')]
+    names = [FIRST, *(name for name in args.only or VARIANTS if name != FIRST)]
     answers: dict[str, list[np.ndarray]] = {}
     cohort = None
     for name in names:
         for seed in args.seeds:
-            chosen = quality.plan(args.task, args.weights, [*args.set, *VARIANTS[name], f'train.seed={seed}'])
+            chosen = plan(args.task, args.weights, [*args.set, *VARIANTS[name], f'train.seed={seed}'])
             cohort = cohort or cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
             console.print(f'{name}, seed {seed}')
             answers.setdefault(name, []).append(cross_validation.answers(chosen, cohort, args.scratch, console).probabilities)
@@ -79,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = figures(args.task, cohort, answers)
     content = {
         'task': args.task,
-        'settings': cross_validation.settings(quality.plan(args.task, None, args.set)),
+        'settings': cross_validation.settings(plan(args.task, None, args.set)),
         'variants': {name: dataclasses.asdict(row) for name, row in found.items()},
     }
     _write(args.scratch / f'ablation-{args.task}.json', content)
@@ -90,6 +95,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             _write(path, laid_over(path, content) if args.only else content)
         except ValueError as error:
             raise SystemExit(f'not kept: {error}') from error
+
+
+def plan(task: str, weights: str | None, settings: Sequence[str]) -> Plan:
+    """As `quality.plan`, with `BASE` below the settings."""
+    return quality.plan(task, weights, [*BASE, *settings])
 
 
 # By which the AUC of one training differs between kinds of CPU; less than between seeds.
@@ -109,7 +119,7 @@ def laid_over(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     then, now = (each['variants'][first]['auc']['value'] for each in (kept, content))
     if kept['settings'] != content['settings'] or abs(then - now) > _OF_A_CPU:
         raise ValueError(f'{path}: its rows are beside another training than the one measured now; measure the whole table, without --only')
-    # A difference stays as it is, from the configured training on the same machine.
+    # A difference stays as it is, from the first row's training on the same machine.
     rows = kept['variants'] | {name: content['variants'][name] for name in others}
     return content | {'variants': {name: rows[name] for name in VARIANTS if name in rows}}
 
@@ -154,7 +164,7 @@ def figures(task: str, cohort: cohort_lib.Cohort, answers: Mapping[str, Sequence
 def table(found: Mapping[str, Row]) -> Table:
     """AUCs, and differences with their intervals."""
     shown = Table(box=None, pad_edge=False)
-    for name in ('', 'AUC', 'between seeds', 'less the configured', '95 % interval'):
+    for name in ('', 'AUC', 'between seeds', 'less the first', '95 % interval'):
         shown.add_column(name, justify='right' if name else 'left')
     for name, row in found.items():
         spread = '–' if row.spread is None else f'± {row.spread:.4f}'

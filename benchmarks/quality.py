@@ -47,8 +47,7 @@ _REPLICATES, _LEVEL = 2000, 0.95
 # Task -> another way to train for it -> settings laid over its configuration.
 BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
     'findings14': {
-        'no warm-up': ('train.warmup_epochs=0',),
-        'no class weights': ('train.balance=none',),
+        'no head first': ('train.head_first=false',),
         'training from scratch': ('model.backbone=scratch_cnn', 'train.learning_rate=0.001', 'train.epochs=20'),
     },
     'cardiomegaly': {

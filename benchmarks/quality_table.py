@@ -122,12 +122,12 @@ def _findings(kept: Kept) -> str:
 
 
 def _ablation(kept: Kept) -> str:
-    """A row a variant, with the difference from the configured training; of the first task that was looked at."""
-    rows = [('', 'AUC', 'between seeds', 'less the configured', '95 %')]
-    for name, row in kept.ablations[0]['variants'].items() if kept.ablations else ():
+    """A row a variant, with the difference from the first row's training; of the first task that was looked at."""
+    rows = [('', 'AUC', 'between seeds', 'less the first', '95 %')]
+    for place, (name, row) in enumerate(kept.ablations[0]['variants'].items() if kept.ablations else ()):
         less, spread = row['less'], row['spread']
-        signed = '' if name == 'as configured' else f'{less["value"]:+.3f}'
-        interval = '' if name == 'as configured' else f'{less["lower"]:+.3f} – {less["upper"]:+.3f}'
+        signed = '' if not place else f'{less["value"]:+.3f}'
+        interval = '' if not place else f'{less["lower"]:+.3f} – {less["upper"]:+.3f}'
         rows.append((name, _value(row['auc']), '' if spread is None else f'± {spread:.4f}', signed, interval))
     return _markdown(rows, left=1)
 

@@ -71,7 +71,9 @@ class TrainParameters(_Strict):
     head_first: bool = Field(True, description='whether there is a phase 1')
     epochs: int = Field(8, ge=0, description='of fine-tuning, or of all training of a backbone from scratch')
     learning_rate: float = Field(2e-4, gt=0, description='of phase 2, after the warm-up; it falls to 0 along a cosine')
-    warmup_epochs: float = Field(1.0, ge=0, description='epochs of phase 2 in which the learning rate rises from 0')
+    warmup_epochs: float = Field(
+        2.0, ge=0, description='epochs of phase 2 in which the learning rate rises from 0; at most a quarter of them is used'
+    )
     unfreeze_share: float = Field(0.6, ge=0, le=1, description='share of the backbone layers, from the top, that phase 2 trains')
     patience: int | None = Field(
         None,
@@ -80,7 +82,7 @@ class TrainParameters(_Strict):
         'null: all epochs, with the weights of the last',
     )
     balance: Balance = Field(
-        'weights', description='none; weights: both classes count alike in the loss; undersample: another draw of negatives each epoch'
+        'none', description='none; weights: both classes count alike in the loss; undersample: another draw of negatives each epoch'
     )
     negatives_per_positive: float = Field(3.0, gt=0, description='with balance undersample')
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description='labels 0 and 1 become this and 1 minus this')

@@ -126,7 +126,7 @@ def _fit_all(network, splits, parameters, state, journal, best: float | None, ta
     if parameters.model.backbone in PRETRAINED:
         model_lib.unfreeze(network.backbone, train.unfreeze_share, parameters.model.batch_norm)
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
-    model.compile(keras.optimizers.Adam(_learning_rate(train, steps)), **_loss_and_metrics(splits['train'], parameters, targets))
+    model.compile(keras.optimizers.Adam(learning_rate(train, steps)), **_loss_and_metrics(splits['train'], parameters, targets))
     state.restore(model, MovingAverage(model.trainable_variables, train.ema) if train.ema else None)
     if best is not None and train.patience:
         state.begin(best)
@@ -164,9 +164,18 @@ def _warn_of_a_loss(journal: Journal, train: TrainParameters) -> None:
         )
 
 
-def _learning_rate(train: TrainParameters, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From 0 up to `learning_rate` in `warmup_epochs`, if there are any, then down to 0 along a cosine."""
-    warmup = round(train.warmup_epochs * steps)
+# A short training, as each of a search for settings is, has to reach its learning rate too.
+_WARMUP_SHARE = 0.25
+
+
+def learning_rate(train: TrainParameters, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """From 0 up to `learning_rate` in `warmup_epochs`, but at most a quarter of all epochs, then down to 0 along a cosine.
+
+    Args:
+      train: the settings.
+      steps: of an epoch.
+    """
+    warmup = round(min(train.warmup_epochs, _WARMUP_SHARE * train.epochs) * steps)
     decay = max(1, train.epochs * steps - warmup)
     if not warmup:
         return keras.optimizers.schedules.CosineDecay(train.learning_rate, decay)

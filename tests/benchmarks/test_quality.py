@@ -68,20 +68,25 @@ def test_a_patient_is_in_one_fold(films: Cohort) -> None:
 
 @pytest.mark.parametrize('name', list(ablation.VARIANTS))
 def test_each_variant_is_a_configuration_of_its_own(name: str) -> None:
-    configured = quality.plan('nih_triage', None, ())
-    assert (quality.plan('nih_triage', None, ablation.VARIANTS[name]) == configured) is (name == 'as configured')
+    first = ablation.plan('nih_triage', None, ())
+    assert (ablation.plan('nih_triage', None, ablation.VARIANTS[name]) == first) is (name == ablation.FIRST)
+
+
+@pytest.mark.parametrize('task', ['nih_triage', 'findings14', 'pneumonia_pediatric'])
+def test_the_ablation_is_of_the_configuration_but_for_its_class_weights(task: str) -> None:
+    assert ablation.plan(task, None, ablation.VARIANTS['no class weights']) == quality.plan(task, None, ())
 
 
 def test_an_ablation_tells_means_over_seeds_and_the_spread_between_them(films: Cohort) -> None:
     label = films.labels[ABNORMAL][:, None].astype(float)
     none = np.full((120, 1), 0.5)
-    found = ablation.figures('nih_triage', films, {'as configured': [label, none], 'no warm-up': [label, label]})
-    configured, other = found.values()
-    assert (configured.auc.value, other.auc.value, other.less.value) == (0.75, 1, 0.25)
-    assert configured.spread == pytest.approx(0.5 / np.sqrt(2))
-    assert other.spread == configured.less.lower == configured.less.upper == 0
-    alone = ablation.figures('nih_triage', films, {'as configured': [none]})
-    assert alone['as configured'].spread is None
+    found = ablation.figures('nih_triage', films, {'with class weights': [label, none], 'no warm-up': [label, label]})
+    first, other = found.values()
+    assert (first.auc.value, other.auc.value, other.less.value) == (0.75, 1, 0.25)
+    assert first.spread == pytest.approx(0.5 / np.sqrt(2))
+    assert other.spread == first.less.lower == first.less.upper == 0
+    alone = ablation.figures('nih_triage', films, {'with class weights': [none]})
+    assert alone['with class weights'].spread is None
 
 
 def test_rows_are_laid_over_a_kept_table_of_the_same_training(tmp_path: Path) -> None:
@@ -91,18 +96,18 @@ def test_rows_are_laid_over_a_kept_table_of_the_same_training(tmp_path: Path) ->
         rows = {name.replace('_', ' '): {'auc': {'value': value}} for name, value in aucs.items()}
         return {'settings': {'seed': seed}, 'variants': rows}
 
-    kept = measured(0, as_configured=0.8, head_alone=0.7, dropout=0.6, all_layers=0.5) | {'task': 'nih_triage'}
+    kept = measured(0, with_class_weights=0.8, head_alone=0.7, dropout=0.6, all_layers=0.5) | {'task': 'nih_triage'}
     path.write_text(json.dumps(kept))
-    found = ablation.laid_over(path, measured(0, as_configured=0.8001, batch_normalisation_trained=0.75, all_layers=0.55))
+    found = ablation.laid_over(path, measured(0, with_class_weights=0.8001, batch_normalisation_trained=0.75, all_layers=0.55))
     values = {name: row['auc']['value'] for name, row in found['variants'].items()}
     # In the order of VARIANTS; what is a variant no longer is left out.
     assert list(values.items()) == [
-        ('as configured', 0.8),
+        ('with class weights', 0.8),
         ('head alone', 0.7),
         ('batch normalisation trained', 0.75),
         ('all layers', 0.55),
     ]
-    for other in (measured(1, as_configured=0.8), measured(0, as_configured=0.79)):
+    for other in (measured(1, with_class_weights=0.8), measured(0, with_class_weights=0.79)):
         with pytest.raises(ValueError, match='measure the whole table'):
             ablation.laid_over(path, other)
     with pytest.raises(ValueError, match='no such file'):

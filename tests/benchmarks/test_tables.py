@@ -121,7 +121,7 @@ OF_TASK = {
 
 _VARIANT = {'auc': _figure(0.8), 'less': _figure(0.0), 'spread': 0.0021}
 _WORSE = {'auc': _figure(0.75), 'less': _figure(-0.05), 'spread': None}
-KEPT = quality_table.Kept([OF_TASK], [{'task': 'nih_triage', 'variants': {'as configured': _VARIANT, 'no warm-up': _WORSE}}])
+KEPT = quality_table.Kept([OF_TASK], [{'task': 'nih_triage', 'variants': {'with class weights': _VARIANT, 'no warm-up': _WORSE}}])
 
 
 def test_quality_tables_hold_each_figure_with_its_interval() -> None:
@@ -132,7 +132,7 @@ def test_quality_tables_hold_each_figure_with_its_interval() -> None:
     assert '| `nih_triage` | 1,948 | 144 | 0.800 | 0.790 – 0.810 | 0.700 | 0.100 | 0.090 – 0.110 |' in found
     assert '| `nih_triage` | another recipe | 0.750 | 0.740 – 0.760 | 0.050 | 0.040 – 0.060 |' in found
     assert found.count('another recipe') == found.count('| AUC within PA films | 0.770 (0.760 – 0.780) |') == 1
-    assert '| as configured | 0.800 | ± 0.0021 |  |  |' in found
+    assert '| with class weights | 0.800 | ± 0.0021 |  |  |' in found
     assert '| no warm-up | 0.750 |  | -0.050 | -0.060 – -0.040 |' in found
     assert found.startswith('before\n')
     assert found.endswith('after\n')
@@ -167,10 +167,10 @@ def test_what_was_measured_is_what_is_configured() -> None:
         assert each['settings'] == cross_validation.settings(quality.plan(each['task'], None, ()))
 
 
-def test_the_kept_ablation_is_of_what_is_configured_but_for_the_image_size() -> None:
+def test_the_kept_ablation_is_of_what_is_configured_but_for_its_base_and_the_image_size() -> None:
     kept = quality_table.load().ablations
     assert kept
     for each in kept:
         size = f'model.image_size={each["settings"]["model"]["image_size"]}'
-        assert each['settings'] == cross_validation.settings(quality.plan(each['task'], None, (size,)))
+        assert each['settings'] == cross_validation.settings(ablation.plan(each['task'], None, (size,)))
         assert list(each['variants']) == list(ablation.VARIANTS)

@@ -210,6 +210,22 @@ def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(splits: dict[str, S
     assert _auc(network, splits['val']) == pytest.approx(max(alone), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ('epochs', 'warmup_epochs', 'rising'),
+    [(8, 2.0, 20), (8, 0.5, 5), (8, 0.0, 0), (3, 2.0, 8), (1, 2.0, 2)],
+    ids=['as configured', 'half an epoch', 'none', 'a search', 'one epoch'],
+)
+def test_the_learning_rate_rises_for_at_most_a_quarter_and_falls_to_zero(epochs: int, warmup_epochs: float, rising: int) -> None:
+    """With ten steps an epoch."""
+    rate = training.learning_rate(TrainParameters(epochs=epochs, warmup_epochs=warmup_epochs, learning_rate=0.5), 10)
+    rates = np.array([float(rate(step)) for step in range(10 * epochs + 1)])
+    assert int(rates.argmax()) == rising
+    assert rates[rising] == pytest.approx(0.5)
+    assert np.allclose(rates[:rising], 0.5 * np.arange(rising) / max(1, rising))
+    assert (np.diff(rates[rising:]) < 0).all()
+    assert rates[-1] == pytest.approx(0.0, abs=1e-7)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
 @pytest.mark.parametrize(('learning_rate', 'warned'), [(30.0, True), (1e-30, False)], ids=['too high', 'next to nothing'])
