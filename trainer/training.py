@@ -156,7 +156,7 @@ def _warn_of_a_loss(journal: Journal, train: TrainParameters) -> None:
     if train.patience is None and tuned < alone - _LUCK:
         _log.warning(
             'fine-tuning has made the network worse: validation AUC %.4f, %.4f with the head alone. Lower train.learning_rate (now %g) or '
-            'raise train.warmup_epochs (now %g); train.patience keeps the best epoch.',
+            'raise train.warmup_epochs (now %g; at most a quarter of the epochs is used); train.patience keeps the best epoch.',
             tuned,
             alone,
             train.learning_rate,
