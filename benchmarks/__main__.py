@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _run('training', largest)
     _run('evaluation', largest)
     _run('startup', *scratch)
+    _run('tracing', *scratch)
     goals.main(scratch)
 
 

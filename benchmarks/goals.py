@@ -40,6 +40,7 @@ def table(scratch: Path) -> Table:
         ('training', _training),
         ('evaluation', _evaluation),
         ('startup', _startup),
+        ('tracing', _tracing),
     ):
         path = scratch / f'{name}.json'
         if path.exists():
@@ -91,6 +92,11 @@ def _startup(found: dict) -> Iterator[Row]:
     yield 'cxr-triage --help, s', '< 0.5', f'{found["cxr-triage --help"]["s"]:.2f}', ''
     reference = found['import tensorflow']['s']
     yield 'start of a local run over import tensorflow', '–', f'{found["start of a local run"]["s"] / reference:.2f}', ''
+
+
+def _tracing(found: dict) -> Iterator[Row]:
+    usual, ours = (sum(found[way].values()) for way in ('usual', 'ours'))
+    yield 'making graphs over the usual way', '–', f'{ours / usual:.2f}', found['backbone']
 
 
 if __name__ == '__main__':

@@ -14,17 +14,17 @@ from typing import get_args
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
-import tensorflow as tf
-
 from trainer import calibration
 from trainer import model as model_lib
 from trainer.backbones import BACKBONES
 from trainer.parameters import PRETRAINED, Backbone, ModelParameters
 from trainer.signatures import TriageModule
+from trainer.tracing import as_it_stands
 
 SIDE = 224
 
 
+@as_it_stands
 def network(backbone: Backbone) -> model_lib.Network:
     """The triage network at SIDE pixels."""
     if backbone not in PRETRAINED:
@@ -41,8 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('backbone', choices=get_args(Backbone))
     parser.add_argument('model')
     args = parser.parse_args(argv)
-    module = TriageModule(network(args.backbone), SIDE, [calibration.NONE], 0.5, args.backbone)
-    tf.saved_model.save(module, args.model, signatures=module.signatures())
+    TriageModule(network(args.backbone), SIDE, [calibration.NONE], 0.5, args.backbone).export(args.model)
 
 
 if __name__ == '__main__':

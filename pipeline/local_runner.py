@@ -115,6 +115,8 @@ def run(pipeline: Pipeline, display: Display, run_id: str) -> Iterator[Step]:
     deployment = runner_utils.extract_local_deployment_config(compiled)
     connection = getattr(deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof('connection_config'))
     nodes = [node.pipeline_node for node in compiled.nodes]
+    # What has been imported stays: to look through all of it after each step would take longer than some steps do.
+    gc.freeze()
     for number, node in enumerate(nodes):
         name = node.node_info.id
         display.begin(name, number, len(nodes))

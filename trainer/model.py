@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from trainer import backbones, pooling
 from trainer.parameters import PRETRAINED, ModelParameters
+from trainer.tracing import as_it_stands
 
 HEAD = 'logit'
 
@@ -34,6 +35,7 @@ class Network:
     head: keras.Model
 
 
+@as_it_stands
 def build(parameters: ModelParameters, labels: int = 1) -> Network:
     """Builds the network, with ImageNet weights where the backbone has some.
 
@@ -117,18 +119,14 @@ def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Te
 
 
 class TrainableModel(keras.Model):
-    """A keras.Model whose steps are traced as they stand.
+    """A keras.Model whose steps are traced as they stand, also within the functions that `fit` makes of them."""
 
-    AutoGraph rewrites all of tf_keras, which is not on its list of libraries to leave alone as keras is: 20 s before the first step of
-    a training on one core, for the same graph.
-    """
-
-    @tf.autograph.experimental.do_not_convert
+    @as_it_stands
     def train_step(self, data):
         """See keras.Model."""
         return super().train_step(data)
 
-    @tf.autograph.experimental.do_not_convert
+    @as_it_stands
     def test_step(self, data):
         """See keras.Model."""
         return super().test_step(data)

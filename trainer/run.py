@@ -103,7 +103,7 @@ def _export(
         network = full
     findings = targets.labels[1 : targets.asked]
     module = TriageModule(network, parameters.model.image_size, fitted, point.threshold, version, findings)
-    tf.saved_model.save(module, fn_args.serving_model_dir, signatures=module.signatures())
+    module.export(fn_args.serving_model_dir)
 
 
 def _write_facts(directory: str, config: dict, parameters: TrainerParameters, splits, fitted, point, version: str) -> None:

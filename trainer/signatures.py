@@ -11,10 +11,11 @@ from trainer.contract import EXAMPLES, EXPLAIN, FLAG, HEAT_MAP, IMAGES, MODEL_VE
 from trainer.features import IMAGE
 from trainer.model import Network, evidence
 from trainer.preprocessing import decode_and_resize
+from trainer.tracing import as_it_stands
 
 
 class TriageModule(tf.Module):
-    """Preprocessing, network, calibration and operating point in one object that `tf.saved_model.save` can write.
+    """Preprocessing, network, calibration and operating point in one object that can be exported.
 
     A plain tf.Module: a Keras 3 model saved the usual way loads in Python but not in TensorFlow Serving's session loader.
 
@@ -42,8 +43,8 @@ class TriageModule(tf.Module):
           findings: outputs beside the probability of the label.
         """
         super().__init__()
-        # Tracked, so that its variables are saved.
-        self._parts = [network.model, network.looker, network.head]
+        # What a tf.Module knows is saved. Of a Keras model that would be a graph of each layer too, which nothing asks for.
+        self._variables = network.model.variables
         self._network = network
         self._image_size = image_size
         self._offset = tf.constant([each.offset for each in calibrations], tf.float32)
@@ -94,6 +95,8 @@ class TriageModule(tf.Module):
             **{name: probabilities[:, place + 1] for place, name in enumerate(self._findings)},
         }
 
-    def signatures(self) -> dict:
-        """What `tf.saved_model.save` takes as `signatures`."""
-        return {EXAMPLES.name: self.serve_examples, IMAGES.name: self.serve_images, EXPLAIN.name: self.explain_images}
+    @as_it_stands
+    def export(self, directory: str) -> None:
+        """Writes a SavedModel that answers to the three signatures."""
+        signatures = {EXAMPLES.name: self.serve_examples, IMAGES.name: self.serve_images, EXPLAIN.name: self.explain_images}
+        tf.saved_model.save(self, directory, signatures=signatures)

@@ -18,6 +18,7 @@ from trainer.journal import Journal
 from trainer.labels import FINDINGS, Task
 from trainer.moving_average import MovingAverage
 from trainer.parameters import PRETRAINED, TrainerParameters, TrainParameters
+from trainer.tracing import as_it_stands
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
+@as_it_stands
 def train(
     network: model_lib.Network,
     splits: dict[str, Split],

@@ -52,6 +52,14 @@ def test_training(measured: Path) -> None:
 
 
 @pytest.mark.slow
+def test_tracing(tmp_path: Path) -> None:
+    _command(tmp_path, 'tracing', '--rounds', '1', '--scratch', str(tmp_path))
+    found = json.loads((tmp_path / 'tracing.json').read_text())
+    assert set(found['usual']) == set(found['ours']) == {'network', 'first step', 'export'}
+    assert all(seconds > 0 for way in ('usual', 'ours') for seconds in found[way].values())
+
+
+@pytest.mark.slow
 def test_evaluation(measured: Path) -> None:
     found = evaluation.measure(scale.run_of(_COUNT, measured), 'scratch_cnn')
     report = max((scale.run_of(_COUNT, measured) / 'artifacts/XrayExampleGen/report').glob('*/ingest.json'))
@@ -82,6 +90,9 @@ def test_goals_take_what_was_measured(measured: Path) -> None:
 
 @pytest.mark.slow
 def test_what_is_started_can_be_started(tmp_path: Path) -> None:
-    for name, command in startup.commands().items():
+    program, *imports = startup.commands().values()
+    # All in one process: one each would import TensorFlow fifteen times.
+    together = [sys.executable, '-c', '\n'.join(statement for _, _, statement in imports)]
+    for command in (program, together):
         log = tmp_path / 'log'
-        assert watch(command, log).exit_code == 0, f'{name}: {log.read_text()[-2000:]}'
+        assert watch(command, log).exit_code == 0, f'{command}: {log.read_text()[-2000:]}'

@@ -5,10 +5,7 @@ Needs root, Java and Maven; `.ci/run` sees to them and sets CXR_REQUIRE_FLINK, w
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +17,12 @@ from pipeline.beam_parameters import BeamParameters
 from scripts.flink import cluster as flink
 from scripts.flink import jars
 from tests.environments.comparing import plain
+from tests.environments.running import PATIENCE_S, Direct, start
 
 pytestmark = pytest.mark.slow
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _JOB = 3  # XrayExampleGen, StatisticsGen and DataAudit come before: it is Transform's first
-_PATIENCE_S = 1200.0
 DIRECT, ON_FLINK = 'direct', 'flink'
 
 
@@ -40,43 +37,32 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink.Cluster]
         pytest.skip(str(error))
 
 
-def _leavings(*arguments: str | Path) -> subprocess.Popen:
-    command = [sys.executable, '-m', 'tests.environments.leavings', *map(str, arguments)]
-    return subprocess.Popen(command, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def _facts(process: subprocess.Popen, folder: Path) -> dict[str, Any]:
-    said, _ = process.communicate(timeout=_PATIENCE_S)
-    assert process.returncode == 0, said[-5000:]
-    return json.loads((folder / 'facts.json').read_text())
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run on Flink puts what it makes."""
+    return tmp_path_factory.mktemp('flink')
 
 
 @pytest.fixture(scope='module')
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Where each engine puts what it makes."""
-    return {engine: tmp_path_factory.mktemp(engine) for engine in (DIRECT, ON_FLINK)}
-
-
-@pytest.fixture(scope='module')
-def lost(cluster: flink.Cluster, films: Path, folders: dict[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+def lost(cluster: flink.Cluster, films: Path, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the run on Flink gave, and what Flink tells of the job in which a host was lost."""
-    running = _leavings('make', films, folders[ON_FLINK], *cluster.settings())
-    deadline = time.monotonic() + _PATIENCE_S
+    running = start('make', films, folder, *cluster.settings())
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         jobs = cluster.jobs()
         if len(jobs) > _JOB and jobs[_JOB]['state'] == 'RUNNING' and jobs[_JOB]['tasks']['running'] >= cluster.parallelism:
             break
-        assert running.poll() is None, f'ended before its time:\n{running.communicate()[0][-5000:]}'
+        assert running.process.poll() is None, f'ended before its time:\n{running.process.communicate()[0][-5000:]}'
         assert time.monotonic() < deadline, jobs
         time.sleep(0.2)
     cluster.kill(1)
-    return _facts(running, folders[ON_FLINK]), cluster.job(jobs[_JOB]['jid'])
+    return running.facts(), cluster.job(jobs[_JOB]['jid'])
 
 
 @pytest.fixture(scope='module')
-def made(lost: tuple[dict, dict], films: Path, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
+def made(lost: tuple[dict, dict], direct: Direct) -> dict[str, dict[str, Any]]:
     """What each engine makes of the films."""
-    return {ON_FLINK: lost[0], DIRECT: _facts(_leavings('make', films, folders[DIRECT]), folders[DIRECT])}
+    return {ON_FLINK: lost[0], DIRECT: direct.made}
 
 
 def test_the_job_outlived_the_loss_of_a_host(lost: tuple[dict, dict], cluster: flink.Cluster) -> None:
@@ -108,17 +94,16 @@ def test_the_audit_finds_the_same(made: dict) -> None:
     assert plain(made[ON_FLINK]['audit']) == plain(made[DIRECT]['audit'])
 
 
-def test_evaluator_and_transform_graph_give_the_same(made: dict, folders: dict[str, Path], cluster: flink.Cluster, tmp_path: Path) -> None:
+def test_evaluator_and_transform_graph_give_the_same(
+    lost: tuple, folder: Path, direct: Direct, cluster: flink.Cluster, tmp_path: Path
+) -> None:
     address = {'job_server': f'{flink.ADDRESS}:{flink.JOB_PORT}', 'workers': f'localhost:{flink.WORKER_PORT}', 'parallelism': 2}
     beam = BeamParameters.model_validate({'engine': 'flink', 'flink': address}).arguments(None)
     # The graph and the model that the run on Flink made: evaluated there, and here.
-    judged = {
-        engine: _facts(_leavings('judge', folders[ON_FLINK], tmp_path / engine, *args), tmp_path / engine)
-        for engine, args in ((ON_FLINK, beam), (DIRECT, ()))
-    }
-    other = _facts(_leavings('judge', folders[DIRECT], tmp_path / 'graph'), tmp_path / 'graph')
+    judged = {engine: start('judge', folder, tmp_path / engine, *options).facts() for engine, options in ((ON_FLINK, beam), (DIRECT, ()))}
     assert len(judged[DIRECT]['metrics']) > 20
     # Probabilities are float32, and their last digits depend on the batches that Beam happens to make.
     assert judged[ON_FLINK]['metrics'] == pytest.approx(judged[DIRECT]['metrics'], rel=1e-6, nan_ok=True)
     assert judged[ON_FLINK]['blessed'] == judged[DIRECT]['blessed']
-    assert sorted(judged[DIRECT]['pixels']) == sorted(other['pixels'])
+    # The graph that the run in one process made.
+    assert sorted(judged[DIRECT]['pixels']) == sorted(direct.judged['pixels'])

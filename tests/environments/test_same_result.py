@@ -6,61 +6,56 @@ The other environment is the command in CXR_OTHER_ENVIRONMENT that starts its Py
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.environments.running import Direct, start
+
 pytestmark = pytest.mark.slow
 
-_PROJECT = Path(__file__).resolve().parents[2]
 _VARIABLE = 'CXR_OTHER_ENVIRONMENT'
 OURS, THEIRS = 'ours', 'theirs'
-Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs a command of `leavings` in an environment and returns the facts that it left in its folder, the last argument."""
+def other() -> list[str]:
+    """The command that starts the Python of the other environment."""
     command = os.environ.get(_VARIABLE)
     if not command:
         pytest.skip(f'{_VARIABLE} names no second environment, e.g. "scripts/debian13 .venv/bin/python"')
-    pythons = {OURS: [sys.executable], THEIRS: shlex.split(command)}
-
-    def start(environment: str, *arguments: str | Path) -> dict[str, Any]:
-        module = ['-m', 'tests.environments.leavings', *map(str, arguments)]
-        done = subprocess.run([*pythons[environment], *module], cwd=_PROJECT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f'{environment}: {" ".join(module)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}'
-        return json.loads((Path(arguments[-1]) / 'facts.json').read_text())
-
-    return start
+    return shlex.split(command)
 
 
 @pytest.fixture(scope='module')
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(other: list[str], direct: Direct, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Where each environment puts what it makes."""
-    return {environment: tmp_path_factory.mktemp(environment) for environment in (OURS, THEIRS)}
+    return {OURS: direct.folder, THEIRS: tmp_path_factory.mktemp(THEIRS)}
 
 
 @pytest.fixture(scope='module')
-def made(run: Run, films: Path, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
+def made(other: list[str], direct: Direct, films: Path, folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """What each environment makes of the films."""
-    return {environment: run(environment, 'make', films, folders[environment]) for environment in folders}
+    return {OURS: direct.made, THEIRS: start('make', films, folders[THEIRS], python=other).facts()}
 
 
 @pytest.fixture(scope='module', params=[OURS, THEIRS])
 def judged(
-    request: pytest.FixtureRequest, run: Run, made: dict, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    other: list[str],
+    direct: Direct,
+    made: dict,
+    folders: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, dict[str, Any]]:
     """What each environment says of the graph and the model of one of them."""
-    return {judge: run(judge, 'judge', folders[request.param], tmp_path_factory.mktemp(f'by-{judge}')) for judge in folders}
+    folder = folders[request.param]
+    ours = direct.judged if request.param == OURS else start('judge', folder, tmp_path_factory.mktemp('by-ours')).facts()
+    return {OURS: ours, THEIRS: start('judge', folder, tmp_path_factory.mktemp('by-theirs'), python=other).facts()}
 
 
 def test_they_are_two_environments(made: dict) -> None:

@@ -62,7 +62,7 @@ def exported(transform_output: tft.TFTransformOutput, tmp_path_factory: pytest.T
     threshold = float(np.sort(probabilities)[3])
     module = TriageModule(network, films.SIDE, [CALIBRATION], threshold, 'p-1')
     path = str(tmp_path_factory.mktemp('exported') / 'model')
-    tf.saved_model.save(module, path, signatures=module.signatures())
+    module.export(path)
     return path, model, threshold
 
 
@@ -295,7 +295,7 @@ def test_findings_have_an_output_each_and_those_that_only_help_have_none(tmp_pat
     network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE), 4)
     module = TriageModule(network, films.SIDE, [CALIBRATION, FINDINGS_ALONE, NONE], 0.5, 'p-1', ['Mass', 'Hernia'])
     path = str(tmp_path / 'model')
-    tf.saved_model.save(module, path, signatures=module.signatures())
+    module.export(path)
     answers = _serve(path, contract.IMAGES, _images())
     assert set(answers) == {*contract.SCORES, 'Mass', 'Hernia'}
     logits = network.model(np.stack([films.draw(number % 2, 50 + number) for number in range(4)]), training=False).numpy()

@@ -1,0 +1,108 @@
+"""What TensorFlow takes to make graphs of a network: where it is built, before its first step, and for its export.
+
+    python -m benchmarks.tracing                            the small network of the demo
+    python -m benchmarks.tracing --backbone mobilenet_v2
+
+The trainer's way, without AutoGraph (trainer/tracing.py) and with nothing in the export but what is served, beside the usual one: AutoGraph
+as TensorFlow has it, and the Keras model as a part of what is saved. The same network and weights from nothing, each way in processes of
+its own that take turns; the seconds are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks import scale
+from trainer.parameters import Backbone
+
+USUAL, OURS = 'usual', 'ours'
+_BATCH = 32
+
+
+def once(way: str, backbone: Backbone) -> dict[str, float]:
+    """Seconds of each part, in a process that has not traced anything before."""
+    from trainer import tracing
+
+    if way == USUAL:
+        assert 'trainer.model' not in sys.modules, 'what is decorated already stays so'
+        tracing.as_it_stands = lambda function: function
+    import numpy as np
+    import tf_keras as keras
+
+    from benchmarks import random_weights
+    from trainer import calibration
+    from trainer.signatures import TriageModule
+
+    seconds, side = {}, random_weights.SIDE
+
+    def lap(name: str, since: float) -> float:
+        seconds[name] = time.monotonic() - since
+        return time.monotonic()
+
+    clock = time.monotonic()
+    network = random_weights.network(backbone)
+    clock = lap('network', clock)
+    network.model.compile(keras.optimizers.Adam(), keras.losses.BinaryCrossentropy(from_logits=True))
+    network.model.fit(np.zeros((_BATCH, side, side, 1), np.float32), np.zeros((_BATCH, 1), np.float32), verbose=0)
+    clock = lap('first step', clock)
+    with tempfile.TemporaryDirectory() as folder:
+        module: Any = TriageModule(network, side, [calibration.NONE], 0.5, 'traced')
+        if way == USUAL:
+            module.network = network.model
+        module.export(folder)
+        lap('export', clock)
+    return seconds
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measures and prints; the figures are also in tracing.json under --scratch."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--backbone', choices=get_args(Backbone), default='scratch_cnn')
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
+    parser.add_argument('--once', choices=(USUAL, OURS), help='print the seconds of one way, as JSON')
+    args = parser.parse_args(argv)
+    if args.once:
+        sys.stdout.write(json.dumps(once(args.once, args.backbone)) + '\n')
+        return
+    args.scratch.mkdir(parents=True, exist_ok=True)
+    console, log = Console(), args.scratch / 'tracing.log'
+    rounds: dict[str, list[dict[str, float]]] = {USUAL: [], OURS: []}
+    for _ in track(range(args.rounds), 'tracing', console=console, transient=True):
+        for way, found in rounds.items():
+            scale.checked([sys.executable, '-m', 'benchmarks.tracing', '--once', way, '--backbone', args.backbone], log)
+            found.append(json.loads(log.read_text().splitlines()[-1]))
+    medians = {way: {part: statistics.median(each[part] for each in found) for part in found[0]} for way, found in rounds.items()}
+    (args.scratch / 'tracing.json').write_text(json.dumps({'backbone': args.backbone, **medians}, indent=1))
+    console.print(table(args.backbone, medians))
+
+
+def table(backbone: str, medians: dict[str, dict[str, float]]) -> Table:
+    """A row a part, and one for all."""
+    shown = Table(box=None, pad_edge=False, title=backbone)
+    for name in ('', 'usual, s', 'ours, s', 'ours over usual'):
+        shown.add_column(name, justify='right' if name else 'left')
+    sums = {way: {'all': sum(parts.values())} for way, parts in medians.items()}
+    usual, ours = (medians[way] | sums[way] for way in (USUAL, OURS))
+    for part, seconds in usual.items():
+        shown.add_row(part, f'{seconds:.2f}', f'{ours[part]:.2f}', f'{ours[part] / seconds:.2f}')
+    return shown
+
+
+if __name__ == '__main__':
+    main()
