@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
 from records.examples import build
 from trainer import contract, input_pipeline, training
@@ -109,6 +110,13 @@ def test_shapes_and_types_are_those_of_the_contract(exported) -> None:
         assert all(tensor.shape.rank == 1 for tensor in function.structured_outputs.values())
         (given,) = function.structured_input_signature[1].values()
         assert (given.name, given.shape.as_list(), given.dtype) == (signature.input, [None], tf.string)
+
+
+def test_an_export_holds_the_weights_and_nothing_of_keras(exported) -> None:
+    path, model, _ = exported
+    nodes = saved_model_pb2.SavedModel.FromString((Path(path) / 'saved_model.pb').read_bytes()).meta_graphs[0].object_graph_def.nodes
+    assert not [node.user_object.identifier for node in nodes if 'keras' in node.user_object.identifier]
+    assert sum(node.HasField('variable') for node in nodes) == len(model.weights)
 
 
 def test_alone_or_in_a_batch_an_image_has_the_same_score(exported) -> None:
