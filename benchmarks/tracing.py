@@ -97,8 +97,7 @@ def table(backbone: str, medians: dict[str, dict[str, float]]) -> Table:
     shown = Table(box=None, pad_edge=False, title=backbone)
     for name in ('', 'usual, s', 'ours, s', 'ours over usual'):
         shown.add_column(name, justify='right' if name else 'left')
-    sums = {way: {'all': sum(parts.values())} for way, parts in medians.items()}
-    usual, ours = (medians[way] | sums[way] for way in (USUAL, OURS))
+    usual, ours = (medians[way] | {'all': sum(medians[way].values())} for way in (USUAL, OURS))
     for part, seconds in usual.items():
         shown.add_row(part, f'{seconds:.2f}', f'{ours[part]:.2f}', f'{ours[part] / seconds:.2f}')
     return shown

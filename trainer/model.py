@@ -119,7 +119,7 @@ def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Te
 
 
 class TrainableModel(keras.Model):
-    """A keras.Model whose steps are traced as they stand, also within the functions that `fit` makes of them."""
+    """A keras.Model whose steps are traced as they stand, within the functions of `fit`, which turn AutoGraph on."""
 
     @as_it_stands
     def train_step(self, data):
