@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     content = {
         'task': args.task,
         'settings': cross_validation.settings(plan(args.task, None, args.set)),
+        'seeds': args.seeds,
         'variants': {name: dataclasses.asdict(row) for name, row in found.items()},
     }
     _write(args.scratch / f'ablation-{args.task}.json', content)
@@ -117,7 +118,7 @@ def laid_over(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     kept = json.loads(path.read_text())
     first, *others = content['variants']
     then, now = (each['variants'][first]['auc']['value'] for each in (kept, content))
-    if kept['settings'] != content['settings'] or abs(then - now) > _OF_A_CPU:
+    if any(kept[name] != content[name] for name in ('settings', 'seeds')) or abs(then - now) > _OF_A_CPU:
         raise ValueError(f'{path}: its rows are beside another training than the one measured now; measure the whole table, without --only')
     # A difference stays as it is, from the first row's training on the same machine.
     rows = kept['variants'] | {name: content['variants'][name] for name in others}

@@ -25,7 +25,7 @@ from benchmarks import cohort as cohort_lib
 from benchmarks.cohort import Cohort
 from components.evaluator import metadata_model
 from pipeline.code_digest import digest
-from trainer import calibration, input_pipeline, training
+from trainer import backbones, calibration, input_pipeline, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
@@ -78,9 +78,12 @@ def answers(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> Answ
     return Answers(*(np.concatenate([part[field.name] for part in parts])[place] for field in dataclasses.fields(Answers)))
 
 
-def of_frozen_features(task: Task, cohort: Cohort, parameters: ModelParameters, scratch: Path, seed: int = 0) -> np.ndarray:
-    """The floor: probabilities float64 [n, outputs] of logistic regressions on the features of the untouched backbone, same folds."""
-    features = _frozen_features(cohort, parameters, scratch)
+def of_frozen_features(
+    task: Task, cohort: Cohort, parameters: ModelParameters, scratch: Path, seed: int = 0, layer: str | None = None
+) -> np.ndarray:
+    """The floor: probabilities float64 [n, outputs] of logistic regressions on the features of the untouched backbone, same folds; of its
+    last layer, or of the mean over the places of a layer within, by its name in Keras."""
+    features = _frozen_features(cohort, parameters, scratch, layer)
     folds = metadata_model.folds(cohort.patients, FOLDS, seed)
     answers = np.empty((len(folds), len(task.outputs)))
     for place, name in enumerate(task.outputs):
@@ -95,15 +98,25 @@ def of_frozen_features(task: Task, cohort: Cohort, parameters: ModelParameters, 
     return answers
 
 
-def _frozen_features(cohort: Cohort, parameters: ModelParameters, scratch: Path) -> np.ndarray:
-    kept = scratch / 'folds' / f'features-{cohort.key}-{parameters.backbone}.npy'
+def _frozen_features(cohort: Cohort, parameters: ModelParameters, scratch: Path, layer: str | None) -> np.ndarray:
+    kept = scratch / 'folds' / f'features-{"-".join([cohort.key, parameters.backbone, *([layer] if layer else [])])}.npy'
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         network = model_lib.build(parameters)
+        extractor = _within(network, parameters, layer) if layer else network.extractor
         with tempfile.TemporaryDirectory() as folder:
             films = cohort_lib.split(cohort, ['abnormal'], Path(folder) / 'all')
-            np.save(kept, training.extract(network.extractor, films, 32, 'frozen')[0])
+            np.save(kept, training.extract(extractor, films, 32, 'frozen')[0])
     return np.load(kept)
+
+
+def _within(network: model_lib.Network, parameters: ModelParameters, layer: str) -> keras.Model:
+    """An extractor of the features of a layer within the backbone: pixels -> float32 [batch, its channels]."""
+    backbone = network.backbone
+    pixels = keras.Input(network.model.input_shape[1:])
+    scaled = model_lib.Scale(backbones.BACKBONES[parameters.backbone].scale)(pixels)
+    maps = keras.Model(backbone.input, backbone.get_layer(layer).output)(scaled, training=False)
+    return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(maps))
 
 
 def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: int) -> Answers:

@@ -84,8 +84,8 @@ def _tasks(kept: Kept) -> str:
 
 
 def _beside(kept: Kept) -> str:
-    """A row for each other way to train for a task."""
-    rows = [('task', 'trained in another way', 'AUC', '95 %', 'the configured is above it by', '95 %')]
+    """A row for each other way to train for a task, and for frozen features of another layer."""
+    rows = [('task', 'in another way', 'AUC', '95 %', 'the configured is above it by', '95 %')]
     for each in kept.tasks:
         figures, name = each['figures'], _main(each)
         for row in figures:

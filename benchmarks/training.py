@@ -91,7 +91,7 @@ def stepping(split: Split, backbone: Backbone, batch_size: int, steps: int) -> d
     model = network.model
     with strategy.scope():
         if backbone in PRETRAINED:
-            model_lib.unfreeze(network.backbone, train.unfreeze_share)
+            model_lib.unfreeze(network, train.unfreeze_share)
         model.compile(
             keras.optimizers.Adam(train.learning_rate),
             loss=keras.losses.BinaryCrossentropy(from_logits=True),

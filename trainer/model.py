@@ -26,6 +26,7 @@ class Network:
         float32 [batch, height, width, 1].
       backbone: the keras model inside `extractor`, without the scaling.
       head: features -> logits.
+      batch_norm: as in ModelParameters.
     """
 
     model: keras.Model
@@ -33,6 +34,7 @@ class Network:
     looker: keras.Model
     backbone: keras.Model
     head: keras.Model
+    batch_norm: str
 
 
 @as_it_stands
@@ -58,7 +60,7 @@ def build(parameters: ModelParameters, labels: int = 1) -> Network:
     head = build_head(backbone.output_shape[-1], parameters, labels)
     model = TrainableModel(inputs, head(features), name=parameters.backbone)
     extractor, looker = keras.Model(inputs, features, name='extractor'), keras.Model(inputs, [maps, attention], name='looker')
-    return Network(model, extractor, looker, backbone, head)
+    return Network(model, extractor, looker, backbone, head, parameters.batch_norm)
 
 
 def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> keras.Model:
@@ -75,22 +77,22 @@ def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> kera
 _MOMENTUM = 0.9
 
 
-def unfreeze(backbone: keras.Model, share: float, batch_norm: str = 'frozen') -> int:
-    """Makes the top `share` of a pretrained backbone's layers trainable and all below it fixed.
+def unfreeze(network: Network, share: float) -> int:
+    """Makes the top `share` of a pretrained backbone's layers trainable, batch normalisation only if it is to be, and all below fixed.
 
     Args:
-      backbone: of a network.
+      network: as `build` makes it.
       share: 0..1.
-      batch_norm: as in ModelParameters.
 
     Returns:
       The number of layers with weights that are trainable now.
     """
+    backbone = network.backbone
     first = len(backbone.layers) - math.ceil(share * len(backbone.layers))
     backbone.trainable = True
     for index, layer in enumerate(backbone.layers):
         norm = isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = index >= first and not (norm and batch_norm == 'frozen')
+        layer.trainable = index >= first and not (norm and network.batch_norm == 'frozen')
         if norm and layer.trainable:
             layer.momentum = _MOMENTUM
     return sum(bool(layer.trainable_weights) for layer in backbone.layers)

@@ -126,7 +126,7 @@ def predict_logits(model: keras.Model, split: Split, batch_size: int) -> tuple[n
 def _fit_all(network, splits, parameters, state, journal, best: float | None, targets: Targets) -> None:
     train, model = parameters.train, network.model
     if parameters.model.backbone in PRETRAINED:
-        model_lib.unfreeze(network.backbone, train.unfreeze_share, parameters.model.batch_norm)
+        model_lib.unfreeze(network, train.unfreeze_share)
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
     model.compile(keras.optimizers.Adam(learning_rate(train, steps)), **_loss_and_metrics(splits['train'], parameters, targets))
     state.restore(model, MovingAverage(model.trainable_variables, train.ema) if train.ema else None)

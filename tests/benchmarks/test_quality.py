@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from rich.console import Console
 
 from benchmarks import ablation, cohort, cross_validation, quality
@@ -19,6 +20,7 @@ from components.evaluator import metadata_model
 from records.synth import write_dataset
 from trainer import input_pipeline
 from trainer.labels import ABNORMAL, TASKS
+from trainer.parameters import ModelParameters
 
 SIDE = 32
 SMALL = ('model.backbone=scratch_cnn', f'model.image_size={SIDE}', 'train.epochs=1', 'train.learning_rate=0.001')
@@ -92,13 +94,13 @@ def test_an_ablation_tells_means_over_seeds_and_the_spread_between_them(films: C
 def test_rows_are_laid_over_a_kept_table_of_the_same_training(tmp_path: Path) -> None:
     path = tmp_path / 'ablation.json'
 
-    def measured(seed: int, **aucs: float) -> dict:
+    def measured(epochs: int, seeds: tuple[int, ...] = (0,), **aucs: float) -> dict:
         rows = {name.replace('_', ' '): {'auc': {'value': value}} for name, value in aucs.items()}
-        return {'settings': {'seed': seed}, 'variants': rows}
+        return {'settings': {'epochs': epochs}, 'seeds': list(seeds), 'variants': rows}
 
-    kept = measured(0, with_class_weights=0.8, head_alone=0.7, dropout=0.6, all_layers=0.5) | {'task': 'nih_triage'}
+    kept = measured(8, with_class_weights=0.8, head_alone=0.7, dropout=0.6, all_layers=0.5) | {'task': 'nih_triage'}
     path.write_text(json.dumps(kept))
-    found = ablation.laid_over(path, measured(0, with_class_weights=0.8001, batch_normalisation_trained=0.75, all_layers=0.55))
+    found = ablation.laid_over(path, measured(8, with_class_weights=0.8001, batch_normalisation_trained=0.75, all_layers=0.55))
     values = {name: row['auc']['value'] for name, row in found['variants'].items()}
     # In the order of VARIANTS; what is a variant no longer is left out.
     assert list(values.items()) == [
@@ -107,7 +109,7 @@ def test_rows_are_laid_over_a_kept_table_of_the_same_training(tmp_path: Path) ->
         ('batch normalisation trained', 0.75),
         ('all layers', 0.55),
     ]
-    for other in (measured(1, with_class_weights=0.8), measured(0, with_class_weights=0.79)):
+    for other in (measured(9, with_class_weights=0.8), measured(8, (0, 1), with_class_weights=0.8), measured(8, with_class_weights=0.79)):
         with pytest.raises(ValueError, match='measure the whole table'):
             ablation.laid_over(path, other)
     with pytest.raises(ValueError, match='no such file'):
@@ -224,3 +226,25 @@ def test_the_floor(films: Cohort, tmp_path: Path) -> None:
     floor = cross_validation.of_frozen_features(TASKS['nih_triage'], films, plan.parameters.model, tmp_path)
     assert floor.shape == (120, 1)
     assert 0.3 < quality.figures('nih_triage', films, floor, {})['AUC'].value < 1
+
+
+@pytest.mark.slow
+def test_the_floor_of_a_layer_within(films: Cohort, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(3)
+    keras.applications.MobileNetV2(input_shape=(SIDE, SIDE, 3), include_top=False, weights=None).save_weights(tmp_path / 'no_top.h5')
+    parameters = ModelParameters(image_size=SIDE, weights=str(tmp_path / 'no_top.h5'))
+
+    def features(layer: str | None) -> np.ndarray:
+        cross_validation.of_frozen_features(TASKS['nih_triage'], films, parameters, tmp_path, layer=layer)
+        return np.load(max((tmp_path / 'folds').iterdir(), key=lambda path: path.stat().st_mtime_ns))
+
+    last, named, within = features(None), features('out_relu'), features(quality.WITHIN['mobilenet_v2'])
+    assert last.std() > 0
+    assert np.allclose(last, named, atol=1e-6)
+    assert (last.shape, within.shape) == ((120, 1280), (120, 576))
+    floors = quality.floors('nih_triage', films, parameters, tmp_path)
+    assert list(floors) == ['frozen features', 'frozen features of block_13_expand_relu']
+    assert not np.array_equal(*floors.values())
+    # A network from scratch has no layer that would be worth more than its last one.
+    scratch = quality.plan('nih_triage', None, SMALL).parameters.model
+    assert list(quality.floors('nih_triage', films, scratch, tmp_path)) == ['frozen features']

@@ -51,13 +51,12 @@ def test_bytes_and_floats_give_the_same_logit(pretrained: ModelParameters) -> No
 
 
 def test_batch_normalisation_that_is_trained_takes_up_the_films(pretrained: ModelParameters) -> None:
-    parameters = pretrained.model_copy(update={'batch_norm': 'trained'})
-    network = model_lib.build(parameters)
+    network = model_lib.build(pretrained.model_copy(update={'batch_norm': 'trained'}))
     norms = _of_type(network, keras.layers.BatchNormalization, True)
     before = [layer.get_weights() for layer in norms]
     features = network.extractor(FILMS, training=False)
     assert np.array_equal(features, model_lib.build(pretrained).extractor(FILMS)), 'outside of training it is the same network'
-    model_lib.unfreeze(network.backbone, 0.6, parameters.batch_norm)
+    model_lib.unfreeze(network, 0.6)
     network.model.compile(keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
     network.model.train_on_batch(FILMS, tf.constant([[0.0], [1.0], [1.0], [0.0]]))
     assert 0.4 * len(norms) < sum(layer.trainable for layer in norms) < len(norms)
@@ -71,7 +70,7 @@ def test_batch_normalisation_that_is_trained_takes_up_the_films(pretrained: Mode
 @pytest.mark.parametrize('share', [0.6, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_training_leaves_batch_normalisation_as_it_is(share: float, pretrained: ModelParameters) -> None:
     network = model_lib.build(pretrained)
-    model_lib.unfreeze(network.backbone, share)
+    model_lib.unfreeze(network, share)
     norms = _of_type(network, keras.layers.BatchNormalization, True)
     others = [layer for layer in _of_type(network, keras.layers.BatchNormalization, False) if layer.trainable]
     before = [layer.get_weights() for layer in norms], [layer.get_weights() for layer in others]
@@ -86,8 +85,9 @@ def test_training_leaves_batch_normalisation_as_it_is(share: float, pretrained: 
 
 @pytest.mark.parametrize('share', [pytest.param(0.0, marks=pytest.mark.slow), 0.6, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_the_top_share_of_the_layers_trains_and_nothing_below(share: float, pretrained: ModelParameters) -> None:
-    backbone = model_lib.build(pretrained).backbone
-    count = model_lib.unfreeze(backbone, share)
+    network = model_lib.build(pretrained)
+    backbone = network.backbone
+    count = model_lib.unfreeze(network, share)
     first = round(len(backbone.layers) * (1 - share))
     trains = [bool(layer.trainable_weights) for layer in backbone.layers]
     assert not any(trains[: max(0, first - 1)])
