@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def floors(task: str, cohort: Cohort, parameters: ModelParameters, scratch: Path, layer: str | None = None) -> dict[str, np.ndarray]:
     """Name -> probabilities float64 [n, outputs] from frozen features: of the last layer, and of `layer` or that of `WITHIN`."""
-    layers = {FLOOR: None}
+    layers: dict[str, str | None] = {FLOOR: None}
     if within := layer or WITHIN.get(parameters.backbone):
         layers[f'{FLOOR} of {within}'] = within
     return {
