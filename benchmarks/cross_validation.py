@@ -25,7 +25,7 @@ from benchmarks import cohort as cohort_lib
 from benchmarks.cohort import Cohort
 from components.evaluator import metadata_model
 from pipeline.code_digest import digest
-from trainer import backbones, calibration, input_pipeline, training
+from trainer import calibration, input_pipeline, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
@@ -99,24 +99,24 @@ def of_frozen_features(
 
 
 def _frozen_features(cohort: Cohort, parameters: ModelParameters, scratch: Path, layer: str | None) -> np.ndarray:
-    kept = scratch / 'folds' / f'features-{"-".join([cohort.key, parameters.backbone, *([layer] if layer else [])])}.npy'
+    name = '-'.join(filter(None, ('features', cohort.key, parameters.backbone, layer)))
+    kept = scratch / 'folds' / f'{name}.npy'
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         network = model_lib.build(parameters)
-        extractor = _within(network, parameters, layer) if layer else network.extractor
+        extractor = _extractor_within(network, layer) if layer else network.extractor
         with tempfile.TemporaryDirectory() as folder:
             films = cohort_lib.split(cohort, ['abnormal'], Path(folder) / 'all')
             np.save(kept, training.extract(extractor, films, 32, 'frozen')[0])
     return np.load(kept)
 
 
-def _within(network: model_lib.Network, parameters: ModelParameters, layer: str) -> keras.Model:
-    """An extractor of the features of a layer within the backbone: pixels -> float32 [batch, its channels]."""
+def _extractor_within(network: model_lib.Network, layer: str) -> keras.Model:
+    """As `network.extractor`, of a layer within the backbone: pixels -> float32 [batch, its channels]."""
     backbone = network.backbone
-    pixels = keras.Input(network.model.input_shape[1:])
-    scaled = model_lib.Scale(backbones.BACKBONES[parameters.backbone].scale)(pixels)
-    maps = keras.Model(backbone.input, backbone.get_layer(layer).output)(scaled, training=False)
-    return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(maps))
+    scale = next(each for each in network.extractor.layers if isinstance(each, model_lib.Scale))
+    maps = keras.Model(backbone.input, backbone.get_layer(layer).output)(scale.output, training=False)
+    return keras.Model(network.extractor.input, keras.layers.GlobalAveragePooling2D()(maps))
 
 
 def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: int) -> Answers:

@@ -135,9 +135,7 @@ def floors(task: str, cohort: Cohort, parameters: ModelParameters, scratch: Path
     layers: dict[str, str | None] = {FLOOR: None}
     if within := layer or WITHIN.get(parameters.backbone):
         layers[f'{FLOOR} of {within}'] = within
-    return {
-        name: cross_validation.of_frozen_features(TASKS[task], cohort, parameters, scratch, layer=layer) for name, layer in layers.items()
-    }
+    return {name: cross_validation.of_frozen_features(TASKS[task], cohort, parameters, scratch, layer=of) for name, of in layers.items()}
 
 
 def write_answers(path: Path, cohort: Cohort, label: str, probability: np.ndarray) -> None:
