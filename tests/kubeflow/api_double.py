@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from workflow_double import RefusedError, Workflow, check_cron, check_spec
+from tests.kubeflow.workflow_double import RefusedError, Workflow, check_cron, check_spec
 
 _RUN_FIELDS = {'experiment_id', 'display_name', 'description', 'pipeline_spec', 'pipeline_version_reference', 'runtime_config'}
 _RUN_FIELDS |= {'service_account'}
