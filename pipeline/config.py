@@ -95,6 +95,17 @@ class Config(_Strict):
         return self
 
     @model_validator(mode='after')
+    def _gates_can_pass(self) -> Config:
+        problems = [
+            f'evaluation.thresholds.{number}: {problem}'
+            for number, threshold in enumerate(self.evaluation.thresholds)
+            for problem in threshold.problems(TASKS[self.task], self.data.metadata is not None)
+        ]
+        if problems:
+            raise ValueError('\n'.join(problems))
+        return self
+
+    @model_validator(mode='after')
     def _workers_reach_what_they_need(self) -> Config:
         if missing := list(self.beam.missing()):
             raise ValueError(f'beam.engine is {self.beam.engine}: give {", ".join(missing)}')
