@@ -24,8 +24,8 @@ def _foreign_package() -> str | None:
     home = os.path.dirname(os.path.realpath(__file__))
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
-        places = list(spec.submodule_search_locations or [spec.origin]) if spec else []
-        if [os.path.realpath(str(place)) for place in places] != [os.path.join(home, name)]:
+        places = list(spec.submodule_search_locations or [str(spec.origin)]) if spec else []
+        if [os.path.realpath(place) for place in places] != [os.path.join(home, name)]:
             found = f'another one, {places[0]}' if places else 'none'
             variable = os.environ.get('PYTHONPATH')
             cause = f'Unset PYTHONPATH, or take that folder out of it (it is {variable!r}).' if variable else 'Remove it.'

@@ -87,7 +87,11 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
     [
         pytest.param({'task': None}, r'task: Input should be a valid string \(found None\)', id='null'),
         pytest.param({'task': 'cats'}, r"task: no such task: 'cats'\. Known: nih_triage", id='task'),
-        pytest.param({'pipeline': 'a b'}, r"pipeline: .*pattern.*\(found 'a b'\)", id='name'),
+        pytest.param({'train': {'seed': -1}}, r'train\.seed: .*greater than or equal to 0 \(found -1\)', id='negative seed'),
+        pytest.param({'train': {'seed': 2**32}}, r'train\.seed: .*less than or equal to 4294967295', id='seed of more than 32 bits'),
+        pytest.param({'serving_check': {'warmup_batches': [1, 0]}}, r'serving_check\.warmup_batches\.1: .*1', id='empty warm-up'),
+        pytest.param({'data': {'spans': [1, -2]}}, r'data\.spans\..*: .*greater than or equal to 0', id='negative span'),
+        pytest.param({'data': {'patient_id_pattern': '(a{9999999999})'}}, 'not a regular expression', id='pattern too large'),
         pytest.param({'train': 3}, r'train: .*\(found 3\)', id='value where keys are expected'),
         pytest.param({'train': {'epochs': 'many'}}, r"train\.epochs: .*integer.*\(found 'many'\)", id='text for a number'),
         pytest.param({'train': {'epochs': 2.5}}, r'train\.epochs: .*integer.*\(found 2\.5\)', id='fraction'),
@@ -290,6 +294,19 @@ def test_a_slice_value_may_be_a_number(write) -> None:
     assert loaded.evaluation.thresholds[0].name() == 'Effusion=1'
 
 
+@pytest.mark.parametrize('name', ['p', '7', 'nih-triage', 'a' * 63, 'a--b'])
+def test_names_that_every_runner_takes(name: str, write) -> None:
+    assert config.load(write({**GOOD, 'pipeline': name})).pipeline == name
+
+
+@pytest.mark.parametrize('name', ['', 'NIH-Triage', '-abc-', 'abc-', '-abc', 'a' * 64, 'a b', 'a_b', 'a.b', 'abc\n', 'é'])
+def test_names_that_a_runner_would_refuse(name: str, write) -> None:
+    path = write({**GOOD, 'pipeline': name})
+    with pytest.raises(ConfigError, match=r'pipeline: .* is not a name that every runner takes: expected at most 63 lower-case') as caught:
+        config.load(path)
+    assert str(caught.value).startswith(f'{path}: pipeline: {name!r} ')
+
+
 def test_all_that_is_wrong_is_told_at_once(write) -> None:
     with pytest.raises(ConfigError) as caught:
         config.load(write({**GOOD, 'train': {'lr': 1, 'epochs': -1}, 'modell': {}}))
@@ -299,13 +316,21 @@ def test_all_that_is_wrong_is_told_at_once(write) -> None:
 @pytest.mark.parametrize(
     ('text', 'told'),
     [
-        pytest.param('pipeline: p\ntask: nih_triage\npipeline: q\n', "key 'pipeline' stands twice", id='a key twice'),
-        pytest.param('pipeline: p\ntrain:\n  epochs: 1\n  epochs: 2\n', r"(?s)key 'epochs' stands twice.*line 3", id='a key twice below'),
-        pytest.param('pipeline: [p\n', 'no YAML', id='no YAML'),
+        pytest.param(
+            'pipeline: p\ntask: nih_triage\npipeline: q\n',
+            r"line 3, column 1: the key 'pipeline' stands here and in line 1",
+            id='a key twice',
+        ),
+        pytest.param(
+            'pipeline: p\ntrain:\n  epochs: 1\n  epochs: 2\n',
+            r"line 4, column 3: the key 'epochs' stands here and in line 3",
+            id='a key twice below',
+        ),
+        pytest.param('pipeline: [p\n', r'line 2, column 1: not valid YAML: ', id='not YAML'),
         pytest.param('- a\n- b\n', 'expected keys and values at the top, found list', id='a list'),
         pytest.param('', 'expected keys and values at the top, found NoneType', id='empty'),
-        pytest.param('1: 2\n', 'configuration|1', id='a number as key'),
-        pytest.param('pipeline: !!python/object:os.system x\n', 'no YAML', id='code'),
+        pytest.param('1: 2\n', "line 1, column 1: the key '1' has to be text, but is read as a whole number", id='a number as key'),
+        pytest.param('pipeline: !!python/object:os.system x\n', r'column 11: the tag !!python/object:os\.system is not allowed', id='code'),
     ],
 )
 def test_files_that_are_no_configuration(text: str, told: str, write) -> None:
@@ -319,7 +344,7 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'none\.yaml: cannot be read .*demo\.yaml'):
         config.load(str(tmp_path / 'none.yaml'))
     (tmp_path / 'binary.yaml').write_bytes(b'\xff\xfe\x80')
-    with pytest.raises(ConfigError, match=r'binary\.yaml: no YAML'):
+    with pytest.raises(ConfigError, match=r'binary\.yaml: not UTF-8 text \(byte 0\)'):
         config.load(str(tmp_path / 'binary.yaml'))
 
 
@@ -338,9 +363,10 @@ def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
     [
         ('train.epochs', r'--set train\.epochs: expected key=value, e\.g\. train\.epochs=3'),
         ('train.lr=3', r"unknown key 'train\.lr'\. Allowed there: seed"),
-        ('train.epochs=[', r'--set train\.epochs=\[: the value is no YAML'),
+        ('train.epochs=[', r'--set train\.epochs=\[: not valid YAML: '),
         ('task.name=x', r"--set task\.name=x: 'task' holds a value, not keys"),
-        ('=3', r"unknown key ''"),
+        ('=3', '--set =3: expected key=value'),
+        ('train..epochs=3', r'--set train\.\.epochs=3: expected key=value'),
         ('train.epochs=', r'train\.epochs: .*found None'),
     ],
 )
