@@ -22,6 +22,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from trainer import keras_settings
+
 INVOCATION = '--json_serialized_invocation_args'
 INPUTS_SPEC = '--json_serialized_inputs_spec_args'
 # Scheme of an artifact's URI -> the folder under which the launcher has it.
@@ -101,6 +103,7 @@ def report(output: dict[str, Any], stores: dict[str, str]) -> dict[str, Any]:
 
 def main() -> None:
     """Runs one component as Kubeflow's launcher asks for it; whatever the executor raises ends the container with its traceback."""
+    keras_settings.apply()
     try:
         adapted = adapt(sys.argv)
     except EntrypointError as error:

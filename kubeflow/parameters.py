@@ -54,7 +54,7 @@ class Secret(_Strict):
 
     name: str = Field(min_length=1)
     env: dict[str, str] = Field(default_factory=dict)
-    mount: str | None = None
+    mount: str | None = Field(None, pattern='^/.')
 
 
 class Volume(_Strict):

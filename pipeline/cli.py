@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import platform
 import sys
 from collections.abc import Sequence
+from importlib import metadata
+
+import pipeline
+from pipeline.exit_codes import FAILED, INTERRUPTED
+from trainer import keras_settings
 
 # Command -> (its module with `add_arguments` and `run`, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -31,20 +38,51 @@ def build_parser() -> argparse.ArgumentParser:
         description='Chest X-ray triage: NIH TFRecords in, a calibrated, gated normal-vs-abnormal model out to TF Serving. '
         'Research use only, not for clinical use.',
     )
+    parser.add_argument('--version', action=_Version, nargs=0, help='print the versions of cxr-triage and what it runs on')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, (module, text) in COMMANDS.items():
         importlib.import_module(module).add_arguments(commands.add_parser(name, help=text, description=text))
     return parser
 
 
+class _Version(argparse.Action):
+    """Looks the versions up only when they are asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        installed = [f'Python {platform.python_version()}']
+        for package, name in (('tfx', 'TFX'), ('tensorflow', 'TensorFlow')):
+            try:
+                installed.insert(0, f'{name} {metadata.version(package)}')
+            except metadata.PackageNotFoundError:
+                installed.insert(0, f'no {name}')
+        print(f'cxr-triage {pipeline.__version__} ({", ".join(installed)})')  # noqa: T201
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    keras_settings.apply()
     args = build_parser().parse_args(argv)
+    if problem := _environment_problem():
+        print(f'cxr-triage: {problem}', file=sys.stderr)  # noqa: T201
+        return FAILED
+    module = importlib.import_module(COMMANDS[args.command][0])
     try:
-        return importlib.import_module(COMMANDS[args.command][0]).run(args)
+        return module.run(args)
     except KeyboardInterrupt:
-        print('cxr-triage: interrupted; what was done is kept', file=sys.stderr)  # noqa: T201
-        return 130
+        resumed = getattr(module, 'WHEN_INTERRUPTED', 'what was done is kept')
+        print(f'cxr-triage {args.command}: interrupted; {resumed}', file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+
+
+def _environment_problem() -> str | None:
+    """What keeps the libraries from being imported, in words; each would end in a traceback of its own."""
+    if os.path.expanduser('~') == '~':
+        return (
+            f'there is no home directory: HOME is not set, and user {os.getuid()} is not in the user database. '
+            'Set HOME to a directory that can be written to, e.g. HOME=/tmp.'
+        )
+    return None
 
 
 if __name__ == '__main__':

@@ -7,6 +7,8 @@ import sys
 PUSHED = 0
 FAILED = 1
 NOT_BLESSED = 3
+# What a shell reports of a program that Ctrl-C ended.
+INTERRUPTED = 130
 
 
 def refuse(command: str, error: object) -> int:

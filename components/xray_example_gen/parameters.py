@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -62,7 +62,7 @@ class DataParameters(_Strict):
 
     root: str | None = None
     patterns: tuple[str, ...] = DEFAULT_PATTERNS
-    spans: Literal['all', 'latest'] | list[int] = 'all'
+    spans: Literal['all', 'latest'] | list[Annotated[int, Field(ge=0)]] = 'all'
     metadata: str | None = None
     missing_metadata: Literal['quarantine', 'keep'] = 'quarantine'
     patient_id_pattern: str | None = None
@@ -78,7 +78,7 @@ class DataParameters(_Strict):
         if value is not None:
             try:
                 groups = re.compile(value).groups
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f'not a regular expression: {error}') from None
             if groups != 1:
                 raise ValueError(f'expected one group that holds the patient, found {groups}')

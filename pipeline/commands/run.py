@@ -10,10 +10,22 @@ import pathlib
 from pipeline.commands import options
 from pipeline.exit_codes import refuse
 
+WHEN_INTERRUPTED = 'finished steps are kept, and so are the finished epochs of a training: run the same command again to resume'
+_EXIT_CODES = """exit codes:
+  0    blessed and pushed
+  1    failed; the message says what to do
+  3    ran to the end, but the model was not blessed
+  130  interrupted with Ctrl-C
+
+Finished steps are kept, and so are the finished epochs of a training: run the same command again to resume.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run`."""
     options.add_arguments(parser)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXIT_CODES
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,10 +33,11 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from pipeline import config as config_lib
-    from pipeline import quiet
+    from pipeline import quiet, weights
 
     try:
         config = options.configuration(args)
+        weights.check(config.model)
     except config_lib.ConfigError as error:
         return refuse('run', error)
     quiet.before_tensorflow(args.verbose)
