@@ -206,6 +206,7 @@ def _decisions(run: Run, evaluation: Evaluation) -> dict:
     served = run.json('ServingCheck', 'blessing', REPORT)
     lines = [
         f'{row.metric} of {row.slice}: {row.value}, asked {row.asked}: {"pass" if row.passed else "FAIL"}'
+        + (f' ({row.margin or row.note})' if row.margin or row.note else '')
         for row in evaluation_page.conditions(evaluation)
     ]
     check = counts = None

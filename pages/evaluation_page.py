@@ -21,7 +21,7 @@ _MODELS = ((CANDIDATE, 'this model', 0), (BASELINE, 'served model', 1))
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A threshold of the gate as it came out."""
+    """A condition of the gate and how the model stands to it; `note` says why there is no margin."""
 
     metric: str
     slice: str
@@ -29,23 +29,29 @@ class Condition:
     asked: str
     passed: bool
     margin: str
+    note: str
 
 
 def conditions(evaluation: Evaluation) -> list[Condition]:
-    """The thresholds of the gate with what was measured, those that failed in front."""
+    """The conditions of the gate with what was measured, those that failed in front."""
     rows = []
     for verdict in gate_metrics.verdicts(parameters(evaluation), evaluation.folder):
         title = names.slice_title(tuple(sorted(verdict.threshold.slice.items())))
         value = 'not defined' if verdict.value is None else f'{verdict.value:.4f}'
-        margin = '' if verdict.by is None else f'{verdict.by:+.4f}'
-        rows.append(Condition(names.metric(verdict.threshold.metric), title, value, verdict.bound, verdict.passed, margin))
+        margin = '' if verdict.margin is None else f'{verdict.margin:+.4f}'
+        metric = names.metric(verdict.threshold.metric)
+        rows.append(Condition(metric, title, value, verdict.bound, verdict.passed, margin, verdict.note))
     return sorted(rows, key=lambda row: row.passed)
 
 
 def refusals(evaluation: Evaluation) -> list[str]:
     """Why the gate did not bless the model, in sentences."""
     rows = [row for row in conditions(evaluation) if not row.passed]
-    return [f'{row.metric} of {row.slice[0].lower()}{row.slice[1:]} is {row.value}, asked {row.asked}' for row in rows]
+    return [
+        f'{row.metric} of {row.slice[0].lower()}{row.slice[1:]} is {row.value}, asked {row.asked}'
+        + (f' ({row.margin or row.note})' if row.margin or row.note else '')
+        for row in rows
+    ]
 
 
 def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:

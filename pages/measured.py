@@ -191,7 +191,8 @@ def _thresholds(config: config_pb2.EvalConfig) -> Iterator[Threshold]:
                     yield Threshold.model_construct(
                         metric=metric,
                         slice=dict(slicing.feature_values),
-                        min=value.lower_bound.value if value.HasField('lower_bound') else None,
+                        # Minus infinity only asks for a value, see `pipeline.evaluation`.
+                        min=_finite(value.lower_bound.value) if value.HasField('lower_bound') else None,
                         max=value.upper_bound.value if value.HasField('upper_bound') else None,
                         max_worse=abs(change.absolute.value) if bound.threshold.HasField('change_threshold') else None,
                     )

@@ -190,7 +190,7 @@ class EvaluationParameters(_Strict):
         if not value:
             raise ValueError('at least one threshold is needed: without any, TFX never blesses a model')
         if all(threshold.min is None and threshold.max is None for threshold in value):
-            raise ValueError('at least one threshold needs min or max: by max_worse alone, TFX never blesses a first model')
+            raise ValueError('at least one threshold needs min or max: while nothing is served, max_worse alone bounds nothing')
         return value
 
     @field_validator('thresholds')

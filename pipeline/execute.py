@@ -96,18 +96,12 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
         console.print(f'{"model":<11} {where}', markup=False, soft_wrap=True)
         console.print('[bold green]Pushed.[/] Research use only, not for clinical use.')
         return PUSHED
-    reasons = [f'{v.threshold.metric} on {v.threshold.name()} is {_value(v)}, asked {v.bound}' for v in verdicts if not v.passed]
+    reasons = [verdict.sentence() for verdict in verdicts if not verdict.passed]
     reasons += [f'serving check: {problem}' for problem in summary.serving_problems(steps['ServingCheck'])]
     console.print('[bold red]Not blessed, not pushed:[/]')
     for reason in reasons or ['the Evaluator gave no reason; see its validation result']:
         console.print(f'  {reason}', markup=False, soft_wrap=True)
     return NOT_BLESSED
-
-
-def _value(verdict: metrics.Verdict) -> str:
-    if verdict.value is None:
-        return 'not defined (no films in this slice, or too few of a class)'
-    return f'{verdict.value:.4f}' + ('' if verdict.by is None or verdict.by >= 0 else f', {-verdict.by:.4f} short')
 
 
 def _tell(error: BaseException, console: Console, log: str) -> None:

@@ -16,26 +16,40 @@ from trainer.labels import FINDINGS
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """A threshold of the gate, what was measured (None: the slice does not define it), and whether the gate let it pass.
+    """One condition of the gate: a single bound of a threshold, and how the candidate stands to it.
 
-    `bound` is the value that was asked for, in words; `by` how far the value is from the bound, negative when it fails.
+    Attributes:
+      threshold: the threshold that the bound is part of; one with several bounds makes several conditions.
+      bound: the bound in words.
+      value: the candidate's metric; None when it is not defined.
+      margin: how far the value is on the right side of the bound, negative when it fails; None when there is nothing to compare.
+      passed: whether the gate lets the candidate pass this condition.
+      note: why there is no margin; '' when there is one.
     """
 
     threshold: Threshold
     bound: str
     value: float | None
+    margin: float | None
     passed: bool
-    by: float | None
+    note: str = ''
+
+    def sentence(self) -> str:
+        """What was asked and what was measured, e.g. for the reasons of a refusal."""
+        value = 'has no value' if self.value is None else f'is {self.value:.4f}'
+        remark = self.note if self.margin is None else f'{self.margin:+.4f}'
+        return f'{self.threshold.metric} on {self.threshold.name()} {value}, asked {self.bound} ({remark})'
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
-    """The gate's thresholds with what was measured."""
-    table = plain_table('metric', 'slice', '>value', 'asked', 'verdict')
+    """The gate's conditions, one a line: the value, the bound and the margin between them."""
+    table = plain_table('metric', 'slice', '>value', 'asked', '>margin', 'verdict')
     for verdict in verdicts:
         value = 'no value' if verdict.value is None else f'{verdict.value:.4f}'
+        margin = '' if verdict.margin is None else f'{verdict.margin:+.4f}'
         mark = '[green]pass[/]' if verdict.passed else '[bold red]FAIL[/]'
-        margin = '' if verdict.by is None else f' by {abs(verdict.by):.4f}'
-        table.add_row(verdict.threshold.metric, verdict.threshold.name(), value, verdict.bound, mark + margin)
+        note = f', {verdict.note}' if verdict.note else ''
+        table.add_row(verdict.threshold.metric, verdict.threshold.name(), value, verdict.bound, margin, mark + note)
     return table
 
 
@@ -74,43 +88,68 @@ def overall_metrics(evaluation_uri: str) -> dict[str, float]:
 
 
 def verdicts(parameters: EvaluationParameters, evaluation_uri: str) -> list[Verdict]:
-    """What the gate says on each threshold. Whether it passed is TFMA's word; the margin is worked out here."""
-    import tensorflow_model_analysis as tfma
+    """How the candidate stands to each condition of the gate, in the order of the thresholds.
 
-    result = tfma.load_validation_result(evaluation_uri)
-    failed = {
-        (_slice_key(of_slice.slice_key), failure.metric_key.name)
-        for of_slice in result.metric_validations_per_slice
-        for failure in of_slice.failures
-    }
+    The comparisons are those that TFMA makes: the candidate is blessed exactly when all conditions pass.
+    """
     metrics = read(evaluation_uri)
-    return [_verdict(threshold, metrics, failed) for threshold in parameters.thresholds]
+    return [verdict for threshold in parameters.thresholds for verdict in conditions(threshold, metrics)]
 
 
-def _verdict(threshold: Threshold, metrics: dict, failed: set) -> Verdict:
-    key = tuple(sorted(threshold.slice.items()))
-    value = metrics.get((key, threshold.metric, ''))
-    worse = metrics.get((key, threshold.metric, 'diff'))
-    bounds, margins = [], []
+def conditions(threshold: Threshold, metrics: dict[tuple[tuple, str, str], float]) -> list[Verdict]:
+    """The conditions of one threshold: min, max and max_worse, as far as they are set.
+
+    Args:
+      threshold: of the gate.
+      metrics: from `read`.
+    """
+    key, name = tuple(sorted(threshold.slice.items())), threshold.metric
+    value = metrics.get((key, name, ''))
+    undefined = ''
+    if value is None:
+        there = any(slice_key == key for slice_key, _, _ in metrics)
+        undefined = _why_undefined(name) if there else 'no test film in this slice'
+
+    def verdict(bound: str, margin: float | None, note: str) -> Verdict:
+        # An undefined metric never passes. While nothing is served there is no margin, and any value will do.
+        passed = value is not None and (margin >= 0 if margin is not None else note == _NOTHING_SERVED)
+        return Verdict(threshold, bound, value, margin, passed, undefined or note)
+
+    found = []
     if threshold.min is not None:
-        bounds.append(f'>= {threshold.min:g}')
-        margins.append(None if value is None else value - threshold.min)
+        found.append(verdict(f'>= {threshold.min:g}', None if value is None else value - threshold.min, ''))
     if threshold.max is not None:
-        bounds.append(f'<= {threshold.max:g}')
-        margins.append(None if value is None else threshold.max - value)
+        found.append(verdict(f'<= {threshold.max:g}', None if value is None else threshold.max - value, ''))
     if threshold.max_worse is not None:
-        if worse is None:
-            bounds.append(f'at most {threshold.max_worse:g} worse than served (nothing served)')
-        else:
-            bounds.append(f'at most {threshold.max_worse:g} worse than served ({worse:+.4f})')
-            margins.append((worse if METRICS[threshold.metric] == 'higher' else -worse) + threshold.max_worse)
-    known = [margin for margin in margins if margin is not None]
-    passed = (key, threshold.metric) not in failed and value is not None
-    return Verdict(threshold, ', '.join(bounds), value, passed, min(known) if known else None)
+        found.append(verdict(*_against_served(threshold, metrics, key)))
+    return found
+
+
+_NOTHING_SERVED = 'nothing served yet'
+
+
+def _against_served(threshold: Threshold, metrics: dict, key: tuple) -> tuple[str, float | None, str]:
+    """(bound, margin, note) of `max_worse`."""
+    name = threshold.metric
+    assert threshold.max_worse is not None
+    words = f'at most {threshold.max_worse:g} worse than served'
+    change, served = metrics.get((key, name, 'diff')), metrics.get((key, name, 'baseline'))
+    if change is None or served is None:
+        compared = any(kind == 'baseline' for _, _, kind in metrics)
+        return words, None, 'not defined for the served model' if compared else _NOTHING_SERVED
+    if METRICS[name] == 'higher':
+        return f'>= {served - threshold.max_worse:.4f} (served {served:.4f} - {threshold.max_worse:g})', change + threshold.max_worse, ''
+    return f'<= {served + threshold.max_worse:.4f} (served {served:.4f} + {threshold.max_worse:g})', threshold.max_worse - change, ''
+
+
+def _why_undefined(metric: str) -> str:
+    if metric.startswith('sensitivity_gap_'):
+        return 'not defined: fewer than two groups with enough positive films'
+    return 'not defined: too few test films of a class'
 
 
 def read(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
-    """(slice, metric, '' | 'diff' | 'baseline') -> value; 'diff' is candidate minus baseline."""
+    """(slice, metric, '' | 'diff' | 'baseline') -> value, of all that are defined; 'diff' is candidate minus baseline."""
     import tensorflow_model_analysis as tfma
 
     found = {}

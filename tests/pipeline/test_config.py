@@ -126,7 +126,7 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         pytest.param({'evaluation': {'thresholds': []}}, 'at least one threshold is needed', id='no threshold'),
         pytest.param(
             {'evaluation': {'thresholds': [{'metric': 'auc', 'max_worse': 0.1}]}},
-            'needs min or max: by max_worse alone',
+            'needs min or max: while nothing is served, max_worse alone bounds nothing',
             id='no first model',
         ),
     ],
