@@ -10,7 +10,7 @@ from rich.console import Console
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from pipeline import create_pipeline, local_runner, metrics, picture, summary
+from pipeline import create_pipeline, local_runner, metrics, picture, root_lock, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
@@ -32,7 +32,7 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
     """
     assert config.root is not None
     try:
-        with local_runner.hold(config.root):
+        with root_lock.hold(config.root):
             check_weights(config)
             pipeline = create_pipeline.create_pipeline(config, data_fingerprint(config), local_runner.metadata_config(config.root))
             with RunDisplay(console) as display:

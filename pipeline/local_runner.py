@@ -6,18 +6,14 @@ stands on the same launcher.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import dataclasses
-import datetime
 import gc
 import os
-import socket
 import time
 from collections.abc import Iterator
 from typing import Protocol
 
-import filelock
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx.dsl.compiler import compiler, constants
@@ -28,10 +24,6 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 
 from components import beam_batches
-
-
-class RootInUseError(RuntimeError):
-    """Another run is working in the same root."""
 
 
 class StepError(RuntimeError):
@@ -70,32 +62,6 @@ def metadata_config(root: str):
     path = os.path.join(root, 'metadata.sqlite')
     os.makedirs(root, exist_ok=True)
     return metadata.sqlite_metadata_connection_config(path)
-
-
-@contextlib.contextmanager
-def hold(root: str) -> Iterator[None]:
-    """Keeps other runs out of a root for as long as the context lasts; the system lets go of it when the process dies.
-
-    Raises:
-      RootInUseError: another run holds it.
-      OSError: the root cannot be written to.
-    """
-    os.makedirs(root, exist_ok=True)
-    owner = os.path.join(root, '.lock-owner')
-    lock = filelock.FileLock(os.path.join(root, '.lock'))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        with contextlib.suppress(OSError), open(owner, encoding='utf-8') as file:
-            raise RootInUseError(f'{root}: another run is working here ({file.read()}). Wait for it, or give another --root.') from None
-        raise RootInUseError(f'{root}: another run is working here. Wait for it, or give another --root.') from None
-    try:
-        with open(owner, 'w', encoding='utf-8') as file:
-            file.write(f'process {os.getpid()} on {socket.gethostname()}, since {datetime.datetime.now():%Y-%m-%d %H:%M:%S}')
-        yield
-        os.remove(owner)
-    finally:
-        lock.release()
 
 
 def run(pipeline: Pipeline, display: Display, run_id: str) -> Iterator[Step]:
