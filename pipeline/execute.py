@@ -10,11 +10,12 @@ from rich.console import Console
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
+from components.xray_example_gen.shard import side_files
 from pipeline import create_pipeline, local_runner, metrics, picture, root_lock, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
-from records.data_root import find_files, fingerprint, join
+from records.data_root import find_files, fingerprint
 from trainer.contract import PROBABILITY
 
 
@@ -54,10 +55,7 @@ def data_fingerprint(config: Config) -> str:
     data = config.data
     assert data.root is not None
     files = find_files(data.root, data.patterns, data.spans)
-    side = [data.metadata, data.exclude]
-    if data.split.method == 'official':
-        side += [data.split.train_val_list, data.split.test_list]
-    return fingerprint(data.root, files, tuple(join(data.root, path) for path in side if path))
+    return fingerprint(data.root, files, side_files(data.root, data))
 
 
 def check_weights(config: Config) -> None:
