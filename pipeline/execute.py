@@ -11,7 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from components.xray_example_gen.shard import side_files
-from pipeline import create_pipeline, local_runner, metrics, picture, root_lock, summary
+from pipeline import counts, create_pipeline, local_runner, metrics, picture, root_lock, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
@@ -37,7 +37,7 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
             check_weights(config)
             pipeline = create_pipeline.create_pipeline(config, data_fingerprint(config), local_runner.metadata_config(config.root))
             with RunDisplay(console) as display:
-                steps = {step.name: step for step in local_runner.run(pipeline, display, run_id)}
+                steps = {step.name: step for step in local_runner.run(pipeline, display, run_id, counts.check)}
         return _conclude(config, steps, console, log)
     except Exception as error:
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
