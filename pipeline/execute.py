@@ -10,11 +10,12 @@ from rich.console import Console
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from pipeline import create_pipeline, local_runner, metrics, picture, summary
+from components.xray_example_gen.shard import side_files
+from pipeline import counts, create_pipeline, local_runner, metrics, picture, root_lock, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
-from records.data_root import find_files, fingerprint, join
+from records.data_root import find_files, fingerprint
 from trainer.contract import PROBABILITY
 
 
@@ -32,11 +33,11 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
     """
     assert config.root is not None
     try:
-        with local_runner.hold(config.root):
+        with root_lock.hold(config.root):
             check_weights(config)
             pipeline = create_pipeline.create_pipeline(config, data_fingerprint(config), local_runner.metadata_config(config.root))
             with RunDisplay(console) as display:
-                steps = {step.name: step for step in local_runner.run(pipeline, display, run_id)}
+                steps = {step.name: step for step in local_runner.run(pipeline, display, run_id, counts.check)}
         return _conclude(config, steps, console, log)
     except Exception as error:
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
@@ -54,10 +55,7 @@ def data_fingerprint(config: Config) -> str:
     data = config.data
     assert data.root is not None
     files = find_files(data.root, data.patterns, data.spans)
-    side = [data.metadata, data.exclude]
-    if data.split.method == 'official':
-        side += [data.split.train_val_list, data.split.test_list]
-    return fingerprint(data.root, files, tuple(join(data.root, path) for path in side if path))
+    return fingerprint(data.root, files, side_files(data.root, data))
 
 
 def check_weights(config: Config) -> None:

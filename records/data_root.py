@@ -13,6 +13,8 @@ from typing import Literal
 # Both spellings of the Kaggle set and its zipped form; `**` stands for any depth.
 DEFAULT_PATTERNS: tuple[str, ...] = ('**/*.tfrec', '**/*.tfrec.gz', '**/*.tfrecord', '**/*.tfrecord.gz')
 _SPAN = re.compile(r'(?:^|/)span-(\d+)/')
+_FINGERPRINT = re.compile(r'(\d+)-files-(\d+)-bytes-[0-9a-f]{64}')
+_SHOWN = 10
 
 
 class DataRootError(ValueError):
@@ -54,10 +56,36 @@ def find_files(
 
 
 def fingerprint(root: str, files: list[DataFile], extra: tuple[str, ...] = ()) -> str:
-    """SHA-256 over names, sizes and times of `files` and of the side files `extra` (full paths): the cache key of the data."""
+    """The state of the data, the cache key of ingestion: how many `files` with how many bytes, and a SHA-256 over the names, sizes
+    and times of `files` and of the side files `extra` (full paths)."""
     rows = [[file.name, file.size, file.modified_ns] for file in files]
     rows += [[path, *_stat(path)] for path in extra]
-    return hashlib.sha256(json.dumps([root, rows]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([root, rows]).encode()).hexdigest()
+    return f'{len(files)}-files-{sum(file.size for file in files)}-bytes-{digest}'
+
+
+def check_unchanged(root: str, files: list[DataFile], extra: tuple[str, ...], expected: str) -> None:
+    """Checks that the data still is what a fingerprint was taken of. A name that a person gave the data is not compared.
+
+    Args:
+      root, files, extra: as for `fingerprint`, as they are now.
+      expected: the fingerprint taken when the run started.
+
+    Raises:
+      DataRootError: a file came, went or changed since.
+      OSError: a side file is missing.
+    """
+    then, now = _FINGERPRINT.fullmatch(expected), fingerprint(root, files, extra)
+    if then is None or now == expected:
+        return
+    names = ', '.join(file.name for file in files[:_SHOWN])
+    more = f' and {len(files) - _SHOWN} more' if len(files) > _SHOWN else ''
+    side = f'; side files: {", ".join(extra)}' if extra else ''
+    raise DataRootError(
+        f'{root}: the data changed after the run started. It had {then[1]} record files of {then[2]} bytes then, and has '
+        f'{len(files)} of {sum(file.size for file in files)} bytes now: {names}{more}'
+        f'{side}. Nothing of it was kept. Wait until no other program writes there, then run the same command again.'
+    )
 
 
 def join(root: str, path: str) -> str:

@@ -21,7 +21,7 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
     """Merges the shards' JSON into (`ingest.json`'s content, the quarantine's rows).
 
     Raises:
-      AssertionError: a record is neither in a split nor in quarantine. This would be a bug.
+      IngestError: a record is neither in a split nor in quarantine.
     """
     reports = sorted((json.loads(shard) for shard in shards), key=lambda report: report['name'])
     splits = {split: _split(reports, split, task) for split in SPLITS}
@@ -38,9 +38,13 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
         'splits': splits,
         'files': [_file(report) for report in reports],
     }
-    assert content['records_in'] == content['records_out'] + content['quarantined'], content
     for report in reports:
-        assert report['records_in'] == sum(report['records_out'].values()) + len(report['quarantined']), report['name']
+        kept, aside = sum(report['records_out'].values()), len(report['quarantined'])
+        if report['records_in'] != kept + aside:
+            raise IngestError(
+                f'{report["name"]}: {report["records_in"]} records were read, but {kept} are in the splits '
+                f'and {aside} in quarantine. Nothing may get lost: please report this as a bug.'
+            )
     return content, quarantined
 
 

@@ -77,6 +77,14 @@ def load_table(path: str, fingerprint: str) -> dict[str, Entry]:
     return read_table(path)
 
 
+def side_files(root: str, data: DataParameters) -> tuple[str, ...]:
+    """The paths of the files beside the records that ingestion reads: they are part of the data's fingerprint."""
+    paths = [data.metadata, data.exclude]
+    if data.split.method == 'official':
+        paths += [data.split.train_val_list, data.split.test_list]
+    return tuple(join(root, path) for path in paths if path)
+
+
 def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intake, Splitter]:
     """Builds what judges and what splits records, from the side files that the parameters name.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from ingest_data import Ingested, ingest
 
 from components.xray_example_gen import shard
 from components.xray_example_gen.parameters import DataParameters
-from components.xray_example_gen.report import IngestError
+from components.xray_example_gen.report import IngestError, merge
 from records import tfrecord
-from records.data_root import DataRootError
+from records.data_root import DataRootError, find_files, fingerprint
 from records.examples import build
 from records.layout import TABLE
 from records.metadata import MetadataError
@@ -385,6 +386,43 @@ def test_records_that_nothing_can_be_learned_from(make: Callable[[Path], Any], t
     # What went wrong can be read all the same.
     done = Ingested(tmp_path / 'out')
     assert done.report['quarantined'] == len(done.quarantine)
+
+
+def test_a_file_moved_away_after_the_run_started_stops_it(tmp_path: Path) -> None:
+    root = data.write_root(tmp_path / 'root')
+    then = fingerprint(str(root), find_files(str(root)))
+    (root / 'data' / '001-30.tfrec').rename(tmp_path / 'elsewhere')
+    with pytest.raises(DataRootError, match=r'had 3 record files .* has 2 .* data/000-30.tfrec, data/002-30.tfrec'):
+        ingest(root, tmp_path / 'out', fingerprint=then)
+    (tmp_path / 'elsewhere').rename(root / 'data' / '001-30.tfrec')
+    assert ingest(root, tmp_path / 'out', fingerprint=then).report['records_in'] == 90
+
+
+def test_a_file_replaced_while_it_is_read_stops_the_run(tmp_path: Path, monkeypatch) -> None:
+    root = data.write_root(tmp_path / 'root')
+    then = fingerprint(str(root), find_files(str(root)))
+    original = shard.IngestShard.process
+
+    def replaced(self, work: shard.Shard):
+        data.write_file(root / 'data' / '002-30.tfrec', [data.record(900)])
+        yield from original(self, work)
+
+    monkeypatch.setattr(shard.IngestShard, 'process', replaced)
+    with pytest.raises(DataRootError, match='changed after the run started'):
+        ingest(root, tmp_path / 'out', fingerprint=then)
+
+
+def test_shards_left_by_an_earlier_attempt_are_not_read_as_output(root: Path, good: Ingested, tmp_path: Path) -> None:
+    left = data.write_file(tmp_path / 'out' / 'examples' / 'Split-train' / 'data_tfrecord-00000-of-00009', [data.record(900)])
+    done = ingest(root, tmp_path / 'out')
+    assert not left.exists()
+    assert done.files().keys() == good.files().keys()
+
+
+def test_a_lost_record_is_an_error_and_no_assertion() -> None:
+    lost = {'name': 'a.tfrec', 'promised': 3, 'records_in': 3, 'records_out': {'train': 2}, 'quarantined': [], 'notes': {}}
+    with pytest.raises(IngestError, match=r'a\.tfrec: 3 records were read, but 2 are in the splits and 0 in quarantine'):
+        merge([json.dumps({**lost, 'labels': {}, 'patients': {}})], TASKS['nih_triage'])
 
 
 def test_files_without_any_good_record(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_the_file_holds_pipeline_and_platform(data: Path, tmp_path: Path, capsys
     assert _compile(data, out) == 0
     spec, platform = yaml.safe_load_all(out.read_text())
     assert spec['pipelineInfo']['name'] == 'demo'
-    assert len(spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue']) == 64
+    assert re.fullmatch(r'\d+-files-\d+-bytes-[0-9a-f]{64}', spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'])
     assert 'kubernetes' in platform['platforms']
     said = capsys.readouterr().out
     assert '12 steps for kubeflow, image registry/cxr-triage:1' in said

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from records.data_root import DataRootError, find_files, fingerprint, join
+from records.data_root import DataRootError, check_unchanged, find_files, fingerprint, join
 
 
 def _write(root: Path, *names: str) -> Path:
@@ -117,6 +117,31 @@ def test_fingerprint(change: Callable[[Path], object], changes: bool, tmp_path: 
     before = taken()
     change(tmp_path)
     assert (taken() != before) is changes
+
+
+@pytest.mark.parametrize(
+    ('change', 'told'),
+    [
+        pytest.param(
+            lambda root: (root / 'data/001-1.tfrec').unlink(),
+            'had 2 record files of 32 bytes then, and has 1 of 16 bytes now: data/000',
+            id='gone',
+        ),
+        pytest.param(lambda root: _write(root, 'data/002-1.tfrec'), 'then, and has 3 of 48 bytes now: .*data/002-1.tfrec', id='new'),
+        pytest.param(lambda root: _later(root / 'data/001-1.tfrec'), 'data/001-1.tfrec', id='touched'),
+        pytest.param(lambda root: _later(root / 'table.csv'), 'side files: .*table.csv', id='side file'),
+    ],
+)
+def test_data_that_changed_after_the_run_started_is_refused(change: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+    _write(tmp_path, 'data/000-1.tfrec', 'data/001-1.tfrec', 'table.csv')
+    root, side = str(tmp_path), (str(tmp_path / 'table.csv'),)
+    then = fingerprint(root, find_files(root), side)
+    check_unchanged(root, find_files(root), side, then)
+    change(tmp_path)
+    with pytest.raises(DataRootError, match=told):
+        check_unchanged(root, find_files(root), side, then)
+    # Only a person knows what a name of their own stands for.
+    check_unchanged(root, find_files(root), side, 'release-2')
 
 
 def test_another_root_or_side_file_is_another_fingerprint(tmp_path: Path) -> None:
