@@ -91,6 +91,7 @@ def test_the_recurring_run_says_to_submit_what_the_command_takes(gke: Objects) -
     args = cli.build_parser().parse_args(words)
     assert (args.command, args.spec, args.config) == ('submit', '/etc/cxr-triage/spec.yaml', '/etc/cxr-triage/config.yaml')
     assert (args.host, args.root, args.experiment) == ('$(KFP_HOST)', '$(PIPELINE_ROOT)', '$(EXPERIMENT)')
+    assert (args.data_root, args.weights, args.push_dir) == ('$(DATA_ROOT)', '$(WEIGHTS)', '$(PUSH_DIR)')
     brought = gke.is_brought('ConfigMap', 'cxr-triage-pipeline')
     assert brought is not None and brought.keys == ('spec.yaml', 'config.yaml')
 
