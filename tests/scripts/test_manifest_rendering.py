@@ -57,7 +57,7 @@ def test_what_is_to_be_filled_in_is_named(run) -> None:
     assert all('is a placeholder: put' in line and '(deploy/overlays/gke/' in line for line in lines)
     # Generated config maps have a digest in their names.
     assert sorted(re.sub(r'-\w{10}$', '', line.split(': ')[1]) for line in lines) == [
-        'ConfigMap cxr-triage-recurring-run',
+        *['ConfigMap cxr-triage-recurring-run'] * 4,
         'ConfigMap cxr-triage-serving',
         'CronJob cxr-triage-submit',
         'Deployment cxr-triage-serving',
