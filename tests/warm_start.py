@@ -37,6 +37,7 @@ class WarmProcess:
     """A command in a fork, with the part of `subprocess.Popen` that tests use."""
 
     def __init__(self, arguments: list[str], cwd: Path, environment: dict[str, str], screen: Path):
+        screen.write_bytes(b'')
         context = multiprocessing.get_context('forkserver')
         # A list that is set twice is the same one: the server starts once for each process of tests.
         context.set_forkserver_preload(list(_PACKAGES))
@@ -71,7 +72,7 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], screen: st
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    target = os.open(screen, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    target = os.open(screen, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(target, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

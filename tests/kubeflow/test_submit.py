@@ -20,6 +20,7 @@ from rich.console import Console
 
 from components.pusher import push
 from components.pusher.target import Manifest
+from kubeflow import client, versions
 from kubeflow.runs import Run, Step
 from pipeline import cli, remote_display
 from records.synth import write_dataset
@@ -98,7 +99,7 @@ def _push(server: ApiDouble, volume: Path) -> None:
 def _states(told: str) -> dict[str, list[str]]:
     """Step -> its states, in the order in which they were told."""
     found: dict[str, list[str]] = {}
-    for state, name in re.findall(r'^ *(done|cached|failed|running|skipped|waiting)  (\S+)', told, re.MULTILINE):
+    for state, name in re.findall(r'^ *(done|cached|failed|running|skipped|stopped|waiting)  (\S+)', told, re.MULTILINE):
         found.setdefault(name, []).append(state)
     return found
 
@@ -116,6 +117,7 @@ def test_a_run_is_followed_to_its_end(submit: Cli, server: ApiDouble, here: Path
     assert 'the first  succeeded' in said.out
     # Nobody pushed.
     assert f'Not blessed, not pushed to {here}/served' in said.out
+    assert said.err == f'warning: this server is Kubeflow Pipelines 2.17.0: {versions.NO_RETRIES}\n'
 
 
 def test_an_unchanged_one_comes_from_the_cache(submit: Cli, server: ApiDouble, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,12 +157,14 @@ def test_settings_reach_their_steps_without_another_compilation(submit: Cli, ser
     assert "unknown key 'gate.max_quarantine'" in capsys.readouterr().err
     thresholds = 'evaluation.thresholds=[{metric: auc, min: 0.9}]'
     settings = ('train.epochs=1', 'gate.anomaly_level=none', 'data.max_quarantine_share=0.5', thresholds)
+    settings += ('kubeflow.service_account=films-reader',)
     assert submit(*(part for setting in settings for part in ('--set', setting)), '--wait') == 3
     (run,) = server.runs.values()
     assert json.loads(json.loads(run.handed['Trainer']['custom_config'])['parameters'])['train']['epochs'] == 1
     assert json.loads(run.handed['DataGate']['limits'])['anomaly_level'] == 'none'
     assert json.loads(run.handed['XrayExampleGen']['data'])['max_quarantine_share'] == 0.5
     assert '0.9' in run.handed['Evaluator']['eval_config']
+    assert [body['service_account'] for body in server.bodies] == ['films-reader']
     assert 'changed since it was compiled: data, evaluation, limits, push, training' in capsys.readouterr().out
 
 
@@ -257,7 +261,6 @@ def test_another_service_is_not_taken_for_kubeflow(submit: Cli, server: ApiDoubl
 
 def test_what_the_server_refuses_is_told_with_its_reason(here: Path, server: ApiDouble, tmp_path: Path) -> None:
     """Past the checks here: another version of the server may refuse more."""
-    from kubeflow import client
     from kubeflow.server_errors import ServerError
 
     asked = client.Server(client.Connection(server.url))
@@ -278,10 +281,11 @@ def test_what_the_server_refuses_is_told_with_its_reason(here: Path, server: Api
 
 
 def test_a_recurring_run_has_the_seconds_that_kubeflow_expects(submit: Cli, server: ApiDouble, capsys) -> None:
-    assert submit('--recurring', '0 3 * * 1', '--set', 'train.epochs=1') == 0
+    assert submit('--recurring', '0 3 * * 1', '--set', 'train.epochs=1', '--set', 'kubeflow.service_account=films-reader') == 0
     (job,) = server.recurring.values()
     assert job['trigger']['cron_schedule']['cron'] == '0 0 3 * * 1'
     assert job['mode'] == 'ENABLE' and job['no_catchup'] is True
+    assert job['service_account'] == 'films-reader'
     assert set(job['runtime_config']['parameters']) >= {'training', 'push'}
     assert job['runtime_config']['pipeline_root'] == 'gs://bucket/runs'
     assert 'files that are added later do not change the' in capsys.readouterr().out
@@ -289,9 +293,10 @@ def test_a_recurring_run_has_the_seconds_that_kubeflow_expects(submit: Cli, serv
 
 
 def test_a_failed_step_is_named_with_its_reason(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
-    server.fails = {'DataGate'}
+    server.fails, server.version = {'DataGate'}, '2.16.0'
     assert submit('--wait') == 1
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
+    assert not warned
     (run_id,) = server.runs
     assert re.search(r'failed  DataGate .*Error \(exit code 1\)', said)
     assert f'cxr-triage logs {run_id} DataGate' in said
@@ -315,6 +320,13 @@ def test_a_server_that_is_away_for_a_while(submit: Cli, server: ApiDouble, capsy
     said = capsys.readouterr().out
     assert 'HTTP 503' in said and 'trying again' in said
     assert len(_states(said)) == 12
+
+
+@pytest.mark.parametrize(
+    ('version', 'retries'), [('2.15.0', True), ('2.16.1', True), ('2.17.0', False), ('v2.18.0', False), ('3.0.0', False), ('master', True)]
+)
+def test_versions_that_try_a_failed_step_again(version: str, retries: bool) -> None:
+    assert versions.retries_failed_steps(version) == retries
 
 
 def test_a_terminal_shows_what_is_at_work() -> None:
@@ -358,12 +370,23 @@ def test_a_run_that_is_not_known(server: ApiDouble, capsys: pytest.CaptureFixtur
     assert 'looking for run no-such-run' in said and 'Run no-such-run not found' in said
 
 
+def _submitted(server: ApiDouble, volume: Path) -> str:
+    """A run of the compiled demo that kfp's client alone submits: what it would compile to now is not looked at."""
+    return client.Server(client.Connection(server.url)).submit(str(volume / 'demo.yaml'), 'gs://bucket/runs', {}, 'e', 'n')
+
+
+def _pods(server: ApiDouble, run_id: str) -> dict[str, str]:
+    """Step -> its newest pod, by the name that Kubernetes has for it."""
+    pods = [node for node in server.runs[run_id].nodes() if node['type'] == 'Pod' and node['displayName'].startswith('executor')]
+    return {node['name'].split('.')[2].partition('(')[0]: node['pod'] for node in pods}
+
+
 def test_logs(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
     server.fails = {'Trainer'}
     server.multi_user = True
     assert submit('--wait', '--namespace', 'me') == 1
     (run_id,) = server.runs
-    pods = {node['name'].split('.')[2]: node['pod'] for node in server.runs[run_id].nodes() if 'executor' in node['displayName']}
+    pods = _pods(server, run_id)
     server.logs = {pods['Trainer']: 'epoch 1\nout of memory\n', pods['DataGate']: '{"a": 1}'}
     capsys.readouterr()
     where = ('--host', server.url, '--namespace', 'me')
@@ -371,39 +394,116 @@ def test_logs(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == 'epoch 1\nout of memory\n'
     assert cli.main(['logs', run_id, 'DataGate', *where]) == 0
     assert capsys.readouterr().out == '{"a": 1}\n'
-    # The pod is gone: the server says "200 OK" and puts the error into the text.
+    # The pod is gone and nothing archived: the server says "200 OK" and puts the error into the text.
     assert cli.main(['logs', run_id, 'Transform', *where]) == 1
     said = capsys.readouterr()
     assert said.out == ''
-    assert f'pods "{pods["Transform"]}" not found' in said.err
-    assert f'kubectl logs -n kubeflow {pods["Transform"]} -c main' in said.err
-    assert f'gs://bucket/runs/demo/{run_id}/Transform/…/executor-logs' in said.err
+    assert f'Failed to read logs from archive {pods["Transform"]}' in said.err
+    assert f'one hour after the end of the run, unless set otherwise): kubectl logs -n kubeflow {pods["Transform"]} -c main' in said.err
+    assert f'gs://bucket/runs/demo/{run_id}/Transform/…/executor-logs-0\n' in said.err
     assert cli.main(['logs', run_id, 'Pusher', *where]) == 1
     assert 'Pusher has no log: it never ran' in capsys.readouterr().err
     assert cli.main(['logs', run_id, 'Trainor', *where]) == 1
     assert "has no step 'Trainor'. There are:" in capsys.readouterr().err
 
 
-def test_logs_where_kubeflow_serves_one_user(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
-    assert submit() == 0
-    (run_id,) = server.runs
-    assert cli.main(['status', run_id, '--host', server.url]) == 0
-    (node,) = (node for node in server.runs[run_id].nodes() if 'executor' in node['displayName'])
-    server.logs = {node['pod']: 'epoch 1\n'}
-    ask = ['logs', run_id, node['name'].split('.')[2], '--host', server.url]
+def test_logs_where_kubeflow_serves_one_user(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = _submitted(server, here)
+    run = server.runs[run_id]
+    run.advance(set())
+    run.advance = lambda fails: None  # it stays at work
+    ((step, pod),) = _pods(server, run_id).items()
+    server.logs = {pod: 'epoch 1\n'}
     capsys.readouterr()
-    # The API server by itself cannot.
-    assert cli.main(ask) == 1
+    # Of a pod that runs the API server by itself has no log.
+    assert cli.main(['logs', run_id, step, '--host', server.url]) == 1
     said = capsys.readouterr()
     assert said.out == ''
-    assert 'an empty namespace may not be set' in said.err and 'svc/ml-pipeline-ui' in said.err
-    # The user interface can; its page is not taken for a log.
+    assert 'Failed to read logs from archive' in said.err and 'svc/ml-pipeline-ui' in said.err
+    assert f'kubectl describe pod -n kubeflow {pod}' in said.err
+    # The user interface has it; its page is not taken for a log.
     server.interface = True
-    assert cli.main(ask) == 0
+    assert cli.main(['logs', run_id, step, '--host', server.url]) == 0
     assert capsys.readouterr().out == 'epoch 1\n'
     server.logs = {}
-    assert cli.main(ask) == 1
+    assert cli.main(['logs', run_id, step, '--host', server.url]) == 1
     assert capsys.readouterr().out == ''
+    # Once it has ended, the API server has the archived one.
+    server.interface, server.archived = False, {pod: 'epoch 1\nepoch 2\n'}
+    run.states[step] = 'Failed'
+    assert cli.main(['logs', run_id, '--host', server.url]) == 0
+    assert capsys.readouterr().out == 'epoch 1\nepoch 2\n'
+
+
+def test_a_root_driver_that_waits_or_fails_is_named(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = _submitted(server, here)
+    run, where = server.runs[run_id], ['--host', server.url]
+    run.root_driver = ('Pending', 'ImagePullBackOff: Back-off pulling image "kfp-driver"')
+    assert cli.main(['status', run_id, *where]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r'running  root-driver .*ImagePullBackOff: Back-off pulling image', said)
+    assert sorted(_states(said).values()) == [['running'], *[['waiting']] * 12]
+    assert cli.main(['logs', run_id, 'root-driver', *where]) == 1
+    assert 'root-driver waits: ImagePullBackOff' in capsys.readouterr().err
+    run.root_driver = ('Failed', 'main: Error (exit code 1)')
+    (pod,) = (node['pod'] for node in run.nodes() if node['type'] == 'Pod')
+    server.archived = {pod: 'metadata-grpc-service: connection refused\n'}
+    assert cli.main(['status', run_id, '--follow', *where]) == 1
+    said = capsys.readouterr().out
+    assert re.search(r'failed  root-driver .*exit code 1', said) and f'cxr-triage logs {run_id} root-driver' in said
+    assert cli.main(['logs', run_id, *where]) == 0
+    assert capsys.readouterr().out == 'metadata-grpc-service: connection refused\n'
+
+
+def test_a_service_account_that_kubernetes_would_refuse(submit: Cli, server: ApiDouble, capsys) -> None:
+    assert submit('--set', 'kubeflow.service_account=Films_Reader') == 1
+    assert 'kubeflow.service_account' in capsys.readouterr().err
+    assert not server.requests
+
+
+_DEPLOY = Path(__file__).resolve().parents[2] / 'deploy'
+
+
+def _cron_job_words() -> list[str]:
+    """The command of the recurring run, with what the config map of the GKE overlay says in it."""
+    values: dict[str, str] = {}
+    for folder in ('base/recurring-run', 'overlays/gke'):
+        generated = yaml.safe_load((_DEPLOY / folder / 'kustomization.yaml').read_text())['configMapGenerator']
+        literals = [literal for each in generated if each['name'] == 'cxr-triage-recurring-run' for literal in each['literals']]
+        values |= dict(literal.split('=', 1) for literal in literals)
+    job = yaml.safe_load((_DEPLOY / 'base/recurring-run/cronjob.yaml').read_text())
+    (container,) = job['spec']['jobTemplate']['spec']['template']['spec']['containers']
+    sources = {each['name']: each['valueFrom']['configMapKeyRef']['key'] for each in container['env'] if 'valueFrom' in each}
+    return [re.sub(r'\$\((\w+)\)', lambda name: values[sources[name[1]]], word) for word in container['args']]
+
+
+@pytest.mark.parametrize(('file', 'bucket'), [('serving-on-kubernetes.md', 'BUCKET'), ('gke.md', '$BUCKET')])
+def test_the_cron_job_is_given_what_the_documentation_compiles_with(file: str, bucket: str) -> None:
+    text = (_DEPLOY.parent / 'docs' / file).read_text()
+    documented = dict(re.findall(r'--(data-root|weights|root|push-dir) (gs://[^\s"]+)', text))
+    given = dict(word[2:].split('=', 1) for word in _cron_job_words() if word.startswith('--'))
+    assert documented == {key: given[key].replace('your-bucket', bucket) for key in documented}
+    assert len(documented) == 4
+    # And TF Serving reads where it pushes.
+    assert f'base_path: "{given["push-dir"]}"' in (_DEPLOY / 'overlays/gke/models.config').read_text()
+
+
+def test_the_cron_job_submits(here: Path, server: ApiDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # The GPU's image is in the specification alone, as the documentation compiles it.
+    config = yaml.safe_load(Path('pipeline/configs/demo.yaml').read_text())
+    config['kubeflow'] = {'volumes': [{'claim': 'films', 'mount': str(here)}], 'steps': {'Trainer': {'accelerator': 'nvidia.com/gpu'}}}
+    (tmp_path / 'config.yaml').write_text(yaml.safe_dump(config))
+    places = {'/etc/cxr-triage': tmp_path, 'gs://your-bucket/nih': here / 'films', 'gs://your-bucket/serving': here / 'served'}
+    words = [word for word in _cron_job_words() if not word.startswith('--weights')]  # the demo has none
+    for place, folder in places.items():
+        words = [word.replace(place, str(folder)) for word in words]
+    experiment = [word for word in words if word.startswith(('--config', '--data-root', '--root', '--push-dir'))]
+    images = ['--image', 'registry/cxr-triage:1', '--set', 'kubeflow.gpu_image=registry/cxr-triage:1-gpu']
+    assert cli.main(['compile', *experiment, *images, '--out', str(tmp_path / 'spec.yaml')]) == 0
+    assert cli.main([f'--host={server.url}' if word.startswith('--host') else word for word in words]) == 0, capsys.readouterr().err
+    (run,) = server.runs.values()
+    assert run.root == 'gs://your-bucket/runs'
+    assert list(server.experiments.values()) == ['nih-triage']
 
 
 def test_several_users_need_a_namespace(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
@@ -414,13 +514,18 @@ def test_several_users_need_a_namespace(submit: Cli, server: ApiDouble, capsys: 
     assert submit('--namespace', 'me') == 0
 
 
-def test_cancel(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
-    assert submit() == 0
-    (run_id,) = server.runs
+def test_cancel(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = _submitted(server, here)
+    for _ in range(2):
+        assert cli.main(['status', run_id, '--host', server.url]) == 0
+    capsys.readouterr()
     assert cli.main(['cancel', run_id, '--host', server.url]) == 0
     assert server.runs[run_id].stopped
     assert cli.main(['status', run_id, '--follow', '--host', server.url]) == 1
-    assert 'canceled' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'canceled' in said
+    # What was at work has not failed.
+    assert sorted(_states(said).values()) == [['done'], *[['skipped']] * 10, ['stopped']]
     assert cli.main(['cancel', run_id, '--host', server.url]) == 1
     assert 'has ended already: canceled' in capsys.readouterr().err
 
