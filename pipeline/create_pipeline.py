@@ -55,7 +55,7 @@ def create_pipeline(
       setup_file: where this project's setup.py is when the steps run; None: nowhere.
 
     Raises:
-      TargetError: the push target holds something that is not understood.
+      TargetError: the newest version in the push target is damaged, so that no candidate can be compared with it.
     """
     assert config.root is not None
     for name in _TFX_COMPONENTS:
@@ -175,7 +175,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
     """The components that decide about the candidate."""
     directory = config.push_directory
     served = push_target.newest(directory)
-    plan = push_target.plan_push(served.manifest if served else None, key, artifact_exists, uuid.uuid4().hex)
+    plan = push_target.plan_push(served, key, artifact_exists, uuid.uuid4().hex)
     baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
     evaluator = Evaluator(
         examples=candidate['examples'],
