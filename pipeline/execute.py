@@ -10,11 +10,12 @@ from rich.console import Console
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
+from components.xray_example_gen import data_files
 from pipeline import create_pipeline, local_runner, metrics, picture, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
-from records.data_root import find_files, fingerprint, join
+from records.data_root import fingerprint, join, scan
 from trainer.contract import PROBABILITY
 
 
@@ -48,16 +49,14 @@ def data_fingerprint(config: Config) -> str:
     """The fingerprint of all files that ingestion reads.
 
     Raises:
-      DataRootError: there are none.
-      OSError: a side file is missing.
+      DataRootError: there are none, or a side file is missing.
+      OSError: a folder cannot be listed.
     """
-    data = config.data
-    assert data.root is not None
-    files = find_files(data.root, data.patterns, data.spans)
-    side = [data.metadata, data.exclude]
-    if data.split.method == 'official':
-        side += [data.split.train_val_list, data.split.test_list]
-    return fingerprint(data.root, files, tuple(join(data.root, path) for path in side if path))
+    assert config.data.root is not None
+    data_root = scan(config.data.root, config.data.patterns)
+    data = data_files.locate(config.data, data_root)
+    side = tuple(join(data_root.path, path) for path in data_files.named(data))
+    return fingerprint(data_root.path, data_root.of_spans(data.spans), side)
 
 
 def check_weights(config: Config) -> None:
