@@ -14,12 +14,12 @@ from tfx.types import artifact_utils
 
 from components.pusher import push, storage
 from components.pusher import target as push_target
-from components.xray_example_gen.shard import side_files
+from components.xray_example_gen import data_files
 from pipeline import counts, create_pipeline, local_runner, metrics, picture, root_lock, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
-from records.data_root import find_files, fingerprint
+from records.data_root import fingerprint, scan
 from trainer.contract import PROBABILITY
 
 
@@ -71,13 +71,13 @@ def data_fingerprint(config: Config) -> str:
     """The fingerprint of all files that ingestion reads.
 
     Raises:
-      DataRootError: there are none.
-      OSError: a side file is missing.
+      DataRootError: there are none, or a side file is missing.
+      OSError: a folder cannot be listed.
     """
-    data = config.data
-    assert data.root is not None
-    files = find_files(data.root, data.patterns, data.spans)
-    return fingerprint(data.root, files, side_files(data.root, data))
+    assert config.data.root is not None
+    data_root = scan(config.data.root, config.data.patterns)
+    data = data_files.locate(config.data, data_root)
+    return fingerprint(data_root.path, data_root.of_spans(data.spans), data_files.side_paths(data_root.path, data))
 
 
 def check_weights(config: Config) -> None:

@@ -87,7 +87,10 @@ def _json(step: Step, output: str, *path: str) -> dict:
 def _ingest(step: Step) -> str:
     content = _json(step, 'report', REPORT_FILE)
     splits = ', '.join(f'{name} {split["records"]:,}' for name, split in content['splits'].items())
-    return f'{content["records_in"]:,} records in, {content["quarantined"]:,} quarantined; {splits}; {content["patients"]:,} patients'
+    unknown = ', '.join(f'{name} {count:,}' for name, count in content.get('unknown', {}).items()) if content.get('table') else ''
+    return f'{content["records_in"]:,} records in, {content["quarantined"]:,} quarantined; {splits}; {content["patients"]:,} patients' + (
+        f'; unknown: {unknown}' if unknown else ''
+    )
 
 
 def _statistics(step: Step) -> str:

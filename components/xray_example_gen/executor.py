@@ -16,9 +16,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components.xray_example_gen import artifact, report, shard
+from components.xray_example_gen import artifact, data_files, report, shard
 from components.xray_example_gen.parameters import DataParameters
-from records.data_root import DataFile, check_unchanged, find_files
+from records.data_root import DataFile, check_unchanged, find_files, join, scan
+from records.terminal import printable
 from trainer.features import SPLITS
 from trainer.labels import TASKS
 
@@ -45,6 +46,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         root = data.root
         if root is None:
             raise ValueError('data.root is not set: give it with --data-root or in the configuration')
+        data_root = scan(root, data.patterns)
+        data = data_files.locate(data, data_root)
         task = TASKS[exec_properties['task']]
         examples = artifact_utils.get_single_instance(output_dict['examples'])
         report_uri = artifact_utils.get_single_uri(output_dict['report'])
@@ -70,6 +73,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         content, quarantined = report.merge(shard_reports, task)
         content['fingerprint'] = exec_properties['fingerprint']
         content['root'] = root
+        content['ignored_files'] = dict(data_root.ignored(data_files.named(data)))
+        content['table'] = report.of_table(
+            shard.load_table(join(root, data.metadata), exec_properties['fingerprint']) if data.metadata else None
+        )
         _write(os.path.join(report_uri, artifact.REPORT_FILE), json.dumps(content, indent=1))
         _write(os.path.join(quarantine_uri, artifact.QUARANTINE_LIST), ''.join(json.dumps(row) + '\n' for row in quarantined))
         for line in report.warnings(content):
@@ -90,7 +97,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
     def _ingest(self, root: str, data: DataParameters, fingerprint: str, destination: shard.Destination, folder: str) -> list[str]:
         files = _files(root, data, fingerprint)
-        shards = [shard.Shard(os.path.join(root, file.name), file.name, number, len(files)) for number, file in enumerate(files)]
+        shards = [shard.Shard(os.path.join(root, file.name), printable(file.name), number, len(files)) for number, file in enumerate(files)]
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -119,7 +126,7 @@ def _files(root: str, data: DataParameters, fingerprint: str) -> list[DataFile]:
       DataRootError: see `check_unchanged`.
     """
     files = find_files(root, data.patterns, data.spans)
-    check_unchanged(root, files, shard.side_files(root, data), fingerprint)
+    check_unchanged(root, files, data_files.side_paths(root, data), fingerprint)
     return files
 
 

@@ -51,6 +51,8 @@ KINDS: dict[str, Kind] = {
     'channels': Kind(_W, 'images with more than one channel', 'they are reduced to grey'),
     'bit_depth': Kind(_W, 'images of another depth than 8 bits', 'they are reduced to 8 bits'),
     'size': Kind(_W, 'images that are not 600x600', 'they are resized'),
+    'table': Kind(_W, 'values of the metadata table are not understood', 'they count as unknown: correct the table where it matters'),
+    'ignored': Kind(_W, 'files that are not read and may hold films', 'convert images, rename record files, or move them away'),
     'no_metadata': Kind(_W, 'no metadata table', 'give one with --metadata: without it there is no age, sex and view to slice by'),
 }
 

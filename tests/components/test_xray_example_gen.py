@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,7 +334,11 @@ def test_the_official_split(root: Path, tmp_path: Path) -> None:
         pytest.param(
             lambda split, folder: split, MetadataError, '1 patients stand in the train_val list and in the test list, e.g. 00000020'
         ),
-        pytest.param(lambda split, folder: split | {'test_list': str(folder / 'gone.txt')}, OSError, r'gone\.txt'),
+        pytest.param(
+            lambda split, folder: split | {'test_list': str(folder / 'gone.txt')},
+            DataRootError,
+            r'data\.split\.test_list.*gone\.txt: no such file',
+        ),
     ],
     ids=['a patient in both lists', 'a list is missing'],
 )
@@ -341,6 +346,21 @@ def test_official_lists_that_cannot_be_used(change: Callable, error: type, told:
     split = change(_official(tmp_path, range(1, 21), range(20, 61)), tmp_path)
     with pytest.raises(error, match=told):
         ingest(root, tmp_path / 'out', split=split)
+
+
+def test_side_files_under_their_usual_names(root: Path, tmp_path: Path) -> None:
+    linked = tmp_path / 'root'
+    shutil.copytree(root, linked)
+    data.write_table(linked, {data.image_id(patient, study): ('58', 'M', 'PA') for patient in range(1, 61) for study in (0, 1)})
+    (linked / 'metadata' / 'Data_Entry_2017_v2020.csv.gz').rename(linked / 'data' / 'Data_Entry_2017.csv.gz')
+    for name, patients in (('test', range(1, 21)), ('train_val', range(21, 61))):
+        ids = [data.image_id(patient, study) for patient in patients for study in (0, 1)]
+        (linked / f'{name}_list.txt').write_text('\n'.join(ids))
+    done = ingest(linked, tmp_path / 'out', metadata='auto', split={'fractions': data.FRACTIONS, 'method': 'official'})
+    assert done.report['table']['path'] == str(linked / 'data' / 'Data_Entry_2017.csv.gz')
+    assert {row[SEX] for row in done.examples().values()} == {'M'}
+    assert {int(row[PATIENT_ID]) for row in done.examples().values() if row['split'] == 'test'} == set(range(1, 21))
+    assert done.report['ignored_files'] == {}
 
 
 @pytest.mark.parametrize(
@@ -435,8 +455,15 @@ def test_what_is_to_be_known_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     root = data.write_root(tmp_path / 'root')
     (root / 'data' / '000-30.tfrec').rename(root / 'data' / '000-31.tfrec')
     data.write_file(root / 'data' / '100-1.tfrec', [b''])
+    (root / 'data' / 'film.dcm').write_bytes(b'')
+    people = {data.image_id(patient, study): ('58', 'M', 'PA') for patient in range(1, 61) for study in (0, 1)}
+    data.write_table(root, people | {data.image_id(8, 1): ('58', 'O', 'PA'), data.image_id(9): ('58', 'F', '')})
     with caplog.at_level(logging.WARNING, logger='components'):
-        ingest(root, tmp_path / 'out', max_quarantine_share=0.5)
+        done = ingest(root, tmp_path / 'out', max_quarantine_share=0.5, metadata='auto')
+    assert 'files that are not read: 1 .dcm' in caplog.messages
+    assert f"{root / TABLE}: Patient Sex: neither F nor M: unknown (1 row in line 17: 'O')" in caplog.messages
+    assert 'values that are unknown, of 90 records: sex 1, view_position 1' in caplog.messages
+    assert done.report['unknown'] == {'sex': 1, 'view_position': 1}
     assert 'data/000-31.tfrec: the name promises 31 records, the file holds 30' in caplog.messages
     assert '1 of 91 records are in quarantine (1 record)' in caplog.messages
 
