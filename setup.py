@@ -51,6 +51,7 @@ setup(
         'pyyaml',
         'rich',
         'scipy',
+        'simplejpeg',
         'tensorboard',
         'tensorflow-serving-api',
         'tf-keras',
