@@ -54,6 +54,7 @@ setup(
         'pyyaml',
         'rich',
         'scipy',
+        'simplejpeg',
         'tensorboard',
         'tensorflow-serving-api',
         'tf-keras',

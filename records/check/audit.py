@@ -100,7 +100,8 @@ class Audit:
         self.abnormal += NO_FINDING not in labels
         self._judge_labels(file, row, labels, patient.entry)
         if row.pixels:
-            self._report('pixels', row.pixels, file, row.index, row.offset, key)
+            kind, reason = row.pixels
+            self._report(kind, reason, file, row.index, row.offset, key)
         self._compare(_Seen(file, row, patient.patient_id))
         return True
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from records import spelling
-from records.convert.pixels import Converted, UnusableImageError, to_jpeg
+from records.convert.pixels import Converted, to_jpeg
 from records.convert.sources import Listing, Source
 from records.examples import build
+from records.images import ImageError
 from records.layout import TABLE_COLUMNS, ShardWriter, write_atomically, write_list, write_preprocessed, write_table
 from records.parallel import ordered_map
 from records.terminal import printable
@@ -150,7 +151,7 @@ def _convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | s
     for path in paths:
         try:
             answers.append(to_jpeg(path.read_bytes(), size, fit))
-        except UnusableImageError as error:
+        except ImageError as error:
             answers.append(str(error))
         except OSError as error:
             answers.append(f'it cannot be read: {error.strerror or error}')

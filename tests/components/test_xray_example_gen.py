@@ -23,6 +23,7 @@ from records.data_root import DataRootError, find_files, fingerprint
 from records.examples import build
 from records.layout import TABLE
 from records.metadata import MetadataError
+from tests import bad_images
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, IMAGE_ID, PATIENT_ID, SEX, SPLITS, UNKNOWN, VIEW
 from trainer.labels import LABELS, NO_FINDING, TASKS
 
@@ -115,6 +116,7 @@ def test_a_patient_keeps_the_split_when_others_come(root: Path, good: Ingested, 
 # One file of records that each have something to them, beside good ones; what becomes of each is asked below.
 JPEG = data.image(1)
 TINY, HUGE = (data.image(1, side=1), JPEG.replace(b'\x00\x48\x00\x48\x01\x01', b'\x4e\x20\x4e\x20\x01\x01'))
+DEEP, SHORT = bad_images.UNSUPPORTED['PNG of 16 bits, 12 in use'], bad_images.png(bad_images.film()[:65], rows=32)
 NORMAL = {NO_FINDING: 1}
 
 
@@ -131,10 +133,12 @@ BAD = {
     'an empty image': (build(b'', data.image_id(201), NORMAL), 'record', "feature 'image' is empty"),
     'a label missing': (_without('Mass'), 'record', "feature 'Mass' is missing"),
     'a label of 7': (build(JPEG, data.image_id(201), {'Mass': 7}), 'record', "label 'Mass' is 7: expected 0 or 1"),
-    'a cut JPEG': (build(JPEG[:-40], data.image_id(201), NORMAL), 'image', 'the JPEG is cut off: its end marker is missing'),
-    'no image format': (build(b'text', data.image_id(201), NORMAL), 'image', 'the image cannot be used'),
-    '1x1': (build(TINY, data.image_id(201), NORMAL), 'image', 'it is 1x1 pixels, less than min_side=64'),
-    '20,000x20,000': (build(HUGE, data.image_id(201), NORMAL), 'image', 'it is 20000x20000 pixels, more than max_side='),
+    'a cut JPEG': (build(JPEG[:-40], data.image_id(201), NORMAL), 'truncated', 'the image cannot be used: it is cut off'),
+    'no image format': (build(b'text', data.image_id(201), NORMAL), 'undecodable', 'the image cannot be used: not a JPEG or PNG'),
+    '1x1': (build(TINY, data.image_id(201), NORMAL), 'too_small', 'it has 1x1 pixels: expected at least 64'),
+    '20,000x20,000': (build(HUGE, data.image_id(201), NORMAL), 'too_large', 'it has 20000x20000 pixels: expected at most 8192'),
+    '16 bits': (build(DEEP, data.image_id(201), NORMAL), 'unsupported', '`cxr-triage convert` turns the original image into such a film'),
+    'a PNG with fewer rows': (build(SHORT, data.image_id(201), NORMAL), 'truncated', '5,152 of the 10,465 bytes of its 65 rows'),
     'not in the table': (build(JPEG, data.image_id(999), NORMAL), 'metadata', "no line for image '00000999_000.png'"),
     'another form of image_id': (build(JPEG, 'scan7.png', NORMAL), 'metadata', "no line for image 'scan7.png'"),
 }
@@ -210,7 +214,10 @@ def test_counts_in_are_counts_out_and_quarantine(messy: Ingested) -> None:
     assert report['records_out'] == 90 + len(KEPT) + 4 == len(messy.examples())
     assert report['quarantined'] == len(BAD) + 3 == len(messy.quarantine)
     assert report['records_in'] == report['records_out'] + report['quarantined']
-    assert report['quarantined_by_kind'] == {'record': 6, 'image': 4, 'metadata': 2, 'damage': 3}
+    assert report['quarantined_by_kind'] == {
+        **{'record': 6, 'metadata': 2, 'damage': 3},
+        **{'truncated': 2, 'undecodable': 1, 'too_small': 1, 'too_large': 1, 'unsupported': 1},
+    }
 
 
 def test_a_file_that_holds_other_than_its_name_promises(messy: Ingested) -> None:

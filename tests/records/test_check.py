@@ -17,6 +17,7 @@ from records import layout, tfrecord
 from records.check import command
 from records.check.problems import KINDS, Severity
 from records.examples import build, parse
+from tests import bad_images
 from trainer.labels import LABELS, NO_FINDING
 
 COUNT = 12
@@ -161,9 +162,16 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
         ),
         pytest.param(_without_label, {'record', 'preprocessed'}, (*AT_5[:2], ''), "'Hernia' is missing", id='missing label'),
         pytest.param(_changed(labels={'Mass': 7}), {'record', 'preprocessed'}, (*AT_5[:2], ''), "'Mass' is 7", id='label 7'),
-        pytest.param(_changed(image=encode(pixels(1, 1))), {'image'}, AT_5, '1x1 pixels', id='1x1'),
-        pytest.param(_changed(image=IMAGES[5][:-99]), {'image'}, AT_5, 'cut off', id='truncated JPEG'),
-        pytest.param(_changed(image=BLANK), {'pixels'}, AT_5, 'every pixel of the image is the same', id='blank image'),
+        pytest.param(_changed(image=encode(pixels(1, 1))), {'too_small'}, AT_5, '1x1 pixels', id='1x1'),
+        pytest.param(_changed(image=IMAGES[5][:-99]), {'truncated'}, AT_5, 'cut off', id='truncated JPEG'),
+        pytest.param(
+            _changed(image=bad_images.cut_and_closed(IMAGES[5])), {'truncated'}, AT_5, 'premature end of data', id='JPEG cut and closed'
+        ),
+        pytest.param(
+            _changed(image=encode(pixels(600, 600).astype(np.uint16), 'PNG')), {'unsupported'}, AT_5, '16 bits a channel', id='16 bits'
+        ),
+        pytest.param(_changed(image=bad_images.png(pixels(), rows=40)), {'truncated'}, AT_5, 'of its 80 rows', id='PNG with fewer rows'),
+        pytest.param(_changed(image=BLANK), {'blank'}, AT_5, 'it shows nothing', id='blank image'),
         pytest.param(_changed(image=IMAGES[6]), {'duplicate_image'}, ('data/001-4.tfrec', 2, id_of(6)), 'byte-equal', id='two patients'),
         pytest.param(
             _changed(image_id=id_of(6)), {'duplicate_id', 'findings', 'preprocessed'}, None, 'also the image_id', id='image_id twice'

@@ -11,21 +11,26 @@ import json
 import os
 import re
 import resource
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded_images import encode, jpeg_header, pixels, png_header
+from encoded_images import encode, pixels, png_chunk, png_header
 from PIL import Image
 
-from records import examples, metadata, tfrecord
+from records import examples, images, metadata, tfrecord
 from records.check import command as check_command
 from records.convert import command
-from records.convert.pixels import UnusableImageError, to_jpeg
+from records.convert.pixels import FITS, to_jpeg
 from records.image_header import ImageHeader, inspect
+from records.images import ImageError
 from records.layout import TABLE_COLUMNS
 from records.terminal import printable
+from schemas import image_status
+from tests import bad_images
 from trainer.labels import LABELS
 
 HEADER = ','.join(TABLE_COLUMNS)
@@ -95,6 +100,20 @@ def nih(tmp_path: Path) -> Path:
     return images
 
 
+def min_is_white(array: np.ndarray) -> bytes:
+    """A TIFF of the kind that X-ray scanners write: 0 is white. Of 8-bit pixels, Pillow writes the inverse itself."""
+    return encode(array, 'TIFF', tiffinfo={262: 0})
+
+
+def deep_colour(array: np.ndarray) -> bytes:
+    """A PNG with three equal channels of 16 bits."""
+    height, width = array.shape
+    rows = np.repeat(array[:, :, None], 3, axis=2).astype('>u2').reshape(height, -1)
+    ihdr = struct.pack('>IIBBBBB', width, height, 16, 2, 0, 0, 0)
+    chunks = ((b'IHDR', ihdr), (b'IDAT', zlib.compress(b''.join(b'\0' + row.tobytes() for row in rows))), (b'IEND', b''))
+    return b'\x89PNG\r\n\x1a\n' + b''.join(png_chunk(*chunk) for chunk in chunks)
+
+
 @pytest.mark.parametrize(
     ('data', 'bits'),
     [
@@ -108,6 +127,13 @@ def nih(tmp_path: Path) -> Path:
         pytest.param(encode((pixels(600, 600) * (4095 / 255)).astype(np.uint16), 'PNG'), 12, id='PNG of 16 bits, 12 in use'),
         pytest.param(encode(pixels(600, 600).astype(np.uint16) * 257, 'TIFF'), 16, id='TIFF of 16 bits'),
         pytest.param(encode(pixels(600, 600), 'BMP'), 8, id='BMP'),
+        pytest.param(encode(pixels(600, 600), mode='CMYK', quality=95), 8, id='JPEG CMYK'),
+        pytest.param(encode(pixels(600, 600) / np.float32(255), 'TIFF'), 16, id='TIFF of floats from 0 to 1'),
+        pytest.param(encode(pixels(600, 600).astype(np.float32), 'TIFF'), 8, id='TIFF of floats from 0 to 255'),
+        pytest.param(encode(np.rint(pixels(600, 600) * (4095 / 255)).astype(np.float32), 'TIFF'), 12, id='TIFF of floats, 12 bits in use'),
+        pytest.param(min_is_white(pixels(600, 600)), 8, id='TIFF of 8 bits where 0 is white'),
+        pytest.param(min_is_white(65535 - pixels(600, 600).astype(np.uint16) * 257), 16, id='TIFF of 16 bits where 0 is white'),
+        pytest.param(deep_colour(pixels(600, 600).astype(np.uint16) * 257), 16, id='PNG RGB of 16 bits'),
     ],
 )
 def test_every_kind_of_image_gives_the_same_grey_values(data: bytes, bits: int) -> None:
@@ -117,9 +143,39 @@ def test_every_kind_of_image_gives_the_same_grey_values(data: bytes, bits: int) 
     assert np.abs(decoded(result.jpeg) - pixels(600, 600)).mean() < 2.5
 
 
-def test_alpha_is_dropped_not_blended() -> None:
+def test_an_alpha_channel_that_is_the_same_everywhere_is_dropped() -> None:
     rgba = np.dstack([pixels()] * 3 + [np.zeros((80, 90), np.uint8)])
     assert np.abs(decoded(to_jpeg(encode(rgba, 'PNG'), 90).jpeg).mean() - pixels().mean()) < 1
+
+
+@pytest.mark.parametrize('mode', ['LA', 'RGBA'])
+def test_transparent_parts_become_black(mode: str) -> None:
+    """What is cut out by transparency is not to be seen, whatever pixels are left below it."""
+    alpha = np.full((80, 90), 255, np.uint8)
+    alpha[:, :30] = 0
+    image = np.dstack([pixels()] * (len(mode) - 1) + [alpha])
+    result = decoded(to_jpeg(encode(image, 'PNG'), 90, 'pad').jpeg)[5:85]
+    assert result[:, :25].max() < 12
+    assert np.abs(result[:, 35:] - pixels()[:, 35:]).mean() < 3
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_film_comes_out_upright(orientation: int, kind: str) -> None:
+    upright = pixels(90, 90)
+    upright[:20, :40] = 0  # so that no turn or mirror image is like another
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: upright.T[::-1],
+        7: upright.T[::-1, ::-1],
+        8: upright.T[:, ::-1],
+    }[orientation]
+    result = decoded(to_jpeg(bad_images.turned(np.ascontiguousarray(stored), orientation, kind), 90).jpeg)
+    assert np.abs(result - upright).mean() < 4
 
 
 def test_shrinking_averages() -> None:
@@ -136,6 +192,7 @@ def test_shrinking_averages() -> None:
 def test_images_that_are_not_square(fit: str, borders: bool, corner: int) -> None:
     wide = np.full((100, 300), 200, np.uint8)
     wide[:, :40] = wide[:, -40:] = 30
+    wide[10:20, 130:150] = 100
     result = to_jpeg(encode(wide, 'PNG'), 300, fit)
     image = decoded(result.jpeg)
     assert image.shape == (300, 300)
@@ -156,25 +213,53 @@ def test_the_encoding_is_that_of_the_real_records(real_data: Path) -> None:
     assert abs(len(ours) / len(real) - 1) < 0.1
 
 
+def two_pages() -> bytes:
+    """A TIFF with two films."""
+    out = io.BytesIO()
+    first, second = (Image.fromarray(pixels(seed=number)) for number in range(2))
+    first.save(out, 'TIFF', save_all=True, append_images=[second])
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
-    ('data', 'told'),
+    ('data', 'kind', 'told'),
     [
-        pytest.param(b'', 'cannot be decoded', id='empty file'),
-        pytest.param(b'no image at all', 'cannot be decoded', id='text'),
-        pytest.param(encode(pixels())[:-300], 'it is cut off', id='truncated JPEG'),
-        pytest.param(encode(pixels(), 'PNG')[:-300], 'it is cut off', id='truncated PNG'),
-        pytest.param(encode(pixels(), 'TIFF')[:2000], 'cannot be decoded', id='truncated TIFF'),
-        pytest.param(encode(pixels(1, 1)), 'it is 1x1 pixels', id='1x1'),
-        pytest.param(png_header(20000, 20000), '20000x20000', id='PNG that claims 20000x20000'),
-        pytest.param(jpeg_header(20000, 20000), '20000x20000', id='JPEG that claims 20000x20000'),
-        pytest.param(png_header(700, 700), 'cannot be decoded', id='PNG without its pixels'),
-        pytest.param(encode(np.full((70, 70), 70_000, np.int32), 'TIFF'), 'grey values run from 70000', id='values beyond 16 bits'),
+        pytest.param(b'', 'undecodable', 'cannot be decoded: not an image of a known format', id='empty file'),
+        pytest.param(encode(pixels(), 'TIFF')[:2000], 'undecodable', 'cannot be decoded', id='truncated TIFF'),
+        pytest.param(encode(pixels(), 'TIFF', compression='tiff_lzw')[:-900], 'undecodable', 'cannot be decoded', id='truncated LZW TIFF'),
+        pytest.param(encode(pixels(), 'BMP')[:2000], 'undecodable', 'cannot be decoded', id='truncated BMP'),
+        pytest.param(png_header(20000, 20000), 'too_large', '20000x20000', id='PNG that claims 20000x20000'),
+        pytest.param(png_header(700, 700), 'truncated', 'cannot hold the 700x700 pixels', id='PNG without its pixels'),
+        pytest.param(encode(np.full((70, 70), 70_000, np.int32), 'TIFF'), 'unsupported', 'run from 70000 to 70000: expected', id='deep'),
+        pytest.param(encode(pixels() - np.float32(900.5), 'TIFF'), 'unsupported', 'run from -876.5 to -653.5, with fractions', id='units'),
+        pytest.param(encode(pixels() * np.float32(np.inf), 'TIFF'), 'unsupported', 'not finite', id='infinite'),
+        pytest.param(deep_colour(pixels().astype(np.uint16)), 'unsupported', 'grey values end below 256', id='8 bits in 16-bit colour'),
+        pytest.param(two_pages(), 'unsupported', 'it has 2 pages', id='two pages'),
     ],
 )
-def test_images_that_cannot_be_used(data: bytes, told: str) -> None:
-    with pytest.raises(UnusableImageError) as caught:
+def test_images_that_cannot_be_used(data: bytes, kind: str, told: str) -> None:
+    with pytest.raises(ImageError) as caught:
         to_jpeg(data)
+    assert caught.value.kind == kind
     assert told in str(caught.value)
+    assert 'object at 0x' not in str(caught.value)
+
+
+BAD = {**bad_images.BY_HEADER, **bad_images.BY_DECODING, **{name: (data, image_status.BLANK) for name, data in bad_images.BLANK.items()}}
+
+
+@pytest.mark.parametrize('fit', FITS)
+@pytest.mark.parametrize(('data', 'kind'), [pytest.param(*case, id=name) for name, case in BAD.items()])
+def test_damaged_and_blank_images_are_not_converted(data: bytes, kind: str, fit: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        to_jpeg(data, 100, fit)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize('data', [pytest.param(data, id=name) for name, data in bad_images.UNSUPPORTED.items() if '1 bit' not in name])
+def test_unsupported_images_become_films_that_the_pipeline_takes(data: bytes) -> None:
+    jpeg = to_jpeg(data, bad_images.SIDE).jpeg
+    images.decode(jpeg, images.check(jpeg))
 
 
 def test_class_folders(folders: Path, tmp_path: Path) -> None:
