@@ -25,6 +25,11 @@ def slice_title(key: tuple[tuple[str, str], ...]) -> str:
     return ', '.join(_pair(feature, value) for feature, value in key) or EVERYTHING
 
 
+def group(feature: str) -> str:
+    """A feature by which films are grouped."""
+    return _GROUPS.get(feature, feature)
+
+
 def label(name: str) -> str:
     """A label or an output of the model."""
     return name.replace('_', ' ')

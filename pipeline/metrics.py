@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from components.evaluator.groups import Groups
+from components.evaluator.groups import read as read_items
 from pipeline.evaluation_parameters import GROUPS, METRICS, SHOWN, EvaluationParameters, Threshold
 from pipeline.tables import plain_table
 from trainer.features import VIEW
@@ -54,15 +56,46 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
 
 
 def figures_table(evaluation_uri: str) -> Table:
-    """What a reader asks of the candidate first, each figure with its interval by patient."""
-    found = read(evaluation_uri)
-    table = plain_table('figure', '>value', '>interval')
+    """What a reader asks of the candidate first, each figure with its interval by patient, and with what it leaves out."""
+    measured = _read_all(evaluation_uri)
+    groups = read_groups(evaluation_uri)
+    table = plain_table('figure', '>value', '>interval', '')
     for title, slice_key, name in _FIGURES:
-        value, lower, upper = (found.get((slice_key, f'{name}{end}', '')) for end in ('', '_lower', '_upper'))
+        value, lower, upper = (measured.get((slice_key, f'{name}{end}', '')) for end in ('', '_lower', '_upper'))
         if value is not None:
-            interval = '' if lower is None or upper is None else f'{lower:.3f} – {upper:.3f}'
-            table.add_row(title, f'{value:.3f}', interval)
+            shown = f'{value:.3f}' if math.isfinite(value) else 'not defined'
+            note = left_out_findings(measured) if name == 'macro_auc' else ''
+            table.add_row(title, shown, _interval(lower, upper), note)
+        by = name.removeprefix(_GAP)
+        if name.startswith(_GAP) and by in groups:
+            _add_groups(table, groups[by])
     return table
+
+
+_GAP = 'sensitivity_gap_'
+
+
+def _add_groups(table: Table, groups: Groups) -> None:
+    """The worst group, and below it the groups that the gap leaves out."""
+    worst = groups.worst()
+    if worst is not None:
+        missed = f'{worst.missed} of {worst.positives} positives missed'
+        table.add_row(f'  lowest: {worst.name}', f'{worst.sensitivity:.3f}', _interval(worst.lower, worst.upper), missed)
+    if groups.left_out():
+        table.add_row('  not in this gap', '', '', groups.left_out_words())
+
+
+def left_out_findings(metrics: dict[tuple[tuple, str, str], float]) -> str:
+    """Which findings the mean AUC leaves out, for people; '' when it covers all.
+
+    Args:
+      metrics: over all films, NaN where a metric is not defined.
+    """
+    measured = {name: metrics[(), f'{name}_auc', ''] for name in FINDINGS if ((), f'{name}_auc', '') in metrics}
+    undefined = [name for name, value in measured.items() if not math.isfinite(value)]
+    if not undefined:
+        return ''
+    return f'of {len(measured) - len(undefined)} findings; too few films of a class: {", ".join(undefined)}'
 
 
 _READ = {*METRICS, *SHOWN}
@@ -150,6 +183,24 @@ def _why_undefined(metric: str) -> str:
 
 def read(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
     """(slice, metric, '' | 'diff' | 'baseline') -> value, of all that are defined; 'diff' is candidate minus baseline."""
+    return {key: value for key, value in _read_all(evaluation_uri).items() if math.isfinite(value)}
+
+
+def read_groups(evaluation_uri: str) -> dict[str, Groups]:
+    """Feature -> the groups by it, of the candidate over all films."""
+    import tensorflow_model_analysis as tfma
+
+    found = {}
+    for of_slice in tfma.load_metrics(evaluation_uri):
+        if not of_slice.slice_key.single_slice_keys:
+            for model, by, groups in read_items(of_slice.metric_keys_and_values):
+                if model != 'baseline':
+                    found[by] = groups
+    return found
+
+
+def _read_all(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
+    """As `read`, with NaN for a metric that is not defined."""
     import tensorflow_model_analysis as tfma
 
     found = {}
@@ -157,13 +208,16 @@ def read(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
         key = _slice_key(of_slice.slice_key)
         for item in of_slice.metric_keys_and_values:
             name = item.key.name
-            if name not in _READ or item.key.output_name:
-                continue
-            kind = 'diff' if item.key.is_diff else 'baseline' if item.key.model_name == 'baseline' else ''
-            value = item.value.double_value.value
-            if math.isfinite(value):
-                found[key, name, kind] = value
+            if name in _READ and not item.key.output_name:
+                kind = 'diff' if item.key.is_diff else 'baseline' if item.key.model_name == 'baseline' else ''
+                found[key, name, kind] = item.value.double_value.value
     return found
+
+
+def _interval(lower: float | None, upper: float | None) -> str:
+    if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
+        return ''
+    return f'{lower:.3f} – {upper:.3f}'
 
 
 def _slice_key(slice_key) -> tuple[tuple[str, str], ...]:

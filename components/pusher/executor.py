@@ -43,6 +43,7 @@ class Executor(tfx_executor.Executor):
         stamped = self.GetModelPath(input_dict)
         _check_blessed_models(input_dict, stamped)
         metrics = overall_metrics(input_dict.get('evaluation'))
+        groups = sensitivity_groups(input_dict.get('evaluation'))
         run_id = (self._context.pipeline_run_id if self._context else None) or ''
 
         def make_manifest(version: str, model_digest: str, files: dict[str, target.FileDigest]) -> target.Manifest:
@@ -58,6 +59,7 @@ class Executor(tfx_executor.Executor):
                 baseline_version=parameters.baseline_version or None,
                 config=parameters.config,
                 metrics=metrics,
+                sensitivity_groups=groups,
                 pushed_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
                 packages=target.package_versions(),
             )
@@ -135,6 +137,23 @@ def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float 
                 sub_key = str(item.key.sub_key).replace('\n', ' ').strip()
                 found[f'{item.key.name} {sub_key}'.strip()] = value if math.isfinite(value) else None
     return found
+
+
+def sensitivity_groups(evaluation: list[types.Artifact] | None) -> dict[str, Any]:
+    """Feature -> `components.evaluator.groups.Groups` as JSON: what the sensitivity gaps among the metrics compare and leave out."""
+    if not evaluation:
+        return {}
+    import tensorflow_model_analysis as tfma
+
+    from components.evaluator import groups
+
+    return {
+        by: found.model_dump(mode='json')
+        for metrics in tfma.load_metrics(artifact_utils.get_single_uri(evaluation))
+        if not metrics.slice_key.single_slice_keys
+        for model, by, found in groups.read(metrics.metric_keys_and_values)
+        if model != _BASELINE_MODEL_NAME
+    }
 
 
 def _number(value) -> float | None:

@@ -70,6 +70,7 @@ class Manifest(BaseModel):
       baseline_version: the version that the candidate was compared with; None when there was none.
       config: the run's configuration.
       metrics: of the Evaluator, over all examples.
+      sensitivity_groups: the groups behind each sensitivity gap, by feature, with those that the gap leaves out.
       pushed_at: UTC, ISO 8601.
       packages: package -> version.
       confirmed: later runs that ended with this same model.
@@ -89,6 +90,7 @@ class Manifest(BaseModel):
     baseline_version: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float | None] = Field(default_factory=dict)
+    sensitivity_groups: dict[str, Any] = Field(default_factory=dict)
     pushed_at: str
     packages: dict[str, str] = Field(default_factory=dict)
     confirmed: tuple[Confirmation, ...] = ()

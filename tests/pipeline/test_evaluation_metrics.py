@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.console import Console
+from tfx.types import standard_artifacts
 
 from components.evaluator import bootstrap
 from components.evaluator.bootstrap import Cases
+from components.pusher.executor import sensitivity_groups
 from components.serving_check.session_model import SessionModel
 from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
@@ -209,6 +212,27 @@ def test_beside_the_auc_stands_what_metadata_alone_give(alone) -> None:
     found = metrics.read(alone[1])
     assert 0.35 < found[(), 'metadata_auc', ''] < 0.6
     assert found[(), 'auc_over_metadata', ''] == pytest.approx(found[(), 'auc', ''] - found[(), 'metadata_auc', ''])
+
+
+def test_every_group_stands_beside_its_gap(alone, against) -> None:
+    """On the terminal and in the manifest, also where the gap is not defined: all films are AP."""
+    flagged = SCORES['candidate'] >= np.float32(POINTS['candidate'])
+    for where in (alone[1], against[1]):
+        groups = metrics.read_groups(where)
+        assert {group.name: (group.positives, group.missed) for group in groups[SEX].groups} == {
+            name: (int((TRUTH[here] == 1).sum()), int(((TRUTH == 1) & ~flagged)[here].sum()))
+            for name, here in (('F', WOMEN), ('M', ~WOMEN))
+        }
+        artifact = standard_artifacts.ModelEvaluation()
+        artifact.uri = where
+        assert sensitivity_groups([artifact]) == {by: found.model_dump(mode='json') for by, found in groups.items()}
+        console = Console(width=150)
+        with console.capture() as capture:
+            console.print(metrics.figures_table(where))
+        lines = [' '.join(line.split()) for line in capture.get().splitlines()]
+        place = lines.index('largest gap in sensitivity by view_position not defined')
+        assert lines[place + 1].startswith('lowest: AP 0.')
+        assert 'positives missed' in lines[place + 1]
 
 
 def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
