@@ -8,7 +8,7 @@ import os
 import pathlib
 
 from pipeline.commands import options
-from pipeline.exit_codes import refuse
+from pipeline.exit_codes import cannot_write, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             return code
     except OSError as error:
         # The log itself could not be written.
-        return refuse('run', f'{error}. Give a directory that can be written to with --root.')
+        return refuse('run', cannot_write(error))
 
 
 def _write_pages(root: str, console) -> None:
