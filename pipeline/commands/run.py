@@ -10,6 +10,11 @@ import pathlib
 from pipeline.commands import options
 from pipeline.exit_codes import cannot_write, refuse
 
+_SUDDEN_END = (
+    'The run was ended by the system: it was killed, or memory ran out. If `ulimit -v` is not "unlimited", lift that limit. '
+    'What was done is kept: the same command goes on from there. All details: {log}'
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run`."""
@@ -21,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from pipeline import config as config_lib
-    from pipeline import quiet
+    from pipeline import quiet, sudden_end
 
     try:
         config = options.configuration(args)
@@ -31,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     now = datetime.datetime.now()
     log = os.path.join(config.root, 'logs', f'{now:%Y%m%d-%H%M%S}.log')
     try:
-        with quiet.logs_to(log, args.verbose) as screen:
+        with quiet.logs_to(log, args.verbose) as screen, sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)):
             # Tables of a log file are not cut to 80 columns.
             console = Console(file=screen, highlight=False, width=None if screen.isatty() else 160)
             console.print(f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True)
