@@ -64,6 +64,16 @@ def test_names_out_of_the_store_are_no_markup(made: MadeRoot):
         assert '<script>alert' not in shown and '<b>":' not in shown and '<i>' not in shown, path
 
 
+def test_the_audit_shown_is_the_one_on_record_and_not_one_of_a_deleted_store(made: MadeRoot):
+    number = made.step(FIRST, 'DataAudit', outputs={'audit': {}})['audit']
+    (made.folder('DataAudit', 'audit', number) / 'audit.html').write_text('of this run')
+    stale = made.root / 'pages' / 'audits' / f'{number}.html'
+    stale.parent.mkdir(parents=True)
+    stale.write_text('of other films')
+    site.write(made.root)
+    assert stale.read_text() == 'of this run'
+
+
 def test_pages_are_written_once_and_those_of_lost_runs_are_removed(made: MadeRoot):
     made.step(FIRST, 'Trainer', STATES.FAILED)
     site.write(made.root)
