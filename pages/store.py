@@ -195,11 +195,13 @@ def _artifact(artifact: metadata_store_pb2.Artifact, root: Path) -> Artifact:
 
 
 def _moved(uri: str, root: Path) -> str:
-    """Where an artifact lies: the store has the path of the machine that made it, and a root can be copied to another place."""
-    if '://' in uri or os.path.exists(uri):
-        return uri
+    """Where an artifact lies: the store has the path of the root that made it. In a copy of that root, the copy's files count,
+    also while the original is still there."""
     _, folder, rest = uri.rpartition('/artifacts/')
-    return str(root / 'artifacts' / rest) if folder else uri
+    own = str(root / 'artifacts' / rest)
+    if '://' in uri or not folder or (os.path.exists(uri) and not os.path.exists(own)):
+        return uri
+    return own
 
 
 def _values(properties) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def run(pipeline: Pipeline, display: Display, run_id: str, check: Callable[[dict
     runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
     deployment = runner_utils.extract_local_deployment_config(compiled)
     connection = getattr(deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof('connection_config'))
-    _prepare_store(connection, pipeline.pipeline_info.pipeline_root)
+    _prepare_store(connection, compiled.runtime_spec.pipeline_root.field_value.string_value)
     nodes = [node.pipeline_node for node in compiled.nodes]
     # What has been imported stays: to look through all of it after each step would take longer than some steps do.
     gc.freeze()

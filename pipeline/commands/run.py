@@ -8,7 +8,12 @@ import os
 import pathlib
 
 from pipeline.commands import options
-from pipeline.exit_codes import refuse
+from pipeline.exit_codes import cannot_write, refuse
+
+_SUDDEN_END = (
+    'The run was ended by the system: it was killed, or memory ran out. If `ulimit -v` is not "unlimited", lift that limit. '
+    'What was done is kept: the same command goes on from there. All details: {log}'
+)
 
 WHEN_INTERRUPTED = 'finished steps are kept, and so are the finished epochs of a training: run the same command again to resume'
 _EXIT_CODES = """exit codes:
@@ -33,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from pipeline import config as config_lib
-    from pipeline import quiet, weights
+    from pipeline import quiet, sudden_end, weights
 
     try:
         config = options.configuration(args)
@@ -44,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     now = datetime.datetime.now()
     log = os.path.join(config.root, 'logs', f'{now:%Y%m%d-%H%M%S}.log')
     try:
-        with quiet.logs_to(log, args.verbose) as screen:
+        with quiet.logs_to(log, args.verbose) as screen, sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)):
             # Tables of a log file are not cut to 80 columns.
             console = Console(file=screen, highlight=False, width=None if screen.isatty() else 160)
             console.print(f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True)
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             return code
     except OSError as error:
         # The log itself could not be written.
-        return refuse('run', f'{error}. Give a directory that can be written to with --root.')
+        return refuse('run', cannot_write(error))
 
 
 def _write_pages(root: str, console) -> None:

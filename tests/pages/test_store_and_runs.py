@@ -175,6 +175,21 @@ def test_a_root_that_was_copied_finds_its_artifacts(made: MadeRoot, tmp_path):
     assert run.path('Trainer', 'model', 'none') is None
 
 
+def test_a_copy_of_a_root_does_not_read_the_original(made: MadeRoot, tmp_path):
+    number = made.step(FIRST, 'Trainer', outputs={'model': {}})['model']
+    served = made.root / 'serving' / '7'
+    served.mkdir(parents=True)
+    made.step(FIRST, 'Pusher', outputs={'pushed_model': {'pushed': 1, 'pushed_version': '7', 'pushed_destination': str(served)}})
+    original = made.folder('Trainer', 'model', number) / 'x.json'
+    original.write_text('{"a": 1}')
+    copy = tmp_path / 'copy'
+    shutil.copytree(made.root, copy)
+    original.write_text('{"a": 2}')
+    run = only(copy)
+    assert run.json('Trainer', 'model', 'x.json') == {'a': 1}
+    assert lineage.served_version(run).path == str(copy / 'serving' / '7')
+
+
 def test_lineage_goes_back_to_the_first_step_and_names_who_really_made_it(made: MadeRoot):
     examples = made.step(FIRST, 'XrayExampleGen', outputs={'examples': {}})['examples']
     schema = made.step(FIRST, 'CuratedSchema', outputs={'schema': {}})['schema']
