@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from components.evaluator.registry import GROUP_TITLES
 from components.evaluator.registry import METRICS as MEASURED
 from trainer.features import AGE_BAND, SEX, VIEW
 from trainer.labels import FINDINGS
@@ -27,7 +28,7 @@ def slice_title(key: tuple[tuple[str, str], ...]) -> str:
 
 def group(feature: str) -> str:
     """A feature by which films are grouped."""
-    return _GROUPS.get(feature, feature)
+    return GROUP_TITLES.get(feature, feature)
 
 
 def label(name: str) -> str:

@@ -34,7 +34,7 @@ def note(outputs: Artifacts) -> None:
         content.setdefault(listing, {})[key] = _files(artifact)
     for listing, keys in content.items():
         # TFX has made its folder.
-        storage.write_text(listing, json.dumps(keys, indent=1, sort_keys=True))
+        storage.write_text(listing, json.dumps(keys, indent=1, sort_keys=True), f'{listing}.part')
 
 
 def check(inputs: Artifacts) -> None:
