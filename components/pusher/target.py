@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.pusher import storage
 
@@ -92,6 +92,14 @@ class Manifest(BaseModel):
     pushed_at: str
     packages: dict[str, str] = Field(default_factory=dict)
     confirmed: tuple[Confirmation, ...] = ()
+
+    @field_validator('files')
+    @classmethod
+    def _below_the_version(cls, files: dict[str, FileDigest]) -> dict[str, FileDigest]:
+        # Baseline and repairs write files of these names below another folder.
+        if wrong := [name for name in files if os.path.isabs(name) or '..' in name.split('/')]:
+            raise ValueError(f'{wrong[0]!r} is not a path below the version')
+        return files
 
     def runs(self) -> tuple[Confirmation | Manifest, ...]:
         """What is on record about each run that ended with this version, the latest first and the one that pushed it last."""
