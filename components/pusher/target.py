@@ -264,6 +264,20 @@ def damage(version: ServedVersion) -> list[str]:
     return differences(manifest.files, listed_digests(version.path, manifest.files)) or _wrong_record(manifest)
 
 
+def incomplete(version: ServedVersion) -> list[str]:
+    """What `damage` finds without reading the files: a sentence for each that is missing or has another size."""
+    if version.manifest is None:
+        return [version.problem]
+    problems = []
+    for name, digest in version.manifest.files.items():
+        path = storage.join(version.path, name)
+        if not storage.exists(path):
+            problems.append(f'{name} is missing')
+        elif (size := storage.size(path)) != digest.size:
+            problems.append(f'{name} has {size} bytes, expected {digest.size}')
+    return problems
+
+
 def _wrong_record(manifest: Manifest) -> list[str]:
     if model_digest(manifest.files) == manifest.model_digest:
         return []

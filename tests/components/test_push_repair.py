@@ -75,6 +75,17 @@ def test_restore_takes_no_other_model_and_touches_no_whole_version(tmp_path):
     assert Path(later.path, 'variables', 'variables.data').read_text() == 'rot', 'no intact copy, nothing done'
 
 
+def test_older_version_that_a_label_may_stand_for(tmp_path, caplog):
+    first = publish(model(tmp_path / 'model'), tmp_path / 'target')
+    publish(model(tmp_path / 'later', 'later'), tmp_path / 'target')
+    shutil.copytree(first.path, tmp_path / 'copy')
+    os.truncate(Path(first.path, 'saved_model.pb'), 2)
+    push.restore(str(tmp_path / 'target'), [])
+    assert f'{first.path} is not what was pushed (saved_model.pb has 2 bytes, expected 5)' in caplog.text
+    push.restore(str(tmp_path / 'target'), [str(tmp_path / 'copy')])
+    assert target.verify(first.path) == []
+
+
 def test_push_beside_a_version_without_manifest_is_refused(tmp_path):
     first = publish(model(tmp_path / 'model'), tmp_path / 'target')
     for fault in _MANIFEST_DAMAGES:
