@@ -17,6 +17,7 @@ from components.pusher.target import (
     ServedVersion,
     damage,
     digests,
+    incomplete,
     is_copy,
     model_digest,
     newest,
@@ -168,41 +169,48 @@ def _expire(target: str, keep: int) -> None:
 
 
 def restore(target: str, copies: Iterable[str], lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
-    """Repairs the newest version of a target, where its files are not those that were pushed.
+    """Repairs versions whose files are not those that were pushed, as far as one of `copies` is an intact copy.
 
-    Does nothing when the version is whole, and when none of `copies` is an intact copy of it.
+    The newest version is compared by content. Older ones, which a label in TF Serving's configuration may stand for, by the sizes of
+    their files alone: there may be many.
 
     Args:
       target: the directory that TF Serving watches.
-      copies: folders with a `manifest.json` that may hold a copy of the version.
+      copies: folders with a `manifest.json` that may hold a copy of a version; only looked at when one is damaged.
       lock_timeout_s: how long to wait for a push to the same target.
 
     Raises:
       PushError: the repair failed.
     """
     with explained(target, 0):
-        copy = _copy_to_repair_by(target, copies)
-        if copy is None:
-            return
-        with locked(target, lock_timeout_s) as staging:
-            found = versions(target)[-1]
-            if not is_copy(found, copy):  # Another version was pushed meanwhile.
-                return
-            manifest = found.manifest or read_manifest(copy)
-            version = ServedVersion(found.version, found.path, manifest)
-            problems = damage(found)
-            delivery.put_back(version, staging, copy)
-            if found.manifest is None:
-                write_manifest(version.path, manifest)
-            _tell_repaired(version, problems)
+        found = versions(target)
+        last = found[-1] if found else None
+        damaged = [version for version in found if (damage(version) if version is last else incomplete(version))]
+        known = list(copies) if damaged else []
+        for version in damaged:
+            copy = next((copy for copy in known if is_copy(version, copy)), None)
+            if copy is not None:
+                with locked(target, lock_timeout_s) as staging:
+                    _repair(target, version.version, staging, copy)
+            elif version is not last and version.manifest is not None:
+                _LOGGER.warning(
+                    '%s is not what was pushed (%s): a label that stands for it cannot be served. Put its files back or delete it.',
+                    version.path,
+                    '; '.join(incomplete(version)),
+                )
 
 
-def _copy_to_repair_by(target: str, copies: Iterable[str]) -> str | None:
-    """An intact copy of the newest version, where that is damaged."""
-    found = versions(target)
-    if not found or not damage(found[-1]):
-        return None
-    return next((copy for copy in copies if is_copy(found[-1], copy)), None)
+def _repair(target: str, number: str, staging: str, copy: str) -> None:
+    found = next((version for version in versions(target) if version.version == number), None)
+    if found is None or not is_copy(found, copy):  # Another push came first.
+        return
+    manifest = found.manifest or read_manifest(copy)
+    version = ServedVersion(found.version, found.path, manifest)
+    problems = damage(found)
+    delivery.put_back(version, staging, copy)
+    if found.manifest is None:
+        write_manifest(version.path, manifest)
+    _tell_repaired(version, problems)
 
 
 def _tell_repaired(version: ServedVersion, problems: list[str]) -> None:

@@ -50,6 +50,11 @@ def is_dir(path: str) -> bool:
     return _gfile().isdir(path) if is_remote(path) else os.path.isdir(path)
 
 
+def size(path: str) -> int:
+    """The size of a file in bytes."""
+    return _gfile().stat(path).length if is_remote(path) else os.path.getsize(path)
+
+
 def names(directory: str) -> list[str]:
     """What stands in `directory`, sorted, without trailing slashes; empty when there is no such directory."""
     if not is_dir(directory):

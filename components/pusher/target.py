@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.pusher import storage
 
@@ -94,6 +94,14 @@ class Manifest(BaseModel):
     pushed_at: str
     packages: dict[str, str] = Field(default_factory=dict)
     confirmed: tuple[Confirmation, ...] = ()
+
+    @field_validator('files')
+    @classmethod
+    def _below_the_version(cls, files: dict[str, FileDigest]) -> dict[str, FileDigest]:
+        # Baseline and repairs write files of these names below another folder.
+        if wrong := [name for name in files if os.path.isabs(name) or '..' in name.split('/')]:
+            raise ValueError(f'{wrong[0]!r} is not a path below the version')
+        return files
 
     def runs(self) -> tuple[Confirmation | Manifest, ...]:
         """What is on record about each run that ended with this version, the latest first and the one that pushed it last."""
@@ -256,6 +264,20 @@ def damage(version: ServedVersion) -> list[str]:
     if manifest is None:
         return [version.problem]
     return differences(manifest.files, listed_digests(version.path, manifest.files)) or _wrong_record(manifest)
+
+
+def incomplete(version: ServedVersion) -> list[str]:
+    """What `damage` finds without reading the files: a sentence for each that is missing or has another size."""
+    if version.manifest is None:
+        return [version.problem]
+    problems = []
+    for name, digest in version.manifest.files.items():
+        path = storage.join(version.path, name)
+        if not storage.exists(path):
+            problems.append(f'{name} is missing')
+        elif (size := storage.size(path)) != digest.size:
+            problems.append(f'{name} has {size} bytes, expected {digest.size}')
+    return problems
 
 
 def _wrong_record(manifest: Manifest) -> list[str]:

@@ -78,4 +78,8 @@ def _check_artifact_paths(config) -> None:
 
 
 def _absolute(path: str | None) -> str | None:
-    return path if path is None or '://' in path else os.path.abspath(path)
+    """An absolute path, also for file:// URIs: as a URI, a local folder would be taken for an object store."""
+    if path is None:
+        return None
+    path = path.removeprefix('file://')
+    return path if '://' in path else os.path.abspath(path)

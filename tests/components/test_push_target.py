@@ -61,6 +61,15 @@ def test_unreadable_manifest_is_an_error(tmp_path, text, message):
         target.verify(pushed.path)
 
 
+@pytest.mark.parametrize('name', ['../saved_model.pb', 'variables/../../x', '/etc/passwd'])
+def test_manifest_that_names_files_elsewhere_is_an_error(tmp_path, name):
+    pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
+    manifest = Path(pushed.path, target.MANIFEST)
+    manifest.write_text(manifest.read_text().replace('saved_model.pb', name))
+    with pytest.raises(target.TargetError, match=f'files .*{name}.* is not a path below the version'):
+        target.verify(pushed.path)
+
+
 def test_only_plain_versions_are_listed(tmp_path):
     for name in ('7', '12', '007', 'abc', '.incoming-x', '٣'):
         model(tmp_path / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from pipeline import config
+from pipeline.commands import options
 from pipeline.config import ConfigError
 from trainer.labels import TASKS
 
@@ -373,3 +375,13 @@ def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
 def test_settings_that_cannot_be(setting: str, told: str, write) -> None:
     with pytest.raises(ConfigError, match=told):
         config.load(write(GOOD), [setting])
+
+
+def test_file_uris_are_local_folders(write, tmp_path: Path) -> None:
+    """Else they would be taken for an object store, which has neither renames nor locks."""
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    folders = {name: f'file://{tmp_path}/{name}' for name in ('data-root', 'root', 'push-dir')}
+    arguments = [f'--{name}={uri}' for name, uri in folders.items()]
+    loaded = options.configuration(parser.parse_args(['--config', write(GOOD), *arguments]))
+    assert (loaded.data.root, loaded.root, loaded.push_directory) == tuple(f'{tmp_path}/{name}' for name in folders)
