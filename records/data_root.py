@@ -28,8 +28,11 @@ DEFAULT_PATTERNS: tuple[str, ...] = (
 _SPAN = re.compile(r'(?:^|/)span-(\d+)/')
 _FINGERPRINT = re.compile(r'(\d+)-files-(\d+)-bytes-[0-9a-f]{64}')
 _SHOWN = 10
-# Files of a data set that are written with the records: not read here, and nothing to wonder about.
-_WRITTEN_ALONG = ('preprocessed_data.csv', 'convert_report.json', 'synthetic_truth.csv.gz')
+# Files of a data set that come with the records: where a run does not read them, there is nothing to wonder about.
+_USUAL = (
+    *('preprocessed_data.csv', 'convert_report.json', 'synthetic_truth.csv.gz'),
+    *('train_val_list.txt', 'train_val_list.txt.gz', 'test_list.txt', 'test_list.txt.gz'),
+)
 
 
 class DataRootError(ValueError):
@@ -77,8 +80,8 @@ class DataRoot:
         return [file for file in self.files if file.span in wanted]
 
     def ignored(self, used: Collection[str] = ()) -> Counter[str]:
-        """What is not read, by type: all that is no record file, is not in `used`, and is not written along with records."""
-        counts = walking.count_types(name for name in self.others if name not in used and os.path.basename(name) not in _WRITTEN_ALONG)
+        """What is not read, by type: all that is no record file, is not in `used`, and does not usually come with records."""
+        counts = walking.count_types(name for name in self.others if name not in used and os.path.basename(name) not in _USUAL)
         rest = (('hidden', self.hidden), ('links to other files here', len(self.repeated)), ('not regular files', len(self.special)))
         counts.update({kind: count for kind, count in rest if count})
         return counts

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 # Where the image has this project.
 IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
+_UNSEEN = 'If this machine cannot see the data, name their state with --fingerprint: another name is another set.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +36,30 @@ def check(config) -> None:
         raise ConfigError('\n'.join(problems))
 
 
+def check_data(config, fingerprint: str | None) -> None:
+    """Looks at data that this machine can see, before TFX is imported, and says on standard error what is to be known of them.
+
+    Args:
+      config: that passed `check`.
+      fingerprint: of the data, for those that this machine cannot see: then nothing is looked at.
+
+    Raises:
+      ConfigError: the data cannot be used.
+    """
+    from pipeline import data_check
+    from pipeline.config import ConfigError
+    from records.terminal import printable
+
+    if fingerprint:
+        return
+    try:
+        notes = data_check.check(config)
+    except ConfigError as error:
+        raise ConfigError(f'{error}\n{_UNSEEN}') from None
+    for note in notes:
+        print(f'Note: {printable(note)}', file=sys.stderr)  # noqa: T201
+
+
 def graph(config, fingerprint: str | None):
     """The pipeline, with the data, the weights and the served model as they are now.
 
@@ -55,9 +81,7 @@ def graph(config, fingerprint: str | None):
     try:
         return create_pipeline(config, fingerprint or data_fingerprint(config), setup_file=IMAGE_SETUP_FILE)
     except DataRootError as error:
-        raise ConfigError(
-            f'{error}\nIf this machine cannot see the data, name their state with --fingerprint: another name is another set.'
-        ) from None
+        raise ConfigError(f'{error}\n{_UNSEEN}') from None
     except (TargetError, OSError) as error:
         raise ConfigError(str(error)) from None
     except tf.errors.OpError as error:

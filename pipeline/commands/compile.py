@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = options.configuration(args, kubeflow__image=args.image)
         cluster.check(config)
+        cluster.check_data(config, args.fingerprint)
         quiet.before_tfx(args.verbose)
         pipeline = cluster.graph(config, args.fingerprint)
     except ConfigError as error:

@@ -35,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the pipeline; 0 pushed, 3 not blessed, 1 failed."""
-    from rich.console import Console
-
     from pipeline import config as config_lib
-    from pipeline import quiet, sudden_end, weights
+    from pipeline import data_check, quiet, sudden_end, weights
+    from records import terminal
 
     try:
         config = options.configuration(args)
         weights.check(config.model)
+        notes = data_check.check(config)
     except config_lib.ConfigError as error:
         return refuse('run', error)
     quiet.before_tensorflow(args.verbose)
@@ -51,8 +51,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         with quiet.logs_to(log, args.verbose) as screen, sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)):
             # Tables of a log file are not cut to 80 columns.
-            console = Console(file=screen, highlight=False, width=None if screen.isatty() else 160)
+            console = terminal.console(file=screen, highlight=False, width=None if screen.isatty() else 160)
             console.print(f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True)
+            for note in notes:
+                console.print(f'Note: {note}', markup=False, soft_wrap=True, style='yellow')
             with console.status('starting TensorFlow and TFX'):
                 from pipeline import execute
             code = execute.execute(config, now.isoformat(timespec='microseconds'), console, log)

@@ -168,8 +168,8 @@ def _images(images: Path, listing: Listing, table: Path | None = None) -> list[P
     """The images, each real file once; files that are not images are counted, or named where they may hold one."""
     walk = walking.walk(str(images))
     names = [file.name for file in walk.files]
-    lists = _find_lists(images, names)
-    used = {*lists.values()} | ({table.relative_to(images).as_posix()} if table and table.is_relative_to(images) else set())
+    lists = _find_lists(images, names, table)
+    used = {path.relative_to(images).as_posix() for path in (table, *lists.values()) if path and path.is_relative_to(images)}
     found = []
     for name in names:
         suffix = walking.file_type(name)
@@ -196,16 +196,20 @@ def _images(images: Path, listing: Listing, table: Path | None = None) -> list[P
         first = next(iter(listing.failed.items()), None)
         more = f'. {first[0]}: {first[1]}' if first else ''
         raise SourceError(f'{images}: no images ({", ".join(SUFFIXES)}) there; found {seen}{more}')
-    listing.lists = {name: sorted(read_list(str(images / path))) for name, path in lists.items()}
+    listing.lists = {name: sorted(read_list(str(path))) for name, path in lists.items()}
     return found
 
 
-def _find_lists(images: Path, names: list[str]) -> dict[str, str]:
+def _find_lists(images: Path, names: list[str], table: Path | None) -> dict[str, Path]:
+    """The official split lists: with the images, else in the folder of the table."""
     found = {}
+    beside = table.parent if table else images
     for kind, name in zip(side_files.LISTS, LISTS, strict=True):
         path = side_files.find(kind, str(images), names, option='its usual name')
         if path:
-            found[name] = path
+            found[name] = images / path
+        elif path := side_files.find(kind, str(beside), (file.name for file in beside.iterdir()), option='its usual name'):
+            found[name] = beside / path
     return found
 
 

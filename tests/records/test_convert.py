@@ -495,6 +495,16 @@ def test_the_official_lists_come_along(ids: str, folder: str, nih: Path, tmp_pat
     assert not list((out / 'metadata').glob('*_list*'))
 
 
+def test_the_official_lists_beside_a_table_that_is_elsewhere(nih: Path, tmp_path: Path) -> None:
+    table = tmp_path / 'release' / 'Data_Entry_2017.csv'
+    table.parent.mkdir()
+    (nih / table.name).rename(table)
+    write(table.parent / 'test_list.txt', b'00000001_000.png')
+    assert run('--images', nih, '--table', table, '--out', tmp_path / 'out', '--workers', '1') == 0
+    assert report_of(tmp_path / 'out')['split_lists'] == {'test_list': 1}
+    assert set(metadata.read_list(str(tmp_path / 'out' / 'metadata' / 'test_list.txt.gz'))) == {'00000001_000.png'}
+
+
 def test_a_table_as_people_have_it(nih: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = nih / 'Data_Entry_2017.csv'
     text = table.read_text().replace(',', ';').replace('No Finding', 'no finding').replace('Cardiomegaly;', 'cardiomegaly|;')
