@@ -36,6 +36,7 @@ setup(
         'pipeline': ['configs/*.yaml', '*.j2'],
         'schemas': ['*.pbtxt', '*.json'],
         'components.data_audit': ['*.html'],
+        'components.serving_check': ['*.jpg'],
         'pages': ['assets/*', 'templates/*'],
     },
     # The versions that are tested together stand in requirements/*.txt; these are what the code imports.

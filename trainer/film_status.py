@@ -7,11 +7,10 @@ on its own, and one that cannot be assessed gets one of the names of `schemas.im
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import tensorflow as tf
 
 from schemas import image_status as status
+from trainer.attempt import attempt
 from trainer.preprocessing import decode, resize
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b'\xff\xd8\xff', b'\xff\xda', b'\xff\xd9'
@@ -50,7 +49,7 @@ def assess(images: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
 def _assess_one(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     start = tf.strings.substr(data, 0, _PNG_HEADER)
     is_jpeg, is_png = _starts(start, _JPEG_START), _starts(start, _PNG_START)
-    # Zeros stand for a header that ends early: outside of `_attempt` nothing may fail.
+    # Zeros stand for a header that ends early: outside of `attempt` nothing may fail.
     padded = tf.strings.join([start, b'\0' * _PNG_HEADER])
     header = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int64)
     unsupported = tf.cond(is_jpeg, lambda: _is_unsupported_jpeg(data), lambda: _is_unsupported_png(data, header))
@@ -60,7 +59,7 @@ def _assess_one(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
         fits = (is_jpeg | is_png) & ~unsupported & tf.equal(_by_shape(shape), status.OK)
         return tf.cond(fits, lambda: decode(encoded), _no_pixels), shape
 
-    pixels, shape = _attempt(decode_if_it_fits, data, lambda: (_no_pixels(), tf.zeros([3], tf.int64)))
+    pixels, shape = attempt(decode_if_it_fits, data, lambda: (_no_pixels(), tf.zeros([3], tf.int64)))
 
     def judge_pixels() -> tuple[tf.Tensor, tf.Tensor]:
         unlike_a_film = tf.cond(is_jpeg, lambda: _jpeg_pixels(data, pixels), lambda: _png_pixels(data, header))
@@ -72,15 +71,6 @@ def _assess_one(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.zeros([size, size, 1], tf.uint8), tf.cond(failed, lambda: _why_undecodable(data), lambda: by_header)
 
     return tf.cond(tf.size(pixels) > 0, judge_pixels, judge_header)
-
-
-def _attempt(function: Callable, value: tf.Tensor, otherwise: Callable):
-    """`function(value)`, or `otherwise()` where one of its operations fails.
-
-    A graph has no way to catch an error. A tf.data pipeline with a single element has.
-    """
-    tried = tf.data.Dataset.from_tensors(value).map(function).ignore_errors()
-    return tried.concatenate(tf.data.Dataset.from_tensors(otherwise())).take(1).get_single_element()
 
 
 def _no_pixels() -> tf.Tensor:
@@ -133,7 +123,7 @@ def _is_cut_off(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     tail = tf.strings.length(_pieces(data, _JPEG_END)[-1]) + len(_JPEG_END)
     place = tf.strings.length(data) - tail
     filled = tf.strings.join([tf.strings.substr(data, 0, place), _FILLER, tf.strings.substr(data, place, tail)])
-    again = _attempt(decode, filled, _no_pixels)
+    again = attempt(decode, filled, _no_pixels)
     same_shape = tf.reduce_all(tf.equal(tf.shape(again), tf.shape(pixels)))
     return tf.cond(same_shape, lambda: tf.reduce_any(tf.not_equal(again, pixels)), lambda: tf.constant(True))
 

@@ -5,6 +5,7 @@ One combiner hands the films' answers on, some bytes each; the figures are worke
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from trainer.contract import FLAG, PROBABILITY
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW
 
 # What is kept of a film beside its answers and labels.
+_LOGGER = logging.getLogger(__name__)
 _FEATURES = (PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
 _GROUPS = (SEX, AGE_BAND, VIEW)
 # Films that wait as Python objects before they become arrays.
@@ -150,12 +152,17 @@ class _Combiner(beam.CombineFn):
         columns = [column[order] for column in columns]
         outputs = dict(zip(self._outputs, columns, strict=False))
         features = dict(zip(self._features, columns[len(outputs) :], strict=True))
+        finite = _finite(outputs)
+        if not finite.all():
+            _LOGGER.warning('%d of %d answers of the model are not finite: every figure is undefined', (~finite).sum(), len(finite))
+            # The figures below cannot be worked out from such answers, and TFMA needs each of them by name.
+            outputs = {name: np.zeros(len(finite)) for name in outputs}
         figures = _figures(outputs, features, self._label, self._findings, self._settings)
         values = {}
         for name, figure in figures.items():
             for suffix, value in (('', figure.value), ('_lower', figure.lower), ('_upper', figure.upper)):
                 # TFMA takes a metric that is missing from one slice for a threshold that fails on all; no number keeps within a bound.
-                values[self._key._replace(name=f'{name}{suffix}')] = math.nan if value is None else value
+                values[self._key._replace(name=f'{name}{suffix}')] = value if value is not None and finite.all() else math.nan
         return values | self._counted(outputs, features)
 
     def _counted(self, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> dict[metric_types.MetricKey, Any]:
@@ -171,6 +178,11 @@ class _Combiner(beam.CombineFn):
             of_groups = groups.of_films(cases, features[by], patient, self._settings.min_positives, level)
             found[groups.key(model_name, by)] = groups.to_metric(of_groups)
         return found
+
+
+def _finite(outputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Which films have finite answers only, bool [n]."""
+    return np.all([np.isfinite(answers) for answers in outputs.values()], axis=0)
 
 
 def _figures(
