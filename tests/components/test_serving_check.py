@@ -19,12 +19,8 @@ from tfx import types
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-<<<<<<< HEAD
 from components.pusher import blessed, target
-from components.serving_check import checks, launcher, samples, session_probe, warmup
-=======
 from components.serving_check import bad_images, checks, launcher, samples, session_probe, warmup
->>>>>>> served
 from components.serving_check.component import ServingCheck
 from components.serving_check.executor import REPORT, Executor
 from components.serving_check.parameters import ServingCheckParameters
