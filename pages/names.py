@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from components.evaluator.registry import METRICS as MEASURED
+from components.evaluator import registry
 from trainer.features import AGE_BAND, SEX, VIEW
 from trainer.labels import FINDINGS
 
 EVERYTHING = 'All test films'
+_GROUPS = registry.GROUP_TITLES
 _SEX = {'F': 'female', 'M': 'male'}
-METRICS: dict[str, str] = {**{name: metric.title for name, metric in MEASURED.items()}, 'example_count': 'Films'}
+METRICS: dict[str, str] = {**{name: metric.title for name, metric in registry.METRICS.items()}, 'example_count': 'Films'}
 _ENDS = {'_lower': ', lower end', '_upper': ', upper end'}
 
 

@@ -17,7 +17,8 @@ GROUPS: tuple[str, ...] = (SEX, AGE_BAND, VIEW)
 # Which way a metric improves; 'one': the closer to 1 the better.
 Better = Literal['higher', 'lower', 'one']
 ENDS: tuple[str, ...] = ('lower', 'upper')
-_GROUP_TITLES = {SEX: 'sex', AGE_BAND: 'age', VIEW: 'view'}
+# The groups for people.
+GROUP_TITLES: dict[str, str] = {SEX: 'sex', AGE_BAND: 'age', VIEW: 'view'}
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ _ALL = (
     *(
         Metric(
             f'sensitivity_gap_{group}',
-            f'Largest gap in sensitivity by {_GROUP_TITLES[group]}',
+            f'Largest gap in sensitivity by {GROUP_TITLES[group]}',
             'lower',
             positives=True,
             metadata=True,
