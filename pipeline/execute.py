@@ -7,10 +7,11 @@ import logging
 import os
 
 from rich.console import Console
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from pipeline import create_pipeline, local_runner, metrics, picture, summary, weights
-from pipeline.config import Config
+from pipeline import create_pipeline, local_runner, metrics, picture, summary
+from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from records.data_root import find_files, fingerprint, join
@@ -32,7 +33,7 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
     assert config.root is not None
     try:
         with local_runner.hold(config.root):
-            weights.check_remote(config.model)
+            check_weights(config)
             pipeline = create_pipeline.create_pipeline(config, data_fingerprint(config), local_runner.metadata_config(config.root))
             with RunDisplay(console) as display:
                 steps = {step.name: step for step in local_runner.run(pipeline, display, run_id)}
@@ -57,6 +58,19 @@ def data_fingerprint(config: Config) -> str:
     if data.split.method == 'official':
         side += [data.split.train_val_list, data.split.test_list]
     return fingerprint(data.root, files, tuple(join(data.root, path) for path in side if path))
+
+
+def check_weights(config: Config) -> None:
+    """Looks for the weights before the first step, and not when the films are read and transformed.
+
+    Raises:
+      ConfigError: they are not there.
+    """
+    path = config.model.weights
+    if path and not fileio.exists(path):
+        raise ConfigError(
+            f'{path}: no such file. Give ImageNet weights of {config.model.backbone} without the top with --weights, or as model.weights.'
+        )
 
 
 def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Console, log: str) -> int:

@@ -18,10 +18,6 @@ _SUFFIXES = ('.h5', '.hdf5', '.keras')
 _MOBILENET_SIDES = (96, 128, 160, 192, 224)
 
 
-class WeightsError(ConfigError):
-    """Weights that cannot be had or do not fit; the text names the path, the backbone and what to do."""
-
-
 @dataclass(frozen=True)
 class _Pretrained:
     """Where Keras has the ImageNet weights of a backbone, and how many numbers they are without the top."""
@@ -43,10 +39,10 @@ _PRETRAINED = {
 def check(parameters: ModelParameters) -> None:
     """Looks for the weights where the trainer would: at the path configured, else in Keras's cache, else at Google's server.
 
-    A remote path (gs://…) is left to `check_remote`.
+    A remote path (gs://…) is left to `execute.check_weights`, since looking there takes TensorFlow.
 
     Raises:
-      WeightsError: they are not there, cannot be read, or are those of another network.
+      ConfigError: they are not there, cannot be read, or are those of another network.
     """
     pretrained = _PRETRAINED.get(parameters.backbone)
     if pretrained is None:
@@ -62,21 +58,6 @@ def check(parameters: ModelParameters) -> None:
         _check_download(f'{_URL}{pretrained.folder}/{name}', parameters.backbone, cached)
 
 
-def check_remote(parameters: ModelParameters) -> None:
-    """Looks for weights at a remote path, for which TensorFlow is imported.
-
-    Raises:
-      WeightsError: they are not there.
-      tf.errors.OpError: the store cannot be read.
-    """
-    path = parameters.weights
-    if path and '://' in path:
-        from tfx.dsl.io import fileio
-
-        if not fileio.exists(path):
-            raise WeightsError(f'{path}: no such file. {_wanted(parameters.backbone)}')
-
-
 def _wanted(backbone: str) -> str:
     return f'Give ImageNet weights of {backbone} without the top with --weights, or as model.weights.'
 
@@ -84,25 +65,25 @@ def _wanted(backbone: str) -> str:
 def _check_file(path: str, backbone: str, expected: int) -> None:
     wanted = _wanted(backbone)
     if not os.path.exists(path):
-        raise WeightsError(f'{path}: no such file. {wanted}')
+        raise ConfigError(f'{path}: no such file. {wanted}')
     if not os.path.isfile(path):
-        raise WeightsError(f'{path}: not a regular file. {wanted}')
+        raise ConfigError(f'{path}: not a regular file. {wanted}')
     if not path.endswith(_SUFFIXES):
-        raise WeightsError(f'{path}: the name has to end in {" or ".join(_SUFFIXES)}, by which Keras knows the format. {wanted}')
+        raise ConfigError(f'{path}: the name has to end in {" or ".join(_SUFFIXES)}, by which Keras knows the format. {wanted}')
     if path.endswith('.keras') and zipfile.is_zipfile(path):
         return
     try:
         count = _count(path)
     except _LayoutError as error:
-        raise WeightsError(f'{path}: {error}. {wanted}') from None
+        raise ConfigError(f'{path}: {error}. {wanted}') from None
     except PermissionError:
-        raise WeightsError(f'{path}: permission denied. {wanted}') from None
+        raise ConfigError(f'{path}: permission denied. {wanted}') from None
     except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
         # h5py raises any of these for a damaged file.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f'{path}: not a readable HDF5 file, damaged or cut short ({reason}). {wanted}') from None
+        raise ConfigError(f'{path}: not a readable HDF5 file, damaged or cut short ({reason}). {wanted}') from None
     if count != expected:
-        raise WeightsError(f'{path}: not the weights of {backbone} without its top: {count:,} numbers, expected {expected:,}. {wanted}')
+        raise ConfigError(f'{path}: not the weights of {backbone} without its top: {count:,} numbers, expected {expected:,}. {wanted}')
 
 
 class _LayoutError(ValueError):
@@ -140,7 +121,7 @@ def _check_download(url: str, backbone: str, cached: str) -> None:
             return
     except (OSError, ValueError) as error:
         reason = getattr(error, 'reason', None) or error
-    raise WeightsError(
+    raise ConfigError(
         f'no ImageNet weights for {backbone}: none are configured, there is no {cached}, and {url} cannot be reached ({reason}). '
         f'Give a file of {backbone} weights without the top with --weights, or as model.weights.'
     )

@@ -53,14 +53,14 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
     from pipeline import weights
     from pipeline.config import ConfigError
     from pipeline.create_pipeline import create_pipeline
-    from pipeline.execute import data_fingerprint
+    from pipeline.execute import check_weights, data_fingerprint
     from records.data_root import DataRootError
 
     try:
         # Those that no path is configured for are a pod's own affair.
         if config.model.weights and not fingerprint:
             weights.check(config.model)
-            weights.check_remote(config.model)
+            check_weights(config)
         return create_pipeline(
             config,
             fingerprint or data_fingerprint(config),
@@ -68,7 +68,7 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
             weights_digest=fingerprint or None,
             read_target=read_target,
         )
-    except (DataRootError, weights.WeightsError) as error:
+    except (DataRootError, ConfigError) as error:
         raise ConfigError(
             f'{error}\nIf this machine cannot see data and weights, name their state with --fingerprint: another name is another set.'
         ) from None
