@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from components.evaluator.registry import GROUP_TITLES
-from components.evaluator.registry import METRICS as MEASURED
+from components.evaluator import registry
 from trainer.features import AGE_BAND, SEX, VIEW
 from trainer.labels import FINDINGS
 
 EVERYTHING = 'All test films'
+_GROUPS = registry.GROUP_TITLES
 _SEX = {'F': 'female', 'M': 'male'}
-METRICS: dict[str, str] = {**{name: metric.title for name, metric in MEASURED.items()}, 'example_count': 'Films'}
+METRICS: dict[str, str] = {**{name: metric.title for name, metric in registry.METRICS.items()}, 'example_count': 'Films'}
 _ENDS = {'_lower': ', lower end', '_upper': ', upper end'}
 
 
@@ -28,7 +28,7 @@ def slice_title(key: tuple[tuple[str, str], ...]) -> str:
 
 def group(feature: str) -> str:
     """A feature by which films are grouped."""
-    return GROUP_TITLES.get(feature, feature)
+    return _GROUPS.get(feature, feature)
 
 
 def label(name: str) -> str:

@@ -7,13 +7,17 @@ import importlib
 import os
 import platform
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from importlib import metadata
 
 import pipeline
-from pipeline.exit_codes import FAILED, INTERRUPTED
+from pipeline.exit_codes import FAILED, INTERRUPTED, refuse
 from trainer import keras_settings
 
+# Characters of an unexpected error that are shown.
+_SHOWN = 300
 # Command -> (its module with `add_arguments` and `run`, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
     'run': ('pipeline.commands.run', 'run the whole pipeline here, from TFRecords to a served model'),
@@ -61,6 +65,18 @@ class _Version(argparse.Action):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What read the output, such as `head`, has closed it. Python would try once more to write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     keras_settings.apply()
     args = build_parser().parse_args(argv)
     if problem := _environment_problem():
@@ -73,6 +89,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         resumed = getattr(module, 'WHEN_INTERRUPTED', 'what was done is kept')
         print(f'cxr-triage {args.command}: interrupted; {resumed}', file=sys.stderr)  # noqa: T201
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return refuse(args.command, _unexpected(error))
+
+
+def _unexpected(error: Exception) -> str:
+    """One line on an error that no command foresees, whose traceback goes into a file."""
+    with tempfile.NamedTemporaryFile('w', prefix='cxr-triage-', suffix='.log', delete=False, encoding='utf-8', errors='replace') as file:
+        file.write(''.join(traceback.format_exception(error)))
+    said = ' '.join(str(error).split())[:_SHOWN]
+    if isinstance(error, ImportError):
+        cause = 'The environment is broken: remove .venv and run `make environment`, with PYTHONPATH unset.'
+    else:
+        cause = 'This is a fault of cxr-triage; please report it.'
+    return f'unexpected {type(error).__name__}: {said}. {cause} Its traceback is in {file.name}'
 
 
 def _environment_problem() -> str | None:

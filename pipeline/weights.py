@@ -39,7 +39,7 @@ _PRETRAINED = {
 def check(parameters: ModelParameters) -> None:
     """Looks for the weights where the trainer would: at the path configured, else in Keras's cache, else at Google's server.
 
-    A remote path (gs://…) is left to the trainer.
+    A remote path (gs://…) is left to `execute.check_weights`, since looking there takes TensorFlow.
 
     Raises:
       ConfigError: they are not there, cannot be read, or are those of another network.
@@ -58,8 +58,12 @@ def check(parameters: ModelParameters) -> None:
         _check_download(f'{_URL}{pretrained.folder}/{name}', parameters.backbone, cached)
 
 
+def _wanted(backbone: str) -> str:
+    return f'Give ImageNet weights of {backbone} without the top with --weights, or as model.weights.'
+
+
 def _check_file(path: str, backbone: str, expected: int) -> None:
-    wanted = f'Give ImageNet weights of {backbone} without the top with --weights, or as model.weights.'
+    wanted = _wanted(backbone)
     if not os.path.exists(path):
         raise ConfigError(f'{path}: no such file. {wanted}')
     if not os.path.isfile(path):

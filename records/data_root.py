@@ -211,7 +211,11 @@ def _is_dir(path: str) -> bool:
     if '://' in path:
         import tensorflow as tf
 
-        return tf.io.gfile.isdir(path)
+        try:
+            # `isdir` says no where a bucket cannot be read, too.
+            return tf.io.gfile.stat(path).is_directory
+        except tf.errors.NotFoundError:
+            return False
     return os.path.isdir(path)
 
 

@@ -17,7 +17,8 @@ GROUPS: tuple[str, ...] = (SEX, AGE_BAND, VIEW)
 # Which way a metric improves; 'one': the closer to 1 the better.
 Better = Literal['higher', 'lower', 'one']
 ENDS: tuple[str, ...] = ('lower', 'upper')
-GROUP_TITLES = {SEX: 'sex', AGE_BAND: 'age', VIEW: 'view'}
+# The groups for people.
+GROUP_TITLES: dict[str, str] = {SEX: 'sex', AGE_BAND: 'age', VIEW: 'view'}
 
 
 @dataclass(frozen=True)

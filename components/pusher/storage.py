@@ -47,7 +47,15 @@ def exists(path: str) -> bool:
 
 def is_dir(path: str) -> bool:
     """Whether there is a directory."""
-    return _gfile().isdir(path) if is_remote(path) else os.path.isdir(path)
+    if not is_remote(path):
+        return os.path.isdir(path)
+    import tensorflow as tf
+
+    try:
+        # `isdir` says no where the store cannot be read, too.
+        return tf.io.gfile.stat(path).is_directory
+    except tf.errors.NotFoundError:
+        return False
 
 
 def size(path: str) -> int:

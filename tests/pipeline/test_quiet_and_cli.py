@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -162,6 +163,16 @@ def test_another_package_of_the_same_name(package: str, tmp_path: Path) -> None:
     assert f'Python finds another one, {tmp_path / package}. Unset PYTHONPATH' in done.stderr
 
 
+@pytest.mark.parametrize('argument', ['--version', '--help'])
+def test_output_that_nobody_reads(argument: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    program = Path(sys.executable).parent / 'cxr-triage'
+    done = subprocess.run([program, argument], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, '')
+
+
 def test_a_module_of_the_same_name(tmp_path: Path) -> None:
     (tmp_path / 'trainer.py').write_text('')
     done = _program('--help', PYTHONPATH=str(tmp_path))
@@ -191,6 +202,26 @@ def test_ctrl_c_ends_with_130_and_says_how_to_resume(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(options, 'configuration', interrupt)
     assert cli.main(['run', '--config', 'c.yaml']) == 130
     assert 'run the same command again to resume' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('error', 'cause'),
+    [(ModuleNotFoundError("No module named 'tfx'"), 'run `make environment`'), (KeyError('a\nb'), 'please report it')],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_that_nobody_foresaw(error, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    monkeypatch.setattr(options, 'configuration', fail)
+    assert cli.main(['run', '--config', 'c.yaml']) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    (log,) = tmp_path.iterdir()
+    assert line.startswith(f'cxr-triage run: unexpected {type(error).__name__}: ')
+    assert cause in line
+    assert line.endswith(f' Its traceback is in {log}')
+    assert 'in fail\n' in log.read_text()
 
 
 def test_help_of_run_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
