@@ -1,5 +1,6 @@
 """The runner over a small real pipeline: stale, damaged and moved files of a root, and a damaged metadata store."""
 
+import logging
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -101,6 +102,12 @@ def states(steps: dict[str, local_runner.Step]) -> list[str]:
 def said(caplog) -> list[str]:
     """What this project said, without the libraries."""
     return [record.getMessage() for record in caplog.records if record.name.startswith('pipeline.')]
+
+
+@pytest.fixture(autouse=True)
+def _heard(monkeypatch) -> None:
+    """Undoes what a command that another test called in this process did: it keeps warnings off the screen."""
+    monkeypatch.setattr(logging.root.manager, 'disable', logging.NOTSET)
 
 
 @pytest.fixture
