@@ -45,7 +45,7 @@ _WHY = {
     'waiting': 'it has not begun',
     'skipped': 'it never ran',
     'cached': 'it was found in the cache',
-    'stopped': 'the run was cancelled before it had a pod',
+    'stopped': 'the run was cancelled, and this server names no pod of it',
     'running': 'its container has not started',
     'done': 'this server names no pod of it (its older API, v1beta1, is what does)',
     'failed': 'this server names no pod of it (its older API, v1beta1, is what does)',
@@ -74,6 +74,8 @@ def _chosen(run, name: str | None) -> list:
 
 def _elsewhere(run, step) -> str:
     """Where to find a log that the server does not have."""
+    from kubeflow.runs import ROOT_DRIVER
+
     namespace = f' -n {run.namespace}' if run.namespace else ''
     pod, attempt = step.pods[-1], len(step.pods) - 1
     if step.state == 'running':
@@ -82,7 +84,8 @@ def _elsewhere(run, step) -> str:
             f'{waits}What its pod does: kubectl describe pod{namespace} {pod}; kubectl logs{namespace} {pod} -c main\n'
             'To have the log of a pod that runs, give the address of the user interface (svc/ml-pipeline-ui) as --host.'
         )
-    return (
-        f'While the pod is there (one hour after the end of the run, unless set otherwise): kubectl logs{namespace} {pod} -c main\n'
-        f'Later: a copy is with the artifacts, {run.folder or "in the pipeline root"}/{step.name}/…/executor-logs-{attempt}'
-    )
+    there = f'While the pod is there (one hour after the end of the run, unless set otherwise): kubectl logs{namespace} {pod} -c main'
+    if step.name == ROOT_DRIVER:
+        return there
+    folder = f'{run.folder or "in the pipeline root"}/{step.name}/…/executor-logs-{attempt}'
+    return f'{there}\nLater: a copy is with the artifacts, {folder}'
