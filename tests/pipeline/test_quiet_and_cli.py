@@ -131,3 +131,12 @@ def test_handlers_are_as_before(tmp_path: Path) -> None:
     with quiet.logs_to(str(tmp_path / 'a.log'), verbose=False):
         assert root.handlers != before[0]
     assert (root.handlers, root.level, len(os.listdir('/proc/self/fd'))) == before
+
+
+def test_control_characters_do_not_get_into_the_log(tmp_path: Path) -> None:
+    with quiet.logs_to(str(tmp_path / 'a.log'), verbose=False):
+        logging.getLogger('components').warning('%s', 'film \x1b[2J\x9b.tfrec\nsecond line')
+    text = (tmp_path / 'a.log').read_text()
+    assert r'film \x1b[2J\x9b.tfrec' in text
+    assert '\nsecond line\n' in text
+    assert '\x1b' not in text
