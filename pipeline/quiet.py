@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from typing import TextIO
 
+from records.terminal import printable
+
 # Whose messages are for the person at the screen.
 OWN = ('pipeline', 'components', 'trainer', 'records')
 
@@ -45,11 +47,13 @@ def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
     before = root.handlers[:], root.level
     with open(path, 'a', encoding='utf-8', errors='backslashreplace') as file:
         handler = logging.StreamHandler(file)
-        handler.setFormatter(logging.Formatter('%(asctime)s %(levelname).1s %(name)s: %(message)s'))
+        handler.setFormatter(_Printable('%(asctime)s %(levelname).1s %(name)s: %(message)s'))
         handler.addFilter(lambda record: not hasattr(record, 'total'))
         root.handlers, root.level = [handler], logging.INFO
         if verbose:
-            root.addHandler(logging.StreamHandler(screen))
+            on_screen = logging.StreamHandler(screen)
+            on_screen.setFormatter(_Printable())
+            root.addHandler(on_screen)
         else:
             sys.stderr.flush()
             os.dup2(file.fileno(), 2)
@@ -63,6 +67,13 @@ def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
             os.dup2(screen_fd, 2)
             root.handlers, root.level = before
             screen.close()
+
+
+class _Printable(logging.Formatter):
+    """Escapes control characters: names of files and images come from outside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep='\n\t')
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -13,6 +13,7 @@ from records.check.problems import KINDS, Problem, Severity
 from records.check.scan import FileScan, Row, contradiction, positive
 from records.intake import Intake, Rejected
 from records.metadata import Entry, Table, read_text
+from trainer.features import age_band
 from trainer.labels import LABELS, NO_FINDING
 
 # Types of files that people may take for a part of the data set.
@@ -54,6 +55,7 @@ class Audit:
     notes: Counter[str] = field(default_factory=Counter)
     patients: Counter[str] = field(default_factory=Counter)
     patient_sources: Counter[str] = field(default_factory=Counter)
+    ages: Counter[str] = field(default_factory=Counter)  # by band
     sexes: Counter[str] = field(default_factory=Counter)
     views: Counter[str] = field(default_factory=Counter)
     listed: dict[str, int] = field(default_factory=dict)
@@ -113,6 +115,7 @@ class Audit:
         if entry is None:
             return
         self.joined += 1
+        self.ages[age_band(entry.age)] += 1
         self.sexes[entry.sex] += 1
         self.views[entry.view_position] += 1
         # Names that are no label are counted with the table.
@@ -211,6 +214,7 @@ class Audit:
             'labels': {label: self.labels[label] for label in LABELS},
             'abnormal': self.abnormal,
             'metadata_joined': self.joined,
+            'age_band': dict(sorted(self.ages.items())),
             'sex': dict(sorted(self.sexes.items())),
             'view_position': dict(sorted(self.views.items())),
             'official_lists': self.listed,

@@ -70,7 +70,7 @@ def _print_sources(audit: Audit, console: Console) -> None:
     lines = [f'Patients: {len(audit.patients):,} (of the records, {patients or "none"})']
     if audit.metadata is not None:
         lines.append(f'Metadata table: {len(audit.metadata):,} rows, {audit.joined:,} of {audit.accepted:,} records joined')
-        for name, counts in (('Sex', audit.sexes), ('View', audit.views)):
+        for name, counts in (('Age', audit.ages), ('Sex', audit.sexes), ('View', audit.views)):
             lines.append(f'{name}: ' + ', '.join(f'{value} {count:,}' for value, count in sorted(counts.items())))
         lines += [f'In the table, {oddity}' for oddity in audit.metadata.oddities]
     if audit.listed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -288,11 +289,19 @@ def test_images_the_table_does_not_name_may_be_kept(root: Path, tmp_path: Path) 
 
 
 def test_zipped_files_and_other_spellings(root: Path, good: Ingested, tmp_path: Path) -> None:
+    names = ('000-30.TFREC', '001-30.tfrec.gz', os.fsdecode(b'gr\xfc\xdf-30.tfrecords'))
     for number, path in enumerate(sorted(root.rglob('*.tfrec'))):
         payloads = [item.payload for item in tfrecord.read(str(path))]
-        name = (path.name, path.name + '.gz', path.name.replace('.tfrec', '.tfrecord'))[number]
-        data.write_file(tmp_path / 'root' / 'data' / name, payloads, zipped=number < 2)
-    assert ingest(tmp_path / 'root', tmp_path / 'out').examples().keys() == good.examples().keys()
+        data.write_file(tmp_path / 'root' / 'data' / names[number], payloads, zipped=number < 2)
+    data.write_file(tmp_path / 'root' / os.fsdecode(b'\xe9-1.tfrecord'), [KEPT['no image_id']])
+    done = ingest(tmp_path / 'root', tmp_path / 'out')
+    assert done.examples().keys() == good.examples().keys() | {r'\xe9-1.tfrecord#0'}
+    assert [file['file'] for file in done.report['files']] == [
+        'data/000-30.TFREC',
+        'data/001-30.tfrec.gz',
+        r'data/gr\xfc\xdf-30.tfrecords',
+        r'\xe9-1.tfrecord',
+    ]
 
 
 @pytest.fixture(scope='module')

@@ -243,3 +243,12 @@ def test_a_path_of_artifacts_that_reads_as_a_pattern(key: str, path: str, tmp_pa
     assert text.startswith(f'cxr-triage run: {place}: TFX takes ')
     assert text.strip().endswith(f'as {"--root" if key == "root" else "artifacts"}.')
     assert not place.parent.exists()
+
+
+def test_control_characters_do_not_get_into_the_log(tmp_path: Path) -> None:
+    with quiet.logs_to(str(tmp_path / 'a.log'), verbose=False):
+        logging.getLogger('components').warning('%s', 'film \x1b[2J\x9b.tfrec\nsecond line')
+    text = (tmp_path / 'a.log').read_text()
+    assert r'film \x1b[2J\x9b.tfrec' in text
+    assert '\nsecond line\n' in text
+    assert '\x1b' not in text

@@ -271,6 +271,7 @@ def test_what_is_not_understood_in_the_table_is_counted(
     (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'table']
     assert (problem['what'], problem['key']) == (what, 'line 7')
     assert problem['file'] == str(root / layout.TABLE)
+    assert {name: report[name].get('unknown', 0) for name in ('age_band', 'sex')} == {'age_band': 'Age' in what, 'sex': 'Sex' in what}
     assert f'In the table, {what}' in ' '.join(capsys.readouterr().out.split())
 
 
