@@ -18,7 +18,13 @@ from kubeflow.parameters import KubeflowParameters
 from pipeline.beam_parameters import BeamParameters
 from pipeline.evaluation_parameters import EvaluationParameters
 from trainer.labels import TASKS
-from trainer.parameters import ModelParameters, OperatingPointParameters, TrainParameters, TuningParameters
+from trainer.parameters import (
+    ModelParameters,
+    OperatingPointParameters,
+    TrainParameters,
+    TuningParameters,
+    check_something_is_trained,
+)
 
 
 class ConfigError(ValueError):
@@ -92,6 +98,11 @@ class Config(_Strict):
         label = TASKS[self.task].label
         if 'task_label' in self.audit.model_fields_set and self.audit.task_label != label:
             raise ValueError(f'audit.task_label is {self.audit.task_label!r}, but task {self.task!r} learns {label!r}: leave it out')
+        return self
+
+    @model_validator(mode='after')
+    def _something_is_trained(self) -> Config:
+        check_something_is_trained(self.model, self.train)
         return self
 
     @model_validator(mode='after')
