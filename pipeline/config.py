@@ -19,7 +19,13 @@ from pipeline import yaml_values
 from pipeline.beam_parameters import BeamParameters
 from pipeline.evaluation_parameters import EvaluationParameters
 from trainer.labels import TASKS
-from trainer.parameters import ModelParameters, OperatingPointParameters, TrainParameters, TuningParameters
+from trainer.parameters import (
+    ModelParameters,
+    OperatingPointParameters,
+    TrainParameters,
+    TuningParameters,
+    check_something_is_trained,
+)
 
 _MAX_BYTES = 1_000_000
 # Characters of a value that a message repeats.
@@ -121,6 +127,11 @@ class Config(_Strict):
         ]
         if problems:
             raise ValueError('\n'.join(problems))
+        return self
+
+    @model_validator(mode='after')
+    def _something_is_trained(self) -> Config:
+        check_something_is_trained(self.model, self.train)
         return self
 
     @model_validator(mode='after')

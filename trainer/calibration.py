@@ -12,9 +12,10 @@ from scipy import optimize, special
 
 _log = logging.getLogger(__name__)
 
-# Beyond these a network is either broken or has separated the calibration split, and the optimum lies at infinity.
-_TEMPERATURES = (0.05, 20.0)
-_OFFSETS = (-20.0, 20.0)
+# Of the line from logit to calibrated logit. A split that the network separates has its optimum at an infinite slope, and one that it
+# ranks upside down at a negative one, which would turn the order of the films around. The intercept needs no bounds: with both classes
+# present its optimum is finite. A bound on the offset would be one on the intercept, and keep a rare label's probabilities too high.
+_SLOPES = (1e-3, 20.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +66,15 @@ def fit(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     """
     logits, labels = _checked(logits, labels)
 
-    def loss(parameters: np.ndarray) -> float:
-        scaled = (logits - parameters[1]) / math.exp(parameters[0])
-        return float(np.mean(np.logaddexp(0.0, scaled) - labels * scaled))
+    def loss_and_gradient(line: np.ndarray) -> tuple[float, np.ndarray]:
+        scaled = line[0] * logits + line[1]
+        residuals = special.expit(scaled) - labels
+        loss = np.mean(np.logaddexp(0.0, scaled) - labels * scaled)
+        return float(loss), np.array([np.mean(residuals * logits), np.mean(residuals)])
 
-    log_temperatures = tuple(math.log(bound) for bound in _TEMPERATURES)
-    found = optimize.minimize(loss, np.zeros(2), method='L-BFGS-B', bounds=[log_temperatures, _OFFSETS])
-    return Calibration(offset=float(found.x[1]), temperature=math.exp(found.x[0]))
+    start, bounds = np.array([1.0, 0.0]), [_SLOPES, (None, None)]
+    slope, intercept = optimize.minimize(loss_and_gradient, start, jac=True, method='L-BFGS-B', bounds=bounds).x
+    return Calibration(offset=float(-intercept / slope), temperature=float(1 / slope))
 
 
 def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[Calibration]:

@@ -135,6 +135,28 @@ class TrainerParameters(_Strict):
     train: TrainParameters = TrainParameters()
     operating_point: OperatingPointParameters = OperatingPointParameters()
 
+    @model_validator(mode='after')
+    def _something_is_trained(self) -> TrainerParameters:
+        check_something_is_trained(self.model, self.train)
+        return self
+
+
+def check_something_is_trained(model: ModelParameters, train: TrainParameters) -> None:
+    """Refuses settings with neither of the two phases.
+
+    Raises:
+      ValueError: see above.
+    """
+    if train.epochs:
+        return
+    if model.backbone not in PRETRAINED:
+        raise ValueError(
+            f'train.epochs is 0, and backbone {model.backbone!r} starts from random weights: nothing would be trained. '
+            f'Set train.epochs to 1 or more, or model.backbone to one of {", ".join(PRETRAINED)}'
+        )
+    if not train.head_first:
+        raise ValueError('train.epochs is 0 and train.head_first is false: nothing would be trained. Change one of them')
+
 
 def with_values(parameters: TrainerParameters, values: Mapping[str, float]) -> TrainerParameters:
     """The parameters with what a tuner found (setting -> value) laid over them."""

@@ -23,6 +23,10 @@ from trainer.tracing import as_it_stands
 _log = logging.getLogger(__name__)
 
 
+class TrainingError(ValueError):
+    """The training cannot lead to a usable network; the text says what to change."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Targets:
     """What is learned: labels and how much each counts in the loss; of the first `asked` the exported model gives an answer."""
@@ -134,7 +138,8 @@ def _fit_all(network, splits, parameters, state, journal, best: float | None, ta
     if best is not None and train.patience:
         state.begin(best)
     validation = input_pipeline.evaluation_batches(splits['val'], train.batch_size)
-    callbacks = [Progress(train.epochs, steps), state.callback(train.patience, journal)]
+    # First, so that no epoch with such a loss is saved and then resumed.
+    callbacks = [FiniteLoss(train.learning_rate), Progress(train.epochs, steps), state.callback(train.patience, journal)]
     # An epoch a call: the order of its images depends on its number alone, so a resumed training sees what an unbroken one sees.
     check_pixels(next(iter(input_pipeline.training_batches(splits['train'], train, state.epoch)))[0])
     while not state.finished(train.epochs, train.patience):
@@ -196,6 +201,37 @@ def check_pixels(pixels: tf.Tensor) -> None:
         raise ValueError(f'pixels lie in {low:g}..{high:g}: expected grey levels in 0..255, as the network scales them itself')
 
 
+class FiniteLoss(keras.callbacks.Callback):
+    """Stops a training whose loss is no longer a number: the weights are lost, and each further step would be for nothing."""
+
+    def __init__(self, learning_rate: float):
+        super().__init__()
+        self._learning_rate, self._epoch = learning_rate, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Notes the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Looks at the mean loss of the epoch so far.
+
+        Raises:
+          TrainingError: it is NaN or infinite.
+        """
+        self._check((logs or {}).get('loss', 0.0), f'the training loss after step {batch + 1}')
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Looks at the validation loss; raises as `on_train_batch_end` does."""
+        self._check((logs or {}).get('val_loss', 0.0), 'the validation loss')
+
+    def _check(self, loss: float, what: str) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f'{what} of epoch {self._epoch + 1} is {loss}: the training has diverged. '
+                f'Lower train.learning_rate (now {self._learning_rate:g}) or raise train.warmup_epochs'
+            )
+
+
 class Progress(keras.callbacks.Callback):
     """Tells how far an epoch is, through the log."""
 
@@ -220,13 +256,21 @@ class Progress(keras.callbacks.Callback):
 
 
 def extract(extractor: keras.Model, split: Split, batch_size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [n, width] of a split, called `name` in the progress, and its labels, float32 [n, labels]."""
+    """Features float32 [n, width] of a split, called `name` in the progress, and its labels, float32 [n, labels].
+
+    Raises:
+      TrainingError: a feature is not finite.
+    """
     features, labels, total = [], [], math.ceil(split.records / batch_size)
     run = tf.function(lambda pixels: extractor(pixels, training=False), reduce_retracing=True, autograph=False)
     for number, (pixels, label) in enumerate(input_pipeline.evaluation_batches(split, batch_size)):
         features.append(run(pixels).numpy().astype(np.float32))
         labels.append(label.numpy())
         _log.info('features of the %s split', name, extra={'done': number + 1, 'total': total})
+    if not all(np.isfinite(part).all() for part in features):
+        raise TrainingError(
+            f'the features of the {name} split are not finite: the pretrained weights are damaged (model.weights, --weights)'
+        )
     return np.concatenate(features), np.concatenate(labels)
 
 

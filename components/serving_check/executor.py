@@ -6,7 +6,6 @@ import datetime
 import json
 import logging
 import os
-import tempfile
 from typing import Any
 
 from tfx import types
@@ -16,7 +15,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
 from components.pusher import blessed, target
-from components.serving_check import collect, launcher, session_probe, warmup
+from components.serving_check import collect, launcher, session_probe, warmup, workspace
 from components.serving_check.parameters import ServingCheckParameters
 
 _LOGGER = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         model_run = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_RUN_KEY])
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
-        with tempfile.TemporaryDirectory(prefix='serving_check_') as folder:
+        with workspace.folder() as folder:
             model_dir = os.path.join(folder, session_probe.MODEL)
             io_utils.copy_dir(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)), model_dir)
             # Of the copy that is judged: the artifact may be overwritten meanwhile.

@@ -39,7 +39,7 @@ def run(folder: str, parameters: ServingCheckParameters) -> dict[str, Any]:
     with open(stderr_path, 'wb') as stderr:
         try:
             process = subprocess.Popen(
-                [sys.executable, '-m', session_probe.__name__, folder],
+                [sys.executable, '-m', session_probe.__name__, folder, str(os.getpid())],
                 env=_environment(),
                 cwd=_ROOT,
                 stdin=subprocess.DEVNULL,

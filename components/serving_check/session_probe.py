@@ -1,23 +1,27 @@
-"""Runs all checks on one model: `python -m components.serving_check.session_probe FOLDER`, a process of its own.
+"""Runs all checks on one model: `python -m components.serving_check.session_probe FOLDER PARENT`, a process of its own.
 
 FOLDER holds `model/`, the trainer's samples and `parameters.json`. The probe notes in `stage` what it is doing, so that whoever
-started it can tell where it died, and leaves `result.json`.
+started it can tell where it died, and leaves `result.json`. It ends with the process PARENT, which started it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 
 from components.serving_check import samples
 from components.serving_check.parameters import ServingCheckParameters
 
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 MODEL, PARAMETERS, STAGE, RESULT = 'model', 'parameters.json', 'stage', 'result.json'
 
 
-def main(folder: str) -> None:
+def main(folder: str, parent: int) -> None:
     """Checks the model in `folder`; whatever the model does wrong stands in the result, nothing is raised for it."""
+    _end_with(parent)
     with open(os.path.join(folder, PARAMETERS), encoding='utf-8') as stream:
         parameters = ServingCheckParameters.model_validate_json(stream.read())
     answers = samples.read(folder)
@@ -52,6 +56,13 @@ def main(folder: str) -> None:
     _write(folder, result)
 
 
+def _end_with(parent: int) -> None:
+    """Has the kernel end this process with its parent, which may be killed: nobody would wait for the result."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(f'process {parent}, which started this one, has ended')
+
+
 def _note(result: dict, name: str, reasons: list[str]) -> None:
     result['checks'].append({'name': name, 'passed': not reasons, 'reasons': reasons})
 
@@ -67,4 +78,4 @@ def _write(folder: str, result: dict) -> None:
 
 
 if __name__ == '__main__':
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

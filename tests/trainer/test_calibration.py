@@ -43,6 +43,22 @@ def test_class_weights_make_both_classes_count_alike_and_have_mean_1() -> None:
     assert 20 * weights[1] + 80 * weights[0] == pytest.approx(100)
 
 
+@pytest.mark.parametrize(('prevalence', 'shift'), [(0.01, 0.0), (0.002, 3.0), (0.3, -4.0)], ids=['rare', 'rarer', 'common'])
+def test_a_label_that_is_ranked_upside_down_is_fitted_no_worse_than_by_a_constant(prevalence: float, shift: float) -> None:
+    rng = np.random.default_rng(3)
+    labels = (rng.random(4_000) < prevalence).astype(int)
+    logits = rng.normal(shift, 1, len(labels)) - 2 * labels
+    fitted = calibration.fit(logits, labels)
+    probabilities, constant = fitted.apply(logits), labels.mean()
+    assert fitted.temperature > 0
+    assert _log_loss(probabilities, labels) <= _log_loss(np.full(len(labels), constant), labels) * 1.002
+    assert probabilities.mean() == pytest.approx(constant, rel=0.01)
+
+
+def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float(-np.mean(np.log(np.where(labels == 1, probabilities, 1 - probabilities))))
+
+
 @pytest.mark.parametrize('logits', [[-3, -2, 2, 3], [2, 3, -3, -2], [0, 0, 0, 0], [-1e4, -1e4, 1e4, 1e4]], ids=str)
 def test_fit_stays_finite(logits: list[float]) -> None:
     """Separated, upside down, constant or enormous logits."""

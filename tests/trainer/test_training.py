@@ -13,6 +13,7 @@ import tf_keras as keras
 
 from trainer import checkpoints, head, training
 from trainer import model as model_lib
+from trainer import parameters as parameters_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.journal import Journal
@@ -58,7 +59,8 @@ def _same(first: model_lib.Network, second: model_lib.Network) -> bool:
 @pytest.fixture
 def with_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small network goes through both phases, as if it came with weights."""
-    monkeypatch.setattr(training, 'PRETRAINED', ('scratch_cnn',))
+    for module in (training, parameters_lib):
+        monkeypatch.setattr(module, 'PRETRAINED', ('scratch_cnn',))
 
 
 @pytest.fixture(scope='module')
@@ -261,6 +263,32 @@ def test_either_phase_may_be_left_out(changed: dict, phase: str, splits, tmp_pat
     assert {row['phase'] for row in history} == {phase}
     # Of the head that was best, not of the one that was tried last.
     assert _auc(network, splits['val']) == pytest.approx(max(_val_aucs(history)), abs=1e-6)
+
+
+def test_a_diverged_training_stops_at_once_and_is_not_resumed(splits, tmp_path: Path) -> None:
+    with pytest.raises(training.TrainingError, match=r'loss .*of epoch 1 is (nan|inf): .* Lower train.learning_rate \(now 1e\+30\)'):
+        _train(tmp_path, splits, _parameters(learning_rate=1e30, warmup_epochs=0))
+    assert not TrainingState(str(tmp_path)).started()
+
+
+def test_damaged_weights_are_told_by_their_features(splits, tmp_path: Path) -> None:
+    network = model_lib.build(MODEL)
+    network.model.set_weights([np.full_like(weights, np.nan) for weights in network.model.get_weights()])
+    with pytest.raises(training.TrainingError, match='the features of the val split are not finite'):
+        training.extract(network.extractor, splits['val'], 16, 'val')
+
+
+@pytest.mark.parametrize(
+    ('model', 'train', 'message'),
+    [
+        ({'backbone': 'scratch_cnn'}, {'epochs': 0}, "backbone 'scratch_cnn' starts from random weights: nothing would be trained"),
+        ({}, {'epochs': 0, 'head_first': False}, 'train.head_first is false: nothing would be trained'),
+    ],
+    ids=['from scratch', 'without phase 1'],
+)
+def test_settings_that_train_nothing_are_refused(model: dict, train: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainerParameters(model=ModelParameters(**model), train=TrainParameters(**train))
 
 
 @pytest.mark.usefixtures('with_head')
