@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from records.examples import RecordError, XrayRecord, parse
@@ -99,7 +99,7 @@ class Intake:
         patient_id_pattern: str | None = None,
         min_side: int = DEFAULT_MIN_SIDE,
         max_side: int = DEFAULT_MAX_SIDE,
-        exclude: frozenset[str] = frozenset(),
+        exclude: Set[str] = frozenset(),
     ) -> None:
         """Takes the rules.
 
@@ -161,10 +161,10 @@ class Intake:
         if not image_id:
             return Patient(f'sha256:{digest()}', 'image', None, ('without_image_id',))
         entry = self._metadata.get(image_id) if self._metadata is not None else None
-        if entry is not None:
+        if entry is not None and entry.patient_id:
             return Patient(entry.patient_id, 'metadata', entry)
         notes: tuple[str, ...] = ()
-        if self._metadata is not None:
+        if self._metadata is not None and entry is None:
             if self._missing_metadata == QUARANTINE:
                 return Rejected(
                     f'the metadata table has no line for image {image_id!r}: complete the table, or set missing_metadata to {KEEP!r}',
@@ -174,18 +174,18 @@ class Intake:
             notes = ('not_in_metadata',)
         match = self._pattern.search(image_id) if self._pattern else None
         if match and match.group(1):
-            return Patient(normal_patient_id(match.group(1)), 'pattern', None, notes)
+            return Patient(normal_patient_id(match.group(1)), 'pattern', entry, notes)
         patient = nih_patient(image_id)
         if patient:
-            return Patient(patient, 'image_id', None, notes)
-        return Rejected(self._no_patient(image_id), PATIENT, image_id)
+            return Patient(patient, 'image_id', entry, notes)
+        return Rejected(self._no_patient(image_id, entry), PATIENT, image_id)
 
-    def _no_patient(self, image_id: str) -> str:
+    def _no_patient(self, image_id: str, entry: Entry | None) -> str:
         tried = 'it is not of the NIH form PPPPPPPP_FFF.png'
         if self._pattern:
             tried += f', patient_id_pattern {self._pattern.pattern!r} does not match it'
         if self._metadata is not None:
-            tried += ', the metadata table does not name it'
+            tried += ', the metadata table does not name it' if entry is None else ', the metadata table has no patient for it'
         return (
             f'the patient of image {image_id!r} is not known ({tried}): give a metadata table with its Patient ID, '
             'or a patient_id_pattern with one group that finds the patient in the image_id'

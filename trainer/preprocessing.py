@@ -41,11 +41,24 @@ def decode_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
     """
 
     def one(data: tf.Tensor) -> tf.Tensor:
-        pixels = tf.io.decode_image(data, channels=1, expand_animations=False)
-        return tf.ensure_shape(_to_uint8(_resize(pixels[:, :, 0], size))[:, :, None], [size, size, 1])
+        return resize(decode(data), size)
 
     flat = tf.reshape(images, [-1])
     return tf.map_fn(one, flat, fn_output_signature=tf.TensorSpec([size, size, 1], tf.uint8))
+
+
+def decode(data: tf.Tensor) -> tf.Tensor:
+    """An encoded image, string [], to its grey levels, uint8 [height, width]; colours become their luma.
+
+    Raises:
+      tf.errors.InvalidArgumentError: the decoder refuses the bytes.
+    """
+    return tf.io.decode_image(data, channels=1, expand_animations=False)[:, :, 0]
+
+
+def resize(pixels: tf.Tensor, size: int) -> tf.Tensor:
+    """Grey levels, uint8 [height, width], to what the network sees, uint8 [size, size, 1]."""
+    return tf.ensure_shape(_to_uint8(_resize(pixels, size))[:, :, None], [size, size, 1])
 
 
 def encode(pixels: tf.Tensor) -> tf.Tensor:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from schemas import image_status
+from trainer.attempt import attempt
 from trainer.calibration import Calibration
-from trainer.contract import EXAMPLES, EXPLAIN, FLAG, HEAT_MAP, IMAGES, MODEL_VERSION, PROBABILITY
+from trainer.contract import EXAMPLES, EXPLAIN, FLAG, HEAT_MAP, IMAGES, MODEL_VERSION, NOT_ASSESSED, PROBABILITY, STATUS
 from trainer.features import IMAGE
+from trainer.film_status import assess
 from trainer.model import Network, evidence
-from trainer.preprocessing import decode_and_resize
 from trainer.tracing import as_it_stands
 
 
@@ -19,8 +21,8 @@ class TriageModule(tf.Module):
 
     A plain tf.Module: a Keras 3 model saved the usual way loads in Python but not in TensorFlow Serving's session loader.
 
-    The preprocessing is the function that Transform's graph was made of, up to the pixels: the whole graph would write each image as a
-    PNG and read it again, to the same bits, in half of the time that a small network needs for an answer.
+    The preprocessing is what Transform's graph is made of, `decode` and `resize`, up to the pixels: the whole graph would write each
+    image as a PNG and read it again, to the same bits, in half of the time that a small network needs for an answer.
     """
 
     def __init__(
@@ -56,13 +58,12 @@ class TriageModule(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)], autograph=False)
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.Examples, string [batch], of which only `image` is read. See `_answer` for what comes back."""
-        parsed = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([1], tf.string)})
-        return self._answer(parsed[IMAGE])
+        return self._answer(_images_of(examples))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES.input)], autograph=False)
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded images (JPEG or PNG), string [batch]. See `_answer` for what comes back."""
-        return self._answer(image_bytes[:, tf.newaxis])
+        return self._answer(image_bytes)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXPLAIN.input)], autograph=False)
     def explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -70,28 +71,47 @@ class TriageModule(tf.Module):
 
         Returns:
           With `heat_map`, float32 [batch, height, width] over the image in equal parts: the log-odds of the positive class that each
-          part adds. They sum to the log-odds of `probability`, but for a constant that is the same for every image.
+          part adds. They sum to the log-odds of `probability`, but for a constant that is the same for every image. All 0 for an image
+          that is not `ok`.
         """
-        pixels = decode_and_resize(image_bytes[:, tf.newaxis], self._image_size)
+        pixels, status = self._assess(image_bytes)
         logits, parts = evidence(self._network, pixels)
-        return self._scores(logits) | {HEAT_MAP: parts / self._temperature[0]}
+        is_ok = tf.equal(status, image_status.OK)[:, tf.newaxis, tf.newaxis]
+        return self._scores(logits, status) | {HEAT_MAP: tf.where(is_ok, parts / self._temperature[0], 0.0)}
 
     def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images, string [batch, 1], to calibrated probability, flag, version, and the probabilities of findings.
+        """Encoded images, string [batch], to calibrated probability, flag, status, version, and the probabilities of findings.
 
         Returns:
           `probability` float32 [batch] of the positive class; `flag` float32 [batch], 1 where the probability reaches the operating
-          point; `model_version` string [batch]; for each finding float32 [batch] under its name.
-        """
-        return self._scores(self._network.model(decode_and_resize(images, self._image_size), training=False))
+          point; `status` string [batch], `ok` or why the image was not assessed, in which case the probabilities are NOT_ASSESSED and
+          the flag is 1; `model_version` string [batch]; for each finding float32 [batch] under its name.
 
-    def _scores(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        Raises:
+          tf.errors.InvalidArgumentError: the batch is empty.
+        """
+        pixels, status = self._assess(images)
+        return self._scores(self._network.model(pixels, training=False), status)
+
+    # A function of its own, so that it is traced once for the three signatures.
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def _assess(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        not_empty = tf.debugging.Assert(tf.size(images) > 0, ['The request holds no images: expected at least one.'])
+        with tf.control_dependencies([not_empty]):
+            return assess(tf.identity(images), self._image_size)
+
+    def _scores(self, logits: tf.Tensor, status: tf.Tensor) -> dict[str, tf.Tensor]:
         served = tf.cast(logits, tf.float32)[:, : 1 + len(self._findings)]
+        is_ok = tf.equal(status, image_status.OK)
         probabilities = tf.sigmoid((served - self._offset) / self._temperature)
+        probabilities = tf.where(is_ok[:, tf.newaxis], probabilities, NOT_ASSESSED)
+        # Not `>=`: a probability that is not a number must not look normal either.
+        flagged = ~(probabilities[:, 0] < self._threshold)
         return {
             PROBABILITY: probabilities[:, 0],
-            FLAG: tf.cast(probabilities[:, 0] >= self._threshold, tf.float32),
-            MODEL_VERSION: tf.fill(tf.shape(probabilities)[:1], self._version),
+            FLAG: tf.cast(flagged, tf.float32),
+            STATUS: status,
+            MODEL_VERSION: tf.fill(tf.shape(status), self._version),
             **{name: probabilities[:, place + 1] for place, name in enumerate(self._findings)},
         }
 
@@ -100,3 +120,16 @@ class TriageModule(tf.Module):
         """Writes a SavedModel that answers to the three signatures."""
         signatures = {EXAMPLES.name: self.serve_examples, IMAGES.name: self.serve_images, EXPLAIN.name: self.explain_images}
         tf.saved_model.save(self, directory, signatures=signatures)
+
+
+def _images_of(examples: tf.Tensor) -> tf.Tensor:
+    """Serialized tf.Examples to their encoded images, string [batch]; no bytes for what is not an example with one image."""
+
+    def parse(serialized: tf.Tensor) -> tf.Tensor:
+        return tf.io.parse_example(serialized, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE]
+
+    def one_by_one() -> tf.Tensor:
+        return tf.map_fn(lambda serialized: attempt(parse, serialized, lambda: tf.constant(b'')), examples)
+
+    images, parsed = attempt(lambda batch: (parse(batch), True), examples, lambda: (tf.fill(tf.shape(examples), b''), False))
+    return tf.cond(parsed, lambda: images, one_by_one)

@@ -38,7 +38,7 @@ class AuditParameters(BaseModel):
     prevalence_difference: float = Field(0.10, gt=0, le=1, description='difference of two prevalences from which on it is an issue')
     prevalence_p_value: float = Field(0.001, gt=0, lt=1, description='and the chance of it, by patient, is below this')
     source_auc: float = Field(0.70, gt=0.5, le=1, description='AUC from which on a simple statistic predicts the label by itself')
-    min_group: int = Field(30, ge=2, description='groups (split, source, view, class) with fewer images are not compared')
+    min_group: int = Field(30, ge=2, description='groups (split, source, view, class) with fewer patients are not compared')
 
     examples_per_kind: int = Field(6, ge=0, le=50, description='thumbnails per kind of issue on the page')
     listed_per_kind: int = Field(100, ge=1, le=10_000, description='examples per kind of issue in audit.json')

@@ -7,6 +7,8 @@ will be served.
 
 from __future__ import annotations
 
+import collections
+import logging
 from functools import partial
 from typing import Any
 
@@ -16,6 +18,10 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.api import types
 
 from components.serving_check.session_model import SessionModel
+from schemas import image_status
+from trainer.contract import STATUS
+
+_LOGGER = logging.getLogger(__name__)
 
 # Beam's batches can grow to a thousand films, each of which then takes MobileNetV2 more than twice as long as one of 64 does.
 _FILMS_AT_ONCE = 64
@@ -39,11 +45,34 @@ class _Signature:
 
     def __call__(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
         films = values.numpy()
+        if not len(films):
+            return self._no_answers()
         parts = [
             self._model.run(self._name, {self._input: films[start : start + _FILMS_AT_ONCE]})
-            for start in range(0, len(films) or 1, _FILMS_AT_ONCE)
+            for start in range(0, len(films), _FILMS_AT_ONCE)
         ]
-        return {name: tf.constant(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+        answers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        _warn_of_films_not_assessed(answers.get(STATUS, np.array([], object)))
+        return {name: tf.constant(answer) for name, answer in answers.items()}
+
+    def _no_answers(self) -> dict[str, tf.Tensor]:
+        """For a batch without films, which the model refuses."""
+        outputs = self._model.signatures[self._name].outputs
+        shapes = {name: [max(dim.size, 0) for dim in output.tensor_shape.dim] for name, output in outputs.items()}
+        return {name: tf.zeros([0, *shapes[name][1:]], output.dtype) for name, output in outputs.items()}
+
+
+def _warn_of_films_not_assessed(statuses: np.ndarray) -> None:
+    counts = collections.Counter(name.decode() for name in statuses.tolist())
+    del counts[image_status.OK]
+    if counts:
+        kinds = ', '.join(f'{count} {name}' for name, count in sorted(counts.items()))
+        _LOGGER.warning(
+            '%d of %d films are not assessed (%s). The model flags them, and so they count here: `cxr-triage check --pixels` names them.',
+            counts.total(),
+            len(statuses),
+            kinds,
+        )
 
 
 def custom_eval_shared_model(eval_saved_model_path: str, **settings: Any) -> types.EvalSharedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,14 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from components.serving_check import warmup
+from components.serving_check import bad_images, warmup
 from components.serving_check.parameters import ServingCheckParameters
-from components.serving_check.samples import Samples, image_only
+from components.serving_check.samples import Sample, Samples, image_only
 from components.serving_check.session_model import BrokenPromiseError, Scores, SessionModel
+from schemas import image_status
 from trainer import contract
 
 _UNTIMED_REQUESTS = 3
 _MESSAGE_LENGTH = 300
+# Of the sample films. The data may hold some that no model can assess, a blank one say, and a check of the rest is still worth something.
+_LEAST_ASSESSED_SHARE = 0.5
+# Answers that lie within this are the same answer.
+_SAME_ANSWER = 1e-6
+_NO_IMAGES = 'no images'
 
 
 @dataclass(frozen=True)
@@ -28,15 +35,36 @@ class Case:
     samples: Samples
     parameters: ServingCheckParameters
 
+    @functools.cached_property
+    def statuses(self) -> dict[str, str]:
+        """What the model says about each sample film: image id -> name from `schemas.image_status`."""
+        scores = self.model.score(contract.IMAGES, [item.image for item in self.samples.items])
+        return {item.image_id: _text(name) for item, name in zip(self.samples.items, scores.status, strict=True)}
+
+    @property
+    def not_assessed(self) -> dict[str, str]:
+        """The statuses other than `ok`."""
+        return {image_id: name for image_id, name in self.statuses.items() if name != image_status.OK}
+
+    @property
+    def items(self) -> list[Sample]:
+        """The samples that the model assesses: the others have no answer that could be compared."""
+        return [item for item in self.samples.items if item.image_id not in self.not_assessed]
+
+    @property
+    def ids(self) -> list[str]:
+        """Their image ids."""
+        return [item.image_id for item in self.items]
+
     @property
     def examples(self) -> list[bytes]:
-        """The samples as serialized tf.Example."""
-        return [item.example for item in self.samples.items]
+        """They as serialized tf.Example."""
+        return [item.example for item in self.items]
 
     @property
     def images(self) -> list[bytes]:
-        """The samples' encoded images."""
-        return [item.image for item in self.samples.items]
+        """Their encoded images."""
+        return [item.image for item in self.items]
 
 
 @dataclass(frozen=True)
@@ -50,7 +78,25 @@ class Check:
 
 def signatures(case: Case) -> list[str]:
     """Every promised signature is there, with the promised inputs, outputs, dtypes and shapes."""
-    return [problem for signature in (*contract.SIGNATURES, contract.EXPLAIN) for problem in case.model.broken_promises(signature)]
+    return [problem for signature in contract.ALL_SIGNATURES for problem in case.model.broken_promises(signature)]
+
+
+def films_assessed(case: Case) -> list[str]:
+    """The film of the warm-up file and at least half of the sample films are assessed."""
+    (name,) = case.model.score(contract.IMAGES, [warmup.film()]).status
+    reasons = [] if _text(name) == image_status.OK else [f'a good film, that of the warm-up file, gets status {_text(name)!r}']
+    if len(case.items) < _LEAST_ASSESSED_SHARE * len(case.samples.items):
+        image_id, status = next(iter(case.not_assessed.items()))
+        reasons.append(f'{len(case.not_assessed)} of {len(case.statuses)} sample films are not assessed, e.g. {image_id}: {status}')
+    return reasons
+
+
+def answers_differ(case: Case) -> list[str]:
+    """Not all films get the same answer: such a model tells nothing, and can still pass a threshold on sensitivity or on specificity."""
+    answers = case.model.score(contract.IMAGES, [warmup.film(), *case.images]).probability
+    if np.ptp(answers) <= _SAME_ANSWER:
+        return [f'the model gives the same answer, {answers[0]:.6f}, for {len(answers)} different films']
+    return []
 
 
 def trainer_parity(case: Case) -> list[str]:
@@ -58,8 +104,9 @@ def trainer_parity(case: Case) -> list[str]:
     scores = case.model.score(contract.EXAMPLES, case.examples)
     reasons = _sound(case, scores)
     expected = Scores(
-        np.array([item.probability for item in case.samples.items]),
-        np.array([item.flag for item in case.samples.items], np.float32),
+        np.array([item.probability for item in case.items]),
+        np.array([item.flag for item in case.items], np.float32),
+        scores.status,
         scores.model_version,
     )
     return reasons or _unlike(case, 'the trainer', expected, 'the served model', scores)
@@ -88,31 +135,40 @@ def image_parity(case: Case) -> list[str]:
     ]
 
 
-def bad_images(case: Case) -> list[str]:
-    """What cannot be decoded is refused as INVALID_ARGUMENT, also amid good images, and the next request is answered as before."""
-    image = case.images[0]
-    before = case.model.score(contract.IMAGES, [image])
-    bad = {
-        'text in place of an image': [b'not an image'],
-        'no bytes': [b''],
-        'half an image': [image[: len(image) // 2]],
-        'a bad image beside a good one': [image, b'not an image'],
-    }
-    reasons = []
+def images_not_assessed(case: Case) -> list[str]:
+    """Each image that cannot be assessed gets its status and an answer that sends it to a reader; its neighbours' answers do not change."""
+    bad, reasons = bad_images.examples(warmup.film()), []
     for signature in contract.SIGNATURES:
-        for what, values in bad.items():
-            wrapped = [image_only(value) for value in values] if signature is contract.EXAMPLES else values
-            try:
-                scores = case.model.score(signature, wrapped)
-            except tf.errors.InvalidArgumentError:
-                continue
-            except tf.errors.OpError as error:
-                reasons.append(f'{signature.name}: {what} gives {_status(error)}: expected INVALID_ARGUMENT')
-            else:
-                reasons.append(f'{signature.name}: {what} gets the score {scores.probability.tolist()}: expected an error')
-    after = case.model.score(contract.IMAGES, [image])
-    if not np.array_equal(before.probability, after.probability):
-        reasons.append('after a bad image the next good one gets another answer')
+        values = [case.images[0], *(image for image, _ in bad.values()), case.images[-1]]
+        if signature is contract.EXAMPLES:
+            values = [image_only(value) for value in values]
+        scores = case.model.score(signature, values)
+        for (what, (_, expected)), status, *answer in zip(
+            bad.items(), scores.status[1:-1], scores.probability[1:-1], scores.flag[1:-1], strict=True
+        ):
+            if _text(status) != expected:
+                reasons.append(f'{signature.name}: {what} gets status {_text(status)!r}: expected {expected!r}')
+            elif answer != [contract.NOT_ASSESSED, contract.NOT_ASSESSED]:
+                reasons.append(
+                    f'{signature.name}: {what} gets probability {answer[0]:g} and flag {answer[1]:g}: expected {contract.NOT_ASSESSED:g}'
+                )
+        alone = _joined([case.model.score(signature, [value]) for value in (values[0], values[-1])])
+        neighbours = scores.part(slice(None, None, len(values) - 1))
+        reasons += _unlike(case, f'{signature.name} alone', alone, 'beside images that cannot be assessed', neighbours)
+    return reasons
+
+
+def empty_batch(case: Case) -> list[str]:
+    """A request without images is refused with a reason."""
+    reasons = []
+    for signature in contract.ALL_SIGNATURES:
+        try:
+            case.model.run(signature.name, {signature.input: []})
+        except tf.errors.InvalidArgumentError as error:
+            if _NO_IMAGES not in error.message:
+                reasons.append(f'{signature.name}: a request without images gets {_status(error)}: expected a text with {_NO_IMAGES!r}')
+        else:
+            reasons.append(f'{signature.name}: a request without images is answered: expected INVALID_ARGUMENT')
     return reasons
 
 
@@ -123,8 +179,8 @@ def explanations(case: Case) -> list[str]:
     maps = answers[contract.HEAT_MAP]
     if maps.ndim != 3 or len(maps) != len(case.images) or not np.isfinite(maps).all():
         return [f'{contract.EXPLAIN.name}: {contract.HEAT_MAP} of shape {list(maps.shape)} is not finite numbers [batch, height, width]']
-    found = Scores(answers[contract.PROBABILITY], answers[contract.FLAG], answers[contract.MODEL_VERSION])
-    return _unlike(case, contract.IMAGES.name, expected, contract.EXPLAIN.name, found)
+    explained = Scores(**{name: answers[name] for name in contract.SCORES})
+    return _unlike(case, contract.IMAGES.name, expected, contract.EXPLAIN.name, explained)
 
 
 def warmup_replay(case: Case) -> list[str]:
@@ -143,10 +199,13 @@ def warmup_replay(case: Case) -> list[str]:
 
 ALL: tuple[Check, ...] = (
     Check('signatures as promised', signatures, vital=True),
+    Check('films are assessed', films_assessed, vital=True),
+    Check('answers differ between films', answers_differ),
     Check("answers equal the trainer's", trainer_parity),
     Check('batch of one equals batch of many', batch_parity),
     Check('image bytes, lean example and PNG equal the example', image_parity),
-    Check('undecodable images are refused', bad_images),
+    Check('images that cannot be assessed get a status, and no others', images_not_assessed),
+    Check('a request without images is refused', empty_batch),
     Check('heat maps are of the same answers', explanations),
     Check('warm-up requests run', warmup_replay),
 )
@@ -205,7 +264,7 @@ def _sound(case: Case, scores: Scores) -> list[str]:
             reasons.append(
                 f'{int(wrong.sum())} flags contradict the operating point {threshold}, e.g. {_first(case, wrong, scores.probability)}'
             )
-    names = sorted({bytes(version).decode('utf-8', 'replace') for version in scores.model_version})
+    names = sorted({_text(version) for version in scores.model_version})
     if len(names) != 1 or not names[0]:
         reasons.append(f'model_version is {names}: expected one text that is not empty')
     return reasons
@@ -219,7 +278,7 @@ def _unlike(case: Case, expected_name: str, expected: Scores, found_name: str, f
     if wrong.any():
         worst = int(np.argmax(np.where(wrong, np.nan_to_num(np.abs(expected.probability - found.probability), nan=np.inf), -1)))
         reasons.append(
-            f'{int(wrong.sum())} of {len(wrong)} probabilities differ by more than {tolerance:g}; most for {case.samples.ids[worst]}: '
+            f'{int(wrong.sum())} of {len(wrong)} probabilities differ by more than {tolerance:g}; most for {case.ids[worst]}: '
             f'{expected_name} {expected.probability[worst]:.7f}, {found_name} {found.probability[worst]:.7f}'
         )
     # An image within the tolerance of the operating point may fall on either side of it.
@@ -227,7 +286,7 @@ def _unlike(case: Case, expected_name: str, expected: Scores, found_name: str, f
     if flags.any():
         at = int(np.argmax(flags))
         reasons.append(
-            f'{int(flags.sum())} of {len(flags)} flags differ; e.g. {case.samples.ids[at]}: {expected_name} {expected.flag[at]:g}, '
+            f'{int(flags.sum())} of {len(flags)} flags differ; e.g. {case.ids[at]}: {expected_name} {expected.flag[at]:g}, '
             f'{found_name} {found.flag[at]:g}'
         )
     return reasons
@@ -241,11 +300,11 @@ def _at_threshold(case: Case, probability: np.ndarray) -> np.ndarray:
 
 def _first(case: Case, wrong: np.ndarray, values: np.ndarray) -> str:
     at = int(np.argmax(wrong))
-    return f'{case.samples.ids[at]}: {values[at]}'
+    return f'{case.ids[at]}: {values[at]}'
 
 
 def _joined(scores: Sequence[Scores]) -> Scores:
-    return Scores(*(np.concatenate([getattr(score, name) for score in scores]) for name in contract.SCORES))
+    return Scores(**{name: np.concatenate([getattr(score, name) for score in scores]) for name in contract.SCORES})
 
 
 def _as_png(images: Sequence[bytes]) -> list[bytes]:
@@ -255,6 +314,10 @@ def _as_png(images: Sequence[bytes]) -> list[bytes]:
         pixels = tf.io.decode_image(encoded, channels=1, expand_animations=False)
         png = tf.io.encode_png(tf.ensure_shape(pixels, [None, None, 1]))
         return [session.run(png, {encoded: image}) for image in images]
+
+
+def _text(name: bytes) -> str:
+    return bytes(name).decode('utf-8', 'replace')
 
 
 def _status(error: Exception) -> str:

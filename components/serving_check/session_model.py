@@ -21,11 +21,16 @@ class BrokenPromiseError(ValueError):
 
 @dataclass(frozen=True)
 class Scores:
-    """What a scoring signature answers for a batch: float32 [batch], float32 [batch], bytes [batch]."""
+    """What a scoring signature answers for a batch: float32 [batch], float32 [batch], bytes [batch], bytes [batch]."""
 
     probability: np.ndarray
     flag: np.ndarray
+    status: np.ndarray
     model_version: np.ndarray
+
+    def part(self, places: slice) -> Scores:
+        """The answers for a part of the batch."""
+        return Scores(self.probability[places], self.flag[places], self.status[places], self.model_version[places])
 
 
 class SessionModel:
@@ -54,7 +59,7 @@ class SessionModel:
             if answers[name].shape != (len(values),):
                 shape = list(answers[name].shape)
                 raise BrokenPromiseError(f'{signature.name}: {name} has shape {shape} for {len(values)} inputs: expected [{len(values)}]')
-        return Scores(answers[contract.PROBABILITY], answers[contract.FLAG], answers[contract.MODEL_VERSION])
+        return Scores(**{name: answers[name] for name in contract.SCORES})
 
     def broken_promises(self, signature: contract.Signature) -> list[str]:
         """What is wrong with the declared inputs and outputs of a signature; empty when they are as promised."""

@@ -37,12 +37,15 @@ def main(folder: str) -> None:
         return
     _note(result, 'loads in a session', [])
     case = checks.Case(model, model_dir, answers, parameters)
+    result['not_assessed'] = {}
     for check in checks.ALL:
         _stage(folder, check.name)
         reasons = checks.run(check, case)
         _note(result, check.name, reasons)
         if reasons and check.vital:
             break
+    else:
+        result['not_assessed'] = case.not_assessed
     if all(check['passed'] for check in result['checks']):
         _stage(folder, 'measuring latency')
         result['latency'] = checks.latency(case)

@@ -9,12 +9,13 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from components.serving_check.samples import image_only
-from records import synth, tfrecord
+from records import tfrecord
 from trainer import contract
 
 # TF Serving's own limit: a longer file is refused and the version is not served.
 MOST_REQUESTS = 1000
 _FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
+_FILM = os.path.join(os.path.dirname(__file__), 'warmup_film.jpg')
 
 
 def path_in(model_dir: str) -> str:
@@ -22,20 +23,24 @@ def path_in(model_dir: str) -> str:
     return os.path.join(model_dir, _FILE)
 
 
-def synthetic_jpeg() -> bytes:
-    """A normal synthetic chest film as JPEG: a patient's image has no place in a file that is passed on with the model."""
-    return synth.encode_jpeg(synth.phantom())
+def film() -> bytes:
+    """A synthetic chest film, a JPEG of 600 x 600 grey pixels: no patient's image may be in a file that is handed on with the model.
+
+    It is a file, drawn once by `records.synth`: were it drawn here, each change to the drawing would make the models' check run again.
+    """
+    with open(_FILM, 'rb') as stream:
+        return stream.read()
 
 
 def write(model_dir: str, model_name: str, batches: Sequence[int]) -> None:
     """Writes requests for each signature that takes images, of each batch size, into a local SavedModel."""
-    jpeg = synthetic_jpeg()
-    values = {contract.EXAMPLES.name: image_only(jpeg), contract.IMAGES.name: jpeg}
+    jpeg = film()
     os.makedirs(os.path.dirname(path_in(model_dir)), exist_ok=True)
     with open(path_in(model_dir), 'wb') as stream:
-        for signature in contract.SIGNATURES:
+        for signature in contract.ALL_SIGNATURES:
+            value = image_only(jpeg) if signature is contract.EXAMPLES else jpeg
             for batch in batches:
-                log = _request(model_name, signature, [values[signature.name]] * batch)
+                log = _request(model_name, signature, [value] * batch)
                 stream.write(tfrecord.frame(log.SerializeToString(deterministic=True)))
 
 

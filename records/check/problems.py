@@ -60,6 +60,8 @@ KINDS: dict[str, Kind] = {
     'format': Kind(_W, 'images that are not JPEGs', 'PNGs are decoded too; convert them for the exact layout'),
     'channels': Kind(_W, 'images with more than one channel', 'they are reduced to grey'),
     'size': Kind(_W, 'images that are not 600x600', 'they are resized'),
+    'table': Kind(_W, 'values of the metadata table are not understood', 'they count as unknown: correct the table where it matters'),
+    'ignored': Kind(_W, 'files that are not read and may hold films', 'convert images, rename record files, or move them away'),
     'no_metadata': Kind(_W, 'no metadata table', 'give one with --metadata: without it there is no age, sex and view to slice by'),
 }
 

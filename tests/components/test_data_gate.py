@@ -303,6 +303,16 @@ def test_quarantine_and_counts(gate, anomalies):
     assert _rules(verdict, 'warning') == [('ingest', 'quarantine', ''), ('ingest', 'record_count', '000-100.tfrec')]
 
 
+def test_an_audit_of_other_films_than_ingestion_wrote_is_not_blessed(gate, anomalies):
+    ingest = {**_ingest(), 'splits': {'train': {'records': 700}, 'test': {'records': 300}}}
+    audit = {**_audit(), 'splits': [{'split': 'train', 'images': 700}, {'split': 'test', 'images': 278}]}
+    with pytest.raises(DataGateError, match=r'test.*the audit read 278 films, ingestion wrote 300'):
+        gate({'train': anomalies['clean']}, audit, ingest)
+    assert _rules(gate.verdict(), 'failed') == [('ingest', 'films', 'test')]
+    audit['splits'][1]['images'] = 300
+    assert _rules(gate({'train': anomalies['clean']}, audit, ingest), 'failed') == []
+
+
 def test_missing_and_broken_inputs_are_named(gate, anomalies):
     with pytest.raises(DataGateError, match=r'audit/audit.json is missing'):
         gate({'train': anomalies['clean']})

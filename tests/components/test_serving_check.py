@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
+import tempfile
 from pathlib import Path
 
 import keras as keras3
@@ -16,29 +19,53 @@ from tfx import types
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from components.serving_check import checks, launcher, samples, session_probe, warmup
+from components.pusher import blessed, target
+from components.serving_check import bad_images, checks, launcher, samples, session_probe, warmup
 from components.serving_check.component import ServingCheck
 from components.serving_check.executor import REPORT, Executor
 from components.serving_check.parameters import ServingCheckParameters
 from components.serving_check.session_model import SessionModel
+from schemas import image_status
 from trainer.artifacts import PREDICTIONS_FILE
 
 _QUICK = ServingCheckParameters(latency_requests=6, throughput_batch=2, throughput_requests=1)
+_BAD_IMAGES = 'images that cannot be assessed get a status, and no others'
 _ALL = {check.name for check in checks.ALL}
 
 
-def _case(folder: Path, model: tiny_model.TinyModel | None = None, parameters: ServingCheckParameters = _QUICK, **wrong) -> checks.Case:
-    """A model exported, its samples written, loaded as the probe does; `model` answers for the trainer."""
-    exported = tiny_model.export(folder / 'model', defect=wrong.pop('defect', ''))
-    tiny_model.write_samples(folder, model or exported, **wrong)
-    warmup.write(str(folder / 'model'), parameters.model_name, parameters.warmup_batches)
-    return checks.Case(SessionModel(str(folder / 'model')), str(folder / 'model'), samples.read(str(folder)), parameters)
+@functools.cache
+def _sound() -> tiny_model.TinyModel:
+    return tiny_model.TinyModel()
+
+
+@functools.cache
+def _loaded() -> SessionModel:
+    """The sound model, exported and loaded as the probe does: once, as that takes seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(_sound(), folder, signatures=_sound().signatures())
+        return SessionModel(folder)
+
+
+def _case(folder: Path, defect: str = '', parameters: ServingCheckParameters = _QUICK, shift: float = 0.0) -> checks.Case:
+    """A model with its samples and its warm-up file; the sound model answers for the trainer."""
+    model_dir = str(folder / 'model')
+    tiny_model.write_samples(folder, _sound(), shift=shift)
+    if defect:
+        tiny_model.export(folder / 'model', defect=defect)
+    warmup.write(model_dir, parameters.model_name, parameters.warmup_batches)
+    model = SessionModel(model_dir) if defect else _loaded()
+    return checks.Case(model, model_dir, samples.read(str(folder)), parameters)
 
 
 def _reasons(case: checks.Case) -> dict[str, str]:
-    """Check -> its reasons as one text, of the checks that fail."""
-    found = {check.name: '; '.join(checks.run(check, case)) for check in checks.ALL}
-    return {name: text for name, text in found.items() if text}
+    """Check -> its reasons as one text, of the checks that fail, up to a vital one."""
+    failed: dict[str, str] = {}
+    for check in checks.ALL:
+        if reasons := checks.run(check, case):
+            failed[check.name] = '; '.join(reasons)
+            if check.vital:
+                break
+    return failed
 
 
 def test_sound_model_passes_every_check(tmp_path):
@@ -57,7 +84,7 @@ def test_sound_model_passes_every_check(tmp_path):
             'signatures as promised',
             "signature 'serve_image' is missing; there are: explain, serving_default, transform_features",
         ),
-        ('missing_output', 'signatures as promised', "outputs are ['model_version', 'probability']"),
+        ('missing_output', 'signatures as promised', "outputs are ['model_version', 'probability', 'status']"),
         ('double_dtype', 'signatures as promised', 'probability is float64: expected float32'),
         ('fixed_batch', 'signatures as promised', 'examples has shape [2]: expected [batch]'),
         ('nan', "answers equal the trainer's", '4 of 4 probabilities are not finite, e.g. 00000000_000.png: nan'),
@@ -66,13 +93,32 @@ def test_sound_model_passes_every_check(tmp_path):
         ('flat_map', 'signatures as promised', 'heat_map has shape [3, 3]: expected [batch, height, width]'),
         ('blind', 'heat maps are of the same answers', 'is not finite numbers [batch, height, width]'),
         ('explains_another', 'heat maps are of the same answers', 'explain'),
-        ('recovers', 'undecodable images are refused', 'text in place of an image gets the score'),
+        ('refuses', 'films are assessed', "a good film, that of the warm-up file, gets status 'unsupported'; 4 of 4 sample films are not"),
+        ('constant', 'answers differ between films', 'the model gives the same answer, 0.700000, for 5 different films'),
+        ('recovers', _BAD_IMAGES, "serve_image: text in place of an image gets status 'ok': expected 'undecodable'"),
+        ('raises', _BAD_IMAGES, 'INVALID_ARGUMENT'),
+        ('unsafe', _BAD_IMAGES, 'serve_image: a black image gets probability 0 and flag 0: expected 1'),
+        ('disturbs', _BAD_IMAGES, '2 of 2 probabilities differ'),
+        ('answers_nothing', 'a request without images is refused', 'serve_image: a request without images gets'),
     ],
     ids=lambda value: value if ' ' not in value else '',
 )
 def test_broken_export_is_refused(tmp_path, defect, check, text):
-    case = _case(tmp_path, tiny_model.TinyModel(), defect=defect)
-    assert text in _reasons(case)[check]
+    case = _case(tmp_path, defect)
+    (failing,) = (each for each in checks.ALL if each.name == check)
+    assert text in '; '.join(checks.run(failing, case))
+
+
+def test_a_sample_that_cannot_be_assessed_is_left_out_and_named(tmp_path):
+    """The data may hold a blank film, to which the Trainer gives some score."""
+    case = _case(tmp_path)
+    (_, black), *_ = ((what, image) for what, (image, status) in bad_images.examples(warmup.film()).items() if status == image_status.BLANK)
+    first, *others = case.samples.items
+    blank = dataclasses.replace(first, image=black, example=samples.image_only(black))
+    with_blank = checks.Case(case.model, case.model_dir, samples.Samples((blank, *others), case.samples.threshold), case.parameters)
+    assert with_blank.not_assessed == {first.image_id: image_status.BLANK}
+    assert with_blank.ids == [item.image_id for item in others]
+    assert checks.films_assessed(with_blank) == checks.trainer_parity(with_blank) == []
 
 
 @pytest.mark.parametrize(
@@ -82,10 +128,10 @@ def test_broken_export_is_refused(tmp_path, defect, check, text):
 )
 def test_answers_of_another_model_are_refused(tmp_path, shift, tolerance, refused):
     parameters = _QUICK.model_copy(update={'probability_tolerance': tolerance})
-    reasons = _reasons(_case(tmp_path, parameters=parameters, shift=shift))
-    assert set(reasons) == ({"answers equal the trainer's"} if refused else set())
+    reasons = '; '.join(checks.trainer_parity(_case(tmp_path, parameters=parameters, shift=shift)))
+    assert bool(reasons) == refused
     if refused:
-        assert '4 of 4 probabilities differ by more than 1e-05; most for 0000' in reasons["answers equal the trainer's"]
+        assert '4 of 4 probabilities differ by more than 1e-05; most for 0000' in reasons
 
 
 def test_flag_on_the_wrong_side_is_refused(tmp_path):
@@ -116,12 +162,14 @@ def test_damaged_warmup_file_is_refused(tmp_path, damage, text):
     case = _case(tmp_path)
     path = Path(warmup.path_in(case.model_dir))
     path.write_bytes(damage(path.read_bytes()))
-    assert text in _reasons(case)['warm-up requests run']
+    (replay,) = (check for check in checks.ALL if check.run is checks.warmup_replay)
+    assert text in '; '.join(checks.run(replay, case))
 
 
 def test_warmup_request_that_the_model_refuses(tmp_path, monkeypatch):
-    monkeypatch.setattr(warmup, 'synthetic_jpeg', lambda: b'not a JPEG')
-    assert 'warm-up request 0 (serving_default) fails: INVALID_ARGUMENT' in _reasons(_case(tmp_path))['warm-up requests run']
+    monkeypatch.setattr(warmup, 'image_only', lambda film: b'not an example')
+    case = _case(tmp_path)
+    assert 'warm-up request 0 (serving_default) fails: INVALID_ARGUMENT' in '; '.join(checks.warmup_replay(case))
 
 
 def test_warmup_file_as_tensorflow_reads_it(tmp_path):
@@ -133,7 +181,7 @@ def test_warmup_file_as_tensorflow_reads_it(tmp_path):
     found = [
         (request.model_spec.name, request.model_spec.signature_name, len(tf.make_ndarray(*request.inputs.values()))) for request in requests
     ]
-    assert found == [('cxr', 'serving_default', 1), ('cxr', 'serving_default', 8), ('cxr', 'serve_image', 1), ('cxr', 'serve_image', 8)]
+    assert found == [('cxr', name, size) for name in ('serving_default', 'serve_image', 'explain') for size in (1, 8)]
     assert tf.io.decode_image(tf.make_ndarray(requests[2].inputs['image_bytes'])[0]).shape == [600, 600, 1]
     before = Path(path).read_bytes()
     warmup.write(str(tmp_path), 'cxr', (1, 8))
@@ -157,9 +205,9 @@ def test_keras3_export_loads_eagerly_but_is_refused(tmp_path):
     eager = tf.saved_model.load(str(tmp_path / 'model')).signatures['serve_image'](tf.constant(tiny_model.images(2)))
     assert np.isfinite(eager['probability'].numpy()).all()
     tiny_model.write_samples(tmp_path, model)
-    warmup.write(str(tmp_path / 'model'), 'cxr', (1,))
     case = checks.Case(SessionModel(str(tmp_path / 'model')), str(tmp_path / 'model'), samples.read(str(tmp_path)), _QUICK)
-    assert 'FAILED_PRECONDITION: Could not find variable' in _reasons(case)["answers equal the trainer's"]
+    (assessed,) = (check for check in checks.ALL if check.run is checks.films_assessed)
+    assert 'FAILED_PRECONDITION: Could not find variable' in '; '.join(checks.run(assessed, case))
 
 
 @pytest.mark.parametrize(
@@ -233,6 +281,8 @@ def test_executor_blesses_and_hands_the_model_on(tmp_path):
     stamped = Path(path_utils.stamped_model_path(blessing.uri))
     assert Path(path_utils.warmup_file_path(str(stamped))).exists()
     original = tmp_path / 'model' / 'Format-Serving'
+    for judged, key in ((original, blessed.MODEL), (stamped, blessed.STAMPED)):
+        assert blessing.get_string_custom_property(key) == target.model_digest(target.digests(str(judged)))
     for file in (file for file in original.rglob('*') if file.is_file()):
         assert (stamped / file.relative_to(original)).read_bytes() == file.read_bytes()
     assert not Path(warmup.path_in(str(original))).exists(), 'the input artifact stays as it was'

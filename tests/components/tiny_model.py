@@ -12,10 +12,12 @@ import tf_keras as keras
 
 from components.serving_check import samples
 from records import examples, synth, tfrecord
-from trainer import contract
+from schemas import image_status
+from trainer import contract, film_status, preprocessing
 from trainer.artifacts import PREDICTIONS_FILE
 from trainer.features import IMAGE
 from trainer.labels import TASKS
+from trainer.tracing import as_it_stands
 
 THRESHOLD = 0.5
 _SIDE = 16
@@ -25,9 +27,11 @@ _LABEL = TASKS['nih_triage'].label
 class TinyModel(tf.Module):
     """Decodes, shrinks and scores images. `defect` names what is wrong with it:
 
-    no_image_signature, missing_output, double_dtype, fixed_batch, nan, out_of_range, batch_dependent, recovers (an undecodable image
-    gets a score), blind, explains_another, flat_map (heat maps that are no numbers, of another answer, of another shape), no_label,
-    hangs, hungry (takes 3 GiB), uninitialised (see `export`), '' for nothing.
+    no_image_signature, missing_output, double_dtype, fixed_batch, nan, out_of_range, constant (the same answer for every film),
+    batch_dependent, recovers (an undecodable image gets a score), raises (it fails the batch), unsafe (what is not assessed looks normal),
+    disturbs (the neighbours of a bad image get another answer), refuses (no film is assessed), answers_nothing (an empty batch gets
+    no reason), blind, explains_another, flat_map (heat maps that are no numbers, of another answer, of another shape), no_label, hangs,
+    hungry (takes 3 GiB), '' for nothing.
     """
 
     def __init__(self, seed: int = 0, defect: str = '') -> None:
@@ -47,40 +51,54 @@ class TinyModel(tf.Module):
 
     def _spread(self) -> None:
         """Scales the last layer so that the logits of `images()` have mean 0 and deviation 1: else all answers are alike."""
-        logits = self.net(tf.stack([self._pixels(image) for image in images()])).numpy()
+        logits = self.net(tf.cast(preprocessing.decode_and_resize(tf.constant(images()), _SIDE), tf.float32) / 255.0).numpy()
         kernel, bias = self.net.layers[-1].get_weights()
         self.net.layers[-1].set_weights([kernel / logits.std(), (bias - logits.mean()) / logits.std()])
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def score(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """string [batch] -> the promised outputs."""
-        pixels = tf.map_fn(self._decode, images, fn_output_signature=tf.TensorSpec([_SIDE, _SIDE, 1], tf.float32))
-        probability = tf.sigmoid(self.net(pixels, training=False)[:, 0])
+        if self.defect != 'answers_nothing':
+            with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, ['no images'])]):
+                images = tf.identity(images)
+        pixels, status = film_status.assess(images, _SIDE)
+        if self.defect == 'raises':
+            pixels = preprocessing.decode_and_resize(images, _SIDE)
+        if self.defect == 'recovers':
+            status = tf.where(status == image_status.UNDECODABLE, image_status.OK, status)
+        if self.defect == 'refuses':
+            status = tf.fill(tf.shape(status), image_status.UNSUPPORTED)
+        is_ok = status == image_status.OK
+        probability = tf.where(is_ok, self._probability(pixels, tf.shape(images)[0], is_ok), contract.NOT_ASSESSED)
+        flag = tf.cast(probability >= THRESHOLD, tf.float32)
+        if self.defect == 'unsafe':
+            probability, flag = (tf.where(is_ok, value, 0.0) for value in (probability, flag))
+        return {
+            contract.PROBABILITY: tf.cast(probability, tf.float64) if self.defect == 'double_dtype' else probability,
+            contract.FLAG: flag,
+            contract.STATUS: status,
+            contract.MODEL_VERSION: tf.fill(tf.shape(images), self.version),
+        }
+
+    def _probability(self, pixels: tf.Tensor, count: tf.Tensor, is_ok: tf.Tensor) -> tf.Tensor:
+        probability = tf.sigmoid(self.net(tf.cast(pixels, tf.float32) / 255.0, training=False)[:, 0])
         if self.defect == 'nan':
             probability = probability * float('nan')
         if self.defect == 'out_of_range':
             probability = probability + 1.0
+        if self.defect == 'constant':
+            probability = probability * 0.0 + 0.7
         if self.defect == 'batch_dependent':
-            probability = probability * (1 - 1e-3 * tf.cast(tf.shape(images)[0] - 1, tf.float32))
+            probability = probability * (1 - 1e-3 * tf.cast(count - 1, tf.float32))
+        if self.defect == 'disturbs':
+            probability = tf.where(tf.reduce_all(is_ok), probability, probability * 0.9)
         if self.defect == 'hangs':
             probability += tf.while_loop(lambda value: value < 1.0, lambda value: [value * 1.0], [tf.reduce_min(probability) * 0.0])[0]
         if self.defect == 'hungry':
             probability += 0.0 * tf.reduce_sum(tf.ones([3 << 28]) * probability[0])
-        return {
-            contract.PROBABILITY: tf.cast(probability, tf.float64) if self.defect == 'double_dtype' else probability,
-            contract.FLAG: tf.cast(probability >= THRESHOLD, tf.float32),
-            contract.MODEL_VERSION: tf.fill(tf.shape(images), self.version),
-        }
+        return probability
 
-    def _decode(self, data: tf.Tensor) -> tf.Tensor:
-        if self.defect == 'recovers':
-            good = tf.strings.length(data) > 100
-            return tf.cond(good, lambda: self._pixels(data), lambda: tf.zeros([_SIDE, _SIDE, 1]))
-        return self._pixels(data)
-
-    def _pixels(self, data: tf.Tensor) -> tf.Tensor:
-        pixels = tf.io.decode_image(data, channels=1, expand_animations=False)
-        return tf.ensure_shape(tf.image.resize(pixels, [_SIDE, _SIDE], antialias=True) / 255.0, [_SIDE, _SIDE, 1])
-
+    @as_it_stands
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The signatures to export."""
         batch = [2] if self.defect == 'fixed_batch' else [None]
@@ -92,15 +110,15 @@ class TinyModel(tf.Module):
                 outputs.pop(contract.FLAG)
             return outputs
 
-        @tf.function(input_signature=[tf.TensorSpec(batch, tf.string, name=contract.EXAMPLES.input)])
+        @tf.function(input_signature=[tf.TensorSpec(batch, tf.string, name=contract.EXAMPLES.input)], autograph=False)
         def serving_default(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             return scored(tf.io.parse_example(serialized, image_of)[IMAGE])
 
-        @tf.function(input_signature=[tf.TensorSpec(batch, tf.string, name=contract.IMAGES.input)])
+        @tf.function(input_signature=[tf.TensorSpec(batch, tf.string, name=contract.IMAGES.input)], autograph=False)
         def serve_image(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return scored(images)
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=contract.EXPLAIN.input)])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=contract.EXPLAIN.input)], autograph=False)
         def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
             outputs = self.score(images)
             maps = tf.cast(outputs[contract.PROBABILITY], tf.float32)[:, None, None] * tf.ones([1, 3, 3])
@@ -110,7 +128,7 @@ class TinyModel(tf.Module):
                 outputs[contract.PROBABILITY] /= 2.0
             return {**outputs, contract.HEAT_MAP: maps[0] if self.defect == 'flat_map' else maps}
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='examples')])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='examples')], autograph=False)
         def transform_features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             parsed = tf.io.parse_example(serialized, {'No Finding': tf.io.FixedLenFeature([1], tf.int64)})
             return {_LABEL: 1 - parsed['No Finding']}

@@ -8,9 +8,12 @@ import gzip
 import io
 import itertools
 import json
+import os
+import re
 import resource
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ from records.convert.pixels import FITS, to_jpeg
 from records.image_header import ImageHeader, inspect
 from records.images import ImageError
 from records.layout import TABLE_COLUMNS
+from records.terminal import printable
 from schemas import image_status
 from tests import bad_images
 from trainer.labels import LABELS
@@ -281,7 +285,7 @@ def test_class_folders(folders: Path, tmp_path: Path) -> None:
     assert entries['IM-0000-0001.png'].patient_id == 'IM-0000-0001'
     report = report_of(out)
     assert (report['converted'], report['failed'], report['patients']) == (12, [], 10)
-    assert (report['images_without_known_patient'], report['ignored_files']) == (8, {'.txt': 1})
+    assert (report['images_without_known_patient'], report['ignored_files']) == (8, {'.txt': 1, 'hidden': 1})
 
 
 def test_order_mixes_classes(folders: Path, tmp_path: Path) -> None:
@@ -407,6 +411,140 @@ def test_what_cannot_be_converted_as_it_lies(change, options: list[str], told: l
     message = capsys.readouterr().err
     assert all(part in message for part in told), message
     assert not (tmp_path / 'out' / 'data').exists()
+
+
+@pytest.mark.parametrize(
+    'link',
+    [
+        pytest.param(lambda images: (images / 'NORMAL' / 'up').symlink_to('..'), id='folder above'),
+        pytest.param(lambda images: (images / 'NORMAL' / 'up').symlink_to('../..'), id='above the images'),
+        pytest.param(lambda images: (images / 'Mass').symlink_to('NORMAL'), id='another class'),
+    ],
+)
+@pytest.mark.parametrize('ids', ['name', 'path'])
+def test_a_link_brings_no_image_in_twice(link: Callable[[Path], None], ids: str, folders: Path, tmp_path: Path) -> None:
+    link(folders)
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', '--ids', ids) == 0
+    assert report_of(tmp_path / 'out')['converted'] == 12
+    assert report_of(tmp_path / 'out')['labels'] == {'No Finding': 4, 'Pleural_Thickening': 4, 'Pneumonia': 4}
+
+
+def test_two_names_of_one_file_are_one_image(folders: Path, tmp_path: Path) -> None:
+    os.link(folders / 'NORMAL' / 'IM-0000-0001.jpeg', folders / 'NORMAL' / 'copy.jpeg')
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
+    assert report_of(tmp_path / 'out')['ignored_files'] == {'links to other files here': 1}
+    assert len(records_of(tmp_path / 'out')) == 12
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'make', 'told'),
+    [
+        pytest.param('film.dcm', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM'),
+        pytest.param('1.2.840.113619', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM without suffix'),
+        pytest.param('film.webp', lambda path: path.write_bytes(b'RIFF'), '.webp files are not read', id='another image'),
+        pytest.param('film.png', _fifo, 'a FIFO, expected a regular file', id='FIFO'),
+        pytest.param('film.png', lambda path: path.symlink_to('gone.png'), 'a link to a file that is not there', id='link to nothing'),
+        pytest.param(
+            os.fsdecode(b'gr\xfc\xdf.png'), lambda path: path.write_bytes(b''), 'not UTF-8: rename it', id='name that is not UTF-8'
+        ),
+        pytest.param('two\nlines.png', lambda path: path.write_bytes(b''), 'line break: rename it', id='line break in a name'),
+    ],
+)
+def test_a_film_that_cannot_be_read_is_a_failure(
+    name: str, make: Callable[[Path], object], told: str, folders: Path, tmp_path: Path
+) -> None:
+    make(folders / 'NORMAL' / name)
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 1
+    (failed,) = report_of(tmp_path / 'out')['failed']
+    assert failed['file'] == f'NORMAL/{printable(name)}'
+    assert told in failed['reason']
+    assert len(records_of(tmp_path / 'out')) == 12
+
+
+def test_every_ignored_file_is_counted_by_type(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ('a.txt', 'b.txt', 'c.CSV', 'Thumbs.db'):
+        write(folders / 'NORMAL' / name, b'x')
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
+    assert report_of(tmp_path / 'out')['ignored_files'] == {'.csv': 1, '.db': 1, '.txt': 2}
+    shown = capsys.readouterr().out
+    assert [re.search(rf'ignored: {kind} +│ +(\d)', shown)[1] for kind in (r'\.csv', r'\.db', r'\.txt')] == ['1', '1', '2']
+
+
+@pytest.mark.parametrize('ids', ['name', 'path'])
+@pytest.mark.parametrize('folder', ['', 'metadata/'])
+def test_the_official_lists_come_along(ids: str, folder: str, nih: Path, tmp_path: Path) -> None:
+    write(nih / f'{folder}train_val_list.txt', b'00000001_000.png\n00000001_001.png\n00000009_000.png\n')
+    write(nih / f'{folder}test_list.txt.gz', gzip.compress(b'00000002_000.png\n00000003_000.png\n00000003_001.png'))
+    out = tmp_path / 'out'
+    assert run('--images', nih, '--out', out, '--workers', '1', '--ids', ids) == 0
+    train_val, test = (metadata.read_list(str(out / 'metadata' / f'{name}_list.txt.gz')) for name in ('train_val', 'test'))
+    records = records_of(out)
+    assert {name[-16:] for name in records if name in train_val} == {'00000001_000.png', '00000001_001.png'}
+    assert {name[-16:] for name in records if name in test} == {'00000002_000.png', '00000003_000.png', '00000003_001.png'}
+    assert set(train_val) - records.keys() == {'00000009_000.png'}
+    assert report_of(out)['split_lists'] == {'train_val_list': 3, 'test_list': 3}
+    assert report_of(out)['ignored_files'] == {}
+    # A data set without lists does not keep those of the one that it replaces.
+    for path in nih.rglob('*_list.txt*'):
+        path.unlink()
+    assert run('--images', nih, '--out', out, '--workers', '1', '--overwrite') == 0
+    assert not list((out / 'metadata').glob('*_list*'))
+
+
+def test_the_official_lists_beside_a_table_that_is_elsewhere(nih: Path, tmp_path: Path) -> None:
+    table = tmp_path / 'release' / 'Data_Entry_2017.csv'
+    table.parent.mkdir()
+    (nih / table.name).rename(table)
+    write(table.parent / 'test_list.txt', b'00000001_000.png')
+    assert run('--images', nih, '--table', table, '--out', tmp_path / 'out', '--workers', '1') == 0
+    assert report_of(tmp_path / 'out')['split_lists'] == {'test_list': 1}
+    assert set(metadata.read_list(str(tmp_path / 'out' / 'metadata' / 'test_list.txt.gz'))) == {'00000001_000.png'}
+
+
+def test_a_table_as_people_have_it(nih: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = nih / 'Data_Entry_2017.csv'
+    text = table.read_text().replace(',', ';').replace('No Finding', 'no finding').replace('Cardiomegaly;', 'cardiomegaly|;')
+    text = text.replace(';1;50;', ';1.0;013M;').replace('00000002_000.png', 'images_002/00000002_000.PNG').replace(';F;', ';female;')
+    table.write_text(text.replace(';52;', ';old;'))
+    out = tmp_path / 'out'
+    assert run('--images', nih, '--out', out, '--workers', '1') == 0
+    entries = metadata.read_table(str(out / 'metadata' / 'Data_Entry_2017_v2020.csv.gz'))
+    assert {name: positive(record) for name, record in records_of(out).items()} == {
+        name: set(entry.findings) for name, entry in entries.items()
+    }
+    assert entries['00000001_000.png'] == metadata.Entry('00000001', 1, 'F', 'PA', 0, ('Cardiomegaly',))
+    assert entries['00000002_000.png'] == metadata.Entry('00000002', -1, 'F', 'PA', 2, ('No Finding',))
+    assert len(entries) == 5
+    (oddity,) = report_of(out)['table_oddities']
+    assert oddity == "Patient Age: not an age from 0 to 120: unknown (1 row in line 4: 'old')"
+    assert oddity in capsys.readouterr().err
+
+
+def test_a_conversion_that_was_killed_starts_again(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The state at each moment of the last quarter: files in their place, the report not written."""
+    out = tmp_path / 'out'
+    command._clear(out)
+    write(out / 'data' / '.partial' / '1', b'half a shard')
+    write(out / 'data' / '000-99.tfrec', b'of another shard size')
+    assert run('--images', folders, '--out', out, '--workers', '1') == 0
+    assert 'an earlier conversion did not end there; starting again' in capsys.readouterr().err
+    assert len(records_of(out)) == 12
+    assert sorted(path.name for path in out.iterdir()) == ['convert_report.json', 'data', 'metadata', 'preprocessed_data.csv']
+    # A complete data set is not replaced unasked.
+    assert run('--images', folders, '--out', out, '--workers', '1') == 1
+    assert 'the folder is not empty. Choose another, or say --overwrite' in capsys.readouterr().err
+
+
+def test_records_of_others_are_not_mixed_with_the_new(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / 'out'
+    write(out / 'more' / '000-1.tfrec.gz', b'x')
+    assert run('--images', folders, '--out', out, '--workers', '1', '--overwrite') == 1
+    assert 'holds 1 record files that convert did not write, such as more/000-1.tfrec.gz' in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ['more']
 
 
 def test_ids_from_the_path_resolve_a_collision(folders: Path, tmp_path: Path) -> None:

@@ -1,0 +1,195 @@
+"""Judges encoded images inside the served graph: pixels for a film, a status for everything else.
+
+TensorFlow's decoders raise an error on damaged bytes, and an error in a graph fails the whole batch,
+also for other clients whose requests TF Serving has put into the same batch. Here each image is decoded
+on its own, and one that cannot be assessed gets one of the names of `schemas.image_status`.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from schemas import image_status as status
+from trainer.attempt import attempt
+from trainer.preprocessing import decode, resize
+
+_JPEG_START, _JPEG_SCAN, _JPEG_END = b'\xff\xd8\xff', b'\xff\xda', b'\xff\xd9'
+_PNG_START, _PNG_PIXELS, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IDAT', b'IEND'
+# Signature, chunk length and type, width, height, bit depth, colour type.
+_PNG_HEADER = 26
+_GREY, _RGB, _GREY_ALPHA, _RGBA = 0, 2, 4, 6
+# Start-of-frame segments of 12-bit JPEGs with one and with three channels, up to the bit depth.
+_TWELVE_BITS = (b'\xff\xc1\x00\x0b\x0c', b'\xff\xc1\x00\x11\x0c')
+# The grey level that libjpeg puts where data are missing.
+_MISSING = 128
+# See `_is_cut_off`. Arbitrary bytes, but for 0xff, which begins a marker.
+_FILLER = bytes((71 * place + 29) % 251 for place in range(512))
+
+_ORIENTATION = 0x0112
+# Bytes of an entry of an EXIF directory, and how many entries are looked at.
+_ENTRY, _MOST_ENTRIES = 12, 1000
+_MOST_EXIF_BYTES = 65536
+
+
+def assess(images: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes the images that the pipeline trains on, and says of each other one why not.
+
+    Args:
+      images: encoded images, string [batch].
+      size: pixels a side of the result.
+
+    Returns:
+      Pixels, uint8 [batch, size, size, 1], 0..255, zeros for an image that is not `ok`; and a name from
+      `schemas.image_status` for each image, string [batch].
+    """
+    specs = tf.TensorSpec([size, size, 1], tf.uint8), tf.TensorSpec([], tf.string)
+    return tf.map_fn(lambda data: _assess_one(data, size), images, fn_output_signature=specs)
+
+
+def _assess_one(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    start = tf.strings.substr(data, 0, _PNG_HEADER)
+    is_jpeg, is_png = _starts(start, _JPEG_START), _starts(start, _PNG_START)
+    # Zeros stand for a header that ends early: outside of `attempt` nothing may fail.
+    padded = tf.strings.join([start, b'\0' * _PNG_HEADER])
+    header = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int64)
+    unsupported = tf.cond(is_jpeg, lambda: _is_unsupported_jpeg(data), lambda: _is_unsupported_png(data, header))
+
+    def decode_if_it_fits(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        shape = tf.cond(is_jpeg, lambda: tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64), lambda: _png_shape(header))
+        fits = (is_jpeg | is_png) & ~unsupported & tf.equal(_by_shape(shape), status.OK)
+        return tf.cond(fits, lambda: decode(encoded), _no_pixels), shape
+
+    pixels, shape = attempt(decode_if_it_fits, data, lambda: (_no_pixels(), tf.zeros([3], tf.int64)))
+
+    def judge_pixels() -> tuple[tf.Tensor, tf.Tensor]:
+        unlike_a_film = tf.cond(is_jpeg, lambda: _jpeg_pixels(data, pixels), lambda: _png_pixels(data, header))
+        return resize(pixels, size), _first((tf.not_equal(unlike_a_film, status.OK), unlike_a_film), (_is_blank(pixels), status.BLANK))
+
+    def judge_header() -> tuple[tf.Tensor, tf.Tensor]:
+        failed = tf.equal(shape[0], 0) | ~(is_jpeg | is_png)
+        by_header = _first((unsupported, status.UNSUPPORTED), (True, _by_shape(shape)))
+        return tf.zeros([size, size, 1], tf.uint8), tf.cond(failed, lambda: _why_undecodable(data), lambda: by_header)
+
+    return tf.cond(tf.size(pixels) > 0, judge_pixels, judge_header)
+
+
+def _no_pixels() -> tf.Tensor:
+    return tf.zeros([0, 0], tf.uint8)
+
+
+def _is_unsupported_jpeg(data: tf.Tensor) -> tf.Tensor:
+    # Before decoding: each scan costs a pass over all pixels.
+    return (_count(data, _JPEG_SCAN) > status.MAX_SCANS) | _is_turned(data, b'Exif\x00\x00')
+
+
+def _is_unsupported_png(data: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    known_colour = tf.reduce_any(tf.equal(header[25], [_GREY, _RGB, _GREY_ALPHA, _RGBA]))
+    transparent = _count(_pieces(data, _PNG_PIXELS, 1)[0], b'tRNS') > 0
+    return tf.not_equal(header[24], 8) | ~known_colour | transparent | _is_turned(data, b'eXIf')
+
+
+def _png_shape(header: tf.Tensor) -> tf.Tensor:
+    """Height, width, and 1: which channels are supported says `_is_unsupported_png`."""
+    sides = tf.reduce_sum(tf.reshape(header[16:24], [2, 4]) * [256**3, 256**2, 256, 1], axis=1)
+    return tf.stack([sides[1], sides[0], 1])
+
+
+def _by_shape(shape: tf.Tensor) -> tf.Tensor:
+    """The status by height, width and channels, int64 [3]."""
+    height, width, channels = tf.unstack(shape)
+    return _first(
+        (~tf.reduce_any(tf.equal(channels, [1, 3])), status.UNSUPPORTED),
+        (height * width > status.MAX_PIXELS, status.TOO_LARGE),
+        (tf.minimum(height, width) < status.MIN_SIDE, status.TOO_SMALL),
+    )
+
+
+def _jpeg_pixels(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    # A baseline JPEG that was cut off ends with missing pixels; a progressive one is whole, but coarser.
+    # Decoding a second time costs as much as the first, so it is done only where it can find something.
+    suspicious = tf.equal(pixels[-1, -1], _MISSING) | (_count(data, _JPEG_SCAN) > 1)
+    cut_off = tf.cond(suspicious, lambda: _is_cut_off(data, pixels), lambda: tf.constant(False))
+    return _first((cut_off, status.TRUNCATED))
+
+
+def _is_cut_off(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG, uint8 [height, width] when decoded, lacks data although it has an end marker.
+
+    libjpeg only warns of that, and TensorFlow does not pass its warnings on. But a decoder that has all
+    its data skips what stands between them and the end marker, and one that has not reads on there. So
+    the image is whole exactly if bytes inserted at that place change no pixel. (For a whole image libjpeg
+    writes a line to stderr, "Corrupt JPEG data: 512 extraneous bytes". It means these bytes.)
+    """
+    tail = tf.strings.length(_pieces(data, _JPEG_END)[-1]) + len(_JPEG_END)
+    place = tf.strings.length(data) - tail
+    filled = tf.strings.join([tf.strings.substr(data, 0, place), _FILLER, tf.strings.substr(data, place, tail)])
+    again = attempt(decode, filled, _no_pixels)
+    same_shape = tf.reduce_all(tf.equal(tf.shape(again), tf.shape(pixels)))
+    return tf.cond(same_shape, lambda: tf.reduce_any(tf.not_equal(again, pixels)), lambda: tf.constant(True))
+
+
+def _png_pixels(data: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
+    def is_transparent() -> tf.Tensor:
+        return tf.reduce_any(tf.not_equal(tf.io.decode_png(data, channels=4)[:, :, 3], 255))
+
+    has_alpha = tf.reduce_any(tf.equal(header[25], [_GREY_ALPHA, _RGBA]))
+    return _first((tf.cond(has_alpha, is_transparent, lambda: tf.constant(False)), status.UNSUPPORTED))
+
+
+def _is_blank(pixels: tf.Tensor) -> tf.Tensor:
+    darkest, brightest = tf.cast(tf.reduce_min(pixels), tf.int32), tf.cast(tf.reduce_max(pixels), tf.int32)
+    return brightest - darkest < status.BLANK_RANGE
+
+
+def _why_undecodable(data: tf.Tensor) -> tf.Tensor:
+    is_jpeg, is_png = _starts(data, _JPEG_START), _starts(data, _PNG_START)
+    twelve_bits = tf.reduce_any([_count(data, segment) > 0 for segment in _TWELVE_BITS])
+    without_end = (is_jpeg & tf.equal(_count(data, _JPEG_END), 0)) | (is_png & tf.equal(_count(data, _PNG_END), 0))
+    return _first((is_jpeg & twelve_bits, status.UNSUPPORTED), (without_end, status.TRUNCATED), (True, status.UNDECODABLE))
+
+
+def _is_turned(data: tf.Tensor, before: bytes) -> tf.Tensor:
+    """Whether an EXIF block, which follows the bytes `before`, turns or mirrors the image."""
+    pieces = _pieces(data, before, 1)
+    return tf.cond(tf.size(pieces) > 1, lambda: _orientation(pieces[1]) > 1, lambda: tf.constant(False))
+
+
+def _orientation(exif: tf.Tensor) -> tf.Tensor:
+    """The orientation in an EXIF block, 1 for upright to 8; 0 where there is none or an invalid one."""
+    block = tf.io.decode_raw(tf.strings.substr(exif, 0, _MOST_EXIF_BYTES), tf.uint8)
+    # With zeros for a block that ends early, as for the header.
+    block = tf.concat([tf.cast(block, tf.int32), tf.zeros([2 * _MOST_EXIF_BYTES], tf.int32)], 0)
+    little_endian = tf.equal(block[0], ord('I'))
+
+    def number(parts: tf.Tensor) -> tf.Tensor:
+        """Two bytes, int32 [..., 2], to int32 [...]."""
+        first, second = parts[..., 0], parts[..., 1]
+        return tf.where(little_endian, first + 256 * second, 256 * first + second)
+
+    directory = 2 + tf.where(little_endian, number(block[4:6]), number(block[6:8]))
+    length = tf.minimum(number(block[directory - 2 : directory]), _MOST_ENTRIES) * _ENTRY
+    entries = tf.reshape(block[directory : directory + length], [-1, _ENTRY])
+    is_orientation = tf.equal(number(entries[:, :2]), _ORIENTATION)
+    value = tf.reduce_max(tf.where(is_orientation, number(entries[:, 8:10]), 0))
+    return tf.where((value > 0) & (value <= 8), value, 0)
+
+
+def _first(*cases: tuple[tf.Tensor | bool, tf.Tensor | str]) -> tf.Tensor:
+    """The name beside the first condition that holds, `ok` where none does; string []."""
+    name = tf.constant(status.OK)
+    for condition, other in reversed(cases):
+        name = tf.where(condition, other, name)
+    return name
+
+
+def _starts(data: tf.Tensor, start: bytes) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(data, 0, len(start)), start)
+
+
+def _pieces(data: tf.Tensor, separator: bytes, splits: int = -1) -> tf.Tensor:
+    """The parts of `data` before, between and behind the places where `separator` stands; string [parts]."""
+    return tf.raw_ops.StringSplitV2(input=[data], sep=separator, maxsplit=splits).values
+
+
+def _count(data: tf.Tensor, separator: bytes) -> tf.Tensor:
+    return tf.size(_pieces(data, separator)) - 1
