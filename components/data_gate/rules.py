@@ -11,12 +11,13 @@
             name     the feature, the kind of issue, or what of ingestion
             where    split, or images by split
             verdict  failed, warning (found, but no limit says stop) or passed
-            found    for audit and quarantine a share 0..1, for drift and skew the distance; else null
+            found    for audit and quarantine a share 0..1, for drift and skew the distance, if it is a number; else null
             limit    what is allowed of it, null when nothing stops
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,6 +33,23 @@ _SHOWN = 3  # examples of an issue in a message
 _TFDV_ACTION = 'Correct the data, or the curated schema if the data is right.'
 _COUNT_ACTION = 'The examples are not what ingestion wrote: delete their folder and run again.'
 _FILE_ACTION = 'Fetch the file again, or rename it to what it holds.'
+_LEVEL_KEY = 'gate.anomaly_level'
+# The keys of the audit that decide what counts as an issue, for kinds where there is something to set.
+FOUND_BY: dict[str, tuple[str, ...]] = {
+    'too_large': ('max_pixels',),
+    'wrong_size': ('width', 'height'),
+    'wrong_channels': ('channels',),
+    'wrong_format': ('format',),
+    'saturated': ('black_share', 'white_share'),
+    'low_contrast': ('low_contrast_range',),
+    'inverted_polarity': ('polarity_score',),
+    'near_duplicate': ('near_duplicate_correlation',),
+    'near_duplicate_across_splits': ('near_duplicate_correlation',),
+    'near_duplicate_across_patients': ('near_duplicate_correlation',),
+    'prevalence_shift': ('prevalence_difference', 'prevalence_p_value'),
+    'source_prevalence': ('prevalence_difference', 'prevalence_p_value'),
+    'source_predicts_label': ('source_auc',),
+}
 
 
 class DataGateError(ValueError):
@@ -84,8 +102,8 @@ def ingest_rules(ingest: Mapping[str, Any]) -> list[Rule]:
     """Quarantined records, and files whose name promises another count than they hold: to be seen; ingestion has a limit of its own."""
     total, quarantined = int(ingest['records_in']), int(ingest['quarantined'])
     share = quarantined / total if total else 0.0
-    text = f'{quarantined:,} of {total:,} records ({_percent(share)}) are in quarantine'
-    action = 'Mend the records that the quarantine list names, or leave them out with data.exclude.'
+    text = f'{quarantined:,} of {total:,} records ({_percent(share)}) are in quarantine (data.max_quarantine_share)'
+    action = 'Fix the records that the quarantine list names, or leave them out with data.exclude.'
     rules = [Rule('ingest', 'quarantine', '', WARNING if quarantined else PASSED, share, None, text, action)]
     for file in ingest.get('files', ()):
         if file['promised'] is not None and file['promised'] != file['held']:
@@ -132,7 +150,7 @@ def message(rules: Sequence[Rule], page: str, kept: str = '') -> str:
     lines.append(f'Page with examples: {page}')
     if kept:
         lines.append(f'All rules: {kept}')
-    lines.append('What may pass is set by the limits of the data gate; changing them does not decode the images again.')
+    lines.append('What may pass is set by the keys in brackets. A change of one under gate does not decode the images again.')
     return '\n'.join(lines)
 
 
@@ -147,13 +165,19 @@ def _issue_rule(issue: Mapping[str, Any], limit: float | None) -> Rule:
     # The count decides at a limit of 0: a share may be too small to be written.
     broken = limit is not None and (count > 0 if limit == 0 else share > limit)
     where = ', '.join(f'{split} {images:,}' for split, images in issue['splits'].items())
-    allowed = 'no limit' if limit is None else f'allowed {_percent(limit)}'
+    allowed = ('no limit' if limit is None else f'allowed {_percent(limit)}') + f' ({_share_key(issue["kind"])})'
     text = f'{count:,} of {issue["total"]:,} {issue["unit"]} ({_percent(share)}), {allowed}'
     shown = [_example(example) for example in issue['examples'][:_SHOWN]]
     if shown:
         text += f'; e.g. {"; ".join(shown)}'
     state = FAILED if broken else WARNING if count else PASSED
-    return Rule('audit', issue['kind'], where, state, share, limit, text, issue['action'] if count else '')
+    found_by = ', '.join(f'audit.{name}' for name in FOUND_BY.get(issue['kind'], ()))
+    action = issue['action'] + (f' What counts is set by {found_by}.' if found_by else '')
+    return Rule('audit', issue['kind'], where, state, share, limit, text, action if count else '')
+
+
+def _share_key(kind: str) -> str:
+    return f'gate.max_share.{kind}'
 
 
 def _example(example: Mapping[str, Any]) -> str:
@@ -167,7 +191,7 @@ def _example(example: Mapping[str, Any]) -> str:
 
 def _anomalies(split: str, found: anomalies_pb2.Anomalies, level: str) -> Iterator[Rule]:
     if found.data_missing:
-        text = 'error: there are no examples in this split, or statistics of none'
+        text = f'error: there are no examples in this split, or statistics of none ({_level(level)})'
         yield Rule('anomalies', 'data', split, FAILED if level != 'none' else WARNING, None, level, text, 'Give this split examples.')
     if found.HasField('dataset_anomaly_info'):
         yield _anomaly('data set', split, found.dataset_anomaly_info, level)
@@ -182,12 +206,14 @@ def _anomalies(split: str, found: anomalies_pb2.Anomalies, level: str) -> Iterat
         measured = [('drift', one) for one in drift_skew.drift_measurements] + [('skew', one) for one in drift_skew.skew_measurements]
         for what, one in measured:
             kind = anomalies_pb2.DriftSkewInfo.Measurement.Type.Name(one.type)
-            text = f'{what} {one.value:.4f} ({kind}), threshold {one.threshold:.4f}'
-            above = one.value > one.threshold
+            text = f'{what} {one.value:.4f} ({kind}), threshold {one.threshold:.4f} ({_level(level)})'
+            # So that a distance that is not a number does not pass.
+            above = not one.value <= one.threshold
             # TFDV lists a distance above its threshold as an anomaly too; that one already decides.
             state = PASSED if not above else FAILED if level != 'none' and name not in named else WARNING
             action = 'Find out what changed between the data sets.' if above else ''
-            yield Rule('anomalies', name, split, state, one.value, one.threshold, text, action)
+            distance = one.value if math.isfinite(one.value) else None
+            yield Rule('anomalies', name, split, state, distance, one.threshold, text, action)
 
 
 def _anomaly(name: str, split: str, info: anomalies_pb2.AnomalyInfo, level: str) -> Rule:
@@ -195,8 +221,12 @@ def _anomaly(name: str, split: str, info: anomalies_pb2.AnomalyInfo, level: str)
     # An anomaly of unknown severity is taken for an error.
     stops = level == 'warning' or (level == 'error' and info.severity != severity.Value('WARNING'))
     kind = severity.Name(info.severity).lower()
-    text = f'{kind}: {info.short_description}' + (f': {info.description}' if info.description else '')
+    text = f'{kind}: {info.short_description}' + (f': {info.description}' if info.description else '') + f' ({_level(level)})'
     return Rule('anomalies', name, split, FAILED if stops else WARNING, None, level, text, _TFDV_ACTION)
+
+
+def _level(level: str) -> str:
+    return f'{_LEVEL_KEY} is {level}'
 
 
 def _percent(share: float) -> str:

@@ -18,11 +18,12 @@ from tfx.types.channel import Channel
 
 from components.data_audit.artifact import DataAuditReport
 from components.data_audit.kinds import KINDS
+from components.data_audit.parameters import AuditParameters
 from components.data_gate.artifact import DataBlessing
 from components.data_gate.component import DataGate
 from components.data_gate.executor import Executor
 from components.data_gate.limits import DEFAULT_MAX_SHARE, GateLimits
-from components.data_gate.rules import DataGateError
+from components.data_gate.rules import FOUND_BY, DataGateError
 from components.xray_example_gen.artifact import IngestReport
 from trainer.features import SPLITS
 
@@ -244,6 +245,34 @@ def test_anomalies_of_tfdv_stop_by_level(gate, anomalies, what, level, failed):
     with pytest.raises(DataGateError, match=failed[0]):
         gate(*arguments, anomaly_level=level)
     assert [(name, where) for _, name, where in _rules(gate.verdict(), 'failed')] == [(failed[0], 'train')]
+
+
+@pytest.mark.parametrize('kind', sorted(KINDS))
+def test_a_message_names_the_keys_that_change_it(gate, anomalies, kind):
+    """Both of a stop and of a warning."""
+    verdict = gate({'train': anomalies['clean']}, _audit(**{kind: 900}), max_share=dict.fromkeys(KINDS))
+    (rule,) = (rule for rule in verdict['rules'] if rule['name'] == kind)
+    assert f'no limit (gate.max_share.{kind})' in rule['text']
+    with pytest.raises(DataGateError, match=rf'allowed 1 % \(gate\.max_share\.{kind}\)') as caught:
+        gate({'train': anomalies['clean']}, _audit(**{kind: 900}), max_share={kind: 0.01})
+    for name in FOUND_BY.get(kind, ()):
+        assert f'audit.{name}' in rule['action'] and f'audit.{name}' in str(caught.value)
+
+
+def test_the_keys_that_are_named_exist():
+    assert set(FOUND_BY) <= set(KINDS)
+    assert {name for names in FOUND_BY.values() for name in names} <= set(AuditParameters.model_fields)
+
+
+def test_an_anomaly_names_its_key(gate, anomalies):
+    with pytest.raises(DataGateError, match=r'No Finding \[train\]: error.*\(gate\.anomaly_level is error\)'):
+        gate({'train': anomalies['label 7']}, _audit())
+
+
+def test_a_distance_that_is_not_a_number_does_not_pass(gate):
+    text = 'drift_skew_info { path { step: "sex" } drift_measurements { type: L_INFTY value: nan threshold: 0.2 } }'
+    with pytest.raises(DataGateError, match='drift nan'):
+        gate({'val': text_format.Parse(text, anomalies_pb2.Anomalies())}, _audit())
 
 
 def test_drift_is_listed_with_its_threshold(gate, anomalies):
