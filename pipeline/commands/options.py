@@ -78,4 +78,5 @@ def _check_artifact_paths(config) -> None:
 
 
 def _absolute(path: str | None) -> str | None:
-    return path if path is None or '://' in path else os.path.abspath(path)
+    # A shell leaves the tilde of `--root=~/runs`, and of a configuration, as it is: it would become a folder of that name.
+    return path if path is None or '://' in path else os.path.abspath(os.path.expanduser(path))
