@@ -244,6 +244,17 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     assert config.push_directory == 'gs://b/~/served'
 
 
+@pytest.mark.parametrize('option', ['--data-root', '--weights', '--root', '--push-dir', 'artifacts'])
+def test_an_empty_path(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\n')
+    arguments = ['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', str(tmp_path)]
+    arguments += ['--set', "artifacts=' '"] if option == 'artifacts' else [option, '']
+    assert cli.main(arguments) == 1
+    text = capsys.readouterr().err
+    assert text.startswith(f'cxr-triage run: {option}')
+    assert 'is empty: give a path, or leave it out' in text
+
+
 @pytest.mark.parametrize('path', ['x[1]', 'x*', 'x?', 'x]', 'x\\y'])
 @pytest.mark.parametrize('key', ['root', 'artifacts'])
 def test_a_path_of_artifacts_that_reads_as_a_pattern(key: str, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
