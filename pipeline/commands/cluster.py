@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+_NOT_SEEN = 'If this machine cannot see data and weights, name their state with --fingerprint: another name is another set.'
 # Where the image has this project.
 IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
 
@@ -36,6 +37,27 @@ def check(config) -> None:
         raise ConfigError('\n'.join(problems))
 
 
+def check_local_weights(config, fingerprint: str | None) -> None:
+    """Looks at weights that this machine can see, before TFX is imported. Without a path, each pod fetches its own.
+
+    Args:
+      config: that passed `check`.
+      fingerprint: of data and weights that this machine cannot see: then nothing is looked at.
+
+    Raises:
+      ConfigError: they cannot be used.
+    """
+    from pipeline import weights
+    from pipeline.config import ConfigError
+
+    if not config.model.weights or fingerprint:
+        return
+    try:
+        weights.check(config.model)
+    except ConfigError as error:
+        raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
+
+
 def graph(config, fingerprint: str | None, read_target: bool = True):
     """The pipeline, with the data, the weights and the served model as they are now.
 
@@ -50,16 +72,13 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
     import tensorflow as tf
 
     from components.pusher.target import TargetError
-    from pipeline import weights
     from pipeline.config import ConfigError
     from pipeline.create_pipeline import create_pipeline
     from pipeline.execute import check_weights, data_fingerprint
     from records.data_root import DataRootError
 
     try:
-        # Those that no path is configured for are a pod's own affair.
-        if config.model.weights and not fingerprint:
-            weights.check(config.model)
+        if not fingerprint:
             check_weights(config)
         return create_pipeline(
             config,
@@ -69,9 +88,7 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
             read_target=read_target,
         )
     except (DataRootError, ConfigError) as error:
-        raise ConfigError(
-            f'{error}\nIf this machine cannot see data and weights, name their state with --fingerprint: another name is another set.'
-        ) from None
+        raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
     except (TargetError, OSError) as error:
         raise ConfigError(str(error)) from None
     except tf.errors.OpError as error:

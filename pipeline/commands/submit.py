@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
             update = {'kubeflow': config.kubeflow.model_copy(update={'image': submission.image(given)})}
             config = config.model_copy(update=update)
         cluster.check(config)
+        cluster.check_local_weights(config, args.fingerprint)
         quiet.before_tfx(args.verbose)
         server = remote.connect(args)
         now = _compiled(config, args.fingerprint)
