@@ -51,7 +51,13 @@ _ALL = (
         'Images of which a part is missing',
         'Get these images again and convert them, or remove their records: decoders fill the gap with grey.',
     ),
-    Kind(image_status.TOO_LARGE, ERROR, IMAGES, 'Images too large to decode', 'Scale these images down with `cxr-triage convert`.'),
+    Kind(
+        image_status.TOO_LARGE,
+        ERROR,
+        IMAGES,
+        'Images too large to decode',
+        'Scale these images down with `cxr-triage convert`, or raise audit.max_pixels.',
+    ),
     Kind(image_status.TOO_SMALL, WARNING, IMAGES, 'Images too small to show a film', 'Use the original images.'),
     Kind(
         image_status.UNSUPPORTED,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+_NOT_SEEN = 'If this machine cannot see data and weights, name their state with --fingerprint: another name is another set.'
 # Where the image has this project.
 IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
-_UNSEEN = 'If this machine cannot see data and weights, name their state with --fingerprint: another name is another set.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,26 +38,29 @@ def check(config) -> None:
         raise ConfigError('\n'.join(problems))
 
 
-def check_data(config, fingerprint: str | None) -> None:
-    """Looks at data that this machine can see, before TFX is imported, and says on standard error what is to be known of them.
+def check_inputs(config, fingerprint: str | None) -> None:
+    """Looks at data and weights that this machine can see, before TFX is imported, and prints notes on them to standard error.
 
     Args:
       config: that passed `check`.
-      fingerprint: of the data, for those that this machine cannot see: then nothing is looked at.
+      fingerprint: of data and weights that this machine cannot see: then nothing is looked at.
 
     Raises:
-      ConfigError: the data cannot be used.
+      ConfigError: they cannot be used.
     """
-    from pipeline import data_check
+    from pipeline import data_check, weights
     from pipeline.config import ConfigError
     from records.terminal import printable
 
     if fingerprint:
         return
     try:
+        # Without a path, each pod fetches its own weights.
+        if config.model.weights:
+            weights.check(config.model)
         notes = data_check.check(config)
     except ConfigError as error:
-        raise ConfigError(f'{error}\n{_UNSEEN}') from None
+        raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
     for note in notes:
         print(f'Note: {printable(note)}', file=sys.stderr)  # noqa: T201
 
@@ -76,16 +79,13 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
     import tensorflow as tf
 
     from components.pusher.target import TargetError
-    from pipeline import weights
     from pipeline.config import ConfigError
     from pipeline.create_pipeline import create_pipeline
     from pipeline.execute import check_weights, data_fingerprint
     from records.data_root import DataRootError
 
     try:
-        # Those that no path is configured for are a pod's own affair.
-        if config.model.weights and not fingerprint:
-            weights.check(config.model)
+        if not fingerprint:
             check_weights(config)
         return create_pipeline(
             config,
@@ -95,7 +95,7 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
             read_target=read_target,
         )
     except (DataRootError, ConfigError) as error:
-        raise ConfigError(f'{error}\n{_UNSEEN}') from None
+        raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
     except (TargetError, OSError) as error:
         raise ConfigError(str(error)) from None
     except tf.errors.OpError as error:

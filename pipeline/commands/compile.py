@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = options.configuration(args, kubeflow__image=args.image)
         cluster.check(config)
-        cluster.check_data(config, args.fingerprint)
+        cluster.check_inputs(config, args.fingerprint)
         quiet.before_tfx(args.verbose)
         read_target = not (args.fingerprint and '://' in config.push_directory)
         pipeline = cluster.graph(config, args.fingerprint, read_target)

@@ -48,6 +48,7 @@ def configuration(args: argparse.Namespace, **overrides: Any):
         raise config_lib.ConfigError(
             'no data: give the folder with the *.tfrec files with --data-root, or as data.root in the configuration'
         )
+    _check_not_empty(config)
     config = config.model_copy(
         update={
             'root': _absolute(config.root or os.path.join('runs', config.pipeline)),
@@ -59,6 +60,26 @@ def configuration(args: argparse.Namespace, **overrides: Any):
     )
     _check_artifact_paths(config)
     return config
+
+
+def _check_not_empty(config) -> None:
+    """Refuses empty paths, which an unset variable of a shell leaves: they would stand for the working directory.
+
+    Raises:
+      ConfigError: see above.
+    """
+    from pipeline.config import ConfigError
+
+    paths = {
+        '--data-root (data.root)': config.data.root,
+        '--weights (model.weights)': config.model.weights,
+        '--root (root)': config.root,
+        'artifacts': config.artifacts,
+        '--push-dir (push.directory)': config.push.directory,
+    }
+    for option, path in paths.items():
+        if path is not None and not path.strip():
+            raise ConfigError(f'{option} is empty: give a path, or leave it out. Is a variable of the shell not set?')
 
 
 def _check_artifact_paths(config) -> None:
@@ -82,4 +103,5 @@ def _absolute(path: str | None) -> str | None:
     if path is None:
         return None
     path = path.removeprefix('file://')
-    return path if '://' in path else os.path.abspath(path)
+    # A shell leaves the tilde of `--root=~/runs`, and of a configuration, as it is: it would become a folder of that name.
+    return path if '://' in path else os.path.abspath(os.path.expanduser(path))

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         }
         config = config.model_copy(update={'kubeflow': config.kubeflow.model_copy(update=images)})
         cluster.check(config)
-        cluster.check_data(config, args.fingerprint)
+        cluster.check_inputs(config, args.fingerprint)
         quiet.before_tfx(args.verbose)
         server = remote.connect(args)
         now = _compiled(config, args.fingerprint)

@@ -22,6 +22,8 @@ CONFIGS = Path(config.__file__).parent / 'configs'
 _UNFOLDED = '{a: &a [1,1,1,1,1,1,1,1,1,1], ' + ', '.join(
     f'{name}: &{name} [{", ".join([f"*{before}"] * 10)}]' for before, name in zip('abcdefgh', 'bcdefghi', strict=True)
 )
+# Of an empty path, the option is told that it can be given with.
+_OPTIONS = ('--data-root (', '--weights (', '--root (', 'artifacts is empty', '--push-dir (')
 # Values as YAML, each of another kind.
 VALUES = (
     *('', '~', 'true', '0', '-1', '3', '1.5', '1e-3', '.inf', '-.nan', '1_000', '0x10', '010', '1:30', '"3"', "''", 'text', '"ä"'),
@@ -46,7 +48,7 @@ def _refused_or_loaded(path: Path, settings: tuple[str, ...] = ()) -> Config | s
 
 def _check(outcome: Config | str, *places: str) -> None:
     if isinstance(outcome, str):
-        assert outcome.startswith(places), outcome
+        assert outcome.startswith((*places, *_OPTIONS)), outcome
         assert len(outcome) < 5_000
         assert not re.search(r'[\x00-\x08\x0b-\x1f\x7f]', outcome)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -230,6 +231,28 @@ def test_help_of_run_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) ->
     text = capsys.readouterr().out
     assert [line.split()[0] for line in text.partition('exit codes:\n')[2].splitlines()[:4]] == ['0', '1', '3', '130']
     assert 'run the same command again to resume' in text
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\nmodel: {weights: ~/w.h5}\n')
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    arguments = ['--config', str(tmp_path / 'c.yaml'), '--data-root=~/data', '--root=~/runs', '--push-dir', 'gs://b/~/served']
+    config = options.configuration(parser.parse_args(arguments))
+    assert [config.data.root, config.root, config.model.weights] == [str(tmp_path / name) for name in ('data', 'runs', 'w.h5')]
+    assert config.push_directory == 'gs://b/~/served'
+
+
+@pytest.mark.parametrize('option', ['--data-root', '--weights', '--root', '--push-dir', 'artifacts'])
+def test_an_empty_path(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\n')
+    arguments = ['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', str(tmp_path)]
+    arguments += ['--set', "artifacts=' '"] if option == 'artifacts' else [option, '']
+    assert cli.main(arguments) == 1
+    text = capsys.readouterr().err
+    assert text.startswith(f'cxr-triage run: {option}')
+    assert 'is empty: give a path, or leave it out' in text
 
 
 @pytest.mark.parametrize('path', ['x[1]', 'x*', 'x?', 'x]', 'x\\y'])

@@ -37,7 +37,7 @@ def _layers(count: int, group: str = '', names: bool = True) -> Write:
 
 def _new_layout(path: Path) -> None:
     with h5py.File(path, 'w') as file:
-        file.create_dataset('_layer_checkpoint_dependencies/conv/vars/0', (_MOBILENET,), np.float32)
+        file.create_dataset('layers/conv/vars/0', (_MOBILENET,), np.float32)
 
 
 def _cut(path: Path) -> None:
