@@ -179,8 +179,20 @@ def _words(error: BaseException | None) -> str:
         text = text.splitlines()[-1]
     if _disk_is_full(error):
         return f'the disk is full: {text}\nMake room, then run the same command again.'
+    if _memory_ran_out(error):
+        return f'memory ran out: {text}\nGive the run more, or lift the limit (ulimit -v unlimited), then run the same command again.'
     known = isinstance(error, ValueError | OSError | RuntimeError)
     return text if known else f'{type(error).__name__}: {text}'
+
+
+def _memory_ran_out(error: BaseException | None) -> bool:
+    """By type or number where Python asked for it; by its words where Beam hands on only these."""
+    words = (os.strerror(errno.ENOMEM), "can't start new thread", 'MemoryError', 'std::bad_alloc', 'OOM when allocating')
+    while error is not None:
+        if isinstance(error, MemoryError) or any(each in str(error) for each in words):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _disk_is_full(error: BaseException | None) -> bool:

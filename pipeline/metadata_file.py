@@ -66,6 +66,8 @@ def check(path: str) -> None:
         return
     try:
         with _open(path) as database:
+            # One transaction: a run that writes meanwhile must not look like a loss.
+            database.execute('BEGIN')
             (answer,) = database.execute('PRAGMA integrity_check(1)').fetchone()
             problem = None if answer == 'ok' else answer
             problem = problem or next(_lost_rows(database), None)
@@ -105,6 +107,8 @@ def _lost_rows(database: sqlite3.Connection) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _open(path: str) -> Iterator[sqlite3.Connection]:
+    # Never while MLMD has the store open in this process: it brings an SQLite of its own, and two of
+    # them in one process undo each other's locks.
     # With mode=rw, SQLite can undo what a killed run began to write, and does not make a new file.
     uri = f'file:{urllib.parse.quote(os.path.abspath(path))}?mode=rw'
     with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S)) as database:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from trainer.parameters import TrainParameters
 from trainer.preprocessing import decode_stored
 
 _COMPRESSION = 'GZIP'  # what TFX's Transform writes
+_GZIP_END_BYTES = 8  # CRC-32 and length
 _FILES_AT_ONCE = 4
 _PREFETCHED = 4  # batches that are ready before they are asked for
 _SMALL_BATCH = 1024  # records a batch where only labels or names are read
@@ -61,6 +63,17 @@ def open_split(patterns: Sequence[str], labels: Sequence[str], image_size: int) 
     if not parts:
         raise ValueError(f'no transformed examples in {", ".join(patterns)}')
     return Split(files, tuple(labels), image_size, np.concatenate(parts).astype(np.uint8))
+
+
+def content_key(split: Split) -> str:
+    """A text that changes with the content of a split's files: the end of a gzip file holds a checksum of what it unpacks to."""
+    parts = []
+    for path in split.files:
+        size = tf.io.gfile.stat(path).length
+        with tf.io.gfile.GFile(path, 'rb') as file:
+            file.seek(max(size - _GZIP_END_BYTES, 0))
+            parts.append(f'{os.path.basename(path)} {size} {file.read().hex()}')
+    return ' '.join(parts)
 
 
 def steps_per_epoch(split: Split, parameters: TrainParameters) -> int:

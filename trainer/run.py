@@ -43,7 +43,7 @@ def run_fn(fn_args) -> None:
     targets = training.targets(task, parameters.train)
     splits = _open_splits(fn_args, targets.labels, parameters)
 
-    key = _training_key(config, fn_args)
+    key = _training_key(config, fn_args, splits)
     state = TrainingState(os.path.join(config['checkpoints'] or fn_args.model_run_dir, f'training-{key}'))
     journal = Journal(state.history, os.path.join(fn_args.model_run_dir, 'logs'))
     strategy = training.prepare(parameters)
@@ -85,10 +85,12 @@ def _open_splits(fn_args, labels: Sequence[str], parameters: TrainerParameters) 
     return splits
 
 
-def _training_key(config: dict, fn_args) -> str:
-    """Names a training by all that determines it, so that only the same one is resumed."""
+def _training_key(config: dict, fn_args, splits: dict[str, Split]) -> str:
+    """Names a training by all that determines it, so that only the same one is resumed: other films under the same paths are
+    another training."""
     given = [config[name] for name in ('parameters', 'task', 'weights_digest', 'code_digest')]
-    parts = [*given, json.dumps(fn_args.hyperparameters), fn_args.transform_graph_path, *fn_args.train_files]
+    films = [input_pipeline.content_key(split) for split in splits.values()]
+    parts = [*given, json.dumps(fn_args.hyperparameters), fn_args.transform_graph_path, *fn_args.train_files, *films]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import gzip
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -261,12 +264,29 @@ def _raise(*_) -> None:
 @pytest.mark.parametrize('changed', ['parameters', 'task', 'weights_digest', 'code_digest'])
 def test_only_the_same_training_is_resumed(changed: str, splits, transform_output, tmp_path: Path) -> None:
     arguments = _arguments(tmp_path, splits, transform_output)
-    key = run_lib._training_key(arguments.custom_config, arguments)
-    assert run_lib._training_key(arguments.custom_config, arguments) == key
-    assert run_lib._training_key({**arguments.custom_config, changed: 'other'}, arguments) != key
+    key = run_lib._training_key(arguments.custom_config, arguments, splits)
+    assert run_lib._training_key(arguments.custom_config, arguments, splits) == key
+    assert run_lib._training_key({**arguments.custom_config, changed: 'other'}, arguments, splits) != key
     for name, value in (('transform_graph_path', '/other'), ('train_files', ['/other/*']), ('hyperparameters', {'values': {}})):
         other = SimpleNamespace(**{**vars(arguments), name: value})
-        assert run_lib._training_key(arguments.custom_config, other) != key
+        assert run_lib._training_key(arguments.custom_config, other, splits) != key
+
+
+@pytest.mark.parametrize('name', ['train', 'val', 'calibration'])
+def test_a_training_on_other_films_under_the_same_paths_is_not_resumed(name: str, splits, transform_output, tmp_path: Path) -> None:
+    """As after a root's artifacts and metadata store were deleted, but not its checkpoints."""
+    copies = {}
+    for split, content in splits.items():
+        folder = Path(shutil.copytree(Path(content.files[0]).parent, tmp_path / split))
+        copies[split] = dataclasses.replace(content, files=tuple(map(str, sorted(folder.iterdir()))))
+    arguments = _arguments(tmp_path, copies, transform_output)
+    before = run_lib._training_key(arguments.custom_config, arguments, copies)
+    path = Path(copies[name].files[0])
+    records = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(records, mtime=0))
+    same_films = run_lib._training_key(arguments.custom_config, arguments, copies)
+    path.write_bytes(gzip.compress(records[::-1], mtime=0))
+    assert run_lib._training_key(arguments.custom_config, arguments, copies) not in (before, same_films)
 
 
 def _one_class(folder: Path) -> None:
