@@ -70,7 +70,8 @@ class Server:
           parameters: pipeline parameters that differ from their defaults.
           experiment: its name; it is created where there is none.
           name: of the run.
-          service_account: of the pods, in Kubernetes; None: the server's choice, `pipeline-runner` or `default-editor`.
+          service_account: that the pods act as; None: the server's choice, `pipeline-runner` or
+            `default-editor`.
         """
         experiment_id = self._experiment(experiment)
 
@@ -96,7 +97,12 @@ class Server:
         cron: str,
         service_account: str | None = None,
     ) -> str:
-        """Creates a recurring run and returns its id; `cron` has six fields, the first of them seconds. The rest is as `submit` has it."""
+        """Creates a recurring run and returns its id.
+
+        Args:
+          path: the specification; this and what is not listed here is as in `submit`.
+          cron: six fields, the first of them seconds.
+        """
         experiment_id = self._experiment(experiment)
 
         def create() -> Any:
@@ -138,9 +144,10 @@ class Server:
     def log(self, run_id: str, pod: str, namespace: str) -> str:
         """What the container of a pod wrote.
 
-        The API server has the archived logs of pods that ended. Of a pod that runs it has the log only where it serves several users:
-        serving one, it asks Kubernetes for a pod of no namespace and is refused (2.15 - 2.17,
-        apiserver/resource/resource_manager.go: ReadLog). The user interface has that log, and may be what the address is of.
+        The API server has the archived logs of pods that ended. It has the log of a running pod
+        only where it serves several users: serving one, it asks Kubernetes for a pod of no
+        namespace and is refused (2.15 - 2.17, apiserver/resource/resource_manager.go: ReadLog).
+        The user interface has that log too, and --host may be its address.
         """
         doing = f'reading the log of {pod}'
         try:

@@ -11,8 +11,9 @@ else:
   these paths, and what it reports has to name the store again. TFX itself would open the URI, for which an image rarely has the driver.
   Where a step's Beam workers are elsewhere (Flink, Dataflow), no path of this container means anything to them: gs:// URIs stay then, and
   the launcher finds nothing to copy back, which it allows (v2/component/launcher_v2.go:825).
-- Argo starts the launcher with umask 0 (argoproj/argo-workflows, workflow/executor/osspecific/umask_linux.go), so that everybody in the
-  cluster could write to what a step leaves on a volume, served models among them.
+- Argo starts the launcher with umask 0 (argoproj/argo-workflows,
+  workflow/executor/osspecific/umask_linux.go). Every pod that mounts the same volume could change
+  what a step leaves there, served models included.
 """
 
 from __future__ import annotations

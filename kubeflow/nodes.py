@@ -1,8 +1,10 @@
-"""Argo's nodes: which pods the templates of a workflow became, also where a template is tried again.
+"""Argo's nodes: which pods the templates of a workflow became, with all attempts at them.
 
-A template `X` that can be tried again is a node of type Retry, whose children `X(0)`, `X(1)`, … are the attempts. Kubeflow Pipelines 2.15
-and 2.16 do that for the containers of steps alone. The workflow defaults of 2.17.0 do it for every template, drivers and the whole graph
-too (manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml: templateDefaults.retryStrategy):
+A template `X` that can be tried again is a node of type Retry, whose children `X(0)`, `X(1)`, …
+are the attempts. Kubeflow Pipelines 2.15 and 2.16 have such nodes for the containers of steps
+alone. The workflow defaults of 2.17.0 add them for every template, drivers and the whole graph
+included (manifests/kustomize/third-party/argo/base/workflow-controller-configmap-patch.yaml:
+templateDefaults.retryStrategy):
 
     2.16: X (DAG) -> executor (Retry) -> executor(0) (Pod)
     2.17: X (Retry) -> X(0) (DAG) -> executor (Retry) -> executor(0) (Pod)
@@ -31,11 +33,14 @@ class Nodes:
         for node in self._nodes.values():
             self._inside[node.get('boundaryID') or ''].append(node)
         for inside in self._inside.values():
-            # A Retry node brings its attempts in their order, also where all of them started in the same second.
+            # A Retry node has its attempts in order, even if all started in the same second.
             inside.sort(key=lambda node: (node.get('startedAt') or '', node['type'] != 'Retry'))
 
     def root(self) -> tuple[Node | None, dict[str, Node]]:
-        """The driver of the whole graph, and template -> node of the newest attempt at the graph: steps and their drivers."""
+        """The root driver, and template -> node of the newest attempt at the graph.
+
+        The templates of the graph are the steps and their drivers.
+        """
         # Argo gives the workflow's own node the name of the workflow.
         top = self._nodes.get(self._metadata['name'])
         outer = self._templates(top) if top else {}
@@ -67,7 +72,11 @@ class Nodes:
         return [self._nodes[child] for child in node.get('children') or () if child in self._nodes]
 
     def pod_name(self, node: Node) -> str:
-        """As Argo names pods (and KFP's backend/src/common/util/workflow.go): the node's id has no template in it, the pod's name has."""
+        """The name of the pod of a node.
+
+        A node's id has no template in it, and the pod's name has (KFP's
+        backend/src/common/util/workflow.go).
+        """
         if (self._metadata.get('annotations') or {}).get(_POD_NAME_FORMAT) == 'v1':
             return node['id']
         return f'{self._metadata["name"]}-{node["templateName"]}-{node["id"].rpartition("-")[2]}'

@@ -1,7 +1,8 @@
 """What became of a run and its steps, read from what Kubeflow's API server answers. Plain dictionaries, no kfp here.
 
-The server (2.15 - 2.17) answers in two forms. `v2beta1` has the states and times of steps, but neither the pods, by which logs are found,
-nor whether a step came from the cache. Both stand in Argo's workflow, which `v1beta1` hands out and `kubeflow.nodes` reads.
+The server (2.15 - 2.17) answers in two forms. `v2beta1` has the states and times of steps, but
+neither the pods, by which logs are found, nor whether a step came from the cache. Both are in
+Argo's workflow, which `v1beta1` returns and `kubeflow.nodes` reads.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Step:
 
     Attributes:
       name: of the component.
-      state: 'waiting' has not begun; 'skipped' never will, since one before it failed or the run was cancelled; 'stopped' was at work
-        when the run was cancelled.
+      state: 'waiting' has not begun; 'skipped' never will, since one before it failed or the run
+        was cancelled; 'stopped' was at work when the run was cancelled.
       seconds: since its driver started, to its end or to now; None where it has not begun.
       detail: why it failed, what it waits for, or which attempt this is.
       pods: those of its container, one for each attempt; before there is one, those of its driver.
@@ -164,7 +165,7 @@ class _Reader:
 
     @staticmethod
     def _detail(state: StepState, pods: list[Node], messages: list[str]) -> str:
-        """Why a step failed or what it waits for: what is said of its last pod, else what is said further up."""
+        """Why a step failed or what it waits for: the message of its last pod, else another."""
         last = pods[-1] if pods else {}
         reason = last.get('message') or next(iter(messages), '')
         if state == 'failed':

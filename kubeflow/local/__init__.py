@@ -10,5 +10,6 @@ conditions, importers, output parameters) is refused, not guessed.
 - `objects`: folders in the place of buckets;
 - `metadata`: what Kubeflow keeps in ML Metadata;
 - `pods`: a command in a container, or in a process that sees its own /minio, /gcs and /s3;
-- `runs`: the order of steps, retries, the end. Retries follow the version that is chosen (`kubeflow.versions`); all else is as in 2.17.0.
+- `runs`: the order of steps, retries, the end. Retries follow the chosen version
+  (`kubeflow.versions`); everything else is as in 2.17.0.
 """

@@ -89,7 +89,7 @@ class Containers:
         return code
 
 
-# As Argo starts what is in a container (argoproj/argo-workflows, workflow/executor/osspecific/umask_linux.go).
+# Argo's (argoproj/argo-workflows, workflow/executor/osspecific/umask_linux.go).
 _UMASK = 'umask 0'
 # A namespace of mounts; the script sees to it that they stay in it.
 UNSHARE = ('unshare', '--mount', '--propagation', 'unchanged', *(() if os.geteuid() == 0 else ('--user', '--map-root-user')))

@@ -1,7 +1,7 @@
-"""Builds the nodes of Argo workflows, in the form of Kubeflow Pipelines 2.17 or in that of 2.15 and 2.16.
+"""Builds the nodes of Argo workflows, as Kubeflow Pipelines 2.17 has them or 2.15 and 2.16.
 
-2.17.0's workflow defaults put a node of type Retry above every template (`captured_runs` has the nodes of a real run); before, only the
-containers of steps had one.
+2.17.0's workflow defaults put a node of type Retry above every template (`captured_runs` has the
+nodes of a real run). Before, only the containers of steps had one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ class ArgoNodes:
         self.found: list[Node] = []
 
     def add(
-        self, name: str, kind: str, *attempts: tuple[str, str], inside: Node | None = None, retries: bool = False, summary: str = ''
+        self,
+        name: str,
+        kind: str,
+        *attempts: tuple[str, str],
+        inside: Node | None = None,
+        retries: bool = False,
+        summary: str = '',
     ) -> list[Node]:
         """Adds the nodes of a template and returns those of the attempts at it.
 

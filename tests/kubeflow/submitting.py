@@ -16,7 +16,14 @@ Cli = Callable[..., int]
 def given(volume: Path) -> list[str]:
     """The options of the demo, with the data and the push directory on a volume."""
     volumes = f'kubeflow.volumes=[{{claim: films, mount: {volume}}}]'
-    given = ['--config', 'pipeline/configs/demo.yaml', '--data-root', str(volume / 'films'), '--root', 'gs://bucket/runs']
+    given = [
+        '--config',
+        'pipeline/configs/demo.yaml',
+        '--data-root',
+        str(volume / 'films'),
+        '--root',
+        'gs://bucket/runs',
+    ]
     return [*given, '--push-dir', str(volume / 'served'), '--set', volumes]
 
 
@@ -29,5 +36,5 @@ def states(told: str) -> dict[str, list[str]]:
 
 
 def submitted(server: ApiDouble, volume: Path) -> str:
-    """A run of the compiled demo that kfp's client alone submits: what it would compile to now is not looked at."""
+    """A run of the compiled demo, submitted by kfp's client alone; nothing is compiled anew."""
     return client.Server(client.Connection(server.url)).submit(str(volume / 'demo.yaml'), 'gs://bucket/runs', {}, 'e', 'n')

@@ -41,14 +41,26 @@ def test_the_cron_job_is_given_what_the_documentation_compiles_with(file: str, b
 def test_the_cron_job_submits(here: Path, server: ApiDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # The GPU's image is in the specification alone, as the documentation compiles it.
     config = yaml.safe_load(Path('pipeline/configs/demo.yaml').read_text())
-    config['kubeflow'] = {'volumes': [{'claim': 'films', 'mount': str(here)}], 'steps': {'Trainer': {'accelerator': 'nvidia.com/gpu'}}}
+    config['kubeflow'] = {
+        'volumes': [{'claim': 'films', 'mount': str(here)}],
+        'steps': {'Trainer': {'accelerator': 'nvidia.com/gpu'}},
+    }
     (tmp_path / 'config.yaml').write_text(yaml.safe_dump(config))
-    places = {'/etc/cxr-triage': tmp_path, 'gs://your-bucket/nih': here / 'films', 'gs://your-bucket/serving': here / 'served'}
+    places = {
+        '/etc/cxr-triage': tmp_path,
+        'gs://your-bucket/nih': here / 'films',
+        'gs://your-bucket/serving': here / 'served',
+    }
     words = [word for word in _cron_job_words() if not word.startswith('--weights')]  # the demo has none
     for place, folder in places.items():
         words = [word.replace(place, str(folder)) for word in words]
     experiment = [word for word in words if word.startswith(('--config', '--data-root', '--root', '--push-dir'))]
-    images = ['--image', 'registry/cxr-triage:1', '--set', 'kubeflow.gpu_image=registry/cxr-triage:1-gpu']
+    images = [
+        '--image',
+        'registry/cxr-triage:1',
+        '--set',
+        'kubeflow.gpu_image=registry/cxr-triage:1-gpu',
+    ]
     assert cli.main(['compile', *experiment, *images, '--out', str(tmp_path / 'spec.yaml')]) == 0
     assert cli.main([f'--host={server.url}' if word.startswith('--host') else word for word in words]) == 0, capsys.readouterr().err
     (run,) = server.runs.values()

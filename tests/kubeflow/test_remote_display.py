@@ -13,7 +13,13 @@ from pipeline import remote_display
 
 def test_a_terminal_shows_what_is_at_work() -> None:
     screen = io.StringIO()
-    states = iter([[Step('Trainer', 'running', 1.0)], [Step('Trainer', 'running', 700.0)], [Step('Trainer', 'done', 730.0)]])
+    states = iter(
+        [
+            [Step('Trainer', 'running', 1.0)],
+            [Step('Trainer', 'running', 700.0)],
+            [Step('Trainer', 'done', 730.0)],
+        ]
+    )
     told: list[str] = []
 
     def ask() -> Run:
@@ -33,7 +39,13 @@ def test_a_log_file_says_once_what_a_step_waits_for() -> None:
     screen = io.StringIO()
     follower = remote_display.Follower(Console(file=screen, width=100))
     waits = Step('root-driver', 'running', 1.0, 'Unschedulable: 0/3 nodes')
-    seen = [(Step('root-driver', 'running', 0.0),), (waits,), (waits,), (Step('A', 'running', 1.0),), (Step('A', 'done', 9.0),)]
+    seen = [
+        (Step('root-driver', 'running', 0.0),),
+        (waits,),
+        (waits,),
+        (Step('A', 'running', 1.0),),
+        (Step('A', 'done', 9.0),),
+    ]
     for steps in seen:
         follower.show(Run('r', 'n', 'RUNNING', steps))
     lines = [line.rstrip().split(maxsplit=2) for line in screen.getvalue().splitlines()]
@@ -48,7 +60,14 @@ def test_a_log_file_says_once_what_a_step_waits_for() -> None:
 def test_a_terminal_forgets_the_root_driver_when_it_is_done() -> None:
     screen = io.StringIO()
     follower = remote_display.Follower(Console(file=screen, force_terminal=True, width=100))
-    follower.show(Run('r', 'n', 'RUNNING', (Step('root-driver', 'running', 1.0, 'Unschedulable: 0/3 [nodes]'),)))
+    follower.show(
+        Run(
+            'r',
+            'n',
+            'RUNNING',
+            (Step('root-driver', 'running', 1.0, 'Unschedulable: 0/3 [nodes]'),),
+        )
+    )
     assert [task.description for task in follower._progress.tasks] == ['root-driver']
     follower.show(Run('r', 'n', 'RUNNING', (Step('A', 'running', 1.0),)))
     assert [task.description for task in follower._progress.tasks] == ['A']

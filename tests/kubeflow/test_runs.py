@@ -1,4 +1,4 @@
-"""What became of a run and its steps, from what a real server answered and from Argo's nodes as a test builds them."""
+"""What became of a run, from the answers of a real server and from nodes that a test builds."""
 
 from __future__ import annotations
 
@@ -33,11 +33,25 @@ def _root(tree: ArgoNodes) -> Node:
     return root
 
 
-def _read(tree: ArgoNodes, state: str = 'RUNNING', tasks: tuple[str, ...] = ('B', 'A'), spec: dict | None = None) -> runs.Run:
+def _read(
+    tree: ArgoNodes,
+    state: str = 'RUNNING',
+    tasks: tuple[str, ...] = ('B', 'A'),
+    spec: dict | None = None,
+) -> runs.Run:
     waits = {'dependentTasks': ['A']}
     pipeline = {'root': {'dag': {'tasks': {name: waits if name == 'B' else {} for name in tasks}}}}
-    workflow = {'metadata': {'name': 'w'}, 'spec': spec or {}, 'status': {'nodes': {node['id']: node for node in tree.found}}}
-    run = {'run_id': 'r', 'display_name': 'n', 'state': state, 'pipeline_spec': {'pipeline_spec': pipeline}}
+    workflow = {
+        'metadata': {'name': 'w'},
+        'spec': spec or {},
+        'status': {'nodes': {node['id']: node for node in tree.found}},
+    }
+    run = {
+        'run_id': 'r',
+        'display_name': 'n',
+        'state': state,
+        'pipeline_spec': {'pipeline_spec': pipeline},
+    }
     return runs.read(run, workflow, _NOW)
 
 
@@ -76,8 +90,16 @@ def test_a_step_that_has_not_begun(tree: ArgoNodes) -> None:
     [
         ('Running', '', ''),
         ('Pending', 'PodInitializing', ''),
-        ('Pending', 'Unschedulable: 0/3 nodes are available', 'Unschedulable: 0/3 nodes are available'),
-        ('Pending', 'ImagePullBackOff: Back-off pulling image "x"', 'ImagePullBackOff: Back-off pulling image "x"'),
+        (
+            'Pending',
+            'Unschedulable: 0/3 nodes are available',
+            'Unschedulable: 0/3 nodes are available',
+        ),
+        (
+            'Pending',
+            'ImagePullBackOff: Back-off pulling image "x"',
+            'ImagePullBackOff: Back-off pulling image "x"',
+        ),
     ],
     ids=['at work', 'starts', 'no node', 'no image'],
 )
@@ -174,7 +196,10 @@ def test_steps_come_in_the_order_in_which_they_run(tree: ArgoNodes) -> None:
 def test_pods_of_older_argo_have_the_name_of_the_node(tree: ArgoNodes) -> None:
     (pod,) = tree.add('', 'Pod', _DONE)
     annotations = {'workflows.argoproj.io/pod-name-format': 'v1'}
-    workflow = {'metadata': {'name': 'w', 'annotations': annotations}, 'status': {'nodes': {node['id']: node for node in tree.found}}}
+    workflow = {
+        'metadata': {'name': 'w', 'annotations': annotations},
+        'status': {'nodes': {node['id']: node for node in tree.found}},
+    }
     assert runs.Nodes(workflow).pod_name(pod) == pod['id']
 
 
@@ -186,9 +211,17 @@ def test_cancelled_is_not_failed(history: list, state: str) -> None:
 @pytest.mark.parametrize(
     ('phase', 'message', 'summary'),
     [
-        ('Failed', 'Step exceeded its deadline', 'retry exceeded workflow deadline 2026-01-01 00:00:00 +0000 UTC'),
+        (
+            'Failed',
+            'Step exceeded its deadline',
+            'retry exceeded workflow deadline 2026-01-01 00:00:00 +0000 UTC',
+        ),
         # The pod's own end was seen last.
-        ('Failed', 'main: Error (exit code 143)', 'retry exceeded workflow deadline 2026-01-01 00:00:00 +0000 UTC'),
+        (
+            'Failed',
+            'main: Error (exit code 143)',
+            'retry exceeded workflow deadline 2026-01-01 00:00:00 +0000 UTC',
+        ),
         ('Error', 'pod deleted', "Stopped with strategy 'Terminate'"),
     ],
 )
@@ -197,7 +230,10 @@ def test_what_was_at_work_when_a_run_was_cancelled_is_stopped_and_not_failed(
 ) -> None:
     root = _root(tree)
     pods = []
-    for name, attempt, above in (('A', _FAILED, 'No more retries left'), ('C', (phase, message), summary)):
+    for name, attempt, above in (
+        ('A', _FAILED, 'No more retries left'),
+        ('C', (phase, message), summary),
+    ):
         tree.add(f'{name}-driver', 'Pod', _DONE, inside=root)
         (step,) = tree.add(name, 'DAG', (phase, ''), inside=root, summary=above)
         pods += tree.add('executor', 'Pod', attempt, inside=step, retries=True, summary=above)
