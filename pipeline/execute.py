@@ -18,6 +18,7 @@ from components.xray_example_gen import data_files
 from pipeline import counts, create_pipeline, local_runner, metrics, picture, root_lock, summary
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
+from pipeline.error_text import presentable
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from records.data_root import fingerprint, scan
 from trainer.contract import PROBABILITY
@@ -177,6 +178,7 @@ def _words(error: BaseException | None) -> str:
     # Beam puts the traceback of the worker into the message; the last line says what happened.
     if 'Traceback (most recent call last)' in text:
         text = text.splitlines()[-1]
+    text = presentable(text)
     if _disk_is_full(error):
         return f'the disk is full: {text}\nMake room, then run the same command again.'
     if _memory_ran_out(error):

@@ -67,13 +67,13 @@ DEFAULT_LIMITS = ImageLimits()
 
 
 def check(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
-    """Judges an encoded image by everything but its pixels, as the pipeline does.
+    """Judges an encoded image, as the pipeline does. No pixel is decoded, except of a PNG with an alpha channel.
 
     Raises:
       ImageError: of any kind except BLANK.
     """
     header = check_readable(data, limits)
-    unsupported = _unsupported(header)
+    unsupported = _unsupported(data, header)
     if unsupported:
         raise ImageError(UNSUPPORTED, f'{unsupported}: expected 8 bits a channel, greyscale or RGB, upright. {_CONVERT}')
     return header
@@ -155,18 +155,24 @@ def grey_range(image: Image.Image) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def _unsupported(header: ImageHeader) -> str:
+def _unsupported(data: bytes, header: ImageHeader) -> str:
     if header.bit_depth != 8:
         return f'it has {header.bit_depth} bits a channel'
     if header.palette:
         return 'it has a colour palette'
-    if header.alpha:
-        return 'it has transparency (an alpha channel)'
-    if header.channels not in (1, 3):
+    if header.format == JPEG and header.channels not in (1, 3):
         return f'it has {header.channels} channels (CMYK?)'
+    if header.alpha and not _is_opaque(data, header):
+        return 'parts of it are transparent'
     if header.orientation != 1:
         return f'its EXIF orientation is {header.orientation}, so viewers show it turned or mirrored'
     return ''
+
+
+def _is_opaque(data: bytes, header: ImageHeader) -> bool:
+    """Whether the alpha channel of a PNG hides nothing; a transparent grey level or colour (tRNS) is taken to hide something."""
+    has_channel = header.channels in (2, 4)
+    return has_channel and bool((np.asarray(_decode_png(data))[:, :, -1] == 255).all())
 
 
 def _check_cost(header: ImageHeader) -> None:

@@ -113,7 +113,7 @@ UNSUPPORTED = {
     'PNG of 1 bit': encode(_FILM, 'PNG', '1'),
     'PNG with a palette': encode(_FILM, 'PNG', 'P'),
     'PNG with alpha': encode(_TRANSPARENT, 'PNG'),
-    'PNG grey with alpha': encode(_FILM, 'PNG', 'LA'),
+    'PNG grey with alpha': encode(_TRANSPARENT[:, :, 2:], 'PNG'),
     'PNG with a transparent grey level': encode(_FILM, 'PNG', transparency=7),
     'PNG lying on its side': turned(_FILM, 6, 'PNG'),
     'JPEG lying on its side': turned(_FILM, 6),

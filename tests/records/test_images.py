@@ -72,6 +72,8 @@ def test_a_cut_anywhere_in_the_pixel_data_is_found(progressive: bool, share: flo
         pytest.param(bad_images.turned(pixels(), 1), 0, id='JPEG whose EXIF says upright'),
         pytest.param(encode(pixels(), 'PNG'), 0, id='PNG'),
         pytest.param(encode(pixels(), 'PNG', 'RGB'), 0, id='PNG RGB'),
+        pytest.param(encode(pixels(), 'PNG', 'RGBA'), 0, id='PNG RGBA, opaque'),
+        pytest.param(encode(pixels(), 'PNG', 'LA'), 0, id='PNG grey with alpha, opaque'),
     ],
 )
 def test_films_give_their_pixels(data: bytes, error: int) -> None:
