@@ -25,6 +25,10 @@ _MISSING = 128
 # See `_is_cut_off`. Arbitrary bytes, but for 0xff, which begins a marker.
 _FILLER = bytes((71 * place + 29) % 251 for place in range(512))
 
+# Length, number of components, two bytes for each of at most four, and three more.
+_SCAN_HEADER = 14
+_LAST_COEFFICIENT = 63
+
 _ORIENTATION = 0x0112
 # Bytes of an entry of an EXIF directory, and how many entries are looked at.
 _ENTRY, _MOST_ENTRIES = 12, 1000
@@ -106,14 +110,28 @@ def _by_shape(shape: tf.Tensor) -> tf.Tensor:
 
 def _jpeg_pixels(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     # A baseline JPEG that was cut off ends with missing pixels; a progressive one is whole, but coarser.
-    # Decoding a second time costs as much as the first, so it is done only where it can find something.
-    suspicious = tf.equal(pixels[-1, -1], _MISSING) | (_count(data, _JPEG_SCAN) > 1)
-    cut_off = tf.cond(suspicious, lambda: _is_cut_off(data, pixels), lambda: tf.constant(False))
+    # To find out takes decoding it twice more, so it is done only where it can find something.
+    scans = _pieces(data, _JPEG_SCAN)[1:]
+    suspicious = tf.equal(pixels[-1, -1], _MISSING) | (tf.size(scans) > 1)
+    cut_off = tf.cond(suspicious, lambda: _lacks_scans(scans) | _is_cut_off(data), lambda: tf.constant(False))
     return _first((cut_off, status.TRUNCATED))
 
 
-def _is_cut_off(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """Whether a JPEG, uint8 [height, width] when decoded, lacks data although it has an end marker.
+def _lacks_scans(scans: tf.Tensor) -> tf.Tensor:
+    """Whether the scans of a JPEG, each from behind its marker on, leave the grey levels without their last bit (T.81, G.1.1)."""
+    padded = tf.strings.join([tf.strings.substr(scans, 0, _SCAN_HEADER), b'\0' * _SCAN_HEADER])
+    header = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 0, _SCAN_HEADER), tf.uint8), tf.int32)
+    # Behind the components: first and last coefficient, and in the low half of a byte how many bits are left for later.
+    place = 3 + 2 * tf.minimum(header[:, 2], 4)
+    first, last, bits = (tf.gather(header, place + offset, batch_dims=1) for offset in range(3))
+    is_final, is_grey = tf.equal(bits % 16, 0), tf.equal(header[:, 3], header[0, 3])
+    has_means = tf.reduce_any(is_final & tf.equal(first, 0))
+    has_details = tf.reduce_any(is_final & is_grey & tf.equal(last, _LAST_COEFFICIENT))
+    return ~(has_means & has_details)
+
+
+def _is_cut_off(data: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG that can be decoded lacks data although it has an end marker.
 
     libjpeg only warns of that, and TensorFlow does not pass its warnings on. But a decoder that has all
     its data skips what stands between them and the end marker, and one that has not reads on there. So
@@ -123,9 +141,11 @@ def _is_cut_off(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
     tail = tf.strings.length(_pieces(data, _JPEG_END)[-1]) + len(_JPEG_END)
     place = tf.strings.length(data) - tail
     filled = tf.strings.join([tf.strings.substr(data, 0, place), _FILLER, tf.strings.substr(data, place, tail)])
-    again = attempt(decode, filled, _no_pixels)
-    same_shape = tf.reduce_all(tf.equal(tf.shape(again), tf.shape(pixels)))
-    return tf.cond(same_shape, lambda: tf.reduce_any(tf.not_equal(again, pixels)), lambda: tf.constant(True))
+    # In colour: a progressive JPEG may have been cut off where it holds nothing but colours.
+    as_it_came = tf.io.decode_jpeg(data)
+    again = attempt(tf.io.decode_jpeg, filled, lambda: tf.zeros_like(as_it_came[:0]))
+    same_shape = tf.reduce_all(tf.equal(tf.shape(again), tf.shape(as_it_came)))
+    return tf.cond(same_shape, lambda: tf.reduce_any(tf.not_equal(again, as_it_came)), lambda: tf.constant(True))
 
 
 def _png_pixels(data: tf.Tensor, header: tf.Tensor) -> tf.Tensor:

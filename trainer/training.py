@@ -256,21 +256,13 @@ class Progress(keras.callbacks.Callback):
 
 
 def extract(extractor: keras.Model, split: Split, batch_size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [n, width] of a split, called `name` in the progress, and its labels, float32 [n, labels].
-
-    Raises:
-      TrainingError: a feature is not finite.
-    """
+    """Features float32 [n, width] of a split, called `name` in the progress, and its labels, float32 [n, labels]."""
     features, labels, total = [], [], math.ceil(split.records / batch_size)
     run = tf.function(lambda pixels: extractor(pixels, training=False), reduce_retracing=True, autograph=False)
     for number, (pixels, label) in enumerate(input_pipeline.evaluation_batches(split, batch_size)):
         features.append(run(pixels).numpy().astype(np.float32))
         labels.append(label.numpy())
         _log.info('features of the %s split', name, extra={'done': number + 1, 'total': total})
-    if not all(np.isfinite(part).all() for part in features):
-        raise TrainingError(
-            f'the features of the {name} split are not finite: the pretrained weights are damaged (model.weights, --weights)'
-        )
     return np.concatenate(features), np.concatenate(labels)
 
 

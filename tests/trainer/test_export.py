@@ -8,7 +8,7 @@ import gzip
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +22,7 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from records.examples import build
+from schemas import image_status
 from trainer import contract, input_pipeline, training
 from trainer import model as model_lib
 from trainer import run as run_lib
@@ -35,6 +36,14 @@ from trainer.preprocessing import decode_stored
 from trainer.signatures import TriageModule
 
 CALIBRATION = Calibration(offset=0.7, temperature=1.9)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small_films() -> Iterator[None]:
+    """The films of these tests have `films.SIDE` pixels a side: what is smaller is too small here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_status, 'MIN_SIDE', films.SIDE)
+        yield
 
 
 def _images() -> list[bytes]:
@@ -143,10 +152,39 @@ def test_a_case_at_the_threshold_is_flagged() -> None:
     assert flags == [1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize('data', [b'', b'no image'], ids=['empty', 'text'])
-def test_what_is_no_image_gets_no_score(data: bytes, exported) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        _serve(exported[0], contract.IMAGES, [data])
+@pytest.mark.parametrize('signature', contract.ALL_SIGNATURES, ids=lambda signature: signature.name)
+def test_an_image_that_is_not_assessed_goes_to_a_reader_and_its_neighbours_keep_their_answers(signature, exported) -> None:
+    """Also beside bytes that are no tf.Example, and an example without an image."""
+    good = _images()
+    mixed = [good[0], b'', good[1], b'not an image', good[5][: len(good[5]) // 2], *good[2:]]
+    if signature is contract.EXAMPLES:
+        mixed = [*_as_examples(mixed), b'\xff not an example', tf.train.Example().SerializeToString()]
+        good = _as_examples(good)
+    expected, answers = _serve(exported[0], signature, good), _serve(exported[0], signature, mixed)
+    is_ok = np.isin(np.arange(len(mixed)), [0, 2, *range(5, len(good) + 3)])
+    assert {*answers[contract.STATUS][is_ok]} == {*expected[contract.STATUS]} == {b'ok'}
+    assert answers[contract.STATUS][~is_ok].tolist()[:3] == [b'undecodable', b'undecodable', b'truncated']
+    for name in answers:
+        if answers[name].dtype == np.float32:
+            assert np.allclose(answers[name][is_ok], expected[name], atol=1e-6)
+            assert {*answers[name][~is_ok].ravel()} == {0.0 if name == contract.HEAT_MAP else 1.0}
+        else:
+            assert np.array_equal(answers[name][is_ok], expected[name])
+
+
+@pytest.mark.parametrize('signature', contract.ALL_SIGNATURES, ids=lambda signature: signature.name)
+def test_a_request_without_images_gets_a_reason(signature, exported) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match='The request holds no images: expected at least one'):
+        _serve(exported[0], signature, [])
+
+
+def test_an_answer_that_is_no_number_is_flagged() -> None:
+    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE))
+    network.model.set_weights([np.full_like(weights, np.nan) for weights in network.model.get_weights()])
+    module = TriageModule(network, films.SIDE, [NONE], 0.5, 'p-1')
+    answers = module.serve_images(tf.constant(_images()[:1]))
+    assert np.isnan(answers[contract.PROBABILITY].numpy()).all()
+    assert answers[contract.FLAG].numpy().tolist() == [1.0]
 
 
 PARAMETERS = TrainerParameters(
@@ -334,7 +372,7 @@ def test_findings_have_an_output_each_and_those_that_only_help_have_none(tmp_pat
 def test_the_heat_map_adds_up_to_the_log_odds(exported) -> None:
     answers = _serve(exported[0], contract.EXPLAIN, _images())
     scores = _serve(exported[0], contract.IMAGES, _images())
-    assert all(np.array_equal(answers[name], scores[name]) for name in (contract.FLAG, contract.MODEL_VERSION))
+    assert all(np.array_equal(answers[name], scores[name]) for name in (contract.FLAG, contract.STATUS, contract.MODEL_VERSION))
     assert np.allclose(answers[contract.PROBABILITY], scores[contract.PROBABILITY], atol=1e-6)
     assert answers[contract.HEAT_MAP].shape == (len(_images()), 1, 1)
     log_odds = np.log(answers[contract.PROBABILITY] / (1 - answers[contract.PROBABILITY]))

@@ -266,16 +266,9 @@ def test_either_phase_may_be_left_out(changed: dict, phase: str, splits, tmp_pat
 
 
 def test_a_diverged_training_stops_at_once_and_is_not_resumed(splits, tmp_path: Path) -> None:
-    with pytest.raises(training.TrainingError, match=r'loss .*of epoch 1 is (nan|inf): .* Lower train.learning_rate \(now 1e\+30\)'):
-        _train(tmp_path, splits, _parameters(learning_rate=1e30, warmup_epochs=0))
+    with pytest.raises(training.TrainingError, match=r'loss .*of epoch 1 is (nan|inf): .* Lower train.learning_rate \(now 1e\+38\)'):
+        _train(tmp_path, splits, _parameters(learning_rate=1e38, warmup_epochs=0))
     assert not TrainingState(str(tmp_path)).started()
-
-
-def test_damaged_weights_are_told_by_their_features(splits, tmp_path: Path) -> None:
-    network = model_lib.build(MODEL)
-    network.model.set_weights([np.full_like(weights, np.nan) for weights in network.model.get_weights()])
-    with pytest.raises(training.TrainingError, match='the features of the val split are not finite'):
-        training.extract(network.extractor, splits['val'], 16, 'val')
 
 
 @pytest.mark.parametrize(
