@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
+from records import origin
 from trainer.features import SPLITS
 from trainer.labels import Task
 
@@ -33,6 +34,8 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
         'quarantined_by_kind': dict(Counter(row['kind'] for row in quarantined)),
         'notes': dict(sum((Counter(report['notes']) for report in reports), Counter())),
         'patients': sum(split['patients'] for split in splits.values()),
+        'origins': origin.summarise(sum((Counter(report['origins']) for report in reports), Counter())),
+        'mislabelled': sum(report['mislabelled'] for report in reports),
         'task': task.name,
         'label': task.label,
         'splits': splits,
