@@ -1,4 +1,4 @@
-"""Where images come from, as far as their ids and the files beside them tell: NIH, the children's set, drawn by `synth`, or elsewhere."""
+"""Where images come from, as far as their ids and the files beside them tell."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ CHILDREN_ILL, CHILDREN_NORMAL = 'children_ill', 'children_normal'
 
 
 def of_image(image_id: str | None, entry: Entry | None, truth: Mapping[str, bool]) -> str:
-    """The origin of one image: SYNTHETIC, NIH, CHILDREN_ILL, CHILDREN_NORMAL or OTHER; see `summarise` for those of a whole set.
+    """The origin of one image: SYNTHETIC, NIH, CHILDREN_ILL, CHILDREN_NORMAL or OTHER.
 
-    An image is of NIH ChestX-ray14 only if its id has the form and a patient number of that set, and the metadata table agrees.
+    `summarise` gives the origins of a whole set.
+
+    An image is of NIH ChestX-ray14 only if its id has the form and a patient number of that set,
+    and the metadata table agrees.
 
     Args:
       image_id: None when the record has none.
@@ -59,7 +62,8 @@ def summarise(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def truth_places(root: str, file: str, table: str | None) -> Iterator[str]:
-    """Where the truth of a record file may be: in `metadata/` of each folder above it, down from the root, and beside the table.
+    """Where the truth of a record file may be: in `metadata/` of each folder above it, as far as
+    the root, and beside the metadata table.
 
     Args:
       root: the data root.
