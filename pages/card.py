@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 # Field -> the step whose artifact has it: what the message about a missing field says.
 _SOURCES = {
     'details': 'Trainer (model, triage.json)',
-    'intended_use': 'pages/card_text.py, for the task',
+    'intended_use': 'pages/card_text.py, for the task, and XrayExampleGen (ingest.json)',
     'data': 'XrayExampleGen (ingest.json) and DataAudit (audit.json)',
     'training': 'Trainer (model, triage.json)',
     'evaluation': 'Evaluator (evaluation)',
@@ -22,8 +22,8 @@ _SOURCES = {
     'operating_point': 'Trainer (model, triage.json) and Evaluator (evaluation)',
     'shortcuts': 'Evaluator (evaluation) and DataAudit (audit.json)',
     'decisions': 'DataGate (gate.json), Evaluator (evaluation), ServingCheck (serving_check.json)',
-    'limits': 'pages/card_text.py, for the task',
-    'licences': 'pages/card_text.py, for the task',
+    'limits': 'pages/card_text.py, for the task, and XrayExampleGen (ingest.json)',
+    'licences': 'pages/card_text.py, for the data that XrayExampleGen found (ingest.json)',
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from components.data_audit.artifact import AUDIT_JSON
@@ -27,20 +28,22 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
     facts = run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE) or {}
     text = card_text.of_task(str(facts.get('task', run.task.name if run.task else '')))
     audit = run.json('DataAudit', 'audit', AUDIT_JSON)
+    ingest = run.json('XrayExampleGen', 'report', REPORT_FILE)
+    data = card_text.of_data(ingest.get('origins', {}), ingest.get('mislabelled', 0)) if ingest else None
     return complete(
         run.title,
         {
             'details': _details(run, facts),
-            'intended_use': _use(text),
-            'data': _data(run, text, audit),
+            'intended_use': _use(text, data),
+            'data': _data(ingest, text, data, audit),
             'training': _training(facts),
             'evaluation': _evaluation(run, evaluation),
             'calibration': _calibration(facts, evaluation),
             'operating_point': _operating_point(facts, evaluation),
             'shortcuts': _shortcuts(evaluation, audit),
             'decisions': _decisions(run, evaluation),
-            'limits': list(text.limits) if text else None,
-            'licences': _licences(text, facts),
+            'limits': [*text.limits, *data.limits] if text and data else None,
+            'licences': _licences(data, facts),
         },
     )
 
@@ -73,20 +76,19 @@ def _details(run: Run, facts: dict) -> dict:
     }
 
 
-def _use(text: card_text.TaskText | None) -> dict | None:
-    if text is None:
+def _use(text: card_text.TaskText | None, data: card_text.DataText | None) -> dict | None:
+    if text is None or data is None:
         return None
     return {
         'statement': card_text.RESEARCH_ONLY,
         'primary': text.primary,
-        'population': text.population,
+        'population': data.population,
         'out_of_scope': list(card_text.OUT_OF_SCOPE),
     }
 
 
-def _data(run: Run, text: card_text.TaskText | None, audit: dict | None) -> dict | None:
-    ingest = run.json('XrayExampleGen', 'report', REPORT_FILE)
-    if ingest is None:
+def _data(ingest: dict | None, text: card_text.TaskText | None, data: card_text.DataText | None, audit: dict | None) -> dict | None:
+    if ingest is None or data is None:
         return None
     issues = [issue for issue in (audit or {}).get('issues', ()) if issue['count']]
     found = [f'{issue["title"]}: {issue["count"]:,} of {issue["total"]:,} {issue["unit"]}' for issue in issues]
@@ -103,8 +105,8 @@ def _data(run: Run, text: card_text.TaskText | None, audit: dict | None) -> dict
             for name, split in ingest['splits'].items()
         },
         'split_rule': card_text.SPLIT_RULE,
-        'labels': f'{text.labels} {card_text.SYNTHETIC}' if text else None,
-        'label_noise': text.label_noise if text else None,
+        'labels': text.labels if text else None,
+        'label_noise': data.label_noise,
         'audit': (found or ['Every pixel was decoded and nothing was found.']) if audit else None,
         'groups': groups,
     }
@@ -236,8 +238,11 @@ def _decisions(run: Run, evaluation: Evaluation) -> dict:
     }
 
 
-def _licences(text: card_text.TaskText | None, facts: dict) -> list[str] | None:
-    if text is None:
+def _licences(data: card_text.DataText | None, facts: dict) -> list[str] | None:
+    if data is None:
         return None
-    weights = card_text.LICENCE_WEIGHTS if facts.get('backbone') in PRETRAINED else card_text.NO_WEIGHTS
-    return [card_text.LICENCE_CODE, text.data_licence, weights]
+    weights = card_text.NO_WEIGHTS
+    if facts.get('backbone') in PRETRAINED:
+        path = facts.get('parameters', {}).get('model', {}).get('weights')
+        weights = card_text.LICENCE_WEIGHTS.format(file=f' ({os.path.basename(path)})' if path else '')
+    return [card_text.LICENCE_CODE, data.licence, weights]

@@ -60,18 +60,24 @@ def draw(curves: Curves, metrics: dict[str, float], title: str) -> str:
 
     Args:
       curves: from `read_curves`.
-      metrics: `auc`, `sensitivity`, `specificity` over all examples.
+      metrics: `auc`, `sensitivity`, `specificity` over all examples; one that is missing is not defined, as without positives.
       title: stands above it.
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(os.path.dirname(__file__)), autoescape=True)
+    names = ('auc', 'sensitivity', 'specificity')
+    figures = {name: f'{metrics[name]:.3f}' if name in metrics else 'not defined' for name in names}
+    point = None
+    if 'sensitivity' in metrics and 'specificity' in metrics:
+        point = ((1 - metrics['specificity']) * _SIDE, (1 - metrics['sensitivity']) * _SIDE)
     largest = max(count for _, _, count in curves.reliability)
     return environment.get_template('picture.svg.j2').render(
         title=title,
         side=_SIDE,
-        metrics=metrics,
+        figures=figures,
         films=sum(count for _, _, count in curves.reliability),
-        roc=' '.join(f'{x * _SIDE:.1f},{(1 - y) * _SIDE:.1f}' for x, y in curves.roc),
-        point=((1 - metrics['specificity']) * _SIDE, (1 - metrics['sensitivity']) * _SIDE),
+        # Without both classes there is no curve, only its two corners.
+        roc=' '.join(f'{x * _SIDE:.1f},{(1 - y) * _SIDE:.1f}' for x, y in curves.roc) if 'auc' in metrics else '',
+        point=point,
         # The area of a dot goes with the number of films in its bin.
         dots=[(x * _SIDE, (1 - y) * _SIDE, 3 + 7 * (count / largest) ** 0.5, count) for x, y, count in curves.reliability],
     )

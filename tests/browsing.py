@@ -75,7 +75,7 @@ def run_folder(pages: Path, state: str) -> Path:
     return max(folder for folder, found in ended.items() if found == state)
 
 
-def check_pushed(browser: Browser, pages: Path, slices: Set[str], films: bool = True) -> None:
+def check_pushed(browser: Browser, pages: Path, slices: Set[str], films: bool = True, drawn: bool = True) -> None:
     """Opens every page of a root in which one run pushed a model, and looks on those of this run for all that a person comes for.
 
     Args:
@@ -83,6 +83,7 @@ def check_pushed(browser: Browser, pages: Path, slices: Set[str], films: bool = 
       pages: the folder of pages of the root.
       slices: names of slices, among others, that TFMA has to show.
       films: whether the audit found something that it shows on films.
+      drawn: whether the data are of `cxr-triage synth`, or of NIH.
     """
     _every_page(browser, pages)
     _front(browser, pages)
@@ -90,7 +91,7 @@ def check_pushed(browser: Browser, pages: Path, slices: Set[str], films: bool = 
     _evaluation(browser, run, slices)
     _data(browser, run, films)
     _training(browser, run)
-    _model_card(browser, run)
+    _model_card(browser, run, drawn)
     _lineage(browser, run)
 
 
@@ -139,6 +140,8 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
             assert plot.bounding_box()['width'] > 200, title
 
         _fits(page, 'slices-table')
+        _fits(page, 'groups-table')
+        assert sum('(lowest)' in row for row in texts(page.locator('#groups-table tbody tr'))) == 3
         counts = [int(text.split()[0].replace(',', '')) for text in texts(page.locator('#confusion td b'))]
         assert len(counts) == 4
         assert f'{sum(counts):,} test films' in page.locator('main').inner_text()
@@ -168,11 +171,13 @@ def _training(browser: Browser, run: Path) -> None:
         assert 'cxr-triage tensorboard' in page.locator('pre').inner_text()
 
 
-def _model_card(browser: Browser, run: Path) -> None:
+def _model_card(browser: Browser, run: Path, drawn: bool) -> None:
     with opened(browser, run / 'model_card.html') as page:
         shown = page.locator('#card').inner_text()
-        for words in ('Research use only', 'mined from radiology reports', 'AUC of age, sex and view alone', 'Apache-2.0', 'View: PA'):
+        data = 'labels are wrong on purpose' if drawn else 'mined from radiology reports'
+        for words in ('Research use only', data, 'AUC of age, sex and view alone', 'Apache-2.0', 'View: PA', 'positives missed'):
             assert words in shown, words
+        assert ('NIH' in shown) is not drawn
         for name in ('Markdown', 'JSON'):
             target = page.get_by_role('link', name=name).get_attribute('href')
             assert target and (run / target).exists(), name

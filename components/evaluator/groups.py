@@ -1,4 +1,4 @@
-"""Sensitivity of each group behind a sensitivity gap: which groups the gap compares, which it leaves out, and why."""
+"""Sensitivity of each group behind a sensitivity gap: which groups it compares, and which not."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Group(BaseModel):
 
 
 class Groups(BaseModel):
-    """All groups by one feature. A gap compares groups with at least `min_positives` positives; unknown is not a group."""
+    """All groups by one feature; a gap compares those with `min_positives` positives or more."""
 
     model_config = ConfigDict(frozen=True, extra='forbid')
 
@@ -55,7 +55,7 @@ class Groups(BaseModel):
     groups: tuple[Group, ...]
 
     def worst(self) -> Group | None:
-        """The group with the lowest sensitivity, whether the gap compares it or not; None when no group has positives."""
+        """The group with the lowest sensitivity, compared or not; None without positives."""
         measured = [group for group in self.groups if group.positives]
         return min(measured, key=lambda group: (group.missed / -group.positives, group.name), default=None)
 
@@ -73,7 +73,7 @@ class Groups(BaseModel):
         return f'{worst.name}: {worst.sensitivity:.3f}{interval} ({worst.missed} of {worst.positives} positives missed{note})'
 
     def left_out_words(self) -> str:
-        """The groups that the gap leaves out, with their positives, for people; '' when it compares all."""
+        """The groups that the gap leaves out, for people; '' when it compares all."""
         few = [f'{group.name} ({group.positives})' for group in self.left_out() if group.name != UNKNOWN]
         unknown = sum(group.positives for group in self.left_out() if group.name == UNKNOWN)
         parts = [f'fewer than {self.min_positives} positives: {", ".join(few)}'] if few else []

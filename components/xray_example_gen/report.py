@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
+from records import origin
 from records.metadata import Table
 from records.walking import in_words
 from trainer.features import SPLITS
@@ -36,6 +37,8 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
         'notes': dict(sum((Counter(report['notes']) for report in reports), Counter())),
         'patients': sum(split['patients'] for split in splits.values()),
         'unknown': dict(sum((Counter(report['unknown']) for report in reports), Counter())),
+        'origins': origin.summarise(sum((Counter(report['origins']) for report in reports), Counter())),
+        'mislabelled': sum(report['mislabelled'] for report in reports),
         'task': task.name,
         'label': task.label,
         'splits': splits,

@@ -18,7 +18,7 @@ from tensorflow.core.example import example_pb2
 from components.xray_example_gen.artifact import QUARANTINE_RECORDS
 from components.xray_example_gen.parameters import DataParameters
 from components.xray_example_gen.splits import OfficialLists, Splitter
-from records import tfrecord
+from records import origin, tfrecord
 from records.data_root import join
 from records.examples import put_bytes, put_int, serialize
 from records.intake import Accepted, Intake, Rejected
@@ -60,10 +60,12 @@ class ShardReport:
     patients: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     notes: Counter = dataclasses.field(default_factory=Counter)
     unknown: Counter = dataclasses.field(default_factory=Counter)
+    origins: Counter = dataclasses.field(default_factory=Counter)
+    mislabelled: int = 0
     quarantined: list[dict] = dataclasses.field(default_factory=list)
 
-    def add(self, split: str, accepted: Accepted, added: Mapping[str, int]) -> None:
-        """Counts an accepted record, with its own labels and those added to them."""
+    def add(self, split: str, accepted: Accepted, added: Mapping[str, int], truth: Mapping[str, bool]) -> None:
+        """Counts an accepted record, with its own labels and those added to them; `truth` as in `records.origin.read_truth`."""
         self.records_out[split] += 1
         counts = self.labels.setdefault(split, Counter())
         counts.update(name for name, set_ in (*accepted.record.labels.items(), *added.items()) if set_)
@@ -72,6 +74,9 @@ class ShardReport:
         entry = accepted.entry or Entry(accepted.patient_id)
         values = ((features.AGE, entry.age), (features.SEX, entry.sex), (features.VIEW, entry.view_position))
         self.unknown.update(name for name, value in values if value in (features.UNKNOWN, features.UNKNOWN_NUMBER))
+        image_id = accepted.record.image_id
+        self.origins[origin.of_image(image_id, accepted.entry, truth)] += 1
+        self.mislabelled += truth.get(image_id or '', False)
 
 
 @functools.lru_cache(maxsize=2)
@@ -79,6 +84,13 @@ def load_table(path: str, fingerprint: str) -> Table:
     """`read_table`, once a process and state of the data: 112,120 lines take a second."""
     del fingerprint
     return read_table(path)
+
+
+@functools.lru_cache(maxsize=4)
+def load_truth(places: tuple[str, ...], fingerprint: str) -> dict[str, bool]:
+    """`origin.read_truth` of the files that are there, once a process and state of the data."""
+    del fingerprint
+    return {image: wrong for path in places if tf.io.gfile.exists(path) for image, wrong in origin.read_truth(path).items()}
 
 
 def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intake, Splitter]:
@@ -118,15 +130,20 @@ class IngestShard(beam.DoFn):
     def process(self, shard: Shard) -> Iterator[str]:
         """Reads the file to its end."""
         report = ShardReport(shard.name, tfrecord.promised_count(shard.name))
+        data = DataParameters.model_validate_json(self._data)
+        table = join(self._root, data.metadata) if data.metadata else None
+        truth = load_truth(tuple(origin.truth_places(self._root, shard.name, table)), self._fingerprint)
         with _Writers(self._destination, shard) as writers:
             for item in tfrecord.read(shard.path):
                 report.records_in += 1
-                self._take(item, shard, writers, report)
+                self._take(item, shard, writers, report, truth)
         self._done += 1
         _log.info('files', extra={'done': self._done, 'total': shard.of})
         yield _to_json(report)
 
-    def _take(self, item: tfrecord.Record | tfrecord.Damage, shard: Shard, writers: _Writers, report: ShardReport) -> None:
+    def _take(
+        self, item: tfrecord.Record | tfrecord.Damage, shard: Shard, writers: _Writers, report: ShardReport, truth: Mapping[str, bool]
+    ) -> None:
         if isinstance(item, tfrecord.Damage):
             _set_aside(item, Rejected(item.reason, 'damage'), writers, report)
             return
@@ -142,7 +159,7 @@ class IngestShard(beam.DoFn):
             return
         added = derived(verdict.record.labels)
         writers.write(split, _with_features(item.payload, verdict, f'{shard.name}#{item.index}', added))
-        report.add(split, verdict, added)
+        report.add(split, verdict, added, truth)
 
 
 class _Writers:

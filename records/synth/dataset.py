@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from records import tfrecord
+from records.origin import TRUTH_NAME
 from records.parallel import default_workers
 from records.synth import film, population
 from records.synth.population import LabelledStudy
@@ -24,7 +25,6 @@ from trainer.labels import LABELS, NO_FINDING
 
 PER_SHARD = 122  # records in a file of the sample of the NIH set that the layout is taken from
 LABEL_NOISE = 0.03
-TRUTH_NAME = 'synthetic_truth.csv.gz'
 # As in the NIH release, where the last two headings span two columns each.
 _TABLE_HEADER = (
     'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,'

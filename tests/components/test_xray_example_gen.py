@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from records.data_root import DataRootError, find_files, fingerprint
 from records.examples import build
 from records.layout import TABLE
 from records.metadata import MetadataError
+from records.origin import TRUTH_NAME
 from tests import bad_images
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, IMAGE_ID, PATIENT_ID, SEX, SPLITS, UNKNOWN, VIEW
 from trainer.labels import LABELS, NO_FINDING, TASKS
@@ -78,6 +80,19 @@ def test_counts_of_the_report(good: Ingested) -> None:
         assert told['positives'] == sum(row[LABEL] for row in here)
         assert told['patients'] == len({row[PATIENT_ID] for row in here})
         assert told['labels'] == {name: total for name in sorted({*LABELS, LABEL}) if (total := sum(row[name] for row in here))}
+
+
+def test_the_origin_of_the_images_is_on_record(root: Path, good: Ingested, tmp_path: Path) -> None:
+    """Ids of the NIH form are not enough: with the table that `synth` leaves, these are drawn films, some with wrong labels."""
+    assert (good.report['origins'], good.report['mislabelled']) == ({'other': 90}, 0)
+    copy, images = tmp_path / 'root', good.examples()
+    shutil.copytree(root, copy)
+    data.write_table(copy, dict.fromkeys(images, ('40', 'F', 'PA')))
+    assert ingest(copy, tmp_path / 'with the table', metadata=TABLE).report['origins'] == {'nih': 90}
+    rows = [f'{name},Mass,{"Edema" if name.startswith("00000006") else "Mass"}' for name in images]
+    (copy / TABLE).with_name(TRUTH_NAME).write_bytes(gzip.compress('\n'.join(['Image Index,Drawn,Labelled', *rows]).encode()))
+    report = ingest(copy, tmp_path / 'drawn', metadata=TABLE).report
+    assert (report['origins'], report['mislabelled']) == ({'synthetic': 90}, 2)
 
 
 def test_without_a_table_everything_about_the_patient_is_unknown(good: Ingested) -> None:

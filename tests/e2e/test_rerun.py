@@ -153,15 +153,16 @@ def test_worse_candidate_is_refused_against_the_served_model(program: Program, p
     assert runs.served(pushed.serving) == before
     assert not finished.has_traceback()
 
-    told = re.search(r'auc on all is (\d\.\d+), (\d\.\d+) short, asked at most 0\.01 worse than served \(([+-]\d\.\d+)\)', finished.screen)
+    told = re.search(r'auc on all is (\d\.\d+), asked >= (\d\.\d+) \(served (\d\.\d+) - 0\.01\) \((-\d\.\d+)\)', finished.screen)
     assert told, finished.screen
-    value, short, difference = map(float, told.groups())
-    assert difference == pytest.approx(value - baseline, abs=2e-4)
-    assert short == pytest.approx(-difference - 0.01, abs=2e-4)
-    of_slice = re.search(r'auc on sex=M is (\d\.\d+), (\d\.\d+) short, asked >= 0\.999', finished.screen)
+    value, bound, served, margin = map(float, told.groups())
+    assert served == pytest.approx(baseline, abs=1e-4)
+    assert bound == pytest.approx(served - 0.01, abs=2e-4)
+    assert margin == pytest.approx(value - bound, abs=2e-4)
+    of_slice = re.search(r'auc on sex=M is (\d\.\d+), asked >= 0\.999 \((-\d\.\d+)\)', finished.screen)
     assert of_slice, finished.screen
-    assert float(of_slice[2]) == pytest.approx(0.999 - float(of_slice[1]), abs=2e-4)
-    assert len(re.findall(r'FAIL by', finished.screen)) == 2
+    assert float(of_slice[2]) == pytest.approx(float(of_slice[1]) - 0.999, abs=2e-4)
+    assert len(re.findall(r'FAIL', finished.screen)) == 2
 
 
 def test_served_version_deleted_is_pushed_again(program: Program, pushed):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from pages import card, card_sections, card_text
+from records import origin
 from trainer.labels import TASKS
 
 INTERVAL = {'value': 0.8125, 'lower': 0.75, 'upper': 0.875}
@@ -180,5 +182,45 @@ def test_every_task_is_described():
     for name in TASKS:
         text = card_text.of_task(name)
         assert text is not None, f'{name}: pages/card_text.py does not say what it is for'
-        assert text.limits and text.label_noise
+        assert text.limits and text.labels
     assert card_text.of_task('unknown') is None
+
+
+def _all_words(text: card_text.DataText) -> str:
+    return ' '.join((text.population, text.label_noise, text.licence, *text.limits))
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_a_task_says_nothing_of_a_data_set(name):
+    """The data may be anybody's: neither population nor labels nor licence go by the task."""
+    words = ' '.join(leaves(dataclasses.asdict(card_text.of_task(name)) | {'limits': list(card_text.of_task(name).limits)}))
+    for claim in ('NIH', 'Kermany', '112,120', 'mined', 'physicians', 'children', 'exact'):
+        assert claim not in words
+
+
+OF_ORIGIN = {
+    origin.NIH: ('112,120 films', 'mined from radiology reports', 'NIH Clinical Center'),
+    origin.CHILDREN: ('one to five years', 'two physicians', 'CC BY 4.0'),
+    origin.SYNTHETIC: ('no patients', '19 of 600 labels are wrong on purpose', 'made by this program'),
+    origin.OTHER: ('who the patients are', 'how their labels were made', 'terms of use are not on record'),
+}
+
+
+@pytest.mark.parametrize('name', OF_ORIGIN)
+def test_the_card_says_of_the_data_what_their_origin_tells(name):
+    words = _all_words(card_text.of_data({name: 600}, 19))
+    for other, claims in OF_ORIGIN.items():
+        for claim in claims:
+            assert (claim in words) is (other == name), claim
+    assert ('NIH' in words) is (name == origin.NIH)
+    assert 'exact' not in words
+
+
+def test_data_of_two_origins_are_described_part_by_part():
+    text = card_text.of_data({origin.SYNTHETIC: 40, origin.OTHER: 1000}, 2)
+    assert '40 images: Films drawn by' in text.population and '1,000 images: Films of another source' in text.population
+    assert '2 of 40 labels' in text.label_noise and 'NIH' not in _all_words(text)
+
+
+def test_data_read_by_an_earlier_version_are_not_described():
+    assert set(dataclasses.astuple(card_text.of_data({}, 0))) == {card_text.NO_ORIGIN, ()}

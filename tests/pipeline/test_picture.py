@@ -47,3 +47,13 @@ def test_drawing_shows_the_point_and_every_bin():
     assert [circle.get('class') for circle in root.iter(f'{_SVG}circle')] == ['mark', 'dot', 'dot']
     text = ' '.join(element.text or '' for element in root.iter(f'{_SVG}text'))
     assert 'AUC 0.875' in text and '100 test films' in text and 'Research use only' in text
+
+
+def test_what_one_class_does_not_define_is_said_and_not_drawn():
+    """A test split without positives has neither an AUC nor a sensitivity."""
+    curves = picture.Curves([(0.0, 0.0), (1.0, 1.0)], [(0.1, 0.0, 40)])
+    root = ElementTree.fromstring(picture.draw(curves, {'specificity': 0.8}, 'one class'))
+    assert [circle.get('class') for circle in root.iter(f'{_SVG}circle')] == ['dot']
+    assert [line.get('points') for line in root.iter(f'{_SVG}polyline')] == ['']
+    text = ' '.join(element.text or '' for element in root.iter(f'{_SVG}text'))
+    assert 'AUC not defined' in text and 'sensitivity not defined, specificity 0.800' in text
