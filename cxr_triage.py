@@ -1,4 +1,4 @@
-"""Starts the command line, once Python is known to find this project's packages and not others of the same names."""
+"""Starts the command line, unless Python finds other packages in place of this project's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the ImageNet weights of an experiment can be had and fit its backbone, in less than a second. No TensorFlow here."""
+"""Whether an experiment's ImageNet weights are there and fit its backbone. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ class _Pretrained:
 
 
 _PRETRAINED = {
-    'mobilenet_v2': _Pretrained('mobilenet_v2', 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{side}_no_top.h5', 2_257_984),
+    'mobilenet_v2': _Pretrained(
+        'mobilenet_v2',
+        'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{side}_no_top.h5',
+        2_257_984,
+    ),
     'xception': _Pretrained('xception', 'xception_weights_tf_dim_ordering_tf_kernels_notop.h5', 20_861_480),
     'vgg16': _Pretrained('vgg16', 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5', 14_714_688),
     'densenet121': _Pretrained('densenet', 'densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5', 7_037_504),
@@ -37,9 +41,11 @@ _PRETRAINED = {
 
 
 def check(parameters: ModelParameters) -> None:
-    """Looks for the weights where the trainer would: at the path configured, else in Keras's cache, else at Google's server.
+    """Looks for the weights where the trainer would.
 
-    A remote path (gs://…) is left to `execute.check_weights`, since looking there takes TensorFlow.
+    That is the path configured, else Keras's cache, else Google's server.
+
+    A remote path (gs://…) is left to `execute.check_weights`: TensorFlow has to read it.
 
     Raises:
       ConfigError: they are not there, cannot be read, or are those of another network.

@@ -1,7 +1,8 @@
-"""Reads YAML into what JSON can hold: text, numbers, true, false, null, lists, and keys with values.
+"""Reads YAML into what JSON can hold: text, numbers, truth values, null, lists and mappings.
 
-PyYAML's own loader takes far more and fails on some of it with exceptions of many kinds: impossible dates, `!!int abc`, lists as keys,
-collections that hold themselves, aliases that unfold to millions of values. Here each of these is refused with its place.
+PyYAML's own loader takes far more and fails on some of it with exceptions of many kinds: impossible
+dates, `!!int abc`, lists as keys, collections that hold themselves, aliases that unfold to millions of
+values. Here each of these is refused with its place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 _TAG = 'tag:yaml.org,2002:'
 _SCALARS = tuple(f'{_TAG}{name}' for name in ('str', 'int', 'float', 'bool', 'null', 'timestamp'))
-_KINDS = {'int': 'a whole number', 'float': 'a number', 'bool': 'true or false', 'null': 'null', 'timestamp': 'a date'}
+_KINDS = {
+    'int': 'a whole number',
+    'float': 'a number',
+    'bool': 'true or false',
+    'null': 'null',
+    'timestamp': 'a date',
+}
 # YAML 1.1 takes 1e-4 for text, since it has no dot.
 _EXPONENT = re.compile(r'[-+]?\d+[eE][-+]?\d+')
 _MAX_DEPTH = 32
@@ -73,7 +80,7 @@ def check_text(text: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Stops where the nesting becomes too deep: PyYAML would go on for seconds, up to Python's limit of recursion."""
+    """Stops where the nesting is too deep; PyYAML would take seconds to reach Python's limit."""
 
     def __init__(self, text: str):
         super().__init__(text)
@@ -126,7 +133,10 @@ class _Converter:
                 raise _error(key, 'a key has to be text, not a collection')
             if key.tag != f'{_TAG}str':
                 kind = _KINDS.get(key.tag.removeprefix(_TAG), 'something else')
-                raise _error(key, f'the key {key.value!r} has to be text, but is read as {kind}: put it in quotes')
+                raise _error(
+                    key,
+                    f'the key {key.value!r} has to be text, but is read as {kind}: put it in quotes',
+                )
             name = self._scalar(key, exponent=False)
             if name in lines:
                 raise _error(key, f'the key {name!r} stands here and in line {lines[name]}')
@@ -144,7 +154,14 @@ class _Converter:
             value = self._loader.construct_object(node)
             if isinstance(value, str):
                 check_text(value)
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
+        except (
+            yaml.YAMLError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            LookupError,
+            OverflowError,
+        ) as error:
             known = isinstance(error, ValueError) and node.tag == f'{_TAG}str'
             reason = str(error) if known else f'{node.value[:40]!r} is not {_KINDS.get(node.tag.removeprefix(_TAG), "text")}'
             raise _error(node, reason) from None

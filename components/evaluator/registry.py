@@ -1,7 +1,7 @@
-"""Every metric that the Evaluator works out: its range, its direction, and when it has a value. No TensorFlow here.
+"""Every metric of the Evaluator: its title, range, direction and needs. No TensorFlow here.
 
-The configuration refuses gates by this table before anything runs, and the pages take their titles from it. A test holds it against
-what `patient_metrics` really returns.
+The configuration refuses gates by this table before anything runs, and the pages take their titles
+from it. A test holds it against what `patient_metrics` really returns.
 """
 
 from __future__ import annotations
@@ -100,7 +100,16 @@ _ALL = (
         metadata=True,
     ),
     Metric('macro_auc', 'Mean AUC of findings', 'higher', findings=True),
-    *(Metric(f'{finding}_auc', f'AUC of {finding.replace("_", " ")}', 'higher', finding=finding, gate=False) for finding in FINDINGS),
+    *(
+        Metric(
+            f'{finding}_auc',
+            f'AUC of {finding.replace("_", " ")}',
+            'higher',
+            finding=finding,
+            gate=False,
+        )
+        for finding in FINDINGS
+    ),
     *(
         Metric(
             f'sensitivity_gap_{group}',
