@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import json
 import os
@@ -101,9 +102,13 @@ def scan(root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS) -> DataRoot:
     for name, what in walk.special.items():
         if _fits(name, patterns):
             raise DataRootError(f'{printable(os.path.join(root, name))}: {what}, expected a regular file. Restore it, or move it away.')
-    files = tuple(DataFile(file.name, _span(file.name), file.size, file.modified_ns) for file in walk.files if _fits(file.name, patterns))
-    others = tuple(file.name for file in walk.files if not _fits(file.name, patterns))
-    found = DataRoot(root, files, others, walk.hidden, tuple(walk.repeated), tuple(walk.special))
+    files, others = [], []
+    for file in walk.files:
+        if _fits(file.name, patterns):
+            files.append(DataFile(file.name, _span(file.name), file.size, file.modified_ns))
+        else:
+            others.append(file.name)
+    found = DataRoot(root, tuple(files), tuple(others), walk.hidden, tuple(walk.repeated), tuple(walk.special))
     if not files:
         seen = walking.in_words(found.ignored()) or 'nothing'
         raise DataRootError(
@@ -190,11 +195,15 @@ def _span(name: str) -> int:
 
 
 def _fits(name: str, patterns: tuple[str, ...]) -> bool:
-    if any(part.startswith('.') for part in name.split('/')):
+    if not patterns or any(part.startswith('.') for part in name.split('/')):
         return False
-    # fnmatch's `*` crosses slashes, so `**/x` only needs the case of no folder at all.
-    name = name.lower()
-    return any(fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase('/' + name, pattern) for pattern in map(str.lower, patterns))
+    return bool(_expression(patterns).match('/' + name.lower()) or _expression(patterns).match(name.lower()))
+
+
+@functools.lru_cache
+def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    # fnmatch's `*` crosses slashes, so `**/x` only needs the case of no folder at all: `_fits` puts a slash before the name.
+    return re.compile('|'.join(fnmatch.translate(pattern.lower()) for pattern in patterns))
 
 
 def _check_root(root: str) -> None:

@@ -73,11 +73,12 @@ def test_data_root_without_records(program: Program, tmp_path, content):
     if content:
         (data / content).write_bytes(b'\xff\xd8\xff')
     check_refused(program.run(tmp_path / 'root', '--data-root', data), str(data), '*.tfrec', 'cxr-triage convert')
-    assert not (tmp_path / 'root' / 'artifacts').exists()
+    assert not (tmp_path / 'root').exists()
 
 
 def test_data_root_that_is_not_there(program: Program, tmp_path):
     check_refused(program.run(tmp_path / 'root', '--data-root', tmp_path / 'nothing'), str(tmp_path / 'nothing'), '--data-root')
+    assert not (tmp_path / 'root').exists()
 
 
 def test_root_that_is_a_file(program: Program, tmp_path):

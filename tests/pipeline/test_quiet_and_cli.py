@@ -75,7 +75,8 @@ def test_a_configuration_that_is_not_there(capsys: pytest.CaptureFixture[str]) -
 
 def test_a_root_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\nmodel: {backbone: scratch_cnn}\n')
-    (tmp_path / 'file').write_text('')
+    for name in ('file', 'a.tfrec'):
+        (tmp_path / name).write_text('')
     arguments = ['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', str(tmp_path), '--root', str(tmp_path / 'file' / 'root')]
     with warnings.catch_warnings():
         assert cli.main(arguments) == 1
