@@ -34,6 +34,8 @@ CHECKS: tuple[Callable[[Objects], Iterator[Problem]], ...] = (
     model_server.flags,
     model_server.models,
     model_server.monitoring_paths,
+    model_server.retries,
+    model_server.log_lines,
 )
 
 

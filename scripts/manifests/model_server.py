@@ -11,6 +11,9 @@ from scripts.manifests.objects import Container, Objects, Pod, Problem, listed
 
 _MODELS = 'model_config_file'
 _MONITORING = 'monitoring_config_file'
+# With TF Serving's defaults (tensorflow_serving/model_servers/main.cc).
+_RETRIES = {'max_num_load_retries': 5, 'load_retry_interval_micros': 60_000_000}
+_LOG_LEVEL = 'TF_CPP_MIN_LOG_LEVEL'
 _LABELS_AT_START = 'allow_version_labels_for_unavailable_models'
 # /v1/models/NAME, with a version's number or label (tensorflow_serving/model_servers/http_rest_api_util.cc).
 _STATUS_PATH = re.compile(r'/v1/models/([^/:]+)(?:/labels/([^/:]+)|/versions/\d+)?(?:/metadata)?')
@@ -97,6 +100,29 @@ def versions(objects: Objects) -> Iterator[tuple[Server, str, int]]:
         for model in [] if isinstance(parsed, str) else parsed:
             for version in model.model_version_policy.specific.versions:
                 yield server, model.name, version
+
+
+def retries(objects: Objects) -> Iterator[Problem]:
+    """A damaged version is given up before the startup probe gives up: until then TF Serving opens no port, also not for the others."""
+    for server in servers(objects):
+        probe = server.container.content.get('startupProbe')
+        tries, pause = (int(server.flags.get(name, default)) for name, default in _RETRIES.items())
+        patience = (probe or {}).get('periodSeconds', 10) * (probe or {}).get('failureThreshold', 3)
+        if probe and tries * pause / 1e6 >= patience:
+            text = (
+                f'{pause} microseconds between {tries} retries of a damaged version keep all ports closed for {tries * pause / 1e6:g} s, '
+                f'and startupProbe waits {patience} s: set --{list(_RETRIES)[1]}=5000000'
+            )
+            yield server.problem(list(_RETRIES)[1], text)
+
+
+def log_lines(objects: Objects) -> Iterator[Problem]:
+    """The log says which version is loaded."""
+    for server in servers(objects):
+        for variable in server.container.listed('env'):
+            if variable['name'] == _LOG_LEVEL and str(variable.get('value')) != '0':
+                text = f'is {variable.get("value")}: it hides the line that says which version is loaded; leave it out'
+                yield Problem(server.pod.manifest, f'{server.container.field}.env[{_LOG_LEVEL}]', text)
 
 
 def monitoring_paths(objects: Objects) -> Iterator[Problem]:

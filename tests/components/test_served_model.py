@@ -6,14 +6,18 @@ import pytest
 import tensorflow as tf
 
 from components.evaluator import served_model
+from schemas import image_status
+from trainer.contract import STATUS
 
 
 class _BatchSizes(tf.Module):
-    """Answers with each value itself, and with how many were asked for together."""
+    """Answers with each value itself, with how many were asked for together, and with a status: values below 2 are not assessed."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='examples')])
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {'value': tf.strings.to_number(examples), 'together': tf.fill(tf.shape(examples), tf.size(examples))}
+        values = tf.strings.to_number(examples)
+        status = tf.where(values < 2, image_status.BLANK, image_status.OK)
+        return {'value': values, 'together': tf.fill(tf.shape(examples), tf.size(examples)), STATUS: status}
 
 
 @pytest.fixture(scope='module')
@@ -36,3 +40,20 @@ def test_a_large_batch_is_asked_for_in_parts(signature: served_model._Signature,
 def test_it_says_what_it_takes(signature: served_model._Signature) -> None:
     (spec,) = signature.structured_input_signature[1].values()
     assert (spec.dtype, spec.shape.as_list()) == (tf.string, [None])
+
+
+def test_films_that_are_not_assessed_are_counted_in_the_log(signature: served_model._Signature, caplog) -> None:
+    signature(tf.constant([str(number) for number in range(100)]))
+    assert '2 of 100 films are not assessed (2 blank)' in caplog.text
+    caplog.clear()
+    signature(tf.constant(['2', '3']))
+    assert not caplog.text
+
+
+def test_no_films_have_no_answers(signature: served_model._Signature) -> None:
+    answers = signature(tf.constant([], tf.string))
+    assert {name: (answer.shape.as_list(), answer.dtype) for name, answer in answers.items()} == {
+        'value': ([0], tf.float32),
+        'together': ([0], tf.int32),
+        STATUS: ([0], tf.string),
+    }

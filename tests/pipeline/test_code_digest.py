@@ -91,6 +91,10 @@ def test_what_is_imported_late_or_run_by_name_is_covered() -> None:
     assert 'components.serving_check.session_probe' in code_digest.closure('components.serving_check.executor')
 
 
+def test_how_films_are_drawn_does_not_run_the_serving_check_again() -> None:
+    assert not [module for module in code_digest.closure('components.serving_check.executor') if module.startswith('records.synth')]
+
+
 def test_nothing_else_is_covered() -> None:
     closure = code_digest.closure('trainer.preprocessing')
     assert closure == ['trainer', 'trainer.features', 'trainer.labels', 'trainer.preprocessing']

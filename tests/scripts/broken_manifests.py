@@ -451,6 +451,14 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [at_container('readinessProbe.httpGet.path', '/v1/models/triage/labels/green/metadata')],
         {f'{SERVER}.readinessProbe.httpGet.path': "no label 'green': expected one of stable"},
     ),
+    'a damaged version that blocks the others for longer than the startup probe waits': (
+        [at_container('startupProbe', {'tcpSocket': {'port': 8500}, 'periodSeconds': 5, 'failureThreshold': 60})],
+        {f'{SERVER}.args[--load_retry_interval_micros]': 'keep all ports closed for 300 s, and startupProbe waits 300 s'},
+    ),
+    'a log that does not say which version is loaded': (
+        [at_container('env', [{'name': 'TF_CPP_MIN_LOG_LEVEL', 'value': '1'}])],
+        {f'{SERVER}.env[TF_CPP_MIN_LOG_LEVEL]': 'is 1: it hides the line'},
+    ),
     'measures at another path, by annotation': (
         [change('Deployment', ('spec', 'template', 'metadata', 'annotations', 'prometheus.io/path'), '/metric')],
         {'spec.template.metadata.annotations[prometheus.io/path]': '/metric: TF Serving answers at /metrics'},
