@@ -159,17 +159,18 @@ def _scans(data: bytes, place: int, components: bytes, progressive: bool) -> tup
     (Al of 0) never arrives.
     """
     scans = 0
-    missing = {component: set(range(_COEFFICIENTS)) for component in components}
+    missing: dict[int, set[int]] = {}
     while True:
         scans += 1
         length = int.from_bytes(data[place : place + 2], 'big')
         header = data[place + 2 : place + length]
         selected = header[1:-3:2]
+        if not progressive and selected == components:
+            return scans, True  # libjpeg reads no further scan of such an image
+        missing = missing or {component: set(range(_COEFFICIENTS)) for component in components}
         if len(header) >= 4 and not header[-1] & 15:
             for component in selected:
                 missing.get(component, set()).difference_update(range(header[-3], header[-2] + 1))
-        if not progressive and not any(missing.values()):
-            return scans, True  # libjpeg stops here too
         place = _next_scan(data, place + length)
         if not place or scans > MAX_SCANS:
             return scans, not any(missing.values())

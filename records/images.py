@@ -7,6 +7,8 @@ the problems, and the rule itself, are in `schemas.image_status`.
 - `check_readable`: can these bytes be decoded, at a bounded cost? What `convert` asks.
 - `check`: and do the stored pixels look like what a viewer shows? What the pipeline asks.
 - `decode`: the pixels. Damage is what the decoder says is damage.
+
+The decoders and NumPy are imported where pixels are decoded: everything that reads a configuration imports this module.
 """
 
 from __future__ import annotations
@@ -15,10 +17,7 @@ import io
 import warnings
 import zlib
 from dataclasses import dataclass
-
-import numpy as np
-import simplejpeg
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from records.image_header import JPEG, ImageHeader, ImageHeaderError, inspect, png_chunks
 from schemas.image_status import (
@@ -32,6 +31,9 @@ from schemas.image_status import (
     UNDECODABLE,
     UNSUPPORTED,
 )
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_SIDE = 8192
 # Memory a decoder may take for the pixels (and coefficients) of one image: RGB films of MAX_PIXELS fit.
@@ -151,6 +153,8 @@ def blank(image: Image.Image) -> str:
 
 def grey_range(image: Image.Image) -> tuple[float, float]:
     """The lowest and the highest value of an image with one channel."""
+    import numpy as np
+
     values = np.asarray(image)  # Pillow's own getextrema takes five times as long
     return float(values.min()), float(values.max())
 
@@ -171,6 +175,8 @@ def _unsupported(data: bytes, header: ImageHeader) -> str:
 
 def _is_opaque(data: bytes, header: ImageHeader) -> bool:
     """Whether the alpha channel of a PNG hides nothing; a transparent grey level or colour (tRNS) is taken to hide something."""
+    import numpy as np
+
     has_channel = header.channels in (2, 4)
     return has_channel and bool((np.asarray(_decode_png(data))[:, :, -1] == 255).all())
 
@@ -228,6 +234,9 @@ def _check_png_rows(data: bytes, header: ImageHeader) -> None:
 
 
 def _decode_jpeg(data: bytes, header: ImageHeader) -> Image.Image:
+    import simplejpeg
+    from PIL import Image
+
     try:
         pixels = simplejpeg.decode_jpeg(data, 'CMYK' if header.channels == 4 else 'GRAY', strict=True)
     except ValueError as error:
@@ -238,6 +247,8 @@ def _decode_jpeg(data: bytes, header: ImageHeader) -> Image.Image:
 
 
 def _decode_png(data: bytes) -> Image.Image:
+    from PIL import Image
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # Pillow's own size warning: `check_size` has judged it

@@ -136,7 +136,7 @@ def _grey(original: _Original) -> tuple[Image.Image, int]:
     """An image of mode L (or F in 0..255 for deep ones) and the depth of the original."""
     image = original.image
     if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
-        values, bits = _scaled(np.asarray(image, dtype=np.float32), image.mode == 'F')
+        values, bits = _scaled(np.array(image, dtype=np.float32), image.mode == 'F')
         return Image.fromarray(255 - values if original.min_is_white else values), bits
     grey = _opaque(image)
     if not original.deep_colour:
@@ -152,20 +152,22 @@ def _grey(original: _Original) -> tuple[Image.Image, int]:
 
 
 def _scaled(values: np.ndarray, fractions: bool) -> tuple[np.ndarray, int]:
-    """Grey values of more than 8 bits, float32 [height, width], as float32 0..255; and how many bits are in use."""
+    """Grey values of more than 8 bits, float32 [height, width], scaled in place to 0..255; and how many bits are in use."""
     low, high = float(values.min()), float(values.max())
     stated = f'its grey values run from {low:g} to {high:g}'
     if fractions:
         if not np.isfinite(values).all():
             raise ImageError(UNSUPPORTED, 'some of its grey values are not finite (NaN or infinity)')
         if low >= 0 and high <= 1:
-            return values * np.float32(255), 16
+            values *= 255
+            return values, 16
         if not np.array_equal(values, np.rint(values)):
             raise ImageError(UNSUPPORTED, f'{stated}, with fractions: expected 0 to 1, or whole numbers from 0 to 65535')
     bits = next((depth for depth in _DEPTHS if high < 2**depth), 0)
     if not bits or low < 0:
         raise ImageError(UNSUPPORTED, f'{stated}: expected 0 to 65535')
-    return values * np.float32(255 / (2**bits - 1)), bits
+    values *= 255 / (2**bits - 1)
+    return values, bits
 
 
 def _opaque(image: Image.Image) -> Image.Image:
