@@ -92,7 +92,7 @@ def _section(key: str, title: str, part: Any) -> Section:
 def _add(name: str, value: Any, found: list[tuple[str, str | list[str]]], tables: list[Table]) -> None:
     title = _title(name)
     if name == 'gaps':
-        headings = ['', 'Value', _INTERVAL, 'Group with the lowest sensitivity', 'Groups left out']
+        headings = ['', 'Value', _INTERVAL, 'Group with the lowest sensitivity, Wilson interval', 'Groups left out']
         tables.append(Table(title, headings, [[key, *_figure(each), each.lowest, each.left_out] for key, each in value.items()]))
     elif name in ('overall', 'within_views') and isinstance(value, dict):
         tables.append(Table(title, ['', 'Value', _INTERVAL], [[key, *_figure(each)] for key, each in value.items()]))

@@ -90,8 +90,10 @@ def test_the_origin_of_the_images_is_on_record(root: Path, good: Ingested, tmp_p
     data.write_table(copy, dict.fromkeys(images, ('40', 'F', 'PA')))
     assert ingest(copy, tmp_path / 'with the table', metadata=TABLE).report['origins'] == {'nih': 90}
     rows = [f'{name},Mass,{"Edema" if name.startswith("00000006") else "Mass"}' for name in images]
-    (copy / TABLE).with_name(TRUTH_NAME).write_bytes(gzip.compress('\n'.join(['Image Index,Drawn,Labelled', *rows]).encode()))
-    report = ingest(copy, tmp_path / 'drawn', metadata=TABLE).report
+    drawn = tmp_path / 'drawn root'
+    shutil.copytree(copy, drawn)
+    (drawn / TABLE).with_name(TRUTH_NAME).write_bytes(gzip.compress('\n'.join(['Image Index,Drawn,Labelled', *rows]).encode()))
+    report = ingest(drawn, tmp_path / 'drawn', metadata=TABLE).report
     assert (report['origins'], report['mislabelled']) == ({'synthetic': 90}, 2)
 
 
