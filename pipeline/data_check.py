@@ -12,7 +12,8 @@ from pipeline.evaluation_parameters import Threshold
 from records import side_files
 from records.data_root import DataRoot, DataRootError, join, scan
 from records.metadata import COLUMNS, MetadataError, Table, read_list, read_table
-from records.walking import in_words
+from records.terminal import in_words
+from records.walking import in_words as counts_in_words
 from trainer.features import AGE_BAND, SEX, VIEW
 
 # Column of the table -> the feature that groups of films are made by.
@@ -46,7 +47,7 @@ def check(config: Config) -> list[str]:
     except (DataRootError, MetadataError) as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
-        raise ConfigError(f'{error.filename or root}: cannot be read ({error.strerror or error})') from None
+        raise ConfigError(in_words(error)) from None
 
 
 def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
@@ -58,7 +59,7 @@ def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
 
 def _not_read(data: DataParameters, there: DataRoot) -> Iterator[str]:
     if ignored := there.ignored(data_files.named(data)):
-        yield f'{there.path}: not read: {in_words(ignored)}'
+        yield f'{there.path}: not read: {counts_in_words(ignored)}'
     if data.metadata is None:
         lies = side_files.find(side_files.TABLE, there.path, there.others, [file.name for file in there.files])
         if lies:

@@ -198,16 +198,12 @@ def _read_text(path: str) -> tuple[str, str]:
         raise MetadataError(
             f'{path}: more than {_MAX_TEXT_BYTES >> 20} MiB{" unzipped" if zipped else ""}, expected a table or list of images'
         )
+    if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
+        return data.decode('utf-16', errors='replace'), ''
     try:
-        if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
-            return data.decode('utf-16'), ''
         return data.decode('utf-8-sig'), ''
-    except UnicodeDecodeError as error:
-        problem = str(error)
-    try:
-        return data.decode('cp1252'), 'the file is not UTF-8, and was read as Windows-1252'
     except UnicodeDecodeError:
-        raise MetadataError(f'{path}: not readable as UTF-8 text, plain or gzip ({problem})') from None
+        return data.decode('cp1252', errors='replace'), 'the file is not UTF-8, and was read as Windows-1252'
 
 
 def _lines(text: str) -> Iterable[str]:

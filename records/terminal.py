@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,13 @@ def printable(text: object, keep: str = '') -> str:
     if text.isprintable():
         return text
     return ''.join(_escape(letter) if letter not in keep else letter for letter in text)
+
+
+def in_words(error: Exception) -> str:
+    """An error for people: of the system's, the file and the reason without the number."""
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes) and error.strerror:
+        return f'{printable(os.fsdecode(error.filename))}: {error.strerror[0].lower()}{error.strerror[1:]}'
+    return str(error)
 
 
 def console(**options: Any) -> Console:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             _write_json(args, audit)
     except (ValueError, OSError) as error:  # DataRootError, MetadataError and wrong options are ValueErrors
-        errors.print(f'[bold red]check:[/] {escape(str(error))}')
+        errors.print(f'[bold red]check:[/] {escape(terminal.in_words(error))}')
         return 1
     except BrokenProcessPool:
         errors.print('[bold red]check:[/] a worker process was killed, most likely for want of memory: try fewer with --workers')

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         begun = (args.out.expanduser() / _UNFINISHED).exists()
         more = '. The data set is not complete: fix the cause, then run the same command again' if begun else ''
-        errors.print(f'[bold red]convert:[/] {_plain(error)}{more}')
+        errors.print(f'[bold red]convert:[/] {_plain(terminal.in_words(error))}{more}')
     return 1
 
 

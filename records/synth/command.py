@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         _write(args)
     except (SynthError, OSError) as error:
-        terminal.console(stderr=True).print(f'[bold red]synth:[/] {escape(str(error))}', highlight=False, soft_wrap=True)
+        terminal.console(stderr=True).print(f'[bold red]synth:[/] {escape(terminal.in_words(error))}', highlight=False, soft_wrap=True)
         return 1
     return 0
 

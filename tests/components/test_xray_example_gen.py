@@ -314,10 +314,10 @@ def test_zipped_files_and_other_spellings(root: Path, good: Ingested, tmp_path: 
     done = ingest(tmp_path / 'root', tmp_path / 'out')
     assert done.examples().keys() == good.examples().keys() | {r'\xe9-1.tfrecord#0'}
     assert [file['file'] for file in done.report['files']] == [
+        r'\xe9-1.tfrecord',
         'data/000-30.TFREC',
         'data/001-30.tfrec.gz',
         r'data/gr\xfc\xdf-30.tfrecords',
-        r'\xe9-1.tfrecord',
     ]
 
 

@@ -310,6 +310,13 @@ def test_what_is_not_read_is_said(root: Path, capsys: pytest.CaptureFixture[str]
     assert problem['what'] == '20 .dcm'
 
 
+def test_a_table_that_is_a_folder(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args(['--data-root', str(root), '--metadata', str(root / 'metadata')])) == 1
+    assert capsys.readouterr().err == f'check: {root / "metadata"}: is a directory\n'
+
+
 def test_a_record_file_that_is_a_fifo_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(root / 'data' / 'x.tfrec')
     parser = argparse.ArgumentParser()

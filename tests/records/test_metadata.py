@@ -200,6 +200,7 @@ def test_a_table_that_cannot_be_used(table: Path, lines: list[str], told: str) -
         pytest.param(gzip.compress(b'Image Index' * 100)[:-12], id='truncated gzip'),
         pytest.param(b'\x1f\x8b\x08\x00' + bytes(6) + b'\x07' * 20, id='damaged gzip'),
         pytest.param(b'\x81\x8d\x8f', id='neither UTF-8 nor Windows-1252'),
+        pytest.param(bytes(range(256)) * 9, id='binary'),
     ],
 )
 def test_a_file_that_is_no_table(table: Path, data: bytes) -> None:

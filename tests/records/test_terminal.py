@@ -44,3 +44,17 @@ def test_a_console_escapes_what_it_is_given_and_keeps_its_own_colours() -> None:
     assert r'\xff' in text
     assert '\x1b[2J' not in text
     assert '\x1b]' not in text
+
+
+@pytest.mark.parametrize(
+    ('error', 'words'),
+    [
+        (PermissionError(13, 'Permission denied', '/films/\x1b.tfrec'), r'/films/\x1b.tfrec: permission denied'),
+        (FileNotFoundError(2, 'No such file or directory', b'/gone.csv'), '/gone.csv: no such file or directory'),
+        (OSError('gs://bucket: no such bucket'), 'gs://bucket: no such bucket'),
+        (ValueError('a message'), 'a message'),
+    ],
+    ids=['file', 'bytes', 'without a file', 'another error'],
+)
+def test_errors_in_words(error: Exception, words: str) -> None:
+    assert terminal.in_words(error) == words
