@@ -14,11 +14,10 @@ from PIL import Image
 from rich.progress import track
 
 from components.data_audit.inspection import source
-from records import tfrecord
-from records.data_root import find_files, fingerprint
+from records import side_files, tfrecord
+from records.data_root import fingerprint, scan
 from records.examples import put_bytes, put_int, serialize
 from records.intake import KEEP, Intake, Rejected
-from records.layout import TABLE
 from records.metadata import Entry, read_table
 from trainer.features import IMAGE, IMAGE_ID, transformed
 from trainer.input_pipeline import Split, open_split
@@ -76,8 +75,10 @@ def load(root: Path, side: int) -> Cohort:
       DataRootError, MetadataError: the root holds no records, or its table cannot be used.
       ValueError: a record cannot be used.
     """
-    files = find_files(str(root), ('**/*.tfrec',), 'all')
-    intake = Intake(read_table(str(root / TABLE)), missing_metadata=KEEP)
+    data_root = scan(str(root))
+    files = data_root.of_spans('all')
+    table = side_files.resolve(side_files.TABLE, side_files.AUTO, data_root)
+    intake = Intake(read_table(str(root / table)) if table else None, missing_metadata=KEEP)
     accepted, stored = [], []
     for file in track(files, description=f'reading films at {side} pixels', transient=True):
         verdicts = []

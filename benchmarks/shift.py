@@ -9,12 +9,11 @@ official test films. Intervals are by patient, as are those of the differences.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,13 @@ from benchmarks.cross_validation import Plan
 from components.evaluator import bootstrap, metadata_model
 from components.evaluator.bootstrap import Cases, Figure, Statistic
 from pipeline import config
+from records import side_files
+from records.data_root import scan
+from records.metadata import read_list
+from records.spelling import ImageNames
 from trainer import calibration, training
 from trainer.labels import TASKS
 
-TEST_LIST = 'metadata/test_list.txt.gz'
 GROUPS = ('calibration', 'held out', 'official test')
 # Patients of the list for training, in twentieths: 13 to train with.
 _PARTS = {'val': range(2), 'calibration': range(2, 4), 'held out': range(4, 7), 'train': range(7, 20)}
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = quality.plan(args.task, args.weights, args.set)
     sensitivity = config.load(str(quality.config_of(args.task)), args.set).operating_point.sensitivity
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
-    places = split(cohort, (args.data_root / TEST_LIST).read_bytes())
+    places = split(cohort, test_list(args.data_root))
     logits = _logits(chosen, cohort, places, args.scratch)
     found = figures(cohort, TASKS[args.task].label, places, logits, sensitivity)
     content = {name: [vars(each) for each in row] for name, row in found.items()}
@@ -56,17 +58,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     console.print(table(found))
 
 
-def split(cohort: Cohort, test_list: bytes) -> dict[str, np.ndarray]:
+def test_list(root: Path) -> ImageNames:
+    """The official test list of a data root.
+
+    Raises:
+      DataRootError, MetadataError: it is not there, or cannot be used.
+    """
+    path = side_files.resolve(side_files.TEST_LIST, side_files.AUTO, scan(str(root)))
+    return read_list(str(root / (path or '')))
+
+
+def split(cohort: Cohort, official: Set[str]) -> dict[str, np.ndarray]:
     """Split -> the places of its films; no patient is in two.
 
     Args:
       cohort: all films.
-      test_list: the official list, gzip, an image id a line.
+      official: the image ids of the official test list.
 
     Raises:
       SystemExit: it names none of the films.
     """
-    official = set(gzip.decompress(test_list).decode().split())
     of_list = {patient for image_id, patient in zip(cohort.ids, cohort.patients, strict=True) if image_id in official}
     outside = np.isin(cohort.patients, list(of_list))
     if not outside.any() or outside.all():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sys
 from pathlib import Path
@@ -25,7 +24,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     films = cohort.load(root, 32)
     third = set(np.unique(films.patients)[::3])
     listed = [image_id for image_id, patient in zip(films.ids, films.patients, strict=True) if patient in third]
-    (root / shift.TEST_LIST).write_bytes(gzip.compress('\n'.join(listed).encode()))
+    (root / 'metadata' / 'test_list.txt.gz').unlink()
+    (root / 'test_list.txt').write_text('\n'.join(listed))
     return root
 
 
@@ -36,23 +36,22 @@ def films(data: Path) -> Cohort:
 
 
 def test_no_patient_is_in_two_groups(films: Cohort, data: Path) -> None:
-    test_list = (data / shift.TEST_LIST).read_bytes()
-    places = shift.split(films, test_list)
+    places = shift.split(films, shift.test_list(data))
     assert sorted(np.concatenate(list(places.values()))) == list(range(300))
     patients = {name: set(films.patients[rows]) for name, rows in places.items()}
     assert sum(map(len, patients.values())) == len(set(films.patients))
-    assert {films.ids[row] for row in places['official test']} == set(gzip.decompress(test_list).decode().split())
+    assert {films.ids[row] for row in places['official test']} == set((data / 'test_list.txt').read_text().split())
     assert len(places['train']) > len(places['held out']) > 0
 
 
 @pytest.mark.parametrize('listed', ['nobody.png', None], ids=['no film', 'every film'])
 def test_a_list_that_divides_nothing_is_refused(films: Cohort, listed: str | None) -> None:
     with pytest.raises(SystemExit, match='official test list'):
-        shift.split(films, gzip.compress((listed or '\n'.join(films.ids)).encode()))
+        shift.split(films, {listed} if listed else set(films.ids))
 
 
 def test_a_shift_of_the_answers_is_seen(films: Cohort, data: Path) -> None:
-    places = shift.split(films, (data / shift.TEST_LIST).read_bytes())
+    places = shift.split(films, shift.test_list(data))
     rng = np.random.default_rng(0)
     logits = {name: films.labels[ABNORMAL][rows] * 2.0 + rng.normal(size=len(rows)) for name, rows in places.items()}
     same = shift.figures(films, ABNORMAL, places, logits, 0.9)
