@@ -85,7 +85,7 @@ def ingest_rules(ingest: Mapping[str, Any]) -> list[Rule]:
     total, quarantined = int(ingest['records_in']), int(ingest['quarantined'])
     share = quarantined / total if total else 0.0
     text = f'{quarantined:,} of {total:,} records ({_percent(share)}) are in quarantine'
-    action = 'Mend the records that the quarantine list names, or leave them out with data.exclude.'
+    action = 'Fix the records that the quarantine list names, or leave them out with data.exclude.'
     rules = [Rule('ingest', 'quarantine', '', WARNING if quarantined else PASSED, share, None, text, action)]
     for file in ingest.get('files', ()):
         if file['promised'] is not None and file['promised'] != file['held']:
@@ -132,7 +132,7 @@ def message(rules: Sequence[Rule], page: str, kept: str = '') -> str:
     lines.append(f'Page with examples: {page}')
     if kept:
         lines.append(f'All rules: {kept}')
-    lines.append('What may pass is set by the limits of the data gate; changing them does not decode the images again.')
+    lines.append('gate.max_share and gate.anomaly_level set what may pass; changing them does not decode the images again.')
     return '\n'.join(lines)
 
 
@@ -147,7 +147,7 @@ def _issue_rule(issue: Mapping[str, Any], limit: float | None) -> Rule:
     # The count decides at a limit of 0: a share may be too small to be written.
     broken = limit is not None and (count > 0 if limit == 0 else share > limit)
     where = ', '.join(f'{split} {images:,}' for split, images in issue['splits'].items())
-    allowed = 'no limit' if limit is None else f'allowed {_percent(limit)}'
+    allowed = 'no limit' if limit is None else f'allowed {_percent(limit)} by gate.max_share.{issue["kind"]}'
     text = f'{count:,} of {issue["total"]:,} {issue["unit"]} ({_percent(share)}), {allowed}'
     shown = [_example(example) for example in issue['examples'][:_SHOWN]]
     if shown:
