@@ -201,7 +201,7 @@ def test_a_run_in_which_most_films_show_nothing_stops(gate, anomalies, tmp_path,
         films.append(data.Film(data.encode(image, format='PNG', quality=None), f'{place:08d}_000.png', SPLITS[place % 4]))
     data.run_audit(tmp_path / 'out', data.write_examples(tmp_path / 'examples', films))
     audit = json.loads((tmp_path / 'out/audit.json').read_text())
-    with pytest.raises(DataGateError, match=rf'{kind} .*18 of 24 images'):
+    with pytest.raises(DataGateError, match=rf'{kind} .*18 of 24 images .*by gate\.max_share\.{kind}'):
         gate({'train': anomalies['clean']}, audit)
 
 
@@ -218,6 +218,8 @@ def test_message_lists_everything_at_once(gate, anomalies):
         'No Finding [train]: error',
         'undecodable [train 5]',
         'patient_in_two_splits',
+        'allowed 0 % by gate.max_share.undecodable',
+        'gate.anomaly_level',
         '00000001_000.png (train, record 3)',
     ):
         assert part in text
