@@ -58,7 +58,8 @@ FROM ${BASE_IMAGE} AS cpu
 LABEL org.opencontainers.image.title="cxr-triage" \
       org.opencontainers.image.description="Chest X-ray triage pipeline. Research use only, not for clinical use." \
       org.opencontainers.image.licenses="Apache-2.0"
-ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/cxr-triage PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1 HOME=/tmp
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/cxr-triage PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=1 HOME=/tmp \
+    KERAS_BACKEND=tensorflow KERAS_HOME=/dev/null
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=project /opt/cxr-triage /opt/cxr-triage
 WORKDIR /opt/cxr-triage

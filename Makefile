@@ -12,12 +12,12 @@ BIN := .venv/bin
 DEMO := runs/demo
 DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
-SOURCES := $(wildcard pipeline components trainer schemas records kubeflow pages scripts benchmarks tests setup.py)
+SOURCES := $(wildcard pipeline components trainer schemas records kubeflow pages scripts benchmarks tests setup.py cxr_triage.py)
 
-.PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom image clean ci
+.PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom image clean ci ci-full
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 environment: ## the locked environment in .venv
 	@scripts/bootstrap
@@ -64,5 +64,8 @@ clean: ## removes runs, caches and the environment
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .tools .venv
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-ci: ## what continuous integration runs
+ci: ## what every change has to pass
 	@.ci/run
+
+ci-full: ## the same, and all of it once more on the second environment, before a release
+	@.ci/run full

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import runpy
 import shutil
 import tempfile
 
@@ -25,10 +26,11 @@ def _go_where_it_can_be_packed() -> None:
 _go_where_it_can_be_packed()
 setup(
     name='cxr-triage',
-    version='0.1.0',
+    version=runpy.run_path(os.path.join('pipeline', '__init__.py'))['__version__'],
     description='Chest X-ray triage: NIH TFRecords in, a calibrated, gated normal-vs-abnormal model out to TF Serving',
     license='Apache-2.0',
     python_requires='>=3.10,<3.12',
+    py_modules=['cxr_triage'],
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f'{name}.*')]),
     package_data={
         'pipeline': ['configs/*.yaml', '*.j2'],
@@ -40,9 +42,10 @@ setup(
     # The versions that are tested together stand in requirements/*.txt; these are what the code imports.
     install_requires=[
         'apache-beam[gcp]',
-        'google-crc32c',
-        'jinja2',
         'filelock',
+        'google-crc32c',
+        'h5py',
+        'jinja2',
         'kfp>=2.5',
         'numpy',
         'pandas',
@@ -52,10 +55,11 @@ setup(
         'pyyaml',
         'rich',
         'scipy',
+        'simplejpeg',
         'tensorboard',
         'tensorflow-serving-api',
         'tf-keras',
         'tfx>=1.16,<1.22',
     ],
-    entry_points={'console_scripts': ['cxr-triage = pipeline.cli:main']},
+    entry_points={'console_scripts': ['cxr-triage = cxr_triage:main']},
 )

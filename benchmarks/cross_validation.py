@@ -130,7 +130,8 @@ def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: in
         known = training.predict_logits(network.model, splits['val'], batch)
         asked = input_pipeline.evaluation_batches(splits['test'], batch)
         said = [model_lib.evidence(network, pixels) for pixels, _ in asked]
-        assert input_pipeline.image_ids(splits['test']) == [cohort.ids[row] for row in here]
+        if input_pipeline.image_ids(splits['test']) != [cohort.ids[row] for row in here]:
+            raise RuntimeError('the films of the test split are not in the order of the cohort: answers would be of other films')
     fitted = calibration.fit_each(*known, task.outputs)
     logits, maps = (np.concatenate([part[place] for part in said]) for place in range(2))
     return Answers(np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1), maps)

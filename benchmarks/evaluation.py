@@ -72,7 +72,8 @@ def table(found: dict) -> Table:
 def _run(arguments: Sequence[str], log: Path, pattern: str) -> tuple[Taken, tuple[float, ...]]:
     taken = scale.checked([sys.executable, '-m', *arguments], log)
     match = re.search(pattern, log.read_text())
-    assert match, log.read_text()
+    if match is None:
+        raise RuntimeError(f'no time is noted in {log}:\n{log.read_text()}')
     return taken, tuple(float(group) for group in match.groups())
 
 

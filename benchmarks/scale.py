@@ -115,7 +115,8 @@ def _reference(data: Path, scratch: Path) -> float:
     log = scratch / 'reference.log'
     checked([sys.executable, '-m', 'benchmarks.reference', str(data)], log)
     match = re.search(r'in ([\d.]+) s', log.read_text())
-    assert match, log.read_text()
+    if match is None:
+        raise RuntimeError(f'no time is noted in {log}:\n{log.read_text()}')
     return float(match.group(1))
 
 

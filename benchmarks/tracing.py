@@ -39,7 +39,8 @@ def once(way: str, backbone: Backbone) -> dict[str, float]:
     from trainer import tracing
 
     if way == USUAL:
-        assert 'trainer.model' not in sys.modules, 'what is decorated already stays so'
+        if 'trainer.model' in sys.modules:
+            raise RuntimeError('trainer.model was imported before: what is decorated already stays so')
         tracing.as_it_stands = lambda function: function
     import numpy as np
     import tf_keras as keras

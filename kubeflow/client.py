@@ -44,17 +44,24 @@ class Connection:
 
 
 class Server:
-    """An API server that answered. Every method raises ServerError, which says what was asked of it, what it answered and what to do."""
+    """An API server that answered. Every method raises ServerError, which says what was asked of it, what it answered and what to do.
+
+    Attributes:
+      version: of Kubeflow Pipelines, e.g. 2.17.0, as the server says it; '' where it does not say.
+    """
 
     def __init__(self, connection: Connection):
         self._connection = connection
+        self.version = ''
         self._client = self._connect()
 
     def link(self, run_id: str, kind: Literal['runs', 'recurringrun'] = 'runs') -> str:
         """Where a browser shows a run, or one that recurs."""
         return f'{self._connection.host}/#/{kind}/details/{run_id}'
 
-    def submit(self, path: str, root: str, parameters: Mapping[str, Any], experiment: str, name: str) -> str:
+    def submit(
+        self, path: str, root: str, parameters: Mapping[str, Any], experiment: str, name: str, service_account: str | None = None
+    ) -> str:
         """Creates a run and returns its id.
 
         Args:
@@ -63,16 +70,33 @@ class Server:
           parameters: pipeline parameters that differ from their defaults.
           experiment: its name; it is created where there is none.
           name: of the run.
+          service_account: of the pods, in Kubernetes; None: the server's choice, `pipeline-runner` or `default-editor`.
         """
         experiment_id = self._experiment(experiment)
 
         def create() -> Any:
-            return self._client.run_pipeline(experiment_id, name, pipeline_package_path=path, params=dict(parameters), pipeline_root=root)
+            return self._client.run_pipeline(
+                experiment_id,
+                name,
+                pipeline_package_path=path,
+                params=dict(parameters),
+                pipeline_root=root,
+                service_account=service_account,
+            )
 
         return self._id(self._call(f'submitting {path}', create), 'run_id')
 
-    def recur(self, path: str, root: str, parameters: Mapping[str, Any], experiment: str, name: str, cron: str) -> str:
-        """Creates a recurring run and returns its id; `cron` has six fields, the first of them seconds."""
+    def recur(
+        self,
+        path: str,
+        root: str,
+        parameters: Mapping[str, Any],
+        experiment: str,
+        name: str,
+        cron: str,
+        service_account: str | None = None,
+    ) -> str:
+        """Creates a recurring run and returns its id; `cron` has six fields, the first of them seconds. The rest is as `submit` has it."""
         experiment_id = self._experiment(experiment)
 
         def create() -> Any:
@@ -86,6 +110,7 @@ class Server:
                 params=dict(parameters),
                 pipeline_package_path=path,
                 pipeline_root=root,
+                service_account=service_account,
             )
 
         return self._id(self._call(f'submitting {path}', create), 'recurring_run_id')
@@ -113,8 +138,9 @@ class Server:
     def log(self, run_id: str, pod: str, namespace: str) -> str:
         """What the container of a pod wrote.
 
-        The API server reads it where it serves several users; serving one, it asks Kubernetes for a pod of no namespace and is refused
-        (2.15 - 2.17, apiserver/resource/resource_manager.go: ReadLog). The user interface can, and may be what the address is of.
+        The API server has the archived logs of pods that ended. Of a pod that runs it has the log only where it serves several users:
+        serving one, it asks Kubernetes for a pod of no namespace and is refused (2.15 - 2.17,
+        apiserver/resource/resource_manager.go: ReadLog). The user interface has that log, and may be what the address is of.
         """
         doing = f'reading the log of {pod}'
         try:
@@ -174,6 +200,7 @@ class Server:
             answer = self._quietly(lambda: _get_healthz(client))
         if not isinstance(answer, dict):
             raise self._no_api()
+        self.version = str(answer.get('tag_name') or '')
         return client
 
     @staticmethod

@@ -11,6 +11,8 @@ else:
   these paths, and what it reports has to name the store again. TFX itself would open the URI, for which an image rarely has the driver.
   Where a step's Beam workers are elsewhere (Flink, Dataflow), no path of this container means anything to them: gs:// URIs stay then, and
   the launcher finds nothing to copy back, which it allows (v2/component/launcher_v2.go:825).
+- Argo starts the launcher with umask 0 (argoproj/argo-workflows, workflow/executor/osspecific/umask_linux.go), so that everybody in the
+  cluster could write to what a step leaves on a volume, served models among them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from trainer import keras_settings
+
 INVOCATION = '--json_serialized_invocation_args'
 INPUTS_SPEC = '--json_serialized_inputs_spec_args'
 # Scheme of an artifact's URI -> the folder under which the launcher has it.
@@ -30,6 +34,8 @@ _LOGS = 'executor-logs'
 _RUNNER = '--runner='
 # Runners of Beam that work in the container.
 _HERE = ('FnApiRunner', 'DirectRunner')
+# Everybody reads, TF Serving among them; the owner alone writes.
+_UMASK = 0o022
 
 
 class EntrypointError(ValueError):
@@ -101,6 +107,8 @@ def report(output: dict[str, Any], stores: dict[str, str]) -> dict[str, Any]:
 
 def main() -> None:
     """Runs one component as Kubeflow's launcher asks for it; whatever the executor raises ends the container with its traceback."""
+    keras_settings.apply()
+    os.umask(_UMASK)
     try:
         adapted = adapt(sys.argv)
     except EntrypointError as error:

@@ -30,8 +30,9 @@ class StepResources(_Strict):
       accelerators: how many of it.
       node_selector: labels that the node has to have, e.g. {cloud.google.com/gke-accelerator: nvidia-l4}.
       tolerations: taints that the pod may stand beside.
-      spot: on GKE's spot nodes, at a fraction of the price; a step that loses its node is tried again, with a gs:// root the training from
-        its last epoch.
+      spot: on GKE's spot nodes, at a fraction of the price. A step whose node shuts down fails: Kubeflow Pipelines 2.15 and 2.16 try
+        it again, 2.17 as it comes does not (docs/kubeflow.md, "Retries"). With a gs:// root the next training goes on from the
+        last epoch.
     """
 
     cpu: float = Field(2, gt=0)
@@ -54,7 +55,7 @@ class Secret(_Strict):
 
     name: str = Field(min_length=1)
     env: dict[str, str] = Field(default_factory=dict)
-    mount: str | None = None
+    mount: str | None = Field(None, pattern='^/.')
 
 
 class Volume(_Strict):
@@ -65,10 +66,10 @@ class Volume(_Strict):
 
 
 class Retries(_Strict):
-    """How often a failed step is tried again.
+    """How often a failed step is tried again. Kubeflow Pipelines 2.17 as it comes never does that (docs/kubeflow.md, "Retries").
 
     Attributes:
-      count: times.
+      count: times, on Kubeflow Pipelines 2.15 and 2.16; 2.17 as it comes tries no failed step again (docs/kubeflow.md, "Retries").
       wait_s: seconds before the first.
       factor: by which the wait grows each time; a whole number, Argo reads no other.
       give_up_after_s: seconds from the start of the first attempt after which no other is made, however many are left; a training that
@@ -90,6 +91,8 @@ class KubeflowParameters(_Strict):
       steps: what a step asks for, by its name, with the keys of `default`; the others ask for `default`.
       secrets: that every step gets, each with `name`, and `env` (key of the secret -> environment variable) or `mount` (a folder).
       volumes: that every step mounts, each with `claim` and `mount`, for data, weights or the push target.
+      service_account: of Kubernetes, that every pod acts as; null: the server's choice, `pipeline-runner` (`default-editor` where Kubeflow
+        serves several users). It is handed over with the run: another one needs no new specification.
     """
 
     image: str | None = None
@@ -99,6 +102,7 @@ class KubeflowParameters(_Strict):
     secrets: tuple[Secret, ...] = ()
     volumes: tuple[Volume, ...] = ()
     retries: Retries = Retries()
+    service_account: str | None = Field(None, pattern=r'^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$', max_length=253)
 
     @field_validator('image', 'gpu_image')
     @classmethod

@@ -135,7 +135,8 @@ def _compiled(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, t
     )
     job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(config).run(pipeline, write_out=False)
     spec = job['pipelineSpec']
-    assert spec['schemaVersion'] == SCHEMA_VERSION
+    if spec['schemaVersion'] != SCHEMA_VERSION:
+        raise SpecError(f'this TFX writes schema {spec["schemaVersion"]}, but Kubeflow needs {SCHEMA_VERSION}: use a locked environment')
     return spec
 
 

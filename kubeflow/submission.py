@@ -49,6 +49,12 @@ def image(documents: Sequence[Spec]) -> str:
     return max(sorted(set(images)), key=images.count, default='')
 
 
+def gpu_image(documents: Sequence[Spec]) -> str | None:
+    """The image of the steps that have one of their own; None where all have the same."""
+    others = {executor['container']['image'] for executor in _executors(documents[0]) if 'container' in executor} - {image(documents)}
+    return min(others, default=None)
+
+
 def parameters(given: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
     """The pipeline parameters that a run has to be handed, since they are no longer what was compiled.
 

@@ -43,6 +43,13 @@ class Interval(_Part):
     upper: float | None
 
 
+class Gap(Interval):
+    """A gap between groups, with the worst group, compared or not, and the groups that it leaves out."""
+
+    lowest: str
+    left_out: str
+
+
 class Measured(_Part):
     """A figure that has to have a value."""
 
@@ -112,9 +119,10 @@ class EvaluationPart(_Part):
     """What was measured on the test split. `subgroups`: by -> group -> figures, or why there is none."""
 
     films: int = Field(gt=0)
+    intervals: str
     overall: dict[str, Interval] = Field(min_length=3)
     subgroups: dict[str, dict[str, dict[str, Interval]] | str] = Field(min_length=3)
-    gaps: dict[str, Interval] = Field(min_length=1)
+    gaps: dict[str, Gap] = Field(min_length=1)
     baseline: str
 
 

@@ -123,13 +123,14 @@ def _interval(figure: Figure) -> dict:
 
 
 _OVERALL = ('auc', 'pr_auc', 'sensitivity', 'specificity', 'precision', 'macro_auc')
+_EARLIER = 'not on record: the evaluation was made by an earlier version'
 _OF_GROUPS = ('auc', 'sensitivity', 'specificity')
 
 
 def _evaluation(run: Run, evaluation: Evaluation) -> dict:
     overall = evaluation.overall
     wanted = (*_OVERALL, *(f'{finding}_auc' for finding in FINDINGS))
-    gaps = {name: figure for (model, name), figure in overall.figures.items() if model == CANDIDATE and name.startswith('sensitivity_gap_')}
+    gaps = [name for model, name in overall.figures if model == CANDIDATE and name.startswith(evaluation_page.GAP)]
     subgroups: dict[str, Any] = {}
     for by in (SEX, AGE_BAND, VIEW):
         slices = [each for each in evaluation.slices if len(each.key) == 1 and each.key[0][0] == by]
@@ -137,11 +138,24 @@ def _evaluation(run: Run, evaluation: Evaluation) -> dict:
         subgroups[by] = {_group_title(each): {name: _interval(each.figure(name)) for name in _OF_GROUPS} for each in slices} or words
     return {
         'films': evaluation_page.tfma_points(evaluation),
-        'overall': {names.metric(name): _interval(overall.figure(name)) for name in wanted if (CANDIDATE, name) in overall.figures},
+        'intervals': f'{100 * evaluation.level:.4g} %, by patient',
+        'overall': {
+            names.metric(name) + (f' ({note})' if (note := evaluation_page.left_out(evaluation, name)) else ''): _interval(
+                overall.figure(name)
+            )
+            for name in wanted
+            if (CANDIDATE, name) in overall.figures
+        },
         'subgroups': subgroups,
-        'gaps': {names.metric(name): _interval(figure) for name, figure in gaps.items()},
+        'gaps': {names.metric(name): _gap(overall, name) for name in gaps},
         'baseline': evaluation_page.baseline_words(run),
     }
+
+
+def _gap(overall: Slice, name: str) -> dict:
+    groups = overall.groups.get((CANDIDATE, name.removeprefix(evaluation_page.GAP)))
+    words = (groups.worst_words(), groups.left_out_words() or 'none') if groups else (_EARLIER, _EARLIER)
+    return {**_interval(overall.figure(name)), 'lowest': words[0], 'left_out': words[1]}
 
 
 def _group_title(each: Slice) -> str:
@@ -206,6 +220,7 @@ def _decisions(run: Run, evaluation: Evaluation) -> dict:
     served = run.json('ServingCheck', 'blessing', REPORT)
     lines = [
         f'{row.metric} of {row.slice}: {row.value}, asked {row.asked}: {"pass" if row.passed else "FAIL"}'
+        + (f' ({row.margin or row.note})' if row.margin or row.note else '')
         for row in evaluation_page.conditions(evaluation)
     ]
     check = counts = None

@@ -23,6 +23,7 @@ _NAMES = {
     'within_views': 'AUC within view',
     'gaps': 'Gaps between groups',
 }
+_INTERVAL = 'Interval by patient'
 TITLES = {
     'details': 'Model',
     'intended_use': 'Uses and directions',
@@ -90,8 +91,11 @@ def _section(key: str, title: str, part: Any) -> Section:
 
 def _add(name: str, value: Any, found: list[tuple[str, str | list[str]]], tables: list[Table]) -> None:
     title = _title(name)
-    if name in ('overall', 'gaps', 'within_views') and isinstance(value, dict):
-        tables.append(Table(title, ['', 'Value', '95 % interval by patient'], [[key, *_figure(each)] for key, each in value.items()]))
+    if name == 'gaps':
+        headings = ['', 'Value', _INTERVAL, 'Group with the lowest sensitivity', 'Groups left out']
+        tables.append(Table(title, headings, [[key, *_figure(each), each.lowest, each.left_out] for key, each in value.items()]))
+    elif name in ('overall', 'within_views') and isinstance(value, dict):
+        tables.append(Table(title, ['', 'Value', _INTERVAL], [[key, *_figure(each)] for key, each in value.items()]))
     elif name == 'subgroups':
         for by, groups in value.items():
             _add_groups(by, groups, found, tables)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Any
 
 from markupsafe import Markup
 
 from pages import charts, names, tfma_ui
-from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Bin, Evaluation, Figure, Slice, parameters, shown_metrics
+from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Bin, Evaluation, Figure, Slice, parameters
 from pages.runs import Run
+from pages.store import CACHED
 from pipeline import metrics as gate_metrics
 from pipeline.evaluation_parameters import METRICS
 from trainer.contract import PROBABILITY
+from trainer.features import UNKNOWN
 
+GAP = 'sensitivity_gap_'
 # Beside the number of films, what the table of slices shows.
 _SLICE_COLUMNS = ('auc', 'pr_auc', 'sensitivity', 'specificity', 'precision', 'calibration_error')
 _MODELS = ((CANDIDATE, 'this model', 0), (BASELINE, 'served model', 1))
@@ -21,7 +26,7 @@ _MODELS = ((CANDIDATE, 'this model', 0), (BASELINE, 'served model', 1))
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A threshold of the gate as it came out."""
+    """A condition of the gate and how the model stands to it; `note` says why there is no margin."""
 
     metric: str
     slice: str
@@ -29,23 +34,29 @@ class Condition:
     asked: str
     passed: bool
     margin: str
+    note: str
 
 
 def conditions(evaluation: Evaluation) -> list[Condition]:
-    """The thresholds of the gate with what was measured, those that failed in front."""
+    """The conditions of the gate with what was measured, those that failed in front."""
     rows = []
     for verdict in gate_metrics.verdicts(parameters(evaluation), evaluation.folder):
         title = names.slice_title(tuple(sorted(verdict.threshold.slice.items())))
         value = 'not defined' if verdict.value is None else f'{verdict.value:.4f}'
-        margin = '' if verdict.by is None else f'{verdict.by:+.4f}'
-        rows.append(Condition(names.metric(verdict.threshold.metric), title, value, verdict.bound, verdict.passed, margin))
+        margin = '' if verdict.margin is None else f'{verdict.margin:+.4f}'
+        metric = names.metric(verdict.threshold.metric)
+        rows.append(Condition(metric, title, value, verdict.bound, verdict.passed, margin, verdict.note))
     return sorted(rows, key=lambda row: row.passed)
 
 
 def refusals(evaluation: Evaluation) -> list[str]:
     """Why the gate did not bless the model, in sentences."""
     rows = [row for row in conditions(evaluation) if not row.passed]
-    return [f'{row.metric} of {row.slice[0].lower()}{row.slice[1:]} is {row.value}, asked {row.asked}' for row in rows]
+    return [
+        f'{row.metric} of {row.slice[0].lower()}{row.slice[1:]} is {row.value}, asked {row.asked}'
+        + (f' ({row.margin or row.note})' if row.margin or row.note else '')
+        for row in rows
+    ]
 
 
 def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
@@ -60,11 +71,14 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         'slices': [_slice_row(each) for each in evaluation.slices],
         'matrix_headings': ['Slice', '>True positives', '>False negatives', '>False positives', '>True negatives'],
         'matrices': [_matrix_row(each) for each in evaluation.slices if CANDIDATE in each.confusion],
+        'group_headings': ['By', 'Group', '>Positives', '>Of patients', '>Missed', '>Sensitivity', 'In the gap'],
+        'groups': list(_group_rows(evaluation)),
         'confusion': evaluation.overall.confusion.get(CANDIDATE),
         'positive': task.positive if task else 'positive',
         'negative': task.negative if task else 'negative',
         'outputs': [_output(evaluation, output) for output in evaluation.outputs],
         'points': tfma_points(evaluation),
+        'level': f'{100 * evaluation.level:.4g} %',
         'tfma': _tfma(evaluation),
     }
 
@@ -75,9 +89,12 @@ def baseline_words(run: Run) -> str:
     if model is None:
         return 'It is not on record what was served when this run began.'
     version = model.properties.get('served_version')
+    # A run that finds its evaluation in the cache began later.
+    cached = run.executions['Baseline'].state == CACHED
+    when = 'when the model was evaluated, in an earlier run' if cached else 'when this run began'
     if not version:
-        return 'Nothing was served when this run began: there is no baseline, and what the gate asks of a comparison did not count.'
-    return f'The baseline is the model that was served when this run began, version {version}, on the same films.'
+        return f'Nothing was served {when}: there is no baseline, and what the gate asks of a comparison did not count.'
+    return f'The baseline is the model that was served {when}, version {version}, on the same films.'
 
 
 def tfma_points(evaluation: Evaluation) -> int:
@@ -92,18 +109,41 @@ def plot_files(evaluation: Evaluation) -> dict[str, str]:
 
 def _figures(evaluation: Evaluation) -> list[list[str]]:
     rows = []
-    for name in shown_metrics(evaluation):
+    measured = {name for model, name in evaluation.overall.figures if model == CANDIDATE}
+    for name in [*(name for name in names.METRICS if name in measured), *sorted(measured - set(names.METRICS))]:
         if name == 'example_count':
             continue
         found = [evaluation.overall.figures.get((model, name)) for model in (CANDIDATE, BASELINE, DIFFERENCE)]
-        if found[0] is None or found[0].value is None:
-            continue
         difference = found[2]
         cells = [figure.text() if figure else '–' for figure in found[:2]]
         cells.append('–' if difference is None or difference.value is None else f'{difference.value:+.3f}')
         better = {'higher': 'more', 'lower': 'less', 'one': 'at 1'}.get(METRICS.get(name, ''), '')
-        rows.append([names.metric(name), *(cells if evaluation.has_baseline else cells[:1]), better])
+        note = left_out(evaluation, name)
+        title = Markup('{}<small>{}</small>').format(names.metric(name), note) if note else names.metric(name)
+        rows.append([title, *(cells if evaluation.has_baseline else cells[:1]), better])
     return rows
+
+
+def left_out(evaluation: Evaluation, metric: str) -> str:
+    """What a figure over all films leaves out, for people; '' when it leaves nothing out."""
+    overall = evaluation.overall
+    groups = overall.groups.get((CANDIDATE, metric.removeprefix(GAP)))
+    if metric.startswith(GAP) and groups:
+        return f'without {words}' if (words := groups.left_out_words()) else ''
+    if metric == 'macro_auc':
+        figures = {((), name, ''): figure.value for (model, name), figure in overall.figures.items() if model == CANDIDATE}
+        return gate_metrics.left_out_findings({key: math.nan if value is None else value for key, value in figures.items()})
+    return ''
+
+
+def _group_rows(evaluation: Evaluation) -> Iterator[list[str]]:
+    for (model, by), groups in evaluation.overall.groups.items():
+        for group in groups.groups if model == CANDIDATE else ():
+            figure = Figure(group.sensitivity, group.lower, group.upper)
+            counts = (f'{count:,}' for count in (group.positives, group.patients, group.missed))
+            marked = ' (lowest)' if group == groups.worst() else ''
+            inside = 'yes' if group.compared else 'no: not known' if group.name == UNKNOWN else f'no: fewer than {groups.min_positives}'
+            yield [names.group(by), group.name + marked, *counts, figure.text(), inside]
 
 
 def _slice_row(each: Slice) -> list[str]:

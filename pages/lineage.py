@@ -51,10 +51,9 @@ def served_version(run: Run) -> ServedVersion | None:
     pushed = run.artifact('Pusher', 'pushed_model')
     assert pushed is not None
     version, path = str(pushed.properties.get('pushed_version', '')), str(pushed.properties.get('pushed_destination', ''))
-    if not os.path.isdir(path):
-        # A root that was copied has it at another place; a version that was removed is still in the artifact.
-        moved = os.path.join(run.root, 'serving', version)
-        path = moved if os.path.isdir(moved) else pushed.path
+    # A root that was copied has it at another place; a version that was removed is still in the artifact.
+    own = os.path.join(run.root, 'serving', version)
+    path = next((place for place in (own, path) if version and os.path.isdir(place)), pushed.path)
     try:
         manifest = target.read_manifest(path)
     except TargetError:

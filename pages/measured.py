@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,9 @@ from google.protobuf import json_format
 # TFMA's top level lost some protos in later versions.
 from tensorflow_model_analysis.proto import config_pb2
 
+from components.evaluator import groups as groups_lib
 from components.evaluator import reliability
+from components.evaluator.groups import Groups
 from pages import names
 from pipeline.evaluation_parameters import METRICS, EvaluationParameters, Threshold
 from pipeline.picture import merged
@@ -93,13 +96,14 @@ class Bin:
 @dataclasses.dataclass
 class Slice:
     """One slice: figures by (model, metric), where model may be DIFFERENCE; confusion by model; curves by (model, output); reliability by
-    (model, output), the bins that hold films."""
+    (model, output), the bins that hold films; groups by (model, feature)."""
 
     key: SliceKey
     figures: dict[tuple[str, str], Figure] = dataclasses.field(default_factory=dict)
     confusion: dict[str, Confusion] = dataclasses.field(default_factory=dict)
     curves: dict[tuple[str, str], Curves] = dataclasses.field(default_factory=dict)
     reliability: dict[tuple[str, str], tuple[Bin, ...]] = dataclasses.field(default_factory=dict)
+    groups: dict[tuple[str, str], Groups] = dataclasses.field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -113,11 +117,12 @@ class Slice:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The slices, all films first; `thresholds` are those of the gate."""
+    """The slices, all films first; `thresholds` are those of the gate, `level` is that of the intervals, e.g. 0.95."""
 
     folder: str
     slices: tuple[Slice, ...]
     thresholds: tuple[Threshold, ...]
+    level: float
 
     @property
     def overall(self) -> Slice:
@@ -168,13 +173,20 @@ def read(folder: str, eval_config: str) -> Evaluation:
     if () not in slices:
         raise EvaluationError(f'{folder}: no metrics over all test films; expected those that the Evaluator writes')
     ordered = sorted(slices.values(), key=lambda each: (len(each.key), each.key))
-    return Evaluation(folder, tuple(ordered), thresholds(eval_config))
+    config = json_format.Parse(eval_config, config_pb2.EvalConfig(), ignore_unknown_fields=True)
+    return Evaluation(folder, tuple(ordered), tuple(_thresholds(config)), _level(config))
 
 
 def thresholds(eval_config: str) -> tuple[Threshold, ...]:
     """The thresholds of the gate, out of TFMA's configuration: the form in which every run has them on record."""
     config = json_format.Parse(eval_config, config_pb2.EvalConfig(), ignore_unknown_fields=True)
     return tuple(_thresholds(config))
+
+
+def _level(config: config_pb2.EvalConfig) -> float:
+    settings = (json.loads(metric.config or '{}') for spec in config.metrics_specs for metric in spec.metrics)
+    default = EvaluationParameters.model_fields['interval'].default
+    return next((float(each['level']) for each in settings if 'level' in each), default)
 
 
 def parameters(evaluation: Evaluation) -> EvaluationParameters:
@@ -191,7 +203,8 @@ def _thresholds(config: config_pb2.EvalConfig) -> Iterator[Threshold]:
                     yield Threshold.model_construct(
                         metric=metric,
                         slice=dict(slicing.feature_values),
-                        min=value.lower_bound.value if value.HasField('lower_bound') else None,
+                        # Minus infinity only asks for a value, see `pipeline.evaluation`.
+                        min=_finite(value.lower_bound.value) if value.HasField('lower_bound') else None,
                         max=value.upper_bound.value if value.HasField('upper_bound') else None,
                         max_worse=abs(change.absolute.value) if bound.threshold.HasField('change_threshold') else None,
                     )
@@ -209,8 +222,10 @@ def _model(key) -> str:
     return DIFFERENCE if key.is_diff else BASELINE if key.model_name == BASELINE else CANDIDATE
 
 
-def _add_metrics(found: Slice, items: Iterable) -> None:
+def _add_metrics(found: Slice, items: Sequence) -> None:
     values: dict[tuple[str, str], float] = {}
+    for model, by, groups in groups_lib.read(items):
+        found.groups[BASELINE if model == BASELINE else CANDIDATE, by] = groups
     for item in items:
         kind = item.value.WhichOneof('type')
         if kind == 'double_value':

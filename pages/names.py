@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
+from components.evaluator import registry
 from trainer.features import AGE_BAND, SEX, VIEW
 from trainer.labels import FINDINGS
 
 EVERYTHING = 'All test films'
+_GROUPS = registry.GROUP_TITLES
 _SEX = {'F': 'female', 'M': 'male'}
-_GROUPS = {SEX: 'sex', AGE_BAND: 'age', VIEW: 'view'}
-METRICS: dict[str, str] = {
-    'auc': 'AUC',
-    'pr_auc': 'Average precision',
-    'sensitivity': 'Sensitivity',
-    'specificity': 'Specificity',
-    'precision': 'Positive predictive value',
-    'brier_score': 'Brier score',
-    'calibration_ratio': 'Calibration ratio',
-    'calibration_error': 'Expected calibration error',
-    'metadata_auc': 'AUC of age, sex and view alone',
-    'metadata_follow_up_auc': 'AUC of these and the follow-up number',
-    'auc_over_metadata': 'AUC above age, sex and view',
-    'macro_auc': 'Mean AUC of findings',
-    **{f'{finding}_auc': f'AUC of {finding.replace("_", " ")}' for finding in FINDINGS},
-    **{f'sensitivity_gap_{group}': f'Largest gap in sensitivity by {name}' for group, name in _GROUPS.items()},
-    'example_count': 'Films',
-}
+METRICS: dict[str, str] = {**{name: metric.title for name, metric in registry.METRICS.items()}, 'example_count': 'Films'}
 _ENDS = {'_lower': ', lower end', '_upper': ', upper end'}
 
 
@@ -39,6 +24,11 @@ def metric(name: str) -> str:
 def slice_title(key: tuple[tuple[str, str], ...]) -> str:
     """A slice, as (feature, value) pairs; () is all films."""
     return ', '.join(_pair(feature, value) for feature, value in key) or EVERYTHING
+
+
+def group(feature: str) -> str:
+    """A feature by which films are grouped."""
+    return _GROUPS.get(feature, feature)
 
 
 def label(name: str) -> str:

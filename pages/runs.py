@@ -7,11 +7,11 @@ import datetime
 import json
 import os
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
 from pages.store import CACHED, COMPLETE, FAILED, OPTIONAL_STEPS, STEPS, Artifact, Execution, Store, StoredRun
+from pipeline import root_lock
 from trainer.labels import TASKS, Task
 
 PUSHED, SERVED, REFUSED, BROKEN, STOPPED, RUNNING, NOT_STARTED = (
@@ -128,7 +128,7 @@ class Run:
 def all_runs(store: Store) -> list[Run]:
     """The runs of a root, newest first, with those that ended before anything came into the store."""
     logs = {path.stem: path for path in sorted((store.root / 'logs').glob('*.log'))}
-    owner = _owner(store.root)
+    owner = root_lock.owner(str(store.root))
     found = []
     for number, stored in enumerate(store.runs):
         log = logs.pop(stamp, None) if (stamp := _stamp(stored.name)) else None
@@ -143,13 +143,13 @@ def all_runs(store: Store) -> list[Run]:
     return sorted(found, key=lambda run: (run.began or datetime.datetime.min, run.name), reverse=True)
 
 
-def _run(store: Store, stored: StoredRun, log: Path | None, owner: int | None) -> Run:
+def _run(store: Store, stored: StoredRun, log: Path | None, owner: str | None) -> Run:
     run = Run(store.root, store, stored.name, _slug(stored.name), stored.pipeline, STOPPED, (), stored.executions, log)
     state, reasons = _ending(run, log, owner)
     return dataclasses.replace(run, state=state, reasons=tuple(reasons))
 
 
-def _ending(run: Run, log: Path | None, owner: int | None) -> tuple[str, list[str]]:
+def _ending(run: Run, log: Path | None, owner: str | None) -> tuple[str, list[str]]:
     broken = [step for step, one in run.executions.items() if one.state not in (*_DONE, 'RUNNING', 'NEW')]
     if broken:
         reason = failure(_tail(log)) if log else ''
@@ -158,7 +158,7 @@ def _ending(run: Run, log: Path | None, owner: int | None) -> tuple[str, list[st
     if pushed is None:
         if owner is not None:
             last = next((step for step, one in run.executions.items() if one.state not in _DONE), '')
-            return RUNNING, [f'process {owner} is at {last or "work"}']
+            return RUNNING, [f'{owner}, is at {last or "work"}']
         reason = failure(_tail(log)) if log else ''
         done = [step for step, one in run.executions.items() if one.state in _DONE]
         at = next((step for step, one in run.executions.items() if one.state not in _DONE), None)
@@ -198,18 +198,6 @@ def _tail(path: Path, size: int = 1 << 18) -> str:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - size))
         return file.read().decode('utf-8', 'replace')
-
-
-def _owner(root: Path) -> int | None:
-    """The process that works in the root now, as far as this machine can see."""
-    try:
-        found = re.match(r'process (\d+) on (\S+),', (root / '.lock-owner').read_text(encoding='utf-8'))
-        if found and found[2] == socket.gethostname() and int(found[1]) != os.getpid():
-            os.kill(int(found[1]), 0)
-            return int(found[1])
-    except (OSError, ValueError):
-        return None
-    return None
 
 
 def _slug(name: str) -> str:

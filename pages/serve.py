@@ -6,16 +6,21 @@ import functools
 import http.server
 import logging
 import os
+import sys
 import threading
+import urllib.parse
 from http import HTTPStatus
 from pathlib import Path
 
-from pages import site, store
+from pages import own_host, site, store
+from pipeline.exit_codes import cannot_write
 
 HOST = '127.0.0.1'
-# A page of another site could reach a local server under a name of its own; these are the names of this one.
-_OWN_HOSTS = ('localhost', '127.0.0.1', '[::1]')
 _log = logging.getLogger(__name__)
+
+
+class PagesError(RuntimeError):
+    """The pages cannot be written; the text says where and what to do."""
 
 
 class Refresher:
@@ -33,7 +38,7 @@ class Refresher:
             try:
                 written = site.write(self._root)
             except (OSError, RuntimeError) as error:
-                _log.error('the pages stay as they were: %s', error)
+                _log.error('the pages stay as they were: %s', cannot_write(error) if isinstance(error, OSError) else error)
                 return
             for problem in written.problems:
                 _log.error('%s', problem)
@@ -53,8 +58,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def send_head(self):
         """Refreshes before a page is sent, and refuses what was not asked of this server by its own name."""
-        if self.headers.get('Host', '').rpartition(':')[0] not in _OWN_HOSTS and self.headers.get('Host') not in _OWN_HOSTS:
-            self.send_error(HTTPStatus.FORBIDDEN, 'ask for localhost')
+        if not own_host.is_own(self.headers.get('Host', '')):
+            self.send_error(HTTPStatus.FORBIDDEN, own_host.REFUSAL)
+            return None
+        if '\0' in urllib.parse.unquote(self.path):
+            self.send_error(HTTPStatus.BAD_REQUEST, 'no path has a zero byte')
             return None
         if self.path.partition('?')[0].endswith(('/', '.html')):
             self._refresher.refresh()
@@ -74,18 +82,33 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         _log.debug(format, *args)
 
 
-def server(root: Path, port: int) -> http.server.ThreadingHTTPServer:
+class Server(http.server.ThreadingHTTPServer):
+    """A server whose answers are cut short in silence when the client goes away."""
+
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Says in one line what went wrong with a request; a client that went away is no news."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError | TimeoutError):
+            _log.error('a request could not be answered: %s: %s', type(error).__name__, error, exc_info=_log.isEnabledFor(logging.DEBUG))
+
+
+def server(root: Path, port: int) -> Server:
     """A server for this machine alone, with the pages written.
 
     Raises:
-      OSError: the port is taken, or the pages cannot be written.
+      OSError, OverflowError: the port is taken, or is none.
+      PagesError: the pages cannot be written.
       RuntimeError: the metadata store cannot be read.
       pages.assets.AssetError: see there.
     """
     refresher = Refresher(root)
     folder = root / site.FOLDER
-    os.makedirs(folder, exist_ok=True)
-    made = http.server.ThreadingHTTPServer((HOST, port), functools.partial(Handler, directory=str(folder), refresher=refresher))
-    made.daemon_threads = True
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise PagesError(cannot_write(error)) from error
+    made = Server((HOST, port), functools.partial(Handler, directory=str(folder), refresher=refresher))
     refresher.refresh()
     return made

@@ -173,7 +173,8 @@ class _Site:
         for name, content in (evaluation_page.plot_files(evaluation) if evaluation else {}).items():
             files.write_text(folder / 'plots' / name, content)
         audit, source = data_page.audit_name(run), run.path('DataAudit', 'audit', AUDIT_PAGE)
-        if audit and source and not (self._target / 'audits' / audit).exists():
+        if audit and source:
+            # Also over a page that is there: a store that was deleted gives its numbers again.
             with open(source, encoding='utf-8') as file:
                 files.write_text(self._target / 'audits' / audit, file.read())
 

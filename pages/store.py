@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
-from ml_metadata import metadata_store
+from google.protobuf.message import DecodeError
+from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-STORE_FILE = 'metadata.sqlite'
+from pipeline import metadata_file
+from pipeline.metadata_file import STORE_FILE
+
 COMPLETE, CACHED, FAILED, RUNNING = 'COMPLETE', 'CACHED', 'FAILED', 'RUNNING'
 # In the order of the graph. Tuner is only there where a search was asked for.
 STEPS = (
@@ -103,11 +107,21 @@ def read(root: Path) -> Store:
     """Reads the store under a root; an empty one where there is none yet.
 
     Raises:
-      RuntimeError: the store cannot be opened.
+      metadata_file.StoreError: the store is damaged.
     """
     path = root / STORE_FILE
     if not path.exists():
         return Store(root)
+    try:
+        metadata_file.check(str(path))
+        return _read(root, path)
+    except (errors.StatusError, DecodeError, LookupError, TypeError, ValueError, sqlite3.Error) as error:
+        if metadata_file.is_refused(error):
+            raise metadata_file.StoreError(f'{path}: the metadata store cannot be read now: {error}') from error
+        raise metadata_file.damaged(str(path), f'{type(error).__name__}: {error}') from error
+
+
+def _read(root: Path, path: Path) -> Store:
     connection = metadata_store_pb2.ConnectionConfig()
     connection.sqlite.filename_uri = str(path)
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
@@ -181,11 +195,13 @@ def _artifact(artifact: metadata_store_pb2.Artifact, root: Path) -> Artifact:
 
 
 def _moved(uri: str, root: Path) -> str:
-    """Where an artifact lies: the store has the path of the machine that made it, and a root can be copied to another place."""
-    if '://' in uri or os.path.exists(uri):
-        return uri
+    """Where an artifact lies: the store has the path of the root that made it. In a copy of that root, the copy's files count,
+    also while the original is still there."""
     _, folder, rest = uri.rpartition('/artifacts/')
-    return str(root / 'artifacts' / rest) if folder else uri
+    own = str(root / 'artifacts' / rest)
+    if '://' in uri or not folder or (os.path.exists(uri) and not os.path.exists(own)):
+        return uri
+    return own
 
 
 def _values(properties) -> dict[str, Any]:

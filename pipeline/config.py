@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.data_audit.parameters import AuditParameters
@@ -15,6 +15,7 @@ from components.data_gate.limits import GateLimits
 from components.serving_check.parameters import ServingCheckParameters
 from components.xray_example_gen.parameters import DataParameters
 from kubeflow.parameters import KubeflowParameters
+from pipeline import yaml_values
 from pipeline.beam_parameters import BeamParameters
 from pipeline.evaluation_parameters import EvaluationParameters
 from trainer.labels import TASKS
@@ -25,6 +26,13 @@ from trainer.parameters import (
     TuningParameters,
     check_something_is_trained,
 )
+
+_MAX_BYTES = 1_000_000
+# Characters of a value that a message repeats.
+_SHOWN = 200
+# What Kubernetes and Kubeflow take for a name.
+_NAME = re.compile(r'[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+_NAME_LENGTH = 63
 
 
 class ConfigError(ValueError):
@@ -51,13 +59,13 @@ class Config(_Strict):
     """An experiment.
 
     Attributes:
-      pipeline: its name; letters, digits and dashes.
+      pipeline: its name; at most 63 lower-case letters, digits and dashes, with no dash at either end.
       task: what is learned, a name of `trainer.labels.TASKS`.
       root: the directory of runs: artifacts, metadata store, checkpoints (`--root`); null: `runs/` and the name of the pipeline.
       artifacts: where else artifacts go, e.g. gs://BUCKET/FOLDER for Beam workers that cannot reach the root; null: `artifacts/` under it.
     """
 
-    pipeline: str = Field(pattern=r'^[a-zA-Z0-9-]+$')
+    pipeline: str
     task: str
     root: str | None = None
     artifacts: str | None = None
@@ -74,11 +82,21 @@ class Config(_Strict):
     kubeflow: KubeflowParameters = KubeflowParameters()
     beam: BeamParameters = BeamParameters()
 
+    @field_validator('pipeline')
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value) or len(value) > _NAME_LENGTH:
+            raise ValueError(
+                f'{_short(repr(value))} is not a name that every runner takes: expected at most {_NAME_LENGTH} lower-case letters, '
+                'digits and dashes, beginning and ending with a letter or digit'
+            )
+        return value
+
     @field_validator('task')
     @classmethod
     def _known_task(cls, value: str) -> str:
         if value not in TASKS:
-            raise ValueError(f'no such task: {value!r}. Known: {", ".join(TASKS)}')
+            raise ValueError(f'no such task: {_short(repr(value))}. Known: {", ".join(TASKS)}')
         return value
 
     @property
@@ -106,6 +124,17 @@ class Config(_Strict):
         return self
 
     @model_validator(mode='after')
+    def _gates_can_pass(self) -> Config:
+        problems = [
+            f'evaluation.thresholds.{number}: {problem}'
+            for number, threshold in enumerate(self.evaluation.thresholds)
+            for problem in threshold.problems(TASKS[self.task], self.data.metadata is not None)
+        ]
+        if problems:
+            raise ValueError('\n'.join(problems))
+        return self
+
+    @model_validator(mode='after')
     def _workers_reach_what_they_need(self) -> Config:
         if missing := list(self.beam.missing()):
             raise ValueError(f'beam.engine is {self.beam.engine}: give {", ".join(missing)}')
@@ -125,50 +154,63 @@ def load(path: str, settings: Iterable[str] = (), **overrides: Any) -> Config:
       **overrides: dotted keys with dots written as `__`; None leaves a key as it is.
 
     Raises:
-      ConfigError: the file is missing or no YAML, or a key or value is not allowed.
+      ConfigError: the file is missing or not valid YAML, or a key or value is not allowed.
     """
     content = _read(path)
     for setting in settings:
-        key, equals, value = setting.partition('=')
-        if not equals:
-            raise ConfigError(f'--set {setting}: expected key=value, e.g. train.epochs=3')
-        try:
-            _lay(content, key.strip(), yaml.safe_load(value), f'--set {setting}')
-        except yaml.YAMLError as error:
-            raise ConfigError(f'--set {setting}: the value is no YAML ({str(error).splitlines()[0]})') from None
+        _lay(content, *_setting(setting), f'--set {_short(setting)}')
     for name, value in overrides.items():
         if value is not None:
-            _lay(content, name.replace('__', '.'), value, f'--{name}')
+            key = name.replace('__', '.')
+            try:
+                yaml_values.check_text(value)
+            except ValueError as error:
+                raise ConfigError(f'{key}: {value!r}: {error}') from None
+            _lay(content, key, value, path)
     try:
         # As JSON, since there strict checking still takes lists for tuples: YAML's "3" and true are no numbers.
-        return Config.model_validate_json(json.dumps(content, default=str), strict=True)
+        return Config.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         raise ConfigError('\n'.join(_problems(path, error))) from None
 
 
 def _read(path: str) -> dict:
     try:
-        with open(path, encoding='utf-8') as file:
-            content = yaml.load(file, Loader=_UniqueKeys)
-    except OSError as error:
-        raise ConfigError(f'{path}: cannot be read ({error.strerror}). The configurations that come with cxr-triage: {_own()}') from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f'{path}: no YAML: {error}') from None
+        with open(path, 'rb') as file:
+            data = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f'{path}: cannot be read ({reason}). The configurations that come with cxr-triage: {_own()}') from None
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f'{path}: larger than {_MAX_BYTES:,} bytes: not a configuration')
+    try:
+        content = yaml_values.parse(data.decode('utf-8'))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f'{path}: not UTF-8 text (byte {error.start})') from None
+    except yaml_values.YamlError as error:
+        place = f', line {error.line}, column {error.column}' if error.line else ''
+        raise ConfigError(f'{path}{place}: {error}') from None
     if not isinstance(content, dict):
         raise ConfigError(f'{path}: expected keys and values at the top, found {type(content).__name__}')
     return content
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win, silently."""
+def _setting(text: str) -> tuple[str, Any]:
+    """The key and the value of a `--set`."""
+    key, equals, value = text.partition('=')
+    key = key.strip()
+    if not equals or not all(key.split('.')):
+        raise ConfigError(f'--set {_short(text)}: expected key=value, e.g. train.epochs=3')
+    try:
+        return key, yaml_values.parse(value)
+    except yaml_values.YamlError as error:
+        raise ConfigError(f'--set {_short(text)}: {error}') from None
 
-    def construct_mapping(self, node, deep=False):
-        """Refuses a key that stands twice in one mapping."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f'key {key!r} stands twice', node.start_mark)
-        return super().construct_mapping(node, deep)
+
+def _short(text: str) -> str:
+    """Text for a message, without what a terminal would obey."""
+    shown = text if text.isprintable() else repr(text)
+    return shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}…'
 
 
 def _own() -> str:
@@ -190,10 +232,10 @@ def _problems(path: str, error: ValidationError) -> Iterable[str]:
     for problem in error.errors():
         key = '.'.join(str(part) for part in problem['loc'])
         if problem['type'] == 'extra_forbidden':
-            yield f'{path}: unknown key {key!r}. Allowed there: {", ".join(_allowed(problem["loc"][:-1]))}'
+            yield f'{path}: unknown key {_short(repr(key))}. Allowed there: {", ".join(_allowed(problem["loc"][:-1]))}'
         else:
             text = problem['msg'].removeprefix('Value error, ')
-            found = '' if problem['type'] in ('value_error', 'missing') else f' (found {problem["input"]!r})'
+            found = '' if problem['type'] in ('value_error', 'missing') else f' (found {_short(repr(problem["input"]))})'
             yield f'{path}: {key or "the configuration"}: {text}{found}'
 
 

@@ -44,7 +44,13 @@ _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
 
 
 def create_pipeline(
-    config: Config, fingerprint: str, metadata: metadata_store_pb2.ConnectionConfig | None = None, setup_file: str | None = SETUP_FILE
+    config: Config,
+    fingerprint: str,
+    metadata: metadata_store_pb2.ConnectionConfig | None = None,
+    setup_file: str | None = SETUP_FILE,
+    *,
+    weights_digest: str | None = None,
+    read_target: bool = True,
 ) -> Pipeline:
     """Builds the TFX pipeline of an experiment.
 
@@ -53,9 +59,11 @@ def create_pipeline(
       fingerprint: of the data (`records.data_root.fingerprint`), taken when the run is started.
       metadata: the connection of the metadata store, for runners that need one.
       setup_file: where this project's setup.py is when the steps run; None: nowhere.
+      weights_digest: names the state of the weights where this machine cannot see them; None: taken from the file.
+      read_target: whether to look what is served. Otherwise nothing is taken to be, and the Pusher refuses where something is.
 
     Raises:
-      TargetError: the push target holds something that is not understood.
+      TargetError: the newest version in the push target is damaged, so that no candidate can be compared with it.
     """
     assert config.root is not None
     for name in _TFX_COMPONENTS:
@@ -64,10 +72,10 @@ def create_pipeline(
             raise RuntimeError(
                 f'tfx.components.{name} could not be imported: the environment is broken; remove .venv and run `make environment`'
             )
-    components, candidate = _candidate(config, fingerprint)
+    components, candidate = _candidate(config, fingerprint, _weights_digest(config) if weights_digest is None else weights_digest)
     # Audit and gate stop a run, but what they say does not change the model.
     key = _key([component for component in components if component.id not in _WATCHING])
-    components += _gate_and_push(config, candidate, key)
+    components += _gate_and_push(config, candidate, key, read_target)
     return Pipeline(
         pipeline_name=config.pipeline,
         pipeline_root=config.artifacts_directory,
@@ -78,7 +86,7 @@ def create_pipeline(
     )
 
 
-def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
+def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[list, dict]:
     """The components from the data to the trained model, and the channels that the rest of the graph needs."""
     examples = XrayExampleGen(
         data=config.data.model_dump_json(),
@@ -114,8 +122,8 @@ def _candidate(config: Config, fingerprint: str) -> tuple[list, dict]:
         },
     )
     transform.add_upstream_node(gate)
-    tuners = [_tuner(config, transform)] if config.tuning.trials else []
-    trainer = _trainer(config, transform, schema, tuners)
+    tuners = [_tuner(config, transform, weights_digest)] if config.tuning.trials else []
+    trainer = _trainer(config, transform, schema, tuners, weights_digest)
     return [examples, schema, statistics, validator, audit, gate, transform, *tuners, trainer], {
         'examples': examples.outputs['examples'],
         'schema': schema.outputs['schema'],
@@ -128,7 +136,7 @@ def _parameters(config: Config) -> TrainerParameters:
     return TrainerParameters(model=config.model, train=config.train, operating_point=config.operating_point)
 
 
-def _tuner(config: Config, transform) -> tfx_components.Tuner:
+def _tuner(config: Config, transform, weights_digest: str) -> tfx_components.Tuner:
     return tfx_components.Tuner(
         tuner_fn='trainer.tuning.tuner_fn',
         examples=transform.outputs['transformed_examples'],
@@ -139,13 +147,13 @@ def _tuner(config: Config, transform) -> tfx_components.Tuner:
             'parameters': _parameters(config).model_dump_json(),
             'tuning': config.tuning.model_dump_json(),
             'task': config.task,
-            'weights_digest': _weights_digest(config),
+            'weights_digest': weights_digest,
             'code_digest': digest('trainer.tuning'),
         },
     )
 
 
-def _trainer(config: Config, transform, schema, tuners: list) -> tfx_components.Trainer:
+def _trainer(config: Config, transform, schema, tuners: list, weights_digest: str) -> tfx_components.Trainer:
     return tfx_components.Trainer(
         run_fn='trainer.run.run_fn',
         examples=transform.outputs['transformed_examples'],
@@ -158,7 +166,7 @@ def _trainer(config: Config, transform, schema, tuners: list) -> tfx_components.
             'parameters': _parameters(config).model_dump_json(),
             'task': config.task,
             'pipeline': config.pipeline,
-            'weights_digest': _weights_digest(config),
+            'weights_digest': weights_digest,
             'checkpoints': _checkpoints(config),
             'code_digest': digest('trainer.run'),
         },
@@ -171,11 +179,11 @@ def _checkpoints(config: Config) -> str:
     return os.path.join(root, 'checkpoints') if '://' not in root or root.startswith('gs://') else ''
 
 
-def _gate_and_push(config: Config, candidate: dict, key: str) -> list:
+def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool) -> list:
     """The components that decide about the candidate."""
     directory = config.push_directory
-    served = push_target.newest(directory)
-    plan = push_target.plan_push(served.manifest if served else None, key, artifact_exists, uuid.uuid4().hex)
+    served = push_target.newest(directory) if read_target else None
+    plan = push_target.plan_push(served, key, artifact_exists, uuid.uuid4().hex)
     baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
     evaluator = Evaluator(
         examples=candidate['examples'],

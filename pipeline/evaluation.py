@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 # The protos by their module: TFMA's top level lost some of them in later versions.
 from tensorflow_model_analysis.proto import config_pb2
@@ -80,4 +81,8 @@ def _bound(threshold: Threshold) -> config_pb2.PerSliceMetricThreshold:
         direction = config_pb2.MetricDirection.HIGHER_IS_BETTER if higher else config_pb2.MetricDirection.LOWER_IS_BETTER
         bound.change_threshold.direction = direction
         bound.change_threshold.absolute.value = -threshold.max_worse if higher else threshold.max_worse
+    if not bound.HasField('value_threshold'):
+        # TFX drops change thresholds while nothing is served. This bound stays; every number keeps it, and an undefined metric, NaN,
+        # does not.
+        bound.value_threshold.lower_bound.value = -math.inf
     return config_pb2.PerSliceMetricThreshold(slicing_specs=[_slicing_spec(threshold)], threshold=bound)

@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from trainer.features import AGE_BAND, SEX, VIEW
-from trainer.labels import FINDINGS
+from components.evaluator import registry
+from components.evaluator.registry import ENDS, GROUPS, Better, Metric
+from trainer.features import AGE_BAND, AGE_BANDS, SEX, SEXES, UNKNOWN, VIEW, VIEWS
+from trainer.labels import ABNORMAL, FINDINGS, Task
 
-GROUPS: tuple[str, ...] = (SEX, AGE_BAND, VIEW)
-Better = Literal['higher', 'lower', 'one']
-# Metric, each with an interval by patient -> whether more is better. `calibration_ratio` is mean prediction over mean label: 1 is best,
-# so it has both bounds.
-WITH_INTERVAL: dict[str, Better] = {
-    'auc': 'higher',
-    'pr_auc': 'higher',
-    'sensitivity': 'higher',
-    'specificity': 'higher',
-    'precision': 'higher',
-    'calibration_ratio': 'one',
-    'calibration_error': 'lower',
-    'brier_score': 'lower',
-    'auc_over_metadata': 'higher',
-    'macro_auc': 'higher',
-    **{f'sensitivity_gap_{group}': 'lower' for group in GROUPS},
-}
+# Metric that a threshold can be set on, each with an interval by patient -> which way it improves.
+WITH_INTERVAL: dict[str, Better] = {name: metric.better for name, metric in registry.METRICS.items() if metric.gate}
 # Shown beside them, without a bound of their own: what is known without the image, and of single findings.
 SHOWN: tuple[str, ...] = tuple(
-    f'{name}{end}'
-    for name in ('metadata_auc', 'metadata_follow_up_auc', *(f'{finding}_auc' for finding in FINDINGS))
-    for end in ('', '_lower', '_upper')
+    f'{name}{end}' for name, metric in registry.METRICS.items() if not metric.gate for end in ('', '_lower', '_upper')
 )
 METRICS: dict[str, Better] = {
     **WITH_INTERVAL,
-    **{f'{name}_{end}': better for name, better in WITH_INTERVAL.items() for end in ('lower', 'upper')},
+    **{f'{name}_{end}': better for name, better in WITH_INTERVAL.items() for end in ENDS},
 }
 # Slices by name in a configuration.
 FINDINGS_SLICE = 'findings'
 SLICES: tuple[str, ...] = (SEX, AGE_BAND, VIEW, FINDINGS_SLICE)
-_SLICE_KEYS: tuple[str, ...] = (SEX, AGE_BAND, VIEW, *FINDINGS)
+# Feature -> the values that ingestion writes. A slice of any other value holds no film.
+SLICE_VALUES: dict[str, tuple[str, ...]] = {
+    SEX: (*SEXES, UNKNOWN),
+    AGE_BAND: AGE_BANDS,
+    VIEW: (*VIEWS, UNKNOWN),
+    **dict.fromkeys(FINDINGS, ('0', '1')),
+}
 
 
 class _Strict(BaseModel):
@@ -75,10 +66,14 @@ class Threshold(_Strict):
     def _slice(cls, value):
         if not isinstance(value, dict):
             return value
-        unknown = [str(key) for key in value if key not in _SLICE_KEYS]
+        unknown = [str(key) for key in value if key not in SLICE_VALUES]
         if unknown:
-            raise ValueError(f'no slices by {", ".join(unknown)}. Known: {", ".join(_SLICE_KEYS)}')
-        return {key: str(content) for key, content in value.items()}
+            raise ValueError(f'no slices by {", ".join(unknown)}. Known: {", ".join(SLICE_VALUES)}')
+        values = {key: str(content) for key, content in value.items()}
+        for key, content in values.items():
+            if content not in SLICE_VALUES[key]:
+                raise ValueError(f'no film has {key} {content!r}. Allowed: {", ".join(SLICE_VALUES[key])}')
+        return values
 
     @model_validator(mode='after')
     def _some_bound(self) -> Threshold:
@@ -90,9 +85,77 @@ class Threshold(_Strict):
             raise ValueError(f'max_worse cannot be asked of {self.metric}: neither more nor less of it is better')
         return self
 
+    @model_validator(mode='after')
+    def _within_range(self) -> Threshold:
+        metric = self.registered
+        for key, bound in (('min', self.min), ('max', self.max)):
+            if bound is not None and not metric.low <= bound <= metric.high:
+                raise ValueError(f'{key} {bound:g} is outside the range of {self.metric}: {metric.range}')
+        if self.max_worse is not None and self.max_worse > metric.high - metric.low:
+            raise ValueError(f'max_worse {self.max_worse:g} allows any change of {self.metric}, whose range is {metric.range}')
+        return self
+
+    @model_validator(mode='after')
+    def _groups_to_compare(self) -> Threshold:
+        group = self.registered.group
+        if group in self.slice:
+            raise ValueError(
+                f'{self.metric} compares values of {group}, but all films of the slice {self.name()} have the same one: '
+                f'leave {group} out of the slice'
+            )
+        return self
+
+    @property
+    def registered(self) -> Metric:
+        """What the registry says of the metric."""
+        metric = registry.find(self.metric)
+        assert metric is not None
+        return metric
+
+    def problems(self, task: Task, has_metadata: bool) -> Iterator[str]:
+        """Why no model of a task can ever meet this threshold; nothing where one can.
+
+        Args:
+          task: what is learned.
+          has_metadata: whether a metadata table is read; without one, sex, age and view of all films are unknown.
+        """
+        metric = self.registered
+        if not metric.emitted(task.findings):
+            known = ', '.join(name for name in WITH_INTERVAL if registry.METRICS[name].emitted(task.findings))
+            yield f'{self.metric} does not exist for task {task.name!r}. Its metrics: {known}; each also with _lower or _upper'
+        label = _label_in(self.slice, task)
+        if (metric.negatives and label == 1) or (metric.positives and label == 0):
+            kind = task.positive if label else task.negative
+            known = ', '.join(name for name in WITH_INTERVAL if _defined(registry.METRICS[name], label, task))
+            yield (
+                f'{self.metric} is not defined in the slice {self.name()}, whose films are all {kind} for task {task.name!r}. '
+                f'Defined there: {known}'
+            )
+        if has_metadata:
+            return
+        if metric.metadata:
+            yield f'{self.metric} needs sex, age and view of the films: give their table as data.metadata'
+        for key in GROUPS:
+            if self.slice.get(key, UNKNOWN) != UNKNOWN:
+                yield f'the slice {self.name()} is empty without a metadata table: give one as data.metadata'
+
     def name(self) -> str:
         """The slice for people."""
         return ', '.join(f'{key}={value}' for key, value in self.slice.items()) or 'all'
+
+
+def _label_in(values: dict[str, str], task: Task) -> int | None:
+    """The label that all films of a slice have, None where they can differ."""
+    if task.label in values:
+        return int(values[task.label])
+    if task.label == ABNORMAL and any(values.get(finding) == '1' for finding in FINDINGS):
+        return 1
+    return None
+
+
+def _defined(metric: Metric, label: int, task: Task) -> bool:
+    missing = metric.negatives if label else metric.positives
+    return not missing and metric.emitted(task.findings)
 
 
 class EvaluationParameters(_Strict):
@@ -127,5 +190,19 @@ class EvaluationParameters(_Strict):
         if not value:
             raise ValueError('at least one threshold is needed: without any, TFX never blesses a model')
         if all(threshold.min is None and threshold.max is None for threshold in value):
-            raise ValueError('at least one threshold needs min or max: by max_worse alone, TFX never blesses a first model')
+            raise ValueError('at least one threshold needs min or max: while nothing is served, max_worse alone bounds nothing')
+        return value
+
+    @field_validator('thresholds')
+    @classmethod
+    def _consistent(cls, value: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
+        bounds: dict[tuple, list[Threshold]] = {}
+        for threshold in value:
+            bounds.setdefault((threshold.metric, *sorted(threshold.slice.items())), []).append(threshold)
+        for thresholds in bounds.values():
+            least = max((each.min for each in thresholds if each.min is not None), default=None)
+            most = min((each.max for each in thresholds if each.max is not None), default=None)
+            if least is not None and most is not None and least > most:
+                first = thresholds[0]
+                raise ValueError(f'{first.metric} on {first.name()} has a min of {least:g} and a max of {most:g}: no model meets both')
         return value

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+
+from records.terminal import printable
 
 PUSHED = 0
 FAILED = 1
 NOT_BLESSED = 3
+# What a shell reports of a program that Ctrl-C ended.
+INTERRUPTED = 130
+_LAYOUT = '\n\t'
 
 
 def refuse(command: str, error: object) -> int:
     """Says why a command ends, and returns its exit code."""
-    print(f'cxr-triage {command}: {error}', file=sys.stderr)  # noqa: T201
+    print(f'cxr-triage {command}: {printable(error, keep=_LAYOUT)}', file=sys.stderr)  # noqa: T201
     return FAILED
+
+
+def cannot_write(error: OSError) -> str:
+    """What the system said when a root could not be written to, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f'{error}. The disk is full: make room, then give the same command again.'
+    return f'{error}. Give a directory that can be written to with --root.'

@@ -17,7 +17,15 @@ INTERVAL_S = 5.0
 # A port-forward that drops, a server that moves to another node.
 _PATIENCE = 24
 _NAME_WIDTH = 18
-_STYLES = {'done': 'green', 'cached': 'cyan', 'failed': 'bold red', 'running': 'yellow', 'waiting': 'dim', 'skipped': 'dim'}
+_STYLES = {
+    'done': 'green',
+    'cached': 'cyan',
+    'failed': 'bold red',
+    'stopped': 'red',
+    'running': 'yellow',
+    'waiting': 'dim',
+    'skipped': 'dim',
+}
 _RUN_STYLES = {'SUCCEEDED': 'bold green', 'FAILED': 'bold red', 'CANCELED': 'bold red'}
 
 
@@ -46,13 +54,14 @@ class Follower:
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn(f'{{task.description:<{_NAME_WIDTH}}} {{task.fields[seconds]:7.0f}} s'),
+            TextColumn(f'{{task.description:<{_NAME_WIDTH}}} {{task.fields[seconds]:7.0f}} s  {{task.fields[detail]}}', markup=False),
             console=console,
             transient=True,
             refresh_per_second=4,
             disable=not console.is_terminal,
         )
         self._at_work: dict[str, TaskID] = {}
+        self._details: dict[str, str] = {}
         self._told: set[str] = set()
 
     def show(self, run: Run) -> None:
@@ -62,10 +71,12 @@ class Follower:
                 continue
             if step.state == 'running':
                 if step.name not in self._at_work:
-                    self._at_work[step.name] = self._progress.add_task(step.name, seconds=0)
-                    if not self._console.is_terminal:
-                        self._console.print(line(dataclasses.replace(step, seconds=None)))
-                self._progress.update(self._at_work[step.name], seconds=step.seconds or 0)
+                    self._at_work[step.name] = self._progress.add_task(step.name, seconds=0, detail='')
+                # A pod that finds no node, or an image that is not there, can hold a run up for hours.
+                if not self._console.is_terminal and self._details.get(step.name) != step.detail:
+                    self._console.print(line(dataclasses.replace(step, seconds=None)))
+                self._details[step.name] = step.detail
+                self._progress.update(self._at_work[step.name], seconds=step.seconds or 0, detail=step.detail)
                 continue
             # What never ran is of interest at the end only: it may be a step that waits for another attempt.
             if step.state == 'skipped' and not run.finished:
@@ -74,6 +85,9 @@ class Follower:
                 self._progress.remove_task(task)
             self._console.print(line(step))
             self._told.add(step.name)
+        # The root driver is a step only until it is done.
+        for name in self._at_work.keys() - {step.name for step in run.steps}:
+            self._progress.remove_task(self._at_work.pop(name))
 
     def follow(self, ask: Callable[[], Run]) -> Run:
         """Shows a run until it has ended, and returns it.

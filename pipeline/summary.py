@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
 import os
 from collections.abc import Iterable
@@ -13,6 +15,7 @@ from tfx.types import artifact_utils
 
 from components.baseline.executor import VERSION
 from components.data_audit.artifact import AUDIT_JSON
+from components.pusher import target as push_target
 from components.xray_example_gen.artifact import REPORT_FILE
 from pipeline import metrics
 from pipeline.local_runner import Step
@@ -45,10 +48,35 @@ def serving_problems(serving_check: Step) -> list[str]:
     return _json(serving_check, 'blessing', 'serving_check.json')['reasons']
 
 
-def pushed(pusher: Step) -> tuple[bool, str]:
-    """Whether the model is served now, and where."""
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """The version under which a run's model is served: its `path`, and what became of the push in `words`."""
+
+    path: str
+    words: str
+
+
+def pushed(pusher: Step) -> Served | None:
+    """Where the model is served now; None when it was not pushed."""
     artifact = artifact_utils.get_single_instance(pusher.outputs['pushed_model'])
-    return bool(artifact.get_int_custom_property('pushed')), artifact.get_string_custom_property('pushed_destination')
+    if not artifact.get_int_custom_property('pushed'):
+        return None
+    path, version = (artifact.get_string_custom_property(f'pushed_{name}') for name in ('destination', 'version'))
+    if pusher.state == 'cached':
+        words = f'Nothing to do: version {version} has been served{_since(path)}.'
+    elif artifact.get_int_custom_property('already_served'):
+        words = f'Nothing to push: version {version}, served{_since(path)}, is this candidate already.'
+    else:
+        words = 'Pushed.'
+    return Served(path, words)
+
+
+def _since(version_dir: str) -> str:
+    try:
+        pushed_at = datetime.datetime.fromisoformat(push_target.read_manifest(version_dir).pushed_at)
+    except (push_target.TargetError, ValueError):
+        return ' before'
+    return f' since {pushed_at:%Y-%m-%d %H:%M:%S} UTC'
 
 
 def _json(step: Step, output: str, *path: str) -> dict:
@@ -59,7 +87,10 @@ def _json(step: Step, output: str, *path: str) -> dict:
 def _ingest(step: Step) -> str:
     content = _json(step, 'report', REPORT_FILE)
     splits = ', '.join(f'{name} {split["records"]:,}' for name, split in content['splits'].items())
-    return f'{content["records_in"]:,} records in, {content["quarantined"]:,} quarantined; {splits}; {content["patients"]:,} patients'
+    unknown = ', '.join(f'{name} {count:,}' for name, count in content.get('unknown', {}).items()) if content.get('table') else ''
+    return f'{content["records_in"]:,} records in, {content["quarantined"]:,} quarantined; {splits}; {content["patients"]:,} patients' + (
+        f'; unknown: {unknown}' if unknown else ''
+    )
 
 
 def _statistics(step: Step) -> str:
@@ -122,7 +153,9 @@ def _tuner(step: Step) -> str:
 
 def _baseline(step: Step) -> str:
     version = artifact_utils.get_single_instance(step.outputs['model']).get_string_custom_property(VERSION)
-    return f'served version {version}' if version else 'nothing served yet'
+    if version:
+        return f'served version {version}'
+    return 'nothing served yet' if step.state == 'ran' else 'nothing was served at the time'
 
 
 def _evaluator(step: Step) -> str:
@@ -137,8 +170,8 @@ def _serving_check(step: Step) -> str:
 
 
 def _pusher(step: Step) -> str:
-    done, where = pushed(step)
-    return where if done else 'not pushed'
+    served = pushed(step)
+    return served.path if served else 'not pushed'
 
 
 _STEPS = {

@@ -7,12 +7,32 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-# Both spellings of the Kaggle set and its zipped form; `**` stands for any depth.
-DEFAULT_PATTERNS: tuple[str, ...] = ('**/*.tfrec', '**/*.tfrec.gz', '**/*.tfrecord', '**/*.tfrecord.gz')
+from records import walking
+from records.terminal import printable
+
+# The usual spellings and their zipped forms; `**` stands for any depth.
+DEFAULT_PATTERNS: tuple[str, ...] = (
+    '**/*.tfrec',
+    '**/*.tfrec.gz',
+    '**/*.tfrecord',
+    '**/*.tfrecord.gz',
+    '**/*.tfrecords',
+    '**/*.tfrecords.gz',
+    '**/*.tfrecord-*-of-*',
+)
 _SPAN = re.compile(r'(?:^|/)span-(\d+)/')
+_FINGERPRINT = re.compile(r'(\d+)-files-(\d+)-bytes-[0-9a-f]{64}')
+_SHOWN = 10
+# Files of a data set that come with the records: where a run does not read them, there is nothing to wonder about.
+_USUAL = (
+    *('preprocessed_data.csv', 'convert_report.json', 'synthetic_truth.csv.gz'),
+    *('train_val_list.txt', 'train_val_list.txt.gz', 'test_list.txt', 'test_list.txt.gz'),
+)
 
 
 class DataRootError(ValueError):
@@ -29,40 +49,126 @@ class DataFile:
     modified_ns: int
 
 
+@dataclass(frozen=True)
+class DataRoot:
+    """What lies under a data root.
+
+    Attributes:
+      path: the data root.
+      files: the TFRecord files, by name, of all spans.
+      others: names of all other regular files.
+      hidden: how many files and folders have a name that begins with a dot; nothing is read from them.
+      repeated: further names (links) of files that are listed under another name.
+      special: names of what is not a regular file -> what it is.
+    """
+
+    path: str
+    files: tuple[DataFile, ...]
+    others: tuple[str, ...]
+    hidden: int = 0
+    repeated: tuple[str, ...] = ()
+    special: tuple[str, ...] = ()
+
+    def of_spans(self, spans: Literal['all', 'latest'] | list[int]) -> list[DataFile]:
+        """The TFRecord files of `spans`: 'all', 'latest' or a list of numbers.
+
+        Raises:
+          DataRootError: no span is named, or a named one holds no files.
+        """
+        there = sorted({file.span for file in self.files})
+        wanted = _wanted(self.path, spans, there)
+        return [file for file in self.files if file.span in wanted]
+
+    def ignored(self, used: Collection[str] = ()) -> Counter[str]:
+        """What is not read, by type: all that is no record file, is not in `used`, and does not usually come with records."""
+        counts = walking.count_types(name for name in self.others if name not in used and os.path.basename(name) not in _USUAL)
+        rest = (('hidden', self.hidden), ('links to other files here', len(self.repeated)), ('not regular files', len(self.special)))
+        counts.update({kind: count for kind, count in rest if count})
+        return counts
+
+
+def scan(root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS) -> DataRoot:
+    """Lists what lies under `root`; which files are TFRecord files is told by `patterns`, whatever the case of letters.
+
+    Files under a folder `span-N/` belong to span N, all others to span 0.
+
+    Raises:
+      DataRootError: the root is missing, no file fits, or what fits is not a regular file.
+      OSError: a folder cannot be listed.
+    """
+    _check_root(root)
+    walk = _remote_walk(root, patterns) if '://' in root else walking.walk(root)
+    for name, what in walk.special.items():
+        if _fits(name, patterns):
+            raise DataRootError(f'{printable(os.path.join(root, name))}: {what}, expected a regular file. Restore it, or move it away.')
+    files = tuple(DataFile(file.name, _span(file.name), file.size, file.modified_ns) for file in walk.files if _fits(file.name, patterns))
+    others = tuple(file.name for file in walk.files if not _fits(file.name, patterns))
+    found = DataRoot(root, files, others, walk.hidden, tuple(walk.repeated), tuple(walk.special))
+    if not files:
+        seen = walking.in_words(found.ignored()) or 'nothing'
+        raise DataRootError(
+            f'{root}: no file fits {", ".join(patterns)}; found {seen}. Expected TFRecords in the NIH layout (NNN-COUNT.tfrec); '
+            '`cxr-triage convert` makes them from images, `cxr-triage synth` draws some.'
+        )
+    return found
+
+
 def find_files(
     root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS, spans: Literal['all', 'latest'] | list[int] = 'all'
 ) -> list[DataFile]:
-    """Lists the TFRecord files under `root` in a fixed order.
-
-    Spans: files under a folder `span-N/` belong to span N, all others to span 0. `spans` is 'all', 'latest' or a list of numbers.
+    """The TFRecord files of `spans` under `root`, in a fixed order.
 
     Raises:
-      DataRootError: the root is missing, no file fits, no span is named, or a named one holds no files.
+      DataRootError, OSError: as `scan` and `DataRoot.of_spans`.
     """
-    if not _is_dir(root):
-        raise DataRootError(f'{root}: not a directory. Give the folder that holds the *.tfrec files with --data-root.')
-    every = [(name, size, modified) for name, size, modified in _walk(root) if _fits(name, patterns)]
-    if not every:
-        raise DataRootError(
-            f'{root}: no file fits {", ".join(patterns)}. Expected TFRecords in the NIH layout (NNN-COUNT.tfrec); '
-            '`cxr-triage convert` makes them from images, `cxr-triage synth` draws some.'
-        )
-    files = sorted((DataFile(name, _span(name), size, modified) for name, size, modified in every), key=lambda file: file.name)
-    there = sorted({file.span for file in files})
-    wanted = _wanted(root, spans, there)
-    return [file for file in files if file.span in wanted]
+    return scan(root, patterns).of_spans(spans)
 
 
 def fingerprint(root: str, files: list[DataFile], extra: tuple[str, ...] = ()) -> str:
-    """SHA-256 over names, sizes and times of `files` and of the side files `extra` (full paths): the cache key of the data."""
+    """The state of the data, the cache key of ingestion: how many `files` with how many bytes, and a SHA-256 over the names, sizes
+    and times of `files` and of the side files `extra` (full paths)."""
     rows = [[file.name, file.size, file.modified_ns] for file in files]
     rows += [[path, *_stat(path)] for path in extra]
-    return hashlib.sha256(json.dumps([root, rows]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([root, rows]).encode()).hexdigest()
+    return f'{len(files)}-files-{sum(file.size for file in files)}-bytes-{digest}'
+
+
+def check_unchanged(root: str, files: list[DataFile], extra: tuple[str, ...], expected: str) -> None:
+    """Checks that the data still is what a fingerprint was taken of. A name that a person gave the data is not compared.
+
+    Args:
+      root, files, extra: as for `fingerprint`, as they are now.
+      expected: the fingerprint taken when the run started.
+
+    Raises:
+      DataRootError: a file came, went or changed since.
+      OSError: a side file is missing.
+    """
+    then, now = _FINGERPRINT.fullmatch(expected), fingerprint(root, files, extra)
+    if then is None or now == expected:
+        return
+    names = ', '.join(file.name for file in files[:_SHOWN])
+    more = f' and {len(files) - _SHOWN} more' if len(files) > _SHOWN else ''
+    side = f'; side files: {", ".join(extra)}' if extra else ''
+    raise DataRootError(
+        f'{root}: the data changed after the run started. It had {then[1]} record files of {then[2]} bytes then, and has '
+        f'{len(files)} of {sum(file.size for file in files)} bytes now: {names}{more}'
+        f'{side}. Nothing of it was kept. Wait until no other program writes there, then run the same command again.'
+    )
 
 
 def join(root: str, path: str) -> str:
     """`path` as it stands if it is absolute or a URI, else under `root`."""
     return path if '://' in path or os.path.isabs(path) else os.path.join(root, path)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file at `path`, here or on an object store."""
+    if '://' in path:
+        import tensorflow as tf
+
+        return tf.io.gfile.exists(path)
+    return os.path.isfile(path)
 
 
 def _wanted(root: str, spans: Literal['all', 'latest'] | list[int], there: list[int]) -> set[int]:
@@ -87,14 +193,29 @@ def _fits(name: str, patterns: tuple[str, ...]) -> bool:
     if any(part.startswith('.') for part in name.split('/')):
         return False
     # fnmatch's `*` crosses slashes, so `**/x` only needs the case of no folder at all.
-    return any(fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase('/' + name, pattern) for pattern in patterns)
+    name = name.lower()
+    return any(fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase('/' + name, pattern) for pattern in map(str.lower, patterns))
+
+
+def _check_root(root: str) -> None:
+    try:
+        root.encode()
+    except UnicodeEncodeError:
+        # Artifacts and the metadata store keep the path as UTF-8.
+        raise DataRootError(f'{printable(root)}: the path is not UTF-8. Rename the folder.') from None
+    if not _is_dir(root):
+        raise DataRootError(f'{root}: not a directory. Give the folder that holds the *.tfrec files with --data-root.')
 
 
 def _is_dir(path: str) -> bool:
     if '://' in path:
         import tensorflow as tf
 
-        return tf.io.gfile.isdir(path)
+        try:
+            # `isdir` says no where a bucket cannot be read, too.
+            return tf.io.gfile.stat(path).is_directory
+        except tf.errors.NotFoundError:
+            return False
     return os.path.isdir(path)
 
 
@@ -108,14 +229,19 @@ def _stat(path: str) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _walk(root: str):
-    if '://' in root:
-        import tensorflow as tf
+def _remote_walk(root: str, patterns: tuple[str, ...]) -> walking.Walk:
+    import tensorflow as tf
 
-        walker = tf.io.gfile.walk(root)
-    else:
-        walker = os.walk(root, followlinks=True)
-    for folder, _, names in walker:
-        for name in names:
-            path = os.path.join(folder, name)
-            yield os.path.relpath(path, root).replace(os.sep, '/'), *_stat(path)
+    found = walking.Walk()
+    for folder, _, names in tf.io.gfile.walk(root):
+        for base in names:
+            path = os.path.join(folder, base)
+            name = os.path.relpath(path, root).replace(os.sep, '/')
+            if any(part.startswith('.') for part in name.split('/')):
+                found.hidden += 1
+            else:
+                # Each question costs a request, and only of record files the answer is used.
+                size, modified = _stat(path) if _fits(name, patterns) else (0, 0)
+                found.files.append(walking.File(name, size, modified))
+    found.files.sort(key=lambda file: file.name)
+    return found

@@ -1,13 +1,18 @@
-"""What an encoded image says of itself, read from its header alone: no pixel is decoded, nothing of the image's size is allocated.
+"""What an encoded image says of itself, read from its markers or chunks: no pixel is decoded, nothing of the image's size is allocated.
 
-JPEG: ITU-T T.81, Annex B (markers and segments). PNG: W3C PNG specification, sections 5 and 11 (chunks).
+JPEG: ITU-T T.81, Annex B (markers and segments) and G.1 (progressive scans). PNG: W3C PNG specification, sections 5 and 11 (chunks).
+EXIF: CIPA DC-008, section 4.6 (the orientation tag).
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from schemas.image_status import MAX_SCANS
 
 JPEG = 'JPEG'
 PNG = 'PNG'
@@ -15,6 +20,12 @@ PNG = 'PNG'
 _SOI = b'\xff\xd8'
 _EOI = b'\xff\xd9'
 _SOS = 0xDA
+_APP1 = 0xE1
+_EXIF = b'Exif\0\0'
+_ORIENTATION = 0x0112
+# Inside a scan, FF is followed by 00 or a restart marker; anything else begins a segment.
+_NEXT_SEGMENT = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
+_COEFFICIENTS = 64
 # Start-of-frame markers of the codings that libjpeg (TensorFlow, Pillow) decodes; the others it has to refuse.
 _FRAMES = {0xC0: False, 0xC1: False, 0xC2: True}
 _FOREIGN_FRAMES = {
@@ -35,6 +46,7 @@ _COLOURS = {
     4: (2, (8, 16)),
     6: (4, (8, 16)),
 }
+_PALETTE, _ALPHA = 3, (4, 6)
 
 # What people put where an image should be, told by its first bytes, so that the message can name it.
 _OTHERS = (
@@ -63,8 +75,12 @@ class ImageHeader:
       height: rows, at least 1.
       channels: after decoding, alpha included; an image with a palette has 3.
       bit_depth: bits a channel: 8, or 12 (JPEG), or 1, 2, 4, 16 (PNG).
-      complete: the end marker is there (JPEG: EOI; PNG: IEND); without it the image was cut off.
+      complete: the end marker is there (JPEG: EOI; PNG: IEND) and, in a JPEG, scans for all coefficients; otherwise the image was cut off.
       progressive: progressive JPEG or interlaced PNG.
+      palette: a PNG whose pixels are numbers of colours.
+      alpha: a PNG with an alpha channel or a transparent colour.
+      orientation: EXIF's, 1 to 8; 1 is upright.
+      scans: of a JPEG; 1 for a PNG.
     """
 
     format: str
@@ -74,10 +90,16 @@ class ImageHeader:
     bit_depth: int
     complete: bool
     progressive: bool
+    palette: bool = False
+    alpha: bool = False
+    orientation: int = 1
+    scans: int = 1
 
 
 def inspect(data: bytes) -> ImageHeader:
     """Reads the header of an encoded JPEG or PNG; takes some ten microseconds whatever size the image claims to have.
+
+    A JPEG of several scans takes a little longer, since all of its segments are looked at.
 
     Raises:
       ImageHeaderError: `data` is no JPEG or PNG, its header is damaged or cut off, a side is 0, or no decoder used here reads its coding.
@@ -101,7 +123,7 @@ def _what(data: bytes) -> str:
 
 
 def _jpeg(data: bytes) -> ImageHeader:
-    place, frame, progressive = len(_SOI), None, False
+    place, frame, progressive, orientation = len(_SOI), None, False, 1
     while True:
         marker, place = _marker(data, place)
         if marker in _ALONE:
@@ -114,16 +136,72 @@ def _jpeg(data: bytes) -> ImageHeader:
         if marker in _FRAMES:
             if length < 2 + _FRAME.size:
                 raise ImageHeaderError(f'the JPEG header is damaged: its frame segment is {length} bytes long')
-            frame, progressive = _FRAME.unpack_from(data, place + 2), _FRAMES[marker]
-        place += length
+            frame, progressive = data[place + 2 : place + length], _FRAMES[marker]
+        if marker == _APP1 and data.startswith(_EXIF, place + 2):
+            orientation = _orientation(data[place + 2 + len(_EXIF) : place + length])
         if marker == _SOS:
             break
+        place += length
     if frame is None:
         raise ImageHeaderError('the JPEG has a scan but no frame header: its size is not known')
-    precision, height, width, components = frame
+    precision, height, width, components = _FRAME.unpack_from(frame)
     _check_sides(width, height, JPEG)
+    scans, covered = _scans(data, place, frame[_FRAME.size :: 3][:components], progressive)
     # Inside a scan FF is always followed by 00 or a restart marker, so FFD9 behind the first scan header is the end marker.
-    return ImageHeader(JPEG, width, height, components, precision, data.rfind(_EOI, place) >= 0, progressive)
+    complete = covered and data.rfind(_EOI, place) >= 0
+    return ImageHeader(JPEG, width, height, components, precision, complete, progressive, orientation=orientation, scans=scans)
+
+
+def _scans(data: bytes, place: int, components: bytes, progressive: bool) -> tuple[int, bool]:
+    """How many scans there are from the scan header at `place` on, counted up to one above MAX_SCANS, and whether they hold all bits.
+
+    A progressive JPEG that was cut off between two scans decodes without a warning, only less sharp: the lowest bit of some coefficients
+    (Al of 0) never arrives.
+    """
+    scans = 0
+    missing: dict[int, set[int]] = {}
+    while True:
+        scans += 1
+        length = int.from_bytes(data[place : place + 2], 'big')
+        header = data[place + 2 : place + length]
+        selected = header[1:-3:2]
+        if not progressive and selected == components:
+            return scans, True  # libjpeg reads no further scan of such an image
+        missing = missing or {component: set(range(_COEFFICIENTS)) for component in components}
+        if len(header) >= 4 and not header[-1] & 15:
+            for component in selected:
+                missing.get(component, set()).difference_update(range(header[-3], header[-2] + 1))
+        place = _next_scan(data, place + length)
+        if not place or scans > MAX_SCANS:
+            return scans, not any(missing.values())
+
+
+def _next_scan(data: bytes, place: int) -> int:
+    """Where the scan header behind the scan at `place` begins; 0 when there is none."""
+    while found := _NEXT_SEGMENT.search(data, place):
+        place = found.end()
+        marker = data[place - 1]
+        if marker == _SOS:
+            return place
+        if marker == _EOI[1]:
+            return 0
+        place += int.from_bytes(data[place : place + 2], 'big')
+    return 0
+
+
+def _orientation(exif: bytes) -> int:
+    """EXIF's orientation; 1 where it says none, or nothing that can be read."""
+    order = {b'II': '<', b'MM': '>'}.get(exif[:2], '')
+    try:
+        (start,) = struct.unpack_from(f'{order}I', exif, 4)
+        (entries,) = struct.unpack_from(f'{order}H', exif, start)
+        for entry in range(entries if order else 0):
+            tag, _, _, value = struct.unpack_from(f'{order}HHIH', exif, start + 2 + 12 * entry)
+            if tag == _ORIENTATION:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
 
 
 def _marker(data: bytes, place: int) -> tuple[int, int]:
@@ -154,19 +232,36 @@ def _png(data: bytes) -> ImageHeader:
             f'filter {filtering}, interlace {interlace}'
         )
     _check_sides(width, height, PNG)
-    return ImageHeader(PNG, width, height, channels, bit_depth, _png_complete(data, end + 4), bool(interlace))
+    chunks = list(png_chunks(data))
+    kinds = [kind for kind, _, _ in chunks]
+    complete = kinds[-1] == b'IEND' and b'IDAT' in kinds
+    exif = next((data[begin:end] for kind, begin, end in chunks if kind == b'eXIf'), b'')
+    return ImageHeader(
+        PNG,
+        width,
+        height,
+        channels,
+        bit_depth,
+        complete,
+        bool(interlace),
+        palette=colour == _PALETTE,
+        alpha=colour in _ALPHA or b'tRNS' in kinds,
+        orientation=_orientation(exif),
+    )
 
 
-def _png_complete(data: bytes, place: int) -> bool:
-    """Whether the chunks from `place` lead to an IEND with pixels (IDAT) before it."""
-    pixels = False
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin and end of the content of each chunk of a PNG that is whole, up to and with IEND."""
+    place = len(_PNG_SIGNATURE)
     while place + 12 <= len(data):
         kind = data[place + 4 : place + 8]
+        begin = place + 8
+        place = begin + int.from_bytes(data[place : place + 4], 'big') + 4
+        if place > len(data):
+            return
+        yield kind, begin, place - 4
         if kind == b'IEND':
-            return pixels
-        pixels = pixels or kind == b'IDAT'
-        place += 12 + int.from_bytes(data[place : place + 4], 'big')
-    return False
+            return
 
 
 def _check_sides(width: int, height: int, kind: str) -> None:

@@ -1,42 +1,42 @@
 """The one place where a record is judged: good enough to train on, or not, and why.
 
 XrayExampleGen quarantines by it, `cxr-triage check` reports by it, so what the one accepts the other calls clean. It looks at one
-record at a time and decodes no pixels; what only shows across records (duplicates, a patient in two splits) is not judged here.
+record at a time and decodes no pixels (`records.images` says what that can see); what only shows across records (duplicates, a
+patient in two splits) is not judged here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
 from records.examples import RecordError, XrayRecord, parse
-from records.image_header import JPEG, ImageHeader, ImageHeaderError, inspect
+from records.image_header import JPEG, ImageHeader
+from records.images import MAX_SIDE, ImageError, ImageLimits, check
 from records.metadata import Entry, nih_patient, normal_patient_id
+from schemas.image_status import MIN_SIDE
 
 KEEP = 'keep'
 QUARANTINE = 'quarantine'
 
-DEFAULT_MIN_SIDE = 64
-DEFAULT_MAX_SIDE = 8192
+DEFAULT_MIN_SIDE = MIN_SIDE
+DEFAULT_MAX_SIDE = MAX_SIDE
 
-# Kinds of rejection.
-RECORD, IMAGE, PATIENT, METADATA, EXCLUDED = 'record', 'image', 'patient', 'metadata', 'excluded'
+# Kinds of rejection; an image that cannot be used has one of `schemas.image_status.PROBLEMS`.
+RECORD, PATIENT, METADATA, EXCLUDED = 'record', 'patient', 'metadata', 'excluded'
 
 # What may be said of an accepted record, and what it means.
 NOTES: dict[str, str] = {
     'format': 'the image is no JPEG',
     'channels': 'the image has more than one channel',
-    'bit_depth': 'the image has not 8 bits a channel',
     'size': 'the image is not 600x600',
     'without_image_id': 'no image_id: its patient is unknown (only byte-equal images are kept together) and no metadata can be joined',
     'not_in_metadata': 'the metadata table does not name the image: age, sex and view are unknown',
 }
 
 _LAYOUT_SIDE = 600
-_READABLE_CHANNELS = {JPEG: (1, 3)}
-_READABLE_DEPTHS = {JPEG: (8,)}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Intake:
         patient_id_pattern: str | None = None,
         min_side: int = DEFAULT_MIN_SIDE,
         max_side: int = DEFAULT_MAX_SIDE,
-        exclude: frozenset[str] = frozenset(),
+        exclude: Set[str] = frozenset(),
     ) -> None:
         """Takes the rules.
 
@@ -121,8 +121,7 @@ class Intake:
         self._metadata = metadata
         self._missing_metadata = missing_metadata
         self._pattern = patient_pattern(patient_id_pattern) if patient_id_pattern else None
-        self._min_side = min_side
-        self._max_side = max_side
+        self._limits = ImageLimits(min_side, max_side)
         self._exclude = exclude
 
     def judge(self, payload: bytes) -> Accepted | Rejected:
@@ -147,12 +146,9 @@ class Intake:
         if image_id in self._exclude:
             return Rejected(f'image {image_id!r} stands in the list of excluded images', EXCLUDED, image_id)
         try:
-            header = inspect(record.image)
-        except ImageHeaderError as error:
-            return Rejected(f'the image cannot be used: {error}', IMAGE, image_id)
-        unusable = self._unusable(header)
-        if unusable:
-            return Rejected(f'the image cannot be used: {unusable}', IMAGE, image_id)
+            header = check(record.image, self._limits)
+        except ImageError as error:
+            return Rejected(f'the image cannot be used: {error}', error.kind, image_id)
         return Examined(record, header, _notes(header))
 
     def patient_of(self, image_id: str | None, digest: Callable[[], str]) -> Patient | Rejected:
@@ -165,10 +161,10 @@ class Intake:
         if not image_id:
             return Patient(f'sha256:{digest()}', 'image', None, ('without_image_id',))
         entry = self._metadata.get(image_id) if self._metadata is not None else None
-        if entry is not None:
+        if entry is not None and entry.patient_id:
             return Patient(entry.patient_id, 'metadata', entry)
         notes: tuple[str, ...] = ()
-        if self._metadata is not None:
+        if self._metadata is not None and entry is None:
             if self._missing_metadata == QUARANTINE:
                 return Rejected(
                     f'the metadata table has no line for image {image_id!r}: complete the table, or set missing_metadata to {KEEP!r}',
@@ -178,32 +174,18 @@ class Intake:
             notes = ('not_in_metadata',)
         match = self._pattern.search(image_id) if self._pattern else None
         if match and match.group(1):
-            return Patient(normal_patient_id(match.group(1)), 'pattern', None, notes)
+            return Patient(normal_patient_id(match.group(1)), 'pattern', entry, notes)
         patient = nih_patient(image_id)
         if patient:
-            return Patient(patient, 'image_id', None, notes)
-        return Rejected(self._no_patient(image_id), PATIENT, image_id)
+            return Patient(patient, 'image_id', entry, notes)
+        return Rejected(self._no_patient(image_id, entry), PATIENT, image_id)
 
-    def _unusable(self, header: ImageHeader) -> str:
-        size = f'it is {header.width}x{header.height} pixels'
-        if min(header.width, header.height) < self._min_side:
-            return f'{size}, less than min_side={self._min_side}'
-        if max(header.width, header.height) > self._max_side:
-            return f'{size}, more than max_side={self._max_side}'
-        if not header.complete:
-            return f'the {header.format} is cut off: its end marker is missing'
-        if header.channels not in _READABLE_CHANNELS.get(header.format, (1, 2, 3, 4)):
-            return f'a {header.format} of {header.channels} channels (CMYK?): expected 1 (grey) or 3 (RGB)'
-        if header.bit_depth not in _READABLE_DEPTHS.get(header.format, (1, 2, 4, 8, 16)):
-            return f'a {header.format} of {header.bit_depth} bits a channel: expected 8'
-        return ''
-
-    def _no_patient(self, image_id: str) -> str:
+    def _no_patient(self, image_id: str, entry: Entry | None) -> str:
         tried = 'it is not of the NIH form PPPPPPPP_FFF.png'
         if self._pattern:
             tried += f', patient_id_pattern {self._pattern.pattern!r} does not match it'
         if self._metadata is not None:
-            tried += ', the metadata table does not name it'
+            tried += ', the metadata table does not name it' if entry is None else ', the metadata table has no patient for it'
         return (
             f'the patient of image {image_id!r} is not known ({tried}): give a metadata table with its Patient ID, '
             'or a patient_id_pattern with one group that finds the patient in the image_id'
@@ -234,7 +216,6 @@ def _notes(header: ImageHeader) -> tuple[str, ...]:
     found = {
         'format': header.format != JPEG,
         'channels': header.channels != 1,
-        'bit_depth': header.bit_depth != 8,
         'size': (header.width, header.height) != (_LAYOUT_SIDE, _LAYOUT_SIDE),
     }
     return tuple(name for name, holds in found.items() if holds)

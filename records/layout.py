@@ -33,6 +33,8 @@ TABLE_COLUMNS: tuple[str, ...] = (
     'OriginalImagePixelSpacing[x',
     'y]',
 )
+# The official split: images for training and validation, images for testing.
+LISTS: tuple[str, ...] = ('train_val_list', 'test_list')
 _STAGE = '.partial'
 
 
@@ -104,6 +106,11 @@ def write_table(out: Path, rows: Iterable[Sequence[object]]) -> None:
     write_atomically(out / TABLE, gzip.compress(text.getvalue().encode(), mtime=0))
 
 
+def write_list(out: Path, name: str, image_ids: Iterable[str]) -> None:
+    """Writes one of LISTS, one image id a line."""
+    write_atomically(_list_path(out, name), gzip.compress(''.join(f'{image_id}\n' for image_id in image_ids).encode(), mtime=0))
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file that is there as a whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +119,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     os.replace(stage, path)
 
 
+def written(out: Path) -> list[Path]:
+    """The files of an earlier data set of this layout in `out`."""
+    lists = (_list_path(out, name) for name in LISTS)
+    paths = (*(out / DATA_FOLDER).glob('*.tfrec'), out / PREPROCESSED, out / TABLE, *lists)
+    return [path for path in paths if os.path.lexists(path)]
+
+
 def remove(out: Path) -> None:
     """Removes the files of an earlier data set of this layout from `out`, and nothing else."""
-    for path in (*(out / DATA_FOLDER).glob('*.tfrec'), out / PREPROCESSED, out / TABLE):
+    for path in written(out):
         path.unlink(missing_ok=True)
+
+
+def _list_path(out: Path, name: str) -> Path:
+    return out / Path(TABLE).parent / f'{name}.txt.gz'

@@ -7,8 +7,11 @@ masked CRC-32C of the payload; little-endian. No TensorFlow here unless a path i
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -32,7 +35,7 @@ _ZIPPED_READ_BYTES = 1 << 16
 # The upper half of the length field of any record that is not longer than _MAX_RECORD_BYTES.
 _ZEROS = bytes(4)
 _RUN_OF_ZEROS = re.compile(rb'\x00+')
-_SHARD_NAME = re.compile(r'^.*?(\d+)-(\d+)\.tfrec(ord)?(\.gz)?$')
+_SHARD_NAME = re.compile(r'^.*?(\d+)-(\d+)\.tfrec(ords?)?(\.gz)?$', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,13 @@ def open_binary(path: str) -> io.BufferedReader:
     """Opens a local file, or one on an object store through TensorFlow's file systems, for reading bytes.
 
     Raises:
-      OSError: the file cannot be opened.
+      OSError: the file cannot be opened, or is a FIFO, a device or a socket, which may never end.
     """
     if '://' in path:
         return io.BufferedReader(_Raw(path), _READ_BYTES)
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a folder, `open` says what it is
+        raise OSError(errno.EINVAL, 'not a regular file', path)
     return open(path, 'rb')
 
 

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from trainer import keras_settings
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# Before anything imports Keras, as every command does.
+keras_settings.apply()
 # Before anything imports TensorFlow: its start-up messages would bury a failure.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')

@@ -1,4 +1,4 @@
-"""Runs `cxr-triage` as a person does, in a process of its own, with what it shows on the screen and what it exits with."""
+"""Runs `cxr-triage` in a process of its own, with what it shows on the screen and what it exits with."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.warm_start import WarmProcess
 
 # Far above what any run here takes: only a run that hangs meets it.
 _PATIENCE_S = 900.0
@@ -27,27 +29,31 @@ class Finished:
         return 'Traceback (most recent call last)' in self.screen
 
 
-class Running:
-    """A run under way; its screen goes to a file that can be read meanwhile."""
-
-    def __init__(self, command: list[str], cwd: Path, environment: dict[str, str], screen: Path):
-        self._screen = screen
-        self._file = screen.open('wb')
-        # What a shell starts in the background ignores Ctrl-C and hands that down: the program is started as in the foreground.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
+def start_fresh(command: list[str], cwd: Path, environment: dict[str, str], screen: Path) -> subprocess.Popen:
+    """Starts a command as a shell would, with its output in the file `screen`."""
+    # What a shell starts in the background ignores Ctrl-C and hands that down: the program is started as in the foreground.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with screen.open('wb') as file:
             # A session of its own: a signal to the group reaches its workers too, as Ctrl-C in a terminal does.
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 cwd=cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=self._file,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        finally:
-            signal.signal(signal.SIGINT, before)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Running:
+    """A run under way; its screen goes to a file that can be read meanwhile."""
+
+    def __init__(self, process: subprocess.Popen | WarmProcess, screen: Path):
+        self._process, self._screen = process, screen
 
     @property
     def pid(self) -> int:
@@ -88,7 +94,6 @@ class Running:
         if self._process.poll() is None:
             self.signal(signal.SIGKILL)
             self._process.wait()
-        self._file.close()
 
 
 class Program:
@@ -98,19 +103,24 @@ class Program:
         self.source, self.config, self.data = source, config, data
         self._scratch, self._count = scratch, 0
 
-    def start(self, *options: str | Path) -> Running:
-        """Starts `cxr-triage` with `options` in the source tree."""
+    def start(self, *options: str | Path, fresh: bool = False) -> Running:
+        """Starts `cxr-triage` with `options` in the source tree, with TensorFlow loaded (`warm_start`) or as a `fresh` interpreter."""
         self._count += 1
         # Neither what tests set for themselves nor a shell's settings: quiet has to be the program's own doing.
         environment = {name: os.environ[name] for name in ('PATH', 'HOME', 'TMPDIR', 'LANG') if name in os.environ}
         environment |= {'PYTHONPATH': str(self.source), 'CUDA_VISIBLE_DEVICES': ''}
-        command = [sys.executable, '-m', 'pipeline', *map(str, options)]
-        return Running(command, self.source, environment, self._scratch / f'screen-{self._count}.txt')
+        screen = self._scratch / f'screen-{self._count}.txt'
+        arguments = [str(option) for option in options]
+        if fresh:
+            process = start_fresh([sys.executable, '-m', 'pipeline', *arguments], self.source, environment, screen)
+            return Running(process, screen)
+        return Running(WarmProcess(arguments, self.source, environment, screen), screen)
 
-    def start_run(self, root: Path, *options: str | Path) -> Running:
+    def start_run(self, root: Path, *options: str | Path, fresh: bool = False) -> Running:
         """Starts `cxr-triage run` with the shared configuration and data."""
-        return self.start('run', '--config', self.config, '--data-root', self.data, '--root', root, *options)
+        shared = ('--config', self.config, '--data-root', self.data)
+        return self.start('run', *shared, '--root', root, *options, fresh=fresh)
 
-    def run(self, root: Path, *options: str | Path) -> Finished:
+    def run(self, root: Path, *options: str | Path, fresh: bool = False) -> Finished:
         """The same to its end."""
-        return self.start_run(root, *options).finish()
+        return self.start_run(root, *options, fresh=fresh).finish()

@@ -20,6 +20,8 @@ FOLLOW_UP = 'follow_up'  # int64: the how-manieth study of the patient, -1 when 
 UNKNOWN = 'unknown'
 UNKNOWN_NUMBER = -1
 
+SEXES: tuple[str, ...] = ('F', 'M')
+VIEWS: tuple[str, ...] = ('PA', 'AP')
 AGE_BANDS: tuple[str, ...] = ('00-17', '18-39', '40-59', '60-79', '80+', UNKNOWN)
 
 SPLITS: tuple[str, ...] = ('train', 'val', 'calibration', 'test')

@@ -66,7 +66,7 @@ class AugmentationParameters(_Strict):
 class TrainParameters(_Strict):
     """The training. Phase 1 fits the head on frozen features (pretrained backbones only), phase 2 trains the upper part with it."""
 
-    seed: int = Field(0, description='of initial weights, order and augmentation')
+    seed: int = Field(0, ge=0, le=2**32 - 1, description='of initial weights, order and augmentation; from 0 to 4294967295')
     batch_size: int = Field(32, ge=1, description='images')
     head_first: bool = Field(True, description='whether there is a phase 1')
     epochs: int = Field(8, ge=0, description='of fine-tuning, or of all training of a backbone from scratch')

@@ -111,7 +111,8 @@ def fit_head(
             best, chosen, waited = aucs['val'], found, 0
         elif waited == _NO_BETTER:
             break
-    assert chosen is not None
+    if chosen is None:
+        raise ValueError('the head cannot be fitted: its AUC on the validation split is not a number. Are the weights finite?')
     network.head.get_layer(model_lib.HEAD).set_weights([chosen.kernel, chosen.bias])
     _log.info('head on frozen features: validation AUC %.4f with penalty %g', best, chosen.penalty)
     return best

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import path_utils
+from tfx.utils import io_utils, path_utils
 
 from components.pusher import storage, target
 
@@ -17,6 +18,8 @@ _LOGGER = logging.getLogger(__name__)
 HAS_MODEL = 'has_model'
 VERSION = 'served_version'
 MODEL_DIGEST = 'model_digest'
+# The file that stands for no baseline: an empty folder may also be one that has lost its files.
+NOTHING_SERVED = 'NOTHING_SERVED'
 
 
 class Executor(base_executor.BaseExecutor):
@@ -34,7 +37,7 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
         version = exec_properties['version']
         if version == target.NO_VERSION:
-            fileio.makedirs(model.uri)
+            io_utils.write_string_file(os.path.join(model.uri, NOTHING_SERVED), '')
             model.set_int_custom_property(HAS_MODEL, 0)
             _LOGGER.info('Nothing is served yet: the candidate is judged without a baseline.')
             return
@@ -45,14 +48,30 @@ class Executor(base_executor.BaseExecutor):
 
 
 def has_model(model: types.Artifact) -> bool:
-    """Whether a Model artifact holds a SavedModel; the files are asked, since not every runner hands custom properties on."""
-    path = path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
-    return fileio.exists(storage.join(path, target.SAVED_MODEL))
+    """Whether the artifact of Baseline holds a model; False when nothing was served.
+
+    The files are asked, since not every runner hands custom properties on.
+
+    Raises:
+      target.TargetError: the files are neither a whole served version nor the mark of none.
+    """
+    if fileio.exists(os.path.join(model.uri, NOTHING_SERVED)):
+        return False
+    try:
+        problems = target.verify(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)))
+    except target.TargetError as error:
+        problems = [str(error)]
+    if problems:
+        raise target.TargetError(
+            f'the copy of the served model that the candidate is to be compared with, {model.uri}, is damaged: {"; ".join(problems)}. '
+            'Delete that folder and run again: Baseline then makes it anew'
+        )
+    return True
 
 
 def _copy_version(directory: str, version: str, destination: str) -> target.Manifest:
     path = storage.join(directory, version)
-    if not storage.exists(storage.join(path, target.SAVED_MODEL)):
+    if not storage.names(path):
         there = ', '.join(served.version for served in target.versions(directory)) or 'none'
         raise target.TargetError(
             f'version {version} is not in {directory} any more (there: {there}): run again, so that what is served now is the baseline'
@@ -66,7 +85,7 @@ def _copy_version(directory: str, version: str, destination: str) -> target.Mani
     if problems:
         raise target.TargetError(
             f'version {version} in {directory} is not what was pushed: {"; ".join(problems)}; '
-            'restore these files, or delete the version and run again'
+            'run again: the run says how to repair the version, or repairs it'
         )
     target.write_manifest(destination, manifest)
     return manifest

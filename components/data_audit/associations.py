@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2_contingency, rankdata
+from scipy.stats import rankdata
 
+from components.data_audit.clustered import same_share_p_value
 from components.data_audit.issues import Example, Issue
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.table import Table
@@ -57,22 +58,15 @@ def split_issues(rows: Sequence[dict[str, Any]]) -> list[Issue]:
 def prevalence_table(table: Table, splits: Sequence[str], parameters: AuditParameters) -> list[dict[str, Any]]:
     """A row a label: in each split images, positives, patients, patients with a positive, prevalence by image; and whether splits differ.
 
-    `p_value` is of a chi-square test on patients (a patient is positive if one of the images is), since images of a patient are
-    not independent. `difference` is between the largest and the smallest prevalence by image. Splits with fewer than `min_group` images
-    are left out of both.
+    `p_value` is by patient, see `clustered.same_share_p_value`. `difference` is between the largest and the smallest prevalence by image.
+    Splits with fewer than `min_group` patients are left out of both; `compared` says so.
     """
-    groups = {split: np.flatnonzero(table.split == split) for split in splits}
-    patients = np.where(table.patient == '', np.arange(len(table)).astype(str).astype(object), table.patient)
+    patients = _patients(table)
     columns = {parameters.task_label: table.task, **{name: table.labels[:, place] for place, name in enumerate(LABELS)}}
     rows = []
     for name, values in columns.items():
-        cells = {split: _cell(values[members], patients[members]) for split, members in groups.items()}
-        compared = [cell for cell in cells.values() if cell['images'] >= parameters.min_group]
-        rates = [cell['prevalence'] for cell in compared]
-        difference = max(rates) - min(rates) if len(rates) > 1 else 0.0
-        p_value = _chi_square([(cell['patients_positive'], cell['patients'] - cell['patients_positive']) for cell in compared])
-        flagged = difference >= parameters.prevalence_difference and p_value < parameters.prevalence_p_value
-        rows.append({'label': name, 'splits': cells, 'difference': round(difference, 4), 'p_value': p_value, 'flagged': bool(flagged)})
+        cells, compared = _cells(values, table.split, splits, patients, parameters)
+        rows.append({'label': name, 'splits': cells, **compared})
     return rows
 
 
@@ -90,7 +84,7 @@ def statistics_table(table: Table, parameters: AuditParameters) -> list[dict[str
     """AUC of each simple statistic for the task label, pooled and within PA and AP; 0.5 tells nothing, direction does not matter.
 
     Statistics of the image (`kind` image) can reach the label only through the source or the technique of the film; those of the metadata
-    are the baseline that a model has to beat. None where a class has fewer than `min_group` images.
+    are the baseline that a model has to beat. None where a class has fewer than `min_group` patients.
     """
     number = table.number
     image = {
@@ -110,13 +104,15 @@ def statistics_table(table: Table, parameters: AuditParameters) -> list[dict[str
         SEX: np.where(table.sex == UNKNOWN, np.nan, (table.sex == 'F').astype(float)),
         VIEW: np.where(table.view == UNKNOWN, np.nan, (table.view == 'AP').astype(float)),
     }
+    patients = _patients(table)
     rows = []
     for kind, columns in (('image', image), ('metadata', metadata)):
         for name, values in columns.items():
             usable = ~np.isnan(values) & (table.task >= 0)
-            auc = _auc(values, table.task, usable, parameters.min_group)
+            auc = _auc(values, table.task, usable, patients, parameters.min_group)
             row = {'statistic': name, 'kind': kind, 'images': int(usable.sum()), 'auc': auc}
-            row |= {f'auc_{view}': _auc(values, table.task, usable & (table.view == view), parameters.min_group) for view in ('PA', 'AP')}
+            for view in ('PA', 'AP'):
+                row[f'auc_{view}'] = _auc(values, table.task, usable & (table.view == view), patients, parameters.min_group)
             row['flagged'] = kind == 'image' and auc is not None and auc >= parameters.source_auc
             rows.append(row)
     return rows
@@ -135,22 +131,16 @@ def statistics_issue(rows: Sequence[dict[str, Any]]) -> Issue:
 
 
 def groups_table(table: Table, parameters: AuditParameters) -> list[dict[str, Any]]:
-    """The task label's prevalence by view and by source (format, mode, size and quantisation tables of the file)."""
+    """The task label's prevalence by view and by source (format, mode, size and quantisation tables of the file).
+
+    `difference`, `p_value` and `compared` are as in `prevalence_table`.
+    """
+    patients = _patients(table)
     rows = []
     for by, values in ((VIEW, table.view), (SOURCE, np.where(table.decoded, table.source, UNKNOWN))):
-        cells = []
-        for group in sorted(set(values)):
-            task = table.task[(values == group) & (table.task >= 0)]
-            if len(task):
-                cells.append(
-                    {'group': group, 'images': len(task), 'positive': int((task == 1).sum()), 'prevalence': round(float(task.mean()), 4)}
-                )
-        compared = [cell for cell in cells if cell['images'] >= parameters.min_group]
-        rates = [cell['prevalence'] for cell in compared]
-        difference = max(rates) - min(rates) if len(rates) > 1 else 0.0
-        p_value = _chi_square([(cell['positive'], cell['images'] - cell['positive']) for cell in compared])
-        flagged = difference >= parameters.prevalence_difference and p_value < parameters.prevalence_p_value
-        rows.append({'by': by, 'groups': cells, 'difference': round(difference, 4), 'p_value': p_value, 'flagged': bool(flagged)})
+        cells, compared = _cells(table.task, values, sorted(set(values)), patients, parameters)
+        groups = [{'group': group, **cell} for group, cell in cells.items() if cell['images']]
+        rows.append({'by': by, 'groups': groups, **compared})
     return rows
 
 
@@ -162,7 +152,8 @@ def groups_issue(rows: Sequence[dict[str, Any]]) -> Issue:
             (),
             {
                 'by': row['by'],
-                'detail': ', '.join(f'{cell["group"]} {cell["prevalence"]:.1%} of {cell["images"]}' for cell in row['groups']),
+                'detail': ', '.join(f'{cell["group"]} {cell["prevalence"]:.1%} of {cell["images"]}' for cell in row['groups'])
+                + f' (p = {row["p_value"]:.1g} by patient)',
             },
         )
         for row in flagged
@@ -183,32 +174,43 @@ def quantile_table(table: Table, splits: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _cell(values: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
+def _patients(table: Table) -> np.ndarray:
+    """The patient of each image, object [n]; an image without one is a patient of its own."""
+    return np.where(table.patient == '', np.arange(len(table.patient)).astype(str).astype(object), table.patient)
+
+
+def _cells(
+    values: np.ndarray, group: np.ndarray, names: Sequence[str], patients: np.ndarray, parameters: AuditParameters
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Counts of a label (1, 0, or below 0 where it is missing) in each group, and whether groups with enough patients differ."""
+    cells = {name: _cell(values[here], patients[here], parameters) for name in names for here in [group == name]}
+    rates = [cell['prevalence'] for cell in cells.values() if cell['compared']]
+    difference = max(rates) - min(rates) if len(rates) > 1 else 0.0
+    here = (values >= 0) & np.isin(group, [name for name, cell in cells.items() if cell['compared']])
+    p_value = same_share_p_value(group[here], values[here], patients[here])
+    flagged = difference >= parameters.prevalence_difference and p_value < parameters.prevalence_p_value
+    return cells, {'difference': round(difference, 4), 'p_value': p_value, 'flagged': bool(flagged)}
+
+
+def _cell(values: np.ndarray, patients: np.ndarray, parameters: AuditParameters) -> dict[str, Any]:
     known = values >= 0
     positive = values == 1
-    images = int(known.sum())
+    images, of_patients = int(known.sum()), len(set(patients[known]))
     return {
         'images': images,
         'positive': int(positive.sum()),
-        'patients': len(set(patients[known])),
+        'patients': of_patients,
         'patients_positive': len(set(patients[positive])),
         'prevalence': round(float(positive.sum() / images), 4) if images else 0.0,
+        'compared': of_patients >= parameters.min_group,
     }
 
 
-def _chi_square(counts: Sequence[tuple[int, int]]) -> float:
-    """p value of a table of (positive, negative) counts; 1 where nothing can be compared."""
-    table = np.array(counts, dtype=float).reshape(-1, 2)
-    if len(table) < 2 or not table.sum(axis=0).all() or not table.sum(axis=1).all():
-        return 1.0
-    return float(chi2_contingency(table)[1])
-
-
-def _auc(values: np.ndarray, label: np.ndarray, usable: np.ndarray, min_group: int) -> float | None:
-    """Area under the ROC curve by ranks (Mann-Whitney), the larger of both directions."""
+def _auc(values: np.ndarray, label: np.ndarray, usable: np.ndarray, patients: np.ndarray, min_group: int) -> float | None:
+    """Area under the ROC curve by ranks (Mann-Whitney), the larger of both directions; None where a class has too few patients."""
     positive = label[usable] == 1
     first, second = int(positive.sum()), int((~positive).sum())
-    if min(first, second) < min_group:
+    if min(len(set(patients[usable][positive])), len(set(patients[usable][~positive]))) < min_group:
         return None
     ranks = rankdata(values[usable])
     area = (ranks[positive].sum() - first * (first + 1) / 2) / (first * second)

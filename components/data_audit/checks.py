@@ -11,17 +11,22 @@ from components.data_audit import duplicates
 from components.data_audit.issues import Example, Issue, by_split, locate, of_groups, of_images
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.table import Table
+from schemas import image_status
 from trainer.features import UNKNOWN
 from trainer.labels import FINDINGS, LABELS, NO_FINDING
 
 _MODES = {1: ('L',), 3: ('RGB',)}
+# Standard deviation in grey levels up to which an image has no detail that could be compared.
+_FLAT = 2.0
+# What keeps an image from being decoded.
+_PROBLEMS = (image_status.UNDECODABLE, image_status.TRUNCATED, image_status.TOO_LARGE, image_status.UNSUPPORTED)
 
 
 def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
-    """What is wrong with single images. An image without content is not called clipped, of low contrast or inverted as well."""
+    """What is wrong with single images. A blank image is not called clipped, of low contrast or inverted as well."""
     number, decoded = table.number, table.decoded
-    constant = decoded & (number['std'] <= parameters.constant_std)
-    content = decoded & ~constant
+    blank = decoded & (number['span'] < image_status.BLANK_RANGE)
+    content = decoded & ~blank
     clipped = content & ((number['black'] >= parameters.black_share) | (number['white'] >= parameters.white_share))
     spread = number['high'] - number['low']
 
@@ -31,11 +36,13 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
 
     expected = f'{parameters.width} x {parameters.height} expected'
     return [
-        issue('undecodable', table.problem == 'undecodable', lambda row: table.detail[row]),
-        issue('too_large', table.problem == 'too_large', lambda row: table.detail[row]),
+        *(issue(kind, table.problem == kind, lambda row: table.detail[row]) for kind in _PROBLEMS),
         issue(
-            'damaged_image', decoded & (number['blank_end'] == 1), lambda row: 'the last pixels are the grey that stands for missing data'
+            image_status.TOO_SMALL,
+            decoded & (np.fmin(number['width'], number['height']) < image_status.MIN_SIDE),
+            lambda row: f'{number["width"][row]:.0f} x {number["height"][row]:.0f}, at least {image_status.MIN_SIDE} expected',
         ),
+        issue(image_status.BLANK, blank, lambda row: f'its grey levels span {number["span"][row]:.0f} of 255'),
         issue(
             'wrong_size',
             decoded & ((number['width'] != parameters.width) | (number['height'] != parameters.height)),
@@ -49,7 +56,6 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
         issue(
             'wrong_format', decoded & (table.format != parameters.format), lambda row: f'{table.format[row]}, {parameters.format} expected'
         ),
-        issue('constant_image', constant, lambda row: f'standard deviation {number["std"][row]:.1f} grey levels'),
         issue('saturated', clipped, lambda row: f'{number["black"][row]:.0%} of the pixels at 0, {number["white"][row]:.0%} at 255'),
         issue(
             'low_contrast',
@@ -66,7 +72,7 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
 
 def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
     """Exact and near copies. Near copies are looked for among one of each group of exact copies, and not among images without content."""
-    content = table.decoded & (table.number['std'] > parameters.constant_std)
+    content = table.decoded & (table.number['std'] > _FLAT)
     exact = duplicates.exact_groups(np.where(content, table.pixel_hash, b''), table.thumbnails)
     copies = np.zeros(len(table), dtype=bool)
     for members in exact:
@@ -116,7 +122,7 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
     across = Issue('patient_in_two_splits', len(spread), len(homes), by_split(table, concerned), examples)
 
     missing = [(table.age < 0, 'age'), (table.sex == UNKNOWN, 'sex'), (table.view == UNKNOWN, 'view')]
-    readable = table.problem != 'undecodable'
+    readable = table.problem != image_status.UNDECODABLE
     unknown = readable & np.logical_or.reduce([mask for mask, _ in missing])
     bare = np.flatnonzero(unknown)
     details = ('unknown: ' + ', '.join(name for mask, name in missing if mask[row]) for row in bare)

@@ -1,8 +1,6 @@
-"""Decodes one image in full and reduces it to the few numbers that the audit needs. Pillow and NumPy only.
+"""Decodes one image in full and reduces it to the few numbers that the audit needs. No TensorFlow here.
 
-What TensorFlow refuses must not pass here, since Transform decodes with it. Compared with tf.io.decode_jpeg(channels=1) on truncated,
-cut, flipped and re-encoded real films, Pillow is more lenient in four cases, which are refused here as well: a JPEG without its end
-marker, a PNG without its IEND chunk, a CMYK JPEG, and formats other than JPEG and PNG.
+What is an acceptable image, `records.images` decides.
 """
 
 from __future__ import annotations
@@ -10,31 +8,21 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
-import zlib
 from dataclasses import dataclass
 
 import google_crc32c
 import numpy as np
 from PIL import Image
 
+from records import images
+
 # Side of the thumbnail from which polarity and near copies are told; 48 keeps films of different patients apart where 32 does not.
 SIDE = 48
-FORMATS = ('JPEG', 'PNG')
-_JPEG_SCAN, _JPEG_END = b'\xff\xda', b'\xff\xd9'
-# What Pillow's parsers raise on damaged files besides OSError.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
-_BLANK = 128  # libjpeg leaves blocks for which there is no data at mid-grey
+# Sides are ingestion's to judge, with limits of its own: the audit decodes what has arrived, if it is not too large.
+_ANY_SIDE = {'min_side': 1, 'max_side': 1 << 31}
 
 # Sum of the 64 entries of ITU T.81 table K.1, the luminance table that libjpeg scales by its quality setting.
 _LUMINANCE_SUM = 3688
-
-
-class UndecodableError(ValueError):
-    """An image that Transform could not decode; the text says why."""
-
-
-class TooLargeError(ValueError):
-    """An image with more pixels than the audit may decode."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,7 @@ class Inspection:
       quality: JPEG quality on libjpeg's scale 1..100, approximate below 25; NaN for other formats.
       mean, std, low, high: of the grey levels; `low` and `high` are the 1st and 99th percentile.
       black, white: shares at 0 and at 255.
-      blank_end: the last pixels are the mid-grey that libjpeg leaves where data is missing.
+      span: between the darkest and the brightest single pixel.
       pixel_hash: 8 bytes, equal for equal pixels; byte_hash: 4 bytes, of the encoded image.
       thumbnail: uint8 [SIDE * SIDE] as bytes, box-filtered.
     """
@@ -65,7 +53,7 @@ class Inspection:
     high: int
     black: float
     white: float
-    blank_end: bool
+    span: float
     pixel_hash: bytes
     byte_hash: bytes
     thumbnail: bytes
@@ -75,18 +63,18 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
     """Decodes every pixel of an encoded image.
 
     Raises:
-      UndecodableError: TensorFlow would refuse it, or would decode a truncated file.
-      TooLargeError: it has more than `max_pixels` pixels; it was not decoded.
+      images.ImageError: it is not an image that the pipeline takes, it is damaged, or it has more than `max_pixels` pixels.
     """
-    image = decode(data, max_pixels)
-    grey = to_grey(image)
+    grey = decode(data, max_pixels)
+    image = Image.open(io.BytesIO(data), formats=('JPEG', 'PNG'))  # for what its header says; no pixel is decoded
     small = reduced(grey)
     histogram = np.asarray(small.histogram(), dtype=np.float64)
     pixels = histogram.sum()
     levels = np.arange(256)
     mean = float(histogram @ levels / pixels)
     low, high = np.searchsorted(np.cumsum(histogram), (0.01 * pixels, 0.99 * pixels))
-    raw = image.tobytes()
+    raw = grey.tobytes()
+    darkest, brightest = images.grey_range(grey)
     half = len(raw) // 2
     tables = getattr(image, 'quantization', None)
     return Inspection(
@@ -103,7 +91,7 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
         high=int(high),
         black=float(histogram[0] / pixels),
         white=float(histogram[255] / pixels),
-        blank_end=_blank_end(image, grey),
+        span=brightest - darkest,
         # Two CRCs instead of a cryptographic hash: several times as fast, and checked together with the thumbnail.
         pixel_hash=struct.pack(
             '<HHII', image.width & 0xFFFF, image.height & 0xFFFF, google_crc32c.value(raw[:half]), google_crc32c.value(raw[half:])
@@ -114,40 +102,8 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """The decoded image; raises as `inspect` does."""
-    if not data:
-        raise UndecodableError('no bytes')
-    try:
-        image = Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError:
-        raise TooLargeError(f'more than {max_pixels:,} pixels') from None
-    except _BROKEN:
-        raise UndecodableError(f'no known image format: begins with {data[:8].hex(" ")}') from None
-    if image.width * image.height > max_pixels:
-        raise TooLargeError(f'{image.width} x {image.height} pixels, at most {max_pixels:,} are decoded')
-    if image.format not in FORMATS:
-        raise UndecodableError(f'{image.format}: TensorFlow decodes {" and ".join(FORMATS)}')
-    if image.mode == 'CMYK':
-        raise UndecodableError('JPEG in CMYK: TensorFlow refuses it')
-    try:
-        image.load()
-    except _BROKEN as error:
-        text = str(error) or type(error).__name__
-        raise UndecodableError('truncated: the file ends before the last row' if 'truncated' in text else text) from None
-    if image.format == 'JPEG' and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        raise UndecodableError('truncated: the JPEG has no end marker')
-    if image.format == 'PNG' and b'IEND' not in data[-64:] and b'IEND' not in data:
-        raise UndecodableError('truncated: the PNG has no IEND chunk')
-    return image
-
-
-def to_grey(image: Image.Image) -> Image.Image:
-    """8-bit grey; of 16-bit images the upper 8 bits, as TensorFlow takes them."""
-    if image.mode == 'L':
-        return image
-    if image.mode.startswith('I'):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    return image.convert('RGB').convert('L') if image.mode in ('P', 'PA', 'RGBA', 'LA') else image.convert('L')
+    """The grey levels of an encoded image, mode L; raises as `inspect` does."""
+    return images.decode(data, images.check(data, images.ImageLimits(**_ANY_SIDE, max_pixels=max_pixels)))
 
 
 def thumbnail(grey: Image.Image) -> Image.Image:
@@ -174,10 +130,3 @@ def _quality(tables) -> float:
         return float('nan')
     scale = float(np.sum(tables[0]) / _LUMINANCE_SUM)
     return round(50 / scale if scale > 1 else 50 * (2 - scale), 1)
-
-
-def _blank_end(image: Image.Image, grey: Image.Image) -> bool:
-    if image.format != 'JPEG' or min(image.size) < 16:
-        return False
-    corner = grey.crop((grey.width - 4, grey.height - 4, grey.width, grey.height))
-    return corner.getextrema() == (_BLANK, _BLANK)

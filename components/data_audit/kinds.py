@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from schemas import image_status
+
 ERROR = 'error'
 WARNING = 'warning'
 
@@ -35,15 +37,36 @@ class Kind:
 
 
 _ALL = (
-    Kind('undecodable', ERROR, IMAGES, 'Images that do not decode', 'Fetch or convert these images again, or remove their records.'),
     Kind(
-        'damaged_image',
+        image_status.UNDECODABLE,
         ERROR,
         IMAGES,
-        'Images that end in blank grey',
-        'Fetch them again: data is missing, which decoders fill up in silence.',
+        'Images that do not decode',
+        'Get these images again and convert them, or remove their records.',
     ),
-    Kind('too_large', ERROR, IMAGES, 'Images too large to decode', 'Scale these images down to the expected size, or raise max_pixels.'),
+    Kind(
+        image_status.TRUNCATED,
+        ERROR,
+        IMAGES,
+        'Images of which a part is missing',
+        'Get these images again and convert them, or remove their records: decoders fill the gap with grey.',
+    ),
+    Kind(image_status.TOO_LARGE, ERROR, IMAGES, 'Images too large to decode', 'Scale these images down with `cxr-triage convert`.'),
+    Kind(image_status.TOO_SMALL, WARNING, IMAGES, 'Images too small to show a film', 'Use the original images.'),
+    Kind(
+        image_status.UNSUPPORTED,
+        ERROR,
+        IMAGES,
+        'Images whose pixels differ from what a viewer shows',
+        'Convert the original images with `cxr-triage convert`: 16-bit, turned or transparent films would be read as other pictures.',
+    ),
+    Kind(
+        image_status.BLANK,
+        ERROR,
+        IMAGES,
+        'Images that show nothing',
+        'Export them again with a window that uses the grey levels, or remove them.',
+    ),
     Kind(
         'wrong_size',
         WARNING,
@@ -53,7 +76,6 @@ _ALL = (
     ),
     Kind('wrong_channels', WARNING, IMAGES, 'Images with other channels', 'Convert them to one 8-bit grey channel.'),
     Kind('wrong_format', WARNING, IMAGES, 'Images of another file format', 'Convert them to the expected format.'),
-    Kind('constant_image', ERROR, IMAGES, 'Images without content', 'Remove these records: every pixel has the same value, or nearly.'),
     Kind(
         'saturated', WARNING, IMAGES, 'Images with clipped grey levels', 'Export them again with a window that keeps black and white apart.'
     ),

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from records.parallel import default_workers
+from schemas.image_status import MAX_PIXELS
 
 
 class AuditParameters(BaseModel):
@@ -23,9 +24,8 @@ class AuditParameters(BaseModel):
     height: int = Field(600, gt=0, description='expected height in pixels')
     channels: Literal[1, 3] = Field(1, description='expected channels')
     format: Literal['JPEG', 'PNG'] = Field('JPEG', description='expected file format')
-    max_pixels: int = Field(2**26, gt=0, description='larger images are not decoded but reported as too_large')
+    max_pixels: int = Field(MAX_PIXELS, gt=0, description='larger images are not decoded but reported as too_large')
 
-    constant_std: float = Field(2.0, ge=0, description='standard deviation in grey levels up to which an image has no content')
     black_share: float = Field(0.6, gt=0, le=1, description='share of pixels at 0 from which on an image is clipped')
     white_share: float = Field(0.2, gt=0, le=1, description='share of pixels at 255 from which on an image is clipped')
     low_contrast_range: float = Field(60, ge=0, le=255, description='grey levels between 1st and 99th percentile; less is low contrast')
@@ -38,7 +38,7 @@ class AuditParameters(BaseModel):
     prevalence_difference: float = Field(0.10, gt=0, le=1, description='difference of two prevalences from which on it is an issue')
     prevalence_p_value: float = Field(0.001, gt=0, lt=1, description='and the chance of it, by patient, is below this')
     source_auc: float = Field(0.70, gt=0.5, le=1, description='AUC from which on a simple statistic predicts the label by itself')
-    min_group: int = Field(30, ge=2, description='groups (split, source, view, class) with fewer images are not compared')
+    min_group: int = Field(30, ge=2, description='groups (split, source, view, class) with fewer patients are not compared')
 
     examples_per_kind: int = Field(6, ge=0, le=50, description='thumbnails per kind of issue on the page')
     listed_per_kind: int = Field(100, ge=1, le=10_000, description='examples per kind of issue in audit.json')

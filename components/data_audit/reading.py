@@ -13,10 +13,12 @@ import apache_beam as beam
 from google.protobuf.message import DecodeError
 from tensorflow.core.example import example_pb2
 
-from components.data_audit.inspection import Inspection, TooLargeError, UndecodableError, decode, inspect, to_grey
+from components.data_audit.inspection import Inspection, decode, inspect
 from components.data_audit.parameters import AuditParameters
 from records import tfrecord
+from records.images import ImageError
 from records.metadata import nih_patient
+from schemas.image_status import MAX_PIXELS, UNDECODABLE
 from trainer.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNKNOWN_NUMBER, VIEW
 from trainer.labels import LABELS
 
@@ -74,7 +76,7 @@ class InspectShard(beam.DoFn):
         self._pool: ThreadPoolExecutor | None = None
 
     def setup(self) -> None:
-        """Starts the decoding threads; Pillow lets go of the interpreter's lock while it decodes."""
+        """Starts the decoding threads; the decoders release the interpreter's lock while they work."""
         threads = self._parameters.thread_count()
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
@@ -101,10 +103,8 @@ class InspectShard(beam.DoFn):
         inspection, problem, detail = None, '', ''
         try:
             inspection = inspect(image, self._parameters.max_pixels)
-        except UndecodableError as error:
-            problem, detail = 'undecodable', str(error)
-        except TooLargeError as error:
-            problem, detail = 'too_large', str(error)
+        except ImageError as error:
+            problem, detail = error.kind, str(error)
         image_id = _text(features, IMAGE_ID)
         patient = _text(features, PATIENT_ID)
         if patient in ('', UNKNOWN):
@@ -146,8 +146,8 @@ def preview(path: str, wanted: Iterable[int]) -> dict[int, bytes]:
 def _preview(item: tfrecord.Record | tfrecord.Damage) -> bytes:
     try:
         features = example_pb2.Example.FromString(item.payload).features.feature
-        grey = to_grey(decode(_bytes(features, IMAGE) or b'', 50_000_000))
-    except (DecodeError, UndecodableError, TooLargeError):
+        grey = decode(_bytes(features, IMAGE) or b'', MAX_PIXELS)
+    except (DecodeError, ImageError):
         return b''
     grey.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     out = io.BytesIO()
@@ -169,7 +169,7 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable) -> Ite
 def _unreadable(shard: Shard, index: int, detail: str) -> ImageRecord:
     missing = (MISSING,) * len(LABELS)
     return ImageRecord(
-        shard.number, index, '', '', UNKNOWN_NUMBER, UNKNOWN, UNKNOWN, missing, MISSING, 0, None, problem='undecodable', detail=detail
+        shard.number, index, '', '', UNKNOWN_NUMBER, UNKNOWN, UNKNOWN, missing, MISSING, 0, None, problem=UNDECODABLE, detail=detail
     )
 
 

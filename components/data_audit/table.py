@@ -29,7 +29,7 @@ _POLARITY_HALF = (
 )
 
 # Numbers of an Inspection that become float columns.
-_NUMBERS = ('width', 'height', 'channels', 'quality', 'mean', 'std', 'low', 'high', 'black', 'white', 'blank_end')
+_NUMBERS = ('width', 'height', 'channels', 'quality', 'mean', 'std', 'low', 'high', 'black', 'white', 'span')
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Table:
       age, task: int [n]; labels: int8 [n, 15], -1 missing; size: int [n] bytes.
       decoded: bool [n].
       number: name -> float64 [n], NaN where not decoded: `width`, `height`, `channels`, `quality`, `mean`, `std`, `low`, `high`, `black`,
-        `white`, `blank_end`, and from the thumbnail `border_black` and `polarity` (likeness to a chest film, -1..1; an inverted film has
+        `white`, `span`, and from the thumbnail `border_black` and `polarity` (likeness to a chest film, -1..1; an inverted film has
         the score of the film, negated).
       pixel_hash, byte_hash: object [n], b'' where not decoded.
       thumbnails: uint8 [n, SIDE, SIDE].

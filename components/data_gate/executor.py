@@ -22,6 +22,7 @@ from components.data_gate.rules import (
     Rule,
     anomaly_rules,
     audit_rules,
+    count_rules,
     ingest_rules,
     line,
     message,
@@ -55,9 +56,12 @@ class Executor(BaseExecutor):
         audit_folder = artifact_utils.get_single_uri(input_dict[AUDIT_KEY])
         page = f'{audit_folder}/{AUDIT_PAGE}'
         rules: list[Rule] = anomaly_rules(_read_anomalies(input_dict[ANOMALIES_KEY]), limits)
-        rules += audit_rules(_read_json(f'{audit_folder}/{AUDIT_JSON}'), limits)
+        audit = _read_json(f'{audit_folder}/{AUDIT_JSON}')
+        rules += audit_rules(audit, limits)
         for report in input_dict.get(INGEST_REPORT_KEY) or ():
-            rules += ingest_rules(_read_json(f'{report.uri}/{REPORT_FILE}'))
+            ingest = _read_json(f'{report.uri}/{REPORT_FILE}')
+            rules += ingest_rules(ingest)
+            rules += count_rules(audit, ingest)
         content = verdict(rules, limits, page)
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
         _write(blessing.uri, content)

@@ -7,12 +7,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from components.data_audit.kinds import KINDS
+from schemas import image_status
 
 DEFAULT_MAX_SHARE: dict[str, float | None] = {
-    'undecodable': 0.0,
-    'damaged_image': 0.0,
-    'too_large': 0.0,
-    'constant_image': 0.0,
+    image_status.UNDECODABLE: 0.0,
+    image_status.TRUNCATED: 0.0,
+    image_status.TOO_LARGE: 0.0,
+    image_status.UNSUPPORTED: 0.0,
+    image_status.BLANK: 0.0,
+    'low_contrast': 0.1,
     'inverted_polarity': 0.01,
     'cross_split_duplicate': 0.0,
     'near_duplicate_across_splits': 0.001,

@@ -30,6 +30,7 @@ FAILED, WARNING, PASSED = 'failed', 'warning', 'passed'
 FORMAT = 1
 _SHOWN = 3  # examples of an issue in a message
 _TFDV_ACTION = 'Correct the data, or the curated schema if the data is right.'
+_COUNT_ACTION = 'The examples are not what ingestion wrote: delete their folder and run again.'
 _FILE_ACTION = 'Fetch the file again, or rename it to what it holds.'
 
 
@@ -90,6 +91,17 @@ def ingest_rules(ingest: Mapping[str, Any]) -> list[Rule]:
         if file['promised'] is not None and file['promised'] != file['held']:
             text = f'the name promises {file["promised"]:,} records, the file holds {file["held"]:,} ({file["damaged"]:,} damaged)'
             rules.append(Rule('ingest', 'record_count', file['file'], WARNING, None, None, text, _FILE_ACTION))
+    return rules
+
+
+def count_rules(audit: Mapping[str, Any], ingest: Mapping[str, Any]) -> list[Rule]:
+    """A rule for each split that the audit looked at more or fewer films than ingestion wrote; none where both agree."""
+    rules = []
+    seen = {row['split']: int(row['images']) for row in audit.get('splits', ())}
+    for split, counts in ingest.get('splits', {}).items():
+        if (images := seen.get(split, 0)) != counts['records']:
+            text = f'the audit read {images:,} films, ingestion wrote {counts["records"]:,}'
+            rules.append(Rule('ingest', 'films', split, FAILED, None, 'equal counts', text, _COUNT_ACTION))
     return rules
 
 

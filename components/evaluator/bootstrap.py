@@ -184,19 +184,26 @@ def calibration_error(cases: Cases) -> Statistic:
     return lambda weights: _ratio(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
 
 
+def compared_groups(groups: np.ndarray, label: np.ndarray, min_positives: int, unknown: object = None) -> list:
+    """The groups that a gap compares: those with enough positives.
+
+    Args:
+      groups: any dtype [n], the group of each film.
+      label: 0/1 [n].
+      min_positives: groups with fewer positives are left out, as their rates are mostly chance.
+      unknown: the value of `groups` that says that the group is not on record.
+    """
+    names, positives = np.unique(groups[label > 0], return_counts=True)
+    return [name for name, count in zip(names.tolist(), positives, strict=True) if count >= min_positives and name != unknown]
+
+
 def sensitivity_gap(cases: Cases, groups: np.ndarray, min_positives: int, unknown: object = None) -> Statistic:
     """The largest difference of sensitivity between groups, which is that of their false-negative rates.
 
-    Args:
-      cases: all films.
-      groups: any dtype [n], the group of each film.
-      min_positives: groups with fewer positives are left out, as their rates are mostly chance; with less than two groups left the gap
-        is not defined.
-      unknown: a value of `groups` that is none.
+    With fewer than two groups to compare, the gap is not defined. See `compared_groups` for the arguments.
     """
-    names, of_film = np.unique(groups, return_inverse=True)
-    positives = np.eye(len(names))[of_film] * cases.label[:, None]
-    positives = positives[:, (positives.sum(axis=0) >= min_positives) & (names != unknown)]
+    kept = compared_groups(groups, cases.label, min_positives, unknown)
+    positives = np.stack([(groups == name) * cases.label for name in kept], axis=1) if kept else np.empty((len(groups), 0))
     flagged = positives * cases.flag[:, None]
 
     def statistic(weights: np.ndarray) -> np.ndarray:

@@ -7,10 +7,11 @@ from typing import Any
 
 from tfx import types
 from tfx.components.evaluator import executor as tfx_executor
-from tfx.types import standard_component_specs
+from tfx.types import artifact_utils, standard_component_specs
 
 from components.baseline.executor import has_model
 from components.evaluator import served_model
+from components.pusher import blessed
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -22,9 +23,17 @@ class Executor(tfx_executor.Executor):
     def Do(
         self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
     ) -> None:
-        """As `tfx.components.Evaluator`."""
+        """As `tfx.components.Evaluator`. The blessing's custom property `blessed.MODEL` says which files were judged.
+
+        Raises:
+          TargetError: the baseline's artifact is damaged.
+        """
         baselines = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
         if baselines is not None and not any(has_model(baseline) for baseline in baselines):
             _LOGGER.info('No baseline: only value thresholds are checked.')
             input_dict = {key: value for key, value in input_dict.items() if key != standard_component_specs.BASELINE_MODEL_KEY}
+        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        # Before the evaluation: of a model that is overwritten meanwhile, Pusher finds another digest.
+        model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+        blessing.set_string_custom_property(blessed.MODEL, blessed.model_digest(model))
         super().Do(input_dict, output_dict, {**exec_properties, standard_component_specs.MODULE_PATH_KEY: served_model.__name__})

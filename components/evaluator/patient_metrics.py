@@ -15,7 +15,7 @@ import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluator import bootstrap, metadata_model, plots, reliability
+from components.evaluator import bootstrap, groups, metadata_model, plots, reliability
 from components.evaluator.bootstrap import Cases, Figure, Statistic
 from trainer.contract import FLAG, PROBABILITY
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW
@@ -32,7 +32,8 @@ class PatientMetrics(metric_types.Metric):
     """Figures NAME with NAME_lower and NAME_upper, the ends of an interval by patient.
 
     auc, pr_auc (average precision), sensitivity, specificity, precision, brier_score, calibration_ratio, calibration_error;
-    sensitivity_gap_GROUP, the largest difference of sensitivity between values of sex, age band or view; metadata_auc and
+    sensitivity_gap_GROUP, the largest difference of sensitivity between values of sex, age band or view, and all these values by
+    themselves, see `groups`; metadata_auc and
     metadata_follow_up_auc, of a regression on age, sex and view, without and with the follow-up number; auc_over_metadata, by how much
     the model's AUC is above metadata_auc; for outputs beside `probability`, FINDING_auc of each and their mean, macro_auc. NaN where a
     slice does not define a figure, which no threshold lets pass. And TFMA's plots and confusion matrix, see `plots`, and the table behind a
@@ -165,13 +166,18 @@ class _Combiner(beam.CombineFn):
         return values | self._counted(outputs, features)
 
     def _counted(self, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> dict[metric_types.MetricKey, Any]:
-        """What the plots are made of."""
+        """What the plots are made of, and tables of films: by bins of the probability, by groups."""
         model_name, label = self._key.model_name, features[self._label]
         found: dict[metric_types.MetricKey, Any] = plots.at_operating_point(model_name, outputs[FLAG], label)
         for output, truth in ((PROBABILITY, label), *((name, features[name]) for name in self._findings)):
             found[plots.histogram_key(model_name, output)] = plots.histogram(outputs[output], truth)
-        said = outputs[PROBABILITY], label, features[PATIENT_ID], self._settings.level
-        return found | {reliability.key(model_name, PROBABILITY): reliability.bins(*said)}
+        patient, level = features[PATIENT_ID], self._settings.level
+        found[reliability.key(model_name, PROBABILITY)] = reliability.bins(outputs[PROBABILITY], label, patient, level)
+        cases = Cases(outputs[PROBABILITY], outputs[FLAG], label)
+        for by in _GROUPS:
+            of_groups = groups.of_films(cases, features[by], patient, self._settings.min_positives, level)
+            found[groups.key(model_name, by)] = groups.to_metric(of_groups)
+        return found
 
 
 def _finite(outputs: dict[str, np.ndarray]) -> np.ndarray:

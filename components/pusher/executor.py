@@ -10,14 +10,12 @@ from typing import Any
 from tfx import types
 from tfx.components.pusher import executor as tfx_executor
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils, path_utils
 
-from components.pusher import push, target
+from components.pusher import blessed, push, storage, target
 from components.pusher.parameters import PushParameters
 
 _LOGGER = logging.getLogger(__name__)
 _BASELINE_MODEL_NAME = 'baseline'
-_WARMUP_FOLDER = 'assets.extra/'
 
 
 class Executor(tfx_executor.Executor):
@@ -32,7 +30,8 @@ class Executor(tfx_executor.Executor):
         when the newest version was this model already. It holds a copy of the version.
 
         Raises:
-          push.PushError: the target cannot be written, or the blessings belong to different models.
+          push.PushError: the target cannot be written, or a model is not the one that was blessed; or the model is served, but the
+            artifact cannot be written.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         parameters = PushParameters.model_validate_json(exec_properties['push'])
@@ -42,8 +41,9 @@ class Executor(tfx_executor.Executor):
             return
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         stamped = self.GetModelPath(input_dict)
-        _check_same_model(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)), stamped)
+        _check_blessed_models(input_dict, stamped)
         metrics = overall_metrics(input_dict.get('evaluation'))
+        groups = sensitivity_groups(input_dict.get('evaluation'))
         run_id = (self._context.pipeline_run_id if self._context else None) or ''
 
         def make_manifest(version: str, model_digest: str, files: dict[str, target.FileDigest]) -> target.Manifest:
@@ -59,6 +59,7 @@ class Executor(tfx_executor.Executor):
                 baseline_version=parameters.baseline_version or None,
                 config=parameters.config,
                 metrics=metrics,
+                sensitivity_groups=groups,
                 pushed_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
                 packages=target.package_versions(),
             )
@@ -70,7 +71,14 @@ class Executor(tfx_executor.Executor):
             expected_newest=parameters.baseline_version,
             keep_versions=parameters.keep_versions,
         )
-        io_utils.copy_dir(pushed.path, pushed_model.uri)
+        try:
+            for name in storage.files(pushed.path):
+                storage.copy(storage.join(pushed.path, name), storage.join(pushed_model.uri, name))
+        except (*storage.errors(pushed.path), *storage.errors(pushed_model.uri)) as error:
+            raise push.PushError(
+                f'version {pushed.version} is served from {pushed.path}, but its copy for the record of the run, {pushed_model.uri}, '
+                f'cannot be written: {error}. Make room there and run again: nothing is pushed twice'
+            ) from error
         self._MarkPushed(pushed_model, pushed_destination=pushed.path, pushed_version=pushed.version)
         pushed_model.set_int_custom_property('already_served', int(pushed.already_served))
 
@@ -87,16 +95,28 @@ class Executor(tfx_executor.Executor):
         return super().GetModelPath({key: value for key, value in input_dict.items() if key != standard_component_specs.MODEL_KEY})
 
 
-def _check_same_model(evaluated: str, stamped: str) -> None:
-    """The Evaluator blessed one artifact and ServingCheck another: but for the warm-up file they must be the same model."""
-    found = {name: digest for name, digest in target.digests(stamped).items() if not name.startswith(_WARMUP_FOLDER)}
-    expected = {name: digest for name, digest in target.digests(evaluated).items() if not name.startswith(_WARMUP_FOLDER)}
-    problems = target.differences(expected, found)
-    if problems:
-        raise push.PushError(
-            f'the model that ServingCheck blessed ({stamped}) is not the one that Evaluator blessed ({evaluated}): '
-            f'{"; ".join(problems)}; run the pipeline again from ServingCheck'
-        )
+def _check_blessed_models(input_dict: dict[str, list[types.Artifact]], stamped: str) -> None:
+    """Evaluator and ServingCheck must have blessed the very files that lie in their artifacts now.
+
+    Raises:
+      push.PushError: they are other files.
+    """
+    model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
+    model_blessing = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_BLESSING_KEY])
+    infra_blessing = artifact_utils.get_single_instance(input_dict[standard_component_specs.INFRA_BLESSING_KEY])
+    evaluated = blessed.model_digest(model)
+    for validator, blessing, key, holder, digest in (
+        ('Evaluator', model_blessing, blessed.MODEL, model, evaluated),
+        ('ServingCheck', infra_blessing, blessed.MODEL, model, evaluated),
+        ('ServingCheck', infra_blessing, blessed.STAMPED, infra_blessing, target.model_digest(target.digests(stamped))),
+    ):
+        judged = blessing.get_string_custom_property(key)
+        if judged != digest:
+            raise push.PushError(
+                f'the model in {holder.uri} is not the one that {validator} blessed: its files have the digest {digest[:12]}…, '
+                f'blessed was {f"{judged[:12]}…" if judged else "a model without a digest"}. '
+                'Delete that folder and run again: what lies there is made anew'
+            )
 
 
 def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float | None]:
@@ -117,6 +137,23 @@ def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float 
                 sub_key = str(item.key.sub_key).replace('\n', ' ').strip()
                 found[f'{item.key.name} {sub_key}'.strip()] = value if math.isfinite(value) else None
     return found
+
+
+def sensitivity_groups(evaluation: list[types.Artifact] | None) -> dict[str, Any]:
+    """Feature -> `components.evaluator.groups.Groups` as JSON: what the sensitivity gaps among the metrics compare and leave out."""
+    if not evaluation:
+        return {}
+    import tensorflow_model_analysis as tfma
+
+    from components.evaluator import groups
+
+    return {
+        by: found.model_dump(mode='json')
+        for metrics in tfma.load_metrics(artifact_utils.get_single_uri(evaluation))
+        if not metrics.slice_key.single_slice_keys
+        for model, by, found in groups.read(metrics.metric_keys_and_values)
+        if model != _BASELINE_MODEL_NAME
+    }
 
 
 def _number(value) -> float | None:

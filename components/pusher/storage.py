@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import posixpath
 import shutil
+import stat
 from collections.abc import Iterator
 
 _CHUNK_BYTES = 1 << 22
+# Whatever the umask is: a server often runs as another user, and nobody else may write what it loads.
+_DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
 
 
 def is_remote(path: str) -> bool:
@@ -42,7 +47,20 @@ def exists(path: str) -> bool:
 
 def is_dir(path: str) -> bool:
     """Whether there is a directory."""
-    return _gfile().isdir(path) if is_remote(path) else os.path.isdir(path)
+    if not is_remote(path):
+        return os.path.isdir(path)
+    import tensorflow as tf
+
+    try:
+        # `isdir` says no where the store cannot be read, too.
+        return tf.io.gfile.stat(path).is_directory
+    except tf.errors.NotFoundError:
+        return False
+
+
+def size(path: str) -> int:
+    """The size of a file in bytes."""
+    return _gfile().stat(path).length if is_remote(path) else os.path.getsize(path)
 
 
 def names(directory: str) -> list[str]:
@@ -78,11 +96,42 @@ def read_text(path: str) -> str:
 
 
 def make_dirs(path: str) -> None:
-    """Makes a directory with its parents, if it is not there."""
+    """Makes a directory with its parents, if it is not there; local ones with mode 0755."""
     if is_remote(path):
         _gfile().makedirs(path)
+        return
+    if os.path.isdir(path):
+        return
+    make_dirs(os.path.dirname(os.path.abspath(path)))
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
     else:
-        os.makedirs(path, exist_ok=True)
+        _set_mode(path, _DIRECTORY_MODE)
+
+
+def open_to_readers(directory: str) -> None:
+    """Gives a local directory and all that it holds the modes 0755 and 0644."""
+    for folder, _, entries in os.walk(directory, onerror=_raise):
+        _set_mode(folder, _DIRECTORY_MODE)
+        for name in entries:
+            _set_mode(os.path.join(folder, name), _FILE_MODE)
+
+
+def _set_mode(path: str, mode: int) -> None:
+    now = stat.S_IMODE(os.stat(path).st_mode)
+    # The bits above belong to the folder's owner: the set-group-id bit hands a shared folder's group on.
+    wanted = now & ~0o777 | mode
+    if now == wanted:
+        return
+    try:
+        os.chmod(path, wanted)
+    except OSError as error:
+        # A mount without modes of its own (CIFS, FAT).
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EROFS):
+            raise
 
 
 def copy(source: str, destination: str) -> None:
@@ -91,18 +140,30 @@ def copy(source: str, destination: str) -> None:
     _write(destination, chunks(source))
 
 
-def write_text(path: str, text: str) -> None:
-    """Writes a file in one step: a reader finds the old text or the new one, never half of it."""
+def move(source: str, destination: str) -> None:
+    """Renames a file of an object store, which makes no copy in this process where the store can do it."""
+    make_dirs(destination.rsplit('/', 1)[0])
+    _gfile().rename(source, destination)
+
+
+def write_text(path: str, text: str, part: str) -> None:
+    """Writes a file in one step: a reader finds the old text or the new one, never half of it.
+
+    Args:
+      path: the file; a local one gets mode 0644.
+      text: what to write, as UTF-8.
+      part: a path on the same file system for the unfinished file; not used on an object store, where every write is one step.
+    """
     if is_remote(path):
         _write(path, [text.encode('utf-8')])
         return
-    temporary = f'{path}.{os.getpid()}.part'
     try:
-        _write(temporary, [text.encode('utf-8')])
-        os.replace(temporary, path)
+        _write(part, [text.encode('utf-8')])
+        _set_mode(part, _FILE_MODE)
+        os.replace(part, path)
     finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
 
 
 def _write(path: str, pieces) -> None:

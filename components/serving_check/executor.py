@@ -14,6 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
+from components.pusher import blessed, target
 from components.serving_check import collect, launcher, session_probe, warmup, workspace
 from components.serving_check.parameters import ServingCheckParameters
 
@@ -33,7 +34,8 @@ class Executor(base_executor.BaseExecutor):
         """See `component.ServingCheck`.
 
         The blessing holds `serving_check.json` (verdict, reasons, checks, latency, parameters), INFRA_BLESSED or
-        INFRA_NOT_BLESSED, and when blessed the model with its warm-up file.
+        INFRA_NOT_BLESSED, and when blessed the model with its warm-up file. Its custom properties say which files it judged and
+        hands on (`blessed`).
 
         Raises:
           samples.SamplesError: the Trainer's answers are missing or damaged, or are of other images.
@@ -47,12 +49,15 @@ class Executor(base_executor.BaseExecutor):
         with workspace.folder() as folder:
             model_dir = os.path.join(folder, session_probe.MODEL)
             io_utils.copy_dir(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)), model_dir)
+            # Of the copy that is judged: the artifact may be overwritten meanwhile.
+            blessing.set_string_custom_property(blessed.MODEL, target.model_digest(target.digests(model_dir)))
             collect.collect(model_run.uri, _example_files(input_dict[standard_component_specs.EXAMPLES_KEY]), folder, parameters.samples)
             warmup.write(model_dir, parameters.model_name, parameters.warmup_batches)
             io_utils.write_string_file(os.path.join(folder, session_probe.PARAMETERS), parameters.model_dump_json())
             result = launcher.run(folder, parameters)
             reasons = [f'{check["name"]}: {reason}' for check in result['checks'] for reason in check['reasons']]
             if not reasons:
+                blessing.set_string_custom_property(blessed.STAMPED, target.model_digest(target.digests(model_dir)))
                 io_utils.copy_dir(model_dir, path_utils.stamped_model_path(blessing.uri))
         _mark(blessing, reasons)
         report = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -29,6 +31,6 @@ class ServingCheckParameters(BaseModel):
     latency_requests: int = Field(default=48, ge=0, le=10_000)
     throughput_batch: int = Field(default=16, ge=1, le=512)
     throughput_requests: int = Field(default=4, ge=1, le=1_000)
-    warmup_batches: tuple[int, ...] = Field(default=(1, 8), min_length=1, max_length=8)
+    warmup_batches: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(default=(1, 8), min_length=1, max_length=8)
     timeout_s: float = Field(default=600.0, gt=0, le=7_200)
     memory_gb: float = Field(default=8.0, gt=0, le=1_024)

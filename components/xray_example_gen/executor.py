@@ -16,9 +16,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components.xray_example_gen import artifact, report, shard
+from components.xray_example_gen import artifact, data_files, report, shard
 from components.xray_example_gen.parameters import DataParameters
-from records.data_root import find_files
+from records.data_root import DataFile, check_unchanged, find_files, join, scan
+from records.terminal import printable
 from trainer.features import SPLITS
 from trainer.labels import TASKS
 
@@ -37,7 +38,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Reads every file of the data root into the splits.
 
         Raises:
-          DataRootError: no files.
+          DataRootError: no files, or other files than when the run started.
           MetadataError: a side file cannot be used.
           IngestError: the records cannot be trained on. Report and quarantine are kept, where the error says.
         """
@@ -45,6 +46,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         root = data.root
         if root is None:
             raise ValueError('data.root is not set: give it with --data-root or in the configuration')
+        data_root = scan(root, data.patterns)
+        data = data_files.locate(data, data_root)
         task = TASKS[exec_properties['task']]
         examples = artifact_utils.get_single_instance(output_dict['examples'])
         report_uri = artifact_utils.get_single_uri(output_dict['report'])
@@ -57,6 +60,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             os.path.join(report_uri, 'staging'),
         )
         for folder in (*destination.splits.values(), quarantine_uri, report_uri, destination.staging):
+            # What an attempt that was killed left there would be read as if it were of this one.
+            if tf.io.gfile.exists(folder):
+                tf.io.gfile.rmtree(folder)
             tf.io.gfile.makedirs(folder)
         # Read once here too: a bad side file is told before any record is read.
         shard.load_rules(root, data, exec_properties['fingerprint'])
@@ -67,6 +73,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         content, quarantined = report.merge(shard_reports, task)
         content['fingerprint'] = exec_properties['fingerprint']
         content['root'] = root
+        content['ignored_files'] = dict(data_root.ignored(data_files.named(data)))
+        content['table'] = report.of_table(
+            shard.load_table(join(root, data.metadata), exec_properties['fingerprint']) if data.metadata else None
+        )
         _write(os.path.join(report_uri, artifact.REPORT_FILE), json.dumps(content, indent=1))
         _write(os.path.join(quarantine_uri, artifact.QUARANTINE_LIST), ''.join(json.dumps(row) + '\n' for row in quarantined))
         for line in report.warnings(content):
@@ -86,8 +96,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             raise
 
     def _ingest(self, root: str, data: DataParameters, fingerprint: str, destination: shard.Destination, folder: str) -> list[str]:
-        files = find_files(root, data.patterns, data.spans)
-        shards = [shard.Shard(os.path.join(root, file.name), file.name, number, len(files)) for number, file in enumerate(files)]
+        files = _files(root, data, fingerprint)
+        shards = [shard.Shard(os.path.join(root, file.name), printable(file.name), number, len(files)) for number, file in enumerate(files)]
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -104,7 +114,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if len(lines) != len(shards):
             raise RuntimeError(f'{len(shards)} files were to be read, but {len(lines)} reported back: see the Beam runner for the others')
         tf.io.gfile.rmtree(folder)
+        # Again: a file that was replaced while it was read is not what the fingerprint stands for.
+        _files(root, data, fingerprint)
         return lines
+
+
+def _files(root: str, data: DataParameters, fingerprint: str) -> list[DataFile]:
+    """The record files, which are those that the cache knows this data by.
+
+    Raises:
+      DataRootError: see `check_unchanged`.
+    """
+    files = find_files(root, data.patterns, data.spans)
+    check_unchanged(root, files, data_files.side_paths(root, data), fingerprint)
+    return files
 
 
 def _describe(examples: types.Artifact) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from records.data_root import DEFAULT_PATTERNS
 from records.intake import DEFAULT_MAX_SIDE, DEFAULT_MIN_SIDE
+from records.side_files import AUTO
 from trainer.features import SPLITS
 
 
@@ -24,15 +25,16 @@ class SplitParameters(_Strict):
         `train_val_list` are shared out by hash in the proportions of the other `fractions`.
       fractions: share of the patients in each split, summing to 1.
       seed: another seed gives another assignment.
-      train_val_list: list of image ids, one a line, plain or gzip; read for method official.
-      test_list: likewise.
+      train_val_list: list of image ids, one a line, plain or gzip; read for method official. auto: train_val_list.txt or
+        train_val_list.txt.gz in `metadata/`, in the root, or beside the records.
+      test_list: likewise; auto: test_list.txt or test_list.txt.gz.
     """
 
     method: Literal['patient_hash', 'official'] = 'patient_hash'
     fractions: dict[str, float] = Field(default_factory=lambda: {'train': 0.7, 'val': 0.1, 'calibration': 0.1, 'test': 0.1})
     seed: int = 0
-    train_val_list: str = 'metadata/train_val_list.txt.gz'
-    test_list: str = 'metadata/test_list.txt.gz'
+    train_val_list: str = AUTO
+    test_list: str = AUTO
 
     @field_validator('fractions')
     @classmethod
@@ -49,9 +51,10 @@ class DataParameters(_Strict):
 
     Attributes:
       root: the folder with the TFRecord files; `--data-root`.
-      patterns: which files of it are read; `**` stands for any depth.
+      patterns: which files of it are read; `**` stands for any depth, and the case of letters does not matter.
       spans: all, latest, or a list of numbers; files under `span-N/` are of span N, all others of span 0.
-      metadata: a table like Data_Entry_2017_v2020.csv, plain or gzip; null for none.
+      metadata: a table like Data_Entry_2017_v2020.csv, plain or gzip; auto: Data_Entry*.csv or Data_Entry*.csv.gz in `metadata/`, in the
+        root, or beside the records; null for none.
       missing_metadata: what becomes of a record that the table does not name: quarantine, or keep (age, sex and view unknown).
       patient_id_pattern: regular expression whose one group finds the patient in an image_id that is not of the NIH form.
       min_side: pixels; smaller images go to quarantine.
@@ -62,7 +65,7 @@ class DataParameters(_Strict):
 
     root: str | None = None
     patterns: tuple[str, ...] = DEFAULT_PATTERNS
-    spans: Literal['all', 'latest'] | list[int] = 'all'
+    spans: Literal['all', 'latest'] | list[Annotated[int, Field(ge=0)]] = 'all'
     metadata: str | None = None
     missing_metadata: Literal['quarantine', 'keep'] = 'quarantine'
     patient_id_pattern: str | None = None
@@ -78,7 +81,7 @@ class DataParameters(_Strict):
         if value is not None:
             try:
                 groups = re.compile(value).groups
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f'not a regular expression: {error}') from None
             if groups != 1:
                 raise ValueError(f'expected one group that holds the patient, found {groups}')

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 
+from records.metadata import Table
+from records.walking import in_words
 from trainer.features import SPLITS
 from trainer.labels import Task
 
@@ -21,7 +23,7 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
     """Merges the shards' JSON into (`ingest.json`'s content, the quarantine's rows).
 
     Raises:
-      AssertionError: a record is neither in a split nor in quarantine. This would be a bug.
+      IngestError: a record is neither in a split nor in quarantine.
     """
     reports = sorted((json.loads(shard) for shard in shards), key=lambda report: report['name'])
     splits = {split: _split(reports, split, task) for split in SPLITS}
@@ -33,20 +35,39 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
         'quarantined_by_kind': dict(Counter(row['kind'] for row in quarantined)),
         'notes': dict(sum((Counter(report['notes']) for report in reports), Counter())),
         'patients': sum(split['patients'] for split in splits.values()),
+        'unknown': dict(sum((Counter(report['unknown']) for report in reports), Counter())),
         'task': task.name,
         'label': task.label,
         'splits': splits,
         'files': [_file(report) for report in reports],
     }
-    assert content['records_in'] == content['records_out'] + content['quarantined'], content
     for report in reports:
-        assert report['records_in'] == sum(report['records_out'].values()) + len(report['quarantined']), report['name']
+        kept, aside = sum(report['records_out'].values()), len(report['quarantined'])
+        if report['records_in'] != kept + aside:
+            raise IngestError(
+                f'{report["name"]}: {report["records_in"]} records were read, but {kept} are in the splits '
+                f'and {aside} in quarantine. Nothing may get lost: please report this as a bug.'
+            )
     return content, quarantined
+
+
+def of_table(table: Table | None) -> dict | None:
+    """What is to be known of the metadata table: its path, its rows, and what was not understood in it."""
+    if table is None:
+        return None
+    return {'path': table.path, 'rows': len(table), 'oddities': [str(oddity) for oddity in table.oddities]}
 
 
 def warnings(content: dict) -> list[str]:
     """What a person should know of an ingestion that went through."""
     lines = []
+    if content.get('ignored_files'):
+        lines.append(f'files that are not read: {in_words(Counter(content["ignored_files"]))}')
+    if table := content.get('table'):
+        lines += [f'{table["path"]}: {oddity}' for oddity in table['oddities']]
+        unknown = ', '.join(f'{name} {count:,}' for name, count in sorted(content['unknown'].items()))
+        if unknown:
+            lines.append(f'values that are unknown, of {content["records_out"]:,} records: {unknown}')
     for file in content['files']:
         if file['promised'] is not None and file['promised'] != file['held']:
             lines.append(f'{file["file"]}: the name promises {file["promised"]} records, the file holds {file["held"]}')

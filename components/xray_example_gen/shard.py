@@ -22,7 +22,7 @@ from records import tfrecord
 from records.data_root import join
 from records.examples import put_bytes, put_int, serialize
 from records.intake import Accepted, Intake, Rejected
-from records.metadata import Entry, read_list, read_table
+from records.metadata import Entry, Table, read_list, read_table
 from trainer import features
 from trainer.labels import LABELS, derived
 
@@ -59,6 +59,7 @@ class ShardReport:
     labels: dict[str, Counter] = dataclasses.field(default_factory=dict)
     patients: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     notes: Counter = dataclasses.field(default_factory=Counter)
+    unknown: Counter = dataclasses.field(default_factory=Counter)
     quarantined: list[dict] = dataclasses.field(default_factory=list)
 
     def add(self, split: str, accepted: Accepted, added: Mapping[str, int]) -> None:
@@ -68,10 +69,13 @@ class ShardReport:
         counts.update(name for name, set_ in (*accepted.record.labels.items(), *added.items()) if set_)
         self.patients.setdefault(split, set()).add(accepted.patient_id)
         self.notes.update(accepted.notes)
+        entry = accepted.entry or Entry(accepted.patient_id)
+        values = ((features.AGE, entry.age), (features.SEX, entry.sex), (features.VIEW, entry.view_position))
+        self.unknown.update(name for name, value in values if value in (features.UNKNOWN, features.UNKNOWN_NUMBER))
 
 
 @functools.lru_cache(maxsize=2)
-def load_table(path: str, fingerprint: str) -> dict[str, Entry]:
+def load_table(path: str, fingerprint: str) -> Table:
     """`read_table`, once a process and state of the data: 112,120 lines take a second."""
     del fingerprint
     return read_table(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from records.metadata import Entry, MetadataError, nih_patient
@@ -16,15 +16,15 @@ TEST = 'test'
 class OfficialLists:
     """Image ids of the official split; disjoint by patient."""
 
-    train_val: frozenset[str]
-    test: frozenset[str]
+    train_val: Set[str]
+    test: Set[str]
 
     def check(self, metadata: Mapping[str, Entry] | None) -> None:
         """Raises MetadataError when an image, or a patient with it, stands in both lists."""
 
-        def patients(names: frozenset[str]) -> set[str]:
+        def patients(names: Set[str]) -> set[str]:
             entries = metadata or {}
-            return {entries[name].patient_id if name in entries else (nih_patient(name) or name) for name in names}
+            return {(entries[name].patient_id if name in entries else '') or nih_patient(name) or name for name in names}
 
         both = sorted(patients(self.train_val) & patients(self.test))
         if both:

@@ -1,4 +1,4 @@
-"""Runs a compiled specification on this machine the way Kubeflow Pipelines 2.17 would, step by step in containers or processes.
+"""Runs a compiled specification on this machine the way Kubeflow Pipelines would, step by step in containers or processes.
 
 A tool to prove a specification and the images without a cluster. It follows Kubeflow's sources, not its documentation: whatever they do to
 the input of a step, the artifacts and the cache is done here too, also where it hurts. The places are named beside the code, as files
@@ -10,5 +10,5 @@ conditions, importers, output parameters) is refused, not guessed.
 - `objects`: folders in the place of buckets;
 - `metadata`: what Kubeflow keeps in ML Metadata;
 - `pods`: a command in a container, or in a process that sees its own /minio, /gcs and /s3;
-- `runs`: the order of steps, retries, the end.
+- `runs`: the order of steps, retries, the end. Retries follow the version that is chosen (`kubeflow.versions`); all else is as in 2.17.0.
 """

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kubeflow import versions
 from kubeflow.local.driver import DriverError
 from kubeflow.local.metadata import MetadataError
 from kubeflow.local.objects import StoreError
@@ -24,12 +25,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--parameter', action='append', default=[], metavar='NAME=TEXT', help='of the pipeline')
     parser.add_argument('--claim', action='append', default=[], metavar='NAME=FOLDER', help='the folder that stands for a claim')
+    parser.add_argument(
+        '--kubeflow',
+        choices=versions.SUPPORTED,
+        default=versions.NEWEST,
+        help='the version whose rules are followed (default: %(default)s)',
+    )
     parser.add_argument('--processes', action='store_true', help='processes of this environment instead of containers')
     args = parser.parse_args(argv)
     runner: PodRunner = Processes() if args.processes else Containers()
     try:
         claims = {name: Path(folder) for name, folder in _pairs('--claim', args.claim).items()}
-        cluster = Cluster(args.folder, runner, claims)
+        cluster = Cluster(args.folder, runner, claims, args.kubeflow)
         cluster.submit(load(args.spec), args.root, _pairs('--parameter', args.parameter), _say)
     except (DriverError, MetadataError, PodError, RunError, StoreError) as error:
         print(f'kubeflow.local: {error}', file=sys.stderr)  # noqa: T201

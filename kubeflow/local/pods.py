@@ -57,18 +57,22 @@ class Containers:
         self._docker, self._environment = docker, dict(environment)
 
     def run(self, pod: Pod) -> int:
-        """Runs the command in a container; it is gone when this returns, however that is."""
+        """Runs the command in a container; it is gone when this returns, however that is.
+
+        Raises:
+          PodError: the engine is not there, or could not start the container.
+        """
         options = ['--network', 'none', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges', '--pull', 'never']
         options += [option for path, folder in pod.folders.items() for option in ('--volume', f'{folder}:{path}')]
         options += [option for name, value in pod.environment.items() for option in ('--env', f'{name}={value}')]
         options += ['--memory', f'{pod.memory_gb * 1e9:.0f}b'] if pod.memory_gb else []
         options += ['--gpus', str(pod.gpus)] if pod.gpus else []
-        program, *arguments = pod.command
         # The specification's command takes the place of the image's entry point, as in Kubernetes.
-        command = [self._docker, 'run', '--rm', '--name', pod.name, *options, '--entrypoint', program, pod.image, *arguments]
+        command = [self._docker, 'run', '--rm', '--name', pod.name, *options, '--entrypoint', '/bin/sh', pod.image]
+        command += ['-c', f'{_UMASK} && exec "$0" "$@"', *pod.command]
         with pod.log.open('wb') as log:
             try:
-                return subprocess.run(
+                code = subprocess.run(
                     command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
                 ).returncode
             except FileNotFoundError:
@@ -76,8 +80,17 @@ class Containers:
             except BaseException:
                 subprocess.run([self._docker, 'kill', pod.name], env=self._environment, capture_output=True, check=False)
                 raise
+        # Docker's own code for its own errors: no such image, no engine that answers.
+        if code == 125:
+            raise PodError(
+                f'{self._docker} could not start a container of {pod.image}: {_last_words(pod.log)}\n'
+                'Is the engine up, and the image there (make image)?'
+            )
+        return code
 
 
+# As Argo starts what is in a container (argoproj/argo-workflows, workflow/executor/osspecific/umask_linux.go).
+_UMASK = 'umask 0'
 # A namespace of mounts; the script sees to it that they stay in it.
 UNSHARE = ('unshare', '--mount', '--propagation', 'unchanged', *(() if os.geteuid() == 0 else ('--user', '--map-root-user')))
 # Every folder of / and then the pod's own, seen from a root of its own; all mounts end with the process.
@@ -105,8 +118,10 @@ while IFS="$(printf '\\t')" read -r path folder; do
   mkdir -p "$root$path"
   mount --bind "$folder" "$root$path"
 done <"$folders"
-exec chroot "$root" /bin/sh -c 'cd "$0" && exec "$@"' "$workdir" "$@"
-"""
+# The sign for the caller that what follows is the command's own.
+rm "$folders"
+exec chroot "$root" /bin/sh -c '@UMASK && cd "$0" && exec "$@"' "$workdir" "$@"
+""".replace('@UMASK', _UMASK)
 
 
 class Processes:
@@ -116,7 +131,11 @@ class Processes:
         self._python = python
 
     def run(self, pod: Pod) -> int:
-        """Runs the command with the pod's folders in their places; `python` is the interpreter that was chosen."""
+        """Runs the command with the pod's folders in their places; `python` is the interpreter that was chosen.
+
+        Raises:
+          PodError: the folders cannot be put there.
+        """
         root = pod.log.with_suffix('.root')
         root.mkdir(exist_ok=True)
         folders = pod.log.with_suffix('.folders')
@@ -132,14 +151,22 @@ class Processes:
         environment |= {'PYTHONPATH': str(_PROJECT), 'CUDA_VISIBLE_DEVICES': '', 'TF_CPP_MIN_LOG_LEVEL': '1', **pod.environment}
         with pod.log.open('wb') as log:
             try:
-                return subprocess.run(
+                code = subprocess.run(
                     enter, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False
                 ).returncode
+                started = not folders.exists()
             except FileNotFoundError:
                 raise PodError('unshare is not installed (Debian, Ubuntu: the package util-linux)') from None
             finally:
-                folders.unlink()
+                folders.unlink(missing_ok=True)
                 root.rmdir()
+        if not started:
+            raise PodError(f'{pod.name} could not be started: {_last_words(pod.log)}')
+        return code
+
+
+def _last_words(log: Path) -> str:
+    return ' '.join(log.read_text(encoding='utf-8', errors='replace').split())[-500:]
 
 
 def image_user(docker: str, environment: Mapping[str, str], image: str) -> str:

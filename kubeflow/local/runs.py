@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kubeflow import refusals, submission
+from kubeflow import refusals, submission, versions
 from kubeflow.local import driver
 from kubeflow.local.driver import DriverError, Run
 from kubeflow.local.launcher import Attempt, AttemptError, launch
@@ -79,6 +79,7 @@ class Cluster:
       folder: for all of these, and for logs.
       runner: runs the commands.
       claims: persistent volume claim -> the folder that stands for it.
+      version: of Kubeflow Pipelines, whose rules for retries are followed.
       wait: sleeps; tests put something quicker in its place.
       new_id: makes ids.
     """
@@ -88,6 +89,7 @@ class Cluster:
         folder: Path,
         runner: PodRunner,
         claims: Mapping[str, Path] | None = None,
+        version: str = versions.NEWEST,
         wait: Callable[[float], None] = time.sleep,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
     ):
@@ -95,6 +97,7 @@ class Cluster:
         self.store = ObjectStore(self.folder / 'store')
         self.metadata = Metadata(self.folder / 'metadata.json')
         self._runner, self._claims = runner, {name: path.resolve() for name, path in (claims or {}).items()}
+        self._retries_failed_steps = versions.retries_failed_steps(version)
         self._wait, self._new_id = wait, new_id
 
     def submit(
@@ -114,11 +117,13 @@ class Cluster:
 
         Raises:
           DriverError: the run is refused.
+          PodError: a step cannot be started here.
           RunError: a step failed as often as it may.
         """
         spec, platform = documents
         if problem := refusals.root_problem(root):
             raise DriverError(problem)
+        self._check_claims(spec, platform)
         now = datetime.datetime.now(datetime.timezone.utc)
         run = Run(spec, self._new_id(), root, driver.parameters_of(spec, parameters or {}), f'{now:%Y-%m-%dT%H:%M:%SZ}')
         steps: list[Step] = []
@@ -130,12 +135,29 @@ class Cluster:
                 raise RunError(_failure(step), steps)
         return steps
 
+    def _check_claims(self, spec: Spec, platform: Spec) -> None:
+        """Refuses a run that could not mount its claims, before its first step.
+
+        Raises:
+          DriverError: no folder stands for a claim, or it does not exist.
+        """
+        labels = [spec['components'][task['componentRef']['name']]['executorLabel'] for task in spec['root']['dag']['tasks'].values()]
+        claims = {claim: None for label in labels for claim in driver.claims_of(platform, label).values()}
+        problems = []
+        for claim in claims:
+            if claim not in self._claims:
+                problems.append(f'steps mount the claim {claim}, and no folder stands for it: give one with --claim {claim}=FOLDER')
+            elif not self._claims[claim].is_dir():
+                problems.append(
+                    f'{self._claims[claim]}, which stands for the claim {claim}, is not an existing folder: create it '
+                    '(the user of the image has to be able to write to the folder of the push target), or give another'
+                )
+        if problems:
+            raise DriverError('\n'.join(problems))
+
     def _step(self, run: Run, platform: Spec, name: str, published: Mapping[str, dict[str, Artifact]]) -> Step:
         given = driver.executor_input(run, name, published, self._new_id())
         mounts = driver.claims_of(platform, run.component(name)['executorLabel'])
-        missing = sorted(set(mounts.values()) - set(self._claims))
-        if missing:
-            raise DriverError(f'step {name} mounts the claim {", ".join(missing)}: no folder stands for it; give one')
         key = driver.fingerprint(run, name, given, mounts.values()) if driver.uses_cache(run, name) else ''
         found = self.metadata.cached(run.pipeline, key) if key else None
         if found is not None:
@@ -174,7 +196,7 @@ class Cluster:
                 step.outputs = error.outputs
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-            if number == len(waits.seconds) or time.monotonic() - started > waits.longest_s:
+            if not self._retries_failed_steps or number == len(waits.seconds) or time.monotonic() - started > waits.longest_s:
                 break
             self._wait(waits.seconds[number])
         return step

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from pages.commands import roots
-from pipeline.exit_codes import refuse
+from pipeline.exit_codes import cannot_write, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,9 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         written = site.write(root)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
+        return refuse('report', cannot_write(error))
+    except RuntimeError as error:
         return refuse('report', error)
     for problem in written.problems:
         print(f'cxr-triage report: {problem}', file=sys.stderr)  # noqa: T201

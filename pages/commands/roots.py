@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-STORE_FILE = 'metadata.sqlite'
+from pipeline.metadata_file import STORE_FILE
+
 _RUNS = Path('runs')
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import socket
 
+from pages import own_host
 from pages.commands import roots
 from pipeline.exit_codes import FAILED, refuse
 
@@ -29,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     quiet.before_tensorflow(verbose=False)
     from tensorboard import program
 
-    server = program.TensorBoard()
+    serve = program.create_port_scanning_werkzeug_server
+    server = program.TensorBoard(server_class=lambda application, flags: serve(own_host.guarded(application), flags))
     server.configure(argv=('tensorboard', '--logdir', str(logs), '--port', str(args.port)))
     try:
         # Ctrl-C ends it with 0; what it cannot do it has said.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 # Where the image has this project.
 IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
+_UNSEEN = 'If this machine cannot see data and weights, name their state with --fingerprint: another name is another set.'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options beside those of every experiment."""
     parser.add_argument('--image', metavar='IMAGE', help='the container image of the steps (kubeflow.image)')
     parser.add_argument(
-        '--fingerprint', metavar='TEXT', help='of the data, where this machine cannot see them (default: taken from the files)'
+        '--fingerprint',
+        metavar='TEXT',
+        help='a name for the state of data and weights, where this machine cannot see them (default: taken from the files)',
     )
 
 
@@ -34,31 +38,68 @@ def check(config) -> None:
         raise ConfigError('\n'.join(problems))
 
 
-def graph(config, fingerprint: str | None):
+def check_data(config, fingerprint: str | None) -> None:
+    """Looks at data that this machine can see, before TFX is imported, and says on standard error what is to be known of them.
+
+    Args:
+      config: that passed `check`.
+      fingerprint: of the data, for those that this machine cannot see: then nothing is looked at.
+
+    Raises:
+      ConfigError: the data cannot be used.
+    """
+    from pipeline import data_check
+    from pipeline.config import ConfigError
+    from records.terminal import printable
+
+    if fingerprint:
+        return
+    try:
+        notes = data_check.check(config)
+    except ConfigError as error:
+        raise ConfigError(f'{error}\n{_UNSEEN}') from None
+    for note in notes:
+        print(f'Note: {printable(note)}', file=sys.stderr)  # noqa: T201
+
+
+def graph(config, fingerprint: str | None, read_target: bool = True):
     """The pipeline, with the data, the weights and the served model as they are now.
 
     Args:
       config: that passed `check`.
-      fingerprint: of the data; None: it is taken from the files.
+      fingerprint: of data and weights, neither of which is then read; None: it is taken from the files.
+      read_target: see `create_pipeline`.
 
     Raises:
-      ConfigError: data or push target cannot be used.
+      ConfigError: data, weights or push target cannot be used.
     """
     import tensorflow as tf
 
     from components.pusher.target import TargetError
+    from pipeline import weights
     from pipeline.config import ConfigError
     from pipeline.create_pipeline import create_pipeline
-    from pipeline.execute import data_fingerprint
+    from pipeline.execute import check_weights, data_fingerprint
     from records.data_root import DataRootError
 
     try:
-        return create_pipeline(config, fingerprint or data_fingerprint(config), setup_file=IMAGE_SETUP_FILE)
-    except DataRootError as error:
-        raise ConfigError(
-            f'{error}\nIf this machine cannot see the data, name their state with --fingerprint: another name is another set.'
-        ) from None
+        # Those that no path is configured for are a pod's own affair.
+        if config.model.weights and not fingerprint:
+            weights.check(config.model)
+            check_weights(config)
+        return create_pipeline(
+            config,
+            fingerprint or data_fingerprint(config),
+            setup_file=IMAGE_SETUP_FILE,
+            weights_digest=fingerprint or None,
+            read_target=read_target,
+        )
+    except (DataRootError, ConfigError) as error:
+        raise ConfigError(f'{error}\n{_UNSEEN}') from None
     except (TargetError, OSError) as error:
         raise ConfigError(str(error)) from None
     except tf.errors.OpError as error:
-        raise ConfigError(f'a bucket cannot be read: {error.message}') from None
+        raise ConfigError(
+            f'a bucket cannot be read: {" ".join(error.message.split())}\nCheck its name, your permissions and the network. '
+            'Where this machine sees no bucket, name the state of data and weights with --fingerprint.'
+        ) from None

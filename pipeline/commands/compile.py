@@ -24,8 +24,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         config = options.configuration(args, kubeflow__image=args.image)
         cluster.check(config)
+        cluster.check_data(config, args.fingerprint)
         quiet.before_tfx(args.verbose)
-        pipeline = cluster.graph(config, args.fingerprint)
+        read_target = not (args.fingerprint and '://' in config.push_directory)
+        pipeline = cluster.graph(config, args.fingerprint, read_target)
     except ConfigError as error:
         return refuse('compile', error)
     from kubeflow import spec
@@ -35,5 +37,10 @@ def run(args: argparse.Namespace) -> int:
     except (spec.SpecError, OSError) as error:
         return refuse('compile', error)
     print(f'{args.out}: {len(pipeline.components)} steps for {args.target}, image {config.kubeflow.image}')  # noqa: T201
+    if not read_target:
+        print(  # noqa: T201
+            f'{config.push_directory} was not read, because of --fingerprint: the file takes it that nothing is served there, and its '
+            'Pusher refuses where something is. cxr-triage submit fills in what is served.'
+        )
     print(f'Give the pipeline root with the run: {config.root}')  # noqa: T201
     return 0

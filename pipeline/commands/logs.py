@@ -12,7 +12,9 @@ from pipeline.exit_codes import refuse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `logs`."""
     parser.add_argument('run_id', metavar='RUN_ID', help='as submit told it')
-    parser.add_argument('step', nargs='?', metavar='STEP', help='e.g. Trainer (default: those that failed; where none did, all)')
+    parser.add_argument(
+        'step', nargs='?', metavar='STEP', help='e.g. Trainer (default: those that failed or were stopped; where none was, all)'
+    )
     remote.add_arguments(parser)
 
 
@@ -43,6 +45,7 @@ _WHY = {
     'waiting': 'it has not begun',
     'skipped': 'it never ran',
     'cached': 'it was found in the cache',
+    'stopped': 'the run was cancelled, and this server names no pod of it',
     'running': 'its container has not started',
     'done': 'this server names no pod of it (its older API, v1beta1, is what does)',
     'failed': 'this server names no pod of it (its older API, v1beta1, is what does)',
@@ -62,17 +65,27 @@ def _chosen(run, name: str | None) -> list:
         if not chosen:
             raise ServerError(f'{run.name} has no step {name!r}. There are: {", ".join(step.name for step in run.steps) or "none yet"}')
         return chosen
-    chosen = [step for step in run.steps if step.state == 'failed'] or [step for step in run.steps if step.pods]
+    failed = [step for step in run.steps if step.state == 'failed'] or [step for step in run.steps if step.state == 'stopped']
+    chosen = failed or [step for step in run.steps if step.pods]
     if not chosen:
         raise ServerError(f'no step of {run.name} has a log yet')
     return chosen
 
 
 def _elsewhere(run, step) -> str:
-    """Where a log is that the server does not give."""
+    """Where to find a log that the server does not have."""
+    from kubeflow.runs import ROOT_DRIVER
+
     namespace = f' -n {run.namespace}' if run.namespace else ''
-    return (
-        f'While the pod is there (a day after the end, unless set otherwise): kubectl logs{namespace} {step.pods[-1]} -c main\n'
-        'or give the address of the user interface (svc/ml-pipeline-ui) as --host: an API server for one user reads no logs.\n'
-        f'Later: a copy is with the artifacts, {run.folder or "in the pipeline root"}/{step.name}/…/executor-logs'
-    )
+    pod, attempt = step.pods[-1], len(step.pods) - 1
+    if step.state == 'running':
+        waits = f'{step.name} waits: {step.detail}\n' if step.detail else ''
+        return (
+            f'{waits}What its pod does: kubectl describe pod{namespace} {pod}; kubectl logs{namespace} {pod} -c main\n'
+            'To have the log of a pod that runs, give the address of the user interface (svc/ml-pipeline-ui) as --host.'
+        )
+    there = f'While the pod is there (one hour after the end of the run, unless set otherwise): kubectl logs{namespace} {pod} -c main'
+    if step.name == ROOT_DRIVER:
+        return there
+    folder = f'{run.folder or "in the pipeline root"}/{step.name}/…/executor-logs-{attempt}'
+    return f'{there}\nLater: a copy is with the artifacts, {folder}'

@@ -6,6 +6,9 @@ import argparse
 import os
 from typing import Any
 
+# Characters of file patterns, of which a path of artifacts has to be free.
+_PATTERN = frozenset('*?[]\\')
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
@@ -45,7 +48,7 @@ def configuration(args: argparse.Namespace, **overrides: Any):
         raise config_lib.ConfigError(
             'no data: give the folder with the *.tfrec files with --data-root, or as data.root in the configuration'
         )
-    return config.model_copy(
+    config = config.model_copy(
         update={
             'root': _absolute(config.root or os.path.join('runs', config.pipeline)),
             'artifacts': _absolute(config.artifacts),
@@ -54,7 +57,29 @@ def configuration(args: argparse.Namespace, **overrides: Any):
             'push': config.push.model_copy(update={'directory': _absolute(config.push.directory)}),
         }
     )
+    _check_artifact_paths(config)
+    return config
+
+
+def _check_artifact_paths(config) -> None:
+    """Refuses folders for artifacts that TFX and TensorFlow would take for a pattern: their files would not be found, or those of others.
+
+    Raises:
+      ConfigError: see above.
+    """
+    from pipeline.config import ConfigError
+
+    for option, path in (('--root', config.root), ('artifacts', config.artifacts)):
+        if path and (special := sorted(_PATTERN.intersection(path))):
+            raise ConfigError(
+                f'{path}: TFX takes {" ".join(special)} in the path of its artifacts for a pattern. '
+                f'Give a folder without any of {" ".join(sorted(_PATTERN))} as {option}.'
+            )
 
 
 def _absolute(path: str | None) -> str | None:
-    return path if path is None or '://' in path else os.path.abspath(path)
+    """An absolute path, also for file:// URIs: as a URI, a local folder would be taken for an object store."""
+    if path is None:
+        return None
+    path = path.removeprefix('file://')
+    return path if '://' in path else os.path.abspath(path)

@@ -34,10 +34,10 @@ def connect(args: argparse.Namespace):
 
 def console():
     """Where a person looks; a log file is not cut to 80 columns."""
-    from rich.console import Console
+    from records import terminal
 
     # This very file: while kfp is asked, another stands in for standard output.
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
+    return terminal.console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def follow(server, run_id: str, screen):

@@ -8,33 +8,53 @@ import os
 import pathlib
 
 from pipeline.commands import options
-from pipeline.exit_codes import refuse
+from pipeline.exit_codes import cannot_write, refuse
+
+_SUDDEN_END = (
+    'The run was ended by the system: it was killed, or memory ran out. If `ulimit -v` is not "unlimited", lift that limit. '
+    'What was done is kept: the same command goes on from there. All details: {log}'
+)
+
+WHEN_INTERRUPTED = 'finished steps are kept, and so are the finished epochs of a training: run the same command again to resume'
+_EXIT_CODES = """exit codes:
+  0    blessed and pushed
+  1    failed; the message says what to do
+  3    ran to the end, but the model was not blessed
+  130  interrupted with Ctrl-C
+
+Finished steps are kept, and so are the finished epochs of a training: run the same command again to resume.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `run`."""
     options.add_arguments(parser)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXIT_CODES
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the pipeline; 0 pushed, 3 not blessed, 1 failed."""
-    from rich.console import Console
-
     from pipeline import config as config_lib
-    from pipeline import quiet
+    from pipeline import data_check, quiet, sudden_end, weights
+    from records import terminal
 
     try:
         config = options.configuration(args)
+        weights.check(config.model)
+        notes = data_check.check(config)
     except config_lib.ConfigError as error:
         return refuse('run', error)
     quiet.before_tensorflow(args.verbose)
     now = datetime.datetime.now()
     log = os.path.join(config.root, 'logs', f'{now:%Y%m%d-%H%M%S}.log')
     try:
-        with quiet.logs_to(log, args.verbose) as screen:
+        with quiet.logs_to(log, args.verbose) as screen, sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)):
             # Tables of a log file are not cut to 80 columns.
-            console = Console(file=screen, highlight=False, width=None if screen.isatty() else 160)
+            console = terminal.console(file=screen, highlight=False, width=None if screen.isatty() else 160)
             console.print(f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True)
+            for note in notes:
+                console.print(f'Note: {note}', markup=False, soft_wrap=True, style='yellow')
             with console.status('starting TensorFlow and TFX'):
                 from pipeline import execute
             code = execute.execute(config, now.isoformat(timespec='microseconds'), console, log)
@@ -42,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             return code
     except OSError as error:
         # The log itself could not be written.
-        return refuse('run', f'{error}. Give a directory that can be written to with --root.')
+        return refuse('run', cannot_write(error))
 
 
 def _write_pages(root: str, console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import sys
 
 from pipeline.commands import cluster, options, remote
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED, refuse
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Submits; 0 submitted (with --wait: pushed), 3 with --wait: ran but not blessed, 1 refused or failed."""
-    from kubeflow import submission
+    from kubeflow import submission, versions
     from kubeflow.server_errors import ServerError
     from pipeline import quiet
     from pipeline.config import ConfigError
@@ -41,20 +42,25 @@ def run(args: argparse.Namespace) -> int:
         cron = _cron(args.recurring, args.wait)
         given = submission.load(args.spec)
         config = options.configuration(args, kubeflow__image=args.image)
-        if not config.kubeflow.image:
-            # The one that it was compiled for.
-            update = {'kubeflow': config.kubeflow.model_copy(update={'image': submission.image(given)})}
-            config = config.model_copy(update=update)
+        # What is not set is what it was compiled for.
+        images = {
+            'image': config.kubeflow.image or submission.image(given),
+            'gpu_image': config.kubeflow.gpu_image or submission.gpu_image(given),
+        }
+        config = config.model_copy(update={'kubeflow': config.kubeflow.model_copy(update=images)})
         cluster.check(config)
+        cluster.check_data(config, args.fingerprint)
         quiet.before_tfx(args.verbose)
         server = remote.connect(args)
         now = _compiled(config, args.fingerprint)
         parameters = submission.parameters(given, now)
         experiment = args.experiment or config.pipeline
         name = args.run_name or f'{config.pipeline} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}'
+        if config.kubeflow.retries.count and not versions.retries_failed_steps(server.version):
+            print(f'warning: this server is Kubeflow Pipelines {server.version}: {versions.NO_RETRIES}', file=sys.stderr)  # noqa: T201
         if cron:
             return _recur(server, args.spec, config, parameters, experiment, name, cron)
-        run_id = server.submit(args.spec, config.root, parameters, experiment, name)
+        run_id = server.submit(args.spec, config.root, parameters, experiment, name, config.kubeflow.service_account)
         _tell(f'run {run_id}', server.link(run_id), parameters)
         if not args.wait:
             print(f'cxr-triage status {run_id} --follow shows its steps.')  # noqa: T201
@@ -109,7 +115,7 @@ def _cron(text: str | None, wait: bool) -> str | None:
 
 
 def _recur(server, path: str, config, parameters: dict, experiment: str, name: str, cron: str) -> int:
-    job = server.recur(path, config.root, parameters, experiment, name, cron)
+    job = server.recur(path, config.root, parameters, experiment, name, cron, config.kubeflow.service_account)
     _tell(
         f'recurring run {job}, {cron} (seconds first; the time zone is that of the cluster, UTC unless set)',
         server.link(job, 'recurringrun'),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
+from records import walking
 from records.check.problems import KINDS, Problem, Severity
 from records.check.scan import FileScan, Row, contradiction, positive
 from records.intake import Intake, Rejected
-from records.metadata import Entry
-from records.tfrecord import open_binary
+from records.metadata import Entry, Table, read_text
 from trainer.labels import LABELS, NO_FINDING
+
+# Types of files that people may take for a part of the data set.
+_MAY_HOLD_FILMS = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', 'not regular files')
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Audit:
     """The findings on a data root; `add` takes one file's scan after the other, `finish` draws the conclusions."""
 
     intake: Intake
-    metadata: Mapping[str, Entry] | None = None
+    metadata: Table | None = None
     files: list[FileResult] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
@@ -54,6 +57,7 @@ class Audit:
     sexes: Counter[str] = field(default_factory=Counter)
     views: Counter[str] = field(default_factory=Counter)
     listed: dict[str, int] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)  # type of file -> how many
     labels_of: dict[str, int] = field(default_factory=dict)  # image_id -> bits
     _rejected: set[str] = field(default_factory=set)  # image ids
     _by_digest: dict[str, _Seen] = field(default_factory=dict)
@@ -96,7 +100,8 @@ class Audit:
         self.abnormal += NO_FINDING not in labels
         self._judge_labels(file, row, labels, patient.entry)
         if row.pixels:
-            self._report('pixels', row.pixels, file, row.index, row.offset, key)
+            kind, reason = row.pixels
+            self._report(kind, reason, file, row.index, row.offset, key)
         self._compare(_Seen(file, row, patient.patient_id))
         return True
 
@@ -110,7 +115,8 @@ class Audit:
         self.joined += 1
         self.sexes[entry.sex] += 1
         self.views[entry.view_position] += 1
-        if entry.findings and set(entry.findings) != set(labels):
+        # Names that are no label are counted with the table.
+        if entry.findings and not entry.unknown_findings and set(entry.findings) != set(labels):
             what = f'the record says {"|".join(labels) or "nothing"}, the table {"|".join(entry.findings)}'
             self._report('findings', what, file, row.index, row.offset, key)
 
@@ -135,6 +141,9 @@ class Audit:
             self._report(note, f'{count:,} of {self.accepted:,} records')
         if self.metadata is None:
             self._report('no_metadata', 'none was found or given')
+        else:
+            for oddity in self.metadata.oddities:
+                self._report('table', str(oddity), self.metadata.path, key=f'line {oddity.line}')
         if self.accepted:
             missing = [label for label in LABELS if not self.labels[label]]
             for label in missing:
@@ -142,23 +151,32 @@ class Audit:
             if self.abnormal in (0, self.accepted):
                 self._report('one_class', f'{self.abnormal:,} of {self.accepted:,} records are abnormal')
 
-    def compare_lists(self, lists: Mapping[str, frozenset[str]]) -> None:
+    def add_ignored(self, ignored: Counter[str]) -> None:
+        """Takes in what lies in the data root and is not read, by type of file."""
+        self.ignored = ignored
+        films = Counter({kind: count for kind, count in ignored.items() if kind in _MAY_HOLD_FILMS or 'tfrec' in kind})
+        if films:
+            self._report('ignored', walking.in_words(films))
+
+    def compare_lists(self, lists: Mapping[str, Set[str]]) -> None:
         """Holds the official lists (name -> image ids) against the records and against each other."""
-        self.listed = {name: len(names & self.labels_of.keys()) for name, names in lists.items()}
+        of_records = {name: {image_id for image_id in self.labels_of if image_id in names} for name, names in lists.items()}
+        self.listed = {name: len(image_ids) for name, image_ids in of_records.items()}
         if len(lists) < 2:
             return
         (one, ones), (two, twos) = lists.items()
         for image_id in sorted(ones & twos):
             self._report('lists', f'the image stands in {one} and in {two}', key=image_id)
-        neither = self.labels_of.keys() - ones - twos
+        listed_ones, listed_twos = of_records.values()
+        neither = self.labels_of.keys() - listed_ones - listed_twos
         if neither:
             self._report('unlisted', f'{len(neither):,} of {len(self.labels_of):,} images, the first is {min(neither)}')
-        shared = self._patients_of(ones) & self._patients_of(twos)
+        shared = self._patients_of(listed_ones) & self._patients_of(listed_twos)
         for patient in sorted(shared):
             self._report('lists', f'a patient with images in {one} and in {two}', key=patient)
 
     def _patients_of(self, image_ids: Iterable[str]) -> set[str]:
-        found = (self.intake.patient_of(image_id, str) for image_id in image_ids if image_id in self.labels_of)
+        found = (self.intake.patient_of(image_id, str) for image_id in image_ids)
         return {patient.patient_id for patient in found if not isinstance(patient, Rejected)}
 
     def compare_preprocessed(self, name: str, rows: Mapping[str, int]) -> None:
@@ -196,6 +214,8 @@ class Audit:
             'sex': dict(sorted(self.sexes.items())),
             'view_position': dict(sorted(self.views.items())),
             'official_lists': self.listed,
+            'ignored_files': dict(self.ignored),
+            'table_unknown': dict(self.metadata.unknown) if self.metadata is not None else {},
             'problems': [problem.as_dict() for problems in self.by_kind().values() for problem in problems],
         }
 
@@ -210,20 +230,19 @@ def read_preprocessed(path: str) -> dict[str, int]:
       ValueError: it is not of the known form.
       OSError: it cannot be read.
     """
-    with open_binary(path) as file:
-        try:
-            rows = csv.reader(io.StringIO(file.read().decode('utf-8-sig')))
-            header = next(rows, [])
-            if sorted(header[1:]) != sorted(LABELS):
-                raise ValueError(f'{path}: expected the columns {", ".join(LABELS)} behind an unnamed first one')
-            places = [LABELS.index(name) for name in header[1:]]
-            found = {}
-            for row in rows:
-                if row and len(row) != len(header):
-                    raise ValueError(f'{path}, line {rows.line_num}: {len(row)} fields, expected {len(header)}')
-                if row:
-                    bits = sum((value in ('True', '1')) << place for value, place in zip(row[1:], places, strict=True))
-                    found[row[0].rsplit('/', 1)[-1]] = bits
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f'{path}: no CSV in UTF-8 ({error})') from None
+    rows = csv.reader(io.StringIO(read_text(path)))
+    try:
+        header = next(rows, [])
+        if sorted(header[1:]) != sorted(LABELS):
+            raise ValueError(f'{path}: expected the columns {", ".join(LABELS)} behind an unnamed first one')
+        places = [LABELS.index(name) for name in header[1:]]
+        found = {}
+        for row in rows:
+            if row and len(row) != len(header):
+                raise ValueError(f'{path}, line {rows.line_num}: {len(row)} fields, expected {len(header)}')
+            if row:
+                bits = sum((value in ('True', '1')) << place for value, place in zip(row[1:], places, strict=True))
+                found[row[0].rsplit('/', 1)[-1]] = bits
+    except csv.Error as error:
+        raise ValueError(f'{path}, line {rows.line_num}: not a CSV file ({error})') from None
     return found

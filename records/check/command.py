@@ -6,15 +6,17 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from records.check.audit import Audit
+    from records.data_root import DataFile, DataRoot
+    from records.side_files import Kind
 
 HELP = 'audit a data root: exit 0 when it is clean, 1 with the list of what is wrong'
 # Below this the start of worker processes costs more than it saves.
 _INLINE_BYTES = 64 << 20
-_TABLES = ('metadata/Data_Entry*.csv', 'metadata/Data_Entry*.csv.gz', 'Data_Entry*.csv', 'Data_Entry*.csv.gz')
-_LISTS = ('train_val_list', 'test_list')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +51,11 @@ def run(args: argparse.Namespace) -> int:
     """Audits; returns 0 when the data root is clean, else 1."""
     from concurrent.futures.process import BrokenProcessPool
 
-    from rich.console import Console
     from rich.markup import escape
 
-    console, errors = Console(), Console(stderr=True, soft_wrap=True)
+    from records import terminal
+
+    console, errors = terminal.console(), terminal.console(stderr=True, soft_wrap=True)
     try:
         audit = _audit(args, errors)
         if args.json:
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace, errors: Console) -> Audit:
-    from records import data_root
+    from records import data_root, layout, side_files
     from records.check.audit import Audit, read_preprocessed
     from records.check.scan import ScanRules
     from records.intake import DEFAULT_MAX_SIDE, DEFAULT_MIN_SIDE, Intake
@@ -76,10 +79,14 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
 
     root = args.data_root
     rules = ScanRules(args.min_side or DEFAULT_MIN_SIDE, args.max_side or DEFAULT_MAX_SIDE, args.pixels)
-    files = data_root.find_files(root, tuple(args.pattern) if args.pattern else data_root.DEFAULT_PATTERNS)
-    table = args.metadata or _find_table(root)
+    there = data_root.scan(root, tuple(args.pattern) if args.pattern else data_root.DEFAULT_PATTERNS)
+    found = {kind: _find(kind, there) for kind in side_files.LISTS}
+    if not args.metadata:
+        found[side_files.TABLE] = _find(side_files.TABLE, there)
+    places = {kind: data_root.join(root, name) for kind, name in found.items() if name}
+    table = args.metadata or places.get(side_files.TABLE)
     metadata = read_table(table) if table else None
-    lists = {name: read_list(path) for name in _LISTS if (path := _find(root, f'metadata/{name}.txt*', f'{name}.txt*'))}
+    lists = {name: read_list(places[kind]) for name, kind in zip(layout.LISTS, side_files.LISTS, strict=True) if kind in places}
     intake = Intake(
         metadata,
         missing_metadata=args.missing_metadata,
@@ -88,17 +95,17 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
         max_side=rules.max_side,
     )
     audit = Audit(intake, metadata)
-    _scan(audit, root, files, rules, args.workers, errors)
+    _scan(audit, root, there.files, rules, args.workers, errors)
     audit.finish()
+    audit.add_ignored(there.ignored([name for name in found.values() if name]))
     if lists:
         audit.compare_lists(lists)
-    preprocessed = _find(root, 'preprocessed_data.csv')
-    if preprocessed:
-        audit.compare_preprocessed('preprocessed_data.csv', read_preprocessed(preprocessed))
+    if layout.PREPROCESSED in there.others:
+        audit.compare_preprocessed(layout.PREPROCESSED, read_preprocessed(data_root.join(root, layout.PREPROCESSED)))
     return audit
 
 
-def _scan(audit: Audit, root: str, files: list, rules, workers: int | None, errors: Console) -> None:
+def _scan(audit: Audit, root: str, files: Sequence[DataFile], rules, workers: int | None, errors: Console) -> None:
     import functools
 
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -120,23 +127,12 @@ def _scan(audit: Audit, root: str, files: list, rules, workers: int | None, erro
             progress.advance(task, file.size)
 
 
-def _find(root: str, *patterns: str) -> str | None:
-    """The one file under a local data root that fits; ValueError when there are several."""
-    from pathlib import Path
+def _find(kind: Kind, there: DataRoot) -> str | None:
+    """The side file that a run with `auto` takes; None where there is none."""
+    from records import side_files
 
-    if '://' in root:
-        return None
-    found = sorted({str(path) for pattern in patterns for path in Path(root).glob(pattern)})
-    if len(found) > 1:
-        raise ValueError(f'{root}: {" and ".join(found)} are both there: keep one')
-    return found[0] if found else None
-
-
-def _find_table(root: str) -> str | None:
-    try:
-        return _find(root, *_TABLES)
-    except ValueError as error:
-        raise ValueError(f'{error}, or name one with --metadata') from None
+    option = '--metadata' if kind is side_files.TABLE else 'its usual name'
+    return side_files.find(kind, there.path, there.others, [file.name for file in there.files], option)
 
 
 def _write_json(args: argparse.Namespace, audit: Audit) -> None:
@@ -146,7 +142,9 @@ def _write_json(args: argparse.Namespace, audit: Audit) -> None:
     from records.layout import write_atomically
 
     content = {'data_root': args.data_root, **audit.as_dict()}
-    write_atomically(Path(args.json), json.dumps(content, indent=2, ensure_ascii=False).encode() + b'\n')
+    # A file name that is not UTF-8 becomes an escape of JSON.
+    text = json.dumps(content, indent=2, ensure_ascii=False).encode(errors='backslashreplace')
+    write_atomically(Path(args.json), text + b'\n')
 
 
 def _show(audit: Audit, args: argparse.Namespace, console: Console) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from schemas import image_status
+
 
 class Severity(str, Enum):
     """An error makes a data root unclean; a warning is to be known."""
@@ -29,8 +31,16 @@ KINDS: dict[str, Kind] = {
     'damage': Kind(_E, 'damaged stretch of a file', 'fetch the file again; a pipeline run quarantines what is damaged'),
     'count': Kind(_E, 'file holds another number of records than its name says', 'fetch the file again, or rename it if it is meant so'),
     'record': Kind(_E, 'record is not of the NIH layout', 'write it again with all 16 features; a pipeline run quarantines it'),
-    'image': Kind(_E, 'image cannot be used', 'replace the image; a pipeline run quarantines it'),
-    'pixels': Kind(_E, 'image does not decode or is blank', 'replace the image or take the record out'),
+    image_status.UNDECODABLE: Kind(
+        _E, 'image is damaged, or not a JPEG or PNG', 'get the image again and convert it, or remove the record'
+    ),
+    image_status.TRUNCATED: Kind(_E, 'part of the image is missing', 'get the image again and convert it, or remove the record'),
+    image_status.TOO_LARGE: Kind(_E, 'image is too large', 'convert the original image with `cxr-triage convert`'),
+    image_status.TOO_SMALL: Kind(_E, 'image is too small', 'use the original image, or lower --min-side and data.min_side'),
+    image_status.BLANK: Kind(_E, 'image shows nothing', 'export it again, or remove the record'),
+    image_status.UNSUPPORTED: Kind(
+        _E, 'stored pixels differ from what a viewer shows', 'convert the original image with `cxr-triage convert`'
+    ),
     'patient': Kind(_E, 'patient is not known', 'give a metadata table, or --patient-id-pattern'),
     'metadata': Kind(_E, 'image is missing from the metadata table', 'complete the table, or say --missing-metadata keep'),
     'duplicate_id': Kind(_E, 'image_id stands in two records', 'take one of the two out'),
@@ -47,10 +57,11 @@ KINDS: dict[str, Kind] = {
     'one_class': Kind(_E, 'all records are of one class', 'a data set of normal and abnormal images is needed'),
     'without_image_id': Kind(_W, 'records without image_id', 'their patient is unknown: only byte-equal images are kept together'),
     'not_in_metadata': Kind(_W, 'images missing from the metadata table', 'their age, sex and view stay unknown'),
-    'format': Kind(_W, 'images that are no JPEG', 'PNG is decoded too; convert them for the exact layout'),
+    'format': Kind(_W, 'images that are not JPEGs', 'PNGs are decoded too; convert them for the exact layout'),
     'channels': Kind(_W, 'images with more than one channel', 'they are reduced to grey'),
-    'bit_depth': Kind(_W, 'images of another depth than 8 bits', 'they are reduced to 8 bits'),
     'size': Kind(_W, 'images that are not 600x600', 'they are resized'),
+    'table': Kind(_W, 'values of the metadata table are not understood', 'they count as unknown: correct the table where it matters'),
+    'ignored': Kind(_W, 'files that are not read and may hold films', 'convert images, rename record files, or move them away'),
     'no_metadata': Kind(_W, 'no metadata table', 'give one with --metadata: without it there is no age, sex and view to slice by'),
 }
 

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from records.check.audit import Audit
 from records.check.problems import KINDS, Problem, Severity
+from records.terminal import printable
+from records.walking import in_words
 from trainer.labels import LABELS
 
 _SHOWN_FILES = 40
@@ -70,9 +72,12 @@ def _print_sources(audit: Audit, console: Console) -> None:
         lines.append(f'Metadata table: {len(audit.metadata):,} rows, {audit.joined:,} of {audit.accepted:,} records joined')
         for name, counts in (('Sex', audit.sexes), ('View', audit.views)):
             lines.append(f'{name}: ' + ', '.join(f'{value} {count:,}' for value, count in sorted(counts.items())))
+        lines += [f'In the table, {oddity}' for oddity in audit.metadata.oddities]
     if audit.listed:
         lines.append('Official lists: ' + ', '.join(f'{name} {count:,}' for name, count in audit.listed.items()))
-    console.print('\n'.join(escape(line) for line in lines), highlight=False)
+    if audit.ignored:
+        lines.append(f'Not read: {in_words(audit.ignored)}')
+    console.print('\n'.join(escape(printable(line)) for line in lines), highlight=False)
 
 
 def _summary(by_kind: dict[str, list[Problem]]) -> Table:

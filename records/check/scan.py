@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass, field
 
-from PIL import Image
-
-from records import tfrecord
+from records import images, tfrecord
+from records.image_header import ImageHeader
 from records.intake import Intake, Rejected, image_digest
+from schemas.image_status import BLANK
 from trainer.labels import LABELS, NO_FINDING
 
 
@@ -17,7 +15,8 @@ from trainer.labels import LABELS, NO_FINDING
 class Row:
     """One good record: its place, what it is called, its positive labels as bits in the order of LABELS, its image's digest.
 
-    `notes` are keys of intake.NOTES; `pixels` says what is wrong with the decoded image, '' when nothing is or it was not decoded.
+    `notes` are keys of intake.NOTES. `pixels` is what is wrong with the decoded image, a kind of problem and the reason; None when
+    nothing is, or it was not decoded.
     """
 
     index: int
@@ -26,7 +25,7 @@ class Row:
     labels: int
     digest: str
     notes: tuple[str, ...]
-    pixels: str = ''
+    pixels: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
                 continue
             record = found.record
             bits = sum(record.labels[label] << place for place, label in enumerate(LABELS))
-            pixels = pixel_fault(record.image) if rules.pixels else ''
+            pixels = pixel_fault(record.image, found.header) if rules.pixels else None
             scan.rows.append(Row(item.index, item.offset, record.image_id or None, bits, image_digest(record.image), found.notes, pixels))
     except OSError as error:
         scan.error = error.strerror or str(error)
@@ -99,16 +98,11 @@ def contradiction(labels: tuple[str, ...]) -> str:
     return ''
 
 
-def pixel_fault(image: bytes) -> str:
-    """Decodes an image; what is wrong with it (it breaks off, every pixel is the same), '' when nothing is."""
+def pixel_fault(image: bytes, header: ImageHeader) -> tuple[str, str] | None:
+    """Decodes an image that intake accepted: what is wrong with its pixels, as a kind of problem and the reason."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # the size was judged by the header
-            decoded = Image.open(io.BytesIO(image), formats=('JPEG', 'PNG'))
-            extrema = decoded.getextrema()
-    except Exception as error:  # noqa: BLE001 - on damaged input Pillow's decoders raise almost anything
-        return f'the image cannot be decoded: {str(error) or type(error).__name__}'
-    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    if all(low == high for low, high in bands):
-        return 'every pixel of the image is the same'
-    return ''
+        grey = images.decode(image, header)
+    except images.ImageError as error:
+        return error.kind, str(error)
+    reason = images.blank(grey)
+    return (BLANK, reason) if reason else None

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 HELP = 'convert a folder of images by class, or NIH PNGs with their table, to the NIH TFRecord layout'
 _SHOWN = 20
+# Stands in the folder of the data set until that is complete.
+_UNFINISHED = '.convert-unfinished'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,21 +59,23 @@ def run(args: argparse.Namespace) -> int:
     """Converts; returns 0, or 1 when it failed or more images failed than --max-failed allows."""
     from concurrent.futures.process import BrokenProcessPool
 
-    from rich.console import Console
-
+    from records import terminal
     from records.convert.convert import NothingConvertedError
     from records.convert.sources import SourceError
+    from records.data_root import DataRootError
     from records.metadata import MetadataError
 
-    console, errors = Console(), Console(stderr=True, soft_wrap=True)
+    console, errors = terminal.console(), terminal.console(stderr=True, soft_wrap=True)
     try:
         return _run(args, console, errors)
-    except (SourceError, MetadataError, NothingConvertedError) as error:
+    except (SourceError, MetadataError, DataRootError, NothingConvertedError) as error:
         errors.print(f'[bold red]convert:[/] {_plain(error)}')
     except BrokenProcessPool:
         errors.print('[bold red]convert:[/] a worker process was killed, most likely for want of memory: try fewer with --workers')
     except OSError as error:
-        errors.print(f'[bold red]convert:[/] {_plain(error)}. The data set is not complete: run again with --overwrite')
+        begun = (args.out.expanduser() / _UNFINISHED).exists()
+        more = '. The data set is not complete: fix the cause, then run the same command again' if begun else ''
+        errors.print(f'[bold red]convert:[/] {_plain(error)}{more}')
     return 1
 
 
@@ -91,6 +95,10 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
             'its own patient, so images of one person may come into training and test, and figures will be too good. '
             'Give a --patient-pattern if file names tell the person.'
         )
+    for oddity in listing.oddities:
+        errors.print(f'[bold yellow]Warning:[/] {_plain(listing.kind)}: {_plain(oddity)}')
+    if (out / _UNFINISHED).exists():
+        errors.print(f'{_plain(out)}: an earlier conversion did not end there; starting again.')
     _clear(out)
     columns = (TextColumn('converting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as progress:
@@ -105,6 +113,7 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
             workers=args.workers or default_workers(),
             advance=lambda count: progress.advance(task, count),
         )
+    (out / _UNFINISHED).unlink()
     _show(outcome, out, console)
     if outcome.failed_share > args.max_failed:
         errors.print(
@@ -135,8 +144,34 @@ def _check_folders(images: Path, out: Path, overwrite: bool) -> None:
         raise SourceError(f'{out}: a file, expected a folder for the data set')
     if out.resolve() == images.resolve():
         raise SourceError(f'{out}: --out is the folder of the images: choose another')
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
+    if not out.is_dir():
+        return
+    if any(out.iterdir()) and not overwrite and not (out / _UNFINISHED).exists():
         raise SourceError(f'{out}: the folder is not empty. Choose another, or say --overwrite to replace the data set in it')
+    _check_only_own_records(out)
+
+
+def _check_only_own_records(out: Path) -> None:
+    """What stays beside the new records would be read with them.
+
+    Raises:
+      SourceError: there are records that `layout.remove` leaves.
+    """
+    from records import layout
+    from records.convert.sources import SourceError
+    from records.data_root import DataRootError, find_files
+
+    try:
+        files = find_files(str(out))
+    except DataRootError:
+        return
+    own = {path.relative_to(out).as_posix() for path in layout.written(out)}
+    others = [file.name for file in files if file.name not in own]
+    if others:
+        raise SourceError(
+            f'{out}: holds {len(others)} record files that convert did not write, such as {others[0]}. '
+            'Move them away, or choose another folder'
+        )
 
 
 def _list(args: argparse.Namespace, images: Path) -> Listing:
@@ -164,6 +199,7 @@ def _clear(out: Path) -> None:
     from records.convert.convert import REPORT
 
     out.mkdir(parents=True, exist_ok=True)
+    (out / _UNFINISHED).touch()
     layout.remove(out)
     (out / REPORT).unlink(missing_ok=True)
 
@@ -180,13 +216,14 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
         ('images converted', outcome.converted),
         ('images failed', len(outcome.failed)),
         ('images left out by --class-map', outcome.left_out),
-        ('other files ignored', sum(outcome.ignored.values())),
+        *((f'ignored: {kind}', count) for kind, count in sorted(outcome.ignored.items())),
         ('table rows without an image', outcome.without_file),
+        *((f'images in {name}', count) for name, count in outcome.lists.items()),
         ('patients', outcome.patients),
         ('files written', len(outcome.shards)),
     ]
     for name, count in rows:
-        table.add_row(name, f'{count:,}')
+        table.add_row(_plain(name), f'{count:,}')
     table.add_section()
     for label, count in sorted(outcome.labels.items(), key=lambda item: -item[1]):
         table.add_row(label, f'{count:,}')
@@ -200,7 +237,7 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
         console.print(reasons)
         if len(outcome.failed) > _SHOWN:
             console.print(f'… and {len(outcome.failed) - _SHOWN} more')
-    console.print(f'Data set: {out}\nReport: {out / REPORT}', highlight=False, soft_wrap=True)
+    console.print(f'Data set: {out}\nReport: {out / REPORT}', highlight=False, soft_wrap=True, markup=False)
 
 
 def _plain(text: object) -> str:

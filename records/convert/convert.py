@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from records.convert.pixels import Converted, UnusableImageError, to_jpeg
+from records import spelling
+from records.convert.pixels import Converted, to_jpeg
 from records.convert.sources import Listing, Source
 from records.examples import build
-from records.layout import TABLE_COLUMNS, ShardWriter, write_atomically, write_preprocessed, write_table
+from records.images import ImageError
+from records.layout import TABLE_COLUMNS, ShardWriter, write_atomically, write_list, write_preprocessed, write_table
 from records.parallel import ordered_map
+from records.terminal import printable
 
 REPORT = 'convert_report.json'
 # Images a worker takes at a time: 8 images are half a second of work and 600 kB of answer.
@@ -39,6 +42,8 @@ class Outcome:
     without_file: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, int] = field(default_factory=dict)
+    oddities: list[str] = field(default_factory=list)
 
     @property
     def converted(self) -> int:
@@ -60,7 +65,9 @@ class Outcome:
             'failed_share': round(self.failed_share, 6),
             'left_out': self.left_out,
             'ignored_files': dict(sorted(self.ignored.items())),
+            'split_lists': self.lists,
             'table_rows_without_image': self.without_file,
+            'table_oddities': self.oddities,
             'patients': self.patients,
             'images_without_known_patient': self.own_patient,
             'labels': dict(sorted(self.labels.items())),
@@ -88,13 +95,14 @@ def convert(
       OSError: `out` cannot be written.
     """
     outcome = Outcome(
-        str(images),
-        listing.kind,
+        printable(images),
+        printable(listing.kind),
         own_patient=listing.own_patient,
         left_out=listing.left_out,
         without_file=listing.without_file,
         ignored=dict(listing.ignored),
         failed=dict(listing.failed),
+        oddities=list(listing.oddities),
     )
     writer = ShardWriter(out, shard_size)
     table: dict[str, list[str]] = {}
@@ -114,11 +122,14 @@ def convert(
             outcome.shards = writer.close()
     finally:
         writer.discard()
-    outcome.patients = len({source.table['Patient ID'] for source in done})
+    outcome.patients = len({spelling.patient(source.table['Patient ID']) for source in done})
     if done:
         done.sort(key=lambda source: source.image_id)
         write_preprocessed(out, ((_listed_path(source, images), dict.fromkeys(source.labels, 1)) for source in done))
         write_table(out, (table[source.image_id] for source in done))
+        for name, image_ids in listing.lists.items():
+            write_list(out, name, image_ids)
+            outcome.lists[name] = len(image_ids)
     write_atomically(out / REPORT, outcome.as_json())
     if not done:
         reasons = '; '.join(f'{file}: {reason}' for file, reason in list(outcome.failed.items())[:3])
@@ -140,7 +151,7 @@ def _convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | s
     for path in paths:
         try:
             answers.append(to_jpeg(path.read_bytes(), size, fit))
-        except UnusableImageError as error:
+        except ImageError as error:
             answers.append(str(error))
         except OSError as error:
             answers.append(f'it cannot be read: {error.strerror or error}')

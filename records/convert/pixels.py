@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from records.image_header import ImageHeaderError, inspect
+from records.image_header import JPEG
+from records.images import ImageError, blank, check_readable, check_size, decode_stored, grey_range, plain
+from schemas.image_status import BLANK, UNDECODABLE, UNSUPPORTED
 
 SQUASH, PAD, CROP = 'squash', 'pad', 'crop'
 FITS = (SQUASH, PAD, CROP)
@@ -18,14 +20,31 @@ FITS = (SQUASH, PAD, CROP)
 _QUALITY = 95
 _DPI = (300, 300)
 _FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP')
-_MIN_SIDE = 64
-# Some five times the largest digital radiograph; a header that claims more is damaged or hostile.
-_MAX_PIXELS = 100_000_000
 _DEPTHS = (8, 10, 12, 14, 16)
+# The brightest upper byte of a 16-bit colour image from which on all 16 bits are in use, by the rule for grey ones.
+_FULL_RANGE_BYTE = 2**14 >> 8
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _NEW_SUBFILE_TYPE = 258, 262, 254  # TIFF tags
+_MIN_IS_WHITE = 0
+# What undoes each EXIF orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-class UnusableImageError(ValueError):
-    """An image that cannot be converted; the text says why."""
+@dataclass(frozen=True)
+class _Original:
+    """`image`: upright, in the mode that Pillow gives it; `deep_colour`: 16 bits a channel, of which Pillow keeps the upper 8;
+    `min_is_white`: grey values that are still to be inverted."""
+
+    image: Image.Image
+    deep_colour: bool = False
+    min_is_white: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,10 +58,12 @@ class Converted:
 
 
 def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
-    """Decodes an image and encodes it as `size` x `size` one-channel 8-bit JPEG.
+    """Decodes an image and encodes it as `size` x `size` one-channel 8-bit JPEG that looks as a viewer shows the original.
 
-    Colour becomes luma (ITU-R 601), alpha is dropped. Of 16-bit images the depth in use (10, 12, 14 or 16 bits, told by the brightest
-    pixel) is scaled to 8 bits: detectors give 10 to 14 bits and pad them. Resized with a Lanczos filter, which averages when it shrinks.
+    Colour becomes luma (ITU-R 601). Transparent parts become black; an alpha channel that is the same everywhere is dropped. Of 16-bit
+    images the depth in use (10, 12, 14 or 16 bits, judged by the brightest pixel) is scaled to 8 bits: detectors give 10 to 14 bits and
+    pad them. Floats are scaled from 0..1, or taken as whole numbers of up to 16 bits. Resized with a Lanczos filter, which averages when
+    it shrinks.
 
     Args:
       data: an encoded JPEG, PNG, TIFF or BMP.
@@ -51,54 +72,117 @@ def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
         its films; PAD adds black borders; CROP cuts the longer side at both ends.
 
     Raises:
-      UnusableImageError: it cannot be decoded, is cut off, has a side below 64, or more than 100 million pixels.
+      ImageError: it cannot be decoded, the decoder reports damage, it is too small, too large or too costly, its grey values have no
+        known range, or the result would be blank.
     """
+    original = _decode(data)
+    width, height = original.image.size
     try:
-        if data[:2] == b'\xff\xd8' or data[:4] == b'\x89PNG':
-            header = inspect(data)
-            _check_size(header.width, header.height)
-            _check(header.complete, 'it is cut off: its end marker is missing')
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # Pillow's own size warning: the limit stands below
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        width, height = image.size
-        _check_size(width, height)
-        grey, bits = _grey(ImageOps.exif_transpose(image))
-    except (UnusableImageError, ImageHeaderError) as error:
-        raise UnusableImageError(str(error)) from None
-    except Exception as error:  # noqa: BLE001 - on damaged input Pillow's decoders raise almost anything
-        raise UnusableImageError(f'it cannot be decoded: {str(error) or type(error).__name__}') from None
+        grey, bits = _grey(original)
+        grey = _resize(grey, size, fit)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(UNDECODABLE, f'it cannot be decoded: {plain(error)}') from None
+    if reason := blank(grey):
+        raise ImageError(BLANK, reason)
     out = io.BytesIO()
-    _resize(grey, size, fit).save(out, 'JPEG', quality=_QUALITY, dpi=_DPI)
+    _framed(grey, size).save(out, 'JPEG', quality=_QUALITY, dpi=_DPI)
     return Converted(out.getvalue(), width, height, bits)
 
 
-def _check(holds: bool, reason: str) -> None:
-    if not holds:
-        raise UnusableImageError(reason)
+def _decode(data: bytes) -> _Original:
+    """Every pixel of an encoded image; raises ImageError."""
+    if data[:2] == b'\xff\xd8' or data[:4] == b'\x89PNG':
+        header = check_readable(data)
+        image = decode_stored(data, header)
+        if header.format == JPEG:
+            if image.mode == 'CMYK':  # Pillow knows that Adobe stores it inverted
+                image = Image.open(io.BytesIO(data), formats=('JPEG',)).convert('RGB')
+            turn = _UPRIGHT.get(header.orientation)
+            return _Original(image if turn is None else image.transpose(turn))
+        return _Original(ImageOps.exif_transpose(image), header.bit_depth > 8 and header.channels > 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # Pillow's own size warning: `check_size` judges it
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        check_size(*image.size)
+        _check_one_page(image)
+        image.load()
+        tags = getattr(image, 'tag_v2', {})
+        several = len(image.getbands()) > 1
+        deep = max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8
+        # Pillow undoes the inversion of 8-bit TIFFs only.
+        inverted = tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE and image.mode not in ('1', 'L')
+        return _Original(ImageOps.exif_transpose(image), deep and several, inverted)
+    except ImageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - on damaged input Pillow's decoders raise almost anything
+        raise ImageError(UNDECODABLE, f'it cannot be decoded: {plain(error)}') from None
 
 
-def _check_size(width: int, height: int) -> None:
-    _check(min(width, height) >= _MIN_SIDE, f'it is {width}x{height} pixels, expected at least {_MIN_SIDE} on each side')
-    _check(width * height <= _MAX_PIXELS, f'it claims {width}x{height} pixels, more than any radiograph has')
+def _check_one_page(image: Image.Image) -> None:
+    """A TIFF may hold several films, and only one could become the record; smaller versions of one film are fine."""
+    pages = 0
+    for page in range(getattr(image, 'n_frames', 1)):
+        image.seek(page)
+        pages += not getattr(image, 'tag_v2', {}).get(_NEW_SUBFILE_TYPE, 0) & 1
+    image.seek(0)
+    if pages > 1:
+        raise ImageError(UNSUPPORTED, f'it has {pages} pages: expected one film a file. Save each page as a file of its own')
 
 
-def _grey(image: Image.Image) -> tuple[Image.Image, int]:
+def _grey(original: _Original) -> tuple[Image.Image, int]:
     """An image of mode L (or F in 0..255 for deep ones) and the depth of the original."""
+    image = original.image
     if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
-        values = np.asarray(image, dtype=np.float32)
-        brightest = float(values.max())
-        bits = next((depth for depth in _DEPTHS if brightest < 2**depth), 0)
-        _check(bits > 0 and float(values.min()) >= 0, f'its grey values run from {values.min():g} to {brightest:g}: expected 0 to 65535')
-        return Image.fromarray(values * np.float32(255 / (2**bits - 1))), bits
-    if image.mode in ('LA', 'La'):
-        return image.getchannel('L'), 8
-    if image.mode in ('L', '1'):
-        return image.convert('L'), 8
-    return image.convert('RGB').convert('L'), 8
+        values, bits = _scaled(np.array(image, dtype=np.float32), image.mode == 'F')
+        return Image.fromarray(255 - values if original.min_is_white else values), bits
+    grey = _opaque(image)
+    if not original.deep_colour:
+        return grey, 8
+    _, brightest = grey_range(grey)
+    if brightest < _FULL_RANGE_BYTE:
+        raise ImageError(
+            UNSUPPORTED,
+            f'it is a 16-bit colour image whose grey values end below {int(brightest) + 1 << 8}, and only the upper 8 of 16 bits '
+            'can be read of such images: save it as 16-bit greyscale',
+        )
+    return grey, 16
+
+
+def _scaled(values: np.ndarray, fractions: bool) -> tuple[np.ndarray, int]:
+    """Grey values of more than 8 bits, float32 [height, width], scaled in place to 0..255; and how many bits are in use."""
+    low, high = float(values.min()), float(values.max())
+    stated = f'its grey values run from {low:g} to {high:g}'
+    if fractions:
+        if not np.isfinite(values).all():
+            raise ImageError(UNSUPPORTED, 'some of its grey values are not finite (NaN or infinity)')
+        if low >= 0 and high <= 1:
+            values *= 255
+            return values, 16
+        if not np.array_equal(values, np.rint(values)):
+            raise ImageError(UNSUPPORTED, f'{stated}, with fractions: expected 0 to 1, or whole numbers from 0 to 65535')
+    bits = next((depth for depth in _DEPTHS if high < 2**depth), 0)
+    if not bits or low < 0:
+        raise ImageError(UNSUPPORTED, f'{stated}: expected 0 to 65535')
+    values *= 255 / (2**bits - 1)
+    return values, bits
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Mode L, transparent parts black. An alpha channel that is the same everywhere hides nothing: some programs leave it at 0."""
+    if not image.has_transparency_data:
+        return image.convert('L') if image.mode in ('L', '1') else image.convert('RGB').convert('L')
+    image = image.convert('LA' if image.mode in ('1', 'L', 'LA', 'La') else 'RGBA')
+    alpha = image.getchannel('A')
+    grey = image.getchannel('L') if image.mode == 'LA' else image.convert('RGB').convert('L')
+    low, high = alpha.getextrema()
+    return grey if low == high else Image.composite(grey, Image.new('L', grey.size), alpha)
 
 
 def _resize(image: Image.Image, size: int, fit: str) -> Image.Image:
+    """The image in 8 bits, cut for CROP; of `size` on both sides, or for PAD on the longer side."""
     if fit == CROP:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -111,8 +195,13 @@ def _resize(image: Image.Image, size: int, fit: str) -> Image.Image:
         image = image.resize(target, Image.Resampling.LANCZOS)
     if image.mode == 'F':
         image = Image.fromarray(np.clip(np.rint(np.asarray(image)), 0, 255).astype(np.uint8))
-    if target == (size, size):
+    return image
+
+
+def _framed(image: Image.Image, size: int) -> Image.Image:
+    """The image in the middle of a black square."""
+    if image.size == (size, size):
         return image
     square = Image.new('L', (size, size))
-    square.paste(image, ((size - target[0]) // 2, (size - target[1]) // 2))
+    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
     return square

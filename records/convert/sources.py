@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
-import io
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from records.layout import TABLE_COLUMNS
-from records.metadata import nih_patient, normal_patient_id, read_table
-from trainer.labels import LABELS, NO_FINDING
+from records import side_files, spelling, walking
+from records.layout import LISTS, TABLE_COLUMNS
+from records.metadata import nih_patient, normal_patient_id, read_cells, read_list, read_table
+from records.terminal import printable
+from trainer.labels import LABELS
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff')
 BY_NAME, BY_PATH = 'name', 'path'
 
-# Names of class folders that mean a label without being its name.
-_SYNONYMS = {'normal': NO_FINDING}
-_TABLES = ('Data_Entry*.csv', 'Data_Entry*.csv.gz', 'metadata/Data_Entry*.csv', 'metadata/Data_Entry*.csv.gz')
+# Images and volumes that are not read. DICOM files often have no suffix, or the end of a number.
+_OTHER_IMAGES = (
+    *('.dcm', '.dicom', '.dic', '.ima', '.gif', '.webp', '.jp2', '.j2k', '.jpx', '.heic', '.heif', '.avif'),
+    *('.pgm', '.ppm', '.nii', '.nii.gz', '.nrrd', '.mha', '.mhd'),
+)
+_DICOM_MARK, _DICOM_MARK_AT = b'DICM', 128
+_DICOM = 'a DICOM file, which is not read: export its image as PNG or TIFF first'
 
 
 class SourceError(ValueError):
@@ -47,7 +49,9 @@ class Listing:
       kind: 'class folders' or the path of the NIH table.
       sources: images to convert, in the order of the records to be.
       failed: files (relative to the folder of images) that cannot be converted whatever their pixels -> why.
-      ignored: other files, by suffix -> how many.
+      ignored: other files, by type -> how many.
+      lists: the official split lists that lie with the images, a name of layout.LISTS -> image ids.
+      oddities: what was not understood in the metadata table.
       left_out: images in folders that --class-map leaves out.
       without_file: rows of the NIH table without an image (part of the release is a usual thing to have).
       own_patient: images whose patient is not known.
@@ -57,6 +61,8 @@ class Listing:
     sources: list[Source] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    oddities: list[str] = field(default_factory=list)
     left_out: int = 0
     without_file: int = 0
     own_patient: int = 0
@@ -66,12 +72,10 @@ def find_table(images: Path) -> Path | None:
     """The Data_Entry table that lies with the images, if one does.
 
     Raises:
-      SourceError: there are several.
+      DataRootError: there are several.
     """
-    found = sorted({path for pattern in _TABLES for path in images.glob(pattern)})
-    if len(found) > 1:
-        raise SourceError(f'{images}: several metadata tables ({", ".join(map(str, found))}): name one with --table')
-    return found[0] if found else None
+    there = side_files.find(side_files.TABLE, str(images), _names(images), option='--table')
+    return images / there if there else None
 
 
 def parse_class_map(entries: list[str]) -> dict[str, tuple[str, ...] | None]:
@@ -83,19 +87,13 @@ def parse_class_map(entries: list[str]) -> dict[str, tuple[str, ...] | None]:
     mapping: dict[str, tuple[str, ...] | None] = {}
     for entry in entries:
         folder, equals, text = entry.partition('=')
-        labels = tuple(label_named(name) or name for name in text.split('|')) if text else None
+        labels = tuple(spelling.label(name) or name for name in text.split('|')) if text else None
         unknown = [name for name in labels or () if name not in LABELS]
         if not folder or not equals or unknown:
             what = f'no label is called {unknown[0]!r}' if unknown else "expected the form 'FOLDER=Label'"
             raise SourceError(f'--class-map {entry!r}: {what}. Labels are: {", ".join(LABELS)}')
         mapping[folder.casefold()] = labels
     return mapping
-
-
-def label_named(text: str) -> str | None:
-    """The label a name means, whatever its case and with `_`, `-` or a space between words; None when it is none."""
-    key = _key(text)
-    return _SYNONYMS.get(key) or next((label for label in LABELS if _key(label) == key), None)
 
 
 def list_class_folders(
@@ -141,39 +139,100 @@ def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
       MetadataError: the table cannot be used.
     """
     entries = read_table(str(table))
-    rows = _raw_rows(table)
-    listing = Listing(str(table))
-    for path in _images(images, listing):
-        entry = entries.get(path.name)
-        if entry is None:
+    rows = read_cells(str(table), TABLE_COLUMNS)
+    listing = Listing(str(table), oddities=[str(oddity) for oddity in entries.oddities])
+    used = set()
+    for path in _images(images, listing, table):
+        name = entries.spelled(path.name)
+        if name is None:
             listing.failed[path.relative_to(images).as_posix()] = f'the metadata table {table.name} has no line for {path.name}'
             continue
-        unknown = [name for name in entry.findings if name not in LABELS]
-        if unknown or not entry.findings:
+        entry = entries[name]
+        if entry.unknown_findings or not entry.findings:
             listing.failed[path.relative_to(images).as_posix()] = (
-                f'Finding Labels is {"|".join(entry.findings)!r}: expected names out of {", ".join(LABELS)}'
+                f'Finding Labels is {rows[name]["Finding Labels"]!r}: expected names out of {", ".join(LABELS)}'
             )
             continue
-        listing.sources.append(Source(path, _image_id(path, images, ids), entry.findings, rows[path.name]))
-    found = {source.path.name for source in listing.sources}
-    listing.without_file = len(entries.keys() - found)
+        used.add(name)
+        row = {**rows[name], 'Finding Labels': '|'.join(entry.findings)}
+        listing.sources.append(Source(path, _image_id(path, images, ids), entry.findings, row))
+    listing.without_file = len(entries) - len(used)
     return _finished(listing, images)
 
 
-def _images(images: Path, listing: Listing) -> list[Path]:
+def _names(images: Path) -> list[str]:
+    return [file.name for file in walking.walk(str(images)).files]
+
+
+def _images(images: Path, listing: Listing, table: Path | None = None) -> list[Path]:
+    """The images, each real file once; files that are not images are counted, or named where they may hold one."""
+    walk = walking.walk(str(images))
+    names = [file.name for file in walk.files]
+    lists = _find_lists(images, names, table)
+    used = {path.relative_to(images).as_posix() for path in (table, *lists.values()) if path and path.is_relative_to(images)}
     found = []
-    for folder, folders, names in os.walk(images, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for name in sorted(names):
-            suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES and not name.startswith('.'):
-                found.append(Path(folder, name))
+    for name in names:
+        suffix = walking.file_type(name)
+        reason = _unusable_name(name)
+        if suffix in SUFFIXES and not reason:
+            found.append(images / name)
+        elif suffix in SUFFIXES:
+            listing.failed[printable(name)] = reason
+        elif name not in used:
+            reason = _other_image(images / name, suffix)
+            if reason:
+                listing.failed[printable(name)] = reason
             else:
-                listing.ignored[suffix or name] += 1
+                listing.ignored[suffix] += 1
+    for name, what in walk.special.items():
+        if walking.file_type(name) in SUFFIXES:
+            listing.failed[printable(name)] = f'{what}, expected a regular file'
+        else:
+            listing.ignored['not regular files'] += 1
+    counts = (('hidden', walk.hidden), ('links to other files here', len(walk.repeated)))
+    listing.ignored.update({kind: count for kind, count in counts if count})
     if not found:
-        seen = ', '.join(f'{count} {suffix}' for suffix, count in sorted(listing.ignored.items())) or 'nothing'
-        raise SourceError(f'{images}: no images ({", ".join(SUFFIXES)}) there; found {seen}')
+        seen = walking.in_words(walking.count_types(names)) or 'nothing'
+        first = next(iter(listing.failed.items()), None)
+        more = f'. {first[0]}: {first[1]}' if first else ''
+        raise SourceError(f'{images}: no images ({", ".join(SUFFIXES)}) there; found {seen}{more}')
+    listing.lists = {name: sorted(read_list(str(path))) for name, path in lists.items()}
     return found
+
+
+def _find_lists(images: Path, names: list[str], table: Path | None) -> dict[str, Path]:
+    """The official split lists: with the images, else in the folder of the table."""
+    found = {}
+    beside = table.parent if table else images
+    for kind, name in zip(side_files.LISTS, LISTS, strict=True):
+        path = side_files.find(kind, str(images), names, option='its usual name')
+        if path:
+            found[name] = images / path
+        elif path := side_files.find(kind, str(beside), (file.name for file in beside.iterdir()), option='its usual name'):
+            found[name] = beside / path
+    return found
+
+
+def _unusable_name(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return 'its name or that of its folder is not UTF-8: rename it'
+    return 'its name or that of its folder holds a line break: rename it' if re.search('[\r\n]', name) else ''
+
+
+def _other_image(path: Path, suffix: str) -> str:
+    """Why a file that may hold an image is not read; '' for files that are nothing of the kind."""
+    try:
+        with path.open('rb') as file:
+            file.seek(_DICOM_MARK_AT)
+            if file.read(len(_DICOM_MARK)) == _DICOM_MARK:
+                return _DICOM
+    except OSError as error:
+        return f'it cannot be read: {error.strerror or error}'
+    if suffix in _OTHER_IMAGES:
+        return f'{suffix} files are not read: save the image as PNG, JPEG, TIFF or BMP'
+    return ''
 
 
 def _labels_of(folders: list[str], class_map: Mapping[str, tuple[str, ...] | None]) -> tuple[tuple[str, ...] | None, bool]:
@@ -181,7 +240,7 @@ def _labels_of(folders: list[str], class_map: Mapping[str, tuple[str, ...] | Non
     for folder in reversed(folders):
         if folder in class_map:
             return class_map[folder], True
-        label = label_named(folder)
+        label = spelling.label(folder)
         if label:
             return (label,), True
     return None, False
@@ -209,6 +268,11 @@ def _finished(listing: Listing, images: Path) -> Listing:
                 f'{other} and {source.path} would both get the image_id {source.image_id!r}: rename one, '
                 f'or use --ids {BY_PATH}, which takes the whole path under {images}'
             )
+    by_name = {source.path.name: source.image_id for source in listing.sources}
+    files = spelling.ImageNames(by_name)
+    # Lists name the files: with other ids they would name no image of the new data set.
+    for image_ids in listing.lists.values():
+        image_ids[:] = [by_name[file] if (file := files.spelled(name)) else name for name in image_ids]
     # Records of one class or patient should not stand in a row: whoever reads shards in order gets a mixture. By a hash, so that the
     # order depends on nothing but the names.
     listing.sources.sort(key=lambda source: (_digest(source.image_id), source.image_id))
@@ -217,23 +281,3 @@ def _finished(listing: Listing, images: Path) -> Listing:
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
-
-
-def _raw_rows(table: Path) -> dict[str, dict[str, str]]:
-    """Image -> the table's line as text, for what is copied as it stands."""
-    data = table.read_bytes()
-    text = (gzip.decompress(data) if data[:2] == b'\x1f\x8b' else data).decode('utf-8-sig')
-    reader = csv.reader(io.StringIO(text))
-    header = [name.strip().strip('"').replace('Patient Sex', 'Patient Gender') for name in next(reader)]
-    # Mirrors quote the two names that hold a comma; the release does not and has one name more for each.
-    header = [part for name in header for part in (name.split(',') if name.startswith('OriginalImage') else [name])]
-    places = {name: header.index(name) for name in TABLE_COLUMNS if name in header}
-    rows = {}
-    for row in reader:
-        if row:
-            rows[row[places['Image Index']].strip()] = {name: row[place].strip() for name, place in places.items() if place < len(row)}
-    return rows
-
-
-def _key(text: str) -> str:
-    return re.sub(r'[\s_-]+', '', text).casefold()

@@ -31,27 +31,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the data set; 0 when it is there, 1 with a message when not."""
-    from rich.console import Console
     from rich.markup import escape
 
+    from records import terminal
     from records.synth.dataset import SynthError
 
     try:
         _write(args)
     except (SynthError, OSError) as error:
-        Console(stderr=True).print(f'[bold red]synth:[/] {escape(str(error))}', highlight=False, soft_wrap=True)
+        terminal.console(stderr=True).print(f'[bold red]synth:[/] {escape(str(error))}', highlight=False, soft_wrap=True)
         return 1
     return 0
 
 
 def _write(args: argparse.Namespace) -> None:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 
+    from records import terminal
     from records.synth.dataset import write_dataset
 
-    console = Console()
+    console = terminal.console()
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task('drawing X-rays', total=args.count)

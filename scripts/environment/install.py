@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scripts.environment import choose, tools
 from scripts.environment.choose import BootstrapError, Choice, Environment, FetchFailed
-from scripts.environment.pip_settings import uv_environment
+from scripts.environment.pip_settings import pip_environment, uv_environment
 
 _FORMAT = 1  # raise it when environments built by an older version of this script must be built anew
 
@@ -111,9 +111,9 @@ def _build(project: Project, available: list[Environment], env: Mapping[str, str
 
     def fetch(environment: Environment) -> str | FetchFailed:
         say(f'no Python {environment.python_name} here; asking uv for it')
-        uv = tools.find_uv(project.tools, env) or tools.fetch_uv(project.tools, project.requirements, pip_pythons)
-        if uv is None:
-            return FetchFailed('there is no uv here, and no pip that could fetch it')
+        uv = tools.find_uv(project.tools, env) or tools.fetch_uv(project.tools, project.requirements, pip_pythons, env)
+        if isinstance(uv, FetchFailed):
+            return FetchFailed(f'there is no uv here, and {uv}')
         return tools.fetch_python(uv, environment.python_name, uv_environment(pip_pythons, env))
 
     choice = choose.choose(available, env, fetch, glibc=choose.glibc_version(), earlier=project.read_stamp())
@@ -122,11 +122,12 @@ def _build(project: Project, available: list[Environment], env: Mapping[str, str
     tools.check_compilers(choice.interpreter, env)
     whole = _prepare(project, choice)
     pip_pythons.insert(0, choice.interpreter.base)
-    uv = tools.find_uv(project.tools, env) or tools.fetch_uv(project.tools, project.requirements, pip_pythons)
-    if uv:
+    uv = tools.find_uv(project.tools, env) or tools.fetch_uv(project.tools, project.requirements, pip_pythons, env)
+    if not isinstance(uv, FetchFailed):
         _install_with_uv(project, choice, uv, uv_environment(pip_pythons, env), whole)
     else:
-        say('no uv here and pip could not fetch it: installing with pip, which takes minutes')
+        say(f'no uv here, and {uv}')
+        say('installing with pip, which takes minutes')
         _install_with_pip(project, choice, env)
     interpreter, environment = choice.interpreter, choice.environment
     stamp = {
@@ -193,7 +194,7 @@ def _install_with_uv(project: Project, choice: Choice, uv: str, env: Mapping[str
 
 
 def _install_with_pip(project: Project, choice: Choice, env: Mapping[str, str]) -> None:
-    env = {**env, 'PIP_DISABLE_PIP_VERSION_CHECK': '1'}
+    env = pip_environment(env)
     _run([choice.interpreter.base, '-m', 'venv', '--clear', str(project.venv)], env, project.root, 'making .venv')
     pip = [str(project.python), '-m', 'pip', 'install', '--quiet', '--no-input', '--no-compile', '--no-deps']
     build = str(project.requirements / 'build.txt')

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from scripts.environment import choose, tools
-from scripts.environment.choose import BootstrapError, on_path
+from scripts.environment.choose import BootstrapError, FetchFailed, on_path
 from scripts.environment.install import say
 from scripts.environment.pip_settings import uv_environment
 
@@ -32,8 +32,8 @@ def lock(root: Path, upgrade: bool) -> None:
     pythons = [sys.executable, *on_path(['python3'], os.environ)]
     uv = tools.find_uv(root / '.tools', os.environ, exact=tools.pinned_uv(requirements))
     uv = uv or tools.fetch_uv(root / '.tools', requirements, pythons)
-    if uv is None:
-        raise BootstrapError(f'uv {tools.pinned_uv(requirements)} is not here and no pip could fetch it')
+    if isinstance(uv, FetchFailed):
+        raise BootstrapError(f'uv {tools.pinned_uv(requirements)} is not here, and {uv}')
     env = uv_environment(pythons, os.environ)
     # What goes by an environment's lock comes after it.
     for source in sorted(requirements.glob('*.in'), key=lambda path: (_related(path) is not None, path.name)):

@@ -20,6 +20,9 @@ _VARIABLES = {
     'proxy': ('ALL_PROXY', None),
     'timeout': ('UV_HTTP_TIMEOUT', None),
 }
+# Settings of pip that no installation here can use: other places, and reasons to refuse.
+_ELSEWHERE = ('PIP_TARGET', 'PIP_PREFIX', 'PIP_ROOT', 'PIP_CONSTRAINT', 'PIP_REQUIREMENT', 'PIP_NO_BINARY')
+_REFUSALS = ('PIP_USER', 'PIP_REQUIRE_VIRTUALENV', 'PIP_DRY_RUN')
 _OLD_NAMES = {'UV_DEFAULT_INDEX': 'UV_INDEX_URL', 'UV_INDEX': 'UV_EXTRA_INDEX_URL', 'ALL_PROXY': 'HTTPS_PROXY'}
 
 
@@ -63,6 +66,15 @@ def uv_variables(options: Mapping[str, str], env: Mapping[str, str]) -> dict[str
         # pip takes a file from whichever index has it; the hashes in the lock say which file is meant.
         variables['UV_INDEX_STRATEGY'] = 'unsafe-best-match'
     return variables
+
+
+def pip_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """`env` for a run of pip, without the settings that send packages elsewhere than asked, or that keep pip from installing at all.
+
+    A variable wins over pip's configuration files, so that `user = true` there is answered too.
+    """
+    kept = {name: value for name, value in env.items() if name not in _ELSEWHERE}
+    return {**kept, **dict.fromkeys(_REFUSALS, '0'), 'PIP_DISABLE_PIP_VERSION_CHECK': '1', 'PIP_ROOT_USER_ACTION': 'ignore'}
 
 
 def uv_environment(pythons: Sequence[str], env: Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.environment import tools
-from scripts.environment.choose import BootstrapError, on_path
+from scripts.environment.choose import BootstrapError, FetchFailed, on_path
 from scripts.environment.install import Project
 from scripts.environment.pip_settings import uv_environment
 
@@ -28,8 +28,8 @@ def binaries(project: Project, name: str) -> Path:
     if not stamp.is_file() or stamp.read_bytes() != lock.read_bytes():
         pythons = [str(project.python), sys.executable, *on_path(['python3'], os.environ)]
         uv = tools.find_uv(project.tools, os.environ) or tools.fetch_uv(project.tools, project.requirements, pythons)
-        if uv is None:
-            raise BootstrapError('there is no uv here, and no pip that could fetch it')
+        if isinstance(uv, FetchFailed):
+            raise BootstrapError(f'there is no uv here, and {uv}')
         env = uv_environment(pythons, os.environ)
         run([uv, 'venv', '--quiet', '--clear', '--python', str(project.python), str(folder)], 'uv', env=env)
         run([uv, 'pip', 'sync', '--quiet', '--python', str(folder / 'bin/python'), '--require-hashes', str(lock)], 'uv', env=env)

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.environment.choose import BootstrapError, FetchFailed, Interpreter, on_path, pyenv_roots, run_quietly, version_of
+from scripts.environment.pip_settings import pip_environment
 
+_LINES = 8  # of what pip says
 UV_MINIMUM = (0, 5, 0)  # the first with --require-hashes, build constraints and UV_DEFAULT_INDEX as used here
 
 
@@ -45,14 +47,16 @@ def find_uv(tools: Path, env: Mapping[str, str], exact: str | None = None) -> st
     return None
 
 
-def fetch_uv(tools: Path, requirements: Path, pythons: Sequence[str]) -> str | None:
-    """Has pip put the pinned uv, checked against its hash, into `tools`; None where no pip can.
+def fetch_uv(tools: Path, requirements: Path, pythons: Sequence[str], env: Mapping[str, str] = os.environ) -> str | FetchFailed:
+    """Has pip put the pinned uv, checked against its hash, into `tools`; returns its path, or what pip said where none could.
 
     Args:
         tools: the project's own folder of tools.
         requirements: the folder with uv.txt.
         pythons: interpreters whose pip may be used, in this order.
+        env: the process's environment.
     """
+    failed = FetchFailed('there is no pip here that could fetch it')
     target = tools / f'uv-{pinned_uv(requirements)}'
     tools.mkdir(parents=True, exist_ok=True)
     for python in pythons:
@@ -66,7 +70,6 @@ def fetch_uv(tools: Path, requirements: Path, pythons: Sequence[str]) -> str | N
                 'install',
                 '--quiet',
                 '--no-input',
-                '--disable-pip-version-check',
                 '--no-deps',
                 '--only-binary',
                 ':all:',
@@ -76,13 +79,18 @@ def fetch_uv(tools: Path, requirements: Path, pythons: Sequence[str]) -> str | N
                 [*pip, '--require-hashes', '--target', str(new), '-r', str(requirements / 'uv.txt')],
                 capture_output=True,
                 text=True,
+                env=pip_environment(env),
                 check=False,
             )
             if done.returncode == 0 and run_quietly(str(new / 'bin/uv'), '--version'):
                 shutil.rmtree(target, ignore_errors=True)
                 new.rename(target)
                 return str(target / 'bin/uv')
-    return None
+            said = (done.stderr.strip() or f'exit code {done.returncode}').splitlines()
+            if done.returncode == 0:
+                said.append('what it fetched does not run')
+            failed = FetchFailed('\n'.join([f'pip of {python} could not fetch it:', *(f'  {line}' for line in said[-_LINES:])]))
+    return failed
 
 
 def fetch_python(uv: str, version: str, env: Mapping[str, str]) -> str | FetchFailed:

@@ -43,9 +43,11 @@ _JAVA = [
 _FLINK = {
     'jobmanager.rpc.address': ADDRESS,
     'jobmanager.rpc.port': 6123,
+    # Nobody on another network may submit jobs, which run as root: without these, Flink listens everywhere.
+    'jobmanager.bind-host': ADDRESS,
     'jobmanager.memory.process.size': '1200m',
     'rest.address': ADDRESS,
-    'rest.bind-address': '0.0.0.0',
+    'rest.bind-address': ADDRESS,
     'rest.port': REST_PORT,
     # Each task of a lost host counts as an attempt, and a host has dozens of them.
     'restart-strategy': 'fixed-delay',
@@ -145,7 +147,8 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
         _wait_for(ADDRESS, REST_PORT, folder / 'jobmanager.log')
         hosts = {}
         for number in range(1, task_managers + 1):
-            own = {**_TASK_MANAGER, 'taskmanager.host': f'{_NETWORK}.{10 + number}', 'taskmanager.numberOfTaskSlots': slots}
+            host = f'{_NETWORK}.{10 + number}'
+            own = {**_TASK_MANAGER, 'taskmanager.host': host, 'taskmanager.bind-host': host, 'taskmanager.numberOfTaskSlots': slots}
             where = _configuration(folder / f'taskmanager-{number}', own)
             runner = 'org.apache.flink.runtime.taskexecutor.TaskManagerRunner'
             flags = [part for key, value in own.items() for part in ('-D', f'{key}={value}')]

@@ -122,12 +122,12 @@ class Ingested:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in sorted(self.folder.rglob('*')) if path.is_file()}
 
 
-def ingest(root: Path, out: Path, **data: Any) -> Ingested:
+def ingest(root: Path, out: Path, fingerprint: str = 'a name', **data: Any) -> Ingested:
     """Runs the executor on `root`; `data` is laid over fractions that suit few patients."""
     given = {'root': str(root), 'split': {'fractions': FRACTIONS}, **data}
     examples, report, quarantine = standard_artifacts.Examples(), IngestReport(), Quarantine()
     examples.uri, report.uri, quarantine.uri = (str(out / name) for name in ('examples', 'report', 'quarantine'))
     executor = Executor(Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner')))
-    properties = {'data': json.dumps(given), 'task': 'nih_triage', 'fingerprint': str(root), 'code_digest': ''}
+    properties = {'data': json.dumps(given), 'task': 'nih_triage', 'fingerprint': fingerprint, 'code_digest': ''}
     executor.Do({}, {'examples': [examples], 'report': [report], 'quarantine': [quarantine]}, properties)
     return Ingested(out)

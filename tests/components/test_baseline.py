@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from components.baseline.component import Baseline
 from components.baseline.executor import Executor, has_model
 from components.evaluator.component import Evaluator
 from components.evaluator.executor import Executor as EvaluatorExecutor
+from components.pusher import blessed as pusher_blessed
 from components.pusher import executor as pusher_executor
 from components.pusher import target
 from records import examples, tfrecord
@@ -52,7 +55,7 @@ def test_takes_the_version_that_was_named(tmp_path):
 
 def test_nothing_served_gives_an_empty_artifact(tmp_path):
     taken = _take(tmp_path / 'taken', tmp_path / 'nowhere', '')
-    assert list(Path(taken.uri).iterdir()) == []
+    assert [path.name for path in Path(taken.uri).iterdir()] == ['NOTHING_SERVED']
     assert taken.get_int_custom_property('has_model') == 0 and not has_model(taken)
     assert not (tmp_path / 'nowhere').exists()
 
@@ -60,18 +63,40 @@ def test_nothing_served_gives_an_empty_artifact(tmp_path):
 @pytest.mark.parametrize(
     ('damage', 'text'),
     [
-        (lambda path: (path / 'saved_model.pb').unlink(), 'is not in .* any more .*: run again'),
-        (lambda path: (path / 'variables' / 'variables.data').unlink(), r'variables/variables\.data is missing; restore these files'),
+        (shutil.rmtree, 'is not in .* any more .*: run again'),
+        (lambda path: (path / 'saved_model.pb').unlink(), r'saved_model\.pb is missing; run again'),
+        (lambda path: (path / 'variables' / 'variables.data').unlink(), r'variables/variables\.data is missing; run again'),
         (lambda path: (path / 'variables' / 'variables.data').write_text('rot'), r'variables/variables\.data differs: 3 bytes'),
         (lambda path: (path / 'manifest.json').unlink(), r'manifest\.json is missing'),
     ],
-    ids=['gone', 'a file gone', 'changed', 'no manifest'],
+    ids=['gone', 'no model', 'a file gone', 'changed', 'no manifest'],
 )
 def test_damaged_version_is_an_error(tmp_path, damage, text):
     pushed = publish(model(tmp_path / 'a'), tmp_path / 'target')
     damage(Path(pushed.path))
     with pytest.raises(target.TargetError, match=text):
         _take(tmp_path / 'taken', tmp_path / 'target', pushed.version)
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda path: (path / 'Format-Serving' / 'saved_model.pb').unlink(),
+        lambda path: (path / 'Format-Serving' / 'variables' / 'variables.data').write_text('rot'),
+        lambda path: shutil.rmtree(path / 'Format-Serving'),
+        lambda path: (path / 'NOTHING_SERVED').unlink(),
+    ],
+    ids=['no model', 'changed', 'emptied', 'mark of none lost'],
+)
+def test_damaged_copy_of_the_baseline_is_not_taken_for_none(tmp_path, damage):
+    """Evaluator would judge without a baseline."""
+    served = publish(model(tmp_path / 'a'), tmp_path / 'target').version
+    for number, version in enumerate(['', served]):
+        taken = _take(tmp_path / str(number), tmp_path / 'target', version)
+        with contextlib.suppress(FileNotFoundError):
+            damage(Path(taken.uri))
+            with pytest.raises(target.TargetError, match=rf'{taken.uri}, is damaged: .*Delete that folder and run again'):
+                has_model(taken)
 
 
 def test_error_lists_what_is_there(tmp_path):
@@ -157,6 +182,7 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, least, blessed):
     )
     EvaluatorExecutor(context).Do(inputs, {'evaluation': [evaluation], 'blessing': [blessing]}, properties)
     assert blessing.get_int_custom_property('blessed') == blessed
+    assert blessing.get_string_custom_property('model_digest') == pusher_blessed.model_digest(inputs['model'][0])
     assert len(inputs['baseline_model']) == 1, 'the dictionary of the caller stays as it was'
 
     metrics = pusher_executor.overall_metrics([evaluation])

@@ -23,6 +23,7 @@ from components.data_audit.kinds import KINDS
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.summary import DataAuditError
 from records import tfrecord
+from tests import bad_images
 from trainer.features import SPLITS
 from trainer.labels import NO_FINDING
 
@@ -74,6 +75,11 @@ def _planted() -> list[data.Film]:
         data.Film(data.drawn(917), 'free-form.png', 'train'),
         film(918, data.drawn(918), age=-1, view='unknown'),
         film(919, data.encode(Image.fromarray(np.asarray(grey)[:1, :1]))),
+        film(920, b'no image'),
+        film(921, bad_images.cut_and_closed(data.drawn(921, progressive=True))),
+        film(922, bad_images.png(np.asarray(data.opened(data.drawn(922))), rows=300)),
+        film(923, data.encode(Image.fromarray(np.asarray(grey).astype(np.uint16) << 4), format='PNG', quality=None)),
+        film(924, _image(924, lambda one: one.point(lambda value: value // 21))),
     ]
 
 
@@ -92,12 +98,14 @@ def _issue(audit: dict, kind: str) -> dict:
 @pytest.mark.parametrize(
     ('kind', 'images'),
     [
-        ('undecodable', {'00000900_000.png'}),
-        ('damaged_image', {'00000901_000.png'}),
+        ('undecodable', {'00000920_000.png'}),
+        ('truncated', {'00000900_000.png', '00000901_000.png', '00000921_000.png', '00000922_000.png'}),
+        ('unsupported', {'00000923_000.png'}),
+        ('too_small', {'00000919_000.png'}),
         ('wrong_size', {'00000902_000.png', '00000919_000.png'}),
         ('wrong_channels', {'00000903_000.png'}),
         ('wrong_format', {'00000904_000.png'}),
-        ('constant_image', {'00000905_000.png', '00000919_000.png'}),
+        ('blank', {'00000905_000.png', '00000919_000.png', '00000924_000.png'}),
         ('saturated', {'00000906_000.png'}),
         ('low_contrast', {'00000907_000.png'}),
         ('inverted_polarity', {'00000908_000.png'}),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import audit_data as data
 import pandas as pd
 import pytest
 import tensorflow_data_validation as tfdv
@@ -23,6 +24,7 @@ from components.data_gate.executor import Executor
 from components.data_gate.limits import DEFAULT_MAX_SHARE, GateLimits
 from components.data_gate.rules import DataGateError
 from components.xray_example_gen.artifact import IngestReport
+from trainer.features import SPLITS
 
 _SCHEMA = text_format.Parse(
     """
@@ -188,6 +190,20 @@ def test_one_of_very_many_is_above_zero(gate, anomalies):
         gate({'train': anomalies['clean']}, audit)
 
 
+@pytest.mark.parametrize(('divisor', 'kind'), [(21, 'blank'), (6, 'low_contrast')], ids=['12 grey levels', '40 grey levels'])
+def test_a_run_in_which_most_films_show_nothing_stops(gate, anomalies, tmp_path, divisor, kind):
+    """As when 12-bit data in 16-bit files loses its lower bits on the way into the records."""
+    films = []
+    for place in range(24):
+        image = data.opened(data.drawn(place % 8))
+        image = image if place < 6 else image.point(lambda value: value // divisor)
+        films.append(data.Film(data.encode(image, format='PNG', quality=None), f'{place:08d}_000.png', SPLITS[place % 4]))
+    data.run_audit(tmp_path / 'out', data.write_examples(tmp_path / 'examples', films))
+    audit = json.loads((tmp_path / 'out/audit.json').read_text())
+    with pytest.raises(DataGateError, match=rf'{kind} .*18 of 24 images'):
+        gate({'train': anomalies['clean']}, audit)
+
+
 def test_message_lists_everything_at_once(gate, anomalies):
     with pytest.raises(DataGateError) as caught:
         gate(
@@ -231,7 +247,8 @@ def test_anomalies_of_tfdv_stop_by_level(gate, anomalies, what, level, failed):
 
 
 def test_drift_is_listed_with_its_threshold(gate, anomalies):
-    rules = [rule for rule in gate({'train': anomalies['within drift']}, _audit())['rules'] if rule['limit'] == pytest.approx(0.1)]
+    found = gate({'train': anomalies['within drift']}, _audit())['rules']
+    rules = [rule for rule in found if rule['source'] == 'anomalies' and rule['limit'] == pytest.approx(0.1)]
     assert [(rule['name'], rule['verdict'], rule['found']) for rule in rules] == [('sex', 'passed', 0.0)]
 
 
@@ -284,6 +301,16 @@ def test_no_images_is_not_blessed(gate, anomalies):
 def test_quarantine_and_counts(gate, anomalies):
     verdict = gate({'train': anomalies['clean']}, _audit(), _ingest(quarantined=3, held=97))
     assert _rules(verdict, 'warning') == [('ingest', 'quarantine', ''), ('ingest', 'record_count', '000-100.tfrec')]
+
+
+def test_an_audit_of_other_films_than_ingestion_wrote_is_not_blessed(gate, anomalies):
+    ingest = {**_ingest(), 'splits': {'train': {'records': 700}, 'test': {'records': 300}}}
+    audit = {**_audit(), 'splits': [{'split': 'train', 'images': 700}, {'split': 'test', 'images': 278}]}
+    with pytest.raises(DataGateError, match=r'test.*the audit read 278 films, ingestion wrote 300'):
+        gate({'train': anomalies['clean']}, audit, ingest)
+    assert _rules(gate.verdict(), 'failed') == [('ingest', 'films', 'test')]
+    audit['splits'][1]['images'] = 300
+    assert _rules(gate({'train': anomalies['clean']}, audit, ingest), 'failed') == []
 
 
 def test_missing_and_broken_inputs_are_named(gate, anomalies):

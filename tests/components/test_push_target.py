@@ -50,8 +50,8 @@ def test_verify_names_the_file(tmp_path, change, text):
 
 @pytest.mark.parametrize(
     ('text', 'message'),
-    [(None, 'manifest.json is missing'), ('{', 'is no manifest'), ('{"version": "1"}', 'model_digest')],
-    ids=['missing', 'no JSON', 'incomplete'],
+    [(None, 'manifest.json is missing'), ('{', 'is not a valid manifest'), ('{"version": "1"}', 'model_digest')],
+    ids=['missing', 'not JSON', 'incomplete'],
 )
 def test_unreadable_manifest_is_an_error(tmp_path, text, message):
     pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
@@ -61,12 +61,23 @@ def test_unreadable_manifest_is_an_error(tmp_path, text, message):
         target.verify(pushed.path)
 
 
-def test_only_plain_complete_versions_are_listed(tmp_path):
+@pytest.mark.parametrize('name', ['../saved_model.pb', 'variables/../../x', '/etc/passwd'])
+def test_manifest_that_names_files_elsewhere_is_an_error(tmp_path, name):
+    pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
+    manifest = Path(pushed.path, target.MANIFEST)
+    manifest.write_text(manifest.read_text().replace('saved_model.pb', name))
+    with pytest.raises(target.TargetError, match=f'files .*{name}.* is not a path below the version'):
+        target.verify(pushed.path)
+
+
+def test_only_plain_versions_are_listed(tmp_path):
     for name in ('7', '12', '007', 'abc', '.incoming-x', '٣'):
         model(tmp_path / name)
     (tmp_path / '99').mkdir()
-    assert [served.version for served in target.versions(str(tmp_path))] == ['7', '12']
-    assert target.newest(str(tmp_path)) is None, 'none of them has a manifest'
+    (tmp_path / '5' / 'variables').mkdir(parents=True)
+    assert [served.version for served in target.versions(str(tmp_path))] == ['5', '7', '12'], 'an empty folder is no version'
+    with pytest.raises(target.TargetError, match=r'version 12 is the newest .*manifest\.json is missing'):
+        target.newest(str(tmp_path))
     assert target.versions(str(tmp_path / 'nowhere')) == []
     (tmp_path / str(int(time.time()) + 1000)).mkdir()
     assert int(target.next_version(str(tmp_path))) == max(int(path.name) for path in tmp_path.iterdir() if path.name.isdecimal()) + 1
@@ -77,25 +88,21 @@ def test_importing_the_target_loads_no_tensorflow():
     assert subprocess.run([sys.executable, '-c', code], cwd=_ROOT, check=False).returncode == 0
 
 
-def _served(**fields) -> target.Manifest:
-    return maker(**{'baseline_version': '3', 'push_nonce': 'old'} | fields)('5', 'digest', {})
-
-
 _LATER = target.Confirmation(
     candidate_key='later', push_nonce='again', baseline_version='5', run_id='r2', confirmed_at='2026-11-22T00:00:00+00:00'
 )
 
 
 @pytest.mark.parametrize(
-    ('served', 'key', 'there', 'plan'),
+    ('fields', 'key', 'there', 'plan'),
     [
         (None, 'key', True, ('', 'new')),
-        (_served(), 'key', True, ('3', 'old')),
-        (_served(baseline_version=None), 'key', True, ('', 'old')),
-        (_served(), 'other', True, ('5', 'new')),
-        (_served(), 'key', False, ('5', 'new')),
-        (_served(confirmed=(_LATER,)), 'later', True, ('5', 'again')),
-        (_served(confirmed=(_LATER,)), 'key', True, ('3', 'old')),
+        ({}, 'key', True, ('3', 'old')),
+        ({'baseline_version': None}, 'key', True, ('', 'old')),
+        ({}, 'other', True, ('5', 'new')),
+        ({}, 'key', False, ('5', 'new')),
+        ({'confirmed': (_LATER,)}, 'later', True, ('5', 'again')),
+        ({'confirmed': (_LATER,)}, 'key', True, ('3', 'old')),
     ],
     ids=[
         'nothing served',
@@ -107,8 +114,29 @@ _LATER = target.Confirmation(
         'before the confirmation',
     ],
 )
-def test_plan(served, key, there, plan):
+def test_plan(tmp_path, fields, key, there, plan):
     asked = []
-    found = target.plan_push(served, key, lambda uri: asked.append(uri) or there, 'new')
+    found = target.plan_push(_version_5(tmp_path, fields), key, lambda uri: asked.append(uri) or there, 'new')
     assert (found.baseline_version, found.push_nonce) == plan
-    assert asked == ([] if served is None else ['/trainer/model'])
+    assert asked == ([] if fields is None else ['/trainer/model'])
+
+
+def _version_5(folder: Path, fields: dict | None) -> target.ServedVersion | None:
+    if fields is None:
+        return None
+    files = target.digests(model(folder / '5'))
+    manifest = maker(**{'baseline_version': '3', 'push_nonce': 'old'} | fields)('5', target.model_digest(files), files)
+    target.write_manifest(str(folder / '5'), manifest)
+    return target.newest(str(folder))
+
+
+def test_plan_for_a_damaged_version(tmp_path):
+    """The same candidate repairs it: only Pusher runs anew. Another would be compared with it, which is refused."""
+    served = _version_5(tmp_path, {})
+    (tmp_path / '5' / 'saved_model.pb').unlink()
+    assert target.plan_push(served, 'key', lambda uri: True, 'new') == target.PushPlan('3', 'new')
+    for key, there in (('other', True), ('key', False)):
+        with pytest.raises(
+            target.TargetError, match=rf'version 5 .*saved_model\.pb is missing.*\(pipeline p, run r\).*move {tmp_path}/5 out'
+        ):
+            target.plan_push(served, key, lambda uri, there=there: there, 'new')

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +22,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from components.pusher import push, storage, target
+from components.pusher import blessed, push, storage, target
 from components.pusher.component import Pusher
 from components.pusher.executor import Executor
 from components.pusher.parameters import PushParameters
@@ -49,27 +51,34 @@ def test_same_model_is_not_pushed_again_but_noted(tmp_path):
     assert _entries(tmp_path / 'target') == {first.version}
     manifest = target.read_manifest(first.path)
     assert (manifest.candidate_key, manifest.run_id) == ('key', 'r')
-    assert target.plan_push(manifest, 'key2', lambda uri: True, 'new') == target.PushPlan(first.version, 'nonce2')
+    (served,) = target.versions(str(tmp_path / 'target'))
+    assert target.plan_push(served, 'key2', lambda uri: True, 'new') == target.PushPlan(first.version, 'nonce2')
     assert target.verify(first.path) == []
 
 
-def test_damaged_newest_version_is_pushed_again(tmp_path):
-    saved = model(tmp_path / 'model')
-    first = publish(saved, tmp_path / 'target')
-    Path(first.path, 'variables', 'variables.data').write_text('rot')
-    second = publish(saved, tmp_path / 'target', expected_newest='')
-    assert not second.already_served and second.version != first.version
-    assert target.verify(second.path) == []
+def test_same_candidate_trained_again_leaves_what_is_served(tmp_path, caplog):
+    """Artifacts of the run that pushed are lost: the next run trains again, and still repeats the decisions of that run."""
+    first = publish(model(tmp_path / 'a', 'a'), tmp_path / 'target', expected_newest='')
+    again = publish(model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest='')
+    assert again == push.Pushed(first.version, first.path, already_served=True)
+    assert _entries(tmp_path / 'target') == {first.version}
+    assert f'Version {first.version} was pushed for the same data, code and configuration. It stays' in caplog.text
+    Path(first.path, 'saved_model.pb').unlink()
+    pushed = publish(model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest='')
+    assert not pushed.already_served and int(pushed.version) > int(first.version)
 
 
 def test_push_is_refused_when_another_came_first(tmp_path):
     first = publish(model(tmp_path / 'a', 'a'), tmp_path / 'target', expected_newest='')
+    other, directory = model(tmp_path / 'b', 'b'), str(tmp_path / 'target')
     with pytest.raises(push.PushError, match=rf'serves version {first.version}, pushed while .* compared with no version: run again'):
-        publish(model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest='')
-    assert publish(model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest=first.version).version > first.version
+        push.publish(other, directory, maker(candidate_key='other'), expected_newest='')
+    pushed = push.publish(other, directory, maker(candidate_key='other'), expected_newest=first.version)
+    assert int(pushed.version) > int(first.version)
 
 
 def test_old_versions_go_and_foreign_ones_stay(tmp_path):
+    publish(model(tmp_path / 'model'), tmp_path / 'target')
     model(tmp_path / 'target' / '7')
     pushed = [publish(model(tmp_path / f'm{number}', str(number)), tmp_path / 'target', keep_versions=2).version for number in range(4)]
     assert _entries(tmp_path / 'target') == {'7', *pushed[2:]}
@@ -125,6 +134,34 @@ def test_lock_of_another_push_is_named(tmp_path):
         publish(model(tmp_path / 'model'), tmp_path, lock_timeout_s=0.2)
 
 
+@pytest.mark.parametrize('umask', [0o077, 0o000], ids=oct)
+def test_modes_do_not_depend_on_the_umask(tmp_path, umask):
+    saved = model(tmp_path / 'model')
+    shared = tmp_path / 'shared'
+    shared.mkdir(mode=0o700)
+    before = os.umask(umask)
+    try:
+        first = publish(saved, shared / 'deep' / 'target')
+        push.publish(saved, str(shared / 'deep' / 'target'), maker(push_nonce='again'))
+        Path(first.path, 'variables', 'variables.data').unlink()
+        publish(saved, shared / 'deep' / 'target')
+    finally:
+        os.umask(before)
+    assert target.read_manifest(first.path).confirmed, 'the manifest was written anew'
+    modes = {path.relative_to(shared).as_posix(): path.stat().st_mode & 0o777 for path in (shared / 'deep').rglob('*')}
+    version = f'deep/target/{first.version}'
+    assert modes == {
+        'deep/target': 0o755,
+        'deep/target/.push.lock': 0o644,
+        version: 0o755,
+        f'{version}/manifest.json': 0o644,
+        f'{version}/saved_model.pb': 0o644,
+        f'{version}/variables': 0o755,
+        f'{version}/variables/variables.data': 0o644,
+    }
+    assert shared.stat().st_mode & 0o777 == 0o700, 'a folder that was there keeps its mode'
+
+
 _KILLED = """
 import os, signal, sys
 from components.pusher import push, storage
@@ -146,6 +183,7 @@ def test_killed_push_leaves_nothing_after_the_next(tmp_path):
     assert subprocess.run(arguments, cwd=_ROOT, check=False, stderr=subprocess.DEVNULL).returncode == -9
     (left,) = _entries(directory)
     assert left.startswith('.incoming-') and target.versions(str(directory)) == []
+    (directory / f'.incoming-{socket.gethostname()}-77.part').write_text('a manifest, half written')
     foreign = directory / '.incoming-other-host-1'
     foreign.mkdir()
     stale = directory / '.incoming-other-host-2'
@@ -211,28 +249,18 @@ def test_no_saved_model(tmp_path):
         publish(str(tmp_path), tmp_path / 'target')
 
 
-def test_object_store(tmp_path, monkeypatch):
-    """TensorFlow's file system in memory stands for one: it has a scheme, and nothing here renames."""
-    directory = f'ram://{tmp_path.name}/target'
-    copied = []
-    original = storage.copy
-    monkeypatch.setattr(storage, 'copy', lambda source, destination: (copied.append(destination), original(source, destination)))
-    first = publish(model(tmp_path / 'a', 'a'), directory, keep_versions=2)
-    assert copied[-1].endswith('/saved_model.pb') and len(copied) == 2
-    assert target.verify(first.path) == []
-    assert publish(model(tmp_path / 'a', 'a'), directory).already_served
-    later = [publish(model(tmp_path / name, name), directory, keep_versions=2).version for name in 'bc']
-    assert [served.version for served in target.versions(directory)] == later
+def test_full_disk_after_the_version_appeared(tmp_path, monkeypatch, caplog):
+    """The folder is renamed and served: what fails after that fails no push."""
+    monkeypatch.setattr(storage, 'sync_dir', _no_space)
+    pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
+    assert target.verify(pushed.path) == []
+    assert f'{pushed.path} is served, but the push could not tidy up after itself' in caplog.text
 
-    def fail(source: str, destination: str) -> None:
-        if destination.endswith('saved_model.pb'):
-            raise OSError(28, 'No space left on device')
-        original(source, destination)
 
-    monkeypatch.setattr(storage, 'copy', fail)
-    with pytest.raises(push.PushError, match='No space left'):
-        publish(model(tmp_path / 'd', 'd'), directory)
-    assert sorted(storage.names(directory)) == later
+def _no_space(path: str) -> None:
+    # Not while the version is made: only when its folder is in the target.
+    if Path(path).name == 'target':
+        raise OSError(errno.ENOSPC, 'No space left on device', path)
 
 
 # --- the component ------------------------------------------------------------------------------------------------------------------
@@ -258,6 +286,10 @@ def _artifacts(folder: Path, *, model_blessed: int = 1, infra_blessed: int = 1) 
     found['model_blessing'].set_int_custom_property('blessed', model_blessed)
     found['infra_blessing'].set_int_custom_property('blessed', infra_blessed)
     found['infra_blessing'].set_int_custom_property('has_model', 1)
+    for name in ('model_blessing', 'infra_blessing'):
+        found[name].set_string_custom_property(blessed.MODEL, blessed.model_digest(found['model']))
+    stamped = target.model_digest(target.digests(_stamped(found['infra_blessing'])))
+    found['infra_blessing'].set_string_custom_property(blessed.STAMPED, stamped)
     return {name: [found[name]] for name in kinds if name != 'pushed_model'}, {'pushed_model': [found['pushed_model']]}
 
 
@@ -297,24 +329,58 @@ def test_executor_pushes_the_stamped_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('blessed', 'drop'),
+    ('verdicts', 'drop'),
     [({'model_blessed': 0}, ''), ({'infra_blessed': 0}, ''), ({}, 'model_blessing'), ({}, 'infra_blessing')],
     ids=['Evaluator says no', 'ServingCheck says no', 'Evaluator says nothing', 'ServingCheck says nothing'],
 )
-def test_executor_needs_both_blessings(tmp_path, blessed, drop):
-    inputs, outputs = _artifacts(tmp_path, **blessed)
+def test_executor_needs_both_blessings(tmp_path, verdicts, drop):
+    inputs, outputs = _artifacts(tmp_path, **verdicts)
     inputs.pop(drop, None)
     _executor().Do(inputs, outputs, _properties(tmp_path / 'target'))
     assert outputs['pushed_model'][0].get_int_custom_property('pushed') == 0
     assert not (tmp_path / 'target').exists()
 
 
-def test_executor_refuses_blessings_of_different_models(tmp_path):
+@pytest.mark.parametrize(
+    ('overwritten', 'judged', 'message'),
+    [
+        (['model'], [], 'model is not the one that Evaluator blessed'),
+        (['infra_blessing'], [], 'infra_blessing is not the one that ServingCheck blessed'),
+        (['model', 'infra_blessing'], [], 'model is not the one that Evaluator blessed'),
+        (['model', 'infra_blessing'], ['model_blessing'], 'model is not the one that ServingCheck blessed'),
+        ([], ['nothing'], 'blessed was a model without a digest'),
+    ],
+    ids=['the model', 'the copy with warm-up', 'both', 'both, and Evaluator judged the other', 'a blessing of an older release'],
+)
+def test_executor_pushes_only_what_was_judged(tmp_path, overwritten, judged, message):
+    """Another model lies where the blessed one lay."""
     inputs, outputs = _artifacts(tmp_path)
-    model(tmp_path / 'model' / 'Format-Serving', 'other')
-    with pytest.raises(push.PushError, match=r'is not the one that Evaluator blessed .*variables/variables\.data differs'):
+    for name in overwritten:
+        model(tmp_path / 'model' / 'Format-Serving' if name == 'model' else Path(_stamped(inputs[name][0])), 'other')
+    if 'model_blessing' in judged:
+        inputs['model_blessing'][0].set_string_custom_property(blessed.MODEL, blessed.model_digest(inputs['model'][0]))
+    if 'nothing' in judged:
+        inputs['model_blessing'][0].set_string_custom_property(blessed.MODEL, '')
+    with pytest.raises(push.PushError, match=rf'{message}.*Delete that folder and run again' if judged != ['nothing'] else message):
         _executor().Do(inputs, outputs, _properties(tmp_path / 'target'))
     assert not (tmp_path / 'target').exists()
+
+
+def test_executor_says_that_the_model_is_served_when_its_record_fails(tmp_path, small_disk):
+    """The disk of the artifacts is full when the model is in the target already."""
+    inputs, outputs = _artifacts(tmp_path)
+    outputs['pushed_model'][0].uri = str(small_disk / 'pushed_model')
+    (small_disk / 'ballast').write_bytes(b'0' * (1 << 20))
+    message = r'version \d+ is served from .*target/\d+, but its copy .* cannot be written: .*No space left on device.*run again'
+    with pytest.raises(push.PushError, match=message):
+        _executor().Do(inputs, outputs, _properties(tmp_path / 'target'))
+    (served,) = target.versions(str(tmp_path / 'target'))
+    (small_disk / 'ballast').unlink()
+    _executor().Do(inputs, outputs, _properties(tmp_path / 'target'))
+    pushed = outputs['pushed_model'][0]
+    assert [pushed.get_int_custom_property(name) for name in ('pushed', 'already_served')] == [1, 1]
+    assert target.versions(str(tmp_path / 'target')) == [served]
+    assert target.verify(pushed.uri) == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tfx import types
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from components.pusher import blessed, target
 from components.serving_check import bad_images, checks, launcher, samples, session_probe, warmup
 from components.serving_check.component import ServingCheck
 from components.serving_check.executor import REPORT, Executor
@@ -280,6 +281,8 @@ def test_executor_blesses_and_hands_the_model_on(tmp_path):
     stamped = Path(path_utils.stamped_model_path(blessing.uri))
     assert Path(path_utils.warmup_file_path(str(stamped))).exists()
     original = tmp_path / 'model' / 'Format-Serving'
+    for judged, key in ((original, blessed.MODEL), (stamped, blessed.STAMPED)):
+        assert blessing.get_string_custom_property(key) == target.model_digest(target.digests(str(judged)))
     for file in (file for file in original.rglob('*') if file.is_file()):
         assert (stamped / file.relative_to(original)).read_bytes() == file.read_bytes()
     assert not Path(warmup.path_in(str(original))).exists(), 'the input artifact stays as it was'

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from ingest_data import Ingested, ingest
 
 from components.xray_example_gen import shard
 from components.xray_example_gen.parameters import DataParameters
-from components.xray_example_gen.report import IngestError
+from components.xray_example_gen.report import IngestError, merge
 from records import tfrecord
-from records.data_root import DataRootError
+from records.data_root import DataRootError, find_files, fingerprint
 from records.examples import build
 from records.layout import TABLE
 from records.metadata import MetadataError
+from tests import bad_images
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, IMAGE_ID, PATIENT_ID, SEX, SPLITS, UNKNOWN, VIEW
 from trainer.labels import LABELS, NO_FINDING, TASKS
 
@@ -113,6 +116,7 @@ def test_a_patient_keeps_the_split_when_others_come(root: Path, good: Ingested, 
 # One file of records that each have something to them, beside good ones; what becomes of each is asked below.
 JPEG = data.image(1)
 TINY, HUGE = (data.image(1, side=1), JPEG.replace(b'\x00\x48\x00\x48\x01\x01', b'\x4e\x20\x4e\x20\x01\x01'))
+DEEP, SHORT = bad_images.UNSUPPORTED['PNG of 16 bits, 12 in use'], bad_images.png(bad_images.film()[:65], rows=32)
 NORMAL = {NO_FINDING: 1}
 
 
@@ -129,10 +133,12 @@ BAD = {
     'an empty image': (build(b'', data.image_id(201), NORMAL), 'record', "feature 'image' is empty"),
     'a label missing': (_without('Mass'), 'record', "feature 'Mass' is missing"),
     'a label of 7': (build(JPEG, data.image_id(201), {'Mass': 7}), 'record', "label 'Mass' is 7: expected 0 or 1"),
-    'a cut JPEG': (build(JPEG[:-40], data.image_id(201), NORMAL), 'image', 'the JPEG is cut off: its end marker is missing'),
-    'no image format': (build(b'text', data.image_id(201), NORMAL), 'image', 'the image cannot be used'),
-    '1x1': (build(TINY, data.image_id(201), NORMAL), 'image', 'it is 1x1 pixels, less than min_side=64'),
-    '20,000x20,000': (build(HUGE, data.image_id(201), NORMAL), 'image', 'it is 20000x20000 pixels, more than max_side='),
+    'a cut JPEG': (build(JPEG[:-40], data.image_id(201), NORMAL), 'truncated', 'the image cannot be used: it is cut off'),
+    'no image format': (build(b'text', data.image_id(201), NORMAL), 'undecodable', 'the image cannot be used: not a JPEG or PNG'),
+    '1x1': (build(TINY, data.image_id(201), NORMAL), 'too_small', 'it has 1x1 pixels: expected at least 64'),
+    '20,000x20,000': (build(HUGE, data.image_id(201), NORMAL), 'too_large', 'it has 20000x20000 pixels: expected at most 8192'),
+    '16 bits': (build(DEEP, data.image_id(201), NORMAL), 'unsupported', '`cxr-triage convert` turns the original image into such a film'),
+    'a PNG with fewer rows': (build(SHORT, data.image_id(201), NORMAL), 'truncated', '5,152 of the 10,465 bytes of its 65 rows'),
     'not in the table': (build(JPEG, data.image_id(999), NORMAL), 'metadata', "no line for image '00000999_000.png'"),
     'another form of image_id': (build(JPEG, 'scan7.png', NORMAL), 'metadata', "no line for image 'scan7.png'"),
 }
@@ -208,7 +214,10 @@ def test_counts_in_are_counts_out_and_quarantine(messy: Ingested) -> None:
     assert report['records_out'] == 90 + len(KEPT) + 4 == len(messy.examples())
     assert report['quarantined'] == len(BAD) + 3 == len(messy.quarantine)
     assert report['records_in'] == report['records_out'] + report['quarantined']
-    assert report['quarantined_by_kind'] == {'record': 6, 'image': 4, 'metadata': 2, 'damage': 3}
+    assert report['quarantined_by_kind'] == {
+        **{'record': 6, 'metadata': 2, 'damage': 3},
+        **{'truncated': 2, 'undecodable': 1, 'too_small': 1, 'too_large': 1, 'unsupported': 1},
+    }
 
 
 def test_a_file_that_holds_other_than_its_name_promises(messy: Ingested) -> None:
@@ -332,7 +341,11 @@ def test_the_official_split(root: Path, tmp_path: Path) -> None:
         pytest.param(
             lambda split, folder: split, MetadataError, '1 patients stand in the train_val list and in the test list, e.g. 00000020'
         ),
-        pytest.param(lambda split, folder: split | {'test_list': str(folder / 'gone.txt')}, OSError, r'gone\.txt'),
+        pytest.param(
+            lambda split, folder: split | {'test_list': str(folder / 'gone.txt')},
+            DataRootError,
+            r'data\.split\.test_list.*gone\.txt: no such file',
+        ),
     ],
     ids=['a patient in both lists', 'a list is missing'],
 )
@@ -340,6 +353,21 @@ def test_official_lists_that_cannot_be_used(change: Callable, error: type, told:
     split = change(_official(tmp_path, range(1, 21), range(20, 61)), tmp_path)
     with pytest.raises(error, match=told):
         ingest(root, tmp_path / 'out', split=split)
+
+
+def test_side_files_under_their_usual_names(root: Path, tmp_path: Path) -> None:
+    linked = tmp_path / 'root'
+    shutil.copytree(root, linked)
+    data.write_table(linked, {data.image_id(patient, study): ('58', 'M', 'PA') for patient in range(1, 61) for study in (0, 1)})
+    (linked / 'metadata' / 'Data_Entry_2017_v2020.csv.gz').rename(linked / 'data' / 'Data_Entry_2017.csv.gz')
+    for name, patients in (('test', range(1, 21)), ('train_val', range(21, 61))):
+        ids = [data.image_id(patient, study) for patient in patients for study in (0, 1)]
+        (linked / f'{name}_list.txt').write_text('\n'.join(ids))
+    done = ingest(linked, tmp_path / 'out', metadata='auto', split={'fractions': data.FRACTIONS, 'method': 'official'})
+    assert done.report['table']['path'] == str(linked / 'data' / 'Data_Entry_2017.csv.gz')
+    assert {row[SEX] for row in done.examples().values()} == {'M'}
+    assert {int(row[PATIENT_ID]) for row in done.examples().values() if row['split'] == 'test'} == set(range(1, 21))
+    assert done.report['ignored_files'] == {}
 
 
 @pytest.mark.parametrize(
@@ -387,6 +415,43 @@ def test_records_that_nothing_can_be_learned_from(make: Callable[[Path], Any], t
     assert done.report['quarantined'] == len(done.quarantine)
 
 
+def test_a_file_moved_away_after_the_run_started_stops_it(tmp_path: Path) -> None:
+    root = data.write_root(tmp_path / 'root')
+    then = fingerprint(str(root), find_files(str(root)))
+    (root / 'data' / '001-30.tfrec').rename(tmp_path / 'elsewhere')
+    with pytest.raises(DataRootError, match=r'had 3 record files .* has 2 .* data/000-30.tfrec, data/002-30.tfrec'):
+        ingest(root, tmp_path / 'out', fingerprint=then)
+    (tmp_path / 'elsewhere').rename(root / 'data' / '001-30.tfrec')
+    assert ingest(root, tmp_path / 'out', fingerprint=then).report['records_in'] == 90
+
+
+def test_a_file_replaced_while_it_is_read_stops_the_run(tmp_path: Path, monkeypatch) -> None:
+    root = data.write_root(tmp_path / 'root')
+    then = fingerprint(str(root), find_files(str(root)))
+    original = shard.IngestShard.process
+
+    def replaced(self, work: shard.Shard):
+        data.write_file(root / 'data' / '002-30.tfrec', [data.record(900)])
+        yield from original(self, work)
+
+    monkeypatch.setattr(shard.IngestShard, 'process', replaced)
+    with pytest.raises(DataRootError, match='changed after the run started'):
+        ingest(root, tmp_path / 'out', fingerprint=then)
+
+
+def test_shards_left_by_an_earlier_attempt_are_not_read_as_output(root: Path, good: Ingested, tmp_path: Path) -> None:
+    left = data.write_file(tmp_path / 'out' / 'examples' / 'Split-train' / 'data_tfrecord-00000-of-00009', [data.record(900)])
+    done = ingest(root, tmp_path / 'out')
+    assert not left.exists()
+    assert done.files().keys() == good.files().keys()
+
+
+def test_a_lost_record_is_an_error_and_no_assertion() -> None:
+    lost = {'name': 'a.tfrec', 'promised': 3, 'records_in': 3, 'records_out': {'train': 2}, 'quarantined': [], 'notes': {}}
+    with pytest.raises(IngestError, match=r'a\.tfrec: 3 records were read, but 2 are in the splits and 0 in quarantine'):
+        merge([json.dumps({**lost, 'labels': {}, 'patients': {}})], TASKS['nih_triage'])
+
+
 def test_files_without_any_good_record(tmp_path: Path) -> None:
     data.write_file(tmp_path / 'root' / 'a.tfrec', [b''])
     with pytest.raises(IngestError, match=r'hold no usable record: a\.tfrec'):
@@ -397,8 +462,15 @@ def test_what_is_to_be_known_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     root = data.write_root(tmp_path / 'root')
     (root / 'data' / '000-30.tfrec').rename(root / 'data' / '000-31.tfrec')
     data.write_file(root / 'data' / '100-1.tfrec', [b''])
+    (root / 'data' / 'film.dcm').write_bytes(b'')
+    people = {data.image_id(patient, study): ('58', 'M', 'PA') for patient in range(1, 61) for study in (0, 1)}
+    data.write_table(root, people | {data.image_id(8, 1): ('58', 'O', 'PA'), data.image_id(9): ('58', 'F', '')})
     with caplog.at_level(logging.WARNING, logger='components'):
-        ingest(root, tmp_path / 'out', max_quarantine_share=0.5)
+        done = ingest(root, tmp_path / 'out', max_quarantine_share=0.5, metadata='auto')
+    assert 'files that are not read: 1 .dcm' in caplog.messages
+    assert f"{root / TABLE}: Patient Sex: neither F nor M: unknown (1 row in line 17: 'O')" in caplog.messages
+    assert 'values that are unknown, of 90 records: sex 1, view_position 1' in caplog.messages
+    assert done.report['unknown'] == {'sex': 1, 'view_position': 1}
     assert 'data/000-31.tfrec: the name promises 31 records, the file holds 30' in caplog.messages
     assert '1 of 91 records are in quarantine (1 record)' in caplog.messages
 

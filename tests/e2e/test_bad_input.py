@@ -80,28 +80,6 @@ def test_data_root_that_is_not_there(program: Program, tmp_path):
     check_refused(program.run(tmp_path / 'root', '--data-root', tmp_path / 'nothing'), str(tmp_path / 'nothing'), '--data-root')
 
 
-def test_weights_that_are_not_there(program: Program, tmp_path):
-    weights = tmp_path / 'weights.h5'
-    finished = program.run(tmp_path / 'root', '--set', 'model.backbone=mobilenet_v2', '--weights', weights)
-    check_refused(finished, str(weights), 'no such file', 'mobilenet_v2', '--weights')
-    # Told before the films are read, not after.
-    assert not (tmp_path / 'root' / 'artifacts').exists()
-
-
-def test_weights_of_another_architecture(program: Program, pushed, tmp_path):
-    import tf_keras as keras
-
-    weights = tmp_path / 'weights.h5'
-    keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]).save_weights(weights)
-    before = runs.served(pushed.serving)
-    finished = program.run(pushed.root, '--set', 'model.backbone=mobilenet_v2', '--weights', weights)
-    check_refused(finished, 'Trainer failed', str(weights), 'not the weights of mobilenet_v2')
-    last = runs.states(pushed.root)[-1]
-    assert last['Trainer'] == FAILED
-    assert 'Pusher' not in last
-    assert runs.served(pushed.serving) == before
-
-
 def test_root_that_is_a_file(program: Program, tmp_path):
     (tmp_path / 'root').write_text('a file')
     check_refused(program.run(tmp_path / 'root'), str(tmp_path / 'root'), '--root')

@@ -45,7 +45,7 @@ def run(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RealRun:
     folder = tmp_path_factory.mktemp('real')
     program = Program(_CONFIG.parents[2], _CONFIG, real_data / 'nih', folder)
     (weights,) = (real_data / 'weights').glob('mobilenet_v2_*_no_top.h5')
-    return RealRun(folder / 'root', program.data, program.run(folder / 'root', '--weights', weights))
+    return RealRun(folder / 'root', program.data, program.run(folder / 'root', '--weights', weights, fresh=True))
 
 
 def test_pushes(run: RealRun):

@@ -72,6 +72,34 @@ def test_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed):
     assert runs.states(pushed.root)[-1] == dict.fromkeys(STEPS, CACHED)
     assert runs.served(pushed.serving) == before
     assert NOISE.findall(finished.screen) == []
+    version = runs.newest_version(pushed.serving).name
+    assert re.search(rf'^Nothing to do: version {version} has been served since 20\d\d-.* UTC\.', finished.screen, re.MULTILINE)
+    assert 'Pushed.' not in finished.screen and 'nothing served yet' not in finished.screen
+
+
+def test_damaged_served_version_is_repaired_by_an_unchanged_run(program: Program, pushed):
+    """Nothing can be written after the last step either: the run says what became of the model all the same."""
+    serve_only_the_first(pushed)
+    version = runs.newest_version(pushed.serving)
+    with (version / 'variables' / 'variables.index').open('r+b') as file:
+        file.truncate(10)
+    (version / 'saved_model.pb').unlink()
+    pictures = pushed.root / 'pictures'
+    pictures.rename(pushed.root / 'pictures.away')
+    pictures.write_text('a file where a folder is needed')
+    try:
+        finished = program.run(pushed.root)
+    finally:
+        pictures.unlink()
+        (pushed.root / 'pictures.away').rename(pictures)
+    assert finished.exit_code == 0, finished.screen
+    assert runs.states(pushed.root)[-1] == dict.fromkeys(STEPS, CACHED)
+    assert target.verify(str(version)) == []
+    assert 'saved_model.pb is missing; variables/variables.index differs' in finished.screen
+    assert 'It is repaired.' in finished.screen
+    assert 'All steps are done, but their results could not be shown:' in finished.screen
+    assert f'Nothing to do: version {version.name} has been served since' in finished.screen
+    assert 'The run could not start' not in finished.screen and not finished.has_traceback()
 
 
 def test_comment_reruns_nothing_that_trains(program: Program, pushed):
@@ -146,3 +174,16 @@ def test_served_version_deleted_is_pushed_again(program: Program, pushed):
     again = runs.newest_version(pushed.serving)
     assert target.verify(str(again)) == []
     assert runs.manifest(again)['model_digest'] == pushed.manifest['model_digest']
+
+
+def test_lost_artifacts_are_made_again_and_what_is_served_stays(program: Program, pushed):
+    """The last of this file: from here on the cache has another model than the one that is served."""
+    shutil.rmtree(pushed.root / 'artifacts' / 'Transform' / 'transformed_examples')
+    before = runs.newest_version(pushed.serving)
+    finished = program.run(pushed.root)
+    assert finished.exit_code == 0, finished.screen
+    assert {'Transform', 'Trainer', 'Pusher'} <= that_ran(pushed.root)
+    assert runs.newest_version(pushed.serving) == before
+    assert f'Version {before.name} was pushed for the same data, code and configuration. It stays' in finished.screen
+    assert f'Nothing to push: version {before.name}, served since' in finished.screen
+    assert target.verify(str(before)) == []

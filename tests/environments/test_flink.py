@@ -6,6 +6,7 @@ Needs root, Java and Maven; `.ci/run` sees to them and sets CXR_REQUIRE_FLINK, w
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,14 @@ pytestmark = pytest.mark.slow
 _PROJECT = Path(__file__).resolve().parents[2]
 _JOB = 3  # XrayExampleGen, StatisticsGen and DataAudit come before: it is Transform's first
 DIRECT, ON_FLINK = 'direct', 'flink'
+
+
+def test_flink_listens_on_the_network_of_the_cluster_only(cluster: flink.Cluster) -> None:
+    for port in (flink.REST_PORT, 6123):
+        with socket.create_connection((flink.ADDRESS, port), timeout=10):
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(('127.0.0.1', port), timeout=10)
 
 
 @pytest.fixture(scope='module')

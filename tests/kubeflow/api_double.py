@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from workflow_double import RefusedError, Workflow, check_cron, check_spec
+from tests.kubeflow.workflow_double import RefusedError, Workflow, check_cron, check_spec
 
 _RUN_FIELDS = {'experiment_id', 'display_name', 'description', 'pipeline_spec', 'pipeline_version_reference', 'runtime_config'}
 _RUN_FIELDS |= {'service_account'}
@@ -29,11 +29,14 @@ class ApiDouble:
       token: that it asks for; '' for none.
       allowed: whether who has the token may do anything.
       fails: steps that fail.
-      logs: what pods wrote; others have no log any more.
+      logs: what pods wrote that are still there.
+      archived: what pods wrote that have ended, as Argo keeps it.
+      version: of Kubeflow Pipelines.
       older_api: whether v1beta1 is there.
       multi_user: whether it serves several users.
       interface: whether it is the user interface that listens, with the API server behind it.
       unavailable: how many of the next requests are answered by a proxy that finds no server.
+      bodies: what runs and recurring runs were asked for.
     """
 
     def __init__(self, url: str):
@@ -42,6 +45,8 @@ class ApiDouble:
         self.allowed = True
         self.fails: set[str] = set()
         self.logs: dict[str, str] = {}
+        self.archived: dict[str, str] = {}
+        self.version = '2.17.0'
         self.older_api = True
         self.multi_user = False
         self.interface = False
@@ -51,6 +56,7 @@ class ApiDouble:
         self.recurring: dict[str, dict] = {}
         self.cache: dict[str, int] = {}
         self.requests: list[tuple[str, str]] = []
+        self.bodies: list[dict] = []
 
     def answer(self, method: str, address: str, body: dict, token: str) -> dict | str:
         """The answer to a request, JSON or the text of a log.
@@ -65,7 +71,7 @@ class ApiDouble:
         found: dict | str | None = None
         match (method, version, path):
             case ('GET', 'v2beta1', ['healthz']):
-                found = {'multi_user': self.multi_user}
+                found = {'commit_sha': '0' * 40, 'tag_name': self.version, 'multi_user': self.multi_user}
             case ('GET', 'v2beta1', ['experiments']):
                 found = self._experiments(parse_qs(parts.query))
             case ('POST', 'v2beta1', ['experiments']):
@@ -130,6 +136,7 @@ class ApiDouble:
             raise RefusedError(500, 13, 'Invalid input error: Run name cannot be empty', 'InternalServerError')
         if body.get('experiment_id') not in self.experiments:
             raise RefusedError(404, 5, f'Experiment {body.get("experiment_id")} not found')
+        self.bodies.append(body)
         runtime = body.get('runtime_config', {})
         _check_fields(runtime, {'parameters', 'pipeline_root'})
         return check_spec(body.get('pipeline_spec'), runtime.get('parameters', {})), runtime
@@ -137,7 +144,7 @@ class ApiDouble:
     def _new_run(self, body: dict) -> dict:
         spec, runtime = self._checked(body, _RUN_FIELDS)
         run_id = str(uuid.uuid4())
-        self.runs[run_id] = Workflow(body, spec, runtime.get('parameters', {}), self.cache)
+        self.runs[run_id] = Workflow(body, spec, runtime.get('parameters', {}), self.cache, self.version)
         return self.runs[run_id].as_v2(run_id)
 
     def _new_recurring_run(self, body: dict) -> dict:
@@ -156,11 +163,13 @@ class ApiDouble:
         return {}
 
     def _log(self, run_id: str, pod: str) -> str:
-        """The server says 200 before it looks, so that an error stands where the log would be."""
+        """The pod's own, else the archived one. The server says 200 before it looks, so that an error stands where the log would be."""
         if self.multi_user and self._has(run_id, pod):
             return self.logs[pod]
-        reason = f'pods "{pod}" not found' if self.multi_user else 'an empty namespace may not be set when a resource name is provided'
-        message = f'Failed to read logs for run {run_id}: Failed to read logs from pod {pod} due to error opening log stream: {reason}'
+        if pod in self.archived:
+            return self.archived[pod]
+        reason = f'Failed to read logs from archive {pod} due to error fetching the log file: The specified key does not exist.'
+        message = f'Failed to read logs for run {run_id}: {reason}'
         return json.dumps({'error_message': message, 'error_details': message}, separators=(',', ':'))
 
     def _page(self, path: str, query: dict[str, list[str]]) -> str:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import api_double
 import pytest
+import submitting
 import yaml
+from api_double import ApiDouble
+from submitting import Cli
 from tfx.orchestration.pipeline import Pipeline
 
 from kubeflow import spec
+from pipeline import cli, remote_display
 from pipeline import config as config_lib
 from pipeline.config import Config
 from pipeline.create_pipeline import create_pipeline
+from records.synth import write_dataset
 
 _CAPTURED = Path(__file__).resolve().parents[3] / 'shared' / 'spike' / 'kfp' / 'captured'
 
@@ -46,3 +54,41 @@ def captured() -> dict[str, dict]:
     if not _CAPTURED.is_dir():
         pytest.skip(f'captured executor inputs are not at {_CAPTURED}')
     return {path.stem: json.loads(path.read_text())['executor_input'] for path in sorted(_CAPTURED.glob('*.json'))}
+
+
+@pytest.fixture(scope='session')
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Films and a push directory in a folder that stands for a mounted volume, and the demo compiled for them."""
+    root = tmp_path_factory.mktemp('volume')
+    write_dataset(root / 'films', count=10, seed=1, size=64)
+    assert cli.main(['compile', *submitting.given(root), '--image', 'registry/cxr-triage:1', '--out', str(root / 'demo.yaml')]) == 0
+    return root
+
+
+@pytest.fixture
+def here(volume: Path, tmp_path: Path) -> Path:
+    """The volume, with nothing served."""
+    shutil.rmtree(volume / 'served', ignore_errors=True)
+    (volume / 'served').mkdir()
+    return volume
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiDouble]:
+    """A double that is asked for progress without a pause."""
+    monkeypatch.setattr(remote_display, 'INTERVAL_S', 0.0)
+    monkeypatch.delenv('KF_PIPELINES_ENDPOINT', raising=False)
+    # kfp remembers a namespace under HOME.
+    monkeypatch.setattr('kfp.Client._LOCAL_KFP_CONTEXT', '/nowhere/context.json')
+    with api_double.serve() as double:
+        yield double
+
+
+@pytest.fixture
+def submit(here: Path, server: ApiDouble) -> Cli:
+    """Submits the demo; further options are added, or override."""
+
+    def run(*more: str, spec: Path | None = None) -> int:
+        return cli.main(['submit', str(spec or here / 'demo.yaml'), *submitting.given(here), '--host', server.url, *more])
+
+    return run

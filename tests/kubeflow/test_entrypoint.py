@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,29 @@ def test_workers_elsewhere_are_told_the_store(captured: dict, compiled: dict, ru
     uris = [artifact['uri'] for group in ('inputs', 'outputs') for _, artifact in entrypoint._artifacts(invocation[group]['artifacts'])]
     assert all(uri.startswith('gs://' if kept else '/gcs/') for uri in uris)
     assert bool(adapted.stores) is not kept
+
+
+def test_what_a_step_leaves_is_not_for_everybody_to_change(compiled: dict, captured: dict[str, dict], tmp_path: Path, monkeypatch) -> None:
+    """Argo starts pods with umask 0."""
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    given = copy.deepcopy(captured['StatisticsGen'])
+    given['outputs']['outputFile'] = str(tmp_path / 'outputs' / 'output_metadata.json')
+    modes: dict[str, int] = {}
+
+    def push(_parsed: object) -> None:
+        (tmp_path / 'served').mkdir()
+        (tmp_path / 'served' / 'saved_model.pb').write_text('graph')
+        Path(given['outputs']['outputFile']).write_text('{}')
+        modes.update({path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob('*')})
+
+    monkeypatch.setattr(kubeflow_v2_run_executor, 'main', push)
+    monkeypatch.setattr('sys.argv', _argv(given, compiled, 'StatisticsGen'))
+    before = os.umask(0)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            entrypoint.main()
+    finally:
+        os.umask(before)
+    assert not ended.value.code
+    assert modes == {'outputs': 0o755, 'served': 0o755, 'saved_model.pb': 0o644, 'output_metadata.json': 0o644}

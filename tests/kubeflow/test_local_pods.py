@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -50,6 +51,19 @@ def test_a_process_sees_the_folders_in_their_places(tmp_path: Path, processes: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ['log', 'volume']
 
 
+def test_a_process_starts_with_the_umask_of_argo(tmp_path: Path, processes: Processes) -> None:
+    assert processes.run(_pod(tmp_path, '/bin/sh', '-c', 'umask; mkdir /minio/folder')) == 0
+    assert (tmp_path / 'log').read_text() == '0000\n'
+    assert (tmp_path / 'volume' / 'folder').stat().st_mode & 0o777 == 0o777
+
+
+def test_a_folder_that_cannot_be_mounted_is_no_failed_step(tmp_path: Path, processes: Processes) -> None:
+    pod = _pod(tmp_path, 'true')
+    with pytest.raises(PodError, match=r'pod could not be started: .*/none'):
+        processes.run(dataclasses.replace(pod, folders={**pod.folders, '/data': tmp_path / 'none'}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['log', 'volume']
+
+
 def _recording(tmp_path: Path, exit_code: int) -> str:
     docker = tmp_path / 'docker'
     docker.write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word"; done\nexit {exit_code}\n')
@@ -66,10 +80,18 @@ def test_a_container_has_the_rights_of_a_pod_and_no_network(tmp_path: Path) -> N
     for option, value in [
         *(('--network', 'none'), ('--cap-drop', 'ALL'), ('--security-opt', 'no-new-privileges'), ('--pull', 'never')),
         *(('--memory', '1500000000b'), ('--gpus', '1'), ('--env', 'ONE=1'), ('--name', 'pod')),
-        *(('--volume', f'{tmp_path / "volume"}:/minio'), ('--entrypoint', 'python')),
+        *(('--volume', f'{tmp_path / "volume"}:/minio'), ('--entrypoint', '/bin/sh')),
     ]:
         assert (option, value) in list(itertools.pairwise(words))
-    assert words[-4:] == ['test:1', '-m', 'kubeflow.entrypoint', '{"a": 1}']
+    assert words[-7:] == ['test:1', '-c', 'umask 0 && exec "$0" "$@"', 'python', '-m', 'kubeflow.entrypoint', '{"a": 1}']
+
+
+def test_an_engine_that_starts_no_container_is_no_failed_step(tmp_path: Path) -> None:
+    docker = tmp_path / 'docker'
+    docker.write_text('#!/bin/sh\necho Cannot connect to the Docker daemon >&2\nexit 125\n')
+    docker.chmod(0o755)
+    with pytest.raises(PodError, match=r'(?s)could not start a container of test:1: Cannot connect to the Docker daemon.*make image'):
+        Containers(str(docker)).run(_pod(tmp_path, 'true'))
 
 
 def test_without_docker_it_says_so(tmp_path: Path) -> None:
@@ -147,5 +169,7 @@ def test_claims_of_a_configuration_become_folders_of_pods(pipeline, config: Conf
             return 0
 
     claims = {name: tmp_path / name for name in ('films', 'served')}
+    for folder in claims.values():
+        folder.mkdir()
     Cluster(tmp_path / 'cluster', Looking(), claims).submit((spec, platform), ROOT)
     assert seen == [{'/data': claims['films'], '/served': claims['served']}] * 12

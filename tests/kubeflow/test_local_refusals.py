@@ -110,3 +110,17 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys) -> None:
     assert '/runs: no pipeline root' in capsys.readouterr().err
     assert command.main([*options, '--root', 'gs://b/r', '--claim', 'films']) == 1
     assert '--claim films: expected NAME=VALUE' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('version', 'attempts'), [('2.16', '3 attempts'), ('2.17', '1 attempt')])
+def test_the_command_line_follows_the_version_that_it_is_given(tmp_path: Path, monkeypatch, capsys, version: str, attempts: str) -> None:
+    docker = tmp_path / 'docker'
+    docker.write_text('#!/bin/sh\nexit 1\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    spec = tmp_path / 'spec.yaml'
+    retries = {'maxRetryCount': 2, 'backoffDuration': '0s', 'backoffMaxDuration': '3600s'}
+    spec.write_text(yaml.safe_dump(scripted.make_and_use(retryPolicy=retries)))
+    options = ['--folder', str(tmp_path / 'cluster'), '--root', 'gs://b/r', '--kubeflow', version]
+    assert command.main([str(spec), *options]) == 1
+    assert f'step make failed after {attempts}.' in capsys.readouterr().err

@@ -26,7 +26,8 @@ def _use(inside: Inside) -> None:
 
 
 def _submit(folder: Path, steps: Scripted, spec: dict, platform: dict | None = None, claims: dict | None = None, **more) -> list[Step]:
-    return Cluster(folder, steps, claims, wait=lambda seconds: None).submit((spec, platform or {}), ROOT, **more)
+    cluster = Cluster(folder, steps, claims, version='2.16', wait=lambda seconds: None)
+    return cluster.submit((spec, platform or {}), ROOT, **more)
 
 
 def _states(steps: list[Step]) -> dict[str, str]:
@@ -173,8 +174,29 @@ def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> Non
     (claims['films'] / 'new.tfrec').write_text('')
     assert run('films') == 'CACHED'
     assert run('more') == 'COMPLETE'
-    with pytest.raises(DriverError, match='mounts the claim none: no folder stands for it'):
+    with pytest.raises(DriverError, match='mount the claim none, and no folder stands for it: give one with --claim none=FOLDER'):
         run('none')
+    (tmp_path / 'more').rmdir()
+    with pytest.raises(DriverError, match='/more, which stands for the claim more, is not an existing folder: create it'):
+        run('more')
+
+
+def test_a_claim_without_a_folder_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    executors = {'use-executor': {'pvcMount': [{'constant': 'served', 'mountPath': '/served'}]}}
+    platform = {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
+    steps = Scripted(make=_make, use=_use)
+    with pytest.raises(DriverError, match='/none, which stands for the claim served, is not an existing folder'):
+        _submit(tmp_path, steps, scripted.make_and_use(), platform, {'served': tmp_path / 'none'})
+    assert steps.ran == []
+
+
+@pytest.mark.parametrize(('version', 'pods'), [('2.15', 4), ('2.16', 4), ('2.17', 1)])
+def test_whether_a_failed_step_is_tried_again_depends_on_the_version(tmp_path: Path, version: str, pods: int) -> None:
+    steps = Scripted(make=lambda inside: 1)
+    cluster = Cluster(tmp_path, steps, version=version, wait=lambda seconds: None)
+    with pytest.raises(RunError, match=f'step make failed after {pods} attempt'):
+        cluster.submit((scripted.make_and_use(retryPolicy=RETRIES), {}), ROOT)
+    assert steps.steps_run == ['make'] * pods
 
 
 def test_a_step_is_tried_again_in_a_new_pod(tmp_path: Path) -> None:
@@ -187,7 +209,7 @@ def test_a_step_is_tried_again_in_a_new_pod(tmp_path: Path) -> None:
 
     waited: list[float] = []
     steps = Scripted(make=make, use=_use)
-    cluster = Cluster(tmp_path, steps, wait=waited.append)
+    cluster = Cluster(tmp_path, steps, version='2.16', wait=waited.append)
     done, _ = cluster.submit((scripted.make_and_use(retryPolicy=RETRIES), {}), ROOT)
     assert done.state == 'COMPLETE'
     assert steps.steps_run == ['make', 'make', 'make', 'use']

@@ -1,19 +1,16 @@
-"""What a run is handed, what asks for another compilation, and what Argo's workflow says: dictionaries alone."""
+"""What a run is handed, and what asks for another compilation: dictionaries alone."""
 
 from __future__ import annotations
 
 import copy
-import datetime
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from kubeflow import entrypoint, runs, submission
+from kubeflow import entrypoint, submission
 from kubeflow.submission import SubmissionError
-
-_NOW = datetime.datetime(2026, 1, 1, 0, 10, tzinfo=datetime.timezone.utc)
 
 
 def _changed(compiled: dict, *path: str, value: object) -> dict:
@@ -102,70 +99,6 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         submission.load(str(tmp_path / 'spec.yaml'))
     with pytest.raises(SubmissionError, match=r'expected the \.yaml file'):
         submission.load('spec.json')
-
-
-def _node(path: str, kind: str, phase: str, **more: object) -> dict:
-    name = path.rpartition('.')[2]
-    times = {'startedAt': '2026-01-01T00:00:00Z', 'finishedAt': None if phase == 'Running' else '2026-01-01T00:01:00Z'}
-    return {
-        'id': f'w-{len(path)}',
-        'displayName': name,
-        'type': kind,
-        'phase': phase,
-        'templateName': 't',
-        'boundaryID': '',
-        **times,
-        **more,
-    }
-
-
-def _read(*nodes: dict, state: str = 'RUNNING', tasks: tuple[str, ...] = ('B', 'A')) -> runs.Run:
-    waits = {'dependentTasks': ['A']}
-    spec = {'pipeline_spec': {'root': {'dag': {'tasks': {name: waits if name == 'B' else {} for name in tasks}}}}}
-    workflow = {'metadata': {'name': 'w'}, 'status': {'nodes': {node['id']: node for node in nodes}}}
-    return runs.read({'run_id': 'r', 'display_name': 'n', 'state': state, 'pipeline_spec': spec}, workflow, _NOW)
-
-
-@pytest.mark.parametrize(
-    ('nodes', 'expected'),
-    [
-        ([], runs.Step('A', 'waiting')),
-        ([_node('root.A-driver', 'Pod', 'Running')], runs.Step('A', 'running', 600.0)),
-        (
-            [_node('root.A-driver', 'Pod', 'Failed', message='OOMKilled'), _node('root.A', 'Skipped', 'Omitted')],
-            runs.Step('A', 'failed', 60.0, 'OOMKilled', ('w-t-13',)),
-        ),
-        ([_node('root.A-driver', 'Pod', 'Succeeded'), _node('root.A', 'DAG', 'Omitted')], runs.Step('A', 'skipped', 60.0)),
-        (
-            [
-                _node('root.A-driver', 'Pod', 'Succeeded'),
-                _node('root.A', 'DAG', 'Running', id='w-1'),
-                _node('root.A.executor', 'Retry', 'Running', boundaryID='w-1'),
-                _node('root.A.executor(0)', 'Pod', 'Failed', boundaryID='w-1', message='Error (exit code 1)', id='w-10'),
-                _node('root.A.executor(1)', 'Pod', 'Running', boundaryID='w-1', id='w-11'),
-            ],
-            runs.Step('A', 'running', 600.0, 'attempt 2', ('w-t-10', 'w-t-11')),
-        ),
-    ],
-    ids=['not begun', 'its driver runs', 'its driver failed', 'never ran', 'second attempt'],
-)
-def test_a_step_is_read_from_the_workflow(nodes: list[dict], expected: runs.Step) -> None:
-    other = _node('root.Other-driver', 'Pod', 'Running')
-    assert _read(other, *nodes).steps[0] == expected
-
-
-def test_steps_come_in_the_order_in_which_they_run() -> None:
-    assert [step.name for step in _read(tasks=('B', 'A')).steps] == ['A', 'B']
-
-
-def test_pods_of_older_argo_have_the_name_of_the_node() -> None:
-    workflow = {'metadata': {'name': 'w', 'annotations': {'workflows.argoproj.io/pod-name-format': 'v1'}}}
-    assert runs._pod_name(workflow, {'id': 'w-123', 'templateName': 't'}) == 'w-123'
-
-
-@pytest.mark.parametrize(('history', 'state'), [([], 'FAILED'), ([{'state': 'CANCELING'}], 'CANCELED')])
-def test_cancelled_is_not_failed(history: list, state: str) -> None:
-    assert runs.read({'run_id': 'r', 'state': 'FAILED', 'state_history': history}, {}, _NOW).state == state
 
 
 @pytest.mark.parametrize('uri', ['gs://b/x', 's3://b/x', 'minio://b/x', '/mnt/x'])

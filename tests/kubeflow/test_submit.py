@@ -1,74 +1,25 @@
-"""`cxr-triage submit`, `status`, `logs` and `cancel`, through kfp's own client, against a double of the API server."""
+"""`cxr-triage submit`, through kfp's own client, against a double of the API server."""
 
 from __future__ import annotations
 
 import datetime
-import io
 import json
 import os
 import re
-import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import api_double
 import pytest
+import submitting
 import yaml
 from api_double import ApiDouble
-from rich.console import Console
+from submitting import Cli
 
 from components.pusher import push
 from components.pusher.target import Manifest
-from kubeflow.runs import Run, Step
+from kubeflow import client, versions
 from pipeline import cli, remote_display
-from records.synth import write_dataset
-
-Cli = Callable[..., int]
-
-
-@pytest.fixture(scope='module')
-def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Films and a push directory in a folder that stands for a mounted volume, and the demo compiled for them."""
-    root = tmp_path_factory.mktemp('volume')
-    write_dataset(root / 'films', count=10, seed=1, size=64)
-    assert cli.main(['compile', *_given(root), '--image', 'registry/cxr-triage:1', '--out', str(root / 'demo.yaml')]) == 0
-    return root
-
-
-@pytest.fixture
-def here(volume: Path, tmp_path: Path) -> Path:
-    """The volume, with nothing served."""
-    shutil.rmtree(volume / 'served', ignore_errors=True)
-    (volume / 'served').mkdir()
-    return volume
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiDouble]:
-    """A double that is asked for progress without a pause."""
-    monkeypatch.setattr(remote_display, 'INTERVAL_S', 0.0)
-    monkeypatch.delenv('KF_PIPELINES_ENDPOINT', raising=False)
-    # kfp remembers a namespace under HOME.
-    monkeypatch.setattr('kfp.Client._LOCAL_KFP_CONTEXT', '/nowhere/context.json')
-    with api_double.serve() as double:
-        yield double
-
-
-@pytest.fixture
-def submit(here: Path, server: ApiDouble) -> Cli:
-    """Submits the demo; further options are added, or override."""
-
-    def run(*more: str, spec: Path | None = None) -> int:
-        return cli.main(['submit', str(spec or here / 'demo.yaml'), *_given(here), '--host', server.url, *more])
-
-    return run
-
-
-def _given(volume: Path) -> list[str]:
-    volumes = f'kubeflow.volumes=[{{claim: films, mount: {volume}}}]'
-    given = ['--config', 'pipeline/configs/demo.yaml', '--data-root', str(volume / 'films'), '--root', 'gs://bucket/runs']
-    return [*given, '--push-dir', str(volume / 'served'), '--set', volumes]
 
 
 def _edited(volume: Path, tmp_path: Path, edit: Callable[[dict], object]) -> Path:
@@ -95,27 +46,20 @@ def _push(server: ApiDouble, volume: Path) -> None:
     push.publish(str(model), told['target'], manifest)
 
 
-def _states(told: str) -> dict[str, list[str]]:
-    """Step -> its states, in the order in which they were told."""
-    found: dict[str, list[str]] = {}
-    for state, name in re.findall(r'^ *(done|cached|failed|running|skipped|waiting)  (\S+)', told, re.MULTILINE):
-        found.setdefault(name, []).append(state)
-    return found
-
-
 def test_a_run_is_followed_to_its_end(submit: Cli, server: ApiDouble, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert submit('--wait', '--experiment', 'triage', '--run-name', 'the first') == 3
     said = capsys.readouterr()
     (run,) = server.runs.values()
     assert run.root == 'gs://bucket/runs'
     assert list(server.experiments.values()) == ['triage']
-    states = _states(said.out)
+    states = submitting.states(said.out)
     assert len(states) == 12
     assert all(each == ['running', 'done'] for each in states.values())
     assert re.search(r'done  Trainer +9 s', said.out)
     assert 'the first  succeeded' in said.out
     # Nobody pushed.
     assert f'Not blessed, not pushed to {here}/served' in said.out
+    assert said.err == f'warning: this server is Kubeflow Pipelines 2.17.0: {versions.NO_RETRIES}\n'
 
 
 def test_an_unchanged_one_comes_from_the_cache(submit: Cli, server: ApiDouble, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +68,7 @@ def test_an_unchanged_one_comes_from_the_cache(submit: Cli, server: ApiDouble, h
     capsys.readouterr()
     assert submit('--wait') == 0
     said = capsys.readouterr().out
-    assert all(states == ['cached'] for states in _states(said).values())
+    assert all(states == ['cached'] for states in submitting.states(said).values())
     assert f'Pushed to {here}/served' in said
     assert len(server.experiments) == 1
 
@@ -143,7 +87,7 @@ def test_new_films_run_and_are_told_by_the_fingerprint_alone(submit: Cli, server
     said = capsys.readouterr().out
     # The push is of another candidate, so its key is another too.
     assert 'changed since it was compiled: fingerprint, push' in said
-    states = _states(said)
+    states = submitting.states(said)
     assert states.pop('CuratedSchema') == ['cached'] and states.pop('Baseline') == ['cached']
     assert all(each == ['running', 'done'] for each in states.values())
     first, second = server.runs.values()
@@ -155,12 +99,14 @@ def test_settings_reach_their_steps_without_another_compilation(submit: Cli, ser
     assert "unknown key 'gate.max_quarantine'" in capsys.readouterr().err
     thresholds = 'evaluation.thresholds=[{metric: auc, min: 0.9}]'
     settings = ('train.epochs=1', 'gate.anomaly_level=none', 'data.max_quarantine_share=0.5', thresholds)
+    settings += ('kubeflow.service_account=films-reader',)
     assert submit(*(part for setting in settings for part in ('--set', setting)), '--wait') == 3
     (run,) = server.runs.values()
     assert json.loads(json.loads(run.handed['Trainer']['custom_config'])['parameters'])['train']['epochs'] == 1
     assert json.loads(run.handed['DataGate']['limits'])['anomaly_level'] == 'none'
     assert json.loads(run.handed['XrayExampleGen']['data'])['max_quarantine_share'] == 0.5
     assert '0.9' in run.handed['Evaluator']['eval_config']
+    assert [body['service_account'] for body in server.bodies] == ['films-reader']
     assert 'changed since it was compiled: data, evaluation, limits, push, training' in capsys.readouterr().out
 
 
@@ -257,7 +203,6 @@ def test_another_service_is_not_taken_for_kubeflow(submit: Cli, server: ApiDoubl
 
 def test_what_the_server_refuses_is_told_with_its_reason(here: Path, server: ApiDouble, tmp_path: Path) -> None:
     """Past the checks here: another version of the server may refuse more."""
-    from kubeflow import client
     from kubeflow.server_errors import ServerError
 
     asked = client.Server(client.Connection(server.url))
@@ -278,10 +223,11 @@ def test_what_the_server_refuses_is_told_with_its_reason(here: Path, server: Api
 
 
 def test_a_recurring_run_has_the_seconds_that_kubeflow_expects(submit: Cli, server: ApiDouble, capsys) -> None:
-    assert submit('--recurring', '0 3 * * 1', '--set', 'train.epochs=1') == 0
+    assert submit('--recurring', '0 3 * * 1', '--set', 'train.epochs=1', '--set', 'kubeflow.service_account=films-reader') == 0
     (job,) = server.recurring.values()
     assert job['trigger']['cron_schedule']['cron'] == '0 0 3 * * 1'
     assert job['mode'] == 'ENABLE' and job['no_catchup'] is True
+    assert job['service_account'] == 'films-reader'
     assert set(job['runtime_config']['parameters']) >= {'training', 'push'}
     assert job['runtime_config']['pipeline_root'] == 'gs://bucket/runs'
     assert 'files that are added later do not change the' in capsys.readouterr().out
@@ -289,121 +235,29 @@ def test_a_recurring_run_has_the_seconds_that_kubeflow_expects(submit: Cli, serv
 
 
 def test_a_failed_step_is_named_with_its_reason(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
-    server.fails = {'DataGate'}
+    server.fails, server.version = {'DataGate'}, '2.16.0'
     assert submit('--wait') == 1
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
+    assert not warned
     (run_id,) = server.runs
     assert re.search(r'failed  DataGate .*Error \(exit code 1\)', said)
     assert f'cxr-triage logs {run_id} DataGate' in said
-    assert _states(said)['Trainer'] == ['skipped']
+    assert submitting.states(said)['Trainer'] == ['skipped']
     assert cli.main(['status', run_id, '--host', server.url]) == 1
-    assert _states(capsys.readouterr().out)['Trainer'] == ['skipped']
+    assert submitting.states(capsys.readouterr().out)['Trainer'] == ['skipped']
 
 
-def test_a_server_that_is_away_for_a_while(submit: Cli, server: ApiDouble, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert submit() == 0
-    (run_id,) = server.runs
-    answer, asked = server.answer, []
-
-    def sometimes(*request):
-        asked.append(request)
-        server.unavailable = int(len(asked) % 5 == 0)
-        return answer(*request)
-
-    monkeypatch.setattr(server, 'answer', sometimes)
-    assert cli.main(['status', run_id, '--follow', '--host', server.url]) == 0
-    said = capsys.readouterr().out
-    assert 'HTTP 503' in said and 'trying again' in said
-    assert len(_states(said)) == 12
+@pytest.mark.parametrize(
+    ('version', 'retries'), [('2.15.0', True), ('2.16.1', True), ('2.17.0', False), ('v2.18.0', False), ('3.0.0', False), ('master', True)]
+)
+def test_versions_that_try_a_failed_step_again(version: str, retries: bool) -> None:
+    assert versions.retries_failed_steps(version) == retries
 
 
-def test_a_terminal_shows_what_is_at_work() -> None:
-    screen = io.StringIO()
-    states = iter([[Step('Trainer', 'running', 1.0)], [Step('Trainer', 'running', 700.0)], [Step('Trainer', 'done', 730.0)]])
-    told: list[str] = []
-
-    def ask() -> Run:
-        told.append(screen.getvalue())
-        (step,) = next(states)
-        return Run('r', 'n', 'SUCCEEDED' if step.state == 'done' else 'RUNNING', (step,))
-
-    follower = remote_display.Follower(Console(file=screen, force_terminal=True, width=100))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(remote_display, 'INTERVAL_S', 0.6)  # longer than the display takes to be drawn anew
-        assert follower.follow(ask).state == 'SUCCEEDED'
-    assert 'Trainer' in told[-1] and 'done' not in told[-1]
-    assert '730 s' in screen.getvalue()
-
-
-def test_status_while_it_runs(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
-    assert submit() == 0
-    (run_id,) = server.runs
-    monkeypatch.setenv('KF_PIPELINES_ENDPOINT', server.url)
-    capsys.readouterr()
-    assert cli.main(['status', run_id]) == 0
-    said = capsys.readouterr().out
-    states = _states(said)
-    assert sorted(states.values()) == [['running'], *[['waiting']] * 11]
-    assert f'{server.url}/#/runs/details/{run_id}' in said
-    # Without the older API there are states still.
-    server.older_api = False
-    assert cli.main(['status', run_id]) == 0
-    assert ['done'] in _states(capsys.readouterr().out).values()
-
-
-@pytest.mark.parametrize('command', ['status', 'logs', 'cancel'])
-def test_a_run_that_is_not_known(server: ApiDouble, capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert cli.main([command, 'no-such-run', '--host', server.url]) == 1
-    said = capsys.readouterr().err
-    assert 'looking for run no-such-run' in said and 'Run no-such-run not found' in said
-
-
-def test_logs(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
-    server.fails = {'Trainer'}
-    server.multi_user = True
-    assert submit('--wait', '--namespace', 'me') == 1
-    (run_id,) = server.runs
-    pods = {node['name'].split('.')[2]: node['pod'] for node in server.runs[run_id].nodes() if 'executor' in node['displayName']}
-    server.logs = {pods['Trainer']: 'epoch 1\nout of memory\n', pods['DataGate']: '{"a": 1}'}
-    capsys.readouterr()
-    where = ('--host', server.url, '--namespace', 'me')
-    assert cli.main(['logs', run_id, *where]) == 0  # of the step that failed
-    assert capsys.readouterr().out == 'epoch 1\nout of memory\n'
-    assert cli.main(['logs', run_id, 'DataGate', *where]) == 0
-    assert capsys.readouterr().out == '{"a": 1}\n'
-    # The pod is gone: the server says "200 OK" and puts the error into the text.
-    assert cli.main(['logs', run_id, 'Transform', *where]) == 1
-    said = capsys.readouterr()
-    assert said.out == ''
-    assert f'pods "{pods["Transform"]}" not found' in said.err
-    assert f'kubectl logs -n kubeflow {pods["Transform"]} -c main' in said.err
-    assert f'gs://bucket/runs/demo/{run_id}/Transform/…/executor-logs' in said.err
-    assert cli.main(['logs', run_id, 'Pusher', *where]) == 1
-    assert 'Pusher has no log: it never ran' in capsys.readouterr().err
-    assert cli.main(['logs', run_id, 'Trainor', *where]) == 1
-    assert "has no step 'Trainor'. There are:" in capsys.readouterr().err
-
-
-def test_logs_where_kubeflow_serves_one_user(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
-    assert submit() == 0
-    (run_id,) = server.runs
-    assert cli.main(['status', run_id, '--host', server.url]) == 0
-    (node,) = (node for node in server.runs[run_id].nodes() if 'executor' in node['displayName'])
-    server.logs = {node['pod']: 'epoch 1\n'}
-    ask = ['logs', run_id, node['name'].split('.')[2], '--host', server.url]
-    capsys.readouterr()
-    # The API server by itself cannot.
-    assert cli.main(ask) == 1
-    said = capsys.readouterr()
-    assert said.out == ''
-    assert 'an empty namespace may not be set' in said.err and 'svc/ml-pipeline-ui' in said.err
-    # The user interface can; its page is not taken for a log.
-    server.interface = True
-    assert cli.main(ask) == 0
-    assert capsys.readouterr().out == 'epoch 1\n'
-    server.logs = {}
-    assert cli.main(ask) == 1
-    assert capsys.readouterr().out == ''
+def test_a_service_account_that_kubernetes_would_refuse(submit: Cli, server: ApiDouble, capsys) -> None:
+    assert submit('--set', 'kubeflow.service_account=Films_Reader') == 1
+    assert 'kubeflow.service_account' in capsys.readouterr().err
+    assert not server.requests
 
 
 def test_several_users_need_a_namespace(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
@@ -412,17 +266,6 @@ def test_several_users_need_a_namespace(submit: Cli, server: ApiDouble, capsys: 
     said = capsys.readouterr().err
     assert 'empty namespace in multi-user mode' in said and 'name yours with --namespace' in said
     assert submit('--namespace', 'me') == 0
-
-
-def test_cancel(submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
-    assert submit() == 0
-    (run_id,) = server.runs
-    assert cli.main(['cancel', run_id, '--host', server.url]) == 0
-    assert server.runs[run_id].stopped
-    assert cli.main(['status', run_id, '--follow', '--host', server.url]) == 1
-    assert 'canceled' in capsys.readouterr().out
-    assert cli.main(['cancel', run_id, '--host', server.url]) == 1
-    assert 'has ended already: canceled' in capsys.readouterr().err
 
 
 def test_an_interrupted_wait_leaves_the_run_alone(submit: Cli, server: ApiDouble, capsys, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import re
-import zlib
 from typing import Any
+
+from argo_nodes import ArgoNodes
 
 _START = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -68,10 +69,16 @@ def check_cron(text: str) -> None:
 
 
 class Workflow:
-    """A run. Each `advance` begins or ends the next of its steps."""
+    """A run. Each `advance` begins or ends the next of its steps.
 
-    def __init__(self, body: dict[str, Any], spec: dict[str, Any], parameters: dict[str, Any], cache: dict[str, int]):
+    Attributes:
+      root_driver: the phase of the driver of the whole graph, and Argo's message about it. Nothing advances before it succeeded.
+    """
+
+    def __init__(self, body: dict[str, Any], spec: dict[str, Any], parameters: dict[str, Any], cache: dict[str, int], version: str):
         self._body, self._spec, self._cache = body, spec, cache
+        self._every_template_retries = version >= '2.17'
+        self.root_driver = ('Succeeded', '')
         definitions = spec['root'].get('inputDefinitions', {}).get('parameters', {})
         self.parameters = {name: parameters.get(name, definition.get('defaultValue')) for name, definition in definitions.items()}
         self.handed: dict[str, dict[str, Any]] = {}
@@ -87,13 +94,14 @@ class Workflow:
         """Whether nothing is left to happen."""
         return (
             self.stopped
+            or self.root_driver[0] == 'Failed'
             or 'Failed' in self.states.values()
             or all(self.states.get(name) in ('Succeeded', 'Cached') for name in self._order)
         )
 
     def advance(self, fails: set[str]) -> None:
         """Lets something happen."""
-        if self.ended:
+        if self.ended or self.root_driver[0] != 'Succeeded':
             return
         name = next(each for each in self._order if self.states.get(each) not in ('Succeeded', 'Cached'))
         if self.states.get(name) == 'Running':
@@ -135,48 +143,50 @@ class Workflow:
             }
             for number, (name, state) in enumerate(self.states.items(), 1)
         ]
-        failed = self.stopped or 'Failed' in self.states.values()
-        state = ('FAILED' if failed else 'SUCCEEDED') if self.ended else ('RUNNING' if self.states else 'PENDING')
+        state = ('FAILED' if self._failed else 'SUCCEEDED') if self.ended else ('RUNNING' if self.states else 'PENDING')
         return {
             **{key: self._body[key] for key in ('experiment_id', 'display_name', 'pipeline_spec', 'runtime_config')},
             **{'run_id': run_id, 'state': state, 'created_at': _time(1), 'run_details': {'task_details': details}},
         }
 
     def nodes(self) -> list[dict[str, Any]]:
-        """Argo's nodes. `pod` is none of Argo's: the name under which Kubernetes has the pod."""
-        found = []
+        """Argo's nodes; see `ArgoNodes.found`."""
+        tree = ArgoNodes(self.name, self._every_template_retries)
+        phase = ('Failed' if self._failed else 'Succeeded') if self.ended else 'Running'
+        (top,) = tree.add('', 'DAG', (phase, ''))
+        tree.add('root-driver', 'Pod', self.root_driver, inside=top)
+        if self.root_driver[0] != 'Succeeded':
+            return tree.found
+        (root,) = tree.add('root', 'DAG', (phase, ''), inside=top)
         for number, (name, state) in enumerate(self.states.items(), 1):
-            phase = {'Cached': 'Succeeded'}.get(state, state)
-            times = {'startedAt': _time(10 * number), 'finishedAt': None if state == 'Running' else _time(10 * number + 9)}
-            cached = [{'name': 'cached-decision', 'value': 'true' if state == 'Cached' else 'false'}]
-            driver = self._node(f'root.{name}-driver', 'Pod', 'system-container-driver', 'Succeeded', '', {'parameters': cached})
-            step = self._node(f'root.{name}', 'DAG', 'retry-system-container-executor', phase, '', {})
-            executor = self._node(
-                f'root.{name}.executor(0)', 'Pod', 'retry-system-container-impl', 'Skipped' if state == 'Cached' else phase, step['id'], {}
-            )
-            if state == 'Cached':
-                executor['type'] = 'Skipped'
-            if state == 'Failed':
-                executor['message'] = 'Error (exit code 1)'
-            found += [node | times for node in (driver, step, executor)]
-        return found
+            before = len(tree.found)
+            self._add_step(tree, root, name, state)
+            for node in tree.found[before:]:
+                node['startedAt'] = _time(10 * number)
+                node['finishedAt'] = node['finishedAt'] and _time(10 * number + 9)
+        return tree.found
 
-    def _node(self, path: str, kind: str, template: str, phase: str, boundary: str, outputs: dict) -> dict[str, Any]:
-        digits = zlib.crc32(path.encode())
-        names = {
-            'id': f'{self.name}-{digits}',
-            'name': f'{self.name}.{path}',
-            'displayName': path.rpartition('.')[2],
-            'boundaryID': boundary,
-        }
-        return {
-            **names,
-            'type': kind,
-            'templateName': template,
-            'phase': phase,
-            'outputs': outputs,
-            'pod': f'{self.name}-{template}-{digits}',
-        }
+    @property
+    def _failed(self) -> bool:
+        return self.stopped or 'Failed' in (*self.states.values(), self.root_driver[0])
+
+    def _add_step(self, tree: ArgoNodes, root: dict[str, Any], name: str, state: str) -> None:
+        """The nodes of a step and of its driver. A step that is at work when its run is cancelled is killed, and not tried again."""
+        before = len(tree.found)
+        tree.add(f'{name}-driver', 'Pod', ('Succeeded', ''), inside=root)
+        for node in tree.found[before:]:
+            node['outputs'] = {'parameters': [{'name': 'cached-decision', 'value': 'true' if state == 'Cached' else 'false'}]}
+        phase, message, summary = {'Cached': 'Succeeded'}.get(state, state), '', ''
+        if phase == 'Failed':
+            message = 'main: Error (exit code 1)'
+        if phase == 'Running' and self.stopped:
+            phase, message = 'Failed', 'Step exceeded its deadline'
+            summary = 'retry exceeded workflow deadline 2026-01-01 00:00:00 +0000 UTC'
+        (step,) = tree.add(name, 'DAG', (phase, ''), inside=root, summary=summary)
+        if state == 'Cached':
+            tree.add('executor', 'Skipped', ('Skipped', ''), inside=step)
+        else:
+            tree.add('executor', 'Pod', (phase, message), inside=step, retries=True, summary=summary)
 
     def as_argo(self) -> dict[str, Any]:
         """The workflow."""

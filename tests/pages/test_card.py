@@ -47,13 +47,14 @@ def parts() -> dict[str, Any]:
         'training': {'backbone': 'scratch_cnn', 'epochs': 20, 'seed': 0, 'parameters': {'train': {'epochs': 20}}},
         'evaluation': {
             'films': 69,
+            'intervals': '90 %, by patient',
             'overall': {'AUC': INTERVAL, 'Sensitivity': INTERVAL, 'Specificity': INTERVAL},
             'subgroups': {
                 'sex': {'Sex: female (30 films)': {'auc': INTERVAL, 'sensitivity': UNDEFINED}},
                 'age_band': 'not measured',
                 'view_position': 'not asked',
             },
-            'gaps': {'gap': INTERVAL},
+            'gaps': {'gap': {**INTERVAL, 'lowest': '00-17: 0.333', 'left_out': 'fewer than 20 positives: 00-17 (6)'}},
             'baseline': 'nothing was served',
         },
         'calibration': {

@@ -102,7 +102,7 @@ def test_tfma_gets_intervals_baseline_and_difference_under_names():
         (CANDIDATE, 'sensitivity'): Figure(None),
         (CANDIDATE, 'example_count'): Figure(30.0),
     }
-    evaluation = Evaluation('', (Slice((), figures), Slice((('sex', 'F'),), {(CANDIDATE, 'example_count'): Figure(12.0)})), ())
+    evaluation = Evaluation('', (Slice((), figures), Slice((('sex', 'F'),), {(CANDIDATE, 'example_count'): Figure(12.0)})), (), 0.95)
     overall, women = tfma_ui.slicing_metrics(evaluation)
     assert (overall['slice'], women['slice']) == ('All test films', 'Sex: female')
     cells = overall['metrics']['']['']

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import os
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 from made_root import STATES, MadeRoot
 
-from pages import assets, serve, site
+from pages import assets, own_host, serve, site
 from pages.commands import report, roots
 from pipeline import cli
+from pipeline.exit_codes import cannot_write
 
 FIRST, SECOND = '2026-11-21T22:25:35.123456', '2026-11-22T08:00:00.000001'
 NASTY = '<script>alert(1)</script>"\'&'
@@ -58,6 +62,16 @@ def test_names_out_of_the_store_are_no_markup(made: MadeRoot):
     for path in own:
         shown = path.read_text(encoding='utf-8')
         assert '<script>alert' not in shown and '<b>":' not in shown and '<i>' not in shown, path
+
+
+def test_the_audit_shown_is_the_one_on_record_and_not_one_of_a_deleted_store(made: MadeRoot):
+    number = made.step(FIRST, 'DataAudit', outputs={'audit': {}})['audit']
+    (made.folder('DataAudit', 'audit', number) / 'audit.html').write_text('of this run')
+    stale = made.root / 'pages' / 'audits' / f'{number}.html'
+    stale.parent.mkdir(parents=True)
+    stale.write_text('of other films')
+    site.write(made.root)
+    assert stale.read_text() == 'of this run'
 
 
 def test_pages_are_written_once_and_those_of_lost_runs_are_removed(made: MadeRoot):
@@ -145,6 +159,44 @@ def test_server_gives_pages_and_nothing_else(served, path):
     assert ask(served[0], path)[0] == 404
 
 
+def test_a_path_that_no_file_can_have_is_refused(served, capfd):
+    assert ask(served[0], '/%00.html')[0] == 400
+    assert ask(served[0], '/runs/%00')[0] == 400
+    assert capfd.readouterr().err == ''
+
+
+def test_a_client_that_goes_away_is_no_news(made: MadeRoot, capfd, caplog):
+    made.step(FIRST, 'Trainer', STATES.FAILED)
+    server = serve.server(made.root, 0)
+    ours, client = socket.socketpair()
+    client.sendall(b'GET /index.html HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    client.close()
+    # In this thread, so that all of it is over when it returns.
+    server.process_request_thread(ours, ('127.0.0.1', 1))
+    server.server_close()
+    assert capfd.readouterr().err == ''
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ('host', 'status'),
+    [
+        pytest.param('localhost:6006', '200', id='with a port'),
+        pytest.param('127.0.0.1', '200', id='without'),
+        pytest.param('[::1]:6006', '200', id='version 6'),
+        pytest.param('evil.example:6006', '403', id='another'),
+        pytest.param('localhost.evil.example', '403', id='one that begins like ours'),
+        pytest.param('', '403', id='none'),
+    ],
+)
+def test_an_application_answers_to_the_names_of_this_machine_only(host, status):
+    statuses = []
+    application = own_host.guarded(lambda environ, start: start('200 OK', []) or [b'secret'])
+    body = b''.join(application({'HTTP_HOST': host}, lambda text, headers: statuses.append(text)))
+    assert statuses[0].startswith(status)
+    assert (body == b'secret') == (status == '200')
+
+
 def test_server_answers_to_its_own_name_only(served):
     assert ask(served[0], '/', host='evil.example')[0] == 403
 
@@ -155,6 +207,32 @@ def test_report_command(made: MadeRoot, capsys):
     assert capsys.readouterr().out == f'1 run: {made.root / "pages" / "index.html"}\n'
     assert cli.main(['report', '--root', str(made.root / 'none')]) == 1
     assert 'no such directory' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['report', 'ui'])
+def test_a_root_that_cannot_be_written_to(made: MadeRoot, capsys, command):
+    (made.root / 'pages').write_text('a file')
+    assert cli.main([command, '--root', str(made.root)]) == 1
+    said = capsys.readouterr().err
+    assert str(made.root / 'pages') in said
+    assert said.endswith('. Give a directory that can be written to with --root.\n')
+
+
+@pytest.mark.parametrize('number', [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_called_so(number):
+    assert cannot_write(OSError(number, os.strerror(number), '/x')).endswith(
+        'The disk is full: make room, then give the same command again.'
+    )
+
+
+def test_report_of_a_damaged_store(made: MadeRoot, capsys):
+    made.step(FIRST, 'Trainer', outputs={'model': {}})
+    path = made.root / 'metadata.sqlite'
+    path.write_bytes(path.read_bytes()[:30000])
+    assert cli.main(['report', '--root', str(made.root)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f'cxr-triage report: {path}: the metadata store is damaged (')
+    assert said.count('\n') == 1
 
 
 def test_report_fails_where_a_page_is_not_complete(made: MadeRoot, capsys):

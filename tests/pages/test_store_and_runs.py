@@ -11,6 +11,7 @@ import pytest
 from made_root import STATES, MadeRoot
 
 from pages import lineage, runs, store
+from pipeline import root_lock
 
 FIRST, SECOND = '2026-11-21T22:25:35.123456', '2026-11-22T08:00:00.000001'
 
@@ -99,12 +100,20 @@ def test_a_run_that_was_killed_before_its_first_step(made: MadeRoot):
 def test_only_the_newest_run_can_be_running(made: MadeRoot):
     for name in (FIRST, SECOND):
         made.step(name, 'Trainer', STATES.RUNNING)
-    # The parent of this test is a process that lives.
-    (made.root / '.lock-owner').write_text(f'process {os.getppid()} on {socket.gethostname()}, since now')
-    newest, older = runs.all_runs(store.read(made.root))
+    with root_lock.hold(str(made.root)):
+        newest, older = runs.all_runs(store.read(made.root))
     assert (newest.state, older.state) == (runs.RUNNING, runs.STOPPED)
-    (made.root / '.lock-owner').write_text(f'process {2**22 + 1} on {socket.gethostname()}, since now')
-    assert runs.all_runs(store.read(made.root))[0].state == runs.STOPPED
+    (reason,) = newest.reasons
+    assert f'process {os.getpid()} on {socket.gethostname()}' in reason
+    assert reason.endswith('is at Trainer')
+
+
+def test_a_killed_run_whose_process_number_lives_on_in_another_process_is_not_running(made: MadeRoot):
+    made.step(FIRST, 'Trainer', STATES.RUNNING)
+    (made.root / '.lock').touch()
+    # The parent of this test is a process that lives, and it is not that run.
+    (made.root / '.lock-owner').write_text(f'process {os.getppid()} on {socket.gethostname()}, since now')
+    assert only(made.root).state == runs.STOPPED
 
 
 def test_a_run_that_ended_before_the_store_is_known_by_its_log(made: MadeRoot):
@@ -164,6 +173,21 @@ def test_a_root_that_was_copied_finds_its_artifacts(made: MadeRoot, tmp_path):
     run = only(moved)
     assert run.json('Trainer', 'model', 'x.json') == {'a': 1}
     assert run.path('Trainer', 'model', 'none') is None
+
+
+def test_a_copy_of_a_root_does_not_read_the_original(made: MadeRoot, tmp_path):
+    number = made.step(FIRST, 'Trainer', outputs={'model': {}})['model']
+    served = made.root / 'serving' / '7'
+    served.mkdir(parents=True)
+    made.step(FIRST, 'Pusher', outputs={'pushed_model': {'pushed': 1, 'pushed_version': '7', 'pushed_destination': str(served)}})
+    original = made.folder('Trainer', 'model', number) / 'x.json'
+    original.write_text('{"a": 1}')
+    copy = tmp_path / 'copy'
+    shutil.copytree(made.root, copy)
+    original.write_text('{"a": 2}')
+    run = only(copy)
+    assert run.json('Trainer', 'model', 'x.json') == {'a': 1}
+    assert lineage.served_version(run).path == str(copy / 'serving' / '7')
 
 
 def test_lineage_goes_back_to_the_first_step_and_names_who_really_made_it(made: MadeRoot):

@@ -41,6 +41,15 @@ def _answer(port: int, path: str) -> dict:
         connection.close()
 
 
+def _status(port: int, host: str) -> int:
+    """What it says to a page that reaches it under another name."""
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+    connection.request('GET', _TAGS, headers={'Host': f'{host}:{port}'})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 def _trainings(root: Path) -> set[str]:
     """The folders of the trainings that came to their end, each once, however many runs had it from the cache."""
     stored = store.read(root)
@@ -67,6 +76,7 @@ def test_curves_of_every_training_until_ctrl_c(watched, served):
         if run.partition('/')[0] in trainings:
             assert {'training/loss', 'training/val_loss', 'training/auc', 'training/val_auc'} <= set(tags), run
     assert f'http://localhost:{port}/' in server.screen
+    assert _status(port, 'evil.example') == 403
     server.signal(signal.SIGINT)
     ended = server.finish(_QUICK_S)
     assert ended.exit_code == 0, ended.screen

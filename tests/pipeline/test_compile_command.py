@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 import yaml
 
 from pipeline import cli
@@ -31,7 +34,7 @@ def test_the_file_holds_pipeline_and_platform(data: Path, tmp_path: Path, capsys
     assert _compile(data, out) == 0
     spec, platform = yaml.safe_load_all(out.read_text())
     assert spec['pipelineInfo']['name'] == 'demo'
-    assert len(spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue']) == 64
+    assert re.fullmatch(r'\d+-files-\d+-bytes-[0-9a-f]{64}', spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'])
     assert 'kubernetes' in platform['platforms']
     said = capsys.readouterr().out
     assert '12 steps for kubeflow, image registry/cxr-triage:1' in said
@@ -48,6 +51,50 @@ def test_data_that_only_pods_see_are_named(data: Path, tmp_path: Path, capsys) -
     assert _compile(data, out, *elsewhere, '--fingerprint', 'release-2') == 0
     spec, *_ = yaml.safe_load_all(out.read_text())
     assert spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'] == 'release-2'
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at a bucket fails as without a network."""
+
+    def fail(path: str):
+        raise tf.errors.FailedPreconditionError(None, None, f"Couldn't resolve host name\n\t when reading metadata of {path}")
+
+    for name in ('stat', 'exists', 'listdir'):
+        monkeypatch.setattr(tf.io.gfile, name, fail)
+    monkeypatch.setattr(tf.io.gfile, 'isdir', lambda path: False)
+
+
+@pytest.mark.parametrize('option', [('--data-root', 'gs://bucket/nih'), ('--push-dir', 'gs://bucket/served')], ids=lambda option: option[0])
+def test_a_bucket_that_cannot_be_read(option: tuple[str, str], no_network: None, data: Path, tmp_path: Path, capsys) -> None:
+    assert _compile(data, tmp_path / 'demo.yaml', *option) == 1
+    text = capsys.readouterr().err
+    assert f"a bucket cannot be read: Couldn't resolve host name when reading metadata of {option[1]}" in text
+    assert '--fingerprint' in text
+
+
+def test_with_a_fingerprint_no_bucket_is_read(no_network: None, data: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / 'demo.yaml'
+    elsewhere = ('--data-root', 'gs://bucket/nih', '--push-dir', 'gs://bucket/served', '--weights', 'gs://bucket/weights.h5')
+    settings = ('--set', 'model.backbone=mobilenet_v2', '--set', 'tuning.trials=1')
+    assert _compile(data, out, *elsewhere, *settings, '--fingerprint', 'release-2') == 0
+    spec, *_ = yaml.safe_load_all(out.read_text())
+    parameters = spec['root']['inputDefinitions']['parameters']
+    assert json.loads(parameters['training']['defaultValue'])['weights_digest'] == 'release-2'
+    assert parameters['baseline-version']['defaultValue'] == ''
+    assert 'gs://bucket/served was not read, because of --fingerprint' in capsys.readouterr().out
+
+
+def test_weights_that_are_not_there(data: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / 'demo.yaml'
+    weights = ('--set', 'model.backbone=mobilenet_v2', '--weights', str(data / 'none.h5'))
+    assert _compile(data, out, *weights) == 1
+    text = capsys.readouterr().err
+    assert f'{data / "none.h5"}: no such file' in text
+    assert '--fingerprint' in text
+    assert not out.exists()
+    # On a volume that pods alone see.
+    assert _compile(data, out, *weights, '--fingerprint', 'release-2') == 0
 
 
 def test_all_that_no_pod_reaches_is_told_at_once(data: Path, tmp_path: Path, capsys) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ import pytest
 import yaml
 
 from pipeline import config
+from pipeline.commands import options
 from pipeline.config import ConfigError
 from trainer.labels import TASKS
 
 CONFIGS = sorted((Path(config.__file__).parent / 'configs').glob('*.yaml'))
 GOOD: dict[str, Any] = {'pipeline': 'p', 'task': 'nih_triage'}
+WITH_TABLE: dict[str, Any] = {**GOOD, 'data': {'metadata': 'Data_Entry_2017_v2020.csv'}}
 
 
 @pytest.fixture
@@ -85,7 +89,11 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
     [
         pytest.param({'task': None}, r'task: Input should be a valid string \(found None\)', id='null'),
         pytest.param({'task': 'cats'}, r"task: no such task: 'cats'\. Known: nih_triage", id='task'),
-        pytest.param({'pipeline': 'a b'}, r"pipeline: .*pattern.*\(found 'a b'\)", id='name'),
+        pytest.param({'train': {'seed': -1}}, r'train\.seed: .*greater than or equal to 0 \(found -1\)', id='negative seed'),
+        pytest.param({'train': {'seed': 2**32}}, r'train\.seed: .*less than or equal to 4294967295', id='seed of more than 32 bits'),
+        pytest.param({'serving_check': {'warmup_batches': [1, 0]}}, r'serving_check\.warmup_batches\.1: .*1', id='empty warm-up'),
+        pytest.param({'data': {'spans': [1, -2]}}, r'data\.spans\..*: .*greater than or equal to 0', id='negative span'),
+        pytest.param({'data': {'patient_id_pattern': '(a{9999999999})'}}, 'not a regular expression', id='pattern too large'),
         pytest.param({'train': 3}, r'train: .*\(found 3\)', id='value where keys are expected'),
         pytest.param({'train': {'epochs': 'many'}}, r"train\.epochs: .*integer.*\(found 'many'\)", id='text for a number'),
         pytest.param({'train': {'epochs': 2.5}}, r'train\.epochs: .*integer.*\(found 2\.5\)', id='fraction'),
@@ -120,7 +128,7 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         pytest.param({'evaluation': {'thresholds': []}}, 'at least one threshold is needed', id='no threshold'),
         pytest.param(
             {'evaluation': {'thresholds': [{'metric': 'auc', 'max_worse': 0.1}]}},
-            'needs min or max: by max_worse alone',
+            'needs min or max: while nothing is served, max_worse alone bounds nothing',
             id='no first model',
         ),
     ],
@@ -151,10 +159,154 @@ def test_thresholds_that_cannot_be(threshold: dict, told: str, write) -> None:
         config.load(write({**GOOD, 'evaluation': {'thresholds': [threshold]}}))
 
 
+# Each of these trained for hours and then refused to bless.
+@pytest.mark.parametrize(
+    ('threshold', 'message'),
+    [
+        pytest.param(
+            {'metric': 'auc', 'slice': {'view_position': 'pa'}, 'min': 0.5},
+            r"slice: no film has view_position 'pa'\. Allowed: PA, AP, unknown",
+            id='view in lower case',
+        ),
+        pytest.param(
+            {'metric': 'auc', 'slice': {'sex': 'female'}, 'min': 0.5},
+            r"no film has sex 'female'\. Allowed: F, M, unknown",
+            id='sex as a word',
+        ),
+        pytest.param(
+            {'metric': 'auc', 'slice': {'age_band': '40-60'}, 'min': 0.5},
+            r"no film has age_band '40-60'\. Allowed: 00-17, 18-39, 40-59, 60-79, 80\+, unknown",
+            id='age band',
+        ),
+        pytest.param(
+            {'metric': 'auc', 'slice': {'Effusion': True}, 'min': 0.5},
+            r"no film has Effusion 'True'\. Allowed: 0, 1",
+            id='finding as a truth value',
+        ),
+        pytest.param({'metric': 'auc', 'min': 1.5}, r'min 1\.5 is outside the range of auc: from 0 to 1', id='min above'),
+        pytest.param({'metric': 'auc_lower', 'min': 75}, r'min 75 is outside the range of auc_lower: from 0 to 1', id='percent'),
+        pytest.param({'metric': 'auc', 'max': -0.1}, r'max -0\.1 is outside the range of auc: from 0 to 1', id='max below'),
+        pytest.param(
+            {'metric': 'auc_over_metadata', 'min': -1.2},
+            r'min -1\.2 is outside the range of auc_over_metadata: from -1 to 1',
+            id='range below 0',
+        ),
+        pytest.param(
+            {'metric': 'calibration_ratio', 'max': -1},
+            r'max -1 is outside the range of calibration_ratio: 0 or more',
+            id='range without end',
+        ),
+        pytest.param(
+            {'metric': 'auc', 'min': 0.5, 'max_worse': 2}, r'max_worse 2 allows any change of auc', id='max_worse above the range'
+        ),
+        pytest.param(
+            {'metric': 'sensitivity_gap_sex', 'slice': {'sex': 'F'}, 'max': 0.1},
+            r'sensitivity_gap_sex compares values of sex, but all films of the slice sex=F have the same one',
+            id='gap inside a slice of its feature',
+        ),
+        pytest.param(
+            {'metric': 'sensitivity_gap_age_band_upper', 'slice': {'sex': 'F', 'age_band': '80+'}, 'max': 0.1},
+            'leave age_band out of the slice',
+            id='end of a gap inside a slice of its feature',
+        ),
+    ],
+)
+def test_a_gate_that_can_never_pass(threshold: dict, message: str, write) -> None:
+    with pytest.raises(ConfigError, match=rf'evaluation\.thresholds\.0.*{message}'):
+        config.load(write({**WITH_TABLE, 'evaluation': {'thresholds': [threshold]}}))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'threshold', 'message'),
+    [
+        pytest.param(
+            {},
+            {'metric': 'macro_auc', 'min': 0.6},
+            "macro_auc does not exist for task 'nih_triage'. Its metrics: auc, pr_auc, sensitivity",
+            id='metric of another task',
+        ),
+        pytest.param(
+            {},
+            {'metric': 'macro_auc_upper', 'min': 0.6},
+            "macro_auc_upper does not exist for task 'nih_triage'",
+            id='end of a metric of another task',
+        ),
+        pytest.param(
+            {},
+            {'metric': 'auc', 'slice': {'Effusion': 1}, 'min': 0.5},
+            "auc is not defined in the slice Effusion=1, whose films are all abnormal for task 'nih_triage'. "
+            'Defined there: pr_auc, sensitivity,',
+            id='one class by a finding',
+        ),
+        pytest.param(
+            {'task': 'cardiomegaly'},
+            {'metric': 'sensitivity', 'slice': {'Cardiomegaly': 0}, 'min': 0.5},
+            'sensitivity is not defined in the slice Cardiomegaly=0, whose films are all no cardiomegaly',
+            id='one class by the label',
+        ),
+        pytest.param(
+            {'data': {}},
+            {'metric': 'sensitivity_gap_sex', 'max': 0.1},
+            'sensitivity_gap_sex needs sex, age and view of the films: give their table as data.metadata',
+            id='gap without a metadata table',
+        ),
+        pytest.param(
+            {'data': {}},
+            {'metric': 'auc', 'slice': {'view_position': 'PA'}, 'min': 0.5},
+            'the slice view_position=PA is empty without a metadata table',
+            id='slice without a metadata table',
+        ),
+    ],
+)
+def test_a_gate_that_can_never_pass_for_this_experiment(changes: dict, threshold: dict, message: str, write) -> None:
+    thresholds = {'thresholds': [{'metric': 'auc', 'min': 0.5}, threshold]}
+    with pytest.raises(ConfigError, match=re.escape(f'evaluation.thresholds.1: {message}')):
+        config.load(write({**WITH_TABLE, **changes, 'evaluation': thresholds}))
+
+
+def test_bounds_that_contradict_each_other(write) -> None:
+    thresholds = [
+        {'metric': 'auc', 'slice': {'sex': 'F', 'view_position': 'PA'}, 'min': 0.8},
+        {'metric': 'auc', 'max': 0.7},
+        {'metric': 'auc', 'slice': {'view_position': 'PA', 'sex': 'F'}, 'max': 0.7},
+    ]
+    config.load(write({**WITH_TABLE, 'evaluation': {'thresholds': thresholds[:2]}}))
+    with pytest.raises(ConfigError, match=r'auc on sex=F, view_position=PA has a min of 0\.8 and a max of 0\.7'):
+        config.load(write({**WITH_TABLE, 'evaluation': {'thresholds': thresholds}}))
+
+
+@pytest.mark.parametrize(
+    ('task', 'threshold'),
+    [
+        ('findings14', {'metric': 'macro_auc', 'min': 0.65}),
+        ('nih_triage', {'metric': 'auc_over_metadata_lower', 'min': 0}),
+        ('nih_triage', {'metric': 'auc', 'slice': {'age_band': '80+', 'Effusion': 0}, 'min': 1}),
+        ('cardiomegaly', {'metric': 'auc', 'slice': {'Effusion': 1}, 'min': 0.5}),
+        ('nih_triage', {'metric': 'sensitivity_gap_sex', 'slice': {'view_position': 'unknown'}, 'max': 0}),
+    ],
+)
+def test_a_gate_that_can_pass(task: str, threshold: dict, write) -> None:
+    loaded = config.load(write({**WITH_TABLE, 'task': task, 'evaluation': {'thresholds': [threshold]}}))
+    assert loaded.evaluation.thresholds[0].metric == threshold['metric']
+
+
 def test_a_slice_value_may_be_a_number(write) -> None:
-    loaded = config.load(write({**GOOD, 'evaluation': {'thresholds': [{'metric': 'auc', 'slice': {'Effusion': 1}, 'min': 0.5}]}}))
+    loaded = config.load(write({**GOOD, 'evaluation': {'thresholds': [{'metric': 'sensitivity', 'slice': {'Effusion': 1}, 'min': 0.5}]}}))
     assert loaded.evaluation.thresholds[0].slice == {'Effusion': '1'}
     assert loaded.evaluation.thresholds[0].name() == 'Effusion=1'
+
+
+@pytest.mark.parametrize('name', ['p', '7', 'nih-triage', 'a' * 63, 'a--b'])
+def test_names_that_every_runner_takes(name: str, write) -> None:
+    assert config.load(write({**GOOD, 'pipeline': name})).pipeline == name
+
+
+@pytest.mark.parametrize('name', ['', 'NIH-Triage', '-abc-', 'abc-', '-abc', 'a' * 64, 'a b', 'a_b', 'a.b', 'abc\n', 'é'])
+def test_names_that_a_runner_would_refuse(name: str, write) -> None:
+    path = write({**GOOD, 'pipeline': name})
+    with pytest.raises(ConfigError, match=r'pipeline: .* is not a name that every runner takes: expected at most 63 lower-case') as caught:
+        config.load(path)
+    assert str(caught.value).startswith(f'{path}: pipeline: {name!r} ')
 
 
 def test_all_that_is_wrong_is_told_at_once(write) -> None:
@@ -166,13 +318,21 @@ def test_all_that_is_wrong_is_told_at_once(write) -> None:
 @pytest.mark.parametrize(
     ('text', 'told'),
     [
-        pytest.param('pipeline: p\ntask: nih_triage\npipeline: q\n', "key 'pipeline' stands twice", id='a key twice'),
-        pytest.param('pipeline: p\ntrain:\n  epochs: 1\n  epochs: 2\n', r"(?s)key 'epochs' stands twice.*line 3", id='a key twice below'),
-        pytest.param('pipeline: [p\n', 'no YAML', id='no YAML'),
+        pytest.param(
+            'pipeline: p\ntask: nih_triage\npipeline: q\n',
+            r"line 3, column 1: the key 'pipeline' stands here and in line 1",
+            id='a key twice',
+        ),
+        pytest.param(
+            'pipeline: p\ntrain:\n  epochs: 1\n  epochs: 2\n',
+            r"line 4, column 3: the key 'epochs' stands here and in line 3",
+            id='a key twice below',
+        ),
+        pytest.param('pipeline: [p\n', r'line 2, column 1: not valid YAML: ', id='not YAML'),
         pytest.param('- a\n- b\n', 'expected keys and values at the top, found list', id='a list'),
         pytest.param('', 'expected keys and values at the top, found NoneType', id='empty'),
-        pytest.param('1: 2\n', 'configuration|1', id='a number as key'),
-        pytest.param('pipeline: !!python/object:os.system x\n', 'no YAML', id='code'),
+        pytest.param('1: 2\n', "line 1, column 1: the key '1' has to be text, but is read as a whole number", id='a number as key'),
+        pytest.param('pipeline: !!python/object:os.system x\n', r'column 11: the tag !!python/object:os\.system is not allowed', id='code'),
     ],
 )
 def test_files_that_are_no_configuration(text: str, told: str, write) -> None:
@@ -186,7 +346,7 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'none\.yaml: cannot be read .*demo\.yaml'):
         config.load(str(tmp_path / 'none.yaml'))
     (tmp_path / 'binary.yaml').write_bytes(b'\xff\xfe\x80')
-    with pytest.raises(ConfigError, match=r'binary\.yaml: no YAML'):
+    with pytest.raises(ConfigError, match=r'binary\.yaml: not UTF-8 text \(byte 0\)'):
         config.load(str(tmp_path / 'binary.yaml'))
 
 
@@ -205,12 +365,23 @@ def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
     [
         ('train.epochs', r'--set train\.epochs: expected key=value, e\.g\. train\.epochs=3'),
         ('train.lr=3', r"unknown key 'train\.lr'\. Allowed there: seed"),
-        ('train.epochs=[', r'--set train\.epochs=\[: the value is no YAML'),
+        ('train.epochs=[', r'--set train\.epochs=\[: not valid YAML: '),
         ('task.name=x', r"--set task\.name=x: 'task' holds a value, not keys"),
-        ('=3', r"unknown key ''"),
+        ('=3', '--set =3: expected key=value'),
+        ('train..epochs=3', r'--set train\.\.epochs=3: expected key=value'),
         ('train.epochs=', r'train\.epochs: .*found None'),
     ],
 )
 def test_settings_that_cannot_be(setting: str, told: str, write) -> None:
     with pytest.raises(ConfigError, match=told):
         config.load(write(GOOD), [setting])
+
+
+def test_file_uris_are_local_folders(write, tmp_path: Path) -> None:
+    """Else they would be taken for an object store, which has neither renames nor locks."""
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    folders = {name: f'file://{tmp_path}/{name}' for name in ('data-root', 'root', 'push-dir')}
+    arguments = [f'--{name}={uri}' for name, uri in folders.items()]
+    loaded = options.configuration(parser.parse_args(['--config', write(GOOD), *arguments]))
+    assert (loaded.data.root, loaded.root, loaded.push_directory) == tuple(f'{tmp_path}/{name}' for name in folders)

@@ -89,7 +89,7 @@ def test_the_same_configuration_gives_the_same_parameters(root: Path) -> None:
     ('change', 'changed'),
     [
         pytest.param({'gate.anomaly_level': 'warning'}, {'DataGate'}, id='limit of the gate'),
-        pytest.param({'gate.max_share': {'constant_image': 0.5}}, {'DataGate'}, id='share of the gate'),
+        pytest.param({'gate.max_share': {'blank': 0.5}}, {'DataGate'}, id='share of the gate'),
         pytest.param({'train.epochs': 3}, {'Trainer'}, id='epochs'),
         pytest.param({'train.augmentation.zoom': 0.0}, {'Trainer'}, id='augmentation'),
         pytest.param({'operating_point.sensitivity': 0.9}, {'Trainer'}, id='operating point'),

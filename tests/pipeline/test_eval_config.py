@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
-from tensorflow_model_analysis.metrics import metric_specs
+from tensorflow_model_analysis.evaluators import metrics_validator
+from tensorflow_model_analysis.metrics import metric_specs, metric_types
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import config_util
 
-from pipeline import evaluation
+from pipeline import evaluation, metrics
 from pipeline.evaluation_parameters import METRICS, SLICES, EvaluationParameters, Threshold
 from trainer.labels import FINDINGS, TASKS
 
@@ -79,4 +81,35 @@ def test_no_more_than_so_much_worse(metric: str, direction: str, absolute: float
     change = made.threshold.change_threshold
     assert config_pb2.MetricDirection.Name(change.direction) == direction
     assert change.absolute.value == absolute
-    assert not made.threshold.HasField('value_threshold')
+
+
+VALUES = {
+    'defined': {'candidate': 0.8, 'baseline': 0.9},
+    'too low': {'candidate': 0.5, 'baseline': 0.9},
+    'undefined': {'candidate': math.nan, 'baseline': math.nan},
+    'undefined for the served model': {'candidate': 0.8, 'baseline': math.nan},
+    'undefined for the candidate': {'candidate': math.nan, 'baseline': 0.9},
+}
+
+
+@pytest.mark.parametrize('served', [True, False], ids=['served', 'nothing served'])
+@pytest.mark.parametrize('bounds', [{'max_worse': 0.15}, {'min': 0.7}, {'max': 0.85}, {'min': 0.7, 'max_worse': 0.15}], ids=str)
+@pytest.mark.parametrize('name', VALUES)
+def test_the_table_says_what_the_gate_decides(name: str, bounds: dict, served: bool) -> None:
+    """TFMA judges with the configuration as TFX prepares it: while nothing is served, it drops the change thresholds."""
+    threshold, other = Threshold(metric='pr_auc', **bounds), Threshold(metric='auc', min=0.1)
+    config = config_util.update_eval_config_with_defaults(_config(threshold, other), has_baseline=served, rubber_stamp=True)
+    values, candidate = VALUES[name], 'candidate' if served else ''
+    measured: dict[metric_types.MetricKey, float] = {}
+    for metric, of_model in (('pr_auc', values), ('auc', {'candidate': 0.5, 'baseline': 0.5})):
+        key = metric_types.MetricKey(metric, model_name=candidate, example_weighted=None)
+        measured[key] = of_model['candidate']
+        if served:
+            measured[key._replace(model_name='baseline')] = of_model['baseline']
+            measured[key.make_diff_key()] = of_model['candidate'] - of_model['baseline']
+    blessed = metrics_validator.validate_metrics(((), measured), config).validation_ok
+    kinds = {key: 'diff' if key.is_diff else 'baseline' if key.model_name == 'baseline' else '' for key in measured}
+    read = {((), key.name, kinds[key]): value for key, value in measured.items() if not math.isnan(value)}
+    verdicts = metrics.conditions(threshold, read) + metrics.conditions(other, read)
+    assert all(verdict.passed for verdict in verdicts) is blessed
+    assert not (blessed and name.startswith('undefined') and math.isnan(values['candidate']))

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.console import Console
+from tfx.types import standard_artifacts
 
 from components.evaluator import bootstrap
 from components.evaluator.bootstrap import Cases
+from components.pusher.executor import sensitivity_groups
 from components.serving_check.session_model import SessionModel
 from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
@@ -80,7 +83,6 @@ def _gap(flagged: np.ndarray, women: np.ndarray) -> float:
 EVERYONE = np.ones(COUNT, bool)
 EXPECTED = {name: _by_hand(SCORES[name], POINTS[name], EVERYONE) for name in SCORES}
 OF_WOMEN = _by_hand(SCORES['candidate'], POINTS['candidate'], WOMEN)
-GAIN = EXPECTED['candidate']['auc'] - EXPECTED['baseline']['auc']
 THRESHOLDS = {
     'auc above': (Threshold(metric='auc', min=EXPECTED['candidate']['auc'] - 0.01), True, 0.01),
     'auc below': (Threshold(metric='auc', slice={SEX: 'F'}, min=OF_WOMEN['auc'] + 0.02), False, -0.02),
@@ -89,20 +91,8 @@ THRESHOLDS = {
     'a slice without examples': (Threshold(metric='auc', slice={'view_position': 'PA'}, min=0.5), False, None),
 }
 CHANGES = {
-    'better than served': (Threshold(metric='auc', max_worse=0.01), True, GAIN + 0.01),
-    'far worse than served': (
-        Threshold(metric='sensitivity', min=0.1, max_worse=0.01),
-        EXPECTED['candidate']['sensitivity'] - EXPECTED['baseline']['sensitivity'] >= -0.01,
-        min(
-            EXPECTED['candidate']['sensitivity'] - 0.1,
-            EXPECTED['candidate']['sensitivity'] - EXPECTED['baseline']['sensitivity'] + 0.01,
-        ),
-    ),
-    'worse where less is better': (
-        Threshold(metric='specificity', slice={}, max_worse=0.001),
-        EXPECTED['candidate']['specificity'] - EXPECTED['baseline']['specificity'] >= -0.001,
-        EXPECTED['candidate']['specificity'] - EXPECTED['baseline']['specificity'] + 0.001,
-    ),
+    metric: (Threshold(metric=metric, max_worse=worse), EXPECTED['candidate'][metric] - EXPECTED['baseline'][metric] + worse)
+    for metric, worse in (('auc', 0.01), ('sensitivity', 0.01), ('specificity', 0.001))
 }
 
 
@@ -150,7 +140,9 @@ def alone(data: Path) -> tuple[EvaluationParameters, str, bool]:
 @pytest.fixture(scope='module')
 def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
     """Against a served model."""
-    return _evaluate(data, data / 'against', _asked(threshold for threshold, _, _ in CHANGES.values()), baseline=True)
+    return _evaluate(
+        data, data / 'against', _asked([*(threshold for threshold, _ in CHANGES.values()), Threshold(metric='auc', min=0.1)]), baseline=True
+    )
 
 
 @pytest.mark.parametrize('metric', list(EXPECTED['candidate']))
@@ -160,23 +152,24 @@ def test_metrics_are_those_worked_out_by_hand(metric: str, alone) -> None:
     assert metrics.overall_metrics(alone[1])[metric] == pytest.approx(EXPECTED['candidate'][metric], abs=tolerance)
 
 
-@pytest.mark.parametrize(('place', 'name'), list(enumerate(THRESHOLDS)), ids=list(THRESHOLDS))
-def test_a_verdict_says_what_the_gate_says_and_by_how_much(place: int, name: str, alone) -> None:
+@pytest.mark.parametrize('name', THRESHOLDS)
+def test_a_verdict_says_what_the_gate_says_and_by_how_much(name: str, alone) -> None:
     threshold, passed, margin = THRESHOLDS[name]
-    verdict = metrics.verdicts(*alone[:2])[place]
-    assert verdict.threshold == threshold
-    assert verdict.passed is passed
-    assert verdict.by == (None if margin is None else pytest.approx(margin, abs=2e-3))
-    assert (verdict.value is None) is (margin is None)
+    found = [verdict for verdict in metrics.verdicts(*alone[:2]) if verdict.threshold == threshold]
+    assert all(verdict.passed for verdict in found) is passed
+    margins = [verdict.margin for verdict in found if verdict.margin is not None]
+    assert (min(margins) if margins else None) == (None if margin is None else pytest.approx(margin, abs=2e-3))
+    assert len(found) == (2 if name == 'between' else 1)
+    assert {verdict.value is None for verdict in found} == {margin is None}
 
 
-@pytest.mark.parametrize(('place', 'name'), list(enumerate(CHANGES)), ids=list(CHANGES))
-def test_a_candidate_is_held_against_what_is_served(place: int, name: str, against) -> None:
-    threshold, passed, margin = CHANGES[name]
-    verdict = metrics.verdicts(*against[:2])[place]
-    assert verdict.passed is passed
-    assert verdict.by == pytest.approx(margin, abs=2e-3)
-    assert 'worse than served' in verdict.bound
+@pytest.mark.parametrize('name', CHANGES)
+def test_a_candidate_is_held_against_what_is_served(name: str, against) -> None:
+    threshold, margin = CHANGES[name]
+    (verdict,) = (verdict for verdict in metrics.verdicts(*against[:2]) if verdict.threshold == threshold)
+    assert verdict.passed is (margin >= 0)
+    assert verdict.margin == pytest.approx(margin, abs=2e-3)
+    assert f'(served {EXPECTED["baseline"][threshold.metric]:.4f} - {threshold.max_worse:g})' in verdict.bound
     # The candidate's own figure, not the baseline's and not the difference.
     assert verdict.value == pytest.approx(EXPECTED['candidate'][threshold.metric], abs=2e-3)
 
@@ -221,6 +214,27 @@ def test_beside_the_auc_stands_what_metadata_alone_give(alone) -> None:
     assert found[(), 'auc_over_metadata', ''] == pytest.approx(found[(), 'auc', ''] - found[(), 'metadata_auc', ''])
 
 
+def test_every_group_stands_beside_its_gap(alone, against) -> None:
+    """On the terminal and in the manifest, also where the gap is not defined: all films are AP."""
+    flagged = SCORES['candidate'] >= np.float32(POINTS['candidate'])
+    for where in (alone[1], against[1]):
+        groups = metrics.read_groups(where)
+        assert {group.name: (group.positives, group.missed) for group in groups[SEX].groups} == {
+            name: (int((TRUTH[here] == 1).sum()), int(((TRUTH == 1) & ~flagged)[here].sum()))
+            for name, here in (('F', WOMEN), ('M', ~WOMEN))
+        }
+        artifact = standard_artifacts.ModelEvaluation()
+        artifact.uri = where
+        assert sensitivity_groups([artifact]) == {by: found.model_dump(mode='json') for by, found in groups.items()}
+        console = Console(width=150)
+        with console.capture() as capture:
+            console.print(metrics.figures_table(where))
+        lines = [' '.join(line.split()) for line in capture.get().splitlines()]
+        place = lines.index('largest gap in sensitivity by view_position not defined')
+        assert lines[place + 1].startswith('lowest: AP 0.')
+        assert 'positives missed' in lines[place + 1]
+
+
 def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
     found = metrics.read(against[1])
     for name, kind in (('candidate', ''), ('baseline', 'baseline')):
@@ -231,7 +245,7 @@ def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
 
 def test_the_blessing(alone, against) -> None:
     assert not alone[2]
-    assert against[2] is all(passed for _, passed, _ in CHANGES.values())
+    assert against[2] is all(margin >= 0 for _, margin in CHANGES.values())
 
 
 @pytest.mark.parametrize(
@@ -240,15 +254,18 @@ def test_the_blessing(alone, against) -> None:
         ([Threshold(metric='auc', max_worse=0.01), Threshold(metric='sensitivity', min=0.1)], True),
         ([Threshold(metric='auc', min=0.5, max_worse=0.01)], True),
         ([Threshold(metric='auc', min=0.999, max_worse=0.01)], False),
+        # All films are AP: there is no second group, so that no gap is defined.
+        ([Threshold(metric='sensitivity_gap_view_position', max_worse=0.01), Threshold(metric='auc', min=0.1)], False),
     ],
-    ids=['another has a bound', 'above its bound', 'below its bound'],
+    ids=['another has a bound', 'above its bound', 'below its bound', 'not defined'],
 )
 def test_while_nothing_is_served_only_bounds_count(thresholds: list[Threshold], blessed: bool, data: Path, tmp_path: Path) -> None:
     parameters, where, found = _evaluate(data, tmp_path, _asked(thresholds), baseline=False)
     assert found is blessed
-    verdict = metrics.verdicts(parameters, where)[0]
-    assert verdict.passed is blessed
-    assert 'nothing served' in verdict.bound
+    verdicts = metrics.verdicts(parameters, where)
+    assert all(verdict.passed for verdict in verdicts) is blessed
+    (change,) = (verdict for verdict in verdicts if verdict.bound == 'at most 0.01 worse than served')
+    assert (change.note == 'nothing served yet') is (change.value is not None)
 
 
 def test_models_run_as_in_serving(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

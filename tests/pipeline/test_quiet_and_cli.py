@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+import cxr_triage
+import pipeline
 from pipeline import cli, quiet
+from pipeline.commands import options
 
 HEAVY = ('tensorflow', 'tfx', 'apache_beam', 'numpy', 'pandas', 'tf_keras', 'kfp')
 
@@ -66,7 +73,7 @@ def test_a_configuration_that_is_not_there(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_root_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\n')
+    (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\nmodel: {backbone: scratch_cnn}\n')
     (tmp_path / 'file').write_text('')
     arguments = ['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', str(tmp_path), '--root', str(tmp_path / 'file' / 'root')]
     with warnings.catch_warnings():
@@ -131,3 +138,108 @@ def test_handlers_are_as_before(tmp_path: Path) -> None:
     with quiet.logs_to(str(tmp_path / 'a.log'), verbose=False):
         assert root.handlers != before[0]
     assert (root.handlers, root.level, len(os.listdir('/proc/self/fd'))) == before
+
+
+def _program(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The installed command in a process of its own, with more variables."""
+    program = Path(sys.executable).parent / 'cxr-triage'
+    env = {**os.environ, **variables}
+    return subprocess.run([program, *map(str, arguments)], env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_version() -> None:
+    done = _program('--version')
+    assert re.fullmatch(r'cxr-triage \d+\.\d+\.\d+ \(TensorFlow 2\.\d+\S*, TFX 1\.\d+\S*, Python 3\.\d+\.\d+\)\n', done.stdout), done
+    assert metadata.version('cxr-triage') == pipeline.__version__
+
+
+@pytest.mark.parametrize('package', ['pipeline', 'records'])
+def test_another_package_of_the_same_name(package: str, tmp_path: Path) -> None:
+    (tmp_path / package).mkdir()
+    (tmp_path / package / '__init__.py').write_text('raise SystemExit("imported")')
+    done = _program('run', '--help', PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, '')
+    assert len(done.stderr.splitlines()) == 1
+    assert f'Python finds another one, {tmp_path / package}. Unset PYTHONPATH' in done.stderr
+
+
+@pytest.mark.parametrize('argument', ['--version', '--help'])
+def test_output_that_nobody_reads(argument: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    program = Path(sys.executable).parent / 'cxr-triage'
+    done = subprocess.run([program, argument], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, '')
+
+
+def test_a_module_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / 'trainer.py').write_text('')
+    done = _program('--help', PYTHONPATH=str(tmp_path))
+    assert f"the package 'trainer' has to be that of {Path(cli.__file__).parents[1]}" in done.stderr
+    assert str(tmp_path / 'trainer.py') in done.stderr
+
+
+def test_the_packages_that_are_looked_for_are_those_of_the_project() -> None:
+    packages = re.search(r'^PACKAGES = \((.*)\)$', (Path(cli.__file__).parents[1] / 'setup.py').read_text(), re.MULTILINE)
+    assert packages
+    assert set(re.findall(r"'(\w+)'", packages[1])) == set(cxr_triage._PACKAGES)
+
+
+def test_no_home_directory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # A user without an entry, as an arbitrary number in a container is.
+    monkeypatch.delenv('HOME')
+    monkeypatch.setattr(os, 'getuid', lambda: 4_000_000)
+    assert cli.main(['run', '--config', 'none.yaml']) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'HOME is not set, and user 4000000 is not in the user database. Set HOME' in line
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_resume(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(options, 'configuration', interrupt)
+    assert cli.main(['run', '--config', 'c.yaml']) == 130
+    assert 'run the same command again to resume' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('error', 'cause'),
+    [(ModuleNotFoundError("No module named 'tfx'"), 'run `make environment`'), (KeyError('a\nb'), 'please report it')],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_error_that_nobody_foresaw(error, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    monkeypatch.setattr(options, 'configuration', fail)
+    assert cli.main(['run', '--config', 'c.yaml']) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    (log,) = tmp_path.iterdir()
+    assert line.startswith(f'cxr-triage run: unexpected {type(error).__name__}: ')
+    assert cause in line
+    assert line.endswith(f' Its traceback is in {log}')
+    assert 'in fail\n' in log.read_text()
+
+
+def test_help_of_run_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(['run', '--help'])
+    text = capsys.readouterr().out
+    assert [line.split()[0] for line in text.partition('exit codes:\n')[2].splitlines()[:4]] == ['0', '1', '3', '130']
+    assert 'run the same command again to resume' in text
+
+
+@pytest.mark.parametrize('path', ['x[1]', 'x*', 'x?', 'x]', 'x\\y'])
+@pytest.mark.parametrize('key', ['root', 'artifacts'])
+def test_a_path_of_artifacts_that_reads_as_a_pattern(key: str, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\n')
+    place = tmp_path / path / 'runs'
+    setting = json.dumps(str(place))
+    assert cli.main(['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', '.', '--set', f'{key}={setting}']) == 1
+    text = capsys.readouterr().err
+    assert text.startswith(f'cxr-triage run: {place}: TFX takes ')
+    assert text.strip().endswith(f'as {"--root" if key == "root" else "artifacts"}.')
+    assert not place.parent.exists()

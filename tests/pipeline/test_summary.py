@@ -13,75 +13,85 @@ ALL: tuple = ()
 WOMEN = (('sex', 'F'),)
 
 
+def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> dict:
+    return {(key, name, ''): candidate, (key, name, 'baseline'): served, (key, name, 'diff'): candidate - served}
+
+
 @pytest.mark.parametrize(
-    ('threshold', 'measured', 'failed', 'passed', 'bound', 'by'),
+    ('threshold', 'measured', 'expected'),
     [
-        pytest.param({'metric': 'auc', 'min': 0.7}, {(ALL, 'auc', ''): 0.8}, set(), True, '>= 0.7', 0.1, id='above'),
-        pytest.param({'metric': 'auc', 'min': 0.7}, {(ALL, 'auc', ''): 0.65}, {(ALL, 'auc')}, False, '>= 0.7', -0.05, id='below'),
-        pytest.param({'metric': 'brier_score', 'max': 0.2}, {(ALL, 'brier_score', ''): 0.15}, set(), True, '<= 0.2', 0.05, id='under'),
+        pytest.param({'metric': 'auc', 'min': 0.7}, {(ALL, 'auc', ''): 0.8}, [('>= 0.7', 0.1, True, '')], id='above'),
+        pytest.param({'metric': 'auc', 'min': 0.7}, {(ALL, 'auc', ''): 0.65}, [('>= 0.7', -0.05, False, '')], id='below'),
+        pytest.param({'metric': 'brier_score', 'max': 0.2}, {(ALL, 'brier_score', ''): 0.15}, [('<= 0.2', 0.05, True, '')], id='under'),
         pytest.param(
-            {'metric': 'calibration_ratio', 'min': 0.8, 'max': 1.25},
+            {'metric': 'calibration_ratio', 'min': 0.8, 'max': 1.1},
             {(ALL, 'calibration_ratio', ''): 1.2},
-            set(),
-            True,
-            '>= 0.8, <= 1.25',
-            0.05,
-            id='the nearer of two bounds',
+            [('>= 0.8', 0.4, True, ''), ('<= 1.1', -0.1, False, '')],
+            id='two bounds are two conditions',
         ),
         pytest.param(
-            {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}}, {(ALL, 'auc', ''): 0.9}, set(), False, '>= 0.7', None, id='no slice'
+            {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
+            {(ALL, 'auc', ''): 0.9},
+            [('>= 0.7', None, False, 'no test film in this slice')],
+            id='no slice',
+        ),
+        pytest.param(
+            {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
+            {(ALL, 'auc', ''): 0.9, (WOMEN, 'brier_score', ''): 0.1},
+            [('>= 0.7', None, False, 'not defined: too few test films of a class')],
+            id='one class in the slice',
         ),
         pytest.param(
             {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
             {(ALL, 'auc', ''): 0.6, (WOMEN, 'auc', ''): 0.75},
-            {(ALL, 'auc')},
-            True,
-            '>= 0.7',
-            0.05,
+            [('>= 0.7', 0.05, True, '')],
             id='a slice that passes where all do not',
         ),
         pytest.param(
             {'metric': 'auc', 'max_worse': 0.02},
-            {(ALL, 'auc', ''): 0.8, (ALL, 'auc', 'diff'): -0.03},
-            {(ALL, 'auc')},
-            False,
-            'at most 0.02 worse than served (-0.0300)',
-            -0.01,
+            _compared('auc', 0.8, 0.83),
+            [('>= 0.8100 (served 0.8300 - 0.02)', -0.01, False, '')],
             id='worse than served',
         ),
         pytest.param(
             {'metric': 'brier_score', 'max_worse': 0.02},
-            {(ALL, 'brier_score', ''): 0.2, (ALL, 'brier_score', 'diff'): 0.01},
-            set(),
-            True,
-            'at most 0.02 worse than served (+0.0100)',
-            0.01,
+            _compared('brier_score', 0.2, 0.19),
+            [('<= 0.2100 (served 0.1900 + 0.02)', 0.01, True, '')],
             id='a little worse where less is better',
         ),
         pytest.param(
             {'metric': 'auc', 'max_worse': 0.02},
             {(ALL, 'auc', ''): 0.8},
-            set(),
-            True,
-            'at most 0.02 worse than served (nothing served)',
-            None,
+            [('at most 0.02 worse than served', None, True, 'nothing served yet')],
             id='nothing served',
         ),
         pytest.param(
+            {'metric': 'sensitivity_gap_sex', 'max_worse': 0.02},
+            {(ALL, 'auc', ''): 0.8},
+            [('at most 0.02 worse than served', None, False, 'not defined: fewer than two groups with enough positive films')],
+            id='nothing served, and not defined',
+        ),
+        pytest.param(
+            {'metric': 'precision', 'max_worse': 0.02},
+            {(ALL, 'precision', ''): 0.8, (ALL, 'auc', 'baseline'): 0.9},
+            [('at most 0.02 worse than served', None, False, 'not defined for the served model')],
+            id='the served model flags nothing',
+        ),
+        pytest.param(
             {'metric': 'auc', 'min': 0.7, 'max_worse': 0.02},
-            {(ALL, 'auc', ''): 0.71, (ALL, 'auc', 'diff'): 0.5},
-            set(),
-            True,
-            '>= 0.7, at most 0.02 worse than served (+0.5000)',
-            0.01,
+            _compared('auc', 0.71, 0.83),
+            [('>= 0.7', 0.01, True, ''), ('>= 0.8100 (served 0.8300 - 0.02)', -0.1, False, '')],
             id='bound and change',
         ),
     ],
 )
-def test_verdict(threshold: dict, measured: dict, failed: set, passed: bool, bound: str, by: float | None) -> None:
-    verdict = metrics._verdict(Threshold(**threshold), measured, failed)
-    assert (verdict.passed, verdict.bound) == (passed, bound)
-    assert verdict.by == (None if by is None else pytest.approx(by))
+def test_each_condition_has_its_own_value_bound_and_margin(threshold: dict, measured: dict, expected: list[tuple]) -> None:
+    found = metrics.conditions(Threshold(**threshold), measured)
+    assert [(one.bound, one.margin, one.passed, one.note) for one in found] == [
+        (bound, None if margin is None else pytest.approx(margin), passed, note) for bound, margin, passed, note in expected
+    ]
+    key = tuple(threshold.get('slice', {}).items())
+    assert {one.value for one in found} == {measured.get((key, threshold['metric'], ''))}
 
 
 def _shown(table) -> str:
@@ -92,18 +102,25 @@ def _shown(table) -> str:
     return capture.get()
 
 
-def test_verdicts_are_shown_with_their_margins() -> None:
-    measured = {(ALL, 'auc', ''): 0.81234, (ALL, 'sensitivity', ''): 0.5}
-    verdicts = [
-        metrics._verdict(Threshold(metric='auc', min=0.7), measured, set()),
-        metrics._verdict(Threshold(metric='sensitivity', min=0.85), measured, {(ALL, 'sensitivity')}),
-        metrics._verdict(Threshold(metric='auc', slice={'sex': 'F'}, min=0.7), measured, set()),
-    ]
+def test_verdicts_are_shown_one_condition_a_line() -> None:
+    measured = {**_compared('auc', 0.81234, 0.9), (ALL, 'sensitivity', ''): 0.5}
+    thresholds = (
+        Threshold(metric='auc', min=0.7, max_worse=0.05),
+        Threshold(metric='sensitivity', min=0.85),
+        Threshold(metric='auc', slice={'sex': 'F'}, min=0.7),
+    )
+    verdicts = [verdict for threshold in thresholds for verdict in metrics.conditions(threshold, measured)]
     lines = [' '.join(line.split()) for line in _shown(metrics.verdict_table(verdicts)).splitlines()]
     assert lines[1:] == [
-        'auc all 0.8123 >= 0.7 pass by 0.1123',
-        'sensitivity all 0.5000 >= 0.85 FAIL by 0.3500',
-        'auc sex=F no value >= 0.7 FAIL',
+        'auc all 0.8123 >= 0.7 +0.1123 pass',
+        'auc all 0.8123 >= 0.8500 (served 0.9000 - 0.05) -0.0377 FAIL',
+        'sensitivity all 0.5000 >= 0.85 -0.3500 FAIL',
+        'auc sex=F no value >= 0.7 FAIL, no test film in this slice',
+    ]
+    assert [verdict.sentence() for verdict in verdicts if not verdict.passed] == [
+        'auc on all is 0.8123, asked >= 0.8500 (served 0.9000 - 0.05) (-0.0377)',
+        'sensitivity on all is 0.5000, asked >= 0.85 (-0.3500)',
+        'auc on sex=F has no value, asked >= 0.7 (no test film in this slice)',
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from records import layout, tfrecord
 from records.check import command
 from records.check.problems import KINDS, Severity
 from records.examples import build, parse
+from tests import bad_images
 from trainer.labels import LABELS, NO_FINDING
 
 COUNT = 12
@@ -160,9 +162,16 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
         ),
         pytest.param(_without_label, {'record', 'preprocessed'}, (*AT_5[:2], ''), "'Hernia' is missing", id='missing label'),
         pytest.param(_changed(labels={'Mass': 7}), {'record', 'preprocessed'}, (*AT_5[:2], ''), "'Mass' is 7", id='label 7'),
-        pytest.param(_changed(image=encode(pixels(1, 1))), {'image'}, AT_5, '1x1 pixels', id='1x1'),
-        pytest.param(_changed(image=IMAGES[5][:-99]), {'image'}, AT_5, 'cut off', id='truncated JPEG'),
-        pytest.param(_changed(image=BLANK), {'pixels'}, AT_5, 'every pixel of the image is the same', id='blank image'),
+        pytest.param(_changed(image=encode(pixels(1, 1))), {'too_small'}, AT_5, '1x1 pixels', id='1x1'),
+        pytest.param(_changed(image=IMAGES[5][:-99]), {'truncated'}, AT_5, 'cut off', id='truncated JPEG'),
+        pytest.param(
+            _changed(image=bad_images.cut_and_closed(IMAGES[5])), {'truncated'}, AT_5, 'premature end of data', id='JPEG cut and closed'
+        ),
+        pytest.param(
+            _changed(image=encode(pixels(600, 600).astype(np.uint16), 'PNG')), {'unsupported'}, AT_5, '16 bits a channel', id='16 bits'
+        ),
+        pytest.param(_changed(image=bad_images.png(pixels(), rows=40)), {'truncated'}, AT_5, 'of its 80 rows', id='PNG with fewer rows'),
+        pytest.param(_changed(image=BLANK), {'blank'}, AT_5, 'it shows nothing', id='blank image'),
         pytest.param(_changed(image=IMAGES[6]), {'duplicate_image'}, ('data/001-4.tfrec', 2, id_of(6)), 'byte-equal', id='two patients'),
         pytest.param(
             _changed(image_id=id_of(6)), {'duplicate_id', 'findings', 'preprocessed'}, None, 'also the image_id', id='image_id twice'
@@ -231,6 +240,97 @@ def test_what_is_only_to_be_known_leaves_it_clean(damage: Callable[[Path], None]
     assert kind in kinds_of(report, 'warning')
 
 
+def _set_cell(column: int, value: str) -> Callable[[Path], None]:
+    """Puts a value into the table's line of record 5, which is line 7 of the file."""
+
+    def put_in(root: Path) -> None:
+        rows = [[id_of(n), label_of(n), n % 2, n // 2 + 1, 50, 'F', 'PA', 600, 600, 0.1, 0.1] for n in range(COUNT)]
+        rows[5][column] = value
+        layout.write_table(root, rows)
+
+    return put_in
+
+
+@pytest.mark.parametrize(
+    ('damage', 'what'),
+    [
+        pytest.param(
+            _set_cell(2, str(2**63)), f"Follow-up #: not a follow-up number: unknown (1 row in line 7: '{2**63}')", id='follow-up'
+        ),
+        pytest.param(_set_cell(5, 'O'), "Patient Sex: neither F nor M: unknown (1 row in line 7: 'O')", id='sex'),
+        pytest.param(_set_cell(1, 'Lumbago'), "Finding Labels: names that are no label (1 row in line 7: 'Lumbago')", id='finding'),
+        pytest.param(_set_cell(4, '\x1b[2J'), "Patient Age: not an age from 0 to 120: unknown (1 row in line 7: '\\x1b[2J')", id='ESC'),
+    ],
+)
+def test_what_is_not_understood_in_the_table_is_counted(
+    damage: Callable, what: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(root)
+    code, report = check(root)
+    assert code == 0
+    (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'table']
+    assert (problem['what'], problem['key']) == (what, 'line 7')
+    assert problem['file'] == str(root / layout.TABLE)
+    assert f'In the table, {what}' in ' '.join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize('value', ['3.0', '00000003'], ids=['decimal', 'zeros'])
+def test_a_patient_in_another_spelling_is_the_same_patient(value: str, root: Path) -> None:
+    _set_cell(3, value)(root)
+    code, report = check(root)
+    assert (code, report['patients'], report['patient_sources']) == (0, 6, {'metadata': 12})
+    assert kinds_of(report, 'warning') == {'empty_label'}
+
+
+def test_a_patient_that_the_table_does_not_name_is_told_by_the_image(root: Path) -> None:
+    _set_cell(3, '')(root)
+    code, report = check(root)
+    assert (code, report['patients'], report['patient_sources']) == (0, 6, {'image_id': 1, 'metadata': 11})
+    assert report['sex'] == {'F': 12}
+
+
+def test_record_files_of_all_usual_names_are_read(root: Path) -> None:
+    shard_path(root, 1).rename(root / 'data' / f'001-{PER_FILE}.tfrecords')
+    shard_path(root, 2).rename(root / 'data' / f'002-{PER_FILE}.TFREC')
+    code, report = check(root)
+    assert (code, report['records'], [file['promised'] for file in report['files']]) == (0, 12, [4, 4, 4])
+
+
+def test_what_is_not_read_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(20):
+        (root / 'data' / f'{number}.dcm').write_bytes(b'')
+    (root / 'data' / '003-4.tfrec_old').write_bytes(b'')
+    (root / 'notes.txt').write_bytes(b'')
+    code, report = check(root)
+    assert code == 0
+    assert report['ignored_files'] == {'.dcm': 20, '.txt': 1, 'without suffix': 1}
+    assert 'Not read: 20 .dcm, 1 .txt, 1 without suffix' in capsys.readouterr().out
+    (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'ignored']
+    assert problem['what'] == '20 .dcm'
+
+
+def test_a_record_file_that_is_a_fifo_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(root / 'data' / 'x.tfrec')
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args(['--data-root', str(root)])) == 1
+    assert 'data/x.tfrec: a FIFO, expected a regular file' in capsys.readouterr().err
+
+
+def test_control_characters_of_names_and_ids_do_not_reach_the_terminal(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change(root, 5, record(5, image_id='\x1b[31m\x9b0m\u202e.png'))
+    shard_path(root, 2).rename(root / 'data' / os.fsdecode(b'00\xff\x1b[2J-4.tfrec'))
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args(['--data-root', str(root), '--workers', '1'])) == 1
+    shown = capsys.readouterr()
+    text = shown.out + shown.err
+    assert not set(text) & set('\x1b\x9b\u202e')
+    text = ''.join(line.strip('│┃ ') for line in text.splitlines())
+    assert r'00\xff\x1b[2J-4.tfrec' in text
+    assert r'\x1b[31m\x9b0m' in text
+
+
 def test_without_image_ids(tmp_path: Path) -> None:
     put(tmp_path / 'root', 0, [record(n, image_id=None) for n in range(PER_FILE)])
     code, report = check(tmp_path / 'root')
@@ -282,7 +382,7 @@ def test_two_tables_are_not_guessed_between(root: Path, capsys: pytest.CaptureFi
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert command.run(parser.parse_args(['--data-root', str(root)])) == 1
-    assert 'name one with --metadata' in capsys.readouterr().err
+    assert 'or name it with --metadata' in capsys.readouterr().err
 
 
 def test_every_kind_says_what_to_do() -> None:

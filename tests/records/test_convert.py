@@ -8,20 +8,29 @@ import gzip
 import io
 import itertools
 import json
+import os
+import re
 import resource
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded_images import encode, jpeg_header, pixels, png_header
+from encoded_images import encode, pixels, png_chunk, png_header
 from PIL import Image
 
-from records import examples, metadata, tfrecord
+from records import examples, images, metadata, tfrecord
 from records.check import command as check_command
 from records.convert import command
-from records.convert.pixels import UnusableImageError, to_jpeg
+from records.convert.pixels import FITS, to_jpeg
 from records.image_header import ImageHeader, inspect
+from records.images import ImageError
 from records.layout import TABLE_COLUMNS
+from records.terminal import printable
+from schemas import image_status
+from tests import bad_images
 from trainer.labels import LABELS
 
 HEADER = ','.join(TABLE_COLUMNS)
@@ -91,6 +100,20 @@ def nih(tmp_path: Path) -> Path:
     return images
 
 
+def min_is_white(array: np.ndarray) -> bytes:
+    """A TIFF of the kind that X-ray scanners write: 0 is white. Of 8-bit pixels, Pillow writes the inverse itself."""
+    return encode(array, 'TIFF', tiffinfo={262: 0})
+
+
+def deep_colour(array: np.ndarray) -> bytes:
+    """A PNG with three equal channels of 16 bits."""
+    height, width = array.shape
+    rows = np.repeat(array[:, :, None], 3, axis=2).astype('>u2').reshape(height, -1)
+    ihdr = struct.pack('>IIBBBBB', width, height, 16, 2, 0, 0, 0)
+    chunks = ((b'IHDR', ihdr), (b'IDAT', zlib.compress(b''.join(b'\0' + row.tobytes() for row in rows))), (b'IEND', b''))
+    return b'\x89PNG\r\n\x1a\n' + b''.join(png_chunk(*chunk) for chunk in chunks)
+
+
 @pytest.mark.parametrize(
     ('data', 'bits'),
     [
@@ -104,6 +127,13 @@ def nih(tmp_path: Path) -> Path:
         pytest.param(encode((pixels(600, 600) * (4095 / 255)).astype(np.uint16), 'PNG'), 12, id='PNG of 16 bits, 12 in use'),
         pytest.param(encode(pixels(600, 600).astype(np.uint16) * 257, 'TIFF'), 16, id='TIFF of 16 bits'),
         pytest.param(encode(pixels(600, 600), 'BMP'), 8, id='BMP'),
+        pytest.param(encode(pixels(600, 600), mode='CMYK', quality=95), 8, id='JPEG CMYK'),
+        pytest.param(encode(pixels(600, 600) / np.float32(255), 'TIFF'), 16, id='TIFF of floats from 0 to 1'),
+        pytest.param(encode(pixels(600, 600).astype(np.float32), 'TIFF'), 8, id='TIFF of floats from 0 to 255'),
+        pytest.param(encode(np.rint(pixels(600, 600) * (4095 / 255)).astype(np.float32), 'TIFF'), 12, id='TIFF of floats, 12 bits in use'),
+        pytest.param(min_is_white(pixels(600, 600)), 8, id='TIFF of 8 bits where 0 is white'),
+        pytest.param(min_is_white(65535 - pixels(600, 600).astype(np.uint16) * 257), 16, id='TIFF of 16 bits where 0 is white'),
+        pytest.param(deep_colour(pixels(600, 600).astype(np.uint16) * 257), 16, id='PNG RGB of 16 bits'),
     ],
 )
 def test_every_kind_of_image_gives_the_same_grey_values(data: bytes, bits: int) -> None:
@@ -113,9 +143,39 @@ def test_every_kind_of_image_gives_the_same_grey_values(data: bytes, bits: int) 
     assert np.abs(decoded(result.jpeg) - pixels(600, 600)).mean() < 2.5
 
 
-def test_alpha_is_dropped_not_blended() -> None:
+def test_an_alpha_channel_that_is_the_same_everywhere_is_dropped() -> None:
     rgba = np.dstack([pixels()] * 3 + [np.zeros((80, 90), np.uint8)])
     assert np.abs(decoded(to_jpeg(encode(rgba, 'PNG'), 90).jpeg).mean() - pixels().mean()) < 1
+
+
+@pytest.mark.parametrize('mode', ['LA', 'RGBA'])
+def test_transparent_parts_become_black(mode: str) -> None:
+    """What is cut out by transparency is not to be seen, whatever pixels are left below it."""
+    alpha = np.full((80, 90), 255, np.uint8)
+    alpha[:, :30] = 0
+    image = np.dstack([pixels()] * (len(mode) - 1) + [alpha])
+    result = decoded(to_jpeg(encode(image, 'PNG'), 90, 'pad').jpeg)[5:85]
+    assert result[:, :25].max() < 12
+    assert np.abs(result[:, 35:] - pixels()[:, 35:]).mean() < 3
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_a_film_comes_out_upright(orientation: int, kind: str) -> None:
+    upright = pixels(90, 90)
+    upright[:20, :40] = 0  # so that no turn or mirror image is like another
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: upright.T[::-1],
+        7: upright.T[::-1, ::-1],
+        8: upright.T[:, ::-1],
+    }[orientation]
+    result = decoded(to_jpeg(bad_images.turned(np.ascontiguousarray(stored), orientation, kind), 90).jpeg)
+    assert np.abs(result - upright).mean() < 4
 
 
 def test_shrinking_averages() -> None:
@@ -132,6 +192,7 @@ def test_shrinking_averages() -> None:
 def test_images_that_are_not_square(fit: str, borders: bool, corner: int) -> None:
     wide = np.full((100, 300), 200, np.uint8)
     wide[:, :40] = wide[:, -40:] = 30
+    wide[10:20, 130:150] = 100
     result = to_jpeg(encode(wide, 'PNG'), 300, fit)
     image = decoded(result.jpeg)
     assert image.shape == (300, 300)
@@ -152,25 +213,53 @@ def test_the_encoding_is_that_of_the_real_records(real_data: Path) -> None:
     assert abs(len(ours) / len(real) - 1) < 0.1
 
 
+def two_pages() -> bytes:
+    """A TIFF with two films."""
+    out = io.BytesIO()
+    first, second = (Image.fromarray(pixels(seed=number)) for number in range(2))
+    first.save(out, 'TIFF', save_all=True, append_images=[second])
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
-    ('data', 'told'),
+    ('data', 'kind', 'told'),
     [
-        pytest.param(b'', 'cannot be decoded', id='empty file'),
-        pytest.param(b'no image at all', 'cannot be decoded', id='text'),
-        pytest.param(encode(pixels())[:-300], 'it is cut off', id='truncated JPEG'),
-        pytest.param(encode(pixels(), 'PNG')[:-300], 'it is cut off', id='truncated PNG'),
-        pytest.param(encode(pixels(), 'TIFF')[:2000], 'cannot be decoded', id='truncated TIFF'),
-        pytest.param(encode(pixels(1, 1)), 'it is 1x1 pixels', id='1x1'),
-        pytest.param(png_header(20000, 20000), '20000x20000', id='PNG that claims 20000x20000'),
-        pytest.param(jpeg_header(20000, 20000), '20000x20000', id='JPEG that claims 20000x20000'),
-        pytest.param(png_header(700, 700), 'cannot be decoded', id='PNG without its pixels'),
-        pytest.param(encode(np.full((70, 70), 70_000, np.int32), 'TIFF'), 'grey values run from 70000', id='values beyond 16 bits'),
+        pytest.param(b'', 'undecodable', 'cannot be decoded: not an image of a known format', id='empty file'),
+        pytest.param(encode(pixels(), 'TIFF')[:2000], 'undecodable', 'cannot be decoded', id='truncated TIFF'),
+        pytest.param(encode(pixels(), 'TIFF', compression='tiff_lzw')[:-900], 'undecodable', 'cannot be decoded', id='truncated LZW TIFF'),
+        pytest.param(encode(pixels(), 'BMP')[:2000], 'undecodable', 'cannot be decoded', id='truncated BMP'),
+        pytest.param(png_header(20000, 20000), 'too_large', '20000x20000', id='PNG that claims 20000x20000'),
+        pytest.param(png_header(700, 700), 'truncated', 'cannot hold the 700x700 pixels', id='PNG without its pixels'),
+        pytest.param(encode(np.full((70, 70), 70_000, np.int32), 'TIFF'), 'unsupported', 'run from 70000 to 70000: expected', id='deep'),
+        pytest.param(encode(pixels() - np.float32(900.5), 'TIFF'), 'unsupported', 'run from -876.5 to -653.5, with fractions', id='units'),
+        pytest.param(encode(pixels() * np.float32(np.inf), 'TIFF'), 'unsupported', 'not finite', id='infinite'),
+        pytest.param(deep_colour(pixels().astype(np.uint16)), 'unsupported', 'grey values end below 256', id='8 bits in 16-bit colour'),
+        pytest.param(two_pages(), 'unsupported', 'it has 2 pages', id='two pages'),
     ],
 )
-def test_images_that_cannot_be_used(data: bytes, told: str) -> None:
-    with pytest.raises(UnusableImageError) as caught:
+def test_images_that_cannot_be_used(data: bytes, kind: str, told: str) -> None:
+    with pytest.raises(ImageError) as caught:
         to_jpeg(data)
+    assert caught.value.kind == kind
     assert told in str(caught.value)
+    assert 'object at 0x' not in str(caught.value)
+
+
+BAD = {**bad_images.BY_HEADER, **bad_images.BY_DECODING, **{name: (data, image_status.BLANK) for name, data in bad_images.BLANK.items()}}
+
+
+@pytest.mark.parametrize('fit', FITS)
+@pytest.mark.parametrize(('data', 'kind'), [pytest.param(*case, id=name) for name, case in BAD.items()])
+def test_damaged_and_blank_images_are_not_converted(data: bytes, kind: str, fit: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        to_jpeg(data, 100, fit)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize('data', [pytest.param(data, id=name) for name, data in bad_images.UNSUPPORTED.items() if '1 bit' not in name])
+def test_unsupported_images_become_films_that_the_pipeline_takes(data: bytes) -> None:
+    jpeg = to_jpeg(data, bad_images.SIDE).jpeg
+    images.decode(jpeg, images.check(jpeg))
 
 
 def test_class_folders(folders: Path, tmp_path: Path) -> None:
@@ -196,7 +285,7 @@ def test_class_folders(folders: Path, tmp_path: Path) -> None:
     assert entries['IM-0000-0001.png'].patient_id == 'IM-0000-0001'
     report = report_of(out)
     assert (report['converted'], report['failed'], report['patients']) == (12, [], 10)
-    assert (report['images_without_known_patient'], report['ignored_files']) == (8, {'.txt': 1})
+    assert (report['images_without_known_patient'], report['ignored_files']) == (8, {'.txt': 1, 'hidden': 1})
 
 
 def test_order_mixes_classes(folders: Path, tmp_path: Path) -> None:
@@ -322,6 +411,140 @@ def test_what_cannot_be_converted_as_it_lies(change, options: list[str], told: l
     message = capsys.readouterr().err
     assert all(part in message for part in told), message
     assert not (tmp_path / 'out' / 'data').exists()
+
+
+@pytest.mark.parametrize(
+    'link',
+    [
+        pytest.param(lambda images: (images / 'NORMAL' / 'up').symlink_to('..'), id='folder above'),
+        pytest.param(lambda images: (images / 'NORMAL' / 'up').symlink_to('../..'), id='above the images'),
+        pytest.param(lambda images: (images / 'Mass').symlink_to('NORMAL'), id='another class'),
+    ],
+)
+@pytest.mark.parametrize('ids', ['name', 'path'])
+def test_a_link_brings_no_image_in_twice(link: Callable[[Path], None], ids: str, folders: Path, tmp_path: Path) -> None:
+    link(folders)
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', '--ids', ids) == 0
+    assert report_of(tmp_path / 'out')['converted'] == 12
+    assert report_of(tmp_path / 'out')['labels'] == {'No Finding': 4, 'Pleural_Thickening': 4, 'Pneumonia': 4}
+
+
+def test_two_names_of_one_file_are_one_image(folders: Path, tmp_path: Path) -> None:
+    os.link(folders / 'NORMAL' / 'IM-0000-0001.jpeg', folders / 'NORMAL' / 'copy.jpeg')
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
+    assert report_of(tmp_path / 'out')['ignored_files'] == {'links to other files here': 1}
+    assert len(records_of(tmp_path / 'out')) == 12
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'make', 'told'),
+    [
+        pytest.param('film.dcm', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM'),
+        pytest.param('1.2.840.113619', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM without suffix'),
+        pytest.param('film.webp', lambda path: path.write_bytes(b'RIFF'), '.webp files are not read', id='another image'),
+        pytest.param('film.png', _fifo, 'a FIFO, expected a regular file', id='FIFO'),
+        pytest.param('film.png', lambda path: path.symlink_to('gone.png'), 'a link to a file that is not there', id='link to nothing'),
+        pytest.param(
+            os.fsdecode(b'gr\xfc\xdf.png'), lambda path: path.write_bytes(b''), 'not UTF-8: rename it', id='name that is not UTF-8'
+        ),
+        pytest.param('two\nlines.png', lambda path: path.write_bytes(b''), 'line break: rename it', id='line break in a name'),
+    ],
+)
+def test_a_film_that_cannot_be_read_is_a_failure(
+    name: str, make: Callable[[Path], object], told: str, folders: Path, tmp_path: Path
+) -> None:
+    make(folders / 'NORMAL' / name)
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 1
+    (failed,) = report_of(tmp_path / 'out')['failed']
+    assert failed['file'] == f'NORMAL/{printable(name)}'
+    assert told in failed['reason']
+    assert len(records_of(tmp_path / 'out')) == 12
+
+
+def test_every_ignored_file_is_counted_by_type(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ('a.txt', 'b.txt', 'c.CSV', 'Thumbs.db'):
+        write(folders / 'NORMAL' / name, b'x')
+    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
+    assert report_of(tmp_path / 'out')['ignored_files'] == {'.csv': 1, '.db': 1, '.txt': 2}
+    shown = capsys.readouterr().out
+    assert [re.search(rf'ignored: {kind} +│ +(\d)', shown)[1] for kind in (r'\.csv', r'\.db', r'\.txt')] == ['1', '1', '2']
+
+
+@pytest.mark.parametrize('ids', ['name', 'path'])
+@pytest.mark.parametrize('folder', ['', 'metadata/'])
+def test_the_official_lists_come_along(ids: str, folder: str, nih: Path, tmp_path: Path) -> None:
+    write(nih / f'{folder}train_val_list.txt', b'00000001_000.png\n00000001_001.png\n00000009_000.png\n')
+    write(nih / f'{folder}test_list.txt.gz', gzip.compress(b'00000002_000.png\n00000003_000.png\n00000003_001.png'))
+    out = tmp_path / 'out'
+    assert run('--images', nih, '--out', out, '--workers', '1', '--ids', ids) == 0
+    train_val, test = (metadata.read_list(str(out / 'metadata' / f'{name}_list.txt.gz')) for name in ('train_val', 'test'))
+    records = records_of(out)
+    assert {name[-16:] for name in records if name in train_val} == {'00000001_000.png', '00000001_001.png'}
+    assert {name[-16:] for name in records if name in test} == {'00000002_000.png', '00000003_000.png', '00000003_001.png'}
+    assert set(train_val) - records.keys() == {'00000009_000.png'}
+    assert report_of(out)['split_lists'] == {'train_val_list': 3, 'test_list': 3}
+    assert report_of(out)['ignored_files'] == {}
+    # A data set without lists does not keep those of the one that it replaces.
+    for path in nih.rglob('*_list.txt*'):
+        path.unlink()
+    assert run('--images', nih, '--out', out, '--workers', '1', '--overwrite') == 0
+    assert not list((out / 'metadata').glob('*_list*'))
+
+
+def test_the_official_lists_beside_a_table_that_is_elsewhere(nih: Path, tmp_path: Path) -> None:
+    table = tmp_path / 'release' / 'Data_Entry_2017.csv'
+    table.parent.mkdir()
+    (nih / table.name).rename(table)
+    write(table.parent / 'test_list.txt', b'00000001_000.png')
+    assert run('--images', nih, '--table', table, '--out', tmp_path / 'out', '--workers', '1') == 0
+    assert report_of(tmp_path / 'out')['split_lists'] == {'test_list': 1}
+    assert set(metadata.read_list(str(tmp_path / 'out' / 'metadata' / 'test_list.txt.gz'))) == {'00000001_000.png'}
+
+
+def test_a_table_as_people_have_it(nih: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = nih / 'Data_Entry_2017.csv'
+    text = table.read_text().replace(',', ';').replace('No Finding', 'no finding').replace('Cardiomegaly;', 'cardiomegaly|;')
+    text = text.replace(';1;50;', ';1.0;013M;').replace('00000002_000.png', 'images_002/00000002_000.PNG').replace(';F;', ';female;')
+    table.write_text(text.replace(';52;', ';old;'))
+    out = tmp_path / 'out'
+    assert run('--images', nih, '--out', out, '--workers', '1') == 0
+    entries = metadata.read_table(str(out / 'metadata' / 'Data_Entry_2017_v2020.csv.gz'))
+    assert {name: positive(record) for name, record in records_of(out).items()} == {
+        name: set(entry.findings) for name, entry in entries.items()
+    }
+    assert entries['00000001_000.png'] == metadata.Entry('00000001', 1, 'F', 'PA', 0, ('Cardiomegaly',))
+    assert entries['00000002_000.png'] == metadata.Entry('00000002', -1, 'F', 'PA', 2, ('No Finding',))
+    assert len(entries) == 5
+    (oddity,) = report_of(out)['table_oddities']
+    assert oddity == "Patient Age: not an age from 0 to 120: unknown (1 row in line 4: 'old')"
+    assert oddity in capsys.readouterr().err
+
+
+def test_a_conversion_that_was_killed_starts_again(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The state at each moment of the last quarter: files in their place, the report not written."""
+    out = tmp_path / 'out'
+    command._clear(out)
+    write(out / 'data' / '.partial' / '1', b'half a shard')
+    write(out / 'data' / '000-99.tfrec', b'of another shard size')
+    assert run('--images', folders, '--out', out, '--workers', '1') == 0
+    assert 'an earlier conversion did not end there; starting again' in capsys.readouterr().err
+    assert len(records_of(out)) == 12
+    assert sorted(path.name for path in out.iterdir()) == ['convert_report.json', 'data', 'metadata', 'preprocessed_data.csv']
+    # A complete data set is not replaced unasked.
+    assert run('--images', folders, '--out', out, '--workers', '1') == 1
+    assert 'the folder is not empty. Choose another, or say --overwrite' in capsys.readouterr().err
+
+
+def test_records_of_others_are_not_mixed_with_the_new(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / 'out'
+    write(out / 'more' / '000-1.tfrec.gz', b'x')
+    assert run('--images', folders, '--out', out, '--workers', '1', '--overwrite') == 1
+    assert 'holds 1 record files that convert did not write, such as more/000-1.tfrec.gz' in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ['more']
 
 
 def test_ids_from_the_path_resolve_a_collision(folders: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from records.data_root import DataRootError, find_files, fingerprint, join
+from records.data_root import DataRootError, check_unchanged, find_files, fingerprint, join, scan
 
 
 def _write(root: Path, *names: str) -> Path:
@@ -24,7 +24,8 @@ def _names(root: Path, **given) -> list[str]:
 
 
 def test_all_spellings_at_any_depth_in_a_fixed_order(tmp_path: Path) -> None:
-    names = ['a.tfrec', 'data/000-1.tfrec', 'data/001-1.tfrec.gz', 'data/deep/er/x.tfrecord', 'z.tfrecord.gz']
+    names = ['B.TFREC', 'a.tfrec', 'data/000-1.tfrec', 'data/001-1.tfrec.gz', 'data/001-20.tfrecords', 'data/deep/er/x.tfrecord']
+    names += ['films.tfrecord-00000-of-00002', 'z.tfrecord.gz', 'z.tfrecords.GZ']
     _write(tmp_path, *reversed(names), 'data/readme.txt', 'data/table.csv.gz', 'tfrec', 'data/x.tfrec.partial')
     assert _names(tmp_path) == names
 
@@ -44,6 +45,69 @@ def test_a_folder_may_be_linked(tmp_path: Path) -> None:
     (tmp_path / 'root').mkdir()
     (tmp_path / 'root' / 'data').symlink_to(tmp_path / 'elsewhere')
     assert _names(tmp_path / 'root') == ['data/a.tfrec']
+
+
+def test_all_that_is_not_read_is_counted_by_type(tmp_path: Path) -> None:
+    _write(tmp_path, 'a.tfrec', *(f'dicom/{number}.DCM' for number in range(20)), 'notes.txt', 'dicom/1.2.840.113619', 'LICENSE')
+    _write(tmp_path, '.git/config', '.git/HEAD', '.x', 'more.csv.gz', 'metadata/Data_Entry_2017.csv', 'preprocessed_data.csv')
+    (tmp_path / 'b.tfrec').symlink_to(tmp_path / 'a.tfrec')
+    os.mkfifo(tmp_path / 'pipe')
+    counts = scan(str(tmp_path)).ignored({'metadata/Data_Entry_2017.csv'})
+    assert counts == {
+        '.dcm': 20,
+        'without suffix': 2,
+        '.txt': 1,
+        '.csv.gz': 1,
+        'hidden': 2,
+        'links to other files here': 1,
+        'not regular files': 1,
+    }
+
+
+@pytest.mark.parametrize(
+    'link',
+    [
+        pytest.param(lambda root: (root / 'data/up').symlink_to('..'), id='to the folder above'),
+        pytest.param(lambda root: (root / 'data/up').symlink_to('../..'), id='above the data root'),
+        pytest.param(lambda root: (root / 'data/self').symlink_to('.'), id='to its own folder'),
+        pytest.param(lambda root: (root / 'again').symlink_to('data'), id='to a folder that is listed'),
+        pytest.param(lambda root: (root / '0-1.tfrec').symlink_to('data/a.tfrec'), id='to a file that is listed'),
+        pytest.param(lambda root: os.link(root / 'data/a.tfrec', root / 'data/b.tfrec'), id='hard link'),
+    ],
+)
+def test_each_real_file_is_listed_once(link: Callable[[Path], None], tmp_path: Path) -> None:
+    root = _write(tmp_path / 'here' / 'root', 'data/a.tfrec')
+    link(root)
+    assert _names(root) == ['data/a.tfrec']
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ('make', 'told'),
+    [
+        pytest.param(_fifo, 'a FIFO', id='FIFO'),
+        pytest.param(lambda path: path.symlink_to('gone'), 'a link to a file that is not there', id='link to nothing'),
+        pytest.param(lambda path: path.symlink_to(path.name), 'a link to itself', id='link to itself'),
+        pytest.param(lambda path: path.symlink_to('/dev/zero'), 'a device', id='device'),
+    ],
+)
+def test_a_record_file_that_is_not_a_regular_file(make: Callable[[Path], None], told: str, tmp_path: Path) -> None:
+    make(_write(tmp_path, 'a.tfrec') / 'b.tfrec')
+    with pytest.raises(DataRootError, match=rf'b\.tfrec: {told}, expected a regular file'):
+        find_files(str(tmp_path))
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b'gr\xfc\xdf.tfrec')).write_bytes(b'')
+    (file,) = find_files(str(tmp_path))
+    assert len(fingerprint(str(tmp_path), [file])) >= 64
+    root = tmp_path / os.fsdecode(b'caf\xe9')
+    root.mkdir()
+    with pytest.raises(DataRootError, match=r'caf\\xe9: the path is not UTF-8'):
+        find_files(str(root))
 
 
 def test_a_file_by_name_size_and_time(tmp_path: Path) -> None:
@@ -117,6 +181,31 @@ def test_fingerprint(change: Callable[[Path], object], changes: bool, tmp_path: 
     before = taken()
     change(tmp_path)
     assert (taken() != before) is changes
+
+
+@pytest.mark.parametrize(
+    ('change', 'told'),
+    [
+        pytest.param(
+            lambda root: (root / 'data/001-1.tfrec').unlink(),
+            'had 2 record files of 32 bytes then, and has 1 of 16 bytes now: data/000',
+            id='gone',
+        ),
+        pytest.param(lambda root: _write(root, 'data/002-1.tfrec'), 'then, and has 3 of 48 bytes now: .*data/002-1.tfrec', id='new'),
+        pytest.param(lambda root: _later(root / 'data/001-1.tfrec'), 'data/001-1.tfrec', id='touched'),
+        pytest.param(lambda root: _later(root / 'table.csv'), 'side files: .*table.csv', id='side file'),
+    ],
+)
+def test_data_that_changed_after_the_run_started_is_refused(change: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+    _write(tmp_path, 'data/000-1.tfrec', 'data/001-1.tfrec', 'table.csv')
+    root, side = str(tmp_path), (str(tmp_path / 'table.csv'),)
+    then = fingerprint(root, find_files(root), side)
+    check_unchanged(root, find_files(root), side, then)
+    change(tmp_path)
+    with pytest.raises(DataRootError, match=told):
+        check_unchanged(root, find_files(root), side, then)
+    # Only a person knows what a name of their own stands for.
+    check_unchanged(root, find_files(root), side, 'release-2')
 
 
 def test_another_root_or_side_file_is_another_fingerprint(tmp_path: Path) -> None:

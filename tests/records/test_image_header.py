@@ -13,11 +13,14 @@ from PIL import Image
 
 from records import examples, tfrecord
 from records.image_header import ImageHeader, ImageHeaderError, inspect
+from tests.bad_images import turned, with_many_scans, without_last_scan
 
 GREY = encode(pixels())
 RGB = encode(pixels(), mode='RGB')
 PROGRESSIVE = encode(pixels(), progressive=True)
 PNG = encode(pixels(), 'PNG')
+# APP1 with one entry in its first directory: tag 0x0112, type short, count 1, value 8.
+EXIF_BIG_ENDIAN = b'\xff\xe1\0\x24Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0\0\0'
 
 
 @pytest.mark.parametrize(
@@ -26,7 +29,7 @@ PNG = encode(pixels(), 'PNG')
         pytest.param(GREY, ImageHeader('JPEG', 90, 80, 1, 8, True, False), id='JPEG grey'),
         pytest.param(RGB, ImageHeader('JPEG', 90, 80, 3, 8, True, False), id='JPEG RGB'),
         pytest.param(encode(pixels(), mode='CMYK'), ImageHeader('JPEG', 90, 80, 4, 8, True, False), id='JPEG CMYK'),
-        pytest.param(PROGRESSIVE, ImageHeader('JPEG', 90, 80, 1, 8, True, True), id='JPEG progressive'),
+        pytest.param(PROGRESSIVE, ImageHeader('JPEG', 90, 80, 1, 8, True, True, scans=6), id='JPEG progressive'),
         pytest.param(jpeg_header(600, 600, 0xC1, 12), ImageHeader('JPEG', 600, 600, 1, 12, True, False), id='JPEG of 12 bits'),
         pytest.param(jpeg_header(20000, 20000), ImageHeader('JPEG', 20000, 20000, 1, 8, True, False), id='JPEG of 400 million pixels'),
         pytest.param(encode(pixels()[:1, :1]), ImageHeader('JPEG', 1, 1, 1, 8, True, False), id='JPEG of one pixel'),
@@ -36,9 +39,27 @@ PNG = encode(pixels(), 'PNG')
         pytest.param(GREY + b'\0' * 500, ImageHeader('JPEG', 90, 80, 1, 8, True, False), id='JPEG with padding behind it'),
         pytest.param(GREY[:2] + b'\xff\xff\xff' + GREY[2:], ImageHeader('JPEG', 90, 80, 1, 8, True, False), id='JPEG with fill bytes'),
         pytest.param(PNG, ImageHeader('PNG', 90, 80, 1, 8, True, False), id='PNG grey'),
-        pytest.param(encode(pixels(), 'PNG', 'RGBA'), ImageHeader('PNG', 90, 80, 4, 8, True, False), id='PNG RGBA'),
-        pytest.param(encode(pixels(), 'PNG', 'LA'), ImageHeader('PNG', 90, 80, 2, 8, True, False), id='PNG with alpha'),
-        pytest.param(encode(pixels(), 'PNG', 'P'), ImageHeader('PNG', 90, 80, 3, 8, True, False), id='PNG with palette'),
+        pytest.param(encode(pixels(), 'PNG', 'RGBA'), ImageHeader('PNG', 90, 80, 4, 8, True, False, alpha=True), id='PNG RGBA'),
+        pytest.param(encode(pixels(), 'PNG', 'LA'), ImageHeader('PNG', 90, 80, 2, 8, True, False, alpha=True), id='PNG with alpha'),
+        pytest.param(encode(pixels(), 'PNG', 'P'), ImageHeader('PNG', 90, 80, 3, 8, True, False, palette=True), id='PNG with palette'),
+        pytest.param(
+            encode(pixels(), 'PNG', transparency=3),
+            ImageHeader('PNG', 90, 80, 1, 8, True, False, alpha=True),
+            id='PNG with a transparent level',
+        ),
+        pytest.param(turned(pixels(), 6), ImageHeader('JPEG', 90, 80, 1, 8, True, False, orientation=6), id='JPEG on its side'),
+        pytest.param(turned(pixels(), 3, 'PNG'), ImageHeader('PNG', 90, 80, 1, 8, True, False, orientation=3), id='PNG upside down'),
+        pytest.param(
+            jpeg_header(90, 80).replace(b'\xff\xc0', EXIF_BIG_ENDIAN + b'\xff\xc0', 1),
+            ImageHeader('JPEG', 90, 80, 1, 8, True, False, orientation=8),
+            id='JPEG with a big-endian EXIF',
+        ),
+        pytest.param(with_many_scans(PROGRESSIVE, 30), ImageHeader('JPEG', 90, 80, 1, 8, True, True, scans=35), id='JPEG of 35 scans'),
+        pytest.param(
+            with_many_scans(PROGRESSIVE, 9000),
+            ImageHeader('JPEG', 90, 80, 1, 8, True, True, scans=65),
+            id='JPEG of more scans than are counted',
+        ),
         pytest.param(encode(pixels(), 'PNG', '1'), ImageHeader('PNG', 90, 80, 1, 1, True, False), id='PNG black and white'),
         pytest.param(encode(pixels().astype('uint16') * 257, 'PNG'), ImageHeader('PNG', 90, 80, 1, 16, True, False), id='PNG of 16 bits'),
         pytest.param(png_header(20000, 20000), ImageHeader('PNG', 20000, 20000, 1, 8, True, False), id='PNG of 400 million pixels'),
@@ -55,6 +76,7 @@ def test_header(data: bytes, expected: ImageHeader) -> None:
         pytest.param(GREY[:-2], id='JPEG without its end marker'),
         pytest.param(GREY[: len(GREY) * 2 // 3], id='JPEG cut in its scan'),
         pytest.param(encode(pixels(), exif=b'Exif\0\0\xff\xd9' + b'x' * 60)[:-2], id='JPEG cut, an end marker in its EXIF'),
+        pytest.param(without_last_scan(PROGRESSIVE), id='JPEG without its last scan'),
         pytest.param(PNG[:-12], id='PNG without IEND'),
         pytest.param(PNG[:-4], id='PNG cut in IEND'),
         pytest.param(PNG[: len(PNG) // 2], id='PNG cut in its pixels'),

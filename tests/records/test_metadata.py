@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / 'Data_Entry.csv'
 
 
-def read(table: Path, *lines: str) -> dict[str, Entry]:
+def read(table: Path, *lines: str) -> metadata.Table:
     table.write_text('\n'.join(lines) + '\n')
     return metadata.read_table(str(table))
 
@@ -38,6 +41,17 @@ def read(table: Path, *lines: str) -> dict[str, Entry]:
         pytest.param(f'{HEADER.replace("Sex", "Gender")}\n{ROW}'.encode(), id='older header'),
         pytest.param(f'{HEADER}\n{ROW.replace(",60,", ",060Y,")}'.encode(), id='older age'),
         pytest.param(f'{HEADER}\n{ROW.replace(",", " , ")}'.encode(), id='spaces around values'),
+        pytest.param(f'{HEADER}\n{ROW}'.replace(',', ';').encode(), id='semicolons'),
+        pytest.param(f'sep=;\n{HEADER}\n{ROW}'.replace(',', ';').encode(), id='semicolons, and a line for Excel'),
+        pytest.param(f'{HEADER}\n{ROW}'.replace(',', '\t').encode('utf-16'), id='Unicode text of a spreadsheet'),
+        pytest.param(f'{HEADER}\n{ROW}'.encode().replace(b'0.139', 'é'.encode('cp1252')), id='Windows-1252'),
+        pytest.param(f'{HEADER}\r{ROW}\r'.encode(), id='CR alone'),
+        pytest.param(f'{HEADER}\n{ROW},,,'.encode(), id='empty fields behind the last'),
+        pytest.param(f'{HEADER.lower().replace(" ", "_")}\n{ROW}'.encode(), id='header in other letters'),
+        pytest.param(
+            f'{HEADER.replace("OriginalImage[Width,Height]", chr(34) + "OriginalImage[Width,Height]" + chr(34))}\n{ROW}'.encode(),
+            id='a quoted name',
+        ),
     ],
 )
 def test_spellings_of_a_table(table: Path, data: bytes) -> None:
@@ -48,14 +62,31 @@ def test_spellings_of_a_table(table: Path, data: bytes) -> None:
 @pytest.mark.parametrize(
     ('old', 'new', 'field', 'value'),
     [
-        pytest.param(',60,', ',414,', 'age', -1, id='age of 414 years'),
         pytest.param(',60,', ',,', 'age', -1, id='no age'),
+        pytest.param(',60,', ',nan,', 'age', -1, id='age of a data frame'),
         pytest.param(',60,', ',0,', 'age', 0, id='newborn'),
-        pytest.param(',M,', ',O,', 'sex', 'unknown', id='another sex'),
-        pytest.param(',AP,', ',LL,', 'view_position', 'unknown', id='lateral view'),
+        pytest.param(',60,', ',58.0,', 'age', 58, id='age as a decimal'),
+        pytest.param(',60,', ',013M,', 'age', 1, id='age in months'),
+        pytest.param(',60,', ',001D,', 'age', 0, id='age in days'),
+        pytest.param(',60,', ',90+,', 'age', 90, id='age of de-identified data'),
+        pytest.param(',60,', ',58 years,', 'age', 58, id='age with its unit'),
+        pytest.param(',M,', ',female,', 'sex', 'F', id='sex as a word'),
+        pytest.param(',M,', ',f,', 'sex', 'F', id='sex in lower case'),
+        pytest.param(',AP,', ',pa,', 'view_position', 'PA', id='view in lower case'),
+        pytest.param(',AP,', ',AP supine,', 'view_position', 'AP', id='view with technique'),
+        pytest.param(',AP,', ',Postero-Anterior,', 'view_position', 'PA', id='view as a word'),
         pytest.param(',5,13', ',,13', 'follow_up', -1, id='no follow-up'),
+        pytest.param(',5,13', ',5.0,13', 'follow_up', 5, id='follow-up as a decimal'),
         pytest.param('Mass|Edema', '', 'findings', (), id='no findings'),
+        pytest.param('Mass|Edema', 'No finding', 'findings', ('No Finding',), id='another case'),
+        pytest.param('Mass|Edema', 'Pleural Thickening', 'findings', ('Pleural_Thickening',), id='a space'),
+        pytest.param('Mass|Edema', 'Mass|Edema|', 'findings', ('Mass', 'Edema'), id='a bar behind the last finding'),
+        pytest.param('Mass|Edema', 'mass; edema', 'findings', ('Mass', 'Edema'), id='findings by semicolons'),
+        pytest.param('Mass|Edema', '"Mass, Edema"', 'findings', ('Mass', 'Edema'), id='findings by commas'),
         pytest.param(',13,', ',person7,', 'patient_id', 'person7', id='patient id that is no number'),
+        pytest.param(',13,', ',13.0,', 'patient_id', '00000013', id='patient as a decimal'),
+        pytest.param(',13,', ',00000013,', 'patient_id', '00000013', id='patient with its zeros'),
+        pytest.param(',13,', ',,', 'patient_id', '', id='no patient'),
     ],
 )
 def test_values_of_an_entry(table: Path, old: str, new: str, field: str, value: object) -> None:
@@ -65,17 +96,94 @@ def test_values_of_an_entry(table: Path, old: str, new: str, field: str, value: 
 
 
 @pytest.mark.parametrize(
+    ('old', 'new', 'column', 'example', 'entry'),
+    [
+        pytest.param(',60,', ',old,', 'age', 'old', {'age': -1}, id='age in words'),
+        pytest.param(',60,', ',-3,', 'age', '-3', {'age': -1}, id='negative age'),
+        pytest.param(',60,', ',414,', 'age', '414', {'age': -1}, id='age of 414 years'),
+        pytest.param(',M,', ',O,', 'sex', 'O', {'sex': 'unknown'}, id='another sex'),
+        pytest.param(',AP,', ',LL,', 'view_position', 'LL', {'view_position': 'unknown'}, id='lateral view'),
+        pytest.param(',5,13', f',{2**63},13', 'follow_up', str(2**63), {'follow_up': -1}, id='follow-up that no int64 holds'),
+        pytest.param(
+            'Mass|Edema', 'Mass|Lumbago', 'findings', 'Lumbago', {'findings': ('Mass',), 'unknown_findings': ('Lumbago',)}, id='finding'
+        ),
+        pytest.param(',13,', ',14,', 'patient_id', '00000013_005.png: 00000014', {'patient_id': '00000014'}, id='patient of another image'),
+        pytest.param(',13,', ',,', 'patient_id', '00000013_005.png', {'patient_id': ''}, id='no patient'),
+    ],
+)
+def test_a_cell_that_is_not_understood_is_counted(
+    table: Path, old: str, new: str, column: str, example: str, entry: dict[str, object]
+) -> None:
+    others = [f'000000{number}_000.png,No Finding,0,{number},40,F,PA' for number in (20, 21)]
+    entries = read(table, HEADER, others[0], ROW.replace(old, new), others[1])
+    assert len(entries) == 3
+    assert entries['00000013_005.png'] == replace(ENTRY, **entry)
+    (oddity,) = entries.oddities
+    assert (oddity.column, oddity.rows, oddity.line, oddity.examples) == (column, 1, 3, [example])
+    assert f"(1 row in line 3: '{example}')" in str(oddity)
+
+
+@pytest.mark.parametrize(
+    ('line', 'example', 'left'),
+    [
+        pytest.param('00000014_000.png,Mass,0', '3 fields', 2, id='too few fields'),
+        pytest.param('00000014_000.png,Mass,Edema,0,14,50,F,PA,1,1,1,1', '12 fields', 2, id='a comma without quotes'),
+        pytest.param('"00000014_000.png,Mass,0,14,50,F,PA,1,1,1,1', '1 fields', 2, id='a quote that does not close'),
+        pytest.param('00000014_000.png,"' + 'x' * 200_000, '1 fields', 2, id='a cell that is too long'),
+        pytest.param(ROW.removeprefix('00000013_005.png'), None, 2, id='no image'),
+        pytest.param(ROW, '00000013_005.png', 2, id='a row twice'),
+        pytest.param(ROW.replace(',60,', ',61,'), '00000013_005.png', 1, id='two rows that differ'),
+    ],
+)
+def test_a_row_that_cannot_be_used_costs_no_other(table: Path, line: str, example: str | None, left: int) -> None:
+    entries = read(table, HEADER, ROW, line, '00000020_000.png,No Finding,0,20,40,F,PA')
+    assert len(entries) == left
+    assert entries['00000020_000.png'] == Entry('00000020', 40, 'F', 'PA', 0, ('No Finding',))
+    (oddity,) = entries.oddities
+    assert (oddity.rows, oddity.line, oddity.examples) == (1, 3, [example] if example else [])
+
+
+def test_how_many_values_are_unknown(table: Path) -> None:
+    rows = [
+        f'000000{number}_000.png,Mass,0,{number},{age},{sex},PA' for number, age, sex in ((20, '', 'X'), (21, 'old', 'F'), (22, '7', ''))
+    ]
+    entries = read(table, HEADER, *rows)
+    assert entries.unknown == {'age': 2, 'sex': 2}
+    assert [(oddity.column, oddity.rows) for oddity in entries.oddities] == [('sex', 1), ('age', 1)]
+
+
+@pytest.mark.parametrize(
+    ('written', 'asked'),
+    [
+        pytest.param('00000013_005', '00000013_005.png', id='without suffix'),
+        pytest.param('00000013_005.PNG', '00000013_005.png', id='suffix in capitals'),
+        pytest.param('00000013_005.dcm', '00000013_005.png', id='another suffix'),
+        pytest.param('images_001/00000013_005.png', '00000013_005.png', id='path'),
+        pytest.param('images_001\\00000013_005.png', '00000013_005.png', id='path of Windows'),
+        pytest.param('58.0', '58.png', id='a number that became a decimal'),
+    ],
+)
+def test_an_image_is_found_by_another_spelling_of_its_name(table: Path, tmp_path: Path, written: str, asked: str) -> None:
+    entries = read(table, HEADER, ROW.replace('00000013_005.png', written))
+    assert entries[asked] == ENTRY
+    assert 'other.png' not in entries
+    (tmp_path / 'list.txt').write_text(written)
+    assert asked in metadata.read_list(str(tmp_path / 'list.txt'))
+
+
+def test_a_name_that_may_mean_two_images_means_neither(table: Path) -> None:
+    entries = read(table, HEADER, ROW.replace('00000013_005', 'a'), ROW.replace('00000013_005', 'A'))
+    assert 'a.png' in entries
+    assert 'a.jpg' not in entries
+
+
+@pytest.mark.parametrize(
     ('lines', 'told'),
     [
         pytest.param([''], 'the metadata table is empty', id='empty'),
         pytest.param([HEADER], 'a header but no rows', id='header only'),
-        pytest.param([HEADER.replace('Patient ID', 'Patient'), ROW], "column 'Patient ID' is missing", id='missing column'),
-        pytest.param([HEADER, ROW, '00000014_000.png,Mass,0'], 'line 3: 3 fields, expected at least 7', id='short line'),
-        pytest.param([HEADER, ROW, ROW], "line 3: image '00000013_005.png' stands in the table a second time", id='twice'),
-        pytest.param([HEADER, ROW.replace(',60,', ',old,')], "line 2: 'Patient Age' is 'old', expected a whole number", id='age in words'),
-        pytest.param([HEADER, ROW.replace(',60,', ',-3,')], "line 2: 'Patient Age' is '-3'", id='negative age'),
-        pytest.param([HEADER, ROW.replace(',13,', ',,')], 'line 2: the patient id is empty', id='no patient'),
-        pytest.param([HEADER, ROW.removeprefix('00000013_005.png')], 'line 2: the image index is empty', id='no image'),
+        pytest.param([HEADER.replace('Patient ID', 'Person'), ROW], "column 'Patient ID' is missing", id='missing column'),
+        pytest.param([HEADER, 'x', 'y'], 'no row that can be used: another number of fields', id='no row that can be used'),
     ],
 )
 def test_a_table_that_cannot_be_used(table: Path, lines: list[str], told: str) -> None:
@@ -91,13 +199,32 @@ def test_a_table_that_cannot_be_used(table: Path, lines: list[str], told: str) -
         pytest.param(b'\xff\xfe\x00I', id='not UTF-8'),
         pytest.param(gzip.compress(b'Image Index' * 100)[:-12], id='truncated gzip'),
         pytest.param(b'\x1f\x8b\x08\x00' + bytes(6) + b'\x07' * 20, id='damaged gzip'),
-        pytest.param(HEADER.encode() + b'\n"' + b'x' * 200_000, id='a quote that never closes'),
+        pytest.param(b'\x81\x8d\x8f', id='neither UTF-8 nor Windows-1252'),
     ],
 )
 def test_a_file_that_is_no_table(table: Path, data: bytes) -> None:
     table.write_bytes(data)
     with pytest.raises(MetadataError, match=r'Data_Entry\.csv'):
         metadata.read_table(str(table))
+
+
+@pytest.mark.parametrize('read_file', [metadata.read_table, metadata.read_list], ids=['table', 'list'])
+def test_a_gzip_file_that_unpacks_to_too_much(table: Path, read_file, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, '_MAX_TEXT_BYTES', 1 << 20)
+    table.write_bytes(gzip.compress(f'{HEADER}\n{ROW}\n'.encode() + bytes(64 << 20)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(MetadataError, match=r'Data_Entry\.csv: more than 1 MiB unzipped, expected a table'):
+            read_file(str(table))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_table_that_is_not_a_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'table.csv')
+    with pytest.raises(OSError, match=r"not a regular file: '.*table\.csv'"):
+        metadata.read_table(str(tmp_path / 'table.csv'))
 
 
 def test_missing_file(tmp_path: Path) -> None:

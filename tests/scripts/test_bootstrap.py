@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -232,6 +234,60 @@ def test_uv_that_fails_or_is_too_old_is_passed_over(tmp_path):
     env = environment_of(tmp_path, 'shims', 'old', 'new')
     assert tools.find_uv(tmp_path / 'tools', env) == str(newer)
     assert tools.find_uv(tmp_path / 'tools', env, exact='0.13.8') == str(pinned), 'locks are written with the pinned one'
+
+
+@pytest.fixture
+def pinned(tmp_path) -> dict[str, str]:
+    """An environment in which pip finds a stand-in for the pinned uv, which requirements/uv.txt pins by its hash."""
+    wheel = tmp_path / 'wheels/uv-9.9.9-py3-none-any.whl'
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, 'w') as file:
+        script = zipfile.ZipInfo('uv-9.9.9.data/scripts/uv')
+        script.external_attr = 0o100755 << 16
+        file.writestr(script, '#!/bin/sh\necho uv 9.9.9\n')
+        file.writestr('uv-9.9.9.dist-info/METADATA', 'Metadata-Version: 2.1\nName: uv\nVersion: 9.9.9\n')
+        file.writestr('uv-9.9.9.dist-info/WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+        file.writestr('uv-9.9.9.dist-info/RECORD', '')
+    (tmp_path / 'requirements').mkdir()
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (tmp_path / 'requirements/uv.txt').write_text(f'uv==9.9.9 --hash=sha256:{digest}\n')
+    kept = {name: value for name, value in os.environ.items() if not name.startswith('PIP_')}
+    return {**kept, 'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': str(wheel.parent), 'PIP_CONFIG_FILE': os.devnull}
+
+
+def python_with_pip() -> str:
+    base = f'{sys.base_prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}'
+    if not choose.run_quietly(base, '-m', 'pip', '--version'):
+        pytest.skip(f'{base} has no pip')
+    return base
+
+
+@pytest.mark.parametrize(
+    'variables',
+    [
+        {'PIP_USER': '1'},
+        {'PIP_REQUIRE_VIRTUALENV': '1', 'PIP_DRY_RUN': '1', 'PIP_PREFIX': '/nowhere', 'PIP_TARGET': '/nowhere', 'PIP_NO_BINARY': ':all:'},
+        {'PIP_CONFIG_FILE': 'pip.conf'},
+    ],
+    ids=' '.join,
+)
+def test_settings_of_pip_do_not_keep_it_from_fetching_uv(tmp_path, pinned, variables):
+    (tmp_path / 'pip.conf').write_text('[global]\nuser = true\nrequire-virtualenv = true\n')
+    if 'PIP_CONFIG_FILE' in variables:
+        variables = {'PIP_CONFIG_FILE': str(tmp_path / 'pip.conf')}
+    uv = tools.fetch_uv(tmp_path / 'tools', tmp_path / 'requirements', [python_with_pip()], {**pinned, **variables})
+    assert not isinstance(uv, choose.FetchFailed), uv
+    assert choose.run_quietly(uv, '--version') == 'uv 9.9.9'
+
+
+def test_what_pip_says_is_shown_where_it_fails(tmp_path, pinned):
+    python = python_with_pip()
+    fetched = tools.fetch_uv(tmp_path / 'tools', tmp_path / 'requirements', [python], {**pinned, 'PIP_FIND_LINKS': ''})
+    assert isinstance(fetched, choose.FetchFailed)
+    assert fetched.startswith(f'pip of {python} could not fetch it:\n')
+    assert 'No matching distribution found for uv==9.9.9' in fetched
+    none = tools.fetch_uv(tmp_path / 'tools', tmp_path / 'requirements', [], pinned)
+    assert none == 'there is no pip here that could fetch it'
 
 
 @pytest.mark.parametrize(

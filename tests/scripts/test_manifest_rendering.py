@@ -57,7 +57,7 @@ def test_what_is_to_be_filled_in_is_named(run) -> None:
     assert all('is a placeholder: put' in line and '(deploy/overlays/gke/' in line for line in lines)
     # Generated config maps have a digest in their names.
     assert sorted(re.sub(r'-\w{10}$', '', line.split(': ')[1]) for line in lines) == [
-        'ConfigMap cxr-triage-recurring-run',
+        *['ConfigMap cxr-triage-recurring-run'] * 4,
         'ConfigMap cxr-triage-serving',
         'CronJob cxr-triage-submit',
         'Deployment cxr-triage-serving',
@@ -91,6 +91,7 @@ def test_the_recurring_run_says_to_submit_what_the_command_takes(gke: Objects) -
     args = cli.build_parser().parse_args(words)
     assert (args.command, args.spec, args.config) == ('submit', '/etc/cxr-triage/spec.yaml', '/etc/cxr-triage/config.yaml')
     assert (args.host, args.root, args.experiment) == ('$(KFP_HOST)', '$(PIPELINE_ROOT)', '$(EXPERIMENT)')
+    assert (args.data_root, args.weights, args.push_dir) == ('$(DATA_ROOT)', '$(WEIGHTS)', '$(PUSH_DIR)')
     brought = gke.is_brought('ConfigMap', 'cxr-triage-pipeline')
     assert brought is not None and brought.keys == ('spec.yaml', 'config.yaml')
 

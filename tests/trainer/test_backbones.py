@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from pipeline import weights
 from trainer import backbones
 from trainer import model as model_lib
 from trainer.parameters import PRETRAINED, Backbone, ModelParameters
@@ -64,7 +65,10 @@ def test_a_backbone_from_its_weights_answers_as_keras_does(name: str, tmp_path: 
     build = getattr(keras.applications, application.get(name, 'EfficientNetV2B0'))
     reference = build(input_shape=(96, 96, 3), include_top=False, weights=None)
     reference.save_weights(tmp_path / 'no_top.h5')
-    network = model_lib.build(ModelParameters(backbone=name, weights=str(tmp_path / 'no_top.h5'), image_size=96))
+    parameters = ModelParameters(backbone=name, weights=str(tmp_path / 'no_top.h5'), image_size=96)
+    # What is checked before a run knows how many numbers they are.
+    weights.check(parameters)
+    network = model_lib.build(parameters)
     film = tf.random.stateless_uniform([1, 96, 96, 1], [1, 2], maxval=255)
     preprocess = getattr(keras.applications, KERAS[name][0]).preprocess_input
     expected = reference(preprocess(tf.repeat(film, 3, axis=-1)), training=False)

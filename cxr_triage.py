@@ -1,0 +1,37 @@
+"""Starts the command line, once Python is known to find this project's packages and not others of the same names."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+_PACKAGES = ('components', 'kubeflow', 'pages', 'pipeline', 'records', 'schemas', 'trainer')
+
+
+def main() -> int:
+    """Runs a command and returns its exit code."""
+    if problem := _foreign_package():
+        print(f'cxr-triage: {problem}', file=sys.stderr)  # noqa: T201
+        return 1
+    from pipeline.cli import main as run
+
+    return run()
+
+
+def _foreign_package() -> str | None:
+    """Names a package that would be imported from elsewhere, with the cause."""
+    home = os.path.dirname(os.path.realpath(__file__))
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        places = list(spec.submodule_search_locations or [str(spec.origin)]) if spec else []
+        if [os.path.realpath(place) for place in places] != [os.path.join(home, name)]:
+            found = f'another one, {places[0]}' if places else 'none'
+            variable = os.environ.get('PYTHONPATH')
+            cause = f'Unset PYTHONPATH, or take that folder out of it (it is {variable!r}).' if variable else 'Remove it.'
+            return f'the package {name!r} has to be that of {home}, but Python finds {found}. {cause}'
+    return None
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Looks at the data of a run in its first second: before TensorFlow is imported, and before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from components.xray_example_gen import data_files
+from components.xray_example_gen.parameters import DataParameters
+from components.xray_example_gen.splits import OfficialLists
+from pipeline.config import Config, ConfigError
+from pipeline.evaluation_parameters import Threshold
+from records import side_files
+from records.data_root import DataRoot, DataRootError, join, scan
+from records.metadata import COLUMNS, MetadataError, Table, read_list, read_table
+from records.walking import in_words
+from trainer.features import AGE_BAND, SEX, VIEW
+
+# Column of the table -> the feature that groups of films are made by.
+_GROUPS = {'age': AGE_BAND, 'sex': SEX, 'view_position': VIEW}
+
+
+def check(config: Config) -> list[str]:
+    """Checks that the data root is there, and that its metadata table and lists can be used.
+
+    A data root on an object store is not looked at: that takes TensorFlow, and ingestion does it.
+
+    Args:
+      config: with `data.root` set.
+
+    Returns:
+      What is to be known before the run: what is not read, what the table does not say, and which gate needs it. A line each.
+
+    Raises:
+      ConfigError: the data cannot be used.
+    """
+    root = config.data.root
+    if root is None or '://' in root:
+        return []
+    try:
+        there = scan(root, config.data.patterns)
+        there.of_spans(config.data.spans)
+        data = data_files.locate(config.data, there)
+        table = read_table(join(root, data.metadata)) if data.metadata else None
+        _check_lists(root, data, table)
+        return [*_not_read(data, there), *_of_table(table), *_needed(config.evaluation.thresholds, table)]
+    except (DataRootError, MetadataError) as error:
+        raise ConfigError(str(error)) from None
+    except OSError as error:
+        raise ConfigError(f'{error.filename or root}: cannot be read ({error.strerror or error})') from None
+
+
+def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
+    if data.exclude:
+        read_list(join(root, data.exclude))
+    if data.split.method == 'official':
+        OfficialLists(read_list(join(root, data.split.train_val_list)), read_list(join(root, data.split.test_list))).check(table)
+
+
+def _not_read(data: DataParameters, there: DataRoot) -> Iterator[str]:
+    if ignored := there.ignored(data_files.named(data)):
+        yield f'{there.path}: not read: {in_words(ignored)}'
+    if data.metadata is None:
+        lies = side_files.find(side_files.TABLE, there.path, there.others, [file.name for file in there.files])
+        if lies:
+            yield f'{there.path}: {lies} is not read, for data.metadata is null; set it to auto to have age, sex and view'
+
+
+def _of_table(table: Table | None) -> Iterator[str]:
+    if table is not None:
+        for oddity in table.oddities:
+            yield f'{table.path}: {oddity}'
+
+
+def _needed(thresholds: tuple[Threshold, ...], table: Table | None) -> Iterator[str]:
+    for column, group in _GROUPS.items():
+        needing = [f'{threshold.metric} on {threshold.name()}' for threshold in thresholds if _needs(threshold, group)]
+        if not needing:
+            continue
+        gates = f'evaluation.thresholds needs it: {", ".join(needing)}'
+        name = COLUMNS[column][0]
+        if table is None:
+            yield f'{name} is unknown, for data.metadata is null; {gates}'
+        elif table.unknown[column]:
+            yield f'{table.path}: {name} is unknown in {table.unknown[column]:,} of {len(table):,} rows; {gates}'
+
+
+def _needs(threshold: Threshold, group: str) -> bool:
+    return group in threshold.slice or threshold.metric.startswith((f'sensitivity_gap_{group}', 'auc_over_metadata'))

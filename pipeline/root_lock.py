@@ -1,0 +1,77 @@
+"""The lock on a root of runs: one run works in a root at a time, and anyone can see which."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+
+import filelock
+
+LOCK_FILE, OWNER_FILE = '.lock', '.lock-owner'
+# `owner` takes the lock for an instant; a run that starts in that instant tries again.
+_PATIENCE_S = 0.5
+
+
+class RootInUseError(RuntimeError):
+    """Another run is working in the same root."""
+
+
+@contextlib.contextmanager
+def hold(root: str) -> Iterator[None]:
+    """Keeps other runs out of a root for as long as the context lasts; the system frees the lock when the process dies.
+
+    Raises:
+      RootInUseError: another run holds it.
+      OSError: the root cannot be written to.
+    """
+    os.makedirs(root, exist_ok=True)
+    path = os.path.join(root, OWNER_FILE)
+    lock = filelock.FileLock(os.path.join(root, LOCK_FILE))
+    try:
+        lock.acquire(timeout=_PATIENCE_S)
+    except filelock.Timeout:
+        other = _read(path)
+        raise RootInUseError(
+            f'{root}: another run is working here{f" ({other})" if other else ""}. Wait for it, or give another --root.'
+        ) from None
+    try:
+        with open(path, 'w', encoding='utf-8') as file:
+            now = datetime.datetime.now()
+            host = socket.gethostname()
+            file.write(f'process {os.getpid()} on {host}, since {now:%Y-%m-%d %H:%M:%S}')
+        yield
+        os.remove(path)
+    finally:
+        lock.release()
+
+
+def owner(root: str) -> str | None:
+    """Who works in a root now, as 'process N on HOST, since TIME'; None when nobody does.
+
+    The lock decides, not the file with the owner's name: a killed run leaves that file behind, and
+    the system gives its process number to another process.
+    """
+    try:
+        descriptor = os.open(os.path.join(root, LOCK_FILE), os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        # A shared lock, so that two readers do not take each other for a run.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(os.path.join(root, OWNER_FILE)) or 'an unnamed process'
+    except OSError:
+        return None  # a file system without locks
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError), open(path, encoding='utf-8', errors='replace') as file:
+        return file.read().strip()
+    return ''

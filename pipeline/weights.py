@@ -1,0 +1,127 @@
+"""Whether the ImageNet weights of an experiment can be had and fit its backbone, in less than a second. No TensorFlow here."""
+
+from __future__ import annotations
+
+import math
+import os
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+
+from pipeline.config import ConfigError
+from trainer.parameters import ModelParameters
+
+_URL = 'https://storage.googleapis.com/tensorflow/keras-applications/'
+_TIMEOUT_S = 5.0
+_SUFFIXES = ('.h5', '.hdf5', '.keras')
+# MobileNetV2 has weights for these sides. Keras takes those for 224 pixels at any other.
+_MOBILENET_SIDES = (96, 128, 160, 192, 224)
+
+
+@dataclass(frozen=True)
+class _Pretrained:
+    """Where Keras has the ImageNet weights of a backbone, and how many numbers they are without the top."""
+
+    folder: str
+    file: str
+    parameters: int
+
+
+_PRETRAINED = {
+    'mobilenet_v2': _Pretrained('mobilenet_v2', 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{side}_no_top.h5', 2_257_984),
+    'xception': _Pretrained('xception', 'xception_weights_tf_dim_ordering_tf_kernels_notop.h5', 20_861_480),
+    'vgg16': _Pretrained('vgg16', 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5', 14_714_688),
+    'densenet121': _Pretrained('densenet', 'densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5', 7_037_504),
+    'efficientnet_v2_b0': _Pretrained('efficientnet_v2', 'efficientnetv2-b0_notop.h5', 5_919_312),
+}
+
+
+def check(parameters: ModelParameters) -> None:
+    """Looks for the weights where the trainer would: at the path configured, else in Keras's cache, else at Google's server.
+
+    A remote path (gs://…) is left to `execute.check_weights`, since looking there takes TensorFlow.
+
+    Raises:
+      ConfigError: they are not there, cannot be read, or are those of another network.
+    """
+    pretrained = _PRETRAINED.get(parameters.backbone)
+    if pretrained is None:
+        return
+    if parameters.weights:
+        if '://' not in parameters.weights:
+            _check_file(parameters.weights, parameters.backbone, pretrained.parameters)
+        return
+    side = parameters.image_size if parameters.image_size in _MOBILENET_SIDES else 224
+    name = pretrained.file.format(side=side)
+    cached = os.path.join(os.path.expanduser('~'), '.keras', 'models', name)
+    if not os.path.exists(cached):
+        _check_download(f'{_URL}{pretrained.folder}/{name}', parameters.backbone, cached)
+
+
+def _wanted(backbone: str) -> str:
+    return f'Give ImageNet weights of {backbone} without the top with --weights, or as model.weights.'
+
+
+def _check_file(path: str, backbone: str, expected: int) -> None:
+    wanted = _wanted(backbone)
+    if not os.path.exists(path):
+        raise ConfigError(f'{path}: no such file. {wanted}')
+    if not os.path.isfile(path):
+        raise ConfigError(f'{path}: not a regular file. {wanted}')
+    if not path.endswith(_SUFFIXES):
+        raise ConfigError(f'{path}: the name has to end in {" or ".join(_SUFFIXES)}, by which Keras knows the format. {wanted}')
+    if path.endswith('.keras') and zipfile.is_zipfile(path):
+        return
+    try:
+        count = _count(path)
+    except _LayoutError as error:
+        raise ConfigError(f'{path}: {error}. {wanted}') from None
+    except PermissionError:
+        raise ConfigError(f'{path}: permission denied. {wanted}') from None
+    except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
+        # h5py raises any of these for a damaged file.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f'{path}: not a readable HDF5 file, damaged or cut short ({reason}). {wanted}') from None
+    if count != expected:
+        raise ConfigError(f'{path}: not the weights of {backbone} without its top: {count:,} numbers, expected {expected:,}. {wanted}')
+
+
+class _LayoutError(ValueError):
+    """An HDF5 file that Keras would not read as weights."""
+
+
+def _count(path: str) -> int:
+    """How many numbers the layers of a weights file hold.
+
+    Raises:
+      _LayoutError: the layout is not the one that Keras expects under this name.
+    """
+    import h5py
+
+    with h5py.File(path, 'r') as file:
+        group = file.get('model_weights', file)
+        if path.endswith('.weights.h5'):
+            if not {'_layer_checkpoint_dependencies', 'layers'} & set(file):
+                raise _LayoutError('a name in .weights.h5 stands for another layout than that of this file; rename it to .h5')
+        elif 'layer_names' not in group.attrs:
+            raise _LayoutError('an HDF5 file, but not one with the weights of a Keras model')
+        sizes: list[int] = []
+
+        def add(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset) and not name.startswith('optimizer'):
+                sizes.append(math.prod(item.shape))
+
+        group.visititems(add)
+        return sum(sizes)
+
+
+def _check_download(url: str, backbone: str, cached: str) -> None:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=_TIMEOUT_S):
+            return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'reason', None) or error
+    raise ConfigError(
+        f'no ImageNet weights for {backbone}: none are configured, there is no {cached}, and {url} cannot be reached ({reason}). '
+        f'Give a file of {backbone} weights without the top with --weights, or as model.weights.'
+    )

@@ -1,0 +1,148 @@
+"""The ways in which people write the values of a metadata table. Each function returns None for what it does not understand."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+
+from trainer.labels import LABELS, NO_FINDING
+
+# Names that mean a label without being its name.
+_LABEL_SYNONYMS = {'normal': NO_FINDING, 'nofindings': NO_FINDING}
+_SEXES = {
+    **dict.fromkeys(('f', 'female', 'woman', 'w', 'weiblich'), 'F'),
+    **dict.fromkeys(('m', 'male', 'man', 'männlich'), 'M'),
+}
+_VIEWS = {
+    **dict.fromkeys(('pa', 'posteroanterior', 'posterioranterior'), 'PA'),
+    **dict.fromkeys(('ap', 'anteroposterior', 'anteriorposterior'), 'AP'),
+}
+# A number of years of which one is this many.
+_AGE_UNITS = {
+    **dict.fromkeys(('', 'y', 'yr', 'yrs', 'year', 'years'), 1),
+    **dict.fromkeys(('m', 'mo', 'month', 'months'), 12),
+    **dict.fromkeys(('w', 'week', 'weeks'), 52),
+    **dict.fromkeys(('d', 'day', 'days'), 365),
+}
+_OLDEST_YEARS = 120
+# Far above any patient's; a greater number is an error, and above 2**63 does not fit into an example.
+_MOST_STUDIES = 100_000
+# A column repeats its values; a table has 112,120 rows.
+_CACHED = 4096
+_AGE = re.compile(r'(\d{1,6})(?:\.\d*)?\+?\s*([a-z]*)\.?', re.ASCII)
+# Spreadsheets and data frames turn whole numbers into decimals.
+_WHOLE = re.compile(r'(\d+)(?:\.0*)?', re.ASCII)
+_IMAGE_SUFFIX = re.compile(r'\.(png|jpe?g|bmp|tiff?|dcm|dicom)$')
+_FINDING_SEPARATORS = re.compile(r'[|;,]')
+
+
+@functools.lru_cache(_CACHED)
+def label(text: str) -> str | None:
+    """The label that a name means, whatever its case and with `_`, `-` or a space between words."""
+    key = letters(text)
+    return _LABEL_SYNONYMS.get(key) or _LABELS.get(key)
+
+
+@functools.lru_cache(_CACHED)
+def findings(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The labels in a cell of findings, without repetition, and the names in it that are no label."""
+    known: dict[str, None] = {}
+    unknown = []
+    for part in _FINDING_SEPARATORS.split(text):
+        name = part.strip().strip('"\'[] ')
+        if not name:
+            continue
+        named = label(name)
+        if named:
+            known[named] = None
+        else:
+            unknown.append(name)
+    return tuple(known), tuple(unknown)
+
+
+@functools.lru_cache(_CACHED)
+def sex(text: str) -> str | None:
+    """F or M."""
+    return _SEXES.get(letters(text))
+
+
+@functools.lru_cache(_CACHED)
+def view(text: str) -> str | None:
+    """PA or AP, also with a word on the technique behind it ('AP supine')."""
+    first = re.split(r'[\s_/,(]', text.strip(), maxsplit=1)[0]
+    return _VIEWS.get(letters(text)) or _VIEWS.get(letters(first))
+
+
+@functools.lru_cache(_CACHED)
+def age(text: str) -> int | None:
+    """Full years of an age such as 58, 58.0, 058Y, 013M (months), 001D (days) or 90+; at most 120."""
+    match = _AGE.fullmatch(text.strip().lower())
+    if not match or match.group(2) not in _AGE_UNITS:
+        return None
+    years = int(match.group(1)) // _AGE_UNITS[match.group(2)]
+    return years if years <= _OLDEST_YEARS else None
+
+
+@functools.lru_cache(_CACHED)
+def study_number(text: str) -> int | None:
+    """A follow-up number such as 5 or 5.0."""
+    match = _WHOLE.fullmatch(text.strip())
+    if not match or len(match.group(1)) > 18:
+        return None
+    number = int(match.group(1))
+    return number if number <= _MOST_STUDIES else None
+
+
+def patient(text: str) -> str:
+    """A patient id as it is compared and hashed: a number (13, 13.0) with 8 digits, as in NIH image ids; others as they are."""
+    match = _WHOLE.fullmatch(text)
+    return match.group(1).zfill(8) if match else text
+
+
+def image_key(text: str) -> str:
+    """What different spellings of one image's name have in common: no folder, no suffix of an image, no case, no decimals."""
+    name = re.split(r'[/\\]', text.strip().lower())[-1]
+    name = _IMAGE_SUFFIX.sub('', name)
+    match = _WHOLE.fullmatch(name)
+    return match.group(1) if match else name
+
+
+class ImageNames(AbstractSet[str]):
+    """A set of image ids that also knows an image by another spelling of its name, where that is not ambiguous."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names = frozenset(names)
+        self._by_key: dict[str, str | None] | None = None
+
+    def spelled(self, image_id: object) -> str | None:
+        """How an image is written here, None when it is not."""
+        if not isinstance(image_id, str):
+            return None
+        if image_id in self._names:
+            return image_id
+        if self._by_key is None:
+            self._by_key = {}
+            for name in self._names:
+                key = image_key(name)
+                self._by_key[key] = name if key not in self._by_key else None
+        return self._by_key.get(image_key(image_id))
+
+    def __contains__(self, image_id: object) -> bool:
+        return self.spelled(image_id) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@functools.lru_cache(_CACHED)
+def letters(text: str) -> str:
+    """What different spellings of a name have in common: its letters and digits, without case."""
+    return re.sub(r'[\W_]+', '', text).casefold()
+
+
+_LABELS = {letters(name): name for name in LABELS}

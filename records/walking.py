@@ -1,0 +1,147 @@
+"""Lists the files under a local folder: each real file once, in a fixed order, with all that is left out counted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+_SPECIAL = (
+    (stat.S_ISFIFO, 'a FIFO'),
+    (stat.S_ISSOCK, 'a socket'),
+    (stat.S_ISCHR, 'a device'),
+    (stat.S_ISBLK, 'a device'),
+)
+_TYPE = re.compile(r'(\.[a-z][a-z0-9]{0,7})(\.gz)?$')
+
+
+@dataclass(frozen=True)
+class File:
+    """A regular file: `name` relative to the folder with forward slashes, its size in bytes, its time."""
+
+    name: str
+    size: int
+    modified_ns: int
+
+
+@dataclass
+class Walk:
+    """What lies under a folder.
+
+    Attributes:
+      files: by name, each real file once, under its own name rather than that of a link to it.
+      repeated: further names of these files -> the name in `files`.
+      special: names of what is not a regular file -> what it is.
+      hidden: how many files and folders have a name that begins with a dot; they are not looked into.
+    """
+
+    files: list[File] = field(default_factory=list)
+    repeated: dict[str, str] = field(default_factory=dict)
+    special: dict[str, str] = field(default_factory=dict)
+    hidden: int = 0
+
+
+def walk(root: str) -> Walk:
+    """Lists what lies under `root`. Links are followed, but never into a folder that has been listed.
+
+    Raises:
+      OSError: a folder cannot be listed.
+    """
+    walker = _Walker(root)
+    walker.run()
+    walker.found.files.sort(key=lambda file: file.name)
+    return walker.found
+
+
+def file_type(name: str) -> str:
+    """The suffix of a file name in lower case, for counting: '.csv.gz', '.dcm', 'without suffix'."""
+    match = _TYPE.search(os.path.basename(name).lower())
+    return match.group() if match else 'without suffix'
+
+
+def count_types(names: Iterable[str]) -> Counter[str]:
+    """How many files there are of each type."""
+    return Counter(map(file_type, names))
+
+
+def in_words(counts: Counter[str]) -> str:
+    """'20 .dcm, 1 .txt', the most frequent first."""
+    rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
+    return ', '.join(f'{count:,} {kind}' for kind, count in rows)
+
+
+class _Walker:
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self.found = Walk()
+        # A link to a folder above the root would bring the root in once more.
+        self._folders = {_identity(os.stat(path)) for path in _above(os.path.realpath(root))}
+        self._files: dict[tuple[int, int], str] = {}
+        self._links: list[str] = []
+
+    def run(self) -> None:
+        self._list('')
+        # Links come last, so that a file is listed under its own name.
+        while self._links:
+            self._follow(self._links.pop(0))
+
+    def _list(self, top: str) -> None:
+        folders = [top]
+        while folders:
+            folder = folders.pop()
+            path = os.path.join(self._root, folder) if folder else self._root
+            identity = _identity(os.stat(path))
+            if identity in self._folders:
+                continue
+            self._folders.add(identity)
+            below = []
+            with os.scandir(path) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+            for entry in entries:
+                name = f'{folder}/{entry.name}' if folder else entry.name
+                if entry.name.startswith('.'):
+                    self.found.hidden += 1
+                elif entry.is_symlink():
+                    self._links.append(name)
+                elif entry.is_dir():
+                    below.append(name)
+                else:
+                    self._take(name, entry.stat())
+            folders += reversed(below)
+
+    def _follow(self, name: str) -> None:
+        try:
+            target = os.stat(os.path.join(self._root, name))
+        except OSError as error:
+            loop = error.errno == errno.ELOOP
+            self.found.special[name] = 'a link to itself' if loop else 'a link to a file that is not there'
+            return
+        if stat.S_ISDIR(target.st_mode):
+            self._list(name)
+        else:
+            self._take(name, target)
+
+    def _take(self, name: str, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            self.found.special[name] = next((what for test, what in _SPECIAL if test(status.st_mode)), 'not a file')
+            return
+        # Some network file systems number no files: there, each name counts as a file.
+        first = self._files.setdefault(_identity(status), name) if status.st_ino else name
+        if first == name:
+            self.found.files.append(File(name, status.st_size, status.st_mtime_ns))
+        else:
+            self.found.repeated[name] = first
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _above(path: str) -> Iterable[str]:
+    while (parent := os.path.dirname(path)) != path:
+        yield parent
+        path = parent

@@ -1,0 +1,56 @@
+"""Views and sources are compared by patient."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.data_audit import associations
+from components.data_audit.parameters import AuditParameters
+from trainer.labels import LABELS
+
+PARAMETERS = AuditParameters(min_group=30)
+
+
+def _table(patients: int, films: int, positive: np.ndarray, source: np.ndarray) -> Any:
+    """`films` films a patient, all alike: `positive` and `source` are of patients."""
+    of_film = np.repeat(np.arange(patients), films)
+    count = len(of_film)
+    return SimpleNamespace(
+        patient=of_film.astype(str).astype(object),
+        task=positive[of_film].astype(np.int8),
+        labels=np.repeat(positive[of_film].astype(np.int8)[:, None], len(LABELS), axis=1),
+        source=source[of_film].astype(object),
+        split=source[of_film].astype(object),
+        view=np.full(count, 'PA', dtype=object),
+        decoded=np.ones(count, bool),
+    )
+
+
+@pytest.mark.parametrize('films', [1, 20])
+@pytest.mark.parametrize(('share', 'flagged'), [(0.5, False), (0.9, True)], ids=['by chance', 'a real difference'])
+def test_many_films_of_a_patient_do_not_make_a_difference(films: int, share: float, flagged: bool) -> None:
+    source = np.array(['a'] * 60 + ['b'] * 60)
+    # 22 of 60 against 30 of 60 could well be chance; against 54 of 60 not.
+    positive = np.array([1] * 22 + [0] * 38 + [1] * round(60 * share) + [0] * round(60 * (1 - share)))
+    table = _table(120, films, positive, source)
+    (_, row) = associations.groups_table(table, PARAMETERS)
+    assert (row['by'], row['flagged']) == ('source', flagged)
+    assert (row['p_value'] > 0.1) is not flagged
+    by_split = associations.prevalence_table(table, ('a', 'b'), PARAMETERS)[0]
+    assert (by_split['flagged'], by_split['p_value']) == (flagged, pytest.approx(row['p_value']))
+
+
+def test_a_group_of_few_patients_is_shown_and_not_compared() -> None:
+    """However many films they have."""
+    source = np.array(['a'] * 60 + ['b'] * 29)
+    table = _table(89, 50, np.array([0, 1] * 30 + [1] * 29), source)
+    (_, row) = associations.groups_table(table, PARAMETERS)
+    assert [(cell['group'], cell['images'], cell['patients'], cell['compared']) for cell in row['groups']] == [
+        ('a', 3000, 60, True),
+        ('b', 1450, 29, False),
+    ]
+    assert (row['difference'], row['p_value'], row['flagged']) == (0.0, 1.0, False)

@@ -1,0 +1,80 @@
+"""Groups behind a sensitivity gap: what the gap leaves out stands beside it, and the worst group always does."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer as writer
+
+from components.evaluator import bootstrap, groups
+from components.evaluator.bootstrap import Cases
+
+# Age band -> (positives, missed): the smallest group is by far the worst.
+BANDS = {'00-17': (6, 4), '18-39': (40, 4), '40-59': (30, 5), '80+': (0, 0), 'unknown': (25, 10)}
+
+
+def _films() -> tuple[Cases, np.ndarray, np.ndarray]:
+    """Positives of BANDS, and five negatives a group, all flagged; two films a patient."""
+    rows = [(band, 1, float(number >= missed)) for band, (positives, missed) in BANDS.items() for number in range(positives)]
+    rows += [(band, 0, 1.0) for band in BANDS for _ in range(5)]
+    bands, label, flag = (np.array(column) for column in zip(*rows, strict=True))
+    return Cases(flag, flag, label), bands.astype('S'), np.arange(len(rows)) // 2
+
+
+def _groups(min_positives: int = 20) -> groups.Groups:
+    cases, bands, patient = _films()
+    return groups.of_films(cases, bands, patient, min_positives, 0.95)
+
+
+def test_every_group_is_listed_with_what_it_is_made_of() -> None:
+    found = _groups()
+    assert {group.name: (group.positives, group.missed) for group in found.groups} == BANDS
+    assert [group.name for group in found.groups if group.compared] == ['18-39', '40-59']
+    assert [group.patients for group in found.groups][:2] == [3, 20]
+    none = next(group for group in found.groups if group.name == '80+')
+    assert (none.sensitivity, none.lower, none.upper) == (None, None, None)
+    for group in found.groups:
+        assert group.lower is None or group.lower < group.sensitivity < group.upper
+
+
+def test_the_gap_is_that_of_the_groups_it_compares() -> None:
+    cases, bands, patient = _films()
+    statistic = bootstrap.sensitivity_gap(cases, bands, 20, unknown=b'unknown')
+    value = bootstrap.figures({'gap': statistic}, patient, 0, 0.95)['gap'].value
+    rates = [group.sensitivity for group in _groups().groups if group.compared]
+    assert value == pytest.approx(max(rates) - min(rates)) == pytest.approx(0.9 - 25 / 30)
+
+
+def test_the_worst_group_is_named_though_the_gap_leaves_it_out() -> None:
+    found = _groups()
+    assert found.worst().name == '00-17'
+    assert found.worst_words().startswith('00-17: 0.333, 0.')
+    assert found.worst_words().endswith('(4 of 6 positives missed; not in the gap)')
+    assert found.left_out_words() == 'fewer than 20 positives: 00-17 (6), 80+ (0); group not known: 25 positives'
+
+
+def test_a_gap_that_compares_all_groups_says_so() -> None:
+    cases = Cases(np.ones(4), np.array([1.0, 0, 1, 1]), np.ones(4, int))
+    found = groups.of_films(cases, np.array([b'F', b'F', b'M', b'M']), np.arange(4), 2, 0.95)
+    assert found.left_out_words() == ''
+    assert found.worst_words().endswith('(1 of 2 positives missed)')
+
+
+def test_without_positives_there_is_no_worst_group() -> None:
+    found = groups.of_films(Cases(np.ones(2), np.ones(2), np.zeros(2, int)), np.array([b'F', b'M']), np.arange(2), 20, 0.95)
+    assert found.worst() is None
+    assert found.worst_words() == 'no group has a positive film'
+
+
+def test_tfma_hands_them_on() -> None:
+    proto = metrics_for_slice_pb2.MetricsForSlice()
+    item = proto.metric_keys_and_values.add()
+    item.key.CopyFrom(groups.key('candidate', 'age_band').to_proto())
+    item.value.CopyFrom(writer.convert_metric_value_to_proto(groups.to_metric(_groups())))
+    other = proto.metric_keys_and_values.add()
+    other.key.name = 'auc'
+    assert list(groups.read(proto.metric_keys_and_values)) == [('candidate', 'age_band', _groups())]
+    assert json.loads(_groups().model_dump_json())['min_positives'] == 20

@@ -1,0 +1,21 @@
+"""Each code block says whether it is typed or shown, and what is typed is valid shell."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.docs.documents import DOCUMENTS, LANGUAGES, blocks, shell_blocks
+from tests.docs.sandbox import typed
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
+def test_each_block_names_its_language(document):
+    assert [str(block) for block in blocks(document) if block.language not in LANGUAGES] == []
+
+
+@pytest.mark.parametrize('block', [block for document in DOCUMENTS for block in shell_blocks(document)], ids=str)
+def test_what_is_typed_is_valid_shell(block):
+    done = subprocess.run(['bash', '-n', '-c', typed(block)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,173 @@
+"""Whatever a configuration holds, it loads or is refused with the place; nothing else is raised."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline import config
+from pipeline.commands import options
+from pipeline.config import Config, ConfigError
+
+SMALL = 'pipeline: p\ntask: nih_triage\n'
+CONFIGS = Path(config.__file__).parent / 'configs'
+_UNFOLDED = '{a: &a [1,1,1,1,1,1,1,1,1,1], ' + ', '.join(
+    f'{name}: &{name} [{", ".join([f"*{before}"] * 10)}]' for before, name in zip('abcdefgh', 'bcdefghi', strict=True)
+)
+# Values as YAML, each of another kind.
+VALUES = (
+    *('', '~', 'true', '0', '-1', '3', '1.5', '1e-3', '.inf', '-.nan', '1_000', '0x10', '010', '1:30', '"3"', "''", 'text', '"ä"'),
+    *('9' * 25, '9' * 5000, '1e999', '[]', '{}', '[1, 2]', '[a, [b]]', '{a: 1}', '{1: 2}', '{[1]: 2}', '{{a: 1}: 2}', '{~: 1}'),
+    *('2026-11-29', '2026-99-99', '2026-11-29 25:61:61', '!!timestamp x', '!!int abc', '!!float abc', '!!bool maybe', '!!null x'),
+    *('!!int [1]', '!!str {a: b}', '!!map [1]', '!!seq {a: 1}', '!!binary "%%%"', '!!binary aGk=', '!!set {a, b}', '!!omap [a: 1]'),
+    *('!!pairs [a: 1]', '!!python/object:os.system x', '!own x', '{<<: 3}', '{<<: [1]}', '{<<: {a: 1}}', '&a [*a]', '&a {b: *a}'),
+    *('*nowhere', '[' * 5000, '[' * 60 + ']' * 60, '{a: ' * 60, '"\\0"', '"\\ud800"', '"\\e[31m"', '"\\x85"', '{a: 1, a: 2}', '- 1'),
+    *('a: b: c', '%YAML 9.9', '---\n...\n---', '@', '`', '!!', '!<>', '? a', '{"": 1}', '[null]', '[{metric: auc, min: 2}]'),
+    *('[{metric: auc, slice: {sex: [F]}, min: 1}]', '[{metric: [auc]}]', '{train: 1}', _UNFOLDED),
+)
+
+
+def _refused_or_loaded(path: Path, settings: tuple[str, ...] = ()) -> Config | str:
+    """The configuration or the text of the refusal; any other exception ends the test."""
+    args = argparse.Namespace(config=str(path), settings=settings, data_root='data', weights=None, root=None, push_dir=None, beam=None)
+    try:
+        return options.configuration(args)
+    except ConfigError as error:
+        return str(error)
+
+
+def _check(outcome: Config | str, *places: str) -> None:
+    if isinstance(outcome, str):
+        assert outcome.startswith(places), outcome
+        assert len(outcome) < 5_000
+        assert not re.search(r'[\x00-\x08\x0b-\x1f\x7f]', outcome)
+    else:
+        assert json.loads(outcome.model_dump_json())['pipeline'] == outcome.pipeline
+
+
+def _keys(model: Any, prefix: str = '') -> Iterator[str]:
+    for name in model.model_fields:
+        value = getattr(model, name)
+        yield f'{prefix}{name}'
+        if hasattr(value, 'model_fields'):
+            yield from _keys(value, f'{prefix}{name}.')
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('fuzzing') / 'small.yaml'
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.mark.parametrize('value', VALUES, ids=lambda value: repr(value[:24]))
+def test_any_value_of_some_keys(value: str, small: Path) -> None:
+    keys = random.Random(value).sample(list(_keys(Config(pipeline='p', task='nih_triage'))), 12)
+    for key in (*keys, 'evaluation.thresholds', 'no.such.key'):
+        _check(_refused_or_loaded(small, (f'{key}={value}',)), f'--set {key}=', f"--set '{key}=", str(small))
+        if not value.startswith(('-', '%', '?', 'a:')):
+            path = small.with_name('value.yaml')
+            path.write_text(f'{SMALL if key not in ("pipeline", "task") else ""}{key.split(".")[0]}: {value}\n')
+            _check(_refused_or_loaded(path), str(path))
+
+
+@pytest.mark.parametrize('source', sorted(CONFIGS.glob('*.yaml')), ids=lambda path: path.stem)
+def test_texts_with_random_changes(source: Path, tmp_path: Path) -> None:
+    rng = random.Random(source.stem)
+    # Without comments, which no change makes invalid.
+    text = yaml.safe_dump(yaml.safe_load(source.read_text()))
+    path = tmp_path / 'changed.yaml'
+    outcomes = []
+    for _ in range(40):
+        content = text
+        for _ in range(rng.randint(1, 3)):
+            start, end = sorted(rng.randrange(len(content) + 1) for _ in range(2))
+            end = min(end, start + 20)
+            piece = rng.choice(
+                [*VALUES[:-1], '\t', '\n', ':', ' - ', '&x ', '*x', '#', '{', ']', '"', '\ufeff', '\u2028', content[start:end]]
+            )
+            content = content[:start] + piece[:300] + content[rng.choice([start, end]) :]
+        path.write_bytes(content.encode('utf-8', 'surrogatepass'))
+        outcomes.append(_refused_or_loaded(path))
+        _check(outcomes[-1], str(path))
+    assert {type(outcome) for outcome in outcomes} >= {str}
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    path = tmp_path / 'bytes.yaml'
+    for length in (1, 2, 3, 4, 50, 400):
+        path.write_bytes(rng.randbytes(length))
+        outcome = _refused_or_loaded(path)
+        assert isinstance(outcome, str)
+        _check(outcome, str(path))
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        pytest.param('train: {epochs: !!int abc}', "line 3, column 17: 'abc' is not a whole number", id='int'),
+        pytest.param('train: {? [a] : 1}', 'line 3, column 11: a key has to be text, not a collection', id='list as key'),
+        pytest.param('train: {yes: 1}', "line 3, column 9: the key 'yes' has to be text, but is read as true or false", id='bool as key'),
+        pytest.param('train: {<<: {epochs: 3}}', r'line 3, column 9: merge keys (<<) are not supported', id='merge key'),
+        pytest.param('train: &t {epochs: *t}', 'line 3, column 8: the alias stands inside of what it repeats', id='circular'),
+        pytest.param('train: ' + '[' * 40 + ']' * 40, 'it is nested more than 32 levels deep', id='deep'),
+        pytest.param('train:' + '\n- ' + '- ' * 4000, 'line 4, column 63: not valid YAML: it is nested', id='deep block'),
+        pytest.param('train: ' + '[' * 4000, 'line 3, column 40: not valid YAML: it is nested more than 32 levels deep', id='deeper'),
+        pytest.param(f'train: {_UNFOLDED}}}', 'more than 100,000 values, with those that aliases repeat', id='aliases'),
+        pytest.param('root: "a\\0b"', r"line 3, column 7: the control character '\x00' is not allowed", id='NUL'),
+        pytest.param('root: "\\ud800"', 'line 3, column 7: it is not valid UTF-8', id='surrogate'),
+        pytest.param(f'train: {{seed: {"9" * 5000}}}', 'line 3, column 15: ', id='endless number'),
+        pytest.param('train: {seed: 99999999999999999999}', 'line 3, column 15: the number is too large', id='large number'),
+        pytest.param('root: !!binary aGk=', 'line 3, column 7: the tag !!binary is not allowed here', id='bytes'),
+        pytest.param('root: a\x1bb', "line 3, column 8: not valid YAML: the character '\\x1b' is not allowed", id='escape'),
+    ],
+)
+def test_refusals_name_the_place(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / 'c.yaml'
+    path.write_text(SMALL + text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(str(path))
+    assert str(caught.value).startswith(f'{path}')
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        pytest.param('train: {learning_rate: 1e-4}', 1e-4, id='an exponent without a dot'),
+        pytest.param('train: &t {learning_rate: 0.5}\ndata: {exclude: null}', 0.5, id='an anchor'),
+    ],
+)
+def test_numbers(text: str, expected: float, tmp_path: Path) -> None:
+    path = tmp_path / 'c.yaml'
+    path.write_text(SMALL + text)
+    assert config.load(str(path)).train.learning_rate == expected
+
+
+def test_a_date_is_text(tmp_path: Path) -> None:
+    path = tmp_path / 'c.yaml'
+    path.write_text('pipeline: 2026-99-99\ntask: nih_triage\n')
+    assert config.load(str(path)).pipeline == '2026-99-99'
+
+
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    path = tmp_path / 'c.yaml'
+    path.write_text(SMALL + '#' * 1_000_000)
+    with pytest.raises(ConfigError, match=r'larger than 1,000,000 bytes: not a configuration'):
+        config.load(str(path))
+
+
+def test_a_path_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / 'c.yaml'
+    path.write_text(SMALL)
+    with pytest.raises(ConfigError, match=r"root: 'a\\udcff': it is not valid UTF-8"):
+        config.load(str(path), root='a\udcff')

@@ -1,0 +1,71 @@
+"""Error texts of libraries: nothing of a record, no control characters, and of bounded length on the screen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from google.protobuf import text_encoding, text_format
+from tensorflow.core.example import example_pb2
+
+from pipeline.error_text import presentable
+from pipeline.execute import _words
+from records.examples import build
+from tests import bad_images
+
+_PATIENT = '00000013_005.png'
+_RECORD = build(bad_images.encode(bad_images.film()), _PATIENT, {'Mass': 1})
+
+
+def _as_tfma_says_it() -> str:
+    """The message of `model_util` of TensorFlow Model Analysis when a signature fails."""
+    inputs = np.array([_RECORD, _RECORD], dtype=object)
+    return f'Fail to call signature func with signature_name: serving_default.\n the inputs are:\n {inputs}.\n The input_specs are:\n {{}}.'
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        pytest.param(_as_tfma_says_it(), id='numpy array in a message of TFMA'),
+        pytest.param(f'cannot parse {_RECORD!r}', id='bytes'),
+        pytest.param('value ' + repr(b"it's" + _RECORD), id='bytes with a quote'),
+        pytest.param(text_format.MessageToString(example_pb2.Example.FromString(_RECORD)), id='protocol buffer'),
+        pytest.param('serialized: "\\n' + text_encoding.CEscape(_RECORD, as_utf8=False) + '"', id='serialized protocol buffer'),
+    ],
+)
+def test_no_bytes_of_records(text: str) -> None:
+    assert len(text) > 10_000
+    shown = _words(ValueError(text))
+    assert len(shown) < 3_500
+    assert '\\xff\\xd8' not in shown
+    assert '\\377\\330' not in shown
+    assert ' bytes>' in shown
+
+
+def test_bytes_are_counted_and_names_stay() -> None:
+    assert presentable(f'image {_PATIENT.encode()!r} holds {bytes(range(200))!r}') == f"image b'{_PATIENT}' holds <200 bytes>"
+
+
+def test_bytes_that_are_cut_off_are_left_out_too() -> None:
+    assert presentable(f'x {_RECORD!r}'[:-200]).startswith('x <')
+    assert '\\xff' not in presentable('x' * 1_999_000 + repr(_RECORD))
+
+
+def test_text_of_this_project_stays() -> None:
+    text = "a.tfrec, record 3 (byte 71,022): the label \"Mass\" is 7: expected 0 or 1\n  - don't, and b'x'\tC:\\new\\table"
+    assert presentable(text) == text
+
+
+def test_control_characters_are_escaped() -> None:
+    assert presentable('id \x1b[31m\x07 of\r\nx') == 'id \\x1b[31m\\x07 of\\r\nx'
+
+
+def test_length_is_bounded() -> None:
+    shown = presentable('\n'.join('x' * 2_500 for _ in range(100)))
+    assert len(shown) < 12_100
+    assert shown.splitlines()[0] == 'x' * 1_500 + '… (1,000 more characters)'
+    assert shown.endswith('more characters)')
+
+
+def test_a_damaged_text_takes_no_long_time() -> None:
+    """Quotes that nothing closes."""
+    assert len(presentable('b\'"\\' * 300_000)) < 12_100
