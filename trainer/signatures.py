@@ -105,8 +105,8 @@ class TriageModule(tf.Module):
         is_ok = tf.equal(status, image_status.OK)
         probabilities = tf.sigmoid((served - self._offset) / self._temperature)
         probabilities = tf.where(is_ok[:, tf.newaxis], probabilities, NOT_ASSESSED)
-        # Not `>=`: a probability that is not a number must not look normal either.
-        flagged = ~(probabilities[:, 0] < self._threshold)
+        # A probability that is not a number must not look normal either. (TensorFlow turns `~(a < b)` into `a >= b`, so it is asked.)
+        flagged = (probabilities[:, 0] >= self._threshold) | tf.math.is_nan(probabilities[:, 0])
         return {
             PROBABILITY: probabilities[:, 0],
             FLAG: tf.cast(flagged, tf.float32),

@@ -218,7 +218,7 @@ def test_message_lists_everything_at_once(gate, anomalies):
         'No Finding [train]: error',
         'undecodable [train 5]',
         'patient_in_two_splits',
-        'allowed 0 % by gate.max_share.undecodable',
+        'allowed 0 % (gate.max_share.undecodable)',
         'gate.anomaly_level',
         '00000001_000.png (train, record 3)',
     ):

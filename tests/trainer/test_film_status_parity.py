@@ -12,9 +12,6 @@ from trainer.film_status import assess
 
 pytestmark = pytest.mark.slow
 
-# A decoder has nothing to warn of here, and the graph reads no scan headers: the film is coarser, nothing else.
-_UNSEEN = 'progressive JPEG without its last scan'
-
 _CASES = {
     **bad_images.BY_HEADER,
     **bad_images.BY_DECODING,
@@ -46,7 +43,7 @@ def served() -> dict[str, str]:
 def test_same_name_in_the_served_graph_and_in_the_records(name: str, served: dict[str, str]) -> None:
     data, kind = _CASES[name]
     assert _by_records(data) == kind
-    assert _one_name(served[name]) == _one_name(image_status.OK if name == _UNSEEN else kind)
+    assert _one_name(served[name]) == _one_name(kind)
 
 
 def _one_name(kind: str) -> str:
