@@ -43,9 +43,7 @@ _ALL = (
         'Images that end in blank grey',
         'Fetch them again: data is missing, which decoders fill up in silence.',
     ),
-    Kind(
-        'too_large', ERROR, IMAGES, 'Images too large to decode', 'Scale these images down to the expected size, or raise audit.max_pixels.'
-    ),
+    Kind('too_large', ERROR, IMAGES, 'Images too large to decode', 'Scale these images down to the expected size, or raise max_pixels.'),
     Kind(
         'wrong_size',
         WARNING,
