@@ -24,7 +24,11 @@ from scripts.flink.jars import FlinkError
 
 BRIDGE = 'cxrflink0'
 _NETWORK = '10.213.77'
-ADDRESS = f'{_NETWORK}.1'
+_OWN_ADDRESS = f'{_NETWORK}.1'
+# Flink's job manager and Beam's job server listen on every interface that they see, so they get a host of their own
+# that has no other: nobody outside may submit jobs, which run as root.
+_JOB_HOST = 0
+ADDRESS = f'{_NETWORK}.{10 + _JOB_HOST}'
 REST_PORT, JOB_PORT, WORKER_PORT = 8081, 8099, 50000
 _START_S = 90.0
 # Flink 1.16 and Beam's runner reach into the JDK in ways that Java 17 allows only where told so.
@@ -43,11 +47,9 @@ _JAVA = [
 _FLINK = {
     'jobmanager.rpc.address': ADDRESS,
     'jobmanager.rpc.port': 6123,
-    # Nobody on another network may submit jobs, which run as root: without these, Flink listens everywhere.
-    'jobmanager.bind-host': ADDRESS,
     'jobmanager.memory.process.size': '1200m',
     'rest.address': ADDRESS,
-    'rest.bind-address': ADDRESS,
+    'rest.bind-address': '0.0.0.0',
     'rest.port': REST_PORT,
     # Each task of a lost host counts as an attempt, and a host has dozens of them.
     'restart-strategy': 'fixed-delay',
@@ -132,7 +134,7 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
         stack.callback(_end_all, started)
 
         def start(name: str, command: Sequence[str], host: int | None = None) -> subprocess.Popen:
-            inside = ['ip', 'netns', 'exec', _namespace(host)] if host else []
+            inside = ['ip', 'netns', 'exec', _namespace(host)] if host is not None else []
             with (folder / f'{name}.log').open('wb') as log:
                 process = subprocess.Popen([*inside, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
             started.append(process)
@@ -143,12 +145,12 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
             return ['java', *_JAVA, f'-Xmx{memory}', '-XX:MaxDirectMemorySize=1200m', '-cp', classes, main, *arguments]
 
         entry = 'org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint'
-        start('jobmanager', java('800m', entry, '--configDir', str(_configuration(folder / 'jobmanager', {}))))
+        start('jobmanager', java('800m', entry, '--configDir', str(_configuration(folder / 'jobmanager', {}))), _JOB_HOST)
         _wait_for(ADDRESS, REST_PORT, folder / 'jobmanager.log')
         hosts = {}
         for number in range(1, task_managers + 1):
             host = f'{_NETWORK}.{10 + number}'
-            own = {**_TASK_MANAGER, 'taskmanager.host': host, 'taskmanager.bind-host': host, 'taskmanager.numberOfTaskSlots': slots}
+            own = {**_TASK_MANAGER, 'taskmanager.host': host, 'taskmanager.numberOfTaskSlots': slots}
             where = _configuration(folder / f'taskmanager-{number}', own)
             runner = 'org.apache.flink.runtime.taskexecutor.TaskManagerRunner'
             flags = [part for key, value in own.items() for part in ('-D', f'{key}={value}')]
@@ -158,7 +160,7 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
             ]
         server = ['--flink-master', f'{ADDRESS}:{REST_PORT}', '--job-host', ADDRESS, '--job-port', str(JOB_PORT)]
         server += ['--artifact-port', str(JOB_PORT + 1), '--expansion-port', str(JOB_PORT + 2)]
-        start('jobserver', java('2g', 'org.apache.beam.runners.flink.FlinkJobServerDriver', *server))
+        start('jobserver', java('2g', 'org.apache.beam.runners.flink.FlinkJobServerDriver', *server), _JOB_HOST)
         _wait_for(ADDRESS, JOB_PORT, folder / 'jobserver.log')
         running = Cluster(max(task_managers - 1, 1) * slots, hosts)
         deadline = time.monotonic() + _START_S
@@ -183,9 +185,9 @@ def _network(stack: contextlib.ExitStack, hosts: int) -> None:
     """A bridge with a namespace for each host."""
     _ip('link', 'add', BRIDGE, 'type', 'bridge')
     stack.callback(_ip, 'link', 'del', BRIDGE)
-    _ip('address', 'add', f'{ADDRESS}/24', 'dev', BRIDGE)
+    _ip('address', 'add', f'{_OWN_ADDRESS}/24', 'dev', BRIDGE)
     _ip('link', 'set', BRIDGE, 'up')
-    for number in range(1, hosts + 1):
+    for number in (_JOB_HOST, *range(1, hosts + 1)):
         name, outside, within = _namespace(number), f'{BRIDGE}v{number}', f'{BRIDGE}e{number}'
         _ip('netns', 'add', name)
         stack.callback(_ip, 'netns', 'del', name)
@@ -196,7 +198,7 @@ def _network(stack: contextlib.ExitStack, hosts: int) -> None:
             _ip('-n', name, *command.split())
 
 
-def _namespace(host: int | None) -> str:
+def _namespace(host: int) -> str:
     return f'cxrflink{host}'
 
 

@@ -28,7 +28,7 @@ DIRECT, ON_FLINK = 'direct', 'flink'
 
 
 def test_flink_listens_on_the_network_of_the_cluster_only(cluster: flink.Cluster) -> None:
-    for port in (flink.REST_PORT, 6123):
+    for port in (flink.REST_PORT, 6123, flink.JOB_PORT):
         with socket.create_connection((flink.ADDRESS, port), timeout=10):
             pass
         with pytest.raises(ConnectionRefusedError):
