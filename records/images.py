@@ -14,7 +14,6 @@ The decoders and NumPy are imported where pixels are decoded: everything that re
 from __future__ import annotations
 
 import io
-import warnings
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -250,10 +249,8 @@ def _decode_png(data: bytes) -> Image.Image:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # Pillow's own size warning: `check_size` has judged it
-            image = Image.open(io.BytesIO(data), formats=('PNG',))
-            image.load()
+        image = Image.open(io.BytesIO(data), formats=('PNG',))
+        image.load()
     except Exception as error:  # noqa: BLE001 - on damaged input Pillow's decoders raise almost anything
         raise ImageError(UNDECODABLE, f'the decoder reports damage: {plain(error)}') from None
     return image

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from records.image_header import JPEG
+from records.image_header import JPEG, inspect
 from records.images import ImageError, blank, check_readable, check_size, decode_stored, grey_range, plain
 from schemas.image_status import BLANK, UNDECODABLE, UNSUPPORTED
 
@@ -23,7 +25,10 @@ _FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP')
 _DEPTHS = (8, 10, 12, 14, 16)
 # The brightest upper byte of a 16-bit colour image from which on all 16 bits are in use, by the rule for grey ones.
 _FULL_RANGE_BYTE = 2**14 >> 8
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _NEW_SUBFILE_TYPE = 258, 262, 254  # TIFF tags
+# Tags of TIFF, and two of their values.
+_BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _NEW_SUBFILE_TYPE, _JPEG_TABLES = 258, 259, 262, 254, 347
+_STRIPS, _TILES = (273, 279), (324, 325)  # offsets and lengths
+_JPEG_COMPRESSION = 7
 _MIN_IS_WHITE = 0
 # What undoes each EXIF orientation.
 _UPRIGHT = {
@@ -75,7 +80,9 @@ def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
       ImageError: it cannot be decoded, the decoder reports damage, it is too small, too large or too costly, its grey values have no
         known range, or the result would be blank.
     """
-    original = _decode(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # Pillow's on sizes, which `check_size` judges, and on EXIF that is not needed
+        original = _decode(data)
     width, height = original.image.size
     try:
         grey, bits = _grey(original)
@@ -103,13 +110,13 @@ def _decode(data: bytes) -> _Original:
             return _Original(image if turn is None else image.transpose(turn))
         return _Original(ImageOps.exif_transpose(image), header.bit_depth > 8 and header.channels > 1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # Pillow's own size warning: `check_size` judges it
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
         check_size(*image.size)
         _check_one_page(image)
-        image.load()
         tags = getattr(image, 'tag_v2', {})
+        if tags.get(_COMPRESSION) == _JPEG_COMPRESSION:
+            _check_jpegs_of_tiff(data, tags)
+        image.load()
         several = len(image.getbands()) > 1
         deep = max(tags.get(_BITS_PER_SAMPLE, (8,))) > 8
         # Pillow undoes the inversion of 8-bit TIFFs only.
@@ -130,6 +137,16 @@ def _check_one_page(image: Image.Image) -> None:
     image.seek(0)
     if pages > 1:
         raise ImageError(UNSUPPORTED, f'it has {pages} pages: expected one film a file. Save each page as a file of its own')
+
+
+def _check_jpegs_of_tiff(data: bytes, tags: Mapping[int, Any]) -> None:
+    """Has each JPEG of a TIFF decoded for the decoder's warnings, which libtiff keeps to itself."""
+    tables = tags.get(_JPEG_TABLES, b'')
+    for offsets, lengths in (_STRIPS, _TILES):
+        for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
+            jpeg = data[offset : offset + length]
+            whole = tables[:-2] + jpeg[2:] if tables else jpeg  # without the end of the one and the start of the other
+            decode_stored(whole, inspect(whole))
 
 
 def _grey(original: _Original) -> tuple[Image.Image, int]:

@@ -127,6 +127,8 @@ def deep_colour(array: np.ndarray) -> bytes:
         pytest.param(encode((pixels(600, 600) * (4095 / 255)).astype(np.uint16), 'PNG'), 12, id='PNG of 16 bits, 12 in use'),
         pytest.param(encode(pixels(600, 600).astype(np.uint16) * 257, 'TIFF'), 16, id='TIFF of 16 bits'),
         pytest.param(encode(pixels(600, 600), 'BMP'), 8, id='BMP'),
+        pytest.param(encode(pixels(600, 600), 'TIFF', compression='jpeg', quality=95), 8, id='TIFF with a JPEG'),
+        pytest.param(encode(pixels(600, 600), 'TIFF', 'RGB', compression='jpeg', quality=95), 8, id='TIFF with an RGB JPEG'),
         pytest.param(encode(pixels(600, 600), mode='CMYK', quality=95), 8, id='JPEG CMYK'),
         pytest.param(encode(pixels(600, 600) / np.float32(255), 'TIFF'), 16, id='TIFF of floats from 0 to 1'),
         pytest.param(encode(pixels(600, 600).astype(np.float32), 'TIFF'), 8, id='TIFF of floats from 0 to 255'),
@@ -221,6 +223,15 @@ def two_pages() -> bytes:
     return out.getvalue()
 
 
+def cut_jpeg_in_tiff() -> bytes:
+    """A TIFF whose JPEG has lost the second half of its pixel data but not its end marker."""
+    data = bytearray(encode(pixels(300, 300), 'TIFF', compression='jpeg'))
+    tags = Image.open(io.BytesIO(data)).tag_v2
+    start, length = tags[273][-1], tags[279][-1]
+    data[start + length // 2 : start + length] = b'\xff\xd9' + bytes(length - length // 2 - 2)
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ('data', 'kind', 'told'),
     [
@@ -235,6 +246,7 @@ def two_pages() -> bytes:
         pytest.param(encode(pixels() * np.float32(np.inf), 'TIFF'), 'unsupported', 'not finite', id='infinite'),
         pytest.param(deep_colour(pixels().astype(np.uint16)), 'unsupported', 'grey values end below 256', id='8 bits in 16-bit colour'),
         pytest.param(two_pages(), 'unsupported', 'it has 2 pages', id='two pages'),
+        pytest.param(cut_jpeg_in_tiff(), 'truncated', 'premature end', id='TIFF with a cut JPEG'),
     ],
 )
 def test_images_that_cannot_be_used(data: bytes, kind: str, told: str) -> None:
