@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -36,6 +37,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = 'failed'
         report.longrepr = f'{item.nodeid} needs real X-rays and must not be skipped while CXR_REQUIRE_REAL_DATA=1. {reason}'
     return report
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_enabled() -> Iterator[None]:
+    """Commands silence the logs of their process; the next test may look at its own."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope='session')

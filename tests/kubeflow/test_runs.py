@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from argo_nodes import ArgoNodes, Node
+from tests.kubeflow.argo_nodes import ArgoNodes, Node
 
 from kubeflow import runs
 

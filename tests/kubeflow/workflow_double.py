@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from argo_nodes import ArgoNodes
+from tests.kubeflow.argo_nodes import ArgoNodes
 
 _START = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 
