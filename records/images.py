@@ -242,7 +242,8 @@ def _decode_jpeg(data: bytes, header: ImageHeader) -> Image.Image:
         text = str(error)
         kind = TRUNCATED if 'premature end' in text.lower() else UNDECODABLE
         raise ImageError(kind, f'the decoder reports damage: {text}') from None
-    return Image.frombytes('CMYK' if header.channels == 4 else 'L', (header.width, header.height), pixels)
+    mode = 'CMYK' if header.channels == 4 else 'L'
+    return Image.frombuffer(mode, (header.width, header.height), pixels, 'raw', mode, 0, 1)
 
 
 def _decode_png(data: bytes) -> Image.Image:
