@@ -63,7 +63,7 @@ def _not_read(data: DataParameters, there: DataRoot) -> Iterator[str]:
     if data.metadata is None:
         lies = side_files.find(side_files.TABLE, there.path, there.others, [file.name for file in there.files])
         if lies:
-            yield f'{there.path}: {lies} is not read, for data.metadata is null; set it to auto to have age, sex and view'
+            yield f'{there.path}: {lies} is not read because data.metadata is null; set it to auto to have age, sex and view'
 
 
 def _of_table(table: Table | None) -> Iterator[str]:
@@ -73,16 +73,13 @@ def _of_table(table: Table | None) -> Iterator[str]:
 
 
 def _needed(thresholds: tuple[Threshold, ...], table: Table | None) -> Iterator[str]:
+    if table is None:  # the configuration refuses a threshold that needs it
+        return
     for column, group in _GROUPS.items():
         needing = [f'{threshold.metric} on {threshold.name()}' for threshold in thresholds if _needs(threshold, group)]
-        if not needing:
-            continue
-        gates = f'evaluation.thresholds needs it: {", ".join(needing)}'
-        name = COLUMNS[column][0]
-        if table is None:
-            yield f'{name} is unknown, for data.metadata is null; {gates}'
-        elif table.unknown[column]:
-            yield f'{table.path}: {name} is unknown in {table.unknown[column]:,} of {len(table):,} rows; {gates}'
+        if needing and table.unknown[column]:
+            rows = f'{table.unknown[column]:,} of {len(table):,} rows'
+            yield f'{table.path}: {COLUMNS[column][0]} is unknown in {rows}; evaluation.thresholds needs it: {", ".join(needing)}'
 
 
 def _needs(threshold: Threshold, group: str) -> bool:

@@ -475,7 +475,7 @@ def test_shards_left_by_an_earlier_attempt_are_not_read_as_output(root: Path, go
 def test_a_lost_record_is_an_error_and_no_assertion() -> None:
     lost = {'name': 'a.tfrec', 'promised': 3, 'records_in': 3, 'records_out': {'train': 2}, 'quarantined': [], 'notes': {}}
     with pytest.raises(IngestError, match=r'a\.tfrec: 3 records were read, but 2 are in the splits and 0 in quarantine'):
-        merge([json.dumps({**lost, 'labels': {}, 'patients': {}})], TASKS['nih_triage'])
+        merge([json.dumps({**lost, 'labels': {}, 'patients': {}, 'unknown': {}, 'origins': {}, 'mislabelled': 0})], TASKS['nih_triage'])
 
 
 def test_files_without_any_good_record(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.kubeflow.argo_nodes import ArgoNodes, Node
 
 from kubeflow import runs
+from tests.kubeflow.argo_nodes import ArgoNodes, Node
 
 _NOW = datetime.datetime(2026, 1, 1, 0, 10, tzinfo=datetime.timezone.utc)
 _CAPTURED = json.loads((Path(__file__).parent / 'captured_runs' / 'failed-2.17.0.json').read_text())
