@@ -316,11 +316,13 @@ class _Reader:
             return
         entry = self._entry(line, image_id, cells)
         other = self._entries.setdefault(image_id, entry)
-        if other != entry:
+        if other is entry:
+            return
+        if other == entry:
+            self.odd('image_id', 'rows that repeat an earlier one', line, image_id)
+        else:
             self._contradictory.add(image_id)
             self.odd('image_id', 'rows that contradict an earlier one of the same image: the image is left out', line, image_id)
-        elif other is not entry:
-            self.odd('image_id', 'rows that repeat an earlier one', line, image_id)
 
     def table(self, path: str) -> Table:
         """What was read."""
