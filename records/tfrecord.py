@@ -31,6 +31,9 @@ _MAX_RECORD_BYTES = 1 << 30
 # Of a longer stretch without a record only the beginning is kept: a stray file of many GB must not fill the memory.
 _MAX_KEPT_BYTES = 1 << 24
 _GZIP_MAGIC = b'\x1f\x8b'
+# Encoded images hardly shrink. A small file that unzips to gigabytes is no set of images and costs minutes to search.
+_MAX_RATIO = 20
+_FREE_BYTES = 1 << 26
 _ZIPPED_READ_BYTES = 1 << 16
 # The upper half of the length field of any record that is not longer than _MAX_RECORD_BYTES.
 _ZEROS = bytes(4)
@@ -162,6 +165,7 @@ class _Gunzip:
         self._stream = stream
         self._inflate = zlib.decompressobj(wbits=31)
         self._taken = 0  # compressed bytes
+        self._given = 0  # unzipped bytes
         self._reason = ''
 
     def read1(self, _: int) -> bytes:
@@ -200,6 +204,9 @@ class _Gunzip:
         try:
             plain = self._inflate.decompress(data)
             self._taken += len(data) - len(self._inflate.unused_data)
+            self._given += len(plain)
+            if self._given > max(_FREE_BYTES, _MAX_RATIO * self._taken):
+                self._reason = f'{self._taken} compressed bytes unzip to more than {self._given}: encoded images do not shrink that much'
             return plain
         except zlib.error as error:
             kept = bytearray()

@@ -338,3 +338,11 @@ def test_any_damage_to_gzip_never_raises_nor_invents_records(path: Path, payload
     found = payloads_of(items)
     assert found == payloads[: len(found)] or set(found) <= set(payloads)
     assert len(found) == len(payloads) or damages_of(items)
+
+
+def test_a_gzip_file_that_unpacks_to_too_much_is_read_no_further(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+    items = read(path, gzip.compress(b''.join(frames) + bytes(300 << 20), compresslevel=1))
+    assert payloads_of(items) == payloads
+    reasons = [damage.reason for damage in damages_of(items)]
+    assert 'encoded images do not shrink that much' in reasons[-1]
+    assert sum(map(size_of, items)) < 200 << 20
