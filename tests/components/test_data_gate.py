@@ -201,7 +201,7 @@ def test_a_run_in_which_most_films_show_nothing_stops(gate, anomalies, tmp_path,
         films.append(data.Film(data.encode(image, format='PNG', quality=None), f'{place:08d}_000.png', SPLITS[place % 4]))
     data.run_audit(tmp_path / 'out', data.write_examples(tmp_path / 'examples', films))
     audit = json.loads((tmp_path / 'out/audit.json').read_text())
-    with pytest.raises(DataGateError, match=rf'{kind} .*18 of 24 images .*by gate\.max_share\.{kind}'):
+    with pytest.raises(DataGateError, match=rf'{kind} .*18 of 24 images .*\(gate\.max_share\.{kind}\)'):
         gate({'train': anomalies['clean']}, audit)
 
 
