@@ -11,7 +11,7 @@ The network of the task's configuration, trained fold by fold as the pipeline tr
 features of the same backbone as it comes from ImageNet, on the same folds, of its last layer and of one within (`WITHIN`); for some tasks
 also beside another way of training (`BESIDE`). Intervals are by patient, as are those of the differences. --floor measures the floors
 alone, in minutes: what another image size, backbone or --layer is worth before anything is trained. --keep writes the figures to
-docs/quality, from where `make docs` takes the tables of README.md and docs/quality.md.
+docs/quality, from where `make docs` takes the tables of docs/quality.md.
 """
 
 from __future__ import annotations

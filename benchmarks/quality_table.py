@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/quality.md from the figures in docs/quality: `make docs`.
+"""Writes the tables of docs/quality.md from the figures in docs/quality: `make docs`.
 
 The figures are those that `benchmarks.quality TASK --keep` and `benchmarks.ablation TASK --keep` left there. A table stands between two
 marks, `<!-- quality: NAME -->` and `<!-- end of quality: NAME -->`; what is outside of them stays.
@@ -17,7 +17,7 @@ from trainer.labels import TASKS
 
 _PROJECT = Path(__file__).resolve().parents[1]
 KEPT = _PROJECT / 'docs' / 'quality'
-PAGES = (_PROJECT / 'README.md', _PROJECT / 'docs' / 'quality.md')
+PAGES = (_PROJECT / 'docs' / 'quality.md',)
 # Names of rows among the figures.
 FLOOR = 'frozen features'
 MEAN = 'mean AUC of findings'

@@ -25,7 +25,7 @@ from tests.docs import sandbox as sandboxes
 from tests.docs.documents import DOCUMENTS, PROJECT, shell_blocks
 from tests.docs.sandbox import Call, Sandbox
 from tests.kubeflow import api_double
-from tests.program import Running
+from tests.program import Running, start_fresh
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,8 @@ class Reader:
         environment = {name: os.environ[name] for name in ('PATH', 'HOME') if name in os.environ}
         environment['PYTHONPATH'] = str(PROJECT)
         command = [sys.executable, '-m', 'pipeline', 'run', *rest]
-        running = Running(command, self.sandbox.folder, environment, self.screens / 'screen.txt')
+        screen = self.screens / 'screen.txt'
+        running = Running(start_fresh(command, self.sandbox.folder, environment, screen), screen)
         running.wait_for(lambda: 'done  CuratedSchema' in running.screen)
         running.signal(signal.SIGINT)
         assert running.finish().exit_code == 130, running.screen
