@@ -67,5 +67,5 @@ clean: ## removes runs, caches and the environment
 ci: ## what every change has to pass
 	@.ci/run
 
-ci-full: ## the same, and all of it once more on the second environment, before a release
+ci-full: ## the same, the benchmark commands, and all of it once more on the second environment: before a release
 	@.ci/run full

@@ -158,7 +158,7 @@ def conditions(threshold: Threshold, metrics: dict[tuple[tuple, str, str], float
     return found
 
 
-_NOTHING_SERVED = 'nothing served yet'
+_NOTHING_SERVED = 'no served model to compare with'
 
 
 def _against_served(threshold: Threshold, metrics: dict, key: tuple) -> tuple[str, float | None, str]:

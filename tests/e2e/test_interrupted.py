@@ -97,6 +97,6 @@ def test_interrupt_from_the_keyboard(program: Program, tmp_path: Path):
     finished = running.finish()
     assert finished.exit_code == 130, finished.screen
     assert not finished.has_traceback(), finished.screen
-    assert 'what was done is kept' in finished.screen
+    assert 'run the same command again to resume' in finished.screen
     (states,) = runs.states(tmp_path / 'root')
     assert states['XrayExampleGen'] == COMPLETE

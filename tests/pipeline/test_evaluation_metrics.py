@@ -15,11 +15,13 @@ from tfx.types import standard_artifacts
 
 from components.evaluator import bootstrap
 from components.evaluator.bootstrap import Cases
+from components.pusher import target
 from components.pusher.executor import sensitivity_groups
 from components.serving_check.session_model import SessionModel
 from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
 from records.examples import put_bytes, put_int, serialize
+from tests.components import push_targets
 from tests.evaluating import evaluate
 from trainer.contract import EXAMPLES, FLAG, MODEL_VERSION, PROBABILITY
 from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, PATIENT_ID, SEX, VIEW, age_band
@@ -118,6 +120,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, scores in SCORES.items():
         module = Known(scores, POINTS[name])
         tf.saved_model.save(module, str(folder / name / 'Format-Serving'), signatures={EXAMPLES.name: module.serve})
+    # What is served has the manifest of its push.
+    served = str(folder / 'baseline' / 'Format-Serving')
+    files = target.digests(served)
+    target.write_manifest(served, push_targets.maker()('1', target.model_digest(files), files))
     return folder
 
 
@@ -265,7 +271,7 @@ def test_while_nothing_is_served_only_bounds_count(thresholds: list[Threshold], 
     verdicts = metrics.verdicts(parameters, where)
     assert all(verdict.passed for verdict in verdicts) is blessed
     (change,) = (verdict for verdict in verdicts if verdict.bound == 'at most 0.01 worse than served')
-    assert (change.note == 'nothing served yet') is (change.value is not None)
+    assert (change.note == 'no served model to compare with') is (change.value is not None)
 
 
 def test_models_run_as_in_serving(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

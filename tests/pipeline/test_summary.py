@@ -62,7 +62,7 @@ def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> d
         pytest.param(
             {'metric': 'auc', 'max_worse': 0.02},
             {(ALL, 'auc', ''): 0.8},
-            [('at most 0.02 worse than served', None, True, 'nothing served yet')],
+            [('at most 0.02 worse than served', None, True, 'no served model to compare with')],
             id='nothing served',
         ),
         pytest.param(
