@@ -129,7 +129,7 @@ def left_out(evaluation: Evaluation, metric: str) -> str:
     overall = evaluation.overall
     groups = overall.groups.get((CANDIDATE, metric.removeprefix(GAP)))
     if metric.startswith(GAP) and groups:
-        return f'without {words}' if (words := groups.left_out_words()) else ''
+        return f'left out: {words}' if (words := groups.left_out_words()) else ''
     if metric == 'macro_auc':
         figures = {((), name, ''): figure.value for (model, name), figure in overall.figures.items() if model == CANDIDATE}
         return gate_metrics.left_out_findings({key: math.nan if value is None else value for key, value in figures.items()})

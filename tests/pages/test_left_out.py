@@ -40,7 +40,7 @@ def test_the_evaluation_page_lists_undefined_figures_and_what_is_left_out(evalua
     rows = {str(row[0]): row[1] for row in evaluation_page._figures(evaluation)}
     gap, mean = (next(title for title in rows if title.startswith(start)) for start in ('Largest gap', 'Mean AUC'))
     assert rows[gap] == 'not defined'
-    assert 'without fewer than 20 positives: 00-17 (6); group not known: 3 positives' in gap
+    assert 'left out: fewer than 20 positives: 00-17 (6); group not known: 3 positives' in gap
     assert 'of 1 findings; too few films of a class: Hernia' in mean
 
 
