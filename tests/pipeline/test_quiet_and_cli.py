@@ -172,7 +172,9 @@ def test_output_that_nobody_reads(argument: str) -> None:
     program = Path(sys.executable).parent / 'cxr-triage'
     done = subprocess.run([program, argument], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
-    assert (done.returncode, done.stderr) == (1, '')
+    assert done.stderr == ''
+    # From Python 3.11 on, argparse itself ignores that nobody reads its help.
+    assert done.returncode in (0, 1)
 
 
 def test_a_module_of_the_same_name(tmp_path: Path) -> None:
