@@ -152,7 +152,7 @@ def check_unchanged(root: str, files: list[DataFile], extra: tuple[str, ...], ex
     then, now = _FINGERPRINT.fullmatch(expected), fingerprint(root, files, extra)
     if then is None or now == expected:
         return
-    names = ', '.join(file.name for file in files[:_SHOWN])
+    names = ', '.join(printable(file.name) for file in files[:_SHOWN])
     more = f' and {len(files) - _SHOWN} more' if len(files) > _SHOWN else ''
     side = f'; side files: {", ".join(extra)}' if extra else ''
     raise DataRootError(
