@@ -28,8 +28,14 @@ def _foreign_package() -> str | None:
         if [os.path.realpath(place) for place in places] != [os.path.join(home, name)]:
             found = f'another one, {places[0]}' if places else 'none'
             variable = os.environ.get('PYTHONPATH')
-            cause = f'Unset PYTHONPATH, or take that folder out of it (it is {variable!r}).' if variable else 'Remove it.'
-            return f'the package {name!r} has to be that of {home}, but Python finds {found}. {cause}'
+            cause = (
+                f'Unset PYTHONPATH, or take that folder out of it (it is {variable!r}).'
+                if variable
+                else 'Remove it.'
+            )
+            return (
+                f'the package {name!r} has to be that of {home}, but Python finds {found}. {cause}'
+            )
     return None
 
 

@@ -12,7 +12,9 @@ PACKAGES = ('pipeline', 'components', 'trainer', 'schemas', 'records', 'kubeflow
 
 
 def _go_where_it_can_be_packed() -> None:
-    """setuptools writes beside setup.py. Where it may not, as in an image whose project is root's, a copy is packed."""
+    """setuptools writes beside setup.py. Where it may not, as in an image whose project is root's,
+    a copy is packed.
+    """
     here = os.path.dirname(os.path.abspath(__file__))
     if os.access(here, os.W_OK):
         return
@@ -27,11 +29,16 @@ _go_where_it_can_be_packed()
 setup(
     name='cxr-triage',
     version=runpy.run_path(os.path.join('pipeline', '__init__.py'))['__version__'],
-    description='Chest X-ray triage: NIH TFRecords in, a calibrated, gated normal-vs-abnormal model out to TF Serving',
+    description=(
+        'Chest X-ray triage: NIH TFRecords in, a calibrated, gated normal-vs-abnormal model out '
+        'to TF Serving'
+    ),
     license='Apache-2.0',
     python_requires='>=3.10,<3.12',
     py_modules=['cxr_triage'],
-    packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f'{name}.*')]),
+    packages=find_packages(
+        include=[pattern for name in PACKAGES for pattern in (name, f'{name}.*')]
+    ),
     package_data={
         'pipeline': ['configs/*.yaml', '*.j2'],
         'schemas': ['*.pbtxt', '*.json'],
@@ -39,7 +46,8 @@ setup(
         'components.serving_check': ['*.jpg'],
         'pages': ['assets/*', 'templates/*'],
     },
-    # The versions that are tested together stand in requirements/*.txt; these are what the code imports.
+    # The versions that are tested together stand in requirements/*.txt; these are what the code
+    # imports.
     install_requires=[
         'apache-beam[gcp]',
         'filelock',

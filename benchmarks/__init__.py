@@ -1,4 +1,6 @@
-"""What prints the project's claims of speed and quality again, each as a ratio against a named reference in the same run."""
+"""What prints the project's claims of speed and quality again, each as a ratio against a named
+reference in the same run.
+"""
 
 from trainer import keras_settings
 

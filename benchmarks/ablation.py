@@ -1,11 +1,15 @@
-"""What each choice in the training of a task is worth: one change at a time, on the same folds by patient.
+"""What each choice in the training of a task is worth: one change at a time, on the same folds by
+patient.
 
-    python -m benchmarks.ablation nih_triage --data-root DIR --weights PATH [--set model.image_size=96] [--only NAME ...] [--seeds 0 1 2]
+    python -m benchmarks.ablation nih_triage --data-root DIR --weights PATH [--set
+    model.image_size=96] [--only NAME ...] [--seeds 0 1 2]
 
-Each is a change of the configuration with class weights, with which the table began: it has taken them out of the configurations since.
-The differences carry intervals by patient; all variants see the same replicates. A sweep at a small image size takes a fraction of the
-time of the final size; --set applies to all variants. Each seed is a training of its own, with other initial weights, order and
-augmentation: the AUC is the mean over seeds, and the spread between them is what a difference has to exceed that is more than luck.
+Each is a change of the configuration with class weights, with which the table began: it has taken
+them out of the configurations since. The differences carry intervals by patient; all variants see
+the same replicates. A sweep at a small image size takes a fraction of the time of the final size;
+--set applies to all variants. Each seed is a training of its own, with other initial weights, order
+and augmentation: the AUC is the mean over seeds, and the spread between them is what a difference
+has to exceed that is more than luck.
 """
 
 from __future__ import annotations
@@ -41,7 +45,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     'no head first': ('train.head_first=false',),
     'batch normalisation trained': ('model.batch_norm=trained',),
     'best epoch in place of the last': ('train.patience=4',),
-    'no augmentation': ('train.augmentation={shift: 0, rotation: 0, zoom: 0, contrast: 0, brightness: 0}',),
+    'no augmentation': (
+        'train.augmentation={shift: 0, rotation: 0, zoom: 0, contrast: 0, brightness: 0}',
+    ),
     'cutout 0.25': ('train.augmentation.cutout=0.25',),
     'no warm-up': ('train.warmup_epochs=0',),
     'all layers': ('train.unfreeze_share=1.0',),
@@ -62,12 +68,28 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in ablation-TASK.json under --scratch."""
     parser = quality.options(__doc__)
-    parser.add_argument('--only', nargs='+', choices=list(VARIANTS), metavar='NAME', help=f'of: {", ".join(VARIANTS)}')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], metavar='SEED', help='a training with each (default: 0)')
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        choices=list(VARIANTS),
+        metavar='NAME',
+        help=f'of: {", ".join(VARIANTS)}',
+    )
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=int,
+        default=[0],
+        metavar='SEED',
+        help='a training with each (default: 0)',
+    )
     parser.add_argument(
         '--keep',
         action='store_true',
-        help='write the figures to docs/quality, from where `make docs` takes the table; with --only, these rows',
+        help=(
+            'write the figures to docs/quality, from where `make docs` takes the table; with '
+            '--only, these rows'
+        ),
     )
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -76,10 +98,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     cohort = None
     for name in names:
         for seed in args.seeds:
-            chosen = plan(args.task, args.weights, [*args.set, *VARIANTS[name], f'train.seed={seed}'])
+            chosen = plan(
+                args.task, args.weights, [*args.set, *VARIANTS[name], f'train.seed={seed}']
+            )
             cohort = cohort or cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
             console.print(f'{name}, seed {seed}')
-            answers.setdefault(name, []).append(cross_validation.answers(chosen, cohort, args.scratch, console).probabilities)
+            answers.setdefault(name, []).append(
+                cross_validation.answers(chosen, cohort, args.scratch, console).probabilities
+            )
     assert cohort is not None
     found = figures(args.task, cohort, answers)
     content = {
@@ -118,8 +144,14 @@ def laid_over(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     kept = json.loads(path.read_text())
     first, *others = content['variants']
     then, now = (each['variants'][first]['auc']['value'] for each in (kept, content))
-    if any(kept[name] != content[name] for name in ('settings', 'seeds')) or abs(then - now) > _OF_A_CPU:
-        raise ValueError(f'{path}: its rows are beside another training than the one measured now; measure the whole table, without --only')
+    if (
+        any(kept[name] != content[name] for name in ('settings', 'seeds'))
+        or abs(then - now) > _OF_A_CPU
+    ):
+        raise ValueError(
+            f'{path}: its rows are beside another training than the one measured now; measure the '
+            'whole table, without --only'
+        )
     # A difference stays as it is, from the first row's training on the same machine.
     rows = kept['variants'] | {name: content['variants'][name] for name in others}
     return content | {'variants': {name: rows[name] for name in VARIANTS if name in rows}}
@@ -144,21 +176,31 @@ class Row:
     spread: float | None
 
 
-def figures(task: str, cohort: cohort_lib.Cohort, answers: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Row]:
+def figures(
+    task: str, cohort: cohort_lib.Cohort, answers: Mapping[str, Sequence[np.ndarray]]
+) -> dict[str, Row]:
     """Variant -> its row, from its probabilities [n, outputs] with each seed."""
     outputs = TASKS[task].outputs
     places = range(1, len(outputs)) if len(outputs) > 1 else range(1)
 
     def auc(scores: np.ndarray) -> Statistic:
-        return bootstrap.mean([bootstrap.auc(scores[:, place], cohort.labels[outputs[place]]) for place in places])
+        return bootstrap.mean(
+            [bootstrap.auc(scores[:, place], cohort.labels[outputs[place]]) for place in places]
+        )
 
     of_seeds = {name: [auc(scores) for scores in each] for name, each in answers.items()}
     means = {name: bootstrap.mean(each) for name, each in of_seeds.items()}
     first = next(iter(means.values()))
-    differences = {f'{name} less': bootstrap.difference(statistic, first) for name, statistic in means.items()}
+    differences = {
+        f'{name} less': bootstrap.difference(statistic, first) for name, statistic in means.items()
+    }
     found = bootstrap.figures(means | differences, cohort.patients, 2000, 0.95)
     once = np.ones((1, len(cohort.patients)))
-    spreads = {name: float(np.std([one(once)[0] for one in each], ddof=1)) for name, each in of_seeds.items() if len(each) > 1}
+    spreads = {
+        name: float(np.std([one(once)[0] for one in each], ddof=1))
+        for name, each in of_seeds.items()
+        if len(each) > 1
+    }
     return {name: Row(found[name], found[f'{name} less'], spreads.get(name)) for name in answers}
 
 
@@ -170,7 +212,13 @@ def table(found: Mapping[str, Row]) -> Table:
     for name, row in found.items():
         spread = '–' if row.spread is None else f'± {row.spread:.4f}'
         less = row.less
-        shown.add_row(name, f'{row.auc.value:.4f}', spread, f'{less.value:+.4f}', f'{less.lower:+.4f} – {less.upper:+.4f}')
+        shown.add_row(
+            name,
+            f'{row.auc.value:.4f}',
+            spread,
+            f'{less.value:+.4f}',
+            f'{less.lower:+.4f} – {less.upper:+.4f}',
+        )
     return shown
 
 

@@ -1,4 +1,6 @@
-"""The films of a data root in memory, as the pipeline stores them for training, and their folds by patient."""
+"""The films of a data root in memory, as the pipeline stores them for training, and their folds by
+patient.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ class Cohort:
 
 
 def load(root: Path, side: int) -> Cohort:
-    """Reads all films of a data root in the layout of the NIH records, decoded and resized as the pipeline does it.
+    """Reads all films of a data root in the layout of the NIH records, decoded and resized as the
+    pipeline does it.
 
     Raises:
       DataRootError, MetadataError: the root holds no records, or its table cannot be used.
@@ -83,12 +86,18 @@ def load(root: Path, side: int) -> Cohort:
     for file in track(files, description=f'reading films at {side} pixels', transient=True):
         verdicts = []
         for item in tfrecord.read(str(root / file.name)):
-            verdict = Rejected(item.reason, 'damage') if isinstance(item, tfrecord.Damage) else intake.judge(item.payload)
+            verdict = (
+                Rejected(item.reason, 'damage')
+                if isinstance(item, tfrecord.Damage)
+                else intake.judge(item.payload)
+            )
             if isinstance(verdict, Rejected):
                 raise ValueError(f'{root / file.name}, record {item.index}: {verdict.reason}')
             verdicts.append(verdict)
         for start in range(0, len(verdicts), _BATCH):
-            images = tf.constant([verdict.record.image for verdict in verdicts[start : start + _BATCH]])
+            images = tf.constant(
+                [verdict.record.image for verdict in verdicts[start : start + _BATCH]]
+            )
             stored += encode(decode_and_resize(images, side)).numpy().tolist()
         # Without the film's own bytes.
         accepted += [

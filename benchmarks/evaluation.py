@@ -1,9 +1,11 @@
-"""The Evaluator against plain batched inference with the same model on the same films: time as a ratio, and peak memory.
+"""The Evaluator against plain batched inference with the same model on the same films: time as a
+ratio, and peak memory.
 
     python -m benchmarks.evaluation ROOT [--backbone mobilenet_v2]
 
-ROOT is that of a run with 224 x 224 images, e.g. runs/benchmarks/run-16000; its test split is evaluated with the metrics and slices of
-nih_triage. The model has random weights: only its speed counts.
+ROOT is that of a run with 224 x 224 images, e.g. runs/benchmarks/run-16000; its test split is
+evaluated with the metrics and slices of nih_triage. The model has random weights: only its speed
+counts.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from trainer.parameters import Backbone
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in evaluation.json beside ROOT."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('root', type=Path)
     parser.add_argument('--backbone', choices=get_args(Backbone), default='mobilenet_v2')
     args = parser.parse_args(argv)
@@ -42,11 +46,22 @@ def measure(root: Path, backbone: Backbone) -> dict:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     model = str(scratch / 'model' / 'Format-Serving')
-    scale.checked([sys.executable, '-m', 'benchmarks.random_weights', backbone, model], scratch / 'export.log')
-    files = sorted(str(path) for path in run_record.newest(root, 'XrayExampleGen/examples').glob('Split-test/*'))
-    plain, (count, plain_s) = _run(['benchmarks.inference', model, *files], scratch / 'plain.log', r'(\d+) films answered in ([\d.]+) s')
+    scale.checked(
+        [sys.executable, '-m', 'benchmarks.random_weights', backbone, model], scratch / 'export.log'
+    )
+    files = sorted(
+        str(path)
+        for path in run_record.newest(root, 'XrayExampleGen/examples').glob('Split-test/*')
+    )
+    plain, (count, plain_s) = _run(
+        ['benchmarks.inference', model, *files],
+        scratch / 'plain.log',
+        r'(\d+) films answered in ([\d.]+) s',
+    )
     taken, (seconds,) = _run(
-        ['benchmarks.evaluator', model, str(root), str(scratch)], scratch / 'evaluator.log', r'evaluated in ([\d.]+) s'
+        ['benchmarks.evaluator', model, str(root), str(scratch)],
+        scratch / 'evaluator.log',
+        r'evaluated in ([\d.]+) s',
     )
     return {
         'backbone': backbone,
@@ -65,7 +80,12 @@ def table(found: dict) -> Table:
         shown.add_column(name, justify='right' if name else 'left')
     for name, key in (('plain batched inference', 'plain'), ('Evaluator', 'evaluator')):
         seconds = found[f'{key}_s']
-        shown.add_row(name, f'{seconds:.1f}', f'{seconds / found["plain_s"]:.2f}', f'{found[f"{key}_peak_bytes"] / 1e9:.2f}')
+        shown.add_row(
+            name,
+            f'{seconds:.1f}',
+            f'{seconds / found["plain_s"]:.2f}',
+            f'{found[f"{key}_peak_bytes"] / 1e9:.2f}',
+        )
     return shown
 
 

@@ -1,4 +1,5 @@
-"""The Evaluator of the pipeline by itself: one model, the test split of a run, the metrics and slices of an experiment.
+"""The Evaluator of the pipeline by itself: one model, the test split of a run, the metrics and
+slices of an experiment.
 
 python -m benchmarks.evaluator MODEL ROOT OUT
 """
@@ -33,7 +34,10 @@ def evaluate(model: str, root: Path, out: Path) -> float:
     """Runs the component's work; returns its seconds. The evaluation is then under `out`."""
     experiment = config.load(str(EXPERIMENT))
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
-    examples.uri, schema.uri = (str(run_record.newest(root, artifact)) for artifact in ('XrayExampleGen/examples', 'CuratedSchema/schema'))
+    examples.uri, schema.uri = (
+        str(run_record.newest(root, artifact))
+        for artifact in ('XrayExampleGen/examples', 'CuratedSchema/schema')
+    )
     examples.split_names = json.dumps(['train', 'val', 'calibration', 'test'])
     examples.set_string_custom_property('payload_format', 'FORMAT_TF_EXAMPLE')
     candidate = standard_artifacts.Model()
@@ -43,7 +47,9 @@ def evaluate(model: str, root: Path, out: Path) -> float:
     evaluated.uri, blessing.uri = str(out / 'evaluation'), str(out / 'blessing')
     eval_config = evaluation.eval_config(experiment.evaluation, TASKS[experiment.task])
     context = BaseBeamExecutor.Context(
-        beam_pipeline_args=[*experiment.beam.arguments(SETUP_FILE)], tmp_dir=str(out / 'temporary'), unique_id='1'
+        beam_pipeline_args=[*experiment.beam.arguments(SETUP_FILE)],
+        tmp_dir=str(out / 'temporary'),
+        unique_id='1',
     )
     properties = {
         'example_splits': json.dumps(['test']),
@@ -53,14 +59,18 @@ def evaluate(model: str, root: Path, out: Path) -> float:
     beam_batches.prepare()
     start = time.monotonic()
     Executor(context).Do(
-        {'examples': [examples], 'model': [candidate], 'schema': [schema]}, {'evaluation': [evaluated], 'blessing': [blessing]}, properties
+        {'examples': [examples], 'model': [candidate], 'schema': [schema]},
+        {'evaluation': [evaluated], 'blessing': [blessing]},
+        properties,
     )
     return time.monotonic() - start
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the seconds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('model', help='.../Format-Serving')
     parser.add_argument('root', type=Path)
     parser.add_argument('out', type=Path)

@@ -1,8 +1,10 @@
-"""Data sets of any size, quickly: retakes of drawn films, 600x600 JPEGs of real size in the NIH layout.
+"""Data sets of any size, quickly: retakes of drawn films, 600x600 JPEGs of real size in the NIH
+layout.
 
-Drawing a film takes 50 ms, and 112,120 of them hours. Here some thousand are drawn, and every record is a retake of one of them, of the
-same view and normal or abnormal like it: another position, exposure and grain, so that no two have the same pixels. For measurements of
-speed and memory; a model that learns from these is not worth a look.
+Drawing a film takes 50 ms, and 112,120 of them hours. Here some thousand are drawn, and every
+record is a retake of one of them, of the same view and normal or abnormal like it: another
+position, exposure and grain, so that no two have the same pixels. For measurements of speed and
+memory; a model that learns from these is not worth a look.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ DRAWN = 2_000  # films that are drawn; the more, the fewer look alike
 _FILE = 'drawn.npy'
 
 
-def write(out: Path, count: int, on_progress: Callable[[int], None] | None = None, drawn: int = DRAWN) -> SynthSummary:
+def write(
+    out: Path, count: int, on_progress: Callable[[int], None] | None = None, drawn: int = DRAWN
+) -> SynthSummary:
     """Writes a data root of `count` records under `out`; the same arguments give the same bytes.
 
     Args:
@@ -47,7 +51,14 @@ def write(out: Path, count: int, on_progress: Callable[[int], None] | None = Non
         places[_kind(each)].append(place)
     try:
         np.save(out / _FILE, np.stack(list(ordered_map(_draw, studies, default_workers()))))
-        return write_dataset(out, count, _SEED, overwrite=True, on_progress=on_progress, jpeg=Retake(str(out / _FILE), dict(places)))
+        return write_dataset(
+            out,
+            count,
+            _SEED,
+            overwrite=True,
+            on_progress=on_progress,
+            jpeg=Retake(str(out / _FILE), dict(places)),
+        )
     finally:
         (out / _FILE).unlink(missing_ok=True)
 
@@ -57,7 +68,8 @@ class Retake:
     """A drawn film of the study's kind, taken again: moved, turned, exposed and grained anew.
 
     Attributes:
-      drawn: the file with the drawn films, uint8 [films, SIZE, SIZE]; mapped, so that all workers share it.
+      drawn: the file with the drawn films, uint8 [films, SIZE, SIZE]; mapped, so that all workers
+        share it.
       places: kind of a study -> the films of this kind.
     """
 
@@ -70,8 +82,13 @@ class Retake:
         image = Image.fromarray(_films(self.drawn)[places[rng.integers(len(places))]])
         turn, scale = rng.uniform(-0.2, 0.2), rng.uniform(0.8, 1.15)
         a, b = scale * np.cos(turn), scale * np.sin(turn)
-        x, y = SIZE / 2 * (1 - a - b) + rng.uniform(-60, 60), SIZE / 2 * (1 + b - a) + rng.uniform(-60, 60)
-        image = image.transform((SIZE, SIZE), Image.Transform.AFFINE, (a, b, x, -b, a, y), Image.Resampling.BILINEAR)
+        x, y = (
+            SIZE / 2 * (1 - a - b) + rng.uniform(-60, 60),
+            SIZE / 2 * (1 + b - a) + rng.uniform(-60, 60),
+        )
+        image = image.transform(
+            (SIZE, SIZE), Image.Transform.AFFINE, (a, b, x, -b, a, y), Image.Resampling.BILINEAR
+        )
         exposed = 255 * (np.arange(256) / 255) ** rng.uniform(0.8, 1.25)
         pixels = np.asarray(image.point(exposed.astype(np.uint8).tolist())).astype(np.int16)
         pixels += np.roll(_grain(), (int(rng.integers(SIZE)), int(rng.integers(SIZE))), (0, 1))

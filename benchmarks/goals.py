@@ -17,7 +17,8 @@ from rich.table import Table
 
 from benchmarks import scale
 
-# Steps that take longer than this on the largest count have their growth looked at: the others are start-up alone.
+# Steps that take longer than this on the largest count have their growth looked at: the others are
+# start-up alone.
 _LONG_S = 5.0
 # As long whatever the count: epochs are cut to as many steps, and as many films are checked.
 _AS_LONG = ('Trainer', 'ServingCheck')
@@ -25,7 +26,9 @@ _AS_LONG = ('Trainer', 'ServingCheck')
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='where the figures are')
     Console(width=140).print(table(parser.parse_args(argv).scratch))
 
@@ -68,7 +71,12 @@ def _scale(found: list[dict]) -> Iterator[Row]:
             if seconds > _LONG_S and step not in _AS_LONG
         }
         text = ', '.join(f'{step} {power:.2f}' for step, power in powers.items())
-        yield "growth of a step's time, exponent", 'linear: ≤ 1', text, f'{found[-2]["films"]:,} to {largest}'
+        yield (
+            "growth of a step's time, exponent",
+            'linear: ≤ 1',
+            text,
+            f'{found[-2]["films"]:,} to {largest}',
+        )
 
 
 def _training(found: dict) -> Iterator[Row]:
@@ -76,22 +84,44 @@ def _training(found: dict) -> Iterator[Row]:
     read, step = found['input'], found['step']
     alone = read['decode_png alone']
     for name, goal in (('evaluation batches', '≥ 0.9'), ('training batches', '–')):
-        yield f'{name}, images/s over decode_png alone', goal, f'{read[name] / alone:.2f} ({read[name]:,.0f} of {alone:,.0f})', where
+        yield (
+            f'{name}, images/s over decode_png alone',
+            goal,
+            f'{read[name] / alone:.2f} ({read[name]:,.0f} of {alone:,.0f})',
+            where,
+        )
     ratio = step["the trainer's"] / step['bare fit on arrays']
-    yield 'training step over bare Keras fit', '≤ 1.05', f'{ratio:.2f}', f'{found["backbone"]}, {where}'
+    yield (
+        'training step over bare Keras fit',
+        '≤ 1.05',
+        f'{ratio:.2f}',
+        f'{found["backbone"]}, {where}',
+    )
 
 
 def _evaluation(found: dict) -> Iterator[Row]:
     where = f'{found["films"]:,} films, {found["backbone"]}'
-    yield 'Evaluator over plain batched inference, time', '≤ 1.3', f'{found["evaluator_s"] / found["plain_s"]:.2f}', where
-    memory = f'{found["evaluator_peak_bytes"] / 1e9:.2f} against {found["plain_peak_bytes"] / 1e9:.2f}'
+    yield (
+        'Evaluator over plain batched inference, time',
+        '≤ 1.3',
+        f'{found["evaluator_s"] / found["plain_s"]:.2f}',
+        where,
+    )
+    memory = (
+        f'{found["evaluator_peak_bytes"] / 1e9:.2f} against {found["plain_peak_bytes"] / 1e9:.2f}'
+    )
     yield 'Evaluator, peak memory, GB', 'bounded', memory, where
 
 
 def _startup(found: dict) -> Iterator[Row]:
     yield 'cxr-triage --help, s', '< 0.5', f'{found["cxr-triage --help"]["s"]:.2f}', ''
     reference = found['import tensorflow']['s']
-    yield 'start of a local run over import tensorflow', '–', f'{found["start of a local run"]["s"] / reference:.2f}', ''
+    yield (
+        'start of a local run over import tensorflow',
+        '–',
+        f'{found["start of a local run"]["s"] / reference:.2f}',
+        '',
+    )
 
 
 def _tracing(found: dict) -> Iterator[Row]:

@@ -1,11 +1,13 @@
-"""Whether a network looks where radiologists drew boxes: BBox_List_2017 against the heat maps of films that it was not trained on.
+"""Whether a network looks where radiologists drew boxes: BBox_List_2017 against the heat maps of
+films that it was not trained on.
 
     python -m benchmarks.heat_maps nih_triage --data-root DIR --weights PATH
 
-The networks are those of `benchmarks.quality` on the same films, taken from its scratch folder where they are done. Pointing game (Zhang
-et al., "Top-down neural attention by excitation backprop", ECCV 2016): how often the highest point of the map lies in a box of its film.
-IoU: of the boxes and of as large a part of the map, its highest. Beside each stands what a map without knowledge of the film would get:
-the mean map of the films without boxes.
+The networks are those of `benchmarks.quality` on the same films, taken from its scratch folder
+where they are done. Pointing game (Zhang et al., "Top-down neural attention by excitation
+backprop", ECCV 2016): how often the highest point of the map lies in a box of its film. IoU: of the
+boxes and of as large a part of the map, its highest. Beside each stands what a map without
+knowledge of the film would get: the mean map of the films without boxes.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def read_boxes(path: Path) -> dict[str, list[Box]]:
         rows = list(csv.reader(file))[1:]
     found: dict[str, list[Box]] = {}
     for row in rows:
-        found.setdefault(row[0], []).append(Box(row[1], *(float(value) / _SIDE for value in row[2:6])))
+        found.setdefault(row[0], []).append(
+            Box(row[1], *(float(value) / _SIDE for value in row[2:6]))
+        )
     return found
 
 
@@ -62,7 +66,12 @@ def inside(boxes: Sequence[Box]) -> np.ndarray:
     columns, rows = centres[None, :], centres[:, None]
     covered = np.zeros((_GRID, _GRID), bool)
     for box in boxes:
-        covered |= (columns >= box.left) & (columns < box.left + box.width) & (rows >= box.top) & (rows < box.top + box.height)
+        covered |= (
+            (columns >= box.left)
+            & (columns < box.left + box.width)
+            & (rows >= box.top)
+            & (rows < box.top + box.height)
+        )
     return covered
 
 
@@ -78,7 +87,9 @@ def points(maps: np.ndarray, covered: np.ndarray) -> np.ndarray:
 
 
 def overlaps(maps: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """Intersection over union of what is covered and of as many of the highest places of each map, float64 [n]."""
+    """Intersection over union of what is covered and of as many of the highest places of each map,
+    float64 [n].
+    """
     found = []
     for each, box in zip(maps, covered, strict=True):
         highest = np.zeros(box.size, bool)
@@ -99,12 +110,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(f'{args.data_root / BOXES} has no box on a film of {args.data_root}')
     maps = cross_validation.answers(chosen, cohort, args.scratch, console).maps
     found = figures(maps, rows, [boxes[cohort.ids[row]] for row in rows], cohort.patients)
-    (args.scratch / f'heat-maps-{args.task}.json').write_text(json.dumps({name: vars(each) for name, each in found.items()}, indent=1))
+    (args.scratch / f'heat-maps-{args.task}.json').write_text(
+        json.dumps({name: vars(each) for name, each in found.items()}, indent=1)
+    )
     console.print(f'{sum(len(boxes[cohort.ids[row]]) for row in rows)} boxes on {len(rows)} films')
     console.print(quality.table(found))
 
 
-def figures(maps: np.ndarray, rows: np.ndarray, boxes: Sequence[Sequence[Box]], patients: np.ndarray) -> dict[str, Figure]:
+def figures(
+    maps: np.ndarray, rows: np.ndarray, boxes: Sequence[Sequence[Box]], patients: np.ndarray
+) -> dict[str, Figure]:
     """Name -> its figure, with an interval by patient.
 
     Args:
@@ -127,7 +142,9 @@ def figures(maps: np.ndarray, rows: np.ndarray, boxes: Sequence[Sequence[Box]], 
 
     statistics = {name: bootstrap.average(values) for name, values in shares.items()}
     for name in ('pointing game', 'IoU'):
-        statistics[f'{name} above the mean map'] = bootstrap.difference(statistics[name], statistics[f'{name}, mean map'])
+        statistics[f'{name} above the mean map'] = bootstrap.difference(
+            statistics[name], statistics[f'{name}, mean map']
+        )
     return bootstrap.figures(statistics, patients[rows], 2000, 0.95)
 
 

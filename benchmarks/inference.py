@@ -1,4 +1,5 @@
-"""The yardstick of evaluation: a served model asked for every record of some files, in batches, with nothing around it.
+"""The yardstick of evaluation: a served model asked for every record of some files, in batches,
+with nothing around it.
 
 python -m benchmarks.inference MODEL FILE...
 """
@@ -35,7 +36,9 @@ def one_pass(model: str, files: Sequence[str]) -> tuple[int, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the seconds of a pass."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('model')
     parser.add_argument('files', nargs='+')
     args = parser.parse_args(argv)

@@ -1,8 +1,10 @@
-"""A peer: tf.data over the records as notebooks write it, where every epoch reads, decodes and resizes all films again.
+"""A peer: tf.data over the records as notebooks write it, where every epoch reads, decodes and
+resizes all films again.
 
     python -m benchmarks.notebook DATA_ROOT ROOT
 
-Beside it, what the trainer does instead: the same from the examples that Transform left in ROOT, without augmentation in both.
+Beside it, what the trainer does instead: the same from the examples that Transform left in ROOT,
+without augmentation in both.
 """
 
 from __future__ import annotations
@@ -34,14 +36,19 @@ _SHUFFLED = 1024
 
 def epoch(files: Sequence[str]) -> tuple[int, float]:
     """Goes once through the shuffled batches; returns how many films and in how many seconds."""
-    spec = {IMAGE: tf.io.FixedLenFeature([], tf.string), NO_FINDING: tf.io.FixedLenFeature([], tf.int64)}
+    spec = {
+        IMAGE: tf.io.FixedLenFeature([], tf.string),
+        NO_FINDING: tf.io.FixedLenFeature([], tf.int64),
+    }
 
     def read(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         example = tf.io.parse_single_example(record, spec)
         pixels = tf.image.resize(tf.io.decode_jpeg(example[IMAGE], channels=1), [SIZE, SIZE])
         return pixels / 255.0, 1 - example[NO_FINDING]
 
-    films = tf.data.TFRecordDataset(list(files), num_parallel_reads=tf.data.AUTOTUNE).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    films = tf.data.TFRecordDataset(list(files), num_parallel_reads=tf.data.AUTOTUNE).map(
+        read, num_parallel_calls=tf.data.AUTOTUNE
+    )
     return _timed(films.shuffle(_SHUFFLED).batch(BATCH).prefetch(tf.data.AUTOTUNE))
 
 
@@ -66,13 +73,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints films a second, of both, as JSON."""
     # Not on import: who borrows from this module may want a GPU.
     os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('data_root')
     parser.add_argument('root', type=Path)
     args = parser.parse_args(argv)
     files = [os.path.join(args.data_root, file.name) for file in find_files(args.data_root)]
     rates = {}
-    for name, (count, seconds) in (('notebook', epoch(files)), ('materialised', materialised_epoch(args.root))):
+    for name, (count, seconds) in (
+        ('notebook', epoch(files)),
+        ('materialised', materialised_epoch(args.root)),
+    ):
         rates[name] = count / seconds
     print(json.dumps(rates))
 

@@ -1,9 +1,10 @@
-"""How long the pages of a root take to write, how large they are, and how soon TFMA's view of the newest evaluation is there in Chromium.
+"""How long the pages of a root take to write, how large they are, and how soon TFMA's view of the
+newest evaluation is there in Chromium.
 
     python -m benchmarks.pages ROOT
 
-ROOT is that of a run, e.g. runs/benchmarks/run-112120. Its pages are written anew, with as many slices as a run that asks for all of them
-has: those of the evaluation, over and over.
+ROOT is that of a run, e.g. runs/benchmarks/run-112120. Its pages are written anew, with as many
+slices as a run that asks for all of them has: those of the evaluation, over and over.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in pages.json beside ROOT."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('root', type=Path)
     root = parser.parse_args(argv).root.resolve()
     found = measure(root)
@@ -43,8 +46,13 @@ def measure(root: Path) -> dict:
 
     def read_more(folder: str, eval_config: str) -> measured.Evaluation:
         found = read(folder, eval_config)
-        copies = itertools.islice(itertools.cycle(found.slices[1:]), max(0, _SLICES - len(found.slices)))
-        more = (dataclasses.replace(each, key=(('copy', f'{number} of {each.title}'),)) for number, each in enumerate(copies))
+        copies = itertools.islice(
+            itertools.cycle(found.slices[1:]), max(0, _SLICES - len(found.slices))
+        )
+        more = (
+            dataclasses.replace(each, key=(('copy', f'{number} of {each.title}'),))
+            for number, each in enumerate(copies)
+        )
         return dataclasses.replace(found, slices=(*found.slices, *more))
 
     shutil.rmtree(root / site.FOLDER, ignore_errors=True)
@@ -54,7 +62,11 @@ def measure(root: Path) -> dict:
             start = time.monotonic()
             written = site.write(root)
             seconds.append(time.monotonic() - start)
-    summaries = [path for path in (root / site.FOLDER / 'runs').glob('*/summary.json') if json.loads(path.read_text())['slices']]
+    summaries = [
+        path
+        for path in (root / site.FOLDER / 'runs').glob('*/summary.json')
+        if json.loads(path.read_text())['slices']
+    ]
     newest = max(summaries).parent
     files = [path for path in newest.rglob('*') if path.is_file()]
     slices = json.loads((newest / 'summary.json').read_text())['slices']
@@ -92,12 +104,18 @@ def table(found: dict) -> Table:
     """The figures for people."""
     shown_ = Table(box=None, pad_edge=False, show_header=False)
     for name, value in (
-        (f'pages of {found["runs"]} runs, {found["slices"]} slices in the newest', f'{found["write_s"]:.1f} s'),
+        (
+            f'pages of {found["runs"]} runs, {found["slices"]} slices in the newest',
+            f'{found["write_s"]:.1f} s',
+        ),
         ('again, with nothing new', f'{found["again_s"]:.1f} s'),
         ('shared by all runs of a root', f'{found["shared_bytes"] / 1e6:.1f} MB'),
         ('of the newest run', f'{found["run_bytes"] / 1e6:.2f} MB'),
         ('its evaluation page', f'{found["evaluation_bytes"] / 1e3:.0f} kB'),
-        ("until TFMA's table is there, in Chromium", '–' if found['shown_s'] is None else f'{found["shown_s"]:.1f} s'),
+        (
+            "until TFMA's table is there, in Chromium",
+            '–' if found['shown_s'] is None else f'{found["shown_s"]:.1f} s',
+        ),
     ):
         shown_.add_row(name, value)
     return shown_

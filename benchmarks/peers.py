@@ -1,6 +1,8 @@
-"""The data path beside two others on the same films: TFX's template way, and a tf.data script that decodes in every epoch.
+"""The data path beside two others on the same films: TFX's template way, and a tf.data script that
+decodes in every epoch.
 
-    python -m benchmarks.peers                  1,000 and 4,000 films; a quarter of an hour on 2 cores
+    python -m benchmarks.peers                  1,000 and 4,000 films; a quarter of an hour on 2
+    cores
 
 The two counts give the memory a film, and from it what the template would need for the full set.
 """
@@ -26,9 +28,15 @@ _TEMPLATE = ('ImportExampleGen', 'StatisticsGen', 'SchemaGen', 'ExampleValidator
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in peers.json under --scratch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('counts', type=int, nargs='*', default=COUNTS, help='numbers of films, two or more')
-    parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for films, runs and figures')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'counts', type=int, nargs='*', default=COUNTS, help='numbers of films, two or more'
+    )
+    parser.add_argument(
+        '--scratch', type=Path, default=scale.SCRATCH, help='for films, runs and figures'
+    )
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     args.scratch.mkdir(parents=True, exist_ok=True)
@@ -38,7 +46,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print(f"{count:,} films: the template's data path")
         template = _template(count, args.scratch)
         console.print(f'{count:,} films: an epoch')
-        found.append({'films': count, 'ours': ours, 'template': template, 'epoch': _epoch(count, args.scratch)})
+        found.append(
+            {
+                'films': count,
+                'ours': ours,
+                'template': template,
+                'epoch': _epoch(count, args.scratch),
+            }
+        )
         (args.scratch / 'peers.json').write_text(json.dumps(found, indent=1))
     console.print(table(found, scale.figures(args.scratch).get(FULL)))
 
@@ -48,7 +63,8 @@ def table(found: Sequence[dict], measured: dict | None) -> Table:
 
     Args:
       found: what was measured for each count.
-      measured: what `scale` has measured on FULL films, if it has: our memory does not go on growing as it begins.
+      measured: what `scale` has measured on FULL films, if it has: our memory does not go on
+        growing as it begins.
     """
     last = found[-1]
     shown = Table(box=None, pad_edge=False, title=f'{last["films"]:,} films')
@@ -59,27 +75,61 @@ def table(found: Sequence[dict], measured: dict | None) -> Table:
         shown.add_row(name, *('–' if value is None else form.format(value) for value in values))
 
     ours, template, epoch = last['ours'], last['template'], last['epoch']
-    row('data path over one plain pass', '{:.2f}', scale.data_path_ratio(ours), template['data_path_s'] / ours['reference_s'], None)
-    row('peak memory of any process, GB', '{:.2f}', ours['peak_bytes'] / 1e9, template['peak_bytes'] / 1e9, None)
+    row(
+        'data path over one plain pass',
+        '{:.2f}',
+        scale.data_path_ratio(ours),
+        template['data_path_s'] / ours['reference_s'],
+        None,
+    )
+    row(
+        'peak memory of any process, GB',
+        '{:.2f}',
+        ours['peak_bytes'] / 1e9,
+        template['peak_bytes'] / 1e9,
+        None,
+    )
     grown = [_memory_a_film(found, key) for key in ('ours', 'template')]
     row('  more with each film, kB', '{:.0f}', *(each / 1e3 for each in grown), None)
     full = template['peak_bytes'] + grown[1] * (FULL - last['films'])
-    row(f'  so with {FULL:,} films, GB', '{:.1f}', None if measured is None else measured['peak_bytes'] / 1e9, full / 1e9, None)
-    row('bytes a film for training', '{:,.0f}', ours['stored_bytes'], template['stored_bytes'], ours['film_bytes'])
-    row('films read a second, each epoch', '{:,.0f}', epoch['materialised'], None, epoch['notebook'])
+    row(
+        f'  so with {FULL:,} films, GB',
+        '{:.1f}',
+        None if measured is None else measured['peak_bytes'] / 1e9,
+        full / 1e9,
+        None,
+    )
+    row(
+        'bytes a film for training',
+        '{:,.0f}',
+        ours['stored_bytes'],
+        template['stored_bytes'],
+        ours['film_bytes'],
+    )
+    row(
+        'films read a second, each epoch', '{:,.0f}', epoch['materialised'], None, epoch['notebook']
+    )
     return shown
 
 
 def _memory_a_film(found: Sequence[dict], key: str) -> float:
     """Bytes by which the peak grows with a film."""
     first, last = found[0], found[-1]
-    return (last[key]['peak_bytes'] - first[key]['peak_bytes']) / max(1, last['films'] - first['films'])
+    return (last[key]['peak_bytes'] - first[key]['peak_bytes']) / max(
+        1, last['films'] - first['films']
+    )
 
 
 def _template(count: int, scratch: Path) -> dict:
     root = scratch / f'template-{count}'
     shutil.rmtree(root, ignore_errors=True)
-    command = [sys.executable, '-m', 'benchmarks.template', str(scale.films_of(count, scratch)), str(root)]
+    command = [
+        sys.executable,
+        '-m',
+        'benchmarks.template',
+        str(scale.films_of(count, scratch)),
+        str(root),
+    ]
     taken = scale.checked(command, scratch / f'template-{count}.log')
     from benchmarks import run_record  # late, as in `scale`
 
@@ -94,7 +144,14 @@ def _template(count: int, scratch: Path) -> dict:
 def _epoch(count: int, scratch: Path) -> dict[str, float]:
     log = scratch / f'epoch-{count}.log'
     scale.checked(
-        [sys.executable, '-m', 'benchmarks.notebook', str(scale.films_of(count, scratch)), str(scale.run_of(count, scratch))], log
+        [
+            sys.executable,
+            '-m',
+            'benchmarks.notebook',
+            str(scale.films_of(count, scratch)),
+            str(scale.run_of(count, scratch)),
+        ],
+        log,
     )
     return json.loads(log.read_text().splitlines()[-1])
 

@@ -19,9 +19,11 @@ class Taken:
 
     Attributes:
       exit_code: its own.
-      seconds: wall clock. cpu_seconds: of all its processes, as far as they could be seen before they ended.
+      seconds: wall clock. cpu_seconds: of all its processes, as far as they could be seen before
+        they ended.
       peak_bytes: the largest resident set that any one of its processes had.
-      resident: when it was looked, in seconds since 1970, and the bytes of the largest process then.
+      resident: when it was looked, in seconds since 1970, and the bytes of the largest process
+        then.
     """
 
     exit_code: int
@@ -31,21 +33,26 @@ class Taken:
     resident: tuple[tuple[float, int], ...]
 
     def peak_between(self, start: float, end: float) -> int:
-        """The most that was seen of any one process in a stretch of time; 0 where it was too short to be looked at."""
+        """The most that was seen of any one process in a stretch of time; 0 where it was too short
+        to be looked at.
+        """
         return max((size for when, size in self.resident if start <= when <= end), default=0)
 
 
 def watch(command: Sequence[str], log: Path) -> Taken:
     """Runs a command to its end, its output in `log`.
 
-    The peak of a process is the kernel's own (VmHWM), read ten times a second, so that only one that lives shorter is missed.
+    The peak of a process is the kernel's own (VmHWM), read ten times a second, so that only one
+    that lives shorter is missed.
     """
     start = time.monotonic()
     peak = 0
     resident = []
     cpu: dict[int, float] = {}
     with log.open('wb') as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
         root = psutil.Process(process.pid)
         try:
             while process.poll() is None:
@@ -61,7 +68,9 @@ def watch(command: Sequence[str], log: Path) -> Taken:
                 for each in _with_children(root):
                     each.kill()
                 process.wait()
-    return Taken(process.returncode, time.monotonic() - start, sum(cpu.values()), peak, tuple(resident))
+    return Taken(
+        process.returncode, time.monotonic() - start, sum(cpu.values()), peak, tuple(resident)
+    )
 
 
 def _with_children(root: psutil.Process) -> list[psutil.Process]:

@@ -1,17 +1,21 @@
-"""How good the models are, on real films, each film answered by a network that saw none of its patient's.
+"""How good the models are, on real films, each film answered by a network that saw none of its
+patient's.
 
     python -m benchmarks.quality nih_triage --data-root DIR --weights PATH
     python -m benchmarks.quality findings14 --data-root DIR --weights PATH
     python -m benchmarks.quality cardiomegaly --data-root DIR --weights PATH
     python -m benchmarks.quality pneumonia_pediatric --data-root DIR --weights PATH
-    python -m benchmarks.quality nih_triage --data-root DIR --weights PATH --floor --set model.image_size=448
+    python -m benchmarks.quality nih_triage --data-root DIR --weights PATH --floor --set
+    model.image_size=448
     python -m benchmarks.quality nih_triage --data-root DIR --weights PATH --keep && make docs
 
-The network of the task's configuration, trained fold by fold as the pipeline trains it, beside the floor: logistic regression on the
-features of the same backbone as it comes from ImageNet, on the same folds, of its last layer and of one within (`WITHIN`); for some tasks
-also beside another way of training (`BESIDE`). Intervals are by patient, as are those of the differences. --floor measures the floors
-alone, in minutes: what another image size, backbone or --layer is worth before anything is trained. --keep writes the figures to
-docs/quality, from where `make docs` takes the tables of docs/quality.md.
+The network of the task's configuration, trained fold by fold as the pipeline trains it, beside the
+floor: logistic regression on the features of the same backbone as it comes from ImageNet, on the
+same folds, of its last layer and of one within (`WITHIN`); for some tasks also beside another way
+of training (`BESIDE`). Intervals are by patient, as are those of the differences. --floor measures
+the floors alone, in minutes: what another image size, backbone or --layer is worth before anything
+is trained. --keep writes the figures to docs/quality, from where `make docs` takes the tables of
+docs/quality.md.
 """
 
 from __future__ import annotations
@@ -48,15 +52,19 @@ _REPLICATES, _LEVEL = 2000, 0.95
 BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
     'findings14': {
         'no head first': ('train.head_first=false',),
-        'training from scratch': ('model.backbone=scratch_cnn', 'train.learning_rate=0.001', 'train.epochs=20'),
+        'training from scratch': (
+            'model.backbone=scratch_cnn',
+            'train.learning_rate=0.001',
+            'train.epochs=20',
+        ),
     },
     'cardiomegaly': {
         'weights': ('train.balance=weights', 'train.epochs=8'),
         'attention pooling': ('model.pooling=attention',),
     },
 }
-# Backbone -> a layer within whose frozen features know more of small films than those of the last one, which are made for the classes of
-# ImageNet; docs/quality.md has others.
+# Backbone -> a layer within whose frozen features know more of small films than those of the last
+# one, which are made for the classes of ImageNet; docs/quality.md has others.
 WITHIN = {'mobilenet_v2': 'block_13_expand_relu'}
 # A source of films with fewer of a class is not looked at by itself.
 _OF_EACH_CLASS = 20
@@ -74,35 +82,49 @@ def plan(task: str, weights: str | None, settings: Sequence[str]) -> Plan:
       ConfigError: a setting is not allowed.
     """
     given = config.load(str(config_of(task)), settings)
-    model = given.model.model_copy(update={'weights': weights}) if given.model.backbone in PRETRAINED else given.model
+    model = (
+        given.model.model_copy(update={'weights': weights})
+        if given.model.backbone in PRETRAINED
+        else given.model
+    )
     return Plan(task, TrainerParameters(model=model, train=given.train))
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
     """The command line that this command shares with those that look at the same networks."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('task', choices=list(TASKS))
     parser.add_argument('--data-root', type=Path, required=True)
     parser.add_argument('--weights', help="ImageNet weights of the configuration's backbone")
-    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE', help='as of cxr-triage run')
+    parser.add_argument(
+        '--set', action='append', default=[], metavar='KEY=VALUE', help='as of cxr-triage run'
+    )
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; without --floor the figures are also in quality-TASK.json under --scratch, and the answer to each film in
-    answers-TASK.csv."""
+    """Measures and prints; without --floor the figures are also in quality-TASK.json under
+    --scratch, and the answer to each film in answers-TASK.csv."""
     parser = options(__doc__)
     parser.add_argument('--floor', action='store_true', help='the floor alone; nothing is trained')
-    parser.add_argument('--layer', help='another layer of the backbone, by its name in Keras, for the second floor')
+    parser.add_argument(
+        '--layer', help='another layer of the backbone, by its name in Keras, for the second floor'
+    )
     parser.add_argument('--keep', action='store_true', help='write the figures to docs/quality')
     args = parser.parse_args(argv)
     if args.keep and (args.floor or args.layer or args.set):
-        parser.error('--keep is for the configuration as it stands: not with --floor, --layer or --set')
+        parser.error(
+            '--keep is for the configuration as it stands: not with --floor, --layer or --set'
+        )
     console = Console(width=None if sys.stdout.isatty() else 160)
     chosen = plan(args.task, args.weights, args.set)
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
-    console.print(f'{args.task}: {len(cohort.stored):,} films of {len(np.unique(cohort.patients)):,} patients')
+    console.print(
+        f'{args.task}: {len(cohort.stored):,} films of {len(np.unique(cohort.patients)):,} patients'
+    )
     beside = floors(args.task, cohort, chosen.parameters.model, args.scratch, args.layer)
     if args.floor:
         for name, floor in beside.items():
@@ -124,31 +146,54 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     text = json.dumps(content, indent=1, ensure_ascii=False) + '\n'
     (args.scratch / f'quality-{args.task}.json').write_text(text)
-    write_answers(args.scratch / f'answers-{args.task}.csv', cohort, TASKS[args.task].outputs[0], ours[:, 0])
+    write_answers(
+        args.scratch / f'answers-{args.task}.csv', cohort, TASKS[args.task].outputs[0], ours[:, 0]
+    )
     if args.keep:
         quality_table.file_of(args.task).write_text(text)
     console.print(table(found))
 
 
-def floors(task: str, cohort: Cohort, parameters: ModelParameters, scratch: Path, layer: str | None = None) -> dict[str, np.ndarray]:
-    """Name -> probabilities float64 [n, outputs] from frozen features: of the last layer, and of `layer` or that of `WITHIN`."""
+def floors(
+    task: str, cohort: Cohort, parameters: ModelParameters, scratch: Path, layer: str | None = None
+) -> dict[str, np.ndarray]:
+    """Name -> probabilities float64 [n, outputs] from frozen features: of the last layer, and of
+    `layer` or that of `WITHIN`.
+    """
     layers: dict[str, str | None] = {FLOOR: None}
     if within := layer or WITHIN.get(parameters.backbone):
         layers[f'{FLOOR} of {within}'] = within
-    return {name: cross_validation.of_frozen_features(TASKS[task], cohort, parameters, scratch, layer=of) for name, of in layers.items()}
+    return {
+        name: cross_validation.of_frozen_features(
+            TASKS[task], cohort, parameters, scratch, layer=of
+        )
+        for name, of in layers.items()
+    }
 
 
 def write_answers(path: Path, cohort: Cohort, label: str, probability: np.ndarray) -> None:
-    """A line a film, the most surely wrong ones first: what the label says, and the probability from the network that had not seen it."""
+    """A line a film, the most surely wrong ones first: what the label says, and the probability
+    from the network that had not seen it.
+    """
     values = cohort.labels[label]
     with path.open('w', newline='', encoding='utf-8') as file:
         lines = csv.writer(file)
         lines.writerow(['image_id', 'patient_id', 'source', label, 'probability'])
         for row in np.argsort(-np.abs(values - probability), kind='stable'):
-            lines.writerow([cohort.ids[row], cohort.patients[row], cohort.sources[row], values[row], f'{probability[row]:.4f}'])
+            lines.writerow(
+                [
+                    cohort.ids[row],
+                    cohort.patients[row],
+                    cohort.sources[row],
+                    values[row],
+                    f'{probability[row]:.4f}',
+                ]
+            )
 
 
-def figures(task: str, cohort: Cohort, ours: np.ndarray, beside: Mapping[str, np.ndarray]) -> dict[str, Figure]:
+def figures(
+    task: str, cohort: Cohort, ours: np.ndarray, beside: Mapping[str, np.ndarray]
+) -> dict[str, Figure]:
     """Row of the table -> its figure.
 
     Args:
@@ -161,7 +206,9 @@ def figures(task: str, cohort: Cohort, ours: np.ndarray, beside: Mapping[str, np
     label = cohort.labels[outputs[0]]
     cases = Cases(ours[:, 0], (ours[:, 0] >= 0.5).astype(float), label)
     statistics = _against(
-        'AUC', bootstrap.auc(ours[:, 0], label), {name: bootstrap.auc(each[:, 0], label) for name, each in beside.items()}
+        'AUC',
+        bootstrap.auc(ours[:, 0], label),
+        {name: bootstrap.auc(each[:, 0], label) for name, each in beside.items()},
     )
     statistics |= _of_groups(cohort, ours[:, 0], label) | _of_metadata(cohort, label)
     statistics |= {
@@ -171,9 +218,19 @@ def figures(task: str, cohort: Cohort, ours: np.ndarray, beside: Mapping[str, np
         'expected calibration error': bootstrap.calibration_error(cases),
     }
     if len(outputs) > 1:
-        by_finding = {name: bootstrap.auc(ours[:, place], cohort.labels[name]) for place, name in enumerate(outputs) if place}
+        by_finding = {
+            name: bootstrap.auc(ours[:, place], cohort.labels[name])
+            for place, name in enumerate(outputs)
+            if place
+        }
         means = {
-            name: bootstrap.mean([bootstrap.auc(each[:, place], cohort.labels[of]) for place, of in enumerate(outputs) if place])
+            name: bootstrap.mean(
+                [
+                    bootstrap.auc(each[:, place], cohort.labels[of])
+                    for place, of in enumerate(outputs)
+                    if place
+                ]
+            )
             for name, each in beside.items()
         }
         statistics |= _against(MEAN, bootstrap.mean(list(by_finding.values())), means)
@@ -186,19 +243,28 @@ def _against(figure: str, own: Statistic, others: Mapping[str, Statistic]) -> di
     return {
         figure: own,
         **{f'{figure}, {name}': other for name, other in others.items()},
-        **{f'{figure} above {name}': bootstrap.difference(own, other) for name, other in others.items()},
+        **{
+            f'{figure} above {name}': bootstrap.difference(own, other)
+            for name, other in others.items()
+        },
     }
 
 
 def _of_groups(cohort: Cohort, probability: np.ndarray, label: np.ndarray) -> dict[str, Statistic]:
     """AUCs within each view, and within each source that has enough films of both classes."""
     views = cohort.column('view_position')
-    found = {f'AUC within {view} films': _within(views == view, probability, label) for view in np.unique(views) if view != UNKNOWN}
+    found = {
+        f'AUC within {view} films': _within(views == view, probability, label)
+        for view in np.unique(views)
+        if view != UNKNOWN
+    }
     sources, counts = np.unique(cohort.sources, return_counts=True)
     for source in sources[np.argsort(-counts, kind='stable')]:
         rows = cohort.sources == source
         if len(sources) > 1 and min(label[rows].sum(), (1 - label[rows]).sum()) >= _OF_EACH_CLASS:
-            found[f'AUC within {rows.sum():,} films of source {source}'] = _within(rows, probability, label)
+            found[f'AUC within {rows.sum():,} films of source {source}'] = _within(
+                rows, probability, label
+            )
     return found
 
 
@@ -208,7 +274,10 @@ def _of_metadata(cohort: Cohort, label: np.ndarray) -> dict[str, Statistic]:
     found = {}
     for name, columns in (
         ('AUC of age, sex and view alone', metadata_model.columns(age, sex, view)),
-        ('AUC of these and the follow-up number', metadata_model.columns(age, sex, view, cohort.column('follow_up'))),
+        (
+            'AUC of these and the follow-up number',
+            metadata_model.columns(age, sex, view, cohort.column('follow_up')),
+        ),
     ):
         scores = metadata_model.cross_fitted(columns, label, cohort.patients)
         if scores is not None:

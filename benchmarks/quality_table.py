@@ -1,7 +1,8 @@
 """Writes the tables of docs/quality.md from the figures in docs/quality: `make docs`.
 
-The figures are those that `benchmarks.quality TASK --keep` and `benchmarks.ablation TASK --keep` left there. A table stands between two
-marks, `<!-- quality: NAME -->` and `<!-- end of quality: NAME -->`; what is outside of them stays.
+The figures are those that `benchmarks.quality TASK --keep` and `benchmarks.ablation TASK --keep`
+left there. A table stands between two marks, `<!-- quality: NAME -->` and `<!-- end of quality:
+NAME -->`; what is outside of them stays.
 """
 
 from __future__ import annotations
@@ -51,21 +52,33 @@ def written(page: str, kept: Kept) -> str:
     def table(mark: re.Match) -> str:
         name = mark['name']
         if name not in TABLES:
-            raise ValueError(f'<!-- quality: {name} -->: no such table; there are {", ".join(TABLES)}')
+            raise ValueError(
+                f'<!-- quality: {name} -->: no such table; there are {", ".join(TABLES)}'
+            )
         return f'{mark["begin"]}\n{TABLES[name](kept)}{mark["end"]}'
 
-    pattern = r'(?P<begin><!-- quality: (?P<name>[\w ]+) -->)\n.*?(?P<end><!-- end of quality: (?P=name) -->)'
+    pattern = (
+        r'(?P<begin><!-- quality: (?P<name>[\w ]+) -->)\n.*?(?P<end><!-- end of quality: '
+        r'(?P=name) -->)'
+    )
     found = re.sub(pattern, table, page, flags=re.DOTALL)
     begun = page.count('<!-- quality: ')
     if begun != len(re.findall(pattern, page, flags=re.DOTALL)):
-        raise ValueError(f'{begun} tables begin with <!-- quality: NAME -->, and not each ends with <!-- end of quality: NAME -->')
+        raise ValueError(
+            f'{begun} tables begin with <!-- quality: NAME -->, and not each ends with <!-- end '
+            'of quality: NAME -->'
+        )
     return found
 
 
 def load() -> Kept:
     """All that is kept."""
     tasks, ablations = (
-        [json.loads(path.read_text()) for path in (file_of(task, ablation) for task in TASKS) if path.exists()]
+        [
+            json.loads(path.read_text())
+            for path in (file_of(task, ablation) for task in TASKS)
+            if path.exists()
+        ]
         for ablation in (False, True)
     )
     return Kept(tasks, ablations)
@@ -78,8 +91,16 @@ def _tasks(kept: Kept) -> str:
         figures, name = each['figures'], _main(each)
         floor, above = figures[f'{name}, {FLOOR}'], figures[f'{name} above {FLOOR}']
         task = f'`{each["task"]}`' + (', mean of its findings' if name == MEAN else '')
-        shown = (_value(figures[name]), _interval(figures[name]), _value(floor), _value(above), _interval(above))
-        rows.append((task, f'{each["films"]:,}', str(each['settings']['model']['image_size']), *shown))
+        shown = (
+            _value(figures[name]),
+            _interval(figures[name]),
+            _value(floor),
+            _value(above),
+            _interval(above),
+        )
+        rows.append(
+            (task, f'{each["films"]:,}', str(each['settings']['model']['image_size']), *shown)
+        )
     return _markdown(rows, left=1)
 
 
@@ -92,12 +113,23 @@ def _beside(kept: Kept) -> str:
             other = row.removeprefix(f'{name}, ')
             if other not in (row, FLOOR):
                 above = figures[f'{name} above {other}']
-                rows.append((f'`{each["task"]}`', other, _value(figures[row]), _interval(figures[row]), _value(above), _interval(above)))
+                rows.append(
+                    (
+                        f'`{each["task"]}`',
+                        other,
+                        _value(figures[row]),
+                        _interval(figures[row]),
+                        _value(above),
+                        _interval(above),
+                    )
+                )
     return _markdown(rows, left=2)
 
 
 def _groups(kept: Kept) -> str:
-    """What stands beside each AUC: within a view or a source, and without the picture; rows that no task has are left out."""
+    """What stands beside each AUC: within a view or a source, and without the picture; rows that no
+    task has are left out.
+    """
     names = dict.fromkeys(
         row
         for each in kept.tasks
@@ -122,13 +154,25 @@ def _findings(kept: Kept) -> str:
 
 
 def _ablation(kept: Kept) -> str:
-    """A row a variant, with the difference from the first row's training; of the first task that was looked at."""
+    """A row a variant, with the difference from the first row's training; of the first task that
+    was looked at.
+    """
     rows = [('', 'AUC', 'between seeds', 'less the first', '95 %')]
-    for place, (name, row) in enumerate(kept.ablations[0]['variants'].items() if kept.ablations else ()):
+    for place, (name, row) in enumerate(
+        kept.ablations[0]['variants'].items() if kept.ablations else ()
+    ):
         less, spread = row['less'], row['spread']
         signed = '' if not place else f'{less["value"]:+.3f}'
         interval = '' if not place else f'{less["lower"]:+.3f} – {less["upper"]:+.3f}'
-        rows.append((name, _value(row['auc']), '' if spread is None else f'± {spread:.4f}', signed, interval))
+        rows.append(
+            (
+                name,
+                _value(row['auc']),
+                '' if spread is None else f'± {spread:.4f}',
+                signed,
+                interval,
+            )
+        )
     return _markdown(rows, left=1)
 
 
@@ -155,7 +199,11 @@ def _interval(figure: dict[str, Any]) -> str:
 
 
 def _both(figure: dict[str, Any] | None) -> str:
-    return '–' if figure is None or figure['value'] is None else f'{_value(figure)} ({_interval(figure)})'
+    return (
+        '–'
+        if figure is None or figure['value'] is None
+        else f'{_value(figure)} ({_interval(figure)})'
+    )
 
 
 def _markdown(rows: Sequence[Sequence[str]], left: int) -> str:

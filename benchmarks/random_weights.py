@@ -1,4 +1,5 @@
-"""Networks with random weights, where only their speed counts: no download, no file of ImageNet weights.
+"""Networks with random weights, where only their speed counts: no download, no file of ImageNet
+weights.
 
 python -m benchmarks.random_weights BACKBONE MODEL
 """
@@ -37,11 +38,15 @@ def network(backbone: Backbone) -> model_lib.Network:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes a model in the form in which the trainer exports one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('backbone', choices=get_args(Backbone))
     parser.add_argument('model')
     args = parser.parse_args(argv)
-    TriageModule(network(args.backbone), SIDE, [calibration.NONE], 0.5, args.backbone).export(args.model)
+    TriageModule(network(args.backbone), SIDE, [calibration.NONE], 0.5, args.backbone).export(
+        args.model
+    )
 
 
 if __name__ == '__main__':

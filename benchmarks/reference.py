@@ -1,4 +1,5 @@
-"""The yardstick: every film decoded and resized once, with nothing around it, on all cores of this process.
+"""The yardstick: every film decoded and resized once, with nothing around it, on all cores of this
+process.
 
 python -m benchmarks.reference DATA_ROOT
 """
@@ -22,13 +23,21 @@ SIZE = 224
 
 
 def one_pass(files: Sequence[str]) -> tuple[int, float]:
-    """Reads the files, decodes each JPEG and resizes it to SIZE with antialiasing; returns how many films and in how many seconds."""
+    """Reads the files, decodes each JPEG and resizes it to SIZE with antialiasing; returns how many
+    films and in how many seconds.
+    """
 
     def decode(record: tf.Tensor) -> tf.Tensor:
-        image = tf.io.parse_single_example(record, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE]
+        image = tf.io.parse_single_example(record, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[
+            IMAGE
+        ]
         return tf.image.resize(tf.io.decode_jpeg(image, channels=1), [SIZE, SIZE], antialias=True)
 
-    films = tf.data.TFRecordDataset(list(files)).map(decode, num_parallel_calls=default_workers()).prefetch(16)
+    films = (
+        tf.data.TFRecordDataset(list(files))
+        .map(decode, num_parallel_calls=default_workers())
+        .prefetch(16)
+    )
     films = without_autotune(films)
     start = time.monotonic()
     count = int(films.reduce(tf.constant(0, tf.int64), lambda number, _: number + 1))
@@ -36,7 +45,9 @@ def one_pass(files: Sequence[str]) -> tuple[int, float]:
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The dataset with the threads that were asked for: the end of an iteration may wait for tf.data's tuner otherwise."""
+    """The dataset with the threads that were asked for: the end of an iteration may wait for
+    tf.data's tuner otherwise.
+    """
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
@@ -46,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints the seconds of a pass."""
     # Not on import: who borrows from this module may want a GPU.
     os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('data_root')
     root = parser.parse_args(argv).data_root
     count, seconds = one_pass([os.path.join(root, file.name) for file in find_files(root)])

@@ -1,4 +1,6 @@
-"""What a run left of itself: how long its steps took, from the metadata store, and how large its examples are."""
+"""What a run left of itself: how long its steps took, from the metadata store, and how large its
+examples are.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,14 @@ def newest(root: Path, artifact: str) -> Path:
 
 
 def step_times(root: Path) -> dict[str, tuple[float, float]]:
-    """Step -> when its execution in the latest run of a root began and ended, in seconds since 1970."""
+    """Step -> when its execution in the latest run of a root began and ended, in seconds since
+    1970.
+    """
     return {
-        step: (execution.create_time_since_epoch / 1000, execution.last_update_time_since_epoch / 1000)
+        step: (
+            execution.create_time_since_epoch / 1000,
+            execution.last_update_time_since_epoch / 1000,
+        )
         for step, execution in history.runs(root)[-1].items()
     }
 
@@ -27,4 +34,7 @@ def step_seconds(root: Path) -> dict[str, float]:
 
 def transformed_bytes(root: Path) -> int:
     """The size of the transformed examples of the latest run of a root."""
-    return sum(path.stat().st_size for path in newest(root, 'Transform/transformed_examples').glob('Split-*/*'))
+    return sum(
+        path.stat().st_size
+        for path in newest(root, 'Transform/transformed_examples').glob('Split-*/*')
+    )

@@ -1,12 +1,15 @@
-"""How a local run grows with the number of films: memory, time of each step, and both against a plain pass over the films.
+"""How a local run grows with the number of films: memory, time of each step, and both against a
+plain pass over the films.
 
-    python -m benchmarks.scale                        1,000, 4,000 and 16,000 films; about half an hour on 2 cores
+    python -m benchmarks.scale                        1,000, 4,000 and 16,000 films; about half an
+    hour on 2 cores
     python -m benchmarks.scale 1000 4000 16000 64000 112120
 
-Films are 600x600 JPEGs of real size (benchmarks/films.py), drawn once and kept under --scratch. Printed: for each count the peak
-memory of any process of the run, in all and by step, and the seconds of each step; the data path (XrayExampleGen to Transform) as a
-multiple of one pass of plain decode and antialiased resize on the same cores, done right before the run; a second run that finds all
-in the cache; and the exponent of growth between the two largest counts.
+Films are 600x600 JPEGs of real size (benchmarks/films.py), drawn once and kept under --scratch.
+Printed: for each count the peak memory of any process of the run, in all and by step, and the
+seconds of each step; the data path (XrayExampleGen to Transform) as a multiple of one pass of plain
+decode and antialiased resize on the same cores, done right before the run; a second run that finds
+all in the cache; and the exponent of growth between the two largest counts.
 """
 
 from __future__ import annotations
@@ -29,7 +32,15 @@ from benchmarks.processes import Taken, watch
 
 CONFIG = Path(__file__).with_name('scale.yaml')
 COUNTS = (1_000, 4_000, 16_000)
-DATA_PATH = ('XrayExampleGen', 'CuratedSchema', 'StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate', 'Transform')
+DATA_PATH = (
+    'XrayExampleGen',
+    'CuratedSchema',
+    'StatisticsGen',
+    'ExampleValidator',
+    'DataAudit',
+    'DataGate',
+    'Transform',
+)
 SCRATCH = Path('runs/benchmarks')
 _SHOWN_S = 0.5  # steps that take less on the largest count are left out of the table
 _WRITTEN = 'written'
@@ -38,18 +49,31 @@ _FIGURES = 'scale.json'
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in scale.json under --scratch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('counts', type=int, nargs='*', default=COUNTS, help='numbers of films')
     parser.add_argument('--scratch', type=Path, default=SCRATCH, help='for films, runs and figures')
-    parser.add_argument('--set', dest='settings', action='append', default=[], metavar='KEY=VALUE', help='as of cxr-triage run')
-    parser.add_argument('--add', action='store_true', help='to the counts that were measured before')
+    parser.add_argument(
+        '--set',
+        dest='settings',
+        action='append',
+        default=[],
+        metavar='KEY=VALUE',
+        help='as of cxr-triage run',
+    )
+    parser.add_argument(
+        '--add', action='store_true', help='to the counts that were measured before'
+    )
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     args.scratch.mkdir(parents=True, exist_ok=True)
     found = figures(args.scratch) if args.add else {}
     for count in sorted(args.counts):
         found[count] = measure(count, args.scratch, args.settings, console)
-        (args.scratch / _FIGURES).write_text(json.dumps([found[each] for each in sorted(found)], indent=1))
+        (args.scratch / _FIGURES).write_text(
+            json.dumps([found[each] for each in sorted(found)], indent=1)
+        )
     console.print(table([found[each] for each in sorted(found)]))
 
 
@@ -70,7 +94,18 @@ def measure(count: int, scratch: Path, settings: Sequence[str], console: Console
     console.print(f'{count:,} films: one plain pass')
     reference = _reference(data, scratch)
     shutil.rmtree(root, ignore_errors=True)
-    run = [sys.executable, '-m', 'pipeline', 'run', '--config', str(CONFIG), '--data-root', str(data), '--root', str(root)]
+    run = [
+        sys.executable,
+        '-m',
+        'pipeline',
+        'run',
+        '--config',
+        str(CONFIG),
+        '--data-root',
+        str(data),
+        '--root',
+        str(root),
+    ]
     run += [f'--set={setting}' for setting in settings]
     console.print(f'{count:,} films: the pipeline')
     first = checked(run, scratch / f'run-{count}.log')
@@ -82,7 +117,9 @@ def measure(count: int, scratch: Path, settings: Sequence[str], console: Console
         'film_bytes': sum(path.stat().st_size for path in data.glob('data/*')) / count,
         'reference_s': reference,
         'steps_s': {step: end - start for step, (start, end) in times.items()},
-        'steps_peak_bytes': {step: first.peak_between(start, end) for step, (start, end) in times.items()},
+        'steps_peak_bytes': {
+            step: first.peak_between(start, end) for step, (start, end) in times.items()
+        },
         'run_s': first.seconds,
         'cpu_s': first.cpu_seconds,
         'peak_bytes': first.peak_bytes,
@@ -156,7 +193,12 @@ def table(found: Sequence[dict]) -> Table:
         shown.add_row(name, *(form.format(value) for value in values), *grown)
 
     row('bytes a film', [each['film_bytes'] for each in found], '{:,.0f}')
-    row('plain decode and resize, s', [each['reference_s'] for each in found], '{:.1f}', exponent=True)
+    row(
+        'plain decode and resize, s',
+        [each['reference_s'] for each in found],
+        '{:.1f}',
+        exponent=True,
+    )
     # The record has the latest step first.
     for step in reversed(found[-1]['steps_s']):
         if found[-1]['steps_s'][step] >= _SHOWN_S:
@@ -168,10 +210,20 @@ def table(found: Sequence[dict]) -> Table:
     )
     row('whole run, s', [each['run_s'] for each in found], '{:.1f}', exponent=True)
     row('again, from the cache, s', [each['rerun_s'] for each in found], '{:.1f}')
-    row('peak memory of any process, GB', [each['peak_bytes'] / 1e9 for each in found], '{:.2f}', exponent=True)
+    row(
+        'peak memory of any process, GB',
+        [each['peak_bytes'] / 1e9 for each in found],
+        '{:.2f}',
+        exponent=True,
+    )
     for step in reversed(found[-1]['steps_s']):
         if found[-1]['steps_s'][step] >= _SHOWN_S:
-            row(f'  in {step}', [each['steps_peak_bytes'][step] / 1e9 for each in found], '{:.2f}', exponent=True)
+            row(
+                f'  in {step}',
+                [each['steps_peak_bytes'][step] / 1e9 for each in found],
+                '{:.2f}',
+                exponent=True,
+            )
     row('bytes of a transformed example', [each['stored_bytes'] for each in found], '{:,.0f}')
     return shown
 

@@ -1,10 +1,12 @@
-"""What is left of a calibration and of an operating point where films are others than those that they were chosen on.
+"""What is left of a calibration and of an operating point where films are others than those that
+they were chosen on.
 
     python -m benchmarks.shift nih_triage --data-root DIR --weights PATH
 
-The official test list of NIH ChestX-ray14 holds more abnormal and more bedside films than the list for training. A network is trained
-on patients of the latter, calibrated and given its operating point on others of these, and asked about still others, and about the
-official test films. Intervals are by patient, as are those of the differences.
+The official test list of NIH ChestX-ray14 holds more abnormal and more bedside films than the list
+for training. A network is trained on patients of the latter, calibrated and given its operating
+point on others of these, and asked about still others, and about the official test films. Intervals
+are by patient, as are those of the differences.
 """
 
 from __future__ import annotations
@@ -39,7 +41,12 @@ from trainer.labels import TASKS
 
 GROUPS = ('calibration', 'held out', 'official test')
 # Patients of the list for training, in twentieths: 13 to train with.
-_PARTS = {'val': range(2), 'calibration': range(2, 4), 'held out': range(4, 7), 'train': range(7, 20)}
+_PARTS = {
+    'val': range(2),
+    'calibration': range(2, 4),
+    'held out': range(4, 7),
+    'train': range(7, 20),
+}
 _REPLICATES, _LEVEL = 2000, 0.95
 
 
@@ -48,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = quality.options(__doc__).parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     chosen = quality.plan(args.task, args.weights, args.set)
-    sensitivity = config.load(str(quality.config_of(args.task)), args.set).operating_point.sensitivity
+    sensitivity = config.load(
+        str(quality.config_of(args.task)), args.set
+    ).operating_point.sensitivity
     cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
     places = split(cohort, test_list(args.data_root))
     logits = _logits(chosen, cohort, places, args.scratch)
@@ -78,18 +87,32 @@ def split(cohort: Cohort, official: Set[str]) -> dict[str, np.ndarray]:
     Raises:
       SystemExit: it names none of the films.
     """
-    of_list = {patient for image_id, patient in zip(cohort.ids, cohort.patients, strict=True) if image_id in official}
+    of_list = {
+        patient
+        for image_id, patient in zip(cohort.ids, cohort.patients, strict=True)
+        if image_id in official
+    }
     outside = np.isin(cohort.patients, list(of_list))
     if not outside.any() or outside.all():
-        raise SystemExit(f'of {len(outside)} films {outside.sum()} are on the official test list: some have to be, and others not')
+        raise SystemExit(
+            f'of {len(outside)} films {outside.sum()} are on the official test list: some have to '
+            'be, and others not'
+        )
     part = np.where(outside, -1, metadata_model.folds(cohort.patients, 20, 0))
-    return {'official test': np.flatnonzero(outside)} | {name: np.flatnonzero(np.isin(part, list(parts))) for name, parts in _PARTS.items()}
+    return {'official test': np.flatnonzero(outside)} | {
+        name: np.flatnonzero(np.isin(part, list(parts))) for name, parts in _PARTS.items()
+    }
 
 
 def figures(
-    cohort: Cohort, label: str, places: dict[str, np.ndarray], logits: dict[str, np.ndarray], target: float
+    cohort: Cohort,
+    label: str,
+    places: dict[str, np.ndarray],
+    logits: dict[str, np.ndarray],
+    target: float,
 ) -> dict[str, tuple[Figure, ...]]:
-    """Row of the table -> its figure for each of GROUPS, and by how much the last is above the one before it.
+    """Row of the table -> its figure for each of GROUPS, and by how much the last is above the one
+    before it.
 
     Args:
       cohort: all films.
@@ -119,9 +142,13 @@ def figures(
     rows = list(dict.fromkeys(name.partition(' / ')[0] for name in statistics))
     _, inside, outside = GROUPS
     for row in rows:
-        statistics[f'{row} / difference'] = bootstrap.difference(statistics[f'{row} / {outside}'], statistics[f'{row} / {inside}'])
+        statistics[f'{row} / difference'] = bootstrap.difference(
+            statistics[f'{row} / {outside}'], statistics[f'{row} / {inside}']
+        )
     found = bootstrap.figures(statistics, cohort.patients, _REPLICATES, _LEVEL)
-    return {row: tuple(found[f'{row} / {column}'] for column in (*GROUPS, 'difference')) for row in rows}
+    return {
+        row: tuple(found[f'{row} / {column}'] for column in (*GROUPS, 'difference')) for row in rows
+    }
 
 
 def table(found: dict[str, tuple[Figure, ...]]) -> Table:
@@ -134,16 +161,23 @@ def table(found: dict[str, tuple[Figure, ...]]) -> Table:
     return shown
 
 
-def _logits(plan: Plan, cohort: Cohort, places: dict[str, np.ndarray], scratch: Path) -> dict[str, np.ndarray]:
+def _logits(
+    plan: Plan, cohort: Cohort, places: dict[str, np.ndarray], scratch: Path
+) -> dict[str, np.ndarray]:
     """Those of the task's label for each group; kept, as those of `cross_validation` are."""
     # Another test list is another training.
-    groups = hashlib.sha256(b''.join(places[name].tobytes() for name in sorted(places))).hexdigest()[:8]
+    groups = hashlib.sha256(
+        b''.join(places[name].tobytes() for name in sorted(places))
+    ).hexdigest()[:8]
     kept = scratch / 'folds' / f'{cross_validation.key(plan, cohort)}-shift-{groups}.npz'
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         batch = plan.parameters.train.batch_size
         with cross_validation.trained(plan, cohort, places) as (network, splits):
-            answers: dict[str, Any] = {name: training.predict_logits(network.model, splits[name], batch)[0][:, 0] for name in GROUPS}
+            answers: dict[str, Any] = {
+                name: training.predict_logits(network.model, splits[name], batch)[0][:, 0]
+                for name in GROUPS
+            }
         np.savez(kept, **answers)
     return dict(np.load(kept))
 
@@ -151,7 +185,9 @@ def _logits(plan: Plan, cohort: Cohort, places: dict[str, np.ndarray], scratch: 
 def _text(figure: Figure) -> str:
     if figure.value is None:
         return '–'
-    return f'{figure.value:.3f}' + ('' if figure.lower is None else f'  ({figure.lower:.3f} – {figure.upper:.3f})')
+    return f'{figure.value:.3f}' + (
+        '' if figure.lower is None else f'  ({figure.lower:.3f} – {figure.upper:.3f})'
+    )
 
 
 if __name__ == '__main__':

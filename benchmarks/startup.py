@@ -1,8 +1,10 @@
-"""What it costs to begin: the command line, a local run, and each step in a process of its own, as on Kubeflow.
+"""What it costs to begin: the command line, a local run, and each step in a process of its own, as
+on Kubeflow.
 
     python -m benchmarks.startup
 
-Medians of rounds that take turns. A step has to import TensorFlow and TFX; both are shown by themselves.
+Medians of rounds that take turns. A step has to import TensorFlow and TFX; both are shown by
+themselves.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ def commands() -> dict[str, list[str]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in startup.json under --scratch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
@@ -85,7 +89,13 @@ def table(found: dict[str, dict[str, float]]) -> Table:
         shown.add_column(name, justify='right' if name else 'left')
     for name, each in found.items():
         over = each['s'] / found[_REFERENCE]['s']
-        shown.add_row(name, f'{each["s"]:.2f}', f'{each["cpu_s"]:.2f}', f'{over:.2f}', f'{each["peak_bytes"] / 1e9:.2f}')
+        shown.add_row(
+            name,
+            f'{each["s"]:.2f}',
+            f'{each["cpu_s"]:.2f}',
+            f'{over:.2f}',
+            f'{each["peak_bytes"] / 1e9:.2f}',
+        )
     return shown
 
 

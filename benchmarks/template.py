@@ -1,8 +1,10 @@
-"""A peer: the data path as TFX's own template and tutorials build it, up to Transform, with standard components alone.
+"""A peer: the data path as TFX's own template and tutorials build it, up to Transform, with
+standard components alone.
 
     python -m benchmarks.template DATA_ROOT ROOT
 
-ImportExampleGen, StatisticsGen, SchemaGen, ExampleValidator and Transform to float32 tensors, each with its own in-process Beam runner.
+ImportExampleGen, StatisticsGen, SchemaGen, ExampleValidator and Transform to float32 tensors, each
+with its own in-process Beam runner.
 """
 
 from __future__ import annotations
@@ -30,7 +32,11 @@ def preprocessing_fn(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         pixels = tf.image.resize(tf.io.decode_jpeg(data, channels=1), [SIZE, SIZE], antialias=True)
         return tf.ensure_shape(pixels / 255.0, [SIZE, SIZE, 1])
 
-    images = tf.map_fn(one, tf.reshape(inputs[IMAGE], [-1]), fn_output_signature=tf.TensorSpec([SIZE, SIZE, 1], tf.float32))
+    images = tf.map_fn(
+        one,
+        tf.reshape(inputs[IMAGE], [-1]),
+        fn_output_signature=tf.TensorSpec([SIZE, SIZE, 1], tf.float32),
+    )
     return {'image_xf': images, 'label_xf': 1 - inputs[NO_FINDING]}
 
 
@@ -42,13 +48,20 @@ def create_pipeline(data_root: str, root: str) -> tfx.dsl.Pipeline:
         input_config=proto.Input(splits=[proto.Input.Split(name='all', pattern='*.tfrec')]),
         output_config=proto.Output(
             split_config=proto.SplitConfig(
-                splits=[proto.SplitConfig.Split(name=name, hash_buckets=share) for name, share in (('train', 4), ('eval', 1))]
+                splits=[
+                    proto.SplitConfig.Split(name=name, hash_buckets=share)
+                    for name, share in (('train', 4), ('eval', 1))
+                ]
             )
         ),
     )
     statistics = tfx.components.StatisticsGen(examples=examples.outputs['examples'])
-    schema = tfx.components.SchemaGen(statistics=statistics.outputs['statistics'], infer_feature_shape=True)
-    validator = tfx.components.ExampleValidator(statistics=statistics.outputs['statistics'], schema=schema.outputs['schema'])
+    schema = tfx.components.SchemaGen(
+        statistics=statistics.outputs['statistics'], infer_feature_shape=True
+    )
+    validator = tfx.components.ExampleValidator(
+        statistics=statistics.outputs['statistics'], schema=schema.outputs['schema']
+    )
     transform = tfx.components.Transform(
         examples=examples.outputs['examples'],
         schema=schema.outputs['schema'],
@@ -59,15 +72,20 @@ def create_pipeline(data_root: str, root: str) -> tfx.dsl.Pipeline:
         pipeline_name='template',
         pipeline_root=os.path.join(root, 'artifacts'),
         components=[examples, statistics, schema, validator, transform],
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(os.path.join(root, 'metadata.sqlite')),
-        # Named, as Beam's default would try to download another runner in newer versions; it is the in-process one in both.
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            os.path.join(root, 'metadata.sqlite')
+        ),
+        # Named, as Beam's default would try to download another runner in newer versions; it is the
+        # in-process one in both.
         beam_pipeline_args=['--runner=FnApiRunner', f'--setup_file={os.path.abspath("setup.py")}'],
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('data_root')
     parser.add_argument('root')
     args = parser.parse_args(argv)

@@ -1,11 +1,13 @@
-"""What TensorFlow takes to make graphs of a network: where it is built, before its first step, and for its export.
+"""What TensorFlow takes to make graphs of a network: where it is built, before its first step, and
+for its export.
 
     python -m benchmarks.tracing                            the small network of the demo
     python -m benchmarks.tracing --backbone mobilenet_v2
 
-The trainer's way, without AutoGraph (trainer/tracing.py) and with nothing in the export but what is served, beside the usual one: AutoGraph
-as TensorFlow has it, and the Keras model as a part of what is saved. The same network and weights from nothing, each way in processes of
-its own that take turns; the seconds are medians.
+The trainer's way, without AutoGraph (trainer/tracing.py) and with nothing in the export but what is
+served, beside the usual one: AutoGraph as TensorFlow has it, and the Keras model as a part of what
+is saved. The same network and weights from nothing, each way in processes of its own that take
+turns; the seconds are medians.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def once(way: str, backbone: Backbone) -> dict[str, float]:
 
     if way == USUAL:
         if 'trainer.model' in sys.modules:
-            raise RuntimeError('trainer.model was imported before: what is decorated already stays so')
+            raise RuntimeError(
+                'trainer.model was imported before: what is decorated already stays so'
+            )
         tracing.as_it_stands = lambda function: function
     import numpy as np
     import tf_keras as keras
@@ -58,8 +62,12 @@ def once(way: str, backbone: Backbone) -> dict[str, float]:
     clock = time.monotonic()
     network = random_weights.network(backbone)
     clock = lap('network', clock)
-    network.model.compile(keras.optimizers.Adam(), keras.losses.BinaryCrossentropy(from_logits=True))
-    network.model.fit(np.zeros((_BATCH, side, side, 1), np.float32), np.zeros((_BATCH, 1), np.float32), verbose=0)
+    network.model.compile(
+        keras.optimizers.Adam(), keras.losses.BinaryCrossentropy(from_logits=True)
+    )
+    network.model.fit(
+        np.zeros((_BATCH, side, side, 1), np.float32), np.zeros((_BATCH, 1), np.float32), verbose=0
+    )
     clock = lap('first step', clock)
     with tempfile.TemporaryDirectory() as folder:
         module: Any = TriageModule(network, side, [calibration.NONE], 0.5, 'traced')
@@ -72,11 +80,15 @@ def once(way: str, backbone: Backbone) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in tracing.json under --scratch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--backbone', choices=get_args(Backbone), default='scratch_cnn')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
-    parser.add_argument('--once', choices=(USUAL, OURS), help='print the seconds of one way, as JSON')
+    parser.add_argument(
+        '--once', choices=(USUAL, OURS), help='print the seconds of one way, as JSON'
+    )
     args = parser.parse_args(argv)
     if args.once:
         sys.stdout.write(json.dumps(once(args.once, args.backbone)) + '\n')
@@ -86,10 +98,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     rounds: dict[str, list[dict[str, float]]] = {USUAL: [], OURS: []}
     for _ in track(range(args.rounds), 'tracing', console=console, transient=True):
         for way, found in rounds.items():
-            scale.checked([sys.executable, '-m', 'benchmarks.tracing', '--once', way, '--backbone', args.backbone], log)
+            scale.checked(
+                [
+                    sys.executable,
+                    '-m',
+                    'benchmarks.tracing',
+                    '--once',
+                    way,
+                    '--backbone',
+                    args.backbone,
+                ],
+                log,
+            )
             found.append(json.loads(log.read_text().splitlines()[-1]))
-    medians = {way: {part: statistics.median(each[part] for each in found) for part in found[0]} for way, found in rounds.items()}
-    (args.scratch / 'tracing.json').write_text(json.dumps({'backbone': args.backbone, **medians}, indent=1))
+    medians = {
+        way: {part: statistics.median(each[part] for each in found) for part in found[0]}
+        for way, found in rounds.items()
+    }
+    (args.scratch / 'tracing.json').write_text(
+        json.dumps({'backbone': args.backbone, **medians}, indent=1)
+    )
     console.print(table(args.backbone, medians))
 
 

@@ -1,12 +1,16 @@
-"""What training costs beside its arithmetic: reading examples against decoding alone, a step against a bare Keras fit.
+"""What training costs beside its arithmetic: reading examples against decoding alone, a step
+against a bare Keras fit.
 
     python -m benchmarks.training ROOT [--backbone mobilenet_v2] [--batch-size 32]
 
-ROOT is that of a run, e.g. runs/benchmarks/run-16000. Printed, each as the median of rounds that take turns:
-- images/s of the trainer's input pipeline, from Transform's files to batches, with and without augmentation, over a loop that does
-  nothing but tf.io.decode_png on bytes that are in memory, on as many cores;
-- seconds a step of the trainer's own fit, input pipeline and augmentation included, over `keras.Model.fit` of the same network on
-  arrays that are in memory. On a GPU both run in mixed precision, and the second is the step time alone.
+ROOT is that of a run, e.g. runs/benchmarks/run-16000. Printed, each as the median of rounds that
+take turns:
+- images/s of the trainer's input pipeline, from Transform's files to batches, with and without
+  augmentation, over a loop that does nothing but tf.io.decode_png on bytes that are in memory, on
+  as many cores;
+- seconds a step of the trainer's own fit, input pipeline and augmentation included, over
+  `keras.Model.fit` of the same network on arrays that are in memory. On a GPU both run in mixed
+  precision, and the second is the step time alone.
 """
 
 from __future__ import annotations
@@ -43,7 +47,9 @@ LABEL = 'abnormal'
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures and prints; the figures are also in training.json beside ROOT."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('root', type=Path, help='root of a run with 224 x 224 images')
     parser.add_argument('--backbone', choices=get_args(Backbone), default='mobilenet_v2')
     parser.add_argument('--batch-size', type=int, default=32)
@@ -52,10 +58,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--rounds', type=int, default=5)
     args = parser.parse_args(argv)
     examples = run_record.newest(args.root, 'Transform/transformed_examples')
-    split = input_pipeline.open_split([str(examples / 'Split-train' / '*')], [LABEL], random_weights.SIDE)
+    split = input_pipeline.open_split(
+        [str(examples / 'Split-train' / '*')], [LABEL], random_weights.SIDE
+    )
     found = {'backbone': args.backbone, 'batch_size': args.batch_size, 'device': _device()}
     found['input'] = _in_turn(reading(split, args.batch_size, args.images), args.rounds)
-    found['step'] = _in_turn(stepping(split, args.backbone, args.batch_size, args.steps), args.rounds)
+    found['step'] = _in_turn(
+        stepping(split, args.backbone, args.batch_size, args.steps), args.rounds
+    )
     (args.root.parent / 'training.json').write_text(json.dumps(found, indent=1))
     Console().print(table(found))
 
@@ -65,9 +75,13 @@ def reading(split: Split, batch_size: int, images: int) -> dict[str, Callable[[]
     steps = min(images, split.records) // batch_size
     parameters = TrainParameters(batch_size=batch_size, max_steps_per_epoch=steps)
     plain = parameters.model_copy(update={'augmentation': NOTHING})
-    stored = [record for batch in _stored(split, batch_size).take(steps) for record in batch.numpy()]
+    stored = [
+        record for batch in _stored(split, batch_size).take(steps) for record in batch.numpy()
+    ]
     in_memory = tf.data.Dataset.from_tensor_slices(stored)
-    decoded = in_memory.map(lambda data: tf.io.decode_png(data, channels=1), num_parallel_calls=default_workers()).prefetch(16)
+    decoded = in_memory.map(
+        lambda data: tf.io.decode_png(data, channels=1), num_parallel_calls=default_workers()
+    ).prefetch(16)
 
     def rate(dataset: tf.data.Dataset, images_an_element: int) -> float:
         start = time.monotonic()
@@ -76,14 +90,24 @@ def reading(split: Split, batch_size: int, images: int) -> dict[str, Callable[[]
 
     return {
         'decode_png alone': lambda: rate(without_autotune(decoded), 1),
-        'evaluation batches': lambda: rate(input_pipeline.evaluation_batches(split, batch_size).take(steps), batch_size),
-        'training batches, no augmentation': lambda: rate(input_pipeline.training_batches(split, plain, 0), batch_size),
-        'training batches': lambda: rate(input_pipeline.training_batches(split, parameters, 0), batch_size),
+        'evaluation batches': lambda: rate(
+            input_pipeline.evaluation_batches(split, batch_size).take(steps), batch_size
+        ),
+        'training batches, no augmentation': lambda: rate(
+            input_pipeline.training_batches(split, plain, 0), batch_size
+        ),
+        'training batches': lambda: rate(
+            input_pipeline.training_batches(split, parameters, 0), batch_size
+        ),
     }
 
 
-def stepping(split: Split, backbone: Backbone, batch_size: int, steps: int) -> dict[str, Callable[[], float]]:
-    """Name -> a measurement of seconds a step, of the trainer's fit and of a bare one; the same network, as phase 2 trains it."""
+def stepping(
+    split: Split, backbone: Backbone, batch_size: int, steps: int
+) -> dict[str, Callable[[], float]]:
+    """Name -> a measurement of seconds a step, of the trainer's fit and of a bare one; the same
+    network, as phase 2 trains it.
+    """
     train = TrainParameters(batch_size=batch_size, max_steps_per_epoch=steps, deterministic=False)
     strategy = training.prepare(TrainerParameters(train=train))
     with strategy.scope():
@@ -97,7 +121,10 @@ def stepping(split: Split, backbone: Backbone, batch_size: int, steps: int) -> d
             loss=keras.losses.BinaryCrossentropy(from_logits=True),
             metrics=[keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000)],
         )
-    batches = [(pixels.numpy(), labels.numpy()) for pixels, labels in input_pipeline.training_batches(split, train, 0)]
+    batches = [
+        (pixels.numpy(), labels.numpy())
+        for pixels, labels in input_pipeline.training_batches(split, train, 0)
+    ]
     pixels, labels = (np.concatenate(each) for each in zip(*batches, strict=True))
 
     def step(*data: object, **given: object) -> float:
@@ -116,7 +143,11 @@ def stepping(split: Split, backbone: Backbone, batch_size: int, steps: int) -> d
 
 def table(found: dict) -> Table:
     """The medians, and each over the first."""
-    shown = Table(box=None, pad_edge=False, title=f'{found["backbone"]}, batches of {found["batch_size"]}, {found["device"]}')
+    shown = Table(
+        box=None,
+        pad_edge=False,
+        title=f'{found["backbone"]}, batches of {found["batch_size"]}, {found["device"]}',
+    )
     for name in ('', 'median', 'over the first'):
         shown.add_column(name, justify='left' if not name else 'right')
     for key, form in (('input', '{:,.0f} images/s'), ('step', '{:.4f} s a step')):
@@ -124,7 +155,10 @@ def table(found: dict) -> Table:
         for name, value in found[key].items():
             shown.add_row(name, form.format(value), f'{value / first:.2f}')
         shown.add_section()
-    fastest, trained = found['input']['decode_png alone'], found['batch_size'] / found['step']["the trainer's"]
+    fastest, trained = (
+        found['input']['decode_png alone'],
+        found['batch_size'] / found['step']["the trainer's"],
+    )
     shown.add_row('trained', f'{trained:,.0f} images/s', f'{trained / fastest:.3f}')
     return shown
 

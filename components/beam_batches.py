@@ -12,8 +12,9 @@ BATCH_BYTES = 4 << 20
 class RecordBatchCoder(beam.coders.Coder):
     """Arrow's stream format, as TFX has it, with a size that is not found out by encoding.
 
-    Beam asks for the size of elements again and again, for its statistics. The coder of TFDV encodes a batch for that: with batches of
-    20 MiB this takes a quarter of what the Evaluator does beside asking the model.
+    Beam asks for the size of elements again and again, for its statistics. The coder of TFDV
+    encodes a batch for that: with batches of 20 MiB this takes a quarter of what the Evaluator does
+    beside asking the model.
     """
 
     def encode(self, value: pa.RecordBatch) -> bytes:
@@ -37,11 +38,13 @@ class RecordBatchCoder(beam.coders.Coder):
 
 
 def prepare() -> None:
-    """Prepares this process for building TFX's Beam pipelines: batches are cut by bytes, and have the coder above.
+    """Prepares this process for building TFX's Beam pipelines: batches are cut by bytes, and have
+    the coder above.
 
-    Batches: at 4 MiB, some 60 films. By default Beam finds out how many examples are worth a batch, up to a thousand: the more, the
-    faster the step and the longer the run. A thousand films are 70 MB, of which a step holds several copies: its memory would grow with
-    the number of films. tfx_bsl's own size, 20 MiB, lets the Evaluator hold half a gigabyte more and makes it no faster.
+    Batches: at 4 MiB, some 60 films. By default Beam finds out how many examples are worth a batch,
+    up to a thousand: the more, the faster the step and the longer the run. A thousand films are 70
+    MB, of which a step holds several copies: its memory would grow with the number of films.
+    tfx_bsl's own size, 20 MiB, lets the Evaluator hold half a gigabyte more and makes it no faster.
     """
     # Whoever registers last is taken: this one registers TFDV's coder.
     import tensorflow_data_validation.types  # noqa: F401

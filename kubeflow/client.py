@@ -1,4 +1,6 @@
-"""Kubeflow Pipelines' API server through kfp's own client, with its errors in words. kfp is imported when a connection is made."""
+"""Kubeflow Pipelines' API server through kfp's own client, with its errors in words. kfp is
+imported when a connection is made.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ class Connection:
 
 
 class Server:
-    """An API server that answered. Every method raises ServerError, which says what was asked of it, what it answered and what to do.
+    """An API server that answered. Every method raises ServerError, which says what was asked of
+    it, what it answered and what to do.
 
     Attributes:
       version: of Kubeflow Pipelines, e.g. 2.17.0, as the server says it; '' where it does not say.
@@ -60,7 +63,13 @@ class Server:
         return f'{self._connection.host}/#/{kind}/details/{run_id}'
 
     def submit(
-        self, path: str, root: str, parameters: Mapping[str, Any], experiment: str, name: str, service_account: str | None = None
+        self,
+        path: str,
+        root: str,
+        parameters: Mapping[str, Any],
+        experiment: str,
+        name: str,
+        service_account: str | None = None,
     ) -> str:
         """Creates a run and returns its id.
 
@@ -127,12 +136,20 @@ class Server:
         found = self._call(doing, lambda: self._client.get_run(run_id)).to_dict()
         if not found.get('run_id'):
             raise self._no_api()
-        return runs.read(found, self._workflow(doing, run_id), datetime.datetime.now(datetime.timezone.utc))
+        return runs.read(
+            found, self._workflow(doing, run_id), datetime.datetime.now(datetime.timezone.utc)
+        )
 
     def _workflow(self, doing: str, run_id: str) -> dict[str, Any]:
-        """Argo's workflow; empty before there is one, and where the server no longer has the older API."""
+        """Argo's workflow; empty before there is one, and where the server no longer has the older
+        API.
+        """
         try:
-            answer = json.loads(self._call(doing, lambda: _get(self._client, '/apis/v1beta1/runs/{run_id}', run_id=run_id)))
+            answer = json.loads(
+                self._call(
+                    doing, lambda: _get(self._client, '/apis/v1beta1/runs/{run_id}', run_id=run_id)
+                )
+            )
             return json.loads(answer.get('pipeline_runtime', {}).get('workflow_manifest') or '{}')
         except ServerError as error:
             if error.temporary:
@@ -151,7 +168,12 @@ class Server:
         """
         doing = f'reading the log of {pod}'
         try:
-            return self._log(doing, '/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log', run_id=run_id, node_id=pod)
+            return self._log(
+                doing,
+                '/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log',
+                run_id=run_id,
+                node_id=pod,
+            )
         except ServerError as error:
             if error.temporary:
                 raise
@@ -161,10 +183,13 @@ class Server:
             raise
 
     def _log(self, doing: str, path: str, **parameters: str) -> str:
-        text = self._call(doing, lambda: _get(self._client, path, **parameters)).decode(errors='replace')
+        text = self._call(doing, lambda: _get(self._client, path, **parameters)).decode(
+            errors='replace'
+        )
         if text[:15].lower().startswith(('<!doctype html', '<html')):
             raise self._no_api()
-        # The API server has answered "200 OK" before it looks for the log, and puts what went wrong where the log would be.
+        # The API server has answered "200 OK" before it looks for the log, and puts what went wrong
+        # where the log would be.
         start = text.rfind('{"error_message":')
         if start >= 0:
             with contextlib.suppress(ValueError):
@@ -178,7 +203,10 @@ class Server:
     def _experiment(self, name: str) -> str:
         namespace = self._connection.namespace
         # kfp looks for it first.
-        found = self._call(f'looking for experiment {name!r}', lambda: self._client.create_experiment(name, namespace=namespace))
+        found = self._call(
+            f'looking for experiment {name!r}',
+            lambda: self._client.create_experiment(name, namespace=namespace),
+        )
         return self._id(found, 'experiment_id')
 
     def _id(self, answer: Any, name: str) -> str:
@@ -194,7 +222,8 @@ class Server:
             return self._quietly(ask)
         except Exception as error:
             if getattr(error, 'status', None) == 401:
-                # What gave the right an hour ago may have run out: everything once more, from the token on.
+                # What gave the right an hour ago may have run out: everything once more, from the
+                # token on.
                 self._client = self._connect()
                 with server_errors.explained(doing, self._connection):
                     return self._quietly(ask)
@@ -226,7 +255,9 @@ class Server:
 def _get(client: Any, path: str, **parameters: str) -> bytes:
     """An address of the API server that kfp's client has no method for."""
     api = client._run_api.api_client
-    return api.call_api(path, 'GET', path_params=parameters, auth_settings=['Bearer'], _preload_content=False).read()
+    return api.call_api(
+        path, 'GET', path_params=parameters, auth_settings=['Bearer'], _preload_content=False
+    ).read()
 
 
 def _get_healthz(client: Any) -> Any:
@@ -245,16 +276,26 @@ def _make(connection: Connection) -> Any:
 
         def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
             found = _get_healthz(self)
-            return SimpleNamespace(multi_user=isinstance(found, dict) and bool(found.get('multi_user')))
+            return SimpleNamespace(
+                multi_user=isinstance(found, dict) and bool(found.get('multi_user'))
+            )
 
     if connection.ca_file and not os.path.isfile(connection.ca_file):
-        raise ServerError(f'{connection.ca_file}: no such file; --ca-file takes certificates in PEM form')
-    options: dict[str, Any] = {'host': connection.host, 'client_id': connection.iap_client_id, 'ssl_ca_cert': connection.ca_file}
+        raise ServerError(
+            f'{connection.ca_file}: no such file; --ca-file takes certificates in PEM form'
+        )
+    options: dict[str, Any] = {
+        'host': connection.host,
+        'client_id': connection.iap_client_id,
+        'ssl_ca_cert': connection.ca_file,
+    }
     if connection.namespace:
         options['namespace'] = connection.namespace
     if connection.token_file:
         # Read at each request: a token of a pod lives for an hour.
-        options['credentials'] = set_volume_credentials.ServiceAccountTokenVolumeCredentials(connection.token_file)
+        options['credentials'] = set_volume_credentials.ServiceAccountTokenVolumeCredentials(
+            connection.token_file
+        )
     return Client(**options)
 
 
@@ -269,6 +310,7 @@ def host(given: str | None) -> str:
         raise ServerError(
             (f'{found!r} is no address of an API server' if found else 'no API server')
             + f': give its URL with --host or in {HOST_VARIABLE}, e.g. http://localhost:8080 after '
-            '`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`, or http://ml-pipeline.kubeflow:8888 inside the cluster'
+            '`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`, or '
+            'http://ml-pipeline.kubeflow:8888 inside the cluster'
         )
     return found.rstrip('/')

@@ -1,16 +1,22 @@
-"""The command of every container: what open-source Kubeflow Pipelines needs between its launcher and TFX's entry point.
+"""The command of every container: what open-source Kubeflow Pipelines needs between its launcher
+and TFX's entry point.
 
-    python -m kubeflow.entrypoint --executor_class_path … --json_serialized_invocation_args … [--json_serialized_inputs_spec_args …]
+    python -m kubeflow.entrypoint --executor_class_path … --json_serialized_invocation_args …
+    [--json_serialized_inputs_spec_args …]
 
-TFX's entry point was written for Vertex AI. Kubeflow's driver and launcher (backend/src of kubeflow/pipelines 2.17.0) hand it something
-else:
+TFX's entry point was written for Vertex AI. Kubeflow's driver and launcher (backend/src of
+kubeflow/pipelines 2.17.0) hand it something else:
 
-- Input artifacts come without their types (v2/metadata/client.go:1144). The compiler wrote them into the arguments.
-- The driver adds an output `executor-logs` (v2/driver/driver.go:761) of a type that TFX cannot parse.
-- The launcher copies artifacts between the object store and paths in the container (/gcs/…, /s3/…, /minio/…). TFX has to read and write
-  these paths, and what it reports has to name the store again. TFX itself would open the URI, for which an image rarely has the driver.
-  Where a step's Beam workers are elsewhere (Flink, Dataflow), no path of this container means anything to them: gs:// URIs stay then, and
-  the launcher finds nothing to copy back, which it allows (v2/component/launcher_v2.go:825).
+- Input artifacts come without their types (v2/metadata/client.go:1144). The compiler wrote them
+  into the arguments.
+- The driver adds an output `executor-logs` (v2/driver/driver.go:761) of a type that TFX cannot
+  parse.
+- The launcher copies artifacts between the object store and paths in the container (/gcs/…, /s3/…,
+  /minio/…). TFX has to read and write these paths, and what it reports has to name the store again.
+  TFX itself would open the URI, for which an image rarely has the driver. Where a step's Beam
+  workers are elsewhere (Flink, Dataflow), no path of this container means anything to them: gs://
+  URIs stay then, and the launcher finds nothing to copy back, which it allows
+  (v2/component/launcher_v2.go:825).
 - Argo starts the launcher with umask 0 (argoproj/argo-workflows,
   workflow/executor/osspecific/umask_linux.go). Every pod that mounts the same volume could change
   what a step leaves there, served models included.
@@ -71,7 +77,9 @@ def adapt(argv: Sequence[str]) -> Adapted:
     outputs.pop(_LOGS, None)
     for key, artifact in _artifacts(inputs):
         _restore_type(key, artifact, types)
-    elsewhere = any(arg.startswith(_RUNNER) and arg.removeprefix(_RUNNER) not in _HERE for arg in argv)
+    elsewhere = any(
+        arg.startswith(_RUNNER) and arg.removeprefix(_RUNNER) not in _HERE for arg in argv
+    )
     stores = {}
     for _, artifact in (*_artifacts(inputs), *_artifacts(outputs)):
         if not (elsewhere and artifact['uri'].startswith('gs://')):
@@ -80,24 +88,37 @@ def adapt(argv: Sequence[str]) -> Adapted:
     try:
         output_file = invocation['outputs']['outputFile']
     except KeyError:
-        raise EntrypointError(f'{INVOCATION} names no outputs.outputFile: expected the executor input of Kubeflow Pipelines v2') from None
+        raise EntrypointError(
+            f'{INVOCATION} names no outputs.outputFile: expected the executor input of Kubeflow '
+            'Pipelines v2'
+        ) from None
     adapted = list(argv)
     adapted[adapted.index(INVOCATION) + 1] = json.dumps(invocation)
     return Adapted(adapted, output_file, stores)
 
 
 def local_path(uri: str) -> str:
-    """Where the launcher has the artifact of a URI; a URI without a store of MOUNTS, and so a path, stays as it is."""
-    return next((mount + uri[len(scheme) :] for scheme, mount in MOUNTS.items() if uri.startswith(scheme)), uri)
+    """Where the launcher has the artifact of a URI; a URI without a store of MOUNTS, and so a path,
+    stays as it is.
+    """
+    return next(
+        (mount + uri[len(scheme) :] for scheme, mount in MOUNTS.items() if uri.startswith(scheme)),
+        uri,
+    )
 
 
 def store_uri(path: str) -> str:
     """The URI of what the launcher has at a path; what is no such path stays as it is."""
-    return next((scheme + path[len(mount) :] for scheme, mount in MOUNTS.items() if path.startswith(mount)), path)
+    return next(
+        (scheme + path[len(mount) :] for scheme, mount in MOUNTS.items() if path.startswith(mount)),
+        path,
+    )
 
 
 def report(output: dict[str, Any], stores: dict[str, str]) -> dict[str, Any]:
-    """TFX's report with the URIs of the object store in the place of paths. An artifact may be reported below its own path."""
+    """TFX's report with the URIs of the object store in the place of paths. An artifact may be
+    reported below its own path.
+    """
     for _, artifact in _artifacts(output.get('artifacts', {})):
         for path, uri in stores.items():
             if artifact.get('uri', '') == path or artifact.get('uri', '').startswith(path + '/'):
@@ -107,7 +128,9 @@ def report(output: dict[str, Any], stores: dict[str, str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs one component as Kubeflow's launcher asks for it; whatever the executor raises ends the container with its traceback."""
+    """Runs one component as Kubeflow's launcher asks for it; whatever the executor raises ends the
+    container with its traceback.
+    """
     keras_settings.apply()
     os.umask(_UMASK)
     try:
@@ -138,7 +161,10 @@ def _json(argv: Sequence[str], option: str) -> dict[str, Any]:
     try:
         text = argv[argv.index(option) + 1]
     except (ValueError, IndexError):
-        raise EntrypointError(f'{option} is missing: this is the command of a container that `cxr-triage compile` wrote') from None
+        raise EntrypointError(
+            f'{option} is missing: this is the command of a container that `cxr-triage compile` '
+            'wrote'
+        ) from None
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -154,13 +180,18 @@ def _artifacts(of: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _restore_type(key: str, artifact: dict[str, Any], types: dict[str, Any]) -> None:
-    if artifact.get('type', {}).get('instanceSchema') or artifact.get('type', {}).get('schemaTitle'):
+    if artifact.get('type', {}).get('instanceSchema') or artifact.get('type', {}).get(
+        'schemaTitle'
+    ):
         return
     try:
         artifact['type'] = types[key]['artifactType']
     except KeyError:
         known = ', '.join(sorted(types)) or 'none'
-        raise EntrypointError(f'input {key!r} comes without a type, and {INPUTS_SPEC} does not name it (known: {known})') from None
+        raise EntrypointError(
+            f'input {key!r} comes without a type, and {INPUTS_SPEC} does not name it (known: '
+            f'{known})'
+        ) from None
 
 
 if __name__ == '__main__':

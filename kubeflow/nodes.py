@@ -50,7 +50,11 @@ class Nodes:
     def _templates(self, graph: Node) -> dict[str, Node]:
         """Template -> node within the newest attempt at a graph."""
         attempts = self._attempts(graph)
-        return {node['displayName']: node for node in self._inside[attempts[-1]['id']]} if attempts else {}
+        return (
+            {node['displayName']: node for node in self._inside[attempts[-1]['id']]}
+            if attempts
+            else {}
+        )
 
     def below(self, node: Node) -> list[Node]:
         """A node, the attempts at it in their order, and all that is inside them."""

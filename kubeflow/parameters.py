@@ -26,9 +26,11 @@ class StepResources(_Strict):
     Attributes:
       cpu: cores, requested and at most.
       memory_gb: GB of memory, requested and at most.
-      accelerator: the resource that stands for a GPU, e.g. `nvidia.com/gpu`; null for a step on CPUs alone.
+      accelerator: the resource that stands for a GPU, e.g. `nvidia.com/gpu`; null for a step on
+        CPUs alone.
       accelerators: how many of it.
-      node_selector: labels that the node has to have, e.g. {cloud.google.com/gke-accelerator: nvidia-l4}.
+      node_selector: labels that the node has to have, e.g. {cloud.google.com/gke-accelerator:
+        nvidia-l4}.
       tolerations: taints that the pod may stand beside.
       spot: on GKE's spot nodes, at a fraction of the price. A step whose node shuts down fails:
         Kubeflow Pipelines 2.15 and 2.16 try it again, a stock 2.17 does not (docs/kubeflow.md,
@@ -45,7 +47,8 @@ class StepResources(_Strict):
 
 
 class Secret(_Strict):
-    """A Kubernetes secret that every step gets: keys as environment variables, or all of it as files.
+    """A Kubernetes secret that every step gets: keys as environment variables, or all of it as
+    files.
 
     Attributes:
       name: of the secret.
@@ -59,7 +62,9 @@ class Secret(_Strict):
 
 
 class Volume(_Strict):
-    """A persistent volume claim of the namespace that every step mounts: its name, and the folder that it becomes."""
+    """A persistent volume claim of the namespace that every step mounts: its name, and the folder
+    that it becomes.
+    """
 
     claim: str = Field(min_length=1)
     mount: str = Field(pattern='^/.')
@@ -73,8 +78,8 @@ class Retries(_Strict):
         (docs/kubeflow.md, "Retries").
       wait_s: seconds before the first.
       factor: by which the wait grows each time; a whole number, Argo reads no other.
-      give_up_after_s: seconds from the start of the first attempt after which no other is made, however many are left; a training that
-        loses its node later than that is lost.
+      give_up_after_s: seconds from the start of the first attempt after which no other is made,
+        however many are left; a training that loses its node later than that is lost.
     """
 
     count: int = Field(2, ge=0, le=10)
@@ -89,9 +94,12 @@ class KubeflowParameters(_Strict):
     Attributes:
       image: of every step (`--image`).
       gpu_image: of the Trainer and the Tuner where they ask for an accelerator; null: `image`.
-      steps: what a step asks for, by its name, with the keys of `default`; the others ask for `default`.
-      secrets: that every step gets, each with `name`, and `env` (key of the secret -> environment variable) or `mount` (a folder).
-      volumes: that every step mounts, each with `claim` and `mount`, for data, weights or the push target.
+      steps: what a step asks for, by its name, with the keys of `default`; the others ask for
+        `default`.
+      secrets: that every step gets, each with `name`, and `env` (key of the secret -> environment
+        variable) or `mount` (a folder).
+      volumes: that every step mounts, each with `claim` and `mount`, for data, weights or the push
+        target.
       service_account: the Kubernetes service account that every pod acts as; null: the server's
         choice, `pipeline-runner` (`default-editor` where Kubeflow serves several users). `submit`
         sends it with the run, so that a change needs no new specification.
@@ -104,7 +112,9 @@ class KubeflowParameters(_Strict):
     secrets: tuple[Secret, ...] = ()
     volumes: tuple[Volume, ...] = ()
     retries: Retries = Retries()
-    service_account: str | None = Field(None, pattern=r'^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$', max_length=253)
+    service_account: str | None = Field(
+        None, pattern=r'^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$', max_length=253
+    )
 
     @field_validator('image', 'gpu_image')
     @classmethod

@@ -1,4 +1,5 @@
-"""What became of a run and its steps, read from what Kubeflow's API server answers. Plain dictionaries, no kfp here.
+"""What became of a run and its steps, read from what Kubeflow's API server answers. Plain
+dictionaries, no kfp here.
 
 The server (2.15 - 2.17) answers in two forms. `v2beta1` has the states and times of steps, but
 neither the pods, by which logs are found, nor whether a step came from the cache. Both are in
@@ -22,9 +23,22 @@ _FINISHED = ('SUCCEEDED', 'FAILED', 'CANCELED', 'SKIPPED')
 _FAILED = ('Failed', 'Error')
 # Argo's phase -> state, and v2beta1's state -> state.
 _STATES: dict[str, StepState] = {
-    **{'Pending': 'running', 'Running': 'running', 'Succeeded': 'done', 'Failed': 'failed', 'Error': 'failed'},
+    **{
+        'Pending': 'running',
+        'Running': 'running',
+        'Succeeded': 'done',
+        'Failed': 'failed',
+        'Error': 'failed',
+    },
     **{'Skipped': 'skipped', 'Omitted': 'skipped'},
-    **{'PENDING': 'running', 'RUNNING': 'running', 'SUCCEEDED': 'done', 'FAILED': 'failed', 'SKIPPED': 'skipped', 'CANCELED': 'stopped'},
+    **{
+        'PENDING': 'running',
+        'RUNNING': 'running',
+        'SUCCEEDED': 'done',
+        'FAILED': 'failed',
+        'SKIPPED': 'skipped',
+        'CANCELED': 'stopped',
+    },
 }
 # How Argo says that it ended a pod because the workflow had to end (argoproj/argo-workflows 4.0,
 # workflow/controller/exec_control.go and operator.go: processNodeRetries).
@@ -58,7 +72,8 @@ class Run:
     """A run.
 
     Attributes:
-      state: Kubeflow's own word for it, but CANCELED also where Kubeflow calls a cancelled run failed.
+      state: Kubeflow's own word for it, but CANCELED also where Kubeflow calls a cancelled run
+        failed.
       folder: where its artifacts are; '' where the server does not say.
       namespace: of its pods; '' where the server does not say.
       error: why it failed as a whole.
@@ -90,7 +105,10 @@ def read(run: dict[str, Any], workflow: dict[str, Any], now: datetime.datetime) 
     # With a platform document beside it, the specification is one level down.
     spec = spec.get('pipeline_spec', spec)
     names = _in_order(spec)
-    root, pipeline = (run.get('runtime_config') or {}).get('pipeline_root'), spec.get('pipelineInfo', {}).get('name')
+    root, pipeline = (
+        (run.get('runtime_config') or {}).get('pipeline_root'),
+        spec.get('pipelineInfo', {}).get('name'),
+    )
     state = run.get('state') or 'PENDING'
     history = [entry.get('state') for entry in run.get('state_history') or ()]
     # Kubeflow ends a run by giving its workflow no more time, and calls it failed then.
@@ -100,7 +118,10 @@ def read(run: dict[str, Any], workflow: dict[str, Any], now: datetime.datetime) 
     else:
         steps = _from_details((run.get('run_details') or {}).get('task_details') or [], names, now)
     if state in _FINISHED:
-        steps = [dataclasses.replace(step, state='skipped') if step.state == 'waiting' else step for step in steps]
+        steps = [
+            dataclasses.replace(step, state='skipped') if step.state == 'waiting' else step
+            for step in steps
+        ]
     return Run(
         run_id=run['run_id'],
         name=run.get('display_name') or '',
@@ -108,7 +129,9 @@ def read(run: dict[str, Any], workflow: dict[str, Any], now: datetime.datetime) 
         steps=tuple(steps),
         folder=f'{root}/{pipeline}/{run["run_id"]}' if root and pipeline else '',
         namespace=workflow.get('metadata', {}).get('namespace') or '',
-        error=(run.get('error') or {}).get('message') or workflow.get('status', {}).get('message') or '',
+        error=(run.get('error') or {}).get('message')
+        or workflow.get('status', {}).get('message')
+        or '',
     )
 
 
@@ -118,15 +141,23 @@ def _in_order(spec: dict[str, Any]) -> list[str]:
     before = {}
     for name, task in sorted(tasks.items()):
         artifacts = task.get('inputs', {}).get('artifacts', {}).values()
-        producers = {source.get('taskOutputArtifact', {}).get('producerTask') for source in artifacts}
+        producers = {
+            source.get('taskOutputArtifact', {}).get('producerTask') for source in artifacts
+        }
         before[name] = sorted({*producers, *task.get('dependentTasks', ())} - {None})
     return list(graphlib.TopologicalSorter(before).static_order())
 
 
-def _from_workflow(workflow: dict[str, Any], names: list[str], stopped: bool, now: datetime.datetime) -> list[Step]:
+def _from_workflow(
+    workflow: dict[str, Any], names: list[str], stopped: bool, now: datetime.datetime
+) -> list[Step]:
     tree = Nodes(workflow)
     root_driver, templates = tree.root()
-    drivers = {name.removesuffix('-driver'): node for name, node in templates.items() if name.endswith('-driver')}
+    drivers = {
+        name.removesuffix('-driver'): node
+        for name, node in templates.items()
+        if name.endswith('-driver')
+    }
     read = _Reader(tree, stopped, now)
     steps = [read.step(name, drivers.get(name), templates.get(name)) for name in names or drivers]
     # While it is at work, and after it failed, no other step says what holds the run up.
@@ -154,11 +185,21 @@ class _Reader:
             pods = self.tree.pods(driver)
         # Where its driver failed, the step itself says only that it was left out.
         source = driver if driver and (node is None or driver['phase'] in _FAILED) else node
-        messages = [part['message'] for part in self.tree.below(source) if part.get('message')] if source else []
-        if self.stopped and state == 'failed' and any(words in message for words in _STOPPED for message in messages):
+        messages = (
+            [part['message'] for part in self.tree.below(source) if part.get('message')]
+            if source
+            else []
+        )
+        if (
+            self.stopped
+            and state == 'failed'
+            and any(words in message for words in _STOPPED for message in messages)
+        ):
             state = 'stopped'
         detail = self._detail(state, pods, messages)
-        if len(attempts) > 1 or (state == 'running' and attempts and attempts[-1]['phase'] in _FAILED):
+        if len(attempts) > 1 or (
+            state == 'running' and attempts and attempts[-1]['phase'] in _FAILED
+        ):
             detail = f'attempt {len(attempts)}' + (f': {detail}' if detail else '')
         seconds = _seconds([part for part in (driver, node) if part], state == 'running', self.now)
         return Step(name, state, seconds, detail, tuple(self.tree.pod_name(pod) for pod in pods))
@@ -183,11 +224,16 @@ def _state(driver: Node | None, node: Node | None) -> StepState:
     if node is None:
         return 'running'  # its driver is at work
     state = _STATES.get(node['phase'], 'running')
-    # The driver decides whether the cache has it: https://www.kubeflow.org/docs/components/pipelines/user-guides/core-functions/caching
-    return 'cached' if state == 'done' and nodes.output(driver, 'cached-decision') == 'true' else state
+    # The driver decides whether the cache has it:
+    # https://www.kubeflow.org/docs/components/pipelines/user-guides/core-functions/caching
+    return (
+        'cached' if state == 'done' and nodes.output(driver, 'cached-decision') == 'true' else state
+    )
 
 
-def _from_details(details: list[dict[str, Any]], names: list[str], now: datetime.datetime) -> list[Step]:
+def _from_details(
+    details: list[dict[str, Any]], names: list[str], now: datetime.datetime
+) -> list[Step]:
     """Without pods and reasons, and without saying what came from the cache."""
     tasks = {task.get('display_name') or '': task for task in details}
     steps = [_from_task(name, tasks.get(f'{name}-driver'), tasks.get(name), now) for name in names]
@@ -195,7 +241,9 @@ def _from_details(details: list[dict[str, Any]], names: list[str], now: datetime
     return steps if root.state in ('waiting', 'done') else [root, *steps]
 
 
-def _from_task(name: str, driver: dict[str, Any] | None, task: dict[str, Any] | None, now: datetime.datetime) -> Step:
+def _from_task(
+    name: str, driver: dict[str, Any] | None, task: dict[str, Any] | None, now: datetime.datetime
+) -> Step:
     parts = [part for part in (driver, task) if part]
     if not parts:
         return Step(name, 'waiting')
@@ -204,24 +252,38 @@ def _from_task(name: str, driver: dict[str, Any] | None, task: dict[str, Any] | 
     state = states[0] if states[0] in ('failed', 'stopped') else states[-1]
     if task is None and name != ROOT_DRIVER and state == 'done':
         state = 'running'
-    times = [{'startedAt': part.get('start_time'), 'finishedAt': part.get('end_time')} for part in parts]
+    times = [
+        {'startedAt': part.get('start_time'), 'finishedAt': part.get('end_time')} for part in parts
+    ]
     return Step(name, state, _seconds(times, state == 'running', now))
 
 
 def _task_state(task: dict[str, Any]) -> StepState:
     # What Argo left out has an end and no state.
-    return _STATES.get(task.get('state') or '', 'skipped' if _moment(task.get('end_time')) else 'running')
+    return _STATES.get(
+        task.get('state') or '', 'skipped' if _moment(task.get('end_time')) else 'running'
+    )
 
 
 def _seconds(parts: list[dict[str, Any]], running: bool, now: datetime.datetime) -> float | None:
     starts = [moment for part in parts if (moment := _moment(part.get('startedAt')))]
-    ends = [now] if running else [moment for part in parts if (moment := _moment(part.get('finishedAt')))]
+    ends = (
+        [now]
+        if running
+        else [moment for part in parts if (moment := _moment(part.get('finishedAt')))]
+    )
     return max(0.0, (max(ends) - min(starts)).total_seconds()) if starts and ends else None
 
 
 def _moment(text: str | datetime.datetime | None) -> datetime.datetime | None:
-    """A moment from what the API says, None for the years 1 and 1970 too, by which it means none."""
+    """A moment from what the API says, None for the years 1 and 1970 too, by which it means
+    none.
+    """
     if not text:
         return None
-    found = text if isinstance(text, datetime.datetime) else datetime.datetime.fromisoformat(text.replace('Z', '+00:00'))
+    found = (
+        text
+        if isinstance(text, datetime.datetime)
+        else datetime.datetime.fromisoformat(text.replace('Z', '+00:00'))
+    )
     return found if found.timestamp() > 0 else None

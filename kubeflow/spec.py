@@ -1,7 +1,8 @@
 """The pipeline as a Kubeflow Pipelines v2 specification, from the same graph that runs here.
 
-TFX compiles the graph; what it leaves out is added to the document: the container's command, resources, retries, pipeline parameters in the
-place of constants, and the second document that Kubeflow reads for node selectors, tolerations and secrets.
+TFX compiles the graph; what it leaves out is added to the document: the container's command,
+resources, retries, pipeline parameters in the place of constants, and the second document that
+Kubeflow reads for node selectors, tolerations and secrets.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from kubeflow.refusals import SCHEMA_VERSION, Spec
 
 Target = Literal['kubeflow', 'vertex']
 ENTRYPOINT = ['python', '-m', 'kubeflow.entrypoint']
-# Pipeline parameter -> the step and its parameter that it stands for: what can change from run to run without compiling again. Each has
-# the compiled value as its default, and `cxr-triage submit` works the new ones out.
+# Pipeline parameter -> the step and its parameter that it stands for: what can change from run to
+# run without compiling again. Each has the compiled value as its default, and `cxr-triage submit`
+# works the new ones out.
 PIPELINE_PARAMETERS: dict[str, tuple[str, str]] = {
     'data': ('XrayExampleGen', 'data'),
     'fingerprint': ('XrayExampleGen', 'fingerprint'),
@@ -40,7 +42,12 @@ class SpecError(ValueError):
     """A pipeline that Kubeflow would refuse; the text says what to change."""
 
 
-def compile_spec(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, path: str, target: Target = 'kubeflow') -> None:
+def compile_spec(
+    pipeline: tfx_pipeline.Pipeline,
+    parameters: KubeflowParameters,
+    path: str,
+    target: Target = 'kubeflow',
+) -> None:
     """Writes the specification of a pipeline.
 
     Args:
@@ -59,7 +66,9 @@ def compile_spec(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     # Whole or not at all: half a specification can be a valid one.
-    with tempfile.NamedTemporaryFile('w', dir=folder, suffix='.part', delete=False, encoding='utf-8') as file:
+    with tempfile.NamedTemporaryFile(
+        'w', dir=folder, suffix='.part', delete=False, encoding='utf-8'
+    ) as file:
         try:
             yaml.safe_dump_all(found, file, sort_keys=True, width=140)
         except BaseException:
@@ -69,23 +78,33 @@ def compile_spec(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters
     os.replace(file.name, path)
 
 
-def documents(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target = 'kubeflow') -> list[Spec]:
-    """The pipeline specification, and for Kubeflow the platform specification where there is something to say in it.
+def documents(
+    pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target = 'kubeflow'
+) -> list[Spec]:
+    """The pipeline specification, and for Kubeflow the platform specification where there is
+    something to say in it.
 
     Raises:
-      SpecError: the pipeline would be refused, or a step of `parameters.steps` is none of the pipeline's.
+      SpecError: the pipeline would be refused, or a step of `parameters.steps` is none of the
+        pipeline's.
     """
     spec = _compiled(pipeline, parameters, target)
     tasks = spec['root']['dag']['tasks']
     unknown = sorted(set(parameters.steps) - set(tasks))
     if unknown:
-        raise SpecError(f'kubeflow.steps names {", ".join(unknown)}: no such step. There are: {", ".join(sorted(tasks))}')
+        raise SpecError(
+            f'kubeflow.steps names {", ".join(unknown)}: no such step. There are: '
+            f'{", ".join(sorted(tasks))}'
+        )
     beam_steps = _beam_steps(pipeline)
     for name in tasks:
         container = executor_of(spec, name)['container']
         if name not in beam_steps:
-            # TFX gives them to all steps. A step whose workers are elsewhere keeps its URIs (see kubeflow.entrypoint), others need paths.
-            container['args'] = [arg for arg in container['args'] if arg not in pipeline.beam_pipeline_args]
+            # TFX gives them to all steps. A step whose workers are elsewhere keeps its URIs (see
+            # kubeflow.entrypoint), others need paths.
+            container['args'] = [
+                arg for arg in container['args'] if arg not in pipeline.beam_pipeline_args
+            ]
         resources = parameters.of(name)
         container['resources'] = _resources(resources)
         if resources.accelerator and name in _GPU_STEPS and parameters.gpu_image:
@@ -107,8 +126,14 @@ def documents(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, t
 
 def _beam_steps(pipeline: tfx_pipeline.Pipeline) -> set[str]:
     """The steps that build a Beam pipeline."""
-    components = (node for node in pipeline.components if isinstance(node, base_component.BaseComponent))
-    return {component.id for component in components if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec)}
+    components = (
+        node for node in pipeline.components if isinstance(node, base_component.BaseComponent)
+    )
+    return {
+        component.id
+        for component in components
+        if isinstance(component.executor_spec, executor_spec.BeamExecutorSpec)
+    }
 
 
 def executor_of(spec: Spec, task: str) -> dict[str, Any]:
@@ -118,10 +143,14 @@ def executor_of(spec: Spec, task: str) -> dict[str, Any]:
 
 def _label(spec: Spec, task: str) -> str:
     """The name of a step's executor, by which both documents know it."""
-    return spec['components'][spec['root']['dag']['tasks'][task]['componentRef']['name']]['executorLabel']
+    return spec['components'][spec['root']['dag']['tasks'][task]['componentRef']['name']][
+        'executorLabel'
+    ]
 
 
-def _compiled(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target) -> Spec:
+def _compiled(
+    pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target
+) -> Spec:
     """As TFX compiles it."""
     if not parameters.image:
         raise SpecError('no image: give the one of the steps with --image, or as kubeflow.image')
@@ -129,14 +158,19 @@ def _compiled(pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, t
         display_name=pipeline.pipeline_info.pipeline_name,
         default_image=parameters.image,
         # Vertex hands TFX what it expects.
-        default_commands=ENTRYPOINT if target == 'kubeflow' else list(kubeflow_v2_dag_runner.KUBEFLOW_TFX_CMD),
+        default_commands=ENTRYPOINT
+        if target == 'kubeflow'
+        else list(kubeflow_v2_dag_runner.KUBEFLOW_TFX_CMD),
         # Kubeflow Pipelines refuses the older schema 2.0, which is TFX's default.
         use_pipeline_spec_2_1=True,
     )
     job = kubeflow_v2_dag_runner.KubeflowV2DagRunner(config).run(pipeline, write_out=False)
     spec = job['pipelineSpec']
     if spec['schemaVersion'] != SCHEMA_VERSION:
-        raise SpecError(f'this TFX writes schema {spec["schemaVersion"]}, but Kubeflow needs {SCHEMA_VERSION}: use a locked environment')
+        raise SpecError(
+            f'this TFX writes schema {spec["schemaVersion"]}, but Kubeflow needs '
+            f'{SCHEMA_VERSION}: use a locked environment'
+        )
     return spec
 
 
@@ -167,17 +201,29 @@ def _platform(spec: Spec, parameters: KubeflowParameters) -> Spec:
     everywhere: dict[str, Any] = {}
     if as_env := [secret for secret in parameters.secrets if secret.env]:
         everywhere['secretAsEnv'] = [
-            {'secretName': each.name, 'keyToEnv': [{'secretKey': key, 'envVar': name} for key, name in each.env.items()]} for each in as_env
+            {
+                'secretName': each.name,
+                'keyToEnv': [{'secretKey': key, 'envVar': name} for key, name in each.env.items()],
+            }
+            for each in as_env
         ]
     if mounted := [secret for secret in parameters.secrets if secret.mount]:
-        everywhere['secretAsVolume'] = [{'secretName': each.name, 'mountPath': each.mount} for each in mounted]
+        everywhere['secretAsVolume'] = [
+            {'secretName': each.name, 'mountPath': each.mount} for each in mounted
+        ]
     if parameters.volumes:
-        everywhere['pvcMount'] = [{'constant': each.claim, 'mountPath': each.mount} for each in parameters.volumes]
+        everywhere['pvcMount'] = [
+            {'constant': each.claim, 'mountPath': each.mount} for each in parameters.volumes
+        ]
     executors = {}
     for task in spec['root']['dag']['tasks']:
         if told := everywhere | _node(parameters.of(task)):
             executors[_label(spec, task)] = told
-    return {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}} if executors else {}
+    return (
+        {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
+        if executors
+        else {}
+    )
 
 
 def _node(resources: StepResources) -> dict[str, Any]:
@@ -185,5 +231,9 @@ def _node(resources: StepResources) -> dict[str, Any]:
     selector = resources.node_selector | ({_SPOT: 'true'} if resources.spot else {})
     tolerations = [each.model_dump(exclude_none=True) for each in resources.tolerations]
     if resources.spot:
-        tolerations.append({'key': _SPOT, 'operator': 'Equal', 'value': 'true', 'effect': 'NoSchedule'})
-    return ({'nodeSelector': {'labels': selector}} if selector else {}) | ({'tolerations': tolerations} if tolerations else {})
+        tolerations.append(
+            {'key': _SPOT, 'operator': 'Equal', 'value': 'true', 'effect': 'NoSchedule'}
+        )
+    return ({'nodeSelector': {'labels': selector}} if selector else {}) | (
+        {'tolerations': tolerations} if tolerations else {}
+    )

@@ -1,4 +1,6 @@
-"""What a run is handed with a compiled specification, and what would need another one. Plain dictionaries, no TFX and no kfp here."""
+"""What a run is handed with a compiled specification, and what would need another one. Plain
+dictionaries, no TFX and no kfp here.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,13 @@ from kubeflow.refusals import Spec
 
 _SHOWN = 8
 _VALUE_WIDTH = 60
-# Where the interesting part of a path begins: `root.dag.tasks.Trainer.inputs.…` is about the Trainer.
-_PREFIXES = ('root.dag.tasks.', 'deploymentSpec.executors.', 'platforms.kubernetes.deploymentSpec.executors.')
+# Where the interesting part of a path begins: `root.dag.tasks.Trainer.inputs.…` is about the
+# Trainer.
+_PREFIXES = (
+    'root.dag.tasks.',
+    'deploymentSpec.executors.',
+    'platforms.kubernetes.deploymentSpec.executors.',
+)
 
 
 class SubmissionError(ValueError):
@@ -22,7 +29,8 @@ class SubmissionError(ValueError):
 
 
 def load(path: str) -> list[Spec]:
-    """The documents of a compiled specification: the pipeline's, and the platform's where there is one.
+    """The documents of a compiled specification: the pipeline's, and the platform's where there is
+    one.
 
     Raises:
       SubmissionError: there is no such file, it is no specification, or Kubeflow would refuse it.
@@ -33,11 +41,20 @@ def load(path: str) -> list[Spec]:
         with open(path, encoding='utf-8') as file:
             documents = [document for document in yaml.safe_load_all(file) if document is not None]
     except OSError as error:
-        raise SubmissionError(f'{path}: cannot be read ({error.strerror}); write it with cxr-triage compile --out {path}') from None
+        raise SubmissionError(
+            f'{path}: cannot be read ({error.strerror}); write it with cxr-triage compile --out '
+            f'{path}'
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SubmissionError(f'{path}: no YAML: {error}') from None
-    if not 1 <= len(documents) <= 2 or not all(isinstance(document, dict) for document in documents) or 'root' not in documents[0]:
-        raise SubmissionError(f'{path}: no pipeline specification; write one with cxr-triage compile --out {path}')
+    if (
+        not 1 <= len(documents) <= 2
+        or not all(isinstance(document, dict) for document in documents)
+        or 'root' not in documents[0]
+    ):
+        raise SubmissionError(
+            f'{path}: no pipeline specification; write one with cxr-triage compile --out {path}'
+        )
     if problems := refusals.problems(documents[0]):
         raise SubmissionError('\n'.join(f'{path}: {problem}' for problem in problems))
     return documents
@@ -45,18 +62,27 @@ def load(path: str) -> list[Spec]:
 
 def image(documents: Sequence[Spec]) -> str:
     """The image of the steps; where some have one of their own (a GPU's), that of most."""
-    images = [executor['container']['image'] for executor in _executors(documents[0]) if 'container' in executor]
+    images = [
+        executor['container']['image']
+        for executor in _executors(documents[0])
+        if 'container' in executor
+    ]
     return max(sorted(set(images)), key=images.count, default='')
 
 
 def gpu_image(documents: Sequence[Spec]) -> str | None:
     """The image of the steps that have one of their own; None where all have the same."""
-    others = {executor['container']['image'] for executor in _executors(documents[0]) if 'container' in executor} - {image(documents)}
+    others = {
+        executor['container']['image']
+        for executor in _executors(documents[0])
+        if 'container' in executor
+    } - {image(documents)}
     return min(others, default=None)
 
 
 def parameters(given: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
-    """The pipeline parameters that a run has to be handed, since they are no longer what was compiled.
+    """The pipeline parameters that a run has to be handed, since they are no longer what was
+    compiled.
 
     Args:
       given: the documents that are to be run.
@@ -67,11 +93,14 @@ def parameters(given: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
     """
     differences = list(_differences('', _fixed(given), _fixed(now)))
     if differences:
-        shown = differences[:_SHOWN] + ([f'and {len(differences) - _SHOWN} more'] if len(differences) > _SHOWN else [])
+        shown = differences[:_SHOWN] + (
+            [f'and {len(differences) - _SHOWN} more'] if len(differences) > _SHOWN else []
+        )
         raise SubmissionError(
-            'the specification is not of this configuration and code, and no parameter of the pipeline can make it so: compile again '
-            '(cxr-triage compile; where project code has changed, the image is to be built anew before). Compiled, and now:\n  '
-            + '\n  '.join(shown)
+            'the specification is not of this configuration and code, and no parameter of the '
+            'pipeline can make it so: compile again '
+            '(cxr-triage compile; where project code has changed, the image is to be built anew '
+            'before). Compiled, and now:\n  ' + '\n  '.join(shown)
         )
     compiled, wanted = _defaults(given[0]), _defaults(now[0])
     return {name: value for name, value in wanted.items() if value != compiled[name]}
@@ -90,9 +119,11 @@ def _defaults(spec: Spec) -> dict[str, Any]:
 
 
 def _fixed(documents: Sequence[Spec]) -> dict[str, Any]:
-    """What a run cannot change: all but the defaults of the parameters, and the version of the compiler, which no step sees.
+    """What a run cannot change: all but the defaults of the parameters, and the version of the
+    compiler, which no step sees.
 
-    By its text: what was just compiled holds tuples and numbers that a file gives back in another form.
+    By its text: what was just compiled holds tuples and numbers that a file gives back in another
+    form.
     """
     spec, *platform = copy.deepcopy(list(documents))
     for definition in _definitions(spec).values():
@@ -105,7 +136,9 @@ def _fixed(documents: Sequence[Spec]) -> dict[str, Any]:
 def _differences(path: str, given: Any, now: Any) -> Iterator[str]:
     if isinstance(given, dict) and isinstance(now, dict):
         for key in sorted({*given, *now}, key=str):
-            yield from _differences(f'{path}.{key}' if path else str(key), given.get(key), now.get(key))
+            yield from _differences(
+                f'{path}.{key}' if path else str(key), given.get(key), now.get(key)
+            )
     elif given != now:
         prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), '')
         name = path[len(prefix) :].removesuffix('.runtimeValue.constant')
@@ -115,9 +148,15 @@ def _differences(path: str, given: Any, now: Any) -> Iterator[str]:
 def _shown(given: Any, now: Any) -> tuple[str, str]:
     """Both values, cut to where they begin to differ."""
     texts = ['nothing' if value is None else str(value) for value in (given, now)]
-    common = next((place for place, (one, other) in enumerate(zip(*texts, strict=False)) if one != other), min(map(len, texts)))
+    common = next(
+        (place for place, (one, other) in enumerate(zip(*texts, strict=False)) if one != other),
+        min(map(len, texts)),
+    )
     start = 0 if max(map(len, texts)) <= _VALUE_WIDTH else max(0, common - _VALUE_WIDTH // 3)
     first, second = (
-        ('…' if start else '') + text[start : start + _VALUE_WIDTH] + ('…' if len(text) > start + _VALUE_WIDTH else '') for text in texts
+        ('…' if start else '')
+        + text[start : start + _VALUE_WIDTH]
+        + ('…' if len(text) > start + _VALUE_WIDTH else '')
+        for text in texts
     )
     return first, second

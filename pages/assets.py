@@ -1,4 +1,6 @@
-"""The files that all pages of a root share: styles and scripts of this project, TFMA's elements, Facets Overview. Copied once a root."""
+"""The files that all pages of a root share: styles and scripts of this project, TFMA's elements,
+Facets Overview. Copied once a root.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def tfma_source() -> Path:
     path = _package('tensorflow_model_analysis', 'static', TFMA)
     if path is None:
         raise AssetError(
-            f'tensorflow_model_analysis has no static/{TFMA}: the environment is broken; remove .venv and run `make environment`'
+            f'tensorflow_model_analysis has no static/{TFMA}: the environment is broken; remove '
+            '.venv and run `make environment`'
         )
     return path
 
@@ -63,7 +66,9 @@ def facets_source() -> Path | None:
 
 
 def facets_page(source: str) -> str:
-    """A page with the element of Facets Overview alone, that waits for statistics from the page around it."""
+    """A page with the element of Facets Overview alone, that waits for statistics from the page
+    around it.
+    """
     # Behind the definitions of all elements stands the tool that the package is for.
     library = source[: source.rindex('<wit-dashboard')]
     # Fonts of the server that the tool was made for: those that are installed here do.
@@ -82,9 +87,13 @@ window.parent.postMessage('facets ready', '*');
 
 
 def digest() -> str:
-    """Changes with the code, the templates and the scripts of the pages: what was written by others is written again."""
+    """Changes with the code, the templates and the scripts of the pages: what was written by others
+    is written again.
+    """
     found = hashlib.sha256()
-    for path in sorted(path for path in _CODE.rglob('*') if path.suffix in ('.py', '.html', '.css', '.js')):
+    for path in sorted(
+        path for path in _CODE.rglob('*') if path.suffix in ('.py', '.html', '.css', '.js')
+    ):
         found.update(path.read_bytes())
     return found.hexdigest()[:16]
 

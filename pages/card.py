@@ -1,7 +1,7 @@
 """The model card: every field is required, so a card that lacks one is no card.
 
-After Mitchell et al., "Model cards for model reporting" (FAT* 2019), and the "Model Facts" label of Sendak et al. (npj Digital
-Medicine 2020). `card_build` fills it.
+After Mitchell et al., "Model cards for model reporting" (FAT* 2019), and the "Model Facts" label of
+Sendak et al. (npj Digital Medicine 2020). `card_build` fills it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,15 @@ class CardError(ValueError):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True, str_min_length=1, protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra='forbid', frozen=True, str_min_length=1, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class Interval(_Part):
-    """A figure with its interval by patient. `value` is None where the films do not define it, which the card says."""
+    """A figure with its interval by patient. `value` is None where the films do not define it,
+    which the card says.
+    """
 
     value: float | None
     lower: float | None
@@ -44,7 +48,9 @@ class Interval(_Part):
 
 
 class Gap(Interval):
-    """A gap between groups, with the worst group, compared or not, and the groups that it leaves out."""
+    """A gap between groups, with the worst group, compared or not, and the groups that it leaves
+    out.
+    """
 
     lowest: str
     left_out: str
@@ -116,7 +122,9 @@ class Training(_Part):
 
 
 class EvaluationPart(_Part):
-    """What was measured on the test split. `subgroups`: by -> group -> figures, or why there is none."""
+    """What was measured on the test split. `subgroups`: by -> group -> figures, or why there is
+    none.
+    """
 
     films: int = Field(gt=0)
     intervals: str
@@ -194,7 +202,9 @@ def complete(title: str, parts: dict[str, Any]) -> ModelCard:
     try:
         return ModelCard.model_validate(parts)
     except ValidationError as error:
-        raise CardError('\n'.join([f'the model card of the run of {title} is not complete:', *_problems(error)])) from None
+        raise CardError(
+            '\n'.join([f'the model card of the run of {title} is not complete:', *_problems(error)])
+        ) from None
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
@@ -202,4 +212,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
         place = problem['loc']
         missing = problem.get('input') is None or problem['type'] == 'missing'
         what = 'missing' if missing else f'{problem["msg"][0].lower()}{problem["msg"][1:]}'
-        yield f'  {".".join(map(str, place))}: {what}; it comes from {_SOURCES.get(str(place[0]), "the run")}'
+        yield (
+            f'  {".".join(map(str, place))}: {what}; it comes from '
+            f'{_SOURCES.get(str(place[0]), "the run")}'
+        )

@@ -29,7 +29,11 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
     text = card_text.of_task(str(facts.get('task', run.task.name if run.task else '')))
     audit = run.json('DataAudit', 'audit', AUDIT_JSON)
     ingest = run.json('XrayExampleGen', 'report', REPORT_FILE)
-    data = card_text.of_data(ingest.get('origins', {}), ingest.get('mislabelled', 0)) if ingest else None
+    data = (
+        card_text.of_data(ingest.get('origins', {}), ingest.get('mislabelled', 0))
+        if ingest
+        else None
+    )
     return complete(
         run.title,
         {
@@ -57,7 +61,9 @@ def _details(run: Run, facts: dict) -> dict:
     return {
         'name': run.pipeline or None,
         'version': facts.get('model_version'),
-        'served_as': f'version {served.version}' if served else f'not served: the run ended as "{run.state}"',
+        'served_as': f'version {served.version}'
+        if served
+        else f'not served: the run ended as "{run.state}"',
         'made': f'{made.ended:%Y-%m-%d %H:%M}' if made else None,
         'task': facts.get('task'),
         'positive': facts.get('positive'),
@@ -72,7 +78,8 @@ def _details(run: Run, facts: dict) -> dict:
         if 'image_size' in facts
         else None,
         'code_digest': facts.get('code_digest'),
-        'packages': (served.manifest.packages if served and served.manifest else None) or {'tensorflow': facts.get('tensorflow')},
+        'packages': (served.manifest.packages if served and served.manifest else None)
+        or {'tensorflow': facts.get('tensorflow')},
     }
 
 
@@ -87,11 +94,19 @@ def _use(text: card_text.TaskText | None, data: card_text.DataText | None) -> di
     }
 
 
-def _data(ingest: dict | None, text: card_text.TaskText | None, data: card_text.DataText | None, audit: dict | None) -> dict | None:
+def _data(
+    ingest: dict | None,
+    text: card_text.TaskText | None,
+    data: card_text.DataText | None,
+    audit: dict | None,
+) -> dict | None:
     if ingest is None or data is None:
         return None
     issues = [issue for issue in (audit or {}).get('issues', ()) if issue['count']]
-    found = [f'{issue["title"]}: {issue["count"]:,} of {issue["total"]:,} {issue["unit"]}' for issue in issues]
+    found = [
+        f'{issue["title"]}: {issue["count"]:,} of {issue["total"]:,} {issue["unit"]}'
+        for issue in issues
+    ]
     groups: dict[str, dict[str, int]] = {}
     for row in (audit or {}).get('populations', ()):
         if row['by'] != 'split' and row['images']:
@@ -101,7 +116,11 @@ def _data(ingest: dict | None, text: card_text.TaskText | None, data: card_text.
         'quarantined': ingest['quarantined'],
         'patients': ingest['patients'],
         'splits': {
-            name: {'films': split['records'], 'patients': split['patients'], 'positives': split['positives']}
+            name: {
+                'films': split['records'],
+                'patients': split['patients'],
+                'positives': split['positives'],
+            }
             for name, split in ingest['splits'].items()
         },
         'split_rule': card_text.SPLIT_RULE,
@@ -117,7 +136,12 @@ def _training(facts: dict) -> dict | None:
     if not parameters:
         return None
     train = parameters.get('train', {})
-    return {'backbone': facts.get('backbone'), 'epochs': train.get('epochs'), 'seed': train.get('seed'), 'parameters': parameters}
+    return {
+        'backbone': facts.get('backbone'),
+        'epochs': train.get('epochs'),
+        'seed': train.get('seed'),
+        'parameters': parameters,
+    }
 
 
 def _interval(figure: Figure) -> dict:
@@ -132,19 +156,27 @@ _OF_GROUPS = ('auc', 'sensitivity', 'specificity')
 def _evaluation(run: Run, evaluation: Evaluation) -> dict:
     overall = evaluation.overall
     wanted = (*_OVERALL, *(f'{finding}_auc' for finding in FINDINGS))
-    gaps = [name for model, name in overall.figures if model == CANDIDATE and name.startswith(evaluation_page.GAP)]
+    gaps = [
+        name
+        for model, name in overall.figures
+        if model == CANDIDATE and name.startswith(evaluation_page.GAP)
+    ]
     subgroups: dict[str, Any] = {}
     for by in (SEX, AGE_BAND, VIEW):
         slices = [each for each in evaluation.slices if len(each.key) == 1 and each.key[0][0] == by]
         words = f'not measured: evaluation.slices of this run did not ask for {by}'
-        subgroups[by] = {_group_title(each): {name: _interval(each.figure(name)) for name in _OF_GROUPS} for each in slices} or words
+        subgroups[by] = {
+            _group_title(each): {name: _interval(each.figure(name)) for name in _OF_GROUPS}
+            for each in slices
+        } or words
     return {
         'films': evaluation_page.tfma_points(evaluation),
         'intervals': f'{100 * evaluation.level:.4g} %, by patient',
         'overall': {
-            names.metric(name) + (f' ({note})' if (note := evaluation_page.left_out(evaluation, name)) else ''): _interval(
-                overall.figure(name)
-            )
+            names.metric(name)
+            + (
+                f' ({note})' if (note := evaluation_page.left_out(evaluation, name)) else ''
+            ): _interval(overall.figure(name))
             for name in wanted
             if (CANDIDATE, name) in overall.figures
         },
@@ -156,7 +188,11 @@ def _evaluation(run: Run, evaluation: Evaluation) -> dict:
 
 def _gap(overall: Slice, name: str) -> dict:
     groups = overall.groups.get((CANDIDATE, name.removeprefix(evaluation_page.GAP)))
-    words = (groups.worst_words(), groups.left_out_words() or 'none') if groups else (_EARLIER, _EARLIER)
+    words = (
+        (groups.worst_words(), groups.left_out_words() or 'none')
+        if groups
+        else (_EARLIER, _EARLIER)
+    )
     return {**_interval(overall.figure(name)), 'lowest': words[0], 'left_out': words[1]}
 
 
@@ -183,12 +219,14 @@ def _operating_point(facts: dict, evaluation: Evaluation) -> dict:
     chosen = flagged = None
     if confusion:
         flagged = (
-            f'{confusion.true_positives + confusion.false_positives:,} of {confusion.positives + confusion.negatives:,} test films; '
+            f'{confusion.true_positives + confusion.false_positives:,} of '
+            f'{confusion.positives + confusion.negatives:,} test films; '
             f'{confusion.false_negatives:,} of {confusion.positives:,} positive ones are missed'
         )
     if point:
         chosen = (
-            f'the calibration split ({point["positives"]:,} positive and {point["negatives"]:,} negative films): sensitivity '
+            f'the calibration split ({point["positives"]:,} positive and {point["negatives"]:,} '
+            'negative films): sensitivity '
             f'{point["sensitivity"]:.3f}, specificity {point["specificity"]:.3f} there'
         )
     return {
@@ -204,15 +242,28 @@ def _operating_point(facts: dict, evaluation: Evaluation) -> dict:
 
 def _shortcuts(evaluation: Evaluation, audit: dict | None) -> dict:
     overall = evaluation.overall
-    views = {each.title: _interval(each.figure('auc')) for each in evaluation.slices if len(each.key) == 1 and each.key[0][0] == VIEW}
-    statistics = [row for row in (audit or {}).get('statistics', ()) if row['kind'] == 'image' and row['auc'] is not None]
+    views = {
+        each.title: _interval(each.figure('auc'))
+        for each in evaluation.slices
+        if len(each.key) == 1 and each.key[0][0] == VIEW
+    }
+    statistics = [
+        row
+        for row in (audit or {}).get('statistics', ())
+        if row['kind'] == 'image' and row['auc'] is not None
+    ]
     strongest = sorted(statistics, key=lambda row: -row['auc'])[:3]
-    lines = [f'{row["statistic"]} alone: AUC {row["auc"]:.3f}{" (flagged by the audit)" if row["flagged"] else ""}' for row in strongest]
+    lines = [
+        f'{row["statistic"]} alone: AUC '
+        f'{row["auc"]:.3f}{" (flagged by the audit)" if row["flagged"] else ""}'
+        for row in strongest
+    ]
     return {
         'metadata_only_auc': _interval(overall.figure('metadata_auc')),
         'metadata_and_follow_up_auc': _interval(overall.figure('metadata_follow_up_auc')),
         'auc_over_metadata': _interval(overall.figure('auc_over_metadata')),
-        'within_views': views or 'not measured: evaluation.slices of this run did not ask for view_position',
+        'within_views': views
+        or 'not measured: evaluation.slices of this run did not ask for view_position',
         'image_statistics': (lines or ['Too few films of a class to tell.']) if audit else None,
     }
 
@@ -221,15 +272,22 @@ def _decisions(run: Run, evaluation: Evaluation) -> dict:
     gate = data_page.gate(run)
     served = run.json('ServingCheck', 'blessing', REPORT)
     lines = [
-        f'{row.metric} of {row.slice}: {row.value}, asked {row.asked}: {"pass" if row.passed else "FAIL"}'
+        f'{row.metric} of {row.slice}: {row.value}, asked {row.asked}: '
+        f'{"pass" if row.passed else "FAIL"}'
         + (f' ({row.margin or row.note})' if row.margin or row.note else '')
         for row in evaluation_page.conditions(evaluation)
     ]
     check = counts = None
     if served:
-        check = "blessed: its answers equal the trainer's" if served['blessed'] else 'not blessed: ' + '; '.join(served['reasons'])
+        check = (
+            "blessed: its answers equal the trainer's"
+            if served['blessed']
+            else 'not blessed: ' + '; '.join(served['reasons'])
+        )
     if gate:
-        counts = '{failed} rules failed, {warning} warnings, {passed} passed'.format(**gate['counts'])
+        counts = '{failed} rules failed, {warning} warnings, {passed} passed'.format(
+            **gate['counts']
+        )
     return {
         'data_gate': counts,
         'evaluator': lines,
@@ -244,5 +302,7 @@ def _licences(data: card_text.DataText | None, facts: dict) -> list[str] | None:
     weights = card_text.NO_WEIGHTS
     if facts.get('backbone') in PRETRAINED:
         path = facts.get('parameters', {}).get('model', {}).get('weights')
-        weights = card_text.LICENCE_WEIGHTS.format(file=f' ({os.path.basename(path)})' if path else '')
+        weights = card_text.LICENCE_WEIGHTS.format(
+            file=f' ({os.path.basename(path)})' if path else ''
+        )
     return [card_text.LICENCE_CODE, data.licence, weights]

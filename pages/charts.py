@@ -1,4 +1,6 @@
-"""Plots as SVG that stands in a page: no script, colours from the page's style, a dash or shape of its own for each series."""
+"""Plots as SVG that stands in a page: no script, colours from the page's style, a dash or shape of
+its own for each series.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Dots:
-    """Dots (x, y, lower, upper, words), with a bar from lower to upper; `words` are shown on pointing."""
+    """Dots (x, y, lower, upper, words), with a bar from lower to upper; `words` are shown on
+    pointing.
+    """
 
     name: str
     points: Sequence[tuple[float, float, float, float, str]]
@@ -63,13 +67,17 @@ def plot(
     frame = _Frame(x_range, y_range)
     parts = [_grid(frame, axes, whole)]
     if diagonal:
-        parts.append(Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(*frame.at(0, 0), *frame.at(1, 1)))
+        parts.append(
+            Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
+                *frame.at(0, 0), *frame.at(1, 1)
+            )
+        )
     parts += [_draw(frame, one) for one in series]
     height = _HEIGHT + 18 * math.ceil(len(series) / 2)
     parts.append(_legend(series))
-    return Markup('<svg class="plot" role="img" viewBox="0 0 {} {}" aria-label="{}"><title>{}</title>{}</svg>').format(
-        _WIDTH, height, title, title, Markup('').join(parts)
-    )
+    return Markup(
+        '<svg class="plot" role="img" viewBox="0 0 {} {}" aria-label="{}"><title>{}</title>{}</svg>'
+    ).format(_WIDTH, height, title, title, Markup('').join(parts))
 
 
 def nice_range(values: Sequence[float], at_zero: bool = False) -> Range:
@@ -86,14 +94,25 @@ def nice_range(values: Sequence[float], at_zero: bool = False) -> Range:
 
 def roc(matrices: Sequence[tuple[float, float, float, float, float]]) -> list[tuple[float, float]]:
     """(1 - specificity, sensitivity) from corner to corner; empty where a class is missing."""
-    points = {(fp / (fp + tn), tp / (tp + fn)) for _, tp, fp, tn, fn in matrices if fp + tn and tp + fn}
+    points = {
+        (fp / (fp + tn), tp / (tp + fn)) for _, tp, fp, tn, fn in matrices if fp + tn and tp + fn
+    }
     return sorted(points | {(0.0, 0.0), (1.0, 1.0)}) if points else []
 
 
-def precision_recall(matrices: Sequence[tuple[float, float, float, float, float]]) -> list[tuple[float, float]]:
+def precision_recall(
+    matrices: Sequence[tuple[float, float, float, float, float]],
+) -> list[tuple[float, float]]:
     """(recall, precision), recall rising; empty where there is no positive."""
-    points = [(tp / (tp + fn), tp / (tp + fp), -threshold) for threshold, tp, fp, _, fn in matrices if tp + fn and tp + fp]
-    return [(recall, precision) for recall, precision, _ in sorted(points, key=lambda point: (point[0], point[2]))]
+    points = [
+        (tp / (tp + fn), tp / (tp + fp), -threshold)
+        for threshold, tp, fp, _, fn in matrices
+        if tp + fn and tp + fp
+    ]
+    return [
+        (recall, precision)
+        for recall, precision, _ in sorted(points, key=lambda point: (point[0], point[2]))
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,16 +138,39 @@ def _grid(frame: _Frame, axes: tuple[str, str], whole: bool) -> Markup:
         if whole and not float(value).is_integer():
             continue
         x, bottom = frame.at(value, frame.y_range[0])
-        parts.append(Markup('<line class="grid" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>').format(x, bottom, top))
-        parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x, bottom + 15, f'{value:g}'))
+        parts.append(
+            Markup('<line class="grid" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>').format(
+                x, bottom, top
+            )
+        )
+        parts.append(
+            Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
+                x, bottom + 15, f'{value:g}'
+            )
+        )
     for value in _ticks(frame.y_range):
         left, y = frame.at(frame.x_range[0], value)
-        parts.append(Markup('<line class="grid" x1="{1}" y1="{0}" x2="{2}" y2="{0}"/>').format(y, left, right))
-        parts.append(Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(left - 6, y + 4, f'{value:g}'))
+        parts.append(
+            Markup('<line class="grid" x1="{1}" y1="{0}" x2="{2}" y2="{0}"/>').format(
+                y, left, right
+            )
+        )
+        parts.append(
+            Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
+                left - 6, y + 4, f'{value:g}'
+            )
+        )
     middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
-    parts.append(Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(middle_x, _HEIGHT - 10, axes[0]))
     parts.append(
-        Markup('<text class="axis" transform="rotate(-90)" x="{}" y="{}" text-anchor="middle">{}</text>').format(-middle_y, 13, axes[1])
+        Markup('<text class="axis" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            middle_x, _HEIGHT - 10, axes[0]
+        )
+    )
+    parts.append(
+        Markup(
+            '<text class="axis" transform="rotate(-90)" x="{}" y="{}" '
+            'text-anchor="middle">{}</text>'
+        ).format(-middle_y, 13, axes[1])
     )
     return Markup('').join(parts)
 
@@ -147,21 +189,28 @@ def _ticks(span: Range) -> list[float]:
 def _draw(frame: _Frame, one: Line | Dots | Mark) -> Markup:
     if isinstance(one, Mark):
         x, y = frame.at(one.x, one.y)
-        return Markup('<path class="mark" d="M{} {}l8 8l-8 8l-8 -8z"><title>{}</title></path>').format(x, y - 8, one.name)
+        return Markup(
+            '<path class="mark" d="M{} {}l8 8l-8 8l-8 -8z"><title>{}</title></path>'
+        ).format(x, y - 8, one.name)
     if isinstance(one, Line):
         if len(one.points) == 1:
             # A line of one point is none.
             x, y = frame.at(*one.points[0])
-            return Markup('<g class="dot s{}"><circle cx="{}" cy="{}" r="4.5"/><title>{}</title></g>').format(one.number, x, y, one.name)
+            return Markup(
+                '<g class="dot s{}"><circle cx="{}" cy="{}" r="4.5"/><title>{}</title></g>'
+            ).format(one.number, x, y, one.name)
         points = ' '.join('{},{}'.format(*frame.at(x, y)) for x, y in one.points)
-        return Markup('<polyline class="line s{}" points="{}"><title>{}</title></polyline>').format(one.number, points, one.name)
+        return Markup('<polyline class="line s{}" points="{}"><title>{}</title></polyline>').format(
+            one.number, points, one.name
+        )
     parts = []
     for x, y, lower, upper, words in one.points:
         place, middle = frame.at(x, y)
         (_, low), (_, high) = frame.at(x, lower), frame.at(x, upper)
         parts.append(
             Markup(
-                '<g class="dot s{0}"><line x1="{1}" x2="{1}" y1="{2}" y2="{3}"/><circle cx="{1}" cy="{4}" r="4.5"/><title>{5}</title></g>'
+                '<g class="dot s{0}"><line x1="{1}" x2="{1}" y1="{2}" y2="{3}"/><circle cx="{1}" '
+                'cy="{4}" r="4.5"/><title>{5}</title></g>'
             ).format(one.number, place, low, high, middle, words)
         )
     return Markup('').join(parts)
@@ -174,8 +223,14 @@ def _legend(series: Sequence[Line | Dots | Mark]) -> Markup:
         if isinstance(one, Mark):
             sign = Markup('<path class="mark" d="M{} {}l5 5l-5 5l-5 -5z"/>').format(x + 10, y - 9)
         elif isinstance(one, Dots):
-            sign = Markup('<g class="dot s{}"><circle cx="{}" cy="{}" r="4"/></g>').format(one.number, x + 10, y - 4)
+            sign = Markup('<g class="dot s{}"><circle cx="{}" cy="{}" r="4"/></g>').format(
+                one.number, x + 10, y - 4
+            )
         else:
-            sign = Markup('<polyline class="line s{}" points="{},{} {},{}"/>').format(one.number, x, y - 4, x + 20, y - 4)
-        parts.append(sign + Markup('<text x="{}" y="{}">{}</text>').format(x + 26, y, escape(one.name)))
+            sign = Markup('<polyline class="line s{}" points="{},{} {},{}"/>').format(
+                one.number, x, y - 4, x + 20, y - 4
+            )
+        parts.append(
+            sign + Markup('<text x="{}" y="{}">{}</text>').format(x + 26, y, escape(one.name))
+        )
     return Markup('').join(parts)

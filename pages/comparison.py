@@ -1,4 +1,6 @@
-"""Runs side by side and over time: what was measured, and what is on record of how each was made."""
+"""Runs side by side and over time: what was measured, and what is on record of how each was
+made.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
     # A run that found its evaluation in the cache measured nothing anew.
     different = list({run['evaluation']: run for run in reversed(measured)}.values())[::-1]
     titles = dict.fromkeys(title for run in different for title in run['slices'])
-    series = {title: tfma_ui.time_series([(name(run), _data(run), run['slices']) for run in different], title) for title in titles}
+    series = {
+        title: tfma_ui.time_series(
+            [(name(run), _data(run), run['slices']) for run in different], title
+        )
+        for title in titles
+    }
     return {
         'measured': len(measured),
         'different': len(different),
@@ -25,7 +32,13 @@ def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
         'tfma': {'series': {title: one for title, one in series.items() if len(one) > 1}},
         'content': {
             'runs': [
-                {'title': name(run), 'evaluation': run['evaluation'], 'slices': run['slices'], 'facts': run['facts']} for run in summaries
+                {
+                    'title': name(run),
+                    'evaluation': run['evaluation'],
+                    'slices': run['slices'],
+                    'facts': run['facts'],
+                }
+                for run in summaries
             ]
         },
     }

@@ -1,4 +1,6 @@
-"""The page on the data: TFDV's statistics and schema, anomalies, the gate's rules, the audit, and who is in which split."""
+"""The page on the data: TFDV's statistics and schema, anomalies, the gate's rules, the audit, and
+who is in which split.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,18 @@ from trainer.features import AGE_BAND, SEX, SPLITS, VIEW
 from trainer.labels import FINDINGS
 
 _GROUPS = (('split', 'Split'), (VIEW, 'View'), (SEX, 'Sex'), (AGE_BAND, 'Age'))
-_GATE_MARKS = {'failed': ('✗ failed', 'bad'), 'warning': ('◆ warning', 'warning'), 'passed': ('✓ passed', 'good')}
+_GATE_MARKS = {
+    'failed': ('✗ failed', 'bad'),
+    'warning': ('◆ warning', 'warning'),
+    'passed': ('✓ passed', 'good'),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """TFDV's statistics: a row a feature and split, and all splits as Facets' elements take them (base64 of the proto)."""
+    """TFDV's statistics: a row a feature and split, and all splits as Facets' elements take them
+    (base64 of the proto).
+    """
 
     rows: list[list[str]]
     proto: str
@@ -55,16 +63,28 @@ def context(run: Run) -> dict[str, Any]:
 def audit_name(run: Run) -> str | None:
     """The name of the audit's page among the pages: runs that share an audit share its page."""
     artifact = run.artifact('DataAudit', 'audit')
-    return f'{artifact.id}.html' if artifact and run.path('DataAudit', 'audit', AUDIT_PAGE) else None
+    return (
+        f'{artifact.id}.html' if artifact and run.path('DataAudit', 'audit', AUDIT_PAGE) else None
+    )
 
 
 def gate(run: Run) -> dict[str, Any] | None:
-    """What DataGate decided; of one that stopped the run, from where it left the verdict before its outputs were deleted."""
+    """What DataGate decided; of one that stopped the run, from where it left the verdict before its
+    outputs were deleted.
+    """
     found = run.json('DataGate', 'blessing', GATE_JSON)
     if found is None and run.failed_at('DataGate'):
         # The message names it; the store does not say which of these folders was whose.
         named = re.search(rf'stateful_working_dir/([\w-]+)/{GATE_JSON}', ' '.join(run.reasons))
-        path = run.root / 'artifacts' / 'DataGate' / '.system' / 'stateful_working_dir' / (named[1] if named else '') / GATE_JSON
+        path = (
+            run.root
+            / 'artifacts'
+            / 'DataGate'
+            / '.system'
+            / 'stateful_working_dir'
+            / (named[1] if named else '')
+            / GATE_JSON
+        )
         if named and path.exists():
             found = json.loads(path.read_text(encoding='utf-8'))
     if found:
@@ -85,16 +105,27 @@ def statistics(run: Run) -> Statistics | None:
         if not os.path.exists(path):
             continue
         with open(path, 'rb') as file:
-            for dataset in statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read()).datasets:
+            for dataset in statistics_pb2.DatasetFeatureStatisticsList.FromString(
+                file.read()
+            ).datasets:
                 dataset.name = split
                 everything.datasets.append(dataset)
-                rows += [_feature_row(feature, split, dataset.num_examples) for feature in dataset.features]
+                rows += [
+                    _feature_row(feature, split, dataset.num_examples)
+                    for feature in dataset.features
+                ]
     rows.sort(key=lambda row: row[0].lower())
-    return Statistics(rows, base64.b64encode(everything.SerializeToString()).decode()) if rows else None
+    return (
+        Statistics(rows, base64.b64encode(everything.SerializeToString()).decode())
+        if rows
+        else None
+    )
 
 
 def schema_rows(run: Run) -> list[list[str]] | None:
-    """A row a feature of the curated schema: name, type, how many values, how often it has to be there, what it may hold."""
+    """A row a feature of the curated schema: name, type, how many values, how often it has to be
+    there, what it may hold.
+    """
     path = run.path('CuratedSchema', 'schema', 'schema.pbtxt')
     if path is None:
         return None
@@ -103,10 +134,22 @@ def schema_rows(run: Run) -> list[list[str]] | None:
     domains = {domain.name: list(domain.value) for domain in schema.string_domain}
     rows = []
     for feature in schema.feature:
-        shape = (' × '.join(str(dim.size) for dim in feature.shape.dim) or '1') if feature.HasField('shape') else ''
+        shape = (
+            (' × '.join(str(dim.size) for dim in feature.shape.dim) or '1')
+            if feature.HasField('shape')
+            else ''
+        )
         count = shape or f'{feature.value_count.min} to {feature.value_count.max or "any"}'
         presence = f'{feature.presence.min_fraction:.0%}' if feature.HasField('presence') else 'any'
-        rows.append([feature.name, schema_pb2.FeatureType.Name(feature.type), count, presence, _domain(feature, domains)])
+        rows.append(
+            [
+                feature.name,
+                schema_pb2.FeatureType.Name(feature.type),
+                count,
+                presence,
+                _domain(feature, domains),
+            ]
+        )
     return rows
 
 
@@ -126,42 +169,83 @@ def anomaly_rows(run: Run) -> list[list[str]] | None:
                 found = anomalies_pb2.Anomalies.FromString(file.read())
             if found.HasField('dataset_anomaly_info'):
                 info = found.dataset_anomaly_info
-                rows.append([split, 'data set', severity(info.severity).lower(), info.short_description, info.description])
+                rows.append(
+                    [
+                        split,
+                        'data set',
+                        severity(info.severity).lower(),
+                        info.short_description,
+                        info.description,
+                    ]
+                )
             for name, info in sorted(found.anomaly_info.items()):
-                rows.append([split, name.strip("'"), severity(info.severity).lower(), info.short_description, info.description])
+                rows.append(
+                    [
+                        split,
+                        name.strip("'"),
+                        severity(info.severity).lower(),
+                        info.short_description,
+                        info.description,
+                    ]
+                )
     return rows
 
 
 def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Shares of images with each label, by split, view, sex and age band; None for an audit that did not count them."""
+    """Shares of images with each label, by split, view, sex and age band; None for an audit that
+    did not count them.
+    """
     if not audit or not audit.get('populations'):
         return None
     populations = audit['populations']
     shown = [row for row in populations if row['images']]
     task = audit['parameters']['task_label']
-    labels = [name for name in dict.fromkeys((task, *shown[0]['positives'])) if any(row['positives'][name] for row in shown)]
-    splits = [split for split in SPLITS if any(row['by'] == 'split' and row['group'] == split for row in populations)]
+    labels = [
+        name
+        for name in dict.fromkeys((task, *shown[0]['positives']))
+        if any(row['positives'][name] for row in shown)
+    ]
+    splits = [
+        split
+        for split in SPLITS
+        if any(row['by'] == 'split' and row['group'] == split for row in populations)
+    ]
     return {
         'task': task,
         'labels': labels,
         'splits': splits,
-        'groups': [{**row, 'by': title, 'group': _group(key, row['group'])} for key, title in _GROUPS for row in shown if row['by'] == key],
+        'groups': [
+            {**row, 'by': title, 'group': _group(key, row['group'])}
+            for key, title in _GROUPS
+            for row in shown
+            if row['by'] == key
+        ],
     }
 
 
 def cooccurrence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Of the images with the label of the row, the share that also has that of the column; findings that no image has are left out."""
+    """Of the images with the label of the row, the share that also has that of the column; findings
+    that no image has are left out.
+    """
     found = (audit or {}).get('cooccurrence')
     if not found:
         return None
-    wanted = [place for place, name in enumerate(found['labels']) if name in FINDINGS and found['counts'][place][place]]
+    wanted = [
+        place
+        for place, name in enumerate(found['labels'])
+        if name in FINDINGS and found['counts'][place][place]
+    ]
     if not wanted:
         return None
     rows = []
     for row in wanted:
         total = found['counts'][row][row]
         cells = [
-            {'count': found['counts'][row][column], 'share': found['counts'][row][column] / total, 'self': row == column}
+            {
+                'count': found['counts'][row][column],
+                'share': found['counts'][row][column] / total,
+                'self': row == column,
+            }
             for column in wanted
         ]
         rows.append({'label': names.label(found['labels'][row]), 'total': total, 'cells': cells})
@@ -177,7 +261,9 @@ def _splits(artifact) -> list[str]:
         found = json.loads(artifact.properties.get('split_names', '[]'))
     except ValueError:
         found = []
-    return sorted(found, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+    return sorted(
+        found, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)
+    )
 
 
 def _feature_row(feature, split: str, examples: int) -> list[str]:
@@ -185,18 +271,32 @@ def _feature_row(feature, split: str, examples: int) -> list[str]:
     stats = getattr(feature, feature.WhichOneof('stats')) if feature.WhichOneof('stats') else None
     missing = examples - (stats.common_stats.num_non_missing if stats else 0)
     name = feature.name or '/'.join(feature.path.step)
-    return [name, split, kind, f'{examples:,}', f'{missing / examples:.2%}' if examples else '–', '; '.join(_values(feature))]
+    return [
+        name,
+        split,
+        kind,
+        f'{examples:,}',
+        f'{missing / examples:.2%}' if examples else '–',
+        '; '.join(_values(feature)),
+    ]
 
 
 def _values(feature) -> Iterator[str]:
     if feature.HasField('num_stats'):
         stats = feature.num_stats
-        yield f'{stats.min:.4g} to {stats.max:.4g}, mean {stats.mean:.4g}, median {stats.median:.4g}, zeros {stats.num_zeros:,}'
+        yield (
+            f'{stats.min:.4g} to {stats.max:.4g}, mean {stats.mean:.4g}, median '
+            f'{stats.median:.4g}, zeros {stats.num_zeros:,}'
+        )
     elif feature.HasField('string_stats'):
         stats = feature.string_stats
         if stats.unique:
             yield f'{stats.unique:,} different'
-        top = [f'{each.value[:40]} ({each.frequency:,.0f})' for each in stats.top_values[:4] if each.value.isprintable()]
+        top = [
+            f'{each.value[:40]} ({each.frequency:,.0f})'
+            for each in stats.top_values[:4]
+            if each.value.isprintable()
+        ]
         if top and stats.unique <= 100:
             yield ', '.join(top)
     elif feature.HasField('bytes_stats'):

@@ -1,4 +1,6 @@
-"""The page on what the Evaluator measured: the gate, figures with intervals, curves, and TFMA's own elements."""
+"""The page on what the Evaluator measured: the gate, figures with intervals, curves, and TFMA's own
+elements.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ from typing import Any
 from markupsafe import Markup
 
 from pages import charts, names, tfma_ui
-from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Bin, Evaluation, Figure, Slice, parameters
+from pages.measured import (
+    BASELINE,
+    CANDIDATE,
+    DIFFERENCE,
+    Bin,
+    Evaluation,
+    Figure,
+    Slice,
+    parameters,
+)
 from pages.runs import Run
 from pages.store import CACHED
 from pipeline import metrics as gate_metrics
@@ -26,7 +37,9 @@ _MODELS = ((CANDIDATE, 'this model', 0), (BASELINE, 'served model', 1))
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A condition of the gate and how the model stands to it; `note` says why there is no margin."""
+    """A condition of the gate and how the model stands to it; `note` says why there is no
+    margin.
+    """
 
     metric: str
     slice: str
@@ -45,7 +58,9 @@ def conditions(evaluation: Evaluation) -> list[Condition]:
         value = 'not defined' if verdict.value is None else f'{verdict.value:.4f}'
         margin = '' if verdict.margin is None else f'{verdict.margin:+.4f}'
         metric = names.metric(verdict.threshold.metric)
-        rows.append(Condition(metric, title, value, verdict.bound, verdict.passed, margin, verdict.note))
+        rows.append(
+            Condition(metric, title, value, verdict.bound, verdict.passed, margin, verdict.note)
+        )
     return sorted(rows, key=lambda row: row.passed)
 
 
@@ -67,11 +82,31 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         'has_baseline': evaluation.has_baseline,
         'baseline': baseline_words(run),
         'figures': _figures(evaluation),
-        'slice_headings': ['Slice', '>Films', *(f'>{names.metric(name)}' for name in _SLICE_COLUMNS)],
+        'slice_headings': [
+            'Slice',
+            '>Films',
+            *(f'>{names.metric(name)}' for name in _SLICE_COLUMNS),
+        ],
         'slices': [_slice_row(each) for each in evaluation.slices],
-        'matrix_headings': ['Slice', '>True positives', '>False negatives', '>False positives', '>True negatives'],
-        'matrices': [_matrix_row(each) for each in evaluation.slices if CANDIDATE in each.confusion],
-        'group_headings': ['By', 'Group', '>Positives', '>Of patients', '>Missed', '>Sensitivity', 'In the gap'],
+        'matrix_headings': [
+            'Slice',
+            '>True positives',
+            '>False negatives',
+            '>False positives',
+            '>True negatives',
+        ],
+        'matrices': [
+            _matrix_row(each) for each in evaluation.slices if CANDIDATE in each.confusion
+        ],
+        'group_headings': [
+            'By',
+            'Group',
+            '>Positives',
+            '>Of patients',
+            '>Missed',
+            '>Sensitivity',
+            'In the gap',
+        ],
         'groups': list(_group_rows(evaluation)),
         'confusion': evaluation.overall.confusion.get(CANDIDATE),
         'positive': task.positive if task else 'positive',
@@ -93,8 +128,13 @@ def baseline_words(run: Run) -> str:
     cached = run.executions['Baseline'].state == CACHED
     when = 'when the model was evaluated, in an earlier run' if cached else 'when this run began'
     if not version:
-        return f'Nothing was served {when}: there is no baseline, and what the gate asks of a comparison did not count.'
-    return f'The baseline is the model that was served {when}, version {version}, on the same films.'
+        return (
+            f'Nothing was served {when}: there is no baseline, and what the gate asks of a '
+            'comparison did not count.'
+        )
+    return (
+        f'The baseline is the model that was served {when}, version {version}, on the same films.'
+    )
 
 
 def tfma_points(evaluation: Evaluation) -> int:
@@ -104,22 +144,38 @@ def tfma_points(evaluation: Evaluation) -> int:
 
 def plot_files(evaluation: Evaluation) -> dict[str, str]:
     """Name -> content of the scripts that the page loads when a slice is chosen."""
-    return {f'{number}.js': tfma_ui.plot_file(number, each) for number, each in enumerate(evaluation.slices) if each.curves}
+    return {
+        f'{number}.js': tfma_ui.plot_file(number, each)
+        for number, each in enumerate(evaluation.slices)
+        if each.curves
+    }
 
 
 def _figures(evaluation: Evaluation) -> list[list[str]]:
     rows = []
     measured = {name for model, name in evaluation.overall.figures if model == CANDIDATE}
-    for name in [*(name for name in names.METRICS if name in measured), *sorted(measured - set(names.METRICS))]:
+    for name in [
+        *(name for name in names.METRICS if name in measured),
+        *sorted(measured - set(names.METRICS)),
+    ]:
         if name == 'example_count':
             continue
-        found = [evaluation.overall.figures.get((model, name)) for model in (CANDIDATE, BASELINE, DIFFERENCE)]
+        found = [
+            evaluation.overall.figures.get((model, name))
+            for model in (CANDIDATE, BASELINE, DIFFERENCE)
+        ]
         difference = found[2]
         cells = [figure.text() if figure else '–' for figure in found[:2]]
-        cells.append('–' if difference is None or difference.value is None else f'{difference.value:+.3f}')
+        cells.append(
+            '–' if difference is None or difference.value is None else f'{difference.value:+.3f}'
+        )
         better = {'higher': 'more', 'lower': 'less', 'one': 'at 1'}.get(METRICS.get(name, ''), '')
         note = left_out(evaluation, name)
-        title = Markup('{}<small>{}</small>').format(names.metric(name), note) if note else names.metric(name)
+        title = (
+            Markup('{}<small>{}</small>').format(names.metric(name), note)
+            if note
+            else names.metric(name)
+        )
         rows.append([title, *(cells if evaluation.has_baseline else cells[:1]), better])
     return rows
 
@@ -131,8 +187,14 @@ def left_out(evaluation: Evaluation, metric: str) -> str:
     if metric.startswith(GAP) and groups:
         return f'left out: {words}' if (words := groups.left_out_words()) else ''
     if metric == 'macro_auc':
-        figures = {((), name, ''): figure.value for (model, name), figure in overall.figures.items() if model == CANDIDATE}
-        return gate_metrics.left_out_findings({key: math.nan if value is None else value for key, value in figures.items()})
+        figures = {
+            ((), name, ''): figure.value
+            for (model, name), figure in overall.figures.items()
+            if model == CANDIDATE
+        }
+        return gate_metrics.left_out_findings(
+            {key: math.nan if value is None else value for key, value in figures.items()}
+        )
     return ''
 
 
@@ -142,24 +204,49 @@ def _group_rows(evaluation: Evaluation) -> Iterator[list[str]]:
             figure = Figure(group.sensitivity, group.lower, group.upper)
             counts = (f'{count:,}' for count in (group.positives, group.patients, group.missed))
             marked = ' (lowest)' if group == groups.worst() else ''
-            inside = 'yes' if group.compared else 'no: not known' if group.name == UNKNOWN else f'no: fewer than {groups.min_positives}'
+            inside = (
+                'yes'
+                if group.compared
+                else 'no: not known'
+                if group.name == UNKNOWN
+                else f'no: fewer than {groups.min_positives}'
+            )
             yield [names.group(by), group.name + marked, *counts, figure.text(), inside]
 
 
 def _slice_row(each: Slice) -> list[str]:
     films = each.figure('example_count').value
-    return [each.title, '–' if films is None else f'{round(films):,}', *(_cell(each.figure(name)) for name in _SLICE_COLUMNS)]
+    return [
+        each.title,
+        '–' if films is None else f'{round(films):,}',
+        *(_cell(each.figure(name)) for name in _SLICE_COLUMNS),
+    ]
 
 
 def _cell(figure: Figure) -> str:
     """A figure in a table of many columns: the interval stands below."""
     interval = figure.interval()
-    return figure.text() if figure.value is None or not interval else Markup('{:.3f}<small>{}</small>').format(figure.value, interval)
+    return (
+        figure.text()
+        if figure.value is None or not interval
+        else Markup('{:.3f}<small>{}</small>').format(figure.value, interval)
+    )
 
 
 def _matrix_row(each: Slice) -> list[str]:
     one = each.confusion[CANDIDATE]
-    return [each.title, *(f'{n:,}' for n in (one.true_positives, one.false_negatives, one.false_positives, one.true_negatives))]
+    return [
+        each.title,
+        *(
+            f'{n:,}'
+            for n in (
+                one.true_positives,
+                one.false_negatives,
+                one.false_positives,
+                one.true_negatives,
+            )
+        ),
+    ]
 
 
 def _output(evaluation: Evaluation, output: str) -> dict[str, Any]:
@@ -181,14 +268,28 @@ def _output(evaluation: Evaluation, output: str) -> dict[str, Any]:
     confusion = overall.confusion.get(CANDIDATE)
     if output == PROBABILITY and confusion and confusion.positives and confusion.negatives and roc:
         sensitivity = confusion.true_positives / confusion.positives
-        roc.append(charts.Mark('operating point', confusion.false_positives / confusion.negatives, sensitivity))
+        roc.append(
+            charts.Mark(
+                'operating point', confusion.false_positives / confusion.negatives, sensitivity
+            )
+        )
         if flagged := confusion.true_positives + confusion.false_positives:
-            recall.append(charts.Mark('operating point', sensitivity, confusion.true_positives / flagged))
+            recall.append(
+                charts.Mark('operating point', sensitivity, confusion.true_positives / flagged)
+            )
     return {
         'title': title,
-        'roc': charts.plot(f'ROC of {title}', ('1 − specificity', 'sensitivity'), roc, diagonal=True) if roc else Markup(''),
-        'recall': charts.plot(f'Precision and recall of {title}', ('recall', 'precision'), recall) if recall else Markup(''),
-        'reliability': charts.plot(f'Reliability of {title}', ('probability', 'share of positives'), dots, diagonal=True)
+        'roc': charts.plot(
+            f'ROC of {title}', ('1 − specificity', 'sensitivity'), roc, diagonal=True
+        )
+        if roc
+        else Markup(''),
+        'recall': charts.plot(f'Precision and recall of {title}', ('recall', 'precision'), recall)
+        if recall
+        else Markup(''),
+        'reliability': charts.plot(
+            f'Reliability of {title}', ('probability', 'share of positives'), dots, diagonal=True
+        )
         if dots
         else Markup(''),
         'auc': overall.figure('auc' if output == PROBABILITY else f'{output}_auc').text(),
@@ -202,11 +303,29 @@ def _dot(one: Bin) -> tuple[float, float, float, float, str]:
 
 def _tfma(evaluation: Evaluation) -> dict[str, Any]:
     """What tfma_page.js reads."""
-    slices = [{'title': each.title, 'number': number} for number, each in enumerate(evaluation.slices) if each.curves]
-    keys = dict.fromkeys(f'{model}|{output}' for each in evaluation.slices for model, output in each.curves)
+    slices = [
+        {'title': each.title, 'number': number}
+        for number, each in enumerate(evaluation.slices)
+        if each.curves
+    ]
+    keys = dict.fromkeys(
+        f'{model}|{output}' for each in evaluation.slices for model, output in each.curves
+    )
     models = {model: words for model, words, _ in _MODELS}
-    ordered = sorted(keys, key=lambda key: (evaluation.outputs.index(key.partition('|')[2]), key.partition('|')[0] != CANDIDATE))
-    plots = [{'key': key, 'title': f'{names.label(key.partition("|")[2])}, {models.get(key.partition("|")[0], "")}'} for key in ordered]
+    ordered = sorted(
+        keys,
+        key=lambda key: (
+            evaluation.outputs.index(key.partition('|')[2]),
+            key.partition('|')[0] != CANDIDATE,
+        ),
+    )
+    plots = [
+        {
+            'key': key,
+            'title': f'{names.label(key.partition("|")[2])}, {models.get(key.partition("|")[0], "")}',
+        }
+        for key in ordered
+    ]
     return {
         'config': {'weightedExamplesColumn': tfma_ui.FILMS},
         'data': tfma_ui.slicing_metrics(evaluation),

@@ -18,7 +18,11 @@ def write_text(path: Path, text: str) -> None:
 
 def copy(source: Path, target: Path) -> None:
     """Copies a file in one step, unless it is there already."""
-    if target.exists() and target.stat().st_size == source.stat().st_size and target.read_bytes() == source.read_bytes():
+    if (
+        target.exists()
+        and target.stat().st_size == source.stat().st_size
+        and target.read_bytes() == source.read_bytes()
+    ):
         return
     with _aside(target) as new:
         shutil.copyfile(source, new)

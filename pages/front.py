@@ -25,7 +25,9 @@ def context(root: Path, summaries: list[dict[str, Any]]) -> dict[str, Any]:
         'figures': [names.metric(name) for name in _SHOWN],
         'served': version,
         'trouble': trouble,
-        'served_by': next((run for run in summaries if version and run['version'] == version), None),
+        'served_by': next(
+            (run for run in summaries if version and run['version'] == version), None
+        ),
         'problems': [(run, problem) for run in summaries for problem in run['problems']],
     }
 

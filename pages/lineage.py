@@ -1,4 +1,6 @@
-"""Where a served version comes from, out of the metadata store: steps, artifacts, parameters; and what differs between two runs."""
+"""Where a served version comes from, out of the metadata store: steps, artifacts, parameters; and
+what differs between two runs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A step of the way to a version: the execution that really made something, and the artifacts that went in and came out."""
+    """A step of the way to a version: the execution that really made something, and the artifacts
+    that went in and came out.
+    """
 
     execution: Execution
     inputs: tuple[tuple[str, Artifact], ...]
@@ -28,7 +32,9 @@ class Link:
 
 
 def trace(store: Store, artifact: int) -> list[Link]:
-    """All executions that an artifact comes from, its own maker last; each after those that it depends on."""
+    """All executions that an artifact comes from, its own maker last; each after those that it
+    depends on.
+    """
     links: dict[int, Link] = {}
 
     def visit(number: int) -> None:
@@ -50,8 +56,12 @@ def served_version(run: Run) -> ServedVersion | None:
         return None
     pushed = run.artifact('Pusher', 'pushed_model')
     assert pushed is not None
-    version, path = str(pushed.properties.get('pushed_version', '')), str(pushed.properties.get('pushed_destination', ''))
-    # A root that was copied has it at another place; a version that was removed is still in the artifact.
+    version, path = (
+        str(pushed.properties.get('pushed_version', '')),
+        str(pushed.properties.get('pushed_destination', '')),
+    )
+    # A root that was copied has it at another place; a version that was removed is still in the
+    # artifact.
     own = os.path.join(run.root, 'serving', version)
     path = next((place for place in (own, path) if version and os.path.isdir(place)), pushed.path)
     try:
@@ -71,7 +81,11 @@ def condition(version: ServedVersion) -> str:
         problems = target.verify(version.path)
     except TargetError as error:
         return str(error)
-    return f'it is not what was pushed: {"; ".join(problems)}' if problems else 'all files are as they were pushed'
+    return (
+        f'it is not what was pushed: {"; ".join(problems)}'
+        if problems
+        else 'all files are as they were pushed'
+    )
 
 
 def facts(run: Run) -> dict[str, str]:
@@ -85,26 +99,45 @@ def facts(run: Run) -> dict[str, str]:
     found['task'] = parameters.get('task')
     ingest = run.json('XrayExampleGen', 'report', REPORT_FILE) or {}
     for split, counts in ingest.get('splits', {}).items():
-        found[f'examples.{split}'] = f'{counts["records"]:,} films, {counts["patients"]:,} patients, {counts["positives"]:,} positive'
+        found[f'examples.{split}'] = (
+            f'{counts["records"]:,} films, {counts["patients"]:,} patients, '
+            f'{counts["positives"]:,} positive'
+        )
     if schema := run.path('CuratedSchema', 'schema', 'schema.pbtxt'):
         with open(schema, 'rb') as file:
             found['schema'] = hashlib.sha256(file.read()).hexdigest()[:16]
-    weights = _custom(run.executions['Trainer']).get('weights_digest') if 'Trainer' in run.executions else None
+    weights = (
+        _custom(run.executions['Trainer']).get('weights_digest')
+        if 'Trainer' in run.executions
+        else None
+    )
     found['weights'] = weights or None
     model = run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE) or {}
     found['model'] = model.get('model_version')
-    found['operating_point'] = f'{model["operating_point"]["threshold"]:.6f}' if 'operating_point' in model else None
+    found['operating_point'] = (
+        f'{model["operating_point"]["threshold"]:.6f}' if 'operating_point' in model else None
+    )
     version = served_version(run)
     found['served_version'] = version.version if version else None
     if version and version.manifest:
-        found['packages'] = ', '.join(f'{name} {value}' for name, value in sorted(version.manifest.packages.items()))
+        found['packages'] = ', '.join(
+            f'{name} {value}' for name, value in sorted(version.manifest.packages.items())
+        )
         found['baseline_version'] = version.manifest.baseline_version
-    return {key: _text(value) for key, value in sorted(found.items()) if value is not None and value != ''}
+    return {
+        key: _text(value)
+        for key, value in sorted(found.items())
+        if value is not None and value != ''
+    }
 
 
 def difference(one: dict[str, str], other: dict[str, str]) -> list[tuple[str, str, str]]:
     """(fact, of one, of other) where the two differ; '' where one does not have it."""
-    return [(key, one.get(key, ''), other.get(key, '')) for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+    return [
+        (key, one.get(key, ''), other.get(key, ''))
+        for key in sorted({*one, *other})
+        if one.get(key) != other.get(key)
+    ]
 
 
 def context(run: Run, earlier: Run | None) -> dict[str, Any]:
@@ -118,7 +151,9 @@ def context(run: Run, earlier: Run | None) -> dict[str, Any]:
     version = served_version(run)
     changes = difference(facts(earlier), facts(run)) if earlier else []
     return {
-        'links': [_shown(run, link) for link in (trace(run.store, artifact.id) if artifact else [])],
+        'links': [
+            _shown(run, link) for link in (trace(run.store, artifact.id) if artifact else [])
+        ],
         'end': artifact,
         'version': version,
         'condition': condition(version) if version else '',
@@ -126,7 +161,10 @@ def context(run: Run, earlier: Run | None) -> dict[str, Any]:
         'facts': list(facts(run).items()),
         'earlier': earlier,
         'changes': changes,
-        'steps': [_shown(run, Link(one, _named(run.store, one.inputs), _named(run.store, one.outputs))) for one in run.executions.values()],
+        'steps': [
+            _shown(run, Link(one, _named(run.store, one.inputs), _named(run.store, one.outputs)))
+            for one in run.executions.values()
+        ],
     }
 
 
@@ -153,7 +191,11 @@ def _shown(run: Run, link: Link) -> dict[str, Any]:
         'code': _code_digest(execution),
         'inputs': [(key, artifact.id, _short(run, artifact)) for key, artifact in link.inputs],
         'outputs': [(key, artifact.id, _short(run, artifact)) for key, artifact in link.outputs],
-        'parameters': [(key, _pretty(value)) for key, value in execution.parameters.items() if value not in ('', None)],
+        'parameters': [
+            (key, _pretty(value))
+            for key, value in execution.parameters.items()
+            if value not in ('', None)
+        ],
     }
 
 
@@ -163,7 +205,12 @@ def _short(run: Run, artifact: Artifact) -> str:
 
 
 def _named(store: Store, sides: dict[str, tuple[int, ...]]) -> tuple[tuple[str, Artifact], ...]:
-    return tuple((key, store.artifacts[number]) for key, ids in sorted(sides.items()) for number in ids if number in store.artifacts)
+    return tuple(
+        (key, store.artifacts[number])
+        for key, ids in sorted(sides.items())
+        for number in ids
+        if number in store.artifacts
+    )
 
 
 def _custom(execution: Execution) -> dict[str, Any]:

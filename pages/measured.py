@@ -1,4 +1,6 @@
-"""What the Evaluator measured, as plain values: metrics with intervals, confusion matrices, plots; of every slice, of both models."""
+"""What the Evaluator measured, as plain values: metrics with intervals, confusion matrices, plots;
+of every slice, of both models.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from pipeline.picture import merged
 from trainer.contract import FLAG, PROBABILITY
 
 CANDIDATE, BASELINE, DIFFERENCE = 'candidate', 'baseline', 'difference'
-# Points of a curve that are drawn, of the thousand thresholds and ten thousand buckets that TFMA writes for each slice.
+# Points of a curve that are drawn, of the thousand thresholds and ten thousand buckets that TFMA
+# writes for each slice.
 POINTS = 200
 _LOWER, _UPPER = '_lower', '_upper'
 SliceKey = tuple[tuple[str, str], ...]
@@ -31,7 +34,9 @@ SliceKey = tuple[tuple[str, str], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A metric with the ends of its interval, where it has one; None: not defined for this slice."""
+    """A metric with the ends of its interval, where it has one; None: not defined for this
+    slice.
+    """
 
     value: float | None
     lower: float | None = None
@@ -46,7 +51,11 @@ class Figure:
 
     def interval(self, digits: int = 3) -> str:
         """Its ends for people; empty where it has none."""
-        return '' if self.lower is None or self.upper is None else f'{self.lower:.{digits}f} – {self.upper:.{digits}f}'
+        return (
+            ''
+            if self.lower is None or self.upper is None
+            else f'{self.lower:.{digits}f} – {self.upper:.{digits}f}'
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +83,10 @@ class Curves:
     """The plots of one output.
 
     Attributes:
-      matrices: (threshold, true positives, false positives, true negatives, false negatives), thresholds rising; at most about `POINTS`.
-      buckets: (lower end, upper end, films, labels summed, predictions summed), of equal width; empty for an output without them.
+      matrices: (threshold, true positives, false positives, true negatives, false negatives),
+        thresholds rising; at most about `POINTS`.
+      buckets: (lower end, upper end, films, labels summed, predictions summed), of equal width;
+        empty for an output without them.
     """
 
     matrices: tuple[tuple[float, float, float, float, float], ...] = ()
@@ -84,7 +95,9 @@ class Curves:
 
 @dataclasses.dataclass(frozen=True)
 class Bin:
-    """Films whose probability is in one range: what was said, and what is so, with its interval by patient."""
+    """Films whose probability is in one range: what was said, and what is so, with its interval by
+    patient.
+    """
 
     films: int
     mean_probability: float
@@ -95,8 +108,9 @@ class Bin:
 
 @dataclasses.dataclass
 class Slice:
-    """One slice: figures by (model, metric), where model may be DIFFERENCE; confusion by model; curves by (model, output); reliability by
-    (model, output), the bins that hold films; groups by (model, feature)."""
+    """One slice: figures by (model, metric), where model may be DIFFERENCE; confusion by model;
+    curves by (model, output); reliability by (model, output), the bins that hold films; groups by
+    (model, feature)."""
 
     key: SliceKey
     figures: dict[tuple[str, str], Figure] = dataclasses.field(default_factory=dict)
@@ -117,7 +131,9 @@ class Slice:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The slices, all films first; `thresholds` are those of the gate, `level` is that of the intervals, e.g. 0.95."""
+    """The slices, all films first; `thresholds` are those of the gate, `level` is that of the
+    intervals, e.g. 0.95.
+    """
 
     folder: str
     slices: tuple[Slice, ...]
@@ -159,7 +175,8 @@ def read(folder: str, eval_config: str) -> Evaluation:
 
     if not os.path.isdir(folder):
         raise EvaluationError(
-            f'{folder} is not there any more: it holds what the Evaluator measured; run the pipeline again to have it back'
+            f'{folder} is not there any more: it holds what the Evaluator measured; run the '
+            'pipeline again to have it back'
         )
     slices: dict[SliceKey, Slice] = {}
     for of_slice in tfma.load_metrics(folder):
@@ -171,20 +188,28 @@ def read(folder: str, eval_config: str) -> Evaluation:
         if key in slices:
             _add_plots(slices[key], of_slice.plot_keys_and_values)
     if () not in slices:
-        raise EvaluationError(f'{folder}: no metrics over all test films; expected those that the Evaluator writes')
+        raise EvaluationError(
+            f'{folder}: no metrics over all test films; expected those that the Evaluator writes'
+        )
     ordered = sorted(slices.values(), key=lambda each: (len(each.key), each.key))
     config = json_format.Parse(eval_config, config_pb2.EvalConfig(), ignore_unknown_fields=True)
     return Evaluation(folder, tuple(ordered), tuple(_thresholds(config)), _level(config))
 
 
 def thresholds(eval_config: str) -> tuple[Threshold, ...]:
-    """The thresholds of the gate, out of TFMA's configuration: the form in which every run has them on record."""
+    """The thresholds of the gate, out of TFMA's configuration: the form in which every run has them
+    on record.
+    """
     config = json_format.Parse(eval_config, config_pb2.EvalConfig(), ignore_unknown_fields=True)
     return tuple(_thresholds(config))
 
 
 def _level(config: config_pb2.EvalConfig) -> float:
-    settings = (json.loads(metric.config or '{}') for spec in config.metrics_specs for metric in spec.metrics)
+    settings = (
+        json.loads(metric.config or '{}')
+        for spec in config.metrics_specs
+        for metric in spec.metrics
+    )
     default = EvaluationParameters.model_fields['interval'].default
     return next((float(each['level']) for each in settings if 'level' in each), default)
 
@@ -204,9 +229,13 @@ def _thresholds(config: config_pb2.EvalConfig) -> Iterator[Threshold]:
                         metric=metric,
                         slice=dict(slicing.feature_values),
                         # Minus infinity only asks for a value, see `pipeline.evaluation`.
-                        min=_finite(value.lower_bound.value) if value.HasField('lower_bound') else None,
+                        min=_finite(value.lower_bound.value)
+                        if value.HasField('lower_bound')
+                        else None,
                         max=value.upper_bound.value if value.HasField('upper_bound') else None,
-                        max_worse=abs(change.absolute.value) if bound.threshold.HasField('change_threshold') else None,
+                        max_worse=abs(change.absolute.value)
+                        if bound.threshold.HasField('change_threshold')
+                        else None,
                     )
 
 
@@ -214,7 +243,12 @@ def _slice_key(slice_key) -> SliceKey:
     pairs = []
     for single in slice_key.single_slice_keys:
         value = getattr(single, single.WhichOneof('kind'))
-        pairs.append((single.column, value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value)))
+        pairs.append(
+            (
+                single.column,
+                value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value),
+            )
+        )
     return tuple(sorted(pairs))
 
 
@@ -230,16 +264,31 @@ def _add_metrics(found: Slice, items: Sequence) -> None:
         kind = item.value.WhichOneof('type')
         if kind == 'double_value':
             values[_model(item.key), item.key.name] = item.value.double_value.value
-        elif kind == 'confusion_matrix_at_thresholds' and item.key.output_name == FLAG and not item.key.is_diff:
+        elif (
+            kind == 'confusion_matrix_at_thresholds'
+            and item.key.output_name == FLAG
+            and not item.key.is_diff
+        ):
             for matrix in item.value.confusion_matrix_at_thresholds.matrices:
-                counts = (matrix.true_positives, matrix.false_positives, matrix.false_negatives, matrix.true_negatives)
+                counts = (
+                    matrix.true_positives,
+                    matrix.false_positives,
+                    matrix.false_negatives,
+                    matrix.true_negatives,
+                )
                 found.confusion[_model(item.key)] = Confusion(*map(round, counts))
         elif kind == 'array_value' and item.key.name == reliability.METRIC and not item.key.is_diff:
-            found.reliability[_model(item.key), item.key.output_name] = tuple(_bins(item.value.array_value.float64_values))
+            found.reliability[_model(item.key), item.key.output_name] = tuple(
+                _bins(item.value.array_value.float64_values)
+            )
     for (model, name), value in values.items():
         if not (name.endswith((_LOWER, _UPPER)) and (model, name.rpartition('_')[0]) in values):
             # The difference of two ends is not the end of an interval of the difference.
-            ends = (None, None) if model == DIFFERENCE else (values.get((model, f'{name}{end}')) for end in (_LOWER, _UPPER))
+            ends = (
+                (None, None)
+                if model == DIFFERENCE
+                else (values.get((model, f'{name}{end}')) for end in (_LOWER, _UPPER))
+            )
             found.figures[model, name] = Figure(_finite(value), *(_finite(end) for end in ends))
 
 
@@ -260,7 +309,10 @@ def _add_plots(found: Slice, items: Iterable) -> None:
         # The plots of a difference there are none of.
         key = (BASELINE if plot.key.model_name == BASELINE else CANDIDATE, plot.key.output_name)
         before = found.curves.get(key, Curves())
-        matrices, buckets = plot.value.confusion_matrix_at_thresholds.matrices, plot.value.calibration_histogram_buckets.buckets
+        matrices, buckets = (
+            plot.value.confusion_matrix_at_thresholds.matrices,
+            plot.value.calibration_histogram_buckets.buckets,
+        )
         found.curves[key] = Curves(
             thinned([_counts(matrix) for matrix in matrices]) if matrices else before.matrices,
             merged(buckets, POINTS) if buckets else before.buckets,
@@ -268,18 +320,36 @@ def _add_plots(found: Slice, items: Iterable) -> None:
 
 
 def _counts(matrix) -> tuple[float, float, float, float, float]:
-    return matrix.threshold, matrix.true_positives, matrix.false_positives, matrix.true_negatives, matrix.false_negatives
+    return (
+        matrix.threshold,
+        matrix.true_positives,
+        matrix.false_positives,
+        matrix.true_negatives,
+        matrix.false_negatives,
+    )
 
 
 def thinned(matrices: list[tuple[float, float, float, float, float]], most: int = POINTS) -> tuple:
-    """Those at which the counts change, and of these at most `most`, evenly by the films that they flag."""
-    corners = [each for place, each in enumerate(matrices) if not place or each[1:] != matrices[place - 1][1:]]
+    """Those at which the counts change, and of these at most `most`, evenly by the films that they
+    flag.
+    """
+    corners = [
+        each
+        for place, each in enumerate(matrices)
+        if not place or each[1:] != matrices[place - 1][1:]
+    ]
     if len(corners) <= most:
         return tuple(corners)
     # Thresholds rise, so the films above them get fewer; negated they rise.
     flagged = [-(each[1] + each[2]) for each in corners]
     wanted = (flagged[0] + (flagged[-1] - flagged[0]) * step / (most - 1) for step in range(most))
-    places = sorted({0, len(corners) - 1, *(min(bisect.bisect_left(flagged, value), len(corners) - 1) for value in wanted)})
+    places = sorted(
+        {
+            0,
+            len(corners) - 1,
+            *(min(bisect.bisect_left(flagged, value), len(corners) - 1) for value in wanted),
+        }
+    )
     return tuple(corners[place] for place in places)
 
 
@@ -292,4 +362,6 @@ def shown_metrics(evaluation: Evaluation) -> list[str]:
         if model == CANDIDATE and figure.value is not None
     }
     known = [name for name in names.METRICS if name in there]
-    return known + sorted(name for name in there if name not in names.METRICS and name not in METRICS)
+    return known + sorted(
+        name for name in there if name not in names.METRICS and name not in METRICS
+    )

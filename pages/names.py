@@ -9,7 +9,10 @@ from trainer.labels import FINDINGS
 EVERYTHING = 'All test films'
 _GROUPS = registry.GROUP_TITLES
 _SEX = {'F': 'female', 'M': 'male'}
-METRICS: dict[str, str] = {**{name: metric.title for name, metric in registry.METRICS.items()}, 'example_count': 'Films'}
+METRICS: dict[str, str] = {
+    **{name: metric.title for name, metric in registry.METRICS.items()},
+    'example_count': 'Films',
+}
 _ENDS = {'_lower': ', lower end', '_upper': ', upper end'}
 
 

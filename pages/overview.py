@@ -1,4 +1,6 @@
-"""One run at a glance: its steps, what each gave, the gates; and the summary of it that the front page shows."""
+"""One run at a glance: its steps, what each gave, the gates; and the summary of it that the front
+page shows.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,16 @@ from pipeline import summary as step_summary
 from pipeline.local_runner import Step
 
 # What the front page and the comparison show of each slice.
-FIGURES = ('auc', 'pr_auc', 'sensitivity', 'specificity', 'precision', 'calibration_error', 'brier_score', 'calibration_ratio')
+FIGURES = (
+    'auc',
+    'pr_auc',
+    'sensitivity',
+    'specificity',
+    'precision',
+    'calibration_error',
+    'brier_score',
+    'calibration_ratio',
+)
 _STATES = {COMPLETE: 'ran', CACHED: 'cached', FAILED: 'failed', 'RUNNING': 'began'}
 
 
@@ -60,10 +71,16 @@ def context(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
 
 
 def gates(run: Run) -> list[dict[str, Any]]:
-    """The three that decide, each with passed True, False, or None where the run did not come to it, and where to read more."""
+    """The three that decide, each with passed True, False, or None where the run did not come to
+    it, and where to read more.
+    """
     data = data_page.gate(run)
     blessing = run.artifact('Evaluator', 'blessing')
-    blessed = bool(blessing.properties.get(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY)) if blessing else None
+    blessed = (
+        bool(blessing.properties.get(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY))
+        if blessing
+        else None
+    )
     served = run.json('ServingCheck', 'blessing', REPORT)
     return [
         {
@@ -72,7 +89,11 @@ def gates(run: Run) -> list[dict[str, Any]]:
             'page': 'data.html#gate',
         },
         {'name': 'Evaluator', 'passed': blessed, 'page': 'evaluation.html#gate'},
-        {'name': 'Serving check', 'passed': served['blessed'] if served else None, 'page': 'lineage.html#steps'},
+        {
+            'name': 'Serving check',
+            'passed': served['blessed'] if served else None,
+            'page': 'lineage.html#steps',
+        },
     ]
 
 
@@ -113,7 +134,8 @@ def _slices(evaluation: Evaluation | None) -> dict[str, dict[str, list[float | N
     for each in evaluation.slices if evaluation else ():
         figures = {name: each.figure(name) for name in FIGURES if (CANDIDATE, name) in each.figures}
         found[each.title] = {
-            names.metric(name): [_short(figure.value), _short(figure.lower), _short(figure.upper)] for name, figure in figures.items()
+            names.metric(name): [_short(figure.value), _short(figure.lower), _short(figure.upper)]
+            for name, figure in figures.items()
         }
     return found
 
@@ -124,14 +146,19 @@ def _short(value: float | None) -> float | None:
 
 def _network(run: Run) -> str:
     try:
-        return json.loads(json.loads(run.parameters('Trainer')['custom_config'])['parameters'])['model']['backbone']
+        return json.loads(json.loads(run.parameters('Trainer')['custom_config'])['parameters'])[
+            'model'
+        ]['backbone']
     except (KeyError, ValueError):
         return str(run.config.get('model', {}).get('backbone', ''))
 
 
 def _step(run: Run, name: str) -> dict[str, Any]:
     execution = run.executions[name]
-    outputs = {key: [_Output(one) for one in run.store.outputs(execution, key)] for key in execution.outputs}
+    outputs = {
+        key: [_Output(one) for one in run.store.outputs(execution, key)]
+        for key in execution.outputs
+    }
     gave = ''
     if execution.state in (COMPLETE, CACHED):
         step = Step(name, _STATES[execution.state], execution.seconds, cast(Any, outputs))
@@ -140,10 +167,21 @@ def _step(run: Run, name: str) -> dict[str, Any]:
         except (OSError, ValueError, KeyError, tf.errors.OpError):
             gave = 'its output is not there any more'
     took = '' if execution.state == CACHED else f'{execution.seconds:.1f} s'
-    return {'name': name, 'state': _STATES.get(execution.state, execution.state.lower()), 'took': took, 'gave': gave}
+    return {
+        'name': name,
+        'state': _STATES.get(execution.state, execution.state.lower()),
+        'took': took,
+        'gave': gave,
+    }
 
 
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return ''
-    return f'{seconds:.0f} s' if seconds < 120 else f'{seconds / 60:.0f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'
+    return (
+        f'{seconds:.0f} s'
+        if seconds < 120
+        else f'{seconds / 60:.0f} min'
+        if seconds < 7200
+        else f'{seconds / 3600:.1f} h'
+    )

@@ -10,7 +10,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pages.store import CACHED, COMPLETE, FAILED, OPTIONAL_STEPS, STEPS, Artifact, Execution, Store, StoredRun
+from pages.store import (
+    CACHED,
+    COMPLETE,
+    FAILED,
+    OPTIONAL_STEPS,
+    STEPS,
+    Artifact,
+    Execution,
+    Store,
+    StoredRun,
+)
 from pipeline import root_lock
 from trainer.labels import TASKS, Task
 
@@ -79,7 +89,9 @@ class Run:
     @property
     def missing(self) -> list[str]:
         """Steps that it did not come to."""
-        return [step for step in STEPS if step not in self.executions and step not in OPTIONAL_STEPS]
+        return [
+            step for step in STEPS if step not in self.executions and step not in OPTIONAL_STEPS
+        ]
 
     def failed_at(self, step: str) -> bool:
         """Whether it ended in a step that failed."""
@@ -126,7 +138,9 @@ class Run:
 
 
 def all_runs(store: Store) -> list[Run]:
-    """The runs of a root, newest first, with those that ended before anything came into the store."""
+    """The runs of a root, newest first, with those that ended before anything came into the
+    store.
+    """
     logs = {path.stem: path for path in sorted((store.root / 'logs').glob('*.log'))}
     owner = root_lock.owner(str(store.root))
     found = []
@@ -139,32 +153,55 @@ def all_runs(store: Store) -> list[Run]:
         # A log of a run that is about to begin says nothing yet.
         if reason and began:
             name = began.isoformat()
-            found.append(Run(store.root, store, name, _slug(name), '', NOT_STARTED, (reason,), {}, log))
-    return sorted(found, key=lambda run: (run.began or datetime.datetime.min, run.name), reverse=True)
+            found.append(
+                Run(store.root, store, name, _slug(name), '', NOT_STARTED, (reason,), {}, log)
+            )
+    return sorted(
+        found, key=lambda run: (run.began or datetime.datetime.min, run.name), reverse=True
+    )
 
 
 def _run(store: Store, stored: StoredRun, log: Path | None, owner: str | None) -> Run:
-    run = Run(store.root, store, stored.name, _slug(stored.name), stored.pipeline, STOPPED, (), stored.executions, log)
+    run = Run(
+        store.root,
+        store,
+        stored.name,
+        _slug(stored.name),
+        stored.pipeline,
+        STOPPED,
+        (),
+        stored.executions,
+        log,
+    )
     state, reasons = _ending(run, log, owner)
     return dataclasses.replace(run, state=state, reasons=tuple(reasons))
 
 
 def _ending(run: Run, log: Path | None, owner: str | None) -> tuple[str, list[str]]:
-    broken = [step for step, one in run.executions.items() if one.state not in (*_DONE, 'RUNNING', 'NEW')]
+    broken = [
+        step for step, one in run.executions.items() if one.state not in (*_DONE, 'RUNNING', 'NEW')
+    ]
     if broken:
         reason = failure(_tail(log)) if log else ''
         return BROKEN, [f'{broken[-1]} failed' + (f': {reason}' if reason else '; its log is gone')]
     pushed = run.artifact('Pusher', 'pushed_model')
     if pushed is None:
         if owner is not None:
-            last = next((step for step, one in run.executions.items() if one.state not in _DONE), '')
+            last = next(
+                (step for step, one in run.executions.items() if one.state not in _DONE), ''
+            )
             return RUNNING, [f'{owner}, is at {last or "work"}']
         reason = failure(_tail(log)) if log else ''
         done = [step for step, one in run.executions.items() if one.state in _DONE]
         at = next((step for step, one in run.executions.items() if one.state not in _DONE), None)
         where = f'in {at}' if at else f'after {done[-1]}' if done else 'before its first step'
         return STOPPED, [
-            f'it ended {where}' + (f': {reason}' if reason else ', killed or interrupted; the same command goes on from there')
+            f'it ended {where}'
+            + (
+                f': {reason}'
+                if reason
+                else ', killed or interrupted; the same command goes on from there'
+            )
         ]
     if not pushed.properties.get('pushed'):
         return REFUSED, []
@@ -177,7 +214,9 @@ def failure(log: str) -> str:
     _, found, text = log.rpartition('cxr_triage: run failed')
     if not found:
         return ''
-    parts = re.split(r'\n+The above exception was the direct cause of the following exception:\n+', text)
+    parts = re.split(
+        r'\n+The above exception was the direct cause of the following exception:\n+', text
+    )
     # The last one says which step it was, which is known.
     part = parts[-2] if len(parts) > 1 and 'StepError: step ' in parts[-1] else parts[-1]
     _, _, trace = part.rpartition('Traceback (most recent call last):')
@@ -190,7 +229,9 @@ def failure(log: str) -> str:
         if re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z] ', line):
             break
         kept.append(line)
-    return re.sub(r'^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\w*: ', '', '\n'.join(kept).strip())
+    return re.sub(
+        r'^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\w*: ', '', '\n'.join(kept).strip()
+    )
 
 
 def _tail(path: Path, size: int = 1 << 18) -> str:

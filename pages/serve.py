@@ -24,13 +24,17 @@ class PagesError(RuntimeError):
 
 
 class Refresher:
-    """Writes the pages when the metadata store, the logs or the served versions are newer than they are."""
+    """Writes the pages when the metadata store, the logs or the served versions are newer than they
+    are.
+    """
 
     def __init__(self, root: Path):
         self._root, self._lock, self._seen = root, threading.Lock(), ''
 
     def refresh(self) -> None:
-        """Does nothing when nothing is new; what goes wrong is logged, and the pages stay as they were."""
+        """Does nothing when nothing is new; what goes wrong is logged, and the pages stay as they
+        were.
+        """
         with self._lock:
             now = self._state()
             if now == self._seen:
@@ -38,15 +42,25 @@ class Refresher:
             try:
                 written = site.write(self._root)
             except (OSError, RuntimeError) as error:
-                _log.error('the pages stay as they were: %s', cannot_write(error) if isinstance(error, OSError) else error)
+                _log.error(
+                    'the pages stay as they were: %s',
+                    cannot_write(error) if isinstance(error, OSError) else error,
+                )
                 return
             for problem in written.problems:
                 _log.error('%s', problem)
             self._seen = now
 
     def _state(self) -> str:
-        watched = [*self._root.glob(f'{store.STORE_FILE}*'), self._root / 'logs', self._root / 'serving', self._root / '.lock-owner']
-        return ' '.join(f'{path.name}:{path.stat().st_mtime_ns}' for path in sorted(watched) if path.exists())
+        watched = [
+            *self._root.glob(f'{store.STORE_FILE}*'),
+            self._root / 'logs',
+            self._root / 'serving',
+            self._root / '.lock-owner',
+        ]
+        return ' '.join(
+            f'{path.name}:{path.stat().st_mtime_ns}' for path in sorted(watched) if path.exists()
+        )
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -57,7 +71,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         super().__init__(*args, **kwargs)
 
     def send_head(self):
-        """Refreshes before a page is sent, and refuses what was not asked of this server by its own name."""
+        """Refreshes before a page is sent, and refuses what was not asked of this server by its own
+        name.
+        """
         if not own_host.is_own(self.headers.get('Host', '')):
             self.send_error(HTTPStatus.FORBIDDEN, own_host.REFUSAL)
             return None
@@ -91,7 +107,12 @@ class Server(http.server.ThreadingHTTPServer):
         """Says in one line what went wrong with a request; a client that went away is no news."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError | TimeoutError):
-            _log.error('a request could not be answered: %s: %s', type(error).__name__, error, exc_info=_log.isEnabledFor(logging.DEBUG))
+            _log.error(
+                'a request could not be answered: %s: %s',
+                type(error).__name__,
+                error,
+                exc_info=_log.isEnabledFor(logging.DEBUG),
+            )
 
 
 def server(root: Path, port: int) -> Server:
@@ -109,6 +130,8 @@ def server(root: Path, port: int) -> Server:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise PagesError(cannot_write(error)) from error
-    made = Server((HOST, port), functools.partial(Handler, directory=str(folder), refresher=refresher))
+    made = Server(
+        (HOST, port), functools.partial(Handler, directory=str(folder), refresher=refresher)
+    )
     refresher.refresh()
     return made

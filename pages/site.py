@@ -1,4 +1,6 @@
-"""Writes all pages of a root. What a run's pages show does not change once it is over, so they are written once."""
+"""Writes all pages of a root. What a run's pages show does not change once it is over, so they are
+written once.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ _DAMAGE = (ValueError, KeyError, TypeError, OSError, message.Error, tf.errors.Op
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """What came of it: the front page, the number of runs, and what is wrong, e.g. a model card that is not complete."""
+    """What came of it: the front page, the number of runs, and what is wrong, e.g. a model card
+    that is not complete.
+    """
 
     front: Path
     runs: int
@@ -79,7 +83,9 @@ def write(root: Path) -> Written:
         site = _Site(root, target, has_facets, assets.digest())
         summaries = [site.run(run, found[number + 1 :]) for number, run in enumerate(found)]
         site.page(FRONT, 'index.html', 'front', None, front.context(root, summaries))
-        site.page('comparison.html', 'comparison.html', 'comparison', None, comparison.context(summaries))
+        site.page(
+            'comparison.html', 'comparison.html', 'comparison', None, comparison.context(summaries)
+        )
         _remove_strays(target / 'runs', {run.slug for run in found})
     problems = [problem for summary in summaries for problem in summary['problems']]
     return Written(target / FRONT, len(found), tuple(problems))
@@ -105,7 +111,9 @@ class _Site:
         )
         self._templates.globals['marks'] = runs_lib.MARKS
 
-    def page(self, path: str, template: str, page: str, run: Run | None, context: dict[str, Any]) -> None:
+    def page(
+        self, path: str, template: str, page: str, run: Run | None, context: dict[str, Any]
+    ) -> None:
         """Writes a page; `path` is relative to the folder of pages."""
         text = self._templates.get_template(template).render(
             up='../' * path.count('/'),
@@ -137,7 +145,16 @@ class _Site:
     def _key(self, run: Run, earlier: Run | None) -> str:
         executions = [(one.id, one.state, one.ended.isoformat()) for one in run.executions.values()]
         now = datetime.datetime.now().isoformat() if run.state == RUNNING else ''
-        parts = [self._code, self._facets, run.state, run.reasons, executions, earlier.slug if earlier else '', str(self._root), now]
+        parts = [
+            self._code,
+            self._facets,
+            run.state,
+            run.reasons,
+            executions,
+            earlier.slug if earlier else '',
+            str(self._root),
+            now,
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _write_run(self, run: Run, earlier: Run | None, folder: Path) -> dict[str, Any]:
@@ -148,10 +165,18 @@ class _Site:
         base = f'runs/{run.slug}'
         for file, build in self._builders(run, evaluation, why, earlier):
             with _told(problems, run, file) as told:
-                self.page(f'{base}/{file}', file if file != 'index.html' else 'run.html', file, run, build())
+                self.page(
+                    f'{base}/{file}',
+                    file if file != 'index.html' else 'run.html',
+                    file,
+                    run,
+                    build(),
+                )
             if told:
                 name = next(name for name, other in RUN_PAGES if other == file)
-                self.page(f'{base}/{file}', 'damaged.html', file, run, {'problem': told[0], 'name': name})
+                self.page(
+                    f'{base}/{file}', 'damaged.html', file, run, {'problem': told[0], 'name': name}
+                )
         self._files(run, evaluation, folder)
         with _told(problems, run, 'the model card'):
             self._card(run, evaluation, why, base)
@@ -164,7 +189,14 @@ class _Site:
         self, run: Run, evaluation: Evaluation | None, why: str, earlier: Run | None
     ) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
         yield 'index.html', lambda: overview.context(run, evaluation)
-        yield 'evaluation.html', lambda: {'missing': '', **evaluation_page.context(run, evaluation)} if evaluation else {'missing': why}
+        yield (
+            'evaluation.html',
+            lambda: (
+                {'missing': '', **evaluation_page.context(run, evaluation)}
+                if evaluation
+                else {'missing': why}
+            ),
+        )
         yield 'data.html', lambda: data_page.context(run)
         yield 'training.html', lambda: training_page.context(run)
         yield 'lineage.html', lambda: lineage.context(run, earlier)
@@ -182,17 +214,37 @@ class _Site:
         """Raises CardError, with the page already saying so."""
         path = f'{base}/model_card.html'
         if evaluation is None:
-            self.page(path, 'model_card.html', 'model_card.html', run, {'missing': f'There is no model card: {why}'})
+            self.page(
+                path,
+                'model_card.html',
+                'model_card.html',
+                run,
+                {'missing': f'There is no model card: {why}'},
+            )
             return
         try:
             made = card_build.build(run, evaluation)
         except card.CardError as error:
-            self.page(path, 'model_card.html', 'model_card.html', run, {'missing': f'There is no model card. {error}'})
+            self.page(
+                path,
+                'model_card.html',
+                'model_card.html',
+                run,
+                {'missing': f'There is no model card. {error}'},
+            )
             raise
-        context = {'missing': '', 'card': made, 'sections': card_sections.sections(made), 'figure': _figure, 'interval': _interval}
+        context = {
+            'missing': '',
+            'card': made,
+            'sections': card_sections.sections(made),
+            'figure': _figure,
+            'interval': _interval,
+        }
         self.page(path, 'model_card.html', 'model_card.html', run, context)
         files.write_text(self._target / base / 'model_card.md', card_sections.markdown(made))
-        files.write_text(self._target / base / 'model_card.json', made.model_dump_json(indent=1) + '\n')
+        files.write_text(
+            self._target / base / 'model_card.json', made.model_dump_json(indent=1) + '\n'
+        )
 
 
 def _served_before(run: Run, older: list[Run]) -> Run | None:
@@ -210,9 +262,15 @@ def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
     artifact = run.artifact('Evaluator', 'evaluation')
     if artifact is None:
         ending = '; '.join(run.reasons)
-        return None, f'this run did not come to the end of its Evaluator. It ended as "{run.state}"' + (f': {ending}' if ending else '.')
+        return (
+            None,
+            f'this run did not come to the end of its Evaluator. It ended as "{run.state}"'
+            + (f': {ending}' if ending else '.'),
+        )
     with _told(problems, run, 'the evaluation') as told:
-        return measured.read(artifact.path, str(run.parameters('Evaluator').get('eval_config', '{}'))), ''
+        return measured.read(
+            artifact.path, str(run.parameters('Evaluator').get('eval_config', '{}'))
+        ), ''
     return None, told[0]
 
 
@@ -226,16 +284,24 @@ def _refusals(run: Run, evaluation: Evaluation | None) -> list[str]:
 
 @contextlib.contextmanager
 def _told(problems: list[str], run: Run, what: str) -> Iterator[list[str]]:
-    """Takes what a damaged artifact raises for a problem that is told, on the page and at the end."""
+    """Takes what a damaged artifact raises for a problem that is told, on the page and at the
+    end.
+    """
     told: list[str] = []
     try:
         yield told
     except jinja2.TemplateError:
         raise
     except _DAMAGE as error:
-        text = f'{error}' if isinstance(error, card.CardError | measured.EvaluationError) else f'{type(error).__name__}: {error}'
+        text = (
+            f'{error}'
+            if isinstance(error, card.CardError | measured.EvaluationError)
+            else f'{type(error).__name__}: {error}'
+        )
         told.append(text)
-        problems.append(text if isinstance(error, card.CardError) else f'run of {run.title}, {what}: {text}')
+        problems.append(
+            text if isinstance(error, card.CardError) else f'run of {run.title}, {what}: {text}'
+        )
 
 
 def _figure(figure) -> str:
@@ -243,4 +309,8 @@ def _figure(figure) -> str:
 
 
 def _interval(figure) -> str:
-    return '' if figure.lower is None or figure.upper is None else f'{figure.lower:.3f} – {figure.upper:.3f}'
+    return (
+        ''
+        if figure.lower is None or figure.upper is None
+        else f'{figure.lower:.3f} – {figure.upper:.3f}'
+    )

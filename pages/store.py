@@ -1,4 +1,6 @@
-"""What a root's metadata store says: runs, executions, artifacts, and what came from what. It is read and never written."""
+"""What a root's metadata store says: runs, executions, artifacts, and what came from what. It is
+read and never written.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,8 @@ class Store:
 
     Attributes:
       artifacts: by id.
-      makers: id of an artifact -> the execution that made it; those that found it in the cache are none.
+      makers: id of an artifact -> the execution that made it; those that found it in the cache are
+        none.
     """
 
     root: Path
@@ -100,7 +103,11 @@ class Store:
 
     def outputs(self, execution: Execution, key: str) -> list[Artifact]:
         """The artifacts of an output."""
-        return [self.artifacts[number] for number in execution.outputs.get(key, ()) if number in self.artifacts]
+        return [
+            self.artifacts[number]
+            for number in execution.outputs.get(key, ())
+            if number in self.artifacts
+        ]
 
 
 def read(root: Path) -> Store:
@@ -115,9 +122,18 @@ def read(root: Path) -> Store:
     try:
         metadata_file.check(str(path))
         return _read(root, path)
-    except (errors.StatusError, DecodeError, LookupError, TypeError, ValueError, sqlite3.Error) as error:
+    except (
+        errors.StatusError,
+        DecodeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        sqlite3.Error,
+    ) as error:
         if metadata_file.is_refused(error):
-            raise metadata_file.StoreError(f'{path}: the metadata store cannot be read now: {error}') from error
+            raise metadata_file.StoreError(
+                f'{path}: the metadata store cannot be read now: {error}'
+            ) from error
         raise metadata_file.damaged(str(path), f'{type(error).__name__}: {error}') from error
 
 
@@ -127,7 +143,9 @@ def _read(root: Path, path: Path) -> Store:
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     store = metadata_store.MetadataStore(connection)
     executions = _executions(store)
-    pipelines = {execution.id: context.name for context, execution in _in_contexts(store, 'pipeline')}
+    pipelines = {
+        execution.id: context.name for context, execution in _in_contexts(store, 'pipeline')
+    }
     runs: dict[str, dict[str, Execution]] = {}
     for context, execution in _in_contexts(store, 'pipeline_run'):
         if execution.id in executions:
@@ -135,17 +153,28 @@ def _read(root: Path, path: Path) -> Store:
             executions[found.id] = found
             runs.setdefault(context.name, {})[found.step] = found
     # A run of which nothing but its name was written: it was killed between the two.
-    names = [context.name for context in sorted(_contexts(store, 'pipeline_run'), key=lambda context: context.id)]
+    names = [
+        context.name
+        for context in sorted(_contexts(store, 'pipeline_run'), key=lambda context: context.id)
+    ]
     return Store(
         root,
         tuple(_run(name, runs.get(name, {}), pipelines) for name in names),
         {artifact.id: _artifact(artifact, root) for artifact in store.get_artifacts()},
-        {number: one for one in executions.values() if one.state == COMPLETE for ids in one.outputs.values() for number in ids},
+        {
+            number: one
+            for one in executions.values()
+            if one.state == COMPLETE
+            for ids in one.outputs.values()
+            for number in ids
+        },
     )
 
 
 def _run(name: str, steps: dict[str, Execution], pipelines: dict[int, str]) -> StoredRun:
-    ordered = sorted(steps, key=lambda step: (STEPS.index(step) if step in STEPS else len(STEPS), step))
+    ordered = sorted(
+        steps, key=lambda step: (STEPS.index(step) if step in STEPS else len(STEPS), step)
+    )
     pipeline = next((pipelines[one.id] for one in steps.values() if one.id in pipelines), '')
     return StoredRun(name, pipeline, {step: steps[step] for step in ordered})
 
@@ -163,10 +192,15 @@ def _in_contexts(store: metadata_store.MetadataStore, kind: str):
 def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
     stored = store.get_executions()
     # The name of a node is `pipeline.step`.
-    steps = {execution.id: context.name.rpartition('.')[2] for context, execution in _in_contexts(store, 'node')}
+    steps = {
+        execution.id: context.name.rpartition('.')[2]
+        for context, execution in _in_contexts(store, 'node')
+    }
     inputs: dict[int, dict[str, list[int]]] = {}
     outputs: dict[int, dict[str, list[int]]] = {}
-    for event in store.get_events_by_execution_ids([execution.id for execution in stored]) if stored else ():
+    for event in (
+        store.get_events_by_execution_ids([execution.id for execution in stored]) if stored else ()
+    ):
         side = outputs if event.type in _OUTPUTS else inputs if event.type in _INPUTS else None
         key = next((step.key for step in event.path.steps if step.HasField('key')), '')
         if side is not None:
@@ -182,7 +216,11 @@ def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
             started=_time(execution.create_time_since_epoch),
             ended=_time(execution.last_update_time_since_epoch),
             # Names with underscores are TFX's own notes.
-            parameters={name: value for name, value in sorted(properties.items()) if not name.startswith('__')},
+            parameters={
+                name: value
+                for name, value in sorted(properties.items())
+                if not name.startswith('__')
+            },
             inputs={key: tuple(ids) for key, ids in inputs.get(execution.id, {}).items()},
             outputs={key: tuple(ids) for key, ids in outputs.get(execution.id, {}).items()},
         )
@@ -195,8 +233,8 @@ def _artifact(artifact: metadata_store_pb2.Artifact, root: Path) -> Artifact:
 
 
 def _moved(uri: str, root: Path) -> str:
-    """Where an artifact lies: the store has the path of the root that made it. In a copy of that root, the copy's files count,
-    also while the original is still there."""
+    """Where an artifact lies: the store has the path of the root that made it. In a copy of that
+    root, the copy's files count, also while the original is still there."""
     _, folder, rest = uri.rpartition('/artifacts/')
     own = str(root / 'artifacts' / rest)
     if '://' in uri or not folder or (os.path.exists(uri) and not os.path.exists(own)):
@@ -205,7 +243,11 @@ def _moved(uri: str, root: Path) -> str:
 
 
 def _values(properties) -> dict[str, Any]:
-    return {name: getattr(value, value.WhichOneof('value')) for name, value in properties.items() if value.WhichOneof('value')}
+    return {
+        name: getattr(value, value.WhichOneof('value'))
+        for name, value in properties.items()
+        if value.WhichOneof('value')
+    }
 
 
 def _time(milliseconds: int) -> datetime.datetime:

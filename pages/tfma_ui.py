@@ -1,6 +1,8 @@
-"""Data for TFMA's own elements, in the form that its notebook view hands to them, with names for people.
+"""Data for TFMA's own elements, in the form that its notebook view hands to them, with names for
+people.
 
-They are read by tfma-nb-slicing-metrics, tfma-nb-plot and tfma-nb-time-series of vulcanized_tfma.js.
+They are read by tfma-nb-slicing-metrics, tfma-nb-plot and tfma-nb-time-series of
+vulcanized_tfma.js.
 """
 
 from __future__ import annotations
@@ -19,9 +21,14 @@ _SUFFIXES = {CANDIDATE: '', BASELINE: ' (served)', DIFFERENCE: ' (difference)'}
 
 
 def slicing_metrics(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """All slices with all metrics of the candidate and, beside them, those of the served model and the differences."""
+    """All slices with all metrics of the candidate and, beside them, those of the served model and
+    the differences.
+    """
     columns = [(model, name) for name in shown_metrics(evaluation) for model in _SUFFIXES]
-    return [{'slice': each.title, 'metrics': {'': {'': _cells(each, columns)}}} for each in evaluation.slices]
+    return [
+        {'slice': each.title, 'metrics': {'': {'': _cells(each, columns)}}}
+        for each in evaluation.slices
+    ]
 
 
 def _cells(each: Slice, columns: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -38,15 +45,25 @@ def cell(figure: Figure) -> dict[str, Any]:
     """A figure as TFMA's table knows it."""
     if figure.lower is None or figure.upper is None:
         return {'doubleValue': figure.value}
-    return {'boundedValue': {'value': figure.value, 'lowerBound': figure.lower, 'upperBound': figure.upper}}
+    return {
+        'boundedValue': {
+            'value': figure.value,
+            'lowerBound': figure.lower,
+            'upperBound': figure.upper,
+        }
+    }
 
 
 def plot_file(number: int, each: Slice) -> str:
     """A script with the plots of a slice, which the page loads when the slice is chosen.
 
-    Numbers go in rows and not in TFMA's named form, which the page makes of them: a quarter of the size.
+    Numbers go in rows and not in TFMA's named form, which the page makes of them: a quarter of the
+    size.
     """
-    curves = {f'{model}|{output}': {'matrices': one.matrices, 'buckets': one.buckets} for (model, output), one in each.curves.items()}
+    curves = {
+        f'{model}|{output}': {'matrices': one.matrices, 'buckets': one.buckets}
+        for (model, output), one in each.curves.items()
+    }
     return f'cxrPlots({number}, {json.dumps(_rounded(curves), separators=(",", ":"))});\n'
 
 
@@ -58,7 +75,9 @@ def _rounded(value: Any) -> Any:
     return [_rounded(content) for content in value] if isinstance(value, list | tuple) else value
 
 
-def time_series(runs: Iterable[tuple[str, str, dict[str, dict[str, list[float | None]]]]], slice_title: str) -> list[dict[str, Any]]:
+def time_series(
+    runs: Iterable[tuple[str, str, dict[str, dict[str, list[float | None]]]]], slice_title: str
+) -> list[dict[str, Any]]:
     """One slice over runs in the order of time.
 
     Args:
@@ -68,8 +87,15 @@ def time_series(runs: Iterable[tuple[str, str, dict[str, dict[str, list[float | 
     series = []
     for name, data, slices in runs:
         cells = {
-            metric: cell(Figure(*figure)) for metric, figure in slices.get(slice_title, {}).items() if figure and figure[0] is not None
+            metric: cell(Figure(*figure))
+            for metric, figure in slices.get(slice_title, {}).items()
+            if figure and figure[0] is not None
         }
         if cells:
-            series.append({'metrics': {'': {'': cells}}, 'config': {'modelIdentifier': name, 'dataIdentifier': data}})
+            series.append(
+                {
+                    'metrics': {'': {'': cells}},
+                    'config': {'modelIdentifier': name, 'dataIdentifier': data},
+                }
+            )
     return series

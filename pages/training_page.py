@@ -24,7 +24,10 @@ def context(run: Run) -> dict[str, Any]:
         'rows': rows,
         'plots': _plots(rows),
         'headings': [_PHASE, _EPOCH, *(f'>{name}' for name in _figures(rows))],
-        'table': [[row[_PHASE], int(row[_EPOCH]) + 1, *(_cell(row.get(name)) for name in _figures(rows))] for row in rows],
+        'table': [
+            [row[_PHASE], int(row[_EPOCH]) + 1, *(_cell(row.get(name)) for name in _figures(rows))]
+            for row in rows
+        ],
         'logs': os.path.relpath(logs, run.root) if logs else None,
         'model': run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE),
         'tuner': run.json('Tuner', 'best_hyperparameters', 'best_hyperparameters.txt'),
@@ -37,11 +40,18 @@ def history(run: Run) -> list[dict[str, Any]]:
     if path is None:
         return []
     with open(path, encoding='utf-8', newline='') as file:
-        return [{key: value if key == _PHASE else _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        return [
+            {key: value if key == _PHASE else _number(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:
-    return [name for name in dict.fromkeys(key for row in rows for key in row) if name not in (_PHASE, _EPOCH)]
+    return [
+        name
+        for name in dict.fromkeys(key for row in rows for key in row)
+        if name not in (_PHASE, _EPOCH)
+    ]
 
 
 def _number(text: str) -> float:
@@ -63,7 +73,11 @@ def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             series: list[charts.Line | charts.Dots | charts.Mark] = []
             values: list[float] = []
             for number, (name, words) in enumerate(((train, 'train'), (val, 'val'))):
-                points = [(row[_EPOCH] + 1, row[name]) for row in own if not math.isnan(row.get(name, math.nan))]
+                points = [
+                    (row[_EPOCH] + 1, row[name])
+                    for row in own
+                    if not math.isnan(row.get(name, math.nan))
+                ]
                 if points:
                     series.append(charts.Line(words, points, number))
                     values += [y for _, y in points]

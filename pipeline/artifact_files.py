@@ -1,4 +1,6 @@
-"""Which files each step wrote: noted when it is done, and compared before another step reads them."""
+"""Which files each step wrote: noted when it is done, and compared before another step reads
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,17 @@ from pipeline.metadata_file import EXECUTIONS
 from records import tfrecord
 
 _LISTING = 'outputs.json'
-# Their records carry checksums of their own, and all films are many GB: their files are compared by size.
+# Their records carry checksums of their own, and all films are many GB: their files are compared by
+# size.
 _RECORD_TYPES = (standard_artifacts.Examples.TYPE_NAME, Quarantine.TYPE_NAME)
 
 Artifacts = Mapping[str, Sequence[types.Artifact]]
 
 
 class DamagedArtifactError(RuntimeError):
-    """An artifact is not what its step wrote; the text names the file, what is wrong and what to do."""
+    """An artifact is not what its step wrote; the text names the file, what is wrong and what to
+    do.
+    """
 
 
 def note(outputs: Artifacts) -> None:
@@ -78,12 +83,17 @@ def check_records(inputs: Artifacts) -> None:
             path = storage.join(artifact.uri, name)
             for item in tfrecord.read(path):
                 if isinstance(item, tfrecord.Damage) and item.reason != tfrecord.EMPTY:
-                    raise _error(artifact, path, f'record {item.index} (byte {item.offset}): {item.reason}')
+                    raise _error(
+                        artifact, path, f'record {item.index} (byte {item.offset}): {item.reason}'
+                    )
 
 
 def _error(artifact: types.Artifact, path: str, what: str) -> DamagedArtifactError:
     step = artifact.uri.rsplit('/', 3)[-3]
-    return DamagedArtifactError(f'{path}: {what}. Delete the folder {artifact.uri} and run the same command again: {step} makes it anew.')
+    return DamagedArtifactError(
+        f'{path}: {what}. Delete the folder {artifact.uri} and run the same command again: {step} '
+        'makes it anew.'
+    )
 
 
 def _each(artifacts: Artifacts) -> Iterable[types.Artifact]:
@@ -101,7 +111,9 @@ def _place(artifact: types.Artifact) -> tuple[str, str]:
 
 
 def _files(artifact: types.Artifact) -> dict[str, list]:
-    """File name relative to the artifact -> [bytes, SHA-256 or '' where records carry checksums]."""
+    """File name relative to the artifact -> [bytes, SHA-256 or '' where records carry
+    checksums].
+    """
     found: dict[str, list] = {}
     for name in storage.files(artifact.uri):
         path = storage.join(artifact.uri, name)

@@ -20,8 +20,9 @@ class FlinkParameters(_Strict):
 
     Attributes:
       job_server: host:port of Beam's job server for Flink.
-      workers: host:port at which each task manager finds Python workers with this project in them. The name is looked up on the task
-        manager: with localhost each has a worker pool of its own beside it, as it must be, since pools number their workers alike.
+      workers: host:port at which each task manager finds Python workers with this project in them.
+        The name is looked up on the task manager: with localhost each has a worker pool of its own
+        beside it, as it must be, since pools number their workers alike.
       parallelism: how many slots a step takes; null: as many as the cluster says.
     """
 
@@ -37,13 +38,15 @@ class DataflowParameters(_Strict):
       project: that is billed.
       region: of the workers; that of the bucket is the cheapest.
       temp: a gs:// folder for what is staged and spilled.
-      image: container image of the workers, `cxr-triage:beam` in a registry; jobs are then submitted from its versions of Beam and Python,
-        the environment `current`; null: Beam's own image, in which each worker installs the project anew.
+      image: container image of the workers, `cxr-triage:beam` in a registry; jobs are then
+        submitted from its versions of Beam and Python, the environment `current`; null: Beam's own
+        image, in which each worker installs the project anew.
       machine_type: of the workers; null: Dataflow's choice.
       max_workers: at most so many; null: Dataflow's choice.
       service_account: e-mail address of the one that workers act as; null: the project's default.
       subnetwork: regions/REGION/subnetworks/NAME; null: the default network.
-      public_ips: whether workers get public addresses; without them the subnetwork needs Private Google Access.
+      public_ips: whether workers get public addresses; without them the subnetwork needs Private
+        Google Access.
     """
 
     project: str | None = None
@@ -75,7 +78,11 @@ class BeamParameters(_Strict):
         if self.engine == 'flink' and not self.flink.job_server:
             yield 'beam.flink.job_server'
         if self.engine == 'dataflow':
-            yield from (f'beam.dataflow.{key}' for key in ('project', 'region', 'temp') if not getattr(self.dataflow, key))
+            yield from (
+                f'beam.dataflow.{key}'
+                for key in ('project', 'region', 'temp')
+                if not getattr(self.dataflow, key)
+            )
 
     def arguments(self, setup_file: str | None) -> list[str]:
         """The command line that Beam is given.
@@ -86,9 +93,14 @@ class BeamParameters(_Strict):
         return [*_ENGINES[self.engine](self), *self._installed(setup_file), *self.args]
 
     def _installed(self, setup_file: str | None) -> list[str]:
-        """TFX packs itself into an archive anew for every step, some seconds each, where nothing else is to be installed."""
+        """TFX packs itself into an archive anew for every step, some seconds each, where nothing
+        else is to be installed.
+        """
         named = any(
-            arg.startswith(('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')) for arg in self.args
+            arg.startswith(
+                ('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')
+            )
+            for arg in self.args
         )
         image = self.engine == 'dataflow' and self.dataflow.image
         return [] if named or image or not setup_file else [f'--setup_file={setup_file}']
@@ -125,7 +137,11 @@ def _dataflow(beam: BeamParameters) -> list[str]:
         'subnetwork': dataflow.subnetwork,
     }
     given = [f'--{name}={value}' for name, value in chosen.items() if value is not None]
-    return ['--runner=DataflowRunner', *given, *([] if dataflow.public_ips else ['--no_use_public_ips'])]
+    return [
+        '--runner=DataflowRunner',
+        *given,
+        *([] if dataflow.public_ips else ['--no_use_public_ips']),
+    ]
 
 
 _ENGINES = {'direct': _direct, 'flink': _flink, 'dataflow': _dataflow}

@@ -1,4 +1,6 @@
-"""The command line `cxr-triage`. Nothing heavy is imported before a command runs, so that `--help` answers at once."""
+"""The command line `cxr-triage`. Nothing heavy is imported before a command runs, so that `--help`
+answers at once.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,32 @@ from trainer import keras_settings
 _SHOWN = 300
 # Command -> (its module with `add_arguments` and `run`, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
-    'run': ('pipeline.commands.run', 'run the whole pipeline here, from TFRecords to a served model'),
-    'compile': ('pipeline.commands.compile', 'write the pipeline as a specification for Kubeflow or Vertex AI Pipelines'),
-    'submit': ('pipeline.commands.submit', 'run a compiled specification on Kubeflow, with the data and settings of now'),
+    'run': (
+        'pipeline.commands.run',
+        'run the whole pipeline here, from TFRecords to a served model',
+    ),
+    'compile': (
+        'pipeline.commands.compile',
+        'write the pipeline as a specification for Kubeflow or Vertex AI Pipelines',
+    ),
+    'submit': (
+        'pipeline.commands.submit',
+        'run a compiled specification on Kubeflow, with the data and settings of now',
+    ),
     'status': ('pipeline.commands.status', 'how a run on Kubeflow stands'),
     'logs': ('pipeline.commands.logs', 'what the steps of a run on Kubeflow wrote'),
     'cancel': ('pipeline.commands.cancel', 'end a run on Kubeflow'),
-    'report': ('pages.commands.report', 'write the pages of a root: runs, evaluation, data, model card, lineage'),
+    'report': (
+        'pages.commands.report',
+        'write the pages of a root: runs, evaluation, data, model card, lineage',
+    ),
     'ui': ('pages.commands.ui', 'serve these pages on this machine, always up to date'),
     'tensorboard': ('pages.commands.tensorboard', 'TensorBoard over the trainings of a root'),
     'synth': ('records.synth.command', 'draw synthetic chest X-rays in the NIH TFRecord layout'),
-    'convert': ('records.convert.command', 'turn image folders or NIH PNGs into the NIH TFRecord layout'),
+    'convert': (
+        'records.convert.command',
+        'turn image folders or NIH PNGs into the NIH TFRecord layout',
+    ),
     'check': ('records.check.command', 'audit a data set before anything is run'),
 }
 
@@ -42,10 +59,17 @@ def build_parser() -> argparse.ArgumentParser:
         description='Chest X-ray triage: NIH TFRecords in, a calibrated, gated normal-vs-abnormal model out to TF Serving. '
         'Research use only, not for clinical use.',
     )
-    parser.add_argument('--version', action=_Version, nargs=0, help='print the versions of cxr-triage and what it runs on')
+    parser.add_argument(
+        '--version',
+        action=_Version,
+        nargs=0,
+        help='print the versions of cxr-triage and what it runs on',
+    )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, (module, text) in COMMANDS.items():
-        importlib.import_module(module).add_arguments(commands.add_parser(name, help=text, description=text))
+        importlib.import_module(module).add_arguments(
+            commands.add_parser(name, help=text, description=text)
+        )
     return parser
 
 
@@ -71,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # What read the output, such as `head`, has closed it. Python would try once more to write at its end.
+        # What read the output, such as `head`, has closed it. Python would try once more to write
+        # at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -97,7 +122,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _unexpected(error: Exception) -> str:
     """One line on an error that no command foresees, whose traceback goes into a file."""
-    with tempfile.NamedTemporaryFile('w', prefix='cxr-triage-', suffix='.log', delete=False, encoding='utf-8', errors='replace') as file:
+    with tempfile.NamedTemporaryFile(
+        'w', prefix='cxr-triage-', suffix='.log', delete=False, encoding='utf-8', errors='replace'
+    ) as file:
         file.write(''.join(traceback.format_exception(error)))
     said = ' '.join(str(error).split())[:_SHOWN]
     if isinstance(error, ImportError):
@@ -108,7 +135,9 @@ def _unexpected(error: Exception) -> str:
 
 
 def _environment_problem() -> str | None:
-    """What keeps the libraries from being imported, in words; each would end in a traceback of its own."""
+    """What keeps the libraries from being imported, in words; each would end in a traceback of its
+    own.
+    """
     if os.path.expanduser('~') == '~':
         return (
             f'there is no home directory: HOME is not set, and user {os.getuid()} is not in the user database. '

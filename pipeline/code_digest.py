@@ -1,7 +1,9 @@
-"""A digest of the code that a component runs: the module named and all modules of this project that it imports.
+"""A digest of the code that a component runs: the module named and all modules of this project that
+it imports.
 
-TFX keys its cache by parameters and inputs. With import paths instead of module files it does not see an edit; the digest, handed to
-each component as a parameter, makes it see exactly the edits that matter to that component.
+TFX keys its cache by parameters and inputs. With import paths instead of module files it does not
+see an edit; the digest, handed to each component as a parameter, makes it see exactly the edits
+that matter to that component.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ PACKAGES: tuple[str, ...] = ('components', 'pipeline', 'records', 'schemas', 'tr
 
 
 def digest(*modules: str) -> str:
-    """SHA-256 (first 16 hex digits) over the sources of `modules` and of what they import from this project.
+    """SHA-256 (first 16 hex digits) over the sources of `modules` and of what they import from this
+    project.
 
-    Comments and blank lines do not count, as the code is compared as syntax trees; docstrings do, and so does each package's data.
+    Comments and blank lines do not count, as the code is compared as syntax trees; docstrings do,
+    and so does each package's data.
 
     Raises:
       ImportError: a module does not exist.
@@ -48,7 +52,11 @@ def closure(*modules: str) -> list[str]:
 def _package_data(folder: str) -> list[tuple[str, bytes]]:
     found = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_file() and not entry.name.endswith(('.py', '.pyc')) and not entry.name.startswith('.'):
+        if (
+            entry.is_file()
+            and not entry.name.endswith(('.py', '.pyc'))
+            and not entry.name.startswith('.')
+        ):
             with open(entry.path, 'rb') as file:
                 found.append((entry.name, file.read()))
     return found
@@ -92,10 +100,19 @@ def _imports(path: str) -> set[str]:
 
 @functools.cache
 def _path(module: str) -> str | None:
-    """The file of a module of this project; looked up by name, since asking the import system would run its parents."""
+    """The file of a module of this project; looked up by name, since asking the import system would
+    run its parents.
+    """
     package, *rest = module.split('.')
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
     stem = os.path.join(spec.submodule_search_locations[0], *rest)
-    return next((path for path in (os.path.join(stem, '__init__.py'), f'{stem}.py') if os.path.exists(path)), None)
+    return next(
+        (
+            path
+            for path in (os.path.join(stem, '__init__.py'), f'{stem}.py')
+            if os.path.exists(path)
+        ),
+        None,
+    )

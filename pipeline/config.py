@@ -1,4 +1,6 @@
-"""The configuration of an experiment: one YAML file, every key checked before anything runs. No TensorFlow here."""
+"""The configuration of an experiment: one YAML file, every key checked before anything runs. No
+TensorFlow here.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ _NAME_LENGTH = 63
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run; the text names the file, the key, what was found and what is allowed."""
+    """A configuration that cannot be run; the text names the file, the key, what was found and what
+    is allowed.
+    """
 
 
 class _Strict(BaseModel):
@@ -59,10 +63,13 @@ class Config(_Strict):
     """An experiment.
 
     Attributes:
-      pipeline: its name; at most 63 lower-case letters, digits and dashes, with no dash at either end.
+      pipeline: its name; at most 63 lower-case letters, digits and dashes, with no dash at either
+        end.
       task: what is learned, a name of `trainer.labels.TASKS`.
-      root: the directory of runs: artifacts, metadata store, checkpoints (`--root`); null: `runs/` and the name of the pipeline.
-      artifacts: where else artifacts go, e.g. gs://BUCKET/FOLDER for Beam workers that cannot reach the root; null: `artifacts/` under it.
+      root: the directory of runs: artifacts, metadata store, checkpoints (`--root`); null: `runs/`
+        and the name of the pipeline.
+      artifacts: where else artifacts go, e.g. gs://BUCKET/FOLDER for Beam workers that cannot reach
+        the root; null: `artifacts/` under it.
     """
 
     pipeline: str
@@ -87,7 +94,8 @@ class Config(_Strict):
     def _a_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value) or len(value) > _NAME_LENGTH:
             raise ValueError(
-                f'{_short(repr(value))} is not a name that every runner takes: expected at most {_NAME_LENGTH} lower-case letters, '
+                f'{_short(repr(value))} is not a name that every runner takes: expected at most '
+                f'{_NAME_LENGTH} lower-case letters, '
                 'digits and dashes, beginning and ending with a letter or digit'
             )
         return value
@@ -115,7 +123,10 @@ class Config(_Strict):
     def _one_label(self) -> Config:
         label = TASKS[self.task].label
         if 'task_label' in self.audit.model_fields_set and self.audit.task_label != label:
-            raise ValueError(f'audit.task_label is {self.audit.task_label!r}, but task {self.task!r} learns {label!r}: leave it out')
+            raise ValueError(
+                f'audit.task_label is {self.audit.task_label!r}, but task {self.task!r} learns '
+                f'{label!r}: leave it out'
+            )
         return self
 
     @model_validator(mode='after')
@@ -139,9 +150,15 @@ class Config(_Strict):
         if missing := list(self.beam.missing()):
             raise ValueError(f'beam.engine is {self.beam.engine}: give {", ".join(missing)}')
         if self.beam.engine == 'dataflow':
-            for key, path in (('data.root', self.data.root), ('artifacts', self.artifacts or self.root or '')):
+            for key, path in (
+                ('data.root', self.data.root),
+                ('artifacts', self.artifacts or self.root or ''),
+            ):
                 if path is not None and not path.startswith('gs://'):
-                    raise ValueError(f'beam.engine is dataflow, whose workers see no path of this machine: give a gs:// folder as {key}')
+                    raise ValueError(
+                        'beam.engine is dataflow, whose workers see no path of this machine: '
+                        f'give a gs:// folder as {key}'
+                    )
         return self
 
 
@@ -168,7 +185,8 @@ def load(path: str, settings: Iterable[str] = (), **overrides: Any) -> Config:
                 raise ConfigError(f'{key}: {value!r}: {error}') from None
             _lay(content, key, value, path)
     try:
-        # As JSON, since there strict checking still takes lists for tuples: YAML's "3" and true are no numbers.
+        # As JSON, since there strict checking still takes lists for tuples: YAML's "3" and true are
+        # no numbers.
         return Config.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         raise ConfigError('\n'.join(_problems(path, error))) from None
@@ -180,7 +198,10 @@ def _read(path: str) -> dict:
             data = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f'{path}: cannot be read ({reason}). The configurations that come with cxr-triage: {_own()}') from None
+        raise ConfigError(
+            f'{path}: cannot be read ({reason}). The configurations that come with cxr-triage: '
+            f'{_own()}'
+        ) from None
     if len(data) > _MAX_BYTES:
         raise ConfigError(f'{path}: larger than {_MAX_BYTES:,} bytes: not a configuration')
     try:
@@ -191,7 +212,9 @@ def _read(path: str) -> dict:
         place = f', line {error.line}, column {error.column}' if error.line else ''
         raise ConfigError(f'{path}{place}: {error}') from None
     if not isinstance(content, dict):
-        raise ConfigError(f'{path}: expected keys and values at the top, found {type(content).__name__}')
+        raise ConfigError(
+            f'{path}: expected keys and values at the top, found {type(content).__name__}'
+        )
     return content
 
 
@@ -215,7 +238,9 @@ def _short(text: str) -> str:
 
 def _own() -> str:
     folder = os.path.join(os.path.dirname(__file__), 'configs')
-    return ', '.join(sorted(os.path.join('pipeline', 'configs', name) for name in os.listdir(folder)))
+    return ', '.join(
+        sorted(os.path.join('pipeline', 'configs', name) for name in os.listdir(folder))
+    )
 
 
 def _lay(content: dict, key: str, value: Any, source: str) -> None:
@@ -232,10 +257,17 @@ def _problems(path: str, error: ValidationError) -> Iterable[str]:
     for problem in error.errors():
         key = '.'.join(str(part) for part in problem['loc'])
         if problem['type'] == 'extra_forbidden':
-            yield f'{path}: unknown key {_short(repr(key))}. Allowed there: {", ".join(_allowed(problem["loc"][:-1]))}'
+            yield (
+                f'{path}: unknown key {_short(repr(key))}. Allowed there: '
+                f'{", ".join(_allowed(problem["loc"][:-1]))}'
+            )
         else:
             text = problem['msg'].removeprefix('Value error, ')
-            found = '' if problem['type'] in ('value_error', 'missing') else f' (found {_short(repr(problem["input"]))})'
+            found = (
+                ''
+                if problem['type'] in ('value_error', 'missing')
+                else f' (found {_short(repr(problem["input"]))})'
+            )
             yield f'{path}: {key or "the configuration"}: {text}{found}'
 
 
@@ -246,5 +278,8 @@ def _allowed(place: tuple) -> list[str]:
         if field is None:
             continue
         kinds = [field.annotation, *getattr(field.annotation, '__args__', ())]
-        model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
+        model = next(
+            (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)),
+            model,
+        )
     return list(model.model_fields)

@@ -24,7 +24,9 @@ types and impossible combinations are refused before anything runs. This page is
 
 def reference() -> str:
     """The page, Markdown."""
-    return _HEAD + ''.join(f'| `{key}` | {default} | {text} |\n' for key, default, text in _rows(Config, ''))
+    return _HEAD + ''.join(
+        f'| `{key}` | {default} | {text} |\n' for key, default, text in _rows(Config, '')
+    )
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
@@ -36,7 +38,11 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]
             continue
         default = field.get_default(call_default_factory=True)
         shown = 'required' if default is PydanticUndefined else f'`{_yaml(default)}`'
-        yield f'{prefix}{name}', shown, (field.description or told.get(name, '')).replace('|', '\\|')
+        yield (
+            f'{prefix}{name}',
+            shown,
+            (field.description or told.get(name, '')).replace('|', '\\|'),
+        )
 
 
 def _attributes(docstring: str) -> dict[str, str]:

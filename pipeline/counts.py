@@ -19,7 +19,9 @@ INGESTION = 'XrayExampleGen'
 
 
 class CountError(RuntimeError):
-    """A step worked on more or fewer films than ingestion wrote; the text names step, split, counts and what to do."""
+    """A step worked on more or fewer films than ingestion wrote; the text names step, split, counts
+    and what to do.
+    """
 
 
 def check(steps: Mapping[str, Step]) -> None:
@@ -35,14 +37,20 @@ def check(steps: Mapping[str, Step]) -> None:
     key, count = reader
     folder = artifact_utils.get_single_uri(step.outputs[key])
     report = artifact_utils.get_single_uri(steps[INGESTION].outputs['report'])
-    written = {name: split['records'] for name, split in _json(report, REPORT_FILE)['splits'].items()}
+    written = {
+        name: split['records'] for name, split in _json(report, REPORT_FILE)['splits'].items()
+    }
     counted = list(count(step, folder))
     if not counted:
-        raise CountError(f'{step.name} does not say how many films it worked on. Delete {folder} and run the same command again.')
+        raise CountError(
+            f'{step.name} does not say how many films it worked on. Delete {folder} and run the '
+            'same command again.'
+        )
     for split, number in counted:
         if number != written[split]:
             raise CountError(
-                f'{step.name} worked on {number:,} films of split {split!r}, but {INGESTION} wrote {written[split]:,} ({report}). '
+                f'{step.name} worked on {number:,} films of split {split!r}, but {INGESTION} '
+                f'wrote {written[split]:,} ({report}). '
                 f'Delete {folder} and run the same command again.'
             )
 
@@ -57,8 +65,12 @@ def _statistics(step: Step, folder: str) -> Iterator[tuple[str, int]]:
 
     artifact = artifact_utils.get_single_instance(step.outputs['statistics'])
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        with tf.io.gfile.GFile(os.path.join(folder, f'Split-{split}', 'FeatureStats.pb'), 'rb') as file:
-            (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read()).datasets
+        with tf.io.gfile.GFile(
+            os.path.join(folder, f'Split-{split}', 'FeatureStats.pb'), 'rb'
+        ) as file:
+            (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+                file.read()
+            ).datasets
         yield split, dataset.num_examples
 
 
@@ -79,7 +91,9 @@ def _evaluator(step: Step, folder: str) -> Iterator[tuple[str, int]]:
 
     del step
     for of_slice in tfma.load_metrics(folder):
-        for item in of_slice.metric_keys_and_values if not of_slice.slice_key.single_slice_keys else ():
+        for item in (
+            of_slice.metric_keys_and_values if not of_slice.slice_key.single_slice_keys else ()
+        ):
             if item.key.name == 'example_count' and not item.key.is_diff:
                 yield 'test', round(item.value.double_value.value)
 

@@ -37,7 +37,14 @@ SCHEMA_FILE = os.path.join(_PROJECT, 'schemas', 'raw_schema.pbtxt')
 _SETUP = os.path.join(_PROJECT, 'setup.py')
 # There is none where the project was installed without its working copy.
 SETUP_FILE = _SETUP if os.path.exists(_SETUP) else None
-_TFX_COMPONENTS = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Tuner', 'Trainer', 'Evaluator')
+_TFX_COMPONENTS = (
+    'StatisticsGen',
+    'ExampleValidator',
+    'Transform',
+    'Tuner',
+    'Trainer',
+    'Evaluator',
+)
 _WATCHING = ('StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate')
 # Evaluator reads raw examples, so the test split needs no transformed form.
 _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
@@ -59,20 +66,26 @@ def create_pipeline(
       fingerprint: of the data (`records.data_root.fingerprint`), taken when the run is started.
       metadata: the connection of the metadata store, for runners that need one.
       setup_file: where this project's setup.py is when the steps run; None: nowhere.
-      weights_digest: names the state of the weights where this machine cannot see them; None: taken from the file.
-      read_target: whether to look what is served. Otherwise nothing is taken to be, and the Pusher refuses where something is.
+      weights_digest: names the state of the weights where this machine cannot see them; None: taken
+        from the file.
+      read_target: whether to look what is served. Otherwise nothing is taken to be, and the Pusher
+        refuses where something is.
 
     Raises:
-      TargetError: the newest version in the push target is damaged, so that no candidate can be compared with it.
+      TargetError: the newest version in the push target is damaged, so that no candidate can be
+        compared with it.
     """
     assert config.root is not None
     for name in _TFX_COMPONENTS:
         # TFX puts None in the place of a component whose import failed.
         if getattr(tfx_components, name) is None:
             raise RuntimeError(
-                f'tfx.components.{name} could not be imported: the environment is broken; remove .venv and run `make environment`'
+                f'tfx.components.{name} could not be imported: the environment is broken; remove '
+                '.venv and run `make environment`'
             )
-    components, candidate = _candidate(config, fingerprint, _weights_digest(config) if weights_digest is None else weights_digest)
+    components, candidate = _candidate(
+        config, fingerprint, _weights_digest(config) if weights_digest is None else weights_digest
+    )
     # Audit and gate stop a run, but what they say does not change the model.
     key = _key([component for component in components if component.id not in _WATCHING])
     components += _gate_and_push(config, candidate, key, read_target)
@@ -87,7 +100,9 @@ def create_pipeline(
 
 
 def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[list, dict]:
-    """The components from the data to the trained model, and the channels that the rest of the graph needs."""
+    """The components from the data to the trained model, and the channels that the rest of the
+    graph needs.
+    """
     examples = XrayExampleGen(
         data=config.data.model_dump_json(),
         task=config.task,
@@ -95,11 +110,17 @@ def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[l
         code_digest=digest('components.xray_example_gen.executor'),
     )
     schema = CuratedSchema(_schema_text())
-    statistics = tfx_components.StatisticsGen(examples=examples.outputs['examples'], schema=schema.outputs['schema'])
-    validator = tfx_components.ExampleValidator(statistics=statistics.outputs['statistics'], schema=schema.outputs['schema'])
+    statistics = tfx_components.StatisticsGen(
+        examples=examples.outputs['examples'], schema=schema.outputs['schema']
+    )
+    validator = tfx_components.ExampleValidator(
+        statistics=statistics.outputs['statistics'], schema=schema.outputs['schema']
+    )
     audit = DataAudit(
         examples=examples.outputs['examples'],
-        parameters=config.audit.model_copy(update={'task_label': TASKS[config.task].label}).model_dump_json(),
+        parameters=config.audit.model_copy(
+            update={'task_label': TASKS[config.task].label}
+        ).model_dump_json(),
         code_digest=digest('components.data_audit.executor'),
     )
     gate = DataGate(
@@ -133,7 +154,9 @@ def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[l
 
 
 def _parameters(config: Config) -> TrainerParameters:
-    return TrainerParameters(model=config.model, train=config.train, operating_point=config.operating_point)
+    return TrainerParameters(
+        model=config.model, train=config.train, operating_point=config.operating_point
+    )
 
 
 def _tuner(config: Config, transform, weights_digest: str) -> tfx_components.Tuner:
@@ -153,7 +176,9 @@ def _tuner(config: Config, transform, weights_digest: str) -> tfx_components.Tun
     )
 
 
-def _trainer(config: Config, transform, schema, tuners: list, weights_digest: str) -> tfx_components.Trainer:
+def _trainer(
+    config: Config, transform, schema, tuners: list, weights_digest: str
+) -> tfx_components.Trainer:
     return tfx_components.Trainer(
         run_fn='trainer.run.run_fn',
         examples=transform.outputs['transformed_examples'],
@@ -174,9 +199,13 @@ def _trainer(config: Config, transform, schema, tuners: list, weights_digest: st
 
 
 def _checkpoints(config: Config) -> str:
-    """Where a training under way is kept for the next attempt; '' where TensorFlow cannot write to the root by itself."""
+    """Where a training under way is kept for the next attempt; '' where TensorFlow cannot write to
+    the root by itself.
+    """
     root = config.root or ''
-    return os.path.join(root, 'checkpoints') if '://' not in root or root.startswith('gs://') else ''
+    return (
+        os.path.join(root, 'checkpoints') if '://' not in root or root.startswith('gs://') else ''
+    )
 
 
 def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool) -> list:
@@ -184,7 +213,11 @@ def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool)
     directory = config.push_directory
     served = push_target.newest(directory) if read_target else None
     plan = push_target.plan_push(served, key, artifact_exists, uuid.uuid4().hex)
-    baseline = Baseline(target=directory, version=plan.baseline_version, code_digest=digest('components.baseline.executor'))
+    baseline = Baseline(
+        target=directory,
+        version=plan.baseline_version,
+        code_digest=digest('components.baseline.executor'),
+    )
     evaluator = Evaluator(
         examples=candidate['examples'],
         example_splits=['test'],
@@ -225,8 +258,9 @@ def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool)
 def artifact_exists(uri: str) -> bool:
     """Whether the artifact of an earlier run is still there.
 
-    A step on Kubeflow knows its artifacts by the launcher's paths, which are there during the step alone. What lies in a store that
-    TensorFlow cannot open is believed to be there, as Kubeflow's own cache does.
+    A step on Kubeflow knows its artifacts by the launcher's paths, which are there during the step
+    alone. What lies in a store that TensorFlow cannot open is believed to be there, as Kubeflow's
+    own cache does.
     """
     if '://' not in uri and fileio.exists(uri):
         return True
@@ -236,7 +270,11 @@ def artifact_exists(uri: str) -> bool:
 
 def _key(components: list) -> str:
     """Names a candidate by the parameters of the components that make it."""
-    text = json.dumps([[component.id, component.exec_properties] for component in components], sort_keys=True, default=str)
+    text = json.dumps(
+        [[component.id, component.exec_properties] for component in components],
+        sort_keys=True,
+        default=str,
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

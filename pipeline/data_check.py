@@ -1,4 +1,6 @@
-"""Looks at the data of a run in its first second: before TensorFlow is imported, and before anything is written."""
+"""Looks at the data of a run in its first second: before TensorFlow is imported, and before
+anything is written.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def check(config: Config) -> list[str]:
       config: with `data.root` set.
 
     Returns:
-      What is to be known before the run: what is not read, what the table does not say, and which gate needs it. A line each.
+      What is to be known before the run: what is not read, what the table does not say, and which
+      gate needs it. A line each.
 
     Raises:
       ConfigError: the data cannot be used.
@@ -43,7 +46,11 @@ def check(config: Config) -> list[str]:
         data = data_files.locate(config.data, there)
         table = read_table(join(root, data.metadata)) if data.metadata else None
         _check_lists(root, data, table)
-        return [*_not_read(data, there), *_of_table(table), *_needed(config.evaluation.thresholds, table)]
+        return [
+            *_not_read(data, there),
+            *_of_table(table),
+            *_needed(config.evaluation.thresholds, table),
+        ]
     except (DataRootError, MetadataError) as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
@@ -54,16 +61,24 @@ def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
     if data.exclude:
         read_list(join(root, data.exclude))
     if data.split.method == 'official':
-        OfficialLists(read_list(join(root, data.split.train_val_list)), read_list(join(root, data.split.test_list))).check(table)
+        OfficialLists(
+            read_list(join(root, data.split.train_val_list)),
+            read_list(join(root, data.split.test_list)),
+        ).check(table)
 
 
 def _not_read(data: DataParameters, there: DataRoot) -> Iterator[str]:
     if ignored := there.ignored(data_files.named(data)):
         yield f'{there.path}: not read: {counts_in_words(ignored)}'
     if data.metadata is None:
-        lies = side_files.find(side_files.TABLE, there.path, there.others, [file.name for file in there.files])
+        lies = side_files.find(
+            side_files.TABLE, there.path, there.others, [file.name for file in there.files]
+        )
         if lies:
-            yield f'{there.path}: {lies} is not read because data.metadata is null; set it to auto to have age, sex and view'
+            yield (
+                f'{there.path}: {lies} is not read because data.metadata is null; set it to auto '
+                'to have age, sex and view'
+            )
 
 
 def _of_table(table: Table | None) -> Iterator[str]:
@@ -76,11 +91,20 @@ def _needed(thresholds: tuple[Threshold, ...], table: Table | None) -> Iterator[
     if table is None:  # the configuration refuses a threshold that needs it
         return
     for column, group in _GROUPS.items():
-        needing = [f'{threshold.metric} on {threshold.name()}' for threshold in thresholds if _needs(threshold, group)]
+        needing = [
+            f'{threshold.metric} on {threshold.name()}'
+            for threshold in thresholds
+            if _needs(threshold, group)
+        ]
         if needing and table.unknown[column]:
             rows = f'{table.unknown[column]:,} of {len(table):,} rows'
-            yield f'{table.path}: {COLUMNS[column][0]} is unknown in {rows}; evaluation.thresholds needs it: {", ".join(needing)}'
+            yield (
+                f'{table.path}: {COLUMNS[column][0]} is unknown in {rows}; evaluation.thresholds '
+                f'needs it: {", ".join(needing)}'
+            )
 
 
 def _needs(threshold: Threshold, group: str) -> bool:
-    return group in threshold.slice or threshold.metric.startswith((f'sensitivity_gap_{group}', 'auc_over_metadata'))
+    return group in threshold.slice or threshold.metric.startswith(
+        (f'sensitivity_gap_{group}', 'auc_over_metadata')
+    )

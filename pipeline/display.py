@@ -16,9 +16,11 @@ _NAME_WIDTH = 18
 
 
 class RunDisplay(logging.Handler):
-    """Shows steps as they begin and end, and the messages of this project's own loggers between them.
+    """Shows steps as they begin and end, and the messages of this project's own loggers between
+    them.
 
-    A log record with the attributes `done` and `total` moves the progress bar instead of making a line.
+    A log record with the attributes `done` and `total` moves the progress bar instead of making a
+    line.
     """
 
     def __init__(self, console: Console):
@@ -48,11 +50,20 @@ class RunDisplay(logging.Handler):
 
     def begin(self, name: str, number: int, of: int) -> None:
         """A step is about to run."""
-        self._progress.reset(self._task, description=f'{name} ({number + 1}/{of})', total=None, counts='', detail='', visible=True)
+        self._progress.reset(
+            self._task,
+            description=f'{name} ({number + 1}/{of})',
+            total=None,
+            counts='',
+            detail='',
+            visible=True,
+        )
 
     def end(self, step: Step) -> None:
         """A step is done."""
-        self._line('cached' if step.state == 'cached' else 'done', step.name, step.seconds, of_step(step))
+        self._line(
+            'cached' if step.state == 'cached' else 'done', step.name, step.seconds, of_step(step)
+        )
 
     def fail(self, name: str, seconds: float) -> None:
         """A step raised."""
@@ -62,7 +73,13 @@ class RunDisplay(logging.Handler):
         """Shows a log record of this project."""
         if hasattr(record, 'total'):
             done, total = record.done, record.total  # type: ignore[attr-defined]
-            self._progress.update(self._task, completed=done, total=total, counts=f'{done:,}/{total:,}', detail=record.getMessage())
+            self._progress.update(
+                self._task,
+                completed=done,
+                total=total,
+                counts=f'{done:,}/{total:,}',
+                detail=record.getMessage(),
+            )
         elif record.levelno >= logging.WARNING:
             self._console.print(Text(f'  ! {record.getMessage()}', style='yellow'))
         else:
@@ -71,4 +88,10 @@ class RunDisplay(logging.Handler):
     def _line(self, state: str, name: str, seconds: float, detail: str) -> None:
         self._progress.update(self._task, visible=False)
         style = {'done': 'green', 'cached': 'cyan', 'failed': 'bold red'}[state]
-        self._console.print(Text.assemble((f'{state:>6}', style), f'  {name:<{_NAME_WIDTH}} {seconds:6.1f} s  ', (detail, 'dim')))
+        self._console.print(
+            Text.assemble(
+                (f'{state:>6}', style),
+                f'  {name:<{_NAME_WIDTH}} {seconds:6.1f} s  ',
+                (detail, 'dim'),
+            )
+        )

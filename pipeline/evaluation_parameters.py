@@ -1,4 +1,6 @@
-"""What is measured, on which slices, and what a model has to reach: the `evaluation` part of a configuration. No TFMA here."""
+"""What is measured, on which slices, and what a model has to reach: the `evaluation` part of a
+configuration. No TFMA here.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,16 @@ from trainer.features import AGE_BAND, AGE_BANDS, SEX, SEXES, UNKNOWN, VIEW, VIE
 from trainer.labels import ABNORMAL, FINDINGS, Task
 
 # Metric that a threshold can be set on, each with an interval by patient -> which way it improves.
-WITH_INTERVAL: dict[str, Better] = {name: metric.better for name, metric in registry.METRICS.items() if metric.gate}
-# Shown beside them, without a bound of their own: what is known without the image, and of single findings.
+WITH_INTERVAL: dict[str, Better] = {
+    name: metric.better for name, metric in registry.METRICS.items() if metric.gate
+}
+# Shown beside them, without a bound of their own: what is known without the image, and of single
+# findings.
 SHOWN: tuple[str, ...] = tuple(
-    f'{name}{end}' for name, metric in registry.METRICS.items() if not metric.gate for end in ('', '_lower', '_upper')
+    f'{name}{end}'
+    for name, metric in registry.METRICS.items()
+    if not metric.gate
+    for end in ('', '_lower', '_upper')
 )
 METRICS: dict[str, Better] = {
     **WITH_INTERVAL,
@@ -45,7 +53,8 @@ class Threshold(_Strict):
       slice: feature -> value, e.g. {view_position: PA} or {Effusion: 1}; empty for all examples.
       min: the metric may not be below.
       max: the metric may not be above.
-      max_worse: how much worse than the served model the metric may be; not looked at while nothing is served.
+      max_worse: how much worse than the served model the metric may be; not looked at while nothing
+        is served.
     """
 
     metric: str
@@ -72,7 +81,9 @@ class Threshold(_Strict):
         values = {key: str(content) for key, content in value.items()}
         for key, content in values.items():
             if content not in SLICE_VALUES[key]:
-                raise ValueError(f'no film has {key} {content!r}. Allowed: {", ".join(SLICE_VALUES[key])}')
+                raise ValueError(
+                    f'no film has {key} {content!r}. Allowed: {", ".join(SLICE_VALUES[key])}'
+                )
         return values
 
     @model_validator(mode='after')
@@ -82,7 +93,9 @@ class Threshold(_Strict):
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f'min {self.min} is above max {self.max}')
         if self.max_worse is not None and METRICS[self.metric] == 'one':
-            raise ValueError(f'max_worse cannot be asked of {self.metric}: neither more nor less of it is better')
+            raise ValueError(
+                f'max_worse cannot be asked of {self.metric}: neither more nor less of it is better'
+            )
         return self
 
     @model_validator(mode='after')
@@ -90,9 +103,14 @@ class Threshold(_Strict):
         metric = self.registered
         for key, bound in (('min', self.min), ('max', self.max)):
             if bound is not None and not metric.low <= bound <= metric.high:
-                raise ValueError(f'{key} {bound:g} is outside the range of {self.metric}: {metric.range}')
+                raise ValueError(
+                    f'{key} {bound:g} is outside the range of {self.metric}: {metric.range}'
+                )
         if self.max_worse is not None and self.max_worse > metric.high - metric.low:
-            raise ValueError(f'max_worse {self.max_worse:g} allows any change of {self.metric}, whose range is {metric.range}')
+            raise ValueError(
+                f'max_worse {self.max_worse:g} allows any change of {self.metric}, whose range is '
+                f'{metric.range}'
+            )
         return self
 
     @model_validator(mode='after')
@@ -100,7 +118,8 @@ class Threshold(_Strict):
         group = self.registered.group
         if group in self.slice:
             raise ValueError(
-                f'{self.metric} compares values of {group}, but all films of the slice {self.name()} have the same one: '
+                f'{self.metric} compares values of {group}, but all films of the slice '
+                f'{self.name()} have the same one: '
                 f'leave {group} out of the slice'
             )
         return self
@@ -117,27 +136,42 @@ class Threshold(_Strict):
 
         Args:
           task: what is learned.
-          has_metadata: whether a metadata table is read; without one, sex, age and view of all films are unknown.
+          has_metadata: whether a metadata table is read; without one, sex, age and view of all
+            films are unknown.
         """
         metric = self.registered
         if not metric.emitted(task.findings):
-            known = ', '.join(name for name in WITH_INTERVAL if registry.METRICS[name].emitted(task.findings))
-            yield f'{self.metric} does not exist for task {task.name!r}. Its metrics: {known}; each also with _lower or _upper'
+            known = ', '.join(
+                name for name in WITH_INTERVAL if registry.METRICS[name].emitted(task.findings)
+            )
+            yield (
+                f'{self.metric} does not exist for task {task.name!r}. Its metrics: {known}; each '
+                'also with _lower or _upper'
+            )
         label = _label_in(self.slice, task)
         if (metric.negatives and label == 1) or (metric.positives and label == 0):
             kind = task.positive if label else task.negative
-            known = ', '.join(name for name in WITH_INTERVAL if _defined(registry.METRICS[name], label, task))
+            known = ', '.join(
+                name for name in WITH_INTERVAL if _defined(registry.METRICS[name], label, task)
+            )
             yield (
-                f'{self.metric} is not defined in the slice {self.name()}, whose films are all {kind} for task {task.name!r}. '
+                f'{self.metric} is not defined in the slice {self.name()}, whose films are all '
+                f'{kind} for task {task.name!r}. '
                 f'Defined there: {known}'
             )
         if has_metadata:
             return
         if metric.metadata:
-            yield f'{self.metric} needs sex, age and view of the films: give their table as data.metadata'
+            yield (
+                f'{self.metric} needs sex, age and view of the films: give their table as '
+                'data.metadata'
+            )
         for key in GROUPS:
             if self.slice.get(key, UNKNOWN) != UNKNOWN:
-                yield f'the slice {self.name()} is empty without a metadata table: give one as data.metadata'
+                yield (
+                    f'the slice {self.name()} is empty without a metadata table: give one as '
+                    'data.metadata'
+                )
 
     def name(self) -> str:
         """The slice for people."""
@@ -159,22 +193,27 @@ def _defined(metric: Metric, label: int, task: Task) -> bool:
 
 
 class EvaluationParameters(_Strict):
-    """Slices beside the whole test split, and the thresholds that a model has to meet to be blessed.
+    """Slices beside the whole test split, and the thresholds that a model has to meet to be
+    blessed.
 
     Attributes:
       slices: of sex, age_band, view_position, findings.
-      thresholds: each with `metric`, maybe `slice` (e.g. {view_position: PA} or {Effusion: 1}), and at least one of `min`, `max`,
-        `max_worse` (than the served model). Metrics: auc, pr_auc, sensitivity, specificity, precision, calibration_ratio,
-        calibration_error, brier_score, auc_over_metadata (what the image adds to age, sex and view), macro_auc (the mean over findings,
-        of task findings14), sensitivity_gap_sex, sensitivity_gap_age_band, sensitivity_gap_view_position (the largest difference
-        between groups); each also with _lower or _upper, for an end of its interval by patient.
+      thresholds: each with `metric`, maybe `slice` (e.g. {view_position: PA} or {Effusion: 1}), and
+        at least one of `min`, `max`, `max_worse` (than the served model). Metrics: auc, pr_auc,
+        sensitivity, specificity, precision, calibration_ratio, calibration_error, brier_score,
+        auc_over_metadata (what the image adds to age, sex and view), macro_auc (the mean over
+        findings, of task findings14), sensitivity_gap_sex, sensitivity_gap_age_band,
+        sensitivity_gap_view_position (the largest difference between groups); each also with _lower
+        or _upper, for an end of its interval by patient.
     """
 
     slices: tuple[str, ...] = SLICES
     thresholds: tuple[Threshold, ...] = (Threshold(metric='auc', min=0.7),)
     replicates: int = Field(1000, ge=100, le=100_000, description='of the bootstrap over patients')
     interval: float = Field(0.95, gt=0.5, lt=1, description='level of the intervals')
-    min_group_positives: int = Field(20, ge=1, description='abnormal films that a group needs to count for a sensitivity gap')
+    min_group_positives: int = Field(
+        20, ge=1, description='abnormal films that a group needs to count for a sensitivity gap'
+    )
 
     @field_validator('slices')
     @classmethod
@@ -188,9 +227,14 @@ class EvaluationParameters(_Strict):
     @classmethod
     def _some(cls, value: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
         if not value:
-            raise ValueError('at least one threshold is needed: without any, TFX never blesses a model')
+            raise ValueError(
+                'at least one threshold is needed: without any, TFX never blesses a model'
+            )
         if all(threshold.min is None and threshold.max is None for threshold in value):
-            raise ValueError('at least one threshold needs min or max: while nothing is served, max_worse alone bounds nothing')
+            raise ValueError(
+                'at least one threshold needs min or max: while nothing is served, max_worse '
+                'alone bounds nothing'
+            )
         return value
 
     @field_validator('thresholds')
@@ -198,11 +242,16 @@ class EvaluationParameters(_Strict):
     def _consistent(cls, value: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
         bounds: dict[tuple, list[Threshold]] = {}
         for threshold in value:
-            bounds.setdefault((threshold.metric, *sorted(threshold.slice.items())), []).append(threshold)
+            bounds.setdefault((threshold.metric, *sorted(threshold.slice.items())), []).append(
+                threshold
+            )
         for thresholds in bounds.values():
             least = max((each.min for each in thresholds if each.min is not None), default=None)
             most = min((each.max for each in thresholds if each.max is not None), default=None)
             if least is not None and most is not None and least > most:
                 first = thresholds[0]
-                raise ValueError(f'{first.metric} on {first.name()} has a min of {least:g} and a max of {most:g}: no model meets both')
+                raise ValueError(
+                    f'{first.metric} on {first.name()} has a min of {least:g} and a max of '
+                    f'{most:g}: no model meets both'
+                )
         return value

@@ -43,7 +43,9 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
             check_weights(config)
             with RunDisplay(console) as display:
                 push.restore(config.push_directory, _copies_of_versions(config))
-                pipeline = create_pipeline.create_pipeline(config, data_fingerprint(config), local_runner.metadata_config(config.root))
+                pipeline = create_pipeline.create_pipeline(
+                    config, data_fingerprint(config), local_runner.metadata_config(config.root)
+                )
                 for step in local_runner.run(pipeline, display, run_id, counts.check):
                     steps[step.name] = step
     except Exception as error:
@@ -56,14 +58,17 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
     try:
         _show(config, steps, console, log)
     except Exception as error:
-        # Whether the model was pushed is decided: what goes wrong now changes neither that nor the exit code.
+        # Whether the model was pushed is decided: what goes wrong now changes neither that nor the
+        # exit code.
         logging.getLogger('cxr_triage').error('the results could not be shown', exc_info=error)
         _tell_unshown(error, console, log)
     return _conclude(config, steps, console)
 
 
 def _copies_of_versions(config: Config) -> Iterator[str]:
-    """The folders that earlier runs on the root made as copies of served versions (Pusher's and Baseline's artifacts)."""
+    """The folders that earlier runs on the root made as copies of served versions (Pusher's and
+    Baseline's artifacts).
+    """
     for path in pathlib.Path(config.artifacts_directory).rglob(push_target.MANIFEST):
         yield str(path.parent)
 
@@ -78,7 +83,9 @@ def data_fingerprint(config: Config) -> str:
     assert config.data.root is not None
     data_root = scan(config.data.root, config.data.patterns)
     data = data_files.locate(config.data, data_root)
-    return fingerprint(data_root.path, data_root.of_spans(data.spans), data_files.side_paths(data_root.path, data))
+    return fingerprint(
+        data_root.path, data_root.of_spans(data.spans), data_files.side_paths(data_root.path, data)
+    )
 
 
 def check_weights(config: Config) -> None:
@@ -90,7 +97,8 @@ def check_weights(config: Config) -> None:
     path = config.model.weights
     if path and not fileio.exists(path):
         raise ConfigError(
-            f'{path}: no such file. Give ImageNet weights of {config.model.backbone} without the top with --weights, or as model.weights.'
+            f'{path}: no such file. Give ImageNet weights of {config.model.backbone} without the '
+            'top with --weights, or as model.weights.'
         )
 
 
@@ -103,13 +111,22 @@ def _show(config: Config, steps: dict[str, local_runner.Step], console: Console,
     console.print()
     console.print(metrics.verdict_table(metrics.verdicts(config.evaluation, evaluation_uri)))
     console.print()
-    picture_path = os.path.join(config.root or '', 'pictures', os.path.splitext(os.path.basename(log))[0] + '.svg')
+    picture_path = os.path.join(
+        config.root or '', 'pictures', os.path.splitext(os.path.basename(log))[0] + '.svg'
+    )
     os.makedirs(os.path.dirname(picture_path), exist_ok=True)
     curves = picture.read_curves(evaluation_uri, PROBABILITY)
     with open(picture_path, 'w', encoding='utf-8') as file:
         file.write(picture.draw(curves, metrics.overall_metrics(evaluation_uri), config.pipeline))
-    audit = os.path.join(artifact_utils.get_single_uri(steps['DataAudit'].outputs['audit']), 'audit.html')
-    for name, path in (('data audit', audit), ('evaluation', evaluation_uri), ('picture', picture_path), ('logs', log)):
+    audit = os.path.join(
+        artifact_utils.get_single_uri(steps['DataAudit'].outputs['audit']), 'audit.html'
+    )
+    for name, path in (
+        ('data audit', audit),
+        ('evaluation', evaluation_uri),
+        ('picture', picture_path),
+        ('logs', log),
+    ):
         console.print(f'{name:<11} {path}', markup=False, soft_wrap=True)
 
 
@@ -118,7 +135,10 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
     pushed = summary.pushed(steps['Pusher'])
     if pushed is not None:
         console.print(f'{"model":<11} {pushed.path}', markup=False, soft_wrap=True)
-        console.print(f'[bold green]{pushed.words}[/] Research use only, not for clinical use.', soft_wrap=True)
+        console.print(
+            f'[bold green]{pushed.words}[/] Research use only, not for clinical use.',
+            soft_wrap=True,
+        )
         return PUSHED
     console.print('[bold red]Not blessed, not pushed:[/]')
     try:
@@ -132,12 +152,18 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
 
 
 def _reasons(config: Config, steps: dict[str, local_runner.Step]) -> list[str]:
-    verdicts = metrics.verdicts(config.evaluation, artifact_utils.get_single_uri(steps['Evaluator'].outputs['evaluation']))
+    verdicts = metrics.verdicts(
+        config.evaluation, artifact_utils.get_single_uri(steps['Evaluator'].outputs['evaluation'])
+    )
     reasons = [verdict.sentence() for verdict in verdicts if not verdict.passed]
-    return reasons + [f'serving check: {problem}' for problem in summary.serving_problems(steps['ServingCheck'])]
+    return reasons + [
+        f'serving check: {problem}' for problem in summary.serving_problems(steps['ServingCheck'])
+    ]
 
 
-def _tell(error: BaseException, steps: dict[str, local_runner.Step], console: Console, log: str) -> None:
+def _tell(
+    error: BaseException, steps: dict[str, local_runner.Step], console: Console, log: str
+) -> None:
     """The cause in plain words, then what to do."""
     step = error.step if isinstance(error, local_runner.StepError) else None
     cause = error.__cause__ if step else error
@@ -147,21 +173,29 @@ def _tell(error: BaseException, steps: dict[str, local_runner.Step], console: Co
     console.print(_words(cause), markup=False, soft_wrap=True)
     console.print('\nAll details: ' + log, markup=False, soft_wrap=True)
     if step:
-        console.print('What was done before this step is kept: fix the cause and run the same command again.')
+        console.print(
+            'What was done before this step is kept: fix the cause and run the same command again.'
+        )
 
 
 def _tell_if_served(error: BaseException, config: Config, run_id: str, console: Console) -> None:
-    """Says that this run's model is served where Pusher failed after the push, for example because the disk was full."""
+    """Says that this run's model is served where Pusher failed after the push, for example because
+    the disk was full.
+    """
     if not isinstance(error, local_runner.StepError) or error.step != 'Pusher':
         return
-    unreadable: tuple[type[Exception], ...] = (push_target.TargetError, *storage.errors(config.push_directory))
+    unreadable: tuple[type[Exception], ...] = (
+        push_target.TargetError,
+        *storage.errors(config.push_directory),
+    )
     try:
         served = push_target.newest(config.push_directory)
     except unreadable:
         return
     if served and served.manifest and run_id in {run.run_id for run in served.manifest.runs()}:
         console.print(
-            f'The model is served all the same, as version {served.version}: {served.path}. The push was complete before the failure, '
+            f'The model is served all the same, as version {served.version}: {served.path}. The '
+            'push was complete before the failure, '
             'and the same command pushes nothing twice.',
             markup=False,
             soft_wrap=True,
@@ -182,14 +216,23 @@ def _words(error: BaseException | None) -> str:
     if _disk_is_full(error):
         return f'the disk is full: {text}\nMake room, then run the same command again.'
     if _memory_ran_out(error):
-        return f'memory ran out: {text}\nGive the run more, or lift the limit (ulimit -v unlimited), then run the same command again.'
+        return (
+            f'memory ran out: {text}\nGive the run more, or lift the limit (ulimit -v unlimited), '
+            'then run the same command again.'
+        )
     known = isinstance(error, ValueError | OSError | RuntimeError)
     return text if known else f'{type(error).__name__}: {text}'
 
 
 def _memory_ran_out(error: BaseException | None) -> bool:
     """By type or number where Python asked for it; by its words where Beam hands on only these."""
-    words = (os.strerror(errno.ENOMEM), "can't start new thread", 'MemoryError', 'std::bad_alloc', 'OOM when allocating')
+    words = (
+        os.strerror(errno.ENOMEM),
+        "can't start new thread",
+        'MemoryError',
+        'std::bad_alloc',
+        'OOM when allocating',
+    )
     while error is not None:
         if isinstance(error, MemoryError) or any(each in str(error) for each in words):
             return True
@@ -202,7 +245,14 @@ def _disk_is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if any(words in str(error) for words in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), 'database or disk is full')):
+        if any(
+            words in str(error)
+            for words in (
+                os.strerror(errno.ENOSPC),
+                os.strerror(errno.EDQUOT),
+                'database or disk is full',
+            )
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -25,7 +25,11 @@ def runs(root: Path) -> list[dict[str, metadata_store_pb2.Execution]]:
     for run in sorted(store.get_contexts_by_type('pipeline_run'), key=lambda context: context.id):
         steps: dict[str, metadata_store_pb2.Execution] = {}
         for execution in store.get_executions_by_context(run.id):
-            (node,) = (context for context in store.get_contexts_by_execution(execution.id) if context.type == 'node')
+            (node,) = (
+                context
+                for context in store.get_contexts_by_execution(execution.id)
+                if context.type == 'node'
+            )
             name = node.name.rpartition('.')[2]
             if name in steps:
                 raise ValueError(f'{name} ran twice in run {run.name}')

@@ -1,7 +1,7 @@
 """Runs the pipeline on this machine, step by step, in this process.
 
-TFX's LocalDagRunner does the same without telling how far it is, which steps came from the cache, or what each one gave; this one
-stands on the same launcher.
+TFX's LocalDagRunner does the same without telling how far it is, which steps came from the cache,
+or what each one gave; this one stands on the same launcher.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from pipeline import artifact_files, metadata_file
 
 
 class StepError(RuntimeError):
-    """A step failed; `__cause__` is what it raised, or what is wrong with its inputs, its outputs or the metadata store."""
+    """A step failed; `__cause__` is what it raised, or what is wrong with its inputs, its outputs
+    or the metadata store.
+    """
 
     def __init__(self, step: str):
         super().__init__(f'step {step} failed')
@@ -39,7 +41,9 @@ class StepError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What became of a component: `state` is 'ran' or 'cached', `seconds` what it took now, `outputs` its artifacts by key."""
+    """What became of a component: `state` is 'ran' or 'cached', `seconds` what it took now,
+    `outputs` its artifacts by key.
+    """
 
     name: str
     state: str
@@ -68,7 +72,9 @@ def metadata_config(root: str):
 
 
 class _Launcher(launcher.Launcher):
-    """TFX's launcher, but for inputs and outputs: a step reads what the steps before it wrote, and nothing else."""
+    """TFX's launcher, but for inputs and outputs: a step reads what the steps before it wrote, and
+    nothing else.
+    """
 
     # While it is false, what is raised comes from the metadata store and not from the step.
     _at_work = False
@@ -100,14 +106,20 @@ def _nothing_more(steps: dict[str, Step]) -> None:
     """Accepts every step."""
 
 
-def run(pipeline: Pipeline, display: Display, run_id: str, check: Callable[[dict[str, Step]], None] = _nothing_more) -> Iterator[Step]:
+def run(
+    pipeline: Pipeline,
+    display: Display,
+    run_id: str,
+    check: Callable[[dict[str, Step]], None] = _nothing_more,
+) -> Iterator[Step]:
     """Runs all components in order and yields what became of each.
 
     Args:
       pipeline: with a metadata connection.
       display: told of each step.
       run_id: names the run in the metadata store.
-      check: called with all steps that are done, the last one new, cached or not; what it raises ends the run.
+      check: called with all steps that are done, the last one new, cached or not; what it raises
+        ends the run.
 
     Raises:
       StepError: a component raised; what was done before stays in the cache.
@@ -115,12 +127,18 @@ def run(pipeline: Pipeline, display: Display, run_id: str, check: Callable[[dict
     """
     beam_batches.prepare()
     compiled = compiler.Compiler().compile(pipeline)
-    runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
+    runtime_parameter_utils.substitute_runtime_parameter(
+        compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
     deployment = runner_utils.extract_local_deployment_config(compiled)
-    connection = getattr(deployment.metadata_connection_config, deployment.metadata_connection_config.WhichOneof('connection_config'))
+    connection = getattr(
+        deployment.metadata_connection_config,
+        deployment.metadata_connection_config.WhichOneof('connection_config'),
+    )
     _prepare_store(connection, compiled.runtime_spec.pipeline_root.field_value.string_value)
     nodes = [node.pipeline_node for node in compiled.nodes]
-    # What has been imported stays: to look through all of it after each step would take longer than some steps do.
+    # What has been imported stays: to look through all of it after each step would take longer than
+    # some steps do.
     gc.freeze()
     steps: dict[str, Step] = {}
     for number, node in enumerate(nodes):
@@ -138,7 +156,9 @@ def run(pipeline: Pipeline, display: Display, run_id: str, check: Callable[[dict
             ).launch()
             if execution is None or execution.execution_id is None:
                 raise RuntimeError('TFX did not run it')
-            step = steps[name] = _describe(connection, name, execution.execution_id, time.monotonic() - start)
+            step = steps[name] = _describe(
+                connection, name, execution.execution_id, time.monotonic() - start
+            )
             check(steps)
         except Exception as error:
             display.fail(name, time.monotonic() - start)
@@ -171,8 +191,9 @@ def _prepare_store(connection, artifacts: str) -> None:
 
 
 def _give_back_memory() -> None:
-    """Hands the system what a step has freed. The C library keeps it for later, in pieces that the next step cannot use whole: what the
-    largest step takes would come on top of what was left of all before it."""
+    """Hands the system what a step has freed. The C library keeps it for later, in pieces that the
+    next step cannot use whole: what the largest step takes would come on top of what was left of
+    all before it."""
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):  # glibc only
         trim(0)
@@ -181,9 +202,16 @@ def _give_back_memory() -> None:
 def _describe(connection, name: str, execution_id: int, seconds: float) -> Step:
     with metadata.Metadata(connection) as store:
         (execution,) = store.store.get_executions_by_id([execution_id])
-        outputs = {key: list(artifacts) for key, artifacts in execution_lib.get_output_artifacts(store, execution_id).items()}
+        outputs = {
+            key: list(artifacts)
+            for key, artifacts in execution_lib.get_output_artifacts(store, execution_id).items()
+        }
     state = execution.last_known_state
     if state not in (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED):
         # The launcher publishes some failures (inputs that cannot be resolved) without raising.
-        raise RuntimeError(f'its execution ended in state {metadata_store_pb2.Execution.State.Name(state)}')
-    return Step(name, 'cached' if state == metadata_store_pb2.Execution.CACHED else 'ran', seconds, outputs)
+        raise RuntimeError(
+            f'its execution ended in state {metadata_store_pb2.Execution.State.Name(state)}'
+        )
+    return Step(
+        name, 'cached' if state == metadata_store_pb2.Execution.CACHED else 'ran', seconds, outputs
+    )

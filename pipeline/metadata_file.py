@@ -1,4 +1,6 @@
-"""Looks after the file of a root's metadata store: checks it, keeps copies of it, and makes it fit the files around it."""
+"""Looks after the file of a root's metadata store: checks it, keeps copies of it, and makes it fit
+the files around it.
+"""
 
 from __future__ import annotations
 
@@ -35,28 +37,39 @@ _REFERENCES = (
 )
 # Nothing is ever deleted from these, so that their ids have no gaps.
 _GROWING = ('Type', 'Artifact', 'Context', 'Event', 'Association', 'Attribution')
-# Where TFX keeps what belongs to an execution of a step, by its number, under the folder of the step.
+# Where TFX keeps what belongs to an execution of a step, by its number, under the folder of the
+# step.
 EXECUTIONS = ('.system', 'executor_execution')
 
 _log = logging.getLogger(__name__)
 
 
 class StoreError(RuntimeError):
-    """A metadata store that cannot be used; the text names the file, what is wrong and what to do."""
+    """A metadata store that cannot be used; the text names the file, what is wrong and what to
+    do.
+    """
 
 
 def damaged(path: str, what: object) -> StoreError:
     """The error for a store that cannot be used: `what` is wrong with it."""
     folder = os.path.join(os.path.dirname(path), BACKUPS)
     copies = _copies(folder)
-    copy = f'Put back the copy from before the last run (cp {os.path.join(folder, copies[-1])} {path}), or start' if copies else 'Start'
-    return StoreError(f'{path}: the metadata store is damaged ({what}). {copy} a new root with --root.')
+    copy = (
+        f'Put back the copy from before the last run (cp {os.path.join(folder, copies[-1])} '
+        f'{path}), or start'
+        if copies
+        else 'Start'
+    )
+    return StoreError(
+        f'{path}: the metadata store is damaged ({what}). {copy} a new root with --root.'
+    )
 
 
 def check(path: str) -> None:
     """Checks that a store is whole; one that is not there yet is.
 
-    SQLite's own check compares each table with its indexes, which hold nearly every value a second time.
+    SQLite's own check compares each table with its indexes, which hold nearly every value a second
+    time.
 
     Raises:
       StoreError: bytes or rows of it are missing or wrong.
@@ -82,19 +95,28 @@ def check(path: str) -> None:
 
 
 def is_refused(error: Exception) -> bool:
-    """Whether the system refused to read or write a store, which says nothing about what is in it."""
-    return any(words in str(error) for words in ('locked', 'is full', 'readonly', 'unable to open', 'I/O error'))
+    """Whether the system refused to read or write a store, which says nothing about what is in
+    it.
+    """
+    return any(
+        words in str(error)
+        for words in ('locked', 'is full', 'readonly', 'unable to open', 'I/O error')
+    )
 
 
 def _lost_rows(database: sqlite3.Connection) -> Iterator[str]:
-    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = {
+        name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
     if not tables:
         return  # a run was killed before anything was written
     if missing := {table for table, _, _ in _REFERENCES} - tables:
         yield f'table {sorted(missing)[0]} is missing'
         return
     for table, column, other in _REFERENCES:
-        query = f'SELECT {column} FROM {table} WHERE {column} NOT IN (SELECT id FROM {other}) LIMIT 1'
+        query = (
+            f'SELECT {column} FROM {table} WHERE {column} NOT IN (SELECT id FROM {other}) LIMIT 1'
+        )
         if row := database.execute(query).fetchone():
             yield f'{other} {row[0]} is missing, which {table} refers to'
     numbers = dict(database.execute('SELECT name, seq FROM sqlite_sequence'))
@@ -107,8 +129,8 @@ def _lost_rows(database: sqlite3.Connection) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _open(path: str) -> Iterator[sqlite3.Connection]:
-    # Never while MLMD has the store open in this process: it brings an SQLite of its own, and two of
-    # them in one process undo each other's locks.
+    # Never while MLMD has the store open in this process: it brings an SQLite of its own, and two
+    # of them in one process undo each other's locks.
     # With mode=rw, SQLite can undo what a killed run began to write, and does not make a new file.
     uri = f'file:{urllib.parse.quote(os.path.abspath(path))}?mode=rw'
     with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S)) as database:
@@ -144,20 +166,27 @@ def _copies(folder: str) -> list[str]:
 
 
 def number_from_here(path: str, artifacts: str) -> None:
-    """Lets the next execution have a number that no folder under `artifacts` has, so that each step writes into an empty place.
+    """Lets the next execution have a number that no folder under `artifacts` has, so that each step
+    writes into an empty place.
 
-    A store that was deleted, or put back from a copy, would count again from numbers whose folders are full.
+    A store that was deleted, or put back from a copy, would count again from numbers whose folders
+    are full.
     """
     last = max(_folder_numbers(artifacts), default=0)
     with _open(path) as database:
-        ((known,),) = database.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'Execution'")
+        ((known,),) = database.execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'Execution'"
+        )
         if last <= known:
             return
         with database:
             database.execute("DELETE FROM sqlite_sequence WHERE name = 'Execution'")
-            database.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('Execution', ?)", (last,))
+            database.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('Execution', ?)", (last,)
+            )
     _log.warning(
-        '%s holds artifacts that the metadata store does not know, up to number %d: the store was deleted or replaced. They are not used; '
+        '%s holds artifacts that the metadata store does not know, up to number %d: the store was '
+        'deleted or replaced. They are not used; '
         'delete what you do not need.',
         artifacts,
         last,
@@ -169,11 +198,16 @@ def _folder_numbers(artifacts: str) -> Iterator[int]:
         folder = storage.join(artifacts, step)
         for key in storage.names(folder):
             parts = EXECUTIONS if key == EXECUTIONS[0] else (key,)
-            yield from (int(name) for name in storage.names(storage.join(folder, *parts)) if name.isdecimal())
+            yield from (
+                int(name)
+                for name in storage.names(storage.join(folder, *parts))
+                if name.isdecimal()
+            )
 
 
 def adopt_artifacts(path: str, artifacts: str) -> None:
-    """Lets a store that was copied with its root refer to the artifacts of the copy and not to those of the original.
+    """Lets a store that was copied with its root refer to the artifacts of the copy and not to
+    those of the original.
 
     TFX's cache knows inputs by their paths: steps that read these artifacts run once more.
     """
@@ -181,16 +215,29 @@ def adopt_artifacts(path: str, artifacts: str) -> None:
         rows = database.execute('SELECT id, uri FROM Artifact WHERE uri IS NOT NULL').fetchall()
         own = artifacts.rstrip('/') + '/'
         elsewhere = [(number, uri, *_split(uri)) for number, uri in rows if not uri.startswith(own)]
-        originals = {before for _, _, before, rest in elsewhere if rest and storage.exists(storage.join(artifacts, rest))}
+        originals = {
+            before
+            for _, _, before, rest in elsewhere
+            if rest and storage.exists(storage.join(artifacts, rest))
+        }
         # Another name of the same folder, through a link, is no other folder.
-        originals = {before for before in originals if os.path.realpath(before) != os.path.realpath(artifacts)}
-        moved = [(own + rest, number) for number, _, before, rest in elsewhere if before in originals and rest]
+        originals = {
+            before
+            for before in originals
+            if os.path.realpath(before) != os.path.realpath(artifacts)
+        }
+        moved = [
+            (own + rest, number)
+            for number, _, before, rest in elsewhere
+            if before in originals and rest
+        ]
         if not moved:
             return
         with database:
             database.executemany('UPDATE Artifact SET uri = ? WHERE id = ?', moved)
     _log.warning(
-        'this root was copied or moved from %s: its %d artifacts are used from %s now, and steps that read them run once more',
+        'this root was copied or moved from %s: its %d artifacts are used from %s now, and steps '
+        'that read them run once more',
         ', '.join(sorted(originals)),
         len(moved),
         artifacts,
@@ -198,6 +245,10 @@ def adopt_artifacts(path: str, artifacts: str) -> None:
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """(folder of artifacts, STEP/KEY/NUMBER) of an artifact's path; the second is empty for a path of another form."""
+    """(folder of artifacts, STEP/KEY/NUMBER) of an artifact's path; the second is empty for a path
+    of another form.
+    """
     parts = uri.rsplit('/', 3)
-    return (parts[0], '/'.join(parts[1:])) if len(parts) == 4 and parts[-1].isdecimal() else (uri, '')
+    return (
+        (parts[0], '/'.join(parts[1:])) if len(parts) == 4 and parts[-1].isdecimal() else (uri, '')
+    )

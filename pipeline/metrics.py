@@ -21,10 +21,12 @@ class Verdict:
     """One condition of the gate: a single bound of a threshold, and how the candidate stands to it.
 
     Attributes:
-      threshold: the threshold that the bound is part of; one with several bounds makes several conditions.
+      threshold: the threshold that the bound is part of; one with several bounds makes several
+        conditions.
       bound: the bound in words.
       value: the candidate's metric; None when it is not defined.
-      margin: how far the value is on the right side of the bound, negative when it fails; None when there is nothing to compare.
+      margin: how far the value is on the right side of the bound, negative when it fails; None when
+        there is nothing to compare.
       passed: whether the gate lets the candidate pass this condition.
       note: why there is no margin; '' when there is one.
     """
@@ -40,7 +42,10 @@ class Verdict:
         """What was asked and what was measured, e.g. for the reasons of a refusal."""
         value = 'has no value' if self.value is None else f'is {self.value:.4f}'
         remark = self.note if self.margin is None else f'{self.margin:+.4f}'
-        return f'{self.threshold.metric} on {self.threshold.name()} {value}, asked {self.bound} ({remark})'
+        return (
+            f'{self.threshold.metric} on {self.threshold.name()} {value}, asked {self.bound} '
+            f'({remark})'
+        )
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
@@ -51,17 +56,28 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
         margin = '' if verdict.margin is None else f'{verdict.margin:+.4f}'
         mark = '[green]pass[/]' if verdict.passed else '[bold red]FAIL[/]'
         note = f', {verdict.note}' if verdict.note else ''
-        table.add_row(verdict.threshold.metric, verdict.threshold.name(), value, verdict.bound, margin, mark + note)
+        table.add_row(
+            verdict.threshold.metric,
+            verdict.threshold.name(),
+            value,
+            verdict.bound,
+            margin,
+            mark + note,
+        )
     return table
 
 
 def figures_table(evaluation_uri: str) -> Table:
-    """What a reader asks of the candidate first, each figure with its interval by patient, and with what it leaves out."""
+    """What a reader asks of the candidate first, each figure with its interval by patient, and with
+    what it leaves out.
+    """
     measured = _read_all(evaluation_uri)
     groups = read_groups(evaluation_uri)
     table = plain_table('figure', '>value', '>interval', '')
     for title, slice_key, name in _FIGURES:
-        value, lower, upper = (measured.get((slice_key, f'{name}{end}', '')) for end in ('', '_lower', '_upper'))
+        value, lower, upper = (
+            measured.get((slice_key, f'{name}{end}', '')) for end in ('', '_lower', '_upper')
+        )
         if value is not None:
             shown = f'{value:.3f}' if math.isfinite(value) else 'not defined'
             note = left_out_findings(measured) if name == 'macro_auc' else ''
@@ -80,7 +96,12 @@ def _add_groups(table: Table, groups: Groups) -> None:
     worst = groups.worst()
     if worst is not None:
         missed = f'{worst.missed} of {worst.positives} positives missed'
-        table.add_row(f'  lowest: {worst.name}', f'{worst.sensitivity:.3f}', _interval(worst.lower, worst.upper), missed)
+        table.add_row(
+            f'  lowest: {worst.name}',
+            f'{worst.sensitivity:.3f}',
+            _interval(worst.lower, worst.upper),
+            missed,
+        )
     if groups.left_out():
         table.add_row('  not in this gap', '', '', groups.left_out_words())
 
@@ -91,11 +112,18 @@ def left_out_findings(metrics: dict[tuple[tuple, str, str], float]) -> str:
     Args:
       metrics: over all films, NaN where a metric is not defined.
     """
-    measured = {name: metrics[(), f'{name}_auc', ''] for name in FINDINGS if ((), f'{name}_auc', '') in metrics}
+    measured = {
+        name: metrics[(), f'{name}_auc', '']
+        for name in FINDINGS
+        if ((), f'{name}_auc', '') in metrics
+    }
     undefined = [name for name, value in measured.items() if not math.isfinite(value)]
     if not undefined:
         return ''
-    return f'of {len(measured) - len(undefined)} findings; too few films of a class: {", ".join(undefined)}'
+    return (
+        f'of {len(measured) - len(undefined)} findings; too few films of a class: '
+        f'{", ".join(undefined)}'
+    )
 
 
 _READ = {*METRICS, *SHOWN}
@@ -110,7 +138,10 @@ _FIGURES = (
     ('sensitivity', (), 'sensitivity'),
     ('specificity', (), 'specificity'),
     ('expected calibration error', (), 'calibration_error'),
-    *((f'largest gap in sensitivity by {group}', (), f'sensitivity_gap_{group}') for group in GROUPS),
+    *(
+        (f'largest gap in sensitivity by {group}', (), f'sensitivity_gap_{group}')
+        for group in GROUPS
+    ),
 )
 
 
@@ -123,10 +154,13 @@ def overall_metrics(evaluation_uri: str) -> dict[str, float]:
 def verdicts(parameters: EvaluationParameters, evaluation_uri: str) -> list[Verdict]:
     """How the candidate stands to each condition of the gate, in the order of the thresholds.
 
-    The comparisons are those that TFMA makes: the candidate is blessed exactly when all conditions pass.
+    The comparisons are those that TFMA makes: the candidate is blessed exactly when all conditions
+    pass.
     """
     metrics = read(evaluation_uri)
-    return [verdict for threshold in parameters.thresholds for verdict in conditions(threshold, metrics)]
+    return [
+        verdict for threshold in parameters.thresholds for verdict in conditions(threshold, metrics)
+    ]
 
 
 def conditions(threshold: Threshold, metrics: dict[tuple[tuple, str, str], float]) -> list[Verdict]:
@@ -144,15 +178,22 @@ def conditions(threshold: Threshold, metrics: dict[tuple[tuple, str, str], float
         undefined = _why_undefined(name) if there else 'no test film in this slice'
 
     def verdict(bound: str, margin: float | None, note: str) -> Verdict:
-        # An undefined metric never passes. While nothing is served there is no margin, and any value will do.
-        passed = value is not None and (margin >= 0 if margin is not None else note == _NOTHING_SERVED)
+        # An undefined metric never passes. While nothing is served there is no margin, and any
+        # value will do.
+        passed = value is not None and (
+            margin >= 0 if margin is not None else note == _NOTHING_SERVED
+        )
         return Verdict(threshold, bound, value, margin, passed, undefined or note)
 
     found = []
     if threshold.min is not None:
-        found.append(verdict(f'>= {threshold.min:g}', None if value is None else value - threshold.min, ''))
+        found.append(
+            verdict(f'>= {threshold.min:g}', None if value is None else value - threshold.min, '')
+        )
     if threshold.max is not None:
-        found.append(verdict(f'<= {threshold.max:g}', None if value is None else threshold.max - value, ''))
+        found.append(
+            verdict(f'<= {threshold.max:g}', None if value is None else threshold.max - value, '')
+        )
     if threshold.max_worse is not None:
         found.append(verdict(*_against_served(threshold, metrics, key)))
     return found
@@ -161,7 +202,9 @@ def conditions(threshold: Threshold, metrics: dict[tuple[tuple, str, str], float
 _NOTHING_SERVED = 'no served model to compare with'
 
 
-def _against_served(threshold: Threshold, metrics: dict, key: tuple) -> tuple[str, float | None, str]:
+def _against_served(
+    threshold: Threshold, metrics: dict, key: tuple
+) -> tuple[str, float | None, str]:
     """(bound, margin, note) of `max_worse`."""
     name = threshold.metric
     assert threshold.max_worse is not None
@@ -171,8 +214,17 @@ def _against_served(threshold: Threshold, metrics: dict, key: tuple) -> tuple[st
         compared = any(kind == 'baseline' for _, _, kind in metrics)
         return words, None, 'not defined for the served model' if compared else _NOTHING_SERVED
     if METRICS[name] == 'higher':
-        return f'>= {served - threshold.max_worse:.4f} (served {served:.4f} - {threshold.max_worse:g})', change + threshold.max_worse, ''
-    return f'<= {served + threshold.max_worse:.4f} (served {served:.4f} + {threshold.max_worse:g})', threshold.max_worse - change, ''
+        return (
+            f'>= {served - threshold.max_worse:.4f} (served {served:.4f} - '
+            f'{threshold.max_worse:g})',
+            change + threshold.max_worse,
+            '',
+        )
+    return (
+        f'<= {served + threshold.max_worse:.4f} (served {served:.4f} + {threshold.max_worse:g})',
+        threshold.max_worse - change,
+        '',
+    )
 
 
 def _why_undefined(metric: str) -> str:
@@ -182,7 +234,9 @@ def _why_undefined(metric: str) -> str:
 
 
 def read(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
-    """(slice, metric, '' | 'diff' | 'baseline') -> value, of all that are defined; 'diff' is candidate minus baseline."""
+    """(slice, metric, '' | 'diff' | 'baseline') -> value, of all that are defined; 'diff' is
+    candidate minus baseline.
+    """
     return {key: value for key, value in _read_all(evaluation_uri).items() if math.isfinite(value)}
 
 
@@ -209,7 +263,13 @@ def _read_all(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
         for item in of_slice.metric_keys_and_values:
             name = item.key.name
             if name in _READ and not item.key.output_name:
-                kind = 'diff' if item.key.is_diff else 'baseline' if item.key.model_name == 'baseline' else ''
+                kind = (
+                    'diff'
+                    if item.key.is_diff
+                    else 'baseline'
+                    if item.key.model_name == 'baseline'
+                    else ''
+                )
                 found[key, name, kind] = item.value.double_value.value
     return found
 

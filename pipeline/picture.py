@@ -1,4 +1,6 @@
-"""Draws what the Evaluator measured on all test films: ROC with the operating point, and the reliability of the probabilities, as SVG."""
+"""Draws what the Evaluator measured on all test films: ROC with the operating point, and the
+reliability of the probabilities, as SVG.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class Curves:
 
     Attributes:
       roc: (1 - specificity, sensitivity), from (0, 0) to (1, 1).
-      reliability: (mean probability, share of positives, number of films) of each bin that holds films.
+      reliability: (mean probability, share of positives, number of films) of each bin that holds
+        films.
     """
 
     roc: list[tuple[float, float]]
@@ -51,7 +54,10 @@ def read_curves(evaluation_uri: str, output: str) -> Curves:
             if data.calibration_histogram_buckets.buckets:
                 reliability = _reliability(data.calibration_histogram_buckets.buckets)
     if not roc or not reliability:
-        raise ValueError(f'{evaluation_uri}: no confusion matrix and calibration plots of output {output!r} over all examples')
+        raise ValueError(
+            f'{evaluation_uri}: no confusion matrix and calibration plots of output {output!r} '
+            'over all examples'
+        )
     return Curves(roc, reliability)
 
 
@@ -60,10 +66,13 @@ def draw(curves: Curves, metrics: dict[str, float], title: str) -> str:
 
     Args:
       curves: from `read_curves`.
-      metrics: `auc`, `sensitivity`, `specificity` over all examples; one that is missing is not defined, as without positives.
+      metrics: `auc`, `sensitivity`, `specificity` over all examples; one that is missing is not
+        defined, as without positives.
       title: stands above it.
     """
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(os.path.dirname(__file__)), autoescape=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(os.path.dirname(__file__)), autoescape=True
+    )
     names = ('auc', 'sensitivity', 'specificity')
     figures = {name: f'{metrics[name]:.3f}' if name in metrics else 'not defined' for name in names}
     point = None
@@ -76,10 +85,15 @@ def draw(curves: Curves, metrics: dict[str, float], title: str) -> str:
         figures=figures,
         films=sum(count for _, _, count in curves.reliability),
         # Without both classes there is no curve, only its two corners.
-        roc=' '.join(f'{x * _SIDE:.1f},{(1 - y) * _SIDE:.1f}' for x, y in curves.roc) if 'auc' in metrics else '',
+        roc=' '.join(f'{x * _SIDE:.1f},{(1 - y) * _SIDE:.1f}' for x, y in curves.roc)
+        if 'auc' in metrics
+        else '',
         point=point,
         # The area of a dot goes with the number of films in its bin.
-        dots=[(x * _SIDE, (1 - y) * _SIDE, 3 + 7 * (count / largest) ** 0.5, count) for x, y, count in curves.reliability],
+        dots=[
+            (x * _SIDE, (1 - y) * _SIDE, 3 + 7 * (count / largest) ** 0.5, count)
+            for x, y, count in curves.reliability
+        ],
     )
 
 
@@ -95,11 +109,16 @@ def _roc(matrices) -> list[tuple[float, float]]:
 
 def _reliability(buckets) -> list[tuple[float, float, int]]:
     bins = merged(buckets, _BINS)
-    return [(predictions / films, labels / films, round(films)) for _, _, films, labels, predictions in bins if films]
+    return [
+        (predictions / films, labels / films, round(films))
+        for _, _, films, labels, predictions in bins
+        if films
+    ]
 
 
 def merged(buckets: Iterable, count: int) -> tuple[tuple[float, float, float, float, float], ...]:
-    """TFMA's fine buckets, put together to `count` of equal width; a probability of 1 is of the last one.
+    """TFMA's fine buckets, put together to `count` of equal width; a probability of 1 is of the
+    last one.
 
     Returns:
       Of each: where it begins and ends, films, labels and probabilities, the last three as sums.
@@ -112,4 +131,7 @@ def merged(buckets: Iterable, count: int) -> tuple[tuple[float, float, float, fl
             sum_ = sums[min(int(prediction / films * count), count - 1)]
             for place, value in enumerate((films, bucket.total_weighted_label.value, prediction)):
                 sum_[place] += value
-    return tuple((place / count, (place + 1) / count, films, labels, total) for place, (films, labels, total) in enumerate(sums))
+    return tuple(
+        (place / count, (place + 1) / count, films, labels, total)
+        for place, (films, labels, total) in enumerate(sums)
+    )

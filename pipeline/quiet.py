@@ -1,4 +1,6 @@
-"""Keeps the noise of TensorFlow, absl, Beam and TFX off the screen and in a file, where it helps when something goes wrong."""
+"""Keeps the noise of TensorFlow, absl, Beam and TFX off the screen and in a file, where it helps
+when something goes wrong.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def before_tfx(verbose: bool) -> None:
 
 @contextlib.contextmanager
 def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
-    """Sends all logs, and what native code writes to standard error, into a file; yields the real standard error.
+    """Sends all logs, and what native code writes to standard error, into a file; yields the real
+    standard error.
 
     Args:
       path: the log file; its folder is made.
@@ -77,7 +80,9 @@ class _Printable(logging.Formatter):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """False for what every look-up of current TFX in the metadata store warns of: the store lost a query language, and TFX does without."""
+    """False for what every look-up of current TFX in the metadata store warns of: the store lost a
+    query language, and TFX does without.
+    """
     return 'non-ZetaSQL' not in str(record.msg)
 
 

@@ -1,4 +1,6 @@
-"""What a person sees of a run on Kubeflow: a line a step, and while it runs the steps that are at work."""
+"""What a person sees of a run on Kubeflow: a line a step, and while it runs the steps that are at
+work.
+"""
 
 from __future__ import annotations
 
@@ -33,18 +35,25 @@ def line(step: Step) -> Text:
     """A step in a line."""
     seconds = f'{step.seconds:7.0f} s' if step.seconds is not None else ' ' * 9
     return Text.assemble(
-        (f'{step.state:>8}', _STYLES[step.state]), f'  {step.name:<{_NAME_WIDTH}} {seconds}  ', (step.detail, 'dim'), no_wrap=True
+        (f'{step.state:>8}', _STYLES[step.state]),
+        f'  {step.name:<{_NAME_WIDTH}} {seconds}  ',
+        (step.detail, 'dim'),
+        no_wrap=True,
     )
 
 
 def conclude(run: Run, console: Console) -> None:
     """How a run stands, and after a failure where to look."""
-    console.print(Text.assemble(run.name, '  ', (run.state.lower(), _RUN_STYLES.get(run.state, 'yellow'))))
+    console.print(
+        Text.assemble(run.name, '  ', (run.state.lower(), _RUN_STYLES.get(run.state, 'yellow')))
+    )
     if run.state in ('FAILED', 'CANCELED') and run.error:
         console.print(run.error, markup=False, soft_wrap=True)
     for step in run.steps:
         if step.state == 'failed':
-            console.print(f'  cxr-triage logs {run.run_id} {step.name}', markup=False, soft_wrap=True)
+            console.print(
+                f'  cxr-triage logs {run.run_id} {step.name}', markup=False, soft_wrap=True
+            )
 
 
 class Follower:
@@ -54,7 +63,11 @@ class Follower:
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn(f'{{task.description:<{_NAME_WIDTH}}} {{task.fields[seconds]:7.0f}} s  {{task.fields[detail]}}', markup=False),
+            TextColumn(
+                f'{{task.description:<{_NAME_WIDTH}}} {{task.fields[seconds]:7.0f}} s  '
+                '{task.fields[detail]}',
+                markup=False,
+            ),
             console=console,
             transient=True,
             refresh_per_second=4,
@@ -71,14 +84,20 @@ class Follower:
                 continue
             if step.state == 'running':
                 if step.name not in self._at_work:
-                    self._at_work[step.name] = self._progress.add_task(step.name, seconds=0, detail='')
-                # A pod that finds no node, or an image that is not there, can hold a run up for hours.
+                    self._at_work[step.name] = self._progress.add_task(
+                        step.name, seconds=0, detail=''
+                    )
+                # A pod that finds no node, or an image that is not there, can hold a run up for
+                # hours.
                 if not self._console.is_terminal and self._details.get(step.name) != step.detail:
                     self._console.print(line(dataclasses.replace(step, seconds=None)))
                 self._details[step.name] = step.detail
-                self._progress.update(self._at_work[step.name], seconds=step.seconds or 0, detail=step.detail)
+                self._progress.update(
+                    self._at_work[step.name], seconds=step.seconds or 0, detail=step.detail
+                )
                 continue
-            # What never ran is of interest at the end only: it may be a step that waits for another attempt.
+            # What never ran is of interest at the end only: it may be a step that waits for another
+            # attempt.
             if step.state == 'skipped' and not run.finished:
                 continue
             if (task := self._at_work.pop(step.name, None)) is not None:

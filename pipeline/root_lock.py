@@ -22,7 +22,8 @@ class RootInUseError(RuntimeError):
 
 @contextlib.contextmanager
 def hold(root: str) -> Iterator[None]:
-    """Keeps other runs out of a root for as long as the context lasts; the system frees the lock when the process dies.
+    """Keeps other runs out of a root for as long as the context lasts; the system frees the lock
+    when the process dies.
 
     Raises:
       RootInUseError: another run holds it.
@@ -36,7 +37,8 @@ def hold(root: str) -> Iterator[None]:
     except filelock.Timeout:
         other = _read(path)
         raise RootInUseError(
-            f'{root}: another run is working here{f" ({other})" if other else ""}. Wait for it, or give another --root.'
+            f'{root}: another run is working here{f" ({other})" if other else ""}. Wait for it, '
+            'or give another --root.'
         ) from None
     try:
         with open(path, 'w', encoding='utf-8') as file:

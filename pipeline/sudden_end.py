@@ -1,4 +1,6 @@
-"""Says on the screen that a run was ended by the system: native code that aborts, or a kill, cannot say it."""
+"""Says on the screen that a run was ended by the system: native code that aborts, or a kill, cannot
+say it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ _ENDED = b'.'
 
 @contextlib.contextmanager
 def told(screen: int, message: str) -> Iterator[None]:
-    """Has a small process write `message` to the file descriptor `screen` if this process dies inside the context.
+    """Has a small process write `message` to the file descriptor `screen` if this process dies
+    inside the context.
 
     Enter it before TensorFlow is imported: the process is a fork of this one and keeps its memory.
     """

@@ -50,7 +50,9 @@ def serving_problems(serving_check: Step) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """The version under which a run's model is served: its `path`, and what became of the push in `words`."""
+    """The version under which a run's model is served: its `path`, and what became of the push in
+    `words`.
+    """
 
     path: str
     words: str
@@ -61,11 +63,15 @@ def pushed(pusher: Step) -> Served | None:
     artifact = artifact_utils.get_single_instance(pusher.outputs['pushed_model'])
     if not artifact.get_int_custom_property('pushed'):
         return None
-    path, version = (artifact.get_string_custom_property(f'pushed_{name}') for name in ('destination', 'version'))
+    path, version = (
+        artifact.get_string_custom_property(f'pushed_{name}') for name in ('destination', 'version')
+    )
     if pusher.state == 'cached':
         words = f'Nothing to do: version {version} has been served{_since(path)}.'
     elif artifact.get_int_custom_property('already_served'):
-        words = f'Nothing to push: version {version}, served{_since(path)}, is this candidate already.'
+        words = (
+            f'Nothing to push: version {version}, served{_since(path)}, is this candidate already.'
+        )
     else:
         words = 'Pushed.'
     return Served(path, words)
@@ -73,23 +79,32 @@ def pushed(pusher: Step) -> Served | None:
 
 def _since(version_dir: str) -> str:
     try:
-        pushed_at = datetime.datetime.fromisoformat(push_target.read_manifest(version_dir).pushed_at)
+        pushed_at = datetime.datetime.fromisoformat(
+            push_target.read_manifest(version_dir).pushed_at
+        )
     except (push_target.TargetError, ValueError):
         return ' before'
     return f' since {pushed_at:%Y-%m-%d %H:%M:%S} UTC'
 
 
 def _json(step: Step, output: str, *path: str) -> dict:
-    with tf.io.gfile.GFile(os.path.join(artifact_utils.get_single_uri(step.outputs[output]), *path)) as file:
+    with tf.io.gfile.GFile(
+        os.path.join(artifact_utils.get_single_uri(step.outputs[output]), *path)
+    ) as file:
         return json.load(file)
 
 
 def _ingest(step: Step) -> str:
     content = _json(step, 'report', REPORT_FILE)
     splits = ', '.join(f'{name} {split["records"]:,}' for name, split in content['splits'].items())
-    unknown = ', '.join(f'{name} {count:,}' for name, count in content.get('unknown', {}).items()) if content.get('table') else ''
-    return f'{content["records_in"]:,} records in, {content["quarantined"]:,} quarantined; {splits}; {content["patients"]:,} patients' + (
-        f'; unknown: {unknown}' if unknown else ''
+    unknown = (
+        ', '.join(f'{name} {count:,}' for name, count in content.get('unknown', {}).items())
+        if content.get('table')
+        else ''
+    )
+    return (
+        f'{content["records_in"]:,} records in, {content["quarantined"]:,} quarantined; {splits}; '
+        f'{content["patients"]:,} patients' + (f'; unknown: {unknown}' if unknown else '')
     )
 
 
@@ -100,8 +115,12 @@ def _statistics(step: Step) -> str:
     examples = 0
     features: set[str] = set()
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        with tf.io.gfile.GFile(os.path.join(artifact.uri, f'Split-{split}', 'FeatureStats.pb'), 'rb') as file:
-            (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read()).datasets
+        with tf.io.gfile.GFile(
+            os.path.join(artifact.uri, f'Split-{split}', 'FeatureStats.pb'), 'rb'
+        ) as file:
+            (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+                file.read()
+            ).datasets
         examples += dataset.num_examples
         features.update(feature.path.step[0] for feature in dataset.features)
     return f'{examples:,} examples, {len(features)} features'
@@ -114,7 +133,9 @@ def _anomalies(step: Step) -> str:
     artifact = artifact_utils.get_single_instance(step.outputs['anomalies'])
     count = 0
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        with tf.io.gfile.GFile(os.path.join(artifact.uri, f'Split-{split}', 'SchemaDiff.pb'), 'rb') as file:
+        with tf.io.gfile.GFile(
+            os.path.join(artifact.uri, f'Split-{split}', 'SchemaDiff.pb'), 'rb'
+        ) as file:
             count += len(anomalies_pb2.Anomalies.FromString(file.read()).anomaly_info)
     return f'{count} anomalies'
 
@@ -132,7 +153,10 @@ def _gate(step: Step) -> str:
 
 def _transform(step: Step) -> str:
     uri = artifact_utils.get_single_uri(step.outputs['transformed_examples'])
-    size = sum(tf.io.gfile.stat(path).length for path in tf.io.gfile.glob(os.path.join(uri, 'Split-*', '*')))
+    size = sum(
+        tf.io.gfile.stat(path).length
+        for path in tf.io.gfile.glob(os.path.join(uri, 'Split-*', '*'))
+    )
     return f'{size / 1e6:,.1f} MB of examples'
 
 
@@ -140,7 +164,8 @@ def _trainer(step: Step) -> str:
     facts = _json(step, 'model', 'Format-Serving', FACTS_FILE)
     point = facts['operating_point']
     return (
-        f'{facts["backbone"]}, {facts["records"]["train"]["records"]:,} images; operating point {point["threshold"]:.3f} for sensitivity '
+        f'{facts["backbone"]}, {facts["records"]["train"]["records"]:,} images; operating point '
+        f'{point["threshold"]:.3f} for sensitivity '
         f'{point["target_sensitivity"]:g}'
     )
 
@@ -152,7 +177,9 @@ def _tuner(step: Step) -> str:
 
 
 def _baseline(step: Step) -> str:
-    version = artifact_utils.get_single_instance(step.outputs['model']).get_string_custom_property(VERSION)
+    version = artifact_utils.get_single_instance(step.outputs['model']).get_string_custom_property(
+        VERSION
+    )
     if version:
         return f'served version {version}'
     return 'nothing served yet' if step.state == 'ran' else 'nothing was served at the time'
@@ -160,7 +187,11 @@ def _baseline(step: Step) -> str:
 
 def _evaluator(step: Step) -> str:
     found = metrics.overall_metrics(artifact_utils.get_single_uri(step.outputs['evaluation']))
-    figures = ', '.join(f'{name} {found[name]:.3f}' for name in ('auc', 'sensitivity', 'specificity') if name in found)
+    figures = ', '.join(
+        f'{name} {found[name]:.3f}'
+        for name in ('auc', 'sensitivity', 'specificity')
+        if name in found
+    )
     return f'{figures}; {"blessed" if blessed(step) else "not blessed"}'
 
 

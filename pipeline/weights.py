@@ -20,7 +20,9 @@ _MOBILENET_SIDES = (96, 128, 160, 192, 224)
 
 @dataclass(frozen=True)
 class _Pretrained:
-    """Where Keras has the ImageNet weights of a backbone, and how many numbers they are without the top."""
+    """Where Keras has the ImageNet weights of a backbone, and how many numbers they are without the
+    top.
+    """
 
     folder: str
     file: str
@@ -33,9 +35,13 @@ _PRETRAINED = {
         'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{side}_no_top.h5',
         2_257_984,
     ),
-    'xception': _Pretrained('xception', 'xception_weights_tf_dim_ordering_tf_kernels_notop.h5', 20_861_480),
+    'xception': _Pretrained(
+        'xception', 'xception_weights_tf_dim_ordering_tf_kernels_notop.h5', 20_861_480
+    ),
     'vgg16': _Pretrained('vgg16', 'vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5', 14_714_688),
-    'densenet121': _Pretrained('densenet', 'densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5', 7_037_504),
+    'densenet121': _Pretrained(
+        'densenet', 'densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5', 7_037_504
+    ),
     'efficientnet_v2_b0': _Pretrained('efficientnet_v2', 'efficientnetv2-b0_notop.h5', 5_919_312),
 }
 
@@ -65,7 +71,9 @@ def check(parameters: ModelParameters) -> None:
 
 
 def _wanted(backbone: str) -> str:
-    return f'Give ImageNet weights of {backbone} without the top with --weights, or as model.weights.'
+    return (
+        f'Give ImageNet weights of {backbone} without the top with --weights, or as model.weights.'
+    )
 
 
 def _check_file(path: str, backbone: str, expected: int) -> None:
@@ -75,7 +83,10 @@ def _check_file(path: str, backbone: str, expected: int) -> None:
     if not os.path.isfile(path):
         raise ConfigError(f'{path}: not a regular file. {wanted}')
     if not path.endswith(_SUFFIXES):
-        raise ConfigError(f'{path}: the name has to end in {" or ".join(_SUFFIXES)}, by which Keras knows the format. {wanted}')
+        raise ConfigError(
+            f'{path}: the name has to end in {" or ".join(_SUFFIXES)}, by which Keras knows the '
+            f'format. {wanted}'
+        )
     if path.endswith('.keras') and zipfile.is_zipfile(path):
         return
     try:
@@ -87,9 +98,14 @@ def _check_file(path: str, backbone: str, expected: int) -> None:
     except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
         # h5py raises any of these for a damaged file.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f'{path}: not a readable HDF5 file, damaged or cut short ({reason}). {wanted}') from None
+        raise ConfigError(
+            f'{path}: not a readable HDF5 file, damaged or cut short ({reason}). {wanted}'
+        ) from None
     if count != expected:
-        raise ConfigError(f'{path}: not the weights of {backbone} without its top: {count:,} numbers, expected {expected:,}. {wanted}')
+        raise ConfigError(
+            f'{path}: not the weights of {backbone} without its top: {count:,} numbers, expected '
+            f'{expected:,}. {wanted}'
+        )
 
 
 class _LayoutError(ValueError):
@@ -108,7 +124,10 @@ def _count(path: str) -> int:
         group = file.get('model_weights', file)
         if path.endswith('.weights.h5'):
             if not {'_layer_checkpoint_dependencies', 'layers'} & set(file):
-                raise _LayoutError('a name in .weights.h5 stands for another layout than that of this file; rename it to .h5')
+                raise _LayoutError(
+                    'a name in .weights.h5 stands for another layout than that of this file; '
+                    'rename it to .h5'
+                )
         elif 'layer_names' not in group.attrs:
             raise _LayoutError('an HDF5 file, but not one with the weights of a Keras model')
         sizes: list[int] = []
@@ -128,6 +147,7 @@ def _check_download(url: str, backbone: str, cached: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, 'reason', None) or error
     raise ConfigError(
-        f'no ImageNet weights for {backbone}: none are configured, there is no {cached}, and {url} cannot be reached ({reason}). '
+        f'no ImageNet weights for {backbone}: none are configured, there is no {cached}, and '
+        f'{url} cannot be reached ({reason}). '
         f'Give a file of {backbone} weights without the top with --weights, or as model.weights.'
     )

@@ -1,8 +1,8 @@
 """Reads YAML into what JSON can hold: text, numbers, truth values, null, lists and mappings.
 
 PyYAML's own loader takes far more and fails on some of it with exceptions of many kinds: impossible
-dates, `!!int abc`, lists as keys, collections that hold themselves, aliases that unfold to millions of
-values. Here each of these is refused with its place.
+dates, `!!int abc`, lists as keys, collections that hold themselves, aliases that unfold to millions
+of values. Here each of these is refused with its place.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def parse(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = f'not valid YAML: {", ".join(filter(None, (error.context, error.problem)))}'
-        raise YamlError(message, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0) from None
+        raise YamlError(
+            message, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0
+        ) from None
     except yaml.reader.ReaderError as error:
         line, start = text.count('\n', 0, error.position) + 1, text.rfind('\n', 0, error.position)
         message = f'not valid YAML: the character {chr(error.character)!r} is not allowed'
@@ -135,7 +137,8 @@ class _Converter:
                 kind = _KINDS.get(key.tag.removeprefix(_TAG), 'something else')
                 raise _error(
                     key,
-                    f'the key {key.value!r} has to be text, but is read as {kind}: put it in quotes',
+                    f'the key {key.value!r} has to be text, but is read as {kind}: put it in '
+                    'quotes',
                 )
             name = self._scalar(key, exponent=False)
             if name in lines:
@@ -163,7 +166,11 @@ class _Converter:
             OverflowError,
         ) as error:
             known = isinstance(error, ValueError) and node.tag == f'{_TAG}str'
-            reason = str(error) if known else f'{node.value[:40]!r} is not {_KINDS.get(node.tag.removeprefix(_TAG), "text")}'
+            reason = (
+                str(error)
+                if known
+                else f'{node.value[:40]!r} is not {_KINDS.get(node.tag.removeprefix(_TAG), "text")}'
+            )
             raise _error(node, reason) from None
         if isinstance(value, int) and abs(value) >= _MAX_INTEGER:
             raise _error(node, 'the number is too large')

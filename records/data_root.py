@@ -1,4 +1,6 @@
-"""The files of a data root: which there are, which spans they belong to, and a fingerprint that changes when they do."""
+"""The files of a data root: which there are, which spans they belong to, and a fingerprint that
+changes when they do.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ DEFAULT_PATTERNS: tuple[str, ...] = (
 _SPAN = re.compile(r'(?:^|/)span-(\d+)/')
 _FINGERPRINT = re.compile(r'(\d+)-files-(\d+)-bytes-[0-9a-f]{64}')
 _SHOWN = 10
-# Files of a data set that come with the records: where a run does not read them, there is nothing to wonder about.
+# Files of a data set that come with the records: where a run does not read them, there is nothing
+# to wonder about.
 _USUAL = (
     *('preprocessed_data.csv', 'convert_report.json', 'synthetic_truth.csv.gz'),
     *('train_val_list.txt', 'train_val_list.txt.gz', 'test_list.txt', 'test_list.txt.gz'),
@@ -42,7 +45,9 @@ class DataRootError(ValueError):
 
 @dataclass(frozen=True)
 class DataFile:
-    """A TFRecord file: `name` relative to the root with forward slashes, its span (0 without a `span-N` folder), size, time."""
+    """A TFRecord file: `name` relative to the root with forward slashes, its span (0 without a
+    `span-N` folder), size, time.
+    """
 
     name: str
     span: int
@@ -58,7 +63,8 @@ class DataRoot:
       path: the data root.
       files: the TFRecord files, by name, of all spans.
       others: names of all other regular files.
-      hidden: how many files and folders have a name that begins with a dot; nothing is read from them.
+      hidden: how many files and folders have a name that begins with a dot; nothing is read from
+        them.
       repeated: further names (links) of files that are listed under another name.
       special: names of what is not a regular file -> what it is.
     """
@@ -81,15 +87,26 @@ class DataRoot:
         return [file for file in self.files if file.span in wanted]
 
     def ignored(self, used: Collection[str] = ()) -> Counter[str]:
-        """What is not read, by type: all that is no record file, is not in `used`, and does not usually come with records."""
-        counts = walking.count_types(name for name in self.others if name not in used and os.path.basename(name) not in _USUAL)
-        rest = (('hidden', self.hidden), ('links to other files here', len(self.repeated)), ('not regular files', len(self.special)))
+        """What is not read, by type: all that is no record file, is not in `used`, and does not
+        usually come with records.
+        """
+        counts = walking.count_types(
+            name
+            for name in self.others
+            if name not in used and os.path.basename(name) not in _USUAL
+        )
+        rest = (
+            ('hidden', self.hidden),
+            ('links to other files here', len(self.repeated)),
+            ('not regular files', len(self.special)),
+        )
         counts.update({kind: count for kind, count in rest if count})
         return counts
 
 
 def scan(root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS) -> DataRoot:
-    """Lists what lies under `root`; which files are TFRecord files is told by `patterns`, whatever the case of letters.
+    """Lists what lies under `root`; which files are TFRecord files is told by `patterns`, whatever
+    the case of letters.
 
     Files under a folder `span-N/` belong to span N, all others to span 0.
 
@@ -101,25 +118,33 @@ def scan(root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS) -> DataRoot:
     walk = _remote_walk(root, patterns) if '://' in root else walking.walk(root)
     for name, what in walk.special.items():
         if _fits(name, patterns):
-            raise DataRootError(f'{printable(os.path.join(root, name))}: {what}, expected a regular file. Restore it, or move it away.')
+            raise DataRootError(
+                f'{printable(os.path.join(root, name))}: {what}, expected a regular file. Restore '
+                'it, or move it away.'
+            )
     files, others = [], []
     for file in walk.files:
         if _fits(file.name, patterns):
             files.append(DataFile(file.name, _span(file.name), file.size, file.modified_ns))
         else:
             others.append(file.name)
-    found = DataRoot(root, tuple(files), tuple(others), walk.hidden, tuple(walk.repeated), tuple(walk.special))
+    found = DataRoot(
+        root, tuple(files), tuple(others), walk.hidden, tuple(walk.repeated), tuple(walk.special)
+    )
     if not files:
         seen = walking.in_words(found.ignored()) or 'nothing'
         raise DataRootError(
-            f'{root}: no file fits {", ".join(patterns)}; found {seen}. Expected TFRecords in the NIH layout (NNN-COUNT.tfrec); '
+            f'{root}: no file fits {", ".join(patterns)}; found {seen}. Expected TFRecords in the '
+            'NIH layout (NNN-COUNT.tfrec); '
             '`cxr-triage convert` makes them from images, `cxr-triage synth` draws some.'
         )
     return found
 
 
 def find_files(
-    root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS, spans: Literal['all', 'latest'] | list[int] = 'all'
+    root: str,
+    patterns: tuple[str, ...] = DEFAULT_PATTERNS,
+    spans: Literal['all', 'latest'] | list[int] = 'all',
 ) -> list[DataFile]:
     """The TFRecord files of `spans` under `root`, in a fixed order.
 
@@ -130,16 +155,20 @@ def find_files(
 
 
 def fingerprint(root: str, files: list[DataFile], extra: tuple[str, ...] = ()) -> str:
-    """The state of the data, the cache key of ingestion: how many `files` with how many bytes, and a SHA-256 over the names, sizes
-    and times of `files` and of the side files `extra` (full paths)."""
+    """The state of the data, the cache key of ingestion: how many `files` with how many bytes, and
+    a SHA-256 over the names, sizes and times of `files` and of the side files `extra` (full
+    paths)."""
     rows = [[file.name, file.size, file.modified_ns] for file in files]
     rows += [[path, *_stat(path)] for path in extra]
     digest = hashlib.sha256(json.dumps([root, rows]).encode()).hexdigest()
     return f'{len(files)}-files-{sum(file.size for file in files)}-bytes-{digest}'
 
 
-def check_unchanged(root: str, files: list[DataFile], extra: tuple[str, ...], expected: str) -> None:
-    """Checks that the data still is what a fingerprint was taken of. A name that a person gave the data is not compared.
+def check_unchanged(
+    root: str, files: list[DataFile], extra: tuple[str, ...], expected: str
+) -> None:
+    """Checks that the data still is what a fingerprint was taken of. A name that a person gave the
+    data is not compared.
 
     Args:
       root, files, extra: as for `fingerprint`, as they are now.
@@ -156,9 +185,11 @@ def check_unchanged(root: str, files: list[DataFile], extra: tuple[str, ...], ex
     more = f' and {len(files) - _SHOWN} more' if len(files) > _SHOWN else ''
     side = f'; side files: {", ".join(extra)}' if extra else ''
     raise DataRootError(
-        f'{root}: the data changed after the run started. It had {then[1]} record files of {then[2]} bytes then, and has '
+        f'{root}: the data changed after the run started. It had {then[1]} record files of '
+        f'{then[2]} bytes then, and has '
         f'{len(files)} of {sum(file.size for file in files)} bytes now: {names}{more}'
-        f'{side}. Nothing of it was kept. Wait until no other program writes there, then run the same command again.'
+        f'{side}. Nothing of it was kept. Wait until no other program writes there, then run the '
+        'same command again.'
     )
 
 
@@ -182,10 +213,16 @@ def _wanted(root: str, spans: Literal['all', 'latest'] | list[int], there: list[
     if spans == 'latest':
         return {there[-1]}
     if not spans:
-        raise DataRootError(f'{root}: no span is asked for; there are spans {there}. Name some, or ask for all or latest.')
+        raise DataRootError(
+            f'{root}: no span is asked for; there are spans {there}. Name some, or ask for all or '
+            'latest.'
+        )
     missing = sorted(set(spans).difference(there))
     if missing:
-        raise DataRootError(f'{root}: no files for span {missing}; there are spans {there}. Expected them under span-N/.')
+        raise DataRootError(
+            f'{root}: no files for span {missing}; there are spans {there}. Expected them under '
+            'span-N/.'
+        )
     return set(spans)
 
 
@@ -197,12 +234,15 @@ def _span(name: str) -> int:
 def _fits(name: str, patterns: tuple[str, ...]) -> bool:
     if not patterns or any(part.startswith('.') for part in name.split('/')):
         return False
-    return bool(_expression(patterns).match('/' + name.lower()) or _expression(patterns).match(name.lower()))
+    return bool(
+        _expression(patterns).match('/' + name.lower()) or _expression(patterns).match(name.lower())
+    )
 
 
 @functools.lru_cache
 def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    # fnmatch's `*` crosses slashes, so `**/x` only needs the case of no folder at all: `_fits` puts a slash before the name.
+    # fnmatch's `*` crosses slashes, so `**/x` only needs the case of no folder at all: `_fits` puts
+    # a slash before the name.
     return re.compile('|'.join(fnmatch.translate(pattern.lower()) for pattern in patterns))
 
 
@@ -211,9 +251,14 @@ def _check_root(root: str) -> None:
         root.encode()
     except UnicodeEncodeError:
         # Artifacts and the metadata store keep the path as UTF-8.
-        raise DataRootError(f'{printable(root)}: the path is not UTF-8. Rename the folder.') from None
+        raise DataRootError(
+            f'{printable(root)}: the path is not UTF-8. Rename the folder.'
+        ) from None
     if not _is_dir(root):
-        raise DataRootError(f'{root}: not a directory. Give the folder that holds the *.tfrec files with --data-root.')
+        raise DataRootError(
+            f'{root}: not a directory. Give the folder that holds the *.tfrec files with '
+            '--data-root.'
+        )
 
 
 def _is_dir(path: str) -> bool:

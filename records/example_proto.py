@@ -1,7 +1,9 @@
-"""The message tf.train.Example without TensorFlow: importing `records` takes a tenth of a second instead of several.
+"""The message tf.train.Example without TensorFlow: importing `records` takes a tenth of a second
+instead of several.
 
-The message is declared from its wire format (tensorflow/core/example/{example,feature}.proto) in a descriptor pool of its own, so it
-does not collide with TensorFlow's declaration when that is loaded too. Serialized bytes are the same.
+The message is declared from its wire format (tensorflow/core/example/{example,feature}.proto) in a
+descriptor pool of its own, so it does not collide with TensorFlow's declaration when that is loaded
+too. Serialized bytes are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ _PACKAGE = 'tensorflow'
 
 
 def _example_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name='records/example.proto', package=_PACKAGE, syntax='proto3')
+    file = descriptor_pb2.FileDescriptorProto(
+        name='records/example.proto', package=_PACKAGE, syntax='proto3'
+    )
     kinds = (
         ('bytes_list', 'BytesList', _Field.TYPE_BYTES),
         ('float_list', 'FloatList', _Field.TYPE_FLOAT),

@@ -1,4 +1,6 @@
-"""One NIH record: bytes of a tf.train.Example to an `XrayRecord` with every field checked, and back."""
+"""One NIH record: bytes of a tf.train.Example to an `XrayRecord` with every field checked, and
+back.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,16 @@ from trainer.labels import LABELS
 
 
 class RecordError(ValueError):
-    """A record that is not of the NIH layout; the text says which feature, what was found and what was expected."""
+    """A record that is not of the NIH layout; the text says which feature, what was found and what
+    was expected.
+    """
 
 
 @dataclass(frozen=True)
 class XrayRecord:
-    """`image`: encoded bytes; `image_id`: None when the record has none; `labels`: each of LABELS -> 0 or 1."""
+    """`image`: encoded bytes; `image_id`: None when the record has none; `labels`: each of LABELS
+    -> 0 or 1.
+    """
 
     image: bytes
     image_id: str | None
@@ -30,14 +36,17 @@ def parse(payload: bytes) -> XrayRecord:
     """Reads a serialized tf.train.Example of the NIH layout.
 
     Raises:
-      RecordError: `payload` is no Example, or a feature is missing, of another type or out of range.
+      RecordError: `payload` is no Example, or a feature is missing, of another type or out of
+        range.
     """
     example = Example()
     try:
         taken = example.MergeFromString(payload)
     except DecodeError:
         raise RecordError('not a tf.train.Example') from None
-    if taken != len(payload):  # protobuf up to 3.20 only warns when it stops at a stray end-group tag
+    if taken != len(
+        payload
+    ):  # protobuf up to 3.20 only warns when it stops at a stray end-group tag
         raise RecordError(f'not a tf.train.Example: it ends after {taken} of {len(payload)} bytes')
     features = example.features.feature
     if not features:
@@ -60,7 +69,9 @@ def parse(payload: bytes) -> XrayRecord:
 
 
 def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> bytes:
-    """A serialized tf.train.Example of the NIH layout; labels that are not named are 0. The same input gives the same bytes."""
+    """A serialized tf.train.Example of the NIH layout; labels that are not named are 0. The same
+    input gives the same bytes.
+    """
     example = Example()
     put_bytes(example, IMAGE, image)
     if image_id is not None:
@@ -71,12 +82,16 @@ def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> byte
 
 
 def put_bytes(example: Any, name: str, value: bytes) -> None:
-    """Sets feature `name` of a tf.train.Example (TensorFlow's class or `Example`) to one bytes value."""
+    """Sets feature `name` of a tf.train.Example (TensorFlow's class or `Example`) to one bytes
+    value.
+    """
     example.features.feature[name].bytes_list.value[:] = [value]
 
 
 def put_int(example: Any, name: str, value: int) -> None:
-    """Sets feature `name` of a tf.train.Example (TensorFlow's class or `Example`) to one int64 value."""
+    """Sets feature `name` of a tf.train.Example (TensorFlow's class or `Example`) to one int64
+    value.
+    """
     example.features.feature[name].int64_list.value[:] = [value]
 
 
@@ -87,11 +102,15 @@ def serialize(example: Any) -> bytes:
 
 def _single(features, name: str, kind: str):
     if name not in features:
-        raise RecordError(f'feature {name!r} is missing: found {", ".join(sorted(features)) or "none"}')
+        raise RecordError(
+            f'feature {name!r} is missing: found {", ".join(sorted(features)) or "none"}'
+        )
     feature = features[name]
     found = feature.WhichOneof('kind')
     if found != kind:
-        raise RecordError(f'feature {name!r} is a {found or "feature without values"}: expected a {kind}')
+        raise RecordError(
+            f'feature {name!r} is a {found or "feature without values"}: expected a {kind}'
+        )
     values = getattr(feature, kind).value
     if len(values) != 1:
         raise RecordError(f'feature {name!r} has {len(values)} values: expected 1')

@@ -1,7 +1,8 @@
-"""What an encoded image says of itself, read from its markers or chunks: no pixel is decoded, nothing of the image's size is allocated.
+"""What an encoded image says of itself, read from its markers or chunks: no pixel is decoded,
+nothing of the image's size is allocated.
 
-JPEG: ITU-T T.81, Annex B (markers and segments) and G.1 (progressive scans). PNG: W3C PNG specification, sections 5 and 11 (chunks).
-EXIF: CIPA DC-008, section 4.6 (the orientation tag).
+JPEG: ITU-T T.81, Annex B (markers and segments) and G.1 (progressive scans). PNG: W3C PNG
+specification, sections 5 and 11 (chunks). EXIF: CIPA DC-008, section 4.6 (the orientation tag).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _ORIENTATION = 0x0112
 # Inside a scan, FF is followed by 00 or a restart marker; anything else begins a segment.
 _NEXT_SEGMENT = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
 _COEFFICIENTS = 64
-# Start-of-frame markers of the codings that libjpeg (TensorFlow, Pillow) decodes; the others it has to refuse.
+# Start-of-frame markers of the codings that libjpeg (TensorFlow, Pillow) decodes; the others it has
+# to refuse.
 _FRAMES = {0xC0: False, 0xC1: False, 0xC2: True}
 _FOREIGN_FRAMES = {
     0xC3: 'lossless',
@@ -38,7 +40,8 @@ _FRAME = struct.Struct('>BHHB')  # precision, height, width, components
 
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 _IHDR = struct.Struct('>IIBBBBB')
-# Channels after decoding (a palette holds RGB) and the bit depths the specification allows, by colour type.
+# Channels after decoding (a palette holds RGB) and the bit depths the specification allows, by
+# colour type.
 _COLOURS = {
     0: (1, (1, 2, 4, 8, 16)),
     2: (3, (8, 16)),
@@ -48,7 +51,8 @@ _COLOURS = {
 }
 _PALETTE, _ALPHA = 3, (4, 6)
 
-# What people put where an image should be, told by its first bytes, so that the message can name it.
+# What people put where an image should be, told by its first bytes, so that the message can name
+# it.
 _OTHERS = (
     (b'GIF8', 'a GIF'),
     (b'BM', 'a BMP'),
@@ -75,7 +79,8 @@ class ImageHeader:
       height: rows, at least 1.
       channels: after decoding, alpha included; an image with a palette has 3.
       bit_depth: bits a channel: 8, or 12 (JPEG), or 1, 2, 4, 16 (PNG).
-      complete: the end marker is there (JPEG: EOI; PNG: IEND) and, in a JPEG, scans for all coefficients; otherwise the image was cut off.
+      complete: the end marker is there (JPEG: EOI; PNG: IEND) and, in a JPEG, scans for all
+        coefficients; otherwise the image was cut off.
       progressive: progressive JPEG or interlaced PNG.
       palette: a PNG whose pixels are numbers of colours.
       alpha: a PNG with an alpha channel or a transparent colour.
@@ -97,12 +102,14 @@ class ImageHeader:
 
 
 def inspect(data: bytes) -> ImageHeader:
-    """Reads the header of an encoded JPEG or PNG; takes some ten microseconds whatever size the image claims to have.
+    """Reads the header of an encoded JPEG or PNG; takes some ten microseconds whatever size the
+    image claims to have.
 
     A JPEG of several scans takes a little longer, since all of its segments are looked at.
 
     Raises:
-      ImageHeaderError: `data` is no JPEG or PNG, its header is damaged or cut off, a side is 0, or no decoder used here reads its coding.
+      ImageHeaderError: `data` is no JPEG or PNG, its header is damaged or cut off, a side is 0, or
+        no decoder used here reads its coding.
     """
     if data[:3] == b'\xff\xd8\xff':
         return _jpeg(data)
@@ -129,13 +136,21 @@ def _jpeg(data: bytes) -> ImageHeader:
         if marker in _ALONE:
             continue
         if marker in _FOREIGN_FRAMES:
-            raise ImageHeaderError(f'a {_FOREIGN_FRAMES[marker]} JPEG, which libjpeg does not decode: expected baseline or progressive')
+            raise ImageHeaderError(
+                f'a {_FOREIGN_FRAMES[marker]} JPEG, which libjpeg does not decode: expected '
+                'baseline or progressive'
+            )
         length = int.from_bytes(data[place : place + 2], 'big')
         if length < 2 or place + length > len(data):
-            raise ImageHeaderError(f'the JPEG header is damaged or cut off: segment FF{marker:02X} at byte {place} does not fit')
+            raise ImageHeaderError(
+                f'the JPEG header is damaged or cut off: segment FF{marker:02X} at byte {place} '
+                'does not fit'
+            )
         if marker in _FRAMES:
             if length < 2 + _FRAME.size:
-                raise ImageHeaderError(f'the JPEG header is damaged: its frame segment is {length} bytes long')
+                raise ImageHeaderError(
+                    f'the JPEG header is damaged: its frame segment is {length} bytes long'
+                )
             frame, progressive = data[place + 2 : place + length], _FRAMES[marker]
         if marker == _APP1 and data.startswith(_EXIF, place + 2):
             orientation = _orientation(data[place + 2 + len(_EXIF) : place + length])
@@ -147,16 +162,28 @@ def _jpeg(data: bytes) -> ImageHeader:
     precision, height, width, components = _FRAME.unpack_from(frame)
     _check_sides(width, height, JPEG)
     scans, covered = _scans(data, place, frame[_FRAME.size :: 3][:components], progressive)
-    # Inside a scan FF is always followed by 00 or a restart marker, so FFD9 behind the first scan header is the end marker.
+    # Inside a scan FF is always followed by 00 or a restart marker, so FFD9 behind the first scan
+    # header is the end marker.
     complete = covered and data.rfind(_EOI, place) >= 0
-    return ImageHeader(JPEG, width, height, components, precision, complete, progressive, orientation=orientation, scans=scans)
+    return ImageHeader(
+        JPEG,
+        width,
+        height,
+        components,
+        precision,
+        complete,
+        progressive,
+        orientation=orientation,
+        scans=scans,
+    )
 
 
 def _scans(data: bytes, place: int, components: bytes, progressive: bool) -> tuple[int, bool]:
-    """How many scans there are from the scan header at `place` on, counted up to one above MAX_SCANS, and whether they hold all bits.
+    """How many scans there are from the scan header at `place` on, counted up to one above
+    MAX_SCANS, and whether they hold all bits.
 
-    A progressive JPEG that was cut off between two scans decodes without a warning, only less sharp: the lowest bit of some coefficients
-    (Al of 0) never arrives.
+    A progressive JPEG that was cut off between two scans decodes without a warning, only less
+    sharp: the lowest bit of some coefficients (Al of 0) never arrives.
     """
     scans = 0
     missing: dict[int, set[int]] = {}
@@ -205,16 +232,26 @@ def _orientation(exif: bytes) -> int:
 
 
 def _marker(data: bytes, place: int) -> tuple[int, int]:
-    """The marker at `place` and where its segment begins; any number of FF may stand before a marker."""
+    """The marker at `place` and where its segment begins; any number of FF may stand before a
+    marker.
+    """
     if data[place : place + 1] not in (b'\xff', b''):
-        raise ImageHeaderError(f'the JPEG header is damaged: byte {place} is {data[place]:#04x} where a marker (0xff) was expected')
+        raise ImageHeaderError(
+            f'the JPEG header is damaged: byte {place} is {data[place]:#04x} where a marker '
+            '(0xff) was expected'
+        )
     while data[place : place + 1] == b'\xff':
         place += 1
     if place >= len(data):
-        raise ImageHeaderError(f'the JPEG header is cut off: the {len(data)} bytes end before the first scan')
+        raise ImageHeaderError(
+            f'the JPEG header is cut off: the {len(data)} bytes end before the first scan'
+        )
     marker = data[place]
     if marker in (0x00, 0xD8, 0xD9):
-        raise ImageHeaderError(f'the JPEG header is damaged: marker FF{marker:02X} at byte {place - 1} before the first scan')
+        raise ImageHeaderError(
+            f'the JPEG header is damaged: marker FF{marker:02X} at byte {place - 1} before the '
+            'first scan'
+        )
     return marker, place + 1
 
 
@@ -222,13 +259,20 @@ def _png(data: bytes) -> ImageHeader:
     begin, end = len(_PNG_SIGNATURE) + 8, len(_PNG_SIGNATURE) + 8 + _IHDR.size
     if len(data) < end + 4:
         raise ImageHeaderError(f'the PNG header is cut off: {len(data)} bytes')
-    if data[begin - 8 : begin] != b'\0\0\0\x0dIHDR' or zlib.crc32(data[begin - 4 : end]) != int.from_bytes(data[end : end + 4], 'big'):
-        raise ImageHeaderError('the PNG header is damaged: the first chunk is no IHDR whose checksum holds')
-    width, height, bit_depth, colour, compression, filtering, interlace = _IHDR.unpack_from(data, begin)
+    if data[begin - 8 : begin] != b'\0\0\0\x0dIHDR' or zlib.crc32(
+        data[begin - 4 : end]
+    ) != int.from_bytes(data[end : end + 4], 'big'):
+        raise ImageHeaderError(
+            'the PNG header is damaged: the first chunk is no IHDR whose checksum holds'
+        )
+    width, height, bit_depth, colour, compression, filtering, interlace = _IHDR.unpack_from(
+        data, begin
+    )
     channels, depths = _COLOURS.get(colour, (0, ()))
     if bit_depth not in depths or compression or filtering or interlace > 1:
         raise ImageHeaderError(
-            f'the PNG header is of no known kind: colour type {colour}, bit depth {bit_depth}, compression {compression}, '
+            f'the PNG header is of no known kind: colour type {colour}, bit depth {bit_depth}, '
+            f'compression {compression}, '
             f'filter {filtering}, interlace {interlace}'
         )
     _check_sides(width, height, PNG)
@@ -251,7 +295,9 @@ def _png(data: bytes) -> ImageHeader:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and end of the content of each chunk of a PNG that is whole, up to and with IEND."""
+    """Kind, begin and end of the content of each chunk of a PNG that is whole, up to and with
+    IEND.
+    """
     place = len(_PNG_SIGNATURE)
     while place + 12 <= len(data):
         kind = data[place + 4 : place + 8]

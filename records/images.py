@@ -1,14 +1,15 @@
 """The one place that judges and decodes an encoded image.
 
-`cxr-triage convert`, `cxr-triage check`, ingestion and the data audit all use it, so a film that one of
-them accepts is accepted by the others. The served model applies the same rule in its graph. The names of
-the problems, and the rule itself, are in `schemas.image_status`.
+`cxr-triage convert`, `cxr-triage check`, ingestion and the data audit all use it, so a film that
+one of them accepts is accepted by the others. The served model applies the same rule in its graph.
+The names of the problems, and the rule itself, are in `schemas.image_status`.
 
 - `check_readable`: can these bytes be decoded, at a bounded cost? What `convert` asks.
 - `check`: and do the stored pixels look like what a viewer shows? What the pipeline asks.
 - `decode`: the pixels. Damage is what the decoder says is damage.
 
-The decoders and NumPy are imported where pixels are decoded: everything that reads a configuration imports this module.
+The decoders and NumPy are imported where pixels are decoded: everything that reads a configuration
+imports this module.
 """
 
 from __future__ import annotations
@@ -35,20 +36,32 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_SIDE = 8192
-# Memory a decoder may take for the pixels (and coefficients) of one image: RGB films of MAX_PIXELS fit.
+# Memory a decoder may take for the pixels (and coefficients) of one image: RGB films of MAX_PIXELS
+# fit.
 _MAX_BYTES = 3 * MAX_PIXELS
 # Pixels times scans: each scan of a progressive JPEG is a pass over the whole image.
 _MAX_SCANNED_PIXELS = 10 * MAX_PIXELS
-# A JPEG spends at least one bit on each block of 8x8 pixels; deflate makes data at most 1032 times smaller.
+# A JPEG spends at least one bit on each block of 8x8 pixels; deflate makes data at most 1032 times
+# smaller.
 _PIXELS_PER_BIT = 64
 _MAX_DEFLATE_RATIO = 1032
 # First column, first row, column step and row step of the seven passes of an interlaced PNG.
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 _CONVERT = '`cxr-triage convert` turns the original image into such a film'
 
 
 class ImageError(ValueError):
-    """An image that is not accepted: `kind` is one of `schemas.image_status.PROBLEMS`, the text says why."""
+    """An image that is not accepted: `kind` is one of `schemas.image_status.PROBLEMS`, the text
+    says why.
+    """
 
     def __init__(self, kind: str, reason: str):
         super().__init__(reason)
@@ -57,7 +70,9 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """The sizes that are accepted, in pixels: `min_side` and `max_side` of either side, `max_pixels` of the whole image."""
+    """The sizes that are accepted, in pixels: `min_side` and `max_side` of either side,
+    `max_pixels` of the whole image.
+    """
 
     min_side: int = MIN_SIDE
     max_side: int = MAX_SIDE
@@ -68,7 +83,8 @@ DEFAULT_LIMITS = ImageLimits()
 
 
 def check(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
-    """Judges an encoded image, as the pipeline does. No pixel is decoded, except of a PNG with an alpha channel.
+    """Judges an encoded image, as the pipeline does. No pixel is decoded, except of a PNG with an
+    alpha channel.
 
     Raises:
       ImageError: of any kind except BLANK.
@@ -76,12 +92,16 @@ def check(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
     header = check_readable(data, limits)
     unsupported = _unsupported(data, header)
     if unsupported:
-        raise ImageError(UNSUPPORTED, f'{unsupported}: expected 8 bits a channel, greyscale or RGB, upright. {_CONVERT}')
+        raise ImageError(
+            UNSUPPORTED,
+            f'{unsupported}: expected 8 bits a channel, greyscale or RGB, upright. {_CONVERT}',
+        )
     return header
 
 
 def check_readable(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
-    """Checks that an encoded JPEG or PNG is complete and that decoding it takes neither too much memory nor too much time.
+    """Checks that an encoded JPEG or PNG is complete and that decoding it takes neither too much
+    memory nor too much time.
 
     Raises:
       ImageError: UNDECODABLE, TRUNCATED, TOO_LARGE, TOO_SMALL, or UNSUPPORTED for too many scans.
@@ -93,10 +113,16 @@ def check_readable(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHe
     check_size(header.width, header.height, limits)
     _check_cost(header)
     if not header.complete:
-        raise ImageError(TRUNCATED, 'it is cut off: its end marker or some of its scans are missing')
+        raise ImageError(
+            TRUNCATED, 'it is cut off: its end marker or some of its scans are missing'
+        )
     if header.format == JPEG:
         if len(data) * 8 * _PIXELS_PER_BIT < header.width * header.height:
-            raise ImageError(TRUNCATED, f'{len(data):,} bytes cannot hold the {header.width}x{header.height} pixels its header promises')
+            raise ImageError(
+                TRUNCATED,
+                f'{len(data):,} bytes cannot hold the {header.width}x{header.height} pixels its '
+                'header promises',
+            )
     else:
         _check_png_rows(data, header)
     return header
@@ -106,11 +132,17 @@ def check_size(width: int, height: int, limits: ImageLimits = DEFAULT_LIMITS) ->
     """Raises ImageError (TOO_SMALL or TOO_LARGE) where a size in pixels is outside the limits."""
     size = f'{width}x{height} pixels'
     if min(width, height) < limits.min_side:
-        raise ImageError(TOO_SMALL, f'it has {size}: expected at least {limits.min_side} on each side (min_side)')
+        raise ImageError(
+            TOO_SMALL, f'it has {size}: expected at least {limits.min_side} on each side (min_side)'
+        )
     if max(width, height) > limits.max_side:
-        raise ImageError(TOO_LARGE, f'it has {size}: expected at most {limits.max_side} on each side (max_side)')
+        raise ImageError(
+            TOO_LARGE, f'it has {size}: expected at most {limits.max_side} on each side (max_side)'
+        )
     if width * height > limits.max_pixels:
-        raise ImageError(TOO_LARGE, f'it has {size}: expected at most {limits.max_pixels:,} in all (max_pixels)')
+        raise ImageError(
+            TOO_LARGE, f'it has {size}: expected at most {limits.max_pixels:,} in all (max_pixels)'
+        )
 
 
 def decode(data: bytes, header: ImageHeader) -> Image.Image:
@@ -131,19 +163,24 @@ def decode(data: bytes, header: ImageHeader) -> Image.Image:
 
 
 def decode_stored(data: bytes, header: ImageHeader) -> Image.Image:
-    """Decodes an image that `check_readable` accepted, with the pixels as they are stored: orientation is not applied.
+    """Decodes an image that `check_readable` accepted, with the pixels as they are stored:
+    orientation is not applied.
 
     Returns:
-      A JPEG of one or three channels as mode L (luma), of four as CMYK; a PNG in the mode that Pillow gives it.
+      A JPEG of one or three channels as mode L (luma), of four as CMYK; a PNG in the mode that
+      Pillow gives it.
 
     Raises:
-      ImageError: UNDECODABLE or TRUNCATED: the decoder reports damage, even where it could go on and fill the gap with grey.
+      ImageError: UNDECODABLE or TRUNCATED: the decoder reports damage, even where it could go on
+        and fill the gap with grey.
     """
     return _decode_jpeg(data, header) if header.format == JPEG else _decode_png(data)
 
 
 def blank(image: Image.Image) -> str:
-    """Why an image of mode L, or F with values 0..255, shows nothing; '' when it shows something."""
+    """Why an image of mode L, or F with values 0..255, shows nothing; '' when it shows
+    something.
+    """
     low, high = grey_range(image)
     if high - low >= BLANK_RANGE:
         return ''
@@ -168,12 +205,16 @@ def _unsupported(data: bytes, header: ImageHeader) -> str:
     if header.alpha and not _is_opaque(data, header):
         return 'parts of it are transparent'
     if header.orientation != 1:
-        return f'its EXIF orientation is {header.orientation}, so viewers show it turned or mirrored'
+        return (
+            f'its EXIF orientation is {header.orientation}, so viewers show it turned or mirrored'
+        )
     return ''
 
 
 def _is_opaque(data: bytes, header: ImageHeader) -> bool:
-    """Whether the alpha channel of a PNG hides nothing; a transparent grey level or colour (tRNS) is taken to hide something."""
+    """Whether the alpha channel of a PNG hides nothing; a transparent grey level or colour (tRNS)
+    is taken to hide something.
+    """
     import numpy as np
 
     has_channel = header.channels in (2, 4)
@@ -183,22 +224,32 @@ def _is_opaque(data: bytes, header: ImageHeader) -> bool:
 def _check_cost(header: ImageHeader) -> None:
     pixels = header.width * header.height
     if header.scans > MAX_SCANS:
-        raise ImageError(UNSUPPORTED, f'it is a JPEG of more than {MAX_SCANS} scans, which takes too long to decode. {_CONVERT}')
+        raise ImageError(
+            UNSUPPORTED,
+            f'it is a JPEG of more than {MAX_SCANS} scans, which takes too long to decode. '
+            f'{_CONVERT}',
+        )
     if header.scans * pixels > _MAX_SCANNED_PIXELS:
         raise ImageError(
             TOO_LARGE,
-            f'it has {header.scans} scans of {header.width}x{header.height} pixels: expected at most {_MAX_SCANNED_PIXELS:,} pixels in '
+            f'it has {header.scans} scans of {header.width}x{header.height} pixels: expected at '
+            f'most {_MAX_SCANNED_PIXELS:,} pixels in '
             'all scans together',
         )
-    # Of a JPEG with several scans, libjpeg keeps all coefficients (2 bytes each) until the last scan is read.
+    # Of a JPEG with several scans, libjpeg keeps all coefficients (2 bytes each) until the last
+    # scan is read.
     sample = 2 if header.bit_depth > 8 or header.scans > 1 else 1
     size = pixels * header.channels * sample
     if size > _MAX_BYTES:
-        raise ImageError(TOO_LARGE, f'it takes {size >> 20:,} MiB to decode: expected at most {_MAX_BYTES >> 20}')
+        raise ImageError(
+            TOO_LARGE, f'it takes {size >> 20:,} MiB to decode: expected at most {_MAX_BYTES >> 20}'
+        )
 
 
 def _check_png_rows(data: bytes, header: ImageHeader) -> None:
-    """Inflates the pixel data to see that every row is there: Pillow fills rows that are missing in silence."""
+    """Inflates the pixel data to see that every row is there: Pillow fills rows that are missing in
+    silence.
+    """
     bits = header.bit_depth * (1 if header.palette else header.channels)
     passes = _ADAM7 if header.progressive else ((0, 0, 1, 1),)
     rows = []  # (number of rows, bytes a row with its filter)
@@ -211,11 +262,18 @@ def _check_png_rows(data: bytes, header: ImageHeader) -> None:
     for kind, begin, end in png_chunks(data):
         if kind == b'IDAT':
             if zlib.crc32(data[begin - 4 : end]) != int.from_bytes(data[end : end + 4], 'big'):
-                raise ImageError(UNDECODABLE, f'its pixel data is damaged: a checksum at byte {end} does not match')
+                raise ImageError(
+                    UNDECODABLE,
+                    f'its pixel data is damaged: a checksum at byte {end} does not match',
+                )
             parts.append(data[begin:end])
     encoded = sum(map(len, parts))
     if encoded * _MAX_DEFLATE_RATIO < size:
-        raise ImageError(TRUNCATED, f'{encoded:,} bytes cannot hold the {header.width}x{header.height} pixels its header promises')
+        raise ImageError(
+            TRUNCATED,
+            f'{encoded:,} bytes cannot hold the {header.width}x{header.height} pixels its header '
+            'promises',
+        )
     try:
         inflater = zlib.decompressobj()
         inflated = inflater.decompress(b''.join(parts), size)
@@ -223,7 +281,11 @@ def _check_png_rows(data: bytes, header: ImageHeader) -> None:
     except zlib.error as error:
         raise ImageError(UNDECODABLE, f'its pixel data is damaged ({error})') from None
     if len(inflated) < size:
-        raise ImageError(TRUNCATED, f'it is cut off: {len(inflated):,} of the {size:,} bytes of its {header.height} rows are there')
+        raise ImageError(
+            TRUNCATED,
+            f'it is cut off: {len(inflated):,} of the {size:,} bytes of its {header.height} rows '
+            'are there',
+        )
     begin = 0
     for count, stride in rows:
         end = begin + count * stride
@@ -237,7 +299,9 @@ def _decode_jpeg(data: bytes, header: ImageHeader) -> Image.Image:
     from PIL import Image
 
     try:
-        pixels = simplejpeg.decode_jpeg(data, 'CMYK' if header.channels == 4 else 'GRAY', strict=True)
+        pixels = simplejpeg.decode_jpeg(
+            data, 'CMYK' if header.channels == 4 else 'GRAY', strict=True
+        )
     except ValueError as error:
         text = str(error)
         kind = TRUNCATED if 'premature end' in text.lower() else UNDECODABLE

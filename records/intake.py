@@ -1,8 +1,9 @@
 """The one place where a record is judged: good enough to train on, or not, and why.
 
-XrayExampleGen quarantines by it, `cxr-triage check` reports by it, so what the one accepts the other calls clean. It looks at one
-record at a time and decodes no pixels (`records.images` says what that can see); what only shows across records (duplicates, a
-patient in two splits) is not judged here.
+XrayExampleGen quarantines by it, `cxr-triage check` reports by it, so what the one accepts the
+other calls clean. It looks at one record at a time and decodes no pixels (`records.images` says
+what that can see); what only shows across records (duplicates, a patient in two splits) is not
+judged here.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ class Patient:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record that cannot be used: why (with what to do), the kind of reason, and the image_id if it could be read."""
+    """A record that cannot be used: why (with what to do), the kind of reason, and the image_id if
+    it could be read.
+    """
 
     reason: str
     kind: str
@@ -105,8 +108,10 @@ class Intake:
 
         Args:
           metadata: image id -> Entry; None when there is no table.
-          missing_metadata: what becomes of an image which the table does not name: QUARANTINE or KEEP.
-          patient_id_pattern: regular expression, searched for in the image id; its one group is the patient.
+          missing_metadata: what becomes of an image which the table does not name: QUARANTINE or
+            KEEP.
+          patient_id_pattern: regular expression, searched for in the image id; its one group is the
+            patient.
           min_side: the least width and height in pixels.
           max_side: the greatest width and height in pixels.
           exclude: image ids to leave out.
@@ -115,9 +120,14 @@ class Intake:
           ValueError: a rule is not as described.
         """
         if missing_metadata not in (KEEP, QUARANTINE):
-            raise ValueError(f'missing_metadata is {missing_metadata!r}: expected {KEEP!r} or {QUARANTINE!r}')
+            raise ValueError(
+                f'missing_metadata is {missing_metadata!r}: expected {KEEP!r} or {QUARANTINE!r}'
+            )
         if not 1 <= min_side <= max_side:
-            raise ValueError(f'min_side is {min_side} and max_side is {max_side}: expected 1 <= min_side <= max_side')
+            raise ValueError(
+                f'min_side is {min_side} and max_side is {max_side}: expected 1 <= min_side <= '
+                'max_side'
+            )
         self._metadata = metadata
         self._missing_metadata = missing_metadata
         self._pattern = patient_pattern(patient_id_pattern) if patient_id_pattern else None
@@ -125,7 +135,9 @@ class Intake:
         self._exclude = exclude
 
     def judge(self, payload: bytes) -> Accepted | Rejected:
-        """Judges one record, given as the bytes of a tf.train.Example. Never raises on account of what they hold."""
+        """Judges one record, given as the bytes of a tf.train.Example. Never raises on account of
+        what they hold.
+        """
         examined = self.examine(payload)
         if isinstance(examined, Rejected):
             return examined
@@ -134,7 +146,9 @@ class Intake:
         if isinstance(patient, Rejected):
             return patient
         notes = (*examined.notes, *patient.notes)
-        return Accepted(record, examined.header, patient.patient_id, patient.entry, patient.source, notes)
+        return Accepted(
+            record, examined.header, patient.patient_id, patient.entry, patient.source, notes
+        )
 
     def examine(self, payload: bytes) -> Examined | Rejected:
         """The part of `judge` that needs the record alone."""
@@ -144,7 +158,9 @@ class Intake:
             return Rejected(str(error), RECORD)
         image_id = record.image_id or None
         if image_id in self._exclude:
-            return Rejected(f'image {image_id!r} stands in the list of excluded images', EXCLUDED, image_id)
+            return Rejected(
+                f'image {image_id!r} stands in the list of excluded images', EXCLUDED, image_id
+            )
         try:
             header = check(record.image, self._limits)
         except ImageError as error:
@@ -167,7 +183,8 @@ class Intake:
         if self._metadata is not None and entry is None:
             if self._missing_metadata == QUARANTINE:
                 return Rejected(
-                    f'the metadata table has no line for image {image_id!r}: complete the table, or set missing_metadata to {KEEP!r}',
+                    f'the metadata table has no line for image {image_id!r}: complete the table, '
+                    f'or set missing_metadata to {KEEP!r}',
                     METADATA,
                     image_id,
                 )
@@ -185,9 +202,14 @@ class Intake:
         if self._pattern:
             tried += f', patient_id_pattern {self._pattern.pattern!r} does not match it'
         if self._metadata is not None:
-            tried += ', the metadata table does not name it' if entry is None else ', the metadata table has no patient for it'
+            tried += (
+                ', the metadata table does not name it'
+                if entry is None
+                else ', the metadata table has no patient for it'
+            )
         return (
-            f'the patient of image {image_id!r} is not known ({tried}): give a metadata table with its Patient ID, '
+            f'the patient of image {image_id!r} is not known ({tried}): give a metadata table '
+            'with its Patient ID, '
             'or a patient_id_pattern with one group that finds the patient in the image_id'
         )
 
@@ -208,7 +230,10 @@ def patient_pattern(pattern: str) -> re.Pattern[str]:
     except re.error as error:
         raise ValueError(f'patient pattern {pattern!r} is no regular expression: {error}') from None
     if compiled.groups != 1:
-        raise ValueError(f"patient pattern {pattern!r} has {compiled.groups} groups: expected exactly one, as in '^(person[0-9]+)_'")
+        raise ValueError(
+            f'patient pattern {pattern!r} has {compiled.groups} groups: expected exactly one, as '
+            "in '^(person[0-9]+)_'"
+        )
     return compiled
 
 

@@ -1,6 +1,8 @@
-"""Writes the files of the NIH layout: `data/NNN-COUNT.tfrec`, `preprocessed_data.csv`, `metadata/Data_Entry_2017_v2020.csv.gz`.
+"""Writes the files of the NIH layout: `data/NNN-COUNT.tfrec`, `preprocessed_data.csv`,
+`metadata/Data_Entry_2017_v2020.csv.gz`.
 
-The same content gives the same bytes. A reader never sees half a file: each is written under a hidden name and then renamed.
+The same content gives the same bytes. A reader never sees half a file: each is written under a
+hidden name and then renamed.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ _STAGE = '.partial'
 
 
 class ShardWriter:
-    """Writes records into shards of a fixed number; `close` gives them their names, which hold their number and count."""
+    """Writes records into shards of a fixed number; `close` gives them their names, which hold
+    their number and count.
+    """
 
     def __init__(self, out: Path, shard_size: int) -> None:
         self._folder = out / DATA_FOLDER
@@ -87,7 +91,9 @@ class ShardWriter:
 
 
 def write_preprocessed(out: Path, rows: Iterable[tuple[str, Mapping[str, int]]]) -> None:
-    """Writes `preprocessed_data.csv` from (path of the image, its labels) in the form of the Kaggle file."""
+    """Writes `preprocessed_data.csv` from (path of the image, its labels) in the form of the Kaggle
+    file.
+    """
     text = io.StringIO(newline='')
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(('', *LABELS))
@@ -108,7 +114,10 @@ def write_table(out: Path, rows: Iterable[Sequence[object]]) -> None:
 
 def write_list(out: Path, name: str, image_ids: Iterable[str]) -> None:
     """Writes one of LISTS, one image id a line."""
-    write_atomically(_list_path(out, name), gzip.compress(''.join(f'{image_id}\n' for image_id in image_ids).encode(), mtime=0))
+    write_atomically(
+        _list_path(out, name),
+        gzip.compress(''.join(f'{image_id}\n' for image_id in image_ids).encode(), mtime=0),
+    )
 
 
 def write_atomically(path: Path, data: bytes) -> None:

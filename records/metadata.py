@@ -1,7 +1,9 @@
-"""The NIH metadata table (Data_Entry_2017_v2020.csv) and the official split lists: reading them with every check.
+"""The NIH metadata table (Data_Entry_2017_v2020.csv) and the official split lists: reading them
+with every check.
 
-People write tables in many ways, and one odd cell must not cost 112,120 rows: common spellings are understood
-(`records.spelling`), what is not understood is unknown, and every such cell is counted with its line.
+People write tables in many ways, and one odd cell must not cost 112,120 rows: common spellings are
+understood (`records.spelling`), what is not understood is unknown, and every such cell is counted
+with its line.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from records.terminal import printable
 from records.tfrecord import open_binary
 from trainer.features import UNKNOWN, UNKNOWN_NUMBER
 
-# Columns by their names, of which the first is that of the NIH release. Case, spaces and signs do not matter.
+# Columns by their names, of which the first is that of the NIH release. Case, spaces and signs do
+# not matter.
 COLUMNS: dict[str, tuple[str, ...]] = {
     'image_id': ('Image Index', 'Image ID', 'Image', 'File name'),
     'findings': ('Finding Labels', 'Findings', 'Labels'),
@@ -42,14 +45,18 @@ _LONGEST_EXAMPLE = 40
 
 
 class MetadataError(ValueError):
-    """A metadata table or split list that cannot be used; the text names the file, the line and what was expected."""
+    """A metadata table or split list that cannot be used; the text names the file, the line and
+    what was expected.
+    """
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the table says of one image; ages in years, UNKNOWN or UNKNOWN_NUMBER where it says nothing usable.
+    """What the table says of one image; ages in years, UNKNOWN or UNKNOWN_NUMBER where it says
+    nothing usable.
 
-    `patient_id` is '' where the table names none. `unknown_findings` are names in the cell of findings that are no label.
+    `patient_id` is '' where the table names none. `unknown_findings` are names in the cell of
+    findings that are no label.
     """
 
     patient_id: str
@@ -95,7 +102,9 @@ class Table(Mapping[str, Entry]):
       unknown: column -> rows in which its value is not known, be the cell empty or not understood.
     """
 
-    def __init__(self, path: str, entries: dict[str, Entry], oddities: list[Oddity], unknown: Counter[str]) -> None:
+    def __init__(
+        self, path: str, entries: dict[str, Entry], oddities: list[Oddity], unknown: Counter[str]
+    ) -> None:
         self.path, self.oddities, self.unknown = path, oddities, unknown
         self._entries = entries
         self._names = ImageNames(entries)
@@ -118,21 +127,26 @@ class Table(Mapping[str, Entry]):
 
 
 def nih_patient(image_id: str) -> str | None:
-    """The patient in an image id of the NIH form `PPPPPPPP_FFF.png`, as the 8 digits; None for other forms."""
+    """The patient in an image id of the NIH form `PPPPPPPP_FFF.png`, as the 8 digits; None for
+    other forms.
+    """
     match = _NIH_IMAGE_ID.fullmatch(image_id)
     return match.group(1) if match else None
 
 
 def normal_patient_id(text: str) -> str:
-    """A patient id as it is compared and hashed: a numeric one with 8 digits, as it stands in NIH image ids; others as they are."""
+    """A patient id as it is compared and hashed: a numeric one with 8 digits, as it stands in NIH
+    image ids; others as they are.
+    """
     return spelling.patient(text)
 
 
 def read_table(path: str) -> Table:
     """Reads a Data_Entry table: CSV, plain or gzip, separated by commas, semicolons or tabs.
 
-    What a cell says and is not understood is unknown. A row that cannot be used (too few fields, no image, a second row that says
-    something else of the same image) is left out. Both are counted in the result's `oddities`.
+    What a cell says and is not understood is unknown. A row that cannot be used (too few fields, no
+    image, a second row that says something else of the same image) is left out. Both are counted in
+    the result's `oddities`.
 
     Raises:
       MetadataError: the file is not a table, a column is missing, or no row can be used.
@@ -149,17 +163,26 @@ def read_table(path: str) -> Table:
 
 
 def read_cells(path: str, columns: Collection[str]) -> dict[str, dict[str, str]]:
-    """The text of further columns: image id -> column -> cell, without columns that the table lacks.
+    """The text of further columns: image id -> column -> cell, without columns that the table
+    lacks.
 
     Raises:
       MetadataError, OSError: as `read_table`.
     """
     sheet = _Sheet(path, _read_text(path)[0])
     places = {name: place for name in columns if (place := sheet.place_of((name,))) is not None}
-    places |= {name: place for column, place in sheet.places.items() for name in COLUMNS[column] if name in columns}
+    places |= {
+        name: place
+        for column, place in sheet.places.items()
+        for name in COLUMNS[column]
+        if name in columns
+    }
     image_id = sheet.places['image_id']
     usable = (row for _, row in sheet.rows() if sheet.fits(row))
-    return {row[image_id]: {name: row[place] for name, place in places.items() if place < len(row)} for row in usable}
+    return {
+        row[image_id]: {name: row[place] for name, place in places.items() if place < len(row)}
+        for row in usable
+    }
 
 
 def read_list(path: str) -> ImageNames:
@@ -196,14 +219,17 @@ def _read_text(path: str) -> tuple[str, str]:
             raise MetadataError(f'{path}: not readable as text, plain or gzip ({error})') from None
     if len(data) > _MAX_TEXT_BYTES:
         raise MetadataError(
-            f'{path}: more than {_MAX_TEXT_BYTES >> 20} MiB{" unzipped" if zipped else ""}, expected a table or list of images'
+            f'{path}: more than {_MAX_TEXT_BYTES >> 20} MiB{" unzipped" if zipped else ""}, '
+            'expected a table or list of images'
         )
     if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
         return data.decode('utf-16', errors='replace'), ''
     try:
         return data.decode('utf-8-sig'), ''
     except UnicodeDecodeError:
-        return data.decode('cp1252', errors='replace'), 'the file is not UTF-8, and was read as Windows-1252'
+        return data.decode(
+            'cp1252', errors='replace'
+        ), 'the file is not UTF-8, and was read as Windows-1252'
 
 
 def _lines(text: str) -> Iterable[str]:
@@ -224,16 +250,29 @@ class _Sheet:
           MetadataError: there is none, or a column is missing.
         """
         self._lines = enumerate(_lines(text), 1)
-        header = next((line for _, line in self._lines if line.strip() and not line.lower().startswith('sep=')), '')
+        header = next(
+            (
+                line
+                for _, line in self._lines
+                if line.strip() and not line.lower().startswith('sep=')
+            ),
+            '',
+        )
         if not header:
-            raise MetadataError(f'{path}: the metadata table is empty; expected a CSV with the header of Data_Entry_2017_v2020.csv')
+            raise MetadataError(
+                f'{path}: the metadata table is empty; expected a CSV with the header of '
+                'Data_Entry_2017_v2020.csv'
+            )
         self._delimiter, names = _header(path, header)
         self._letters = [spelling.letters(name) for name in names]
         self.places: dict[str, int] = {}
         for column, spellings in COLUMNS.items():
             place = self.place_of(spellings)
             if place is None:
-                raise MetadataError(f'{path}: column {spellings[0]!r} is missing; found {printable(", ".join(names))[:300]}')
+                raise MetadataError(
+                    f'{path}: column {spellings[0]!r} is missing; found '
+                    f'{printable(", ".join(names))[:300]}'
+                )
             self.places[column] = place
         self._least = max(self.places.values()) + 1
 
@@ -245,7 +284,8 @@ class _Sheet:
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Line number and cells of each row that is not blank.
 
-        Each line is read by itself: a stray quote costs its own row, and does not swallow those behind it.
+        Each line is read by itself: a stray quote costs its own row, and does not swallow those
+        behind it.
         """
         for line, content in self._lines:
             if '"' in content:
@@ -262,7 +302,9 @@ class _Sheet:
                 yield line, row
 
     def fits(self, row: list[str]) -> bool:
-        """Whether a row has as many fields as the header, or only lacks some behind the last column that is used."""
+        """Whether a row has as many fields as the header, or only lacks some behind the last column
+        that is used.
+        """
         return self._least <= len(row) <= len(self._letters)
 
 
@@ -272,7 +314,8 @@ def _header(path: str, content: str) -> tuple[str, list[str]]:
     try:
         for delimiter in _DELIMITERS:
             cells = next(csv.reader([content], delimiter=delimiter))
-            # Two names of the release hold a comma each; mirrors quote them, the release does not: its rows have a field for each half.
+            # Two names of the release hold a comma each; mirrors quote them, the release does not:
+            # its rows have a field for each half.
             names = [part.strip() for cell in cells for part in cell.split(',')]
             if not best[1] or _known(names) > _known(best[1]):
                 best = delimiter, names
@@ -283,7 +326,9 @@ def _header(path: str, content: str) -> tuple[str, list[str]]:
 
 def _known(header: list[str]) -> int:
     letters = {spelling.letters(name) for name in header}
-    return sum(not letters.isdisjoint(map(spelling.letters, spellings)) for spellings in COLUMNS.values())
+    return sum(
+        not letters.isdisjoint(map(spelling.letters, spellings)) for spellings in COLUMNS.values()
+    )
 
 
 class _Reader:
@@ -307,7 +352,12 @@ class _Reader:
     def take(self, line: int, row: list[str]) -> None:
         """Takes one row."""
         if not self._sheet.fits(row):
-            self.odd('', 'another number of fields than the header has: the row is left out', line, f'{len(row)} fields')
+            self.odd(
+                '',
+                'another number of fields than the header has: the row is left out',
+                line,
+                f'{len(row)} fields',
+            )
             return
         cells = {column: row[place] for column, place in self._sheet.places.items()}
         image_id = cells['image_id']
@@ -322,7 +372,12 @@ class _Reader:
             self.odd('image_id', 'rows that repeat an earlier one', line, image_id)
         else:
             self._contradictory.add(image_id)
-            self.odd('image_id', 'rows that contradict an earlier one of the same image: the image is left out', line, image_id)
+            self.odd(
+                'image_id',
+                'rows that contradict an earlier one of the same image: the image is left out',
+                line,
+                image_id,
+            )
 
     def table(self, path: str) -> Table:
         """What was read."""
@@ -331,26 +386,45 @@ class _Reader:
         oddities = list(self._odd.values())
         if not self._entries:
             if oddities:
-                raise MetadataError(f'{path}: the metadata table has no row that can be used: ' + '; '.join(map(str, oddities[:3])))
+                raise MetadataError(
+                    f'{path}: the metadata table has no row that can be used: '
+                    + '; '.join(map(str, oddities[:3]))
+                )
             raise MetadataError(f'{path}: the metadata table has a header but no rows')
         return Table(path, self._entries, oddities, self._unknown)
 
     def _entry(self, line: int, image_id: str, cells: dict[str, str]) -> Entry:
         patient = '' if _blank(cells['patient_id']) else spelling.patient(cells['patient_id'])
         if not patient:
-            self.odd('patient_id', 'empty: the patient is told by the name of the image, where it tells one', line, image_id)
+            self.odd(
+                'patient_id',
+                'empty: the patient is told by the name of the image, where it tells one',
+                line,
+                image_id,
+            )
         elif (nih_patient(image_id) or patient) != patient:
-            self.odd('patient_id', 'another patient than the name of the image says: the table is believed', line, f'{image_id}: {patient}')
+            self.odd(
+                'patient_id',
+                'another patient than the name of the image says: the table is believed',
+                line,
+                f'{image_id}: {patient}',
+            )
         findings, unknown_findings = spelling.findings(cells['findings'])
         for name in unknown_findings:
             self.odd('findings', 'names that are no label', line, name)
         age = self._value('age', spelling.age, 'not an age from 0 to 120: unknown', line, cells)
-        follow_up = self._value('follow_up', spelling.study_number, 'not a follow-up number: unknown', line, cells)
+        follow_up = self._value(
+            'follow_up', spelling.study_number, 'not a follow-up number: unknown', line, cells
+        )
         return Entry(
             patient_id=patient,
             age=UNKNOWN_NUMBER if age is None else age,
-            sex=self._value('sex', spelling.sex, 'neither F nor M: unknown', line, cells) or UNKNOWN,
-            view_position=self._value('view_position', spelling.view, 'neither PA nor AP: unknown', line, cells) or UNKNOWN,
+            sex=self._value('sex', spelling.sex, 'neither F nor M: unknown', line, cells)
+            or UNKNOWN,
+            view_position=self._value(
+                'view_position', spelling.view, 'neither PA nor AP: unknown', line, cells
+            )
+            or UNKNOWN,
             follow_up=UNKNOWN_NUMBER if follow_up is None else follow_up,
             findings=findings,
             unknown_findings=unknown_findings,

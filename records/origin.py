@@ -17,7 +17,8 @@ SYNTHETIC, NIH, CHILDREN, OTHER = 'synthetic', 'nih', 'children', 'other'
 # What `synth` writes under `metadata/`: what was drawn in each image, and how it was labelled.
 TRUTH_NAME = 'synthetic_truth.csv.gz'
 _NIH_PATIENTS = 30_805
-# File names in the set of Kermany et al.; those of its normal films are also the names that some DICOM viewers give to exports.
+# File names in the set of Kermany et al.; those of its normal films are also the names that some
+# DICOM viewers give to exports.
 _CHILDREN_ILL = re.compile(r'(?:.*-)?person\d+_(?:bacteria|virus)_\d+\.\w+')
 _CHILDREN_NORMAL = re.compile(r'(?:.*-)?(?:NORMAL\d*-)?IM-\d+-\d+(?:-\d+)?\.\w+')
 CHILDREN_ILL, CHILDREN_NORMAL = 'children_ill', 'children_normal'
@@ -41,7 +42,12 @@ def of_image(image_id: str | None, entry: Entry | None, truth: Mapping[str, bool
     if image_id in truth:
         return SYNTHETIC
     patient = nih_patient(image_id)
-    if patient and 1 <= int(patient) <= _NIH_PATIENTS and entry is not None and entry.patient_id == patient:
+    if (
+        patient
+        and 1 <= int(patient) <= _NIH_PATIENTS
+        and entry is not None
+        and entry.patient_id == patient
+    ):
         return NIH
     for pattern, name in ((_CHILDREN_ILL, CHILDREN_ILL), (_CHILDREN_NORMAL, CHILDREN_NORMAL)):
         if pattern.fullmatch(image_id):
@@ -55,7 +61,9 @@ def summarise(counts: Mapping[str, int]) -> dict[str, int]:
     Args:
       counts: images by the origin that `of_image` gives.
     """
-    children = counts.get(CHILDREN_ILL, 0) and counts.get(CHILDREN_ILL, 0) + counts.get(CHILDREN_NORMAL, 0)
+    children = counts.get(CHILDREN_ILL, 0) and counts.get(CHILDREN_ILL, 0) + counts.get(
+        CHILDREN_NORMAL, 0
+    )
     found = {SYNTHETIC: counts.get(SYNTHETIC, 0), NIH: counts.get(NIH, 0), CHILDREN: children}
     found[OTHER] = sum(counts.values()) - sum(found.values())
     return {name: count for name, count in found.items() if count}
@@ -92,8 +100,20 @@ def read_truth(path: str) -> dict[str, bool]:
             rows = list(csv.DictReader(io.StringIO(gzip.decompress(file.read()).decode('utf-8'))))
         if not rows:
             raise EOFError('no images in it')
-        return {row['Image Index']: set(row['Drawn'].split('|')) != set(row['Labelled'].split('|')) for row in rows}
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error, KeyError, AttributeError) as error:
+        return {
+            row['Image Index']: set(row['Drawn'].split('|')) != set(row['Labelled'].split('|'))
+            for row in rows
+        }
+    except (
+        UnicodeDecodeError,
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+        csv.Error,
+        KeyError,
+        AttributeError,
+    ) as error:
         raise MetadataError(
-            f'{path}: not the table that `cxr-triage synth` writes of what it drew ({type(error).__name__}: {error}). Draw the set again'
+            f'{path}: not the table that `cxr-triage synth` writes of what it drew '
+            f'({type(error).__name__}: {error}). Draw the set again'
         ) from None

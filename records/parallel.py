@@ -1,4 +1,6 @@
-"""Work spread over processes, with results in the order of the work and a bounded number of them in memory."""
+"""Work spread over processes, with results in the order of the work and a bounded number of them in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from typing import TypeVar
 Work = TypeVar('Work')
 Result = TypeVar('Result')
 
-# Enough that no worker waits for the one that is slow, few enough that results do not pile up behind it.
+# Enough that no worker waits for the one that is slow, few enough that results do not pile up
+# behind it.
 _AHEAD = 4
 
 
@@ -23,11 +26,14 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
-def ordered_map(function: Callable[[Work], Result], work: Iterable[Work], workers: int) -> Iterator[Result]:
-    """Yields `function` of each piece of `work`, in its order; with one worker in this very process.
+def ordered_map(
+    function: Callable[[Work], Result], work: Iterable[Work], workers: int
+) -> Iterator[Result]:
+    """Yields `function` of each piece of `work`, in its order; with one worker in this very
+    process.
 
-    `function` must be importable, and it, work and results must be picklable. Processes are started afresh, not forked, as the caller
-    may have threads (TensorFlow's, a progress bar's).
+    `function` must be importable, and it, work and results must be picklable. Processes are started
+    afresh, not forked, as the caller may have threads (TensorFlow's, a progress bar's).
 
     Raises:
       BrokenProcessPool: a process was killed, as happens when memory runs out.
@@ -35,7 +41,9 @@ def ordered_map(function: Callable[[Work], Result], work: Iterable[Work], worker
     if workers <= 1:
         yield from map(function, work)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn'), initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context('spawn'), initializer=_end_with_parent
+    ) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
             for piece in work:
@@ -50,7 +58,9 @@ def ordered_map(function: Callable[[Work], Result], work: Iterable[Work], worker
 
 
 def _end_with_parent() -> None:
-    """Ends this worker when its parent is gone: a parent that is killed cannot tell its workers, and they would wait for ever."""
+    """Ends this worker when its parent is gone: a parent that is killed cannot tell its workers,
+    and they would wait for ever.
+    """
     parent = parent_process()
     assert parent is not None
 

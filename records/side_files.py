@@ -1,4 +1,6 @@
-"""Finds the files that come with a data set: its metadata table and the official split lists, under their usual names."""
+"""Finds the files that come with a data set: its metadata table and the official split lists, under
+their usual names.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of side file: what it is, the key that names it, and its usual names (the case of letters does not matter)."""
+    """A kind of side file: what it is, the key that names it, and its usual names (the case of
+    letters does not matter).
+    """
 
     what: str
     key: str
@@ -25,14 +29,18 @@ class Kind:
 
 
 TABLE = Kind('metadata table', 'data.metadata', ('Data_Entry*.csv', 'Data_Entry*.csv.gz'))
-TRAIN_VAL_LIST = Kind('train_val list', 'data.split.train_val_list', ('train_val_list.txt', 'train_val_list.txt.gz'))
+TRAIN_VAL_LIST = Kind(
+    'train_val list', 'data.split.train_val_list', ('train_val_list.txt', 'train_val_list.txt.gz')
+)
 TEST_LIST = Kind('test list', 'data.split.test_list', ('test_list.txt', 'test_list.txt.gz'))
 # It has no usual name: it is there only if the configuration names it.
 EXCLUDED = Kind('list of images to leave out', 'data.exclude', ())
 LISTS = (TRAIN_VAL_LIST, TEST_LIST)
 
 
-def find(kind: Kind, root: str, others: Iterable[str], beside: Iterable[str] = (), option: str = '') -> str | None:
+def find(
+    kind: Kind, root: str, others: Iterable[str], beside: Iterable[str] = (), option: str = ''
+) -> str | None:
     """The one file of `kind` in `metadata/`, in `root` itself, or beside the records.
 
     Args:
@@ -49,12 +57,16 @@ def find(kind: Kind, root: str, others: Iterable[str], beside: Iterable[str] = (
     there = [name for name in others if os.path.dirname(name) in places and _is(kind, name)]
     if len(there) > 1:
         named = ' and '.join(sorted(there))
-        raise DataRootError(f'{root}: {named} may each be the {kind.what}. Keep one, or name it with {option or kind.key}.')
+        raise DataRootError(
+            f'{root}: {named} may each be the {kind.what}. Keep one, or name it with '
+            f'{option or kind.key}.'
+        )
     return there[0] if there else None
 
 
 def resolve(kind: Kind, configured: str | None, data_root: DataRoot) -> str | None:
-    """The file that a configuration means: AUTO is looked for, a path is taken from `data_root` unless it is absolute.
+    """The file that a configuration means: AUTO is looked for, a path is taken from `data_root`
+    unless it is absolute.
 
     Raises:
       DataRootError: it is not there, or AUTO finds several.
@@ -67,13 +79,19 @@ def resolve(kind: Kind, configured: str | None, data_root: DataRoot) -> str | No
             return configured
         there = find(kind, data_root.path, data_root.others, beside)
         hint = f'. There is {there}: set {kind.key} to it, or to {AUTO}' if there else ''
-        raise DataRootError(f'{kind.key} is {configured!r}: {join(data_root.path, configured)}: no such file{hint}')
+        raise DataRootError(
+            f'{kind.key} is {configured!r}: {join(data_root.path, configured)}: no such file{hint}'
+        )
     there = find(kind, data_root.path, data_root.others, beside)
     if there is None:
-        places = ', '.join(f'{place}/' if place else 'the data root itself' for place in list(_places(beside))[:_SHOWN])
+        places = ', '.join(
+            f'{place}/' if place else 'the data root itself'
+            for place in list(_places(beside))[:_SHOWN]
+        )
         without = f' Set {kind.key} to null to run without one.' if kind is TABLE else ''
         raise DataRootError(
-            f'{data_root.path}: no {kind.what} ({kind.key}). Looked for {", ".join(kind.names)} in {places}. '
+            f'{data_root.path}: no {kind.what} ({kind.key}). Looked for {", ".join(kind.names)} '
+            f'in {places}. '
             f'Put it there, or name it with {kind.key}.{without}'
         )
     return there

@@ -1,4 +1,6 @@
-"""The ways in which people write the values of a metadata table. Each function returns None for what it does not understand."""
+"""The ways in which people write the values of a metadata table. Each function returns None for
+what it does not understand.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ _AGE_UNITS = {
     **dict.fromkeys(('d', 'day', 'days'), 365),
 }
 _OLDEST_YEARS = 120
-# Far above any patient's; a greater number is an error, and above 2**63 does not fit into an example.
+# Far above any patient's; a greater number is an error, and above 2**63 does not fit into an
+# example.
 _MOST_STUDIES = 100_000
 # A column repeats its values; a table has 112,120 rows.
 _CACHED = 4096
@@ -47,7 +50,9 @@ def label(text: str) -> str | None:
 
 @functools.lru_cache(_CACHED)
 def findings(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The labels in a cell of findings, without repetition, and the names in it that are no label."""
+    """The labels in a cell of findings, without repetition, and the names in it that are no
+    label.
+    """
     known: dict[str, None] = {}
     unknown = []
     for part in _FINDING_SEPARATORS.split(text):
@@ -77,7 +82,9 @@ def view(text: str) -> str | None:
 
 @functools.lru_cache(_CACHED)
 def age(text: str) -> int | None:
-    """Full years of an age such as 58, 58.0, 058Y, 013M (months), 001D (days) or 90+; at most 120."""
+    """Full years of an age such as 58, 58.0, 058Y, 013M (months), 001D (days) or 90+; at most
+    120.
+    """
     match = _AGE.fullmatch(text.strip().lower())
     if not match or match.group(2) not in _AGE_UNITS:
         return None
@@ -96,13 +103,17 @@ def study_number(text: str) -> int | None:
 
 
 def patient(text: str) -> str:
-    """A patient id as it is compared and hashed: a number (13, 13.0) with 8 digits, as in NIH image ids; others as they are."""
+    """A patient id as it is compared and hashed: a number (13, 13.0) with 8 digits, as in NIH image
+    ids; others as they are.
+    """
     match = _WHOLE.fullmatch(text)
     return match.group(1).zfill(8) if match else text
 
 
 def image_key(text: str) -> str:
-    """What different spellings of one image's name have in common: no folder, no suffix of an image, no case, no decimals."""
+    """What different spellings of one image's name have in common: no folder, no suffix of an
+    image, no case, no decimals.
+    """
     name = re.split(r'[/\\]', text.strip().lower())[-1]
     name = _IMAGE_SUFFIX.sub('', name)
     match = _WHOLE.fullmatch(name)
@@ -110,7 +121,9 @@ def image_key(text: str) -> str:
 
 
 class ImageNames(AbstractSet[str]):
-    """A set of image ids that also knows an image by another spelling of its name, where that is not ambiguous."""
+    """A set of image ids that also knows an image by another spelling of its name, where that is
+    not ambiguous.
+    """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = frozenset(names)

@@ -1,4 +1,6 @@
-"""What a terminal may be shown: text from files and records, with everything escaped that would control the terminal."""
+"""What a terminal may be shown: text from files and records, with everything escaped that would
+control the terminal.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Control characters (ESC among them), invisible ones that reorder text, half characters of names that
-# are not UTF-8, and Unicode's own line ends.
+# Control characters (ESC among them), invisible ones that reorder text, half characters of names
+# that are not UTF-8, and Unicode's own line ends.
 _ESCAPED = frozenset({'Cc', 'Cf', 'Cs', 'Zl', 'Zp'})
 
 
 def printable(text: object, keep: str = '') -> str:
-    r"""`text` with control characters as `\x1b`, and bytes of a file name that are not UTF-8 as `\xff`.
+    r"""`text` with control characters as `\x1b`, and bytes of a file name that are not UTF-8 as
+    `\xff`.
 
     Args:
       text: a file name, an image id, a message that may hold them.
@@ -30,15 +33,18 @@ def printable(text: object, keep: str = '') -> str:
 def in_words(error: Exception) -> str:
     """An error for people: of the system's, the file and the reason without the number."""
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes) and error.strerror:
-        return f'{printable(os.fsdecode(error.filename))}: {error.strerror[0].lower()}{error.strerror[1:]}'
+        return (
+            f'{printable(os.fsdecode(error.filename))}: '
+            f'{error.strerror[0].lower()}{error.strerror[1:]}'
+        )
     return str(error)
 
 
 def console(**options: Any) -> Console:
     """A rich Console that escapes control characters in all text that it is given.
 
-    File names, image ids and cells of tables come from outside and reach the screen in tables and in
-    messages: escaping where they are shown covers all of them.
+    File names, image ids and cells of tables come from outside and reach the screen in tables and
+    in messages: escaping where they are shown covers all of them.
     """
     from rich.console import Console
 
@@ -55,4 +61,8 @@ def _escape(letter: str) -> str:
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that Python could not decode (PEP 383)
         return f'\\x{code - 0xDC00:02x}'
-    return letter.encode('unicode_escape', 'surrogatepass').decode('ascii') if code < 0xD800 or code > 0xDFFF else f'\\u{code:04x}'
+    return (
+        letter.encode('unicode_escape', 'surrogatepass').decode('ascii')
+        if code < 0xD800 or code > 0xDFFF
+        else f'\\u{code:04x}'
+    )

@@ -1,8 +1,10 @@
-"""Reads TFRecord files record by record, names every damaged stretch and goes on behind it; writes them too.
+"""Reads TFRecord files record by record, names every damaged stretch and goes on behind it; writes
+them too.
 
 TensorFlow's own reader stops at the first damaged record and cannot say where it was. The format
-(https://www.tensorflow.org/tutorials/load_data/tfrecord): uint64 length, uint32 masked CRC-32C of the length, the payload, uint32
-masked CRC-32C of the payload; little-endian. No TensorFlow here unless a path is on an object store.
+(https://www.tensorflow.org/tutorials/load_data/tfrecord): uint64 length, uint32 masked CRC-32C of
+the length, the payload, uint32 masked CRC-32C of the payload; little-endian. No TensorFlow here
+unless a path is on an object store.
 """
 
 from __future__ import annotations
@@ -26,12 +28,15 @@ EMPTY = 'the file is empty'
 _HEADER = struct.Struct('<QI')
 _CRC = struct.Struct('<I')
 _READ_BYTES = 1 << 22
-# No X-ray record comes near this; a longer one is a damaged length field that happens to pass its checksum.
+# No X-ray record comes near this; a longer one is a damaged length field that happens to pass its
+# checksum.
 _MAX_RECORD_BYTES = 1 << 30
-# Of a longer stretch without a record only the beginning is kept: a stray file of many GB must not fill the memory.
+# Of a longer stretch without a record only the beginning is kept: a stray file of many GB must not
+# fill the memory.
 _MAX_KEPT_BYTES = 1 << 24
 _GZIP_MAGIC = b'\x1f\x8b'
-# Encoded images hardly shrink. A small file that unzips to gigabytes is no set of images and costs minutes to search.
+# Encoded images hardly shrink. A small file that unzips to gigabytes is no set of images and costs
+# minutes to search.
 _MAX_RATIO = 20
 _FREE_BYTES = 1 << 26
 _ZIPPED_READ_BYTES = 1 << 16
@@ -43,7 +48,9 @@ _SHARD_NAME = re.compile(r'^.*?(\d+)-(\d+)\.tfrec(ords?)?(\.gz)?$', re.IGNORECAS
 
 @dataclass(frozen=True)
 class Record:
-    """An undamaged record: its payload, its number in the file from 0, the byte its header starts at (after unzipping)."""
+    """An undamaged record: its payload, its number in the file from 0, the byte its header starts
+    at (after unzipping).
+    """
 
     index: int
     offset: int
@@ -52,8 +59,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Damage:
-    """A stretch of a file that holds no readable record; `payload` is what could be read of it (maybe nothing, at most 16 MiB
-    where no header says how long it is)."""
+    """A stretch of a file that holds no readable record; `payload` is what could be read of it
+    (maybe nothing, at most 16 MiB where no header says how long it is)."""
 
     index: int
     offset: int
@@ -71,17 +78,22 @@ def masked_crc(data: bytes) -> int:
 def frame(payload: bytes) -> bytes:
     """One TFRecord with its header and checksums around `payload`."""
     length = struct.pack('<Q', len(payload))
-    return b''.join((length, _CRC.pack(masked_crc(length)), payload, _CRC.pack(masked_crc(payload))))
+    return b''.join(
+        (length, _CRC.pack(masked_crc(length)), payload, _CRC.pack(masked_crc(payload)))
+    )
 
 
 def promised_count(path: str) -> int | None:
-    """The number of records that a file name of the form `NNN-COUNT.tfrec` promises; None for other names."""
+    """The number of records that a file name of the form `NNN-COUNT.tfrec` promises; None for other
+    names.
+    """
     match = _SHARD_NAME.match(PurePosixPath(path).name)
     return int(match.group(2)) if match else None
 
 
 def open_binary(path: str) -> io.BufferedReader:
-    """Opens a local file, or one on an object store through TensorFlow's file systems, for reading bytes.
+    """Opens a local file, or one on an object store through TensorFlow's file systems, for reading
+    bytes.
 
     Raises:
       OSError: the file cannot be opened, or is a FIFO, a device or a socket, which may never end.
@@ -95,11 +107,13 @@ def open_binary(path: str) -> io.BufferedReader:
 
 
 def read(path: str) -> Iterator[Record | Damage]:
-    """Yields what a TFRecord file holds, in order: plain or gzip, told by the first bytes and not by the name.
+    """Yields what a TFRecord file holds, in order: plain or gzip, told by the first bytes and not
+    by the name.
 
-    Every byte of the file (after unzipping) belongs to exactly one yielded item. Where a length or a checksum does not hold the
-    reader goes on at the next header whose checksum does, so a flipped byte, or a hole in the file, costs the records it touches
-    and no other. Of a compressed file that breaks off, all that can be unzipped is delivered.
+    Every byte of the file (after unzipping) belongs to exactly one yielded item. Where a length or
+    a checksum does not hold the reader goes on at the next header whose checksum does, so a flipped
+    byte, or a hole in the file, costs the records it touches and no other. Of a compressed file
+    that breaks off, all that can be unzipped is delivered.
 
     Raises:
       OSError: the file cannot be opened.
@@ -111,7 +125,9 @@ def read(path: str) -> Iterator[Record | Damage]:
 
 
 class _Raw(io.RawIOBase):
-    """A TensorFlow GFile as a raw stream, so that BufferedReader can sit on it; its errors become OSError."""
+    """A TensorFlow GFile as a raw stream, so that BufferedReader can sit on it; its errors become
+    OSError.
+    """
 
     def __init__(self, path: str) -> None:
         import tensorflow as tf
@@ -159,7 +175,9 @@ class _BrokenError(Exception):
 
 
 class _Gunzip:
-    """Unzips a stream up to the very byte where it breaks; gzip.GzipFile loses what it had unzipped of the last chunk."""
+    """Unzips a stream up to the very byte where it breaks; gzip.GzipFile loses what it had unzipped
+    of the last chunk.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -187,11 +205,15 @@ class _Gunzip:
         return plain
 
     def _more(self) -> bytes:
-        """Compressed bytes, b'' at the end; puts a new decompressor in place where another member of the stream begins."""
+        """Compressed bytes, b'' at the end; puts a new decompressor in place where another member
+        of the stream begins.
+        """
         data = self._inflate.unused_data or self._stream.read(_ZIPPED_READ_BYTES)
         if not self._inflate.eof:
             if not data:
-                raise _BrokenError(f'it ends after {self._taken} compressed bytes, before its end marker')
+                raise _BrokenError(
+                    f'it ends after {self._taken} compressed bytes, before its end marker'
+                )
             return data
         while data and not data.strip(b'\0'):  # padding between and behind members
             data = self._stream.read(_ZIPPED_READ_BYTES)
@@ -206,7 +228,10 @@ class _Gunzip:
             self._taken += len(data) - len(self._inflate.unused_data)
             self._given += len(plain)
             if self._given > max(_FREE_BYTES, _MAX_RATIO * self._taken):
-                self._reason = f'{self._taken} compressed bytes unzip to more than {self._given}: encoded images do not shrink that much'
+                self._reason = (
+                    f'{self._taken} compressed bytes unzip to more than {self._given}: encoded '
+                    'images do not shrink that much'
+                )
             return plain
         except zlib.error as error:
             kept = bytearray()
@@ -263,7 +288,12 @@ def _records(window: _Window) -> Iterator[Record | Damage]:
 def _next(window: _Window, index: int) -> Record | Damage:
     offset, buffer = window.start, window.buffer
     if not window.fill(_HEADER.size):
-        return _damage(window, index, len(buffer), f'{len(buffer)} bytes are left, fewer than the {_HEADER.size} of a record header')
+        return _damage(
+            window,
+            index,
+            len(buffer),
+            f'{len(buffer)} bytes are left, fewer than the {_HEADER.size} of a record header',
+        )
     length, crc = _HEADER.unpack_from(buffer)
     if masked_crc(bytes(buffer[:8])) != crc or length > _MAX_RECORD_BYTES:
         return _resync(window, index)
@@ -276,11 +306,18 @@ def _next(window: _Window, index: int) -> Record | Damage:
     if masked_crc(payload) == payload_crc:
         window.skip(size)
         return Record(index, offset, payload)
-    return _damage(window, index, _to_header(window, size), 'the checksum (CRC-32C) of the payload does not hold')
+    return _damage(
+        window,
+        index,
+        _to_header(window, size),
+        'the checksum (CRC-32C) of the payload does not hold',
+    )
 
 
 def _to_header(window: _Window, size: int) -> int:
-    """How far the damaged record at hand goes: `size` bytes, fewer when the next record begins in them (bytes are missing)."""
+    """How far the damaged record at hand goes: `size` bytes, fewer when the next record begins in
+    them (bytes are missing).
+    """
     window.fill(size + _HEADER.size)
     if size + _HEADER.size <= len(window.buffer) and _is_header(window.buffer, size):
         return size
@@ -289,7 +326,9 @@ def _to_header(window: _Window, size: int) -> int:
 
 
 def _damage(window: _Window, index: int, size: int, reason: str) -> Damage:
-    """Takes `size` bytes that begin with a header, or with what there is of one, out of the window."""
+    """Takes `size` bytes that begin with a header, or with what there is of one, out of the
+    window.
+    """
     offset, end = window.start, size
     if size >= _HEADER.size:
         end = min(size, _HEADER.size + _HEADER.unpack_from(window.buffer)[0])
@@ -329,8 +368,9 @@ def _keep(window: _Window, size: int, kept: bytearray) -> None:
 def _find_header(buffer: bytearray, begin: int) -> int | None:
     """Where from `begin` on the first record header stands whose checksum holds.
 
-    A length below 2**32 ends in four zero bytes, which are rare in compressed images: only places before a run of zeros are tried.
-    Inside a run the length would be 0, and the header of an empty record is a fixed pattern.
+    A length below 2**32 ends in four zero bytes, which are rare in compressed images: only places
+    before a run of zeros are tried. Inside a run the length would be 0, and the header of an empty
+    record is a fixed pattern.
     """
     empty = buffer.find(_EMPTY_HEADER, begin)
     zeros = buffer.find(_ZEROS, begin + 1)

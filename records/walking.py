@@ -1,4 +1,6 @@
-"""Lists the files under a local folder: each real file once, in a fixed order, with all that is left out counted."""
+"""Lists the files under a local folder: each real file once, in a fixed order, with all that is
+left out counted.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _TYPE = re.compile(r'(\.[a-z][a-z0-9]{0,7})(\.gz)?$')
 
 @dataclass(frozen=True)
 class File:
-    """A regular file: `name` relative to the folder with forward slashes, its size in bytes, its time."""
+    """A regular file: `name` relative to the folder with forward slashes, its size in bytes, its
+    time.
+    """
 
     name: str
     size: int
@@ -36,7 +40,8 @@ class Walk:
       files: by name, each real file once, under its own name rather than that of a link to it.
       repeated: further names of these files -> the name in `files`.
       special: names of what is not a regular file -> what it is.
-      hidden: how many files and folders have a name that begins with a dot; they are not looked into.
+      hidden: how many files and folders have a name that begins with a dot; they are not looked
+        into.
     """
 
     files: list[File] = field(default_factory=list)
@@ -46,7 +51,8 @@ class Walk:
 
 
 def walk(root: str) -> Walk:
-    """Lists what lies under `root`. Links are followed, but never into a folder that has been listed.
+    """Lists what lies under `root`. Links are followed, but never into a folder that has been
+    listed.
 
     Raises:
       OSError: a folder cannot be listed.
@@ -58,7 +64,9 @@ def walk(root: str) -> Walk:
 
 
 def file_type(name: str) -> str:
-    """The suffix of a file name in lower case, for counting: '.csv.gz', '.dcm', 'without suffix'."""
+    """The suffix of a file name in lower case, for counting: '.csv.gz', '.dcm', 'without
+    suffix'.
+    """
     match = _TYPE.search(os.path.basename(name).lower())
     return match.group() if match else 'without suffix'
 
@@ -118,7 +126,9 @@ class _Walker:
             target = os.stat(os.path.join(self._root, name))
         except OSError as error:
             loop = error.errno == errno.ELOOP
-            self.found.special[name] = 'a link to itself' if loop else 'a link to a file that is not there'
+            self.found.special[name] = (
+                'a link to itself' if loop else 'a link to a file that is not there'
+            )
             return
         if stat.S_ISDIR(target.st_mode):
             self._list(name)
@@ -127,7 +137,9 @@ class _Walker:
 
     def _take(self, name: str, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
-            self.found.special[name] = next((what for test, what in _SPECIAL if test(status.st_mode)), 'not a file')
+            self.found.special[name] = next(
+                (what for test, what in _SPECIAL if test(status.st_mode)), 'not a file'
+            )
             return
         # Some network file systems number no files: there, each name counts as a file.
         first = self._files.setdefault(_identity(status), name) if status.st_ino else name

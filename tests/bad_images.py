@@ -1,4 +1,6 @@
-"""Encoded films that every reader of the project has to refuse, with the name of the problem that it has to give."""
+"""Encoded films that every reader of the project has to refuse, with the name of the problem that
+it has to give.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ SIDE = 160
 def film(side: int = SIDE, seed: int = 0) -> np.ndarray:
     """A smooth grey picture with some texture, uint8 [side, side], about 20..250."""
     noise = np.random.default_rng(seed).integers(0, 20, (side, side))
-    return (np.linspace(20, 200, side)[None, :] + np.linspace(0, 30, side)[:, None] + noise).astype(np.uint8)
+    return (np.linspace(20, 200, side)[None, :] + np.linspace(0, 30, side)[:, None] + noise).astype(
+        np.uint8
+    )
 
 
 def encode(pixels: np.ndarray, kind: str = 'JPEG', mode: str | None = None, **options) -> bytes:
@@ -29,13 +33,17 @@ def encode(pixels: np.ndarray, kind: str = 'JPEG', mode: str | None = None, **op
 
 
 def cut_and_closed(jpeg: bytes, share: float = 0.5) -> bytes:
-    """A JPEG that ends within its pixel data, after `share` of it, with an end marker put behind."""
+    """A JPEG that ends within its pixel data, after `share` of it, with an end marker put
+    behind.
+    """
     start = jpeg.index(b'\xff\xda')
     return jpeg[: start + int((len(jpeg) - start) * share)] + b'\xff\xd9'
 
 
 def without_last_scan(jpeg: bytes) -> bytes:
-    """A progressive JPEG cut exactly between two scans, with an end marker put behind: a decoder has nothing to warn of."""
+    """A progressive JPEG cut exactly between two scans, with an end marker put behind: a decoder
+    has nothing to warn of.
+    """
     return jpeg[: jpeg.rindex(b'\xff\xda')] + b'\xff\xd9'
 
 
@@ -46,13 +54,16 @@ def with_many_scans(jpeg: bytes, scans: int) -> bytes:
 
 
 def png(pixels: np.ndarray, rows: int | None = None, width: int | None = None) -> bytes:
-    """An 8-bit grey PNG whose data holds `rows` rows, whatever its header says, with right checksums."""
+    """An 8-bit grey PNG whose data holds `rows` rows, whatever its header says, with right
+    checksums.
+    """
     height = len(pixels)
     data = b''.join(b'\0' + row.tobytes() for row in pixels[:rows])
     ihdr = struct.pack('>IIBBBBB', width or pixels.shape[1], height, 8, 0, 0, 0, 0)
     chunks = ((b'IHDR', ihdr), (b'IDAT', zlib.compress(data)), (b'IEND', b''))
     return b'\x89PNG\r\n\x1a\n' + b''.join(
-        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body)) for kind, body in chunks
+        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        for kind, body in chunks
     )
 
 
@@ -85,15 +96,24 @@ BY_HEADER = {
     'GIF': (encode(_FILM, 'GIF'), image_status.UNDECODABLE),
     'header cut': (_JPEG[:100], image_status.UNDECODABLE),
     'JPEG without its end': (_JPEG[:-300], image_status.TRUNCATED),
-    'progressive JPEG without its last scan': (without_last_scan(_PROGRESSIVE), image_status.TRUNCATED),
-    'JPEG that claims 8000x8000 pixels': (resized_header(_JPEG, 8000, 8000), image_status.TRUNCATED),
+    'progressive JPEG without its last scan': (
+        without_last_scan(_PROGRESSIVE),
+        image_status.TRUNCATED,
+    ),
+    'JPEG that claims 8000x8000 pixels': (
+        resized_header(_JPEG, 8000, 8000),
+        image_status.TRUNCATED,
+    ),
     'PNG without its end': (_PNG[:-40], image_status.TRUNCATED),
     'PNG with fewer rows': (png(_FILM, rows=SIDE // 2), image_status.TRUNCATED),
     'PNG that claims 8000 columns': (png(_FILM, width=8000), image_status.TRUNCATED),
     'PNG with a flipped byte': (_flip(_PNG, len(_PNG) // 2), image_status.UNDECODABLE),
     'one pixel': (encode(_FILM[:1, :1]), image_status.TOO_SMALL),
     'JPEG of 20000x20000 pixels': (resized_header(_JPEG, 20_000, 20_000), image_status.TOO_LARGE),
-    'progressive JPEG of many scans': (with_many_scans(_PROGRESSIVE, 200), image_status.UNSUPPORTED),
+    'progressive JPEG of many scans': (
+        with_many_scans(_PROGRESSIVE, 200),
+        image_status.UNSUPPORTED,
+    ),
 }
 
 # Found by the decoder.
@@ -102,8 +122,14 @@ BY_DECODING = {
     'JPEG with its last rows cut and closed': (cut_and_closed(_JPEG, 0.99), image_status.TRUNCATED),
     'JPEG RGB cut and closed': (cut_and_closed(encode(_FILM, mode='RGB')), image_status.TRUNCATED),
     'progressive JPEG cut and closed': (cut_and_closed(_PROGRESSIVE), image_status.TRUNCATED),
-    'progressive JPEG cut late and closed': (cut_and_closed(_PROGRESSIVE, 0.95), image_status.TRUNCATED),
-    'JPEG with a hole': (_JPEG[: len(_JPEG) // 2] + _JPEG[len(_JPEG) // 2 + 500 :], image_status.TRUNCATED),
+    'progressive JPEG cut late and closed': (
+        cut_and_closed(_PROGRESSIVE, 0.95),
+        image_status.TRUNCATED,
+    ),
+    'JPEG with a hole': (
+        _JPEG[: len(_JPEG) // 2] + _JPEG[len(_JPEG) // 2 + 500 :],
+        image_status.TRUNCATED,
+    ),
 }
 
 # Whole images whose stored pixels are not what a viewer shows; `convert` makes films of them.

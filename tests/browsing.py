@@ -1,4 +1,6 @@
-"""Opens pages in Chromium, from disk and without a network, and checks what the pages of any root with a pushed model have to show."""
+"""Opens pages in Chromium, from disk and without a network, and checks what the pages of any root
+with a pushed model have to show.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _SCROLLS = 'element => element.scrollWidth > element.clientWidth'
 
 
 def missing(what: str) -> NoReturn:
-    """Skips the test for want of something, or fails it where CXR_REQUIRE_BROWSER=1 says that the pages must be opened."""
+    """Skips the test for want of something, or fails it where CXR_REQUIRE_BROWSER=1 says that the
+    pages must be opened.
+    """
     if os.environ.get('CXR_REQUIRE_BROWSER') == '1':
         pytest.fail(f'{what} (no skip while CXR_REQUIRE_BROWSER=1)')
     pytest.skip(what)
@@ -39,7 +43,9 @@ def chromium() -> Iterator[Browser]:
     if path is None:
         missing(f'none of {", ".join(_BROWSERS)} is on PATH')
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND'])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND']
+        )
         yield browser
         browser.close()
 
@@ -51,10 +57,22 @@ def opened(browser: Browser, path: Path, **settings) -> Iterator[Page]:
     page = context.new_page()
     page.set_default_timeout(_PATIENCE_MS)
     trouble: list[str] = []
-    page.on('console', lambda message: trouble.append(message.text) if message.type in ('error', 'warning') else None)
+    page.on(
+        'console',
+        lambda message: (
+            trouble.append(message.text) if message.type in ('error', 'warning') else None
+        ),
+    )
     page.on('pageerror', lambda error: trouble.append(str(error)))
     page.on('requestfailed', lambda request: trouble.append(f'{request.url}: {request.failure}'))
-    page.on('request', lambda request: trouble.append(request.url) if not request.url.startswith(('file:', 'data:', 'blob:')) else None)
+    page.on(
+        'request',
+        lambda request: (
+            trouble.append(request.url)
+            if not request.url.startswith(('file:', 'data:', 'blob:'))
+            else None
+        ),
+    )
     page.goto(path.as_uri())
     page.wait_for_load_state('load')
     try:
@@ -71,12 +89,18 @@ def texts(locator: Locator) -> list[str]:
 
 def run_folder(pages: Path, state: str) -> Path:
     """The folder of pages of the newest run that ended so."""
-    ended = {path.parent: json.loads(path.read_text(encoding='utf-8'))['state'] for path in pages.glob('runs/*/summary.json')}
+    ended = {
+        path.parent: json.loads(path.read_text(encoding='utf-8'))['state']
+        for path in pages.glob('runs/*/summary.json')
+    }
     return max(folder for folder, found in ended.items() if found == state)
 
 
-def check_pushed(browser: Browser, pages: Path, slices: Set[str], films: bool = True, drawn: bool = True) -> None:
-    """Opens every page of a root in which one run pushed a model, and looks on those of this run for all that a person comes for.
+def check_pushed(
+    browser: Browser, pages: Path, slices: Set[str], films: bool = True, drawn: bool = True
+) -> None:
+    """Opens every page of a root in which one run pushed a model, and looks on those of this run
+    for all that a person comes for.
 
     Args:
       browser: as `chromium` starts it.
@@ -123,7 +147,9 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
         table = page.locator('#tfma-slicing tfma-metrics-table table')
         table.wait_for()
         shown = set(texts(table.locator('tbody tr td:first-child')))
-        assert shown == set(json.loads((run / 'summary.json').read_text(encoding='utf-8'))['slices'])
+        assert shown == set(
+            json.loads((run / 'summary.json').read_text(encoding='utf-8'))['slices']
+        )
         assert {'All test films', *slices} <= shown
         assert 'AUC' in texts(table.locator('thead th'))
         assert '(' in table.locator('tfma-bounded-value .range').first.inner_text()
@@ -142,14 +168,20 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
         _fits(page, 'slices-table')
         _fits(page, 'groups-table')
         assert sum('(lowest)' in row for row in texts(page.locator('#groups-table tbody tr'))) == 3
-        counts = [int(text.split()[0].replace(',', '')) for text in texts(page.locator('#confusion td b'))]
+        counts = [
+            int(text.split()[0].replace(',', '')) for text in texts(page.locator('#confusion td b'))
+        ]
         assert len(counts) == 4
         assert f'{sum(counts):,} test films' in page.locator('main').inner_text()
 
 
 def _data(browser: Browser, run: Path, films: bool) -> None:
     with opened(browser, run / 'data.html') as page:
-        splits = [row.split('\t')[1] for row in texts(page.locator('#prevalence-table tbody tr')) if row.startswith('Split')]
+        splits = [
+            row.split('\t')[1]
+            for row in texts(page.locator('#prevalence-table tbody tr'))
+            if row.startswith('Split')
+        ]
         assert {'train', 'val', 'calibration', 'test'} <= set(splits)
         frame = page.frame_locator('#facets')
         frame.get_by_text('Numeric Features').first.wait_for()
@@ -166,7 +198,10 @@ def _data(browser: Browser, run: Path, films: bool) -> None:
 def _training(browser: Browser, run: Path) -> None:
     with opened(browser, run / 'training.html') as page:
         # Those of train and of val.
-        assert page.locator('figure svg .s0').count() >= 2 and page.locator('figure svg .s1').count() >= 2
+        assert (
+            page.locator('figure svg .s0').count() >= 2
+            and page.locator('figure svg .s1').count() >= 2
+        )
         assert page.locator('#history-table tbody tr').count() >= 2
         assert 'cxr-triage tensorboard' in page.locator('pre').inner_text()
 
@@ -175,7 +210,14 @@ def _model_card(browser: Browser, run: Path, drawn: bool) -> None:
     with opened(browser, run / 'model_card.html') as page:
         shown = page.locator('#card').inner_text()
         data = 'labels are wrong on purpose' if drawn else 'mined from radiology reports'
-        for words in ('Research use only', data, 'AUC of age, sex and view alone', 'Apache-2.0', 'View: PA', 'positives missed'):
+        for words in (
+            'Research use only',
+            data,
+            'AUC of age, sex and view alone',
+            'Apache-2.0',
+            'View: PA',
+            'positives missed',
+        ):
             assert words in shown, words
         assert ('NIH' in shown) is not drawn
         for name in ('Markdown', 'JSON'):
@@ -186,7 +228,22 @@ def _model_card(browser: Browser, run: Path, drawn: bool) -> None:
 def _lineage(browser: Browser, run: Path) -> None:
     with opened(browser, run / 'lineage.html') as page:
         assert 'all files are as they were pushed' in page.locator('main').inner_text()
-        steps = [text.split()[0] for text in texts(page.locator('#trace-table tbody td:first-child'))]
-        assert {'XrayExampleGen', 'CuratedSchema', 'Transform', 'Trainer', 'Evaluator', 'ServingCheck', 'Pusher'} <= set(steps)
+        steps = [
+            text.split()[0] for text in texts(page.locator('#trace-table tbody td:first-child'))
+        ]
+        assert {
+            'XrayExampleGen',
+            'CuratedSchema',
+            'Transform',
+            'Trainer',
+            'Evaluator',
+            'ServingCheck',
+            'Pusher',
+        } <= set(steps)
         assert steps[-1] == 'Pusher'
-        assert steps.index('XrayExampleGen') < steps.index('Transform') < steps.index('Trainer') < steps.index('Evaluator')
+        assert (
+            steps.index('XrayExampleGen')
+            < steps.index('Transform')
+            < steps.index('Trainer')
+            < steps.index('Evaluator')
+        )

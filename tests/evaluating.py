@@ -47,11 +47,17 @@ def evaluate(
     evaluated, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
     evaluated.uri, blessing.uri = str(out / 'evaluation'), str(out / 'blessing')
     properties = {
-        'eval_config': json_format.MessageToJson(evaluation.eval_config(parameters, task), preserving_proto_field_name=True),
+        'eval_config': json_format.MessageToJson(
+            evaluation.eval_config(parameters, task), preserving_proto_field_name=True
+        ),
         'example_splits': '["test"]',
         'fairness_indicator_thresholds': 'null',
     }
     options = PipelineOptions(list(beam_args) or ['--runner=FnApiRunner'])
-    context = Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(options=options), tmp_dir=str(out), unique_id='1')
+    context = Executor.Context(
+        make_beam_pipeline_fn=lambda: beam.Pipeline(options=options),
+        tmp_dir=str(out),
+        unique_id='1',
+    )
     Executor(context).Do(inputs, {'evaluation': [evaluated], 'blessing': [blessing]}, properties)
     return evaluated.uri, bool(blessing.get_int_custom_property('blessed'))

@@ -1,4 +1,6 @@
-"""Runs `cxr-triage` in a process of its own, with what it shows on the screen and what it exits with."""
+"""Runs `cxr-triage` in a process of its own, with what it shows on the screen and what it exits
+with.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,17 @@ class Finished:
         return 'Traceback (most recent call last)' in self.screen
 
 
-def start_fresh(command: list[str], cwd: Path, environment: dict[str, str], screen: Path) -> subprocess.Popen:
+def start_fresh(
+    command: list[str], cwd: Path, environment: dict[str, str], screen: Path
+) -> subprocess.Popen:
     """Starts a command as a shell would, with its output in the file `screen`."""
-    # What a shell starts in the background ignores Ctrl-C and hands that down: the program is started as in the foreground.
+    # What a shell starts in the background ignores Ctrl-C and hands that down: the program is
+    # started as in the foreground.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with screen.open('wb') as file:
-            # A session of its own: a signal to the group reaches its workers too, as Ctrl-C in a terminal does.
+            # A session of its own: a signal to the group reaches its workers too, as Ctrl-C in a
+            # terminal does.
             return subprocess.Popen(
                 command,
                 cwd=cwd,
@@ -73,7 +79,9 @@ class Running:
         """
         deadline = time.monotonic() + _PATIENCE_S
         while not condition():
-            assert self._process.poll() is None, f'ended with {self._process.returncode} before its time:\n{self.screen}'
+            assert self._process.poll() is None, (
+                f'ended with {self._process.returncode} before its time:\n{self.screen}'
+            )
             assert time.monotonic() < deadline, f'still not there:\n{self.screen}'
             time.sleep(0.02)
 
@@ -97,22 +105,33 @@ class Running:
 
 
 class Program:
-    """`cxr-triage` out of a source tree, with a configuration and a data root that all of its runs share."""
+    """`cxr-triage` out of a source tree, with a configuration and a data root that all of its runs
+    share.
+    """
 
     def __init__(self, source: Path, config: Path, data: Path, scratch: Path):
         self.source, self.config, self.data = source, config, data
         self._scratch, self._count = scratch, 0
 
     def start(self, *options: str | Path, fresh: bool = False) -> Running:
-        """Starts `cxr-triage` with `options` in the source tree, with TensorFlow loaded (`warm_start`) or as a `fresh` interpreter."""
+        """Starts `cxr-triage` with `options` in the source tree, with TensorFlow loaded
+        (`warm_start`) or as a `fresh` interpreter.
+        """
         self._count += 1
-        # Neither what tests set for themselves nor a shell's settings: quiet has to be the program's own doing.
-        environment = {name: os.environ[name] for name in ('PATH', 'HOME', 'TMPDIR', 'LANG') if name in os.environ}
+        # Neither what tests set for themselves nor a shell's settings: quiet has to be the
+        # program's own doing.
+        environment = {
+            name: os.environ[name]
+            for name in ('PATH', 'HOME', 'TMPDIR', 'LANG')
+            if name in os.environ
+        }
         environment |= {'PYTHONPATH': str(self.source), 'CUDA_VISIBLE_DEVICES': ''}
         screen = self._scratch / f'screen-{self._count}.txt'
         arguments = [str(option) for option in options]
         if fresh:
-            process = start_fresh([sys.executable, '-m', 'pipeline', *arguments], self.source, environment, screen)
+            process = start_fresh(
+                [sys.executable, '-m', 'pipeline', *arguments], self.source, environment, screen
+            )
             return Running(process, screen)
         return Running(WarmProcess(arguments, self.source, environment, screen), screen)
 

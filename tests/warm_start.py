@@ -1,8 +1,10 @@
-"""Starts `cxr-triage` by a fork of a process that has TensorFlow and TFX loaded: importing them is most of what a short command takes.
+"""Starts `cxr-triage` by a fork of a process that has TensorFlow and TFX loaded: importing them is
+most of what a short command takes.
 
-The process is a fork server of Python's own (`multiprocessing`). It loads third-party packages only; the program itself is
-imported after the fork, from the source tree that the test names. What the fork cannot show is how the program starts by
-itself: tests of quiet, of exit codes before any import, and of start-up time take a fresh interpreter.
+The process is a fork server of Python's own (`multiprocessing`). It loads third-party packages
+only; the program itself is imported after the fork, from the source tree that the test names. What
+the fork cannot show is how the program starts by itself: tests of quiet, of exit codes before any
+import, and of start-up time take a fresh interpreter.
 """
 
 from __future__ import annotations
@@ -39,9 +41,12 @@ class WarmProcess:
     def __init__(self, arguments: list[str], cwd: Path, environment: dict[str, str], screen: Path):
         screen.write_bytes(b'')
         context = multiprocessing.get_context('forkserver')
-        # A list that is set twice is the same one: the server starts once for each process of tests.
+        # A list that is set twice is the same one: the server starts once for each process of
+        # tests.
         context.set_forkserver_preload(list(_PACKAGES))
-        self._process = context.Process(target=_run, args=(arguments, str(cwd), environment, str(screen)))
+        self._process = context.Process(
+            target=_run, args=(arguments, str(cwd), environment, str(screen))
+        )
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -76,11 +81,16 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], screen: st
     for stream in (1, 2):
         os.dup2(target, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.stdin, sys.stdout, sys.stderr = (open(number, mode, closefd=False) for number, mode in ((0, 'r'), (1, 'w'), (2, 'w')))  # noqa: SIM115
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, closefd=False) for number, mode in ((0, 'r'), (1, 'w'), (2, 'w'))
+    )  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
-    sys.path[:] = [cwd, *(path for path in sys.path if 'site-packages' in path or path.startswith(sys.base_prefix))]
+    sys.path[:] = [
+        cwd,
+        *(path for path in sys.path if 'site-packages' in path or path.startswith(sys.base_prefix)),
+    ]
     sys.argv = ['cxr-triage', *arguments]
     atexit._clear()
     try:

@@ -1,1 +1,3 @@
-"""The model side: labels, features, preprocessing, input pipeline, networks, calibration, export."""
+"""The model side: labels, features, preprocessing, input pipeline, networks, calibration,
+export.
+"""

@@ -6,7 +6,8 @@ import os
 
 # In the model, in SavedModel's place for such files: what a server or a person has to know of it.
 FACTS_FILE = os.path.join('assets.extra', 'triage.json')
-# In the `model_run` artifact: training curves, and the trainer's answers on the splits it did not learn from.
+# In the `model_run` artifact: training curves, and the trainer's answers on the splits it did not
+# learn from.
 HISTORY_FILE = 'history.csv'
 PREDICTIONS_FILE = 'predictions.json'
 EVALUATION_SPLITS: tuple[str, ...] = ('val', 'calibration')

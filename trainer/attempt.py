@@ -10,8 +10,8 @@ import tensorflow as tf
 def attempt(function: Callable, value: tf.Tensor, otherwise: Callable):
     """`function(value)`, or `otherwise()` where one of its operations fails.
 
-    A graph has no way to catch an error, but a tf.data pipeline has: here one with a single element. It
-    costs about 0.2 ms a call.
+    A graph has no way to catch an error, but a tf.data pipeline has: here one with a single
+    element. It costs about 0.2 ms a call.
 
     Args:
       function: of one tensor, to a tensor or a structure of tensors.

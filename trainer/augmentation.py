@@ -1,5 +1,5 @@
-"""Random changes of training images that leave the diagnosis as it is: a little shift, rotation, zoom, contrast and brightness, and a
-square blotted out.
+"""Random changes of training images that leave the diagnosis as it is: a little shift, rotation,
+zoom, contrast and brightness, and a square blotted out.
 
 No horizontal flip: it would put the heart on the other side, which is a finding.
 """
@@ -37,18 +37,26 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, parameters: AugmentationParamete
     brightness = draws[5] * (parameters.brightness * 255.0)
     x, y = _places(pixels.shape[1], angle, scale, shift_x, shift_y)
     changed = _changed(pixels, x, y, contrast, brightness)
-    return _blotted(changed, draws[6], draws[7], parameters.cutout) if parameters.cutout else changed
+    return (
+        _blotted(changed, draws[6], draws[7], parameters.cutout) if parameters.cutout else changed
+    )
 
 
 _BITS = (0, 8, 16, 24)  # where each of four bytes lies in a 32-bit number
 
 
-# Compiled, it is two passes over the pixels; op by op it takes 2.5 times as long (`benchmarks.training` measures reading with it). The
-# places are a function of their own: in one, the compiler works them out twice, for the look-up and for the weights of the neighbours,
-# and may round the two differently, so that a place on the border between two pixels gets the grey level of its neighbour.
+# Compiled, it is two passes over the pixels; op by op it takes 2.5 times as long
+# (`benchmarks.training` measures reading with it). The places are a function of their own: in one,
+# the compiler works them out twice, for the look-up and for the weights of the neighbours, and may
+# round the two differently, so that a place on the border between two pixels gets the grey level of
+# its neighbour.
 @tf.function(jit_compile=True, autograph=False)
-def _changed(pixels: tf.Tensor, x: tf.Tensor, y: tf.Tensor, contrast: tf.Tensor, brightness: tf.Tensor) -> tf.Tensor:
-    """uint8 [batch, side, side, 1], places [batch, side, side] and amounts [batch] to float32 of the first shape."""
+def _changed(
+    pixels: tf.Tensor, x: tf.Tensor, y: tf.Tensor, contrast: tf.Tensor, brightness: tf.Tensor
+) -> tf.Tensor:
+    """uint8 [batch, side, side, 1], places [batch, side, side] and amounts [batch] to float32 of
+    the first shape.
+    """
     images = _bilinear(pixels[..., 0], x, y)
     mean = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
     contrast, brightness = contrast[:, None, None], brightness[:, None, None]
@@ -57,18 +65,27 @@ def _changed(pixels: tf.Tensor, x: tf.Tensor, y: tf.Tensor, contrast: tf.Tensor,
 
 @tf.function(jit_compile=True, autograph=False)
 def _blotted(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor, share: float) -> tf.Tensor:
-    """A square of the mean grey level on each image, its centre at x, y [batch] in -1..1 of the side: cutout (DeVries and Taylor, 2017).
+    """A square of the mean grey level on each image, its centre at x, y [batch] in -1..1 of the
+    side: cutout (DeVries and Taylor, 2017).
 
     At the edge part of it lies outside.
     """
     grid = tf.linspace(-1.0, 1.0, images.shape[1])
-    covered = (tf.abs(grid[None, None, :] - x[:, None, None]) < share) & (tf.abs(grid[None, :, None] - y[:, None, None]) < share)
-    return tf.where(covered[..., None], tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True), images)
+    covered = (tf.abs(grid[None, None, :] - x[:, None, None]) < share) & (
+        tf.abs(grid[None, :, None] - y[:, None, None]) < share
+    )
+    return tf.where(
+        covered[..., None], tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True), images
+    )
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _places(side: int, angle: tf.Tensor, scale: tf.Tensor, shift_x: tf.Tensor, shift_y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where each pixel of the result comes from, float32 [batch, side, side] each: rotation and zoom about the centre, then the shift."""
+def _places(
+    side: int, angle: tf.Tensor, scale: tf.Tensor, shift_x: tf.Tensor, shift_y: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where each pixel of the result comes from, float32 [batch, side, side] each: rotation and
+    zoom about the centre, then the shift.
+    """
     grid = tf.range(side, dtype=tf.float32) - (side - 1) / 2.0
     columns, rows = grid[None, None, :], grid[None, :, None]
     cos, sin = (tf.cos(angle) * scale)[:, None, None], (tf.sin(angle) * scale)[:, None, None]
@@ -79,20 +96,29 @@ def _places(side: int, angle: tf.Tensor, scale: tf.Tensor, shift_x: tf.Tensor, s
 
 
 def _bilinear(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """uint8 [batch, side, side] at places [batch, side, side], float32; outside of the film is black.
+    """uint8 [batch, side, side] at places [batch, side, side], float32; outside of the film is
+    black.
 
-    The four neighbours of a place travel as one 32-bit number, so that they cost one look-up and not four.
+    The four neighbours of a place travel as one 32-bit number, so that they cost one look-up and
+    not four.
     """
     batch, side = tf.shape(images)[0], images.shape[1]
     padded = tf.cast(tf.pad(images, [[0, 0], [1, 2], [1, 2]]), tf.int32)
     neighbours = padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]
-    fours = tf.add_n([tf.bitwise.left_shift(neighbour, bits) for neighbour, bits in zip(neighbours, _BITS, strict=True)])
+    fours = tf.add_n(
+        [
+            tf.bitwise.left_shift(neighbour, bits)
+            for neighbour, bits in zip(neighbours, _BITS, strict=True)
+        ]
+    )
     width = side + 2
     x, y = (tf.clip_by_value(place + 1.0, 0.0, width - 1.0) for place in (x, y))
     column, row = tf.cast(x, tf.int32), tf.cast(y, tf.int32)
     right, down = x - tf.cast(column, tf.float32), y - tf.cast(row, tf.float32)
     index = tf.reshape(row * width + column, [batch, -1])
-    found = tf.reshape(tf.gather(tf.reshape(fours, [batch, -1]), index, batch_dims=1), [batch, side, side])
+    found = tf.reshape(
+        tf.gather(tf.reshape(fours, [batch, -1]), index, batch_dims=1), [batch, side, side]
+    )
     a, b, c, d = (tf.cast(tf.bitwise.right_shift(found, bits) & 255, tf.float32) for bits in _BITS)
     top, bottom = a + right * (b - a), c + right * (d - c)
     return top + down * (bottom - top)

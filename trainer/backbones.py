@@ -1,4 +1,6 @@
-"""Networks by name: grey pixels in, a feature map out, each with the pixel scaling it was trained with."""
+"""Networks by name: grey pixels in, a feature map out, each with the pixel scaling it was trained
+with.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from trainer.parameters import PRETRAINED, ModelParameters
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be had or do not fit; the text names the path, the backbone and what to do."""
+    """Weights that cannot be had or do not fit; the text names the path, the backbone and what to
+    do.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +26,9 @@ class Backbone:
     """A network by name.
 
     Attributes:
-      build: image side in pixels, weights (None, or 'imagenet' for Keras's cache or download) -> keras model, float32
-        [batch, side, side, channels] scaled pixels to [batch, height, width, features].
+      build: image side in pixels, weights (None, or 'imagenet' for Keras's cache or download) ->
+        keras model, float32 [batch, side, side, channels] scaled pixels to [batch, height, width,
+        features].
       scale: float32 [batch, side, side, 1] in 0..255 -> what `build`'s model takes.
     """
 
@@ -33,11 +38,14 @@ class Backbone:
 
 def _of_keras(application: Callable[..., keras.Model]) -> Callable[[int, str | None], keras.Model]:
     """A network of keras.applications without its top."""
-    return lambda side, weights: application(input_shape=(side, side, 3), include_top=False, weights=weights)
+    return lambda side, weights: application(
+        input_shape=(side, side, 3), include_top=False, weights=weights
+    )
 
 
-# What the ImageNet weights were trained on, as the `preprocess_input` of each application does it to RGB; a grey pixel stands for three
-# equal ones. The means and deviations are those of ImageNet's channels.
+# What the ImageNet weights were trained on, as the `preprocess_input` of each application does it
+# to RGB; a grey pixel stands for three equal ones. The means and deviations are those of ImageNet's
+# channels.
 
 
 def _minus_one_to_one(pixels: tf.Tensor) -> tf.Tensor:
@@ -58,7 +66,9 @@ def _as_it_is(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _standardised(pixels: tf.Tensor) -> tf.Tensor:
-    """Each image to mean 0 and variance 1: without it, a small network on few images learns the exposure and nothing else."""
+    """Each image to mean 0 and variance 1: without it, a small network on few images learns the
+    exposure and nothing else.
+    """
     mean, variance = tf.nn.moments(pixels, axes=[1, 2, 3], keepdims=True)
     return (pixels - mean) / tf.sqrt(variance + 1.0)
 
@@ -70,9 +80,11 @@ def _scratch_cnn(side: int, weights: str | None) -> keras.Model:
     x = inputs
     for number, filters in enumerate((16, 32, 64, 128)):
         first = number == 0
-        x = keras.layers.Conv2D(filters, 5 if first else 3, strides=2 if first else 1, padding='same', use_bias=False)(x)
-        # With Keras's momentum of 0.99 the moving averages of a short training have not settled, and the network answers with a
-        # constant.
+        x = keras.layers.Conv2D(
+            filters, 5 if first else 3, strides=2 if first else 1, padding='same', use_bias=False
+        )(x)
+        # With Keras's momentum of 0.99 the moving averages of a short training have not settled,
+        # and the network answers with a constant.
         x = keras.layers.BatchNormalization(momentum=0.8)(x)
         x = keras.layers.ReLU()(x)
         x = keras.layers.MaxPool2D()(x)
@@ -84,13 +96,16 @@ BACKBONES: dict[str, Backbone] = {
     'mobilenet_v2': Backbone(_of_keras(keras.applications.MobileNetV2), _minus_one_to_one),
     'xception': Backbone(_of_keras(keras.applications.Xception), _minus_one_to_one),
     'vgg16': Backbone(_of_keras(keras.applications.VGG16), _less_the_mean_of_blue_green_red),
-    'densenet121': Backbone(_of_keras(keras.applications.DenseNet121), _standardised_red_green_blue),
+    'densenet121': Backbone(
+        _of_keras(keras.applications.DenseNet121), _standardised_red_green_blue
+    ),
     'efficientnet_v2_b0': Backbone(_of_keras(keras.applications.EfficientNetV2B0), _as_it_is),
 }
 
 
 def build(parameters: ModelParameters) -> keras.Model:
-    """The backbone of `parameters`, with ImageNet weights where it has some: from the path configured, else Keras's cache or download.
+    """The backbone of `parameters`, with ImageNet weights where it has some: from the path
+    configured, else Keras's cache or download.
 
     Raises:
       WeightsError: the weights are not to be had, or are of another architecture.
@@ -105,14 +120,18 @@ def build(parameters: ModelParameters) -> keras.Model:
         return backbone.build(side, 'imagenet')
     except Exception as error:  # Keras raises a bare Exception on a failed download
         raise WeightsError(
-            f'no ImageNet weights for {name}: none are configured, and Keras neither has them in its cache (~/.keras/models) nor could '
-            f'download them ({str(error).splitlines()[0][:300]}). Give a file of {name} weights without the top with --weights.'
+            f'no ImageNet weights for {name}: none are configured, and Keras neither has them in '
+            'its cache (~/.keras/models) nor could '
+            f'download them ({str(error).splitlines()[0][:300]}). Give a file of {name} weights '
+            'without the top with --weights.'
         ) from error
 
 
 def _load(model: keras.Model, path: str, name: str) -> keras.Model:
     if not tf.io.gfile.exists(path):
-        raise WeightsError(f'{path}: no such file. Give ImageNet weights of {name} without the top with --weights.')
+        raise WeightsError(
+            f'{path}: no such file. Give ImageNet weights of {name} without the top with --weights.'
+        )
     with tempfile.TemporaryDirectory() as folder:
         local = path
         if '://' in path:  # h5py reads local files only
@@ -122,6 +141,7 @@ def _load(model: keras.Model, path: str, name: str) -> keras.Model:
             model.load_weights(local)
         except (ValueError, OSError, KeyError, tf.errors.OpError) as error:
             raise WeightsError(
-                f'{path}: not the weights of {name} without its top ({(str(error).splitlines() or [""])[0][:300]})'
+                f'{path}: not the weights of {name} without its top '
+                f'({(str(error).splitlines() or [""])[0][:300]})'
             ) from error
     return model

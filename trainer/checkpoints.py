@@ -1,4 +1,6 @@
-"""What a killed training needs to go on as if nothing had happened: weights, optimizer, epoch, early stopping, history."""
+"""What a killed training needs to go on as if nothing had happened: weights, optimizer, epoch,
+early stopping, history.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingState:
-    """The state of the fine-tuning phase, kept in a directory of its own that outlives a killed run.
+    """The state of the fine-tuning phase, kept in a directory of its own that outlives a killed
+    run.
 
     Attributes:
       epoch: the first epoch that is still to be trained.
@@ -42,8 +45,12 @@ class TrainingState:
         return tf.train.latest_checkpoint(os.path.join(self._directory, 'latest')) is not None
 
     def finished(self, epochs: int, patience: int | None) -> bool:
-        """Whether nothing is left to train: all epochs are done, or the last `patience` ones were no better."""
-        return self.epoch >= epochs or (patience is not None and self.epoch > 0 and int(self._waited.numpy()) >= patience)
+        """Whether nothing is left to train: all epochs are done, or the last `patience` ones were
+        no better.
+        """
+        return self.epoch >= epochs or (
+            patience is not None and self.epoch > 0 and int(self._waited.numpy()) >= patience
+        )
 
     def restore(self, model: keras.Model, average: MovingAverage | None = None) -> None:
         """Takes up the last epoch that was finished, if there is one.
@@ -59,21 +66,31 @@ class TrainingState:
         self._latest = self._manager('latest', model=model, optimizer=model.optimizer, **kept)
         self._kept_weights = self._manager('kept', model=model)
         if self._latest.latest_checkpoint:
-            self._latest.checkpoint.restore(self._latest.latest_checkpoint).assert_existing_objects_matched()
+            self._latest.checkpoint.restore(
+                self._latest.latest_checkpoint
+            ).assert_existing_objects_matched()
             _log.info('resuming after epoch %d', self.epoch)
 
     def begin(self, val_auc: float) -> None:
-        """Takes the weights that the model has now, before the first epoch, as the ones to beat. After `restore`."""
+        """Takes the weights that the model has now, before the first epoch, as the ones to beat.
+        After `restore`.
+        """
         self._kept_weights.save(checkpoint_number=0)
         self._best.assign(val_auc)
 
     def restore_kept(self, model: keras.Model) -> None:
-        """Loads the weights of the last epoch, or with patience those of the best validation AUC."""
+        """Loads the weights of the last epoch, or with patience those of the best validation
+        AUC.
+        """
         if self._kept_weights.latest_checkpoint:
-            tf.train.Checkpoint(model=model).restore(self._kept_weights.latest_checkpoint).assert_existing_objects_matched()
+            tf.train.Checkpoint(model=model).restore(
+                self._kept_weights.latest_checkpoint
+            ).assert_existing_objects_matched()
 
     def callback(self, patience: int | None, journal: Journal) -> keras.callbacks.Callback:
-        """Keeps the average, saves after each epoch, counts the epochs without a better validation AUC; see `finished`."""
+        """Keeps the average, saves after each epoch, counts the epochs without a better validation
+        AUC; see `finished`.
+        """
         state = self
 
         class SaveAndStop(keras.callbacks.Callback):
@@ -90,7 +107,9 @@ class TrainingState:
                     state._average.swap()
 
             def on_epoch_end(self, epoch, logs=None):
-                """Keeps the weights that may be the end, then the state; a kill between the two repeats the epoch with the same outcome."""
+                """Keeps the weights that may be the end, then the state; a kill between the two
+                repeats the epoch with the same outcome.
+                """
                 logs = logs or {}
                 journal.write('training', epoch, logs)
                 better = logs['val_auc'] > float(state._best.numpy())
@@ -114,7 +133,11 @@ class TrainingState:
             tf.io.gfile.rmtree(self._directory)
 
     def _manager(self, name: str, **tracked) -> tf.train.CheckpointManager:
-        checkpoint = tf.train.Checkpoint(**tracked, epoch=self._epoch, best=self._best, waited=self._waited)
+        checkpoint = tf.train.Checkpoint(
+            **tracked, epoch=self._epoch, best=self._best, waited=self._waited
+        )
         if name == 'kept':
             checkpoint = tf.train.Checkpoint(**tracked)
-        return tf.train.CheckpointManager(checkpoint, os.path.join(self._directory, name), max_to_keep=1)
+        return tf.train.CheckpointManager(
+            checkpoint, os.path.join(self._directory, name), max_to_keep=1
+        )

@@ -8,11 +8,18 @@ PROBABILITY, FLAG, MODEL_VERSION = 'probability', 'flag', 'model_version'
 # A name from `schemas.image_status`.
 STATUS = 'status'
 HEAT_MAP = 'heat_map'
-# Output -> dtype; each of shape [batch]. A task that asks for findings has an output of the same kind as `probability` for each.
-SCORES: dict[str, str] = {PROBABILITY: 'float32', FLAG: 'float32', STATUS: 'string', MODEL_VERSION: 'string'}
-# An image that is not `ok` gets this as its probability and its flag, also for each finding, so that it goes to a reader before all others.
-# A client that looks at the probability or the flag alone must never take a film that was not assessed for a normal one, as it would with 0
-# or -1. NaN is not valid JSON, so one such image would spoil the answers for a whole REST request.
+# Output -> dtype; each of shape [batch]. A task that asks for findings has an output of the same
+# kind as `probability` for each.
+SCORES: dict[str, str] = {
+    PROBABILITY: 'float32',
+    FLAG: 'float32',
+    STATUS: 'string',
+    MODEL_VERSION: 'string',
+}
+# An image that is not `ok` gets this as its probability and its flag, also for each finding, so
+# that it goes to a reader before all others. A client that looks at the probability or the flag
+# alone must never take a film that was not assessed for a normal one, as it would with 0 or -1. NaN
+# is not valid JSON, so one such image would spoil the answers for a whole REST request.
 NOT_ASSESSED = 1.0
 
 
@@ -25,7 +32,9 @@ class Signature:
     outputs: dict[str, str]
 
 
-EXAMPLES = Signature('serving_default', 'examples', SCORES)  # serialized tf.Example; only the feature `image` is needed
+EXAMPLES = Signature(
+    'serving_default', 'examples', SCORES
+)  # serialized tf.Example; only the feature `image` is needed
 IMAGES = Signature('serve_image', 'image_bytes', SCORES)  # JPEG or PNG
 SIGNATURES = (EXAMPLES, IMAGES)
 # JPEG or PNG; `heat_map` is of shape [batch, height, width].

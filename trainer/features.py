@@ -1,7 +1,9 @@
-"""Names of the features in raw and in transformed examples: the only place where they are spelled. No TensorFlow here.
+"""Names of the features in raw and in transformed examples: the only place where they are spelled.
+No TensorFlow here.
 
-Raw examples (what XrayExampleGen writes): `IMAGE` bytes, `IMAGE_ID` bytes, the 15 labels of `trainer.labels` int64, and the
-derived features below. `UNKNOWN` stands where the metadata table says nothing.
+Raw examples (what XrayExampleGen writes): `IMAGE` bytes, `IMAGE_ID` bytes, the 15 labels of
+`trainer.labels` int64, and the derived features below. `UNKNOWN` stands where the metadata table
+says nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Judges encoded images inside the served graph: pixels for a film, a status for everything else.
 
-TensorFlow's decoders raise an error on damaged bytes, and an error in a graph fails the whole batch,
-also for other clients whose requests TF Serving has put into the same batch. Here each image is decoded
-on its own, and one that cannot be assessed gets one of the names of `schemas.image_status`.
+TensorFlow's decoders raise an error on damaged bytes, and an error in a graph fails the whole
+batch, also for other clients whose requests TF Serving has put into the same batch. Here each image
+is decoded on its own, and one that cannot be assessed gets one of the names of
+`schemas.image_status`.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def assess(images: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
       size: pixels a side of the result.
 
     Returns:
-      Pixels, uint8 [batch, size, size, 1], 0..255, zeros for an image that is not `ok`; and a name from
-      `schemas.image_status` for each image, string [batch].
+      Pixels, uint8 [batch, size, size, 1], 0..255, zeros for an image that is not `ok`; and a name
+      from `schemas.image_status` for each image, string [batch].
     """
     specs = tf.TensorSpec([size, size, 1], tf.uint8), tf.TensorSpec([], tf.string)
     return tf.map_fn(lambda data: _assess_one(data, size), images, fn_output_signature=specs)
@@ -56,23 +57,38 @@ def _assess_one(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     # Zeros stand for a header that ends early: outside of `attempt` nothing may fail.
     padded = tf.strings.join([start, b'\0' * _PNG_HEADER])
     header = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int64)
-    unsupported = tf.cond(is_jpeg, lambda: _is_unsupported_jpeg(data), lambda: _is_unsupported_png(data, header))
+    unsupported = tf.cond(
+        is_jpeg, lambda: _is_unsupported_jpeg(data), lambda: _is_unsupported_png(data, header)
+    )
 
     def decode_if_it_fits(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        shape = tf.cond(is_jpeg, lambda: tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64), lambda: _png_shape(header))
+        shape = tf.cond(
+            is_jpeg,
+            lambda: tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64),
+            lambda: _png_shape(header),
+        )
         fits = (is_jpeg | is_png) & ~unsupported & tf.equal(_by_shape(shape), status.OK)
         return tf.cond(fits, lambda: decode(encoded), _no_pixels), shape
 
-    pixels, shape = attempt(decode_if_it_fits, data, lambda: (_no_pixels(), tf.zeros([3], tf.int64)))
+    pixels, shape = attempt(
+        decode_if_it_fits, data, lambda: (_no_pixels(), tf.zeros([3], tf.int64))
+    )
 
     def judge_pixels() -> tuple[tf.Tensor, tf.Tensor]:
-        unlike_a_film = tf.cond(is_jpeg, lambda: _jpeg_pixels(data, pixels), lambda: _png_pixels(data, header))
-        return resize(pixels, size), _first((tf.not_equal(unlike_a_film, status.OK), unlike_a_film), (_is_blank(pixels), status.BLANK))
+        unlike_a_film = tf.cond(
+            is_jpeg, lambda: _jpeg_pixels(data, pixels), lambda: _png_pixels(data, header)
+        )
+        return resize(pixels, size), _first(
+            (tf.not_equal(unlike_a_film, status.OK), unlike_a_film),
+            (_is_blank(pixels), status.BLANK),
+        )
 
     def judge_header() -> tuple[tf.Tensor, tf.Tensor]:
         failed = tf.equal(shape[0], 0) | ~(is_jpeg | is_png)
         by_header = _first((unsupported, status.UNSUPPORTED), (True, _by_shape(shape)))
-        return tf.zeros([size, size, 1], tf.uint8), tf.cond(failed, lambda: _why_undecodable(data), lambda: by_header)
+        return tf.zeros([size, size, 1], tf.uint8), tf.cond(
+            failed, lambda: _why_undecodable(data), lambda: by_header
+        )
 
     return tf.cond(tf.size(pixels) > 0, judge_pixels, judge_header)
 
@@ -109,19 +125,27 @@ def _by_shape(shape: tf.Tensor) -> tf.Tensor:
 
 
 def _jpeg_pixels(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    # A baseline JPEG that was cut off ends with missing pixels; a progressive one is whole, but coarser.
-    # To find out takes decoding it twice more, so it is done only where it can find something.
+    # A baseline JPEG that was cut off ends with missing pixels; a progressive one is whole, but
+    # coarser. To find out takes decoding it twice more, so it is done only where it can find
+    # something.
     scans = _pieces(data, _JPEG_SCAN)[1:]
     suspicious = tf.equal(pixels[-1, -1], _MISSING) | (tf.size(scans) > 1)
-    cut_off = tf.cond(suspicious, lambda: _lacks_scans(scans) | _is_cut_off(data), lambda: tf.constant(False))
+    cut_off = tf.cond(
+        suspicious, lambda: _lacks_scans(scans) | _is_cut_off(data), lambda: tf.constant(False)
+    )
     return _first((cut_off, status.TRUNCATED))
 
 
 def _lacks_scans(scans: tf.Tensor) -> tf.Tensor:
-    """Whether the scans of a JPEG, each from behind its marker on, leave the grey levels without their last bit (T.81, G.1.1)."""
+    """Whether the scans of a JPEG, each from behind its marker on, leave the grey levels without
+    their last bit (T.81, G.1.1).
+    """
     padded = tf.strings.join([tf.strings.substr(scans, 0, _SCAN_HEADER), b'\0' * _SCAN_HEADER])
-    header = tf.cast(tf.io.decode_raw(tf.strings.substr(padded, 0, _SCAN_HEADER), tf.uint8), tf.int32)
-    # Behind the components: first and last coefficient, and in the low half of a byte how many bits are left for later.
+    header = tf.cast(
+        tf.io.decode_raw(tf.strings.substr(padded, 0, _SCAN_HEADER), tf.uint8), tf.int32
+    )
+    # Behind the components: first and last coefficient, and in the low half of a byte how many bits
+    # are left for later.
     place = 3 + 2 * tf.minimum(header[:, 2], 4)
     first, last, bits = (tf.gather(header, place + offset, batch_dims=1) for offset in range(3))
     is_final, is_grey = tf.equal(bits % 16, 0), tf.equal(header[:, 3], header[0, 3])
@@ -133,19 +157,26 @@ def _lacks_scans(scans: tf.Tensor) -> tf.Tensor:
 def _is_cut_off(data: tf.Tensor) -> tf.Tensor:
     """Whether a JPEG that can be decoded lacks data although it has an end marker.
 
-    libjpeg only warns of that, and TensorFlow does not pass its warnings on. But a decoder that has all
-    its data skips what stands between them and the end marker, and one that has not reads on there. So
-    the image is whole exactly if bytes inserted at that place change no pixel. (For a whole image libjpeg
-    writes a line to stderr, "Corrupt JPEG data: 512 extraneous bytes". It means these bytes.)
+    libjpeg only warns of that, and TensorFlow does not pass its warnings on. But a decoder that has
+    all its data skips what stands between them and the end marker, and one that has not reads on
+    there. So the image is whole exactly if bytes inserted at that place change no pixel. (For a
+    whole image libjpeg writes a line to stderr, "Corrupt JPEG data: 512 extraneous bytes". It means
+    these bytes.)
     """
     tail = tf.strings.length(_pieces(data, _JPEG_END)[-1]) + len(_JPEG_END)
     place = tf.strings.length(data) - tail
-    filled = tf.strings.join([tf.strings.substr(data, 0, place), _FILLER, tf.strings.substr(data, place, tail)])
+    filled = tf.strings.join(
+        [tf.strings.substr(data, 0, place), _FILLER, tf.strings.substr(data, place, tail)]
+    )
     # In colour: a progressive JPEG may have been cut off where it holds nothing but colours.
     as_it_came = tf.io.decode_jpeg(data)
     again = attempt(tf.io.decode_jpeg, filled, lambda: tf.zeros_like(as_it_came[:0]))
     same_shape = tf.reduce_all(tf.equal(tf.shape(again), tf.shape(as_it_came)))
-    return tf.cond(same_shape, lambda: tf.reduce_any(tf.not_equal(again, as_it_came)), lambda: tf.constant(True))
+    return tf.cond(
+        same_shape,
+        lambda: tf.reduce_any(tf.not_equal(again, as_it_came)),
+        lambda: tf.constant(True),
+    )
 
 
 def _png_pixels(data: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
@@ -153,29 +184,44 @@ def _png_pixels(data: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
         return tf.reduce_any(tf.not_equal(tf.io.decode_png(data, channels=4)[:, :, 3], 255))
 
     has_alpha = tf.reduce_any(tf.equal(header[25], [_GREY_ALPHA, _RGBA]))
-    return _first((tf.cond(has_alpha, is_transparent, lambda: tf.constant(False)), status.UNSUPPORTED))
+    return _first(
+        (tf.cond(has_alpha, is_transparent, lambda: tf.constant(False)), status.UNSUPPORTED)
+    )
 
 
 def _is_blank(pixels: tf.Tensor) -> tf.Tensor:
-    darkest, brightest = tf.cast(tf.reduce_min(pixels), tf.int32), tf.cast(tf.reduce_max(pixels), tf.int32)
+    darkest, brightest = (
+        tf.cast(tf.reduce_min(pixels), tf.int32),
+        tf.cast(tf.reduce_max(pixels), tf.int32),
+    )
     return brightest - darkest < status.BLANK_RANGE
 
 
 def _why_undecodable(data: tf.Tensor) -> tf.Tensor:
     is_jpeg, is_png = _starts(data, _JPEG_START), _starts(data, _PNG_START)
     twelve_bits = tf.reduce_any([_count(data, segment) > 0 for segment in _TWELVE_BITS])
-    without_end = (is_jpeg & tf.equal(_count(data, _JPEG_END), 0)) | (is_png & tf.equal(_count(data, _PNG_END), 0))
-    return _first((is_jpeg & twelve_bits, status.UNSUPPORTED), (without_end, status.TRUNCATED), (True, status.UNDECODABLE))
+    without_end = (is_jpeg & tf.equal(_count(data, _JPEG_END), 0)) | (
+        is_png & tf.equal(_count(data, _PNG_END), 0)
+    )
+    return _first(
+        (is_jpeg & twelve_bits, status.UNSUPPORTED),
+        (without_end, status.TRUNCATED),
+        (True, status.UNDECODABLE),
+    )
 
 
 def _is_turned(data: tf.Tensor, before: bytes) -> tf.Tensor:
     """Whether an EXIF block, which follows the bytes `before`, turns or mirrors the image."""
     pieces = _pieces(data, before, 1)
-    return tf.cond(tf.size(pieces) > 1, lambda: _orientation(pieces[1]) > 1, lambda: tf.constant(False))
+    return tf.cond(
+        tf.size(pieces) > 1, lambda: _orientation(pieces[1]) > 1, lambda: tf.constant(False)
+    )
 
 
 def _orientation(exif: tf.Tensor) -> tf.Tensor:
-    """The orientation in an EXIF block, 1 for upright to 8; 0 where there is none or an invalid one."""
+    """The orientation in an EXIF block, 1 for upright to 8; 0 where there is none or an invalid
+    one.
+    """
     block = tf.io.decode_raw(tf.strings.substr(exif, 0, _MOST_EXIF_BYTES), tf.uint8)
     # With zeros for a block that ends early, as for the header.
     block = tf.concat([tf.cast(block, tf.int32), tf.zeros([2 * _MOST_EXIF_BYTES], tf.int32)], 0)
@@ -207,7 +253,9 @@ def _starts(data: tf.Tensor, start: bytes) -> tf.Tensor:
 
 
 def _pieces(data: tf.Tensor, separator: bytes, splits: int = -1) -> tf.Tensor:
-    """The parts of `data` before, between and behind the places where `separator` stands; string [parts]."""
+    """The parts of `data` before, between and behind the places where `separator` stands; string
+    [parts].
+    """
     return tf.raw_ops.StringSplitV2(input=[data], sep=separator, maxsplit=splits).values
 
 

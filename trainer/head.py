@@ -13,8 +13,8 @@ from scipy import optimize, special
 
 from trainer.losses import Weights
 
-# Of the squared weights against the mean loss of a film, strongest first. With 1,280 features and some hundred films the best lies near 1;
-# with many more films it falls.
+# Of the squared weights against the mean loss of a film, strongest first. With 1,280 features and
+# some hundred films the best lies near 1; with many more films it falls.
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _ROWS = 4096
 
@@ -43,8 +43,9 @@ class Head:
 def path(features: np.ndarray, labels: np.ndarray, weights: Weights) -> Iterator[Head]:
     """A head for each of `PENALTIES`, strongest first; each starts from the one before it.
 
-    The penalty is on the weights of standardised features, so that it does not depend on the scale of a backbone's; the intercepts go
-    free (Hastie, Tibshirani and Friedman, "The elements of statistical learning", 2009, section 4.4.4).
+    The penalty is on the weights of standardised features, so that it does not depend on the scale
+    of a backbone's; the intercepts go free (Hastie, Tibshirani and Friedman, "The elements of
+    statistical learning", 2009, section 4.4.4).
 
     Args:
       features: float32 [n, width].
@@ -58,20 +59,30 @@ def path(features: np.ndarray, labels: np.ndarray, weights: Weights) -> Iterator
     for penalty in PENALTIES:
         objective = _Objective(standardised, labels, counts, penalty)
         result = optimize.minimize(
-            objective, found.ravel(), jac=True, method='L-BFGS-B', options={'maxiter': 2000, 'gtol': 1e-6, 'ftol': 1e-10}
+            objective,
+            found.ravel(),
+            jac=True,
+            method='L-BFGS-B',
+            options={'maxiter': 2000, 'gtol': 1e-6, 'ftol': 1e-10},
         )
         found = result.x.reshape(width + 1, outputs)
         kernel = found[:-1] / deviation[:, None]
         bias = found[-1] - mean @ kernel
-        yield Head(penalty, objective.loss(found)[0], kernel.astype(np.float32), bias.astype(np.float32))
+        yield Head(
+            penalty, objective.loss(found)[0], kernel.astype(np.float32), bias.astype(np.float32)
+        )
 
 
 def _standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """float32 [n, width] of mean 0 and variance 1, and what was taken off and divided by, float64 [width]."""
+    """float32 [n, width] of mean 0 and variance 1, and what was taken off and divided by, float64
+    [width].
+    """
     # Part by part: with 100,000 films a copy in float64 would take a gigabyte.
     parts = [slice(start, start + _ROWS) for start in range(0, len(features), _ROWS)]
     mean = features.mean(axis=0, dtype=np.float64)
-    deviation = np.sqrt(sum(np.square(features[part] - mean).sum(axis=0) for part in parts) / len(features))
+    deviation = np.sqrt(
+        sum(np.square(features[part] - mean).sum(axis=0) for part in parts) / len(features)
+    )
     deviation[deviation == 0] = 1.0
     standardised = np.empty_like(features)
     for part in parts:
@@ -90,8 +101,12 @@ class _Objective:
         """The value at [(width + 1) * labels] and its gradient."""
         at = flat.reshape(-1, self.labels.shape[1])
         loss, slopes = self.loss(at)
-        gradient = np.concatenate([self.features.T @ slopes + self.penalty * at[:-1], slopes.sum(axis=0, keepdims=True)])
-        return loss + self.penalty / 2 * float((at[:-1] ** 2).sum()), gradient.ravel().astype(np.float64)
+        gradient = np.concatenate(
+            [self.features.T @ slopes + self.penalty * at[:-1], slopes.sum(axis=0, keepdims=True)]
+        )
+        return loss + self.penalty / 2 * float((at[:-1] ** 2).sum()), gradient.ravel().astype(
+            np.float64
+        )
 
     def loss(self, at: np.ndarray) -> tuple[float, np.ndarray]:
         """The mean loss of a film, and its slope by each logit, float32 [n, labels]."""

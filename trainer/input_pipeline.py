@@ -1,4 +1,6 @@
-"""Transformed examples to batches of pixels and labels, in an order that depends on seed and epoch alone."""
+"""Transformed examples to batches of pixels and labels, in an order that depends on seed and epoch
+alone.
+"""
 
 from __future__ import annotations
 
@@ -57,16 +59,22 @@ def open_split(patterns: Sequence[str], labels: Sequence[str], image_size: int) 
     """
     files = tuple(sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern)))
     if not files:
-        raise ValueError(f'no files of transformed examples in {", ".join(patterns) or "no directory at all"}')
+        raise ValueError(
+            f'no files of transformed examples in {", ".join(patterns) or "no directory at all"}'
+        )
     dataset = _examples(files, {label: tf.io.FixedLenFeature([1], tf.int64) for label in labels})
-    parts = [np.concatenate([example[label].numpy() for label in labels], axis=1) for example in dataset]
+    parts = [
+        np.concatenate([example[label].numpy() for label in labels], axis=1) for example in dataset
+    ]
     if not parts:
         raise ValueError(f'no transformed examples in {", ".join(patterns)}')
     return Split(files, tuple(labels), image_size, np.concatenate(parts).astype(np.uint8))
 
 
 def content_key(split: Split) -> str:
-    """A text that changes with the content of a split's files: the end of a gzip file holds a checksum of what it unpacks to."""
+    """A text that changes with the content of a split's files: the end of a gzip file holds a
+    checksum of what it unpacks to.
+    """
     parts = []
     for path in split.files:
         size = tf.io.gfile.stat(path).length
@@ -85,11 +93,15 @@ def steps_per_epoch(split: Split, parameters: TrainParameters) -> int:
 def _records_an_epoch(split: Split, parameters: TrainParameters) -> int:
     if parameters.balance != 'undersample':
         return split.records
-    return split.positives + min(split.records - split.positives, round(parameters.negatives_per_positive * split.positives))
+    return split.positives + min(
+        split.records - split.positives, round(parameters.negatives_per_positive * split.positives)
+    )
 
 
 def _drawn(split: Split, parameters: TrainParameters, seed: int) -> np.ndarray:
-    """Which records an epoch with undersampling takes, bool [records]: all positives, and a draw of the negatives."""
+    """Which records an epoch with undersampling takes, bool [records]: all positives, and a draw of
+    the negatives.
+    """
     taken = split.values[:, 0] == 1
     negatives = np.flatnonzero(~taken)
     count = _records_an_epoch(split, parameters) - split.positives
@@ -108,25 +120,41 @@ def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> t
     if parameters.balance == 'undersample':
         # In file order, in which the labels are known.
         taken = tf.constant(_drawn(split, parameters, seed))
-        serialized = _serialized(files).enumerate().filter(lambda place, _: taken[place]).map(lambda _, record: record)
+        serialized = (
+            _serialized(files)
+            .enumerate()
+            .filter(lambda place, _: taken[place])
+            .map(lambda _, record: record)
+        )
     else:
-        serialized = _serialized(files.shuffle(len(split.files), seed=seed, reshuffle_each_iteration=False))
+        serialized = _serialized(
+            files.shuffle(len(split.files), seed=seed, reshuffle_each_iteration=False)
+        )
     buffer = min(parameters.shuffle_buffer, split.records)
-    # Reshuffled, the dataset would give another order each time it is read, and not that of its epoch.
+    # Reshuffled, the dataset would give another order each time it is read, and not that of its
+    # epoch.
     serialized = serialized.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
     batches = serialized.batch(parameters.batch_size).take(steps_per_epoch(split, parameters))
 
     def augmented(step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, labels = _parse(batch, split)
-        return augmentation.augment(pixels, tf.stack([tf.constant(seed, tf.int64), step]), parameters.augmentation), labels
+        return augmentation.augment(
+            pixels, tf.stack([tf.constant(seed, tf.int64), step]), parameters.augmentation
+        ), labels
 
-    return _ready(batches.enumerate().map(augmented, num_parallel_calls=default_workers(), deterministic=True))
+    return _ready(
+        batches.enumerate().map(augmented, num_parallel_calls=default_workers(), deterministic=True)
+    )
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     """Each record once, in file order: (uint8 [batch, side, side, 1], float32 [batch, labels])."""
     files = tf.data.Dataset.from_tensor_slices(list(split.files))
-    dataset = _serialized(files).batch(batch_size).map(lambda batch: _parse(batch, split), num_parallel_calls=default_workers())
+    dataset = (
+        _serialized(files)
+        .batch(batch_size)
+        .map(lambda batch: _parse(batch, split), num_parallel_calls=default_workers())
+    )
     return _ready(dataset)
 
 
@@ -148,14 +176,17 @@ def _serialized(files: tf.data.Dataset) -> tf.data.Dataset:
 def _examples(files: Sequence[str], spec: dict) -> tf.data.Dataset:
     """Features of `spec` in batches, in file order."""
     serialized = _serialized(tf.data.Dataset.from_tensor_slices(list(files)))
-    return _ready(serialized.batch(_SMALL_BATCH).map(lambda batch: tf.io.parse_example(batch, spec)))
+    return _ready(
+        serialized.batch(_SMALL_BATCH).map(lambda batch: tf.io.parse_example(batch, spec))
+    )
 
 
 def _ready(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Read ahead, with as many threads as were asked for.
 
-    tf.data's own choice of the number costs the end of every epoch: now and then (TensorFlow 2.16 and 2.21) the iterator waits there for
-    the thread that chooses, which sleeps 10 ms, then 20 ms, and so on up to a minute.
+    tf.data's own choice of the number costs the end of every epoch: now and then (TensorFlow 2.16
+    and 2.21) the iterator waits there for the thread that chooses, which sleeps 10 ms, then 20 ms,
+    and so on up to a minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -164,7 +195,9 @@ def _ready(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 def _parse(serialized: tf.Tensor, split: Split) -> tuple[tf.Tensor, tf.Tensor]:
     name = transformed(IMAGE)
-    spec = {name: tf.io.FixedLenFeature([], tf.string)} | {label: tf.io.FixedLenFeature([1], tf.int64) for label in split.labels}
+    spec = {name: tf.io.FixedLenFeature([], tf.string)} | {
+        label: tf.io.FixedLenFeature([1], tf.int64) for label in split.labels
+    }
     example = tf.io.parse_example(serialized, spec)
     labels = tf.concat([example[label] for label in split.labels], axis=1)
     return decode_stored(example[name], split.image_size), tf.cast(labels, tf.float32)

@@ -1,4 +1,6 @@
-"""Training curves: one line an epoch in a JSON-lines file that survives a killed run, and the same as CSV and for TensorBoard."""
+"""Training curves: one line an epoch in a JSON-lines file that survives a killed run, and the same
+as CSV and for TensorBoard.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,13 @@ class Journal:
 
     def write(self, phase: str, epoch: int, figures: dict) -> None:
         """Adds an epoch; one that was written before is replaced."""
-        self._add({'phase': phase, 'epoch': epoch, **{name: float(value) for name, value in figures.items()}})
+        self._add(
+            {
+                'phase': phase,
+                'epoch': epoch,
+                **{name: float(value) for name, value in figures.items()},
+            }
+        )
         tf.io.gfile.makedirs(os.path.dirname(self._path))
         # Aside and moved: a kill while writing must not cost the epochs before.
         aside = f'{self._path}.new'
@@ -45,8 +53,13 @@ class Journal:
         return next(row[name] for row in reversed(self._rows) if name in row)
 
     def best(self, name: str, phase: str | None = None) -> float:
-        """The highest value of a figure over all epochs, of all phases or one; minus infinity where there is none."""
-        return max((row[name] for row in self._rows if name in row and phase in (None, row['phase'])), default=-math.inf)
+        """The highest value of a figure over all epochs, of all phases or one; minus infinity where
+        there is none.
+        """
+        return max(
+            (row[name] for row in self._rows if name in row and phase in (None, row['phase'])),
+            default=-math.inf,
+        )
 
     def to_csv(self, path: str) -> None:
         """Writes all epochs as a table."""
@@ -60,7 +73,9 @@ class Journal:
 
     def _add(self, row: dict) -> None:
         key = row['phase'], row['epoch']
-        self._rows = [other for other in self._rows if (other['phase'], other['epoch']) != key] + [row]
+        self._rows = [other for other in self._rows if (other['phase'], other['epoch']) != key] + [
+            row
+        ]
         with self._writer.as_default():
             for name, value in row.items():
                 if name not in ('phase', 'epoch'):

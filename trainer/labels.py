@@ -1,4 +1,6 @@
-"""The 15 labels of NIH ChestX-ray14 and the tasks that are learned from them. No TensorFlow here."""
+"""The 15 labels of NIH ChestX-ray14 and the tasks that are learned from them. No TensorFlow
+here.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class Task:
 
     Attributes:
       name: the name used in configurations.
-      label: the feature, int64 0/1, that `probability` and `flag` answer to, and that the gate is about.
+      label: the feature, int64 0/1, that `probability` and `flag` answer to, and that the gate is
+        about.
       positive: what label 1 means, for people.
       negative: what label 0 means, for people.
       findings: labels that the model answers to beside it, each with an output of its name.

@@ -1,4 +1,6 @@
-"""The loss: weighted cross-entropy over one or several labels, with label smoothing and focal weighting."""
+"""The loss: weighted cross-entropy over one or several labels, with label smoothing and focal
+weighting.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,9 @@ def weights(values: np.ndarray, of_labels: np.ndarray, parameters: TrainParamete
 class LabelLoss(keras.losses.Loss):
     """Binary cross-entropy from logits, summed over labels, averaged over films.
 
-    Label smoothing after Szegedy et al., "Rethinking the Inception architecture", CVPR 2016; focal weighting (1 - p)^gamma of the true
-    class after Lin et al., "Focal loss for dense object detection", ICCV 2017.
+    Label smoothing after Szegedy et al., "Rethinking the Inception architecture", CVPR 2016; focal
+    weighting (1 - p)^gamma of the true class after Lin et al., "Focal loss for dense object
+    detection", ICCV 2017.
     """
 
     def __init__(self, found: Weights, smoothing: float = 0.0, gamma: float = 0.0):
@@ -59,4 +62,6 @@ class LabelLoss(keras.losses.Loss):
         if self._gamma:
             missed = tf.sigmoid(tf.where(labels > 0.5, -logits, logits))
             losses *= missed**self._gamma
-        return tf.reduce_sum(losses * tf.where(labels > 0.5, self._positive, self._negative), axis=-1)
+        return tf.reduce_sum(
+            losses * tf.where(labels > 0.5, self._positive, self._negative), axis=-1
+        )

@@ -20,10 +20,11 @@ class Network:
     """A triage network and its parts; they share their weights.
 
     Attributes:
-      model: pixels, uint8 or float32 [batch, side, side, 1] in 0..255 -> logits float32 [batch, labels].
+      model: pixels, uint8 or float32 [batch, side, side, 1] in 0..255 -> logits float32 [batch,
+        labels].
       extractor: the same pixels -> features float32 [batch, width].
-      looker: the same pixels -> the last feature map float [batch, height, width, channels], and how much each place of it counts,
-        float32 [batch, height, width, 1].
+      looker: the same pixels -> the last feature map float [batch, height, width, channels], and
+        how much each place of it counts, float32 [batch, height, width, 1].
       backbone: the keras model inside `extractor`, without the scaling.
       head: features -> logits.
       batch_norm: as in ModelParameters.
@@ -52,19 +53,27 @@ def build(parameters: ModelParameters, labels: int = 1) -> Network:
     scale = backbones.BACKBONES[parameters.backbone].scale
     side = parameters.image_size
     inputs = keras.Input((side, side, 1), name='pixels')
-    # False: batch normalisation keeps its ImageNet statistics also while its neighbours are fine-tuned.
-    training = False if parameters.backbone in PRETRAINED and parameters.batch_norm == 'frozen' else None
+    # False: batch normalisation keeps its ImageNet statistics also while its neighbours are
+    # fine-tuned.
+    training = (
+        False if parameters.backbone in PRETRAINED and parameters.batch_norm == 'frozen' else None
+    )
     maps = backbone(Scale(scale)(inputs), training=training)
     attention = pooling.attention(parameters)(maps)
     features = pooling.Pool(name='pool', dtype='float32')((maps, attention))
     head = build_head(backbone.output_shape[-1], parameters, labels)
     model = TrainableModel(inputs, head(features), name=parameters.backbone)
-    extractor, looker = keras.Model(inputs, features, name='extractor'), keras.Model(inputs, [maps, attention], name='looker')
+    extractor, looker = (
+        keras.Model(inputs, features, name='extractor'),
+        keras.Model(inputs, [maps, attention], name='looker'),
+    )
     return Network(model, extractor, looker, backbone, head, parameters.batch_norm)
 
 
 def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> keras.Model:
-    """Dropout and a dense unit for each label: float32 [batch, width] -> logits float32 [batch, labels]."""
+    """Dropout and a dense unit for each label: float32 [batch, width] -> logits float32 [batch,
+    labels].
+    """
     inputs = keras.Input((width,), name='features')
     x = Dropout(parameters.dropout)(inputs)
     # float32 also under mixed precision: float16 logits saturate.
@@ -72,13 +81,14 @@ def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> kera
     return TrainableModel(inputs, outputs, name='head')
 
 
-# With that of the backbones, 0.99 or 0.999, the statistics would still be those of photographs after the some hundred steps of a
-# fine-tuning, while its batches were normalised by their own.
+# With that of the backbones, 0.99 or 0.999, the statistics would still be those of photographs
+# after the some hundred steps of a fine-tuning, while its batches were normalised by their own.
 _MOMENTUM = 0.9
 
 
 def unfreeze(network: Network, share: float) -> int:
-    """Makes the top `share` of a pretrained backbone's layers trainable, batch normalisation only if it is to be, and all below fixed.
+    """Makes the top `share` of a pretrained backbone's layers trainable, batch normalisation only
+    if it is to be, and all below fixed.
 
     Args:
       network: as `build` makes it.
@@ -101,9 +111,10 @@ def unfreeze(network: Network, share: float) -> int:
 def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
     """Where in the image a logit comes from: the class activation map.
 
-    A logit is linear in the pooled features, and these in the places of the feature map: each place has its part in the logit, and the
-    parts and the bias sum to it. Zhou et al., "Learning deep features for discriminative localization", CVPR 2016; with attention, the
-    parts are weighted as the network weighs the places.
+    A logit is linear in the pooled features, and these in the places of the feature map: each place
+    has its part in the logit, and the parts and the bias sum to it. Zhou et al., "Learning deep
+    features for discriminative localization", CVPR 2016; with attention, the parts are weighted as
+    the network weighs the places.
 
     Args:
       network: as `build` makes it.
@@ -111,7 +122,8 @@ def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Te
       label: place of the label among the logits.
 
     Returns:
-      The logits, float32 [batch, labels], and the parts of that label's, float32 [batch, height, width].
+      The logits, float32 [batch, labels], and the parts of that label's, float32 [batch, height,
+      width].
     """
     maps, attention = network.looker(pixels, training=False)
     maps = tf.cast(maps, tf.float32)
@@ -121,7 +133,9 @@ def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Te
 
 
 class TrainableModel(keras.Model):
-    """A keras.Model whose steps are traced as they stand, within the functions of `fit`, which turn AutoGraph on."""
+    """A keras.Model whose steps are traced as they stand, within the functions of `fit`, which turn
+    AutoGraph on.
+    """
 
     @as_it_stands
     def train_step(self, data):
@@ -137,7 +151,8 @@ class TrainableModel(keras.Model):
 class Dropout(keras.layers.Layer):
     """Sets a share of the features to 0 in training; its random state is saved with the weights.
 
-    That of keras.layers.Dropout is not: after a restart it would drop other features than an unbroken training.
+    That of keras.layers.Dropout is not: after a restart it would drop other features than an
+    unbroken training.
     """
 
     def __init__(self, rate: float, **kwargs):

@@ -1,4 +1,6 @@
-"""An exponential moving average of the weights: what a training ends with, in place of the last step's noise."""
+"""An exponential moving average of the weights: what a training ends with, in place of the last
+step's noise.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ import tensorflow as tf
 class MovingAverage(tf.Module):
     """Averages of some variables; checkpoints keep them.
 
-    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the exponential form. The decay rises from 0.1
-    to `decay` over the first steps, so that the start does not weigh on a short training.
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
+    exponential form. The decay rises from 0.1 to `decay` over the first steps, so that the start
+    does not weigh on a short training.
 
     Args:
       variables: what is averaged, with their values as the first averages.
@@ -35,7 +38,9 @@ class MovingAverage(tf.Module):
 
     @tf.function(autograph=False)
     def swap(self) -> None:
-        """Puts the averages in the place of the values, and the values in that of the averages; twice is as it was."""
+        """Puts the averages in the place of the values, and the values in that of the averages;
+        twice is as it was.
+        """
         for variable, average in zip(self._variables, self._averages, strict=True):
             value = tf.identity(variable)
             with tf.control_dependencies([value]):

@@ -1,7 +1,7 @@
 """From image bytes to model input: one TensorFlow function for training, evaluation and serving.
 
-Transform writes each image as a lossless PNG at the model's size, so that an image has the same score in training and in serving, and
-a stored example stays below 25 kB at 224 x 224.
+Transform writes each image as a lossless PNG at the model's size, so that an image has the same
+score in training and in serving, and a stored example stays below 25 kB at 224 x 224.
 """
 
 from __future__ import annotations
@@ -10,18 +10,33 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, IMAGE_ID, PATIENT_ID, SEX, VIEW, transformed
+from trainer.features import (
+    AGE,
+    AGE_BAND,
+    FOLLOW_UP,
+    IMAGE,
+    IMAGE_ID,
+    PATIENT_ID,
+    SEX,
+    VIEW,
+    transformed,
+)
 from trainer.labels import ABNORMAL, LABELS
 
-# What travels beside the image into the transformed examples: evaluation by subgroup and class balance need it.
+# What travels beside the image into the transformed examples: evaluation by subgroup and class
+# balance need it.
 _PASSED_ON = (ABNORMAL, *LABELS, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
 
-# On NIH films at 224 pixels zlib's level 4 writes no more bytes than 6, the default, in 40 % of the time; 3 writes 13 % more.
+# On NIH films at 224 pixels zlib's level 4 writes no more bytes than 6, the default, in 40 % of the
+# time; 3 writes 13 % more.
 _PNG_LEVEL = 4
 
 
-def preprocessing_fn(inputs: Mapping[str, tf.Tensor], custom_config: Mapping) -> dict[str, tf.Tensor]:
-    """TFX Transform's function: image bytes in, PNG bytes of `image_size` out; label and metadata unchanged.
+def preprocessing_fn(
+    inputs: Mapping[str, tf.Tensor], custom_config: Mapping
+) -> dict[str, tf.Tensor]:
+    """TFX Transform's function: image bytes in, PNG bytes of `image_size` out; label and metadata
+    unchanged.
 
     Args:
       inputs: raw features, each [batch, 1].
@@ -34,10 +49,11 @@ def preprocessing_fn(inputs: Mapping[str, tf.Tensor], custom_config: Mapping) ->
 
 
 def decode_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Encoded images (JPEG or PNG, any size, grey or colour) to uint8 [batch, size, size, 1], 0..255.
+    """Encoded images (JPEG or PNG, any size, grey or colour) to uint8 [batch, size, size, 1],
+    0..255.
 
-    Antialiased bilinear: without antialiasing, thin lines of a 600-pixel film alias at 224. The aspect ratio is not kept, as the
-    NIH records are square.
+    Antialiased bilinear: without antialiasing, thin lines of a 600-pixel film alias at 224. The
+    aspect ratio is not kept, as the NIH records are square.
     """
 
     def one(data: tf.Tensor) -> tf.Tensor:
@@ -48,7 +64,8 @@ def decode_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:
-    """An encoded image, string [], to its grey levels, uint8 [height, width]; colours become their luma.
+    """An encoded image, string [], to its grey levels, uint8 [height, width]; colours become their
+    luma.
 
     Raises:
       tf.errors.InvalidArgumentError: the decoder refuses the bytes.
@@ -63,7 +80,11 @@ def resize(pixels: tf.Tensor, size: int) -> tf.Tensor:
 
 def encode(pixels: tf.Tensor) -> tf.Tensor:
     """uint8 [batch, size, size, 1] to PNG bytes, string [batch]."""
-    return tf.map_fn(lambda image: tf.io.encode_png(image, compression=_PNG_LEVEL), pixels, fn_output_signature=tf.string)
+    return tf.map_fn(
+        lambda image: tf.io.encode_png(image, compression=_PNG_LEVEL),
+        pixels,
+        fn_output_signature=tf.string,
+    )
 
 
 def decode_stored(images: tf.Tensor, size: int) -> tf.Tensor:
@@ -72,14 +93,17 @@ def decode_stored(images: tf.Tensor, size: int) -> tf.Tensor:
     def one(data: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(tf.io.decode_png(data, channels=1), [size, size, 1])
 
-    return tf.map_fn(one, tf.reshape(images, [-1]), fn_output_signature=tf.TensorSpec([size, size, 1], tf.uint8))
+    return tf.map_fn(
+        one, tf.reshape(images, [-1]), fn_output_signature=tf.TensorSpec([size, size, 1], tf.uint8)
+    )
 
 
 def _resize(pixels: tf.Tensor, size: int) -> tf.Tensor:
-    """tf.image.resize(antialias=True) of a grey image, uint8 [height, width] to float32 [size, size], bit by bit, in 30 % of its time.
+    """tf.image.resize(antialias=True) of a grey image, uint8 [height, width] to float32 [size,
+    size], bit by bit, in 30 % of its time.
 
-    TensorFlow's kernel works along the channels, of which a grey image has one. Here one axis is resized at a time, with the other one in
-    the place of the channels.
+    TensorFlow's kernel works along the channels, of which a grey image has one. Here one axis is
+    resized at a time, with the other one in the place of the channels.
     """
     return tf.transpose(_resize_height(tf.transpose(_resize_height(pixels, size)), size))
 

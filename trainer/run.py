@@ -28,8 +28,9 @@ _log = logging.getLogger(__name__)
 def run_fn(fn_args) -> None:
     """Trains one model.
 
-    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `task`, `pipeline`, `weights_digest`, `code_digest`, and
-    `checkpoints`, a directory that outlives a killed run ('' for none: the run's own directory).
+    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `task`, `pipeline`,
+    `weights_digest`, `code_digest`, and `checkpoints`, a directory that outlives a killed run (''
+    for none: the run's own directory).
 
     Raises:
       backbones.WeightsError: no weights, or those of another architecture.
@@ -44,21 +45,29 @@ def run_fn(fn_args) -> None:
     splits = _open_splits(fn_args, targets.labels, parameters)
 
     key = _training_key(config, fn_args, splits)
-    state = TrainingState(os.path.join(config['checkpoints'] or fn_args.model_run_dir, f'training-{key}'))
+    state = TrainingState(
+        os.path.join(config['checkpoints'] or fn_args.model_run_dir, f'training-{key}')
+    )
     journal = Journal(state.history, os.path.join(fn_args.model_run_dir, 'logs'))
     strategy = training.prepare(parameters)
     with strategy.scope():
         network = model_lib.build(parameters.model, len(targets.labels))
     training.train(network, splits, parameters, state, journal, strategy, targets)
 
-    answers = {name: training.predict_logits(network.model, splits[name], parameters.train.batch_size) for name in EVALUATION_SPLITS}
+    answers = {
+        name: training.predict_logits(network.model, splits[name], parameters.train.batch_size)
+        for name in EVALUATION_SPLITS
+    }
     fitted = calibration.fit_each(*answers['calibration'], targets.labels[: targets.asked])
     # What follows is about the label of the task.
     answers = {name: (logits[:, 0], labels[:, 0]) for name, (logits, labels) in answers.items()}
     logits, labels = answers['calibration']
-    point = calibration.choose_operating_point(fitted[0].apply(logits), labels, parameters.operating_point.sensitivity)
+    point = calibration.choose_operating_point(
+        fitted[0].apply(logits), labels, parameters.operating_point.sensitivity
+    )
     _log.info(
-        'temperature %.3f; operating point %.4f: sensitivity %.3f, specificity %.3f on the calibration split',
+        'temperature %.3f; operating point %.4f: sensitivity %.3f, specificity %.3f on the '
+        'calibration split',
         fitted[0].temperature,
         point.threshold,
         point.sensitivity,
@@ -80,22 +89,35 @@ def _open_splits(fn_args, labels: Sequence[str], parameters: TrainerParameters) 
     for name, split in splits.items():
         if split.positives in (0, split.records):
             raise ValueError(
-                f'the {name} split holds {split.positives} records with {labels[0]}=1 of {split.records}: both classes are needed'
+                f'the {name} split holds {split.positives} records with {labels[0]}=1 of '
+                f'{split.records}: both classes are needed'
             )
     return splits
 
 
 def _training_key(config: dict, fn_args, splits: dict[str, Split]) -> str:
-    """Names a training by all that determines it, so that only the same one is resumed: other films under the same paths are
-    another training."""
+    """Names a training by all that determines it, so that only the same one is resumed: other films
+    under the same paths are another training."""
     given = [config[name] for name in ('parameters', 'task', 'weights_digest', 'code_digest')]
     films = [input_pipeline.content_key(split) for split in splits.values()]
-    parts = [*given, json.dumps(fn_args.hyperparameters), fn_args.transform_graph_path, *fn_args.train_files, *films]
+    parts = [
+        *given,
+        json.dumps(fn_args.hyperparameters),
+        fn_args.transform_graph_path,
+        *fn_args.train_files,
+        *films,
+    ]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
 
 def _export(
-    fn_args, network: model_lib.Network, parameters: TrainerParameters, targets: training.Targets, fitted, point, version: str
+    fn_args,
+    network: model_lib.Network,
+    parameters: TrainerParameters,
+    targets: training.Targets,
+    fitted,
+    point,
+    version: str,
 ) -> None:
     if keras.mixed_precision.global_policy().compute_dtype != 'float32':
         # Serving may run on a CPU, where float16 is slow; the weights are float32 already.
@@ -104,11 +126,15 @@ def _export(
         full.model.set_weights(network.model.get_weights())
         network = full
     findings = targets.labels[1 : targets.asked]
-    module = TriageModule(network, parameters.model.image_size, fitted, point.threshold, version, findings)
+    module = TriageModule(
+        network, parameters.model.image_size, fitted, point.threshold, version, findings
+    )
     module.export(fn_args.serving_model_dir)
 
 
-def _write_facts(directory: str, config: dict, parameters: TrainerParameters, splits, fitted, point, version: str) -> None:
+def _write_facts(
+    directory: str, config: dict, parameters: TrainerParameters, splits, fitted, point, version: str
+) -> None:
     task = TASKS[config['task']]
     facts = {
         'model_version': version,
@@ -122,7 +148,10 @@ def _write_facts(directory: str, config: dict, parameters: TrainerParameters, sp
         'backbone': parameters.model.backbone,
         'parameters': parameters.model_dump(mode='json'),
         'findings': list(task.findings),
-        'records': {name: {'records': split.records, 'positives': split.positives} for name, split in splits.items()},
+        'records': {
+            name: {'records': split.records, 'positives': split.positives}
+            for name, split in splits.items()
+        },
         'code_digest': config['code_digest'],
         'tensorflow': tf.__version__,
     }
@@ -130,7 +159,9 @@ def _write_facts(directory: str, config: dict, parameters: TrainerParameters, sp
 
 
 def _write_run(directory: str, journal: Journal, splits, answers, fitted, point) -> None:
-    """Training curves, and the trainer's own answers by image: what ServingCheck holds the export against."""
+    """Training curves, and the trainer's own answers by image: what ServingCheck holds the export
+    against.
+    """
     journal.to_csv(os.path.join(directory, HISTORY_FILE))
     predictions = {}
     for name, (logits, labels) in answers.items():
@@ -138,10 +169,18 @@ def _write_run(directory: str, journal: Journal, splits, answers, fitted, point)
         probabilities = fitted.apply(logits).astype(np.float32)
         rows = zip(input_pipeline.image_ids(splits[name]), probabilities, labels, strict=True)
         predictions[name] = [
-            {'image_id': image_id, 'probability': float(p), 'flag': int(p >= np.float32(point.threshold)), 'label': int(label)}
+            {
+                'image_id': image_id,
+                'probability': float(p),
+                'flag': int(p >= np.float32(point.threshold)),
+                'label': int(label),
+            }
             for image_id, p, label in rows
         ]
-    _write_json(os.path.join(directory, PREDICTIONS_FILE), {'operating_point': vars(point), 'splits': predictions})
+    _write_json(
+        os.path.join(directory, PREDICTIONS_FILE),
+        {'operating_point': vars(point), 'splits': predictions},
+    )
 
 
 def _write_json(path: str, content: dict) -> None:

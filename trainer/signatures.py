@@ -9,7 +9,17 @@ import tensorflow as tf
 from schemas import image_status
 from trainer.attempt import attempt
 from trainer.calibration import Calibration
-from trainer.contract import EXAMPLES, EXPLAIN, FLAG, HEAT_MAP, IMAGES, MODEL_VERSION, NOT_ASSESSED, PROBABILITY, STATUS
+from trainer.contract import (
+    EXAMPLES,
+    EXPLAIN,
+    FLAG,
+    HEAT_MAP,
+    IMAGES,
+    MODEL_VERSION,
+    NOT_ASSESSED,
+    PROBABILITY,
+    STATUS,
+)
 from trainer.features import IMAGE
 from trainer.film_status import assess
 from trainer.model import Network, evidence
@@ -19,10 +29,12 @@ from trainer.tracing import as_it_stands
 class TriageModule(tf.Module):
     """Preprocessing, network, calibration and operating point in one object that can be exported.
 
-    A plain tf.Module: a Keras 3 model saved the usual way loads in Python but not in TensorFlow Serving's session loader.
+    A plain tf.Module: a Keras 3 model saved the usual way loads in Python but not in TensorFlow
+    Serving's session loader.
 
-    The preprocessing is what Transform's graph is made of, `decode` and `resize`, up to the pixels: the whole graph would write each
-    image as a PNG and read it again, to the same bits, in half of the time that a small network needs for an answer.
+    The preprocessing is what Transform's graph is made of, `decode` and `resize`, up to the pixels:
+    the whole graph would write each image as a PNG and read it again, to the same bits, in half of
+    the time that a small network needs for an answer.
     """
 
     def __init__(
@@ -37,7 +49,8 @@ class TriageModule(tf.Module):
         """Takes the parts together.
 
         Args:
-          network: its first logit is that of the task's label, then come those of `findings`; more are not served.
+          network: its first logit is that of the task's label, then come those of `findings`; more
+            are not served.
           image_size: pixels a side.
           calibrations: one for each logit that is served.
           threshold: probability from which a film is flagged.
@@ -45,7 +58,8 @@ class TriageModule(tf.Module):
           findings: outputs beside the probability of the label.
         """
         super().__init__()
-        # What a tf.Module knows is saved. Of a Keras model that would be a graph of each layer too, which nothing asks for.
+        # What a tf.Module knows is saved. Of a Keras model that would be a graph of each layer too,
+        # which nothing asks for.
         self._variables = network.model.variables
         self._network = network
         self._image_size = image_size
@@ -55,37 +69,51 @@ class TriageModule(tf.Module):
         self._version = tf.constant(version)
         self._findings = tuple(findings)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)], autograph=False)
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)], autograph=False
+    )
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized tf.Examples, string [batch], of which only `image` is read. See `_answer` for what comes back."""
+        """Serialized tf.Examples, string [batch], of which only `image` is read. See `_answer` for
+        what comes back.
+        """
         return self._answer(_images_of(examples))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES.input)], autograph=False)
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES.input)], autograph=False
+    )
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded images (JPEG or PNG), string [batch]. See `_answer` for what comes back."""
         return self._answer(image_bytes)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXPLAIN.input)], autograph=False)
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name=EXPLAIN.input)], autograph=False
+    )
     def explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images (JPEG or PNG), string [batch], to what `_answer` gives, and where it comes from.
+        """Encoded images (JPEG or PNG), string [batch], to what `_answer` gives, and where it comes
+        from.
 
         Returns:
-          With `heat_map`, float32 [batch, height, width] over the image in equal parts: the log-odds of the positive class that each
-          part adds. They sum to the log-odds of `probability`, but for a constant that is the same for every image. All 0 for an image
+          With `heat_map`, float32 [batch, height, width] over the image in equal parts: the
+          log-odds of the positive class that each part adds. They sum to the log-odds of
+          `probability`, but for a constant that is the same for every image. All 0 for an image
           that is not `ok`.
         """
         pixels, status = self._assess(image_bytes)
         logits, parts = evidence(self._network, pixels)
         is_ok = tf.equal(status, image_status.OK)[:, tf.newaxis, tf.newaxis]
-        return self._scores(logits, status) | {HEAT_MAP: tf.where(is_ok, parts / self._temperature[0], 0.0)}
+        return self._scores(logits, status) | {
+            HEAT_MAP: tf.where(is_ok, parts / self._temperature[0], 0.0)
+        }
 
     def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images, string [batch], to calibrated probability, flag, status, version, and the probabilities of findings.
+        """Encoded images, string [batch], to calibrated probability, flag, status, version, and the
+        probabilities of findings.
 
         Returns:
-          `probability` float32 [batch] of the positive class; `flag` float32 [batch], 1 where the probability reaches the operating
-          point; `status` string [batch], `ok` or why the image was not assessed, in which case the probabilities are NOT_ASSESSED and
-          the flag is 1; `model_version` string [batch]; for each finding float32 [batch] under its name.
+          `probability` float32 [batch] of the positive class; `flag` float32 [batch], 1 where the
+          probability reaches the operating point; `status` string [batch], `ok` or why the image
+          was not assessed, in which case the probabilities are NOT_ASSESSED and the flag is 1;
+          `model_version` string [batch]; for each finding float32 [batch] under its name.
 
         Raises:
           tf.errors.InvalidArgumentError: the batch is empty.
@@ -96,7 +124,9 @@ class TriageModule(tf.Module):
     # A function of its own, so that it is traced once for the three signatures.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _assess(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        not_empty = tf.debugging.Assert(tf.size(images) > 0, ['The request holds no images: expected at least one.'])
+        not_empty = tf.debugging.Assert(
+            tf.size(images) > 0, ['The request holds no images: expected at least one.']
+        )
         with tf.control_dependencies([not_empty]):
             return assess(tf.identity(images), self._image_size)
 
@@ -105,7 +135,8 @@ class TriageModule(tf.Module):
         is_ok = tf.equal(status, image_status.OK)
         probabilities = tf.sigmoid((served - self._offset) / self._temperature)
         probabilities = tf.where(is_ok[:, tf.newaxis], probabilities, NOT_ASSESSED)
-        # A probability that is not a number must not look normal either. (TensorFlow turns `~(a < b)` into `a >= b`, so it is asked.)
+        # A probability that is not a number must not look normal either. (TensorFlow turns `~(a <
+        # b)` into `a >= b`, so it is asked.)
         flagged = (probabilities[:, 0] >= self._threshold) | tf.math.is_nan(probabilities[:, 0])
         return {
             PROBABILITY: probabilities[:, 0],
@@ -118,18 +149,30 @@ class TriageModule(tf.Module):
     @as_it_stands
     def export(self, directory: str) -> None:
         """Writes a SavedModel that answers to the three signatures."""
-        signatures = {EXAMPLES.name: self.serve_examples, IMAGES.name: self.serve_images, EXPLAIN.name: self.explain_images}
+        signatures = {
+            EXAMPLES.name: self.serve_examples,
+            IMAGES.name: self.serve_images,
+            EXPLAIN.name: self.explain_images,
+        }
         tf.saved_model.save(self, directory, signatures=signatures)
 
 
 def _images_of(examples: tf.Tensor) -> tf.Tensor:
-    """Serialized tf.Examples to their encoded images, string [batch]; no bytes for what is not an example with one image."""
+    """Serialized tf.Examples to their encoded images, string [batch]; no bytes for what is not an
+    example with one image.
+    """
 
     def parse(serialized: tf.Tensor) -> tf.Tensor:
         return tf.io.parse_example(serialized, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE]
 
     def one_by_one() -> tf.Tensor:
-        return tf.map_fn(lambda serialized: attempt(parse, serialized, lambda: tf.constant(b'')), examples)
+        return tf.map_fn(
+            lambda serialized: attempt(parse, serialized, lambda: tf.constant(b'')), examples
+        )
 
-    images, parsed = attempt(lambda batch: (parse(batch), True), examples, lambda: (tf.fill(tf.shape(examples), b''), False))
+    images, parsed = attempt(
+        lambda batch: (parse(batch), True),
+        examples,
+        lambda: (tf.fill(tf.shape(examples), b''), False),
+    )
     return tf.cond(parsed, lambda: images, one_by_one)

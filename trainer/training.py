@@ -29,7 +29,9 @@ class TrainingError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What is learned: labels and how much each counts in the loss; of the first `asked` the exported model gives an answer."""
+    """What is learned: labels and how much each counts in the loss; of the first `asked` the
+    exported model gives an answer.
+    """
 
     labels: tuple[str, ...]
     weights: tuple[float, ...]
@@ -41,15 +43,24 @@ ONE_LABEL = Targets(('',), (1.0,), 1)
 
 def targets(task: Task, parameters: TrainParameters) -> Targets:
     """The labels of a task, and with `auxiliary_weight` the findings that it does not ask for."""
-    helping = tuple(name for name in FINDINGS if name not in task.outputs) if parameters.auxiliary_weight else ()
-    weights = [1.0] * len(task.outputs) + [parameters.auxiliary_weight / max(len(helping), 1)] * len(helping)
+    helping = (
+        tuple(name for name in FINDINGS if name not in task.outputs)
+        if parameters.auxiliary_weight
+        else ()
+    )
+    weights = [1.0] * len(task.outputs) + [
+        parameters.auxiliary_weight / max(len(helping), 1)
+    ] * len(helping)
     return Targets((*task.outputs, *helping), tuple(weights), len(task.outputs))
 
 
 def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
-    """Seeds everything, and chooses precision and devices: float16 and all GPUs where there are some."""
+    """Seeds everything, and chooses precision and devices: float16 and all GPUs where there are
+    some.
+    """
     keras.utils.set_random_seed(parameters.train.seed)
-    # On a GPU TensorFlow has no deterministic gradient of a batch normalisation that is frozen, as it is here, and refuses it.
+    # On a GPU TensorFlow has no deterministic gradient of a batch normalisation that is frozen, as
+    # it is here, and refuses it.
     if parameters.train.deterministic and not tf.config.list_physical_devices('GPU'):
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_logical_devices('GPU')
@@ -67,10 +78,15 @@ def train(
     strategy: tf.distribute.Strategy,
     targets: Targets = ONE_LABEL,
 ) -> None:
-    """Trains `network` in place; it ends with the weights of the last epoch, or with `train.patience` with those of the best validation
-    AUC, be they of an epoch or of the head alone."""
+    """Trains `network` in place; it ends with the weights of the last epoch, or with
+    `train.patience` with those of the best validation AUC, be they of an epoch or of the head
+    alone."""
     best = None
-    if parameters.model.backbone in PRETRAINED and parameters.train.head_first and not state.started():
+    if (
+        parameters.model.backbone in PRETRAINED
+        and parameters.train.head_first
+        and not state.started()
+    ):
         # Not under the strategy, where a metric belongs to the replicas of a step.
         best = fit_head(network, splits, parameters, journal, targets)
     if parameters.train.epochs:
@@ -90,13 +106,16 @@ def fit_head(
     journal: Journal,
     targets: Targets = ONE_LABEL,
 ) -> float:
-    """Fits the head on the features of the frozen backbone, each image through the backbone once and without augmentation; how strongly
-    it is regularised is what the validation AUC says.
+    """Fits the head on the features of the frozen backbone, each image through the backbone once
+    and without augmentation; how strongly it is regularised is what the validation AUC says.
 
     Returns:
       The validation AUC of the weights it ends with.
     """
-    features = {name: extract(network.extractor, splits[name], parameters.train.batch_size, name) for name in ('train', 'val')}
+    features = {
+        name: extract(network.extractor, splits[name], parameters.train.batch_size, name)
+        for name in ('train', 'val')
+    }
     weights = losses.weights(splits['train'].values, np.array(targets.weights), parameters.train)
     best, chosen, waited = -1.0, None, 0
     for number, found in enumerate(head.path(*features['train'], weights)):
@@ -105,43 +124,73 @@ def fit_head(
             metric = _auc_metric(targets)
             metric.update_state(labels, found.logits(inputs))
             aucs[name] = float(metric.result())
-        journal.write('head', number, {'penalty': found.penalty, 'loss': found.loss, 'auc': aucs['train'], 'val_auc': aucs['val']})
+        journal.write(
+            'head',
+            number,
+            {
+                'penalty': found.penalty,
+                'loss': found.loss,
+                'auc': aucs['train'],
+                'val_auc': aucs['val'],
+            },
+        )
         waited += 1
         if aucs['val'] > best:
             best, chosen, waited = aucs['val'], found, 0
         elif waited == _NO_BETTER:
             break
     if chosen is None:
-        raise ValueError('the head cannot be fitted: its AUC on the validation split is not a number. Are the weights finite?')
+        raise ValueError(
+            'the head cannot be fitted: its AUC on the validation split is not a number. Are the '
+            'weights finite?'
+        )
     network.head.get_layer(model_lib.HEAD).set_weights([chosen.kernel, chosen.bias])
     _log.info('head on frozen features: validation AUC %.4f with penalty %g', best, chosen.penalty)
     return best
 
 
-def predict_logits(model: keras.Model, split: Split, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [n, labels] of a split, and its labels, int of the same shape, in the order of `input_pipeline.image_ids`."""
+def predict_logits(
+    model: keras.Model, split: Split, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits float32 [n, labels] of a split, and its labels, int of the same shape, in the order of
+    `input_pipeline.image_ids`.
+    """
     logits, labels = [], []
-    run = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True, autograph=False)
+    run = tf.function(
+        lambda pixels: model(pixels, training=False), reduce_retracing=True, autograph=False
+    )
     for pixels, label in input_pipeline.evaluation_batches(split, batch_size):
         logits.append(run(pixels).numpy())
         labels.append(label.numpy())
     return np.concatenate(logits), np.concatenate(labels).astype(int)
 
 
-def _fit_all(network, splits, parameters, state, journal, best: float | None, targets: Targets) -> None:
+def _fit_all(
+    network, splits, parameters, state, journal, best: float | None, targets: Targets
+) -> None:
     train, model = parameters.train, network.model
     if parameters.model.backbone in PRETRAINED:
         model_lib.unfreeze(network, train.unfreeze_share)
     steps = input_pipeline.steps_per_epoch(splits['train'], train)
-    model.compile(keras.optimizers.Adam(learning_rate(train, steps)), **_loss_and_metrics(splits['train'], parameters, targets))
+    model.compile(
+        keras.optimizers.Adam(learning_rate(train, steps)),
+        **_loss_and_metrics(splits['train'], parameters, targets),
+    )
     state.restore(model, MovingAverage(model.trainable_variables, train.ema) if train.ema else None)
     if best is not None and train.patience:
         state.begin(best)
     validation = input_pipeline.evaluation_batches(splits['val'], train.batch_size)
     # First, so that no epoch with such a loss is saved and then resumed.
-    callbacks = [FiniteLoss(train.learning_rate), Progress(train.epochs, steps), state.callback(train.patience, journal)]
-    # An epoch a call: the order of its images depends on its number alone, so a resumed training sees what an unbroken one sees.
-    check_pixels(next(iter(input_pipeline.training_batches(splits['train'], train, state.epoch)))[0])
+    callbacks = [
+        FiniteLoss(train.learning_rate),
+        Progress(train.epochs, steps),
+        state.callback(train.patience, journal),
+    ]
+    # An epoch a call: the order of its images depends on its number alone, so a resumed training
+    # sees what an unbroken one sees.
+    check_pixels(
+        next(iter(input_pipeline.training_batches(splits['train'], train, state.epoch)))[0]
+    )
     while not state.finished(train.epochs, train.patience):
         batches = input_pipeline.training_batches(splits['train'], train, state.epoch)
         model.fit(
@@ -163,8 +212,10 @@ def _warn_of_a_loss(journal: Journal, train: TrainParameters) -> None:
     alone, tuned = journal.best('val_auc', 'head'), journal.last('val_auc')
     if train.patience is None and tuned < alone - _LUCK:
         _log.warning(
-            'fine-tuning has made the network worse: validation AUC %.4f, %.4f with the head alone. Lower train.learning_rate (now %g) or '
-            'raise train.warmup_epochs (now %g; at most a quarter of the epochs is used); train.patience keeps the best epoch.',
+            'fine-tuning has made the network worse: validation AUC %.4f, %.4f with the head '
+            'alone. Lower train.learning_rate (now %g) or '
+            'raise train.warmup_epochs (now %g; at most a quarter of the epochs is used); '
+            'train.patience keeps the best epoch.',
             tuned,
             alone,
             train.learning_rate,
@@ -176,8 +227,11 @@ def _warn_of_a_loss(journal: Journal, train: TrainParameters) -> None:
 _WARMUP_SHARE = 0.25
 
 
-def learning_rate(train: TrainParameters, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From 0 up to `learning_rate` in `warmup_epochs`, but at most a quarter of all epochs, then down to 0 along a cosine.
+def learning_rate(
+    train: TrainParameters, steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """From 0 up to `learning_rate` in `warmup_epochs`, but at most a quarter of all epochs, then
+    down to 0 along a cosine.
 
     Args:
       train: the settings.
@@ -187,22 +241,30 @@ def learning_rate(train: TrainParameters, steps: int) -> keras.optimizers.schedu
     decay = max(1, train.epochs * steps - warmup)
     if not warmup:
         return keras.optimizers.schedules.CosineDecay(train.learning_rate, decay)
-    return keras.optimizers.schedules.CosineDecay(0.0, decay, warmup_target=train.learning_rate, warmup_steps=warmup)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, decay, warmup_target=train.learning_rate, warmup_steps=warmup
+    )
 
 
 def check_pixels(pixels: tf.Tensor) -> None:
-    """Refuses a batch that is not grey levels in 0..255: a network trained on another scale learns, but nothing good.
+    """Refuses a batch that is not grey levels in 0..255: a network trained on another scale learns,
+    but nothing good.
 
     Raises:
       ValueError: values below 0 or above 255, or none above 1 (scaled already).
     """
     low, high = float(tf.reduce_min(pixels)), float(tf.reduce_max(pixels))
     if not (low >= 0 and 1 < high <= 255):
-        raise ValueError(f'pixels lie in {low:g}..{high:g}: expected grey levels in 0..255, as the network scales them itself')
+        raise ValueError(
+            f'pixels lie in {low:g}..{high:g}: expected grey levels in 0..255, as the network '
+            'scales them itself'
+        )
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops a training whose loss is no longer a number: the weights are lost, and each further step would be for nothing."""
+    """Stops a training whose loss is no longer a number: the weights are lost, and each further
+    step would be for nothing.
+    """
 
     def __init__(self, learning_rate: float):
         super().__init__()
@@ -228,7 +290,8 @@ class FiniteLoss(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise TrainingError(
                 f'{what} of epoch {self._epoch + 1} is {loss}: the training has diverged. '
-                f'Lower train.learning_rate (now {self._learning_rate:g}) or raise train.warmup_epochs'
+                f'Lower train.learning_rate (now {self._learning_rate:g}) or raise '
+                'train.warmup_epochs'
             )
 
 
@@ -246,19 +309,34 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Reports the steps that are done."""
         done = self._epoch * self._steps + batch + 1
-        _log.info('epoch %d/%d', self._epoch + 1, self._epochs, extra={'done': done, 'total': self._epochs * self._steps})
+        _log.info(
+            'epoch %d/%d',
+            self._epoch + 1,
+            self._epochs,
+            extra={'done': done, 'total': self._epochs * self._steps},
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         """One line an epoch."""
         logs = logs or {}
-        numbers = ', '.join(f'{name} {logs[name]:.4f}' for name in ('loss', 'auc', 'val_loss', 'val_auc') if name in logs)
+        numbers = ', '.join(
+            f'{name} {logs[name]:.4f}'
+            for name in ('loss', 'auc', 'val_loss', 'val_auc')
+            if name in logs
+        )
         _log.info('epoch %d/%d: %s', epoch + 1, self._epochs, numbers)
 
 
-def extract(extractor: keras.Model, split: Split, batch_size: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [n, width] of a split, called `name` in the progress, and its labels, float32 [n, labels]."""
+def extract(
+    extractor: keras.Model, split: Split, batch_size: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 [n, width] of a split, called `name` in the progress, and its labels,
+    float32 [n, labels].
+    """
     features, labels, total = [], [], math.ceil(split.records / batch_size)
-    run = tf.function(lambda pixels: extractor(pixels, training=False), reduce_retracing=True, autograph=False)
+    run = tf.function(
+        lambda pixels: extractor(pixels, training=False), reduce_retracing=True, autograph=False
+    )
     for number, (pixels, label) in enumerate(input_pipeline.evaluation_batches(split, batch_size)):
         features.append(run(pixels).numpy().astype(np.float32))
         labels.append(label.numpy())
@@ -269,11 +347,16 @@ def extract(extractor: keras.Model, split: Split, batch_size: int, name: str) ->
 def _loss_and_metrics(split: Split, parameters: TrainerParameters, targets: Targets) -> dict:
     train = parameters.train
     weights = losses.weights(split.values, np.array(targets.weights), train)
-    return {'loss': losses.LabelLoss(weights, train.label_smoothing, train.focal_gamma), 'metrics': [_auc_metric(targets)]}
+    return {
+        'loss': losses.LabelLoss(weights, train.label_smoothing, train.focal_gamma),
+        'metrics': [_auc_metric(targets)],
+    }
 
 
 def _auc_metric(targets: Targets) -> keras.metrics.AUC:
-    """From logits [n, labels]; the mean over the labels that are asked for, those that only help do not count."""
+    """From logits [n, labels]; the mean over the labels that are asked for, those that only help do
+    not count.
+    """
     several = {}
     if len(targets.weights) > 1:
         counted = [float(place < targets.asked) for place in range(len(targets.weights))]

@@ -1,4 +1,6 @@
-"""`tuner_fn`, what TFX's Tuner calls: short trainings under several settings, of which the best go on to the Trainer."""
+"""`tuner_fn`, what TFX's Tuner calls: short trainings under several settings, of which the best go
+on to the Trainer.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ _OBJECTIVE = 'val_auc'
 def tuner_fn(fn_args) -> TunerFnResult:
     """Sets up the search.
 
-    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `tuning` (JSON of TuningParameters), `task`.
+    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `tuning` (JSON of
+    TuningParameters), `task`.
 
     Raises:
       backbones.WeightsError: no weights, or those of another architecture.
@@ -37,7 +40,10 @@ def tuner_fn(fn_args) -> TunerFnResult:
     tuning = TuningParameters.model_validate_json(config['tuning'])
     targets = training.targets(TASKS[config['task']], parameters.train)
     files = {'train': fn_args.train_files, 'val': fn_args.eval_files}
-    splits = {name: input_pipeline.open_split(patterns, targets.labels, parameters.model.image_size) for name, patterns in files.items()}
+    splits = {
+        name: input_pipeline.open_split(patterns, targets.labels, parameters.model.image_size)
+        for name, patterns in files.items()
+    }
     tuner = _Trainings(
         objective=keras_tuner.Objective(_OBJECTIVE, 'max'),
         max_trials=tuning.trials,
@@ -46,7 +52,16 @@ def tuner_fn(fn_args) -> TunerFnResult:
         project_name='trials',
         overwrite=True,
     )
-    return TunerFnResult(tuner, {'splits': splits, 'parameters': parameters, 'tuning': tuning, 'targets': targets, 'verbose': 0})
+    return TunerFnResult(
+        tuner,
+        {
+            'splits': splits,
+            'parameters': parameters,
+            'tuning': tuning,
+            'targets': targets,
+            'verbose': 0,
+        },
+    )
 
 
 class _Trainings(keras_tuner.BayesianOptimization):
@@ -70,7 +85,9 @@ class _Trainings(keras_tuner.BayesianOptimization):
             'dropout': found.Float('dropout', *tuning.dropout),
         }
         chosen = with_values(parameters, values)
-        chosen = chosen.model_copy(update={'train': chosen.train.model_copy(update={'epochs': tuning.epochs})})
+        chosen = chosen.model_copy(
+            update={'train': chosen.train.model_copy(update={'epochs': tuning.epochs})}
+        )
         keras.backend.clear_session()
         folder = os.path.join(self.project_dir, f'trial_{trial.trial_id}')
         state = TrainingState(os.path.join(folder, 'state'))
@@ -83,7 +100,13 @@ class _Trainings(keras_tuner.BayesianOptimization):
         # Of the weights that a training ends with.
         auc = (journal.best if chosen.train.patience else journal.last)(_OBJECTIVE)
         settings = ', '.join(f'{name} {value:.3g}' for name, value in values.items())
-        _log.info('trial %s of %d: %s: validation AUC %.4f', int(trial.trial_id) + 1, tuning.trials, settings, auc)
+        _log.info(
+            'trial %s of %d: %s: validation AUC %.4f',
+            int(trial.trial_id) + 1,
+            tuning.trials,
+            settings,
+            auc,
+        )
         return {_OBJECTIVE: auc}
 
     def search_space_summary(self, extended: bool = False) -> None:

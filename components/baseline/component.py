@@ -19,12 +19,16 @@ class BaselineSpec(component_spec.ComponentSpec):
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {
-        standard_component_specs.MODEL_KEY: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        standard_component_specs.MODEL_KEY: component_spec.ChannelParameter(
+            type=standard_artifacts.Model
+        ),
     }
 
 
 class Baseline(base_component.BaseComponent):
-    """Takes a copy of one version of a push target; a TFX Resolver would do, but is refused by Kubeflow."""
+    """Takes a copy of one version of a push target; a TFX Resolver would do, but is refused by
+    Kubeflow.
+    """
 
     SPEC_CLASS = BaselineSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -34,8 +38,11 @@ class Baseline(base_component.BaseComponent):
 
         Args:
           target: the directory that TF Serving watches, as in `pusher.parameters.PushParameters`.
-          version: the version to take, see `pusher.target.plan_push`; '' for none: the model artifact is then empty.
+          version: the version to take, see `pusher.target.plan_push`; '' for none: the model
+            artifact is then empty.
           code_digest: digest of the code that runs; a change of it runs the component again.
         """
         model = types.Channel(type=standard_artifacts.Model)
-        super().__init__(spec=BaselineSpec(target=target, version=version, code_digest=code_digest, model=model))
+        super().__init__(
+            spec=BaselineSpec(target=target, version=version, code_digest=code_digest, model=model)
+        )

@@ -26,12 +26,17 @@ class Executor(base_executor.BaseExecutor):
     """Copies a served version, with its manifest, into a Model artifact."""
 
     def Do(
-        self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
     ) -> None:
-        """See `component.Baseline`. `model` gets the custom properties has_model 0/1, served_version and model_digest.
+        """See `component.Baseline`. `model` gets the custom properties has_model 0/1,
+        served_version and model_digest.
 
         Raises:
-          target.TargetError: the version is not in the target, or its files are not those that were pushed.
+          target.TargetError: the version is not in the target, or its files are not those that were
+            pushed.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
@@ -41,7 +46,9 @@ class Executor(base_executor.BaseExecutor):
             model.set_int_custom_property(HAS_MODEL, 0)
             _LOGGER.info('Nothing is served yet: the candidate is judged without a baseline.')
             return
-        manifest = _copy_version(exec_properties['target'], version, path_utils.serving_model_path(model.uri))
+        manifest = _copy_version(
+            exec_properties['target'], version, path_utils.serving_model_path(model.uri)
+        )
         model.set_int_custom_property(HAS_MODEL, 1)
         model.set_string_custom_property(VERSION, version)
         model.set_string_custom_property(MODEL_DIGEST, manifest.model_digest)
@@ -58,12 +65,15 @@ def has_model(model: types.Artifact) -> bool:
     if fileio.exists(os.path.join(model.uri, NOTHING_SERVED)):
         return False
     try:
-        problems = target.verify(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)))
+        problems = target.verify(
+            path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model))
+        )
     except target.TargetError as error:
         problems = [str(error)]
     if problems:
         raise target.TargetError(
-            f'the copy of the served model that the candidate is to be compared with, {model.uri}, is damaged: {"; ".join(problems)}. '
+            'the copy of the served model that the candidate is to be compared with, '
+            f'{model.uri}, is damaged: {"; ".join(problems)}. '
             'Delete that folder and run again: Baseline then makes it anew'
         )
     return True
@@ -74,7 +84,8 @@ def _copy_version(directory: str, version: str, destination: str) -> target.Mani
     if not storage.names(path):
         there = ', '.join(served.version for served in target.versions(directory)) or 'none'
         raise target.TargetError(
-            f'version {version} is not in {directory} any more (there: {there}): run again, so that what is served now is the baseline'
+            f'version {version} is not in {directory} any more (there: {there}): run again, so '
+            'that what is served now is the baseline'
         )
     manifest = target.read_manifest(path)
     for name in manifest.files:

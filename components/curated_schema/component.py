@@ -1,4 +1,6 @@
-"""CuratedSchema: the schema that is written by hand, as an artifact, seen by the cache when it is edited."""
+"""CuratedSchema: the schema that is written by hand, as an artifact, seen by the cache when it is
+edited.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ class CuratedSchemaSpec(component_spec.ComponentSpec):
 
 
 class CuratedSchema(base_component.BaseComponent):
-    """Takes the schema itself, where TFX's ImportSchemaGen takes its path: that one misses an edit of the file, and on a cluster the path
-    is one of another machine.
+    """Takes the schema itself, where TFX's ImportSchemaGen takes its path: that one misses an edit
+    of the file, and on a cluster the path is one of another machine.
 
     Args:
       schema_text: a text proto.
@@ -29,4 +31,8 @@ class CuratedSchema(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, schema_text: str):
-        super().__init__(CuratedSchemaSpec(schema_text=schema_text, schema=types.Channel(type=standard_artifacts.Schema)))
+        super().__init__(
+            CuratedSchemaSpec(
+                schema_text=schema_text, schema=types.Channel(type=standard_artifacts.Schema)
+            )
+        )

@@ -18,7 +18,12 @@ SCHEMA_KEY = 'schema'
 class Executor(base_executor.BaseExecutor):
     """Executor of CuratedSchema."""
 
-    def Do(self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]) -> None:
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
         """Writes the text as it stands, comments included.
 
         Raises:
@@ -28,6 +33,8 @@ class Executor(base_executor.BaseExecutor):
         try:
             text_format.Parse(text, schema_pb2.Schema())
         except text_format.ParseError as error:
-            raise ValueError(f'schemas/raw_schema.pbtxt is no schema (line and column {error})') from None
+            raise ValueError(
+                f'schemas/raw_schema.pbtxt is no schema (line and column {error})'
+            ) from None
         target = artifact_utils.get_single_uri(output_dict[SCHEMA_KEY])
         io_utils.write_string_file(f'{target}/{DEFAULT_FILE_NAME}', text)

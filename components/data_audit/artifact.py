@@ -9,6 +9,8 @@ AUDIT_PAGE = 'audit.html'
 
 
 class DataAuditReport(Artifact):
-    """Findings of the data audit; the layout of `audit.json` is described in components.data_audit.summary."""
+    """Findings of the data audit; the layout of `audit.json` is described in
+    components.data_audit.summary.
+    """
 
     TYPE_NAME = 'components.DataAuditReport'

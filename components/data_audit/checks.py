@@ -19,20 +19,31 @@ _MODES = {1: ('L',), 3: ('RGB',)}
 # Standard deviation in grey levels up to which an image has no detail that could be compared.
 _FLAT = 2.0
 # What keeps an image from being decoded.
-_PROBLEMS = (image_status.UNDECODABLE, image_status.TRUNCATED, image_status.TOO_LARGE, image_status.UNSUPPORTED)
+_PROBLEMS = (
+    image_status.UNDECODABLE,
+    image_status.TRUNCATED,
+    image_status.TOO_LARGE,
+    image_status.UNSUPPORTED,
+)
 
 
 def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
-    """What is wrong with single images. A blank image is not called clipped, of low contrast or inverted as well."""
+    """What is wrong with single images. A blank image is not called clipped, of low contrast or
+    inverted as well.
+    """
     number, decoded = table.number, table.decoded
     blank = decoded & (number['span'] < image_status.BLANK_RANGE)
     content = decoded & ~blank
-    clipped = content & ((number['black'] >= parameters.black_share) | (number['white'] >= parameters.white_share))
+    clipped = content & (
+        (number['black'] >= parameters.black_share) | (number['white'] >= parameters.white_share)
+    )
     spread = number['high'] - number['low']
 
     def issue(kind: str, mask: np.ndarray, detail: Callable[[int], str]) -> Issue:
         rows = np.flatnonzero(mask)
-        return of_images(table, kind, rows, (detail(int(row)) for row in rows), parameters.listed_per_kind)
+        return of_images(
+            table, kind, rows, (detail(int(row)) for row in rows), parameters.listed_per_kind
+        )
 
     expected = f'{parameters.width} x {parameters.height} expected'
     return [
@@ -40,23 +51,42 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
         issue(
             image_status.TOO_SMALL,
             decoded & (np.fmin(number['width'], number['height']) < image_status.MIN_SIDE),
-            lambda row: f'{number["width"][row]:.0f} x {number["height"][row]:.0f}, at least {image_status.MIN_SIDE} expected',
+            lambda row: (
+                f'{number["width"][row]:.0f} x {number["height"][row]:.0f}, at least '
+                f'{image_status.MIN_SIDE} expected'
+            ),
         ),
-        issue(image_status.BLANK, blank, lambda row: f'its grey levels span {number["span"][row]:.0f} of 255'),
+        issue(
+            image_status.BLANK,
+            blank,
+            lambda row: f'its grey levels span {number["span"][row]:.0f} of 255',
+        ),
         issue(
             'wrong_size',
-            decoded & ((number['width'] != parameters.width) | (number['height'] != parameters.height)),
+            decoded
+            & ((number['width'] != parameters.width) | (number['height'] != parameters.height)),
             lambda row: f'{number["width"][row]:.0f} x {number["height"][row]:.0f}, {expected}',
         ),
         issue(
             'wrong_channels',
             decoded & ~np.isin(table.mode.astype(str), _MODES[parameters.channels]),
-            lambda row: f'{number["channels"][row]:.0f} channels (mode {table.mode[row]}), {parameters.channels} of 8 bits expected',
+            lambda row: (
+                f'{number["channels"][row]:.0f} channels (mode {table.mode[row]}), '
+                f'{parameters.channels} of 8 bits expected'
+            ),
         ),
         issue(
-            'wrong_format', decoded & (table.format != parameters.format), lambda row: f'{table.format[row]}, {parameters.format} expected'
+            'wrong_format',
+            decoded & (table.format != parameters.format),
+            lambda row: f'{table.format[row]}, {parameters.format} expected',
         ),
-        issue('saturated', clipped, lambda row: f'{number["black"][row]:.0%} of the pixels at 0, {number["white"][row]:.0%} at 255'),
+        issue(
+            'saturated',
+            clipped,
+            lambda row: (
+                f'{number["black"][row]:.0%} of the pixels at 0, {number["white"][row]:.0%} at 255'
+            ),
+        ),
         issue(
             'low_contrast',
             content & (spread < parameters.low_contrast_range),
@@ -71,7 +101,9 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
 
 
 def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
-    """Exact and near copies. Near copies are looked for among one of each group of exact copies, and not among images without content."""
+    """Exact and near copies. Near copies are looked for among one of each group of exact copies,
+    and not among images without content.
+    """
     content = table.decoded & (table.number['std'] > _FLAT)
     exact = duplicates.exact_groups(np.where(content, table.pixel_hash, b''), table.thumbnails)
     copies = np.zeros(len(table), dtype=bool)
@@ -80,10 +112,17 @@ def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
     rows, least = np.flatnonzero(content & ~copies), parameters.near_duplicate_correlation
     pairs = duplicates.near_pairs(rows, table.thumbnails, least, parameters.thread_count())
     exact_found = [(members, _exact_detail(table, members)) for members in exact]
-    near_found = [((pair.first, pair.second), f'correlation of detail {pair.correlation:.3f}') for pair in pairs]
+    near_found = [
+        ((pair.first, pair.second), f'correlation of detail {pair.correlation:.3f}')
+        for pair in pairs
+    ]
     listed = parameters.listed_per_kind
 
-    def issue(kind: str, found: Sequence[tuple[Sequence[int], str]], wanted: Callable[[Sequence[int]], bool]) -> Issue:
+    def issue(
+        kind: str,
+        found: Sequence[tuple[Sequence[int], str]],
+        wanted: Callable[[Sequence[int]], bool],
+    ) -> Issue:
         return of_groups(table, kind, [group for group in found if wanted(group[0])], listed)
 
     def crosses(members: Sequence[int]) -> bool:
@@ -93,7 +132,10 @@ def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
         return len(set(table.patient[list(members)]) - {''}) > 1
 
     def conflicts(members: Sequence[int]) -> bool:
-        return len(np.unique(table.labels[list(members)], axis=0)) > 1 or len(set(table.task[list(members)])) > 1
+        return (
+            len(np.unique(table.labels[list(members)], axis=0)) > 1
+            or len(set(table.task[list(members)])) > 1
+        )
 
     return [
         issue('duplicate', exact_found, lambda members: not crosses(members)),
@@ -116,12 +158,31 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
     examples = []
     for patient, splits in list(spread.items())[:listed]:
         rows = tuple(members[0] for members in splits.values())
-        detail = 'images: ' + ', '.join(f'{len(members)} in {split}' for split, members in splits.items())
-        examples.append(Example(rows, {'patient': patient, 'images': [locate(table, row) for row in rows], 'detail': detail}))
-    concerned = [row for splits in spread.values() for members in splits.values() for row in members]
-    across = Issue('patient_in_two_splits', len(spread), len(homes), by_split(table, concerned), examples)
+        detail = 'images: ' + ', '.join(
+            f'{len(members)} in {split}' for split, members in splits.items()
+        )
+        examples.append(
+            Example(
+                rows,
+                {
+                    'patient': patient,
+                    'images': [locate(table, row) for row in rows],
+                    'detail': detail,
+                },
+            )
+        )
+    concerned = [
+        row for splits in spread.values() for members in splits.values() for row in members
+    ]
+    across = Issue(
+        'patient_in_two_splits', len(spread), len(homes), by_split(table, concerned), examples
+    )
 
-    missing = [(table.age < 0, 'age'), (table.sex == UNKNOWN, 'sex'), (table.view == UNKNOWN, 'view')]
+    missing = [
+        (table.age < 0, 'age'),
+        (table.sex == UNKNOWN, 'sex'),
+        (table.view == UNKNOWN, 'view'),
+    ]
     readable = table.problem != image_status.UNDECODABLE
     unknown = readable & np.logical_or.reduce([mask for mask, _ in missing])
     bare = np.flatnonzero(unknown)
@@ -130,7 +191,13 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
     return [
         across,
         of_images(table, 'missing_image_id', no_id, ['no image_id'] * len(no_id), listed),
-        of_images(table, 'missing_patient', no_patient, ['no patient_id, and no image_id of the NIH form'] * len(no_patient), listed),
+        of_images(
+            table,
+            'missing_patient',
+            no_patient,
+            ['no patient_id, and no image_id of the NIH form'] * len(no_patient),
+            listed,
+        ),
         of_images(table, 'missing_metadata', bare, details, listed),
     ]
 
@@ -141,7 +208,10 @@ def label_issues(table: Table, listed: int) -> list[Issue]:
     normal = table.labels[:, LABELS.index(NO_FINDING)] == 1
     both = np.flatnonzero(normal & findings.any(axis=1))
     none = np.flatnonzero(~normal & ~findings.any(axis=1))
-    details = (f'{NO_FINDING} with {", ".join(name for name, on in zip(FINDINGS, findings[row], strict=True) if on)}' for row in both)
+    details = (
+        f'{NO_FINDING} with {", ".join(name for name, on in zip(FINDINGS, findings[row], strict=True) if on)}'
+        for row in both
+    )
     return [
         of_images(table, 'contradictory_labels', both, details, listed),
         of_images(table, 'no_label_set', none, ['none of the 15 labels is 1'] * len(none), listed),
@@ -150,4 +220,7 @@ def label_issues(table: Table, listed: int) -> list[Issue]:
 
 def _exact_detail(table: Table, members: Sequence[int]) -> str:
     same_bytes = len({(table.byte_hash[row], int(table.size[row])) for row in members}) == 1
-    return f'{len(members)} records with the same {"bytes" if same_bytes else "pixels in different files"}'
+    return (
+        f'{len(members)} records with the same '
+        f'{"bytes" if same_bytes else "pixels in different files"}'
+    )

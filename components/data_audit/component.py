@@ -1,4 +1,6 @@
-"""DataAudit: what TFDV cannot see in pixels, copies, patients and sources. It measures; DataGate decides."""
+"""DataAudit: what TFDV cannot see in pixels, copies, patients and sources. It measures; DataGate
+decides.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,30 @@ class DataAuditSpec(ComponentSpec):
 
 
 class DataAudit(BaseBeamComponent):
-    """Decodes every pixel of all splits and reports what is wrong with images, copies, patients, labels and sources.
+    """Decodes every pixel of all splits and reports what is wrong with images, copies, patients,
+    labels and sources.
 
-    Writes one artifact `audit` of type DataAuditReport with `audit.json` and `audit.html`, and never stops a run.
+    Writes one artifact `audit` of type DataAuditReport with `audit.json` and `audit.html`, and
+    never stops a run.
     """
 
     SPEC_CLASS = DataAuditSpec
     EXECUTOR_SPEC = BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, examples: BaseChannel, parameters: str = '{}', code_digest: str = '') -> None:
+    def __init__(
+        self, examples: BaseChannel, parameters: str = '{}', code_digest: str = ''
+    ) -> None:
         """Sets up the component.
 
         Args:
           examples: channel of raw Examples.
           parameters: AuditParameters as JSON.
-          code_digest: digest of the component's source; only there so that an edit invalidates the cache.
+          code_digest: digest of the component's source; only there so that an edit invalidates the
+            cache.
         """
         audit = Channel(type=DataAuditReport)
-        super().__init__(spec=DataAuditSpec(examples=examples, parameters=parameters, code_digest=code_digest, audit=audit))
+        super().__init__(
+            spec=DataAuditSpec(
+                examples=examples, parameters=parameters, code_digest=code_digest, audit=audit
+            )
+        )

@@ -1,13 +1,18 @@
-"""Finds copies of films: exact ones by hash, near ones (encoded again, brightened, cropped by 2 %, resized) by their detail.
+"""Finds copies of films: exact ones by hash, near ones (encoded again, brightened, cropped by 2 %,
+resized) by their detail.
 
 Chest films all look alike, so likeness alone says little. Near copies are found in two steps:
-1. Candidates. Coarse thumbnails are whitened by their principal components, which takes away what all films share; films of different
-   patients are then nearly orthogonal. Locality-sensitive hashing with random hyperplanes (Charikar, STOC 2002) puts vectors at a small
-   angle into the same bucket of at least one of several tables: sorting instead of comparing all pairs.
-2. Confirmation. The detail (band-pass) of both thumbnails is aligned by one Gauss-Newton step over gain, shift and scale of each axis
-   (Lucas & Kanade 1981, with the mean gradient of both images), and what correlation is left decides. With the gradient of one image
-   alone the step is a projection that is worked out once for all pairs of this image: a thirtieth of the time, and less exact; pairs
-   that fall short even so are not looked at further.
+1. Candidates. Coarse thumbnails are whitened by their principal components, which takes away what
+  all films share; films of different
+   patients are then nearly orthogonal. Locality-sensitive hashing with random hyperplanes
+   (Charikar, STOC 2002) puts vectors at a small angle into the same bucket of at least one of
+   several tables: sorting instead of comparing all pairs.
+2. Confirmation. The detail (band-pass) of both thumbnails is aligned by one Gauss-Newton step over
+  gain, shift and scale of each axis
+   (Lucas & Kanade 1981, with the mean gradient of both images), and what correlation is left
+   decides. With the gradient of one image alone the step is a projection that is worked out once
+   for all pairs of this image: a thirtieth of the time, and less exact; pairs that fall short even
+   so are not looked at further.
 """
 
 from __future__ import annotations
@@ -28,18 +33,27 @@ _CHUNK = 1024  # candidate pairs that a thread confirms at a time
 _PART = 64  # films or pairs in an array: as many as the processor's caches hold
 _EDGE = 3  # thumbnail pixels at the edge that are not compared: a crop moves other content there
 _BAND = (0.7, 2.0)  # standard deviations of the two Gaussians of the band-pass, in thumbnail pixels
-_ROUGH = 0.15  # by how much the correlation may be less without the other image's gradient; 0.04 on 2 % crops of NIH films
-_MAX_SHIFT = 0.05 * SIDE  # a larger displacement than of a 5 % crop is no alignment but a chance fit
+# by how much the correlation may be less without the other image's gradient; 0.04 on 2 % crops of
+# NIH films
+_ROUGH = 0.15
+_MAX_SHIFT = (
+    0.05 * SIDE
+)  # a larger displacement than of a 5 % crop is no alignment but a chance fit
 
 _COARSE_SIGMA = 1.2
 _COARSE_CROP = 4
 _COMPONENTS = 32
 _SAMPLE = 8192  # films from which the principal components are taken
-_ALL_PAIRS_UP_TO = 150  # films up to which every pair is confirmed: too few for principal components
+_ALL_PAIRS_UP_TO = (
+    150  # films up to which every pair is confirmed: too few for principal components
+)
 _BLOCK_UP_TO = 4096  # films up to which all coarse vectors are compared
 _TABLES = 48
-_NEIGHBOURS = 32  # neighbours in a bucket that are compared; bounds the work where many films share a bucket
-_MIN_COSINE = 0.8  # least cosine of the coarse vectors of a candidate pair; 2 % crops of NIH films have more than 0.87
+_NEIGHBOURS = (
+    32  # neighbours in a bucket that are compared; bounds the work where many films share a bucket
+)
+# least cosine of the coarse vectors of a candidate pair; 2 % crops of NIH films have more than 0.87
+_MIN_COSINE = 0.8
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,13 @@ def exact_groups(pixel_hash: np.ndarray, thumbnails: np.ndarray) -> list[list[in
     return [rows for rows in groups.values() if len(rows) > 1]
 
 
-def near_pairs(rows: np.ndarray, thumbnails: np.ndarray, min_correlation: float, threads: int = 1) -> list[Pair]:
+def near_pairs(
+    rows: np.ndarray, thumbnails: np.ndarray, min_correlation: float, threads: int = 1
+) -> list[Pair]:
     """Pairs of near copies among `rows` of `thumbnails` (uint8 [n, SIDE, SIDE]).
 
-    Give one row of each group of exact copies, and no images without content. The same input gives the same pairs, whatever `threads`.
+    Give one row of each group of exact copies, and no images without content. The same input gives
+    the same pairs, whatever `threads`.
     """
     if len(rows) < 2:
         return []
@@ -73,13 +90,17 @@ def near_pairs(rows: np.ndarray, thumbnails: np.ndarray, min_correlation: float,
         likely, _ = _confirmed(pool, rough, candidates, min_correlation - _ROUGH)
         found, scores = _confirmed(pool, partial(_scores, thumbnails), likely, min_correlation)
     pairs = [
-        Pair(int(first), int(second), round(float(score), 4)) for (first, second), score in zip(np.sort(found, axis=1), scores, strict=True)
+        Pair(int(first), int(second), round(float(score), 4))
+        for (first, second), score in zip(np.sort(found, axis=1), scores, strict=True)
     ]
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 
 def _confirmed(
-    pool: ThreadPoolExecutor, score: Callable[[np.ndarray], np.ndarray], pairs: np.ndarray, least: float
+    pool: ThreadPoolExecutor,
+    score: Callable[[np.ndarray], np.ndarray],
+    pairs: np.ndarray,
+    least: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pairs, int [m, 2], with a score of at least `least`, and these scores."""
     chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
@@ -88,13 +109,16 @@ def _confirmed(
 
 
 def _compared(pool: ThreadPoolExecutor, thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The detail of each of `rows` up to a factor, int8 [n, pixels], where it stands in `thumbnails`: 2 kB a film, as every film may be
-    in many pairs. Rounding turns it by about 1 %, which is far less than `_ROUGH` allows for."""
+    """The detail of each of `rows` up to a factor, int8 [n, pixels], where it stands in
+    `thumbnails`: 2 kB a film, as every film may be in many pairs. Rounding turns it by about 1 %,
+    which is far less than `_ROUGH` allows for."""
     compared = np.empty((len(thumbnails), (SIDE - 2 * _EDGE) ** 2), np.int8)
 
     def fill(part: np.ndarray) -> None:
         flat = _inner(_detail(thumbnails[part]))
-        compared[part] = np.rint(flat * (127 / np.maximum(np.abs(flat).max(axis=1, keepdims=True), 1e-6)))
+        compared[part] = np.rint(
+            flat * (127 / np.maximum(np.abs(flat).max(axis=1, keepdims=True), 1e-6))
+        )
 
     for _ in pool.map(fill, _parts(rows)):
         pass
@@ -102,14 +126,23 @@ def _compared(pool: ThreadPoolExecutor, thumbnails: np.ndarray, rows: np.ndarray
 
 
 def _rough_scores(thumbnails: np.ndarray, compared: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """The share of the second film's detail that the first one's gain, shifts and scales can make."""
+    """The share of the second film's detail that the first one's gain, shifts and scales can
+    make.
+    """
     firsts, at = np.unique(pairs[:, 0], return_inverse=True)
     spans = np.concatenate([_span(_detail(thumbnails[part])) for part in _parts(firsts)])
-    return np.concatenate([_rough_correlation(spans[at[part]], compared[pairs[part, 1]]) for part in _parts(np.arange(len(pairs)))])
+    return np.concatenate(
+        [
+            _rough_correlation(spans[at[part]], compared[pairs[part, 1]])
+            for part in _parts(np.arange(len(pairs)))
+        ]
+    )
 
 
 def _scores(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Aligned correlation of each pair of rows, int [m, 2]; the detail of a film is worked out once, however many pairs it is in."""
+    """Aligned correlation of each pair of rows, int [m, 2]; the detail of a film is worked out
+    once, however many pairs it is in.
+    """
     used, places = np.unique(pairs, return_inverse=True)
     places = places.reshape(pairs.shape)
     details = np.concatenate([_detail(thumbnails[part]) for part in _parts(used)])
@@ -121,19 +154,27 @@ def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _span(one: np.ndarray) -> np.ndarray:
-    """What small gains, shifts and scales make of an image, as orthonormal rows: [n, SIDE, SIDE] -> [n, 5, pixels]."""
+    """What small gains, shifts and scales make of an image, as orthonormal rows: [n, SIDE, SIDE] ->
+    [n, 5, pixels].
+    """
     design = np.stack([_inner(column) for column in _columns(one, one)], axis=1)
-    return (np.linalg.inv(np.linalg.cholesky(_ridged(design @ design.transpose(0, 2, 1)))) @ design).astype(np.float32)
+    return (
+        np.linalg.inv(np.linalg.cholesky(_ridged(design @ design.transpose(0, 2, 1)))) @ design
+    ).astype(np.float32)
 
 
 def _rough_correlation(spans: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The share of each of `others`, int8 [n, pixels], that lies in its span."""
     vectors = others.astype(np.float32)
-    return np.linalg.norm((spans @ vectors[:, :, None])[:, :, 0], axis=1) / np.maximum(np.linalg.norm(vectors, axis=1), 1e-6)
+    return np.linalg.norm((spans @ vectors[:, :, None])[:, :, 0], axis=1) / np.maximum(
+        np.linalg.norm(vectors, axis=1), 1e-6
+    )
 
 
 def aligned_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Correlation of detail after alignment; float32 [n, SIDE, SIDE] twice -> float [n]; 0 where they do not align plausibly."""
+    """Correlation of detail after alignment; float32 [n, SIDE, SIDE] twice -> float [n]; 0 where
+    they do not align plausibly.
+    """
     design = np.stack([_inner(column) for column in _columns(one, (one + other) / 2)], axis=2)
     target = _inner(other)
     moment = (target[:, None, :] @ design)[:, 0, :, None]
@@ -142,13 +183,19 @@ def aligned_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     explained = 1 - (residual**2).sum(axis=1) / np.maximum((target**2).sum(axis=1), 1e-9)
     gain = solution[:, 0, 0]
     reach = SIDE / 2 - _EDGE
-    moved = np.abs(solution[:, 1:, 0]) * np.array([1, reach, 1, reach]) / np.maximum(np.abs(gain), 1e-3)[:, None]
+    moved = (
+        np.abs(solution[:, 1:, 0])
+        * np.array([1, reach, 1, reach])
+        / np.maximum(np.abs(gain), 1e-3)[:, None]
+    )
     plausible = (gain > 0.3) & (moved.max(axis=1) <= _MAX_SHIFT)
     return np.where(plausible, np.sqrt(np.clip(explained, 0, 1)), 0.0)
 
 
 def _columns(one: np.ndarray, sloped: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The image for a gain, and what shifts and scales add to it, by the gradient of `sloped`; each [n, SIDE, SIDE]."""
+    """The image for a gain, and what shifts and scales add to it, by the gradient of `sloped`; each
+    [n, SIDE, SIDE].
+    """
     down, right = np.gradient(sloped, axis=1), np.gradient(sloped, axis=2)
     place = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
     return one, right, right * place[None, None, :], down, down * place[None, :, None]
@@ -186,7 +233,9 @@ def _candidates(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _whitened(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Unit vectors float32 [n, components] in which films of different patients are nearly orthogonal."""
+    """Unit vectors float32 [n, components] in which films of different patients are nearly
+    orthogonal.
+    """
     sample = _coarse(thumbnails[rows[:: max(1, len(rows) // _SAMPLE)]])
     mean = sample.mean(axis=0)
     variance, axes = np.linalg.eigh(np.cov((sample - mean).T))
@@ -195,12 +244,16 @@ def _whitened(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
     projection = projection.astype(np.float32)
     # Batch by batch: what is projected takes thirteen times the memory of what it becomes.
     batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
-    vectors = np.concatenate([(_coarse(thumbnails[batch]) - mean) @ projection for batch in batches])
+    vectors = np.concatenate(
+        [(_coarse(thumbnails[batch]) - mean) @ projection for batch in batches]
+    )
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
 
 
 def _coarse(thumbnails: np.ndarray) -> np.ndarray:
-    images = gaussian_filter(thumbnails.astype(np.float32), (0, _COARSE_SIGMA, _COARSE_SIGMA), mode='nearest')
+    images = gaussian_filter(
+        thumbnails.astype(np.float32), (0, _COARSE_SIGMA, _COARSE_SIGMA), mode='nearest'
+    )
     half = (SIDE - 2 * _COARSE_CROP) // 2
     inner = images[:, _COARSE_CROP:-_COARSE_CROP, _COARSE_CROP:-_COARSE_CROP]
     flat = inner.reshape(len(images), half, 2, half, 2).mean((2, 4)).reshape(len(images), -1)

@@ -1,6 +1,8 @@
-"""Runs the audit as a Beam job: files go in, tables of what was seen come out, pixels never leave the worker that decoded them.
+"""Runs the audit as a Beam job: files go in, tables of what was seen come out, pixels never leave
+the worker that decoded them.
 
-The tables travel as files beside the report: a runner would hold the records of all images several times over, encoded and not.
+The tables travel as files beside the report: a runner would hold the records of all images several
+times over, encoded and not.
 """
 
 from __future__ import annotations
@@ -40,7 +42,12 @@ _log = logging.getLogger(__name__)
 class Executor(BaseBeamExecutor):
     """Executor of DataAudit."""
 
-    def Do(self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]) -> None:
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
         """Audits all splits of all `examples` artifacts and writes `audit.json` and `audit.html`.
 
         Raises:
@@ -83,7 +90,13 @@ def list_shards(artifacts: Iterable[Artifact]) -> tuple[list[Shard], list[str]]:
     return shards, list(splits)
 
 
-def build(pipeline: beam.Pipeline, shards: list[Shard], splits: list[str], parameters: AuditParameters, target: str) -> None:
+def build(
+    pipeline: beam.Pipeline,
+    shards: list[Shard],
+    splits: list[str],
+    parameters: AuditParameters,
+    target: str,
+) -> None:
     """Adds the audit to a Beam pipeline; `target` is the folder that it writes to."""
     found = (
         pipeline
@@ -91,21 +104,34 @@ def build(pipeline: beam.Pipeline, shards: list[Shard], splits: list[str], param
         | 'Spread' >> beam.Reshuffle()
         | 'Decode' >> beam.ParDo(InspectShard(parameters))
         | 'Batch' >> beam.BatchElements(min_batch_size=_PART_ROWS, max_batch_size=_PART_ROWS)
-        | 'Part' >> beam.Map(_write_part, {shard.number: shard for shard in shards}, f'{target}/{_PARTS}')
+        | 'Part'
+        >> beam.Map(_write_part, {shard.number: shard for shard in shards}, f'{target}/{_PARTS}')
         | 'Collect' >> beam.combiners.ToList()
         | 'Check' >> beam.Map(_check, shards, splits, parameters)
     )
     thumbnails = (
-        found | 'Wanted' >> beam.FlatMap(_wanted, shards) | 'SpreadWanted' >> beam.Reshuffle() | 'Preview' >> beam.FlatMap(_preview)
+        found
+        | 'Wanted' >> beam.FlatMap(_wanted, shards)
+        | 'SpreadWanted' >> beam.Reshuffle()
+        | 'Preview' >> beam.FlatMap(_preview)
     )
     _ = found | 'Write' >> beam.Map(_write, beam.pvalue.AsList(thumbnails), target)
 
 
 def _write_part(records: list[ImageRecord], shards: dict[int, Shard], folder: str) -> str:
-    """Returns the path; a part of a bundle that is done again is another file, and the first one is not read."""
+    """Returns the path; a part of a bundle that is done again is another file, and the first one is
+    not read.
+    """
     path = f'{folder}/{uuid.uuid4().hex}'
     with fileio.open(path, 'wb') as file:
-        file.write(pickle.dumps(table.build(records, [shards[number] for number in sorted({record.shard for record in records})])))
+        file.write(
+            pickle.dumps(
+                table.build(
+                    records,
+                    [shards[number] for number in sorted({record.shard for record in records})],
+                )
+            )
+        )
     return path
 
 
@@ -114,9 +140,15 @@ def _read_part(path: str) -> table.Table:
         return pickle.loads(file.read())
 
 
-def _check(paths: list[str], shards: list[Shard], splits: list[str], parameters: AuditParameters) -> Audit:
+def _check(
+    paths: list[str], shards: list[Shard], splits: list[str], parameters: AuditParameters
+) -> Audit:
     # The first one for files without records, or no files at all.
-    return audit(table.concatenate([table.build([], shards), *map(_read_part, sorted(paths))]), splits, parameters)
+    return audit(
+        table.concatenate([table.build([], shards), *map(_read_part, sorted(paths))]),
+        splits,
+        parameters,
+    )
 
 
 def _wanted(found: Audit, shards: list[Shard]) -> list[tuple[Shard, list[int]]]:

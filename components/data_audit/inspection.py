@@ -1,4 +1,5 @@
-"""Decodes one image in full and reduces it to the few numbers that the audit needs. No TensorFlow here.
+"""Decodes one image in full and reduces it to the few numbers that the audit needs. No TensorFlow
+here.
 
 What is an acceptable image, `records.images` decides.
 """
@@ -16,22 +17,27 @@ from PIL import Image
 
 from records import images
 
-# Side of the thumbnail from which polarity and near copies are told; 48 keeps films of different patients apart where 32 does not.
+# Side of the thumbnail from which polarity and near copies are told; 48 keeps films of different
+# patients apart where 32 does not.
 SIDE = 48
-# Sides are ingestion's to judge, with limits of its own: the audit decodes what has arrived, if it is not too large.
+# Sides are ingestion's to judge, with limits of its own: the audit decodes what has arrived, if it
+# is not too large.
 _ANY_SIDE = {'min_side': 1, 'max_side': 1 << 31}
 
-# Sum of the 64 entries of ITU T.81 table K.1, the luminance table that libjpeg scales by its quality setting.
+# Sum of the 64 entries of ITU T.81 table K.1, the luminance table that libjpeg scales by its
+# quality setting.
 _LUMINANCE_SUM = 3688
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is kept of an image; grey levels are 0..255, shares 0..1. Both are of 4x4 means where a side has 192 pixels or more.
+    """What is kept of an image; grey levels are 0..255, shares 0..1. Both are of 4x4 means where a
+    side has 192 pixels or more.
 
     Attributes:
       width, height, channels, mode, format: as the file says, `mode` in Pillow's terms.
-      source: what tells scanners and export programs apart: format, mode, size and quantisation tables.
+      source: what tells scanners and export programs apart: format, mode, size and quantisation
+        tables.
       quality: JPEG quality on libjpeg's scale 1..100, approximate below 25; NaN for other formats.
       mean, std, low, high: of the grey levels; `low` and `high` are the 1st and 99th percentile.
       black, white: shares at 0 and at 255.
@@ -63,10 +69,13 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
     """Decodes every pixel of an encoded image.
 
     Raises:
-      images.ImageError: it is not an image that the pipeline takes, it is damaged, or it has more than `max_pixels` pixels.
+      images.ImageError: it is not an image that the pipeline takes, it is damaged, or it has more
+        than `max_pixels` pixels.
     """
     grey = decode(data, max_pixels)
-    image = Image.open(io.BytesIO(data), formats=('JPEG', 'PNG'))  # for what its header says; no pixel is decoded
+    image = Image.open(
+        io.BytesIO(data), formats=('JPEG', 'PNG')
+    )  # for what its header says; no pixel is decoded
     small = reduced(grey)
     histogram = np.asarray(small.histogram(), dtype=np.float64)
     pixels = histogram.sum()
@@ -92,9 +101,14 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
         black=float(histogram[0] / pixels),
         white=float(histogram[255] / pixels),
         span=float(levels_used.max()) - float(levels_used.min()),
-        # Two CRCs instead of a cryptographic hash: several times as fast, and checked together with the thumbnail.
+        # Two CRCs instead of a cryptographic hash: several times as fast, and checked together with
+        # the thumbnail.
         pixel_hash=struct.pack(
-            '<HHII', image.width & 0xFFFF, image.height & 0xFFFF, google_crc32c.value(raw[:half]), google_crc32c.value(raw[half:])
+            '<HHII',
+            image.width & 0xFFFF,
+            image.height & 0xFFFF,
+            google_crc32c.value(raw[:half]),
+            google_crc32c.value(raw[half:]),
         ),
         byte_hash=struct.pack('<I', google_crc32c.value(data)),
         thumbnail=small.resize((SIDE, SIDE), Image.Resampling.BOX).tobytes(),
@@ -103,7 +117,9 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
     """The grey levels of an encoded image, mode L; raises as `inspect` does."""
-    return images.decode(data, images.check(data, images.ImageLimits(**_ANY_SIDE, max_pixels=max_pixels)))
+    return images.decode(
+        data, images.check(data, images.ImageLimits(**_ANY_SIDE, max_pixels=max_pixels))
+    )
 
 
 def thumbnail(grey: Image.Image) -> Image.Image:
@@ -112,20 +128,28 @@ def thumbnail(grey: Image.Image) -> Image.Image:
 
 
 def reduced(grey: Image.Image) -> Image.Image:
-    """Means of 4x4 pixels, where the image is large enough: statistics and thumbnail of these take a third of the time."""
+    """Means of 4x4 pixels, where the image is large enough: statistics and thumbnail of these take
+    a third of the time.
+    """
     return grey.reduce(4) if min(grey.size) >= 4 * SIDE else grey
 
 
 def source(image: Image.Image) -> str:
-    """What tells scanners and export programs apart: format, mode, size and quantisation tables. The pixels need not be decoded yet."""
+    """What tells scanners and export programs apart: format, mode, size and quantisation tables.
+    The pixels need not be decoded yet.
+    """
     tables = getattr(image, 'quantization', None)
-    digest = hashlib.sha256(repr(sorted(tables.items())).encode()).hexdigest()[:6] if tables else '-'
+    digest = (
+        hashlib.sha256(repr(sorted(tables.items())).encode()).hexdigest()[:6] if tables else '-'
+    )
     progressive = ' progressive' if image.info.get('progressive') else ''
     return f'{image.format}{progressive} {image.mode} {image.width}x{image.height} tables {digest}'
 
 
 def _quality(tables) -> float:
-    """libjpeg's quality setting from the luminance table: it scales the standard table by 50/q below 50 and by 2 - q/50 above."""
+    """libjpeg's quality setting from the luminance table: it scales the standard table by 50/q
+    below 50 and by 2 - q/50 above.
+    """
     if not tables:
         return float('nan')
     scale = float(np.sum(tables[0]) / _LUMINANCE_SUM)

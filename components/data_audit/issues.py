@@ -15,7 +15,9 @@ from components.data_audit.table import Table
 
 @dataclass(frozen=True)
 class Example:
-    """An example of an issue. `rows` are rows of the table, for thumbnails; `where` is what audit.json says of it."""
+    """An example of an issue. `rows` are rows of the table, for thumbnails; `where` is what
+    audit.json says of it.
+    """
 
     rows: tuple[int, ...]
     where: dict[str, Any]
@@ -23,7 +25,9 @@ class Example:
 
 @dataclass
 class Issue:
-    """What was found of one kind: `count` out of `total` (in the unit of the kind), by split, with examples."""
+    """What was found of one kind: `count` out of `total` (in the unit of the kind), by split, with
+    examples.
+    """
 
     kind: str
     count: int
@@ -49,20 +53,33 @@ def locate(table: Table, row: int) -> dict[str, Any]:
     }
 
 
-def of_images(table: Table, kind: str, rows: Sequence[int] | np.ndarray, details: Iterable[str], listed: int) -> Issue:
+def of_images(
+    table: Table, kind: str, rows: Sequence[int] | np.ndarray, details: Iterable[str], listed: int
+) -> Issue:
     """An issue of single images; `details` go with `rows`."""
     rows = [int(row) for row in rows]
-    examples = [Example((row,), {**locate(table, row), 'detail': detail}) for row, detail in zip(rows[:listed], details, strict=False)]
+    examples = [
+        Example((row,), {**locate(table, row), 'detail': detail})
+        for row, detail in zip(rows[:listed], details, strict=False)
+    ]
     return Issue(kind, len(rows), len(table), by_split(table, rows), examples)
 
 
-def of_groups(table: Table, kind: str, groups: Sequence[tuple[Sequence[int], str]], listed: int) -> Issue:
-    """An issue of images that belong together: (rows, detail) of each group; `count` is the number of images in any group."""
+def of_groups(
+    table: Table, kind: str, groups: Sequence[tuple[Sequence[int], str]], listed: int
+) -> Issue:
+    """An issue of images that belong together: (rows, detail) of each group; `count` is the number
+    of images in any group.
+    """
     rows = sorted({int(row) for members, _ in groups for row in members})
     examples = []
     for members, detail in groups[:listed]:
         first, *others = (int(row) for row in members)
-        where = {**locate(table, first), 'with': [locate(table, row) for row in others[:listed]], 'detail': detail}
+        where = {
+            **locate(table, first),
+            'with': [locate(table, row) for row in others[:listed]],
+            'detail': detail,
+        }
         examples.append(Example((first, *others), where))
     return Issue(kind, len(rows), len(table), by_split(table, rows), examples)
 
@@ -80,5 +97,8 @@ def complete(issues: Iterable[Issue]) -> list[Issue]:
     """
     found = {issue.kind: issue for issue in issues}
     if set(found) != set(KINDS):
-        raise RuntimeError(f'the audit looked for other issues than it lists: {", ".join(sorted(set(found) ^ set(KINDS)))}')
+        raise RuntimeError(
+            'the audit looked for other issues than it lists: '
+            f'{", ".join(sorted(set(found) ^ set(KINDS)))}'
+        )
     return [found[name] for name in KINDS]

@@ -1,4 +1,6 @@
-"""The audit as a self-contained page: styles and thumbnails stand in the file, nothing is loaded."""
+"""The audit as a self-contained page: styles and thumbnails stand in the file, nothing is
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,17 @@ _NAMES = {
 
 def render(audit: Audit, thumbnails: Mapping[tuple[int, int], bytes]) -> str:
     """The page; `thumbnails` are JPEGs by (shard, record), without those that do not decode."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    uris = {place: f'data:image/jpeg;base64,{base64.b64encode(data).decode()}' for place, data in thumbnails.items()}
-    pictures = {kind: [[uris.get(place, '') for place in places] for places in shown] for kind, shown in audit.pictures.items()}
-    return environment.get_template(_TEMPLATE).render(audit=audit.content, pictures=pictures, names=_NAMES)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
+    )
+    uris = {
+        place: f'data:image/jpeg;base64,{base64.b64encode(data).decode()}'
+        for place, data in thumbnails.items()
+    }
+    pictures = {
+        kind: [[uris.get(place, '') for place in places] for places in shown]
+        for kind, shown in audit.pictures.items()
+    }
+    return environment.get_template(_TEMPLATE).render(
+        audit=audit.content, pictures=pictures, names=_NAMES
+    )

@@ -1,4 +1,6 @@
-"""Whose films these are and which labels go together: counts by split, view, sex and age band, and of pairs of labels."""
+"""Whose films these are and which labels go together: counts by split, view, sex and age band, and
+of pairs of labels.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,14 @@ from trainer.labels import LABELS
 SPLIT = 'split'
 
 
-def populations_table(table: Table, splits: Sequence[str], parameters: AuditParameters) -> list[dict[str, Any]]:
-    """A row a group, of split, view, sex and age band: images, patients, and for each label images with it, in all and by split.
+def populations_table(
+    table: Table, splits: Sequence[str], parameters: AuditParameters
+) -> list[dict[str, Any]]:
+    """A row a group, of split, view, sex and age band: images, patients, and for each label images
+    with it, in all and by split.
 
-    A label that an image does not have on record counts as not set; `labelled` says how many images have the task label.
+    A label that an image does not have on record counts as not set; `labelled` says how many images
+    have the task label.
     """
     bands = np.array([*map(age_band, table.age), None], dtype=object)[:-1]
     rows = []
@@ -32,19 +38,26 @@ def populations_table(table: Table, splits: Sequence[str], parameters: AuditPara
             here = values == group
             rows.append({'by': by, 'group': group, **_counts(table, here, parameters)})
             if by != SPLIT:
-                rows[-1]['splits'] = {split: _counts(table, here & (table.split == split), parameters) for split in splits}
+                rows[-1]['splits'] = {
+                    split: _counts(table, here & (table.split == split), parameters)
+                    for split in splits
+                }
     return rows
 
 
 def cooccurrence_table(table: Table) -> dict[str, Any]:
-    """`labels`, and `counts`: how many images have both the label of the row and that of the column; on the diagonal, those with it."""
+    """`labels`, and `counts`: how many images have both the label of the row and that of the
+    column; on the diagonal, those with it.
+    """
     present = (table.labels == 1).astype(np.int64)
     return {'labels': list(LABELS), 'counts': (present.T @ present).tolist()}
 
 
 def _counts(table: Table, here: np.ndarray, parameters: AuditParameters) -> dict[str, Any]:
     positives = {parameters.task_label: int((table.task[here] == 1).sum())}
-    positives |= {name: int((table.labels[here, place] == 1).sum()) for place, name in enumerate(LABELS)}
+    positives |= {
+        name: int((table.labels[here, place] == 1).sum()) for place, name in enumerate(LABELS)
+    }
     return {
         'images': int(here.sum()),
         'patients': len(set(table.patient[here]) - {''}),

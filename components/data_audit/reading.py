@@ -1,4 +1,6 @@
-"""Reads a shard of raw examples record by record and yields one small record an image; the pixels stay inside."""
+"""Reads a shard of raw examples record by record and yields one small record an image; the pixels
+stay inside.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,9 @@ class InspectShard(beam.DoFn):
         self._pool: ThreadPoolExecutor | None = None
 
     def setup(self) -> None:
-        """Starts the decoding threads; the decoders release the interpreter's lock while they work."""
+        """Starts the decoding threads; the decoders release the interpreter's lock while they
+        work.
+        """
         threads = self._parameters.thread_count()
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
@@ -88,13 +92,19 @@ class InspectShard(beam.DoFn):
     def process(self, shard: Shard) -> Iterator[ImageRecord]:
         """Yields one record an item of the file, damaged stretches included."""
         # A split without examples is an empty file, and nothing is lost in it.
-        items = (item for item in tfrecord.read(shard.path) if not (isinstance(item, tfrecord.Damage) and item.reason == tfrecord.EMPTY))
+        items = (
+            item
+            for item in tfrecord.read(shard.path)
+            if not (isinstance(item, tfrecord.Damage) and item.reason == tfrecord.EMPTY)
+        )
         record = partial(self._record, shard)
         yield from _ahead(self._pool, record, items) if self._pool else map(record, items)
 
     def _record(self, shard: Shard, item: tfrecord.Record | tfrecord.Damage) -> ImageRecord:
         if isinstance(item, tfrecord.Damage):
-            return _unreadable(shard, item.index, f'damaged record at byte {item.offset}: {item.reason}')
+            return _unreadable(
+                shard, item.index, f'damaged record at byte {item.offset}: {item.reason}'
+            )
         try:
             features = example_pb2.Example.FromString(item.payload).features.feature
         except DecodeError:
@@ -169,7 +179,19 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable) -> Ite
 def _unreadable(shard: Shard, index: int, detail: str) -> ImageRecord:
     missing = (MISSING,) * len(LABELS)
     return ImageRecord(
-        shard.number, index, '', '', UNKNOWN_NUMBER, UNKNOWN, UNKNOWN, missing, MISSING, 0, None, problem=UNDECODABLE, detail=detail
+        shard.number,
+        index,
+        '',
+        '',
+        UNKNOWN_NUMBER,
+        UNKNOWN,
+        UNKNOWN,
+        missing,
+        MISSING,
+        0,
+        None,
+        problem=UNDECODABLE,
+        detail=detail,
     )
 
 

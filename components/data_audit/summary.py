@@ -5,11 +5,12 @@
   parameters        AuditParameters
   images, patients  counts; images include records that could not be read
   decoded           images whose pixels were decoded
-  splits            [{split, files, images, patients, positive, negative, unlabelled}], of the task label
-  issues            every kind of components.data_audit.kinds, found or not:
-                    [{kind, severity, unit, title, action, count, total, share, splits: {split: images}, examples}]
-                    examples are at most `listed_per_kind`; one says image_id, patient, split, file, record (from 0) and detail, as
-                    far as it is one of an image; for copies also `with`, the others of the group
+  splits            [{split, files, images, patients, positive, negative, unlabelled}], of the task
+  label issues            every kind of components.data_audit.kinds, found or not:
+                    [{kind, severity, unit, title, action, count, total, share, splits: {split:
+                    images}, examples}] examples are at most `listed_per_kind`; one says image_id,
+                    patient, split, file, record (from 0) and detail, as far as it is one of an
+                    image; for copies also `with`, the others of the group
   prevalence        see components.data_audit.associations.prevalence_table
   statistics        see statistics_table there
   groups            see groups_table there
@@ -43,7 +44,8 @@ class DataAuditError(ValueError):
 
 @dataclass(frozen=True)
 class Audit:
-    """`content` is audit.json; `wanted` are the thumbnails for the page, as shard number -> record numbers.
+    """`content` is audit.json; `wanted` are the thumbnails for the page, as shard number -> record
+    numbers.
 
     `pictures`: kind -> for each example shown, the (shard, record) of its images.
     """
@@ -60,8 +62,12 @@ def audit(table: Table, splits: Sequence[str], parameters: AuditParameters) -> A
       DataAuditError: no example has the task label.
     """
     _require_task_label(table, parameters)
-    names = sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
-    split_rows = associations.split_table(table, names, Counter(shard.split for shard in table.shards.values()))
+    names = sorted(
+        splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)
+    )
+    split_rows = associations.split_table(
+        table, names, Counter(shard.split for shard in table.shards.values())
+    )
     prevalence = associations.prevalence_table(table, names, parameters)
     statistics = associations.statistics_table(table, parameters)
     groups = associations.groups_table(table, parameters)
@@ -116,10 +122,15 @@ def _issue(issue: Issue) -> dict[str, Any]:
     }
 
 
-def _pictures(table: Table, issues: Sequence[Issue], most: int) -> dict[str, list[list[tuple[int, int]]]]:
+def _pictures(
+    table: Table, issues: Sequence[Issue], most: int
+) -> dict[str, list[list[tuple[int, int]]]]:
     """Pairs and larger groups show two images."""
     return {
-        issue.kind: [[(int(table.shard[row]), int(table.index[row])) for row in example.rows[:2]] for example in issue.examples[:most]]
+        issue.kind: [
+            [(int(table.shard[row]), int(table.index[row])) for row in example.rows[:2]]
+            for example in issue.examples[:most]
+        ]
         for issue in issues
         if issue.count
     }
@@ -129,4 +140,7 @@ def _require_task_label(table: Table, parameters: AuditParameters) -> None:
     features = sorted(table.features)
     if not features or np.any(table.task >= 0) or parameters.task_label in features:
         return
-    raise DataAuditError(f'no example has the task label {parameters.task_label!r} as 0 or 1; the features are {", ".join(features)}')
+    raise DataAuditError(
+        f'no example has the task label {parameters.task_label!r} as 0 or 1; the features are '
+        f'{", ".join(features)}'
+    )

@@ -15,8 +15,9 @@ _DARK = 8  # grey levels up to which a border counts as black
 _BORDER = 2  # width of the border in thumbnail pixels
 _BATCH = 4096
 
-# Left half of an 8x8 template, mirrored to the right: linear discriminant between chest films and their negatives, from 1,948 NIH films
-# (shrunk covariance; each film also mirrored). Dark corners, a bright spine and abdomen count for the right polarity.
+# Left half of an 8x8 template, mirrored to the right: linear discriminant between chest films and
+# their negatives, from 1,948 NIH films (shrunk covariance; each film also mirrored). Dark corners,
+# a bright spine and abdomen count for the right polarity.
 _POLARITY_HALF = (
     (-29, -18, -5, 1),
     (-4, -4, -13, 10),
@@ -29,7 +30,19 @@ _POLARITY_HALF = (
 )
 
 # Numbers of an Inspection that become float columns.
-_NUMBERS = ('width', 'height', 'channels', 'quality', 'mean', 'std', 'low', 'high', 'black', 'white', 'span')
+_NUMBERS = (
+    'width',
+    'height',
+    'channels',
+    'quality',
+    'mean',
+    'std',
+    'low',
+    'high',
+    'black',
+    'white',
+    'span',
+)
 
 
 @dataclass
@@ -38,12 +51,13 @@ class Table:
 
     Attributes:
       shards: number -> Shard.
-      shard, index: int [n]; split, image_id, patient, sex, view, source, format, mode, problem, detail: object [n].
-      age, task: int [n]; labels: int8 [n, 15], -1 missing; size: int [n] bytes.
+      shard, index: int [n]; split, image_id, patient, sex, view, source, format, mode, problem,
+      detail: object [n]. age, task: int [n]; labels: int8 [n, 15], -1 missing; size: int [n] bytes.
       decoded: bool [n].
-      number: name -> float64 [n], NaN where not decoded: `width`, `height`, `channels`, `quality`, `mean`, `std`, `low`, `high`, `black`,
-        `white`, `span`, and from the thumbnail `border_black` and `polarity` (likeness to a chest film, -1..1; an inverted film has
-        the score of the film, negated).
+      number: name -> float64 [n], NaN where not decoded: `width`, `height`, `channels`, `quality`,
+        `mean`, `std`, `low`, `high`, `black`, `white`, `span`, and from the thumbnail
+        `border_black` and `polarity` (likeness to a chest film, -1..1; an inverted film has the
+        score of the film, negated).
       pixel_hash, byte_hash: object [n], b'' where not decoded.
       thumbnails: uint8 [n, SIDE, SIDE].
       features: names of features, of the first record of each file.
@@ -85,8 +99,13 @@ def build(records: Sequence[ImageRecord], shards: Sequence[Shard]) -> Table:
     thumbnails = np.zeros((len(rows), SIDE, SIDE), dtype=np.uint8)
     for place, inspection in enumerate(seen):
         if inspection:
-            thumbnails[place] = np.frombuffer(inspection.thumbnail, dtype=np.uint8).reshape(SIDE, SIDE)
-    number = {name: np.array([float(getattr(one, name)) if one else np.nan for one in seen]) for name in _NUMBERS}
+            thumbnails[place] = np.frombuffer(inspection.thumbnail, dtype=np.uint8).reshape(
+                SIDE, SIDE
+            )
+    number = {
+        name: np.array([float(getattr(one, name)) if one else np.nan for one in seen])
+        for name in _NUMBERS
+    }
     decoded = np.array([one is not None for one in seen], dtype=bool)
     number['border_black'] = np.where(decoded, border_black(thumbnails), np.nan)
     number['polarity'] = np.where(decoded, polarity(thumbnails), np.nan)
@@ -110,7 +129,9 @@ def build(records: Sequence[ImageRecord], shards: Sequence[Shard]) -> Table:
         detail=texts(row.detail for row in rows),
         age=np.array([row.age for row in rows], dtype=np.int64),
         task=np.array([row.task for row in rows], dtype=np.int64),
-        labels=np.array([row.labels for row in rows], dtype=np.int8).reshape(len(rows), len(LABELS)),
+        labels=np.array([row.labels for row in rows], dtype=np.int8).reshape(
+            len(rows), len(LABELS)
+        ),
         size=np.array([row.size for row in rows], dtype=np.int64),
         decoded=decoded,
         number=number,
@@ -123,12 +144,15 @@ def build(records: Sequence[ImageRecord], shards: Sequence[Shard]) -> Table:
 
 def concatenate(parts: Sequence[Table]) -> Table:
     """One table of all rows of one or more others, whatever their order."""
-    shard, index = (np.concatenate([getattr(part, name) for part in parts]) for name in ('shard', 'index'))
+    shard, index = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ('shard', 'index')
+    )
     place = np.empty(len(shard), dtype=np.int64)
     place[np.lexsort((index, shard))] = np.arange(len(shard))
 
     def column(values: Sequence[np.ndarray]) -> np.ndarray:
-        # Filled in place: with the thumbnails of the full set, a copy more is a quarter of a gigabyte.
+        # Filled in place: with the thumbnails of the full set, a copy more is a quarter of a
+        # gigabyte.
         joined = np.empty((len(place), *values[0].shape[1:]), dtype=values[0].dtype)
         start = 0
         for value in values:
@@ -136,7 +160,9 @@ def concatenate(parts: Sequence[Table]) -> Table:
             start += len(value)
         return joined
 
-    arrays = [each.name for each in fields(Table) if each.name not in ('shards', 'number', 'features')]
+    arrays = [
+        each.name for each in fields(Table) if each.name not in ('shards', 'number', 'features')
+    ]
     return Table(
         shards={number: shard for part in parts for number, shard in part.shards.items()},
         number={name: column([part.number[name] for part in parts]) for name in parts[0].number},
@@ -146,14 +172,18 @@ def concatenate(parts: Sequence[Table]) -> Table:
 
 
 def border_black(thumbnails: np.ndarray) -> np.ndarray:
-    """Share of the outer ring (2/48 of the side) that is black; uint8 [n, SIDE, SIDE] -> float [n]."""
+    """Share of the outer ring (2/48 of the side) that is black; uint8 [n, SIDE, SIDE] -> float
+    [n].
+    """
     ring = np.ones((SIDE, SIDE), dtype=bool)
     ring[_BORDER:-_BORDER, _BORDER:-_BORDER] = False
     return (thumbnails[:, ring] <= _DARK).mean(axis=1)
 
 
 def polarity(thumbnails: np.ndarray) -> np.ndarray:
-    """Correlation with the template of a chest film; uint8 [n, SIDE, SIDE] -> float [n], -1..1, 0 for a plain image."""
+    """Correlation with the template of a chest film; uint8 [n, SIDE, SIDE] -> float [n], -1..1, 0
+    for a plain image.
+    """
     half = np.array(_POLARITY_HALF, dtype=np.float32)
     template = np.concatenate([half, half[:, ::-1]], axis=1)
     template -= template.mean()

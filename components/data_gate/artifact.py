@@ -8,7 +8,8 @@ GATE_JSON = 'gate.json'
 
 
 class DataBlessing(Artifact):
-    """The verdict on the data, rule by rule; the layout of `gate.json` is described in components.data_gate.rules.
+    """The verdict on the data, rule by rule; the layout of `gate.json` is described in
+    components.data_gate.rules.
 
     The custom property `blessed` is 1 when every limit was kept.
     """

@@ -1,4 +1,6 @@
-"""DataGate: stops the run on anomalies of TFDV and on findings of the data audit above the limits."""
+"""DataGate: stops the run on anomalies of TFDV and on findings of the data audit above the
+limits.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ class DataGateSpec(ComponentSpec):
 
 
 class DataGate(BaseComponent):
-    """Decides whether the data may be trained on, apart from DataAudit so that changing a limit decodes nothing again.
+    """Decides whether the data may be trained on, apart from DataAudit so that changing a limit
+    decodes nothing again.
 
-    Writes one artifact `blessing` of type DataBlessing with `gate.json`; raises DataGateError when a limit is broken.
+    Writes one artifact `blessing` of type DataBlessing with `gate.json`; raises DataGateError when
+    a limit is broken.
     """
 
     SPEC_CLASS = DataGateSpec
@@ -53,10 +57,16 @@ class DataGate(BaseComponent):
           audit: channel of DataAuditReport.
           ingest_report: channel of IngestReport; without it nothing is said about quarantine.
           limits: GateLimits as JSON.
-          code_digest: digest of the component's source; only there so that an edit invalidates the cache.
+          code_digest: digest of the component's source; only there so that an edit invalidates the
+            cache.
         """
         blessing = Channel(type=DataBlessing)
         spec = DataGateSpec(
-            anomalies=anomalies, audit=audit, ingest_report=ingest_report, limits=limits, code_digest=code_digest, blessing=blessing
+            anomalies=anomalies,
+            audit=audit,
+            ingest_report=ingest_report,
+            limits=limits,
+            code_digest=code_digest,
+            blessing=blessing,
         )
         super().__init__(spec=spec)

@@ -44,13 +44,19 @@ _log = logging.getLogger(__name__)
 class Executor(BaseExecutor):
     """Executor of DataGate."""
 
-    def Do(self, input_dict: dict[str, list[Artifact]], output_dict: dict[str, list[Artifact]], exec_properties: dict[str, Any]) -> None:
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
         """Writes `gate.json` and logs every warning.
 
         Raises:
-          DataGateError: a limit is broken (gate.json is written before, also to where it outlives the failed execution), or an input
-            cannot be read.
-          pydantic.ValidationError: the limits are not valid; a kind that does not exist is named with the known ones.
+          DataGateError: a limit is broken (gate.json is written before, also to where it outlives
+            the failed execution), or an input cannot be read.
+          pydantic.ValidationError: the limits are not valid; a kind that does not exist is named
+            with the known ones.
         """
         limits = GateLimits.model_validate_json(exec_properties[LIMITS_KEY] or '{}')
         audit_folder = artifact_utils.get_single_uri(input_dict[AUDIT_KEY])
@@ -74,7 +80,9 @@ class Executor(BaseExecutor):
         _log.debug('%(passed)d rules passed, %(warning)d warnings', content['counts'])
 
     def _keep(self, content: dict[str, Any]) -> str:
-        """Writes a failed verdict where it stays, and says where: TFX deletes the outputs of an execution that fails."""
+        """Writes a failed verdict where it stays, and says where: TFX deletes the outputs of an
+        execution that fails.
+        """
         folder = self._context.stateful_working_dir if self._context else None
         if not folder:
             return ''
@@ -102,7 +110,9 @@ def _read_json(path: str) -> dict[str, Any]:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataGateError(f'{path}: not valid JSON ({error}); run the component that wrote it again') from None
+        raise DataGateError(
+            f'{path}: not valid JSON ({error}); run the component that wrote it again'
+        ) from None
 
 
 def _read(path: str, mode: str) -> Any:

@@ -31,9 +31,11 @@ class GateLimits(BaseModel):
     """Limits of DataGate.
 
     Attributes:
-      anomaly_level: the least severity of a TFDV anomaly that stops the run; `none`: they are listed only.
-      max_share: kind of issue (see components.data_audit.kinds) -> largest share allowed, 0..1. What is given here is laid over
-        `DEFAULT_MAX_SHARE`; null takes a default limit away. A kind without a limit only warns.
+      anomaly_level: the least severity of a TFDV anomaly that stops the run; `none`: they are
+        listed only.
+      max_share: kind of issue (see components.data_audit.kinds) -> largest share allowed, 0..1.
+        What is given here is laid over `DEFAULT_MAX_SHARE`; null takes a default limit away. A kind
+        without a limit only warns.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)
@@ -48,7 +50,9 @@ class GateLimits(BaseModel):
             return given
         unknown = sorted(str(name) for name in given if name not in KINDS)
         if unknown:
-            raise ValueError(f'no such kind of issue: {", ".join(unknown)}. Known: {", ".join(KINDS)}')
+            raise ValueError(
+                f'no such kind of issue: {", ".join(unknown)}. Known: {", ".join(KINDS)}'
+            )
         return {**DEFAULT_MAX_SHARE, **given}
 
     @field_validator('max_share')
@@ -56,5 +60,7 @@ class GateLimits(BaseModel):
     def _shares(cls, limits: dict[str, float | None]) -> dict[str, float | None]:
         for name, share in limits.items():
             if share is not None and not 0 <= share <= 1:
-                raise ValueError(f'{name} is {share}: expected a share from 0 to 1, or null for no limit')
+                raise ValueError(
+                    f'{name} is {share}: expected a share from 0 to 1, or null for no limit'
+                )
         return limits

@@ -1,8 +1,9 @@
 """Figures of a binary classifier with intervals that count patients, not films. NumPy only.
 
-Several films of a patient are alike, so intervals that take each film for a case of its own are too narrow. Here patients are drawn
-with replacement, each with all its films (the cluster bootstrap: Davison and Hinkley, "Bootstrap methods and their application", 1997,
-section 3.8), and an interval is that of the percentiles of the replicates. A share of all films, or of none, is the same in every
+Several films of a patient are alike, so intervals that take each film for a case of its own are too
+narrow. Here patients are drawn with replacement, each with all its films (the cluster bootstrap:
+Davison and Hinkley, "Bootstrap methods and their application", 1997, section 3.8), and an interval
+is that of the percentiles of the replicates. A share of all films, or of none, is the same in every
 replicate: its interval is Wilson's, with each patient counted once.
 """
 
@@ -17,7 +18,8 @@ from components.evaluator import shares
 
 # Films times replicates held at once: some arrays of 32 MB.
 _CHUNK = 4_000_000
-# A replicate may lack a class. Where more than this share does, the others say nothing of the whole.
+# A replicate may lack a class. Where more than this share does, the others say nothing of the
+# whole.
 _MAX_UNDEFINED = 0.05
 CALIBRATION_BINS = 15
 
@@ -39,14 +41,17 @@ class Cases:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A value and the interval around it; None where it is not defined, e.g. an AUC with one class."""
+    """A value and the interval around it; None where it is not defined, e.g. an AUC with one
+    class.
+    """
 
     value: float | None
     lower: float | None = None
     upper: float | None = None
 
 
-# How often each film counts, float64 [replicates, n], to one value a replicate, NaN where it is not defined.
+# How often each film counts, float64 [replicates, n], to one value a replicate, NaN where it is not
+# defined.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
@@ -75,11 +80,18 @@ class Share:
         return len(np.unique(here[self.counted > 0]))
 
 
-def figures(statistics: Mapping[str, Statistic], patient: np.ndarray, replicates: int, level: float, seed: int = 0) -> dict[str, Figure]:
+def figures(
+    statistics: Mapping[str, Statistic],
+    patient: np.ndarray,
+    replicates: int,
+    level: float,
+    seed: int = 0,
+) -> dict[str, Figure]:
     """Each statistic on all films, with its percentile interval over replicates that draw patients.
 
     Args:
-      statistics: by name; all see the same replicates, so that also differences between them can be one.
+      statistics: by name; all see the same replicates, so that also differences between them can be
+        one.
       patient: any dtype [n], n at least 1; films of one patient have equal values.
       replicates: how many; 0 for values alone.
       level: of the interval, e.g. 0.95.
@@ -90,12 +102,20 @@ def figures(statistics: Mapping[str, Statistic], patient: np.ndarray, replicates
         for name, statistic in statistics.items():
             drawn[name].append(statistic(weights))
     once = np.ones((1, len(patient)))
-    found = {name: _figure(float(statistic(once)[0]), drawn[name], level) for name, statistic in statistics.items()}
-    return {name: _of_all_or_none(statistics[name], figure, patient, level) for name, figure in found.items()}
+    found = {
+        name: _figure(float(statistic(once)[0]), drawn[name], level)
+        for name, statistic in statistics.items()
+    }
+    return {
+        name: _of_all_or_none(statistics[name], figure, patient, level)
+        for name, figure in found.items()
+    }
 
 
 def auc(probability: np.ndarray, label: np.ndarray) -> Statistic:
-    """Area under the ROC curve: the share of pairs of a positive and a negative in which the positive scores higher, ties half."""
+    """Area under the ROC curve: the share of pairs of a positive and a negative in which the
+    positive scores higher, ties half.
+    """
     by_score = _by_score(probability, label)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
@@ -108,7 +128,9 @@ def auc(probability: np.ndarray, label: np.ndarray) -> Statistic:
 
 
 def average_precision(probability: np.ndarray, label: np.ndarray) -> Statistic:
-    """Area under the precision-recall curve as the mean, over positives, of the precision at their score."""
+    """Area under the precision-recall curve as the mean, over positives, of the precision at their
+    score.
+    """
     by_score = _by_score(probability, label)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
@@ -126,7 +148,9 @@ def undefined(weights: np.ndarray) -> np.ndarray:
 
 
 def mean(statistics: list[Statistic]) -> Statistic:
-    """The mean of several, e.g. of the AUCs of findings, over those that are defined: a rare finding may be missing from a replicate."""
+    """The mean of several, e.g. of the AUCs of findings, over those that are defined: a rare
+    finding may be missing from a replicate.
+    """
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         values = np.array([each(weights) for each in statistics])
@@ -142,7 +166,9 @@ def average(values: np.ndarray) -> Statistic:
 
 
 def among(rows: np.ndarray, statistic: Statistic) -> Statistic:
-    """A statistic of some of the films, by their places or a mask [n], where replicates are drawn of all."""
+    """A statistic of some of the films, by their places or a mask [n], where replicates are drawn
+    of all.
+    """
     if isinstance(statistic, Share) and statistic.rows is None:
         return dataclasses.replace(statistic, rows=rows)
     return lambda weights: statistic(weights[:, rows])
@@ -170,21 +196,27 @@ def brier_score(cases: Cases) -> Statistic:
 
 def calibration_ratio(cases: Cases) -> Statistic:
     """The mean probability over the share of positives: 1 is best."""
-    return lambda weights: _ratio(weights @ cases.probability, weights @ cases.label.astype(np.float64))
+    return lambda weights: _ratio(
+        weights @ cases.probability, weights @ cases.label.astype(np.float64)
+    )
 
 
 def calibration_error(cases: Cases) -> Statistic:
-    """Expected calibration error: the distance of mean probability and share of positives, over bins of equal width, weighted by films.
+    """Expected calibration error: the distance of mean probability and share of positives, over
+    bins of equal width, weighted by films.
 
-    As in Guo et al., "On calibration of modern neural networks", ICML 2017, with 15 bins. Chance alone lifts it above 0, in each
-    replicate once more than in the films themselves: its interval is a cautious one.
+    As in Guo et al., "On calibration of modern neural networks", ICML 2017, with 15 bins. Chance
+    alone lifts it above 0, in each replicate once more than in the films themselves: its interval
+    is a cautious one.
     """
     bins = np.minimum((cases.probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = np.eye(CALIBRATION_BINS)[bins] * (cases.probability - cases.label)[:, None]
     return lambda weights: _ratio(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1))
 
 
-def compared_groups(groups: np.ndarray, label: np.ndarray, min_positives: int, unknown: object = None) -> list:
+def compared_groups(
+    groups: np.ndarray, label: np.ndarray, min_positives: int, unknown: object = None
+) -> list:
     """The groups that a gap compares: those with enough positives.
 
     Args:
@@ -194,16 +226,28 @@ def compared_groups(groups: np.ndarray, label: np.ndarray, min_positives: int, u
       unknown: the value of `groups` that says that the group is not on record.
     """
     names, positives = np.unique(groups[label > 0], return_counts=True)
-    return [name for name, count in zip(names.tolist(), positives, strict=True) if count >= min_positives and name != unknown]
+    return [
+        name
+        for name, count in zip(names.tolist(), positives, strict=True)
+        if count >= min_positives and name != unknown
+    ]
 
 
-def sensitivity_gap(cases: Cases, groups: np.ndarray, min_positives: int, unknown: object = None) -> Statistic:
-    """The largest difference of sensitivity between groups, which is that of their false-negative rates.
+def sensitivity_gap(
+    cases: Cases, groups: np.ndarray, min_positives: int, unknown: object = None
+) -> Statistic:
+    """The largest difference of sensitivity between groups, which is that of their false-negative
+    rates.
 
-    With fewer than two groups to compare, the gap is not defined. See `compared_groups` for the arguments.
+    With fewer than two groups to compare, the gap is not defined. See `compared_groups` for the
+    arguments.
     """
     kept = compared_groups(groups, cases.label, min_positives, unknown)
-    positives = np.stack([(groups == name) * cases.label for name in kept], axis=1) if kept else np.empty((len(groups), 0))
+    positives = (
+        np.stack([(groups == name) * cases.label for name in kept], axis=1)
+        if kept
+        else np.empty((len(groups), 0))
+    )
     flagged = positives * cases.flag[:, None]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
@@ -225,8 +269,12 @@ def precision(cases: Cases) -> Statistic:
     return _share(cases.label, cases.flag)
 
 
-def _by_score(probability: np.ndarray, label: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Weights [replicates, n] -> those of positives and of negatives at each score, [replicates, scores], the highest score first."""
+def _by_score(
+    probability: np.ndarray, label: np.ndarray
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Weights [replicates, n] -> those of positives and of negatives at each score, [replicates,
+    scores], the highest score first.
+    """
     order = np.argsort(-probability, kind='stable')
     positives = label[order].astype(np.float64)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(probability[order])) + 1])
@@ -249,8 +297,12 @@ def _draws(patient: np.ndarray, replicates: int, rng: np.random.Generator) -> It
     at_once = max(1, _CHUNK // len(patient))
     for start in range(0, replicates, at_once):
         number = min(at_once, replicates - start)
-        drawn = rng.integers(0, len(names), (number, len(names))) + np.arange(number)[:, None] * len(names)
-        counts = np.bincount(drawn.ravel(), minlength=number * len(names)).reshape(number, len(names))
+        drawn = rng.integers(0, len(names), (number, len(names))) + np.arange(number)[
+            :, None
+        ] * len(names)
+        counts = np.bincount(drawn.ravel(), minlength=number * len(names)).reshape(
+            number, len(names)
+        )
         yield counts[:, of_film].astype(np.float64)
 
 
@@ -269,8 +321,12 @@ def _figure(value: float, drawn: list[np.ndarray], level: float) -> Figure:
     return Figure(value, float(lower), float(upper))
 
 
-def _of_all_or_none(statistic: Statistic, figure: Figure, patient: np.ndarray, level: float) -> Figure:
-    """A figure that all replicates agree on because its films do, with an interval that tells how few patients that may be."""
+def _of_all_or_none(
+    statistic: Statistic, figure: Figure, patient: np.ndarray, level: float
+) -> Figure:
+    """A figure that all replicates agree on because its films do, with an interval that tells how
+    few patients that may be.
+    """
     if not isinstance(statistic, Share) or figure.lower is None or figure.value not in (0.0, 1.0):
         return figure
     return Figure(figure.value, *shares.wilson(figure.value, statistic.patients(patient), level))

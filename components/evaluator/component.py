@@ -11,10 +11,12 @@ from components.evaluator import executor
 
 
 class Evaluator(tfx_component.Evaluator):
-    """Same interface as `tfx.components.Evaluator`; a `baseline_model` artifact without a model counts as no baseline.
+    """Same interface as `tfx.components.Evaluator`; a `baseline_model` artifact without a model
+    counts as no baseline.
 
     Args:
-      code_digest: of what evaluates; another one is another evaluation, and no earlier one is taken from the cache.
+      code_digest: of what evaluates; another one is another evaluation, and no earlier one is taken
+        from the cache.
       given: see `tfx.components.Evaluator`.
     """
 

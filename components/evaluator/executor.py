@@ -1,4 +1,6 @@
-"""The work of Evaluator: TFX's own, but for an empty baseline and the way in which models are run."""
+"""The work of Evaluator: TFX's own, but for an empty baseline and the way in which models are
+run.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,17 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Executor(tfx_executor.Executor):
-    """Runs models as TF Serving does (`served_model`), and drops the baseline when Baseline found nothing served, so that TFX treats the
-    run as a first one (no change thresholds)."""
+    """Runs models as TF Serving does (`served_model`), and drops the baseline when Baseline found
+    nothing served, so that TFX treats the run as a first one (no change thresholds)."""
 
     def Do(
-        self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
     ) -> None:
-        """As `tfx.components.Evaluator`. The blessing's custom property `blessed.MODEL` says which files were judged.
+        """As `tfx.components.Evaluator`. The blessing's custom property `blessed.MODEL` says which
+        files were judged.
 
         Raises:
           TargetError: the baseline's artifact is damaged.
@@ -31,9 +37,20 @@ class Executor(tfx_executor.Executor):
         baselines = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
         if baselines is not None and not any(has_model(baseline) for baseline in baselines):
             _LOGGER.info('No baseline: only value thresholds are checked.')
-            input_dict = {key: value for key, value in input_dict.items() if key != standard_component_specs.BASELINE_MODEL_KEY}
-        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
-        # Before the evaluation: of a model that is overwritten meanwhile, Pusher finds another digest.
+            input_dict = {
+                key: value
+                for key, value in input_dict.items()
+                if key != standard_component_specs.BASELINE_MODEL_KEY
+            }
+        blessing = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.BLESSING_KEY]
+        )
+        # Before the evaluation: of a model that is overwritten meanwhile, Pusher finds another
+        # digest.
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         blessing.set_string_custom_property(blessed.MODEL, blessed.model_digest(model))
-        super().Do(input_dict, output_dict, {**exec_properties, standard_component_specs.MODULE_PATH_KEY: served_model.__name__})
+        super().Do(
+            input_dict,
+            output_dict,
+            {**exec_properties, standard_component_specs.MODULE_PATH_KEY: served_model.__name__},
+        )

@@ -57,7 +57,9 @@ class Groups(BaseModel):
     def worst(self) -> Group | None:
         """The group with the lowest sensitivity, compared or not; None without positives."""
         measured = [group for group in self.groups if group.positives]
-        return min(measured, key=lambda group: (group.missed / -group.positives, group.name), default=None)
+        return min(
+            measured, key=lambda group: (group.missed / -group.positives, group.name), default=None
+        )
 
     def left_out(self) -> list[Group]:
         """Groups that the gap does not compare."""
@@ -68,19 +70,32 @@ class Groups(BaseModel):
         worst = self.worst()
         if worst is None:
             return 'no group has a positive film'
-        interval = '' if worst.lower is None or worst.upper is None else f', {worst.lower:.3f} – {worst.upper:.3f}'
+        interval = (
+            ''
+            if worst.lower is None or worst.upper is None
+            else f', {worst.lower:.3f} – {worst.upper:.3f}'
+        )
         note = '' if worst.compared else '; not in the gap'
-        return f'{worst.name}: {worst.sensitivity:.3f}{interval} ({worst.missed} of {worst.positives} positives missed{note})'
+        return (
+            f'{worst.name}: {worst.sensitivity:.3f}{interval} ({worst.missed} of '
+            f'{worst.positives} positives missed{note})'
+        )
 
     def left_out_words(self) -> str:
         """The groups that the gap leaves out, for people; '' when it compares all."""
-        few = [f'{group.name} ({group.positives})' for group in self.left_out() if group.name != UNKNOWN]
+        few = [
+            f'{group.name} ({group.positives})'
+            for group in self.left_out()
+            if group.name != UNKNOWN
+        ]
         unknown = sum(group.positives for group in self.left_out() if group.name == UNKNOWN)
         parts = [f'fewer than {self.min_positives} positives: {", ".join(few)}'] if few else []
         return '; '.join(parts + ([f'group not known: {unknown} positives'] if unknown else []))
 
 
-def of_films(cases: Cases, groups: np.ndarray, patient: np.ndarray, min_positives: int, level: float) -> Groups:
+def of_films(
+    cases: Cases, groups: np.ndarray, patient: np.ndarray, min_positives: int, level: float
+) -> Groups:
     """Measures every group.
 
     Args:
@@ -115,7 +130,9 @@ def of_films(cases: Cases, groups: np.ndarray, patient: np.ndarray, min_positive
 
 def key(model_name: str, by: str) -> metric_types.MetricKey:
     """Where TFMA has the groups by one feature among its metrics; the value is from `to_metric`."""
-    return metric_types.MetricKey(f'{_PREFIX}{by}', model_name=model_name, output_name=FLAG, example_weighted=False)
+    return metric_types.MetricKey(
+        f'{_PREFIX}{by}', model_name=model_name, output_name=FLAG, example_weighted=False
+    )
 
 
 def to_metric(found: Groups) -> np.ndarray:
@@ -124,8 +141,14 @@ def to_metric(found: Groups) -> np.ndarray:
 
 
 def read(items: Iterable[Any]) -> Iterator[tuple[str, str, Groups]]:
-    """(model name, feature, groups) of those among TFMA's metrics of a slice (MetricKeyAndValue protos)."""
+    """(model name, feature, groups) of those among TFMA's metrics of a slice (MetricKeyAndValue
+    protos).
+    """
     for item in items:
         if item.key.name.startswith(_PREFIX) and not item.key.is_diff:
             (text,) = item.value.array_value.bytes_values
-            yield item.key.model_name, item.key.name.removeprefix(_PREFIX), Groups.model_validate(json.loads(text))
+            yield (
+                item.key.model_name,
+                item.key.name.removeprefix(_PREFIX),
+                Groups.model_validate(json.loads(text)),
+            )

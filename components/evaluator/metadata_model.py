@@ -1,7 +1,8 @@
-"""How far one gets without the picture: a logistic regression on what the metadata table says of a film.
+"""How far one gets without the picture: a logistic regression on what the metadata table says of a
+film.
 
-Who was sent for a film, lying or standing, at which age, says much about what is found on it. An image model that is no better than
-this has learned whom hospitals take films of.
+Who was sent for a film, lying or standing, at which age, says much about what is found on it. An
+image model that is no better than this has learned whom hospitals take films of.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from trainer.features import UNKNOWN_NUMBER
 _FOLDS = 5
 
 
-def columns(age: np.ndarray, sex: np.ndarray, view: np.ndarray, follow_up: np.ndarray | None = None) -> np.ndarray:
-    """Metadata as float64 [n, columns]: age and its square, whether it is known, a column for each sex and view, maybe the follow-up.
+def columns(
+    age: np.ndarray, sex: np.ndarray, view: np.ndarray, follow_up: np.ndarray | None = None
+) -> np.ndarray:
+    """Metadata as float64 [n, columns]: age and its square, whether it is known, a column for each
+    sex and view, maybe the follow-up.
 
     Args:
       age: int [n], years; -1 unknown.
@@ -36,8 +40,9 @@ def columns(age: np.ndarray, sex: np.ndarray, view: np.ndarray, follow_up: np.nd
 
 
 def cross_fitted(features: np.ndarray, label: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
-    """Probabilities float64 [n], each from a regression on other patients; None where there are too few patients of a class for that, or
-    all films have the same metadata: what the shares of the folds alone say is no knowledge.
+    """Probabilities float64 [n], each from a regression on other patients; None where there are too
+    few patients of a class for that, or all films have the same metadata: what the shares of the
+    folds alone say is no knowledge.
 
     Args:
       features: float64 [n, columns].
@@ -60,8 +65,8 @@ def cross_fitted(features: np.ndarray, label: np.ndarray, patient: np.ndarray) -
 def folds(patient: np.ndarray, number: int, seed: int) -> np.ndarray:
     """The fold of each film, int [n]; films of a patient are in one.
 
-    Not scikit-learn's GroupKFold: it sorts patients by their number of films, and which of two that have as many comes first depends on
-    NumPy's version and on the CPU.
+    Not scikit-learn's GroupKFold: it sorts patients by their number of films, and which of two that
+    have as many comes first depends on NumPy's version and on the CPU.
 
     Args:
       patient: any dtype [n].

@@ -1,6 +1,8 @@
-"""TFMA metrics that look at all films of a slice together: intervals by patient, gaps between groups, what metadata alone give, plots.
+"""TFMA metrics that look at all films of a slice together: intervals by patient, gaps between
+groups, what metadata alone give, plots.
 
-One combiner hands the films' answers on, some bytes each; the figures are worked out when a slice is complete.
+One combiner hands the films' answers on, some bytes each; the figures are worked out when a slice
+is complete.
 """
 
 from __future__ import annotations
@@ -31,13 +33,14 @@ _BLOCK = 1024
 class PatientMetrics(metric_types.Metric):
     """Figures NAME with NAME_lower and NAME_upper, the ends of an interval by patient.
 
-    auc, pr_auc (average precision), sensitivity, specificity, precision, brier_score, calibration_ratio, calibration_error;
-    sensitivity_gap_GROUP, the largest difference of sensitivity between values of sex, age band or view, and all these values by
-    themselves, see `groups`; metadata_auc and
-    metadata_follow_up_auc, of a regression on age, sex and view, without and with the follow-up number; auc_over_metadata, by how much
-    the model's AUC is above metadata_auc; for outputs beside `probability`, FINDING_auc of each and their mean, macro_auc. NaN where a
-    slice does not define a figure, which no threshold lets pass. And TFMA's plots and confusion matrix, see `plots`, and the table behind a
-    reliability plot, see `reliability`.
+    auc, pr_auc (average precision), sensitivity, specificity, precision, brier_score,
+    calibration_ratio, calibration_error; sensitivity_gap_GROUP, the largest difference of
+    sensitivity between values of sex, age band or view, and all these values by themselves, see
+    `groups`; metadata_auc and metadata_follow_up_auc, of a regression on age, sex and view, without
+    and with the follow-up number; auc_over_metadata, by how much the model's AUC is above
+    metadata_auc; for outputs beside `probability`, FINDING_auc of each and their mean, macro_auc.
+    NaN where a slice does not define a figure, which no threshold lets pass. And TFMA's plots and
+    confusion matrix, see `plots`, and the table behind a reliability plot, see `reliability`.
 
     Args:
       label: the 0/1 feature that `probability` and `flag` answer to.
@@ -88,11 +91,18 @@ def _computations(
 ) -> metric_types.MetricComputations:
     settings = _Settings(replicates, level, min_positives)
     # None as TFMA has it in the keys of a MetricsSpec's own thresholds; its default is another.
-    keys = [metric_types.MetricKey(name, model_name=model_name, example_weighted=None) for model_name in model_names or ['']]
+    keys = [
+        metric_types.MetricKey(name, model_name=model_name, example_weighted=None)
+        for model_name in model_names or ['']
+    ]
     features = metric_types.FeaturePreprocessor([*_FEATURES, label, *findings])
     made: metric_types.MetricComputations = []
     for key in keys:
-        made.append(metric_types.MetricComputation([key], [features], _Combiner(key, label, findings, settings)))
+        made.append(
+            metric_types.MetricComputation(
+                [key], [features], _Combiner(key, label, findings, settings)
+            )
+        )
         made += plots.derived(key.model_name, findings)
     return made
 
@@ -107,15 +117,24 @@ class _Collected:
     def pack(self) -> None:
         """Turns what waits into arrays."""
         if self.waiting:
-            self.blocks.append(tuple(np.array(column) for column in zip(*self.waiting, strict=True)))
+            self.blocks.append(
+                tuple(np.array(column) for column in zip(*self.waiting, strict=True))
+            )
             self.waiting = []
 
 
 class _Combiner(beam.CombineFn):
     """Collects the films of a slice, then works out all figures."""
 
-    def __init__(self, key: metric_types.MetricKey, label: str, findings: Sequence[str], settings: _Settings):
-        self._key, self._label, self._findings, self._settings = key, label, tuple(findings), settings
+    def __init__(
+        self, key: metric_types.MetricKey, label: str, findings: Sequence[str], settings: _Settings
+    ):
+        self._key, self._label, self._findings, self._settings = (
+            key,
+            label,
+            tuple(findings),
+            settings,
+        )
         self._outputs = (PROBABILITY, FLAG, *findings)
         self._features = (*_FEATURES, label, *findings)
 
@@ -123,7 +142,9 @@ class _Combiner(beam.CombineFn):
         """No films."""
         return _Collected()
 
-    def add_input(self, accumulator: _Collected, element: metric_types.StandardMetricInputs) -> _Collected:
+    def add_input(
+        self, accumulator: _Collected, element: metric_types.StandardMetricInputs
+    ) -> _Collected:
         """Adds a film."""
         answers, features = element.get_predictions(self._key.model_name), element.features
         of_outputs = (np.asarray(answers[name]).item() for name in self._outputs)
@@ -154,28 +175,53 @@ class _Combiner(beam.CombineFn):
         features = dict(zip(self._features, columns[len(outputs) :], strict=True))
         finite = _finite(outputs)
         if not finite.all():
-            _LOGGER.warning('%d of %d answers of the model are not finite: every figure is undefined', (~finite).sum(), len(finite))
-            # The figures below cannot be worked out from such answers, and TFMA needs each of them by name.
+            _LOGGER.warning(
+                '%d of %d answers of the model are not finite: every figure is undefined',
+                (~finite).sum(),
+                len(finite),
+            )
+            # The figures below cannot be worked out from such answers, and TFMA needs each of them
+            # by name.
             outputs = {name: np.zeros(len(finite)) for name in outputs}
         figures = _figures(outputs, features, self._label, self._findings, self._settings)
         values = {}
         for name, figure in figures.items():
-            for suffix, value in (('', figure.value), ('_lower', figure.lower), ('_upper', figure.upper)):
-                # TFMA takes a metric that is missing from one slice for a threshold that fails on all; no number keeps within a bound.
-                values[self._key._replace(name=f'{name}{suffix}')] = value if value is not None and finite.all() else math.nan
+            for suffix, value in (
+                ('', figure.value),
+                ('_lower', figure.lower),
+                ('_upper', figure.upper),
+            ):
+                # TFMA takes a metric that is missing from one slice for a threshold that fails on
+                # all; no number keeps within a bound.
+                values[self._key._replace(name=f'{name}{suffix}')] = (
+                    value if value is not None and finite.all() else math.nan
+                )
         return values | self._counted(outputs, features)
 
-    def _counted(self, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> dict[metric_types.MetricKey, Any]:
-        """What the plots are made of, and tables of films: by bins of the probability, by groups."""
+    def _counted(
+        self, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]
+    ) -> dict[metric_types.MetricKey, Any]:
+        """What the plots are made of, and tables of films: by bins of the probability, by
+        groups.
+        """
         model_name, label = self._key.model_name, features[self._label]
-        found: dict[metric_types.MetricKey, Any] = plots.at_operating_point(model_name, outputs[FLAG], label)
-        for output, truth in ((PROBABILITY, label), *((name, features[name]) for name in self._findings)):
+        found: dict[metric_types.MetricKey, Any] = plots.at_operating_point(
+            model_name, outputs[FLAG], label
+        )
+        for output, truth in (
+            (PROBABILITY, label),
+            *((name, features[name]) for name in self._findings),
+        ):
             found[plots.histogram_key(model_name, output)] = plots.histogram(outputs[output], truth)
         patient, level = features[PATIENT_ID], self._settings.level
-        found[reliability.key(model_name, PROBABILITY)] = reliability.bins(outputs[PROBABILITY], label, patient, level)
+        found[reliability.key(model_name, PROBABILITY)] = reliability.bins(
+            outputs[PROBABILITY], label, patient, level
+        )
         cases = Cases(outputs[PROBABILITY], outputs[FLAG], label)
         for by in _GROUPS:
-            of_groups = groups.of_films(cases, features[by], patient, self._settings.min_positives, level)
+            of_groups = groups.of_films(
+                cases, features[by], patient, self._settings.min_positives, level
+            )
             found[groups.key(model_name, by)] = groups.to_metric(of_groups)
         return found
 
@@ -186,7 +232,11 @@ def _finite(outputs: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _figures(
-    outputs: dict[str, np.ndarray], features: dict[str, np.ndarray], label: str, findings: Sequence[str], settings: _Settings
+    outputs: dict[str, np.ndarray],
+    features: dict[str, np.ndarray],
+    label: str,
+    findings: Sequence[str],
+    settings: _Settings,
 ) -> dict[str, Figure]:
     cases = Cases(outputs[PROBABILITY], outputs[FLAG], features[label])
     statistics: dict[str, Statistic] = {
@@ -200,7 +250,9 @@ def _figures(
         'calibration_error': bootstrap.calibration_error(cases),
     }
     for group in _GROUPS:
-        gap = bootstrap.sensitivity_gap(cases, features[group], settings.min_positives, unknown=UNKNOWN.encode())
+        gap = bootstrap.sensitivity_gap(
+            cases, features[group], settings.min_positives, unknown=UNKNOWN.encode()
+        )
         statistics[f'sensitivity_gap_{group}'] = gap
     statistics |= _of_metadata(features, label, statistics['auc'])
     of_findings = {f'{name}_auc': bootstrap.auc(outputs[name], features[name]) for name in findings}
@@ -209,7 +261,9 @@ def _figures(
     return bootstrap.figures(statistics, features[PATIENT_ID], settings.replicates, settings.level)
 
 
-def _of_metadata(features: dict[str, np.ndarray], label: str, of_model: Statistic) -> dict[str, Statistic]:
+def _of_metadata(
+    features: dict[str, np.ndarray], label: str, of_model: Statistic
+) -> dict[str, Statistic]:
     """The AUCs of metadata alone, where there are enough films to fit a regression."""
     statistics: dict[str, Statistic] = {}
     known = features[AGE], features[SEX], features[VIEW]
@@ -218,6 +272,8 @@ def _of_metadata(features: dict[str, np.ndarray], label: str, of_model: Statisti
         ('metadata_follow_up_auc', metadata_model.columns(*known, features[FOLLOW_UP])),
     ):
         scores = metadata_model.cross_fitted(columns, features[label], features[PATIENT_ID])
-        statistics[name] = bootstrap.undefined if scores is None else bootstrap.auc(scores, features[label])
+        statistics[name] = (
+            bootstrap.undefined if scores is None else bootstrap.auc(scores, features[label])
+        )
     statistics['auc_over_metadata'] = bootstrap.difference(of_model, statistics['metadata_auc'])
     return statistics

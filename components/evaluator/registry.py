@@ -34,8 +34,10 @@ class Metric:
       positives: whether it is undefined without positive films.
       negatives: whether it is undefined without negative films.
       metadata: whether it is undefined without known sex, age and view.
-      group: the feature whose values it compares, if any; undefined where all films have the same value.
-      finding: the finding that it is about, if any; worked out for tasks that answer to findings alone.
+      group: the feature whose values it compares, if any; undefined where all films have the same
+        value.
+      finding: the finding that it is about, if any; worked out for tasks that answer to findings
+        alone.
       findings: whether it is about all findings of the task, likewise.
       gate: whether a threshold can be set on it.
     """
@@ -60,7 +62,11 @@ class Metric:
     @property
     def range(self) -> str:
         """The range for people."""
-        return f'{self.low:g} or more' if math.isinf(self.high) else f'from {self.low:g} to {self.high:g}'
+        return (
+            f'{self.low:g} or more'
+            if math.isinf(self.high)
+            else f'from {self.low:g} to {self.high:g}'
+        )
 
 
 _ALL = (

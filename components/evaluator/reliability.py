@@ -1,4 +1,6 @@
-"""The reliability of probabilities: in bins, what was said beside what is so, with intervals by patient."""
+"""The reliability of probabilities: in bins, what was said beside what is so, with intervals by
+patient.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,19 @@ COLUMNS = ('films', 'mean probability', 'share of positives', 'lower end', 'uppe
 
 def key(model_name: str, output: str) -> metric_types.MetricKey:
     """Where TFMA has it among its metrics."""
-    return metric_types.MetricKey(METRIC, model_name=model_name, output_name=output, example_weighted=False)
+    return metric_types.MetricKey(
+        METRIC, model_name=model_name, output_name=output, example_weighted=False
+    )
 
 
-def bins(probability: np.ndarray, label: np.ndarray, patient: np.ndarray, level: float) -> np.ndarray:
-    """COLUMNS of each of BINS bins of equal width, float64 [BINS, 5]; of a bin without films 0, and NaN for the rest.
+def bins(
+    probability: np.ndarray, label: np.ndarray, patient: np.ndarray, level: float
+) -> np.ndarray:
+    """COLUMNS of each of BINS bins of equal width, float64 [BINS, 5]; of a bin without films 0, and
+    NaN for the rest.
 
-    The interval is Wilson's on the effective number of films, see `shares`: a bin holds too few patients for replicates.
+    The interval is Wilson's on the effective number of films, see `shares`: a bin holds too few
+    patients for replicates.
 
     Args:
       probability: float [n], 0..1; 1 is of the last bin.

@@ -1,8 +1,9 @@
-"""The model in the Evaluator as TF Serving runs it: TFX finds this module by name and asks it for `custom_eval_shared_model`.
+"""The model in the Evaluator as TF Serving runs it: TFX finds this module by name and asks it for
+`custom_eval_shared_model`.
 
-TFMA would load the model eagerly and call its signature in a form that TensorFlow refuses at first, with the bytes of all films of the
-batch spelled out in the refusal. In a session the model takes little more than half the time for a film, and what is measured is what
-will be served.
+TFMA would load the model eagerly and call its signature in a form that TensorFlow refuses at first,
+with the bytes of all films of the batch spelled out in the refusal. In a session the model takes
+little more than half the time for a film, and what is measured is what will be served.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from trainer.contract import STATUS
 
 _LOGGER = logging.getLogger(__name__)
 
-# Beam's batches can grow to a thousand films, each of which then takes MobileNetV2 more than twice as long as one of 64 does.
+# Beam's batches can grow to a thousand films, each of which then takes MobileNetV2 more than twice
+# as long as one of 64 does.
 _FILMS_AT_ONCE = 64
 
 
 class ServedModel:
-    """A SavedModel in a session, in the form in which TFMA calls models: `signatures[name](values)`."""
+    """A SavedModel in a session, in the form in which TFMA calls models:
+    `signatures[name](values)`.
+    """
 
     def __init__(self, path: str) -> None:
         model = SessionModel(path)
@@ -41,7 +45,10 @@ class _Signature:
     def __init__(self, model: SessionModel, name: str) -> None:
         (self._input,) = model.signatures[name].inputs
         self._model, self._name = model, name
-        self.structured_input_signature = ((), {self._input: tf.TensorSpec([None], tf.string, name=self._input)})
+        self.structured_input_signature = (
+            (),
+            {self._input: tf.TensorSpec([None], tf.string, name=self._input)},
+        )
 
     def __call__(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
         films = values.numpy()
@@ -58,8 +65,13 @@ class _Signature:
     def _no_answers(self) -> dict[str, tf.Tensor]:
         """For a batch without films, which the model refuses."""
         outputs = self._model.signatures[self._name].outputs
-        shapes = {name: [max(dim.size, 0) for dim in output.tensor_shape.dim] for name, output in outputs.items()}
-        return {name: tf.zeros([0, *shapes[name][1:]], output.dtype) for name, output in outputs.items()}
+        shapes = {
+            name: [max(dim.size, 0) for dim in output.tensor_shape.dim]
+            for name, output in outputs.items()
+        }
+        return {
+            name: tf.zeros([0, *shapes[name][1:]], output.dtype) for name, output in outputs.items()
+        }
 
 
 def _warn_of_films_not_assessed(statuses: np.ndarray) -> None:
@@ -68,7 +80,8 @@ def _warn_of_films_not_assessed(statuses: np.ndarray) -> None:
     if counts:
         kinds = ', '.join(f'{count} {name}' for name, count in sorted(counts.items()))
         _LOGGER.warning(
-            '%d of %d films are not assessed (%s). The model flags them, and so they count here: `cxr-triage check --pixels` names them.',
+            '%d of %d films are not assessed (%s). The model flags them, and so they count here: '
+            '`cxr-triage check --pixels` names them.',
             counts.total(),
             len(statuses),
             kinds,
@@ -82,5 +95,9 @@ def custom_eval_shared_model(eval_saved_model_path: str, **settings: Any) -> typ
       eval_saved_model_path: the SavedModel.
       settings: what TFX's Evaluator hands on: model_name, eval_config, add_metrics_callbacks.
     """
-    loader = types.ModelLoader(partial(ServedModel, eval_saved_model_path), tags=[tf.saved_model.SERVING])
-    return tfma.default_eval_shared_model(eval_saved_model_path, custom_model_loader=loader, **settings)
+    loader = types.ModelLoader(
+        partial(ServedModel, eval_saved_model_path), tags=[tf.saved_model.SERVING]
+    )
+    return tfma.default_eval_shared_model(
+        eval_saved_model_path, custom_model_loader=loader, **settings
+    )

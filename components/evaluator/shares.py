@@ -25,9 +25,10 @@ def wilson(share: float, number: float, level: float) -> tuple[float, float]:
 def effective_number(hit: np.ndarray, patient: np.ndarray) -> float:
     """How many films of as many patients would tell as much of the share of hits as these do.
 
-    p (1 - p) / v, at most the films there are, with v the variance of the share between patients; as Korn and Graubard do for surveys
-    ("Confidence intervals for proportions with small expected number of positive counts", Survey Methodology 24, 1998). Where all films
-    are hits, or none is, v says nothing: then each patient counts once.
+    p (1 - p) / v, at most the films there are, with v the variance of the share between patients;
+    as Korn and Graubard do for surveys ("Confidence intervals for proportions with small expected
+    number of positive counts", Survey Methodology 24, 1998). Where all films are hits, or none is,
+    v says nothing: then each patient counts once.
 
     Args:
       hit: 0/1 [n], n at least 1.

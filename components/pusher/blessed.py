@@ -1,6 +1,7 @@
 """Which model a blessing is about: digests of its files, as custom properties of the blessing.
 
-They stand in the metadata store and not in the artifact's folder, so that what is copied over a model does not bring its own.
+They stand in the metadata store and not in the artifact's folder, so that what is copied over a
+model does not bring its own.
 """
 
 from __future__ import annotations

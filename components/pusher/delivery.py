@@ -30,9 +30,9 @@ def deliver(model_dir: str, target: str, staging: str, manifest: Manifest) -> st
 
     - On a disk the finished folder is then renamed in one step.
     - An object store has no folders, and so none to rename. There each object is moved by itself,
-      which gs:// and s3:// do without sending its bytes again, `saved_model.pb` last. Until then, for
-      as long as a few requests take, TF Serving fails to load the version and tries again; it never
-      serves one without its warm-up file.
+      which gs:// and s3:// do without sending its bytes again, `saved_model.pb` last. Until then,
+      for as long as a few requests take, TF Serving fails to load the version and tries again; it
+      never serves one without its warm-up file.
 
     Raises:
       PushError: the copy is not equal to the model, or the version exists already.
@@ -66,14 +66,17 @@ def deliver(model_dir: str, target: str, staging: str, manifest: Manifest) -> st
 def _check_copy(copied: dict[str, FileDigest], path: str, expected: dict[str, FileDigest]) -> None:
     problems = differences(expected, copied)
     if problems:
-        raise PushError(f'the copy for {path} is not what was copied: {"; ".join(problems)}; check the disk and run again')
+        raise PushError(
+            f'the copy for {path} is not what was copied: {"; ".join(problems)}; check the disk '
+            'and run again'
+        )
 
 
 def put_back(version: ServedVersion, staging: str, source: str) -> None:
     """Replaces the files of a version that are missing or changed by those of `source`, in place.
 
-    In place, because labels in TF Serving's configuration name the version; and file by file, because
-    a folder that is away for a moment would be unloaded.
+    In place, because labels in TF Serving's configuration name the version; and file by file,
+    because a folder that is away for a moment would be unloaded.
 
     Args:
       version: with a manifest.

@@ -19,23 +19,31 @@ _BASELINE_MODEL_NAME = 'baseline'
 
 
 class Executor(tfx_executor.Executor):
-    """Pushes the model of the infra blessing; TFX's Pusher decides what counts as blessed and how the result is marked."""
+    """Pushes the model of the infra blessing; TFX's Pusher decides what counts as blessed and how
+    the result is marked.
+    """
 
     def Do(
-        self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
     ) -> None:
         """See `component.Pusher`.
 
-        `pushed_model` gets TFX's custom properties `pushed`, `pushed_destination` and `pushed_version`, and `already_served`: 1
-        when the newest version was this model already. It holds a copy of the version.
+        `pushed_model` gets TFX's custom properties `pushed`, `pushed_destination` and
+        `pushed_version`, and `already_served`: 1 when the newest version was this model already. It
+        holds a copy of the version.
 
         Raises:
-          push.PushError: the target cannot be written, or a model is not the one that was blessed; or the model is served, but the
-            artifact cannot be written.
+          push.PushError: the target cannot be written, or a model is not the one that was blessed;
+            or the model is served, but the artifact cannot be written.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         parameters = PushParameters.model_validate_json(exec_properties['push'])
-        pushed_model = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
+        pushed_model = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.PUSHED_MODEL_KEY]
+        )
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed_model)
             return
@@ -46,7 +54,9 @@ class Executor(tfx_executor.Executor):
         groups = sensitivity_groups(input_dict.get('evaluation'))
         run_id = (self._context.pipeline_run_id if self._context else None) or ''
 
-        def make_manifest(version: str, model_digest: str, files: dict[str, target.FileDigest]) -> target.Manifest:
+        def make_manifest(
+            version: str, model_digest: str, files: dict[str, target.FileDigest]
+        ) -> target.Manifest:
             return target.Manifest(
                 version=version,
                 model_digest=model_digest,
@@ -60,7 +70,9 @@ class Executor(tfx_executor.Executor):
                 config=parameters.config,
                 metrics=metrics,
                 sensitivity_groups=groups,
-                pushed_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+                pushed_at=datetime.datetime.now(datetime.timezone.utc).isoformat(
+                    timespec='seconds'
+                ),
                 packages=target.package_versions(),
             )
 
@@ -76,15 +88,24 @@ class Executor(tfx_executor.Executor):
                 storage.copy(storage.join(pushed.path, name), storage.join(pushed_model.uri, name))
         except (*storage.errors(pushed.path), *storage.errors(pushed_model.uri)) as error:
             raise push.PushError(
-                f'version {pushed.version} is served from {pushed.path}, but its copy for the record of the run, {pushed_model.uri}, '
-                f'cannot be written: {error}. Make room there and run again: nothing is pushed twice'
+                f'version {pushed.version} is served from {pushed.path}, but its copy for the '
+                f'record of the run, {pushed_model.uri}, '
+                f'cannot be written: {error}. Make room there and run again: nothing is pushed '
+                'twice'
             ) from error
-        self._MarkPushed(pushed_model, pushed_destination=pushed.path, pushed_version=pushed.version)
+        self._MarkPushed(
+            pushed_model, pushed_destination=pushed.path, pushed_version=pushed.version
+        )
         pushed_model.set_int_custom_property('already_served', int(pushed.already_served))
 
     def CheckBlessing(self, input_dict: dict[str, list[types.Artifact]]) -> bool:
-        """Whether both validators have blessed the model; unlike in TFX, a missing blessing is none."""
-        for key in (standard_component_specs.MODEL_BLESSING_KEY, standard_component_specs.INFRA_BLESSING_KEY):
+        """Whether both validators have blessed the model; unlike in TFX, a missing blessing is
+        none.
+        """
+        for key in (
+            standard_component_specs.MODEL_BLESSING_KEY,
+            standard_component_specs.INFRA_BLESSING_KEY,
+        ):
             if not input_dict.get(key):
                 _LOGGER.warning('Nothing is pushed: the input %s is missing.', key)
                 return False
@@ -92,7 +113,13 @@ class Executor(tfx_executor.Executor):
 
     def GetModelPath(self, input_dict: dict[str, list[types.Artifact]]) -> str:
         """The model with its warm-up file, out of the infra blessing and not out of `model`."""
-        return super().GetModelPath({key: value for key, value in input_dict.items() if key != standard_component_specs.MODEL_KEY})
+        return super().GetModelPath(
+            {
+                key: value
+                for key, value in input_dict.items()
+                if key != standard_component_specs.MODEL_KEY
+            }
+        )
 
 
 def _check_blessed_models(input_dict: dict[str, list[types.Artifact]], stamped: str) -> None:
@@ -102,25 +129,38 @@ def _check_blessed_models(input_dict: dict[str, list[types.Artifact]], stamped: 
       push.PushError: they are other files.
     """
     model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
-    model_blessing = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_BLESSING_KEY])
-    infra_blessing = artifact_utils.get_single_instance(input_dict[standard_component_specs.INFRA_BLESSING_KEY])
+    model_blessing = artifact_utils.get_single_instance(
+        input_dict[standard_component_specs.MODEL_BLESSING_KEY]
+    )
+    infra_blessing = artifact_utils.get_single_instance(
+        input_dict[standard_component_specs.INFRA_BLESSING_KEY]
+    )
     evaluated = blessed.model_digest(model)
     for validator, blessing, key, holder, digest in (
         ('Evaluator', model_blessing, blessed.MODEL, model, evaluated),
         ('ServingCheck', infra_blessing, blessed.MODEL, model, evaluated),
-        ('ServingCheck', infra_blessing, blessed.STAMPED, infra_blessing, target.model_digest(target.digests(stamped))),
+        (
+            'ServingCheck',
+            infra_blessing,
+            blessed.STAMPED,
+            infra_blessing,
+            target.model_digest(target.digests(stamped)),
+        ),
     ):
         judged = blessing.get_string_custom_property(key)
         if judged != digest:
             raise push.PushError(
-                f'the model in {holder.uri} is not the one that {validator} blessed: its files have the digest {digest[:12]}…, '
+                f'the model in {holder.uri} is not the one that {validator} blessed: its files '
+                f'have the digest {digest[:12]}…, '
                 f'blessed was {f"{judged[:12]}…" if judged else "a model without a digest"}. '
                 'Delete that folder and run again: what lies there is made anew'
             )
 
 
 def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float | None]:
-    """Metric name -> value over all examples, of the candidate alone; None for one that is not a finite number."""
+    """Metric name -> value over all examples, of the candidate alone; None for one that is not a
+    finite number.
+    """
     if not evaluation:
         return {}
     import tensorflow_model_analysis as tfma
@@ -135,12 +175,16 @@ def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float 
             value = _number(item.value)
             if value is not None:
                 sub_key = str(item.key.sub_key).replace('\n', ' ').strip()
-                found[f'{item.key.name} {sub_key}'.strip()] = value if math.isfinite(value) else None
+                found[f'{item.key.name} {sub_key}'.strip()] = (
+                    value if math.isfinite(value) else None
+                )
     return found
 
 
 def sensitivity_groups(evaluation: list[types.Artifact] | None) -> dict[str, Any]:
-    """Feature -> `components.evaluator.groups.Groups` as JSON: what the sensitivity gaps among the metrics compare and leave out."""
+    """Feature -> `components.evaluator.groups.Groups` as JSON: what the sensitivity gaps among the
+    metrics compare and leave out.
+    """
     if not evaluation:
         return {}
     import tensorflow_model_analysis as tfma

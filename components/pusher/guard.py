@@ -1,4 +1,6 @@
-"""Keeps pushes to one target apart, and turns what a file system says into a message with a cure."""
+"""Keeps pushes to one target apart, and turns what a file system says into a message with a
+cure.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ _LOCK_MODE = 0o644
 # Leftovers of other machines on a shared disk: their lock may not be visible here, so they count as
 # dead only when a push cannot still be running.
 _FOREIGN_LEFTOVER_S = 24 * 3600.0
-# An upload of some hundred MB takes minutes. An older claim belongs to a push that was killed; if it
-# does live, it fails when it finds its files gone, and leaves nothing.
+# An upload of some hundred MB takes minutes. An older claim belongs to a push that was killed; if
+# it does live, it fails when it finds its files gone, and leaves nothing.
 _DEAD_CLAIM_S = 15 * 60.0
 
 _ADVICE = {
@@ -37,7 +39,9 @@ _ADVICE = {
     errno.EACCES: 'no permission to write: give this user write access to the directory',
     errno.EPERM: 'no permission to write: give this user write access to the directory',
     errno.ENOTDIR: 'a part of the path is a file: name another target or move the file away',
-    errno.EEXIST: 'a file stands where a directory is needed: name another target or move the file away',
+    errno.EEXIST: (
+        'a file stands where a directory is needed: name another target or move the file away'
+    ),
 }
 
 
@@ -51,9 +55,10 @@ def locked(target: str, timeout_s: float) -> Iterator[str]:
 
     The staging folder's name is not a number, so TF Serving ignores it. It is removed at the end.
 
-    On a disk this takes a lock, which the system releases when the process dies. An object store has
-    no locks: there the push writes a claim and then looks for claims of others. Listings of gs:// and
-    s3:// show every finished write, so of two pushes at once at least one sees the other and refuses.
+    On a disk this takes a lock, which the system releases when the process dies. An object store
+    has no locks: there the push writes a claim and then looks for claims of others. Listings of
+    gs:// and s3:// show every finished write, so of two pushes at once at least one sees the other
+    and refuses.
 
     Raises:
       PushError: another push is under way.
@@ -66,10 +71,14 @@ def locked(target: str, timeout_s: float) -> Iterator[str]:
     try:
         lock = filelock.FileLock(path, timeout=timeout_s, mode=_LOCK_MODE).acquire()
     except filelock.Timeout:
-        raise PushError(f'{path} is held by another push for more than {timeout_s:g} s: wait for it to end, then run again') from None
+        raise PushError(
+            f'{path} is held by another push for more than {timeout_s:g} s: wait for it to end, '
+            'then run again'
+        ) from None
     except NotImplementedError:
         raise PushError(
-            f'{target} is on a file system without locks: push to a local disk, or to the object store by its URI (gs://…)'
+            f'{target} is on a file system without locks: push to a local disk, or to the object '
+            'store by its URI (gs://…)'
         ) from None
     with lock:
         _remove_local_leftovers(target)
@@ -107,7 +116,8 @@ def _remove_dead_claim(target: str, name: str) -> None:
     if time.time() - since < _DEAD_CLAIM_S:
         raise PushError(
             f'another push to {target} is under way since '
-            f'{datetime.datetime.fromtimestamp(since, datetime.timezone.utc):%Y-%m-%d %H:%M:%S} UTC ({staging}): '
+            f'{datetime.datetime.fromtimestamp(since, datetime.timezone.utc):%Y-%m-%d %H:%M:%S} '
+            f'UTC ({staging}): '
             'wait for it to end, then run again. If it was killed, delete that folder and run again'
         )
     with contextlib.suppress(TargetError):  # It was killed before it began to make the version.

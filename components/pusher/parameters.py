@@ -1,4 +1,6 @@
-"""What Pusher is told: where to push, and what goes into the manifest beside the model. No TensorFlow or TFX here."""
+"""What Pusher is told: where to push, and what goes into the manifest beside the model. No
+TensorFlow or TFX here.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,13 @@ class PushParameters(BaseModel):
     Attributes:
       target: the directory that TF Serving watches: a local path or an object-store URI.
       candidate_key: digest of everything that determines the candidate.
-      push_nonce: changes when a push is wanted although nothing else changed; see `target.plan_push`.
+      push_nonce: changes when a push is wanted although nothing else changed; see
+        `target.plan_push`.
       baseline_version: the version that the candidate was compared with; '' for none.
       pipeline_name: stands in the manifest.
       config: the run's configuration, for the manifest.
-      keep_versions: how many versions stay; older ones are deleted after a push. At least 2: the new one and the one to go back
-        to. None keeps all.
+      keep_versions: how many versions stay; older ones are deleted after a push. At least 2: the
+        new one and the one to go back to. None keeps all.
     """
 
     model_config = ConfigDict(extra='forbid', frozen=True)

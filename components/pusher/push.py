@@ -36,7 +36,9 @@ LOCK_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where the model is served from, and whether it was there before, so that nothing was pushed."""
+    """Where the model is served from, and whether it was there before, so that nothing was
+    pushed.
+    """
 
     version: str
     path: str
@@ -52,14 +54,15 @@ def publish(
     keep_versions: int | None = None,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
 ) -> Pushed:
-    """Copies a SavedModel into `target` as its next version, unless the newest version is this candidate.
+    """Copies a SavedModel into `target` as its next version, unless the newest version is this
+    candidate.
 
-    The newest version is this candidate when it holds the same model (it is repaired if its files are
-    damaged), or when it was pushed for the same data, code and configuration, and this run trained
-    again only because artifacts of that push are gone: what is served then stays.
+    The newest version is this candidate when it holds the same model (it is repaired if its files
+    are damaged), or when it was pushed for the same data, code and configuration, and this run
+    trained again only because artifacts of that push are gone: what is served then stays.
 
-    `delivery.deliver` says how a version appears in the target. A full disk or a file system that fails
-    after that is a warning and no error: the version is served.
+    `delivery.deliver` says how a version appears in the target. A full disk or a file system that
+    fails after that is a warning and no error: the version is served.
 
     Args:
       model_dir: the SavedModel to push, local path or URI.
@@ -67,8 +70,8 @@ def publish(
       make_manifest: (version, model_digest, files) -> the manifest to write.
       expected_newest: the version that the candidate was compared with, '' for none; the push is
         refused when a newer one has appeared since. None pushes whatever is there.
-      keep_versions: how many versions stay after the push; None keeps all. Versions without manifest
-        are never deleted.
+      keep_versions: how many versions stay after the push; None keeps all. Versions without
+        manifest are never deleted.
       lock_timeout_s: how long to wait for another push to the same target.
 
     Raises:
@@ -76,7 +79,10 @@ def publish(
     """
     source = digests(model_dir)
     if SAVED_MODEL not in source:
-        raise PushError(f'{model_dir} holds no {SAVED_MODEL}: expected a SavedModel; look at the run that exported it')
+        raise PushError(
+            f'{model_dir} holds no {SAVED_MODEL}: expected a SavedModel; look at the run that '
+            'exported it'
+        )
     with explained(target, sum(file.size for file in source.values())):
         storage.make_dirs(target)
         with locked(target, lock_timeout_s) as staging:
@@ -91,11 +97,19 @@ def publish(
             return Pushed(manifest.version, path, already_served=False)
 
 
-def _stays(served: ServedVersion, candidate: Manifest, expected_newest: str | None, staging: str, model_dir: str) -> bool:
-    """Whether the newest version is the candidate already; it is repaired where the candidate's files allow.
+def _stays(
+    served: ServedVersion,
+    candidate: Manifest,
+    expected_newest: str | None,
+    staging: str,
+    model_dir: str,
+) -> bool:
+    """Whether the newest version is the candidate already; it is repaired where the candidate's
+    files allow.
 
     Raises:
-      PushError: the newest version is a candidate of another run, which this one was not compared with.
+      PushError: the newest version is a candidate of another run, which this one was not compared
+        with.
     """
     known = served.manifest
     assert known is not None
@@ -111,14 +125,20 @@ def _stays(served: ServedVersion, candidate: Manifest, expected_newest: str | No
     if candidate.candidate_key not in {run.candidate_key for run in known.runs()}:
         compared = f'version {expected_newest}' if expected_newest else 'no version'
         raise PushError(
-            f'{os.path.dirname(served.path)} serves version {served.version}, pushed while this candidate was compared with {compared}: '
+            f'{os.path.dirname(served.path)} serves version {served.version}, pushed while this '
+            f'candidate was compared with {compared}: '
             'run again, so that it is compared with what is served now'
         )
     if problems:
-        _LOGGER.warning('%s is damaged (%s): the same candidate, trained again, is pushed.', served.path, '; '.join(problems))
+        _LOGGER.warning(
+            '%s is damaged (%s): the same candidate, trained again, is pushed.',
+            served.path,
+            '; '.join(problems),
+        )
         return False
     _LOGGER.warning(
-        'Version %s was pushed for the same data, code and configuration. It stays: this run trained again only because '
+        'Version %s was pushed for the same data, code and configuration. It stays: this run '
+        'trained again only because '
         'artifacts of that push are gone.',
         served.version,
     )
@@ -126,10 +146,14 @@ def _stays(served: ServedVersion, candidate: Manifest, expected_newest: str | No
 
 
 def _confirm(served: ServedVersion, wanted: Manifest) -> None:
-    """Notes in the manifest that this run ended with what is served already; a later equal run is then all cached."""
+    """Notes in the manifest that this run ended with what is served already; a later equal run is
+    then all cached.
+    """
     known = served.manifest
     assert known is not None
-    if (wanted.candidate_key, wanted.push_nonce) in {(run.candidate_key, run.push_nonce) for run in known.runs()}:
+    if (wanted.candidate_key, wanted.push_nonce) in {
+        (run.candidate_key, run.push_nonce) for run in known.runs()
+    }:
         return
     confirmation = Confirmation(
         candidate_key=wanted.candidate_key,
@@ -138,7 +162,9 @@ def _confirm(served: ServedVersion, wanted: Manifest) -> None:
         run_id=wanted.run_id,
         confirmed_at=wanted.pushed_at,
     )
-    write_manifest(served.path, known.model_copy(update={'confirmed': (*known.confirmed, confirmation)}))
+    write_manifest(
+        served.path, known.model_copy(update={'confirmed': (*known.confirmed, confirmation)})
+    )
 
 
 def _finish(target: str, path: str, keep: int | None) -> None:
@@ -149,34 +175,50 @@ def _finish(target: str, path: str, keep: int | None) -> None:
         if keep is not None:
             _expire(target, keep)
     except storage.errors(target) as error:
-        _LOGGER.warning('%s is served, but the push could not tidy up after itself: %s', path, error)
+        _LOGGER.warning(
+            '%s is served, but the push could not tidy up after itself: %s', path, error
+        )
 
 
 def _expire(target: str, keep: int) -> None:
-    """Deletes the oldest versions with a manifest, so that `keep` versions stay; a reader never sees one half deleted."""
+    """Deletes the oldest versions with a manifest, so that `keep` versions stay; a reader never
+    sees one half deleted.
+    """
     found = versions(target)
     for version in found[: max(len(found) - keep, 0)]:
         if version.manifest is None:
-            _LOGGER.warning('%s is older than the %d versions kept, but %s: left alone.', version.path, keep, version.problem)
+            _LOGGER.warning(
+                '%s is older than the %d versions kept, but %s: left alone.',
+                version.path,
+                keep,
+                version.problem,
+            )
             continue
         try:
             delivery.remove_version(version.path)
         except storage.errors(target) as error:
             # The push itself is done; the next one tries again.
-            _LOGGER.warning('%s is older than the %d versions kept, but cannot be deleted: %s', version.path, keep, error)
+            _LOGGER.warning(
+                '%s is older than the %d versions kept, but cannot be deleted: %s',
+                version.path,
+                keep,
+                error,
+            )
         else:
             _LOGGER.info('Deleted version %s: %d versions are kept.', version.path, keep)
 
 
 def restore(target: str, copies: Iterable[str], lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
-    """Repairs versions whose files are not those that were pushed, as far as one of `copies` is an intact copy.
+    """Repairs versions whose files are not those that were pushed, as far as one of `copies` is an
+    intact copy.
 
-    The newest version is compared by content. Older ones, which a label in TF Serving's configuration may stand for, by the sizes of
-    their files alone: there may be many.
+    The newest version is compared by content. Older ones, which a label in TF Serving's
+    configuration may stand for, by the sizes of their files alone: there may be many.
 
     Args:
       target: the directory that TF Serving watches.
-      copies: folders with a `manifest.json` that may hold a copy of a version; only looked at when one is damaged.
+      copies: folders with a `manifest.json` that may hold a copy of a version; only looked at when
+        one is damaged.
       lock_timeout_s: how long to wait for a push to the same target.
 
     Raises:
@@ -185,7 +227,11 @@ def restore(target: str, copies: Iterable[str], lock_timeout_s: float = LOCK_TIM
     with explained(target, 0):
         found = versions(target)
         last = found[-1] if found else None
-        damaged = [version for version in found if (damage(version) if version is last else incomplete(version))]
+        damaged = [
+            version
+            for version in found
+            if (damage(version) if version is last else incomplete(version))
+        ]
         known = list(copies) if damaged else []
         for version in damaged:
             copy = next((copy for copy in known if is_copy(version, copy)), None)
@@ -194,7 +240,8 @@ def restore(target: str, copies: Iterable[str], lock_timeout_s: float = LOCK_TIM
                     _repair(target, version.version, staging, copy)
             elif version is not last and version.manifest is not None:
                 _LOGGER.warning(
-                    '%s is not what was pushed (%s): a label that stands for it cannot be served. Put its files back or delete it.',
+                    '%s is not what was pushed (%s): a label that stands for it cannot be served. '
+                    'Put its files back or delete it.',
                     version.path,
                     '; '.join(incomplete(version)),
                 )
@@ -216,9 +263,12 @@ def _repair(target: str, number: str, staging: str, copy: str) -> None:
 def _tell_repaired(version: ServedVersion, problems: list[str]) -> None:
     left = damage(version)
     if left:
-        raise PushError(f'{version.path} could not be repaired: {"; ".join(left)}; check the disk and run again')
+        raise PushError(
+            f'{version.path} could not be repaired: {"; ".join(left)}; check the disk and run again'
+        )
     _LOGGER.warning(
-        '%s was not what had been pushed (%s). It is repaired. A server that failed to load it tries again when it is restarted.',
+        '%s was not what had been pushed (%s). It is repaired. A server that failed to load it '
+        'tries again when it is restarted.',
         version.path,
         '; '.join(problems),
     )

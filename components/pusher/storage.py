@@ -1,4 +1,6 @@
-"""Few file operations that work on local paths and on object-store URIs alike. TensorFlow is imported for URIs only."""
+"""Few file operations that work on local paths and on object-store URIs alike. TensorFlow is
+imported for URIs only.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ import stat
 from collections.abc import Iterator
 
 _CHUNK_BYTES = 1 << 22
-# Whatever the umask is: a server often runs as another user, and nobody else may write what it loads.
+# Whatever the umask is: a server often runs as another user, and nobody else may write what it
+# loads.
 _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
 
 
 def is_remote(path: str) -> bool:
-    """Whether `path` is an object-store URI (gs://, s3://, …), where nothing can be renamed in one step."""
+    """Whether `path` is an object-store URI (gs://, s3://, …), where nothing can be renamed in one
+    step.
+    """
     return '://' in path
 
 
@@ -64,7 +69,9 @@ def size(path: str) -> int:
 
 
 def names(directory: str) -> list[str]:
-    """What stands in `directory`, sorted, without trailing slashes; empty when there is no such directory."""
+    """What stands in `directory`, sorted, without trailing slashes; empty when there is no such
+    directory.
+    """
     if not is_dir(directory):
         return []
     found = _gfile().listdir(directory) if is_remote(directory) else os.listdir(directory)
@@ -73,7 +80,9 @@ def names(directory: str) -> list[str]:
 
 def files(directory: str) -> Iterator[str]:
     """The files below `directory` as relative paths with forward slashes, sorted."""
-    walked = _gfile().walk(directory) if is_remote(directory) else os.walk(directory, onerror=_raise)
+    walked = (
+        _gfile().walk(directory) if is_remote(directory) else os.walk(directory, onerror=_raise)
+    )
     prefix = directory.rstrip('/')
     found = [join(folder, name) for folder, _, entries in walked for name in entries]
     yield from sorted(path[len(prefix) :].lstrip('/').replace(os.sep, '/') for path in found)
@@ -122,7 +131,8 @@ def open_to_readers(directory: str) -> None:
 
 def _set_mode(path: str, mode: int) -> None:
     now = stat.S_IMODE(os.stat(path).st_mode)
-    # The bits above belong to the folder's owner: the set-group-id bit hands a shared folder's group on.
+    # The bits above belong to the folder's owner: the set-group-id bit hands a shared folder's
+    # group on.
     wanted = now & ~0o777 | mode
     if now == wanted:
         return
@@ -141,7 +151,9 @@ def copy(source: str, destination: str) -> None:
 
 
 def move(source: str, destination: str) -> None:
-    """Renames a file of an object store, which makes no copy in this process where the store can do it."""
+    """Renames a file of an object store, which makes no copy in this process where the store can do
+    it.
+    """
     make_dirs(destination.rsplit('/', 1)[0])
     _gfile().rename(source, destination)
 
@@ -152,7 +164,8 @@ def write_text(path: str, text: str, part: str) -> None:
     Args:
       path: the file; a local one gets mode 0644.
       text: what to write, as UTF-8.
-      part: a path on the same file system for the unfinished file; not used on an object store, where every write is one step.
+      part: a path on the same file system for the unfinished file; not used on an object store,
+        where every write is one step.
     """
     if is_remote(path):
         _write(path, [text.encode('utf-8')])
@@ -180,7 +193,9 @@ def _write(path: str, pieces) -> None:
 
 
 def sync_dirs(directory: str) -> None:
-    """Brings the entries of a local directory and of all below it to the disk; nothing to do on an object store."""
+    """Brings the entries of a local directory and of all below it to the disk; nothing to do on an
+    object store.
+    """
     if is_remote(directory):
         return
     for folder, _, _ in os.walk(directory, onerror=_raise):

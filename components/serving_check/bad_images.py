@@ -1,4 +1,6 @@
-"""Images of each kind that no model can assess, and the status that each has to get. No TensorFlow here."""
+"""Images of each kind that no model can assess, and the status that each has to get. No TensorFlow
+here.
+"""
 
 from __future__ import annotations
 
@@ -41,4 +43,9 @@ def _black_png(side: int, bits: int = 8, rows: int | None = None) -> bytes:
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack('>I', len(content)) + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+    return (
+        struct.pack('>I', len(content))
+        + kind
+        + content
+        + struct.pack('>I', zlib.crc32(kind + content))
+    )

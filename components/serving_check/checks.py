@@ -1,4 +1,6 @@
-"""What a model must do before it may be served: each check gives the reasons why it does not, or none."""
+"""What a model must do before it may be served: each check gives the reasons why it does not, or
+none.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from trainer import contract
 
 _UNTIMED_REQUESTS = 3
 _MESSAGE_LENGTH = 300
-# Of the sample films. The data may hold some that no model can assess, a blank one say, and a check of the rest is still worth something.
+# Of the sample films. The data may hold some that no model can assess, a blank one say, and a check
+# of the rest is still worth something.
 _LEAST_ASSESSED_SHARE = 0.5
 # Answers that lie within this are the same answer.
 _SAME_ANSWER = 1e-6
@@ -37,14 +40,21 @@ class Case:
 
     @functools.cached_property
     def statuses(self) -> dict[str, str]:
-        """What the model says about each sample film: image id -> name from `schemas.image_status`."""
+        """What the model says about each sample film: image id -> name from
+        `schemas.image_status`.
+        """
         scores = self.model.score(contract.IMAGES, [item.image for item in self.samples.items])
-        return {item.image_id: _text(name) for item, name in zip(self.samples.items, scores.status, strict=True)}
+        return {
+            item.image_id: _text(name)
+            for item, name in zip(self.samples.items, scores.status, strict=True)
+        }
 
     @property
     def not_assessed(self) -> dict[str, str]:
         """The statuses other than `ok`."""
-        return {image_id: name for image_id, name in self.statuses.items() if name != image_status.OK}
+        return {
+            image_id: name for image_id, name in self.statuses.items() if name != image_status.OK
+        }
 
     @property
     def items(self) -> list[Sample]:
@@ -69,7 +79,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Check:
-    """`name` for people; `run` gives the reasons to refuse; after a `vital` one that fails no other makes sense."""
+    """`name` for people; `run` gives the reasons to refuse; after a `vital` one that fails no other
+    makes sense.
+    """
 
     name: str
     run: Callable[[Case], list[str]]
@@ -78,29 +90,46 @@ class Check:
 
 def signatures(case: Case) -> list[str]:
     """Every promised signature is there, with the promised inputs, outputs, dtypes and shapes."""
-    return [problem for signature in contract.ALL_SIGNATURES for problem in case.model.broken_promises(signature)]
+    return [
+        problem
+        for signature in contract.ALL_SIGNATURES
+        for problem in case.model.broken_promises(signature)
+    ]
 
 
 def films_assessed(case: Case) -> list[str]:
     """The film of the warm-up file and at least half of the sample films are assessed."""
     (name,) = case.model.score(contract.IMAGES, [warmup.film()]).status
-    reasons = [] if _text(name) == image_status.OK else [f'a good film, that of the warm-up file, gets status {_text(name)!r}']
+    reasons = (
+        []
+        if _text(name) == image_status.OK
+        else [f'a good film, that of the warm-up file, gets status {_text(name)!r}']
+    )
     if len(case.items) < _LEAST_ASSESSED_SHARE * len(case.samples.items):
         image_id, status = next(iter(case.not_assessed.items()))
-        reasons.append(f'{len(case.not_assessed)} of {len(case.statuses)} sample films are not assessed, e.g. {image_id}: {status}')
+        reasons.append(
+            f'{len(case.not_assessed)} of {len(case.statuses)} sample films are not assessed, '
+            f'e.g. {image_id}: {status}'
+        )
     return reasons
 
 
 def answers_differ(case: Case) -> list[str]:
-    """Not all films get the same answer: such a model tells nothing, and can still pass a threshold on sensitivity or on specificity."""
+    """Not all films get the same answer: such a model tells nothing, and can still pass a threshold
+    on sensitivity or on specificity.
+    """
     answers = case.model.score(contract.IMAGES, [warmup.film(), *case.images]).probability
     if np.ptp(answers) <= _SAME_ANSWER:
-        return [f'the model gives the same answer, {answers[0]:.6f}, for {len(answers)} different films']
+        return [
+            f'the model gives the same answer, {answers[0]:.6f}, for {len(answers)} different films'
+        ]
     return []
 
 
 def trainer_parity(case: Case) -> list[str]:
-    """Serialized examples get the trainer's probabilities and flags; probabilities are finite, in 0..1 and on the flag's side."""
+    """Serialized examples get the trainer's probabilities and flags; probabilities are finite, in
+    0..1 and on the flag's side.
+    """
     scores = case.model.score(contract.EXAMPLES, case.examples)
     reasons = _sound(case, scores)
     expected = Scores(
@@ -123,7 +152,9 @@ def batch_parity(case: Case) -> list[str]:
 
 
 def image_parity(case: Case) -> list[str]:
-    """The same answer for an example, for an example with nothing but the image, for the image's bytes, and for its pixels as PNG."""
+    """The same answer for an example, for an example with nothing but the image, for the image's
+    bytes, and for its pixels as PNG.
+    """
     reference = case.model.score(contract.EXAMPLES, case.examples)
     lean = case.model.score(contract.EXAMPLES, [image_only(image) for image in case.images])
     raw = case.model.score(contract.IMAGES, case.images)
@@ -136,7 +167,9 @@ def image_parity(case: Case) -> list[str]:
 
 
 def images_not_assessed(case: Case) -> list[str]:
-    """Each image that cannot be assessed gets its status and an answer that sends it to a reader; its neighbours' answers do not change."""
+    """Each image that cannot be assessed gets its status and an answer that sends it to a reader;
+    its neighbours' answers do not change.
+    """
     bad, reasons = bad_images.examples(warmup.film()), []
     for signature in contract.SIGNATURES:
         values = [case.images[0], *(image for image, _ in bad.values()), case.images[-1]]
@@ -144,17 +177,30 @@ def images_not_assessed(case: Case) -> list[str]:
             values = [image_only(value) for value in values]
         scores = case.model.score(signature, values)
         for (what, (_, expected)), status, *answer in zip(
-            bad.items(), scores.status[1:-1], scores.probability[1:-1], scores.flag[1:-1], strict=True
+            bad.items(),
+            scores.status[1:-1],
+            scores.probability[1:-1],
+            scores.flag[1:-1],
+            strict=True,
         ):
             if _text(status) != expected:
-                reasons.append(f'{signature.name}: {what} gets status {_text(status)!r}: expected {expected!r}')
+                reasons.append(
+                    f'{signature.name}: {what} gets status {_text(status)!r}: expected {expected!r}'
+                )
             elif answer != [contract.NOT_ASSESSED, contract.NOT_ASSESSED]:
                 reasons.append(
-                    f'{signature.name}: {what} gets probability {answer[0]:g} and flag {answer[1]:g}: expected {contract.NOT_ASSESSED:g}'
+                    f'{signature.name}: {what} gets probability {answer[0]:g} and flag '
+                    f'{answer[1]:g}: expected {contract.NOT_ASSESSED:g}'
                 )
         alone = _joined([case.model.score(signature, [value]) for value in (values[0], values[-1])])
         neighbours = scores.part(slice(None, None, len(values) - 1))
-        reasons += _unlike(case, f'{signature.name} alone', alone, 'beside images that cannot be assessed', neighbours)
+        reasons += _unlike(
+            case,
+            f'{signature.name} alone',
+            alone,
+            'beside images that cannot be assessed',
+            neighbours,
+        )
     return reasons
 
 
@@ -166,25 +212,37 @@ def empty_batch(case: Case) -> list[str]:
             case.model.run(signature.name, {signature.input: []})
         except tf.errors.InvalidArgumentError as error:
             if _NO_IMAGES not in error.message:
-                reasons.append(f'{signature.name}: a request without images gets {_status(error)}: expected a text with {_NO_IMAGES!r}')
+                reasons.append(
+                    f'{signature.name}: a request without images gets {_status(error)}: expected '
+                    f'a text with {_NO_IMAGES!r}'
+                )
         else:
-            reasons.append(f'{signature.name}: a request without images is answered: expected INVALID_ARGUMENT')
+            reasons.append(
+                f'{signature.name}: a request without images is answered: expected INVALID_ARGUMENT'
+            )
     return reasons
 
 
 def explanations(case: Case) -> list[str]:
-    """The heat map comes with the probability that the image has elsewhere, and is a finite number for each part of the image."""
+    """The heat map comes with the probability that the image has elsewhere, and is a finite number
+    for each part of the image.
+    """
     expected = case.model.score(contract.IMAGES, case.images)
     answers = case.model.run(contract.EXPLAIN.name, {contract.EXPLAIN.input: case.images})
     maps = answers[contract.HEAT_MAP]
     if maps.ndim != 3 or len(maps) != len(case.images) or not np.isfinite(maps).all():
-        return [f'{contract.EXPLAIN.name}: {contract.HEAT_MAP} of shape {list(maps.shape)} is not finite numbers [batch, height, width]']
+        return [
+            f'{contract.EXPLAIN.name}: {contract.HEAT_MAP} of shape {list(maps.shape)} is not '
+            'finite numbers [batch, height, width]'
+        ]
     explained = Scores(**{name: answers[name] for name in contract.SCORES})
     return _unlike(case, contract.IMAGES.name, expected, contract.EXPLAIN.name, explained)
 
 
 def warmup_replay(case: Case) -> list[str]:
-    """Each request of the warm-up file runs: TF Serving does not serve a version whose warm-up fails."""
+    """Each request of the warm-up file runs: TF Serving does not serve a version whose warm-up
+    fails.
+    """
     reasons, count = [], 0
     for number, (signature, inputs) in enumerate(warmup.read(case.model_dir)):
         count += 1
@@ -193,7 +251,9 @@ def warmup_replay(case: Case) -> list[str]:
         except (tf.errors.OpError, KeyError, ValueError) as error:
             reasons.append(f'warm-up request {number} ({signature}) fails: {_status(error)}')
     if not 0 < count <= warmup.MOST_REQUESTS:
-        reasons.append(f'the warm-up file holds {count} requests: expected 1 to {warmup.MOST_REQUESTS}')
+        reasons.append(
+            f'the warm-up file holds {count} requests: expected 1 to {warmup.MOST_REQUESTS}'
+        )
     return reasons
 
 
@@ -220,13 +280,18 @@ def run(check: Check, case: Case) -> list[str]:
 
 
 def latency(case: Case) -> dict[str, float]:
-    """Milliseconds of a request with one image (p50, p95, p99), images per second in batches; session alone, no network."""
+    """Milliseconds of a request with one image (p50, p95, p99), images per second in batches;
+    session alone, no network.
+    """
     parameters, images = case.parameters, case.images
     if not parameters.latency_requests:
         return {}
     for number in range(_UNTIMED_REQUESTS):
         case.model.score(contract.IMAGES, [images[number % len(images)]])
-    times = [_seconds(case, [images[number % len(images)]]) for number in range(parameters.latency_requests)]
+    times = [
+        _seconds(case, [images[number % len(images)]])
+        for number in range(parameters.latency_requests)
+    ]
     p50, p95, p99 = (float(value) * 1000 for value in np.percentile(times, (50, 95, 99)))
     batch = [images[number % len(images)] for number in range(parameters.throughput_batch)]
     total = sum(_seconds(case, batch) for _ in range(parameters.throughput_requests))
@@ -250,19 +315,31 @@ def _sound(case: Case, scores: Scores) -> list[str]:
     reasons = []
     for kind, wrong in (
         ('not finite', ~np.isfinite(scores.probability)),
-        ('outside 0..1', np.isfinite(scores.probability) & ((scores.probability < 0) | (scores.probability > 1))),
+        (
+            'outside 0..1',
+            np.isfinite(scores.probability) & ((scores.probability < 0) | (scores.probability > 1)),
+        ),
     ):
         if wrong.any():
-            reasons.append(f'{int(wrong.sum())} of {len(wrong)} probabilities are {kind}, e.g. {_first(case, wrong, scores.probability)}')
+            reasons.append(
+                f'{int(wrong.sum())} of {len(wrong)} probabilities are {kind}, e.g. '
+                f'{_first(case, wrong, scores.probability)}'
+            )
     wrong = ~np.isin(scores.flag, (0.0, 1.0))
     if wrong.any():
-        reasons.append(f'{int(wrong.sum())} of {len(wrong)} flags are neither 0 nor 1, e.g. {_first(case, wrong, scores.flag)}')
+        reasons.append(
+            f'{int(wrong.sum())} of {len(wrong)} flags are neither 0 nor 1, e.g. '
+            f'{_first(case, wrong, scores.flag)}'
+        )
     threshold = case.samples.threshold
     if threshold is not None and not reasons:
-        wrong = ((scores.probability >= threshold) != (scores.flag == 1)) & ~_at_threshold(case, scores.probability)
+        wrong = ((scores.probability >= threshold) != (scores.flag == 1)) & ~_at_threshold(
+            case, scores.probability
+        )
         if wrong.any():
             reasons.append(
-                f'{int(wrong.sum())} flags contradict the operating point {threshold}, e.g. {_first(case, wrong, scores.probability)}'
+                f'{int(wrong.sum())} flags contradict the operating point {threshold}, e.g. '
+                f'{_first(case, wrong, scores.probability)}'
             )
     names = sorted({_text(version) for version in scores.model_version})
     if len(names) != 1 or not names[0]:
@@ -270,23 +347,36 @@ def _sound(case: Case, scores: Scores) -> list[str]:
     return reasons
 
 
-def _unlike(case: Case, expected_name: str, expected: Scores, found_name: str, found: Scores) -> list[str]:
+def _unlike(
+    case: Case, expected_name: str, expected: Scores, found_name: str, found: Scores
+) -> list[str]:
     tolerance = case.parameters.probability_tolerance
     reasons = []
     # Not `> tolerance`: a difference that is no number must not pass.
     wrong = ~(np.abs(expected.probability - found.probability) <= tolerance)
     if wrong.any():
-        worst = int(np.argmax(np.where(wrong, np.nan_to_num(np.abs(expected.probability - found.probability), nan=np.inf), -1)))
+        worst = int(
+            np.argmax(
+                np.where(
+                    wrong,
+                    np.nan_to_num(np.abs(expected.probability - found.probability), nan=np.inf),
+                    -1,
+                )
+            )
+        )
         reasons.append(
-            f'{int(wrong.sum())} of {len(wrong)} probabilities differ by more than {tolerance:g}; most for {case.ids[worst]}: '
-            f'{expected_name} {expected.probability[worst]:.7f}, {found_name} {found.probability[worst]:.7f}'
+            f'{int(wrong.sum())} of {len(wrong)} probabilities differ by more than {tolerance:g}; '
+            f'most for {case.ids[worst]}: '
+            f'{expected_name} {expected.probability[worst]:.7f}, {found_name} '
+            f'{found.probability[worst]:.7f}'
         )
     # An image within the tolerance of the operating point may fall on either side of it.
     flags = (expected.flag != found.flag) & ~_at_threshold(case, expected.probability)
     if flags.any():
         at = int(np.argmax(flags))
         reasons.append(
-            f'{int(flags.sum())} of {len(flags)} flags differ; e.g. {case.ids[at]}: {expected_name} {expected.flag[at]:g}, '
+            f'{int(flags.sum())} of {len(flags)} flags differ; e.g. {case.ids[at]}: '
+            f'{expected_name} {expected.flag[at]:g}, '
             f'{found_name} {found.flag[at]:g}'
         )
     return reasons
@@ -304,7 +394,12 @@ def _first(case: Case, wrong: np.ndarray, values: np.ndarray) -> str:
 
 
 def _joined(scores: Sequence[Scores]) -> Scores:
-    return Scores(**{name: np.concatenate([getattr(score, name) for score in scores]) for name in contract.SCORES})
+    return Scores(
+        **{
+            name: np.concatenate([getattr(score, name) for score in scores])
+            for name in contract.SCORES
+        }
+    )
 
 
 def _as_png(images: Sequence[bytes]) -> list[bytes]:
@@ -323,7 +418,11 @@ def _text(name: bytes) -> str:
 def _status(error: Exception) -> str:
     """The status as TF Serving names it, and the begin of the text."""
     if isinstance(error, tf.errors.OpError):
-        codes = {value: name for name, value in vars(tf.errors).items() if name.isupper() and isinstance(value, int)}
+        codes = {
+            value: name
+            for name, value in vars(tf.errors).items()
+            if name.isupper() and isinstance(value, int)
+        }
         name, text = codes.get(error.error_code, type(error).__name__), error.message
     else:
         name, text = type(error).__name__, str(error)

@@ -1,6 +1,8 @@
-"""Takes a few raw examples and, for each, what the trainer answered on its transformed form: the two meet in ServingCheck alone.
+"""Takes a few raw examples and, for each, what the trainer answered on its transformed form: the
+two meet in ServingCheck alone.
 
-The trainer saw an image after Transform; the served model gets the bytes of the film. Equal answers prove the whole way.
+The trainer saw an image after Transform; the served model gets the bytes of the film. Equal answers
+prove the whole way.
 """
 
 from __future__ import annotations
@@ -31,39 +33,54 @@ def collect(model_run: str, example_files: Iterable[str], folder: str, count: in
       count: how many samples at most.
 
     Raises:
-      SamplesError: the Trainer's answers are missing or damaged, or none of the examples is among them.
+      SamplesError: the Trainer's answers are missing or damaged, or none of the examples is among
+        them.
     """
     path = os.path.join(model_run, PREDICTIONS_FILE)
     answers, operating_point = _answers(path)
     found: list[dict] = []
     with open(os.path.join(folder, samples.RECORDS_FILE), 'wb') as stream:
         for record in _records(example_files):
-            image_id = Example.FromString(record).features.feature[IMAGE_ID].bytes_list.value[0].decode()
+            image_id = (
+                Example.FromString(record).features.feature[IMAGE_ID].bytes_list.value[0].decode()
+            )
             if image_id in answers and len(found) < count:
                 found.append(answers.pop(image_id))
                 stream.write(tfrecord.frame(record))
             if len(found) == count:
                 break
     if not found:
-        raise samples.SamplesError(f'{path}: none of its images is among the examples of split {SPLIT!r}; run the Trainer again')
+        raise samples.SamplesError(
+            f'{path}: none of its images is among the examples of split {SPLIT!r}; run the '
+            'Trainer again'
+        )
     with open(os.path.join(folder, samples.ANSWERS_FILE), 'w', encoding='utf-8') as file:
         json.dump({'samples': found, 'operating_point': operating_point}, file)
 
 
 def _answers(path: str) -> tuple[dict[str, dict], dict]:
     if not fileio.exists(path):
-        raise samples.SamplesError(f'{path} is missing: expected what the Trainer writes for this check; run the Trainer again')
+        raise samples.SamplesError(
+            f'{path} is missing: expected what the Trainer writes for this check; run the Trainer '
+            'again'
+        )
     try:
         with fileio.open(path) as file:
             content = json.loads(file.read())
-        return {answer['image_id']: answer for answer in content['splits'][SPLIT]}, content['operating_point']
+        return {answer['image_id']: answer for answer in content['splits'][SPLIT]}, content[
+            'operating_point'
+        ]
     except (ValueError, KeyError, TypeError) as error:
-        raise samples.SamplesError(f'{path}: not what the Trainer writes for this check ({error!r}); run the Trainer again') from None
+        raise samples.SamplesError(
+            f'{path}: not what the Trainer writes for this check ({error!r}); run the Trainer again'
+        ) from None
 
 
 def _records(files: Iterable[str]) -> Iterable[bytes]:
     for path in files:
         for record in tfrecord.read(path):
             if isinstance(record, tfrecord.Damage):
-                raise samples.SamplesError(f'{path}, record {record.index}: {record.reason}; run XrayExampleGen again')
+                raise samples.SamplesError(
+                    f'{path}, record {record.index}: {record.reason}; run XrayExampleGen again'
+                )
             yield record.payload

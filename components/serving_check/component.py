@@ -1,4 +1,6 @@
-"""ServingCheck: what TFX's InfraValidator does, without a container and with more to it: is the model served as it was trained?"""
+"""ServingCheck: what TFX's InfraValidator does, without a container and with more to it: is the
+model served as it was trained?
+"""
 
 from __future__ import annotations
 
@@ -17,28 +19,44 @@ class ServingCheckSpec(component_spec.ComponentSpec):
         'code_digest': component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
-        standard_component_specs.MODEL_KEY: component_spec.ChannelParameter(type=standard_artifacts.Model),
-        standard_component_specs.MODEL_RUN_KEY: component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
-        standard_component_specs.EXAMPLES_KEY: component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        standard_component_specs.MODEL_KEY: component_spec.ChannelParameter(
+            type=standard_artifacts.Model
+        ),
+        standard_component_specs.MODEL_RUN_KEY: component_spec.ChannelParameter(
+            type=standard_artifacts.ModelRun
+        ),
+        standard_component_specs.EXAMPLES_KEY: component_spec.ChannelParameter(
+            type=standard_artifacts.Examples
+        ),
     }
     OUTPUTS = {
-        standard_component_specs.BLESSING_KEY: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        standard_component_specs.BLESSING_KEY: component_spec.ChannelParameter(
+            type=standard_artifacts.InfraBlessing
+        ),
     }
 
 
 class ServingCheck(base_component.BaseComponent):
-    """Loads the model as TF Serving does, in a process of its own, asks what clients will ask, and compares with the trainer."""
+    """Loads the model as TF Serving does, in a process of its own, asks what clients will ask, and
+    compares with the trainer.
+    """
 
     SPEC_CLASS = ServingCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(
-        self, model: types.BaseChannel, model_run: types.BaseChannel, examples: types.BaseChannel, parameters: str, code_digest: str
+        self,
+        model: types.BaseChannel,
+        model_run: types.BaseChannel,
+        examples: types.BaseChannel,
+        parameters: str,
+        code_digest: str,
     ) -> None:
         """Makes the component.
 
         Args:
-          model: the Trainer's Model, a SavedModel with the signatures of `trainer.contract.SIGNATURES`.
+          model: the Trainer's Model, a SavedModel with the signatures of
+            `trainer.contract.SIGNATURES`.
           model_run: the Trainer's ModelRun, with its answers on the splits it did not learn from.
           examples: the raw Examples that those answers are of.
           parameters: `parameters.ServingCheckParameters` as JSON.

@@ -1,4 +1,6 @@
-"""The work of ServingCheck: blesses a model that TF Serving can serve as promised, and hands it on with a warm-up file."""
+"""The work of ServingCheck: blesses a model that TF Serving can serve as promised, and hands it on
+with a warm-up file.
+"""
 
 from __future__ import annotations
 
@@ -29,35 +31,61 @@ class Executor(base_executor.BaseExecutor):
     """Runs the session probe on a copy of the model."""
 
     def Do(
-        self, input_dict: dict[str, list[types.Artifact]], output_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
     ) -> None:
         """See `component.ServingCheck`.
 
-        The blessing holds `serving_check.json` (verdict, reasons, checks, latency, parameters), INFRA_BLESSED or
-        INFRA_NOT_BLESSED, and when blessed the model with its warm-up file. Its custom properties say which files it judged and
-        hands on (`blessed`).
+        The blessing holds `serving_check.json` (verdict, reasons, checks, latency, parameters),
+        INFRA_BLESSED or INFRA_NOT_BLESSED, and when blessed the model with its warm-up file. Its
+        custom properties say which files it judged and hands on (`blessed`).
 
         Raises:
-          samples.SamplesError: the Trainer's answers are missing or damaged, or are of other images.
+          samples.SamplesError: the Trainer's answers are missing or damaged, or are of other
+            images.
           launcher.ProbeError: the probe could not be started.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         parameters = ServingCheckParameters.model_validate_json(exec_properties['parameters'])
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
-        model_run = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_RUN_KEY])
-        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        model_run = artifact_utils.get_single_instance(
+            input_dict[standard_component_specs.MODEL_RUN_KEY]
+        )
+        blessing = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.BLESSING_KEY]
+        )
         with workspace.folder() as folder:
             model_dir = os.path.join(folder, session_probe.MODEL)
-            io_utils.copy_dir(path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)), model_dir)
+            io_utils.copy_dir(
+                path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)),
+                model_dir,
+            )
             # Of the copy that is judged: the artifact may be overwritten meanwhile.
-            blessing.set_string_custom_property(blessed.MODEL, target.model_digest(target.digests(model_dir)))
-            collect.collect(model_run.uri, _example_files(input_dict[standard_component_specs.EXAMPLES_KEY]), folder, parameters.samples)
+            blessing.set_string_custom_property(
+                blessed.MODEL, target.model_digest(target.digests(model_dir))
+            )
+            collect.collect(
+                model_run.uri,
+                _example_files(input_dict[standard_component_specs.EXAMPLES_KEY]),
+                folder,
+                parameters.samples,
+            )
             warmup.write(model_dir, parameters.model_name, parameters.warmup_batches)
-            io_utils.write_string_file(os.path.join(folder, session_probe.PARAMETERS), parameters.model_dump_json())
+            io_utils.write_string_file(
+                os.path.join(folder, session_probe.PARAMETERS), parameters.model_dump_json()
+            )
             result = launcher.run(folder, parameters)
-            reasons = [f'{check["name"]}: {reason}' for check in result['checks'] for reason in check['reasons']]
+            reasons = [
+                f'{check["name"]}: {reason}'
+                for check in result['checks']
+                for reason in check['reasons']
+            ]
             if not reasons:
-                blessing.set_string_custom_property(blessed.STAMPED, target.model_digest(target.digests(model_dir)))
+                blessing.set_string_custom_property(
+                    blessed.STAMPED, target.model_digest(target.digests(model_dir))
+                )
                 io_utils.copy_dir(model_dir, path_utils.stamped_model_path(blessing.uri))
         _mark(blessing, reasons)
         report = {
@@ -66,19 +94,27 @@ class Executor(base_executor.BaseExecutor):
             **result,
             'model_uri': model.uri,
             'parameters': parameters.model_dump(mode='json'),
-            'checked_at': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
+            'checked_at': datetime.datetime.now(datetime.timezone.utc).isoformat(
+                timespec='seconds'
+            ),
         }
-        io_utils.write_string_file(os.path.join(blessing.uri, REPORT), json.dumps(report, indent=2) + '\n')
+        io_utils.write_string_file(
+            os.path.join(blessing.uri, REPORT), json.dumps(report, indent=2) + '\n'
+        )
 
 
 def _example_files(examples: list[types.Artifact]) -> list[str]:
     uris = artifact_utils.get_split_uris(examples, collect.SPLIT)
-    return sorted(str(path) for uri in uris for path in fileio.glob(io_utils.all_files_pattern(uri)))
+    return sorted(
+        str(path) for uri in uris for path in fileio.glob(io_utils.all_files_pattern(uri))
+    )
 
 
 def _mark(blessing: types.Artifact, reasons: list[str]) -> None:
     blessed = not reasons
-    io_utils.write_string_file(os.path.join(blessing.uri, _BLESSED_FILE if blessed else _NOT_BLESSED_FILE), '')
+    io_utils.write_string_file(
+        os.path.join(blessing.uri, _BLESSED_FILE if blessed else _NOT_BLESSED_FILE), ''
+    )
     blessing.set_int_custom_property(_BLESSED, int(blessed))
     blessing.set_int_custom_property(_HAS_MODEL, int(blessed))
     for reason in reasons:

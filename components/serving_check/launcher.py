@@ -1,4 +1,6 @@
-"""Starts the session probe in a process of its own, bounded in time and memory. No TensorFlow here."""
+"""Starts the session probe in a process of its own, bounded in time and memory. No TensorFlow
+here.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,23 @@ from components.serving_check.parameters import ServingCheckParameters
 _POLL_S = 0.1
 _STDERR_LINES = 15
 _ROOT = str(Path(__file__).resolve().parents[2])
-# The model is to be judged as it stands: no switch of this process reaches the probe, but what finding libraries and files takes.
+# The model is to be judged as it stands: no switch of this process reaches the probe, but what
+# finding libraries and files takes.
 _KEPT = ('PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'LD_LIBRARY_PATH', 'SYSTEMROOT', 'TZ')
 
 
 class ProbeError(RuntimeError):
-    """The probe did not get as far as the model: something is wrong with the installation or the machine, not with the model."""
+    """The probe did not get as far as the model: something is wrong with the installation or the
+    machine, not with the model.
+    """
 
 
 def run(folder: str, parameters: ServingCheckParameters) -> dict[str, Any]:
-    """Runs the probe on a prepared folder and gives its result: `checks`, `latency`, `samples`, `tensorflow`.
+    """Runs the probe on a prepared folder and gives its result: `checks`, `latency`, `samples`,
+    `tensorflow`.
 
-    A model that crashes the process, takes too long or too much memory fails the check that was running.
+    A model that crashes the process, takes too long or too much memory fails the check that was
+    running.
 
     Raises:
       ProbeError: the process could not be started, or died before it began to load the model.
@@ -47,7 +54,10 @@ def run(folder: str, parameters: ServingCheckParameters) -> dict[str, Any]:
                 stderr=stderr,
             )
         except OSError as error:
-            raise ProbeError(f'the session probe cannot be started: {error}; check the Python installation {sys.executable}') from error
+            raise ProbeError(
+                f'the session probe cannot be started: {error}; check the Python installation '
+                f'{sys.executable}'
+            ) from error
         end = _wait(process, parameters)
     result_path = os.path.join(folder, session_probe.RESULT)
     if not end and process.returncode == 0 and os.path.exists(result_path):
@@ -58,7 +68,9 @@ def run(folder: str, parameters: ServingCheckParameters) -> dict[str, Any]:
         last_words = '\n'.join(stream.read().strip().splitlines()[-_STDERR_LINES:])
     stage_path = os.path.join(folder, session_probe.STAGE)
     if not os.path.exists(stage_path):
-        raise ProbeError(f'the session probe {end} before it came to the model. Its last words:\n{last_words}')
+        raise ProbeError(
+            f'the session probe {end} before it came to the model. Its last words:\n{last_words}'
+        )
     with open(stage_path, encoding='utf-8') as stream:
         stage = stream.read()
     reason = f'the process {end}. Its last words: {last_words or "none"}'
@@ -72,7 +84,9 @@ def _environment() -> dict[str, str]:
 
 
 def _wait(process: subprocess.Popen, parameters: ServingCheckParameters) -> str:
-    """Waits for the end of the process; kills it at a limit and says which one; '' when it ended by itself."""
+    """Waits for the end of the process; kills it at a limit and says which one; '' when it ended by
+    itself.
+    """
     deadline = time.monotonic() + parameters.timeout_s
     watched = psutil.Process(process.pid)
     try:
@@ -81,7 +95,9 @@ def _wait(process: subprocess.Popen, parameters: ServingCheckParameters) -> str:
                 return f'was ended after {parameters.timeout_s:g} s (timeout_s)'
             used = _resident_gb(watched)
             if used > parameters.memory_gb:
-                return f'was ended at {used:.2f} GiB of memory (memory_gb is {parameters.memory_gb:g})'
+                return (
+                    f'was ended at {used:.2f} GiB of memory (memory_gb is {parameters.memory_gb:g})'
+                )
             time.sleep(_POLL_S)
         return ''
     finally:

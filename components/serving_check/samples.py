@@ -1,4 +1,6 @@
-"""The trainer's own answers on a few examples: what a served model must reproduce. No TensorFlow here."""
+"""The trainer's own answers on a few examples: what a served model must reproduce. No TensorFlow
+here.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class SamplesError(RuntimeError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One example: its serialized tf.Example, its encoded image, and what the trainer answered: probability 0..1, flag 0 or 1."""
+    """One example: its serialized tf.Example, its encoded image, and what the trainer answered:
+    probability 0..1, flag 0 or 1.
+    """
 
     image_id: str
     example: bytes
@@ -50,34 +54,60 @@ def read(folder: str) -> Samples:
     """Reads the two sample files of a local folder.
 
     Raises:
-      SamplesError: a file is missing or damaged, there are no samples, or the two files do not agree.
+      SamplesError: a file is missing or damaged, there are no samples, or the two files do not
+        agree.
     """
-    answers_path, records_path = os.path.join(folder, ANSWERS_FILE), os.path.join(folder, RECORDS_FILE)
+    answers_path, records_path = (
+        os.path.join(folder, ANSWERS_FILE),
+        os.path.join(folder, RECORDS_FILE),
+    )
     try:
         with open(answers_path, encoding='utf-8') as stream:
             content = json.load(stream)
-        answers = [(str(item['image_id']), float(item['probability']), int(item['flag'])) for item in content['samples']]
+        answers = [
+            (str(item['image_id']), float(item['probability']), int(item['flag']))
+            for item in content['samples']
+        ]
         operating_point = content.get('operating_point') or {}
         threshold = operating_point.get('threshold')
         records = list(tfrecord.read(records_path))
     except OSError as error:
-        raise SamplesError(f'{error.filename}: {error.strerror}: expected what the Trainer writes for this check; {_ADVICE}') from error
+        raise SamplesError(
+            f'{error.filename}: {error.strerror}: expected what the Trainer writes for this '
+            f'check; {_ADVICE}'
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SamplesError(f'{answers_path}: expected {{"samples": [{{image_id, probability, flag}}, …]}}: {error!r}; {_ADVICE}') from error
+        raise SamplesError(
+            f'{answers_path}: expected {{"samples": [{{image_id, probability, flag}}, …]}}: '
+            f'{error!r}; {_ADVICE}'
+        ) from error
     if not answers or len(records) != len(answers):
         raise SamplesError(
-            f'{records_path} holds {len(records)} records and {answers_path} {len(answers)} answers: expected as many; {_ADVICE}'
+            f'{records_path} holds {len(records)} records and {answers_path} {len(answers)} '
+            f'answers: expected as many; {_ADVICE}'
         )
-    items = [_sample(records_path, record, *answer) for record, answer in zip(records, answers, strict=True)]
+    items = [
+        _sample(records_path, record, *answer)
+        for record, answer in zip(records, answers, strict=True)
+    ]
     return Samples(tuple(items), None if threshold is None else float(threshold))
 
 
-def _sample(path: str, record: tfrecord.Record | tfrecord.Damage, image_id: str, probability: float, flag: int) -> Sample:
+def _sample(
+    path: str,
+    record: tfrecord.Record | tfrecord.Damage,
+    image_id: str,
+    probability: float,
+    flag: int,
+) -> Sample:
     where = f'{path}, record {record.index} ({image_id})'
     if isinstance(record, tfrecord.Damage):
         raise SamplesError(f'{where}: {record.reason}; {_ADVICE}')
     if not (math.isfinite(probability) and 0 <= probability <= 1 and flag in (0, 1)):
-        raise SamplesError(f'{where}: the answer is probability {probability}, flag {flag}: expected 0..1 and 0 or 1; {_ADVICE}')
+        raise SamplesError(
+            f'{where}: the answer is probability {probability}, flag {flag}: expected 0..1 and 0 '
+            f'or 1; {_ADVICE}'
+        )
     try:
         features = Example.FromString(record.payload).features.feature
     except DecodeError:
@@ -87,12 +117,17 @@ def _sample(path: str, record: tfrecord.Record | tfrecord.Damage, image_id: str,
         raise SamplesError(f'{where}: {len(images)} values of {IMAGE!r}: expected 1; {_ADVICE}')
     ids = [value.decode('utf-8', 'replace') for value in features[IMAGE_ID].bytes_list.value]
     if ids and ids != [image_id]:
-        raise SamplesError(f'{where}: the record is of {ids[0]}: the two files are not in the same order; {_ADVICE}')
+        raise SamplesError(
+            f'{where}: the record is of {ids[0]}: the two files are not in the same order; '
+            f'{_ADVICE}'
+        )
     return Sample(image_id, record.payload, images[0], probability, flag)
 
 
 def image_only(image: bytes) -> bytes:
-    """A serialized tf.Example with an image and nothing else, as a client of TF Serving sends it."""
+    """A serialized tf.Example with an image and nothing else, as a client of TF Serving sends
+    it.
+    """
     example = Example()
     example.features.feature[IMAGE].bytes_list.value[:] = [image]
     return example.SerializeToString(deterministic=True)

@@ -1,6 +1,8 @@
-"""A SavedModel as TF Serving sees it: restored by TensorFlow's session loader into a graph of its own, run by tensor names.
+"""A SavedModel as TF Serving sees it: restored by TensorFlow's session loader into a graph of its
+own, run by tensor names.
 
-The eager loader (`tf.saved_model.load`) rebuilds Python objects and accepts exports that TF Serving refuses.
+The eager loader (`tf.saved_model.load`) rebuilds Python objects and accepts exports that TF Serving
+refuses.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ class BrokenPromiseError(ValueError):
 
 @dataclass(frozen=True)
 class Scores:
-    """What a scoring signature answers for a batch: float32 [batch], float32 [batch], bytes [batch], bytes [batch]."""
+    """What a scoring signature answers for a batch: float32 [batch], float32 [batch], bytes
+    [batch], bytes [batch].
+    """
 
     probability: np.ndarray
     flag: np.ndarray
@@ -30,23 +34,41 @@ class Scores:
 
     def part(self, places: slice) -> Scores:
         """The answers for a part of the batch."""
-        return Scores(self.probability[places], self.flag[places], self.status[places], self.model_version[places])
+        return Scores(
+            self.probability[places],
+            self.flag[places],
+            self.status[places],
+            self.model_version[places],
+        )
 
 
 class SessionModel:
-    """A loaded model. Raises what the loader raises (`tf.errors.OpError`, OSError, RuntimeError)."""
+    """A loaded model. Raises what the loader raises (`tf.errors.OpError`, OSError,
+    RuntimeError).
+    """
 
     def __init__(self, path: str) -> None:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         with self._session.graph.as_default():
             meta = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], path)
-        self.signatures = {name: definition for name, definition in meta.signature_def.items() if not name.startswith('__')}
+        self.signatures = {
+            name: definition
+            for name, definition in meta.signature_def.items()
+            if not name.startswith('__')
+        }
 
     def run(self, signature: str, inputs: Mapping[str, Sequence[bytes]]) -> dict[str, np.ndarray]:
-        """Runs one request of `Predict`; raises `tf.errors.OpError` where TF Serving answers with an error."""
+        """Runs one request of `Predict`; raises `tf.errors.OpError` where TF Serving answers with
+        an error.
+        """
         definition = self.signatures[signature]
-        feed = {definition.inputs[name].name: np.array(values, dtype=object) for name, values in inputs.items()}
-        return self._session.run({name: tensor.name for name, tensor in definition.outputs.items()}, feed)
+        feed = {
+            definition.inputs[name].name: np.array(values, dtype=object)
+            for name, values in inputs.items()
+        }
+        return self._session.run(
+            {name: tensor.name for name, tensor in definition.outputs.items()}, feed
+        )
 
     def score(self, signature: contract.Signature, values: Sequence[bytes]) -> Scores:
         """Runs a scoring signature on a batch.
@@ -58,35 +80,65 @@ class SessionModel:
         for name in contract.SCORES:
             if answers[name].shape != (len(values),):
                 shape = list(answers[name].shape)
-                raise BrokenPromiseError(f'{signature.name}: {name} has shape {shape} for {len(values)} inputs: expected [{len(values)}]')
+                raise BrokenPromiseError(
+                    f'{signature.name}: {name} has shape {shape} for {len(values)} inputs: '
+                    f'expected [{len(values)}]'
+                )
         return Scores(**{name: answers[name] for name in contract.SCORES})
 
     def broken_promises(self, signature: contract.Signature) -> list[str]:
-        """What is wrong with the declared inputs and outputs of a signature; empty when they are as promised."""
+        """What is wrong with the declared inputs and outputs of a signature; empty when they are as
+        promised.
+        """
         definition = self.signatures.get(signature.name)
         if definition is None:
-            return [f'signature {signature.name!r} is missing; there are: {", ".join(sorted(self.signatures)) or "none"}']
+            return [
+                f'signature {signature.name!r} is missing; there are: '
+                f'{", ".join(sorted(self.signatures)) or "none"}'
+            ]
         problems = []
         if set(definition.inputs) != {signature.input}:
-            problems.append(f'{signature.name}: inputs are {sorted(definition.inputs)}: expected [{signature.input!r}]')
+            problems.append(
+                f'{signature.name}: inputs are {sorted(definition.inputs)}: expected '
+                f'[{signature.input!r}]'
+            )
         else:
-            problems += _unlike(signature, signature.input, definition.inputs[signature.input], 'string')
+            problems += _unlike(
+                signature, signature.input, definition.inputs[signature.input], 'string'
+            )
         if signature.outputs is None:
             return problems
         outputs = set(definition.outputs) - set(FINDINGS)
         if outputs != set(signature.outputs):
-            return [*problems, f'{signature.name}: outputs are {sorted(outputs)}: expected {sorted(signature.outputs)}']
+            return [
+                *problems,
+                f'{signature.name}: outputs are {sorted(outputs)}: expected '
+                f'{sorted(signature.outputs)}',
+            ]
         for name in definition.outputs:
             dims = 3 if name == contract.HEAT_MAP else 1
-            problems += _unlike(signature, name, definition.outputs[name], signature.outputs.get(name, 'float32'), dims)
+            problems += _unlike(
+                signature,
+                name,
+                definition.outputs[name],
+                signature.outputs.get(name, 'float32'),
+                dims,
+            )
         return problems
 
 
-def _unlike(signature: contract.Signature, name: str, tensor, dtype: str, dims: int = 1) -> list[str]:
+def _unlike(
+    signature: contract.Signature, name: str, tensor, dtype: str, dims: int = 1
+) -> list[str]:
     found = tf.dtypes.as_dtype(tensor.dtype).name
     problems = [] if found == dtype else [f'{signature.name}: {name} is {found}: expected {dtype}']
-    sizes = None if tensor.tensor_shape.unknown_rank else [dim.size for dim in tensor.tensor_shape.dim]
+    sizes = (
+        None if tensor.tensor_shape.unknown_rank else [dim.size for dim in tensor.tensor_shape.dim]
+    )
     if not sizes or len(sizes) != dims or sizes[0] != -1:
         expected = '[batch]' if dims == 1 else '[batch, height, width]'
-        problems.append(f'{signature.name}: {name} has shape {sizes or "unknown"}: expected {expected} with any batch')
+        problems.append(
+            f'{signature.name}: {name} has shape {sizes or "unknown"}: expected {expected} with '
+            'any batch'
+        )
     return problems

@@ -1,7 +1,9 @@
-"""Runs all checks on one model: `python -m components.serving_check.session_probe FOLDER PARENT`, a process of its own.
+"""Runs all checks on one model: `python -m components.serving_check.session_probe FOLDER PARENT`, a
+process of its own.
 
-FOLDER holds `model/`, the trainer's samples and `parameters.json`. The probe notes in `stage` what it is doing, so that whoever
-started it can tell where it died, and leaves `result.json`. It ends with the process PARENT, which started it.
+FOLDER holds `model/`, the trainer's samples and `parameters.json`. The probe notes in `stage` what
+it is doing, so that whoever started it can tell where it died, and leaves `result.json`. It ends
+with the process PARENT, which started it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ MODEL, PARAMETERS, STAGE, RESULT = 'model', 'parameters.json', 'stage', 'result.
 
 
 def main(folder: str, parent: int) -> None:
-    """Checks the model in `folder`; whatever the model does wrong stands in the result, nothing is raised for it."""
+    """Checks the model in `folder`; whatever the model does wrong stands in the result, nothing is
+    raised for it.
+    """
     _end_with(parent)
     with open(os.path.join(folder, PARAMETERS), encoding='utf-8') as stream:
         parameters = ServingCheckParameters.model_validate_json(stream.read())
@@ -31,12 +35,21 @@ def main(folder: str, parent: int) -> None:
     from components.serving_check.session_model import SessionModel
 
     model_dir = os.path.join(folder, MODEL)
-    result: dict = {'tensorflow': tf.__version__, 'samples': len(answers.items), 'checks': [], 'latency': {}}
+    result: dict = {
+        'tensorflow': tf.__version__,
+        'samples': len(answers.items),
+        'checks': [],
+        'latency': {},
+    }
     _stage(folder, 'loading the model in a session')
     try:
         model = SessionModel(model_dir)
     except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
-        _note(result, 'loads in a session', [f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'])
+        _note(
+            result,
+            'loads in a session',
+            [f'{type(error).__name__}: {str(error).strip().splitlines()[0]}'],
+        )
         _write(folder, result)
         return
     _note(result, 'loads in a session', [])
@@ -57,7 +70,9 @@ def main(folder: str, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Has the kernel end this process with its parent, which may be killed: nobody would wait for the result."""
+    """Has the kernel end this process with its parent, which may be killed: nobody would wait for
+    the result.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(f'process {parent}, which started this one, has ended')

@@ -1,4 +1,6 @@
-"""The warm-up file: requests that TF Serving runs before it announces a version, so that no reader pays for the first one."""
+"""The warm-up file: requests that TF Serving runs before it announces a version, so that no reader
+pays for the first one.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,20 @@ def path_in(model_dir: str) -> str:
 
 
 def film() -> bytes:
-    """A synthetic chest film, a JPEG of 600 x 600 grey pixels: no patient's image may be in a file that is handed on with the model.
+    """A synthetic chest film, a JPEG of 600 x 600 grey pixels: no patient's image may be in a file
+    that is handed on with the model.
 
-    It is a file, drawn once by `records.synth`: were it drawn here, each change to the drawing would make the models' check run again.
+    It is a file, drawn once by `records.synth`: were it drawn here, each change to the drawing
+    would make the models' check run again.
     """
     with open(_FILM, 'rb') as stream:
         return stream.read()
 
 
 def write(model_dir: str, model_name: str, batches: Sequence[int]) -> None:
-    """Writes requests for each signature that takes images, of each batch size, into a local SavedModel."""
+    """Writes requests for each signature that takes images, of each batch size, into a local
+    SavedModel.
+    """
     jpeg = film()
     os.makedirs(os.path.dirname(path_in(model_dir)), exist_ok=True)
     with open(path_in(model_dir), 'wb') as stream:
@@ -44,17 +50,22 @@ def write(model_dir: str, model_name: str, batches: Sequence[int]) -> None:
                 stream.write(tfrecord.frame(log.SerializeToString(deterministic=True)))
 
 
-def _request(model_name: str, signature: contract.Signature, values: list[bytes]) -> prediction_log_pb2.PredictionLog:
+def _request(
+    model_name: str, signature: contract.Signature, values: list[bytes]
+) -> prediction_log_pb2.PredictionLog:
     log = prediction_log_pb2.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = model_name
     request.model_spec.signature_name = signature.name
-    request.inputs[signature.input].CopyFrom(tf.make_tensor_proto(values, dtype=tf.string, shape=[len(values)]))
+    request.inputs[signature.input].CopyFrom(
+        tf.make_tensor_proto(values, dtype=tf.string, shape=[len(values)])
+    )
     return log
 
 
 def read(model_dir: str) -> Iterator[tuple[str, dict[str, list[bytes]]]]:
-    """Yields (signature name, input name -> values) of each request in the file, as TF Serving will read them.
+    """Yields (signature name, input name -> values) of each request in the file, as TF Serving will
+    read them.
 
     Raises:
       ValueError: a record is damaged or is no predict request.
@@ -64,6 +75,12 @@ def read(model_dir: str) -> Iterator[tuple[str, dict[str, list[bytes]]]]:
             raise ValueError(f'warm-up request {record.index}: {record.reason}')
         log = prediction_log_pb2.PredictionLog.FromString(record.payload)
         if log.WhichOneof('log_type') != 'predict_log':
-            raise ValueError(f'warm-up request {record.index} is {log.WhichOneof("log_type")}: expected predict_log')
+            raise ValueError(
+                f'warm-up request {record.index} is {log.WhichOneof("log_type")}: expected '
+                'predict_log'
+            )
         request = log.predict_log.request
-        yield request.model_spec.signature_name, {name: list(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        yield (
+            request.model_spec.signature_name,
+            {name: list(tf.make_ndarray(value)) for name, value in request.inputs.items()},
+        )

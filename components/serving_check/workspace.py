@@ -1,4 +1,6 @@
-"""A private temporary folder that the next check removes if this one is killed: it holds films of patients."""
+"""A private temporary folder that the next check removes if this one is killed: it holds films of
+patients.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _LOCK = 'lock'
 
 @contextlib.contextmanager
 def folder() -> Iterator[str]:
-    """A new folder for this user alone; it is removed in the end, and so are those of checks that were killed."""
+    """A new folder for this user alone; it is removed in the end, and so are those of checks that
+    were killed.
+    """
     _remove_abandoned()
     # It gets its name once it is locked, or another check might take it for abandoned.
     made = tempfile.mkdtemp(prefix=_UNFINISHED)
@@ -30,9 +34,15 @@ def folder() -> Iterator[str]:
 
 
 def _remove_abandoned() -> None:
-    """Removes this user's folders that no process holds the lock of: it goes with its process, however that ends."""
+    """Removes this user's folders that no process holds the lock of: it goes with its process,
+    however that ends.
+    """
     with os.scandir(tempfile.gettempdir()) as entries:
-        found = [entry.path for entry in entries if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False)]
+        found = [
+            entry.path
+            for entry in entries
+            if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False)
+        ]
     for path in found:
         try:
             if os.lstat(path).st_uid != os.getuid():

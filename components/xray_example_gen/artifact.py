@@ -10,12 +10,16 @@ QUARANTINE_RECORDS = 'records.tfrecord'
 
 
 class IngestReport(Artifact):
-    """A directory with `ingest.json`: counts in and out, by file, by split, by label, and what was noticed."""
+    """A directory with `ingest.json`: counts in and out, by file, by split, by label, and what was
+    noticed.
+    """
 
     TYPE_NAME = 'components.IngestReport'
 
 
 class Quarantine(Artifact):
-    """A directory with `quarantine.jsonl` (file, record, offset, reason) and the bytes of those records in `records.tfrecord`."""
+    """A directory with `quarantine.jsonl` (file, record, offset, reason) and the bytes of those
+    records in `records.tfrecord`.
+    """
 
     TYPE_NAME = 'components.Quarantine'

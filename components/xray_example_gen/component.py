@@ -27,16 +27,19 @@ class XrayExampleGenSpec(component_spec.ComponentSpec):
 
 
 class XrayExampleGen(base_beam_component.BaseBeamComponent):
-    """Reads the records of a data root, joins metadata, derives patient and labels, splits by patient.
+    """Reads the records of a data root, joins metadata, derives patient and labels, splits by
+    patient.
 
-    TFX's own example generators cannot split by a patient that is not a feature of the record, stop at the first damaged
-    record, and pass whole records through a Beam shuffle, which an in-process runner keeps in memory.
+    TFX's own example generators cannot split by a patient that is not a feature of the record, stop
+    at the first damaged record, and pass whole records through a Beam shuffle, which an in-process
+    runner keeps in memory.
 
     Args:
       data: JSON of `parameters.DataParameters`, with `root` set.
       task: a name of `trainer.labels.TASKS`, whose label needs both classes in each split.
-      fingerprint: of the files under the root (`records.data_root.fingerprint`), for the cache: new files under the same path are
-        seen also where a driver cannot look (Kubeflow). The executor refuses files that it does not stand for.
+      fingerprint: of the files under the root (`records.data_root.fingerprint`), for the cache: new
+        files under the same path are seen also where a driver cannot look (Kubeflow). The executor
+        refuses files that it does not stand for.
       code_digest: of this component's code; there for the cache alone.
     """
 

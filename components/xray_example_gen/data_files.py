@@ -1,4 +1,6 @@
-"""Which files a configuration's `data` part means: those beside the records are looked for under their usual names."""
+"""Which files a configuration's `data` part means: those beside the records are looked for under
+their usual names.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from records.data_root import DataRoot, join, scan
 
 
 def locate(data: DataParameters, data_root: DataRoot | None = None) -> DataParameters:
-    """`data` with the metadata table, the lists and the images to leave out as files that are there.
+    """`data` with the metadata table, the lists and the images to leave out as files that are
+    there.
 
     Args:
       data: with `root` set.
@@ -25,7 +28,9 @@ def locate(data: DataParameters, data_root: DataRoot | None = None) -> DataParam
     if split.method == 'official':
         split = split.model_copy(
             update={
-                'train_val_list': side_files.resolve(side_files.TRAIN_VAL_LIST, split.train_val_list, data_root),
+                'train_val_list': side_files.resolve(
+                    side_files.TRAIN_VAL_LIST, split.train_val_list, data_root
+                ),
                 'test_list': side_files.resolve(side_files.TEST_LIST, split.test_list, data_root),
             }
         )

@@ -1,4 +1,6 @@
-"""Runs the ingestion: one Beam element a file, so that nothing large is ever shuffled or held by a runner."""
+"""Runs the ingestion: one Beam element a file, so that nothing large is ever shuffled or held by a
+runner.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Raises:
           DataRootError: no files, or other files than when the run started.
           MetadataError: a side file cannot be used.
-          IngestError: the records cannot be trained on. Report and quarantine are kept, where the error says.
+          IngestError: the records cannot be trained on. Report and quarantine are kept, where the
+            error says.
         """
         data = DataParameters.model_validate_json(exec_properties['data'])
         root = data.root
         if root is None:
-            raise ValueError('data.root is not set: give it with --data-root or in the configuration')
+            raise ValueError(
+                'data.root is not set: give it with --data-root or in the configuration'
+            )
         data_root = scan(root, data.patterns)
         data = data_files.locate(data, data_root)
         task = TASKS[exec_properties['task']]
@@ -59,14 +64,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             quarantine_uri,
             os.path.join(report_uri, 'staging'),
         )
-        for folder in (*destination.splits.values(), quarantine_uri, report_uri, destination.staging):
+        for folder in (
+            *destination.splits.values(),
+            quarantine_uri,
+            report_uri,
+            destination.staging,
+        ):
             # What an attempt that was killed left there would be read as if it were of this one.
             if tf.io.gfile.exists(folder):
                 tf.io.gfile.rmtree(folder)
             tf.io.gfile.makedirs(folder)
         # Read once here too: a bad side file is told before any record is read.
         shard.load_rules(root, data, exec_properties['fingerprint'])
-        shard_reports = self._ingest(root, data, exec_properties['fingerprint'], destination, os.path.join(report_uri, 'shards'))
+        shard_reports = self._ingest(
+            root,
+            data,
+            exec_properties['fingerprint'],
+            destination,
+            os.path.join(report_uri, 'shards'),
+        )
 
         tf.io.gfile.rmtree(destination.staging)
 
@@ -75,29 +91,55 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         content['root'] = root
         content['ignored_files'] = dict(data_root.ignored(data_files.named(data)))
         content['table'] = report.of_table(
-            shard.load_table(join(root, data.metadata), exec_properties['fingerprint']) if data.metadata else None
+            shard.load_table(join(root, data.metadata), exec_properties['fingerprint'])
+            if data.metadata
+            else None
         )
         _write(os.path.join(report_uri, artifact.REPORT_FILE), json.dumps(content, indent=1))
-        _write(os.path.join(quarantine_uri, artifact.QUARANTINE_LIST), ''.join(json.dumps(row) + '\n' for row in quarantined))
+        _write(
+            os.path.join(quarantine_uri, artifact.QUARANTINE_LIST),
+            ''.join(json.dumps(row) + '\n' for row in quarantined),
+        )
         for line in report.warnings(content):
             _log.warning('%s', line)
         self._check(content, quarantined, data.max_quarantine_share, report_uri, quarantine_uri)
 
-    def _check(self, content: dict, quarantined: list[dict], max_share: float, report_uri: str, quarantine_uri: str) -> None:
-        """Like `report.check`; what is wrong with the data outlives the failure, although TFX deletes the outputs of a failed execution."""
+    def _check(
+        self,
+        content: dict,
+        quarantined: list[dict],
+        max_share: float,
+        report_uri: str,
+        quarantine_uri: str,
+    ) -> None:
+        """Like `report.check`; what is wrong with the data outlives the failure, although TFX
+        deletes the outputs of a failed execution.
+        """
         keep = self._context.stateful_working_dir if self._context else None
         where = os.path.join(keep, 'quarantine') if keep else quarantine_uri
         try:
-            report.check(content, quarantined, max_share, os.path.join(where, artifact.QUARANTINE_LIST))
+            report.check(
+                content, quarantined, max_share, os.path.join(where, artifact.QUARANTINE_LIST)
+            )
         except report.IngestError:
             if keep:
                 io_utils.copy_dir(quarantine_uri, where)
                 io_utils.copy_dir(report_uri, os.path.join(keep, 'report'))
             raise
 
-    def _ingest(self, root: str, data: DataParameters, fingerprint: str, destination: shard.Destination, folder: str) -> list[str]:
+    def _ingest(
+        self,
+        root: str,
+        data: DataParameters,
+        fingerprint: str,
+        destination: shard.Destination,
+        folder: str,
+    ) -> list[str]:
         files = _files(root, data, fingerprint)
-        shards = [shard.Shard(os.path.join(root, file.name), printable(file.name), number, len(files)) for number, file in enumerate(files)]
+        shards = [
+            shard.Shard(os.path.join(root, file.name), printable(file.name), number, len(files))
+            for number, file in enumerate(files)
+        ]
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -105,14 +147,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 # Without it a runner fuses the files into one bundle.
                 | 'Spread' >> beam.Reshuffle()
                 | 'Ingest' >> beam.ParDo(shard.IngestShard(root, data, fingerprint, destination))
-                | 'WriteReports' >> beam.io.WriteToText(os.path.join(folder, 'report'), file_name_suffix='.jsonl')
+                | 'WriteReports'
+                >> beam.io.WriteToText(os.path.join(folder, 'report'), file_name_suffix='.jsonl')
             )
         lines: list[str] = []
         for path in tf.io.gfile.glob(os.path.join(folder, 'report*.jsonl')):
             with tf.io.gfile.GFile(path) as file:
                 lines += file.read().splitlines()
         if len(lines) != len(shards):
-            raise RuntimeError(f'{len(shards)} files were to be read, but {len(lines)} reported back: see the Beam runner for the others')
+            raise RuntimeError(
+                f'{len(shards)} files were to be read, but {len(lines)} reported back: see the '
+                'Beam runner for the others'
+            )
         tf.io.gfile.rmtree(folder)
         # Again: a file that was replaced while it was read is not what the fingerprint stands for.
         _files(root, data, fingerprint)

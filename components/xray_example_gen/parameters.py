@@ -21,17 +21,21 @@ class SplitParameters(_Strict):
     """How patients are shared out.
 
     Attributes:
-      method: patient_hash: by a hash of the patient and `seed`; official: the test split is the official test list, and the images of
-        `train_val_list` are shared out by hash in the proportions of the other `fractions`.
+      method: patient_hash: by a hash of the patient and `seed`; official: the test split is the
+        official test list, and the images of `train_val_list` are shared out by hash in the
+        proportions of the other `fractions`.
       fractions: share of the patients in each split, summing to 1.
       seed: another seed gives another assignment.
-      train_val_list: list of image ids, one a line, plain or gzip; read for method official. auto: train_val_list.txt or
-        train_val_list.txt.gz in `metadata/`, in the root, or beside the records.
+      train_val_list: list of image ids, one a line, plain or gzip; read for method official. auto:
+        train_val_list.txt or train_val_list.txt.gz in `metadata/`, in the root, or beside the
+        records.
       test_list: likewise; auto: test_list.txt or test_list.txt.gz.
     """
 
     method: Literal['patient_hash', 'official'] = 'patient_hash'
-    fractions: dict[str, float] = Field(default_factory=lambda: {'train': 0.7, 'val': 0.1, 'calibration': 0.1, 'test': 0.1})
+    fractions: dict[str, float] = Field(
+        default_factory=lambda: {'train': 0.7, 'val': 0.1, 'calibration': 0.1, 'test': 0.1}
+    )
     seed: int = 0
     train_val_list: str = AUTO
     test_list: str = AUTO
@@ -40,23 +44,33 @@ class SplitParameters(_Strict):
     @classmethod
     def _complete(cls, value: dict[str, float]) -> dict[str, float]:
         if set(value) != set(SPLITS):
-            raise ValueError(f'expected exactly the splits {", ".join(SPLITS)}, found {", ".join(value) or "none"}')
+            raise ValueError(
+                f'expected exactly the splits {", ".join(SPLITS)}, found '
+                f'{", ".join(value) or "none"}'
+            )
         if min(value.values()) <= 0 or abs(sum(value.values()) - 1) > 1e-6:
-            raise ValueError(f'expected shares above 0 that sum to 1, found a sum of {sum(value.values()):g}')
+            raise ValueError(
+                f'expected shares above 0 that sum to 1, found a sum of {sum(value.values()):g}'
+            )
         return value
 
 
 class DataParameters(_Strict):
-    """The data root and how its records become examples; file names are relative to the root unless absolute.
+    """The data root and how its records become examples; file names are relative to the root unless
+    absolute.
 
     Attributes:
       root: the folder with the TFRecord files; `--data-root`.
-      patterns: which files of it are read; `**` stands for any depth, and the case of letters does not matter.
-      spans: all, latest, or a list of numbers; files under `span-N/` are of span N, all others of span 0.
-      metadata: a table like Data_Entry_2017_v2020.csv, plain or gzip; auto: Data_Entry*.csv or Data_Entry*.csv.gz in `metadata/`, in the
-        root, or beside the records; null for none.
-      missing_metadata: what becomes of a record that the table does not name: quarantine, or keep (age, sex and view unknown).
-      patient_id_pattern: regular expression whose one group finds the patient in an image_id that is not of the NIH form.
+      patterns: which files of it are read; `**` stands for any depth, and the case of letters does
+        not matter.
+      spans: all, latest, or a list of numbers; files under `span-N/` are of span N, all others of
+        span 0.
+      metadata: a table like Data_Entry_2017_v2020.csv, plain or gzip; auto: Data_Entry*.csv or
+        Data_Entry*.csv.gz in `metadata/`, in the root, or beside the records; null for none.
+      missing_metadata: what becomes of a record that the table does not name: quarantine, or keep
+        (age, sex and view unknown).
+      patient_id_pattern: regular expression whose one group finds the patient in an image_id that
+        is not of the NIH form.
       min_side: pixels; smaller images go to quarantine.
       max_side: pixels; larger images go to quarantine.
       exclude: a list of image ids to leave out, one a line.

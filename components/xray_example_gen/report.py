@@ -37,7 +37,9 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
         'notes': dict(sum((Counter(report['notes']) for report in reports), Counter())),
         'patients': sum(split['patients'] for split in splits.values()),
         'unknown': dict(sum((Counter(report['unknown']) for report in reports), Counter())),
-        'origins': origin.summarise(sum((Counter(report['origins']) for report in reports), Counter())),
+        'origins': origin.summarise(
+            sum((Counter(report['origins']) for report in reports), Counter())
+        ),
         'mislabelled': sum(report['mislabelled'] for report in reports),
         'task': task.name,
         'label': task.label,
@@ -48,17 +50,24 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
         kept, aside = sum(report['records_out'].values()), len(report['quarantined'])
         if report['records_in'] != kept + aside:
             raise IngestError(
-                f'{report["name"]}: {report["records_in"]} records were read, but {kept} are in the splits '
+                f'{report["name"]}: {report["records_in"]} records were read, but {kept} are in '
+                'the splits '
                 f'and {aside} in quarantine. Nothing may get lost: please report this as a bug.'
             )
     return content, quarantined
 
 
 def of_table(table: Table | None) -> dict | None:
-    """What is to be known of the metadata table: its path, its rows, and what was not understood in it."""
+    """What is to be known of the metadata table: its path, its rows, and what was not understood in
+    it.
+    """
     if table is None:
         return None
-    return {'path': table.path, 'rows': len(table), 'oddities': [str(oddity) for oddity in table.oddities]}
+    return {
+        'path': table.path,
+        'rows': len(table),
+        'oddities': [str(oddity) for oddity in table.oddities],
+    }
 
 
 def warnings(content: dict) -> list[str]:
@@ -68,15 +77,27 @@ def warnings(content: dict) -> list[str]:
         lines.append(f'files that are not read: {in_words(Counter(content["ignored_files"]))}')
     if table := content.get('table'):
         lines += [f'{table["path"]}: {oddity}' for oddity in table['oddities']]
-        unknown = ', '.join(f'{name} {count:,}' for name, count in sorted(content['unknown'].items()))
+        unknown = ', '.join(
+            f'{name} {count:,}' for name, count in sorted(content['unknown'].items())
+        )
         if unknown:
-            lines.append(f'values that are unknown, of {content["records_out"]:,} records: {unknown}')
+            lines.append(
+                f'values that are unknown, of {content["records_out"]:,} records: {unknown}'
+            )
     for file in content['files']:
         if file['promised'] is not None and file['promised'] != file['held']:
-            lines.append(f'{file["file"]}: the name promises {file["promised"]} records, the file holds {file["held"]}')
+            lines.append(
+                f'{file["file"]}: the name promises {file["promised"]} records, the file holds '
+                f'{file["held"]}'
+            )
     if content['quarantined']:
-        kinds = ', '.join(f'{count} {kind}' for kind, count in sorted(content['quarantined_by_kind'].items()))
-        lines.append(f'{content["quarantined"]} of {content["records_in"]} records are in quarantine ({kinds})')
+        kinds = ', '.join(
+            f'{count} {kind}' for kind, count in sorted(content['quarantined_by_kind'].items())
+        )
+        lines.append(
+            f'{content["quarantined"]} of {content["records_in"]} records are in quarantine '
+            f'({kinds})'
+        )
     return lines
 
 
@@ -86,27 +107,38 @@ def check(content: dict, quarantined: list[dict], max_quarantine_share: float, w
     Raises:
       IngestError: see above; `where` (the quarantine's directory) is named in it.
     """
-    shown = ''.join(f'\n  {row["file"]}, record {row["record"]} (byte {row["offset"]}): {row["reason"]}' for row in quarantined[:_SHOWN])
+    shown = ''.join(
+        f'\n  {row["file"]}, record {row["record"]} (byte {row["offset"]}): {row["reason"]}'
+        for row in quarantined[:_SHOWN]
+    )
     more = f'\n  and {len(quarantined) - _SHOWN} more' if len(quarantined) > _SHOWN else ''
     share = content['quarantined'] / max(content['records_in'], 1)
     if share > max_quarantine_share:
         raise IngestError(
-            f'{content["quarantined"]} of {content["records_in"]} records cannot be used ({share:.2%}; allowed '
-            f'{max_quarantine_share:.2%}, data.max_quarantine_share):{shown}{more}\nAll of them: {where}'
+            f'{content["quarantined"]} of {content["records_in"]} records cannot be used '
+            f'({share:.2%}; allowed '
+            f'{max_quarantine_share:.2%}, data.max_quarantine_share):{shown}{more}\nAll of them: '
+            f'{where}'
         )
     if not content['records_out']:
-        raise IngestError(f'the files hold no usable record: {", ".join(file["file"] for file in content["files"])}{shown}')
+        raise IngestError(
+            'the files hold no usable record: '
+            f'{", ".join(file["file"] for file in content["files"])}{shown}'
+        )
     for name, split in content['splits'].items():
         if not split['records']:
             raise IngestError(
-                f'split {name!r} got no records: {content["records_out"]} records of {content["patients"]} patients are too few for '
+                f'split {name!r} got no records: {content["records_out"]} records of '
+                f'{content["patients"]} patients are too few for '
                 'the shares in data.split.fractions, or the official lists name none of them'
             )
         if split['positives'] in (0, split['records']):
             only = 'no' if not split['positives'] else 'only'
             raise IngestError(
-                f'split {name!r} holds {only} records with {content["label"]}=1 ({split["records"]} records): both classes are needed '
-                'in each split. More data, other shares in data.split.fractions or another data.split.seed help.'
+                f'split {name!r} holds {only} records with {content["label"]}=1 '
+                f'({split["records"]} records): both classes are needed '
+                'in each split. More data, other shares in data.split.fractions or another '
+                'data.split.seed help.'
             )
 
 

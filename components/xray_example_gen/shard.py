@@ -1,4 +1,6 @@
-"""The work on one TFRecord file: read, judge, add features, write to the splits, keep count. Pixels never leave this step."""
+"""The work on one TFRecord file: read, judge, add features, write to the splits, keep count. Pixels
+never leave this step.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """Where a shard's records go: a directory per split, the quarantine's directory, and one for files that are being written."""
+    """Where a shard's records go: a directory per split, the quarantine's directory, and one for
+    files that are being written.
+    """
 
     splits: Mapping[str, str]
     quarantine: str
@@ -50,7 +54,9 @@ class Destination:
 
 @dataclasses.dataclass
 class ShardReport:
-    """What became of a file. `records_in` counts damaged stretches too: each of them held at least one record once."""
+    """What became of a file. `records_in` counts damaged stretches too: each of them held at least
+    one record once.
+    """
 
     name: str
     promised: int | None
@@ -64,16 +70,28 @@ class ShardReport:
     mislabelled: int = 0
     quarantined: list[dict] = dataclasses.field(default_factory=list)
 
-    def add(self, split: str, accepted: Accepted, added: Mapping[str, int], truth: Mapping[str, bool]) -> None:
-        """Counts an accepted record, with its own labels and those added to them; `truth` as in `records.origin.read_truth`."""
+    def add(
+        self, split: str, accepted: Accepted, added: Mapping[str, int], truth: Mapping[str, bool]
+    ) -> None:
+        """Counts an accepted record, with its own labels and those added to them; `truth` as in
+        `records.origin.read_truth`.
+        """
         self.records_out[split] += 1
         counts = self.labels.setdefault(split, Counter())
-        counts.update(name for name, set_ in (*accepted.record.labels.items(), *added.items()) if set_)
+        counts.update(
+            name for name, set_ in (*accepted.record.labels.items(), *added.items()) if set_
+        )
         self.patients.setdefault(split, set()).add(accepted.patient_id)
         self.notes.update(accepted.notes)
         entry = accepted.entry or Entry(accepted.patient_id)
-        values = ((features.AGE, entry.age), (features.SEX, entry.sex), (features.VIEW, entry.view_position))
-        self.unknown.update(name for name, value in values if value in (features.UNKNOWN, features.UNKNOWN_NUMBER))
+        values = (
+            (features.AGE, entry.age),
+            (features.SEX, entry.sex),
+            (features.VIEW, entry.view_position),
+        )
+        self.unknown.update(
+            name for name, value in values if value in (features.UNKNOWN, features.UNKNOWN_NUMBER)
+        )
         image_id = accepted.record.image_id
         self.origins[origin.of_image(image_id, accepted.entry, truth)] += 1
         self.mislabelled += truth.get(image_id or '', False)
@@ -90,7 +108,12 @@ def load_table(path: str, fingerprint: str) -> Table:
 def load_truth(places: tuple[str, ...], fingerprint: str) -> dict[str, bool]:
     """`origin.read_truth` of the files that are there, once a process and state of the data."""
     del fingerprint
-    return {image: wrong for path in places if tf.io.gfile.exists(path) for image, wrong in origin.read_truth(path).items()}
+    return {
+        image: wrong
+        for path in places
+        if tf.io.gfile.exists(path)
+        for image, wrong in origin.read_truth(path).items()
+    }
 
 
 def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intake, Splitter]:
@@ -110,13 +133,18 @@ def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intak
     )
     official = None
     if data.split.method == 'official':
-        official = OfficialLists(read_list(join(root, data.split.train_val_list)), read_list(join(root, data.split.test_list)))
+        official = OfficialLists(
+            read_list(join(root, data.split.train_val_list)),
+            read_list(join(root, data.split.test_list)),
+        )
         official.check(metadata)
     return intake, Splitter(data.split.fractions, data.split.seed, official)
 
 
 class IngestShard(beam.DoFn):
-    """`Shard` in, JSON of what became of it out (see `report.merge`); the records themselves go straight into files."""
+    """`Shard` in, JSON of what became of it out (see `report.merge`); the records themselves go
+    straight into files.
+    """
 
     def __init__(self, root: str, data: DataParameters, fingerprint: str, destination: Destination):
         self._root, self._data, self._fingerprint = root, data.model_dump_json(), fingerprint
@@ -125,14 +153,18 @@ class IngestShard(beam.DoFn):
     def setup(self) -> None:
         """Reads the side files once a worker."""
         self._done = 0
-        self._intake, self._splitter = load_rules(self._root, DataParameters.model_validate_json(self._data), self._fingerprint)
+        self._intake, self._splitter = load_rules(
+            self._root, DataParameters.model_validate_json(self._data), self._fingerprint
+        )
 
     def process(self, shard: Shard) -> Iterator[str]:
         """Reads the file to its end."""
         report = ShardReport(shard.name, tfrecord.promised_count(shard.name))
         data = DataParameters.model_validate_json(self._data)
         table = join(self._root, data.metadata) if data.metadata else None
-        truth = load_truth(tuple(origin.truth_places(self._root, shard.name, table)), self._fingerprint)
+        truth = load_truth(
+            tuple(origin.truth_places(self._root, shard.name, table)), self._fingerprint
+        )
         with _Writers(self._destination, shard) as writers:
             for item in tfrecord.read(shard.path):
                 report.records_in += 1
@@ -142,7 +174,12 @@ class IngestShard(beam.DoFn):
         yield _to_json(report)
 
     def _take(
-        self, item: tfrecord.Record | tfrecord.Damage, shard: Shard, writers: _Writers, report: ShardReport, truth: Mapping[str, bool]
+        self,
+        item: tfrecord.Record | tfrecord.Damage,
+        shard: Shard,
+        writers: _Writers,
+        report: ShardReport,
+        truth: Mapping[str, bool],
     ) -> None:
         if isinstance(item, tfrecord.Damage):
             _set_aside(item, Rejected(item.reason, 'damage'), writers, report)
@@ -154,16 +191,23 @@ class IngestShard(beam.DoFn):
         image_id = verdict.record.image_id
         split = self._splitter.assign(verdict.patient_id, image_id)
         if split is None:
-            reason = f'image {image_id!r} stands in neither official list: complete the lists, or set data.split.method to patient_hash'
+            reason = (
+                f'image {image_id!r} stands in neither official list: complete the lists, or set '
+                'data.split.method to patient_hash'
+            )
             _set_aside(item, Rejected(reason, 'split', image_id), writers, report)
             return
         added = derived(verdict.record.labels)
-        writers.write(split, _with_features(item.payload, verdict, f'{shard.name}#{item.index}', added))
+        writers.write(
+            split, _with_features(item.payload, verdict, f'{shard.name}#{item.index}', added)
+        )
         report.add(split, verdict, added, truth)
 
 
 class _Writers:
-    """The output files of one shard, opened as they are needed and moved into place only when the shard is through."""
+    """The output files of one shard, opened as they are needed and moved into place only when the
+    shard is through.
+    """
 
     def __init__(self, destination: Destination, shard: Shard):
         self._destination, self._shard = destination, shard
@@ -189,14 +233,26 @@ class _Writers:
     def _writer(self, folder: str, stem: str) -> tf.io.TFRecordWriter:
         if folder not in self._open:
             name = f'{stem}-{self._shard.number:05d}-of-{self._shard.of:05d}'
-            # Readers of a split take every file in it, hidden ones too: what a killed worker leaves must not lie there.
-            temporary = os.path.join(self._destination.staging, f'{len(self._open)}-{name}-{uuid.uuid4().hex}')
+            # Readers of a split take every file in it, hidden ones too: what a killed worker leaves
+            # must not lie there.
+            temporary = os.path.join(
+                self._destination.staging, f'{len(self._open)}-{name}-{uuid.uuid4().hex}'
+            )
             # JPEG does not shrink further; gzip would only cost time.
-            self._open[folder] = (tf.io.TFRecordWriter(temporary), temporary, os.path.join(folder, name))
+            self._open[folder] = (
+                tf.io.TFRecordWriter(temporary),
+                temporary,
+                os.path.join(folder, name),
+            )
         return self._open[folder][0]
 
 
-def _set_aside(item: tfrecord.Record | tfrecord.Damage, verdict: Rejected, writers: _Writers, report: ShardReport) -> None:
+def _set_aside(
+    item: tfrecord.Record | tfrecord.Damage,
+    verdict: Rejected,
+    writers: _Writers,
+    report: ShardReport,
+) -> None:
     writers.quarantine(item.payload)
     report.quarantined.append(
         {
@@ -211,8 +267,12 @@ def _set_aside(item: tfrecord.Record | tfrecord.Damage, verdict: Rejected, write
     )
 
 
-def _with_features(payload: bytes, accepted: Accepted, place: str, added: Mapping[str, int]) -> bytes:
-    """The record with what is derived from it and from the metadata table; a record without an image id is named by its place."""
+def _with_features(
+    payload: bytes, accepted: Accepted, place: str, added: Mapping[str, int]
+) -> bytes:
+    """The record with what is derived from it and from the metadata table; a record without an
+    image id is named by its place.
+    """
     example = example_pb2.Example.FromString(payload)
     entry = accepted.entry or Entry(accepted.patient_id)
     texts = {
@@ -224,10 +284,15 @@ def _with_features(payload: bytes, accepted: Accepted, place: str, added: Mappin
     }
     for name, text in texts.items():
         put_bytes(example, name, text.encode())
-    for name, number in {features.AGE: entry.age, features.FOLLOW_UP: entry.follow_up, **added}.items():
+    for name, number in {
+        features.AGE: entry.age,
+        features.FOLLOW_UP: entry.follow_up,
+        **added,
+    }.items():
         put_int(example, name, number)
     for name in set(example.features.feature) - _KNOWN - set(added):
-        # Features that no schema of ours knows would stop the run as new columns; they stay in the source.
+        # Features that no schema of ours knows would stop the run as new columns; they stay in the
+        # source.
         del example.features.feature[name]
     return serialize(example)
 

@@ -24,11 +24,17 @@ class OfficialLists:
 
         def patients(names: Set[str]) -> set[str]:
             entries = metadata or {}
-            return {(entries[name].patient_id if name in entries else '') or nih_patient(name) or name for name in names}
+            return {
+                (entries[name].patient_id if name in entries else '') or nih_patient(name) or name
+                for name in names
+            }
 
         both = sorted(patients(self.train_val) & patients(self.test))
         if both:
-            raise MetadataError(f'{len(both)} patients stand in the train_val list and in the test list, e.g. {", ".join(both[:5])}')
+            raise MetadataError(
+                f'{len(both)} patients stand in the train_val list and in the test list, e.g. '
+                f'{", ".join(both[:5])}'
+            )
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Splitter:
     Attributes:
       fractions: split -> share of the patients, summing to 1; a split with share 0 stays empty.
       seed: another seed gives another assignment.
-      official: with it, `test` is the official test list and the other splits share out train_val by their fractions.
+      official: with it, `test` is the official test list and the other splits share out train_val
+        by their fractions.
     """
 
     fractions: Mapping[str, float]
@@ -57,7 +64,11 @@ class Splitter:
 
     def _by_hash(self, patient_id: str, splits: tuple[str, ...]) -> str:
         digest = hashlib.sha256(f'{self.seed}:{patient_id}'.encode()).digest()
-        place = int.from_bytes(digest[:8], 'big') / 2**64 * sum(self.fractions.get(split, 0.0) for split in splits)
+        place = (
+            int.from_bytes(digest[:8], 'big')
+            / 2**64
+            * sum(self.fractions.get(split, 0.0) for split in splits)
+        )
         for split in splits:
             place -= self.fractions.get(split, 0.0)
             if place < 0:

@@ -1,4 +1,6 @@
-"""`python -m kubeflow.local SPEC.yaml --root minio://mlpipeline/runs`: runs a compiled specification on this machine, step by step."""
+"""`python -m kubeflow.local SPEC.yaml --root minio://mlpipeline/runs`: runs a compiled
+specification on this machine, step by step.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +19,41 @@ from kubeflow.local.runs import Cluster, RunError, Step, load
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a specification; 0 done, 1 not, with the reason."""
-    parser = argparse.ArgumentParser(prog='python -m kubeflow.local', description='Runs a compiled specification as Kubeflow would.')
-    parser.add_argument('spec', type=Path, help='from `cxr-triage compile`')
-    parser.add_argument('--root', required=True, help='the pipeline root, e.g. minio://mlpipeline/runs')
-    parser.add_argument(
-        '--folder', type=Path, default=Path('runs/kubeflow'), help='for store, metadata, cache, logs (default: %(default)s)'
+    parser = argparse.ArgumentParser(
+        prog='python -m kubeflow.local',
+        description='Runs a compiled specification as Kubeflow would.',
     )
-    parser.add_argument('--parameter', action='append', default=[], metavar='NAME=TEXT', help='of the pipeline')
-    parser.add_argument('--claim', action='append', default=[], metavar='NAME=FOLDER', help='the folder that stands for a claim')
+    parser.add_argument('spec', type=Path, help='from `cxr-triage compile`')
+    parser.add_argument(
+        '--root', required=True, help='the pipeline root, e.g. minio://mlpipeline/runs'
+    )
+    parser.add_argument(
+        '--folder',
+        type=Path,
+        default=Path('runs/kubeflow'),
+        help='for store, metadata, cache, logs (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--parameter', action='append', default=[], metavar='NAME=TEXT', help='of the pipeline'
+    )
+    parser.add_argument(
+        '--claim',
+        action='append',
+        default=[],
+        metavar='NAME=FOLDER',
+        help='the folder that stands for a claim',
+    )
     parser.add_argument(
         '--kubeflow',
         choices=versions.SUPPORTED,
         default=versions.NEWEST,
         help='the version whose rules are followed (default: %(default)s)',
     )
-    parser.add_argument('--processes', action='store_true', help='processes of this environment instead of containers')
+    parser.add_argument(
+        '--processes',
+        action='store_true',
+        help='processes of this environment instead of containers',
+    )
     args = parser.parse_args(argv)
     runner: PodRunner = Processes() if args.processes else Containers()
     try:

@@ -1,4 +1,6 @@
-"""What Kubeflow's driver does before a step runs: resolves its inputs, names its outputs, and looks for the same step in the cache."""
+"""What Kubeflow's driver does before a step runs: resolves its inputs, names its outputs, and looks
+for the same step in the cache.
+"""
 
 from __future__ import annotations
 
@@ -68,17 +70,31 @@ class Run:
 
     def container(self, task: str) -> dict[str, Any]:
         """The container of a step."""
-        return self.spec['deploymentSpec']['executors'][self.component(task)['executorLabel']]['container']
+        return self.spec['deploymentSpec']['executors'][self.component(task)['executorLabel']][
+            'container'
+        ]
 
     @property
     def session(self) -> str:
-        """How the launcher reaches the store, where a cluster has no settings of its own (v2/config/env.go:177, v2/config/minio.go)."""
+        """How the launcher reaches the store, where a cluster has no settings of its own
+        (v2/config/env.go:177, v2/config/minio.go).
+        """
         scheme = self.root.split('://', 1)[0]
         parameters = {'fromEnv': 'true'}
         if scheme == 'minio':
             parameters = {
-                **{'accessKeyKey': 'accesskey', 'disableSSL': 'true', 'endpoint': 'seaweedfs.kubeflow:9000', 'fromEnv': 'false'},
-                **{'maxRetries': '5', 'region': 'minio', 'secretKeyKey': 'secretkey', 'secretName': 'mlpipeline-minio-artifact'},
+                **{
+                    'accessKeyKey': 'accesskey',
+                    'disableSSL': 'true',
+                    'endpoint': 'seaweedfs.kubeflow:9000',
+                    'fromEnv': 'false',
+                },
+                **{
+                    'maxRetries': '5',
+                    'region': 'minio',
+                    'secretKeyKey': 'secretkey',
+                    'secretName': 'mlpipeline-minio-artifact',
+                },
             }
         return json.dumps({'Provider': scheme, 'Params': parameters}, separators=(',', ':'))
 
@@ -95,7 +111,10 @@ def check(spec: Spec) -> None:
         raise DriverError(f'no pipeline specification: {error}') from None
     found = list(refusals.problems(spec))
     for name, task in spec['root']['dag']['tasks'].items():
-        found += [f'step {name} has {each}: not run here, and not by `cxr-triage compile`' for each in sorted(set(task) - _OF_TASK)]
+        found += [
+            f'step {name} has {each}: not run here, and not by `cxr-triage compile`'
+            for each in sorted(set(task) - _OF_TASK)
+        ]
         component = spec['components'][task['componentRef']['name']]
         executor = spec['deploymentSpec']['executors'].get(component.get('executorLabel'), {})
         if 'container' not in executor:
@@ -107,7 +126,8 @@ def check(spec: Spec) -> None:
 
 
 def parameters_of(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a run (apiserver/template/v2_template.go:442, v2/compiler/argocompiler/argo.go:96).
+    """The parameters of a run (apiserver/template/v2_template.go:442,
+    v2/compiler/argocompiler/argo.go:96).
 
     Raises:
       DriverError: one is missing, unknown or of another type.
@@ -115,32 +135,46 @@ def parameters_of(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
     definitions = spec['root'].get('inputDefinitions', {}).get('parameters', {})
     unknown = sorted(set(given) - set(definitions))
     if unknown:
-        raise DriverError(f'{", ".join(unknown)}: no parameter of this pipeline; it has {", ".join(sorted(definitions)) or "none"}')
+        raise DriverError(
+            f'{", ".join(unknown)}: no parameter of this pipeline; it has '
+            f'{", ".join(sorted(definitions)) or "none"}'
+        )
     found = {}
     for name, definition in definitions.items():
         if name in given:
             if not _is(given[name], definition['parameterType']):
-                raise DriverError(f'parameter {name} is {given[name]!r}: expected {definition["parameterType"]}')
+                raise DriverError(
+                    f'parameter {name} is {given[name]!r}: expected {definition["parameterType"]}'
+                )
             found[name] = given[name]
         elif 'defaultValue' in definition:
             found[name] = definition['defaultValue']
         elif definition.get('isOptional'):
             found[name] = None
         else:
-            raise DriverError(f'parameter {name} has no default and was not given: give it with the run')
+            raise DriverError(
+                f'parameter {name} has no default and was not given: give it with the run'
+            )
     return found
 
 
 def waits_for(run: Run) -> dict[str, set[str]]:
-    """Step -> the steps that have to be over: that it names, or whose outputs it takes (v2/compiler/argocompiler/dag.go:659)."""
+    """Step -> the steps that have to be over: that it names, or whose outputs it takes
+    (v2/compiler/argocompiler/dag.go:659).
+    """
     return {
         name: set(task.get('dependentTasks', ()))
-        | {source['taskOutputArtifact']['producerTask'] for source in task.get('inputs', {}).get('artifacts', {}).values()}
+        | {
+            source['taskOutputArtifact']['producerTask']
+            for source in task.get('inputs', {}).get('artifacts', {}).values()
+        }
         for name, task in run.tasks.items()
     }
 
 
-def executor_input(run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]], salt: str) -> dict[str, Any]:
+def executor_input(
+    run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]], salt: str
+) -> dict[str, Any]:
     """What a step is given, in the form of its JSON.
 
     Args:
@@ -152,19 +186,28 @@ def executor_input(run: Run, task: str, published: Mapping[str, Mapping[str, Art
     Raises:
       DriverError: an input is not there, or a parameter is of another type than the component's.
     """
-    inputs = {'parameterValues': _parameters(run, task), 'artifacts': _artifacts(run, task, published)}
+    inputs = {
+        'parameterValues': _parameters(run, task),
+        'artifacts': _artifacts(run, task, published),
+    }
     outputs = _outputs(run, task, salt)
-    message = json_format.ParseDict({'inputs': inputs, 'outputs': outputs}, pipeline_spec_pb2.ExecutorInput())
+    message = json_format.ParseDict(
+        {'inputs': inputs, 'outputs': outputs}, pipeline_spec_pb2.ExecutorInput()
+    )
     return json_format.MessageToDict(message)
 
 
 def fingerprint(run: Run, task: str, given: Mapping[str, Any], claims: Iterable[str]) -> str:
     """The key of the cache (v2/driver/cache.go:83, v2/cacheutils/cache.go:173).
 
-    Of inputs it has the parameters and the artifacts' ids, of outputs all but the URI, of the container image, command and arguments, and
-    the names of mounted claims. What lies in a claim or a bucket it does not have.
+    Of inputs it has the parameters and the artifacts' ids, of outputs all but the URI, of the
+    container image, command and arguments, and the names of mounted claims. What lies in a claim or
+    a bucket it does not have.
     """
-    outputs = {key: {**entry['artifacts'][0]} for key, entry in given['outputs'].get('artifacts', {}).items()}
+    outputs = {
+        key: {**entry['artifacts'][0]}
+        for key, entry in given['outputs'].get('artifacts', {}).items()
+    }
     for output in outputs.values():
         del output['uri']
     container = run.container(task)
@@ -181,7 +224,9 @@ def fingerprint(run: Run, task: str, given: Mapping[str, Any], claims: Iterable[
             'pvcNames': sorted(set(claims)),
         },
     }
-    return hashlib.sha256(json.dumps(key, sort_keys=True, separators=(',', ':')).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(key, sort_keys=True, separators=(',', ':')).encode()
+    ).hexdigest()
 
 
 def uses_cache(run: Run, task: str) -> bool:
@@ -190,13 +235,20 @@ def uses_cache(run: Run, task: str) -> bool:
 
 
 def uri(root: str, *parts: str) -> str:
-    """A place below a pipeline root (v2/metadata/client.go:391); what stands behind a `?` in the root says how to reach it."""
+    """A place below a pipeline root (v2/metadata/client.go:391); what stands behind a `?` in the
+    root says how to reach it.
+    """
     return '/'.join([root.split('?', 1)[0].rstrip('/'), *parts])
 
 
 def claims_of(platform: Spec, label: str) -> dict[str, str]:
-    """Folder of a pod -> the claim that is mounted there, from the second document of a specification."""
-    return {mount['mountPath']: mount['constant'] for mount in executor_platform(platform, label).get('pvcMount', ())}
+    """Folder of a pod -> the claim that is mounted there, from the second document of a
+    specification.
+    """
+    return {
+        mount['mountPath']: mount['constant']
+        for mount in executor_platform(platform, label).get('pvcMount', ())
+    }
 
 
 def executor_platform(platform: Spec, label: str) -> dict[str, Any]:
@@ -208,16 +260,22 @@ def executor_platform(platform: Spec, label: str) -> dict[str, Any]:
 
 
 def sequence(waiting: Mapping[str, set[str]]) -> Sequence[str]:
-    """An order in which steps can run one after the other: of those that can start, the first by name.
+    """An order in which steps can run one after the other: of those that can start, the first by
+    name.
 
     Raises:
       DriverError: some wait for each other.
     """
     done: list[str] = []
     while len(done) < len(waiting):
-        ready = sorted(name for name, before in waiting.items() if name not in done and before <= set(done))
+        ready = sorted(
+            name for name, before in waiting.items() if name not in done and before <= set(done)
+        )
         if not ready:
-            raise DriverError(f'{", ".join(sorted(set(waiting) - set(done)))} wait for each other: this is no graph that can run')
+            raise DriverError(
+                f'{", ".join(sorted(set(waiting) - set(done)))} wait for each other: this is no '
+                'graph that can run'
+            )
         done.append(ready[0])
     return done
 
@@ -229,20 +287,32 @@ def _parameters(run: Run, task: str) -> dict[str, Any]:
         if 'componentInputParameter' in source:
             key = source['componentInputParameter']
             if key not in run.parameters:
-                raise DriverError(f'step {task}: {name} is to be {key!r}, which is no parameter of the pipeline')
+                raise DriverError(
+                    f'step {task}: {name} is to be {key!r}, which is no parameter of the pipeline'
+                )
             value = run.parameters[key]
             if value is None:
-                raise DriverError(f'step {task}: {name} is to be the parameter {key!r} of the pipeline, which has no value')
+                raise DriverError(
+                    f'step {task}: {name} is to be the parameter {key!r} of the pipeline, which '
+                    'has no value'
+                )
         elif 'constant' in source.get('runtimeValue', {}):
             value = _constant(run, task, source['runtimeValue']['constant'])
         else:
-            raise DriverError(f'step {task}: {name} is {json.dumps(source)[:200]}: expected a constant or a parameter of the pipeline')
+            raise DriverError(
+                f'step {task}: {name} is {json.dumps(source)[:200]}: expected a constant or a '
+                'parameter of the pipeline'
+            )
         values[name] = value
-    for name, definition in run.component(task).get('inputDefinitions', {}).get('parameters', {}).items():
+    for name, definition in (
+        run.component(task).get('inputDefinitions', {}).get('parameters', {}).items()
+    ):
         kind = definition['parameterType']
         if name not in values:
             if 'defaultValue' not in definition and not definition.get('isOptional'):
-                raise DriverError(f'step {task}: parameter {name} has neither a value nor a default')
+                raise DriverError(
+                    f'step {task}: parameter {name} has neither a value nor a default'
+                )
         elif kind == 'STRING' and not isinstance(values[name], str):
             values[name] = _text(values[name])
         elif not _is(values[name], kind):
@@ -251,7 +321,9 @@ def _parameters(run: Run, task: str) -> dict[str, Any]:
 
 
 def _constant(run: Run, task: str, value: Any) -> Any:
-    """Placeholders are replaced where one is all of a constant; any other text stays (v2/driver/resolve.go:436)."""
+    """Placeholders are replaced where one is all of a constant; any other text stays
+    (v2/driver/resolve.go:436).
+    """
     told = {
         '{{$.pipeline_job_name}}': run.pipeline,
         '{{$.pipeline_job_resource_name}}': run.pipeline,
@@ -264,31 +336,50 @@ def _constant(run: Run, task: str, value: Any) -> Any:
     return told.get(value, value) if isinstance(value, str) else value
 
 
-def _artifacts(run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]]) -> dict[str, Any]:
+def _artifacts(
+    run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]]
+) -> dict[str, Any]:
     """v2/driver/resolve.go:700."""
     found = {}
     for name, source in run.tasks[task].get('inputs', {}).get('artifacts', {}).items():
         wanted = source.get('taskOutputArtifact')
         if wanted is None:
-            raise DriverError(f'step {task}: input {name} is {json.dumps(source)[:200]}: expected the output of a step')
+            raise DriverError(
+                f'step {task}: input {name} is {json.dumps(source)[:200]}: expected the output of '
+                'a step'
+            )
         producer, key = wanted['producerTask'], wanted['outputArtifactKey']
         if producer not in published:
             raise DriverError(f'step {task}: input {name} comes from {producer}, which has not run')
         if key not in published[producer]:
             has = ', '.join(sorted(published[producer]))
-            raise DriverError(f'step {task}: input {name} is to be {key!r} of {producer}, which published {has}')
+            raise DriverError(
+                f'step {task}: input {name} is to be {key!r} of {producer}, which published {has}'
+            )
         found[name] = {'artifacts': [published[producer][key].runtime()]}
     return found
 
 
 def _outputs(run: Run, task: str, salt: str) -> dict[str, Any]:
-    """v2/driver/driver.go:741: an output for logs that no component declared, and the report beside the artifacts."""
+    """v2/driver/driver.go:741: an output for logs that no component declared, and the report beside
+    the artifacts.
+    """
     place = uri(run.root, run.pipeline, run.number, task, salt)
     artifacts = {}
-    for key, output in run.component(task).get('outputDefinitions', {}).get('artifacts', {}).items():
+    for key, output in (
+        run.component(task).get('outputDefinitions', {}).get('artifacts', {}).items()
+    ):
         artifact = {'name': key, 'uri': uri(place, key), 'type': output['artifactType']}
-        artifacts[key] = {'artifacts': [artifact | ({'metadata': output['metadata']} if 'metadata' in output else {})]}
-    artifacts[LOGS] = {'artifacts': [{'name': LOGS, 'uri': uri(place, LOGS), 'type': {'schemaTitle': 'system.Artifact'}}]}
+        artifacts[key] = {
+            'artifacts': [
+                artifact | ({'metadata': output['metadata']} if 'metadata' in output else {})
+            ]
+        }
+    artifacts[LOGS] = {
+        'artifacts': [
+            {'name': LOGS, 'uri': uri(place, LOGS), 'type': {'schemaTitle': 'system.Artifact'}}
+        ]
+    }
     return {'artifacts': artifacts, 'outputFile': f'{local_path(place)}/{OUTPUT_FILE}'}
 
 

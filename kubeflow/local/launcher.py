@@ -1,4 +1,6 @@
-"""What Kubeflow's launcher does inside a pod: brings the inputs, runs the command, takes the outputs away and publishes them."""
+"""What Kubeflow's launcher does inside a pod: brings the inputs, runs the command, takes the
+outputs away and publishes them.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,15 @@ from kubeflow.local.metadata import Artifact, Metadata, MetadataError
 from kubeflow.local.objects import ObjectStore, StoreError, make_folder
 from kubeflow.local.pods import Pod, PodRunner
 
-# Folders that every pod has as empty volumes (v2/compiler/argocompiler/container.go:543). HOME of an unknown user is /.
+# Folders that every pod has as empty volumes (v2/compiler/argocompiler/container.go:543). HOME of
+# an unknown user is /.
 _SCRATCH = (*(mount.rstrip('/') for mount in MOUNTS.values()), '/.local', '/.cache', '/.config')
 
 
 class AttemptError(Exception):
-    """An attempt at a step failed; the text says how. `outputs` are what was published all the same."""
+    """An attempt at a step failed; the text says how. `outputs` are what was published all the
+    same.
+    """
 
     def __init__(self, message: str, outputs: dict[str, Artifact]):
         super().__init__(message)
@@ -66,10 +71,15 @@ class Attempt:
         for mount in _SCRATCH:
             if path.startswith(f'{mount}/'):
                 return self.folder / mount.lstrip('/') / path[len(mount) + 1 :]
-        raise StoreError(f'{path}: in none of the volumes that the launcher copies, {", ".join(_SCRATCH[: len(MOUNTS)])}')
+        raise StoreError(
+            f'{path}: in none of the volumes that the launcher copies, '
+            f'{", ".join(_SCRATCH[: len(MOUNTS)])}'
+        )
 
 
-def launch(attempt: Attempt, runner: PodRunner, store: ObjectStore, metadata: Metadata) -> dict[str, Artifact]:
+def launch(
+    attempt: Attempt, runner: PodRunner, store: ObjectStore, metadata: Metadata
+) -> dict[str, Artifact]:
     """Runs a step once (v2/component/launcher_v2.go:405). Returns output -> artifact.
 
     Raises:
@@ -87,7 +97,13 @@ def launch(attempt: Attempt, runner: PodRunner, store: ObjectStore, metadata: Me
     logs = attempt.here(local_path(given['outputs']['artifacts'][LOGS]['artifacts'][0]['uri']))
     shutil.copyfile(attempt.log, logs)
     if code != 0:
-        only_logs = {**given, 'outputs': {**given['outputs'], 'artifacts': {LOGS: given['outputs']['artifacts'][LOGS]}}}
+        only_logs = {
+            **given,
+            'outputs': {
+                **given['outputs'],
+                'artifacts': {LOGS: given['outputs']['artifacts'][LOGS]},
+            },
+        }
         raise AttemptError(f'exit code {code}', _publish(attempt, only_logs, {}, store, metadata))
     try:
         return _publish(attempt, given, _report(attempt, given), store, metadata)
@@ -95,8 +111,12 @@ def launch(attempt: Attempt, runner: PodRunner, store: ObjectStore, metadata: Me
         raise AttemptError(f'what it left cannot be published: {error}', {}) from error
 
 
-def command(container: Mapping[str, Any], component: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """The command with its placeholders replaced (v2/component/launcher_v2.go:1051). A program is not searched for any."""
+def command(
+    container: Mapping[str, Any], component: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[str]:
+    """The command with its placeholders replaced (v2/component/launcher_v2.go:1051). A program is
+    not searched for any.
+    """
     given = copy.deepcopy(dict(given))
     parameters = given['inputs'].setdefault('parameterValues', {})
     for name, definition in component.get('inputDefinitions', {}).get('parameters', {}).items():
@@ -108,7 +128,9 @@ def command(container: Mapping[str, Any], component: Mapping[str, Any], given: M
             replaced[f"{{{{$.{group}.artifacts['{key}'].uri}}}}"] = artifact['uri']
             replaced[f"{{{{$.{group}.artifacts['{key}'].path}}}}"] = local_path(artifact['uri'])
     for name, value in parameters.items():
-        replaced[f"{{{{$.inputs.parameters['{name}']}}}}"] = value if isinstance(value, str) else json.dumps(value)
+        replaced[f"{{{{$.inputs.parameters['{name}']}}}}"] = (
+            value if isinstance(value, str) else json.dumps(value)
+        )
     words: list[str] = [*container.get('command', ()), *container.get('args', ())]
     for placeholder, value in replaced.items():
         words[1:] = [word.replace(placeholder, value) for word in words[1:]]
@@ -121,7 +143,10 @@ def _pod(attempt: Attempt, given: Mapping[str, Any]) -> Pod:
         name=attempt.pod,
         image=attempt.container['image'],
         command=command(attempt.container, attempt.component, given),
-        folders={**{mount: attempt.folder / mount.lstrip('/') for mount in _SCRATCH}, **attempt.volumes},
+        folders={
+            **{mount: attempt.folder / mount.lstrip('/') for mount in _SCRATCH},
+            **attempt.volumes,
+        },
         environment={each['name']: each['value'] for each in attempt.container.get('env', ())},
         memory_gb=resources.get('memoryLimit'),
         gpus=int(resources.get('accelerator', {}).get('count', 0)),
@@ -130,36 +155,58 @@ def _pod(attempt: Attempt, given: Mapping[str, Any]) -> Pod:
 
 
 def _download(attempt: Attempt, given: Mapping[str, Any], store: ObjectStore) -> None:
-    """v2/component/launcher_v2.go:927. An input without a store stays where it is, which the pod does not see."""
+    """v2/component/launcher_v2.go:927. An input without a store stays where it is, which the pod
+    does not see.
+    """
     for _, artifact in _listed(given['inputs']):
         if artifact['uri'].startswith(tuple(MOUNTS)):
             store.download(artifact['uri'], attempt.here(local_path(artifact['uri'])))
 
 
 def _report(attempt: Attempt, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the command reported; nothing is no error, a field that Kubeflow does not know is one (v2/component/launcher_v2.go:1208)."""
+    """What the command reported; nothing is no error, a field that Kubeflow does not know is one
+    (v2/component/launcher_v2.go:1208).
+    """
     path = attempt.here(given['outputs']['outputFile'])
     if not path.exists():
         return {}
-    message = json_format.Parse(path.read_text(encoding='utf-8'), pipeline_spec_pb2.ExecutorOutput())
+    message = json_format.Parse(
+        path.read_text(encoding='utf-8'), pipeline_spec_pb2.ExecutorOutput()
+    )
     return json_format.MessageToDict(message)
 
 
 def _publish(
-    attempt: Attempt, given: Mapping[str, Any], reported: Mapping[str, Any], store: ObjectStore, metadata: Metadata
+    attempt: Attempt,
+    given: Mapping[str, Any],
+    reported: Mapping[str, Any],
+    store: ObjectStore,
+    metadata: Metadata,
 ) -> dict[str, Artifact]:
-    """Uploads the outputs and records them, with what was reported of them (v2/component/launcher_v2.go:778 and 1188)."""
+    """Uploads the outputs and records them, with what was reported of them
+    (v2/component/launcher_v2.go:778 and 1188).
+    """
     published = {}
     for key, artifact in sorted(_listed(given['outputs'])):
-        told = reported.get('artifacts', {}).get(key, {}).get('artifacts', [{}])[0] if key != LOGS else {}
+        told = (
+            reported.get('artifacts', {}).get(key, {}).get('artifacts', [{}])[0]
+            if key != LOGS
+            else {}
+        )
         uri = told.get('uri') or artifact['uri']
         # One that names no store is recorded and not uploaded: the next step finds nothing.
         if uri.startswith(tuple(MOUNTS)):
             store.upload(attempt.here(local_path(uri)), uri)
-        published[key] = metadata.record(key, uri, {**artifact.get('metadata', {}), **told.get('metadata', {})}, attempt.session)
+        published[key] = metadata.record(
+            key, uri, {**artifact.get('metadata', {}), **told.get('metadata', {})}, attempt.session
+        )
     return published
 
 
 def _listed(group: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The artifacts of inputs or outputs; TFX and this project have one to a key."""
-    return ((key, entry['artifacts'][0]) for key, entry in group.get('artifacts', {}).items() if entry.get('artifacts'))
+    return (
+        (key, entry['artifacts'][0])
+        for key, entry in group.get('artifacts', {}).items()
+        if entry.get('artifacts')
+    )

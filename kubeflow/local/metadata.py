@@ -1,4 +1,6 @@
-"""What Kubeflow keeps of runs in ML Metadata, as far as later steps and later runs see it; in a file of JSON."""
+"""What Kubeflow keeps of runs in ML Metadata, as far as later steps and later runs see it; in a
+file of JSON.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,15 @@ class Artifact:
     properties: dict[str, Any]
 
     def runtime(self) -> dict[str, Any]:
-        """The artifact as an input: its id for a name, and no type (v2/metadata/converter.go:181, v2/metadata/client.go:1144)."""
-        return {'name': str(self.number), 'uri': self.uri, 'type': {'instanceSchema': ''}, 'metadata': dict(self.properties)}
+        """The artifact as an input: its id for a name, and no type (v2/metadata/converter.go:181,
+        v2/metadata/client.go:1144).
+        """
+        return {
+            'name': str(self.number),
+            'uri': self.uri,
+            'type': {'instanceSchema': ''},
+            'metadata': dict(self.properties),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +69,11 @@ class Metadata:
 
     def __init__(self, path: Path):
         self._path = path
-        content = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {'artifacts': [], 'executions': []}
+        content = (
+            json.loads(path.read_text(encoding='utf-8'))
+            if path.exists()
+            else {'artifacts': [], 'executions': []}
+        )
         self._artifacts = [Artifact(**each) for each in content['artifacts']]
         self._executions = [Execution(**each) for each in content['executions']]
 
@@ -91,16 +104,28 @@ class Metadata:
         return {key: self._artifacts[number - 1] for key, number in execution.outputs.items()}
 
     def cached(self, pipeline: str, fingerprint: str) -> Execution | None:
-        """The newest execution that ran with a key of the cache (v2/cacheutils/cache.go, GetExecutionCache)."""
+        """The newest execution that ran with a key of the cache (v2/cacheutils/cache.go,
+        GetExecutionCache).
+        """
         found = (each for each in reversed(self._executions) if each.state == COMPLETE)
-        return next((each for each in found if (each.pipeline, each.fingerprint) == (pipeline, fingerprint)), None)
+        return next(
+            (
+                each
+                for each in found
+                if (each.pipeline, each.fingerprint) == (pipeline, fingerprint)
+            ),
+            None,
+        )
 
     def executions(self, run: str) -> list[Execution]:
         """The executions of a run, in their order."""
         return [each for each in self._executions if each.run == run]
 
     def _save(self) -> None:
-        content = {group: [dataclasses.asdict(each) for each in getattr(self, f'_{group}')] for group in ('artifacts', 'executions')}
+        content = {
+            group: [dataclasses.asdict(each) for each in getattr(self, f'_{group}')]
+            for group in ('artifacts', 'executions')
+        }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix('.part')
         part.write_text(json.dumps(content, indent=1), encoding='utf-8')
@@ -108,7 +133,8 @@ class Metadata:
 
 
 def property_of(name: str, value: Any) -> Any:
-    """A value of an artifact's metadata as it comes back from ML Metadata (v2/metadata/converter.go:138).
+    """A value of an artifact's metadata as it comes back from ML Metadata
+    (v2/metadata/converter.go:138).
 
     Raises:
       MetadataError: there is no such property.

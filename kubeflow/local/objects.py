@@ -1,4 +1,6 @@
-"""Folders in the place of buckets: gs://bucket/key is FOLDER/gs/bucket/key. Like a bucket they know objects, and no empty folders."""
+"""Folders in the place of buckets: gs://bucket/key is FOLDER/gs/bucket/key. Like a bucket they know
+objects, and no empty folders.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class ObjectStore:
         """Where an object or what looks like a folder lies.
 
         Raises:
-          StoreError: the launcher knows no such store (v2/component/launcher_v2.go:1239), or the key climbs out of its bucket.
+          StoreError: the launcher knows no such store (v2/component/launcher_v2.go:1239), or the
+            key climbs out of its bucket.
         """
         scheme = next((scheme for scheme in MOUNTS if uri.startswith(scheme)), None)
         if scheme is None:
@@ -35,25 +38,32 @@ class ObjectStore:
         return self._folder / scheme.rstrip(':/') / key
 
     def upload(self, source: Path, uri: str) -> bool:
-        """Copies a file, or all files below a folder; what is empty leaves nothing (v2/objectstore/object_store.go:111).
+        """Copies a file, or all files below a folder; what is empty leaves nothing
+        (v2/objectstore/object_store.go:111).
 
         Returns:
           Whether there was anything at `source`.
 
         Raises:
-          StoreError: see `path`; or a link below `source` leads to a folder, which the launcher takes for a file.
+          StoreError: see `path`; or a link below `source` leads to a folder, which the launcher
+            takes for a file.
         """
         target = self.path(uri)
         if not source.exists():
             return False
         for file in _files(source):
             if file.is_dir():
-                raise StoreError(f'{file} is a link to a folder: the launcher cannot upload that; copy the folder')
+                raise StoreError(
+                    f'{file} is a link to a folder: the launcher cannot upload that; copy the '
+                    'folder'
+                )
             _copy(file, target / file.relative_to(source))
         return True
 
     def download(self, uri: str, target: Path) -> int:
-        """Copies the object of a key, or all objects below it (v2/objectstore/object_store.go:176). Returns how many; none is no error."""
+        """Copies the object of a key, or all objects below it (v2/objectstore/object_store.go:176).
+        Returns how many; none is no error.
+        """
         source = self.path(uri)
         count = 0
         for file in _files(source) if source.exists() else ():
@@ -63,7 +73,9 @@ class ObjectStore:
 
 
 def make_folder(path: Path) -> None:
-    """A folder with all above it that the user of a container may write to, as that of a pod's volume."""
+    """A folder with all above it that the user of a container may write to, as that of a pod's
+    volume.
+    """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir()

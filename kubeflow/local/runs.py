@@ -46,7 +46,9 @@ class Step:
 
 
 class RunError(Exception):
-    """A step failed for good, and with it the run; the text has the end of its log. `steps` are those that were begun."""
+    """A step failed for good, and with it the run; the text has the end of its log. `steps` are
+    those that were begun.
+    """
 
     def __init__(self, message: str, steps: list[Step]):
         super().__init__(message)
@@ -59,7 +61,8 @@ class RunError(Exception):
 
 
 def load(path: Path) -> tuple[Spec, Spec]:
-    """The pipeline specification of a file, and the platform specification, empty where there is none.
+    """The pipeline specification of a file, and the platform specification, empty where there is
+    none.
 
     Raises:
       DriverError: it is no specification, or has something that is not run here.
@@ -96,7 +99,10 @@ class Cluster:
         self.folder = folder.resolve()
         self.store = ObjectStore(self.folder / 'store')
         self.metadata = Metadata(self.folder / 'metadata.json')
-        self._runner, self._claims = runner, {name: path.resolve() for name, path in (claims or {}).items()}
+        self._runner, self._claims = (
+            runner,
+            {name: path.resolve() for name, path in (claims or {}).items()},
+        )
         self._retries_failed_steps = versions.retries_failed_steps(version)
         self._wait, self._new_id = wait, new_id
 
@@ -125,7 +131,13 @@ class Cluster:
             raise DriverError(problem)
         self._check_claims(spec, platform)
         now = datetime.datetime.now(datetime.timezone.utc)
-        run = Run(spec, self._new_id(), root, driver.parameters_of(spec, parameters or {}), f'{now:%Y-%m-%dT%H:%M:%SZ}')
+        run = Run(
+            spec,
+            self._new_id(),
+            root,
+            driver.parameters_of(spec, parameters or {}),
+            f'{now:%Y-%m-%dT%H:%M:%SZ}',
+        )
         steps: list[Step] = []
         for name in driver.sequence(driver.waits_for(run)):
             step = self._step(run, platform, name, {step.name: step.outputs for step in steps})
@@ -141,37 +153,58 @@ class Cluster:
         Raises:
           DriverError: no folder stands for a claim, or it does not exist.
         """
-        labels = [spec['components'][task['componentRef']['name']]['executorLabel'] for task in spec['root']['dag']['tasks'].values()]
-        claims = {claim: None for label in labels for claim in driver.claims_of(platform, label).values()}
+        labels = [
+            spec['components'][task['componentRef']['name']]['executorLabel']
+            for task in spec['root']['dag']['tasks'].values()
+        ]
+        claims = {
+            claim: None for label in labels for claim in driver.claims_of(platform, label).values()
+        }
         problems = []
         for claim in claims:
             if claim not in self._claims:
-                problems.append(f'steps mount the claim {claim}, and no folder stands for it: give one with --claim {claim}=FOLDER')
+                problems.append(
+                    f'steps mount the claim {claim}, and no folder stands for it: give one with '
+                    f'--claim {claim}=FOLDER'
+                )
             elif not self._claims[claim].is_dir():
                 problems.append(
-                    f'{self._claims[claim]}, which stands for the claim {claim}, is not an existing folder: create it '
-                    '(the user of the image has to be able to write to the folder of the push target), or give another'
+                    f'{self._claims[claim]}, which stands for the claim {claim}, is not an '
+                    'existing folder: create it '
+                    '(the user of the image has to be able to write to the folder of the push '
+                    'target), or give another'
                 )
         if problems:
             raise DriverError('\n'.join(problems))
 
-    def _step(self, run: Run, platform: Spec, name: str, published: Mapping[str, dict[str, Artifact]]) -> Step:
+    def _step(
+        self, run: Run, platform: Spec, name: str, published: Mapping[str, dict[str, Artifact]]
+    ) -> Step:
         given = driver.executor_input(run, name, published, self._new_id())
         mounts = driver.claims_of(platform, run.component(name)['executorLabel'])
-        key = driver.fingerprint(run, name, given, mounts.values()) if driver.uses_cache(run, name) else ''
+        key = (
+            driver.fingerprint(run, name, given, mounts.values())
+            if driver.uses_cache(run, name)
+            else ''
+        )
         found = self.metadata.cached(run.pipeline, key) if key else None
         if found is not None:
-            # The artifacts themselves are the cached ones, ids and all, so that the next step's key is the same (v2/driver/cache.go:33).
+            # The artifacts themselves are the cached ones, ids and all, so that the next step's key
+            # is the same (v2/driver/cache.go:33).
             step = Step(name, given, CACHED, [], self.metadata.outputs(found))
         else:
             started = time.monotonic()
-            step = self._attempts(run, name, given, {mount: self._claims[claim] for mount, claim in mounts.items()})
+            step = self._attempts(
+                run, name, given, {mount: self._claims[claim] for mount, claim in mounts.items()}
+            )
             step.seconds = time.monotonic() - started
         numbers = {output: artifact.number for output, artifact in step.outputs.items()}
         self.metadata.publish(Execution(run.number, name, step.state, run.pipeline, key, numbers))
         return step
 
-    def _attempts(self, run: Run, name: str, given: dict[str, Any], volumes: Mapping[str, Path]) -> Step:
+    def _attempts(
+        self, run: Run, name: str, given: dict[str, Any], volumes: Mapping[str, Path]
+    ) -> Step:
         """All attempts at a step: the driver's input is the same for each, the pod is a new one."""
         waits = retry_waits(run.tasks[name].get('retryPolicy'))
         step = Step(name, given, FAILED, [], {})
@@ -183,7 +216,15 @@ class Cluster:
             log = place / f'attempt-{number}.log'
             pod = f'cxr-{run.number[:8]}-{name.lower()}-{number}'
             attempt = Attempt(
-                pod, number, run.container(name), run.component(name), copy.deepcopy(given), run.session, volumes, scratch, log
+                pod,
+                number,
+                run.container(name),
+                run.component(name),
+                copy.deepcopy(given),
+                run.session,
+                volumes,
+                scratch,
+                log,
             )
             step.logs.append(log)
             try:
@@ -196,7 +237,11 @@ class Cluster:
                 step.outputs = error.outputs
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-            if not self._retries_failed_steps or number == len(waits.seconds) or time.monotonic() - started > waits.longest_s:
+            if (
+                not self._retries_failed_steps
+                or number == len(waits.seconds)
+                or time.monotonic() - started > waits.longest_s
+            ):
                 break
             self._wait(waits.seconds[number])
         return step
@@ -204,14 +249,17 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True)
 class Waits:
-    """Seconds before each retry, and after how many seconds from the first attempt's start none is made any more."""
+    """Seconds before each retry, and after how many seconds from the first attempt's start none is
+    made any more.
+    """
 
     seconds: list[float]
     longest_s: float
 
 
 def retry_waits(policy: Mapping[str, Any] | None) -> Waits:
-    """What Argo makes of a retry policy (v2/compiler/argocompiler/container.go:667; argoproj/argo-workflows, processNodeRetries).
+    """What Argo makes of a retry policy (v2/compiler/argocompiler/container.go:667;
+    argoproj/argo-workflows, processNodeRetries).
 
     Raises:
       DriverError: Argo cannot read it.
@@ -223,9 +271,11 @@ def retry_waits(policy: Mapping[str, Any] | None) -> Waits:
         raise DriverError(f'retryPolicy.backoffFactor is {factor}: Argo takes whole numbers only')
     first = _seconds(policy.get('backoffDuration', '0s'))
     count = int(policy.get('maxRetryCount', 0))
-    # Without a longest duration Kubeflow says 0, and nothing is tried again (v2/compiler/argocompiler/container.go:410).
+    # Without a longest duration Kubeflow says 0, and nothing is tried again
+    # (v2/compiler/argocompiler/container.go:410).
     return Waits(
-        [first * (int(factor) ** number if factor else 1) for number in range(count)], _seconds(policy.get('backoffMaxDuration', '0s'))
+        [first * (int(factor) ** number if factor else 1) for number in range(count)],
+        _seconds(policy.get('backoffMaxDuration', '0s')),
     )
 
 
@@ -236,4 +286,9 @@ def _seconds(duration: str) -> float:
 def _failure(step: Step) -> str:
     lines = step.logs[-1].read_text(encoding='utf-8', errors='replace').rstrip().splitlines()
     attempts = f'{len(step.logs)} attempt{"s" if len(step.logs) > 1 else ""}'
-    return '\n'.join([f'step {step.name} failed after {attempts}. The end of {step.logs[-1]}:', *(f'  {line}' for line in lines[-_TAIL:])])
+    return '\n'.join(
+        [
+            f'step {step.name} failed after {attempts}. The end of {step.logs[-1]}:',
+            *(f'  {line}' for line in lines[-_TAIL:]),
+        ]
+    )

@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes them; 0 all there, 1 something is missing, e.g. a field of a model card, or nothing could be written."""
+    """Writes them; 0 all there, 1 something is missing, e.g. a field of a model card, or nothing
+    could be written.
+    """
     from pipeline import quiet
 
     try:

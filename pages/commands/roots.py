@@ -16,7 +16,11 @@ class RootError(ValueError):
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
     """The option `--root`."""
-    parser.add_argument('--root', metavar='DIR', help='the root of runs (default: the one under runs/, where there is one only)')
+    parser.add_argument(
+        '--root',
+        metavar='DIR',
+        help='the root of runs (default: the one under runs/, where there is one only)',
+    )
 
 
 def find(given: str | None) -> Path:
@@ -28,11 +32,16 @@ def find(given: str | None) -> Path:
     if given is not None:
         root = Path(given).resolve()
         if not root.is_dir():
-            raise RootError(f'{given}: no such directory. Give the root of a run: what `cxr-triage run` had as --root.')
+            raise RootError(
+                f'{given}: no such directory. Give the root of a run: what `cxr-triage run` had '
+                'as --root.'
+            )
         return root
     found = sorted(path.parent for path in _RUNS.glob(f'*/{STORE_FILE}'))
     if len(found) == 1:
         return found[0].resolve()
     if not found:
         raise RootError(f'no runs under {_RUNS}/ here: give the root of a run with --root')
-    raise RootError(f'more than one root: give one of them with --root: {", ".join(map(str, found))}')
+    raise RootError(
+        f'more than one root: give one of them with --root: {", ".join(map(str, found))}'
+    )

@@ -13,7 +13,13 @@ from pipeline.exit_codes import FAILED, refuse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tensorboard`."""
     roots.add_argument(parser)
-    parser.add_argument('--port', type=int, default=6006, metavar='N', help='where to serve on this machine (default: 6006)')
+    parser.add_argument(
+        '--port',
+        type=int,
+        default=6006,
+        metavar='N',
+        help='where to serve on this machine (default: 6006)',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,16 +32,25 @@ def run(args: argparse.Namespace) -> int:
         return refuse('tensorboard', error)
     logs = root / 'artifacts' / 'Trainer' / 'model_run'
     if not logs.is_dir():
-        return refuse('tensorboard', f'{logs} is not there: no run of this root came to the end of a training')
+        return refuse(
+            'tensorboard', f'{logs} is not there: no run of this root came to the end of a training'
+        )
     quiet.before_tensorflow(verbose=False)
     from tensorboard import program
 
     serve = program.create_port_scanning_werkzeug_server
-    server = program.TensorBoard(server_class=lambda application, flags: serve(own_host.guarded(application), flags))
+    server = program.TensorBoard(
+        server_class=lambda application, flags: serve(own_host.guarded(application), flags)
+    )
     server.configure(argv=('tensorboard', '--logdir', str(logs), '--port', str(args.port)))
     try:
         # Ctrl-C ends it with 0; what it cannot do it has said.
         return FAILED if server.main() else 0
     except socket.gaierror:
-        # Whatever address it is given, it asks for localhost by name to see whether the port is taken.
-        return refuse('tensorboard', 'localhost has no address here, and TensorBoard needs it: add `127.0.0.1 localhost` to /etc/hosts')
+        # Whatever address it is given, it asks for localhost by name to see whether the port is
+        # taken.
+        return refuse(
+            'tensorboard',
+            'localhost has no address here, and TensorBoard needs it: add `127.0.0.1 localhost` '
+            'to /etc/hosts',
+        )

@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `ui`."""
     roots.add_argument(parser)
     parser.add_argument(
-        '--port', type=int, default=DEFAULT_PORT, metavar='N', help=f'where to serve on this machine (default: {DEFAULT_PORT}; 0: any)'
+        '--port',
+        type=int,
+        default=DEFAULT_PORT,
+        metavar='N',
+        help=f'where to serve on this machine (default: {DEFAULT_PORT}; 0: any)',
     )
 
 
@@ -34,7 +38,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         server = serve.server(root, args.port)
     except (OSError, OverflowError, RuntimeError) as error:
-        return refuse('ui', f'{error} (port {args.port}; another one: --port N)' if isinstance(error, OSError | OverflowError) else error)
+        return refuse(
+            'ui',
+            f'{error} (port {args.port}; another one: --port N)'
+            if isinstance(error, OSError | OverflowError)
+            else error,
+        )
     print(f'http://localhost:{server.server_port}/  ({root}; Ctrl-C ends it)', flush=True)  # noqa: T201
     try:
         server.serve_forever()

@@ -1,22 +1,32 @@
-"""What `compile` and `submit` have in common: the graph of an experiment whose steps run elsewhere."""
+"""What `compile` and `submit` have in common: the graph of an experiment whose steps run
+elsewhere.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-_NOT_SEEN = 'If this machine cannot see data and weights, name their state with --fingerprint: another name is another set.'
+_NOT_SEEN = (
+    'If this machine cannot see data and weights, name their state with --fingerprint: another '
+    'name is another set.'
+)
 # Where the image has this project.
 IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options beside those of every experiment."""
-    parser.add_argument('--image', metavar='IMAGE', help='the container image of the steps (kubeflow.image)')
+    parser.add_argument(
+        '--image', metavar='IMAGE', help='the container image of the steps (kubeflow.image)'
+    )
     parser.add_argument(
         '--fingerprint',
         metavar='TEXT',
-        help='a name for the state of data and weights, where this machine cannot see them (default: taken from the files)',
+        help=(
+            'a name for the state of data and weights, where this machine cannot see them '
+            '(default: taken from the files)'
+        ),
     )
 
 
@@ -30,7 +40,10 @@ def check(config) -> None:
     from pipeline.config import ConfigError
 
     mounted = tuple(volume.mount for volume in config.kubeflow.volumes)
-    found = [refusals.root_problem(config.root), refusals.beam_problem(config.beam.engine, config.root)]
+    found = [
+        refusals.root_problem(config.root),
+        refusals.beam_problem(config.beam.engine, config.root),
+    ]
     found.append(refusals.push_problem(config.push_directory, mounted))
     read = (('data.root', config.data.root), ('model.weights', config.model.weights))
     found += [refusals.read_problem(key, path, mounted) for key, path in read if path]
@@ -39,7 +52,8 @@ def check(config) -> None:
 
 
 def check_inputs(config, fingerprint: str | None) -> None:
-    """Looks at data and weights that this machine can see, before TFX is imported, and prints notes on them to standard error.
+    """Looks at data and weights that this machine can see, before TFX is imported, and prints notes
+    on them to standard error.
 
     Args:
       config: that passed `check`.
@@ -70,7 +84,8 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
 
     Args:
       config: that passed `check`.
-      fingerprint: of data and weights, neither of which is then read; None: it is taken from the files.
+      fingerprint: of data and weights, neither of which is then read; None: it is taken from the
+        files.
       read_target: see `create_pipeline`.
 
     Raises:
@@ -100,6 +115,8 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
         raise ConfigError(str(error)) from None
     except tf.errors.OpError as error:
         raise ConfigError(
-            f'a bucket cannot be read: {" ".join(error.message.split())}\nCheck its name, your permissions and the network. '
-            'Where this machine sees no bucket, name the state of data and weights with --fingerprint.'
+            f'a bucket cannot be read: {" ".join(error.message.split())}\nCheck its name, your '
+            'permissions and the network. '
+            'Where this machine sees no bucket, name the state of data and weights with '
+            '--fingerprint.'
         ) from None

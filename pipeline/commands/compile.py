@@ -13,7 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_arguments(parser)
     parser.add_argument('--out', required=True, metavar='FILE.yaml', help='the specification')
     cluster.add_arguments(parser)
-    parser.add_argument('--target', choices=['kubeflow', 'vertex'], default='kubeflow', help='who runs it (default: kubeflow)')
+    parser.add_argument(
+        '--target',
+        choices=['kubeflow', 'vertex'],
+        default='kubeflow',
+        help='who runs it (default: kubeflow)',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,10 +41,14 @@ def run(args: argparse.Namespace) -> int:
         spec.compile_spec(pipeline, config.kubeflow, args.out, args.target)
     except (spec.SpecError, OSError) as error:
         return refuse('compile', error)
-    print(f'{args.out}: {len(pipeline.components)} steps for {args.target}, image {config.kubeflow.image}')  # noqa: T201
+    print(
+        f'{args.out}: {len(pipeline.components)} steps for {args.target}, image '
+        f'{config.kubeflow.image}'
+    )  # noqa: T201
     if not read_target:
         print(  # noqa: T201
-            f'{config.push_directory} was not read, because of --fingerprint: the file takes it that nothing is served there, and its '
+            f'{config.push_directory} was not read, because of --fingerprint: the file takes it '
+            'that nothing is served there, and its '
             'Pusher refuses where something is. cxr-triage submit fills in what is served.'
         )
     print(f'Give the pipeline root with the run: {config.root}')  # noqa: T201

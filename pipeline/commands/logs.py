@@ -13,7 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `logs`."""
     parser.add_argument('run_id', metavar='RUN_ID', help='as submit told it')
     parser.add_argument(
-        'step', nargs='?', metavar='STEP', help='e.g. Trainer (default: those that failed or were stopped; where none was, all)'
+        'step',
+        nargs='?',
+        metavar='STEP',
+        help='e.g. Trainer (default: those that failed or were stopped; where none was, all)',
     )
     remote.add_arguments(parser)
 
@@ -35,9 +38,16 @@ def run(args: argparse.Namespace) -> int:
         try:
             if not step.pods:
                 raise ServerError(f'{step.name} has no log: {_WHY[step.state]}')
-            sys.stdout.write(server.log(args.run_id, step.pods[-1], found.namespace).rstrip('\n') + '\n')
+            sys.stdout.write(
+                server.log(args.run_id, step.pods[-1], found.namespace).rstrip('\n') + '\n'
+            )
         except ServerError as error:
-            code = refuse('logs', f'{error}\n{_elsewhere(found, step)}' if step.pods and not error.temporary else error)
+            code = refuse(
+                'logs',
+                f'{error}\n{_elsewhere(found, step)}'
+                if step.pods and not error.temporary
+                else error,
+            )
     return code
 
 
@@ -63,9 +73,14 @@ def _chosen(run, name: str | None) -> list:
     if name:
         chosen = [step for step in run.steps if step.name == name]
         if not chosen:
-            raise ServerError(f'{run.name} has no step {name!r}. There are: {", ".join(step.name for step in run.steps) or "none yet"}')
+            raise ServerError(
+                f'{run.name} has no step {name!r}. There are: '
+                f'{", ".join(step.name for step in run.steps) or "none yet"}'
+            )
         return chosen
-    failed = [step for step in run.steps if step.state == 'failed'] or [step for step in run.steps if step.state == 'stopped']
+    failed = [step for step in run.steps if step.state == 'failed'] or [
+        step for step in run.steps if step.state == 'stopped'
+    ]
     chosen = failed or [step for step in run.steps if step.pods]
     if not chosen:
         raise ServerError(f'no step of {run.name} has a log yet')
@@ -81,10 +96,15 @@ def _elsewhere(run, step) -> str:
     if step.state == 'running':
         waits = f'{step.name} waits: {step.detail}\n' if step.detail else ''
         return (
-            f'{waits}What its pod does: kubectl describe pod{namespace} {pod}; kubectl logs{namespace} {pod} -c main\n'
-            'To have the log of a pod that runs, give the address of the user interface (svc/ml-pipeline-ui) as --host.'
+            f'{waits}What its pod does: kubectl describe pod{namespace} {pod}; kubectl '
+            f'logs{namespace} {pod} -c main\n'
+            'To have the log of a pod that runs, give the address of the user interface '
+            '(svc/ml-pipeline-ui) as --host.'
         )
-    there = f'While the pod is there (one hour after the end of the run, unless set otherwise): kubectl logs{namespace} {pod} -c main'
+    there = (
+        'While the pod is there (one hour after the end of the run, unless set otherwise): '
+        f'kubectl logs{namespace} {pod} -c main'
+    )
     if step.name == ROOT_DRIVER:
         return there
     folder = f'{run.folder or "in the pipeline root"}/{step.name}/…/executor-logs-{attempt}'

@@ -1,4 +1,6 @@
-"""What the commands that take an experiment have in common: its options, and the configuration that they make."""
+"""What the commands that take an experiment have in common: its options, and the configuration that
+they make.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,51 @@ _PATTERN = frozenset('*?[]\\')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
-    parser.add_argument('--config', required=True, metavar='FILE', help='the experiment, e.g. pipeline/configs/nih_triage.yaml')
-    parser.add_argument('--data-root', metavar='DIR', help='the folder with the *.tfrec files (data.root)')
-    parser.add_argument('--weights', metavar='PATH', help='ImageNet weights of the backbone without its top (model.weights)')
-    parser.add_argument('--root', metavar='DIR', help='where artifacts, metadata and the served model go (default: runs/<pipeline>)')
-    parser.add_argument('--push-dir', metavar='DIR', help='the directory that TF Serving watches (default: serving/ under the root)')
-    parser.add_argument('--beam', choices=['direct', 'flink', 'dataflow'], help='where the Beam steps run (beam.engine; default: direct)')
-    parser.add_argument('--set', dest='settings', action='append', default=[], metavar='KEY=VALUE', help='any key, e.g. train.epochs=3')
-    parser.add_argument('-v', '--verbose', action='store_true', help='show the logs of TensorFlow, Beam and TFX too')
+    parser.add_argument(
+        '--config',
+        required=True,
+        metavar='FILE',
+        help='the experiment, e.g. pipeline/configs/nih_triage.yaml',
+    )
+    parser.add_argument(
+        '--data-root', metavar='DIR', help='the folder with the *.tfrec files (data.root)'
+    )
+    parser.add_argument(
+        '--weights',
+        metavar='PATH',
+        help='ImageNet weights of the backbone without its top (model.weights)',
+    )
+    parser.add_argument(
+        '--root',
+        metavar='DIR',
+        help='where artifacts, metadata and the served model go (default: runs/<pipeline>)',
+    )
+    parser.add_argument(
+        '--push-dir',
+        metavar='DIR',
+        help='the directory that TF Serving watches (default: serving/ under the root)',
+    )
+    parser.add_argument(
+        '--beam',
+        choices=['direct', 'flink', 'dataflow'],
+        help='where the Beam steps run (beam.engine; default: direct)',
+    )
+    parser.add_argument(
+        '--set',
+        dest='settings',
+        action='append',
+        default=[],
+        metavar='KEY=VALUE',
+        help='any key, e.g. train.epochs=3',
+    )
+    parser.add_argument(
+        '-v', '--verbose', action='store_true', help='show the logs of TensorFlow, Beam and TFX too'
+    )
 
 
 def configuration(args: argparse.Namespace, **overrides: Any):
-    """The experiment with the options laid over it; paths of this machine become absolute: they stand in artifacts and in the cache's keys.
+    """The experiment with the options laid over it; paths of this machine become absolute: they
+    stand in artifacts and in the cache's keys.
 
     Args:
       args: as `add_arguments` has them.
@@ -46,7 +81,8 @@ def configuration(args: argparse.Namespace, **overrides: Any):
     )
     if config.data.root is None:
         raise config_lib.ConfigError(
-            'no data: give the folder with the *.tfrec files with --data-root, or as data.root in the configuration'
+            'no data: give the folder with the *.tfrec files with --data-root, or as data.root in '
+            'the configuration'
         )
     _check_not_empty(config)
     config = config.model_copy(
@@ -63,7 +99,8 @@ def configuration(args: argparse.Namespace, **overrides: Any):
 
 
 def _check_not_empty(config) -> None:
-    """Refuses empty paths, which an unset variable of a shell leaves: they would stand for the working directory.
+    """Refuses empty paths, which an unset variable of a shell leaves: they would stand for the
+    working directory.
 
     Raises:
       ConfigError: see above.
@@ -79,11 +116,15 @@ def _check_not_empty(config) -> None:
     }
     for option, path in paths.items():
         if path is not None and not path.strip():
-            raise ConfigError(f'{option} is empty: give a path, or leave it out. Is a variable of the shell not set?')
+            raise ConfigError(
+                f'{option} is empty: give a path, or leave it out. Is a variable of the shell not '
+                'set?'
+            )
 
 
 def _check_artifact_paths(config) -> None:
-    """Refuses folders for artifacts that TFX and TensorFlow would take for a pattern: their files would not be found, or those of others.
+    """Refuses folders for artifacts that TFX and TensorFlow would take for a pattern: their files
+    would not be found, or those of others.
 
     Raises:
       ConfigError: see above.
@@ -93,15 +134,19 @@ def _check_artifact_paths(config) -> None:
     for option, path in (('--root', config.root), ('artifacts', config.artifacts)):
         if path and (special := sorted(_PATTERN.intersection(path))):
             raise ConfigError(
-                f'{path}: TFX takes {" ".join(special)} in the path of its artifacts for a pattern. '
+                f'{path}: TFX takes {" ".join(special)} in the path of its artifacts for a '
+                'pattern. '
                 f'Give a folder without any of {" ".join(sorted(_PATTERN))} as {option}.'
             )
 
 
 def _absolute(path: str | None) -> str | None:
-    """An absolute path, also for file:// URIs: as a URI, a local folder would be taken for an object store."""
+    """An absolute path, also for file:// URIs: as a URI, a local folder would be taken for an
+    object store.
+    """
     if path is None:
         return None
     path = path.removeprefix('file://')
-    # A shell leaves the tilde of `--root=~/runs`, and of a configuration, as it is: it would become a folder of that name.
+    # A shell leaves the tilde of `--root=~/runs`, and of a configuration, as it is: it would become
+    # a folder of that name.
     return path if '://' in path else os.path.abspath(os.path.expanduser(path))

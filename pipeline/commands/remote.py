@@ -1,4 +1,6 @@
-"""What the commands that talk to Kubeflow have in common: where its API server is, and how a run is shown."""
+"""What the commands that talk to Kubeflow have in common: where its API server is, and how a run is
+shown.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,25 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a connection."""
-    told = "Google's inverse proxy (*.googleusercontent.com) needs no option: kfp takes your gcloud login."
+    told = (
+        "Google's inverse proxy (*.googleusercontent.com) needs no option: kfp takes your gcloud "
+        'login.'
+    )
     group = parser.add_argument_group('Kubeflow', told)
-    group.add_argument('--host', metavar='URL', help='of the API server (default: KF_PIPELINES_ENDPOINT), e.g. http://localhost:8080')
-    group.add_argument('--namespace', metavar='NAME', help='yours, where Kubeflow Pipelines serves several users')
-    group.add_argument('--token-file', metavar='FILE', help='a bearer token, read anew for each request')
-    group.add_argument('--iap-client-id', metavar='ID', help="OAuth client of Google's Identity-Aware Proxy")
+    group.add_argument(
+        '--host',
+        metavar='URL',
+        help='of the API server (default: KF_PIPELINES_ENDPOINT), e.g. http://localhost:8080',
+    )
+    group.add_argument(
+        '--namespace', metavar='NAME', help='yours, where Kubeflow Pipelines serves several users'
+    )
+    group.add_argument(
+        '--token-file', metavar='FILE', help='a bearer token, read anew for each request'
+    )
+    group.add_argument(
+        '--iap-client-id', metavar='ID', help="OAuth client of Google's Identity-Aware Proxy"
+    )
     group.add_argument('--ca-file', metavar='FILE', help='certificates that TLS trusts')
 
 
@@ -29,7 +44,15 @@ def connect(args: argparse.Namespace):
     # kfp logs what is told here in words.
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(logging.NullHandler())
-    return client.Server(client.Connection(client.host(args.host), args.namespace, args.token_file, args.iap_client_id, args.ca_file))
+    return client.Server(
+        client.Connection(
+            client.host(args.host),
+            args.namespace,
+            args.token_file,
+            args.iap_client_id,
+            args.ca_file,
+        )
+    )
 
 
 def console():
@@ -37,7 +60,9 @@ def console():
     from records import terminal
 
     # This very file: while kfp is asked, another stands in for standard output.
-    return terminal.console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
+    return terminal.console(
+        file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160
+    )
 
 
 def follow(server, run_id: str, screen):
@@ -51,7 +76,10 @@ def follow(server, run_id: str, screen):
     try:
         run = remote_display.Follower(screen).follow(lambda: server.run(run_id))
     except KeyboardInterrupt:
-        screen.print(f'\nThe run goes on. cxr-triage status {run_id} --follow looks again, cxr-triage cancel {run_id} ends it.')
+        screen.print(
+            f'\nThe run goes on. cxr-triage status {run_id} --follow looks again, cxr-triage '
+            f'cancel {run_id} ends it.'
+        )
         raise
     remote_display.conclude(run, screen)
     return run

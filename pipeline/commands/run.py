@@ -11,11 +11,15 @@ from pipeline.commands import options
 from pipeline.exit_codes import cannot_write, refuse
 
 _SUDDEN_END = (
-    'The run was ended by the system: it was killed, or memory ran out. If `ulimit -v` is not "unlimited", lift that limit. '
+    'The run was ended by the system: it was killed, or memory ran out. If `ulimit -v` is not '
+    '"unlimited", lift that limit. '
     'What was done is kept: the same command goes on from there. All details: {log}'
 )
 
-WHEN_INTERRUPTED = 'finished steps are kept, and so are the finished epochs of a training: run the same command again to resume'
+WHEN_INTERRUPTED = (
+    'finished steps are kept, and so are the finished epochs of a training: run the same command '
+    'again to resume'
+)
 _EXIT_CODES = """exit codes:
   0    blessed and pushed
   1    failed; the message says what to do
@@ -49,10 +53,17 @@ def run(args: argparse.Namespace) -> int:
     now = datetime.datetime.now()
     log = os.path.join(config.root, 'logs', f'{now:%Y%m%d-%H%M%S}.log')
     try:
-        with quiet.logs_to(log, args.verbose) as screen, sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)):
+        with (
+            quiet.logs_to(log, args.verbose) as screen,
+            sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)),
+        ):
             # Tables of a log file are not cut to 80 columns.
-            console = terminal.console(file=screen, highlight=False, width=None if screen.isatty() else 160)
-            console.print(f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True)
+            console = terminal.console(
+                file=screen, highlight=False, width=None if screen.isatty() else 160
+            )
+            console.print(
+                f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True
+            )
             for note in notes:
                 console.print(f'Note: {note}', markup=False, soft_wrap=True, style='yellow')
             with console.status('starting TensorFlow and TFX'):
@@ -68,10 +79,11 @@ def run(args: argparse.Namespace) -> int:
 def _write_pages(root: str, console) -> None:
     """The pages of the root, with this run among them.
 
-    A step of the runner and not a last component of the graph: a component would not run after a gate that stopped the run, and so hide
-    just the run that has to be looked at; it would be found in the cache by a run that changed nothing but is on record all the same; and
-    the execution that it stands in would not be complete when it reads the store. Who interrupts a run does not wait for pages: `ui` and
-    `report` show such a run too.
+    A step of the runner and not a last component of the graph: a component would not run after a
+    gate that stopped the run, and so hide just the run that has to be looked at; it would be found
+    in the cache by a run that changed nothing but is on record all the same; and the execution that
+    it stands in would not be complete when it reads the store. Who interrupts a run does not wait
+    for pages: `ui` and `report` show such a run too.
     """
     if '://' in root:
         return

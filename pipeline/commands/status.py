@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Shows the steps of a run; 0 it succeeded or is under way, 1 it failed, was cancelled or is not known."""
+    """Shows the steps of a run; 0 it succeeded or is under way, 1 it failed, was cancelled or is
+    not known.
+    """
     from kubeflow.server_errors import ServerError
     from pipeline import remote_display
 

@@ -1,1 +1,3 @@
-"""Audits a data root without running a pipeline: every file, record, image header, label and metadata line, and how they agree."""
+"""Audits a data root without running a pipeline: every file, record, image header, label and
+metadata line, and how they agree.
+"""

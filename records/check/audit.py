@@ -1,4 +1,6 @@
-"""Puts the scans of all files together: what shows only across records, against the metadata table, and against the official lists."""
+"""Puts the scans of all files together: what shows only across records, against the metadata table,
+and against the official lists.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,17 @@ from trainer.features import age_band
 from trainer.labels import LABELS, NO_FINDING
 
 # Types of files that people may take for a part of the data set.
-_MAY_HOLD_FILMS = ('.dcm', '.dicom', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', 'not regular files')
+_MAY_HOLD_FILMS = (
+    '.dcm',
+    '.dicom',
+    '.png',
+    '.jpg',
+    '.jpeg',
+    '.tif',
+    '.tiff',
+    '.bmp',
+    'not regular files',
+)
 
 
 @dataclass
@@ -42,7 +54,9 @@ class _Seen:
 
 @dataclass
 class Audit:
-    """The findings on a data root; `add` takes one file's scan after the other, `finish` draws the conclusions."""
+    """The findings on a data root; `add` takes one file's scan after the other, `finish` draws the
+    conclusions.
+    """
 
     intake: Intake
     metadata: Table | None = None
@@ -77,13 +91,22 @@ class Audit:
         if scan.error:
             self._report('unreadable', scan.error, scan.name)
         for fault in scan.faults:
-            self._report(fault.kind, fault.reason, scan.name, fault.index, fault.offset, fault.image_id or '')
+            self._report(
+                fault.kind, fault.reason, scan.name, fault.index, fault.offset, fault.image_id or ''
+            )
             if fault.image_id:
                 self._rejected.add(fault.image_id)
         if scan.promised is not None and scan.promised != scan.records and not scan.error:
-            self._report('count', f'its name promises {scan.promised} records, {scan.records} undamaged ones are in it', scan.name)
+            self._report(
+                'count',
+                f'its name promises {scan.promised} records, {scan.records} undamaged ones are in '
+                'it',
+                scan.name,
+            )
         rejected = before + sum(not self._take(scan.name, row) for row in scan.rows)
-        self.files.append(FileResult(scan.name, scan.promised, scan.records, len(damaged), rejected))
+        self.files.append(
+            FileResult(scan.name, scan.promised, scan.records, len(damaged), rejected)
+        )
 
     def _take(self, file: str, row: Row) -> bool:
         """Takes in one record; False when it would be rejected."""
@@ -107,7 +130,9 @@ class Audit:
         self._compare(_Seen(file, row, patient.patient_id))
         return True
 
-    def _judge_labels(self, file: str, row: Row, labels: tuple[str, ...], entry: Entry | None) -> None:
+    def _judge_labels(
+        self, file: str, row: Row, labels: tuple[str, ...], entry: Entry | None
+    ) -> None:
         key = row.image_id or ''
         wrong = contradiction(labels)
         if wrong:
@@ -120,7 +145,10 @@ class Audit:
         self.views[entry.view_position] += 1
         # Names that are no label are counted with the table.
         if entry.findings and not entry.unknown_findings and set(entry.findings) != set(labels):
-            what = f'the record says {"|".join(labels) or "nothing"}, the table {"|".join(entry.findings)}'
+            what = (
+                f'the record says {"|".join(labels) or "nothing"}, the table '
+                f'{"|".join(entry.findings)}'
+            )
             self._report('findings', what, file, row.index, row.offset, key)
 
     def _compare(self, seen: _Seen) -> None:
@@ -134,8 +162,15 @@ class Audit:
         first = self._by_digest.setdefault(row.digest, seen)
         if first is not seen:
             kind = 'repeated_image' if first.patient == seen.patient else 'duplicate_image'
-            what = f'byte-equal to {first.row.image_id or "the image"} in record {first.row.index} of {first.file}'
-            whose = '' if kind == 'repeated_image' else f' (patients {first.patient} and {seen.patient})'
+            what = (
+                f'byte-equal to {first.row.image_id or "the image"} in record {first.row.index} '
+                f'of {first.file}'
+            )
+            whose = (
+                ''
+                if kind == 'repeated_image'
+                else f' (patients {first.patient} and {seen.patient})'
+            )
             self._report(kind, what + whose, seen.file, row.index, row.offset, row.image_id or '')
 
     def finish(self) -> None:
@@ -152,18 +187,31 @@ class Audit:
             for label in missing:
                 self._report('empty_label', f'no record has {label}', key=label)
             if self.abnormal in (0, self.accepted):
-                self._report('one_class', f'{self.abnormal:,} of {self.accepted:,} records are abnormal')
+                self._report(
+                    'one_class', f'{self.abnormal:,} of {self.accepted:,} records are abnormal'
+                )
 
     def add_ignored(self, ignored: Counter[str]) -> None:
         """Takes in what lies in the data root and is not read, by type of file."""
         self.ignored = ignored
-        films = Counter({kind: count for kind, count in ignored.items() if kind in _MAY_HOLD_FILMS or 'tfrec' in kind})
+        films = Counter(
+            {
+                kind: count
+                for kind, count in ignored.items()
+                if kind in _MAY_HOLD_FILMS or 'tfrec' in kind
+            }
+        )
         if films:
             self._report('ignored', walking.in_words(films))
 
     def compare_lists(self, lists: Mapping[str, Set[str]]) -> None:
-        """Holds the official lists (name -> image ids) against the records and against each other."""
-        of_records = {name: {image_id for image_id in self.labels_of if image_id in names} for name, names in lists.items()}
+        """Holds the official lists (name -> image ids) against the records and against each
+        other.
+        """
+        of_records = {
+            name: {image_id for image_id in self.labels_of if image_id in names}
+            for name, names in lists.items()
+        }
         self.listed = {name: len(image_ids) for name, image_ids in of_records.items()}
         if len(lists) < 2:
             return
@@ -173,7 +221,10 @@ class Audit:
         listed_ones, listed_twos = of_records.values()
         neither = self.labels_of.keys() - listed_ones - listed_twos
         if neither:
-            self._report('unlisted', f'{len(neither):,} of {len(self.labels_of):,} images, the first is {min(neither)}')
+            self._report(
+                'unlisted',
+                f'{len(neither):,} of {len(self.labels_of):,} images, the first is {min(neither)}',
+            )
         shared = self._patients_of(listed_ones) & self._patients_of(listed_twos)
         for patient in sorted(shared):
             self._report('lists', f'a patient with images in {one} and in {two}', key=patient)
@@ -187,17 +238,33 @@ class Audit:
         if not self.labels_of:
             return
         known = self._by_id.keys() | self._rejected
-        for title, ids in (('in it but in no record', rows.keys() - known), ('not in it', known - rows.keys())):
+        for title, ids in (
+            ('in it but in no record', rows.keys() - known),
+            ('not in it', known - rows.keys()),
+        ):
             if ids:
-                self._report('preprocessed', f'{len(ids):,} images are {title}, the first is {min(ids)}', name, key=min(ids))
+                self._report(
+                    'preprocessed',
+                    f'{len(ids):,} images are {title}, the first is {min(ids)}',
+                    name,
+                    key=min(ids),
+                )
         for image_id in sorted(rows.keys() & self.labels_of.keys()):
             if rows[image_id] != self.labels_of[image_id]:
-                said, held = ('|'.join(positive(bits)) or 'nothing' for bits in (rows[image_id], self.labels_of[image_id]))
-                self._report('preprocessed', f'it says {said}, the record {held}', name, key=image_id)
+                said, held = (
+                    '|'.join(positive(bits)) or 'nothing'
+                    for bits in (rows[image_id], self.labels_of[image_id])
+                )
+                self._report(
+                    'preprocessed', f'it says {said}, the record {held}', name, key=image_id
+                )
 
     def by_kind(self) -> dict[str, list[Problem]]:
         """Problems by kind, errors first, each in the order of the files."""
-        found: dict[str, list[Problem]] = {kind: [] for kind in sorted(KINDS, key=lambda kind: KINDS[kind].severity is Severity.WARNING)}
+        found: dict[str, list[Problem]] = {
+            kind: []
+            for kind in sorted(KINDS, key=lambda kind: KINDS[kind].severity is Severity.WARNING)
+        }
         for problem in self.problems:
             found[problem.kind].append(problem)
         return {kind: problems for kind, problems in found.items() if problems}
@@ -220,10 +287,20 @@ class Audit:
             'official_lists': self.listed,
             'ignored_files': dict(self.ignored),
             'table_unknown': dict(self.metadata.unknown) if self.metadata is not None else {},
-            'problems': [problem.as_dict() for problems in self.by_kind().values() for problem in problems],
+            'problems': [
+                problem.as_dict() for problems in self.by_kind().values() for problem in problems
+            ],
         }
 
-    def _report(self, kind: str, what: str, file: str = '', record: int | None = None, offset: int | None = None, key: str = '') -> None:
+    def _report(
+        self,
+        kind: str,
+        what: str,
+        file: str = '',
+        record: int | None = None,
+        offset: int | None = None,
+        key: str = '',
+    ) -> None:
         self.problems.append(Problem(kind, what, file, record, offset, key))
 
 
@@ -238,14 +315,21 @@ def read_preprocessed(path: str) -> dict[str, int]:
     try:
         header = next(rows, [])
         if sorted(header[1:]) != sorted(LABELS):
-            raise ValueError(f'{path}: expected the columns {", ".join(LABELS)} behind an unnamed first one')
+            raise ValueError(
+                f'{path}: expected the columns {", ".join(LABELS)} behind an unnamed first one'
+            )
         places = [LABELS.index(name) for name in header[1:]]
         found = {}
         for row in rows:
             if row and len(row) != len(header):
-                raise ValueError(f'{path}, line {rows.line_num}: {len(row)} fields, expected {len(header)}')
+                raise ValueError(
+                    f'{path}, line {rows.line_num}: {len(row)} fields, expected {len(header)}'
+                )
             if row:
-                bits = sum((value in ('True', '1')) << place for value, place in zip(row[1:], places, strict=True))
+                bits = sum(
+                    (value in ('True', '1')) << place
+                    for value, place in zip(row[1:], places, strict=True)
+                )
                 found[row[0].rsplit('/', 1)[-1]] = bits
     except csv.Error as error:
         raise ValueError(f'{path}, line {rows.line_num}: not a CSV file ({error})') from None

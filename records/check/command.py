@@ -21,27 +21,49 @@ _INLINE_BYTES = 64 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `check`."""
-    parser.add_argument('--data-root', required=True, metavar='DIR', help='folder (or object store URI) that holds the TFRecord files')
+    parser.add_argument(
+        '--data-root',
+        required=True,
+        metavar='DIR',
+        help='folder (or object store URI) that holds the TFRecord files',
+    )
     parser.add_argument(
         '--pattern',
         action='append',
         metavar='GLOB',
-        help='which files under the data root; repeatable (default: *.tfrec and *.tfrecord at any depth, zipped or not)',
+        help=(
+            'which files under the data root; repeatable (default: *.tfrec and *.tfrecord at any '
+            'depth, zipped or not)'
+        ),
     )
     parser.add_argument(
-        '--metadata', metavar='FILE', help='the Data_Entry table (CSV, plain or gzip); found by itself in the data root or its metadata/'
+        '--metadata',
+        metavar='FILE',
+        help=(
+            'the Data_Entry table (CSV, plain or gzip); found by itself in the data root or its '
+            'metadata/'
+        ),
     )
     parser.add_argument(
         '--missing-metadata',
         choices=('quarantine', 'keep'),
         default='quarantine',
-        help='whether an image that the table does not name is an error (quarantine, default) or to be known (keep)',
+        help=(
+            'whether an image that the table does not name is an error (quarantine, default) or '
+            'to be known (keep)'
+        ),
     )
     parser.add_argument(
-        '--patient-id-pattern', metavar='REGEX', help='finds the patient in an image_id that is not of the NIH form; one group'
+        '--patient-id-pattern',
+        metavar='REGEX',
+        help='finds the patient in an image_id that is not of the NIH form; one group',
     )
-    parser.add_argument('--min-side', type=int, metavar='PIXELS', help='the least width and height of an image')
-    parser.add_argument('--max-side', type=int, metavar='PIXELS', help='the greatest width and height of an image')
+    parser.add_argument(
+        '--min-side', type=int, metavar='PIXELS', help='the least width and height of an image'
+    )
+    parser.add_argument(
+        '--max-side', type=int, metavar='PIXELS', help='the greatest width and height of an image'
+    )
     parser.add_argument('--pixels', action='store_true', help='decode every image too (slow)')
     parser.add_argument('--json', metavar='FILE', help='write everything that was found to a file')
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core)')
@@ -60,11 +82,17 @@ def run(args: argparse.Namespace) -> int:
         audit = _audit(args, errors)
         if args.json:
             _write_json(args, audit)
-    except (ValueError, OSError) as error:  # DataRootError, MetadataError and wrong options are ValueErrors
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # DataRootError, MetadataError and wrong options are ValueErrors
         errors.print(f'[bold red]check:[/] {escape(terminal.in_words(error))}')
         return 1
     except BrokenProcessPool:
-        errors.print('[bold red]check:[/] a worker process was killed, most likely for want of memory: try fewer with --workers')
+        errors.print(
+            '[bold red]check:[/] a worker process was killed, most likely for want of memory: try '
+            'fewer with --workers'
+        )
         return 1
     _show(audit, args, console)
     return 1 if audit.errors else 0
@@ -78,15 +106,23 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
     from records.metadata import read_list, read_table
 
     root = args.data_root
-    rules = ScanRules(args.min_side or DEFAULT_MIN_SIDE, args.max_side or DEFAULT_MAX_SIDE, args.pixels)
-    there = data_root.scan(root, tuple(args.pattern) if args.pattern else data_root.DEFAULT_PATTERNS)
+    rules = ScanRules(
+        args.min_side or DEFAULT_MIN_SIDE, args.max_side or DEFAULT_MAX_SIDE, args.pixels
+    )
+    there = data_root.scan(
+        root, tuple(args.pattern) if args.pattern else data_root.DEFAULT_PATTERNS
+    )
     found = {kind: _find(kind, there) for kind in side_files.LISTS}
     if not args.metadata:
         found[side_files.TABLE] = _find(side_files.TABLE, there)
     places = {kind: data_root.join(root, name) for kind, name in found.items() if name}
     table = args.metadata or places.get(side_files.TABLE)
     metadata = read_table(table) if table else None
-    lists = {name: read_list(places[kind]) for name, kind in zip(layout.LISTS, side_files.LISTS, strict=True) if kind in places}
+    lists = {
+        name: read_list(places[kind])
+        for name, kind in zip(layout.LISTS, side_files.LISTS, strict=True)
+        if kind in places
+    }
     intake = Intake(
         metadata,
         missing_metadata=args.missing_metadata,
@@ -101,11 +137,15 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
     if lists:
         audit.compare_lists(lists)
     if layout.PREPROCESSED in there.others:
-        audit.compare_preprocessed(layout.PREPROCESSED, read_preprocessed(data_root.join(root, layout.PREPROCESSED)))
+        audit.compare_preprocessed(
+            layout.PREPROCESSED, read_preprocessed(data_root.join(root, layout.PREPROCESSED))
+        )
     return audit
 
 
-def _scan(audit: Audit, root: str, files: Sequence[DataFile], rules, workers: int | None, errors: Console) -> None:
+def _scan(
+    audit: Audit, root: str, files: Sequence[DataFile], rules, workers: int | None, errors: Console
+) -> None:
     import functools
 
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -118,10 +158,14 @@ def _scan(audit: Audit, root: str, files: Sequence[DataFile], rules, workers: in
     if workers is None:
         workers = default_workers() if rules.pixels or total > _INLINE_BYTES else 1
     columns = (TextColumn('reading'), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as progress:
+    with Progress(
+        *columns, console=errors, disable=not errors.is_terminal, transient=True
+    ) as progress:
         task = progress.add_task('check', total=total)
         places = [(join(root, file.name), file.name) for file in files]
-        scans = ordered_map(functools.partial(scan_file, rules=rules), places, min(workers, len(files)))
+        scans = ordered_map(
+            functools.partial(scan_file, rules=rules), places, min(workers, len(files))
+        )
         for file, scan in zip(files, scans, strict=True):
             audit.add(scan)
             progress.advance(task, file.size)
@@ -132,7 +176,9 @@ def _find(kind: Kind, there: DataRoot) -> str | None:
     from records import side_files
 
     option = '--metadata' if kind is side_files.TABLE else 'its usual name'
-    return side_files.find(kind, there.path, there.others, [file.name for file in there.files], option)
+    return side_files.find(
+        kind, there.path, there.others, [file.name for file in there.files], option
+    )
 
 
 def _write_json(args: argparse.Namespace, audit: Audit) -> None:

@@ -31,7 +31,9 @@ def show(audit: Audit, title: str, console: Console) -> None:
     if audit.errors:
         console.print(f'[bold red]Not clean:[/] {len(audit.errors):,} errors.')
     else:
-        console.print(f'[bold green]Clean:[/] {audit.accepted:,} records of {len(audit.patients):,} patients.')
+        console.print(
+            f'[bold green]Clean:[/] {audit.accepted:,} records of {len(audit.patients):,} patients.'
+        )
 
 
 def _files(audit: Audit, title: str) -> Table:
@@ -39,18 +41,38 @@ def _files(audit: Audit, title: str) -> Table:
     for name in ('file', 'promised', 'held', 'damaged', 'rejected'):
         table.add_column(name, justify='left' if name == 'file' else 'right')
     files = audit.files
-    bad = [file for file in files if file.damaged or file.rejected or file.promised not in (None, file.records)]
+    bad = [
+        file
+        for file in files
+        if file.damaged or file.rejected or file.promised not in (None, file.records)
+    ]
     shown = files if len(files) <= _SHOWN_FILES else bad[:_SHOWN_FILES]
     for file in shown:
         promised = '' if file.promised is None else f'{file.promised:,}'
         style = 'red' if file in bad else ''
-        table.add_row(escape(file.name), promised, f'{file.records:,}', f'{file.damaged:,}', f'{file.rejected:,}', style=style)
+        table.add_row(
+            escape(file.name),
+            promised,
+            f'{file.records:,}',
+            f'{file.damaged:,}',
+            f'{file.rejected:,}',
+            style=style,
+        )
     if len(shown) < len(files):
         table.add_row(f'… {len(files) - len(shown):,} more', '', '', '', '', style='dim')
     table.add_section()
     promises = sum(file.promised or 0 for file in files)
-    held, damaged, rejected = (sum(getattr(file, name) for file in files) for name in ('records', 'damaged', 'rejected'))
-    table.add_row(f'{len(files):,} files', f'{promises:,}', f'{held:,}', f'{damaged:,}', f'{rejected:,}', style='bold')
+    held, damaged, rejected = (
+        sum(getattr(file, name) for file in files) for name in ('records', 'damaged', 'rejected')
+    )
+    table.add_row(
+        f'{len(files):,} files',
+        f'{promises:,}',
+        f'{held:,}',
+        f'{damaged:,}',
+        f'{rejected:,}',
+        style='bold',
+    )
     return table
 
 
@@ -59,22 +81,37 @@ def _labels(audit: Audit) -> Table:
     table.add_column('records', justify='right')
     table.add_column('share', justify='right')
     for label in LABELS:
-        table.add_row(label, f'{audit.labels[label]:,}', _share(audit.labels[label], audit.accepted))
+        table.add_row(
+            label, f'{audit.labels[label]:,}', _share(audit.labels[label], audit.accepted)
+        )
     table.add_section()
-    table.add_row('abnormal', f'{audit.abnormal:,}', _share(audit.abnormal, audit.accepted), style='bold')
+    table.add_row(
+        'abnormal', f'{audit.abnormal:,}', _share(audit.abnormal, audit.accepted), style='bold'
+    )
     return table
 
 
 def _print_sources(audit: Audit, console: Console) -> None:
-    patients = ', '.join(f'{count:,} by {source}' for source, count in sorted(audit.patient_sources.items()))
+    patients = ', '.join(
+        f'{count:,} by {source}' for source, count in sorted(audit.patient_sources.items())
+    )
     lines = [f'Patients: {len(audit.patients):,} (of the records, {patients or "none"})']
     if audit.metadata is not None:
-        lines.append(f'Metadata table: {len(audit.metadata):,} rows, {audit.joined:,} of {audit.accepted:,} records joined')
+        lines.append(
+            f'Metadata table: {len(audit.metadata):,} rows, {audit.joined:,} of '
+            f'{audit.accepted:,} records joined'
+        )
         for name, counts in (('Age', audit.ages), ('Sex', audit.sexes), ('View', audit.views)):
-            lines.append(f'{name}: ' + ', '.join(f'{value} {count:,}' for value, count in sorted(counts.items())))
+            lines.append(
+                f'{name}: '
+                + ', '.join(f'{value} {count:,}' for value, count in sorted(counts.items()))
+            )
         lines += [f'In the table, {oddity}' for oddity in audit.metadata.oddities]
     if audit.listed:
-        lines.append('Official lists: ' + ', '.join(f'{name} {count:,}' for name, count in audit.listed.items()))
+        lines.append(
+            'Official lists: '
+            + ', '.join(f'{name} {count:,}' for name, count in audit.listed.items())
+        )
     if audit.ignored:
         lines.append(f'Not read: {in_words(audit.ignored)}')
     console.print('\n'.join(escape(printable(line)) for line in lines), highlight=False)
@@ -88,7 +125,9 @@ def _summary(by_kind: dict[str, list[Problem]]) -> Table:
     for kind, problems in by_kind.items():
         about = KINDS[kind]
         severity = f'[{_COLOURS[about.severity]}]{about.severity.value}[/]'
-        table.add_row(severity, about.title, f'{len(problems):,}', escape(problems[0].what), about.remedy)
+        table.add_row(
+            severity, about.title, f'{len(problems):,}', escape(problems[0].what), about.remedy
+        )
     return table
 
 
@@ -102,9 +141,18 @@ def _listing(kind: str, problems: list[Problem]) -> Table:
     for problem in problems[:_SHOWN_PROBLEMS]:
         record = '' if problem.record is None else str(problem.record)
         offset = '' if problem.offset is None else f'{problem.offset:,}'
-        table.add_row(escape(problem.file), record, offset, escape(problem.key), escape(problem.what))
+        table.add_row(
+            escape(problem.file), record, offset, escape(problem.key), escape(problem.what)
+        )
     if len(problems) > _SHOWN_PROBLEMS:
-        table.add_row(f'… {len(problems) - _SHOWN_PROBLEMS:,} more', '', '', '', 'all of them with --json FILE', style='dim')
+        table.add_row(
+            f'… {len(problems) - _SHOWN_PROBLEMS:,} more',
+            '',
+            '',
+            '',
+            'all of them with --json FILE',
+            style='dim',
+        )
     return table
 
 

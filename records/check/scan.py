@@ -1,4 +1,6 @@
-"""Reads one TFRecord file of a data root and keeps what an audit needs of each record, not its image."""
+"""Reads one TFRecord file of a data root and keeps what an audit needs of each record, not its
+image.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,11 @@ from trainer.labels import LABELS, NO_FINDING
 
 @dataclass(frozen=True)
 class Row:
-    """One good record: its place, what it is called, its positive labels as bits in the order of LABELS, its image's digest.
+    """One good record: its place, what it is called, its positive labels as bits in the order of
+    LABELS, its image's digest.
 
-    `notes` are keys of intake.NOTES. `pixels` is what is wrong with the decoded image, a kind of problem and the reason; None when
-    nothing is, or it was not decoded.
+    `notes` are keys of intake.NOTES. `pixels` is what is wrong with the decoded image, a kind of
+    problem and the reason; None when nothing is, or it was not decoded.
     """
 
     index: int
@@ -30,7 +33,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Fault:
-    """A record or stretch of the file that is of no use: kind is `damage` or a kind of intake.Rejected."""
+    """A record or stretch of the file that is of no use: kind is `damage` or a kind of
+    intake.Rejected.
+    """
 
     index: int
     offset: int
@@ -61,24 +66,46 @@ class ScanRules:
 
 
 def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
-    """Reads the file at `place` (its path, and its name in the data root). Never raises on account of what it holds."""
+    """Reads the file at `place` (its path, and its name in the data root). Never raises on account
+    of what it holds.
+    """
     path, name = place
     scan = FileScan(name, tfrecord.promised_count(path))
     intake = Intake(min_side=rules.min_side, max_side=rules.max_side)
     try:
         for item in tfrecord.read(path):
             if isinstance(item, tfrecord.Damage):
-                scan.faults.append(Fault(item.index, item.offset, None, 'damage', f'{item.length:,} bytes: {item.reason}'))
+                scan.faults.append(
+                    Fault(
+                        item.index,
+                        item.offset,
+                        None,
+                        'damage',
+                        f'{item.length:,} bytes: {item.reason}',
+                    )
+                )
                 continue
             scan.records += 1
             found = intake.examine(item.payload)
             if isinstance(found, Rejected):
-                scan.faults.append(Fault(item.index, item.offset, found.image_id, found.kind, found.reason))
+                scan.faults.append(
+                    Fault(item.index, item.offset, found.image_id, found.kind, found.reason)
+                )
                 continue
             record = found.record
             bits = sum(record.labels[label] << place for place, label in enumerate(LABELS))
             pixels = pixel_fault(record.image, found.header) if rules.pixels else None
-            scan.rows.append(Row(item.index, item.offset, record.image_id or None, bits, image_digest(record.image), found.notes, pixels))
+            scan.rows.append(
+                Row(
+                    item.index,
+                    item.offset,
+                    record.image_id or None,
+                    bits,
+                    image_digest(record.image),
+                    found.notes,
+                    pixels,
+                )
+            )
     except OSError as error:
         scan.error = error.strerror or str(error)
     return scan
@@ -94,12 +121,17 @@ def contradiction(labels: tuple[str, ...]) -> str:
     if not labels:
         return f'no label is set: expected {NO_FINDING!r} or a finding'
     if NO_FINDING in labels and len(labels) > 1:
-        return f'{NO_FINDING!r} stands together with {", ".join(label for label in labels if label != NO_FINDING)}'
+        return (
+            f'{NO_FINDING!r} stands together with '
+            f'{", ".join(label for label in labels if label != NO_FINDING)}'
+        )
     return ''
 
 
 def pixel_fault(image: bytes, header: ImageHeader) -> tuple[str, str] | None:
-    """Decodes an image that intake accepted: what is wrong with its pixels, as a kind of problem and the reason."""
+    """Decodes an image that intake accepted: what is wrong with its pixels, as a kind of problem
+    and the reason.
+    """
     try:
         grey = images.decode(image, header)
     except images.ImageError as error:

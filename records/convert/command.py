@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from records.convert.convert import Outcome
     from records.convert.sources import Listing
 
-HELP = 'convert a folder of images by class, or NIH PNGs with their table, to the NIH TFRecord layout'
+HELP = (
+    'convert a folder of images by class, or NIH PNGs with their table, to the NIH TFRecord layout'
+)
 _SHOWN = 20
 # Stands in the folder of the data set until that is complete.
 _UNFINISHED = '.convert-unfinished'
@@ -20,8 +22,20 @@ _UNFINISHED = '.convert-unfinished'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `convert`."""
-    parser.add_argument('--images', type=Path, required=True, metavar='DIR', help='folder with the images, searched at any depth')
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for the data set; made if it is not there')
+    parser.add_argument(
+        '--images',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='folder with the images, searched at any depth',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='folder for the data set; made if it is not there',
+    )
     parser.add_argument(
         '--table',
         type=Path,
@@ -41,18 +55,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='REGEX',
         help=r"finds the patient in a file name (without suffix), one group: '^(person\d+|(?:NORMAL\d*-)?IM-\d+)'; class folders only",
     )
-    parser.add_argument('--ids', choices=('name', 'path'), default='name', help='image_id from the file name or from the whole path')
-    parser.add_argument('--size', type=int, default=600, metavar='PIXELS', help='side of the images in the records (default 600)')
+    parser.add_argument(
+        '--ids',
+        choices=('name', 'path'),
+        default='name',
+        help='image_id from the file name or from the whole path',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=600,
+        metavar='PIXELS',
+        help='side of the images in the records (default 600)',
+    )
     parser.add_argument(
         '--fit',
         choices=('squash', 'pad', 'crop'),
         default='squash',
         help='images that are not square: squash as the NIH did (default), pad with black, or crop the longer side',
     )
-    parser.add_argument('--shard-size', type=int, default=512, metavar='N', help='records a file (default 512)')
-    parser.add_argument('--max-failed', type=float, default=0.01, metavar='SHARE', help='exit 1 above this share of failures (0.01)')
-    parser.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core); the output does not depend on it')
-    parser.add_argument('--overwrite', action='store_true', help='replace an earlier data set in --out')
+    parser.add_argument(
+        '--shard-size', type=int, default=512, metavar='N', help='records a file (default 512)'
+    )
+    parser.add_argument(
+        '--max-failed',
+        type=float,
+        default=0.01,
+        metavar='SHARE',
+        help='exit 1 above this share of failures (0.01)',
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        metavar='N',
+        help='processes (default: one a core); the output does not depend on it',
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace an earlier data set in --out'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,16 +111,28 @@ def run(args: argparse.Namespace) -> int:
     except (SourceError, MetadataError, DataRootError, NothingConvertedError) as error:
         errors.print(f'[bold red]convert:[/] {_plain(error)}')
     except BrokenProcessPool:
-        errors.print('[bold red]convert:[/] a worker process was killed, most likely for want of memory: try fewer with --workers')
+        errors.print(
+            '[bold red]convert:[/] a worker process was killed, most likely for want of memory: try fewer with --workers'
+        )
     except OSError as error:
         begun = (args.out.expanduser() / _UNFINISHED).exists()
-        more = '. The data set is not complete: fix the cause, then run the same command again' if begun else ''
+        more = (
+            '. The data set is not complete: fix the cause, then run the same command again'
+            if begun
+            else ''
+        )
         errors.print(f'[bold red]convert:[/] {_plain(terminal.in_words(error))}{more}')
     return 1
 
 
 def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     from records.convert.convert import convert
     from records.parallel import default_workers
@@ -101,7 +153,9 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
         errors.print(f'{_plain(out)}: an earlier conversion did not end there; starting again.')
     _clear(out)
     columns = (TextColumn('converting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as progress:
+    with Progress(
+        *columns, console=errors, disable=not errors.is_terminal, transient=True
+    ) as progress:
         task = progress.add_task('convert', total=len(listing.sources))
         outcome = convert(
             listing,
@@ -139,7 +193,9 @@ def _check_folders(images: Path, out: Path, overwrite: bool) -> None:
     from records.convert.sources import SourceError
 
     if not images.is_dir():
-        raise SourceError(f'{images}: no such folder. Give the folder that holds the images with --images')
+        raise SourceError(
+            f'{images}: no such folder. Give the folder that holds the images with --images'
+        )
     if out.exists() and not out.is_dir():
         raise SourceError(f'{out}: a file, expected a folder for the data set')
     if out.resolve() == images.resolve():
@@ -147,7 +203,9 @@ def _check_folders(images: Path, out: Path, overwrite: bool) -> None:
     if not out.is_dir():
         return
     if any(out.iterdir()) and not overwrite and not (out / _UNFINISHED).exists():
-        raise SourceError(f'{out}: the folder is not empty. Choose another, or say --overwrite to replace the data set in it')
+        raise SourceError(
+            f'{out}: the folder is not empty. Choose another, or say --overwrite to replace the data set in it'
+        )
     _check_only_own_records(out)
 
 
@@ -175,7 +233,13 @@ def _check_only_own_records(out: Path) -> None:
 
 
 def _list(args: argparse.Namespace, images: Path) -> Listing:
-    from records.convert.sources import SourceError, find_table, list_class_folders, list_nih, parse_class_map
+    from records.convert.sources import (
+        SourceError,
+        find_table,
+        list_class_folders,
+        list_nih,
+        parse_class_map,
+    )
     from records.intake import patient_pattern
 
     table = args.table.expanduser() if args.table else None
@@ -185,7 +249,9 @@ def _list(args: argparse.Namespace, images: Path) -> Listing:
         if not table.is_file():
             raise SourceError(f'--table {table}: no such file')
         if args.class_map or args.patient_pattern:
-            raise SourceError('--class-map and --patient-pattern are for class folders: a table gives labels and patients itself')
+            raise SourceError(
+                '--class-map and --patient-pattern are for class folders: a table gives labels and patients itself'
+            )
         return list_nih(images, table, args.ids)
     try:
         pattern = patient_pattern(args.patient_pattern) if args.patient_pattern else None
@@ -209,7 +275,9 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
 
     from records.convert.convert import REPORT
 
-    table = Table(title=f'Converted from {_plain(outcome.kind)}', title_justify='left', show_header=False)
+    table = Table(
+        title=f'Converted from {_plain(outcome.kind)}', title_justify='left', show_header=False
+    )
     table.add_column()
     table.add_column(justify='right')
     rows = [
@@ -237,7 +305,9 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
         console.print(reasons)
         if len(outcome.failed) > _SHOWN:
             console.print(f'… and {len(outcome.failed) - _SHOWN} more')
-    console.print(f'Data set: {out}\nReport: {out / REPORT}', highlight=False, soft_wrap=True, markup=False)
+    console.print(
+        f'Data set: {out}\nReport: {out / REPORT}', highlight=False, soft_wrap=True, markup=False
+    )
 
 
 def _plain(text: object) -> str:

@@ -1,4 +1,6 @@
-"""Converts listed images to a data set: pixels in all cores, records in a fixed order, a report on what came of each file."""
+"""Converts listed images to a data set: pixels in all cores, records in a fixed order, a report on
+what came of each file.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,14 @@ from records.convert.pixels import Converted, to_jpeg
 from records.convert.sources import Listing, Source
 from records.examples import build
 from records.images import ImageError
-from records.layout import TABLE_COLUMNS, ShardWriter, write_atomically, write_list, write_preprocessed, write_table
+from records.layout import (
+    TABLE_COLUMNS,
+    ShardWriter,
+    write_atomically,
+    write_list,
+    write_preprocessed,
+    write_table,
+)
 from records.parallel import ordered_map
 from records.terminal import printable
 
@@ -29,7 +38,9 @@ class NothingConvertedError(ValueError):
 
 @dataclass
 class Outcome:
-    """What came of a conversion; everything in it depends on the input alone, not on when or with how many processes it ran."""
+    """What came of a conversion; everything in it depends on the input alone, not on when or with
+    how many processes it ran.
+    """
 
     images: str
     kind: str
@@ -61,7 +72,9 @@ class Outcome:
             'images': self.images,
             'kind': self.kind,
             'converted': self.converted,
-            'failed': [{'file': file, 'reason': reason} for file, reason in sorted(self.failed.items())],
+            'failed': [
+                {'file': file, 'reason': reason} for file, reason in sorted(self.failed.items())
+            ],
             'failed_share': round(self.failed_share, 6),
             'left_out': self.left_out,
             'ignored_files': dict(sorted(self.ignored.items())),
@@ -125,22 +138,34 @@ def convert(
     outcome.patients = len({spelling.patient(source.table['Patient ID']) for source in done})
     if done:
         done.sort(key=lambda source: source.image_id)
-        write_preprocessed(out, ((_listed_path(source, images), dict.fromkeys(source.labels, 1)) for source in done))
+        write_preprocessed(
+            out,
+            ((_listed_path(source, images), dict.fromkeys(source.labels, 1)) for source in done),
+        )
         write_table(out, (table[source.image_id] for source in done))
         for name, image_ids in listing.lists.items():
             write_list(out, name, image_ids)
             outcome.lists[name] = len(image_ids)
     write_atomically(out / REPORT, outcome.as_json())
     if not done:
-        reasons = '; '.join(f'{file}: {reason}' for file, reason in list(outcome.failed.items())[:3])
-        raise NothingConvertedError(f'not one of {len(outcome.failed)} images could be converted ({reasons}); all reasons: {out / REPORT}')
+        reasons = '; '.join(
+            f'{file}: {reason}' for file, reason in list(outcome.failed.items())[:3]
+        )
+        raise NothingConvertedError(
+            f'not one of {len(outcome.failed)} images could be converted ({reasons}); all '
+            f'reasons: {out / REPORT}'
+        )
     return outcome
 
 
-def _results(sources: list[Source], size: int, fit: str, workers: int) -> Iterator[tuple[Source, Converted | str]]:
+def _results(
+    sources: list[Source], size: int, fit: str, workers: int
+) -> Iterator[tuple[Source, Converted | str]]:
     chunks = [sources[begin : begin + _CHUNK] for begin in range(0, len(sources), _CHUNK)]
     paths = ([source.path for source in chunk] for chunk in chunks)
-    answers = ordered_map(functools.partial(_convert_files, size=size, fit=fit), paths, min(workers, len(chunks)))
+    answers = ordered_map(
+        functools.partial(_convert_files, size=size, fit=fit), paths, min(workers, len(chunks))
+    )
     for chunk, answer in zip(chunks, answers, strict=True):
         yield from zip(chunk, answer, strict=True)
 
@@ -159,11 +184,18 @@ def _convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | s
 
 
 def _table_row(source: Source, result: Converted) -> list[str]:
-    row = {'OriginalImage[Width': str(result.width), 'Height]': str(result.height), **source.table, 'Image Index': source.image_id}
+    row = {
+        'OriginalImage[Width': str(result.width),
+        'Height]': str(result.height),
+        **source.table,
+        'Image Index': source.image_id,
+    }
     return [row.get(name, '') for name in TABLE_COLUMNS]
 
 
 def _listed_path(source: Source, images: Path) -> str:
     """In the form of the Kaggle file: the folder as it was, the name as it is in the records."""
     folder = source.path.relative_to(images).parent.as_posix()
-    return '/'.join(part for part in ('../input/data', '' if folder == '.' else folder, source.image_id) if part)
+    return '/'.join(
+        part for part in ('../input/data', '' if folder == '.' else folder, source.image_id) if part
+    )

@@ -1,4 +1,6 @@
-"""One image of any usual kind to the JPEG that stands in a record: square, one channel, 8 bits, as in the NIH TFRecords."""
+"""One image of any usual kind to the JPEG that stands in a record: square, one channel, 8 bits, as
+in the NIH TFRecords.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +14,37 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from records.image_header import JPEG, inspect
-from records.images import ImageError, blank, check_readable, check_size, decode_stored, grey_range, plain
+from records.images import (
+    ImageError,
+    blank,
+    check_readable,
+    check_size,
+    decode_stored,
+    grey_range,
+    plain,
+)
 from schemas.image_status import BLANK, UNDECODABLE, UNSUPPORTED
 
 SQUASH, PAD, CROP = 'squash', 'pad', 'crop'
 FITS = (SQUASH, PAD, CROP)
 
-# The quantisation tables of the Kaggle records are those of libjpeg's quality 95; they carry a density of 300 dpi.
+# The quantisation tables of the Kaggle records are those of libjpeg's quality 95; they carry a
+# density of 300 dpi.
 _QUALITY = 95
 _DPI = (300, 300)
 _FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP')
 _DEPTHS = (8, 10, 12, 14, 16)
-# The brightest upper byte of a 16-bit colour image from which on all 16 bits are in use, by the rule for grey ones.
+# The brightest upper byte of a 16-bit colour image from which on all 16 bits are in use, by the
+# rule for grey ones.
 _FULL_RANGE_BYTE = 2**14 >> 8
 # Tags of TIFF, and two of their values.
-_BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _NEW_SUBFILE_TYPE, _JPEG_TABLES = 258, 259, 262, 254, 347
+_BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _NEW_SUBFILE_TYPE, _JPEG_TABLES = (
+    258,
+    259,
+    262,
+    254,
+    347,
+)
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and lengths
 _JPEG_COMPRESSION = 7
 _MIN_IS_WHITE = 0
@@ -44,8 +62,8 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class _Original:
-    """`image`: upright, in the mode that Pillow gives it; `deep_colour`: 16 bits a channel, of which Pillow keeps the upper 8;
-    `min_is_white`: grey values that are still to be inverted."""
+    """`image`: upright, in the mode that Pillow gives it; `deep_colour`: 16 bits a channel, of
+    which Pillow keeps the upper 8; `min_is_white`: grey values that are still to be inverted."""
 
     image: Image.Image
     deep_colour: bool = False
@@ -54,7 +72,9 @@ class _Original:
 
 @dataclass(frozen=True)
 class Converted:
-    """`jpeg`: the encoded image; `width`, `height`: of the original in pixels; `bits`: the grey values' depth in the original."""
+    """`jpeg`: the encoded image; `width`, `height`: of the original in pixels; `bits`: the grey
+    values' depth in the original.
+    """
 
     jpeg: bytes
     width: int
@@ -63,25 +83,30 @@ class Converted:
 
 
 def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
-    """Decodes an image and encodes it as `size` x `size` one-channel 8-bit JPEG that looks as a viewer shows the original.
+    """Decodes an image and encodes it as `size` x `size` one-channel 8-bit JPEG that looks as a
+    viewer shows the original.
 
-    Colour becomes luma (ITU-R 601). Transparent parts become black; an alpha channel that is the same everywhere is dropped. Of 16-bit
-    images the depth in use (10, 12, 14 or 16 bits, judged by the brightest pixel) is scaled to 8 bits: detectors give 10 to 14 bits and
-    pad them. Floats are scaled from 0..1, or taken as whole numbers of up to 16 bits. Resized with a Lanczos filter, which averages when
-    it shrinks.
+    Colour becomes luma (ITU-R 601). Transparent parts become black; an alpha channel that is the
+    same everywhere is dropped. Of 16-bit images the depth in use (10, 12, 14 or 16 bits, judged by
+    the brightest pixel) is scaled to 8 bits: detectors give 10 to 14 bits and pad them. Floats are
+    scaled from 0..1, or taken as whole numbers of up to 16 bits. Resized with a Lanczos filter,
+    which averages when it shrinks.
 
     Args:
       data: an encoded JPEG, PNG, TIFF or BMP.
       size: side of the result in pixels.
-      fit: what becomes of an image that is not square: SQUASH changes its proportions, as the NIH did when it made 1024x1024 PNGs of
-        its films; PAD adds black borders; CROP cuts the longer side at both ends.
+      fit: what becomes of an image that is not square: SQUASH changes its proportions, as the NIH
+        did when it made 1024x1024 PNGs of its films; PAD adds black borders; CROP cuts the longer
+        side at both ends.
 
     Raises:
-      ImageError: it cannot be decoded, the decoder reports damage, it is too small, too large or too costly, its grey values have no
-        known range, or the result would be blank.
+      ImageError: it cannot be decoded, the decoder reports damage, it is too small, too large or
+        too costly, its grey values have no known range, or the result would be blank.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # Pillow's on sizes, which `check_size` judges, and on EXIF that is not needed
+        warnings.simplefilter(
+            'ignore'
+        )  # Pillow's on sizes, which `check_size` judges, and on EXIF that is not needed
         original = _decode(data)
     width, height = original.image.size
     try:
@@ -108,7 +133,9 @@ def _decode(data: bytes) -> _Original:
                 image = Image.open(io.BytesIO(data), formats=('JPEG',)).convert('RGB')
             turn = _UPRIGHT.get(header.orientation)
             return _Original(image if turn is None else image.transpose(turn))
-        return _Original(ImageOps.exif_transpose(image), header.bit_depth > 8 and header.channels > 1)
+        return _Original(
+            ImageOps.exif_transpose(image), header.bit_depth > 8 and header.channels > 1
+        )
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
         check_size(*image.size)
@@ -129,14 +156,19 @@ def _decode(data: bytes) -> _Original:
 
 
 def _check_one_page(image: Image.Image) -> None:
-    """A TIFF may hold several films, and only one could become the record; smaller versions of one film are fine."""
+    """A TIFF may hold several films, and only one could become the record; smaller versions of one
+    film are fine.
+    """
     pages = 0
     for page in range(getattr(image, 'n_frames', 1)):
         image.seek(page)
         pages += not getattr(image, 'tag_v2', {}).get(_NEW_SUBFILE_TYPE, 0) & 1
     image.seek(0)
     if pages > 1:
-        raise ImageError(UNSUPPORTED, f'it has {pages} pages: expected one film a file. Save each page as a file of its own')
+        raise ImageError(
+            UNSUPPORTED,
+            f'it has {pages} pages: expected one film a file. Save each page as a file of its own',
+        )
 
 
 def _check_jpegs_of_tiff(data: bytes, tags: Mapping[int, Any]) -> None:
@@ -145,7 +177,9 @@ def _check_jpegs_of_tiff(data: bytes, tags: Mapping[int, Any]) -> None:
     for offsets, lengths in (_STRIPS, _TILES):
         for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
             jpeg = data[offset : offset + length]
-            whole = tables[:-2] + jpeg[2:] if tables else jpeg  # without the end of the one and the start of the other
+            whole = (
+                tables[:-2] + jpeg[2:] if tables else jpeg
+            )  # without the end of the one and the start of the other
             decode_stored(whole, inspect(whole))
 
 
@@ -162,24 +196,32 @@ def _grey(original: _Original) -> tuple[Image.Image, int]:
     if brightest < _FULL_RANGE_BYTE:
         raise ImageError(
             UNSUPPORTED,
-            f'it is a 16-bit colour image whose grey values end below {int(brightest) + 1 << 8}, and only the upper 8 of 16 bits '
+            f'it is a 16-bit colour image whose grey values end below {int(brightest) + 1 << 8}, '
+            'and only the upper 8 of 16 bits '
             'can be read of such images: save it as 16-bit greyscale',
         )
     return grey, 16
 
 
 def _scaled(values: np.ndarray, fractions: bool) -> tuple[np.ndarray, int]:
-    """Grey values of more than 8 bits, float32 [height, width], scaled in place to 0..255; and how many bits are in use."""
+    """Grey values of more than 8 bits, float32 [height, width], scaled in place to 0..255; and how
+    many bits are in use.
+    """
     low, high = float(values.min()), float(values.max())
     stated = f'its grey values run from {low:g} to {high:g}'
     if fractions:
         if not np.isfinite(values).all():
-            raise ImageError(UNSUPPORTED, 'some of its grey values are not finite (NaN or infinity)')
+            raise ImageError(
+                UNSUPPORTED, 'some of its grey values are not finite (NaN or infinity)'
+            )
         if low >= 0 and high <= 1:
             values *= 255
             return values, 16
         if not np.array_equal(values, np.rint(values)):
-            raise ImageError(UNSUPPORTED, f'{stated}, with fractions: expected 0 to 1, or whole numbers from 0 to 65535')
+            raise ImageError(
+                UNSUPPORTED,
+                f'{stated}, with fractions: expected 0 to 1, or whole numbers from 0 to 65535',
+            )
     bits = next((depth for depth in _DEPTHS if high < 2**depth), 0)
     if not bits or low < 0:
         raise ImageError(UNSUPPORTED, f'{stated}: expected 0 to 65535')
@@ -188,7 +230,9 @@ def _scaled(values: np.ndarray, fractions: bool) -> tuple[np.ndarray, int]:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Mode L, transparent parts black. An alpha channel that is the same everywhere hides nothing: some programs leave it at 0."""
+    """Mode L, transparent parts black. An alpha channel that is the same everywhere hides nothing:
+    some programs leave it at 0.
+    """
     if not image.has_transparency_data:
         return image.convert('L') if image.mode in ('L', '1') else image.convert('RGB').convert('L')
     image = image.convert('LA' if image.mode in ('1', 'L', 'LA', 'La') else 'RGBA')

@@ -1,4 +1,6 @@
-"""What there is to convert: every image with its id, labels and line of the metadata table, from a class folder tree or the NIH release."""
+"""What there is to convert: every image with its id, labels and line of the metadata table, from a
+class folder tree or the NIH release.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,20 @@ BY_NAME, BY_PATH = 'name', 'path'
 
 # Images and volumes that are not read. DICOM files often have no suffix, or the end of a number.
 _OTHER_IMAGES = (
-    *('.dcm', '.dicom', '.dic', '.ima', '.gif', '.webp', '.jp2', '.j2k', '.jpx', '.heic', '.heif', '.avif'),
+    *(
+        '.dcm',
+        '.dicom',
+        '.dic',
+        '.ima',
+        '.gif',
+        '.webp',
+        '.jp2',
+        '.j2k',
+        '.jpx',
+        '.heic',
+        '.heif',
+        '.avif',
+    ),
     *('.pgm', '.ppm', '.nii', '.nii.gz', '.nrrd', '.mha', '.mhd'),
 )
 _DICOM_MARK, _DICOM_MARK_AT = b'DICM', 128
@@ -33,7 +48,9 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """One image: its file, its id, its positive labels, and what the metadata table will say of it (column -> text)."""
+    """One image: its file, its id, its positive labels, and what the metadata table will say of it
+    (column -> text).
+    """
 
     path: Path
     image_id: str
@@ -48,12 +65,14 @@ class Listing:
     Attributes:
       kind: 'class folders' or the path of the NIH table.
       sources: images to convert, in the order of the records to be.
-      failed: files (relative to the folder of images) that cannot be converted whatever their pixels -> why.
+      failed: files (relative to the folder of images) that cannot be converted whatever their
+        pixels -> why.
       ignored: other files, by type -> how many.
       lists: the official split lists that lie with the images, a name of layout.LISTS -> image ids.
       oddities: what was not understood in the metadata table.
       left_out: images in folders that --class-map leaves out.
-      without_file: rows of the NIH table without an image (part of the release is a usual thing to have).
+      without_file: rows of the NIH table without an image (part of the release is a usual thing to
+        have).
       own_patient: images whose patient is not known.
     """
 
@@ -90,7 +109,11 @@ def parse_class_map(entries: list[str]) -> dict[str, tuple[str, ...] | None]:
         labels = tuple(spelling.label(name) or name for name in text.split('|')) if text else None
         unknown = [name for name in labels or () if name not in LABELS]
         if not folder or not equals or unknown:
-            what = f'no label is called {unknown[0]!r}' if unknown else "expected the form 'FOLDER=Label'"
+            what = (
+                f'no label is called {unknown[0]!r}'
+                if unknown
+                else "expected the form 'FOLDER=Label'"
+            )
             raise SourceError(f'--class-map {entry!r}: {what}. Labels are: {", ".join(LABELS)}')
         mapping[folder.casefold()] = labels
     return mapping
@@ -120,12 +143,18 @@ def list_class_folders(
             image_id = _image_id(path, images, ids)
             patient = _patient(path.stem, patient_pattern)
             listing.own_patient += patient is None
-            table = {'Finding Labels': '|'.join(labels), 'Patient ID': patient or image_id.removesuffix('.png')}
+            table = {
+                'Finding Labels': '|'.join(labels),
+                'Patient ID': patient or image_id.removesuffix('.png'),
+            }
             listing.sources.append(Source(path, image_id, labels, table))
     if lost:
-        named = ', '.join(f'{folder} ({count} images)' for folder, count in sorted(lost.items())[:10])
+        named = ', '.join(
+            f'{folder} ({count} images)' for folder, count in sorted(lost.items())[:10]
+        )
         raise SourceError(
-            f'{len(lost)} folders name no label: {named}. Name them: --class-map FOLDER=Label (FOLDER= leaves one out). '
+            f'{len(lost)} folders name no label: {named}. Name them: --class-map FOLDER=Label '
+            '(FOLDER= leaves one out). '
             f'Labels are: {", ".join(LABELS)}; NORMAL is No Finding'
         )
     return _finished(listing, images)
@@ -145,12 +174,15 @@ def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
     for path in _images(images, listing, table):
         name = entries.spelled(path.name)
         if name is None:
-            listing.failed[path.relative_to(images).as_posix()] = f'the metadata table {table.name} has no line for {path.name}'
+            listing.failed[path.relative_to(images).as_posix()] = (
+                f'the metadata table {table.name} has no line for {path.name}'
+            )
             continue
         entry = entries[name]
         if entry.unknown_findings or not entry.findings:
             listing.failed[path.relative_to(images).as_posix()] = (
-                f'Finding Labels is {rows[name]["Finding Labels"]!r}: expected names out of {", ".join(LABELS)}'
+                f'Finding Labels is {rows[name]["Finding Labels"]!r}: expected names out of '
+                f'{", ".join(LABELS)}'
             )
             continue
         used.add(name)
@@ -165,11 +197,17 @@ def _names(images: Path) -> list[str]:
 
 
 def _images(images: Path, listing: Listing, table: Path | None = None) -> list[Path]:
-    """The images, each real file once; files that are not images are counted, or named where they may hold one."""
+    """The images, each real file once; files that are not images are counted, or named where they
+    may hold one.
+    """
     walk = walking.walk(str(images))
     names = [file.name for file in walk.files]
     lists = _find_lists(images, names, table)
-    used = {path.relative_to(images).as_posix() for path in (table, *lists.values()) if path and path.is_relative_to(images)}
+    used = {
+        path.relative_to(images).as_posix()
+        for path in (table, *lists.values())
+        if path and path.is_relative_to(images)
+    }
     found = []
     for name in names:
         suffix = walking.file_type(name)
@@ -208,7 +246,9 @@ def _find_lists(images: Path, names: list[str], table: Path | None) -> dict[str,
         path = side_files.find(kind, str(images), names, option='its usual name')
         if path:
             found[name] = images / path
-        elif path := side_files.find(kind, str(beside), (file.name for file in beside.iterdir()), option='its usual name'):
+        elif path := side_files.find(
+            kind, str(beside), (file.name for file in beside.iterdir()), option='its usual name'
+        ):
             found[name] = beside / path
     return found
 
@@ -218,7 +258,11 @@ def _unusable_name(name: str) -> str:
         name.encode()
     except UnicodeEncodeError:
         return 'its name or that of its folder is not UTF-8: rename it'
-    return 'its name or that of its folder holds a line break: rename it' if re.search('[\r\n]', name) else ''
+    return (
+        'its name or that of its folder holds a line break: rename it'
+        if re.search('[\r\n]', name)
+        else ''
+    )
 
 
 def _other_image(path: Path, suffix: str) -> str:
@@ -235,8 +279,12 @@ def _other_image(path: Path, suffix: str) -> str:
     return ''
 
 
-def _labels_of(folders: list[str], class_map: Mapping[str, tuple[str, ...] | None]) -> tuple[tuple[str, ...] | None, bool]:
-    """The labels of the nearest folder that names some (None: left out), and whether there is such a folder."""
+def _labels_of(
+    folders: list[str], class_map: Mapping[str, tuple[str, ...] | None]
+) -> tuple[tuple[str, ...] | None, bool]:
+    """The labels of the nearest folder that names some (None: left out), and whether there is such
+    a folder.
+    """
     for folder in reversed(folders):
         if folder in class_map:
             return class_map[folder], True
@@ -265,16 +313,19 @@ def _finished(listing: Listing, images: Path) -> Listing:
         other = seen.setdefault(source.image_id, source.path)
         if other != source.path:
             raise SourceError(
-                f'{other} and {source.path} would both get the image_id {source.image_id!r}: rename one, '
+                f'{other} and {source.path} would both get the image_id {source.image_id!r}: '
+                'rename one, '
                 f'or use --ids {BY_PATH}, which takes the whole path under {images}'
             )
     by_name = {source.path.name: source.image_id for source in listing.sources}
     files = spelling.ImageNames(by_name)
     # Lists name the files: with other ids they would name no image of the new data set.
     for image_ids in listing.lists.values():
-        image_ids[:] = [by_name[file] if (file := files.spelled(name)) else name for name in image_ids]
-    # Records of one class or patient should not stand in a row: whoever reads shards in order gets a mixture. By a hash, so that the
-    # order depends on nothing but the names.
+        image_ids[:] = [
+            by_name[file] if (file := files.spelled(name)) else name for name in image_ids
+        ]
+    # Records of one class or patient should not stand in a row: whoever reads shards in order gets
+    # a mixture. By a hash, so that the order depends on nothing but the names.
     listing.sources.sort(key=lambda source: (_digest(source.image_id), source.image_id))
     return listing
 

@@ -1,6 +1,8 @@
-"""Synthetic frontal chest X-rays: phantoms with the signs of the 14 NIH findings, and data sets of them in the NIH layout.
+"""Synthetic frontal chest X-rays: phantoms with the signs of the 14 NIH findings, and data sets of
+them in the NIH layout.
 
-What this package offers is loaded when it is first asked for, so that the command line can be described without numpy.
+What this package offers is loaded when it is first asked for, so that the command line can be
+described without numpy.
 """
 
 from __future__ import annotations

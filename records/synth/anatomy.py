@@ -1,4 +1,6 @@
-"""What differs between patients (`Anatomy`), between exposures (`Pose`), and the chest's measures on one film (`Geometry`)."""
+"""What differs between patients (`Anatomy`), between exposures (`Pose`), and the chest's measures
+on one film (`Geometry`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-RIGHT, LEFT = -1, 1  # the patient's sides, as signs of x: the patient's right is on the left of the film
+RIGHT, LEFT = (
+    -1,
+    1,
+)  # the patient's sides, as signs of x: the patient's right is on the left of the film
 SIDES = (RIGHT, LEFT)
 
 
@@ -34,7 +39,9 @@ class Anatomy:
 
 
 def draw_anatomy(rng: np.random.Generator, age: float, sex: str) -> Anatomy:
-    """A patient's build. `age` in years shapes the aorta, `sex` (F or M) the breasts and the size."""
+    """A patient's build. `age` in years shapes the aorta, `sex` (F or M) the breasts and the
+    size.
+    """
     woman = sex == 'F'
     fat = float(rng.beta(2, 3))
     breast = float(rng.uniform(0.35, 1.0)) if woman else 0.0
@@ -65,7 +72,8 @@ class Pose:
 
     view: str  # PA or AP
     supine: bool
-    lordosis: float  # 0..1: how far the beam came from below, which lifts the clavicles and levels the ribs
+    # 0..1: how far the beam came from below, which lifts the clavicles and levels the ribs
+    lordosis: float
     inspiration: float  # how far the diaphragm is lower than on average
     oblique: float  # sideways shift of what lies in front against what lies behind
     scale: float
@@ -78,7 +86,9 @@ class Pose:
 
 
 def draw_pose(rng: np.random.Generator, view: str) -> Pose:
-    """How a film of this view was taken: AP ones come from the bedside, with shallower breath, less contrast and more tilt."""
+    """How a film of this view was taken: AP ones come from the bedside, with shallower breath, less
+    contrast and more tilt.
+    """
     bedside = view == 'AP'
     supine = bedside and bool(rng.random() < 0.5)
     loose = 1.6 if bedside else 1.0
@@ -117,13 +127,18 @@ class Geometry:
 
 
 def geometry(anatomy: Anatomy, pose: Pose) -> Geometry:
-    """The measures of a chest without findings. AP magnifies the heart (it lies further from the receptor), lying raises the diaphragm."""
+    """The measures of a chest without findings. AP magnifies the heart (it lies further from the
+    receptor), lying raises the diaphragm.
+    """
     bedside = pose.view == 'AP'
     top = anatomy.dome + pose.inspiration - (0.03 if pose.supine else 0.0)
     return Geometry(
         anatomy=anatomy,
         pose=pose,
-        heart=anatomy.heart * (1.11 if bedside else 1.0) * (1.04 if pose.supine else 1.0) * (1 - 0.9 * pose.inspiration),
+        heart=anatomy.heart
+        * (1.11 if bedside else 1.0)
+        * (1.04 if pose.supine else 1.0)
+        * (1 - 0.9 * pose.inspiration),
         width=anatomy.width,
         gap=anatomy.rib_gap * anatomy.length,
         rib_slope=anatomy.rib_slope * (1 - 0.55 * pose.lordosis),

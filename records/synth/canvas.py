@@ -1,7 +1,9 @@
-"""Where body coordinates meet pixels: the frame, curves, smooth random fields and anti-aliased strokes.
+"""Where body coordinates meet pixels: the frame, curves, smooth random fields and anti-aliased
+strokes.
 
-Body coordinates: x to the right of the film (the patient's left), y downwards; 1 is half the film's width at magnification 1,
-about 21 cm, and the origin lies in the middle of the thorax. Fields are float32 arrays.
+Body coordinates: x to the right of the film (the patient's left), y downwards; 1 is half the film's
+width at magnification 1, about 21 cm, and the origin lies in the middle of the thorax. Fields are
+float32 arrays.
 """
 
 from __future__ import annotations
@@ -17,10 +19,18 @@ _TABLE = 2048
 class Frame:
     """The similarity transform from body coordinates to the pixels of a film of `size` x `size`."""
 
-    def __init__(self, size: int, scale: float = 1.0, degrees: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)) -> None:
+    def __init__(
+        self,
+        size: int,
+        scale: float = 1.0,
+        degrees: float = 0.0,
+        shift: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
         self.size = size
         angle = np.deg2rad(degrees)
-        self._matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        self._matrix = scale * np.array(
+            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        )
         self._shift = np.array(shift)
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
@@ -28,9 +38,14 @@ class Frame:
         return (np.asarray(points) @ self._matrix.T + self._shift + 1) * (self.size / 2)
 
     def grid(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """x and y in body coordinates, each float32 [size, size], at the pixel centres of a film of `size`."""
+        """x and y in body coordinates, each float32 [size, size], at the pixel centres of a film of
+        `size`.
+        """
         ticks = ((np.arange(size) + 0.5) * 2 / size - 1).astype(np.float32)
-        u, v = ticks[None, :] - np.float32(self._shift[0]), ticks[:, None] - np.float32(self._shift[1])
+        u, v = (
+            ticks[None, :] - np.float32(self._shift[0]),
+            ticks[:, None] - np.float32(self._shift[1]),
+        )
         inverse = np.linalg.inv(self._matrix).astype(np.float32)
         return inverse[0, 0] * u + inverse[0, 1] * v, inverse[1, 0] * u + inverse[1, 1] * v
 
@@ -40,7 +55,9 @@ class Frame:
 
 
 class Curve:
-    """A monotone-between-knots (PCHIP) function, tabulated, so that evaluating it on a whole field is a table look-up."""
+    """A monotone-between-knots (PCHIP) function, tabulated, so that evaluating it on a whole field
+    is a table look-up.
+    """
 
     def __init__(self, *knots: tuple[float, float]) -> None:
         at, values = np.array(knots, dtype=np.float64).T
@@ -59,7 +76,9 @@ def smoothstep(field: np.ndarray) -> np.ndarray:
 
 
 def dome(field: np.ndarray) -> np.ndarray:
-    """The depth of a round body at `field` of the way from its edge (0) to its middle (1): steep at the edge, then flat."""
+    """The depth of a round body at `field` of the way from its edge (0) to its middle (1): steep at
+    the edge, then flat.
+    """
     t = np.clip(field, np.float32(0), np.float32(1))
     return np.sqrt(t * (2 - t))
 
@@ -70,7 +89,9 @@ def resize(field: np.ndarray, size: int) -> np.ndarray:
 
 
 def noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """A smooth random field, float32 [size, size], mean 0 and standard deviation about 1, with `cells` grains across."""
+    """A smooth random field, float32 [size, size], mean 0 and standard deviation about 1, with
+    `cells` grains across.
+    """
     return resize(rng.standard_normal((cells, cells), dtype=np.float32), size) * np.float32(1.35)
 
 
@@ -90,13 +111,19 @@ class Strokes:
 
     def polygon(self, points: np.ndarray, level: float) -> None:
         """Fills a polygon, float [n, 2], with `level`, 0..1."""
-        self._draw.polygon((self._frame.pixels(points) * self._by).ravel().tolist(), fill=round(255 * level))
+        self._draw.polygon(
+            (self._frame.pixels(points) * self._by).ravel().tolist(), fill=round(255 * level)
+        )
 
     def bone(self, path: np.ndarray, width, cortex: float = 1.0, marrow: float = 0.6) -> None:
-        """A long bone along `path`, float [n, 2], `width` body units wide (a number or one a point): bright rims, a paler middle."""
+        """A long bone along `path`, float [n, 2], `width` body units wide (a number or one a
+        point): bright rims, a paler middle.
+        """
         half = np.broadcast_to(np.asarray(width, dtype=np.float64) / 2, len(path))[:, None]
         along = np.gradient(path, axis=0)
-        across = np.stack([-along[:, 1], along[:, 0]], axis=1) / (np.linalg.norm(along, axis=1, keepdims=True) + 1e-9)
+        across = np.stack([-along[:, 1], along[:, 0]], axis=1) / (
+            np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+        )
         for part, level in ((1.0, cortex), (0.55, marrow)):
             edge = across * half * part
             self.polygon(np.concatenate([path + edge, (path - edge)[::-1]]), level)
@@ -104,7 +131,12 @@ class Strokes:
     def line(self, path: np.ndarray, width: float, level: float) -> None:
         """A line along `path`, float [n, 2], `width` body units wide."""
         pixels = max(1, round(self._frame.length(width) * self._by))
-        self._draw.line((self._frame.pixels(path) * self._by).ravel().tolist(), fill=round(255 * level), width=pixels, joint='curve')
+        self._draw.line(
+            (self._frame.pixels(path) * self._by).ravel().tolist(),
+            fill=round(255 * level),
+            width=pixels,
+            joint='curve',
+        )
 
     def branches(self, paths: np.ndarray, width: float, level: float) -> None:
         """Many polylines, float [n, points, 2], of one width (body units) and level."""
@@ -119,6 +151,10 @@ class Strokes:
 
 
 def blur(field: np.ndarray, pixels: float) -> np.ndarray:
-    """A float32 field of values 0..1 averaged over 2 * `pixels` + 1 pixels each way; kept in steps of 1/255."""
-    image = Image.fromarray((np.clip(field, 0, 1) * 255 + 0.5).astype(np.uint8)).filter(ImageFilter.BoxBlur(pixels))
+    """A float32 field of values 0..1 averaged over 2 * `pixels` + 1 pixels each way; kept in steps
+    of 1/255.
+    """
+    image = Image.fromarray((np.clip(field, 0, 1) * 255 + 0.5).astype(np.uint8)).filter(
+        ImageFilter.BoxBlur(pixels)
+    )
     return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)

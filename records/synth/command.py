@@ -11,12 +11,34 @@ SUMMARY = 'draw synthetic chest X-rays in the NIH TFRecord layout'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `synth`."""
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='DIR', help='the data root to write: data/, metadata/ and preprocessed_data.csv'
+        '--out',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='the data root to write: data/, metadata/ and preprocessed_data.csv',
     )
     parser.add_argument('--count', type=int, required=True, metavar='N', help='number of X-rays')
-    parser.add_argument('--seed', type=int, default=0, metavar='S', help='the same seed gives the same bytes (default 0)')
-    parser.add_argument('--label-noise', type=float, default=0.03, metavar='SHARE', help='share of wrong labels, 0 to 1 (default 0.03)')
-    parser.add_argument('--size', type=int, default=600, metavar='PIXELS', help='side of the images (default 600, as in the NIH records)')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=0,
+        metavar='S',
+        help='the same seed gives the same bytes (default 0)',
+    )
+    parser.add_argument(
+        '--label-noise',
+        type=float,
+        default=0.03,
+        metavar='SHARE',
+        help='share of wrong labels, 0 to 1 (default 0.03)',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        default=600,
+        metavar='PIXELS',
+        help='side of the images (default 600, as in the NIH records)',
+    )
     parser.add_argument(
         '--first-patient',
         type=int,
@@ -25,8 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='number of the first patient; a second span takes a higher one (default 1)',
     )
     parser.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core)')
-    parser.add_argument('--overwrite', action='store_true', help='replace a synthetic data set that is already there')
-    parser.add_argument('--contact-sheet', type=Path, metavar='PNG', help='also draw a sheet with examples of each finding')
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace a synthetic data set that is already there',
+    )
+    parser.add_argument(
+        '--contact-sheet',
+        type=Path,
+        metavar='PNG',
+        help='also draw a sheet with examples of each finding',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,21 +70,38 @@ def run(args: argparse.Namespace) -> int:
     try:
         _write(args)
     except (SynthError, OSError) as error:
-        terminal.console(stderr=True).print(f'[bold red]synth:[/] {escape(terminal.in_words(error))}', highlight=False, soft_wrap=True)
+        terminal.console(stderr=True).print(
+            f'[bold red]synth:[/] {escape(terminal.in_words(error))}',
+            highlight=False,
+            soft_wrap=True,
+        )
         return 1
     return 0
 
 
 def _write(args: argparse.Namespace) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Table
 
     from records import terminal
     from records.synth.dataset import write_dataset
 
     console = terminal.console()
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task('drawing X-rays', total=args.count)
         summary = write_dataset(
             args.out,
@@ -71,8 +119,10 @@ def _write(args: argparse.Namespace) -> None:
         table.add_row(name, str(number), f'{number / summary.records:.1%}')
     console.print(table)
     console.print(
-        f'{summary.records} X-rays of {summary.patients} patients in {len(summary.files)} files under {summary.out}: '
-        f'{summary.image_bytes / summary.records / 1000:.0f} kB an image, {summary.mislabelled} wrong labels on purpose, '
+        f'{summary.records} X-rays of {summary.patients} patients in {len(summary.files)} files '
+        f'under {summary.out}: '
+        f'{summary.image_bytes / summary.records / 1000:.0f} kB an image, {summary.mislabelled} '
+        'wrong labels on purpose, '
         f'{summary.seconds:.1f} s ({summary.records / summary.seconds:.0f} a second)',
         highlight=False,
         soft_wrap=True,
@@ -81,4 +131,6 @@ def _write(args: argparse.Namespace) -> None:
         from records.synth.contact_sheet import findings_sheet
 
         findings_sheet(args.contact_sheet, seed=args.seed)
-        console.print(f'examples of each finding: {args.contact_sheet}', highlight=False, soft_wrap=True)
+        console.print(
+            f'examples of each finding: {args.contact_sheet}', highlight=False, soft_wrap=True
+        )

@@ -1,4 +1,6 @@
-"""Contact sheets: X-rays in rows with their names, for the documentation and for looking at what is drawn."""
+"""Contact sheets: X-rays in rows with their names, for the documentation and for looking at what is
+drawn.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _CAPTION = 20  # pixels
 _GAP = 14  # pixels between what stands beside each other
 
 
-def contact_sheet(path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], cell: int = 220, across: int = 1) -> None:
+def contact_sheet(
+    path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], cell: int = 220, across: int = 1
+) -> None:
     """Writes a PNG with a caption and its images in each row.
 
     Args:
@@ -30,7 +34,11 @@ def contact_sheet(path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], 
     columns = max((len(images) for _, images in rows), default=0)
     if not columns:
         raise ValueError('a contact sheet needs at least one image')
-    sheet = Image.new('L', (across * (columns * cell + _GAP) - _GAP, -(-len(rows) // across) * (cell + _CAPTION)), 255)
+    sheet = Image.new(
+        'L',
+        (across * (columns * cell + _GAP) - _GAP, -(-len(rows) // across) * (cell + _CAPTION)),
+        255,
+    )
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default()
     for number, (caption, images) in enumerate(rows):
@@ -44,7 +52,9 @@ def contact_sheet(path: Path, rows: Sequence[tuple[str, Sequence[np.ndarray]]], 
 
 
 def findings_sheet(path: Path, *, seed: int = 0, columns: int = 3, cell: int = 180) -> None:
-    """Writes a sheet of normal chests and of each finding, `columns` patients each, three findings across; every third film is AP."""
+    """Writes a sheet of normal chests and of each finding, `columns` patients each, three findings
+    across; every third film is AP.
+    """
     rows = []
     for number, name in enumerate((NO_FINDING, *FINDINGS)):
         drawn = []

@@ -37,7 +37,9 @@ _FEWEST_FOR_WORKERS = 24  # below that, starting processes takes longer than dra
 
 
 class SynthError(ValueError):
-    """A data set that cannot be written as asked; the text says what was expected and what to do."""
+    """A data set that cannot be written as asked; the text says what was expected and what to
+    do.
+    """
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ class SynthSummary:
 
     Attributes:
       out: the data root. files: the record files, in order.
-      records, patients: how many. label_counts: records with each of LABELS, as labelled. views: records of each view.
-      mislabelled: records whose label is wrong on purpose. image_bytes: of all JPEGs. seconds: wall clock.
+      records, patients: how many. label_counts: records with each of LABELS, as labelled. views:
+      records of each view.
+      mislabelled: records whose label is wrong on purpose. image_bytes: of all JPEGs. seconds: wall
+        clock.
     """
 
     out: Path
@@ -78,7 +82,8 @@ def write_dataset(
 ) -> SynthSummary:
     """Draws `count` X-rays and writes them under `out` in the NIH layout.
 
-    The same arguments give the same bytes, whatever `workers` is; a record does not depend on `count` or `per_shard` either.
+    The same arguments give the same bytes, whatever `workers` is; a record does not depend on
+    `count` or `per_shard` either.
 
     Args:
       out: the data root; `data/`, `metadata/` and `preprocessed_data.csv` are made in it.
@@ -87,30 +92,48 @@ def write_dataset(
       per_shard: records a file.
       size: side of the images, pixels.
       label_noise: share of the records whose label is made wrong, 0..1.
-      prevalence: share of the images with each finding, in place of the NIH's; see `population.shares`.
-      first_patient: number of the first patient; a later span takes a higher one, so that its patients are new ones.
-      workers: processes; None takes one a core. With more than one, the calling script needs the usual `if __name__ == '__main__'`.
-      overwrite: replace a synthetic data set that is already there. Records that were not drawn are never replaced.
+      prevalence: share of the images with each finding, in place of the NIH's; see
+        `population.shares`.
+      first_patient: number of the first patient; a later span takes a higher one, so that its
+        patients are new ones.
+      workers: processes; None takes one a core. With more than one, the calling script needs the
+        usual `if __name__ == '__main__'`.
+      overwrite: replace a synthetic data set that is already there. Records that were not drawn are
+        never replaced.
       on_progress: called with the number of records written so far.
       jpeg: draws a film in another way; must be picklable, as workers call it.
 
     Raises:
-      SynthError: an argument out of range, `out` holds records already, or nothing can be written there.
+      SynthError: an argument out of range, `out` holds records already, or nothing can be written
+        there.
       OSError: writing fails on the way, say because the disk is full; no half-written file is left.
     """
     started = time.monotonic()
-    _check(count=count, seed=seed, per_shard=per_shard, size=size, label_noise=label_noise, first_patient=first_patient, workers=workers)
+    _check(
+        count=count,
+        seed=seed,
+        per_shard=per_shard,
+        size=size,
+        label_noise=label_noise,
+        first_patient=first_patient,
+        workers=workers,
+    )
     try:
         studies = population.draw(count, seed, label_noise, prevalence, first_patient)
     except ValueError as error:
         raise SynthError(str(error)) from None
     if studies[-1].study.patient > 99_999_999:
-        raise SynthError(f'first_patient is {first_patient}: the last patient would have more than the 8 digits of an NIH image id')
+        raise SynthError(
+            f'first_patient is {first_patient}: the last patient would have more than the 8 '
+            'digits of an NIH image id'
+        )
     out = Path(out)
     _make_room(out, overwrite)
     # First of all, so that what is left of a broken-off run can be told from real records.
     _replace(out / 'metadata' / TRUTH_NAME, _gzip(_truth(studies)))
-    with _rendered(studies, jpeg or partial(_jpeg, seed=seed, size=size), _processes(workers, count)) as images:
+    with _rendered(
+        studies, jpeg or partial(_jpeg, seed=seed, size=size), _processes(workers, count)
+    ) as images:
         files, image_bytes = _write_shards(out / 'data', studies, images, per_shard, on_progress)
     _write_tables(out, studies, size, seed)
     counts = Counter(name for each in studies for name in each.findings or (NO_FINDING,))
@@ -127,7 +150,16 @@ def write_dataset(
     )
 
 
-def _check(*, count: int, seed: int, per_shard: int, size: int, label_noise: float, first_patient: int, workers: int | None) -> None:
+def _check(
+    *,
+    count: int,
+    seed: int,
+    per_shard: int,
+    size: int,
+    label_noise: float,
+    first_patient: int,
+    workers: int | None,
+) -> None:
     for name, value, least in (
         ('count', count, 1),
         ('seed', seed, 0),
@@ -145,14 +177,18 @@ def _check(*, count: int, seed: int, per_shard: int, size: int, label_noise: flo
 def _make_room(out: Path, overwrite: bool) -> None:
     """Makes the folders; takes away the records of an earlier synthetic data set when told to."""
     data, truth = out / 'data', out / 'metadata' / TRUTH_NAME
-    present = sorted(path for folder in (out, data) if folder.is_dir() for path in folder.glob('*.tfrec*'))
+    present = sorted(
+        path for folder in (out, data) if folder.is_dir() for path in folder.glob('*.tfrec*')
+    )
     if present and not overwrite:
         raise SynthError(
-            f'{out} holds {len(present)} record files already (first: {present[0]}): name another directory, or ask for overwriting'
+            f'{out} holds {len(present)} record files already (first: {present[0]}): name another '
+            'directory, or ask for overwriting'
         )
     if present and not truth.is_file():
         raise SynthError(
-            f'{out} holds record files that were not drawn by synth ({truth} is missing): they are not overwritten; name another directory'
+            f'{out} holds record files that were not drawn by synth ({truth} is missing): they '
+            'are not overwritten; name another directory'
         )
     try:
         for folder in (data, truth.parent):
@@ -162,7 +198,10 @@ def _make_room(out: Path, overwrite: bool) -> None:
         for path in present:
             path.unlink()
     except OSError as error:
-        raise SynthError(f'{out} cannot be written ({error.strerror}: {error.filename}): name a directory that can') from None
+        raise SynthError(
+            f'{out} cannot be written ({error.strerror}: {error.filename}): name a directory that '
+            'can'
+        ) from None
 
 
 def _processes(workers: int | None, count: int) -> int:
@@ -174,7 +213,9 @@ def _processes(workers: int | None, count: int) -> int:
 
 
 @contextmanager
-def _rendered(studies: list[LabelledStudy], work: Callable[[LabelledStudy], bytes], processes: int) -> Iterator[Iterator[bytes]]:
+def _rendered(
+    studies: list[LabelledStudy], work: Callable[[LabelledStudy], bytes], processes: int
+) -> Iterator[Iterator[bytes]]:
     """The studies' JPEGs in their order."""
     if processes == 1:
         yield map(work, studies)
@@ -189,7 +230,11 @@ def _jpeg(study: LabelledStudy, seed: int, size: int) -> bytes:
 
 
 def _write_shards(
-    folder: Path, studies: list[LabelledStudy], images: Iterator[bytes], per_shard: int, on_progress: Callable[[int], None] | None
+    folder: Path,
+    studies: list[LabelledStudy],
+    images: Iterator[bytes],
+    per_shard: int,
+    on_progress: Callable[[int], None] | None,
 ) -> tuple[list[Path], int]:
     # The import takes seconds (TensorFlow's protos); the workers are already drawing.
     from records import examples
@@ -241,7 +286,10 @@ def _write_tables(out: Path, studies: list[LabelledStudy], size: int, seed: int)
         names = [each.image_id for each in studies if (each.study.patient in tested) == wanted]
         _replace(metadata / f'{name}.txt.gz', _gzip('\n'.join(names)))
     labels = [
-        [f'../input/data/images_001/images/{each.image_id}', *(name in (each.findings or (NO_FINDING,)) for name in LABELS)]
+        [
+            f'../input/data/images_001/images/{each.image_id}',
+            *(name in (each.findings or (NO_FINDING,)) for name in LABELS),
+        ]
         for each in studies
     ]
     _replace(out / 'preprocessed_data.csv', _csv([['', *LABELS], *labels], '\r\n').encode())
@@ -253,7 +301,14 @@ def _in_test(patient: int, seed: int) -> bool:
 
 
 def _truth(studies: list[LabelledStudy]) -> str:
-    rows = [[each.image_id, '|'.join(each.study.findings) or NO_FINDING, '|'.join(each.findings) or NO_FINDING] for each in studies]
+    rows = [
+        [
+            each.image_id,
+            '|'.join(each.study.findings) or NO_FINDING,
+            '|'.join(each.findings) or NO_FINDING,
+        ]
+        for each in studies
+    ]
     return _csv([['Image Index', 'Drawn', 'Labelled'], *rows], '\n')
 
 

@@ -24,7 +24,8 @@ SMALLEST = 64  # pixels; below that nothing of a chest is left
 class Study:
     """One film to be taken: what is true of it, not what its label says.
 
-    `patient` and `number` (of the study, from 0) name the random streams; the same patient has the same anatomy in each study.
+    `patient` and `number` (of the study, from 0) name the random streams; the same patient has the
+    same anatomy in each study.
     """
 
     patient: int
@@ -50,7 +51,8 @@ def phantom(
 
     Args:
       findings: names of `trainer.labels.FINDINGS`; none gives a normal chest.
-      seed, patient, study: name the random streams. The same three give the same image; the same `seed` and `patient` the same anatomy.
+      seed, patient, study: name the random streams. The same three give the same image; the same
+      `seed` and `patient` the same anatomy.
       age: years. sex: 'F' or 'M'. view: 'PA' or 'AP'.
 
     Raises:
@@ -73,14 +75,18 @@ def render(study: Study, seed: int, size: int = 600) -> np.ndarray:
         raise ValueError(f'size is {size} pixels: expected at least {SMALLEST}')
 
     def stream(name: int, own: bool) -> np.random.Generator:
-        return np.random.default_rng([seed, name, study.patient] if own else [seed, name, study.patient, study.number])
+        return np.random.default_rng(
+            [seed, name, study.patient] if own else [seed, name, study.patient, study.number]
+        )
 
     anatomy = draw_anatomy(stream(_ANATOMY, True), study.age, study.sex)
     rng = stream(_FILM, False)
     pose = draw_pose(stream(_POSE, False), study.view)
     measures = geometry(anatomy, pose)
     drawn = [(name, _sign_stream(name, study, seed)) for name in study.findings]
-    shaped = [(signs.SIGNS[name](measures, finding_rng), finding_rng) for name, finding_rng in drawn]
+    shaped = [
+        (signs.SIGNS[name](measures, finding_rng), finding_rng) for name, finding_rng in drawn
+    ]
 
     even = size + size % 2
     frame = canvas.Frame(even, pose.scale, pose.degrees, pose.shift)
@@ -91,25 +97,42 @@ def render(study: Study, seed: int, size: int = 600) -> np.ndarray:
 
 
 def _sign_stream(name: str, study: Study, seed: int) -> np.random.Generator:
-    """The random stream of a finding: a scar or a tumour is found again in the patient's next film, fluid and infection change."""
+    """The random stream of a finding: a scar or a tumour is found again in the patient's next film,
+    fluid and infection change.
+    """
     number = 0 if name in signs.LASTING else study.number
     return np.random.default_rng([seed, _SIGNS, study.patient, number, FINDINGS.index(name)])
 
 
-def _attenuation(chest: thorax.Chest, tree: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
+def _attenuation(
+    chest: thorax.Chest, tree: np.random.Generator, rng: np.random.Generator
+) -> np.ndarray:
     """Everything in the beam, float32 [size, size]."""
     measures, frame = chest.geometry, chest.frame
     lungs = chest.lungs()
-    texture = canvas.noise(tree, lungs.shape[0], 75) * np.float32(0.012) + canvas.noise(tree, lungs.shape[0], 38) * np.float32(0.010)
+    texture = canvas.noise(tree, lungs.shape[0], 75) * np.float32(0.012) + canvas.noise(
+        tree, lungs.shape[0], 38
+    ) * np.float32(0.010)
     base = chest.trunk - np.float32(measures.air) * lungs + chest.opacity
     base += lungs * (
-        texture + np.float32(0.17 * measures.vessels) * skeleton.hila(measures, chest.x, chest.y) * np.clip(chest.airways, 0, 1)
+        texture
+        + np.float32(0.17 * measures.vessels)
+        * skeleton.hila(measures, chest.x, chest.y)
+        * np.clip(chest.airways, 0, 1)
     )
     strokes = canvas.blur(skeleton.vessels(measures, frame, tree), frame.length(0.0022))
     attenuation = canvas.resize(base, frame.size)
-    attenuation += canvas.resize(lungs * chest.airways * np.float32(0.125 * measures.vessels), frame.size) * strokes
+    attenuation += (
+        canvas.resize(lungs * chest.airways * np.float32(0.125 * measures.vessels), frame.size)
+        * strokes
+    )
     inside = np.clip(attenuation * 8, 0, 1)
-    attenuation += canvas.blur(skeleton.ribs(measures, frame) + skeleton.girdle(measures, frame), frame.length(0.004)) * inside
+    attenuation += (
+        canvas.blur(
+            skeleton.ribs(measures, frame) + skeleton.girdle(measures, frame), frame.length(0.004)
+        )
+        * inside
+    )
     return attenuation + np.float32(0.55) * skeleton.around(measures, frame, rng)
 
 
@@ -126,10 +149,16 @@ def _develop(attenuation: np.ndarray, pose: Pose, rng: np.random.Generator) -> n
 
 
 def _curve(pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    """Grey level for attenuation 0..2 in 4096 steps: a film's characteristic curve, logistic in the logarithm of the exposure."""
+    """Grey level for attenuation 0..2 in 4096 steps: a film's characteristic curve, logistic in the
+    logarithm of the exposure.
+    """
     level = np.linspace(1e-3, 2, 4096)
     power = (level / pose.threshold) ** pose.contrast
-    black, white = (rng.uniform(6, 40), rng.uniform(205, 240)) if pose.view == 'AP' else (rng.uniform(2, 16), rng.uniform(225, 252))
+    black, white = (
+        (rng.uniform(6, 40), rng.uniform(205, 240))
+        if pose.view == 'AP'
+        else (rng.uniform(2, 16), rng.uniform(225, 252))
+    )
     return (black + (white - black) * power / (1 + power)).astype(np.float32)
 
 
@@ -146,9 +175,13 @@ def _collimate(grey: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = QUALITY) -> bytes:
-    """A one-channel JPEG of a uint8 [height, width] image. Raises ValueError for another shape or type."""
+    """A one-channel JPEG of a uint8 [height, width] image. Raises ValueError for another shape or
+    type.
+    """
     if image.dtype != np.uint8 or image.ndim != 2:
-        raise ValueError(f'image is {image.dtype} {list(image.shape)}: expected uint8 [height, width]')
+        raise ValueError(
+            f'image is {image.dtype} {list(image.shape)}: expected uint8 [height, width]'
+        )
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, 'JPEG', quality=quality)
     return buffer.getvalue()

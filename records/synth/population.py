@@ -1,8 +1,10 @@
-"""Who is X-rayed and what is found: patients with several studies each, findings that come together as they do in NIH ChestX-ray14.
+"""Who is X-rayed and what is found: patients with several studies each, findings that come together
+as they do in NIH ChestX-ray14.
 
-Findings follow a Gaussian copula with two factors, one of acute illness (fluid, infection) and one of chronic lung disease: each
-finding's share of the images is met exactly in expectation, the co-occurrence follows from the loadings. Shares, ages, views and
-images a patient are those of the NIH table (Data_Entry_2017_v2020, 112,120 images, counted); the loadings are set to meet its
+Findings follow a Gaussian copula with two factors, one of acute illness (fluid, infection) and one
+of chronic lung disease: each finding's share of the images is met exactly in expectation, the
+co-occurrence follows from the loadings. Shares, ages, views and images a patient are those of the
+NIH table (Data_Entry_2017_v2020, 112,120 images, counted); the loadings are set to meet its
 frequent pairs.
 """
 
@@ -35,7 +37,8 @@ NIH_PREVALENCE: dict[str, float] = {
     'Hernia': 0.0020,
 }
 
-# Loadings on the two factors, and the share of the rest that stays with the patient from study to study.
+# Loadings on the two factors, and the share of the rest that stays with the patient from study to
+# study.
 _LOADINGS: dict[str, tuple[float, float, float]] = {
     'Atelectasis': (0.55, 0.10, 0.4),
     'Consolidation': (0.50, 0.05, 0.3),
@@ -54,7 +57,9 @@ _LOADINGS: dict[str, tuple[float, float, float]] = {
 }
 _PERSISTENCE = 0.6  # share of the two factors' variance that belongs to the patient
 # Share of the NIH patients with 1, 2, … images; the last stands for ten and more.
-_STUDIES = np.array([0.5682, 0.1335, 0.0682, 0.0432, 0.0304, 0.0255, 0.0197, 0.0160, 0.0126, 0.0827])
+_STUDIES = np.array(
+    [0.5682, 0.1335, 0.0682, 0.0432, 0.0304, 0.0255, 0.0197, 0.0160, 0.0126, 0.0827]
+)
 _AP = 0.3997
 _AP_LOADING = 0.40
 _MALE = 0.565
@@ -83,15 +88,19 @@ class LabelledStudy:
 def shares(prevalence: Mapping[str, float] | None = None) -> dict[str, float]:
     """Each finding's share of the images: the NIH's, with those of `prevalence` in their place.
 
-    `No Finding` in `prevalence` scales the findings that are not named so that this share of the images has none.
+    `No Finding` in `prevalence` scales the findings that are not named so that this share of the
+    images has none.
 
     Raises:
-      ValueError: an unknown name, a share outside 0..1, or a share of `No Finding` that the named findings leave no room for.
+      ValueError: an unknown name, a share outside 0..1, or a share of `No Finding` that the named
+        findings leave no room for.
     """
     wanted = dict(prevalence or {})
     for name, share in wanted.items():
         if name not in (NO_FINDING, *FINDINGS):
-            raise ValueError(f'prevalence names {name!r}: expected {NO_FINDING} or one of {", ".join(FINDINGS)}')
+            raise ValueError(
+                f'prevalence names {name!r}: expected {NO_FINDING} or one of {", ".join(FINDINGS)}'
+            )
         if not 0 <= share <= 1:
             raise ValueError(f'prevalence of {name} is {share}: expected 0 to 1')
     normal = wanted.pop(NO_FINDING, None)
@@ -101,12 +110,16 @@ def shares(prevalence: Mapping[str, float] | None = None) -> dict[str, float]:
     free = [name for name in FINDINGS if name not in wanted]
 
     def scaled(factor: float) -> dict[str, float]:
-        return {name: min(share * factor, 1.0) if name in free else share for name, share in result.items()}
+        return {
+            name: min(share * factor, 1.0) if name in free else share
+            for name, share in result.items()
+        }
 
     low, high = 0.0, 1 / min((result[name] for name in free), default=1.0)
     if not without_finding(scaled(high)) - 1e-3 <= normal <= without_finding(scaled(low)) + 1e-3:
         raise ValueError(
-            f'prevalence of {NO_FINDING} is {normal}: the shares of the named findings leave {without_finding(scaled(low)):.3f} at most'
+            f'prevalence of {NO_FINDING} is {normal}: the shares of the named findings leave '
+            f'{without_finding(scaled(low)):.3f} at most'
         )
     for _ in range(60):
         middle = (low + high) / 2
@@ -115,14 +128,18 @@ def shares(prevalence: Mapping[str, float] | None = None) -> dict[str, float]:
 
 
 def without_finding(prevalence: Mapping[str, float]) -> float:
-    """The share of images without any finding that these shares give (two-dimensional Gauss-Hermite quadrature over the factors)."""
+    """The share of images without any finding that these shares give (two-dimensional Gauss-Hermite
+    quadrature over the factors).
+    """
     nodes, weights = np.polynomial.hermite_e.hermegauss(41)
     weights = weights / weights.sum()
     none = np.outer(weights, weights)
     for name in FINDINGS:
         acute, chronic, _ = _LOADINGS[name]
         rest = np.sqrt(1 - acute**2 - chronic**2)
-        none = none * ndtr((_limit(prevalence[name]) - acute * nodes[:, None] - chronic * nodes[None, :]) / rest)
+        none = none * ndtr(
+            (_limit(prevalence[name]) - acute * nodes[:, None] - chronic * nodes[None, :]) / rest
+        )
     return float(none.sum())
 
 
@@ -131,11 +148,16 @@ def _limit(share: float) -> float:
 
 
 def draw(
-    count: int, seed: int, label_noise: float, prevalence: Mapping[str, float] | None = None, first_patient: int = 1
+    count: int,
+    seed: int,
+    label_noise: float,
+    prevalence: Mapping[str, float] | None = None,
+    first_patient: int = 1,
 ) -> list[LabelledStudy]:
     """The first `count` studies of the population of this seed, in the order of their patients.
 
-    Each patient is drawn from a random stream of its own, so a longer list starts with the shorter one.
+    Each patient is drawn from a random stream of its own, so a longer list starts with the shorter
+    one.
     """
     limits = {name: _limit(share) for name, share in shares(prevalence).items()}
     result: list[LabelledStudy] = []
@@ -146,7 +168,9 @@ def draw(
     return result[:count]
 
 
-def _patient(seed: int, patient: int, limits: Mapping[str, float], label_noise: float) -> Iterator[LabelledStudy]:
+def _patient(
+    seed: int, patient: int, limits: Mapping[str, float], label_noise: float
+) -> Iterator[LabelledStudy]:
     rng = np.random.default_rng([seed, _PATIENT, patient])
     sex = 'M' if rng.random() < _MALE else 'F'
     years = rng.standard_normal()
@@ -157,10 +181,18 @@ def _patient(seed: int, patient: int, limits: Mapping[str, float], label_noise: 
     studies = 1 + int(rng.choice(len(_STUDIES), p=_STUDIES / _STUDIES.sum()))
     for number in range(studies):
         study_rng = np.random.default_rng([seed, _STUDY, patient, number])
-        factors = np.sqrt(_PERSISTENCE) * own_factors + np.sqrt(1 - _PERSISTENCE) * study_rng.standard_normal(2)
+        factors = np.sqrt(_PERSISTENCE) * own_factors + np.sqrt(
+            1 - _PERSISTENCE
+        ) * study_rng.standard_normal(2)
         rest = study_rng.standard_normal(len(FINDINGS))
-        findings = tuple(name for index, name in enumerate(FINDINGS) if _latent(name, factors, own_rest[index], rest[index]) > limits[name])
-        bedside = _AP_LOADING * factors[0] + np.sqrt(1 - _AP_LOADING**2) * study_rng.standard_normal()
+        findings = tuple(
+            name
+            for index, name in enumerate(FINDINGS)
+            if _latent(name, factors, own_rest[index], rest[index]) > limits[name]
+        )
+        bedside = (
+            _AP_LOADING * factors[0] + np.sqrt(1 - _AP_LOADING**2) * study_rng.standard_normal()
+        )
         study = Study(
             patient=patient,
             number=number,
@@ -169,18 +201,39 @@ def _patient(seed: int, patient: int, limits: Mapping[str, float], label_noise: 
             view='AP' if bedside > _limit(_AP) else 'PA',
             findings=findings,
         )
-        yield LabelledStudy(study, _label(findings, np.random.default_rng([seed, _NOISE, patient, number]), label_noise, limits))
+        yield LabelledStudy(
+            study,
+            _label(
+                findings,
+                np.random.default_rng([seed, _NOISE, patient, number]),
+                label_noise,
+                limits,
+            ),
+        )
 
 
 def _latent(name: str, factors: np.ndarray, own: float, passing: float) -> float:
-    """A standard normal value; the finding is there when it lies above the limit that the finding's share sets."""
+    """A standard normal value; the finding is there when it lies above the limit that the finding's
+    share sets.
+    """
     acute, chronic, stays = _LOADINGS[name]
     rest = np.sqrt(1 - acute**2 - chronic**2)
-    return float(acute * factors[0] + chronic * factors[1] + rest * (np.sqrt(stays) * own + np.sqrt(1 - stays) * passing))
+    return float(
+        acute * factors[0]
+        + chronic * factors[1]
+        + rest * (np.sqrt(stays) * own + np.sqrt(1 - stays) * passing)
+    )
 
 
-def _label(findings: tuple[str, ...], rng: np.random.Generator, label_noise: float, limits: Mapping[str, float]) -> tuple[str, ...]:
-    """What the label says: with probability `label_noise` a sick patient's findings are missed, or a healthy one is given a finding."""
+def _label(
+    findings: tuple[str, ...],
+    rng: np.random.Generator,
+    label_noise: float,
+    limits: Mapping[str, float],
+) -> tuple[str, ...]:
+    """What the label says: with probability `label_noise` a sick patient's findings are missed, or
+    a healthy one is given a finding.
+    """
     if rng.random() >= label_noise:
         return findings
     if findings:

@@ -1,6 +1,7 @@
 """The sign that each of the 14 findings leaves on a frontal film.
 
-A sign is a function that changes the chest's measures before anything is drawn and returns what it adds to the drawn chest.
+A sign is a function that changes the chest's measures before anything is drawn and returns what it
+adds to the drawn chest.
 """
 
 from __future__ import annotations
@@ -29,11 +30,19 @@ def _sides(rng: np.random.Generator, both: float) -> tuple[int, ...]:
     return SIDES if rng.random() < both else (_side(rng),)
 
 
-def _spot(chest: Chest, rng: np.random.Generator, top: float = -0.55, bottom: float = 0.30) -> tuple[int, float, float]:
-    """A place (side, distance from the midline, y) inside the aerated lung: the deepest of some random ones if none is deep enough."""
+def _spot(
+    chest: Chest, rng: np.random.Generator, top: float = -0.55, bottom: float = 0.30
+) -> tuple[int, float, float]:
+    """A place (side, distance from the midline, y) inside the aerated lung: the deepest of some
+    random ones if none is deep enough.
+    """
     best = (-1.0, (RIGHT, 0.4, -0.1))
     for _ in range(12):
-        side, lateral, y = _side(rng), float(rng.uniform(0.20, 0.62)), float(rng.uniform(top, bottom))
+        side, lateral, y = (
+            _side(rng),
+            float(rng.uniform(0.20, 0.62)),
+            float(rng.uniform(top, bottom)),
+        )
         depth = chest.depth_at(side, lateral, y)
         best = max(best, (depth, (side, lateral, y)))
         if depth > 0.75:
@@ -43,7 +52,9 @@ def _spot(chest: Chest, rng: np.random.Generator, top: float = -0.55, bottom: fl
 
 def _bell(chest: Chest, side: int, lateral: float, y: float, *, rx: float, ry: float) -> np.ndarray:
     """A soft round envelope, 0..1."""
-    off = np.square((chest.lateral(side) - np.float32(lateral)) / np.float32(rx)) + np.square((chest.y - np.float32(y)) / np.float32(ry))
+    off = np.square((chest.lateral(side) - np.float32(lateral)) / np.float32(rx)) + np.square(
+        (chest.y - np.float32(y)) / np.float32(ry)
+    )
     return np.exp(-off)
 
 
@@ -64,7 +75,8 @@ def _effusion(geometry: Geometry, rng: np.random.Generator) -> Overlay:
             amount = 0.10 + 0.90 * float(rng.beta(1.3, 1.9))
             lateral, angle = chest.lateral(side), geometry.dome[side] + 0.235
             if geometry.pose.supine and rng.random() < 0.5:
-                # Lying, the fluid spreads behind the lung: a veil that thickens downwards, the angle lost.
+                # Lying, the fluid spreads behind the lung: a veil that thickens downwards, the
+                # angle lost.
                 veil = smoothstep((chest.y + 0.3 + 0.4 * amount) / 0.8)
                 _opacify(chest, side, veil, 0.16 + 0.28 * amount)
                 chest.airways *= 1 - np.float32(0.4) * veil * chest.lung[side]
@@ -72,7 +84,8 @@ def _effusion(geometry: Geometry, rng: np.random.Generator) -> Overlay:
             rise = 0.10 + 0.16 * amount
             # The meniscus: fluid climbs along the wall, less along the mediastinum.
             meniscus = np.float32(level) - np.float32(rise) * (
-                np.exp(-np.clip(chest.wall[side], 0, 1) / 0.07) + 0.35 * np.exp(-np.clip(lateral - 0.12, 0, 1) / 0.07)
+                np.exp(-np.clip(chest.wall[side], 0, 1) / 0.07)
+                + 0.35 * np.exp(-np.clip(lateral - 0.12, 0, 1) / 0.07)
             )
             under = smoothstep(0.5 + (chest.y - meniscus) / 0.045)
             chest.lung[side] = chest.lung[side] * (1 - under)
@@ -88,39 +101,79 @@ def _pneumothorax(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         reach = chest.geometry.dome[side] + 0.25 - 0.9 * (1 - size)
-        gap = np.float32(0.055 + 0.20 * size) * (0.25 + smoothstep((reach - chest.y) / 0.7)) * (1 + 0.08 * noise(rng, chest.x.shape[0], 6))
+        gap = (
+            np.float32(0.055 + 0.20 * size)
+            * (0.25 + smoothstep((reach - chest.y) / 0.7))
+            * (1 + 0.08 * noise(rng, chest.x.shape[0], 6))
+        )
         gap = gap * smoothstep((reach + 0.15 - chest.y) / 0.2)
         wall = chest.wall[side]
         free = smoothstep(0.5 + (gap - wall) / 0.012) * (gap > 0.02)
-        air = dome(np.clip(wall, 0, 1) / 0.05) * free * (chest.floor[side] > 0) * (chest.lateral(side) > 0.1)
-        # Free air: darker than lung, without vessels; the lung it presses on is a little denser, its pleura a thin white line.
+        air = (
+            dome(np.clip(wall, 0, 1) / 0.05)
+            * free
+            * (chest.floor[side] > 0)
+            * (chest.lateral(side) > 0.1)
+        )
+        # Free air: darker than lung, without vessels; the lung it presses on is a little denser,
+        # its pleura a thin white line.
         chest.lung[side] = np.where(
-            air > 0, np.maximum(chest.lung[side], chest.lung[side] * (1 + np.float32(0.28) * air)), chest.lung[side]
+            air > 0,
+            np.maximum(chest.lung[side], chest.lung[side] * (1 + np.float32(0.28) * air)),
+            chest.lung[side],
         )
         chest.airways *= 1 - air
-        line = np.exp(-np.square((wall - gap) / 0.0055)) * (gap > 0.03) * (chest.floor[side] > 0) * smoothstep(chest.lung[side] * 3)
+        line = (
+            np.exp(-np.square((wall - gap) / 0.0055))
+            * (gap > 0.03)
+            * (chest.floor[side] > 0)
+            * smoothstep(chest.lung[side] * 3)
+        )
         chest.opacity += np.float32(0.075) * line
-        _opacify(chest, side, (1 - free) * smoothstep((reach + 0.2 - chest.y) / 0.3), 0.08 + 0.20 * size)
+        _opacify(
+            chest, side, (1 - free) * smoothstep((reach + 0.2 - chest.y) / 0.3), 0.08 + 0.20 * size
+        )
 
     return overlay
 
 
-def _round(chest: Chest, rng: np.random.Generator, radius: float, density: float, *, rough: float, blur: float) -> None:
+def _round(
+    chest: Chest,
+    rng: np.random.Generator,
+    radius: float,
+    density: float,
+    *,
+    rough: float,
+    blur: float,
+) -> None:
     side, lateral, y = _spot(chest, rng)
     # An opacity sits on top of ribs and vessels: the film shows it against the whole depth of lung.
     stretch = float(rng.uniform(0.85, 1.15))
     across = (chest.lateral(side) - np.float32(lateral)) / np.float32(radius * stretch)
     down = (chest.y - np.float32(y)) * np.float32(stretch / radius)
-    off = np.sqrt(across * across + down * down) * (1 + np.float32(rough) * noise(rng, chest.x.shape[0], int(3 / radius)))
+    off = np.sqrt(across * across + down * down) * (
+        1 + np.float32(rough) * noise(rng, chest.x.shape[0], int(3 / radius))
+    )
     chest.opacity += (
-        np.float32(density) * dome((1 - off) / 0.9) * smoothstep((1 - off) / np.float32(blur)) * smoothstep(chest.lung[side] * 3)
+        np.float32(density)
+        * dome((1 - off) / 0.9)
+        * smoothstep((1 - off) / np.float32(blur))
+        * smoothstep(chest.lung[side] * 3)
     )
 
 
 def _mass(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
-        # Above 3 cm across, else it is a nodule (Fleischner Society glossary, Radiology 2008;246:697).
-        _round(chest, rng, float(rng.uniform(0.095, 0.21)), float(rng.uniform(0.36, 0.52)), rough=0.07, blur=0.15)
+        # Above 3 cm across, else it is a nodule (Fleischner Society glossary, Radiology
+        # 2008;246:697).
+        _round(
+            chest,
+            rng,
+            float(rng.uniform(0.095, 0.21)),
+            float(rng.uniform(0.36, 0.52)),
+            rough=0.07,
+            blur=0.15,
+        )
 
     return overlay
 
@@ -128,7 +181,14 @@ def _mass(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 def _nodule(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         for _ in range(int(rng.choice([1, 2, 3, 6], p=[0.6, 0.2, 0.1, 0.1]))):
-            _round(chest, rng, float(rng.uniform(0.036, 0.070)), float(rng.uniform(0.34, 0.50)), rough=0.05, blur=0.35)
+            _round(
+                chest,
+                rng,
+                float(rng.uniform(0.036, 0.070)),
+                float(rng.uniform(0.34, 0.50)),
+                rough=0.05,
+                blur=0.35,
+            )
 
     return overlay
 
@@ -142,24 +202,52 @@ def _atelectasis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         floor, lateral = chest.floor[side], chest.lateral(side)
         for _ in range(int(rng.integers(1, 4))):
-            x0, height, slope = rng.uniform(0.28, 0.52), rng.uniform(0.05, 0.26), rng.normal(0, 0.25)
+            x0, height, slope = (
+                rng.uniform(0.28, 0.52),
+                rng.uniform(0.05, 0.26),
+                rng.normal(0, 0.25),
+            )
             thick, half = rng.uniform(0.010, 0.026), rng.uniform(0.10, 0.22)
-            off = chest.y - np.float32(chest.geometry.dome[side] - height) - np.float32(slope) * (lateral - np.float32(x0))
+            off = (
+                chest.y
+                - np.float32(chest.geometry.dome[side] - height)
+                - np.float32(slope) * (lateral - np.float32(x0))
+            )
             off += np.float32(0.25) * np.square(lateral - np.float32(x0))
-            band = np.exp(-np.square(off / np.float32(thick)) - np.power(np.abs(lateral - np.float32(x0)) / np.float32(half), 4))
+            band = np.exp(
+                -np.square(off / np.float32(thick))
+                - np.power(np.abs(lateral - np.float32(x0)) / np.float32(half), 4)
+            )
             _opacify(chest, side, band, float(rng.uniform(0.26, 0.42)))
         crowd = np.exp(-np.square(np.clip(floor, 0, 1) / np.float32(0.10 + 0.12 * loss)))
-        _opacify(chest, side, crowd * (0.8 + 0.3 * noise(rng, chest.x.shape[0], 16)), 0.18 + 0.30 * loss)
+        _opacify(
+            chest, side, crowd * (0.8 + 0.3 * noise(rng, chest.x.shape[0], 16)), 0.18 + 0.30 * loss
+        )
 
     return overlay
 
 
 def _patch(
-    chest: Chest, rng: np.random.Generator, side: int, *, size: float, density: float, grain: float, cells: int, bounds=(-0.5, 0.32)
+    chest: Chest,
+    rng: np.random.Generator,
+    side: int,
+    *,
+    size: float,
+    density: float,
+    grain: float,
+    cells: int,
+    bounds=(-0.5, 0.32),
 ) -> np.ndarray:
     """An ill-defined opacity; returns its cover, 0..1."""
     lateral, y = float(rng.uniform(0.24, 0.52)), float(rng.uniform(*bounds))
-    envelope = _bell(chest, side, lateral, y, rx=size * float(rng.uniform(0.8, 1.2)), ry=size * float(rng.uniform(0.8, 1.3)))
+    envelope = _bell(
+        chest,
+        side,
+        lateral,
+        y,
+        rx=size * float(rng.uniform(0.8, 1.2)),
+        ry=size * float(rng.uniform(0.8, 1.3)),
+    )
     grains = np.clip(noise(rng, chest.x.shape[0], cells), -1.2, 1.8)
     ragged = smoothstep(envelope * (1.35 + np.float32(grain) * grains) - 0.12)
     _opacify(chest, side, ragged, density)
@@ -170,7 +258,13 @@ def _consolidation(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         for side in _sides(rng, 0.35):
             cover = _patch(
-                chest, rng, side, size=float(rng.uniform(0.20, 0.36)), density=float(rng.uniform(0.38, 0.54)), grain=0.30, cells=18
+                chest,
+                rng,
+                side,
+                size=float(rng.uniform(0.20, 0.36)),
+                density=float(rng.uniform(0.38, 0.54)),
+                grain=0.30,
+                cells=18,
             )
             # The air left in the bronchi shows dark in the airless lung.
             chest.airways = chest.airways * (1 - cover) - np.float32(0.45) * cover
@@ -201,7 +295,13 @@ def _infiltration(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         for side in _sides(rng, 0.5):
             for _ in range(int(rng.integers(1, 4))):
                 cover = _patch(
-                    chest, rng, side, size=float(rng.uniform(0.16, 0.30)), density=float(rng.uniform(0.14, 0.26)), grain=0.45, cells=40
+                    chest,
+                    rng,
+                    side,
+                    size=float(rng.uniform(0.16, 0.30)),
+                    density=float(rng.uniform(0.14, 0.26)),
+                    grain=0.45,
+                    cells=40,
                 )
                 strands = net(rng, chest.x.shape[0], 34, 0.35)
                 _opacify(chest, side, cover * strands, float(rng.uniform(0.09, 0.17)))
@@ -217,11 +317,15 @@ def _edema(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         size = chest.x.shape[0]
         for side in SIDES:
-            wing = _bell(chest, side, 0.27, 0.02, rx=0.26, ry=0.38) * (1 + 0.18 * noise(rng, size, 22))
+            wing = _bell(chest, side, 0.27, 0.02, rx=0.26, ry=0.38) * (
+                1 + 0.18 * noise(rng, size, 22)
+            )
             _opacify(chest, side, np.clip(wing, 0, 1.3), 0.17 + 0.26 * amount)
             _opacify(chest, side, np.ones_like(wing), 0.05 * amount)
             # Kerley B lines: short, level, at the wall above the angles.
-            rungs = smoothstep(np.cos(chest.y * np.float32(2 * np.pi / 0.042)) * 2 - 1.2) * smoothstep((0.10 - chest.wall[side]) / 0.03)
+            rungs = smoothstep(
+                np.cos(chest.y * np.float32(2 * np.pi / 0.042)) * 2 - 1.2
+            ) * smoothstep((0.10 - chest.wall[side]) / 0.03)
             near = smoothstep((chest.y - 0.12) / 0.15) * smoothstep(chest.floor[side] / 0.05 + 1)
             _opacify(chest, side, rungs * near, 0.10 * amount)
 
@@ -258,9 +362,15 @@ def _fibrosis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         size = chest.x.shape[0]
-        mesh = (net(rng, size, 60, 0.40) + 0.6 * net(rng, size, 36, 0.22)) * (0.75 + 0.35 * noise(rng, size, 20))
+        mesh = (net(rng, size, 60, 0.40) + 0.6 * net(rng, size, 36, 0.22)) * (
+            0.75 + 0.35 * noise(rng, size, 20)
+        )
         for side in SIDES if rng.random() < 0.8 else (_side(rng),):
-            zone = smoothstep((-0.15 - chest.y) / 0.35) if apical else smoothstep((chest.y + 0.25) / 0.55)
+            zone = (
+                smoothstep((-0.15 - chest.y) / 0.35)
+                if apical
+                else smoothstep((chest.y + 0.25) / 0.55)
+            )
             zone = np.maximum(zone, 0.7 * np.exp(-np.clip(chest.wall[side], 0, 1) / 0.09))
             _opacify(chest, side, zone * mesh, 0.12 + 0.12 * amount)
             _opacify(chest, side, zone, 0.07 + 0.10 * amount)
@@ -289,7 +399,9 @@ def _pleural_thickening(geometry: Geometry, rng: np.random.Generator) -> Overlay
             chest.opacity += np.float32(rng.uniform(0.06, 0.16)) * rim * (chest.floor[side] > -0.05)
             # The angle is often caught in it.
             if rng.random() < 0.5:
-                blunt = np.exp(-np.square(chest.wall[side] / 0.10) - np.square(chest.floor[side] / 0.10))
+                blunt = np.exp(
+                    -np.square(chest.wall[side] / 0.10) - np.square(chest.floor[side] / 0.10)
+                )
                 _opacify(chest, side, blunt, 0.45)
 
     return overlay
@@ -299,7 +411,10 @@ def _hernia(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
         radius = float(rng.uniform(0.13, 0.24))
         cx, cy = float(rng.normal(0.06, 0.05)), chest.geometry.dome[LEFT] - 0.25 * radius
-        across, down = (chest.x - np.float32(cx)) / np.float32(1.15 * radius), (chest.y - np.float32(cy)) / np.float32(radius)
+        across, down = (
+            (chest.x - np.float32(cx)) / np.float32(1.15 * radius),
+            (chest.y - np.float32(cy)) / np.float32(radius),
+        )
         off = np.sqrt(across * across + down * down) * (1 + 0.04 * noise(rng, chest.x.shape[0], 10))
         sac = smoothstep((1 - off) / 0.08)
         for side in SIDES:
@@ -312,7 +427,9 @@ def _hernia(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 
 
 # Findings that look the same in all films of a patient who has them.
-LASTING = frozenset({'Cardiomegaly', 'Emphysema', 'Fibrosis', 'Hernia', 'Mass', 'Nodule', 'Pleural_Thickening'})
+LASTING = frozenset(
+    {'Cardiomegaly', 'Emphysema', 'Fibrosis', 'Hernia', 'Mass', 'Nodule', 'Pleural_Thickening'}
+)
 
 SIGNS: dict[str, Sign] = {
     'Atelectasis': _atelectasis,

@@ -1,4 +1,6 @@
-"""What is drawn with strokes: ribs, collar bones, shoulder blades, arm bones, lung vessels, and the things around a patient."""
+"""What is drawn with strokes: ribs, collar bones, shoulder blades, arm bones, lung vessels, and the
+things around a patient.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _STEPS = 3  # straight pieces between two forks
 
 
 def ribs(geometry: Geometry, frame: Frame) -> np.ndarray:
-    """Attenuation of the ribs, float32 [size, size]: hoops that fall from the spine outwards, their front part fainter."""
+    """Attenuation of the ribs, float32 [size, size]: hoops that fall from the spine outwards, their
+    front part fainter.
+    """
     back, front = Strokes(frame), Strokes(frame)
     anatomy, pose = geometry.anatomy, geometry.pose
     for number in range(_RIBS):
@@ -21,7 +25,8 @@ def ribs(geometry: Geometry, frame: Frame) -> np.ndarray:
         reach = geometry.width * _hoop(number)
         slope = geometry.rib_slope * (0.55 + 0.06 * number)
         width = anatomy.rib_width * (0.85 + 0.02 * number)
-        # The lowest ribs end free; the front part of the others ends where the cartilage begins, which a film does not show.
+        # The lowest ribs end free; the front part of the others ends where the cartilage begins,
+        # which a film does not show.
         last = 1.72 if number < 8 else 1.72 - 0.16 * (number - 7)
         for side in SIDES:
             for strokes, begin, end, shift, cortex, marrow in (
@@ -33,9 +38,16 @@ def ribs(geometry: Geometry, frame: Frame) -> np.ndarray:
                 angle = np.linspace(begin, end, 24)
                 bend = 0.022 * np.sin(2 * angle) - 0.05 * np.exp(-angle / 0.25)
                 drop = slope * (1 - np.cos(angle)) - bend * (1 - 0.5 * pose.lordosis)
-                path = np.stack([side * reach * np.sin(angle) - shift * pose.oblique, start + drop], axis=1)
+                path = np.stack(
+                    [side * reach * np.sin(angle) - shift * pose.oblique, start + drop], axis=1
+                )
                 fade = 1.0 if number < 8 else 0.9 - 0.15 * (number - 8)
-                strokes.bone(path, width * (1 + 0.25 * np.square((angle - begin) / (end - begin))), cortex * fade, marrow * fade)
+                strokes.bone(
+                    path,
+                    width * (1 + 0.25 * np.square((angle - begin) / (end - begin))),
+                    cortex * fade,
+                    marrow * fade,
+                )
     return np.float32(0.100) * back.field() + np.float32(0.075) * front.field()
 
 
@@ -52,46 +64,94 @@ def girdle(geometry: Geometry, frame: Frame) -> np.ndarray:
         lean = side * 0.012 * np.sign(pose.oblique)
         t = np.linspace(0, 1, 24)
         clavicle_x = 0.065 + 0.74 * t
-        clavicle_y = -0.525 + lift - (0.13 + geometry.anatomy.clavicle) * t + 0.028 * np.sin(2 * np.pi * t) + lean
+        clavicle_y = (
+            -0.525
+            + lift
+            - (0.13 + geometry.anatomy.clavicle) * t
+            + 0.028 * np.sin(2 * np.pi * t)
+            + lean
+        )
         thick = 0.048 + 0.030 * np.square(1 - t) * (t < 0.5) + 0.012 * t
-        near.bone(np.stack([side * clavicle_x + 0.9 * pose.oblique, clavicle_y], axis=1), thick, 1.0, 0.62)
+        near.bone(
+            np.stack([side * clavicle_x + 0.9 * pose.oblique, clavicle_y], axis=1), thick, 1.0, 0.62
+        )
         _shoulder_blade(far, side, 0.62 if pose.view == 'AP' else 0.76 + 0.06 * pose.arms)
         shaft = np.linspace(-0.06, 1, 12)
-        arm = np.stack([side * (1.02 + (0.08 + 0.42 * pose.arms) * shaft), -0.47 + 1.1 * shaft], axis=1)
+        arm = np.stack(
+            [side * (1.02 + (0.08 + 0.42 * pose.arms) * shaft), -0.47 + 1.1 * shaft], axis=1
+        )
         near.bone(arm, 0.100 - 0.025 * shaft + 0.05 * np.exp(-shaft / 0.08), 0.62, 0.42)
         head = np.linspace(0, 2 * np.pi, 28)
-        near.polygon(np.stack([side * (0.975 + 0.085 * np.cos(head)), -0.525 + 0.080 * np.sin(head)], axis=1), 0.50)
-    return np.float32(0.14) * near.field() + np.float32(0.085) * blur(far.field(), frame.length(0.013))
+        near.polygon(
+            np.stack(
+                [side * (0.975 + 0.085 * np.cos(head)), -0.525 + 0.080 * np.sin(head)], axis=1
+            ),
+            0.50,
+        )
+    return np.float32(0.14) * near.field() + np.float32(0.085) * blur(
+        far.field(), frame.length(0.013)
+    )
 
 
 def _shoulder_blade(strokes: Strokes, side: int, inner: float) -> None:
     """A thin plate, its outer border thicker, with the ridge that runs to the shoulder."""
-    plate = np.array([[inner, -0.62], [0.93, -0.62], [0.95, -0.50], [0.86, -0.33], [inner + 0.06, 0.02], [inner + 0.01, -0.30]])
+    plate = np.array(
+        [
+            [inner, -0.62],
+            [0.93, -0.62],
+            [0.95, -0.50],
+            [0.86, -0.33],
+            [inner + 0.06, 0.02],
+            [inner + 0.01, -0.30],
+        ]
+    )
     strokes.polygon(plate * [side, 1], 0.5)
-    border = np.array([[0.95, -0.50], [0.90, -0.40], [0.86, -0.30], [inner + 0.13, -0.12], [inner + 0.06, 0.02], [inner + 0.04, 0.0]])
+    border = np.array(
+        [
+            [0.95, -0.50],
+            [0.90, -0.40],
+            [0.86, -0.30],
+            [inner + 0.13, -0.12],
+            [inner + 0.06, 0.02],
+            [inner + 0.04, 0.0],
+        ]
+    )
     strokes.bone(border * [side, 1], np.array([0.07, 0.06, 0.045, 0.04, 0.03, 0.02]), 0.95, 0.85)
-    strokes.bone(np.array([[inner, -0.50], [0.80, -0.60], [0.98, -0.66]]) * [side, 1], 0.045, 0.9, 0.75)
+    strokes.bone(
+        np.array([[inner, -0.50], [0.80, -0.60], [0.98, -0.66]]) * [side, 1], 0.045, 0.9, 0.75
+    )
 
 
 def vessels(geometry: Geometry, frame: Frame, patient: np.random.Generator) -> np.ndarray:
-    """The branching vessels of both lungs, float32 [size, size], 0..1: a tree of the patient's own from each hilum."""
+    """The branching vessels of both lungs, float32 [size, size], 0..1: a tree of the patient's own
+    from each hilum.
+    """
     strokes = Strokes(frame)
     generations: list[list[np.ndarray]] = [[] for _ in range(_TREE_LEVELS)]
     for side in SIDES:
         x, y = geometry.hilum[side]
         room = (geometry.dome[side] - y) / 0.44
-        # Angles of the main branches, 0 straight out to the side, positive downwards: most go to the lower lobe.
-        angles = np.array([-1.30, -1.05, -0.7, -0.35, 0.0, 0.3, 0.55, 0.8, 1.0, 1.2, 1.4, 1.6]) + patient.normal(0, 0.12, 12)
-        starts = np.stack([np.full(12, x + geometry.shift * side), y + 0.12 * np.sin(angles)], axis=1) + patient.normal(0, 0.014, (12, 2))
+        # Angles of the main branches, 0 straight out to the side, positive downwards: most go to
+        # the lower lobe.
+        angles = np.array(
+            [-1.30, -1.05, -0.7, -0.35, 0.0, 0.3, 0.55, 0.8, 1.0, 1.2, 1.4, 1.6]
+        ) + patient.normal(0, 0.12, 12)
+        starts = np.stack(
+            [np.full(12, x + geometry.shift * side), y + 0.12 * np.sin(angles)], axis=1
+        ) + patient.normal(0, 0.014, (12, 2))
         for level, paths in enumerate(_tree(starts, angles, room, patient)):
             generations[level].append(paths * [side, 1])
     for level in reversed(range(_TREE_LEVELS)):  # thick ones on top
-        strokes.branches(np.concatenate(generations[level]), 0.0165 * 0.72**level, 0.95 - 0.13 * level)
+        strokes.branches(
+            np.concatenate(generations[level]), 0.0165 * 0.72**level, 0.95 - 0.13 * level
+        )
     return strokes.field()
 
 
 def _tree(starts: np.ndarray, angles: np.ndarray, room: float, rng: np.random.Generator):
-    """Yields the branches of a forking tree, generation by generation: float [n, _STEPS + 1, 2], lateral and y."""
+    """Yields the branches of a forking tree, generation by generation: float [n, _STEPS + 1, 2],
+    lateral and y.
+    """
     stretch = 0.105
     points = starts
     for _ in range(_TREE_LEVELS):
@@ -100,7 +160,13 @@ def _tree(starts: np.ndarray, angles: np.ndarray, room: float, rng: np.random.Ge
         length = stretch * rng.uniform(0.45, 1.45, len(angles)) / _STEPS
         for _ in range(_STEPS):
             angles = angles + bend + rng.normal(0, 0.10, len(angles))
-            step = np.stack([np.cos(angles) * length, np.sin(angles) * length * np.where(angles > 0, room, 1.0)], axis=1)
+            step = np.stack(
+                [
+                    np.cos(angles) * length,
+                    np.sin(angles) * length * np.where(angles > 0, room, 1.0),
+                ],
+                axis=1,
+            )
             points = points + step
             path.append(points)
         yield np.stack(path, axis=1)
@@ -117,12 +183,16 @@ def hila(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     for side in SIDES:
         at, height = geometry.hilum[side]
         lateral = x * side - np.float32(geometry.shift * side)
-        total += np.exp(-np.square((lateral - (at + 0.03)) / 0.055) - np.square((y - height - 0.03) / 0.12))
+        total += np.exp(
+            -np.square((lateral - (at + 0.03)) / 0.055) - np.square((y - height - 0.03) / 0.12)
+        )
     return total
 
 
 def around(geometry: Geometry, frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """What lies on or in the patient without being a finding: side marker, leads, a central line; float32 [size, size], 0..1."""
+    """What lies on or in the patient without being a finding: side marker, leads, a central line;
+    float32 [size, size], 0..1.
+    """
     strokes = Strokes(frame)
     if rng.random() < 0.8:
         _marker(strokes, rng)
@@ -132,7 +202,13 @@ def around(geometry: Geometry, frame: Frame, rng: np.random.Generator) -> np.nda
             _lead(strokes, rng)
     if rng.random() < (0.30 if bedside else 0.03):
         t = np.linspace(0, 1, 30)
-        strokes.line(np.stack([-0.60 + 0.52 * t**0.7, -0.62 - 0.05 * np.sin(np.pi * t) + 0.55 * t**2.2], axis=1), 0.008, 0.45)
+        strokes.line(
+            np.stack(
+                [-0.60 + 0.52 * t**0.7, -0.62 - 0.05 * np.sin(np.pi * t) + 0.55 * t**2.2], axis=1
+            ),
+            0.008,
+            0.45,
+        )
     return strokes.field()
 
 

@@ -1,4 +1,6 @@
-"""Which environment of requirements/ and which interpreter, with the reason for each that was passed over."""
+"""Which environment of requirements/ and which interpreter, with the reason for each that was
+passed over.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class FetchFailed(str):
 
 @dataclass(frozen=True)
 class Environment:
-    """One locked environment: requirements/NAME.in, whose head names its Python and the oldest glibc its wheels run on."""
+    """One locked environment: requirements/NAME.in, whose head names its Python and the oldest
+    glibc its wheels run on.
+    """
 
     name: str
     python: tuple[int, int]
@@ -50,7 +54,9 @@ class Environment:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that was run. `base` is the interpreter itself, also when `path` is a shim or belongs to a virtual environment."""
+    """A Python that was run. `base` is the interpreter itself, also when `path` is a shim or
+    belongs to a virtual environment.
+    """
 
     path: str
     base: str
@@ -79,8 +85,12 @@ def version_of(text: str) -> tuple[int, ...]:
 
 
 def head(source: Path) -> dict[str, str]:
-    """What the head of a requirements file says: {'python': 'X.Y', 'glibc': 'X.Y'}, empty if it is not an environment's."""
-    return dict(re.findall(r'^# (python|glibc): (\S+)$', source.read_text(encoding='utf-8'), re.MULTILINE))
+    """What the head of a requirements file says: {'python': 'X.Y', 'glibc': 'X.Y'}, empty if it is
+    not an environment's.
+    """
+    return dict(
+        re.findall(r'^# (python|glibc): (\S+)$', source.read_text(encoding='utf-8'), re.MULTILINE)
+    )
 
 
 def environments(requirements: Path) -> list[Environment]:
@@ -96,7 +106,9 @@ def environments(requirements: Path) -> list[Environment]:
             continue  # tools, not an environment
         lock = source.with_suffix('.txt')
         if not lock.is_file():
-            raise BootstrapError(f'{source} has no lock file {lock.name}: write it with `make lock`')
+            raise BootstrapError(
+                f'{source} has no lock file {lock.name}: write it with `make lock`'
+            )
         python, glibc = version_of(said['python']), version_of(said.get('glibc', '0.0'))
         found.append(Environment(source.stem, (python[0], python[1]), (glibc[0], glibc[1]), lock))
     return sorted(found, key=lambda environment: environment.python, reverse=True)
@@ -111,22 +123,38 @@ def glibc_version() -> tuple[int, ...] | None:
     return version_of(text) if text and 'glibc' in text else None
 
 
-def platform_problem(environment: Environment, system: str, machine: str, glibc: tuple[int, ...] | None) -> str | None:
+def platform_problem(
+    environment: Environment, system: str, machine: str, glibc: tuple[int, ...] | None
+) -> str | None:
     """Why this machine cannot hold the environment whatever Python it has, or None."""
     if system != 'linux' or machine not in (MACHINE, 'AMD64'):
-        return f'its wheels exist for Linux on {MACHINE} only and this is {system} on {machine}; use a Linux {MACHINE} container or machine'
+        return (
+            f'its wheels exist for Linux on {MACHINE} only and this is {system} on {machine}; use '
+            f'a Linux {MACHINE} container or machine'
+        )
     if glibc is None:
-        return 'its wheels need glibc and this system has another C library (Alpine Linux?); use a Debian, Ubuntu or Red Hat system'
+        return (
+            'its wheels need glibc and this system has another C library (Alpine Linux?); use a '
+            'Debian, Ubuntu or Red Hat system'
+        )
     if glibc < environment.glibc:
         need = '.'.join(map(str, environment.glibc))
-        return f'its wheels need glibc {need} or newer and this system has {".".join(map(str, glibc))}'
+        return (
+            f'its wheels need glibc {need} or newer and this system has {".".join(map(str, glibc))}'
+        )
     return None
 
 
 def probe(path: str) -> Interpreter | str:
     """Runs the interpreter. Returns what it is, or why it is of no use."""
     try:
-        done = subprocess.run([path, '-E', '-s', '-c', _PROBE], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [path, '-E', '-s', '-c', _PROBE],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         answer = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f'does not run ({error})'
@@ -138,7 +166,9 @@ def probe(path: str) -> Interpreter | str:
     if answer['machine'] == '32-bit':
         return 'is a 32-bit Python'
     major, minor, micro = answer['version']
-    return Interpreter(path, answer['base'], (major, minor, micro), answer['include'], tuple(answer['compilers']))
+    return Interpreter(
+        path, answer['base'], (major, minor, micro), answer['include'], tuple(answer['compilers'])
+    )
 
 
 def run_quietly(*command: str) -> str:
@@ -151,7 +181,9 @@ def run_quietly(*command: str) -> str:
 
 
 def on_path(names: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
-    """Every executable file with one of the names in any folder of PATH, not just the first: that may be a shim that fails."""
+    """Every executable file with one of the names in any folder of PATH, not just the first: that
+    may be a shim that fails.
+    """
     for name in names:
         for folder in env.get('PATH', os.defpath).split(os.pathsep):
             path = Path(folder or '.') / name
@@ -160,10 +192,20 @@ def on_path(names: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
 
 
 def pyenv_roots(env: Mapping[str, str]) -> list[Path]:
-    """Where pyenv keeps its versions, without repeats. `pyenv root` alone would not do: it goes by HOME, wherever the shims on PATH lie."""
+    """Where pyenv keeps its versions, without repeats. `pyenv root` alone would not do: it goes by
+    HOME, wherever the shims on PATH lie.
+    """
     roots = [Path(env['PYENV_ROOT'])] if env.get('PYENV_ROOT') else []
-    roots += [Path(folder).parent for folder in env.get('PATH', '').split(os.pathsep) if Path(folder).name in ('shims', 'bin')]
-    roots += [Path(root) for root in (run_quietly(path, 'root') for path in on_path(['pyenv'], env)) if root]
+    roots += [
+        Path(folder).parent
+        for folder in env.get('PATH', '').split(os.pathsep)
+        if Path(folder).name in ('shims', 'bin')
+    ]
+    roots += [
+        Path(root)
+        for root in (run_quietly(path, 'root') for path in on_path(['pyenv'], env))
+        if root
+    ]
     roots += [Path(env['HOME']) / '.pyenv'] if env.get('HOME') else []
     return [root for root in dict.fromkeys(roots) if (root / 'versions').is_dir()]
 
@@ -183,15 +225,20 @@ def candidates(version: str, env: Mapping[str, str]) -> Iterator[tuple[str, str]
     yield from _newest_first('uv', uv_python_folder(env), f'cpython-{version}*', version)
 
 
-def _newest_first(origin: str, folder: Path, pattern: str, version: str) -> Iterator[tuple[str, str]]:
+def _newest_first(
+    origin: str, folder: Path, pattern: str, version: str
+) -> Iterator[tuple[str, str]]:
     for home in sorted(folder.glob(pattern), key=lambda path: version_of(path.name), reverse=True):
         path = home / 'bin' / f'python{version}'
         if path.exists():
             yield origin, str(path)
 
 
-def find_interpreter(environment: Environment, env: Mapping[str, str], earlier: str | None = None) -> tuple[Interpreter, str] | list[str]:
-    """The first interpreter of the environment's version that runs and where it was found; else what was looked at.
+def find_interpreter(
+    environment: Environment, env: Mapping[str, str], earlier: str | None = None
+) -> tuple[Interpreter, str] | list[str]:
+    """The first interpreter of the environment's version that runs and where it was found; else
+    what was looked at.
 
     Args:
         environment: what it is for.
@@ -204,7 +251,9 @@ def find_interpreter(environment: Environment, env: Mapping[str, str], earlier: 
         found = probe(path)
         if isinstance(found, Interpreter) and found.version[:2] == environment.python:
             return found, origin
-        looked_at.append(f'{path}: ' + (found if isinstance(found, str) else f'is {found.version_name}'))
+        looked_at.append(
+            f'{path}: ' + (found if isinstance(found, str) else f'is {found.version_name}')
+        )
     return looked_at
 
 
@@ -218,24 +267,29 @@ def choose(
     machine: str = platform.machine(),
     earlier: Mapping[str, str] | None = None,
 ) -> Choice:
-    """Takes the first environment that this machine can hold and has, or can get, an interpreter for.
+    """Takes the first environment that this machine can hold and has, or can get, an interpreter
+    for.
 
     Args:
         available: the environments, preferred first.
         env: the process's environment; CXR_ENV and PYTHON in it override the choice.
-        fetch: gets an interpreter for an environment from elsewhere (uv). Asked only when none is found here.
-        glibc: the version of the C library, None for another library.
+        fetch: gets an interpreter for an environment from elsewhere (uv). Asked only when none is
+        found here. glibc: the version of the C library, None for another library.
         system: as sys.platform.
         machine: as platform.machine().
-        earlier: the stamp of the last installation: its environment and interpreter stay unless `env` says otherwise.
+        earlier: the stamp of the last installation: its environment and interpreter stay unless
+        `env` says otherwise.
 
     Raises:
-        BootstrapError: no environment is possible, or the one asked for is not; with the reason and the way out.
+        BootstrapError: no environment is possible, or the one asked for is not; with the reason and
+        the way out.
     """
     wanted, named = env.get('CXR_ENV', ''), env.get('PYTHON', '')
     if wanted and wanted not in [environment.name for environment in available]:
         names = ', '.join(environment.name for environment in available)
-        raise BootstrapError(f'CXR_ENV={wanted}: there is no such environment; requirements/ holds: {names}')
+        raise BootstrapError(
+            f'CXR_ENV={wanted}: there is no such environment; requirements/ holds: {names}'
+        )
     earlier = earlier or {}
     possible, passed_over = [], []
     for environment in sorted(available, key=lambda item: item.name != earlier.get('environment')):
@@ -247,7 +301,9 @@ def choose(
         else:
             possible.append(environment)
     if not possible:
-        raise BootstrapError('no environment can be installed on this machine\n  ' + '\n  '.join(passed_over))
+        raise BootstrapError(
+            'no environment can be installed on this machine\n  ' + '\n  '.join(passed_over)
+        )
     if named:
         return _choose_named(possible, named, passed_over, env)
     looked_at: list[str] = []
@@ -256,14 +312,22 @@ def choose(
         if isinstance(found, tuple):
             interpreter, origin = found
             why = _why(environment, wanted, earlier)
-            return Choice(environment, interpreter, (*passed_over, why, f'{interpreter.base}: found {_place(origin)}'))
+            return Choice(
+                environment,
+                interpreter,
+                (*passed_over, why, f'{interpreter.base}: found {_place(origin)}'),
+            )
         passed_over.append(f'{environment.name}: no Python {environment.python_name} here')
         looked_at += found
     for environment in possible:
         path = fetch(environment)
         fetched = path if isinstance(path, FetchFailed) else probe(path)
         if isinstance(fetched, Interpreter):
-            return Choice(environment, fetched, (_why(environment, wanted, earlier), f'{fetched.base}: fetched by uv'))
+            return Choice(
+                environment,
+                fetched,
+                (_why(environment, wanted, earlier), f'{fetched.base}: fetched by uv'),
+            )
         looked_at.append(f'uv, asked for Python {environment.python_name}: {fetched}')
     raise BootstrapError(no_python_message(possible, looked_at))
 
@@ -280,7 +344,9 @@ def _place(origin: str) -> str:
     return {'PATH': 'on PATH', 'an earlier run': 'by an earlier run'}.get(origin, f'under {origin}')
 
 
-def _choose_named(possible: Sequence[Environment], named: str, passed_over: Sequence[str], env: Mapping[str, str]) -> Choice:
+def _choose_named(
+    possible: Sequence[Environment], named: str, passed_over: Sequence[str], env: Mapping[str, str]
+) -> Choice:
     """The environment that the interpreter named by PYTHON fits."""
     path = next(on_path([named], env), named)
     found = probe(path)
@@ -288,18 +354,43 @@ def _choose_named(possible: Sequence[Environment], named: str, passed_over: Sequ
         raise BootstrapError(f'PYTHON={named}: {found}')
     for environment in possible:
         if environment.python == found.version[:2]:
-            return Choice(environment, found, (*passed_over, f'{environment.name}: fits PYTHON={named}', f'{found.base}: named by PYTHON'))
-    needs = '; '.join([*(f'{environment.name} needs Python {environment.python_name}' for environment in possible), *passed_over])
+            return Choice(
+                environment,
+                found,
+                (
+                    *passed_over,
+                    f'{environment.name}: fits PYTHON={named}',
+                    f'{found.base}: named by PYTHON',
+                ),
+            )
+    needs = '; '.join(
+        [
+            *(
+                f'{environment.name} needs Python {environment.python_name}'
+                for environment in possible
+            ),
+            *passed_over,
+        ]
+    )
     raise BootstrapError(f'PYTHON={named}: is Python {found.version_name}, and {needs}')
 
 
 def no_python_message(possible: Sequence[Environment], looked_at: Sequence[str]) -> str:
     """What was looked at and what to install, in the words to type."""
     versions = [environment.python_name for environment in possible]
-    lines = [f'found no Python {" or ".join(versions)}. Looked at:', *(f'  {line}' for line in dict.fromkeys(looked_at))]
+    lines = [
+        f'found no Python {" or ".join(versions)}. Looked at:',
+        *(f'  {line}' for line in dict.fromkeys(looked_at)),
+    ]
     lines += ['Install one of these, then run the same command again:']
     lines += [f'  pyenv                 then: pyenv install {versions[0]}']
-    lines += [f'  uv                    then: uv python install {versions[0]}   (a download: needs access to the internet)']
-    lines += [f"  your distribution's   python{versions[0]}, python{versions[0]}-dev and python{versions[0]}-venv, where it has them"]
+    lines += [
+        f'  uv                    then: uv python install {versions[0]}   (a download: needs '
+        'access to the internet)'
+    ]
+    lines += [
+        f"  your distribution's   python{versions[0]}, python{versions[0]}-dev and "
+        f'python{versions[0]}-venv, where it has them'
+    ]
     lines += [f'or name an interpreter: PYTHON=/path/to/python{versions[0]}']
     return '\n'.join(lines)

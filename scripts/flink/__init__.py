@@ -1,1 +1,3 @@
-"""A Flink cluster on one machine, to try the pipeline's Beam steps on before they go to a real one."""
+"""A Flink cluster on one machine, to try the pipeline's Beam steps on before they go to a real
+one.
+"""

@@ -1,4 +1,6 @@
-"""python -m scripts.flink [--task-managers 2] [--slots 2]: a cluster until Ctrl-C, and how to run the pipeline on it."""
+"""python -m scripts.flink [--task-managers 2] [--slots 2]: a cluster until Ctrl-C, and how to run
+the pipeline on it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Job manager, task managers and Beam's job server, each task manager on a host of its own: a network namespace.
+"""Job manager, task managers and Beam's job server, each task manager on a host of its own: a
+network namespace.
 
 Needs root, for the namespaces, and Java 11 or 17.
 """
@@ -25,8 +26,8 @@ from scripts.flink.jars import FlinkError
 BRIDGE = 'cxrflink0'
 _NETWORK = '10.213.77'
 _OWN_ADDRESS = f'{_NETWORK}.1'
-# Flink's job manager and Beam's job server listen on every interface that they see, so they get a host of their own
-# that has no other: nobody outside may submit jobs, which run as root.
+# Flink's job manager and Beam's job server listen on every interface that they see, so they get a
+# host of their own that has no other: nobody outside may submit jobs, which run as root.
 _JOB_HOST = 0
 ADDRESS = f'{_NETWORK}.{10 + _JOB_HOST}'
 REST_PORT, JOB_PORT, WORKER_PORT = 8081, 8099, 50000
@@ -90,16 +91,27 @@ class Cluster:
 
     def settings(self) -> list[str]:
         """What `cxr-triage run` has to be told."""
-        given = {'beam.flink.job_server': f'{ADDRESS}:{JOB_PORT}', 'beam.flink.workers': f'localhost:{WORKER_PORT}'}
+        given = {
+            'beam.flink.job_server': f'{ADDRESS}:{JOB_PORT}',
+            'beam.flink.workers': f'localhost:{WORKER_PORT}',
+        }
         given['beam.flink.parallelism'] = str(self.parallelism)
-        return ['--beam', 'flink', *(part for key, value in given.items() for part in ('--set', f'{key}={value}'))]
+        return [
+            '--beam',
+            'flink',
+            *(part for key, value in given.items() for part in ('--set', f'{key}={value}')),
+        ]
 
     def jobs(self) -> list[dict[str, Any]]:
-        """What Flink tells of each job, oldest first: `jid`, `name`, `state`, `start-time`, `tasks`."""
+        """What Flink tells of each job, oldest first: `jid`, `name`, `state`, `start-time`,
+        `tasks`.
+        """
         return sorted(_ask('/jobs/overview')['jobs'], key=lambda job: job['start-time'])
 
     def job(self, number: str) -> dict[str, Any]:
-        """What Flink tells of one, by its `jid`: also `timestamps`, state -> when it was last entered, in ms since 1970, 0 for never."""
+        """What Flink tells of one, by its `jid`: also `timestamps`, state -> when it was last
+        entered, in ms since 1970, 0 for never.
+        """
         return _ask(f'/jobs/{number}')
 
     def task_managers(self) -> int:
@@ -136,49 +148,98 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
         def start(name: str, command: Sequence[str], host: int | None = None) -> subprocess.Popen:
             inside = ['ip', 'netns', 'exec', _namespace(host)] if host is not None else []
             with (folder / f'{name}.log').open('wb') as log:
-                process = subprocess.Popen([*inside, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                process = subprocess.Popen(
+                    [*inside, *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
             started.append(process)
             return process
 
         def java(memory: str, main: str, *arguments: str) -> list[str]:
             # Network buffers are outside the heap.
-            return ['java', *_JAVA, f'-Xmx{memory}', '-XX:MaxDirectMemorySize=1200m', '-cp', classes, main, *arguments]
+            return [
+                'java',
+                *_JAVA,
+                f'-Xmx{memory}',
+                '-XX:MaxDirectMemorySize=1200m',
+                '-cp',
+                classes,
+                main,
+                *arguments,
+            ]
 
         entry = 'org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint'
-        start('jobmanager', java('800m', entry, '--configDir', str(_configuration(folder / 'jobmanager', {}))), _JOB_HOST)
+        start(
+            'jobmanager',
+            java('800m', entry, '--configDir', str(_configuration(folder / 'jobmanager', {}))),
+            _JOB_HOST,
+        )
         _wait_for(ADDRESS, REST_PORT, folder / 'jobmanager.log')
         hosts = {}
         for number in range(1, task_managers + 1):
             host = f'{_NETWORK}.{10 + number}'
-            own = {**_TASK_MANAGER, 'taskmanager.host': host, 'taskmanager.numberOfTaskSlots': slots}
+            own = {
+                **_TASK_MANAGER,
+                'taskmanager.host': host,
+                'taskmanager.numberOfTaskSlots': slots,
+            }
             where = _configuration(folder / f'taskmanager-{number}', own)
             runner = 'org.apache.flink.runtime.taskexecutor.TaskManagerRunner'
             flags = [part for key, value in own.items() for part in ('-D', f'{key}={value}')]
             hosts[number] = [
-                start(f'taskmanager-{number}', java('1100m', runner, '--configDir', str(where), *flags), number),
+                start(
+                    f'taskmanager-{number}',
+                    java('1100m', runner, '--configDir', str(where), *flags),
+                    number,
+                ),
                 start(f'workers-{number}', _pool(), number),
             ]
-        server = ['--flink-master', f'{ADDRESS}:{REST_PORT}', '--job-host', ADDRESS, '--job-port', str(JOB_PORT)]
+        server = [
+            '--flink-master',
+            f'{ADDRESS}:{REST_PORT}',
+            '--job-host',
+            ADDRESS,
+            '--job-port',
+            str(JOB_PORT),
+        ]
         server += ['--artifact-port', str(JOB_PORT + 1), '--expansion-port', str(JOB_PORT + 2)]
-        start('jobserver', java('2g', 'org.apache.beam.runners.flink.FlinkJobServerDriver', *server), _JOB_HOST)
+        start(
+            'jobserver',
+            java('2g', 'org.apache.beam.runners.flink.FlinkJobServerDriver', *server),
+            _JOB_HOST,
+        )
         _wait_for(ADDRESS, JOB_PORT, folder / 'jobserver.log')
         running = Cluster(max(task_managers - 1, 1) * slots, hosts)
         deadline = time.monotonic() + _START_S
         while running.task_managers() < task_managers:
             if time.monotonic() > deadline:
-                raise FlinkError(f'the task managers did not register within {_START_S:.0f} s; see {folder}/taskmanager-*.log')
+                raise FlinkError(
+                    f'the task managers did not register within {_START_S:.0f} s; see '
+                    f'{folder}/taskmanager-*.log'
+                )
             time.sleep(0.5)
         yield running
 
 
 def _check() -> None:
     if os.geteuid() != 0:
-        raise FlinkError('a host is a network namespace here, which root alone can make: run it with sudo')
+        raise FlinkError(
+            'a host is a network namespace here, which root alone can make: run it with sudo'
+        )
     for command, package in (('java', 'default-jre-headless'), ('ip', 'iproute2')):
         if not shutil.which(command):
             raise FlinkError(f'no {command} on PATH (Debian, Ubuntu: the package {package})')
-    if subprocess.run(['ip', 'link', 'show', BRIDGE], capture_output=True, check=False).returncode == 0:
-        raise FlinkError(f'the network {BRIDGE} is there already: another cluster is running, or was killed: ip link del {BRIDGE}')
+    if (
+        subprocess.run(['ip', 'link', 'show', BRIDGE], capture_output=True, check=False).returncode
+        == 0
+    ):
+        raise FlinkError(
+            f'the network {BRIDGE} is there already: another cluster is running, or was killed: '
+            f'ip link del {BRIDGE}'
+        )
 
 
 def _network(stack: contextlib.ExitStack, hosts: int) -> None:
@@ -194,7 +255,11 @@ def _network(stack: contextlib.ExitStack, hosts: int) -> None:
         _ip('link', 'add', outside, 'type', 'veth', 'peer', 'name', within)
         _ip('link', 'set', outside, 'master', BRIDGE, 'up')
         _ip('link', 'set', within, 'netns', name)
-        for command in (f'address add {_NETWORK}.{10 + number}/24 dev {within}', f'link set {within} up', 'link set lo up'):
+        for command in (
+            f'address add {_NETWORK}.{10 + number}/24 dev {within}',
+            f'link set {within} up',
+            'link set lo up',
+        ):
             _ip('-n', name, *command.split())
 
 
@@ -210,7 +275,9 @@ def _ip(*arguments: str) -> None:
 
 def _configuration(folder: Path, own: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'flink-conf.yaml').write_text(''.join(f'{key}: {value}\n' for key, value in {**_FLINK, **own}.items()))
+    (folder / 'flink-conf.yaml').write_text(
+        ''.join(f'{key}: {value}\n' for key, value in {**_FLINK, **own}.items())
+    )
     return folder
 
 
@@ -218,7 +285,15 @@ def _pool() -> list[str]:
     """Workers with this project in them; the pool starts the `python` that it finds on PATH."""
     path = f'{Path(sys.executable).parent}:{os.environ.get("PATH", "")}'
     module = 'apache_beam.runners.worker.worker_pool_main'
-    return ['env', f'PATH={path}', 'TF_CPP_MIN_LOG_LEVEL=3', sys.executable, '-m', module, f'--service_port={WORKER_PORT}']
+    return [
+        'env',
+        f'PATH={path}',
+        'TF_CPP_MIN_LOG_LEVEL=3',
+        sys.executable,
+        '-m',
+        module,
+        f'--service_port={WORKER_PORT}',
+    ]
 
 
 def _wait_for(host: str, port: int, log: Path) -> None:
@@ -227,7 +302,10 @@ def _wait_for(host: str, port: int, log: Path) -> None:
         with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
             return
         if time.monotonic() > deadline:
-            raise FlinkError(f'nothing answers at {host}:{port} after {_START_S:.0f} s; {log} ends with:\n{log.read_text()[-1500:]}')
+            raise FlinkError(
+                f'nothing answers at {host}:{port} after {_START_S:.0f} s; {log} ends '
+                f'with:\n{log.read_text()[-1500:]}'
+            )
         time.sleep(0.3)
 
 

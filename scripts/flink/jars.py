@@ -16,7 +16,8 @@ class FlinkError(RuntimeError):
 
 
 def fetch(tools: Path) -> Path:
-    """The folder with the libraries, some 160 MB, under `tools`; fetched by Maven where they are not there yet.
+    """The folder with the libraries, some 160 MB, under `tools`; fetched by Maven where they are
+    not there yet.
 
     Raises:
       FlinkError: there is no Maven, or it failed.
@@ -26,7 +27,10 @@ def fetch(tools: Path) -> Path:
         return folder
     maven = shutil.which('mvn')
     if not maven:
-        raise FlinkError('no mvn on PATH: install Maven (Debian, Ubuntu: the package maven), which fetches Flink and Beam’s job server')
+        raise FlinkError(
+            'no mvn on PATH: install Maven (Debian, Ubuntu: the package maven), which fetches '
+            'Flink and Beam’s job server'
+        )
     folder.mkdir(parents=True, exist_ok=True)
     command = [maven, '--batch-mode', '--quiet', '-f', str(POM), 'dependency:copy-dependencies']
     command += [f'-DoutputDirectory={folder}', '-DincludeScope=runtime']

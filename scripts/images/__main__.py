@@ -1,4 +1,6 @@
-"""`python -m scripts.images cpu`: builds an image of the pipeline's steps or of Beam's workers; `make image` calls it."""
+"""`python -m scripts.images cpu`: builds an image of the pipeline's steps or of Beam's workers;
+`make image` calls it.
+"""
 
 from __future__ import annotations
 
@@ -27,30 +29,53 @@ _PULL_S = 120.0
 _DISK_GB = {'cpu': 12, 'gpu': 24, 'beam': 14}
 _CERTIFICATES = ('SSL_CERT_FILE', 'PIP_CERT', 'REQUESTS_CA_BUNDLE')
 # uv's setting -> pip's, which fetches uv.
-_OF_PIP = {'UV_DEFAULT_INDEX': 'PIP_INDEX_URL', 'UV_INDEX': 'PIP_EXTRA_INDEX_URL', 'UV_INSECURE_HOST': 'PIP_TRUSTED_HOST'}
+_OF_PIP = {
+    'UV_DEFAULT_INDEX': 'PIP_INDEX_URL',
+    'UV_INDEX': 'PIP_EXTRA_INDEX_URL',
+    'UV_INSECURE_HOST': 'PIP_TRUSTED_HOST',
+}
 _PROXIES = ('HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'http_proxy', 'https_proxy', 'no_proxy')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Builds; 0 done, 1 not, with the reason."""
-    parser = argparse.ArgumentParser(prog='python -m scripts.images', description='Builds the container images of the pipeline.')
-    parser.add_argument('what', choices=[*TARGETS, 'base'], help='the image of all steps, with CUDA, of Beam workers, or only their base')
+    parser = argparse.ArgumentParser(
+        prog='python -m scripts.images', description='Builds the container images of the pipeline.'
+    )
+    parser.add_argument(
+        'what',
+        choices=[*TARGETS, 'base'],
+        help='the image of all steps, with CUDA, of Beam workers, or only their base',
+    )
     parser.add_argument('--tag', help='the name of the image (default: cxr-triage:cpu and so on)')
-    parser.add_argument('--base', help=f'a Debian 13 with Python 3.11 (default: {PULLED_BASE} if it can be pulled, else one made here)')
+    parser.add_argument(
+        '--base',
+        help=(
+            f'a Debian 13 with Python 3.11 (default: {PULLED_BASE} if it can be pulled, else one '
+            'made here)'
+        ),
+    )
     args = parser.parse_args(argv)
     try:
         with engine(STORE) as found:
             tag = args.tag or f'cxr-triage:{args.what}'
-            base_image = args.base or (base.make(found, PROJECT) if args.what == 'base' else default_base(found))
+            base_image = args.base or (
+                base.make(found, PROJECT) if args.what == 'base' else default_base(found)
+            )
             if args.what != 'base':
                 build(found, args.what, tag, base_image)
                 base_image = tag
-            _say(f'{base_image} is ready{" (" + found.environment["DOCKER_HOST"] + " while an engine runs there)" if found.own else ""}')
+            _say(
+                f'{base_image} is ready{" (" + found.environment["DOCKER_HOST"] + " while an engine runs there)" if found.own else ""}'
+            )
     except (EngineError, base.BaseError) as error:
         _say(str(error))
         return 1
     except subprocess.CalledProcessError as error:
-        _say(f'{shlex.join(map(str, error.cmd[:3]))} … failed (exit code {error.returncode}); what it said stands above')
+        _say(
+            f'{shlex.join(map(str, error.cmd[:3]))} … failed (exit code {error.returncode}); what '
+            'it said stands above'
+        )
         return 1
     return 0
 
@@ -65,8 +90,21 @@ def build(found: Engine, target: str, tag: str, base_image: str) -> None:
     if found.own and not found.has(tag):
         _check_disk(target, tag)
     with tempfile.TemporaryDirectory(prefix='cxr-triage-secrets-') as name:
-        options = ['--target', target, '--tag', tag, '--build-arg', f'BASE_IMAGE={base_image}', *secrets(Path(name), os.environ)]
-        options += [option for proxy in _PROXIES if os.environ.get(proxy) for option in ('--build-arg', proxy)]
+        options = [
+            '--target',
+            target,
+            '--tag',
+            tag,
+            '--build-arg',
+            f'BASE_IMAGE={base_image}',
+            *secrets(Path(name), os.environ),
+        ]
+        options += [
+            option
+            for proxy in _PROXIES
+            if os.environ.get(proxy)
+            for option in ('--build-arg', proxy)
+        ]
         options += ['--network', 'host'] if found.own else []
         _say(f'building {tag} on {base_image}')
         environment = {**found.environment, 'DOCKER_BUILDKIT': '1'}
@@ -80,19 +118,31 @@ def _check_disk(target: str, tag: str) -> None:
     free = shutil.disk_usage(place).free / 1e9
     if free < _DISK_GB[target]:
         raise EngineError(
-            f'{tag} needs {_DISK_GB[target]} GB of disk to be built, and {place} has {free:.0f}: make room, or remove {STORE}'
+            f'{tag} needs {_DISK_GB[target]} GB of disk to be built, and {place} has {free:.0f}: '
+            f'make room, or remove {STORE}'
         )
 
 
 def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
-    """Options that show the build which package indexes and certificates to use: as pip and Go here are set up. Files go to `folder`."""
+    """Options that show the build which package indexes and certificates to use: as pip and Go here
+    are set up. Files go to `folder`.
+    """
     settings = uv_environment([sys.executable, *on_path(['python3'], env)], {})
-    certificates = next((path for given in (env, settings) for path in map(given.get, _CERTIFICATES) if path), None)
-    index = {name: env.get(name) or settings.get(name) for name in ('UV_INDEX_STRATEGY', 'UV_HTTP_TIMEOUT', *_OF_PIP)}
+    certificates = next(
+        (path for given in (env, settings) for path in map(given.get, _CERTIFICATES) if path), None
+    )
+    index = {
+        name: env.get(name) or settings.get(name)
+        for name in ('UV_INDEX_STRATEGY', 'UV_HTTP_TIMEOUT', *_OF_PIP)
+    }
     lines = [f'{name}={shlex.quote(value)}' for name, value in index.items() if value]
-    lines += [f'{pip}={shlex.quote(value)}' for name, pip in _OF_PIP.items() if (value := index[name])]
+    lines += [
+        f'{pip}={shlex.quote(value)}' for name, pip in _OF_PIP.items() if (value := index[name])
+    ]
     # `go env` also knows what `go env -w` has set.
-    modules = env.get('GOPROXY') or next((run_quietly(go, 'env', 'GOPROXY') for go in on_path(['go'], env)), '')
+    modules = env.get('GOPROXY') or next(
+        (run_quietly(go, 'env', 'GOPROXY') for go in on_path(['go'], env)), ''
+    )
     lines += [f'GOPROXY={shlex.quote(modules)}'] if modules else []
     options = []
     if lines:
@@ -113,7 +163,17 @@ def default_base(found: Engine) -> str:
         return PULLED_BASE
     if not found.has(base.TAG):
         try:
-            if found.run('pull', '--quiet', PULLED_BASE, check=False, capture_output=True, timeout=_PULL_S).returncode == 0:
+            if (
+                found.run(
+                    'pull',
+                    '--quiet',
+                    PULLED_BASE,
+                    check=False,
+                    capture_output=True,
+                    timeout=_PULL_S,
+                ).returncode
+                == 0
+            ):
                 return PULLED_BASE
         except subprocess.TimeoutExpired:
             pass

@@ -1,4 +1,6 @@
-"""The base image where none can be pulled: Debian 13 by debootstrap, with the Python of the current environment out of this machine."""
+"""The base image where none can be pulled: Debian 13 by debootstrap, with the Python of the current
+environment out of this machine.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,41 @@ _LABEL = 'cxr-triage.made-of'
 _SUITE = 'trixie'
 # Certificates, and the shared libraries that a Python built elsewhere uses.
 _PACKAGES = (
-    *('ca-certificates', 'libssl3t64', 'libffi8', 'libsqlite3-0', 'libbz2-1.0', 'liblzma5', 'libreadline8t64', 'libncursesw6'),
+    *(
+        'ca-certificates',
+        'libssl3t64',
+        'libffi8',
+        'libsqlite3-0',
+        'libbz2-1.0',
+        'liblzma5',
+        'libreadline8t64',
+        'libncursesw6',
+    ),
     *('zlib1g', 'libexpat1', 'libcrypt1', 'libuuid1'),
 )
 # What Debian's own slim images leave out too.
-_LEFT_OUT = ('usr/share/doc', 'usr/share/man', 'usr/share/locale', 'usr/share/info', 'var/cache/apt', 'var/lib/apt/lists', 'var/log')
-# Of the Python: its tests, what somebody installed into it, and what only builds of Python itself use.
-_NOT_OF_PYTHON = ('test', 'tests', 'idlelib', 'turtledemo', 'site-packages', '__pycache__', '*.a', 'EXTERNALLY-MANAGED', '*.pyc')
+_LEFT_OUT = (
+    'usr/share/doc',
+    'usr/share/man',
+    'usr/share/locale',
+    'usr/share/info',
+    'var/cache/apt',
+    'var/lib/apt/lists',
+    'var/log',
+)
+# Of the Python: its tests, what somebody installed into it, and what only builds of Python itself
+# use.
+_NOT_OF_PYTHON = (
+    'test',
+    'tests',
+    'idlelib',
+    'turtledemo',
+    'site-packages',
+    '__pycache__',
+    '*.a',
+    'EXTERNALLY-MANAGED',
+    '*.pyc',
+)
 
 
 class BaseError(Exception):
@@ -42,7 +72,8 @@ def make(engine: Engine, project: Path, fresh: bool = False) -> str:
     prefix = installed_in(version)
     if prefix is None:
         raise BaseError(
-            f'no Python {version} to put into the image: fetch one (`uv python install {version}` or `pyenv install {version}`)'
+            f'no Python {version} to put into the image: fetch one (`uv python install {version}` '
+            f'or `pyenv install {version}`)'
         )
     made_of = hashlib.sha256(' '.join([_SUITE, *_PACKAGES, str(prefix)]).encode()).hexdigest()[:16]
     if not fresh and _label(engine) == made_of:
@@ -50,7 +81,10 @@ def make(engine: Engine, project: Path, fresh: bool = False) -> str:
     if os.geteuid() != 0:
         raise BaseError('debootstrap needs root: run this as root, or give an image with --base')
     if shutil.which('debootstrap') is None:
-        raise BaseError('debootstrap is not installed (Debian, Ubuntu: the package debootstrap); or give an image with --base')
+        raise BaseError(
+            'debootstrap is not installed (Debian, Ubuntu: the package debootstrap); or give an '
+            'image with --base'
+        )
     with tempfile.TemporaryDirectory(prefix='cxr-triage-base-') as name:
         root = Path(name) / 'root'
         _debian(root, Path(name) / 'log')
@@ -61,18 +95,39 @@ def make(engine: Engine, project: Path, fresh: bool = False) -> str:
 
 def _label(engine: Engine) -> str:
     done = engine.run(
-        'image', 'inspect', '--format', f'{{{{index .Config.Labels "{_LABEL}"}}}}', TAG, check=False, capture_output=True, text=True
+        'image',
+        'inspect',
+        '--format',
+        f'{{{{index .Config.Labels "{_LABEL}"}}}}',
+        TAG,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     return done.stdout.strip()
 
 
 def _debian(root: Path, log: Path) -> None:
     with log.open('wb') as output:
-        command = ['debootstrap', '--variant=minbase', f'--include={",".join(_PACKAGES)}', _SUITE, str(root)]
+        command = [
+            'debootstrap',
+            '--variant=minbase',
+            f'--include={",".join(_PACKAGES)}',
+            _SUITE,
+            str(root),
+        ]
         done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode != 0:
         end = log.read_text(encoding='utf-8', errors='replace').splitlines()[-5:]
-        raise BaseError('\n'.join(['debootstrap failed; it needs 0.4 GB of disk and Debian 13 from a mirror. Its last lines:', *end]))
+        raise BaseError(
+            '\n'.join(
+                [
+                    'debootstrap failed; it needs 0.4 GB of disk and Debian 13 from a mirror. Its '
+                    'last lines:',
+                    *end,
+                ]
+            )
+        )
     for folder in _LEFT_OUT:
         _empty(root / folder)
     # apt asks for these two.
@@ -100,9 +155,14 @@ def _python(root: Path, prefix: Path, version: str) -> None:
     for link in ('python3', 'python'):
         (root / 'usr/local/bin' / link).symlink_to(name)
     for command in (['ldconfig'], [f'/usr/local/bin/{name}', '-m', 'ensurepip', '--default-pip']):
-        done = subprocess.run(['chroot', str(root), *command], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ['chroot', str(root), *command], capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
-            raise BaseError(f'{prefix}/bin/{name} does not run on Debian 13 ({" ".join(command)}): {done.stderr.strip()[-500:]}')
+            raise BaseError(
+                f'{prefix}/bin/{name} does not run on Debian 13 ({" ".join(command)}): '
+                f'{done.stderr.strip()[-500:]}'
+            )
 
 
 def _shared_libraries(prefix: Path) -> Iterable[Path]:
@@ -111,7 +171,17 @@ def _shared_libraries(prefix: Path) -> Iterable[Path]:
 
 def _import(engine: Engine, root: Path, made_of: str) -> None:
     # Devices and processes are the engine's.
-    tar = ['tar', '-C', str(root), '--numeric-owner', '--exclude=./dev/*', '--exclude=./proc/*', '--exclude=./sys/*', '-c', '.']
+    tar = [
+        'tar',
+        '-C',
+        str(root),
+        '--numeric-owner',
+        '--exclude=./dev/*',
+        '--exclude=./proc/*',
+        '--exclude=./sys/*',
+        '-c',
+        '.',
+    ]
     with subprocess.Popen(tar, stdout=subprocess.PIPE) as packer:
         changes = ('ENV LANG=C.UTF-8', 'CMD ["python3"]', f'LABEL {_LABEL}={made_of}')
         options = [option for change in changes for option in ('--change', change)]

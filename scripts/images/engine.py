@@ -40,7 +40,9 @@ class Engine:
 
     def run(self, *arguments: str, check: bool = True, **options) -> subprocess.CompletedProcess:
         """Runs the client; options as of `subprocess.run`."""
-        return subprocess.run([self.docker, *arguments], env=self.environment, check=check, **options)
+        return subprocess.run(
+            [self.docker, *arguments], env=self.environment, check=check, **options
+        )
 
     def has(self, image: str) -> bool:
         """Whether the engine holds an image."""
@@ -49,7 +51,8 @@ class Engine:
 
 @contextmanager
 def engine(folder: Path, env: Mapping[str, str] = os.environ) -> Iterator[Engine]:
-    """The engine that answers here, else one of our own, whose images stay in `folder` and which ends with the context.
+    """The engine that answers here, else one of our own, whose images stay in `folder` and which
+    ends with the context.
 
     Raises:
       EngineError: there is none, and none can be started.
@@ -86,41 +89,84 @@ def client(env: Mapping[str, str]) -> str:
     looked_at = []
     for path in on_path(['docker'], env):
         version = version_of(run_quietly(path, '--version'))
-        if version != (0,) and (version < _BUILDX_FROM or re.match(r'github\.com/docker/buildx', run_quietly(path, 'buildx', 'version'))):
+        if version != (0,) and (
+            version < _BUILDX_FROM
+            or re.match(r'github\.com/docker/buildx', run_quietly(path, 'buildx', 'version'))
+        ):
             return path
         looked_at.append(f'  {path} has no BuildKit: its plugin buildx is missing')
-    raise EngineError('\n'.join(['no docker client that can build the images. Install one (' + _PACKAGES + ')', *looked_at]))
+    raise EngineError(
+        '\n'.join(
+            [
+                'no docker client that can build the images. Install one (' + _PACKAGES + ')',
+                *looked_at,
+            ]
+        )
+    )
 
 
 def _answers(docker: str, env: Mapping[str, str]) -> bool:
     try:
-        done = subprocess.run([docker, 'info'], env=dict(env), capture_output=True, timeout=30, check=False)
+        done = subprocess.run(
+            [docker, 'info'], env=dict(env), capture_output=True, timeout=30, check=False
+        )
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
 
 
 def _start(folder: Path, socket: Path) -> subprocess.Popen:
-    daemon = shutil.which('dockerd') or next((path for path in ('/usr/sbin/dockerd', '/usr/bin/dockerd') if os.access(path, os.X_OK)), None)
+    daemon = shutil.which('dockerd') or next(
+        (path for path in ('/usr/sbin/dockerd', '/usr/bin/dockerd') if os.access(path, os.X_OK)),
+        None,
+    )
     if daemon is None:
-        raise EngineError(f'no container engine answers, and there is no dockerd to start. Install it ({_PACKAGES})')
+        raise EngineError(
+            'no container engine answers, and there is no dockerd to start. Install it '
+            f'({_PACKAGES})'
+        )
     if os.geteuid() != 0:
-        raise EngineError('no container engine answers, and only root can start one: start Docker, or run this as root')
+        raise EngineError(
+            'no container engine answers, and only root can start one: start Docker, or run this '
+            'as root'
+        )
     folder.mkdir(parents=True, exist_ok=True)
     # Without a bridge: builds use the network of this machine, steps have none.
-    options = {'data-root': folder / 'data', 'exec-root': folder / 'exec', 'pidfile': folder / 'pid', 'host': f'unix://{socket}'}
-    flags = [*(f'--{name}={value}' for name, value in options.items()), '--bridge=none', '--iptables=false', '--ip-forward=false']
+    options = {
+        'data-root': folder / 'data',
+        'exec-root': folder / 'exec',
+        'pidfile': folder / 'pid',
+        'host': f'unix://{socket}',
+    }
+    flags = [
+        *(f'--{name}={value}' for name, value in options.items()),
+        '--bridge=none',
+        '--iptables=false',
+        '--ip-forward=false',
+    ]
     # It ends with this process even where that is killed.
-    command = [*(['setpriv', '--pdeathsig', 'TERM'] if shutil.which('setpriv') else []), daemon, *flags]
+    command = [
+        *(['setpriv', '--pdeathsig', 'TERM'] if shutil.which('setpriv') else []),
+        daemon,
+        *flags,
+    ]
     with (folder / 'log').open('wb') as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def _wait(daemon: subprocess.Popen, docker: str, env: Mapping[str, str], log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while not _answers(docker, env):
         if daemon.poll() is not None or time.monotonic() > deadline:
-            raise EngineError('\n'.join([f'dockerd does not start. The end of {log}:', *_tail(log)]))
+            raise EngineError(
+                '\n'.join([f'dockerd does not start. The end of {log}:', *_tail(log)])
+            )
         time.sleep(0.2)
 
 

@@ -1,4 +1,6 @@
-"""Checks the Kubernetes files: deploy/base and every overlay, or the folders given. `python -m scripts.manifests`, or `make manifests`."""
+"""Checks the Kubernetes files: deploy/base and every overlay, or the folders given. `python -m
+scripts.manifests`, or `make manifests`.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Prints every problem and a line for each folder; 0 where there is no problem, 1 otherwise."""
     parser = argparse.ArgumentParser(prog='python -m scripts.manifests', description=__doc__)
     parser.add_argument(
-        'folders', nargs='*', type=Path, metavar='FOLDER', help='with a kustomization.yaml (default: base and all overlays)'
+        'folders',
+        nargs='*',
+        type=Path,
+        metavar='FOLDER',
+        help='with a kustomization.yaml (default: base and all overlays)',
     )
-    parser.add_argument('--filled-in', action='store_true', help='refuse placeholders too: before a folder is applied')
+    parser.add_argument(
+        '--filled-in',
+        action='store_true',
+        help='refuse placeholders too: before a folder is applied',
+    )
     args = parser.parse_args(argv)
     try:
         tools = binaries(Project(_ROOT), 'manifests')
         brought = read_brought(_ROOT / references.BROUGHT_FILE)
         folders = args.folders or _shipped()
         rendered = {folder: render(folder, tools, brought) for folder in folders}
-        found = [str(problem) for objects in rendered.values() for problem in _all(objects, tools, args.filled_in)]
+        found = [
+            str(problem)
+            for objects in rendered.values()
+            for problem in _all(objects, tools, args.filled_in)
+        ]
     except (BootstrapError, RenderError) as error:
         sys.stdout.write(f'{error}\n')
         return 1
@@ -49,19 +63,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _shipped() -> list[Path]:
     """The folders that somebody may apply."""
     deploy = _ROOT / 'deploy'
-    folders = [deploy / 'base', *sorted(path.parent for path in deploy.glob('overlays/*/kustomization.yaml'))]
+    folders = [
+        deploy / 'base',
+        *sorted(path.parent for path in deploy.glob('overlays/*/kustomization.yaml')),
+    ]
     return [Path(os.path.relpath(folder)) for folder in folders]
 
 
 def _all(objects: Objects, tools: Path, filled_in: bool) -> list[Problem]:
     """Schemas first: what breaks one may be too odd for the other checks."""
-    return list(schema_problems(objects, tools)) or [*problems(objects), *(placeholders(objects) if filled_in else ())]
+    return list(schema_problems(objects, tools)) or [
+        *problems(objects),
+        *(placeholders(objects) if filled_in else ()),
+    ]
 
 
 def _summary(objects: Objects, filled_in: bool) -> str:
     left = 0 if filled_in else len(list(placeholders(objects)))
-    note = f'; still to fill in before it is applied: {left} (--filled-in names them)' if left else ''
-    return f'{len(objects.manifests)} objects, held against Kubernetes {" and ".join(KUBERNETES)}{note}'
+    note = (
+        f'; still to fill in before it is applied: {left} (--filled-in names them)' if left else ''
+    )
+    return (
+        f'{len(objects.manifests)} objects, held against Kubernetes '
+        f'{" and ".join(KUBERNETES)}{note}'
+    )
 
 
 if __name__ == '__main__':

@@ -1,26 +1,47 @@
-"""Whether what is to find a pod finds one: selectors, targets and ports. A schema takes any of them."""
+"""Whether what is to find a pod finds one: selectors, targets and ports. A schema takes any of
+them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts.manifests.objects import CLUSTER_SCOPED, CONTROLLERS, Manifest, Objects, Pod, Problem, labels_text, listed, matches
+from scripts.manifests.objects import (
+    CLUSTER_SCOPED,
+    CONTROLLERS,
+    Manifest,
+    Objects,
+    Pod,
+    Problem,
+    labels_text,
+    listed,
+    matches,
+)
 
 _RESTRICTED = 'pod-security.kubernetes.io/enforce'
 
 
 def namespaces(objects: Objects) -> Iterator[Problem]:
-    """Every object is in a namespace of the folder, and each of these refuses what is not restricted."""
+    """Every object is in a namespace of the folder, and each of these refuses what is not
+    restricted.
+    """
     known = {namespace.name for namespace in objects.of('Namespace')}
     for manifest in objects.manifests:
         if manifest.kind not in CLUSTER_SCOPED and manifest.namespace not in known:
             said = f'is {manifest.namespace!r}' if manifest.namespace else 'is missing'
-            yield Problem(manifest, 'metadata.namespace', f'{said}: expected one that the folder defines ({listed(list(known))})')
+            yield Problem(
+                manifest,
+                'metadata.namespace',
+                f'{said}: expected one that the folder defines ({listed(list(known))})',
+            )
     for namespace in objects.of('Namespace'):
         level = (namespace.content['metadata'].get('labels') or {}).get(_RESTRICTED)
         if level != 'restricted':
-            text = f'is {level!r}: expected restricted, so that Kubernetes refuses what this check has missed'
+            text = (
+                f'is {level!r}: expected restricted, so that Kubernetes refuses what this check '
+                'has missed'
+            )
             yield Problem(namespace, f'metadata.labels[{_RESTRICTED}]', text)
 
 
@@ -30,7 +51,10 @@ def workload_selectors(objects: Objects) -> Iterator[Problem]:
         if pod.manifest.kind in CONTROLLERS:
             selector = pod.manifest.spec.get('selector') or {}
             if not _says_something(selector) or not matches(selector, pod.labels):
-                text = f'{labels_text(selector)}: does not match the pods of its own template ({_labels(pod)}); make them the same'
+                text = (
+                    f'{labels_text(selector)}: does not match the pods of its own template '
+                    f'({_labels(pod)}); make them the same'
+                )
                 yield Problem(pod.manifest, 'spec.selector', text)
 
 
@@ -41,9 +65,14 @@ def spreads(objects: Objects) -> Iterator[Problem]:
             selector = spread.get('labelSelector') or {}
             if not _says_something(selector) or not matches(selector, pod.labels):
                 text = (
-                    f'{labels_text(selector)}: does not match these pods ({_labels(pod)}), so that they are not spread; make them the same'
+                    f'{labels_text(selector)}: does not match these pods ({_labels(pod)}), so '
+                    'that they are not spread; make them the same'
                 )
-                yield Problem(pod.manifest, f'{pod.field}.topologySpreadConstraints[{place}].labelSelector', text)
+                yield Problem(
+                    pod.manifest,
+                    f'{pod.field}.topologySpreadConstraints[{place}].labelSelector',
+                    text,
+                )
 
 
 def services(objects: Objects) -> Iterator[Problem]:
@@ -71,13 +100,24 @@ def autoscalers(objects: Objects) -> Iterator[Problem]:
         target = scaler.spec.get('scaleTargetRef') or {}
         found = objects.find(target.get('kind', ''), target.get('name', ''), scaler.namespace)
         if found is None or found.content.get('apiVersion') != target.get('apiVersion'):
-            there = listed([f'{item.kind} {item.name} ({item.content["apiVersion"]})' for item in objects.of('Deployment', 'StatefulSet')])
+            there = listed(
+                [
+                    f'{item.kind} {item.name} ({item.content["apiVersion"]})'
+                    for item in objects.of('Deployment', 'StatefulSet')
+                ]
+            )
             wanted = f'{target.get("kind")} {target.get("name")} ({target.get("apiVersion")})'
-            yield Problem(scaler, 'spec.scaleTargetRef', f'{wanted} is not there, so nothing is scaled: expected one of {there}')
+            yield Problem(
+                scaler,
+                'spec.scaleTargetRef',
+                f'{wanted} is not there, so nothing is scaled: expected one of {there}',
+            )
 
 
 def disruption_budgets(objects: Objects) -> Iterator[Problem]:
-    """A disruption budget protects pods, and no two of them the same: Kubernetes would then refuse every eviction."""
+    """A disruption budget protects pods, and no two of them the same: Kubernetes would then refuse
+    every eviction.
+    """
     protected: dict[str, Manifest] = {}
     for budget in objects.of('PodDisruptionBudget'):
         selector = budget.spec.get('selector')
@@ -88,13 +128,18 @@ def disruption_budgets(objects: Objects) -> Iterator[Problem]:
         for pod in pods:
             key = f'{pod.manifest.kind} {pod.manifest.name}'
             if key in protected:
-                text = f'{key} has the budget {protected[key].name} already, and two block every eviction: remove one'
+                text = (
+                    f'{key} has the budget {protected[key].name} already, and two block every '
+                    'eviction: remove one'
+                )
                 yield Problem(budget, 'spec.selector', text)
             protected[key] = budget
 
 
 def network_policies(objects: Objects) -> Iterator[Problem]:
-    """A policy applies to pods, and lets traffic in to ports that they expose; its rules are of the types that it says."""
+    """A policy applies to pods, and lets traffic in to ports that they expose; its rules are of the
+    types that it says.
+    """
     for policy in objects.of('NetworkPolicy'):
         selector = policy.spec.get('podSelector') or {}
         pods = objects.selected(selector, policy.namespace)
@@ -102,7 +147,10 @@ def network_policies(objects: Objects) -> Iterator[Problem]:
             yield _nothing(objects, policy, 'spec.podSelector', selector)
         for direction in ('ingress', 'egress'):
             if policy.spec.get(direction) and direction.capitalize() not in _types(policy):
-                text = f'has rules, but spec.policyTypes lacks {direction.capitalize()}: they are ignored; add it'
+                text = (
+                    f'has rules, but spec.policyTypes lacks {direction.capitalize()}: they are '
+                    'ignored; add it'
+                )
                 yield Problem(policy, f'spec.{direction}', text)
         for place, rule in enumerate(policy.spec.get('ingress') or ()):
             for port in rule.get('ports') or ():
@@ -125,12 +173,19 @@ def uncovered_pods(objects: Objects) -> Iterator[Problem]:
                 and matches(policy.spec.get('podSelector') or {}, pod.labels)
             )
             if next(covering, None) is None:
-                text = f'no NetworkPolicy governs the {direction.lower()} of these pods ({_labels(pod)}): all of it is open; add one'
-                yield Problem(pod.manifest, f'{pod.field.removesuffix(".spec")}.metadata.labels', text)
+                text = (
+                    f'no NetworkPolicy governs the {direction.lower()} of these pods '
+                    f'({_labels(pod)}): all of it is open; add one'
+                )
+                yield Problem(
+                    pod.manifest, f'{pod.field.removesuffix(".spec")}.metadata.labels', text
+                )
 
 
 def monitoring(objects: Objects) -> Iterator[Problem]:
-    """Google's managed Prometheus scrapes pods, at ports that they expose. No schema for this kind is at hand."""
+    """Google's managed Prometheus scrapes pods, at ports that they expose. No schema for this kind
+    is at hand.
+    """
     for monitor in objects.of('PodMonitoring'):
         selector = monitor.spec.get('selector') or {}
         pods = objects.selected(selector, monitor.namespace)
@@ -142,7 +197,11 @@ def monitoring(objects: Objects) -> Iterator[Problem]:
         for place, endpoint in enumerate(endpoints):
             for pod in pods:
                 if not pod.exposes(endpoint.get('port', '')):
-                    yield Problem(monitor, f'spec.endpoints[{place}].port', _no_port(endpoint.get('port', ''), 'TCP', pod))
+                    yield Problem(
+                        monitor,
+                        f'spec.endpoints[{place}].port',
+                        _no_port(endpoint.get('port', ''), 'TCP', pod),
+                    )
 
 
 def _types(policy: Manifest) -> list[str]:
@@ -155,17 +214,34 @@ def _says_something(selector: Mapping[str, Any]) -> bool:
     return bool(selector.get('matchLabels') or selector.get('matchExpressions'))
 
 
-def _nothing(objects: Objects, manifest: Manifest, field: str, selector: Mapping[str, Any] | None) -> Problem:
+def _nothing(
+    objects: Objects, manifest: Manifest, field: str, selector: Mapping[str, Any] | None
+) -> Problem:
     chosen = labels_text(selector) if selector and _says_something(selector) else 'is empty'
-    there = '; '.join(f'{pod.manifest.kind} {pod.manifest.name}: {_labels(pod)}' for pod in objects.pods()) or 'no pods at all'
-    text = f'{chosen}: matches no pod in namespace {manifest.namespace!r}: expected labels of one of them ({there})'
+    there = (
+        '; '.join(
+            f'{pod.manifest.kind} {pod.manifest.name}: {_labels(pod)}' for pod in objects.pods()
+        )
+        or 'no pods at all'
+    )
+    text = (
+        f'{chosen}: matches no pod in namespace {manifest.namespace!r}: expected labels of one of '
+        f'them ({there})'
+    )
     return Problem(manifest, field, text)
 
 
 def _no_port(port: str | int, protocol: str, *pods: Pod) -> str:
-    there = [f'{number}/{kind}' + (f' ({name})' if name else '') for pod in pods for name, number, kind in pod.ports()]
+    there = [
+        f'{number}/{kind}' + (f' ({name})' if name else '')
+        for pod in pods
+        for name, number, kind in pod.ports()
+    ]
     of = ', '.join(f'{pod.manifest.kind} {pod.manifest.name}' for pod in pods)
-    return f'no container of {of} exposes {port}/{protocol}: expected one of {listed(there)}; add it under `ports`, or change this one'
+    return (
+        f'no container of {of} exposes {port}/{protocol}: expected one of {listed(there)}; add it '
+        'under `ports`, or change this one'
+    )
 
 
 def _labels(pod: Pod) -> str:

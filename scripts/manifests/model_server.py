@@ -1,4 +1,6 @@
-"""TF Serving: its flags against what the pod has, and its model configuration, which to Kubernetes is text."""
+"""TF Serving: its flags against what the pod has, and its model configuration, which to Kubernetes
+is text.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _MONITORING = 'monitoring_config_file'
 _RETRIES = {'max_num_load_retries': 5, 'load_retry_interval_micros': 60_000_000}
 _LOG_LEVEL = 'TF_CPP_MIN_LOG_LEVEL'
 _LABELS_AT_START = 'allow_version_labels_for_unavailable_models'
-# /v1/models/NAME, with a version's number or label (tensorflow_serving/model_servers/http_rest_api_util.cc).
+# /v1/models/NAME, with a version's number or label
+# (tensorflow_serving/model_servers/http_rest_api_util.cc).
 _STATUS_PATH = re.compile(r'/v1/models/([^/:]+)(?:/labels/([^/:]+)|/versions/\d+)?(?:/metadata)?')
 _LABEL = re.compile(r'[A-Za-z0-9_]+')
 # The Pusher numbers versions by the seconds since 1970: below are those that stand for one.
@@ -40,10 +43,16 @@ class Server:
         for mount in self.container.listed('volumeMounts'):
             folder = mount['mountPath'].rstrip('/') + '/'
             if path.startswith(folder):
-                volume = next((item for item in self.pod.volumes() if item['name'] == mount['name']), {})
+                volume = next(
+                    (item for item in self.pod.volumes() if item['name'] == mount['name']), {}
+                )
                 name = (volume.get('configMap') or {}).get('name', '')
                 found = objects.find('ConfigMap', name, self.pod.manifest.namespace)
-                return (found.content.get('data') or {}).get(path.removeprefix(folder)) if found else None
+                return (
+                    (found.content.get('data') or {}).get(path.removeprefix(folder))
+                    if found
+                    else None
+                )
         return None
 
     def problem(self, flag: str, text: str) -> Problem:
@@ -55,7 +64,11 @@ def servers(objects: Objects) -> list[Server]:
     found = []
     for pod in objects.pods():
         for container in pod.containers():
-            pairs = (word.removeprefix('--').partition('=') for word in container.words if word.startswith('--'))
+            pairs = (
+                word.removeprefix('--').partition('=')
+                for word in container.words
+                if word.startswith('--')
+            )
             flags = {name: value for name, _, value in pairs}
             if _MODELS in flags:
                 found.append(Server(pod, container, flags))
@@ -67,27 +80,47 @@ def flags(objects: Objects) -> Iterator[Problem]:
     for server in servers(objects):
         for name, value in server.flags.items():
             if name.endswith('_file') and server.file(objects, value) is None:
-                text = f'{value}: no mounted config map of this folder holds that file: mount it, or correct the path'
+                text = (
+                    f'{value}: no mounted config map of this folder holds that file: mount it, or '
+                    'correct the path'
+                )
                 yield server.problem(name, text)
-        listening = {int(server.flags[name]) for name in ('port', 'rest_api_port') if server.flags.get(name, '').isdecimal()}
+        listening = {
+            int(server.flags[name])
+            for name in ('port', 'rest_api_port')
+            if server.flags.get(name, '').isdecimal()
+        }
         for port in server.container.listed('ports'):
             if port['containerPort'] not in listening:
-                text = f'{port["containerPort"]}: TF Serving listens at {listed(sorted(listening))} by its flags: use one of these'
-                yield Problem(server.pod.manifest, f'{server.container.field}.ports[{port.get("name")}]', text)
+                text = (
+                    f'{port["containerPort"]}: TF Serving listens at {listed(sorted(listening))} '
+                    'by its flags: use one of these'
+                )
+                yield Problem(
+                    server.pod.manifest, f'{server.container.field}.ports[{port.get("name")}]', text
+                )
 
 
 def models(objects: Objects) -> Iterator[Problem]:
-    """The model configuration can be read, its labels stand for versions that it loads, and the readiness probe asks for one of them."""
+    """The model configuration can be read, its labels stand for versions that it loads, and the
+    readiness probe asks for one of them.
+    """
     for server in servers(objects):
         text = server.file(objects, server.flags[_MODELS])
         if text is None:
             continue  # told by `flags`
         parsed = _parse(text)
         if isinstance(parsed, str):
-            yield server.problem(_MODELS, f'{server.flags[_MODELS]} is no ModelServerConfig: {parsed}')
+            yield server.problem(
+                _MODELS, f'{server.flags[_MODELS]} is no ModelServerConfig: {parsed}'
+            )
             continue
         if not parsed:
-            yield server.problem(_MODELS, f'{server.flags[_MODELS]} names no model: expected model_config_list {{ config {{ … }} }}')
+            yield server.problem(
+                _MODELS,
+                f'{server.flags[_MODELS]} names no model: expected model_config_list {{ config {{ '
+                '… } }',
+            )
         for model in parsed:
             yield from _model(server, model)
         yield from _asked(server, parsed)
@@ -103,14 +136,17 @@ def versions(objects: Objects) -> Iterator[tuple[Server, str, int]]:
 
 
 def retries(objects: Objects) -> Iterator[Problem]:
-    """A damaged version is given up before the startup probe gives up: until then TF Serving opens no port, also not for the others."""
+    """A damaged version is given up before the startup probe gives up: until then TF Serving opens
+    no port, also not for the others.
+    """
     for server in servers(objects):
         probe = server.container.content.get('startupProbe')
         tries, pause = (int(server.flags.get(name, default)) for name, default in _RETRIES.items())
         patience = (probe or {}).get('periodSeconds', 10) * (probe or {}).get('failureThreshold', 3)
         if probe and tries * pause / 1e6 >= patience:
             text = (
-                f'{pause} microseconds between {tries} retries of a damaged version keep all ports closed for {tries * pause / 1e6:g} s, '
+                f'{pause} microseconds between {tries} retries of a damaged version keep all '
+                f'ports closed for {tries * pause / 1e6:g} s, '
                 f'and startupProbe waits {patience} s: set --{list(_RETRIES)[1]}=5000000'
             )
             yield server.problem(list(_RETRIES)[1], text)
@@ -121,8 +157,13 @@ def log_lines(objects: Objects) -> Iterator[Problem]:
     for server in servers(objects):
         for variable in server.container.listed('env'):
             if variable['name'] == _LOG_LEVEL and str(variable.get('value')) != '0':
-                text = f'is {variable.get("value")}: it hides the line that says which version is loaded; leave it out'
-                yield Problem(server.pod.manifest, f'{server.container.field}.env[{_LOG_LEVEL}]', text)
+                text = (
+                    f'is {variable.get("value")}: it hides the line that says which version is '
+                    'loaded; leave it out'
+                )
+                yield Problem(
+                    server.pod.manifest, f'{server.container.field}.env[{_LOG_LEVEL}]', text
+                )
 
 
 def monitoring_paths(objects: Objects) -> Iterator[Problem]:
@@ -135,14 +176,26 @@ def monitoring_paths(objects: Objects) -> Iterator[Problem]:
         template = server.pod.field.removesuffix('.spec')
         annotation = _annotations(server.pod).get('prometheus.io/path')
         if annotation is not None and annotation != found.group(1):
-            text = f'{annotation}: TF Serving answers at {found.group(1)} ({server.flags[_MONITORING]}); make them the same'
-            yield Problem(server.pod.manifest, f'{template}.metadata.annotations[prometheus.io/path]', text)
+            text = (
+                f'{annotation}: TF Serving answers at {found.group(1)} '
+                f'({server.flags[_MONITORING]}); make them the same'
+            )
+            yield Problem(
+                server.pod.manifest, f'{template}.metadata.annotations[prometheus.io/path]', text
+            )
         for monitor in objects.of('PodMonitoring'):
-            if server.pod in objects.selected(monitor.spec.get('selector') or {}, monitor.namespace):
+            if server.pod in objects.selected(
+                monitor.spec.get('selector') or {}, monitor.namespace
+            ):
                 for place, endpoint in enumerate(monitor.spec.get('endpoints') or ()):
                     if endpoint.get('path') != found.group(1):
-                        text = f'{endpoint.get("path")}: TF Serving answers at {found.group(1)} ({server.flags[_MONITORING]})'
-                        yield Problem(monitor, f'spec.endpoints[{place}].path', f'{text}; make them the same')
+                        text = (
+                            f'{endpoint.get("path")}: TF Serving answers at {found.group(1)} '
+                            f'({server.flags[_MONITORING]})'
+                        )
+                        yield Problem(
+                            monitor, f'spec.endpoints[{place}].path', f'{text}; make them the same'
+                        )
 
 
 def _annotations(pod: Pod) -> Mapping[str, str]:
@@ -159,7 +212,11 @@ def _parse(text: str) -> list[Any] | str:
     from tensorflow_serving.config import model_server_config_pb2
 
     try:
-        return list(text_format.Parse(text, model_server_config_pb2.ModelServerConfig()).model_config_list.config)
+        return list(
+            text_format.Parse(
+                text, model_server_config_pb2.ModelServerConfig()
+            ).model_config_list.config
+        )
     except text_format.ParseError as error:
         return str(error)
 
@@ -169,34 +226,57 @@ def _model(server: Server, model: Any) -> Iterator[Problem]:
     loaded = list(model.model_version_policy.specific.versions)
     if not loaded:
         text = (
-            f'{where}: no versions: expected model_version_policy {{ specific {{ versions: … }} }}, as only such a version keeps its label'
+            f'{where}: no versions: expected model_version_policy {{ specific {{ versions: … }} '
+            '}, as only such a version keeps its label'
         )
         yield server.problem(_MODELS, text)
     for label, version in sorted(model.version_labels.items()):
         if not _LABEL.fullmatch(label):
-            yield server.problem(_MODELS, f'{where}: label {label!r}: expected letters, digits and _ only')
+            yield server.problem(
+                _MODELS, f'{where}: label {label!r}: expected letters, digits and _ only'
+            )
         if loaded and version not in loaded:
-            text = f'{where}: label {label!r} stands for {version}, which is not loaded ({listed(loaded)}): add it to `versions`'
+            text = (
+                f'{where}: label {label!r} stands for {version}, which is not loaded '
+                f'({listed(loaded)}): add it to `versions`'
+            )
             yield server.problem(_MODELS, text)
     if model.version_labels and server.flags.get(_LABELS_AT_START) != 'true':
-        text = f'is {server.flags.get(_LABELS_AT_START)}: expected true, since {where} has labels and nothing is loaded at the start'
+        text = (
+            f'is {server.flags.get(_LABELS_AT_START)}: expected true, since {where} has labels '
+            'and nothing is loaded at the start'
+        )
         yield server.problem(_LABELS_AT_START, text)
     folders = [mount['mountPath'].rstrip('/') for mount in server.container.listed('volumeMounts')]
     path = model.base_path
-    if not path.startswith('gs://') and not any(f'{path}/'.startswith(f'{folder}/') for folder in folders):
-        text = f'{where}: base_path {path!r} is neither gs:// nor below a mounted folder ({listed(folders)}): mount it, or correct the path'
+    if not path.startswith('gs://') and not any(
+        f'{path}/'.startswith(f'{folder}/') for folder in folders
+    ):
+        text = (
+            f'{where}: base_path {path!r} is neither gs:// nor below a mounted folder '
+            f'({listed(folders)}): mount it, or correct the path'
+        )
         yield server.problem(_MODELS, text)
 
 
 def _asked(server: Server, parsed: list[Any]) -> Iterator[Problem]:
     """The readiness probe asks for a model, and by a label, that are there."""
-    path = ((server.container.content.get('readinessProbe') or {}).get('httpGet') or {}).get('path', '')
+    path = ((server.container.content.get('readinessProbe') or {}).get('httpGet') or {}).get(
+        'path', ''
+    )
     found = _STATUS_PATH.fullmatch(path)
     field = f'{server.container.field}.readinessProbe.httpGet.path'
     names = {model.name: model for model in parsed}
     if found is None or found.group(1) not in names:
-        text = f'{path!r}: expected /v1/models/NAME/labels/LABEL/metadata with a NAME of {server.flags[_MODELS]} ({listed(list(names))})'
+        text = (
+            f'{path!r}: expected /v1/models/NAME/labels/LABEL/metadata with a NAME of '
+            f'{server.flags[_MODELS]} ({listed(list(names))})'
+        )
         yield Problem(server.pod.manifest, field, text)
     elif found.group(2) and found.group(2) not in names[found.group(1)].version_labels:
         there = listed(list(names[found.group(1)].version_labels))
-        yield Problem(server.pod.manifest, field, f'{path}: there is no label {found.group(2)!r}: expected one of {there}')
+        yield Problem(
+            server.pod.manifest,
+            field,
+            f'{path}: there is no label {found.group(2)!r}: expected one of {there}',
+        )

@@ -1,4 +1,6 @@
-"""What checks look at: rendered objects with the file that each comes from, the pods that they make, and the problems that are found."""
+"""What checks look at: rendered objects with the file that each comes from, the pods that they
+make, and the problems that are found.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ _TEMPLATES = {
     'CronJob': ('spec', 'jobTemplate', 'spec', 'template'),
 }
 CONTROLLERS = ('Deployment', 'StatefulSet', 'DaemonSet')
-CLUSTER_SCOPED = ('Namespace', 'PersistentVolume', 'StorageClass', 'PriorityClass', 'ClusterRole', 'ClusterRoleBinding')
+CLUSTER_SCOPED = (
+    'Namespace',
+    'PersistentVolume',
+    'StorageClass',
+    'PriorityClass',
+    'ClusterRole',
+    'ClusterRoleBinding',
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,10 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f'{self.manifest.origin}: {self.manifest.kind} {self.manifest.name}: {self.field}: {self.text}'
+        return (
+            f'{self.manifest.origin}: {self.manifest.kind} {self.manifest.name}: {self.field}: '
+            f'{self.text}'
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +109,9 @@ class Pod:
         for key in ('initContainers', 'containers', 'ephemeralContainers'):
             for number, content in enumerate(self.spec.get(key) or ()):
                 setup = key == 'initContainers' and content.get('restartPolicy') != 'Always'
-                yield Container(content, f'{self.field}.{key}[{content.get("name", number)}]', setup)
+                yield Container(
+                    content, f'{self.field}.{key}[{content.get("name", number)}]', setup
+                )
 
     def ports(self) -> Iterator[tuple[str | None, int, str]]:
         """(name, number, protocol) of each port that a container exposes."""
@@ -107,7 +121,10 @@ class Pod:
 
     def exposes(self, port: str | int, protocol: str = 'TCP') -> bool:
         """Whether a container exposes a port, given by name or by number."""
-        return any(found_protocol == protocol and port in (name, number) for name, number, found_protocol in self.ports())
+        return any(
+            found_protocol == protocol and port in (name, number)
+            for name, number, found_protocol in self.ports()
+        )
 
     def volumes(self) -> list[Mapping[str, Any]]:
         return self.spec.get('volumes') or []
@@ -115,7 +132,9 @@ class Pod:
 
 @dataclass(frozen=True)
 class Brought:
-    """What manifests refer to and the user brings; without `keys`, all that is asked of it counts as there."""
+    """What manifests refer to and the user brings; without `keys`, all that is asked of it counts
+    as there.
+    """
 
     kind: str
     name: str
@@ -142,7 +161,10 @@ class Objects:
 
     def find(self, kind: str, name: str, namespace: str) -> Manifest | None:
         """The object of this kind and name."""
-        return next((item for item in self.of(kind) if item.name == name and item.namespace == namespace), None)
+        return next(
+            (item for item in self.of(kind) if item.name == name and item.namespace == namespace),
+            None,
+        )
 
     def is_brought(self, kind: str, name: str) -> Brought | None:
         """The entry of what the user brings."""
@@ -153,23 +175,38 @@ class Objects:
         found = []
         for manifest in self.manifests:
             if manifest.kind == 'Pod':
-                found.append(Pod(manifest, 'spec', manifest.content['metadata'].get('labels') or {}, manifest.spec))
+                found.append(
+                    Pod(
+                        manifest,
+                        'spec',
+                        manifest.content['metadata'].get('labels') or {},
+                        manifest.spec,
+                    )
+                )
             elif manifest.kind in _TEMPLATES:
                 steps = _TEMPLATES[manifest.kind]
                 template: Mapping[str, Any] = manifest.content
                 for step in steps:
                     template = template.get(step) or {}
                 labels = (template.get('metadata') or {}).get('labels') or {}
-                found.append(Pod(manifest, '.'.join((*steps, 'spec')), labels, template.get('spec') or {}))
+                found.append(
+                    Pod(manifest, '.'.join((*steps, 'spec')), labels, template.get('spec') or {})
+                )
         return found
 
     def selected(self, selector: Mapping[str, Any], namespace: str) -> list[Pod]:
         """The pods of a namespace that a label selector chooses."""
-        return [pod for pod in self.pods() if pod.manifest.namespace == namespace and matches(selector, pod.labels)]
+        return [
+            pod
+            for pod in self.pods()
+            if pod.manifest.namespace == namespace and matches(selector, pod.labels)
+        ]
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector (matchLabels, matchExpressions) chooses an object with these labels; an empty one chooses all."""
+    """Whether a label selector (matchLabels, matchExpressions) chooses an object with these labels;
+    an empty one chooses all.
+    """
     if any(labels.get(key) != value for key, value in (selector.get('matchLabels') or {}).items()):
         return False
     for expression in selector.get('matchExpressions') or ():

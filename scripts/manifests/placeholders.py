@@ -1,4 +1,6 @@
-"""What the shipped files leave to the user: names that begin with `your-`, and versions that stand for one."""
+"""What the shipped files leave to the user: names that begin with `your-`, and versions that stand
+for one.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,23 @@ def placeholders(objects: Objects) -> Iterator[Problem]:
     for server, model, version in model_server.versions(objects):
         if version < model_server.FIRST_VERSION:
             where = _files(objects, rf'versions:\s*{version}\b')
-            text = f'model {model!r}: version {version} is a placeholder: put in one of the push directory, a number of seconds{where}'
+            text = (
+                f'model {model!r}: version {version} is a placeholder: put in one of the push '
+                f'directory, a number of seconds{where}'
+            )
             yield server.problem('model_config_file', text)
 
 
 def _files(objects: Objects, pattern: str) -> str:
-    """The files of the first folder that says it, for a message: a base may say it too where the overlay has put something in its place."""
+    """The files of the first folder that says it, for a message: a base may say it too where the
+    overlay has put something in its place.
+    """
     for folder in objects.sources:
-        texts = {path: path.read_text(encoding='utf-8', errors='replace') for path in sorted(folder.iterdir()) if path.is_file()}
+        texts = {
+            path: path.read_text(encoding='utf-8', errors='replace')
+            for path in sorted(folder.iterdir())
+            if path.is_file()
+        }
         files = [path for path, text in texts.items() if re.search(pattern, text)]
         if files:
             return f' ({listed(files)})'

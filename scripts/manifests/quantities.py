@@ -6,8 +6,14 @@ import math
 from decimal import Decimal, InvalidOperation
 
 _SUFFIXES = {
-    **{suffix: Decimal(1024) ** power for power, suffix in enumerate(('Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'), start=1)},
-    **{suffix: Decimal(1000) ** power for power, suffix in enumerate(('k', 'M', 'G', 'T', 'P', 'E'), start=1)},
+    **{
+        suffix: Decimal(1024) ** power
+        for power, suffix in enumerate(('Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'), start=1)
+    },
+    **{
+        suffix: Decimal(1000) ** power
+        for power, suffix in enumerate(('k', 'M', 'G', 'T', 'P', 'E'), start=1)
+    },
     **{'n': Decimal('1e-9'), 'u': Decimal('1e-6'), 'm': Decimal('1e-3')},
 }
 
@@ -26,4 +32,8 @@ def quantity(text: str | int | float) -> Decimal | None:
 def share(text: str | int, of: int) -> int:
     """A number of pods, or a percentage of `of` pods, which Kubernetes rounds up."""
     written = str(text)
-    return math.ceil(int(written.removesuffix('%')) * of / 100) if written.endswith('%') else int(written)
+    return (
+        math.ceil(int(written.removesuffix('%')) * of / 100)
+        if written.endswith('%')
+        else int(written)
+    )

@@ -1,4 +1,6 @@
-"""Whether what pods name is there, and what is there is named: service accounts, config maps, secrets, claims, volumes, variables."""
+"""Whether what pods name is there, and what is there is named: service accounts, config maps,
+secrets, claims, volumes, variables.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def references(objects: Objects) -> list[Reference]:
 
 
 def service_accounts(objects: Objects) -> Iterator[Problem]:
-    """Each pod has a service account of its own: what is granted to the namespace's default one is granted to every pod."""
+    """Each pod has a service account of its own: what is granted to the namespace's default one is
+    granted to every pod.
+    """
     for pod in objects.pods():
         name = pod.spec.get('serviceAccountName')
         if name in (None, '', 'default'):
@@ -51,7 +55,9 @@ def service_accounts(objects: Objects) -> Iterator[Problem]:
 
 
 def missing(objects: Objects) -> Iterator[Problem]:
-    """What is named is defined, or on the list of what the user brings; with the keys that are asked of it."""
+    """What is named is defined, or on the list of what the user brings; with the keys that are
+    asked of it.
+    """
     for reference in references(objects):
         if reference.optional:
             continue
@@ -59,13 +65,19 @@ def missing(objects: Objects) -> Iterator[Problem]:
         brought = objects.is_brought(reference.kind, reference.name)
         if found is None and brought is None:
             there = listed([item.name for item in objects.of(reference.kind)])
-            text = f'{reference.kind} {reference.name} is not there: expected one of {there}; define it, or list it in {BROUGHT_FILE}'
+            text = (
+                f'{reference.kind} {reference.name} is not there: expected one of {there}; define '
+                f'it, or list it in {BROUGHT_FILE}'
+            )
             yield Problem(reference.pod.manifest, reference.field, text)
             continue
         keys = _keys(found) if found else brought.keys if brought else None
         lacking = [key for key in reference.keys if keys is not None and key not in keys]
         if lacking:
-            text = f'{reference.kind} {reference.name} has no key {listed(lacking)}: expected one of {listed(list(keys or ()))}'
+            text = (
+                f'{reference.kind} {reference.name} has no key {listed(lacking)}: expected one of '
+                f'{listed(list(keys or ()))}'
+            )
             yield Problem(reference.pod.manifest, reference.field, text)
 
 
@@ -81,10 +93,15 @@ def unused(objects: Objects) -> Iterator[Problem]:
 
 def unused_brought(brought: Sequence[Brought], folders: Sequence[Objects]) -> Iterator[str]:
     """What the user would bring in vain: no folder refers to it."""
-    named = {(reference.kind, reference.name) for objects in folders for reference in references(objects)}
+    named = {
+        (reference.kind, reference.name) for objects in folders for reference in references(objects)
+    }
     for item in brought:
         if (item.kind, item.name) not in named:
-            yield f'{BROUGHT_FILE}: {item.kind} {item.name}: no manifest refers to it; remove the entry'
+            yield (
+                f'{BROUGHT_FILE}: {item.kind} {item.name}: no manifest refers to it; remove the '
+                'entry'
+            )
 
 
 def volumes(objects: Objects) -> Iterator[Problem]:
@@ -93,40 +110,64 @@ def volumes(objects: Objects) -> Iterator[Problem]:
         names = [volume['name'] for volume in pod.volumes()]
         for name, count in Counter(names).items():
             if count > 1:
-                yield Problem(pod.manifest, f'{pod.field}.volumes[{name}]', f'{count} volumes have this name: expected one')
+                yield Problem(
+                    pod.manifest,
+                    f'{pod.field}.volumes[{name}]',
+                    f'{count} volumes have this name: expected one',
+                )
         mounted = set()
         for container in pod.containers():
             mounts = container.listed('volumeMounts')
             for mount in (*mounts, *container.listed('volumeDevices')):
                 mounted.add(mount['name'])
                 if mount['name'] not in names:
-                    text = f'there is no such volume: expected one of {listed(names)}; add it to {pod.field}.volumes, or remove the mount'
-                    yield Problem(pod.manifest, f'{container.field}.volumeMounts[{mount["name"]}]', text)
+                    text = (
+                        f'there is no such volume: expected one of {listed(names)}; add it to '
+                        f'{pod.field}.volumes, or remove the mount'
+                    )
+                    yield Problem(
+                        pod.manifest, f'{container.field}.volumeMounts[{mount["name"]}]', text
+                    )
             for path, count in Counter(mount['mountPath'].rstrip('/') for mount in mounts).items():
                 if count > 1:
                     text = f'{count} volumes are mounted there: expected one for each path'
                     yield Problem(pod.manifest, f'{container.field}.volumeMounts[{path}]', text)
         for name in sorted(set(names) - mounted):
-            yield Problem(pod.manifest, f'{pod.field}.volumes[{name}]', 'no container mounts it: mount it, or remove it')
+            yield Problem(
+                pod.manifest,
+                f'{pod.field}.volumes[{name}]',
+                'no container mounts it: mount it, or remove it',
+            )
 
 
 def variables(objects: Objects) -> Iterator[Problem]:
-    """$(NAME) in a command or argument is a variable of the container: another one stays there as it is written."""
+    """$(NAME) in a command or argument is a variable of the container: another one stays there as
+    it is written.
+    """
     for pod in objects.pods():
         for container in pod.containers():
             known = _variables(objects, pod, container)
             for word in container.words:
                 for name in _VARIABLE.findall(word):
                     if known is not None and name not in known:
-                        text = f'{word}: there is no variable {name}: expected one of {listed(sorted(known))}; add it to env'
+                        text = (
+                            f'{word}: there is no variable {name}: expected one of '
+                            f'{listed(sorted(known))}; add it to env'
+                        )
                         yield Problem(pod.manifest, f'{container.field}.args', text)
 
 
 def _variables(objects: Objects, pod: Pod, container: Container) -> set[str] | None:
-    """The variables of a container; None where they come from something whose keys nobody knows here."""
+    """The variables of a container; None where they come from something whose keys nobody knows
+    here.
+    """
     known = {item['name'] for item in container.listed('env')}
     for source in container.listed('envFrom'):
-        kind, reference = ('ConfigMap', source['configMapRef']) if 'configMapRef' in source else ('Secret', source['secretRef'])
+        kind, reference = (
+            ('ConfigMap', source['configMapRef'])
+            if 'configMapRef' in source
+            else ('Secret', source['secretRef'])
+        )
         found = objects.find(kind, reference['name'], pod.manifest.namespace)
         if found is None:
             return None
@@ -135,12 +176,18 @@ def _variables(objects: Objects, pod: Pod, container: Container) -> set[str] | N
 
 
 def _keys(manifest: Manifest) -> set[str]:
-    return {key for part in ('data', 'binaryData', 'stringData') for key in manifest.content.get(part) or {}}
+    return {
+        key
+        for part in ('data', 'binaryData', 'stringData')
+        for key in manifest.content.get(part) or {}
+    }
 
 
 def _of_pod(pod: Pod) -> Iterator[Reference]:
     if pod.spec.get('serviceAccountName'):
-        yield Reference(pod, f'{pod.field}.serviceAccountName', 'ServiceAccount', pod.spec['serviceAccountName'])
+        yield Reference(
+            pod, f'{pod.field}.serviceAccountName', 'ServiceAccount', pod.spec['serviceAccountName']
+        )
     for secret in pod.spec.get('imagePullSecrets') or ():
         yield Reference(pod, f'{pod.field}.imagePullSecrets', 'Secret', secret['name'])
     for volume in pod.volumes():
@@ -150,11 +197,25 @@ def _of_pod(pod: Pod) -> Iterator[Reference]:
             for key, kind in (('configMapKeyRef', 'ConfigMap'), ('secretKeyRef', 'Secret')):
                 if found := (item.get('valueFrom') or {}).get(key):
                     field = f'{container.field}.env[{item["name"]}]'
-                    yield Reference(pod, field, kind, found['name'], (found['key'],), bool(found.get('optional')))
+                    yield Reference(
+                        pod,
+                        field,
+                        kind,
+                        found['name'],
+                        (found['key'],),
+                        bool(found.get('optional')),
+                    )
         for place, source in enumerate(container.listed('envFrom')):
             for key, kind in (('configMapRef', 'ConfigMap'), ('secretRef', 'Secret')):
                 if found := source.get(key):
-                    yield Reference(pod, f'{container.field}.envFrom[{place}]', kind, found['name'], (), bool(found.get('optional')))
+                    yield Reference(
+                        pod,
+                        f'{container.field}.envFrom[{place}]',
+                        kind,
+                        found['name'],
+                        (),
+                        bool(found.get('optional')),
+                    )
 
 
 def _of_volume(pod: Pod, field: str, volume: Mapping[str, Any]) -> Iterator[Reference]:

@@ -1,4 +1,6 @@
-"""Renders folders with `kubectl kustomize` and holds what comes out against the schemas of Kubernetes. Neither asks a cluster."""
+"""Renders folders with `kubectl kustomize` and holds what comes out against the schemas of
+Kubernetes. Neither asks a cluster.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ KUBERNETES = ('1.33', '1.37')
 # Kinds of others, for which there is no schema here; connections.monitoring looks at it.
 _WITHOUT_SCHEMA = {('monitoring.googleapis.com/v1', 'PodMonitoring')}
 _ORIGIN = 'config.kubernetes.io/origin'
-# Runs in the tools' environment: objects in, (which, version, field, message) out. Strict: an unknown field is refused.
+# Runs in the tools' environment: objects in, (which, version, field, message) out. Strict: an
+# unknown field is refused.
 _VALIDATE = """
 import json, sys
 import kubernetes_validate
@@ -41,7 +44,9 @@ json.dump(found, sys.stdout)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as kubectl writes it: a bare `=` is text there, and to PyYAML a tag that it knows no value for."""
+    """YAML as kubectl writes it: a bare `=` is text there, and to PyYAML a tag that it knows no
+    value for.
+    """
 
 
 _Loader.add_constructor('tag:yaml.org,2002:value', lambda loader, node: node.value)
@@ -63,10 +68,17 @@ def render(folder: Path, tools: Path, brought: Sequence[Brought] = ()) -> Object
         RenderError: kubectl refuses it, or warns.
     """
     if not (folder / 'kustomization.yaml').is_file():
-        raise RenderError(f'{folder}: there is no kustomization.yaml: give a folder that has one, such as deploy/base')
+        raise RenderError(
+            f'{folder}: there is no kustomization.yaml: give a folder that has one, such as '
+            'deploy/base'
+        )
     with tempfile.TemporaryDirectory() as scratch:
-        # Around the folder, so that each object says which file it is from without saying so to the cluster.
-        around = {'resources': [os.path.relpath(folder.resolve(), Path(scratch).resolve())], 'buildMetadata': ['originAnnotations']}
+        # Around the folder, so that each object says which file it is from without saying so to the
+        # cluster.
+        around = {
+            'resources': [os.path.relpath(folder.resolve(), Path(scratch).resolve())],
+            'buildMetadata': ['originAnnotations'],
+        }
         (Path(scratch) / 'kustomization.yaml').write_text(yaml.safe_dump(around), encoding='utf-8')
         command = [str(tools / 'kubectl'), 'kustomize', scratch]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -83,12 +95,20 @@ def render(folder: Path, tools: Path, brought: Sequence[Brought] = ()) -> Object
 
 def schema_problems(objects: Objects, tools: Path) -> Iterator[Problem]:
     """What the schemas of Kubernetes refuse, in the oldest or the newest release."""
-    known = [item for item in objects.manifests if (item.content.get('apiVersion'), item.kind) not in _WITHOUT_SCHEMA]
+    known = [
+        item
+        for item in objects.manifests
+        if (item.content.get('apiVersion'), item.kind) not in _WITHOUT_SCHEMA
+    ]
     asked = {'versions': KUBERNETES, 'objects': [item.content for item in known]}
     for which, version, field, message in json.loads(
         run([str(tools / 'python'), '-c', _VALIDATE], 'kubernetes-validate', json.dumps(asked))
     ):
-        yield Problem(known[which], field or 'the object', f'{message} (schema of Kubernetes {version}); correct it')
+        yield Problem(
+            known[which],
+            field or 'the object',
+            f'{message} (schema of Kubernetes {version}); correct it',
+        )
 
 
 def read_brought(path: Path) -> list[Brought]:
@@ -100,7 +120,9 @@ def read_brought(path: Path) -> list[Brought]:
     found = []
     for entry in yaml.safe_load(path.read_text(encoding='utf-8')) or []:
         if not {'kind', 'name', 'what'} <= set(entry) <= {'kind', 'name', 'what', 'keys'}:
-            raise RenderError(f'{path}: {entry}: expected kind, name, what and, where they matter, keys')
+            raise RenderError(
+                f'{path}: {entry}: expected kind, name, what and, where they matter, keys'
+            )
         keys = tuple(entry['keys']) if 'keys' in entry else None
         found.append(Brought(entry['kind'], entry['name'], entry['what'], keys))
     return found
@@ -110,13 +132,18 @@ def _sources(folder: Path) -> Iterator[Path]:
     """The folder, and those that it takes in, before what they take in."""
     yield folder
     kustomization = yaml.load((folder / 'kustomization.yaml').read_text(encoding='utf-8'), _Loader)
-    for entry in (*(kustomization.get('resources') or ()), *(kustomization.get('components') or ())):
+    for entry in (
+        *(kustomization.get('resources') or ()),
+        *(kustomization.get('components') or ()),
+    ):
         if (folder / entry / 'kustomization.yaml').is_file():
             yield from _sources(Path(os.path.relpath(folder / entry)))
 
 
 def _origin(content: dict[str, Any]) -> str | None:
-    """Takes the note on where an object is from out of it: a file, or the kustomization.yaml that generates it."""
+    """Takes the note on where an object is from out of it: a file, or the kustomization.yaml that
+    generates it.
+    """
     metadata = content.get('metadata') or {}
     note = yaml.safe_load((metadata.get('annotations') or {}).pop(_ORIGIN, '')) or {}
     if not metadata.get('annotations', True):

@@ -1,7 +1,7 @@
 """The restricted pod security standard, and files that containers cannot change.
 
-Kubernetes holds pods against it (kubernetes.io/docs/concepts/security/pod-security-standards) where their namespace says so; here it is
-told before anything is applied, and with what to write.
+Kubernetes holds pods against it (kubernetes.io/docs/concepts/security/pod-security-standards) where
+their namespace says so; here it is told before anything is applied, and with what to write.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ from typing import Any
 
 from scripts.manifests.objects import Container, Objects, Pod, Problem, listed
 
-_VOLUMES = ('configMap', 'csi', 'downwardAPI', 'emptyDir', 'ephemeral', 'persistentVolumeClaim', 'projected', 'secret')
+_VOLUMES = (
+    'configMap',
+    'csi',
+    'downwardAPI',
+    'emptyDir',
+    'ephemeral',
+    'persistentVolumeClaim',
+    'projected',
+    'secret',
+)
 _ADDED_CAPABILITIES = ('NET_BIND_SERVICE',)
 _SECCOMP = ('RuntimeDefault', 'Localhost')
 _APPARMOR = ('RuntimeDefault', 'Localhost')
@@ -50,7 +59,9 @@ def _pod(pod: Pod) -> Iterator[Problem]:
         for kind in kinds:
             if kind not in _VOLUMES:
                 field = f'{pod.field}.volumes[{volume["name"]}]'
-                yield Problem(pod.manifest, field, f'is of kind {kind}: expected one of {listed(_VOLUMES)}')
+                yield Problem(
+                    pod.manifest, field, f'is of kind {kind}: expected one of {listed(_VOLUMES)}'
+                )
     security = pod.spec.get('securityContext') or {}
     for sysctl in security.get('sysctls') or ():
         if sysctl['name'] not in _SYSCTLS:
@@ -60,7 +71,10 @@ def _pod(pod: Pod) -> Iterator[Problem]:
 
 
 def _container(pod: Pod, container: Container) -> Iterator[Problem]:
-    own, shared = container.content.get('securityContext') or {}, pod.spec.get('securityContext') or {}
+    own, shared = (
+        container.content.get('securityContext') or {},
+        pod.spec.get('securityContext') or {},
+    )
     field = f'{container.field}.securityContext'
     effective = {**shared, **own}
     if effective.get('runAsNonRoot') is not True:
@@ -68,7 +82,11 @@ def _container(pod: Pod, container: Container) -> Iterator[Problem]:
         yield Problem(pod.manifest, f'{field}.runAsNonRoot', text)
     profile = (effective.get('seccompProfile') or {}).get('type')
     if profile not in _SECCOMP:
-        yield Problem(pod.manifest, f'{field}.seccompProfile.type', f'is {profile}: expected RuntimeDefault, here or for the pod')
+        yield Problem(
+            pod.manifest,
+            f'{field}.seccompProfile.type',
+            f'is {profile}: expected RuntimeDefault, here or for the pod',
+        )
     if own.get('allowPrivilegeEscalation') is not False:
         text = f'is {own.get("allowPrivilegeEscalation")}: expected false, at the container'
         yield Problem(pod.manifest, f'{field}.allowPrivilegeEscalation', text)
@@ -76,46 +94,85 @@ def _container(pod: Pod, container: Container) -> Iterator[Problem]:
         yield Problem(pod.manifest, f'{field}.privileged', 'is true: expected false; remove it')
     capabilities = own.get('capabilities') or {}
     if 'ALL' not in (capabilities.get('drop') or ()):
-        text = f'drops {listed(capabilities.get("drop") or ())}: expected drop: [ALL], at the container'
+        text = (
+            f'drops {listed(capabilities.get("drop") or ())}: expected drop: [ALL], at the '
+            'container'
+        )
         yield Problem(pod.manifest, f'{field}.capabilities.drop', text)
     added = [name for name in capabilities.get('add') or () if name not in _ADDED_CAPABILITIES]
     if added:
-        yield Problem(pod.manifest, f'{field}.capabilities.add', f'adds {listed(added)}: expected {listed(_ADDED_CAPABILITIES)} at most')
+        yield Problem(
+            pod.manifest,
+            f'{field}.capabilities.add',
+            f'adds {listed(added)}: expected {listed(_ADDED_CAPABILITIES)} at most',
+        )
     if own.get('procMount', 'Default') != 'Default':
-        yield Problem(pod.manifest, f'{field}.procMount', f'is {own["procMount"]}: expected Default; remove it')
+        yield Problem(
+            pod.manifest,
+            f'{field}.procMount',
+            f'is {own["procMount"]}: expected Default; remove it',
+        )
     if own.get('readOnlyRootFilesystem') is not True:
         # Beyond the standard.
-        text = f'is {own.get("readOnlyRootFilesystem")}: expected true; mount an emptyDir where the program writes'
+        text = (
+            f'is {own.get("readOnlyRootFilesystem")}: expected true; mount an emptyDir where the '
+            'program writes'
+        )
         yield Problem(pod.manifest, f'{field}.readOnlyRootFilesystem', text)
     yield from _both(pod, field, own)
     for port in container.listed('ports'):
         if port.get('hostPort'):
             place = f'{container.field}.ports[{port.get("name", port["containerPort"])}].hostPort'
-            yield Problem(pod.manifest, place, f'is {port["hostPort"]}: a service gives a port to others; remove it')
+            yield Problem(
+                pod.manifest,
+                place,
+                f'is {port["hostPort"]}: a service gives a port to others; remove it',
+            )
     yield from _hosts(pod, container)
 
 
 def _both(pod: Pod, field: str, security: Mapping[str, Any]) -> Iterator[Problem]:
     """What may stand at a pod or at a container, and must not say these things at either."""
     if security.get('runAsUser') == 0:
-        yield Problem(pod.manifest, f'{field}.runAsUser', 'is 0, which is root: expected another number')
+        yield Problem(
+            pod.manifest, f'{field}.runAsUser', 'is 0, which is root: expected another number'
+        )
     profile = (security.get('appArmorProfile') or {}).get('type', _APPARMOR[0])
     if profile not in _APPARMOR:
-        yield Problem(pod.manifest, f'{field}.appArmorProfile.type', f'is {profile}: expected {" or ".join(_APPARMOR)}; remove it')
+        yield Problem(
+            pod.manifest,
+            f'{field}.appArmorProfile.type',
+            f'is {profile}: expected {" or ".join(_APPARMOR)}; remove it',
+        )
     options = security.get('seLinuxOptions') or {}
     if options.get('type', '') not in _SELINUX or options.get('user') or options.get('role'):
-        text = f'user, role or type is set ({listed(list(options))}): expected none of the first two, and for type a container one'
+        text = (
+            f'user, role or type is set ({listed(list(options))}): expected none of the first '
+            'two, and for type a container one'
+        )
         yield Problem(pod.manifest, f'{field}.seLinuxOptions', text)
     if (security.get('windowsOptions') or {}).get('hostProcess'):
-        yield Problem(pod.manifest, f'{field}.windowsOptions.hostProcess', 'is true: expected false; remove it')
+        yield Problem(
+            pod.manifest,
+            f'{field}.windowsOptions.hostProcess',
+            'is true: expected false; remove it',
+        )
 
 
 def _hosts(pod: Pod, container: Container) -> Iterator[Problem]:
     """A probe or hook asks its own pod, not a host that it names."""
     handlers = {key: container.content.get(key) or {} for key in _HANDLERS}
     lifecycle = container.content.get('lifecycle') or {}
-    handlers |= {f'lifecycle.{key}': value or {} for key, value in lifecycle.items() if isinstance(value, Mapping)}
+    handlers |= {
+        f'lifecycle.{key}': value or {}
+        for key, value in lifecycle.items()
+        if isinstance(value, Mapping)
+    }
     for key, handler in handlers.items():
         for action in ('httpGet', 'tcpSocket'):
             if host := (handler.get(action) or {}).get('host'):
-                yield Problem(pod.manifest, f'{container.field}.{key}.{action}.host', f'is {host}: expected none; remove it')
+                yield Problem(
+                    pod.manifest,
+                    f'{container.field}.{key}.{action}.host',
+                    f'is {host}: expected none; remove it',
+                )

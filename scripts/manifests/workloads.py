@@ -1,4 +1,6 @@
-"""Whether containers say what a cluster needs to run them well: a pinned image, resources, probes, a deadline, a schedule."""
+"""Whether containers say what a cluster needs to run them well: a pinned image, resources, probes,
+a deadline, a schedule.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,13 @@ _DIGEST = re.compile(r'@sha256:[0-9a-f]{64}$')
 _TAG = re.compile(r':([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})$')
 _RESOURCES = ('cpu', 'memory')
 _PROBES = ('startupProbe', 'readinessProbe', 'livenessProbe')
-_SCHEDULE = (('minute', 0, 59), ('hour', 0, 23), ('day of month', 1, 31), ('month', 1, 12), ('day of week', 0, 7))
+_SCHEDULE = (
+    ('minute', 0, 59),
+    ('hour', 0, 23),
+    ('day of month', 1, 31),
+    ('month', 1, 12),
+    ('day of week', 0, 7),
+)
 _NAMES = {
     'month': ('jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'),
     'day of week': ('sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'),
@@ -23,18 +31,25 @@ _MACROS = ('@yearly', '@annually', '@monthly', '@weekly', '@daily', '@midnight',
 
 
 def images(objects: Objects) -> Iterator[Problem]:
-    """An image has a tag other than latest, or a digest: the same manifest runs the same program."""
+    """An image has a tag other than latest, or a digest: the same manifest runs the same
+    program.
+    """
     for pod in objects.pods():
         for container in pod.containers():
             image = container.content.get('image', '')
             tag = None if '@' in image else _TAG.search(image)
             if not _DIGEST.search(image) and (tag is None or tag.group(1) == 'latest'):
-                text = f'{image!r}: expected NAME:TAG with a tag other than latest, or NAME@sha256:DIGEST; pin it (kustomize: `images`)'
+                text = (
+                    f'{image!r}: expected NAME:TAG with a tag other than latest, or '
+                    'NAME@sha256:DIGEST; pin it (kustomize: `images`)'
+                )
                 yield Problem(pod.manifest, f'{container.field}.image', text)
 
 
 def resources(objects: Objects) -> Iterator[Problem]:
-    """CPU and memory are requested and limited, no request is above its limit, and GPUs and the like are requested as they are limited."""
+    """CPU and memory are requested and limited, no request is above its limit, and GPUs and the
+    like are requested as they are limited.
+    """
     for pod in objects.pods():
         for container in pod.containers():
             said = container.content.get('resources') or {}
@@ -42,39 +57,66 @@ def resources(objects: Objects) -> Iterator[Problem]:
             for part, values in (('requests', requests), ('limits', limits)):
                 for name in _RESOURCES:
                     if name not in values:
-                        text = f'{name} is missing: expected an amount, e.g. {"500m" if name == "cpu" else "512Mi"}'
+                        text = (
+                            f'{name} is missing: expected an amount, e.g. '
+                            f'{"500m" if name == "cpu" else "512Mi"}'
+                        )
                         yield Problem(pod.manifest, f'{container.field}.resources.{part}', text)
             yield from _amounts(pod, container, requests, limits)
 
 
-def _amounts(pod: Pod, container: Container, requests: Mapping[str, Any], limits: Mapping[str, Any]) -> Iterator[Problem]:
+def _amounts(
+    pod: Pod, container: Container, requests: Mapping[str, Any], limits: Mapping[str, Any]
+) -> Iterator[Problem]:
     for name, value in requests.items():
         field = f'{container.field}.resources.requests[{name}]'
         asked, limit = quantity(value), quantity(limits[name]) if name in limits else None
         if asked is not None and limit is not None and asked > limit:
-            yield Problem(pod.manifest, field, f'{value} is above the limit {limits[name]}: lower it, or raise the limit')
+            yield Problem(
+                pod.manifest,
+                field,
+                f'{value} is above the limit {limits[name]}: lower it, or raise the limit',
+            )
         elif '/' in name and asked != limit:
-            text = f'{value} is not the limit ({limits.get(name, "none")}): such a resource cannot be overcommitted; make them equal'
+            text = (
+                f'{value} is not the limit ({limits.get(name, "none")}): such a resource cannot '
+                'be overcommitted; make them equal'
+            )
             yield Problem(pod.manifest, field, text)
 
 
 def probes(objects: Objects) -> Iterator[Problem]:
-    """What runs for good says when it is ready and when it is dead; and a probe asks at a port that its container exposes."""
+    """What runs for good says when it is ready and when it is dead; and a probe asks at a port that
+    its container exposes.
+    """
     for pod in objects.pods():
         for container in pod.containers():
             if pod.manifest.kind in CONTROLLERS and not container.setup:
                 for key in ('readinessProbe', 'livenessProbe'):
                     if key not in container.content:
-                        why = 'traffic comes before it can answer' if key == 'readinessProbe' else 'one that hangs is not restarted'
-                        yield Problem(pod.manifest, f'{container.field}.{key}', f'is missing, so that {why}: add one')
-            ports = [port.get('name') for port in container.listed('ports')] + [port['containerPort'] for port in container.listed('ports')]
+                        why = (
+                            'traffic comes before it can answer'
+                            if key == 'readinessProbe'
+                            else 'one that hangs is not restarted'
+                        )
+                        yield Problem(
+                            pod.manifest,
+                            f'{container.field}.{key}',
+                            f'is missing, so that {why}: add one',
+                        )
+            ports = [port.get('name') for port in container.listed('ports')] + [
+                port['containerPort'] for port in container.listed('ports')
+            ]
             for key in _PROBES:
                 probe = container.content.get(key) or {}
                 for action in ('httpGet', 'tcpSocket', 'grpc'):
                     port = (probe.get(action) or {}).get('port')
                     if port is not None and port not in ports:
                         there = listed([port for port in ports if port is not None])
-                        text = f'{port}: the container has no such port: expected one of {there}; add it under `ports`, or change this one'
+                        text = (
+                            f'{port}: the container has no such port: expected one of {there}; '
+                            'add it under `ports`, or change this one'
+                        )
                         yield Problem(pod.manifest, f'{container.field}.{key}.{action}.port', text)
 
 
@@ -82,17 +124,32 @@ def jobs(objects: Objects) -> Iterator[Problem]:
     """A job that hangs ends some day, and a schedule is one."""
     for manifest in objects.of('Job', 'CronJob'):
         field = 'spec' if manifest.kind == 'Job' else 'spec.jobTemplate.spec'
-        spec = manifest.spec if manifest.kind == 'Job' else (manifest.spec.get('jobTemplate') or {}).get('spec') or {}
+        spec = (
+            manifest.spec
+            if manifest.kind == 'Job'
+            else (manifest.spec.get('jobTemplate') or {}).get('spec') or {}
+        )
         if 'activeDeadlineSeconds' not in spec:
-            text = 'is missing, so that one that hangs stays for ever: expected seconds after which it has failed'
+            text = (
+                'is missing, so that one that hangs stays for ever: expected seconds after which '
+                'it has failed'
+            )
             yield Problem(manifest, f'{field}.activeDeadlineSeconds', text)
         if manifest.kind == 'CronJob':
             if problem := schedule_problem(manifest.spec.get('schedule', '')):
                 yield Problem(manifest, 'spec.schedule', problem)
             zone = manifest.spec.get('timeZone')
             if zone not in zoneinfo.available_timezones():
-                said = 'is missing, so that the time is that of the control plane' if zone is None else f'{zone!r} is no time zone'
-                yield Problem(manifest, 'spec.timeZone', f'{said}: expected a name such as Etc/UTC or Europe/Berlin')
+                said = (
+                    'is missing, so that the time is that of the control plane'
+                    if zone is None
+                    else f'{zone!r} is no time zone'
+                )
+                yield Problem(
+                    manifest,
+                    'spec.timeZone',
+                    f'{said}: expected a name such as Etc/UTC or Europe/Berlin',
+                )
 
 
 def schedule_problem(text: str) -> str | None:
@@ -101,10 +158,16 @@ def schedule_problem(text: str) -> str | None:
         return None
     fields = text.split()
     if len(fields) != len(_SCHEDULE):
-        return f'{text!r} has {len(fields)} fields: expected {len(_SCHEDULE)} ({", ".join(name for name, _, _ in _SCHEDULE)})'
+        return (
+            f'{text!r} has {len(fields)} fields: expected {len(_SCHEDULE)} '
+            f'({", ".join(name for name, _, _ in _SCHEDULE)})'
+        )
     for field, (name, low, high) in zip(fields, _SCHEDULE, strict=True):
         if not all(_part_fits(part, name, low, high) for part in field.split(',')):
-            return f'{text!r}: {field} is no {name}: expected {low} to {high}, lists (1,2), ranges (1-5) and steps (*/10) of them, or *'
+            return (
+                f'{text!r}: {field} is no {name}: expected {low} to {high}, lists (1,2), ranges '
+                '(1-5) and steps (*/10) of them, or *'
+            )
     return None
 
 
@@ -117,7 +180,13 @@ def _part_fits(part: str, name: str, low: int, high: int) -> bool:
     ends = []
     for end in span.split('-'):
         names = _NAMES.get(name, ())
-        number = names.index(end.lower()) + low if end.lower() in names else int(end) if end.isdecimal() else None
+        number = (
+            names.index(end.lower()) + low
+            if end.lower() in names
+            else int(end)
+            if end.isdecimal()
+            else None
+        )
         if number is None or not low <= number <= high:
             return False
         ends.append(number)

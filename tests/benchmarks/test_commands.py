@@ -1,4 +1,6 @@
-"""Each benchmark command on few films: it runs to its end and leaves figures that the table of goals takes."""
+"""Each benchmark command on few films: it runs to its end and leaves figures that the table of
+goals takes.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,19 @@ def test_scale(measured: Path) -> None:
 @pytest.mark.slow
 def test_training(measured: Path) -> None:
     root = str(scale.run_of(_COUNT, measured))
-    _command(measured, 'training', root, '--backbone', 'scratch_cnn', '--images', '96', '--steps', '3', '--rounds', '1')
+    _command(
+        measured,
+        'training',
+        root,
+        '--backbone',
+        'scratch_cnn',
+        '--images',
+        '96',
+        '--steps',
+        '3',
+        '--rounds',
+        '1',
+    )
     found = json.loads((measured / 'training.json').read_text())
     assert all(value > 0 for value in (*found['input'].values(), *found['step'].values()))
 
@@ -62,7 +76,9 @@ def test_tracing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_evaluation(measured: Path) -> None:
     found = evaluation.measure(scale.run_of(_COUNT, measured), 'scratch_cnn')
-    report = max((scale.run_of(_COUNT, measured) / 'artifacts/XrayExampleGen/report').glob('*/ingest.json'))
+    report = max(
+        (scale.run_of(_COUNT, measured) / 'artifacts/XrayExampleGen/report').glob('*/ingest.json')
+    )
     assert found['films'] == json.loads(report.read_text())['splits']['test']['records']
     assert 0 < found['plain_s'] < found['evaluator_s']
     assert list((measured / 'evaluation-scratch_cnn/evaluation').glob('metrics*'))

@@ -58,7 +58,12 @@ def test_overlap_is_1_for_the_box_itself_and_0_beside_it() -> None:
 def test_figures_beside_a_map_that_knows_nothing() -> None:
     """Films whose map points at their box; the others all point elsewhere."""
     maps = np.stack([_map(1, 0), _map(5, 5), *[_map(7, 7)] * 8])
-    found = heat_maps.figures(maps, np.array([0, 1]), [[CORNER], [MIDDLE]], np.array([str(number) for number in range(10)]))
+    found = heat_maps.figures(
+        maps,
+        np.array([0, 1]),
+        [[CORNER], [MIDDLE]],
+        np.array([str(number) for number in range(10)]),
+    )
     assert found['pointing game'].value == 1
     assert found['pointing game, mean map'].value == 0
     assert found['pointing game above the mean map'].lower == 1

@@ -23,7 +23,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(root, count=300, seed=5, size=64)
     films = cohort.load(root, 32)
     third = set(np.unique(films.patients)[::3])
-    listed = [image_id for image_id, patient in zip(films.ids, films.patients, strict=True) if patient in third]
+    listed = [
+        image_id
+        for image_id, patient in zip(films.ids, films.patients, strict=True)
+        if patient in third
+    ]
     (root / 'metadata' / 'test_list.txt.gz').unlink()
     (root / 'test_list.txt').write_text('\n'.join(listed))
     return root
@@ -40,7 +44,9 @@ def test_no_patient_is_in_two_groups(films: Cohort, data: Path) -> None:
     assert sorted(np.concatenate(list(places.values()))) == list(range(300))
     patients = {name: set(films.patients[rows]) for name, rows in places.items()}
     assert sum(map(len, patients.values())) == len(set(films.patients))
-    assert {films.ids[row] for row in places['official test']} == set((data / 'test_list.txt').read_text().split())
+    assert {films.ids[row] for row in places['official test']} == set(
+        (data / 'test_list.txt').read_text().split()
+    )
     assert len(places['train']) > len(places['held out']) > 0
 
 
@@ -53,11 +59,17 @@ def test_a_list_that_divides_nothing_is_refused(films: Cohort, listed: str | Non
 def test_a_shift_of_the_answers_is_seen(films: Cohort, data: Path) -> None:
     places = shift.split(films, shift.test_list(data))
     rng = np.random.default_rng(0)
-    logits = {name: films.labels[ABNORMAL][rows] * 2.0 + rng.normal(size=len(rows)) for name, rows in places.items()}
+    logits = {
+        name: films.labels[ABNORMAL][rows] * 2.0 + rng.normal(size=len(rows))
+        for name, rows in places.items()
+    }
     same = shift.figures(films, ABNORMAL, places, logits, 0.9)
     logits['official test'] = logits['official test'] - 3
     moved = shift.figures(films, ABNORMAL, places, logits, 0.9)
-    sensitivity, ratio = 'sensitivity at the operating point', 'mean probability over share of abnormal'
+    sensitivity, ratio = (
+        'sensitivity at the operating point',
+        'mean probability over share of abnormal',
+    )
     assert same[sensitivity][0].value >= 0.9
     for row in (sensitivity, ratio):
         calibrated, inside, outside, less = moved[row]
@@ -71,8 +83,22 @@ def test_a_shift_of_the_answers_is_seen(films: Cohort, data: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command(data: Path, tmp_path: Path) -> None:
-    settings = ['model.backbone=scratch_cnn', 'model.image_size=32', 'train.epochs=1', 'train.learning_rate=0.001']
-    command = [sys.executable, '-m', 'benchmarks.shift', 'nih_triage', '--data-root', str(data), '--scratch', str(tmp_path)]
+    settings = [
+        'model.backbone=scratch_cnn',
+        'model.image_size=32',
+        'train.epochs=1',
+        'train.learning_rate=0.001',
+    ]
+    command = [
+        sys.executable,
+        '-m',
+        'benchmarks.shift',
+        'nih_triage',
+        '--data-root',
+        str(data),
+        '--scratch',
+        str(tmp_path),
+    ]
     taken = watch([*command, *(f'--set={each}' for each in settings)], tmp_path / 'log')
     text = (tmp_path / 'log').read_text()
     assert taken.exit_code == 0, text[-3000:]

@@ -42,7 +42,9 @@ def _line(text: str, start: str) -> list[str]:
 
 def test_goals_without_figures_are_left_out(tmp_path: Path) -> None:
     assert 'peak memory' not in _text(goals.table(tmp_path))
-    (tmp_path / 'scale.json').write_text(json.dumps([_measured(1_000), _measured(4_000, peak_bytes=2e9)]))
+    (tmp_path / 'scale.json').write_text(
+        json.dumps([_measured(1_000), _measured(4_000, peak_bytes=2e9)])
+    )
     text = _text(goals.table(tmp_path))
     assert _line(text, 'peak memory of any process of a run, GB')[:4] == ['≤', '8', '1.50,', '2.00']
     # Seven steps of n/100 s each, over n/50 s.
@@ -59,10 +61,20 @@ def test_memory_is_told_in_all_and_by_step() -> None:
 
 
 def test_all_goals(tmp_path: Path) -> None:
-    reading = {'decode_png alone': 3_000.0, 'evaluation batches': 2_850.0, 'training batches': 1_500.0}
+    reading = {
+        'decode_png alone': 3_000.0,
+        'evaluation batches': 2_850.0,
+        'training batches': 1_500.0,
+    }
     step = {'bare fit on arrays': 2.0, "the trainer's": 2.02}
     figures = {
-        'training': {'backbone': 'b', 'batch_size': 32, 'device': '2 cores', 'input': reading, 'step': step},
+        'training': {
+            'backbone': 'b',
+            'batch_size': 32,
+            'device': '2 cores',
+            'input': reading,
+            'step': step,
+        },
         'evaluation': {
             'backbone': 'b',
             'films': 10,
@@ -72,7 +84,12 @@ def test_all_goals(tmp_path: Path) -> None:
             'evaluator_peak_bytes': 2e9,
         },
         'startup': {
-            name: {'s': value} for name, value in (('cxr-triage --help', 0.04), ('import tensorflow', 4.0), ('start of a local run', 6.0))
+            name: {'s': value}
+            for name, value in (
+                ('cxr-triage --help', 0.04),
+                ('import tensorflow', 4.0),
+                ('start of a local run', 6.0),
+            )
         },
     }
     for name, content in figures.items():
@@ -86,8 +103,17 @@ def test_all_goals(tmp_path: Path) -> None:
 
 def test_what_the_template_would_need_is_told_from_two_counts() -> None:
     def both(count: int, template_bytes: float) -> dict:
-        template = {'data_path_s': count / 20, 'peak_bytes': template_bytes, 'stored_bytes': 45_000.0}
-        return {'films': count, 'ours': _measured(count), 'template': template, 'epoch': {'notebook': 1_000.0, 'materialised': 2_700.0}}
+        template = {
+            'data_path_s': count / 20,
+            'peak_bytes': template_bytes,
+            'stored_bytes': 45_000.0,
+        }
+        return {
+            'films': count,
+            'ours': _measured(count),
+            'template': template,
+            'epoch': {'notebook': 1_000.0, 'materialised': 2_700.0},
+        }
 
     found = [both(1_000, 1.3e9), both(4_000, 2.2e9)]
     text = _text(peers.table(found, None))
@@ -121,17 +147,31 @@ OF_TASK = {
 
 _VARIANT = {'auc': _figure(0.8), 'less': _figure(0.0), 'spread': 0.0021}
 _WORSE = {'auc': _figure(0.75), 'less': _figure(-0.05), 'spread': None}
-KEPT = quality_table.Kept([OF_TASK], [{'task': 'nih_triage', 'variants': {'with class weights': _VARIANT, 'no warm-up': _WORSE}}])
+KEPT = quality_table.Kept(
+    [OF_TASK],
+    [{'task': 'nih_triage', 'variants': {'with class weights': _VARIANT, 'no warm-up': _WORSE}}],
+)
 
 
 def test_quality_tables_hold_each_figure_with_its_interval() -> None:
     begin, end = '<!-- quality: {} -->', '<!-- end of quality: {} -->'
-    marks = [(begin.format(name), end.format(name)) for name in ('tasks', 'beside', 'groups', 'ablation')]
+    marks = [
+        (begin.format(name), end.format(name)) for name in ('tasks', 'beside', 'groups', 'ablation')
+    ]
     page = 'before\n' + '\n'.join(f'{first}\nold\n{last}\n' for first, last in marks) + 'after\n'
     found = quality_table.written(page, KEPT)
-    assert '| `nih_triage` | 1,948 | 144 | 0.800 | 0.790 – 0.810 | 0.700 | 0.100 | 0.090 – 0.110 |' in found
-    assert '| `nih_triage` | another recipe | 0.750 | 0.740 – 0.760 | 0.050 | 0.040 – 0.060 |' in found
-    assert found.count('another recipe') == found.count('| AUC within PA films | 0.770 (0.760 – 0.780) |') == 1
+    assert (
+        '| `nih_triage` | 1,948 | 144 | 0.800 | 0.790 – 0.810 | 0.700 | 0.100 | 0.090 – 0.110 |'
+        in found
+    )
+    assert (
+        '| `nih_triage` | another recipe | 0.750 | 0.740 – 0.760 | 0.050 | 0.040 – 0.060 |' in found
+    )
+    assert (
+        found.count('another recipe')
+        == found.count('| AUC within PA films | 0.770 (0.760 – 0.780) |')
+        == 1
+    )
     assert '| with class weights | 0.800 | ± 0.0021 |  |  |' in found
     assert '| no warm-up | 0.750 |  | -0.050 | -0.060 – -0.040 |' in found
     assert found.startswith('before\n')
@@ -172,5 +212,7 @@ def test_the_kept_ablation_is_of_what_is_configured_but_for_its_base_and_the_ima
     assert kept
     for each in kept:
         size = f'model.image_size={each["settings"]["model"]["image_size"]}'
-        assert each['settings'] == cross_validation.settings(ablation.plan(each['task'], None, (size,)))
+        assert each['settings'] == cross_validation.settings(
+            ablation.plan(each['task'], None, (size,))
+        )
         assert list(each['variants']) == list(ablation.VARIANTS)

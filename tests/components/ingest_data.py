@@ -69,9 +69,17 @@ def write_table(root: Path, rows: Mapping[str, tuple[str, str, str]]) -> None:
     path.write_bytes(gzip.compress('\n'.join(lines).encode(), mtime=0))
 
 
-def write_root(root: Path, first: int = 1, patients: int = PATIENTS, files: int = 3, folder: str = 'data') -> Path:
-    """Writes good records, the even patients with two images each, over `files` files that keep what their names promise."""
-    every = [record(patient, study) for patient in range(first, first + patients) for study in range(2 - patient % 2)]
+def write_root(
+    root: Path, first: int = 1, patients: int = PATIENTS, files: int = 3, folder: str = 'data'
+) -> Path:
+    """Writes good records, the even patients with two images each, over `files` files that keep
+    what their names promise.
+    """
+    every = [
+        record(patient, study)
+        for patient in range(first, first + patients)
+        for study in range(2 - patient % 2)
+    ]
     for number in range(files):
         part = every[number::files]
         write_file(root / folder / f'{number:03d}-{len(part)}.tfrec', part)
@@ -92,7 +100,10 @@ class Ingested:
     @property
     def quarantine(self) -> list[dict[str, Any]]:
         """Rows of the quarantine's list."""
-        return [json.loads(line) for line in (self.folder / 'quarantine' / 'quarantine.jsonl').read_text().splitlines()]
+        return [
+            json.loads(line)
+            for line in (self.folder / 'quarantine' / 'quarantine.jsonl').read_text().splitlines()
+        ]
 
     def payloads(self, split: str) -> list[bytes]:
         """The serialized examples of a split."""
@@ -112,22 +123,39 @@ class Ingested:
                 row: dict[str, Any] = {'split': split}
                 for name, feature in features.items():
                     (value,) = feature.bytes_list.value or feature.int64_list.value
-                    row[name] = value.decode() if isinstance(value, bytes) and name != 'image' else value
+                    row[name] = (
+                        value.decode() if isinstance(value, bytes) and name != 'image' else value
+                    )
                 assert row['image_id'] not in found
                 found[row['image_id']] = row
         return found
 
     def files(self) -> dict[str, bytes]:
         """All files but the report's counts, by path."""
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in sorted(self.folder.rglob('*')) if path.is_file()}
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in sorted(self.folder.rglob('*'))
+            if path.is_file()
+        }
 
 
 def ingest(root: Path, out: Path, fingerprint: str = 'a name', **data: Any) -> Ingested:
     """Runs the executor on `root`; `data` is laid over fractions that suit few patients."""
     given = {'root': str(root), 'split': {'fractions': FRACTIONS}, **data}
     examples, report, quarantine = standard_artifacts.Examples(), IngestReport(), Quarantine()
-    examples.uri, report.uri, quarantine.uri = (str(out / name) for name in ('examples', 'report', 'quarantine'))
-    executor = Executor(Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner')))
-    properties = {'data': json.dumps(given), 'task': 'nih_triage', 'fingerprint': fingerprint, 'code_digest': ''}
-    executor.Do({}, {'examples': [examples], 'report': [report], 'quarantine': [quarantine]}, properties)
+    examples.uri, report.uri, quarantine.uri = (
+        str(out / name) for name in ('examples', 'report', 'quarantine')
+    )
+    executor = Executor(
+        Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner'))
+    )
+    properties = {
+        'data': json.dumps(given),
+        'task': 'nih_triage',
+        'fingerprint': fingerprint,
+        'code_digest': '',
+    }
+    executor.Do(
+        {}, {'examples': [examples], 'report': [report], 'quarantine': [quarantine]}, properties
+    )
     return Ingested(out)

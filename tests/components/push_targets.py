@@ -1,4 +1,6 @@
-"""Small stand-ins for models to push, in a module that imports in no time: other processes of the tests use them too."""
+"""Small stand-ins for models to push, in a module that imports in no time: other processes of the
+tests use them too.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,23 @@ def model(folder: Path, content: str = 'weights', size: int = 0) -> str:
 
 def maker(**fields):
     """What `publish` needs to make a manifest."""
-    known = {'pipeline_name': 'p', 'run_id': 'r', 'candidate_key': 'key', 'model_uri': '/trainer/model', 'push_nonce': 'nonce'}
+    known = {
+        'pipeline_name': 'p',
+        'run_id': 'r',
+        'candidate_key': 'key',
+        'model_uri': '/trainer/model',
+        'push_nonce': 'nonce',
+    }
 
-    def make(version: str, model_digest: str, files: dict[str, target.FileDigest]) -> target.Manifest:
+    def make(
+        version: str, model_digest: str, files: dict[str, target.FileDigest]
+    ) -> target.Manifest:
         return target.Manifest(
-            version=version, model_digest=model_digest, files=files, pushed_at='2026-11-21T00:00:00+00:00', **(known | fields)
+            version=version,
+            model_digest=model_digest,
+            files=files,
+            pushed_at='2026-11-21T00:00:00+00:00',
+            **(known | fields),
         )
 
     return make

@@ -1,4 +1,6 @@
-"""Baseline: the served version as an artifact, whole or not at all; and an Evaluator that takes the empty one as a first run."""
+"""Baseline: the served version as an artifact, whole or not at all; and an Evaluator that takes the
+empty one as a first run.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def _artifact(kind: type[types.Artifact], path: Path) -> types.Artifact:
 
 def _take(folder: Path, directory: Path, version: str) -> types.Artifact:
     taken = _artifact(standard_artifacts.Model, folder)
-    Executor().Do({}, {'model': [taken]}, {'target': str(directory), 'version': version, 'code_digest': ''})
+    Executor().Do(
+        {}, {'model': [taken]}, {'target': str(directory), 'version': version, 'code_digest': ''}
+    )
     return taken
 
 
@@ -46,11 +50,16 @@ def test_takes_the_version_that_was_named(tmp_path):
     publish(model(tmp_path / 'b', 'b'), tmp_path / 'target')
     taken = _take(tmp_path / 'taken', tmp_path / 'target', old.version)
     serving = path_utils.serving_model_path(taken.uri)
-    assert target.verify(serving) == [] and target.read_manifest(serving) == target.read_manifest(old.path)
+    assert target.verify(serving) == [] and target.read_manifest(serving) == target.read_manifest(
+        old.path
+    )
     assert Path(serving, 'variables', 'variables.data').read_text() == 'a'
     assert taken.get_int_custom_property('has_model') == 1 and has_model(taken)
     assert taken.get_string_custom_property('served_version') == old.version
-    assert taken.get_string_custom_property('model_digest') == target.read_manifest(old.path).model_digest
+    assert (
+        taken.get_string_custom_property('model_digest')
+        == target.read_manifest(old.path).model_digest
+    )
 
 
 def test_nothing_served_gives_an_empty_artifact(tmp_path):
@@ -65,8 +74,14 @@ def test_nothing_served_gives_an_empty_artifact(tmp_path):
     [
         (shutil.rmtree, 'is not in .* any more .*: run again'),
         (lambda path: (path / 'saved_model.pb').unlink(), r'saved_model\.pb is missing; run again'),
-        (lambda path: (path / 'variables' / 'variables.data').unlink(), r'variables/variables\.data is missing; run again'),
-        (lambda path: (path / 'variables' / 'variables.data').write_text('rot'), r'variables/variables\.data differs: 3 bytes'),
+        (
+            lambda path: (path / 'variables' / 'variables.data').unlink(),
+            r'variables/variables\.data is missing; run again',
+        ),
+        (
+            lambda path: (path / 'variables' / 'variables.data').write_text('rot'),
+            r'variables/variables\.data differs: 3 bytes',
+        ),
         (lambda path: (path / 'manifest.json').unlink(), r'manifest\.json is missing'),
     ],
     ids=['gone', 'no model', 'a file gone', 'changed', 'no manifest'],
@@ -95,13 +110,19 @@ def test_damaged_copy_of_the_baseline_is_not_taken_for_none(tmp_path, damage):
         taken = _take(tmp_path / str(number), tmp_path / 'target', version)
         with contextlib.suppress(FileNotFoundError):
             damage(Path(taken.uri))
-            with pytest.raises(target.TargetError, match=rf'{taken.uri}, is damaged: .*Delete that folder and run again'):
+            with pytest.raises(
+                target.TargetError,
+                match=rf'{taken.uri}, is damaged: .*Delete that folder and run again',
+            ):
                 has_model(taken)
 
 
 def test_error_lists_what_is_there(tmp_path):
     pushed = publish(model(tmp_path / 'a'), tmp_path / 'target')
-    with pytest.raises(target.TargetError, match=rf'version 5 is not in .*target any more \(there: {pushed.version}\)'):
+    with pytest.raises(
+        target.TargetError,
+        match=rf'version 5 is not in .*target any more \(there: {pushed.version}\)',
+    ):
         _take(tmp_path / 'taken', tmp_path / 'target', '5')
 
 
@@ -116,7 +137,10 @@ def test_components_connect():
         eval_config=_eval_config(0.0),
         code_digest='c',
     )
-    assert isinstance(evaluator, tfx_evaluator.Evaluator) and set(evaluator.outputs) == {'evaluation', 'blessing'}
+    assert isinstance(evaluator, tfx_evaluator.Evaluator) and set(evaluator.outputs) == {
+        'evaluation',
+        'blessing',
+    }
     assert evaluator.executor_spec.class_path == 'components.evaluator.executor.Executor'
 
 
@@ -137,7 +161,10 @@ def _eval_config(least: float) -> config_pb2.EvalConfig:
         }
         for name in ('candidate', 'baseline')
     ]
-    auc = {'class_name': 'AUC', 'per_slice_thresholds': [{'slicing_specs': [{}], 'threshold': threshold}]}
+    auc = {
+        'class_name': 'AUC',
+        'per_slice_thresholds': [{'slicing_specs': [{}], 'threshold': threshold}],
+    }
     config = {
         'model_specs': specs,
         'metrics_specs': [{'metrics': [auc, {'class_name': 'ExampleCount'}]}],
@@ -150,7 +177,10 @@ def _examples(folder: Path) -> types.Artifact:
     artifact = _artifact(standard_artifacts.Examples, folder)
     artifact.split_names = artifact_utils.encode_split_names(['test'])
     (folder / 'Split-test').mkdir()
-    payloads = [examples.build(image, None, {'No Finding': number % 2}) for number, image in enumerate(tiny_model.images())]
+    payloads = [
+        examples.build(image, None, {'No Finding': number % 2})
+        for number, image in enumerate(tiny_model.images())
+    ]
     with gzip.open(folder / 'Split-test' / 'data_tfrecord-00000-of-00001.gz', 'wb') as stream:
         stream.write(b''.join(map(tfrecord.frame, payloads)))
     return artifact
@@ -164,7 +194,11 @@ def _examples(folder: Path) -> types.Artifact:
 )
 def test_evaluator_with_and_without_baseline(tmp_path, served, least, blessed):
     tiny_model.export(tmp_path / 'candidate' / 'Format-Serving')
-    version = publish(str(tmp_path / 'candidate' / 'Format-Serving'), tmp_path / 'target').version if served else ''
+    version = (
+        publish(str(tmp_path / 'candidate' / 'Format-Serving'), tmp_path / 'target').version
+        if served
+        else ''
+    )
     inputs = {
         'examples': [_examples(tmp_path / 'examples')],
         'model': [_artifact(standard_artifacts.Model, tmp_path / 'candidate')],
@@ -173,18 +207,28 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, least, blessed):
     evaluation = _artifact(standard_artifacts.ModelEvaluation, tmp_path / 'evaluation')
     blessing = _artifact(standard_artifacts.ModelBlessing, tmp_path / 'blessing')
     properties = {
-        'eval_config': json_format.MessageToJson(_eval_config(least), preserving_proto_field_name=True),
+        'eval_config': json_format.MessageToJson(
+            _eval_config(least), preserving_proto_field_name=True
+        ),
         'example_splits': '["test"]',
         'fairness_indicator_thresholds': 'null',
     }
     context = base_beam_executor.BaseBeamExecutor.Context(
-        beam_pipeline_args=['--runner=DirectRunner', '--direct_num_workers=1'], tmp_dir=str(tmp_path / 'tmp'), unique_id='1'
+        beam_pipeline_args=['--runner=DirectRunner', '--direct_num_workers=1'],
+        tmp_dir=str(tmp_path / 'tmp'),
+        unique_id='1',
     )
-    EvaluatorExecutor(context).Do(inputs, {'evaluation': [evaluation], 'blessing': [blessing]}, properties)
+    EvaluatorExecutor(context).Do(
+        inputs, {'evaluation': [evaluation], 'blessing': [blessing]}, properties
+    )
     assert blessing.get_int_custom_property('blessed') == blessed
-    assert blessing.get_string_custom_property('model_digest') == pusher_blessed.model_digest(inputs['model'][0])
+    assert blessing.get_string_custom_property('model_digest') == pusher_blessed.model_digest(
+        inputs['model'][0]
+    )
     assert len(inputs['baseline_model']) == 1, 'the dictionary of the caller stays as it was'
 
     metrics = pusher_executor.overall_metrics([evaluation])
-    assert metrics['example_count'] == 4.0, 'the candidate over all examples, not a slice, not the baseline, not the difference'
+    assert metrics['example_count'] == 4.0, (
+        'the candidate over all examples, not a slice, not the baseline, not the difference'
+    )
     assert 0.0 <= metrics['auc'] <= 1.0

@@ -39,5 +39,7 @@ def test_the_coder_gives_back_what_it_was_given_and_tells_its_size_without_encod
     assert coder.estimate_size(batch) == batch.nbytes
     assert isinstance(coder, beam_batches.RecordBatchCoder)
     # What is pickled for workers elsewhere is a coder of this kind too.
-    again = beam.coders.Coder.from_runner_api(coder.to_runner_api(context := pipeline_context.PipelineContext()), context)
+    again = beam.coders.Coder.from_runner_api(
+        coder.to_runner_api(context := pipeline_context.PipelineContext()), context
+    )
     assert again.decode(again.encode(batch)).equals(batch)

@@ -24,7 +24,9 @@ def _value(statistic: Statistic, count: int) -> float | None:
     return bootstrap.figures({'it': statistic}, np.arange(count), 0, LEVEL)['it'].value
 
 
-def _interval(statistic: Statistic, patient: np.ndarray, replicates: int = 2000, seed: int = 0) -> tuple[float, float]:
+def _interval(
+    statistic: Statistic, patient: np.ndarray, replicates: int = 2000, seed: int = 0
+) -> tuple[float, float]:
     figure = bootstrap.figures({'it': statistic}, patient, replicates, LEVEL, seed)['it']
     assert figure.lower is not None and figure.upper is not None
     return figure.lower, figure.upper
@@ -40,7 +42,9 @@ def _by_hand(cases: Cases) -> dict[str, float]:
     bins = np.clip(np.floor(cases.probability * 15), 0, 14)
     inside = [bins == number for number in range(15)]
     return {
-        'auc': float(((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)).mean()),
+        'auc': float(
+            ((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)).mean()
+        ),
         'average_precision': float(average_precision_score(cases.label, cases.probability)),
         'sensitivity': float((positive >= 0.5).mean()),
         'precision': float(cases.label[cases.probability >= 0.5].mean()),
@@ -48,7 +52,11 @@ def _by_hand(cases: Cases) -> dict[str, float]:
         'brier_score': float(((cases.probability - cases.label) ** 2).mean()),
         'calibration_ratio': float(cases.probability.mean() / cases.label.mean()),
         'calibration_error': float(
-            sum(abs(cases.probability[each].mean() - cases.label[each].mean()) * each.mean() for each in inside if each.any())
+            sum(
+                abs(cases.probability[each].mean() - cases.label[each].mean()) * each.mean()
+                for each in inside
+                if each.any()
+            )
         ),
     }
 
@@ -62,10 +70,14 @@ def test_values_are_those_of_the_definitions(name: str) -> None:
 def test_a_film_that_counts_twice_is_two_films() -> None:
     cases, rng = _cases(80), np.random.default_rng(1)
     counts = rng.integers(0, 4, 80)
-    repeated = Cases(*(np.repeat(values, counts) for values in (cases.probability, cases.flag, cases.label)))
+    repeated = Cases(
+        *(np.repeat(values, counts) for values in (cases.probability, cases.flag, cases.label))
+    )
     expected = _by_hand(repeated)
     for name, value in expected.items():
-        assert _statistic(name, cases)(counts[None].astype(float)) == pytest.approx([value], abs=1e-12), name
+        assert _statistic(name, cases)(counts[None].astype(float)) == pytest.approx(
+            [value], abs=1e-12
+        ), name
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
@@ -73,18 +85,24 @@ def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
     flag = (np.arange(count) < share * count).astype(float)
     cases = Cases(flag, flag, np.ones(count, int))
     half = 1.96 * np.sqrt(share * (1 - share) / count)
-    assert _interval(bootstrap.sensitivity(cases), np.arange(count), 4000) == pytest.approx((share - half, share + half), abs=0.1 * half)
+    assert _interval(bootstrap.sensitivity(cases), np.arange(count), 4000) == pytest.approx(
+        (share - half, share + half), abs=0.1 * half
+    )
 
 
 def test_the_interval_of_an_auc_is_that_of_hanley_and_mcneil() -> None:
-    """Their formula (Radiology 143, 1982) is exact enough for scores whose distributions are exponential."""
+    """Their formula (Radiology 143, 1982) is exact enough for scores whose distributions are
+    exponential.
+    """
     rng, count = np.random.default_rng(3), 1500
     label = (np.arange(2 * count) < count).astype(int)
     score = rng.exponential(np.where(label == 1, 3.0, 1.0))
     lower, upper = _interval(bootstrap.auc(score, label), np.arange(2 * count))
     area = 0.75
     first, second = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = (area * (1 - area) + (count - 1) * (first - area**2) + (count - 1) * (second - area**2)) / count**2
+    variance = (
+        area * (1 - area) + (count - 1) * (first - area**2) + (count - 1) * (second - area**2)
+    ) / count**2
     assert (upper - lower) / 2 == pytest.approx(1.96 * np.sqrt(variance), rel=0.1)
     assert lower < area < upper
 
@@ -98,7 +116,9 @@ def test_more_films_of_the_same_patients_do_not_narrow_it(films: int) -> None:
         (bootstrap.sensitivity, cases, bootstrap.sensitivity(one)),
         (bootstrap.brier_score, cases, bootstrap.brier_score(one)),
     ):
-        assert _interval(of(among), patient) == pytest.approx(_interval(expected, np.arange(300)), abs=1e-9)
+        assert _interval(of(among), patient) == pytest.approx(
+            _interval(expected, np.arange(300)), abs=1e-9
+        )
     # Taken for cases of their own they would.
     if films > 1:
         lower, upper = _interval(bootstrap.brier_score(cases), np.arange(len(patient)))
@@ -107,13 +127,19 @@ def test_more_films_of_the_same_patients_do_not_narrow_it(films: int) -> None:
 
 
 def test_it_holds_the_truth_as_often_as_it_says() -> None:
-    """Patients with one to five films whose scores go together; the true AUC from a million patients' films."""
+    """Patients with one to five films whose scores go together; the true AUC from a million
+    patients' films.
+    """
 
     def draw(patients: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
         patient = np.repeat(np.arange(patients), rng.integers(1, 6, patients))
         own, ill = rng.normal(size=patients), (rng.random(patients) < 0.5).astype(int)
-        return own[patient] + 0.5 * rng.normal(size=len(patient)) + ill[patient], ill[patient], patient
+        return (
+            own[patient] + 0.5 * rng.normal(size=len(patient)) + ill[patient],
+            ill[patient],
+            patient,
+        )
 
     score, label, _ = draw(200_000, 0)
     truth = _value(bootstrap.auc(score, label), len(label))
@@ -134,7 +160,9 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
     assert first == again != other
 
 
-def test_many_films_are_drawn_in_parts_with_the_same_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_films_are_drawn_in_parts_with_the_same_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     statistic = bootstrap.sensitivity(_cases())
     whole = _interval(statistic, np.arange(500), 100)
     monkeypatch.setattr(bootstrap, '_CHUNK', 7 * 500)
@@ -144,14 +172,18 @@ def test_many_films_are_drawn_in_parts_with_the_same_outcome(monkeypatch: pytest
 @pytest.mark.parametrize('label', [0, 1])
 def test_with_one_class_there_is_no_auc(label: int) -> None:
     cases = _cases(50)
-    figure = bootstrap.figures({'auc': bootstrap.auc(cases.probability, np.full(50, label))}, np.arange(50), 100, LEVEL)['auc']
+    figure = bootstrap.figures(
+        {'auc': bootstrap.auc(cases.probability, np.full(50, label))}, np.arange(50), 100, LEVEL
+    )['auc']
     assert figure == Figure(None)
 
 
 def test_one_positive_has_a_value_but_no_interval() -> None:
     label = np.zeros(50, int)
     label[7] = 1
-    figure = bootstrap.figures({'auc': bootstrap.auc(np.linspace(0, 1, 50), label)}, np.arange(50), 100, LEVEL)['auc']
+    figure = bootstrap.figures(
+        {'auc': bootstrap.auc(np.linspace(0, 1, 50), label)}, np.arange(50), 100, LEVEL
+    )['auc']
     assert (figure.value, figure.lower) == (pytest.approx(7 / 49), None)
 
 
@@ -173,7 +205,9 @@ def test_a_share_of_all_or_none_is_not_certain(hit: float, bound: int) -> None:
 
 def test_without_replicates_it_has_no_interval_either() -> None:
     cases = Cases(np.ones(9), np.ones(9), np.ones(9, int))
-    assert bootstrap.figures({'it': bootstrap.sensitivity(cases)}, np.arange(9), 0, LEVEL)['it'] == Figure(1.0)
+    assert bootstrap.figures({'it': bootstrap.sensitivity(cases)}, np.arange(9), 0, LEVEL)[
+        'it'
+    ] == Figure(1.0)
 
 
 def test_a_difference_is_taken_on_the_same_replicates() -> None:
@@ -184,7 +218,10 @@ def test_a_difference_is_taken_on_the_same_replicates() -> None:
 
 def test_the_mean_of_several_is_that_of_those_that_are_defined() -> None:
     cases = _cases(50)
-    good, bad = bootstrap.auc(cases.probability, cases.label), bootstrap.auc(cases.probability, np.ones(50))
+    good, bad = (
+        bootstrap.auc(cases.probability, cases.label),
+        bootstrap.auc(cases.probability, np.ones(50)),
+    )
     assert _value(bootstrap.mean([good, good]), 50) == _value(good, 50)
     assert _value(bootstrap.mean([good, bad]), 50) == _value(good, 50)
     assert _value(bootstrap.mean([bad, bad]), 50) is None
@@ -195,8 +232,17 @@ def test_the_gap_is_between_the_best_and_the_worst_group_that_counts() -> None:
     groups = {'a': (30, 40), 'b': (36, 40), 'c': (20, 40), 'few': (0, 5), 'unknown': (0, 40)}
     names = np.repeat(list(groups), [positives + 10 for _, positives in groups.values()])
     label = np.concatenate([[1] * positives + [0] * 10 for _, positives in groups.values()])
-    flag = np.concatenate([[1] * flagged + [0] * (positives - flagged) + [1] * 10 for flagged, positives in groups.values()])
+    flag = np.concatenate(
+        [
+            [1] * flagged + [0] * (positives - flagged) + [1] * 10
+            for flagged, positives in groups.values()
+        ]
+    )
     cases = Cases(flag.astype(float), flag, label)
-    assert _value(bootstrap.sensitivity_gap(cases, names, 20, unknown='unknown'), len(label)) == pytest.approx(0.9 - 0.5)
-    assert _value(bootstrap.sensitivity_gap(cases, names, 1, unknown='unknown'), len(label)) == pytest.approx(0.9)
+    assert _value(
+        bootstrap.sensitivity_gap(cases, names, 20, unknown='unknown'), len(label)
+    ) == pytest.approx(0.9 - 0.5)
+    assert _value(
+        bootstrap.sensitivity_gap(cases, names, 1, unknown='unknown'), len(label)
+    ) == pytest.approx(0.9)
     assert _value(bootstrap.sensitivity_gap(cases, names, 41), len(label)) is None

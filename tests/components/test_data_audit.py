@@ -1,4 +1,6 @@
-"""DataAudit from Examples to audit.json and the page: each kind of issue planted once, and what is found."""
+"""DataAudit from Examples to audit.json and the page: each kind of issue planted once, and what is
+found.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def _plain() -> list[data.Film]:
     films = []
     for place in range(4 * _SLICE):
         labels = _SICK if place % 8 < 4 else {NO_FINDING: 1}
-        films.append(data.Film(data.drawn(place), f'{place:08d}_000.png', SPLITS[place % 4], labels=labels))
+        films.append(
+            data.Film(data.drawn(place), f'{place:08d}_000.png', SPLITS[place % 4], labels=labels)
+        )
     return films
 
 
@@ -78,7 +82,12 @@ def _planted() -> list[data.Film]:
         film(920, b'no image'),
         film(921, bad_images.cut_and_closed(data.drawn(921, progressive=True))),
         film(922, bad_images.png(np.asarray(data.opened(data.drawn(922))), rows=300)),
-        film(923, data.encode(Image.fromarray(np.asarray(grey).astype(np.uint16) << 4), format='PNG', quality=None)),
+        film(
+            923,
+            data.encode(
+                Image.fromarray(np.asarray(grey).astype(np.uint16) << 4), format='PNG', quality=None
+            ),
+        ),
         film(924, _image(924, lambda one: one.point(lambda value: value // 21))),
     ]
 
@@ -88,7 +97,11 @@ def planted(tmp_path_factory) -> tuple[dict, str, Path]:
     folder = tmp_path_factory.mktemp('planted')
     examples = data.write_examples(folder / 'examples', [*_plain(), *_planted()])
     report = data.run_audit(folder / 'audit', examples, max_pixels=400_000)
-    return json.loads((folder / 'audit/audit.json').read_text()), (folder / 'audit/audit.html').read_text(), Path(report.uri)
+    return (
+        json.loads((folder / 'audit/audit.json').read_text()),
+        (folder / 'audit/audit.html').read_text(),
+        Path(report.uri),
+    )
 
 
 def _issue(audit: dict, kind: str) -> dict:
@@ -99,7 +112,10 @@ def _issue(audit: dict, kind: str) -> dict:
     ('kind', 'images'),
     [
         ('undecodable', {'00000920_000.png'}),
-        ('truncated', {'00000900_000.png', '00000901_000.png', '00000921_000.png', '00000922_000.png'}),
+        (
+            'truncated',
+            {'00000900_000.png', '00000901_000.png', '00000921_000.png', '00000922_000.png'},
+        ),
         ('unsupported', {'00000923_000.png'}),
         ('too_small', {'00000919_000.png'}),
         ('wrong_size', {'00000902_000.png', '00000919_000.png'}),
@@ -130,7 +146,10 @@ def test_finds_planted_images_and_nothing_else(planted, kind, images):
     [
         ('duplicate', {('00000000_000.png', '00000909_000.png')}),
         ('cross_split_duplicate', {('00000001_000.png', '00000910_000.png')}),
-        ('duplicate_across_patients', {('00000000_000.png', '00000909_000.png'), ('00000001_000.png', '00000910_000.png')}),
+        (
+            'duplicate_across_patients',
+            {('00000000_000.png', '00000909_000.png'), ('00000001_000.png', '00000910_000.png')},
+        ),
         ('near_duplicate', set()),
         ('near_duplicate_across_splits', {('00000911_000.png', '00000005_000.png')}),
         ('near_duplicate_across_patients', {('00000911_000.png', '00000005_000.png')}),
@@ -142,7 +161,10 @@ def test_finds_planted_images_and_nothing_else(planted, kind, images):
 )
 def test_finds_planted_copies_and_nothing_else(planted, kind, pairs):
     issue = _issue(planted[0], kind)
-    found = {(example['image_id'], *(other['image_id'] for other in example['with'])) for example in issue['examples']}
+    found = {
+        (example['image_id'], *(other['image_id'] for other in example['with']))
+        for example in issue['examples']
+    }
     assert found == pairs
     assert issue['count'] == 2 * len(pairs)
 
@@ -158,7 +180,13 @@ def test_finds_the_patient_in_two_splits(planted):
 
 def test_every_kind_is_reported(planted):
     assert [issue['kind'] for issue in planted[0]['issues']] == list(KINDS)
-    for kind in ('too_large', 'empty_split', 'single_class_split', 'prevalence_shift', 'source_predicts_label'):
+    for kind in (
+        'too_large',
+        'empty_split',
+        'single_class_split',
+        'prevalence_shift',
+        'source_predicts_label',
+    ):
         assert _issue(planted[0], kind)['count'] == 0
 
 
@@ -178,7 +206,9 @@ def test_examples_point_to_the_record(planted, tmp_path):
     audit, _, uri = planted
     (example,) = _issue(audit, 'inverted_polarity')['examples']
     path = uri.parent / 'examples' / f'Split-{example["split"]}' / example['file']
-    payload = next(item.payload for item in tfrecord.read(str(path)) if item.index == example['record'])
+    payload = next(
+        item.payload for item in tfrecord.read(str(path)) if item.index == example['record']
+    )
     assert example['image_id'].encode() in payload
 
 
@@ -198,7 +228,10 @@ def test_no_examples_at_all_is_an_issue_and_no_crash(tmp_path):
 
 
 def test_split_with_one_class(tmp_path):
-    films = [data.Film(data.drawn(place), f'{place:08d}_000.png', 'val', labels=_SICK) for place in range(3)]
+    films = [
+        data.Film(data.drawn(place), f'{place:08d}_000.png', 'val', labels=_SICK)
+        for place in range(3)
+    ]
     data.run_audit(tmp_path / 'audit', data.write_examples(tmp_path / 'examples', films, ('val',)))
     issue = _issue(json.loads((tmp_path / 'audit/audit.json').read_text()), 'single_class_split')
     assert [example['split'] for example in issue['examples']] == ['val']
@@ -208,24 +241,44 @@ def test_shortcuts_and_shifts_are_seen(tmp_path):
     def films(split: str, count: int, sick: int, first: int) -> list[data.Film]:
         found = []
         for place in range(count):
-            labels, quality, view = (_SICK, 40, 'AP') if place < sick else ({NO_FINDING: 1}, 92, 'PA')
+            labels, quality, view = (
+                (_SICK, 40, 'AP') if place < sick else ({NO_FINDING: 1}, 92, 'PA')
+            )
             number = first + place
             image = data.drawn(number % 16, quality=quality)
             found.append(data.Film(image, f'{number:08d}_000.png', split, labels=labels, view=view))
         return found
 
-    examples = data.write_examples(tmp_path / 'examples', [*films('train', 80, 60, 0), *films('test', 80, 20, 200)], ('train', 'test'))
+    examples = data.write_examples(
+        tmp_path / 'examples',
+        [*films('train', 80, 60, 0), *films('test', 80, 20, 200)],
+        ('train', 'test'),
+    )
     data.run_audit(tmp_path / 'audit', examples)
     audit = json.loads((tmp_path / 'audit/audit.json').read_text())
-    assert {'file size', 'JPEG quality'} <= {example['statistic'] for example in _issue(audit, 'source_predicts_label')['examples']}
-    assert {example['by'] for example in _issue(audit, 'source_prevalence')['examples']} == {'view_position', 'source'}
-    assert {example['label'] for example in _issue(audit, 'prevalence_shift')['examples']} == {'abnormal', 'Mass', NO_FINDING}
+    assert {'file size', 'JPEG quality'} <= {
+        example['statistic'] for example in _issue(audit, 'source_predicts_label')['examples']
+    }
+    assert {example['by'] for example in _issue(audit, 'source_prevalence')['examples']} == {
+        'view_position',
+        'source',
+    }
+    assert {example['label'] for example in _issue(audit, 'prevalence_shift')['examples']} == {
+        'abnormal',
+        'Mass',
+        NO_FINDING,
+    }
     rows = {row['statistic']: row for row in audit['statistics']}
     assert rows['JPEG quality']['auc'] == 1.0
     assert rows['JPEG quality']['auc_PA'] is None
     assert rows['width']['auc'] == 0.5
     (train,) = (row for row in audit['splits'] if row['split'] == 'train')
-    assert (train['images'], train['patients'], train['positive'], train['negative']) == (80, 80, 60, 20)
+    assert (train['images'], train['patients'], train['positive'], train['negative']) == (
+        80,
+        80,
+        60,
+        20,
+    )
 
 
 def test_damaged_example_records_are_counted(tmp_path):
@@ -244,7 +297,9 @@ def test_a_task_label_that_no_example_has_is_refused(tmp_path):
         data.run_audit(tmp_path / 'audit', examples, task_label='abnorml')
 
 
-@pytest.mark.parametrize('parameters', [{'widht': 600}, {'width': 0}, {'format': 'GIF'}, {'source_auc': 0.4}], ids=str)
+@pytest.mark.parametrize(
+    'parameters', [{'widht': 600}, {'width': 0}, {'format': 'GIF'}, {'source_auc': 0.4}], ids=str
+)
 def test_bad_parameters_are_refused(parameters):
     with pytest.raises(ValidationError, match=next(iter(parameters))):
         AuditParameters.model_validate_json(json.dumps(parameters))
@@ -264,10 +319,16 @@ def test_real_films(real_data, tmp_path):
     audit = json.loads((tmp_path / 'audit/audit.json').read_text())
     assert (audit['images'], audit['decoded'], audit['patients']) == (1948, 1948, 1468)
     found = {issue['kind']: issue for issue in audit['issues'] if issue['count']}
-    # These two films really are negatives; the size of the file predicts the label, and so does the view.
+    # These two films really are negatives; the size of the file predicts the label, and so does the
+    # view.
     assert set(found) == {'inverted_polarity', 'source_predicts_label', 'source_prevalence'}
-    assert {example['image_id'] for example in found['inverted_polarity']['examples']} == {'00017999_000.png', '00017625_000.png'}
-    assert [example['statistic'] for example in found['source_predicts_label']['examples']] == ['file size']
+    assert {example['image_id'] for example in found['inverted_polarity']['examples']} == {
+        '00017999_000.png',
+        '00017625_000.png',
+    }
+    assert [example['statistic'] for example in found['source_predicts_label']['examples']] == [
+        'file size'
+    ]
 
 
 @pytest.mark.real_data
@@ -302,14 +363,28 @@ def test_parts_in_any_order_make_the_table_of_all() -> None:
     shards = [reading.Shard(number, SPLITS[number], f'/{number}') for number in range(3)]
     records = [
         reading.ImageRecord(
-            *(shard.number, index, f'{index:08d}_000.png', str(index), 50, 'F', 'PA', (0,) * 15, index % 2, 100, None),
+            *(
+                shard.number,
+                index,
+                f'{index:08d}_000.png',
+                str(index),
+                50,
+                'F',
+                'PA',
+                (0,) * 15,
+                index % 2,
+                100,
+                None,
+            ),
             features=('image',) if index == 0 else (),
         )
         for shard in shards
         for index in range(5)
     ]
     whole = table.build(records, shards)
-    mixed = [table.build(part, shards) for part in ([], records[9:], records[4:9], records[:4][::-1])]
+    mixed = [
+        table.build(part, shards) for part in ([], records[9:], records[4:9], records[:4][::-1])
+    ]
     joined = table.concatenate(mixed)
     for each in fields(table.Table):
         one, other = getattr(whole, each.name), getattr(joined, each.name)

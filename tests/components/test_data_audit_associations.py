@@ -31,11 +31,17 @@ def _table(patients: int, films: int, positive: np.ndarray, source: np.ndarray) 
 
 
 @pytest.mark.parametrize('films', [1, 20])
-@pytest.mark.parametrize(('share', 'flagged'), [(0.5, False), (0.9, True)], ids=['by chance', 'a real difference'])
-def test_many_films_of_a_patient_do_not_make_a_difference(films: int, share: float, flagged: bool) -> None:
+@pytest.mark.parametrize(
+    ('share', 'flagged'), [(0.5, False), (0.9, True)], ids=['by chance', 'a real difference']
+)
+def test_many_films_of_a_patient_do_not_make_a_difference(
+    films: int, share: float, flagged: bool
+) -> None:
     source = np.array(['a'] * 60 + ['b'] * 60)
     # 22 of 60 against 30 of 60 could well be chance; against 54 of 60 not.
-    positive = np.array([1] * 22 + [0] * 38 + [1] * round(60 * share) + [0] * round(60 * (1 - share)))
+    positive = np.array(
+        [1] * 22 + [0] * 38 + [1] * round(60 * share) + [0] * round(60 * (1 - share))
+    )
     table = _table(120, films, positive, source)
     (_, row) = associations.groups_table(table, PARAMETERS)
     assert (row['by'], row['flagged']) == ('source', flagged)
@@ -49,7 +55,10 @@ def test_a_group_of_few_patients_is_shown_and_not_compared() -> None:
     source = np.array(['a'] * 60 + ['b'] * 29)
     table = _table(89, 50, np.array([0, 1] * 30 + [1] * 29), source)
     (_, row) = associations.groups_table(table, PARAMETERS)
-    assert [(cell['group'], cell['images'], cell['patients'], cell['compared']) for cell in row['groups']] == [
+    assert [
+        (cell['group'], cell['images'], cell['patients'], cell['compared'])
+        for cell in row['groups']
+    ] == [
         ('a', 3000, 60, True),
         ('b', 1450, 29, False),
     ]

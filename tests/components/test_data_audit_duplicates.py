@@ -1,4 +1,6 @@
-"""Copies of films: found when they are, not when two films are merely alike; and at the size of the full NIH set."""
+"""Copies of films: found when they are, not when two films are merely alike; and at the size of the
+full NIH set.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,12 @@ _LEAST = AuditParameters().near_duplicate_correlation
 
 def _crop(film: Image.Image, left: float, top: float, right: float, bottom: float) -> Image.Image:
     width, height = film.size
-    box = (round(left * width), round(top * height), round((1 - right) * width), round((1 - bottom) * height))
+    box = (
+        round(left * width),
+        round(top * height),
+        round((1 - right) * width),
+        round((1 - bottom) * height),
+    )
     return film.crop(box).resize((width, height), Image.Resampling.BICUBIC)
 
 
@@ -34,7 +41,10 @@ COPIES = {
     'cropped at two sides': lambda film: _crop(film, 0.02, 0, 0, 0.02),
     'resized to 400': lambda film: film.resize((400, 400), Image.Resampling.BICUBIC),
     'all of it': lambda film: _again(
-        _crop(film.point(lambda value: min(255, value * 1.1)), 0.02, 0.01, 0, 0.01).resize((512, 512), Image.Resampling.BICUBIC), 70
+        _crop(film.point(lambda value: min(255, value * 1.1)), 0.02, 0.01, 0, 0.01).resize(
+            (512, 512), Image.Resampling.BICUBIC
+        ),
+        70,
     ),
 }
 
@@ -58,7 +68,10 @@ def test_finds_a_copy_among_drawn_films(drawn, change):
 def test_only_given_rows_are_compared(drawn):
     thumbnails = _thumbnails([*drawn, drawn[3]])
     assert duplicates.near_pairs(np.arange(12), thumbnails, _LEAST) == []
-    assert [(pair.first, pair.second) for pair in duplicates.near_pairs(np.array([3, 12]), thumbnails, _LEAST)] == [(3, 12)]
+    assert [
+        (pair.first, pair.second)
+        for pair in duplicates.near_pairs(np.array([3, 12]), thumbnails, _LEAST)
+    ] == [(3, 12)]
 
 
 @pytest.mark.parametrize('rows', [[], [0]], ids=['none', 'one'])
@@ -78,7 +91,11 @@ def test_exact_groups():
 def real(real_data) -> tuple[list[Image.Image], np.ndarray, np.ndarray]:
     films = data.real_films(real_data)
     images = [data.opened(film.image) for film in films[::10]]
-    return images, _thumbnails(data.opened(film.image) for film in films), np.array([str(film.image_id)[:8] for film in films])
+    return (
+        images,
+        _thumbnails(data.opened(film.image) for film in films),
+        np.array([str(film.image_id)[:8] for film in films]),
+    )
 
 
 @pytest.mark.real_data
@@ -94,7 +111,8 @@ class TestRealFilms:
             for pair in duplicates.near_pairs(np.arange(len(patients)), thumbnails, 0.75)
             if patients[pair.first] != patients[pair.second]
         ]
-        # The limit keeps a distance from what two patients reach, for the full set has 3,300 times as many pairs.
+        # The limit keeps a distance from what two patients reach, for the full set has 3,300 times
+        # as many pairs.
         assert max(pair.correlation for pair in closest) < 0.90
 
     @pytest.mark.parametrize('blocks', [True, False], ids=['all coarse vectors', 'hashing'])
@@ -105,7 +123,10 @@ class TestRealFilms:
             monkeypatch.setattr(duplicates, '_BLOCK_UP_TO', 0)
         count = len(thumbnails)
         everything = np.concatenate([thumbnails, _thumbnails(change(image) for image in images)])
-        found = {(pair.first, pair.second) for pair in duplicates.near_pairs(np.arange(len(everything)), everything, _LEAST)}
+        found = {
+            (pair.first, pair.second)
+            for pair in duplicates.near_pairs(np.arange(len(everything)), everything, _LEAST)
+        }
         wanted = {(10 * place, count + place) for place in range(len(images))}
         assert found <= wanted
         assert len(found) >= 0.99 * len(wanted)
@@ -117,7 +138,8 @@ def test_the_full_set_is_compared_without_comparing_all_pairs(real):
     _, thumbnails, _ = real
     random = np.random.default_rng(3)
     count, copies, kept = 112_120, 500, 300
-    # Stand-ins for the films of the full set: normal, with the mean and the first 300 principal components of the real ones.
+    # Stand-ins for the films of the full set: normal, with the mean and the first 300 principal
+    # components of the real ones.
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     mean = flat.mean(axis=0)
     _, scale, axes = np.linalg.svd(flat - mean, full_matrices=False)
@@ -128,8 +150,12 @@ def test_the_full_set_is_compared_without_comparing_all_pairs(real):
         films = mean + random.standard_normal((size, kept)).astype(np.float32) @ spread
         many[start : start + size] = np.clip(films, 0, 255).reshape(size, SIDE, SIDE)
     sources = random.choice(count - copies, copies, replace=False)
-    many[-copies:] = np.clip(many[sources].astype(np.float32) * 1.05 + random.normal(0, 1, (copies, SIDE, SIDE)), 0, 255)
+    many[-copies:] = np.clip(
+        many[sources].astype(np.float32) * 1.05 + random.normal(0, 1, (copies, SIDE, SIDE)), 0, 255
+    )
     candidates = duplicates._candidates(many, np.arange(count))
     assert len(candidates) < count
-    pairs = {(pair.first, pair.second) for pair in duplicates.near_pairs(np.arange(count), many, _LEAST)}
+    pairs = {
+        (pair.first, pair.second) for pair in duplicates.near_pairs(np.arange(count), many, _LEAST)
+    }
     assert pairs == {(int(source), count - copies + place) for place, source in enumerate(sources)}

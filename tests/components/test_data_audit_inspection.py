@@ -40,7 +40,9 @@ def _flip(image: bytes, place: int) -> bytes:
         pytest.param(_FILM[:-200], id='jpeg, last rows missing'),
         pytest.param(_FILM[: len(_FILM) // 2], id='jpeg cut in the middle'),
         pytest.param(_FILM[:300], id='jpeg, header only'),
-        pytest.param(data.encode(data.opened(_FILM), progressive=True)[:-3000], id='progressive jpeg cut'),
+        pytest.param(
+            data.encode(data.opened(_FILM), progressive=True)[:-3000], id='progressive jpeg cut'
+        ),
         pytest.param(_PNG[:-12], id='png without IEND'),
         pytest.param(_PNG[:-5000], id='png cut'),
         pytest.param(_flip(_PNG, 5000), id='png with a flipped byte'),
@@ -56,7 +58,11 @@ def test_refuses_what_tensorflow_refuses(image):
     assert _tensorflow_refuses(image)
     with pytest.raises(ImageError) as caught:
         inspect(image, _MAX)
-    assert caught.value.kind in (image_status.UNDECODABLE, image_status.TRUNCATED, image_status.UNSUPPORTED)
+    assert caught.value.kind in (
+        image_status.UNDECODABLE,
+        image_status.TRUNCATED,
+        image_status.UNSUPPORTED,
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +79,9 @@ def test_refuses_bad_images_under_the_name_of_the_problem(image, kind):
     assert caught.value.kind == kind
 
 
-@pytest.mark.parametrize('image', [pytest.param(image, id=name) for name, image in bad_images.UNSUPPORTED.items()])
+@pytest.mark.parametrize(
+    'image', [pytest.param(image, id=name) for name, image in bad_images.UNSUPPORTED.items()]
+)
 def test_refuses_what_a_viewer_shows_otherwise(image):
     with pytest.raises(ImageError) as caught:
         inspect(image, _MAX)
@@ -88,7 +96,12 @@ def test_refuses_what_a_viewer_shows_otherwise(image):
         pytest.param(data.encode(data.opened(_FILM), progressive=True), 'L', 1, id='progressive'),
         pytest.param(data.encode(data.opened(_FILM).convert('RGB')), 'RGB', 3, id='rgb jpeg'),
         pytest.param(_PNG, 'L', 1, id='png'),
-        pytest.param(data.encode(data.opened(_FILM).convert('RGB'), format='PNG', quality=None), 'RGB', 3, id='rgb png'),
+        pytest.param(
+            data.encode(data.opened(_FILM).convert('RGB'), format='PNG', quality=None),
+            'RGB',
+            3,
+            id='rgb png',
+        ),
     ],
 )
 def test_decodes_what_tensorflow_decodes(image, mode, channels):
@@ -96,7 +109,9 @@ def test_decodes_what_tensorflow_decodes(image, mode, channels):
     found = inspect(image, _MAX)
     assert (found.mode, found.channels, found.width, found.height) == (mode, channels, 600, 600)
     # The same grey levels as TensorFlow's, but for rounding and the weights of the colours.
-    assert found.mean == pytest.approx(float(tf.reduce_mean(tf.cast(tf.io.decode_jpeg(image, channels=1), tf.float32))), abs=1.5)
+    assert found.mean == pytest.approx(
+        float(tf.reduce_mean(tf.cast(tf.io.decode_jpeg(image, channels=1), tf.float32))), abs=1.5
+    )
 
 
 @pytest.mark.real_data
@@ -104,7 +119,10 @@ def test_agrees_with_tensorflow_on_damaged_real_films(real_data):
     film = next(iter(tfrecord.read(str(min((real_data / 'nih/data').glob('*.tfrec')))))).payload
     image = parse(film).image
     random = np.random.default_rng(5)
-    cut = [image[:-size] for size in (*range(1, 60), *(int(n) for n in random.integers(60, len(image), 40)))]
+    cut = [
+        image[:-size]
+        for size in (*range(1, 60), *(int(n) for n in random.integers(60, len(image), 40)))
+    ]
     flipped = [_flip(image, int(place)) for place in random.integers(2, len(image), 150)]
     refused = 0
     for damaged in cut + flipped:
@@ -154,7 +172,12 @@ def test_hash_is_of_pixels():
     other = np.asarray(data.opened(_PNG)).copy()
     other[300, 300] ^= 1
     first, again, changed = (
-        inspect(image, _MAX) for image in (_PNG, png_again, data.encode(Image.fromarray(other), format='PNG', quality=None))
+        inspect(image, _MAX)
+        for image in (
+            _PNG,
+            png_again,
+            data.encode(Image.fromarray(other), format='PNG', quality=None),
+        )
     )
     assert first.pixel_hash == again.pixel_hash
     assert first.byte_hash != again.byte_hash
@@ -172,7 +195,9 @@ def test_data_missing_inside_is_seen_although_it_decodes(place):
 
 
 def _polarity(found: Inspection) -> float:
-    return float(table.polarity(np.frombuffer(found.thumbnail, dtype=np.uint8).reshape(1, SIDE, SIDE))[0])
+    return float(
+        table.polarity(np.frombuffer(found.thumbnail, dtype=np.uint8).reshape(1, SIDE, SIDE))[0]
+    )
 
 
 def test_polarity_of_a_negative_is_the_negative():
@@ -185,4 +210,6 @@ def test_polarity_of_a_negative_is_the_negative():
 def test_border_is_black():
     framed = np.full((2, SIDE, SIDE), 100, dtype=np.uint8)
     framed[0, :2] = framed[0, -2:] = 0
-    assert table.border_black(framed) == pytest.approx([2 * 2 * SIDE / (SIDE**2 - (SIDE - 4) ** 2), 0])
+    assert table.border_black(framed) == pytest.approx(
+        [2 * 2 * SIDE / (SIDE**2 - (SIDE - 4) ** 2), 0]
+    )

@@ -20,7 +20,9 @@ def table(rows: list[dict[str, Any]]) -> Any:
     def column(name: str) -> np.ndarray:
         return np.array([*(row[name] for row in rows), None], dtype=object)[:-1]
 
-    labels = np.array([[int(name in row['labels']) for name in LABELS] for row in rows], dtype=np.int8).reshape(len(rows), len(LABELS))
+    labels = np.array(
+        [[int(name in row['labels']) for name in LABELS] for row in rows], dtype=np.int8
+    ).reshape(len(rows), len(LABELS))
     return SimpleNamespace(
         split=column('split'),
         view=column('view'),
@@ -33,10 +35,42 @@ def table(rows: list[dict[str, Any]]) -> Any:
 
 
 FILMS = [
-    {'split': 'train', 'view': 'PA', 'sex': 'F', 'patient': '1', 'age': 45, 'task': 1, 'labels': {'Mass', 'Nodule'}},
-    {'split': 'train', 'view': 'PA', 'sex': 'F', 'patient': '1', 'age': 46, 'task': 1, 'labels': {'Mass'}},
-    {'split': 'test', 'view': 'AP', 'sex': 'M', 'patient': '2', 'age': 81, 'task': 0, 'labels': {'No Finding'}},
-    {'split': 'test', 'view': UNKNOWN, 'sex': UNKNOWN, 'patient': '', 'age': -1, 'task': -1, 'labels': set()},
+    {
+        'split': 'train',
+        'view': 'PA',
+        'sex': 'F',
+        'patient': '1',
+        'age': 45,
+        'task': 1,
+        'labels': {'Mass', 'Nodule'},
+    },
+    {
+        'split': 'train',
+        'view': 'PA',
+        'sex': 'F',
+        'patient': '1',
+        'age': 46,
+        'task': 1,
+        'labels': {'Mass'},
+    },
+    {
+        'split': 'test',
+        'view': 'AP',
+        'sex': 'M',
+        'patient': '2',
+        'age': 81,
+        'task': 0,
+        'labels': {'No Finding'},
+    },
+    {
+        'split': 'test',
+        'view': UNKNOWN,
+        'sex': UNKNOWN,
+        'patient': '',
+        'age': -1,
+        'task': -1,
+        'labels': set(),
+    },
 ]
 
 
@@ -70,5 +104,8 @@ def test_pairs_of_labels():
 
 @pytest.mark.parametrize('films', [[]])
 def test_no_images(films):
-    assert [row['images'] for row in populations.populations_table(table(films), ['train'], AuditParameters())] == [0]
+    assert [
+        row['images']
+        for row in populations.populations_table(table(films), ['train'], AuditParameters())
+    ] == [0]
     assert np.array(populations.cooccurrence_table(table(films))['counts']).sum() == 0

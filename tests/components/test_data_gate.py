@@ -39,7 +39,9 @@ _SCHEMA = text_format.Parse(
 
 
 def _statistics(**columns: list):
-    return tfdv.generate_statistics_from_dataframe(pd.DataFrame({'No Finding': [0, 1] * 10, 'sex': ['F', 'M'] * 10, **columns}))
+    return tfdv.generate_statistics_from_dataframe(
+        pd.DataFrame({'No Finding': [0, 1] * 10, 'sex': ['F', 'M'] * 10, **columns})
+    )
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +63,13 @@ def _audit(**counts: int) -> dict[str, Any]:
     issues = []
     for kind in KINDS.values():
         count = counts.get(kind.name, 0)
-        example = {'image_id': '00000001_000.png', 'split': 'train', 'file': 'f', 'record': 3, 'detail': f'a {kind.name}'}
+        example = {
+            'image_id': '00000001_000.png',
+            'split': 'train',
+            'file': 'f',
+            'record': 3,
+            'detail': f'a {kind.name}',
+        }
         issues.append(
             {
                 'kind': kind.name,
@@ -84,7 +92,12 @@ def _ingest(quarantined: int = 0, held: int = 100) -> dict[str, Any]:
         {'file': '000-100.tfrec', 'promised': 100, 'held': held, 'damaged': 0},
         {'file': 'x.tfrec', 'promised': None, 'held': 7, 'damaged': 0},
     ]
-    return {'records_in': 1000, 'records_out': 1000 - quarantined, 'quarantined': quarantined, 'files': files}
+    return {
+        'records_in': 1000,
+        'records_out': 1000 - quarantined,
+        'quarantined': quarantined,
+        'files': files,
+    }
 
 
 class Gate:
@@ -105,9 +118,13 @@ class Gate:
         anomalies.uri = str(self.folder / 'anomalies')
         anomalies.split_names = artifact_utils.encode_split_names(list(found))
         for split, proto in found.items():
-            self._write(Path(anomalies.uri) / f'Split-{split}' / 'SchemaDiff.pb', proto.SerializeToString())
+            self._write(
+                Path(anomalies.uri) / f'Split-{split}' / 'SchemaDiff.pb', proto.SerializeToString()
+            )
         report, blessing, ingested = DataAuditReport(), DataBlessing(), IngestReport()
-        report.uri, blessing.uri, ingested.uri = (str(self.folder / name) for name in ('audit', 'blessing', 'ingest'))
+        report.uri, blessing.uri, ingested.uri = (
+            str(self.folder / name) for name in ('audit', 'blessing', 'ingest')
+        )
         if audit is not None:
             self._write(Path(report.uri) / 'audit.json', json.dumps(audit).encode())
         inputs = {'anomalies': [anomalies], 'audit': [report]}
@@ -115,7 +132,9 @@ class Gate:
             self._write(Path(ingested.uri) / 'ingest.json', json.dumps(ingest).encode())
             inputs['ingest_report'] = [ingested]
         executor = Executor(Executor.Context(stateful_working_dir=str(self.kept)))
-        executor.Do(inputs, {'blessing': [blessing]}, {'limits': json.dumps(limits), 'code_digest': ''})
+        executor.Do(
+            inputs, {'blessing': [blessing]}, {'limits': json.dumps(limits), 'code_digest': ''}
+        )
         assert blessing.get_int_custom_property('blessed') == 1
         return self.verdict()
 
@@ -134,7 +153,11 @@ def gate(tmp_path) -> Gate:
 
 
 def _rules(verdict: dict[str, Any], state: str) -> list[tuple[str, str, str]]:
-    return [(rule['source'], rule['name'], rule['where']) for rule in verdict['rules'] if rule['verdict'] == state]
+    return [
+        (rule['source'], rule['name'], rule['where'])
+        for rule in verdict['rules']
+        if rule['verdict'] == state
+    ]
 
 
 def test_clean_data_is_blessed(gate, anomalies):
@@ -146,7 +169,9 @@ def test_clean_data_is_blessed(gate, anomalies):
 
 @pytest.mark.parametrize('kind', DEFAULT_MAX_SHARE)
 def test_each_default_limit_stops(gate, anomalies, kind):
-    with pytest.raises(DataGateError, match=rf'(?s){kind} \[train 900\]: 900 of 1,000 .*90 %.*allowed') as caught:
+    with pytest.raises(
+        DataGateError, match=rf'(?s){kind} \[train 900\]: 900 of 1,000 .*90 %.*allowed'
+    ) as caught:
         gate({'train': anomalies['clean']}, _audit(**{kind: 900}))
     assert KINDS[kind].action in str(caught.value)
     assert f'{gate.folder}/audit/audit.html' in str(caught.value)
@@ -186,22 +211,36 @@ def test_limit_of_a_share(gate, anomalies, count, limit, passes):
 
 def test_one_of_very_many_is_above_zero(gate, anomalies):
     audit = _audit(undecodable=1)
-    next(issue for issue in audit['issues'] if issue['kind'] == 'undecodable').update(total=10**9, share=0.0)
+    next(issue for issue in audit['issues'] if issue['kind'] == 'undecodable').update(
+        total=10**9, share=0.0
+    )
     with pytest.raises(DataGateError, match='1 of 1,000,000,000 images'):
         gate({'train': anomalies['clean']}, audit)
 
 
-@pytest.mark.parametrize(('divisor', 'kind'), [(21, 'blank'), (6, 'low_contrast')], ids=['12 grey levels', '40 grey levels'])
+@pytest.mark.parametrize(
+    ('divisor', 'kind'),
+    [(21, 'blank'), (6, 'low_contrast')],
+    ids=['12 grey levels', '40 grey levels'],
+)
 def test_a_run_in_which_most_films_show_nothing_stops(gate, anomalies, tmp_path, divisor, kind):
     """As when 12-bit data in 16-bit files loses its lower bits on the way into the records."""
     films = []
     for place in range(24):
         image = data.opened(data.drawn(place % 8))
         image = image if place < 6 else image.point(lambda value: value // divisor)
-        films.append(data.Film(data.encode(image, format='PNG', quality=None), f'{place:08d}_000.png', SPLITS[place % 4]))
+        films.append(
+            data.Film(
+                data.encode(image, format='PNG', quality=None),
+                f'{place:08d}_000.png',
+                SPLITS[place % 4],
+            )
+        )
     data.run_audit(tmp_path / 'out', data.write_examples(tmp_path / 'examples', films))
     audit = json.loads((tmp_path / 'out/audit.json').read_text())
-    with pytest.raises(DataGateError, match=rf'{kind} .*18 of 24 images .*\(gate\.max_share\.{kind}\)'):
+    with pytest.raises(
+        DataGateError, match=rf'{kind} .*18 of 24 images .*\(gate\.max_share\.{kind}\)'
+    ):
         gate({'train': anomalies['clean']}, audit)
 
 
@@ -246,13 +285,17 @@ def test_anomalies_of_tfdv_stop_by_level(gate, anomalies, what, level, failed):
         return
     with pytest.raises(DataGateError, match=failed[0]):
         gate(*arguments, anomaly_level=level)
-    assert [(name, where) for _, name, where in _rules(gate.verdict(), 'failed')] == [(failed[0], 'train')]
+    assert [(name, where) for _, name, where in _rules(gate.verdict(), 'failed')] == [
+        (failed[0], 'train')
+    ]
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_a_message_names_the_keys_that_change_it(gate, anomalies, kind):
     """Both of a stop and of a warning."""
-    verdict = gate({'train': anomalies['clean']}, _audit(**{kind: 900}), max_share=dict.fromkeys(KINDS))
+    verdict = gate(
+        {'train': anomalies['clean']}, _audit(**{kind: 900}), max_share=dict.fromkeys(KINDS)
+    )
     (rule,) = (rule for rule in verdict['rules'] if rule['name'] == kind)
     assert f'no limit (gate.max_share.{kind})' in rule['text']
     with pytest.raises(DataGateError, match=rf'allowed 1 % \(gate\.max_share\.{kind}\)') as caught:
@@ -263,24 +306,37 @@ def test_a_message_names_the_keys_that_change_it(gate, anomalies, kind):
 
 def test_the_keys_that_are_named_exist():
     assert set(FOUND_BY) <= set(KINDS)
-    assert {name for names in FOUND_BY.values() for name in names} <= set(AuditParameters.model_fields)
+    assert {name for names in FOUND_BY.values() for name in names} <= set(
+        AuditParameters.model_fields
+    )
 
 
 def test_an_anomaly_names_its_key(gate, anomalies):
-    with pytest.raises(DataGateError, match=r'No Finding \[train\]: error.*\(gate\.anomaly_level is error\)'):
+    with pytest.raises(
+        DataGateError, match=r'No Finding \[train\]: error.*\(gate\.anomaly_level is error\)'
+    ):
         gate({'train': anomalies['label 7']}, _audit())
 
 
 def test_a_distance_that_is_not_a_number_does_not_pass(gate):
-    text = 'drift_skew_info { path { step: "sex" } drift_measurements { type: L_INFTY value: nan threshold: 0.2 } }'
+    text = (
+        'drift_skew_info { path { step: "sex" } drift_measurements { type: L_INFTY value: nan '
+        'threshold: 0.2 } }'
+    )
     with pytest.raises(DataGateError, match='drift nan'):
         gate({'val': text_format.Parse(text, anomalies_pb2.Anomalies())}, _audit())
 
 
 def test_drift_is_listed_with_its_threshold(gate, anomalies):
     found = gate({'train': anomalies['within drift']}, _audit())['rules']
-    rules = [rule for rule in found if rule['source'] == 'anomalies' and rule['limit'] == pytest.approx(0.1)]
-    assert [(rule['name'], rule['verdict'], rule['found']) for rule in rules] == [('sex', 'passed', 0.0)]
+    rules = [
+        rule
+        for rule in found
+        if rule['source'] == 'anomalies' and rule['limit'] == pytest.approx(0.1)
+    ]
+    assert [(rule['name'], rule['verdict'], rule['found']) for rule in rules] == [
+        ('sex', 'passed', 0.0)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +354,9 @@ def test_severity(gate, severity, level, passes):
     found.anomaly_info['image'].severity = anomalies_pb2.AnomalyInfo.Severity.Value(severity)
     found.anomaly_info['image'].short_description = 'odd'
     if passes:
-        assert ('anomalies', 'image', 'train') in _rules(gate({'train': found}, _audit(), anomaly_level=level), 'warning')
+        assert ('anomalies', 'image', 'train') in _rules(
+            gate({'train': found}, _audit(), anomaly_level=level), 'warning'
+        )
     else:
         with pytest.raises(DataGateError, match=r'image \[train\]'):
             gate({'train': found}, _audit(), anomaly_level=level)
@@ -308,8 +366,15 @@ def test_severity(gate, severity, level, passes):
     ('text', 'name'),
     [
         ('data_missing: true', 'data'),
-        ('dataset_anomaly_info { severity: ERROR short_description: "too few examples" }', 'data set'),
-        ('drift_skew_info { path { step: "sex" } skew_measurements { type: L_INFTY value: 0.4 threshold: 0.2 } }', 'sex'),
+        (
+            'dataset_anomaly_info { severity: ERROR short_description: "too few examples" }',
+            'data set',
+        ),
+        (
+            'drift_skew_info { path { step: "sex" } skew_measurements { type: L_INFTY value: 0.4 '
+            'threshold: 0.2 } }',
+            'sex',
+        ),
     ],
     ids=['no data', 'data set', 'skew without an anomaly'],
 )
@@ -331,12 +396,18 @@ def test_no_images_is_not_blessed(gate, anomalies):
 
 def test_quarantine_and_counts(gate, anomalies):
     verdict = gate({'train': anomalies['clean']}, _audit(), _ingest(quarantined=3, held=97))
-    assert _rules(verdict, 'warning') == [('ingest', 'quarantine', ''), ('ingest', 'record_count', '000-100.tfrec')]
+    assert _rules(verdict, 'warning') == [
+        ('ingest', 'quarantine', ''),
+        ('ingest', 'record_count', '000-100.tfrec'),
+    ]
 
 
 def test_an_audit_of_other_films_than_ingestion_wrote_is_not_blessed(gate, anomalies):
     ingest = {**_ingest(), 'splits': {'train': {'records': 700}, 'test': {'records': 300}}}
-    audit = {**_audit(), 'splits': [{'split': 'train', 'images': 700}, {'split': 'test', 'images': 278}]}
+    audit = {
+        **_audit(),
+        'splits': [{'split': 'train', 'images': 700}, {'split': 'test', 'images': 278}],
+    }
     with pytest.raises(DataGateError, match=r'test.*the audit read 278 films, ingestion wrote 300'):
         gate({'train': anomalies['clean']}, audit, ingest)
     assert _rules(gate.verdict(), 'failed') == [('ingest', 'films', 'test')]
@@ -378,8 +449,15 @@ def test_bad_limits_are_refused(limits, message):
 
 
 def test_given_limits_are_laid_over_the_defaults():
-    limits = GateLimits.model_validate({'max_share': {'undecodable': 0.1, 'too_large': None, 'wrong_size': 0}})
-    assert limits.max_share == {**DEFAULT_MAX_SHARE, 'undecodable': 0.1, 'too_large': None, 'wrong_size': 0}
+    limits = GateLimits.model_validate(
+        {'max_share': {'undecodable': 0.1, 'too_large': None, 'wrong_size': 0}}
+    )
+    assert limits.max_share == {
+        **DEFAULT_MAX_SHARE,
+        'undecodable': 0.1,
+        'too_large': None,
+        'wrong_size': 0,
+    }
     assert GateLimits.model_validate_json(limits.model_dump_json()) == limits
 
 
@@ -388,4 +466,8 @@ def test_component():
     alone = DataGate(*channels, limits='{}', code_digest='abc')
     assert set(alone.inputs) == {'anomalies', 'audit'}
     assert alone.outputs['blessing'].type_name == 'components.DataBlessing'
-    assert set(DataGate(*channels, Channel(type=IngestReport)).inputs) == {'anomalies', 'audit', 'ingest_report'}
+    assert set(DataGate(*channels, Channel(type=IngestReport)).inputs) == {
+        'anomalies',
+        'audit',
+        'ingest_report',
+    }

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tensorflow_model_analysis.metrics import calibration_histogram, confusion_matrix_metrics, metric_types
+from tensorflow_model_analysis.metrics import (
+    calibration_histogram,
+    confusion_matrix_metrics,
+    metric_types,
+)
 
 from components.evaluator import plots
 from trainer.contract import FLAG, PROBABILITY
@@ -12,7 +16,9 @@ from trainer.contract import FLAG, PROBABILITY
 _COUNT = 500
 
 
-def _films(output: str, values: np.ndarray, label: np.ndarray) -> list[metric_types.StandardMetricInputs]:
+def _films(
+    output: str, values: np.ndarray, label: np.ndarray
+) -> list[metric_types.StandardMetricInputs]:
     return [
         metric_types.StandardMetricInputs(
             labels={output: np.array([truth])},
@@ -23,7 +29,9 @@ def _films(output: str, values: np.ndarray, label: np.ndarray) -> list[metric_ty
     ]
 
 
-def _by_tfma(computation: metric_types.MetricComputation, films: list[metric_types.StandardMetricInputs]) -> dict:
+def _by_tfma(
+    computation: metric_types.MetricComputation, films: list[metric_types.StandardMetricInputs]
+) -> dict:
     combiner = computation.combiner
     accumulator = combiner.create_accumulator()
     for film in films:
@@ -41,28 +49,46 @@ def test_the_histogram(kind: str) -> None:
     }[kind].astype(np.float32)
     label = (rng.random(_COUNT) < 0.4).astype(int)
     (computation,) = calibration_histogram.calibration_histogram(output_name=PROBABILITY)
-    expected = _by_tfma(computation, _films(PROBABILITY, probability, label))[plots.histogram_key('', PROBABILITY)]
+    expected = _by_tfma(computation, _films(PROBABILITY, probability, label))[
+        plots.histogram_key('', PROBABILITY)
+    ]
     found = plots.histogram(probability, label)
     assert [bucket.bucket_id for bucket in found] == [bucket.bucket_id for bucket in expected]
     for name in ('weighted_labels', 'weighted_predictions', 'weighted_examples'):
-        assert [getattr(each, name) for each in found] == pytest.approx([getattr(each, name) for each in expected], rel=1e-12)
+        assert [getattr(each, name) for each in found] == pytest.approx(
+            [getattr(each, name) for each in expected], rel=1e-12
+        )
 
 
 def test_the_confusion_matrix_at_the_operating_point() -> None:
     rng = np.random.default_rng(2)
-    flag, label = (rng.random(_COUNT) < 0.6).astype(np.float32), (rng.random(_COUNT) < 0.3).astype(int)
+    flag, label = (
+        (rng.random(_COUNT) < 0.6).astype(np.float32),
+        (rng.random(_COUNT) < 0.3).astype(int),
+    )
     metric = confusion_matrix_metrics.ConfusionMatrixAtThresholds(thresholds=[0.5])
-    computation, *derived = metric.computations(model_names=[''], output_names=[FLAG], example_weighted=False)
+    computation, *derived = metric.computations(
+        model_names=[''], output_names=[FLAG], example_weighted=False
+    )
     values = _by_tfma(computation, _films(FLAG, flag, label))
     for each in derived:
         values |= each.result(values)
     ((key, found),) = plots.at_operating_point('', flag, label).items()
-    assert (found.tp, found.tn, found.fp, found.fn) == tuple(getattr(values[key], cell) for cell in ('tp', 'tn', 'fp', 'fn'))
+    assert (found.tp, found.tn, found.fp, found.fn) == tuple(
+        getattr(values[key], cell) for cell in ('tp', 'tn', 'fp', 'fn')
+    )
 
 
 @pytest.mark.parametrize('findings', [(), ('Effusion', 'Mass')])
-def test_each_output_has_its_roc_and_the_probability_its_reliability(findings: tuple[str, ...]) -> None:
-    keys = {key for each in plots.derived('candidate', findings) for key in each.keys if not key.name.startswith('_')}
+def test_each_output_has_its_roc_and_the_probability_its_reliability(
+    findings: tuple[str, ...],
+) -> None:
+    keys = {
+        key
+        for each in plots.derived('candidate', findings)
+        for key in each.keys
+        if not key.name.startswith('_')
+    }
     assert {(key.name, key.output_name) for key in keys} == {
         ('calibration_plot', PROBABILITY),
         *(('confusion_matrix_plot', output) for output in (PROBABILITY, *findings)),

@@ -1,4 +1,6 @@
-"""Groups behind a sensitivity gap: what the gap leaves out stands beside it, and the worst group always does."""
+"""Groups behind a sensitivity gap: what the gap leaves out stands beside it, and the worst group
+always does.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ BANDS = {'00-17': (6, 4), '18-39': (40, 4), '40-59': (30, 5), '80+': (0, 0), 'un
 
 def _films() -> tuple[Cases, np.ndarray, np.ndarray]:
     """Positives of BANDS, and five negatives a group, all flagged; two films a patient."""
-    rows = [(band, 1, float(number >= missed)) for band, (positives, missed) in BANDS.items() for number in range(positives)]
+    rows = [
+        (band, 1, float(number >= missed))
+        for band, (positives, missed) in BANDS.items()
+        for number in range(positives)
+    ]
     rows += [(band, 0, 1.0) for band in BANDS for _ in range(5)]
     bands, label, flag = (np.array(column) for column in zip(*rows, strict=True))
     return Cases(flag, flag, label), bands.astype('S'), np.arange(len(rows)) // 2
@@ -53,7 +59,10 @@ def test_the_worst_group_is_named_though_the_gap_leaves_it_out() -> None:
     assert found.worst().name == '00-17'
     assert found.worst_words().startswith('00-17: 0.333, 0.')
     assert found.worst_words().endswith('(4 of 6 positives missed; not in the gap)')
-    assert found.left_out_words() == 'fewer than 20 positives: 00-17 (6), 80+ (0); group not known: 25 positives'
+    assert (
+        found.left_out_words()
+        == 'fewer than 20 positives: 00-17 (6), 80+ (0); group not known: 25 positives'
+    )
 
 
 def test_a_gap_that_compares_all_groups_says_so() -> None:
@@ -64,7 +73,13 @@ def test_a_gap_that_compares_all_groups_says_so() -> None:
 
 
 def test_without_positives_there_is_no_worst_group() -> None:
-    found = groups.of_films(Cases(np.ones(2), np.ones(2), np.zeros(2, int)), np.array([b'F', b'M']), np.arange(2), 20, 0.95)
+    found = groups.of_films(
+        Cases(np.ones(2), np.ones(2), np.zeros(2, int)),
+        np.array([b'F', b'M']),
+        np.arange(2),
+        20,
+        0.95,
+    )
     assert found.worst() is None
     assert found.worst_words() == 'no group has a positive film'
 

@@ -1,4 +1,6 @@
-"""What metadata alone give: nothing where they say nothing, much where they say much, and never from the patient's own films."""
+"""What metadata alone give: nothing where they say nothing, much where they say much, and never
+from the patient's own films.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,21 @@ def test_the_follow_up_counts_only_where_it_is_given() -> None:
 
 
 def test_a_patients_own_films_do_not_tell() -> None:
-    """Each patient has an age of their own; with the label of a patient's other films it could be learned by heart."""
+    """Each patient has an age of their own; with the label of a patient's other films it could be
+    learned by heart.
+    """
     patients = np.arange(40)
     label = np.repeat(np.random.default_rng(2).permutation(patients % 2), 10)
     age = np.repeat(patients + 20, 10)
-    assert 0.2 < _auc(metadata_model.columns(age, np.full(400, b'F'), np.full(400, b'PA')), label, np.repeat(patients, 10)) < 0.8
+    assert (
+        0.2
+        < _auc(
+            metadata_model.columns(age, np.full(400, b'F'), np.full(400, b'PA')),
+            label,
+            np.repeat(patients, 10),
+        )
+        < 0.8
+    )
 
 
 def test_unknown_ages_do_not_pass_for_newborns() -> None:
@@ -64,7 +76,9 @@ def test_unknown_ages_do_not_pass_for_newborns() -> None:
 
 
 def test_nothing_is_said_of_films_without_metadata() -> None:
-    unknown = metadata_model.columns(np.full(COUNT, -1), np.full(COUNT, b'unknown'), np.full(COUNT, b'unknown'))
+    unknown = metadata_model.columns(
+        np.full(COUNT, -1), np.full(COUNT, b'unknown'), np.full(COUNT, b'unknown')
+    )
     assert metadata_model.cross_fitted(unknown, RNG.integers(0, 2, COUNT), PATIENT) is None
 
 
@@ -77,7 +91,11 @@ def test_folds_are_the_same_on_every_machine() -> None:
 
 @pytest.mark.parametrize(
     ('label', 'patient'),
-    [(np.ones(30), np.arange(30)), (np.arange(30) % 2, np.arange(30) % 4), ((np.arange(30) == 3).astype(int), np.arange(30))],
+    [
+        (np.ones(30), np.arange(30)),
+        (np.arange(30) % 2, np.arange(30) % 4),
+        ((np.arange(30) == 3).astype(int), np.arange(30)),
+    ],
     ids=['one class', 'four patients', 'one positive'],
 )
 def test_too_few_to_fit(label: np.ndarray, patient: np.ndarray) -> None:

@@ -1,4 +1,6 @@
-"""The registry of metrics says what the Evaluator really works out: names, ranges, and where a metric has no value."""
+"""The registry of metrics says what the Evaluator really works out: names, ranges, and where a
+metric has no value.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,14 @@ def _features(rng: np.random.Generator, known: bool) -> dict[str, np.ndarray]:
     }
 
 
-def _figures(task: str, label: np.ndarray | None = None, known: bool = True, **fixed: bytes) -> dict[str, Figure]:
+def _figures(
+    task: str, label: np.ndarray | None = None, known: bool = True, **fixed: bytes
+) -> dict[str, Figure]:
     rng = np.random.default_rng(3)
     findings = TASKS[task].findings
-    features = _features(rng, known) | {name: np.full(_FILMS, value) for name, value in fixed.items()}
+    features = _features(rng, known) | {
+        name: np.full(_FILMS, value) for name, value in fixed.items()
+    }
     features[TASKS[task].label] = rng.integers(0, 2, _FILMS) if label is None else label
     features |= {name: rng.integers(0, 2, _FILMS) for name in findings}
     outputs = {name: rng.random(_FILMS) for name in (PROBABILITY, *findings)}
@@ -48,7 +54,9 @@ def _undefined(figures: dict[str, Figure]) -> set[str]:
 @pytest.mark.parametrize('task', ['nih_triage', 'findings14', 'cardiomegaly'])
 def test_the_names_are_those_that_the_evaluator_emits_for_a_task(task: str) -> None:
     figures = _figures(task)
-    expected = {name for name, metric in registry.METRICS.items() if metric.emitted(TASKS[task].findings)}
+    expected = {
+        name for name, metric in registry.METRICS.items() if metric.emitted(TASKS[task].findings)
+    }
     assert set(figures) == expected
     assert not _undefined(figures)
 
@@ -75,7 +83,9 @@ def test_without_metadata() -> None:
 @pytest.mark.parametrize(('group', 'value'), [(SEX, b'F'), (VIEW, b'AP'), (AGE_BAND, b'40-59')])
 def test_where_a_group_has_one_value(group: str, value: bytes) -> None:
     figures = _figures('nih_triage', **{group: value})
-    assert _undefined(figures) == {name for name in figures if registry.METRICS[name].group == group}
+    assert _undefined(figures) == {
+        name for name in figures if registry.METRICS[name].group == group
+    }
 
 
 def test_finding_a_metric_by_its_name_or_that_of_an_end() -> None:

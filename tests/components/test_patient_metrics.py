@@ -1,4 +1,6 @@
-"""The Evaluator's figures for answers that are no numbers, as a network with broken weights gives them."""
+"""The Evaluator's figures for answers that are no numbers, as a network with broken weights gives
+them.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def _figures(probability: np.ndarray) -> dict[str, float]:
 
 @pytest.mark.parametrize('broken', [math.nan, math.inf], ids=['NaN', 'infinite'])
 @pytest.mark.parametrize('films', [1, _FILMS], ids=['one', 'all'])
-def test_answers_that_are_not_finite_leave_every_figure_undefined(broken: float, films: int, caplog) -> None:
+def test_answers_that_are_not_finite_leave_every_figure_undefined(
+    broken: float, films: int, caplog
+) -> None:
     sound = np.linspace(0.1, 0.9, _FILMS).astype(np.float32)
     answers = sound.copy()
     answers[:films] = broken

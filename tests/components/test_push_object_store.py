@@ -12,7 +12,9 @@ from components.pusher import push, storage, target
 
 @pytest.fixture
 def bucket(tmp_path) -> str:
-    """TensorFlow's file system in memory stands for an object store: it has a scheme, no locks, and moves file by file."""
+    """TensorFlow's file system in memory stands for an object store: it has a scheme, no locks, and
+    moves file by file.
+    """
     return f'ram://{tmp_path.name}/target'
 
 
@@ -29,15 +31,26 @@ def test_object_store(tmp_path, bucket, monkeypatch):
     assert moved == ['variables.data', 'saved_model.pb']
     assert target.verify(first.path) == []
     assert publish(model(tmp_path / 'a', 'a'), bucket).already_served
-    later = [publish(model(tmp_path / name, name), bucket, keep_versions=2).version for name in 'bc']
+    later = [
+        publish(model(tmp_path / name, name), bucket, keep_versions=2).version for name in 'bc'
+    ]
     assert [served.version for served in target.versions(bucket)] == later
     assert storage.names(bucket) == later
 
 
-def test_object_store_has_nothing_under_a_number_until_the_upload_is_checked(tmp_path, bucket, monkeypatch):
+def test_object_store_has_nothing_under_a_number_until_the_upload_is_checked(
+    tmp_path, bucket, monkeypatch
+):
     seen = []
     original = storage.copy
-    monkeypatch.setattr(storage, 'copy', lambda source, destination: (seen.extend(target.versions(bucket)), original(source, destination)))
+    monkeypatch.setattr(
+        storage,
+        'copy',
+        lambda source, destination: (
+            seen.extend(target.versions(bucket)),
+            original(source, destination),
+        ),
+    )
     publish(model(tmp_path / 'a', 'a'), bucket)
     assert seen == []
 
@@ -81,6 +94,12 @@ def test_object_store_during_another_push(tmp_path, bucket):
     saved = model(tmp_path / 'a', 'a')
     _leave_half_a_push(bucket, saved, time.time() - 60)
     before = storage.names(bucket)
-    with pytest.raises(push.PushError, match=r'another push to ram://.* is under way since .* If it was killed, delete that folder'):
+    with pytest.raises(
+        push.PushError,
+        match=(
+            r'another push to ram://.* is under way since .* If it was killed, delete that '
+            r'folder'
+        ),
+    ):
         publish(saved, bucket)
     assert storage.names(bucket) == before

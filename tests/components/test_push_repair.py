@@ -1,4 +1,6 @@
-"""A served version that has lost or changed files: repaired in place, or in the way of every push until it is."""
+"""A served version that has lost or changed files: repaired in place, or in the way of every push
+until it is.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,15 @@ def test_same_model_repairs_a_damaged_version_in_place(tmp_path, caplog, fault):
     first = publish(saved, tmp_path / 'target')
     _DAMAGES[fault](Path(first.path))
     caplog.set_level(logging.WARNING)
-    assert publish(saved, tmp_path / 'target', expected_newest='') == push.Pushed(first.version, first.path, already_served=True)
+    assert publish(saved, tmp_path / 'target', expected_newest='') == push.Pushed(
+        first.version, first.path, already_served=True
+    )
     assert target.verify(first.path) == []
     assert _entries(tmp_path / 'target') == {first.version}
-    assert f'{first.path} was not what had been pushed' in caplog.text and 'It is repaired.' in caplog.text
+    assert (
+        f'{first.path} was not what had been pushed' in caplog.text
+        and 'It is repaired.' in caplog.text
+    )
 
 
 @pytest.mark.parametrize('fault', _DAMAGES)
@@ -57,7 +64,9 @@ def test_damaged_version_is_restored_from_a_copy(tmp_path, caplog, fault):
     before = target.read_manifest(first.path)
     Path(first.path, 'mine').write_text('not of the pipeline')
     _DAMAGES[fault](Path(first.path))
-    push.restore(str(tmp_path / 'target'), [str(tmp_path / 'empty'), str(rotten), str(tmp_path / 'copy')])
+    push.restore(
+        str(tmp_path / 'target'), [str(tmp_path / 'empty'), str(rotten), str(tmp_path / 'copy')]
+    )
     assert target.verify(first.path) == ['mine is extra'], 'what is not of the push is left alone'
     assert target.read_manifest(first.path) == before
     assert 'It is repaired.' in caplog.text
@@ -72,7 +81,9 @@ def test_restore_takes_no_other_model_and_touches_no_whole_version(tmp_path):
     assert Path(later.path, 'manifest.json').stat().st_mtime_ns == before
     Path(later.path, 'variables', 'variables.data').write_text('rot')
     push.restore(str(tmp_path / 'target'), [first.path, later.path])
-    assert Path(later.path, 'variables', 'variables.data').read_text() == 'rot', 'no intact copy, nothing done'
+    assert Path(later.path, 'variables', 'variables.data').read_text() == 'rot', (
+        'no intact copy, nothing done'
+    )
 
 
 def test_older_version_that_a_label_may_stand_for(tmp_path, caplog):
@@ -81,7 +92,10 @@ def test_older_version_that_a_label_may_stand_for(tmp_path, caplog):
     shutil.copytree(first.path, tmp_path / 'copy')
     os.truncate(Path(first.path, 'saved_model.pb'), 2)
     push.restore(str(tmp_path / 'target'), [])
-    assert f'{first.path} is not what was pushed (saved_model.pb has 2 bytes, expected 5)' in caplog.text
+    assert (
+        f'{first.path} is not what was pushed (saved_model.pb has 2 bytes, expected 5)'
+        in caplog.text
+    )
     push.restore(str(tmp_path / 'target'), [str(tmp_path / 'copy')])
     assert target.verify(first.path) == []
 
@@ -90,7 +104,13 @@ def test_push_beside_a_version_without_manifest_is_refused(tmp_path):
     first = publish(model(tmp_path / 'model'), tmp_path / 'target')
     for fault in _MANIFEST_DAMAGES:
         _DAMAGES[fault](Path(first.path))
-        with pytest.raises(push.PushError, match=rf'version {first.version} is the newest .*manifest.*move {first.path} out of the target'):
+        with pytest.raises(
+            push.PushError,
+            match=(
+                rf'version {first.version} is the newest .*manifest.*move {first.path} out of the '
+                r'target'
+            ),
+        ):
             publish(model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest=first.version)
         shutil.rmtree(first.path)
         first = publish(model(tmp_path / 'model'), tmp_path / 'target')

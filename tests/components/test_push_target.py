@@ -1,4 +1,6 @@
-"""The push target: which versions it holds, whether they are whole, and what a run compares its candidate with."""
+"""The push target: which versions it holds, whether they are whole, and what a run compares its
+candidate with.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def test_pushed_version_is_whole_and_on_record(tmp_path):
 @pytest.mark.parametrize(
     ('change', 'text'),
     [
-        (lambda path: (path / 'variables' / 'variables.data').write_text('weighty'), 'variables/variables.data differs: 7 bytes'),
+        (
+            lambda path: (path / 'variables' / 'variables.data').write_text('weighty'),
+            'variables/variables.data differs: 7 bytes',
+        ),
         (lambda path: (path / 'saved_model.pb').unlink(), 'saved_model.pb is missing'),
         (lambda path: (path / 'more').write_text(''), 'more is extra'),
     ],
@@ -50,7 +55,11 @@ def test_verify_names_the_file(tmp_path, change, text):
 
 @pytest.mark.parametrize(
     ('text', 'message'),
-    [(None, 'manifest.json is missing'), ('{', 'is not a valid manifest'), ('{"version": "1"}', 'model_digest')],
+    [
+        (None, 'manifest.json is missing'),
+        ('{', 'is not a valid manifest'),
+        ('{"version": "1"}', 'model_digest'),
+    ],
     ids=['missing', 'not JSON', 'incomplete'],
 )
 def test_unreadable_manifest_is_an_error(tmp_path, text, message):
@@ -66,7 +75,9 @@ def test_manifest_that_names_files_elsewhere_is_an_error(tmp_path, name):
     pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
     manifest = Path(pushed.path, target.MANIFEST)
     manifest.write_text(manifest.read_text().replace('saved_model.pb', name))
-    with pytest.raises(target.TargetError, match=f'files .*{name}.* is not a path below the version'):
+    with pytest.raises(
+        target.TargetError, match=f'files .*{name}.* is not a path below the version'
+    ):
         target.verify(pushed.path)
 
 
@@ -75,21 +86,35 @@ def test_only_plain_versions_are_listed(tmp_path):
         model(tmp_path / name)
     (tmp_path / '99').mkdir()
     (tmp_path / '5' / 'variables').mkdir(parents=True)
-    assert [served.version for served in target.versions(str(tmp_path))] == ['5', '7', '12'], 'an empty folder is no version'
-    with pytest.raises(target.TargetError, match=r'version 12 is the newest .*manifest\.json is missing'):
+    assert [served.version for served in target.versions(str(tmp_path))] == ['5', '7', '12'], (
+        'an empty folder is no version'
+    )
+    with pytest.raises(
+        target.TargetError, match=r'version 12 is the newest .*manifest\.json is missing'
+    ):
         target.newest(str(tmp_path))
     assert target.versions(str(tmp_path / 'nowhere')) == []
     (tmp_path / str(int(time.time()) + 1000)).mkdir()
-    assert int(target.next_version(str(tmp_path))) == max(int(path.name) for path in tmp_path.iterdir() if path.name.isdecimal()) + 1
+    assert (
+        int(target.next_version(str(tmp_path)))
+        == max(int(path.name) for path in tmp_path.iterdir() if path.name.isdecimal()) + 1
+    )
 
 
 def test_importing_the_target_loads_no_tensorflow():
-    code = 'import sys, components.pusher.push; sys.exit(any(name in sys.modules for name in ("tensorflow", "tfx")))'
+    code = (
+        'import sys, components.pusher.push; sys.exit(any(name in sys.modules for name in '
+        '("tensorflow", "tfx")))'
+    )
     assert subprocess.run([sys.executable, '-c', code], cwd=_ROOT, check=False).returncode == 0
 
 
 _LATER = target.Confirmation(
-    candidate_key='later', push_nonce='again', baseline_version='5', run_id='r2', confirmed_at='2026-11-22T00:00:00+00:00'
+    candidate_key='later',
+    push_nonce='again',
+    baseline_version='5',
+    run_id='r2',
+    confirmed_at='2026-11-22T00:00:00+00:00',
 )
 
 
@@ -116,7 +141,9 @@ _LATER = target.Confirmation(
 )
 def test_plan(tmp_path, fields, key, there, plan):
     asked = []
-    found = target.plan_push(_version_5(tmp_path, fields), key, lambda uri: asked.append(uri) or there, 'new')
+    found = target.plan_push(
+        _version_5(tmp_path, fields), key, lambda uri: asked.append(uri) or there, 'new'
+    )
     assert (found.baseline_version, found.push_nonce) == plan
     assert asked == ([] if fields is None else ['/trainer/model'])
 
@@ -125,18 +152,26 @@ def _version_5(folder: Path, fields: dict | None) -> target.ServedVersion | None
     if fields is None:
         return None
     files = target.digests(model(folder / '5'))
-    manifest = maker(**{'baseline_version': '3', 'push_nonce': 'old'} | fields)('5', target.model_digest(files), files)
+    manifest = maker(**{'baseline_version': '3', 'push_nonce': 'old'} | fields)(
+        '5', target.model_digest(files), files
+    )
     target.write_manifest(str(folder / '5'), manifest)
     return target.newest(str(folder))
 
 
 def test_plan_for_a_damaged_version(tmp_path):
-    """The same candidate repairs it: only Pusher runs anew. Another would be compared with it, which is refused."""
+    """The same candidate repairs it: only Pusher runs anew. Another would be compared with it,
+    which is refused.
+    """
     served = _version_5(tmp_path, {})
     (tmp_path / '5' / 'saved_model.pb').unlink()
     assert target.plan_push(served, 'key', lambda uri: True, 'new') == target.PushPlan('3', 'new')
     for key, there in (('other', True), ('key', False)):
         with pytest.raises(
-            target.TargetError, match=rf'version 5 .*saved_model\.pb is missing.*\(pipeline p, run r\).*move {tmp_path}/5 out'
+            target.TargetError,
+            match=(
+                r'version 5 .*saved_model\.pb is missing.*\(pipeline p, run r\).*move '
+                rf'{tmp_path}/5 out'
+            ),
         ):
             target.plan_push(served, key, lambda uri, there=there: there, 'new')

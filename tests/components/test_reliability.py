@@ -36,7 +36,9 @@ def test_it_comes_through_what_tfma_writes(tmp_path: Path) -> None:
     # Two bins without films.
     table[[2, 7], 0], table[[2, 7], 1:] = 0, np.nan
     key = reliability.key('', PROBABILITY)
-    written: metrics_for_slice_pb2.MetricsForSlice = writer.convert_slice_metrics_to_proto(((), {key: table}), add_metrics_callbacks=None)
+    written: metrics_for_slice_pb2.MetricsForSlice = writer.convert_slice_metrics_to_proto(
+        ((), {key: table}), add_metrics_callbacks=None
+    )
     of_slice = measured.Slice(())
     measured._add_metrics(of_slice, written.metric_keys_and_values)
     bins = of_slice.reliability[measured.CANDIDATE, PROBABILITY]

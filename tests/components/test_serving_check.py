@@ -46,7 +46,9 @@ def _loaded() -> SessionModel:
         return SessionModel(folder)
 
 
-def _case(folder: Path, defect: str = '', parameters: ServingCheckParameters = _QUICK, shift: float = 0.0) -> checks.Case:
+def _case(
+    folder: Path, defect: str = '', parameters: ServingCheckParameters = _QUICK, shift: float = 0.0
+) -> checks.Case:
     """A model with its samples and its warm-up file; the sound model answers for the trainer."""
     model_dir = str(folder / 'model')
     tiny_model.write_samples(folder, _sound(), shift=shift)
@@ -82,24 +84,62 @@ def test_sound_model_passes_every_check(tmp_path):
         (
             'no_image_signature',
             'signatures as promised',
-            "signature 'serve_image' is missing; there are: explain, serving_default, transform_features",
+            "signature 'serve_image' is missing; there are: explain, serving_default, "
+            'transform_features',
         ),
-        ('missing_output', 'signatures as promised', "outputs are ['model_version', 'probability', 'status']"),
+        (
+            'missing_output',
+            'signatures as promised',
+            "outputs are ['model_version', 'probability', 'status']",
+        ),
         ('double_dtype', 'signatures as promised', 'probability is float64: expected float32'),
         ('fixed_batch', 'signatures as promised', 'examples has shape [2]: expected [batch]'),
-        ('nan', "answers equal the trainer's", '4 of 4 probabilities are not finite, e.g. 00000000_000.png: nan'),
+        (
+            'nan',
+            "answers equal the trainer's",
+            '4 of 4 probabilities are not finite, e.g. 00000000_000.png: nan',
+        ),
         ('out_of_range', "answers equal the trainer's", '4 of 4 probabilities are outside 0..1'),
         ('batch_dependent', 'batch of one equals batch of many', 'serve_image in one batch'),
-        ('flat_map', 'signatures as promised', 'heat_map has shape [3, 3]: expected [batch, height, width]'),
-        ('blind', 'heat maps are of the same answers', 'is not finite numbers [batch, height, width]'),
+        (
+            'flat_map',
+            'signatures as promised',
+            'heat_map has shape [3, 3]: expected [batch, height, width]',
+        ),
+        (
+            'blind',
+            'heat maps are of the same answers',
+            'is not finite numbers [batch, height, width]',
+        ),
         ('explains_another', 'heat maps are of the same answers', 'explain'),
-        ('refuses', 'films are assessed', "a good film, that of the warm-up file, gets status 'unsupported'; 4 of 4 sample films are not"),
-        ('constant', 'answers differ between films', 'the model gives the same answer, 0.700000, for 5 different films'),
-        ('recovers', _BAD_IMAGES, "serve_image: text in place of an image gets status 'ok': expected 'undecodable'"),
+        (
+            'refuses',
+            'films are assessed',
+            "a good film, that of the warm-up file, gets status 'unsupported'; 4 of 4 sample "
+            'films are not',
+        ),
+        (
+            'constant',
+            'answers differ between films',
+            'the model gives the same answer, 0.700000, for 5 different films',
+        ),
+        (
+            'recovers',
+            _BAD_IMAGES,
+            "serve_image: text in place of an image gets status 'ok': expected 'undecodable'",
+        ),
         ('raises', _BAD_IMAGES, 'INVALID_ARGUMENT'),
-        ('unsafe', _BAD_IMAGES, 'serve_image: a black image gets probability 0 and flag 0: expected 1'),
+        (
+            'unsafe',
+            _BAD_IMAGES,
+            'serve_image: a black image gets probability 0 and flag 0: expected 1',
+        ),
         ('disturbs', _BAD_IMAGES, '2 of 2 probabilities differ'),
-        ('answers_nothing', 'a request without images is refused', 'serve_image: a request without images gets'),
+        (
+            'answers_nothing',
+            'a request without images is refused',
+            'serve_image: a request without images gets',
+        ),
     ],
     ids=lambda value: value if ' ' not in value else '',
 )
@@ -112,10 +152,19 @@ def test_broken_export_is_refused(tmp_path, defect, check, text):
 def test_a_sample_that_cannot_be_assessed_is_left_out_and_named(tmp_path):
     """The data may hold a blank film, to which the Trainer gives some score."""
     case = _case(tmp_path)
-    (_, black), *_ = ((what, image) for what, (image, status) in bad_images.examples(warmup.film()).items() if status == image_status.BLANK)
+    (_, black), *_ = (
+        (what, image)
+        for what, (image, status) in bad_images.examples(warmup.film()).items()
+        if status == image_status.BLANK
+    )
     first, *others = case.samples.items
     blank = dataclasses.replace(first, image=black, example=samples.image_only(black))
-    with_blank = checks.Case(case.model, case.model_dir, samples.Samples((blank, *others), case.samples.threshold), case.parameters)
+    with_blank = checks.Case(
+        case.model,
+        case.model_dir,
+        samples.Samples((blank, *others), case.samples.threshold),
+        case.parameters,
+    )
     assert with_blank.not_assessed == {first.image_id: image_status.BLANK}
     assert with_blank.ids == [item.image_id for item in others]
     assert checks.films_assessed(with_blank) == checks.trainer_parity(with_blank) == []
@@ -142,7 +191,9 @@ def test_flag_on_the_wrong_side_is_refused(tmp_path):
     content['samples'][1]['flag'] = 1 - content['samples'][1]['flag']
     path.write_text(json.dumps(content))
     moved = checks.Case(case.model, case.model_dir, samples.read(str(tmp_path)), case.parameters)
-    assert 'flags contradict the operating point 0.999999' in '; '.join(checks.trainer_parity(moved))
+    assert 'flags contradict the operating point 0.999999' in '; '.join(
+        checks.trainer_parity(moved)
+    )
     del content['operating_point']
     path.write_text(json.dumps(content))
     flipped = checks.Case(case.model, case.model_dir, samples.read(str(tmp_path)), case.parameters)
@@ -169,20 +220,38 @@ def test_damaged_warmup_file_is_refused(tmp_path, damage, text):
 def test_warmup_request_that_the_model_refuses(tmp_path, monkeypatch):
     monkeypatch.setattr(warmup, 'image_only', lambda film: b'not an example')
     case = _case(tmp_path)
-    assert 'warm-up request 0 (serving_default) fails: INVALID_ARGUMENT' in '; '.join(checks.warmup_replay(case))
+    assert 'warm-up request 0 (serving_default) fails: INVALID_ARGUMENT' in '; '.join(
+        checks.warmup_replay(case)
+    )
 
 
 def test_warmup_file_as_tensorflow_reads_it(tmp_path):
     warmup.write(str(tmp_path), 'cxr', (1, 8))
     path = path_utils.warmup_file_path(str(tmp_path))
     assert path == warmup.path_in(str(tmp_path))
-    logs = [prediction_log_pb2.PredictionLog.FromString(record.numpy()) for record in tf.data.TFRecordDataset(path)]
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(path)
+    ]
     requests = [log.predict_log.request for log in logs]
     found = [
-        (request.model_spec.name, request.model_spec.signature_name, len(tf.make_ndarray(*request.inputs.values()))) for request in requests
+        (
+            request.model_spec.name,
+            request.model_spec.signature_name,
+            len(tf.make_ndarray(*request.inputs.values())),
+        )
+        for request in requests
     ]
-    assert found == [('cxr', name, size) for name in ('serving_default', 'serve_image', 'explain') for size in (1, 8)]
-    assert tf.io.decode_image(tf.make_ndarray(requests[2].inputs['image_bytes'])[0]).shape == [600, 600, 1]
+    assert found == [
+        ('cxr', name, size)
+        for name in ('serving_default', 'serve_image', 'explain')
+        for size in (1, 8)
+    ]
+    assert tf.io.decode_image(tf.make_ndarray(requests[2].inputs['image_bytes'])[0]).shape == [
+        600,
+        600,
+        1,
+    ]
     before = Path(path).read_bytes()
     warmup.write(str(tmp_path), 'cxr', (1, 8))
     assert Path(path).read_bytes() == before, 'the same model must keep its digest'
@@ -195,17 +264,30 @@ class _Keras3Model(tiny_model.TinyModel):
         super().__init__()
         layers = keras3.layers
         self.net = keras3.Sequential(
-            [layers.Input([16, 16, 1]), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.GlobalAveragePooling2D(), layers.Dense(1)]
+            [
+                layers.Input([16, 16, 1]),
+                layers.Conv2D(4, 3),
+                layers.BatchNormalization(),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(1),
+            ]
         )
 
 
 def test_keras3_export_loads_eagerly_but_is_refused(tmp_path):
     model = _Keras3Model()
     tf.saved_model.save(model, str(tmp_path / 'model'), signatures=model.signatures())
-    eager = tf.saved_model.load(str(tmp_path / 'model')).signatures['serve_image'](tf.constant(tiny_model.images(2)))
+    eager = tf.saved_model.load(str(tmp_path / 'model')).signatures['serve_image'](
+        tf.constant(tiny_model.images(2))
+    )
     assert np.isfinite(eager['probability'].numpy()).all()
     tiny_model.write_samples(tmp_path, model)
-    case = checks.Case(SessionModel(str(tmp_path / 'model')), str(tmp_path / 'model'), samples.read(str(tmp_path)), _QUICK)
+    case = checks.Case(
+        SessionModel(str(tmp_path / 'model')),
+        str(tmp_path / 'model'),
+        samples.read(str(tmp_path)),
+        _QUICK,
+    )
     (assessed,) = (check for check in checks.ALL if check.run is checks.films_assessed)
     assert 'FAILED_PRECONDITION: Could not find variable' in '; '.join(checks.run(assessed, case))
 
@@ -217,11 +299,32 @@ def test_keras3_export_loads_eagerly_but_is_refused(tmp_path):
         (lambda answers, records: records.unlink(), 'No such file'),
         (lambda answers, records: answers.write_text('{'), 'expected {"samples"'),
         (lambda answers, records: answers.write_text('{"samples": []}'), 'holds 4 records and'),
-        (lambda answers, records: answers.write_text(answers.read_text().replace('00000001_', '00000009_')), 'not in the same order'),
-        (lambda answers, records: records.write_bytes(records.read_bytes()[:-5]), 'ends inside this record'),
-        (lambda answers, records: answers.write_text(answers.read_text().replace('"flag": ', '"flag": 7')), 'expected 0..1 and 0 or 1'),
+        (
+            lambda answers, records: answers.write_text(
+                answers.read_text().replace('00000001_', '00000009_')
+            ),
+            'not in the same order',
+        ),
+        (
+            lambda answers, records: records.write_bytes(records.read_bytes()[:-5]),
+            'ends inside this record',
+        ),
+        (
+            lambda answers, records: answers.write_text(
+                answers.read_text().replace('"flag": ', '"flag": 7')
+            ),
+            'expected 0..1 and 0 or 1',
+        ),
     ],
-    ids=['no answers', 'no records', 'no JSON', 'no samples', 'other order', 'truncated', 'flag 70'],
+    ids=[
+        'no answers',
+        'no records',
+        'no JSON',
+        'no samples',
+        'other order',
+        'truncated',
+        'flag 70',
+    ],
 )
 def test_unusable_samples_are_named(tmp_path, spoil, text):
     tiny_model.write_samples(tmp_path, tiny_model.TinyModel())
@@ -259,34 +362,55 @@ def _artifacts(folder: Path) -> dict[str, types.Artifact]:
 
 def _check(found: dict[str, types.Artifact], parameters: ServingCheckParameters = _QUICK) -> dict:
     inputs = {name: [found[name]] for name in ('model', 'model_run', 'examples')}
-    Executor().Do(inputs, {'blessing': [found['blessing']]}, {'parameters': parameters.model_dump_json(), 'code_digest': ''})
+    Executor().Do(
+        inputs,
+        {'blessing': [found['blessing']]},
+        {'parameters': parameters.model_dump_json(), 'code_digest': ''},
+    )
     return json.loads((Path(found['blessing'].uri) / REPORT).read_text())
 
 
-def _do(folder: Path, defect: str = '', parameters: ServingCheckParameters = _QUICK) -> tuple[types.Artifact, dict]:
+def _do(
+    folder: Path, defect: str = '', parameters: ServingCheckParameters = _QUICK
+) -> tuple[types.Artifact, dict]:
     found = _artifacts(folder)
     tiny_model.export(Path(found['model'].uri) / 'Format-Serving', defect=defect)
-    tiny_model.write_run(Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel())
+    tiny_model.write_run(
+        Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel()
+    )
     return found['blessing'], _check(found, parameters)
 
 
 @pytest.mark.slow
 def test_executor_blesses_and_hands_the_model_on(tmp_path):
     blessing, report = _do(tmp_path)
-    assert (blessing.get_int_custom_property('blessed'), blessing.get_int_custom_property('has_model')) == (1, 1)
+    assert (
+        blessing.get_int_custom_property('blessed'),
+        blessing.get_int_custom_property('has_model'),
+    ) == (1, 1)
     assert report['blessed'] and report['reasons'] == []
     assert {check['name'] for check in report['checks']} == {'loads in a session', *_ALL}
     assert report['latency']['requests'] == 6
-    assert 0 < report['latency']['p50_ms'] <= report['latency']['p95_ms'] <= report['latency']['p99_ms']
+    assert (
+        0
+        < report['latency']['p50_ms']
+        <= report['latency']['p95_ms']
+        <= report['latency']['p99_ms']
+    )
     stamped = Path(path_utils.stamped_model_path(blessing.uri))
     assert Path(path_utils.warmup_file_path(str(stamped))).exists()
     original = tmp_path / 'model' / 'Format-Serving'
     for judged, key in ((original, blessed.MODEL), (stamped, blessed.STAMPED)):
-        assert blessing.get_string_custom_property(key) == target.model_digest(target.digests(str(judged)))
+        assert blessing.get_string_custom_property(key) == target.model_digest(
+            target.digests(str(judged))
+        )
     for file in (file for file in original.rglob('*') if file.is_file()):
         assert (stamped / file.relative_to(original)).read_bytes() == file.read_bytes()
     assert not Path(warmup.path_in(str(original))).exists(), 'the input artifact stays as it was'
-    assert sorted(entry.name for entry in Path(blessing.uri).iterdir() if entry.is_file()) == ['INFRA_BLESSED', REPORT]
+    assert sorted(entry.name for entry in Path(blessing.uri).iterdir() if entry.is_file()) == [
+        'INFRA_BLESSED',
+        REPORT,
+    ]
 
 
 @pytest.mark.slow
@@ -300,9 +424,15 @@ def test_executor_blesses_and_hands_the_model_on(tmp_path):
 )
 def test_executor_refuses_without_an_exception(tmp_path, defect, limits, text):
     blessing, report = _do(tmp_path, defect, _QUICK.model_copy(update=limits))
-    assert (blessing.get_int_custom_property('blessed'), blessing.get_int_custom_property('has_model')) == (0, 0)
+    assert (
+        blessing.get_int_custom_property('blessed'),
+        blessing.get_int_custom_property('has_model'),
+    ) == (0, 0)
     assert not report['blessed'] and any(text in reason for reason in report['reasons'])
-    assert sorted(entry.name for entry in Path(blessing.uri).iterdir()) == ['INFRA_NOT_BLESSED', REPORT]
+    assert sorted(entry.name for entry in Path(blessing.uri).iterdir()) == [
+        'INFRA_NOT_BLESSED',
+        REPORT,
+    ]
 
 
 @pytest.mark.slow
@@ -310,7 +440,9 @@ def test_model_that_cannot_be_loaded_is_refused(tmp_path):
     found = _artifacts(tmp_path)
     serving = Path(found['model'].uri) / 'Format-Serving'
     tiny_model.export(serving)
-    tiny_model.write_run(Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel())
+    tiny_model.write_run(
+        Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel()
+    )
     variables = next((serving / 'variables').glob('*.data-*'))
     variables.write_bytes(variables.read_bytes()[:100])
     report = _check(found)
@@ -330,8 +462,14 @@ def _cut_examples(found):
 @pytest.mark.parametrize(
     ('spoil', 'text'),
     [
-        (lambda found: (Path(found['model_run'].uri) / PREDICTIONS_FILE).unlink(), 'predictions.json is missing: .* run the Trainer again'),
-        (lambda found: (Path(found['model_run'].uri) / PREDICTIONS_FILE).write_text('{}'), 'not what the Trainer writes'),
+        (
+            lambda found: (Path(found['model_run'].uri) / PREDICTIONS_FILE).unlink(),
+            'predictions.json is missing: .* run the Trainer again',
+        ),
+        (
+            lambda found: (Path(found['model_run'].uri) / PREDICTIONS_FILE).write_text('{}'),
+            'not what the Trainer writes',
+        ),
         (_of_other_images, "none of its images is among the examples of split 'val'"),
         (_cut_examples, 'the file ends inside this record'),
     ],
@@ -340,7 +478,9 @@ def _cut_examples(found):
 def test_answers_that_fit_no_examples_stop_the_run(tmp_path, spoil, text):
     found = _artifacts(tmp_path)
     tiny_model.export(Path(found['model'].uri) / 'Format-Serving')
-    tiny_model.write_run(Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel())
+    tiny_model.write_run(
+        Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel()
+    )
     spoil(found)
     with pytest.raises(samples.SamplesError, match=text):
         _check(found)

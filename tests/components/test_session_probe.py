@@ -52,7 +52,9 @@ def test_death_amid_a_check_is_the_models_fault(tmp_path, monkeypatch, end, caus
 
 
 def test_death_before_the_model_is_an_error(tmp_path, monkeypatch):
-    with pytest.raises(launcher.ProbeError, match='died of SIGABRT before it came to the model') as error:
+    with pytest.raises(
+        launcher.ProbeError, match='died of SIGABRT before it came to the model'
+    ) as error:
         _run(tmp_path, monkeypatch, False, 'os.abort()')
     assert 'free(): corrupted' in str(error.value)
 
@@ -60,19 +62,33 @@ def test_death_before_the_model_is_an_error(tmp_path, monkeypatch):
 def test_switches_of_this_process_do_not_reach_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
     monkeypatch.setenv('TF_USE_LEGACY_KERAS', '1')
-    (check,) = _run(tmp_path, monkeypatch, True, "sys.exit(' '.join(name for name in os.environ if name.startswith('TF_')))")['checks']
-    assert check['reasons'] == ['the process died of exit code 1. Its last words: free(): corruptedTF_CPP_MIN_LOG_LEVEL']
+    (check,) = _run(
+        tmp_path,
+        monkeypatch,
+        True,
+        "sys.exit(' '.join(name for name in os.environ if name.startswith('TF_')))",
+    )['checks']
+    assert check['reasons'] == [
+        'the process died of exit code 1. Its last words: free(): corruptedTF_CPP_MIN_LOG_LEVEL'
+    ]
 
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def _python(program: str, *arguments: object) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, '-c', program, *map(str, arguments)], cwd=_ROOT, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, '-c', program, *map(str, arguments)],
+        cwd=_ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_the_probe_ends_with_the_process_that_started_it(tmp_path):
-    """The probe waits at its parameters, a pipe that nobody writes into, when its parent is killed."""
+    """The probe waits at its parameters, a pipe that nobody writes into, when its parent is
+    killed.
+    """
     pipe = tmp_path / session_probe.PARAMETERS
     os.mkfifo(pipe)
     program = (
@@ -89,12 +105,21 @@ def test_the_probe_ends_with_the_process_that_started_it(tmp_path):
 
 def test_a_probe_without_its_parent_does_not_begin(tmp_path):
     done = subprocess.run(
-        [sys.executable, '-m', session_probe.__name__, tmp_path, '1'], cwd=_ROOT, capture_output=True, text=True, check=False
+        [sys.executable, '-m', session_probe.__name__, tmp_path, '1'],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert (done.returncode, done.stderr.strip()) == (1, 'process 1, which started this one, has ended')
+    assert (done.returncode, done.stderr.strip()) == (
+        1,
+        'process 1, which started this one, has ended',
+    )
 
 
-def test_the_folder_of_a_killed_check_is_removed_by_the_next_and_that_of_a_running_one_is_not(tmp_path, monkeypatch):
+def test_the_folder_of_a_killed_check_is_removed_by_the_next_and_that_of_a_running_one_is_not(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv('TMPDIR', str(tmp_path))
     monkeypatch.setattr('tempfile.tempdir', None)
     program = (
@@ -102,7 +127,10 @@ def test_the_folder_of_a_killed_check_is_removed_by_the_next_and_that_of_a_runni
         'with workspace.folder() as folder:\n'
         '    open(folder + "/film", "w").close(); print(folder, flush=True); sys.stdin.read()'
     )
-    checks = [subprocess.Popen([sys.executable, '-c', program], cwd=_ROOT, text=True, **_PIPES) for _ in range(2)]
+    checks = [
+        subprocess.Popen([sys.executable, '-c', program], cwd=_ROOT, text=True, **_PIPES)
+        for _ in range(2)
+    ]
     killed, running = (Path(check.stdout.readline().strip()) for check in checks)
     assert killed.parent == tmp_path
     assert killed.stat().st_mode & 0o777 == 0o700

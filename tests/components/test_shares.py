@@ -1,4 +1,6 @@
-"""Wilson's interval from its table, and the number of films that films of few patients are worth."""
+"""Wilson's interval from its table, and the number of films that films of few patients are
+worth.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ from components.evaluator import shares
 @pytest.mark.parametrize(
     ('hits', 'number', 'interval'),
     # Newcombe, Statistics in Medicine 17, 1998, table I.
-    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611)), (1, 29, (0.0061, 0.1718))],
+    [
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+    ],
 )
 def test_wilson(hits: int, number: int, interval: tuple[float, float]) -> None:
     assert shares.wilson(hits / number, number, 0.95) == pytest.approx(interval, abs=1e-4)
@@ -26,7 +33,9 @@ def test_films_that_agree_with_those_of_their_patient_are_worth_one() -> None:
     hit = np.arange(400) % 5 == 0
     one_each = shares.effective_number(hit, np.arange(400))
     assert one_each == pytest.approx(399)
-    assert shares.effective_number(np.repeat(hit, 3), np.repeat(np.arange(400), 3)) == pytest.approx(one_each)
+    assert shares.effective_number(
+        np.repeat(hit, 3), np.repeat(np.arange(400), 3)
+    ) == pytest.approx(one_each)
 
 
 def test_it_is_never_more_than_the_films() -> None:

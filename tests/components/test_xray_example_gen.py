@@ -1,4 +1,6 @@
-"""XrayExampleGen: all that goes in comes out or is named in quarantine, with the right features, split by patient."""
+"""XrayExampleGen: all that goes in comes out or is named in quarantine, with the right features,
+split by patient.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,18 @@ from records.layout import TABLE
 from records.metadata import MetadataError
 from records.origin import TRUTH_NAME
 from tests import bad_images
-from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, IMAGE_ID, PATIENT_ID, SEX, SPLITS, UNKNOWN, VIEW
+from trainer.features import (
+    AGE,
+    AGE_BAND,
+    FOLLOW_UP,
+    IMAGE,
+    IMAGE_ID,
+    PATIENT_ID,
+    SEX,
+    SPLITS,
+    UNKNOWN,
+    VIEW,
+)
 from trainer.labels import LABELS, NO_FINDING, TASKS
 
 LABEL = TASKS['nih_triage'].label
@@ -46,10 +59,19 @@ def good(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
 
 def test_every_record_is_in_one_split(good: Ingested) -> None:
     examples = good.examples()
-    expected = {data.image_id(patient, study) for patient in range(1, 61) for study in range(2 - patient % 2)}
+    expected = {
+        data.image_id(patient, study)
+        for patient in range(1, 61)
+        for study in range(2 - patient % 2)
+    }
     assert set(examples) == expected
     report = good.report
-    assert (report['records_in'], report['records_out'], report['quarantined'], report['patients']) == (90, 90, 0, 60)
+    assert (
+        report['records_in'],
+        report['records_out'],
+        report['quarantined'],
+        report['patients'],
+    ) == (90, 90, 0, 60)
     assert {split: report['splits'][split]['records'] for split in SPLITS} == {
         split: sum(row['split'] == split for row in examples.values()) for split in SPLITS
     }
@@ -68,7 +90,9 @@ def test_labels_and_images_are_those_of_the_record(good: Ingested) -> None:
     for name, row in good.examples().items():
         patient, study = int(name[:8]), int(name[9:12])
         assert row[IMAGE] == data.image(patient * 10 + study)
-        assert {label: row[label] for label in LABELS} == dict.fromkeys(LABELS, 0) | data.labels(patient)
+        assert {label: row[label] for label in LABELS} == dict.fromkeys(LABELS, 0) | data.labels(
+            patient
+        )
         assert row[LABEL] == 1 - row[NO_FINDING]
 
 
@@ -79,20 +103,30 @@ def test_counts_of_the_report(good: Ingested) -> None:
         here = [row for row in rows if row['split'] == split]
         assert told['positives'] == sum(row[LABEL] for row in here)
         assert told['patients'] == len({row[PATIENT_ID] for row in here})
-        assert told['labels'] == {name: total for name in sorted({*LABELS, LABEL}) if (total := sum(row[name] for row in here))}
+        assert told['labels'] == {
+            name: total
+            for name in sorted({*LABELS, LABEL})
+            if (total := sum(row[name] for row in here))
+        }
 
 
 def test_the_origin_of_the_images_is_on_record(root: Path, good: Ingested, tmp_path: Path) -> None:
-    """Ids of the NIH form are not enough: with the table that `synth` leaves, these are drawn films, some with wrong labels."""
+    """Ids of the NIH form are not enough: with the table that `synth` leaves, these are drawn
+    films, some with wrong labels.
+    """
     assert (good.report['origins'], good.report['mislabelled']) == ({'other': 90}, 0)
     copy, images = tmp_path / 'root', good.examples()
     shutil.copytree(root, copy)
     data.write_table(copy, dict.fromkeys(images, ('40', 'F', 'PA')))
-    assert ingest(copy, tmp_path / 'with the table', metadata=TABLE).report['origins'] == {'nih': 90}
+    assert ingest(copy, tmp_path / 'with the table', metadata=TABLE).report['origins'] == {
+        'nih': 90
+    }
     rows = [f'{name},Mass,{"Edema" if name.startswith("00000006") else "Mass"}' for name in images]
     drawn = tmp_path / 'drawn root'
     shutil.copytree(copy, drawn)
-    (drawn / TABLE).with_name(TRUTH_NAME).write_bytes(gzip.compress('\n'.join(['Image Index,Drawn,Labelled', *rows]).encode()))
+    (drawn / TABLE).with_name(TRUTH_NAME).write_bytes(
+        gzip.compress('\n'.join(['Image Index,Drawn,Labelled', *rows]).encode())
+    )
     report = ingest(drawn, tmp_path / 'drawn', metadata=TABLE).report
     assert (report['origins'], report['mislabelled']) == ({'synthetic': 90}, 2)
 
@@ -112,29 +146,47 @@ def test_without_a_table_everything_about_the_patient_is_unknown(good: Ingested)
 def test_tensorflow_reads_the_output(good: Ingested) -> None:
     spec = {IMAGE: tf.io.FixedLenFeature([], tf.string), LABEL: tf.io.FixedLenFeature([], tf.int64)}
     files = tf.io.gfile.glob(str(good.folder / 'examples' / 'Split-train' / '*'))
-    examples = [tf.io.parse_single_example(serialized, spec) for serialized in tf.data.TFRecordDataset(files)]
+    examples = [
+        tf.io.parse_single_example(serialized, spec)
+        for serialized in tf.data.TFRecordDataset(files)
+    ]
     assert len(examples) == good.report['splits']['train']['records']
     assert tf.io.decode_image(examples[0][IMAGE]).shape == (72, 72, 1)
 
 
-def test_the_same_input_gives_the_same_bytes_and_another_seed_another_split(root: Path, good: Ingested, tmp_path: Path) -> None:
+def test_the_same_input_gives_the_same_bytes_and_another_seed_another_split(
+    root: Path, good: Ingested, tmp_path: Path
+) -> None:
     again = ingest(root, tmp_path / 'again')
     assert again.files() == good.files()
     other = ingest(root, tmp_path / 'other', split={'fractions': data.FRACTIONS, 'seed': 1})
-    assert {name: row['split'] for name, row in other.examples().items()} != {name: row['split'] for name, row in good.examples().items()}
+    assert {name: row['split'] for name, row in other.examples().items()} != {
+        name: row['split'] for name, row in good.examples().items()
+    }
 
 
-def test_a_patient_keeps_the_split_when_others_come(root: Path, good: Ingested, tmp_path: Path) -> None:
+def test_a_patient_keeps_the_split_when_others_come(
+    root: Path, good: Ingested, tmp_path: Path
+) -> None:
     more = data.write_root(tmp_path / 'root', patients=90)
     before = {row[PATIENT_ID]: row['split'] for row in good.examples().values()}
-    after = {row[PATIENT_ID]: row['split'] for row in ingest(more, tmp_path / 'out').examples().values()}
+    after = {
+        row[PATIENT_ID]: row['split'] for row in ingest(more, tmp_path / 'out').examples().values()
+    }
     assert before.items() < after.items()
 
 
-# One file of records that each have something to them, beside good ones; what becomes of each is asked below.
+# One file of records that each have something to them, beside good ones; what becomes of each is
+# asked below.
 JPEG = data.image(1)
-TINY, HUGE = (data.image(1, side=1), JPEG.replace(b'\x00\x48\x00\x48\x01\x01', b'\x4e\x20\x4e\x20\x01\x01'))
-DEEP, SHORT = bad_images.UNSUPPORTED['PNG of 16 bits, 12 in use'], bad_images.png(bad_images.film()[:65], rows=32)
+TINY, HUGE = (
+    data.image(1, side=1),
+    JPEG.replace(b'\x00\x48\x00\x48\x01\x01', b'\x4e\x20\x4e\x20\x01\x01'),
+)
+DEEP, SHORT = (
+    bad_images.UNSUPPORTED['PNG of 16 bits, 12 in use'],
+    bad_images.png(bad_images.film()[:65], rows=32),
+)
 NORMAL = {NO_FINDING: 1}
 
 
@@ -148,23 +200,65 @@ BAD = {
     'no Example': (b'\xff\xffnothing', 'record', 'not a tf.train.Example'),
     'an empty record': (b'', 'record', 'not a tf.train.Example'),
     'no image': (_without(IMAGE), 'record', "feature 'image' is missing"),
-    'an empty image': (build(b'', data.image_id(201), NORMAL), 'record', "feature 'image' is empty"),
+    'an empty image': (
+        build(b'', data.image_id(201), NORMAL),
+        'record',
+        "feature 'image' is empty",
+    ),
     'a label missing': (_without('Mass'), 'record', "feature 'Mass' is missing"),
-    'a label of 7': (build(JPEG, data.image_id(201), {'Mass': 7}), 'record', "label 'Mass' is 7: expected 0 or 1"),
-    'a cut JPEG': (build(JPEG[:-40], data.image_id(201), NORMAL), 'truncated', 'the image cannot be used: it is cut off'),
-    'no image format': (build(b'text', data.image_id(201), NORMAL), 'undecodable', 'the image cannot be used: not a JPEG or PNG'),
-    '1x1': (build(TINY, data.image_id(201), NORMAL), 'too_small', 'it has 1x1 pixels: expected at least 64'),
-    '20,000x20,000': (build(HUGE, data.image_id(201), NORMAL), 'too_large', 'it has 20000x20000 pixels: expected at most 8192'),
-    '16 bits': (build(DEEP, data.image_id(201), NORMAL), 'unsupported', '`cxr-triage convert` turns the original image into such a film'),
-    'a PNG with fewer rows': (build(SHORT, data.image_id(201), NORMAL), 'truncated', '5,152 of the 10,465 bytes of its 65 rows'),
-    'not in the table': (build(JPEG, data.image_id(999), NORMAL), 'metadata', "no line for image '00000999_000.png'"),
-    'another form of image_id': (build(JPEG, 'scan7.png', NORMAL), 'metadata', "no line for image 'scan7.png'"),
+    'a label of 7': (
+        build(JPEG, data.image_id(201), {'Mass': 7}),
+        'record',
+        "label 'Mass' is 7: expected 0 or 1",
+    ),
+    'a cut JPEG': (
+        build(JPEG[:-40], data.image_id(201), NORMAL),
+        'truncated',
+        'the image cannot be used: it is cut off',
+    ),
+    'no image format': (
+        build(b'text', data.image_id(201), NORMAL),
+        'undecodable',
+        'the image cannot be used: not a JPEG or PNG',
+    ),
+    '1x1': (
+        build(TINY, data.image_id(201), NORMAL),
+        'too_small',
+        'it has 1x1 pixels: expected at least 64',
+    ),
+    '20,000x20,000': (
+        build(HUGE, data.image_id(201), NORMAL),
+        'too_large',
+        'it has 20000x20000 pixels: expected at most 8192',
+    ),
+    '16 bits': (
+        build(DEEP, data.image_id(201), NORMAL),
+        'unsupported',
+        '`cxr-triage convert` turns the original image into such a film',
+    ),
+    'a PNG with fewer rows': (
+        build(SHORT, data.image_id(201), NORMAL),
+        'truncated',
+        '5,152 of the 10,465 bytes of its 65 rows',
+    ),
+    'not in the table': (
+        build(JPEG, data.image_id(999), NORMAL),
+        'metadata',
+        "no line for image '00000999_000.png'",
+    ),
+    'another form of image_id': (
+        build(JPEG, 'scan7.png', NORMAL),
+        'metadata',
+        "no line for image 'scan7.png'",
+    ),
 }
 KEPT = {
     'PNG': build(data.image(2, kind='PNG'), data.image_id(301), NORMAL),
     'RGB': build(data.image(3, mode='RGB'), data.image_id(302), NORMAL),
     'no image_id': build(data.image(4), None, NORMAL),
-    'a feature nobody knows': tf.train.Example.FromString(build(data.image(5), data.image_id(303), NORMAL)),
+    'a feature nobody knows': tf.train.Example.FromString(
+        build(data.image(5), data.image_id(303), NORMAL)
+    ),
 }
 KEPT['a feature nobody knows'].features.feature['scanner'].bytes_list.value[:] = [b'X']
 KEPT['a feature nobody knows'] = KEPT['a feature nobody knows'].SerializeToString()
@@ -173,7 +267,9 @@ PEOPLE = {1: ('58', 'M', 'PA'), 2: ('017', 'F', 'AP'), 3: ('080Y', '', 'LL'), 4:
 
 @pytest.fixture(scope='module')
 def messy(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
-    """Good records, bad records and damaged files, with a metadata table and no limit to the quarantine."""
+    """Good records, bad records and damaged files, with a metadata table and no limit to the
+    quarantine.
+    """
     root = data.write_root(tmp_path_factory.mktemp('messy'))
     bad = [payload for payload, _, _ in BAD.values()]
     data.write_file(root / 'data' / f'100-{len(bad)}.tfrec', bad)
@@ -185,24 +281,40 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
     flipped = bytearray(b''.join(tfrecord.frame(data.record(patient)) for patient in (67, 69, 71)))
     flipped[len(tfrecord.frame(data.record(67))) + 100] ^= 1
     (root / 'data' / '104-3.tfrec').write_bytes(bytes(flipped))
-    people = {data.image_id(patient, study): PEOPLE.get(patient, ('44', 'F', 'PA')) for patient in range(1, 400) for study in (0, 1)}
+    people = {
+        data.image_id(patient, study): PEOPLE.get(patient, ('44', 'F', 'PA'))
+        for patient in range(1, 400)
+        for study in (0, 1)
+    }
     data.write_table(root, people)
-    return ingest(root, tmp_path_factory.mktemp('messy_out'), metadata=TABLE, max_quarantine_share=1.0)
+    return ingest(
+        root, tmp_path_factory.mktemp('messy_out'), metadata=TABLE, max_quarantine_share=1.0
+    )
 
 
 @pytest.mark.parametrize(('place', 'name'), list(enumerate(BAD)), ids=list(BAD))
-def test_a_bad_record_goes_into_quarantine_with_its_reason(place: int, name: str, messy: Ingested) -> None:
+def test_a_bad_record_goes_into_quarantine_with_its_reason(
+    place: int, name: str, messy: Ingested
+) -> None:
     payload, kind, reason = BAD[name]
-    (row,) = [row for row in messy.quarantine if row['file'] == f'data/100-{len(BAD)}.tfrec' and row['record'] == place]
+    (row,) = [
+        row
+        for row in messy.quarantine
+        if row['file'] == f'data/100-{len(BAD)}.tfrec' and row['record'] == place
+    ]
     assert row['kind'] == kind
     assert reason in row['reason']
     assert row['bytes'] == len(payload)
-    assert row['offset'] == sum(len(tfrecord.frame(before)) for before, _, _ in list(BAD.values())[:place])
+    assert row['offset'] == sum(
+        len(tfrecord.frame(before)) for before, _, _ in list(BAD.values())[:place]
+    )
 
 
 def test_bytes_in_quarantine_are_those_of_the_records(messy: Ingested) -> None:
     (path,) = (messy.folder / 'quarantine').glob('records.tfrecord-00003-of-*')
-    assert [item.payload for item in tfrecord.read(str(path))] == [payload for payload, _, _ in BAD.values()]
+    assert [item.payload for item in tfrecord.read(str(path))] == [
+        payload for payload, _, _ in BAD.values()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -239,11 +351,22 @@ def test_counts_in_are_counts_out_and_quarantine(messy: Ingested) -> None:
 
 
 def test_a_file_that_holds_other_than_its_name_promises(messy: Ingested) -> None:
-    told = {row['file']: (row['promised'], row['held']) for row in messy.report['files'] if row['promised'] != row['held']}
-    assert told == {'data/101-9.tfrec': (9, 4), 'data/102-5.tfrec': (5, 0), 'data/103-3.tfrec': (3, 2), 'data/104-3.tfrec': (3, 2)}
+    told = {
+        row['file']: (row['promised'], row['held'])
+        for row in messy.report['files']
+        if row['promised'] != row['held']
+    }
+    assert told == {
+        'data/101-9.tfrec': (9, 4),
+        'data/102-5.tfrec': (5, 0),
+        'data/103-3.tfrec': (3, 2),
+        'data/104-3.tfrec': (3, 2),
+    }
 
 
-@pytest.mark.parametrize(('name', 'note'), [('PNG', 'format'), ('RGB', 'channels'), ('no image_id', 'without_image_id')])
+@pytest.mark.parametrize(
+    ('name', 'note'), [('PNG', 'format'), ('RGB', 'channels'), ('no image_id', 'without_image_id')]
+)
 def test_what_can_be_used_is_kept_and_noted(name: str, note: str, messy: Ingested) -> None:
     image = tf.train.Example.FromString(KEPT[name]).features.feature[IMAGE].bytes_list.value[0]
     assert image in [row[IMAGE] for row in messy.examples().values()]
@@ -257,7 +380,19 @@ def test_a_record_without_image_id_is_named_by_its_place(messy: Ingested) -> Non
 
 
 def test_a_feature_that_no_schema_knows_stays_behind(messy: Ingested) -> None:
-    known = {IMAGE, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP, LABEL, *LABELS, 'split'}
+    known = {
+        IMAGE,
+        IMAGE_ID,
+        PATIENT_ID,
+        AGE,
+        AGE_BAND,
+        SEX,
+        VIEW,
+        FOLLOW_UP,
+        LABEL,
+        *LABELS,
+        'split',
+    }
     assert all(set(row) == known for row in messy.examples().values())
 
 
@@ -278,12 +413,18 @@ def test_metadata_is_joined(patient: int, expected: dict[str, Any], messy: Inges
 
 def test_nothing_but_records_lies_in_the_splits(messy: Ingested) -> None:
     """TFX's readers take every file of a split, hidden ones too."""
-    names = [path.name for split in SPLITS for path in (messy.folder / 'examples' / f'Split-{split}').iterdir()]
+    names = [
+        path.name
+        for split in SPLITS
+        for path in (messy.folder / 'examples' / f'Split-{split}').iterdir()
+    ]
     assert all(re.fullmatch(r'data_tfrecord-\d{5}-of-00008', name) for name in names)
     assert sorted(path.name for path in (messy.folder / 'report').iterdir()) == ['ingest.json']
 
 
-def test_without_a_table_an_unknown_form_of_image_id_is_set_aside_or_read_by_a_pattern(tmp_path: Path) -> None:
+def test_without_a_table_an_unknown_form_of_image_id_is_set_aside_or_read_by_a_pattern(
+    tmp_path: Path,
+) -> None:
     root = data.write_root(tmp_path / 'root')
     data.write_file(root / 'more.tfrec', [build(JPEG, 'scan7.png', NORMAL)])
     (row,) = ingest(root, tmp_path / 'none', max_quarantine_share=1.0).quarantine
@@ -295,8 +436,12 @@ def test_without_a_table_an_unknown_form_of_image_id_is_set_aside_or_read_by_a_p
 
 def test_images_may_be_left_out_by_a_list(root: Path, tmp_path: Path) -> None:
     (tmp_path / 'exclude.txt').write_text(f'{data.image_id(5)}\n')
-    done = ingest(root, tmp_path / 'out', exclude=str(tmp_path / 'exclude.txt'), max_quarantine_share=1.0)
-    assert [(row['kind'], row['image_id']) for row in done.quarantine] == [('excluded', data.image_id(5))]
+    done = ingest(
+        root, tmp_path / 'out', exclude=str(tmp_path / 'exclude.txt'), max_quarantine_share=1.0
+    )
+    assert [(row['kind'], row['image_id']) for row in done.quarantine] == [
+        ('excluded', data.image_id(5))
+    ]
 
 
 def test_images_the_table_does_not_name_may_be_kept(root: Path, tmp_path: Path) -> None:
@@ -329,14 +474,18 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(('asked', 'there'), [('all', {1, 2, 10}), ('latest', {10}), ([1, 10], {1, 10})], ids=str)
+@pytest.mark.parametrize(
+    ('asked', 'there'), [('all', {1, 2, 10}), ('latest', {10}), ([1, 10], {1, 10})], ids=str
+)
 def test_spans(asked: Any, there: set[int], spans: Path, tmp_path: Path) -> None:
     examples = ingest(spans, tmp_path, spans=asked).examples()
     assert {int(row[PATIENT_ID]) // 100 for row in examples.values()} == there
 
 
 def test_a_span_that_is_not_there(spans: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataRootError, match=r'no files for span \[3\]; there are spans \[1, 2, 10\]'):
+    with pytest.raises(
+        DataRootError, match=r'no files for span \[3\]; there are spans \[1, 2, 10\]'
+    ):
         ingest(spans, tmp_path, spans=[1, 3])
 
 
@@ -358,14 +507,19 @@ def test_the_official_split(root: Path, tmp_path: Path) -> None:
     for row in done.examples().values():
         assert (row['split'] == 'test') is (int(row[PATIENT_ID]) <= 20)
     assert {row['image_id'] for row in done.quarantine} == {data.image_id(60), data.image_id(60, 1)}
-    assert all(row['kind'] == 'split' and 'neither official list' in row['reason'] for row in done.quarantine)
+    assert all(
+        row['kind'] == 'split' and 'neither official list' in row['reason']
+        for row in done.quarantine
+    )
 
 
 @pytest.mark.parametrize(
     ('change', 'error', 'told'),
     [
         pytest.param(
-            lambda split, folder: split, MetadataError, '1 patients stand in the train_val list and in the test list, e.g. 00000020'
+            lambda split, folder: split,
+            MetadataError,
+            '1 patients stand in the train_val list and in the test list, e.g. 00000020',
         ),
         pytest.param(
             lambda split, folder: split | {'test_list': str(folder / 'gone.txt')},
@@ -375,7 +529,9 @@ def test_the_official_split(root: Path, tmp_path: Path) -> None:
     ],
     ids=['a patient in both lists', 'a list is missing'],
 )
-def test_official_lists_that_cannot_be_used(change: Callable, error: type, told: str, root: Path, tmp_path: Path) -> None:
+def test_official_lists_that_cannot_be_used(
+    change: Callable, error: type, told: str, root: Path, tmp_path: Path
+) -> None:
     split = change(_official(tmp_path, range(1, 21), range(20, 61)), tmp_path)
     with pytest.raises(error, match=told):
         ingest(root, tmp_path / 'out', split=split)
@@ -384,15 +540,31 @@ def test_official_lists_that_cannot_be_used(change: Callable, error: type, told:
 def test_side_files_under_their_usual_names(root: Path, tmp_path: Path) -> None:
     linked = tmp_path / 'root'
     shutil.copytree(root, linked)
-    data.write_table(linked, {data.image_id(patient, study): ('58', 'M', 'PA') for patient in range(1, 61) for study in (0, 1)})
-    (linked / 'metadata' / 'Data_Entry_2017_v2020.csv.gz').rename(linked / 'data' / 'Data_Entry_2017.csv.gz')
+    data.write_table(
+        linked,
+        {
+            data.image_id(patient, study): ('58', 'M', 'PA')
+            for patient in range(1, 61)
+            for study in (0, 1)
+        },
+    )
+    (linked / 'metadata' / 'Data_Entry_2017_v2020.csv.gz').rename(
+        linked / 'data' / 'Data_Entry_2017.csv.gz'
+    )
     for name, patients in (('test', range(1, 21)), ('train_val', range(21, 61))):
         ids = [data.image_id(patient, study) for patient in patients for study in (0, 1)]
         (linked / f'{name}_list.txt').write_text('\n'.join(ids))
-    done = ingest(linked, tmp_path / 'out', metadata='auto', split={'fractions': data.FRACTIONS, 'method': 'official'})
+    done = ingest(
+        linked,
+        tmp_path / 'out',
+        metadata='auto',
+        split={'fractions': data.FRACTIONS, 'method': 'official'},
+    )
     assert done.report['table']['path'] == str(linked / 'data' / 'Data_Entry_2017.csv.gz')
     assert {row[SEX] for row in done.examples().values()} == {'M'}
-    assert {int(row[PATIENT_ID]) for row in done.examples().values() if row['split'] == 'test'} == set(range(1, 21))
+    assert {
+        int(row[PATIENT_ID]) for row in done.examples().values() if row['split'] == 'test'
+    } == set(range(1, 21))
     assert done.report['ignored_files'] == {}
 
 
@@ -400,9 +572,19 @@ def test_side_files_under_their_usual_names(root: Path, tmp_path: Path) -> None:
     ('make', 'told'),
     [
         pytest.param(lambda root: None, r'not a directory.*--data-root', id='no root'),
-        pytest.param(lambda root: root.mkdir(), r'no file fits .*\*\.tfrec.*cxr-triage convert', id='empty root'),
-        pytest.param(lambda root: data.write_file(root / 'a.csv', []), 'no file fits', id='other files'),
-        pytest.param(lambda root: data.write_file(root / '.trash' / 'a.tfrec', []), 'no file fits', id='hidden files'),
+        pytest.param(
+            lambda root: root.mkdir(),
+            r'no file fits .*\*\.tfrec.*cxr-triage convert',
+            id='empty root',
+        ),
+        pytest.param(
+            lambda root: data.write_file(root / 'a.csv', []), 'no file fits', id='other files'
+        ),
+        pytest.param(
+            lambda root: data.write_file(root / '.trash' / 'a.tfrec', []),
+            'no file fits',
+            id='hidden files',
+        ),
     ],
 )
 def test_a_root_without_records(make: Callable[[Path], None], told: str, tmp_path: Path) -> None:
@@ -417,22 +599,35 @@ def _bad_share(root: Path) -> None:
 
 
 def _one_class(root: Path) -> None:
-    data.write_file(root / 'data' / '000-40.tfrec', [data.record(patient) for patient in range(1, 81, 2)])
+    data.write_file(
+        root / 'data' / '000-40.tfrec', [data.record(patient) for patient in range(1, 81, 2)]
+    )
 
 
 @pytest.mark.parametrize(
     ('make', 'told'),
     [
         pytest.param(
-            _bad_share, r'(?s)1 of 91 records cannot be used \(1\.10%; allowed 1\.00%.*100-1\.tfrec, record 0 \(byte 0\): not a', id='share'
+            _bad_share,
+            r'(?s)1 of 91 records cannot be used \(1\.10%; allowed 1\.00%.*100-1\.tfrec, record 0 '
+            r'\(byte 0\): not a',
+            id='share',
         ),
         pytest.param(
-            lambda root: data.write_root(root, patients=2), r"split '\w+' got no records: .* of 2 patients", id='too few patients'
+            lambda root: data.write_root(root, patients=2),
+            r"split '\w+' got no records: .* of 2 patients",
+            id='too few patients',
         ),
-        pytest.param(_one_class, r"split 'train' holds no records with abnormal=1 .*both classes are needed", id='one class'),
+        pytest.param(
+            _one_class,
+            r"split 'train' holds no records with abnormal=1 .*both classes are needed",
+            id='one class',
+        ),
     ],
 )
-def test_records_that_nothing_can_be_learned_from(make: Callable[[Path], Any], told: str, tmp_path: Path) -> None:
+def test_records_that_nothing_can_be_learned_from(
+    make: Callable[[Path], Any], told: str, tmp_path: Path
+) -> None:
     make(tmp_path / 'root')
     with pytest.raises(IngestError, match=told):
         ingest(tmp_path / 'root', tmp_path / 'out')
@@ -445,7 +640,9 @@ def test_a_file_moved_away_after_the_run_started_stops_it(tmp_path: Path) -> Non
     root = data.write_root(tmp_path / 'root')
     then = fingerprint(str(root), find_files(str(root)))
     (root / 'data' / '001-30.tfrec').rename(tmp_path / 'elsewhere')
-    with pytest.raises(DataRootError, match=r'had 3 record files .* has 2 .* data/000-30.tfrec, data/002-30.tfrec'):
+    with pytest.raises(
+        DataRootError, match=r'had 3 record files .* has 2 .* data/000-30.tfrec, data/002-30.tfrec'
+    ):
         ingest(root, tmp_path / 'out', fingerprint=then)
     (tmp_path / 'elsewhere').rename(root / 'data' / '001-30.tfrec')
     assert ingest(root, tmp_path / 'out', fingerprint=then).report['records_in'] == 90
@@ -465,17 +662,46 @@ def test_a_file_replaced_while_it_is_read_stops_the_run(tmp_path: Path, monkeypa
         ingest(root, tmp_path / 'out', fingerprint=then)
 
 
-def test_shards_left_by_an_earlier_attempt_are_not_read_as_output(root: Path, good: Ingested, tmp_path: Path) -> None:
-    left = data.write_file(tmp_path / 'out' / 'examples' / 'Split-train' / 'data_tfrecord-00000-of-00009', [data.record(900)])
+def test_shards_left_by_an_earlier_attempt_are_not_read_as_output(
+    root: Path, good: Ingested, tmp_path: Path
+) -> None:
+    left = data.write_file(
+        tmp_path / 'out' / 'examples' / 'Split-train' / 'data_tfrecord-00000-of-00009',
+        [data.record(900)],
+    )
     done = ingest(root, tmp_path / 'out')
     assert not left.exists()
     assert done.files().keys() == good.files().keys()
 
 
 def test_a_lost_record_is_an_error_and_no_assertion() -> None:
-    lost = {'name': 'a.tfrec', 'promised': 3, 'records_in': 3, 'records_out': {'train': 2}, 'quarantined': [], 'notes': {}}
-    with pytest.raises(IngestError, match=r'a\.tfrec: 3 records were read, but 2 are in the splits and 0 in quarantine'):
-        merge([json.dumps({**lost, 'labels': {}, 'patients': {}, 'unknown': {}, 'origins': {}, 'mislabelled': 0})], TASKS['nih_triage'])
+    lost = {
+        'name': 'a.tfrec',
+        'promised': 3,
+        'records_in': 3,
+        'records_out': {'train': 2},
+        'quarantined': [],
+        'notes': {},
+    }
+    with pytest.raises(
+        IngestError,
+        match=r'a\.tfrec: 3 records were read, but 2 are in the splits and 0 in quarantine',
+    ):
+        merge(
+            [
+                json.dumps(
+                    {
+                        **lost,
+                        'labels': {},
+                        'patients': {},
+                        'unknown': {},
+                        'origins': {},
+                        'mislabelled': 0,
+                    }
+                )
+            ],
+            TASKS['nih_triage'],
+        )
 
 
 def test_files_without_any_good_record(tmp_path: Path) -> None:
@@ -489,22 +715,37 @@ def test_what_is_to_be_known_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     (root / 'data' / '000-30.tfrec').rename(root / 'data' / '000-31.tfrec')
     data.write_file(root / 'data' / '100-1.tfrec', [b''])
     (root / 'data' / 'film.dcm').write_bytes(b'')
-    people = {data.image_id(patient, study): ('58', 'M', 'PA') for patient in range(1, 61) for study in (0, 1)}
-    data.write_table(root, people | {data.image_id(8, 1): ('58', 'O', 'PA'), data.image_id(9): ('58', 'F', '')})
+    people = {
+        data.image_id(patient, study): ('58', 'M', 'PA')
+        for patient in range(1, 61)
+        for study in (0, 1)
+    }
+    data.write_table(
+        root, people | {data.image_id(8, 1): ('58', 'O', 'PA'), data.image_id(9): ('58', 'F', '')}
+    )
     with caplog.at_level(logging.WARNING, logger='components'):
         done = ingest(root, tmp_path / 'out', max_quarantine_share=0.5, metadata='auto')
     assert 'files that are not read: 1 .dcm' in caplog.messages
-    assert f"{root / TABLE}: Patient Sex: neither F nor M: unknown (1 row in line 17: 'O')" in caplog.messages
+    assert (
+        f"{root / TABLE}: Patient Sex: neither F nor M: unknown (1 row in line 17: 'O')"
+        in caplog.messages
+    )
     assert 'values that are unknown, of 90 records: sex 1, view_position 1' in caplog.messages
     assert done.report['unknown'] == {'sex': 1, 'view_position': 1}
     assert 'data/000-31.tfrec: the name promises 31 records, the file holds 30' in caplog.messages
     assert '1 of 91 records are in quarantine (1 record)' in caplog.messages
 
 
-def test_a_bundle_that_dies_leaves_no_half_file_and_its_retry_the_whole(root: Path, tmp_path: Path, monkeypatch) -> None:
-    """A Beam runner processes a bundle again when a worker fails; the first try may have written half of its output."""
+def test_a_bundle_that_dies_leaves_no_half_file_and_its_retry_the_whole(
+    root: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """A Beam runner processes a bundle again when a worker fails; the first try may have written
+    half of its output.
+    """
     destination = shard.Destination(
-        {split: str(tmp_path / split) for split in SPLITS}, str(tmp_path / 'quarantine'), str(tmp_path / 'staging')
+        {split: str(tmp_path / split) for split in SPLITS},
+        str(tmp_path / 'quarantine'),
+        str(tmp_path / 'staging'),
     )
     for folder in (*destination.splits.values(), destination.quarantine, destination.staging):
         Path(folder).mkdir()
@@ -527,5 +768,7 @@ def test_a_bundle_that_dies_leaves_no_half_file_and_its_retry_the_whole(root: Pa
         list(step.process(work))
     assert not [path for path in tmp_path.rglob('*') if path.is_file()]
     assert len(list(step.process(work))) == 1
-    assert sum(len(list(tfrecord.read(str(path)))) for path in tmp_path.rglob('data_tfrecord*')) == 30
+    assert (
+        sum(len(list(tfrecord.read(str(path)))) for path in tmp_path.rglob('data_tfrecord*')) == 30
+    )
     assert not list((tmp_path / 'staging').iterdir())

@@ -21,7 +21,9 @@ def test_shares_are_near_the_fractions(seed: int) -> None:
     counts = Counter(Splitter(FRACTIONS, seed).assign(patient, None) for patient in PATIENTS)
     for split in SPLITS:
         # Four standard deviations of a share.
-        assert counts[split] / 10_000 == pytest.approx(FRACTIONS[split], abs=4 * (FRACTIONS[split] / 10_000) ** 0.5)
+        assert counts[split] / 10_000 == pytest.approx(
+            FRACTIONS[split], abs=4 * (FRACTIONS[split] / 10_000) ** 0.5
+        )
 
 
 def test_the_image_does_not_matter() -> None:
@@ -32,20 +34,31 @@ def test_the_image_does_not_matter() -> None:
 
 def test_seeds_are_independent() -> None:
     first, second = Splitter(FRACTIONS, 0), Splitter(FRACTIONS, 1)
-    same = sum(first.assign(patient, None) == second.assign(patient, None) for patient in PATIENTS) / 10_000
+    same = (
+        sum(first.assign(patient, None) == second.assign(patient, None) for patient in PATIENTS)
+        / 10_000
+    )
     assert same == pytest.approx(sum(share**2 for share in FRACTIONS.values()), abs=0.02)
 
 
 def test_growing_a_fraction_takes_nobody_out_of_the_first_split() -> None:
     more = {'train': 0.75, 'val': 0.1, 'calibration': 0.1, 'test': 0.05}
-    small, large = ({p for p in PATIENTS if Splitter(given).assign(p, None) == 'train'} for given in (FRACTIONS, more))
+    small, large = (
+        {p for p in PATIENTS if Splitter(given).assign(p, None) == 'train'}
+        for given in (FRACTIONS, more)
+    )
     assert small < large
 
 
 def test_official_lists_take_test_and_share_out_the_rest() -> None:
     images = {patient: f'{patient}_000.png' for patient in PATIENTS}
-    lists = OfficialLists(frozenset(images[p] for p in PATIENTS[2_000:]), frozenset(images[p] for p in PATIENTS[:2_000]))
-    counts = Counter(Splitter(FRACTIONS, 0, lists).assign(patient, image) for patient, image in images.items())
+    lists = OfficialLists(
+        frozenset(images[p] for p in PATIENTS[2_000:]),
+        frozenset(images[p] for p in PATIENTS[:2_000]),
+    )
+    counts = Counter(
+        Splitter(FRACTIONS, 0, lists).assign(patient, image) for patient, image in images.items()
+    )
     assert counts['test'] == 2_000
     for split in ('train', 'val', 'calibration'):
         assert counts[split] / 8_000 == pytest.approx(FRACTIONS[split] / 0.85, abs=0.02)
@@ -53,20 +66,44 @@ def test_official_lists_take_test_and_share_out_the_rest() -> None:
 
 @pytest.mark.parametrize('image', [None, 'unknown.png'])
 def test_an_image_in_neither_list_has_no_split(image: str | None) -> None:
-    assert Splitter(FRACTIONS, 0, OfficialLists(frozenset({'a.png'}), frozenset({'b.png'}))).assign('x', image) is None
+    assert (
+        Splitter(FRACTIONS, 0, OfficialLists(frozenset({'a.png'}), frozenset({'b.png'}))).assign(
+            'x', image
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
     ('train_val', 'test', 'table', 'told'),
     [
-        pytest.param({'00000001_000.png'}, {'00000001_000.png'}, None, '00000001', id='an image in both'),
-        pytest.param({'00000001_000.png'}, {'00000001_001.png'}, None, '00000001', id='a patient in both, by name'),
-        pytest.param({'a.png'}, {'b.png'}, {'a.png': Entry('P7'), 'b.png': Entry('P7')}, 'P7', id='a patient in both, by table'),
+        pytest.param(
+            {'00000001_000.png'}, {'00000001_000.png'}, None, '00000001', id='an image in both'
+        ),
+        pytest.param(
+            {'00000001_000.png'},
+            {'00000001_001.png'},
+            None,
+            '00000001',
+            id='a patient in both, by name',
+        ),
+        pytest.param(
+            {'a.png'},
+            {'b.png'},
+            {'a.png': Entry('P7'), 'b.png': Entry('P7')},
+            'P7',
+            id='a patient in both, by table',
+        ),
         pytest.param({'a.png'}, {'a.png'}, None, 'a.png', id='an image of another form in both'),
     ],
 )
-def test_official_lists_that_overlap(train_val: set, test: set, table: dict | None, told: str) -> None:
-    with pytest.raises(MetadataError, match=f'1 patients stand in the train_val list and in the test list, e.g. {told}'):
+def test_official_lists_that_overlap(
+    train_val: set, test: set, table: dict | None, told: str
+) -> None:
+    with pytest.raises(
+        MetadataError,
+        match=f'1 patients stand in the train_val list and in the test list, e.g. {told}',
+    ):
         OfficialLists(frozenset(train_val), frozenset(test)).check(table)
 
 
@@ -74,7 +111,10 @@ def test_the_lists_of_the_release_are_disjoint(real_data) -> None:
     from records.metadata import read_list
 
     folder = real_data / 'nih' / 'metadata'
-    lists = OfficialLists(read_list(str(folder / 'train_val_list.txt.gz')), read_list(str(folder / 'test_list.txt.gz')))
+    lists = OfficialLists(
+        read_list(str(folder / 'train_val_list.txt.gz')),
+        read_list(str(folder / 'test_list.txt.gz')),
+    )
     lists.check(None)
     assert (len(lists.train_val), len(lists.test)) == (86_524, 25_596)
 
@@ -86,7 +126,10 @@ def test_the_lists_of_the_release_are_disjoint(real_data) -> None:
         ({**FRACTIONS, 'train': 0.8, 'test': 0}, 'above 0'),
         ({**FRACTIONS, 'train': 0.95, 'test': -0.15}, 'above 0'),
         ({**FRACTIONS, 'train': float('nan')}, 'finite'),
-        ({'train': 0.5, 'test': 0.5}, 'expected exactly the splits train, val, calibration, test, found train, test'),
+        (
+            {'train': 0.5, 'test': 0.5},
+            'expected exactly the splits train, val, calibration, test, found train, test',
+        ),
         ({**FRACTIONS, 'holdout': 0}, 'found train, val, calibration, test, holdout'),
     ],
     ids=['sum', 'zero', 'negative', 'NaN', 'too few', 'too many'],

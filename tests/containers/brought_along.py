@@ -1,6 +1,8 @@
-"""A Beam job that brings the project along, as a step without an image of workers does; its workers tell which code read the films.
+"""A Beam job that brings the project along, as a step without an image of workers does; its workers
+tell which code read the films.
 
-python -m tests.containers.brought_along OUT BEAM_ARGUMENT...    out of the image; the films are in /films, the answer is in OUT
+python -m tests.containers.brought_along OUT BEAM_ARGUMENT...    out of the image; the films are in
+/films, the answer is in OUT
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from records import tfrecord
 def read(path: str) -> str:
     """The number of records of a file, and where the code lies that has read them."""
     found = [type(record).__name__ for record in tfrecord.read(path)]
-    return json.dumps({'records': found.count('Record'), 'of': len(found), 'code': tfrecord.__file__})
+    return json.dumps(
+        {'records': found.count('Record'), 'of': len(found), 'code': tfrecord.__file__}
+    )
 
 
 def main(out: str, *arguments: str) -> None:
@@ -28,7 +32,12 @@ def main(out: str, *arguments: str) -> None:
     options = PipelineOptions(BeamParameters(args=arguments).arguments(IMAGE_SETUP_FILE))
     paths = sorted(str(path) for path in Path('/films').rglob('*.tfrec'))
     with beam.Pipeline(options=options) as pipeline:
-        _ = pipeline | beam.Create(paths) | beam.Map(read) | beam.io.WriteToText(out, num_shards=1, shard_name_template='')
+        _ = (
+            pipeline
+            | beam.Create(paths)
+            | beam.Map(read)
+            | beam.io.WriteToText(out, num_shards=1, shard_name_template='')
+        )
 
 
 if __name__ == '__main__':

@@ -30,7 +30,8 @@ def docker() -> Iterator[Engine]:
 def image(docker: Engine, beam_image: str) -> str:
     """Its name. What has been built before and has not changed takes no time.
 
-    Beam's image comes first: it holds all of this one, and BuildKit compiles its boot program while the packages are installed.
+    Beam's image comes first: it holds all of this one, and BuildKit compiles its boot program while
+    the packages are installed.
     """
     return _built(docker, 'cpu')
 

@@ -1,7 +1,9 @@
-"""The pipeline from films to a pushed model, each step in a container of the built image, as Kubeflow's driver and launcher would run it.
+"""The pipeline from films to a pushed model, each step in a container of the built image, as
+Kubeflow's driver and launcher would run it.
 
-The films and the push target are volumes; everything else goes from step to step as declared artifacts, through an object store. The
-containers have no network. The specification is compiled by the image, too.
+The films and the push target are volumes; everything else goes from step to step as declared
+artifacts, through an object store. The containers have no network. The specification is compiled by
+the image, too.
 """
 
 from __future__ import annotations
@@ -28,7 +30,16 @@ pytestmark = pytest.mark.slow
 _PROJECT = Path(__file__).resolve().parents[2]
 ROOT = 'minio://mlpipeline/runs'
 STEPS = {
-    *('Baseline', 'CuratedSchema', 'DataAudit', 'DataGate', 'Evaluator', 'ExampleValidator', 'Pusher', 'ServingCheck'),
+    *(
+        'Baseline',
+        'CuratedSchema',
+        'DataAudit',
+        'DataGate',
+        'Evaluator',
+        'ExampleValidator',
+        'Pusher',
+        'ServingCheck',
+    ),
     *('StatisticsGen', 'Trainer', 'Transform', 'XrayExampleGen'),
 }
 # A copy of a film stops the run, and a step is tried a second time at once.
@@ -76,24 +87,65 @@ def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
     """244 synthetic films, an empty push target, an empty cluster."""
     folder = tmp_path_factory.mktemp('cluster')
     films, served, out = (folder / name for name in ('films', 'served', 'out'))
-    subprocess.run([sys.executable, '-m', 'pipeline', 'synth', '--out', str(films), '--count', '244', '--seed', '7'], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pipeline',
+            'synth',
+            '--out',
+            str(films),
+            '--count',
+            '244',
+            '--seed',
+            '7',
+        ],
+        check=True,
+    )
     for volume in (served, out):
         volume.mkdir()
         volume.chmod(0o777)
     shutil.copy(_PROJECT / 'tests' / 'small_run.yaml', out)
 
     def compile_anew() -> tuple[Spec, Spec]:
-        mounts = [option for name in ('films:/data:ro', 'served:/served:ro', 'out:/out') for option in ('--volume', f'{folder}/{name}')]
+        mounts = [
+            option
+            for name in ('films:/data:ro', 'served:/served:ro', 'out:/out')
+            for option in ('--volume', f'{folder}/{name}')
+        ]
         settings = [option for setting in _SETTINGS for option in ('--set', setting)]
-        command = ['compile', '--config', '/out/small_run.yaml', '--out', '/out/spec.yaml', '--image', image, '--root', ROOT]
+        command = [
+            'compile',
+            '--config',
+            '/out/small_run.yaml',
+            '--out',
+            '/out/spec.yaml',
+            '--image',
+            image,
+            '--root',
+            ROOT,
+        ]
         command += ['--data-root', '/data', '--push-dir', '/served', *settings]
-        done = docker.run('run', '--rm', '--network', 'none', *mounts, image, *command, check=False, capture_output=True, text=True)
+        done = docker.run(
+            'run',
+            '--rm',
+            '--network',
+            'none',
+            *mounts,
+            image,
+            *command,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return load(out / 'spec.yaml')
 
     watched = Watched(Containers(docker.docker, docker.environment))
     # 2.16 tries a failed step again, and 2.17 does not.
-    cluster = Cluster(folder / 'cluster', watched, {'films': films, 'served': served}, version='2.16')
+    cluster = Cluster(
+        folder / 'cluster', watched, {'films': films, 'served': served}, version='2.16'
+    )
     return Place(cluster, watched, films, served, compile_anew)
 
 
@@ -101,20 +153,45 @@ def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
 def first(place: Place) -> tuple[tuple[Spec, Spec], list[Step]]:
     """The first specification, and its run."""
     documents = place.compile()
-    return documents, place.cluster.submit(documents, ROOT, told=lambda step: print(f'{step.name:18s}{step.seconds:7.1f} s'))  # noqa: T201
+    return documents, place.cluster.submit(
+        documents, ROOT, told=lambda step: print(f'{step.name:18s}{step.seconds:7.1f} s')
+    )  # noqa: T201
 
 
 def _served(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize(('name', 'more'), [('image', set()), ('beam_image', {'pip'})])
-def test_the_image_is_of_the_lock_file_and_not_of_root(docker: Engine, request: pytest.FixtureRequest, name: str, more: set[str]) -> None:
+def test_the_image_is_of_the_lock_file_and_not_of_root(
+    docker: Engine, request: pytest.FixtureRequest, name: str, more: set[str]
+) -> None:
     image = request.getfixturevalue(name)
     user = image_user(docker.docker, docker.environment, image)
-    assert re.fullmatch(r'[1-9]\d*:[1-9]\d*', user), 'Kubernetes cannot tell of a name whether it is root'
-    listing = 'import importlib.metadata as m, json; print(json.dumps({d.metadata["Name"]: d.version for d in m.distributions()}))'
-    told = docker.run('run', '--rm', '--network', 'none', '--entrypoint', 'python', image, '-c', listing, capture_output=True, text=True)
+    assert re.fullmatch(r'[1-9]\d*:[1-9]\d*', user), (
+        'Kubernetes cannot tell of a name whether it is root'
+    )
+    listing = (
+        'import importlib.metadata as m, json; print(json.dumps({d.metadata["Name"]: d.version '
+        'for d in m.distributions()}))'
+    )
+    told = docker.run(
+        'run',
+        '--rm',
+        '--network',
+        'none',
+        '--entrypoint',
+        'python',
+        image,
+        '-c',
+        listing,
+        capture_output=True,
+        text=True,
+    )
     lock = (_PROJECT / 'requirements' / 'image.txt').read_text()
     locked = dict(re.findall(r'^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)', lock, re.MULTILINE))
 
@@ -127,13 +204,31 @@ def test_the_image_is_of_the_lock_file_and_not_of_root(docker: Engine, request: 
 
 
 @pytest.mark.parametrize('name', ['image', 'beam_image'])
-def test_nothing_of_the_build_is_left(docker: Engine, request: pytest.FixtureRequest, name: str) -> None:
+def test_nothing_of_the_build_is_left(
+    docker: Engine, request: pytest.FixtureRequest, name: str
+) -> None:
     image = request.getfixturevalue(name)
     places = '/run/secrets /etc/pip.conf /etc/uv /root/.cache /root/.config /build /tmp/go'
-    script = f'ls {places} 2>/dev/null; env | grep -E "^(UV|PIP|GO[A-Z]+)"; command -v gcc uv go; id -u'
-    told = docker.run('run', '--rm', '--network', 'none', '--entrypoint', 'sh', image, '-c', script, capture_output=True, text=True)
+    script = (
+        f'ls {places} 2>/dev/null; env | grep -E "^(UV|PIP|GO[A-Z]+)"; command -v gcc uv go; id -u'
+    )
+    told = docker.run(
+        'run',
+        '--rm',
+        '--network',
+        'none',
+        '--entrypoint',
+        'sh',
+        image,
+        '-c',
+        script,
+        capture_output=True,
+        text=True,
+    )
     assert told.stdout.split() == ['10001']
-    history = docker.run('history', '--no-trunc', '--format', '{{.CreatedBy}}', image, capture_output=True, text=True).stdout
+    history = docker.run(
+        'history', '--no-trunc', '--format', '{{.CreatedBy}}', image, capture_output=True, text=True
+    ).stdout
     assert not re.search(r'https?://', history)
 
 
@@ -145,7 +240,10 @@ def test_every_step_runs_to_a_pushed_model(place: Place, first) -> None:
     assert (version / 'saved_model.pb').is_file()
     assert json.loads((version / 'manifest.json').read_text())['metrics']['auc'] >= 0.4
     # Pods start with umask 0; everybody may read what is pushed, and only its owner write.
-    modes = {path.relative_to(place.served): path.stat().st_mode & 0o777 for path in (place.served / version.name).rglob('*')}
+    modes = {
+        path.relative_to(place.served): path.stat().st_mode & 0o777
+        for path in (place.served / version.name).rglob('*')
+    }
     assert {mode & 0o022 for mode in modes.values()} == {0}, modes
     assert all(mode & 0o044 == 0o044 for mode in modes.values()), modes
 
@@ -156,15 +254,23 @@ def test_data_go_through_declared_artifacts_only(place: Place, first) -> None:
     assert all(uri.startswith(f'{ROOT}/e2e/') for uri in declared)
     store = place.cluster.folder / 'store'
     objects = {
-        f'{path.relative_to(store).parts[0]}://{"/".join(path.relative_to(store).parts[1:])}' for path in store.rglob('*') if path.is_file()
+        f'{path.relative_to(store).parts[0]}://{"/".join(path.relative_to(store).parts[1:])}'
+        for path in store.rglob('*')
+        if path.is_file()
     }
     assert objects
-    assert {name for name in objects if not any(name == uri or name.startswith(f'{uri}/') for uri in declared)} == set()
+    assert {
+        name
+        for name in objects
+        if not any(name == uri or name.startswith(f'{uri}/') for uri in declared)
+    } == set()
     # A pod sees scratch of its own and the two volumes.
     for pod in place.watched.pods[: len(steps)]:
         own = {folder for path, folder in pod.folders.items() if path not in ('/data', '/served')}
         assert {pod.folders['/data'], pod.folders['/served']} == {place.films, place.served}
-        assert all(pod.name.rpartition('-')[0].split('-')[2] in str(folder).lower() for folder in own)
+        assert all(
+            pod.name.rpartition('-')[0].split('-')[2] in str(folder).lower() for folder in own
+        )
 
 
 def test_unchanged_is_cached_whole_and_pushes_nothing(place: Place, first) -> None:
@@ -183,7 +289,8 @@ def test_a_new_file_is_seen_and_a_failing_step_stops_the_run(place: Place, first
     copy = film_file.with_name(f'900-{film_file.name.split("-")[1]}')
     shutil.copy(film_file, copy)
     try:
-        # Kubeflow's cache does not see it under the same path: the old specification comes from the cache.
+        # Kubeflow's cache does not see it under the same path: the old specification comes from the
+        # cache.
         assert {step.state for step in place.cluster.submit(documents, ROOT)} == {'CACHED'}
         with pytest.raises(RunError) as failed:
             place.cluster.submit(place.compile(), ROOT)
@@ -192,7 +299,13 @@ def test_a_new_file_is_seen_and_a_failing_step_stops_the_run(place: Place, first
     states = {step.name: step.state for step in failed.value.steps}
     assert states.pop('CuratedSchema') == 'CACHED'
     assert states.pop('DataGate') == 'FAILED'
-    assert set(states) == {'Baseline', 'DataAudit', 'ExampleValidator', 'StatisticsGen', 'XrayExampleGen'}
+    assert set(states) == {
+        'Baseline',
+        'DataAudit',
+        'ExampleValidator',
+        'StatisticsGen',
+        'XrayExampleGen',
+    }
     assert set(states.values()) == {'COMPLETE'}
     # Tried twice, and the log says why.
     assert [pod.name.split('-')[2] for pod in place.watched.pods[pods:]].count('datagate') == 2

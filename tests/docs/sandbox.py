@@ -1,4 +1,6 @@
-"""A folder in which the commands of a document run, with stand-ins for what needs a cloud, an engine or minutes."""
+"""A folder in which the commands of a document run, with stand-ins for what needs a cloud, an
+engine or minutes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from PIL import Image
 from records.synth import write_dataset
 from tests.docs.documents import PROJECT, Block, shell_blocks
 
-# Programs that a stand-in replaces. `python` is one because the documented modules start engines and clusters.
+# Programs that a stand-in replaces. `python` is one because the documented modules start engines
+# and clusters.
 STAND_INS = ('gcloud', 'kubectl', 'docker', 'curl', 'make', 'sudo', 'cxr-triage', 'python')
 # What the documents leave to the reader -> what the tests put there.
 PLACEHOLDERS = {
@@ -42,7 +45,9 @@ WEIGHTS = 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5'
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A call of a stand-in; `input` is what was piped in, `endpoint` what KF_PIPELINES_ENDPOINT was."""
+    """A call of a stand-in; `input` is what was piped in, `endpoint` what KF_PIPELINES_ENDPOINT
+    was.
+    """
 
     name: str
     arguments: list[str]
@@ -61,7 +66,9 @@ class Sandbox:
     buckets: Path
 
     def calls(self, document: Path) -> list[Call]:
-        """Runs all commands of a document, one after the other in one shell, and returns the calls of stand-ins in order."""
+        """Runs all commands of a document, one after the other in one shell, and returns the calls
+        of stand-ins in order.
+        """
         log = self.folder.parent / f'{document.stem}.jsonl'
         log.unlink(missing_ok=True)
         log.touch()
@@ -74,14 +81,23 @@ class Sandbox:
         }
         shell = ['bash', '-c', script]
         done = subprocess.run(
-            shell, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
+            shell,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert done.returncode == 0, f'{document.name}: {done.stderr}\n{script}'
         return [Call(**json.loads(line)) for line in log.read_text().splitlines()]
 
 
 def typed(block: Block) -> str:
-    """A block as a reader types it: the placeholders filled in, optional arguments in brackets without them."""
+    """A block as a reader types it: the placeholders filled in, optional arguments in brackets
+    without them.
+    """
     text = block.text
     for placeholder, value in PLACEHOLDERS.items():
         text = re.sub(rf'(?<![$\w{{.]){re.escape(placeholder)}(?![\w=])', value, text)
@@ -89,7 +105,9 @@ def typed(block: Block) -> str:
 
 
 def build(base: Path, weights: Path) -> Sandbox:
-    """Makes a sandbox under `base`: the project's files by links, films, images, and what else the documents ask a reader to have."""
+    """Makes a sandbox under `base`: the project's files by links, films, images, and what else the
+    documents ask a reader to have.
+    """
     folder, stand_ins = base / 'project', base / 'stand-ins'
     folder.mkdir()
     for name in ('pipeline', 'deploy', 'schemas', 'Makefile', 'Dockerfile', 'requirements'):
@@ -104,7 +122,9 @@ def build(base: Path, weights: Path) -> Sandbox:
     (bucket / 'weights').mkdir(parents=True)
     (bucket / 'nih').symlink_to(folder / 'nih')
     (bucket / 'weights' / 'mobilenet_v2.h5').symlink_to(weights)
-    (folder / 'experiment.yaml').symlink_to(PROJECT / 'pipeline' / 'configs' / 'nih_triage_gke.yaml')
+    (folder / 'experiment.yaml').symlink_to(
+        PROJECT / 'pipeline' / 'configs' / 'nih_triage_gke.yaml'
+    )
     (folder / 'claim.yaml').write_text('kind: PersistentVolumeClaim\n')
 
     stand_ins.mkdir()
@@ -126,10 +146,18 @@ def _images(folder: Path) -> None:
     films = np.random.default_rng(0).integers(40, 220, (8, 128, 128), dtype=np.uint8)
     for number, pixels in enumerate(films):
         kind = ('NORMAL', 'Pneumonia')[number % 2]
-        for place in (folder / 'classes' / kind / f'{number}.png', folder / 'originals' / f'0000000{number + 1}_000.png'):
+        for place in (
+            folder / 'classes' / kind / f'{number}.png',
+            folder / 'originals' / f'0000000{number + 1}_000.png',
+        ):
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(place)
     Image.fromarray(films[0]).save(folder / 'film.png')
-    columns = 'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position'
-    rows = [f'0000000{n + 1}_000.png,{("No Finding", "Mass|Nodule")[n % 2]},0,{n + 1},50,F,PA' for n in range(len(films))]
+    columns = (
+        'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position'
+    )
+    rows = [
+        f'0000000{n + 1}_000.png,{("No Finding", "Mass|Nodule")[n % 2]},0,{n + 1},50,F,PA'
+        for n in range(len(films))
+    ]
     (folder / 'Data_Entry_2017_v2020.csv').write_text('\n'.join([columns, *rows]) + os.linesep)

@@ -1,7 +1,8 @@
-"""Stands in for a program that needs a cloud, an engine or minutes: records the call and does what later commands rely on.
+"""Stands in for a program that needs a cloud, an engine or minutes: records the call and does what
+later commands rely on.
 
-Installed under several names in a folder at the front of PATH. Records go to $STAND_IN_CALLS, one JSON object a line; buckets are
-folders under $STAND_IN_BUCKETS.
+Installed under several names in a folder at the front of PATH. Records go to $STAND_IN_CALLS, one
+JSON object a line; buckets are folders under $STAND_IN_BUCKETS.
 """
 
 from __future__ import annotations

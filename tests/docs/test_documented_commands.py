@@ -1,7 +1,8 @@
 """Every command of README and docs works as it is written, up to its first call of a cloud.
 
-A shell runs the code blocks with recording stand-ins. What they recorded is then held against the real thing: `cxr-triage` commands
-run, with folders in the place of buckets and a test double of Kubeflow's API server; the others are held against what they name.
+A shell runs the code blocks with recording stand-ins. What they recorded is then held against the
+real thing: `cxr-triage` commands run, with folders in the place of buckets and a test double of
+Kubeflow's API server; the others are held against what they name.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ class Reader:
             case 'submit':
                 assert call.endpoint or '--host' in rest, f'no address of Kubeflow: {call}'
                 # Nobody pushes in the double, so with --wait the verdict is "not blessed".
-                assert cli.main([command, *rest, '--host', self.server.url]) == (3 if '--wait' in rest else 0), call
+                assert cli.main([command, *rest, '--host', self.server.url]) == (
+                    3 if '--wait' in rest else 0
+                ), call
             case 'status' | 'logs' | 'cancel':
                 (run_id,) = self.server.runs
                 words = [run_id if word == 'a-run' else word for word in rest]
@@ -98,7 +101,9 @@ class Reader:
                 assert cli.main([command, *rest]) == 0, call
 
     def _run(self, call: Call, rest: list[str]) -> None:
-        """Up to the end of the first step, or to the configuration where the engine is elsewhere."""
+        """Up to the end of the first step, or to the configuration where the engine is
+        elsewhere.
+        """
         if '--beam' in rest:
             config = options.configuration(cli.build_parser().parse_args(['run', *rest]))
             assert config.beam.arguments(str(PROJECT / 'setup.py')), call
@@ -133,13 +138,17 @@ def reader(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     # kfp remembers a namespace under HOME.
     monkeypatch.setattr('kfp.Client._LOCAL_KFP_CONTEXT', '/nowhere/context.json')
     for name in _GFILE:
-        monkeypatch.setattr(tf.io.gfile, name, _in_folders(getattr(tf.io.gfile, name), sandbox.buckets))
+        monkeypatch.setattr(
+            tf.io.gfile, name, _in_folders(getattr(tf.io.gfile, name), sandbox.buckets)
+        )
     with api_double.serve() as server:
         yield Reader(sandbox, server, tmp_path)
 
 
 def _in_folders(function: Callable, buckets: Path) -> Callable:
-    """`function` of TensorFlow's file system, with `gs://` under a folder; what it lists is under `gs://` again."""
+    """`function` of TensorFlow's file system, with `gs://` under a folder; what it lists is under
+    `gs://` again.
+    """
 
     def outside(answer: Any) -> Any:
         if isinstance(answer, str):
@@ -153,7 +162,9 @@ def _in_folders(function: Callable, buckets: Path) -> Callable:
     return inside
 
 
-@pytest.mark.parametrize('document', [d for d in DOCUMENTS if shell_blocks(d)], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    'document', [d for d in DOCUMENTS if shell_blocks(d)], ids=lambda path: path.name
+)
 def test_commands_work_as_written(document: Path, sandbox: Sandbox, reader: Reader):
     calls = sandbox.calls(document)
     assert calls

@@ -15,7 +15,11 @@ def test_each_block_names_its_language(document):
     assert [str(block) for block in blocks(document) if block.language not in LANGUAGES] == []
 
 
-@pytest.mark.parametrize('block', [block for document in DOCUMENTS for block in shell_blocks(document)], ids=str)
+@pytest.mark.parametrize(
+    'block', [block for document in DOCUMENTS for block in shell_blocks(document)], ids=str
+)
 def test_what_is_typed_is_valid_shell(block):
-    done = subprocess.run(['bash', '-n', '-c', typed(block)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ['bash', '-n', '-c', typed(block)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""What the end-to-end runs share: a copy of the sources, a small set of synthetic films, and one run from nothing to a pushed model."""
+"""What the end-to-end runs share: a copy of the sources, a small set of synthetic films, and one
+run from nothing to a pushed model.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def program(tmp_path_factory: pytest.TempPathFactory, spare_file: Path) -> Progr
     folder = tmp_path_factory.mktemp('program')
     source = folder / 'source'
     for name in _SOURCES:
-        shutil.copytree(_PROJECT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copytree(
+            _PROJECT / name, source / name, ignore=shutil.ignore_patterns('__pycache__')
+        )
     shutil.copy(_PROJECT / 'setup.py', source)
     shutil.copy(_PROJECT / 'tests' / 'small_run.yaml', folder / 'config.yaml')
     data = folder / 'films'
@@ -70,6 +74,8 @@ def pushed(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Pushed
         finished=finished,
         states=states,
         log=runs.log_of(root),
-        predictions=json.loads((runs.last_output(root, 'Trainer', 'model_run') / 'predictions.json').read_text()),
+        predictions=json.loads(
+            (runs.last_output(root, 'Trainer', 'model_run') / 'predictions.json').read_text()
+        ),
         manifest=runs.manifest(runs.newest_version(root / 'serving')),
     )

@@ -28,20 +28,26 @@ STEPS = (
 COMPLETE, CACHED, FAILED = 'COMPLETE', 'CACHED', 'FAILED'
 # What TensorFlow, absl, Beam and Python's warnings look like on a screen.
 NOISE = re.compile(
-    r'^[IWEF]\d{4} |^\d{4}-\d\d-\d\d \d\d:|absl|apache_beam|tensorflow/|computation_placer|oneDNN|Warning:|WARNING', re.MULTILINE
+    r'^[IWEF]\d{4} |^\d{4}-\d\d-\d\d '
+    r'\d\d:|absl|apache_beam|tensorflow/|computation_placer|oneDNN|Warning:|WARNING',
+    re.MULTILINE,
 )
 
 
 def states(root: Path) -> list[dict[str, str]]:
     """For each run on record, oldest first: component -> the state that its execution ended in."""
     name_of = metadata_store_pb2.Execution.State.Name
-    return [{step: name_of(execution.last_known_state) for step, execution in run.items()} for run in history.runs(root)]
+    return [
+        {step: name_of(execution.last_known_state) for step, execution in run.items()}
+        for run in history.runs(root)
+    ]
 
 
 def that_ran(root: Path) -> set[str]:
     """The components that the last run executed; all the others came from the cache.
 
-    Baseline is left out: it runs whenever another version is served, which is not what a change of code or data decides.
+    Baseline is left out: it runs whenever another version is served, which is not what a change of
+    code or data decides.
     """
     last = states(root)[-1]
     assert set(last) == set(STEPS), last
@@ -55,14 +61,24 @@ def steps_from(first: str) -> set[str]:
 
 
 def served(directory: Path) -> dict[str, tuple[int, int]]:
-    """Every file under a push target -> its size and time of modification; changes when anything is pushed."""
-    files = (path for path in directory.rglob('*') if path.is_file() and not path.name.startswith('.'))
-    return {str(path.relative_to(directory)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+    """Every file under a push target -> its size and time of modification; changes when anything is
+    pushed.
+    """
+    files = (
+        path for path in directory.rglob('*') if path.is_file() and not path.name.startswith('.')
+    )
+    return {
+        str(path.relative_to(directory)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in files
+    }
 
 
 def newest_version(directory: Path) -> Path:
     """The version that TF Serving would serve."""
-    return max((path for path in directory.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    return max(
+        (path for path in directory.iterdir() if path.name.isdigit()),
+        key=lambda path: int(path.name),
+    )
 
 
 def manifest(version: Path) -> dict:
@@ -77,4 +93,6 @@ def last_output(root: Path, component: str, output: str) -> Path:
 
 def log_of(root: Path) -> str:
     """The log of the latest run."""
-    return max((root / 'logs').iterdir(), key=lambda path: path.stat().st_mtime_ns).read_text(encoding='utf-8')
+    return max((root / 'logs').iterdir(), key=lambda path: path.stat().st_mtime_ns).read_text(
+        encoding='utf-8'
+    )

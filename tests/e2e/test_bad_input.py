@@ -1,4 +1,6 @@
-"""What goes wrong through the command line: exit code 1, a message that names the file or key and what to do, no traceback."""
+"""What goes wrong through the command line: exit code 1, a message that names the file or key and
+what to do, no traceback.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,16 @@ def check_refused(finished: Finished, *words: str) -> None:
 
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A small file system of its own at `folder`; the test is skipped where mounting is not permitted."""
+    """A small file system of its own at `folder`; the test is skipped where mounting is not
+    permitted.
+    """
     folder.mkdir()
-    done = subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         pytest.skip(f'a file system cannot be mounted here: {done.stderr.strip()}')
     try:
@@ -47,7 +56,11 @@ def mounted(folder: Path, options: str) -> Iterator[Path]:
     ('settings', 'words'),
     [
         pytest.param(['train.epoch=3'], ["unknown key 'train.epoch'", 'epochs'], id='unknown key'),
-        pytest.param(['evaluation.thresholds=[{metric: auroc, min: 0.7}]'], ['auroc', 'no such metric', 'pr_auc'], id='unknown metric'),
+        pytest.param(
+            ['evaluation.thresholds=[{metric: auroc, min: 0.7}]'],
+            ['auroc', 'no such metric', 'pr_auc'],
+            id='unknown metric',
+        ),
         pytest.param(['train.epochs=many'], ['train.epochs', "'many'"], id='wrong type'),
         pytest.param(['train.epochs'], ['--set train.epochs', 'key=value'], id='no value'),
         pytest.param(['task=nih_triag'], ['nih_triag', 'nih_triage'], id='unknown task'),
@@ -62,22 +75,35 @@ def test_configuration(program: Program, tmp_path, settings, words):
 def test_configuration_file_names_itself(program: Program, tmp_path):
     config = tmp_path / 'mine.yaml'
     config.write_text(program.config.read_text() + 'colour: blue\n')
-    finished = program.start('run', '--config', config, '--data-root', program.data, '--root', tmp_path / 'root').finish()
+    finished = program.start(
+        'run', '--config', config, '--data-root', program.data, '--root', tmp_path / 'root'
+    ).finish()
     check_refused(finished, str(config), "'colour'", 'pipeline')
 
 
-@pytest.mark.parametrize('content', [pytest.param(None, id='empty folder'), pytest.param('photo.jpg', id='no tfrec')])
+@pytest.mark.parametrize(
+    'content', [pytest.param(None, id='empty folder'), pytest.param('photo.jpg', id='no tfrec')]
+)
 def test_data_root_without_records(program: Program, tmp_path, content):
     data = tmp_path / 'films'
     data.mkdir()
     if content:
         (data / content).write_bytes(b'\xff\xd8\xff')
-    check_refused(program.run(tmp_path / 'root', '--data-root', data), str(data), '*.tfrec', 'cxr-triage convert')
+    check_refused(
+        program.run(tmp_path / 'root', '--data-root', data),
+        str(data),
+        '*.tfrec',
+        'cxr-triage convert',
+    )
     assert not (tmp_path / 'root').exists()
 
 
 def test_data_root_that_is_not_there(program: Program, tmp_path):
-    check_refused(program.run(tmp_path / 'root', '--data-root', tmp_path / 'nothing'), str(tmp_path / 'nothing'), '--data-root')
+    check_refused(
+        program.run(tmp_path / 'root', '--data-root', tmp_path / 'nothing'),
+        str(tmp_path / 'nothing'),
+        '--data-root',
+    )
     assert not (tmp_path / 'root').exists()
 
 
@@ -88,7 +114,9 @@ def test_root_that_is_a_file(program: Program, tmp_path):
 
 def test_root_that_is_read_only(program: Program, tmp_path):
     with mounted(tmp_path / 'disk', 'ro') as disk:
-        check_refused(program.run(disk / 'root'), str(disk / 'root'), 'Read-only file system', '--root')
+        check_refused(
+            program.run(disk / 'root'), str(disk / 'root'), 'Read-only file system', '--root'
+        )
 
 
 def test_disk_that_is_full(program: Program, tmp_path):
@@ -106,13 +134,20 @@ def test_disk_that_is_full(program: Program, tmp_path):
 
 def test_target_that_is_a_file(program: Program, pushed, tmp_path):
     (tmp_path / 'serving').write_text('a file')
-    check_refused(program.run(pushed.root, '--push-dir', tmp_path / 'serving'), str(tmp_path / 'serving'), 'is a file', 'another target')
+    check_refused(
+        program.run(pushed.root, '--push-dir', tmp_path / 'serving'),
+        str(tmp_path / 'serving'),
+        'is a file',
+        'another target',
+    )
 
 
 def test_target_that_is_read_only(program: Program, pushed, tmp_path):
     with mounted(tmp_path / 'disk', 'ro') as disk:
         finished = program.run(pushed.root, '--push-dir', disk / 'serving')
-        check_refused(finished, 'Pusher failed', str(disk / 'serving'), 'read-only', 'another target')
+        check_refused(
+            finished, 'Pusher failed', str(disk / 'serving'), 'read-only', 'another target'
+        )
         last = runs.states(pushed.root)[-1]
         assert last['Trainer'] == runs.CACHED
         assert last['Pusher'] == FAILED
@@ -124,20 +159,35 @@ def test_too_much_quarantine(program: Program, tmp_path):
     shutil.copytree(program.data / 'metadata', data / 'metadata')
     (data / 'data').mkdir()
     content = bytearray((program.data / 'data' / name).read_bytes())
-    broken = [record for record in tfrecord.read(str(program.data / 'data' / name)) if record.index in (3, 50, 121)]
+    broken = [
+        record
+        for record in tfrecord.read(str(program.data / 'data' / name))
+        if record.index in (3, 50, 121)
+    ]
     for record in broken:
         content[record.offset + 12 + len(record.payload) // 2] ^= 0x10
     (data / 'data' / name).write_bytes(content)
 
     finished = program.run(tmp_path / 'root', '--data-root', data)
-    check_refused(finished, 'XrayExampleGen failed', '3 of 122 records cannot be used', 'data.max_quarantine_share')
+    check_refused(
+        finished,
+        'XrayExampleGen failed',
+        '3 of 122 records cannot be used',
+        'data.max_quarantine_share',
+    )
     for record in broken:
-        assert re.search(rf'{name}, record {record.index} \(byte {record.offset}\): \S', finished.screen), finished.screen
+        assert re.search(
+            rf'{name}, record {record.index} \(byte {record.offset}\): \S', finished.screen
+        ), finished.screen
     listed = Path(re.search(r'All of them: (\S+)', finished.screen)[1])
     rows = [json.loads(line) for line in listed.read_text().splitlines()]
-    assert [(row['record'], row['offset']) for row in rows] == [(record.index, record.offset) for record in broken]
+    assert [(row['record'], row['offset']) for row in rows] == [
+        (record.index, record.offset) for record in broken
+    ]
 
-    allowed = program.start_run(tmp_path / 'root', '--data-root', data, '--set', 'data.max_quarantine_share=0.05')
+    allowed = program.start_run(
+        tmp_path / 'root', '--data-root', data, '--set', 'data.max_quarantine_share=0.05'
+    )
     allowed.wait_for(lambda: 'XrayExampleGen' in allowed.screen)
     allowed.signal(signal.SIGINT)
     assert '122 records in, 3 quarantined' in allowed.finish().screen

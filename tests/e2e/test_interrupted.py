@@ -1,4 +1,6 @@
-"""Runs that are killed, interrupted or doubled: what was done is kept, and the result is that of an unbroken run."""
+"""Runs that are killed, interrupted or doubled: what was done is kept, and the result is that of an
+unbroken run.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ pytestmark = pytest.mark.slow
 
 @dataclasses.dataclass(frozen=True)
 class Broken:
-    """A root on which two runs were killed and a third went through, while a fourth tried to run beside it."""
+    """A root on which two runs were killed and a third went through, while a fourth tried to run
+    beside it.
+    """
 
     root: Path
     finished: Finished
@@ -29,7 +33,9 @@ class Broken:
 
 @pytest.fixture(scope='module')
 def broken(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Broken:
-    """Killed in the middle of Transform, then after the first epoch's checkpoint, then left to finish."""
+    """Killed in the middle of Transform, then after the first epoch's checkpoint, then left to
+    finish.
+    """
     root = tmp_path_factory.mktemp('broken') / 'root'
     transformed = root / 'artifacts' / 'Transform'
     running = program.start_run(root)
@@ -69,12 +75,17 @@ def test_training_goes_on_where_it_was_killed(broken: Broken):
 
 
 def test_result_is_that_of_an_unbroken_run(broken: Broken, pushed):
-    predictions = json.loads((runs.last_output(broken.root, 'Trainer', 'model_run') / 'predictions.json').read_text())
+    predictions = json.loads(
+        (runs.last_output(broken.root, 'Trainer', 'model_run') / 'predictions.json').read_text()
+    )
     assert predictions == pushed.predictions
     # Beam adds up batches of other sizes each time. What a few films do not define is null.
     found, expected = (
         {name: math.nan if value is None else value for name, value in manifest['metrics'].items()}
-        for manifest in (runs.manifest(runs.newest_version(broken.root / 'serving')), pushed.manifest)
+        for manifest in (
+            runs.manifest(runs.newest_version(broken.root / 'serving')),
+            pushed.manifest,
+        )
     )
     assert found == pytest.approx(expected, rel=1e-6, nan_ok=True)
 

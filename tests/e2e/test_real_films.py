@@ -45,7 +45,11 @@ def run(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RealRun:
     folder = tmp_path_factory.mktemp('real')
     program = Program(_CONFIG.parents[2], _CONFIG, real_data / 'nih', folder)
     (weights,) = (real_data / 'weights').glob('mobilenet_v2_*_no_top.h5')
-    return RealRun(folder / 'root', program.data, program.run(folder / 'root', '--weights', weights, fresh=True))
+    return RealRun(
+        folder / 'root',
+        program.data,
+        program.run(folder / 'root', '--weights', weights, fresh=True),
+    )
 
 
 def test_pushes(run: RealRun):
@@ -62,23 +66,41 @@ def test_pushes(run: RealRun):
 def test_every_film_is_counted(run: RealRun):
     assert f'{_FILMS:,} records in, 0 quarantined' in run.finished.screen
     assert f'{_PATIENTS:,} patients' in run.finished.screen
-    report = json.loads((runs.last_output(run.root, 'XrayExampleGen', 'report') / 'ingest.json').read_text())
+    report = json.loads(
+        (runs.last_output(run.root, 'XrayExampleGen', 'report') / 'ingest.json').read_text()
+    )
     splits = report['splits']
-    assert (report['records_in'], report['records_out'], report['quarantined']) == (_FILMS, _FILMS, 0)
+    assert (report['records_in'], report['records_out'], report['quarantined']) == (
+        _FILMS,
+        _FILMS,
+        0,
+    )
     assert sum(split['records'] for split in splits.values()) == _FILMS
     assert sum(split['positives'] for split in splits.values()) == _FILMS - _NORMAL
     assert sum(split['patients'] for split in splits.values()) == _PATIENTS
-    assert [(file['promised'], file['held']) for file in report['files']] == [(122, 122)] * 12 + [(121, 121)] * 4
+    assert [(file['promised'], file['held']) for file in report['files']] == [(122, 122)] * 12 + [
+        (121, 121)
+    ] * 4
 
 
 def test_served_model_answers_as_the_trainer(run: RealRun):
-    """Through a Session, as TF Serving loads it; with the bytes of the source's records, of films that nothing was trained on."""
+    """Through a Session, as TF Serving loads it; with the bytes of the source's records, of films
+    that nothing was trained on.
+    """
     import tensorflow as tf
 
-    predictions = json.loads((runs.last_output(run.root, 'Trainer', 'model_run') / 'predictions.json').read_text())
+    predictions = json.loads(
+        (runs.last_output(run.root, 'Trainer', 'model_run') / 'predictions.json').read_text()
+    )
     expected = {row['image_id']: row for row in predictions['splits']['val']}
-    payloads = [record.payload for record in tfrecord.read(str(run.data / 'data' / '000-122.tfrec'))]
-    films = [(record, payload) for record, payload in ((examples.parse(p), p) for p in payloads) if record.image_id in expected][:8]
+    payloads = [
+        record.payload for record in tfrecord.read(str(run.data / 'data' / '000-122.tfrec'))
+    ]
+    films = [
+        (record, payload)
+        for record, payload in ((examples.parse(p), p) for p in payloads)
+        if record.image_id in expected
+    ][:8]
     assert len(films) >= 4
     facts = json.loads((run.version / 'assets.extra' / 'triage.json').read_text())
 
@@ -92,13 +114,22 @@ def test_served_model_answers_as_the_trainer(run: RealRun):
             outputs = {name: tensor.name for name, tensor in graph.outputs.items()}
             answers = session.run(outputs, {graph.inputs[signature.input].name: inputs})
             rows = [expected[record.image_id] for record, _ in films]
-            np.testing.assert_allclose(answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-5)
+            np.testing.assert_allclose(
+                answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-5
+            )
             np.testing.assert_array_equal(answers[contract.FLAG], [row['flag'] for row in rows])
-            assert {version.decode() for version in answers[contract.MODEL_VERSION]} == {facts['model_version']}
+            assert {version.decode() for version in answers[contract.MODEL_VERSION]} == {
+                facts['model_version']
+            }
     # The trainer's labels are the source's.
     for record, _ in films:
         assert expected[record.image_id]['label'] == 1 - record.labels[NO_FINDING]
 
 
 def test_its_pages_open_in_a_browser(browser, run: RealRun):
-    browsing.check_pushed(browser, run.root / site.FOLDER, {'Sex: female', 'View: PA', 'View: AP', 'Films with Effusion'}, drawn=False)
+    browsing.check_pushed(
+        browser,
+        run.root / site.FOLDER,
+        {'Sex: female', 'View: PA', 'View: AP', 'Films with Effusion'},
+        drawn=False,
+    )

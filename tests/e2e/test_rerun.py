@@ -1,4 +1,6 @@
-"""What a run does again: nothing when nothing changed, else exactly what depends on the change; and what it may replace in serving."""
+"""What a run does again: nothing when nothing changed, else exactly what depends on the change; and
+what it may replace in serving.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def appended(path: Path, text: str) -> Iterator[None]:
 def serve_only_the_first(pushed) -> None:
     """Takes away what other tests pushed, so that the first run's model is the one being served."""
     for version in pushed.serving.iterdir():
-        if version.name.isdigit() and runs.manifest(version)['model_digest'] != pushed.manifest['model_digest']:
+        if (
+            version.name.isdigit()
+            and runs.manifest(version)['model_digest'] != pushed.manifest['model_digest']
+        ):
             shutil.rmtree(version)
 
 
@@ -73,12 +78,18 @@ def test_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed):
     assert runs.served(pushed.serving) == before
     assert NOISE.findall(finished.screen) == []
     version = runs.newest_version(pushed.serving).name
-    assert re.search(rf'^Nothing to do: version {version} has been served since 20\d\d-.* UTC\.', finished.screen, re.MULTILINE)
+    assert re.search(
+        rf'^Nothing to do: version {version} has been served since 20\d\d-.* UTC\.',
+        finished.screen,
+        re.MULTILINE,
+    )
     assert 'Pushed.' not in finished.screen and 'nothing served yet' not in finished.screen
 
 
 def test_damaged_served_version_is_repaired_by_an_unchanged_run(program: Program, pushed):
-    """Nothing can be written after the last step either: the run says what became of the model all the same."""
+    """Nothing can be written after the last step either: the run says what became of the model all
+    the same.
+    """
     serve_only_the_first(pushed)
     version = runs.newest_version(pushed.serving)
     with (version / 'variables' / 'variables.index').open('r+b') as file:
@@ -96,7 +107,9 @@ def test_damaged_served_version_is_repaired_by_an_unchanged_run(program: Program
     assert runs.states(pushed.root)[-1] == dict.fromkeys(STEPS, CACHED)
     assert target.verify(str(version)) == []
     # The screen breaks long lines.
-    assert 'saved_model.pb is missing; variables/variables.index differs' in ' '.join(finished.screen.split())
+    assert 'saved_model.pb is missing; variables/variables.index differs' in ' '.join(
+        finished.screen.split()
+    )
     assert 'It is repaired.' in finished.screen
     assert 'All steps are done, but their results could not be shown:' in finished.screen
     assert f'Nothing to do: version {version.name} has been served since' in finished.screen
@@ -112,7 +125,10 @@ def test_comment_reruns_nothing_that_trains(program: Program, pushed):
 
 @pytest.mark.parametrize(
     ('module', 'first'),
-    [pytest.param('training', 'Trainer', id='training'), pytest.param('preprocessing', 'Transform', id='preprocessing')],
+    [
+        pytest.param('training', 'Trainer', id='training'),
+        pytest.param('preprocessing', 'Transform', id='preprocessing'),
+    ],
 )
 def test_edit_of_trainer_code_reruns_from_where_it_matters(program: Program, pushed, module, first):
     with appended(program.source / 'trainer' / f'{module}.py', '\nREVISION = 2\n'):
@@ -147,20 +163,29 @@ def test_worse_candidate_is_refused_against_the_served_model(program: Program, p
     finished = program.run(
         pushed.root,
         *('--set', 'train.epochs=1', '--set', 'train.learning_rate=1.0e-9'),
-        *('--set', 'evaluation.thresholds=[{metric: auc, max_worse: 0.01}, {metric: auc, slice: {sex: M}, min: 0.999}]'),
+        *(
+            '--set',
+            'evaluation.thresholds=[{metric: auc, max_worse: 0.01}, {metric: auc, slice: {sex: '
+            'M}, min: 0.999}]',
+        ),
     )
     assert finished.exit_code == 3, finished.screen
     assert runs.states(pushed.root)[-1]['Trainer'] == COMPLETE
     assert runs.served(pushed.serving) == before
     assert not finished.has_traceback()
 
-    told = re.search(r'auc on all is (\d\.\d+), asked >= (\d\.\d+) \(served (\d\.\d+) - 0\.01\) \((-\d\.\d+)\)', finished.screen)
+    told = re.search(
+        r'auc on all is (\d\.\d+), asked >= (\d\.\d+) \(served (\d\.\d+) - 0\.01\) \((-\d\.\d+)\)',
+        finished.screen,
+    )
     assert told, finished.screen
     value, bound, served, margin = map(float, told.groups())
     assert served == pytest.approx(baseline, abs=1e-4)
     assert bound == pytest.approx(served - 0.01, abs=2e-4)
     assert margin == pytest.approx(value - bound, abs=2e-4)
-    of_slice = re.search(r'auc on sex=M is (\d\.\d+), asked >= 0\.999 \((-\d\.\d+)\)', finished.screen)
+    of_slice = re.search(
+        r'auc on sex=M is (\d\.\d+), asked >= 0\.999 \((-\d\.\d+)\)', finished.screen
+    )
     assert of_slice, finished.screen
     assert float(of_slice[2]) == pytest.approx(float(of_slice[1]) - 0.999, abs=2e-4)
     assert len(re.findall(r'FAIL', finished.screen)) == 2
@@ -179,13 +204,18 @@ def test_served_version_deleted_is_pushed_again(program: Program, pushed):
 
 
 def test_lost_artifacts_are_made_again_and_what_is_served_stays(program: Program, pushed):
-    """The last of this file: from here on the cache has another model than the one that is served."""
+    """The last of this file: from here on the cache has another model than the one that is
+    served.
+    """
     shutil.rmtree(pushed.root / 'artifacts' / 'Transform' / 'transformed_examples')
     before = runs.newest_version(pushed.serving)
     finished = program.run(pushed.root)
     assert finished.exit_code == 0, finished.screen
     assert {'Transform', 'Trainer', 'Pusher'} <= that_ran(pushed.root)
     assert runs.newest_version(pushed.serving) == before
-    assert f'Version {before.name} was pushed for the same data, code and configuration. It stays' in finished.screen
+    assert (
+        f'Version {before.name} was pushed for the same data, code and configuration. It stays'
+        in finished.screen
+    )
     assert f'Nothing to push: version {before.name}, served since' in finished.screen
     assert target.verify(str(before)) == []

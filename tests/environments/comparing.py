@@ -6,7 +6,9 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Without the order of features, and without the last digits of sums, which depend on an order."""
+    """Without the order of features, and without the last digits of sums, which depend on an
+    order.
+    """
     if isinstance(value, dict):
         content = {key: plain(each) for key, each in value.items()}
         if 'features' in content:

@@ -29,15 +29,35 @@ class Leavings:
         return json.loads((self.folder / 'facts.json').read_text())
 
 
-def start(command: str, subject: Path, folder: Path, *options: str, python: Sequence[str] = (sys.executable,)) -> Leavings:
-    """Starts a command on films, or on what was made of them, with the Python of an environment; without one, with this one."""
-    line = [*python, '-m', 'tests.environments.leavings', command, str(subject), str(folder), *options]
-    process = subprocess.Popen(line, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(
+    command: str,
+    subject: Path,
+    folder: Path,
+    *options: str,
+    python: Sequence[str] = (sys.executable,),
+) -> Leavings:
+    """Starts a command on films, or on what was made of them, with the Python of an environment;
+    without one, with this one.
+    """
+    line = [
+        *python,
+        '-m',
+        'tests.environments.leavings',
+        command,
+        str(subject),
+        str(folder),
+        *options,
+    ]
+    process = subprocess.Popen(
+        line, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     return Leavings(process, folder)
 
 
 class Direct:
-    """The run that others are compared with, made when it is asked for: the films through the pipeline, here and in one process."""
+    """The run that others are compared with, made when it is asked for: the films through the
+    pipeline, here and in one process.
+    """
 
     def __init__(self, films: Path, folder: Path):
         self.folder = folder / 'made'

@@ -63,7 +63,9 @@ class ArgoNodes:
         self.found += nodes
         return nodes
 
-    def _node(self, path: str, name: str, kind: str, phase: str, message: str, boundary: str) -> Node:
+    def _node(
+        self, path: str, name: str, kind: str, phase: str, message: str, boundary: str
+    ) -> Node:
         digits, template = zlib.crc32(path.encode()), f'template-of-{name.partition("(")[0]}'
         return {
             'id': path if path == self._workflow else f'{self._workflow}-{digits}',

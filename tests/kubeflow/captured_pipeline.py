@@ -1,4 +1,6 @@
-"""The pipeline whose components Kubeflow's driver was captured with, compiled by the TFX that is installed."""
+"""The pipeline whose components Kubeflow's driver was captured with, compiled by the TFX that is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ _ADDED = ('display_name', 'store_session_info')
 
 
 def compiled(captured: dict[str, dict]) -> dict:
-    """The specification. How options are written is the affair of each TFX version: they are taken from what was captured."""
-    config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(display_name=NAME, default_image='captured', use_pipeline_spec_2_1=True)
-    spec = kubeflow_v2_dag_runner.KubeflowV2DagRunner(config).run(_pipeline(), write_out=False)['pipelineSpec']
+    """The specification. How options are written is the affair of each TFX version: they are taken
+    from what was captured.
+    """
+    config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+        display_name=NAME, default_image='captured', use_pipeline_spec_2_1=True
+    )
+    spec = kubeflow_v2_dag_runner.KubeflowV2DagRunner(config).run(_pipeline(), write_out=False)[
+        'pipelineSpec'
+    ]
     for name, task in spec['root']['dag']['tasks'].items():
         given = captured[name]['inputs'].get('parameterValues', {})
         assert set(task['inputs']['parameters']) == set(given), name
@@ -34,12 +42,16 @@ def _pipeline() -> Pipeline:
     options = tfdv.StatsOptions(feature_allowlist=['No Finding'])
     statistics = tfx.StatisticsGen(examples=examples.outputs['examples'], stats_options=options)
     inferred = tfx.SchemaGen(statistics=statistics.outputs['statistics'], infer_feature_shape=True)
-    validator = tfx.ExampleValidator(statistics=statistics.outputs['statistics'], schema=schema.outputs['schema'])
+    validator = tfx.ExampleValidator(
+        statistics=statistics.outputs['statistics'], schema=schema.outputs['schema']
+    )
     transform = tfx.Transform(
         examples=examples.outputs['examples'],
         schema=schema.outputs['schema'],
         preprocessing_fn='cxr.preprocessing.preprocessing_fn',
-        splits_config=transform_pb2.SplitsConfig(analyze=['train'], transform=['train', 'eval', 'test']),
+        splits_config=transform_pb2.SplitsConfig(
+            analyze=['train'], transform=['train', 'eval', 'test']
+        ),
         disable_statistics=True,
         custom_config={'mode': 'png'},
     )
@@ -59,21 +71,40 @@ def _pipeline() -> Pipeline:
         schema=schema.outputs['schema'],
         eval_config=config_pb2.EvalConfig(),
     )
-    destination = pusher_pb2.PushDestination(filesystem=pusher_pb2.PushDestination.Filesystem(base_directory='/srv/serving'))
-    pusher = tfx.Pusher(
-        model=trainer.outputs['model'], model_blessing=evaluator.outputs['blessing'], push_destination=destination, custom_config={}
+    destination = pusher_pb2.PushDestination(
+        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory='/srv/serving')
     )
-    parts = [examples, schema, statistics, inferred, validator, transform, trainer, evaluator, pusher]
+    pusher = tfx.Pusher(
+        model=trainer.outputs['model'],
+        model_blessing=evaluator.outputs['blessing'],
+        push_destination=destination,
+        custom_config={},
+    )
+    parts = [
+        examples,
+        schema,
+        statistics,
+        inferred,
+        validator,
+        transform,
+        trainer,
+        evaluator,
+        pusher,
+    ]
     return Pipeline(pipeline_name=NAME, pipeline_root='unused', components=parts, enable_cache=True)
 
 
 def reported(captured: dict[str, dict]) -> dict[str, dict[str, dict]]:
-    """Step -> output -> the metadata that the step reported: what a later step got, without what Kubeflow adds."""
+    """Step -> output -> the metadata that the step reported: what a later step got, without what
+    Kubeflow adds.
+    """
     found: dict[str, dict[str, dict]] = {}
     for given in captured.values():
         for entry in given['inputs'].get('artifacts', {}).values():
             (artifact,) = entry['artifacts']
             *_, step, _, key = artifact['uri'].split('/')
             metadata = copy.deepcopy(artifact['metadata'])
-            found.setdefault(step, {})[key] = {name: value for name, value in metadata.items() if name not in _ADDED}
+            found.setdefault(step, {})[key] = {
+                name: value for name, value in metadata.items() if name not in _ADDED
+            }
     return found

@@ -30,7 +30,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The demo with a root in a bucket; nothing is served yet."""
     served = str(tmp_path_factory.mktemp('served'))
     return config_lib.load(
-        'pipeline/configs/demo.yaml', root='gs://bucket/runs', data__root='/data', push__directory=served, kubeflow__image='cxr-triage:test'
+        'pipeline/configs/demo.yaml',
+        root='gs://bucket/runs',
+        data__root='/data',
+        push__directory=served,
+        kubeflow__image='cxr-triage:test',
     )
 
 
@@ -50,18 +54,37 @@ def compiled(pipeline: Pipeline, config: Config, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope='session')
 def captured() -> dict[str, dict]:
-    """Component -> what the driver of Kubeflow Pipelines 2.17.0 gave it; the test is skipped where these are not there."""
+    """Component -> what the driver of Kubeflow Pipelines 2.17.0 gave it; the test is skipped where
+    these are not there.
+    """
     if not _CAPTURED.is_dir():
         pytest.skip(f'captured executor inputs are not at {_CAPTURED}')
-    return {path.stem: json.loads(path.read_text())['executor_input'] for path in sorted(_CAPTURED.glob('*.json'))}
+    return {
+        path.stem: json.loads(path.read_text())['executor_input']
+        for path in sorted(_CAPTURED.glob('*.json'))
+    }
 
 
 @pytest.fixture(scope='session')
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Films and a push directory in a folder that stands for a mounted volume, and the demo compiled for them."""
+    """Films and a push directory in a folder that stands for a mounted volume, and the demo
+    compiled for them.
+    """
     root = tmp_path_factory.mktemp('volume')
     write_dataset(root / 'films', count=10, seed=1, size=64)
-    assert cli.main(['compile', *submitting.given(root), '--image', 'registry/cxr-triage:1', '--out', str(root / 'demo.yaml')]) == 0
+    assert (
+        cli.main(
+            [
+                'compile',
+                *submitting.given(root),
+                '--image',
+                'registry/cxr-triage:1',
+                '--out',
+                str(root / 'demo.yaml'),
+            ]
+        )
+        == 0
+    )
     return root
 
 
@@ -89,6 +112,15 @@ def submit(here: Path, server: ApiDouble) -> Cli:
     """Submits the demo; further options are added, or override."""
 
     def run(*more: str, spec: Path | None = None) -> int:
-        return cli.main(['submit', str(spec or here / 'demo.yaml'), *submitting.given(here), '--host', server.url, *more])
+        return cli.main(
+            [
+                'submit',
+                str(spec or here / 'demo.yaml'),
+                *submitting.given(here),
+                '--host',
+                server.url,
+                *more,
+            ]
+        )
 
     return run

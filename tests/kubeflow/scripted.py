@@ -1,4 +1,6 @@
-"""Steps that are a function of a test's, under the real driver and launcher of `kubeflow.local`, and specifications for them."""
+"""Steps that are a function of a test's, under the real driver and launcher of `kubeflow.local`,
+and specifications for them.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,10 @@ class Inside:
 
     def report(self, artifacts: dict[str, dict[str, Any]], **more: Any) -> None:
         """The report of outputs: each with `metadata`, maybe `uri`."""
-        content = {'artifacts': {key: {'artifacts': [told]} for key, told in artifacts.items()}, **more}
+        content = {
+            'artifacts': {key: {'artifacts': [told]} for key, told in artifacts.items()},
+            **more,
+        }
         self.path(self.given['outputs']['outputFile']).write_text(json.dumps(content))
 
 
@@ -70,7 +75,12 @@ class Scripted:
 
 def task(name: str, **more: Any) -> dict[str, Any]:
     """A task of a component of its own, from the cache where it can."""
-    return {'taskInfo': {'name': name}, 'componentRef': {'name': name}, 'cachingOptions': {'enableCache': True}, **more}
+    return {
+        'taskInfo': {'name': name},
+        'componentRef': {'name': name},
+        'cachingOptions': {'enableCache': True},
+        **more,
+    }
 
 
 def of(producer: str, key: str = 'thing') -> dict[str, Any]:
@@ -78,7 +88,9 @@ def of(producer: str, key: str = 'thing') -> dict[str, Any]:
     return {'taskOutputArtifact': {'producerTask': producer, 'outputArtifactKey': key}}
 
 
-def component(name: str, takes: tuple[str, ...] = (), makes: tuple[str, ...] = ('thing',), **parameters: str) -> dict[str, Any]:
+def component(
+    name: str, takes: tuple[str, ...] = (), makes: tuple[str, ...] = ('thing',), **parameters: str
+) -> dict[str, Any]:
     """A component with artifacts of one type and parameters of the types named."""
     inputs: dict[str, Any] = {}
     if takes:
@@ -86,12 +98,19 @@ def component(name: str, takes: tuple[str, ...] = (), makes: tuple[str, ...] = (
     if parameters:
         inputs['parameters'] = {key: {'parameterType': kind} for key, kind in parameters.items()}
     found: dict[str, Any] = {'executorLabel': f'{name}-executor', 'inputDefinitions': inputs}
-    return found | {'outputDefinitions': {'artifacts': {key: {'artifactType': KIND} for key in makes}}}
+    return found | {
+        'outputDefinitions': {'artifacts': {key: {'artifactType': KIND} for key in makes}}
+    }
 
 
-def spec(tasks: dict[str, Any], components: dict[str, Any], parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+def spec(
+    tasks: dict[str, Any], components: dict[str, Any], parameters: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """A specification; the command of a step is its own name."""
-    containers = {name: {'image': 'test:1', 'command': [name], 'args': [_GIVEN, '{{$}}']} for name in components}
+    containers = {
+        name: {'image': 'test:1', 'command': [name], 'args': [_GIVEN, '{{$}}']}
+        for name in components
+    }
     root: dict[str, Any] = {'dag': {'tasks': tasks}}
     if parameters:
         root['inputDefinitions'] = {'parameters': parameters}
@@ -101,15 +120,25 @@ def spec(tasks: dict[str, Any], components: dict[str, Any], parameters: dict[str
         'sdkVersion': 'test',
         'root': root,
         'components': components,
-        'deploymentSpec': {'executors': {f'{name}-executor': {'container': container} for name, container in containers.items()}},
+        'deploymentSpec': {
+            'executors': {
+                f'{name}-executor': {'container': container}
+                for name, container in containers.items()
+            }
+        },
     }
 
 
 def make_and_use(**of_make: Any) -> dict[str, Any]:
     """Two steps: `make` has a parameter `text` from the pipeline, `use` takes what it made."""
     tasks = {
-        'make': task('make', inputs={'parameters': {'text': {'componentInputParameter': 'text'}}}, **of_make),
+        'make': task(
+            'make', inputs={'parameters': {'text': {'componentInputParameter': 'text'}}}, **of_make
+        ),
         'use': task('use', inputs={'artifacts': {'made': of('make')}}),
     }
-    components = {'make': component('make', text='STRING'), 'use': component('use', takes=('made',))}
+    components = {
+        'make': component('make', text='STRING'),
+        'use': component('use', takes=('made',)),
+    }
     return spec(tasks, components, {'text': {'parameterType': 'STRING', 'defaultValue': 'first'}})

@@ -30,11 +30,15 @@ def given(volume: Path) -> list[str]:
 def states(told: str) -> dict[str, list[str]]:
     """Step -> its states, in the order in which they were told."""
     found: dict[str, list[str]] = {}
-    for state, name in re.findall(r'^ *(done|cached|failed|running|skipped|stopped|waiting)  (\S+)', told, re.MULTILINE):
+    for state, name in re.findall(
+        r'^ *(done|cached|failed|running|skipped|stopped|waiting)  (\S+)', told, re.MULTILINE
+    ):
         found.setdefault(name, []).append(state)
     return found
 
 
 def submitted(server: ApiDouble, volume: Path) -> str:
     """A run of the compiled demo, submitted by kfp's client alone; nothing is compiled anew."""
-    return client.Server(client.Connection(server.url)).submit(str(volume / 'demo.yaml'), 'gs://bucket/runs', {}, 'e', 'n')
+    return client.Server(client.Connection(server.url)).submit(
+        str(volume / 'demo.yaml'), 'gs://bucket/runs', {}, 'e', 'n'
+    )

@@ -1,4 +1,6 @@
-"""What Kubeflow's driver hands to a container, in the form that TFX's entry point takes; without each adaptation TFX fails."""
+"""What Kubeflow's driver hands to a container, in the form that TFX's entry point takes; without
+each adaptation TFX fails.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SHARED = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Trainer', 'Evaluato
 
 
 def _argv(executor_input: dict, compiled: dict, component: str) -> list[str]:
-    """The arguments of a component of the compiled specification, with the driver's input in them."""
+    """The arguments of a component of the compiled specification, with the driver's input in
+    them.
+    """
     label = compiled['components'][component]['executorLabel']
     args = compiled['deploymentSpec']['executors'][label]['container']['args']
     return ['entrypoint', *(arg.replace('{{$}}', json.dumps(executor_input)) for arg in args)]
@@ -34,7 +38,9 @@ def _parsed(invocation: dict, group: str) -> dict:
     """As TFX's entry point parses it."""
     message = pipeline_spec_pb2.ExecutorInput()
     json_format.Parse(json.dumps(invocation), message, ignore_unknown_fields=True)
-    return kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(getattr(message, group).artifacts, {})
+    return kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(
+        getattr(message, group).artifacts, {}
+    )
 
 
 def _invocation(argv: list[str]) -> dict:
@@ -72,7 +78,9 @@ def test_with_the_logs_tfx_fails(captured: dict) -> None:
 @pytest.mark.parametrize('scheme', ['s3', 'minio'])
 def test_tfx_cannot_open_a_store_by_itself(scheme: str) -> None:
     # Why it is given the launcher's paths.
-    with pytest.raises(errors.UnimplementedError, match=f"File system scheme '{scheme}' not implemented"):
+    with pytest.raises(
+        errors.UnimplementedError, match=f"File system scheme '{scheme}' not implemented"
+    ):
         fileio.exists(f'{scheme}://bucket/schema.pbtxt')
 
 
@@ -95,17 +103,30 @@ def test_what_is_reported_names_the_store(captured: dict, compiled: dict, scheme
     adapted = adapt(_argv(given, compiled, 'Trainer'))
     model = _invocation(adapted.argv)['outputs']['artifacts']['model']['artifacts'][0]
     assert model['uri'].startswith(entrypoint.MOUNTS[scheme])
-    reported = {'artifacts': {'model': {'artifacts': [{'uri': model['uri'] + '/1'}]}, 'else': {'artifacts': [{'uri': '/elsewhere'}, {}]}}}
+    reported = {
+        'artifacts': {
+            'model': {'artifacts': [{'uri': model['uri'] + '/1'}]},
+            'else': {'artifacts': [{'uri': '/elsewhere'}, {}]},
+        }
+    }
     back = entrypoint.report(copy.deepcopy(reported), adapted.stores)['artifacts']
-    assert back['model']['artifacts'][0]['uri'] == given['outputs']['artifacts']['model']['artifacts'][0]['uri'] + '/1'
+    assert (
+        back['model']['artifacts'][0]['uri']
+        == given['outputs']['artifacts']['model']['artifacts'][0]['uri'] + '/1'
+    )
     assert back['else'] == reported['artifacts']['else']
 
 
 def test_a_type_that_is_there_stays(captured: dict, compiled: dict) -> None:
     given = copy.deepcopy(captured['Trainer'])
-    given['inputs']['artifacts']['schema']['artifacts'][0]['type'] = {'instanceSchema': 'title: tfx.Other\ntype: object\n'}
+    given['inputs']['artifacts']['schema']['artifacts'][0]['type'] = {
+        'instanceSchema': 'title: tfx.Other\ntype: object\n'
+    }
     invocation = _invocation(adapt(_argv(given, compiled, 'Trainer')).argv)
-    assert 'tfx.Other' in invocation['inputs']['artifacts']['schema']['artifacts'][0]['type']['instanceSchema']
+    assert (
+        'tfx.Other'
+        in invocation['inputs']['artifacts']['schema']['artifacts'][0]['type']['instanceSchema']
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,8 +135,14 @@ def test_a_type_that_is_there_stays(captured: dict, compiled: dict) -> None:
         (lambda argv: argv[:1], f'{entrypoint.INVOCATION} is missing'),
         (lambda argv: [argv[0], entrypoint.INVOCATION, '{"inputs"'], 'is no JSON'),
         (lambda argv: [argv[0], entrypoint.INVOCATION, '[]'], 'is a list: expected an object'),
-        (lambda argv: [argv[0], entrypoint.INVOCATION, '{"outputs": {}}'], 'names no outputs.outputFile'),
-        (lambda argv: argv[: argv.index(entrypoint.INPUTS_SPEC)], "input 'examples' comes without a type"),
+        (
+            lambda argv: [argv[0], entrypoint.INVOCATION, '{"outputs": {}}'],
+            'names no outputs.outputFile',
+        ),
+        (
+            lambda argv: argv[: argv.index(entrypoint.INPUTS_SPEC)],
+            "input 'examples' comes without a type",
+        ),
     ],
     ids=['no input', 'cut off', 'a list', 'no output file', 'no types'],
 )
@@ -127,25 +154,46 @@ def test_other_arguments_are_refused(captured: dict, compiled: dict, change, mes
 
 @pytest.mark.slow
 def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path) -> None:
-    """CuratedSchema, in a folder that stands for the launcher's volume: its artifact is written and reported."""
+    """CuratedSchema, in a folder that stands for the launcher's volume: its artifact is written and
+    reported.
+    """
     component = 'CuratedSchema'
     label = compiled['components'][component]['executorLabel']
     args = compiled['deploymentSpec']['executors'][label]['container']['args']
-    kind = compiled['components'][component]['outputDefinitions']['artifacts']['schema']['artifactType']
+    kind = compiled['components'][component]['outputDefinitions']['artifacts']['schema'][
+        'artifactType'
+    ]
     parameters = compiled['root']['dag']['tasks'][component]['inputs']['parameters']
     given = {
-        'inputs': {'parameterValues': {name: value['runtimeValue']['constant'] for name, value in parameters.items()}},
+        'inputs': {
+            'parameterValues': {
+                name: value['runtimeValue']['constant'] for name, value in parameters.items()
+            }
+        },
         'outputs': {
             'artifacts': {
-                'schema': {'artifacts': [{'name': 'schema', 'type': kind, 'uri': str(tmp_path / 'schema')}]},
+                'schema': {
+                    'artifacts': [{'name': 'schema', 'type': kind, 'uri': str(tmp_path / 'schema')}]
+                },
                 'executor-logs': {
-                    'artifacts': [{'name': 'executor-logs', 'type': {'schemaTitle': 'system.Artifact'}, 'uri': 'minio://b/l'}]
+                    'artifacts': [
+                        {
+                            'name': 'executor-logs',
+                            'type': {'schemaTitle': 'system.Artifact'},
+                            'uri': 'minio://b/l',
+                        }
+                    ]
                 },
             },
             'outputFile': str(tmp_path / 'out' / 'output_metadata.json'),
         },
     }
-    command = [sys.executable, '-m', 'kubeflow.entrypoint', *(arg.replace('{{$}}', json.dumps(given)) for arg in args)]
+    command = [
+        sys.executable,
+        '-m',
+        'kubeflow.entrypoint',
+        *(arg.replace('{{$}}', json.dumps(given)) for arg in args),
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert list((tmp_path / 'schema').iterdir())
@@ -153,18 +201,30 @@ def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path
     assert reported['artifacts']['schema']['artifacts'][0]['uri'] == str(tmp_path / 'schema')
 
 
-@pytest.mark.parametrize(('runner', 'kept'), [('FnApiRunner', False), ('PortableRunner', True), ('DataflowRunner', True)])
-def test_workers_elsewhere_are_told_the_store(captured: dict, compiled: dict, runner: str, kept: bool) -> None:
+@pytest.mark.parametrize(
+    ('runner', 'kept'), [('FnApiRunner', False), ('PortableRunner', True), ('DataflowRunner', True)]
+)
+def test_workers_elsewhere_are_told_the_store(
+    captured: dict, compiled: dict, runner: str, kept: bool
+) -> None:
     given = json.loads(json.dumps(captured['StatisticsGen']).replace('minio://', 'gs://'))
-    argv = [arg for arg in _argv(given, compiled, 'StatisticsGen') if not arg.startswith('--runner=')]
+    argv = [
+        arg for arg in _argv(given, compiled, 'StatisticsGen') if not arg.startswith('--runner=')
+    ]
     adapted = adapt([*argv, f'--runner={runner}'])
     invocation = _invocation(adapted.argv)
-    uris = [artifact['uri'] for group in ('inputs', 'outputs') for _, artifact in entrypoint._artifacts(invocation[group]['artifacts'])]
+    uris = [
+        artifact['uri']
+        for group in ('inputs', 'outputs')
+        for _, artifact in entrypoint._artifacts(invocation[group]['artifacts'])
+    ]
     assert all(uri.startswith('gs://' if kept else '/gcs/') for uri in uris)
     assert bool(adapted.stores) is not kept
 
 
-def test_what_a_step_leaves_is_not_for_everybody_to_change(compiled: dict, captured: dict[str, dict], tmp_path: Path, monkeypatch) -> None:
+def test_what_a_step_leaves_is_not_for_everybody_to_change(
+    compiled: dict, captured: dict[str, dict], tmp_path: Path, monkeypatch
+) -> None:
     """Argo starts pods with umask 0."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
@@ -187,4 +247,9 @@ def test_what_a_step_leaves_is_not_for_everybody_to_change(compiled: dict, captu
     finally:
         os.umask(before)
     assert not ended.value.code
-    assert modes == {'outputs': 0o755, 'served': 0o755, 'saved_model.pb': 0o644, 'output_metadata.json': 0o644}
+    assert modes == {
+        'outputs': 0o755,
+        'served': 0o755,
+        'saved_model.pb': 0o644,
+        'output_metadata.json': 0o644,
+    }

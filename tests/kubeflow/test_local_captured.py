@@ -31,7 +31,10 @@ class Reporter:
         self.commands[step] = pod.command
         mount = '/minio'
         path = pod.folders[mount] / given['outputs']['outputFile'][len(mount) + 1 :]
-        told = {key: {'artifacts': [{'metadata': metadata}]} for key, metadata in self._reports.get(step, {}).items()}
+        told = {
+            key: {'artifacts': [{'metadata': metadata}]}
+            for key, metadata in self._reports.get(step, {}).items()
+        }
         path.write_text(json.dumps({'artifacts': told}))
         return 0
 
@@ -43,7 +46,9 @@ def reporter(captured: dict[str, dict]) -> Reporter:
 
 
 @pytest.fixture(scope='module')
-def steps(captured: dict[str, dict], reporter: Reporter, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
+def steps(
+    captured: dict[str, dict], reporter: Reporter, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Step]:
     """The steps of the captured pipeline, run with the captured run's id and paths."""
     spec = captured_pipeline.compiled(captured)
     driver.check(spec)
@@ -56,7 +61,9 @@ def steps(captured: dict[str, dict], reporter: Reporter, tmp_path_factory: pytes
 
 
 def _without_numbers(given: dict) -> tuple[dict, dict[str, str]]:
-    """An executor input without the ids of its inputs, and these by the artifacts' URIs: ids are given in no fixed order."""
+    """An executor input without the ids of its inputs, and these by the artifacts' URIs: ids are
+    given in no fixed order.
+    """
     given = copy.deepcopy(given)
     numbers = {}
     for entry in given['inputs'].get('artifacts', {}).values():
@@ -77,13 +84,17 @@ def test_every_captured_step_is_there(captured: dict[str, dict], steps: dict[str
         *('Transform', 'Trainer', 'Evaluator', 'Pusher'),
     ],
 )
-def test_executor_input_is_the_captured_one(captured: dict[str, dict], steps: dict[str, Step], name: str) -> None:
+def test_executor_input_is_the_captured_one(
+    captured: dict[str, dict], steps: dict[str, Step], name: str
+) -> None:
     ours, _ = _without_numbers(steps[name].given)
     theirs, _ = _without_numbers(captured[name])
     assert ours == theirs
 
 
-def test_artifacts_are_named_by_ids_as_the_captured_ones(captured: dict[str, dict], steps: dict[str, Step]) -> None:
+def test_artifacts_are_named_by_ids_as_the_captured_ones(
+    captured: dict[str, dict], steps: dict[str, Step]
+) -> None:
     pairs = set()
     for name, given in captured.items():
         _, theirs = _without_numbers(given)
@@ -95,7 +106,9 @@ def test_artifacts_are_named_by_ids_as_the_captured_ones(captured: dict[str, dic
     assert len({theirs for theirs, _ in pairs}) == len({ours for _, ours in pairs}) == len(pairs)
 
 
-def test_the_command_gets_it_with_the_attempt_in_the_log(steps: dict[str, Step], reporter: Reporter) -> None:
+def test_the_command_gets_it_with_the_attempt_in_the_log(
+    steps: dict[str, Step], reporter: Reporter
+) -> None:
     for name, step in steps.items():
         command = reporter.commands[name]
         got = json.loads(command[command.index(entrypoint.INVOCATION) + 1])

@@ -1,4 +1,6 @@
-"""Where commands run: processes with folders of their own in the places of the launcher's volumes, and the engine's command line."""
+"""Where commands run: processes with folders of their own in the places of the launcher's volumes,
+and the engine's command line.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,13 @@ def _pod(tmp_path: Path, *command: str, **more) -> Pod:
     folder = tmp_path / 'volume'
     folder.mkdir()
     folders = {'/minio': folder, '/volume of films/data': tmp_path}
-    given = {'name': 'pod', 'image': 'test:1', 'command': list(command), 'folders': folders, 'environment': {'ONE': '1'}}
+    given = {
+        'name': 'pod',
+        'image': 'test:1',
+        'command': list(command),
+        'folders': folders,
+        'environment': {'ONE': '1'},
+    }
     return Pod(**{**given, 'memory_gb': None, 'gpus': 0, 'log': tmp_path / 'log', **more})
 
 
@@ -41,11 +49,15 @@ def processes() -> Processes:
 
 def test_a_process_sees_the_folders_in_their_places(tmp_path: Path, processes: Processes) -> None:
     script = (
-        'set -e; echo there >/minio/file; cat "/volume of films/data/log" >/dev/null; pwd; echo $ONE; python -c "import kubeflow"; exit 3'
+        'set -e; echo there >/minio/file; cat "/volume of films/data/log" >/dev/null; pwd; echo '
+        '$ONE; python -c "import kubeflow"; exit 3'
     )
     assert processes.run(_pod(tmp_path, '/bin/sh', '-c', script)) == 3
     assert (tmp_path / 'volume' / 'file').read_text() == 'there\n'
-    assert (tmp_path / 'log').read_text().splitlines() == [str(Path(kubeflow_spec.__file__).resolve().parents[1]), '1']
+    assert (tmp_path / 'log').read_text().splitlines() == [
+        str(Path(kubeflow_spec.__file__).resolve().parents[1]),
+        '1',
+    ]
     # All of it was the process's own.
     assert not Path('/minio').exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ['log', 'volume']
@@ -57,7 +69,9 @@ def test_a_process_starts_with_the_umask_of_argo(tmp_path: Path, processes: Proc
     assert (tmp_path / 'volume' / 'folder').stat().st_mode & 0o777 == 0o777
 
 
-def test_a_folder_that_cannot_be_mounted_is_no_failed_step(tmp_path: Path, processes: Processes) -> None:
+def test_a_folder_that_cannot_be_mounted_is_no_failed_step(
+    tmp_path: Path, processes: Processes
+) -> None:
     pod = _pod(tmp_path, 'true')
     with pytest.raises(PodError, match=r'pod could not be started: .*/none'):
         processes.run(dataclasses.replace(pod, folders={**pod.folders, '/data': tmp_path / 'none'}))
@@ -78,19 +92,38 @@ def test_a_container_has_the_rights_of_a_pod_and_no_network(tmp_path: Path) -> N
     words = (tmp_path / 'log').read_text().splitlines()
     assert words[:2] == ['run', '--rm']
     for option, value in [
-        *(('--network', 'none'), ('--cap-drop', 'ALL'), ('--security-opt', 'no-new-privileges'), ('--pull', 'never')),
+        *(
+            ('--network', 'none'),
+            ('--cap-drop', 'ALL'),
+            ('--security-opt', 'no-new-privileges'),
+            ('--pull', 'never'),
+        ),
         *(('--memory', '1500000000b'), ('--gpus', '1'), ('--env', 'ONE=1'), ('--name', 'pod')),
         *(('--volume', f'{tmp_path / "volume"}:/minio'), ('--entrypoint', '/bin/sh')),
     ]:
         assert (option, value) in list(itertools.pairwise(words))
-    assert words[-7:] == ['test:1', '-c', 'umask 0 && exec "$0" "$@"', 'python', '-m', 'kubeflow.entrypoint', '{"a": 1}']
+    assert words[-7:] == [
+        'test:1',
+        '-c',
+        'umask 0 && exec "$0" "$@"',
+        'python',
+        '-m',
+        'kubeflow.entrypoint',
+        '{"a": 1}',
+    ]
 
 
 def test_an_engine_that_starts_no_container_is_no_failed_step(tmp_path: Path) -> None:
     docker = tmp_path / 'docker'
     docker.write_text('#!/bin/sh\necho Cannot connect to the Docker daemon >&2\nexit 125\n')
     docker.chmod(0o755)
-    with pytest.raises(PodError, match=r'(?s)could not start a container of test:1: Cannot connect to the Docker daemon.*make image'):
+    with pytest.raises(
+        PodError,
+        match=(
+            r'(?s)could not start a container of test:1: Cannot connect to the Docker '
+            r'daemon.*make image'
+        ),
+    ):
         Containers(str(docker)).run(_pod(tmp_path, 'true'))
 
 
@@ -144,11 +177,16 @@ def test_without_the_entry_point_tfx_dies_as_it_does_on_kubeflow(
 
 
 @pytest.mark.slow
-def test_with_it_the_same_step_does_its_work(compiled: dict, tmp_path: Path, processes: Processes) -> None:
+def test_with_it_the_same_step_does_its_work(
+    compiled: dict, tmp_path: Path, processes: Processes
+) -> None:
     spec = scripted.spec(
-        {'CuratedSchema': compiled['root']['dag']['tasks']['CuratedSchema']}, {'CuratedSchema': compiled['components']['CuratedSchema']}
+        {'CuratedSchema': compiled['root']['dag']['tasks']['CuratedSchema']},
+        {'CuratedSchema': compiled['components']['CuratedSchema']},
     )
-    spec['deploymentSpec']['executors'] = {'CuratedSchema_executor': kubeflow_spec.executor_of(compiled, 'CuratedSchema')}
+    spec['deploymentSpec']['executors'] = {
+        'CuratedSchema_executor': kubeflow_spec.executor_of(compiled, 'CuratedSchema')
+    }
     (step,) = Cluster(tmp_path / 'cluster', processes).submit((spec, {}), ROOT)
     uri = step.outputs['schema'].uri
     assert uri.startswith(ROOT)
@@ -156,7 +194,9 @@ def test_with_it_the_same_step_does_its_work(compiled: dict, tmp_path: Path, pro
     assert 'feature {' in written.read_text()
 
 
-def test_claims_of_a_configuration_become_folders_of_pods(pipeline, config: Config, tmp_path: Path) -> None:
+def test_claims_of_a_configuration_become_folders_of_pods(
+    pipeline, config: Config, tmp_path: Path
+) -> None:
     volumes = [{'claim': 'films', 'mount': '/data'}, {'claim': 'served', 'mount': '/served'}]
     parameters = config.kubeflow.model_validate({'image': 'test:1', 'volumes': volumes})
     spec, platform = kubeflow_spec.documents(pipeline, parameters)
@@ -165,7 +205,13 @@ def test_claims_of_a_configuration_become_folders_of_pods(pipeline, config: Conf
     class Looking(Scripted):
         def run(self, pod: Pod) -> int:
             pod.log.write_text('')
-            seen.append({path: folder for path, folder in pod.folders.items() if path in ('/data', '/served')})
+            seen.append(
+                {
+                    path: folder
+                    for path, folder in pod.folders.items()
+                    if path in ('/data', '/served')
+                }
+            )
             return 0
 
     claims = {name: tmp_path / name for name in ('films', 'served')}

@@ -22,7 +22,10 @@ def _unknown_field(spec: dict) -> None:
 
 
 def _iterator(spec: dict) -> None:
-    spec['root']['dag']['tasks']['make']['parameterIterator'] = {'itemInput': 'text', 'items': {'raw': '[1]'}}
+    spec['root']['dag']['tasks']['make']['parameterIterator'] = {
+        'itemInput': 'text',
+        'items': {'raw': '[1]'},
+    }
 
 
 def _condition(spec: dict) -> None:
@@ -30,11 +33,15 @@ def _condition(spec: dict) -> None:
 
 
 def _importer(spec: dict) -> None:
-    spec['deploymentSpec']['executors']['make-executor'] = {'importer': {'artifactUri': {'constant': 'gs://b/x'}}}
+    spec['deploymentSpec']['executors']['make-executor'] = {
+        'importer': {'artifactUri': {'constant': 'gs://b/x'}}
+    }
 
 
 def _output_parameter(spec: dict) -> None:
-    spec['components']['make']['outputDefinitions']['parameters'] = {'number': {'parameterType': 'NUMBER_INTEGER'}}
+    spec['components']['make']['outputDefinitions']['parameters'] = {
+        'number': {'parameterType': 'NUMBER_INTEGER'}
+    }
 
 
 def _no_producer(spec: dict) -> None:
@@ -92,12 +99,29 @@ def test_a_link_to_a_folder_cannot_be_uploaded(tmp_path: Path) -> None:
 
 def test_placeholders_of_the_launcher_are_replaced() -> None:
     given = {
-        'inputs': {'parameterValues': {'p': 'value'}, 'artifacts': {'i': {'artifacts': [{'uri': 'gs://b/i'}]}}},
-        'outputs': {'artifacts': {'o': {'artifacts': [{'uri': 's3://b/o'}]}}, 'outputFile': '/gcs/b/output_metadata.json'},
+        'inputs': {
+            'parameterValues': {'p': 'value'},
+            'artifacts': {'i': {'artifacts': [{'uri': 'gs://b/i'}]}},
+        },
+        'outputs': {
+            'artifacts': {'o': {'artifacts': [{'uri': 's3://b/o'}]}},
+            'outputFile': '/gcs/b/output_metadata.json',
+        },
     }
-    component = {'inputDefinitions': {'parameters': {'d': {'parameterType': 'NUMBER_INTEGER', 'defaultValue': 7}}}}
-    arguments = ["{{$.inputs.parameters['p']}}-{{$.inputs.parameters['d']}}", "{{$.inputs.artifacts['i'].path}}"]
-    arguments += ["{{$.outputs.artifacts['o'].uri}}", "{{$.outputs.artifacts['o'].path}}", '{{$.unknown}}']
+    component = {
+        'inputDefinitions': {
+            'parameters': {'d': {'parameterType': 'NUMBER_INTEGER', 'defaultValue': 7}}
+        }
+    }
+    arguments = [
+        "{{$.inputs.parameters['p']}}-{{$.inputs.parameters['d']}}",
+        "{{$.inputs.artifacts['i'].path}}",
+    ]
+    arguments += [
+        "{{$.outputs.artifacts['o'].uri}}",
+        "{{$.outputs.artifacts['o'].path}}",
+        '{{$.unknown}}',
+    ]
     found = launched({'command': ['program'], 'args': arguments}, component, given)
     assert found == ['program', 'value-7', '/gcs/b/i', 's3://b/o', '/s3/b/o', '{{$.unknown}}']
 
@@ -113,7 +137,9 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize(('version', 'attempts'), [('2.16', '3 attempts'), ('2.17', '1 attempt')])
-def test_the_command_line_follows_the_version_that_it_is_given(tmp_path: Path, monkeypatch, capsys, version: str, attempts: str) -> None:
+def test_the_command_line_follows_the_version_that_it_is_given(
+    tmp_path: Path, monkeypatch, capsys, version: str, attempts: str
+) -> None:
     docker = tmp_path / 'docker'
     docker.write_text('#!/bin/sh\nexit 1\n')
     docker.chmod(0o755)

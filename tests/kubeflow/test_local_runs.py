@@ -1,4 +1,6 @@
-"""The interpreter's rules, each on steps that a test writes: artifacts, metadata, cache, retries, the end of a run."""
+"""The interpreter's rules, each on steps that a test writes: artifacts, metadata, cache, retries,
+the end of a run.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ from kubeflow.local.driver import DriverError
 from kubeflow.local.runs import Cluster, RunError, Step, retry_waits
 
 ROOT = 'gs://bucket/runs'
-RETRIES = {'maxRetryCount': 3, 'backoffDuration': '2s', 'backoffFactor': 3.0, 'backoffMaxDuration': '3600s'}
+RETRIES = {
+    'maxRetryCount': 3,
+    'backoffDuration': '2s',
+    'backoffFactor': 3.0,
+    'backoffMaxDuration': '3600s',
+}
 
 
 def _make(inside: Inside) -> None:
@@ -22,10 +29,19 @@ def _make(inside: Inside) -> None:
 
 
 def _use(inside: Inside) -> None:
-    inside.write('thing', 'copy.txt', (inside.folder('inputs', 'made') / 'deep/file.txt').read_text())
+    inside.write(
+        'thing', 'copy.txt', (inside.folder('inputs', 'made') / 'deep/file.txt').read_text()
+    )
 
 
-def _submit(folder: Path, steps: Scripted, spec: dict, platform: dict | None = None, claims: dict | None = None, **more) -> list[Step]:
+def _submit(
+    folder: Path,
+    steps: Scripted,
+    spec: dict,
+    platform: dict | None = None,
+    claims: dict | None = None,
+    **more,
+) -> list[Step]:
     cluster = Cluster(folder, steps, claims, version='2.16', wait=lambda seconds: None)
     return cluster.submit((spec, platform or {}), ROOT, **more)
 
@@ -35,8 +51,15 @@ def _states(steps: list[Step]) -> dict[str, str]:
 
 
 def test_a_step_gets_what_the_one_before_it_made(tmp_path: Path) -> None:
-    _, use = _submit(tmp_path, Scripted(make=_make, use=_use), scripted.make_and_use(), parameters={'text': 'given'})
-    assert (tmp_path / 'store/gs' / use.outputs['thing'].uri.removeprefix('gs://') / 'copy.txt').read_text() == 'given'
+    _, use = _submit(
+        tmp_path,
+        Scripted(make=_make, use=_use),
+        scripted.make_and_use(),
+        parameters={'text': 'given'},
+    )
+    assert (
+        tmp_path / 'store/gs' / use.outputs['thing'].uri.removeprefix('gs://') / 'copy.txt'
+    ).read_text() == 'given'
 
 
 def test_only_declared_artifacts_travel(tmp_path: Path) -> None:
@@ -60,7 +83,10 @@ def test_an_output_that_was_not_written_is_not_there(tmp_path: Path) -> None:
     there: list[bool] = []
     _submit(
         tmp_path,
-        Scripted(make=lambda inside: None, use=lambda inside: there.append(inside.folder('inputs', 'made').exists())),
+        Scripted(
+            make=lambda inside: None,
+            use=lambda inside: there.append(inside.folder('inputs', 'made').exists()),
+        ),
         scripted.make_and_use(),
     )
     assert there == [False]
@@ -87,26 +113,55 @@ def test_metadata_come_back_as_ml_metadata_has_them(tmp_path: Path) -> None:
     got: dict = {}
 
     def make(inside: Inside) -> None:
-        inside.report({'thing': {'metadata': {'flag': True, 'share': 0.5, 'name': 'n', 'list': [1, 2], 'map': {'a': 1}}}})
+        inside.report(
+            {
+                'thing': {
+                    'metadata': {
+                        'flag': True,
+                        'share': 0.5,
+                        'name': 'n',
+                        'list': [1, 2],
+                        'map': {'a': 1},
+                    }
+                }
+            }
+        )
 
     _submit(
         tmp_path,
-        Scripted(make=make, use=lambda inside: got.update(inside.artifact('inputs', 'made')['metadata'])),
+        Scripted(
+            make=make, use=lambda inside: got.update(inside.artifact('inputs', 'made')['metadata'])
+        ),
         scripted.make_and_use(),
     )
     assert got.pop('display_name') == 'thing'
     assert '"Provider":"gs"' in got.pop('store_session_info')
-    assert got == {'flag': 1, 'share': 0.5, 'name': 'n', 'list': {'list': [1, 2]}, 'map': {'struct': {'a': 1}}}
+    assert got == {
+        'flag': 1,
+        'share': 0.5,
+        'name': 'n',
+        'list': {'list': [1, 2]},
+        'map': {'struct': {'a': 1}},
+    }
 
 
 @pytest.mark.parametrize(
     ('report', 'message'),
-    [({'metadata': {'nothing': None}}, "metadata 'nothing' is None"), ({'unknown': 1}, 'no field named "unknown"')],
+    [
+        ({'metadata': {'nothing': None}}, "metadata 'nothing' is None"),
+        ({'unknown': 1}, 'no field named "unknown"'),
+    ],
     ids=['a null', 'a field that Kubeflow does not know'],
 )
-def test_a_report_that_kubeflow_does_not_take_fails_the_step(tmp_path: Path, report: dict, message: str) -> None:
+def test_a_report_that_kubeflow_does_not_take_fails_the_step(
+    tmp_path: Path, report: dict, message: str
+) -> None:
     with pytest.raises(RunError, match=message) as failed:
-        _submit(tmp_path, Scripted(make=lambda inside: inside.report({'thing': report})), scripted.make_and_use())
+        _submit(
+            tmp_path,
+            Scripted(make=lambda inside: inside.report({'thing': report})),
+            scripted.make_and_use(),
+        )
     assert failed.value.step.name == 'make'
 
 
@@ -132,14 +187,18 @@ def _other_default(spec: dict) -> None:
 
 
 def _other_type(spec: dict) -> None:
-    spec['components']['make']['outputDefinitions']['artifacts']['thing']['artifactType'] = {'schemaTitle': 'system.Model'}
+    spec['components']['make']['outputDefinitions']['artifacts']['thing']['artifactType'] = {
+        'schemaTitle': 'system.Model'
+    }
 
 
 def _no_cache(spec: dict) -> None:
     spec['root']['dag']['tasks']['make']['cachingOptions'] = {}
 
 
-@pytest.mark.parametrize('change', [_other_image, _other_argument, _other_default, _other_type, _no_cache])
+@pytest.mark.parametrize(
+    'change', [_other_image, _other_argument, _other_default, _other_type, _no_cache]
+)
 def test_a_change_runs_the_step_and_what_takes_its_output(tmp_path: Path, change) -> None:
     steps = Scripted(make=_make, use=_use)
     _submit(tmp_path, steps, scripted.make_and_use())
@@ -152,7 +211,9 @@ def test_another_pipeline_has_another_cache(tmp_path: Path) -> None:
     _submit(tmp_path, Scripted(make=_make, use=_use), scripted.make_and_use())
     renamed = scripted.make_and_use()
     renamed['pipelineInfo']['name'] = 'other'
-    assert set(_states(_submit(tmp_path, Scripted(make=_make, use=_use), renamed)).values()) == {'COMPLETE'}
+    assert set(_states(_submit(tmp_path, Scripted(make=_make, use=_use), renamed)).values()) == {
+        'COMPLETE'
+    }
 
 
 def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> None:
@@ -165,19 +226,37 @@ def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> Non
         return {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
 
     def make(inside: Inside) -> None:
-        inside.write('thing', 'deep/file.txt', str(len(list(inside.path('/data/x').parent.iterdir()))))
+        inside.write(
+            'thing', 'deep/file.txt', str(len(list(inside.path('/data/x').parent.iterdir())))
+        )
 
     def run(claim: str) -> str:
-        return _states(_submit(tmp_path / 'c', Scripted(make=make, use=_use), scripted.make_and_use(), platform(claim), claims))['make']
+        return _states(
+            _submit(
+                tmp_path / 'c',
+                Scripted(make=make, use=_use),
+                scripted.make_and_use(),
+                platform(claim),
+                claims,
+            )
+        )['make']
 
     assert run('films') == 'COMPLETE'
     (claims['films'] / 'new.tfrec').write_text('')
     assert run('films') == 'CACHED'
     assert run('more') == 'COMPLETE'
-    with pytest.raises(DriverError, match='mount the claim none, and no folder stands for it: give one with --claim none=FOLDER'):
+    with pytest.raises(
+        DriverError,
+        match=(
+            'mount the claim none, and no folder stands for it: give one with --claim none=FOLDER'
+        ),
+    ):
         run('none')
     (tmp_path / 'more').rmdir()
-    with pytest.raises(DriverError, match='/more, which stands for the claim more, is not an existing folder: create it'):
+    with pytest.raises(
+        DriverError,
+        match='/more, which stands for the claim more, is not an existing folder: create it',
+    ):
         run('more')
 
 
@@ -185,13 +264,17 @@ def test_a_claim_without_a_folder_is_refused_before_the_first_step(tmp_path: Pat
     executors = {'use-executor': {'pvcMount': [{'constant': 'served', 'mountPath': '/served'}]}}
     platform = {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
     steps = Scripted(make=_make, use=_use)
-    with pytest.raises(DriverError, match='/none, which stands for the claim served, is not an existing folder'):
+    with pytest.raises(
+        DriverError, match='/none, which stands for the claim served, is not an existing folder'
+    ):
         _submit(tmp_path, steps, scripted.make_and_use(), platform, {'served': tmp_path / 'none'})
     assert steps.ran == []
 
 
 @pytest.mark.parametrize(('version', 'pods'), [('2.15', 4), ('2.16', 4), ('2.17', 1)])
-def test_whether_a_failed_step_is_tried_again_depends_on_the_version(tmp_path: Path, version: str, pods: int) -> None:
+def test_whether_a_failed_step_is_tried_again_depends_on_the_version(
+    tmp_path: Path, version: str, pods: int
+) -> None:
     steps = Scripted(make=lambda inside: 1)
     cluster = Cluster(tmp_path, steps, version=version, wait=lambda seconds: None)
     with pytest.raises(RunError, match=f'step make failed after {pods} attempt'):
@@ -218,7 +301,9 @@ def test_a_step_is_tried_again_in_a_new_pod(tmp_path: Path) -> None:
     assert left == [0, 0, 0]
     assert [path.name for path in done.logs] == ['attempt-0.log', 'attempt-1.log', 'attempt-2.log']
     assert done.outputs['executor-logs'].uri.endswith('/executor-logs-2')
-    logs = sorted(path.name for path in (tmp_path / 'store').rglob('executor-logs-*') if 'make' in str(path))
+    logs = sorted(
+        path.name for path in (tmp_path / 'store').rglob('executor-logs-*') if 'make' in str(path)
+    )
     assert logs == ['executor-logs-0', 'executor-logs-1', 'executor-logs-2']
 
 
@@ -230,7 +315,12 @@ def test_a_step_that_fails_for_good_stops_the_run_with_its_log(tmp_path: Path) -
     steps = Scripted(make=make, use=_use)
     told: list[str] = []
     with pytest.raises(RunError) as failed:
-        _submit(tmp_path, steps, scripted.make_and_use(retryPolicy=RETRIES), told=lambda step: told.append(step.state))
+        _submit(
+            tmp_path,
+            steps,
+            scripted.make_and_use(retryPolicy=RETRIES),
+            told=lambda step: told.append(step.state),
+        )
     assert steps.steps_run == ['make'] * 4
     assert told == ['FAILED']
     assert 'step make failed after 4 attempts' in str(failed.value)
@@ -239,14 +329,29 @@ def test_a_step_that_fails_for_good_stops_the_run_with_its_log(tmp_path: Path) -
     # Only the log is published; the next run does not take the failed one for its cache.
     assert set(failed.value.step.outputs) == {'executor-logs'}
     assert not list((tmp_path / 'store').rglob('file.txt'))
-    assert _states(_submit(tmp_path, Scripted(make=_make, use=_use), scripted.make_and_use(retryPolicy=RETRIES)))['make'] == 'COMPLETE'
+    assert (
+        _states(
+            _submit(
+                tmp_path, Scripted(make=_make, use=_use), scripted.make_and_use(retryPolicy=RETRIES)
+            )
+        )['make']
+        == 'COMPLETE'
+    )
 
 
 @pytest.mark.parametrize(
     ('policy', 'seconds'),
     [
         (None, []),
-        ({'maxRetryCount': 2, 'backoffDuration': '60s', 'backoffFactor': 2.0, 'backoffMaxDuration': '3600s'}, [60, 120]),
+        (
+            {
+                'maxRetryCount': 2,
+                'backoffDuration': '60s',
+                'backoffFactor': 2.0,
+                'backoffMaxDuration': '3600s',
+            },
+            [60, 120],
+        ),
         ({'maxRetryCount': 2, 'backoffDuration': '5s', 'backoffMaxDuration': '9s'}, [5, 5]),
     ],
     ids=['none', 'a factor', 'without a factor'],
@@ -288,14 +393,27 @@ def test_parameters_that_do_not_fit_are_refused(tmp_path: Path, given: dict, mes
 
 @pytest.mark.parametrize(
     ('kind', 'value', 'given'),
-    [('STRING', 5, '5'), ('STRING', True, 'true'), ('STRING', [1], '[1]'), ('NUMBER_INTEGER', 3, 3), ('NUMBER_DOUBLE', 0.5, 0.5)],
+    [
+        ('STRING', 5, '5'),
+        ('STRING', True, 'true'),
+        ('STRING', [1], '[1]'),
+        ('NUMBER_INTEGER', 3, 3),
+        ('NUMBER_DOUBLE', 0.5, 0.5),
+    ],
 )
-def test_constants_have_the_type_of_the_component(tmp_path: Path, kind: str, value: object, given: object) -> None:
+def test_constants_have_the_type_of_the_component(
+    tmp_path: Path, kind: str, value: object, given: object
+) -> None:
     got: list[object] = []
     spec = scripted.make_and_use()
     spec['components']['make'] = scripted.component('make', text=kind)
-    spec['root']['dag']['tasks']['make']['inputs']['parameters']['text'] = {'runtimeValue': {'constant': value}}
-    steps = Scripted(make=lambda inside: got.append(inside.given['inputs']['parameterValues']['text']), use=lambda inside: None)
+    spec['root']['dag']['tasks']['make']['inputs']['parameters']['text'] = {
+        'runtimeValue': {'constant': value}
+    }
+    steps = Scripted(
+        make=lambda inside: got.append(inside.given['inputs']['parameterValues']['text']),
+        use=lambda inside: None,
+    )
     _submit(tmp_path, steps, spec)
     assert got == [given]
 
@@ -309,7 +427,9 @@ def _no_value(spec: dict) -> None:
 
 
 def _no_output(spec: dict) -> None:
-    spec['root']['dag']['tasks']['use']['inputs']['artifacts']['made'] = scripted.of('make', 'other')
+    spec['root']['dag']['tasks']['use']['inputs']['artifacts']['made'] = scripted.of(
+        'make', 'other'
+    )
 
 
 def _in_a_ring(spec: dict) -> None:

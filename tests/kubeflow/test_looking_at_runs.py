@@ -1,4 +1,6 @@
-"""`cxr-triage status`, `logs` and `cancel`, through kfp's own client, against a double of the API server."""
+"""`cxr-triage status`, `logs` and `cancel`, through kfp's own client, against a double of the API
+server.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,17 @@ from pipeline import cli
 
 def _pods(server: ApiDouble, run_id: str) -> dict[str, str]:
     """Step -> its newest pod, by the name that Kubernetes has for it."""
-    pods = [node for node in server.runs[run_id].nodes() if node['type'] == 'Pod' and node['displayName'].startswith('executor')]
+    pods = [
+        node
+        for node in server.runs[run_id].nodes()
+        if node['type'] == 'Pod' and node['displayName'].startswith('executor')
+    ]
     return {node['name'].split('.')[2].partition('(')[0]: node['pod'] for node in pods}
 
 
-def test_a_server_that_is_away_for_a_while(here: Path, server: ApiDouble, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_for_a_while(
+    here: Path, server: ApiDouble, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = submitting.submitted(server, here)
     answer, asked = server.answer, []
 
@@ -34,7 +42,9 @@ def test_a_server_that_is_away_for_a_while(here: Path, server: ApiDouble, capsys
     assert len(submitting.states(said)) == 12
 
 
-def test_status_while_it_runs(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+def test_status_while_it_runs(
+    here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
     run_id = submitting.submitted(server, here)
     monkeypatch.setenv('KF_PIPELINES_ENDPOINT', server.url)
     capsys.readouterr()
@@ -50,7 +60,9 @@ def test_status_while_it_runs(here: Path, server: ApiDouble, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize('command', ['status', 'logs', 'cancel'])
-def test_a_run_that_is_not_known(server: ApiDouble, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_a_run_that_is_not_known(
+    server: ApiDouble, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     assert cli.main([command, 'no-such-run', '--host', server.url]) == 1
     said = capsys.readouterr().err
     assert 'looking for run no-such-run' in said and 'Run no-such-run not found' in said
@@ -69,12 +81,16 @@ def test_logs(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == 'epoch 1\nout of memory\n'
     assert cli.main(['logs', run_id, 'DataGate', *where]) == 0
     assert capsys.readouterr().out == '{"a": 1}\n'
-    # The pod is gone and nothing archived: the server says "200 OK" and puts the error into the text.
+    # The pod is gone and nothing archived: the server says "200 OK" and puts the error into the
+    # text.
     assert cli.main(['logs', run_id, 'Transform', *where]) == 1
     said = capsys.readouterr()
     assert said.out == ''
     assert f'Failed to read logs from archive {pods["Transform"]}' in said.err
-    assert f'one hour after the end of the run, unless set otherwise): kubectl logs -n kubeflow {pods["Transform"]} -c main' in said.err
+    assert (
+        'one hour after the end of the run, unless set otherwise): kubectl logs -n kubeflow '
+        f'{pods["Transform"]} -c main' in said.err
+    )
     assert f'gs://bucket/runs/demo/{run_id}/Transform/…/executor-logs-0\n' in said.err
     assert cli.main(['logs', run_id, 'Pusher', *where]) == 1
     assert 'Pusher has no log: it never ran' in capsys.readouterr().err
@@ -82,7 +98,9 @@ def test_logs(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str])
     assert "has no step 'Trainor'. There are:" in capsys.readouterr().err
 
 
-def test_logs_where_kubeflow_serves_one_user(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_where_kubeflow_serves_one_user(
+    here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_id = submitting.submitted(server, here)
     run = server.runs[run_id]
     run.advance(set())
@@ -110,7 +128,9 @@ def test_logs_where_kubeflow_serves_one_user(here: Path, server: ApiDouble, caps
     assert capsys.readouterr().out == 'epoch 1\nepoch 2\n'
 
 
-def test_a_root_driver_that_waits_or_fails_is_named(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_root_driver_that_waits_or_fails_is_named(
+    here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_id = submitting.submitted(server, here)
     run, where = server.runs[run_id], ['--host', server.url]
     run.root_driver = ('Pending', 'ImagePullBackOff: Back-off pulling image "kfp-driver"')
@@ -125,7 +145,10 @@ def test_a_root_driver_that_waits_or_fails_is_named(here: Path, server: ApiDoubl
     server.archived = {pod: 'metadata-grpc-service: connection refused\n'}
     assert cli.main(['status', run_id, '--follow', *where]) == 1
     said = capsys.readouterr().out
-    assert re.search(r'failed  root-driver .*exit code 1', said) and f'cxr-triage logs {run_id} root-driver' in said
+    assert (
+        re.search(r'failed  root-driver .*exit code 1', said)
+        and f'cxr-triage logs {run_id} root-driver' in said
+    )
     assert cli.main(['logs', run_id, *where]) == 0
     assert capsys.readouterr().out == 'metadata-grpc-service: connection refused\n'
 

@@ -29,7 +29,9 @@ def test_a_terminal_shows_what_is_at_work() -> None:
 
     follower = remote_display.Follower(Console(file=screen, force_terminal=True, width=100))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(remote_display, 'INTERVAL_S', 0.6)  # longer than the display takes to be drawn anew
+        patched.setattr(
+            remote_display, 'INTERVAL_S', 0.6
+        )  # longer than the display takes to be drawn anew
         assert follower.follow(ask).state == 'SUCCEEDED'
     assert 'Trainer' in told[-1] and 'done' not in told[-1]
     assert '730 s' in screen.getvalue()

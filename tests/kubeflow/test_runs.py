@@ -67,7 +67,9 @@ def test_a_failed_run_as_a_stock_2_17_answers() -> None:
     assert run.steps[:3] == (
         runs.Step('Baseline', 'done', 20.0, '', (f'{pod}2290142359',)),
         runs.Step('CuratedSchema', 'done', 20.0, '', (f'{pod}3850237903',)),
-        runs.Step('XrayExampleGen', 'failed', 20.0, 'main: Error (exit code 1)', (f'{pod}1795470034',)),
+        runs.Step(
+            'XrayExampleGen', 'failed', 20.0, 'main: Error (exit code 1)', (f'{pod}1795470034',)
+        ),
     )
     assert [(step.state, step.pods) for step in run.steps[3:]] == [('skipped', ())] * 9
 
@@ -104,14 +106,18 @@ def test_a_step_that_has_not_begun(tree: ArgoNodes) -> None:
     ids=['at work', 'starts', 'no node', 'no image'],
 )
 @pytest.mark.parametrize('of', ['driver', 'step', 'root driver'])
-def test_a_pod_that_waits_says_what_for(tree: ArgoNodes, of: str, phase: str, message: str, detail: str) -> None:
+def test_a_pod_that_waits_says_what_for(
+    tree: ArgoNodes, of: str, phase: str, message: str, detail: str
+) -> None:
     if of == 'root driver':
         (top,) = tree.add('', 'DAG', _RUNNING)
         (pod,) = tree.add('root-driver', 'Pod', (phase, message), inside=top)
         name = 'root-driver'
     else:
         root, name = _root(tree), 'A'
-        (pod,) = tree.add('A-driver', 'Pod', (phase, message) if of == 'driver' else _DONE, inside=root)
+        (pod,) = tree.add(
+            'A-driver', 'Pod', (phase, message) if of == 'driver' else _DONE, inside=root
+        )
         if of == 'step':
             (step,) = tree.add('A', 'DAG', _RUNNING, inside=root)
             (pod,) = tree.add('executor', 'Pod', (phase, message), inside=step, retries=True)
@@ -132,7 +138,9 @@ def test_a_root_driver_that_failed_is_named_with_its_pod(tree: ArgoNodes) -> Non
     (driver,) = tree.add('root-driver', 'Pod', ('Failed', 'main: Error (exit code 1)'), inside=top)
     tree.add('root', 'Skipped', ('Omitted', 'omitted: depends condition not met'), inside=top)
     first, *others = _read(tree, 'FAILED').steps
-    assert first == runs.Step('root-driver', 'failed', 60.0, 'main: Error (exit code 1)', _names(driver))
+    assert first == runs.Step(
+        'root-driver', 'failed', 60.0, 'main: Error (exit code 1)', _names(driver)
+    )
     assert [step.state for step in others] == ['skipped', 'skipped']
 
 
@@ -165,7 +173,9 @@ def test_a_cached_step(tree: ArgoNodes) -> None:
     ],
     ids=['one', 'second', 'before the second', 'failed for good', 'deleted'],
 )
-def test_the_pods_of_all_attempts_are_found(tree: ArgoNodes, attempts: tuple, phase: str, expected: tuple[str, str]) -> None:
+def test_the_pods_of_all_attempts_are_found(
+    tree: ArgoNodes, attempts: tuple, phase: str, expected: tuple[str, str]
+) -> None:
     root = _root(tree)
     tree.add('A-driver', 'Pod', _DONE, inside=root)
     (step,) = tree.add('A', 'DAG', (phase, ''), inside=root)
@@ -203,9 +213,14 @@ def test_pods_of_older_argo_have_the_name_of_the_node(tree: ArgoNodes) -> None:
     assert runs.Nodes(workflow).pod_name(pod) == pod['id']
 
 
-@pytest.mark.parametrize(('history', 'state'), [([], 'FAILED'), ([{'state': 'CANCELING'}], 'CANCELED')])
+@pytest.mark.parametrize(
+    ('history', 'state'), [([], 'FAILED'), ([{'state': 'CANCELING'}], 'CANCELED')]
+)
 def test_cancelled_is_not_failed(history: list, state: str) -> None:
-    assert runs.read({'run_id': 'r', 'state': 'FAILED', 'state_history': history}, {}, _NOW).state == state
+    assert (
+        runs.read({'run_id': 'r', 'state': 'FAILED', 'state_history': history}, {}, _NOW).state
+        == state
+    )
 
 
 @pytest.mark.parametrize(
@@ -242,7 +257,9 @@ def test_what_was_at_work_when_a_run_was_cancelled_is_stopped_and_not_failed(
     steps = {step.name: step for step in run.steps}
     assert steps['C'] == runs.Step('C', 'stopped', 60.0, 'the run was cancelled', _names(pods[1]))
     # It failed by itself, before.
-    assert steps['A'] == runs.Step('A', 'failed', 60.0, 'main: Error (exit code 1)', _names(pods[0]))
+    assert steps['A'] == runs.Step(
+        'A', 'failed', 60.0, 'main: Error (exit code 1)', _names(pods[0])
+    )
     assert steps['B'].state == 'skipped'
 
 

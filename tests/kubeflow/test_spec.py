@@ -1,4 +1,6 @@
-"""The graph that runs here compiles for Kubeflow, with all that a pod needs and nothing that Kubeflow refuses."""
+"""The graph that runs here compiles for Kubeflow, with all that a pod needs and nothing that
+Kubeflow refuses.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,17 @@ def test_every_component_runs_in_a_container(compiled: dict) -> None:
     assert len(executors) == len(compiled['root']['dag']['tasks']) == 12
     # Kubeflow runs neither a Resolver nor TFX's InfraValidator.
     assert {kind for executor in executors.values() for kind in executor} == {'container'}
-    assert {executor['container']['image'] for executor in executors.values()} == {'cxr-triage:test'}
-    assert all(executor['container']['command'] == spec.ENTRYPOINT for executor in executors.values())
+    assert {executor['container']['image'] for executor in executors.values()} == {
+        'cxr-triage:test'
+    }
+    assert all(
+        executor['container']['command'] == spec.ENTRYPOINT for executor in executors.values()
+    )
 
 
 def test_transform_waits_for_the_gate(compiled: dict) -> None:
-    # No artifact goes from DataGate to Transform: without the dependency bad data would be trained on.
+    # No artifact goes from DataGate to Transform: without the dependency bad data would be trained
+    # on.
     assert 'DataGate' in compiled['root']['dag']['tasks']['Transform']['dependentTasks']
 
 
@@ -46,22 +53,33 @@ def test_nothing_of_this_machine_is_in_it(compiled: dict, config: Config) -> Non
     assert f'{project}/' not in text
     assert '--setup_file=/opt/cxr-triage/setup.py' in text
     # The schema travels, not its path.
-    schema = compiled['root']['dag']['tasks']['CuratedSchema']['inputs']['parameters']['schema_text']['runtimeValue']['constant']
+    schema = compiled['root']['dag']['tasks']['CuratedSchema']['inputs']['parameters'][
+        'schema_text'
+    ]['runtimeValue']['constant']
     assert 'feature {' in schema
     assert config.push_directory in text
 
 
 def test_steps_with_a_beam_pipeline_alone_get_its_arguments(compiled: dict) -> None:
     told = {
-        name for name in compiled['root']['dag']['tasks'] if '--runner=FnApiRunner' in spec.executor_of(compiled, name)['container']['args']
+        name
+        for name in compiled['root']['dag']['tasks']
+        if '--runner=FnApiRunner' in spec.executor_of(compiled, name)['container']['args']
     }
     assert told == {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'Transform', 'Evaluator'}
 
 
 def test_vertex_gets_its_own_command(pipeline: Pipeline, config: Config) -> None:
-    (only,) = spec.documents(pipeline, _parameters(volumes=[{'claim': 'c', 'mount': '/data'}]), 'vertex')
-    commands = {tuple(executor['container']['command']) for executor in only['deploymentSpec']['executors'].values()}
-    assert commands == {('python', '-m', 'tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor')}
+    (only,) = spec.documents(
+        pipeline, _parameters(volumes=[{'claim': 'c', 'mount': '/data'}]), 'vertex'
+    )
+    commands = {
+        tuple(executor['container']['command'])
+        for executor in only['deploymentSpec']['executors'].values()
+    }
+    assert commands == {
+        ('python', '-m', 'tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor')
+    }
 
 
 def test_own_artifact_types_are_found_by_their_names(compiled: dict) -> None:
@@ -73,7 +91,9 @@ def test_own_artifact_types_are_found_by_their_names(compiled: dict) -> None:
         assert title == import_utils.import_class_by_path(title).TYPE_NAME
 
 
-def test_what_changes_from_run_to_run_is_a_parameter_of_the_pipeline(compiled: dict, config: Config) -> None:
+def test_what_changes_from_run_to_run_is_a_parameter_of_the_pipeline(
+    compiled: dict, config: Config
+) -> None:
     definitions = compiled['root']['inputDefinitions']['parameters']
     assert set(definitions) == set(spec.PIPELINE_PARAMETERS)
     tasks = compiled['root']['dag']['tasks']
@@ -90,20 +110,35 @@ def test_what_changes_from_run_to_run_is_a_parameter_of_the_pipeline(compiled: d
 def test_resources_and_retries(pipeline: Pipeline) -> None:
     gpu = {'cpu': 8, 'memory_gb': 30, 'accelerator': 'nvidia.com/gpu', 'accelerators': 2}
     given = _parameters(
-        gpu_image='cxr-triage:gpu', default={'cpu': 1, 'memory_gb': 4}, steps={'Trainer': gpu}, retries={'count': 3, 'wait_s': 30}
+        gpu_image='cxr-triage:gpu',
+        default={'cpu': 1, 'memory_gb': 4},
+        steps={'Trainer': gpu},
+        retries={'count': 3, 'wait_s': 30},
     )
     (found,) = spec.documents(pipeline, given)
-    trainer, evaluator = (spec.executor_of(found, name)['container'] for name in ('Trainer', 'Evaluator'))
+    trainer, evaluator = (
+        spec.executor_of(found, name)['container'] for name in ('Trainer', 'Evaluator')
+    )
     assert trainer['image'] == 'cxr-triage:gpu'
     assert trainer['resources'] == {
         **{'cpuLimit': 8, 'cpuRequest': 8, 'memoryLimit': 30, 'memoryRequest': 30},
         'accelerator': {'type': 'nvidia.com/gpu', 'count': '2'},
     }
     assert evaluator['image'] == 'cxr-triage:test'
-    assert evaluator['resources'] == {'cpuLimit': 1, 'cpuRequest': 1, 'memoryLimit': 4, 'memoryRequest': 4}
+    assert evaluator['resources'] == {
+        'cpuLimit': 1,
+        'cpuRequest': 1,
+        'memoryLimit': 4,
+        'memoryRequest': 4,
+    }
     for task in found['root']['dag']['tasks'].values():
         assert task['retryPolicy'] == {
-            **{'maxRetryCount': 3, 'backoffDuration': '30s', 'backoffFactor': 2, 'backoffMaxDuration': '604800s'}
+            **{
+                'maxRetryCount': 3,
+                'backoffDuration': '30s',
+                'backoffFactor': 2,
+                'backoffMaxDuration': '604800s',
+            }
         }
     (without,) = spec.documents(pipeline, _parameters(retries={'count': 0}))
     assert not any('retryPolicy' in task for task in without['root']['dag']['tasks'].values())
@@ -112,30 +147,47 @@ def test_resources_and_retries(pipeline: Pipeline) -> None:
 def test_where_pods_run_and_what_they_are_given(pipeline: Pipeline) -> None:
     given = _parameters(
         steps={
-            'Trainer': {'node_selector': {'gpu': 'l4'}, 'tolerations': [{'key': 'nvidia.com/gpu', 'effect': 'NoSchedule'}], 'spot': True}
+            'Trainer': {
+                'node_selector': {'gpu': 'l4'},
+                'tolerations': [{'key': 'nvidia.com/gpu', 'effect': 'NoSchedule'}],
+                'spot': True,
+            }
         },
-        secrets=[{'name': 'key', 'env': {'token': 'TOKEN'}}, {'name': 'files', 'mount': '/secrets'}],
+        secrets=[
+            {'name': 'key', 'env': {'token': 'TOKEN'}},
+            {'name': 'files', 'mount': '/secrets'},
+        ],
         volumes=[{'claim': 'films', 'mount': '/data'}],
     )
     found, platform = spec.documents(pipeline, given)
     executors = platform['platforms']['kubernetes']['deploymentSpec']['executors']
     assert set(executors) == set(found['deploymentSpec']['executors'])
     for told in executors.values():
-        assert told['secretAsEnv'] == [{'secretName': 'key', 'keyToEnv': [{'secretKey': 'token', 'envVar': 'TOKEN'}]}]
+        assert told['secretAsEnv'] == [
+            {'secretName': 'key', 'keyToEnv': [{'secretKey': 'token', 'envVar': 'TOKEN'}]}
+        ]
         assert told['secretAsVolume'] == [{'secretName': 'files', 'mountPath': '/secrets'}]
         assert told['pvcMount'] == [{'constant': 'films', 'mountPath': '/data'}]
     trainer = executors['Trainer_executor']
     assert trainer['nodeSelector']['labels'] == {'gpu': 'l4', 'cloud.google.com/gke-spot': 'true'}
-    assert [each['key'] for each in trainer['tolerations']] == ['nvidia.com/gpu', 'cloud.google.com/gke-spot']
+    assert [each['key'] for each in trainer['tolerations']] == [
+        'nvidia.com/gpu',
+        'cloud.google.com/gke-spot',
+    ]
     assert 'nodeSelector' not in executors['Evaluator_executor']
 
 
 @pytest.mark.parametrize(
     ('content', 'message'),
-    [({'image': None}, 'no image'), ({'steps': {'Training': {}}}, 'names Training: no such step. There are: Baseline')],
+    [
+        ({'image': None}, 'no image'),
+        ({'steps': {'Training': {}}}, 'names Training: no such step. There are: Baseline'),
+    ],
     ids=['no image', 'a step that is none'],
 )
-def test_parameters_that_do_not_fit_are_refused(pipeline: Pipeline, content: dict, message: str) -> None:
+def test_parameters_that_do_not_fit_are_refused(
+    pipeline: Pipeline, content: dict, message: str
+) -> None:
     with pytest.raises(SpecError, match=message):
         spec.documents(pipeline, _parameters(**content))
 
@@ -174,7 +226,10 @@ def _without_image(found: dict) -> None:
     [
         (_with_task_name, "step 'data_gate': Argo takes letters, digits and dashes only"),
         (_with_task_name, "step Transform waits for 'DataGate', which is no step"),
-        (_with_resolver, 'Baseline_executor is a resolver: Kubeflow runs container and importer only'),
+        (
+            _with_resolver,
+            'Baseline_executor is a resolver: Kubeflow runs container and importer only',
+        ),
         (_without_default, "pipeline parameter 'data' has no default"),
         (_with_old_schema, "schemaVersion is '2.0.0': Kubeflow takes 2.1.0 only"),
         (_without_image, 'Trainer_executor has no image'),

@@ -28,23 +28,47 @@ def test_an_unchanged_one_is_handed_nothing(compiled: dict) -> None:
 
 
 def test_what_differs_in_a_parameter_is_handed_over(compiled: dict) -> None:
-    now = _changed(compiled, 'root', 'inputDefinitions', 'parameters', 'fingerprint', 'defaultValue', value='other')
+    now = _changed(
+        compiled,
+        'root',
+        'inputDefinitions',
+        'parameters',
+        'fingerprint',
+        'defaultValue',
+        value='other',
+    )
     assert submission.parameters([compiled], [now]) == {'fingerprint': 'other'}
 
 
 def test_the_compiler_may_be_another(compiled: dict) -> None:
-    assert submission.parameters([compiled], [_changed(compiled, 'sdkVersion', value='tfx-9')]) == {}
+    assert (
+        submission.parameters([compiled], [_changed(compiled, 'sdkVersion', value='tfx-9')]) == {}
+    )
 
 
 @pytest.mark.parametrize(
     ('path', 'value', 'told'),
     [
         (
-            ('root', 'dag', 'tasks', 'DataGate', 'inputs', 'parameters', 'code_digest', 'runtimeValue', 'constant'),
+            (
+                'root',
+                'dag',
+                'tasks',
+                'DataGate',
+                'inputs',
+                'parameters',
+                'code_digest',
+                'runtimeValue',
+                'constant',
+            ),
             'edited',
             r'DataGate.inputs.parameters.code_digest: [0-9a-f]{16}, and now edited',
         ),
-        (('root', 'dag', 'tasks', 'Trainer', 'retryPolicy'), None, 'Trainer.retryPolicy: {.*, and now nothing'),
+        (
+            ('root', 'dag', 'tasks', 'Trainer', 'retryPolicy'),
+            None,
+            'Trainer.retryPolicy: {.*, and now nothing',
+        ),
         (
             ('deploymentSpec', 'executors', 'Trainer_executor', 'container', 'image'),
             'x:2',
@@ -54,27 +78,51 @@ def test_the_compiler_may_be_another(compiled: dict) -> None:
     ],
     ids=['code', 'retries', 'image', 'name'],
 )
-def test_what_no_parameter_can_change_is_refused(compiled: dict, path: tuple[str, ...], value: object, told: str) -> None:
+def test_what_no_parameter_can_change_is_refused(
+    compiled: dict, path: tuple[str, ...], value: object, told: str
+) -> None:
     with pytest.raises(SubmissionError, match='(?s)compile again.*' + told):
         submission.parameters([compiled], [_changed(compiled, *path, value=value)])
 
 
 def test_nodes_and_secrets_count_too(compiled: dict) -> None:
     platform = {
-        'platforms': {'kubernetes': {'deploymentSpec': {'executors': {'Trainer_executor': {'nodeSelector': {'labels': {'a': 'b'}}}}}}}
+        'platforms': {
+            'kubernetes': {
+                'deploymentSpec': {
+                    'executors': {'Trainer_executor': {'nodeSelector': {'labels': {'a': 'b'}}}}
+                }
+            }
+        }
     }
     with pytest.raises(SubmissionError, match='platforms: nothing, and now'):
         submission.parameters([compiled], [compiled, platform])
     other = yaml.safe_load(yaml.safe_dump(platform).replace('a: b', 'a: c'))
-    with pytest.raises(SubmissionError, match=r'Trainer_executor\.nodeSelector\.labels\.a: b, and now c'):
+    with pytest.raises(
+        SubmissionError, match=r'Trainer_executor\.nodeSelector\.labels\.a: b, and now c'
+    ):
         submission.parameters([compiled, platform], [compiled, other])
 
 
 def test_long_values_are_shown_where_they_differ(compiled: dict) -> None:
-    path = ('root', 'dag', 'tasks', 'CuratedSchema', 'inputs', 'parameters', 'schema_text', 'runtimeValue', 'constant')
-    text = compiled['root']['dag']['tasks']['CuratedSchema']['inputs']['parameters']['schema_text']['runtimeValue']['constant']
+    path = (
+        'root',
+        'dag',
+        'tasks',
+        'CuratedSchema',
+        'inputs',
+        'parameters',
+        'schema_text',
+        'runtimeValue',
+        'constant',
+    )
+    text = compiled['root']['dag']['tasks']['CuratedSchema']['inputs']['parameters']['schema_text'][
+        'runtimeValue'
+    ]['constant']
     with pytest.raises(SubmissionError) as error:
-        submission.parameters([compiled], [_changed(compiled, *path, value=text[:900] + 'HERE' + text[900:])])
+        submission.parameters(
+            [compiled], [_changed(compiled, *path, value=text[:900] + 'HERE' + text[900:])]
+        )
     assert re.search(r'schema_text: ….*, and now ….*HERE', str(error.value), re.DOTALL)
     assert len(str(error.value)) < 600
 

@@ -1,4 +1,6 @@
-"""What the tests of pages share: roots made by hand, and one root in which the pipeline really ran, to several endings."""
+"""What the tests of pages share: roots made by hand, and one root in which the pipeline really ran,
+to several endings.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def made(tmp_path: Path) -> MadeRoot:
 
 @dataclasses.dataclass(frozen=True)
 class Watched:
-    """A root with five runs: pushed, not blessed, stopped by the data gate, killed in the training, and all from the cache."""
+    """A root with five runs: pushed, not blessed, stopped by the data gate, killed in the training,
+    and all from the cache.
+    """
 
     program: Program
     root: Path
@@ -62,8 +66,23 @@ def _five_runs(folder: Path) -> dict[str, str]:
     screens = {}
     for name, code, options in (
         ('pushed', 0, []),
-        ('refused', 3, ['--set', 'train.seed=1', '--set', 'train.epochs=2', '--set', 'evaluation.thresholds=[{metric: auc, min: 0.999}]']),
-        ('gate', 1, ['--set', 'data.metadata=null', '--set', 'gate.max_share={missing_metadata: 0}']),
+        (
+            'refused',
+            3,
+            [
+                '--set',
+                'train.seed=1',
+                '--set',
+                'train.epochs=2',
+                '--set',
+                'evaluation.thresholds=[{metric: auc, min: 0.999}]',
+            ],
+        ),
+        (
+            'gate',
+            1,
+            ['--set', 'data.metadata=null', '--set', 'gate.max_share={missing_metadata: 0}'],
+        ),
     ):
         done = program.run(root, *options)
         screens[name] = done.screen

@@ -1,4 +1,6 @@
-"""A root with a metadata store, made by hand: as much of a run as a test is about, without running any step."""
+"""A root with a metadata store, made by hand: as much of a run as a test is about, without running
+any step.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ class MadeRoot:
         connection.sqlite.filename_uri = str(root / 'metadata.sqlite')
         self._store = metadata_store.MetadataStore(connection)
         self._contexts: dict[tuple[str, str], proto.Context] = {}
-        self._types = {name: self._store.put_context_type(proto.ContextType(name=name)) for name in ('pipeline', 'pipeline_run', 'node')}
+        self._types = {
+            name: self._store.put_context_type(proto.ContextType(name=name))
+            for name in ('pipeline', 'pipeline_run', 'node')
+        }
 
     def begin(self, run: str) -> None:
         """A run of which nothing but its name is on record."""
@@ -55,12 +60,19 @@ class MadeRoot:
         pairs = []
         for side, event in ((inputs, proto.Event.INPUT), (reused, proto.Event.OUTPUT)):
             for key, ids in (side or {}).items():
-                pairs += [(artifact, _event(key, event)) for artifact in self._store.get_artifacts_by_id(ids)]
+                pairs += [
+                    (artifact, _event(key, event))
+                    for artifact in self._store.get_artifacts_by_id(ids)
+                ]
         made = {}
         for key, properties in (outputs or {}).items():
             made[key] = self._artifact(name, key, properties)
             pairs.append((made[key], _event(key, proto.Event.OUTPUT)))
-        contexts = [self._context('pipeline', 'made'), self._context('pipeline_run', run), self._context('node', f'made.{name}')]
+        contexts = [
+            self._context('pipeline', 'made'),
+            self._context('pipeline_run', run),
+            self._context('node', f'made.{name}'),
+        ]
         self._store.put_execution(execution, pairs, contexts)
         return {key: artifact.id for key, artifact in made.items()}
 

@@ -1,4 +1,6 @@
-"""The pages of a real root in Chromium, from disk and without a network: no error, and what a person came for is there."""
+"""The pages of a real root in Chromium, from disk and without a network: no error, and what a
+person came for is there.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,11 @@ def test_front_page_lists_every_run_with_its_ending(browser, watched):
         assert 'served already' in cached
         assert 'stopped half way' in killed and 'it ended in Trainer' in killed
         assert '✗ failed' in gate and 'missing_metadata' in gate
-        assert 'not blessed' in refused and 'AUC of all test films is 0.' in refused and 'Evaluator ✗ FAIL' in refused
+        assert (
+            'not blessed' in refused
+            and 'AUC of all test films is 0.' in refused
+            and 'Evaluator ✗ FAIL' in refused
+        )
         assert '✓ pushed' in pushed
         page.locator('#runs-table thead th').first.click()
         assert texts(page.locator('#runs-table tbody tr'))[0] == pushed
@@ -100,7 +106,10 @@ def test_data_page_of_a_run_that_the_gate_stopped(browser, run_of):
 
 def test_model_card_is_there_for_what_was_measured_and_says_why_where_not(browser, run_of):
     with opened(browser, run_of('stopped half way') / 'model_card.html') as page:
-        assert 'There is no model card: this run did not come to the end of its Evaluator' in page.locator('main').inner_text()
+        assert (
+            'There is no model card: this run did not come to the end of its Evaluator'
+            in page.locator('main').inner_text()
+        )
     assert (run_of('not blessed') / 'model_card.md').exists()
 
 
@@ -114,12 +123,21 @@ def test_two_runs_side_by_side_and_over_time(browser, watched):
         assert page.locator('#compare-table tbody tr').count() == 5
         page.locator('tfma-nb-time-series svg circle').first.wait_for(state='attached')
         labels = texts(page.locator('#run-a option'))
-        page.locator('#run-a').select_option(index=next(place for place, text in enumerate(labels) if 'pushed' in text))
-        page.locator('#run-b').select_option(index=next(place for place, text in enumerate(labels) if 'not blessed' in text))
+        page.locator('#run-a').select_option(
+            index=next(place for place, text in enumerate(labels) if 'pushed' in text)
+        )
+        page.locator('#run-b').select_option(
+            index=next(place for place, text in enumerate(labels) if 'not blessed' in text)
+        )
         facts = texts(page.locator('#facts-table tbody td:first-child'))
         assert 'config.train.seed' in facts and 'config.pipeline' not in facts
-        page.locator('#run-b').select_option(index=next(place for place, text in enumerate(labels) if 'failed' in text))
-        assert 'B did not come to the end of the Evaluator' in page.locator('#compare-note').inner_text()
+        page.locator('#run-b').select_option(
+            index=next(place for place, text in enumerate(labels) if 'failed' in text)
+        )
+        assert (
+            'B did not come to the end of the Evaluator'
+            in page.locator('#compare-note').inner_text()
+        )
 
 
 def test_training_has_a_row_an_epoch_and_none_where_it_was_killed(browser, run_of):

@@ -34,7 +34,12 @@ def parts() -> dict[str, Any]:
             'code_digest': 'c0de',
             'packages': {'tensorflow': '2.16.2'},
         },
-        'intended_use': {'statement': 'Research use only.', 'primary': 'to study', 'population': 'adults', 'out_of_scope': ['decisions']},
+        'intended_use': {
+            'statement': 'Research use only.',
+            'primary': 'to study',
+            'population': 'adults',
+            'out_of_scope': ['decisions'],
+        },
         'data': {
             'records': 600,
             'quarantined': 0,
@@ -46,7 +51,12 @@ def parts() -> dict[str, Any]:
             'audit': ['Near copies: 6 of 600 images'],
             'groups': {'sex': {'F': 301}},
         },
-        'training': {'backbone': 'scratch_cnn', 'epochs': 20, 'seed': 0, 'parameters': {'train': {'epochs': 20}}},
+        'training': {
+            'backbone': 'scratch_cnn',
+            'epochs': 20,
+            'seed': 0,
+            'parameters': {'train': {'epochs': 20}},
+        },
         'evaluation': {
             'films': 69,
             'intervals': '90 %, by patient',
@@ -56,7 +66,13 @@ def parts() -> dict[str, Any]:
                 'age_band': 'not measured',
                 'view_position': 'not asked',
             },
-            'gaps': {'gap': {**INTERVAL, 'lowest': '00-17: 0.333', 'left_out': 'fewer than 20 positives: 00-17 (6)'}},
+            'gaps': {
+                'gap': {
+                    **INTERVAL,
+                    'lowest': '00-17: 0.333',
+                    'left_out': 'fewer than 20 positives: 00-17 (6)',
+                }
+            },
             'baseline': 'nothing was served',
         },
         'calibration': {
@@ -83,7 +99,12 @@ def parts() -> dict[str, Any]:
             'within_views': {'View: PA': INTERVAL},
             'image_statistics': ['file size alone: AUC 0.61'],
         },
-        'decisions': {'data_gate': '0 rules failed', 'evaluator': ['AUC: pass'], 'serving_check': 'blessed', 'pushed': 'pushed'},
+        'decisions': {
+            'data_gate': '0 rules failed',
+            'evaluator': ['AUC: pass'],
+            'serving_check': 'blessed',
+            'pushed': 'pushed',
+        },
         'limits': ['one hospital'],
         'licences': ['Apache-2.0'],
     }
@@ -117,7 +138,10 @@ def test_a_card_without_a_field_is_refused_by_name(place):
     for parent in parents:
         inner = inner[parent]
     del inner[last]
-    with pytest.raises(card.CardError, match=rf'run of today is not complete[^!]*{".".join(place)}: missing; it comes from '):
+    with pytest.raises(
+        card.CardError,
+        match=rf'run of today is not complete[^!]*{".".join(place)}: missing; it comes from ',
+    ):
         card.complete('today', content)
 
 
@@ -164,7 +188,11 @@ def test_markdown_says_all_that_the_json_says():
     made = card.complete('today', parts())
     text = card_sections.markdown(made).replace('\\', '')
     for leaf in leaves(json.loads(made.model_dump_json(exclude={'format'}))):
-        shown = {f'{leaf}', f'{leaf:,}', f'{leaf:.4f}', f'{leaf:.3f}'} if isinstance(leaf, int | float) else {leaf}
+        shown = (
+            {f'{leaf}', f'{leaf:,}', f'{leaf:.4f}', f'{leaf:.3f}'}
+            if isinstance(leaf, int | float)
+            else {leaf}
+        )
         assert any(form in text for form in shown), leaf
     assert 'not defined on these films' in text
     assert text.count('## ') == len(card_sections.TITLES)
@@ -193,7 +221,12 @@ def _all_words(text: card_text.DataText) -> str:
 @pytest.mark.parametrize('name', TASKS)
 def test_a_task_says_nothing_of_a_data_set(name):
     """The data may be anybody's: neither population nor labels nor licence go by the task."""
-    words = ' '.join(leaves(dataclasses.asdict(card_text.of_task(name)) | {'limits': list(card_text.of_task(name).limits)}))
+    words = ' '.join(
+        leaves(
+            dataclasses.asdict(card_text.of_task(name))
+            | {'limits': list(card_text.of_task(name).limits)}
+        )
+    )
     for claim in ('NIH', 'Kermany', '112,120', 'mined', 'physicians', 'children', 'exact'):
         assert claim not in words
 
@@ -201,8 +234,16 @@ def test_a_task_says_nothing_of_a_data_set(name):
 OF_ORIGIN = {
     origin.NIH: ('112,120 films', 'mined from radiology reports', 'NIH Clinical Center'),
     origin.CHILDREN: ('one to five years', 'two physicians', 'CC BY 4.0'),
-    origin.SYNTHETIC: ('no patients', '19 of 600 labels are wrong on purpose', 'made by this program'),
-    origin.OTHER: ('who the patients are', 'how their labels were made', 'terms of use are not on record'),
+    origin.SYNTHETIC: (
+        'no patients',
+        '19 of 600 labels are wrong on purpose',
+        'made by this program',
+    ),
+    origin.OTHER: (
+        'who the patients are',
+        'how their labels were made',
+        'terms of use are not on record',
+    ),
 }
 
 
@@ -218,7 +259,10 @@ def test_the_card_says_of_the_data_what_their_origin_tells(name):
 
 def test_data_of_two_origins_are_described_part_by_part():
     text = card_text.of_data({origin.SYNTHETIC: 40, origin.OTHER: 1000}, 2)
-    assert '40 images: Films drawn by' in text.population and '1,000 images: Films of another source' in text.population
+    assert (
+        '40 images: Films drawn by' in text.population
+        and '1,000 images: Films of another source' in text.population
+    )
     assert '2 of 40 labels' in text.label_noise and 'NIH' not in _all_words(text)
 
 

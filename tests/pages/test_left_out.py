@@ -15,9 +15,15 @@ from trainer.labels import FINDINGS, TASKS
 GROUPS = Groups(
     min_positives=20,
     groups=(
-        Group(name='00-17', positives=6, patients=5, missed=4, lower=0.1, upper=0.7, compared=False),
-        Group(name='40-59', positives=60, patients=40, missed=6, lower=0.8, upper=0.95, compared=True),
-        Group(name='unknown', positives=3, patients=3, missed=0, lower=0.4, upper=1.0, compared=False),
+        Group(
+            name='00-17', positives=6, patients=5, missed=4, lower=0.1, upper=0.7, compared=False
+        ),
+        Group(
+            name='40-59', positives=60, patients=40, missed=6, lower=0.8, upper=0.95, compared=True
+        ),
+        Group(
+            name='unknown', positives=3, patients=3, missed=0, lower=0.4, upper=1.0, compared=False
+        ),
     ),
 )
 GAP = 'sensitivity_gap_age_band'
@@ -36,9 +42,14 @@ def evaluation() -> Evaluation:
     return Evaluation('', (Slice((), figures, groups={(CANDIDATE, 'age_band'): GROUPS}),), (), 0.9)
 
 
-def test_the_evaluation_page_lists_undefined_figures_and_what_is_left_out(evaluation: Evaluation) -> None:
+def test_the_evaluation_page_lists_undefined_figures_and_what_is_left_out(
+    evaluation: Evaluation,
+) -> None:
     rows = {str(row[0]): row[1] for row in evaluation_page._figures(evaluation)}
-    gap, mean = (next(title for title in rows if title.startswith(start)) for start in ('Largest gap', 'Mean AUC'))
+    gap, mean = (
+        next(title for title in rows if title.startswith(start))
+        for start in ('Largest gap', 'Mean AUC')
+    )
     assert rows[gap] == 'not defined'
     assert 'left out: fewer than 20 positives: 00-17 (6); group not known: 3 positives' in gap
     assert 'of 1 findings; too few films of a class: Hernia' in mean

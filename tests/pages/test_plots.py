@@ -58,7 +58,11 @@ def test_plot_is_xml_with_a_mark_for_each_point_and_takes_no_markup_from_names()
     drawn = charts.plot(
         'a <b> plot',
         ('x & y', 'share'),
-        [charts.Line('<script>', [(0, 0), (1, 1)]), charts.Dots('dots', [(0.2, 0.3, 0.1, 0.5, 'w"')], 1), charts.Mark('point', 0.5, 0.5)],
+        [
+            charts.Line('<script>', [(0, 0), (1, 1)]),
+            charts.Dots('dots', [(0.2, 0.3, 0.1, 0.5, 'w"')], 1),
+            charts.Mark('point', 0.5, 0.5),
+        ],
     )
     root = ElementTree.fromstring(drawn)
     assert root.get('aria-label') == 'a <b> plot'
@@ -66,7 +70,10 @@ def test_plot_is_xml_with_a_mark_for_each_point_and_takes_no_markup_from_names()
     assert '<script>' not in drawn
 
 
-@pytest.mark.parametrize(('values', 'low', 'high'), [([], 0, 1), ([0.5], 0, 1), ([2.0, 4.0], 0, 5), ([float('nan'), 3.0], 0, 4)])
+@pytest.mark.parametrize(
+    ('values', 'low', 'high'),
+    [([], 0, 1), ([0.5], 0, 1), ([2.0, 4.0], 0, 5), ([float('nan'), 3.0], 0, 4)],
+)
 def test_axis_holds_all_values(values, low, high):
     found = charts.nice_range(values)
     assert all(found[0] <= value <= found[1] for value in values if not math.isnan(value))
@@ -102,7 +109,12 @@ def test_tfma_gets_intervals_baseline_and_difference_under_names():
         (CANDIDATE, 'sensitivity'): Figure(None),
         (CANDIDATE, 'example_count'): Figure(30.0),
     }
-    evaluation = Evaluation('', (Slice((), figures), Slice((('sex', 'F'),), {(CANDIDATE, 'example_count'): Figure(12.0)})), (), 0.95)
+    evaluation = Evaluation(
+        '',
+        (Slice((), figures), Slice((('sex', 'F'),), {(CANDIDATE, 'example_count'): Figure(12.0)})),
+        (),
+        0.95,
+    )
     overall, women = tfma_ui.slicing_metrics(evaluation)
     assert (overall['slice'], women['slice']) == ('All test films', 'Sex: female')
     cells = overall['metrics']['']['']
@@ -117,7 +129,12 @@ def test_plots_of_thirty_slices_stay_small():
         tuple((n / 200, 112120.0 - n, 5.0 * n, n * 7.0, n * 1.0) for n in range(200)),
         tuple((n / 200, (n + 1) / 200, 560.5, 100.25, 33.3333333) for n in range(200)),
     )
-    text = tfma_ui.plot_file(3, Slice((), {}, {}, {(CANDIDATE, 'probability'): curves, ('baseline', 'probability'): curves}))
+    text = tfma_ui.plot_file(
+        3,
+        Slice(
+            (), {}, {}, {(CANDIDATE, 'probability'): curves, ('baseline', 'probability'): curves}
+        ),
+    )
     assert len(text) < 40_000
     (number, content) = re.fullmatch(r'cxrPlots\((\d+), (.*)\);\n', text).groups()
     assert number == '3'
@@ -125,5 +142,11 @@ def test_plots_of_thirty_slices_stay_small():
 
 
 def test_time_series_leaves_out_runs_without_the_slice():
-    runs = [('one', 'd', {'all': {'AUC': [0.5, None, None]}}), ('two', 'd', {}), ('three', 'd', {'all': {'AUC': [None, None, None]}})]
-    assert [each['config']['modelIdentifier'] for each in tfma_ui.time_series(runs, 'all')] == ['one']
+    runs = [
+        ('one', 'd', {'all': {'AUC': [0.5, None, None]}}),
+        ('two', 'd', {}),
+        ('three', 'd', {'all': {'AUC': [None, None, None]}}),
+    ]
+    assert [each['config']['modelIdentifier'] for each in tfma_ui.time_series(runs, 'all')] == [
+        'one'
+    ]

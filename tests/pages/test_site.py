@@ -1,4 +1,6 @@
-"""All pages of roots made by hand: what is said where there is little to show, no markup out of data, what is written anew."""
+"""All pages of roots made by hand: what is said where there is little to show, no markup out of
+data, what is written anew.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def test_a_run_that_broke_off_has_all_pages_and_each_says_why(made: MadeRoot):
     made.step(FIRST, 'XrayExampleGen', STATES.FAILED)
     (made.root / 'logs').mkdir()
     (made.root / 'logs' / '20261121-222535.log').write_text(
-        f'x E cxr_triage: run failed\nTraceback (most recent call last):\n  File\nrecords.IngestError: too much {NASTY}\n'
+        'x E cxr_triage: run failed\nTraceback (most recent call last):\n  '
+        f'File\nrecords.IngestError: too much {NASTY}\n'
     )
     written = site.write(made.root)
     assert written.problems == ()
@@ -48,14 +51,24 @@ def test_a_run_that_broke_off_has_all_pages_and_each_says_why(made: MadeRoot):
         if page != 'lineage.html':
             assert 'too much &lt;script&gt;' in shown, page
     front = written.front.read_text(encoding='utf-8')
-    assert '✗ failed' in front and 'too much &lt;script&gt;' in front and '<script>alert' not in front
+    assert (
+        '✗ failed' in front and 'too much &lt;script&gt;' in front and '<script>alert' not in front
+    )
 
 
 def test_names_out_of_the_store_are_no_markup(made: MadeRoot):
     made.step(
-        FIRST, 'Trainer', outputs={f'model{NASTY}': {'x': NASTY}}, parameters={'custom_config': NASTY, 'a': f'{{"b": "{NASTY[:8]}"}}'}
+        FIRST,
+        'Trainer',
+        outputs={f'model{NASTY}': {'x': NASTY}},
+        parameters={'custom_config': NASTY, 'a': f'{{"b": "{NASTY[:8]}"}}'},
     )
-    made.step(FIRST, 'Pusher', outputs={'pushed_model': {'pushed': 0}}, parameters={'push': '{"config": {"<b>": "<i>"}}'})
+    made.step(
+        FIRST,
+        'Pusher',
+        outputs={'pushed_model': {'pushed': 0}},
+        parameters={'push': '{"config": {"<b>": "<i>"}}'},
+    )
     site.write(made.root)
     # Facets' own page, of which nothing is ours, has all of it.
     own = [path for path in (made.root / 'pages').rglob('*.html') if 'assets' not in path.parts]
@@ -96,14 +109,21 @@ def test_a_damaged_artifact_is_told_and_hides_nothing_else(made: MadeRoot):
     (made.folder('DataAudit', 'audit', number) / 'audit.json').write_text('{"half": ')
     written = site.write(made.root)
     assert len(written.problems) == 1 and 'data.html' in written.problems[0]
-    assert 'damaged or partly gone' in text(made.root, 'runs', '2026-11-21T22-25-35-123456', 'data.html')
+    assert 'damaged or partly gone' in text(
+        made.root, 'runs', '2026-11-21T22-25-35-123456', 'data.html'
+    )
     assert 'Steps' in text(made.root, 'runs', '2026-11-21T22-25-35-123456', 'index.html')
     assert 'JSONDecodeError' in written.front.read_text(encoding='utf-8')
 
 
 def test_two_models_side_by_side_differ_where_their_facts_do(made: MadeRoot):
     for name, digest in ((FIRST, 'aaa'), (SECOND, 'bbb')):
-        made.step(name, 'Trainer', outputs={'model': {}}, parameters={'custom_config': f'{{"code_digest": "{digest}"}}'})
+        made.step(
+            name,
+            'Trainer',
+            outputs={'model': {}},
+            parameters={'custom_config': f'{{"code_digest": "{digest}"}}'},
+        )
         made.step(name, 'Pusher', outputs={'pushed_model': {'pushed': 1, 'pushed_version': digest}})
     site.write(made.root)
     page = text(made.root, 'comparison.html')
@@ -119,11 +139,18 @@ def test_pages_load_nothing_from_a_network(made: MadeRoot):
     for path in (made.root / 'pages').rglob('*'):
         if path.suffix in ('.html', '.css') and path.name != assets.FACETS:
             shown = path.read_text(encoding='utf-8')
-            assert 'src="http' not in shown and 'href="http' not in shown and 'url(http' not in shown and '@import' not in shown, path
+            assert (
+                'src="http' not in shown
+                and 'href="http' not in shown
+                and 'url(http' not in shown
+                and '@import' not in shown
+            ), path
 
 
 def test_facets_page_holds_the_element_and_not_the_tool_it_came_with():
-    page = assets.facets_page('<dom-module></dom-module><wit-dashboard local id="wit"></wit-dashboard>')
+    page = assets.facets_page(
+        '<dom-module></dom-module><wit-dashboard local id="wit"></wit-dashboard>'
+    )
     assert 'wit-dashboard' not in page
     assert '<facets-overview id="overview">' in page
 
@@ -155,7 +182,9 @@ def test_server_shows_a_run_that_came_after_it_was_started(served):
     assert ask(port, '/runs/2026-11-22T08-00-00-000001/index.html')[0] == 200
 
 
-@pytest.mark.parametrize('path', ['/../metadata.sqlite', '/%2e%2e/metadata.sqlite', '/runs/', '/none.html'])
+@pytest.mark.parametrize(
+    'path', ['/../metadata.sqlite', '/%2e%2e/metadata.sqlite', '/runs/', '/none.html']
+)
 def test_server_gives_pages_and_nothing_else(served, path):
     assert ask(served[0], path)[0] == 404
 
@@ -176,7 +205,9 @@ def test_a_client_that_goes_away_is_no_news(made: MadeRoot, capfd, caplog):
     server.process_request_thread(ours, ('127.0.0.1', 1))
     server.server_close()
     assert capfd.readouterr().err == ''
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [
+        record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,12 @@ def test_a_root_without_a_store_has_no_runs(tmp_path):
     ('state', 'properties', 'ending'),
     [
         pytest.param(STATES.COMPLETE, {'pushed': 1}, runs.PUSHED, id='pushed'),
-        pytest.param(STATES.COMPLETE, {'pushed': 1, 'already_served': 1}, runs.SERVED, id='found to be served'),
+        pytest.param(
+            STATES.COMPLETE,
+            {'pushed': 1, 'already_served': 1},
+            runs.SERVED,
+            id='found to be served',
+        ),
         pytest.param(STATES.CACHED, {'pushed': 1}, runs.SERVED, id='from the cache'),
         pytest.param(STATES.COMPLETE, {'pushed': 0}, runs.REFUSED, id='not blessed'),
         pytest.param(STATES.COMPLETE, {}, runs.REFUSED, id='a property is missing'),
@@ -72,7 +77,9 @@ def test_a_step_that_failed_says_why(made: MadeRoot):
     run = only(made.root)
     assert run.state == runs.BROKEN
     (reason,) = run.reasons
-    assert reason.startswith('DataGate failed: the data breaks 1 of its limits:\n  - missing_metadata: 244 of 244 images')
+    assert reason.startswith(
+        'DataGate failed: the data breaks 1 of its limits:\n  - missing_metadata: 244 of 244 images'
+    )
     assert 'Trainer' in run.missing and 'Tuner' not in run.missing
 
 
@@ -108,11 +115,15 @@ def test_only_the_newest_run_can_be_running(made: MadeRoot):
     assert reason.endswith('is at Trainer')
 
 
-def test_a_killed_run_whose_process_number_lives_on_in_another_process_is_not_running(made: MadeRoot):
+def test_a_killed_run_whose_process_number_lives_on_in_another_process_is_not_running(
+    made: MadeRoot,
+):
     made.step(FIRST, 'Trainer', STATES.RUNNING)
     (made.root / '.lock').touch()
     # The parent of this test is a process that lives, and it is not that run.
-    (made.root / '.lock-owner').write_text(f'process {os.getppid()} on {socket.gethostname()}, since now')
+    (made.root / '.lock-owner').write_text(
+        f'process {os.getppid()} on {socket.gethostname()}, since now'
+    )
     assert only(made.root).state == runs.STOPPED
 
 
@@ -122,11 +133,16 @@ def test_a_run_that_ended_before_the_store_is_known_by_its_log(made: MadeRoot):
     log(
         made.root,
         '20261123-070000',
-        'x\n2026 E cxr_triage: run failed\nTraceback (most recent call last):\n  File\nrecords.DataRootError: /none: no files\n',
+        'x\n2026 E cxr_triage: run failed\nTraceback (most recent call last):\n  '
+        'File\nrecords.DataRootError: /none: no files\n',
     )
     log(made.root, '20261123-080000', 'it is about to begin\n')
     newest, older = runs.all_runs(store.read(made.root))
-    assert (newest.state, newest.reasons, newest.title) == (runs.NOT_STARTED, ('/none: no files',), '2026-11-23 07:00:00')
+    assert (newest.state, newest.reasons, newest.title) == (
+        runs.NOT_STARTED,
+        ('/none: no files',),
+        '2026-11-23 07:00:00',
+    )
     assert older.log == made.root / 'logs' / '20261121-222535.log'
 
 
@@ -135,18 +151,27 @@ def test_a_run_that_ended_before_the_store_is_known_by_its_log(made: MadeRoot):
     [
         pytest.param('', '', id='nothing'),
         pytest.param(
-            FAILURE, 'the data breaks 1 of its limits:\n  - missing_metadata: 244 of 244 images\nAll rules: /x/gate.json', id='a step'
+            FAILURE,
+            'the data breaks 1 of its limits:\n  - missing_metadata: 244 of 244 images\nAll '
+            'rules: /x/gate.json',
+            id='a step',
         ),
         pytest.param(
-            'cxr_triage: run failed\nTraceback (most recent call last):\n  File "x"\nValueError: one\n'
+            'cxr_triage: run failed\nTraceback (most recent call last):\n  File "x"\nValueError: '
+            'one\n'
             '\nDuring handling of the above exception, another exception occurred:\n'
             '\nTraceback (most recent call last):\n  File "y"\nOSError: two\n',
             'two',
             id='while another was handled',
         ),
-        pytest.param('cxr_triage: run failed\nTraceback (most recent call last):\n  File "x"\nKeyError\n', 'KeyError', id='without words'),
         pytest.param(
-            'cxr_triage: run failed\nTraceback (most recent call last):\n  x\nValueError: a: b\n2026-11-21 22:26:00,123 I absl: next\n',
+            'cxr_triage: run failed\nTraceback (most recent call last):\n  File "x"\nKeyError\n',
+            'KeyError',
+            id='without words',
+        ),
+        pytest.param(
+            'cxr_triage: run failed\nTraceback (most recent call last):\n  x\nValueError: a: '
+            'b\n2026-11-21 22:26:00,123 I absl: next\n',
             'a: b',
             id='log goes on',
         ),
@@ -179,7 +204,13 @@ def test_a_copy_of_a_root_does_not_read_the_original(made: MadeRoot, tmp_path):
     number = made.step(FIRST, 'Trainer', outputs={'model': {}})['model']
     served = made.root / 'serving' / '7'
     served.mkdir(parents=True)
-    made.step(FIRST, 'Pusher', outputs={'pushed_model': {'pushed': 1, 'pushed_version': '7', 'pushed_destination': str(served)}})
+    made.step(
+        FIRST,
+        'Pusher',
+        outputs={
+            'pushed_model': {'pushed': 1, 'pushed_version': '7', 'pushed_destination': str(served)}
+        },
+    )
     original = made.folder('Trainer', 'model', number) / 'x.json'
     original.write_text('{"a": 1}')
     copy = tmp_path / 'copy'
@@ -193,10 +224,16 @@ def test_a_copy_of_a_root_does_not_read_the_original(made: MadeRoot, tmp_path):
 def test_lineage_goes_back_to_the_first_step_and_names_who_really_made_it(made: MadeRoot):
     examples = made.step(FIRST, 'XrayExampleGen', outputs={'examples': {}})['examples']
     schema = made.step(FIRST, 'CuratedSchema', outputs={'schema': {}})['schema']
-    model = made.step(FIRST, 'Trainer', inputs={'examples': [examples], 'schema': [schema]}, outputs={'model': {}})['model']
+    model = made.step(
+        FIRST, 'Trainer', inputs={'examples': [examples], 'schema': [schema]}, outputs={'model': {}}
+    )['model']
     made.step(FIRST, 'DataAudit', inputs={'examples': [examples]}, outputs={'audit': {}})
-    made.step(SECOND, 'Trainer', STATES.CACHED, inputs={'examples': [examples]}, reused={'model': [model]})
-    pushed = made.step(SECOND, 'Pusher', inputs={'model': [model]}, outputs={'pushed_model': {'pushed': 1}})['pushed_model']
+    made.step(
+        SECOND, 'Trainer', STATES.CACHED, inputs={'examples': [examples]}, reused={'model': [model]}
+    )
+    pushed = made.step(
+        SECOND, 'Pusher', inputs={'model': [model]}, outputs={'pushed_model': {'pushed': 1}}
+    )['pushed_model']
     links = lineage.trace(store.read(made.root), pushed)
     assert [(link.execution.step, link.execution.run) for link in links] == [
         ('XrayExampleGen', FIRST),
@@ -204,7 +241,10 @@ def test_lineage_goes_back_to_the_first_step_and_names_who_really_made_it(made: 
         ('Trainer', FIRST),
         ('Pusher', SECOND),
     ]
-    assert [(key, artifact.id) for key, artifact in links[2].inputs] == [('examples', examples), ('schema', schema)]
+    assert [(key, artifact.id) for key, artifact in links[2].inputs] == [
+        ('examples', examples),
+        ('schema', schema),
+    ]
 
 
 def test_difference_names_what_changed_came_and_went():
@@ -217,10 +257,23 @@ def test_difference_names_what_changed_came_and_went():
 
 def test_facts_hold_configuration_and_digests(made: MadeRoot):
     made.step(
-        FIRST, 'XrayExampleGen', outputs={'examples': {}}, parameters={'code_digest': 'abc', 'fingerprint': 'f00', 'task': 'nih_triage'}
+        FIRST,
+        'XrayExampleGen',
+        outputs={'examples': {}},
+        parameters={'code_digest': 'abc', 'fingerprint': 'f00', 'task': 'nih_triage'},
     )
-    made.step(FIRST, 'Trainer', outputs={'model': {}}, parameters={'custom_config': '{"code_digest": "def", "weights_digest": "w"}'})
-    made.step(FIRST, 'Pusher', outputs={'pushed_model': {}}, parameters={'push': '{"config": {"train": {"epochs": 3}, "beam": []}}'})
+    made.step(
+        FIRST,
+        'Trainer',
+        outputs={'model': {}},
+        parameters={'custom_config': '{"code_digest": "def", "weights_digest": "w"}'},
+    )
+    made.step(
+        FIRST,
+        'Pusher',
+        outputs={'pushed_model': {}},
+        parameters={'push': '{"config": {"train": {"epochs": 3}, "beam": []}}'},
+    )
     found = lineage.facts(only(made.root))
     assert found == {
         'code.Trainer': 'def',

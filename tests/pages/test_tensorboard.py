@@ -1,4 +1,6 @@
-"""TensorBoard over a real root, started as a person starts it: it holds the curves of each training, and Ctrl-C ends it."""
+"""TensorBoard over a real root, started as a person starts it: it holds the curves of each
+training, and Ctrl-C ends it.
+"""
 
 from __future__ import annotations
 
@@ -51,10 +53,17 @@ def _status(port: int, host: str) -> int:
 
 
 def _trainings(root: Path) -> set[str]:
-    """The folders of the trainings that came to their end, each once, however many runs had it from the cache."""
+    """The folders of the trainings that came to their end, each once, however many runs had it from
+    the cache.
+    """
     stored = store.read(root)
     ended = [run.executions['Trainer'] for run in stored.runs if 'Trainer' in run.executions]
-    return {Path(output.path).name for one in ended if one.state == COMPLETE for output in stored.outputs(one, 'model_run')}
+    return {
+        Path(output.path).name
+        for one in ended
+        if one.state == COMPLETE
+        for output in stored.outputs(one, 'model_run')
+    }
 
 
 @pytest.fixture
@@ -74,7 +83,12 @@ def test_curves_of_every_training_until_ctrl_c(watched, served):
     server.wait_for(lambda: trainings <= {run.partition('/')[0] for run in _answer(port, _TAGS)})
     for run, tags in _answer(port, _TAGS).items():
         if run.partition('/')[0] in trainings:
-            assert {'training/loss', 'training/val_loss', 'training/auc', 'training/val_auc'} <= set(tags), run
+            assert {
+                'training/loss',
+                'training/val_loss',
+                'training/auc',
+                'training/val_auc',
+            } <= set(tags), run
     assert f'http://localhost:{port}/' in server.screen
     assert _status(port, 'evil.example') == 403
     server.signal(signal.SIGINT)
@@ -91,7 +105,9 @@ def test_where_localhost_has_no_address_it_says_what_is_missing(watched, monkeyp
     monkeypatch.setattr(socket.socket, 'connect_ex', unknown)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert cli.main(['tensorboard', '--root', str(watched.root), '--port', str(_free_port())]) == 1
+        assert (
+            cli.main(['tensorboard', '--root', str(watched.root), '--port', str(_free_port())]) == 1
+        )
     finally:
         # TensorBoard takes it for itself.
         signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,6 @@
-"""The digest of the code: it sees exactly the edits that matter to a component, in a copy of this very project."""
+"""The digest of the code: it sees exactly the edits that matter to a component, in a copy of this
+very project.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,29 @@ import pytest
 from pipeline import code_digest
 
 PROJECT = Path(code_digest.__file__).parents[1]
-MODULES = ('trainer.run', 'trainer.preprocessing', 'components.xray_example_gen.executor', 'components.data_audit.executor')
-_DIGESTS = 'import json, sys; from pipeline.code_digest import digest; print(json.dumps({m: digest(m) for m in sys.argv[1:]}))'
+MODULES = (
+    'trainer.run',
+    'trainer.preprocessing',
+    'components.xray_example_gen.executor',
+    'components.data_audit.executor',
+)
+_DIGESTS = (
+    'import json, sys; from pipeline.code_digest import digest; print(json.dumps({m: digest(m) '
+    'for m in sys.argv[1:]}))'
+)
 
 
 def _digests(project: Path, *modules: str) -> dict[str, str]:
     """In a process of its own, which has read none of the files before."""
     env = {**os.environ, 'PYTHONPATH': str(project), 'PYTHONDONTWRITEBYTECODE': '1'}
-    done = subprocess.run([sys.executable, '-c', _DIGESTS, *modules], cwd=project, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, '-c', _DIGESTS, *modules],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 
@@ -29,7 +46,9 @@ def _digests(project: Path, *modules: str) -> dict[str, str]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('project')
     for package in code_digest.PACKAGES:
-        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copytree(
+            PROJECT / package, folder / package, ignore=shutil.ignore_patterns('__pycache__')
+        )
     return folder
 
 
@@ -49,11 +68,23 @@ _RUN, _TRANSFORM, _INGEST, _AUDIT = MODULES
     ('file', 'old', 'new', 'changed'),
     [
         pytest.param('trainer/model.py', "HEAD = 'logit'", "HEAD = 'answer'", {_RUN}, id='model'),
-        pytest.param('trainer/preprocessing.py', 'antialias=True', 'antialias=False', {_RUN, _TRANSFORM}, id='preprocessing'),
+        pytest.param(
+            'trainer/preprocessing.py',
+            'antialias=True',
+            'antialias=False',
+            {_RUN, _TRANSFORM},
+            id='preprocessing',
+        ),
         pytest.param('records/tfrecord.py', '1 << 22', '1 << 23', {_INGEST, _AUDIT}, id='reader'),
-        pytest.param('trainer/features.py', "SEX = 'sex'", "SEX = 'gender'", set(MODULES), id='feature names'),
-        pytest.param('trainer/__init__.py', '"""', '"""New. ', set(MODULES), id='docstring of a package'),
-        pytest.param('components/data_audit/audit.html', '<', ' <', {_AUDIT}, id='data of a package'),
+        pytest.param(
+            'trainer/features.py', "SEX = 'sex'", "SEX = 'gender'", set(MODULES), id='feature names'
+        ),
+        pytest.param(
+            'trainer/__init__.py', '"""', '"""New. ', set(MODULES), id='docstring of a package'
+        ),
+        pytest.param(
+            'components/data_audit/audit.html', '<', ' <', {_AUDIT}, id='data of a package'
+        ),
         pytest.param('trainer/model.py', 'HEAD =', '# A comment.\n\n\nHEAD =', set(), id='comment'),
         pytest.param('trainer/model.py', "HEAD = 'logit'", 'HEAD = "logit"', set(), id='quotes'),
         pytest.param('pipeline/cli.py', 'cxr-triage', 'cxr', set(), id='command line'),
@@ -75,7 +106,11 @@ def test_an_edit_changes_the_digests_it_should(
 
 
 def test_a_new_file_beside_counts_only_as_data(project: Path, before: dict[str, str]) -> None:
-    for name, changed in (('unused.py', set()), ('.hidden', set()), ('table.csv', {_RUN, _TRANSFORM, _INGEST, _AUDIT})):
+    for name, changed in (
+        ('unused.py', set()),
+        ('.hidden', set()),
+        ('table.csv', {_RUN, _TRANSFORM, _INGEST, _AUDIT}),
+    ):
         (project / 'trainer' / name).write_text('x = 1\n')
         after = _digests(project, *MODULES)
         (project / 'trainer' / name).unlink()
@@ -84,21 +119,33 @@ def test_a_new_file_beside_counts_only_as_data(project: Path, before: dict[str, 
 
 def test_a_module_imported_from_its_package_is_covered() -> None:
     assert 'trainer.model' in code_digest.closure('trainer.run')
-    assert {'trainer', 'trainer.augmentation', 'trainer.parameters'} <= set(code_digest.closure('trainer.input_pipeline'))
+    assert {'trainer', 'trainer.augmentation', 'trainer.parameters'} <= set(
+        code_digest.closure('trainer.input_pipeline')
+    )
 
 
 def test_what_is_imported_late_or_run_by_name_is_covered() -> None:
-    assert 'components.serving_check.session_probe' in code_digest.closure('components.serving_check.executor')
+    assert 'components.serving_check.session_probe' in code_digest.closure(
+        'components.serving_check.executor'
+    )
 
 
 def test_how_films_are_drawn_does_not_run_the_serving_check_again() -> None:
-    assert not [module for module in code_digest.closure('components.serving_check.executor') if module.startswith('records.synth')]
+    assert not [
+        module
+        for module in code_digest.closure('components.serving_check.executor')
+        if module.startswith('records.synth')
+    ]
 
 
 def test_nothing_else_is_covered() -> None:
     closure = code_digest.closure('trainer.preprocessing')
     assert closure == ['trainer', 'trainer.features', 'trainer.labels', 'trainer.preprocessing']
-    assert not any(name.startswith(('pipeline', 'tests')) for module in MODULES for name in code_digest.closure(module))
+    assert not any(
+        name.startswith(('pipeline', 'tests'))
+        for module in MODULES
+        for name in code_digest.closure(module)
+    )
 
 
 @pytest.mark.parametrize('module', ['trainer.nothing', 'nothing'])

@@ -24,8 +24,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _compile(data: Path, out: Path, *more: str) -> int:
     volumes = f'[{{claim: films, mount: {data}}}]'
-    given = ['compile', '--config', 'pipeline/configs/demo.yaml', '--out', str(out), '--data-root', str(data / 'films')]
-    given += ['--root', 'gs://bucket/runs', '--push-dir', str(data / 'served'), '--image', 'registry/cxr-triage:1']
+    given = [
+        'compile',
+        '--config',
+        'pipeline/configs/demo.yaml',
+        '--out',
+        str(out),
+        '--data-root',
+        str(data / 'films'),
+    ]
+    given += [
+        '--root',
+        'gs://bucket/runs',
+        '--push-dir',
+        str(data / 'served'),
+        '--image',
+        'registry/cxr-triage:1',
+    ]
     return cli.main([*given, '--set', f'kubeflow.volumes={volumes}', *more])
 
 
@@ -34,7 +49,10 @@ def test_the_file_holds_pipeline_and_platform(data: Path, tmp_path: Path, capsys
     assert _compile(data, out) == 0
     spec, platform = yaml.safe_load_all(out.read_text())
     assert spec['pipelineInfo']['name'] == 'demo'
-    assert re.fullmatch(r'\d+-files-\d+-bytes-[0-9a-f]{64}', spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'])
+    assert re.fullmatch(
+        r'\d+-files-\d+-bytes-[0-9a-f]{64}',
+        spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'],
+    )
     assert 'kubernetes' in platform['platforms']
     said = capsys.readouterr().out
     assert '12 steps for kubeflow, image registry/cxr-triage:1' in said
@@ -50,7 +68,9 @@ def test_data_that_only_pods_see_are_named(data: Path, tmp_path: Path, capsys) -
     assert not out.exists()
     assert _compile(data, out, *elsewhere, '--fingerprint', 'release-2') == 0
     spec, *_ = yaml.safe_load_all(out.read_text())
-    assert spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'] == 'release-2'
+    assert (
+        spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'] == 'release-2'
+    )
 
 
 @pytest.fixture
@@ -58,24 +78,44 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at a bucket fails as without a network."""
 
     def fail(path: str):
-        raise tf.errors.FailedPreconditionError(None, None, f"Couldn't resolve host name\n\t when reading metadata of {path}")
+        raise tf.errors.FailedPreconditionError(
+            None, None, f"Couldn't resolve host name\n\t when reading metadata of {path}"
+        )
 
     for name in ('stat', 'exists', 'listdir'):
         monkeypatch.setattr(tf.io.gfile, name, fail)
     monkeypatch.setattr(tf.io.gfile, 'isdir', lambda path: False)
 
 
-@pytest.mark.parametrize('option', [('--data-root', 'gs://bucket/nih'), ('--push-dir', 'gs://bucket/served')], ids=lambda option: option[0])
-def test_a_bucket_that_cannot_be_read(option: tuple[str, str], no_network: None, data: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize(
+    'option',
+    [('--data-root', 'gs://bucket/nih'), ('--push-dir', 'gs://bucket/served')],
+    ids=lambda option: option[0],
+)
+def test_a_bucket_that_cannot_be_read(
+    option: tuple[str, str], no_network: None, data: Path, tmp_path: Path, capsys
+) -> None:
     assert _compile(data, tmp_path / 'demo.yaml', *option) == 1
     text = capsys.readouterr().err
-    assert f"a bucket cannot be read: Couldn't resolve host name when reading metadata of {option[1]}" in text
+    assert (
+        f"a bucket cannot be read: Couldn't resolve host name when reading metadata of {option[1]}"
+        in text
+    )
     assert '--fingerprint' in text
 
 
-def test_with_a_fingerprint_no_bucket_is_read(no_network: None, data: Path, tmp_path: Path, capsys) -> None:
+def test_with_a_fingerprint_no_bucket_is_read(
+    no_network: None, data: Path, tmp_path: Path, capsys
+) -> None:
     out = tmp_path / 'demo.yaml'
-    elsewhere = ('--data-root', 'gs://bucket/nih', '--push-dir', 'gs://bucket/served', '--weights', 'gs://bucket/weights.h5')
+    elsewhere = (
+        '--data-root',
+        'gs://bucket/nih',
+        '--push-dir',
+        'gs://bucket/served',
+        '--weights',
+        'gs://bucket/weights.h5',
+    )
     settings = ('--set', 'model.backbone=mobilenet_v2', '--set', 'tuning.trials=1')
     assert _compile(data, out, *elsewhere, *settings, '--fingerprint', 'release-2') == 0
     spec, *_ = yaml.safe_load_all(out.read_text())
@@ -99,9 +139,18 @@ def test_weights_that_are_not_there(data: Path, tmp_path: Path, capsys) -> None:
 
 def test_all_that_no_pod_reaches_is_told_at_once(data: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'demo.yaml'
-    assert _compile(data, out, '--root', '/runs', '--push-dir', '/srv/models', '--data-root', '/home/films') == 1
+    assert (
+        _compile(
+            data, out, '--root', '/runs', '--push-dir', '/srv/models', '--data-root', '/home/films'
+        )
+        == 1
+    )
     said = capsys.readouterr().err
-    for path in ('/runs: no pipeline root', '/srv/models: no pod can push there', 'data.root is /home/films: no pod can read that'):
+    for path in (
+        '/runs: no pipeline root',
+        '/srv/models: no pod can push there',
+        'data.root is /home/films: no pod can read that',
+    ):
         assert path in said
     assert not out.exists()
 
@@ -111,16 +160,29 @@ def test_all_that_no_pod_reaches_is_told_at_once(data: Path, tmp_path: Path, cap
     [
         (('--out', 'spec.json'), 'ends in .yaml'),
         (('--set', 'kubeflow.steps={Training: {cpu: 4}}'), 'names Training: no such step'),
-        (('--set', 'kubeflow.steps={Trainer: {gpus: 4}}'), "unknown key 'kubeflow.steps.Trainer.gpus'"),
+        (
+            ('--set', 'kubeflow.steps={Trainer: {gpus: 4}}'),
+            "unknown key 'kubeflow.steps.Trainer.gpus'",
+        ),
         (('--image', ' '), 'is no name of an image'),
         (('--beam', 'flink'), 'beam.engine is flink: give beam.flink.job_server'),
         (
-            ('--beam', 'flink', '--set', 'beam.flink.job_server=flink:8099', '--root', 's3://bucket/runs'),
-            'beam.engine is flink, whose workers read and write artifacts by themselves: give gs://BUCKET/FOLDER with --root',
+            (
+                '--beam',
+                'flink',
+                '--set',
+                'beam.flink.job_server=flink:8099',
+                '--root',
+                's3://bucket/runs',
+            ),
+            'beam.engine is flink, whose workers read and write artifacts by themselves: give '
+            'gs://BUCKET/FOLDER with --root',
         ),
     ],
 )
-def test_other_mistakes(data: Path, tmp_path: Path, capsys, more: tuple[str, ...], message: str) -> None:
+def test_other_mistakes(
+    data: Path, tmp_path: Path, capsys, more: tuple[str, ...], message: str
+) -> None:
     assert _compile(data, tmp_path / 'demo.yaml', *more) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,6 @@
-"""Configurations: what comes with the project loads, everything else that is wrong is refused by file and key."""
+"""Configurations: what comes with the project loads, everything else that is wrong is refused by
+file and key.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,11 @@ def test_those_that_come_with_the_project(path: Path) -> None:
 
 def test_defaults(write) -> None:
     loaded = config.load(write(GOOD))
-    assert (loaded.model.backbone, loaded.model.image_size, loaded.operating_point.sensitivity) == ('mobilenet_v2', 224, 0.95)
+    assert (loaded.model.backbone, loaded.model.image_size, loaded.operating_point.sensitivity) == (
+        'mobilenet_v2',
+        224,
+        0.95,
+    )
     assert loaded.beam.arguments(None) == ['--runner=FnApiRunner']
 
 
@@ -66,20 +72,28 @@ def test_defaults(write) -> None:
     ],
     ids=lambda value: '.'.join(value) if isinstance(value, list) else '',
 )
-def test_an_unknown_key_is_named_with_its_file_and_what_is_allowed(keys: list[str], allowed: str, write) -> None:
+def test_an_unknown_key_is_named_with_its_file_and_what_is_allowed(
+    keys: list[str], allowed: str, write
+) -> None:
     content: Any = 1
     for key in reversed(keys):
         content = {key: content}
     path = write({**GOOD, **content})
     with pytest.raises(ConfigError) as caught:
         config.load(path)
-    assert str(caught.value).startswith(f'{path}: unknown key {".".join(keys)!r}. Allowed there: {allowed}')
+    assert str(caught.value).startswith(
+        f'{path}: unknown key {".".join(keys)!r}. Allowed there: {allowed}'
+    )
 
 
 def test_an_unknown_key_of_a_threshold(write) -> None:
     path = write({**GOOD, 'evaluation': {'thresholds': [{'metric': 'auc', 'minimum': 0.7}]}})
     with pytest.raises(
-        ConfigError, match=r"unknown key 'evaluation\.thresholds\.0\.minimum'. Allowed there: metric, slice, min, max, max_worse"
+        ConfigError,
+        match=(
+            r"unknown key 'evaluation\.thresholds\.0\.minimum'. Allowed there: metric, slice, "
+            r'min, max, max_worse'
+        ),
     ):
         config.load(path)
 
@@ -87,18 +101,56 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
 @pytest.mark.parametrize(
     ('content', 'told'),
     [
-        pytest.param({'task': None}, r'task: Input should be a valid string \(found None\)', id='null'),
-        pytest.param({'task': 'cats'}, r"task: no such task: 'cats'\. Known: nih_triage", id='task'),
-        pytest.param({'train': {'seed': -1}}, r'train\.seed: .*greater than or equal to 0 \(found -1\)', id='negative seed'),
-        pytest.param({'train': {'seed': 2**32}}, r'train\.seed: .*less than or equal to 4294967295', id='seed of more than 32 bits'),
-        pytest.param({'serving_check': {'warmup_batches': [1, 0]}}, r'serving_check\.warmup_batches\.1: .*1', id='empty warm-up'),
-        pytest.param({'data': {'spans': [1, -2]}}, r'data\.spans\..*: .*greater than or equal to 0', id='negative span'),
-        pytest.param({'data': {'patient_id_pattern': '(a{9999999999})'}}, 'not a regular expression', id='pattern too large'),
+        pytest.param(
+            {'task': None}, r'task: Input should be a valid string \(found None\)', id='null'
+        ),
+        pytest.param(
+            {'task': 'cats'}, r"task: no such task: 'cats'\. Known: nih_triage", id='task'
+        ),
+        pytest.param(
+            {'train': {'seed': -1}},
+            r'train\.seed: .*greater than or equal to 0 \(found -1\)',
+            id='negative seed',
+        ),
+        pytest.param(
+            {'train': {'seed': 2**32}},
+            r'train\.seed: .*less than or equal to 4294967295',
+            id='seed of more than 32 bits',
+        ),
+        pytest.param(
+            {'serving_check': {'warmup_batches': [1, 0]}},
+            r'serving_check\.warmup_batches\.1: .*1',
+            id='empty warm-up',
+        ),
+        pytest.param(
+            {'data': {'spans': [1, -2]}},
+            r'data\.spans\..*: .*greater than or equal to 0',
+            id='negative span',
+        ),
+        pytest.param(
+            {'data': {'patient_id_pattern': '(a{9999999999})'}},
+            'not a regular expression',
+            id='pattern too large',
+        ),
         pytest.param({'train': 3}, r'train: .*\(found 3\)', id='value where keys are expected'),
-        pytest.param({'train': {'epochs': 'many'}}, r"train\.epochs: .*integer.*\(found 'many'\)", id='text for a number'),
-        pytest.param({'train': {'epochs': 2.5}}, r'train\.epochs: .*integer.*\(found 2\.5\)', id='fraction'),
-        pytest.param({'train': {'epochs': -1}}, r'train\.epochs: .*greater than or equal to 0 \(found -1\)', id='below'),
-        pytest.param({'train': {'learning_rate': float('inf')}}, r'train\.learning_rate: .*finite', id='infinite'),
+        pytest.param(
+            {'train': {'epochs': 'many'}},
+            r"train\.epochs: .*integer.*\(found 'many'\)",
+            id='text for a number',
+        ),
+        pytest.param(
+            {'train': {'epochs': 2.5}}, r'train\.epochs: .*integer.*\(found 2\.5\)', id='fraction'
+        ),
+        pytest.param(
+            {'train': {'epochs': -1}},
+            r'train\.epochs: .*greater than or equal to 0 \(found -1\)',
+            id='below',
+        ),
+        pytest.param(
+            {'train': {'learning_rate': float('inf')}},
+            r'train\.learning_rate: .*finite',
+            id='infinite',
+        ),
         pytest.param({'model': {'image_size': 16}}, r'model\.image_size: .*32', id='too small'),
         pytest.param(
             {'model': {'backbone': 'resnet'}},
@@ -107,25 +159,52 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         ),
         pytest.param(
             {'model': {'backbone': 'scratch_cnn', 'weights': 'w.h5'}},
-            "weights are given, but backbone 'scratch_cnn' has none; backbones with weights: mobilenet_v2",
+            "weights are given, but backbone 'scratch_cnn' has none; backbones with weights: "
+            'mobilenet_v2',
             id='weights for a backbone without',
         ),
-        pytest.param({'operating_point': {'sensitivity': 0}}, r'operating_point\.sensitivity: .*greater than 0', id='sensitivity 0'),
+        pytest.param(
+            {'operating_point': {'sensitivity': 0}},
+            r'operating_point\.sensitivity: .*greater than 0',
+            id='sensitivity 0',
+        ),
         pytest.param({'data': {'spans': 'newest'}}, r'data\.spans', id='spans'),
         pytest.param(
-            {'data': {'split': {'fractions': {'train': 0.7, 'val': 0.1, 'calibration': 0.1, 'test': 0.2}}}},
+            {
+                'data': {
+                    'split': {
+                        'fractions': {'train': 0.7, 'val': 0.1, 'calibration': 0.1, 'test': 0.2}
+                    }
+                }
+            },
             r'data\.split\.fractions: .*sum to 1, found a sum of 1\.1',
             id='fractions',
         ),
         pytest.param(
-            {'gate': {'max_share': {'blurred': 0.1}}}, r'gate\.max_share: no such kind of issue: blurred\. Known: ', id='kind of issue'
+            {'gate': {'max_share': {'blurred': 0.1}}},
+            r'gate\.max_share: no such kind of issue: blurred\. Known: ',
+            id='kind of issue',
         ),
         pytest.param(
-            {'audit': {'task_label': 'Mass'}}, r"audit\.task_label is 'Mass', but task 'nih_triage' learns 'abnormal'", id='two labels'
+            {'audit': {'task_label': 'Mass'}},
+            r"audit\.task_label is 'Mass', but task 'nih_triage' learns 'abnormal'",
+            id='two labels',
         ),
-        pytest.param({'push': {'keep_versions': 1}}, r'push\.keep_versions: .*2', id='no version to go back to'),
-        pytest.param({'evaluation': {'slices': ['hospital']}}, r'no such slice: hospital\. Known: sex, age_band', id='slice'),
-        pytest.param({'evaluation': {'thresholds': []}}, 'at least one threshold is needed', id='no threshold'),
+        pytest.param(
+            {'push': {'keep_versions': 1}},
+            r'push\.keep_versions: .*2',
+            id='no version to go back to',
+        ),
+        pytest.param(
+            {'evaluation': {'slices': ['hospital']}},
+            r'no such slice: hospital\. Known: sex, age_band',
+            id='slice',
+        ),
+        pytest.param(
+            {'evaluation': {'thresholds': []}},
+            'at least one threshold is needed',
+            id='no threshold',
+        ),
         pytest.param(
             {'evaluation': {'thresholds': [{'metric': 'auc', 'max_worse': 0.1}]}},
             'needs min or max: while nothing is served, max_worse alone bounds nothing',
@@ -143,16 +222,34 @@ def test_refused(content: dict, told: str, write) -> None:
 @pytest.mark.parametrize(
     ('threshold', 'told'),
     [
-        ({'metric': 'accuracy', 'min': 0.6}, r"metric: no such metric: 'accuracy'\. Known: auc, pr_auc, sensitivity"),
-        ({'metric': 'auc', 'slice': {'hospital': 'A'}, 'min': 0.6}, r'slice: no slices by hospital\. Known: sex'),
+        (
+            {'metric': 'accuracy', 'min': 0.6},
+            r"metric: no such metric: 'accuracy'\. Known: auc, pr_auc, sensitivity",
+        ),
+        (
+            {'metric': 'auc', 'slice': {'hospital': 'A'}, 'min': 0.6},
+            r'slice: no slices by hospital\. Known: sex',
+        ),
         ({'metric': 'auc'}, 'at least one of min, max, max_worse'),
         ({'metric': 'auc', 'min': 0.9, 'max': 0.8}, r'min 0\.9 is above max 0\.8'),
-        ({'metric': 'calibration_ratio', 'max_worse': 0.1}, 'max_worse cannot be asked of calibration_ratio'),
+        (
+            {'metric': 'calibration_ratio', 'max_worse': 0.1},
+            'max_worse cannot be asked of calibration_ratio',
+        ),
         ({'metric': 'auc', 'max_worse': -0.1}, 'greater than or equal to 0'),
         ({'metric': 'auc', 'min': float('nan')}, 'finite'),
         ({'min': 0.5}, r'metric: Field required'),
     ],
-    ids=['metric', 'slice', 'no bound', 'bounds crossed', 'no direction', 'negative', 'NaN', 'no metric'],
+    ids=[
+        'metric',
+        'slice',
+        'no bound',
+        'bounds crossed',
+        'no direction',
+        'negative',
+        'NaN',
+        'no metric',
+    ],
 )
 def test_thresholds_that_cannot_be(threshold: dict, told: str, write) -> None:
     with pytest.raises(ConfigError, match=rf'evaluation\.thresholds\.0.*{told}'):
@@ -183,9 +280,21 @@ def test_thresholds_that_cannot_be(threshold: dict, told: str, write) -> None:
             r"no film has Effusion 'True'\. Allowed: 0, 1",
             id='finding as a truth value',
         ),
-        pytest.param({'metric': 'auc', 'min': 1.5}, r'min 1\.5 is outside the range of auc: from 0 to 1', id='min above'),
-        pytest.param({'metric': 'auc_lower', 'min': 75}, r'min 75 is outside the range of auc_lower: from 0 to 1', id='percent'),
-        pytest.param({'metric': 'auc', 'max': -0.1}, r'max -0\.1 is outside the range of auc: from 0 to 1', id='max below'),
+        pytest.param(
+            {'metric': 'auc', 'min': 1.5},
+            r'min 1\.5 is outside the range of auc: from 0 to 1',
+            id='min above',
+        ),
+        pytest.param(
+            {'metric': 'auc_lower', 'min': 75},
+            r'min 75 is outside the range of auc_lower: from 0 to 1',
+            id='percent',
+        ),
+        pytest.param(
+            {'metric': 'auc', 'max': -0.1},
+            r'max -0\.1 is outside the range of auc: from 0 to 1',
+            id='max below',
+        ),
         pytest.param(
             {'metric': 'auc_over_metadata', 'min': -1.2},
             r'min -1\.2 is outside the range of auc_over_metadata: from -1 to 1',
@@ -197,15 +306,22 @@ def test_thresholds_that_cannot_be(threshold: dict, told: str, write) -> None:
             id='range without end',
         ),
         pytest.param(
-            {'metric': 'auc', 'min': 0.5, 'max_worse': 2}, r'max_worse 2 allows any change of auc', id='max_worse above the range'
+            {'metric': 'auc', 'min': 0.5, 'max_worse': 2},
+            r'max_worse 2 allows any change of auc',
+            id='max_worse above the range',
         ),
         pytest.param(
             {'metric': 'sensitivity_gap_sex', 'slice': {'sex': 'F'}, 'max': 0.1},
-            r'sensitivity_gap_sex compares values of sex, but all films of the slice sex=F have the same one',
+            r'sensitivity_gap_sex compares values of sex, but all films of the slice sex=F have '
+            r'the same one',
             id='gap inside a slice of its feature',
         ),
         pytest.param(
-            {'metric': 'sensitivity_gap_age_band_upper', 'slice': {'sex': 'F', 'age_band': '80+'}, 'max': 0.1},
+            {
+                'metric': 'sensitivity_gap_age_band_upper',
+                'slice': {'sex': 'F', 'age_band': '80+'},
+                'max': 0.1,
+            },
             'leave age_band out of the slice',
             id='end of a gap inside a slice of its feature',
         ),
@@ -234,20 +350,23 @@ def test_a_gate_that_can_never_pass(threshold: dict, message: str, write) -> Non
         pytest.param(
             {},
             {'metric': 'auc', 'slice': {'Effusion': 1}, 'min': 0.5},
-            "auc is not defined in the slice Effusion=1, whose films are all abnormal for task 'nih_triage'. "
+            'auc is not defined in the slice Effusion=1, whose films are all abnormal for task '
+            "'nih_triage'. "
             'Defined there: pr_auc, sensitivity,',
             id='one class by a finding',
         ),
         pytest.param(
             {'task': 'cardiomegaly'},
             {'metric': 'sensitivity', 'slice': {'Cardiomegaly': 0}, 'min': 0.5},
-            'sensitivity is not defined in the slice Cardiomegaly=0, whose films are all no cardiomegaly',
+            'sensitivity is not defined in the slice Cardiomegaly=0, whose films are all no '
+            'cardiomegaly',
             id='one class by the label',
         ),
         pytest.param(
             {'data': {}},
             {'metric': 'sensitivity_gap_sex', 'max': 0.1},
-            'sensitivity_gap_sex needs sex, age and view of the films: give their table as data.metadata',
+            'sensitivity_gap_sex needs sex, age and view of the films: give their table as '
+            'data.metadata',
             id='gap without a metadata table',
         ),
         pytest.param(
@@ -258,7 +377,9 @@ def test_a_gate_that_can_never_pass(threshold: dict, message: str, write) -> Non
         ),
     ],
 )
-def test_a_gate_that_can_never_pass_for_this_experiment(changes: dict, threshold: dict, message: str, write) -> None:
+def test_a_gate_that_can_never_pass_for_this_experiment(
+    changes: dict, threshold: dict, message: str, write
+) -> None:
     thresholds = {'thresholds': [{'metric': 'auc', 'min': 0.5}, threshold]}
     with pytest.raises(ConfigError, match=re.escape(f'evaluation.thresholds.1: {message}')):
         config.load(write({**WITH_TABLE, **changes, 'evaluation': thresholds}))
@@ -271,7 +392,9 @@ def test_bounds_that_contradict_each_other(write) -> None:
         {'metric': 'auc', 'slice': {'view_position': 'PA', 'sex': 'F'}, 'max': 0.7},
     ]
     config.load(write({**WITH_TABLE, 'evaluation': {'thresholds': thresholds[:2]}}))
-    with pytest.raises(ConfigError, match=r'auc on sex=F, view_position=PA has a min of 0\.8 and a max of 0\.7'):
+    with pytest.raises(
+        ConfigError, match=r'auc on sex=F, view_position=PA has a min of 0\.8 and a max of 0\.7'
+    ):
         config.load(write({**WITH_TABLE, 'evaluation': {'thresholds': thresholds}}))
 
 
@@ -282,16 +405,30 @@ def test_bounds_that_contradict_each_other(write) -> None:
         ('nih_triage', {'metric': 'auc_over_metadata_lower', 'min': 0}),
         ('nih_triage', {'metric': 'auc', 'slice': {'age_band': '80+', 'Effusion': 0}, 'min': 1}),
         ('cardiomegaly', {'metric': 'auc', 'slice': {'Effusion': 1}, 'min': 0.5}),
-        ('nih_triage', {'metric': 'sensitivity_gap_sex', 'slice': {'view_position': 'unknown'}, 'max': 0}),
+        (
+            'nih_triage',
+            {'metric': 'sensitivity_gap_sex', 'slice': {'view_position': 'unknown'}, 'max': 0},
+        ),
     ],
 )
 def test_a_gate_that_can_pass(task: str, threshold: dict, write) -> None:
-    loaded = config.load(write({**WITH_TABLE, 'task': task, 'evaluation': {'thresholds': [threshold]}}))
+    loaded = config.load(
+        write({**WITH_TABLE, 'task': task, 'evaluation': {'thresholds': [threshold]}})
+    )
     assert loaded.evaluation.thresholds[0].metric == threshold['metric']
 
 
 def test_a_slice_value_may_be_a_number(write) -> None:
-    loaded = config.load(write({**GOOD, 'evaluation': {'thresholds': [{'metric': 'sensitivity', 'slice': {'Effusion': 1}, 'min': 0.5}]}}))
+    loaded = config.load(
+        write(
+            {
+                **GOOD,
+                'evaluation': {
+                    'thresholds': [{'metric': 'sensitivity', 'slice': {'Effusion': 1}, 'min': 0.5}]
+                },
+            }
+        )
+    )
     assert loaded.evaluation.thresholds[0].slice == {'Effusion': '1'}
     assert loaded.evaluation.thresholds[0].name() == 'Effusion=1'
 
@@ -301,10 +438,15 @@ def test_names_that_every_runner_takes(name: str, write) -> None:
     assert config.load(write({**GOOD, 'pipeline': name})).pipeline == name
 
 
-@pytest.mark.parametrize('name', ['', 'NIH-Triage', '-abc-', 'abc-', '-abc', 'a' * 64, 'a b', 'a_b', 'a.b', 'abc\n', 'é'])
+@pytest.mark.parametrize(
+    'name', ['', 'NIH-Triage', '-abc-', 'abc-', '-abc', 'a' * 64, 'a b', 'a_b', 'a.b', 'abc\n', 'é']
+)
 def test_names_that_a_runner_would_refuse(name: str, write) -> None:
     path = write({**GOOD, 'pipeline': name})
-    with pytest.raises(ConfigError, match=r'pipeline: .* is not a name that every runner takes: expected at most 63 lower-case') as caught:
+    with pytest.raises(
+        ConfigError,
+        match=r'pipeline: .* is not a name that every runner takes: expected at most 63 lower-case',
+    ) as caught:
         config.load(path)
     assert str(caught.value).startswith(f'{path}: pipeline: {name!r} ')
 
@@ -331,8 +473,16 @@ def test_all_that_is_wrong_is_told_at_once(write) -> None:
         pytest.param('pipeline: [p\n', r'line 2, column 1: not valid YAML: ', id='not YAML'),
         pytest.param('- a\n- b\n', 'expected keys and values at the top, found list', id='a list'),
         pytest.param('', 'expected keys and values at the top, found NoneType', id='empty'),
-        pytest.param('1: 2\n', "line 1, column 1: the key '1' has to be text, but is read as a whole number", id='a number as key'),
-        pytest.param('pipeline: !!python/object:os.system x\n', r'column 11: the tag !!python/object:os\.system is not allowed', id='code'),
+        pytest.param(
+            '1: 2\n',
+            "line 1, column 1: the key '1' has to be text, but is read as a whole number",
+            id='a number as key',
+        ),
+        pytest.param(
+            'pipeline: !!python/object:os.system x\n',
+            r'column 11: the tag !!python/object:os\.system is not allowed',
+            id='code',
+        ),
     ],
 )
 def test_files_that_are_no_configuration(text: str, told: str, write) -> None:
@@ -352,7 +502,13 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
 
 def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
     path = write({**GOOD, 'train': {'epochs': 8, 'seed': 5}})
-    settings = ['train.epochs=3', 'model.backbone=scratch_cnn', 'data.spans=[1, 2]', 'evaluation.slices=[sex]', 'push.directory=null']
+    settings = [
+        'train.epochs=3',
+        'model.backbone=scratch_cnn',
+        'data.spans=[1, 2]',
+        'evaluation.slices=[sex]',
+        'push.directory=null',
+    ]
     loaded = config.load(path, settings, data__root='/data', root='/runs', model__weights=None)
     assert (loaded.train.epochs, loaded.train.seed, loaded.model.backbone) == (3, 5, 'scratch_cnn')
     assert (loaded.data.spans, loaded.data.root, loaded.root) == ([1, 2], '/data', '/runs')
@@ -384,4 +540,6 @@ def test_file_uris_are_local_folders(write, tmp_path: Path) -> None:
     folders = {name: f'file://{tmp_path}/{name}' for name in ('data-root', 'root', 'push-dir')}
     arguments = [f'--{name}={uri}' for name, uri in folders.items()]
     loaded = options.configuration(parser.parse_args(['--config', write(GOOD), *arguments]))
-    assert (loaded.data.root, loaded.root, loaded.push_directory) == tuple(f'{tmp_path}/{name}' for name in folders)
+    assert (loaded.data.root, loaded.root, loaded.push_directory) == tuple(
+        f'{tmp_path}/{name}' for name in folders
+    )

@@ -20,26 +20,117 @@ from pipeline.config import Config, ConfigError
 SMALL = 'pipeline: p\ntask: nih_triage\n'
 CONFIGS = Path(config.__file__).parent / 'configs'
 _UNFOLDED = '{a: &a [1,1,1,1,1,1,1,1,1,1], ' + ', '.join(
-    f'{name}: &{name} [{", ".join([f"*{before}"] * 10)}]' for before, name in zip('abcdefgh', 'bcdefghi', strict=True)
+    f'{name}: &{name} [{", ".join([f"*{before}"] * 10)}]'
+    for before, name in zip('abcdefgh', 'bcdefghi', strict=True)
 )
 # Of an empty path, the option is told that it can be given with.
 _OPTIONS = ('--data-root (', '--weights (', '--root (', 'artifacts is empty', '--push-dir (')
 # Values as YAML, each of another kind.
 VALUES = (
-    *('', '~', 'true', '0', '-1', '3', '1.5', '1e-3', '.inf', '-.nan', '1_000', '0x10', '010', '1:30', '"3"', "''", 'text', '"ä"'),
-    *('9' * 25, '9' * 5000, '1e999', '[]', '{}', '[1, 2]', '[a, [b]]', '{a: 1}', '{1: 2}', '{[1]: 2}', '{{a: 1}: 2}', '{~: 1}'),
-    *('2026-11-29', '2026-99-99', '2026-11-29 25:61:61', '!!timestamp x', '!!int abc', '!!float abc', '!!bool maybe', '!!null x'),
-    *('!!int [1]', '!!str {a: b}', '!!map [1]', '!!seq {a: 1}', '!!binary "%%%"', '!!binary aGk=', '!!set {a, b}', '!!omap [a: 1]'),
-    *('!!pairs [a: 1]', '!!python/object:os.system x', '!own x', '{<<: 3}', '{<<: [1]}', '{<<: {a: 1}}', '&a [*a]', '&a {b: *a}'),
-    *('*nowhere', '[' * 5000, '[' * 60 + ']' * 60, '{a: ' * 60, '"\\0"', '"\\ud800"', '"\\e[31m"', '"\\x85"', '{a: 1, a: 2}', '- 1'),
-    *('a: b: c', '%YAML 9.9', '---\n...\n---', '@', '`', '!!', '!<>', '? a', '{"": 1}', '[null]', '[{metric: auc, min: 2}]'),
+    *(
+        '',
+        '~',
+        'true',
+        '0',
+        '-1',
+        '3',
+        '1.5',
+        '1e-3',
+        '.inf',
+        '-.nan',
+        '1_000',
+        '0x10',
+        '010',
+        '1:30',
+        '"3"',
+        "''",
+        'text',
+        '"ä"',
+    ),
+    *(
+        '9' * 25,
+        '9' * 5000,
+        '1e999',
+        '[]',
+        '{}',
+        '[1, 2]',
+        '[a, [b]]',
+        '{a: 1}',
+        '{1: 2}',
+        '{[1]: 2}',
+        '{{a: 1}: 2}',
+        '{~: 1}',
+    ),
+    *(
+        '2026-11-29',
+        '2026-99-99',
+        '2026-11-29 25:61:61',
+        '!!timestamp x',
+        '!!int abc',
+        '!!float abc',
+        '!!bool maybe',
+        '!!null x',
+    ),
+    *(
+        '!!int [1]',
+        '!!str {a: b}',
+        '!!map [1]',
+        '!!seq {a: 1}',
+        '!!binary "%%%"',
+        '!!binary aGk=',
+        '!!set {a, b}',
+        '!!omap [a: 1]',
+    ),
+    *(
+        '!!pairs [a: 1]',
+        '!!python/object:os.system x',
+        '!own x',
+        '{<<: 3}',
+        '{<<: [1]}',
+        '{<<: {a: 1}}',
+        '&a [*a]',
+        '&a {b: *a}',
+    ),
+    *(
+        '*nowhere',
+        '[' * 5000,
+        '[' * 60 + ']' * 60,
+        '{a: ' * 60,
+        '"\\0"',
+        '"\\ud800"',
+        '"\\e[31m"',
+        '"\\x85"',
+        '{a: 1, a: 2}',
+        '- 1',
+    ),
+    *(
+        'a: b: c',
+        '%YAML 9.9',
+        '---\n...\n---',
+        '@',
+        '`',
+        '!!',
+        '!<>',
+        '? a',
+        '{"": 1}',
+        '[null]',
+        '[{metric: auc, min: 2}]',
+    ),
     *('[{metric: auc, slice: {sex: [F]}, min: 1}]', '[{metric: [auc]}]', '{train: 1}', _UNFOLDED),
 )
 
 
 def _refused_or_loaded(path: Path, settings: tuple[str, ...] = ()) -> Config | str:
     """The configuration or the text of the refusal; any other exception ends the test."""
-    args = argparse.Namespace(config=str(path), settings=settings, data_root='data', weights=None, root=None, push_dir=None, beam=None)
+    args = argparse.Namespace(
+        config=str(path),
+        settings=settings,
+        data_root='data',
+        weights=None,
+        root=None,
+        push_dir=None,
+        beam=None,
+    )
     try:
         return options.configuration(args)
     except ConfigError as error:
@@ -74,10 +165,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_value_of_some_keys(value: str, small: Path) -> None:
     keys = random.Random(value).sample(list(_keys(Config(pipeline='p', task='nih_triage'))), 12)
     for key in (*keys, 'evaluation.thresholds', 'no.such.key'):
-        _check(_refused_or_loaded(small, (f'{key}={value}',)), f'--set {key}=', f"--set '{key}=", str(small))
+        _check(
+            _refused_or_loaded(small, (f'{key}={value}',)),
+            f'--set {key}=',
+            f"--set '{key}=",
+            str(small),
+        )
         if not value.startswith(('-', '%', '?', 'a:')):
             path = small.with_name('value.yaml')
-            path.write_text(f'{SMALL if key not in ("pipeline", "task") else ""}{key.split(".")[0]}: {value}\n')
+            path.write_text(
+                f'{SMALL if key not in ("pipeline", "task") else ""}{key.split(".")[0]}: {value}\n'
+            )
             _check(_refused_or_loaded(path), str(path))
 
 
@@ -94,7 +192,22 @@ def test_texts_with_random_changes(source: Path, tmp_path: Path) -> None:
             start, end = sorted(rng.randrange(len(content) + 1) for _ in range(2))
             end = min(end, start + 20)
             piece = rng.choice(
-                [*VALUES[:-1], '\t', '\n', ':', ' - ', '&x ', '*x', '#', '{', ']', '"', '\ufeff', '\u2028', content[start:end]]
+                [
+                    *VALUES[:-1],
+                    '\t',
+                    '\n',
+                    ':',
+                    ' - ',
+                    '&x ',
+                    '*x',
+                    '#',
+                    '{',
+                    ']',
+                    '"',
+                    '\ufeff',
+                    '\u2028',
+                    content[start:end],
+                ]
             )
             content = content[:start] + piece[:300] + content[rng.choice([start, end]) :]
         path.write_bytes(content.encode('utf-8', 'surrogatepass'))
@@ -116,21 +229,69 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        pytest.param('train: {epochs: !!int abc}', "line 3, column 17: 'abc' is not a whole number", id='int'),
-        pytest.param('train: {? [a] : 1}', 'line 3, column 11: a key has to be text, not a collection', id='list as key'),
-        pytest.param('train: {yes: 1}', "line 3, column 9: the key 'yes' has to be text, but is read as true or false", id='bool as key'),
-        pytest.param('train: {<<: {epochs: 3}}', r'line 3, column 9: merge keys (<<) are not supported', id='merge key'),
-        pytest.param('train: &t {epochs: *t}', 'line 3, column 8: the alias stands inside of what it repeats', id='circular'),
-        pytest.param('train: ' + '[' * 40 + ']' * 40, 'it is nested more than 32 levels deep', id='deep'),
-        pytest.param('train:' + '\n- ' + '- ' * 4000, 'line 4, column 63: not valid YAML: it is nested', id='deep block'),
-        pytest.param('train: ' + '[' * 4000, 'line 3, column 40: not valid YAML: it is nested more than 32 levels deep', id='deeper'),
-        pytest.param(f'train: {_UNFOLDED}}}', 'more than 100,000 values, with those that aliases repeat', id='aliases'),
-        pytest.param('root: "a\\0b"', r"line 3, column 7: the control character '\x00' is not allowed", id='NUL'),
+        pytest.param(
+            'train: {epochs: !!int abc}', "line 3, column 17: 'abc' is not a whole number", id='int'
+        ),
+        pytest.param(
+            'train: {? [a] : 1}',
+            'line 3, column 11: a key has to be text, not a collection',
+            id='list as key',
+        ),
+        pytest.param(
+            'train: {yes: 1}',
+            "line 3, column 9: the key 'yes' has to be text, but is read as true or false",
+            id='bool as key',
+        ),
+        pytest.param(
+            'train: {<<: {epochs: 3}}',
+            r'line 3, column 9: merge keys (<<) are not supported',
+            id='merge key',
+        ),
+        pytest.param(
+            'train: &t {epochs: *t}',
+            'line 3, column 8: the alias stands inside of what it repeats',
+            id='circular',
+        ),
+        pytest.param(
+            'train: ' + '[' * 40 + ']' * 40, 'it is nested more than 32 levels deep', id='deep'
+        ),
+        pytest.param(
+            'train:' + '\n- ' + '- ' * 4000,
+            'line 4, column 63: not valid YAML: it is nested',
+            id='deep block',
+        ),
+        pytest.param(
+            'train: ' + '[' * 4000,
+            'line 3, column 40: not valid YAML: it is nested more than 32 levels deep',
+            id='deeper',
+        ),
+        pytest.param(
+            f'train: {_UNFOLDED}}}',
+            'more than 100,000 values, with those that aliases repeat',
+            id='aliases',
+        ),
+        pytest.param(
+            'root: "a\\0b"',
+            r"line 3, column 7: the control character '\x00' is not allowed",
+            id='NUL',
+        ),
         pytest.param('root: "\\ud800"', 'line 3, column 7: it is not valid UTF-8', id='surrogate'),
         pytest.param(f'train: {{seed: {"9" * 5000}}}', 'line 3, column 15: ', id='endless number'),
-        pytest.param('train: {seed: 99999999999999999999}', 'line 3, column 15: the number is too large', id='large number'),
-        pytest.param('root: !!binary aGk=', 'line 3, column 7: the tag !!binary is not allowed here', id='bytes'),
-        pytest.param('root: a\x1bb', "line 3, column 8: not valid YAML: the character '\\x1b' is not allowed", id='escape'),
+        pytest.param(
+            'train: {seed: 99999999999999999999}',
+            'line 3, column 15: the number is too large',
+            id='large number',
+        ),
+        pytest.param(
+            'root: !!binary aGk=',
+            'line 3, column 7: the tag !!binary is not allowed here',
+            id='bytes',
+        ),
+        pytest.param(
+            'root: a\x1bb',
+            "line 3, column 8: not valid YAML: the character '\\x1b' is not allowed",
+            id='escape',
+        ),
     ],
 )
 def test_refusals_name_the_place(text: str, message: str, tmp_path: Path) -> None:

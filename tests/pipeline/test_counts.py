@@ -27,7 +27,9 @@ def _step(name: str, key: str, artifact, folder: Path) -> Step:
 
 def _ingestion(folder: Path) -> Step:
     folder.mkdir()
-    (folder / REPORT_FILE).write_text(json.dumps({'splits': {split: {'records': count} for split, count in WRITTEN.items()}}))
+    (folder / REPORT_FILE).write_text(
+        json.dumps({'splits': {split: {'records': count} for split, count in WRITTEN.items()}})
+    )
     return _step(counts.INGESTION, 'report', IngestReport(), folder)
 
 
@@ -37,7 +39,11 @@ def _statistics(folder: Path, found: dict[str, int]) -> Step:
     for split, count in found.items():
         path = folder / f'Split-{split}' / 'FeatureStats.pb'
         path.parent.mkdir(parents=True)
-        path.write_bytes(statistics_pb2.DatasetFeatureStatisticsList(datasets=[{'num_examples': count}]).SerializeToString())
+        path.write_bytes(
+            statistics_pb2.DatasetFeatureStatisticsList(
+                datasets=[{'num_examples': count}]
+            ).SerializeToString()
+        )
     return _step('StatisticsGen', 'statistics', artifact, folder)
 
 
@@ -67,11 +73,19 @@ def test_equal_counts_pass(make: Callable, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('make', STEPS)
 def test_a_step_that_worked_on_other_films_stops_the_run(make: Callable, tmp_path: Path) -> None:
-    ingestion, step = _ingestion(tmp_path / 'report'), make(tmp_path / 'made', {**WRITTEN, 'val': 3})
-    told = f"{step.name} worked on 3 films of split 'val', but XrayExampleGen wrote 2 ({tmp_path}/report). Delete {tmp_path}/made and"
+    ingestion, step = (
+        _ingestion(tmp_path / 'report'),
+        make(tmp_path / 'made', {**WRITTEN, 'val': 3}),
+    )
+    told = (
+        f"{step.name} worked on 3 films of split 'val', but XrayExampleGen wrote 2 "
+        f'({tmp_path}/report). Delete {tmp_path}/made and'
+    )
     with pytest.raises(counts.CountError, match=re.escape(told)):
         counts.check({ingestion.name: ingestion, step.name: step})
 
 
 def test_steps_that_count_nothing_are_let_pass(tmp_path: Path) -> None:
-    counts.check({'CuratedSchema': _step('CuratedSchema', 'schema', standard_artifacts.Schema(), tmp_path)})
+    counts.check(
+        {'CuratedSchema': _step('CuratedSchema', 'schema', standard_artifacts.Schema(), tmp_path)}
+    )

@@ -1,4 +1,6 @@
-"""The graph: what Kubeflow can run too, and an edit of the configuration changes exactly the components it should."""
+"""The graph: what Kubeflow can run too, and an edit of the configuration changes exactly the
+components it should.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,24 @@ def _config(root: Path, **changed: Any) -> Config:
     }
     path = root / 'config.yaml'
     path.write_text(json.dumps(content))
-    return config_lib.load(str(path), [f'{key}={json.dumps(value)}' for key, value in changed.items()])
+    return config_lib.load(
+        str(path), [f'{key}={json.dumps(value)}' for key, value in changed.items()]
+    )
 
 
 def _properties(config: Config, fingerprint: str = 'f') -> dict[str, dict[str, Any]]:
-    """Component -> its parameters, without the nonce that differs from run to run while nothing is served."""
+    """Component -> its parameters, without the nonce that differs from run to run while nothing is
+    served.
+    """
     found = {}
     for component in create_pipeline(config, fingerprint).components:
         properties = {name: _plain(value) for name, value in component.exec_properties.items()}
         if 'push' in properties:
-            properties['push'] = {name: value for name, value in json.loads(properties['push']).items() if name != 'push_nonce'}
+            properties['push'] = {
+                name: value
+                for name, value in json.loads(properties['push']).items()
+                if name != 'push_nonce'
+            }
         found[component.id] = properties
     return found
 
@@ -53,11 +63,19 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_search_for_settings_is_there_when_it_is_asked_for(root: Path) -> None:
-    without, with_search = (create_pipeline(_config(root, **{'tuning.trials': trials}), 'f').components for trials in (0, 2))
+    without, with_search = (
+        create_pipeline(_config(root, **{'tuning.trials': trials}), 'f').components
+        for trials in (0, 2)
+    )
     assert 'Tuner' not in {component.id for component in without}
     found = {component.id: component for component in with_search}
-    assert found['Trainer'].inputs['hyperparameters'] == found['Tuner'].outputs['best_hyperparameters']
-    assert json.loads(json.loads(found['Tuner'].exec_properties['custom_config'])['tuning'])['trials'] == 2
+    assert (
+        found['Trainer'].inputs['hyperparameters'] == found['Tuner'].outputs['best_hyperparameters']
+    )
+    assert (
+        json.loads(json.loads(found['Tuner'].exec_properties['custom_config'])['tuning'])['trials']
+        == 2
+    )
 
 
 def test_only_what_kubeflow_runs(root: Path) -> None:
@@ -65,7 +83,16 @@ def test_only_what_kubeflow_runs(root: Path) -> None:
     ids = [component.id for component in pipeline.components]
     assert sorted(ids) == sorted(
         [
-            *('XrayExampleGen', 'CuratedSchema', 'StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate', 'Transform', 'Trainer'),
+            *(
+                'XrayExampleGen',
+                'CuratedSchema',
+                'StatisticsGen',
+                'ExampleValidator',
+                'DataAudit',
+                'DataGate',
+                'Transform',
+                'Trainer',
+            ),
             *('Baseline', 'Evaluator', 'ServingCheck', 'Pusher'),
         ]
     )
@@ -75,10 +102,16 @@ def test_only_what_kubeflow_runs(root: Path) -> None:
 
 
 def test_the_gate_comes_before_anything_is_learned(root: Path) -> None:
-    components = {component.id: component for component in create_pipeline(_config(root), 'f').components}
+    components = {
+        component.id: component for component in create_pipeline(_config(root), 'f').components
+    }
     assert components['DataGate'] in components['Transform'].upstream_nodes
-    assert {'ExampleValidator', 'DataAudit'} <= {node.id for node in components['DataGate'].upstream_nodes}
-    assert {'Evaluator', 'ServingCheck'} <= {node.id for node in components['Pusher'].upstream_nodes}
+    assert {'ExampleValidator', 'DataAudit'} <= {
+        node.id for node in components['DataGate'].upstream_nodes
+    }
+    assert {'Evaluator', 'ServingCheck'} <= {
+        node.id for node in components['Pusher'].upstream_nodes
+    }
 
 
 def test_the_same_configuration_gives_the_same_parameters(root: Path) -> None:
@@ -94,19 +127,27 @@ def test_the_same_configuration_gives_the_same_parameters(root: Path) -> None:
         pytest.param({'train.augmentation.zoom': 0.0}, {'Trainer'}, id='augmentation'),
         pytest.param({'operating_point.sensitivity': 0.9}, {'Trainer'}, id='operating point'),
         pytest.param({'model.image_size': 128}, {'Transform', 'Trainer'}, id='image size'),
-        pytest.param({'model.backbone': 'scratch_cnn', 'model.weights': None}, {'Trainer'}, id='backbone'),
+        pytest.param(
+            {'model.backbone': 'scratch_cnn', 'model.weights': None}, {'Trainer'}, id='backbone'
+        ),
         pytest.param({'data.split.seed': 3}, {'XrayExampleGen'}, id='seed of the split'),
         pytest.param({'data.spans': 'latest'}, {'XrayExampleGen'}, id='spans'),
         pytest.param({'audit.near_duplicate_correlation': 0.9}, {'DataAudit'}, id='audit'),
         pytest.param({'evaluation.slices': ['sex']}, {'Evaluator'}, id='slices'),
-        pytest.param({'evaluation.thresholds': [{'metric': 'auc', 'min': 0.9}]}, {'Evaluator'}, id='thresholds'),
+        pytest.param(
+            {'evaluation.thresholds': [{'metric': 'auc', 'min': 0.9}]},
+            {'Evaluator'},
+            id='thresholds',
+        ),
         pytest.param({'serving_check.samples': 4}, {'ServingCheck'}, id='serving check'),
         pytest.param({'push.keep_versions': 3}, set(), id='versions to keep'),
         pytest.param({'push.directory': '/elsewhere'}, {'Baseline'}, id='push target'),
         pytest.param({'beam.args': ['--direct_num_workers=1']}, set(), id='Beam'),
     ],
 )
-def test_a_change_of_the_configuration_changes_its_components_alone(change: dict[str, Any], changed: set[str], root: Path) -> None:
+def test_a_change_of_the_configuration_changes_its_components_alone(
+    change: dict[str, Any], changed: set[str], root: Path
+) -> None:
     """And Pusher, whose manifest holds the configuration."""
     before, after = _properties(_config(root)), _properties(_config(root, **change))
     assert {name for name in before if before[name] != after[name]} == changed | {'Pusher'}
@@ -150,7 +191,11 @@ def _edit_digest(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     from pipeline import create_pipeline as module_under_test
 
     original = module_under_test.digest
-    monkeypatch.setattr(module_under_test, 'digest', lambda *names: 'edited' if module in names else original(*names))
+    monkeypatch.setattr(
+        module_under_test,
+        'digest',
+        lambda *names: 'edited' if module in names else original(*names),
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,47 +211,83 @@ def _edit_digest(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
         ('components.pusher.executor', {'Pusher'}),
     ],
 )
-def test_an_edit_of_the_code_runs_its_component_again(module: str, changed: set[str], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_edit_of_the_code_runs_its_component_again(
+    module: str, changed: set[str], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = _properties(_config(root))
     _edit_digest(monkeypatch, module)
     after = _properties(_config(root))
     assert {name for name in before if before[name] != after[name]} == changed
 
 
-@pytest.mark.parametrize('damage', [lambda path: path.unlink(), lambda path: None], ids=['weights missing', 'weights there'])
+@pytest.mark.parametrize(
+    'damage',
+    [lambda path: path.unlink(), lambda path: None],
+    ids=['weights missing', 'weights there'],
+)
 def test_missing_weights_do_not_stop_the_graph(damage: Callable[[Path], None], root: Path) -> None:
     """The Trainer tells of them, with what to do."""
     damage(root / 'weights.h5')
     digest = json.loads(_properties(_config(root))['Trainer']['custom_config'])['weights_digest']
-    assert digest == 'missing' if not (root / 'weights.h5').exists() else re.fullmatch(r'[0-9a-f]{16}', digest)
+    assert (
+        digest == 'missing'
+        if not (root / 'weights.h5').exists()
+        else re.fullmatch(r'[0-9a-f]{16}', digest)
+    )
 
 
 @pytest.mark.slow
 def test_a_run_starts_without_clients_of_services_that_it_does_not_use() -> None:
-    check = 'import sys, pipeline.create_pipeline, pipeline.execute; print([name for name in sys.argv[1:] if name in sys.modules])'
+    check = (
+        'import sys, pipeline.create_pipeline, pipeline.execute; print([name for name in '
+        'sys.argv[1:] if name in sys.modules])'
+    )
     started = subprocess.run(
-        [sys.executable, '-c', check, 'google.cloud.aiplatform', 'kfp', 'tfx.v1'], capture_output=True, text=True, check=True
+        [sys.executable, '-c', check, 'google.cloud.aiplatform', 'kfp', 'tfx.v1'],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert started.stdout.splitlines()[-1] == '[]'
 
 
 @pytest.mark.parametrize(
     ('place', 'kept'),
-    [('/runs', '/runs/checkpoints'), ('gs://b/runs', 'gs://b/runs/checkpoints'), ('s3://b/runs', ''), ('minio://b/r', '')],
+    [
+        ('/runs', '/runs/checkpoints'),
+        ('gs://b/runs', 'gs://b/runs/checkpoints'),
+        ('s3://b/runs', ''),
+        ('minio://b/r', ''),
+    ],
 )
-def test_a_training_under_way_is_kept_where_tensorflow_can_write(root: Path, place: str, kept: str) -> None:
-    config = _config(root, **{'push.directory': str(root / 'served')}).model_copy(update={'root': place})
+def test_a_training_under_way_is_kept_where_tensorflow_can_write(
+    root: Path, place: str, kept: str
+) -> None:
+    config = _config(root, **{'push.directory': str(root / 'served')}).model_copy(
+        update={'root': place}
+    )
     assert json.loads(_properties(config)['Trainer']['custom_config'])['checkpoints'] == kept
 
 
 @pytest.mark.parametrize(
     ('uri', 'there'),
     [
-        *(('/minio/bucket/runs/model', True), ('/s3/bucket/runs/model', True), ('minio://bucket/runs/model', True)),
-        *(('gs://bucket/gone', False), ('/gcs/bucket/gone', False), ('gs://bucket/kept', True), ('/gcs/bucket/kept', True)),
+        *(
+            ('/minio/bucket/runs/model', True),
+            ('/s3/bucket/runs/model', True),
+            ('minio://bucket/runs/model', True),
+        ),
+        *(
+            ('gs://bucket/gone', False),
+            ('/gcs/bucket/gone', False),
+            ('gs://bucket/kept', True),
+            ('/gcs/bucket/kept', True),
+        ),
     ],
 )
-def test_a_model_that_kubeflow_made_is_looked_for_in_its_store(uri: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_kubeflow_made_is_looked_for_in_its_store(
+    uri: str, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def exists(path: str) -> bool:
         assert not path.startswith(('s3://', 'minio://')), 'TensorFlow cannot open these'
         return path == 'gs://bucket/kept'

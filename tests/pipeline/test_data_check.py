@@ -1,4 +1,6 @@
-"""The data of a run, looked at in its first second: a wrong folder, side files, and what the gates need of the table."""
+"""The data of a run, looked at in its first second: a wrong folder, side files, and what the gates
+need of the table.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from records.layout import TABLE_COLUMNS
 
 HEADER = ','.join(TABLE_COLUMNS)
 ROW = '00000013_005.png,Mass,5,13,60,M,AP,3056,2544,0.139,0.139'
-GAP = '[{metric: auc, min: 0.7}, {metric: sensitivity_gap_sex, max: 0.2}, {metric: auc, min: 0.7, slice: {view_position: PA}}]'
+GAP = (
+    '[{metric: auc, min: 0.7}, {metric: sensitivity_gap_sex, max: 0.2}, {metric: auc, min: 0.7, '
+    'slice: {view_position: PA}}]'
+)
 
 
 def _root(folder: Path, *rows: str, table: str = 'metadata/Data_Entry_2017_v2020.csv') -> Path:
@@ -30,12 +35,25 @@ def _root(folder: Path, *rows: str, table: str = 'metadata/Data_Entry_2017_v2020
 
 def _check(root: Path, *settings: str, config: str = 'nih_triage') -> list[str]:
     loaded = config_lib.load(f'pipeline/configs/{config}.yaml', settings)
-    return data_check.check(loaded.model_copy(update={'data': loaded.data.model_copy(update={'root': str(root)})}))
+    return data_check.check(
+        loaded.model_copy(update={'data': loaded.data.model_copy(update={'root': str(root)})})
+    )
 
 
-@pytest.mark.parametrize('config', sorted(path.stem for path in Path('pipeline/configs').glob('*.yaml')))
-@pytest.mark.parametrize('table', ['metadata/Data_Entry_2017_v2020.csv', 'metadata/Data_Entry_2017_v2020.csv.gz', 'Data_Entry_2017.csv'])
-def test_every_configuration_finds_the_table_as_it_was_downloaded(config: str, table: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    'config', sorted(path.stem for path in Path('pipeline/configs').glob('*.yaml'))
+)
+@pytest.mark.parametrize(
+    'table',
+    [
+        'metadata/Data_Entry_2017_v2020.csv',
+        'metadata/Data_Entry_2017_v2020.csv.gz',
+        'Data_Entry_2017.csv',
+    ],
+)
+def test_every_configuration_finds_the_table_as_it_was_downloaded(
+    config: str, table: str, tmp_path: Path
+) -> None:
     root = _root(tmp_path, table=table)
     (root / 'train_val_list.txt').write_text('00000013_005.png\n')
     (root / 'test_list.txt').write_text('00000014_000.png\n')
@@ -46,7 +64,10 @@ def test_every_configuration_finds_the_table_as_it_was_downloaded(config: str, t
     ('change', 'settings', 'told'),
     [
         pytest.param(
-            lambda root: (root / 'metadata/Data_Entry_2017_v2020.csv').unlink(), [], r'no metadata table \(data\.metadata\)', id='table'
+            lambda root: (root / 'metadata/Data_Entry_2017_v2020.csv').unlink(),
+            [],
+            r'no metadata table \(data\.metadata\)',
+            id='table',
         ),
         pytest.param(
             lambda root: (root / 'metadata/Data_Entry_2017_v2020.csv').write_text('a,b\n'),
@@ -54,13 +75,30 @@ def test_every_configuration_finds_the_table_as_it_was_downloaded(config: str, t
             r"column 'Image Index' is missing",
             id='columns',
         ),
-        pytest.param(None, ['data.split.method=official'], r'no train_val list \(data\.split\.train_val_list\)', id='lists'),
-        pytest.param(None, ['data.exclude=bad.txt'], r"data\.exclude is 'bad\.txt': .*no such file", id='exclude'),
+        pytest.param(
+            None,
+            ['data.split.method=official'],
+            r'no train_val list \(data\.split\.train_val_list\)',
+            id='lists',
+        ),
+        pytest.param(
+            None,
+            ['data.exclude=bad.txt'],
+            r"data\.exclude is 'bad\.txt': .*no such file",
+            id='exclude',
+        ),
         pytest.param(None, ['data.spans=[3]'], r'no files for span \[3\]', id='span'),
-        pytest.param(None, ['data.patterns=["*.rec"]'], r'no file fits \*\.rec; found 1 \.csv, 1 \.tfrec', id='patterns'),
+        pytest.param(
+            None,
+            ['data.patterns=["*.rec"]'],
+            r'no file fits \*\.rec; found 1 \.csv, 1 \.tfrec',
+            id='patterns',
+        ),
     ],
 )
-def test_data_that_cannot_be_used(change: Callable[[Path], object] | None, settings: list[str], told: str, tmp_path: Path) -> None:
+def test_data_that_cannot_be_used(
+    change: Callable[[Path], object] | None, settings: list[str], told: str, tmp_path: Path
+) -> None:
     root = _root(tmp_path)
     if change:
         change(root)
@@ -72,7 +110,10 @@ def test_lists_that_contradict(tmp_path: Path) -> None:
     root = _root(tmp_path)
     for name in ('train_val', 'test'):
         (root / f'{name}_list.txt').write_text('00000013_005.png\n')
-    with pytest.raises(ConfigError, match=r'1 patients stand in the train_val list and in the test list, e\.g\. 00000013'):
+    with pytest.raises(
+        ConfigError,
+        match=r'1 patients stand in the train_val list and in the test list, e\.g\. 00000013',
+    ):
         _check(root, 'data.split.method=official')
 
 
@@ -81,14 +122,20 @@ def test_what_is_to_be_known(tmp_path: Path) -> None:
     (root / 'film.dcm').write_text('')
     table = root / 'metadata/Data_Entry_2017_v2020.csv'
     sex = f"{table}: Patient Sex: neither F nor M: unknown (1 row in line 3: 'O')"
-    assert _check(root, 'evaluation.thresholds=[{metric: auc, min: 0.7}]') == [f'{root}: not read: 1 .dcm', sex]
+    assert _check(root, 'evaluation.thresholds=[{metric: auc, min: 0.7}]') == [
+        f'{root}: not read: 1 .dcm',
+        sex,
+    ]
     needed = f'{table}: {{}} is unknown in 1 of 2 rows; evaluation.thresholds needs it: {{}}'
     assert _check(root, f'evaluation.thresholds={GAP}')[2:] == [
         needed.format('Patient Sex', 'sensitivity_gap_sex on all'),
         needed.format('View Position', 'auc on view_position=PA'),
     ]
-    assert _check(root, 'data.metadata=null', 'evaluation.thresholds=[{metric: auc, min: 0.7}]')[1:] == [
-        f'{root}: metadata/Data_Entry_2017_v2020.csv is not read because data.metadata is null; set it to auto to have age, sex and view',
+    assert _check(root, 'data.metadata=null', 'evaluation.thresholds=[{metric: auc, min: 0.7}]')[
+        1:
+    ] == [
+        f'{root}: metadata/Data_Entry_2017_v2020.csv is not read because data.metadata is null; '
+        'set it to auto to have age, sex and view',
     ]
 
 
@@ -112,13 +159,27 @@ assert 'tensorflow' not in sys.modules and 'tfx' not in sys.modules
 """
 
 
-def test_a_wrong_data_root_is_told_before_tensorflow_is_imported_and_nothing_is_written(tmp_path: Path) -> None:
+def test_a_wrong_data_root_is_told_before_tensorflow_is_imported_and_nothing_is_written(
+    tmp_path: Path,
+) -> None:
     code = _COMMANDS.replace('{claim: c, mount: {root}}', '{{claim: c, mount: {root}}}')
     missing = tmp_path / 'gone'
-    done = subprocess.run([sys.executable, '-c', code, str(tmp_path), str(missing)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, '-c', code, str(tmp_path), str(missing)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if str(missing) in line]
-    assert [line.split(':')[0] for line in lines] == ['cxr-triage run', 'cxr-triage compile', 'cxr-triage submit']
-    assert all('not a directory. Give the folder that holds the *.tfrec files with --data-root' in line for line in lines)
+    assert [line.split(':')[0] for line in lines] == [
+        'cxr-triage run',
+        'cxr-triage compile',
+        'cxr-triage submit',
+    ]
+    assert all(
+        'not a directory. Give the folder that holds the *.tfrec files with --data-root' in line
+        for line in lines
+    )
     assert done.stderr.count('name their state with --fingerprint') == 2
     assert [path.name for path in tmp_path.iterdir()] == ['spec.yaml']

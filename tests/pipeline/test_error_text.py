@@ -1,4 +1,6 @@
-"""Error texts of libraries: nothing of a record, no control characters, and of bounded length on the screen."""
+"""Error texts of libraries: nothing of a record, no control characters, and of bounded length on
+the screen.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ _RECORD = build(bad_images.encode(bad_images.film()), _PATIENT, {'Mass': 1})
 def _as_tfma_says_it() -> str:
     """The message of `model_util` of TensorFlow Model Analysis when a signature fails."""
     inputs = np.array([_RECORD, _RECORD], dtype=object)
-    return f'Fail to call signature func with signature_name: serving_default.\n the inputs are:\n {inputs}.\n The input_specs are:\n {{}}.'
+    return (
+        'Fail to call signature func with signature_name: serving_default.\n the inputs are:\n '
+        f'{inputs}.\n The input_specs are:\n {{}}.'
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,8 +33,14 @@ def _as_tfma_says_it() -> str:
         pytest.param(_as_tfma_says_it(), id='numpy array in a message of TFMA'),
         pytest.param(f'cannot parse {_RECORD!r}', id='bytes'),
         pytest.param('value ' + repr(b"it's" + _RECORD), id='bytes with a quote'),
-        pytest.param(text_format.MessageToString(example_pb2.Example.FromString(_RECORD)), id='protocol buffer'),
-        pytest.param('serialized: "\\n' + text_encoding.CEscape(_RECORD, as_utf8=False) + '"', id='serialized protocol buffer'),
+        pytest.param(
+            text_format.MessageToString(example_pb2.Example.FromString(_RECORD)),
+            id='protocol buffer',
+        ),
+        pytest.param(
+            'serialized: "\\n' + text_encoding.CEscape(_RECORD, as_utf8=False) + '"',
+            id='serialized protocol buffer',
+        ),
     ],
 )
 def test_no_bytes_of_records(text: str) -> None:
@@ -42,7 +53,10 @@ def test_no_bytes_of_records(text: str) -> None:
 
 
 def test_bytes_are_counted_and_names_stay() -> None:
-    assert presentable(f'image {_PATIENT.encode()!r} holds {bytes(range(200))!r}') == f"image b'{_PATIENT}' holds <200 bytes>"
+    assert (
+        presentable(f'image {_PATIENT.encode()!r} holds {bytes(range(200))!r}')
+        == f"image b'{_PATIENT}' holds <200 bytes>"
+    )
 
 
 def test_bytes_that_are_cut_off_are_left_out_too() -> None:
@@ -51,7 +65,10 @@ def test_bytes_that_are_cut_off_are_left_out_too() -> None:
 
 
 def test_text_of_this_project_stays() -> None:
-    text = "a.tfrec, record 3 (byte 71,022): the label \"Mass\" is 7: expected 0 or 1\n  - don't, and b'x'\tC:\\new\\table"
+    text = (
+        'a.tfrec, record 3 (byte 71,022): the label "Mass" is 7: expected 0 or 1\n  - don\'t, '
+        "and b'x'\tC:\\new\\table"
+    )
     assert presentable(text) == text
 
 

@@ -1,4 +1,6 @@
-"""The Evaluator's configuration: TFMA accepts it, thresholds hold for their slices alone, directions are right."""
+"""The Evaluator's configuration: TFMA accepts it, thresholds hold for their slices alone,
+directions are right.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ def _bounds(config: config_pb2.EvalConfig, name: str) -> list[config_pb2.PerSlic
 @pytest.mark.parametrize('metric', METRICS)
 def test_tfma_accepts_it(metric: str, slices: tuple[str, ...]) -> None:
     bound = {'max_worse': 0.1} if METRICS[metric] != 'one' else {'max': 1.5}
-    config = _config(Threshold(metric=metric, min=0.1, **bound), Threshold(metric='auc', slice={'sex': 'F'}, min=0.5), slices=slices)
+    config = _config(
+        Threshold(metric=metric, min=0.1, **bound),
+        Threshold(metric='auc', slice={'sex': 'F'}, min=0.5),
+        slices=slices,
+    )
     updated = config_util.update_eval_config_with_defaults(config, has_baseline=True)
     config_util.verify_eval_config(updated, baseline_required=True)
 
@@ -45,21 +51,43 @@ def test_the_model_is_asked_through_its_contract() -> None:
 
 def test_what_the_patient_metrics_are_told() -> None:
     parameters = EvaluationParameters(replicates=300, interval=0.9, min_group_positives=7)
-    (metric,) = [metric for spec in evaluation.eval_config(parameters, TASK).metrics_specs for metric in spec.metrics if metric.module]
-    assert json.loads(metric.config) == {'label': 'abnormal', 'findings': [], 'replicates': 300, 'level': 0.9, 'min_positives': 7}
+    (metric,) = [
+        metric
+        for spec in evaluation.eval_config(parameters, TASK).metrics_specs
+        for metric in spec.metrics
+        if metric.module
+    ]
+    assert json.loads(metric.config) == {
+        'label': 'abnormal',
+        'findings': [],
+        'replicates': 300,
+        'level': 0.9,
+        'min_positives': 7,
+    }
     assert metric_specs.metric_instance(metric).kwargs['replicates'] == 300
 
 
 def test_slices() -> None:
-    specs = _config(Threshold(metric='auc', slice={'sex': 'F', 'view_position': 'AP'}, min=0.5)).slicing_specs
+    specs = _config(
+        Threshold(metric='auc', slice={'sex': 'F', 'view_position': 'AP'}, min=0.5)
+    ).slicing_specs
     assert specs[0] == config_pb2.SlicingSpec()
-    assert [list(spec.feature_keys) for spec in specs if spec.feature_keys] == [['sex'], ['age_band'], ['view_position']]
+    assert [list(spec.feature_keys) for spec in specs if spec.feature_keys] == [
+        ['sex'],
+        ['age_band'],
+        ['view_position'],
+    ]
     values = [dict(spec.feature_values) for spec in specs if spec.feature_values]
-    assert values == [{finding: '1'} for finding in FINDINGS] + [{'sex': 'F', 'view_position': 'AP'}]
+    assert values == [{finding: '1'} for finding in FINDINGS] + [
+        {'sex': 'F', 'view_position': 'AP'}
+    ]
 
 
 def test_a_threshold_holds_for_its_slice_alone() -> None:
-    thresholds = Threshold(metric='auc', min=0.7), Threshold(metric='auc', slice={'view_position': 'AP'}, min=0.6, max=0.9)
+    thresholds = (
+        Threshold(metric='auc', min=0.7),
+        Threshold(metric='auc', slice={'view_position': 'AP'}, min=0.6, max=0.9),
+    )
     config = _config(*thresholds)
     overall, one = _bounds(config, 'auc')
     assert [len(overall.slicing_specs), len(one.slicing_specs)] == [1, 1]
@@ -67,17 +95,37 @@ def test_a_threshold_holds_for_its_slice_alone() -> None:
     assert dict(one.slicing_specs[0].feature_values) == {'view_position': 'AP'}
     assert overall.threshold.value_threshold.lower_bound.value == 0.7
     assert not overall.threshold.value_threshold.HasField('upper_bound')
-    assert (one.threshold.value_threshold.lower_bound.value, one.threshold.value_threshold.upper_bound.value) == (0.6, 0.9)
-    assert [list(spec.per_slice_thresholds) for spec in config.metrics_specs if spec.per_slice_thresholds] == [['auc']]
-    assert not any(metric.per_slice_thresholds or metric.HasField('threshold') for spec in config.metrics_specs for metric in spec.metrics)
+    assert (
+        one.threshold.value_threshold.lower_bound.value,
+        one.threshold.value_threshold.upper_bound.value,
+    ) == (0.6, 0.9)
+    assert [
+        list(spec.per_slice_thresholds)
+        for spec in config.metrics_specs
+        if spec.per_slice_thresholds
+    ] == [['auc']]
+    assert not any(
+        metric.per_slice_thresholds or metric.HasField('threshold')
+        for spec in config.metrics_specs
+        for metric in spec.metrics
+    )
 
 
 @pytest.mark.parametrize(
     ('metric', 'direction', 'absolute'),
-    [('auc', 'HIGHER_IS_BETTER', -0.02), ('sensitivity', 'HIGHER_IS_BETTER', -0.02), ('brier_score', 'LOWER_IS_BETTER', 0.02)],
+    [
+        ('auc', 'HIGHER_IS_BETTER', -0.02),
+        ('sensitivity', 'HIGHER_IS_BETTER', -0.02),
+        ('brier_score', 'LOWER_IS_BETTER', 0.02),
+    ],
 )
 def test_no_more_than_so_much_worse(metric: str, direction: str, absolute: float) -> None:
-    (made,) = _bounds(_config(Threshold(metric=metric, max_worse=0.02), Threshold(metric='calibration_ratio', min=0.5)), metric)
+    (made,) = _bounds(
+        _config(
+            Threshold(metric=metric, max_worse=0.02), Threshold(metric='calibration_ratio', min=0.5)
+        ),
+        metric,
+    )
     change = made.threshold.change_threshold
     assert config_pb2.MetricDirection.Name(change.direction) == direction
     assert change.absolute.value == absolute
@@ -93,12 +141,20 @@ VALUES = {
 
 
 @pytest.mark.parametrize('served', [True, False], ids=['served', 'nothing served'])
-@pytest.mark.parametrize('bounds', [{'max_worse': 0.15}, {'min': 0.7}, {'max': 0.85}, {'min': 0.7, 'max_worse': 0.15}], ids=str)
+@pytest.mark.parametrize(
+    'bounds',
+    [{'max_worse': 0.15}, {'min': 0.7}, {'max': 0.85}, {'min': 0.7, 'max_worse': 0.15}],
+    ids=str,
+)
 @pytest.mark.parametrize('name', VALUES)
 def test_the_table_says_what_the_gate_decides(name: str, bounds: dict, served: bool) -> None:
-    """TFMA judges with the configuration as TFX prepares it: while nothing is served, it drops the change thresholds."""
+    """TFMA judges with the configuration as TFX prepares it: while nothing is served, it drops the
+    change thresholds.
+    """
     threshold, other = Threshold(metric='pr_auc', **bounds), Threshold(metric='auc', min=0.1)
-    config = config_util.update_eval_config_with_defaults(_config(threshold, other), has_baseline=served, rubber_stamp=True)
+    config = config_util.update_eval_config_with_defaults(
+        _config(threshold, other), has_baseline=served, rubber_stamp=True
+    )
     values, candidate = VALUES[name], 'candidate' if served else ''
     measured: dict[metric_types.MetricKey, float] = {}
     for metric, of_model in (('pr_auc', values), ('auc', {'candidate': 0.5, 'baseline': 0.5})):
@@ -108,8 +164,15 @@ def test_the_table_says_what_the_gate_decides(name: str, bounds: dict, served: b
             measured[key._replace(model_name='baseline')] = of_model['baseline']
             measured[key.make_diff_key()] = of_model['candidate'] - of_model['baseline']
     blessed = metrics_validator.validate_metrics(((), measured), config).validation_ok
-    kinds = {key: 'diff' if key.is_diff else 'baseline' if key.model_name == 'baseline' else '' for key in measured}
-    read = {((), key.name, kinds[key]): value for key, value in measured.items() if not math.isnan(value)}
+    kinds = {
+        key: 'diff' if key.is_diff else 'baseline' if key.model_name == 'baseline' else ''
+        for key in measured
+    }
+    read = {
+        ((), key.name, kinds[key]): value
+        for key, value in measured.items()
+        if not math.isnan(value)
+    }
     verdicts = metrics.conditions(threshold, read) + metrics.conditions(other, read)
     assert all(verdict.passed for verdict in verdicts) is blessed
     assert not (blessed and name.startswith('undefined') and math.isnan(values['candidate']))

@@ -1,4 +1,6 @@
-"""TFMA on a model whose answers are known: metrics equal those worked out by hand, verdicts say what the gate says."""
+"""TFMA on a model whose answers are known: metrics equal those worked out by hand, verdicts say
+what the gate says.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +57,17 @@ class Known(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)])
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized examples to the promised outputs."""
-        rows = tf.strings.to_number(tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE], tf.int32)
+        rows = tf.strings.to_number(
+            tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE],
+            tf.int32,
+        )
         probability = tf.gather(self._scores, rows)
         flag = tf.cast(probability >= self._point, tf.float32)
-        return {PROBABILITY: probability, FLAG: flag, MODEL_VERSION: tf.fill(tf.shape(rows), 'known')}
+        return {
+            PROBABILITY: probability,
+            FLAG: flag,
+            MODEL_VERSION: tf.fill(tf.shape(rows), 'known'),
+        }
 
 
 def _by_hand(scores: np.ndarray, point: float, chosen: np.ndarray) -> dict[str, float]:
@@ -79,7 +88,11 @@ def _by_hand(scores: np.ndarray, point: float, chosen: np.ndarray) -> dict[str, 
 
 
 def _gap(flagged: np.ndarray, women: np.ndarray) -> float:
-    return float(abs(flagged[women].mean() - flagged[~women].mean())) if 0 < women.sum() < len(women) else math.nan
+    return (
+        float(abs(flagged[women].mean() - flagged[~women].mean()))
+        if 0 < women.sum() < len(women)
+        else math.nan
+    )
 
 
 EVERYONE = np.ones(COUNT, bool)
@@ -87,13 +100,36 @@ EXPECTED = {name: _by_hand(SCORES[name], POINTS[name], EVERYONE) for name in SCO
 OF_WOMEN = _by_hand(SCORES['candidate'], POINTS['candidate'], WOMEN)
 THRESHOLDS = {
     'auc above': (Threshold(metric='auc', min=EXPECTED['candidate']['auc'] - 0.01), True, 0.01),
-    'auc below': (Threshold(metric='auc', slice={SEX: 'F'}, min=OF_WOMEN['auc'] + 0.02), False, -0.02),
-    'between': (Threshold(metric='calibration_ratio', min=0.5, max=EXPECTED['candidate']['calibration_ratio'] - 0.05), False, -0.05),
-    'a bound from above': (Threshold(metric='brier_score', max=EXPECTED['candidate']['brier_score'] + 0.03), True, 0.03),
-    'a slice without examples': (Threshold(metric='auc', slice={'view_position': 'PA'}, min=0.5), False, None),
+    'auc below': (
+        Threshold(metric='auc', slice={SEX: 'F'}, min=OF_WOMEN['auc'] + 0.02),
+        False,
+        -0.02,
+    ),
+    'between': (
+        Threshold(
+            metric='calibration_ratio',
+            min=0.5,
+            max=EXPECTED['candidate']['calibration_ratio'] - 0.05,
+        ),
+        False,
+        -0.05,
+    ),
+    'a bound from above': (
+        Threshold(metric='brier_score', max=EXPECTED['candidate']['brier_score'] + 0.03),
+        True,
+        0.03,
+    ),
+    'a slice without examples': (
+        Threshold(metric='auc', slice={'view_position': 'PA'}, min=0.5),
+        False,
+        None,
+    ),
 }
 CHANGES = {
-    metric: (Threshold(metric=metric, max_worse=worse), EXPECTED['candidate'][metric] - EXPECTED['baseline'][metric] + worse)
+    metric: (
+        Threshold(metric=metric, max_worse=worse),
+        EXPECTED['candidate'][metric] - EXPECTED['baseline'][metric] + worse,
+    )
     for metric, worse in (('auc', 0.01), ('sensitivity', 0.01), ('specificity', 0.001))
 }
 
@@ -103,12 +139,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The examples and both models."""
     folder = tmp_path_factory.mktemp('evaluation')
     (folder / 'examples' / 'Split-test').mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(folder / 'examples' / 'Split-test' / 'data_tfrecord-00000-of-00001')) as writer:
+    with tf.io.TFRecordWriter(
+        str(folder / 'examples' / 'Split-test' / 'data_tfrecord-00000-of-00001')
+    ) as writer:
         for row in range(COUNT):
             example = tf.train.Example()
             put_bytes(example, IMAGE, str(row).encode())
             age = int(AGES[row])
-            texts = {SEX: 'F' if WOMEN[row] else 'M', VIEW: 'AP', PATIENT_ID: str(PATIENTS[row]), AGE_BAND: age_band(age)}
+            texts = {
+                SEX: 'F' if WOMEN[row] else 'M',
+                VIEW: 'AP',
+                PATIENT_ID: str(PATIENTS[row]),
+                AGE_BAND: age_band(age),
+            }
             for name, text in texts.items():
                 put_bytes(example, name, text.encode())
             for name, number in {AGE: age, FOLLOW_UP: row % 7}.items():
@@ -119,7 +162,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.write(serialize(example))
     for name, scores in SCORES.items():
         module = Known(scores, POINTS[name])
-        tf.saved_model.save(module, str(folder / name / 'Format-Serving'), signatures={EXAMPLES.name: module.serve})
+        tf.saved_model.save(
+            module, str(folder / name / 'Format-Serving'), signatures={EXAMPLES.name: module.serve}
+        )
     # What is served has the manifest of its push.
     served = str(folder / 'baseline' / 'Format-Serving')
     files = target.digests(served)
@@ -127,9 +172,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _evaluate(data: Path, out: Path, parameters: EvaluationParameters, baseline: bool) -> tuple[EvaluationParameters, str, bool]:
-    """Runs the Evaluator; returns the parameters, where the evaluation is, and whether the candidate was blessed."""
-    where, blessed = evaluate(parameters, TASK, data / 'examples', data / 'candidate', out, data / 'baseline' if baseline else None)
+def _evaluate(
+    data: Path, out: Path, parameters: EvaluationParameters, baseline: bool
+) -> tuple[EvaluationParameters, str, bool]:
+    """Runs the Evaluator; returns the parameters, where the evaluation is, and whether the
+    candidate was blessed.
+    """
+    where, blessed = evaluate(
+        parameters,
+        TASK,
+        data / 'examples',
+        data / 'candidate',
+        out,
+        data / 'baseline' if baseline else None,
+    )
     return parameters, where, blessed
 
 
@@ -140,14 +196,24 @@ def _asked(thresholds: Iterable[Threshold]) -> EvaluationParameters:
 @pytest.fixture(scope='module')
 def alone(data: Path) -> tuple[EvaluationParameters, str, bool]:
     """Nothing is served yet."""
-    return _evaluate(data, data / 'alone', _asked(threshold for threshold, _, _ in THRESHOLDS.values()), baseline=False)
+    return _evaluate(
+        data,
+        data / 'alone',
+        _asked(threshold for threshold, _, _ in THRESHOLDS.values()),
+        baseline=False,
+    )
 
 
 @pytest.fixture(scope='module')
 def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
     """Against a served model."""
     return _evaluate(
-        data, data / 'against', _asked([*(threshold for threshold, _ in CHANGES.values()), Threshold(metric='auc', min=0.1)]), baseline=True
+        data,
+        data / 'against',
+        _asked(
+            [*(threshold for threshold, _ in CHANGES.values()), Threshold(metric='auc', min=0.1)]
+        ),
+        baseline=True,
     )
 
 
@@ -155,7 +221,9 @@ def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
 def test_metrics_are_those_worked_out_by_hand(metric: str, alone) -> None:
     """Average precision and the area that TFMA takes differ by their interpolation."""
     tolerance = {'pr_auc': 5e-3}.get(metric, 1e-5)
-    assert metrics.overall_metrics(alone[1])[metric] == pytest.approx(EXPECTED['candidate'][metric], abs=tolerance)
+    assert metrics.overall_metrics(alone[1])[metric] == pytest.approx(
+        EXPECTED['candidate'][metric], abs=tolerance
+    )
 
 
 @pytest.mark.parametrize('name', THRESHOLDS)
@@ -164,7 +232,9 @@ def test_a_verdict_says_what_the_gate_says_and_by_how_much(name: str, alone) -> 
     found = [verdict for verdict in metrics.verdicts(*alone[:2]) if verdict.threshold == threshold]
     assert all(verdict.passed for verdict in found) is passed
     margins = [verdict.margin for verdict in found if verdict.margin is not None]
-    assert (min(margins) if margins else None) == (None if margin is None else pytest.approx(margin, abs=2e-3))
+    assert (min(margins) if margins else None) == (
+        None if margin is None else pytest.approx(margin, abs=2e-3)
+    )
     assert len(found) == (2 if name == 'between' else 1)
     assert {verdict.value is None for verdict in found} == {margin is None}
 
@@ -172,17 +242,24 @@ def test_a_verdict_says_what_the_gate_says_and_by_how_much(name: str, alone) -> 
 @pytest.mark.parametrize('name', CHANGES)
 def test_a_candidate_is_held_against_what_is_served(name: str, against) -> None:
     threshold, margin = CHANGES[name]
-    (verdict,) = (verdict for verdict in metrics.verdicts(*against[:2]) if verdict.threshold == threshold)
+    (verdict,) = (
+        verdict for verdict in metrics.verdicts(*against[:2]) if verdict.threshold == threshold
+    )
     assert verdict.passed is (margin >= 0)
     assert verdict.margin == pytest.approx(margin, abs=2e-3)
-    assert f'(served {EXPECTED["baseline"][threshold.metric]:.4f} - {threshold.max_worse:g})' in verdict.bound
+    assert (
+        f'(served {EXPECTED["baseline"][threshold.metric]:.4f} - {threshold.max_worse:g})'
+        in verdict.bound
+    )
     # The candidate's own figure, not the baseline's and not the difference.
     assert verdict.value == pytest.approx(EXPECTED['candidate'][threshold.metric], abs=2e-3)
 
 
 def _cases(rows: np.ndarray) -> Cases:
     scores = SCORES['candidate'].astype(float)
-    return Cases(scores[rows], (scores >= np.float32(POINTS['candidate'])).astype(float)[rows], TRUTH[rows])
+    return Cases(
+        scores[rows], (scores >= np.float32(POINTS['candidate'])).astype(float)[rows], TRUTH[rows]
+    )
 
 
 @pytest.mark.parametrize('women', [None, True], ids=['all', 'women'])
@@ -190,9 +267,17 @@ def _cases(rows: np.ndarray) -> Cases:
 def test_intervals_are_those_of_patients(metric: str, women: bool | None, alone) -> None:
     rows = np.arange(COUNT) if women is None else np.flatnonzero(WOMEN)
     cases = _cases(rows)
-    statistic = bootstrap.auc(cases.probability, cases.label) if metric == 'auc' else getattr(bootstrap, metric)(cases)
+    statistic = (
+        bootstrap.auc(cases.probability, cases.label)
+        if metric == 'auc'
+        else getattr(bootstrap, metric)(cases)
+    )
     expected = bootstrap.figures({metric: statistic}, PATIENTS[rows], 4000, 0.95, seed=1)[metric]
-    found = {name: value for (slice_key, name, kind), value in metrics.read(alone[1]).items() if slice_key == _slice(women)}
+    found = {
+        name: value
+        for (slice_key, name, kind), value in metrics.read(alone[1]).items()
+        if slice_key == _slice(women)
+    }
     width = expected.upper - expected.lower
     assert found[f'{metric}_lower'] == pytest.approx(expected.lower, abs=0.06 * width)
     assert found[f'{metric}_upper'] == pytest.approx(expected.upper, abs=0.06 * width)
@@ -208,7 +293,9 @@ def test_the_gate_can_ask_for_the_lower_end(data: Path, alone, tmp_path: Path) -
     lower, value = (metrics.overall_metrics(alone[1])[name] for name in ('auc_lower', 'auc'))
     bound = (lower + value) / 2
     for metric, blessed in (('auc', True), ('auc_lower', False)):
-        parameters, where, found = _evaluate(data, tmp_path / metric, _asked([Threshold(metric=metric, min=bound)]), baseline=False)
+        parameters, where, found = _evaluate(
+            data, tmp_path / metric, _asked([Threshold(metric=metric, min=bound)]), baseline=False
+        )
         assert found is blessed
         assert metrics.verdicts(parameters, where)[0].passed is blessed
 
@@ -217,7 +304,9 @@ def test_beside_the_auc_stands_what_metadata_alone_give(alone) -> None:
     """Here they say nothing of the label."""
     found = metrics.read(alone[1])
     assert 0.35 < found[(), 'metadata_auc', ''] < 0.6
-    assert found[(), 'auc_over_metadata', ''] == pytest.approx(found[(), 'auc', ''] - found[(), 'metadata_auc', ''])
+    assert found[(), 'auc_over_metadata', ''] == pytest.approx(
+        found[(), 'auc', ''] - found[(), 'metadata_auc', '']
+    )
 
 
 def test_every_group_stands_beside_its_gap(alone, against) -> None:
@@ -231,7 +320,9 @@ def test_every_group_stands_beside_its_gap(alone, against) -> None:
         }
         artifact = standard_artifacts.ModelEvaluation()
         artifact.uri = where
-        assert sensitivity_groups([artifact]) == {by: found.model_dump(mode='json') for by, found in groups.items()}
+        assert sensitivity_groups([artifact]) == {
+            by: found.model_dump(mode='json') for by, found in groups.items()
+        }
         console = Console(width=150)
         with console.capture() as capture:
             console.print(metrics.figures_table(where))
@@ -244,7 +335,9 @@ def test_every_group_stands_beside_its_gap(alone, against) -> None:
 def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
     found = metrics.read(against[1])
     for name, kind in (('candidate', ''), ('baseline', 'baseline')):
-        assert found[(), 'sensitivity', kind] == pytest.approx(EXPECTED[name]['sensitivity'], abs=1e-5)
+        assert found[(), 'sensitivity', kind] == pytest.approx(
+            EXPECTED[name]['sensitivity'], abs=1e-5
+        )
     difference = EXPECTED['candidate']['sensitivity'] - EXPECTED['baseline']['sensitivity']
     assert found[(), 'sensitivity', 'diff'] == pytest.approx(difference, abs=1e-5)
 
@@ -261,25 +354,39 @@ def test_the_blessing(alone, against) -> None:
         ([Threshold(metric='auc', min=0.5, max_worse=0.01)], True),
         ([Threshold(metric='auc', min=0.999, max_worse=0.01)], False),
         # All films are AP: there is no second group, so that no gap is defined.
-        ([Threshold(metric='sensitivity_gap_view_position', max_worse=0.01), Threshold(metric='auc', min=0.1)], False),
+        (
+            [
+                Threshold(metric='sensitivity_gap_view_position', max_worse=0.01),
+                Threshold(metric='auc', min=0.1),
+            ],
+            False,
+        ),
     ],
     ids=['another has a bound', 'above its bound', 'below its bound', 'not defined'],
 )
-def test_while_nothing_is_served_only_bounds_count(thresholds: list[Threshold], blessed: bool, data: Path, tmp_path: Path) -> None:
+def test_while_nothing_is_served_only_bounds_count(
+    thresholds: list[Threshold], blessed: bool, data: Path, tmp_path: Path
+) -> None:
     parameters, where, found = _evaluate(data, tmp_path, _asked(thresholds), baseline=False)
     assert found is blessed
     verdicts = metrics.verdicts(parameters, where)
     assert all(verdict.passed for verdict in verdicts) is blessed
-    (change,) = (verdict for verdict in verdicts if verdict.bound == 'at most 0.01 worse than served')
+    (change,) = (
+        verdict for verdict in verdicts if verdict.bound == 'at most 0.01 worse than served'
+    )
     assert (change.note == 'no served model to compare with') is (change.value is not None)
 
 
-def test_models_run_as_in_serving(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_run_as_in_serving(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every film goes through the session loader, once for each model."""
     scored: Counter[int] = Counter()
     run = SessionModel.run
 
-    def counted(self: SessionModel, signature: str, inputs: Mapping[str, Sequence[bytes]]) -> dict[str, np.ndarray]:
+    def counted(
+        self: SessionModel, signature: str, inputs: Mapping[str, Sequence[bytes]]
+    ) -> dict[str, np.ndarray]:
         scored[id(self)] += len(inputs[EXAMPLES.input])
         return run(self, signature, inputs)
 

@@ -15,7 +15,10 @@ from pipeline import execute
     [
         pytest.param(MemoryError(), id='Python'),
         pytest.param(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), id='the system'),
-        pytest.param(RuntimeError("can't start new thread [while running 'WriteReports']"), id='a thread, as Beam tells it'),
+        pytest.param(
+            RuntimeError("can't start new thread [while running 'WriteReports']"),
+            id='a thread, as Beam tells it',
+        ),
         pytest.param(RuntimeError('OOM when allocating tensor with shape[8,512]'), id='TensorFlow'),
     ],
 )

@@ -1,4 +1,6 @@
-"""The runner over a small real pipeline: stale, damaged and moved files of a root, and a damaged metadata store."""
+"""The runner over a small real pipeline: stale, damaged and moved files of a root, and a damaged
+metadata store.
+"""
 
 import logging
 import shutil
@@ -39,14 +41,18 @@ def Read(  # noqa: N802
     schema: annotations.InputArtifact[standard_artifacts.Schema],
     statistics: annotations.OutputArtifact[standard_artifacts.ExampleStatistics],
 ) -> None:
-    """Joins all records that it finds in the folder, as TFX's components do, and fails at a damaged one, like TensorFlow."""
+    """Joins all records that it finds in the folder, as TFX's components do, and fails at a damaged
+    one, like TensorFlow.
+    """
     found = ''
     for path in sorted(Path(examples.uri).rglob('data_tfrecord*')):
         for item in tfrecord.read(str(path)):
             if isinstance(item, tfrecord.Damage):
                 raise ValueError(f'corrupted record at {item.offset}')
             found += item.payload.decode()
-    Path(statistics.uri, 'joined').write_text(f'{found} {Path(schema.uri, "schema.pbtxt").read_text()}')
+    Path(statistics.uri, 'joined').write_text(
+        f'{found} {Path(schema.uri, "schema.pbtxt").read_text()}'
+    )
 
 
 class Silent:
@@ -70,7 +76,9 @@ class Root:
     def store(self) -> Path:
         return self.path / 'metadata.sqlite'
 
-    def run(self, content: str, check: Callable[[dict], None] = lambda steps: None) -> dict[str, local_runner.Step]:
+    def run(
+        self, content: str, check: Callable[[dict], None] = lambda steps: None
+    ) -> dict[str, local_runner.Step]:
         self.runs += 1
         write = Write(content=content)
         read = Read(examples=write.outputs['examples'], schema=write.outputs['schema'])
@@ -81,7 +89,10 @@ class Root:
             enable_cache=True,
             metadata_connection_config=local_runner.metadata_config(str(self.path)),
         )
-        return {step.name: step for step in local_runner.run(pipeline, Silent(), f'{self.path.name}-{self.runs}', check)}
+        return {
+            step.name: step
+            for step in local_runner.run(pipeline, Silent(), f'{self.path.name}-{self.runs}', check)
+        }
 
     def joined(self, steps: dict[str, local_runner.Step]) -> str:
         """What the second step found."""
@@ -106,7 +117,9 @@ def said(caplog) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _heard(monkeypatch) -> None:
-    """Undoes what a command that another test called in this process did: it keeps warnings off the screen."""
+    """Undoes what a command that another test called in this process did: it keeps warnings off the
+    screen.
+    """
     monkeypatch.setattr(logging.root.manager, 'disable', logging.NOTSET)
 
 
@@ -129,7 +142,9 @@ def test_an_unchanged_run_is_cached(root: Root) -> None:
     assert root.joined(again) == 'abc abc'
 
 
-def test_after_the_store_was_deleted_each_step_writes_into_an_empty_place(root: Root, caplog) -> None:
+def test_after_the_store_was_deleted_each_step_writes_into_an_empty_place(
+    root: Root, caplog
+) -> None:
     old = folder(root.run('abc'), 'Write', 'examples')
     # A longer run leaves files that a shorter one does not write over.
     (old / 'Split-train' / 'data_tfrecord-00001-of-00002').write_bytes(tfrecord.frame(b'X'))
@@ -204,7 +219,9 @@ def _lose_text(examples: Path, schema: Path) -> Path:
         pytest.param(_lose_text, 'the file is missing', id='file lost'),
     ],
 )
-def test_a_damaged_artifact_is_named_with_a_cure_that_works(root: Root, damage: Callable, told: str) -> None:
+def test_a_damaged_artifact_is_named_with_a_cure_that_works(
+    root: Root, damage: Callable, told: str
+) -> None:
     steps = root.run('abc')
     shutil.rmtree(folder(steps, 'Read', 'statistics'))
     examples, schema = folder(steps, 'Write', 'examples'), folder(steps, 'Write', 'schema')
@@ -214,7 +231,10 @@ def test_a_damaged_artifact_is_named_with_a_cure_that_works(root: Root, damage: 
     cause = caught.value.__cause__
     assert isinstance(cause, DamagedArtifactError)
     artifact = examples if path.is_relative_to(examples) else schema
-    with pytest.raises(DamagedArtifactError, match=f'{path}: .*{told}.* Delete the folder {artifact} .* Write makes it anew'):
+    with pytest.raises(
+        DamagedArtifactError,
+        match=f'{path}: .*{told}.* Delete the folder {artifact} .* Write makes it anew',
+    ):
         raise cause
     shutil.rmtree(artifact)
     steps = root.run('abc')
@@ -242,7 +262,9 @@ def test_a_copied_root_uses_its_own_artifacts(root: Root, tmp_path: Path, caplog
     assert said(caplog) == []
 
 
-def test_a_root_that_is_reached_through_a_link_is_no_copy(root: Root, tmp_path: Path, caplog) -> None:
+def test_a_root_that_is_reached_through_a_link_is_no_copy(
+    root: Root, tmp_path: Path, caplog
+) -> None:
     root.run('abc')
     (tmp_path / 'link').symlink_to(root.path)
     assert states(Root(tmp_path / 'link').run('abc')) == ['cached', 'cached']
@@ -273,9 +295,15 @@ def _delete(statement: str) -> Callable[[Path], None]:
         pytest.param(lambda path: path.write_bytes(b'no database at all' * 100), id='another file'),
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:20000]), id='cut'),
         pytest.param(lambda path: flip(path, 100), id='first page'),
-        pytest.param(lambda path: flip(path, path.read_bytes().index(b'/artifacts/Write/examples') + 3), id='byte of a path'),
+        pytest.param(
+            lambda path: flip(path, path.read_bytes().index(b'/artifacts/Write/examples') + 3),
+            id='byte of a path',
+        ),
         *(
-            pytest.param(_delete(f'DELETE FROM {table} WHERE rowid = (SELECT {which}(rowid) FROM {table})'), id=f'{which} row of {table}')
+            pytest.param(
+                _delete(f'DELETE FROM {table} WHERE rowid = (SELECT {which}(rowid) FROM {table})'),
+                id=f'{which} row of {table}',
+            )
             for table in ('Type', 'Artifact', 'Context', 'Event', 'Association', 'Attribution')
             for which in ('min', 'max')
         ),
@@ -283,7 +311,9 @@ def _delete(statement: str) -> Callable[[Path], None]:
         pytest.param(_delete('DROP TABLE Event'), id='a table'),
     ],
 )
-def test_a_damaged_store_is_named_with_a_cure_that_works(kept: Path, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_store_is_named_with_a_cure_that_works(
+    kept: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     root = Root(tmp_path / 'root')
     shutil.copytree(kept, root.path)
     damage(root.store)

@@ -14,7 +14,9 @@ _METRICS = {'auc': 0.875, 'sensitivity': 0.9, 'specificity': 0.25}
 
 
 def _matrix(tp: float, fn: float, tn: float, fp: float) -> SimpleNamespace:
-    return SimpleNamespace(true_positives=tp, false_negatives=fn, true_negatives=tn, false_positives=fp)
+    return SimpleNamespace(
+        true_positives=tp, false_negatives=fn, true_negatives=tn, false_positives=fp
+    )
 
 
 def _bucket(count: float, labels: float, predictions: float) -> SimpleNamespace:
@@ -22,17 +24,23 @@ def _bucket(count: float, labels: float, predictions: float) -> SimpleNamespace:
         return SimpleNamespace(value=value)
 
     return SimpleNamespace(
-        num_weighted_examples=wrapped(count), total_weighted_label=wrapped(labels), total_weighted_refined_prediction=wrapped(predictions)
+        num_weighted_examples=wrapped(count),
+        total_weighted_label=wrapped(labels),
+        total_weighted_refined_prediction=wrapped(predictions),
     )
 
 
 def test_roc_is_ordered_and_goes_from_corner_to_corner():
-    points = picture._roc([_matrix(8, 2, 5, 5), _matrix(4, 6, 9, 1), _matrix(4, 6, 9, 1), _matrix(0, 0, 9, 1)])
+    points = picture._roc(
+        [_matrix(8, 2, 5, 5), _matrix(4, 6, 9, 1), _matrix(4, 6, 9, 1), _matrix(0, 0, 9, 1)]
+    )
     assert points == [(0.0, 0.0), (0.1, 0.4), (0.5, 0.8), (1.0, 1.0)]
 
 
 def test_buckets_are_put_together():
-    bins = picture._reliability([_bucket(0, 0, 0), _bucket(2, 1, 0.5), _bucket(2, 0, 0.42), _bucket(1, 1, 1.0)])
+    bins = picture._reliability(
+        [_bucket(0, 0, 0), _bucket(2, 1, 0.5), _bucket(2, 0, 0.42), _bucket(1, 1, 1.0)]
+    )
     assert bins == [(pytest.approx(0.23), 0.25, 4), (1.0, 1.0, 1)]
 
 
@@ -42,7 +50,10 @@ def test_drawing_shows_the_point_and_every_bin():
     assert root.find(f'{_SVG}title').text == 'a <b> & "c"'
     (line,) = root.iter(f'{_SVG}polyline')
     assert line.get('points') == '0.0,300.0 60.0,30.0 300.0,0.0'
-    circles = {circle.get('class'): (float(circle.get('cx')), float(circle.get('cy'))) for circle in root.iter(f'{_SVG}circle')}
+    circles = {
+        circle.get('class'): (float(circle.get('cx')), float(circle.get('cy')))
+        for circle in root.iter(f'{_SVG}circle')
+    }
     assert circles['mark'] == (225.0, 30.0)
     assert [circle.get('class') for circle in root.iter(f'{_SVG}circle')] == ['mark', 'dot', 'dot']
     text = ' '.join(element.text or '' for element in root.iter(f'{_SVG}text'))

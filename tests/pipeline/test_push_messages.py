@@ -16,7 +16,14 @@ from pipeline.local_runner import Step, StepError
 
 
 def _config(root: Path) -> Config:
-    return Config.model_validate({'pipeline': 'p', 'task': 'nih_triage', 'root': str(root), 'data': {'root': str(root / 'data')}})
+    return Config.model_validate(
+        {
+            'pipeline': 'p',
+            'task': 'nih_triage',
+            'root': str(root),
+            'data': {'root': str(root / 'data')},
+        }
+    )
 
 
 def _serve(root: Path, run_id: str, version: str = '5') -> Path:
@@ -66,7 +73,8 @@ def test_a_failure_after_the_push_says_that_the_model_is_served(tmp_path, step, 
     folder = _serve(tmp_path, run_id)
     text = _said(execute._tell_if_served, _failed(step), _config(tmp_path), 'this')
     assert text == (
-        f'The model is served all the same, as version 5: {folder}. The push was complete before the failure, '
+        f'The model is served all the same, as version 5: {folder}. The push was complete before '
+        'the failure, '
         'and the same command pushes nothing twice.\n'
         if said
         else ''
@@ -94,12 +102,25 @@ def _pusher(state: str, already_served: int, path: Path) -> Step:
     ('state', 'already_served', 'there', 'words'),
     [
         ('ran', 0, True, 'Pushed.'),
-        ('cached', 0, True, 'Nothing to do: version 5 has been served since 2026-11-21 10:20:30 UTC.'),
-        ('ran', 1, True, 'Nothing to push: version 5, served since 2026-11-21 10:20:30 UTC, is this candidate already.'),
+        (
+            'cached',
+            0,
+            True,
+            'Nothing to do: version 5 has been served since 2026-11-21 10:20:30 UTC.',
+        ),
+        (
+            'ran',
+            1,
+            True,
+            'Nothing to push: version 5, served since 2026-11-21 10:20:30 UTC, is this candidate '
+            'already.',
+        ),
         ('cached', 1, False, 'Nothing to do: version 5 has been served before.'),
     ],
     ids=['pushed', 'cached', 'served already', 'no manifest'],
 )
 def test_what_became_of_the_push(tmp_path, state, already_served, there, words):
     folder = _serve(tmp_path, 'run') if there else tmp_path / 'serving' / '5'
-    assert summary.pushed(_pusher(state, already_served, folder)) == summary.Served(str(folder), words)
+    assert summary.pushed(_pusher(state, already_served, folder)) == summary.Served(
+        str(folder), words
+    )

@@ -1,4 +1,6 @@
-"""The command line answers at once and in exit codes; logs go into a file and the screen comes back."""
+"""The command line answers at once and in exit codes; logs go into a file and the screen comes
+back.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,18 @@ from pipeline.commands import options
 HEAVY = ('tensorflow', 'tfx', 'apache_beam', 'numpy', 'pandas', 'tf_keras', 'kfp')
 
 
-@pytest.mark.parametrize('arguments', [['--help'], *([name, '--help'] for name in cli.COMMANDS)], ids=' '.join)
+@pytest.mark.parametrize(
+    'arguments', [['--help'], *([name, '--help'] for name in cli.COMMANDS)], ids=' '.join
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         'import sys; from pipeline.cli import main\n'
         'try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0\n'
         f'print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])'
     )
-    done = subprocess.run([sys.executable, '-c', code, *arguments], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, '-c', code, *arguments], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == 'HEAVY []'
     assert 'usage: cxr-triage' in done.stdout
 
@@ -45,8 +51,12 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert 'not for clinical use' in ' '.join(told.split())
 
 
-@pytest.mark.parametrize('arguments', [[], ['fly'], ['run'], ['run', '--config', 'x', '--unknown']], ids=' '.join)
-def test_a_command_line_that_cannot_be(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    'arguments', [[], ['fly'], ['run'], ['run', '--config', 'x', '--unknown']], ids=' '.join
+)
+def test_a_command_line_that_cannot_be(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(arguments)
     assert end.value.code == 2
@@ -56,14 +66,38 @@ def test_a_command_line_that_cannot_be(arguments: list[str], capsys: pytest.Capt
 @pytest.mark.parametrize(
     ('text', 'options', 'told'),
     [
-        pytest.param('pipeline: p\ntask: nih_triage\nepochs: 3\n', ['--data-root', '.'], "unknown key 'epochs'", id='unknown key'),
-        pytest.param('pipeline: p\ntask: nih_triage\n', ['--data-root', '.', '--set', 'x'], '--set x: expected key=value', id='setting'),
+        pytest.param(
+            'pipeline: p\ntask: nih_triage\nepochs: 3\n',
+            ['--data-root', '.'],
+            "unknown key 'epochs'",
+            id='unknown key',
+        ),
+        pytest.param(
+            'pipeline: p\ntask: nih_triage\n',
+            ['--data-root', '.', '--set', 'x'],
+            '--set x: expected key=value',
+            id='setting',
+        ),
         pytest.param('pipeline: p\ntask: nih_triage\n', [], '--data-root', id='no data'),
     ],
 )
-def test_a_run_that_cannot_be_started(text: str, options: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_cannot_be_started(
+    text: str, options: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'c.yaml').write_text(text)
-    assert cli.main(['run', '--config', str(tmp_path / 'c.yaml'), '--root', str(tmp_path / 'root'), *options]) == 1
+    assert (
+        cli.main(
+            [
+                'run',
+                '--config',
+                str(tmp_path / 'c.yaml'),
+                '--root',
+                str(tmp_path / 'root'),
+                *options,
+            ]
+        )
+        == 1
+    )
     assert told in capsys.readouterr().err
     assert not (tmp_path / 'root').exists()
 
@@ -73,11 +107,23 @@ def test_a_configuration_that_is_not_there(capsys: pytest.CaptureFixture[str]) -
     assert 'none.yaml: cannot be read' in capsys.readouterr().err
 
 
-def test_a_root_that_cannot_be_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\nmodel: {backbone: scratch_cnn}\n')
+def test_a_root_that_cannot_be_written_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'c.yaml').write_text(
+        'pipeline: p\ntask: nih_triage\nmodel: {backbone: scratch_cnn}\n'
+    )
     for name in ('file', 'a.tfrec'):
         (tmp_path / name).write_text('')
-    arguments = ['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', str(tmp_path), '--root', str(tmp_path / 'file' / 'root')]
+    arguments = [
+        'run',
+        '--config',
+        str(tmp_path / 'c.yaml'),
+        '--data-root',
+        str(tmp_path),
+        '--root',
+        str(tmp_path / 'file' / 'root'),
+    ]
     with warnings.catch_warnings():
         assert cli.main(arguments) == 1
     assert 'Give a directory that can be written to with --root' in capsys.readouterr().err
@@ -102,10 +148,17 @@ print('back too', file=sys.stderr)
 
 
 def _logged(log: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, '-c', _LOGGED, str(log), *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, '-c', _LOGGED, str(log), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-def test_logs_and_native_messages_go_into_the_file_and_the_screen_comes_back(tmp_path: Path) -> None:
+def test_logs_and_native_messages_go_into_the_file_and_the_screen_comes_back(
+    tmp_path: Path,
+) -> None:
     done = _logged(tmp_path / 'logs' / 'a.log', 'quiet')
     assert (done.returncode, done.stderr) == (0, 'shown\nback\nback too\n')
     log = (tmp_path / 'logs' / 'a.log').read_text()
@@ -124,7 +177,9 @@ def test_only_the_one_warning_of_every_look_up_is_dropped(verbosity: str, tmp_pa
 
 def test_verbose_shows_all_on_the_screen_too(tmp_path: Path) -> None:
     done = _logged(tmp_path / 'a.log', 'verbose')
-    assert all(part in done.stderr for part in ('native\n', 'python\n', 'logged\n', 'shown\n', 'back\n'))
+    assert all(
+        part in done.stderr for part in ('native\n', 'python\n', 'logged\n', 'shown\n', 'back\n')
+    )
     assert 'I tfx.x: logged\n' in (tmp_path / 'a.log').read_text()
 
 
@@ -146,12 +201,17 @@ def _program(*arguments: object, **variables: str) -> subprocess.CompletedProces
     """The installed command in a process of its own, with more variables."""
     program = Path(sys.executable).parent / 'cxr-triage'
     env = {**os.environ, **variables}
-    return subprocess.run([program, *map(str, arguments)], env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [program, *map(str, arguments)], env=env, capture_output=True, text=True, check=False
+    )
 
 
 def test_the_version() -> None:
     done = _program('--version')
-    assert re.fullmatch(r'cxr-triage \d+\.\d+\.\d+ \(TensorFlow 2\.\d+\S*, TFX 1\.\d+\S*, Python 3\.\d+\.\d+\)\n', done.stdout), done
+    assert re.fullmatch(
+        r'cxr-triage \d+\.\d+\.\d+ \(TensorFlow 2\.\d+\S*, TFX 1\.\d+\S*, Python 3\.\d+\.\d+\)\n',
+        done.stdout,
+    ), done
     assert metadata.version('cxr-triage') == pipeline.__version__
 
 
@@ -170,7 +230,9 @@ def test_output_that_nobody_reads(argument: str) -> None:
     read, write = os.pipe()
     os.close(read)
     program = Path(sys.executable).parent / 'cxr-triage'
-    done = subprocess.run([program, argument], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [program, argument], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
     os.close(write)
     assert done.stderr == ''
     # From Python 3.11 on, argparse itself ignores that nobody reads its help.
@@ -185,12 +247,18 @@ def test_a_module_of_the_same_name(tmp_path: Path) -> None:
 
 
 def test_the_packages_that_are_looked_for_are_those_of_the_project() -> None:
-    packages = re.search(r'^PACKAGES = \((.*)\)$', (Path(cli.__file__).parents[1] / 'setup.py').read_text(), re.MULTILINE)
+    packages = re.search(
+        r'^PACKAGES = \((.*)\)$',
+        (Path(cli.__file__).parents[1] / 'setup.py').read_text(),
+        re.MULTILINE,
+    )
     assert packages
     assert set(re.findall(r"'(\w+)'", packages[1])) == set(cxr_triage._PACKAGES)
 
 
-def test_no_home_directory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_home_directory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     # A user without an entry, as an arbitrary number in a container is.
     monkeypatch.delenv('HOME')
     monkeypatch.setattr(os, 'getuid', lambda: 4_000_000)
@@ -199,7 +267,9 @@ def test_no_home_directory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert 'HOME is not set, and user 4000000 is not in the user database. Set HOME' in line
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_resume(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_ends_with_130_and_says_how_to_resume(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -210,10 +280,15 @@ def test_ctrl_c_ends_with_130_and_says_how_to_resume(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ('error', 'cause'),
-    [(ModuleNotFoundError("No module named 'tfx'"), 'run `make environment`'), (KeyError('a\nb'), 'please report it')],
+    [
+        (ModuleNotFoundError("No module named 'tfx'"), 'run `make environment`'),
+        (KeyError('a\nb'), 'please report it'),
+    ],
     ids=lambda value: type(value).__name__,
 )
-def test_an_error_that_nobody_foresaw(error, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_an_error_that_nobody_foresaw(
+    error, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     def fail(*_: object) -> None:
         raise error
 
@@ -232,7 +307,12 @@ def test_help_of_run_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         cli.main(['run', '--help'])
     text = capsys.readouterr().out
-    assert [line.split()[0] for line in text.partition('exit codes:\n')[2].splitlines()[:4]] == ['0', '1', '3', '130']
+    assert [line.split()[0] for line in text.partition('exit codes:\n')[2].splitlines()[:4]] == [
+        '0',
+        '1',
+        '3',
+        '130',
+    ]
     assert 'run the same command again to resume' in text
 
 
@@ -241,13 +321,24 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\nmodel: {weights: ~/w.h5}\n')
     parser = argparse.ArgumentParser()
     options.add_arguments(parser)
-    arguments = ['--config', str(tmp_path / 'c.yaml'), '--data-root=~/data', '--root=~/runs', '--push-dir', 'gs://b/~/served']
+    arguments = [
+        '--config',
+        str(tmp_path / 'c.yaml'),
+        '--data-root=~/data',
+        '--root=~/runs',
+        '--push-dir',
+        'gs://b/~/served',
+    ]
     config = options.configuration(parser.parse_args(arguments))
-    assert [config.data.root, config.root, config.model.weights] == [str(tmp_path / name) for name in ('data', 'runs', 'w.h5')]
+    assert [config.data.root, config.root, config.model.weights] == [
+        str(tmp_path / name) for name in ('data', 'runs', 'w.h5')
+    ]
     assert config.push_directory == 'gs://b/~/served'
 
 
-@pytest.mark.parametrize('option', ['--data-root', '--weights', '--root', '--push-dir', 'artifacts'])
+@pytest.mark.parametrize(
+    'option', ['--data-root', '--weights', '--root', '--push-dir', 'artifacts']
+)
 def test_an_empty_path(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\n')
     arguments = ['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', str(tmp_path)]
@@ -260,11 +351,26 @@ def test_an_empty_path(option: str, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize('path', ['x[1]', 'x*', 'x?', 'x]', 'x\\y'])
 @pytest.mark.parametrize('key', ['root', 'artifacts'])
-def test_a_path_of_artifacts_that_reads_as_a_pattern(key: str, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_of_artifacts_that_reads_as_a_pattern(
+    key: str, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\n')
     place = tmp_path / path / 'runs'
     setting = json.dumps(str(place))
-    assert cli.main(['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', '.', '--set', f'{key}={setting}']) == 1
+    assert (
+        cli.main(
+            [
+                'run',
+                '--config',
+                str(tmp_path / 'c.yaml'),
+                '--data-root',
+                '.',
+                '--set',
+                f'{key}={setting}',
+            ]
+        )
+        == 1
+    )
     text = capsys.readouterr().err
     assert text.startswith(f'cxr-triage run: {place}: TFX takes ')
     assert text.strip().endswith(f'as {"--root" if key == "root" else "artifacts"}.')

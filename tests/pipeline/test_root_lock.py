@@ -22,7 +22,10 @@ _HOLD = (
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, '-c', _HOLD, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, '-c', _HOLD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == 'held\n'
@@ -31,9 +34,13 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_a_second_process_is_told_who_works_there_and_gets_the_root_when_the_first_is_killed(holder, tmp_path: Path) -> None:
+def test_a_second_process_is_told_who_works_there_and_gets_the_root_when_the_first_is_killed(
+    holder, tmp_path: Path
+) -> None:
     with (
-        pytest.raises(root_lock.RootInUseError, match=rf'process {holder.pid} on .*give another --root') as caught,
+        pytest.raises(
+            root_lock.RootInUseError, match=rf'process {holder.pid} on .*give another --root'
+        ) as caught,
         root_lock.hold(str(tmp_path)),
     ):
         pass
@@ -45,14 +52,21 @@ def test_a_second_process_is_told_who_works_there_and_gets_the_root_when_the_fir
 
 
 def test_the_lock_is_let_go_of_also_after_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match='failed'), root_lock.hold(str(tmp_path / 'new' / 'root')):
+    with (
+        pytest.raises(RuntimeError, match='failed'),
+        root_lock.hold(str(tmp_path / 'new' / 'root')),
+    ):
         raise RuntimeError('failed')
     with root_lock.hold(str(tmp_path / 'new' / 'root')):
         pass
 
 
 def test_not_twice_in_one_process(tmp_path: Path) -> None:
-    with root_lock.hold(str(tmp_path)), pytest.raises(root_lock.RootInUseError), root_lock.hold(str(tmp_path)):
+    with (
+        root_lock.hold(str(tmp_path)),
+        pytest.raises(root_lock.RootInUseError),
+        root_lock.hold(str(tmp_path)),
+    ):
         pass
 
 

@@ -14,15 +14,34 @@ WOMEN = (('sex', 'F'),)
 
 
 def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> dict:
-    return {(key, name, ''): candidate, (key, name, 'baseline'): served, (key, name, 'diff'): candidate - served}
+    return {
+        (key, name, ''): candidate,
+        (key, name, 'baseline'): served,
+        (key, name, 'diff'): candidate - served,
+    }
 
 
 @pytest.mark.parametrize(
     ('threshold', 'measured', 'expected'),
     [
-        pytest.param({'metric': 'auc', 'min': 0.7}, {(ALL, 'auc', ''): 0.8}, [('>= 0.7', 0.1, True, '')], id='above'),
-        pytest.param({'metric': 'auc', 'min': 0.7}, {(ALL, 'auc', ''): 0.65}, [('>= 0.7', -0.05, False, '')], id='below'),
-        pytest.param({'metric': 'brier_score', 'max': 0.2}, {(ALL, 'brier_score', ''): 0.15}, [('<= 0.2', 0.05, True, '')], id='under'),
+        pytest.param(
+            {'metric': 'auc', 'min': 0.7},
+            {(ALL, 'auc', ''): 0.8},
+            [('>= 0.7', 0.1, True, '')],
+            id='above',
+        ),
+        pytest.param(
+            {'metric': 'auc', 'min': 0.7},
+            {(ALL, 'auc', ''): 0.65},
+            [('>= 0.7', -0.05, False, '')],
+            id='below',
+        ),
+        pytest.param(
+            {'metric': 'brier_score', 'max': 0.2},
+            {(ALL, 'brier_score', ''): 0.15},
+            [('<= 0.2', 0.05, True, '')],
+            id='under',
+        ),
         pytest.param(
             {'metric': 'calibration_ratio', 'min': 0.8, 'max': 1.1},
             {(ALL, 'calibration_ratio', ''): 1.2},
@@ -68,7 +87,14 @@ def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> d
         pytest.param(
             {'metric': 'sensitivity_gap_sex', 'max_worse': 0.02},
             {(ALL, 'auc', ''): 0.8},
-            [('at most 0.02 worse than served', None, False, 'not defined: fewer than two groups with enough positive films')],
+            [
+                (
+                    'at most 0.02 worse than served',
+                    None,
+                    False,
+                    'not defined: fewer than two groups with enough positive films',
+                )
+            ],
             id='nothing served, and not defined',
         ),
         pytest.param(
@@ -85,10 +111,13 @@ def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> d
         ),
     ],
 )
-def test_each_condition_has_its_own_value_bound_and_margin(threshold: dict, measured: dict, expected: list[tuple]) -> None:
+def test_each_condition_has_its_own_value_bound_and_margin(
+    threshold: dict, measured: dict, expected: list[tuple]
+) -> None:
     found = metrics.conditions(Threshold(**threshold), measured)
     assert [(one.bound, one.margin, one.passed, one.note) for one in found] == [
-        (bound, None if margin is None else pytest.approx(margin), passed, note) for bound, margin, passed, note in expected
+        (bound, None if margin is None else pytest.approx(margin), passed, note)
+        for bound, margin, passed, note in expected
     ]
     key = tuple(threshold.get('slice', {}).items())
     assert {one.value for one in found} == {measured.get((key, threshold['metric'], ''))}
@@ -109,8 +138,12 @@ def test_verdicts_are_shown_one_condition_a_line() -> None:
         Threshold(metric='sensitivity', min=0.85),
         Threshold(metric='auc', slice={'sex': 'F'}, min=0.7),
     )
-    verdicts = [verdict for threshold in thresholds for verdict in metrics.conditions(threshold, measured)]
-    lines = [' '.join(line.split()) for line in _shown(metrics.verdict_table(verdicts)).splitlines()]
+    verdicts = [
+        verdict for threshold in thresholds for verdict in metrics.conditions(threshold, measured)
+    ]
+    lines = [
+        ' '.join(line.split()) for line in _shown(metrics.verdict_table(verdicts)).splitlines()
+    ]
     assert lines[1:] == [
         'auc all 0.8123 >= 0.7 +0.1123 pass',
         'auc all 0.8123 >= 0.8500 (served 0.9000 - 0.05) -0.0377 FAIL',
@@ -125,7 +158,11 @@ def test_verdicts_are_shown_one_condition_a_line() -> None:
 
 
 def test_steps_are_shown_with_time_and_state() -> None:
-    shown = _shown(summary.steps_table([Step('CuratedSchema', 'cached', 0.31, {}), Step('AnotherStep', 'ran', 12.0, {})]))
+    shown = _shown(
+        summary.steps_table(
+            [Step('CuratedSchema', 'cached', 0.31, {}), Step('AnotherStep', 'ran', 12.0, {})]
+        )
+    )
     assert [line.split() for line in shown.splitlines()[1:]] == [
         ['CuratedSchema', '0.3', 's', 'cached'],
         ['AnotherStep', '12.0', 's', 'ran'],

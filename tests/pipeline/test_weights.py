@@ -20,7 +20,9 @@ Write = Callable[[Path], object]
 
 
 def _layers(count: int, group: str = '', names: bool = True) -> Write:
-    """Writes a file in the layout of Keras 2 with so many numbers, none of which takes room on the disk."""
+    """Writes a file in the layout of Keras 2 with so many numbers, none of which takes room on the
+    disk.
+    """
 
     def write(path: Path) -> None:
         with h5py.File(path, 'w') as file:
@@ -51,14 +53,46 @@ def _cut(path: Path) -> None:
     [
         pytest.param('w.h5', lambda path: None, 'no such file', id='missing'),
         pytest.param('w.h5', lambda path: path.mkdir(), 'not a regular file', id='a directory'),
-        pytest.param('w.weights', _layers(_MOBILENET), 'has to end in .h5 or .hdf5 or .keras', id='a name without format'),
-        pytest.param('w.h5', lambda path: path.write_bytes(b''), 'not a readable HDF5 file', id='empty'),
-        pytest.param('w.h5', lambda path: path.write_text('<html>'), 'not a readable HDF5 file', id='a web page'),
+        pytest.param(
+            'w.weights',
+            _layers(_MOBILENET),
+            'has to end in .h5 or .hdf5 or .keras',
+            id='a name without format',
+        ),
+        pytest.param(
+            'w.h5', lambda path: path.write_bytes(b''), 'not a readable HDF5 file', id='empty'
+        ),
+        pytest.param(
+            'w.h5',
+            lambda path: path.write_text('<html>'),
+            'not a readable HDF5 file',
+            id='a web page',
+        ),
         pytest.param('w.hdf5', _cut, 'not a readable HDF5 file', id='cut short'),
-        pytest.param('w.keras', lambda path: path.write_text('no'), 'not a readable HDF5 file', id='no archive'),
-        pytest.param('w.h5', _layers(_MOBILENET, names=False), 'not one with the weights of a Keras model', id='another HDF5 file'),
-        pytest.param('w.weights.h5', _layers(_MOBILENET), 'rename it to .h5', id='the old layout under the name of the new one'),
-        pytest.param('w.h5', _layers(3_538_984), 'not the weights of mobilenet_v2 without its top: 3,538,984', id='with its top'),
+        pytest.param(
+            'w.keras',
+            lambda path: path.write_text('no'),
+            'not a readable HDF5 file',
+            id='no archive',
+        ),
+        pytest.param(
+            'w.h5',
+            _layers(_MOBILENET, names=False),
+            'not one with the weights of a Keras model',
+            id='another HDF5 file',
+        ),
+        pytest.param(
+            'w.weights.h5',
+            _layers(_MOBILENET),
+            'rename it to .h5',
+            id='the old layout under the name of the new one',
+        ),
+        pytest.param(
+            'w.h5',
+            _layers(3_538_984),
+            'not the weights of mobilenet_v2 without its top: 3,538,984',
+            id='with its top',
+        ),
     ],
 )
 def test_weights_that_cannot_be_used(name: str, write: Write, message: str, tmp_path: Path) -> None:
@@ -69,7 +103,10 @@ def test_weights_that_cannot_be_used(name: str, write: Write, message: str, tmp_
     text = str(caught.value)
     assert text.startswith(f'{path}: ')
     assert message in text
-    assert 'Give ImageNet weights of mobilenet_v2 without the top with --weights, or as model.weights.' in text
+    assert (
+        'Give ImageNet weights of mobilenet_v2 without the top with --weights, or as model.weights.'
+        in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,12 +126,21 @@ def test_every_pretrained_backbone_is_known() -> None:
     assert set(weights._PRETRAINED) == set(PRETRAINED)
 
 
-def test_without_weights_the_cache_of_keras_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_weights_the_cache_of_keras_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('HOME', str(tmp_path))
     for scheme in ('http', 'https'):
         monkeypatch.setenv(f'{scheme}_proxy', 'http://127.0.0.1:9')
-    cached = tmp_path / '.keras' / 'models' / 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5'
-    with pytest.raises(ConfigError, match='no ImageNet weights for mobilenet_v2: none are configured') as caught:
+    cached = (
+        tmp_path
+        / '.keras'
+        / 'models'
+        / 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5'
+    )
+    with pytest.raises(
+        ConfigError, match='no ImageNet weights for mobilenet_v2: none are configured'
+    ) as caught:
         weights.check(ModelParameters(image_size=96))
     assert str(cached) in str(caught.value)
     cached.parent.mkdir(parents=True)
@@ -111,7 +157,14 @@ def test_a_run_is_refused_before_tensorflow_is_imported(tmp_path: Path) -> None:
         'sys.exit(code)'
     )
     (tmp_path / 'w.h5').write_text('<html>')
-    options = ['--config', 'pipeline/configs/nih_triage.yaml', '--data-root', tmp_path, '--root', tmp_path / 'root']
+    options = [
+        '--config',
+        'pipeline/configs/nih_triage.yaml',
+        '--data-root',
+        tmp_path,
+        '--root',
+        tmp_path / 'root',
+    ]
     command = [sys.executable, '-c', code, 'run', *options, '--weights', tmp_path / 'w.h5']
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr

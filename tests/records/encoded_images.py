@@ -25,15 +25,27 @@ def encode(array: np.ndarray, kind: str = 'JPEG', mode: str | None = None, **opt
     return out.getvalue()
 
 
-def jpeg_header(width: int, height: int, frame: int = 0xC0, precision: int = 8, components: int = 1, size: int = 1) -> bytes:
-    """A JPEG with a frame and a scan header of the given claims, `size` bytes of pixel data and an end marker; it does not decode."""
+def jpeg_header(
+    width: int,
+    height: int,
+    frame: int = 0xC0,
+    precision: int = 8,
+    components: int = 1,
+    size: int = 1,
+) -> bytes:
+    """A JPEG with a frame and a scan header of the given claims, `size` bytes of pixel data and an
+    end marker; it does not decode.
+    """
     body = b''.join(bytes((number, 0x11, 0)) for number in range(1, components + 1))
     sof = struct.pack('>BHHB', precision, height, width, components) + body
     sos = bytes((1, 1, 0, 0, 63, 0))
     segments = [(frame, sof), (0xDA, sos)]
     return (
         b'\xff\xd8'
-        + b''.join(b'\xff%c' % marker + struct.pack('>H', len(data) + 2) + data for marker, data in segments)
+        + b''.join(
+            b'\xff%c' % marker + struct.pack('>H', len(data) + 2) + data
+            for marker, data in segments
+        )
         + b'\x12' * size
         + b'\xff\xd9'
     )
@@ -44,7 +56,9 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
 
 
-def png_header(width: int, height: int, depth: int = 8, colour: int = 0, interlace: int = 0) -> bytes:
+def png_header(
+    width: int, height: int, depth: int = 8, colour: int = 0, interlace: int = 0
+) -> bytes:
     """A PNG whose header makes the given claims; its pixels do not."""
     ihdr = struct.pack('>IIBBBBB', width, height, depth, colour, 0, 0, interlace)
     chunks = ((b'IHDR', ihdr), (b'IDAT', zlib.compress(b'\0')), (b'IEND', b''))

@@ -1,4 +1,6 @@
-"""`check`: a clean data root is clean; everything that is done to one is found, placed, and makes it exit with 1."""
+"""`check`: a clean data root is clean; everything that is done to one is found, placed, and makes
+it exit with 1.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +43,38 @@ def label_of(number: int) -> str:
 
 
 def record(number: int, **changes) -> bytes:
-    values = {'image': IMAGES[number], 'image_id': id_of(number), 'labels': {label_of(number): 1}, **changes}
+    values = {
+        'image': IMAGES[number],
+        'image_id': id_of(number),
+        'labels': {label_of(number): 1},
+        **changes,
+    }
     return build(values['image'], values['image_id'], values['labels'])
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A clean data root: 12 images of 6 patients in 3 files, table, official lists, preprocessed_data.csv."""
+    """A clean data root: 12 images of 6 patients in 3 files, table, official lists,
+    preprocessed_data.csv.
+    """
     root = tmp_path / 'root'
     for shard in range(COUNT // PER_FILE):
-        put(root, shard, [record(number) for number in range(shard * PER_FILE, (shard + 1) * PER_FILE)])
-    layout.write_preprocessed(root, ((f'../input/data/images_001/images/{id_of(n)}', {label_of(n): 1}) for n in range(COUNT)))
-    layout.write_table(root, ([id_of(n), label_of(n), n % 2, n // 2 + 1, 50, 'F', 'PA', 600, 600, 0.1, 0.1] for n in range(COUNT)))
+        put(
+            root,
+            shard,
+            [record(number) for number in range(shard * PER_FILE, (shard + 1) * PER_FILE)],
+        )
+    layout.write_preprocessed(
+        root,
+        ((f'../input/data/images_001/images/{id_of(n)}', {label_of(n): 1}) for n in range(COUNT)),
+    )
+    layout.write_table(
+        root,
+        (
+            [id_of(n), label_of(n), n % 2, n // 2 + 1, 50, 'F', 'PA', 600, 600, 0.1, 0.1]
+            for n in range(COUNT)
+        ),
+    )
     (root / 'metadata' / 'train_val_list.txt').write_text('\n'.join(id_of(n) for n in range(8)))
     (root / 'metadata' / 'test_list.txt').write_text('\n'.join(id_of(n) for n in range(8, COUNT)))
     return root
@@ -81,7 +103,11 @@ def check(root: Path, *options: str) -> tuple[int, dict]:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     report = root.parent / 'report.json'
-    code = command.run(parser.parse_args(['--data-root', str(root), '--json', str(report), '--workers', '1', *options]))
+    code = command.run(
+        parser.parse_args(
+            ['--data-root', str(root), '--json', str(report), '--workers', '1', *options]
+        )
+    )
     return code, json.loads(report.read_text())
 
 
@@ -92,7 +118,12 @@ def kinds_of(report: dict, severity: str = 'error') -> set[str]:
 def test_a_clean_data_root(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, report = check(root, '--pixels')
     assert (code, report['clean'], kinds_of(report)) == (0, True, set())
-    assert (report['records'], report['accepted'], report['patients'], report['metadata_joined']) == (12, 12, 6, 12)
+    assert (
+        report['records'],
+        report['accepted'],
+        report['patients'],
+        report['metadata_joined'],
+    ) == (12, 12, 6, 12)
     assert report['labels'][NO_FINDING] == 4
     assert report['abnormal'] == 8
     assert report['official_lists'] == {'train_val_list': 8, 'test_list': 4}
@@ -120,7 +151,14 @@ def _cut_between_records(root: Path) -> None:
 
 
 def _drop_from_table(root: Path) -> None:
-    layout.write_table(root, ([id_of(n), label_of(n), 0, n // 2 + 1, 50, 'F', 'PA', 1, 1, '', ''] for n in range(COUNT) if n != 5))
+    layout.write_table(
+        root,
+        (
+            [id_of(n), label_of(n), 0, n // 2 + 1, 50, 'F', 'PA', 1, 1, '', '']
+            for n in range(COUNT)
+            if n != 5
+        ),
+    )
 
 
 def _changed(**changes) -> Callable[[Path], None]:
@@ -136,12 +174,21 @@ def _lists_overlap(root: Path) -> None:
 
 
 def _preprocessed(root: Path) -> None:
-    layout.write_preprocessed(root, ((f'x/{id_of(n)}', {(label_of(n) if n != 5 else 'Edema'): 1}) for n in range(COUNT)))
+    layout.write_preprocessed(
+        root, ((f'x/{id_of(n)}', {(label_of(n) if n != 5 else 'Edema'): 1}) for n in range(COUNT))
+    )
 
 
 def _one_class(root: Path) -> None:
     for shard in range(3):
-        put(root, shard, [record(n, labels={'Mass': 1}) for n in range(shard * PER_FILE, (shard + 1) * PER_FILE)])
+        put(
+            root,
+            shard,
+            [
+                record(n, labels={'Mass': 1})
+                for n in range(shard * PER_FILE, (shard + 1) * PER_FILE)
+            ],
+        )
 
 
 BLANK = encode(np.full((600, 600), 9, np.uint8))
@@ -151,35 +198,111 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
 @pytest.mark.parametrize(
     ('damage', 'expected', 'place', 'told'),
     [
-        pytest.param(_flip, {'damage', 'count', 'preprocessed'}, ('data/001-4.tfrec', 1, ''), 'checksum', id='flipped byte'),
-        pytest.param(_empty, {'damage', 'count', 'preprocessed'}, ('data/001-4.tfrec', 0, ''), 'the file is empty', id='zero-byte file'),
         pytest.param(
-            _truncate, {'damage', 'count', 'preprocessed'}, ('data/001-4.tfrec', 3, ''), 'ends inside this record', id='truncated'
-        ),
-        pytest.param(_cut_between_records, {'count', 'preprocessed'}, ('data/001-4.tfrec', None, ''), 'promises 4 records, 3', id='fewer'),
-        pytest.param(
-            lambda root: change(root, 5, b'no Example'), {'record', 'preprocessed'}, (*AT_5[:2], ''), 'not a tf.train', id='no Example'
-        ),
-        pytest.param(_without_label, {'record', 'preprocessed'}, (*AT_5[:2], ''), "'Hernia' is missing", id='missing label'),
-        pytest.param(_changed(labels={'Mass': 7}), {'record', 'preprocessed'}, (*AT_5[:2], ''), "'Mass' is 7", id='label 7'),
-        pytest.param(_changed(image=encode(pixels(1, 1))), {'too_small'}, AT_5, '1x1 pixels', id='1x1'),
-        pytest.param(_changed(image=IMAGES[5][:-99]), {'truncated'}, AT_5, 'cut off', id='truncated JPEG'),
-        pytest.param(
-            _changed(image=bad_images.cut_and_closed(IMAGES[5])), {'truncated'}, AT_5, 'premature end of data', id='JPEG cut and closed'
+            _flip,
+            {'damage', 'count', 'preprocessed'},
+            ('data/001-4.tfrec', 1, ''),
+            'checksum',
+            id='flipped byte',
         ),
         pytest.param(
-            _changed(image=encode(pixels(600, 600).astype(np.uint16), 'PNG')), {'unsupported'}, AT_5, '16 bits a channel', id='16 bits'
+            _empty,
+            {'damage', 'count', 'preprocessed'},
+            ('data/001-4.tfrec', 0, ''),
+            'the file is empty',
+            id='zero-byte file',
         ),
-        pytest.param(_changed(image=bad_images.png(pixels(), rows=40)), {'truncated'}, AT_5, 'of its 80 rows', id='PNG with fewer rows'),
+        pytest.param(
+            _truncate,
+            {'damage', 'count', 'preprocessed'},
+            ('data/001-4.tfrec', 3, ''),
+            'ends inside this record',
+            id='truncated',
+        ),
+        pytest.param(
+            _cut_between_records,
+            {'count', 'preprocessed'},
+            ('data/001-4.tfrec', None, ''),
+            'promises 4 records, 3',
+            id='fewer',
+        ),
+        pytest.param(
+            lambda root: change(root, 5, b'no Example'),
+            {'record', 'preprocessed'},
+            (*AT_5[:2], ''),
+            'not a tf.train',
+            id='no Example',
+        ),
+        pytest.param(
+            _without_label,
+            {'record', 'preprocessed'},
+            (*AT_5[:2], ''),
+            "'Hernia' is missing",
+            id='missing label',
+        ),
+        pytest.param(
+            _changed(labels={'Mass': 7}),
+            {'record', 'preprocessed'},
+            (*AT_5[:2], ''),
+            "'Mass' is 7",
+            id='label 7',
+        ),
+        pytest.param(
+            _changed(image=encode(pixels(1, 1))), {'too_small'}, AT_5, '1x1 pixels', id='1x1'
+        ),
+        pytest.param(
+            _changed(image=IMAGES[5][:-99]), {'truncated'}, AT_5, 'cut off', id='truncated JPEG'
+        ),
+        pytest.param(
+            _changed(image=bad_images.cut_and_closed(IMAGES[5])),
+            {'truncated'},
+            AT_5,
+            'premature end of data',
+            id='JPEG cut and closed',
+        ),
+        pytest.param(
+            _changed(image=encode(pixels(600, 600).astype(np.uint16), 'PNG')),
+            {'unsupported'},
+            AT_5,
+            '16 bits a channel',
+            id='16 bits',
+        ),
+        pytest.param(
+            _changed(image=bad_images.png(pixels(), rows=40)),
+            {'truncated'},
+            AT_5,
+            'of its 80 rows',
+            id='PNG with fewer rows',
+        ),
         pytest.param(_changed(image=BLANK), {'blank'}, AT_5, 'it shows nothing', id='blank image'),
-        pytest.param(_changed(image=IMAGES[6]), {'duplicate_image'}, ('data/001-4.tfrec', 2, id_of(6)), 'byte-equal', id='two patients'),
         pytest.param(
-            _changed(image_id=id_of(6)), {'duplicate_id', 'findings', 'preprocessed'}, None, 'also the image_id', id='image_id twice'
+            _changed(image=IMAGES[6]),
+            {'duplicate_image'},
+            ('data/001-4.tfrec', 2, id_of(6)),
+            'byte-equal',
+            id='two patients',
         ),
         pytest.param(
-            _changed(image_id='scan.png'), {'metadata', 'preprocessed'}, (*AT_5[:2], 'scan.png'), 'has no line', id='foreign image_id'
+            _changed(image_id=id_of(6)),
+            {'duplicate_id', 'findings', 'preprocessed'},
+            None,
+            'also the image_id',
+            id='image_id twice',
         ),
-        pytest.param(_changed(labels={}), {'contradiction', 'findings', 'preprocessed'}, AT_5, 'no label is set', id='nothing set'),
+        pytest.param(
+            _changed(image_id='scan.png'),
+            {'metadata', 'preprocessed'},
+            (*AT_5[:2], 'scan.png'),
+            'has no line',
+            id='foreign image_id',
+        ),
+        pytest.param(
+            _changed(labels={}),
+            {'contradiction', 'findings', 'preprocessed'},
+            AT_5,
+            'no label is set',
+            id='nothing set',
+        ),
         pytest.param(
             _changed(labels={NO_FINDING: 1, 'Mass': 1}),
             {'contradiction', 'findings', 'preprocessed'},
@@ -188,20 +311,49 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
             id='both set',
         ),
         pytest.param(
-            _changed(labels={'Mass': 1}), {'findings', 'preprocessed'}, AT_5, 'the record says Mass, the table', id='labels differ'
+            _changed(labels={'Mass': 1}),
+            {'findings', 'preprocessed'},
+            AT_5,
+            'the record says Mass, the table',
+            id='labels differ',
         ),
-        pytest.param(_drop_from_table, {'metadata'}, AT_5, "no line for image '00000003_001.png'", id='missing from the table'),
-        pytest.param(_lists_overlap, {'lists'}, ('', None, id_of(5)), 'train_val_list and in test_list', id='lists overlap'),
         pytest.param(
-            _preprocessed, {'preprocessed'}, ('preprocessed_data.csv', None, id_of(5)), 'it says Edema, the record', id='CSV differs'
+            _drop_from_table,
+            {'metadata'},
+            AT_5,
+            "no line for image '00000003_001.png'",
+            id='missing from the table',
         ),
         pytest.param(
-            _one_class, {'one_class', 'findings', 'preprocessed'}, ('', None, ''), '12 of 12 records are abnormal', id='one class'
+            _lists_overlap,
+            {'lists'},
+            ('', None, id_of(5)),
+            'train_val_list and in test_list',
+            id='lists overlap',
+        ),
+        pytest.param(
+            _preprocessed,
+            {'preprocessed'},
+            ('preprocessed_data.csv', None, id_of(5)),
+            'it says Edema, the record',
+            id='CSV differs',
+        ),
+        pytest.param(
+            _one_class,
+            {'one_class', 'findings', 'preprocessed'},
+            ('', None, ''),
+            '12 of 12 records are abnormal',
+            id='one class',
         ),
     ],
 )
 def test_what_is_wrong_is_found(
-    damage: Callable[[Path], None], expected: set[str], place: tuple | None, told: str, root: Path, capsys: pytest.CaptureFixture[str]
+    damage: Callable[[Path], None],
+    expected: set[str],
+    place: tuple | None,
+    told: str,
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     damage(root)
     code, report = check(root, '--pixels')
@@ -226,14 +378,25 @@ def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
 @pytest.mark.parametrize(
     ('damage', 'options', 'kind'),
     [
-        pytest.param(_changed(image=IMAGES[4]), [], 'repeated_image', id='equal images of one patient'),
-        pytest.param(_drop_from_table, ['--missing-metadata', 'keep'], 'not_in_metadata', id='missing from the table, kept'),
-        pytest.param(_changed(image=encode(pixels(600, 600), mode='RGB')), [], 'channels', id='RGB'),
+        pytest.param(
+            _changed(image=IMAGES[4]), [], 'repeated_image', id='equal images of one patient'
+        ),
+        pytest.param(
+            _drop_from_table,
+            ['--missing-metadata', 'keep'],
+            'not_in_metadata',
+            id='missing from the table, kept',
+        ),
+        pytest.param(
+            _changed(image=encode(pixels(600, 600), mode='RGB')), [], 'channels', id='RGB'
+        ),
         pytest.param(_changed(image=encode(pixels(600, 600), 'PNG')), [], 'format', id='PNG'),
         pytest.param(_changed(image=encode(pixels(512, 512))), [], 'size', id='another size'),
     ],
 )
-def test_what_is_only_to_be_known_leaves_it_clean(damage: Callable[[Path], None], options: list[str], kind: str, root: Path) -> None:
+def test_what_is_only_to_be_known_leaves_it_clean(
+    damage: Callable[[Path], None], options: list[str], kind: str, root: Path
+) -> None:
     damage(root)
     code, report = check(root, *options)
     assert (code, kinds_of(report)) == (0, set())
@@ -244,7 +407,10 @@ def _set_cell(column: int, value: str) -> Callable[[Path], None]:
     """Puts a value into the table's line of record 5, which is line 7 of the file."""
 
     def put_in(root: Path) -> None:
-        rows = [[id_of(n), label_of(n), n % 2, n // 2 + 1, 50, 'F', 'PA', 600, 600, 0.1, 0.1] for n in range(COUNT)]
+        rows = [
+            [id_of(n), label_of(n), n % 2, n // 2 + 1, 50, 'F', 'PA', 600, 600, 0.1, 0.1]
+            for n in range(COUNT)
+        ]
         rows[5][column] = value
         layout.write_table(root, rows)
 
@@ -255,11 +421,25 @@ def _set_cell(column: int, value: str) -> Callable[[Path], None]:
     ('damage', 'what'),
     [
         pytest.param(
-            _set_cell(2, str(2**63)), f"Follow-up #: not a follow-up number: unknown (1 row in line 7: '{2**63}')", id='follow-up'
+            _set_cell(2, str(2**63)),
+            f"Follow-up #: not a follow-up number: unknown (1 row in line 7: '{2**63}')",
+            id='follow-up',
         ),
-        pytest.param(_set_cell(5, 'O'), "Patient Sex: neither F nor M: unknown (1 row in line 7: 'O')", id='sex'),
-        pytest.param(_set_cell(1, 'Lumbago'), "Finding Labels: names that are no label (1 row in line 7: 'Lumbago')", id='finding'),
-        pytest.param(_set_cell(4, '\x1b[2J'), "Patient Age: not an age from 0 to 120: unknown (1 row in line 7: '\\x1b[2J')", id='ESC'),
+        pytest.param(
+            _set_cell(5, 'O'),
+            "Patient Sex: neither F nor M: unknown (1 row in line 7: 'O')",
+            id='sex',
+        ),
+        pytest.param(
+            _set_cell(1, 'Lumbago'),
+            "Finding Labels: names that are no label (1 row in line 7: 'Lumbago')",
+            id='finding',
+        ),
+        pytest.param(
+            _set_cell(4, '\x1b[2J'),
+            "Patient Age: not an age from 0 to 120: unknown (1 row in line 7: '\\x1b[2J')",
+            id='ESC',
+        ),
     ],
 )
 def test_what_is_not_understood_in_the_table_is_counted(
@@ -271,7 +451,10 @@ def test_what_is_not_understood_in_the_table_is_counted(
     (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'table']
     assert (problem['what'], problem['key']) == (what, 'line 7')
     assert problem['file'] == str(root / layout.TABLE)
-    assert {name: report[name].get('unknown', 0) for name in ('age_band', 'sex')} == {'age_band': 'Age' in what, 'sex': 'Sex' in what}
+    assert {name: report[name].get('unknown', 0) for name in ('age_band', 'sex')} == {
+        'age_band': 'Age' in what,
+        'sex': 'Sex' in what,
+    }
     assert f'In the table, {what}' in ' '.join(capsys.readouterr().out.split())
 
 
@@ -286,7 +469,11 @@ def test_a_patient_in_another_spelling_is_the_same_patient(value: str, root: Pat
 def test_a_patient_that_the_table_does_not_name_is_told_by_the_image(root: Path) -> None:
     _set_cell(3, '')(root)
     code, report = check(root)
-    assert (code, report['patients'], report['patient_sources']) == (0, 6, {'image_id': 1, 'metadata': 11})
+    assert (code, report['patients'], report['patient_sources']) == (
+        0,
+        6,
+        {'image_id': 1, 'metadata': 11},
+    )
     assert report['sex'] == {'F': 12}
 
 
@@ -294,7 +481,11 @@ def test_record_files_of_all_usual_names_are_read(root: Path) -> None:
     shard_path(root, 1).rename(root / 'data' / f'001-{PER_FILE}.tfrecords')
     shard_path(root, 2).rename(root / 'data' / f'002-{PER_FILE}.TFREC')
     code, report = check(root)
-    assert (code, report['records'], [file['promised'] for file in report['files']]) == (0, 12, [4, 4, 4])
+    assert (code, report['records'], [file['promised'] for file in report['files']]) == (
+        0,
+        12,
+        [4, 4, 4],
+    )
 
 
 def test_what_is_not_read_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,11 +504,18 @@ def test_what_is_not_read_is_said(root: Path, capsys: pytest.CaptureFixture[str]
 def test_a_table_that_is_a_folder(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    assert command.run(parser.parse_args(['--data-root', str(root), '--metadata', str(root / 'metadata')])) == 1
+    assert (
+        command.run(
+            parser.parse_args(['--data-root', str(root), '--metadata', str(root / 'metadata')])
+        )
+        == 1
+    )
     assert capsys.readouterr().err == f'check: {root / "metadata"}: is a directory\n'
 
 
-def test_a_record_file_that_is_a_fifo_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_record_file_that_is_a_fifo_is_refused(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     os.mkfifo(root / 'data' / 'x.tfrec')
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -325,7 +523,9 @@ def test_a_record_file_that_is_a_fifo_is_refused(root: Path, capsys: pytest.Capt
     assert 'data/x.tfrec: a FIFO, expected a regular file' in capsys.readouterr().err
 
 
-def test_control_characters_of_names_and_ids_do_not_reach_the_terminal(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_of_names_and_ids_do_not_reach_the_terminal(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(root, 5, record(5, image_id='\x1b[31m\x9b0m\u202e.png'))
     shard_path(root, 2).rename(root / 'data' / os.fsdecode(b'00\xff\x1b[2J-4.tfrec'))
     parser = argparse.ArgumentParser()
@@ -348,7 +548,11 @@ def test_without_image_ids(tmp_path: Path) -> None:
 
 
 def test_patients_by_pattern(tmp_path: Path) -> None:
-    put(tmp_path / 'root', 0, [record(n, image_id=f'person{n // 2}_virus_{n}.png') for n in range(PER_FILE)])
+    put(
+        tmp_path / 'root',
+        0,
+        [record(n, image_id=f'person{n // 2}_virus_{n}.png') for n in range(PER_FILE)],
+    )
     code, report = check(tmp_path / 'root')
     assert (code, kinds_of(report)) == (1, {'patient'})
     code, report = check(tmp_path / 'root', '--patient-id-pattern', r'^(person\d+)')
@@ -362,7 +566,9 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
         path.unlink()
     code, zipped = check(root, '--workers', '3')
     assert code == 0
-    assert [file['name'] for file in zipped['files']] == [f'data/{shard:03d}-4.tfrec.gz' for shard in range(3)]
+    assert [file['name'] for file in zipped['files']] == [
+        f'data/{shard:03d}-4.tfrec.gz' for shard in range(3)
+    ]
     assert {**zipped, 'files': None} == {**plain, 'files': None}
 
 
@@ -371,12 +577,29 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
     [
         pytest.param(lambda root: None, [], 'not a directory', id='no data root'),
         pytest.param(lambda root: root.mkdir(), [], 'no file fits', id='empty data root'),
-        pytest.param(lambda root: put(root, 0, [record(0)]), ['--metadata', 'gone.csv'], 'gone.csv', id='table that is not there'),
-        pytest.param(lambda root: put(root, 0, [record(0)]), ['--min-side', '9', '--max-side', '8'], 'min_side', id='sides'),
-        pytest.param(lambda root: put(root, 0, [record(0)]), ['--patient-id-pattern', '('], 'no regular expression', id='pattern'),
+        pytest.param(
+            lambda root: put(root, 0, [record(0)]),
+            ['--metadata', 'gone.csv'],
+            'gone.csv',
+            id='table that is not there',
+        ),
+        pytest.param(
+            lambda root: put(root, 0, [record(0)]),
+            ['--min-side', '9', '--max-side', '8'],
+            'min_side',
+            id='sides',
+        ),
+        pytest.param(
+            lambda root: put(root, 0, [record(0)]),
+            ['--patient-id-pattern', '('],
+            'no regular expression',
+            id='pattern',
+        ),
     ],
 )
-def test_what_cannot_be_checked(make: Callable[[Path], None], options: list[str], told: str, tmp_path: Path, capsys) -> None:
+def test_what_cannot_be_checked(
+    make: Callable[[Path], None], options: list[str], told: str, tmp_path: Path, capsys
+) -> None:
     root = tmp_path / 'root'
     make(root)
     parser = argparse.ArgumentParser()
@@ -394,7 +617,10 @@ def test_two_tables_are_not_guessed_between(root: Path, capsys: pytest.CaptureFi
 
 
 def test_every_kind_says_what_to_do() -> None:
-    assert all(kind.title and kind.remedy and isinstance(kind.severity, Severity) for kind in KINDS.values())
+    assert all(
+        kind.title and kind.remedy and isinstance(kind.severity, Severity)
+        for kind in KINDS.values()
+    )
 
 
 @pytest.mark.real_data
@@ -402,13 +628,27 @@ def test_the_real_records_are_clean(real_data: Path, tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     report = tmp_path / 'report.json'
-    assert command.run(parser.parse_args(['--data-root', str(real_data / 'nih'), '--json', str(report), '--workers', '1'])) == 0
+    assert (
+        command.run(
+            parser.parse_args(
+                ['--data-root', str(real_data / 'nih'), '--json', str(report), '--workers', '1']
+            )
+        )
+        == 0
+    )
     found = json.loads(report.read_text())
-    assert (found['records'], found['accepted'], found['patients'], found['metadata_joined']) == (1948, 1948, 1468, 1948)
+    assert (found['records'], found['accepted'], found['patients'], found['metadata_joined']) == (
+        1948,
+        1948,
+        1468,
+        1948,
+    )
     assert (found['labels'][NO_FINDING], found['abnormal']) == (522, 1426)
     assert sum(found['official_lists'].values()) == 1948
     assert found['problems'] == []
 
 
 def test_records_used_here_are_of_the_layout() -> None:
-    assert {parse(record(number)).image_id for number in range(COUNT)} == {id_of(number) for number in range(COUNT)}
+    assert {parse(record(number)).image_id for number in range(COUNT)} == {
+        id_of(number) for number in range(COUNT)
+    }

@@ -1,4 +1,6 @@
-"""`convert`: images of every kind and both sources to the NIH layout, the same bytes each time, and nothing lost in silence."""
+"""`convert`: images of every kind and both sources to the NIH layout, the same bytes each time, and
+nothing lost in silence.
+"""
 
 from __future__ import annotations
 
@@ -78,30 +80,56 @@ def folders(tmp_path: Path) -> Path:
     """Twelve images in class folders, in files of several kinds."""
     images = tmp_path / 'images'
     for number in range(4):
-        write(images / 'NORMAL' / f'IM-{number:04d}-0001.jpeg', encode(pixels(seed=number), mode='RGB'))
-        write(images / 'Pneumonia' / f'person{number // 2}_virus_{number}.png', encode(pixels(seed=10 + number), 'PNG'))
-        write(images / 'deep' / 'pleural thickening' / 'more' / f'x{number}.tif', encode(pixels(seed=20 + number), 'TIFF'))
+        write(
+            images / 'NORMAL' / f'IM-{number:04d}-0001.jpeg',
+            encode(pixels(seed=number), mode='RGB'),
+        )
+        write(
+            images / 'Pneumonia' / f'person{number // 2}_virus_{number}.png',
+            encode(pixels(seed=10 + number), 'PNG'),
+        )
+        write(
+            images / 'deep' / 'pleural thickening' / 'more' / f'x{number}.tif',
+            encode(pixels(seed=20 + number), 'TIFF'),
+        )
     return images
 
 
 @pytest.fixture
 def nih(tmp_path: Path) -> Path:
-    """Five images as the NIH release has them, one RGBA, and its table, with a row that has no image."""
+    """Five images as the NIH release has them, one RGBA, and its table, with a row that has no
+    image.
+    """
     images = tmp_path / 'nih'
-    modes = {'00000001_000': 'L', '00000001_001': 'RGBA', '00000002_000': 'L', '00000003_000': 'L', '00000003_001': 'L'}
+    modes = {
+        '00000001_000': 'L',
+        '00000001_001': 'RGBA',
+        '00000002_000': 'L',
+        '00000003_000': 'L',
+        '00000003_001': 'L',
+    }
     for number, (name, mode) in enumerate(modes.items()):
-        write(images / f'images_{number:03d}' / 'images' / f'{name}.png', encode(pixels(128, 128, number), 'PNG', mode))
+        write(
+            images / f'images_{number:03d}' / 'images' / f'{name}.png',
+            encode(pixels(128, 128, number), 'PNG', mode),
+        )
     findings = ['Cardiomegaly', 'Cardiomegaly|Emphysema', 'No Finding', 'Hernia', 'Mass', 'Nodule']
     rows = [
         f'{name}.png,{finding},{number},{int(name[:8])},5{number},F,PA,2682,2749,0.143,0.143'
-        for number, (name, finding) in enumerate(zip([*modes, '00000009_000'], findings, strict=True))
+        for number, (name, finding) in enumerate(
+            zip([*modes, '00000009_000'], findings, strict=True)
+        )
     ]
-    write(images / 'Data_Entry_2017.csv', '\n'.join((HEADER.replace('Gender', 'Sex'), *rows)).encode())
+    write(
+        images / 'Data_Entry_2017.csv', '\n'.join((HEADER.replace('Gender', 'Sex'), *rows)).encode()
+    )
     return images
 
 
 def min_is_white(array: np.ndarray) -> bytes:
-    """A TIFF of the kind that X-ray scanners write: 0 is white. Of 8-bit pixels, Pillow writes the inverse itself."""
+    """A TIFF of the kind that X-ray scanners write: 0 is white. Of 8-bit pixels, Pillow writes the
+    inverse itself.
+    """
     return encode(array, 'TIFF', tiffinfo={262: 0})
 
 
@@ -110,7 +138,11 @@ def deep_colour(array: np.ndarray) -> bytes:
     height, width = array.shape
     rows = np.repeat(array[:, :, None], 3, axis=2).astype('>u2').reshape(height, -1)
     ihdr = struct.pack('>IIBBBBB', width, height, 16, 2, 0, 0, 0)
-    chunks = ((b'IHDR', ihdr), (b'IDAT', zlib.compress(b''.join(b'\0' + row.tobytes() for row in rows))), (b'IEND', b''))
+    chunks = (
+        (b'IHDR', ihdr),
+        (b'IDAT', zlib.compress(b''.join(b'\0' + row.tobytes() for row in rows))),
+        (b'IEND', b''),
+    )
     return b'\x89PNG\r\n\x1a\n' + b''.join(png_chunk(*chunk) for chunk in chunks)
 
 
@@ -123,19 +155,51 @@ def deep_colour(array: np.ndarray) -> bytes:
         pytest.param(encode(pixels(600, 600), 'PNG', 'RGBA'), 8, id='PNG RGBA'),
         pytest.param(encode(pixels(600, 600), 'PNG', 'LA'), 8, id='PNG with alpha'),
         pytest.param(encode(pixels(600, 600), 'PNG', 'P'), 8, id='PNG with palette'),
-        pytest.param(encode(pixels(600, 600).astype(np.uint16) * 257, 'PNG'), 16, id='PNG of 16 bits'),
-        pytest.param(encode((pixels(600, 600) * (4095 / 255)).astype(np.uint16), 'PNG'), 12, id='PNG of 16 bits, 12 in use'),
-        pytest.param(encode(pixels(600, 600).astype(np.uint16) * 257, 'TIFF'), 16, id='TIFF of 16 bits'),
+        pytest.param(
+            encode(pixels(600, 600).astype(np.uint16) * 257, 'PNG'), 16, id='PNG of 16 bits'
+        ),
+        pytest.param(
+            encode((pixels(600, 600) * (4095 / 255)).astype(np.uint16), 'PNG'),
+            12,
+            id='PNG of 16 bits, 12 in use',
+        ),
+        pytest.param(
+            encode(pixels(600, 600).astype(np.uint16) * 257, 'TIFF'), 16, id='TIFF of 16 bits'
+        ),
         pytest.param(encode(pixels(600, 600), 'BMP'), 8, id='BMP'),
-        pytest.param(encode(pixels(600, 600), 'TIFF', compression='jpeg', quality=95), 8, id='TIFF with a JPEG'),
-        pytest.param(encode(pixels(600, 600), 'TIFF', 'RGB', compression='jpeg', quality=95), 8, id='TIFF with an RGB JPEG'),
+        pytest.param(
+            encode(pixels(600, 600), 'TIFF', compression='jpeg', quality=95),
+            8,
+            id='TIFF with a JPEG',
+        ),
+        pytest.param(
+            encode(pixels(600, 600), 'TIFF', 'RGB', compression='jpeg', quality=95),
+            8,
+            id='TIFF with an RGB JPEG',
+        ),
         pytest.param(encode(pixels(600, 600), mode='CMYK', quality=95), 8, id='JPEG CMYK'),
-        pytest.param(encode(pixels(600, 600) / np.float32(255), 'TIFF'), 16, id='TIFF of floats from 0 to 1'),
-        pytest.param(encode(pixels(600, 600).astype(np.float32), 'TIFF'), 8, id='TIFF of floats from 0 to 255'),
-        pytest.param(encode(np.rint(pixels(600, 600) * (4095 / 255)).astype(np.float32), 'TIFF'), 12, id='TIFF of floats, 12 bits in use'),
+        pytest.param(
+            encode(pixels(600, 600) / np.float32(255), 'TIFF'), 16, id='TIFF of floats from 0 to 1'
+        ),
+        pytest.param(
+            encode(pixels(600, 600).astype(np.float32), 'TIFF'),
+            8,
+            id='TIFF of floats from 0 to 255',
+        ),
+        pytest.param(
+            encode(np.rint(pixels(600, 600) * (4095 / 255)).astype(np.float32), 'TIFF'),
+            12,
+            id='TIFF of floats, 12 bits in use',
+        ),
         pytest.param(min_is_white(pixels(600, 600)), 8, id='TIFF of 8 bits where 0 is white'),
-        pytest.param(min_is_white(65535 - pixels(600, 600).astype(np.uint16) * 257), 16, id='TIFF of 16 bits where 0 is white'),
-        pytest.param(deep_colour(pixels(600, 600).astype(np.uint16) * 257), 16, id='PNG RGB of 16 bits'),
+        pytest.param(
+            min_is_white(65535 - pixels(600, 600).astype(np.uint16) * 257),
+            16,
+            id='TIFF of 16 bits where 0 is white',
+        ),
+        pytest.param(
+            deep_colour(pixels(600, 600).astype(np.uint16) * 257), 16, id='PNG RGB of 16 bits'
+        ),
     ],
 )
 def test_every_kind_of_image_gives_the_same_grey_values(data: bytes, bits: int) -> None:
@@ -176,7 +240,9 @@ def test_a_film_comes_out_upright(orientation: int, kind: str) -> None:
         7: upright.T[::-1, ::-1],
         8: upright.T[:, ::-1],
     }[orientation]
-    result = decoded(to_jpeg(bad_images.turned(np.ascontiguousarray(stored), orientation, kind), 90).jpeg)
+    result = decoded(
+        to_jpeg(bad_images.turned(np.ascontiguousarray(stored), orientation, kind), 90).jpeg
+    )
     assert np.abs(result - upright).mean() < 4
 
 
@@ -235,16 +301,54 @@ def cut_jpeg_in_tiff() -> bytes:
 @pytest.mark.parametrize(
     ('data', 'kind', 'told'),
     [
-        pytest.param(b'', 'undecodable', 'cannot be decoded: not an image of a known format', id='empty file'),
-        pytest.param(encode(pixels(), 'TIFF')[:2000], 'undecodable', 'cannot be decoded', id='truncated TIFF'),
-        pytest.param(encode(pixels(), 'TIFF', compression='tiff_lzw')[:-900], 'undecodable', 'cannot be decoded', id='truncated LZW TIFF'),
-        pytest.param(encode(pixels(), 'BMP')[:2000], 'undecodable', 'cannot be decoded', id='truncated BMP'),
-        pytest.param(png_header(20000, 20000), 'too_large', '20000x20000', id='PNG that claims 20000x20000'),
-        pytest.param(png_header(700, 700), 'truncated', 'cannot hold the 700x700 pixels', id='PNG without its pixels'),
-        pytest.param(encode(np.full((70, 70), 70_000, np.int32), 'TIFF'), 'unsupported', 'run from 70000 to 70000: expected', id='deep'),
-        pytest.param(encode(pixels() - np.float32(900.5), 'TIFF'), 'unsupported', 'run from -876.5 to -653.5, with fractions', id='units'),
-        pytest.param(encode(pixels() * np.float32(np.inf), 'TIFF'), 'unsupported', 'not finite', id='infinite'),
-        pytest.param(deep_colour(pixels().astype(np.uint16)), 'unsupported', 'grey values end below 256', id='8 bits in 16-bit colour'),
+        pytest.param(
+            b'', 'undecodable', 'cannot be decoded: not an image of a known format', id='empty file'
+        ),
+        pytest.param(
+            encode(pixels(), 'TIFF')[:2000], 'undecodable', 'cannot be decoded', id='truncated TIFF'
+        ),
+        pytest.param(
+            encode(pixels(), 'TIFF', compression='tiff_lzw')[:-900],
+            'undecodable',
+            'cannot be decoded',
+            id='truncated LZW TIFF',
+        ),
+        pytest.param(
+            encode(pixels(), 'BMP')[:2000], 'undecodable', 'cannot be decoded', id='truncated BMP'
+        ),
+        pytest.param(
+            png_header(20000, 20000), 'too_large', '20000x20000', id='PNG that claims 20000x20000'
+        ),
+        pytest.param(
+            png_header(700, 700),
+            'truncated',
+            'cannot hold the 700x700 pixels',
+            id='PNG without its pixels',
+        ),
+        pytest.param(
+            encode(np.full((70, 70), 70_000, np.int32), 'TIFF'),
+            'unsupported',
+            'run from 70000 to 70000: expected',
+            id='deep',
+        ),
+        pytest.param(
+            encode(pixels() - np.float32(900.5), 'TIFF'),
+            'unsupported',
+            'run from -876.5 to -653.5, with fractions',
+            id='units',
+        ),
+        pytest.param(
+            encode(pixels() * np.float32(np.inf), 'TIFF'),
+            'unsupported',
+            'not finite',
+            id='infinite',
+        ),
+        pytest.param(
+            deep_colour(pixels().astype(np.uint16)),
+            'unsupported',
+            'grey values end below 256',
+            id='8 bits in 16-bit colour',
+        ),
         pytest.param(two_pages(), 'unsupported', 'it has 2 pages', id='two pages'),
         pytest.param(cut_jpeg_in_tiff(), 'truncated', 'premature end', id='TIFF with a cut JPEG'),
     ],
@@ -257,18 +361,31 @@ def test_images_that_cannot_be_used(data: bytes, kind: str, told: str) -> None:
     assert 'object at 0x' not in str(caught.value)
 
 
-BAD = {**bad_images.BY_HEADER, **bad_images.BY_DECODING, **{name: (data, image_status.BLANK) for name, data in bad_images.BLANK.items()}}
+BAD = {
+    **bad_images.BY_HEADER,
+    **bad_images.BY_DECODING,
+    **{name: (data, image_status.BLANK) for name, data in bad_images.BLANK.items()},
+}
 
 
 @pytest.mark.parametrize('fit', FITS)
-@pytest.mark.parametrize(('data', 'kind'), [pytest.param(*case, id=name) for name, case in BAD.items()])
+@pytest.mark.parametrize(
+    ('data', 'kind'), [pytest.param(*case, id=name) for name, case in BAD.items()]
+)
 def test_damaged_and_blank_images_are_not_converted(data: bytes, kind: str, fit: str) -> None:
     with pytest.raises(ImageError) as caught:
         to_jpeg(data, 100, fit)
     assert caught.value.kind == kind
 
 
-@pytest.mark.parametrize('data', [pytest.param(data, id=name) for name, data in bad_images.UNSUPPORTED.items() if '1 bit' not in name])
+@pytest.mark.parametrize(
+    'data',
+    [
+        pytest.param(data, id=name)
+        for name, data in bad_images.UNSUPPORTED.items()
+        if '1 bit' not in name
+    ],
+)
 def test_unsupported_images_become_films_that_the_pipeline_takes(data: bytes) -> None:
     jpeg = to_jpeg(data, bad_images.SIDE).jpeg
     images.decode(jpeg, images.check(jpeg))
@@ -278,8 +395,26 @@ def test_class_folders(folders: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'
     write(folders / 'NORMAL' / 'readme.txt', b'x')
     write(folders / '.hidden' / 'x.png', b'x')
-    assert run('--images', folders, '--out', out, '--patient-pattern', r'^(person\d+)', '--shard-size', '5', '--workers', '1') == 0
-    assert sorted(path.name for path in (out / 'data').iterdir()) == ['000-5.tfrec', '001-5.tfrec', '002-2.tfrec']
+    assert (
+        run(
+            '--images',
+            folders,
+            '--out',
+            out,
+            '--patient-pattern',
+            r'^(person\d+)',
+            '--shard-size',
+            '5',
+            '--workers',
+            '1',
+        )
+        == 0
+    )
+    assert sorted(path.name for path in (out / 'data').iterdir()) == [
+        '000-5.tfrec',
+        '001-5.tfrec',
+        '002-2.tfrec',
+    ]
     records = records_of(out)
     assert {name: positive(record) for name, record in records.items()} == {
         **{f'IM-{number:04d}-0001.png': {'No Finding'} for number in range(4)},
@@ -288,7 +423,9 @@ def test_class_folders(folders: Path, tmp_path: Path) -> None:
     }
     entries = metadata.read_table(str(out / 'metadata' / 'Data_Entry_2017_v2020.csv.gz'))
     assert entries.keys() == records.keys()
-    assert [entries[f'person{number // 2}_virus_{number}.png'].patient_id for number in range(4)] == [
+    assert [
+        entries[f'person{number // 2}_virus_{number}.png'].patient_id for number in range(4)
+    ] == [
         'person0',
         'person0',
         'person1',
@@ -297,7 +434,10 @@ def test_class_folders(folders: Path, tmp_path: Path) -> None:
     assert entries['IM-0000-0001.png'].patient_id == 'IM-0000-0001'
     report = report_of(out)
     assert (report['converted'], report['failed'], report['patients']) == (12, [], 10)
-    assert (report['images_without_known_patient'], report['ignored_files']) == (8, {'.txt': 1, 'hidden': 1})
+    assert (report['images_without_known_patient'], report['ignored_files']) == (
+        8,
+        {'.txt': 1, 'hidden': 1},
+    )
 
 
 def test_order_mixes_classes(folders: Path, tmp_path: Path) -> None:
@@ -307,7 +447,9 @@ def test_order_mixes_classes(folders: Path, tmp_path: Path) -> None:
     assert sum(one != two for one, two in itertools.pairwise(labels)) > 3
 
 
-def test_images_whose_patient_is_unknown_are_warned_of(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_whose_patient_is_unknown_are_warned_of(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
     assert 'of 12 of 12 images the patient is not known' in capsys.readouterr().err
 
@@ -317,7 +459,13 @@ def test_the_output_depends_on_the_input_alone(folders: Path, tmp_path: Path) ->
     for workers in ('1', '3'):
         out = tmp_path / workers
         assert run('--images', folders, '--out', out, '--workers', workers) == 0
-        contents.append({path.relative_to(out): path.read_bytes() for path in sorted(out.rglob('*')) if path.is_file()})
+        contents.append(
+            {
+                path.relative_to(out): path.read_bytes()
+                for path in sorted(out.rglob('*'))
+                if path.is_file()
+            }
+        )
     assert contents[0] == contents[1]
     assert len(contents[0]) == 4
 
@@ -335,17 +483,27 @@ def test_nih_release(nih: Path, tmp_path: Path) -> None:
     rows = list(csv.reader((out / 'preprocessed_data.csv').open()))
     assert rows[0] == ['', *LABELS]
     assert rows[1][0] == '../input/data/images_000/images/00000001_000.png'
-    assert [name for name, value in zip(rows[0], rows[2], strict=True) if value == 'True'] == ['Emphysema', 'Cardiomegaly']
+    assert [name for name, value in zip(rows[0], rows[2], strict=True) if value == 'True'] == [
+        'Emphysema',
+        'Cardiomegaly',
+    ]
     assert report_of(out)['table_rows_without_image'] == 1
 
 
 @pytest.mark.parametrize('source', ['folders', 'nih'])
-def test_check_finds_a_converted_data_set_clean(source: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_check_finds_a_converted_data_set_clean(
+    source: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     out = tmp_path / 'out'
     assert run('--images', request.getfixturevalue(source), '--out', out, '--workers', '1') == 0
     parser = argparse.ArgumentParser()
     check_command.add_arguments(parser)
-    assert check_command.run(parser.parse_args(['--data-root', str(out), '--pixels', '--workers', '1'])) == 0
+    assert (
+        check_command.run(
+            parser.parse_args(['--data-root', str(out), '--pixels', '--workers', '1'])
+        )
+        == 0
+    )
 
 
 @pytest.mark.real_data
@@ -355,8 +513,13 @@ def test_header_of_the_table_is_the_real_one(real_data: Path) -> None:
 
 
 @pytest.mark.parametrize('allowed', [0.01, 0.3], ids=['too many failed', 'fewer than allowed'])
-def test_failures_are_listed_and_counted(folders: Path, tmp_path: Path, allowed: float, capsys: pytest.CaptureFixture[str]) -> None:
-    bad = {'empty.png': (b'', 'cannot be decoded'), 'cut.jpeg': (encode(pixels())[:-100], 'cut off')}
+def test_failures_are_listed_and_counted(
+    folders: Path, tmp_path: Path, allowed: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = {
+        'empty.png': (b'', 'cannot be decoded'),
+        'cut.jpeg': (encode(pixels())[:-100], 'cut off'),
+    }
     bad['[tiny].png'] = (encode(pixels(2, 2), 'PNG'), '2x2 pixels')
     for name, (data, _) in bad.items():
         write(folders / 'NORMAL' / name, data)
@@ -384,7 +547,9 @@ def test_nih_images_that_the_table_does_not_explain_are_failures(nih: Path, tmp_
     assert len(records_of(out)) == 4
 
 
-def test_without_one_usable_image_nothing_is_written_but_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_one_usable_image_nothing_is_written_but_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path / 'images' / 'Mass' / 'a.png', b'')
     out = tmp_path / 'out'
     assert run('--images', tmp_path / 'images', '--out', out, '--workers', '1') == 1
@@ -405,18 +570,53 @@ def _strange(images: Path) -> None:
     ('change', 'options', 'told'),
     [
         pytest.param(
-            _collide, [], ['NORMAL/IM-0001-0001.jpeg', 'Mass/IM-0001-0001.png', "'IM-0001-0001.png'", '--ids path'], id='ids collide'
+            _collide,
+            [],
+            [
+                'NORMAL/IM-0001-0001.jpeg',
+                'Mass/IM-0001-0001.png',
+                "'IM-0001-0001.png'",
+                '--ids path',
+            ],
+            id='ids collide',
         ),
-        pytest.param(_strange, [], ['healthy (1 images)', '--class-map', 'No Finding'], id='a folder that names no label'),
-        pytest.param(None, ['--class-map', 'NORMAL=Fine'], ["no label is called 'Fine'"], id='class map to no label'),
-        pytest.param(None, ['--class-map', 'NORMAL'], ["expected the form 'FOLDER=Label'"], id='class map of another form'),
-        pytest.param(None, ['--patient-pattern', 'person'], ['--patient-pattern', '0 groups'], id='pattern without a group'),
+        pytest.param(
+            _strange,
+            [],
+            ['healthy (1 images)', '--class-map', 'No Finding'],
+            id='a folder that names no label',
+        ),
+        pytest.param(
+            None,
+            ['--class-map', 'NORMAL=Fine'],
+            ["no label is called 'Fine'"],
+            id='class map to no label',
+        ),
+        pytest.param(
+            None,
+            ['--class-map', 'NORMAL'],
+            ["expected the form 'FOLDER=Label'"],
+            id='class map of another form',
+        ),
+        pytest.param(
+            None,
+            ['--patient-pattern', 'person'],
+            ['--patient-pattern', '0 groups'],
+            id='pattern without a group',
+        ),
         pytest.param(None, ['--size', '5'], ['--size is 5: expected at least 64'], id='size'),
         pytest.param(None, ['--max-failed', '5'], ['--max-failed is 5.0'], id='share'),
-        pytest.param(None, ['--table', 'gone.csv'], ['--table gone.csv: no such file'], id='table that is not there'),
+        pytest.param(
+            None,
+            ['--table', 'gone.csv'],
+            ['--table gone.csv: no such file'],
+            id='table that is not there',
+        ),
     ],
 )
-def test_what_cannot_be_converted_as_it_lies(change, options: list[str], told: list[str], folders: Path, tmp_path: Path, capsys) -> None:
+def test_what_cannot_be_converted_as_it_lies(
+    change, options: list[str], told: list[str], folders: Path, tmp_path: Path, capsys
+) -> None:
     if change:
         change(folders)
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', *options) == 1
@@ -429,16 +629,24 @@ def test_what_cannot_be_converted_as_it_lies(change, options: list[str], told: l
     'link',
     [
         pytest.param(lambda images: (images / 'NORMAL' / 'up').symlink_to('..'), id='folder above'),
-        pytest.param(lambda images: (images / 'NORMAL' / 'up').symlink_to('../..'), id='above the images'),
+        pytest.param(
+            lambda images: (images / 'NORMAL' / 'up').symlink_to('../..'), id='above the images'
+        ),
         pytest.param(lambda images: (images / 'Mass').symlink_to('NORMAL'), id='another class'),
     ],
 )
 @pytest.mark.parametrize('ids', ['name', 'path'])
-def test_a_link_brings_no_image_in_twice(link: Callable[[Path], None], ids: str, folders: Path, tmp_path: Path) -> None:
+def test_a_link_brings_no_image_in_twice(
+    link: Callable[[Path], None], ids: str, folders: Path, tmp_path: Path
+) -> None:
     link(folders)
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', '--ids', ids) == 0
     assert report_of(tmp_path / 'out')['converted'] == 12
-    assert report_of(tmp_path / 'out')['labels'] == {'No Finding': 4, 'Pleural_Thickening': 4, 'Pneumonia': 4}
+    assert report_of(tmp_path / 'out')['labels'] == {
+        'No Finding': 4,
+        'Pleural_Thickening': 4,
+        'Pneumonia': 4,
+    }
 
 
 def test_two_names_of_one_file_are_one_image(folders: Path, tmp_path: Path) -> None:
@@ -455,15 +663,40 @@ def _fifo(path: Path) -> None:
 @pytest.mark.parametrize(
     ('name', 'make', 'told'),
     [
-        pytest.param('film.dcm', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM'),
-        pytest.param('1.2.840.113619', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM without suffix'),
-        pytest.param('film.webp', lambda path: path.write_bytes(b'RIFF'), '.webp files are not read', id='another image'),
-        pytest.param('film.png', _fifo, 'a FIFO, expected a regular file', id='FIFO'),
-        pytest.param('film.png', lambda path: path.symlink_to('gone.png'), 'a link to a file that is not there', id='link to nothing'),
         pytest.param(
-            os.fsdecode(b'gr\xfc\xdf.png'), lambda path: path.write_bytes(b''), 'not UTF-8: rename it', id='name that is not UTF-8'
+            'film.dcm', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM'
         ),
-        pytest.param('two\nlines.png', lambda path: path.write_bytes(b''), 'line break: rename it', id='line break in a name'),
+        pytest.param(
+            '1.2.840.113619',
+            lambda path: path.write_bytes(bytes(128) + b'DICM'),
+            'DICOM',
+            id='DICOM without suffix',
+        ),
+        pytest.param(
+            'film.webp',
+            lambda path: path.write_bytes(b'RIFF'),
+            '.webp files are not read',
+            id='another image',
+        ),
+        pytest.param('film.png', _fifo, 'a FIFO, expected a regular file', id='FIFO'),
+        pytest.param(
+            'film.png',
+            lambda path: path.symlink_to('gone.png'),
+            'a link to a file that is not there',
+            id='link to nothing',
+        ),
+        pytest.param(
+            os.fsdecode(b'gr\xfc\xdf.png'),
+            lambda path: path.write_bytes(b''),
+            'not UTF-8: rename it',
+            id='name that is not UTF-8',
+        ),
+        pytest.param(
+            'two\nlines.png',
+            lambda path: path.write_bytes(b''),
+            'line break: rename it',
+            id='line break in a name',
+        ),
     ],
 )
 def test_a_film_that_cannot_be_read_is_a_failure(
@@ -477,26 +710,46 @@ def test_a_film_that_cannot_be_read_is_a_failure(
     assert len(records_of(tmp_path / 'out')) == 12
 
 
-def test_every_ignored_file_is_counted_by_type(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_ignored_file_is_counted_by_type(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in ('a.txt', 'b.txt', 'c.CSV', 'Thumbs.db'):
         write(folders / 'NORMAL' / name, b'x')
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
     assert report_of(tmp_path / 'out')['ignored_files'] == {'.csv': 1, '.db': 1, '.txt': 2}
     shown = capsys.readouterr().out
-    assert [re.search(rf'ignored: {kind} +│ +(\d)', shown)[1] for kind in (r'\.csv', r'\.db', r'\.txt')] == ['1', '1', '2']
+    assert [
+        re.search(rf'ignored: {kind} +│ +(\d)', shown)[1] for kind in (r'\.csv', r'\.db', r'\.txt')
+    ] == ['1', '1', '2']
 
 
 @pytest.mark.parametrize('ids', ['name', 'path'])
 @pytest.mark.parametrize('folder', ['', 'metadata/'])
 def test_the_official_lists_come_along(ids: str, folder: str, nih: Path, tmp_path: Path) -> None:
-    write(nih / f'{folder}train_val_list.txt', b'00000001_000.png\n00000001_001.png\n00000009_000.png\n')
-    write(nih / f'{folder}test_list.txt.gz', gzip.compress(b'00000002_000.png\n00000003_000.png\n00000003_001.png'))
+    write(
+        nih / f'{folder}train_val_list.txt',
+        b'00000001_000.png\n00000001_001.png\n00000009_000.png\n',
+    )
+    write(
+        nih / f'{folder}test_list.txt.gz',
+        gzip.compress(b'00000002_000.png\n00000003_000.png\n00000003_001.png'),
+    )
     out = tmp_path / 'out'
     assert run('--images', nih, '--out', out, '--workers', '1', '--ids', ids) == 0
-    train_val, test = (metadata.read_list(str(out / 'metadata' / f'{name}_list.txt.gz')) for name in ('train_val', 'test'))
+    train_val, test = (
+        metadata.read_list(str(out / 'metadata' / f'{name}_list.txt.gz'))
+        for name in ('train_val', 'test')
+    )
     records = records_of(out)
-    assert {name[-16:] for name in records if name in train_val} == {'00000001_000.png', '00000001_001.png'}
-    assert {name[-16:] for name in records if name in test} == {'00000002_000.png', '00000003_000.png', '00000003_001.png'}
+    assert {name[-16:] for name in records if name in train_val} == {
+        '00000001_000.png',
+        '00000001_001.png',
+    }
+    assert {name[-16:] for name in records if name in test} == {
+        '00000002_000.png',
+        '00000003_000.png',
+        '00000003_001.png',
+    }
     assert set(train_val) - records.keys() == {'00000009_000.png'}
     assert report_of(out)['split_lists'] == {'train_val_list': 3, 'test_list': 3}
     assert report_of(out)['ignored_files'] == {}
@@ -514,13 +767,26 @@ def test_the_official_lists_beside_a_table_that_is_elsewhere(nih: Path, tmp_path
     write(table.parent / 'test_list.txt', b'00000001_000.png')
     assert run('--images', nih, '--table', table, '--out', tmp_path / 'out', '--workers', '1') == 0
     assert report_of(tmp_path / 'out')['split_lists'] == {'test_list': 1}
-    assert set(metadata.read_list(str(tmp_path / 'out' / 'metadata' / 'test_list.txt.gz'))) == {'00000001_000.png'}
+    assert set(metadata.read_list(str(tmp_path / 'out' / 'metadata' / 'test_list.txt.gz'))) == {
+        '00000001_000.png'
+    }
 
 
-def test_a_table_as_people_have_it(nih: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_as_people_have_it(
+    nih: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = nih / 'Data_Entry_2017.csv'
-    text = table.read_text().replace(',', ';').replace('No Finding', 'no finding').replace('Cardiomegaly;', 'cardiomegaly|;')
-    text = text.replace(';1;50;', ';1.0;013M;').replace('00000002_000.png', 'images_002/00000002_000.PNG').replace(';F;', ';female;')
+    text = (
+        table.read_text()
+        .replace(',', ';')
+        .replace('No Finding', 'no finding')
+        .replace('Cardiomegaly;', 'cardiomegaly|;')
+    )
+    text = (
+        text.replace(';1;50;', ';1.0;013M;')
+        .replace('00000002_000.png', 'images_002/00000002_000.PNG')
+        .replace(';F;', ';female;')
+    )
     table.write_text(text.replace(';52;', ';old;'))
     out = tmp_path / 'out'
     assert run('--images', nih, '--out', out, '--workers', '1') == 0
@@ -528,16 +794,24 @@ def test_a_table_as_people_have_it(nih: Path, tmp_path: Path, capsys: pytest.Cap
     assert {name: positive(record) for name, record in records_of(out).items()} == {
         name: set(entry.findings) for name, entry in entries.items()
     }
-    assert entries['00000001_000.png'] == metadata.Entry('00000001', 1, 'F', 'PA', 0, ('Cardiomegaly',))
-    assert entries['00000002_000.png'] == metadata.Entry('00000002', -1, 'F', 'PA', 2, ('No Finding',))
+    assert entries['00000001_000.png'] == metadata.Entry(
+        '00000001', 1, 'F', 'PA', 0, ('Cardiomegaly',)
+    )
+    assert entries['00000002_000.png'] == metadata.Entry(
+        '00000002', -1, 'F', 'PA', 2, ('No Finding',)
+    )
     assert len(entries) == 5
     (oddity,) = report_of(out)['table_oddities']
     assert oddity == "Patient Age: not an age from 0 to 120: unknown (1 row in line 4: 'old')"
     assert oddity in capsys.readouterr().err
 
 
-def test_a_conversion_that_was_killed_starts_again(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The state at each moment of the last quarter: files in their place, the report not written."""
+def test_a_conversion_that_was_killed_starts_again(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The state at each moment of the last quarter: files in their place, the report not
+    written.
+    """
     out = tmp_path / 'out'
     command._clear(out)
     write(out / 'data' / '.partial' / '1', b'half a shard')
@@ -545,30 +819,51 @@ def test_a_conversion_that_was_killed_starts_again(folders: Path, tmp_path: Path
     assert run('--images', folders, '--out', out, '--workers', '1') == 0
     assert 'an earlier conversion did not end there; starting again' in capsys.readouterr().err
     assert len(records_of(out)) == 12
-    assert sorted(path.name for path in out.iterdir()) == ['convert_report.json', 'data', 'metadata', 'preprocessed_data.csv']
+    assert sorted(path.name for path in out.iterdir()) == [
+        'convert_report.json',
+        'data',
+        'metadata',
+        'preprocessed_data.csv',
+    ]
     # A complete data set is not replaced unasked.
     assert run('--images', folders, '--out', out, '--workers', '1') == 1
     assert 'the folder is not empty. Choose another, or say --overwrite' in capsys.readouterr().err
 
 
-def test_records_of_others_are_not_mixed_with_the_new(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_of_others_are_not_mixed_with_the_new(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / 'out'
     write(out / 'more' / '000-1.tfrec.gz', b'x')
     assert run('--images', folders, '--out', out, '--workers', '1', '--overwrite') == 1
-    assert 'holds 1 record files that convert did not write, such as more/000-1.tfrec.gz' in capsys.readouterr().err
+    assert (
+        'holds 1 record files that convert did not write, such as more/000-1.tfrec.gz'
+        in capsys.readouterr().err
+    )
     assert [path.name for path in out.iterdir()] == ['more']
 
 
 def test_ids_from_the_path_resolve_a_collision(folders: Path, tmp_path: Path) -> None:
     _collide(folders)
-    assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', '--ids', 'path') == 0
-    assert {'NORMAL-IM-0001-0001.png', 'Mass-IM-0001-0001.png'} <= records_of(tmp_path / 'out').keys()
+    assert (
+        run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', '--ids', 'path') == 0
+    )
+    assert {'NORMAL-IM-0001-0001.png', 'Mass-IM-0001-0001.png'} <= records_of(
+        tmp_path / 'out'
+    ).keys()
     assert report_of(tmp_path / 'out')['patients'] == 13
 
 
 def test_class_map(folders: Path, tmp_path: Path) -> None:
     _strange(folders)
-    options = ['--class-map', 'Healthy=No Finding', '--class-map', 'pneumonia=Mass|edema', '--class-map', 'pleural thickening=']
+    options = [
+        '--class-map',
+        'Healthy=No Finding',
+        '--class-map',
+        'pneumonia=Mass|edema',
+        '--class-map',
+        'pleural thickening=',
+    ]
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', *options) == 0
     records = records_of(tmp_path / 'out')
     assert positive(records['a.png']) == {'No Finding'}
@@ -584,7 +879,9 @@ def test_no_images(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert images in capsys.readouterr().err
 
 
-def test_an_output_folder_in_use_is_left_alone(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_folder_in_use_is_left_alone(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / 'out'
     write(out / 'data' / '000-1.tfrec', b'old')
     other = write(out / 'notes.txt', b'mine')
@@ -596,8 +893,11 @@ def test_an_output_folder_in_use_is_left_alone(folders: Path, tmp_path: Path, ca
     assert other.read_bytes() == b'mine'
 
 
-def test_a_full_disk_leaves_no_data_behind(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # A limit on the size of a file stands in for a full disk: writing fails with an OSError in the middle of a shard.
+def test_a_full_disk_leaves_no_data_behind(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A limit on the size of a file stands in for a full disk: writing fails with an OSError in the
+    # middle of a shard.
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
     try:

@@ -1,4 +1,6 @@
-"""Files of a data root: which are found, their spans, and a fingerprint that changes when they do."""
+"""Files of a data root: which are found, their spans, and a fingerprint that changes when they
+do.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,29 @@ def _names(root: Path, **given) -> list[str]:
 
 
 def test_all_spellings_at_any_depth_in_a_fixed_order(tmp_path: Path) -> None:
-    names = ['B.TFREC', 'a.tfrec', 'data/000-1.tfrec', 'data/001-1.tfrec.gz', 'data/001-20.tfrecords', 'data/deep/er/x.tfrecord']
+    names = [
+        'B.TFREC',
+        'a.tfrec',
+        'data/000-1.tfrec',
+        'data/001-1.tfrec.gz',
+        'data/001-20.tfrecords',
+        'data/deep/er/x.tfrecord',
+    ]
     names += ['films.tfrecord-00000-of-00002', 'z.tfrecord.gz', 'z.tfrecords.GZ']
-    _write(tmp_path, *reversed(names), 'data/readme.txt', 'data/table.csv.gz', 'tfrec', 'data/x.tfrec.partial')
+    _write(
+        tmp_path,
+        *reversed(names),
+        'data/readme.txt',
+        'data/table.csv.gz',
+        'tfrec',
+        'data/x.tfrec.partial',
+    )
     assert _names(tmp_path) == names
 
 
-@pytest.mark.parametrize('hidden', ['.x.tfrec', '.trash/x.tfrec', 'data/.partial/x.tfrec', '.x/.y.tfrec'])
+@pytest.mark.parametrize(
+    'hidden', ['.x.tfrec', '.trash/x.tfrec', 'data/.partial/x.tfrec', '.x/.y.tfrec']
+)
 def test_hidden_files_are_left_alone(hidden: str, tmp_path: Path) -> None:
     assert _names(_write(tmp_path, hidden, 'a.tfrec')) == ['a.tfrec']
 
@@ -48,8 +66,23 @@ def test_a_folder_may_be_linked(tmp_path: Path) -> None:
 
 
 def test_all_that_is_not_read_is_counted_by_type(tmp_path: Path) -> None:
-    _write(tmp_path, 'a.tfrec', *(f'dicom/{number}.DCM' for number in range(20)), 'notes.txt', 'dicom/1.2.840.113619', 'LICENSE')
-    _write(tmp_path, '.git/config', '.git/HEAD', '.x', 'more.csv.gz', 'metadata/Data_Entry_2017.csv', 'preprocessed_data.csv')
+    _write(
+        tmp_path,
+        'a.tfrec',
+        *(f'dicom/{number}.DCM' for number in range(20)),
+        'notes.txt',
+        'dicom/1.2.840.113619',
+        'LICENSE',
+    )
+    _write(
+        tmp_path,
+        '.git/config',
+        '.git/HEAD',
+        '.x',
+        'more.csv.gz',
+        'metadata/Data_Entry_2017.csv',
+        'preprocessed_data.csv',
+    )
     (tmp_path / 'b.tfrec').symlink_to(tmp_path / 'a.tfrec')
     os.mkfifo(tmp_path / 'pipe')
     counts = scan(str(tmp_path)).ignored({'metadata/Data_Entry_2017.csv'})
@@ -70,9 +103,16 @@ def test_all_that_is_not_read_is_counted_by_type(tmp_path: Path) -> None:
         pytest.param(lambda root: (root / 'data/up').symlink_to('..'), id='to the folder above'),
         pytest.param(lambda root: (root / 'data/up').symlink_to('../..'), id='above the data root'),
         pytest.param(lambda root: (root / 'data/self').symlink_to('.'), id='to its own folder'),
-        pytest.param(lambda root: (root / 'again').symlink_to('data'), id='to a folder that is listed'),
-        pytest.param(lambda root: (root / '0-1.tfrec').symlink_to('data/a.tfrec'), id='to a file that is listed'),
-        pytest.param(lambda root: os.link(root / 'data/a.tfrec', root / 'data/b.tfrec'), id='hard link'),
+        pytest.param(
+            lambda root: (root / 'again').symlink_to('data'), id='to a folder that is listed'
+        ),
+        pytest.param(
+            lambda root: (root / '0-1.tfrec').symlink_to('data/a.tfrec'),
+            id='to a file that is listed',
+        ),
+        pytest.param(
+            lambda root: os.link(root / 'data/a.tfrec', root / 'data/b.tfrec'), id='hard link'
+        ),
     ],
 )
 def test_each_real_file_is_listed_once(link: Callable[[Path], None], tmp_path: Path) -> None:
@@ -89,12 +129,20 @@ def _fifo(path: Path) -> None:
     ('make', 'told'),
     [
         pytest.param(_fifo, 'a FIFO', id='FIFO'),
-        pytest.param(lambda path: path.symlink_to('gone'), 'a link to a file that is not there', id='link to nothing'),
-        pytest.param(lambda path: path.symlink_to(path.name), 'a link to itself', id='link to itself'),
+        pytest.param(
+            lambda path: path.symlink_to('gone'),
+            'a link to a file that is not there',
+            id='link to nothing',
+        ),
+        pytest.param(
+            lambda path: path.symlink_to(path.name), 'a link to itself', id='link to itself'
+        ),
         pytest.param(lambda path: path.symlink_to('/dev/zero'), 'a device', id='device'),
     ],
 )
-def test_a_record_file_that_is_not_a_regular_file(make: Callable[[Path], None], told: str, tmp_path: Path) -> None:
+def test_a_record_file_that_is_not_a_regular_file(
+    make: Callable[[Path], None], told: str, tmp_path: Path
+) -> None:
     make(_write(tmp_path, 'a.tfrec') / 'b.tfrec')
     with pytest.raises(DataRootError, match=rf'b\.tfrec: {told}, expected a regular file'):
         find_files(str(tmp_path))
@@ -113,7 +161,11 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 def test_a_file_by_name_size_and_time(tmp_path: Path) -> None:
     path = _write(tmp_path, 'data/a.tfrec') / 'data/a.tfrec'
     (file,) = find_files(str(tmp_path))
-    assert (file.size, file.modified_ns, file.span) == (path.stat().st_size, path.stat().st_mtime_ns, 0)
+    assert (file.size, file.modified_ns, file.span) == (
+        path.stat().st_size,
+        path.stat().st_mtime_ns,
+        0,
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,12 +188,29 @@ def test_spans(spans, found: list[str], tmp_path: Path) -> None:
     [
         pytest.param(lambda root: None, {}, r'not a directory\. .*--data-root', id='missing'),
         pytest.param(lambda root: root.write_text(''), {}, 'not a directory', id='a file'),
-        pytest.param(lambda root: root.mkdir(), {}, r'no file fits .*NNN-COUNT\.tfrec.*cxr-triage synth', id='empty'),
-        pytest.param(lambda root: _write(root, 'a.tfrec'), {'spans': [4]}, r'no files for span \[4\]; there are spans \[0\]', id='span'),
-        pytest.param(lambda root: _write(root, 'a.tfrec'), {'spans': []}, r'no span is asked for; there are spans \[0\]', id='no spans'),
+        pytest.param(
+            lambda root: root.mkdir(),
+            {},
+            r'no file fits .*NNN-COUNT\.tfrec.*cxr-triage synth',
+            id='empty',
+        ),
+        pytest.param(
+            lambda root: _write(root, 'a.tfrec'),
+            {'spans': [4]},
+            r'no files for span \[4\]; there are spans \[0\]',
+            id='span',
+        ),
+        pytest.param(
+            lambda root: _write(root, 'a.tfrec'),
+            {'spans': []},
+            r'no span is asked for; there are spans \[0\]',
+            id='no spans',
+        ),
     ],
 )
-def test_a_root_that_cannot_be_used(make: Callable[[Path], object], given: dict, told: str, tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_used(
+    make: Callable[[Path], object], given: dict, told: str, tmp_path: Path
+) -> None:
     make(tmp_path / 'root')
     with pytest.raises(DataRootError, match=told) as caught:
         find_files(str(tmp_path / 'root'), **given)
@@ -165,7 +234,11 @@ def _resized(path: Path) -> None:
         pytest.param(lambda root: _write(root, 'data/readme.txt'), False, id='another file beside'),
         pytest.param(lambda root: _write(root, 'data/002-1.tfrec'), True, id='new file'),
         pytest.param(lambda root: (root / 'data/001-1.tfrec').unlink(), True, id='file gone'),
-        pytest.param(lambda root: (root / 'data/001-1.tfrec').rename(root / 'data/003-1.tfrec'), True, id='renamed'),
+        pytest.param(
+            lambda root: (root / 'data/001-1.tfrec').rename(root / 'data/003-1.tfrec'),
+            True,
+            id='renamed',
+        ),
         pytest.param(lambda root: _later(root / 'data/001-1.tfrec'), True, id='touched'),
         pytest.param(lambda root: _resized(root / 'data/001-1.tfrec'), True, id='resized'),
         pytest.param(lambda root: _later(root / 'table.csv'), True, id='side file touched'),
@@ -191,12 +264,22 @@ def test_fingerprint(change: Callable[[Path], object], changes: bool, tmp_path: 
             'had 2 record files of 32 bytes then, and has 1 of 16 bytes now: data/000',
             id='gone',
         ),
-        pytest.param(lambda root: _write(root, 'data/002-1.tfrec'), 'then, and has 3 of 48 bytes now: .*data/002-1.tfrec', id='new'),
-        pytest.param(lambda root: _later(root / 'data/001-1.tfrec'), 'data/001-1.tfrec', id='touched'),
-        pytest.param(lambda root: _later(root / 'table.csv'), 'side files: .*table.csv', id='side file'),
+        pytest.param(
+            lambda root: _write(root, 'data/002-1.tfrec'),
+            'then, and has 3 of 48 bytes now: .*data/002-1.tfrec',
+            id='new',
+        ),
+        pytest.param(
+            lambda root: _later(root / 'data/001-1.tfrec'), 'data/001-1.tfrec', id='touched'
+        ),
+        pytest.param(
+            lambda root: _later(root / 'table.csv'), 'side files: .*table.csv', id='side file'
+        ),
     ],
 )
-def test_data_that_changed_after_the_run_started_is_refused(change: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+def test_data_that_changed_after_the_run_started_is_refused(
+    change: Callable[[Path], object], told: str, tmp_path: Path
+) -> None:
     _write(tmp_path, 'data/000-1.tfrec', 'data/001-1.tfrec', 'table.csv')
     root, side = str(tmp_path), (str(tmp_path / 'table.csv'),)
     then = fingerprint(root, find_files(root), side)
@@ -221,7 +304,12 @@ def test_a_side_file_that_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('path', 'joined'), [('m/t.csv', '/root/m/t.csv'), ('/abs/t.csv', '/abs/t.csv'), ('gs://bucket/t.csv', 'gs://bucket/t.csv')]
+    ('path', 'joined'),
+    [
+        ('m/t.csv', '/root/m/t.csv'),
+        ('/abs/t.csv', '/abs/t.csv'),
+        ('gs://bucket/t.csv', 'gs://bucket/t.csv'),
+    ],
 )
 def test_join(path: str, joined: str) -> None:
     assert join('/root', path) == joined

@@ -1,4 +1,6 @@
-"""One record: what is of the NIH layout comes out as it went in, everything else is refused with a reason."""
+"""One record: what is of the NIH layout comes out as it went in, everything else is refused with a
+reason.
+"""
 
 from __future__ import annotations
 
@@ -82,19 +84,57 @@ def _without_kind(message: Any) -> None:
     ('change', 'told'),
     [
         pytest.param(_drop('image'), "feature 'image' is missing", id='missing image'),
-        pytest.param(_drop('Pleural_Thickening'), "feature 'Pleural_Thickening' is missing", id='missing label'),
-        pytest.param(_values('Mass', 'int64_list', [7]), "label 'Mass' is 7: expected 0 or 1", id='label 7'),
+        pytest.param(
+            _drop('Pleural_Thickening'),
+            "feature 'Pleural_Thickening' is missing",
+            id='missing label',
+        ),
+        pytest.param(
+            _values('Mass', 'int64_list', [7]), "label 'Mass' is 7: expected 0 or 1", id='label 7'
+        ),
         pytest.param(_values('Mass', 'int64_list', [-1]), "label 'Mass' is -1", id='label -1'),
-        pytest.param(_values('Mass', 'float_list', [1.0]), "feature 'Mass' is a float_list: expected a int64_list", id='label as float'),
-        pytest.param(_values('Mass', 'bytes_list', [b'1']), "feature 'Mass' is a bytes_list", id='label as text'),
-        pytest.param(_values('Mass', 'int64_list', [0, 1]), "feature 'Mass' has 2 values", id='two values of a label'),
+        pytest.param(
+            _values('Mass', 'float_list', [1.0]),
+            "feature 'Mass' is a float_list: expected a int64_list",
+            id='label as float',
+        ),
+        pytest.param(
+            _values('Mass', 'bytes_list', [b'1']),
+            "feature 'Mass' is a bytes_list",
+            id='label as text',
+        ),
+        pytest.param(
+            _values('Mass', 'int64_list', [0, 1]),
+            "feature 'Mass' has 2 values",
+            id='two values of a label',
+        ),
         pytest.param(_values('Mass', 'int64_list', []), "feature 'Mass'", id='no value of a label'),
-        pytest.param(_without_kind, "feature 'Mass' is a feature without values", id='feature without a kind'),
-        pytest.param(_values('image', 'int64_list', [1]), "feature 'image' is a int64_list: expected a bytes_list", id='image as number'),
-        pytest.param(_values('image', 'bytes_list', [b'a', b'b']), "feature 'image' has 2 values", id='two images'),
-        pytest.param(_values('image', 'bytes_list', [b'']), "feature 'image' is empty", id='empty image'),
-        pytest.param(_values('image_id', 'bytes_list', [b'\xff\xfe']), "feature 'image_id' is not UTF-8", id='image_id no text'),
-        pytest.param(_values('image_id', 'int64_list', [13]), "feature 'image_id' is a int64_list", id='image_id as number'),
+        pytest.param(
+            _without_kind, "feature 'Mass' is a feature without values", id='feature without a kind'
+        ),
+        pytest.param(
+            _values('image', 'int64_list', [1]),
+            "feature 'image' is a int64_list: expected a bytes_list",
+            id='image as number',
+        ),
+        pytest.param(
+            _values('image', 'bytes_list', [b'a', b'b']),
+            "feature 'image' has 2 values",
+            id='two images',
+        ),
+        pytest.param(
+            _values('image', 'bytes_list', [b'']), "feature 'image' is empty", id='empty image'
+        ),
+        pytest.param(
+            _values('image_id', 'bytes_list', [b'\xff\xfe']),
+            "feature 'image_id' is not UTF-8",
+            id='image_id no text',
+        ),
+        pytest.param(
+            _values('image_id', 'int64_list', [13]),
+            "feature 'image_id' is a int64_list",
+            id='image_id as number',
+        ),
     ],
 )
 def test_a_record_of_another_layout_is_refused(change: Callable[[Any], Any], told: str) -> None:
@@ -112,7 +152,9 @@ def test_a_record_of_another_layout_is_refused(change: Callable[[Any], Any], tol
         pytest.param(b'\xff\xd8\xff\xe0 a JPEG as it is', id='a bare JPEG'),
         pytest.param(b'Image Index,Finding Labels', id='text'),
         pytest.param(examples.build(b'x' * 50, ID, {})[:-3], id='cut off'),
-        pytest.param(examples.build(b'x' * 50, ID, {}) + b'\x0c' + b'rest', id='a stray end-group tag'),
+        pytest.param(
+            examples.build(b'x' * 50, ID, {}) + b'\x0c' + b'rest', id='a stray end-group tag'
+        ),
         pytest.param(b'\x0a\x00', id='an Example without features'),
     ],
 )

@@ -1,4 +1,6 @@
-"""The judgement on an image: each kind of fault under its name, whether pixels are decoded or not, and at a bounded cost."""
+"""The judgement on an image: each kind of fault under its name, whether pixels are decoded or not,
+and at a bounded cost.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def _problem(data: bytes, limits: images.ImageLimits = images.DEFAULT_LIMITS) ->
     return caught.value.kind, str(caught.value)
 
 
-@pytest.mark.parametrize(('data', 'kind'), [pytest.param(*case, id=name) for name, case in bad_images.BY_HEADER.items()])
+@pytest.mark.parametrize(
+    ('data', 'kind'), [pytest.param(*case, id=name) for name, case in bad_images.BY_HEADER.items()]
+)
 def test_found_before_any_pixel_is_decoded(data: bytes, kind: str) -> None:
     with pytest.raises(images.ImageError) as caught:
         images.check(data)
@@ -32,7 +36,10 @@ def test_found_before_any_pixel_is_decoded(data: bytes, kind: str) -> None:
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize(('data', 'kind'), [pytest.param(*case, id=name) for name, case in bad_images.BY_DECODING.items()])
+@pytest.mark.parametrize(
+    ('data', 'kind'),
+    [pytest.param(*case, id=name) for name, case in bad_images.BY_DECODING.items()],
+)
 def test_found_by_the_decoder(data: bytes, kind: str) -> None:
     images.check(data)
     found, reason = _problem(data)
@@ -40,7 +47,9 @@ def test_found_by_the_decoder(data: bytes, kind: str) -> None:
     assert 'premature end' in reason
 
 
-@pytest.mark.parametrize('data', [pytest.param(data, id=name) for name, data in bad_images.UNSUPPORTED.items()])
+@pytest.mark.parametrize(
+    'data', [pytest.param(data, id=name) for name, data in bad_images.UNSUPPORTED.items()]
+)
 def test_what_a_viewer_shows_otherwise_is_not_supported(data: bytes) -> None:
     kind, reason = _problem(data)
     assert kind == image_status.UNSUPPORTED
@@ -49,9 +58,13 @@ def test_what_a_viewer_shows_otherwise_is_not_supported(data: bytes) -> None:
     images.check_readable(data)
 
 
-@pytest.mark.parametrize('data', [pytest.param(data, id=name) for name, data in bad_images.BLANK.items()])
+@pytest.mark.parametrize(
+    'data', [pytest.param(data, id=name) for name, data in bad_images.BLANK.items()]
+)
 def test_blank(data: bytes) -> None:
-    assert 'it shows nothing: its grey levels run from' in images.blank(images.decode(data, images.check(data)))
+    assert 'it shows nothing: its grey levels run from' in images.blank(
+        images.decode(data, images.check(data))
+    )
 
 
 @pytest.mark.parametrize('share', [0.1, 0.3, 0.7, 0.999])
@@ -90,7 +103,15 @@ def test_an_interlaced_png_is_whole_or_not(width: int, height: int) -> None:
     """Adam7 by hand: Pillow writes no interlaced PNGs."""
     whole = pixels(height, width)
     rows = []
-    for left, top, across, down in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+    for left, top, across, down in (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ):
         rows += [b'\0' + row.tobytes() for row in whole[top::down, left::across] if len(row)]
     limits = images.ImageLimits(min_side=1)
 
@@ -107,9 +128,21 @@ def test_an_interlaced_png_is_whole_or_not(width: int, height: int) -> None:
 @pytest.mark.parametrize(
     ('limits', 'kind', 'told'),
     [
-        ({'min_side': 200}, image_status.TOO_SMALL, '160x160 pixels: expected at least 200 on each side (min_side)'),
-        ({'max_side': 100}, image_status.TOO_LARGE, '160x160 pixels: expected at most 100 on each side (max_side)'),
-        ({'max_pixels': 20_000}, image_status.TOO_LARGE, '160x160 pixels: expected at most 20,000 in all (max_pixels)'),
+        (
+            {'min_side': 200},
+            image_status.TOO_SMALL,
+            '160x160 pixels: expected at least 200 on each side (min_side)',
+        ),
+        (
+            {'max_side': 100},
+            image_status.TOO_LARGE,
+            '160x160 pixels: expected at most 100 on each side (max_side)',
+        ),
+        (
+            {'max_pixels': 20_000},
+            image_status.TOO_LARGE,
+            '160x160 pixels: expected at most 20,000 in all (max_pixels)',
+        ),
     ],
 )
 def test_limits_are_named(limits: dict, kind: str, told: str) -> None:
@@ -122,12 +155,16 @@ def test_limits_are_named(limits: dict, kind: str, told: str) -> None:
     ('data', 'told'),
     [
         pytest.param(
-            bad_images.resized_header(bad_images.with_many_scans(encode(pixels(), progressive=True), 30), 8000, 8000) + bytes(200_000),
+            bad_images.resized_header(
+                bad_images.with_many_scans(encode(pixels(), progressive=True), 30), 8000, 8000
+            )
+            + bytes(200_000),
             '35 scans of 8000x8000 pixels: expected at most 671,088,640',
             id='many scans of a large image',
         ),
         pytest.param(
-            bad_images.resized_header(encode(pixels(), mode='RGB', progressive=True), 8000, 8000) + bytes(200_000),
+            bad_images.resized_header(encode(pixels(), mode='RGB', progressive=True), 8000, 8000)
+            + bytes(200_000),
             'it takes 366 MiB to decode: expected at most 192',
             id='coefficients of a large progressive RGB JPEG',
         ),
@@ -148,7 +185,9 @@ def test_what_costs_too_much_is_refused_by_its_header(data: bytes, told: str) ->
     assert told in str(caught.value)
 
 
-def test_a_small_file_that_inflates_beyond_its_rows_is_not_inflated_further(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_file_that_inflates_beyond_its_rows_is_not_inflated_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A PNG of 160x160 pixels whose data would inflate to 100 MB."""
     film = bad_images.film()
     rows = b''.join(b'\0' + row.tobytes() for row in film)
@@ -181,8 +220,15 @@ def test_a_small_file_that_inflates_beyond_its_rows_is_not_inflated_further(monk
 @pytest.mark.real_data
 def test_real_films_pass(real_data: Path) -> None:
     files = sorted((real_data / 'nih' / 'data').glob('*.tfrec'))[:2]
-    films = [examples.parse(item.payload).image for file in files for item in tfrecord.read(str(file)) if isinstance(item, tfrecord.Record)]
-    films += [path.read_bytes() for path in sorted((real_data / 'pediatric' / 'NORMAL').iterdir())[:50]]
+    films = [
+        examples.parse(item.payload).image
+        for file in files
+        for item in tfrecord.read(str(file))
+        if isinstance(item, tfrecord.Record)
+    ]
+    films += [
+        path.read_bytes() for path in sorted((real_data / 'pediatric' / 'NORMAL').iterdir())[:50]
+    ]
     assert len(films) > 200
     for data in films:
         header = images.check_readable(data)

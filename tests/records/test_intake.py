@@ -1,4 +1,6 @@
-"""The judgement on a record: what is accepted, whose it is, and the reason and remedy in each rejection."""
+"""The judgement on a record: what is accepted, whose it is, and the reason and remedy in each
+rejection.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,12 @@ def rejected(intake: Intake, payload: bytes) -> Rejected:
 
 def test_a_record_of_the_layout_is_accepted_without_a_note() -> None:
     verdict = accepted(Intake({ID: ENTRY}), record())
-    assert (verdict.patient_id, verdict.patient_source, verdict.entry, verdict.notes) == ('00000077', 'metadata', ENTRY, ())
+    assert (verdict.patient_id, verdict.patient_source, verdict.entry, verdict.notes) == (
+        '00000077',
+        'metadata',
+        ENTRY,
+        (),
+    )
     assert verdict.record.image == IMAGE
     assert (verdict.header.width, verdict.header.height) == (600, 600)
 
@@ -44,11 +51,41 @@ def test_a_record_of_the_layout_is_accepted_without_a_note() -> None:
 @pytest.mark.parametrize(
     ('rules', 'image_id', 'patient', 'source'),
     [
-        pytest.param({'metadata': {ID: ENTRY}, 'patient_id_pattern': r'^\d+_(\d+)'}, ID, '00000077', 'metadata', id='table before pattern'),
-        pytest.param({'patient_id_pattern': r'^\d+_(\d+)'}, ID, '00000005', 'pattern', id='pattern before NIH form; numbers get 8 digits'),
-        pytest.param({'patient_id_pattern': r'^(person\d+)'}, 'person7_virus_1.png', 'person7', 'pattern', id='pattern'),
-        pytest.param({'patient_id_pattern': r'^(person\d+)'}, ID, '00000013', 'image_id', id='NIH form where the pattern does not match'),
-        pytest.param({'patient_id_pattern': r'^(person\d+)?'}, ID, '00000013', 'image_id', id='NIH form where the group is empty'),
+        pytest.param(
+            {'metadata': {ID: ENTRY}, 'patient_id_pattern': r'^\d+_(\d+)'},
+            ID,
+            '00000077',
+            'metadata',
+            id='table before pattern',
+        ),
+        pytest.param(
+            {'patient_id_pattern': r'^\d+_(\d+)'},
+            ID,
+            '00000005',
+            'pattern',
+            id='pattern before NIH form; numbers get 8 digits',
+        ),
+        pytest.param(
+            {'patient_id_pattern': r'^(person\d+)'},
+            'person7_virus_1.png',
+            'person7',
+            'pattern',
+            id='pattern',
+        ),
+        pytest.param(
+            {'patient_id_pattern': r'^(person\d+)'},
+            ID,
+            '00000013',
+            'image_id',
+            id='NIH form where the pattern does not match',
+        ),
+        pytest.param(
+            {'patient_id_pattern': r'^(person\d+)?'},
+            ID,
+            '00000013',
+            'image_id',
+            id='NIH form where the group is empty',
+        ),
         pytest.param({}, ID, '00000013', 'image_id', id='NIH form'),
     ],
 )
@@ -69,7 +106,13 @@ def test_an_unknown_patient_is_rejected_and_the_remedy_named() -> None:
     verdict = rejected(Intake(patient_id_pattern=r'^(person\d+)'), record(image_id='scan-7.png'))
     assert verdict.kind == 'patient'
     assert verdict.image_id == 'scan-7.png'
-    for part in ('scan-7.png', 'PPPPPPPP_FFF.png', r'^(person\\d+)', 'give a metadata table', 'patient_id_pattern'):
+    for part in (
+        'scan-7.png',
+        'PPPPPPPP_FFF.png',
+        r'^(person\\d+)',
+        'give a metadata table',
+        'patient_id_pattern',
+    ):
         assert part in verdict.reason
 
 
@@ -86,11 +129,17 @@ def test_an_image_missing_from_the_table() -> None:
     [
         pytest.param(encode(pixels(600, 600), 'PNG'), ('format',), id='PNG'),
         pytest.param(encode(pixels(600, 600), mode='RGB'), ('channels',), id='RGB'),
-        pytest.param(encode(pixels(512, 600), 'PNG', 'RGB'), ('format', 'channels', 'size'), id='PNG RGB of another size'),
+        pytest.param(
+            encode(pixels(512, 600), 'PNG', 'RGB'),
+            ('format', 'channels', 'size'),
+            id='PNG RGB of another size',
+        ),
         pytest.param(encode(pixels(64, 64)), ('size',), id='least size'),
     ],
 )
-def test_what_the_decoder_can_handle_is_accepted_with_a_note(image: bytes, notes: tuple[str, ...]) -> None:
+def test_what_the_decoder_can_handle_is_accepted_with_a_note(
+    image: bytes, notes: tuple[str, ...]
+) -> None:
     assert accepted(Intake(), record(image)).notes == notes
 
 
@@ -100,10 +149,27 @@ def test_what_the_decoder_can_handle_is_accepted_with_a_note(image: bytes, notes
         pytest.param(b'garbage', 'record', 'not a tf.train.Example', id='no Example'),
         pytest.param(build(b'', ID, {}), 'record', "'image' is empty", id='empty image'),
         pytest.param(record(IMAGE[:-900]), 'truncated', 'cut off', id='truncated JPEG'),
-        pytest.param(record(encode(pixels(600, 63))), 'too_small', '63x600 pixels: expected at least 64', id='narrow'),
-        pytest.param(record(png_header(20000, 20000)), 'too_large', 'at most 8192 on each side (max_side)', id='PNG 20000x20000'),
-        pytest.param(record(jpeg_header(600, 600, 0xC1, 12, size=2000)), 'unsupported', '12 bits', id='JPEG of 12 bits'),
-        pytest.param(record(image_id='left-out.png'), 'excluded', 'list of excluded images', id='excluded'),
+        pytest.param(
+            record(encode(pixels(600, 63))),
+            'too_small',
+            '63x600 pixels: expected at least 64',
+            id='narrow',
+        ),
+        pytest.param(
+            record(png_header(20000, 20000)),
+            'too_large',
+            'at most 8192 on each side (max_side)',
+            id='PNG 20000x20000',
+        ),
+        pytest.param(
+            record(jpeg_header(600, 600, 0xC1, 12, size=2000)),
+            'unsupported',
+            '12 bits',
+            id='JPEG of 12 bits',
+        ),
+        pytest.param(
+            record(image_id='left-out.png'), 'excluded', 'list of excluded images', id='excluded'
+        ),
     ],
 )
 def test_rejected(payload: bytes, kind: str, told: str) -> None:
@@ -115,11 +181,21 @@ def test_rejected(payload: bytes, kind: str, told: str) -> None:
 @pytest.mark.parametrize(
     ('rules', 'told'),
     [
-        pytest.param({'missing_metadata': 'drop'}, "missing_metadata is 'drop'", id='missing_metadata'),
-        pytest.param({'min_side': 700, 'max_side': 600}, 'min_side <= max_side', id='sides the wrong way round'),
+        pytest.param(
+            {'missing_metadata': 'drop'}, "missing_metadata is 'drop'", id='missing_metadata'
+        ),
+        pytest.param(
+            {'min_side': 700, 'max_side': 600},
+            'min_side <= max_side',
+            id='sides the wrong way round',
+        ),
         pytest.param({'min_side': 0}, 'min_side', id='side 0'),
-        pytest.param({'patient_id_pattern': r'^person\d+'}, 'has 0 groups', id='pattern without a group'),
-        pytest.param({'patient_id_pattern': r'(a)(b)'}, 'has 2 groups', id='pattern with two groups'),
+        pytest.param(
+            {'patient_id_pattern': r'^person\d+'}, 'has 0 groups', id='pattern without a group'
+        ),
+        pytest.param(
+            {'patient_id_pattern': r'(a)(b)'}, 'has 2 groups', id='pattern with two groups'
+        ),
         pytest.param({'patient_id_pattern': r'(a'}, 'no regular expression', id='no pattern'),
     ],
 )
@@ -130,18 +206,24 @@ def test_rules_that_cannot_be(rules: dict, told: str) -> None:
 
 
 def test_it_can_be_sent_to_a_worker() -> None:
-    intake = pickle.loads(pickle.dumps(Intake({ID: ENTRY}, patient_id_pattern='(x)', exclude=frozenset({'y'}))))
+    intake = pickle.loads(
+        pickle.dumps(Intake({ID: ENTRY}, patient_id_pattern='(x)', exclude=frozenset({'y'})))
+    )
     assert accepted(intake, record()).patient_id == '00000077'
 
 
-@pytest.mark.parametrize(('image', 'kind'), [pytest.param(*case, id=name) for name, case in bad_images.BY_HEADER.items()])
+@pytest.mark.parametrize(
+    ('image', 'kind'), [pytest.param(*case, id=name) for name, case in bad_images.BY_HEADER.items()]
+)
 def test_bad_images_are_rejected_under_the_name_of_the_problem(image: bytes, kind: str) -> None:
     verdict = rejected(Intake(), record(image))
     assert (verdict.kind, verdict.image_id) == (kind, ID)
     assert verdict.reason.startswith('the image cannot be used: ')
 
 
-@pytest.mark.parametrize('image', [pytest.param(image, id=name) for name, image in bad_images.UNSUPPORTED.items()])
+@pytest.mark.parametrize(
+    'image', [pytest.param(image, id=name) for name, image in bad_images.UNSUPPORTED.items()]
+)
 def test_unsupported_images_are_rejected_with_what_to_do(image: bytes) -> None:
     verdict = rejected(Intake(), record(image))
     assert verdict.kind == 'unsupported'
@@ -151,6 +233,8 @@ def test_unsupported_images_are_rejected_with_what_to_do(image: bytes) -> None:
 def test_what_is_accepted_tensorflow_decodes() -> None:
     tf = pytest.importorskip('tensorflow')
     kinds = [('JPEG', 'L'), ('JPEG', 'RGB'), ('PNG', 'L'), ('PNG', 'RGB')]
-    for image in [encode(pixels(), kind, mode) for kind, mode in kinds] + [encode(pixels(), progressive=True)]:
+    for image in [encode(pixels(), kind, mode) for kind, mode in kinds] + [
+        encode(pixels(), progressive=True)
+    ]:
         accepted(Intake(), record(image))
         assert tf.io.decode_image(image, channels=1, expand_animations=False).shape == (80, 90, 1)

@@ -36,18 +36,30 @@ def read(table: Path, *lines: str) -> metadata.Table:
     [
         pytest.param(f'{HEADER}\n{ROW}\n'.encode(), id='plain'),
         pytest.param(gzip.compress(f'{HEADER}\n{ROW}\n'.encode()), id='gzip'),
-        pytest.param(f'\ufeff{HEADER}\r\n{ROW}\r\n'.encode(), id='from a spreadsheet: byte order mark, CR LF'),
+        pytest.param(
+            f'\ufeff{HEADER}\r\n{ROW}\r\n'.encode(), id='from a spreadsheet: byte order mark, CR LF'
+        ),
         pytest.param(f'{HEADER}\n\n{ROW}\n\n'.encode(), id='blank lines'),
         pytest.param(f'{HEADER.replace("Sex", "Gender")}\n{ROW}'.encode(), id='older header'),
         pytest.param(f'{HEADER}\n{ROW.replace(",60,", ",060Y,")}'.encode(), id='older age'),
         pytest.param(f'{HEADER}\n{ROW.replace(",", " , ")}'.encode(), id='spaces around values'),
         pytest.param(f'{HEADER}\n{ROW}'.replace(',', ';').encode(), id='semicolons'),
-        pytest.param(f'sep=;\n{HEADER}\n{ROW}'.replace(',', ';').encode(), id='semicolons, and a line for Excel'),
-        pytest.param(f'{HEADER}\n{ROW}'.replace(',', '\t').encode('utf-16'), id='Unicode text of a spreadsheet'),
-        pytest.param(f'{HEADER}\n{ROW}'.encode().replace(b'0.139', 'é'.encode('cp1252')), id='Windows-1252'),
+        pytest.param(
+            f'sep=;\n{HEADER}\n{ROW}'.replace(',', ';').encode(),
+            id='semicolons, and a line for Excel',
+        ),
+        pytest.param(
+            f'{HEADER}\n{ROW}'.replace(',', '\t').encode('utf-16'),
+            id='Unicode text of a spreadsheet',
+        ),
+        pytest.param(
+            f'{HEADER}\n{ROW}'.encode().replace(b'0.139', 'é'.encode('cp1252')), id='Windows-1252'
+        ),
         pytest.param(f'{HEADER}\r{ROW}\r'.encode(), id='CR alone'),
         pytest.param(f'{HEADER}\n{ROW},,,'.encode(), id='empty fields behind the last'),
-        pytest.param(f'{HEADER.lower().replace(" ", "_")}\n{ROW}'.encode(), id='header in other letters'),
+        pytest.param(
+            f'{HEADER.lower().replace(" ", "_")}\n{ROW}'.encode(), id='header in other letters'
+        ),
         pytest.param(
             f'{HEADER.replace("OriginalImage[Width,Height]", chr(34) + "OriginalImage[Width,Height]" + chr(34))}\n{ROW}'.encode(),
             id='a quoted name',
@@ -79,11 +91,25 @@ def test_spellings_of_a_table(table: Path, data: bytes) -> None:
         pytest.param(',5,13', ',5.0,13', 'follow_up', 5, id='follow-up as a decimal'),
         pytest.param('Mass|Edema', '', 'findings', (), id='no findings'),
         pytest.param('Mass|Edema', 'No finding', 'findings', ('No Finding',), id='another case'),
-        pytest.param('Mass|Edema', 'Pleural Thickening', 'findings', ('Pleural_Thickening',), id='a space'),
-        pytest.param('Mass|Edema', 'Mass|Edema|', 'findings', ('Mass', 'Edema'), id='a bar behind the last finding'),
-        pytest.param('Mass|Edema', 'mass; edema', 'findings', ('Mass', 'Edema'), id='findings by semicolons'),
-        pytest.param('Mass|Edema', '"Mass, Edema"', 'findings', ('Mass', 'Edema'), id='findings by commas'),
-        pytest.param(',13,', ',person7,', 'patient_id', 'person7', id='patient id that is no number'),
+        pytest.param(
+            'Mass|Edema', 'Pleural Thickening', 'findings', ('Pleural_Thickening',), id='a space'
+        ),
+        pytest.param(
+            'Mass|Edema',
+            'Mass|Edema|',
+            'findings',
+            ('Mass', 'Edema'),
+            id='a bar behind the last finding',
+        ),
+        pytest.param(
+            'Mass|Edema', 'mass; edema', 'findings', ('Mass', 'Edema'), id='findings by semicolons'
+        ),
+        pytest.param(
+            'Mass|Edema', '"Mass, Edema"', 'findings', ('Mass', 'Edema'), id='findings by commas'
+        ),
+        pytest.param(
+            ',13,', ',person7,', 'patient_id', 'person7', id='patient id that is no number'
+        ),
         pytest.param(',13,', ',13.0,', 'patient_id', '00000013', id='patient as a decimal'),
         pytest.param(',13,', ',00000013,', 'patient_id', '00000013', id='patient with its zeros'),
         pytest.param(',13,', ',,', 'patient_id', '', id='no patient'),
@@ -102,13 +128,36 @@ def test_values_of_an_entry(table: Path, old: str, new: str, field: str, value: 
         pytest.param(',60,', ',-3,', 'age', '-3', {'age': -1}, id='negative age'),
         pytest.param(',60,', ',414,', 'age', '414', {'age': -1}, id='age of 414 years'),
         pytest.param(',M,', ',O,', 'sex', 'O', {'sex': 'unknown'}, id='another sex'),
-        pytest.param(',AP,', ',LL,', 'view_position', 'LL', {'view_position': 'unknown'}, id='lateral view'),
-        pytest.param(',5,13', f',{2**63},13', 'follow_up', str(2**63), {'follow_up': -1}, id='follow-up that no int64 holds'),
         pytest.param(
-            'Mass|Edema', 'Mass|Lumbago', 'findings', 'Lumbago', {'findings': ('Mass',), 'unknown_findings': ('Lumbago',)}, id='finding'
+            ',AP,', ',LL,', 'view_position', 'LL', {'view_position': 'unknown'}, id='lateral view'
         ),
-        pytest.param(',13,', ',14,', 'patient_id', '00000013_005.png: 00000014', {'patient_id': '00000014'}, id='patient of another image'),
-        pytest.param(',13,', ',,', 'patient_id', '00000013_005.png', {'patient_id': ''}, id='no patient'),
+        pytest.param(
+            ',5,13',
+            f',{2**63},13',
+            'follow_up',
+            str(2**63),
+            {'follow_up': -1},
+            id='follow-up that no int64 holds',
+        ),
+        pytest.param(
+            'Mass|Edema',
+            'Mass|Lumbago',
+            'findings',
+            'Lumbago',
+            {'findings': ('Mass',), 'unknown_findings': ('Lumbago',)},
+            id='finding',
+        ),
+        pytest.param(
+            ',13,',
+            ',14,',
+            'patient_id',
+            '00000013_005.png: 00000014',
+            {'patient_id': '00000014'},
+            id='patient of another image',
+        ),
+        pytest.param(
+            ',13,', ',,', 'patient_id', '00000013_005.png', {'patient_id': ''}, id='no patient'
+        ),
     ],
 )
 def test_a_cell_that_is_not_understood_is_counted(
@@ -127,15 +176,29 @@ def test_a_cell_that_is_not_understood_is_counted(
     ('line', 'example', 'left'),
     [
         pytest.param('00000014_000.png,Mass,0', '3 fields', 2, id='too few fields'),
-        pytest.param('00000014_000.png,Mass,Edema,0,14,50,F,PA,1,1,1,1', '12 fields', 2, id='a comma without quotes'),
-        pytest.param('"00000014_000.png,Mass,0,14,50,F,PA,1,1,1,1', '1 fields', 2, id='a quote that does not close'),
-        pytest.param('00000014_000.png,"' + 'x' * 200_000, '1 fields', 2, id='a cell that is too long'),
+        pytest.param(
+            '00000014_000.png,Mass,Edema,0,14,50,F,PA,1,1,1,1',
+            '12 fields',
+            2,
+            id='a comma without quotes',
+        ),
+        pytest.param(
+            '"00000014_000.png,Mass,0,14,50,F,PA,1,1,1,1',
+            '1 fields',
+            2,
+            id='a quote that does not close',
+        ),
+        pytest.param(
+            '00000014_000.png,"' + 'x' * 200_000, '1 fields', 2, id='a cell that is too long'
+        ),
         pytest.param(ROW.removeprefix('00000013_005.png'), None, 2, id='no image'),
         pytest.param(ROW, '00000013_005.png', 2, id='a row twice'),
         pytest.param(ROW.replace(',60,', ',61,'), '00000013_005.png', 1, id='two rows that differ'),
     ],
 )
-def test_a_row_that_cannot_be_used_costs_no_other(table: Path, line: str, example: str | None, left: int) -> None:
+def test_a_row_that_cannot_be_used_costs_no_other(
+    table: Path, line: str, example: str | None, left: int
+) -> None:
     entries = read(table, HEADER, ROW, line, '00000020_000.png,No Finding,0,20,40,F,PA')
     assert len(entries) == left
     assert entries['00000020_000.png'] == Entry('00000020', 40, 'F', 'PA', 0, ('No Finding',))
@@ -145,7 +208,8 @@ def test_a_row_that_cannot_be_used_costs_no_other(table: Path, line: str, exampl
 
 def test_how_many_values_are_unknown(table: Path) -> None:
     rows = [
-        f'000000{number}_000.png,Mass,0,{number},{age},{sex},PA' for number, age, sex in ((20, '', 'X'), (21, 'old', 'F'), (22, '7', ''))
+        f'000000{number}_000.png,Mass,0,{number},{age},{sex},PA'
+        for number, age, sex in ((20, '', 'X'), (21, 'old', 'F'), (22, '7', ''))
     ]
     entries = read(table, HEADER, *rows)
     assert entries.unknown == {'age': 2, 'sex': 2}
@@ -163,7 +227,9 @@ def test_how_many_values_are_unknown(table: Path) -> None:
         pytest.param('58.0', '58.png', id='a number that became a decimal'),
     ],
 )
-def test_an_image_is_found_by_another_spelling_of_its_name(table: Path, tmp_path: Path, written: str, asked: str) -> None:
+def test_an_image_is_found_by_another_spelling_of_its_name(
+    table: Path, tmp_path: Path, written: str, asked: str
+) -> None:
     entries = read(table, HEADER, ROW.replace('00000013_005.png', written))
     assert entries[asked] == ENTRY
     assert 'other.png' not in entries
@@ -172,7 +238,9 @@ def test_an_image_is_found_by_another_spelling_of_its_name(table: Path, tmp_path
 
 
 def test_a_name_that_may_mean_two_images_means_neither(table: Path) -> None:
-    entries = read(table, HEADER, ROW.replace('00000013_005', 'a'), ROW.replace('00000013_005', 'A'))
+    entries = read(
+        table, HEADER, ROW.replace('00000013_005', 'a'), ROW.replace('00000013_005', 'A')
+    )
     assert 'a.png' in entries
     assert 'a.jpg' not in entries
 
@@ -182,8 +250,16 @@ def test_a_name_that_may_mean_two_images_means_neither(table: Path) -> None:
     [
         pytest.param([''], 'the metadata table is empty', id='empty'),
         pytest.param([HEADER], 'a header but no rows', id='header only'),
-        pytest.param([HEADER.replace('Patient ID', 'Person'), ROW], "column 'Patient ID' is missing", id='missing column'),
-        pytest.param([HEADER, 'x', 'y'], 'no row that can be used: another number of fields', id='no row that can be used'),
+        pytest.param(
+            [HEADER.replace('Patient ID', 'Person'), ROW],
+            "column 'Patient ID' is missing",
+            id='missing column',
+        ),
+        pytest.param(
+            [HEADER, 'x', 'y'],
+            'no row that can be used: another number of fields',
+            id='no row that can be used',
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used(table: Path, lines: list[str], told: str) -> None:
@@ -209,13 +285,19 @@ def test_a_file_that_is_no_table(table: Path, data: bytes) -> None:
         metadata.read_table(str(table))
 
 
-@pytest.mark.parametrize('read_file', [metadata.read_table, metadata.read_list], ids=['table', 'list'])
-def test_a_gzip_file_that_unpacks_to_too_much(table: Path, read_file, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    'read_file', [metadata.read_table, metadata.read_list], ids=['table', 'list']
+)
+def test_a_gzip_file_that_unpacks_to_too_much(
+    table: Path, read_file, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(metadata, '_MAX_TEXT_BYTES', 1 << 20)
     table.write_bytes(gzip.compress(f'{HEADER}\n{ROW}\n'.encode() + bytes(64 << 20)))
     tracemalloc.start()
     try:
-        with pytest.raises(MetadataError, match=r'Data_Entry\.csv: more than 1 MiB unzipped, expected a table'):
+        with pytest.raises(
+            MetadataError, match=r'Data_Entry\.csv: more than 1 MiB unzipped, expected a table'
+        ):
             read_file(str(table))
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
@@ -267,7 +349,11 @@ def test_the_table_and_the_lists_of_the_release(real_data: Path) -> None:
     entries = metadata.read_table(str(folder / 'Data_Entry_2017_v2020.csv.gz'))
     assert len(entries) == 112_120
     assert len({entry.patient_id for entry in entries.values()}) == 30_805
-    assert all(metadata.nih_patient(image_id) == entry.patient_id for image_id, entry in entries.items())
-    train, test = (metadata.read_list(str(folder / f'{name}_list.txt.gz')) for name in ('train_val', 'test'))
+    assert all(
+        metadata.nih_patient(image_id) == entry.patient_id for image_id, entry in entries.items()
+    )
+    train, test = (
+        metadata.read_list(str(folder / f'{name}_list.txt.gz')) for name in ('train_val', 'test')
+    )
     assert (len(train), len(test)) == (86_524, 25_596)
     assert train | test == set(entries)

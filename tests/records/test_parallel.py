@@ -1,4 +1,6 @@
-"""Work spread over processes: in order, bounded, with its errors, and with no process left behind."""
+"""Work spread over processes: in order, bounded, with its errors, and with no process left
+behind.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def die(_: int) -> None:
 
 @pytest.mark.parametrize('workers', [1, 3])
 def test_results_come_in_the_order_of_the_work(workers: int) -> None:
-    assert list(ordered_map(slow_first, range(30), workers)) == [number * number for number in range(30)]
+    assert list(ordered_map(slow_first, range(30), workers)) == [
+        number * number for number in range(30)
+    ]
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -86,7 +90,11 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     workers: list[psutil.Process] = []
     while len(workers) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
-        workers = [child for child in psutil.Process(parent.pid).children() if 'spawn_main' in ' '.join(child.cmdline())]
+        workers = [
+            child
+            for child in psutil.Process(parent.pid).children()
+            if 'spawn_main' in ' '.join(child.cmdline())
+        ]
     assert len(workers) == 2
     time.sleep(2)
     parent.kill()

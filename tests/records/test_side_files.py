@@ -35,7 +35,13 @@ def _root(folder: Path, *names: str) -> Path:
     ids=lambda value: value if isinstance(value, str) else value.key,
 )
 def test_usual_names_and_places(kind: Kind, name: str, tmp_path: Path) -> None:
-    root = _root(tmp_path, name, 'elsewhere/Data_Entry.csv', 'elsewhere/test_list.txt', 'metadata/my_Data_Entry.txt')
+    root = _root(
+        tmp_path,
+        name,
+        'elsewhere/Data_Entry.csv',
+        'elsewhere/test_list.txt',
+        'metadata/my_Data_Entry.txt',
+    )
     assert resolve(kind, AUTO, scan(str(root))) == name
 
 
@@ -44,10 +50,15 @@ def test_usual_names_and_places(kind: Kind, name: str, tmp_path: Path) -> None:
     [
         (
             TABLE,
-            r'no metadata table \(data\.metadata\)\. Looked for Data_Entry\*\.csv, Data_Entry\*\.csv\.gz in metadata/, the data root '
+            r'no metadata table \(data\.metadata\)\. Looked for Data_Entry\*\.csv, '
+            r'Data_Entry\*\.csv\.gz in metadata/, the data root '
             r'itself, data/metadata/, data/\. .* Set data\.metadata to null to run without one',
         ),
-        (TEST_LIST, r'no test list \(data\.split\.test_list\)\. Looked for test_list\.txt, test_list\.txt\.gz in metadata/'),
+        (
+            TEST_LIST,
+            r'no test list \(data\.split\.test_list\)\. Looked for test_list\.txt, '
+            r'test_list\.txt\.gz in metadata/',
+        ),
     ],
     ids=['table', 'list'],
 )
@@ -59,7 +70,11 @@ def test_one_that_is_not_there(kind: Kind, told: str, tmp_path: Path) -> None:
 def test_two_are_not_guessed_between(tmp_path: Path) -> None:
     root = _root(tmp_path, 'metadata/Data_Entry.csv', 'metadata/Data_Entry.csv.gz')
     with pytest.raises(
-        DataRootError, match=r'Data_Entry\.csv and metadata/Data_Entry\.csv\.gz may each be the metadata table\. .* data\.metadata'
+        DataRootError,
+        match=(
+            r'Data_Entry\.csv and metadata/Data_Entry\.csv\.gz may each be the metadata table\. '
+            r'.* data\.metadata'
+        ),
     ):
         resolve(TABLE, AUTO, scan(str(root)))
 
@@ -76,11 +91,14 @@ def test_a_named_file(tmp_path: Path) -> None:
 def test_a_named_file_that_is_not_there_but_another_is(tmp_path: Path) -> None:
     root = _root(tmp_path, 'metadata/Data_Entry_2017_v2020.csv')
     told = (
-        r"data\.metadata is 'metadata/Data_Entry_2017_v2020\.csv\.gz': .*no such file\. There is metadata/Data_Entry_2017_v2020\.csv: set"
+        r"data\.metadata is 'metadata/Data_Entry_2017_v2020\.csv\.gz': .*no such file\. There is "
+        r'metadata/Data_Entry_2017_v2020\.csv: set'
     )
     with pytest.raises(DataRootError, match=told):
         resolve(TABLE, 'metadata/Data_Entry_2017_v2020.csv.gz', scan(str(root)))
-    with pytest.raises(DataRootError, match=r"data\.exclude is 'gone\.txt': .*gone\.txt: no such file"):
+    with pytest.raises(
+        DataRootError, match=r"data\.exclude is 'gone\.txt': .*gone\.txt: no such file"
+    ):
         resolve(EXCLUDED, 'gone.txt', scan(str(root)))
 
 

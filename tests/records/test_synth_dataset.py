@@ -1,4 +1,6 @@
-"""Synthetic data sets: the NIH layout to the letter, reproducible, with the shares that were asked for."""
+"""Synthetic data sets: the NIH layout to the letter, reproducible, with the shares that were asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,11 @@ _SIZE = 64  # pixels: what is tested here does not lie in the image
 
 
 def _bytes(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob('*')) if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob('*'))
+        if path.is_file()
+    }
 
 
 def _records(root: Path) -> list[examples.XrayRecord]:
@@ -54,7 +60,9 @@ def test_records_are_of_the_nih_layout(drawn) -> None:
         image = Image.open(io.BytesIO(record.image))
         assert (image.format, image.mode, image.size) == ('JPEG', 'L', (_SIZE, _SIZE))
     assert len({record.image_id for record in records}) == 60
-    assert {name: sum(record.labels[name] for record in records) for name in LABELS} == summary.label_counts
+    assert {
+        name: sum(record.labels[name] for record in records) for name in LABELS
+    } == summary.label_counts
     assert sum(len(record.image) for record in records) == summary.image_bytes
 
 
@@ -97,7 +105,9 @@ def test_tables_have_the_real_headings(drawn, real_data) -> None:
         heads = []
         for root in (out, real_data / 'nih'):
             data = (root / name).read_bytes()
-            heads.append((gzip.decompress(data) if name.endswith('.gz') else data).split(b'\n')[:lines])
+            heads.append(
+                (gzip.decompress(data) if name.endswith('.gz') else data).split(b'\n')[:lines]
+            )
         assert heads[0] == heads[1]
 
 
@@ -130,7 +140,9 @@ def test_records_do_not_depend_on_how_they_are_distributed(tmp_path) -> None:
 def test_a_later_span_has_other_patients(tmp_path) -> None:
     write_dataset(tmp_path / 'one', 5, size=_SIZE)
     write_dataset(tmp_path / 'two', 5, size=_SIZE, first_patient=1000)
-    patients = [{record.image_id[:8] for record in _records(tmp_path / name)} for name in ('one', 'two')]
+    patients = [
+        {record.image_id[:8] for record in _records(tmp_path / name)} for name in ('one', 'two')
+    ]
     assert not patients[0] & patients[1]
     assert min(patients[1]) == '00001000'
 
@@ -153,7 +165,9 @@ def test_seeds_differ(tmp_path) -> None:
         pytest.param({'label_noise': 1.5}, 'label_noise is 1.5', id='label noise'),
         pytest.param({'prevalence': {'Gout': 0.1}}, "names 'Gout'", id='unknown finding'),
         pytest.param({'prevalence': {'Mass': 2}}, 'prevalence of Mass is 2', id='share'),
-        pytest.param({'prevalence': {'Mass': 0.9, NO_FINDING: 0.5}}, 'No Finding is 0.5', id='no room'),
+        pytest.param(
+            {'prevalence': {'Mass': 0.9, NO_FINDING: 0.5}}, 'No Finding is 0.5', id='no room'
+        ),
         pytest.param({'first_patient': 99_999_999, 'count': 50}, '8 digits', id='patients run out'),
     ],
 )
@@ -199,9 +213,13 @@ def test_findings_come_as_in_nih() -> None:
     assert share[NO_FINDING] / 6000 == pytest.approx(0.538, abs=0.03)
     for name, expected in population.NIH_PREVALENCE.items():
         # Studies of a patient are alike: about four times the variance of independent draws.
-        assert share[name] / 6000 == pytest.approx(expected, abs=6 * np.sqrt(expected / 6000) + 0.001), name
+        assert share[name] / 6000 == pytest.approx(
+            expected, abs=6 * np.sqrt(expected / 6000) + 0.001
+        ), name
     both = sum({'Effusion', 'Atelectasis'} <= set(each.findings) for each in studies) / 6000
-    assert both == pytest.approx(0.0292, abs=0.012)  # 3,275 of 112,120; 0.012 if they were independent
+    assert both == pytest.approx(
+        0.0292, abs=0.012
+    )  # 3,275 of 112,120; 0.012 if they were independent
     assert both > 1.4 * share['Effusion'] * share['Atelectasis'] / 6000**2
     bedside = [each.study.view == 'AP' for each in studies]
     assert np.mean(bedside) == pytest.approx(0.40, abs=0.04)
@@ -244,5 +262,13 @@ def test_command_says_what_is_wrong_with_the_target(tmp_path, capsys) -> None:
 
 
 def test_the_command_is_described_without_numpy() -> None:
-    code = 'import sys, records.synth.command; sys.exit(any(name in sys.modules for name in ("numpy", "tensorflow", "PIL", "rich")))'
-    assert subprocess.run([sys.executable, '-c', code], env=os.environ, cwd=Path(__file__).parents[2], check=False).returncode == 0
+    code = (
+        'import sys, records.synth.command; sys.exit(any(name in sys.modules for name in '
+        '("numpy", "tensorflow", "PIL", "rich")))'
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, '-c', code], env=os.environ, cwd=Path(__file__).parents[2], check=False
+        ).returncode
+        == 0
+    )

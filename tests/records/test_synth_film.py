@@ -1,4 +1,6 @@
-"""Phantoms: reproducible, of the right form, and with the sign that each finding leaves where it belongs."""
+"""Phantoms: reproducible, of the right form, and with the sign that each finding leaves where it
+belongs.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,22 @@ _PATIENTS = range(1, 7)
 
 
 def _chests(finding: str | None, view: str = 'PA'):
-    """For some patients, the chest's fields as drawn with the finding or without; the geometry is at `.geometry`."""
+    """For some patients, the chest's fields as drawn with the finding or without; the geometry is
+    at `.geometry`.
+    """
     for patient in _PATIENTS:
-        measures = geometry(draw_anatomy(np.random.default_rng(patient), 50, 'M'), draw_pose(np.random.default_rng([patient, 1]), view))
+        measures = geometry(
+            draw_anatomy(np.random.default_rng(patient), 50, 'M'),
+            draw_pose(np.random.default_rng([patient, 1]), view),
+        )
         rng = np.random.default_rng([patient, 2])
         overlay = signs.SIGNS[finding](measures, rng) if finding else None
-        chest = thorax.build(measures, canvas.Frame(256), np.random.default_rng([patient, 3]), np.random.default_rng([patient, 4]))
+        chest = thorax.build(
+            measures,
+            canvas.Frame(256),
+            np.random.default_rng([patient, 3]),
+            np.random.default_rng([patient, 4]),
+        )
         if overlay:
             overlay(chest, rng)
         yield chest
@@ -37,7 +49,9 @@ def _heart_share(chest) -> float:
         inner = [np.abs(chest.x[row][chest.lung[side][row] > 0.45]) for side in (RIGHT, LEFT)]
         outer = [np.abs(chest.x[row][chest.wall[side][row] > 0]) for side in (RIGHT, LEFT)]
         if all(len(part) for part in inner):
-            widest = max(widest, float(sum(part.min() for part in inner) / sum(part.max() for part in outer)))
+            widest = max(
+                widest, float(sum(part.min() for part in inner) / sum(part.max() for part in outer))
+            )
     return widest
 
 
@@ -82,11 +96,16 @@ def _dome(chest) -> float:
 def test_each_finding_leaves_its_sign(finding, measure, sign) -> None:
     normal = [measure(chest) for chest in _chests(None)]
     ill = [measure(chest) for chest in _chests(finding)]
-    assert all((after - before) * sign > 0 for before, after in zip(normal, ill, strict=True)), (normal, ill)
+    assert all((after - before) * sign > 0 for before, after in zip(normal, ill, strict=True)), (
+        normal,
+        ill,
+    )
 
 
 def test_cardiothoracic_ratio_separates_normal_from_cardiomegaly() -> None:
-    assert max(_heart_share(chest) for chest in _chests(None)) < min(_heart_share(chest) for chest in _chests('Cardiomegaly'))
+    assert max(_heart_share(chest) for chest in _chests(None)) < min(
+        _heart_share(chest) for chest in _chests('Cardiomegaly')
+    )
 
 
 def test_edema_is_on_both_sides_and_a_mass_on_one() -> None:
@@ -131,7 +150,10 @@ def test_grey_levels_are_those_of_a_film() -> None:
 
 @pytest.mark.parametrize(('finding', 'stays'), [('Mass', True), ('Effusion', False)])
 def test_lasting_findings_are_found_again(finding, stays) -> None:
-    streams = [film._sign_stream(finding, film.Study(7, number, 50, 'F', 'PA', (finding,)), 0).random() for number in (0, 1)]
+    streams = [
+        film._sign_stream(finding, film.Study(7, number, 50, 'F', 'PA', (finding,)), 0).random()
+        for number in (0, 1)
+    ]
     assert (streams[0] == streams[1]) == stays
 
 
@@ -143,7 +165,9 @@ def test_a_patient_keeps_the_anatomy_and_a_seed_the_bytes() -> None:
 
 
 def test_the_order_of_findings_does_not_matter() -> None:
-    assert np.array_equal(phantom(['Mass', 'Effusion'], size=128), phantom(('Effusion', 'Mass'), size=128))
+    assert np.array_equal(
+        phantom(['Mass', 'Effusion'], size=128), phantom(('Effusion', 'Mass'), size=128)
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +198,9 @@ def test_jpeg_has_the_form_of_the_real_records() -> None:
     assert np.abs(np.asarray(decoded).astype(int) - image).mean() < 2
 
 
-@pytest.mark.parametrize('image', [np.zeros((8, 8), np.float32), np.zeros((8, 8, 3), np.uint8)], ids=['float', 'colour'])
+@pytest.mark.parametrize(
+    'image', [np.zeros((8, 8), np.float32), np.zeros((8, 8, 3), np.uint8)], ids=['float', 'colour']
+)
 def test_jpeg_refuses_other_images(image) -> None:
     with pytest.raises(ValueError, match='expected uint8'):
         encode_jpeg(image)

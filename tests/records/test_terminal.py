@@ -23,7 +23,16 @@ from records import terminal
         (os.fsdecode(b'gr\xfc\xdf.png'), r'gr\xfc\xdf.png'),
         ('half \ud83d', r'half \ud83d'),
     ],
-    ids=['letters', 'ESC', 'control characters', 'line ends', 'direction', 'line ends of Unicode', 'not UTF-8', 'surrogate'],
+    ids=[
+        'letters',
+        'ESC',
+        'control characters',
+        'line ends',
+        'direction',
+        'line ends of Unicode',
+        'not UTF-8',
+        'surrogate',
+    ],
 )
 def test_printable(text: str, shown: str) -> None:
     assert terminal.printable(text) == shown
@@ -49,8 +58,14 @@ def test_a_console_escapes_what_it_is_given_and_keeps_its_own_colours() -> None:
 @pytest.mark.parametrize(
     ('error', 'words'),
     [
-        (PermissionError(13, 'Permission denied', '/films/\x1b.tfrec'), r'/films/\x1b.tfrec: permission denied'),
-        (FileNotFoundError(2, 'No such file or directory', b'/gone.csv'), '/gone.csv: no such file or directory'),
+        (
+            PermissionError(13, 'Permission denied', '/films/\x1b.tfrec'),
+            r'/films/\x1b.tfrec: permission denied',
+        ),
+        (
+            FileNotFoundError(2, 'No such file or directory', b'/gone.csv'),
+            '/gone.csv: no such file or directory',
+        ),
         (OSError('gs://bucket: no such bucket'), 'gs://bucket: no such bucket'),
         (ValueError('a message'), 'a message'),
     ],

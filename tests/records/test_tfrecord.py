@@ -1,4 +1,6 @@
-"""The TFRecord reader: whatever is done to a file, undamaged records come out, damage is named, and no byte goes missing."""
+"""The TFRecord reader: whatever is done to a file, undamaged records come out, damage is named, and
+no byte goes missing.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def size_of(item: Record | Damage) -> int:
 
 
 def check_conserved(items: list[Record | Damage], size: int) -> None:
-    """Items follow each other without a gap and end where the file ends; they are numbered from 0."""
+    """Items follow each other without a gap and end where the file ends; they are numbered from
+    0.
+    """
     place = 0
     for number, item in enumerate(items):
         assert (item.index, item.offset) == (number, place)
@@ -51,8 +55,12 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def payloads() -> list[bytes]:
     source = random.Random(7)
-    # Zero bytes in plenty, as the search for the next header goes by them; lengths over a byte and over two.
-    return [bytes(source.choice((0, 0, 0, 1, 2, 255)) for _ in range(size)) for size in (40, 300, 70_000, 5)]
+    # Zero bytes in plenty, as the search for the next header goes by them; lengths over a byte and
+    # over two.
+    return [
+        bytes(source.choice((0, 0, 0, 1, 2, 255)) for _ in range(size))
+        for size in (40, 300, 70_000, 5)
+    ]
 
 
 @pytest.fixture
@@ -60,14 +68,18 @@ def frames(payloads: list[bytes]) -> list[bytes]:
     return [tfrecord.frame(payload) for payload in payloads]
 
 
-def test_tensorflow_reads_what_frame_writes(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+def test_tensorflow_reads_what_frame_writes(
+    path: Path, payloads: list[bytes], frames: list[bytes]
+) -> None:
     tf = pytest.importorskip('tensorflow')
     path.write_bytes(b''.join(frames))
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(path))] == payloads
 
 
 @pytest.mark.parametrize('compression', [None, 'GZIP'])
-def test_reads_what_tensorflow_writes(path: Path, payloads: list[bytes], compression: str | None) -> None:
+def test_reads_what_tensorflow_writes(
+    path: Path, payloads: list[bytes], compression: str | None
+) -> None:
     tf = pytest.importorskip('tensorflow')
     with tf.io.TFRecordWriter(str(path), compression) as writer:
         for payload in payloads:
@@ -82,11 +94,21 @@ def test_reads_what_tensorflow_writes(path: Path, payloads: list[bytes], compres
     [
         pytest.param(b'', 'the file is empty', id='zero-byte'),
         pytest.param(b'\x01\x02\x03', '3 bytes are left', id='shorter than a header'),
-        pytest.param(b'\xff\xd8\xff\xe0' + bytes(range(256)) * 40, 'checksum (CRC-32C) of the record header', id='a JPEG named .tfrec'),
+        pytest.param(
+            b'\xff\xd8\xff\xe0' + bytes(range(256)) * 40,
+            'checksum (CRC-32C) of the record header',
+            id='a JPEG named .tfrec',
+        ),
         pytest.param(bytes(100_000), 'checksum (CRC-32C) of the record header', id='zeros'),
-        pytest.param(random.Random(1).randbytes(9_000_000), 'checksum (CRC-32C) of the record header', id='noise over several reads'),
+        pytest.param(
+            random.Random(1).randbytes(9_000_000),
+            'checksum (CRC-32C) of the record header',
+            id='noise over several reads',
+        ),
         pytest.param(gzip.compress(b''), 'the file is empty', id='gzip of nothing'),
-        pytest.param(b'\x1f\x8b rubbish', 'the compressed stream breaks off', id='gzip in name only'),
+        pytest.param(
+            b'\x1f\x8b rubbish', 'the compressed stream breaks off', id='gzip in name only'
+        ),
     ],
 )
 def test_a_file_without_records_is_one_damage(path: Path, data: bytes, reason: str) -> None:
@@ -109,7 +131,9 @@ def test_a_file_without_records_is_one_damage(path: Path, data: bytes, reason: s
         pytest.param(HEADER + 303, 'payload', id='checksum of the payload, last byte'),
     ],
 )
-def test_a_flipped_byte_costs_one_record(path: Path, payloads: list[bytes], frames: list[bytes], at: int, reason: str) -> None:
+def test_a_flipped_byte_costs_one_record(
+    path: Path, payloads: list[bytes], frames: list[bytes], at: int, reason: str
+) -> None:
     data = bytearray(b''.join(frames))
     data[len(frames[0]) + at] ^= 0x10
     items = read(path, data)
@@ -120,7 +144,9 @@ def test_a_flipped_byte_costs_one_record(path: Path, payloads: list[bytes], fram
     assert reason in damage.reason
 
 
-def test_the_payload_behind_a_wrong_checksum_is_handed_over(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+def test_the_payload_behind_a_wrong_checksum_is_handed_over(
+    path: Path, payloads: list[bytes], frames: list[bytes]
+) -> None:
     data = bytearray(frames[1])
     data[-1] ^= 1
     (damage,) = read(path, data)
@@ -149,13 +175,17 @@ def test_a_truncated_file_loses_only_its_last_record(
     assert reason in damage.reason
 
 
-def test_cut_between_records_nothing_is_damaged_and_the_name_promises_more(path: Path, frames: list[bytes]) -> None:
+def test_cut_between_records_nothing_is_damaged_and_the_name_promises_more(
+    path: Path, frames: list[bytes]
+) -> None:
     items = read(path, b''.join(frames[:2]))
     assert not damages_of(items)
     assert (len(items), tfrecord.promised_count(str(path))) == (2, 4)
 
 
-@pytest.mark.parametrize('first', [0, 1, 2], ids=['in the first', 'in the second', 'in the long one'])
+@pytest.mark.parametrize(
+    'first', [0, 1, 2], ids=['in the first', 'in the second', 'in the long one']
+)
 def test_bytes_that_are_missing_cost_only_the_record_they_are_missing_from(
     path: Path, payloads: list[bytes], frames: list[bytes], first: int
 ) -> None:
@@ -167,7 +197,9 @@ def test_bytes_that_are_missing_cost_only_the_record_they_are_missing_from(
     assert [damage.length for damage in damages_of(items)] == [len(cut)]
 
 
-def test_foreign_bytes_between_records_cost_none(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+def test_foreign_bytes_between_records_cost_none(
+    path: Path, payloads: list[bytes], frames: list[bytes]
+) -> None:
     # More than one read of the file long, so that the search runs over the seam.
     data = frames[0] + bytes(1000) + random.Random(3).randbytes(5_000_000) + b''.join(frames[1:])
     items = read(path, data)
@@ -176,7 +208,9 @@ def test_foreign_bytes_between_records_cost_none(path: Path, payloads: list[byte
     assert len(damages_of(items)) == 1
 
 
-def test_an_empty_record_behind_a_damaged_header_is_found(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+def test_an_empty_record_behind_a_damaged_header_is_found(
+    path: Path, payloads: list[bytes], frames: list[bytes]
+) -> None:
     data = bytearray(frames[0] + tfrecord.frame(b'') + frames[1])
     data[1] ^= 1
     items = read(path, data)
@@ -184,7 +218,9 @@ def test_an_empty_record_behind_a_damaged_header_is_found(path: Path, payloads: 
     assert payloads_of(items) == [b'', payloads[1]]
 
 
-def test_only_the_beginning_of_a_huge_foreign_stretch_is_kept(path: Path, frames: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_beginning_of_a_huge_foreign_stretch_is_kept(
+    path: Path, frames: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tfrecord, '_MAX_KEPT_BYTES', 1000)
     data = b'\xaa' * 6_000_000 + frames[0]
     items = read(path, data)
@@ -192,15 +228,21 @@ def test_only_the_beginning_of_a_huge_foreign_stretch_is_kept(path: Path, frames
     assert items[0].payload == b'\xaa' * 1000
 
 
-@pytest.mark.parametrize('name', ['000-4.tfrec', '000-4.tfrec.gz'], ids=['zipped without saying so', 'zipped by name'])
-def test_gzip_is_told_by_its_bytes(tmp_path: Path, payloads: list[bytes], frames: list[bytes], name: str) -> None:
+@pytest.mark.parametrize(
+    'name', ['000-4.tfrec', '000-4.tfrec.gz'], ids=['zipped without saying so', 'zipped by name']
+)
+def test_gzip_is_told_by_its_bytes(
+    tmp_path: Path, payloads: list[bytes], frames: list[bytes], name: str
+) -> None:
     items = read(tmp_path / name, gzip.compress(b''.join(frames)))
     assert payloads_of(items) == payloads
     check_conserved(items, sum(map(len, frames)))
 
 
 @pytest.mark.parametrize('padding', [0, 512, 200_000])
-def test_gzip_of_several_members_is_read_to_its_end(path: Path, payloads: list[bytes], frames: list[bytes], padding: int) -> None:
+def test_gzip_of_several_members_is_read_to_its_end(
+    path: Path, payloads: list[bytes], frames: list[bytes], padding: int
+) -> None:
     zipped = [gzip.compress(frame) + bytes(padding) for frame in frames]
     assert payloads_of(read(path, b''.join(zipped))) == payloads
 
@@ -228,15 +270,24 @@ def test_a_gzip_that_breaks_delivers_all_before_the_break(path: Path) -> None:
     frames = _noise_frames()
     intact = gzip.compress(b''.join(frames[:3]))
     body = zlib.compressobj(wbits=-15)
-    # Up to a flush every byte is there to be unzipped; behind it stands a block of the reserved kind 3.
-    stream = intact[:10] + body.compress(b''.join(frames[:3])) + body.flush(zlib.Z_SYNC_FLUSH) + b'\x07' + bytes(50)
+    # Up to a flush every byte is there to be unzipped; behind it stands a block of the reserved
+    # kind 3.
+    stream = (
+        intact[:10]
+        + body.compress(b''.join(frames[:3]))
+        + body.flush(zlib.Z_SYNC_FLUSH)
+        + b'\x07'
+        + bytes(50)
+    )
     items = read(path, stream)
     check_conserved(items, sum(map(len, frames[:3])))
     assert len(payloads_of(items)) == 3
     assert 'invalid block type' in damages_of(items)[0].reason
 
 
-def test_a_flipped_byte_in_gzip_is_never_passed_over(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+def test_a_flipped_byte_in_gzip_is_never_passed_over(
+    path: Path, payloads: list[bytes], frames: list[bytes]
+) -> None:
     zipped = gzip.compress(b''.join(frames))
     for at in random.Random(2).sample(range(10, len(zipped)), 150):
         data = bytearray(zipped)
@@ -246,7 +297,9 @@ def test_a_flipped_byte_in_gzip_is_never_passed_over(path: Path, payloads: list[
         assert set(payloads_of(items)) <= set(payloads)
 
 
-def test_something_else_behind_a_gzip_stream_is_named(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+def test_something_else_behind_a_gzip_stream_is_named(
+    path: Path, payloads: list[bytes], frames: list[bytes]
+) -> None:
     items = read(path, gzip.compress(b''.join(frames)) + b'something else')
     assert payloads_of(items) == payloads
     assert 'breaks off' in damages_of(items)[0].reason
@@ -264,7 +317,9 @@ def test_a_missing_file_raises(tmp_path: Path, prefix: str) -> None:
         list(tfrecord.read(f'{prefix}{tmp_path}/gone.tfrec'))
 
 
-def test_a_uri_is_read_through_tensorflow(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+def test_a_uri_is_read_through_tensorflow(
+    path: Path, payloads: list[bytes], frames: list[bytes]
+) -> None:
     path.write_bytes(b''.join(frames))
     assert payloads_of(list(tfrecord.read(f'file://{path}'))) == payloads
 
@@ -286,12 +341,16 @@ def test_promised_count(name: str, count: int | None) -> None:
 
 
 _small = st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=6)
-_many = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_many = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @_many
 @given(payloads=_small, data=st.data())
-def test_any_flip_costs_the_touched_record_only(path: Path, payloads: list[bytes], data: st.DataObject) -> None:
+def test_any_flip_costs_the_touched_record_only(
+    path: Path, payloads: list[bytes], data: st.DataObject
+) -> None:
     frames = [tfrecord.frame(payload) for payload in payloads]
     whole = bytearray(b''.join(frames))
     at = data.draw(st.integers(0, len(whole) - 1), label='at')
@@ -308,7 +367,9 @@ def test_any_flip_costs_the_touched_record_only(path: Path, payloads: list[bytes
 
 @_many
 @given(payloads=_small, data=st.data())
-def test_any_truncation_costs_the_last_record_only(path: Path, payloads: list[bytes], data: st.DataObject) -> None:
+def test_any_truncation_costs_the_last_record_only(
+    path: Path, payloads: list[bytes], data: st.DataObject
+) -> None:
     frames = [tfrecord.frame(payload) for payload in payloads]
     whole = b''.join(frames)
     cut = data.draw(st.integers(1, len(whole)), label='cut')
@@ -330,9 +391,13 @@ def test_any_bytes_at_all_are_conserved_and_never_raise(path: Path, data: bytes)
 
 @_many
 @given(payloads=_small, data=st.data())
-def test_any_damage_to_gzip_never_raises_nor_invents_records(path: Path, payloads: list[bytes], data: st.DataObject) -> None:
+def test_any_damage_to_gzip_never_raises_nor_invents_records(
+    path: Path, payloads: list[bytes], data: st.DataObject
+) -> None:
     zipped = bytearray(gzip.compress(b''.join(map(tfrecord.frame, payloads)), mtime=0))
-    zipped[data.draw(st.integers(2, len(zipped) - 1), label='at')] ^= data.draw(st.integers(1, 255), label='mask')
+    zipped[data.draw(st.integers(2, len(zipped) - 1), label='at')] ^= data.draw(
+        st.integers(1, 255), label='mask'
+    )
     del zipped[data.draw(st.integers(2, len(zipped)), label='cut') :]
     items = read(path, zipped)
     found = payloads_of(items)
@@ -340,7 +405,9 @@ def test_any_damage_to_gzip_never_raises_nor_invents_records(path: Path, payload
     assert len(found) == len(payloads) or damages_of(items)
 
 
-def test_a_gzip_file_that_unpacks_to_too_much_is_read_no_further(path: Path, payloads: list[bytes], frames: list[bytes]) -> None:
+def test_a_gzip_file_that_unpacks_to_too_much_is_read_no_further(
+    path: Path, payloads: list[bytes], frames: list[bytes]
+) -> None:
     items = read(path, gzip.compress(b''.join(frames) + bytes(300 << 20), compresslevel=1))
     assert payloads_of(items) == payloads
     reasons = [damage.reason for damage in damages_of(items)]

@@ -11,7 +11,10 @@ import yaml
 from scripts.manifests.objects import Brought, Manifest, Objects
 
 GOOD = list(yaml.safe_load_all((Path(__file__).parent / 'manifests.yaml').read_text()))
-BROUGHT = (Brought('PersistentVolumeClaim', 'models', 'the models'), Brought('Secret', 'token', 'of the shop', ('token',)))
+BROUGHT = (
+    Brought('PersistentVolumeClaim', 'models', 'the models'),
+    Brought('Secret', 'token', 'of the shop', ('token',)),
+)
 REMOVE = object()
 POD = 'spec.template.spec'
 SERVER = f'{POD}.containers[server]'
@@ -23,7 +26,9 @@ Change = tuple[str, tuple[Any, ...], Any]
 
 
 def change(kind: str, path: str | tuple[Any, ...], value: Any) -> Change:
-    """In the object of a kind, the value at a path; a number is a place in a list, and REMOVE takes the value away."""
+    """In the object of a kind, the value at a path; a number is a place in a list, and REMOVE takes
+    the value away.
+    """
     return kind, tuple(path.split('.')) if isinstance(path, str) else path, value
 
 
@@ -52,7 +57,9 @@ def changed(*changes: Change) -> Objects:
             place.append(value)
         else:
             place[path[-1]] = value
-    return Objects([Manifest(document, f'deploy/{document["kind"]}.yaml') for document in documents], BROUGHT)
+    return Objects(
+        [Manifest(document, f'deploy/{document["kind"]}.yaml') for document in documents], BROUGHT
+    )
 
 
 def models(text: str) -> Change:
@@ -91,11 +98,15 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 ],
             )
         ],
-        {f'{POD}.topologySpreadConstraints[0].labelSelector': r'app=web: does not match these pods \(app=server'},
+        {
+            f'{POD}.topologySpreadConstraints[0].labelSelector': r'app=web: does not match these pods \(app=server'
+        },
     ),
     'a service whose selector matches nothing': (
         [change('Service', 'spec.selector.app', 'serve')],
-        {'spec.selector': r"app=serve: matches no pod in namespace 'shop'.*Deployment server: app=server"},
+        {
+            'spec.selector': r"app=serve: matches no pod in namespace 'shop'.*Deployment server: app=server"
+        },
     ),
     'a service port by a name that no container has': (
         [change('Service', ('spec', 'ports', 0, 'targetPort'), 'web')],
@@ -124,8 +135,10 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'two budgets for the same pods': (
         [
             more(
-                '{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: second, namespace: shop}, '
-                'spec: {maxUnavailable: 1, selector: {matchExpressions: [{key: app, operator: In, values: [server]}]}}}'
+                '{apiVersion: policy/v1, kind: PodDisruptionBudget, metadata: {name: second, '
+                'namespace: shop}, '
+                'spec: {maxUnavailable: 1, selector: {matchExpressions: [{key: app, operator: In, '
+                'values: [server]}]}}}'
             )
         ],
         {'spec.selector': 'has the budget server already'},
@@ -133,7 +146,8 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'a network policy for nothing': (
         [
             more(
-                '{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: second, namespace: shop}, '
+                '{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: second, '
+                'namespace: shop}, '
                 'spec: {podSelector: {matchLabels: {app: nobody}}, policyTypes: [Ingress]}}'
             )
         ],
@@ -178,26 +192,100 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'a service account that is not there': (
         [change('Deployment', f'{POD}.serviceAccountName', 'sever')],
-        {f'{POD}.serviceAccountName': r'ServiceAccount sever is not there: expected one of server; define it, or list'},
+        {
+            f'{POD}.serviceAccountName': r'ServiceAccount sever is not there: expected one of server; define it, or list'
+        },
     ),
     'a config map that is not there': (
-        [change('CronJob', (*JOB_POD.split('.'), 'containers', 0, 'env', 0, 'valueFrom', 'configMapKeyRef', 'name'), 'setting')],
-        {f'{JOB_POD}.containers[job].env[WHEN]': 'ConfigMap setting is not there: expected one of settings'},
+        [
+            change(
+                'CronJob',
+                (
+                    *JOB_POD.split('.'),
+                    'containers',
+                    0,
+                    'env',
+                    0,
+                    'valueFrom',
+                    'configMapKeyRef',
+                    'name',
+                ),
+                'setting',
+            )
+        ],
+        {
+            f'{JOB_POD}.containers[job].env[WHEN]': 'ConfigMap setting is not there: expected one of settings'
+        },
     ),
     'a config map without the key': (
-        [change('CronJob', (*JOB_POD.split('.'), 'containers', 0, 'env', 0, 'valueFrom', 'configMapKeyRef', 'key'), 'hour')],
-        {f'{JOB_POD}.containers[job].env[WHEN]': 'ConfigMap settings has no key hour: expected one of models.config, monitoring.config, s'},
+        [
+            change(
+                'CronJob',
+                (
+                    *JOB_POD.split('.'),
+                    'containers',
+                    0,
+                    'env',
+                    0,
+                    'valueFrom',
+                    'configMapKeyRef',
+                    'key',
+                ),
+                'hour',
+            )
+        ],
+        {
+            f'{JOB_POD}.containers[job].env[WHEN]': 'ConfigMap settings has no key hour: expected one of models.config, monitoring.config, s'
+        },
     ),
     'a secret that is not there': (
-        [change('CronJob', (*JOB_POD.split('.'), 'containers', 0, 'env', 1, 'valueFrom', 'secretKeyRef', 'name'), 'tokens')],
+        [
+            change(
+                'CronJob',
+                (
+                    *JOB_POD.split('.'),
+                    'containers',
+                    0,
+                    'env',
+                    1,
+                    'valueFrom',
+                    'secretKeyRef',
+                    'name',
+                ),
+                'tokens',
+            )
+        ],
         {f'{JOB_POD}.containers[job].env[TOKEN]': 'Secret tokens is not there'},
     ),
     'a secret that is brought, without the key': (
-        [change('CronJob', (*JOB_POD.split('.'), 'containers', 0, 'env', 1, 'valueFrom', 'secretKeyRef', 'key'), 'key')],
-        {f'{JOB_POD}.containers[job].env[TOKEN]': 'Secret token has no key key: expected one of token'},
+        [
+            change(
+                'CronJob',
+                (
+                    *JOB_POD.split('.'),
+                    'containers',
+                    0,
+                    'env',
+                    1,
+                    'valueFrom',
+                    'secretKeyRef',
+                    'key',
+                ),
+                'key',
+            )
+        ],
+        {
+            f'{JOB_POD}.containers[job].env[TOKEN]': 'Secret token has no key key: expected one of token'
+        },
     ),
     'a claim that is not there': (
-        [change('Deployment', (*POD.split('.'), 'volumes', 1, 'persistentVolumeClaim', 'claimName'), 'model')],
+        [
+            change(
+                'Deployment',
+                (*POD.split('.'), 'volumes', 1, 'persistentVolumeClaim', 'claimName'),
+                'model',
+            )
+        ],
         {f'{POD}.volumes[models]': 'PersistentVolumeClaim model is not there'},
     ),
     'a config map that nobody names': (
@@ -209,7 +297,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         {f'{POD}.volumes[spare]': 'no container mounts it'},
     ),
     'a mount without a volume': (
-        [change('Deployment', (*CONTAINER, 'volumeMounts', 2), {'name': 'tmp', 'mountPath': '/tmp'})],
+        [
+            change(
+                'Deployment', (*CONTAINER, 'volumeMounts', 2), {'name': 'tmp', 'mountPath': '/tmp'}
+            )
+        ],
         {f'{SERVER}.volumeMounts[tmp]': 'no such volume: expected one of models, settings'},
     ),
     'two volumes of one name': (
@@ -218,7 +310,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'two volumes at one path': (
         [
-            change('Deployment', (*CONTAINER, 'volumeMounts', 2), {'name': 'tmp', 'mountPath': '/models/'}),
+            change(
+                'Deployment',
+                (*CONTAINER, 'volumeMounts', 2),
+                {'name': 'tmp', 'mountPath': '/models/'},
+            ),
             change('Deployment', (*POD.split('.'), 'volumes', 2), {'name': 'tmp', 'emptyDir': {}}),
         ],
         {f'{SERVER}.volumeMounts[/models]': '2 volumes are mounted there'},
@@ -227,9 +323,18 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [change('CronJob', (*JOB_POD.split('.'), 'containers', 0, 'args', 1), '--when=$(HOUR)')],
         {f'{JOB_POD}.containers[job].args': r'no variable HOUR: expected one of TOKEN, WHEN'},
     ),
-    'an image without a tag': ([at_container('image', 'example.org:5000/serving')], {f'{SERVER}.image': 'expected NAME:TAG'}),
-    'an image with the tag latest': ([at_container('image', 'serving:latest')], {f'{SERVER}.image': 'other than latest'}),
-    'an image with half a digest': ([at_container('image', 'serving@sha256:0123')], {f'{SERVER}.image': 'DIGEST'}),
+    'an image without a tag': (
+        [at_container('image', 'example.org:5000/serving')],
+        {f'{SERVER}.image': 'expected NAME:TAG'},
+    ),
+    'an image with the tag latest': (
+        [at_container('image', 'serving:latest')],
+        {f'{SERVER}.image': 'other than latest'},
+    ),
+    'an image with half a digest': (
+        [at_container('image', 'serving@sha256:0123')],
+        {f'{SERVER}.image': 'DIGEST'},
+    ),
     'no memory request': (
         [at_container('resources.requests.memory', REMOVE)],
         {f'{SERVER}.resources.requests': 'memory is missing: expected an amount, e.g. 512Mi'},
@@ -251,12 +356,20 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'no readiness probe': (
         [at_container('readinessProbe', REMOVE)],
-        {f'{SERVER}.readinessProbe': 'is missing', f'{SERVER}.readinessProbe.httpGet.path': 'expected /v1/models/NAME'},
+        {
+            f'{SERVER}.readinessProbe': 'is missing',
+            f'{SERVER}.readinessProbe.httpGet.path': 'expected /v1/models/NAME',
+        },
     ),
-    'no liveness probe': ([at_container('livenessProbe', REMOVE)], {f'{SERVER}.livenessProbe': 'is missing'}),
+    'no liveness probe': (
+        [at_container('livenessProbe', REMOVE)],
+        {f'{SERVER}.livenessProbe': 'is missing'},
+    ),
     'a probe of a port by a name that the container does not have': (
         [at_container('readinessProbe.httpGet.port', 'rest')],
-        {f'{SERVER}.readinessProbe.httpGet.port': 'rest: the container has no such port: expected one of 8500, 8501, grpc, http'},
+        {
+            f'{SERVER}.readinessProbe.httpGet.port': 'rest: the container has no such port: expected one of 8500, 8501, grpc, http'
+        },
     ),
     'a probe of a port by a number that the container does not have': (
         [at_container('livenessProbe.tcpSocket.port', 9000)],
@@ -266,16 +379,33 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [change('CronJob', 'spec.jobTemplate.spec.activeDeadlineSeconds', REMOVE)],
         {'spec.jobTemplate.spec.activeDeadlineSeconds': 'is missing'},
     ),
-    'a schedule that is none': ([change('CronJob', 'spec.schedule', '0 24 * * *')], {'spec.schedule': '24 is no hour'}),
-    'a time zone that is none': ([change('CronJob', 'spec.timeZone', 'Europe/Bern')], {'spec.timeZone': "'Europe/Bern' is no time zone"}),
+    'a schedule that is none': (
+        [change('CronJob', 'spec.schedule', '0 24 * * *')],
+        {'spec.schedule': '24 is no hour'},
+    ),
+    'a time zone that is none': (
+        [change('CronJob', 'spec.timeZone', 'Europe/Bern')],
+        {'spec.timeZone': "'Europe/Bern' is no time zone"},
+    ),
     'fewest replicas above most': (
         [change('HorizontalPodAutoscaler', 'spec.minReplicas', 5)],
         {'spec.minReplicas': r'5 is above spec.maxReplicas \(4\)'},
     ),
-    'an autoscaler without a measure': ([change('HorizontalPodAutoscaler', 'spec.metrics', REMOVE)], {'spec.metrics': 'is missing'}),
+    'an autoscaler without a measure': (
+        [change('HorizontalPodAutoscaler', 'spec.metrics', REMOVE)],
+        {'spec.metrics': 'is missing'},
+    ),
     'an autoscaler by what is not requested': (
-        [change('HorizontalPodAutoscaler', ('spec', 'metrics', 0, 'resource', 'name'), 'ephemeral-storage')],
-        {'spec.metrics[0].resource': r'ephemeral-storage as a share.*Deployment server spec.*requests none; add it'},
+        [
+            change(
+                'HorizontalPodAutoscaler',
+                ('spec', 'metrics', 0, 'resource', 'name'),
+                'ephemeral-storage',
+            )
+        ],
+        {
+            'spec.metrics[0].resource': r'ephemeral-storage as a share.*Deployment server spec.*requests none; add it'
+        },
     ),
     'an autoscaler by a container that is not there': (
         [
@@ -284,7 +414,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 ('spec', 'metrics', 0),
                 {
                     'type': 'ContainerResource',
-                    'containerResource': {'name': 'cpu', 'container': 'web', 'target': {'type': 'Utilization', 'averageUtilization': 60}},
+                    'containerResource': {
+                        'name': 'cpu',
+                        'container': 'web',
+                        'target': {'type': 'Utilization', 'averageUtilization': 60},
+                    },
                 },
             )
         ],
@@ -297,9 +431,12 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'two autoscalers for one deployment': (
         [
             more(
-                '{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: second, namespace: shop}, '
-                'spec: {minReplicas: 2, maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: server}, '
-                'metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]}}'
+                '{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: '
+                'second, namespace: shop}, '
+                'spec: {minReplicas: 2, maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, '
+                'kind: Deployment, name: server}, '
+                'metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, '
+                'averageUtilization: 50}}}]}}'
             )
         ],
         {'spec.scaleTargetRef': 'scaled by server already'},
@@ -309,11 +446,23 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         {'spec.maxUnavailable': '0 blocks every eviction when Deployment server has 2 pods'},
     ),
     'a budget that wants as many as there can be few': (
-        [change('PodDisruptionBudget', 'spec', {'minAvailable': 2, 'selector': {'matchLabels': {'app': 'server'}}})],
+        [
+            change(
+                'PodDisruptionBudget',
+                'spec',
+                {'minAvailable': 2, 'selector': {'matchLabels': {'app': 'server'}}},
+            )
+        ],
         {'spec.minAvailable': '2 blocks every eviction when Deployment server has 2 pods'},
     ),
     'a budget that wants a share which is rounded up to all': (
-        [change('PodDisruptionBudget', 'spec', {'minAvailable': '51%', 'selector': {'matchLabels': {'app': 'server'}}})],
+        [
+            change(
+                'PodDisruptionBudget',
+                'spec',
+                {'minAvailable': '51%', 'selector': {'matchLabels': {'app': 'server'}}},
+            )
+        ],
         {'spec.minAvailable': '51% blocks every eviction'},
     ),
     'a budget with both numbers': (
@@ -321,17 +470,39 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         {'spec': 'has minAvailable and maxUnavailable: expected one'},
     ),
     'a rollout that can replace nothing': (
-        [change('Deployment', 'spec.strategy.rollingUpdate', {'maxSurge': 0, 'maxUnavailable': '0%'})],
+        [
+            change(
+                'Deployment', 'spec.strategy.rollingUpdate', {'maxSurge': 0, 'maxUnavailable': '0%'}
+            )
+        ],
         {'spec.strategy.rollingUpdate': 'are both 0'},
     ),
-    'the network of the host': ([change('Deployment', f'{POD}.hostNetwork', True)], {f'{POD}.hostNetwork': 'expected false'}),
-    'the processes of the host': ([change('Deployment', f'{POD}.hostPID', True)], {f'{POD}.hostPID': 'expected false'}),
+    'the network of the host': (
+        [change('Deployment', f'{POD}.hostNetwork', True)],
+        {f'{POD}.hostNetwork': 'expected false'},
+    ),
+    'the processes of the host': (
+        [change('Deployment', f'{POD}.hostPID', True)],
+        {f'{POD}.hostPID': 'expected false'},
+    ),
     'a folder of the host': (
-        [change('Deployment', (*POD.split('.'), 'volumes', 1), {'name': 'models', 'hostPath': {'path': '/models'}})],
+        [
+            change(
+                'Deployment',
+                (*POD.split('.'), 'volumes', 1),
+                {'name': 'models', 'hostPath': {'path': '/models'}},
+            )
+        ],
         {f'{POD}.volumes[models]': 'is of kind hostPath: expected one of configMap, csi'},
     ),
     'an unsafe sysctl': (
-        [change('Deployment', f'{POD}.securityContext.sysctls', [{'name': 'kernel.msgmax', 'value': '1'}])],
+        [
+            change(
+                'Deployment',
+                f'{POD}.securityContext.sysctls',
+                [{'name': 'kernel.msgmax', 'value': '1'}],
+            )
+        ],
         {f'{POD}.securityContext.sysctls': 'kernel.msgmax is none of the safe ones'},
     ),
     'perhaps root': (
@@ -374,7 +545,10 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [at_container('securityContext.readOnlyRootFilesystem', REMOVE)],
         {f'{SERVER}.securityContext.readOnlyRootFilesystem': 'mount an emptyDir'},
     ),
-    'another /proc': ([at_container('securityContext.procMount', 'Unmasked')], {f'{SERVER}.securityContext.procMount': 'expected Default'}),
+    'another /proc': (
+        [at_container('securityContext.procMount', 'Unmasked')],
+        {f'{SERVER}.securityContext.procMount': 'expected Default'},
+    ),
     'no AppArmor': (
         [at_container('securityContext.appArmorProfile', {'type': 'Unconfined'})],
         {f'{SERVER}.securityContext.appArmorProfile.type': 'is Unconfined'},
@@ -400,7 +574,13 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         {f'{SERVER}.lifecycle.preStop.httpGet.host': 'is 10.0.0.1'},
     ),
     'a setup container that is privileged, without resources': (
-        [change('Deployment', f'{POD}.initContainers', [{'name': 'setup', 'image': 'setup:1', 'securityContext': {'privileged': True}}])],
+        [
+            change(
+                'Deployment',
+                f'{POD}.initContainers',
+                [{'name': 'setup', 'image': 'setup:1', 'securityContext': {'privileged': True}}],
+            )
+        ],
         {
             f'{POD}.initContainers[setup].resources.requests': '(cpu|memory) is missing',
             f'{POD}.initContainers[setup].resources.limits': '(cpu|memory) is missing',
@@ -412,32 +592,62 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'a model configuration at a path that is not mounted': (
         [change('Deployment', (*ARGS, 2), '--model_config_file=/etc/serving/models.config')],
-        {f'{SERVER}.args[--model_config_file]': '/etc/serving/models.config: no mounted config map'},
+        {
+            f'{SERVER}.args[--model_config_file]': '/etc/serving/models.config: no mounted config map'
+        },
     ),
     'a port that TF Serving does not listen at': (
         [change('Deployment', (*ARGS, 0), '--port=8600')],
         {f'{SERVER}.ports[grpc]': '8500: TF Serving listens at 8501, 8600'},
     ),
-    'a model configuration that is none': ([models('model_config_list { confg { } }')], {f'{SERVER}.args[--model_config_file]': 'confg'}),
+    'a model configuration that is none': (
+        [models('model_config_list { confg { } }')],
+        {f'{SERVER}.args[--model_config_file]': 'confg'},
+    ),
     'no model': (
         [models('# nothing yet')],
-        {f'{SERVER}.args[--model_config_file]': 'names no model', f'{SERVER}.readinessProbe.httpGet.path': 'expected /v1/models/NAME'},
+        {
+            f'{SERVER}.args[--model_config_file]': 'names no model',
+            f'{SERVER}.readinessProbe.httpGet.path': 'expected /v1/models/NAME',
+        },
     ),
     'a label of a version that is not loaded': (
         [models(MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 4 }}')],
-        {f'{SERVER}.args[--model_config_file]': r"label 'stable' stands for 4, which is not loaded \(5\)"},
+        {
+            f'{SERVER}.args[--model_config_file]': r"label 'stable' stands for 4, which is not loaded \(5\)"
+        },
     ),
     'a label that no URL can have': (
-        [models(MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }} version_labels {{ key: "blue-green" value: 5 }}')],
-        {f'{SERVER}.args[--model_config_file]': "label 'blue-green': expected letters, digits and _"},
+        [
+            models(
+                MODEL
+                % f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }} version_labels {{ key: "blue-green" value: 5 }}'
+            )
+        ],
+        {
+            f'{SERVER}.args[--model_config_file]': "label 'blue-green': expected letters, digits and _"
+        },
     ),
     'whatever version is the newest': (
-        [models(MODEL % 'model_version_policy { latest { num_versions: 1 } } version_labels { key: "stable" value: 5 }')],
+        [
+            models(
+                MODEL
+                % 'model_version_policy { latest { num_versions: 1 } } version_labels { key: "stable" value: 5 }'
+            )
+        ],
         {f'{SERVER}.args[--model_config_file]': 'no versions: expected model_version_policy'},
     ),
     'a model where nothing is mounted': (
-        [models((MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }}').replace('/models/', '/srv/'))],
-        {f'{SERVER}.args[--model_config_file]': r"base_path '/srv/triage' is neither gs:// nor below .*\(/etc/server, /models\)"},
+        [
+            models(
+                (MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }}').replace(
+                    '/models/', '/srv/'
+                )
+            )
+        ],
+        {
+            f'{SERVER}.args[--model_config_file]': r"base_path '/srv/triage' is neither gs:// nor below .*\(/etc/server, /models\)"
+        },
     ),
     'labels that TF Serving refuses at its start': (
         [change('Deployment', (*ARGS, 4), REMOVE)],
@@ -452,16 +662,31 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         {f'{SERVER}.readinessProbe.httpGet.path': "no label 'green': expected one of stable"},
     ),
     'a damaged version that blocks the others for longer than the startup probe waits': (
-        [at_container('startupProbe', {'tcpSocket': {'port': 8500}, 'periodSeconds': 5, 'failureThreshold': 60})],
-        {f'{SERVER}.args[--load_retry_interval_micros]': 'keep all ports closed for 300 s, and startupProbe waits 300 s'},
+        [
+            at_container(
+                'startupProbe',
+                {'tcpSocket': {'port': 8500}, 'periodSeconds': 5, 'failureThreshold': 60},
+            )
+        ],
+        {
+            f'{SERVER}.args[--load_retry_interval_micros]': 'keep all ports closed for 300 s, and startupProbe waits 300 s'
+        },
     ),
     'a log that does not say which version is loaded': (
         [at_container('env', [{'name': 'TF_CPP_MIN_LOG_LEVEL', 'value': '1'}])],
         {f'{SERVER}.env[TF_CPP_MIN_LOG_LEVEL]': 'is 1: it hides the line'},
     ),
     'measures at another path, by annotation': (
-        [change('Deployment', ('spec', 'template', 'metadata', 'annotations', 'prometheus.io/path'), '/metric')],
-        {'spec.template.metadata.annotations[prometheus.io/path]': '/metric: TF Serving answers at /metrics'},
+        [
+            change(
+                'Deployment',
+                ('spec', 'template', 'metadata', 'annotations', 'prometheus.io/path'),
+                '/metric',
+            )
+        ],
+        {
+            'spec.template.metadata.annotations[prometheus.io/path]': '/metric: TF Serving answers at /metrics'
+        },
     ),
     'measures at another path, by PodMonitoring': (
         [change('PodMonitoring', ('spec', 'endpoints', 0, 'path'), '/metric')],

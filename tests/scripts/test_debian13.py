@@ -1,4 +1,6 @@
-"""What `scripts/debian13` says when it cannot work. That it works, .ci/run shows: it runs the tests of the second environment with it."""
+"""What `scripts/debian13` says when it cannot work. That it works, .ci/run shows: it runs the tests
+of the second environment with it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,15 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A folder for PATH with nothing in it but what the script needs to get as far as its checks."""
+    """A folder for PATH with nothing in it but what the script needs to get as far as its
+    checks.
+    """
     for tool in ('bash', 'dirname', 'env', 'sed', 'python3'):
-        found = next(Path(folder) / tool for folder in os.environ['PATH'].split(os.pathsep) if (Path(folder) / tool).exists())
+        found = next(
+            Path(folder) / tool
+            for folder in os.environ['PATH'].split(os.pathsep)
+            if (Path(folder) / tool).exists()
+        )
         (tmp_path / tool).symlink_to(found)
     return tmp_path
 
@@ -25,7 +33,11 @@ def _said(path: Path, uid: int, *arguments: str) -> str:
     identity.write_text(f'#!/bin/sh\necho {uid}\n')
     identity.chmod(0o755)
     done = subprocess.run(
-        [str(PROJECT / 'scripts/debian13'), *arguments], env={'PATH': str(path), 'HOME': '/'}, capture_output=True, text=True, check=False
+        [str(PROJECT / 'scripts/debian13'), *arguments],
+        env={'PATH': str(path), 'HOME': '/'},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     return done.stderr

@@ -1,4 +1,6 @@
-"""How the images are built: which engine, which settings of the package index, and locks that hold what TensorFlow asks for."""
+"""How the images are built: which engine, which settings of the package index, and locks that hold
+what TensorFlow asks for.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +34,29 @@ def _tool(folder: Path, name: str, script: str) -> str:
 
 
 def _docker(folder: Path, version: str, buildx: bool) -> str:
-    answer = 'echo github.com/docker/buildx 0.13' if buildx else 'echo "docker: \'buildx\' is not a docker command" >&2; exit 1'
+    answer = (
+        'echo github.com/docker/buildx 0.13'
+        if buildx
+        else 'echo "docker: \'buildx\' is not a docker command" >&2; exit 1'
+    )
     return _tool(
-        folder, 'docker', f'case "$1" in --version) echo "Docker version {version}, build x";; buildx) {answer};; *) exit 1;; esac'
+        folder,
+        'docker',
+        f'case "$1" in --version) echo "Docker version {version}, build x";; buildx) {answer};; '
+        '*) exit 1;; esac',
     )
 
 
 def _versions(lock: Path) -> dict[str, str]:
-    return dict(re.findall(r'^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)', lock.read_text(), re.MULTILINE))
+    return dict(
+        re.findall(r'^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)', lock.read_text(), re.MULTILINE)
+    )
 
 
-@pytest.mark.parametrize(('version', 'buildx', 'good'), [('20.10.24', False, True), ('28.2.2', False, False), ('28.2.2', True, True)])
+@pytest.mark.parametrize(
+    ('version', 'buildx', 'good'),
+    [('20.10.24', False, True), ('28.2.2', False, False), ('28.2.2', True, True)],
+)
 def test_a_client_needs_buildkit(tmp_path: Path, version: str, buildx: bool, good: bool) -> None:
     docker = _docker(tmp_path / 'one', version, buildx)
     later = _docker(tmp_path / 'two', '20.10.24', False)
@@ -63,18 +77,24 @@ def test_an_engine_that_answers_is_taken(tmp_path: Path) -> None:
     assert not (tmp_path / 'store').exists()
 
 
-def test_without_an_engine_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _docker(tmp_path, '20.10.24', False)
     monkeypatch.setattr('shutil.which', lambda name: None)
     monkeypatch.setattr('os.access', lambda path, mode: not str(path).endswith('dockerd'))
     with (
-        pytest.raises(EngineError, match='no container engine answers, and there is no dockerd to start'),
+        pytest.raises(
+            EngineError, match='no container engine answers, and there is no dockerd to start'
+        ),
         engine(tmp_path / 'store', {'PATH': str(tmp_path)}),
     ):
         pass
 
 
-def test_an_engine_that_dies_is_told_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_dies_is_told_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _docker(tmp_path, '20.10.24', False)
     daemon = _tool(tmp_path, 'dockerd', 'echo "no space left"; exit 1')
     monkeypatch.setattr('shutil.which', lambda name: daemon)
@@ -86,24 +106,45 @@ def test_an_engine_that_dies_is_told_with_its_log(tmp_path: Path, monkeypatch: p
         pass
 
 
-def test_the_build_uses_the_index_that_pip_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_build_uses_the_index_that_pip_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certificates = tmp_path / 'ca.crt'
     certificates.write_text('')
-    env = {'PATH': os.environ['PATH'], 'UV_DEFAULT_INDEX': 'https://index.example/simple?a=b c', 'PIP_CERT': str(certificates)}
+    env = {
+        'PATH': os.environ['PATH'],
+        'UV_DEFAULT_INDEX': 'https://index.example/simple?a=b c',
+        'PIP_CERT': str(certificates),
+    }
     options = build.secrets(tmp_path, env)
     assert f'id=certificates,src={certificates}' in options
     assert f'id=index,src={tmp_path / "index"}' in options
     said = subprocess.run(
-        ['sh', '-c', f'. {tmp_path / "index"}; echo "$UV_DEFAULT_INDEX|$PIP_INDEX_URL"'], capture_output=True, text=True, check=True
+        ['sh', '-c', f'. {tmp_path / "index"}; echo "$UV_DEFAULT_INDEX|$PIP_INDEX_URL"'],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert said.stdout.strip() == '|'.join([env['UV_DEFAULT_INDEX']] * 2)
 
 
-@pytest.mark.parametrize(('given', 'expected'), [({}, 'https://modules.example,direct'), ({'GOPROXY': 'https://other.example'}, None)])
-def test_the_build_uses_the_module_proxy_that_go_uses(tmp_path: Path, given: dict[str, str], expected: str | None) -> None:
-    _tool(tmp_path / 'bin', 'go', '[ "$*" = "env GOPROXY" ] && echo "https://modules.example,direct"')
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [({}, 'https://modules.example,direct'), ({'GOPROXY': 'https://other.example'}, None)],
+)
+def test_the_build_uses_the_module_proxy_that_go_uses(
+    tmp_path: Path, given: dict[str, str], expected: str | None
+) -> None:
+    _tool(
+        tmp_path / 'bin', 'go', '[ "$*" = "env GOPROXY" ] && echo "https://modules.example,direct"'
+    )
     build.secrets(tmp_path, {'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}', **given})
-    said = subprocess.run(['sh', '-c', f'. {tmp_path / "index"}; echo "$GOPROXY"'], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ['sh', '-c', f'. {tmp_path / "index"}; echo "$GOPROXY"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert said.stdout.strip() == (expected or given['GOPROXY'])
 
 
@@ -111,28 +152,47 @@ def test_the_build_uses_the_module_proxy_that_go_uses(tmp_path: Path, given: dic
 def test_the_base_is_pulled_where_it_can_be_and_made_where_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulls: bool, expected: str
 ) -> None:
-    docker = _tool(tmp_path, 'docker', f'case "$1" in pull) exit {0 if pulls else 1};; *) exit 1;; esac')
+    docker = _tool(
+        tmp_path, 'docker', f'case "$1" in pull) exit {0 if pulls else 1};; *) exit 1;; esac'
+    )
     monkeypatch.setattr('scripts.images.base.make', lambda found, project: base.TAG)
     assert build.default_base(Engine(docker, {'PATH': str(tmp_path)})) == expected
 
 
-def test_a_build_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    docker = _tool(tmp_path, 'docker', f'case "$1" in image) exit 1;; *) touch {tmp_path}/built;; esac')
+def test_a_build_that_would_fill_the_disk_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = _tool(
+        tmp_path, 'docker', f'case "$1" in image) exit 1;; *) touch {tmp_path}/built;; esac'
+    )
     monkeypatch.setattr('shutil.disk_usage', lambda place: types.SimpleNamespace(free=5e9))
-    with pytest.raises(EngineError, match=r'cxr:1 needs 24 GB of disk to be built, and \S+ has 5: make room'):
+    with pytest.raises(
+        EngineError, match=r'cxr:1 needs 24 GB of disk to be built, and \S+ has 5: make room'
+    ):
         build.build(Engine(docker, {'PATH': str(tmp_path)}, own=True), 'gpu', 'cxr:1', 'base:1')
     assert not (tmp_path / 'built').exists()
 
 
 @pytest.mark.parametrize('own', [True, False])
 def test_what_the_build_is_told(tmp_path: Path, own: bool) -> None:
-    docker = _tool(tmp_path, 'docker', f'for word in "$@"; do echo "$word"; done >{tmp_path}/said; echo $DOCKER_BUILDKIT >>{tmp_path}/said')
-    build.build(Engine(docker, {'PATH': os.environ['PATH']}, own), 'gpu', 'registry/cxr:1', 'base:1')
+    docker = _tool(
+        tmp_path,
+        'docker',
+        f'for word in "$@"; do echo "$word"; done >{tmp_path}/said; echo $DOCKER_BUILDKIT '
+        f'>>{tmp_path}/said',
+    )
+    build.build(
+        Engine(docker, {'PATH': os.environ['PATH']}, own), 'gpu', 'registry/cxr:1', 'base:1'
+    )
     said = (tmp_path / 'said').read_text().splitlines()
     assert said[0] == 'build'
     assert said[-2:] == [str(PROJECT), '1']
     pairs = list(itertools.pairwise(said))
-    for pair in (('--target', 'gpu'), ('--tag', 'registry/cxr:1'), ('--build-arg', 'BASE_IMAGE=base:1')):
+    for pair in (
+        ('--target', 'gpu'),
+        ('--tag', 'registry/cxr:1'),
+        ('--build-arg', 'BASE_IMAGE=base:1'),
+    ):
         assert pair in pairs
     # An engine of our own has no bridge to reach a package index through.
     assert (('--network', 'host') in pairs) is own
@@ -143,14 +203,25 @@ def test_the_entry_of_the_build_hands_secrets_to_its_command_alone(tmp_path: Pat
     (tmp_path / 'secrets').mkdir()
     (tmp_path / 'secrets' / 'index').write_text("UV_DEFAULT_INDEX='https://index.example'\n")
     (tmp_path / 'secrets' / 'certificates').write_text('')
-    tool = _tool(tmp_path / 'bin', 'with_index', script.split('\n', 1)[1].replace('/run/secrets', str(tmp_path / 'secrets')))
+    tool = _tool(
+        tmp_path / 'bin',
+        'with_index',
+        script.split('\n', 1)[1].replace('/run/secrets', str(tmp_path / 'secrets')),
+    )
     given = {'PATH': os.environ['PATH']}
-    with_secrets = subprocess.run([tool, 'env'], env=given, capture_output=True, text=True, check=True).stdout
+    with_secrets = subprocess.run(
+        [tool, 'env'], env=given, capture_output=True, text=True, check=True
+    ).stdout
     assert 'UV_DEFAULT_INDEX=https://index.example' in with_secrets
     assert f'PIP_CERT={tmp_path / "secrets" / "certificates"}' in with_secrets
     for path in (tmp_path / 'secrets').iterdir():
         path.unlink()
-    assert 'UV_' not in subprocess.run([tool, 'env'], env=given, capture_output=True, text=True, check=True).stdout
+    assert (
+        'UV_'
+        not in subprocess.run(
+            [tool, 'env'], env=given, capture_output=True, text=True, check=True
+        ).stdout
+    )
 
 
 def test_a_base_image_needs_debootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +249,8 @@ def test_the_boot_program_of_workers_is_of_their_version_of_beam() -> None:
     boot = PROJECT / 'images' / 'boot'
     assert f'github.com/apache/beam/sdks/v2 v{version} ' in (boot / 'go.mod').read_text()
     assert f'github.com/apache/beam/sdks/v2 v{version} h1:' in (boot / 'go.sum').read_text()
-    # The compiler of the Dockerfile is the one that Beam asks for, and none is fetched in its place.
+    # The compiler of the Dockerfile is the one that Beam asks for, and none is fetched in its
+    # place.
     wanted = re.search(r'^go (\d+\.\d+)', (boot / 'go.mod').read_text(), re.MULTILINE)
     assert wanted
     assert f' golang-{wanted[1]}-go ' in (PROJECT / 'Dockerfile').read_text()
@@ -189,17 +261,28 @@ def test_cuda_is_what_tensorflow_asks_for_and_nothing_of_the_environment() -> No
     assert not set(cuda) & set(locked(REQUIREMENTS / 'current.txt'))
     installed = importlib.metadata.version('tensorflow')
     if installed != _versions(REQUIREMENTS / 'current.txt')['tensorflow']:
-        pytest.skip(f'the images have another TensorFlow than {installed}; the "current" environment runs this')
+        pytest.skip(
+            f'the images have another TensorFlow than {installed}; the "current" environment runs '
+            'this'
+        )
     wanted = [Requirement(text) for text in importlib.metadata.requires('tensorflow') or ()]
     extra = [
-        each for each in wanted if each.marker and each.marker.evaluate({'extra': 'and-cuda'}) and not each.marker.evaluate({'extra': ''})
+        each
+        for each in wanted
+        if each.marker
+        and each.marker.evaluate({'extra': 'and-cuda'})
+        and not each.marker.evaluate({'extra': ''})
     ]
     assert len(extra) > 5
     assert all(Version(cuda[each.name]) in each.specifier for each in extra)
 
 
 def test_the_context_of_the_build_has_the_project_and_no_runs() -> None:
-    kept = {line[1:] for line in (PROJECT / '.dockerignore').read_text().splitlines() if line.startswith('!')}
+    kept = {
+        line[1:]
+        for line in (PROJECT / '.dockerignore').read_text().splitlines()
+        if line.startswith('!')
+    }
     packages = re.search(r'^PACKAGES = \((.*)\)$', (PROJECT / 'setup.py').read_text(), re.MULTILINE)
     assert packages
     assert set(re.findall(r"'(\w+)'", packages[1])) <= kept

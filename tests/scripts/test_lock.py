@@ -43,7 +43,12 @@ def test_what_goes_by_a_lock_comes_after_it(commands: dict[str, list[str]]) -> N
 
 @pytest.mark.parametrize(
     ('file', 'python', 'system'),
-    [('big', '3.11', '2_39'), ('a-part', '3.11', '2_39'), ('a-extra', '3.11', '2_39'), ('tool', '3.10', '2_28')],
+    [
+        ('big', '3.11', '2_39'),
+        ('a-part', '3.11', '2_39'),
+        ('a-extra', '3.11', '2_39'),
+        ('tool', '3.10', '2_28'),
+    ],
 )
 def test_it_is_locked_for_the_python_and_system_of_its_environment(
     commands: dict[str, list[str]], file: str, python: str, system: str
@@ -53,7 +58,9 @@ def test_it_is_locked_for_the_python_and_system_of_its_environment(
     assert _option(command, '--python-platform').endswith(f'manylinux_{system}')
 
 
-def test_parts_and_additions_have_the_versions_of_the_environment(commands: dict[str, list[str]]) -> None:
+def test_parts_and_additions_have_the_versions_of_the_environment(
+    commands: dict[str, list[str]],
+) -> None:
     for file in ('a-part.txt', 'a-extra.txt'):
         assert _option(commands[file], '--constraint') == 'big.txt'
     left_out = [word for word in commands['a-extra.txt'] if word.startswith('--no-emit-package')]

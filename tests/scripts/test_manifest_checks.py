@@ -1,4 +1,6 @@
-"""Each check of the Kubernetes files, on objects that are broken in exactly the way that it is for; and on the same objects unbroken."""
+"""Each check of the Kubernetes files, on objects that are broken in exactly the way that it is for;
+and on the same objects unbroken.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,19 @@ from scripts.manifests.objects import Brought, matches
 from scripts.manifests.placeholders import placeholders
 from scripts.manifests.quantities import quantity, share
 from scripts.manifests.workloads import schedule_problem
-from tests.scripts.broken_manifests import BROKEN, BROUGHT, GOOD, MODEL, POD, SERVER, SPECIFIC, at_container, change, changed, models
+from tests.scripts.broken_manifests import (
+    BROKEN,
+    BROUGHT,
+    GOOD,
+    MODEL,
+    POD,
+    SERVER,
+    SPECIFIC,
+    at_container,
+    change,
+    changed,
+    models,
+)
 
 
 def test_nothing_is_wrong_with_the_good_ones() -> None:
@@ -25,21 +39,32 @@ def test_nothing_is_wrong_with_the_good_ones() -> None:
 def test_broken(name: str) -> None:
     changes, expected = BROKEN[name]
     found = problems(changed(*changes))
-    assert {problem.field for problem in found} == set(expected), [str(problem) for problem in found]
+    assert {problem.field for problem in found} == set(expected), [
+        str(problem) for problem in found
+    ]
     for problem in found:
         assert re.search(expected[problem.field], problem.text), str(problem)
         # Which file, object and field; what else than that, the text says.
         manifest = problem.manifest
-        assert str(problem).startswith(f'deploy/{manifest.kind}.yaml: {manifest.kind} {manifest.name}: {problem.field}: ')
+        assert str(problem).startswith(
+            f'deploy/{manifest.kind}.yaml: {manifest.kind} {manifest.name}: {problem.field}: '
+        )
 
 
 def test_each_check_has_something_that_it_finds() -> None:
-    idle = [check for check in CHECKS if not any(list(check(changed(*changes))) for changes, _ in BROKEN.values())]
+    idle = [
+        check
+        for check in CHECKS
+        if not any(list(check(changed(*changes))) for changes, _ in BROKEN.values())
+    ]
     assert idle == []
 
 
 def test_what_may_be_absent_is_not_asked_for() -> None:
-    optional = {'name': 'MORE', 'valueFrom': {'configMapKeyRef': {'name': 'more', 'key': 'more', 'optional': True}}}
+    optional = {
+        'name': 'MORE',
+        'valueFrom': {'configMapKeyRef': {'name': 'more', 'key': 'more', 'optional': True}},
+    }
     sidecar = {
         **copy.deepcopy(GOOD[4]['spec']['template']['spec']['containers'][0]),
         'name': 'proxy',
@@ -52,13 +77,18 @@ def test_what_may_be_absent_is_not_asked_for() -> None:
         change('PodDisruptionBudget', 'spec', {'minAvailable': '50%', 'selector': {}}),
         change('CronJob', 'spec.schedule', '@weekly'),
     )
-    # The sidecar is asked for what a server is asked for, and has it. An empty selector is for all: the job's pods have no number.
+    # The sidecar is asked for what a server is asked for, and has it. An empty selector is for all:
+    # the job's pods have no number.
     assert problems(objects) == []
 
 
 def test_what_is_brought_in_vain() -> None:
     brought = (*BROUGHT, Brought('Secret', 'old', 'no longer'))
-    found = list(references.unused_brought(brought, [changed(), changed(change('CronJob', 'metadata.name', 'weekly'))]))
+    found = list(
+        references.unused_brought(
+            brought, [changed(), changed(change('CronJob', 'metadata.name', 'weekly'))]
+        )
+    )
     assert found == ['deploy/brought.yaml: Secret old: no manifest refers to it; remove the entry']
 
 
@@ -67,7 +97,9 @@ def test_placeholders() -> None:
     objects = changed(
         models(MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }}'),
         at_container('image', 'registry/your-project/serving:1'),
-        change('ServiceAccount', 'metadata.annotations', {'acts-as': 'server@your-project.example'}),
+        change(
+            'ServiceAccount', 'metadata.annotations', {'acts-as': 'server@your-project.example'}
+        ),
     )
     assert [(problem.manifest.kind, problem.field) for problem in placeholders(objects)] == [
         ('ServiceAccount', 'metadata.annotations.acts-as'),
@@ -86,7 +118,13 @@ def test_placeholders() -> None:
         ({'matchExpressions': [{'key': 'app', 'operator': 'NotIn', 'values': ['a', 'b']}]}, False),
         ({'matchExpressions': [{'key': 'zone', 'operator': 'NotIn', 'values': ['x']}]}, True),
         ({'matchExpressions': [{'key': 'zone', 'operator': 'Exists'}]}, False),
-        ({'matchLabels': {'app': 'a'}, 'matchExpressions': [{'key': 'tier', 'operator': 'DoesNotExist'}]}, False),
+        (
+            {
+                'matchLabels': {'app': 'a'},
+                'matchExpressions': [{'key': 'tier', 'operator': 'DoesNotExist'}],
+            },
+            False,
+        ),
     ],
 )
 def test_selectors(selector: dict[str, Any], chosen: bool) -> None:
@@ -112,12 +150,17 @@ def test_quantities(text: str | float, number: float | None) -> None:
     assert (found if found is None else float(found)) == number
 
 
-@pytest.mark.parametrize(('text', 'of', 'number'), [(1, 3, 1), ('50%', 3, 2), ('34%', 3, 2), ('0%', 3, 0), ('100%', 3, 3)])
+@pytest.mark.parametrize(
+    ('text', 'of', 'number'),
+    [(1, 3, 1), ('50%', 3, 2), ('34%', 3, 2), ('0%', 3, 0), ('100%', 3, 3)],
+)
 def test_shares_are_rounded_up(text: str | int, of: int, number: int) -> None:
     assert share(text, of) == number
 
 
-@pytest.mark.parametrize('text', ['0 3 * * 1', '*/15 0-6/2 1,15 jan-mar SUN', '@daily', '0 0 1 1 7'])
+@pytest.mark.parametrize(
+    'text', ['0 3 * * 1', '*/15 0-6/2 1,15 jan-mar SUN', '@daily', '0 0 1 1 7']
+)
 def test_schedules(text: str) -> None:
     assert schedule_problem(text) is None
 

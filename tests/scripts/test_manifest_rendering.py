@@ -1,4 +1,6 @@
-"""The shipped Kubernetes files through kubectl and the schemas, and what is said of a copy of them that is broken."""
+"""The shipped Kubernetes files through kubectl and the schemas, and what is said of a copy of them
+that is broken.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,26 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def gke() -> Objects:
-    return render(DEPLOY / 'overlays/gke', binaries(Project(ROOT), 'manifests'), read_brought(DEPLOY / 'brought.yaml'))
+    return render(
+        DEPLOY / 'overlays/gke',
+        binaries(Project(ROOT), 'manifests'),
+        read_brought(DEPLOY / 'brought.yaml'),
+    )
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Runs the command on a copy of deploy/ after putting one text in the place of another in one file."""
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Runs the command on a copy of deploy/ after putting one text in the place of another in one
+    file.
+    """
     shutil.copytree(DEPLOY, tmp_path / 'deploy')
     monkeypatch.chdir(tmp_path)
 
-    def on_copy(file: str, old: str, new: str, folder: str = 'overlays/gke', *options: str) -> tuple[int, str]:
+    def on_copy(
+        file: str, old: str, new: str, folder: str = 'overlays/gke', *options: str
+    ) -> tuple[int, str]:
         path = tmp_path / 'deploy' / file
         text = path.read_text()
         assert old in text
@@ -54,7 +66,9 @@ def test_what_is_to_be_filled_in_is_named(run) -> None:
     code, output = run('brought.yaml', '', '', 'overlays/gke', '--filled-in')
     assert code == 1
     lines = output.splitlines()[:-1]
-    assert all('is a placeholder: put' in line and '(deploy/overlays/gke/' in line for line in lines)
+    assert all(
+        'is a placeholder: put' in line and '(deploy/overlays/gke/' in line for line in lines
+    )
     # Generated config maps have a digest in their names.
     assert sorted(re.sub(r'-\w{10}$', '', line.split(': ')[1]) for line in lines) == [
         *['ConfigMap cxr-triage-recurring-run'] * 4,
@@ -66,17 +80,26 @@ def test_what_is_to_be_filled_in_is_named(run) -> None:
     ]
 
 
-def test_an_object_says_which_file_it_is_from_and_the_cluster_does_not_hear_of_it(gke: Objects) -> None:
+def test_an_object_says_which_file_it_is_from_and_the_cluster_does_not_hear_of_it(
+    gke: Objects,
+) -> None:
     origins = {manifest.kind: manifest.origin for manifest in gke.manifests}
-    assert origins['HorizontalPodAutoscaler'].endswith('(deploy/base/serving/horizontalpodautoscaler.yaml)')
+    assert origins['HorizontalPodAutoscaler'].endswith(
+        '(deploy/base/serving/horizontalpodautoscaler.yaml)'
+    )
     assert origins['PodMonitoring'].endswith('(deploy/overlays/gke/podmonitoring.yaml)')
-    assert not any('origin' in str(manifest.content['metadata'].get('annotations')) for manifest in gke.manifests)
+    assert not any(
+        'origin' in str(manifest.content['metadata'].get('annotations'))
+        for manifest in gke.manifests
+    )
 
 
 def test_the_gke_overlay_reads_its_bucket_as_a_service_account_of_google(gke: Objects) -> None:
     (server,) = [pod for pod in gke.pods() if pod.manifest.kind == 'Deployment']
     assert [volume['name'] for volume in server.volumes()] == ['config', 'tmp']
-    accounts = {item.name: item.content['metadata']['annotations'] for item in gke.of('ServiceAccount')}
+    accounts = {
+        item.name: item.content['metadata']['annotations'] for item in gke.of('ServiceAccount')
+    }
     assert {name: list(value) for name, value in accounts.items()} == {
         'cxr-triage-serving': ['iam.gke.io/gcp-service-account'],
         'cxr-triage-submit': ['iam.gke.io/gcp-service-account'],
@@ -89,9 +112,21 @@ def test_the_recurring_run_says_to_submit_what_the_command_takes(gke: Objects) -
     name, *words = container.words
     assert name == 'cxr-triage'
     args = cli.build_parser().parse_args(words)
-    assert (args.command, args.spec, args.config) == ('submit', '/etc/cxr-triage/spec.yaml', '/etc/cxr-triage/config.yaml')
-    assert (args.host, args.root, args.experiment) == ('$(KFP_HOST)', '$(PIPELINE_ROOT)', '$(EXPERIMENT)')
-    assert (args.data_root, args.weights, args.push_dir) == ('$(DATA_ROOT)', '$(WEIGHTS)', '$(PUSH_DIR)')
+    assert (args.command, args.spec, args.config) == (
+        'submit',
+        '/etc/cxr-triage/spec.yaml',
+        '/etc/cxr-triage/config.yaml',
+    )
+    assert (args.host, args.root, args.experiment) == (
+        '$(KFP_HOST)',
+        '$(PIPELINE_ROOT)',
+        '$(EXPERIMENT)',
+    )
+    assert (args.data_root, args.weights, args.push_dir) == (
+        '$(DATA_ROOT)',
+        '$(WEIGHTS)',
+        '$(PUSH_DIR)',
+    )
     brought = gke.is_brought('ConfigMap', 'cxr-triage-pipeline')
     assert brought is not None and brought.keys == ('spec.yaml', 'config.yaml')
 
@@ -101,13 +136,18 @@ BROKEN = {
     'a field that Kubernetes does not know': (
         ('base/serving/deployment.yaml', 'enableServiceLinks', 'enableServiceLink'),
         [
-            '(deploy/base/serving/deployment.yaml): Deployment cxr-triage-serving: spec.template.spec: ',
+            '(deploy/base/serving/deployment.yaml): Deployment cxr-triage-serving: '
+            'spec.template.spec: ',
             "'enableServiceLink' was unexpected",
         ],
     ),
     'a value of another type': (
         ('base/serving/horizontalpodautoscaler.yaml', 'maxReplicas: 6', 'maxReplicas: "six"'),
-        ['(deploy/base/serving/horizontalpodautoscaler.yaml): HorizontalPodAutoscaler cxr-triage-serving: spec.maxReplicas: ', "'six'"],
+        [
+            '(deploy/base/serving/horizontalpodautoscaler.yaml): HorizontalPodAutoscaler '
+            'cxr-triage-serving: spec.maxReplicas: ',
+            "'six'",
+        ],
     ),
     'an object of a kind that nobody knows': (
         ('base/serving/poddisruptionbudget.yaml', 'policy/v1', 'policy/v7'),
@@ -115,14 +155,26 @@ BROKEN = {
     ),
     'a patch that takes away what the base needs': (
         ('overlays/gke/networkpolicy.yaml', 'port: grpc', 'port: gprc'),
-        ['(deploy/base/serving/networkpolicy.yaml): NetworkPolicy cxr-triage-serving: spec.ingress[0].ports[gprc]: ', 'no container'],
+        [
+            '(deploy/base/serving/networkpolicy.yaml): NetworkPolicy cxr-triage-serving: '
+            'spec.ingress[0].ports[gprc]: ',
+            'no container',
+        ],
     ),
     'a label that stands for nothing': (
         ('overlays/gke/models.config', 'key: "stable" value: 1', 'key: "stable" value: 2'),
-        ['Deployment cxr-triage-serving: spec.template.spec.containers[serving].args[--model_config_file]: ', "'stable' stands for 2"],
+        [
+            'Deployment cxr-triage-serving: '
+            'spec.template.spec.containers[serving].args[--model_config_file]: ',
+            "'stable' stands for 2",
+        ],
     ),
     'an image without its version': (
-        ('base/kustomization.yaml', '{name: tensorflow/serving, newTag: 2.20.0}', '{name: tensorflow/serving, newTag: latest}'),
+        (
+            'base/kustomization.yaml',
+            '{name: tensorflow/serving, newTag: 2.20.0}',
+            '{name: tensorflow/serving, newTag: latest}',
+        ),
         ["containers[serving].image: 'tensorflow/serving:latest'"],
     ),
 }
@@ -138,13 +190,20 @@ def test_broken_files(name: str, run) -> None:
 
 
 def test_what_kubectl_refuses_is_told_with_its_reason(run) -> None:
-    code, output = run('overlays/gke/kustomization.yaml', 'podmonitoring.yaml', 'pod-monitoring.yaml')
+    code, output = run(
+        'overlays/gke/kustomization.yaml', 'podmonitoring.yaml', 'pod-monitoring.yaml'
+    )
     assert code == 1
-    assert output.startswith('deploy/overlays/gke: kubectl kustomize: ') and 'pod-monitoring.yaml' in output
+    assert (
+        output.startswith('deploy/overlays/gke: kubectl kustomize: ')
+        and 'pod-monitoring.yaml' in output
+    )
 
 
 def test_yaml_is_read_as_kubectl_writes_it(tmp_path: Path) -> None:
-    (tmp_path / 'kustomization.yaml').write_text('configMapGenerator: [{name: signs, literals: [equal==, yes=on, time=12:30]}]\n')
+    (tmp_path / 'kustomization.yaml').write_text(
+        'configMapGenerator: [{name: signs, literals: [equal==, yes=on, time=12:30]}]\n'
+    )
     (signs,) = render(tmp_path, binaries(Project(ROOT), 'manifests')).manifests
     assert signs.content['data'] == {'equal': '=', 'yes': 'on', 'time': '12:30'}
 

@@ -1,4 +1,6 @@
-"""What the bill of materials takes from the lock files, and that it stands up to an environment that is not the lock's."""
+"""What the bill of materials takes from the lock files, and that it stands up to an environment
+that is not the lock's.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,21 @@ of-checker==4.0 \\
 
 
 def _component(name: str, version: str) -> dict[str, Any]:
-    return {'bom-ref': f'{name}=={version}', 'name': name, 'version': version, 'purl': f'pkg:pypi/{name}@{version}', 'type': 'library'}
+    return {
+        'bom-ref': f'{name}=={version}',
+        'name': name,
+        'version': version,
+        'purl': f'pkg:pypi/{name}@{version}',
+        'type': 'library',
+    }
 
 
 def _bill(*components: tuple[str, str]) -> dict[str, Any]:
-    return {'metadata': {}, 'components': [_component(*item) for item in (('cxr-triage', '0.1.0'), *components)], 'dependencies': []}
+    return {
+        'metadata': {},
+        'components': [_component(*item) for item in (('cxr-triage', '0.1.0'), *components)],
+        'dependencies': [],
+    }
 
 
 INSTALLED = (('big.tool', '1.0'), ('helper', '2.0'), ('checker', '3.0'), ('of-checker', '4.0'))
@@ -58,7 +70,9 @@ def test_what_runs_and_what_only_develops_are_told_apart(name: str) -> None:
 
 def test_names_are_compared_as_pypi_compares_them() -> None:
     assert list(sbom.locked(LOCK)) == ['big-tool', 'helper', 'checker', 'of-checker']
-    assert sbom.locked(LOCK)['big-tool'] == sbom.Locked('1.0', ('a' * 64, 'b' * 64), ('-r some.in',))
+    assert sbom.locked(LOCK)['big-tool'] == sbom.Locked(
+        '1.0', ('a' * 64, 'b' * 64), ('-r some.in',)
+    )
 
 
 def test_a_complete_bill() -> None:
@@ -91,7 +105,9 @@ def test_what_lies_beside_the_packages_is_in_the_bill_too() -> None:
     assert needs[added['bom-ref']] == []
 
 
-@pytest.mark.parametrize('strange', [('stray', '1.0'), ('helper', '2.1')], ids=['another package', 'another version'])
+@pytest.mark.parametrize(
+    'strange', [('stray', '1.0'), ('helper', '2.1')], ids=['another package', 'another version']
+)
 def test_an_environment_that_is_not_the_lock_s_is_refused(strange: tuple[str, str]) -> None:
     with pytest.raises(BootstrapError, match=f'{strange[0]} {strange[1]}.*make environment'):
         sbom.complete(_bill(('big.tool', '1.0'), strange), sbom.locked(LOCK))
@@ -99,7 +115,9 @@ def test_an_environment_that_is_not_the_lock_s_is_refused(strange: tuple[str, st
 
 @pytest.mark.slow
 def test_the_bill_of_this_environment(tmp_path: Path) -> None:
-    """Written by the tool for what is installed here, and valid by CycloneDX's own schema, which `write` holds it to."""
+    """Written by the tool for what is installed here, and valid by CycloneDX's own schema, which
+    `write` holds it to.
+    """
     path = sbom.write(REQUIREMENTS.parent, tmp_path)
     assert path.name.startswith('cxr-triage-') and path.name.endswith('.cdx.json')
     assert '"bomFormat": "CycloneDX"' in path.read_text()

@@ -34,7 +34,10 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
     """48 films to train on, 30 each to validate and to calibrate with."""
     folder = tmp_path_factory.mktemp('splits')
     sizes = {'train': 48, 'val': 30, 'calibration': 30}
-    return {name: films.split(folder / f'Split-{name}', size, seed) for seed, (name, size) in enumerate(sizes.items())}
+    return {
+        name: films.split(folder / f'Split-{name}', size, seed)
+        for seed, (name, size) in enumerate(sizes.items())
+    }
 
 
 @pytest.fixture(scope='session')
@@ -43,12 +46,20 @@ def transform_output(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransfor
     folder = tmp_path_factory.mktemp('transform')
     schema = text_format.Parse(Path(SCHEMA_FILE).read_text(encoding='utf-8'), schema_pb2.Schema())
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec
-    record = {name: np.array([0] if feature.dtype == 'int64' else [b'x']) for name, feature in spec.items()}
+    record = {
+        name: np.array([0] if feature.dtype == 'int64' else [b'x'])
+        for name, feature in spec.items()
+    }
     record['image'] = np.array([films.png(films.draw(0, 0))])
     config = {'image_size': films.SIDE}
-    with beam.Pipeline(runner='FnApiRunner') as pipeline, tft_beam.Context(temp_dir=str(folder / 'tmp')):
+    with (
+        beam.Pipeline(runner='FnApiRunner') as pipeline,
+        tft_beam.Context(temp_dir=str(folder / 'tmp')),
+    ):
         data = pipeline | beam.Create([record])
         metadata = dataset_metadata.DatasetMetadata(schema)
-        graph = (data, metadata) | tft_beam.AnalyzeDataset(lambda inputs: preprocessing_fn(inputs, config))
+        graph = (data, metadata) | tft_beam.AnalyzeDataset(
+            lambda inputs: preprocessing_fn(inputs, config)
+        )
         _ = graph | tft_beam.WriteTransformFn(str(folder / 'graph'))
     return tft.TFTransformOutput(str(folder / 'graph'))

@@ -1,4 +1,6 @@
-"""Small films with and without a sign, and transformed splits of them, for the tests of the trainer."""
+"""Small films with and without a sign, and transformed splits of them, for the tests of the
+trainer.
+"""
 
 from __future__ import annotations
 
@@ -50,10 +52,14 @@ def example(pixels: np.ndarray, label: int, image_id: str) -> bytes:
 
 
 def write(folder: Path, labels: Sequence[int], files: int = 2, seed: int = 0) -> str:
-    """Writes transformed examples as Transform does and returns their pattern; image ids are `SEED-NUMBER`."""
+    """Writes transformed examples as Transform does and returns their pattern; image ids are
+    `SEED-NUMBER`.
+    """
     folder.mkdir(parents=True)
     for part in range(files):
-        with tf.io.TFRecordWriter(str(folder / f'transformed_examples-{part:05d}-of-{files:05d}.gz'), 'GZIP') as writer:
+        with tf.io.TFRecordWriter(
+            str(folder / f'transformed_examples-{part:05d}-of-{files:05d}.gz'), 'GZIP'
+        ) as writer:
             for number in range(part, len(labels), files):
                 pixels = draw(labels[number], seed * 10_000 + number)
                 writer.write(example(pixels, labels[number], f'{seed}-{number}'))

@@ -41,13 +41,17 @@ def _places(images: tf.Tensor) -> np.ndarray:
     weights = images.numpy()[..., 0].astype(np.float64)
     grid_y, grid_x = np.mgrid[0:SIDE, 0:SIDE] - SIDE // 2
     mass = weights.sum(axis=(1, 2))
-    return np.stack([(weights * grid_x).sum(axis=(1, 2)) / mass, (weights * grid_y).sum(axis=(1, 2)) / mass], axis=1)
+    return np.stack(
+        [(weights * grid_x).sum(axis=(1, 2)) / mass, (weights * grid_y).sum(axis=(1, 2)) / mass],
+        axis=1,
+    )
 
 
 @pytest.mark.parametrize('run', RUNS)
 def test_the_same_seed_gives_the_same_images_and_another_seed_others(run: Callable) -> None:
     first, again, other = (
-        run(lambda x, number=number: augment(x, _seed(number), AugmentationParameters()), _noise()) for number in (1, 1, 2)
+        run(lambda x, number=number: augment(x, _seed(number), AugmentationParameters()), _noise())
+        for number in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert np.abs(first - other).mean() > 5
@@ -56,7 +60,11 @@ def test_the_same_seed_gives_the_same_images_and_another_seed_others(run: Callab
 def test_eager_and_tf_data_agree() -> None:
     given = _noise()
     eager = augment(given, _seed(3), AugmentationParameters())
-    assert np.allclose(eager, _in_tf_data(lambda x: augment(x, _seed(3), AugmentationParameters()), given), atol=0.01)
+    assert np.allclose(
+        eager,
+        _in_tf_data(lambda x: augment(x, _seed(3), AugmentationParameters()), given),
+        atol=0.01,
+    )
 
 
 def test_each_image_of_a_batch_is_changed_in_its_own_way() -> None:
@@ -64,7 +72,11 @@ def test_each_image_of_a_batch_is_changed_in_its_own_way() -> None:
     assert len({image.tobytes() for image in images.numpy()}) == 4
 
 
-@pytest.mark.parametrize('parameters', [NOTHING, NOTHING.model_copy(update={'shift': 1e-9})], ids=['nothing', 'next to nothing'])
+@pytest.mark.parametrize(
+    'parameters',
+    [NOTHING, NOTHING.model_copy(update={'shift': 1e-9})],
+    ids=['nothing', 'next to nothing'],
+)
 def test_with_nothing_to_change_the_image_stays(parameters: AugmentationParameters) -> None:
     images = augment(_noise(), _seed(5), parameters)
     assert images.dtype == tf.float32
@@ -76,7 +88,16 @@ def test_places_between_pixels_are_interpolated_as_tensorflow_does() -> None:
     draws = tf.random.stateless_uniform([6, 8], _seed(8), -1.0, 1.0).numpy()
     angle, scale, centre = np.radians(20.0 * draws[0]), 1 + 0.2 * draws[1], SIDE // 2
     cos, sin, zero = np.cos(angle) * scale, np.sin(angle) * scale, np.zeros(8)
-    transforms = [cos, -sin, centre - cos * centre + sin * centre, sin, cos, centre - sin * centre - cos * centre, zero, zero]
+    transforms = [
+        cos,
+        -sin,
+        centre - cos * centre + sin * centre,
+        sin,
+        cos,
+        centre - sin * centre - cos * centre,
+        zero,
+        zero,
+    ]
     expected = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(_noise(), tf.float32),
         transforms=np.stack(transforms, axis=1).astype(np.float32),
@@ -95,13 +116,21 @@ def test_grey_levels_stay_between_0_and_255() -> None:
 
 def test_nothing_is_mirrored() -> None:
     """The heart's side stays: a spot on the left stays on the left, whatever the draw."""
-    placed = _places(augment(_spot(12, 32, batch=512), _seed(2), AugmentationParameters(contrast=0, brightness=0)))
+    placed = _places(
+        augment(
+            _spot(12, 32, batch=512), _seed(2), AugmentationParameters(contrast=0, brightness=0)
+        )
+    )
     assert placed[:, 0].max() < -10
 
 
 @pytest.mark.parametrize('degrees', [7.0, 30.0])
-def test_rotation_is_about_the_centre_goes_both_ways_and_not_farther_than_asked(degrees: float) -> None:
-    images = augment(_spot(52, 32, batch=256), _seed(3), NOTHING.model_copy(update={'rotation': degrees}))
+def test_rotation_is_about_the_centre_goes_both_ways_and_not_farther_than_asked(
+    degrees: float,
+) -> None:
+    images = augment(
+        _spot(52, 32, batch=256), _seed(3), NOTHING.model_copy(update={'rotation': degrees})
+    )
     placed = _places(images)
     angles = np.degrees(np.arctan2(placed[:, 1], placed[:, 0]))
     assert np.abs(angles).max() <= degrees + 0.5
@@ -119,14 +148,18 @@ def test_zoom_is_about_the_centre_and_not_more_than_asked() -> None:
 
 
 def test_shift_goes_every_way_and_not_farther_than_asked() -> None:
-    placed = _places(augment(_spot(32, 32, batch=256), _seed(5), NOTHING.model_copy(update={'shift': 0.1})))
+    placed = _places(
+        augment(_spot(32, 32, batch=256), _seed(5), NOTHING.model_copy(update={'shift': 0.1}))
+    )
     assert np.abs(placed).max() <= 0.1 * SIDE + 0.2
     assert (placed.max(axis=0) > 0.08 * SIDE).all()
     assert (placed.min(axis=0) < -0.08 * SIDE).all()
 
 
 def test_cutout_blots_out_a_square_at_a_random_place() -> None:
-    images = augment(_noise(256), _seed(9), NOTHING.model_copy(update={'cutout': 0.3})).numpy()[..., 0]
+    images = augment(_noise(256), _seed(9), NOTHING.model_copy(update={'cutout': 0.3})).numpy()[
+        ..., 0
+    ]
     given = _noise(256).numpy()[..., 0].astype(np.float32)
     changed = np.abs(images - given) > 1e-3
     sizes = changed.sum(axis=(1, 2))
@@ -158,6 +191,10 @@ def test_mean_grey_level(changed: dict, low: float, high: float) -> None:
     film = np.full((256, SIDE, SIDE, 1), 100, np.uint8)
     film[:, : SIDE // 2] = 120
     film[:, SIDE // 2 + 1 :] = 80
-    means = augment(tf.constant(film), _seed(7), NOTHING.model_copy(update=changed)).numpy().mean(axis=(1, 2, 3))
+    means = (
+        augment(tf.constant(film), _seed(7), NOTHING.model_copy(update=changed))
+        .numpy()
+        .mean(axis=(1, 2, 3))
+    )
     assert low <= means.min()
     assert means.max() <= high

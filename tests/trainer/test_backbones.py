@@ -1,4 +1,6 @@
-"""Backbones: the pixel scaling each was trained with, and weights that fit, do not fit, or are not there."""
+"""Backbones: the pixel scaling each was trained with, and weights that fit, do not fit, or are not
+there.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_a_pretrained_backbone_gets_what_keras_would_give_it(name: str) -> None:
 
 
 def test_efficientnet_scales_by_itself_and_once() -> None:
-    """What its first layers make of grey levels is what the weights were trained on: channels with ImageNet's mean and deviation."""
+    """What its first layers make of grey levels is what the weights were trained on: channels with
+    ImageNet's mean and deviation.
+    """
     network = backbones.BACKBONES['efficientnet_v2_b0'].build(64, None)
     first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D))
     grey = tf.fill([1, 64, 64, 3], 128.0)
@@ -59,9 +63,16 @@ def test_efficientnet_scales_by_itself_and_once() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('name', PRETRAINED)
 def test_a_backbone_from_its_weights_answers_as_keras_does(name: str, tmp_path: Path) -> None:
-    """The whole way from grey levels to the feature map, so also that nothing is scaled twice or not at all."""
+    """The whole way from grey levels to the feature map, so also that nothing is scaled twice or
+    not at all.
+    """
     keras.utils.set_random_seed(5)
-    application = {'vgg16': 'VGG16', 'xception': 'Xception', 'densenet121': 'DenseNet121', 'mobilenet_v2': 'MobileNetV2'}
+    application = {
+        'vgg16': 'VGG16',
+        'xception': 'Xception',
+        'densenet121': 'DenseNet121',
+        'mobilenet_v2': 'MobileNetV2',
+    }
     build = getattr(keras.applications, application.get(name, 'EfficientNetV2B0'))
     reference = build(input_shape=(96, 96, 3), include_top=False, weights=None)
     reference.save_weights(tmp_path / 'no_top.h5')
@@ -74,17 +85,25 @@ def test_a_backbone_from_its_weights_answers_as_keras_does(name: str, tmp_path: 
     expected = reference(preprocess(tf.repeat(film, 3, axis=-1)), training=False)
     assert np.abs(expected).max() > 0
     assert np.allclose(network.looker(film)[0], expected, atol=1e-5 * np.abs(expected).max())
-    assert 0 < model_lib.unfreeze(network, 0.3) < sum(bool(layer.weights) for layer in network.backbone.layers)
+    assert (
+        0
+        < model_lib.unfreeze(network, 0.3)
+        < sum(bool(layer.weights) for layer in network.backbone.layers)
+    )
 
 
 def test_xception_needs_71_pixels() -> None:
-    with pytest.raises(ValueError, match="image_size 64 is too small for backbone 'xception': at least 71"):
+    with pytest.raises(
+        ValueError, match="image_size 64 is too small for backbone 'xception': at least 71"
+    ):
         ModelParameters(backbone='xception', image_size=64)
 
 
 def test_scratch_cnn_gets_each_image_standardised() -> None:
     scale = backbones.BACKBONES['scratch_cnn'].scale
-    scaled = scale(tf.concat([GREYS, 0.3 * GREYS + 90, tf.fill([1, 16, 16, 1], 77.0)], axis=0)).numpy()
+    scaled = scale(
+        tf.concat([GREYS, 0.3 * GREYS + 90, tf.fill([1, 16, 16, 1], 77.0)], axis=0)
+    ).numpy()
     assert np.allclose(scaled.mean(axis=(1, 2, 3)), 0, atol=1e-5)
     assert np.allclose(scaled.std(axis=(1, 2, 3)), [1, 1, 0], atol=2e-3)
     # Exposure and contrast do not matter.
@@ -103,16 +122,23 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of MobileNetV2 that nobody trained, in the file format of the published ones."""
     path = tmp_path_factory.mktemp('weights') / 'mobilenet_v2_no_top.h5'
     keras.utils.set_random_seed(3)
-    keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None, pooling='avg').save_weights(path)
+    keras.applications.MobileNetV2(
+        input_shape=(32, 32, 3), include_top=False, weights=None, pooling='avg'
+    ).save_weights(path)
     return path
 
 
-@pytest.mark.parametrize('uri', [False, pytest.param(True, marks=pytest.mark.slow)], ids=['path', 'URI'])
+@pytest.mark.parametrize(
+    'uri', [False, pytest.param(True, marks=pytest.mark.slow)], ids=['path', 'URI']
+)
 def test_weights_from_a_file(random_weights: Path, uri: bool) -> None:
     path = random_weights.as_uri() if uri else str(random_weights)
     first = backbones.build(ModelParameters(weights=path, image_size=64))
     second = backbones.build(ModelParameters(weights=path, image_size=64))
-    assert all(np.array_equal(one, two) for one, two in zip(first.get_weights(), second.get_weights(), strict=True))
+    assert all(
+        np.array_equal(one, two)
+        for one, two in zip(first.get_weights(), second.get_weights(), strict=True)
+    )
     pixels = tf.random.stateless_uniform([1, 64, 64, 3], [1, 2])
     assert np.array_equal(first(pixels, training=False), second(pixels, training=False))
 
@@ -122,7 +148,9 @@ def _other(path: Path) -> None:
 
 
 def _narrow(path: Path) -> None:
-    keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None, alpha=0.35).save_weights(path)
+    keras.applications.MobileNetV2(
+        input_shape=(32, 32, 3), include_top=False, weights=None, alpha=0.35
+    ).save_weights(path)
 
 
 def _with_top(path: Path) -> None:
@@ -137,7 +165,9 @@ def _with_top(path: Path) -> None:
         pytest.param('w.h5', _with_top, marks=pytest.mark.slow, id='MobileNetV2 with its top'),
         pytest.param('w.h5', lambda path: path.write_bytes(b''), id='empty'),
         pytest.param('w.h5', lambda path: path.write_bytes(b'not HDF5'), id='no HDF5'),
-        pytest.param('w.weights', lambda path: path.write_bytes(b'nothing'), id='another extension'),
+        pytest.param(
+            'w.weights', lambda path: path.write_bytes(b'nothing'), id='another extension'
+        ),
         pytest.param('w.keras', lambda path: path.write_bytes(b'nothing'), id='no Keras archive'),
         pytest.param('w.h5', lambda path: path.mkdir(), id='a directory'),
         pytest.param('w', lambda path: path.mkdir(), id='a directory without extension'),
@@ -146,7 +176,9 @@ def _with_top(path: Path) -> None:
 def test_weights_that_do_not_fit(name: str, make, tmp_path: Path) -> None:
     path = tmp_path / name
     make(path)
-    with pytest.raises(backbones.WeightsError, match=r'not the weights of mobilenet_v2 without its top') as caught:
+    with pytest.raises(
+        backbones.WeightsError, match=r'not the weights of mobilenet_v2 without its top'
+    ) as caught:
         backbones.build(ModelParameters(weights=str(path), image_size=32))
     assert str(path) in str(caught.value)
 
@@ -165,15 +197,25 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_without_weights_cache_or_network(tmp_path: Path) -> None:
-    """In a process of its own: Keras takes its cache's place from the environment when it is imported."""
+    """In a process of its own: Keras takes its cache's place from the environment when it is
+    imported.
+    """
     code = (
         'from trainer import backbones; from trainer.parameters import ModelParameters\n'
         'try:\n    backbones.build(ModelParameters())\n'
         'except backbones.WeightsError as error:\n    print("told:", error)\n'
     )
     nowhere = {f'{kind}_proxy': 'http://127.0.0.1:9' for kind in ('http', 'https')}
-    env = {**os.environ, **nowhere, 'HOME': str(tmp_path), 'KERAS_HOME': str(tmp_path / 'keras'), 'no_proxy': ''}
-    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True)
+    env = {
+        **os.environ,
+        **nowhere,
+        'HOME': str(tmp_path),
+        'KERAS_HOME': str(tmp_path / 'keras'),
+        'no_proxy': '',
+    }
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True
+    )
     told = done.stdout[done.stdout.index('told:') :]
     for part in ('no ImageNet weights for mobilenet_v2', '--weights', '~/.keras/models'):
         assert part in told
@@ -182,7 +224,9 @@ def test_without_weights_cache_or_network(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_the_published_weights_load(real_data: Path) -> None:
-    """Trained filters, not random ones: another start gives the same features, and statistics that moved away from 0 and 1."""
+    """Trained filters, not random ones: another start gives the same features, and statistics that
+    moved away from 0 and 1.
+    """
     parameters = ModelParameters(weights=str(real_data / WEIGHTS), image_size=224)
     model = backbones.build(parameters)
     assert model.count_params() == 2_257_984
@@ -192,7 +236,7 @@ def test_the_published_weights_load(real_data: Path) -> None:
     assert np.abs(statistics[3] - 1).mean() > 0.1
     network = model_lib.build(parameters)
     film = tf.random.stateless_uniform([1, 224, 224, 1], [1, 2], maxval=255)
-    expected = keras.applications.MobileNetV2(include_top=False, weights=parameters.weights, pooling='avg', input_shape=(224, 224, 3))(
-        keras.applications.mobilenet_v2.preprocess_input(tf.repeat(film, 3, axis=-1)), training=False
-    )
+    expected = keras.applications.MobileNetV2(
+        include_top=False, weights=parameters.weights, pooling='avg', input_shape=(224, 224, 3)
+    )(keras.applications.mobilenet_v2.preprocess_input(tf.repeat(film, 3, axis=-1)), training=False)
     assert np.allclose(network.extractor(film), expected, atol=1e-4)

@@ -1,4 +1,6 @@
-"""Calibration and operating point: known distortions are recovered, the target sensitivity is always kept."""
+"""Calibration and operating point: known distortions are recovered, the target sensitivity is
+always kept.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from trainer import calibration
 from trainer.calibration import Calibration
 
 
-def _simulate(prevalence: float, count: int = 40_000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def _simulate(
+    prevalence: float, count: int = 40_000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Logits that are right: labels are drawn with the probability that each says."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(np.log(prevalence / (1 - prevalence)), 1.5, count)
@@ -43,15 +47,24 @@ def test_class_weights_make_both_classes_count_alike_and_have_mean_1() -> None:
     assert 20 * weights[1] + 80 * weights[0] == pytest.approx(100)
 
 
-@pytest.mark.parametrize(('prevalence', 'shift'), [(0.01, 0.0), (0.002, 3.0), (0.3, -4.0)], ids=['rare', 'rarer', 'common'])
-def test_a_label_that_is_ranked_upside_down_is_fitted_no_worse_than_by_a_constant(prevalence: float, shift: float) -> None:
+@pytest.mark.parametrize(
+    ('prevalence', 'shift'),
+    [(0.01, 0.0), (0.002, 3.0), (0.3, -4.0)],
+    ids=['rare', 'rarer', 'common'],
+)
+def test_a_label_that_is_ranked_upside_down_is_fitted_no_worse_than_by_a_constant(
+    prevalence: float, shift: float
+) -> None:
     rng = np.random.default_rng(3)
     labels = (rng.random(4_000) < prevalence).astype(int)
     logits = rng.normal(shift, 1, len(labels)) - 2 * labels
     fitted = calibration.fit(logits, labels)
     probabilities, constant = fitted.apply(logits), labels.mean()
     assert fitted.temperature > 0
-    assert _log_loss(probabilities, labels) <= _log_loss(np.full(len(labels), constant), labels) * 1.002
+    assert (
+        _log_loss(probabilities, labels)
+        <= _log_loss(np.full(len(labels), constant), labels) * 1.002
+    )
     assert probabilities.mean() == pytest.approx(constant, rel=0.01)
 
 
@@ -59,7 +72,9 @@ def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(-np.mean(np.log(np.where(labels == 1, probabilities, 1 - probabilities))))
 
 
-@pytest.mark.parametrize('logits', [[-3, -2, 2, 3], [2, 3, -3, -2], [0, 0, 0, 0], [-1e4, -1e4, 1e4, 1e4]], ids=str)
+@pytest.mark.parametrize(
+    'logits', [[-3, -2, 2, 3], [2, 3, -3, -2], [0, 0, 0, 0], [-1e4, -1e4, 1e4, 1e4]], ids=str
+)
 def test_fit_stays_finite(logits: list[float]) -> None:
     """Separated, upside down, constant or enormous logits."""
     fitted = calibration.fit(np.array(logits, float), np.array([0, 0, 1, 1]))
@@ -68,23 +83,36 @@ def test_fit_stays_finite(logits: list[float]) -> None:
     assert np.isfinite(fitted.apply(np.array(logits, float))).all()
 
 
-@given(st.lists(st.tuples(st.floats(-20, 20), st.integers(0, 1)), min_size=2, max_size=60), st.floats(0.1, 5), st.floats(-3, 3))
+@given(
+    st.lists(st.tuples(st.floats(-20, 20), st.integers(0, 1)), min_size=2, max_size=60),
+    st.floats(0.1, 5),
+    st.floats(-3, 3),
+)
 @settings(max_examples=60, deadline=None)
-def test_calibration_keeps_the_order_of_the_cases(cases: list, temperature: float, offset: float) -> None:
+def test_calibration_keeps_the_order_of_the_cases(
+    cases: list, temperature: float, offset: float
+) -> None:
     logits = np.sort([logit for logit, _ in cases])
     assert (np.diff(Calibration(offset, temperature).apply(logits)) >= 0).all()
 
 
 @given(
     scores=st.lists(
-        st.integers(0, 10**6).map(lambda step: step / 10**6) | st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=200
+        st.integers(0, 10**6).map(lambda step: step / 10**6)
+        | st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+        min_size=2,
+        max_size=200,
     ),
     sensitivity=st.floats(0.01, 1),
     data=st.data(),
 )
 @settings(max_examples=100, deadline=None)
-def test_the_target_is_reached_and_no_higher_threshold_reaches_it(scores: list[float], sensitivity: float, data) -> None:
-    labels = np.array(data.draw(st.lists(st.integers(0, 1), min_size=len(scores), max_size=len(scores))))
+def test_the_target_is_reached_and_no_higher_threshold_reaches_it(
+    scores: list[float], sensitivity: float, data
+) -> None:
+    labels = np.array(
+        data.draw(st.lists(st.integers(0, 1), min_size=len(scores), max_size=len(scores)))
+    )
     labels[:2] = [0, 1]
     probabilities = np.array(scores)
     point = calibration.choose_operating_point(probabilities, labels, sensitivity)
@@ -94,38 +122,73 @@ def test_the_target_is_reached_and_no_higher_threshold_reaches_it(scores: list[f
     assert point.specificity == pytest.approx((probabilities[labels == 0] < point.threshold).mean())
     assert (point.positives, point.negatives) == (labels.sum(), (1 - labels).sum())
     # One distinct score higher is one too high.
-    higher = np.unique(probabilities[probabilities > probabilities[probabilities >= point.threshold].min()])
+    higher = np.unique(
+        probabilities[probabilities > probabilities[probabilities >= point.threshold].min()]
+    )
     assert all((positives >= score).mean() < sensitivity for score in higher[:1])
 
 
 @pytest.mark.parametrize(
     ('probabilities', 'labels', 'target', 'threshold', 'sensitivity', 'specificity'),
     [
-        pytest.param([0.2, 0.4, 0.6, 0.8], [0, 1, 0, 1], 0.5, 0.7, 0.5, 1.0, id='halfway between two scores'),
+        pytest.param(
+            [0.2, 0.4, 0.6, 0.8], [0, 1, 0, 1], 0.5, 0.7, 0.5, 1.0, id='halfway between two scores'
+        ),
         pytest.param([0.2, 0.4, 0.6, 0.8], [0, 1, 0, 1], 1.0, 0.3, 1.0, 0.5, id='all positives'),
-        pytest.param([0.2, 0.4, 0.4, 0.8], [0, 0, 1, 1], 1.0, 0.3, 1.0, 0.5, id='a positive tied with a negative'),
-        pytest.param([0.1, 0.5, 0.5, 0.5], [0, 1, 1, 1], 0.4, 0.3, 1.0, 1.0, id='all positives equal'),
-        pytest.param([0.5, 0.5, 0.5, 0.5], [0, 1, 0, 1], 0.5, 0.25, 1.0, 0.0, id='all scores equal'),
+        pytest.param(
+            [0.2, 0.4, 0.4, 0.8],
+            [0, 0, 1, 1],
+            1.0,
+            0.3,
+            1.0,
+            0.5,
+            id='a positive tied with a negative',
+        ),
+        pytest.param(
+            [0.1, 0.5, 0.5, 0.5], [0, 1, 1, 1], 0.4, 0.3, 1.0, 1.0, id='all positives equal'
+        ),
+        pytest.param(
+            [0.5, 0.5, 0.5, 0.5], [0, 1, 0, 1], 0.5, 0.25, 1.0, 0.0, id='all scores equal'
+        ),
         pytest.param([0.4, 0.9], [1, 0], 1.0, 0.2, 1.0, 0.0, id='the lowest score is a positive'),
         pytest.param([0.0, 0.9], [1, 0], 1.0, 0.0, 1.0, 0.0, id='a score of 0 has to be flagged'),
     ],
 )
-def test_operating_point(probabilities, labels, target, threshold, sensitivity, specificity) -> None:
+def test_operating_point(
+    probabilities, labels, target, threshold, sensitivity, specificity
+) -> None:
     point = calibration.choose_operating_point(np.array(probabilities), np.array(labels), target)
     assert point.threshold == pytest.approx(threshold)
-    assert (point.sensitivity, point.specificity, point.target_sensitivity) == (sensitivity, specificity, target)
+    assert (point.sensitivity, point.specificity, point.target_sensitivity) == (
+        sensitivity,
+        specificity,
+        target,
+    )
 
 
 def test_rounding_turns_no_case_over() -> None:
-    """The threshold stands clear of every score, so float32 in the exported graph flags the same cases."""
+    """The threshold stands clear of every score, so float32 in the exported graph flags the same
+    cases.
+    """
     logits, labels = _simulate(0.3, 2_000)
     probabilities = Calibration(0.2, 1.3).apply(logits)
     point = calibration.choose_operating_point(probabilities, labels, 0.95)
-    assert np.array_equal(probabilities >= point.threshold, probabilities.astype(np.float32) >= np.float32(point.threshold))
-    assert np.array_equal(probabilities >= point.threshold, probabilities * (1 + 1e-7) >= point.threshold)
+    assert np.array_equal(
+        probabilities >= point.threshold,
+        probabilities.astype(np.float32) >= np.float32(point.threshold),
+    )
+    assert np.array_equal(
+        probabilities >= point.threshold, probabilities * (1 + 1e-7) >= point.threshold
+    )
 
 
-@pytest.mark.parametrize('function', [calibration.fit, lambda scores, labels: calibration.choose_operating_point(scores, labels, 0.9)])
+@pytest.mark.parametrize(
+    'function',
+    [
+        calibration.fit,
+        lambda scores, labels: calibration.choose_operating_point(scores, labels, 0.9),
+    ],
+)
 @pytest.mark.parametrize(
     ('scores', 'labels', 'told'),
     [
@@ -133,7 +196,12 @@ def test_rounding_turns_no_case_over() -> None:
         pytest.param([0.1, 0.2], [1, 1], r'only label \[1\]: both classes', id='no negatives'),
         pytest.param([], [], r'only label \[\]', id='nothing'),
         pytest.param([0.1, float('nan'), 0.3], [0, 1, 1], '1 of 3 scores .* not finite', id='NaN'),
-        pytest.param([0.1, float('inf'), float('-inf')], [0, 1, 1], '2 of 3 scores .* not finite', id='infinite'),
+        pytest.param(
+            [0.1, float('inf'), float('-inf')],
+            [0, 1, 1],
+            '2 of 3 scores .* not finite',
+            id='infinite',
+        ),
         pytest.param([0.1, 0.2, 0.3], [0, 1], '3 scores for 2 labels', id='another length'),
     ],
 )

@@ -1,4 +1,6 @@
-"""From transformed examples to an exported model: `run_fn` as TFX calls it, and the model through TensorFlow's session loader."""
+"""From transformed examples to an exported model: `run_fn` as TFX calls it, and the model through
+TensorFlow's session loader.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,12 @@ from trainer.calibration import NONE, Calibration
 from trainer.features import IMAGE, transformed
 from trainer.input_pipeline import Split
 from trainer.labels import NO_FINDING, TASKS, Task
-from trainer.parameters import ModelParameters, OperatingPointParameters, TrainerParameters, TrainParameters
+from trainer.parameters import (
+    ModelParameters,
+    OperatingPointParameters,
+    TrainerParameters,
+    TrainParameters,
+)
 from trainer.preprocessing import decode_stored
 from trainer.signatures import TriageModule
 
@@ -40,7 +47,9 @@ CALIBRATION = Calibration(offset=0.7, temperature=1.9)
 
 @pytest.fixture(scope='module', autouse=True)
 def small_films() -> Iterator[None]:
-    """The films of these tests have `films.SIDE` pixels a side: what is smaller is too small here."""
+    """The films of these tests have `films.SIDE` pixels a side: what is smaller is too small
+    here.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_status, 'MIN_SIDE', films.SIDE)
         yield
@@ -49,7 +58,9 @@ def small_films() -> Iterator[None]:
 def _images() -> list[bytes]:
     """Films of the size and of others, as PNG and as JPEG, grey and colour."""
     found = [films.png(films.draw(number % 2, 50 + number)) for number in range(4)]
-    for number, (kind, mode, side) in enumerate((('JPEG', 'L', 90), ('JPEG', 'RGB', 64), ('PNG', 'RGB', 47))):
+    for number, (kind, mode, side) in enumerate(
+        (('JPEG', 'L', 90), ('JPEG', 'RGB', 64), ('PNG', 'RGB', 47))
+    ):
         out = io.BytesIO()
         Image.fromarray(films.draw(1, 60 + number, side)[..., 0]).convert(mode).save(out, kind)
         found.append(out.getvalue())
@@ -66,7 +77,9 @@ def _serve(path: str, signature: contract.Signature, batch: list[bytes]) -> dict
 
 
 @pytest.fixture(scope='module')
-def exported(transform_output: tft.TFTransformOutput, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, keras.Model, float]:
+def exported(
+    transform_output: tft.TFTransformOutput, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, keras.Model, float]:
     """An untrained network, its export, and a threshold that stands on the score of an image."""
     keras.utils.set_random_seed(1)
     network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE))
@@ -81,7 +94,9 @@ def exported(transform_output: tft.TFTransformOutput, tmp_path_factory: pytest.T
 
 def _logits(model: keras.Model, transform_output: tft.TFTransformOutput) -> np.ndarray:
     """Of what Transform's graph stores, as the network saw it in training."""
-    stored = transform_output.transform_features_layer()({IMAGE: tf.constant(_images())[:, None]})[transformed(IMAGE)]
+    stored = transform_output.transform_features_layer()({IMAGE: tf.constant(_images())[:, None]})[
+        transformed(IMAGE)
+    ]
     return model(decode_stored(stored, films.SIDE), training=False).numpy()[:, 0]
 
 
@@ -90,27 +105,45 @@ def _as_examples(images: list[bytes]) -> list[bytes]:
 
 
 @pytest.mark.parametrize('signature', contract.SIGNATURES, ids=lambda signature: signature.name)
-def test_the_session_loader_gives_what_python_gives(signature: contract.Signature, exported, transform_output) -> None:
+def test_the_session_loader_gives_what_python_gives(
+    signature: contract.Signature, exported, transform_output
+) -> None:
     path, model, threshold = exported
     batch = _images() if signature is contract.IMAGES else _as_examples(_images())
     answers = _serve(path, signature, batch)
     assert set(answers) == set(signature.outputs)
-    expected = 1 / (1 + np.exp(-(_logits(model, transform_output).astype(float) - CALIBRATION.offset) / CALIBRATION.temperature))
+    expected = 1 / (
+        1
+        + np.exp(
+            -(_logits(model, transform_output).astype(float) - CALIBRATION.offset)
+            / CALIBRATION.temperature
+        )
+    )
     assert np.allclose(answers[contract.PROBABILITY], expected, atol=1e-6)
-    assert np.array_equal(answers[contract.FLAG], (answers[contract.PROBABILITY] >= np.float32(threshold)).astype(np.float32))
+    assert np.array_equal(
+        answers[contract.FLAG],
+        (answers[contract.PROBABILITY] >= np.float32(threshold)).astype(np.float32),
+    )
     assert set(answers[contract.MODEL_VERSION]) == {b'p-1'}
 
 
 def test_no_png_is_written_between_an_image_and_its_score(exported) -> None:
     for function in tf.saved_model.load(exported[0]).signatures.values():
         graph = function.graph.as_graph_def()
-        operations = {node.op for nodes in (graph.node, *(each.node_def for each in graph.library.function)) for node in nodes}
+        operations = {
+            node.op
+            for nodes in (graph.node, *(each.node_def for each in graph.library.function))
+            for node in nodes
+        }
         assert 'EncodePng' not in operations
         assert 'ScaleAndTranslate' in operations
 
 
 def test_both_signatures_give_the_very_same(exported) -> None:
-    images, examples = _serve(exported[0], contract.IMAGES, _images()), _serve(exported[0], contract.EXAMPLES, _as_examples(_images()))
+    images, examples = (
+        _serve(exported[0], contract.IMAGES, _images()),
+        _serve(exported[0], contract.EXAMPLES, _as_examples(_images())),
+    )
     assert all(np.array_equal(images[name], examples[name]) for name in contract.SCORES)
 
 
@@ -118,22 +151,37 @@ def test_shapes_and_types_are_those_of_the_contract(exported) -> None:
     loaded = tf.saved_model.load(exported[0])
     for signature in contract.SIGNATURES:
         function = loaded.signatures[signature.name]
-        assert {name: tensor.dtype.name for name, tensor in function.structured_outputs.items()} == signature.outputs
+        assert {
+            name: tensor.dtype.name for name, tensor in function.structured_outputs.items()
+        } == signature.outputs
         assert all(tensor.shape.rank == 1 for tensor in function.structured_outputs.values())
         (given,) = function.structured_input_signature[1].values()
-        assert (given.name, given.shape.as_list(), given.dtype) == (signature.input, [None], tf.string)
+        assert (given.name, given.shape.as_list(), given.dtype) == (
+            signature.input,
+            [None],
+            tf.string,
+        )
 
 
 def test_an_export_holds_the_weights_and_nothing_of_keras(exported) -> None:
     path, model, _ = exported
-    nodes = saved_model_pb2.SavedModel.FromString((Path(path) / 'saved_model.pb').read_bytes()).meta_graphs[0].object_graph_def.nodes
-    assert not [node.user_object.identifier for node in nodes if 'keras' in node.user_object.identifier]
+    nodes = (
+        saved_model_pb2.SavedModel.FromString((Path(path) / 'saved_model.pb').read_bytes())
+        .meta_graphs[0]
+        .object_graph_def.nodes
+    )
+    assert not [
+        node.user_object.identifier for node in nodes if 'keras' in node.user_object.identifier
+    ]
     assert sum(node.HasField('variable') for node in nodes) == len(model.weights)
 
 
 def test_alone_or_in_a_batch_an_image_has_the_same_score(exported) -> None:
     together = _serve(exported[0], contract.IMAGES, _images())[contract.PROBABILITY]
-    alone = [_serve(exported[0], contract.IMAGES, [image])[contract.PROBABILITY][0] for image in _images()]
+    alone = [
+        _serve(exported[0], contract.IMAGES, [image])[contract.PROBABILITY][0]
+        for image in _images()
+    ]
     assert np.allclose(together, alone, atol=1e-6)
 
 
@@ -144,7 +192,11 @@ def test_a_case_at_the_threshold_is_flagged() -> None:
     kernel, _ = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel * 0, np.zeros(1)])
     flags = []
-    for threshold in (0.5, float(np.nextafter(np.float32(0.5), np.float32(1))), float(np.nextafter(np.float32(0.5), np.float32(0)))):
+    for threshold in (
+        0.5,
+        float(np.nextafter(np.float32(0.5), np.float32(1))),
+        float(np.nextafter(np.float32(0.5), np.float32(0))),
+    ):
         module = TriageModule(network, films.SIDE, [NONE], threshold, 'p-1')
         answer = module.serve_images(tf.constant(_images()[:1]))
         assert answer[contract.PROBABILITY].numpy()[0] == 0.5
@@ -153,17 +205,27 @@ def test_a_case_at_the_threshold_is_flagged() -> None:
 
 
 @pytest.mark.parametrize('signature', contract.ALL_SIGNATURES, ids=lambda signature: signature.name)
-def test_an_image_that_is_not_assessed_goes_to_a_reader_and_its_neighbours_keep_their_answers(signature, exported) -> None:
+def test_an_image_that_is_not_assessed_goes_to_a_reader_and_its_neighbours_keep_their_answers(
+    signature, exported
+) -> None:
     """Also beside bytes that are no tf.Example, and an example without an image."""
     good = _images()
     mixed = [good[0], b'', good[1], b'not an image', good[5][: len(good[5]) // 2], *good[2:]]
     if signature is contract.EXAMPLES:
-        mixed = [*_as_examples(mixed), b'\xff not an example', tf.train.Example().SerializeToString()]
+        mixed = [
+            *_as_examples(mixed),
+            b'\xff not an example',
+            tf.train.Example().SerializeToString(),
+        ]
         good = _as_examples(good)
     expected, answers = _serve(exported[0], signature, good), _serve(exported[0], signature, mixed)
     is_ok = np.isin(np.arange(len(mixed)), [0, 2, *range(5, len(good) + 3)])
     assert {*answers[contract.STATUS][is_ok]} == {*expected[contract.STATUS]} == {b'ok'}
-    assert answers[contract.STATUS][~is_ok].tolist()[:3] == [b'undecodable', b'undecodable', b'truncated']
+    assert answers[contract.STATUS][~is_ok].tolist()[:3] == [
+        b'undecodable',
+        b'undecodable',
+        b'truncated',
+    ]
     for name in answers:
         if answers[name].dtype == np.float32:
             assert np.allclose(answers[name][is_ok], expected[name], atol=1e-6)
@@ -174,13 +236,17 @@ def test_an_image_that_is_not_assessed_goes_to_a_reader_and_its_neighbours_keep_
 
 @pytest.mark.parametrize('signature', contract.ALL_SIGNATURES, ids=lambda signature: signature.name)
 def test_a_request_without_images_gets_a_reason(signature, exported) -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match='The request holds no images: expected at least one'):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match='The request holds no images: expected at least one'
+    ):
         _serve(exported[0], signature, [])
 
 
 def test_an_answer_that_is_no_number_is_flagged() -> None:
     network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE))
-    network.model.set_weights([np.full_like(weights, np.nan) for weights in network.model.get_weights()])
+    network.model.set_weights(
+        [np.full_like(weights, np.nan) for weights in network.model.get_weights()]
+    )
     module = TriageModule(network, films.SIDE, [NONE], 0.5, 'p-1')
     answers = module.serve_images(tf.constant(_images()[:1]))
     assert np.isnan(answers[contract.PROBABILITY].numpy()).all()
@@ -194,7 +260,9 @@ PARAMETERS = TrainerParameters(
 )
 
 
-def _arguments(folder: Path, splits: dict[str, Split], transform_output: tft.TFTransformOutput, **config) -> SimpleNamespace:
+def _arguments(
+    folder: Path, splits: dict[str, Split], transform_output: tft.TFTransformOutput, **config
+) -> SimpleNamespace:
     def pattern(name: str) -> str:
         return str(Path(splits[name].files[0]).parent / '*')
 
@@ -211,14 +279,18 @@ def _arguments(folder: Path, splits: dict[str, Split], transform_output: tft.TFT
         hyperparameters=None,
         train_files=[pattern('train')],
         eval_files=[pattern('val'), pattern('calibration')],
-        transform_graph_path=transform_output.transform_savedmodel_dir.removesuffix('/transform_fn'),
+        transform_graph_path=transform_output.transform_savedmodel_dir.removesuffix(
+            '/transform_fn'
+        ),
         serving_model_dir=str(folder / 'Format-Serving'),
         model_run_dir=str(folder / 'run'),
     )
 
 
 @pytest.fixture(scope='module')
-def trained(splits, transform_output, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Split]]:
+def trained(
+    splits, transform_output, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Split]]:
     folder = tmp_path_factory.mktemp('trained')
     run_lib.run_fn(_arguments(folder, splits, transform_output))
     return folder, splits
@@ -240,8 +312,15 @@ def test_facts_of_the_model(trained) -> None:
         films.SIDE,
     )
     assert TrainerParameters.model_validate(facts['parameters']) == PARAMETERS
-    assert facts['records'] == {name: {'records': split.records, 'positives': split.positives} for name, split in splits.items()}
-    assert facts['operating_point']['sensitivity'] >= facts['operating_point']['target_sensitivity'] == 0.8
+    assert facts['records'] == {
+        name: {'records': split.records, 'positives': split.positives}
+        for name, split in splits.items()
+    }
+    assert (
+        facts['operating_point']['sensitivity']
+        >= facts['operating_point']['target_sensitivity']
+        == 0.8
+    )
     assert facts['model_version'].startswith('p-')
 
 
@@ -253,10 +332,16 @@ def test_the_exported_model_gives_the_answers_that_the_trainer_wrote_down(traine
     assert predictions['operating_point'] == facts['operating_point']
     assert set(predictions['splits']) == {'val', 'calibration'}
     for name, rows in predictions['splits'].items():
-        pixels = np.concatenate([batch.numpy() for batch, _ in input_pipeline.evaluation_batches(splits[name], 8)])
+        pixels = np.concatenate(
+            [batch.numpy() for batch, _ in input_pipeline.evaluation_batches(splits[name], 8)]
+        )
         assert [row['image_id'] for row in rows] == input_pipeline.image_ids(splits[name])
-        answers = _serve(str(folder / 'Format-Serving'), contract.IMAGES, [films.png(film) for film in pixels])
-        assert np.allclose(answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-6)
+        answers = _serve(
+            str(folder / 'Format-Serving'), contract.IMAGES, [films.png(film) for film in pixels]
+        )
+        assert np.allclose(
+            answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-6
+        )
         assert np.array_equal(answers[contract.FLAG], [row['flag'] for row in rows])
         assert set(answers[contract.MODEL_VERSION]) == {facts['model_version'].encode()}
 
@@ -289,7 +374,9 @@ def test_a_run_killed_after_training_exports_the_same_without_training_again(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(run_lib, '_export', _raise)
         run_lib.run_fn(arguments)
-    monkeypatch.setattr(training.Progress, 'on_epoch_begin', lambda *_, **__: pytest.fail('trained again'))
+    monkeypatch.setattr(
+        training.Progress, 'on_epoch_begin', lambda *_, **__: pytest.fail('trained again')
+    )
     run_lib.run_fn(arguments)
     before, after = (_json(place / 'run' / PREDICTIONS_FILE) for place in (folder, tmp_path))
     assert before == after
@@ -300,23 +387,36 @@ def _raise(*_) -> None:
 
 
 @pytest.mark.parametrize('changed', ['parameters', 'task', 'weights_digest', 'code_digest'])
-def test_only_the_same_training_is_resumed(changed: str, splits, transform_output, tmp_path: Path) -> None:
+def test_only_the_same_training_is_resumed(
+    changed: str, splits, transform_output, tmp_path: Path
+) -> None:
     arguments = _arguments(tmp_path, splits, transform_output)
     key = run_lib._training_key(arguments.custom_config, arguments, splits)
     assert run_lib._training_key(arguments.custom_config, arguments, splits) == key
-    assert run_lib._training_key({**arguments.custom_config, changed: 'other'}, arguments, splits) != key
-    for name, value in (('transform_graph_path', '/other'), ('train_files', ['/other/*']), ('hyperparameters', {'values': {}})):
+    assert (
+        run_lib._training_key({**arguments.custom_config, changed: 'other'}, arguments, splits)
+        != key
+    )
+    for name, value in (
+        ('transform_graph_path', '/other'),
+        ('train_files', ['/other/*']),
+        ('hyperparameters', {'values': {}}),
+    ):
         other = SimpleNamespace(**{**vars(arguments), name: value})
         assert run_lib._training_key(arguments.custom_config, other, splits) != key
 
 
 @pytest.mark.parametrize('name', ['train', 'val', 'calibration'])
-def test_a_training_on_other_films_under_the_same_paths_is_not_resumed(name: str, splits, transform_output, tmp_path: Path) -> None:
+def test_a_training_on_other_films_under_the_same_paths_is_not_resumed(
+    name: str, splits, transform_output, tmp_path: Path
+) -> None:
     """As after a root's artifacts and metadata store were deleted, but not its checkpoints."""
     copies = {}
     for split, content in splits.items():
         folder = Path(shutil.copytree(Path(content.files[0]).parent, tmp_path / split))
-        copies[split] = dataclasses.replace(content, files=tuple(map(str, sorted(folder.iterdir()))))
+        copies[split] = dataclasses.replace(
+            content, files=tuple(map(str, sorted(folder.iterdir())))
+        )
     arguments = _arguments(tmp_path, copies, transform_output)
     before = run_lib._training_key(arguments.custom_config, arguments, copies)
     path = Path(copies[name].files[0])
@@ -324,7 +424,10 @@ def test_a_training_on_other_films_under_the_same_paths_is_not_resumed(name: str
     path.write_bytes(gzip.compress(records, mtime=0))
     same_films = run_lib._training_key(arguments.custom_config, arguments, copies)
     path.write_bytes(gzip.compress(records[::-1], mtime=0))
-    assert run_lib._training_key(arguments.custom_config, arguments, copies) not in (before, same_films)
+    assert run_lib._training_key(arguments.custom_config, arguments, copies) not in (
+        before,
+        same_films,
+    )
 
 
 def _one_class(folder: Path) -> None:
@@ -359,20 +462,29 @@ FINDINGS_ALONE = Calibration(offset=-0.4, temperature=0.6)
 def test_findings_have_an_output_each_and_those_that_only_help_have_none(tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
     network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE), 4)
-    module = TriageModule(network, films.SIDE, [CALIBRATION, FINDINGS_ALONE, NONE], 0.5, 'p-1', ['Mass', 'Hernia'])
+    module = TriageModule(
+        network, films.SIDE, [CALIBRATION, FINDINGS_ALONE, NONE], 0.5, 'p-1', ['Mass', 'Hernia']
+    )
     path = str(tmp_path / 'model')
     module.export(path)
     answers = _serve(path, contract.IMAGES, _images())
     assert set(answers) == {*contract.SCORES, 'Mass', 'Hernia'}
-    logits = network.model(np.stack([films.draw(number % 2, 50 + number) for number in range(4)]), training=False).numpy()
-    for place, (name, calibration) in enumerate(((contract.PROBABILITY, CALIBRATION), ('Mass', FINDINGS_ALONE), ('Hernia', NONE))):
+    logits = network.model(
+        np.stack([films.draw(number % 2, 50 + number) for number in range(4)]), training=False
+    ).numpy()
+    for place, (name, calibration) in enumerate(
+        ((contract.PROBABILITY, CALIBRATION), ('Mass', FINDINGS_ALONE), ('Hernia', NONE))
+    ):
         assert np.allclose(answers[name][:4], calibration.apply(logits[:, place]), atol=1e-5)
 
 
 def test_the_heat_map_adds_up_to_the_log_odds(exported) -> None:
     answers = _serve(exported[0], contract.EXPLAIN, _images())
     scores = _serve(exported[0], contract.IMAGES, _images())
-    assert all(np.array_equal(answers[name], scores[name]) for name in (contract.FLAG, contract.STATUS, contract.MODEL_VERSION))
+    assert all(
+        np.array_equal(answers[name], scores[name])
+        for name in (contract.FLAG, contract.STATUS, contract.MODEL_VERSION)
+    )
     assert np.allclose(answers[contract.PROBABILITY], scores[contract.PROBABILITY], atol=1e-6)
     assert answers[contract.HEAT_MAP].shape == (len(_images()), 1, 1)
     log_odds = np.log(answers[contract.PROBABILITY] / (1 - answers[contract.PROBABILITY]))
@@ -381,18 +493,35 @@ def test_the_heat_map_adds_up_to_the_log_odds(exported) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('changes', [{}, {'ema': 0.9, 'label_smoothing': 0.05, 'balance': 'undersample'}], ids=['plain', 'with everything'])
-def test_several_findings_from_training_to_serving(changes: dict, transform_output, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    'changes',
+    [{}, {'ema': 0.9, 'label_smoothing': 0.05, 'balance': 'undersample'}],
+    ids=['plain', 'with everything'],
+)
+def test_several_findings_from_training_to_serving(
+    changes: dict, transform_output, tmp_path: Path, monkeypatch
+) -> None:
     """The task asks for two findings, of which the calibration split lacks one."""
-    monkeypatch.setitem(TASKS, 'two', Task('two', films.LABEL, 'abnormal', 'normal', (films.OTHER, films.NEVER)))
-    whole = {name: films.split(tmp_path / f'Split-{name}', 48, seed) for seed, name in enumerate(('train', 'val', 'calibration'))}
+    monkeypatch.setitem(
+        TASKS, 'two', Task('two', films.LABEL, 'abnormal', 'normal', (films.OTHER, films.NEVER))
+    )
+    whole = {
+        name: films.split(tmp_path / f'Split-{name}', 48, seed)
+        for seed, name in enumerate(('train', 'val', 'calibration'))
+    }
     train = PARAMETERS.train.model_copy(update={'auxiliary_weight': 0.5, **changes})
     parameters = PARAMETERS.model_copy(update={'train': train})
-    run_lib.run_fn(_arguments(tmp_path, whole, transform_output, task='two', parameters=parameters.model_dump_json()))
+    run_lib.run_fn(
+        _arguments(
+            tmp_path, whole, transform_output, task='two', parameters=parameters.model_dump_json()
+        )
+    )
     facts = _json(tmp_path / 'Format-Serving' / FACTS_FILE)
     assert set(facts['calibration']) == {films.LABEL, films.OTHER, films.NEVER}
     assert facts['calibration'][films.NEVER] == vars(NONE)
     assert facts['calibration'][films.OTHER] != vars(NONE)
     answers = _serve(str(tmp_path / 'Format-Serving'), contract.IMAGES, _images())
     assert set(answers) == {*contract.SCORES, films.OTHER, films.NEVER}
-    assert all(((answers[name] >= 0) & (answers[name] <= 1)).all() for name in (films.OTHER, films.NEVER))
+    assert all(
+        ((answers[name] >= 0) & (answers[name] <= 1)).all() for name in (films.OTHER, films.NEVER)
+    )

@@ -1,4 +1,6 @@
-"""The served graph and `records.images` give each image the same name, as far as TensorFlow's decoders allow."""
+"""The served graph and `records.images` give each image the same name, as far as TensorFlow's
+decoders allow.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +36,17 @@ def _by_records(data: bytes) -> str:
 @pytest.fixture(scope='module')
 def served() -> dict[str, str]:
     """What the graph says of all images in one batch."""
-    assess_all = tf.function(lambda batch: assess(batch, 32)[1], input_signature=[tf.TensorSpec([None], tf.string)])
+    assess_all = tf.function(
+        lambda batch: assess(batch, 32)[1], input_signature=[tf.TensorSpec([None], tf.string)]
+    )
     answers = assess_all(tf.constant([data for data, _ in _CASES.values()])).numpy()
     return {name: answer.decode() for name, answer in zip(_CASES, answers, strict=True)}
 
 
 @pytest.mark.parametrize('name', _CASES)
-def test_same_name_in_the_served_graph_and_in_the_records(name: str, served: dict[str, str]) -> None:
+def test_same_name_in_the_served_graph_and_in_the_records(
+    name: str, served: dict[str, str]
+) -> None:
     data, kind = _CASES[name]
     assert _by_records(data) == kind
     assert _one_name(served[name]) == _one_name(kind)

@@ -1,4 +1,6 @@
-"""The head: the optimum of its penalised loss, whatever the scale of the features, weighted by class as the fine-tuning is."""
+"""The head: the optimum of its penalised loss, whatever the scale of the features, weighted by
+class as the fine-tuning is.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,24 @@ RNG = np.random.default_rng(5)
 FEATURES = RNG.normal(size=(COUNT, WIDTH)).astype(np.float32)
 # Two labels: one that some features tell, and a rare one of others.
 LABELS = np.stack(
-    [RNG.random(COUNT) < 1 / (1 + np.exp(-2 * FEATURES[:, 0] + FEATURES[:, 1])), FEATURES[:, 2] + RNG.normal(size=COUNT) > 2.2], axis=1
+    [
+        RNG.random(COUNT) < 1 / (1 + np.exp(-2 * FEATURES[:, 0] + FEATURES[:, 1])),
+        FEATURES[:, 2] + RNG.normal(size=COUNT) > 2.2,
+    ],
+    axis=1,
 ).astype(np.float32)
 BALANCED = losses.weights(LABELS, np.ones(2), TrainParameters(balance='weights'))
 EQUAL = Weights(np.ones(2, np.float32), np.ones(2, np.float32))
 
 
-@pytest.mark.parametrize(('weights', 'balance'), [(BALANCED, 'balanced'), (EQUAL, None)], ids=['weighted', 'not weighted'])
-def test_each_label_has_the_optimum_of_a_regression_of_its_own(weights: Weights, balance: str | None) -> None:
+@pytest.mark.parametrize(
+    ('weights', 'balance'),
+    [(BALANCED, 'balanced'), (EQUAL, None)],
+    ids=['weighted', 'not weighted'],
+)
+def test_each_label_has_the_optimum_of_a_regression_of_its_own(
+    weights: Weights, balance: str | None
+) -> None:
     standardised = (FEATURES - FEATURES.mean(axis=0)) / FEATURES.std(axis=0)
     found = {each.penalty: each for each in head.path(FEATURES, LABELS, weights)}
     assert tuple(found) == head.PENALTIES
@@ -30,7 +42,9 @@ def test_each_label_has_the_optimum_of_a_regression_of_its_own(weights: Weights,
         logits = found[penalty].logits(FEATURES)
         for place in range(2):
             # scikit-learn weighs the sum of the losses, not their mean.
-            model = LogisticRegression(C=1 / (penalty * COUNT), class_weight=balance, tol=1e-8, max_iter=1000)
+            model = LogisticRegression(
+                C=1 / (penalty * COUNT), class_weight=balance, tol=1e-8, max_iter=1000
+            )
             expected = model.fit(standardised, LABELS[:, place]).decision_function(standardised)
             assert logits[:, place] == pytest.approx(expected, abs=2e-3)
 
@@ -42,8 +56,12 @@ def test_a_weaker_penalty_fits_closer() -> None:
 
 
 def test_the_scale_of_the_features_makes_no_difference() -> None:
-    scaled = FEATURES * np.geomspace(0.01, 100, WIDTH).astype(np.float32) + np.linspace(-50, 50, WIDTH).astype(np.float32)
-    for one, other in zip(head.path(FEATURES, LABELS, EQUAL), head.path(scaled, LABELS, EQUAL), strict=True):
+    scaled = FEATURES * np.geomspace(0.01, 100, WIDTH).astype(np.float32) + np.linspace(
+        -50, 50, WIDTH
+    ).astype(np.float32)
+    for one, other in zip(
+        head.path(FEATURES, LABELS, EQUAL), head.path(scaled, LABELS, EQUAL), strict=True
+    ):
         assert other.logits(scaled) == pytest.approx(one.logits(FEATURES), abs=0.02)
 
 

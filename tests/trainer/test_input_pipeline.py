@@ -22,11 +22,17 @@ def _parameters(**changed) -> TrainParameters:
 
 def _epoch(split: Split, parameters: TrainParameters, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     batches = list(input_pipeline.training_batches(split, parameters, epoch))
-    return np.concatenate([pixels for pixels, _ in batches]), np.concatenate([labels for _, labels in batches])
+    return np.concatenate([pixels for pixels, _ in batches]), np.concatenate(
+        [labels for _, labels in batches]
+    )
 
 
 def _films(split: Split) -> list[bytes]:
-    return sorted(_prints(np.concatenate([pixels for pixels, _ in input_pipeline.evaluation_batches(split, 8)])))
+    return sorted(
+        _prints(
+            np.concatenate([pixels for pixels, _ in input_pipeline.evaluation_batches(split, 8)])
+        )
+    )
 
 
 def _prints(pixels: np.ndarray) -> list[bytes]:
@@ -44,14 +50,18 @@ def test_an_empty_split_is_refused(place: str, tmp_path: Path) -> None:
     if place != 'no folder':
         (tmp_path / 'Split-val').mkdir()
     if place == 'no records':
-        tf.io.TFRecordWriter(str(tmp_path / 'Split-val' / 'transformed-00000-of-00001.gz'), 'GZIP').close()
+        tf.io.TFRecordWriter(
+            str(tmp_path / 'Split-val' / 'transformed-00000-of-00001.gz'), 'GZIP'
+        ).close()
     if place == 'no patterns':
         patterns = []
     with pytest.raises(ValueError, match='Split-val' if patterns else 'no directory'):
         input_pipeline.open_split(patterns, [films.LABEL], films.SIDE)
 
 
-@pytest.mark.parametrize(('limit', 'steps'), [(None, 6), (100, 6), (4, 4)], ids=['all', 'limit above', 'limit'])
+@pytest.mark.parametrize(
+    ('limit', 'steps'), [(None, 6), (100, 6), (4, 4)], ids=['all', 'limit above', 'limit']
+)
 def test_steps_per_epoch(limit: int | None, steps: int, splits: dict[str, Split]) -> None:
     parameters = _parameters(max_steps_per_epoch=limit)
     assert input_pipeline.steps_per_epoch(splits['train'], parameters) == steps
@@ -60,7 +70,10 @@ def test_steps_per_epoch(limit: int | None, steps: int, splits: dict[str, Split]
 
 def test_the_last_batch_may_be_smaller(splits: dict[str, Split]) -> None:
     assert input_pipeline.steps_per_epoch(splits['val'], _parameters()) == 4
-    assert [len(labels) for _, labels in input_pipeline.training_batches(splits['val'], _parameters(), 0)] == [8, 8, 8, 6]
+    assert [
+        len(labels)
+        for _, labels in input_pipeline.training_batches(splits['val'], _parameters(), 0)
+    ] == [8, 8, 8, 6]
 
 
 @pytest.mark.parametrize('buffer', [1, 5, 4096])
@@ -86,14 +99,24 @@ def test_labels_stay_with_their_images(splits: dict[str, Split]) -> None:
 
 
 def _prints_of(split: Split) -> list[bytes]:
-    return [name for pixels, _ in input_pipeline.evaluation_batches(split, 8) for name in _prints(pixels)]
+    return [
+        name
+        for pixels, _ in input_pipeline.evaluation_batches(split, 8)
+        for name in _prints(pixels)
+    ]
 
 
 def _labels_of(split: Split) -> list[float]:
-    return [float(label) for _, labels in input_pipeline.evaluation_batches(split, 8) for label in labels[:, 0]]
+    return [
+        float(label)
+        for _, labels in input_pipeline.evaluation_batches(split, 8)
+        for label in labels[:, 0]
+    ]
 
 
-@pytest.mark.parametrize('way', ['alone', 'after other epochs', 'read twice', 'after a global seed'])
+@pytest.mark.parametrize(
+    'way', ['alone', 'after other epochs', 'read twice', 'after a global seed']
+)
 def test_an_epoch_is_the_same_however_it_was_come_to(way: str, splits: dict[str, Split]) -> None:
     parameters = TrainParameters(batch_size=8)
     tf.random.set_seed(0)
@@ -111,10 +134,16 @@ def test_an_epoch_is_the_same_however_it_was_come_to(way: str, splits: dict[str,
 
 
 def test_epochs_and_seeds_differ_in_order_and_in_augmentation(splits: dict[str, Split]) -> None:
-    orders = {tuple(_prints(_epoch(splits['train'], _parameters(seed=seed), epoch)[0])) for seed in (0, 1) for epoch in (0, 1)}
+    orders = {
+        tuple(_prints(_epoch(splits['train'], _parameters(seed=seed), epoch)[0]))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
     assert len(orders) == 4
     augmented = {
-        frozenset(_prints(_epoch(splits['train'], TrainParameters(batch_size=8, seed=seed), epoch)[0]))
+        frozenset(
+            _prints(_epoch(splits['train'], TrainParameters(batch_size=8, seed=seed), epoch)[0])
+        )
         for seed in (0, 1)
         for epoch in (0, 1)
     }
@@ -141,14 +170,22 @@ def _undersampled(**changed) -> TrainParameters:
     return _parameters(balance='undersample', **changed)
 
 
-def test_undersampling_takes_all_positives_and_another_draw_of_negatives_each_epoch(splits: dict[str, Split]) -> None:
+def test_undersampling_takes_all_positives_and_another_draw_of_negatives_each_epoch(
+    splits: dict[str, Split],
+) -> None:
     parameters = _undersampled(negatives_per_positive=1.0)
     drawn = []
     for epoch in (0, 1, 0):
         pixels, labels = _epoch(splits['train'], parameters, epoch)
         assert (len(labels), labels.sum()) == (32, 16)
         drawn.append(sorted(_prints(pixels[labels[:, 0] == 0])))
-        positives = [name for name, label in zip(_prints_of(splits['train']), _labels_of(splits['train']), strict=True) if label]
+        positives = [
+            name
+            for name, label in zip(
+                _prints_of(splits['train']), _labels_of(splits['train']), strict=True
+            )
+            if label
+        ]
         assert sorted(_prints(pixels[labels[:, 0] == 1])) == sorted(positives)
     assert drawn[0] == drawn[2] != drawn[1]
     assert input_pipeline.steps_per_epoch(splits['train'], parameters) == 4
@@ -160,7 +197,9 @@ def test_undersampling_asks_for_no_more_negatives_than_there_are(splits: dict[st
 
 
 def test_several_labels_stay_with_their_images(splits: dict[str, Split]) -> None:
-    several = input_pipeline.open_split(splits['train'].files, [films.LABEL, films.OTHER], films.SIDE)
+    several = input_pipeline.open_split(
+        splits['train'].files, [films.LABEL, films.OTHER], films.SIDE
+    )
     assert several.values.shape == (48, 2)
     assert several.values.sum(axis=0).tolist() == [16, 12]
     known = dict(zip(_prints_of(several), several.values.tolist(), strict=True))

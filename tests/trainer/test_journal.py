@@ -1,4 +1,6 @@
-"""The journal: survives a cut line, replaces an epoch that is trained again, and becomes a table and TensorBoard's events."""
+"""The journal: survives a cut line, replaces an epoch that is trained again, and becomes a table
+and TensorBoard's events.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def test_an_epoch_trained_again_replaces_the_first_try(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs'))
     for epoch, loss in ((0, 3.0), (1, 2.0), (1, 1.0)):
         journal.write('training', epoch, {'loss': loss})
-    assert [(row['epoch'], row['loss']) for row in _table(journal, tmp_path)] == [('0', '3.0'), ('1', '1.0')]
+    assert [(row['epoch'], row['loss']) for row in _table(journal, tmp_path)] == [
+        ('0', '3.0'),
+        ('1', '1.0'),
+    ]
 
 
 @pytest.mark.parametrize('cut', range(1, 40, 6))
@@ -46,7 +51,9 @@ def test_a_last_line_cut_short_costs_that_line_alone(cut: int, tmp_path: Path) -
     again = Journal(str(path), str(tmp_path / 'logs'))
     assert [row['epoch'] for row in _table(again, tmp_path)] == ['0']
     again.write('training', 1, {'loss': 0.5})
-    assert [row['epoch'] for row in _table(Journal(str(path), str(tmp_path / 'logs')), tmp_path)] == ['0', '1']
+    assert [
+        row['epoch'] for row in _table(Journal(str(path), str(tmp_path / 'logs')), tmp_path)
+    ] == ['0', '1']
 
 
 def test_numbers_that_are_none_come_back(tmp_path: Path) -> None:
@@ -56,7 +63,9 @@ def test_numbers_that_are_none_come_back(tmp_path: Path) -> None:
 
 
 def test_tensorboard_sees_each_figure(tmp_path: Path) -> None:
-    Journal(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs')).write('training', 2, {'val_auc': 0.875})
+    Journal(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs')).write(
+        'training', 2, {'val_auc': 0.875}
+    )
     (file,) = (tmp_path / 'logs').glob('events*')
     found = [
         (event.step, value.tag, float(tf.make_ndarray(value.tensor)))

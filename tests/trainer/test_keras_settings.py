@@ -64,8 +64,17 @@ def test_containers_of_others_entry_points_start_with_the_settings() -> None:
 def test_neither_variables_nor_a_file_change_keras(tmp_path: Path) -> None:
     """In a process of its own: Keras reads its settings when it is imported."""
     (tmp_path / '.keras').mkdir()
-    settings = {'backend': 'jax', 'floatx': 'float16', 'epsilon': 0.1, 'image_data_format': 'channels_first'}
+    settings = {
+        'backend': 'jax',
+        'floatx': 'float16',
+        'epsilon': 0.1,
+        'image_data_format': 'channels_first',
+    }
     (tmp_path / '.keras' / 'keras.json').write_text(json.dumps(settings))
     env = {**os.environ, **_OF_A_USER, 'HOME': str(tmp_path)}
-    done = subprocess.run([sys.executable, '-c', _SHOW], env=env, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ['tensorflow', *['float32 1e-07 channels_last'] * 2], done.stderr
+    done = subprocess.run(
+        [sys.executable, '-c', _SHOW], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ['tensorflow', *['float32 1e-07 channels_last'] * 2], (
+        done.stderr
+    )

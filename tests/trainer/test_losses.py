@@ -39,13 +39,17 @@ def test_smoothing_moves_the_labels() -> None:
 
 def test_focal_loss_heeds_what_is_hard() -> None:
     truth = _probability_of_truth()
-    assert _loss(gamma=2.0) == pytest.approx((-((1 - truth) ** 2) * np.log(truth)).sum(axis=1).mean(), rel=1e-4)
+    assert _loss(gamma=2.0) == pytest.approx(
+        (-((1 - truth) ** 2) * np.log(truth)).sum(axis=1).mean(), rel=1e-4
+    )
 
 
 def test_weights_are_of_class_and_label() -> None:
     weights = losses.Weights(np.array([1, 2, 0], np.float32), np.array([3, 4, 0], np.float32))
     factor = np.where(LABELS == 1, weights.positive, weights.negative)
-    assert _loss(weights) == pytest.approx((-factor * np.log(_probability_of_truth())).sum(axis=1).mean(), rel=1e-5)
+    assert _loss(weights) == pytest.approx(
+        (-factor * np.log(_probability_of_truth())).sum(axis=1).mean(), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize('balance', ['none', 'weights', 'undersample'])

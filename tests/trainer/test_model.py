@@ -18,7 +18,9 @@ FILMS = tf.random.stateless_uniform([4, 32, 32, 1], [0, 1], maxval=255.0)
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> ModelParameters:
     path = tmp_path_factory.mktemp('weights') / 'mobilenet_v2_no_top.h5'
     keras.utils.set_random_seed(3)
-    backbone = keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None, pooling='avg')
+    backbone = keras.applications.MobileNetV2(
+        input_shape=(32, 32, 3), include_top=False, weights=None, pooling='avg'
+    )
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
@@ -33,7 +35,11 @@ SCRATCH = ModelParameters(backbone='scratch_cnn', image_size=32)
 
 
 def _of_type(network: model_lib.Network, kind: type, norm: bool) -> list[keras.layers.Layer]:
-    return [layer for layer in network.backbone.layers if layer.weights and isinstance(layer, kind) is norm]
+    return [
+        layer
+        for layer in network.backbone.layers
+        if layer.weights and isinstance(layer, kind) is norm
+    ]
 
 
 def test_shapes(pretrained: ModelParameters) -> None:
@@ -50,48 +56,85 @@ def test_bytes_and_floats_give_the_same_logit(pretrained: ModelParameters) -> No
     assert np.array_equal(network.model(grey), network.model(tf.cast(grey, tf.float32)))
 
 
-def test_batch_normalisation_that_is_trained_takes_up_the_films(pretrained: ModelParameters) -> None:
+def test_batch_normalisation_that_is_trained_takes_up_the_films(
+    pretrained: ModelParameters,
+) -> None:
     network = model_lib.build(pretrained.model_copy(update={'batch_norm': 'trained'}))
     norms = _of_type(network, keras.layers.BatchNormalization, True)
     before = [layer.get_weights() for layer in norms]
     features = network.extractor(FILMS, training=False)
-    assert np.array_equal(features, model_lib.build(pretrained).extractor(FILMS)), 'outside of training it is the same network'
+    assert np.array_equal(features, model_lib.build(pretrained).extractor(FILMS)), (
+        'outside of training it is the same network'
+    )
     model_lib.unfreeze(network, 0.6)
-    network.model.compile(keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
+    network.model.compile(
+        keras.optimizers.SGD(0.5),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        run_eagerly=True,
+    )
     network.model.train_on_batch(FILMS, tf.constant([[0.0], [1.0], [1.0], [0.0]]))
     assert 0.4 * len(norms) < sum(layer.trainable for layer in norms) < len(norms)
     for layer, weights in zip(norms, before, strict=True):
-        changed = [not np.array_equal(now, then) for now, then in zip(layer.get_weights(), weights, strict=True)]
-        # Scale and shift by gradients, mean and variance by the batch; below the share none of them.
+        changed = [
+            not np.array_equal(now, then)
+            for now, then in zip(layer.get_weights(), weights, strict=True)
+        ]
+        # Scale and shift by gradients, mean and variance by the batch; below the share none of
+        # them.
         assert changed == [layer.trainable] * 4, layer.name
-        assert not layer.trainable or layer.momentum < 0.95, 'a short training has to settle its statistics'
+        assert not layer.trainable or layer.momentum < 0.95, (
+            'a short training has to settle its statistics'
+        )
 
 
 @pytest.mark.parametrize('share', [0.6, pytest.param(1.0, marks=pytest.mark.slow)])
-def test_training_leaves_batch_normalisation_as_it_is(share: float, pretrained: ModelParameters) -> None:
+def test_training_leaves_batch_normalisation_as_it_is(
+    share: float, pretrained: ModelParameters
+) -> None:
     network = model_lib.build(pretrained)
     model_lib.unfreeze(network, share)
     norms = _of_type(network, keras.layers.BatchNormalization, True)
-    others = [layer for layer in _of_type(network, keras.layers.BatchNormalization, False) if layer.trainable]
+    others = [
+        layer
+        for layer in _of_type(network, keras.layers.BatchNormalization, False)
+        if layer.trainable
+    ]
     before = [layer.get_weights() for layer in norms], [layer.get_weights() for layer in others]
-    network.model.compile(keras.optimizers.SGD(0.5), keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
+    network.model.compile(
+        keras.optimizers.SGD(0.5),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        run_eagerly=True,
+    )
     network.model.train_on_batch(FILMS, tf.constant([[0.0], [1.0], [1.0], [0.0]]))
     assert len(norms) == 52
     for layer, weights in zip(norms, before[0], strict=True):
-        assert all(np.array_equal(now, then) for now, then in zip(layer.get_weights(), weights, strict=True)), layer.name
-    changed = [not np.array_equal(layer.get_weights()[0], weights[0]) for layer, weights in zip(others, before[1], strict=True)]
+        assert all(
+            np.array_equal(now, then)
+            for now, then in zip(layer.get_weights(), weights, strict=True)
+        ), layer.name
+    changed = [
+        not np.array_equal(layer.get_weights()[0], weights[0])
+        for layer, weights in zip(others, before[1], strict=True)
+    ]
     assert sum(changed) > 0.9 * len(changed)
 
 
-@pytest.mark.parametrize('share', [pytest.param(0.0, marks=pytest.mark.slow), 0.6, pytest.param(1.0, marks=pytest.mark.slow)])
-def test_the_top_share_of_the_layers_trains_and_nothing_below(share: float, pretrained: ModelParameters) -> None:
+@pytest.mark.parametrize(
+    'share',
+    [pytest.param(0.0, marks=pytest.mark.slow), 0.6, pytest.param(1.0, marks=pytest.mark.slow)],
+)
+def test_the_top_share_of_the_layers_trains_and_nothing_below(
+    share: float, pretrained: ModelParameters
+) -> None:
     network = model_lib.build(pretrained)
     backbone = network.backbone
     count = model_lib.unfreeze(network, share)
     first = round(len(backbone.layers) * (1 - share))
     trains = [bool(layer.trainable_weights) for layer in backbone.layers]
     assert not any(trains[: max(0, first - 1)])
-    convolutions = [layer for layer in backbone.layers[first:] if isinstance(layer, keras.layers.Conv2D)]
+    convolutions = [
+        layer for layer in backbone.layers[first:] if isinstance(layer, keras.layers.Conv2D)
+    ]
     assert all(layer.trainable_weights for layer in convolutions)
     assert count == sum(trains)
     assert (count == 0) is (share == 0)
@@ -100,16 +143,29 @@ def test_the_top_share_of_the_layers_trains_and_nothing_below(share: float, pret
 def test_a_network_from_scratch_trains_as_a_whole_and_settles_its_statistics() -> None:
     network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=32))
     before = network.model.get_weights()
-    network.model.compile(keras.optimizers.SGD(0.1), keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
+    network.model.compile(
+        keras.optimizers.SGD(0.1),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        run_eagerly=True,
+    )
     network.model.train_on_batch(FILMS, tf.constant([[0.0], [1.0], [1.0], [0.0]]))
-    same = [np.array_equal(now, then) for now, then in zip(network.model.get_weights(), before, strict=True)]
-    assert not any(same), [weight.name for weight, unchanged in zip(network.model.weights, same, strict=True) if unchanged]
+    same = [
+        np.array_equal(now, then)
+        for now, then in zip(network.model.get_weights(), before, strict=True)
+    ]
+    assert not any(same), [
+        weight.name
+        for weight, unchanged in zip(network.model.weights, same, strict=True)
+        if unchanged
+    ]
 
 
 def test_dropout_is_off_outside_of_training() -> None:
     network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=32, dropout=0.5))
     assert np.array_equal(network.model(FILMS), network.model(FILMS))
-    assert not np.array_equal(network.model(FILMS, training=True), network.model(FILMS, training=True))
+    assert not np.array_equal(
+        network.model(FILMS, training=True), network.model(FILMS, training=True)
+    )
 
 
 def test_under_mixed_precision_the_logit_is_float32() -> None:
@@ -129,7 +185,12 @@ def test_a_logit_for_each_label(labels: int) -> None:
 @pytest.mark.parametrize('kind', ['average', 'attention'])
 def test_the_parts_of_a_logit_and_its_bias_sum_to_it(kind: str) -> None:
     network = model_lib.build(SCRATCH.model_copy(update={'image_size': 64, 'pooling': kind}), 3)
-    network.model.set_weights([np.random.default_rng(0).uniform(0.05, 0.3, weight.shape) for weight in network.model.weights])
+    network.model.set_weights(
+        [
+            np.random.default_rng(0).uniform(0.05, 0.3, weight.shape)
+            for weight in network.model.weights
+        ]
+    )
     for label in range(3):
         logits, parts = model_lib.evidence(network, LARGE, label)
         assert parts.shape == (4, 2, 2)

@@ -1,4 +1,6 @@
-"""Preprocessing: eagerly and inside tf.data the same, and near to an independent antialiased resize."""
+"""Preprocessing: eagerly and inside tf.data the same, and near to an independent antialiased
+resize.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ def _grey(height: int, width: int, seed: int = 0) -> np.ndarray:
     """A film with detail of every size, uint8 [height, width]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
-    field = 110 + 60 * np.sin(x / 9.0) * np.cos(y / 13.0) + 30 * (x // 16 % 2) + rng.normal(0, 8, (height, width))
+    field = (
+        110
+        + 60 * np.sin(x / 9.0) * np.cos(y / 13.0)
+        + 30 * (x // 16 % 2)
+        + rng.normal(0, 8, (height, width))
+    )
     return field.clip(0, 255).astype(np.uint8)
 
 
@@ -55,7 +62,9 @@ KINDS = [
 
 @pytest.mark.parametrize('run', RUNS)
 @pytest.mark.parametrize(('data', 'expected', 'tolerance'), KINDS)
-def test_an_image_of_the_size_keeps_its_pixels(data: bytes, expected: np.ndarray, tolerance: float, run: Callable) -> None:
+def test_an_image_of_the_size_keeps_its_pixels(
+    data: bytes, expected: np.ndarray, tolerance: float, run: Callable
+) -> None:
     pixels = run(lambda batch: preprocessing.decode_and_resize(batch, 60), tf.constant([[data]]))
     assert pixels.dtype == tf.uint8
     assert pixels.shape == (1, 60, 60, 1)
@@ -68,22 +77,42 @@ def test_an_image_of_the_size_keeps_its_pixels(data: bytes, expected: np.ndarray
 @pytest.mark.parametrize(('height', 'width'), [(600, 600), (601, 599), (97, 301), (48, 30), (1, 1)])
 def test_any_size_becomes_the_asked_one(height: int, width: int, run: Callable) -> None:
     data = _encode(_grey(height, width), 'JPEG')
-    assert run(lambda batch: preprocessing.decode_and_resize(batch, 48), tf.constant([data])).shape == (1, 48, 48, 1)
+    assert run(
+        lambda batch: preprocessing.decode_and_resize(batch, 48), tf.constant([data])
+    ).shape == (1, 48, 48, 1)
 
 
-@pytest.mark.parametrize(('height', 'width', 'size'), [(600, 600, 224), (600, 600, 128), (301, 203, 64), (100, 100, 224)])
+@pytest.mark.parametrize(
+    ('height', 'width', 'size'), [(600, 600, 224), (600, 600, 128), (301, 203, 64), (100, 100, 224)]
+)
 def test_resize_is_that_of_pillow(height: int, width: int, size: int) -> None:
-    """Pillow's BILINEAR antialiases too; it rounds between its two passes, so a grey level of difference is allowed."""
+    """Pillow's BILINEAR antialiases too; it rounds between its two passes, so a grey level of
+    difference is allowed.
+    """
     film = _grey(height, width)
-    ours = preprocessing.decode_and_resize(tf.constant([_encode(film)]), size).numpy()[0, :, :, 0].astype(int)
-    theirs = np.asarray(Image.fromarray(film).resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+    ours = (
+        preprocessing.decode_and_resize(tf.constant([_encode(film)]), size)
+        .numpy()[0, :, :, 0]
+        .astype(int)
+    )
+    theirs = np.asarray(
+        Image.fromarray(film).resize((size, size), Image.Resampling.BILINEAR)
+    ).astype(int)
     assert np.abs(ours - theirs).max() <= 1
     assert np.abs(ours - theirs).mean() < 0.3
 
 
 @pytest.mark.parametrize(
     ('height', 'width', 'size'),
-    [(600, 600, 224), (600, 600, 128), (301, 203, 64), (100, 100, 224), (97, 301, 96), (64, 64, 64), (1, 7, 32)],
+    [
+        (600, 600, 224),
+        (600, 600, 128),
+        (301, 203, 64),
+        (100, 100, 224),
+        (97, 301, 96),
+        (64, 64, 64),
+        (1, 7, 32),
+    ],
 )
 def test_resize_is_bit_by_bit_that_of_tensorflow(height: int, width: int, size: int) -> None:
     film = _grey(height, width)
@@ -113,7 +142,9 @@ def test_a_stored_image_of_another_size_is_refused() -> None:
         preprocessing.decode_stored(stored, 32)
 
 
-@pytest.mark.parametrize('data', [b'', b'no image', _encode(GREY, 'JPEG')[:40]], ids=['empty', 'text', 'cut JPEG'])
+@pytest.mark.parametrize(
+    'data', [b'', b'no image', _encode(GREY, 'JPEG')[:40]], ids=['empty', 'text', 'cut JPEG']
+)
 def test_what_is_no_image_is_refused(data: bytes) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         preprocessing.decode_and_resize(tf.constant([data]), 32)
@@ -130,4 +161,6 @@ def test_the_transform_graph_gives_what_the_functions_give(transform_output) -> 
     layer = transform_output.transform_features_layer()
     data = tf.constant([[_encode(_grey(50, 70), 'JPEG')], [_encode(RGB)]])
     stored = layer({IMAGE: data})[transformed(IMAGE)]
-    assert np.array_equal(preprocessing.decode_stored(stored, 32), preprocessing.decode_and_resize(data, 32))
+    assert np.array_equal(
+        preprocessing.decode_stored(stored, 32), preprocessing.decode_and_resize(data, 32)
+    )

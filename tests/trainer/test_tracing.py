@@ -18,13 +18,19 @@ from trainer.parameters import ModelParameters, TrainerParameters, TrainParamete
 from trainer.signatures import TriageModule
 from trainer.tracing import as_it_stands
 
-# What `fit` puts around a step, for several devices; neither layers nor losses, metrics or optimizers.
+# What `fit` puts around a step, for several devices; neither layers nor losses, metrics or
+# optimizers.
 _AROUND_A_STEP = {'tf_keras.src.engine.training', 'tf_keras.src.backend'}
 
 
 def test_a_condition_on_a_tensor_is_rewritten_only_outside() -> None:
     def positive() -> list[int]:
-        return [int(each) for each in tf.data.Dataset.range(-2, 2).map(lambda number: number if number > 0 else -number)]
+        return [
+            int(each)
+            for each in tf.data.Dataset.range(-2, 2).map(
+                lambda number: number if number > 0 else -number
+            )
+        ]
 
     assert positive() == [2, 1, 0, 1]
     with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
@@ -33,7 +39,9 @@ def test_a_condition_on_a_tensor_is_rewritten_only_outside() -> None:
 
 def test_the_decorated_keeps_its_name_and_its_docstring() -> None:
     assert (model_lib.build.__name__, model_lib.build.__module__) == ('build', 'trainer.model')
-    assert model_lib.build.__doc__ is not None and model_lib.build.__doc__.startswith('Builds the network')
+    assert model_lib.build.__doc__ is not None and model_lib.build.__doc__.startswith(
+        'Builds the network'
+    )
 
 
 def test_from_the_network_to_the_export_no_layer_is_rewritten(
@@ -48,12 +56,21 @@ def test_from_the_network_to_the_export_no_layer_is_rewritten(
 
     monkeypatch.setattr(api, '_convert_actual', seen)
     parameters = TrainerParameters(
-        model=ModelParameters(backbone='scratch_cnn', image_size=films.SIDE), train=TrainParameters(batch_size=16, epochs=1)
+        model=ModelParameters(backbone='scratch_cnn', image_size=films.SIDE),
+        train=TrainParameters(batch_size=16, epochs=1),
     )
     strategy = training.prepare(parameters)
     network = model_lib.build(parameters.model)
     state = TrainingState(str(tmp_path / 'state'))
-    training.train(network, splits, parameters, state, Journal(state.history, str(tmp_path / 'logs')), strategy)
-    TriageModule(network, films.SIDE, [calibration.NONE], 0.5, 'p-1').export(str(tmp_path / 'model'))
-    assert 'train_function' in {name for _, name in rewritten}, 'the look at what is rewritten sees nothing'
-    assert {module for module, _ in rewritten if module.startswith('tf_keras')} <= _AROUND_A_STEP, rewritten
+    training.train(
+        network, splits, parameters, state, Journal(state.history, str(tmp_path / 'logs')), strategy
+    )
+    TriageModule(network, films.SIDE, [calibration.NONE], 0.5, 'p-1').export(
+        str(tmp_path / 'model')
+    )
+    assert 'train_function' in {name for _, name in rewritten}, (
+        'the look at what is rewritten sees nothing'
+    )
+    assert {module for module, _ in rewritten if module.startswith('tf_keras')} <= _AROUND_A_STEP, (
+        rewritten
+    )

@@ -1,4 +1,6 @@
-"""Training: a killed one goes on to the same end, the last weights or the best are kept, wrong pixels are refused."""
+"""Training: a killed one goes on to the same end, the last weights or the best are kept, wrong
+pixels are refused.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def _parameters(**changed) -> TrainerParameters:
     return TrainerParameters(model=MODEL, train=TrainParameters(**train))
 
 
-def _train(folder: Path, splits: dict[str, Split], parameters: TrainerParameters) -> tuple[model_lib.Network, TrainingState, list[dict]]:
+def _train(
+    folder: Path, splits: dict[str, Split], parameters: TrainerParameters
+) -> tuple[model_lib.Network, TrainingState, list[dict]]:
     """One training as `run_fn` does it, in the state's folder `folder`."""
     keras.backend.clear_session()
     state = TrainingState(str(folder))
@@ -53,7 +57,10 @@ def _auc(network: model_lib.Network, split: Split) -> float:
 
 
 def _same(first: model_lib.Network, second: model_lib.Network) -> bool:
-    return all(np.array_equal(one, two) for one, two in zip(first.model.get_weights(), second.model.get_weights(), strict=True))
+    return all(
+        np.array_equal(one, two)
+        for one, two in zip(first.model.get_weights(), second.model.get_weights(), strict=True)
+    )
 
 
 @pytest.fixture
@@ -64,13 +71,17 @@ def with_head(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope='module')
-def unbroken(splits: dict[str, Split], tmp_path_factory: pytest.TempPathFactory) -> tuple[model_lib.Network, TrainingState, list[dict]]:
+def unbroken(
+    splits: dict[str, Split], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[model_lib.Network, TrainingState, list[dict]]:
     return _train(tmp_path_factory.mktemp('unbroken'), splits, _parameters())
 
 
 def test_history_has_each_epoch(unbroken) -> None:
     _, state, history = unbroken
-    assert [(row['phase'], row['epoch']) for row in history] == [('training', str(epoch)) for epoch in range(4)]
+    assert [(row['phase'], row['epoch']) for row in history] == [
+        ('training', str(epoch)) for epoch in range(4)
+    ]
     assert {'loss', 'auc', 'val_loss', 'val_auc'} <= set(history[0])
     assert state.epoch == 4
 
@@ -83,7 +94,11 @@ def _of_epoch(history: list[dict], network: model_lib.Network, split: Split) -> 
     """The epoch whose weights the network has, told by its loss on the split."""
     logits, labels = training.predict_logits(network.model, split, 16)
     loss = float(keras.losses.BinaryCrossentropy(from_logits=True)(labels, logits))
-    (epoch,) = (epoch for epoch, row in enumerate(history) if float(row['val_loss']) == pytest.approx(loss, rel=1e-4))
+    (epoch,) = (
+        epoch
+        for epoch, row in enumerate(history)
+        if float(row['val_loss']) == pytest.approx(loss, rel=1e-4)
+    )
     return epoch
 
 
@@ -92,18 +107,24 @@ STRIDES = {'learning_rate': 0.03, 'epochs': 3, 'balance': 'none'}
 
 
 @pytest.mark.slow
-def test_it_ends_with_the_weights_of_the_last_epoch(splits: dict[str, Split], tmp_path: Path) -> None:
+def test_it_ends_with_the_weights_of_the_last_epoch(
+    splits: dict[str, Split], tmp_path: Path
+) -> None:
     network, _, history = _train(tmp_path, splits, _parameters(**STRIDES))
     assert _of_epoch(history, network, splits['val']) == 2
 
 
-def test_with_patience_it_ends_with_the_weights_of_the_best_epoch(splits: dict[str, Split], tmp_path: Path) -> None:
+def test_with_patience_it_ends_with_the_weights_of_the_best_epoch(
+    splits: dict[str, Split], tmp_path: Path
+) -> None:
     network, _, history = _train(tmp_path, splits, _parameters(**STRIDES, patience=9))
     assert _of_epoch(history, network, splits['val']) == int(np.argmax(_val_aucs(history)))
 
 
 @pytest.mark.slow
-def test_with_a_moving_average_it_ends_with_the_average(splits: dict[str, Split], tmp_path: Path) -> None:
+def test_with_a_moving_average_it_ends_with_the_average(
+    splits: dict[str, Split], tmp_path: Path
+) -> None:
     network, _, history = _train(tmp_path / 'average', splits, _parameters(ema=0.9))
     assert _auc(network, splits['val']) == pytest.approx(_val_aucs(history)[-1], abs=1e-6)
     plain, _, _ = _train(tmp_path / 'plain', splits, _parameters())
@@ -151,10 +172,14 @@ def _kill_while_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
         pytest.param(_kill_in_mid_epoch, 2, id='in the third epoch'),
         pytest.param(_kill_before_saving, 1, id='before saving', marks=pytest.mark.slow),
         pytest.param(_kill_while_saving, 2, id='while saving', marks=pytest.mark.slow),
-        pytest.param(_kill_while_saving, 3, id='while saving the last epoch', marks=pytest.mark.slow),
+        pytest.param(
+            _kill_while_saving, 3, id='while saving the last epoch', marks=pytest.mark.slow
+        ),
     ],
 )
-def test_a_killed_training_goes_on_to_the_same_end(kill, epoch: int, unbroken, splits, tmp_path: Path, monkeypatch) -> None:
+def test_a_killed_training_goes_on_to_the_same_end(
+    kill, epoch: int, unbroken, splits, tmp_path: Path, monkeypatch
+) -> None:
     expected, _, history = unbroken
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill(patch, epoch)
@@ -166,7 +191,9 @@ def test_a_killed_training_goes_on_to_the_same_end(kill, epoch: int, unbroken, s
 
 
 @pytest.mark.slow
-def test_the_patience_that_was_used_up_stays_used_up(splits: dict[str, Split], tmp_path: Path, monkeypatch) -> None:
+def test_the_patience_that_was_used_up_stays_used_up(
+    splits: dict[str, Split], tmp_path: Path, monkeypatch
+) -> None:
     parameters = _parameters(learning_rate=1e-30, patience=2, epochs=9)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_in_mid_epoch(patch, 2)
@@ -180,10 +207,16 @@ def test_the_patience_that_was_used_up_stays_used_up(splits: dict[str, Split], t
 
 
 @pytest.mark.slow
-def test_a_finished_training_is_not_trained_further(unbroken, splits, tmp_path: Path, monkeypatch) -> None:
+def test_a_finished_training_is_not_trained_further(
+    unbroken, splits, tmp_path: Path, monkeypatch
+) -> None:
     """Killed between the last epoch and the export."""
     _train(tmp_path, splits, _parameters(epochs=2))
-    monkeypatch.setattr(training.Progress, 'on_epoch_begin', lambda self, epoch, logs=None: pytest.fail('trained again'))
+    monkeypatch.setattr(
+        training.Progress,
+        'on_epoch_begin',
+        lambda self, epoch, logs=None: pytest.fail('trained again'),
+    )
     network, state, history = _train(tmp_path, splits, _parameters(epochs=2))
     assert len(history) == state.epoch == 2
     assert _auc(network, splits['val']) == pytest.approx(_val_aucs(history)[-1], abs=1e-6)
@@ -191,7 +224,9 @@ def test_a_finished_training_is_not_trained_further(unbroken, splits, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
-def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(splits: dict[str, Split], tmp_path: Path, monkeypatch) -> None:
+def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(
+    splits: dict[str, Split], tmp_path: Path, monkeypatch
+) -> None:
     seen: list[list[np.ndarray]] = []
     begin = TrainingState.begin
 
@@ -201,14 +236,23 @@ def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(splits: dict[str, S
 
     networks: list[model_lib.Network] = []
     build = model_lib.build
-    monkeypatch.setattr(model_lib, 'build', lambda parameters: networks.append(build(parameters)) or networks[-1])
+    monkeypatch.setattr(
+        model_lib, 'build', lambda parameters: networks.append(build(parameters)) or networks[-1]
+    )
     monkeypatch.setattr(TrainingState, 'begin', noted)
-    monkeypatch.setattr(checkpoints.TrainingState, 'finished', lambda self, epochs, patience: self.epoch >= epochs)
-    network, _, history = _train(tmp_path, splits, _parameters(epochs=2, learning_rate=30.0, patience=9))
+    monkeypatch.setattr(
+        checkpoints.TrainingState, 'finished', lambda self, epochs, patience: self.epoch >= epochs
+    )
+    network, _, history = _train(
+        tmp_path, splits, _parameters(epochs=2, learning_rate=30.0, patience=9)
+    )
     alone = [float(row['val_auc']) for row in history if row['phase'] == 'head']
     tuned = [float(row['val_auc']) for row in history if row['phase'] == 'training']
     assert max(tuned) < max(alone)
-    assert all(np.array_equal(now, then) for now, then in zip(network.model.get_weights(), seen[0], strict=True))
+    assert all(
+        np.array_equal(now, then)
+        for now, then in zip(network.model.get_weights(), seen[0], strict=True)
+    )
     assert _auc(network, splits['val']) == pytest.approx(max(alone), abs=1e-6)
 
 
@@ -217,9 +261,13 @@ def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(splits: dict[str, S
     [(8, 2.0, 20), (8, 0.5, 5), (8, 0.0, 0), (3, 2.0, 8), (1, 2.0, 2)],
     ids=['as configured', 'half an epoch', 'none', 'a search', 'one epoch'],
 )
-def test_the_learning_rate_rises_for_at_most_a_quarter_and_falls_to_zero(epochs: int, warmup_epochs: float, rising: int) -> None:
+def test_the_learning_rate_rises_for_at_most_a_quarter_and_falls_to_zero(
+    epochs: int, warmup_epochs: float, rising: int
+) -> None:
     """With ten steps an epoch."""
-    rate = training.learning_rate(TrainParameters(epochs=epochs, warmup_epochs=warmup_epochs, learning_rate=0.5), 10)
+    rate = training.learning_rate(
+        TrainParameters(epochs=epochs, warmup_epochs=warmup_epochs, learning_rate=0.5), 10
+    )
     rates = np.array([float(rate(step)) for step in range(10 * epochs + 1)])
     assert int(rates.argmax()) == rising
     assert rates[rising] == pytest.approx(0.5)
@@ -230,17 +278,33 @@ def test_the_learning_rate_rises_for_at_most_a_quarter_and_falls_to_zero(epochs:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
-@pytest.mark.parametrize(('learning_rate', 'warned'), [(30.0, True), (1e-30, False)], ids=['too high', 'next to nothing'])
-def test_a_fine_tuning_that_makes_it_worse_is_told(learning_rate: float, warned: bool, splits, tmp_path: Path, caplog) -> None:
-    _train(tmp_path, splits, _parameters(epochs=1, warmup_epochs=0, learning_rate=learning_rate, balance='none'))
-    told = [record for record in caplog.records if record.levelno == logging.WARNING and 'made the network worse' in record.getMessage()]
+@pytest.mark.parametrize(
+    ('learning_rate', 'warned'), [(30.0, True), (1e-30, False)], ids=['too high', 'next to nothing']
+)
+def test_a_fine_tuning_that_makes_it_worse_is_told(
+    learning_rate: float, warned: bool, splits, tmp_path: Path, caplog
+) -> None:
+    _train(
+        tmp_path,
+        splits,
+        _parameters(epochs=1, warmup_epochs=0, learning_rate=learning_rate, balance='none'),
+    )
+    told = [
+        record
+        for record in caplog.records
+        if record.levelno == logging.WARNING and 'made the network worse' in record.getMessage()
+    ]
     assert bool(told) is warned
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
-@pytest.mark.parametrize('epoch', [0, 1], ids=['in the first epoch of fine-tuning', 'in the second'])
-def test_both_phases_resume_to_the_same_end(epoch: int, splits, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    'epoch', [0, 1], ids=['in the first epoch of fine-tuning', 'in the second']
+)
+def test_both_phases_resume_to_the_same_end(
+    epoch: int, splits, tmp_path: Path, monkeypatch
+) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_in_mid_epoch(patch, epoch)
         _train(tmp_path / 'killed', splits, _parameters(epochs=2))
@@ -256,7 +320,9 @@ def test_both_phases_resume_to_the_same_end(epoch: int, splits, tmp_path: Path, 
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
 @pytest.mark.parametrize(
-    ('changed', 'phase'), [({'head_first': False, 'epochs': 1}, 'training'), ({'epochs': 0}, 'head')], ids=['no head', 'head alone']
+    ('changed', 'phase'),
+    [({'head_first': False, 'epochs': 1}, 'training'), ({'epochs': 0}, 'head')],
+    ids=['no head', 'head alone'],
 )
 def test_either_phase_may_be_left_out(changed: dict, phase: str, splits, tmp_path: Path) -> None:
     network, _, history = _train(tmp_path, splits, _parameters(**changed))
@@ -266,7 +332,10 @@ def test_either_phase_may_be_left_out(changed: dict, phase: str, splits, tmp_pat
 
 
 def test_a_diverged_training_stops_at_once_and_is_not_resumed(splits, tmp_path: Path) -> None:
-    with pytest.raises(training.TrainingError, match=r'loss .*of epoch 1 is (nan|inf): .* Lower train.learning_rate \(now 1e\+38\)'):
+    with pytest.raises(
+        training.TrainingError,
+        match=r'loss .*of epoch 1 is (nan|inf): .* Lower train.learning_rate \(now 1e\+38\)',
+    ):
         _train(tmp_path, splits, _parameters(learning_rate=1e38, warmup_epochs=0))
     assert not TrainingState(str(tmp_path)).started()
 
@@ -274,8 +343,16 @@ def test_a_diverged_training_stops_at_once_and_is_not_resumed(splits, tmp_path: 
 @pytest.mark.parametrize(
     ('model', 'train', 'message'),
     [
-        ({'backbone': 'scratch_cnn'}, {'epochs': 0}, "backbone 'scratch_cnn' starts from random weights: nothing would be trained"),
-        ({}, {'epochs': 0, 'head_first': False}, 'train.head_first is false: nothing would be trained'),
+        (
+            {'backbone': 'scratch_cnn'},
+            {'epochs': 0},
+            "backbone 'scratch_cnn' starts from random weights: nothing would be trained",
+        ),
+        (
+            {},
+            {'epochs': 0, 'head_first': False},
+            'train.head_first is false: nothing would be trained',
+        ),
     ],
     ids=['from scratch', 'without phase 1'],
 )
@@ -285,7 +362,9 @@ def test_settings_that_train_nothing_are_refused(model: dict, train: dict, messa
 
 
 @pytest.mark.usefixtures('with_head')
-def test_weaker_penalties_are_tried_while_they_help(splits: dict[str, Split], tmp_path: Path) -> None:
+def test_weaker_penalties_are_tried_while_they_help(
+    splits: dict[str, Split], tmp_path: Path
+) -> None:
     _, _, history = _train(tmp_path, splits, _parameters(epochs=0))
     assert [float(row['penalty']) for row in history] == list(head.PENALTIES[: len(history)])
     aucs = _val_aucs(history)
@@ -304,7 +383,13 @@ def test_discard_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     'pixels',
-    [[0.0, 0.5, 1.0], [-1.0, 0.0, 1.0], [-0.1, 100.0, 200.0], [0.0, 10.0, 256.0], [float('nan'), 3.0, 4.0]],
+    [
+        [0.0, 0.5, 1.0],
+        [-1.0, 0.0, 1.0],
+        [-0.1, 100.0, 200.0],
+        [0.0, 10.0, 256.0],
+        [float('nan'), 3.0, 4.0],
+    ],
     ids=['0..1', '-1..1', 'negative', 'above 255', 'NaN'],
 )
 def test_pixels_on_another_scale_are_refused(pixels: list[float]) -> None:
@@ -318,15 +403,21 @@ def test_grey_levels_are_not_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('gpus', [0, 1])
-def test_determinism_of_ops_is_asked_for_on_cpus_alone(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_determinism_of_ops_is_asked_for_on_cpus_alone(
+    gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(tf.config.experimental, 'enable_op_determinism', lambda: asked.append(True))
-    monkeypatch.setattr(tf.config, 'list_physical_devices', lambda kind: ['GPU'] * gpus if kind == 'GPU' else [])
+    monkeypatch.setattr(
+        tf.config, 'list_physical_devices', lambda kind: ['GPU'] * gpus if kind == 'GPU' else []
+    )
     training.prepare(_parameters())
     assert asked == [True] * (1 - gpus)
 
 
-def test_progress_is_told_step_by_step(splits: dict[str, Split], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_told_step_by_step(
+    splits: dict[str, Split], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, logger='trainer'):
         _train(tmp_path, splits, _parameters(epochs=2))
     told = [(record.done, record.total) for record in caplog.records if hasattr(record, 'total')]

@@ -18,7 +18,9 @@ def test_both_phases_run_on_two_devices(tmp_path: Path) -> None:
     for seed, (name, size) in enumerate({'train': 48, 'val': 30, 'calibration': 30}.items()):
         films.split(tmp_path / 'data' / f'Split-{name}', size, seed)
     weights = tmp_path / 'weights.h5'
-    keras.applications.MobileNetV2(input_shape=(films.SIDE, films.SIDE, 3), include_top=False, weights=None).save_weights(str(weights))
+    keras.applications.MobileNetV2(
+        input_shape=(films.SIDE, films.SIDE, 3), include_top=False, weights=None
+    ).save_weights(str(weights))
     program = Path(__file__).with_name('two_devices.py')
     arguments = [sys.executable, str(program), str(tmp_path / 'data'), str(tmp_path), str(weights)]
     finished = subprocess.run(arguments, capture_output=True, text=True, check=False)
