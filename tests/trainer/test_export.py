@@ -226,9 +226,14 @@ def test_an_image_that_is_not_assessed_goes_to_a_reader_and_its_neighbours_keep_
         b'undecodable',
         b'truncated',
     ]
+    # Another batch size rounds the last bit in another way, so the flag of a score on the threshold
+    # is open.
+    off_threshold = np.abs(expected[contract.PROBABILITY] - exported[2]) > 1e-6
+    assert off_threshold.sum() >= len(good) - 1
     for name in answers:
         if answers[name].dtype == np.float32:
-            assert np.allclose(answers[name][is_ok], expected[name], atol=1e-6)
+            compared = off_threshold if name == contract.FLAG else np.full(len(good), True)
+            assert np.allclose(answers[name][is_ok][compared], expected[name][compared], atol=1e-6)
             assert {*answers[name][~is_ok].ravel()} == {0.0 if name == contract.HEAT_MAP else 1.0}
         else:
             assert np.array_equal(answers[name][is_ok], expected[name])
