@@ -12,7 +12,7 @@ BIN := .venv/bin
 DEMO := runs/demo
 DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
-SOURCES := $(wildcard pipeline components trainer schemas records kubeflow pages scripts benchmarks tests setup.py cxr_triage.py)
+SOURCES := $(wildcard pipeline components trainer schemas records pages cli scripts benchmarks experiments tests setup.py cxr_triage.py)
 
 .PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom image clean ci ci-full
 
@@ -41,12 +41,12 @@ lint: environment ## format and lint, changing nothing
 types: environment ## type check
 	@$(BIN)/mypy
 
-manifests: environment ## the Kubernetes files under deploy/, against the schemas and what schemas miss; FOLDERS=... for your own
+manifests: environment ## the Kubernetes files under kubeflow/manifests/, against the schemas and what schemas miss; FOLDERS=... for your own
 	@$(BIN)/python -m scripts.manifests $(FOLDERS)
 
 docs: environment ## docs/configuration.md from the code, the tables of quality from docs/quality
 	@$(BIN)/python -m pipeline.config_reference > docs/configuration.md
-	@$(BIN)/python -m benchmarks.quality_table
+	@$(BIN)/python -m experiments.quality_table
 
 benchmarks: environment ## all benchmarks and the table of goals, about an hour; COUNTS='1000 112120' for other numbers of films
 	@$(BIN)/python -m benchmarks $(COUNTS)

@@ -6,15 +6,15 @@ import importlib.util
 import os
 import sys
 
-_PACKAGES = ('components', 'kubeflow', 'pages', 'pipeline', 'records', 'schemas', 'trainer')
+_PACKAGES = ('cli', 'components', 'pages', 'pipeline', 'records', 'schemas', 'trainer')
 
 
 def main() -> int:
     """Runs a command and returns its exit code."""
     if problem := _foreign_package():
-        print(f'cxr-triage: {problem}', file=sys.stderr)  # noqa: T201
+        print(f'cxr-triage: {problem}', file=sys.stderr)
         return 1
-    from pipeline.cli import main as run
+    from cli.main import main as run
 
     return run()
 

@@ -25,7 +25,7 @@ from components import beam_batches
 from components.evaluator.executor import Executor
 from pipeline import config, evaluation
 from pipeline.create_pipeline import SETUP_FILE
-from trainer.labels import TASKS
+from trainer.tasks import TASKS
 
 EXPERIMENT = Path(config.__file__).parent / 'configs/nih_triage.yaml'
 

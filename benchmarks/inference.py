@@ -16,7 +16,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 import tensorflow as tf
 
 from benchmarks.reference import without_autotune
-from trainer.contract import EXAMPLES, PROBABILITY
+from schemas.signatures import EXAMPLES, PROBABILITY
 
 BATCH = 64
 

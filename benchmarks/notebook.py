@@ -24,10 +24,10 @@ import tensorflow as tf
 from benchmarks import run_record
 from benchmarks.reference import SIZE
 from records.data_root import find_files
+from schemas.features import IMAGE
+from schemas.labels import ABNORMAL, NO_FINDING
 from trainer import input_pipeline
 from trainer.augmentation import NOTHING
-from trainer.features import IMAGE
-from trainer.labels import ABNORMAL, NO_FINDING
 from trainer.parameters import TrainParameters
 
 BATCH = 32

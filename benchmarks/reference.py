@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from records.data_root import find_files
 from records.parallel import default_workers
-from trainer.features import IMAGE
+from schemas.features import IMAGE
 
 SIZE = 224
 

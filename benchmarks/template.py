@@ -21,8 +21,8 @@ from tfx import v1 as tfx
 
 from benchmarks.reference import SIZE
 from records.layout import DATA_FOLDER
-from trainer.features import IMAGE
-from trainer.labels import NO_FINDING
+from schemas.features import IMAGE
+from schemas.labels import NO_FINDING
 
 
 def preprocessing_fn(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -35,10 +35,10 @@ from rich.table import Table
 from benchmarks import random_weights, run_record
 from benchmarks.reference import without_autotune
 from records.parallel import default_workers
+from schemas.features import IMAGE, transformed
 from trainer import input_pipeline, training
 from trainer import model as model_lib
 from trainer.augmentation import NOTHING
-from trainer.features import IMAGE, transformed
 from trainer.input_pipeline import Split
 from trainer.parameters import PRETRAINED, Backbone, TrainerParameters, TrainParameters
 

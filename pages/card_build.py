@@ -13,9 +13,9 @@ from pages.card import ModelCard, complete
 from pages.lineage import served_version
 from pages.measured import CANDIDATE, Evaluation, Figure, Slice
 from pages.runs import Run
+from schemas.features import AGE_BAND, SEX, VIEW
+from schemas.labels import FINDINGS
 from trainer.artifacts import FACTS_FILE
-from trainer.features import AGE_BAND, SEX, VIEW
-from trainer.labels import FINDINGS
 from trainer.parameters import PRETRAINED
 
 

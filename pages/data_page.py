@@ -20,8 +20,8 @@ from components.data_gate.artifact import GATE_JSON
 from components.xray_example_gen.artifact import REPORT_FILE
 from pages import names
 from pages.runs import Run
-from trainer.features import AGE_BAND, SEX, SPLITS, VIEW
-from trainer.labels import FINDINGS
+from schemas.features import AGE_BAND, SEX, SPLITS, VIEW
+from schemas.labels import FINDINGS
 
 _GROUPS = (('split', 'Split'), (VIEW, 'View'), (SEX, 'Sex'), (AGE_BAND, 'Age'))
 _GATE_MARKS = {

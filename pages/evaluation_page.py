@@ -26,8 +26,8 @@ from pages.runs import Run
 from pages.store import CACHED
 from pipeline import metrics as gate_metrics
 from pipeline.evaluation_parameters import METRICS
-from trainer.contract import PROBABILITY
-from trainer.features import UNKNOWN
+from schemas.features import UNKNOWN
+from schemas.signatures import PROBABILITY
 
 GAP = 'sensitivity_gap_'
 # Beside the number of films, what the table of slices shows.

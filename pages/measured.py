@@ -22,7 +22,7 @@ from components.evaluator.groups import Groups
 from pages import names
 from pipeline.evaluation_parameters import METRICS, EvaluationParameters, Threshold
 from pipeline.picture import merged
-from trainer.contract import FLAG, PROBABILITY
+from schemas.signatures import FLAG, PROBABILITY
 
 CANDIDATE, BASELINE, DIFFERENCE = 'candidate', 'baseline', 'difference'
 # Points of a curve that are drawn, of the thousand thresholds and ten thousand buckets that TFMA

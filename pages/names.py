@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from components.evaluator import registry
-from trainer.features import AGE_BAND, SEX, VIEW
-from trainer.labels import FINDINGS
+from schemas.features import AGE_BAND, SEX, VIEW
+from schemas.labels import FINDINGS
 
 EVERYTHING = 'All test films'
 _GROUPS = registry.GROUP_TITLES

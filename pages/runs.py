@@ -22,7 +22,7 @@ from pages.store import (
     StoredRun,
 )
 from pipeline import root_lock
-from trainer.labels import TASKS, Task
+from trainer.tasks import TASKS, Task
 
 PUSHED, SERVED, REFUSED, BROKEN, STOPPED, RUNNING, NOT_STARTED = (
     'pushed',

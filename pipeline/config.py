@@ -16,11 +16,10 @@ from components.data_audit.parameters import AuditParameters
 from components.data_gate.limits import GateLimits
 from components.serving_check.parameters import ServingCheckParameters
 from components.xray_example_gen.parameters import DataParameters
-from kubeflow.parameters import KubeflowParameters
 from pipeline import yaml_values
 from pipeline.beam_parameters import BeamParameters
 from pipeline.evaluation_parameters import EvaluationParameters
-from trainer.labels import TASKS
+from pipeline.kubeflow.parameters import KubeflowParameters
 from trainer.parameters import (
     ModelParameters,
     OperatingPointParameters,
@@ -28,6 +27,7 @@ from trainer.parameters import (
     TuningParameters,
     check_something_is_trained,
 )
+from trainer.tasks import TASKS
 
 _MAX_BYTES = 1_000_000
 # Characters of a value that a message repeats.
@@ -65,7 +65,7 @@ class Config(_Strict):
     Attributes:
       pipeline: its name; at most 63 lower-case letters, digits and dashes, with no dash at either
         end.
-      task: what is learned, a name of `trainer.labels.TASKS`.
+      task: what is learned, a name of `trainer.tasks.TASKS`.
       root: the directory of runs: artifacts, metadata store, checkpoints (`--root`); null: `runs/`
         and the name of the pipeline.
       artifacts: where else artifacts go, e.g. gs://BUCKET/FOLDER for Beam workers that cannot reach

@@ -25,12 +25,12 @@ from components.pusher.component import Pusher
 from components.pusher.parameters import PushParameters
 from components.serving_check.component import ServingCheck
 from components.xray_example_gen.component import XrayExampleGen
-from kubeflow.entrypoint import store_uri
 from pipeline import evaluation
 from pipeline.code_digest import digest
 from pipeline.config import Config
-from trainer.labels import TASKS
+from pipeline.kubeflow.entrypoint import store_uri
 from trainer.parameters import TrainerParameters
+from trainer.tasks import TASKS
 
 _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCHEMA_FILE = os.path.join(_PROJECT, 'schemas', 'raw_schema.pbtxt')

@@ -16,7 +16,7 @@ from records.data_root import DataRoot, DataRootError, join, scan
 from records.metadata import COLUMNS, MetadataError, Table, read_list, read_table
 from records.terminal import in_words
 from records.walking import in_words as counts_in_words
-from trainer.features import AGE_BAND, SEX, VIEW
+from schemas.features import AGE_BAND, SEX, VIEW
 
 # Column of the table -> the feature that groups of films are made by.
 _GROUPS = {'age': AGE_BAND, 'sex': SEX, 'view_position': VIEW}

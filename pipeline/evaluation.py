@@ -9,8 +9,9 @@ import math
 from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.evaluation_parameters import FINDINGS_SLICE, METRICS, EvaluationParameters, Threshold
-from trainer.contract import EXAMPLES, FLAG, PROBABILITY
-from trainer.labels import FINDINGS, Task
+from schemas.labels import FINDINGS
+from schemas.signatures import EXAMPLES, FLAG, PROBABILITY
+from trainer.tasks import Task
 
 _PATIENT_METRICS = 'components.evaluator.patient_metrics'
 

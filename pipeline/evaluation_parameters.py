@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from components.evaluator import registry
 from components.evaluator.registry import ENDS, GROUPS, Better, Metric
-from trainer.features import AGE_BAND, AGE_BANDS, SEX, SEXES, UNKNOWN, VIEW, VIEWS
-from trainer.labels import ABNORMAL, FINDINGS, Task
+from schemas.features import AGE_BAND, AGE_BANDS, SEX, SEXES, UNKNOWN, VIEW, VIEWS
+from schemas.labels import ABNORMAL, FINDINGS
+from trainer.tasks import Task
 
 # Metric that a threshold can be set on, each with an interval by patient -> which way it improves.
 WITH_INTERVAL: dict[str, Better] = {

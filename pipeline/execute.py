@@ -21,7 +21,7 @@ from pipeline.display import RunDisplay
 from pipeline.error_text import presentable
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from records.data_root import fingerprint, scan
-from trainer.contract import PROBABILITY
+from schemas.signatures import PROBABILITY
 
 
 def execute(config: Config, run_id: str, console: Console, log: str) -> int:

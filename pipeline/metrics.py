@@ -12,8 +12,8 @@ from components.evaluator.groups import Groups
 from components.evaluator.groups import read as read_items
 from pipeline.evaluation_parameters import GROUPS, METRICS, SHOWN, EvaluationParameters, Threshold
 from pipeline.tables import plain_table
-from trainer.features import VIEW
-from trainer.labels import FINDINGS
+from schemas.features import VIEW
+from schemas.labels import FINDINGS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from records.example_proto import Example
-from trainer.features import IMAGE, IMAGE_ID
-from trainer.labels import LABELS
+from schemas.features import IMAGE, IMAGE_ID
+from schemas.labels import LABELS
 
 
 class RecordError(ValueError):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from records.tfrecord import frame
-from trainer.labels import LABELS
+from schemas.labels import LABELS
 
 DATA_FOLDER = 'data'
 PREPROCESSED = 'preprocessed_data.csv'

@@ -21,7 +21,7 @@ from records import spelling
 from records.spelling import ImageNames
 from records.terminal import printable
 from records.tfrecord import open_binary
-from trainer.features import UNKNOWN, UNKNOWN_NUMBER
+from schemas.features import UNKNOWN, UNKNOWN_NUMBER
 
 # Columns by their names, of which the first is that of the NIH release. Case, spaces and signs do
 # not matter.

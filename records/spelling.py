@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
-from trainer.labels import LABELS, NO_FINDING
+from schemas.labels import LABELS, NO_FINDING
 
 # Names that mean a label without being its name.
 _LABEL_SYNONYMS = {'normal': NO_FINDING, 'nofindings': NO_FINDING}

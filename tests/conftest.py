@@ -73,9 +73,9 @@ def real_data() -> Path:
 @pytest.fixture(scope='module')
 def browser() -> Iterator[Browser]:
     """Chromium without a network; the test is skipped, or fails, where there is none (see
-    `tests/browsing.py`).
+    `tests/support/chromium.py`).
     """
-    from tests import browsing
+    from tests.support import chromium as browsing
 
     # For a module and not for the session: Playwright keeps the thread's event loop, which other
     # tests have a use for.

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from records.parallel import default_workers
+from schemas.features import IMAGE, IMAGE_ID, transformed
 from trainer import augmentation
-from trainer.features import IMAGE, IMAGE_ID, transformed
 from trainer.parameters import TrainParameters
 from trainer.preprocessing import decode_stored
 
+# The cores that this process may use.
+_CORES = len(os.sched_getaffinity(0))
 _COMPRESSION = 'GZIP'  # what TFX's Transform writes
 _GZIP_END_BYTES = 8  # CRC-32 and length
 _FILES_AT_ONCE = 4
@@ -142,9 +143,7 @@ def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> t
             pixels, tf.stack([tf.constant(seed, tf.int64), step]), parameters.augmentation
         ), labels
 
-    return _ready(
-        batches.enumerate().map(augmented, num_parallel_calls=default_workers(), deterministic=True)
-    )
+    return _ready(batches.enumerate().map(augmented, num_parallel_calls=_CORES, deterministic=True))
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
@@ -153,7 +152,7 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
     dataset = (
         _serialized(files)
         .batch(batch_size)
-        .map(lambda batch: _parse(batch, split), num_parallel_calls=default_workers())
+        .map(lambda batch: _parse(batch, split), num_parallel_calls=_CORES)
     )
     return _ready(dataset)
 
@@ -168,7 +167,7 @@ def _serialized(files: tf.data.Dataset) -> tf.data.Dataset:
     return files.interleave(
         lambda name: tf.data.TFRecordDataset(name, compression_type=_COMPRESSION),
         cycle_length=_FILES_AT_ONCE,
-        num_parallel_calls=min(_FILES_AT_ONCE, default_workers()),
+        num_parallel_calls=min(_FILES_AT_ONCE, _CORES),
         deterministic=True,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from trainer.features import (
+from schemas.features import (
     AGE,
     AGE_BAND,
     FOLLOW_UP,
@@ -21,7 +21,7 @@ from trainer.features import (
     VIEW,
     transformed,
 )
-from trainer.labels import ABNORMAL, LABELS
+from schemas.labels import ABNORMAL, LABELS
 
 # What travels beside the image into the transformed examples: evaluation by subgroup and class
 # balance need it.

@@ -18,9 +18,9 @@ from trainer.artifacts import EVALUATION_SPLITS, FACTS_FILE, HISTORY_FILE, PREDI
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.journal import Journal
-from trainer.labels import TASKS
 from trainer.parameters import TrainerParameters, with_values
 from trainer.signatures import TriageModule
+from trainer.tasks import TASKS
 
 _log = logging.getLogger(__name__)
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from schemas import image_status
-from trainer.attempt import attempt
-from trainer.calibration import Calibration
-from trainer.contract import (
+from schemas.features import IMAGE
+from schemas.signatures import (
     EXAMPLES,
     EXPLAIN,
     FLAG,
@@ -20,7 +19,8 @@ from trainer.contract import (
     PROBABILITY,
     STATUS,
 )
-from trainer.features import IMAGE
+from trainer.attempt import attempt
+from trainer.calibration import Calibration
 from trainer.film_status import assess
 from trainer.model import Network, evidence
 from trainer.tracing import as_it_stands

@@ -10,14 +10,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from schemas.labels import FINDINGS
 from trainer import head, input_pipeline, losses
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.journal import Journal
-from trainer.labels import FINDINGS, Task
 from trainer.moving_average import MovingAverage
 from trainer.parameters import PRETRAINED, TrainerParameters, TrainParameters
+from trainer.tasks import Task
 from trainer.tracing import as_it_stands
 
 _log = logging.getLogger(__name__)

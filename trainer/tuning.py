@@ -17,8 +17,8 @@ from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.journal import Journal
-from trainer.labels import TASKS
 from trainer.parameters import TrainerParameters, TuningParameters, with_values
+from trainer.tasks import TASKS
 
 _log = logging.getLogger(__name__)
 

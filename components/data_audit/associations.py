@@ -14,8 +14,8 @@ from components.data_audit.clustered import same_share_p_value
 from components.data_audit.issues import Example, Issue
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.table import Table
-from trainer.features import AGE, SEX, UNKNOWN, VIEW
-from trainer.labels import LABELS
+from schemas.features import AGE, SEX, UNKNOWN, VIEW
+from schemas.labels import LABELS
 
 SOURCE = 'source'
 

@@ -12,8 +12,8 @@ from components.data_audit.issues import Example, Issue, by_split, locate, of_gr
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.table import Table
 from schemas import image_status
-from trainer.features import UNKNOWN
-from trainer.labels import FINDINGS, LABELS, NO_FINDING
+from schemas.features import UNKNOWN
+from schemas.labels import FINDINGS, LABELS, NO_FINDING
 
 _MODES = {1: ('L',), 3: ('RGB',)}
 # Standard deviation in grey levels up to which an image has no detail that could be compared.

@@ -11,8 +11,8 @@ import numpy as np
 
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.table import Table
-from trainer.features import AGE_BAND, AGE_BANDS, SEX, VIEW, age_band
-from trainer.labels import LABELS
+from schemas.features import AGE_BAND, AGE_BANDS, SEX, VIEW, age_band
+from schemas.labels import LABELS
 
 SPLIT = 'split'
 

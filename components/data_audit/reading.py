@@ -20,9 +20,9 @@ from components.data_audit.parameters import AuditParameters
 from records import tfrecord
 from records.images import ImageError
 from records.metadata import nih_patient
+from schemas.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNKNOWN_NUMBER, VIEW
 from schemas.image_status import MAX_PIXELS, UNDECODABLE
-from trainer.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNKNOWN_NUMBER, VIEW
-from trainer.labels import LABELS
+from schemas.labels import LABELS
 
 # Records that are read ahead for the decoding threads; bounds what a worker holds to some ten MB.
 _AHEAD = 64

@@ -33,7 +33,7 @@ from components.data_audit.issues import Issue, complete
 from components.data_audit.kinds import KINDS
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.table import Table
-from trainer.features import SPLITS
+from schemas.features import SPLITS
 
 FORMAT = 1
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from components.data_audit.inspection import SIDE
 from components.data_audit.reading import ImageRecord, Shard
-from trainer.labels import LABELS
+from schemas.labels import LABELS
 
 _DARK = 8  # grey levels up to which a border counts as black
 _BORDER = 2  # width of the border in thumbnail pixels

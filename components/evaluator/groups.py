@@ -12,8 +12,8 @@ from tensorflow_model_analysis.metrics import metric_types
 
 from components.evaluator import shares
 from components.evaluator.bootstrap import Cases, compared_groups
-from trainer.contract import FLAG
-from trainer.features import UNKNOWN
+from schemas.features import UNKNOWN
+from schemas.signatures import FLAG
 
 _PREFIX = 'sensitivity_groups_'
 

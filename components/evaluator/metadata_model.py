@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trainer.features import UNKNOWN_NUMBER
+from schemas.features import UNKNOWN_NUMBER
 
 _FOLDS = 5
 

@@ -19,8 +19,8 @@ from tensorflow_model_analysis.metrics import metric_types
 
 from components.evaluator import bootstrap, groups, metadata_model, plots, reliability
 from components.evaluator.bootstrap import Cases, Figure, Statistic
-from trainer.contract import FLAG, PROBABILITY
-from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW
+from schemas.signatures import FLAG, PROBABILITY
 
 # What is kept of a film beside its answers and labels.
 _LOGGER = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from tensorflow_model_analysis.metrics import (
     metric_types,
 )
 
-from trainer.contract import FLAG, PROBABILITY
+from schemas.signatures import FLAG, PROBABILITY
 
 _BUCKETS = calibration_histogram.DEFAULT_NUM_BUCKETS
 

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from trainer.features import AGE_BAND, SEX, VIEW
-from trainer.labels import FINDINGS
+from schemas.features import AGE_BAND, SEX, VIEW
+from schemas.labels import FINDINGS
 
 GROUPS: tuple[str, ...] = (SEX, AGE_BAND, VIEW)
 # Which way a metric improves; 'one': the closer to 1 the better.

@@ -20,7 +20,7 @@ from tensorflow_model_analysis.api import types
 
 from components.serving_check.session_model import SessionModel
 from schemas import image_status
-from trainer.contract import STATUS
+from schemas.signatures import STATUS
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from components.serving_check.parameters import ServingCheckParameters
 from components.serving_check.samples import Sample, Samples, image_only
 from components.serving_check.session_model import BrokenPromiseError, Scores, SessionModel
 from schemas import image_status
-from trainer import contract
+from schemas import signatures as contract
 
 _UNTIMED_REQUESTS = 3
 _MESSAGE_LENGTH = 300

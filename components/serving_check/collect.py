@@ -16,8 +16,8 @@ from tfx.dsl.io import fileio
 from components.serving_check import samples
 from records import tfrecord
 from records.example_proto import Example
+from schemas.features import IMAGE_ID
 from trainer.artifacts import PREDICTIONS_FILE
-from trainer.features import IMAGE_ID
 
 # The split that samples come from: the trainer did not learn from it.
 SPLIT = 'val'

@@ -56,7 +56,7 @@ class ServingCheck(base_component.BaseComponent):
 
         Args:
           model: the Trainer's Model, a SavedModel with the signatures of
-            `trainer.contract.SIGNATURES`.
+            `schemas.signatures.SIGNATURES`.
           model_run: the Trainer's ModelRun, with its answers on the splits it did not learn from.
           examples: the raw Examples that those answers are of.
           parameters: `parameters.ServingCheckParameters` as JSON.

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from records import tfrecord
 from records.example_proto import Example
-from trainer.features import IMAGE, IMAGE_ID
+from schemas.features import IMAGE, IMAGE_ID
 
 RECORDS_FILE = 'serving_samples.tfrecord'
 ANSWERS_FILE = 'serving_samples.json'

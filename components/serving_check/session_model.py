@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from trainer import contract
-from trainer.labels import FINDINGS
+from schemas import signatures as contract
+from schemas.labels import FINDINGS
 
 
 class BrokenPromiseError(ValueError):

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from components.serving_check.samples import image_only
 from records import tfrecord
-from trainer import contract
+from schemas import signatures as contract
 
 # TF Serving's own limit: a longer file is refused and the version is not served.
 MOST_REQUESTS = 1000

@@ -36,7 +36,7 @@ class XrayExampleGen(base_beam_component.BaseBeamComponent):
 
     Args:
       data: JSON of `parameters.DataParameters`, with `root` set.
-      task: a name of `trainer.labels.TASKS`, whose label needs both classes in each split.
+      task: a name of `trainer.tasks.TASKS`, whose label needs both classes in each split.
       fingerprint: of the files under the root (`records.data_root.fingerprint`), for the cache: new
         files under the same path are seen also where a driver cannot look (Kubeflow). The executor
         refuses files that it does not stand for.

@@ -22,8 +22,8 @@ from components.xray_example_gen import artifact, data_files, report, shard
 from components.xray_example_gen.parameters import DataParameters
 from records.data_root import DataFile, check_unchanged, find_files, join, scan
 from records.terminal import printable
-from trainer.features import SPLITS
-from trainer.labels import TASKS
+from schemas.features import SPLITS
+from trainer.tasks import TASKS
 
 _log = logging.getLogger(__name__)
 

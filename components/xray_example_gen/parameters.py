@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from records.data_root import DEFAULT_PATTERNS
 from records.intake import DEFAULT_MAX_SIDE, DEFAULT_MIN_SIDE
 from records.side_files import AUTO
-from trainer.features import SPLITS
+from schemas.features import SPLITS
 
 
 class _Strict(BaseModel):

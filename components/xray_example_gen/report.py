@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from records import origin
 from records.metadata import Table
 from records.walking import in_words
-from trainer.features import SPLITS
-from trainer.labels import Task
+from schemas.features import SPLITS
+from trainer.tasks import Task
 
 # As many reasons are shown in an error; all of them stand in the quarantine's list.
 _SHOWN = 10

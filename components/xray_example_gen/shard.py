@@ -25,8 +25,8 @@ from records.data_root import join
 from records.examples import put_bytes, put_int, serialize
 from records.intake import Accepted, Intake, Rejected
 from records.metadata import Entry, Table, read_list, read_table
-from trainer import features
-from trainer.labels import LABELS, derived
+from schemas import features
+from schemas.labels import LABELS, derived
 
 _log = logging.getLogger(__name__)
 

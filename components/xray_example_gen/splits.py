@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from records.metadata import Entry, MetadataError, nih_patient
-from trainer.features import SPLITS
+from schemas.features import SPLITS
 
 TEST = 'test'
 

@@ -15,8 +15,8 @@ from records.check.problems import KINDS, Problem, Severity
 from records.check.scan import FileScan, Row, contradiction, positive
 from records.intake import Intake, Rejected
 from records.metadata import Entry, Table, read_text
-from trainer.features import age_band
-from trainer.labels import LABELS, NO_FINDING
+from schemas.features import age_band
+from schemas.labels import LABELS, NO_FINDING
 
 # Types of files that people may take for a part of the data set.
 _MAY_HOLD_FILMS = (

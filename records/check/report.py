@@ -10,7 +10,7 @@ from records.check.audit import Audit
 from records.check.problems import KINDS, Problem, Severity
 from records.terminal import printable
 from records.walking import in_words
-from trainer.labels import LABELS
+from schemas.labels import LABELS
 
 _SHOWN_FILES = 40
 _SHOWN_PROBLEMS = 8

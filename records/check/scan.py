@@ -10,7 +10,7 @@ from records import images, tfrecord
 from records.image_header import ImageHeader
 from records.intake import Intake, Rejected, image_digest
 from schemas.image_status import BLANK
-from trainer.labels import LABELS, NO_FINDING
+from schemas.labels import LABELS, NO_FINDING
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from records import side_files, spelling, walking
 from records.layout import LISTS, TABLE_COLUMNS
 from records.metadata import nih_patient, normal_patient_id, read_cells, read_list, read_table
 from records.terminal import printable
-from trainer.labels import LABELS
+from schemas.labels import LABELS
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff')
 BY_NAME, BY_PATH = 'name', 'path'

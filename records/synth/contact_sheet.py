@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from records.synth.film import phantom
-from trainer.labels import FINDINGS, NO_FINDING
+from schemas.labels import FINDINGS, NO_FINDING
 
 _CAPTION = 20  # pixels
 _GAP = 14  # pixels between what stands beside each other

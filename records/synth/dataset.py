@@ -21,7 +21,7 @@ from records.origin import TRUTH_NAME
 from records.parallel import default_workers
 from records.synth import film, population
 from records.synth.population import LabelledStudy
-from trainer.labels import LABELS, NO_FINDING
+from schemas.labels import LABELS, NO_FINDING
 
 PER_SHARD = 122  # records in a file of the sample of the NIH set that the layout is taken from
 LABEL_NOISE = 0.03

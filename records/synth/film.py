@@ -11,7 +11,7 @@ from PIL import Image
 
 from records.synth import canvas, signs, skeleton, thorax
 from records.synth.anatomy import Pose, draw_anatomy, draw_pose, geometry
-from trainer.labels import FINDINGS
+from schemas.labels import FINDINGS
 
 # Streams of random numbers, each its own, so that what one draws never shifts what another draws.
 _ANATOMY, _SHAPE, _TREE, _POSE, _FILM, _SIGNS = range(6)
@@ -50,7 +50,7 @@ def phantom(
     """A synthetic frontal chest X-ray, uint8 [size, size], 0 black (air) to 255 white (bone).
 
     Args:
-      findings: names of `trainer.labels.FINDINGS`; none gives a normal chest.
+      findings: names of `schemas.labels.FINDINGS`; none gives a normal chest.
       seed, patient, study: name the random streams. The same three give the same image; the same
       `seed` and `patient` the same anatomy.
       age: years. sex: 'F' or 'M'. view: 'PA' or 'AP'.

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from records.synth.film import Study
-from trainer.labels import FINDINGS, NO_FINDING
+from schemas.labels import FINDINGS, NO_FINDING
 
 # Share of the NIH images with each finding.
 NIH_PREVALENCE: dict[str, float] = {

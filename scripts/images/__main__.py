@@ -91,6 +91,8 @@ def build(found: Engine, target: str, tag: str, base_image: str) -> None:
         _check_disk(target, tag)
     with tempfile.TemporaryDirectory(prefix='cxr-triage-secrets-') as name:
         options = [
+            '--file',
+            str(PROJECT / 'kubeflow' / 'Dockerfile'),
             '--target',
             target,
             '--tag',

@@ -1,3 +1,3 @@
-"""Checks of the Kubernetes files under deploy/: the schemas of Kubernetes, and what schemas cannot
+"""Checks of the Kubernetes files under kubeflow/manifests/: the schemas of Kubernetes, and what schemas cannot
 see. No cluster is asked.
 """

@@ -1,4 +1,4 @@
-"""Checks the Kubernetes files: deploy/base and every overlay, or the folders given. `python -m
+"""Checks the Kubernetes files: kubeflow/manifests/base and every overlay, or the folders given. `python -m
 scripts.manifests`, or `make manifests`.
 """
 

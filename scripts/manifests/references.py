@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.manifests.objects import Brought, Container, Manifest, Objects, Pod, Problem, listed
 
-BROUGHT_FILE = 'deploy/brought.yaml'
+BROUGHT_FILE = 'kubeflow/manifests/external.yaml'
 _KINDS = ('ServiceAccount', 'ConfigMap', 'Secret', 'PersistentVolumeClaim')
 # Kubernetes puts a variable of the container in its place; $$( stands for $( itself.
 _VARIABLE = re.compile(r'(?<!\$)\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)')

@@ -70,7 +70,7 @@ def render(folder: Path, tools: Path, brought: Sequence[Brought] = ()) -> Object
     if not (folder / 'kustomization.yaml').is_file():
         raise RenderError(
             f'{folder}: there is no kustomization.yaml: give a folder that has one, such as '
-            'deploy/base'
+            'kubeflow/manifests/base'
         )
     with tempfile.TemporaryDirectory() as scratch:
         # Around the folder, so that each object says which file it is from without saying so to the

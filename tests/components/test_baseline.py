@@ -10,9 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tiny_model
 from google.protobuf import json_format
-from push_targets import model, publish
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator import component as tfx_evaluator
@@ -28,6 +26,8 @@ from components.pusher import blessed as pusher_blessed
 from components.pusher import executor as pusher_executor
 from components.pusher import target
 from records import examples, tfrecord
+from tests.support import tiny_model
+from tests.support.push_targets import model, publish
 
 
 def _artifact(kind: type[types.Artifact], path: Path) -> types.Artifact:

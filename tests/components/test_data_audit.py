@@ -11,7 +11,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import audit_data as data
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,9 +24,10 @@ from components.data_audit.kinds import KINDS
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.summary import DataAuditError
 from records import tfrecord
-from tests import bad_images
-from trainer.features import SPLITS
-from trainer.labels import NO_FINDING
+from schemas.features import SPLITS
+from schemas.labels import NO_FINDING
+from tests.support import audit_data as data
+from tests.support import bad_images
 
 _SICK = {'Mass': 1}
 _SLICE = 12  # films a split in the planted data set

@@ -10,7 +10,7 @@ import pytest
 
 from components.data_audit import associations
 from components.data_audit.parameters import AuditParameters
-from trainer.labels import LABELS
+from schemas.labels import LABELS
 
 PARAMETERS = AuditParameters(min_group=30)
 

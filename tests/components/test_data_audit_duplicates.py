@@ -4,7 +4,6 @@ full NIH set.
 
 from __future__ import annotations
 
-import audit_data as data
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +11,7 @@ from PIL import Image
 from components.data_audit import duplicates
 from components.data_audit.inspection import SIDE, thumbnail
 from components.data_audit.parameters import AuditParameters
+from tests.support import audit_data as data
 
 _LEAST = AuditParameters().near_duplicate_correlation
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import audit_data as data
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +13,8 @@ from records import tfrecord
 from records.examples import parse
 from records.images import ImageError
 from schemas import image_status
-from tests import bad_images
+from tests.support import audit_data as data
+from tests.support import bad_images
 
 _MAX = 50_000_000
 _FILM = data.drawn(1)

@@ -10,8 +10,8 @@ import pytest
 
 from components.data_audit import populations
 from components.data_audit.parameters import AuditParameters
-from trainer.features import UNKNOWN
-from trainer.labels import LABELS
+from schemas.features import UNKNOWN
+from schemas.labels import LABELS
 
 
 def table(rows: list[dict[str, Any]]) -> Any:

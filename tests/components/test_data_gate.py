@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import audit_data as data
 import pandas as pd
 import pytest
 import tensorflow_data_validation as tfdv
@@ -25,7 +24,8 @@ from components.data_gate.executor import Executor
 from components.data_gate.limits import DEFAULT_MAX_SHARE, GateLimits
 from components.data_gate.rules import FOUND_BY, DataGateError
 from components.xray_example_gen.artifact import IngestReport
-from trainer.features import SPLITS
+from schemas.features import SPLITS
+from tests.support import audit_data as data
 
 _SCHEMA = text_format.Parse(
     """

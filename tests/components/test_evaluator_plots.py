@@ -11,7 +11,7 @@ from tensorflow_model_analysis.metrics import (
 )
 
 from components.evaluator import plots
-from trainer.contract import FLAG, PROBABILITY
+from schemas.signatures import FLAG, PROBABILITY
 
 _COUNT = 500
 

@@ -11,9 +11,10 @@ import pytest
 
 from components.evaluator import patient_metrics, registry
 from components.evaluator.bootstrap import Figure
-from trainer.contract import FLAG, PROBABILITY
-from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW, age_band
-from trainer.labels import FINDINGS, TASKS
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW, age_band
+from schemas.labels import FINDINGS
+from schemas.signatures import FLAG, PROBABILITY
+from trainer.tasks import TASKS
 
 _FILMS = 400
 

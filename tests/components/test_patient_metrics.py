@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from components.evaluator.patient_metrics import PatientMetrics, _Collected
-from trainer.contract import FLAG, PROBABILITY
-from trainer.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW
-from trainer.labels import TASKS
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW
+from schemas.signatures import FLAG, PROBABILITY
+from trainer.tasks import TASKS
 
 _LABEL = TASKS['nih_triage'].label
 _FILMS = 12

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from push_targets import maker, model, publish
 
 from components.pusher import push, storage, target
+from tests.support.push_targets import maker, model, publish
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from push_targets import model, publish
 
 from components.pusher import push, target
+from tests.support.push_targets import model, publish
 
 
 def _entries(directory: Path) -> set[str]:

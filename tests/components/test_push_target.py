@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from push_targets import maker, model, publish
 
 from components.pusher import target
+from tests.support.push_targets import maker, model, publish
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import filelock
 import pytest
-from push_targets import maker, model, publish, publish_many
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import standard_artifacts
@@ -28,6 +27,7 @@ from components.pusher import blessed, push, storage, target
 from components.pusher.component import Pusher
 from components.pusher.executor import Executor
 from components.pusher.parameters import PushParameters
+from tests.support.push_targets import maker, model, publish, publish_many
 
 _ROOT = Path(__file__).resolve().parents[2]
 

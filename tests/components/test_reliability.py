@@ -11,7 +11,7 @@ from tensorflow_model_analysis.writers import metrics_plots_and_validations_writ
 
 from components.evaluator import reliability, shares
 from pages import measured
-from trainer.contract import PROBABILITY
+from schemas.signatures import PROBABILITY
 
 
 def test_bins_by_hand() -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from components.evaluator import served_model
 from schemas import image_status
-from trainer.contract import STATUS
+from schemas.signatures import STATUS
 
 
 class _BatchSizes(tf.Module):

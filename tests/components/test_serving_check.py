@@ -12,7 +12,6 @@ import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
-import tiny_model
 from pydantic import ValidationError
 from tensorflow_serving.apis import prediction_log_pb2
 from tfx import types
@@ -26,6 +25,7 @@ from components.serving_check.executor import REPORT, Executor
 from components.serving_check.parameters import ServingCheckParameters
 from components.serving_check.session_model import SessionModel
 from schemas import image_status
+from tests.support import tiny_model
 from trainer.artifacts import PREDICTIONS_FILE
 
 _QUICK = ServingCheckParameters(latency_requests=6, throughput_batch=2, throughput_requests=1)

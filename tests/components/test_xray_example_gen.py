@@ -14,10 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ingest_data as data
 import pytest
 import tensorflow as tf
-from ingest_data import Ingested, ingest
 
 from components.xray_example_gen import shard
 from components.xray_example_gen.parameters import DataParameters
@@ -28,8 +26,7 @@ from records.examples import build
 from records.layout import TABLE
 from records.metadata import MetadataError
 from records.origin import TRUTH_NAME
-from tests import bad_images
-from trainer.features import (
+from schemas.features import (
     AGE,
     AGE_BAND,
     FOLLOW_UP,
@@ -41,7 +38,11 @@ from trainer.features import (
     UNKNOWN,
     VIEW,
 )
-from trainer.labels import LABELS, NO_FINDING, TASKS
+from schemas.labels import LABELS, NO_FINDING
+from tests.support import bad_images
+from tests.support import ingestion_data as data
+from tests.support.ingestion_data import Ingested, ingest
+from trainer.tasks import TASKS
 
 LABEL = TASKS['nih_triage'].label
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from components.xray_example_gen.parameters import DataParameters, SplitParameters
 from components.xray_example_gen.splits import OfficialLists, Splitter
 from records.metadata import Entry, MetadataError
-from trainer.features import SPLITS
+from schemas.features import SPLITS
 
 FRACTIONS = {'train': 0.65, 'val': 0.1, 'calibration': 0.1, 'test': 0.15}
 PATIENTS = [f'{number:08d}' for number in range(10_000)]

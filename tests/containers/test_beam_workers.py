@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from scripts.images.engine import Engine
-from tests.environments.comparing import plain
+from tests.support.comparison import plain
 
 pytestmark = pytest.mark.slow
 
@@ -164,7 +164,7 @@ def made(place: Place, arguments: list[str], beam_image: str) -> dict[str, dict[
         settings = f'beam.args={json.dumps(beam)}'
         label = WORKERS if engine == WORKERS else None
         place.run(
-            'tests.environments.leavings',
+            'tests.support.run_artifacts',
             'prepare',
             '/films',
             f'/out/{engine}',
@@ -212,7 +212,7 @@ def test_what_a_job_brings_along_is_installed_without_an_index_and_wins(
     place: Place, arguments: list[str]
 ) -> None:
     # Packed by a user who may not write to the project's folder, installed by one who is not root.
-    place.run('tests.containers.brought_along', f'/out/{BROUGHT}', *arguments, workers=BROUGHT)
+    place.run('tests.support.setup_file_pipeline', f'/out/{BROUGHT}', *arguments, workers=BROUGHT)
     answers = [json.loads(line) for line in (place.folder / BROUGHT).read_text().splitlines()]
     assert [answer['records'] for answer in answers] == [answer['of'] for answer in answers]
     assert sum(answer['records'] for answer in answers) == 244

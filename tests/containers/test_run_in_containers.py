@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 
 from components.pusher import target
-from kubeflow.local.pods import Containers, Pod, image_user
-from kubeflow.local.runs import Cluster, RunError, Step, load
-from kubeflow.refusals import Spec
+from pipeline.kubeflow.validation import Spec
 from scripts.images.engine import Engine
+from tests.support.kfp.pods import Containers, Pod, image_user
+from tests.support.kfp.runs import Cluster, RunError, Step, load
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +105,7 @@ def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
     for volume in (served, out):
         volume.mkdir()
         volume.chmod(0o777)
-    shutil.copy(_PROJECT / 'tests' / 'small_run.yaml', out)
+    shutil.copy(_PROJECT / 'tests' / 'support' / 'small_run.yaml', out)
 
     def compile_anew() -> tuple[Spec, Spec]:
         mounts = [
@@ -155,7 +155,7 @@ def first(place: Place) -> tuple[tuple[Spec, Spec], list[Step]]:
     documents = place.compile()
     return documents, place.cluster.submit(
         documents, ROOT, told=lambda step: print(f'{step.name:18s}{step.seconds:7.1f} s')
-    )  # noqa: T201
+    )
 
 
 def _served(folder: Path) -> dict[str, int]:

@@ -20,19 +20,24 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from pipeline import cli, remote_display
-from pipeline.commands import options
-from tests.docs import sandbox as sandboxes
-from tests.docs.documents import DOCUMENTS, PROJECT, shell_blocks
-from tests.docs.sandbox import Call, Sandbox
-from tests.kubeflow import api_double
-from tests.program import Running, start_fresh
+from cli import experiment_options as options
+from cli import main as cli
+from pipeline.kubeflow import display as remote_display
+from tests.support import docs_sandbox as sandboxes
+from tests.support import kfp_api_double as api_double
+from tests.support.docs_sandbox import Call, Sandbox
+from tests.support.documents import DOCUMENTS, PROJECT, shell_blocks
+from tests.support.program import Running, start_fresh
 
 pytestmark = pytest.mark.slow
 
 _GFILE = ('exists', 'isdir', 'stat', 'walk', 'listdir', 'glob', 'GFile', 'makedirs')
 _TARGETS = set(re.findall(r'^([a-z]+):', (PROJECT / 'Makefile').read_text(), re.MULTILINE))
-_STAGES = set(re.findall(r'^FROM \S+ AS (\S+)', (PROJECT / 'Dockerfile').read_text(), re.MULTILINE))
+_STAGES = set(
+    re.findall(
+        r'^FROM \S+ AS (\S+)', (PROJECT / 'kubeflow' / 'Dockerfile').read_text(), re.MULTILINE
+    )
+)
 
 
 @dataclasses.dataclass
@@ -110,7 +115,7 @@ class Reader:
             return
         environment = {name: os.environ[name] for name in ('PATH', 'HOME') if name in os.environ}
         environment['PYTHONPATH'] = str(PROJECT)
-        command = [sys.executable, '-m', 'pipeline', 'run', *rest]
+        command = [sys.executable, '-m', 'cxr_triage', 'run', *rest]
         screen = self.screens / 'screen.txt'
         running = Running(start_fresh(command, self.sandbox.folder, environment, screen), screen)
         running.wait_for(lambda: 'done  CuratedSchema' in running.screen)

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.docs.documents import DOCUMENTS, LANGUAGES, blocks, shell_blocks
-from tests.docs.sandbox import typed
+from tests.support.docs_sandbox import typed
+from tests.support.documents import DOCUMENTS, LANGUAGES, blocks, shell_blocks
 
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)

@@ -9,13 +9,13 @@ import json
 import shutil
 from pathlib import Path
 
-import pipeline_runs as runs
 import pytest
 
-from tests.program import Finished, Program
+from tests.support import pipeline_runs as runs
+from tests.support.program import Finished, Program
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas', 'pages', 'kubeflow')
+_SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas', 'pages', 'cli')
 _FILMS = 366  # three files of 122, of which one is held back
 
 
@@ -52,7 +52,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, spare_file: Path) -> Progr
             _PROJECT / name, source / name, ignore=shutil.ignore_patterns('__pycache__')
         )
     shutil.copy(_PROJECT / 'setup.py', source)
-    shutil.copy(_PROJECT / 'tests' / 'small_run.yaml', folder / 'config.yaml')
+    shutil.copy(_PROJECT / 'tests' / 'support' / 'small_run.yaml', folder / 'config.yaml')
     data = folder / 'films'
     made = Program(source, folder / 'config.yaml', data, folder)
     synth = made.start('synth', '--out', data, '--count', str(_FILMS), '--seed', '7').finish()

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pipeline_runs as runs
 import pytest
-from pipeline_runs import COMPLETE, FAILED, NOISE
 
 from records import tfrecord
-from tests.program import Finished, Program
+from tests.support import pipeline_runs as runs
+from tests.support.pipeline_runs import COMPLETE, FAILED, NOISE
+from tests.support.program import Finished, Program
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,11 @@ import math
 import signal
 from pathlib import Path
 
-import pipeline_runs as runs
 import pytest
-from pipeline_runs import CACHED, COMPLETE, STEPS
 
-from tests.program import Finished, Program
+from tests.support import pipeline_runs as runs
+from tests.support.pipeline_runs import CACHED, COMPLETE, STEPS
+from tests.support.program import Finished, Program
 
 pytestmark = pytest.mark.slow
 

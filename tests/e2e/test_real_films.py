@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pipeline_runs as runs
 import pytest
-from pipeline_runs import COMPLETE, NOISE, STEPS
 
 from components.pusher import target
 from pages import site
 from records import examples, tfrecord
-from tests import browsing
-from tests.program import Finished, Program
-from trainer import contract
-from trainer.labels import NO_FINDING
+from schemas import signatures as contract
+from schemas.labels import NO_FINDING
+from tests.support import chromium as browsing
+from tests.support import pipeline_runs as runs
+from tests.support.pipeline_runs import COMPLETE, NOISE, STEPS
+from tests.support.program import Finished, Program
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pipeline_runs as runs
 import pytest
-from pipeline_runs import CACHED, COMPLETE, NOISE, STEPS, that_ran
 
 from components.pusher import target
-from tests.program import Program
+from tests.support import pipeline_runs as runs
+from tests.support.pipeline_runs import CACHED, COMPLETE, NOISE, STEPS, that_ran
+from tests.support.program import Program
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.environments.running import Direct
+from tests.support.environment_runs import Direct
 
 
 @pytest.fixture(scope='session')

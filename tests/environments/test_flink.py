@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from pipeline.beam_parameters import BeamParameters
-from scripts.flink import cluster as flink
-from scripts.flink import jars
-from tests.environments.comparing import plain
-from tests.environments.running import PATIENCE_S, Direct, start
+from tests.support.comparison import plain
+from tests.support.environment_runs import PATIENCE_S, Direct, start
+from tests.support.flink import cluster as flink
+from tests.support.flink import jars
 
 pytestmark = pytest.mark.slow
 

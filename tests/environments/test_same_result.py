@@ -1,7 +1,7 @@
 """Both locked environments make the same of the same films, and each runs what the other made.
 
 The other environment is the command in CXR_OTHER_ENVIRONMENT that starts its Python in this folder,
-for example `scripts/debian13 .venv/bin/python`; both have to see the same temporary folder.
+for example `tests/support/debian13 .venv/bin/python`; both have to see the same temporary folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.environments.running import Direct, start
+from tests.support.environment_runs import Direct, start
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def other() -> list[str]:
     command = os.environ.get(_VARIABLE)
     if not command:
         pytest.skip(
-            f'{_VARIABLE} names no second environment, e.g. "scripts/debian13 .venv/bin/python"'
+            f'{_VARIABLE} names no second environment, e.g. "tests/support/debian13 .venv/bin/python"'
         )
     return shlex.split(command)
 

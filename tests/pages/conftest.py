@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from made_root import MadeRoot
 
-from tests.program import Program
+from tests.support.program import Program
+from tests.support.synthetic_root import MadeRoot
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_CONFIG = _PROJECT / 'tests' / 'small_run.yaml'
+_CONFIG = _PROJECT / 'tests' / 'support' / 'small_run.yaml'
 
 
 @pytest.fixture

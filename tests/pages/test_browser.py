@@ -10,8 +10,8 @@ import pytest
 
 from pages import site
 from pages.measured import POINTS
-from tests import browsing
-from tests.browsing import opened, texts
+from tests.support import chromium as browsing
+from tests.support.chromium import opened, texts
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +143,7 @@ def test_two_runs_side_by_side_and_over_time(browser, watched):
 def test_training_has_a_row_an_epoch_and_none_where_it_was_killed(browser, run_of):
     with opened(browser, run_of('pushed') / 'training.html') as page:
         assert page.locator('#history-table tbody tr').count() == 20
-        # tests/small_run.yaml sets a patience.
+        # tests/support/small_run.yaml sets a patience.
         assert 'The weights with the best AUC on val were kept' in page.locator('main').inner_text()
     with opened(browser, run_of('stopped half way') / 'training.html') as page:
         assert 'There are no curves' in page.locator('main').inner_text()

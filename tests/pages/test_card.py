@@ -11,7 +11,7 @@ import pytest
 
 from pages import card, card_sections, card_text
 from records import origin
-from trainer.labels import TASKS
+from trainer.tasks import TASKS
 
 INTERVAL = {'value': 0.8125, 'lower': 0.75, 'upper': 0.875}
 UNDEFINED = {'value': None, 'lower': None, 'upper': None}

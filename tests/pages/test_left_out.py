@@ -10,7 +10,8 @@ from pages import card_build, evaluation_page, measured
 from pages.measured import CANDIDATE, Evaluation, Figure, Slice
 from pipeline import evaluation as evaluation_lib
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
-from trainer.labels import FINDINGS, TASKS
+from schemas.labels import FINDINGS
+from trainer.tasks import TASKS
 
 GROUPS = Groups(
     min_positives=20,

@@ -13,12 +13,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from made_root import STATES, MadeRoot
 
+from cli import main as cli
+from cli import root_argument as roots
+from cli.commands import report
 from pages import assets, own_host, serve, site
-from pages.commands import report, roots
-from pipeline import cli
 from pipeline.exit_codes import cannot_write
+from tests.support.synthetic_root import STATES, MadeRoot
 
 FIRST, SECOND = '2026-11-21T22:25:35.123456', '2026-11-22T08:00:00.000001'
 NASTY = '<script>alert(1)</script>"\'&'

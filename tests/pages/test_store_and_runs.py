@@ -8,10 +8,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from made_root import STATES, MadeRoot
 
 from pages import lineage, runs, store
 from pipeline import root_lock
+from tests.support.synthetic_root import STATES, MadeRoot
 
 FIRST, SECOND = '2026-11-21T22:25:35.123456', '2026-11-22T08:00:00.000001'
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from cli import main as cli
 from pages import store
 from pages.store import COMPLETE
-from pipeline import cli
 
 pytestmark = pytest.mark.slow
 

@@ -77,7 +77,7 @@ _RUN, _TRANSFORM, _INGEST, _AUDIT = MODULES
         ),
         pytest.param('records/tfrecord.py', '1 << 22', '1 << 23', {_INGEST, _AUDIT}, id='reader'),
         pytest.param(
-            'trainer/features.py', "SEX = 'sex'", "SEX = 'gender'", set(MODULES), id='feature names'
+            'schemas/features.py', "SEX = 'sex'", "SEX = 'gender'", set(MODULES), id='feature names'
         ),
         pytest.param(
             'trainer/__init__.py', '"""', '"""New. ', set(MODULES), id='docstring of a package'
@@ -87,7 +87,7 @@ _RUN, _TRANSFORM, _INGEST, _AUDIT = MODULES
         ),
         pytest.param('trainer/model.py', 'HEAD =', '# A comment.\n\n\nHEAD =', set(), id='comment'),
         pytest.param('trainer/model.py', "HEAD = 'logit'", 'HEAD = "logit"', set(), id='quotes'),
-        pytest.param('pipeline/cli.py', 'cxr-triage', 'cxr', set(), id='command line'),
+        pytest.param('cli/main.py', 'cxr-triage', 'cxr', set(), id='command line'),
         pytest.param('components/pusher/push.py', '"""', '"""New. ', set(), id='another component'),
     ],
 )
@@ -140,7 +140,7 @@ def test_how_films_are_drawn_does_not_run_the_serving_check_again() -> None:
 
 def test_nothing_else_is_covered() -> None:
     closure = code_digest.closure('trainer.preprocessing')
-    assert closure == ['trainer', 'trainer.features', 'trainer.labels', 'trainer.preprocessing']
+    assert closure == ['trainer', 'schemas.features', 'schemas.labels', 'trainer.preprocessing']
     assert not any(
         name.startswith(('pipeline', 'tests'))
         for module in MODULES

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from pipeline import cli
+from cli import main as cli
 from records.synth import write_dataset
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
+from cli import experiment_options as options
 from pipeline import config
-from pipeline.commands import options
 from pipeline.config import ConfigError
-from trainer.labels import TASKS
+from trainer.tasks import TASKS
 
 CONFIGS = sorted((Path(config.__file__).parent / 'configs').glob('*.yaml'))
 GOOD: dict[str, Any] = {'pipeline': 'p', 'task': 'nih_triage'}

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cli import experiment_options as options
 from pipeline import config
-from pipeline.commands import options
 from pipeline.config import Config, ConfigError
 
 SMALL = 'pipeline: p\ntask: nih_triage\n'

@@ -12,7 +12,7 @@ from tensorflow.core.example import example_pb2
 from pipeline.error_text import presentable
 from pipeline.execute import _words
 from records.examples import build
-from tests import bad_images
+from tests.support import bad_images
 
 _PATIENT = '00000013_005.png'
 _RECORD = build(bad_images.encode(bad_images.film()), _PATIENT, {'Mass': 1})

@@ -15,7 +15,8 @@ from tensorflow_model_analysis.utils import config_util
 
 from pipeline import evaluation, metrics
 from pipeline.evaluation_parameters import METRICS, SLICES, EvaluationParameters, Threshold
-from trainer.labels import FINDINGS, TASKS
+from schemas.labels import FINDINGS
+from trainer.tasks import TASKS
 
 TASK = TASKS['nih_triage']
 

@@ -23,11 +23,12 @@ from components.serving_check.session_model import SessionModel
 from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
 from records.examples import put_bytes, put_int, serialize
-from tests.components import push_targets
-from tests.evaluating import evaluate
-from trainer.contract import EXAMPLES, FLAG, MODEL_VERSION, PROBABILITY
-from trainer.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, PATIENT_ID, SEX, VIEW, age_band
-from trainer.labels import LABELS, TASKS
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, PATIENT_ID, SEX, VIEW, age_band
+from schemas.labels import LABELS
+from schemas.signatures import EXAMPLES, FLAG, MODEL_VERSION, PROBABILITY
+from tests.support import push_targets
+from tests.support.evaluation import evaluate
+from trainer.tasks import TASKS
 
 pytestmark = pytest.mark.slow
 

@@ -20,8 +20,9 @@ import pytest
 
 import cxr_triage
 import pipeline
-from pipeline import cli, quiet
-from pipeline.commands import options
+from cli import experiment_options as options
+from cli import main as cli
+from pipeline import quiet
 
 HEAVY = ('tensorflow', 'tfx', 'apache_beam', 'numpy', 'pandas', 'tf_keras', 'kfp')
 
@@ -31,7 +32,7 @@ HEAVY = ('tensorflow', 'tfx', 'apache_beam', 'numpy', 'pandas', 'tf_keras', 'kfp
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
-        'import sys; from pipeline.cli import main\n'
+        'import sys; from cli.main import main\n'
         'try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0\n'
         f'print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])'
     )

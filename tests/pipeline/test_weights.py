@@ -151,7 +151,7 @@ def test_without_weights_the_cache_of_keras_is_enough(
 
 def test_a_run_is_refused_before_tensorflow_is_imported(tmp_path: Path) -> None:
     code = (
-        'import sys; from pipeline.cli import main\n'
+        'import sys; from cli.main import main\n'
         'code = main(sys.argv[1:])\n'
         'assert not {"tensorflow", "tfx", "keras"} & set(sys.modules)\n'
         'sys.exit(code)'

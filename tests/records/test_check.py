@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded_images import encode, pixels
 
+from cli.commands import check as command
 from records import layout, tfrecord
-from records.check import command
 from records.check.problems import KINDS, Severity
 from records.examples import build, parse
-from tests import bad_images
-from trainer.labels import LABELS, NO_FINDING
+from schemas.labels import LABELS, NO_FINDING
+from tests.support import bad_images
+from tests.support.encoded_images import encode, pixels
 
 COUNT = 12
 PER_FILE = 4

@@ -20,20 +20,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded_images import encode, pixels, png_chunk, png_header
 from PIL import Image
 
+from cli.commands import check as check_command
+from cli.commands import convert as command
 from records import examples, images, metadata, tfrecord
-from records.check import command as check_command
-from records.convert import command
 from records.convert.pixels import FITS, to_jpeg
 from records.image_header import ImageHeader, inspect
 from records.images import ImageError
 from records.layout import TABLE_COLUMNS
 from records.terminal import printable
 from schemas import image_status
-from tests import bad_images
-from trainer.labels import LABELS
+from schemas.labels import LABELS
+from tests.support import bad_images
+from tests.support.encoded_images import encode, pixels, png_chunk, png_header
 
 HEADER = ','.join(TABLE_COLUMNS)
 

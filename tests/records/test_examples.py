@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from records import examples, tfrecord
 from records.example_proto import Example
 from records.examples import RecordError
-from trainer.labels import LABELS
+from schemas.labels import LABELS
 
 pytestmark = pytest.mark.filterwarnings('ignore:Unexpected end-group tag')
 

@@ -8,14 +8,14 @@ import io
 from pathlib import Path
 
 import pytest
-from encoded_images import encode, jpeg_header, pixels, png_chunk, png_header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from records import examples, tfrecord
 from records.image_header import ImageHeader, ImageHeaderError, inspect
-from tests.bad_images import turned, with_many_scans, without_last_scan
+from tests.support.bad_images import turned, with_many_scans, without_last_scan
+from tests.support.encoded_images import encode, jpeg_header, pixels, png_chunk, png_header
 
 GREY = encode(pixels())
 RGB = encode(pixels(), mode='RGB')

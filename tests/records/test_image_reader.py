@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded_images import encode, pixels, png_chunk
 from PIL import Image
 
 from records import examples, images, tfrecord
 from schemas import image_status
-from tests import bad_images
+from tests.support import bad_images
+from tests.support.encoded_images import encode, pixels, png_chunk
 
 
 def _problem(data: bytes, limits: images.ImageLimits = images.DEFAULT_LIMITS) -> tuple[str, str]:

@@ -8,12 +8,12 @@ import hashlib
 import pickle
 
 import pytest
-from encoded_images import encode, jpeg_header, pixels, png_header
 
 from records.examples import build
 from records.intake import Accepted, Intake, Rejected
 from records.metadata import Entry
-from tests import bad_images
+from tests.support import bad_images
+from tests.support.encoded_images import encode, jpeg_header, pixels, png_header
 
 ID = '00000013_005.png'
 IMAGE = encode(pixels(600, 600))

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cli.commands import synth as command
 from records import examples, metadata, tfrecord
-from records.synth import SynthError, command, dataset, population, write_dataset
-from trainer.labels import FINDINGS, LABELS, NO_FINDING
+from records.synth import SynthError, dataset, population, write_dataset
+from schemas.labels import FINDINGS, LABELS, NO_FINDING
 
 _SIZE = 64  # pixels: what is tested here does not lie in the image
 
@@ -263,7 +264,7 @@ def test_command_says_what_is_wrong_with_the_target(tmp_path, capsys) -> None:
 
 def test_the_command_is_described_without_numpy() -> None:
     code = (
-        'import sys, records.synth.command; sys.exit(any(name in sys.modules for name in '
+        'import sys, cli.commands.synth; sys.exit(any(name in sys.modules for name in '
         '("numpy", "tensorflow", "PIL", "rich")))'
     )
     assert (

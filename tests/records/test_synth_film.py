@@ -13,7 +13,7 @@ from PIL import Image
 from records.synth import canvas, encode_jpeg, film, phantom, signs, thorax
 from records.synth.anatomy import LEFT, RIGHT, draw_anatomy, draw_pose, geometry
 from records.synth.contact_sheet import contact_sheet
-from trainer.labels import FINDINGS
+from schemas.labels import FINDINGS
 
 _PATIENTS = range(1, 7)
 

@@ -549,7 +549,7 @@ def test_from_a_bare_copy_to_an_environment_that_repairs_itself(tmp_path):
     binaries = copy / '.venv/bin'
     assert (binaries / 'cxr-triage').is_file()
     check = (
-        'import pkg_resources, farmhash, pyarrow, trainer.labels; print(trainer.labels.__file__)'
+        'import pkg_resources, farmhash, pyarrow, schemas.labels; print(schemas.labels.__file__)'
     )
     done = subprocess.run(
         [str(binaries / 'python'), '-c', check],
@@ -558,7 +558,7 @@ def test_from_a_bare_copy_to_an_environment_that_repairs_itself(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == str(copy / 'trainer/labels.py'), (
+    assert done.stdout.strip() == str(copy / 'schemas/labels.py'), (
         'installed from this copy, editable'
     )
     versions = (

@@ -1,4 +1,4 @@
-"""What `scripts/debian13` says when it cannot work. That it works, .ci/run shows: it runs the tests
+"""What `tests/support/debian13` says when it cannot work. That it works, .ci/run shows: it runs the tests
 of the second environment with it.
 """
 
@@ -33,7 +33,7 @@ def _said(path: Path, uid: int, *arguments: str) -> str:
     identity.write_text(f'#!/bin/sh\necho {uid}\n')
     identity.chmod(0o755)
     done = subprocess.run(
-        [str(PROJECT / 'scripts/debian13'), *arguments],
+        [str(PROJECT / 'tests/support/debian13'), *arguments],
         env={'PATH': str(path), 'HOME': '/'},
         capture_output=True,
         text=True,

@@ -253,7 +253,7 @@ def test_the_boot_program_of_workers_is_of_their_version_of_beam() -> None:
     # place.
     wanted = re.search(r'^go (\d+\.\d+)', (boot / 'go.mod').read_text(), re.MULTILINE)
     assert wanted
-    assert f' golang-{wanted[1]}-go ' in (PROJECT / 'Dockerfile').read_text()
+    assert f' golang-{wanted[1]}-go ' in (PROJECT / 'kubeflow' / 'Dockerfile').read_text()
 
 
 def test_cuda_is_what_tensorflow_asks_for_and_nothing_of_the_environment() -> None:
@@ -286,5 +286,5 @@ def test_the_context_of_the_build_has_the_project_and_no_runs() -> None:
     packages = re.search(r'^PACKAGES = \((.*)\)$', (PROJECT / 'setup.py').read_text(), re.MULTILINE)
     assert packages
     assert set(re.findall(r"'(\w+)'", packages[1])) <= kept
-    assert {'setup.py', 'images/boot'} <= kept
+    assert {'setup.py', 'kubeflow/image/boot'} <= kept
     assert not {'runs', '.venv', '.tools', 'tests'} & kept

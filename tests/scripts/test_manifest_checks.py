@@ -16,7 +16,7 @@ from scripts.manifests.objects import Brought, matches
 from scripts.manifests.placeholders import placeholders
 from scripts.manifests.quantities import quantity, share
 from scripts.manifests.workloads import schedule_problem
-from tests.scripts.broken_manifests import (
+from tests.support.broken_manifests import (
     BROKEN,
     BROUGHT,
     GOOD,
@@ -47,7 +47,7 @@ def test_broken(name: str) -> None:
         # Which file, object and field; what else than that, the text says.
         manifest = problem.manifest
         assert str(problem).startswith(
-            f'deploy/{manifest.kind}.yaml: {manifest.kind} {manifest.name}: {problem.field}: '
+            f'kubeflow/manifests/{manifest.kind}.yaml: {manifest.kind} {manifest.name}: {problem.field}: '
         )
 
 
@@ -89,7 +89,9 @@ def test_what_is_brought_in_vain() -> None:
             brought, [changed(), changed(change('CronJob', 'metadata.name', 'weekly'))]
         )
     )
-    assert found == ['deploy/brought.yaml: Secret old: no manifest refers to it; remove the entry']
+    assert found == [
+        'kubeflow/manifests/external.yaml: Secret old: no manifest refers to it; remove the entry'
+    ]
 
 
 def test_placeholders() -> None:

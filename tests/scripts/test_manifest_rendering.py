@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli
+from cli import main as cli
 from scripts.environment.install import Project
 from scripts.environment.tool_environment import binaries
 from scripts.manifests import __main__ as command
@@ -29,7 +29,7 @@ def gke() -> Objects:
     return render(
         DEPLOY / 'overlays/gke',
         binaries(Project(ROOT), 'manifests'),
-        read_brought(DEPLOY / 'brought.yaml'),
+        read_brought(DEPLOY / 'external.yaml'),
     )
 
 
@@ -37,7 +37,7 @@ def gke() -> Objects:
 def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Runs the command on a copy of deploy/ after putting one text in the place of another in one
+    """Runs the command on a copy of kubeflow/manifests/ after putting one text in the place of another in one
     file.
     """
     shutil.copytree(DEPLOY, tmp_path / 'deploy')
@@ -50,7 +50,7 @@ def run(
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
-        code = command.main([*options, f'deploy/{folder}'])
+        code = command.main([*options, f'kubeflow/manifests/{folder}'])
         return code, capsys.readouterr().out
 
     return on_copy
@@ -63,11 +63,12 @@ def test_the_shipped_files_pass(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_is_to_be_filled_in_is_named(run) -> None:
-    code, output = run('brought.yaml', '', '', 'overlays/gke', '--filled-in')
+    code, output = run('external.yaml', '', '', 'overlays/gke', '--filled-in')
     assert code == 1
     lines = output.splitlines()[:-1]
     assert all(
-        'is a placeholder: put' in line and '(deploy/overlays/gke/' in line for line in lines
+        'is a placeholder: put' in line and '(kubeflow/manifests/overlays/gke/' in line
+        for line in lines
     )
     # Generated config maps have a digest in their names.
     assert sorted(re.sub(r'-\w{10}$', '', line.split(': ')[1]) for line in lines) == [
@@ -85,9 +86,9 @@ def test_an_object_says_which_file_it_is_from_and_the_cluster_does_not_hear_of_i
 ) -> None:
     origins = {manifest.kind: manifest.origin for manifest in gke.manifests}
     assert origins['HorizontalPodAutoscaler'].endswith(
-        '(deploy/base/serving/horizontalpodautoscaler.yaml)'
+        '(kubeflow/manifests/base/serving/horizontalpodautoscaler.yaml)'
     )
-    assert origins['PodMonitoring'].endswith('(deploy/overlays/gke/podmonitoring.yaml)')
+    assert origins['PodMonitoring'].endswith('(kubeflow/manifests/overlays/gke/podmonitoring.yaml)')
     assert not any(
         'origin' in str(manifest.content['metadata'].get('annotations'))
         for manifest in gke.manifests
@@ -136,7 +137,7 @@ BROKEN = {
     'a field that Kubernetes does not know': (
         ('base/serving/deployment.yaml', 'enableServiceLinks', 'enableServiceLink'),
         [
-            '(deploy/base/serving/deployment.yaml): Deployment cxr-triage-serving: '
+            '(kubeflow/manifests/base/serving/deployment.yaml): Deployment cxr-triage-serving: '
             'spec.template.spec: ',
             "'enableServiceLink' was unexpected",
         ],
@@ -144,7 +145,7 @@ BROKEN = {
     'a value of another type': (
         ('base/serving/horizontalpodautoscaler.yaml', 'maxReplicas: 6', 'maxReplicas: "six"'),
         [
-            '(deploy/base/serving/horizontalpodautoscaler.yaml): HorizontalPodAutoscaler '
+            '(kubeflow/manifests/base/serving/horizontalpodautoscaler.yaml): HorizontalPodAutoscaler '
             'cxr-triage-serving: spec.maxReplicas: ',
             "'six'",
         ],
@@ -156,7 +157,7 @@ BROKEN = {
     'a patch that takes away what the base needs': (
         ('overlays/gke/networkpolicy.yaml', 'port: grpc', 'port: gprc'),
         [
-            '(deploy/base/serving/networkpolicy.yaml): NetworkPolicy cxr-triage-serving: '
+            '(kubeflow/manifests/base/serving/networkpolicy.yaml): NetworkPolicy cxr-triage-serving: '
             'spec.ingress[0].ports[gprc]: ',
             'no container',
         ],
@@ -185,7 +186,7 @@ def test_broken_files(name: str, run) -> None:
     (file, old, new), words = BROKEN[name]
     code, output = run(file, old, new)
     found, summary = output.strip().splitlines()
-    assert code == 1 and summary.startswith('deploy/overlays/gke: ')
+    assert code == 1 and summary.startswith('kubeflow/manifests/overlays/gke: ')
     assert [word for word in words if word not in found] == [], found
 
 
@@ -195,7 +196,7 @@ def test_what_kubectl_refuses_is_told_with_its_reason(run) -> None:
     )
     assert code == 1
     assert (
-        output.startswith('deploy/overlays/gke: kubectl kustomize: ')
+        output.startswith('kubeflow/manifests/overlays/gke: kubectl kustomize: ')
         and 'pod-monitoring.yaml' in output
     )
 
@@ -214,7 +215,7 @@ def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_an_entry_of_what_is_brought_says_what_it_is(tmp_path: Path) -> None:
-    path = tmp_path / 'brought.yaml'
+    path = tmp_path / 'external.yaml'
     path.write_text('- {kind: Secret, name: token}\n')
     with pytest.raises(RenderError, match='expected kind, name, what'):
         read_brought(path)

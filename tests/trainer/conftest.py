@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import apache_beam as beam
-import films
 import numpy as np
 import pytest
 import tensorflow_transform as tft
@@ -17,6 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipeline.create_pipeline import SCHEMA_FILE
+from tests.support import films
 from trainer.input_pipeline import Split
 from trainer.preprocessing import preprocessing_fn
 

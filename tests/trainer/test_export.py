@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import films
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,14 +24,16 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from records.examples import build
 from schemas import image_status
-from trainer import contract, input_pipeline, training
+from schemas import signatures as contract
+from schemas.features import IMAGE, transformed
+from schemas.labels import NO_FINDING
+from tests.support import films
+from trainer import input_pipeline, training
 from trainer import model as model_lib
 from trainer import run as run_lib
 from trainer.artifacts import FACTS_FILE, HISTORY_FILE, PREDICTIONS_FILE
 from trainer.calibration import NONE, Calibration
-from trainer.features import IMAGE, transformed
 from trainer.input_pipeline import Split
-from trainer.labels import NO_FINDING, TASKS, Task
 from trainer.parameters import (
     ModelParameters,
     OperatingPointParameters,
@@ -41,6 +42,7 @@ from trainer.parameters import (
 )
 from trainer.preprocessing import decode_stored
 from trainer.signatures import TriageModule
+from trainer.tasks import TASKS, Task
 
 CALIBRATION = Calibration(offset=0.7, temperature=1.9)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from records import images
 from schemas import image_status
-from tests import bad_images
+from tests.support import bad_images
 from trainer.film_status import assess
 
 pytestmark = pytest.mark.slow

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import films
 from trainer import input_pipeline
 from trainer.input_pipeline import Split
 from trainer.parameters import AugmentationParameters, TrainParameters

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kubeflow import entrypoint
-from pipeline import cli
+from cli import main as cli
+from pipeline.kubeflow import entrypoint
 from trainer import keras_settings
 
 _OF_A_USER = {
@@ -57,7 +57,7 @@ def test_a_pod_starts_with_the_settings(of_a_user: None, monkeypatch: pytest.Mon
 
 def test_containers_of_others_entry_points_start_with_the_settings() -> None:
     """Vertex AI and Beam's workers start TFX's and Beam's own programs."""
-    dockerfile = (Path(entrypoint.__file__).parents[1] / 'Dockerfile').read_text()
+    dockerfile = (Path(__file__).parents[2] / 'kubeflow' / 'Dockerfile').read_text()
     assert dict(re.findall(r'\b(KERAS_\w+)=(\S+)', dockerfile)) == keras_settings.SETTINGS
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.features import AGE_BANDS, UNKNOWN, age_band
-from trainer.labels import ABNORMAL, FINDINGS, LABELS, NO_FINDING, TASKS, derived
+from schemas.features import AGE_BANDS, UNKNOWN, age_band
+from schemas.labels import ABNORMAL, FINDINGS, LABELS, NO_FINDING, derived
+from trainer.tasks import TASKS
 
 
 def test_the_15_labels_of_the_set() -> None:

@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from schemas.features import FOLLOW_UP, IMAGE, PATIENT_ID, transformed
+from schemas.labels import LABELS
 from trainer import preprocessing
-from trainer.features import FOLLOW_UP, IMAGE, PATIENT_ID, transformed
-from trainer.labels import LABELS, TASKS
+from trainer.tasks import TASKS
 
 
 def _in_tf_data(function: Callable, batch: tf.Tensor) -> tf.Tensor:

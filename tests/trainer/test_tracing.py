@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import films
 import pytest
 import tensorflow as tf
 from tensorflow.python.autograph.impl import api
 
+from tests.support import films
 from trainer import calibration, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import films
 import numpy as np
 import pytest
 import tf_keras as keras
+
+from tests.support import films
 
 
 @pytest.mark.slow
@@ -21,7 +22,7 @@ def test_both_phases_run_on_two_devices(tmp_path: Path) -> None:
     keras.applications.MobileNetV2(
         input_shape=(films.SIDE, films.SIDE, 3), include_top=False, weights=None
     ).save_weights(str(weights))
-    program = Path(__file__).with_name('two_devices.py')
+    program = Path(__file__).parents[1] / 'support' / 'two_devices.py'
     arguments = [sys.executable, str(program), str(tmp_path / 'data'), str(tmp_path), str(weights)]
     finished = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-3000:]

@@ -1,0 +1,122 @@
+"""What `compile` and `submit` have in common: the graph of an experiment whose steps run
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+_NOT_SEEN = (
+    'If this machine cannot see data and weights, name their state with --fingerprint: another '
+    'name is another set.'
+)
+# Where the image has this project.
+IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options beside those of every experiment."""
+    parser.add_argument(
+        '--image', metavar='IMAGE', help='the container image of the steps (kubeflow.image)'
+    )
+    parser.add_argument(
+        '--fingerprint',
+        metavar='TEXT',
+        help=(
+            'a name for the state of data and weights, where this machine cannot see them '
+            '(default: taken from the files)'
+        ),
+    )
+
+
+def check(config) -> None:
+    """Refuses what no pod could reach, before TFX is imported.
+
+    Raises:
+      ConfigError: all that is wrong.
+    """
+    from pipeline.config import ConfigError
+    from pipeline.kubeflow import validation as refusals
+
+    mounted = tuple(volume.mount for volume in config.kubeflow.volumes)
+    found = [
+        refusals.root_problem(config.root),
+        refusals.beam_problem(config.beam.engine, config.root),
+    ]
+    found.append(refusals.push_problem(config.push_directory, mounted))
+    read = (('data.root', config.data.root), ('model.weights', config.model.weights))
+    found += [refusals.read_problem(key, path, mounted) for key, path in read if path]
+    if problems := [problem for problem in found if problem]:
+        raise ConfigError('\n'.join(problems))
+
+
+def check_inputs(config, fingerprint: str | None) -> None:
+    """Looks at data and weights that this machine can see, before TFX is imported, and prints notes
+    on them to standard error.
+
+    Args:
+      config: that passed `check`.
+      fingerprint: of data and weights that this machine cannot see: then nothing is looked at.
+
+    Raises:
+      ConfigError: they cannot be used.
+    """
+    from pipeline import data_check, weights
+    from pipeline.config import ConfigError
+    from records.terminal import printable
+
+    if fingerprint:
+        return
+    try:
+        # Without a path, each pod fetches its own weights.
+        if config.model.weights:
+            weights.check(config.model)
+        notes = data_check.check(config)
+    except ConfigError as error:
+        raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
+    for note in notes:
+        print(f'Note: {printable(note)}', file=sys.stderr)
+
+
+def graph(config, fingerprint: str | None, read_target: bool = True):
+    """The pipeline, with the data, the weights and the served model as they are now.
+
+    Args:
+      config: that passed `check`.
+      fingerprint: of data and weights, neither of which is then read; None: it is taken from the
+        files.
+      read_target: see `create_pipeline`.
+
+    Raises:
+      ConfigError: data, weights or push target cannot be used.
+    """
+    import tensorflow as tf
+
+    from components.pusher.target import TargetError
+    from pipeline.config import ConfigError
+    from pipeline.create_pipeline import create_pipeline
+    from pipeline.execute import check_weights, data_fingerprint
+    from records.data_root import DataRootError
+
+    try:
+        if not fingerprint:
+            check_weights(config)
+        return create_pipeline(
+            config,
+            fingerprint or data_fingerprint(config),
+            setup_file=IMAGE_SETUP_FILE,
+            weights_digest=fingerprint or None,
+            read_target=read_target,
+        )
+    except (DataRootError, ConfigError) as error:
+        raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
+    except (TargetError, OSError) as error:
+        raise ConfigError(str(error)) from None
+    except tf.errors.OpError as error:
+        raise ConfigError(
+            f'a bucket cannot be read: {" ".join(error.message.split())}\nCheck its name, your '
+            'permissions and the network. '
+            'Where this machine sees no bucket, name the state of data and weights with '
+            '--fingerprint.'
+        ) from None

@@ -1,0 +1,56 @@
+"""`cxr-triage compile`: the pipeline as a specification for Kubeflow or Vertex AI Pipelines."""
+
+from __future__ import annotations
+
+import argparse
+
+from cli import cluster_options as cluster
+from cli import experiment_options as options
+from pipeline.exit_codes import refuse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `compile`."""
+    options.add_arguments(parser)
+    parser.add_argument('--out', required=True, metavar='FILE.yaml', help='the specification')
+    cluster.add_arguments(parser)
+    parser.add_argument(
+        '--target',
+        choices=['kubeflow', 'vertex'],
+        default='kubeflow',
+        help='who runs it (default: kubeflow)',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compiles; 0 written, 1 refused, with all that has to be changed."""
+    from pipeline import quiet
+    from pipeline.config import ConfigError
+
+    try:
+        config = options.configuration(args, kubeflow__image=args.image)
+        cluster.check(config)
+        cluster.check_inputs(config, args.fingerprint)
+        quiet.before_tfx(args.verbose)
+        read_target = not (args.fingerprint and '://' in config.push_directory)
+        pipeline = cluster.graph(config, args.fingerprint, read_target)
+    except ConfigError as error:
+        return refuse('compile', error)
+    from pipeline.kubeflow import spec
+
+    try:
+        spec.compile_spec(pipeline, config.kubeflow, args.out, args.target)
+    except (spec.SpecError, OSError) as error:
+        return refuse('compile', error)
+    print(
+        f'{args.out}: {len(pipeline.components)} steps for {args.target}, image '
+        f'{config.kubeflow.image}'
+    )
+    if not read_target:
+        print(
+            f'{config.push_directory} was not read, because of --fingerprint: the file takes it '
+            'that nothing is served there, and its '
+            'Pusher refuses where something is. cxr-triage submit fills in what is served.'
+        )
+    print(f'Give the pipeline root with the run: {config.root}')
+    return 0

@@ -1,0 +1,99 @@
+"""`cxr-triage run`: the whole pipeline on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import pathlib
+
+from cli import experiment_options as options
+from pipeline.exit_codes import cannot_write, refuse
+
+_SUDDEN_END = (
+    'The run was ended by the system: it was killed, or memory ran out. If `ulimit -v` is not '
+    '"unlimited", lift that limit. '
+    'What was done is kept: the same command goes on from there. All details: {log}'
+)
+
+WHEN_INTERRUPTED = (
+    'finished steps are kept, and so are the finished epochs of a training: run the same command '
+    'again to resume'
+)
+_EXIT_CODES = """exit codes:
+  0    blessed and pushed
+  1    failed; the message says what to do
+  3    ran to the end, but the model was not blessed
+  130  interrupted with Ctrl-C
+
+Finished steps are kept, and so are the finished epochs of a training: run the same command again to resume.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `run`."""
+    options.add_arguments(parser)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXIT_CODES
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the pipeline; 0 pushed, 3 not blessed, 1 failed."""
+    from pipeline import config as config_lib
+    from pipeline import data_check, quiet, sudden_end, weights
+    from records import terminal
+
+    try:
+        config = options.configuration(args)
+        weights.check(config.model)
+        notes = data_check.check(config)
+    except config_lib.ConfigError as error:
+        return refuse('run', error)
+    quiet.before_tensorflow(args.verbose)
+    now = datetime.datetime.now()
+    log = os.path.join(config.root, 'logs', f'{now:%Y%m%d-%H%M%S}.log')
+    try:
+        with (
+            quiet.logs_to(log, args.verbose) as screen,
+            sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)),
+        ):
+            # Tables of a log file are not cut to 80 columns.
+            console = terminal.console(
+                file=screen, highlight=False, width=None if screen.isatty() else 160
+            )
+            console.print(
+                f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True
+            )
+            for note in notes:
+                console.print(f'Note: {note}', markup=False, soft_wrap=True, style='yellow')
+            with console.status('starting TensorFlow and TFX'):
+                from pipeline import execute
+            code = execute.execute(config, now.isoformat(timespec='microseconds'), console, log)
+            _write_pages(config.root, console)
+            return code
+    except OSError as error:
+        # The log itself could not be written.
+        return refuse('run', cannot_write(error))
+
+
+def _write_pages(root: str, console) -> None:
+    """The pages of the root, with this run among them.
+
+    A step of the runner and not a last component of the graph: a component would not run after a
+    gate that stopped the run, and so hide just the run that has to be looked at; it would be found
+    in the cache by a run that changed nothing but is on record all the same; and the execution that
+    it stands in would not be complete when it reads the store. Who interrupts a run does not wait
+    for pages: `ui` and `report` show such a run too.
+    """
+    if '://' in root:
+        return
+    from pages import site
+
+    try:
+        written = site.write(pathlib.Path(root))
+    except (OSError, RuntimeError) as error:
+        console.print(f'The pages could not be written: {error}', markup=False, soft_wrap=True)
+        return
+    for problem in written.problems:
+        console.print(problem, markup=False, soft_wrap=True, style='yellow')
+    console.print(f'{"pages":<11} {written.front}', markup=False, soft_wrap=True)

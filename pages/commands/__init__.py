@@ -1,1 +1,0 @@
-"""The subcommands of `cxr-triage` that are about pages."""

@@ -1,7 +1,0 @@
-"""`python -m pipeline` is `cxr-triage`."""
-
-import sys
-
-from pipeline.cli import main
-
-sys.exit(main())

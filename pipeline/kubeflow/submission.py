@@ -1,0 +1,162 @@
+"""What a run is handed with a compiled specification, and what would need another one. Plain
+dictionaries, no TFX and no kfp here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+
+from pipeline.kubeflow import validation as refusals
+from pipeline.kubeflow.validation import Spec
+
+_SHOWN = 8
+_VALUE_WIDTH = 60
+# Where the interesting part of a path begins: `root.dag.tasks.Trainer.inputs.…` is about the
+# Trainer.
+_PREFIXES = (
+    'root.dag.tasks.',
+    'deploymentSpec.executors.',
+    'platforms.kubernetes.deploymentSpec.executors.',
+)
+
+
+class SubmissionError(ValueError):
+    """A specification that cannot be submitted as it is; the text says what to do."""
+
+
+def load(path: str) -> list[Spec]:
+    """The documents of a compiled specification: the pipeline's, and the platform's where there is
+    one.
+
+    Raises:
+      SubmissionError: there is no such file, it is no specification, or Kubeflow would refuse it.
+    """
+    if not path.endswith('.yaml'):
+        raise SubmissionError(f'{path}: expected the .yaml file that cxr-triage compile writes')
+    try:
+        with open(path, encoding='utf-8') as file:
+            documents = [document for document in yaml.safe_load_all(file) if document is not None]
+    except OSError as error:
+        raise SubmissionError(
+            f'{path}: cannot be read ({error.strerror}); write it with cxr-triage compile --out '
+            f'{path}'
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SubmissionError(f'{path}: no YAML: {error}') from None
+    if (
+        not 1 <= len(documents) <= 2
+        or not all(isinstance(document, dict) for document in documents)
+        or 'root' not in documents[0]
+    ):
+        raise SubmissionError(
+            f'{path}: no pipeline specification; write one with cxr-triage compile --out {path}'
+        )
+    if problems := refusals.problems(documents[0]):
+        raise SubmissionError('\n'.join(f'{path}: {problem}' for problem in problems))
+    return documents
+
+
+def image(documents: Sequence[Spec]) -> str:
+    """The image of the steps; where some have one of their own (a GPU's), that of most."""
+    images = [
+        executor['container']['image']
+        for executor in _executors(documents[0])
+        if 'container' in executor
+    ]
+    return max(sorted(set(images)), key=images.count, default='')
+
+
+def gpu_image(documents: Sequence[Spec]) -> str | None:
+    """The image of the steps that have one of their own; None where all have the same."""
+    others = {
+        executor['container']['image']
+        for executor in _executors(documents[0])
+        if 'container' in executor
+    } - {image(documents)}
+    return min(others, default=None)
+
+
+def parameters(given: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
+    """The pipeline parameters that a run has to be handed, since they are no longer what was
+    compiled.
+
+    Args:
+      given: the documents that are to be run.
+      now: what the configuration, the data and the served model compile to at this moment.
+
+    Raises:
+      SubmissionError: they differ in something that is no parameter.
+    """
+    differences = list(_differences('', _fixed(given), _fixed(now)))
+    if differences:
+        shown = differences[:_SHOWN] + (
+            [f'and {len(differences) - _SHOWN} more'] if len(differences) > _SHOWN else []
+        )
+        raise SubmissionError(
+            'the specification is not of this configuration and code, and no parameter of the '
+            'pipeline can make it so: compile again '
+            '(cxr-triage compile; where project code has changed, the image is to be built anew '
+            'before). Compiled, and now:\n  ' + '\n  '.join(shown)
+        )
+    compiled, wanted = _defaults(given[0]), _defaults(now[0])
+    return {name: value for name, value in wanted.items() if value != compiled[name]}
+
+
+def _executors(spec: Spec) -> list[dict[str, Any]]:
+    return list(spec.get('deploymentSpec', {}).get('executors', {}).values())
+
+
+def _definitions(spec: Spec) -> dict[str, Any]:
+    return spec['root'].get('inputDefinitions', {}).get('parameters', {})
+
+
+def _defaults(spec: Spec) -> dict[str, Any]:
+    return {name: definition.get('defaultValue') for name, definition in _definitions(spec).items()}
+
+
+def _fixed(documents: Sequence[Spec]) -> dict[str, Any]:
+    """What a run cannot change: all but the defaults of the parameters, and the version of the
+    compiler, which no step sees.
+
+    By its text: what was just compiled holds tuples and numbers that a file gives back in another
+    form.
+    """
+    spec, *platform = copy.deepcopy(list(documents))
+    for definition in _definitions(spec).values():
+        definition.pop('defaultValue', None)
+    spec.pop('sdkVersion', None)
+    merged = {**spec, **(platform[0] if platform else {})}
+    return yaml.safe_load(yaml.safe_dump(merged))
+
+
+def _differences(path: str, given: Any, now: Any) -> Iterator[str]:
+    if isinstance(given, dict) and isinstance(now, dict):
+        for key in sorted({*given, *now}, key=str):
+            yield from _differences(
+                f'{path}.{key}' if path else str(key), given.get(key), now.get(key)
+            )
+    elif given != now:
+        prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), '')
+        name = path[len(prefix) :].removesuffix('.runtimeValue.constant')
+        yield f'{name}: {", and now ".join(_shown(given, now))}'
+
+
+def _shown(given: Any, now: Any) -> tuple[str, str]:
+    """Both values, cut to where they begin to differ."""
+    texts = ['nothing' if value is None else str(value) for value in (given, now)]
+    common = next(
+        (place for place, (one, other) in enumerate(zip(*texts, strict=False)) if one != other),
+        min(map(len, texts)),
+    )
+    start = 0 if max(map(len, texts)) <= _VALUE_WIDTH else max(0, common - _VALUE_WIDTH // 3)
+    first, second = (
+        ('…' if start else '')
+        + text[start : start + _VALUE_WIDTH]
+        + ('…' if len(text) > start + _VALUE_WIDTH else '')
+        for text in texts
+    )
+    return first, second

@@ -1,0 +1,44 @@
+"""Names of the features in raw and in transformed examples: the only place where they are spelled.
+No TensorFlow here.
+
+Raw examples (what XrayExampleGen writes): `IMAGE` bytes, `IMAGE_ID` bytes, the 15 labels of
+`schemas.labels` int64, and the derived features below. `UNKNOWN` stands where the metadata table
+says nothing.
+"""
+
+from __future__ import annotations
+
+IMAGE = 'image'  # bytes: an encoded image, JPEG in the NIH layout
+IMAGE_ID = 'image_id'  # bytes: e.g. 00000013_005.png
+
+# Added at ingestion.
+PATIENT_ID = 'patient_id'  # bytes
+AGE = 'age'  # int64 years, -1 when unknown
+AGE_BAND = 'age_band'  # bytes, one of AGE_BANDS
+SEX = 'sex'  # bytes: F, M
+VIEW = 'view_position'  # bytes: PA, AP
+FOLLOW_UP = 'follow_up'  # int64: the how-manieth study of the patient, -1 when unknown
+
+UNKNOWN = 'unknown'
+UNKNOWN_NUMBER = -1
+
+SEXES: tuple[str, ...] = ('F', 'M')
+VIEWS: tuple[str, ...] = ('PA', 'AP')
+AGE_BANDS: tuple[str, ...] = ('00-17', '18-39', '40-59', '60-79', '80+', UNKNOWN)
+
+SPLITS: tuple[str, ...] = ('train', 'val', 'calibration', 'test')
+
+
+def age_band(age: int) -> str:
+    """The band of `AGE_BANDS` an age in years falls into; a negative age is unknown."""
+    if age < 0:
+        return UNKNOWN
+    for limit, band in ((18, '00-17'), (40, '18-39'), (60, '40-59'), (80, '60-79')):
+        if age < limit:
+            return band
+    return '80+'
+
+
+def transformed(name: str) -> str:
+    """The name a feature has after Transform."""
+    return f'{name}_xf'

@@ -1,0 +1,255 @@
+"""What Kubeflow's driver hands to a container, in the form that TFX's entry point takes; without
+each adaptation TFX fails.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tensorflow import errors
+from tfx.dsl.io import fileio
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
+
+from pipeline.kubeflow import entrypoint
+from pipeline.kubeflow.entrypoint import EntrypointError, adapt
+
+# Components that the captured pipeline and this one have in common.
+SHARED = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Trainer', 'Evaluator')
+
+
+def _argv(executor_input: dict, compiled: dict, component: str) -> list[str]:
+    """The arguments of a component of the compiled specification, with the driver's input in
+    them.
+    """
+    label = compiled['components'][component]['executorLabel']
+    args = compiled['deploymentSpec']['executors'][label]['container']['args']
+    return ['entrypoint', *(arg.replace('{{$}}', json.dumps(executor_input)) for arg in args)]
+
+
+def _parsed(invocation: dict, group: str) -> dict:
+    """As TFX's entry point parses it."""
+    message = pipeline_spec_pb2.ExecutorInput()
+    json_format.Parse(json.dumps(invocation), message, ignore_unknown_fields=True)
+    return kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(
+        getattr(message, group).artifacts, {}
+    )
+
+
+def _invocation(argv: list[str]) -> dict:
+    return json.loads(argv[argv.index(entrypoint.INVOCATION) + 1])
+
+
+@pytest.mark.parametrize('component', SHARED)
+def test_tfx_takes_what_the_driver_gave(captured: dict, compiled: dict, component: str) -> None:
+    given = captured[component]
+    adapted = adapt(_argv(given, compiled, component))
+    invocation = _invocation(adapted.argv)
+    inputs, outputs = _parsed(invocation, 'inputs'), _parsed(invocation, 'outputs')
+    assert set(inputs) == set(given['inputs']['artifacts'])
+    assert set(outputs) == set(given['outputs']['artifacts']) - {'executor-logs'}
+    assert adapted.output_file == given['outputs']['outputFile']
+    for artifact in (*inputs.values(), *outputs.values()):
+        assert artifact[0].uri.startswith('/minio/mlpipeline/v2/artifacts/')
+    if 'examples' in inputs:
+        assert inputs['examples'][0].type_name == 'Examples'
+        assert json.loads(inputs['examples'][0].split_names)
+    # What the compiler wrote beside it is not touched.
+    assert invocation['inputs']['parameterValues'] == given['inputs']['parameterValues']
+
+
+def test_without_types_tfx_fails(captured: dict) -> None:
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'get'"):
+        _parsed(captured['Trainer'], 'inputs')
+
+
+def test_with_the_logs_tfx_fails(captured: dict) -> None:
+    with pytest.raises(Exception, match=r'system\.Artifact'):
+        _parsed(captured['Trainer'], 'outputs')
+
+
+@pytest.mark.parametrize('scheme', ['s3', 'minio'])
+def test_tfx_cannot_open_a_store_by_itself(scheme: str) -> None:
+    # Why it is given the launcher's paths.
+    with pytest.raises(
+        errors.UnimplementedError, match=f"File system scheme '{scheme}' not implemented"
+    ):
+        fileio.exists(f'{scheme}://bucket/schema.pbtxt')
+
+
+@pytest.mark.parametrize(
+    ('uri', 'path'),
+    [
+        ('gs://bucket/root/x', '/gcs/bucket/root/x'),
+        ('s3://bucket/x', '/s3/bucket/x'),
+        ('minio://bucket/x', '/minio/bucket/x'),
+        ('/mnt/data/x', '/mnt/data/x'),
+    ],
+)
+def test_an_artifact_is_where_the_launcher_puts_it(uri: str, path: str) -> None:
+    assert entrypoint.local_path(uri) == path
+
+
+@pytest.mark.parametrize('scheme', ['gs://', 's3://', 'minio://'])
+def test_what_is_reported_names_the_store(captured: dict, compiled: dict, scheme: str) -> None:
+    given = json.loads(json.dumps(captured['Trainer']).replace('minio://', scheme))
+    adapted = adapt(_argv(given, compiled, 'Trainer'))
+    model = _invocation(adapted.argv)['outputs']['artifacts']['model']['artifacts'][0]
+    assert model['uri'].startswith(entrypoint.MOUNTS[scheme])
+    reported = {
+        'artifacts': {
+            'model': {'artifacts': [{'uri': model['uri'] + '/1'}]},
+            'else': {'artifacts': [{'uri': '/elsewhere'}, {}]},
+        }
+    }
+    back = entrypoint.report(copy.deepcopy(reported), adapted.stores)['artifacts']
+    assert (
+        back['model']['artifacts'][0]['uri']
+        == given['outputs']['artifacts']['model']['artifacts'][0]['uri'] + '/1'
+    )
+    assert back['else'] == reported['artifacts']['else']
+
+
+def test_a_type_that_is_there_stays(captured: dict, compiled: dict) -> None:
+    given = copy.deepcopy(captured['Trainer'])
+    given['inputs']['artifacts']['schema']['artifacts'][0]['type'] = {
+        'instanceSchema': 'title: tfx.Other\ntype: object\n'
+    }
+    invocation = _invocation(adapt(_argv(given, compiled, 'Trainer')).argv)
+    assert (
+        'tfx.Other'
+        in invocation['inputs']['artifacts']['schema']['artifacts'][0]['type']['instanceSchema']
+    )
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda argv: argv[:1], f'{entrypoint.INVOCATION} is missing'),
+        (lambda argv: [argv[0], entrypoint.INVOCATION, '{"inputs"'], 'is no JSON'),
+        (lambda argv: [argv[0], entrypoint.INVOCATION, '[]'], 'is a list: expected an object'),
+        (
+            lambda argv: [argv[0], entrypoint.INVOCATION, '{"outputs": {}}'],
+            'names no outputs.outputFile',
+        ),
+        (
+            lambda argv: argv[: argv.index(entrypoint.INPUTS_SPEC)],
+            "input 'examples' comes without a type",
+        ),
+    ],
+    ids=['no input', 'cut off', 'a list', 'no output file', 'no types'],
+)
+def test_other_arguments_are_refused(captured: dict, compiled: dict, change, message: str) -> None:
+    argv = _argv(captured['StatisticsGen'], compiled, 'StatisticsGen')
+    with pytest.raises(EntrypointError, match=message):
+        adapt(change(argv))
+
+
+@pytest.mark.slow
+def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path) -> None:
+    """CuratedSchema, in a folder that stands for the launcher's volume: its artifact is written and
+    reported.
+    """
+    component = 'CuratedSchema'
+    label = compiled['components'][component]['executorLabel']
+    args = compiled['deploymentSpec']['executors'][label]['container']['args']
+    kind = compiled['components'][component]['outputDefinitions']['artifacts']['schema'][
+        'artifactType'
+    ]
+    parameters = compiled['root']['dag']['tasks'][component]['inputs']['parameters']
+    given = {
+        'inputs': {
+            'parameterValues': {
+                name: value['runtimeValue']['constant'] for name, value in parameters.items()
+            }
+        },
+        'outputs': {
+            'artifacts': {
+                'schema': {
+                    'artifacts': [{'name': 'schema', 'type': kind, 'uri': str(tmp_path / 'schema')}]
+                },
+                'executor-logs': {
+                    'artifacts': [
+                        {
+                            'name': 'executor-logs',
+                            'type': {'schemaTitle': 'system.Artifact'},
+                            'uri': 'minio://b/l',
+                        }
+                    ]
+                },
+            },
+            'outputFile': str(tmp_path / 'out' / 'output_metadata.json'),
+        },
+    }
+    command = [
+        sys.executable,
+        '-m',
+        'pipeline.kubeflow.entrypoint',
+        *(arg.replace('{{$}}', json.dumps(given)) for arg in args),
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list((tmp_path / 'schema').iterdir())
+    reported = json.loads((tmp_path / 'out' / 'output_metadata.json').read_text())
+    assert reported['artifacts']['schema']['artifacts'][0]['uri'] == str(tmp_path / 'schema')
+
+
+@pytest.mark.parametrize(
+    ('runner', 'kept'), [('FnApiRunner', False), ('PortableRunner', True), ('DataflowRunner', True)]
+)
+def test_workers_elsewhere_are_told_the_store(
+    captured: dict, compiled: dict, runner: str, kept: bool
+) -> None:
+    given = json.loads(json.dumps(captured['StatisticsGen']).replace('minio://', 'gs://'))
+    argv = [
+        arg for arg in _argv(given, compiled, 'StatisticsGen') if not arg.startswith('--runner=')
+    ]
+    adapted = adapt([*argv, f'--runner={runner}'])
+    invocation = _invocation(adapted.argv)
+    uris = [
+        artifact['uri']
+        for group in ('inputs', 'outputs')
+        for _, artifact in entrypoint._artifacts(invocation[group]['artifacts'])
+    ]
+    assert all(uri.startswith('gs://' if kept else '/gcs/') for uri in uris)
+    assert bool(adapted.stores) is not kept
+
+
+def test_what_a_step_leaves_is_not_for_everybody_to_change(
+    compiled: dict, captured: dict[str, dict], tmp_path: Path, monkeypatch
+) -> None:
+    """Argo starts pods with umask 0."""
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    given = copy.deepcopy(captured['StatisticsGen'])
+    given['outputs']['outputFile'] = str(tmp_path / 'outputs' / 'output_metadata.json')
+    modes: dict[str, int] = {}
+
+    def push(_parsed: object) -> None:
+        (tmp_path / 'served').mkdir()
+        (tmp_path / 'served' / 'saved_model.pb').write_text('graph')
+        Path(given['outputs']['outputFile']).write_text('{}')
+        modes.update({path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob('*')})
+
+    monkeypatch.setattr(kubeflow_v2_run_executor, 'main', push)
+    monkeypatch.setattr('sys.argv', _argv(given, compiled, 'StatisticsGen'))
+    before = os.umask(0)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            entrypoint.main()
+    finally:
+        os.umask(before)
+    assert not ended.value.code
+    assert modes == {
+        'outputs': 0o755,
+        'served': 0o755,
+        'saved_model.pb': 0o644,
+        'output_metadata.json': 0o644,
+    }

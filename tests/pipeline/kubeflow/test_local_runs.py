@@ -1,0 +1,452 @@
+"""The interpreter's rules, each on steps that a test writes: artifacts, metadata, cache, retries,
+the end of a run.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from tests.support import scripted_steps as scripted
+from tests.support.kfp.driver import DriverError
+from tests.support.kfp.runs import Cluster, RunError, Step, retry_waits
+from tests.support.scripted_steps import Inside, Scripted
+
+ROOT = 'gs://bucket/runs'
+RETRIES = {
+    'maxRetryCount': 3,
+    'backoffDuration': '2s',
+    'backoffFactor': 3.0,
+    'backoffMaxDuration': '3600s',
+}
+
+
+def _make(inside: Inside) -> None:
+    inside.write('thing', 'deep/file.txt', inside.given['inputs']['parameterValues']['text'])
+    inside.report({'thing': {'metadata': {'length': 5}}})
+
+
+def _use(inside: Inside) -> None:
+    inside.write(
+        'thing', 'copy.txt', (inside.folder('inputs', 'made') / 'deep/file.txt').read_text()
+    )
+
+
+def _submit(
+    folder: Path,
+    steps: Scripted,
+    spec: dict,
+    platform: dict | None = None,
+    claims: dict | None = None,
+    **more,
+) -> list[Step]:
+    cluster = Cluster(folder, steps, claims, version='2.16', wait=lambda seconds: None)
+    return cluster.submit((spec, platform or {}), ROOT, **more)
+
+
+def _states(steps: list[Step]) -> dict[str, str]:
+    return {step.name: step.state for step in steps}
+
+
+def test_a_step_gets_what_the_one_before_it_made(tmp_path: Path) -> None:
+    _, use = _submit(
+        tmp_path,
+        Scripted(make=_make, use=_use),
+        scripted.make_and_use(),
+        parameters={'text': 'given'},
+    )
+    assert (
+        tmp_path / 'store/gs' / use.outputs['thing'].uri.removeprefix('gs://') / 'copy.txt'
+    ).read_text() == 'given'
+
+
+def test_only_declared_artifacts_travel(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def make(inside: Inside) -> None:
+        _make(inside)
+        (inside.folder('outputs', 'thing').parent / 'beside.txt').write_text('not declared')
+        (inside.folder('outputs', 'thing') / 'empty').mkdir()
+
+    def use(inside: Inside) -> None:
+        place = inside.folder('inputs', 'made')
+        seen.extend(sorted(str(path.relative_to(place.parent)) for path in place.parent.rglob('*')))
+
+    _submit(tmp_path, Scripted(make=make, use=use), scripted.make_and_use())
+    # A bucket has no empty folders, and the launcher takes nothing else along.
+    assert seen == ['thing', 'thing/deep', 'thing/deep/file.txt']
+
+
+def test_an_output_that_was_not_written_is_not_there(tmp_path: Path) -> None:
+    there: list[bool] = []
+    _submit(
+        tmp_path,
+        Scripted(
+            make=lambda inside: None,
+            use=lambda inside: there.append(inside.folder('inputs', 'made').exists()),
+        ),
+        scripted.make_and_use(),
+    )
+    assert there == [False]
+
+
+def test_a_report_that_names_a_path_loses_the_artifact(tmp_path: Path) -> None:
+    # Why the entry point puts the store's URI back into TFX's report.
+    there: list[bool] = []
+
+    def make(inside: Inside) -> None:
+        _make(inside)
+        path = inside.artifact('outputs', 'thing')['uri'].replace('gs://', '/gcs/')
+        inside.report({'thing': {'uri': path}})
+
+    def use(inside: Inside) -> None:
+        there.append(inside.artifact('inputs', 'made')['uri'].startswith('/gcs/'))
+
+    _submit(tmp_path, Scripted(make=make, use=use), scripted.make_and_use())
+    assert there == [True]
+    assert not list((tmp_path / 'store').rglob('file.txt'))
+
+
+def test_metadata_come_back_as_ml_metadata_has_them(tmp_path: Path) -> None:
+    got: dict = {}
+
+    def make(inside: Inside) -> None:
+        inside.report(
+            {
+                'thing': {
+                    'metadata': {
+                        'flag': True,
+                        'share': 0.5,
+                        'name': 'n',
+                        'list': [1, 2],
+                        'map': {'a': 1},
+                    }
+                }
+            }
+        )
+
+    _submit(
+        tmp_path,
+        Scripted(
+            make=make, use=lambda inside: got.update(inside.artifact('inputs', 'made')['metadata'])
+        ),
+        scripted.make_and_use(),
+    )
+    assert got.pop('display_name') == 'thing'
+    assert '"Provider":"gs"' in got.pop('store_session_info')
+    assert got == {
+        'flag': 1,
+        'share': 0.5,
+        'name': 'n',
+        'list': {'list': [1, 2]},
+        'map': {'struct': {'a': 1}},
+    }
+
+
+@pytest.mark.parametrize(
+    ('report', 'message'),
+    [
+        ({'metadata': {'nothing': None}}, "metadata 'nothing' is None"),
+        ({'unknown': 1}, 'no field named "unknown"'),
+    ],
+    ids=['a null', 'a field that Kubeflow does not know'],
+)
+def test_a_report_that_kubeflow_does_not_take_fails_the_step(
+    tmp_path: Path, report: dict, message: str
+) -> None:
+    with pytest.raises(RunError, match=message) as failed:
+        _submit(
+            tmp_path,
+            Scripted(make=lambda inside: inside.report({'thing': report})),
+            scripted.make_and_use(),
+        )
+    assert failed.value.step.name == 'make'
+
+
+def test_unchanged_is_cached_and_keeps_its_artifacts(tmp_path: Path) -> None:
+    steps = Scripted(make=_make, use=_use)
+    first = _submit(tmp_path, steps, scripted.make_and_use())
+    second = _submit(tmp_path, steps, scripted.make_and_use())
+    assert _states(second) == {'make': 'CACHED', 'use': 'CACHED'}
+    assert [step.outputs for step in second] == [step.outputs for step in first]
+    assert steps.steps_run == ['make', 'use']
+
+
+def _other_image(spec: dict) -> None:
+    spec['deploymentSpec']['executors']['make-executor']['container']['image'] = 'test:2'
+
+
+def _other_argument(spec: dict) -> None:
+    spec['deploymentSpec']['executors']['make-executor']['container']['args'].append('--more')
+
+
+def _other_default(spec: dict) -> None:
+    spec['root']['inputDefinitions']['parameters']['text']['defaultValue'] = 'other'
+
+
+def _other_type(spec: dict) -> None:
+    spec['components']['make']['outputDefinitions']['artifacts']['thing']['artifactType'] = {
+        'schemaTitle': 'system.Model'
+    }
+
+
+def _no_cache(spec: dict) -> None:
+    spec['root']['dag']['tasks']['make']['cachingOptions'] = {}
+
+
+@pytest.mark.parametrize(
+    'change', [_other_image, _other_argument, _other_default, _other_type, _no_cache]
+)
+def test_a_change_runs_the_step_and_what_takes_its_output(tmp_path: Path, change) -> None:
+    steps = Scripted(make=_make, use=_use)
+    _submit(tmp_path, steps, scripted.make_and_use())
+    changed = scripted.make_and_use()
+    change(changed)
+    assert _states(_submit(tmp_path, steps, changed)) == {'make': 'COMPLETE', 'use': 'COMPLETE'}
+
+
+def test_another_pipeline_has_another_cache(tmp_path: Path) -> None:
+    _submit(tmp_path, Scripted(make=_make, use=_use), scripted.make_and_use())
+    renamed = scripted.make_and_use()
+    renamed['pipelineInfo']['name'] = 'other'
+    assert set(_states(_submit(tmp_path, Scripted(make=_make, use=_use), renamed)).values()) == {
+        'COMPLETE'
+    }
+
+
+def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> None:
+    claims = {name: tmp_path / name for name in ('films', 'more')}
+    for folder in claims.values():
+        folder.mkdir()
+
+    def platform(claim: str) -> dict:
+        executors = {'make-executor': {'pvcMount': [{'constant': claim, 'mountPath': '/data'}]}}
+        return {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
+
+    def make(inside: Inside) -> None:
+        inside.write(
+            'thing', 'deep/file.txt', str(len(list(inside.path('/data/x').parent.iterdir())))
+        )
+
+    def run(claim: str) -> str:
+        return _states(
+            _submit(
+                tmp_path / 'c',
+                Scripted(make=make, use=_use),
+                scripted.make_and_use(),
+                platform(claim),
+                claims,
+            )
+        )['make']
+
+    assert run('films') == 'COMPLETE'
+    (claims['films'] / 'new.tfrec').write_text('')
+    assert run('films') == 'CACHED'
+    assert run('more') == 'COMPLETE'
+    with pytest.raises(
+        DriverError,
+        match=(
+            'mount the claim none, and no folder stands for it: give one with --claim none=FOLDER'
+        ),
+    ):
+        run('none')
+    (tmp_path / 'more').rmdir()
+    with pytest.raises(
+        DriverError,
+        match='/more, which stands for the claim more, is not an existing folder: create it',
+    ):
+        run('more')
+
+
+def test_a_claim_without_a_folder_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    executors = {'use-executor': {'pvcMount': [{'constant': 'served', 'mountPath': '/served'}]}}
+    platform = {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
+    steps = Scripted(make=_make, use=_use)
+    with pytest.raises(
+        DriverError, match='/none, which stands for the claim served, is not an existing folder'
+    ):
+        _submit(tmp_path, steps, scripted.make_and_use(), platform, {'served': tmp_path / 'none'})
+    assert steps.ran == []
+
+
+@pytest.mark.parametrize(('version', 'pods'), [('2.15', 4), ('2.16', 4), ('2.17', 1)])
+def test_whether_a_failed_step_is_tried_again_depends_on_the_version(
+    tmp_path: Path, version: str, pods: int
+) -> None:
+    steps = Scripted(make=lambda inside: 1)
+    cluster = Cluster(tmp_path, steps, version=version, wait=lambda seconds: None)
+    with pytest.raises(RunError, match=f'step make failed after {pods} attempt'):
+        cluster.submit((scripted.make_and_use(retryPolicy=RETRIES), {}), ROOT)
+    assert steps.steps_run == ['make'] * pods
+
+
+def test_a_step_is_tried_again_in_a_new_pod(tmp_path: Path) -> None:
+    left: list[int] = []
+
+    def make(inside: Inside) -> int:
+        left.append(len(list(inside.folder('outputs', 'thing').parent.iterdir())))
+        inside.write('thing', 'deep/file.txt', 'text')
+        return 0 if len(left) == 3 else 1
+
+    waited: list[float] = []
+    steps = Scripted(make=make, use=_use)
+    cluster = Cluster(tmp_path, steps, version='2.16', wait=waited.append)
+    done, _ = cluster.submit((scripted.make_and_use(retryPolicy=RETRIES), {}), ROOT)
+    assert done.state == 'COMPLETE'
+    assert steps.steps_run == ['make', 'make', 'make', 'use']
+    assert waited == [2, 6]
+    # Nothing of an attempt before is there, and each has a log of its own.
+    assert left == [0, 0, 0]
+    assert [path.name for path in done.logs] == ['attempt-0.log', 'attempt-1.log', 'attempt-2.log']
+    assert done.outputs['executor-logs'].uri.endswith('/executor-logs-2')
+    logs = sorted(
+        path.name for path in (tmp_path / 'store').rglob('executor-logs-*') if 'make' in str(path)
+    )
+    assert logs == ['executor-logs-0', 'executor-logs-1', 'executor-logs-2']
+
+
+def test_a_step_that_fails_for_good_stops_the_run_with_its_log(tmp_path: Path) -> None:
+    def make(inside: Inside) -> int:
+        inside.write('thing', 'deep/file.txt', 'half')
+        return 3
+
+    steps = Scripted(make=make, use=_use)
+    told: list[str] = []
+    with pytest.raises(RunError) as failed:
+        _submit(
+            tmp_path,
+            steps,
+            scripted.make_and_use(retryPolicy=RETRIES),
+            told=lambda step: told.append(step.state),
+        )
+    assert steps.steps_run == ['make'] * 4
+    assert told == ['FAILED']
+    assert 'step make failed after 4 attempts' in str(failed.value)
+    assert f'log of {steps.ran[-1]}' in str(failed.value)
+    assert 'exit code 3' in str(failed.value)
+    # Only the log is published; the next run does not take the failed one for its cache.
+    assert set(failed.value.step.outputs) == {'executor-logs'}
+    assert not list((tmp_path / 'store').rglob('file.txt'))
+    assert (
+        _states(
+            _submit(
+                tmp_path, Scripted(make=_make, use=_use), scripted.make_and_use(retryPolicy=RETRIES)
+            )
+        )['make']
+        == 'COMPLETE'
+    )
+
+
+@pytest.mark.parametrize(
+    ('policy', 'seconds'),
+    [
+        (None, []),
+        (
+            {
+                'maxRetryCount': 2,
+                'backoffDuration': '60s',
+                'backoffFactor': 2.0,
+                'backoffMaxDuration': '3600s',
+            },
+            [60, 120],
+        ),
+        ({'maxRetryCount': 2, 'backoffDuration': '5s', 'backoffMaxDuration': '9s'}, [5, 5]),
+    ],
+    ids=['none', 'a factor', 'without a factor'],
+)
+def test_waits_between_attempts(policy: dict | None, seconds: list[float]) -> None:
+    assert retry_waits(policy).seconds == seconds
+
+
+def test_the_default_leaves_a_long_training_its_retries(compiled: dict) -> None:
+    waits = retry_waits(compiled['root']['dag']['tasks']['Trainer']['retryPolicy'])
+    assert waits.seconds == [60, 120]
+    assert waits.longest_s >= 24 * 3600
+
+
+def test_argo_takes_no_fraction_for_a_factor() -> None:
+    with pytest.raises(DriverError, match=r'backoffFactor is 1\.5: Argo takes whole numbers only'):
+        retry_waits(RETRIES | {'backoffFactor': 1.5})
+
+
+def test_after_the_longest_duration_nothing_is_tried_again(tmp_path: Path) -> None:
+    # Argo counts it from the start of the first attempt; one that is not given is 0 in Kubeflow.
+    endless = {key: value for key, value in RETRIES.items() if key != 'backoffMaxDuration'}
+    steps = Scripted(make=lambda inside: 1)
+    with pytest.raises(RunError, match='after 1 attempt'):
+        _submit(tmp_path, steps, scripted.make_and_use(retryPolicy=endless))
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ({'text': 1}, 'parameter text is 1: expected STRING'),
+        ({'txt': 'x'}, 'txt: no parameter of this pipeline; it has text'),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(tmp_path: Path, given: dict, message: str) -> None:
+    with pytest.raises(DriverError, match=message):
+        _submit(tmp_path, Scripted(), scripted.make_and_use(), parameters=given)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'value', 'given'),
+    [
+        ('STRING', 5, '5'),
+        ('STRING', True, 'true'),
+        ('STRING', [1], '[1]'),
+        ('NUMBER_INTEGER', 3, 3),
+        ('NUMBER_DOUBLE', 0.5, 0.5),
+    ],
+)
+def test_constants_have_the_type_of_the_component(
+    tmp_path: Path, kind: str, value: object, given: object
+) -> None:
+    got: list[object] = []
+    spec = scripted.make_and_use()
+    spec['components']['make'] = scripted.component('make', text=kind)
+    spec['root']['dag']['tasks']['make']['inputs']['parameters']['text'] = {
+        'runtimeValue': {'constant': value}
+    }
+    steps = Scripted(
+        make=lambda inside: got.append(inside.given['inputs']['parameterValues']['text']),
+        use=lambda inside: None,
+    )
+    _submit(tmp_path, steps, spec)
+    assert got == [given]
+
+
+def _no_number(spec: dict) -> None:
+    spec['components']['make'] = scripted.component('make', text='NUMBER_INTEGER')
+
+
+def _no_value(spec: dict) -> None:
+    spec['components']['make'] = scripted.component('make', text='STRING', more='STRING')
+
+
+def _no_output(spec: dict) -> None:
+    spec['root']['dag']['tasks']['use']['inputs']['artifacts']['made'] = scripted.of(
+        'make', 'other'
+    )
+
+
+def _in_a_ring(spec: dict) -> None:
+    spec['root']['dag']['tasks']['make']['dependentTasks'] = ['use']
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (_no_number, "parameter text is 'first': expected NUMBER_INTEGER"),
+        (_no_value, 'parameter more has neither a value nor a default'),
+        (_no_output, "input made is to be 'other' of make, which published executor-logs, thing"),
+        (_in_a_ring, 'make, use wait for each other'),
+    ],
+)
+def test_what_the_driver_would_fail_at_is_told(tmp_path: Path, change, message: str) -> None:
+    spec = copy.deepcopy(scripted.make_and_use())
+    change(spec)
+    with pytest.raises(DriverError, match=message):
+        _submit(tmp_path, Scripted(make=_make, use=_use), spec)

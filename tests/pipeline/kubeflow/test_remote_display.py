@@ -1,0 +1,75 @@
+"""What a person sees while a run is followed, on a terminal and in a log file."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pipeline.kubeflow import display as remote_display
+from pipeline.kubeflow.runs import Run, Step
+
+
+def test_a_terminal_shows_what_is_at_work() -> None:
+    screen = io.StringIO()
+    states = iter(
+        [
+            [Step('Trainer', 'running', 1.0)],
+            [Step('Trainer', 'running', 700.0)],
+            [Step('Trainer', 'done', 730.0)],
+        ]
+    )
+    told: list[str] = []
+
+    def ask() -> Run:
+        told.append(screen.getvalue())
+        (step,) = next(states)
+        return Run('r', 'n', 'SUCCEEDED' if step.state == 'done' else 'RUNNING', (step,))
+
+    follower = remote_display.Follower(Console(file=screen, force_terminal=True, width=100))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            remote_display, 'INTERVAL_S', 0.6
+        )  # longer than the display takes to be drawn anew
+        assert follower.follow(ask).state == 'SUCCEEDED'
+    assert 'Trainer' in told[-1] and 'done' not in told[-1]
+    assert '730 s' in screen.getvalue()
+
+
+def test_a_log_file_says_once_what_a_step_waits_for() -> None:
+    screen = io.StringIO()
+    follower = remote_display.Follower(Console(file=screen, width=100))
+    waits = Step('root-driver', 'running', 1.0, 'Unschedulable: 0/3 nodes')
+    seen = [
+        (Step('root-driver', 'running', 0.0),),
+        (waits,),
+        (waits,),
+        (Step('A', 'running', 1.0),),
+        (Step('A', 'done', 9.0),),
+    ]
+    for steps in seen:
+        follower.show(Run('r', 'n', 'RUNNING', steps))
+    lines = [line.rstrip().split(maxsplit=2) for line in screen.getvalue().splitlines()]
+    assert lines == [
+        ['running', 'root-driver'],
+        ['running', 'root-driver', 'Unschedulable: 0/3 nodes'],
+        ['running', 'A'],
+        ['done', 'A', '9 s'],
+    ]
+
+
+def test_a_terminal_forgets_the_root_driver_when_it_is_done() -> None:
+    screen = io.StringIO()
+    follower = remote_display.Follower(Console(file=screen, force_terminal=True, width=100))
+    follower.show(
+        Run(
+            'r',
+            'n',
+            'RUNNING',
+            (Step('root-driver', 'running', 1.0, 'Unschedulable: 0/3 [nodes]'),),
+        )
+    )
+    assert [task.description for task in follower._progress.tasks] == ['root-driver']
+    follower.show(Run('r', 'n', 'RUNNING', (Step('A', 'running', 1.0),)))
+    assert [task.description for task in follower._progress.tasks] == ['A']

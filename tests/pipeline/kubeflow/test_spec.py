@@ -1,0 +1,264 @@
+"""The graph that runs here compiles for Kubeflow, with all that a pod needs and nothing that
+Kubeflow refuses.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from tfx.orchestration.pipeline import Pipeline
+
+from pipeline.config import Config
+from pipeline.kubeflow import spec
+from pipeline.kubeflow import validation as refusals
+from pipeline.kubeflow.parameters import KubeflowParameters
+from pipeline.kubeflow.spec import SpecError
+
+
+def _parameters(**content) -> KubeflowParameters:
+    return KubeflowParameters.model_validate({'image': 'cxr-triage:test', **content})
+
+
+def test_schema_is_the_one_that_kubeflow_takes(compiled: dict) -> None:
+    assert compiled['schemaVersion'] == refusals.SCHEMA_VERSION
+    assert refusals.problems(compiled) == []
+
+
+def test_every_component_runs_in_a_container(compiled: dict) -> None:
+    executors = compiled['deploymentSpec']['executors']
+    assert len(executors) == len(compiled['root']['dag']['tasks']) == 12
+    # Kubeflow runs neither a Resolver nor TFX's InfraValidator.
+    assert {kind for executor in executors.values() for kind in executor} == {'container'}
+    assert {executor['container']['image'] for executor in executors.values()} == {
+        'cxr-triage:test'
+    }
+    assert all(
+        executor['container']['command'] == spec.ENTRYPOINT for executor in executors.values()
+    )
+
+
+def test_transform_waits_for_the_gate(compiled: dict) -> None:
+    # No artifact goes from DataGate to Transform: without the dependency bad data would be trained
+    # on.
+    assert 'DataGate' in compiled['root']['dag']['tasks']['Transform']['dependentTasks']
+
+
+def test_nothing_of_this_machine_is_in_it(compiled: dict, config: Config) -> None:
+    text = yaml.dump(compiled, width=10**9)
+    project = str(Path(spec.__file__).resolve().parents[2])
+    assert f'{project}/' not in text
+    assert '--setup_file=/opt/cxr-triage/setup.py' in text
+    # The schema travels, not its path.
+    schema = compiled['root']['dag']['tasks']['CuratedSchema']['inputs']['parameters'][
+        'schema_text'
+    ]['runtimeValue']['constant']
+    assert 'feature {' in schema
+    assert config.push_directory in text
+
+
+def test_steps_with_a_beam_pipeline_alone_get_its_arguments(compiled: dict) -> None:
+    told = {
+        name
+        for name in compiled['root']['dag']['tasks']
+        if '--runner=FnApiRunner' in spec.executor_of(compiled, name)['container']['args']
+    }
+    assert told == {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'Transform', 'Evaluator'}
+
+
+def test_vertex_gets_its_own_command(pipeline: Pipeline, config: Config) -> None:
+    (only,) = spec.documents(
+        pipeline, _parameters(volumes=[{'claim': 'c', 'mount': '/data'}]), 'vertex'
+    )
+    commands = {
+        tuple(executor['container']['command'])
+        for executor in only['deploymentSpec']['executors'].values()
+    }
+    assert commands == {
+        ('python', '-m', 'tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor')
+    }
+
+
+def test_own_artifact_types_are_found_by_their_names(compiled: dict) -> None:
+    from tfx.utils import import_utils
+
+    titles = set(re.findall(r'title: (components\.\w+)', yaml.dump(compiled)))
+    assert len(titles) == 4
+    for title in titles:
+        assert title == import_utils.import_class_by_path(title).TYPE_NAME
+
+
+def test_what_changes_from_run_to_run_is_a_parameter_of_the_pipeline(
+    compiled: dict, config: Config
+) -> None:
+    definitions = compiled['root']['inputDefinitions']['parameters']
+    assert set(definitions) == set(spec.PIPELINE_PARAMETERS)
+    tasks = compiled['root']['dag']['tasks']
+    for name, (task, key) in spec.PIPELINE_PARAMETERS.items():
+        assert tasks[task]['inputs']['parameters'][key] == {'componentInputParameter': name}
+    # The compiled values are the defaults.
+    assert definitions['fingerprint']['defaultValue'] == 'fingerprint'
+    assert json.loads(definitions['data']['defaultValue'])['root'] == '/data'
+    assert json.loads(definitions['push']['defaultValue'])['target'] == config.push_directory
+    assert 'kubeflow' not in json.loads(definitions['push']['defaultValue'])['config']
+    assert json.loads(definitions['training']['defaultValue'])['task'] == config.task
+
+
+def test_resources_and_retries(pipeline: Pipeline) -> None:
+    gpu = {'cpu': 8, 'memory_gb': 30, 'accelerator': 'nvidia.com/gpu', 'accelerators': 2}
+    given = _parameters(
+        gpu_image='cxr-triage:gpu',
+        default={'cpu': 1, 'memory_gb': 4},
+        steps={'Trainer': gpu},
+        retries={'count': 3, 'wait_s': 30},
+    )
+    (found,) = spec.documents(pipeline, given)
+    trainer, evaluator = (
+        spec.executor_of(found, name)['container'] for name in ('Trainer', 'Evaluator')
+    )
+    assert trainer['image'] == 'cxr-triage:gpu'
+    assert trainer['resources'] == {
+        **{'cpuLimit': 8, 'cpuRequest': 8, 'memoryLimit': 30, 'memoryRequest': 30},
+        'accelerator': {'type': 'nvidia.com/gpu', 'count': '2'},
+    }
+    assert evaluator['image'] == 'cxr-triage:test'
+    assert evaluator['resources'] == {
+        'cpuLimit': 1,
+        'cpuRequest': 1,
+        'memoryLimit': 4,
+        'memoryRequest': 4,
+    }
+    for task in found['root']['dag']['tasks'].values():
+        assert task['retryPolicy'] == {
+            **{
+                'maxRetryCount': 3,
+                'backoffDuration': '30s',
+                'backoffFactor': 2,
+                'backoffMaxDuration': '604800s',
+            }
+        }
+    (without,) = spec.documents(pipeline, _parameters(retries={'count': 0}))
+    assert not any('retryPolicy' in task for task in without['root']['dag']['tasks'].values())
+
+
+def test_where_pods_run_and_what_they_are_given(pipeline: Pipeline) -> None:
+    given = _parameters(
+        steps={
+            'Trainer': {
+                'node_selector': {'gpu': 'l4'},
+                'tolerations': [{'key': 'nvidia.com/gpu', 'effect': 'NoSchedule'}],
+                'spot': True,
+            }
+        },
+        secrets=[
+            {'name': 'key', 'env': {'token': 'TOKEN'}},
+            {'name': 'files', 'mount': '/secrets'},
+        ],
+        volumes=[{'claim': 'films', 'mount': '/data'}],
+    )
+    found, platform = spec.documents(pipeline, given)
+    executors = platform['platforms']['kubernetes']['deploymentSpec']['executors']
+    assert set(executors) == set(found['deploymentSpec']['executors'])
+    for told in executors.values():
+        assert told['secretAsEnv'] == [
+            {'secretName': 'key', 'keyToEnv': [{'secretKey': 'token', 'envVar': 'TOKEN'}]}
+        ]
+        assert told['secretAsVolume'] == [{'secretName': 'files', 'mountPath': '/secrets'}]
+        assert told['pvcMount'] == [{'constant': 'films', 'mountPath': '/data'}]
+    trainer = executors['Trainer_executor']
+    assert trainer['nodeSelector']['labels'] == {'gpu': 'l4', 'cloud.google.com/gke-spot': 'true'}
+    assert [each['key'] for each in trainer['tolerations']] == [
+        'nvidia.com/gpu',
+        'cloud.google.com/gke-spot',
+    ]
+    assert 'nodeSelector' not in executors['Evaluator_executor']
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'image': None}, 'no image'),
+        ({'steps': {'Training': {}}}, 'names Training: no such step. There are: Baseline'),
+    ],
+    ids=['no image', 'a step that is none'],
+)
+def test_parameters_that_do_not_fit_are_refused(
+    pipeline: Pipeline, content: dict, message: str
+) -> None:
+    with pytest.raises(SpecError, match=message):
+        spec.documents(pipeline, _parameters(**content))
+
+
+def test_a_file_is_whole_or_not_there(pipeline: Pipeline, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r'spec\.json: .* ends in \.yaml'):
+        spec.compile_spec(pipeline, _parameters(), str(tmp_path / 'spec.json'))
+    path = tmp_path / 'new' / 'spec.yaml'
+    spec.compile_spec(pipeline, _parameters(volumes=[{'claim': 'c', 'mount': '/data'}]), str(path))
+    assert len(list(yaml.safe_load_all(path.read_text()))) == 2
+    assert list(path.parent.iterdir()) == [path]
+
+
+def _with_task_name(found: dict) -> None:
+    found['root']['dag']['tasks']['data_gate'] = found['root']['dag']['tasks'].pop('DataGate')
+
+
+def _with_resolver(found: dict) -> None:
+    found['deploymentSpec']['executors']['Baseline_executor'] = {'resolver': {}}
+
+
+def _without_default(found: dict) -> None:
+    del found['root']['inputDefinitions']['parameters']['data']['defaultValue']
+
+
+def _with_old_schema(found: dict) -> None:
+    found['schemaVersion'] = '2.0.0'
+
+
+def _without_image(found: dict) -> None:
+    del found['deploymentSpec']['executors']['Trainer_executor']['container']['image']
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (_with_task_name, "step 'data_gate': Argo takes letters, digits and dashes only"),
+        (_with_task_name, "step Transform waits for 'DataGate', which is no step"),
+        (
+            _with_resolver,
+            'Baseline_executor is a resolver: Kubeflow runs container and importer only',
+        ),
+        (_without_default, "pipeline parameter 'data' has no default"),
+        (_with_old_schema, "schemaVersion is '2.0.0': Kubeflow takes 2.1.0 only"),
+        (_without_image, 'Trainer_executor has no image'),
+    ],
+)
+def test_what_kubeflow_would_refuse_is_refused(compiled: dict, change, message: str) -> None:
+    found = copy.deepcopy(compiled)
+    change(found)
+    assert any(message in problem for problem in refusals.problems(found))
+
+
+@pytest.mark.parametrize('root', ['gs://b/r', 's3://b/r', 'minio://b/r'])
+def test_a_bucket_is_a_root(root: str) -> None:
+    assert refusals.root_problem(root) is None
+
+
+@pytest.mark.parametrize('root', ['/runs', 'file:///runs', 'hdfs://b/r'])
+def test_other_roots_are_refused(root: str) -> None:
+    assert f'{root}: no pipeline root' in (refusals.root_problem(root) or '')
+
+
+@pytest.mark.parametrize(
+    ('path', 'fits'),
+    [
+        *(('gs://b/served', True), ('/volume/served', True), ('/volume', True)),
+        *(('/volumes/served', False), ('/srv', False), ('s3://b/served', False)),
+    ],
+)
+def test_pods_reach_buckets_and_mounted_folders(path: str, fits: bool) -> None:
+    assert (refusals.push_problem(path, ('/volume/',)) is None) is fits
+    assert (refusals.read_problem('data.root', path, ('/volume',)) is None) is fits

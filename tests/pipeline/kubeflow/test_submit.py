@@ -1,0 +1,415 @@
+"""`cxr-triage submit`, through kfp's own client, against a double of the API server."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli import main as cli
+from components.pusher import push
+from components.pusher.target import Manifest
+from pipeline.kubeflow import client, versions
+from pipeline.kubeflow import display as remote_display
+from tests.support import submit_command as submitting
+from tests.support.kfp_api_double import ApiDouble
+from tests.support.submit_command import Cli
+
+
+def _edited(volume: Path, tmp_path: Path, edit: Callable[[dict], object]) -> Path:
+    """The compiled specification with something else in it."""
+    documents = list(yaml.safe_load_all((volume / 'demo.yaml').read_text()))
+    edit(documents[0])
+    path = tmp_path / 'edited.yaml'
+    path.write_text(yaml.safe_dump_all(documents))
+    return path
+
+
+def _push(server: ApiDouble, volume: Path) -> None:
+    """What the Pusher of the last run would leave."""
+    told = json.loads(list(server.runs.values())[-1].parameters['push'])
+    model = volume / 'model'
+    model.mkdir(exist_ok=True)
+    (model / 'saved_model.pb').write_text('graph')
+
+    def manifest(version: str, model_digest: str, files: dict) -> Manifest:
+        known = {key: told[key] for key in ('pipeline_name', 'candidate_key', 'push_nonce')}
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat()
+        return Manifest(
+            version=version,
+            model_digest=model_digest,
+            files=files,
+            run_id='r',
+            model_uri=str(model),
+            pushed_at=now,
+            **known,
+        )
+
+    push.publish(str(model), told['target'], manifest)
+
+
+def test_a_run_is_followed_to_its_end(
+    submit: Cli, server: ApiDouble, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit('--wait', '--experiment', 'triage', '--run-name', 'the first') == 3
+    said = capsys.readouterr()
+    (run,) = server.runs.values()
+    assert run.root == 'gs://bucket/runs'
+    assert list(server.experiments.values()) == ['triage']
+    states = submitting.states(said.out)
+    assert len(states) == 12
+    assert all(each == ['running', 'done'] for each in states.values())
+    assert re.search(r'done  Trainer +9 s', said.out)
+    assert 'the first  succeeded' in said.out
+    # Nobody pushed.
+    assert f'Not blessed, not pushed to {here}/served' in said.out
+    assert said.err == f'warning: this server is Kubeflow Pipelines 2.17.0: {versions.NO_RETRIES}\n'
+
+
+def test_an_unchanged_one_comes_from_the_cache(
+    submit: Cli, server: ApiDouble, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit('--wait') == 3
+    _push(server, here)
+    capsys.readouterr()
+    assert submit('--wait') == 0
+    said = capsys.readouterr().out
+    assert all(states == ['cached'] for states in submitting.states(said).values())
+    assert f'Pushed to {here}/served' in said
+    assert len(server.experiments) == 1
+
+
+def test_new_films_run_and_are_told_by_the_fingerprint_alone(
+    submit: Cli, server: ApiDouble, here: Path, capsys
+) -> None:
+    assert submit('--wait') == 3
+    capsys.readouterr()
+    (film,) = (here / 'films').rglob('*.tfrec')
+    before, times = film.read_bytes(), film.stat()
+    film.write_bytes(before + before)
+    try:
+        assert submit('--wait') == 3
+    finally:
+        film.write_bytes(before)
+        os.utime(film, ns=(times.st_atime_ns, times.st_mtime_ns))
+    said = capsys.readouterr().out
+    # The push is of another candidate, so its key is another too.
+    assert 'changed since it was compiled: fingerprint, push' in said
+    states = submitting.states(said)
+    assert states.pop('CuratedSchema') == ['cached'] and states.pop('Baseline') == ['cached']
+    assert all(each == ['running', 'done'] for each in states.values())
+    first, second = server.runs.values()
+    assert (
+        first.handed['XrayExampleGen']['fingerprint']
+        != second.handed['XrayExampleGen']['fingerprint']
+    )
+
+
+def test_settings_reach_their_steps_without_another_compilation(
+    submit: Cli, server: ApiDouble, capsys
+) -> None:
+    assert (
+        submit(
+            '--set',
+            'train.epochs=1',
+            '--set',
+            'gate.max_quarantine=null',
+            '--set',
+            'data.max_quarantine_share=0.5',
+        )
+        == 1
+    )
+    assert "unknown key 'gate.max_quarantine'" in capsys.readouterr().err
+    thresholds = 'evaluation.thresholds=[{metric: auc, min: 0.9}]'
+    settings = (
+        'train.epochs=1',
+        'gate.anomaly_level=none',
+        'data.max_quarantine_share=0.5',
+        thresholds,
+    )
+    settings += ('kubeflow.service_account=films-reader',)
+    assert submit(*(part for setting in settings for part in ('--set', setting)), '--wait') == 3
+    (run,) = server.runs.values()
+    assert (
+        json.loads(json.loads(run.handed['Trainer']['custom_config'])['parameters'])['train'][
+            'epochs'
+        ]
+        == 1
+    )
+    assert json.loads(run.handed['DataGate']['limits'])['anomaly_level'] == 'none'
+    assert json.loads(run.handed['XrayExampleGen']['data'])['max_quarantine_share'] == 0.5
+    assert '0.9' in run.handed['Evaluator']['eval_config']
+    assert [body['service_account'] for body in server.bodies] == ['films-reader']
+    assert (
+        'changed since it was compiled: data, evaluation, limits, push, training'
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ('more', 'told'),
+    [
+        (
+            ('--set', 'audit.width=512'),
+            r'DataAudit.inputs.parameters.parameters: .*600.*, and now .*512',
+        ),
+        (
+            ('--image', 'registry/cxr-triage:2'),
+            'container.image: registry/cxr-triage:1, and now registry/cxr-triage:2',
+        ),
+        (('--set', 'kubeflow.default.cpu=3'), 'container.resources.cpuLimit: 2.*, and now 3'),
+        (('--set', 'pipeline=other'), 'pipelineInfo.name: demo, and now other'),
+        (('--set', 'tuning.trials=2'), 'Tuner'),
+        (
+            ('--push-dir', '{volume}/elsewhere'),
+            r'Baseline\.inputs\.parameters\.target: .*/served, and now .*/elsewhere',
+        ),
+    ],
+    ids=['a step', 'image', 'resources', 'name', 'another graph', 'push directory'],
+)
+def test_what_asks_for_another_compilation(
+    submit: Cli, server: ApiDouble, here, capsys, more: tuple[str, ...], told: str
+) -> None:
+    assert submit(*(part.replace('{volume}', str(here)) for part in more)) == 1
+    said = capsys.readouterr().err
+    assert 'compile again' in said
+    assert re.search(told, said), said
+    assert not server.runs
+
+
+@pytest.mark.parametrize(
+    ('edit', 'told'),
+    [
+        (lambda spec: spec.update(schemaVersion='2.0.0'), 'Kubeflow takes 2.1.0 only'),
+        (
+            lambda spec: spec['root']['inputDefinitions']['parameters']['push'].pop('defaultValue'),
+            "pipeline parameter 'push' has no default",
+        ),
+        (
+            lambda spec: spec['root']['dag']['tasks'].update(a_b={}),
+            "step 'a_b': Argo takes letters",
+        ),
+    ],
+    ids=['schema', 'parameter', 'name'],
+)
+def test_what_kubeflow_would_refuse_never_leaves(
+    submit: Cli, server: ApiDouble, here, tmp_path, capsys, edit, told: str
+) -> None:
+    assert submit(spec=_edited(here, tmp_path, edit)) == 1
+    assert told in capsys.readouterr().err
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ('more', 'told'),
+    [
+        (('--root', '/runs'), '/runs: no pipeline root that Kubeflow can write to'),
+        (('--root', 'hdfs://x/runs'), 'hdfs://x/runs: no pipeline root'),
+        (
+            ('--host', 'localhost:8888'),
+            "'localhost:8888' is no address of an API server: give its URL with --host",
+        ),
+        (('--recurring', '0 3 * *'), "--recurring '0 3 * *': expected minute"),
+        (('--recurring', '0 3 * * *', '--wait'), 'a recurring run never ends'),
+        (('--token-file', '/none'), '/none: cannot be read (No such file or directory)'),
+        (('--ca-file', '/none'), '/none: no such file; --ca-file takes certificates'),
+    ],
+    ids=[
+        'local root',
+        'other store',
+        'no scheme',
+        'cron',
+        'wait for ever',
+        'token file',
+        'certificates',
+    ],
+)
+def test_a_command_line_that_cannot_be(
+    submit: Cli, server: ApiDouble, capsys, more: tuple[str, ...], told: str
+) -> None:
+    assert submit(*more) == 1
+    assert told in capsys.readouterr().err
+    assert not server.requests
+
+
+def test_no_connection(submit: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(('127.0.0.1', 0))
+        url = f'http://127.0.0.1:{taken.getsockname()[1]}'
+        assert submit('--host', url) == 1
+    said = capsys.readouterr().err
+    assert f'no connection to {url}' in said and 'refused' in said
+    assert 'port-forward' in said
+    assert 'Traceback' not in said
+
+
+def test_who_may(
+    submit: Cli, server: ApiDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.token = 'secret'
+    assert submit() == 1
+    assert 'does not know who asks (without a token)' in capsys.readouterr().err
+    token = tmp_path / 'token'
+    token.write_text('wrong\n')
+    assert submit('--token-file', str(token)) == 1
+    said = capsys.readouterr().err
+    assert f'does not know who asks (as {token})' in said and 'wrong' not in said
+    token.write_text('secret\n')
+    assert submit('--token-file', str(token)) == 0
+    server.allowed = False
+    assert submit('--token-file', str(token)) == 1
+    said = capsys.readouterr().err
+    assert 'does not allow it: User is not authorized' in said and '--namespace' in said
+
+
+def test_another_service_is_not_taken_for_kubeflow(
+    submit: Cli, server: ApiDouble, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, 'answer', lambda *_: '<html>Sign in</html>')
+    assert submit() == 1
+    assert (
+        'answers, but not as the API server of Kubeflow Pipelines does' in capsys.readouterr().err
+    )
+
+
+def test_what_the_server_refuses_is_told_with_its_reason(
+    here: Path, server: ApiDouble, tmp_path: Path
+) -> None:
+    """Past the checks here: another version of the server may refuse more."""
+    from pipeline.kubeflow.server_errors import ServerError
+
+    asked = client.Server(client.Connection(server.url))
+    resolver = _edited(
+        here,
+        tmp_path,
+        lambda spec: spec['deploymentSpec']['executors'].update(Baseline_executor={'resolver': {}}),
+    )
+    with pytest.raises(
+        ServerError,
+        match=r'(?s)\(HTTP 500\).*non-importer executor not implemented\na step is of a kind',
+    ) as error:
+        asked.submit(str(resolver), 'gs://b/r', {}, 'e', 'n')
+    assert '.go:' not in str(error.value)
+    with pytest.raises(
+        ServerError,
+        match=(
+            r'(?s)\(HTTP 400\): parameter.s. provided are not required by pipeline: '
+            r'other\n.*compile again'
+        ),
+    ):
+        asked.submit(str(here / 'demo.yaml'), 'gs://b/r', {'other': '1'}, 'e', 'n')
+    older = _edited(here, tmp_path, lambda spec: spec.update(schemaVersion='2.0.0'))
+    with pytest.raises(
+        ServerError,
+        match=r'(?s)\(HTTP 500\): KFP only supports schema version 2\.1\.0.*cxr-triage compile',
+    ):
+        asked.submit(str(older), 'gs://b/r', {}, 'e', 'n')
+    without = _edited(
+        here,
+        tmp_path,
+        lambda spec: spec['root']['inputDefinitions']['parameters']['push'].pop('defaultValue'),
+    )
+    with pytest.raises(
+        ServerError, match=r'(?s)\(HTTP 400\): parameter push is not optional.*compile again'
+    ):
+        asked.submit(str(without), 'gs://b/r', {}, 'e', 'n')
+    with pytest.raises(ServerError, match='submitting'):
+        asked.submit(
+            str(_edited(here, tmp_path, lambda spec: spec.update(unknown=1))),
+            'gs://b/r',
+            {},
+            'e',
+            'n',
+        )
+
+
+def test_a_recurring_run_has_the_seconds_that_kubeflow_expects(
+    submit: Cli, server: ApiDouble, capsys
+) -> None:
+    assert (
+        submit(
+            '--recurring',
+            '0 3 * * 1',
+            '--set',
+            'train.epochs=1',
+            '--set',
+            'kubeflow.service_account=films-reader',
+        )
+        == 0
+    )
+    (job,) = server.recurring.values()
+    assert job['trigger']['cron_schedule']['cron'] == '0 0 3 * * 1'
+    assert job['mode'] == 'ENABLE' and job['no_catchup'] is True
+    assert job['service_account'] == 'films-reader'
+    assert set(job['runtime_config']['parameters']) >= {'training', 'push'}
+    assert job['runtime_config']['pipeline_root'] == 'gs://bucket/runs'
+    assert 'files that are added later do not change the' in capsys.readouterr().out
+    assert not server.runs
+
+
+def test_a_failed_step_is_named_with_its_reason(
+    submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.fails, server.version = {'DataGate'}, '2.16.0'
+    assert submit('--wait') == 1
+    said, warned = capsys.readouterr()
+    assert not warned
+    (run_id,) = server.runs
+    assert re.search(r'failed  DataGate .*Error \(exit code 1\)', said)
+    assert f'cxr-triage logs {run_id} DataGate' in said
+    assert submitting.states(said)['Trainer'] == ['skipped']
+    assert cli.main(['status', run_id, '--host', server.url]) == 1
+    assert submitting.states(capsys.readouterr().out)['Trainer'] == ['skipped']
+
+
+@pytest.mark.parametrize(
+    ('version', 'retries'),
+    [
+        ('2.15.0', True),
+        ('2.16.1', True),
+        ('2.17.0', False),
+        ('v2.18.0', False),
+        ('3.0.0', False),
+        ('master', True),
+    ],
+)
+def test_versions_that_try_a_failed_step_again(version: str, retries: bool) -> None:
+    assert versions.retries_failed_steps(version) == retries
+
+
+def test_a_service_account_that_kubernetes_would_refuse(
+    submit: Cli, server: ApiDouble, capsys
+) -> None:
+    assert submit('--set', 'kubeflow.service_account=Films_Reader') == 1
+    assert 'kubeflow.service_account' in capsys.readouterr().err
+    assert not server.requests
+
+
+def test_several_users_need_a_namespace(
+    submit: Cli, server: ApiDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.multi_user = True
+    assert submit() == 1
+    said = capsys.readouterr().err
+    assert 'empty namespace in multi-user mode' in said and 'name yours with --namespace' in said
+    assert submit('--namespace', 'me') == 0
+
+
+def test_an_interrupted_wait_leaves_the_run_alone(
+    submit: Cli, server: ApiDouble, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(remote_display.time, 'sleep', interrupted)
+    assert submit('--wait') == 130
+    (run_id,) = server.runs
+    assert f'The run goes on. cxr-triage status {run_id} --follow' in capsys.readouterr().out
+    assert not server.runs[run_id].stopped

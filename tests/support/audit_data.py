@@ -1,0 +1,156 @@
+"""Examples artifacts with derived features, made by hand, and the audit run on them, for the tests
+of DataAudit and DataGate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from PIL import Image
+from tensorflow.core.example import example_pb2
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.data_audit.artifact import DataAuditReport
+from components.data_audit.executor import Executor
+from records import tfrecord
+from records.examples import build, parse, put_bytes, put_int, serialize
+from records.metadata import nih_patient, read_table
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, SPLITS, VIEW, age_band
+from schemas.labels import LABELS, NO_FINDING, derived
+from trainer.tasks import TASKS
+
+TASK = TASKS['nih_triage']
+
+
+@dataclass
+class Film:
+    """An image with what XrayExampleGen would say of it."""
+
+    image: bytes
+    image_id: str | None
+    split: str
+    patient: str = ''
+    labels: Mapping[str, int] = field(default_factory=lambda: {NO_FINDING: 1})
+    age: int = 50
+    sex: str = 'F'
+    view: str = 'PA'
+
+    def example(self) -> bytes:
+        """The serialized tf.train.Example."""
+        labels = {name: int(self.labels.get(name, 0)) for name in LABELS}
+        example = example_pb2.Example.FromString(build(self.image, self.image_id, labels))
+        patient = self.patient or (nih_patient(self.image_id or '') or '')
+        for name, text in (
+            (PATIENT_ID, patient),
+            (AGE_BAND, age_band(self.age)),
+            (SEX, self.sex),
+            (VIEW, self.view),
+        ):
+            put_bytes(example, name, text.encode())
+        for name, value in ((AGE, self.age), (FOLLOW_UP, 0), *derived(labels).items()):
+            put_int(example, name, value)
+        return serialize(example)
+
+
+def split_of(patient: str) -> str:
+    """70/10/10/10 by hash of the patient."""
+    place = int(hashlib.sha256(patient.encode()).hexdigest(), 16) % 10
+    return SPLITS[max(0, place - 6)]
+
+
+def real_films(real_data: Path, files: int | None = None) -> list[Film]:
+    """NIH films with their metadata, split by patient."""
+    table = read_table(str(real_data / 'nih/metadata/Data_Entry_2017_v2020.csv.gz'))
+    films = []
+    for path in sorted((real_data / 'nih/data').glob('*.tfrec'))[:files]:
+        for item in tfrecord.read(str(path)):
+            assert isinstance(item, tfrecord.Record)
+            record = parse(item.payload)
+            entry = table[record.image_id or '']
+            films.append(
+                Film(
+                    record.image,
+                    record.image_id,
+                    split_of(entry.patient_id),
+                    '',
+                    record.labels,
+                    entry.age,
+                    entry.sex,
+                    entry.view_position,
+                )
+            )
+    return films
+
+
+def write_examples(
+    folder: Path, films: Iterable[Film], splits: Iterable[str] = SPLITS
+) -> standard_artifacts.Examples:
+    """An Examples artifact with one plain TFRecord a split."""
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(folder)
+    artifact.split_names = artifact_utils.encode_split_names(list(splits))
+    shards = {}
+    for split in splits:
+        path = (
+            Path(artifact_utils.get_split_uri([artifact], split)) / 'data_tfrecord-00000-of-00001'
+        )
+        path.parent.mkdir(parents=True)
+        shards[split] = path.open('wb')
+    for film in films:
+        shards[film.split].write(tfrecord.frame(film.example()))
+    for file in shards.values():
+        file.close()
+    return artifact
+
+
+def run_audit(
+    folder: Path, examples: standard_artifacts.Examples, **parameters: Any
+) -> DataAuditReport:
+    """The audit as the executor writes it, on Beam's in-process runner."""
+    report = DataAuditReport()
+    report.uri = str(folder)
+    # With beam_pipeline_args TFX packs itself up for remote workers first, which takes seconds.
+    executor = Executor(
+        Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner'))
+    )
+    properties = {'parameters': json.dumps(parameters), 'code_digest': ''}
+    executor.Do({'examples': [examples]}, {'audit': [report]}, properties)
+    return report
+
+
+@lru_cache(maxsize=256)
+def drawn(seed: int, **save: Any) -> bytes:
+    """A drawn film: dark lungs and corners, bright spine and abdomen, with texture of its own;
+    600x600 JPEG unless told otherwise.
+    """
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[-1:1:600j, -1:1:600j]
+    film = 150 + 60 * y - 60 * (np.abs(x) > 0.85) + 40 * np.exp(-((x / 0.15) ** 2))
+    for side in (-1, 1):
+        film -= 90 * np.exp(-(((x - side * 0.45) / 0.25) ** 2) - ((y + 0.1) / 0.5) ** 2)
+    texture = Image.fromarray(random.normal(0, 1, (24, 24)).astype(np.float32)).resize(
+        (600, 600), Image.Resampling.BICUBIC
+    )
+    film += 25 * np.asarray(texture) + random.normal(0, 3, film.shape)
+    return encode(Image.fromarray(np.clip(film, 1, 254).astype(np.uint8)), **save)
+
+
+def encode(image: Image.Image, **save: Any) -> bytes:
+    """`image` as a JPEG of quality 90 unless told otherwise."""
+    out = io.BytesIO()
+    image.save(out, **{'format': 'JPEG', 'quality': 90, **save})
+    return out.getvalue()
+
+
+def opened(data: bytes) -> Image.Image:
+    """The decoded image."""
+    return Image.open(io.BytesIO(data))

@@ -1,0 +1,400 @@
+"""What Kubeflow's driver does before a step runs: resolves its inputs, names its outputs, and looks
+for the same step in the cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf import json_format
+
+from kfp.pipeline_spec import pipeline_spec_pb2
+from pipeline.kubeflow import validation as refusals
+from pipeline.kubeflow.entrypoint import local_path
+from pipeline.kubeflow.validation import Spec
+from tests.support.kfp.metadata import Artifact
+
+LOGS = 'executor-logs'
+OUTPUT_FILE = 'output_metadata.json'
+_NUMBERS = ('NUMBER_INTEGER', 'NUMBER_DOUBLE')
+_TYPES: dict[str, tuple[type, ...]] = {
+    'STRING': (str,),
+    'BOOLEAN': (bool,),
+    'LIST': (list,),
+    'STRUCT': (dict,),
+    **dict.fromkeys(_NUMBERS, (int, float)),
+}
+# What a task may have; the rest makes it something that is not run here.
+_OF_TASK = {'cachingOptions', 'componentRef', 'dependentTasks', 'inputs', 'retryPolicy', 'taskInfo'}
+
+
+class DriverError(Exception):
+    """Kubeflow would refuse the run or fail the step; the text says why and what to change."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is fixed when a run is created.
+
+    Attributes:
+      spec: the pipeline specification.
+      number: the id of the run.
+      root: the pipeline root that was given with it.
+      parameters: of the pipeline, defaults included.
+      created: time, in Kubernetes' form.
+    """
+
+    spec: Spec
+    number: str
+    root: str
+    parameters: dict[str, Any]
+    created: str
+
+    @property
+    def pipeline(self) -> str:
+        """The name of the pipeline."""
+        return self.spec['pipelineInfo']['name']
+
+    @property
+    def tasks(self) -> dict[str, Any]:
+        """Step -> its task."""
+        return self.spec['root']['dag']['tasks']
+
+    def component(self, task: str) -> dict[str, Any]:
+        """The component of a step."""
+        return self.spec['components'][self.tasks[task]['componentRef']['name']]
+
+    def container(self, task: str) -> dict[str, Any]:
+        """The container of a step."""
+        return self.spec['deploymentSpec']['executors'][self.component(task)['executorLabel']][
+            'container'
+        ]
+
+    @property
+    def session(self) -> str:
+        """How the launcher reaches the store, where a cluster has no settings of its own
+        (v2/config/env.go:177, v2/config/minio.go).
+        """
+        scheme = self.root.split('://', 1)[0]
+        parameters = {'fromEnv': 'true'}
+        if scheme == 'minio':
+            parameters = {
+                **{
+                    'accessKeyKey': 'accesskey',
+                    'disableSSL': 'true',
+                    'endpoint': 'seaweedfs.kubeflow:9000',
+                    'fromEnv': 'false',
+                },
+                **{
+                    'maxRetries': '5',
+                    'region': 'minio',
+                    'secretKeyKey': 'secretkey',
+                    'secretName': 'mlpipeline-minio-artifact',
+                },
+            }
+        return json.dumps({'Provider': scheme, 'Params': parameters}, separators=(',', ':'))
+
+
+def check(spec: Spec) -> None:
+    """Refuses what Kubeflow would refuse, and what this interpreter does not run.
+
+    Raises:
+      DriverError: all that is wrong.
+    """
+    try:
+        json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    except json_format.ParseError as error:
+        raise DriverError(f'no pipeline specification: {error}') from None
+    found = list(refusals.problems(spec))
+    for name, task in spec['root']['dag']['tasks'].items():
+        found += [
+            f'step {name} has {each}: not run here, and not by `cxr-triage compile`'
+            for each in sorted(set(task) - _OF_TASK)
+        ]
+        component = spec['components'][task['componentRef']['name']]
+        executor = spec['deploymentSpec']['executors'].get(component.get('executorLabel'), {})
+        if 'container' not in executor:
+            found.append(f'step {name} is no container: not run here')
+        if component.get('outputDefinitions', {}).get('parameters'):
+            found.append(f'step {name} has output parameters: not run here')
+    if found:
+        raise DriverError('\n'.join(found))
+
+
+def parameters_of(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a run (apiserver/template/v2_template.go:442,
+    v2/compiler/argocompiler/argo.go:96).
+
+    Raises:
+      DriverError: one is missing, unknown or of another type.
+    """
+    definitions = spec['root'].get('inputDefinitions', {}).get('parameters', {})
+    unknown = sorted(set(given) - set(definitions))
+    if unknown:
+        raise DriverError(
+            f'{", ".join(unknown)}: no parameter of this pipeline; it has '
+            f'{", ".join(sorted(definitions)) or "none"}'
+        )
+    found = {}
+    for name, definition in definitions.items():
+        if name in given:
+            if not _is(given[name], definition['parameterType']):
+                raise DriverError(
+                    f'parameter {name} is {given[name]!r}: expected {definition["parameterType"]}'
+                )
+            found[name] = given[name]
+        elif 'defaultValue' in definition:
+            found[name] = definition['defaultValue']
+        elif definition.get('isOptional'):
+            found[name] = None
+        else:
+            raise DriverError(
+                f'parameter {name} has no default and was not given: give it with the run'
+            )
+    return found
+
+
+def waits_for(run: Run) -> dict[str, set[str]]:
+    """Step -> the steps that have to be over: that it names, or whose outputs it takes
+    (v2/compiler/argocompiler/dag.go:659).
+    """
+    return {
+        name: set(task.get('dependentTasks', ()))
+        | {
+            source['taskOutputArtifact']['producerTask']
+            for source in task.get('inputs', {}).get('artifacts', {}).values()
+        }
+        for name, task in run.tasks.items()
+    }
+
+
+def executor_input(
+    run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]], salt: str
+) -> dict[str, Any]:
+    """What a step is given, in the form of its JSON.
+
+    Args:
+      run: the run.
+      task: the step.
+      published: what the steps before it have published: step -> output -> artifact.
+      salt: makes the paths of its outputs unique.
+
+    Raises:
+      DriverError: an input is not there, or a parameter is of another type than the component's.
+    """
+    inputs = {
+        'parameterValues': _parameters(run, task),
+        'artifacts': _artifacts(run, task, published),
+    }
+    outputs = _outputs(run, task, salt)
+    message = json_format.ParseDict(
+        {'inputs': inputs, 'outputs': outputs}, pipeline_spec_pb2.ExecutorInput()
+    )
+    return json_format.MessageToDict(message)
+
+
+def fingerprint(run: Run, task: str, given: Mapping[str, Any], claims: Iterable[str]) -> str:
+    """The key of the cache (v2/driver/cache.go:83, v2/cacheutils/cache.go:173).
+
+    Of inputs it has the parameters and the artifacts' ids, of outputs all but the URI, of the
+    container image, command and arguments, and the names of mounted claims. What lies in a claim or
+    a bucket it does not have.
+    """
+    outputs = {
+        key: {**entry['artifacts'][0]}
+        for key, entry in given['outputs'].get('artifacts', {}).items()
+    }
+    for output in outputs.values():
+        del output['uri']
+    container = run.container(task)
+    key = {
+        'inputArtifactNames': {
+            key: {'artifactNames': [artifact['name'] for artifact in entry['artifacts']]}
+            for key, entry in given['inputs'].get('artifacts', {}).items()
+        },
+        'inputParameterValues': given['inputs'].get('parameterValues', {}),
+        'outputArtifactsSpec': outputs,
+        'containerSpec': {
+            'image': container['image'],
+            'cmdArgs': [*container.get('command', ()), *container.get('args', ())],
+            'pvcNames': sorted(set(claims)),
+        },
+    }
+    return hashlib.sha256(
+        json.dumps(key, sort_keys=True, separators=(',', ':')).encode()
+    ).hexdigest()
+
+
+def uses_cache(run: Run, task: str) -> bool:
+    """Whether a step may come from the cache."""
+    return bool(run.tasks[task].get('cachingOptions', {}).get('enableCache'))
+
+
+def uri(root: str, *parts: str) -> str:
+    """A place below a pipeline root (v2/metadata/client.go:391); what stands behind a `?` in the
+    root says how to reach it.
+    """
+    return '/'.join([root.split('?', 1)[0].rstrip('/'), *parts])
+
+
+def claims_of(platform: Spec, label: str) -> dict[str, str]:
+    """Folder of a pod -> the claim that is mounted there, from the second document of a
+    specification.
+    """
+    return {
+        mount['mountPath']: mount['constant']
+        for mount in executor_platform(platform, label).get('pvcMount', ())
+    }
+
+
+def executor_platform(platform: Spec, label: str) -> dict[str, Any]:
+    """What Kubernetes is told of a step."""
+    found: Any = platform
+    for key in ('platforms', 'kubernetes', 'deploymentSpec', 'executors', label):
+        found = found.get(key, {})
+    return found
+
+
+def sequence(waiting: Mapping[str, set[str]]) -> Sequence[str]:
+    """An order in which steps can run one after the other: of those that can start, the first by
+    name.
+
+    Raises:
+      DriverError: some wait for each other.
+    """
+    done: list[str] = []
+    while len(done) < len(waiting):
+        ready = sorted(
+            name for name, before in waiting.items() if name not in done and before <= set(done)
+        )
+        if not ready:
+            raise DriverError(
+                f'{", ".join(sorted(set(waiting) - set(done)))} wait for each other: this is no '
+                'graph that can run'
+            )
+        done.append(ready[0])
+    return done
+
+
+def _parameters(run: Run, task: str) -> dict[str, Any]:
+    """v2/driver/resolve.go:375 and 169."""
+    values = {}
+    for name, source in run.tasks[task].get('inputs', {}).get('parameters', {}).items():
+        if 'componentInputParameter' in source:
+            key = source['componentInputParameter']
+            if key not in run.parameters:
+                raise DriverError(
+                    f'step {task}: {name} is to be {key!r}, which is no parameter of the pipeline'
+                )
+            value = run.parameters[key]
+            if value is None:
+                raise DriverError(
+                    f'step {task}: {name} is to be the parameter {key!r} of the pipeline, which '
+                    'has no value'
+                )
+        elif 'constant' in source.get('runtimeValue', {}):
+            value = _constant(run, task, source['runtimeValue']['constant'])
+        else:
+            raise DriverError(
+                f'step {task}: {name} is {json.dumps(source)[:200]}: expected a constant or a '
+                'parameter of the pipeline'
+            )
+        values[name] = value
+    for name, definition in (
+        run.component(task).get('inputDefinitions', {}).get('parameters', {}).items()
+    ):
+        kind = definition['parameterType']
+        if name not in values:
+            if 'defaultValue' not in definition and not definition.get('isOptional'):
+                raise DriverError(
+                    f'step {task}: parameter {name} has neither a value nor a default'
+                )
+        elif kind == 'STRING' and not isinstance(values[name], str):
+            values[name] = _text(values[name])
+        elif not _is(values[name], kind):
+            raise DriverError(f'step {task}: parameter {name} is {values[name]!r}: expected {kind}')
+    return values
+
+
+def _constant(run: Run, task: str, value: Any) -> Any:
+    """Placeholders are replaced where one is all of a constant; any other text stays
+    (v2/driver/resolve.go:436).
+    """
+    told = {
+        '{{$.pipeline_job_name}}': run.pipeline,
+        '{{$.pipeline_job_resource_name}}': run.pipeline,
+        '{{$.pipeline_job_uuid}}': run.number,
+        '{{$.pipeline_task_name}}': task,
+        '{{$.pipeline_task_uuid}}': run.number,
+        '{{$.pipeline_job_create_time_utc}}': run.created,
+        '{{$.pipeline_job_schedule_time_utc}}': run.created,
+    }
+    return told.get(value, value) if isinstance(value, str) else value
+
+
+def _artifacts(
+    run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]]
+) -> dict[str, Any]:
+    """v2/driver/resolve.go:700."""
+    found = {}
+    for name, source in run.tasks[task].get('inputs', {}).get('artifacts', {}).items():
+        wanted = source.get('taskOutputArtifact')
+        if wanted is None:
+            raise DriverError(
+                f'step {task}: input {name} is {json.dumps(source)[:200]}: expected the output of '
+                'a step'
+            )
+        producer, key = wanted['producerTask'], wanted['outputArtifactKey']
+        if producer not in published:
+            raise DriverError(f'step {task}: input {name} comes from {producer}, which has not run')
+        if key not in published[producer]:
+            has = ', '.join(sorted(published[producer]))
+            raise DriverError(
+                f'step {task}: input {name} is to be {key!r} of {producer}, which published {has}'
+            )
+        found[name] = {'artifacts': [published[producer][key].runtime()]}
+    return found
+
+
+def _outputs(run: Run, task: str, salt: str) -> dict[str, Any]:
+    """v2/driver/driver.go:741: an output for logs that no component declared, and the report beside
+    the artifacts.
+    """
+    place = uri(run.root, run.pipeline, run.number, task, salt)
+    artifacts = {}
+    for key, output in (
+        run.component(task).get('outputDefinitions', {}).get('artifacts', {}).items()
+    ):
+        artifact = {'name': key, 'uri': uri(place, key), 'type': output['artifactType']}
+        artifacts[key] = {
+            'artifacts': [
+                artifact | ({'metadata': output['metadata']} if 'metadata' in output else {})
+            ]
+        }
+    artifacts[LOGS] = {
+        'artifacts': [
+            {'name': LOGS, 'uri': uri(place, LOGS), 'type': {'schemaTitle': 'system.Artifact'}}
+        ]
+    }
+    return {'artifacts': artifacts, 'outputFile': f'{local_path(place)}/{OUTPUT_FILE}'}
+
+
+def _is(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == 'BOOLEAN'
+    return isinstance(value, _TYPES.get(kind, ()))
+
+
+def _text(value: Any) -> str:
+    """v2/metadata/converter.go:15."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, Mapping | list):
+        return json.dumps(value, separators=(',', ':'))
+    return str(value)

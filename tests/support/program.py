@@ -1,0 +1,145 @@
+"""Runs `cxr-triage` in a process of its own, with what it shows on the screen and what it exits
+with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.warm_start import WarmProcess
+
+# Far above what any run here takes: only a run that hangs meets it.
+_PATIENCE_S = 900.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run that is over: `screen` is all that it wrote to standard output and standard error."""
+
+    exit_code: int
+    screen: str
+
+    def has_traceback(self) -> bool:
+        """Whether a person was shown a traceback."""
+        return 'Traceback (most recent call last)' in self.screen
+
+
+def start_fresh(
+    command: list[str], cwd: Path, environment: dict[str, str], screen: Path
+) -> subprocess.Popen:
+    """Starts a command as a shell would, with its output in the file `screen`."""
+    # What a shell starts in the background ignores Ctrl-C and hands that down: the program is
+    # started as in the foreground.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with screen.open('wb') as file:
+            # A session of its own: a signal to the group reaches its workers too, as Ctrl-C in a
+            # terminal does.
+            return subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Running:
+    """A run under way; its screen goes to a file that can be read meanwhile."""
+
+    def __init__(self, process: subprocess.Popen | WarmProcess, screen: Path):
+        self._process, self._screen = process, screen
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
+    def screen(self) -> str:
+        """What it has written so far."""
+        return self._screen.read_text(encoding='utf-8', errors='replace')
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Returns as soon as `condition` holds.
+
+        Raises:
+          AssertionError: the run ended before.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while not condition():
+            assert self._process.poll() is None, (
+                f'ended with {self._process.returncode} before its time:\n{self.screen}'
+            )
+            assert time.monotonic() < deadline, f'still not there:\n{self.screen}'
+            time.sleep(0.02)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to the process and its workers."""
+        os.killpg(self._process.pid, number)
+
+    def finish(self, patience_s: float = _PATIENCE_S) -> Finished:
+        """Waits for the end; a run that hangs is killed."""
+        try:
+            code = self._process.wait(patience_s)
+        finally:
+            self.stop()
+        return Finished(code, self.screen)
+
+    def stop(self) -> None:
+        """Kills it, if it is not over."""
+        if self._process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+
+
+class Program:
+    """`cxr-triage` out of a source tree, with a configuration and a data root that all of its runs
+    share.
+    """
+
+    def __init__(self, source: Path, config: Path, data: Path, scratch: Path):
+        self.source, self.config, self.data = source, config, data
+        self._scratch, self._count = scratch, 0
+
+    def start(self, *options: str | Path, fresh: bool = False) -> Running:
+        """Starts `cxr-triage` with `options` in the source tree, with TensorFlow loaded
+        (`warm_start`) or as a `fresh` interpreter.
+        """
+        self._count += 1
+        # Neither what tests set for themselves nor a shell's settings: quiet has to be the
+        # program's own doing.
+        environment = {
+            name: os.environ[name]
+            for name in ('PATH', 'HOME', 'TMPDIR', 'LANG')
+            if name in os.environ
+        }
+        environment |= {'PYTHONPATH': str(self.source), 'CUDA_VISIBLE_DEVICES': ''}
+        screen = self._scratch / f'screen-{self._count}.txt'
+        arguments = [str(option) for option in options]
+        if fresh:
+            process = start_fresh(
+                [sys.executable, '-m', 'cxr_triage', *arguments], self.source, environment, screen
+            )
+            return Running(process, screen)
+        return Running(WarmProcess(arguments, self.source, environment, screen), screen)
+
+    def start_run(self, root: Path, *options: str | Path, fresh: bool = False) -> Running:
+        """Starts `cxr-triage run` with the shared configuration and data."""
+        shared = ('--config', self.config, '--data-root', self.data)
+        return self.start('run', *shared, '--root', root, *options, fresh=fresh)
+
+    def run(self, root: Path, *options: str | Path, fresh: bool = False) -> Finished:
+        """The same to its end."""
+        return self.start_run(root, *options, fresh=fresh).finish()

@@ -1,0 +1,43 @@
+"""What the tests of `submit` and of the commands that look at its runs have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.kubeflow import client
+from tests.support.kfp_api_double import ApiDouble
+
+Cli = Callable[..., int]
+
+
+def given(volume: Path) -> list[str]:
+    """The options of the demo, with the data and the push directory on a volume."""
+    volumes = f'kubeflow.volumes=[{{claim: films, mount: {volume}}}]'
+    given = [
+        '--config',
+        'pipeline/configs/demo.yaml',
+        '--data-root',
+        str(volume / 'films'),
+        '--root',
+        'gs://bucket/runs',
+    ]
+    return [*given, '--push-dir', str(volume / 'served'), '--set', volumes]
+
+
+def states(told: str) -> dict[str, list[str]]:
+    """Step -> its states, in the order in which they were told."""
+    found: dict[str, list[str]] = {}
+    for state, name in re.findall(
+        r'^ *(done|cached|failed|running|skipped|stopped|waiting)  (\S+)', told, re.MULTILINE
+    ):
+        found.setdefault(name, []).append(state)
+    return found
+
+
+def submitted(server: ApiDouble, volume: Path) -> str:
+    """A run of the compiled demo, submitted by kfp's client alone; nothing is compiled anew."""
+    return client.Server(client.Connection(server.url)).submit(
+        str(volume / 'demo.yaml'), 'gs://bucket/runs', {}, 'e', 'n'
+    )

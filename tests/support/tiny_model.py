@@ -1,0 +1,237 @@
+"""A tiny SavedModel with the signatures of the real one, whole or broken in a chosen way, and what
+a Trainer leaves beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from components.serving_check import samples
+from records import examples, synth, tfrecord
+from schemas import image_status
+from schemas import signatures as contract
+from schemas.features import IMAGE
+from trainer import film_status, preprocessing
+from trainer.artifacts import PREDICTIONS_FILE
+from trainer.tasks import TASKS
+from trainer.tracing import as_it_stands
+
+THRESHOLD = 0.5
+_SIDE = 16
+_LABEL = TASKS['nih_triage'].label
+
+
+class TinyModel(tf.Module):
+    """Decodes, shrinks and scores images. `defect` names what is wrong with it:
+
+    no_image_signature, missing_output, double_dtype, fixed_batch, nan, out_of_range, constant (the
+    same answer for every film), batch_dependent, recovers (an undecodable image gets a score),
+    raises (it fails the batch), unsafe (what is not assessed looks normal), disturbs (the
+    neighbours of a bad image get another answer), refuses (no film is assessed), answers_nothing
+    (an empty batch gets no reason), blind, explains_another, flat_map (heat maps that are no
+    numbers, of another answer, of another shape), no_label, hangs, hungry (takes 3 GiB), '' for
+    nothing.
+    """
+
+    def __init__(self, seed: int = 0, defect: str = '') -> None:
+        super().__init__()
+        keras.utils.set_random_seed(seed)
+        self.net = keras.Sequential(
+            [
+                keras.layers.Input([_SIDE, _SIDE, 1]),
+                keras.layers.Conv2D(4, 3, activation='relu', kernel_initializer='random_normal'),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(1),
+            ]
+        )
+        self._spread()
+        self.defect = defect
+        self.version = f'tiny-{seed}'
+
+    def _spread(self) -> None:
+        """Scales the last layer so that the logits of `images()` have mean 0 and deviation 1: else
+        all answers are alike.
+        """
+        logits = self.net(
+            tf.cast(preprocessing.decode_and_resize(tf.constant(images()), _SIDE), tf.float32)
+            / 255.0
+        ).numpy()
+        kernel, bias = self.net.layers[-1].get_weights()
+        self.net.layers[-1].set_weights(
+            [kernel / logits.std(), (bias - logits.mean()) / logits.std()]
+        )
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def score(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """string [batch] -> the promised outputs."""
+        if self.defect != 'answers_nothing':
+            with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, ['no images'])]):
+                images = tf.identity(images)
+        pixels, status = film_status.assess(images, _SIDE)
+        if self.defect == 'raises':
+            pixels = preprocessing.decode_and_resize(images, _SIDE)
+        if self.defect == 'recovers':
+            status = tf.where(status == image_status.UNDECODABLE, image_status.OK, status)
+        if self.defect == 'refuses':
+            status = tf.fill(tf.shape(status), image_status.UNSUPPORTED)
+        is_ok = status == image_status.OK
+        probability = tf.where(
+            is_ok, self._probability(pixels, tf.shape(images)[0], is_ok), contract.NOT_ASSESSED
+        )
+        flag = tf.cast(probability >= THRESHOLD, tf.float32)
+        if self.defect == 'unsafe':
+            probability, flag = (tf.where(is_ok, value, 0.0) for value in (probability, flag))
+        return {
+            contract.PROBABILITY: tf.cast(probability, tf.float64)
+            if self.defect == 'double_dtype'
+            else probability,
+            contract.FLAG: flag,
+            contract.STATUS: status,
+            contract.MODEL_VERSION: tf.fill(tf.shape(images), self.version),
+        }
+
+    def _probability(self, pixels: tf.Tensor, count: tf.Tensor, is_ok: tf.Tensor) -> tf.Tensor:
+        probability = tf.sigmoid(
+            self.net(tf.cast(pixels, tf.float32) / 255.0, training=False)[:, 0]
+        )
+        if self.defect == 'nan':
+            probability = probability * float('nan')
+        if self.defect == 'out_of_range':
+            probability = probability + 1.0
+        if self.defect == 'constant':
+            probability = probability * 0.0 + 0.7
+        if self.defect == 'batch_dependent':
+            probability = probability * (1 - 1e-3 * tf.cast(count - 1, tf.float32))
+        if self.defect == 'disturbs':
+            probability = tf.where(tf.reduce_all(is_ok), probability, probability * 0.9)
+        if self.defect == 'hangs':
+            probability += tf.while_loop(
+                lambda value: value < 1.0,
+                lambda value: [value * 1.0],
+                [tf.reduce_min(probability) * 0.0],
+            )[0]
+        if self.defect == 'hungry':
+            probability += 0.0 * tf.reduce_sum(tf.ones([3 << 28]) * probability[0])
+        return probability
+
+    @as_it_stands
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The signatures to export."""
+        batch = [2] if self.defect == 'fixed_batch' else [None]
+        image_of = {IMAGE: tf.io.FixedLenFeature([], tf.string)}
+
+        def scored(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = self.score(images)
+            if self.defect == 'missing_output':
+                outputs.pop(contract.FLAG)
+            return outputs
+
+        @tf.function(
+            input_signature=[tf.TensorSpec(batch, tf.string, name=contract.EXAMPLES.input)],
+            autograph=False,
+        )
+        def serving_default(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+            return scored(tf.io.parse_example(serialized, image_of)[IMAGE])
+
+        @tf.function(
+            input_signature=[tf.TensorSpec(batch, tf.string, name=contract.IMAGES.input)],
+            autograph=False,
+        )
+        def serve_image(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            return scored(images)
+
+        @tf.function(
+            input_signature=[tf.TensorSpec([None], tf.string, name=contract.EXPLAIN.input)],
+            autograph=False,
+        )
+        def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = self.score(images)
+            maps = tf.cast(outputs[contract.PROBABILITY], tf.float32)[:, None, None] * tf.ones(
+                [1, 3, 3]
+            )
+            if self.defect == 'blind':
+                maps *= float('nan')
+            if self.defect == 'explains_another':
+                outputs[contract.PROBABILITY] /= 2.0
+            return {**outputs, contract.HEAT_MAP: maps[0] if self.defect == 'flat_map' else maps}
+
+        @tf.function(
+            input_signature=[tf.TensorSpec([None], tf.string, name='examples')], autograph=False
+        )
+        def transform_features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+            parsed = tf.io.parse_example(
+                serialized, {'No Finding': tf.io.FixedLenFeature([1], tf.int64)}
+            )
+            return {_LABEL: 1 - parsed['No Finding']}
+
+        found = {
+            'serving_default': serving_default,
+            'serve_image': serve_image,
+            'explain': explain,
+            'transform_features': transform_features,
+        }
+        if self.defect == 'no_image_signature':
+            found.pop('serve_image')
+        return {name: function.get_concrete_function() for name, function in found.items()}
+
+
+@functools.cache
+def images(count: int = 4) -> list[bytes]:
+    """Synthetic JPEGs that differ."""
+    return [
+        synth.encode_jpeg(synth.phantom(patient=number + 1, size=96)) for number in range(count)
+    ]
+
+
+def export(path: Path, seed: int = 0, defect: str = '') -> TinyModel:
+    """Writes the SavedModel to `path`."""
+    model = TinyModel(seed, defect)
+    tf.saved_model.save(model, str(path), signatures=model.signatures())
+    return model
+
+
+def write_samples(folder: Path, model: TinyModel, count: int = 4, shift: float = 0.0) -> None:
+    """Writes the Trainer's two sample files; `shift` is added to each probability, as if another
+    model had answered.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jpegs = images(count)
+    scores = model.score(tf.constant(jpegs))
+    ids = [f'{number:08d}_000.png' for number in range(count)]
+    with (folder / samples.RECORDS_FILE).open('wb') as stream:
+        for number, (image, image_id) in enumerate(zip(jpegs, ids, strict=True)):
+            stream.write(
+                tfrecord.frame(examples.build(image, image_id, {'No Finding': number % 2}))
+            )
+    answers = [
+        {'image_id': image_id, 'probability': float(probability) + shift, 'flag': int(flag)}
+        for image_id, probability, flag in zip(
+            ids, np.array(scores['probability']), np.array(scores['flag']), strict=True
+        )
+    ]
+    content = {'samples': answers, 'operating_point': {'threshold': THRESHOLD}}
+    (folder / samples.ANSWERS_FILE).write_text(json.dumps(content))
+
+
+def write_run(model_run: Path, examples: Path, model: TinyModel, count: int = 4) -> None:
+    """Writes the Trainer's answers, in another order than the examples, and the raw examples they
+    are of.
+    """
+    write_samples(model_run, model, count)
+    content = json.loads((model_run / samples.ANSWERS_FILE).read_text())
+    predictions = {
+        'splits': {'val': content['samples'][::-1]},
+        'operating_point': content['operating_point'],
+    }
+    (model_run / PREDICTIONS_FILE).write_text(json.dumps(predictions))
+    (examples / 'Split-val').mkdir(parents=True)
+    (model_run / samples.RECORDS_FILE).rename(
+        examples / 'Split-val' / 'data_tfrecord-00000-of-00001'
+    )
+    (model_run / samples.ANSWERS_FILE).unlink()

@@ -1,0 +1,62 @@
+"""Trains on two logical CPU devices under MirroredStrategy; a program of its own, since TensorFlow
+takes devices only at its start.
+
+Arguments: a folder with the splits of `films`, a folder to work in, weights of MobileNetV2. Prints
+the validation AUC and the device count.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+
+from tests.support import films
+from trainer import input_pipeline, training
+from trainer import model as model_lib
+from trainer.checkpoints import TrainingState
+from trainer.journal import Journal
+from trainer.parameters import ModelParameters, TrainerParameters, TrainParameters
+
+
+def main(data: str, folder: str, weights: str) -> None:
+    """See the module."""
+    (cpu,) = tf.config.list_physical_devices('CPU')
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    splits = {
+        name: input_pipeline.open_split([f'{data}/Split-{name}/*'], [films.LABEL], films.SIDE)
+        for name in ('train', 'val', 'calibration')
+    }
+    parameters = TrainerParameters(
+        model=ModelParameters(backbone='mobilenet_v2', weights=weights, image_size=films.SIDE),
+        train=TrainParameters(batch_size=16, epochs=1),
+    )
+    training.prepare(parameters)
+    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+    with strategy.scope():
+        network = model_lib.build(parameters.model)
+    state = TrainingState(str(Path(folder) / 'state'))
+    training.train(
+        network,
+        splits,
+        parameters,
+        state,
+        Journal(state.history, str(Path(folder) / 'logs')),
+        strategy,
+    )
+    logits, _ = training.predict_logits(network.model, splits['val'], 16)
+    sys.stdout.write(
+        json.dumps(
+            {
+                'devices': strategy.num_replicas_in_sync,
+                'epoch': state.epoch,
+                'logits': logits.tolist(),
+            }
+        )
+    )
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
