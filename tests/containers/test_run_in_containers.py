@@ -154,7 +154,9 @@ def first(place: Place) -> tuple[tuple[Spec, Spec], list[Step]]:
     """The first specification, and its run."""
     documents = place.compile()
     return documents, place.cluster.submit(
-        documents, ROOT, told=lambda step: print(f'{step.name:18s}{step.seconds:7.1f} s')
+        documents,
+        ROOT,
+        told=lambda step: print(f'{step.name:18s}{step.seconds:7.1f} s'),  # noqa: T201
     )
 
 
