@@ -152,7 +152,7 @@ def _images(folder: Path) -> None:
         ):
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(place)
-    Image.fromarray(films[0]).save(folder / 'film.png')
+    Image.fromarray(films[0]).save(folder / 'image.png')
     columns = (
         'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position'
     )
