@@ -62,11 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _shipped() -> list[Path]:
     """The folders that somebody may apply."""
-    deploy = _ROOT / 'deploy'
-    folders = [
-        deploy / 'base',
-        *sorted(path.parent for path in deploy.glob('overlays/*/kustomization.yaml')),
-    ]
+    manifests = _ROOT / 'kubeflow/manifests'
+    overlays = sorted(path.parent for path in manifests.glob('overlays/*/kustomization.yaml'))
+    folders = [manifests / 'base', *overlays]
     return [Path(os.path.relpath(folder)) for folder in folders]
 
 

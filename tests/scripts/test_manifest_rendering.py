@@ -19,7 +19,7 @@ from scripts.manifests.objects import Objects
 from scripts.manifests.render import RenderError, read_brought, render
 
 ROOT = Path(__file__).resolve().parents[2]
-DEPLOY = ROOT / 'deploy'
+MANIFESTS = ROOT / 'kubeflow/manifests'
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def gke() -> Objects:
     return render(
-        DEPLOY / 'overlays/gke',
+        MANIFESTS / 'overlays/gke',
         binaries(Project(ROOT), 'manifests'),
-        read_brought(DEPLOY / 'external.yaml'),
+        read_brought(MANIFESTS / 'external.yaml'),
     )
 
 
@@ -40,13 +40,13 @@ def run(
     """Runs the command on a copy of kubeflow/manifests/ after putting one text in the place of another in one
     file.
     """
-    shutil.copytree(DEPLOY, tmp_path / 'deploy')
+    shutil.copytree(MANIFESTS, tmp_path / 'kubeflow/manifests')
     monkeypatch.chdir(tmp_path)
 
     def on_copy(
         file: str, old: str, new: str, folder: str = 'overlays/gke', *options: str
     ) -> tuple[int, str]:
-        path = tmp_path / 'deploy' / file
+        path = tmp_path / 'kubeflow/manifests' / file
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
