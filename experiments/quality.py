@@ -15,7 +15,7 @@ same folds, of its last layer and of one within (`WITHIN`); for some tasks also 
 of training (`BESIDE`). Intervals are by patient, as are those of the differences. --floor measures
 the floors alone, in minutes: what another image size, backbone or --layer is worth before anything
 is trained. --keep writes the figures to docs/quality, from where `make docs` takes the tables of
-docs/quality.md.
+docs/quality.md and docs/experiments.md.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 # Backbone -> a layer within whose frozen features know more of small films than those of the last
-# one, which are made for the classes of ImageNet; docs/quality.md has others.
+# one, which are made for the classes of ImageNet; docs/experiments.md has others.
 WITHIN = {'mobilenet_v2': 'block_13_expand_relu'}
 # A source of films with fewer of a class is not looked at by itself.
 _OF_EACH_CLASS = 20

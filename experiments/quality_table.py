@@ -1,8 +1,8 @@
-"""Writes the tables of docs/quality.md from the figures in docs/quality: `make docs`.
+"""Writes the tables of docs/quality.md and docs/experiments.md: `make docs`.
 
-The figures are those that `experiments.quality TASK --keep` and `experiments.ablation TASK --keep`
-left there. A table stands between two marks, `<!-- quality: NAME -->` and `<!-- end of quality:
-NAME -->`; what is outside of them stays.
+The figures come from docs/quality, where `experiments.quality TASK --keep` and
+`experiments.ablation TASK --keep` write them. A table stands between two marks, `<!-- quality: NAME
+-->` and `<!-- end of quality: NAME -->`. Text outside the marks stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainer.tasks import TASKS
 
 _PROJECT = Path(__file__).resolve().parents[1]
 KEPT = _PROJECT / 'docs' / 'quality'
-PAGES = (_PROJECT / 'docs' / 'quality.md',)
+PAGES = (_PROJECT / 'docs' / 'quality.md', _PROJECT / 'docs' / 'experiments.md')
 # Names of rows among the figures.
 FLOOR = 'frozen features'
 MEAN = 'mean AUC of findings'
