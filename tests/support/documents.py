@@ -10,7 +10,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([PROJECT / 'README.md', *PROJECT.glob('docs/*.md')])
 # Commands a reader types; everything else is shown, not typed.
 SHELL = 'sh'
-LANGUAGES = {SHELL, 'text', 'yaml', 'json', 'python'}
+LANGUAGES = {SHELL, 'text', 'yaml', 'json', 'python', 'mermaid'}
 
 
 @dataclasses.dataclass(frozen=True)
