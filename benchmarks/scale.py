@@ -29,18 +29,10 @@ from rich.table import Table
 
 from benchmarks import films
 from benchmarks.processes import Taken, watch
+from pipeline.steps import DATA_PATH
 
 CONFIG = Path(__file__).with_name('scale.yaml')
 COUNTS = (1_000, 4_000, 16_000)
-DATA_PATH = (
-    'XrayExampleGen',
-    'CuratedSchema',
-    'StatisticsGen',
-    'ExampleValidator',
-    'DataAudit',
-    'DataGate',
-    'Transform',
-)
 SCRATCH = Path('runs/benchmarks')
 _SHOWN_S = 0.5  # steps that take less on the largest count are left out of the table
 _WRITTEN = 'written'

@@ -22,20 +22,9 @@ from rich.table import Table
 
 from benchmarks import scale
 from benchmarks.processes import Taken
+from pipeline import steps
 
-_STEPS = {
-    'XrayExampleGen': 'components.xray_example_gen.executor',
-    'StatisticsGen': 'tfx.components.statistics_gen.executor',
-    'ExampleValidator': 'tfx.components.example_validator.executor',
-    'DataAudit': 'components.data_audit.executor',
-    'DataGate': 'components.data_gate.executor',
-    'Transform': 'tfx.components.transform.executor',
-    'Trainer': 'tfx.components.trainer.executor',
-    'Baseline': 'components.baseline.executor',
-    'Evaluator': 'components.evaluator.executor',
-    'ServingCheck': 'components.serving_check.executor',
-    'Pusher': 'components.pusher.executor',
-}
+_STEPS = {step.name: step.executor for step in steps.ALL if step.executor and not step.optional}
 _REFERENCE = 'import tensorflow'
 
 

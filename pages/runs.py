@@ -14,14 +14,12 @@ from pages.store import (
     CACHED,
     COMPLETE,
     FAILED,
-    OPTIONAL_STEPS,
-    STEPS,
     Artifact,
     Execution,
     Store,
     StoredRun,
 )
-from pipeline import root_lock
+from pipeline import root_lock, steps
 from trainer.tasks import TASKS, Task
 
 PUSHED, SERVED, REFUSED, BROKEN, STOPPED, RUNNING, NOT_STARTED = (
@@ -89,9 +87,7 @@ class Run:
     @property
     def missing(self) -> list[str]:
         """Steps that it did not come to."""
-        return [
-            step for step in STEPS if step not in self.executions and step not in OPTIONAL_STEPS
-        ]
+        return [step for step in steps.REQUIRED if step not in self.executions]
 
     def failed_at(self, step: str) -> bool:
         """Whether it ended in a step that failed."""

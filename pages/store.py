@@ -15,27 +15,10 @@ from google.protobuf.message import DecodeError
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline import metadata_file
+from pipeline import metadata_file, steps
 from pipeline.metadata_file import STORE_FILE
 
 COMPLETE, CACHED, FAILED, RUNNING = 'COMPLETE', 'CACHED', 'FAILED', 'RUNNING'
-# In the order of the graph. Tuner is only there where a search was asked for.
-STEPS = (
-    'Baseline',
-    'CuratedSchema',
-    'XrayExampleGen',
-    'DataAudit',
-    'StatisticsGen',
-    'ExampleValidator',
-    'DataGate',
-    'Transform',
-    'Tuner',
-    'Trainer',
-    'Evaluator',
-    'ServingCheck',
-    'Pusher',
-)
-OPTIONAL_STEPS = frozenset({'Tuner'})
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
 _INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INPUT)
 
@@ -79,7 +62,7 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class StoredRun:
-    """A run on record: step -> its execution, in the order of `STEPS`."""
+    """A run on record: step -> its execution, in the order of the pipeline."""
 
     name: str
     pipeline: str
@@ -171,12 +154,17 @@ def _read(root: Path, path: Path) -> Store:
     )
 
 
-def _run(name: str, steps: dict[str, Execution], pipelines: dict[int, str]) -> StoredRun:
+def _run(name: str, executions: dict[str, Execution], pipelines: dict[int, str]) -> StoredRun:
+    # A step of an older version comes last.
     ordered = sorted(
-        steps, key=lambda step: (STEPS.index(step) if step in STEPS else len(STEPS), step)
+        executions,
+        key=lambda step: (
+            steps.NAMES.index(step) if step in steps.NAMES else len(steps.NAMES),
+            step,
+        ),
     )
-    pipeline = next((pipelines[one.id] for one in steps.values() if one.id in pipelines), '')
-    return StoredRun(name, pipeline, {step: steps[step] for step in ordered})
+    pipeline = next((pipelines[one.id] for one in executions.values() if one.id in pipelines), '')
+    return StoredRun(name, pipeline, {step: executions[step] for step in ordered})
 
 
 def _contexts(store: metadata_store.MetadataStore, kind: str) -> list[metadata_store_pb2.Context]:
@@ -192,7 +180,7 @@ def _in_contexts(store: metadata_store.MetadataStore, kind: str):
 def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
     stored = store.get_executions()
     # The name of a node is `pipeline.step`.
-    steps = {
+    names = {
         execution.id: context.name.rpartition('.')[2]
         for context, execution in _in_contexts(store, 'node')
     }
@@ -210,7 +198,7 @@ def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
         properties = _values(execution.custom_properties) | _values(execution.properties)
         found[execution.id] = Execution(
             id=execution.id,
-            step=steps.get(execution.id, execution.type),
+            step=names.get(execution.id, execution.type),
             run='',
             state=metadata_store_pb2.Execution.State.Name(execution.last_known_state),
             started=_time(execution.create_time_since_epoch),

@@ -12,10 +12,9 @@ from tfx.types import artifact_utils
 
 from components.data_audit.artifact import AUDIT_JSON
 from components.xray_example_gen.artifact import REPORT_FILE
+from pipeline import steps as step_names
 from pipeline.local_runner import Step
 from trainer.artifacts import FACTS_FILE
-
-INGESTION = 'XrayExampleGen'
 
 
 class CountError(RuntimeError):
@@ -36,7 +35,7 @@ def check(steps: Mapping[str, Step]) -> None:
         return
     key, count = reader
     folder = artifact_utils.get_single_uri(step.outputs[key])
-    report = artifact_utils.get_single_uri(steps[INGESTION].outputs['report'])
+    report = artifact_utils.get_single_uri(steps[step_names.INGESTION.name].outputs['report'])
     written = {
         name: split['records'] for name, split in _json(report, REPORT_FILE)['splits'].items()
     }
@@ -49,7 +48,7 @@ def check(steps: Mapping[str, Step]) -> None:
     for split, number in counted:
         if number != written[split]:
             raise CountError(
-                f'{step.name} worked on {number:,} films of split {split!r}, but {INGESTION} '
+                f'{step.name} worked on {number:,} films of split {split!r}, but {step_names.INGESTION.name} '
                 f'wrote {written[split]:,} ({report}). '
                 f'Delete {folder} and run the same command again.'
             )
@@ -100,8 +99,8 @@ def _evaluator(step: Step, folder: str) -> Iterator[tuple[str, int]]:
 
 # Step -> its output that says what it worked on, and how to count there.
 _READERS: dict[str, tuple[str, Callable[[Step, str], Iterator[tuple[str, int]]]]] = {
-    'StatisticsGen': ('statistics', _statistics),
-    'DataAudit': ('audit', _audit),
-    'Trainer': ('model', _trainer),
-    'Evaluator': ('evaluation', _evaluator),
+    step_names.STATISTICS.name: ('statistics', _statistics),
+    step_names.AUDIT.name: ('audit', _audit),
+    step_names.TRAINER.name: ('model', _trainer),
+    step_names.EVALUATOR.name: ('evaluation', _evaluator),
 }

@@ -17,7 +17,7 @@ from components.baseline.executor import VERSION
 from components.data_audit.artifact import AUDIT_JSON
 from components.pusher import target as push_target
 from components.xray_example_gen.artifact import REPORT_FILE
-from pipeline import metrics
+from pipeline import metrics, steps
 from pipeline.local_runner import Step
 from pipeline.tables import plain_table
 from trainer.artifacts import FACTS_FILE
@@ -25,14 +25,14 @@ from trainer.artifacts import FACTS_FILE
 
 def of_step(step: Step) -> str:
     """One line on what a step gave; '' for those that have nothing to count."""
-    describe = _STEPS.get(step.name)
+    describe = _RESULTS.get(step.name)
     return describe(step) if describe else ''
 
 
-def steps_table(steps: Iterable[Step]) -> Table:
+def steps_table(results: Iterable[Step]) -> Table:
     """The closing table: step, time, cached or not, counts."""
     table = plain_table('step', '>time', '', 'result')
-    for step in steps:
+    for step in results:
         table.add_row(step.name, f'{step.seconds:.1f} s', step.state, of_step(step))
     return table
 
@@ -205,17 +205,18 @@ def _pusher(step: Step) -> str:
     return served.path if served else 'not pushed'
 
 
-_STEPS = {
-    'XrayExampleGen': _ingest,
-    'StatisticsGen': _statistics,
-    'ExampleValidator': _anomalies,
-    'DataAudit': _audit,
-    'DataGate': _gate,
-    'Transform': _transform,
-    'Tuner': _tuner,
-    'Trainer': _trainer,
-    'Baseline': _baseline,
-    'Evaluator': _evaluator,
-    'ServingCheck': _serving_check,
-    'Pusher': _pusher,
+# Step -> its result in one line; CuratedSchema has nothing to count.
+_RESULTS = {
+    steps.BASELINE.name: _baseline,
+    steps.INGESTION.name: _ingest,
+    steps.AUDIT.name: _audit,
+    steps.STATISTICS.name: _statistics,
+    steps.VALIDATION.name: _anomalies,
+    steps.DATA_GATE.name: _gate,
+    steps.TRANSFORM.name: _transform,
+    steps.TUNER.name: _tuner,
+    steps.TRAINER.name: _trainer,
+    steps.EVALUATOR.name: _evaluator,
+    steps.SERVING_CHECK.name: _serving_check,
+    steps.PUSHER.name: _pusher,
 }

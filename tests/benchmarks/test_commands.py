@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import evaluation, films, goals, peers, scale, startup
 from benchmarks.processes import watch
+from pipeline.steps import DATA_PATH
 
 _COUNT = 300
 
@@ -38,7 +39,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_scale(measured: Path) -> None:
     found = scale.figures(measured)[_COUNT]
-    assert set(scale.DATA_PATH) < set(found['steps_s'])
+    assert set(DATA_PATH) < set(found['steps_s'])
     assert 0 < found['reference_s'] < found['run_s']
     assert found['rerun_s'] < found['run_s']
     assert 15_000 < found['stored_bytes'] < 25_000

@@ -21,6 +21,7 @@ import pytest
 
 from components.pusher import target
 from pipeline.kubeflow.validation import Spec
+from pipeline.steps import REQUIRED
 from scripts.images.engine import Engine
 from tests.support.kfp.pods import Containers, Pod, image_user
 from tests.support.kfp.runs import Cluster, RunError, Step, load
@@ -29,19 +30,6 @@ pytestmark = pytest.mark.slow
 
 _PROJECT = Path(__file__).resolve().parents[2]
 ROOT = 'minio://mlpipeline/runs'
-STEPS = {
-    *(
-        'Baseline',
-        'CuratedSchema',
-        'DataAudit',
-        'DataGate',
-        'Evaluator',
-        'ExampleValidator',
-        'Pusher',
-        'ServingCheck',
-    ),
-    *('StatisticsGen', 'Trainer', 'Transform', 'XrayExampleGen'),
-}
 # A copy of a film stops the run, and a step is tried a second time at once.
 _SETTINGS = (
     'kubeflow.volumes=[{claim: films, mount: /data}, {claim: served, mount: /served}]',
@@ -236,7 +224,7 @@ def test_nothing_of_the_build_is_left(
 
 def test_every_step_runs_to_a_pushed_model(place: Place, first) -> None:
     _, steps = first
-    assert {step.name: step.state for step in steps} == dict.fromkeys(STEPS, 'COMPLETE')
+    assert {step.name: step.state for step in steps} == dict.fromkeys(REQUIRED, 'COMPLETE')
     (version,) = (path for path in place.served.iterdir() if path.name.isdigit())
     assert target.verify(str(version)) == []
     assert (version / 'saved_model.pb').is_file()
@@ -279,7 +267,7 @@ def test_unchanged_is_cached_whole_and_pushes_nothing(place: Place, first) -> No
     before, pods = _served(place.served), len(place.watched.pods)
     again = place.compile()
     steps = place.cluster.submit(again, ROOT)
-    assert {step.name: step.state for step in steps} == dict.fromkeys(STEPS, 'CACHED')
+    assert {step.name: step.state for step in steps} == dict.fromkeys(REQUIRED, 'CACHED')
     assert _served(place.served) == before
     assert len(place.watched.pods) == pods
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from components.pusher import target
+from pipeline.steps import REQUIRED
 from tests.support import pipeline_runs as runs
-from tests.support.pipeline_runs import CACHED, COMPLETE, NOISE, STEPS, that_ran
+from tests.support.pipeline_runs import CACHED, COMPLETE, NOISE, that_ran
 from tests.support.program import Program
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,7 @@ def serve_only_the_first(pushed) -> None:
 
 
 def test_first_run_pushes(pushed):
-    assert pushed.states == dict.fromkeys(STEPS, COMPLETE)
+    assert pushed.states == dict.fromkeys(REQUIRED, COMPLETE)
     screen = pushed.finished.screen
     version = runs.newest_version(pushed.serving)
     assert str(version) in screen
@@ -56,7 +57,7 @@ def test_first_run_pushes(pushed):
 
 def test_closing_table_names_every_step(pushed):
     table = pushed.finished.screen.split('step ', 1)[1]
-    for step in STEPS:
+    for step in REQUIRED:
         assert re.search(rf'^{step} +\d+\.\d s +ran\b', table, re.MULTILINE), step
     assert re.search(r'^auc +all +0\.\d{4} +>= 0\.4', table, re.MULTILINE)
 
@@ -74,7 +75,7 @@ def test_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed):
     before = runs.served(pushed.serving)
     finished = program.run(pushed.root)
     assert finished.exit_code == 0, finished.screen
-    assert runs.states(pushed.root)[-1] == dict.fromkeys(STEPS, CACHED)
+    assert runs.states(pushed.root)[-1] == dict.fromkeys(REQUIRED, CACHED)
     assert runs.served(pushed.serving) == before
     assert NOISE.findall(finished.screen) == []
     version = runs.newest_version(pushed.serving).name
@@ -104,7 +105,7 @@ def test_damaged_served_version_is_repaired_by_an_unchanged_run(program: Program
         pictures.unlink()
         (pushed.root / 'pictures.away').rename(pictures)
     assert finished.exit_code == 0, finished.screen
-    assert runs.states(pushed.root)[-1] == dict.fromkeys(STEPS, CACHED)
+    assert runs.states(pushed.root)[-1] == dict.fromkeys(REQUIRED, CACHED)
     assert target.verify(str(version)) == []
     # The screen breaks long lines.
     assert 'saved_model.pb is missing; variables/variables.index differs' in ' '.join(
@@ -120,7 +121,7 @@ def test_comment_reruns_nothing_that_trains(program: Program, pushed):
     with appended(program.source / 'trainer' / 'training.py', '\n# Another word on it.\n'):
         finished = program.run(pushed.root)
     assert finished.exit_code == 0, finished.screen
-    assert not that_ran(pushed.root) & {*STEPS[: STEPS.index('Baseline')], 'ServingCheck'}
+    assert not that_ran(pushed.root) & {*REQUIRED[: REQUIRED.index('Evaluator')], 'ServingCheck'}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_new_file_reruns_from_ingestion(program: Program, pushed, spare_file):
     finally:
         new.unlink()
     assert finished.exit_code == 0, finished.screen
-    assert that_ran(pushed.root) == set(STEPS) - {'CuratedSchema', 'Baseline'}
+    assert that_ran(pushed.root) == set(REQUIRED) - {'CuratedSchema', 'Baseline'}
     assert '366 records in, 0 quarantined' in finished.screen
 
 

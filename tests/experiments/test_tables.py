@@ -11,10 +11,11 @@ from rich.console import Console
 
 from benchmarks import goals, peers, scale
 from experiments import ablation, cross_validation, quality, quality_table
+from pipeline.steps import DATA_PATH
 
 
 def _measured(count: int, **changed: float) -> dict:
-    seconds = dict.fromkeys((*scale.DATA_PATH, 'Trainer', 'Evaluator'), count / 100)
+    seconds = dict.fromkeys((*DATA_PATH, 'Trainer', 'Evaluator'), count / 100)
     return {
         'films': count,
         'film_bytes': 67_000.0,

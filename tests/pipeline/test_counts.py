@@ -13,7 +13,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.data_audit.artifact import AUDIT_JSON, DataAuditReport
 from components.xray_example_gen.artifact import REPORT_FILE, IngestReport
-from pipeline import counts
+from pipeline import counts, steps
 from pipeline.local_runner import Step
 from trainer.artifacts import FACTS_FILE
 
@@ -30,7 +30,7 @@ def _ingestion(folder: Path) -> Step:
     (folder / REPORT_FILE).write_text(
         json.dumps({'splits': {split: {'records': count} for split, count in WRITTEN.items()}})
     )
-    return _step(counts.INGESTION, 'report', IngestReport(), folder)
+    return _step(steps.INGESTION.name, 'report', IngestReport(), folder)
 
 
 def _statistics(folder: Path, found: dict[str, int]) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from pipeline import metrics, summary
+from pipeline import metrics, steps, summary
 from pipeline.evaluation_parameters import Threshold
 from pipeline.local_runner import Step
 
@@ -167,3 +167,7 @@ def test_steps_are_shown_with_time_and_state() -> None:
         ['CuratedSchema', '0.3', 's', 'cached'],
         ['AnotherStep', '12.0', 's', 'ran'],
     ]
+
+
+def test_every_step_with_something_to_count_has_a_result() -> None:
+    assert set(summary._RESULTS) == {*steps.NAMES} - {steps.CURATED_SCHEMA.name}

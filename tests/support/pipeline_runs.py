@@ -9,22 +9,8 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline import history
+from pipeline.steps import REQUIRED
 
-# In the order of the graph; Baseline and CuratedSchema have no inputs and may run earlier.
-STEPS = (
-    'XrayExampleGen',
-    'CuratedSchema',
-    'StatisticsGen',
-    'ExampleValidator',
-    'DataAudit',
-    'DataGate',
-    'Transform',
-    'Trainer',
-    'Baseline',
-    'Evaluator',
-    'ServingCheck',
-    'Pusher',
-)
 COMPLETE, CACHED, FAILED = 'COMPLETE', 'CACHED', 'FAILED'
 # What TensorFlow, absl, Beam and Python's warnings look like on a screen.
 NOISE = re.compile(
@@ -50,14 +36,14 @@ def that_ran(root: Path) -> set[str]:
     code or data decides.
     """
     last = states(root)[-1]
-    assert set(last) == set(STEPS), last
+    assert set(last) == set(REQUIRED), last
     assert set(last.values()) <= {COMPLETE, CACHED}, last
     return {name for name, state in last.items() if state == COMPLETE} - {'Baseline'}
 
 
 def steps_from(first: str) -> set[str]:
     """A step and all that stand after it, without Baseline."""
-    return set(STEPS[STEPS.index(first) :]) - {'Baseline'}
+    return set(REQUIRED[REQUIRED.index(first) :]) - {'Baseline'}
 
 
 def served(directory: Path) -> dict[str, tuple[int, int]]:
