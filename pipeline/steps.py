@@ -57,5 +57,5 @@ ALL = (
 NAMES = tuple(step.name for step in ALL)
 # The steps of every run.
 REQUIRED = tuple(step.name for step in ALL if not step.optional)
-# The steps between the files of the data and the training.
-DATA_PATH = NAMES[NAMES.index(INGESTION.name) : NAMES.index(TRANSFORM.name) + 1]
+# The steps from the files of the data to what the training reads.
+DATA_PATH = NAMES[NAMES.index(CURATED_SCHEMA.name) : NAMES.index(TRANSFORM.name) + 1]
