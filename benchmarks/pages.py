@@ -50,8 +50,8 @@ def measure(root: Path) -> dict:
             itertools.cycle(found.slices[1:]), max(0, _SLICES - len(found.slices))
         )
         more = (
-            dataclasses.replace(each, key=(('copy', f'{number} of {each.title}'),))
-            for number, each in enumerate(copies)
+            dataclasses.replace(copy, key=(('copy', f'{number} of {copy.key}'),))
+            for number, copy in enumerate(copies)
         )
         return dataclasses.replace(found, slices=(*found.slices, *more))
 

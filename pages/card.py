@@ -1,17 +1,18 @@
-"""The model card: every field is required, so a card that lacks one is no card.
+"""The fields of a model card, all of them required. `card_build` fills them in.
 
 After Mitchell et al., "Model cards for model reporting" (FAT* 2019), and the "Model Facts" label of
-Sendak et al. (npj Digital Medicine 2020). `card_build` fills it.
+Sendak et al. (npj Digital Medicine 2020).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-# Field -> the step whose artifact has it: what the message about a missing field says.
+# Field -> the step whose artifact has it, for the message about a missing field.
 _SOURCES = {
     'details': 'Trainer (model, triage.json)',
     'intended_use': 'pages/card_text.py, for the task, and XrayExampleGen (ingest.json)',
@@ -23,12 +24,19 @@ _SOURCES = {
     'shortcuts': 'Evaluator (evaluation) and DataAudit (audit.json)',
     'decisions': 'DataGate (gate.json), Evaluator (evaluation), ServingCheck (serving_check.json)',
     'limits': 'pages/card_text.py, for the task, and XrayExampleGen (ingest.json)',
-    'licences': 'pages/card_text.py, for the data that XrayExampleGen found (ingest.json)',
+    'licences': 'pages/card_text.py, for the data that XrayExampleGen read (ingest.json)',
 }
 
 
 class CardError(ValueError):
-    """A model card that lacks fields; the text names each, and where it should have come from."""
+    """A model card lacks fields; the text names them and the artifacts that should hold them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfMetric:
+    """Annotates a field of a card that holds a metric over all test images."""
+
+    name: str
 
 
 class _Part(BaseModel):
@@ -38,9 +46,7 @@ class _Part(BaseModel):
 
 
 class Interval(_Part):
-    """A figure with its interval by patient. `value` is None where the films do not define it,
-    which the card says.
-    """
+    """A metric with its interval by patient; `value` is None where it is not defined."""
 
     value: float | None
     lower: float | None
@@ -48,16 +54,14 @@ class Interval(_Part):
 
 
 class Gap(Interval):
-    """A gap between groups, with the worst group, compared or not, and the groups that it leaves
-    out.
-    """
+    """A gap between groups, with the group of the lowest sensitivity and the groups left out."""
 
     lowest: str
     left_out: str
 
 
 class Measured(_Part):
-    """A figure that has to have a value."""
+    """A metric that must be defined."""
 
     value: float
     lower: float | None
@@ -65,7 +69,7 @@ class Measured(_Part):
 
 
 class Details(_Part):
-    """What it is."""
+    """What the model is."""
 
     name: str
     version: str
@@ -82,7 +86,7 @@ class Details(_Part):
 
 
 class IntendedUse(_Part):
-    """What it is for and what it is not for."""
+    """What the model is for and what it is not for."""
 
     statement: str
     primary: str
@@ -91,15 +95,15 @@ class IntendedUse(_Part):
 
 
 class SplitCounts(_Part):
-    """A split of the data."""
+    """Counts of a split."""
 
-    films: int = Field(gt=0)
+    images: int = Field(gt=0)
     patients: int = Field(gt=0)
     positives: int = Field(gt=0)
 
 
 class Data(_Part):
-    """What it was made and judged on."""
+    """The data of training and evaluation."""
 
     records: int = Field(gt=0)
     quarantined: int = Field(ge=0)
@@ -113,7 +117,7 @@ class Data(_Part):
 
 
 class Training(_Part):
-    """How it was trained."""
+    """How the model was trained."""
 
     backbone: str
     epochs: int = Field(ge=0)
@@ -122,11 +126,18 @@ class Training(_Part):
 
 
 class EvaluationPart(_Part):
-    """What was measured on the test split. `subgroups`: by -> group -> figures, or why there is
-    none.
+    """What the Evaluator measured on the test split.
+
+    Attributes:
+      images: of the test split.
+      not_assessed: images among them that the model did not assess; None if not on record.
+      overall: title of a metric -> metric.
+      subgroups: feature -> group -> metrics by name, or why there are none.
+      gaps: title of a gap -> gap.
     """
 
-    films: int = Field(gt=0)
+    images: int = Field(gt=0)
+    not_assessed: int | None = Field(ge=0)
     intervals: str
     overall: dict[str, Interval] = Field(min_length=3)
     subgroups: dict[str, dict[str, dict[str, Interval]] | str] = Field(min_length=3)
@@ -135,40 +146,40 @@ class EvaluationPart(_Part):
 
 
 class CalibrationPart(_Part):
-    """Whether probabilities mean what they say."""
+    """How well the probabilities are calibrated."""
 
     method: str
     temperature: float = Field(gt=0)
     offset: float
-    expected_calibration_error: Measured
-    calibration_ratio: Measured
-    brier_score: Measured
+    expected_calibration_error: Annotated[Measured, OfMetric('calibration_error')]
+    calibration_ratio: Annotated[Measured, OfMetric('calibration_ratio')]
+    brier_score: Annotated[Measured, OfMetric('brier_score')]
 
 
 class OperatingPointPart(_Part):
-    """Where films are flagged."""
+    """The threshold above which the model flags images."""
 
     threshold: float = Field(ge=0, le=1)
     target_sensitivity: float = Field(gt=0, le=1)
     chosen_on: str
-    sensitivity: Measured
-    specificity: Measured
-    precision: Interval
+    sensitivity: Annotated[Measured, OfMetric('sensitivity')]
+    specificity: Annotated[Measured, OfMetric('specificity')]
+    precision: Annotated[Interval, OfMetric('precision')]
     flagged: str
 
 
 class Shortcuts(_Part):
-    """What predicts the label without the lung."""
+    """What predicts the label without looking at the lungs."""
 
-    metadata_only_auc: Interval
-    metadata_and_follow_up_auc: Interval
-    auc_over_metadata: Interval
+    metadata_only_auc: Annotated[Interval, OfMetric('metadata_auc')]
+    metadata_and_follow_up_auc: Annotated[Interval, OfMetric('metadata_follow_up_auc')]
+    auc_over_metadata: Annotated[Interval, OfMetric('auc_over_metadata')]
     within_views: dict[str, Interval] | str
     image_statistics: list[str] = Field(min_length=1)
 
 
 class Decisions(_Part):
-    """Who let it pass."""
+    """The verdicts of the gates and checks."""
 
     data_gate: str
     evaluator: list[str] = Field(min_length=1)
@@ -177,9 +188,12 @@ class Decisions(_Part):
 
 
 class ModelCard(_Part):
-    """The card of the model that one run made."""
+    """The card of the model of one run.
 
-    format: int = 1
+    Format 2 counts `images` where format 1 counted `films`, and has `evaluation.not_assessed`.
+    """
+
+    format: int = 2
     details: Details
     intended_use: IntendedUse
     data: Data
@@ -194,10 +208,14 @@ class ModelCard(_Part):
 
 
 def complete(title: str, parts: dict[str, Any]) -> ModelCard:
-    """The card of these parts.
+    """Builds the card from its parts.
+
+    Args:
+      title: of the run, for the message.
+      parts: field of `ModelCard` -> values.
 
     Raises:
-      CardError: one is missing or empty.
+      CardError: a field is missing or empty.
     """
     try:
         return ModelCard.model_validate(parts)
@@ -216,3 +234,13 @@ def _problems(error: ValidationError) -> Iterator[str]:
             f'  {".".join(map(str, place))}: {what}; it comes from '
             f'{_SOURCES.get(str(place[0]), "the run")}'
         )
+
+
+def metric_fields(part: type[BaseModel]) -> dict[str, str]:
+    """Field -> metric, of the fields of a part that hold one."""
+    return {
+        field: annotation.name
+        for field, info in part.model_fields.items()
+        for annotation in info.metadata
+        if isinstance(annotation, OfMetric)
+    }

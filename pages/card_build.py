@@ -1,26 +1,38 @@
-"""Fills a model card from what a run left, and from the words that no run can measure."""
+"""Fills in a model card from the artifacts of a run and from the texts of `card_text`."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+from pydantic import BaseModel
+
 from components.data_audit.artifact import AUDIT_JSON
+from components.data_gate.artifact import counts_text
+from components.evaluator import registry
+from components.evaluator.figure import Figure
+from components.evaluator.results import CANDIDATE, Slice
 from components.serving_check.executor import REPORT
 from components.xray_example_gen.artifact import REPORT_FILE
 from pages import card_text, data_page, evaluation_page, names
-from pages.card import ModelCard, complete
+from pages.card import (
+    CalibrationPart,
+    ModelCard,
+    OperatingPointPart,
+    Shortcuts,
+    complete,
+    metric_fields,
+)
 from pages.lineage import served_version
-from pages.measured import CANDIDATE, Evaluation, Figure, Slice
+from pages.measured import Evaluation
 from pages.runs import Run
-from schemas.features import AGE_BAND, SEX, VIEW
-from schemas.labels import FINDINGS
+from schemas.features import VIEW
 from trainer.artifacts import FACTS_FILE
 from trainer.parameters import PRETRAINED
 
 
 def build(run: Run, evaluation: Evaluation) -> ModelCard:
-    """The card of a run that came to its Evaluator.
+    """Builds the card of a run that completed its Evaluator.
 
     Raises:
       CardError: fields are missing.
@@ -57,14 +69,14 @@ def _details(run: Run, facts: dict) -> dict:
     trainer = run.executions.get('Trainer')
     model = run.artifact('Trainer', 'model')
     maker = run.store.makers.get(model.id) if model else None
-    made = maker or trainer
+    training = maker or trainer
     return {
         'name': run.pipeline or None,
         'version': facts.get('model_version'),
         'served_as': f'version {served.version}'
         if served
         else f'not served: the run ended as "{run.state}"',
-        'made': f'{made.ended:%Y-%m-%d %H:%M}' if made else None,
+        'made': f'{training.ended:%Y-%m-%d %H:%M}' if training else None,
         'task': facts.get('task'),
         'positive': facts.get('positive'),
         'negative': facts.get('negative'),
@@ -74,7 +86,8 @@ def _details(run: Run, facts: dict) -> dict:
             *(f'probability of {names.label(finding)}' for finding in facts.get('findings') or ()),
         ],
         'network': facts.get('backbone'),
-        'input': f'one chest film, JPEG or PNG of any size, seen at {facts["image_size"]} × {facts["image_size"]} pixels, grey'
+        'input': 'one chest X-ray, JPEG or PNG of any size, resized to '
+        f'{facts["image_size"]} × {facts["image_size"]} pixels, greyscale'
         if 'image_size' in facts
         else None,
         'code_digest': facts.get('code_digest'),
@@ -103,7 +116,7 @@ def _data(
     if ingest is None or data is None:
         return None
     issues = [issue for issue in (audit or {}).get('issues', ()) if issue['count']]
-    found = [
+    issue_lines = [
         f'{issue["title"]}: {issue["count"]:,} of {issue["total"]:,} {issue["unit"]}'
         for issue in issues
     ]
@@ -117,7 +130,7 @@ def _data(
         'patients': ingest['patients'],
         'splits': {
             name: {
-                'films': split['records'],
+                'images': split['records'],
                 'patients': split['patients'],
                 'positives': split['positives'],
             }
@@ -126,7 +139,9 @@ def _data(
         'split_rule': card_text.SPLIT_RULE,
         'labels': text.labels if text else None,
         'label_noise': data.label_noise,
-        'audit': (found or ['Every pixel was decoded and nothing was found.']) if audit else None,
+        'audit': (issue_lines or ['All images were decoded; no issue was found.'])
+        if audit
+        else None,
         'groups': groups,
     }
 
@@ -148,56 +163,63 @@ def _interval(figure: Figure) -> dict:
     return {'value': figure.value, 'lower': figure.lower, 'upper': figure.upper}
 
 
-_OVERALL = ('auc', 'pr_auc', 'sensitivity', 'specificity', 'precision', 'macro_auc')
-_EARLIER = 'not on record: the evaluation was made by an earlier version'
-_OF_GROUPS = ('auc', 'sensitivity', 'specificity')
+_EARLIER_VERSION = 'not on record: an earlier version made this evaluation'
 
 
 def _evaluation(run: Run, evaluation: Evaluation) -> dict:
     overall = evaluation.overall
-    wanted = (*_OVERALL, *(f'{finding}_auc' for finding in FINDINGS))
-    gaps = [
-        name
-        for model, name in overall.figures
-        if model == CANDIDATE and name.startswith(evaluation_page.GAP)
-    ]
     subgroups: dict[str, Any] = {}
-    for by in (SEX, AGE_BAND, VIEW):
-        slices = [each for each in evaluation.slices if len(each.key) == 1 and each.key[0][0] == by]
-        words = f'not measured: evaluation.slices of this run did not ask for {by}'
-        subgroups[by] = {
-            _group_title(each): {name: _interval(each.figure(name)) for name in _OF_GROUPS}
-            for each in slices
-        } or words
+    for feature in registry.GROUPS:
+        slices = [one for one in evaluation.slices if _groups_by(one, feature)]
+        subgroups[feature] = {
+            _group_title(one): {name: _interval(one.figure(name)) for name in registry.HEADLINE}
+            for one in slices
+        } or f'not measured: evaluation.slices of this run does not include {feature}'
     return {
-        'films': evaluation_page.tfma_points(evaluation),
+        'images': evaluation_page.count(overall, registry.IMAGES),
+        'not_assessed': evaluation_page.count(overall, registry.NOT_ASSESSED),
         'intervals': f'{100 * evaluation.level:.4g} %, by patient',
         'overall': {
-            names.metric(name)
-            + (
-                f' ({note})' if (note := evaluation_page.left_out(evaluation, name)) else ''
-            ): _interval(overall.figure(name))
-            for name in wanted
-            if (CANDIDATE, name) in overall.figures
+            _metric_title(overall, name): _interval(overall.figure(name))
+            for name in registry.of_kind('discrimination', 'findings')
+            if overall.has(name)
         },
         'subgroups': subgroups,
-        'gaps': {names.metric(name): _gap(overall, name) for name in gaps},
-        'baseline': evaluation_page.baseline_words(run),
+        'gaps': {
+            registry.title(name): _gap(overall, name)
+            for name in registry.of_kind('gap')
+            if overall.has(name)
+        },
+        'baseline': evaluation_page.baseline_text(run),
     }
 
 
+def _groups_by(measured: Slice, feature: str) -> bool:
+    return len(measured.key) == 1 and measured.key[0][0] == feature
+
+
+def _metric_title(overall: Slice, name: str) -> str:
+    note = overall.left_out(name)
+    return registry.title(name) + (f' ({note})' if note else '')
+
+
 def _gap(overall: Slice, name: str) -> dict:
-    groups = overall.groups.get((CANDIDATE, name.removeprefix(evaluation_page.GAP)))
-    words = (
-        (groups.worst_words(), groups.left_out_words() or 'none')
-        if groups
-        else (_EARLIER, _EARLIER)
-    )
-    return {**_interval(overall.figure(name)), 'lowest': words[0], 'left_out': words[1]}
+    groups = overall.groups.get((CANDIDATE, str(registry.METRICS[name].group)))
+    return {
+        **_interval(overall.figure(name)),
+        'lowest': groups.worst_text() if groups else _EARLIER_VERSION,
+        'left_out': (groups.left_out_text() or 'none') if groups else _EARLIER_VERSION,
+    }
 
 
-def _group_title(each: Slice) -> str:
-    return f'{each.title} ({round(each.figure("example_count").value or 0):,} films)'
+def _of_metrics(part: type[BaseModel], overall: Slice) -> dict[str, dict]:
+    """The fields of a part that hold metrics."""
+    return {field: _interval(overall.figure(name)) for field, name in metric_fields(part).items()}
+
+
+def _group_title(measured: Slice) -> str:
+    images = evaluation_page.count(measured, registry.IMAGES) or 0
+    return f'{names.slice_title(measured.key)} ({images:,} images)'
 
 
 def _calibration(facts: dict, evaluation: Evaluation) -> dict:
@@ -207,9 +229,7 @@ def _calibration(facts: dict, evaluation: Evaluation) -> dict:
         'method': 'temperature and offset, by maximum likelihood on the calibration split',
         'temperature': fitted.get('temperature'),
         'offset': fitted.get('offset'),
-        'expected_calibration_error': _interval(evaluation.overall.figure('calibration_error')),
-        'calibration_ratio': _interval(evaluation.overall.figure('calibration_ratio')),
-        'brier_score': _interval(evaluation.overall.figure('brier_score')),
+        **_of_metrics(CalibrationPart, evaluation.overall),
     }
 
 
@@ -219,33 +239,29 @@ def _operating_point(facts: dict, evaluation: Evaluation) -> dict:
     chosen = flagged = None
     if confusion:
         flagged = (
-            f'{confusion.true_positives + confusion.false_positives:,} of '
-            f'{confusion.positives + confusion.negatives:,} test films; '
-            f'{confusion.false_negatives:,} of {confusion.positives:,} positive ones are missed'
+            f'{confusion.flagged:,} of {confusion.positives + confusion.negatives:,} test images; '
+            f'{confusion.false_negatives:,} of {confusion.positives:,} positive images are missed'
         )
     if point:
         chosen = (
             f'the calibration split ({point["positives"]:,} positive and {point["negatives"]:,} '
-            'negative films): sensitivity '
-            f'{point["sensitivity"]:.3f}, specificity {point["specificity"]:.3f} there'
+            f'negative images), with sensitivity {point["sensitivity"]:.3f} and specificity '
+            f'{point["specificity"]:.3f} there'
         )
     return {
         'threshold': point.get('threshold'),
         'target_sensitivity': point.get('target_sensitivity'),
         'chosen_on': chosen,
-        'sensitivity': _interval(evaluation.overall.figure('sensitivity')),
-        'specificity': _interval(evaluation.overall.figure('specificity')),
-        'precision': _interval(evaluation.overall.figure('precision')),
+        **_of_metrics(OperatingPointPart, evaluation.overall),
         'flagged': flagged,
     }
 
 
 def _shortcuts(evaluation: Evaluation, audit: dict | None) -> dict:
-    overall = evaluation.overall
     views = {
-        each.title: _interval(each.figure('auc'))
-        for each in evaluation.slices
-        if len(each.key) == 1 and each.key[0][0] == VIEW
+        names.slice_title(measured.key): _interval(measured.figure('auc'))
+        for measured in evaluation.slices
+        if _groups_by(measured, VIEW)
     }
     statistics = [
         row
@@ -259,12 +275,12 @@ def _shortcuts(evaluation: Evaluation, audit: dict | None) -> dict:
         for row in strongest
     ]
     return {
-        'metadata_only_auc': _interval(overall.figure('metadata_auc')),
-        'metadata_and_follow_up_auc': _interval(overall.figure('metadata_follow_up_auc')),
-        'auc_over_metadata': _interval(overall.figure('auc_over_metadata')),
+        **_of_metrics(Shortcuts, evaluation.overall),
         'within_views': views
-        or 'not measured: evaluation.slices of this run did not ask for view_position',
-        'image_statistics': (lines or ['Too few films of a class to tell.']) if audit else None,
+        or f'not measured: evaluation.slices of this run does not include {VIEW}',
+        'image_statistics': (lines or ['There are too few images of a class to tell.'])
+        if audit
+        else None,
     }
 
 
@@ -272,7 +288,7 @@ def _decisions(run: Run, evaluation: Evaluation) -> dict:
     gate = data_page.gate(run)
     served = run.json('ServingCheck', 'blessing', REPORT)
     lines = [
-        f'{row.metric} of {row.slice}: {row.value}, asked {row.asked}: '
+        f'{row.metric} of {row.slice}: {row.value}, required {row.required}: '
         f'{"pass" if row.passed else "FAIL"}'
         + (f' ({row.margin or row.note})' if row.margin or row.note else '')
         for row in evaluation_page.conditions(evaluation)
@@ -280,14 +296,12 @@ def _decisions(run: Run, evaluation: Evaluation) -> dict:
     check = counts = None
     if served:
         check = (
-            "blessed: its answers equal the trainer's"
+            "blessed: its outputs equal the trainer's"
             if served['blessed']
             else 'not blessed: ' + '; '.join(served['reasons'])
         )
     if gate:
-        counts = '{failed} rules failed, {warning} warnings, {passed} passed'.format(
-            **gate['counts']
-        )
+        counts = counts_text(gate['counts'])
     return {
         'data_gate': counts,
         'evaluator': lines,

@@ -1,42 +1,46 @@
-"""A model card as headings, facts and tables: what its HTML and its Markdown are both made from, so
-that neither can leave a part out.
+"""A model card as headings, facts and tables.
+
+Both its HTML and its Markdown are rendered from them, so neither can leave a part out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any
 
+from components.evaluator import registry
+from components.evaluator.figure import Figure
 from pages import names
-from pages.card import Interval, Measured, ModelCard
+from pages.card import Interval, Measured, ModelCard, SplitCounts, metric_fields
 
-_NAMES = {
-    'expected_calibration_error': names.METRICS['calibration_error'],
-    'metadata_only_auc': names.METRICS['metadata_auc'],
-    'metadata_and_follow_up_auc': names.METRICS['metadata_follow_up_auc'],
-    'auc_over_metadata': names.METRICS['auc_over_metadata'],
+# Field -> its title, where that is neither the title of a metric nor the name of the field.
+_FIELD_TITLES = {
     'out_of_scope': 'Not for',
     'primary': 'For',
     'made': 'Trained',
+    'served_as': 'Served',
     'positive': 'Positive class',
     'negative': 'Negative class',
     'statement': 'Status',
-    'within_views': 'AUC within view',
+    'images': 'Test images',
+    'not_assessed': 'Images not assessed',
+    'within_views': 'AUC within each view',
     'gaps': 'Gaps between groups',
 }
 _INTERVAL = 'Interval by patient'
 TITLES = {
     'details': 'Model',
-    'intended_use': 'Uses and directions',
-    'evaluation': 'Validation and performance',
+    'intended_use': 'Intended use',
+    'evaluation': 'Performance',
     'calibration': 'Calibration',
     'operating_point': 'Operating point',
-    'shortcuts': 'Shortcuts checked',
+    'shortcuts': 'Checks for shortcuts',
     'data': 'Data and labels',
     'training': 'Training',
     'decisions': 'Decisions',
-    'limits': 'Warnings and limits',
+    'limits': 'Warnings and limitations',
     'licences': 'Licences',
 }
 
@@ -52,8 +56,13 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the card: (name, value) pairs, where a value is a text or a list of them, and
-    tables.
+    """A part of the card.
+
+    Attributes:
+      key: of the part in the card.
+      title: for people.
+      facts: (name, value) pairs; a value is a text or a list of texts.
+      tables: below the facts.
     """
 
     key: str
@@ -63,9 +72,9 @@ class Section:
 
 
 def sections(card: ModelCard) -> list[Section]:
-    """All parts, in the order in which a reader asks."""
+    """All parts, the most important ones first."""
     assert set(TITLES) | {'format'} == set(ModelCard.model_fields), (
-        'a part of the card has no heading'
+        'a part of the card has no title'
     )
     return [_section(key, title, getattr(card, key)) for key, title in TITLES.items()]
 
@@ -83,7 +92,7 @@ def markdown(card: ModelCard) -> str:
             if isinstance(value, list):
                 lines += [
                     f'- {_plain(name)}:' if name else '',
-                    *(f'{"  " if name else ""}- {_plain(each)}' for each in value),
+                    *(f'{"  " if name else ""}- {_plain(text)}' for text in value),
                 ]
             else:
                 lines.append(f'- {_plain(name)}: {_plain(value)}')
@@ -107,115 +116,119 @@ def markdown(card: ModelCard) -> str:
 def _section(key: str, title: str, part: Any) -> Section:
     if isinstance(part, list):
         return Section(key, title, [('', part)], [])
-    found: list[tuple[str, str | list[str]]] = []
-    tables: list[Table] = []
-    for name in type(part).model_fields:
-        _add(name, getattr(part, name), found, tables)
-    return Section(key, title, found, tables)
+    section = Section(key, title, [], [])
+    metrics = metric_fields(type(part))
+    for field in type(part).model_fields:
+        field_title = registry.title(metrics[field]) if field in metrics else _field_title(field)
+        _add(section, field, field_title, getattr(part, field))
+    return section
 
 
-def _add(
-    name: str, value: Any, found: list[tuple[str, str | list[str]]], tables: list[Table]
-) -> None:
-    title = _title(name)
-    if name == 'gaps':
-        headings = [
-            '',
-            'Value',
-            _INTERVAL,
-            'Group with the lowest sensitivity, Wilson interval',
-            'Groups left out',
-        ]
-        tables.append(
-            Table(
-                title,
-                headings,
-                [[key, *_figure(each), each.lowest, each.left_out] for key, each in value.items()],
-            )
-        )
-    elif name in ('overall', 'within_views') and isinstance(value, dict):
-        tables.append(
-            Table(
-                title,
-                ['', 'Value', _INTERVAL],
-                [[key, *_figure(each)] for key, each in value.items()],
-            )
-        )
-    elif name == 'subgroups':
-        for by, groups in value.items():
-            _add_groups(by, groups, found, tables)
-    elif name == 'splits':
-        rows = [
-            [
-                split,
-                f'{each.films:,}',
-                f'{each.patients:,}',
-                f'{each.positives:,}',
-                f'{each.positives / each.films:.1%}',
-            ]
-            for split, each in value.items()
-        ]
-        tables.append(
-            Table('Splits', ['Split', 'Films', 'Patients', 'Positive', 'Prevalence'], rows)
-        )
-    elif name == 'groups':
-        rows = [
-            [names.slice_title(((by, group),)), f'{count:,}']
-            for by, groups in value.items()
-            for group, count in groups.items()
-        ]
-        tables.append(Table('Films by view, sex and age', ['Group', 'Films'], rows))
-    elif name == 'parameters':
-        rows = [[key, each] for key, each in _flat(value)]
-        tables.append(Table('Settings', ['Setting', 'Value'], rows))
-    elif isinstance(value, Interval | Measured):
-        words, interval = _figure(value)
-        found.append((title, f'{words} ({interval})' if interval else words))
-    elif isinstance(value, dict):
-        found.append((title, ', '.join(f'{key} {each}' for key, each in value.items())))
-    elif isinstance(value, list):
-        found.append((title, value))
+def _add(section: Section, field: str, title: str, value: Any) -> None:
+    if field in _TABLES and isinstance(value, dict):
+        section.tables.append(_TABLES[field](title, value))
+    elif field == 'subgroups':
+        for feature, groups in value.items():
+            _add_groups(section, feature, groups)
     else:
-        found.append(
-            (
-                title,
-                f'{value:.4f}'
-                if isinstance(value, float)
-                else f'{value:,}'
-                if isinstance(value, int)
-                else str(value),
-            )
-        )
+        section.facts.append((title, _fact(field, value)))
 
 
-def _add_groups(
-    by: str, groups: dict | str, found: list[tuple[str, str | list[str]]], tables: list[Table]
-) -> None:
-    title = f'By {by.replace("_", " ")}'
+def _fact(field: str, value: Any) -> str | list[str]:
+    if value is None:
+        return 'not on record: an earlier version made this evaluation'
+    if isinstance(value, Interval | Measured):
+        return _text(value)
+    if isinstance(value, dict):
+        return ', '.join(f'{key} {content}' for key, content in value.items())
+    if isinstance(value, list):
+        return value
+    if isinstance(value, float):
+        return f'{value:.4f}'
+    note = '; the model flags them, and they count as flagged' if field == 'not_assessed' else ''
+    return f'{value:,}{note if value else ""}' if isinstance(value, int) else str(value)
+
+
+def _metrics_table(title: str, metrics: dict[str, Interval]) -> Table:
+    rows = [[name, *_cells(metric)] for name, metric in metrics.items()]
+    return Table(title, ['', 'Value', _INTERVAL], rows)
+
+
+def _gaps_table(title: str, gaps: dict[str, Any]) -> Table:
+    headings = [
+        '',
+        'Value',
+        _INTERVAL,
+        'Group with the lowest sensitivity, Wilson interval',
+        'Groups left out',
+    ]
+    rows = [[name, *_cells(gap), gap.lowest, gap.left_out] for name, gap in gaps.items()]
+    return Table(title, headings, rows)
+
+
+def _splits_table(title: str, splits: dict[str, SplitCounts]) -> Table:
+    rows = [
+        [
+            split,
+            f'{counts.images:,}',
+            f'{counts.patients:,}',
+            f'{counts.positives:,}',
+            f'{counts.positives / counts.images:.1%}',
+        ]
+        for split, counts in splits.items()
+    ]
+    return Table(title, ['Split', 'Images', 'Patients', 'Positive', 'Prevalence'], rows)
+
+
+def _groups_table(title: str, groups: dict[str, dict[str, int]]) -> Table:
+    rows = [
+        [names.slice_title(((feature, group),)), f'{count:,}']
+        for feature, counts in groups.items()
+        for group, count in counts.items()
+    ]
+    return Table('Images by view, sex and age', ['Group', 'Images'], rows)
+
+
+def _settings_table(title: str, parameters: dict[str, Any]) -> Table:
+    return Table('Settings', ['Setting', 'Value'], [list(row) for row in _flat(parameters)])
+
+
+# Field -> what renders it as a table.
+_TABLES: dict[str, Callable[[str, dict], Table]] = {
+    'overall': _metrics_table,
+    'within_views': _metrics_table,
+    'gaps': _gaps_table,
+    'splits': _splits_table,
+    'groups': _groups_table,
+    'parameters': _settings_table,
+}
+
+
+def _add_groups(section: Section, feature: str, groups: dict | str) -> None:
+    title = f'By {names.group(feature)}'
     if isinstance(groups, str):
-        found.append((title, groups))
+        section.facts.append((title, groups))
         return
     metrics = list(next(iter(groups.values())))
-    rows = [
-        [group, *(_text(figures[name]) for name in metrics)] for group, figures in groups.items()
-    ]
-    tables.append(Table(title, ['Group', *(names.metric(name) for name in metrics)], rows))
+    rows = [[group, *(_text(row[name]) for name in metrics)] for group, row in groups.items()]
+    headings = ['Group', *(registry.title(name) for name in metrics)]
+    section.tables.append(Table(title, headings, rows))
 
 
-def _figure(figure: Interval | Measured) -> tuple[str, str]:
-    if figure.value is None:
-        return 'not defined on these films', ''
-    interval = (
-        ''
-        if figure.lower is None or figure.upper is None
-        else f'{figure.lower:.3f} – {figure.upper:.3f}'
-    )
-    return f'{figure.value:.3f}', interval
+def _figure(metric: Interval | Measured) -> Figure:
+    return Figure(metric.value, metric.lower, metric.upper)
 
 
-def _text(figure: Interval) -> str:
-    words, interval = _figure(figure)
-    return f'{words} ({interval})' if interval else words
+def _cells(metric: Interval | Measured) -> tuple[str, str]:
+    """(value, interval)."""
+    if metric.value is None:
+        return 'not defined on these images', ''
+    return _figure(metric).value_text(), _figure(metric).interval()
+
+
+def _text(metric: Interval | Measured) -> str:
+    value, interval = _cells(metric)
+    return f'{value} ({interval})' if interval else value
 
 
 def _flat(content: dict[str, Any], prefix: str = ''):
@@ -226,12 +239,12 @@ def _flat(content: dict[str, Any], prefix: str = ''):
             yield f'{prefix}{key}', json.dumps(value)
 
 
-def _title(name: str) -> str:
-    return _NAMES.get(name, name.replace('_', ' ').capitalize())
+def _field_title(field: str) -> str:
+    return _FIELD_TITLES.get(field, field.replace('_', ' ').capitalize())
 
 
 def _plain(text: str) -> str:
-    """Text in which nothing counts as Markdown or HTML."""
+    """Escapes Markdown and HTML."""
     escaped = ''.join(f'\\{letter}' if letter in '\\`*_[]#|' else letter for letter in text)
     return (
         escaped.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;').replace('\n', ' ')

@@ -92,29 +92,6 @@ def nice_range(values: Sequence[float], at_zero: bool = False) -> Range:
     return (low if at_zero and low == 0 else low - margin), high + margin
 
 
-def roc(matrices: Sequence[tuple[float, float, float, float, float]]) -> list[tuple[float, float]]:
-    """(1 - specificity, sensitivity) from corner to corner; empty where a class is missing."""
-    points = {
-        (fp / (fp + tn), tp / (tp + fn)) for _, tp, fp, tn, fn in matrices if fp + tn and tp + fn
-    }
-    return sorted(points | {(0.0, 0.0), (1.0, 1.0)}) if points else []
-
-
-def precision_recall(
-    matrices: Sequence[tuple[float, float, float, float, float]],
-) -> list[tuple[float, float]]:
-    """(recall, precision), recall rising; empty where there is no positive."""
-    points = [
-        (tp / (tp + fn), tp / (tp + fp), -threshold)
-        for threshold, tp, fp, _, fn in matrices
-        if tp + fn and tp + fp
-    ]
-    return [
-        (recall, precision)
-        for recall, precision, _ in sorted(points, key=lambda point: (point[0], point[2]))
-    ]
-
-
 @dataclasses.dataclass(frozen=True)
 class _Frame:
     x_range: Range

@@ -1,6 +1,4 @@
-"""The page on the data: TFDV's statistics and schema, anomalies, the gate's rules, the audit, and
-who is in which split.
-"""
+"""The data page: the data gate, the audit, prevalence, and TFDV's statistics, anomalies and schema."""
 
 from __future__ import annotations
 
@@ -33,8 +31,11 @@ _GATE_MARKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """TFDV's statistics: a row a feature and split, and all splits as Facets' elements take them
-    (base64 of the proto).
+    """TFDV's statistics.
+
+    Attributes:
+      rows: one per feature and split.
+      proto: of all splits, base64, as Facets reads it.
     """
 
     rows: list[list[str]]
@@ -42,7 +43,7 @@ class Statistics:
 
 
 def context(run: Run) -> dict[str, Any]:
-    """What the template data.html shows; None for what this run did not come to."""
+    """The values of the template data.html; None for what this run did not reach."""
     audit = run.json('DataAudit', 'audit', AUDIT_JSON)
     return {
         'ingest': run.json('XrayExampleGen', 'report', REPORT_FILE),
@@ -61,7 +62,7 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def audit_name(run: Run) -> str | None:
-    """The name of the audit's page among the pages: runs that share an audit share its page."""
+    """The file name of the audit's page; runs that share an audit share its page."""
     artifact = run.artifact('DataAudit', 'audit')
     return (
         f'{artifact.id}.html' if artifact and run.path('DataAudit', 'audit', AUDIT_PAGE) else None
@@ -69,12 +70,14 @@ def audit_name(run: Run) -> str | None:
 
 
 def gate(run: Run) -> dict[str, Any] | None:
-    """What DataGate decided; of one that stopped the run, from where it left the verdict before its
-    outputs were deleted.
+    """The verdict of DataGate.
+
+    When DataGate stops a run, TFX deletes its outputs; the verdict is then read from its working
+    directory.
     """
-    found = run.json('DataGate', 'blessing', GATE_JSON)
-    if found is None and run.failed_at('DataGate'):
-        # The message names it; the store does not say which of these folders was whose.
+    verdict = run.json('DataGate', 'blessing', GATE_JSON)
+    if verdict is None and run.failed_at('DataGate'):
+        # The message names the folder; the metadata store does not say which folder is whose.
         named = re.search(rf'stateful_working_dir/([\w-]+)/{GATE_JSON}', ' '.join(run.reasons))
         path = (
             run.root
@@ -86,11 +89,11 @@ def gate(run: Run) -> dict[str, Any] | None:
             / GATE_JSON
         )
         if named and path.exists():
-            found = json.loads(path.read_text(encoding='utf-8'))
-    if found:
+            verdict = json.loads(path.read_text(encoding='utf-8'))
+    if verdict:
         order = list(_GATE_MARKS)
-        found['rules'].sort(key=lambda rule: order.index(rule['verdict']))
-    return found
+        verdict['rules'].sort(key=lambda rule: order.index(rule['verdict']))
+    return verdict
 
 
 def statistics(run: Run) -> Statistics | None:
@@ -123,9 +126,7 @@ def statistics(run: Run) -> Statistics | None:
 
 
 def schema_rows(run: Run) -> list[list[str]] | None:
-    """A row a feature of the curated schema: name, type, how many values, how often it has to be
-    there, what it may hold.
-    """
+    """The curated schema, a row per feature: name, type, values, presence and domain."""
     path = run.path('CuratedSchema', 'schema', 'schema.pbtxt')
     if path is None:
         return None
@@ -154,8 +155,8 @@ def schema_rows(run: Run) -> list[list[str]] | None:
 
 
 def anomaly_rows(run: Run) -> list[list[str]] | None:
-    """A row an anomaly that TFDV found: split, feature, severity, what."""
-    from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401 - registers what the diff refers to
+    """TFDV's anomalies, a row each: split, feature, severity, summary, details."""
+    from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401 - the diff refers to it
 
     artifact = run.artifact('ExampleValidator', 'anomalies')
     if artifact is None:
@@ -166,9 +167,9 @@ def anomaly_rows(run: Run) -> list[list[str]] | None:
         path = os.path.join(artifact.path, f'Split-{split}', 'SchemaDiff.pb')
         if os.path.exists(path):
             with open(path, 'rb') as file:
-                found = anomalies_pb2.Anomalies.FromString(file.read())
-            if found.HasField('dataset_anomaly_info'):
-                info = found.dataset_anomaly_info
+                anomalies = anomalies_pb2.Anomalies.FromString(file.read())
+            if anomalies.HasField('dataset_anomaly_info'):
+                info = anomalies.dataset_anomaly_info
                 rows.append(
                     [
                         split,
@@ -178,7 +179,7 @@ def anomaly_rows(run: Run) -> list[list[str]] | None:
                         info.description,
                     ]
                 )
-            for name, info in sorted(found.anomaly_info.items()):
+            for name, info in sorted(anomalies.anomaly_info.items()):
                 rows.append(
                     [
                         split,
@@ -192,18 +193,19 @@ def anomaly_rows(run: Run) -> list[list[str]] | None:
 
 
 def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Shares of images with each label, by split, view, sex and age band; None for an audit that
-    did not count them.
+    """The share of images with each label, by split, view, sex and age.
+
+    None for an audit of an earlier version, which did not count them.
     """
     if not audit or not audit.get('populations'):
         return None
     populations = audit['populations']
-    shown = [row for row in populations if row['images']]
+    populated = [row for row in populations if row['images']]
     task = audit['parameters']['task_label']
     labels = [
         name
-        for name in dict.fromkeys((task, *shown[0]['positives']))
-        if any(row['positives'][name] for row in shown)
+        for name in dict.fromkeys((task, *populated[0]['positives']))
+        if any(row['positives'][name] for row in populated)
     ]
     splits = [
         split
@@ -217,39 +219,39 @@ def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
         'groups': [
             {**row, 'by': title, 'group': _group(key, row['group'])}
             for key, title in _GROUPS
-            for row in shown
+            for row in populated
             if row['by'] == key
         ],
     }
 
 
 def cooccurrence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Of the images with the label of the row, the share that also has that of the column; findings
-    that no image has are left out.
+    """Of the images with the label of the row, the share that also has the label of the column.
+
+    Leaves out findings that no image has.
     """
-    found = (audit or {}).get('cooccurrence')
-    if not found:
+    table = (audit or {}).get('cooccurrence')
+    if not table:
         return None
-    wanted = [
-        place
-        for place, name in enumerate(found['labels'])
-        if name in FINDINGS and found['counts'][place][place]
+    labels, counts = table['labels'], table['counts']
+    places = [
+        place for place, name in enumerate(labels) if name in FINDINGS and counts[place][place]
     ]
-    if not wanted:
+    if not places:
         return None
     rows = []
-    for row in wanted:
-        total = found['counts'][row][row]
+    for row in places:
+        total = counts[row][row]
         cells = [
             {
-                'count': found['counts'][row][column],
-                'share': found['counts'][row][column] / total,
+                'count': counts[row][column],
+                'share': counts[row][column] / total,
                 'self': row == column,
             }
-            for column in wanted
+            for column in places
         ]
-        rows.append({'label': names.label(found['labels'][row]), 'total': total, 'cells': cells})
-    return {'labels': [names.label(found['labels'][place]) for place in wanted], 'rows': rows}
+        rows.append({'label': names.label(labels[row]), 'total': total, 'cells': cells})
+    return {'labels': [names.label(labels[place]) for place in places], 'rows': rows}
 
 
 def _group(by: str, value: str) -> str:
@@ -258,11 +260,11 @@ def _group(by: str, value: str) -> str:
 
 def _splits(artifact) -> list[str]:
     try:
-        found = json.loads(artifact.properties.get('split_names', '[]'))
+        splits = json.loads(artifact.properties.get('split_names', '[]'))
     except ValueError:
-        found = []
+        splits = []
     return sorted(
-        found, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)
+        splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)
     )
 
 
@@ -291,17 +293,17 @@ def _values(feature) -> Iterator[str]:
     elif feature.HasField('string_stats'):
         stats = feature.string_stats
         if stats.unique:
-            yield f'{stats.unique:,} different'
+            yield f'{stats.unique:,} distinct'
         top = [
-            f'{each.value[:40]} ({each.frequency:,.0f})'
-            for each in stats.top_values[:4]
-            if each.value.isprintable()
+            f'{top_value.value[:40]} ({top_value.frequency:,.0f})'
+            for top_value in stats.top_values[:4]
+            if top_value.value.isprintable()
         ]
         if top and stats.unique <= 100:
             yield ', '.join(top)
     elif feature.HasField('bytes_stats'):
         stats = feature.bytes_stats
-        yield f'{stats.unique:,} different, {stats.avg_num_bytes:,.0f} bytes on average'
+        yield f'{stats.unique:,} distinct, {stats.avg_num_bytes:,.0f} bytes on average'
 
 
 def _domain(feature, domains: dict[str, list[str]]) -> str:

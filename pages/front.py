@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from components.evaluator import registry
 from components.pusher import target
 from components.pusher.target import TargetError
-from pages import names
-
-_SHOWN = ('auc', 'sensitivity', 'specificity')
 
 
 def context(root: Path, summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -22,7 +20,7 @@ def context(root: Path, summaries: list[dict[str, Any]]) -> dict[str, Any]:
     version, trouble = _served(root)
     return {
         'runs': summaries,
-        'figures': [names.metric(name) for name in _SHOWN],
+        'figures': [registry.title(name) for name in registry.HEADLINE],
         'served': version,
         'trouble': trouble,
         'served_by': next(

@@ -11,25 +11,15 @@ from typing import Any, cast
 import tensorflow as tf
 from tfx.components.evaluator import constants as evaluator_constants
 
+from components.evaluator import registry
 from components.serving_check.executor import REPORT
 from pages import data_page, lineage, names
-from pages.measured import CANDIDATE, Evaluation
+from pages.measured import Evaluation
 from pages.runs import Run
 from pages.store import CACHED, COMPLETE, FAILED, Artifact
 from pipeline import summary as step_summary
 from pipeline.local_runner import Step
 
-# What the front page and the comparison show of each slice.
-FIGURES = (
-    'auc',
-    'pr_auc',
-    'sensitivity',
-    'specificity',
-    'precision',
-    'calibration_error',
-    'brier_score',
-    'calibration_ratio',
-)
 _STATES = {COMPLETE: 'ran', CACHED: 'cached', FAILED: 'failed', 'RUNNING': 'began'}
 
 
@@ -122,22 +112,23 @@ def summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
 def _figures(evaluation: Evaluation | None) -> dict[str, list[str]]:
     """Metric -> [value, interval] over all films."""
     found: dict[str, list[str]] = {}
-    for name in ('auc', 'sensitivity', 'specificity', 'calibration_error'):
+    for name in registry.OVERVIEW:
         figure = evaluation.overall.figure(name) if evaluation else None
         if figure and figure.value is not None:
-            found[names.metric(name)] = [f'{figure.value:.3f}', figure.interval()]
+            found[registry.title(name)] = [figure.value_text(), figure.interval()]
     return found
 
 
 def _slices(evaluation: Evaluation | None) -> dict[str, dict[str, list[float | None]]]:
-    found = {}
-    for each in evaluation.slices if evaluation else ():
-        figures = {name: each.figure(name) for name in FIGURES if (CANDIDATE, name) in each.figures}
-        found[each.title] = {
-            names.metric(name): [_short(figure.value), _short(figure.lower), _short(figure.upper)]
+    shown = registry.of_kind('discrimination', 'calibration')
+    slices = {}
+    for measured in evaluation.slices if evaluation else ():
+        figures = {name: measured.figure(name) for name in shown if measured.has(name)}
+        slices[names.slice_title(measured.key)] = {
+            registry.title(name): [_short(figure.value), _short(figure.lower), _short(figure.upper)]
             for name, figure in figures.items()
         }
-    return found
+    return slices
 
 
 def _short(value: float | None) -> float | None:

@@ -275,7 +275,7 @@ def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
 
 
 def _refusals(run: Run, evaluation: Evaluation | None) -> list[str]:
-    reasons = evaluation_page.refusals(evaluation) if evaluation else []
+    reasons = evaluation_page.failures(evaluation) if evaluation else []
     served = run.json('ServingCheck', 'blessing', REPORT)
     if served:
         reasons += [f'serving check: {reason}' for reason in served['reasons']]

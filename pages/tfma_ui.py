@@ -1,8 +1,6 @@
-"""Data for TFMA's own elements, in the form that its notebook view hands to them, with names for
-people.
+"""Data for TFMA's own elements, in the form of its notebook view, with titles for people.
 
-They are read by tfma-nb-slicing-metrics, tfma-nb-plot and tfma-nb-time-series of
-vulcanized_tfma.js.
+tfma-nb-slicing-metrics, tfma-nb-plot and tfma-nb-time-series of vulcanized_tfma.js read it.
 """
 
 from __future__ import annotations
@@ -11,38 +9,49 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from components.evaluator import registry
+from components.evaluator.figure import Figure
+from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, Slice
 from pages import names
-from pages.measured import BASELINE, CANDIDATE, DIFFERENCE, Evaluation, Figure, Slice, shown_metrics
+from pages.measured import Evaluation
 
-FILMS = names.METRICS['example_count']
-# Of the films and not of a model: the same for both.
-_OF_FILMS = ('example_count', 'metadata_auc', 'metadata_follow_up_auc')
 _SUFFIXES = {CANDIDATE: '', BASELINE: ' (served)', DIFFERENCE: ' (difference)'}
 
 
 def slicing_metrics(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """All slices with all metrics of the candidate and, beside them, those of the served model and
-    the differences.
-    """
-    columns = [(model, name) for name in shown_metrics(evaluation) for model in _SUFFIXES]
+    """All slices with the metrics of the candidate, of the served model, and their differences."""
+    defined = {
+        name: None
+        for measured in evaluation.slices
+        for name in measured.names()
+        if measured.value(name) is not None
+    }
+    order = [*registry.METRICS, *registry.COUNTS]
+    ordered = sorted(defined, key=lambda name: order.index(name) if name in order else len(order))
+    columns = [(model, name) for name in ordered for model in _SUFFIXES]
     return [
-        {'slice': each.title, 'metrics': {'': {'': _cells(each, columns)}}}
-        for each in evaluation.slices
+        {
+            'slice': names.slice_title(measured.key),
+            'metrics': {'': {'': _cells(measured, columns)}},
+        }
+        for measured in evaluation.slices
     ]
 
 
-def _cells(each: Slice, columns: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def _cells(measured: Slice, columns: Iterable[tuple[str, str]]) -> dict[str, Any]:
     cells = {}
     for model, name in columns:
-        figure = each.figures.get((model, name))
-        if figure is None or figure.value is None or (name in _OF_FILMS and model != CANDIDATE):
-            continue
-        cells[names.metric(name) + _SUFFIXES[model]] = cell(figure)
+        metric = registry.METRICS.get(name)
+        # The same for both models.
+        of_images = name == registry.IMAGES or (metric and metric.of_images)
+        figure = measured.figure(name, model)
+        if figure.value is not None and (model == CANDIDATE or not of_images):
+            cells[registry.title(name) + _SUFFIXES[model]] = cell(figure)
     return cells
 
 
 def cell(figure: Figure) -> dict[str, Any]:
-    """A figure as TFMA's table knows it."""
+    """A metric in the form of TFMA's table."""
     if figure.lower is None or figure.upper is None:
         return {'doubleValue': figure.value}
     return {
@@ -54,15 +63,14 @@ def cell(figure: Figure) -> dict[str, Any]:
     }
 
 
-def plot_file(number: int, each: Slice) -> str:
-    """A script with the plots of a slice, which the page loads when the slice is chosen.
+def plot_file(number: int, measured: Slice) -> str:
+    """A script with the plots of a slice, which the page loads when a reader selects the slice.
 
-    Numbers go in rows and not in TFMA's named form, which the page makes of them: a quarter of the
-    size.
+    It holds numbers in rows, a quarter of the size of TFMA's named form, which the page builds.
     """
     curves = {
         f'{model}|{output}': {'matrices': one.matrices, 'buckets': one.buckets}
-        for (model, output), one in each.curves.items()
+        for (model, output), one in measured.curves.items()
     }
     return f'cxrPlots({number}, {json.dumps(_rounded(curves), separators=(",", ":"))});\n'
 

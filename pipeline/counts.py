@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfx.types import artifact_utils
 
 from components.data_audit.artifact import AUDIT_JSON
+from components.evaluator import registry, results
 from components.xray_example_gen.artifact import REPORT_FILE
 from pipeline import steps as step_names
 from pipeline.local_runner import Step
@@ -86,15 +87,15 @@ def _trainer(step: Step, folder: str) -> Iterator[tuple[str, int]]:
 
 
 def _evaluator(step: Step, folder: str) -> Iterator[tuple[str, int]]:
-    import tensorflow_model_analysis as tfma
-
     del step
-    for of_slice in tfma.load_metrics(folder):
-        for item in (
-            of_slice.metric_keys_and_values if not of_slice.slice_key.single_slice_keys else ()
-        ):
-            if item.key.name == 'example_count' and not item.key.is_diff:
-                yield 'test', round(item.value.double_value.value)
+    try:
+        overall = results.read(folder, plots=False, overall_only=True).overall
+    except results.EvaluationError:
+        return
+    for model in (results.CANDIDATE, results.BASELINE):
+        count = overall.value(registry.IMAGES, model)
+        if count is not None:
+            yield 'test', round(count)
 
 
 # Step -> its output that says what it worked on, and how to count there.

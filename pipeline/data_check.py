@@ -105,6 +105,5 @@ def _needed(thresholds: tuple[Threshold, ...], table: Table | None) -> Iterator[
 
 
 def _needs(threshold: Threshold, group: str) -> bool:
-    return group in threshold.slice or threshold.metric.startswith(
-        (f'sensitivity_gap_{group}', 'auc_over_metadata')
-    )
+    metric = threshold.registered
+    return group in threshold.slice or (metric.needs_metadata and metric.group in (None, group))

@@ -1,6 +1,4 @@
-"""What is measured, on which slices, and what a model has to reach: the `evaluation` part of a
-configuration. No TFMA here.
-"""
+"""The `evaluation` part of a configuration: slices, intervals and the quality gate. No TFMA here."""
 
 from __future__ import annotations
 
@@ -9,31 +7,15 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from components.evaluator import registry
-from components.evaluator.registry import ENDS, GROUPS, Better, Metric
+from components.evaluator.registry import GATE_METRICS, GROUPS, Metric
 from schemas.features import AGE_BAND, AGE_BANDS, SEX, SEXES, UNKNOWN, VIEW, VIEWS
 from schemas.labels import ABNORMAL, FINDINGS
 from trainer.tasks import Task
 
-# Metric that a threshold can be set on, each with an interval by patient -> which way it improves.
-WITH_INTERVAL: dict[str, Better] = {
-    name: metric.better for name, metric in registry.METRICS.items() if metric.gate
-}
-# Shown beside them, without a bound of their own: what is known without the image, and of single
-# findings.
-SHOWN: tuple[str, ...] = tuple(
-    f'{name}{end}'
-    for name, metric in registry.METRICS.items()
-    if not metric.gate
-    for end in ('', '_lower', '_upper')
-)
-METRICS: dict[str, Better] = {
-    **WITH_INTERVAL,
-    **{f'{name}_{end}': better for name, better in WITH_INTERVAL.items() for end in ENDS},
-}
 # Slices by name in a configuration.
 FINDINGS_SLICE = 'findings'
 SLICES: tuple[str, ...] = (SEX, AGE_BAND, VIEW, FINDINGS_SLICE)
-# Feature -> the values that ingestion writes. A slice of any other value holds no film.
+# Feature -> the values that ingestion writes. A slice of any other value holds no image.
 SLICE_VALUES: dict[str, tuple[str, ...]] = {
     SEX: (*SEXES, UNKNOWN),
     AGE_BAND: AGE_BANDS,
@@ -47,15 +29,18 @@ class _Strict(BaseModel):
 
 
 class Threshold(_Strict):
-    """One condition of the gate.
+    """A threshold of the gate on one metric.
 
     Attributes:
-      metric: a name of METRICS.
-      slice: feature -> value, e.g. {view_position: PA} or {Effusion: 1}; empty for all examples.
-      min: the metric may not be below.
-      max: the metric may not be above.
-      max_worse: how much worse than the served model the metric may be; not looked at while nothing
-        is served.
+      metric: a name of `registry.GATE_METRICS`.
+      slice: feature -> value, e.g. {view_position: PA} or {Effusion: 1}; empty for all images.
+      min: the metric must not be below this value.
+      max: the metric must not be above this value.
+      max_worse: by how much the metric may be worse than that of the served model; ignored while
+        nothing is served.
+
+    >>> Threshold(metric='sensitivity_lower', slice={'view_position': 'AP'}, min=0.8).name()
+    'view_position=AP'
     """
 
     metric: str
@@ -66,9 +51,9 @@ class Threshold(_Strict):
 
     @field_validator('metric')
     @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in METRICS:
-            raise ValueError(f'no such metric: {value!r}. Known: {", ".join(METRICS)}')
+    def _registered(cls, value: str) -> str:
+        if value not in GATE_METRICS:
+            raise ValueError(f'no such metric: {value!r}. Known: {", ".join(GATE_METRICS)}')
         return value
 
     @field_validator('slice', mode='before')
@@ -83,19 +68,20 @@ class Threshold(_Strict):
         for key, content in values.items():
             if content not in SLICE_VALUES[key]:
                 raise ValueError(
-                    f'no film has {key} {content!r}. Allowed: {", ".join(SLICE_VALUES[key])}'
+                    f'no image has {key} {content!r}. Allowed: {", ".join(SLICE_VALUES[key])}'
                 )
         return values
 
     @model_validator(mode='after')
-    def _some_bound(self) -> Threshold:
+    def _has_a_bound(self) -> Threshold:
         if self.min is None and self.max is None and self.max_worse is None:
             raise ValueError('a threshold needs at least one of min, max, max_worse')
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f'min {self.min} is above max {self.max}')
-        if self.max_worse is not None and METRICS[self.metric] == 'one':
+        if self.max_worse is not None and self.registered.better == 'close to 1':
             raise ValueError(
-                f'max_worse cannot be asked of {self.metric}: neither more nor less of it is better'
+                f'max_worse cannot be set on {self.metric}: neither a higher nor a lower value is '
+                'better'
             )
         return self
 
@@ -119,15 +105,14 @@ class Threshold(_Strict):
         group = self.registered.group
         if group in self.slice:
             raise ValueError(
-                f'{self.metric} compares values of {group}, but all films of the slice '
-                f'{self.name()} have the same one: '
-                f'leave {group} out of the slice'
+                f'{self.metric} compares values of {group}, but all images of the slice '
+                f'{self.name()} have the same one: leave {group} out of the slice'
             )
         return self
 
     @property
     def registered(self) -> Metric:
-        """What the registry says of the metric."""
+        """The metric in the registry."""
         metric = registry.find(self.metric)
         assert metric is not None
         return metric
@@ -136,42 +121,41 @@ class Threshold(_Strict):
         """Why no model of a task can ever meet this threshold; nothing where one can.
 
         Args:
-          task: what is learned.
-          has_metadata: whether a metadata table is read; without one, sex, age and view of all
-            films are unknown.
+          task: the task of the run.
+          has_metadata: whether the run reads a metadata table; without one, sex, age and view of
+            all images are unknown.
         """
         metric = self.registered
-        if not metric.emitted(task.findings):
-            known = ', '.join(
-                name for name in WITH_INTERVAL if registry.METRICS[name].emitted(task.findings)
-            )
+        existing = [
+            other
+            for other in registry.METRICS.values()
+            if other.gate and other.exists_for(task.findings)
+        ]
+        if metric not in existing:
+            names = ', '.join(other.name for other in existing)
             yield (
-                f'{self.metric} does not exist for task {task.name!r}. Its metrics: {known}; each '
+                f'{self.metric} does not exist for task {task.name!r}. Its metrics: {names}; each '
                 'also with _lower or _upper'
             )
         label = _label_in(self.slice, task)
-        if (metric.negatives and label == 1) or (metric.positives and label == 0):
+        if label is not None and not _defined(metric, label):
             kind = task.positive if label else task.negative
-            known = ', '.join(
-                name for name in WITH_INTERVAL if _defined(registry.METRICS[name], label, task)
-            )
+            names = ', '.join(other.name for other in existing if _defined(other, label))
             yield (
-                f'{self.metric} is not defined in the slice {self.name()}, whose films are all '
-                f'{kind} for task {task.name!r}. '
-                f'Defined there: {known}'
+                f'{self.metric} is not defined in the slice {self.name()}, whose images are all '
+                f'{kind} for task {task.name!r}. Defined there: {names}'
             )
         if has_metadata:
             return
-        if metric.metadata:
+        if metric.needs_metadata:
             yield (
-                f'{self.metric} needs sex, age and view of the films: give their table as '
-                'data.metadata'
+                f'{self.metric} needs sex, age and view of the images: set data.metadata to their '
+                'metadata table'
             )
         for key in GROUPS:
             if self.slice.get(key, UNKNOWN) != UNKNOWN:
                 yield (
-                    f'the slice {self.name()} is empty without a metadata table: give one as '
-                    'data.metadata'
+                    f'the slice {self.name()} is empty without a metadata table: set data.metadata'
                 )
 
     def name(self) -> str:
@@ -180,7 +164,7 @@ class Threshold(_Strict):
 
 
 def _label_in(values: dict[str, str], task: Task) -> int | None:
-    """The label that all films of a slice have, None where they can differ."""
+    """The label that all images of a slice have; None where they can differ."""
     if task.label in values:
         return int(values[task.label])
     if task.label == ABNORMAL and any(values.get(finding) == '1' for finding in FINDINGS):
@@ -188,37 +172,52 @@ def _label_in(values: dict[str, str], task: Task) -> int | None:
     return None
 
 
-def _defined(metric: Metric, label: int, task: Task) -> bool:
-    missing = metric.negatives if label else metric.positives
-    return not missing and metric.emitted(task.findings)
+def _defined(metric: Metric, label: int) -> bool:
+    """Whether a metric is defined where all images have this label."""
+    return not (metric.needs_negatives if label else metric.needs_positives)
+
+
+_GATE_NAMES = ', '.join(
+    f'{metric.name} ({metric.title}; {metric.better} is better)'
+    for metric in registry.METRICS.values()
+    if metric.gate
+)
 
 
 class EvaluationParameters(_Strict):
-    """Slices beside the whole test split, and the thresholds that a model has to meet to be
-    blessed.
+    """Slices beside the whole test split, intervals, and the thresholds of the quality gate."""
 
-    Attributes:
-      slices: of sex, age_band, view_position, findings.
-      thresholds: each with `metric`, maybe `slice` (e.g. {view_position: PA} or {Effusion: 1}), and
-        at least one of `min`, `max`, `max_worse` (than the served model). Metrics: auc, pr_auc,
-        sensitivity, specificity, precision, calibration_ratio, calibration_error, brier_score,
-        auc_over_metadata (what the image adds to age, sex and view), macro_auc (the mean over
-        findings, of task findings14), sensitivity_gap_sex, sensitivity_gap_age_band,
-        sensitivity_gap_view_position (the largest difference between groups); each also with _lower
-        or _upper, for an end of its interval by patient.
-    """
-
-    slices: tuple[str, ...] = SLICES
-    thresholds: tuple[Threshold, ...] = (Threshold(metric='auc', min=0.7),)
-    replicates: int = Field(1000, ge=100, le=100_000, description='of the bootstrap over patients')
-    interval: float = Field(0.95, gt=0.5, lt=1, description='level of the intervals')
+    slices: tuple[str, ...] = Field(
+        SLICES,
+        description='slices of the test split to measure beside the whole, by any of '
+        f'{", ".join(SLICES)}',
+    )
+    thresholds: tuple[Threshold, ...] = Field(
+        (Threshold(metric='auc', min=0.7),),
+        description='thresholds of the quality gate; a model is blessed if it meets all. Each has '
+        'a `metric`, optionally a `slice` (e.g. {view_position: PA} or {Effusion: 1}), and at '
+        'least one of `min`, `max` and `max_worse` (than the served model). Metrics: '
+        f'{_GATE_NAMES}. Append _lower or _upper for an end of the interval by patient',
+    )
+    replicates: int = Field(
+        1000,
+        ge=100,
+        le=100_000,
+        description='replicates of the bootstrap over patients, 100 to 100000: more make intervals '
+        'smoother and the Evaluator slower',
+    )
+    interval: float = Field(
+        0.95, gt=0.5, lt=1, description='level of the intervals, between 0.5 and 1'
+    )
     min_group_positives: int = Field(
-        20, ge=1, description='abnormal films that a group needs to count for a sensitivity gap'
+        20,
+        ge=1,
+        description='positive test images that a group needs to count for a sensitivity gap',
     )
 
     @field_validator('slices')
     @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _supported(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in value if name not in SLICES]
         if unknown:
             raise ValueError(f'no such slice: {", ".join(unknown)}. Known: {", ".join(SLICES)}')
@@ -226,15 +225,13 @@ class EvaluationParameters(_Strict):
 
     @field_validator('thresholds')
     @classmethod
-    def _some(cls, value: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
+    def _can_bless(cls, value: tuple[Threshold, ...]) -> tuple[Threshold, ...]:
         if not value:
-            raise ValueError(
-                'at least one threshold is needed: without any, TFX never blesses a model'
-            )
+            raise ValueError('set at least one threshold: without any, TFX never blesses a model')
         if all(threshold.min is None and threshold.max is None for threshold in value):
             raise ValueError(
-                'at least one threshold needs min or max: while nothing is served, max_worse '
-                'alone bounds nothing'
+                'at least one threshold needs min or max: max_worse alone has no effect while '
+                'nothing is served'
             )
         return value
 
@@ -247,8 +244,8 @@ class EvaluationParameters(_Strict):
                 threshold
             )
         for thresholds in bounds.values():
-            least = max((each.min for each in thresholds if each.min is not None), default=None)
-            most = min((each.max for each in thresholds if each.max is not None), default=None)
+            least = max((one.min for one in thresholds if one.min is not None), default=None)
+            most = min((one.max for one in thresholds if one.max is not None), default=None)
             if least is not None and most is not None and least > most:
                 first = thresholds[0]
                 raise ValueError(

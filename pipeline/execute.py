@@ -12,6 +12,7 @@ from rich.console import Console
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
+from components.evaluator import results
 from components.pusher import push, storage
 from components.pusher import target as push_target
 from components.xray_example_gen import data_files
@@ -21,7 +22,6 @@ from pipeline.display import RunDisplay
 from pipeline.error_text import presentable
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from records.data_root import fingerprint, scan
-from schemas.signatures import PROBABILITY
 
 
 def execute(config: Config, run_id: str, console: Console, log: str) -> int:
@@ -107,17 +107,17 @@ def _show(config: Config, steps: dict[str, local_runner.Step], console: Console,
     console.print()
     console.print(summary.steps_table(steps.values()))
     console.print()
-    console.print(metrics.figures_table(evaluation_uri))
+    evaluation = results.read(evaluation_uri)
+    console.print(metrics.metrics_table(evaluation))
     console.print()
-    console.print(metrics.verdict_table(metrics.verdicts(config.evaluation, evaluation_uri)))
+    console.print(metrics.verdict_table(metrics.verdicts(config.evaluation.thresholds, evaluation)))
     console.print()
     picture_path = os.path.join(
         config.root or '', 'pictures', os.path.splitext(os.path.basename(log))[0] + '.svg'
     )
     os.makedirs(os.path.dirname(picture_path), exist_ok=True)
-    curves = picture.read_curves(evaluation_uri, PROBABILITY)
     with open(picture_path, 'w', encoding='utf-8') as file:
-        file.write(picture.draw(curves, metrics.overall_metrics(evaluation_uri), config.pipeline))
+        file.write(picture.draw(evaluation.overall, config.pipeline))
     audit = os.path.join(
         artifact_utils.get_single_uri(steps['DataAudit'].outputs['audit']), 'audit.html'
     )
@@ -152,9 +152,9 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
 
 
 def _reasons(config: Config, steps: dict[str, local_runner.Step]) -> list[str]:
-    verdicts = metrics.verdicts(
-        config.evaluation, artifact_utils.get_single_uri(steps['Evaluator'].outputs['evaluation'])
-    )
+    evaluation_uri = artifact_utils.get_single_uri(steps['Evaluator'].outputs['evaluation'])
+    evaluation = results.read(evaluation_uri, plots=False)
+    verdicts = metrics.verdicts(config.evaluation.thresholds, evaluation)
     reasons = [verdict.sentence() for verdict in verdicts if not verdict.passed]
     return reasons + [
         f'serving check: {problem}' for problem in summary.serving_problems(steps['ServingCheck'])

@@ -1,33 +1,32 @@
-"""What the Evaluator measured: its figures with their intervals, and what the gate says of them."""
+"""How a candidate stands to the quality gate, and the table of its metrics on the terminal."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rich.table import Table
 
+from components.evaluator import registry
 from components.evaluator.groups import Groups
-from components.evaluator.groups import read as read_items
-from pipeline.evaluation_parameters import GROUPS, METRICS, SHOWN, EvaluationParameters, Threshold
+from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, Evaluation, SliceKey
+from pipeline.evaluation_parameters import Threshold
 from pipeline.tables import plain_table
-from schemas.features import VIEW
-from schemas.labels import FINDINGS
+from schemas.features import VIEW, VIEWS
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """One condition of the gate: a single bound of a threshold, and how the candidate stands to it.
+    """One condition of the gate, i.e. one bound of a threshold, and how the candidate stands to it.
 
     Attributes:
-      threshold: the threshold that the bound is part of; one with several bounds makes several
+      threshold: that the bound is part of; a threshold with several bounds makes several
         conditions.
-      bound: the bound in words.
+      bound: the bound for people.
       value: the candidate's metric; None when it is not defined.
       margin: how far the value is on the right side of the bound, negative when it fails; None when
         there is nothing to compare.
-      passed: whether the gate lets the candidate pass this condition.
+      passed: whether the candidate passes this condition.
       note: why there is no margin; '' when there is one.
     """
 
@@ -39,18 +38,18 @@ class Verdict:
     note: str = ''
 
     def sentence(self) -> str:
-        """What was asked and what was measured, e.g. for the reasons of a refusal."""
+        """The required bound and the measured value, e.g. as a reason for not blessing."""
         value = 'has no value' if self.value is None else f'is {self.value:.4f}'
         remark = self.note if self.margin is None else f'{self.margin:+.4f}'
         return (
-            f'{self.threshold.metric} on {self.threshold.name()} {value}, asked {self.bound} '
+            f'{self.threshold.metric} on {self.threshold.name()} {value}, required {self.bound} '
             f'({remark})'
         )
 
 
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
-    """The gate's conditions, one a line: the value, the bound and the margin between them."""
-    table = plain_table('metric', 'slice', '>value', 'asked', '>margin', 'verdict')
+    """The conditions of the gate, one per row: the value, the bound and the margin."""
+    table = plain_table('metric', 'slice', '>value', 'required', '>margin', 'verdict')
     for verdict in verdicts:
         value = 'no value' if verdict.value is None else f'{verdict.value:.4f}'
         margin = '' if verdict.margin is None else f'{verdict.margin:+.4f}'
@@ -67,223 +66,105 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     return table
 
 
-def figures_table(evaluation_uri: str) -> Table:
-    """What a reader asks of the candidate first, each figure with its interval by patient, and with
-    what it leaves out.
-    """
-    measured = _read_all(evaluation_uri)
-    groups = read_groups(evaluation_uri)
-    table = plain_table('figure', '>value', '>interval', '')
-    for title, slice_key, name in _FIGURES:
-        value, lower, upper = (
-            measured.get((slice_key, f'{name}{end}', '')) for end in ('', '_lower', '_upper')
-        )
-        if value is not None:
-            shown = f'{value:.3f}' if math.isfinite(value) else 'not defined'
-            note = left_out_findings(measured) if name == 'macro_auc' else ''
-            table.add_row(title, shown, _interval(lower, upper), note)
-        by = name.removeprefix(_GAP)
-        if name.startswith(_GAP) and by in groups:
-            _add_groups(table, groups[by])
+def metrics_table(evaluation: Evaluation) -> Table:
+    """The candidate's metrics with their intervals by patient, and what each leaves out."""
+    table = plain_table('metric', '>value', '>interval', '')
+    for title, key, name in _rows():
+        measured = evaluation.slice(key)
+        if measured is None or not measured.has(name):
+            continue
+        figure, groups = measured.figure(name), None
+        if registry.METRICS[name].is_gap:
+            groups = measured.groups.get((CANDIDATE, str(registry.METRICS[name].group)))
+        note = '' if groups else measured.left_out(name)
+        table.add_row(title, figure.value_text(), figure.interval(), note)
+        if groups:
+            _add_groups(table, groups)
     return table
 
 
-_GAP = 'sensitivity_gap_'
+def _rows() -> Iterator[tuple[str, SliceKey, str]]:
+    """(title, slice, metric) of the rows; metrics of a part are indented below the whole."""
+    for name, metric in registry.METRICS.items():
+        if metric.in_summary:
+            yield f'  {metric.title}' if metric.finding else metric.title, (), name
+        if name == registry.HEADLINE[0]:
+            for view in VIEWS:
+                yield f'  {metric.title} within {view} images', ((VIEW, view),), name
 
 
 def _add_groups(table: Table, groups: Groups) -> None:
-    """The worst group, and below it the groups that the gap leaves out."""
+    """The group with the lowest sensitivity, and below it the groups that the gap leaves out."""
     worst = groups.worst()
     if worst is not None:
         missed = f'{worst.missed} of {worst.positives} positives missed'
-        table.add_row(
-            f'  lowest: {worst.name}',
-            f'{worst.sensitivity:.3f}',
-            _interval(worst.lower, worst.upper),
-            missed,
-        )
+        figure = worst.figure
+        table.add_row(f'  lowest: {worst.name}', figure.value_text(), figure.interval(), missed)
     if groups.left_out():
-        table.add_row('  not in this gap', '', '', groups.left_out_words())
+        table.add_row('  not in this gap', '', '', groups.left_out_text())
 
 
-def left_out_findings(metrics: dict[tuple[tuple, str, str], float]) -> str:
-    """Which findings the mean AUC leaves out, for people; '' when it covers all.
-
-    Args:
-      metrics: over all films, NaN where a metric is not defined.
-    """
-    measured = {
-        name: metrics[(), f'{name}_auc', '']
-        for name in FINDINGS
-        if ((), f'{name}_auc', '') in metrics
-    }
-    undefined = [name for name, value in measured.items() if not math.isfinite(value)]
-    if not undefined:
-        return ''
-    return (
-        f'of {len(measured) - len(undefined)} findings; too few films of a class: '
-        f'{", ".join(undefined)}'
-    )
-
-
-_READ = {*METRICS, *SHOWN}
-_FIGURES = (
-    ('AUC', (), 'auc'),
-    ('  within PA films', ((VIEW, 'PA'),), 'auc'),
-    ('  within AP films', ((VIEW, 'AP'),), 'auc'),
-    ('  of age, sex and view alone', (), 'metadata_auc'),
-    ('  of these and the follow-up number', (), 'metadata_follow_up_auc'),
-    ('mean AUC of findings', (), 'macro_auc'),
-    *((f'  {finding}', (), f'{finding}_auc') for finding in FINDINGS),
-    ('sensitivity', (), 'sensitivity'),
-    ('specificity', (), 'specificity'),
-    ('expected calibration error', (), 'calibration_error'),
-    *(
-        (f'largest gap in sensitivity by {group}', (), f'sensitivity_gap_{group}')
-        for group in GROUPS
-    ),
-)
-
-
-def overall_metrics(evaluation_uri: str) -> dict[str, float]:
-    """The metrics of METRICS over all examples of the candidate."""
-    metrics = read(evaluation_uri)
-    return {name: metrics[(), name, ''] for name in METRICS if ((), name, '') in metrics}
-
-
-def verdicts(parameters: EvaluationParameters, evaluation_uri: str) -> list[Verdict]:
+def verdicts(thresholds: Iterable[Threshold], evaluation: Evaluation) -> list[Verdict]:
     """How the candidate stands to each condition of the gate, in the order of the thresholds.
 
     The comparisons are those that TFMA makes: the candidate is blessed exactly when all conditions
     pass.
     """
-    metrics = read(evaluation_uri)
-    return [
-        verdict for threshold in parameters.thresholds for verdict in conditions(threshold, metrics)
-    ]
+    return [verdict for threshold in thresholds for verdict in conditions(threshold, evaluation)]
 
 
-def conditions(threshold: Threshold, metrics: dict[tuple[tuple, str, str], float]) -> list[Verdict]:
-    """The conditions of one threshold: min, max and max_worse, as far as they are set.
-
-    Args:
-      threshold: of the gate.
-      metrics: from `read`.
-    """
-    key, name = tuple(sorted(threshold.slice.items())), threshold.metric
-    value = metrics.get((key, name, ''))
+def conditions(threshold: Threshold, evaluation: Evaluation) -> list[Verdict]:
+    """The conditions of one threshold: min, max and max_worse, as far as they are set."""
+    measured = evaluation.slice(tuple(sorted(threshold.slice.items())))
+    value = measured.value(threshold.metric) if measured else None
     undefined = ''
     if value is None:
-        there = any(slice_key == key for slice_key, _, _ in metrics)
-        undefined = _why_undefined(name) if there else 'no test film in this slice'
+        undefined = _why_undefined(threshold) if measured else 'no test image in this slice'
 
     def verdict(bound: str, margin: float | None, note: str) -> Verdict:
         # An undefined metric never passes. While nothing is served there is no margin, and any
-        # value will do.
+        # value passes.
         passed = value is not None and (
             margin >= 0 if margin is not None else note == _NOTHING_SERVED
         )
         return Verdict(threshold, bound, value, margin, passed, undefined or note)
 
-    found = []
+    results = []
     if threshold.min is not None:
-        found.append(
-            verdict(f'>= {threshold.min:g}', None if value is None else value - threshold.min, '')
-        )
+        margin = None if value is None else value - threshold.min
+        results.append(verdict(f'>= {threshold.min:g}', margin, ''))
     if threshold.max is not None:
-        found.append(
-            verdict(f'<= {threshold.max:g}', None if value is None else threshold.max - value, '')
-        )
+        margin = None if value is None else threshold.max - value
+        results.append(verdict(f'<= {threshold.max:g}', margin, ''))
     if threshold.max_worse is not None:
-        found.append(verdict(*_against_served(threshold, metrics, key)))
-    return found
+        results.append(verdict(*_against_served(threshold, threshold.max_worse, evaluation)))
+    return results
 
 
 _NOTHING_SERVED = 'no served model to compare with'
 
 
 def _against_served(
-    threshold: Threshold, metrics: dict, key: tuple
+    threshold: Threshold, max_worse: float, evaluation: Evaluation
 ) -> tuple[str, float | None, str]:
     """(bound, margin, note) of `max_worse`."""
-    name = threshold.metric
-    assert threshold.max_worse is not None
-    words = f'at most {threshold.max_worse:g} worse than served'
-    change, served = metrics.get((key, name, 'diff')), metrics.get((key, name, 'baseline'))
-    if change is None or served is None:
-        compared = any(kind == 'baseline' for _, _, kind in metrics)
-        return words, None, 'not defined for the served model' if compared else _NOTHING_SERVED
-    if METRICS[name] == 'higher':
-        return (
-            f'>= {served - threshold.max_worse:.4f} (served {served:.4f} - '
-            f'{threshold.max_worse:g})',
-            change + threshold.max_worse,
-            '',
-        )
-    return (
-        f'<= {served + threshold.max_worse:.4f} (served {served:.4f} + {threshold.max_worse:g})',
-        threshold.max_worse - change,
-        '',
+    measured = evaluation.slice(tuple(sorted(threshold.slice.items())))
+    change, served = (
+        measured.value(threshold.metric, model) if measured else None
+        for model in (DIFFERENCE, BASELINE)
     )
+    if change is None or served is None:
+        note = 'not defined for the served model' if evaluation.has_baseline else _NOTHING_SERVED
+        return f'at most {max_worse:g} worse than served', None, note
+    if threshold.registered.better == 'higher':
+        bound = f'>= {served - max_worse:.4f} (served {served:.4f} - {max_worse:g})'
+        return bound, change + max_worse, ''
+    bound = f'<= {served + max_worse:.4f} (served {served:.4f} + {max_worse:g})'
+    return bound, max_worse - change, ''
 
 
-def _why_undefined(metric: str) -> str:
-    if metric.startswith('sensitivity_gap_'):
-        return 'not defined: fewer than two groups with enough positive films'
-    return 'not defined: too few test films of a class'
-
-
-def read(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
-    """(slice, metric, '' | 'diff' | 'baseline') -> value, of all that are defined; 'diff' is
-    candidate minus baseline.
-    """
-    return {key: value for key, value in _read_all(evaluation_uri).items() if math.isfinite(value)}
-
-
-def read_groups(evaluation_uri: str) -> dict[str, Groups]:
-    """Feature -> the groups by it, of the candidate over all films."""
-    import tensorflow_model_analysis as tfma
-
-    found = {}
-    for of_slice in tfma.load_metrics(evaluation_uri):
-        if not of_slice.slice_key.single_slice_keys:
-            for model, by, groups in read_items(of_slice.metric_keys_and_values):
-                if model != 'baseline':
-                    found[by] = groups
-    return found
-
-
-def _read_all(evaluation_uri: str) -> dict[tuple[tuple, str, str], float]:
-    """As `read`, with NaN for a metric that is not defined."""
-    import tensorflow_model_analysis as tfma
-
-    found = {}
-    for of_slice in tfma.load_metrics(evaluation_uri):
-        key = _slice_key(of_slice.slice_key)
-        for item in of_slice.metric_keys_and_values:
-            name = item.key.name
-            if name in _READ and not item.key.output_name:
-                kind = (
-                    'diff'
-                    if item.key.is_diff
-                    else 'baseline'
-                    if item.key.model_name == 'baseline'
-                    else ''
-                )
-                found[key, name, kind] = item.value.double_value.value
-    return found
-
-
-def _interval(lower: float | None, upper: float | None) -> str:
-    if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
-        return ''
-    return f'{lower:.3f} – {upper:.3f}'
-
-
-def _slice_key(slice_key) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for single in slice_key.single_slice_keys:
-        kind = single.WhichOneof('kind')
-        value = getattr(single, kind)
-        pairs.append((single.column, value.decode() if isinstance(value, bytes) else str(value)))
-    return tuple(sorted(pairs))
+def _why_undefined(threshold: Threshold) -> str:
+    metric = registry.find(threshold.metric)
+    if metric and metric.is_gap:
+        return 'not defined: fewer than two groups with enough positive images'
+    return 'not defined: too few test images of a class'

@@ -15,9 +15,11 @@ from tfx.types import artifact_utils
 
 from components.baseline.executor import VERSION
 from components.data_audit.artifact import AUDIT_JSON
+from components.data_gate.artifact import GATE_JSON, counts_text
+from components.evaluator import registry, results
 from components.pusher import target as push_target
 from components.xray_example_gen.artifact import REPORT_FILE
-from pipeline import metrics, steps
+from pipeline import steps
 from pipeline.local_runner import Step
 from pipeline.tables import plain_table
 from trainer.artifacts import FACTS_FILE
@@ -147,8 +149,7 @@ def _audit(step: Step) -> str:
 
 
 def _gate(step: Step) -> str:
-    counts = _json(step, 'blessing', 'gate.json')['counts']
-    return f'{counts["passed"]} limits kept, {counts["warning"]} warnings'
+    return counts_text(_json(step, 'blessing', GATE_JSON)['counts'])
 
 
 def _transform(step: Step) -> str:
@@ -186,11 +187,12 @@ def _baseline(step: Step) -> str:
 
 
 def _evaluator(step: Step) -> str:
-    found = metrics.overall_metrics(artifact_utils.get_single_uri(step.outputs['evaluation']))
+    folder = artifact_utils.get_single_uri(step.outputs['evaluation'])
+    overall = results.read(folder, plots=False, overall_only=True).overall
     figures = ', '.join(
-        f'{name} {found[name]:.3f}'
-        for name in ('auc', 'sensitivity', 'specificity')
-        if name in found
+        f'{name} {overall.value(name):.3f}'
+        for name in registry.HEADLINE
+        if overall.value(name) is not None
     )
     return f'{figures}; {"blessed" if blessed(step) else "not blessed"}'
 

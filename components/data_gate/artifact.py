@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tfx.types.artifact import Artifact
 
 GATE_JSON = 'gate.json'
@@ -15,3 +17,14 @@ class DataBlessing(Artifact):
     """
 
     TYPE_NAME = 'components.DataBlessing'
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """The counts of a verdict for people.
+
+    >>> counts_text({'failed': 0, 'warning': 1, 'passed': 14})
+    '14 limits met, 1 warning'
+    """
+    warnings = f'{counts["warning"]} warning{"" if counts["warning"] == 1 else "s"}'
+    failed = f', {counts["failed"]} failed' if counts['failed'] else ''
+    return f'{counts["passed"]} limits met, {warnings}{failed}'

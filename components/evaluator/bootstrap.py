@@ -1,9 +1,9 @@
-"""Figures of a binary classifier with intervals that count patients, not films. NumPy only.
+"""Metrics of a binary classifier with intervals that count patients, not images. NumPy only.
 
-Several films of a patient are alike, so intervals that take each film for a case of its own are too
-narrow. Here patients are drawn with replacement, each with all its films (the cluster bootstrap:
-Davison and Hinkley, "Bootstrap methods and their application", 1997, section 3.8), and an interval
-is that of the percentiles of the replicates. A share of all films, or of none, is the same in every
+The images of a patient resemble each other, so intervals that treat each image as an independent
+case are too narrow. This module draws patients with replacement, each with all of their images (the
+cluster bootstrap: Davison and Hinkley, "Bootstrap methods and their application", 1997, section
+3.8), and takes the percentiles of the replicates. A share that is 0 or 1 is the same in every
 replicate: its interval is Wilson's, with each patient counted once.
 """
 
@@ -15,22 +15,23 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from components.evaluator import shares
+from components.evaluator.figure import Figure
 
-# Films times replicates held at once: some arrays of 32 MB.
+# Images times replicates in memory at once: a few arrays of 32 MB.
 _CHUNK = 4_000_000
-# A replicate may lack a class. Where more than this share does, the others say nothing of the
-# whole.
+# A replicate may lack a class. If more than this share of them does, the others do not represent
+# the whole.
 _MAX_UNDEFINED = 0.05
 CALIBRATION_BINS = 15
 
 
 @dataclasses.dataclass(frozen=True)
 class Cases:
-    """What a model said of films.
+    """The model's outputs for images, with their labels.
 
     Attributes:
       probability: float [n], 0..1.
-      flag: 0/1 [n], whether the model flagged the film.
+      flag: 0/1 [n], whether the model flagged the image.
       label: 0/1 [n].
     """
 
@@ -39,45 +40,34 @@ class Cases:
     label: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """A value and the interval around it; None where it is not defined, e.g. an AUC with one
-    class.
-    """
-
-    value: float | None
-    lower: float | None = None
-    upper: float | None = None
-
-
-# How often each film counts, float64 [replicates, n], to one value a replicate, NaN where it is not
-# defined.
+# From the weight of each image, float64 [replicates, n], to one value per replicate, NaN where it
+# is not defined.
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Share:
-    """The statistic that is the mean of a value over some films.
+    """The statistic that is the mean of a value over some images.
 
     Attributes:
-      value: of each film, 0..1, float64 [n].
-      counted: 0/1 [n], whether the film is one of them.
-      rows: where these n films are among all, as places or a mask; None: they are all.
+      value: of each image, 0..1, float64 [n].
+      included: 0/1 [n], whether the mean includes the image.
+      rows: where these n images are among all, as positions or a mask; None for all.
     """
 
     value: np.ndarray
-    counted: np.ndarray
+    included: np.ndarray
     rows: np.ndarray | None = None
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """See `Statistic`."""
-        here = weights if self.rows is None else weights[:, self.rows]
-        return _ratio(here @ (self.value * self.counted), here @ self.counted)
+        weights = weights if self.rows is None else weights[:, self.rows]
+        return _ratio(weights @ (self.value * self.included), weights @ self.included)
 
     def patients(self, patient: np.ndarray) -> int:
-        """Of how many patients the films are; any dtype, of all films."""
-        here = patient if self.rows is None else patient[self.rows]
-        return len(np.unique(here[self.counted > 0]))
+        """The number of patients that the mean includes; `patient` has any dtype and all images."""
+        patient = patient if self.rows is None else patient[self.rows]
+        return len(np.unique(patient[self.included > 0]))
 
 
 def figures(
@@ -87,34 +77,32 @@ def figures(
     level: float,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """Each statistic on all films, with its percentile interval over replicates that draw patients.
+    """Evaluates statistics on all images, with percentile intervals over replicates of patients.
 
     Args:
-      statistics: by name; all see the same replicates, so that also differences between them can be
-        one.
-      patient: any dtype [n], n at least 1; films of one patient have equal values.
-      replicates: how many; 0 for values alone.
+      statistics: by name; all see the same replicates, so a difference of two can be one too.
+      patient: any dtype [n], n at least 1; the images of a patient have equal values.
+      replicates: how many; 0 computes the values alone.
       level: of the interval, e.g. 0.95.
-      seed: the same one gives the same intervals.
+      seed: the same seed yields the same intervals.
     """
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    replicate_values: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     for weights in _draws(patient, replicates, np.random.default_rng(seed)):
         for name, statistic in statistics.items():
-            drawn[name].append(statistic(weights))
+            replicate_values[name].append(statistic(weights))
     once = np.ones((1, len(patient)))
-    found = {
-        name: _figure(float(statistic(once)[0]), drawn[name], level)
-        for name, statistic in statistics.items()
-    }
-    return {
-        name: _of_all_or_none(statistics[name], figure, patient, level)
-        for name, figure in found.items()
-    }
+    result = {}
+    for name, statistic in statistics.items():
+        figure = _figure(float(statistic(once)[0]), replicate_values[name], level)
+        result[name] = _with_wilson(statistic, figure, patient, level)
+    return result
 
 
 def auc(probability: np.ndarray, label: np.ndarray) -> Statistic:
-    """Area under the ROC curve: the share of pairs of a positive and a negative in which the
-    positive scores higher, ties half.
+    """Area under the ROC curve.
+
+    The share of pairs of a positive and a negative image in which the positive one scores higher;
+    ties count half.
     """
     by_score = _by_score(probability, label)
 
@@ -128,8 +116,9 @@ def auc(probability: np.ndarray, label: np.ndarray) -> Statistic:
 
 
 def average_precision(probability: np.ndarray, label: np.ndarray) -> Statistic:
-    """Area under the precision-recall curve as the mean, over positives, of the precision at their
-    score.
+    """Area under the precision-recall curve.
+
+    The mean, over positive images, of the precision at their score.
     """
     by_score = _by_score(probability, label)
 
@@ -143,17 +132,18 @@ def average_precision(probability: np.ndarray, label: np.ndarray) -> Statistic:
 
 
 def undefined(weights: np.ndarray) -> np.ndarray:
-    """The statistic that never has a value."""
+    """A statistic that is never defined."""
     return np.full(len(weights), np.nan)
 
 
 def mean(statistics: list[Statistic]) -> Statistic:
-    """The mean of several, e.g. of the AUCs of findings, over those that are defined: a rare
-    finding may be missing from a replicate.
+    """The mean of several statistics, e.g. of the AUCs of findings, over those that are defined.
+
+    A replicate may lack a rare finding.
     """
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        values = np.array([each(weights) for each in statistics])
+        values = np.array([statistic(weights) for statistic in statistics])
         defined = ~np.isnan(values)
         return _ratio(np.where(defined, values, 0.0).sum(axis=0), defined.sum(axis=0))
 
@@ -161,13 +151,16 @@ def mean(statistics: list[Statistic]) -> Statistic:
 
 
 def average(values: np.ndarray) -> Statistic:
-    """The mean of a value that each film has, float64 [n], 0..1."""
+    """The mean of a value of all images, float64 [n], 0..1."""
     return _share(values, np.ones(len(values)))
 
 
 def among(rows: np.ndarray, statistic: Statistic) -> Statistic:
-    """A statistic of some of the films, by their places or a mask [n], where replicates are drawn
-    of all.
+    """A statistic of some of the images, while replicates draw from all.
+
+    Args:
+      rows: positions of these images among all, or a mask [n].
+      statistic: of these images.
     """
     if isinstance(statistic, Share) and statistic.rows is None:
         return dataclasses.replace(statistic, rows=rows)
@@ -175,7 +168,7 @@ def among(rows: np.ndarray, statistic: Statistic) -> Statistic:
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
-    """By how much the first is higher, film by film on the same replicates."""
+    """By how much the first is higher, on the same replicates."""
     return lambda weights: first(weights) - second(weights)
 
 
@@ -190,7 +183,7 @@ def specificity(cases: Cases) -> Statistic:
 
 
 def brier_score(cases: Cases) -> Statistic:
-    """The mean squared difference of probability and label."""
+    """The mean squared difference between probability and label."""
     return average((cases.probability - cases.label) ** 2)
 
 
@@ -202,12 +195,12 @@ def calibration_ratio(cases: Cases) -> Statistic:
 
 
 def calibration_error(cases: Cases) -> Statistic:
-    """Expected calibration error: the distance of mean probability and share of positives, over
-    bins of equal width, weighted by films.
+    """Expected calibration error.
 
-    As in Guo et al., "On calibration of modern neural networks", ICML 2017, with 15 bins. Chance
-    alone lifts it above 0, in each replicate once more than in the films themselves: its interval
-    is a cautious one.
+    The distance between mean probability and share of positives in bins of equal width, weighted by
+    the number of images, as in Guo et al., "On calibration of modern neural networks", ICML 2017,
+    with 15 bins. Chance alone raises it above 0, and resampling raises it once more, so its
+    interval is conservative.
     """
     bins = np.minimum((cases.probability * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = np.eye(CALIBRATION_BINS)[bins] * (cases.probability - cases.label)[:, None]
@@ -220,10 +213,10 @@ def compared_groups(
     """The groups that a gap compares: those with enough positives.
 
     Args:
-      groups: any dtype [n], the group of each film.
+      groups: any dtype [n], the group of each image.
       label: 0/1 [n].
       min_positives: groups with fewer positives are left out, as their rates are mostly chance.
-      unknown: the value of `groups` that says that the group is not on record.
+      unknown: the value of `groups` for images whose group is not on record.
     """
     names, positives = np.unique(groups[label > 0], return_counts=True)
     return [
@@ -236,16 +229,15 @@ def compared_groups(
 def sensitivity_gap(
     cases: Cases, groups: np.ndarray, min_positives: int, unknown: object = None
 ) -> Statistic:
-    """The largest difference of sensitivity between groups, which is that of their false-negative
-    rates.
+    """The largest difference in sensitivity between groups.
 
-    With fewer than two groups to compare, the gap is not defined. See `compared_groups` for the
-    arguments.
+    It equals the largest difference in false-negative rates. With fewer than two groups to compare,
+    it is not defined. See `compared_groups` for the arguments.
     """
-    kept = compared_groups(groups, cases.label, min_positives, unknown)
+    compared = compared_groups(groups, cases.label, min_positives, unknown)
     positives = (
-        np.stack([(groups == name) * cases.label for name in kept], axis=1)
-        if kept
+        np.stack([(groups == name) * cases.label for name in compared], axis=1)
+        if compared
         else np.empty((len(groups), 0))
     )
     flagged = positives * cases.flag[:, None]
@@ -260,20 +252,22 @@ def sensitivity_gap(
 
 
 def accuracy(cases: Cases) -> Statistic:
-    """The share of films that are flagged as their label says."""
+    """The share of images whose flag equals their label."""
     return average((cases.flag == cases.label).astype(np.float64))
 
 
 def precision(cases: Cases) -> Statistic:
-    """The share of flagged films that are positive."""
+    """The share of flagged images that are positive."""
     return _share(cases.label, cases.flag)
 
 
 def _by_score(
     probability: np.ndarray, label: np.ndarray
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Weights [replicates, n] -> those of positives and of negatives at each score, [replicates,
-    scores], the highest score first.
+    """Sums weights [replicates, n] of positives and of negatives by score.
+
+    Returns:
+      A function to two arrays [replicates, scores], the highest score first.
     """
     order = np.argsort(-probability, kind='stable')
     positives = label[order].astype(np.float64)
@@ -287,13 +281,13 @@ def _by_score(
     return weigh
 
 
-def _share(value: np.ndarray, counted: np.ndarray) -> Share:
-    return Share(np.asarray(value, np.float64), np.asarray(counted, np.float64))
+def _share(value: np.ndarray, included: np.ndarray) -> Share:
+    return Share(np.asarray(value, np.float64), np.asarray(included, np.float64))
 
 
 def _draws(patient: np.ndarray, replicates: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each film counts, float64 [some replicates, n]."""
-    names, of_film = np.unique(patient, return_inverse=True)
+    """The weight of each image in chunks of replicates, float64 [replicates, n]."""
+    names, patient_index = np.unique(patient, return_inverse=True)
     at_once = max(1, _CHUNK // len(patient))
     for start in range(0, replicates, at_once):
         number = min(at_once, replicates - start)
@@ -303,17 +297,17 @@ def _draws(patient: np.ndarray, replicates: int, rng: np.random.Generator) -> It
         counts = np.bincount(drawn.ravel(), minlength=number * len(names)).reshape(
             number, len(names)
         )
-        yield counts[:, of_film].astype(np.float64)
+        yield counts[:, patient_index].astype(np.float64)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
 
 
-def _figure(value: float, drawn: list[np.ndarray], level: float) -> Figure:
+def _figure(value: float, replicate_values: list[np.ndarray], level: float) -> Figure:
     if np.isnan(value):
         return Figure(None)
-    replicates = np.concatenate(drawn) if drawn else np.empty(0)
+    replicates = np.concatenate(replicate_values) if replicate_values else np.empty(0)
     defined = replicates[~np.isnan(replicates)]
     if not len(defined) or len(defined) < (1 - _MAX_UNDEFINED) * len(replicates):
         return Figure(value)
@@ -321,11 +315,10 @@ def _figure(value: float, drawn: list[np.ndarray], level: float) -> Figure:
     return Figure(value, float(lower), float(upper))
 
 
-def _of_all_or_none(
-    statistic: Statistic, figure: Figure, patient: np.ndarray, level: float
-) -> Figure:
-    """A figure that all replicates agree on because its films do, with an interval that tells how
-    few patients that may be.
+def _with_wilson(statistic: Statistic, figure: Figure, patient: np.ndarray, level: float) -> Figure:
+    """Replaces the interval of a share of 0 or 1 by Wilson's.
+
+    All replicates agree on such a share, so theirs would not show how few patients there are.
     """
     if not isinstance(statistic, Share) or figure.lower is None or figure.value not in (0.0, 1.0):
         return figure

@@ -1,9 +1,8 @@
-"""Sensitivity of each group behind a sensitivity gap: which groups it compares, and which not."""
+"""The sensitivity of each group behind a sensitivity gap, and which groups the gap compares."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from tensorflow_model_analysis.metrics import metric_types
 
 from components.evaluator import shares
 from components.evaluator.bootstrap import Cases, compared_groups
+from components.evaluator.figure import Figure
 from schemas.features import UNKNOWN
 from schemas.signatures import FLAG
 
@@ -19,15 +19,15 @@ _PREFIX = 'sensitivity_groups_'
 
 
 class Group(BaseModel):
-    """One group of test films.
+    """One group of test images.
 
     Attributes:
       name: the value of the feature, e.g. F.
-      positives: abnormal films, by the label.
-      patients: of these films.
-      missed: positives that the model did not flag.
+      positives: images with label 1.
+      patients: number of patients with such images.
+      missed: positive images that the model did not flag.
       lower, upper: ends of the interval of the sensitivity by patient; None without positives.
-      compared: whether the gap takes the group into account.
+      compared: whether the gap compares the group.
     """
 
     model_config = ConfigDict(frozen=True, extra='forbid')
@@ -42,8 +42,13 @@ class Group(BaseModel):
 
     @property
     def sensitivity(self) -> float | None:
-        """Share of positives that are flagged; None without positives."""
+        """The share of positive images that are flagged; None without positives."""
         return 1 - self.missed / self.positives if self.positives else None
+
+    @property
+    def figure(self) -> Figure:
+        """The sensitivity with its interval."""
+        return Figure(self.sensitivity, self.lower, self.upper)
 
 
 class Groups(BaseModel):
@@ -65,23 +70,19 @@ class Groups(BaseModel):
         """Groups that the gap does not compare."""
         return [group for group in self.groups if not group.compared]
 
-    def worst_words(self) -> str:
+    def worst_text(self) -> str:
         """The worst group for people."""
         worst = self.worst()
         if worst is None:
-            return 'no group has a positive film'
-        interval = (
-            ''
-            if worst.lower is None or worst.upper is None
-            else f', {worst.lower:.3f} – {worst.upper:.3f}'
-        )
+            return 'no group has a positive image'
+        interval = worst.figure.interval()
         note = '' if worst.compared else '; not in the gap'
         return (
-            f'{worst.name}: {worst.sensitivity:.3f}{interval} ({worst.missed} of '
-            f'{worst.positives} positives missed{note})'
+            f'{worst.name}: {worst.figure.value_text()}{f", {interval}" if interval else ""} '
+            f'({worst.missed} of {worst.positives} positives missed{note})'
         )
 
-    def left_out_words(self) -> str:
+    def left_out_text(self) -> str:
         """The groups that the gap leaves out, for people; '' when it compares all."""
         few = [
             f'{group.name} ({group.positives})'
@@ -90,65 +91,59 @@ class Groups(BaseModel):
         ]
         unknown = sum(group.positives for group in self.left_out() if group.name == UNKNOWN)
         parts = [f'fewer than {self.min_positives} positives: {", ".join(few)}'] if few else []
-        return '; '.join(parts + ([f'group not known: {unknown} positives'] if unknown else []))
+        return '; '.join(parts + ([f'group unknown: {unknown} positives'] if unknown else []))
 
 
-def of_films(
+def measure(
     cases: Cases, groups: np.ndarray, patient: np.ndarray, min_positives: int, level: float
 ) -> Groups:
-    """Measures every group.
+    """Measures the sensitivity of every group.
 
     Args:
-      cases: all films.
-      groups: bytes [n], the group of each film.
+      cases: all images.
+      groups: bytes [n], the group of each image.
       patient: any dtype [n].
       min_positives: see `bootstrap.compared_groups`.
-      level: of the intervals, which are Wilson's on the effective number of films, see `shares`.
+      level: of the intervals, which are Wilson's on the effective number of images, see `shares`.
     """
-    chosen = compared_groups(groups, cases.label, min_positives, UNKNOWN.encode())
-    found = []
+    compared = compared_groups(groups, cases.label, min_positives, UNKNOWN.encode())
+    measured = []
     for name in np.unique(groups).tolist():
-        here = (groups == name) & (cases.label > 0)
-        positives, flagged = int(here.sum()), int((cases.flag[here] > 0).sum())
+        inside = (groups == name) & (cases.label > 0)
+        positives, flagged = int(inside.sum()), int((cases.flag[inside] > 0).sum())
         lower = upper = None
         if positives:
-            number = shares.effective_number(cases.flag[here], patient[here])
+            number = shares.effective_number(cases.flag[inside], patient[inside])
             lower, upper = shares.wilson(flagged / positives, number, level)
-        found.append(
+        measured.append(
             Group(
                 name=name.decode('utf-8', 'replace'),
                 positives=positives,
-                patients=len(np.unique(patient[here])),
+                patients=len(np.unique(patient[inside])),
                 missed=positives - flagged,
                 lower=lower,
                 upper=upper,
-                compared=name in chosen,
+                compared=name in compared,
             )
         )
-    return Groups(min_positives=min_positives, groups=tuple(found))
+    return Groups(min_positives=min_positives, groups=tuple(measured))
 
 
 def key(model_name: str, by: str) -> metric_types.MetricKey:
-    """Where TFMA has the groups by one feature among its metrics; the value is from `to_metric`."""
+    """TFMA's key of the groups by a feature; the value is from `to_metric`."""
     return metric_types.MetricKey(
         f'{_PREFIX}{by}', model_name=model_name, output_name=FLAG, example_weighted=False
     )
 
 
-def to_metric(found: Groups) -> np.ndarray:
-    """Groups as a value that TFMA stores: an array with one text, JSON."""
-    return np.array([found.model_dump_json()])
+def to_metric(groups: Groups) -> np.ndarray:
+    """Groups as a value that TFMA stores: an array with one JSON text."""
+    return np.array([groups.model_dump_json()])
 
 
-def read(items: Iterable[Any]) -> Iterator[tuple[str, str, Groups]]:
-    """(model name, feature, groups) of those among TFMA's metrics of a slice (MetricKeyAndValue
-    protos).
-    """
-    for item in items:
-        if item.key.name.startswith(_PREFIX) and not item.key.is_diff:
-            (text,) = item.value.array_value.bytes_values
-            yield (
-                item.key.model_name,
-                item.key.name.removeprefix(_PREFIX),
-                Groups.model_validate(json.loads(text)),
-            )
+def from_metric(item: Any) -> tuple[str, Groups] | None:
+    """(feature, groups) of one of TFMA's metrics, a MetricKeyAndValue; None for any other metric."""
+    if not item.key.name.startswith(_PREFIX) or item.key.is_diff:
+        return None
+    (text,) = item.value.array_value.bytes_values
+    return item.key.name.removeprefix(_PREFIX), Groups.model_validate(json.loads(text))

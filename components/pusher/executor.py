@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import math
 from typing import Any
 
 from tfx import types
@@ -15,7 +14,6 @@ from components.pusher import blessed, push, storage, target
 from components.pusher.parameters import PushParameters
 
 _LOGGER = logging.getLogger(__name__)
-_BASELINE_MODEL_NAME = 'baseline'
 
 
 class Executor(tfx_executor.Executor):
@@ -158,52 +156,32 @@ def _check_blessed_models(input_dict: dict[str, list[types.Artifact]], stamped: 
 
 
 def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float | None]:
-    """Metric name -> value over all examples, of the candidate alone; None for one that is not a
-    finite number.
-    """
+    """Metric name -> value of the candidate over all images; None where it is not defined."""
     if not evaluation:
         return {}
-    import tensorflow_model_analysis as tfma
+    # Here, as it imports TFMA, which takes seconds.
+    from components.evaluator import results
 
-    found: dict[str, float | None] = {}
-    for metrics in tfma.load_metrics(artifact_utils.get_single_uri(evaluation)):
-        if metrics.slice_key.single_slice_keys:
-            continue
-        for item in metrics.metric_keys_and_values:
-            if item.key.is_diff or item.key.model_name == _BASELINE_MODEL_NAME:
-                continue
-            value = _number(item.value)
-            if value is not None:
-                sub_key = str(item.key.sub_key).replace('\n', ' ').strip()
-                found[f'{item.key.name} {sub_key}'.strip()] = (
-                    value if math.isfinite(value) else None
-                )
-    return found
-
-
-def sensitivity_groups(evaluation: list[types.Artifact] | None) -> dict[str, Any]:
-    """Feature -> `components.evaluator.groups.Groups` as JSON: what the sensitivity gaps among the
-    metrics compare and leave out.
-    """
-    if not evaluation:
-        return {}
-    import tensorflow_model_analysis as tfma
-
-    from components.evaluator import groups
-
+    folder = artifact_utils.get_single_uri(evaluation)
+    overall = results.read(folder, plots=False, overall_only=True).overall
     return {
-        by: found.model_dump(mode='json')
-        for metrics in tfma.load_metrics(artifact_utils.get_single_uri(evaluation))
-        if not metrics.slice_key.single_slice_keys
-        for model, by, found in groups.read(metrics.metric_keys_and_values)
-        if model != _BASELINE_MODEL_NAME
+        name: value for (model, name), value in overall.values.items() if model == results.CANDIDATE
     }
 
 
-def _number(value) -> float | None:
-    kind = value.WhichOneof('type')
-    if kind == 'double_value':
-        return float(value.double_value.value)
-    if kind == 'bounded_value':
-        return float(value.bounded_value.value.value)
-    return None
+def sensitivity_groups(evaluation: list[types.Artifact] | None) -> dict[str, Any]:
+    """Feature -> `components.evaluator.groups.Groups` as JSON, of the candidate.
+
+    They say what the sensitivity gaps among the metrics compare and leave out.
+    """
+    if not evaluation:
+        return {}
+    from components.evaluator import results
+
+    folder = artifact_utils.get_single_uri(evaluation)
+    overall = results.read(folder, plots=False, overall_only=True).overall
+    return {
+        feature: groups.model_dump(mode='json')
+        for (model, feature), groups in overall.groups.items()
+        if model == results.CANDIDATE
+    }

@@ -1,4 +1,4 @@
-"""Figures from their definitions, and intervals against cases with a known answer."""
+"""Metrics by their definitions, and intervals in cases with a known answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from components.evaluator import bootstrap, shares
-from components.evaluator.bootstrap import Cases, Figure, Statistic
+from components.evaluator.bootstrap import Cases, Statistic
+from components.evaluator.figure import Figure
 
 LEVEL = 0.95
 
@@ -53,9 +54,9 @@ def _by_hand(cases: Cases) -> dict[str, float]:
         'calibration_ratio': float(cases.probability.mean() / cases.label.mean()),
         'calibration_error': float(
             sum(
-                abs(cases.probability[each].mean() - cases.label[each].mean()) * each.mean()
-                for each in inside
-                if each.any()
+                abs(cases.probability[rows].mean() - cases.label[rows].mean()) * rows.mean()
+                for rows in inside
+                if rows.any()
             )
         ),
     }
@@ -67,7 +68,7 @@ def test_values_are_those_of_the_definitions(name: str) -> None:
     assert _value(_statistic(name, cases), 500) == pytest.approx(_by_hand(cases)[name], abs=1e-12)
 
 
-def test_a_film_that_counts_twice_is_two_films() -> None:
+def test_an_image_of_weight_two_counts_as_two_images() -> None:
     cases, rng = _cases(80), np.random.default_rng(1)
     counts = rng.integers(0, 4, 80)
     repeated = Cases(
@@ -107,11 +108,11 @@ def test_the_interval_of_an_auc_is_that_of_hanley_and_mcneil() -> None:
     assert lower < area < upper
 
 
-@pytest.mark.parametrize('films', [1, 3, 10])
-def test_more_films_of_the_same_patients_do_not_narrow_it(films: int) -> None:
+@pytest.mark.parametrize('images', [1, 3, 10])
+def test_more_images_of_the_same_patients_do_not_narrow_it(images: int) -> None:
     one = _cases(300)
-    cases = Cases(*(np.repeat(values, films) for values in (one.probability, one.flag, one.label)))
-    patient = np.repeat(np.arange(300), films)
+    cases = Cases(*(np.repeat(values, images) for values in (one.probability, one.flag, one.label)))
+    patient = np.repeat(np.arange(300), images)
     for of, among, expected in (
         (bootstrap.sensitivity, cases, bootstrap.sensitivity(one)),
         (bootstrap.brier_score, cases, bootstrap.brier_score(one)),
@@ -119,17 +120,15 @@ def test_more_films_of_the_same_patients_do_not_narrow_it(films: int) -> None:
         assert _interval(of(among), patient) == pytest.approx(
             _interval(expected, np.arange(300)), abs=1e-9
         )
-    # Taken for cases of their own they would.
-    if films > 1:
+    # Treating images as independent cases would narrow it.
+    if images > 1:
         lower, upper = _interval(bootstrap.brier_score(cases), np.arange(len(patient)))
         wide = _interval(bootstrap.brier_score(one), np.arange(300))
-        assert (upper - lower) == pytest.approx((wide[1] - wide[0]) / np.sqrt(films), rel=0.1)
+        assert (upper - lower) == pytest.approx((wide[1] - wide[0]) / np.sqrt(images), rel=0.1)
 
 
-def test_it_holds_the_truth_as_often_as_it_says() -> None:
-    """Patients with one to five films whose scores go together; the true AUC from a million
-    patients' films.
-    """
+def test_it_covers_the_true_value_at_its_level() -> None:
+    """Patients with one to five correlated images; the true AUC is that of 200,000 patients."""
 
     def draw(patients: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -154,13 +153,13 @@ def test_it_holds_the_truth_as_often_as_it_says() -> None:
     assert too_narrow / 150 < 0.85
 
 
-def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
+def test_the_seed_determines_the_interval() -> None:
     statistic = bootstrap.sensitivity(_cases())
     first, again, other = (_interval(statistic, np.arange(500), 200, seed) for seed in (0, 0, 1))
     assert first == again != other
 
 
-def test_many_films_are_drawn_in_parts_with_the_same_outcome(
+def test_replicates_in_chunks_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     statistic = bootstrap.sensitivity(_cases())
@@ -187,36 +186,36 @@ def test_one_positive_has_a_value_but_no_interval() -> None:
     assert (figure.value, figure.lower) == (pytest.approx(7 / 49), None)
 
 
-@pytest.mark.parametrize(('hit', 'bound'), [(1.0, 0), (0.0, 1)])
-def test_a_share_of_all_or_none_is_not_certain(hit: float, bound: int) -> None:
+@pytest.mark.parametrize(('share', 'bound'), [(1.0, 0), (0.0, 1)])
+def test_a_share_of_0_or_1_has_wilsons_interval(share: float, bound: int) -> None:
     label = np.repeat([1, 0], [9, 30])
-    cases = Cases(np.full(39, hit), np.full(39, hit), label)
+    cases = Cases(np.full(39, share), np.full(39, share), label)
     # The nine positives are of three patients.
     patient = np.concatenate([np.repeat([0, 1, 2], 3), np.arange(3, 33)])
     figure = bootstrap.figures({'it': bootstrap.sensitivity(cases)}, patient, 500, LEVEL)['it']
-    # Without the replicates that lack all three patients there would be none.
-    expected = shares.wilson(hit, 3, LEVEL)
-    assert (figure.value, figure.lower, figure.upper) == (hit, *expected)
-    assert abs(expected[bound] - hit) > 0.5
+    # All replicates agree, so their percentiles would have no width.
+    expected = shares.wilson(share, 3, LEVEL)
+    assert (figure.value, figure.lower, figure.upper) == (share, *expected)
+    assert abs(expected[bound] - share) > 0.5
     among_others = bootstrap.among(np.arange(39) + 11, bootstrap.sensitivity(cases))
     others = np.concatenate([np.arange(100, 111), patient])
     assert bootstrap.figures({'it': among_others}, others, 500, LEVEL)['it'] == figure
 
 
-def test_without_replicates_it_has_no_interval_either() -> None:
+def test_without_replicates_there_is_no_interval() -> None:
     cases = Cases(np.ones(9), np.ones(9), np.ones(9, int))
     assert bootstrap.figures({'it': bootstrap.sensitivity(cases)}, np.arange(9), 0, LEVEL)[
         'it'
     ] == Figure(1.0)
 
 
-def test_a_difference_is_taken_on_the_same_replicates() -> None:
+def test_a_difference_uses_the_same_replicates() -> None:
     cases = _cases()
     same = bootstrap.difference(bootstrap.sensitivity(cases), bootstrap.sensitivity(cases))
     assert _interval(same, np.arange(500)) == (0.0, 0.0)
 
 
-def test_the_mean_of_several_is_that_of_those_that_are_defined() -> None:
+def test_the_mean_is_over_defined_statistics() -> None:
     cases = _cases(50)
     good, bad = (
         bootstrap.auc(cases.probability, cases.label),
@@ -227,7 +226,7 @@ def test_the_mean_of_several_is_that_of_those_that_are_defined() -> None:
     assert _value(bootstrap.mean([bad, bad]), 50) is None
 
 
-def test_the_gap_is_between_the_best_and_the_worst_group_that_counts() -> None:
+def test_the_gap_is_between_the_best_and_the_worst_compared_group() -> None:
     # Group -> flagged, positives; 'few' has too few positives, 'unknown' is no group.
     groups = {'a': (30, 40), 'b': (36, 40), 'c': (20, 40), 'few': (0, 5), 'unknown': (0, 40)}
     names = np.repeat(list(groups), [positives + 10 for _, positives in groups.values()])

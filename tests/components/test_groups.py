@@ -1,6 +1,4 @@
-"""Groups behind a sensitivity gap: what the gap leaves out stands beside it, and the worst group
-always does.
-"""
+"""The groups behind a sensitivity gap: the worst one, and those that the gap leaves out."""
 
 from __future__ import annotations
 
@@ -18,8 +16,8 @@ from components.evaluator.bootstrap import Cases
 BANDS = {'00-17': (6, 4), '18-39': (40, 4), '40-59': (30, 5), '80+': (0, 0), 'unknown': (25, 10)}
 
 
-def _films() -> tuple[Cases, np.ndarray, np.ndarray]:
-    """Positives of BANDS, and five negatives a group, all flagged; two films a patient."""
+def _images() -> tuple[Cases, np.ndarray, np.ndarray]:
+    """Positives of BANDS and five negatives per group, all flagged; two images per patient."""
     rows = [
         (band, 1, float(number >= missed))
         for band, (positives, missed) in BANDS.items()
@@ -31,23 +29,23 @@ def _films() -> tuple[Cases, np.ndarray, np.ndarray]:
 
 
 def _groups(min_positives: int = 20) -> groups.Groups:
-    cases, bands, patient = _films()
-    return groups.of_films(cases, bands, patient, min_positives, 0.95)
+    cases, bands, patient = _images()
+    return groups.measure(cases, bands, patient, min_positives, 0.95)
 
 
-def test_every_group_is_listed_with_what_it_is_made_of() -> None:
-    found = _groups()
-    assert {group.name: (group.positives, group.missed) for group in found.groups} == BANDS
-    assert [group.name for group in found.groups if group.compared] == ['18-39', '40-59']
-    assert [group.patients for group in found.groups][:2] == [3, 20]
-    none = next(group for group in found.groups if group.name == '80+')
-    assert (none.sensitivity, none.lower, none.upper) == (None, None, None)
-    for group in found.groups:
+def test_every_group_is_listed_with_its_counts() -> None:
+    measured = _groups()
+    assert {group.name: (group.positives, group.missed) for group in measured.groups} == BANDS
+    assert [group.name for group in measured.groups if group.compared] == ['18-39', '40-59']
+    assert [group.patients for group in measured.groups][:2] == [3, 20]
+    empty = next(group for group in measured.groups if group.name == '80+')
+    assert (empty.sensitivity, empty.lower, empty.upper) == (None, None, None)
+    for group in measured.groups:
         assert group.lower is None or group.lower < group.sensitivity < group.upper
 
 
 def test_the_gap_is_that_of_the_groups_it_compares() -> None:
-    cases, bands, patient = _films()
+    cases, bands, patient = _images()
     statistic = bootstrap.sensitivity_gap(cases, bands, 20, unknown=b'unknown')
     value = bootstrap.figures({'gap': statistic}, patient, 0, 0.95)['gap'].value
     rates = [group.sensitivity for group in _groups().groups if group.compared]
@@ -55,41 +53,42 @@ def test_the_gap_is_that_of_the_groups_it_compares() -> None:
 
 
 def test_the_worst_group_is_named_though_the_gap_leaves_it_out() -> None:
-    found = _groups()
-    assert found.worst().name == '00-17'
-    assert found.worst_words().startswith('00-17: 0.333, 0.')
-    assert found.worst_words().endswith('(4 of 6 positives missed; not in the gap)')
+    measured = _groups()
+    assert measured.worst().name == '00-17'
+    assert measured.worst_text().startswith('00-17: 0.333, 0.')
+    assert measured.worst_text().endswith('(4 of 6 positives missed; not in the gap)')
     assert (
-        found.left_out_words()
-        == 'fewer than 20 positives: 00-17 (6), 80+ (0); group not known: 25 positives'
+        measured.left_out_text()
+        == 'fewer than 20 positives: 00-17 (6), 80+ (0); group unknown: 25 positives'
     )
 
 
 def test_a_gap_that_compares_all_groups_says_so() -> None:
     cases = Cases(np.ones(4), np.array([1.0, 0, 1, 1]), np.ones(4, int))
-    found = groups.of_films(cases, np.array([b'F', b'F', b'M', b'M']), np.arange(4), 2, 0.95)
-    assert found.left_out_words() == ''
-    assert found.worst_words().endswith('(1 of 2 positives missed)')
+    measured = groups.measure(cases, np.array([b'F', b'F', b'M', b'M']), np.arange(4), 2, 0.95)
+    assert measured.left_out_text() == ''
+    assert measured.worst_text().endswith('(1 of 2 positives missed)')
 
 
 def test_without_positives_there_is_no_worst_group() -> None:
-    found = groups.of_films(
+    measured = groups.measure(
         Cases(np.ones(2), np.ones(2), np.zeros(2, int)),
         np.array([b'F', b'M']),
         np.arange(2),
         20,
         0.95,
     )
-    assert found.worst() is None
-    assert found.worst_words() == 'no group has a positive film'
+    assert measured.worst() is None
+    assert measured.worst_text() == 'no group has a positive image'
 
 
-def test_tfma_hands_them_on() -> None:
+def test_they_survive_being_written_by_tfma() -> None:
     proto = metrics_for_slice_pb2.MetricsForSlice()
     item = proto.metric_keys_and_values.add()
     item.key.CopyFrom(groups.key('candidate', 'age_band').to_proto())
     item.value.CopyFrom(writer.convert_metric_value_to_proto(groups.to_metric(_groups())))
     other = proto.metric_keys_and_values.add()
     other.key.name = 'auc'
-    assert list(groups.read(proto.metric_keys_and_values)) == [('candidate', 'age_band', _groups())]
+    assert groups.from_metric(item) == ('age_band', _groups())
+    assert groups.from_metric(other) is None
     assert json.loads(_groups().model_dump_json())['min_positives'] == 20

@@ -1,5 +1,6 @@
-"""The registry of metrics says what the Evaluator really works out: names, ranges, and where a
-metric has no value.
+"""The registry of metrics agrees with what the Evaluator computes.
+
+Names, ranges, and where a metric is not defined.
 """
 
 from __future__ import annotations
@@ -10,39 +11,41 @@ import numpy as np
 import pytest
 
 from components.evaluator import patient_metrics, registry
-from components.evaluator.bootstrap import Figure
+from components.evaluator.figure import Figure
 from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW, age_band
 from schemas.labels import FINDINGS
 from schemas.signatures import FLAG, PROBABILITY
 from trainer.tasks import TASKS
 
-_FILMS = 400
+_IMAGES = 400
 
 
-def _features(rng: np.random.Generator, known: bool) -> dict[str, np.ndarray]:
-    """Metadata of films, all unknown where `known` is false."""
-    ages = rng.integers(0, 95, _FILMS) if known else np.full(_FILMS, -1)
+def _features(rng: np.random.Generator, metadata: bool) -> dict[str, np.ndarray]:
+    """Metadata of images, all unknown unless `metadata`."""
+    ages = rng.integers(0, 95, _IMAGES) if metadata else np.full(_IMAGES, -1)
     return {
-        PATIENT_ID: np.array([f'{number // 2:08d}'.encode() for number in range(_FILMS)]),
+        PATIENT_ID: np.array([f'{number // 2:08d}'.encode() for number in range(_IMAGES)]),
         AGE: ages,
         AGE_BAND: np.array([age_band(int(age)).encode() for age in ages]),
-        SEX: rng.choice([b'F', b'M'], _FILMS) if known else np.full(_FILMS, UNKNOWN.encode()),
-        VIEW: rng.choice([b'PA', b'AP'], _FILMS) if known else np.full(_FILMS, UNKNOWN.encode()),
-        FOLLOW_UP: rng.integers(0, 9, _FILMS) if known else np.full(_FILMS, -1),
+        SEX: rng.choice([b'F', b'M'], _IMAGES) if metadata else np.full(_IMAGES, UNKNOWN.encode()),
+        VIEW: rng.choice([b'PA', b'AP'], _IMAGES)
+        if metadata
+        else np.full(_IMAGES, UNKNOWN.encode()),
+        FOLLOW_UP: rng.integers(0, 9, _IMAGES) if metadata else np.full(_IMAGES, -1),
     }
 
 
 def _figures(
-    task: str, label: np.ndarray | None = None, known: bool = True, **fixed: bytes
+    task: str, label: np.ndarray | None = None, metadata: bool = True, **fixed: bytes
 ) -> dict[str, Figure]:
     rng = np.random.default_rng(3)
     findings = TASKS[task].findings
-    features = _features(rng, known) | {
-        name: np.full(_FILMS, value) for name, value in fixed.items()
+    features = _features(rng, metadata) | {
+        name: np.full(_IMAGES, value) for name, value in fixed.items()
     }
-    features[TASKS[task].label] = rng.integers(0, 2, _FILMS) if label is None else label
-    features |= {name: rng.integers(0, 2, _FILMS) for name in findings}
-    outputs = {name: rng.random(_FILMS) for name in (PROBABILITY, *findings)}
+    features[TASKS[task].label] = rng.integers(0, 2, _IMAGES) if label is None else label
+    features |= {name: rng.integers(0, 2, _IMAGES) for name in findings}
+    outputs = {name: rng.random(_IMAGES) for name in (PROBABILITY, *findings)}
     outputs[FLAG] = (outputs[PROBABILITY] > 0.4).astype(float)
     settings = patient_metrics._Settings(replicates=100, level=0.95, min_positives=1)
     return patient_metrics._figures(outputs, features, TASKS[task].label, findings, settings)
@@ -53,10 +56,10 @@ def _undefined(figures: dict[str, Figure]) -> set[str]:
 
 
 @pytest.mark.parametrize('task', ['nih_triage', 'findings14', 'cardiomegaly'])
-def test_the_names_are_those_that_the_evaluator_emits_for_a_task(task: str) -> None:
+def test_the_evaluator_computes_every_metric_that_exists_for_a_task(task: str) -> None:
     figures = _figures(task)
     expected = {
-        name for name, metric in registry.METRICS.items() if metric.emitted(TASKS[task].findings)
+        name for name, metric in registry.METRICS.items() if metric.exists_for(TASKS[task].findings)
     }
     assert set(figures) == expected
     assert not _undefined(figures)
@@ -69,16 +72,18 @@ def test_values_and_intervals_are_within_the_ranges() -> None:
             assert value is not None and metric.low <= value <= metric.high, name
 
 
-@pytest.mark.parametrize(('label', 'needs'), [(1, 'negatives'), (0, 'positives')])
-def test_where_all_films_are_of_one_class(label: int, needs: str) -> None:
-    figures = _figures('findings14', np.full(_FILMS, label))
+@pytest.mark.parametrize(('label', 'needs'), [(1, 'needs_negatives'), (0, 'needs_positives')])
+def test_where_all_images_are_of_one_class(label: int, needs: str) -> None:
+    figures = _figures('findings14', np.full(_IMAGES, label))
     expected = {name for name in figures if getattr(registry.METRICS[name], needs)}
     assert _undefined(figures) == expected
 
 
 def test_without_metadata() -> None:
-    figures = _figures('nih_triage', known=False)
-    assert _undefined(figures) == {name for name in figures if registry.METRICS[name].metadata}
+    figures = _figures('nih_triage', metadata=False)
+    assert _undefined(figures) == {
+        name for name in figures if registry.METRICS[name].needs_metadata
+    }
 
 
 @pytest.mark.parametrize(('group', 'value'), [(SEX, b'F'), (VIEW, b'AP'), (AGE_BAND, b'40-59')])
@@ -89,9 +94,25 @@ def test_where_a_group_has_one_value(group: str, value: bytes) -> None:
     }
 
 
-def test_finding_a_metric_by_its_name_or_that_of_an_end() -> None:
+def test_a_metric_is_found_by_its_name_or_that_of_an_end() -> None:
     auc = registry.METRICS['auc']
     assert [registry.find(name) for name in ('auc', 'auc_lower', 'auc_upper')] == [auc] * 3
     assert registry.find('auc_middle') is None
     assert registry.METRICS['calibration_ratio'].high == math.inf
     assert {metric.finding for metric in registry.METRICS.values()} == {None, *FINDINGS}
+
+
+def test_titles() -> None:
+    assert registry.title('auc_lower') == 'AUC, lower end'
+    assert registry.title('sensitivity_gap_sex') == 'Largest gap in sensitivity by sex'
+    assert registry.title(registry.IMAGES) == 'Images'
+    assert registry.title('something_new') == 'something_new'
+
+
+def test_selections_are_metrics_of_the_registry() -> None:
+    assert {*registry.HEADLINE, *registry.OVERVIEW, *registry.PER_SLICE} <= set(registry.METRICS)
+    kinds = ('discrimination', 'calibration', 'metadata', 'findings', 'gap')
+    assert sorted(registry.of_kind(*kinds)) == sorted(registry.METRICS)
+    assert [name for name, metric in registry.METRICS.items() if metric.is_gap] == [
+        name for name, metric in registry.METRICS.items() if metric.group
+    ]

@@ -1,16 +1,13 @@
-"""The table behind a reliability plot, by hand and on its way through TFMA."""
+"""The table behind a reliability plot: its values, and reading what TFMA writes."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 from tensorflow_model_analysis.writers import metrics_plots_and_validations_writer as writer
 
-from components.evaluator import reliability, shares
-from pages import measured
+from components.evaluator import reliability, results, shares
 from schemas.signatures import PROBABILITY
 
 
@@ -18,32 +15,32 @@ def test_bins_by_hand() -> None:
     probability = np.array([0.0, 0.05, 0.31, 0.33, 0.35, 0.38, 1.0, 0.95], np.float32)
     label = np.array([0, 0, 1, 1, 0, 0, 1, 1])
     patient = np.array(list('aabbccde'))
-    found = reliability.bins(probability, label, patient, 0.9)
-    assert found.shape == (reliability.BINS, len(reliability.COLUMNS))
-    assert found[:, 0].tolist() == [2, 0, 0, 4, 0, 0, 0, 0, 0, 2]
-    assert found[3, 1:3] == pytest.approx([0.3425, 0.5])
-    assert found[[0, 9], 1] == pytest.approx([0.025, 0.975])
-    # One patient twice; two who are of one mind each; two patients.
+    bins = reliability.bins(probability, label, patient, 0.9)
+    assert bins.shape == (reliability.BINS, len(reliability.COLUMNS))
+    assert bins[:, 0].tolist() == [2, 0, 0, 4, 0, 0, 0, 0, 0, 2]
+    assert bins[3, 1:3] == pytest.approx([0.3425, 0.5])
+    assert bins[[0, 9], 1] == pytest.approx([0.025, 0.975])
+    # One patient with two images; two patients whose images agree; two patients.
     for place, share, number in ((0, 0.0, 1), (3, 0.5, 1), (9, 1.0, 2)):
-        assert found[place, 2:] == pytest.approx([share, *shares.wilson(share, number, 0.9)]), place
-    assert np.isnan(found[1, 1:]).all()
+        assert bins[place, 2:] == pytest.approx([share, *shares.wilson(share, number, 0.9)]), place
+    assert np.isnan(bins[1, 1:]).all()
 
 
-def test_it_comes_through_what_tfma_writes(tmp_path: Path) -> None:
+def test_it_survives_being_written_by_tfma() -> None:
     rng = np.random.default_rng(0)
     probability = rng.random(200)
     table = reliability.bins(probability, rng.random(200) < probability, np.arange(200) // 2, 0.95)
-    # Two bins without films.
+    # Two bins without images.
     table[[2, 7], 0], table[[2, 7], 1:] = 0, np.nan
     key = reliability.key('', PROBABILITY)
     written: metrics_for_slice_pb2.MetricsForSlice = writer.convert_slice_metrics_to_proto(
         ((), {key: table}), add_metrics_callbacks=None
     )
-    of_slice = measured.Slice(())
-    measured._add_metrics(of_slice, written.metric_keys_and_values)
-    bins = of_slice.reliability[measured.CANDIDATE, PROBABILITY]
+    read = results.Slice(())
+    results.add_metrics(read, written.metric_keys_and_values)
+    bins = read.reliability[results.CANDIDATE, PROBABILITY]
     assert len(bins) == reliability.BINS - 2
-    assert [(one.films, one.mean_probability, one.share, one.lower, one.upper) for one in bins] == [
-        pytest.approx(tuple(row)) for row in table if row[0]
-    ]
-    assert not of_slice.figures
+    assert [
+        (one.images, one.mean_probability, one.share, one.lower, one.upper) for one in bins
+    ] == [pytest.approx(tuple(row)) for row in table if row[0]]
+    assert not read.values

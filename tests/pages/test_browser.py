@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from components.evaluator.curves import POINTS
 from pages import site
-from pages.measured import POINTS
 from tests.support import chromium as browsing
 from tests.support.chromium import opened, texts
 
@@ -32,7 +32,7 @@ def test_runs_end_with_the_front_page(watched):
 
 
 def test_every_page_and_all_marks_of_the_run_that_pushed(browser, watched):
-    # Nothing of these films is near enough to another to be shown.
+    # No image of this set resembles another closely enough to be shown.
     browsing.check_pushed(browser, watched.pages, _SLICES, films=False)
 
 
@@ -40,7 +40,7 @@ def test_pages_of_the_demo(browser):
     pages = _PROJECT / 'runs' / 'demo' / site.FOLDER
     if not (pages / site.FRONT).exists():
         browsing.missing(f'{pages} is not there: `make demo` makes it')
-    browsing.check_pushed(browser, pages, {*_SLICES, 'Films with Effusion'})
+    browsing.check_pushed(browser, pages, {*_SLICES, 'Images with Effusion'})
 
 
 def test_front_page_lists_every_run_with_its_ending(browser, watched):
@@ -53,7 +53,7 @@ def test_front_page_lists_every_run_with_its_ending(browser, watched):
         assert '✗ failed' in gate and 'missing_metadata' in gate
         assert (
             'not blessed' in refused
-            and 'AUC of all test films is 0.' in refused
+            and 'AUC of all test images is 0.' in refused
             and 'Evaluator ✗ FAIL' in refused
         )
         assert '✓ pushed' in pushed
@@ -72,9 +72,9 @@ def test_tfma_draws_the_plots_of_the_slice_that_is_chosen(browser, run_of):
 def test_without_a_baseline_the_page_says_so_and_with_one_it_stands_beside(browser, run_of):
     with opened(browser, run_of('pushed') / 'evaluation.html') as page:
         assert 'Nothing was served when this run began' in page.locator('main').inner_text()
-        assert 'Served model' not in texts(page.locator('#figures-table thead th'))
+        assert 'Served model' not in texts(page.locator('#metrics-table thead th'))
     with opened(browser, run_of('not blessed') / 'evaluation.html') as page:
-        assert {'Served model', 'Difference'} <= set(texts(page.locator('#figures-table thead th')))
+        assert {'Served model', 'Difference'} <= set(texts(page.locator('#metrics-table thead th')))
         page.locator('#tfma-slicing tfma-metrics-table table').wait_for()
         assert any('(served)' in text for text in texts(page.locator('#tfma-slicing thead th')))
         assert 'served model' in ' '.join(page.locator('#curves ~ .plots text').all_text_contents())

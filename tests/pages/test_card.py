@@ -1,4 +1,4 @@
-"""The model card is complete or is none; HTML and Markdown say all that the JSON says."""
+"""A model card is complete, and its HTML and Markdown contain all of its JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.evaluator import registry
 from pages import card, card_sections, card_text
 from records import origin
 from trainer.tasks import TASKS
@@ -18,7 +19,7 @@ UNDEFINED = {'value': None, 'lower': None, 'upper': None}
 
 
 def parts() -> dict[str, Any]:
-    """All that a card holds, each text of its own."""
+    """All parts of a card; no two texts are equal."""
     return {
         'details': {
             'name': 'demo',
@@ -30,7 +31,7 @@ def parts() -> dict[str, Any]:
             'negative': 'normal',
             'outputs': ['probability', 'flag'],
             'network': 'scratch_cnn',
-            'input': 'one film',
+            'input': 'one image',
             'code_digest': 'c0de',
             'packages': {'tensorflow': '2.16.2'},
         },
@@ -44,7 +45,7 @@ def parts() -> dict[str, Any]:
             'records': 600,
             'quarantined': 0,
             'patients': 224,
-            'splits': {'test': {'films': 69, 'patients': 30, 'positives': 44}},
+            'splits': {'test': {'images': 69, 'patients': 30, 'positives': 44}},
             'split_rule': 'by patient',
             'labels': 'any finding',
             'label_noise': 'mined from reports',
@@ -58,13 +59,14 @@ def parts() -> dict[str, Any]:
             'parameters': {'train': {'epochs': 20}},
         },
         'evaluation': {
-            'films': 69,
+            'images': 69,
+            'not_assessed': 2,
             'intervals': '90 %, by patient',
             'overall': {'AUC': INTERVAL, 'Sensitivity': INTERVAL, 'Specificity': INTERVAL},
             'subgroups': {
-                'sex': {'Sex: female (30 films)': {'auc': INTERVAL, 'sensitivity': UNDEFINED}},
+                'sex': {'Sex: female (30 images)': {'auc': INTERVAL, 'sensitivity': UNDEFINED}},
                 'age_band': 'not measured',
-                'view_position': 'not asked',
+                'view_position': 'not included',
             },
             'gaps': {
                 'gap': {
@@ -111,7 +113,7 @@ def parts() -> dict[str, Any]:
 
 
 def places(content: Any, path: tuple = ()):
-    """The paths of all fields of the models; what hangs below a free dict is data."""
+    """The paths of all fields; the keys of a free dict are data."""
     for key, value in content.items():
         yield (*path, key)
         if isinstance(value, dict) and key not in (
@@ -131,7 +133,7 @@ ALL_PLACES = list(places(parts()))
 
 
 @pytest.mark.parametrize('place', ALL_PLACES, ids='.'.join)
-def test_a_card_without_a_field_is_refused_by_name(place):
+def test_a_missing_field_is_named(place):
     content = copy.deepcopy(parts())
     *parents, last = place
     inner = content
@@ -161,7 +163,7 @@ def test_a_card_without_a_field_is_refused_by_name(place):
     ],
     ids=str,
 )
-def test_a_card_with_an_empty_field_is_refused(place, value):
+def test_an_empty_field_is_named(place, value):
     content = copy.deepcopy(parts())
     *parents, last = place
     inner = content
@@ -184,21 +186,22 @@ def leaves(content: Any):
         yield content
 
 
-def test_markdown_says_all_that_the_json_says():
-    made = card.complete('today', parts())
-    text = card_sections.markdown(made).replace('\\', '')
-    for leaf in leaves(json.loads(made.model_dump_json(exclude={'format'}))):
-        shown = (
+def test_markdown_contains_all_of_the_json():
+    complete = card.complete('today', parts())
+    text = card_sections.markdown(complete).replace('\\', '')
+    for leaf in leaves(json.loads(complete.model_dump_json(exclude={'format'}))):
+        forms = (
             {f'{leaf}', f'{leaf:,}', f'{leaf:.4f}', f'{leaf:.3f}'}
             if isinstance(leaf, int | float)
             else {leaf}
         )
-        assert any(form in text for form in shown), leaf
-    assert 'not defined on these films' in text
+        assert any(form in text for form in forms), leaf
+    assert 'not defined on these images' in text
+    assert 'Images not assessed: 2; the model flags them' in text
     assert text.count('## ') == len(card_sections.TITLES)
 
 
-def test_markdown_takes_nothing_for_markup():
+def test_markdown_escapes_markup():
     content = parts()
     content['details']['name'] = '<img src=x onerror=alert(1)> *x* | y\nz'
     text = card_sections.markdown(card.complete('today', content))
@@ -212,6 +215,22 @@ def test_every_task_is_described():
         assert text is not None, f'{name}: pages/card_text.py does not say what it is for'
         assert text.limits and text.labels
     assert card_text.of_task('unknown') is None
+
+
+def test_an_evaluation_of_an_earlier_version_has_no_count_of_images_not_assessed():
+    content = parts()
+    content['evaluation']['not_assessed'] = None
+    text = card_sections.markdown(card.complete('today', content))
+    assert 'Images not assessed: not on record' in text
+
+
+def test_every_metric_of_a_card_is_in_the_registry():
+    metrics = [
+        name
+        for part in (card.CalibrationPart, card.OperatingPointPart, card.Shortcuts)
+        for name in card.metric_fields(part).values()
+    ]
+    assert len(metrics) == 9 and set(metrics) <= set(registry.METRICS)
 
 
 def _all_words(text: card_text.DataText) -> str:

@@ -202,12 +202,12 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         ),
         pytest.param(
             {'evaluation': {'thresholds': []}},
-            'at least one threshold is needed',
+            'set at least one threshold',
             id='no threshold',
         ),
         pytest.param(
             {'evaluation': {'thresholds': [{'metric': 'auc', 'max_worse': 0.1}]}},
-            'needs min or max: while nothing is served, max_worse alone bounds nothing',
+            'needs min or max: max_worse alone has no effect while nothing is served',
             id='no first model',
         ),
     ],
@@ -234,7 +234,7 @@ def test_refused(content: dict, told: str, write) -> None:
         ({'metric': 'auc', 'min': 0.9, 'max': 0.8}, r'min 0\.9 is above max 0\.8'),
         (
             {'metric': 'calibration_ratio', 'max_worse': 0.1},
-            'max_worse cannot be asked of calibration_ratio',
+            'max_worse cannot be set on calibration_ratio',
         ),
         ({'metric': 'auc', 'max_worse': -0.1}, 'greater than or equal to 0'),
         ({'metric': 'auc', 'min': float('nan')}, 'finite'),
@@ -262,22 +262,22 @@ def test_thresholds_that_cannot_be(threshold: dict, told: str, write) -> None:
     [
         pytest.param(
             {'metric': 'auc', 'slice': {'view_position': 'pa'}, 'min': 0.5},
-            r"slice: no film has view_position 'pa'\. Allowed: PA, AP, unknown",
+            r"slice: no image has view_position 'pa'\. Allowed: PA, AP, unknown",
             id='view in lower case',
         ),
         pytest.param(
             {'metric': 'auc', 'slice': {'sex': 'female'}, 'min': 0.5},
-            r"no film has sex 'female'\. Allowed: F, M, unknown",
+            r"no image has sex 'female'\. Allowed: F, M, unknown",
             id='sex as a word',
         ),
         pytest.param(
             {'metric': 'auc', 'slice': {'age_band': '40-60'}, 'min': 0.5},
-            r"no film has age_band '40-60'\. Allowed: 00-17, 18-39, 40-59, 60-79, 80\+, unknown",
+            r"no image has age_band '40-60'\. Allowed: 00-17, 18-39, 40-59, 60-79, 80\+, unknown",
             id='age band',
         ),
         pytest.param(
             {'metric': 'auc', 'slice': {'Effusion': True}, 'min': 0.5},
-            r"no film has Effusion 'True'\. Allowed: 0, 1",
+            r"no image has Effusion 'True'\. Allowed: 0, 1",
             id='finding as a truth value',
         ),
         pytest.param(
@@ -312,7 +312,7 @@ def test_thresholds_that_cannot_be(threshold: dict, told: str, write) -> None:
         ),
         pytest.param(
             {'metric': 'sensitivity_gap_sex', 'slice': {'sex': 'F'}, 'max': 0.1},
-            r'sensitivity_gap_sex compares values of sex, but all films of the slice sex=F have '
+            r'sensitivity_gap_sex compares values of sex, but all images of the slice sex=F have '
             r'the same one',
             id='gap inside a slice of its feature',
         ),
@@ -350,7 +350,7 @@ def test_a_gate_that_can_never_pass(threshold: dict, message: str, write) -> Non
         pytest.param(
             {},
             {'metric': 'auc', 'slice': {'Effusion': 1}, 'min': 0.5},
-            'auc is not defined in the slice Effusion=1, whose films are all abnormal for task '
+            'auc is not defined in the slice Effusion=1, whose images are all abnormal for task '
             "'nih_triage'. "
             'Defined there: pr_auc, sensitivity,',
             id='one class by a finding',
@@ -358,15 +358,14 @@ def test_a_gate_that_can_never_pass(threshold: dict, message: str, write) -> Non
         pytest.param(
             {'task': 'cardiomegaly'},
             {'metric': 'sensitivity', 'slice': {'Cardiomegaly': 0}, 'min': 0.5},
-            'sensitivity is not defined in the slice Cardiomegaly=0, whose films are all no '
+            'sensitivity is not defined in the slice Cardiomegaly=0, whose images are all no '
             'cardiomegaly',
             id='one class by the label',
         ),
         pytest.param(
             {'data': {}},
             {'metric': 'sensitivity_gap_sex', 'max': 0.1},
-            'sensitivity_gap_sex needs sex, age and view of the films: give their table as '
-            'data.metadata',
+            'sensitivity_gap_sex needs sex, age and view of the images: set data.metadata to ',
             id='gap without a metadata table',
         ),
         pytest.param(

@@ -1,6 +1,4 @@
-"""The Evaluator's configuration: TFMA accepts it, thresholds hold for their slices alone,
-directions are right.
-"""
+"""The Evaluator's configuration: what TFMA accepts, and how it applies the thresholds."""
 
 from __future__ import annotations
 
@@ -13,8 +11,9 @@ from tensorflow_model_analysis.metrics import metric_specs, metric_types
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import config_util
 
+from components.evaluator import registry, results
 from pipeline import evaluation, metrics
-from pipeline.evaluation_parameters import METRICS, SLICES, EvaluationParameters, Threshold
+from pipeline.evaluation_parameters import SLICES, EvaluationParameters, Threshold
 from schemas.labels import FINDINGS
 from trainer.tasks import TASKS
 
@@ -27,15 +26,16 @@ def _config(*thresholds: Threshold, slices: tuple[str, ...] = SLICES) -> config_
 
 def _bounds(config: config_pb2.EvalConfig, name: str) -> list[config_pb2.PerSliceMetricThreshold]:
     """The thresholds on a metric."""
-    (found,) = [spec for spec in config.metrics_specs if name in spec.per_slice_thresholds]
-    assert not found.output_names
-    return list(found.per_slice_thresholds[name].thresholds)
+    (spec,) = [spec for spec in config.metrics_specs if name in spec.per_slice_thresholds]
+    assert not spec.output_names
+    return list(spec.per_slice_thresholds[name].thresholds)
 
 
 @pytest.mark.parametrize('slices', [(), SLICES, ('sex',)], ids=str)
-@pytest.mark.parametrize('metric', METRICS)
+@pytest.mark.parametrize('metric', registry.GATE_METRICS)
 def test_tfma_accepts_it(metric: str, slices: tuple[str, ...]) -> None:
-    bound = {'max_worse': 0.1} if METRICS[metric] != 'one' else {'max': 1.5}
+    better = registry.find(metric).better
+    bound = {'max': 1.5} if better == 'close to 1' else {'max_worse': 0.1}
     config = _config(
         Threshold(metric=metric, min=0.1, **bound),
         Threshold(metric='auc', slice={'sex': 'F'}, min=0.5),
@@ -45,12 +45,12 @@ def test_tfma_accepts_it(metric: str, slices: tuple[str, ...]) -> None:
     config_util.verify_eval_config(updated, baseline_required=True)
 
 
-def test_the_model_is_asked_through_its_contract() -> None:
+def test_the_model_runs_through_its_examples_signature() -> None:
     (spec,) = _config(Threshold(metric='auc', min=0.5)).model_specs
     assert (spec.signature_name, spec.label_key) == ('serving_default', 'abnormal')
 
 
-def test_what_the_patient_metrics_are_told() -> None:
+def test_settings_of_the_patient_metrics() -> None:
     parameters = EvaluationParameters(replicates=300, interval=0.9, min_group_positives=7)
     (metric,) = [
         metric
@@ -84,7 +84,7 @@ def test_slices() -> None:
     ]
 
 
-def test_a_threshold_holds_for_its_slice_alone() -> None:
+def test_a_threshold_applies_to_its_slice_alone() -> None:
     thresholds = (
         Threshold(metric='auc', min=0.7),
         Threshold(metric='auc', slice={'view_position': 'AP'}, min=0.6, max=0.9),
@@ -120,14 +120,16 @@ def test_a_threshold_holds_for_its_slice_alone() -> None:
         ('brier_score', 'LOWER_IS_BETTER', 0.02),
     ],
 )
-def test_no_more_than_so_much_worse(metric: str, direction: str, absolute: float) -> None:
-    (made,) = _bounds(
+def test_max_worse_follows_the_direction_of_the_metric(
+    metric: str, direction: str, absolute: float
+) -> None:
+    (bound,) = _bounds(
         _config(
             Threshold(metric=metric, max_worse=0.02), Threshold(metric='calibration_ratio', min=0.5)
         ),
         metric,
     )
-    change = made.threshold.change_threshold
+    change = bound.threshold.change_threshold
     assert config_pb2.MetricDirection.Name(change.direction) == direction
     assert change.absolute.value == absolute
 
@@ -148,10 +150,8 @@ VALUES = {
     ids=str,
 )
 @pytest.mark.parametrize('name', VALUES)
-def test_the_table_says_what_the_gate_decides(name: str, bounds: dict, served: bool) -> None:
-    """TFMA judges with the configuration as TFX prepares it: while nothing is served, it drops the
-    change thresholds.
-    """
+def test_verdicts_agree_with_tfma(name: str, bounds: dict, served: bool) -> None:
+    """TFX prepares the configuration: it drops change thresholds while nothing is served."""
     threshold, other = Threshold(metric='pr_auc', **bounds), Threshold(metric='auc', min=0.1)
     config = config_util.update_eval_config_with_defaults(
         _config(threshold, other), has_baseline=served, rubber_stamp=True
@@ -165,15 +165,10 @@ def test_the_table_says_what_the_gate_decides(name: str, bounds: dict, served: b
             measured[key._replace(model_name='baseline')] = of_model['baseline']
             measured[key.make_diff_key()] = of_model['candidate'] - of_model['baseline']
     blessed = metrics_validator.validate_metrics(((), measured), config).validation_ok
-    kinds = {
-        key: 'diff' if key.is_diff else 'baseline' if key.model_name == 'baseline' else ''
-        for key in measured
-    }
-    read = {
-        ((), key.name, kinds[key]): value
-        for key, value in measured.items()
-        if not math.isnan(value)
-    }
-    verdicts = metrics.conditions(threshold, read) + metrics.conditions(other, read)
+    overall = results.Slice(())
+    for key, value in measured.items():
+        overall.values[results._model(key), key.name] = None if math.isnan(value) else value
+    read = results.Evaluation('', (overall,))
+    verdicts = metrics.verdicts((threshold, other), read)
     assert all(verdict.passed for verdict in verdicts) is blessed
     assert not (blessed and name.startswith('undefined') and math.isnan(values['candidate']))

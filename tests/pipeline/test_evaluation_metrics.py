@@ -1,6 +1,4 @@
-"""TFMA on a model whose answers are known: metrics equal those worked out by hand, verdicts say
-what the gate says.
-"""
+"""TFMA on a model with fixed outputs: metrics match their definitions, verdicts match the gate."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 from tfx.types import standard_artifacts
 
-from components.evaluator import bootstrap
+from components.evaluator import bootstrap, registry, results
 from components.evaluator.bootstrap import Cases
 from components.pusher import target
 from components.pusher.executor import sensitivity_groups
@@ -44,12 +42,12 @@ SCORES = {
 POINTS = {'candidate': 0.45, 'baseline': 0.5}
 WOMEN = RNG.random(COUNT) < 0.5
 AGES = RNG.integers(1, 90, COUNT)
-# Two films a patient.
+# Two images per patient.
 PATIENTS = np.arange(COUNT) // 2
 
 
-class Known(tf.Module):
-    """Finds the answer to an image in a table: the image is the number of its row."""
+class TableModel(tf.Module):
+    """Looks an image up in a table: its content is the number of its row."""
 
     def __init__(self, scores: np.ndarray, point: float):
         super().__init__()
@@ -57,7 +55,7 @@ class Known(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)])
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized examples to the promised outputs."""
+        """Serialized examples to the outputs of the signature."""
         rows = tf.strings.to_number(
             tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE],
             tf.int32,
@@ -67,12 +65,12 @@ class Known(tf.Module):
         return {
             PROBABILITY: probability,
             FLAG: flag,
-            MODEL_VERSION: tf.fill(tf.shape(rows), 'known'),
+            MODEL_VERSION: tf.fill(tf.shape(rows), 'table'),
         }
 
 
 def _by_hand(scores: np.ndarray, point: float, chosen: np.ndarray) -> dict[str, float]:
-    """The metrics from their definitions; the AUC as the share of pairs in the right order."""
+    """The metrics by their definitions; the AUC as the share of pairs in the right order."""
     scores, truth = scores[chosen].astype(float), TRUTH[chosen]
     positive, negative = scores[truth == 1], scores[truth == 0]
     order = truth[np.argsort(-scores)]
@@ -162,11 +160,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             put_int(example, TASK.label, int(TRUTH[row]))
             writer.write(serialize(example))
     for name, scores in SCORES.items():
-        module = Known(scores, POINTS[name])
+        module = TableModel(scores, POINTS[name])
         tf.saved_model.save(
             module, str(folder / name / 'Format-Serving'), signatures={EXAMPLES.name: module.serve}
         )
-    # What is served has the manifest of its push.
+    # A served model has the manifest of its push.
     served = str(folder / 'baseline' / 'Format-Serving')
     files = target.digests(served)
     target.write_manifest(served, push_targets.maker()('1', target.model_digest(files), files))
@@ -190,7 +188,7 @@ def _evaluate(
     return parameters, where, blessed
 
 
-def _asked(thresholds: Iterable[Threshold]) -> EvaluationParameters:
+def _parameters(thresholds: Iterable[Threshold]) -> EvaluationParameters:
     return EvaluationParameters(slices=('sex',), thresholds=tuple(thresholds))
 
 
@@ -200,7 +198,7 @@ def alone(data: Path) -> tuple[EvaluationParameters, str, bool]:
     return _evaluate(
         data,
         data / 'alone',
-        _asked(threshold for threshold, _, _ in THRESHOLDS.values()),
+        _parameters(threshold for threshold, _, _ in THRESHOLDS.values()),
         baseline=False,
     )
 
@@ -211,7 +209,7 @@ def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
     return _evaluate(
         data,
         data / 'against',
-        _asked(
+        _parameters(
             [*(threshold for threshold, _ in CHANGES.values()), Threshold(metric='auc', min=0.1)]
         ),
         baseline=True,
@@ -219,33 +217,30 @@ def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
 
 
 @pytest.mark.parametrize('metric', list(EXPECTED['candidate']))
-def test_metrics_are_those_worked_out_by_hand(metric: str, alone) -> None:
-    """Average precision and the area that TFMA takes differ by their interpolation."""
+def test_metrics_match_their_definitions(metric: str, alone) -> None:
     tolerance = {'pr_auc': 5e-3}.get(metric, 1e-5)
-    assert metrics.overall_metrics(alone[1])[metric] == pytest.approx(
+    assert results.read(alone[1]).overall.value(metric) == pytest.approx(
         EXPECTED['candidate'][metric], abs=tolerance
     )
 
 
 @pytest.mark.parametrize('name', THRESHOLDS)
-def test_a_verdict_says_what_the_gate_says_and_by_how_much(name: str, alone) -> None:
+def test_a_verdict_agrees_with_the_gate_and_has_the_margin(name: str, alone) -> None:
     threshold, passed, margin = THRESHOLDS[name]
-    found = [verdict for verdict in metrics.verdicts(*alone[:2]) if verdict.threshold == threshold]
-    assert all(verdict.passed for verdict in found) is passed
-    margins = [verdict.margin for verdict in found if verdict.margin is not None]
+    verdicts = _verdicts(alone, threshold)
+    assert all(verdict.passed for verdict in verdicts) is passed
+    margins = [verdict.margin for verdict in verdicts if verdict.margin is not None]
     assert (min(margins) if margins else None) == (
         None if margin is None else pytest.approx(margin, abs=2e-3)
     )
-    assert len(found) == (2 if name == 'between' else 1)
-    assert {verdict.value is None for verdict in found} == {margin is None}
+    assert len(verdicts) == (2 if name == 'between' else 1)
+    assert {verdict.value is None for verdict in verdicts} == {margin is None}
 
 
 @pytest.mark.parametrize('name', CHANGES)
-def test_a_candidate_is_held_against_what_is_served(name: str, against) -> None:
+def test_a_candidate_is_compared_with_the_served_model(name: str, against) -> None:
     threshold, margin = CHANGES[name]
-    (verdict,) = (
-        verdict for verdict in metrics.verdicts(*against[:2]) if verdict.threshold == threshold
-    )
+    (verdict,) = _verdicts(against, threshold)
     assert verdict.passed is (margin >= 0)
     assert verdict.margin == pytest.approx(margin, abs=2e-3)
     assert (
@@ -254,6 +249,13 @@ def test_a_candidate_is_held_against_what_is_served(name: str, against) -> None:
     )
     # The candidate's own figure, not the baseline's and not the difference.
     assert verdict.value == pytest.approx(EXPECTED['candidate'][threshold.metric], abs=2e-3)
+
+
+def _verdicts(evaluated: tuple, threshold: Threshold) -> list[metrics.Verdict]:
+    """Those of one threshold."""
+    parameters, where, _ = evaluated
+    verdicts = metrics.verdicts(parameters.thresholds, results.read(where))
+    return [verdict for verdict in verdicts if verdict.threshold == threshold]
 
 
 def _cases(rows: np.ndarray) -> Cases:
@@ -274,47 +276,59 @@ def test_intervals_are_those_of_patients(metric: str, women: bool | None, alone)
         else getattr(bootstrap, metric)(cases)
     )
     expected = bootstrap.figures({metric: statistic}, PATIENTS[rows], 4000, 0.95, seed=1)[metric]
-    found = {
-        name: value
-        for (slice_key, name, kind), value in metrics.read(alone[1]).items()
-        if slice_key == _slice(women)
-    }
+    figure = results.read(alone[1]).slice(_slice(women)).figure(metric)
     width = expected.upper - expected.lower
-    assert found[f'{metric}_lower'] == pytest.approx(expected.lower, abs=0.06 * width)
-    assert found[f'{metric}_upper'] == pytest.approx(expected.upper, abs=0.06 * width)
-    assert found[metric] == pytest.approx(expected.value, abs=1e-6)
+    assert figure.lower == pytest.approx(expected.lower, abs=0.06 * width)
+    assert figure.upper == pytest.approx(expected.upper, abs=0.06 * width)
+    assert figure.value == pytest.approx(expected.value, abs=1e-6)
 
 
 def _slice(women: bool | None) -> tuple:
     return () if women is None else ((SEX, 'F'),)
 
 
-def test_the_gate_can_ask_for_the_lower_end(data: Path, alone, tmp_path: Path) -> None:
+def test_a_threshold_on_the_lower_end(data: Path, alone, tmp_path: Path) -> None:
     """A model whose AUC is above the bound and whose interval is not."""
-    lower, value = (metrics.overall_metrics(alone[1])[name] for name in ('auc_lower', 'auc'))
-    bound = (lower + value) / 2
+    figure = results.read(alone[1]).overall.figure('auc')
+    bound = (figure.lower + figure.value) / 2
     for metric, blessed in (('auc', True), ('auc_lower', False)):
-        parameters, where, found = _evaluate(
-            data, tmp_path / metric, _asked([Threshold(metric=metric, min=bound)]), baseline=False
+        parameters, where, verdict = _evaluate(
+            data,
+            tmp_path / metric,
+            _parameters([Threshold(metric=metric, min=bound)]),
+            baseline=False,
         )
-        assert found is blessed
-        assert metrics.verdicts(parameters, where)[0].passed is blessed
+        assert verdict is blessed
+        evaluation = results.read(where)
+        assert metrics.verdicts(parameters.thresholds, evaluation)[0].passed is blessed
 
 
-def test_beside_the_auc_stands_what_metadata_alone_give(alone) -> None:
-    """Here they say nothing of the label."""
-    found = metrics.read(alone[1])
-    assert 0.35 < found[(), 'metadata_auc', ''] < 0.6
-    assert found[(), 'auc_over_metadata', ''] == pytest.approx(
-        found[(), 'auc', ''] - found[(), 'metadata_auc', '']
+def test_the_auc_of_metadata_alone(alone) -> None:
+    """Here they are independent of the label."""
+    overall = results.read(alone[1]).overall
+    assert 0.35 < overall.value('metadata_auc') < 0.6
+    assert overall.value('auc_over_metadata') == pytest.approx(
+        overall.value('auc') - overall.value('metadata_auc')
     )
 
 
-def test_every_group_stands_beside_its_gap(alone, against) -> None:
-    """On the terminal and in the manifest, also where the gap is not defined: all films are AP."""
+def test_a_model_without_statuses_has_no_count_of_images_not_assessed(alone) -> None:
+    overall = results.read(alone[1]).overall
+    assert overall.has(registry.NOT_ASSESSED)
+    assert overall.value(registry.NOT_ASSESSED) is None
+    assert overall.value(registry.IMAGES) == COUNT
+
+
+def test_the_groups_of_a_gap_are_listed(alone, against) -> None:
+    """On the terminal and in the manifest, even of an undefined gap: all images are AP."""
     flagged = SCORES['candidate'] >= np.float32(POINTS['candidate'])
     for where in (alone[1], against[1]):
-        groups = metrics.read_groups(where)
+        evaluation = results.read(where)
+        groups = {
+            feature: groups
+            for (model, feature), groups in evaluation.overall.groups.items()
+            if model == results.CANDIDATE
+        }
         assert {group.name: (group.positives, group.missed) for group in groups[SEX].groups} == {
             name: (int((TRUTH[here] == 1).sum()), int(((TRUTH == 1) & ~flagged)[here].sum()))
             for name, here in (('F', WOMEN), ('M', ~WOMEN))
@@ -322,25 +336,25 @@ def test_every_group_stands_beside_its_gap(alone, against) -> None:
         artifact = standard_artifacts.ModelEvaluation()
         artifact.uri = where
         assert sensitivity_groups([artifact]) == {
-            by: found.model_dump(mode='json') for by, found in groups.items()
+            feature: measured.model_dump(mode='json') for feature, measured in groups.items()
         }
         console = Console(width=150)
         with console.capture() as capture:
-            console.print(metrics.figures_table(where))
+            console.print(metrics.metrics_table(evaluation))
         lines = [' '.join(line.split()) for line in capture.get().splitlines()]
-        place = lines.index('largest gap in sensitivity by view_position not defined')
+        place = lines.index('Largest gap in sensitivity by view not defined')
         assert lines[place + 1].startswith('lowest: AP 0.')
         assert 'positives missed' in lines[place + 1]
 
 
 def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
-    found = metrics.read(against[1])
-    for name, kind in (('candidate', ''), ('baseline', 'baseline')):
-        assert found[(), 'sensitivity', kind] == pytest.approx(
-            EXPECTED[name]['sensitivity'], abs=1e-5
+    overall = results.read(against[1]).overall
+    for model in (results.CANDIDATE, results.BASELINE):
+        assert overall.value('sensitivity', model) == pytest.approx(
+            EXPECTED[model]['sensitivity'], abs=1e-5
         )
     difference = EXPECTED['candidate']['sensitivity'] - EXPECTED['baseline']['sensitivity']
-    assert found[(), 'sensitivity', 'diff'] == pytest.approx(difference, abs=1e-5)
+    assert overall.value('sensitivity', results.DIFFERENCE) == pytest.approx(difference, abs=1e-5)
 
 
 def test_the_blessing(alone, against) -> None:
@@ -354,7 +368,7 @@ def test_the_blessing(alone, against) -> None:
         ([Threshold(metric='auc', max_worse=0.01), Threshold(metric='sensitivity', min=0.1)], True),
         ([Threshold(metric='auc', min=0.5, max_worse=0.01)], True),
         ([Threshold(metric='auc', min=0.999, max_worse=0.01)], False),
-        # All films are AP: there is no second group, so that no gap is defined.
+        # All images are AP: without a second group the gap is not defined.
         (
             [
                 Threshold(metric='sensitivity_gap_view_position', max_worse=0.01),
@@ -365,12 +379,12 @@ def test_the_blessing(alone, against) -> None:
     ],
     ids=['another has a bound', 'above its bound', 'below its bound', 'not defined'],
 )
-def test_while_nothing_is_served_only_bounds_count(
+def test_max_worse_has_no_effect_while_nothing_is_served(
     thresholds: list[Threshold], blessed: bool, data: Path, tmp_path: Path
 ) -> None:
-    parameters, where, found = _evaluate(data, tmp_path, _asked(thresholds), baseline=False)
-    assert found is blessed
-    verdicts = metrics.verdicts(parameters, where)
+    parameters, where, verdict = _evaluate(data, tmp_path, _parameters(thresholds), baseline=False)
+    assert verdict is blessed
+    verdicts = metrics.verdicts(parameters.thresholds, results.read(where))
     assert all(verdict.passed for verdict in verdicts) is blessed
     (change,) = (
         verdict for verdict in verdicts if verdict.bound == 'at most 0.01 worse than served'
@@ -381,7 +395,7 @@ def test_while_nothing_is_served_only_bounds_count(
 def test_models_run_as_in_serving(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every film goes through the session loader, once for each model."""
+    """Every image goes through the session loader, once per model."""
     scored: Counter[int] = Counter()
     run = SessionModel.run
 
@@ -392,5 +406,5 @@ def test_models_run_as_in_serving(
         return run(self, signature, inputs)
 
     monkeypatch.setattr(SessionModel, 'run', counted)
-    _evaluate(data, tmp_path, _asked([Threshold(metric='auc', min=0.1)]), baseline=True)
+    _evaluate(data, tmp_path, _parameters([Threshold(metric='auc', min=0.1)]), baseline=True)
     assert list(scored.values()) == [COUNT, COUNT]

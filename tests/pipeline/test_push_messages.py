@@ -1,4 +1,4 @@
-"""What `cxr-triage run` says about the push when something fails around it."""
+"""The messages of `cxr-triage run` about the push."""
 
 from __future__ import annotations
 
@@ -57,31 +57,31 @@ def _failed(step: str) -> StepError:
         return error
 
 
-def _said(tell, *arguments) -> str:
+def _output(function, *arguments) -> str:
     console = Console(width=200)
     with console.capture() as capture:
-        tell(*arguments, console)
+        function(*arguments, console)
     return capture.get()
 
 
 @pytest.mark.parametrize(
-    ('step', 'run_id', 'said'),
+    ('step', 'run_id', 'served'),
     [('Pusher', 'this', True), ('Pusher', 'another', False), ('Evaluator', 'this', False)],
     ids=['after the push', 'before the push', 'another step'],
 )
-def test_a_failure_after_the_push_says_that_the_model_is_served(tmp_path, step, run_id, said):
+def test_after_a_failure_following_the_push_the_model_is_served(tmp_path, step, run_id, served):
     folder = _serve(tmp_path, run_id)
-    text = _said(execute._tell_if_served, _failed(step), _config(tmp_path), 'this')
+    text = _output(execute._tell_if_served, _failed(step), _config(tmp_path), 'this')
     assert text == (
         f'The model is served all the same, as version 5: {folder}. The push was complete before '
         'the failure, '
         'and the same command pushes nothing twice.\n'
-        if said
+        if served
         else ''
     )
 
 
-def test_a_failure_between_steps_is_no_failure_to_start(tmp_path):
+def test_a_failure_between_steps_names_the_last_step(tmp_path):
     steps = {name: Step(name, 'ran', 1.0, {}) for name in ('XrayExampleGen', 'Transform')}
     console = Console(width=200)
     with console.capture() as capture:
@@ -99,7 +99,7 @@ def _pusher(state: str, already_served: int, path: Path) -> Step:
 
 
 @pytest.mark.parametrize(
-    ('state', 'already_served', 'there', 'words'),
+    ('state', 'already_served', 'manifest', 'words'),
     [
         ('ran', 0, True, 'Pushed.'),
         (
@@ -119,8 +119,8 @@ def _pusher(state: str, already_served: int, path: Path) -> Step:
     ],
     ids=['pushed', 'cached', 'served already', 'no manifest'],
 )
-def test_what_became_of_the_push(tmp_path, state, already_served, there, words):
-    folder = _serve(tmp_path, 'run') if there else tmp_path / 'serving' / '5'
+def test_the_outcome_of_the_push(tmp_path, state, already_served, manifest, words):
+    folder = _serve(tmp_path, 'run') if manifest else tmp_path / 'serving' / '5'
     assert summary.pushed(_pusher(state, already_served, folder)) == summary.Served(
         str(folder), words
     )

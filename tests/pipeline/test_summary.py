@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, Evaluation, Slice
 from pipeline import metrics, steps, summary
 from pipeline.evaluation_parameters import Threshold
 from pipeline.local_runner import Step
@@ -13,12 +14,20 @@ ALL: tuple = ()
 WOMEN = (('sex', 'F'),)
 
 
-def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> dict:
+def _compared(name: str, candidate: float, served: float) -> dict:
     return {
-        (key, name, ''): candidate,
-        (key, name, 'baseline'): served,
-        (key, name, 'diff'): candidate - served,
+        (ALL, name, CANDIDATE): candidate,
+        (ALL, name, BASELINE): served,
+        (ALL, name, DIFFERENCE): candidate - served,
     }
+
+
+def _evaluation(values: dict[tuple, float]) -> Evaluation:
+    """Of (slice, metric, model) -> value."""
+    slices = {ALL: Slice(ALL)}
+    for (key, name, model), value in values.items():
+        slices.setdefault(key, Slice(key)).values[model, name] = value
+    return Evaluation('', tuple(slices.values()))
 
 
 @pytest.mark.parametrize(
@@ -26,43 +35,43 @@ def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> d
     [
         pytest.param(
             {'metric': 'auc', 'min': 0.7},
-            {(ALL, 'auc', ''): 0.8},
+            {(ALL, 'auc', CANDIDATE): 0.8},
             [('>= 0.7', 0.1, True, '')],
             id='above',
         ),
         pytest.param(
             {'metric': 'auc', 'min': 0.7},
-            {(ALL, 'auc', ''): 0.65},
+            {(ALL, 'auc', CANDIDATE): 0.65},
             [('>= 0.7', -0.05, False, '')],
             id='below',
         ),
         pytest.param(
             {'metric': 'brier_score', 'max': 0.2},
-            {(ALL, 'brier_score', ''): 0.15},
+            {(ALL, 'brier_score', CANDIDATE): 0.15},
             [('<= 0.2', 0.05, True, '')],
             id='under',
         ),
         pytest.param(
             {'metric': 'calibration_ratio', 'min': 0.8, 'max': 1.1},
-            {(ALL, 'calibration_ratio', ''): 1.2},
+            {(ALL, 'calibration_ratio', CANDIDATE): 1.2},
             [('>= 0.8', 0.4, True, ''), ('<= 1.1', -0.1, False, '')],
             id='two bounds are two conditions',
         ),
         pytest.param(
             {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
-            {(ALL, 'auc', ''): 0.9},
-            [('>= 0.7', None, False, 'no test film in this slice')],
+            {(ALL, 'auc', CANDIDATE): 0.9},
+            [('>= 0.7', None, False, 'no test image in this slice')],
             id='no slice',
         ),
         pytest.param(
             {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
-            {(ALL, 'auc', ''): 0.9, (WOMEN, 'brier_score', ''): 0.1},
-            [('>= 0.7', None, False, 'not defined: too few test films of a class')],
+            {(ALL, 'auc', CANDIDATE): 0.9, (WOMEN, 'brier_score', CANDIDATE): 0.1},
+            [('>= 0.7', None, False, 'not defined: too few test images of a class')],
             id='one class in the slice',
         ),
         pytest.param(
             {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
-            {(ALL, 'auc', ''): 0.6, (WOMEN, 'auc', ''): 0.75},
+            {(ALL, 'auc', CANDIDATE): 0.6, (WOMEN, 'auc', CANDIDATE): 0.75},
             [('>= 0.7', 0.05, True, '')],
             id='a slice that passes where all do not',
         ),
@@ -80,26 +89,26 @@ def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> d
         ),
         pytest.param(
             {'metric': 'auc', 'max_worse': 0.02},
-            {(ALL, 'auc', ''): 0.8},
+            {(ALL, 'auc', CANDIDATE): 0.8},
             [('at most 0.02 worse than served', None, True, 'no served model to compare with')],
             id='nothing served',
         ),
         pytest.param(
             {'metric': 'sensitivity_gap_sex', 'max_worse': 0.02},
-            {(ALL, 'auc', ''): 0.8},
+            {(ALL, 'auc', CANDIDATE): 0.8},
             [
                 (
                     'at most 0.02 worse than served',
                     None,
                     False,
-                    'not defined: fewer than two groups with enough positive films',
+                    'not defined: fewer than two groups with enough positive images',
                 )
             ],
             id='nothing served, and not defined',
         ),
         pytest.param(
             {'metric': 'precision', 'max_worse': 0.02},
-            {(ALL, 'precision', ''): 0.8, (ALL, 'auc', 'baseline'): 0.9},
+            {(ALL, 'precision', CANDIDATE): 0.8, (ALL, 'auc', BASELINE): 0.9},
             [('at most 0.02 worse than served', None, False, 'not defined for the served model')],
             id='the served model flags nothing',
         ),
@@ -114,13 +123,13 @@ def _compared(name: str, candidate: float, served: float, key: tuple = ALL) -> d
 def test_each_condition_has_its_own_value_bound_and_margin(
     threshold: dict, measured: dict, expected: list[tuple]
 ) -> None:
-    found = metrics.conditions(Threshold(**threshold), measured)
+    found = metrics.conditions(Threshold(**threshold), _evaluation(measured))
     assert [(one.bound, one.margin, one.passed, one.note) for one in found] == [
         (bound, None if margin is None else pytest.approx(margin), passed, note)
         for bound, margin, passed, note in expected
     ]
     key = tuple(threshold.get('slice', {}).items())
-    assert {one.value for one in found} == {measured.get((key, threshold['metric'], ''))}
+    assert {one.value for one in found} == {measured.get((key, threshold['metric'], CANDIDATE))}
 
 
 def _shown(table) -> str:
@@ -132,14 +141,16 @@ def _shown(table) -> str:
 
 
 def test_verdicts_are_shown_one_condition_a_line() -> None:
-    measured = {**_compared('auc', 0.81234, 0.9), (ALL, 'sensitivity', ''): 0.5}
+    evaluation = _evaluation(
+        {**_compared('auc', 0.81234, 0.9), (ALL, 'sensitivity', CANDIDATE): 0.5}
+    )
     thresholds = (
         Threshold(metric='auc', min=0.7, max_worse=0.05),
         Threshold(metric='sensitivity', min=0.85),
         Threshold(metric='auc', slice={'sex': 'F'}, min=0.7),
     )
     verdicts = [
-        verdict for threshold in thresholds for verdict in metrics.conditions(threshold, measured)
+        verdict for threshold in thresholds for verdict in metrics.conditions(threshold, evaluation)
     ]
     lines = [
         ' '.join(line.split()) for line in _shown(metrics.verdict_table(verdicts)).splitlines()
@@ -148,12 +159,12 @@ def test_verdicts_are_shown_one_condition_a_line() -> None:
         'auc all 0.8123 >= 0.7 +0.1123 pass',
         'auc all 0.8123 >= 0.8500 (served 0.9000 - 0.05) -0.0377 FAIL',
         'sensitivity all 0.5000 >= 0.85 -0.3500 FAIL',
-        'auc sex=F no value >= 0.7 FAIL, no test film in this slice',
+        'auc sex=F no value >= 0.7 FAIL, no test image in this slice',
     ]
     assert [verdict.sentence() for verdict in verdicts if not verdict.passed] == [
-        'auc on all is 0.8123, asked >= 0.8500 (served 0.9000 - 0.05) (-0.0377)',
-        'sensitivity on all is 0.5000, asked >= 0.85 (-0.3500)',
-        'auc on sex=F has no value, asked >= 0.7 (no test film in this slice)',
+        'auc on all is 0.8123, required >= 0.8500 (served 0.9000 - 0.05) (-0.0377)',
+        'sensitivity on all is 0.5000, required >= 0.85 (-0.3500)',
+        'auc on sex=F has no value, required >= 0.7 (no test image in this slice)',
     ]
 
 

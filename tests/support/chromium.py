@@ -150,7 +150,7 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
         assert shown == set(
             json.loads((run / 'summary.json').read_text(encoding='utf-8'))['slices']
         )
-        assert {'All test films', *slices} <= shown
+        assert {'All test images', *slices} <= shown
         assert 'AUC' in texts(table.locator('thead th'))
         assert '(' in table.locator('tfma-bounded-value .range').first.inner_text()
         page.locator('#tfma-plot tfma-nb-plot svg circle').first.wait_for(state='attached')
@@ -172,7 +172,10 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
             int(text.split()[0].replace(',', '')) for text in texts(page.locator('#confusion td b'))
         ]
         assert len(counts) == 4
-        assert f'{sum(counts):,} test films' in page.locator('main').inner_text()
+        assert (
+            'The model assessed all of these images' in page.locator('#not-assessed').inner_text()
+        )
+        assert f'{sum(counts):,} test images' in page.locator('main').inner_text()
 
 
 def _data(browser: Browser, run: Path, films: bool) -> None:

@@ -1,0 +1,90 @@
+"""Curves of a classifier from its confusion matrices: ROC, precision and recall, and their size."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+# TFMA writes a thousand thresholds and ten thousand buckets for each slice; so many are kept.
+POINTS = 200
+# (threshold, true positives, false positives, true negatives, false negatives).
+Matrix = tuple[float, float, float, float, float]
+# (lower end, upper end, images, sum of labels, sum of predictions).
+Bucket = tuple[float, float, float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """The plots of one output of a model.
+
+    Attributes:
+      matrices: by rising threshold.
+      buckets: of equal width, by rising prediction; empty for an output without them.
+    """
+
+    matrices: tuple[Matrix, ...] = ()
+    buckets: tuple[Bucket, ...] = ()
+
+
+def roc(matrices: Iterable[Matrix]) -> list[tuple[float, float]]:
+    """(1 - specificity, sensitivity) from (0, 0) to (1, 1); empty where a class is missing.
+
+    >>> roc([(0.5, 8, 2, 8, 2)])
+    [(0.0, 0.0), (0.2, 0.8), (1.0, 1.0)]
+    """
+    points = {
+        (fp / (fp + tn), tp / (tp + fn)) for _, tp, fp, tn, fn in matrices if fp + tn and tp + fn
+    }
+    return sorted(points | {(0.0, 0.0), (1.0, 1.0)}) if points else []
+
+
+def precision_recall(matrices: Iterable[Matrix]) -> list[tuple[float, float]]:
+    """(recall, precision) by rising recall; empty where there are no positives."""
+    points = [
+        (tp / (tp + fn), tp / (tp + fp), -threshold)
+        for threshold, tp, fp, _, fn in matrices
+        if tp + fn and tp + fp
+    ]
+    return [
+        (recall, precision)
+        for recall, precision, _ in sorted(points, key=lambda point: (point[0], point[2]))
+    ]
+
+
+def thinned(matrices: Sequence[Matrix], most: int = POINTS) -> tuple[Matrix, ...]:
+    """The matrices at which counts change; at most `most`, spread evenly by the flagged images."""
+    corners = [
+        matrix
+        for place, matrix in enumerate(matrices)
+        if not place or matrix[1:] != matrices[place - 1][1:]
+    ]
+    if len(corners) <= most:
+        return tuple(corners)
+    # The thresholds rise, so the number of flagged images falls; bisection needs it to rise.
+    flagged = [-(matrix[1] + matrix[2]) for matrix in corners]
+    targets = (flagged[0] + (flagged[-1] - flagged[0]) * step / (most - 1) for step in range(most))
+    last = len(corners) - 1
+    places = {0, last, *(min(bisect.bisect_left(flagged, value), last) for value in targets)}
+    return tuple(corners[place] for place in sorted(places))
+
+
+def merged(buckets: Iterable, count: int = POINTS) -> tuple[Bucket, ...]:
+    """Merges TFMA's buckets into `count` of equal width; the last one includes a prediction of 1.
+
+    Args:
+      buckets: CalibrationHistogramBuckets.Bucket protos.
+      count: of the result.
+    """
+    sums = [[0.0, 0.0, 0.0] for _ in range(count)]
+    for bucket in buckets:
+        images = bucket.num_weighted_examples.value
+        if images:
+            prediction = bucket.total_weighted_refined_prediction.value
+            total = sums[min(int(prediction / images * count), count - 1)]
+            for place, value in enumerate((images, bucket.total_weighted_label.value, prediction)):
+                total[place] += value
+    return tuple(
+        (place / count, (place + 1) / count, images, labels, predictions)
+        for place, (images, labels, predictions) in enumerate(sums)
+    )
