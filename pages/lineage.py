@@ -55,7 +55,8 @@ def served_version(run: Run) -> ServedVersion | None:
     if run.state not in (PUSHED, SERVED):
         return None
     pushed = run.artifact('Pusher', 'pushed_model')
-    assert pushed is not None
+    if pushed is None:  # it is not in the metadata store, which was deleted or replaced
+        return None
     version, path = (
         str(pushed.properties.get('pushed_version', '')),
         str(pushed.properties.get('pushed_destination', '')),

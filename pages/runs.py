@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +18,28 @@ from pages.store import (
     Store,
     StoredRun,
 )
-from pipeline import root_lock, steps
+from pipeline import run_record, steps
+from pipeline.run_record import INTERRUPTED, NOT_STARTED, PUSHED, RUNNING, SERVED, RunRecord
 from trainer.tasks import TASKS, Task
 
-PUSHED, SERVED, REFUSED, BROKEN, STOPPED, RUNNING, NOT_STARTED = (
-    'pushed',
-    'served already',
-    'not blessed',
-    'failed',
-    'stopped half way',
-    'running',
-    'did not start',
-)
-# State -> (mark, kind): what is told by colour is told by mark and word too.
+REFUSED, BROKEN = run_record.NOT_BLESSED, run_record.FAILED
+# Only the pages say that a run was killed: it could not write that down itself.
+KILLED = 'killed'
+# A run without a record that did not reach its end.
+STOPPED = 'stopped half way'
+# State -> (mark, kind): colour never carries information alone.
 MARKS = {
     PUSHED: ('✓', 'good'),
     SERVED: ('✓', 'good'),
     REFUSED: ('✗', 'bad'),
     BROKEN: ('✗', 'bad'),
+    KILLED: ('■', 'soft'),
+    INTERRUPTED: ('■', 'soft'),
     STOPPED: ('■', 'soft'),
     RUNNING: ('…', 'soft'),
     NOT_STARTED: ('✗', 'bad'),
 }
+_NO_RECORD = 'this run has no record'
 _DONE = (COMPLETE, CACHED)
 
 
@@ -55,6 +54,7 @@ class Run:
       reasons: why it was not pushed, in sentences; empty when it was.
       executions: step -> its execution, as far as it came.
       log: the file with all messages; None where it is gone.
+      versions: package -> version with which it ran; empty without a record.
     """
 
     root: Path
@@ -66,6 +66,7 @@ class Run:
     reasons: tuple[str, ...]
     executions: dict[str, Execution]
     log: Path | None
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def began(self) -> datetime.datetime | None:
@@ -134,111 +135,86 @@ class Run:
 
 
 def all_runs(store: Store) -> list[Run]:
-    """The runs of a root, newest first, with those that ended before anything came into the
-    store.
+    """The runs of a root, newest first.
+
+    A run has a record, or executions in the metadata store, or both. An older version wrote no
+    records: its runs are read from the store, and those that never reached it have only a log.
     """
+    records = run_record.read_all(store.root)
     logs = {path.stem: path for path in sorted((store.root / 'logs').glob('*.log'))}
-    owner = root_lock.owner(str(store.root))
-    found = []
-    for number, stored in enumerate(store.runs):
-        log = logs.pop(stamp, None) if (stamp := _stamp(stored.name)) else None
-        found.append(_run(store, stored, log, owner if number == len(store.runs) - 1 else None))
+    stored = {run.name: run for run in store.runs}
+    runs, named = [], set()
+    for name in [*stored, *(name for name in records if name not in stored)]:
+        record = records.get(name)
+        stamp = Path(record.log).stem if record else _stamp(name)
+        log = logs.get(stamp)
+        named.add(stamp)
+        runs.append(_run(store, name, stored.get(name), record, log))
     for stamp, log in logs.items():
-        reason = failure(_tail(log))
-        began = _from_stamp(stamp)
-        # A log of a run that is about to begin says nothing yet.
-        if reason and began:
-            name = began.isoformat()
-            found.append(
-                Run(store.root, store, name, _slug(name), '', NOT_STARTED, (reason,), {}, log)
-            )
+        if stamp not in named and (began := _from_stamp(stamp)):
+            run = _run(store, began.isoformat(), None, None, log)
+            reason = f'{_NO_RECORD}, and nothing of it is in the metadata store; see its log {log}'
+            runs.append(dataclasses.replace(run, state=NOT_STARTED, reasons=(reason,)))
     return sorted(
-        found, key=lambda run: (run.began or datetime.datetime.min, run.name), reverse=True
+        runs, key=lambda run: (run.began or datetime.datetime.min, run.name), reverse=True
     )
 
 
-def _run(store: Store, stored: StoredRun, log: Path | None, owner: str | None) -> Run:
+def _run(
+    store: Store, name: str, stored: StoredRun | None, record: RunRecord | None, log: Path | None
+) -> Run:
     run = Run(
         store.root,
         store,
-        stored.name,
-        _slug(stored.name),
-        stored.pipeline,
+        name,
+        run_record.run_id(name),
+        record.pipeline if record else stored.pipeline if stored else '',
         STOPPED,
         (),
-        stored.executions,
+        stored.executions if stored else {},
         log,
+        record.versions if record else {},
     )
-    state, reasons = _ending(run, log, owner)
+    state, reasons = _recorded_ending(run, record) if record else _stored_ending(run)
     return dataclasses.replace(run, state=state, reasons=tuple(reasons))
 
 
-def _ending(run: Run, log: Path | None, owner: str | None) -> tuple[str, list[str]]:
-    broken = [
+def _recorded_ending(run: Run, record: RunRecord) -> tuple[str, list[str]]:
+    if record.state != RUNNING:
+        return record.state, record.reasons
+    if record.is_running(str(run.root)):
+        since = record.started.replace('T', ' ').partition('.')[0]
+        return RUNNING, [
+            f'process {record.pid} on {record.host}, since {since}, is at {record.step or "work"}'
+        ]
+    is_over = record.steps.get(record.step, {}).get('state') in ('ran', 'cached')
+    where = (
+        'before its first step'
+        if not record.step
+        else f'{"after" if is_over else "in"} {record.step}'
+    )
+    return KILLED, [
+        f'it ended {where}: it was killed, or memory ran out. Run the same command again to resume.'
+    ]
+
+
+def _stored_ending(run: Run) -> tuple[str, list[str]]:
+    """The state of a run without a record, from its executions."""
+    failed = [
         step for step, one in run.executions.items() if one.state not in (*_DONE, 'RUNNING', 'NEW')
     ]
-    if broken:
-        reason = failure(_tail(log)) if log else ''
-        return BROKEN, [f'{broken[-1]} failed' + (f': {reason}' if reason else '; its log is gone')]
+    if failed:
+        return BROKEN, [f'{failed[-1]} failed; {_NO_RECORD}, its log says why']
     pushed = run.artifact('Pusher', 'pushed_model')
     if pushed is None:
-        if owner is not None:
-            last = next(
-                (step for step, one in run.executions.items() if one.state not in _DONE), ''
-            )
-            return RUNNING, [f'{owner}, is at {last or "work"}']
-        reason = failure(_tail(log)) if log else ''
         done = [step for step, one in run.executions.items() if one.state in _DONE]
         at = next((step for step, one in run.executions.items() if one.state not in _DONE), None)
         where = f'in {at}' if at else f'after {done[-1]}' if done else 'before its first step'
-        return STOPPED, [
-            f'it ended {where}'
-            + (
-                f': {reason}'
-                if reason
-                else ', killed or interrupted; the same command goes on from there'
-            )
-        ]
+        return STOPPED, [f'it ended {where}; {_NO_RECORD}, its log may say why']
     if not pushed.properties.get('pushed'):
         return REFUSED, []
     cached = run.executions['Pusher'].state == CACHED or pushed.properties.get('already_served')
     return (SERVED if cached else PUSHED), []
-
-
-def failure(log: str) -> str:
-    """What ended a run, out of its log; '' where it says nothing of the kind."""
-    _, found, text = log.rpartition('cxr_triage: run failed')
-    if not found:
-        return ''
-    parts = re.split(
-        r'\n+The above exception was the direct cause of the following exception:\n+', text
-    )
-    # The last one says which step it was, which is known.
-    part = parts[-2] if len(parts) > 1 and 'StepError: step ' in parts[-1] else parts[-1]
-    _, _, trace = part.rpartition('Traceback (most recent call last):')
-    lines = trace.strip('\n').splitlines()
-    while lines and lines[0].startswith(' '):
-        del lines[0]
-    kept = []
-    for line in lines:
-        # The next record of the log.
-        if re.match(r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z] ', line):
-            break
-        kept.append(line)
-    return re.sub(
-        r'^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\w*: ', '', '\n'.join(kept).strip()
-    )
-
-
-def _tail(path: Path, size: int = 1 << 18) -> str:
-    with path.open('rb') as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - size))
-        return file.read().decode('utf-8', 'replace')
-
-
-def _slug(name: str) -> str:
-    return re.sub(r'[^0-9A-Za-z]+', '-', name).strip('-') or 'run'
 
 
 def _time(name: str) -> datetime.datetime | None:

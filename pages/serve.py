@@ -13,6 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from pages import own_host, site, store
+from pipeline import run_record
 from pipeline.exit_codes import cannot_write
 
 HOST = '127.0.0.1'
@@ -56,11 +57,18 @@ class Refresher:
             *self._root.glob(f'{store.STORE_FILE}*'),
             self._root / 'logs',
             self._root / 'serving',
-            self._root / '.lock-owner',
+            self._root / run_record.FOLDER,
         ]
-        return ' '.join(
+        files = [
             f'{path.name}:{path.stat().st_mtime_ns}' for path in sorted(watched) if path.exists()
-        )
+        ]
+        # A run that is killed changes no file.
+        running = [
+            name
+            for name, record in run_record.read_all(self._root).items()
+            if record.is_running(str(self._root))
+        ]
+        return ' '.join([*files, *running])
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -16,7 +16,16 @@ from components.evaluator import results
 from components.pusher import push, storage
 from components.pusher import target as push_target
 from components.xray_example_gen import data_files
-from pipeline import counts, create_pipeline, local_runner, metrics, picture, root_lock, summary
+from pipeline import (
+    counts,
+    create_pipeline,
+    local_runner,
+    metrics,
+    picture,
+    root_lock,
+    run_record,
+    summary,
+)
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.error_text import presentable
@@ -24,7 +33,31 @@ from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from records.data_root import fingerprint, scan
 
 
-def execute(config: Config, run_id: str, console: Console, log: str) -> int:
+class _RecordingDisplay:
+    """Writes each step into the record of the run, then shows it."""
+
+    def __init__(self, display: local_runner.Display, recorder: run_record.Recorder):
+        self._display, self._recorder = display, recorder
+
+    def begin(self, name: str, number: int, of: int) -> None:
+        """A step is about to run."""
+        self._recorder.begin_step(name)
+        self._display.begin(name, number, of)
+
+    def end(self, step: local_runner.Step) -> None:
+        """A step is done."""
+        self._recorder.end_step(step.name, step.state, step.seconds)
+        self._display.end(step)
+
+    def fail(self, name: str, seconds: float) -> None:
+        """A step raised."""
+        self._recorder.end_step(name, 'failed', seconds)
+        self._display.fail(name, seconds)
+
+
+def execute(
+    config: Config, run_id: str, console: Console, log: str, recorder: run_record.Recorder
+) -> int:
     """Runs the pipeline and prints what came of it.
 
     Args:
@@ -32,6 +65,7 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
       run_id: names the run in the metadata store.
       console: where the person looks.
       log: the file that the logs go to, to be named.
+      recorder: writes the record of the run.
 
     Returns:
       One of `pipeline.exit_codes`.
@@ -46,11 +80,14 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
                 pipeline = create_pipeline.create_pipeline(
                     config, data_fingerprint(config), local_runner.metadata_config(config.root)
                 )
-                for step in local_runner.run(pipeline, display, run_id, counts.check):
+                for step in local_runner.run(
+                    pipeline, _RecordingDisplay(display, recorder), run_id, counts.check
+                ):
                     steps[step.name] = step
     except Exception as error:
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
         if 'Pusher' not in steps:
+            _record_failure(error, steps, recorder)
             _tell(error, steps, console, log)
             _tell_if_served(error, config, run_id, console)
             return FAILED
@@ -62,7 +99,19 @@ def execute(config: Config, run_id: str, console: Console, log: str) -> int:
         # exit code.
         logging.getLogger('cxr_triage').error('the results could not be shown', exc_info=error)
         _tell_unshown(error, console, log)
-    return _conclude(config, steps, console)
+    return _conclude(config, steps, console, recorder)
+
+
+def _record_failure(
+    error: BaseException, steps: dict[str, local_runner.Step], recorder: run_record.Recorder
+) -> None:
+    if isinstance(error, local_runner.StepError):
+        recorder.end(run_record.FAILED, [f'{error.step} failed: {_words(error.__cause__)}'])
+    elif steps:
+        reason = f'it ended after {list(steps)[-1]}: {_words(error)}'
+        recorder.end(run_record.FAILED, [reason])
+    else:
+        recorder.end(run_record.NOT_STARTED, [_words(error)])
 
 
 def _copies_of_versions(config: Config) -> Iterator[str]:
@@ -130,10 +179,17 @@ def _show(config: Config, steps: dict[str, local_runner.Step], console: Console,
         console.print(f'{name:<11} {path}', markup=False, soft_wrap=True)
 
 
-def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Console) -> int:
-    """Says what became of the model; returns the exit code."""
+def _conclude(
+    config: Config,
+    steps: dict[str, local_runner.Step],
+    console: Console,
+    recorder: run_record.Recorder,
+) -> int:
+    """Says what became of the model, and records it; returns the exit code."""
     pushed = summary.pushed(steps['Pusher'])
     if pushed is not None:
+        state = run_record.PUSHED if pushed.is_new else run_record.SERVED
+        recorder.end(state, version=os.path.basename(pushed.path))
         console.print(f'{"model":<11} {pushed.path}', markup=False, soft_wrap=True)
         console.print(
             f'[bold green]{pushed.words}[/] Research use only, not for clinical use.',
@@ -146,7 +202,9 @@ def _conclude(config: Config, steps: dict[str, local_runner.Step], console: Cons
     except Exception as error:
         logging.getLogger('cxr_triage').error('the reasons could not be read', exc_info=error)
         reasons = [f'the reasons cannot be read: {_words(error)}']
-    for reason in reasons or ['the Evaluator gave no reason; see its validation result']:
+    reasons = reasons or ['the Evaluator gave no reason; see its validation result']
+    recorder.end(run_record.NOT_BLESSED, reasons)
+    for reason in reasons:
         console.print(f'  {reason}', markup=False, soft_wrap=True)
     return NOT_BLESSED
 

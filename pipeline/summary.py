@@ -24,6 +24,8 @@ from pipeline.local_runner import Step
 from pipeline.tables import plain_table
 from trainer.artifacts import FACTS_FILE
 
+_PUSHED = 'Pushed.'
+
 
 def of_step(step: Step) -> str:
     """One line on what a step gave; '' for those that have nothing to count."""
@@ -59,6 +61,11 @@ class Served:
     path: str
     words: str
 
+    @property
+    def is_new(self) -> bool:
+        """Whether this run pushed it."""
+        return self.words == _PUSHED
+
 
 def pushed(pusher: Step) -> Served | None:
     """Where the model is served now; None when it was not pushed."""
@@ -75,7 +82,7 @@ def pushed(pusher: Step) -> Served | None:
             f'Nothing to push: version {version}, served{_since(path)}, is this candidate already.'
         )
     else:
-        words = 'Pushed.'
+        words = _PUSHED
     return Served(path, words)
 
 

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the pipeline; 0 pushed, 3 not blessed, 1 failed."""
     from pipeline import config as config_lib
-    from pipeline import data_check, quiet, sudden_end, weights
+    from pipeline import data_check, quiet, run_record, sudden_end, weights
     from records import terminal
 
     try:
@@ -51,11 +51,13 @@ def run(args: argparse.Namespace) -> int:
         return refuse('run', error)
     quiet.before_tensorflow(args.verbose)
     now = datetime.datetime.now()
+    name = now.isoformat(timespec='microseconds')
     log = os.path.join(config.root, 'logs', f'{now:%Y%m%d-%H%M%S}.log')
     try:
         with (
             quiet.logs_to(log, args.verbose) as screen,
             sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)),
+            run_record.recording(config.root, name, config.pipeline, log) as recorder,
         ):
             # Tables of a log file are not cut to 80 columns.
             console = terminal.console(
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
                 console.print(f'Note: {note}', markup=False, soft_wrap=True, style='yellow')
             with console.status('starting TensorFlow and TFX'):
                 from pipeline import execute
-            code = execute.execute(config, now.isoformat(timespec='microseconds'), console, log)
+            code = execute.execute(config, name, console, log, recorder)
             _write_pages(config.root, console)
             return code
     except OSError as error:

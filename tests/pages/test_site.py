@@ -38,11 +38,7 @@ def test_a_root_without_runs_says_so(tmp_path):
 
 def test_a_run_that_broke_off_has_all_pages_and_each_says_why(made: MadeRoot):
     made.step(FIRST, 'XrayExampleGen', STATES.FAILED)
-    (made.root / 'logs').mkdir()
-    (made.root / 'logs' / '20261121-222535.log').write_text(
-        'x E cxr_triage: run failed\nTraceback (most recent call last):\n  '
-        f'File\nrecords.IngestError: too much {NASTY}\n'
-    )
+    made.record(FIRST, state='failed', reasons=[f'XrayExampleGen failed: too much {NASTY}'])
     written = site.write(made.root)
     assert written.problems == ()
     for _, page in site.RUN_PAGES:

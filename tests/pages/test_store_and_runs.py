@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -26,20 +27,9 @@ def log(root: Path, name: str, text: str) -> None:
     (root / 'logs' / f'{name}.log').write_text(text)
 
 
-FAILURE = """2026-11-21 22:26:00,123 E cxr_triage: run failed
-Traceback (most recent call last):
-  File "/x/local_runner.py", line 1, in run
-    ).launch()
-components.data_gate.rules.DataGateError: the data breaks 1 of its limits:
+REASON = """DataGate failed: the data breaks 1 of its limits:
   - missing_metadata: 244 of 244 images
-All rules: /x/gate.json
-
-The above exception was the direct cause of the following exception:
-
-Traceback (most recent call last):
-  File "/x/execute.py", line 2, in execute
-pipeline.local_runner.StepError: step DataGate failed
-"""
+All rules: /x/gate.json"""
 
 
 def test_a_root_without_a_store_has_no_runs(tmp_path):
@@ -73,23 +63,20 @@ def test_ending_of_a_run_that_came_to_its_pusher(made: MadeRoot, state, properti
 def test_a_step_that_failed_says_why(made: MadeRoot):
     made.step(FIRST, 'DataAudit', outputs={'audit': {}})
     made.step(FIRST, 'DataGate', STATES.FAILED)
-    log(made.root, '20261121-222535', FAILURE)
+    made.record(FIRST, state=runs.BROKEN, step='DataGate', reasons=[REASON])
     run = only(made.root)
-    assert run.state == runs.BROKEN
-    (reason,) = run.reasons
-    assert reason.startswith(
-        'DataGate failed: the data breaks 1 of its limits:\n  - missing_metadata: 244 of 244 images'
-    )
+    assert (run.state, run.reasons) == (runs.BROKEN, (REASON,))
     assert 'Trainer' in run.missing and 'Tuner' not in run.missing
+    assert set(run.versions) >= {'python', 'tfx', 'tensorflow'}
 
 
-def test_a_step_that_failed_whose_log_is_gone(made: MadeRoot):
+def test_a_step_that_failed_in_a_run_without_a_record(made: MadeRoot):
     made.step(FIRST, 'Trainer', STATES.FAILED)
-    assert only(made.root).reasons == ('Trainer failed; its log is gone',)
+    assert only(made.root).reasons == ('Trainer failed; this run has no record, its log says why',)
 
 
 @pytest.mark.parametrize('state', [STATES.RUNNING, STATES.COMPLETE])
-def test_a_run_that_was_killed(made: MadeRoot, state):
+def test_a_run_without_a_record_that_did_not_end(made: MadeRoot, state):
     made.step(FIRST, 'XrayExampleGen', outputs={'examples': {}})
     made.step(FIRST, 'Trainer', state)
     run = only(made.root)
@@ -97,88 +84,88 @@ def test_a_run_that_was_killed(made: MadeRoot, state):
     assert ('in Trainer' if state == STATES.RUNNING else 'after Trainer') in run.reasons[0]
 
 
-def test_a_run_that_was_killed_before_its_first_step(made: MadeRoot):
+def test_a_run_without_a_record_and_without_a_step(made: MadeRoot):
     made.begin(FIRST)
     run = only(made.root)
     assert (run.state, run.executions) == (runs.STOPPED, {})
     assert 'before its first step' in run.reasons[0]
 
 
-def test_only_the_newest_run_can_be_running(made: MadeRoot):
-    for name in (FIRST, SECOND):
-        made.step(name, 'Trainer', STATES.RUNNING)
-    with root_lock.hold(str(made.root)):
-        newest, older = runs.all_runs(store.read(made.root))
-    assert (newest.state, older.state) == (runs.RUNNING, runs.STOPPED)
-    (reason,) = newest.reasons
+def test_a_run_is_running_while_its_process_is(made: MadeRoot):
+    made.step(FIRST, 'Trainer', STATES.RUNNING)
+    made.record(FIRST, step='Trainer', steps={'Trainer': {'state': 'running', 'seconds': 0.0}})
+    run = only(made.root)
+    assert run.state == runs.RUNNING
+    (reason,) = run.reasons
     assert f'process {os.getpid()} on {socket.gethostname()}' in reason
     assert reason.endswith('is at Trainer')
 
 
-def test_a_killed_run_whose_process_number_lives_on_in_another_process_is_not_running(
-    made: MadeRoot,
-):
-    made.step(FIRST, 'Trainer', STATES.RUNNING)
-    (made.root / '.lock').touch()
-    # The parent of this test is a process that lives, and it is not that run.
-    (made.root / '.lock-owner').write_text(
-        f'process {os.getppid()} on {socket.gethostname()}, since now'
-    )
-    assert only(made.root).state == runs.STOPPED
+def _dead_pid() -> int:
+    process = subprocess.Popen(['true'])
+    process.wait()
+    return process.pid
 
 
-def test_a_run_that_ended_before_the_store_is_known_by_its_log(made: MadeRoot):
+@pytest.mark.parametrize('reused', [False, True], ids=['no such process', 'another process'])
+@pytest.mark.parametrize(
+    ('step', 'state', 'where'),
+    [
+        ('Trainer', 'running', 'in Trainer'),
+        ('Trainer', 'ran', 'after Trainer'),
+        ('', '', 'before its first step'),
+    ],
+)
+def test_a_killed_run_is_not_running(made: MadeRoot, reused: bool, step, state, where):
+    # The parent of this test lives, and it is not that run: it started at another time.
+    pid = os.getppid() if reused else _dead_pid()
+    steps = {step: {'state': state, 'seconds': 0.0}} if step else {}
+    made.record(FIRST, pid=pid, process_started=1.0, step=step, steps=steps)
+    run = only(made.root)
+    assert run.state == runs.KILLED
+    assert run.reasons[0].startswith(f'it ended {where}: it was killed, or memory ran out')
+
+
+def test_the_lock_decides_about_a_run_of_another_machine(made: MadeRoot):
+    made.record(FIRST, host='elsewhere', pid=_dead_pid())
+    assert only(made.root).state == runs.KILLED
+    with root_lock.hold(str(made.root)):
+        assert only(made.root).state == runs.RUNNING
+
+
+def test_a_run_that_never_reached_the_store_is_known_by_its_record(made: MadeRoot):
     made.step(FIRST, 'Pusher', outputs={'pushed_model': {'pushed': 1}})
+    made.record(FIRST, state=runs.PUSHED, version='7')
     log(made.root, '20261121-222535', 'all is well\n')
-    log(
-        made.root,
-        '20261123-070000',
-        'x\n2026 E cxr_triage: run failed\nTraceback (most recent call last):\n  '
-        'File\nrecords.DataRootError: /none: no files\n',
-    )
-    log(made.root, '20261123-080000', 'it is about to begin\n')
+    made.record(SECOND, state=runs.NOT_STARTED, reasons=['/none: no files'])
     newest, older = runs.all_runs(store.read(made.root))
-    assert (newest.state, newest.reasons, newest.title) == (
+    assert (newest.state, newest.reasons, newest.title, newest.pipeline) == (
         runs.NOT_STARTED,
         ('/none: no files',),
-        '2026-11-23 07:00:00',
+        '2026-11-22 08:00:00',
+        'made',
     )
     assert older.log == made.root / 'logs' / '20261121-222535.log'
 
 
-@pytest.mark.parametrize(
-    ('text', 'found'),
-    [
-        pytest.param('', '', id='nothing'),
-        pytest.param(
-            FAILURE,
-            'the data breaks 1 of its limits:\n  - missing_metadata: 244 of 244 images\nAll '
-            'rules: /x/gate.json',
-            id='a step',
-        ),
-        pytest.param(
-            'cxr_triage: run failed\nTraceback (most recent call last):\n  File "x"\nValueError: '
-            'one\n'
-            '\nDuring handling of the above exception, another exception occurred:\n'
-            '\nTraceback (most recent call last):\n  File "y"\nOSError: two\n',
-            'two',
-            id='while another was handled',
-        ),
-        pytest.param(
-            'cxr_triage: run failed\nTraceback (most recent call last):\n  File "x"\nKeyError\n',
-            'KeyError',
-            id='without words',
-        ),
-        pytest.param(
-            'cxr_triage: run failed\nTraceback (most recent call last):\n  x\nValueError: a: '
-            'b\n2026-11-21 22:26:00,123 I absl: next\n',
-            'a: b',
-            id='log goes on',
-        ),
-    ],
-)
-def test_what_ended_a_run_out_of_its_log(text, found):
-    assert runs.failure(text) == found
+def test_a_run_with_nothing_but_a_log_is_shown_as_one_without_a_record(made: MadeRoot):
+    log(made.root, '20261123-070000', 'x\n')
+    run = only(made.root)
+    assert (run.state, run.title) == (runs.NOT_STARTED, '2026-11-23 07:00:00')
+    assert 'no record' in run.reasons[0] and '20261123-070000.log' in run.reasons[0]
+
+
+def test_a_pushed_run_whose_store_was_deleted_is_still_listed(made: MadeRoot):
+    made.record(FIRST, state=runs.PUSHED, version='7')
+    run = only(made.root)
+    assert run.state == runs.PUSHED
+    assert lineage.served_version(run) is None
+
+
+def test_a_damaged_record_hides_no_other_run(made: MadeRoot):
+    made.record(FIRST, state=runs.PUSHED)
+    (made.root / 'runs' / 'half.json').write_text('{"name": ')
+    assert only(made.root).name == FIRST
 
 
 def test_makers_are_those_that_made_it_and_not_those_that_found_it(made: MadeRoot):

@@ -4,11 +4,15 @@ any step.
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 from pathlib import Path
 from typing import Any
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
+
+from pipeline import run_record
 
 STATES = proto.Execution
 
@@ -31,6 +35,16 @@ class MadeRoot:
     def begin(self, run: str) -> None:
         """A run of which nothing but its name is on record."""
         self._context('pipeline_run', run)
+
+    def record(self, run: str, **values: Any) -> None:
+        """Writes the record of a run, as one of this very process unless `values` say otherwise."""
+        recorder = run_record.Recorder(str(self.root), run, 'made', str(self._log(run)))
+        recorder.record = dataclasses.replace(recorder.record, **values)
+        recorder._write()
+
+    def _log(self, run: str) -> Path:
+        began = datetime.datetime.fromisoformat(run)
+        return self.root / 'logs' / f'{began:%Y%m%d-%H%M%S}.log'
 
     def step(
         self,

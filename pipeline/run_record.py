@@ -1,0 +1,201 @@
+"""The record of a run, `<root>/runs/<id>.json`: its state, its steps, and why it ended.
+
+The run writes it when it starts, at each step, and when it ends. Pages read it, so that they need
+neither the text of a log nor that of an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline import root_lock
+
+FOLDER = 'runs'
+RUNNING, PUSHED, SERVED, NOT_BLESSED, FAILED, INTERRUPTED, NOT_STARTED = (
+    'running',
+    'pushed',
+    'served already',
+    'not blessed',
+    'failed',
+    'interrupted',
+    'did not start',
+)
+# The system computes start times from its clock, which may be corrected while a process runs.
+_CLOCK_TOLERANCE_S = 2.0
+_PACKAGES = ('tfx', 'tensorflow', 'ml-metadata')
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class RunRecord:
+    """What a run writes down about itself.
+
+    Attributes:
+      name: the run in the metadata store: the time at which it began.
+      pipeline: the name of the pipeline.
+      log: its log file, relative to the root.
+      host, pid, process_started: the process; the last in seconds since 1970, because the system
+        gives the number of a dead process to another one.
+      started, ended: ISO times; `ended` is '' while the run works, and of a killed one for ever.
+      state: one of the constants of this module.
+      step: the current step, or the one in which the run ended.
+      reasons: why no model was pushed, in sentences.
+      version: the version that is served, for a run that pushed its model or found it served.
+      steps: step -> its state ('running', 'ran', 'cached' or 'failed') and its seconds.
+      versions: package -> version.
+    """
+
+    name: str
+    pipeline: str
+    log: str
+    host: str
+    pid: int
+    process_started: float
+    started: str
+    ended: str = ''
+    state: str = RUNNING
+    step: str = ''
+    reasons: list[str] = dataclasses.field(default_factory=list)
+    version: str = ''
+    steps: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def is_running(self, root: str) -> bool:
+        """Whether the run still works in `root`.
+
+        The process decides where this machine can see it, and the lock of the root elsewhere.
+        """
+        if self.state != RUNNING:
+            return False
+        if self.host != socket.gethostname():
+            return root_lock.owner(root) is not None
+        try:
+            process = psutil.Process(self.pid)
+            started = process.create_time()
+            is_zombie = process.status() == psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+        return not is_zombie and abs(started - self.process_started) <= _CLOCK_TOLERANCE_S
+
+
+class Recorder:
+    """Writes the record of this run. A record that cannot be written does not end the run."""
+
+    def __init__(self, root: str, name: str, pipeline: str, log: str):
+        """Writes the record of a run that starts.
+
+        Raises:
+          OSError: the root cannot be written to.
+        """
+        self.record = RunRecord(
+            name=name,
+            pipeline=pipeline,
+            log=os.path.relpath(log, root),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            process_started=psutil.Process().create_time(),
+            started=_now(),
+            versions=_versions(),
+        )
+        self._path = Path(root, FOLDER, f'{run_id(name)}.json')
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._write()
+
+    def begin_step(self, name: str) -> None:
+        """A step is about to run."""
+        self.record.step = name
+        self.record.steps[name] = {'state': RUNNING, 'seconds': 0.0}
+        self._update()
+
+    def end_step(self, name: str, state: str, seconds: float) -> None:
+        """A step is done (`state` is 'ran' or 'cached') or has failed ('failed')."""
+        self.record.steps[name] = {'state': state, 'seconds': round(seconds, 3)}
+        self._update()
+
+    def end(self, state: str, reasons: list[str] | None = None, version: str = '') -> None:
+        """The run is over."""
+        self.record.state, self.record.reasons = state, reasons or []
+        self.record.version, self.record.ended = version, _now()
+        self._update()
+
+    def _update(self) -> None:
+        try:
+            self._write()
+        except OSError:
+            _log.warning('%s cannot be written', self._path, exc_info=True)
+
+    def _write(self) -> None:
+        # In one step: pages may be reading it.
+        unfinished = self._path.with_suffix('.part')
+        text = json.dumps(dataclasses.asdict(self.record), indent=1) + '\n'
+        unfinished.write_text(text, encoding='utf-8')
+        os.replace(unfinished, self._path)
+
+
+@contextlib.contextmanager
+def recording(root: str, name: str, pipeline: str, log: str) -> Iterator[Recorder]:
+    """Records a run; an exception that leaves the context ends it as interrupted or failed.
+
+    Raises:
+      OSError: the root cannot be written to.
+    """
+    recorder = Recorder(root, name, pipeline, log)
+    try:
+        yield recorder
+    except BaseException as error:
+        if recorder.record.state == RUNNING:
+            step = recorder.record.step
+            if isinstance(error, KeyboardInterrupt):
+                where = f'in {step}' if step else 'before its first step'
+                recorder.end(
+                    INTERRUPTED,
+                    [f'it was interrupted {where}; run the same command again to resume'],
+                )
+            else:
+                recorder.end(FAILED if step else NOT_STARTED, [str(error) or type(error).__name__])
+        raise
+
+
+def read_all(root: Path) -> dict[str, RunRecord]:
+    """The records of a root by the name of the run; a damaged one is left out with a warning."""
+    records = {}
+    for path in sorted((root / FOLDER).glob('*.json')):
+        try:
+            record = RunRecord(**json.loads(path.read_text(encoding='utf-8')))
+        except (OSError, ValueError, TypeError) as error:
+            _log.warning('%s is not a record of a run: %s', path, error)
+            continue
+        records[record.name] = record
+    return records
+
+
+def run_id(name: str) -> str:
+    """The name of a run as part of a path."""
+    return re.sub(r'[^0-9A-Za-z]+', '-', name).strip('-') or 'run'
+
+
+def _now() -> str:
+    return datetime.datetime.now().isoformat(timespec='milliseconds')
+
+
+def _versions() -> dict[str, str]:
+    versions = {'python': platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
