@@ -5,71 +5,62 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from trainer.strict_parameters import StrictParameters
 
 Engine = Literal['direct', 'flink', 'dataflow']
 _HOST_AND_PORT = r'^[^\s:/]+:\d+$'
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True)
-
-
-class FlinkParameters(_Strict):
-    """A Flink cluster, reached through Beam's job server.
-
-    Attributes:
-      job_server: host:port of Beam's job server for Flink.
-      workers: host:port at which each task manager finds Python workers with this project in them.
-        The name is looked up on the task manager: with localhost each has a worker pool of its own
-        beside it, as it must be, since pools number their workers alike.
-      parallelism: how many slots a step takes; null: as many as the cluster says.
-    """
+class FlinkParameters(StrictParameters):
+    """A Flink cluster, reached through Beam's job server."""
 
     job_server: str | None = Field(None, pattern=_HOST_AND_PORT)
+    """Address of Beam's job server for Flink, as host:port."""
     workers: str = Field('localhost:50000', pattern=_HOST_AND_PORT)
+    """Address of a pool of Python workers with this project installed, as host:port. Each task
+    manager resolves the name itself. With localhost, each uses the pool beside it. It needs its own
+    pool, since all pools number their workers in the same way."""
     parallelism: int | None = Field(None, ge=1)
+    """Slots that a step uses; null uses the cluster's default."""
 
 
-class DataflowParameters(_Strict):
-    """Google's Dataflow.
-
-    Attributes:
-      project: that is billed.
-      region: of the workers; that of the bucket is the cheapest.
-      temp: a gs:// folder for what is staged and spilled.
-      image: container image of the workers, `cxr-triage:beam` in a registry; jobs are then
-        submitted from its versions of Beam and Python, the environment `current`; null: Beam's own
-        image, in which each worker installs the project anew.
-      machine_type: of the workers; null: Dataflow's choice.
-      max_workers: at most so many; null: Dataflow's choice.
-      service_account: e-mail address of the one that workers act as; null: the project's default.
-      subnetwork: regions/REGION/subnetworks/NAME; null: the default network.
-      public_ips: whether workers get public addresses; without them the subnetwork needs Private
-        Google Access.
-    """
+class DataflowParameters(StrictParameters):
+    """Google's Dataflow."""
 
     project: str | None = None
+    """Google Cloud project that pays for the jobs."""
     region: str | None = None
+    """Region of the workers; the region of the bucket is the cheapest."""
     temp: str | None = Field(None, pattern='^gs://.')
+    """A gs:// folder for staged files and temporary data."""
     image: str | None = None
+    """Container image of the workers: `cxr-triage:beam` in a registry. Jobs must then be submitted
+    with the same versions of Beam and Python, from the environment `current`. With null, Beam's own
+    image is used and each worker installs the project when it starts."""
     machine_type: str | None = None
+    """Machine type of the workers; null leaves the choice to Dataflow."""
     max_workers: int | None = Field(None, ge=1)
+    """Most workers of a job; null leaves the choice to Dataflow."""
     service_account: str | None = None
+    """E-mail address of the workers' service account; null uses the project's default."""
     subnetwork: str | None = None
+    """Subnetwork of the workers, as regions/REGION/subnetworks/NAME; null uses the default
+    network."""
     public_ips: bool = True
+    """Whether workers get public addresses. Without them the subnetwork needs Private Google
+    Access."""
 
 
-class BeamParameters(_Strict):
-    """The engine of XrayExampleGen, StatisticsGen, DataAudit, Transform and Evaluator.
-
-    Attributes:
-      engine: `direct`, in this process; `flink`; `dataflow` (`--beam`).
-      args: further options of Beam, as on its command line; they win over what stands here.
-    """
+class BeamParameters(StrictParameters):
+    """The Beam runner of XrayExampleGen, StatisticsGen, DataAudit, Transform and Evaluator."""
 
     engine: Engine = 'direct'
+    """Where these steps run (`--beam`): `direct` in the process of the pipeline, `flink` on a Flink
+    cluster, `dataflow` on Google's Dataflow."""
     args: tuple[str, ...] = ()
+    """More options for Beam, as on its command line. They override the keys of this section."""
     flink: FlinkParameters = FlinkParameters()
     dataflow: DataflowParameters = DataflowParameters()
 
@@ -85,29 +76,31 @@ class BeamParameters(_Strict):
             )
 
     def arguments(self, setup_file: str | None) -> list[str]:
-        """The command line that Beam is given.
+        """Beam's command line.
 
         Args:
-          setup_file: setup.py of what workers elsewhere have to install; None: nothing.
+          setup_file: path to the setup.py of the package that remote workers install; None for
+            none.
         """
-        return [*_ENGINES[self.engine](self), *self._installed(setup_file), *self.args]
+        return [*_ENGINES[self.engine](self), *self._setup_options(setup_file), *self.args]
 
-    def _installed(self, setup_file: str | None) -> list[str]:
-        """TFX packs itself into an archive anew for every step, some seconds each, where nothing
-        else is to be installed.
+    def _setup_options(self, setup_file: str | None) -> list[str]:
+        """The option that tells workers what to install, unless `args` or an image does.
+
+        Without any, TFX packs itself into an archive for every step, which takes some seconds.
         """
-        named = any(
+        has_own = any(
             arg.startswith(
                 ('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')
             )
             for arg in self.args
         )
         image = self.engine == 'dataflow' and self.dataflow.image
-        return [] if named or image or not setup_file else [f'--setup_file={setup_file}']
+        return [] if has_own or image or not setup_file else [f'--setup_file={setup_file}']
 
 
 def _direct(beam: BeamParameters) -> list[str]:
-    # Named outright: Beam's default would try to download another runner first.
+    # Explicit, since Beam's default tries to download another runner first.
     return ['--runner=FnApiRunner']
 
 
@@ -118,7 +111,7 @@ def _flink(beam: BeamParameters) -> list[str]:
         f'--job_endpoint={flink.job_server}',
         '--environment_type=EXTERNAL',
         f'--environment_config={flink.workers}',
-        # Workers stay from stage to stage: each would import TensorFlow anew.
+        # Keeps workers between stages, as each new one imports TensorFlow.
         '--environment_cache_millis=600000',
         *([f'--parallelism={flink.parallelism}'] if flink.parallelism else []),
     ]
@@ -126,7 +119,7 @@ def _flink(beam: BeamParameters) -> list[str]:
 
 def _dataflow(beam: BeamParameters) -> list[str]:
     dataflow = beam.dataflow
-    chosen = {
+    options = {
         'project': dataflow.project,
         'region': dataflow.region,
         'temp_location': dataflow.temp,
@@ -136,10 +129,10 @@ def _dataflow(beam: BeamParameters) -> list[str]:
         'service_account_email': dataflow.service_account,
         'subnetwork': dataflow.subnetwork,
     }
-    given = [f'--{name}={value}' for name, value in chosen.items() if value is not None]
+    arguments = [f'--{name}={value}' for name, value in options.items() if value is not None]
     return [
         '--runner=DataflowRunner',
-        *given,
+        *arguments,
         *([] if dataflow.public_ips else ['--no_use_public_ips']),
     ]
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from components.data_audit.parameters import AuditParameters
 from components.data_gate.limits import GateLimits
@@ -27,6 +27,7 @@ from trainer.parameters import (
     TuningParameters,
     check_something_is_trained,
 )
+from trainer.strict_parameters import StrictParameters
 from trainer.tasks import TASKS
 
 _MAX_BYTES = 1_000_000
@@ -43,39 +44,31 @@ class ConfigError(ValueError):
     """
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True)
-
-
-class PushTarget(_Strict):
-    """Where blessed models go.
-
-    Attributes:
-      directory: what TF Serving watches (`--push-dir`); null: `serving/` under the root of the run.
-      keep_versions: how many versions stay after a push; null keeps all.
-    """
+class PushTarget(StrictParameters):
+    """Where blessed models are pushed."""
 
     directory: str | None = None
+    """The push directory, which TF Serving watches (`--push-dir`); null: `serving/` under the run
+    root."""
     keep_versions: int | None = Field(None, ge=2)
+    """Versions that remain in the push directory after a push; older ones are deleted. Null keeps
+    all."""
 
 
-class Config(_Strict):
-    """An experiment.
-
-    Attributes:
-      pipeline: its name; at most 63 lower-case letters, digits and dashes, with no dash at either
-        end.
-      task: what is learned, a name of `trainer.tasks.TASKS`.
-      root: the directory of runs: artifacts, metadata store, checkpoints (`--root`); null: `runs/`
-        and the name of the pipeline.
-      artifacts: where else artifacts go, e.g. gs://BUCKET/FOLDER for Beam workers that cannot reach
-        the root; null: `artifacts/` under it.
-    """
+class Config(StrictParameters):
+    """An experiment."""
 
     pipeline: str
-    task: str
+    """Name of the pipeline: at most 63 lower-case letters, digits and dashes, with no dash at
+    either end."""
+    task: str = Field(json_schema_extra={'enum': list(TASKS)})
+    """What the model learns."""
     root: str | None = None
+    """The run root (`--root`): the directory for artifacts, metadata store and checkpoints. Null:
+    `runs/` and the name of the pipeline."""
     artifacts: str | None = None
+    """Another directory for artifacts, e.g. gs://BUCKET/FOLDER for Beam workers that cannot reach
+    the run root; null: `artifacts/` under the run root."""
     data: DataParameters = DataParameters()
     audit: AuditParameters = AuditParameters()
     gate: GateLimits = GateLimits()

@@ -106,6 +106,7 @@ def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[l
     examples = XrayExampleGen(
         data=config.data.model_dump_json(),
         task=config.task,
+        label=TASKS[config.task].label,
         fingerprint=fingerprint,
         code_digest=digest('components.xray_example_gen.executor'),
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.evaluator import registry
 from components.evaluator.registry import GATE_METRICS, GROUPS, Metric
 from schemas.features import AGE_BAND, AGE_BANDS, SEX, SEXES, UNKNOWN, VIEW, VIEWS
 from schemas.labels import ABNORMAL, FINDINGS
+from trainer.strict_parameters import StrictParameters
 from trainer.tasks import Task
 
 # Slices by name in a configuration.
@@ -24,30 +25,28 @@ SLICE_VALUES: dict[str, tuple[str, ...]] = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-
-
-class Threshold(_Strict):
-    """A threshold of the gate on one metric.
-
-    Attributes:
-      metric: a name of `registry.GATE_METRICS`.
-      slice: feature -> value, e.g. {view_position: PA} or {Effusion: 1}; empty for all images.
-      min: the metric must not be below this value.
-      max: the metric must not be above this value.
-      max_worse: by how much the metric may be worse than that of the served model; ignored while
-        nothing is served.
+class Threshold(StrictParameters):
+    """One condition of the quality gate, with at least one of `min`, `max` and `max_worse`.
 
     >>> Threshold(metric='sensitivity_lower', slice={'view_position': 'AP'}, min=0.8).name()
     'view_position=AP'
     """
 
     metric: str
+    """Name of a metric: auc, pr_auc, sensitivity, specificity, precision, calibration_ratio,
+    calibration_error, brier_score, auc_over_metadata (what the image adds to age, sex and view
+    position), macro_auc (the mean over the findings, of task findings14), sensitivity_gap_sex,
+    sensitivity_gap_age_band, sensitivity_gap_view_position (the largest difference between
+    groups). With _lower or _upper, an end of its interval by patient."""
     slice: dict[str, str] = Field(default_factory=dict)
+    """Slice of the test split, e.g. {view_position: PA} or {Effusion: 1}; empty for all of it."""
     min: float | None = None
+    """Smallest value of the metric that passes."""
     max: float | None = None
+    """Largest value of the metric that passes."""
     max_worse: float | None = Field(None, ge=0)
+    """How much worse than the baseline, the served model, the metric may be; ignored while no model
+    is served."""
 
     @field_validator('metric')
     @classmethod
@@ -184,36 +183,22 @@ _GATE_NAMES = ', '.join(
 )
 
 
-class EvaluationParameters(_Strict):
-    """Slices beside the whole test split, intervals, and the thresholds of the quality gate."""
+class EvaluationParameters(StrictParameters):
+    """Slices beside the whole test split, and the thresholds that a model has to meet to be
+    blessed.
+    """
 
-    slices: tuple[str, ...] = Field(
-        SLICES,
-        description='slices of the test split to measure beside the whole, by any of '
-        f'{", ".join(SLICES)}',
-    )
-    thresholds: tuple[Threshold, ...] = Field(
-        (Threshold(metric='auc', min=0.7),),
-        description='thresholds of the quality gate; a model is blessed if it meets all. Each has '
-        'a `metric`, optionally a `slice` (e.g. {view_position: PA} or {Effusion: 1}), and at '
-        'least one of `min`, `max` and `max_worse` (than the served model). Metrics: '
-        f'{_GATE_NAMES}. Append _lower or _upper for an end of the interval by patient',
-    )
-    replicates: int = Field(
-        1000,
-        ge=100,
-        le=100_000,
-        description='replicates of the bootstrap over patients, 100 to 100000: more make intervals '
-        'smoother and the Evaluator slower',
-    )
-    interval: float = Field(
-        0.95, gt=0.5, lt=1, description='level of the intervals, between 0.5 and 1'
-    )
-    min_group_positives: int = Field(
-        20,
-        ge=1,
-        description='positive test images that a group needs to count for a sensitivity gap',
-    )
+    slices: tuple[str, ...] = Field(SLICES, json_schema_extra={'items': {'enum': [*SLICES]}})
+    """Features whose values become slices; `findings` stands for each finding."""
+    thresholds: tuple[Threshold, ...] = (Threshold(metric='auc', min=0.7),)
+    """Conditions of the quality gate, all of which a model has to meet; at least one needs `min` or
+    `max`."""
+    replicates: int = Field(1000, ge=100, le=100_000)
+    """Replicates of the bootstrap over patients; more give steadier intervals and take longer."""
+    interval: float = Field(0.95, gt=0.5, lt=1)
+    """Level of the intervals: 0.95 gives intervals of 95 %."""
+    min_group_positives: int = Field(20, ge=1)
+    """Positive images that a group needs to count in a sensitivity gap."""
 
     @field_validator('slices')
     @classmethod

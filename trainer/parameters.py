@@ -1,5 +1,5 @@
-"""What the trainer can be told: the `model`, `train` and `operating_point` parts of a
-configuration. No TensorFlow here.
+"""Parameters of the trainer and the tuner: the `model`, `train`, `tuning` and `operating_point`
+parts of a configuration. No TensorFlow here.
 """
 
 from __future__ import annotations
@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from trainer.strict_parameters import StrictParameters
 
 Backbone = Literal[
     'scratch_cnn', 'mobilenet_v2', 'xception', 'vgg16', 'densenet121', 'efficientnet_v2_b0'
 ]
-# Backbones that start from ImageNet weights; the others start from random ones.
+# Backbones that start from ImageNet weights.
 PRETRAINED: tuple[str, ...] = (
     'mobilenet_v2',
     'xception',
@@ -20,46 +22,38 @@ PRETRAINED: tuple[str, ...] = (
     'densenet121',
     'efficientnet_v2_b0',
 )
-# The smallest image that Keras builds a backbone for, where that is above the 32 pixels of the
-# others.
+# The smallest image that Keras builds a backbone for, where that is above 32 pixels.
 _MIN_SIDE = {'xception': 71}
 Balance = Literal['none', 'weights', 'undersample']
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        extra='forbid', frozen=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
-
-class ModelParameters(_Strict):
-    """The network.
-
-    Attributes:
-      backbone: by name.
-      weights: a path to ImageNet weights (`--weights`); without it the Keras cache is looked at,
-        then a download is tried.
-      image_size: pixels a side of what the network sees.
-      dropout: share of the features dropped before the last layer while training.
-      pooling: from the last feature map to one vector: `average`, or `attention`, which learns
-        where to look.
-      batch_norm: of a pretrained backbone: `frozen` as it is, or `trained` with the layers around
-        it.
-    """
+class ModelParameters(StrictParameters):
+    """The network: a backbone with pooling and a head on top."""
 
     backbone: Backbone = 'mobilenet_v2'
+    """The convolutional network that turns an image into features. `scratch_cnn` is small and
+    starts from random weights; the others start from ImageNet weights."""
     weights: str | None = None
+    """Path to a file with the backbone's ImageNet weights, without its top (`--weights`). With
+    null, Keras takes them from its cache or downloads them."""
     image_size: int = Field(224, ge=32, le=1024)
+    """Width and height in pixels to which every image is resized. `xception` needs at least 71."""
     dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of the pooled features that is set to 0 in each training step."""
     pooling: Literal['average', 'attention'] = 'average'
+    """How the feature map becomes one vector: `average` weights all places alike, `attention`
+    learns their weights."""
     batch_norm: Literal['frozen', 'trained'] = 'frozen'
+    """Whether the batch normalisation of a pretrained backbone keeps its ImageNet statistics
+    (`frozen`) or is trained with the layers around it (`trained`)."""
 
     @model_validator(mode='after')
     def _large_enough(self) -> ModelParameters:
         least = _MIN_SIDE.get(self.backbone, 0)
         if self.image_size < least:
             raise ValueError(
-                f'image_size {self.image_size} is too small for backbone {self.backbone!r}: at least {least}'
+                f'image_size {self.image_size} is too small for backbone {self.backbone!r}: at least '
+                f'{least}'
             )
         return self
 
@@ -67,106 +61,95 @@ class ModelParameters(_Strict):
     def _weights_fit(self) -> ModelParameters:
         if self.weights and self.backbone not in PRETRAINED:
             raise ValueError(
-                f'weights are given, but backbone {self.backbone!r} has none; backbones with weights: {", ".join(PRETRAINED)}'
+                f'weights are set, but backbone {self.backbone!r} has none; '
+                f'backbones with weights: {", ".join(PRETRAINED)}'
             )
         return self
 
 
-class AugmentationParameters(_Strict):
-    """Largest random change of a training image; 0 turns one off. No horizontal flip: the heart has
-    a side.
+class AugmentationParameters(StrictParameters):
+    """Largest random change of a training image; 0 turns a change off. Images are never flipped:
+    the heart has a side.
     """
 
-    shift: float = Field(0.05, ge=0, le=0.5, description='share of the side')
-    rotation: float = Field(7.0, ge=0, le=45, description='degrees')
-    zoom: float = Field(0.1, ge=0, le=0.5, description='share')
-    contrast: float = Field(0.15, ge=0, le=0.9, description='share')
-    brightness: float = Field(0.08, ge=0, le=0.5, description='share of the full range')
-    cutout: float = Field(
-        0.0, ge=0, le=0.5, description='side of a square that is blotted out, share of the side'
-    )
+    shift: float = Field(0.05, ge=0, le=0.5)
+    """Largest shift in each direction, as a share of the image's side."""
+    rotation: float = Field(7.0, ge=0, le=45)
+    """Largest rotation in either direction, in degrees."""
+    zoom: float = Field(0.1, ge=0, le=0.5)
+    """Largest change of size: 0.1 zooms by a factor between 0.9 and 1.1."""
+    contrast: float = Field(0.15, ge=0, le=0.9)
+    """Largest change of contrast: 0.15 scales it by a factor between 0.85 and 1.15."""
+    brightness: float = Field(0.08, ge=0, le=0.5)
+    """Largest change of brightness, as a share of the full range of grey levels."""
+    cutout: float = Field(0.0, ge=0, le=0.5)
+    """Side of a square at a random place that is replaced with the image's mean grey level, as a
+    share of the image's side."""
 
 
-class TrainParameters(_Strict):
+class TrainParameters(StrictParameters):
     """The training. Phase 1 fits the head on frozen features (pretrained backbones only), phase 2
-    trains the upper part with it.
+    fine-tunes the upper part of the backbone together with the head.
     """
 
-    seed: int = Field(
-        0,
-        ge=0,
-        le=2**32 - 1,
-        description='of initial weights, order and augmentation; from 0 to 4294967295',
-    )
-    batch_size: int = Field(32, ge=1, description='images')
-    head_first: bool = Field(True, description='whether there is a phase 1')
-    epochs: int = Field(
-        8, ge=0, description='of fine-tuning, or of all training of a backbone from scratch'
-    )
-    learning_rate: float = Field(
-        2e-4, gt=0, description='of phase 2, after the warm-up; it falls to 0 along a cosine'
-    )
-    warmup_epochs: float = Field(
-        2.0,
-        ge=0,
-        description='epochs of phase 2 in which the learning rate rises from 0; at most a quarter of them is used',
-    )
-    unfreeze_share: float = Field(
-        0.6,
-        ge=0,
-        le=1,
-        description='share of the backbone layers, from the top, that phase 2 trains',
-    )
-    patience: int | None = Field(
-        None,
-        ge=1,
-        description='epochs without a better validation AUC before training stops, with the weights of the best epoch; '
-        'null: all epochs, with the weights of the last',
-    )
-    balance: Balance = Field(
-        'none',
-        description='none; weights: both classes count alike in the loss; undersample: another draw of negatives each epoch',
-    )
-    negatives_per_positive: float = Field(3.0, gt=0, description='with balance undersample')
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description='labels 0 and 1 become this and 1 minus this'
-    )
-    focal_gamma: float = Field(0.0, ge=0, le=5, description='of focal loss; 0 is cross-entropy')
-    ema: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description='decay a step of the moving average of the weights that is kept; 0 for none',
-    )
-    auxiliary_weight: float = Field(
-        0.0, ge=0, description='of the findings in the loss, where the task does not ask for them'
-    )
-    max_steps_per_epoch: int | None = Field(
-        None, ge=1, description='shortens epochs, for quick runs'
-    )
-    shuffle_buffer: int = Field(4096, ge=1, description='examples held to shuffle from')
-    deterministic: bool = Field(
-        True, description='the same seed gives the same result on a CPU, at some cost in speed'
-    )
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Seed of the initial weights, the order of the images and the augmentation."""
+    batch_size: int = Field(32, ge=1)
+    """Images per training step."""
+    head_first: bool = True
+    """Whether phase 1 runs before phase 2."""
+    epochs: int = Field(8, ge=0)
+    """Epochs of phase 2; for a backbone from scratch, epochs of the whole training. 0 trains the
+    head only."""
+    learning_rate: float = Field(2e-4, gt=0)
+    """Highest learning rate of phase 2, reached after the warm-up. It then falls to 0 along a
+    cosine."""
+    warmup_epochs: float = Field(2.0, ge=0)
+    """Epochs of phase 2 in which the learning rate rises from 0; at most a quarter of `epochs` is
+    used."""
+    unfreeze_share: float = Field(0.6, ge=0, le=1)
+    """Share of the backbone's layers, counted from the top, that phase 2 trains."""
+    patience: int | None = Field(None, ge=1)
+    """Epochs without a better validation AUC after which training stops; the best epoch's weights
+    are then used. With null, all epochs run and the last one's weights are used."""
+    balance: Balance = 'none'
+    """How the classes are balanced: `weights` gives both the same total weight in the loss,
+    `undersample` draws other negatives in each epoch, `none` leaves them as they are."""
+    negatives_per_positive: float = Field(3.0, gt=0)
+    """Negative images per positive one in an epoch; used with `balance: undersample` only."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Amount s of label smoothing: labels 0 and 1 become s and 1 - s in the loss."""
+    focal_gamma: float = Field(0.0, ge=0, le=5)
+    """Exponent of the focal loss; higher values favour images that are hard to classify, and 0 is
+    plain cross-entropy."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay per step of the moving average of the weights that the model ends with; 0 uses the
+    weights themselves."""
+    auxiliary_weight: float = Field(0.0, ge=0)
+    """Total weight in the loss of the findings that the task does not predict; 0 ignores them."""
+    max_steps_per_epoch: int | None = Field(None, ge=1)
+    """Most steps in an epoch, to shorten test runs; null for no maximum."""
+    shuffle_buffer: int = Field(4096, ge=1)
+    """Examples held in memory to shuffle from; more mix better and need more memory."""
+    deterministic: bool = True
+    """Whether the same seed gives exactly the same model on a CPU, which costs some speed."""
     augmentation: AugmentationParameters = AugmentationParameters()
 
 
-class TuningParameters(_Strict):
-    """The search for settings before the training, on train and val alone.
-
-    Attributes:
-      trials: short trainings to try; 0 for no search.
-      epochs: of fine-tuning in each.
-      learning_rate: lowest and highest.
-      unfreeze_share: lowest and highest.
-      dropout: lowest and highest.
-    """
+class TuningParameters(StrictParameters):
+    """The search for settings before the training. It uses the train and val splits only."""
 
     trials: int = Field(0, ge=0)
+    """Short trainings to run, each with other settings; 0 skips the search."""
     epochs: int = Field(3, ge=1)
+    """Epochs of phase 2 in each trial."""
     learning_rate: tuple[float, float] = (1e-5, 1e-3)
+    """Lowest and highest `train.learning_rate` to try, within 1e-9 and 1; drawn on a logarithmic
+    scale."""
     unfreeze_share: tuple[float, float] = (0.2, 1.0)
+    """Lowest and highest `train.unfreeze_share` to try, within 0 and 1."""
     dropout: tuple[float, float] = (0.0, 0.5)
+    """Lowest and highest `model.dropout` to try, within 0 and 0.99."""
 
     @model_validator(mode='after')
     def _ranges(self) -> TuningParameters:
@@ -179,24 +162,21 @@ class TuningParameters(_Strict):
             low, high = getattr(self, name)
             if not least <= low < high <= most:
                 raise ValueError(
-                    f'{name} is [{low:g}, {high:g}]: expected a lowest below a highest value, within [{least:g}, {most:g}]'
+                    f'{name} is [{low:g}, {high:g}]: expected a lowest below a highest value, '
+                    f'within [{least:g}, {most:g}]'
                 )
         return self
 
 
-class OperatingPointParameters(_Strict):
+class OperatingPointParameters(StrictParameters):
     """The threshold is the highest one that keeps this sensitivity on the calibration split."""
 
-    sensitivity: float = Field(
-        0.95,
-        gt=0,
-        le=1,
-        description='share of abnormal films that are flagged on the calibration split',
-    )
+    sensitivity: float = Field(0.95, gt=0, le=1)
+    """Share of the positive images of the calibration split that the threshold has to flag."""
 
 
-class TrainerParameters(_Strict):
-    """All that the trainer reads from a configuration."""
+class TrainerParameters(StrictParameters):
+    """Everything that the trainer reads from a configuration."""
 
     model: ModelParameters = ModelParameters()
     train: TrainParameters = TrainParameters()
@@ -209,32 +189,34 @@ class TrainerParameters(_Strict):
 
 
 def check_something_is_trained(model: ModelParameters, train: TrainParameters) -> None:
-    """Refuses settings with neither of the two phases.
+    """Refuses settings that run neither phase of the training.
 
     Raises:
-      ValueError: see above.
+      ValueError: nothing would be trained.
     """
     if train.epochs:
         return
     if model.backbone not in PRETRAINED:
         raise ValueError(
-            f'train.epochs is 0, and backbone {model.backbone!r} starts from random weights: nothing would be trained. '
-            f'Set train.epochs to 1 or more, or model.backbone to one of {", ".join(PRETRAINED)}'
+            f'train.epochs is 0, and backbone {model.backbone!r} starts from random weights: '
+            'nothing would be trained. Set train.epochs to 1 or more, or model.backbone to one of '
+            f'{", ".join(PRETRAINED)}'
         )
     if not train.head_first:
         raise ValueError(
-            'train.epochs is 0 and train.head_first is false: nothing would be trained. Change one of them'
+            'train.epochs is 0 and train.head_first is false: nothing would be trained. Change one '
+            'of them'
         )
 
 
 def with_values(parameters: TrainerParameters, values: Mapping[str, float]) -> TrainerParameters:
-    """The parameters with what a tuner found (setting -> value) laid over them."""
-    of_model = {
+    """The parameters with a tuner's best values (setting -> value) in place of their own."""
+    model_values = {
         name: value for name, value in values.items() if name in ModelParameters.model_fields
     }
-    of_train = {name: value for name, value in values.items() if name not in of_model}
+    train_values = {name: value for name, value in values.items() if name not in model_values}
     model, train = (
-        parameters.model.model_copy(update=of_model),
-        parameters.train.model_copy(update=of_train),
+        parameters.model.model_copy(update=model_values),
+        parameters.train.model_copy(update=train_values),
     )
     return parameters.model_copy(update={'model': model, 'train': train})

@@ -1,93 +1,70 @@
-"""What the data audit expects of an image and from where on it calls something an issue. No TFX or
-TensorFlow here.
-"""
+"""Parameters of the data audit: the `audit` part of a configuration. No TFX or TensorFlow here."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from records.parallel import default_workers
 from schemas.image_status import MAX_PIXELS
+from trainer.strict_parameters import StrictParameters
 
 
-class AuditParameters(BaseModel):
-    """Parameters of DataAudit. A change here decodes all pixels again; what *stops* a run is a
-    limit of DataGate.
+class AuditParameters(StrictParameters):
+    """What DataAudit expects of the images and from where on it reports an issue.
 
-    Grey levels are 0..255. Defaults were set on 1,948 NIH films, among which they report two, which
-    really are negatives.
+    A change here decodes all pixels again. The limits that stop a run are those of DataGate. The
+    defaults report two of 1,948 NIH images, both of which really are negatives.
     """
 
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    task_label: str = Field('abnormal', min_length=1)
+    """Label that the model learns, an int64 feature with 0 or 1. It follows from `task`: leave it
+    out."""
 
-    task_label: str = Field(
-        'abnormal', min_length=1, description='int64 0/1 feature that the model learns'
-    )
+    width: int = Field(600, gt=0)
+    """Expected width of an image, in pixels; images of another width are reported."""
+    height: int = Field(600, gt=0)
+    """Expected height of an image, in pixels; images of another height are reported."""
+    channels: Literal[1, 3] = 1
+    """Expected channels of an image: 1 for grey, 3 for colour; other images are reported."""
+    format: Literal['JPEG', 'PNG'] = 'JPEG'
+    """Expected file format of an image; images in another format are reported."""
+    max_pixels: int = Field(MAX_PIXELS, gt=0)
+    """Pixels above which an image is not decoded but reported as `too_large`."""
 
-    width: int = Field(600, gt=0, description='expected width in pixels')
-    height: int = Field(600, gt=0, description='expected height in pixels')
-    channels: Literal[1, 3] = Field(1, description='expected channels')
-    format: Literal['JPEG', 'PNG'] = Field('JPEG', description='expected file format')
-    max_pixels: int = Field(
-        MAX_PIXELS, gt=0, description='larger images are not decoded but reported as too_large'
-    )
+    black_share: float = Field(0.6, gt=0, le=1)
+    """Share of pixels with grey level 0 from which on an image is reported as clipped."""
+    white_share: float = Field(0.2, gt=0, le=1)
+    """Share of pixels with grey level 255 from which on an image is reported as clipped."""
+    low_contrast_range: float = Field(60, ge=0, le=255)
+    """Grey levels (0 to 255) between the 1st and the 99th percentile below which an image is
+    reported as `low_contrast`."""
+    polarity_score: float = Field(0.0, ge=-1, le=1)
+    """Similarity to a chest X-ray below which an image is reported as `inverted_polarity`."""
 
-    black_share: float = Field(
-        0.6, gt=0, le=1, description='share of pixels at 0 from which on an image is clipped'
-    )
-    white_share: float = Field(
-        0.2, gt=0, le=1, description='share of pixels at 255 from which on an image is clipped'
-    )
-    low_contrast_range: float = Field(
-        60,
-        ge=0,
-        le=255,
-        description='grey levels between 1st and 99th percentile; less is low contrast',
-    )
-    polarity_score: float = Field(
-        0.0,
-        ge=-1,
-        le=1,
-        description='likeness to a chest film, -1..1; below this the image looks inverted',
-    )
+    near_duplicate_correlation: float = Field(0.95, gt=0, le=1)
+    """Correlation of the fine detail of two aligned images from which on they are reported as near
+    duplicates."""
 
-    near_duplicate_correlation: float = Field(
-        0.95,
-        gt=0,
-        le=1,
-        description='least correlation of the detail of near copies, after alignment',
-    )
+    prevalence_difference: float = Field(0.10, gt=0, le=1)
+    """Difference between the prevalences of two groups from which on it is reported, if it is also
+    significant (`prevalence_p_value`)."""
+    prevalence_p_value: float = Field(0.001, gt=0, lt=1)
+    """Probability of a difference by chance, tested by patient, below which the difference counts
+    as significant."""
+    source_auc: float = Field(0.70, gt=0.5, le=1)
+    """AUC with which a simple image statistic predicts the label from which on it is reported."""
+    min_group: int = Field(30, ge=2)
+    """Patients that a group (split, source, view position, class) needs to be compared."""
 
-    prevalence_difference: float = Field(
-        0.10, gt=0, le=1, description='difference of two prevalences from which on it is an issue'
-    )
-    prevalence_p_value: float = Field(
-        0.001, gt=0, lt=1, description='and the chance of it, by patient, is below this'
-    )
-    source_auc: float = Field(
-        0.70,
-        gt=0.5,
-        le=1,
-        description='AUC from which on a simple statistic predicts the label by itself',
-    )
-    min_group: int = Field(
-        30,
-        ge=2,
-        description='groups (split, source, view, class) with fewer patients are not compared',
-    )
-
-    examples_per_kind: int = Field(
-        6, ge=0, le=50, description='thumbnails per kind of issue on the page'
-    )
-    listed_per_kind: int = Field(
-        100, ge=1, le=10_000, description='examples per kind of issue in audit.json'
-    )
-    threads: int = Field(
-        0, ge=0, le=64, description='threads of a Beam worker; 0: one a core, at most 4'
-    )
+    examples_per_kind: int = Field(6, ge=0, le=50)
+    """Thumbnails on the page for each kind of issue."""
+    listed_per_kind: int = Field(100, ge=1, le=10_000)
+    """Images listed in audit.json for each kind of issue."""
+    threads: int = Field(0, ge=0, le=64)
+    """Threads of each Beam worker; 0 takes one per core, at most 4."""
 
     def thread_count(self) -> int:
-        """How many threads a Beam worker takes; where it runs, as its cores count."""
+        """Threads of a Beam worker. Call it on the worker, whose cores count."""
         return self.threads or min(default_workers(), 4)

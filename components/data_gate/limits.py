@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from components.data_audit.kinds import KINDS
 from schemas import image_status
+from trainer.strict_parameters import StrictParameters
 
 DEFAULT_MAX_SHARE: dict[str, float | None] = {
     image_status.UNDECODABLE: 0.0,
@@ -27,21 +28,16 @@ DEFAULT_MAX_SHARE: dict[str, float | None] = {
 }
 
 
-class GateLimits(BaseModel):
-    """Limits of DataGate.
-
-    Attributes:
-      anomaly_level: the least severity of a TFDV anomaly that stops the run; `none`: they are
-        listed only.
-      max_share: kind of issue (see components.data_audit.kinds) -> largest share allowed, 0..1.
-        What is given here is laid over `DEFAULT_MAX_SHARE`; null takes a default limit away. A kind
-        without a limit only warns.
-    """
-
-    model_config = ConfigDict(extra='forbid', frozen=True)
+class GateLimits(StrictParameters):
+    """Limits above which DataGate stops the run."""
 
     anomaly_level: Literal['error', 'warning', 'none'] = 'error'
+    """Lowest severity of a TFDV anomaly that stops the run; with `none`, anomalies are only
+    listed."""
     max_share: dict[str, float | None] = Field(default_factory=lambda: dict(DEFAULT_MAX_SHARE))
+    """Largest allowed share for each kind of issue (`components.data_audit.kinds`), from 0 to 1.
+    Kinds that you leave out keep their default; null removes a default limit. A kind without a
+    limit only gives a warning."""
 
     @field_validator('max_share', mode='before')
     @classmethod

@@ -1,4 +1,4 @@
-"""What ServingCheck can be told: part of the pipeline's configuration. No TensorFlow or TFX
+"""Parameters of ServingCheck: the `serving_check` part of a configuration. No TensorFlow or TFX
 here.
 """
 
@@ -6,38 +6,32 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from trainer.strict_parameters import StrictParameters
 
 
-class ServingCheckParameters(BaseModel):
-    """Limits and sizes of the serving check.
-
-    Attributes:
-      model_name: the name under which TF Serving serves the model; stands in the warm-up requests.
-      samples: how many images the served answers are compared with the trainer's on.
-      probability_tolerance: how far a served probability may lie from the trainer's, absolute.
-        Raise it (1e-3) where the trainer ran on a GPU or in mixed precision: the check runs on the
-        CPU.
-      latency_requests: how many requests of one image are timed; 0 leaves latency and throughput
-        out.
-      throughput_batch: images a request for the throughput figure.
-      throughput_requests: how many such requests are timed.
-      warmup_batches: images a request of the warm-up file, for each signature that takes images.
-      timeout_s: seconds after which a model that has not answered everything counts as not
-        servable.
-      memory_gb: resident memory, GiB, above which it counts as not servable.
-    """
-
-    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=())
+class ServingCheckParameters(StrictParameters):
+    """How the exported model is compared with the trainer's, timed and limited."""
 
     model_name: str = Field(default='cxr_triage', pattern=r'^[A-Za-z0-9_-]+$')
+    """Name under which TF Serving serves the model; the warm-up requests carry it."""
     samples: int = Field(default=16, ge=1, le=1_000)
+    """Images on which the exported model's answers are compared with the trainer's."""
     probability_tolerance: float = Field(default=1e-5, gt=0, le=0.05)
+    """Largest absolute difference between the two probabilities of an image. Raise it to 1e-3 where
+    the trainer ran on a GPU or in mixed precision: the check runs on the CPU."""
     latency_requests: int = Field(default=48, ge=0, le=10_000)
+    """Requests of one image that are timed; 0 skips latency and throughput."""
     throughput_batch: int = Field(default=16, ge=1, le=512)
+    """Images per request when throughput is measured."""
     throughput_requests: int = Field(default=4, ge=1, le=1_000)
+    """Requests that are timed when throughput is measured."""
     warmup_batches: tuple[Annotated[int, Field(ge=1, le=512)], ...] = Field(
         default=(1, 8), min_length=1, max_length=8
     )
+    """Images in each request of the warm-up file, for every signature that takes images."""
     timeout_s: float = Field(default=600.0, gt=0, le=7_200)
+    """Seconds after which a model that has not answered all requests counts as not servable."""
     memory_gb: float = Field(default=8.0, gt=0, le=1_024)
+    """Resident memory in GiB above which a model counts as not servable."""

@@ -15,6 +15,7 @@ class XrayExampleGenSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         'data': component_spec.ExecutionParameter(type=str),
         'task': component_spec.ExecutionParameter(type=str),
+        'label': component_spec.ExecutionParameter(type=str),
         'fingerprint': component_spec.ExecutionParameter(type=str),
         'code_digest': component_spec.ExecutionParameter(type=str),
     }
@@ -36,7 +37,9 @@ class XrayExampleGen(base_beam_component.BaseBeamComponent):
 
     Args:
       data: JSON of `parameters.DataParameters`, with `root` set.
-      task: a name of `trainer.tasks.TASKS`, whose label needs both classes in each split.
+      task: the name of the task, for the report.
+      label: the label of the task, one of `schemas.labels`; each split needs records with 0 and
+        with 1. It is a parameter so that a new task does not change this component's code.
       fingerprint: of the files under the root (`records.data_root.fingerprint`), for the cache: new
         files under the same path are seen also where a driver cannot look (Kubeflow). The executor
         refuses files that it does not stand for.
@@ -46,11 +49,12 @@ class XrayExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = XrayExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, data: str, task: str, fingerprint: str, code_digest: str):
+    def __init__(self, data: str, task: str, label: str, fingerprint: str, code_digest: str):
         super().__init__(
             XrayExampleGenSpec(
                 data=data,
                 task=task,
+                label=label,
                 fingerprint=fingerprint,
                 code_digest=code_digest,
                 examples=types.Channel(type=standard_artifacts.Examples),

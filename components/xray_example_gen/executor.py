@@ -23,7 +23,6 @@ from components.xray_example_gen.parameters import DataParameters
 from records.data_root import DataFile, check_unchanged, find_files, join, scan
 from records.terminal import printable
 from schemas.features import SPLITS
-from trainer.tasks import TASKS
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +52,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
         data_root = scan(root, data.patterns)
         data = data_files.locate(data, data_root)
-        task = TASKS[exec_properties['task']]
         examples = artifact_utils.get_single_instance(output_dict['examples'])
         report_uri = artifact_utils.get_single_uri(output_dict['report'])
         quarantine_uri = artifact_utils.get_single_uri(output_dict['quarantine'])
@@ -86,7 +84,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         tf.io.gfile.rmtree(destination.staging)
 
-        content, quarantined = report.merge(shard_reports, task)
+        content, quarantined = report.merge(
+            shard_reports, exec_properties['task'], exec_properties['label']
+        )
         content['fingerprint'] = exec_properties['fingerprint']
         content['root'] = root
         content['ignored_files'] = dict(data_root.ignored(data_files.named(data)))

@@ -1,44 +1,39 @@
-"""What XrayExampleGen can be told: the `data` part of a configuration. No TFX here."""
+"""Parameters of XrayExampleGen: the `data` part of a configuration. No TFX here."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from records.data_root import DEFAULT_PATTERNS
 from records.intake import DEFAULT_MAX_SIDE, DEFAULT_MIN_SIDE
 from records.side_files import AUTO
 from schemas.features import SPLITS
+from trainer.strict_parameters import StrictParameters
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-
-
-class SplitParameters(_Strict):
-    """How patients are shared out.
-
-    Attributes:
-      method: patient_hash: by a hash of the patient and `seed`; official: the test split is the
-        official test list, and the images of `train_val_list` are shared out by hash in the
-        proportions of the other `fractions`.
-      fractions: share of the patients in each split, summing to 1.
-      seed: another seed gives another assignment.
-      train_val_list: list of image ids, one a line, plain or gzip; read for method official. auto:
-        train_val_list.txt or train_val_list.txt.gz in `metadata/`, in the root, or beside the
-        records.
-      test_list: likewise; auto: test_list.txt or test_list.txt.gz.
-    """
+class SplitParameters(StrictParameters):
+    """How patients are assigned to the splits; a patient is in one split only."""
 
     method: Literal['patient_hash', 'official'] = 'patient_hash'
+    """`patient_hash` assigns each patient by a hash of the patient's id and `seed`. `official`
+    takes the test split from `test_list` and assigns the patients of `train_val_list` to the other
+    splits by hash, in the proportions of their `fractions`."""
     fractions: dict[str, float] = Field(
         default_factory=lambda: {'train': 0.7, 'val': 0.1, 'calibration': 0.1, 'test': 0.1}
     )
+    """Share of the patients in each of the four splits; all are above 0 and sum to 1."""
     seed: int = 0
+    """Seed of the hash; another seed gives another assignment."""
     train_val_list: str = AUTO
+    """File with the image ids outside the official test split, one per line, plain or gzip. `auto`
+    looks for train_val_list.txt or train_val_list.txt.gz in `metadata/`, in the data root and
+    beside the records. Read with `method: official` only."""
     test_list: str = AUTO
+    """File with the image ids of the official test split; `auto` looks for test_list.txt or
+    test_list.txt.gz in the same places."""
 
     @field_validator('fractions')
     @classmethod
@@ -55,38 +50,37 @@ class SplitParameters(_Strict):
         return value
 
 
-class DataParameters(_Strict):
-    """The data root and how its records become examples; file names are relative to the root unless
-    absolute.
-
-    Attributes:
-      root: the folder with the TFRecord files; `--data-root`.
-      patterns: which files of it are read; `**` stands for any depth, and the case of letters does
-        not matter.
-      spans: all, latest, or a list of numbers; files under `span-N/` are of span N, all others of
-        span 0.
-      metadata: a table like Data_Entry_2017_v2020.csv, plain or gzip; auto: Data_Entry*.csv or
-        Data_Entry*.csv.gz in `metadata/`, in the root, or beside the records; null for none.
-      missing_metadata: what becomes of a record that the table does not name: quarantine, or keep
-        (age, sex and view unknown).
-      patient_id_pattern: regular expression whose one group finds the patient in an image_id that
-        is not of the NIH form.
-      min_side: pixels; smaller images go to quarantine.
-      max_side: pixels; larger images go to quarantine.
-      exclude: a list of image ids to leave out, one a line.
-      max_quarantine_share: share of records in quarantine above which the run stops.
+class DataParameters(StrictParameters):
+    """The data root and how its records become examples. File names are relative to the data root
+    unless they are absolute.
     """
 
     root: str | None = None
+    """The data root: the folder with the TFRecord files (`--data-root`)."""
     patterns: tuple[str, ...] = DEFAULT_PATTERNS
+    """Patterns of the record files to read, relative to the data root; `**` matches any number of
+    folders, and upper and lower case are the same."""
     spans: Literal['all', 'latest'] | list[Annotated[int, Field(ge=0)]] = 'all'
+    """Spans to read: `all`, `latest`, or a list of numbers. Files under `span-N/` belong to span N,
+    all others to span 0."""
     metadata: str | None = None
+    """The metadata table: a file like Data_Entry_2017_v2020.csv, plain or gzip. `auto` looks for
+    Data_Entry*.csv or Data_Entry*.csv.gz in `metadata/`, in the data root and beside the records;
+    null reads none, so age, sex and view position are unknown."""
     missing_metadata: Literal['quarantine', 'keep'] = 'quarantine'
+    """What happens to a record that the metadata table does not list: `quarantine` sets it aside,
+    `keep` uses it with unknown age, sex and view position."""
     patient_id_pattern: str | None = None
+    """Regular expression with one group that matches the patient's id in an image id. Needed where
+    image ids do not have NIH's form (00000013_005.png)."""
     min_side: int = Field(DEFAULT_MIN_SIDE, ge=1)
+    """Shortest side in pixels; smaller images go to quarantine."""
     max_side: int = Field(DEFAULT_MAX_SIDE, ge=1)
+    """Longest side in pixels; larger images go to quarantine."""
     exclude: str | None = None
+    """File with image ids to leave out, one per line; null leaves out none."""
     max_quarantine_share: float = Field(0.01, ge=0, le=1)
+    """Share of records in quarantine above which the run stops."""
     split: SplitParameters = SplitParameters()
 
     @field_validator('patient_id_pattern')
@@ -98,7 +92,7 @@ class DataParameters(_Strict):
             except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f'not a regular expression: {error}') from None
             if groups != 1:
-                raise ValueError(f'expected one group that holds the patient, found {groups}')
+                raise ValueError(f'expected one group, which matches the patient, found {groups}')
         return value
 
     @model_validator(mode='after')

@@ -11,7 +11,6 @@ from records.metadata import Table
 from records.walking import in_words
 from schemas.features import SPLITS
 from schemas.problem_names import DAMAGED_RECORD
-from trainer.tasks import Task
 
 # As many reasons are shown in an error; all of them stand in the quarantine's list.
 _SHOWN = 10
@@ -21,14 +20,14 @@ class IngestError(ValueError):
     """Data that cannot be trained on; the text says what is wrong, where, and what to do."""
 
 
-def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
+def merge(shards: Iterable[str], task: str, label: str) -> tuple[dict, list[dict]]:
     """Merges the shards' JSON into (`ingest.json`'s content, the quarantine's rows).
 
     Raises:
       IngestError: a record is neither in a split nor in quarantine.
     """
     reports = sorted((json.loads(shard) for shard in shards), key=lambda report: report['name'])
-    splits = {split: _split(reports, split, task) for split in SPLITS}
+    splits = {split: _split(reports, split, label) for split in SPLITS}
     quarantined = [row for report in reports for row in report['quarantined']]
     content = {
         'records_in': sum(report['records_in'] for report in reports),
@@ -42,8 +41,8 @@ def merge(shards: Iterable[str], task: Task) -> tuple[dict, list[dict]]:
             sum((Counter(report['origins']) for report in reports), Counter())
         ),
         'mislabelled': sum(report['mislabelled'] for report in reports),
-        'task': task.name,
-        'label': task.label,
+        'task': task,
+        'label': label,
         'splits': splits,
         'files': [_file(report) for report in reports],
     }
@@ -143,13 +142,13 @@ def check(content: dict, quarantined: list[dict], max_quarantine_share: float, w
             )
 
 
-def _split(reports: list[dict], split: str, task: Task) -> dict:
+def _split(reports: list[dict], split: str, label: str) -> dict:
     labels = sum((Counter(report['labels'].get(split, {})) for report in reports), Counter())
     patients = set().union(*(report['patients'].get(split, ()) for report in reports))
     return {
         'records': sum(report['records_out'].get(split, 0) for report in reports),
         'patients': len(patients),
-        'positives': labels[task.label],
+        'positives': labels[label],
         'labels': dict(sorted(labels.items())),
     }
 

@@ -702,7 +702,8 @@ def test_a_lost_record_is_an_error_and_no_assertion() -> None:
                     }
                 )
             ],
-            TASKS['nih_triage'],
+            'nih_triage',
+            LABEL,
         )
 
 

@@ -45,7 +45,7 @@ def _digests(project: Path, *modules: str) -> dict[str, str]:
 @pytest.fixture(scope='module')
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp('project')
-    for package in code_digest.PACKAGES:
+    for package in (*code_digest.PACKAGES, 'cli'):
         shutil.copytree(
             PROJECT / package, folder / package, ignore=shutil.ignore_patterns('__pycache__')
         )
@@ -87,6 +87,13 @@ _RUN, _TRANSFORM, _INGEST, _AUDIT = MODULES
         ),
         pytest.param('trainer/model.py', 'HEAD =', '# A comment.\n\n\nHEAD =', set(), id='comment'),
         pytest.param('trainer/model.py', "HEAD = 'logit'", 'HEAD = "logit"', set(), id='quotes'),
+        pytest.param(
+            'trainer/tasks.py',
+            "        Task('findings14',",
+            "        Task('mass', 'Mass', 'mass', 'no mass'),\n        Task('findings14',",
+            {_RUN},
+            id='new task',
+        ),
         pytest.param('cli/main.py', 'cxr-triage', 'cxr', set(), id='command line'),
         pytest.param('components/pusher/push.py', '"""', '"""New. ', set(), id='another component'),
     ],
@@ -140,7 +147,13 @@ def test_how_films_are_drawn_does_not_run_the_serving_check_again() -> None:
 
 def test_nothing_else_is_covered() -> None:
     closure = code_digest.closure('trainer.preprocessing')
-    assert closure == ['trainer', 'schemas.features', 'schemas.labels', 'trainer.preprocessing']
+    assert closure == [
+        'schemas',
+        'schemas.features',
+        'schemas.labels',
+        'trainer',
+        'trainer.preprocessing',
+    ]
     assert not any(
         name.startswith(('pipeline', 'tests'))
         for module in MODULES

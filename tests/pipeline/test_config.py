@@ -159,7 +159,7 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         ),
         pytest.param(
             {'model': {'backbone': 'scratch_cnn', 'weights': 'w.h5'}},
-            "weights are given, but backbone 'scratch_cnn' has none; backbones with weights: "
+            "weights are set, but backbone 'scratch_cnn' has none; backbones with weights: "
             'mobilenet_v2',
             id='weights for a backbone without',
         ),

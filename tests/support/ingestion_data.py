@@ -22,7 +22,7 @@ from records import tfrecord
 from records.examples import build
 from records.layout import TABLE, TABLE_COLUMNS
 from schemas.features import SPLITS
-from schemas.labels import FINDINGS, NO_FINDING
+from schemas.labels import ABNORMAL, FINDINGS, NO_FINDING
 
 FRACTIONS = {'train': 0.4, 'val': 0.2, 'calibration': 0.2, 'test': 0.2}
 PATIENTS = 60
@@ -152,6 +152,7 @@ def ingest(root: Path, out: Path, fingerprint: str = 'a name', **data: Any) -> I
     properties = {
         'data': json.dumps(given),
         'task': 'nih_triage',
+        'label': ABNORMAL,
         'fingerprint': fingerprint,
         'code_digest': '',
     }
