@@ -32,12 +32,10 @@ class Threshold(StrictParameters):
     'view_position=AP'
     """
 
-    metric: str
-    """Name of a metric: auc, pr_auc, sensitivity, specificity, precision, calibration_ratio,
-    calibration_error, brier_score, auc_over_metadata (what the image adds to age, sex and view
-    position), macro_auc (the mean over the findings, of task findings14), sensitivity_gap_sex,
-    sensitivity_gap_age_band, sensitivity_gap_view_position (the largest difference between
-    groups). With _lower or _upper, an end of its interval by patient."""
+    metric: str = Field(
+        description=f'Name of a metric: {_GATE_NAMES}. With _lower or _upper appended, an end of its '
+        'interval by patient.'
+    )
     slice: dict[str, str] = Field(default_factory=dict)
     """Slice of the test split, e.g. {view_position: PA} or {Effusion: 1}; empty for all of it."""
     min: float | None = None
