@@ -23,6 +23,11 @@ SLICE_VALUES: dict[str, tuple[str, ...]] = {
     VIEW: (*VIEWS, UNKNOWN),
     **dict.fromkeys(FINDINGS, ('0', '1')),
 }
+_GATE_NAMES = ', '.join(
+    f'{metric.name} ({metric.title}; {metric.better} is better)'
+    for metric in registry.METRICS.values()
+    if metric.gate
+)
 
 
 class Threshold(StrictParameters):
@@ -33,8 +38,8 @@ class Threshold(StrictParameters):
     """
 
     metric: str = Field(
-        description=f'Name of a metric: {_GATE_NAMES}. With _lower or _upper appended, an end of its '
-        'interval by patient.'
+        description=f'Name of a metric: {_GATE_NAMES}. With _lower or _upper appended, an end of '
+        'its interval by patient.'
     )
     slice: dict[str, str] = Field(default_factory=dict)
     """Slice of the test split, e.g. {view_position: PA} or {Effusion: 1}; empty for all of it."""
@@ -172,13 +177,6 @@ def _label_in(values: dict[str, str], task: Task) -> int | None:
 def _defined(metric: Metric, label: int) -> bool:
     """Whether a metric is defined where all images have this label."""
     return not (metric.needs_negatives if label else metric.needs_positives)
-
-
-_GATE_NAMES = ', '.join(
-    f'{metric.name} ({metric.title}; {metric.better} is better)'
-    for metric in registry.METRICS.values()
-    if metric.gate
-)
 
 
 class EvaluationParameters(StrictParameters):
