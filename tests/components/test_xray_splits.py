@@ -144,7 +144,7 @@ def test_fractions_that_cannot_be(fractions: dict[str, float], told: str) -> Non
     [
         ({'min_side': 100, 'max_side': 99}, 'min_side 100 is above max_side 99'),
         ({'patient_id_pattern': '('}, 'not a regular expression'),
-        ({'patient_id_pattern': r'\d+'}, 'expected one group that holds the patient, found 0'),
+        ({'patient_id_pattern': r'\d+'}, 'expected one group, which matches the patient, found 0'),
         ({'spans': 'newest'}, 'all'),
         ({'max_quarantine_share': 1.5}, 'less than or equal to 1'),
     ],
