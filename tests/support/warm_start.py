@@ -94,7 +94,7 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], screen: st
     sys.argv = ['cxr-triage', *arguments]
     atexit._clear()
     try:
-        runpy.run_module('pipeline', run_name='__main__', alter_sys=True)
+        runpy.run_module('cli.main', run_name='__main__', alter_sys=True)
     finally:
         atexit._run_exitfuncs()
         sys.stdout.flush()
