@@ -22,6 +22,8 @@ from unittest import mock
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.run_root import RunRoot
+
 _SLICES = 30
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
@@ -55,7 +57,7 @@ def measure(root: Path) -> dict:
         )
         return dataclasses.replace(found, slices=(*found.slices, *more))
 
-    shutil.rmtree(root / site.FOLDER, ignore_errors=True)
+    shutil.rmtree(RunRoot(root).pages, ignore_errors=True)
     seconds = []
     with mock.patch.object(measured, 'read', read_more):
         for _ in range(2):
@@ -64,7 +66,7 @@ def measure(root: Path) -> dict:
             seconds.append(time.monotonic() - start)
     summaries = [
         path
-        for path in (root / site.FOLDER / 'runs').glob('*/summary.json')
+        for path in (RunRoot(root).pages / 'runs').glob('*/summary.json')
         if json.loads(path.read_text())['slices']
     ]
     newest = max(summaries).parent
@@ -75,7 +77,7 @@ def measure(root: Path) -> dict:
         'write_s': seconds[0],
         'again_s': seconds[1],
         'slices': len(slices),
-        'shared_bytes': _size((root / site.FOLDER / 'assets').iterdir()),
+        'shared_bytes': _size((RunRoot(root).pages / 'assets').iterdir()),
         'run_bytes': _size(files),
         'evaluation_bytes': (newest / 'evaluation.html').stat().st_size,
         'shown_s': shown(newest / 'evaluation.html'),

@@ -7,11 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import history
+from pipeline.run_root import RunRoot
 
 
 def newest(root: Path, artifact: str) -> Path:
     """The folder of the latest artifact of a root, e.g. of 'Transform/transformed_examples'."""
-    return max((root / 'artifacts' / artifact).iterdir(), key=lambda path: int(path.name))
+    return max((RunRoot(root).artifacts / artifact).iterdir(), key=lambda path: int(path.name))
 
 
 def step_times(root: Path) -> dict[str, tuple[float, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.metadata_file import STORE_FILE
+from pipeline.run_root import STORE_FILE
 
 _RUNS = Path('runs')
 

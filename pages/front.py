@@ -8,6 +8,7 @@ from typing import Any
 from components.evaluator import registry
 from components.pusher import target
 from components.pusher.target import TargetError
+from pipeline.run_root import RunRoot
 
 
 def context(root: Path, summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def context(root: Path, summaries: list[dict[str, Any]]) -> dict[str, Any]:
 def _served(root: Path) -> tuple[str, str]:
     """The version that is served from the root's own target, and what is wrong with it."""
     try:
-        newest = target.newest(str(root / 'serving'))
+        newest = target.newest(str(RunRoot(root).serving))
     except TargetError as error:
         return '', str(error)
     return (newest.version if newest else ''), ''

@@ -15,6 +15,7 @@ from components.pusher.target import ServedVersion, TargetError
 from components.xray_example_gen.artifact import REPORT_FILE
 from pages.runs import PUSHED, SERVED, Run
 from pages.store import Artifact, Execution, Store
+from pipeline.run_root import RunRoot
 from trainer.artifacts import FACTS_FILE
 
 _CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
@@ -63,7 +64,7 @@ def served_version(run: Run) -> ServedVersion | None:
     )
     # A root that was copied has it at another place; a version that was removed is still in the
     # artifact.
-    own = os.path.join(run.root, 'serving', version)
+    own = str(RunRoot(run.root).serving / version)
     path = next((place for place in (own, path) if version and os.path.isdir(place)), pushed.path)
     try:
         manifest = target.read_manifest(path)

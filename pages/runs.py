@@ -20,6 +20,7 @@ from pages.store import (
 )
 from pipeline import run_record, steps
 from pipeline.run_record import INTERRUPTED, NOT_STARTED, PUSHED, RUNNING, SERVED, RunRecord
+from pipeline.run_root import RunRoot
 from trainer.tasks import TASKS, Task
 
 REFUSED, BROKEN = run_record.NOT_BLESSED, run_record.FAILED
@@ -141,7 +142,7 @@ def all_runs(store: Store) -> list[Run]:
     records: its runs are read from the store, and those that never reached it have only a log.
     """
     records = run_record.read_all(store.root)
-    logs = {path.stem: path for path in sorted((store.root / 'logs').glob('*.log'))}
+    logs = {path.stem: path for path in sorted(RunRoot(store.root).logs.glob('*.log'))}
     stored = {run.name: run for run in store.runs}
     runs, named = [], set()
     for name in [*stored, *(name for name in records if name not in stored)]:

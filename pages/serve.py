@@ -12,9 +12,10 @@ import urllib.parse
 from http import HTTPStatus
 from pathlib import Path
 
-from pages import own_host, site, store
+from pages import own_host, site
 from pipeline import run_record
 from pipeline.exit_codes import cannot_write
+from pipeline.run_root import STORE_FILE, RunRoot
 
 HOST = '127.0.0.1'
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Refresher:
     """
 
     def __init__(self, root: Path):
-        self._root, self._lock, self._seen = root, threading.Lock(), ''
+        self._root, self._lock, self._seen = RunRoot(root), threading.Lock(), ''
 
     def refresh(self) -> None:
         """Does nothing when nothing is new; what goes wrong is logged, and the pages stay as they
@@ -41,7 +42,7 @@ class Refresher:
             if now == self._seen:
                 return
             try:
-                written = site.write(self._root)
+                written = site.write(self._root.path)
             except (OSError, RuntimeError) as error:
                 _log.error(
                     'the pages stay as they were: %s',
@@ -54,10 +55,10 @@ class Refresher:
 
     def _state(self) -> str:
         watched = [
-            *self._root.glob(f'{store.STORE_FILE}*'),
-            self._root / 'logs',
-            self._root / 'serving',
-            self._root / run_record.FOLDER,
+            *self._root.path.glob(f'{STORE_FILE}*'),
+            self._root.logs,
+            self._root.serving,
+            self._root.records,
         ]
         files = [
             f'{path.name}:{path.stat().st_mtime_ns}' for path in sorted(watched) if path.exists()
@@ -65,8 +66,8 @@ class Refresher:
         # A run that is killed changes no file.
         running = [
             name
-            for name, record in run_record.read_all(self._root).items()
-            if record.is_running(str(self._root))
+            for name, record in run_record.read_all(self._root.path).items()
+            if record.is_running(str(self._root.path))
         ]
         return ' '.join([*files, *running])
 
@@ -133,7 +134,7 @@ def server(root: Path, port: int) -> Server:
       pages.assets.AssetError: see there.
     """
     refresher = Refresher(root)
-    folder = root / site.FOLDER
+    folder = RunRoot(root).pages
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:

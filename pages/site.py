@@ -40,8 +40,9 @@ from pages import runs as runs_lib
 from pages import store as store_lib
 from pages.measured import Evaluation
 from pages.runs import REFUSED, RUNNING, Run
+from pipeline.run_root import RunRoot
 
-FOLDER, FRONT = 'pages', 'index.html'
+FRONT = 'index.html'
 RUN_PAGES = (
     ('Overview', 'index.html'),
     ('Evaluation', 'evaluation.html'),
@@ -75,7 +76,7 @@ def write(root: Path) -> Written:
       RuntimeError: the metadata store cannot be read.
       assets.AssetError: a file of TFMA's is missing.
     """
-    target = root / FOLDER
+    target = RunRoot(root).pages
     target.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(target / '.lock'):
         found = runs_lib.all_runs(store_lib.read(root))

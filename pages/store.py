@@ -16,7 +16,7 @@ from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline import metadata_file, steps
-from pipeline.metadata_file import STORE_FILE
+from pipeline.run_root import RunRoot
 
 COMPLETE, CACHED, FAILED, RUNNING = 'COMPLETE', 'CACHED', 'FAILED', 'RUNNING'
 _OUTPUTS = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
@@ -99,7 +99,7 @@ def read(root: Path) -> Store:
     Raises:
       metadata_file.StoreError: the store is damaged.
     """
-    path = root / STORE_FILE
+    path = RunRoot(root).store
     if not path.exists():
         return Store(root)
     try:
@@ -224,7 +224,7 @@ def _moved(uri: str, root: Path) -> str:
     """Where an artifact lies: the store has the path of the root that made it. In a copy of that
     root, the copy's files count, also while the original is still there."""
     _, folder, rest = uri.rpartition('/artifacts/')
-    own = str(root / 'artifacts' / rest)
+    own = str(RunRoot(root).artifacts / rest)
     if '://' in uri or not folder or (os.path.exists(uri) and not os.path.exists(own)):
         return uri
     return own

@@ -20,6 +20,7 @@ from pipeline import yaml_values
 from pipeline.beam_parameters import BeamParameters
 from pipeline.evaluation_parameters import EvaluationParameters
 from pipeline.kubeflow.parameters import KubeflowParameters
+from pipeline.run_root import RunRoot
 from trainer.parameters import (
     ModelParameters,
     OperatingPointParameters,
@@ -104,13 +105,13 @@ class Config(StrictParameters):
     def push_directory(self) -> str:
         """The directory that TF Serving watches; `root` has to be set."""
         assert self.root is not None
-        return self.push.directory or os.path.join(self.root, 'serving')
+        return self.push.directory or RunRoot(self.root).serving
 
     @property
     def artifacts_directory(self) -> str:
         """Where artifacts go; `root` has to be set."""
         assert self.root is not None
-        return self.artifacts or os.path.join(self.root, 'artifacts')
+        return self.artifacts or RunRoot(self.root).artifacts
 
     @model_validator(mode='after')
     def _one_label(self) -> Config:

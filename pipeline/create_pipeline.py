@@ -29,6 +29,7 @@ from pipeline import evaluation
 from pipeline.code_digest import digest
 from pipeline.config import Config
 from pipeline.kubeflow.entrypoint import store_uri
+from pipeline.run_root import RunRoot
 from trainer.parameters import TrainerParameters
 from trainer.tasks import TASKS
 
@@ -204,9 +205,7 @@ def _checkpoints(config: Config) -> str:
     the root by itself.
     """
     root = config.root or ''
-    return (
-        os.path.join(root, 'checkpoints') if '://' not in root or root.startswith('gs://') else ''
-    )
+    return RunRoot(root).checkpoints if '://' not in root or root.startswith('gs://') else ''
 
 
 def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool) -> list:

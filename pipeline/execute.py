@@ -30,6 +30,7 @@ from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
 from pipeline.error_text import presentable
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
+from pipeline.run_root import RunRoot
 from records.data_root import fingerprint, scan
 
 
@@ -162,7 +163,7 @@ def _show(config: Config, steps: dict[str, local_runner.Step], console: Console,
     console.print(metrics.verdict_table(metrics.verdicts(config.evaluation.thresholds, evaluation)))
     console.print()
     picture_path = os.path.join(
-        config.root or '', 'pictures', os.path.splitext(os.path.basename(log))[0] + '.svg'
+        RunRoot(config.root or '').pictures, os.path.splitext(os.path.basename(log))[0] + '.svg'
     )
     os.makedirs(os.path.dirname(picture_path), exist_ok=True)
     with open(picture_path, 'w', encoding='utf-8') as file:

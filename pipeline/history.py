@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
-from pipeline.metadata_file import STORE_FILE
+from pipeline.run_root import RunRoot
 
 
 def runs(root: Path) -> list[dict[str, metadata_store_pb2.Execution]]:
@@ -18,7 +18,7 @@ def runs(root: Path) -> list[dict[str, metadata_store_pb2.Execution]]:
       RuntimeError: there is no metadata store under `root`.
     """
     connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(root / STORE_FILE)
+    connection.sqlite.filename_uri = str(RunRoot(root).store)
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     store = metadata_store.MetadataStore(connection)
     found = []

@@ -27,6 +27,7 @@ from tfx.orchestration.portable.mlmd import execution_lib
 
 from components import beam_batches
 from pipeline import artifact_files, metadata_file
+from pipeline.run_root import RunRoot
 
 
 class StepError(RuntimeError):
@@ -66,7 +67,7 @@ class Display(Protocol):
 
 def metadata_config(root: str):
     """The connection of the metadata store under a root."""
-    path = os.path.join(root, metadata_file.STORE_FILE)
+    path = RunRoot(root).store
     os.makedirs(root, exist_ok=True)
     return metadata.sqlite_metadata_connection_config(path)
 

@@ -13,8 +13,8 @@ import urllib.parse
 from collections.abc import Iterator
 
 from components.pusher import storage
+from pipeline.run_root import RunRoot
 
-STORE_FILE, BACKUPS = 'metadata.sqlite', 'metadata-backups'
 _KEPT = 3
 # A run that works in the root holds the store for moments only.
 _PATIENCE_S = 30.0
@@ -52,7 +52,7 @@ class StoreError(RuntimeError):
 
 def damaged(path: str, what: object) -> StoreError:
     """The error for a store that cannot be used: `what` is wrong with it."""
-    folder = os.path.join(os.path.dirname(path), BACKUPS)
+    folder = RunRoot(os.path.dirname(path)).backups
     copies = _copies(folder)
     copy = (
         f'Put back the copy from before the last run (cp {os.path.join(folder, copies[-1])} '
@@ -145,7 +145,7 @@ def back_up(path: str) -> None:
     """
     if not os.path.exists(path):
         return
-    folder = os.path.join(os.path.dirname(path), BACKUPS)
+    folder = RunRoot(os.path.dirname(path)).backups
     os.makedirs(folder, exist_ok=True)
     copy = os.path.join(folder, f'{datetime.datetime.now():%Y%m%d-%H%M%S-%f}.sqlite')
     unfinished = f'{copy}.part'

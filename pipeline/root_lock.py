@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import filelock
 
-LOCK_FILE, OWNER_FILE = '.lock', '.lock-owner'
+from pipeline.run_root import RunRoot
+
 # `owner` takes the lock for an instant; a run that starts in that instant tries again.
 _PATIENCE_S = 0.5
 
@@ -30,8 +31,8 @@ def hold(root: str) -> Iterator[None]:
       OSError: the root cannot be written to.
     """
     os.makedirs(root, exist_ok=True)
-    path = os.path.join(root, OWNER_FILE)
-    lock = filelock.FileLock(os.path.join(root, LOCK_FILE))
+    path = RunRoot(root).lock_owner
+    lock = filelock.FileLock(RunRoot(root).lock)
     try:
         lock.acquire(timeout=_PATIENCE_S)
     except filelock.Timeout:
@@ -58,14 +59,14 @@ def owner(root: str) -> str | None:
     the system gives its process number to another process.
     """
     try:
-        descriptor = os.open(os.path.join(root, LOCK_FILE), os.O_RDONLY)
+        descriptor = os.open(RunRoot(root).lock, os.O_RDONLY)
     except OSError:
         return None
     try:
         # A shared lock, so that two readers do not take each other for a run.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read(os.path.join(root, OWNER_FILE)) or 'an unnamed process'
+        return _read(RunRoot(root).lock_owner) or 'an unnamed process'
     except OSError:
         return None  # a file system without locks
     finally:

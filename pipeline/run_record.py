@@ -23,8 +23,8 @@ from typing import Any
 import psutil
 
 from pipeline import root_lock
+from pipeline.run_root import RunRoot
 
-FOLDER = 'runs'
 RUNNING, PUSHED, SERVED, NOT_BLESSED, FAILED, INTERRUPTED, NOT_STARTED = (
     'running',
     'pushed',
@@ -112,7 +112,7 @@ class Recorder:
             started=_now(),
             versions=_versions(),
         )
-        self._path = Path(root, FOLDER, f'{run_id(name)}.json')
+        self._path = RunRoot(Path(root)).records / f'{run_id(name)}.json'
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._write()
 
@@ -174,7 +174,7 @@ def recording(root: str, name: str, pipeline: str, log: str) -> Iterator[Recorde
 def read_all(root: Path) -> dict[str, RunRecord]:
     """The records of a root by the name of the run; a damaged one is left out with a warning."""
     records = {}
-    for path in sorted((root / FOLDER).glob('*.json')):
+    for path in sorted(RunRoot(root).records.glob('*.json')):
         try:
             record = RunRecord(**json.loads(path.read_text(encoding='utf-8')))
         except (OSError, ValueError, TypeError) as error:

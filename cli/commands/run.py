@@ -9,6 +9,7 @@ import pathlib
 
 from cli import experiment_options as options
 from pipeline.exit_codes import cannot_write, refuse
+from pipeline.run_root import RunRoot
 
 _SUDDEN_END = (
     'The run was ended by the system: it was killed, or memory ran out. If `ulimit -v` is not '
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     quiet.before_tensorflow(args.verbose)
     now = datetime.datetime.now()
     name = now.isoformat(timespec='microseconds')
-    log = os.path.join(config.root, 'logs', f'{now:%Y%m%d-%H%M%S}.log')
+    log = os.path.join(RunRoot(config.root).logs, f'{now:%Y%m%d-%H%M%S}.log')
     try:
         with (
             quiet.logs_to(log, args.verbose) as screen,

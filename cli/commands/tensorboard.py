@@ -8,6 +8,7 @@ import socket
 from cli import root_argument as roots
 from pages import own_host
 from pipeline.exit_codes import FAILED, refuse
+from pipeline.run_root import RunRoot
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         root = roots.find(args.root)
     except roots.RootError as error:
         return refuse('tensorboard', error)
-    logs = root / 'artifacts' / 'Trainer' / 'model_run'
+    logs = RunRoot(root).artifacts / 'Trainer' / 'model_run'
     if not logs.is_dir():
         return refuse(
             'tensorboard', f'{logs} is not there: no run of this root came to the end of a training'

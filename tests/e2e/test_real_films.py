@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from components.pusher import target
-from pages import site
+from pipeline.run_root import RunRoot
 from pipeline.steps import REQUIRED
 from records import examples, tfrecord
 from schemas import signatures as contract
@@ -130,7 +130,7 @@ def test_served_model_answers_as_the_trainer(run: RealRun):
 def test_its_pages_open_in_a_browser(browser, run: RealRun):
     browsing.check_pushed(
         browser,
-        run.root / site.FOLDER,
+        RunRoot(run.root).pages,
         {'Sex: female', 'View: PA', 'View: AP', 'Films with Effusion'},
         drawn=False,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from pipeline.run_root import RunRoot
 from tests.support.program import Program
 from tests.support.synthetic_root import MadeRoot
 
@@ -39,7 +40,7 @@ class Watched:
     @property
     def pages(self) -> Path:
         """The folder of pages."""
-        return self.root / 'pages'
+        return RunRoot(self.root).pages
 
 
 @pytest.fixture(scope='session')

@@ -10,6 +10,7 @@ import pytest
 
 from components.evaluator.curves import POINTS
 from pages import site
+from pipeline.run_root import RunRoot
 from tests.support import chromium as browsing
 from tests.support.chromium import opened, texts
 
@@ -37,7 +38,7 @@ def test_every_page_and_all_marks_of_the_run_that_pushed(browser, watched):
 
 
 def test_pages_of_the_demo(browser):
-    pages = _PROJECT / 'runs' / 'demo' / site.FOLDER
+    pages = RunRoot(_PROJECT / 'runs' / 'demo').pages
     if not (pages / site.FRONT).exists():
         browsing.missing(f'{pages} is not there: `make demo` makes it')
     browsing.check_pushed(browser, pages, {*_SLICES, 'Images with Effusion'})

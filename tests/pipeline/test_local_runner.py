@@ -14,9 +14,10 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from pages import store
-from pipeline import local_runner, metadata_file
+from pipeline import local_runner
 from pipeline.artifact_files import DamagedArtifactError
 from pipeline.metadata_file import StoreError
+from pipeline.run_root import RunRoot
 from records import tfrecord
 
 RECORDS = 'Split-train/data_tfrecord-00000-of-00001'
@@ -74,7 +75,7 @@ class Root:
 
     @property
     def store(self) -> Path:
-        return self.path / 'metadata.sqlite'
+        return RunRoot(self.path).store
 
     def run(
         self, content: str, check: Callable[[dict], None] = lambda steps: None
@@ -84,7 +85,7 @@ class Root:
         read = Read(examples=write.outputs['examples'], schema=write.outputs['schema'])
         pipeline = Pipeline(
             'small',
-            str(self.path / 'artifacts'),
+            str(RunRoot(self.path).artifacts),
             components=[write, read],
             enable_cache=True,
             metadata_connection_config=local_runner.metadata_config(str(self.path)),
@@ -325,7 +326,7 @@ def test_a_damaged_store_is_named_with_a_cure_that_works(
     assert '\n' not in text
     with pytest.raises(StoreError, match='the metadata store is damaged'):
         store.read(root.path)
-    copy = sorted((root.path / metadata_file.BACKUPS).iterdir())[-1]
+    copy = sorted(RunRoot(root.path).backups.iterdir())[-1]
     assert f'cp {copy} {root.store}' in text
     shutil.copy(copy, root.store)
     assert root.joined(root.run('de')) == 'de de'

@@ -9,6 +9,7 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline import history
+from pipeline.run_root import RunRoot
 from pipeline.steps import REQUIRED
 
 COMPLETE, CACHED, FAILED = 'COMPLETE', 'CACHED', 'FAILED'
@@ -74,11 +75,13 @@ def manifest(version: Path) -> dict:
 
 def last_output(root: Path, component: str, output: str) -> Path:
     """The folder of an output of the latest execution of a component."""
-    return max((root / 'artifacts' / component / output).iterdir(), key=lambda path: int(path.name))
+    return max(
+        (RunRoot(root).artifacts / component / output).iterdir(), key=lambda path: int(path.name)
+    )
 
 
 def log_of(root: Path) -> str:
     """The log of the latest run."""
-    return max((root / 'logs').iterdir(), key=lambda path: path.stat().st_mtime_ns).read_text(
+    return max(RunRoot(root).logs.iterdir(), key=lambda path: path.stat().st_mtime_ns).read_text(
         encoding='utf-8'
     )

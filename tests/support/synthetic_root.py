@@ -13,6 +13,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
 
 from pipeline import run_record
+from pipeline.run_root import RunRoot
 
 STATES = proto.Execution
 
@@ -24,7 +25,7 @@ class MadeRoot:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
         connection = proto.ConnectionConfig()
-        connection.sqlite.filename_uri = str(root / 'metadata.sqlite')
+        connection.sqlite.filename_uri = str(RunRoot(root).store)
         self._store = metadata_store.MetadataStore(connection)
         self._contexts: dict[tuple[str, str], proto.Context] = {}
         self._types = {
@@ -44,7 +45,7 @@ class MadeRoot:
 
     def _log(self, run: str) -> Path:
         began = datetime.datetime.fromisoformat(run)
-        return self.root / 'logs' / f'{began:%Y%m%d-%H%M%S}.log'
+        return RunRoot(self.root).logs / f'{began:%Y%m%d-%H%M%S}.log'
 
     def step(
         self,
@@ -92,7 +93,7 @@ class MadeRoot:
 
     def folder(self, step: str, key: str, number: int) -> Path:
         """The folder of an artifact."""
-        return self.root / 'artifacts' / step / key / str(number)
+        return RunRoot(self.root).artifacts / step / key / str(number)
 
     def _artifact(self, step: str, key: str, properties: dict[str, Any]) -> proto.Artifact:
         kind = self._store.put_artifact_type(proto.ArtifactType(name=key), can_add_fields=True)
