@@ -37,16 +37,16 @@ def check(config) -> None:
       ConfigError: all that is wrong.
     """
     from pipeline.config import ConfigError
-    from pipeline.kubeflow import validation as refusals
+    from pipeline.kubeflow import validation
 
     mounted = tuple(volume.mount for volume in config.kubeflow.volumes)
     found = [
-        refusals.root_problem(config.root),
-        refusals.beam_problem(config.beam.engine, config.root),
+        validation.root_problem(config.root),
+        validation.beam_problem(config.beam.engine, config.root),
     ]
-    found.append(refusals.push_problem(config.push_directory, mounted))
+    found.append(validation.push_problem(config.push_directory, mounted))
     read = (('data.root', config.data.root), ('model.weights', config.model.weights))
-    found += [refusals.read_problem(key, path, mounted) for key, path in read if path]
+    found += [validation.read_problem(key, path, mounted) for key, path in read if path]
     if problems := [problem for problem in found if problem]:
         raise ConfigError('\n'.join(problems))
 

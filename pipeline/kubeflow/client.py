@@ -131,13 +131,13 @@ class Server:
         return self._id(self._call(f'submitting {path}', create), 'recurring_run_id')
 
     def run(self, run_id: str) -> runs.Run:
-        """What has become of a run."""
+        """Returns the state of a run and its steps."""
         doing = f'looking for run {run_id}'
-        found = self._call(doing, lambda: self._client.get_run(run_id)).to_dict()
-        if not found.get('run_id'):
+        response = self._call(doing, lambda: self._client.get_run(run_id)).to_dict()
+        if not response.get('run_id'):
             raise self._no_api()
         return runs.read(
-            found, self._workflow(doing, run_id), datetime.datetime.now(datetime.timezone.utc)
+            response, self._workflow(doing, run_id), datetime.datetime.now(datetime.timezone.utc)
         )
 
     def _workflow(self, doing: str, run_id: str) -> dict[str, Any]:
@@ -197,22 +197,22 @@ class Server:
         return text
 
     def cancel(self, run_id: str) -> None:
-        """Asks for the end of a run; steps that are done stay in the cache."""
+        """Cancels a run; finished steps stay in the cache."""
         self._call(f'cancelling run {run_id}', lambda: self._client.terminate_run(run_id))
 
     def _experiment(self, name: str) -> str:
         namespace = self._connection.namespace
         # kfp looks for it first.
-        found = self._call(
+        experiment = self._call(
             f'looking for experiment {name!r}',
             lambda: self._client.create_experiment(name, namespace=namespace),
         )
-        return self._id(found, 'experiment_id')
+        return self._id(experiment, 'experiment_id')
 
     def _id(self, answer: Any, name: str) -> str:
-        if not (found := getattr(answer, name, None)):
+        if not (value := getattr(answer, name, None)):
             raise self._no_api()
-        return found
+        return value
 
     def _no_api(self) -> ServerError:
         return server_errors.no_api(self._connection.host)
@@ -272,12 +272,12 @@ def _make(connection: Connection) -> Any:
     from kfp.client import set_volume_credentials
 
     class Client(kfp.Client):
-        """kfp's, which asks a server that refuses five times, 5 s apart, for the namespace."""
+        """Replaces kfp's health check, which retries a refused connection five times, 5 s apart."""
 
         def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
-            found = _get_healthz(self)
+            health = _get_healthz(self)
             return SimpleNamespace(
-                multi_user=isinstance(found, dict) and bool(found.get('multi_user'))
+                multi_user=isinstance(health, dict) and bool(health.get('multi_user'))
             )
 
     if connection.ca_file and not os.path.isfile(connection.ca_file):
@@ -299,18 +299,18 @@ def _make(connection: Connection) -> Any:
     return Client(**options)
 
 
-def host(given: str | None) -> str:
-    """The address to use: what was given, or what the environment says.
+def host(option: str | None) -> str:
+    """Returns the address of the API server from --host or KF_PIPELINES_ENDPOINT.
 
     Raises:
-      ServerError: neither.
+      ServerError: neither is an address.
     """
-    found = given or os.environ.get(HOST_VARIABLE, '')
-    if not found.startswith(('http://', 'https://')):
+    address = option or os.environ.get(HOST_VARIABLE, '')
+    if not address.startswith(('http://', 'https://')):
         raise ServerError(
-            (f'{found!r} is no address of an API server' if found else 'no API server')
+            (f'{address!r} is not the address of an API server' if address else 'no API server')
             + f': give its URL with --host or in {HOST_VARIABLE}, e.g. http://localhost:8080 after '
             '`kubectl port-forward -n kubeflow svc/ml-pipeline-ui 8080:80`, or '
             'http://ml-pipeline.kubeflow:8888 inside the cluster'
         )
-    return found.rstrip('/')
+    return address.rstrip('/')

@@ -1,7 +1,8 @@
 """The command of every container: what open-source Kubeflow Pipelines needs between its launcher
 and TFX's entry point.
 
-    python -m pipeline.kubeflow.entrypoint --executor_class_path … --json_serialized_invocation_args …
+    python -m pipeline.kubeflow.entrypoint --executor_class_path … \
+        --json_serialized_invocation_args …
     [--json_serialized_inputs_spec_args …]
 
 TFX's entry point was written for Vertex AI. Kubeflow's driver and launcher (backend/src of
@@ -187,10 +188,10 @@ def _restore_type(key: str, artifact: dict[str, Any], types: dict[str, Any]) -> 
     try:
         artifact['type'] = types[key]['artifactType']
     except KeyError:
-        known = ', '.join(sorted(types)) or 'none'
+        names = ', '.join(sorted(types)) or 'none'
         raise EntrypointError(
             f'input {key!r} comes without a type, and {INPUTS_SPEC} does not name it (known: '
-            f'{known})'
+            f'{names})'
         ) from None
 
 

@@ -58,16 +58,16 @@ class Nodes:
 
     def below(self, node: Node) -> list[Node]:
         """A node, the attempts at it in their order, and all that is inside them."""
-        found = {node['id']: node}
+        nodes = {node['id']: node}
         for attempt in self._attempts(node):
-            found.setdefault(attempt['id'], attempt)
+            nodes.setdefault(attempt['id'], attempt)
             for inner in self._inside[attempt['id']]:
-                found |= {each['id']: each for each in self.below(inner) if each['id'] not in found}
-        return list(found.values())
+                nodes |= {node['id']: node for node in self.below(inner) if node['id'] not in nodes}
+        return list(nodes.values())
 
     def pods(self, node: Node) -> list[Node]:
         """The pods of all attempts at a node, oldest first."""
-        return [each for each in self.below(node) if each['type'] == 'Pod']
+        return [node for node in self.below(node) if node['type'] == 'Pod']
 
     def _attempts(self, node: Node) -> list[Node]:
         """The attempts at a node, oldest first; the node itself where it is never tried again."""
@@ -89,4 +89,4 @@ class Nodes:
 def output(node: Node | None, name: str) -> str | None:
     """An output parameter of a node; None where it has none."""
     parameters = ((node or {}).get('outputs') or {}).get('parameters') or ()
-    return next((each.get('value') for each in parameters if each['name'] == name), None)
+    return next((item.get('value') for item in parameters if item['name'] == name), None)

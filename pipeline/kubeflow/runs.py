@@ -267,12 +267,12 @@ def _task_state(task: dict[str, Any]) -> StepState:
 
 def _seconds(parts: list[dict[str, Any]], running: bool, now: datetime.datetime) -> float | None:
     starts = [moment for part in parts if (moment := _moment(part.get('startedAt')))]
-    ends = (
+    finishes = (
         [now]
         if running
         else [moment for part in parts if (moment := _moment(part.get('finishedAt')))]
     )
-    return max(0.0, (max(ends) - min(starts)).total_seconds()) if starts and ends else None
+    return max(0.0, (max(finishes) - min(starts)).total_seconds()) if starts and finishes else None
 
 
 def _moment(text: str | datetime.datetime | None) -> datetime.datetime | None:
@@ -281,9 +281,9 @@ def _moment(text: str | datetime.datetime | None) -> datetime.datetime | None:
     """
     if not text:
         return None
-    found = (
+    moment = (
         text
         if isinstance(text, datetime.datetime)
         else datetime.datetime.fromisoformat(text.replace('Z', '+00:00'))
     )
-    return found if found.timestamp() > 0 else None
+    return moment if moment.timestamp() > 0 else None

@@ -120,9 +120,9 @@ def _of_status(status: int, message: str, doing: str, connection: Any) -> Server
             '--namespace'
         )
     if status == 404:
-        found = 'it has none by that name' if message else 'there is nothing at that address'
+        reason = 'it has none by that name' if message else 'there is nothing at that address'
         return ServerError(
-            f'{doing}: {connection.host}: {found}{f" ({message})" if message else ""}. Check the '
+            f'{doing}: {connection.host}: {reason}{f" ({message})" if message else ""}. Check the '
             'id and --host: the runs of another server '
             'are not known here, and a deleted one is gone'
         )

@@ -16,7 +16,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-from pipeline.kubeflow import validation as refusals
+from pipeline.kubeflow import validation
 from pipeline.kubeflow.parameters import KubeflowParameters, StepResources
 from pipeline.kubeflow.validation import SCHEMA_VERSION, Spec
 
@@ -62,7 +62,7 @@ def compile_spec(
     """
     if not path.endswith('.yaml'):
         raise SpecError(f'{path}: a pipeline specification for Kubeflow ends in .yaml')
-    found = documents(pipeline, parameters, target)
+    specification = documents(pipeline, parameters, target)
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     # Whole or not at all: half a specification can be a valid one.
@@ -70,7 +70,7 @@ def compile_spec(
         'w', dir=folder, suffix='.part', delete=False, encoding='utf-8'
     ) as file:
         try:
-            yaml.safe_dump_all(found, file, sort_keys=True, width=140)
+            yaml.safe_dump_all(specification, file, sort_keys=True, width=140)
         except BaseException:
             os.unlink(file.name)
             raise
@@ -117,9 +117,9 @@ def documents(
                 'backoffMaxDuration': f'{parameters.retries.give_up_after_s}s',
             }
     _parametrise(spec)
-    found = refusals.problems(spec)
-    if found:
-        raise SpecError('\n'.join(found))
+    messages = validation.problems(spec)
+    if messages:
+        raise SpecError('\n'.join(messages))
     platform = _platform(spec, parameters) if target == 'kubeflow' else {}
     return [spec, *([platform] if platform else [])]
 
@@ -175,11 +175,14 @@ def _compiled(
 
 
 def _resources(resources: StepResources) -> dict[str, Any]:
-    found: dict[str, Any] = {'cpuLimit': resources.cpu, 'memoryLimit': resources.memory_gb}
-    found |= {'cpuRequest': resources.cpu, 'memoryRequest': resources.memory_gb}
+    settings: dict[str, Any] = {'cpuLimit': resources.cpu, 'memoryLimit': resources.memory_gb}
+    settings |= {'cpuRequest': resources.cpu, 'memoryRequest': resources.memory_gb}
     if resources.accelerator:
-        found['accelerator'] = {'type': resources.accelerator, 'count': str(resources.accelerators)}
-    return found
+        settings['accelerator'] = {
+            'type': resources.accelerator,
+            'count': str(resources.accelerators),
+        }
+    return settings
 
 
 def _parametrise(spec: Spec) -> None:
@@ -187,38 +190,38 @@ def _parametrise(spec: Spec) -> None:
     tasks = spec['root']['dag']['tasks']
     definitions = spec['root'].setdefault('inputDefinitions', {}).setdefault('parameters', {})
     for name, (task, key) in PIPELINE_PARAMETERS.items():
-        given = tasks[task]['inputs']['parameters']
+        inputs = tasks[task]['inputs']['parameters']
         definitions[name] = {
             'parameterType': 'STRING',
-            'defaultValue': given[key]['runtimeValue']['constant'],
+            'defaultValue': inputs[key]['runtimeValue']['constant'],
             'description': f'{key} of {task}',
         }
-        given[key] = {'componentInputParameter': name}
+        inputs[key] = {'componentInputParameter': name}
 
 
 def _platform(spec: Spec, parameters: KubeflowParameters) -> Spec:
-    """What Kubernetes is told of each pod: empty where there is nothing to tell."""
+    """Returns the Kubernetes settings of the pods, or an empty document."""
     everywhere: dict[str, Any] = {}
     if as_env := [secret for secret in parameters.secrets if secret.env]:
         everywhere['secretAsEnv'] = [
             {
-                'secretName': each.name,
-                'keyToEnv': [{'secretKey': key, 'envVar': name} for key, name in each.env.items()],
+                'secretName': item.name,
+                'keyToEnv': [{'secretKey': key, 'envVar': name} for key, name in item.env.items()],
             }
-            for each in as_env
+            for item in as_env
         ]
     if mounted := [secret for secret in parameters.secrets if secret.mount]:
         everywhere['secretAsVolume'] = [
-            {'secretName': each.name, 'mountPath': each.mount} for each in mounted
+            {'secretName': item.name, 'mountPath': item.mount} for item in mounted
         ]
     if parameters.volumes:
         everywhere['pvcMount'] = [
-            {'constant': each.claim, 'mountPath': each.mount} for each in parameters.volumes
+            {'constant': item.claim, 'mountPath': item.mount} for item in parameters.volumes
         ]
     executors = {}
     for task in spec['root']['dag']['tasks']:
-        if told := everywhere | _node(parameters.of(task)):
-            executors[_label(spec, task)] = told
+        if settings := everywhere | _node(parameters.of(task)):
+            executors[_label(spec, task)] = settings
     return (
         {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
         if executors
@@ -229,7 +232,7 @@ def _platform(spec: Spec, parameters: KubeflowParameters) -> Spec:
 def _node(resources: StepResources) -> dict[str, Any]:
     """On which nodes a pod may run."""
     selector = resources.node_selector | ({_SPOT: 'true'} if resources.spot else {})
-    tolerations = [each.model_dump(exclude_none=True) for each in resources.tolerations]
+    tolerations = [item.model_dump(exclude_none=True) for item in resources.tolerations]
     if resources.spot:
         tolerations.append(
             {'key': _SPOT, 'operator': 'Equal', 'value': 'true', 'effect': 'NoSchedule'}

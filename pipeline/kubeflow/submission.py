@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.kubeflow import validation as refusals
+from pipeline.kubeflow import validation
 from pipeline.kubeflow.validation import Spec
 
 _SHOWN = 8
@@ -55,7 +55,7 @@ def load(path: str) -> list[Spec]:
         raise SubmissionError(
             f'{path}: no pipeline specification; write one with cxr-triage compile --out {path}'
         )
-    if problems := refusals.problems(documents[0]):
+    if problems := validation.problems(documents[0]):
         raise SubmissionError('\n'.join(f'{path}: {problem}' for problem in problems))
     return documents
 
@@ -80,30 +80,29 @@ def gpu_image(documents: Sequence[Spec]) -> str | None:
     return min(others, default=None)
 
 
-def parameters(given: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
-    """The pipeline parameters that a run has to be handed, since they are no longer what was
-    compiled.
+def parameters(compiled: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
+    """Returns the pipeline parameters that differ from the compiled defaults.
 
     Args:
-      given: the documents that are to be run.
+      compiled: the documents of the specification.
       now: what the configuration, the data and the served model compile to at this moment.
 
     Raises:
-      SubmissionError: they differ in something that is no parameter.
+      SubmissionError: they differ in something other than a parameter.
     """
-    differences = list(_differences('', _fixed(given), _fixed(now)))
+    differences = list(_differences('', _fixed(compiled), _fixed(now)))
     if differences:
-        shown = differences[:_SHOWN] + (
+        lines = differences[:_SHOWN] + (
             [f'and {len(differences) - _SHOWN} more'] if len(differences) > _SHOWN else []
         )
         raise SubmissionError(
-            'the specification is not of this configuration and code, and no parameter of the '
-            'pipeline can make it so: compile again '
-            '(cxr-triage compile; where project code has changed, the image is to be built anew '
-            'before). Compiled, and now:\n  ' + '\n  '.join(shown)
+            'the specification does not match this configuration and code, and parameters '
+            'cannot change that: compile again '
+            '(cxr-triage compile; where project code has changed, build the image '
+            'first). Compiled, and now:\n  ' + '\n  '.join(lines)
         )
-    compiled, wanted = _defaults(given[0]), _defaults(now[0])
-    return {name: value for name, value in wanted.items() if value != compiled[name]}
+    old, new = _defaults(compiled[0]), _defaults(now[0])
+    return {name: value for name, value in new.items() if value != old[name]}
 
 
 def _executors(spec: Spec) -> list[dict[str, Any]]:
@@ -133,21 +132,21 @@ def _fixed(documents: Sequence[Spec]) -> dict[str, Any]:
     return yaml.safe_load(yaml.safe_dump(merged))
 
 
-def _differences(path: str, given: Any, now: Any) -> Iterator[str]:
-    if isinstance(given, dict) and isinstance(now, dict):
-        for key in sorted({*given, *now}, key=str):
+def _differences(path: str, compiled: Any, now: Any) -> Iterator[str]:
+    if isinstance(compiled, dict) and isinstance(now, dict):
+        for key in sorted({*compiled, *now}, key=str):
             yield from _differences(
-                f'{path}.{key}' if path else str(key), given.get(key), now.get(key)
+                f'{path}.{key}' if path else str(key), compiled.get(key), now.get(key)
             )
-    elif given != now:
+    elif compiled != now:
         prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), '')
         name = path[len(prefix) :].removesuffix('.runtimeValue.constant')
-        yield f'{name}: {", and now ".join(_shown(given, now))}'
+        yield f'{name}: {", and now ".join(_excerpts(compiled, now))}'
 
 
-def _shown(given: Any, now: Any) -> tuple[str, str]:
-    """Both values, cut to where they begin to differ."""
-    texts = ['nothing' if value is None else str(value) for value in (given, now)]
+def _excerpts(compiled: Any, now: Any) -> tuple[str, str]:
+    """Returns excerpts of both values from where they begin to differ."""
+    texts = ['nothing' if value is None else str(value) for value in (compiled, now)]
     common = next(
         (place for place, (one, other) in enumerate(zip(*texts, strict=False)) if one != other),
         min(map(len, texts)),

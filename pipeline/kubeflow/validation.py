@@ -86,11 +86,11 @@ def _below(path: str, folders: Sequence[str]) -> bool:
 
 
 def _schema(spec: Spec) -> Iterator[str]:
-    found = spec.get('schemaVersion')
-    if found != SCHEMA_VERSION:
+    version = spec.get('schemaVersion')
+    if version != SCHEMA_VERSION:
         # apiserver/template/template.go: "unknown template format".
         yield (
-            f'schemaVersion is {found!r}: Kubeflow takes {SCHEMA_VERSION} only; compile with '
+            f'schemaVersion is {version!r}: Kubeflow takes {SCHEMA_VERSION} only; compile with '
             'cxr-triage compile'
         )
 

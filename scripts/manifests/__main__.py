@@ -1,5 +1,6 @@
-"""Checks the Kubernetes files: kubeflow/manifests/base and every overlay, or the folders given. `python -m
-scripts.manifests`, or `make manifests`.
+"""Checks kubeflow/manifests/base and every overlay, or the folders on the command line.
+
+Run it with `make manifests` or `python -m scripts.manifests`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from scripts.manifests import references
 from scripts.manifests.checks import problems
 from scripts.manifests.objects import Objects, Problem
 from scripts.manifests.placeholders import placeholders
-from scripts.manifests.render import KUBERNETES, RenderError, read_brought, render, schema_problems
+from scripts.manifests.render import KUBERNETES, RenderError, read_external, render, schema_problems
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints every problem and a line for each folder; 0 where there is no problem, 1 otherwise."""
+    """Prints every problem and one line per folder; returns 0 without problems, 1 otherwise."""
     parser = argparse.ArgumentParser(prog='python -m scripts.manifests', description=__doc__)
     parser.add_argument(
         'folders',
@@ -35,15 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--filled-in',
         action='store_true',
-        help='refuse placeholders too: before a folder is applied',
+        help='also refuse placeholders; use it before you apply a folder',
     )
     args = parser.parse_args(argv)
     try:
         tools = binaries(Project(_ROOT), 'manifests')
-        brought = read_brought(_ROOT / references.BROUGHT_FILE)
+        external = read_external(_ROOT / references.EXTERNAL_FILE)
         folders = args.folders or _shipped()
-        rendered = {folder: render(folder, tools, brought) for folder in folders}
-        found = [
+        rendered = {folder: render(folder, tools, external) for folder in folders}
+        messages = [
             str(problem)
             for objects in rendered.values()
             for problem in _all(objects, tools, args.filled_in)
@@ -52,16 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f'{error}\n')
         return 1
     if not args.folders:
-        found += references.unused_brought(brought, list(rendered.values()))
-    for line in dict.fromkeys(found):
+        messages += references.unused_external(external, list(rendered.values()))
+    for line in dict.fromkeys(messages):
         sys.stdout.write(f'{line}\n')
     for folder, objects in rendered.items():
         sys.stdout.write(f'{folder}: {_summary(objects, args.filled_in)}\n')
-    return 1 if found else 0
+    return 1 if messages else 0
 
 
 def _shipped() -> list[Path]:
-    """The folders that somebody may apply."""
+    """The base and the overlays: the folders that users apply."""
     manifests = _ROOT / 'kubeflow/manifests'
     overlays = sorted(path.parent for path in manifests.glob('overlays/*/kustomization.yaml'))
     folders = [manifests / 'base', *overlays]
@@ -69,7 +70,7 @@ def _shipped() -> list[Path]:
 
 
 def _all(objects: Objects, tools: Path, filled_in: bool) -> list[Problem]:
-    """Schemas first: what breaks one may be too odd for the other checks."""
+    """Schemas come first: the other checks rely on valid objects."""
     return list(schema_problems(objects, tools)) or [
         *problems(objects),
         *(placeholders(objects) if filled_in else ()),
@@ -79,10 +80,12 @@ def _all(objects: Objects, tools: Path, filled_in: bool) -> list[Problem]:
 def _summary(objects: Objects, filled_in: bool) -> str:
     left = 0 if filled_in else len(list(placeholders(objects)))
     note = (
-        f'; still to fill in before it is applied: {left} (--filled-in names them)' if left else ''
+        f'; placeholders to fill in before you apply it: {left} (--filled-in lists them)'
+        if left
+        else ''
     )
     return (
-        f'{len(objects.manifests)} objects, held against Kubernetes '
+        f'{len(objects.manifests)} objects checked against Kubernetes '
         f'{" and ".join(KUBERNETES)}{note}'
     )
 

@@ -1,4 +1,4 @@
-"""All that rendered objects are held against, beside the schemas."""
+"""The list of all checks other than the schemas."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ CHECKS: tuple[Callable[[Objects], Iterator[Problem]], ...] = (
 
 
 def problems(objects: Objects) -> list[Problem]:
-    """What is wrong with the objects, each with what to do; empty where nothing is."""
+    """Returns every problem of the objects, each with its remedy."""
     return [problem for check in CHECKS for problem in check(objects)]

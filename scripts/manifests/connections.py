@@ -1,6 +1,4 @@
-"""Whether what is to find a pod finds one: selectors, targets and ports. A schema takes any of
-them.
-"""
+"""Checks that selectors, targets and ports match pods; a schema accepts any value."""
 
 from __future__ import annotations
 
@@ -23,17 +21,15 @@ _RESTRICTED = 'pod-security.kubernetes.io/enforce'
 
 
 def namespaces(objects: Objects) -> Iterator[Problem]:
-    """Every object is in a namespace of the folder, and each of these refuses what is not
-    restricted.
-    """
-    known = {namespace.name for namespace in objects.of('Namespace')}
+    """Objects are in a namespace of the folder that enforces the restricted standard."""
+    names = {namespace.name for namespace in objects.of('Namespace')}
     for manifest in objects.manifests:
-        if manifest.kind not in CLUSTER_SCOPED and manifest.namespace not in known:
-            said = f'is {manifest.namespace!r}' if manifest.namespace else 'is missing'
+        if manifest.kind not in CLUSTER_SCOPED and manifest.namespace not in names:
+            value = f'is {manifest.namespace!r}' if manifest.namespace else 'is missing'
             yield Problem(
                 manifest,
                 'metadata.namespace',
-                f'{said}: expected one that the folder defines ({listed(list(known))})',
+                f'{value}: expected one that the folder defines ({listed(list(names))})',
             )
     for namespace in objects.of('Namespace'):
         level = (namespace.content['metadata'].get('labels') or {}).get(_RESTRICTED)
@@ -50,7 +46,7 @@ def workload_selectors(objects: Objects) -> Iterator[Problem]:
     for pod in objects.pods():
         if pod.manifest.kind in CONTROLLERS:
             selector = pod.manifest.spec.get('selector') or {}
-            if not _says_something(selector) or not matches(selector, pod.labels):
+            if not _selects(selector) or not matches(selector, pod.labels):
                 text = (
                     f'{labels_text(selector)}: does not match the pods of its own template '
                     f'({_labels(pod)}); make them the same'
@@ -59,14 +55,14 @@ def workload_selectors(objects: Objects) -> Iterator[Problem]:
 
 
 def spreads(objects: Objects) -> Iterator[Problem]:
-    """Pods that are to be spread are counted by labels that they have."""
+    """The label selector of a spread constraint matches the pods it spreads."""
     for pod in objects.pods():
         for place, spread in enumerate(pod.spec.get('topologySpreadConstraints') or ()):
             selector = spread.get('labelSelector') or {}
-            if not _says_something(selector) or not matches(selector, pod.labels):
+            if not _selects(selector) or not matches(selector, pod.labels):
                 text = (
                     f'{labels_text(selector)}: does not match these pods ({_labels(pod)}), so '
-                    'that they are not spread; make them the same'
+                    'they are not spread; make them the same'
                 )
                 yield Problem(
                     pod.manifest,
@@ -76,14 +72,14 @@ def spreads(objects: Objects) -> Iterator[Problem]:
 
 
 def services(objects: Objects) -> Iterator[Problem]:
-    """A service chooses pods, and each of its ports is one that they expose."""
+    """A service selects pods, and they expose each of its ports."""
     for service in objects.of('Service'):
         if service.spec.get('type') == 'ExternalName':
             continue
         selector = {'matchLabels': service.spec.get('selector') or {}}
         pods = objects.selected(selector, service.namespace) if selector['matchLabels'] else []
         if not pods:
-            yield _nothing(objects, service, 'spec.selector', selector)
+            yield _no_pod(objects, service, 'spec.selector', selector)
         for number, port in enumerate(service.spec.get('ports') or ()):
             target = port.get('targetPort', port['port'])
             field = f'spec.ports[{port.get("name", number)}].targetPort'
@@ -95,36 +91,34 @@ def services(objects: Objects) -> Iterator[Problem]:
 
 
 def autoscalers(objects: Objects) -> Iterator[Problem]:
-    """What an autoscaler scales is there."""
+    """The target of an autoscaler exists."""
     for scaler in objects.of('HorizontalPodAutoscaler'):
         target = scaler.spec.get('scaleTargetRef') or {}
-        found = objects.find(target.get('kind', ''), target.get('name', ''), scaler.namespace)
-        if found is None or found.content.get('apiVersion') != target.get('apiVersion'):
-            there = listed(
+        scaled = objects.find(target.get('kind', ''), target.get('name', ''), scaler.namespace)
+        if scaled is None or scaled.content.get('apiVersion') != target.get('apiVersion'):
+            candidates = listed(
                 [
                     f'{item.kind} {item.name} ({item.content["apiVersion"]})'
                     for item in objects.of('Deployment', 'StatefulSet')
                 ]
             )
-            wanted = f'{target.get("kind")} {target.get("name")} ({target.get("apiVersion")})'
+            reference = f'{target.get("kind")} {target.get("name")} ({target.get("apiVersion")})'
             yield Problem(
                 scaler,
                 'spec.scaleTargetRef',
-                f'{wanted} is not there, so nothing is scaled: expected one of {there}',
+                f'{reference} does not exist, so nothing is scaled: expected one of {candidates}',
             )
 
 
 def disruption_budgets(objects: Objects) -> Iterator[Problem]:
-    """A disruption budget protects pods, and no two of them the same: Kubernetes would then refuse
-    every eviction.
-    """
+    """A disruption budget selects pods, and no pod has two: Kubernetes would refuse evictions."""
     protected: dict[str, Manifest] = {}
     for budget in objects.of('PodDisruptionBudget'):
         selector = budget.spec.get('selector')
         # Without a selector a budget is for no pod, with an empty one for all of the namespace.
         pods = [] if selector is None else objects.selected(selector, budget.namespace)
         if not pods:
-            yield _nothing(objects, budget, 'spec.selector', selector)
+            yield _no_pod(objects, budget, 'spec.selector', selector)
         for pod in pods:
             key = f'{pod.manifest.kind} {pod.manifest.name}'
             if key in protected:
@@ -137,14 +131,12 @@ def disruption_budgets(objects: Objects) -> Iterator[Problem]:
 
 
 def network_policies(objects: Objects) -> Iterator[Problem]:
-    """A policy applies to pods, and lets traffic in to ports that they expose; its rules are of the
-    types that it says.
-    """
+    """A policy selects pods, opens ports that they expose, and lists the types of its rules."""
     for policy in objects.of('NetworkPolicy'):
         selector = policy.spec.get('podSelector') or {}
         pods = objects.selected(selector, policy.namespace)
         if not pods:
-            yield _nothing(objects, policy, 'spec.podSelector', selector)
+            yield _no_pod(objects, policy, 'spec.podSelector', selector)
         for direction in ('ingress', 'egress'):
             if policy.spec.get(direction) and direction.capitalize() not in _types(policy):
                 text = (
@@ -162,7 +154,7 @@ def network_policies(objects: Objects) -> Iterator[Problem]:
 
 
 def uncovered_pods(objects: Objects) -> Iterator[Problem]:
-    """Each pod has its incoming and its outgoing traffic under a policy."""
+    """A network policy governs the incoming and the outgoing traffic of every pod."""
     for pod in objects.pods():
         for direction in ('Ingress', 'Egress'):
             covering = (
@@ -183,14 +175,12 @@ def uncovered_pods(objects: Objects) -> Iterator[Problem]:
 
 
 def monitoring(objects: Objects) -> Iterator[Problem]:
-    """Google's managed Prometheus scrapes pods, at ports that they expose. No schema for this kind
-    is at hand.
-    """
+    """Google's managed Prometheus scrapes ports that pods expose; there is no schema here."""
     for monitor in objects.of('PodMonitoring'):
         selector = monitor.spec.get('selector') or {}
         pods = objects.selected(selector, monitor.namespace)
         if not pods:
-            yield _nothing(objects, monitor, 'spec.selector', selector)
+            yield _no_pod(objects, monitor, 'spec.selector', selector)
         endpoints = monitor.spec.get('endpoints') or ()
         if not endpoints:
             yield Problem(monitor, 'spec.endpoints', 'is empty: expected at least one with `port`')
@@ -205,20 +195,20 @@ def monitoring(objects: Objects) -> Iterator[Problem]:
 
 
 def _types(policy: Manifest) -> list[str]:
-    """The directions that a policy governs; where it does not say, as Kubernetes takes it."""
-    said = policy.spec.get('policyTypes')
-    return said or (['Ingress', 'Egress'] if policy.spec.get('egress') else ['Ingress'])
+    """The directions that a policy governs, with Kubernetes' default."""
+    types = policy.spec.get('policyTypes')
+    return types or (['Ingress', 'Egress'] if policy.spec.get('egress') else ['Ingress'])
 
 
-def _says_something(selector: Mapping[str, Any]) -> bool:
+def _selects(selector: Mapping[str, Any]) -> bool:
     return bool(selector.get('matchLabels') or selector.get('matchExpressions'))
 
 
-def _nothing(
+def _no_pod(
     objects: Objects, manifest: Manifest, field: str, selector: Mapping[str, Any] | None
 ) -> Problem:
-    chosen = labels_text(selector) if selector and _says_something(selector) else 'is empty'
-    there = (
+    chosen = labels_text(selector) if selector and _selects(selector) else 'is empty'
+    pods = (
         '; '.join(
             f'{pod.manifest.kind} {pod.manifest.name}: {_labels(pod)}' for pod in objects.pods()
         )
@@ -226,20 +216,20 @@ def _nothing(
     )
     text = (
         f'{chosen}: matches no pod in namespace {manifest.namespace!r}: expected labels of one of '
-        f'them ({there})'
+        f'them ({pods})'
     )
     return Problem(manifest, field, text)
 
 
 def _no_port(port: str | int, protocol: str, *pods: Pod) -> str:
-    there = [
+    ports = [
         f'{number}/{kind}' + (f' ({name})' if name else '')
         for pod in pods
         for name, number, kind in pod.ports()
     ]
     of = ', '.join(f'{pod.manifest.kind} {pod.manifest.name}' for pod in pods)
     return (
-        f'no container of {of} exposes {port}/{protocol}: expected one of {listed(there)}; add it '
+        f'no container of {of} exposes {port}/{protocol}: expected one of {listed(ports)}; add it '
         'under `ports`, or change this one'
     )
 

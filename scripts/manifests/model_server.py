@@ -1,6 +1,4 @@
-"""TF Serving: its flags against what the pod has, and its model configuration, which to Kubernetes
-is text.
-"""
+"""Checks TF Serving's flags against its pod, and its model configuration."""
 
 from __future__ import annotations
 
@@ -47,10 +45,10 @@ class Server:
                     (item for item in self.pod.volumes() if item['name'] == mount['name']), {}
                 )
                 name = (volume.get('configMap') or {}).get('name', '')
-                found = objects.find('ConfigMap', name, self.pod.manifest.namespace)
+                config_map = objects.find('ConfigMap', name, self.pod.manifest.namespace)
                 return (
-                    (found.content.get('data') or {}).get(path.removeprefix(folder))
-                    if found
+                    (config_map.content.get('data') or {}).get(path.removeprefix(folder))
+                    if config_map
                     else None
                 )
         return None
@@ -61,7 +59,7 @@ class Server:
 
 def servers(objects: Objects) -> list[Server]:
     """The containers that are started with a model configuration."""
-    found = []
+    servers = []
     for pod in objects.pods():
         for container in pod.containers():
             pairs = (
@@ -71,12 +69,12 @@ def servers(objects: Objects) -> list[Server]:
             )
             flags = {name: value for name, _, value in pairs}
             if _MODELS in flags:
-                found.append(Server(pod, container, flags))
-    return found
+                servers.append(Server(pod, container, flags))
+    return servers
 
 
 def flags(objects: Objects) -> Iterator[Problem]:
-    """Files are mounted, and ports that it listens at are exposed."""
+    """TF Serving's files are mounted, and its container exposes the ports it listens on."""
     for server in servers(objects):
         for name, value in server.flags.items():
             if name.endswith('_file') and server.file(objects, value) is None:
@@ -93,7 +91,7 @@ def flags(objects: Objects) -> Iterator[Problem]:
         for port in server.container.listed('ports'):
             if port['containerPort'] not in listening:
                 text = (
-                    f'{port["containerPort"]}: TF Serving listens at {listed(sorted(listening))} '
+                    f'{port["containerPort"]}: TF Serving listens on {listed(sorted(listening))} '
                     'by its flags: use one of these'
                 )
                 yield Problem(
@@ -102,17 +100,15 @@ def flags(objects: Objects) -> Iterator[Problem]:
 
 
 def models(objects: Objects) -> Iterator[Problem]:
-    """The model configuration can be read, its labels stand for versions that it loads, and the
-    readiness probe asks for one of them.
-    """
+    """The model configuration is valid; labels and readiness probe refer to loaded versions."""
     for server in servers(objects):
         text = server.file(objects, server.flags[_MODELS])
         if text is None:
-            continue  # told by `flags`
+            continue  # reported by `flags`
         parsed = _parse(text)
         if isinstance(parsed, str):
             yield server.problem(
-                _MODELS, f'{server.flags[_MODELS]} is no ModelServerConfig: {parsed}'
+                _MODELS, f'{server.flags[_MODELS]} is not a valid ModelServerConfig: {parsed}'
             )
             continue
         if not parsed:
@@ -123,11 +119,11 @@ def models(objects: Objects) -> Iterator[Problem]:
             )
         for model in parsed:
             yield from _model(server, model)
-        yield from _asked(server, parsed)
+        yield from _readiness_probe(server, parsed)
 
 
 def versions(objects: Objects) -> Iterator[tuple[Server, str, int]]:
-    """(server, model, version) of each version that is to be loaded."""
+    """Yields (server, model name, version) for each configured version."""
     for server in servers(objects):
         parsed = _parse(server.file(objects, server.flags[_MODELS]) or '')
         for model in [] if isinstance(parsed, str) else parsed:
@@ -136,8 +132,9 @@ def versions(objects: Objects) -> Iterator[tuple[Server, str, int]]:
 
 
 def retries(objects: Objects) -> Iterator[Problem]:
-    """A damaged version is given up before the startup probe gives up: until then TF Serving opens
-    no port, also not for the others.
+    """TF Serving gives up a damaged version before the startup probe ends the pod.
+
+    Until then it opens no port, not even for the other versions.
     """
     for server in servers(objects):
         probe = server.container.content.get('startupProbe')
@@ -167,17 +164,17 @@ def log_lines(objects: Objects) -> Iterator[Problem]:
 
 
 def monitoring_paths(objects: Objects) -> Iterator[Problem]:
-    """What Prometheus is told to ask for is what TF Serving answers."""
+    """Prometheus scrapes the path at which TF Serving publishes its metrics."""
     for server in servers(objects):
         text = server.file(objects, server.flags.get(_MONITORING, ''))
-        found = re.search(r'path:\s*"([^"]*)"', text or '')
-        if found is None:
+        path = re.search(r'path:\s*"([^"]*)"', text or '')
+        if path is None:
             continue
         template = server.pod.field.removesuffix('.spec')
         annotation = _annotations(server.pod).get('prometheus.io/path')
-        if annotation is not None and annotation != found.group(1):
+        if annotation is not None and annotation != path.group(1):
             text = (
-                f'{annotation}: TF Serving answers at {found.group(1)} '
+                f'{annotation}: TF Serving answers at {path.group(1)} '
                 f'({server.flags[_MONITORING]}); make them the same'
             )
             yield Problem(
@@ -188,9 +185,9 @@ def monitoring_paths(objects: Objects) -> Iterator[Problem]:
                 monitor.spec.get('selector') or {}, monitor.namespace
             ):
                 for place, endpoint in enumerate(monitor.spec.get('endpoints') or ()):
-                    if endpoint.get('path') != found.group(1):
+                    if endpoint.get('path') != path.group(1):
                         text = (
-                            f'{endpoint.get("path")}: TF Serving answers at {found.group(1)} '
+                            f'{endpoint.get("path")}: TF Serving answers at {path.group(1)} '
                             f'({server.flags[_MONITORING]})'
                         )
                         yield Problem(
@@ -199,14 +196,14 @@ def monitoring_paths(objects: Objects) -> Iterator[Problem]:
 
 
 def _annotations(pod: Pod) -> Mapping[str, str]:
-    found: Any = pod.manifest.content
+    content: Any = pod.manifest.content
     for step in pod.field.split('.')[:-1]:
-        found = found.get(step) or {}
-    return (found.get('metadata') or {}).get('annotations') or {}
+        content = content.get(step) or {}
+    return (content.get('metadata') or {}).get('annotations') or {}
 
 
 def _parse(text: str) -> list[Any] | str:
-    """The models of a configuration in text format, or what is wrong with it."""
+    """Returns the models of a configuration in text format, or an error message."""
     # Of TF Serving's own protos; no TensorFlow comes with it.
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
@@ -259,24 +256,24 @@ def _model(server: Server, model: Any) -> Iterator[Problem]:
         yield server.problem(_MODELS, text)
 
 
-def _asked(server: Server, parsed: list[Any]) -> Iterator[Problem]:
-    """The readiness probe asks for a model, and by a label, that are there."""
+def _readiness_probe(server: Server, parsed: list[Any]) -> Iterator[Problem]:
+    """The readiness probe requests a configured model and label."""
     path = ((server.container.content.get('readinessProbe') or {}).get('httpGet') or {}).get(
         'path', ''
     )
-    found = _STATUS_PATH.fullmatch(path)
+    status = _STATUS_PATH.fullmatch(path)
     field = f'{server.container.field}.readinessProbe.httpGet.path'
     names = {model.name: model for model in parsed}
-    if found is None or found.group(1) not in names:
+    if status is None or status.group(1) not in names:
         text = (
             f'{path!r}: expected /v1/models/NAME/labels/LABEL/metadata with a NAME of '
             f'{server.flags[_MODELS]} ({listed(list(names))})'
         )
         yield Problem(server.pod.manifest, field, text)
-    elif found.group(2) and found.group(2) not in names[found.group(1)].version_labels:
-        there = listed(list(names[found.group(1)].version_labels))
+    elif status.group(2) and status.group(2) not in names[status.group(1)].version_labels:
+        labels = listed(list(names[status.group(1)].version_labels))
         yield Problem(
             server.pod.manifest,
             field,
-            f'{path}: there is no label {found.group(2)!r}: expected one of {there}',
+            f'{path}: there is no label {status.group(2)!r}: expected one of {labels}',
         )

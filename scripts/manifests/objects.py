@@ -1,6 +1,4 @@
-"""What checks look at: rendered objects with the file that each comes from, the pods that they
-make, and the problems that are found.
-"""
+"""What the checks work on: rendered objects with their source files, pods and problems."""
 
 from __future__ import annotations
 
@@ -122,8 +120,8 @@ class Pod:
     def exposes(self, port: str | int, protocol: str = 'TCP') -> bool:
         """Whether a container exposes a port, given by name or by number."""
         return any(
-            found_protocol == protocol and port in (name, number)
-            for name, number, found_protocol in self.ports()
+            port_protocol == protocol and port in (name, number)
+            for name, number, port_protocol in self.ports()
         )
 
     def volumes(self) -> list[Mapping[str, Any]]:
@@ -131,10 +129,8 @@ class Pod:
 
 
 @dataclass(frozen=True)
-class Brought:
-    """What manifests refer to and the user brings; without `keys`, all that is asked of it counts
-    as there.
-    """
+class External:
+    """An object that the user creates; without `keys`, any key is accepted."""
 
     kind: str
     name: str
@@ -148,12 +144,12 @@ class Objects:
 
     Attributes:
         manifests: the objects.
-        brought: what the user brings.
+        external: the objects that the user creates.
         sources: the folder, and those that it takes in.
     """
 
     manifests: Sequence[Manifest]
-    brought: Sequence[Brought] = ()
+    external: Sequence[External] = ()
     sources: Sequence[Path] = ()
 
     def of(self, *kinds: str) -> list[Manifest]:
@@ -166,16 +162,18 @@ class Objects:
             None,
         )
 
-    def is_brought(self, kind: str, name: str) -> Brought | None:
-        """The entry of what the user brings."""
-        return next((item for item in self.brought if (item.kind, item.name) == (kind, name)), None)
+    def find_external(self, kind: str, name: str) -> External | None:
+        """Returns the entry of external.yaml for an object, or None."""
+        return next(
+            (item for item in self.external if (item.kind, item.name) == (kind, name)), None
+        )
 
     def pods(self) -> list[Pod]:
         """The pods of all objects that make some."""
-        found = []
+        pods = []
         for manifest in self.manifests:
             if manifest.kind == 'Pod':
-                found.append(
+                pods.append(
                     Pod(
                         manifest,
                         'spec',
@@ -189,10 +187,10 @@ class Objects:
                 for step in steps:
                     template = template.get(step) or {}
                 labels = (template.get('metadata') or {}).get('labels') or {}
-                found.append(
+                pods.append(
                     Pod(manifest, '.'.join((*steps, 'spec')), labels, template.get('spec') or {})
                 )
-        return found
+        return pods
 
     def selected(self, selector: Mapping[str, Any], namespace: str) -> list[Pod]:
         """The pods of a namespace that a label selector chooses."""
@@ -224,11 +222,11 @@ def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 def labels_text(selector: Mapping[str, Any]) -> str:
     """A selector for a message."""
-    found = [f'{key}={value}' for key, value in (selector.get('matchLabels') or {}).items()]
+    terms = [f'{key}={value}' for key, value in (selector.get('matchLabels') or {}).items()]
     for item in selector.get('matchExpressions') or ():
         values = f' ({", ".join(item["values"])})' if item.get('values') else ''
-        found.append(f'{item["key"]} {item["operator"]}{values}')
-    return ', '.join(found) or 'everything'
+        terms.append(f'{item["key"]} {item["operator"]}{values}')
+    return ', '.join(terms) or 'everything'
 
 
 def listed(names: Sequence[Any]) -> str:

@@ -1,6 +1,4 @@
-"""Whether what pods name is there, and what is there is named: service accounts, config maps,
-secrets, claims, volumes, variables.
-"""
+"""Checks that what pods refer to exists, and that pods use what is defined."""
 
 from __future__ import annotations
 
@@ -10,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.manifests.objects import Brought, Container, Manifest, Objects, Pod, Problem, listed
+from scripts.manifests.objects import Container, External, Manifest, Objects, Pod, Problem, listed
 
-BROUGHT_FILE = 'kubeflow/manifests/external.yaml'
+EXTERNAL_FILE = 'kubeflow/manifests/external.yaml'
 _KINDS = ('ServiceAccount', 'ConfigMap', 'Secret', 'PersistentVolumeClaim')
 # Kubernetes puts a variable of the container in its place; $$( stands for $( itself.
 _VARIABLE = re.compile(r'(?<!\$)\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)')
@@ -20,7 +18,7 @@ _VARIABLE = re.compile(r'(?<!\$)\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)')
 
 @dataclass(frozen=True)
 class Reference:
-    """What a pod names.
+    """A reference of a pod to another object.
 
     Attributes:
         pod: who names it.
@@ -39,14 +37,12 @@ class Reference:
 
 
 def references(objects: Objects) -> list[Reference]:
-    """All that pods name."""
+    """All references of pods."""
     return [reference for pod in objects.pods() for reference in _of_pod(pod)]
 
 
 def service_accounts(objects: Objects) -> Iterator[Problem]:
-    """Each pod has a service account of its own: what is granted to the namespace's default one is
-    granted to every pod.
-    """
+    """Each pod has its own service account, as every pod shares the rights of the default one."""
     for pod in objects.pods():
         name = pod.spec.get('serviceAccountName')
         if name in (None, '', 'default'):
@@ -55,23 +51,21 @@ def service_accounts(objects: Objects) -> Iterator[Problem]:
 
 
 def missing(objects: Objects) -> Iterator[Problem]:
-    """What is named is defined, or on the list of what the user brings; with the keys that are
-    asked of it.
-    """
+    """References resolve to an object of the folder or of external.yaml, and to its keys."""
     for reference in references(objects):
         if reference.optional:
             continue
-        found = objects.find(reference.kind, reference.name, reference.pod.manifest.namespace)
-        brought = objects.is_brought(reference.kind, reference.name)
-        if found is None and brought is None:
-            there = listed([item.name for item in objects.of(reference.kind)])
+        target = objects.find(reference.kind, reference.name, reference.pod.manifest.namespace)
+        external = objects.find_external(reference.kind, reference.name)
+        if target is None and external is None:
+            candidates = listed([item.name for item in objects.of(reference.kind)])
             text = (
-                f'{reference.kind} {reference.name} is not there: expected one of {there}; define '
-                f'it, or list it in {BROUGHT_FILE}'
+                f'{reference.kind} {reference.name} does not exist: expected one of {candidates}; '
+                f'define it, or list it in {EXTERNAL_FILE}'
             )
             yield Problem(reference.pod.manifest, reference.field, text)
             continue
-        keys = _keys(found) if found else brought.keys if brought else None
+        keys = _keys(target) if target else external.keys if external else None
         lacking = [key for key in reference.keys if keys is not None and key not in keys]
         if lacking:
             text = (
@@ -82,30 +76,30 @@ def missing(objects: Objects) -> Iterator[Problem]:
 
 
 def unused(objects: Objects) -> Iterator[Problem]:
-    """What is defined for pods is named by one."""
+    """At least one pod refers to each object that is defined for pods."""
     named = {(reference.kind, reference.name) for reference in references(objects)}
     for manifest in objects.of(*_KINDS):
         if (manifest.kind, manifest.name) not in named:
-            there = listed([name for kind, name in named if kind == manifest.kind])
-            text = f'no pod names it (they name {there}): name it, or remove it'
+            candidates = listed([name for kind, name in named if kind == manifest.kind])
+            text = f'no pod refers to it (pods refer to {candidates}): refer to it, or remove it'
             yield Problem(manifest, 'metadata.name', text)
 
 
-def unused_brought(brought: Sequence[Brought], folders: Sequence[Objects]) -> Iterator[str]:
-    """What the user would bring in vain: no folder refers to it."""
+def unused_external(external: Sequence[External], folders: Sequence[Objects]) -> Iterator[str]:
+    """Entries of external.yaml that no folder refers to."""
     named = {
         (reference.kind, reference.name) for objects in folders for reference in references(objects)
     }
-    for item in brought:
+    for item in external:
         if (item.kind, item.name) not in named:
             yield (
-                f'{BROUGHT_FILE}: {item.kind} {item.name}: no manifest refers to it; remove the '
+                f'{EXTERNAL_FILE}: {item.kind} {item.name}: no manifest refers to it; remove the '
                 'entry'
             )
 
 
 def volumes(objects: Objects) -> Iterator[Problem]:
-    """Each mount has its volume, each volume is mounted, and no two share a name or a path."""
+    """Mounts and volumes belong together, each with a name and path of its own."""
     for pod in objects.pods():
         names = [volume['name'] for volume in pod.volumes()]
         for name, count in Counter(names).items():
@@ -141,38 +135,34 @@ def volumes(objects: Objects) -> Iterator[Problem]:
 
 
 def variables(objects: Objects) -> Iterator[Problem]:
-    """$(NAME) in a command or argument is a variable of the container: another one stays there as
-    it is written.
-    """
+    """$(NAME) in a command or argument is a variable of the container, or it is not replaced."""
     for pod in objects.pods():
         for container in pod.containers():
-            known = _variables(objects, pod, container)
+            names = _variables(objects, pod, container)
             for word in container.words:
                 for name in _VARIABLE.findall(word):
-                    if known is not None and name not in known:
+                    if names is not None and name not in names:
                         text = (
                             f'{word}: there is no variable {name}: expected one of '
-                            f'{listed(sorted(known))}; add it to env'
+                            f'{listed(sorted(names))}; add it to env'
                         )
                         yield Problem(pod.manifest, f'{container.field}.args', text)
 
 
 def _variables(objects: Objects, pod: Pod, container: Container) -> set[str] | None:
-    """The variables of a container; None where they come from something whose keys nobody knows
-    here.
-    """
-    known = {item['name'] for item in container.listed('env')}
+    """The variables of a container; None if some come from an object outside the folder."""
+    names = {item['name'] for item in container.listed('env')}
     for source in container.listed('envFrom'):
         kind, reference = (
             ('ConfigMap', source['configMapRef'])
             if 'configMapRef' in source
             else ('Secret', source['secretRef'])
         )
-        found = objects.find(kind, reference['name'], pod.manifest.namespace)
-        if found is None:
+        target = objects.find(kind, reference['name'], pod.manifest.namespace)
+        if target is None:
             return None
-        known |= {source.get('prefix', '') + key for key in _keys(found)}
-    return known
+        names |= {source.get('prefix', '') + key for key in _keys(target)}
+    return names
 
 
 def _keys(manifest: Manifest) -> set[str]:
@@ -195,26 +185,26 @@ def _of_pod(pod: Pod) -> Iterator[Reference]:
     for container in pod.containers():
         for item in container.listed('env'):
             for key, kind in (('configMapKeyRef', 'ConfigMap'), ('secretKeyRef', 'Secret')):
-                if found := (item.get('valueFrom') or {}).get(key):
+                if source_ref := (item.get('valueFrom') or {}).get(key):
                     field = f'{container.field}.env[{item["name"]}]'
                     yield Reference(
                         pod,
                         field,
                         kind,
-                        found['name'],
-                        (found['key'],),
-                        bool(found.get('optional')),
+                        source_ref['name'],
+                        (source_ref['key'],),
+                        bool(source_ref.get('optional')),
                     )
         for place, source in enumerate(container.listed('envFrom')):
             for key, kind in (('configMapRef', 'ConfigMap'), ('secretRef', 'Secret')):
-                if found := source.get(key):
+                if source_ref := source.get(key):
                     yield Reference(
                         pod,
                         f'{container.field}.envFrom[{place}]',
                         kind,
-                        found['name'],
+                        source_ref['name'],
                         (),
-                        bool(found.get('optional')),
+                        bool(source_ref.get('optional')),
                     )
 
 
@@ -222,10 +212,10 @@ def _of_volume(pod: Pod, field: str, volume: Mapping[str, Any]) -> Iterator[Refe
     sources = [volume, *((volume.get('projected') or {}).get('sources') or ())]
     for source in sources:
         for key, kind in (('configMap', 'ConfigMap'), ('secret', 'Secret')):
-            if found := source.get(key):
-                keys = tuple(item['key'] for item in found.get('items') or ())
+            if source_ref := source.get(key):
+                keys = tuple(item['key'] for item in source_ref.get('items') or ())
                 # A volume says secretName, a projected source says name.
-                name = found.get('secretName') or found.get('name', '')
-                yield Reference(pod, field, kind, name, keys, bool(found.get('optional')))
+                name = source_ref.get('secretName') or source_ref.get('name', '')
+                yield Reference(pod, field, kind, name, keys, bool(source_ref.get('optional')))
     if claim := volume.get('persistentVolumeClaim'):
         yield Reference(pod, field, 'PersistentVolumeClaim', claim['claimName'])

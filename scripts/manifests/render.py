@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from scripts.environment.tool_environment import run
-from scripts.manifests.objects import Brought, Manifest, Objects, Problem
+from scripts.manifests.objects import External, Manifest, Objects, Problem
 
 # The oldest and the newest release of Kubernetes that the files are meant for.
 KUBERNETES = ('1.33', '1.37')
@@ -27,42 +27,40 @@ _ORIGIN = 'config.kubernetes.io/origin'
 _VALIDATE = """
 import json, sys
 import kubernetes_validate
-asked = json.load(sys.stdin)
-found = []
-for which, content in enumerate(asked['objects']):
-    for version in asked['versions']:
+request = json.load(sys.stdin)
+problems = []
+for which, content in enumerate(request['objects']):
+    for version in request['versions']:
         try:
             kubernetes_validate.validate(content, version, strict=True)
         except kubernetes_validate.ValidationError as error:
-            found.append([which, version, '.'.join(map(str, error.path)), error.message])
+            problems.append([which, version, '.'.join(map(str, error.path)), error.message])
             break
         except kubernetes_validate.SchemaNotFoundError as error:
-            found.append([which, version, 'kind', error.message])
+            problems.append([which, version, 'kind', error.message])
             break
-json.dump(found, sys.stdout)
+json.dump(problems, sys.stdout)
 """
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as kubectl writes it: a bare `=` is text there, and to PyYAML a tag that it knows no
-    value for.
-    """
+    """YAML as kubectl writes it: a bare `=` is text there, and to PyYAML a tag without a value."""
 
 
 _Loader.add_constructor('tag:yaml.org,2002:value', lambda loader, node: node.value)
 
 
 class RenderError(ValueError):
-    """A folder that kubectl cannot render; with what kubectl says."""
+    """kubectl cannot render a folder; the message holds kubectl's error."""
 
 
-def render(folder: Path, tools: Path, brought: Sequence[Brought] = ()) -> Objects:
+def render(folder: Path, tools: Path, external: Sequence[External] = ()) -> Objects:
     """What a folder with a kustomization.yaml renders to.
 
     Args:
         folder: the folder.
         tools: where kubectl is.
-        brought: what the user brings.
+        external: what the user brings.
 
     Raises:
         RenderError: kubectl refuses it, or warns.
@@ -90,42 +88,42 @@ def render(folder: Path, tools: Path, brought: Sequence[Brought] = ()) -> Object
             path = _origin(content)
             where = os.path.relpath(Path(scratch).resolve() / path) if path else None
             manifests.append(Manifest(content, f'{folder} ({where})' if where else str(folder)))
-    return Objects(manifests, brought, list(dict.fromkeys(_sources(folder))))
+    return Objects(manifests, external, list(dict.fromkeys(_sources(folder))))
 
 
 def schema_problems(objects: Objects, tools: Path) -> Iterator[Problem]:
     """What the schemas of Kubernetes refuse, in the oldest or the newest release."""
-    known = [
+    with_schema = [
         item
         for item in objects.manifests
         if (item.content.get('apiVersion'), item.kind) not in _WITHOUT_SCHEMA
     ]
-    asked = {'versions': KUBERNETES, 'objects': [item.content for item in known]}
+    request = {'versions': KUBERNETES, 'objects': [item.content for item in with_schema]}
     for which, version, field, message in json.loads(
-        run([str(tools / 'python'), '-c', _VALIDATE], 'kubernetes-validate', json.dumps(asked))
+        run([str(tools / 'python'), '-c', _VALIDATE], 'kubernetes-validate', json.dumps(request))
     ):
         yield Problem(
-            known[which],
+            with_schema[which],
             field or 'the object',
             f'{message} (schema of Kubernetes {version}); correct it',
         )
 
 
-def read_brought(path: Path) -> list[Brought]:
+def read_external(path: Path) -> list[External]:
     """The list of what the user brings.
 
     Raises:
         RenderError: an entry lacks its kind, its name or what it is, or has other keys.
     """
-    found = []
+    entries = []
     for entry in yaml.safe_load(path.read_text(encoding='utf-8')) or []:
         if not {'kind', 'name', 'what'} <= set(entry) <= {'kind', 'name', 'what', 'keys'}:
             raise RenderError(
                 f'{path}: {entry}: expected kind, name, what and, where they matter, keys'
             )
         keys = tuple(entry['keys']) if 'keys' in entry else None
-        found.append(Brought(entry['kind'], entry['name'], entry['what'], keys))
-    return found
+        entries.append(External(entry['kind'], entry['name'], entry['what'], keys))
+    return entries
 
 
 def _sources(folder: Path) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """The restricted pod security standard, and files that containers cannot change.
 
 Kubernetes holds pods against it (kubernetes.io/docs/concepts/security/pod-security-standards) where
-their namespace says so; here it is told before anything is applied, and with what to write.
+their namespace says so; this check reports violations before anything is applied, with the fix.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _pod(pod: Pod) -> Iterator[Problem]:
     security = pod.spec.get('securityContext') or {}
     for sysctl in security.get('sysctls') or ():
         if sysctl['name'] not in _SYSCTLS:
-            text = f'{sysctl["name"]} is none of the safe ones: remove it'
+            text = f'{sysctl["name"]} is not a safe sysctl: remove it'
             yield Problem(pod.manifest, f'{pod.field}.securityContext.sysctls', text)
     yield from _both(pod, f'{pod.field}.securityContext', security)
 
@@ -132,7 +132,7 @@ def _container(pod: Pod, container: Container) -> Iterator[Problem]:
 
 
 def _both(pod: Pod, field: str, security: Mapping[str, Any]) -> Iterator[Problem]:
-    """What may stand at a pod or at a container, and must not say these things at either."""
+    """Checks the fields that a pod and a container both have."""
     if security.get('runAsUser') == 0:
         yield Problem(
             pod.manifest, f'{field}.runAsUser', 'is 0, which is root: expected another number'

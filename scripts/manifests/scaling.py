@@ -30,7 +30,7 @@ def autoscalers(objects: Objects) -> Iterator[Problem]:
             )
         target = _target(objects, scaler)
         if target is None:
-            continue  # told by connections.autoscalers
+            continue  # reported by connections.autoscalers
         other = scaled.setdefault((target.kind, target.name), scaler)
         if other is not scaler:
             yield Problem(
@@ -88,10 +88,10 @@ def _metrics(scaler: Manifest, pod: Pod) -> Iterator[Problem]:
 def disruption_budgets(objects: Objects) -> Iterator[Problem]:
     """A budget lets at least one pod go at a time, also when there are as few as there can be."""
     for budget in objects.of('PodDisruptionBudget'):
-        said = [key for key in ('minAvailable', 'maxUnavailable') if key in budget.spec]
-        if len(said) != 1:
+        keys = [key for key in ('minAvailable', 'maxUnavailable') if key in budget.spec]
+        if len(keys) != 1:
             text = (
-                f'has {" and ".join(said) or "neither minAvailable nor maxUnavailable"}: expected '
+                f'has {" and ".join(keys) or "neither minAvailable nor maxUnavailable"}: expected '
                 'one of the two'
             )
             yield Problem(budget, 'spec', text)
@@ -101,15 +101,15 @@ def disruption_budgets(objects: Objects) -> Iterator[Problem]:
             fewest = _fewest(objects, pod.manifest)
             if fewest is None:
                 continue
-            amount = share(budget.spec[said[0]], fewest)
-            going = amount if said[0] == 'maxUnavailable' else fewest - amount
+            amount = share(budget.spec[keys[0]], fewest)
+            going = amount if keys[0] == 'maxUnavailable' else fewest - amount
             if going < 1:
                 text = (
-                    f'{budget.spec[said[0]]} blocks every eviction when {pod.manifest.kind} '
+                    f'{budget.spec[keys[0]]} blocks every eviction when {pod.manifest.kind} '
                     f'{pod.manifest.name} has {fewest} pods, '
                     'so that no node can be drained: expected maxUnavailable of 1 or more'
                 )
-                yield Problem(budget, f'spec.{said[0]}', text)
+                yield Problem(budget, f'spec.{keys[0]}', text)
 
 
 def rollouts(objects: Objects) -> Iterator[Problem]:

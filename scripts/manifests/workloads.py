@@ -52,8 +52,8 @@ def resources(objects: Objects) -> Iterator[Problem]:
     """
     for pod in objects.pods():
         for container in pod.containers():
-            said = container.content.get('resources') or {}
-            requests, limits = said.get('requests') or {}, said.get('limits') or {}
+            amounts = container.content.get('resources') or {}
+            requests, limits = amounts.get('requests') or {}, amounts.get('limits') or {}
             for part, values in (('requests', requests), ('limits', limits)):
                 for name in _RESOURCES:
                     if name not in values:
@@ -70,14 +70,14 @@ def _amounts(
 ) -> Iterator[Problem]:
     for name, value in requests.items():
         field = f'{container.field}.resources.requests[{name}]'
-        asked, limit = quantity(value), quantity(limits[name]) if name in limits else None
-        if asked is not None and limit is not None and asked > limit:
+        request, limit = quantity(value), quantity(limits[name]) if name in limits else None
+        if request is not None and limit is not None and request > limit:
             yield Problem(
                 pod.manifest,
                 field,
                 f'{value} is above the limit {limits[name]}: lower it, or raise the limit',
             )
-        elif '/' in name and asked != limit:
+        elif '/' in name and request != limit:
             text = (
                 f'{value} is not the limit ({limits.get(name, "none")}): such a resource cannot '
                 'be overcommitted; make them equal'
@@ -112,16 +112,16 @@ def probes(objects: Objects) -> Iterator[Problem]:
                 for action in ('httpGet', 'tcpSocket', 'grpc'):
                     port = (probe.get(action) or {}).get('port')
                     if port is not None and port not in ports:
-                        there = listed([port for port in ports if port is not None])
+                        names = listed([port for port in ports if port is not None])
                         text = (
-                            f'{port}: the container has no such port: expected one of {there}; '
+                            f'{port}: the container has no such port: expected one of {names}; '
                             'add it under `ports`, or change this one'
                         )
                         yield Problem(pod.manifest, f'{container.field}.{key}.{action}.port', text)
 
 
 def jobs(objects: Objects) -> Iterator[Problem]:
-    """A job that hangs ends some day, and a schedule is one."""
+    """Jobs have a deadline; cron jobs have a valid schedule and time zone."""
     for manifest in objects.of('Job', 'CronJob'):
         field = 'spec' if manifest.kind == 'Job' else 'spec.jobTemplate.spec'
         spec = (
@@ -131,8 +131,8 @@ def jobs(objects: Objects) -> Iterator[Problem]:
         )
         if 'activeDeadlineSeconds' not in spec:
             text = (
-                'is missing, so that one that hangs stays for ever: expected seconds after which '
-                'it has failed'
+                'is missing, so that a job that hangs never ends: expected the seconds after '
+                'which it fails'
             )
             yield Problem(manifest, f'{field}.activeDeadlineSeconds', text)
         if manifest.kind == 'CronJob':
@@ -140,20 +140,20 @@ def jobs(objects: Objects) -> Iterator[Problem]:
                 yield Problem(manifest, 'spec.schedule', problem)
             zone = manifest.spec.get('timeZone')
             if zone not in zoneinfo.available_timezones():
-                said = (
+                message = (
                     'is missing, so that the time is that of the control plane'
                     if zone is None
-                    else f'{zone!r} is no time zone'
+                    else f'{zone!r} is not a time zone'
                 )
                 yield Problem(
                     manifest,
                     'spec.timeZone',
-                    f'{said}: expected a name such as Etc/UTC or Europe/Berlin',
+                    f'{message}: expected a name such as Etc/UTC or Europe/Berlin',
                 )
 
 
 def schedule_problem(text: str) -> str | None:
-    """What is wrong with a schedule in cron's form, or None."""
+    """Returns what is wrong with a cron schedule, or None."""
     if text in _MACROS:
         return None
     fields = text.split()
@@ -165,8 +165,8 @@ def schedule_problem(text: str) -> str | None:
     for field, (name, low, high) in zip(fields, _SCHEDULE, strict=True):
         if not all(_part_fits(part, name, low, high) for part in field.split(',')):
             return (
-                f'{text!r}: {field} is no {name}: expected {low} to {high}, lists (1,2), ranges '
-                '(1-5) and steps (*/10) of them, or *'
+                f'{text!r}: {field} is not a valid {name}: expected {low} to {high}, lists (1,2), '
+                'ranges (1-5) and steps (*/10) of them, or *'
             )
     return None
 
@@ -177,7 +177,7 @@ def _part_fits(part: str, name: str, low: int, high: int) -> bool:
         return False
     if span in ('*', '?'):
         return True
-    ends = []
+    bounds = []
     for end in span.split('-'):
         names = _NAMES.get(name, ())
         number = (
@@ -189,5 +189,5 @@ def _part_fits(part: str, name: str, low: int, high: int) -> bool:
         )
         if number is None or not low <= number <= high:
             return False
-        ends.append(number)
-    return len(ends) <= 2 and ends == sorted(ends)
+        bounds.append(number)
+    return len(bounds) <= 2 and bounds == sorted(bounds)

@@ -12,13 +12,13 @@ import pytest
 
 from scripts.manifests import references
 from scripts.manifests.checks import CHECKS, problems
-from scripts.manifests.objects import Brought, matches
+from scripts.manifests.objects import External, matches
 from scripts.manifests.placeholders import placeholders
 from scripts.manifests.quantities import quantity, share
 from scripts.manifests.workloads import schedule_problem
 from tests.support.broken_manifests import (
     BROKEN,
-    BROUGHT,
+    EXTERNAL,
     GOOD,
     MODEL,
     POD,
@@ -38,16 +38,17 @@ def test_nothing_is_wrong_with_the_good_ones() -> None:
 @pytest.mark.parametrize('name', BROKEN)
 def test_broken(name: str) -> None:
     changes, expected = BROKEN[name]
-    found = problems(changed(*changes))
-    assert {problem.field for problem in found} == set(expected), [
-        str(problem) for problem in found
+    actual = problems(changed(*changes))
+    assert {problem.field for problem in actual} == set(expected), [
+        str(problem) for problem in actual
     ]
-    for problem in found:
+    for problem in actual:
         assert re.search(expected[problem.field], problem.text), str(problem)
         # Which file, object and field; what else than that, the text says.
         manifest = problem.manifest
         assert str(problem).startswith(
-            f'kubeflow/manifests/{manifest.kind}.yaml: {manifest.kind} {manifest.name}: {problem.field}: '
+            f'kubeflow/manifests/{manifest.kind}.yaml: {manifest.kind} '
+            f'{manifest.name}: {problem.field}: '
         )
 
 
@@ -82,14 +83,14 @@ def test_what_may_be_absent_is_not_asked_for() -> None:
     assert problems(objects) == []
 
 
-def test_what_is_brought_in_vain() -> None:
-    brought = (*BROUGHT, Brought('Secret', 'old', 'no longer'))
-    found = list(
-        references.unused_brought(
-            brought, [changed(), changed(change('CronJob', 'metadata.name', 'weekly'))]
+def test_unused_external_objects() -> None:
+    external = (*EXTERNAL, External('Secret', 'old', 'no longer'))
+    actual = list(
+        references.unused_external(
+            external, [changed(), changed(change('CronJob', 'metadata.name', 'weekly'))]
         )
     )
-    assert found == [
+    assert actual == [
         'kubeflow/manifests/external.yaml: Secret old: no manifest refers to it; remove the entry'
     ]
 
@@ -148,8 +149,8 @@ def test_selectors(selector: dict[str, Any], chosen: bool) -> None:
     ],
 )
 def test_quantities(text: str | float, number: float | None) -> None:
-    found = quantity(text)
-    assert (found if found is None else float(found)) == number
+    actual = quantity(text)
+    assert (actual if actual is None else float(actual)) == number
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from scripts.environment.install import Project
 from scripts.environment.tool_environment import binaries
 from scripts.manifests import __main__ as command
 from scripts.manifests.objects import Objects
-from scripts.manifests.render import RenderError, read_brought, render
+from scripts.manifests.render import RenderError, read_external, render
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / 'kubeflow/manifests'
@@ -29,7 +29,7 @@ def gke() -> Objects:
     return render(
         MANIFESTS / 'overlays/gke',
         binaries(Project(ROOT), 'manifests'),
-        read_brought(MANIFESTS / 'external.yaml'),
+        read_external(MANIFESTS / 'external.yaml'),
     )
 
 
@@ -37,9 +37,7 @@ def gke() -> Objects:
 def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Runs the command on a copy of kubeflow/manifests/ after putting one text in the place of another in one
-    file.
-    """
+    """Replaces a text in one file of a copy of kubeflow/manifests/ and runs the command on it."""
     shutil.copytree(MANIFESTS, tmp_path / 'kubeflow/manifests')
     monkeypatch.chdir(tmp_path)
 
@@ -59,7 +57,7 @@ def run(
 def test_the_shipped_files_pass(capsys: pytest.CaptureFixture[str]) -> None:
     code = command.main([])
     output = capsys.readouterr().out
-    assert (code, output.count('objects, held against Kubernetes')) == (0, 3), output
+    assert (code, output.count('objects checked against Kubernetes')) == (0, 3), output
 
 
 def test_what_is_to_be_filled_in_is_named(run) -> None:
@@ -128,8 +126,8 @@ def test_the_recurring_run_says_to_submit_what_the_command_takes(gke: Objects) -
         '$(WEIGHTS)',
         '$(PUSH_DIR)',
     )
-    brought = gke.is_brought('ConfigMap', 'cxr-triage-pipeline')
-    assert brought is not None and brought.keys == ('spec.yaml', 'config.yaml')
+    external = gke.find_external('ConfigMap', 'cxr-triage-pipeline')
+    assert external is not None and external.keys == ('spec.yaml', 'config.yaml')
 
 
 # What is changed in which file; words of the line that tells it.
@@ -145,7 +143,8 @@ BROKEN = {
     'a value of another type': (
         ('base/serving/horizontalpodautoscaler.yaml', 'maxReplicas: 6', 'maxReplicas: "six"'),
         [
-            '(kubeflow/manifests/base/serving/horizontalpodautoscaler.yaml): HorizontalPodAutoscaler '
+            '(kubeflow/manifests/base/serving/horizontalpodautoscaler.yaml): '
+            'HorizontalPodAutoscaler '
             'cxr-triage-serving: spec.maxReplicas: ',
             "'six'",
         ],
@@ -157,7 +156,8 @@ BROKEN = {
     'a patch that takes away what the base needs': (
         ('overlays/gke/networkpolicy.yaml', 'port: grpc', 'port: gprc'),
         [
-            '(kubeflow/manifests/base/serving/networkpolicy.yaml): NetworkPolicy cxr-triage-serving: '
+            '(kubeflow/manifests/base/serving/networkpolicy.yaml): NetworkPolicy '
+            'cxr-triage-serving: '
             'spec.ingress[0].ports[gprc]: ',
             'no container',
         ],
@@ -185,9 +185,9 @@ BROKEN = {
 def test_broken_files(name: str, run) -> None:
     (file, old, new), words = BROKEN[name]
     code, output = run(file, old, new)
-    found, summary = output.strip().splitlines()
+    message, summary = output.strip().splitlines()
     assert code == 1 and summary.startswith('kubeflow/manifests/overlays/gke: ')
-    assert [word for word in words if word not in found] == [], found
+    assert [word for word in words if word not in message] == [], message
 
 
 def test_what_kubectl_refuses_is_told_with_its_reason(run) -> None:
@@ -214,8 +214,8 @@ def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert f'{tmp_path}: there is no kustomization.yaml' in capsys.readouterr().out
 
 
-def test_an_entry_of_what_is_brought_says_what_it_is(tmp_path: Path) -> None:
+def test_external_entries_need_a_description(tmp_path: Path) -> None:
     path = tmp_path / 'external.yaml'
     path.write_text('- {kind: Secret, name: token}\n')
     with pytest.raises(RenderError, match='expected kind, name, what'):
-        read_brought(path)
+        read_external(path)

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-from scripts.manifests.objects import Brought, Manifest, Objects
+from scripts.manifests.objects import External, Manifest, Objects
 
 GOOD = list(yaml.safe_load_all((Path(__file__).parent / 'manifests.yaml').read_text()))
-BROUGHT = (
-    Brought('PersistentVolumeClaim', 'models', 'the models'),
-    Brought('Secret', 'token', 'of the shop', ('token',)),
+EXTERNAL = (
+    External('PersistentVolumeClaim', 'models', 'the models'),
+    External('Secret', 'token', 'of the shop', ('token',)),
 )
 REMOVE = object()
 POD = 'spec.template.spec'
@@ -62,7 +62,7 @@ def changed(*changes: Change) -> Objects:
             Manifest(document, f'kubeflow/manifests/{document["kind"]}.yaml')
             for document in documents
         ],
-        BROUGHT,
+        EXTERNAL,
     )
 
 
@@ -103,13 +103,18 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         ],
         {
-            f'{POD}.topologySpreadConstraints[0].labelSelector': r'app=web: does not match these pods \(app=server'
+            f'{POD}.topologySpreadConstraints[0].labelSelector': (
+                r'app=web: does not match these pods \(app=server'
+            )
         },
     ),
     'a service whose selector matches nothing': (
         [change('Service', 'spec.selector.app', 'serve')],
         {
-            'spec.selector': r"app=serve: matches no pod in namespace 'shop'.*Deployment server: app=server"
+            'spec.selector': (
+                r"app=serve: matches no pod in namespace 'shop'.*Deployment server: "
+                r'app=server'
+            )
         },
     ),
     'a service port by a name that no container has': (
@@ -126,7 +131,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'an autoscaler of nothing': (
         [change('HorizontalPodAutoscaler', 'spec.scaleTargetRef.name', 'serving')],
-        {'spec.scaleTargetRef': r'Deployment serving.*is not there.*Deployment server \(apps/v1\)'},
+        {
+            'spec.scaleTargetRef': (
+                r'Deployment serving.*does not exist.*Deployment server \(apps/v1\)'
+            )
+        },
     ),
     'a budget for nothing': (
         [change('PodDisruptionBudget', 'spec.selector.matchLabels.app', 'serving')],
@@ -197,7 +206,10 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'a service account that is not there': (
         [change('Deployment', f'{POD}.serviceAccountName', 'sever')],
         {
-            f'{POD}.serviceAccountName': r'ServiceAccount sever is not there: expected one of server; define it, or list'
+            f'{POD}.serviceAccountName': (
+                r'ServiceAccount sever does not exist: expected one of server; define it, '
+                r'or list'
+            )
         },
     ),
     'a config map that is not there': (
@@ -218,7 +230,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         ],
         {
-            f'{JOB_POD}.containers[job].env[WHEN]': 'ConfigMap setting is not there: expected one of settings'
+            f'{JOB_POD}.containers[job].env[WHEN]': (
+                'ConfigMap setting does not exist: expected one of settings'
+            )
         },
     ),
     'a config map without the key': (
@@ -239,7 +253,10 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         ],
         {
-            f'{JOB_POD}.containers[job].env[WHEN]': 'ConfigMap settings has no key hour: expected one of models.config, monitoring.config, s'
+            f'{JOB_POD}.containers[job].env[WHEN]': (
+                'ConfigMap settings has no key hour: expected one of models.config, '
+                'monitoring.config, s'
+            )
         },
     ),
     'a secret that is not there': (
@@ -259,9 +276,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 'tokens',
             )
         ],
-        {f'{JOB_POD}.containers[job].env[TOKEN]': 'Secret tokens is not there'},
+        {f'{JOB_POD}.containers[job].env[TOKEN]': 'Secret tokens does not exist'},
     ),
-    'a secret that is brought, without the key': (
+    'an external secret without the key': (
         [
             change(
                 'CronJob',
@@ -279,7 +296,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         ],
         {
-            f'{JOB_POD}.containers[job].env[TOKEN]': 'Secret token has no key key: expected one of token'
+            f'{JOB_POD}.containers[job].env[TOKEN]': (
+                'Secret token has no key key: expected one of token'
+            )
         },
     ),
     'a claim that is not there': (
@@ -290,11 +309,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 'model',
             )
         ],
-        {f'{POD}.volumes[models]': 'PersistentVolumeClaim model is not there'},
+        {f'{POD}.volumes[models]': 'PersistentVolumeClaim model does not exist'},
     ),
     'a config map that nobody names': (
         [more('{apiVersion: v1, kind: ConfigMap, metadata: {name: forgotten, namespace: shop}}')],
-        {'metadata.name': r'no pod names it \(they name settings\)'},
+        {'metadata.name': r'no pod refers to it \(pods refer to settings\)'},
     ),
     'a volume that nobody mounts': (
         [change('Deployment', (*POD.split('.'), 'volumes', 2), {'name': 'spare', 'emptyDir': {}})],
@@ -372,7 +391,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'a probe of a port by a name that the container does not have': (
         [at_container('readinessProbe.httpGet.port', 'rest')],
         {
-            f'{SERVER}.readinessProbe.httpGet.port': 'rest: the container has no such port: expected one of 8500, 8501, grpc, http'
+            f'{SERVER}.readinessProbe.httpGet.port': (
+                'rest: the container has no such port: expected one of 8500, 8501, grpc, http'
+            )
         },
     ),
     'a probe of a port by a number that the container does not have': (
@@ -385,11 +406,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'a schedule that is none': (
         [change('CronJob', 'spec.schedule', '0 24 * * *')],
-        {'spec.schedule': '24 is no hour'},
+        {'spec.schedule': '24 is not a valid hour'},
     ),
     'a time zone that is none': (
         [change('CronJob', 'spec.timeZone', 'Europe/Bern')],
-        {'spec.timeZone': "'Europe/Bern' is no time zone"},
+        {'spec.timeZone': "'Europe/Bern' is not a time zone"},
     ),
     'fewest replicas above most': (
         [change('HorizontalPodAutoscaler', 'spec.minReplicas', 5)],
@@ -408,7 +429,10 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         ],
         {
-            'spec.metrics[0].resource': r'ephemeral-storage as a share.*Deployment server spec.*requests none; add it'
+            'spec.metrics[0].resource': (
+                r'ephemeral-storage as a share.*Deployment server spec.*requests none; '
+                r'add it'
+            )
         },
     ),
     'an autoscaler by a container that is not there': (
@@ -507,7 +531,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 [{'name': 'kernel.msgmax', 'value': '1'}],
             )
         ],
-        {f'{POD}.securityContext.sysctls': 'kernel.msgmax is none of the safe ones'},
+        {f'{POD}.securityContext.sysctls': 'kernel.msgmax is not a safe sysctl'},
     ),
     'perhaps root': (
         [change('Deployment', f'{POD}.securityContext.runAsNonRoot', REMOVE)],
@@ -588,7 +612,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         {
             f'{POD}.initContainers[setup].resources.requests': '(cpu|memory) is missing',
             f'{POD}.initContainers[setup].resources.limits': '(cpu|memory) is missing',
-            f'{POD}.initContainers[setup].securityContext.allowPrivilegeEscalation': 'expected false',
+            f'{POD}.initContainers[setup].securityContext.allowPrivilegeEscalation': (
+                'expected false'
+            ),
             f'{POD}.initContainers[setup].securityContext.privileged': 'expected false',
             f'{POD}.initContainers[setup].securityContext.capabilities.drop': 'expected drop',
             f'{POD}.initContainers[setup].securityContext.readOnlyRootFilesystem': 'expected true',
@@ -597,12 +623,14 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'a model configuration at a path that is not mounted': (
         [change('Deployment', (*ARGS, 2), '--model_config_file=/etc/serving/models.config')],
         {
-            f'{SERVER}.args[--model_config_file]': '/etc/serving/models.config: no mounted config map'
+            f'{SERVER}.args[--model_config_file]': (
+                '/etc/serving/models.config: no mounted config map'
+            )
         },
     ),
     'a port that TF Serving does not listen at': (
         [change('Deployment', (*ARGS, 0), '--port=8600')],
-        {f'{SERVER}.ports[grpc]': '8500: TF Serving listens at 8501, 8600'},
+        {f'{SERVER}.ports[grpc]': '8500: TF Serving listens on 8501, 8600'},
     ),
     'a model configuration that is none': (
         [models('model_config_list { confg { } }')],
@@ -618,25 +646,35 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'a label of a version that is not loaded': (
         [models(MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 4 }}')],
         {
-            f'{SERVER}.args[--model_config_file]': r"label 'stable' stands for 4, which is not loaded \(5\)"
+            f'{SERVER}.args[--model_config_file]': (
+                r"label 'stable' stands for 4, which is not loaded \(5\)"
+            )
         },
     ),
     'a label that no URL can have': (
         [
             models(
                 MODEL
-                % f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }} version_labels {{ key: "blue-green" value: 5 }}'
+                % (
+                    f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }} '
+                    'version_labels { key: "blue-green" value: 5 }'
+                )
             )
         ],
         {
-            f'{SERVER}.args[--model_config_file]': "label 'blue-green': expected letters, digits and _"
+            f'{SERVER}.args[--model_config_file]': (
+                "label 'blue-green': expected letters, digits and _"
+            )
         },
     ),
     'whatever version is the newest': (
         [
             models(
                 MODEL
-                % 'model_version_policy { latest { num_versions: 1 } } version_labels { key: "stable" value: 5 }'
+                % (
+                    'model_version_policy { latest { num_versions: 1 } } '
+                    'version_labels { key: "stable" value: 5 }'
+                )
             )
         ],
         {f'{SERVER}.args[--model_config_file]': 'no versions: expected model_version_policy'},
@@ -650,7 +688,10 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         ],
         {
-            f'{SERVER}.args[--model_config_file]': r"base_path '/srv/triage' is neither gs:// nor below .*\(/etc/server, /models\)"
+            f'{SERVER}.args[--model_config_file]': (
+                r"base_path '/srv/triage' is neither gs:// nor below .*\(/etc/server, "
+                r'/models\)'
+            )
         },
     ),
     'labels that TF Serving refuses at its start': (
@@ -673,7 +714,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         ],
         {
-            f'{SERVER}.args[--load_retry_interval_micros]': 'keep all ports closed for 300 s, and startupProbe waits 300 s'
+            f'{SERVER}.args[--load_retry_interval_micros]': (
+                'keep all ports closed for 300 s, and startupProbe waits 300 s'
+            )
         },
     ),
     'a log that does not say which version is loaded': (
@@ -689,7 +732,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         ],
         {
-            'spec.template.metadata.annotations[prometheus.io/path]': '/metric: TF Serving answers at /metrics'
+            'spec.template.metadata.annotations[prometheus.io/path]': (
+                '/metric: TF Serving answers at /metrics'
+            )
         },
     ),
     'measures at another path, by PodMonitoring': (

@@ -11,14 +11,15 @@ import yaml
 from cli import main as cli
 from tests.support.kfp_api_double import ApiDouble
 
-_DEPLOY = Path(__file__).resolve().parents[3] / 'kubeflow' / 'manifests'
+_ROOT = Path(__file__).resolve().parents[3]
+_MANIFESTS = _ROOT / 'kubeflow/manifests'
 
 
 def _cron_job_words() -> list[str]:
     """The command of the recurring run, with what the config map of the GKE overlay says in it."""
     values: dict[str, str] = {}
     for folder in ('base/recurring-run', 'overlays/gke'):
-        generated = yaml.safe_load((_DEPLOY / folder / 'kustomization.yaml').read_text())[
+        generated = yaml.safe_load((_MANIFESTS / folder / 'kustomization.yaml').read_text())[
             'configMapGenerator'
         ]
         literals = [
@@ -28,7 +29,7 @@ def _cron_job_words() -> list[str]:
             for literal in each['literals']
         ]
         values |= dict(literal.split('=', 1) for literal in literals)
-    job = yaml.safe_load((_DEPLOY / 'base/recurring-run/cronjob.yaml').read_text())
+    job = yaml.safe_load((_MANIFESTS / 'base/recurring-run/cronjob.yaml').read_text())
     (container,) = job['spec']['jobTemplate']['spec']['template']['spec']['containers']
     sources = {
         each['name']: each['valueFrom']['configMapKeyRef']['key']
@@ -44,15 +45,18 @@ def _cron_job_words() -> list[str]:
 @pytest.mark.parametrize(
     ('file', 'bucket'), [('serving-on-kubernetes.md', 'BUCKET'), ('gke.md', '$BUCKET')]
 )
-def test_the_cron_job_is_given_what_the_documentation_compiles_with(file: str, bucket: str) -> None:
-    text = (_DEPLOY.parent / 'docs' / file).read_text()
+def test_cron_job_uses_the_options_of_the_documented_compile_command(
+    file: str, bucket: str
+) -> None:
+    text = (_ROOT / 'docs' / file).read_text()
     documented = dict(re.findall(r'--(data-root|weights|root|push-dir) (gs://[^\s"]+)', text))
-    given = dict(word[2:].split('=', 1) for word in _cron_job_words() if word.startswith('--'))
-    assert documented == {key: given[key].replace('your-bucket', bucket) for key in documented}
+    options = dict(word[2:].split('=', 1) for word in _cron_job_words() if word.startswith('--'))
+    assert documented == {key: options[key].replace('your-bucket', bucket) for key in documented}
     assert len(documented) == 4
     # And TF Serving reads where it pushes.
     assert (
-        f'base_path: "{given["push-dir"]}"' in (_DEPLOY / 'overlays/gke/models.config').read_text()
+        f'base_path: "{options["push-dir"]}"'
+        in (_MANIFESTS / 'overlays/gke/models.config').read_text()
     )
 
 

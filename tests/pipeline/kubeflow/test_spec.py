@@ -14,8 +14,7 @@ import yaml
 from tfx.orchestration.pipeline import Pipeline
 
 from pipeline.config import Config
-from pipeline.kubeflow import spec
-from pipeline.kubeflow import validation as refusals
+from pipeline.kubeflow import spec, validation
 from pipeline.kubeflow.parameters import KubeflowParameters
 from pipeline.kubeflow.spec import SpecError
 
@@ -25,8 +24,8 @@ def _parameters(**content) -> KubeflowParameters:
 
 
 def test_schema_is_the_one_that_kubeflow_takes(compiled: dict) -> None:
-    assert compiled['schemaVersion'] == refusals.SCHEMA_VERSION
-    assert refusals.problems(compiled) == []
+    assert compiled['schemaVersion'] == validation.SCHEMA_VERSION
+    assert validation.problems(compiled) == []
 
 
 def test_every_component_runs_in_a_container(compiled: dict) -> None:
@@ -239,17 +238,17 @@ def _without_image(found: dict) -> None:
 def test_what_kubeflow_would_refuse_is_refused(compiled: dict, change, message: str) -> None:
     found = copy.deepcopy(compiled)
     change(found)
-    assert any(message in problem for problem in refusals.problems(found))
+    assert any(message in problem for problem in validation.problems(found))
 
 
 @pytest.mark.parametrize('root', ['gs://b/r', 's3://b/r', 'minio://b/r'])
 def test_a_bucket_is_a_root(root: str) -> None:
-    assert refusals.root_problem(root) is None
+    assert validation.root_problem(root) is None
 
 
 @pytest.mark.parametrize('root', ['/runs', 'file:///runs', 'hdfs://b/r'])
 def test_other_roots_are_refused(root: str) -> None:
-    assert f'{root}: no pipeline root' in (refusals.root_problem(root) or '')
+    assert f'{root}: no pipeline root' in (validation.root_problem(root) or '')
 
 
 @pytest.mark.parametrize(
@@ -260,5 +259,5 @@ def test_other_roots_are_refused(root: str) -> None:
     ],
 )
 def test_pods_reach_buckets_and_mounted_folders(path: str, fits: bool) -> None:
-    assert (refusals.push_problem(path, ('/volume/',)) is None) is fits
-    assert (refusals.read_problem('data.root', path, ('/volume',)) is None) is fits
+    assert (validation.push_problem(path, ('/volume/',)) is None) is fits
+    assert (validation.read_problem('data.root', path, ('/volume',)) is None) is fits

@@ -214,7 +214,7 @@ def test_what_kubeflow_would_refuse_never_leaves(
         (('--root', 'hdfs://x/runs'), 'hdfs://x/runs: no pipeline root'),
         (
             ('--host', 'localhost:8888'),
-            "'localhost:8888' is no address of an API server: give its URL with --host",
+            "'localhost:8888' is not the address of an API server: give its URL with --host",
         ),
         (('--recurring', '0 3 * *'), "--recurring '0 3 * *': expected minute"),
         (('--recurring', '0 3 * * *', '--wait'), 'a recurring run never ends'),
