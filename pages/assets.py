@@ -90,12 +90,12 @@ def digest() -> str:
     """Changes with the code, the templates and the scripts of the pages: what was written by others
     is written again.
     """
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for path in sorted(
         path for path in _CODE.rglob('*') if path.suffix in ('.py', '.html', '.css', '.js')
     ):
-        found.update(path.read_bytes())
-    return found.hexdigest()[:16]
+        hashed.update(path.read_bytes())
+    return hashed.hexdigest()[:16]
 
 
 def _package(name: str, *parts: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Files that a browser may be reading: it finds the old one or the new one, and no half of one."""
+"""Replaces files that a browser may be reading, in one step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """A place beside `path` for what is to take its place at the end."""
+    """A temporary file that replaces `path` at the end."""
     aside = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         yield aside

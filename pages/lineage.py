@@ -1,6 +1,4 @@
-"""Where a served version comes from, out of the metadata store: steps, artifacts, parameters; and
-what differs between two runs.
-"""
+"""The origin of a served version in the metadata store, and the differences between two runs."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ _CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """A step of the way to a version: the execution that really made something, and the artifacts
-    that went in and came out.
-    """
+    """An execution on the way to a version, with its input and output artifacts."""
 
     execution: Execution
     inputs: tuple[tuple[str, Artifact], ...]
@@ -33,9 +29,7 @@ class Link:
 
 
 def trace(store: Store, artifact: int) -> list[Link]:
-    """All executions that an artifact comes from, its own maker last; each after those that it
-    depends on.
-    """
+    """All executions that an artifact depends on, in the order in which they ran."""
     links: dict[int, Link] = {}
 
     def visit(number: int) -> None:
@@ -52,7 +46,7 @@ def trace(store: Store, artifact: int) -> list[Link]:
 
 
 def served_version(run: Run) -> ServedVersion | None:
-    """The version under which the model of a run is or was served; None where it was not pushed."""
+    """The version under which the model of a run is or was served; None if it was not pushed."""
     if run.state not in (PUSHED, SERVED):
         return None
     pushed = run.artifact('Pusher', 'pushed_model')
@@ -74,9 +68,9 @@ def served_version(run: Run) -> ServedVersion | None:
 
 
 def condition(version: ServedVersion) -> str:
-    """Whether a version is still there, and is what was pushed."""
+    """Whether a version still exists as it was pushed."""
     if not os.path.isdir(version.path):
-        return 'it is not there any more'
+        return 'it no longer exists'
     if version.manifest is None:
         return 'its manifest is missing or damaged'
     try:
@@ -84,51 +78,51 @@ def condition(version: ServedVersion) -> str:
     except TargetError as error:
         return str(error)
     return (
-        f'it is not what was pushed: {"; ".join(problems)}'
+        f'it differs from what was pushed: {"; ".join(problems)}'
         if problems
-        else 'all files are as they were pushed'
+        else 'all files are as pushed'
     )
 
 
 def facts(run: Run) -> dict[str, str]:
-    """What makes a run what it is, flat, as text: to be compared with another's."""
-    found: dict[str, Any] = {f'config.{key}': value for key, value in _flat(run.config)}
+    """Everything that defines a run, flat and as text, to compare it with another run."""
+    facts_by_key: dict[str, Any] = {f'config.{key}': value for key, value in _flat(run.config)}
     for step, execution in run.executions.items():
         if digest := _code_digest(execution):
-            found[f'code.{step}'] = digest
+            facts_by_key[f'code.{step}'] = digest
     parameters = run.parameters('XrayExampleGen')
-    found['data.fingerprint'] = parameters.get('fingerprint')
-    found['task'] = parameters.get('task')
+    facts_by_key['data.fingerprint'] = parameters.get('fingerprint')
+    facts_by_key['task'] = parameters.get('task')
     ingest = run.json('XrayExampleGen', 'report', REPORT_FILE) or {}
     for split, counts in ingest.get('splits', {}).items():
-        found[f'examples.{split}'] = (
-            f'{counts["records"]:,} films, {counts["patients"]:,} patients, '
+        facts_by_key[f'examples.{split}'] = (
+            f'{counts["records"]:,} images, {counts["patients"]:,} patients, '
             f'{counts["positives"]:,} positive'
         )
     if schema := run.path('CuratedSchema', 'schema', 'schema.pbtxt'):
         with open(schema, 'rb') as file:
-            found['schema'] = hashlib.sha256(file.read()).hexdigest()[:16]
+            facts_by_key['schema'] = hashlib.sha256(file.read()).hexdigest()[:16]
     weights = (
         _custom(run.executions['Trainer']).get('weights_digest')
         if 'Trainer' in run.executions
         else None
     )
-    found['weights'] = weights or None
+    facts_by_key['weights'] = weights or None
     model = run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE) or {}
-    found['model'] = model.get('model_version')
-    found['operating_point'] = (
+    facts_by_key['model'] = model.get('model_version')
+    facts_by_key['operating_point'] = (
         f'{model["operating_point"]["threshold"]:.6f}' if 'operating_point' in model else None
     )
     version = served_version(run)
-    found['served_version'] = version.version if version else None
+    facts_by_key['served_version'] = version.version if version else None
     if version and version.manifest:
-        found['packages'] = ', '.join(
+        facts_by_key['packages'] = ', '.join(
             f'{name} {value}' for name, value in sorted(version.manifest.packages.items())
         )
-        found['baseline_version'] = version.manifest.baseline_version
+        facts_by_key['baseline_version'] = version.manifest.baseline_version
     return {
         key: _text(value)
-        for key, value in sorted(found.items())
+        for key, value in sorted(facts_by_key.items())
         if value is not None and value != ''
     }
 
@@ -149,13 +143,11 @@ def context(run: Run, earlier: Run | None) -> dict[str, Any]:
       run: whose model it is.
       earlier: the run before it that pushed another model, to be compared with.
     """
-    artifact = next((found for step, key in _ENDS if (found := run.artifact(step, key))), None)
+    artifact = next((output for step, key in _ENDS if (output := run.artifact(step, key))), None)
     version = served_version(run)
     changes = difference(facts(earlier), facts(run)) if earlier else []
     return {
-        'links': [
-            _shown(run, link) for link in (trace(run.store, artifact.id) if artifact else [])
-        ],
+        'links': [_row(run, link) for link in (trace(run.store, artifact.id) if artifact else [])],
         'end': artifact,
         'version': version,
         'condition': condition(version) if version else '',
@@ -164,7 +156,7 @@ def context(run: Run, earlier: Run | None) -> dict[str, Any]:
         'earlier': earlier,
         'changes': changes,
         'steps': [
-            _shown(run, Link(one, _named(run.store, one.inputs), _named(run.store, one.outputs)))
+            _row(run, Link(one, _named(run.store, one.inputs), _named(run.store, one.outputs)))
             for one in run.executions.values()
         ],
     }
@@ -180,7 +172,7 @@ _ENDS = (
 )
 
 
-def _shown(run: Run, link: Link) -> dict[str, Any]:
+def _row(run: Run, link: Link) -> dict[str, Any]:
     execution = link.execution
     return {
         'id': execution.id,

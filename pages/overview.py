@@ -1,6 +1,4 @@
-"""One run at a glance: its steps, what each gave, the gates; and the summary of it that the front
-page shows.
-"""
+"""One run at a glance: its steps, their outputs, its gates; and its summary for the front page."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _STATES = {COMPLETE: 'ran', CACHED: 'cached', FAILED: 'failed', 'RUNNING': 'bega
 
 @dataclasses.dataclass(frozen=True)
 class _Output:
-    """An artifact as `pipeline.summary` asks it."""
+    """An artifact with the methods that `pipeline.summary` calls."""
 
     artifact: Artifact
 
@@ -52,18 +50,16 @@ def context(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
         'gates': gates(run),
         'figures': _figures(evaluation),
         'version': lineage.served_version(run),
-        'took': _duration(run.seconds),
+        'duration': _duration(run.seconds),
         'log': str(run.log) if run.log else None,
-        'network': _network(run),
+        'backbone': _backbone(run),
         'task': run.task,
         'parameters': run.parameters('XrayExampleGen'),
     }
 
 
 def gates(run: Run) -> list[dict[str, Any]]:
-    """The three that decide, each with passed True, False, or None where the run did not come to
-    it, and where to read more.
-    """
+    """The three gates, with `passed` (None: the run did not reach it) and the page about it."""
     data = data_page.gate(run)
     blessing = run.artifact('Evaluator', 'blessing')
     blessed = (
@@ -96,11 +92,11 @@ def summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
         'title': run.title,
         'pipeline': run.pipeline,
         'task': run.task.name if run.task else '',
-        'network': _network(run),
+        'backbone': _backbone(run),
         'state': run.state,
         'reasons': list(run.reasons),
         'version': version.version if version else '',
-        'took': _duration(run.seconds),
+        'duration': _duration(run.seconds),
         'gates': gates(run),
         'figures': _figures(evaluation),
         'evaluation': evaluation.folder if evaluation else '',
@@ -110,13 +106,13 @@ def summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
 
 
 def _figures(evaluation: Evaluation | None) -> dict[str, list[str]]:
-    """Metric -> [value, interval] over all films."""
-    found: dict[str, list[str]] = {}
+    """Metric -> [value, interval] over all images."""
+    rows: dict[str, list[str]] = {}
     for name in registry.OVERVIEW:
         figure = evaluation.overall.figure(name) if evaluation else None
         if figure and figure.value is not None:
-            found[registry.title(name)] = [figure.value_text(), figure.interval()]
-    return found
+            rows[registry.title(name)] = [figure.value_text(), figure.interval()]
+    return rows
 
 
 def _slices(evaluation: Evaluation | None) -> dict[str, dict[str, list[float | None]]]:
@@ -135,7 +131,7 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
 
 
-def _network(run: Run) -> str:
+def _backbone(run: Run) -> str:
     try:
         return json.loads(json.loads(run.parameters('Trainer')['custom_config'])['parameters'])[
             'model'
@@ -150,19 +146,19 @@ def _step(run: Run, name: str) -> dict[str, Any]:
         key: [_Output(one) for one in run.store.outputs(execution, key)]
         for key in execution.outputs
     }
-    gave = ''
+    output = ''
     if execution.state in (COMPLETE, CACHED):
         step = Step(name, _STATES[execution.state], execution.seconds, cast(Any, outputs))
         try:
-            gave = step_summary.of_step(step)
+            output = step_summary.of_step(step)
         except (OSError, ValueError, KeyError, tf.errors.OpError):
-            gave = 'its output is not there any more'
-    took = '' if execution.state == CACHED else f'{execution.seconds:.1f} s'
+            output = 'its output no longer exists'
+    duration = '' if execution.state == CACHED else f'{execution.seconds:.1f} s'
     return {
         'name': name,
         'state': _STATES.get(execution.state, execution.state.lower()),
-        'took': took,
-        'gave': gave,
+        'duration': duration,
+        'output': output,
     }
 
 

@@ -1,4 +1,4 @@
-"""A local server over the pages of a root, which are written again when a run came or went on."""
+"""A local server for the pages of a root, which it rewrites when a run starts or continues."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ class Refresher:
         self._root, self._lock, self._seen = RunRoot(root), threading.Lock(), ''
 
     def refresh(self) -> None:
-        """Does nothing when nothing is new; what goes wrong is logged, and the pages stay as they
-        were.
-        """
+        """Writes the pages if anything changed; an error is logged, and they stay as they are."""
         with self._lock:
             now = self._state()
             if now == self._seen:
@@ -45,7 +43,7 @@ class Refresher:
                 written = site.write(self._root.path)
             except (OSError, RuntimeError) as error:
                 _log.error(
-                    'the pages stay as they were: %s',
+                    'the pages were not updated: %s',
                     cannot_write(error) if isinstance(error, OSError) else error,
                 )
                 return
@@ -87,7 +85,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_error(HTTPStatus.FORBIDDEN, own_host.REFUSAL)
             return None
         if '\0' in urllib.parse.unquote(self.path):
-            self.send_error(HTTPStatus.BAD_REQUEST, 'no path has a zero byte')
+            self.send_error(HTTPStatus.BAD_REQUEST, 'a path cannot contain a zero byte')
             return None
         if self.path.partition('?')[0].endswith(('/', '.html')):
             self._refresher.refresh()
@@ -139,8 +137,8 @@ def server(root: Path, port: int) -> Server:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise PagesError(cannot_write(error)) from error
-    made = Server(
+    local_server = Server(
         (HOST, port), functools.partial(Handler, directory=str(folder), refresher=refresher)
     )
     refresher.refresh()
-    return made
+    return local_server

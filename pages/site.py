@@ -1,6 +1,4 @@
-"""Writes all pages of a root. What a run's pages show does not change once it is over, so they are
-written once.
-"""
+"""Writes all pages of a root; those of a run that is over do not change and are written once."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ _DAMAGE = (ValueError, KeyError, TypeError, OSError, message.Error, tf.errors.Op
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """What came of it: the front page, the number of runs, and what is wrong, e.g. a model card
-    that is not complete.
-    """
+    """The front page, the number of runs, and the problems, e.g. an incomplete model card."""
 
     front: Path
     runs: int
@@ -79,23 +75,23 @@ def write(root: Path) -> Written:
     target = RunRoot(root).pages
     target.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(target / '.lock'):
-        found = runs_lib.all_runs(store_lib.read(root))
+        runs = runs_lib.all_runs(store_lib.read(root))
         has_facets = assets.write(target / 'assets')
         site = _Site(root, target, has_facets, assets.digest())
-        summaries = [site.run(run, found[number + 1 :]) for number, run in enumerate(found)]
+        summaries = [site.run(run, runs[number + 1 :]) for number, run in enumerate(runs)]
         site.page(FRONT, 'index.html', 'front', None, front.context(root, summaries))
         site.page(
             'comparison.html', 'comparison.html', 'comparison', None, comparison.context(summaries)
         )
-        _remove_strays(target / 'runs', {run.slug for run in found})
+        _remove_strays(target / 'runs', {run.slug for run in runs})
     problems = [problem for summary in summaries for problem in summary['problems']]
-    return Written(target / FRONT, len(found), tuple(problems))
+    return Written(target / FRONT, len(runs), tuple(problems))
 
 
-def _remove_strays(folder: Path, known: set[str]) -> None:
-    """Takes away pages of runs that are not on record any more."""
+def _remove_strays(folder: Path, slugs: set[str]) -> None:
+    """Removes the pages of runs that no longer exist."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.name not in known:
+        if path.name not in slugs:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -107,7 +103,7 @@ class _Site:
             autoescape=True,
             trim_blocks=True,
             lstrip_blocks=True,
-            # A name that no context has is a mistake, and not an empty place on a page.
+            # A name without a value is an error, not an empty place on a page.
             undefined=jinja2.StrictUndefined,
         )
         self._templates.globals['marks'] = runs_lib.MARKS
@@ -162,10 +158,10 @@ class _Site:
         problems: list[str] = []
         evaluation, why = _evaluation(run, problems)
         if run.state == REFUSED:
-            run = dataclasses.replace(run, reasons=tuple(_refusals(run, evaluation)))
+            run = dataclasses.replace(run, reasons=tuple(_reasons(run, evaluation)))
         base = f'runs/{run.slug}'
         for file, build in self._builders(run, evaluation, why, earlier):
-            with _told(problems, run, file) as told:
+            with _collected(problems, run, file) as messages:
                 self.page(
                     f'{base}/{file}',
                     file if file != 'index.html' else 'run.html',
@@ -173,16 +169,20 @@ class _Site:
                     run,
                     build(),
                 )
-            if told:
+            if messages:
                 name = next(name for name, other in RUN_PAGES if other == file)
                 self.page(
-                    f'{base}/{file}', 'damaged.html', file, run, {'problem': told[0], 'name': name}
+                    f'{base}/{file}',
+                    'damaged.html',
+                    file,
+                    run,
+                    {'problem': messages[0], 'name': name},
                 )
         self._files(run, evaluation, folder)
-        with _told(problems, run, 'the model card'):
+        with _collected(problems, run, 'the model card'):
             self._card(run, evaluation, why, base)
         summary: dict[str, Any] = overview.summary(run, evaluation)
-        with _told(problems, run, 'what is on record of it'):
+        with _collected(problems, run, 'its facts'):
             summary['facts'] = lineage.facts(run)
         return {**summary, 'problems': problems}
 
@@ -207,12 +207,12 @@ class _Site:
             files.write_text(folder / 'plots' / name, content)
         audit, source = data_page.audit_name(run), run.path('DataAudit', 'audit', AUDIT_PAGE)
         if audit and source:
-            # Also over a page that is there: a store that was deleted gives its numbers again.
+            # Replaces an existing page: after the store is deleted, its numbers start again.
             with open(source, encoding='utf-8') as file:
                 files.write_text(self._target / 'audits' / audit, file.read())
 
     def _card(self, run: Run, evaluation: Evaluation | None, why: str, base: str) -> None:
-        """Raises CardError, with the page already saying so."""
+        """Writes the model card; raises CardError after the page says what is missing."""
         path = f'{base}/model_card.html'
         if evaluation is None:
             self.page(
@@ -224,7 +224,7 @@ class _Site:
             )
             return
         try:
-            made = card_build.build(run, evaluation)
+            model_card = card_build.build(run, evaluation)
         except card.CardError as error:
             self.page(
                 path,
@@ -236,20 +236,20 @@ class _Site:
             raise
         context = {
             'missing': '',
-            'card': made,
-            'sections': card_sections.sections(made),
+            'card': model_card,
+            'sections': card_sections.sections(model_card),
             'figure': _figure,
             'interval': _interval,
         }
         self.page(path, 'model_card.html', 'model_card.html', run, context)
-        files.write_text(self._target / base / 'model_card.md', card_sections.markdown(made))
+        files.write_text(self._target / base / 'model_card.md', card_sections.markdown(model_card))
         files.write_text(
-            self._target / base / 'model_card.json', made.model_dump_json(indent=1) + '\n'
+            self._target / base / 'model_card.json', model_card.model_dump_json(indent=1) + '\n'
         )
 
 
 def _served_before(run: Run, older: list[Run]) -> Run | None:
-    """The run before it whose model was served and is another one."""
+    """The latest earlier run that served another model."""
     own = lineage.served_version(run)
     for other in older:
         version = lineage.served_version(other)
@@ -265,17 +265,17 @@ def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
         ending = '; '.join(run.reasons)
         return (
             None,
-            f'this run did not come to the end of its Evaluator. It ended as "{run.state}"'
+            f'this run did not finish its Evaluator. It ended as "{run.state}"'
             + (f': {ending}' if ending else '.'),
         )
-    with _told(problems, run, 'the evaluation') as told:
+    with _collected(problems, run, 'the evaluation') as messages:
         return measured.read(
             artifact.path, str(run.parameters('Evaluator').get('eval_config', '{}'))
         ), ''
-    return None, told[0]
+    return None, messages[0]
 
 
-def _refusals(run: Run, evaluation: Evaluation | None) -> list[str]:
+def _reasons(run: Run, evaluation: Evaluation | None) -> list[str]:
     reasons = evaluation_page.failures(evaluation) if evaluation else []
     served = run.json('ServingCheck', 'blessing', REPORT)
     if served:
@@ -284,13 +284,11 @@ def _refusals(run: Run, evaluation: Evaluation | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def _told(problems: list[str], run: Run, what: str) -> Iterator[list[str]]:
-    """Takes what a damaged artifact raises for a problem that is told, on the page and at the
-    end.
-    """
-    told: list[str] = []
+def _collected(problems: list[str], run: Run, what: str) -> Iterator[list[str]]:
+    """Collects what a damaged artifact raises, for the page and for the final report."""
+    messages: list[str] = []
     try:
-        yield told
+        yield messages
     except jinja2.TemplateError:
         raise
     except _DAMAGE as error:
@@ -299,7 +297,7 @@ def _told(problems: list[str], run: Run, what: str) -> Iterator[list[str]]:
             if isinstance(error, card.CardError | measured.EvaluationError)
             else f'{type(error).__name__}: {error}'
         )
-        told.append(text)
+        messages.append(text)
         problems.append(
             text if isinstance(error, card.CardError) else f'run of {run.title}, {what}: {text}'
         )

@@ -1,6 +1,4 @@
-"""What a root's metadata store says: runs, executions, artifacts, and what came from what. It is
-read and never written.
-"""
+"""Reads the runs, executions and artifacts of a root's metadata store; it never writes there."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ _INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INP
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """An artifact on record; `path` is where it lies now, which need not be there any more."""
+    """A recorded artifact; `path` is where it lies now, and may no longer exist."""
 
     id: int
     type: str
@@ -56,7 +54,7 @@ class Execution:
 
     @property
     def seconds(self) -> float:
-        """What it took, as far as the store tells."""
+        """The duration that the store records."""
         return (self.ended - self.started).total_seconds()
 
 
@@ -71,12 +69,11 @@ class StoredRun:
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """All that is on record, oldest run first.
+    """All recorded runs, oldest first.
 
     Attributes:
       artifacts: by id.
-      makers: id of an artifact -> the execution that made it; those that found it in the cache are
-        none.
+      makers: id of an artifact -> the execution that wrote it, not one that was cached.
     """
 
     root: Path
@@ -94,7 +91,7 @@ class Store:
 
 
 def read(root: Path) -> Store:
-    """Reads the store under a root; an empty one where there is none yet.
+    """Reads the store under a root; an empty one if there is none.
 
     Raises:
       metadata_file.StoreError: the store is damaged.
@@ -132,10 +129,10 @@ def _read(root: Path, path: Path) -> Store:
     runs: dict[str, dict[str, Execution]] = {}
     for context, execution in _in_contexts(store, 'pipeline_run'):
         if execution.id in executions:
-            found = dataclasses.replace(executions[execution.id], run=context.name)
-            executions[found.id] = found
-            runs.setdefault(context.name, {})[found.step] = found
-    # A run of which nothing but its name was written: it was killed between the two.
+            of_run = dataclasses.replace(executions[execution.id], run=context.name)
+            executions[of_run.id] = of_run
+            runs.setdefault(context.name, {})[of_run.step] = of_run
+    # A run that was killed early has nothing but its name.
     names = [
         context.name
         for context in sorted(_contexts(store, 'pipeline_run'), key=lambda context: context.id)
@@ -193,10 +190,10 @@ def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
         key = next((step.key for step in event.path.steps if step.HasField('key')), '')
         if side is not None:
             side.setdefault(event.execution_id, {}).setdefault(key, []).append(event.artifact_id)
-    found = {}
+    executions = {}
     for execution in stored:
         properties = _values(execution.custom_properties) | _values(execution.properties)
-        found[execution.id] = Execution(
+        executions[execution.id] = Execution(
             id=execution.id,
             step=names.get(execution.id, execution.type),
             run='',
@@ -212,7 +209,7 @@ def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
             inputs={key: tuple(ids) for key, ids in inputs.get(execution.id, {}).items()},
             outputs={key: tuple(ids) for key, ids in outputs.get(execution.id, {}).items()},
         )
-    return found
+    return executions
 
 
 def _artifact(artifact: metadata_store_pb2.Artifact, root: Path) -> Artifact:

@@ -1,4 +1,4 @@
-"""The page on the training: its curves, and what TensorBoard needs."""
+"""The training page: its curves, and where TensorBoard finds them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def history(run: Run) -> list[dict[str, Any]]:
-    """A row an epoch, in the order of the training; empty where it did not come to its end."""
+    """A row per epoch, in order; empty if the training did not finish."""
     path = run.path('Trainer', 'model_run', HISTORY_FILE)
     if path is None:
         return []
@@ -83,9 +83,9 @@ def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     values += [y for _, y in points]
             if series:
                 last = max(row[_EPOCH] for row in own) + 1
-                # The head is no matter of epochs: its regression has one optimum for each penalty.
+                # The head has no epochs: its regression has one optimum for each penalty.
                 along = 'penalty, strongest first' if phase == 'head' else 'epoch'
-                shown = charts.plot(
+                svg = charts.plot(
                     f'{title} by {along}, phase {phase}',
                     (along, title),
                     series,
@@ -93,5 +93,5 @@ def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     charts.nice_range(values, title == 'Loss'),
                     whole=True,
                 )
-                plots.append({'svg': shown, 'caption': f'{title}, phase "{phase}"'})
+                plots.append({'svg': svg, 'caption': f'{title}, phase "{phase}"'})
     return plots

@@ -57,15 +57,15 @@ def check(inputs: Artifacts) -> None:
             expected = json.loads(storage.read_text(listing))[key]
         except (ValueError, KeyError) as error:
             raise _error(artifact, listing, f'not a list of files ({error!r})') from None
-        found = _files(artifact)
-        for name in sorted({*expected, *found}):
+        files = _files(artifact)
+        for name in sorted({*expected, *files}):
             path = storage.join(artifact.uri, name)
-            if name not in found:
+            if name not in files:
                 raise _error(artifact, path, 'the file is missing')
             if name not in expected:
                 raise _error(artifact, path, 'the step did not write this file')
-            if expected[name] != found[name]:
-                (size, _), (size_now, _) = expected[name], found[name]
+            if expected[name] != files[name]:
+                (size, _), (size_now, _) = expected[name], files[name]
                 what = 'its content changed' if size == size_now else f'it has {size_now} bytes'
                 raise _error(artifact, path, f'{what}, and the step wrote {size} bytes')
 
@@ -114,15 +114,15 @@ def _files(artifact: types.Artifact) -> dict[str, list]:
     """File name relative to the artifact -> [bytes, SHA-256 or '' where records carry
     checksums].
     """
-    found: dict[str, list] = {}
+    files: dict[str, list] = {}
     for name in storage.files(artifact.uri):
         path = storage.join(artifact.uri, name)
         if artifact.type_name in _RECORD_TYPES:
-            found[name] = [tf.io.gfile.stat(path).length, '']
+            files[name] = [tf.io.gfile.stat(path).length, '']
             continue
         digest, size = hashlib.sha256(), 0
         for chunk in storage.chunks(path):
             digest.update(chunk)
             size += len(chunk)
-        found[name] = [size, digest.hexdigest()]
-    return found
+        files[name] = [size, digest.hexdigest()]
+    return files

@@ -23,7 +23,7 @@ _GROUPS = {'age': AGE_BAND, 'sex': SEX, 'view_position': VIEW}
 
 
 def check(config: Config) -> list[str]:
-    """Checks that the data root is there, and that its metadata table and lists can be used.
+    """Checks that the data root exists, and that its metadata table and lists can be used.
 
     A data root on an object store is not looked at: that takes TensorFlow, and ingestion does it.
 
@@ -41,13 +41,13 @@ def check(config: Config) -> list[str]:
     if root is None or '://' in root:
         return []
     try:
-        there = scan(root, config.data.patterns)
-        there.of_spans(config.data.spans)
-        data = data_files.locate(config.data, there)
+        data_root = scan(root, config.data.patterns)
+        data_root.of_spans(config.data.spans)
+        data = data_files.locate(config.data, data_root)
         table = read_table(join(root, data.metadata)) if data.metadata else None
         _check_lists(root, data, table)
         return [
-            *_not_read(data, there),
+            *_not_read(data, data_root),
             *_of_table(table),
             *_needed(config.evaluation.thresholds, table),
         ]
@@ -67,16 +67,19 @@ def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
         ).check(table)
 
 
-def _not_read(data: DataParameters, there: DataRoot) -> Iterator[str]:
-    if ignored := there.ignored(data_files.named(data)):
-        yield f'{there.path}: not read: {counts_in_words(ignored)}'
+def _not_read(data: DataParameters, data_root: DataRoot) -> Iterator[str]:
+    if ignored := data_root.ignored(data_files.named(data)):
+        yield f'{data_root.path}: not read: {counts_in_words(ignored)}'
     if data.metadata is None:
         lies = side_files.find(
-            side_files.TABLE, there.path, there.others, [file.name for file in there.files]
+            side_files.TABLE,
+            data_root.path,
+            data_root.others,
+            [file.name for file in data_root.files],
         )
         if lies:
             yield (
-                f'{there.path}: {lies} is not read because data.metadata is null; set it to auto '
+                f'{data_root.path}: {lies} is not read because data.metadata is null; set it to auto '
                 'to have age, sex and view'
             )
 

@@ -1,4 +1,4 @@
-"""Turns what a library says of an error into text that can be shown: short, printable, without the
+"""Turns the message of a library into text for the screen: short, printable, without the
 bytes of records.
 """
 
@@ -36,10 +36,10 @@ def presentable(text: str) -> str:
       `text` with byte strings of records replaced by their length, control characters escaped, and
       long lines and long texts cut; the log has all of it.
     """
-    shown = '\n'.join(
+    text = '\n'.join(
         _cut(line, _MAX_LINE) for line in _BYTES.sub(_shortened, text[:_MAX_READ]).split('\n')
     )
-    return printable(_cut(shown, _MAX_LENGTH), keep='\n\t')
+    return printable(_cut(text, _MAX_LENGTH), keep='\n\t')
 
 
 def _cut(text: str, length: int) -> str:
@@ -50,9 +50,9 @@ def _cut(text: str, length: int) -> str:
     )
 
 
-def _shortened(found: re.Match[str]) -> str:
+def _shortened(match: re.Match[str]) -> str:
     # An escape such as \xff is one byte.
-    length = len(re.sub(r'\\(?:x[0-9a-f]{2}|[0-7]{3}|.)', '.', found[0], flags=re.DOTALL)) - (
-        3 if found[0][0] == 'b' else 2
+    length = len(re.sub(r'\\(?:x[0-9a-f]{2}|[0-7]{3}|.)', '.', match[0], flags=re.DOTALL)) - (
+        3 if match[0][0] == 'b' else 2
     )
-    return found[0] if length <= _MAX_BYTES else f'<{length:,} bytes>'
+    return match[0] if length <= _MAX_BYTES else f'<{length:,} bytes>'

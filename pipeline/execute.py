@@ -1,4 +1,4 @@
-"""One local run from the data's files to the verdict, told to a person."""
+"""One local run, from the files of the data to the verdict on the screen."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from pipeline import (
     root_lock,
     run_record,
     summary,
+    weights,
 )
 from pipeline.config import Config, ConfigError
 from pipeline.display import RunDisplay
@@ -59,13 +60,13 @@ class _RecordingDisplay:
 def execute(
     config: Config, run_id: str, console: Console, log: str, recorder: run_record.Recorder
 ) -> int:
-    """Runs the pipeline and prints what came of it.
+    """Runs the pipeline and prints its result.
 
     Args:
       config: with absolute paths, `root` and `data.root` set.
       run_id: names the run in the metadata store.
-      console: where the person looks.
-      log: the file that the logs go to, to be named.
+      console: the screen.
+      log: the log file, which messages refer to.
       recorder: writes the record of the run.
 
     Returns:
@@ -89,17 +90,17 @@ def execute(
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
         if 'Pusher' not in steps:
             _record_failure(error, steps, recorder)
-            _tell(error, steps, console, log)
-            _tell_if_served(error, config, run_id, console)
+            _print_failure(error, steps, console, log)
+            _print_if_served(error, config, run_id, console)
             return FAILED
-        _tell_unshown(error, console, log)
+        _print_display_error(error, console, log)
     try:
         _show(config, steps, console, log)
     except Exception as error:
-        # Whether the model was pushed is decided: what goes wrong now changes neither that nor the
+        # The model is pushed or not already: an error here changes neither that nor the
         # exit code.
         logging.getLogger('cxr_triage').error('the results could not be shown', exc_info=error)
-        _tell_unshown(error, console, log)
+        _print_display_error(error, console, log)
     return _conclude(config, steps, console, recorder)
 
 
@@ -107,17 +108,17 @@ def _record_failure(
     error: BaseException, steps: dict[str, local_runner.Step], recorder: run_record.Recorder
 ) -> None:
     if isinstance(error, local_runner.StepError):
-        recorder.end(run_record.FAILED, [f'{error.step} failed: {_words(error.__cause__)}'])
+        recorder.end(run_record.FAILED, [f'{error.step} failed: {_explain(error.__cause__)}'])
     elif steps:
-        reason = f'it ended after {list(steps)[-1]}: {_words(error)}'
+        reason = f'it ended after {list(steps)[-1]}: {_explain(error)}'
         recorder.end(run_record.FAILED, [reason])
     else:
-        recorder.end(run_record.NOT_STARTED, [_words(error)])
+        recorder.end(run_record.NOT_STARTED, [_explain(error)])
 
 
 def _copies_of_versions(config: Config) -> Iterator[str]:
-    """The folders that earlier runs on the root made as copies of served versions (Pusher's and
-    Baseline's artifacts).
+    """The copies of served versions that earlier runs left in the root (artifacts of Pusher and
+    Baseline).
     """
     for path in pathlib.Path(config.artifacts_directory).rglob(push_target.MANIFEST):
         yield str(path.parent)
@@ -127,7 +128,7 @@ def data_fingerprint(config: Config) -> str:
     """The fingerprint of all files that ingestion reads.
 
     Raises:
-      DataRootError: there are none, or a side file is missing.
+      DataRootError: there are no files, or a side file is missing.
       OSError: a folder cannot be listed.
     """
     assert config.data.root is not None
@@ -139,17 +140,14 @@ def data_fingerprint(config: Config) -> str:
 
 
 def check_weights(config: Config) -> None:
-    """Looks for the weights before the first step, and not when the films are read and transformed.
+    """Checks that the weights exist before the first step, not after the images are transformed.
 
     Raises:
-      ConfigError: they are not there.
+      ConfigError: there is no such file.
     """
     path = config.model.weights
     if path and not fileio.exists(path):
-        raise ConfigError(
-            f'{path}: no such file. Give ImageNet weights of {config.model.backbone} without the '
-            'top with --weights, or as model.weights.'
-        )
+        raise ConfigError(f'{path}: no such file. {weights.needed(config.model.backbone)}')
 
 
 def _show(config: Config, steps: dict[str, local_runner.Step], console: Console, log: str) -> None:
@@ -202,7 +200,7 @@ def _conclude(
         reasons = _reasons(config, steps)
     except Exception as error:
         logging.getLogger('cxr_triage').error('the reasons could not be read', exc_info=error)
-        reasons = [f'the reasons cannot be read: {_words(error)}']
+        reasons = [f'the reasons cannot be read: {_explain(error)}']
     reasons = reasons or ['the Evaluator gave no reason; see its validation result']
     recorder.end(run_record.NOT_BLESSED, reasons)
     for reason in reasons:
@@ -220,16 +218,16 @@ def _reasons(config: Config, steps: dict[str, local_runner.Step]) -> list[str]:
     ]
 
 
-def _tell(
+def _print_failure(
     error: BaseException, steps: dict[str, local_runner.Step], console: Console, log: str
 ) -> None:
-    """The cause in plain words, then what to do."""
+    """Prints the cause in plain words, then what to do."""
     step = error.step if isinstance(error, local_runner.StepError) else None
     cause = error.__cause__ if step else error
     stopped = f'The run stopped after {list(steps)[-1]}' if steps else 'The run could not start'
     console.print(f'\n[bold red]{f"{step} failed" if step else stopped}:[/]')
     # Unwrapped: paths are there to be copied.
-    console.print(_words(cause), markup=False, soft_wrap=True)
+    console.print(_explain(cause), markup=False, soft_wrap=True)
     console.print('\nAll details: ' + log, markup=False, soft_wrap=True)
     if step:
         console.print(
@@ -237,7 +235,7 @@ def _tell(
         )
 
 
-def _tell_if_served(error: BaseException, config: Config, run_id: str, console: Console) -> None:
+def _print_if_served(error: BaseException, config: Config, run_id: str, console: Console) -> None:
     """Says that this run's model is served where Pusher failed after the push, for example because
     the disk was full.
     """
@@ -261,12 +259,12 @@ def _tell_if_served(error: BaseException, config: Config, run_id: str, console: 
         )
 
 
-def _tell_unshown(error: BaseException, console: Console, log: str) -> None:
+def _print_display_error(error: BaseException, console: Console, log: str) -> None:
     console.print('\n[bold yellow]All steps are done, but their results could not be shown:[/]')
-    console.print(f'{_words(error)}\nAll details: {log}\n', markup=False, soft_wrap=True)
+    console.print(f'{_explain(error)}\nAll details: {log}\n', markup=False, soft_wrap=True)
 
 
-def _words(error: BaseException | None) -> str:
+def _explain(error: BaseException | None) -> str:
     text = str(error).strip() or type(error).__name__
     # Beam puts the traceback of the worker into the message; the last line says what happened.
     if 'Traceback (most recent call last)' in text:
@@ -279,13 +277,13 @@ def _words(error: BaseException | None) -> str:
             f'memory ran out: {text}\nGive the run more, or lift the limit (ulimit -v unlimited), '
             'then run the same command again.'
         )
-    known = isinstance(error, ValueError | OSError | RuntimeError)
-    return text if known else f'{type(error).__name__}: {text}'
+    explains_itself = isinstance(error, ValueError | OSError | RuntimeError)
+    return text if explains_itself else f'{type(error).__name__}: {text}'
 
 
 def _memory_ran_out(error: BaseException | None) -> bool:
-    """By type or number where Python asked for it; by its words where Beam hands on only these."""
-    words = (
+    """Checks the type or number of the error, or its text where Beam passes on only that."""
+    messages = (
         os.strerror(errno.ENOMEM),
         "can't start new thread",
         'MemoryError',
@@ -293,14 +291,14 @@ def _memory_ran_out(error: BaseException | None) -> bool:
         'OOM when allocating',
     )
     while error is not None:
-        if isinstance(error, MemoryError) or any(each in str(error) for each in words):
+        if isinstance(error, MemoryError) or any(text in str(error) for text in messages):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """By number where Python wrote; by TensorFlow's and SQLite's words where they did."""
+    """Checks the number of an error of Python, and the text of one of TensorFlow or SQLite."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

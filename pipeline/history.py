@@ -21,7 +21,7 @@ def runs(root: Path) -> list[dict[str, metadata_store_pb2.Execution]]:
     connection.sqlite.filename_uri = str(RunRoot(root).store)
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     store = metadata_store.MetadataStore(connection)
-    found = []
+    executions = []
     for run in sorted(store.get_contexts_by_type('pipeline_run'), key=lambda context: context.id):
         steps: dict[str, metadata_store_pb2.Execution] = {}
         for execution in store.get_executions_by_context(run.id):
@@ -34,5 +34,5 @@ def runs(root: Path) -> list[dict[str, metadata_store_pb2.Execution]]:
             if name in steps:
                 raise ValueError(f'{name} ran twice in run {run.name}')
             steps[name] = execution
-        found.append(steps)
-    return found
+        executions.append(steps)
+    return executions

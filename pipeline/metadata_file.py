@@ -174,10 +174,10 @@ def number_from_here(path: str, artifacts: str) -> None:
     """
     last = max(_folder_numbers(artifacts), default=0)
     with _open(path) as database:
-        ((known,),) = database.execute(
+        ((last_known,),) = database.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'Execution'"
         )
-        if last <= known:
+        if last <= last_known:
             return
         with database:
             database.execute("DELETE FROM sqlite_sequence WHERE name = 'Execution'")

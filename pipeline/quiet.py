@@ -60,8 +60,8 @@ def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
         else:
             sys.stderr.flush()
             os.dup2(file.fileno(), 2)
-        for each in root.handlers:
-            each.addFilter(_is_news)
+        for target in root.handlers:
+            target.addFilter(_is_news)
         _quiet_absl()
         try:
             yield screen

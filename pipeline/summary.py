@@ -1,4 +1,4 @@
-"""What the steps of a run gave, read from their artifacts, in words and tables."""
+"""The results of the steps of a run, read from their artifacts, as text and tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PUSHED = 'Pushed.'
 
 
 def of_step(step: Step) -> str:
-    """One line on what a step gave; '' for those that have nothing to count."""
+    """The result of a step in one line; '' for a step with nothing to count."""
     describe = _RESULTS.get(step.name)
     return describe(step) if describe else ''
 
@@ -54,8 +54,8 @@ def serving_problems(serving_check: Step) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """The version under which a run's model is served: its `path`, and what became of the push in
-    `words`.
+    """The version under which a run's model is served: its `path`, and the outcome of the push
+    in `words`.
     """
 
     path: str
@@ -68,7 +68,7 @@ class Served:
 
 
 def pushed(pusher: Step) -> Served | None:
-    """Where the model is served now; None when it was not pushed."""
+    """Where the model is served; None when it was not pushed."""
     artifact = artifact_utils.get_single_instance(pusher.outputs['pushed_model'])
     if not artifact.get_int_custom_property('pushed'):
         return None
@@ -146,13 +146,15 @@ def _anomalies(step: Step) -> str:
             os.path.join(artifact.uri, f'Split-{split}', 'SchemaDiff.pb'), 'rb'
         ) as file:
             count += len(anomalies_pb2.Anomalies.FromString(file.read()).anomaly_info)
-    return f'{count} anomalies'
+    return f'{count} {"anomaly" if count == 1 else "anomalies"}'
 
 
 def _audit(step: Step) -> str:
     content = _json(step, 'audit', AUDIT_JSON)
-    found = [f'{issue["kind"]} {issue["count"]:,}' for issue in content['issues'] if issue['count']]
-    return f'{content["decoded"]:,} images decoded; ' + (', '.join(found) or 'nothing found')
+    issues = [
+        f'{issue["kind"]} {issue["count"]:,}' for issue in content['issues'] if issue['count']
+    ]
+    return f'{content["decoded"]:,} images decoded; ' + (', '.join(issues) or 'no issue')
 
 
 def _gate(step: Step) -> str:

@@ -54,7 +54,7 @@ def check(parameters: ModelParameters) -> None:
     A remote path (gs://…) is left to `execute.check_weights`: TensorFlow has to read it.
 
     Raises:
-      ConfigError: they are not there, cannot be read, or are those of another network.
+      ConfigError: they are not there, cannot be read, or belong to another backbone.
     """
     pretrained = _PRETRAINED.get(parameters.backbone)
     if pretrained is None:
@@ -70,41 +70,42 @@ def check(parameters: ModelParameters) -> None:
         _check_download(f'{_URL}{pretrained.folder}/{name}', parameters.backbone, cached)
 
 
-def _wanted(backbone: str) -> str:
+def needed(backbone: str) -> str:
+    """Tells which file to give as weights."""
     return (
         f'Give ImageNet weights of {backbone} without the top with --weights, or as model.weights.'
     )
 
 
 def _check_file(path: str, backbone: str, expected: int) -> None:
-    wanted = _wanted(backbone)
+    hint = needed(backbone)
     if not os.path.exists(path):
-        raise ConfigError(f'{path}: no such file. {wanted}')
+        raise ConfigError(f'{path}: no such file. {hint}')
     if not os.path.isfile(path):
-        raise ConfigError(f'{path}: not a regular file. {wanted}')
+        raise ConfigError(f'{path}: not a regular file. {hint}')
     if not path.endswith(_SUFFIXES):
         raise ConfigError(
             f'{path}: the name has to end in {" or ".join(_SUFFIXES)}, by which Keras knows the '
-            f'format. {wanted}'
+            f'format. {hint}'
         )
     if path.endswith('.keras') and zipfile.is_zipfile(path):
         return
     try:
         count = _count(path)
     except _LayoutError as error:
-        raise ConfigError(f'{path}: {error}. {wanted}') from None
+        raise ConfigError(f'{path}: {error}. {hint}') from None
     except PermissionError:
-        raise ConfigError(f'{path}: permission denied. {wanted}') from None
+        raise ConfigError(f'{path}: permission denied. {hint}') from None
     except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
         # h5py raises any of these for a damaged file.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f'{path}: not a readable HDF5 file, damaged or cut short ({reason}). {wanted}'
+            f'{path}: not a readable HDF5 file, damaged or cut short ({reason}). {hint}'
         ) from None
     if count != expected:
         raise ConfigError(
             f'{path}: not the weights of {backbone} without its top: {count:,} numbers, expected '
-            f'{expected:,}. {wanted}'
+            f'{expected:,}. {hint}'
         )
 
 
@@ -149,5 +150,5 @@ def _check_download(url: str, backbone: str, cached: str) -> None:
     raise ConfigError(
         f'no ImageNet weights for {backbone}: none are configured, there is no {cached}, and '
         f'{url} cannot be reached ({reason}). '
-        f'Give a file of {backbone} weights without the top with --weights, or as model.weights.'
+        f'{needed(backbone)}'
     )

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     logs = RunRoot(root).artifacts / 'Trainer' / 'model_run'
     if not logs.is_dir():
         return refuse(
-            'tensorboard', f'{logs} is not there: no run of this root came to the end of a training'
+            'tensorboard', f'{logs} is not there: no run of this root finished a training'
         )
     quiet.before_tensorflow(verbose=False)
     from tensorboard import program

@@ -108,7 +108,7 @@ def test_data_page_of_a_run_that_the_gate_stopped(browser, run_of):
 def test_model_card_is_there_for_what_was_measured_and_says_why_where_not(browser, run_of):
     with opened(browser, run_of('killed') / 'model_card.html') as page:
         assert (
-            'There is no model card: this run did not come to the end of its Evaluator'
+            'There is no model card: this run did not finish its Evaluator'
             in page.locator('main').inner_text()
         )
     assert (run_of('not blessed') / 'model_card.md').exists()
@@ -145,7 +145,10 @@ def test_training_has_a_row_an_epoch_and_none_where_it_was_killed(browser, run_o
     with opened(browser, run_of('pushed') / 'training.html') as page:
         assert page.locator('#history-table tbody tr').count() == 20
         # tests/support/small_run.yaml sets a patience.
-        assert 'The weights with the best AUC on val were kept' in page.locator('main').inner_text()
+        assert (
+            'The weights with the best AUC on val are in the model'
+            in page.locator('main').inner_text()
+        )
     with opened(browser, run_of('killed') / 'training.html') as page:
         assert 'There are no curves' in page.locator('main').inner_text()
 

@@ -106,7 +106,7 @@ def test_a_damaged_artifact_is_told_and_hides_nothing_else(made: MadeRoot):
     (made.folder('DataAudit', 'audit', number) / 'audit.json').write_text('{"half": ')
     written = site.write(made.root)
     assert len(written.problems) == 1 and 'data.html' in written.problems[0]
-    assert 'damaged or partly gone' in text(
+    assert 'damaged or partly deleted' in text(
         made.root, 'runs', '2026-11-21T22-25-35-123456', 'data.html'
     )
     assert 'Steps' in text(made.root, 'runs', '2026-11-21T22-25-35-123456', 'index.html')
@@ -125,7 +125,7 @@ def test_two_models_side_by_side_differ_where_their_facts_do(made: MadeRoot):
     site.write(made.root)
     page = text(made.root, 'comparison.html')
     assert '"code.Trainer": "aaa"' in page and '"code.Trainer": "bbb"' in page
-    assert 'No run of this root came to the end of its Evaluator' in page
+    assert 'No run of this root finished its Evaluator' in page
     lineage = text(made.root, 'runs', '2026-11-22T08-00-00-000001', 'lineage.html')
     assert '<td>code.Trainer</td><td>aaa</td><td>bbb</td>' in lineage
 
@@ -286,4 +286,4 @@ def test_the_root_need_not_be_named_where_there_is_one(tmp_path, monkeypatch):
 
 def test_tensorboard_without_a_training_says_so(tmp_path, capsys):
     assert cli.main(['tensorboard', '--root', str(tmp_path)]) == 1
-    assert 'no run of this root came to the end of a training' in capsys.readouterr().err
+    assert 'no run of this root finished a training' in capsys.readouterr().err

@@ -164,7 +164,7 @@ def test_all_that_no_pod_reaches_is_told_at_once(data: Path, tmp_path: Path, cap
             ('--set', 'kubeflow.steps={Trainer: {gpus: 4}}'),
             "unknown key 'kubeflow.steps.Trainer.gpus'",
         ),
-        (('--image', ' '), 'is no name of an image'),
+        (('--image', ' '), 'is not the name of an image'),
         (('--beam', 'flink'), 'beam.engine is flink: give beam.flink.job_server'),
         (
             (

@@ -10,7 +10,7 @@ from google.protobuf import text_encoding, text_format
 from tensorflow.core.example import example_pb2
 
 from pipeline.error_text import presentable
-from pipeline.execute import _words
+from pipeline.execute import _explain
 from records.examples import build
 from tests.support import bad_images
 
@@ -45,7 +45,7 @@ def _as_tfma_says_it() -> str:
 )
 def test_no_bytes_of_records(text: str) -> None:
     assert len(text) > 10_000
-    shown = _words(ValueError(text))
+    shown = _explain(ValueError(text))
     assert len(shown) < 3_500
     assert '\\xff\\xd8' not in shown
     assert '\\377\\330' not in shown

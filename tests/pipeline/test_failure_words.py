@@ -25,7 +25,7 @@ from pipeline import execute
 def test_memory_that_ran_out_is_called_so_with_what_to_do(error: Exception) -> None:
     outer = RuntimeError('the step failed')
     outer.__cause__ = error
-    for each in (error, outer):
-        words = execute._words(each)
+    for raised in (error, outer):
+        words = execute._explain(raised)
         assert words.startswith('memory ran out: ')
         assert 'ulimit -v unlimited' in words

@@ -71,7 +71,7 @@ def _output(function, *arguments) -> str:
 )
 def test_after_a_failure_following_the_push_the_model_is_served(tmp_path, step, run_id, served):
     folder = _serve(tmp_path, run_id)
-    text = _output(execute._tell_if_served, _failed(step), _config(tmp_path), 'this')
+    text = _output(execute._print_if_served, _failed(step), _config(tmp_path), 'this')
     assert text == (
         f'The model is served all the same, as version 5: {folder}. The push was complete before '
         'the failure, '
@@ -85,7 +85,7 @@ def test_a_failure_between_steps_names_the_last_step(tmp_path):
     steps = {name: Step(name, 'ran', 1.0, {}) for name in ('XrayExampleGen', 'Transform')}
     console = Console(width=200)
     with console.capture() as capture:
-        execute._tell(_full_disk(), steps, console, 'log')
+        execute._print_failure(_full_disk(), steps, console, 'log')
     assert 'The run stopped after Transform:\nthe disk is full' in capture.get()
 
 

@@ -230,7 +230,7 @@ def _model_card(browser: Browser, run: Path, drawn: bool) -> None:
 
 def _lineage(browser: Browser, run: Path) -> None:
     with opened(browser, run / 'lineage.html') as page:
-        assert 'all files are as they were pushed' in page.locator('main').inner_text()
+        assert 'all files are as pushed' in page.locator('main').inner_text()
         steps = [
             text.split()[0] for text in texts(page.locator('#trace-table tbody td:first-child'))
         ]
