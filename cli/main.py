@@ -56,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with all commands."""
     parser = argparse.ArgumentParser(
         prog='cxr-triage',
-        description='Chest X-ray triage: NIH TFRecords in, a calibrated, gated normal-vs-abnormal model out to TF Serving. '
+        description='Chest X-ray triage: NIH TFRecords in, a calibrated, gated '
+        'normal-vs-abnormal model out to TF Serving. '
         'Research use only, not for clinical use.',
     )
     parser.add_argument(
@@ -128,7 +129,10 @@ def _unexpected(error: Exception) -> str:
         file.write(''.join(traceback.format_exception(error)))
     said = ' '.join(str(error).split())[:_SHOWN]
     if isinstance(error, ImportError):
-        cause = 'The environment is broken: remove .venv and run `make environment`, with PYTHONPATH unset.'
+        cause = (
+            'The environment is broken: remove .venv and run `make environment`, '
+            'with PYTHONPATH unset.'
+        )
     else:
         cause = 'This is a fault of cxr-triage; please report it.'
     return f'unexpected {type(error).__name__}: {said}. {cause} Its traceback is in {file.name}'
@@ -140,7 +144,8 @@ def _environment_problem() -> str | None:
     """
     if os.path.expanduser('~') == '~':
         return (
-            f'there is no home directory: HOME is not set, and user {os.getuid()} is not in the user database. '
+            f'there is no home directory: HOME is not set, and user {os.getuid()} is not in the '
+            f'user database. '
             'Set HOME to a directory that can be written to, e.g. HOME=/tmp.'
         )
     return None

@@ -78,7 +78,8 @@ def facets_page(source: str) -> str:
         + """<facets-overview id="overview"></facets-overview>
 <script>
 window.addEventListener('message', (event) => {
-  if (event.source === window.parent && event.data.facets) document.getElementById('overview').protoInput = event.data.facets;
+  if (event.source === window.parent && event.data.facets)
+    document.getElementById('overview').protoInput = event.data.facets;
 });
 window.parent.postMessage('facets ready', '*');
 </script>

@@ -1,4 +1,6 @@
-"""The data page: the data gate, the audit, prevalence, and TFDV's statistics, anomalies and schema."""
+"""The data page: the data gate, the audit, prevalence, and TFDV's statistics, anomalies and
+schema.
+"""
 
 from __future__ import annotations
 

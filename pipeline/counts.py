@@ -49,7 +49,8 @@ def check(steps: Mapping[str, Step]) -> None:
     for split, number in counted:
         if number != written[split]:
             raise CountError(
-                f'{step.name} worked on {number:,} films of split {split!r}, but {step_names.INGESTION.name} '
+                f'{step.name} worked on {number:,} films of split {split!r}, but '
+                f'{step_names.INGESTION.name} '
                 f'wrote {written[split]:,} ({report}). '
                 f'Delete {folder} and run the same command again.'
             )

@@ -79,7 +79,8 @@ def _not_read(data: DataParameters, data_root: DataRoot) -> Iterator[str]:
         )
         if lies:
             yield (
-                f'{data_root.path}: {lies} is not read because data.metadata is null; set it to auto '
+                f'{data_root.path}: {lies} is not read because data.metadata is null; set it to '
+                'auto '
                 'to have age, sex and view'
             )
 

@@ -1,4 +1,6 @@
-"""The `evaluation` part of a configuration: slices, intervals and the quality gate. No TFMA here."""
+"""The `evaluation` part of a configuration: slices, intervals and the quality gate. No TFMA
+here.
+"""
 
 from __future__ import annotations
 

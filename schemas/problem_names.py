@@ -1,4 +1,5 @@
-"""The names of everything that can be wrong with a data set: the same name wherever a problem shows.
+"""The names of everything that can be wrong with a data set: the same name wherever a problem
+shows.
 
 `quarantine.jsonl`, `ingest.json`, `audit.json`, `convert_report.json`, the table of `check` and
 `gate.max_share` use these names; those of images that cannot be used are in `schemas.image_status`.

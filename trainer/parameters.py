@@ -52,7 +52,8 @@ class ModelParameters(StrictParameters):
         least = _MIN_SIDE.get(self.backbone, 0)
         if self.image_size < least:
             raise ValueError(
-                f'image_size {self.image_size} is too small for backbone {self.backbone!r}: at least '
+                f'image_size {self.image_size} is too small for backbone {self.backbone!r}: at '
+                'least '
                 f'{least}'
             )
         return self

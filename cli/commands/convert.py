@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--table',
         type=Path,
         metavar='FILE',
-        help='the Data_Entry table (CSV, plain or gzip) of NIH images; found by itself in the folder or its metadata/; '
+        help='the Data_Entry table (CSV, plain or gzip) of NIH images; found by itself in the '
+        'folder or its metadata/; '
         'without one, folders give the labels',
     )
     parser.add_argument(
@@ -48,12 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar='FOLDER=LABEL',
-        help="the label of a class folder, if its name is none: 'sick=Mass', 'sick=Mass|Edema', 'rest=' to leave it out; repeatable",
+        help="the label of a class folder, if its name is none: 'sick=Mass', 'sick=Mass|Edema', "
+        "'rest=' to leave it out; repeatable",
     )
     parser.add_argument(
         '--patient-pattern',
         metavar='REGEX',
-        help=r"finds the patient in a file name (without suffix), one group: '^(person\d+|(?:NORMAL\d*-)?IM-\d+)'; class folders only",
+        help=r'finds the patient in a file name (without suffix), one group: '
+        r"'^(person\d+|(?:NORMAL\d*-)?IM-\d+)'; class folders only",
     )
     parser.add_argument(
         '--ids',
@@ -72,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--fit',
         choices=('squash', 'pad', 'crop'),
         default='squash',
-        help='images that are not square: squash as the NIH did (default), pad with black, or crop the longer side',
+        help='images that are not square: squash as the NIH did (default), pad with black, or '
+        'crop the longer side',
     )
     parser.add_argument(
         '--shard-size', type=int, default=512, metavar='N', help='records a file (default 512)'
@@ -112,7 +116,8 @@ def run(args: argparse.Namespace) -> int:
         errors.print(f'[bold red]convert:[/] {_plain(error)}')
     except BrokenProcessPool:
         errors.print(
-            '[bold red]convert:[/] a worker process was killed, most likely for want of memory: try fewer with --workers'
+            '[bold red]convert:[/] a worker process was killed, most likely for want of memory: '
+            'try fewer with --workers'
         )
     except OSError as error:
         begun = (args.out.expanduser() / _UNFINISHED).exists()
@@ -143,8 +148,10 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     listing = _list(args, images)
     if listing.own_patient:
         errors.print(
-            f'[bold yellow]Warning:[/] of {listing.own_patient} of {len(listing.sources)} images the patient is not known: each counts as '
-            'its own patient, so images of one person may come into training and test, and figures will be too good. '
+            f'[bold yellow]Warning:[/] of {listing.own_patient} of {len(listing.sources)} images '
+            f'the patient is not known: each counts as '
+            'its own patient, so images of one person may come into training and test, and '
+            'figures will be too good. '
             'Give a --patient-pattern if file names tell the person.'
         )
     for oddity in listing.oddities:
@@ -171,8 +178,10 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     _show(outcome, out, console)
     if outcome.failed_share > args.max_failed:
         errors.print(
-            f'[bold red]convert:[/] {len(outcome.failed)} images failed, {outcome.failed_share:.2%}, and --max-failed allows '
-            f'{args.max_failed:.2%}. The others were written; look at the reasons before you use them.'
+            f'[bold red]convert:[/] {len(outcome.failed)} images failed, '
+            f'{outcome.failed_share:.2%}, and --max-failed allows '
+            f'{args.max_failed:.2%}. The others were written; look at the reasons before you use '
+            f'them.'
         )
         return 1
     return 0
@@ -204,7 +213,8 @@ def _check_folders(images: Path, out: Path, overwrite: bool) -> None:
         return
     if any(out.iterdir()) and not overwrite and not (out / _UNFINISHED).exists():
         raise SourceError(
-            f'{out}: the folder is not empty. Choose another, or say --overwrite to replace the data set in it'
+            f'{out}: the folder is not empty. Choose another, or say --overwrite to replace the '
+            f'data set in it'
         )
     _check_only_own_records(out)
 
@@ -227,7 +237,8 @@ def _check_only_own_records(out: Path) -> None:
     others = [file.name for file in files if file.name not in own]
     if others:
         raise SourceError(
-            f'{out}: holds {len(others)} record files that convert did not write, such as {others[0]}. '
+            f'{out}: holds {len(others)} record files that convert did not write, such as '
+            f'{others[0]}. '
             'Move them away, or choose another folder'
         )
 
@@ -250,7 +261,8 @@ def _list(args: argparse.Namespace, images: Path) -> Listing:
             raise SourceError(f'--table {table}: no such file')
         if args.class_map or args.patient_pattern:
             raise SourceError(
-                '--class-map and --patient-pattern are for class folders: a table gives labels and patients itself'
+                '--class-map and --patient-pattern are for class folders: a table gives labels '
+                'and patients itself'
             )
         return list_nih(images, table, args.ids)
     try:

@@ -54,7 +54,8 @@ def split_issues(rows: Sequence[dict[str, Any]]) -> list[Issue]:
                 (),
                 {
                     'split': row['split'],
-                    'detail': f'{row["images"]} images, {row["positive"]} positive, {row["negative"]} negative',
+                    'detail': f'{row["images"]} images, {row["positive"]} positive, '
+                    f'{row["negative"]} negative',
                 },
             )
             for row in found

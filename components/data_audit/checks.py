@@ -210,7 +210,9 @@ def label_issues(table: Table, listed: int) -> list[Issue]:
     both = np.flatnonzero(normal & findings.any(axis=1))
     none = np.flatnonzero(~normal & ~findings.any(axis=1))
     details = (
-        f'{NO_FINDING} with {", ".join(name for name, on in zip(FINDINGS, findings[row], strict=True) if on)}'
+        NO_FINDING
+        + ' with '
+        + ', '.join(name for name, on in zip(FINDINGS, findings[row], strict=True) if on)
         for row in both
     )
     return [

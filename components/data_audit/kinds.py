@@ -1,4 +1,5 @@
-"""The problems that the data audit looks for, and what one count of each is a share of. No TFX here.
+"""The problems that the data audit looks for, and what one count of each is a share of. No TFX
+here.
 
 `records.problems` has the sentences that say what each problem is and what to do about it.
 """

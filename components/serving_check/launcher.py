@@ -116,4 +116,6 @@ def _resident_gb(process: psutil.Process) -> float:
 def _cause(returncode: int) -> str:
     if returncode == 0:
         return 'ended without a result'
-    return f'died of {signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"}'
+    if returncode < 0:
+        return f'died of {signal.Signals(-returncode).name}'
+    return f'died of exit code {returncode}'

@@ -103,8 +103,10 @@ def _trunk(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     side = geometry.width * 0.735 + anatomy.wall
     lift = -0.05 * pose.lordosis
     outline = Curve(
-        (-1.6, 0.29), (-0.96 + lift, 0.27 + 0.06 * anatomy.fat), (-0.84 + lift, 0.36 + 0.06 * anatomy.fat), (-0.74 + lift, 0.60),
-        (-0.66 + lift, 0.86), (-0.57, 1.08), (-0.40, 1.14), (-0.25, side + 0.14), (-0.08, side + 0.04), (0.25, side), (0.60, side),
+        (-1.6, 0.29), (-0.96 + lift, 0.27 + 0.06 * anatomy.fat),
+        (-0.84 + lift, 0.36 + 0.06 * anatomy.fat), (-0.74 + lift, 0.60),
+        (-0.66 + lift, 0.86), (-0.57, 1.08), (-0.40, 1.14), (-0.25, side + 0.14),
+        (-0.08, side + 0.04), (0.25, side), (0.60, side),
         (1.4, side + 0.03 + 0.08 * anatomy.fat),
     )  # fmt: skip
     depth = Curve(
@@ -162,13 +164,18 @@ def _mediastinum(
     lift = 0.25 * ((geometry.dome[LEFT] + geometry.dome[RIGHT]) / 2 - 0.37)
     vessels = 1.10 if geometry.pose.supine else 1.0
     left = Curve(
-        (-1.3, 0.12), (-0.74, 0.105), (-0.58, 0.135 * vessels), (-0.44, 0.115 * vessels), (-0.33, 0.12 * vessels + anatomy.knob),
-        (-0.22, 0.115 * vessels), (-0.13, 0.15), (-0.05, 0.17 * heart), (0.08 + lift, 0.27 * heart), (0.22 + lift, 0.375 * heart),
-        (0.31 + lift, 0.405 * heart), (0.40 + lift, 0.39 * heart), (0.55 + lift, 0.30 * heart), (0.8, 0.12),
+        (-1.3, 0.12), (-0.74, 0.105), (-0.58, 0.135 * vessels), (-0.44, 0.115 * vessels),
+        (-0.33, 0.12 * vessels + anatomy.knob),
+        (-0.22, 0.115 * vessels), (-0.13, 0.15), (-0.05, 0.17 * heart),
+        (0.08 + lift, 0.27 * heart), (0.22 + lift, 0.375 * heart),
+        (0.31 + lift, 0.405 * heart), (0.40 + lift, 0.39 * heart), (0.55 + lift, 0.30 * heart),
+        (0.8, 0.12),
     )  # fmt: skip
     right = Curve(
-        (-1.3, 0.12), (-0.74, 0.11), (-0.55, 0.145 * vessels), (-0.30, 0.125 * vessels), (-0.12, 0.12), (0.02 + lift, 0.165 * heart),
-        (0.16 + lift, 0.195 * heart), (0.30 + lift, 0.185 * heart), (0.45 + lift, 0.14 * heart), (0.8, 0.10),
+        (-1.3, 0.12), (-0.74, 0.11), (-0.55, 0.145 * vessels), (-0.30, 0.125 * vessels),
+        (-0.12, 0.12), (0.02 + lift, 0.165 * heart),
+        (0.16 + lift, 0.195 * heart), (0.30 + lift, 0.185 * heart), (0.45 + lift, 0.14 * heart),
+        (0.8, 0.10),
     )  # fmt: skip
     moved = x - np.float32(geometry.shift + 0.6 * geometry.pose.oblique)
     outward = {LEFT: moved - left(y), RIGHT: -moved - right(y)}
@@ -181,7 +188,8 @@ def _lung(chest: Chest, side: int, medial: np.ndarray, silhouette: np.ndarray) -
     lateral = chest.lateral(side) - np.float32(side * 0.3 * geometry.pose.oblique)
     apex = -0.74 * length - 0.02 * geometry.pose.lordosis
     wall = Curve(
-        (-1.3, 0.20 * width), (apex, 0.36 * width), (-0.60, 0.475 * width), (-0.42, 0.56 * width), (-0.15, 0.645 * width),
+        (-1.3, 0.20 * width), (apex, 0.36 * width), (-0.60, 0.475 * width), (-0.42, 0.56 * width),
+        (-0.15, 0.645 * width),
         (0.15, 0.705 * width), (0.42, 0.735 * width), (0.8, 0.735 * width), (1.3, 0.72 * width),
     )  # fmt: skip
     reach = wall(chest.y)

@@ -66,7 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 build(found, args.what, tag, base_image)
                 base_image = tag
             _say(
-                f'{base_image} is ready{" (" + found.environment["DOCKER_HOST"] + " while an engine runs there)" if found.own else ""}'
+                f'{base_image} is ready'
+                + (
+                    f' ({found.environment["DOCKER_HOST"]} while an engine runs there)'
+                    if found.own
+                    else ''
+                )
             )
     except (EngineError, base.BaseError) as error:
         _say(str(error))

@@ -29,9 +29,11 @@ from tests.support import audit_data as data
 
 _SCHEMA = text_format.Parse(
     """
-    feature { name: "No Finding" type: INT value_count { min: 1 max: 1 } presence { min_fraction: 1 } int_domain { min: 0 max: 1 } }
+    feature { name: "No Finding" type: INT value_count { min: 1 max: 1 }
+      presence { min_fraction: 1 } int_domain { min: 0 max: 1 } }
     feature { name: "sex" type: BYTES presence { min_fraction: 1 } domain: "sex"
-      drift_comparator { infinity_norm { threshold: 0.1 } } skew_comparator { infinity_norm { threshold: 0.2 } } }
+      drift_comparator { infinity_norm { threshold: 0.1 } }
+      skew_comparator { infinity_norm { threshold: 0.2 } } }
     string_domain { name: "sex" value: "F" value: "M" }
     """,
     schema_pb2.Schema(),

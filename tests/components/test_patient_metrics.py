@@ -1,4 +1,6 @@
-"""The Evaluator on outputs that are not finite, e.g. of broken weights, and on images not assessed."""
+"""The Evaluator on outputs that are not finite, e.g. of broken weights, and on images not
+assessed.
+"""
 
 from __future__ import annotations
 

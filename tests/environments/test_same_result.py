@@ -28,7 +28,8 @@ def other() -> list[str]:
     command = os.environ.get(_VARIABLE)
     if not command:
         pytest.skip(
-            f'{_VARIABLE} names no second environment, e.g. "tests/support/debian13 .venv/bin/python"'
+            f'{_VARIABLE} names no second environment, e.g. "tests/support/debian13 '
+            '.venv/bin/python"'
         )
     return shlex.split(command)
 

@@ -1,4 +1,6 @@
-"""`charts_api.js` stands in for Google Charts: it has what the installed TFMA calls, and no less."""
+"""`charts_api.js` stands in for Google Charts: it has what the installed TFMA calls, and no
+less.
+"""
 
 from __future__ import annotations
 

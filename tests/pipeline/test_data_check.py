@@ -149,7 +149,8 @@ import sys
 from cli import main as cli
 root, missing = sys.argv[1:]
 options = ['--config', 'pipeline/configs/demo.yaml', '--data-root', missing]
-cluster = ['--image', 'x', '--root', 'gs://b/r', '--push-dir', 'gs://b/p', '--set', f'kubeflow.volumes=[{claim: c, mount: {root}}]']
+cluster = ['--image', 'x', '--root', 'gs://b/r', '--push-dir', 'gs://b/p', '--set',
+    f'kubeflow.volumes=[{claim: c, mount: {root}}]']
 with open(root + '/spec.yaml', 'w') as file:
     file.write('{schemaVersion: 2.1.0, root: {}}')
 assert cli.main(['run', '--root', root + '/runs', *options]) == 1

@@ -60,7 +60,10 @@ def test_bytes_are_counted_and_names_stay() -> None:
 
 
 def test_bytes_that_are_cut_off_are_left_out_too() -> None:
-    assert presentable(f'x {_RECORD!r}'[:-200]).startswith('x <')
+    text = f'x {_RECORD!r}'
+    # Some of these cuts fall behind the backslash of an escape.
+    for length in range(len(text) - 220, len(text) - 180):
+        assert presentable(text[:length]).startswith('x <')
     assert '\\xff' not in presentable('x' * 1_999_000 + repr(_RECORD))
 
 

@@ -137,7 +137,9 @@ with quiet.logs_to(sys.argv[1], sys.argv[2] == 'verbose') as screen:
     os.write(2, b'native\\n')
     print('python', file=sys.stderr)
     logging.getLogger('tfx.x').info('logged')
-    logging.getLogger('absl').warning('Fallback to non-ZetaSQL contexts execution query due to: %s', 'filter_query')
+    logging.getLogger('absl').warning(
+        'Fallback to non-ZetaSQL contexts execution query due to: %s', 'filter_query'
+    )
     logging.getLogger('absl').warning('something else')
     logging.getLogger('trainer').info('step', extra={'done': 1, 'total': 2})
     screen.write('shown\\n')

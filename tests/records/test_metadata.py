@@ -61,7 +61,8 @@ def read(table: Path, *lines: str) -> metadata.Table:
             f'{HEADER.lower().replace(" ", "_")}\n{ROW}'.encode(), id='header in other letters'
         ),
         pytest.param(
-            f'{HEADER.replace("OriginalImage[Width,Height]", chr(34) + "OriginalImage[Width,Height]" + chr(34))}\n{ROW}'.encode(),
+            HEADER.replace('OriginalImage[Width,Height]', '"OriginalImage[Width,Height]"').encode()
+            + f'\n{ROW}'.encode(),
             id='a quoted name',
         ),
     ],

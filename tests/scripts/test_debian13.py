@@ -1,5 +1,5 @@
-"""What `tests/support/debian13` says when it cannot work. That it works, .ci/run shows: it runs the tests
-of the second environment with it.
+"""What `tests/support/debian13` says when it cannot work. That it works, .ci/run shows: it runs the
+tests of the second environment with it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A Beam job that brings the project along, as a step without an image of workers does; its workers
 tell which code read the films.
 
-python -m tests.support.setup_file_pipeline OUT BEAM_ARGUMENT...    out of the image; the films are in
-/films, the answer is in OUT
+python -m tests.support.setup_file_pipeline OUT BEAM_ARGUMENT...    out of the image; the films are
+in /films, the answer is in OUT
 """
 
 from __future__ import annotations

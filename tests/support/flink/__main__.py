@@ -1,5 +1,5 @@
-"""python -m tests.support.flink [--task-managers 2] [--slots 2]: a cluster until Ctrl-C, and how to run
-the pipeline on it.
+"""python -m tests.support.flink [--task-managers 2] [--slots 2]: a cluster until Ctrl-C, and how to
+run the pipeline on it.
 """
 
 from __future__ import annotations

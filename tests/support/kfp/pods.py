@@ -148,9 +148,9 @@ _ENTER = """
 set -eu
 root=$1 folders=$2 workdir=$3
 shift 3
-# Where / is a folder of another system (chroot) it has no say; nothing of ours may reach that system.
+# In a chroot, / belongs to another system; no mount of ours may reach it.
 mount --make-rprivate / 2>/dev/null || if grep -q ' shared:' /proc/self/mountinfo; then
-  echo 'mounts of this system are shared with another: processes cannot have folders of their own here' >&2
+  echo 'mounts are shared with another system: processes cannot have folders of their own' >&2
   exit 1
 fi
 mount -t tmpfs -o mode=755 none "$root"
