@@ -36,7 +36,7 @@ slow: environment ## the slow tests, those with real X-rays and the end-to-end r
 lint: environment ## format and lint, changing nothing
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
-	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/hadolint kubeflow/Dockerfile
 
 types: environment ## type check
 	@$(BIN)/mypy
