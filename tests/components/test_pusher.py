@@ -220,15 +220,14 @@ def copy(source, destination, copy=storage.copy):
     copied.append(destination)
     os.kill(os.getpid(), signal.SIGKILL)
 storage.copy = copy
-sys.path.insert(0, sys.argv[3])
-import push_targets
+from tests.support import push_targets
 push_targets.publish(sys.argv[1], sys.argv[2])
 """
 
 
 def test_killed_push_leaves_nothing_after_the_next(tmp_path):
     saved, directory = model(tmp_path / 'model'), tmp_path / 'target'
-    arguments = [sys.executable, '-c', _KILLED, saved, str(directory), str(Path(__file__).parent)]
+    arguments = [sys.executable, '-c', _KILLED, saved, str(directory)]
     assert (
         subprocess.run(arguments, cwd=_ROOT, check=False, stderr=subprocess.DEVNULL).returncode
         == -9

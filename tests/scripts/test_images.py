@@ -199,7 +199,7 @@ def test_what_the_build_is_told(tmp_path: Path, own: bool) -> None:
 
 
 def test_the_entry_of_the_build_hands_secrets_to_its_command_alone(tmp_path: Path) -> None:
-    script = (PROJECT / 'images' / 'with_index').read_text()
+    script = (PROJECT / 'kubeflow' / 'image' / 'with_index').read_text()
     (tmp_path / 'secrets').mkdir()
     (tmp_path / 'secrets' / 'index').write_text("UV_DEFAULT_INDEX='https://index.example'\n")
     (tmp_path / 'secrets' / 'certificates').write_text('')
@@ -246,7 +246,7 @@ def test_the_images_have_the_versions_of_the_environment() -> None:
 
 def test_the_boot_program_of_workers_is_of_their_version_of_beam() -> None:
     version = _versions(REQUIREMENTS / 'image.txt')['apache-beam']
-    boot = PROJECT / 'images' / 'boot'
+    boot = PROJECT / 'kubeflow' / 'image' / 'boot'
     assert f'github.com/apache/beam/sdks/v2 v{version} ' in (boot / 'go.mod').read_text()
     assert f'github.com/apache/beam/sdks/v2 v{version} h1:' in (boot / 'go.sum').read_text()
     # The compiler of the Dockerfile is the one that Beam asks for, and none is fetched in its
