@@ -1,4 +1,4 @@
-"""Packs the project (pyproject.toml) for Beam's --setup_file, which takes nothing but a setup.py."""
+"""Packs the project of pyproject.toml for Beam, whose --setup_file takes only a setup.py."""
 
 import atexit
 import os
