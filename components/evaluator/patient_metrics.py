@@ -87,7 +87,7 @@ def _computations(
     model_names: list[str] | None = None,
 ) -> metric_types.MetricComputations:
     settings = _Settings(replicates, level, min_positives)
-    # example_weighted as TFMA sets it in the keys of a MetricsSpec's thresholds; the default differs.
+    # As TFMA sets example_weighted in the keys of a MetricsSpec's thresholds, not its default.
     keys = [
         metric_types.MetricKey(name, model_name=model_name, example_weighted=None)
         for model_name in model_names or ['']
@@ -190,8 +190,8 @@ class _Combiner(beam.CombineFn):
                 ('_lower', figure.lower),
                 ('_upper', figure.upper),
             ):
-                # TFMA fails a threshold on all slices if one slice lacks the metric; NaN fails it on
-                # this slice alone.
+                # TFMA fails a threshold on all slices if one slice lacks the metric; NaN fails it
+                # on this slice alone.
                 values[self._key._replace(name=f'{name}{suffix}')] = (
                     value if value is not None and finite.all() else math.nan
                 )
