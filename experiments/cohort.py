@@ -23,6 +23,7 @@ from records.intake import KEEP, Intake, Rejected
 from records.metadata import Entry, read_table
 from schemas.features import IMAGE, IMAGE_ID, transformed
 from schemas.labels import LABELS, derived
+from schemas.problem_names import DAMAGED_RECORD
 from trainer.input_pipeline import Split, open_split
 from trainer.preprocessing import decode_and_resize, encode
 
@@ -87,7 +88,7 @@ def load(root: Path, side: int) -> Cohort:
         verdicts = []
         for item in tfrecord.read(str(root / file.name)):
             verdict = (
-                Rejected(item.reason, 'damage')
+                Rejected(item.reason, DAMAGED_RECORD)
                 if isinstance(item, tfrecord.Damage)
                 else intake.judge(item.payload)
             )

@@ -18,24 +18,22 @@ from records.image_header import JPEG, ImageHeader
 from records.images import MAX_SIDE, ImageError, ImageLimits, check
 from records.metadata import Entry, nih_patient, normal_patient_id
 from schemas.image_status import MIN_SIDE
+from schemas.problem_names import (
+    EXCLUDED,
+    INVALID_RECORD,
+    MISSING_IMAGE_ID,
+    MISSING_PATIENT,
+    NOT_IN_METADATA,
+    WRONG_CHANNELS,
+    WRONG_FORMAT,
+    WRONG_SIZE,
+)
 
 KEEP = 'keep'
 QUARANTINE = 'quarantine'
 
 DEFAULT_MIN_SIDE = MIN_SIDE
 DEFAULT_MAX_SIDE = MAX_SIDE
-
-# Kinds of rejection; an image that cannot be used has one of `schemas.image_status.PROBLEMS`.
-RECORD, PATIENT, METADATA, EXCLUDED = 'record', 'patient', 'metadata', 'excluded'
-
-# What may be said of an accepted record, and what it means.
-NOTES: dict[str, str] = {
-    'format': 'the image is no JPEG',
-    'channels': 'the image has more than one channel',
-    'size': 'the image is not 600x600',
-    'without_image_id': 'no image_id: its patient is unknown (only byte-equal images are kept together) and no metadata can be joined',
-    'not_in_metadata': 'the metadata table does not name the image: age, sex and view are unknown',
-}
 
 _LAYOUT_SIDE = 600
 
@@ -50,7 +48,7 @@ class Accepted:
       patient_id: never empty; `sha256:` and a hash of the image for a record without image_id.
       entry: the metadata table's line on it, None without table or line.
       patient_source: where the patient comes from: 'metadata', 'pattern', 'image_id' or 'image'.
-      notes: keys of NOTES.
+      notes: problems that do not keep the record from being used, names of `schemas.problem_names`.
     """
 
     record: XrayRecord
@@ -82,8 +80,12 @@ class Patient:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record that cannot be used: why (with what to do), the kind of reason, and the image_id if
-    it could be read.
+    """A record that cannot be used.
+
+    Attributes:
+      reason: why, and what to do about it.
+      kind: the name of the problem, in `schemas.problem_names` or `schemas.image_status`.
+      image_id: None where it could not be read.
     """
 
     reason: str
@@ -155,7 +157,7 @@ class Intake:
         try:
             record = parse(payload)
         except RecordError as error:
-            return Rejected(str(error), RECORD)
+            return Rejected(str(error), INVALID_RECORD)
         image_id = record.image_id or None
         if image_id in self._exclude:
             return Rejected(
@@ -175,7 +177,7 @@ class Intake:
           digest: gives the image's `image_digest`; asked only where nothing else tells the patient.
         """
         if not image_id:
-            return Patient(f'sha256:{digest()}', 'image', None, ('without_image_id',))
+            return Patient(f'sha256:{digest()}', 'image', None, (MISSING_IMAGE_ID,))
         entry = self._metadata.get(image_id) if self._metadata is not None else None
         if entry is not None and entry.patient_id:
             return Patient(entry.patient_id, 'metadata', entry)
@@ -185,17 +187,17 @@ class Intake:
                 return Rejected(
                     f'the metadata table has no line for image {image_id!r}: complete the table, '
                     f'or set missing_metadata to {KEEP!r}',
-                    METADATA,
+                    NOT_IN_METADATA,
                     image_id,
                 )
-            notes = ('not_in_metadata',)
+            notes = (NOT_IN_METADATA,)
         match = self._pattern.search(image_id) if self._pattern else None
         if match and match.group(1):
             return Patient(normal_patient_id(match.group(1)), 'pattern', entry, notes)
         patient = nih_patient(image_id)
         if patient:
             return Patient(patient, 'image_id', entry, notes)
-        return Rejected(self._no_patient(image_id, entry), PATIENT, image_id)
+        return Rejected(self._no_patient(image_id, entry), MISSING_PATIENT, image_id)
 
     def _no_patient(self, image_id: str, entry: Entry | None) -> str:
         tried = 'it is not of the NIH form PPPPPPPP_FFF.png'
@@ -238,9 +240,9 @@ def patient_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _notes(header: ImageHeader) -> tuple[str, ...]:
-    found = {
-        'format': header.format != JPEG,
-        'channels': header.channels != 1,
-        'size': (header.width, header.height) != (_LAYOUT_SIDE, _LAYOUT_SIDE),
+    problems = {
+        WRONG_FORMAT: header.format != JPEG,
+        WRONG_CHANNELS: header.channels != 1,
+        WRONG_SIZE: (header.width, header.height) != (_LAYOUT_SIDE, _LAYOUT_SIDE),
     }
-    return tuple(name for name, holds in found.items() if holds)
+    return tuple(name for name, is_present in problems.items() if is_present)

@@ -299,9 +299,11 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
     if outcome.failed:
         reasons = Table(title='Images that were not converted', title_justify='left')
         reasons.add_column('file', overflow='fold')
+        reasons.add_column('problem')
         reasons.add_column('reason')
-        for file, reason in sorted(outcome.failed.items())[:_SHOWN]:
-            reasons.add_row(_plain(file), _plain(reason))
+        for file in sorted(outcome.failed)[:_SHOWN]:
+            failure = outcome.failed[file]
+            reasons.add_row(_plain(file), failure.kind, _plain(failure.reason))
         console.print(reasons)
         if len(outcome.failed) > _SHOWN:
             console.print(f'… and {len(outcome.failed) - _SHOWN} more')

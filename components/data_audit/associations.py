@@ -14,6 +14,7 @@ from components.data_audit.clustered import same_share_p_value
 from components.data_audit.issues import Example, Issue
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.table import Table
+from schemas import problem_names as names
 from schemas.features import AGE, SEX, UNKNOWN, VIEW
 from schemas.labels import LABELS
 
@@ -62,7 +63,7 @@ def split_issues(rows: Sequence[dict[str, Any]]) -> list[Issue]:
             kind, len(found), len(rows), {row['split']: row['images'] for row in found}, examples
         )
 
-    return [issue('empty_split', empty), issue('single_class_split', single)]
+    return [issue(names.EMPTY_SPLIT, empty), issue(names.SINGLE_CLASS_SPLIT, single)]
 
 
 def prevalence_table(
@@ -103,7 +104,7 @@ def prevalence_issue(rows: Sequence[dict[str, Any]]) -> Issue:
                 {'label': row['label'], 'detail': f'{rates} (p = {row["p_value"]:.1g} by patient)'},
             )
         )
-    return Issue('prevalence_shift', len(flagged), len(rows), {}, examples)
+    return Issue(names.PREVALENCE_SHIFT, len(flagged), len(rows), {}, examples)
 
 
 def statistics_table(table: Table, parameters: AuditParameters) -> list[dict[str, Any]]:
@@ -165,7 +166,7 @@ def statistics_issue(rows: Sequence[dict[str, Any]]) -> Issue:
         )
         detail = f'AUC {row["auc"]:.3f}' + (f' ({within})' if within else '')
         examples.append(Example((), {'statistic': row['statistic'], 'detail': detail}))
-    return Issue('source_predicts_label', len(flagged), len(compared), {}, examples)
+    return Issue(names.SOURCE_PREDICTS_LABEL, len(flagged), len(compared), {}, examples)
 
 
 def groups_table(table: Table, parameters: AuditParameters) -> list[dict[str, Any]]:
@@ -203,7 +204,7 @@ def groups_issue(rows: Sequence[dict[str, Any]]) -> Issue:
         )
         for row in flagged
     ]
-    return Issue('source_prevalence', len(flagged), len(rows), {}, examples)
+    return Issue(names.SOURCE_PREVALENCE, len(flagged), len(rows), {}, examples)
 
 
 def quantile_table(table: Table, splits: Sequence[str]) -> list[dict[str, Any]]:

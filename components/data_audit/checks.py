@@ -12,6 +12,7 @@ from components.data_audit.issues import Example, Issue, by_split, locate, of_gr
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.table import Table
 from schemas import image_status
+from schemas import problem_names as names
 from schemas.features import UNKNOWN
 from schemas.labels import FINDINGS, LABELS, NO_FINDING
 
@@ -62,13 +63,13 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
             lambda row: f'its grey levels span {number["span"][row]:.0f} of 255',
         ),
         issue(
-            'wrong_size',
+            names.WRONG_SIZE,
             decoded
             & ((number['width'] != parameters.width) | (number['height'] != parameters.height)),
             lambda row: f'{number["width"][row]:.0f} x {number["height"][row]:.0f}, {expected}',
         ),
         issue(
-            'wrong_channels',
+            names.WRONG_CHANNELS,
             decoded & ~np.isin(table.mode.astype(str), _MODES[parameters.channels]),
             lambda row: (
                 f'{number["channels"][row]:.0f} channels (mode {table.mode[row]}), '
@@ -76,24 +77,24 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
             ),
         ),
         issue(
-            'wrong_format',
+            names.WRONG_FORMAT,
             decoded & (table.format != parameters.format),
             lambda row: f'{table.format[row]}, {parameters.format} expected',
         ),
         issue(
-            'saturated',
+            names.SATURATED,
             clipped,
             lambda row: (
                 f'{number["black"][row]:.0%} of the pixels at 0, {number["white"][row]:.0%} at 255'
             ),
         ),
         issue(
-            'low_contrast',
+            names.LOW_CONTRAST,
             content & (spread < parameters.low_contrast_range),
             lambda row: f'{spread[row]:.0f} grey levels between 1st and 99th percentile',
         ),
         issue(
-            'inverted_polarity',
+            names.INVERTED_POLARITY,
             content & (number['polarity'] < parameters.polarity_score),
             lambda row: f'polarity score {number["polarity"][row]:.2f}',
         ),
@@ -138,13 +139,13 @@ def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
         )
 
     return [
-        issue('duplicate', exact_found, lambda members: not crosses(members)),
-        issue('cross_split_duplicate', exact_found, crosses),
-        issue('duplicate_across_patients', exact_found, of_patients),
-        issue('near_duplicate', near_found, lambda members: not crosses(members)),
-        issue('near_duplicate_across_splits', near_found, crosses),
-        issue('near_duplicate_across_patients', near_found, of_patients),
-        issue('duplicate_label_conflict', [*exact_found, *near_found], conflicts),
+        issue(names.DUPLICATE, exact_found, lambda members: not crosses(members)),
+        issue(names.CROSS_SPLIT_DUPLICATE, exact_found, crosses),
+        issue(names.DUPLICATE_ACROSS_PATIENTS, exact_found, of_patients),
+        issue(names.NEAR_DUPLICATE, near_found, lambda members: not crosses(members)),
+        issue(names.NEAR_DUPLICATE_ACROSS_SPLITS, near_found, crosses),
+        issue(names.NEAR_DUPLICATE_ACROSS_PATIENTS, near_found, of_patients),
+        issue(names.DUPLICATE_LABEL_CONFLICT, [*exact_found, *near_found], conflicts),
     ]
 
 
@@ -175,7 +176,7 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
         row for splits in spread.values() for members in splits.values() for row in members
     ]
     across = Issue(
-        'patient_in_two_splits', len(spread), len(homes), by_split(table, concerned), examples
+        names.PATIENT_IN_TWO_SPLITS, len(spread), len(homes), by_split(table, concerned), examples
     )
 
     missing = [
@@ -190,15 +191,15 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
     no_id, no_patient = np.flatnonzero(table.image_id == ''), np.flatnonzero(table.patient == '')
     return [
         across,
-        of_images(table, 'missing_image_id', no_id, ['no image_id'] * len(no_id), listed),
+        of_images(table, names.MISSING_IMAGE_ID, no_id, ['no image_id'] * len(no_id), listed),
         of_images(
             table,
-            'missing_patient',
+            names.MISSING_PATIENT,
             no_patient,
             ['no patient_id, and no image_id of the NIH form'] * len(no_patient),
             listed,
         ),
-        of_images(table, 'missing_metadata', bare, details, listed),
+        of_images(table, names.MISSING_METADATA, bare, details, listed),
     ]
 
 
@@ -213,8 +214,10 @@ def label_issues(table: Table, listed: int) -> list[Issue]:
         for row in both
     )
     return [
-        of_images(table, 'contradictory_labels', both, details, listed),
-        of_images(table, 'no_label_set', none, ['none of the 15 labels is 1'] * len(none), listed),
+        of_images(table, names.CONTRADICTORY_LABELS, both, details, listed),
+        of_images(
+            table, names.NO_LABEL_SET, none, ['none of the 15 labels is 1'] * len(none), listed
+        ),
     ]
 
 

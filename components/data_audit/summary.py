@@ -113,7 +113,7 @@ def _issue(issue: Issue) -> dict[str, Any]:
         'severity': kind.severity,
         'unit': kind.unit,
         'title': kind.title,
-        'action': kind.action,
+        'action': kind.remedy,
         'count': issue.count,
         'total': issue.total,
         'share': round(issue.share, 8),

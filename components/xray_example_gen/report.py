@@ -10,6 +10,7 @@ from records import origin
 from records.metadata import Table
 from records.walking import in_words
 from schemas.features import SPLITS
+from schemas.problem_names import DAMAGED_RECORD
 from trainer.tasks import Task
 
 # As many reasons are shown in an error; all of them stand in the quarantine's list.
@@ -92,7 +93,7 @@ def warnings(content: dict) -> list[str]:
             )
     if content['quarantined']:
         kinds = ', '.join(
-            f'{count} {kind}' for kind, count in sorted(content['quarantined_by_kind'].items())
+            f'{kind}: {count}' for kind, count in sorted(content['quarantined_by_kind'].items())
         )
         lines.append(
             f'{content["quarantined"]} of {content["records_in"]} records are in quarantine '
@@ -154,7 +155,7 @@ def _split(reports: list[dict], split: str, task: Task) -> dict:
 
 
 def _file(report: dict) -> dict:
-    damaged = sum(row['kind'] == 'damage' for row in report['quarantined'])
+    damaged = sum(row['kind'] == DAMAGED_RECORD for row in report['quarantined'])
     return {
         'file': report['name'],
         'promised': report['promised'],

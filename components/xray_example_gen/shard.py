@@ -27,6 +27,7 @@ from records.intake import Accepted, Intake, Rejected
 from records.metadata import Entry, Table, read_list, read_table
 from schemas import features
 from schemas.labels import LABELS, derived
+from schemas.problem_names import DAMAGED_RECORD, NOT_IN_SPLIT_LISTS
 
 _log = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ class IngestShard(beam.DoFn):
         truth: Mapping[str, bool],
     ) -> None:
         if isinstance(item, tfrecord.Damage):
-            _set_aside(item, Rejected(item.reason, 'damage'), writers, report)
+            _set_aside(item, Rejected(item.reason, DAMAGED_RECORD), writers, report)
             return
         verdict = self._intake.judge(item.payload)
         if isinstance(verdict, Rejected):
@@ -195,7 +196,7 @@ class IngestShard(beam.DoFn):
                 f'image {image_id!r} stands in neither official list: complete the lists, or set '
                 'data.split.method to patient_hash'
             )
-            _set_aside(item, Rejected(reason, 'split', image_id), writers, report)
+            _set_aside(item, Rejected(reason, NOT_IN_SPLIT_LISTS, image_id), writers, report)
             return
         added = derived(verdict.record.labels)
         writers.write(

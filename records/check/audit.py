@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from records import walking
-from records.check.problems import KINDS, Problem, Severity
-from records.check.scan import FileScan, Row, contradiction, positive
+from records.check.problems import Problem
+from records.check.scan import FileScan, Row, label_fault, positive
 from records.intake import Intake, Rejected
 from records.metadata import Entry, Table, read_text
+from records.problems import PROBLEMS, WARNING
+from schemas import problem_names as names
 from schemas.features import age_band
 from schemas.labels import LABELS, NO_FINDING
 
@@ -82,14 +84,14 @@ class Audit:
     @property
     def errors(self) -> list[Problem]:
         """The problems that make the data root unclean."""
-        return [problem for problem in self.problems if problem.severity is Severity.ERROR]
+        return [problem for problem in self.problems if problem.is_error]
 
     def add(self, scan: FileScan) -> None:
         """Takes in what one file holds."""
-        damaged = [fault for fault in scan.faults if fault.kind == 'damage']
+        damaged = [fault for fault in scan.faults if fault.kind == names.DAMAGED_RECORD]
         before = len(scan.faults) - len(damaged)
         if scan.error:
-            self._report('unreadable', scan.error, scan.name)
+            self._report(names.UNREADABLE_FILE, scan.error, scan.name)
         for fault in scan.faults:
             self._report(
                 fault.kind, fault.reason, scan.name, fault.index, fault.offset, fault.image_id or ''
@@ -98,7 +100,7 @@ class Audit:
                 self._rejected.add(fault.image_id)
         if scan.promised is not None and scan.promised != scan.records and not scan.error:
             self._report(
-                'count',
+                names.WRONG_RECORD_COUNT,
                 f'its name promises {scan.promised} records, {scan.records} undamaged ones are in '
                 'it',
                 scan.name,
@@ -134,9 +136,8 @@ class Audit:
         self, file: str, row: Row, labels: tuple[str, ...], entry: Entry | None
     ) -> None:
         key = row.image_id or ''
-        wrong = contradiction(labels)
-        if wrong:
-            self._report('contradiction', wrong, file, row.index, row.offset, key)
+        if fault := label_fault(labels):
+            self._report(*fault, file, row.index, row.offset, key)
         if entry is None:
             return
         self.joined += 1
@@ -149,7 +150,7 @@ class Audit:
                 f'the record says {"|".join(labels) or "nothing"}, the table '
                 f'{"|".join(entry.findings)}'
             )
-            self._report('findings', what, file, row.index, row.offset, key)
+            self._report(names.LABELS_DIFFER_FROM_METADATA, what, file, row.index, row.offset, key)
 
     def _compare(self, seen: _Seen) -> None:
         row = seen.row
@@ -157,38 +158,43 @@ class Audit:
             other = self._by_id.setdefault(row.image_id, (seen.file, row.index))
             if other != (seen.file, row.index):
                 what = f'it is also the image_id of record {other[1]} of {other[0]}'
-                self._report('duplicate_id', what, seen.file, row.index, row.offset, row.image_id)
+                self._report(
+                    names.DUPLICATE_IMAGE_ID, what, seen.file, row.index, row.offset, row.image_id
+                )
             self.labels_of[row.image_id] = row.labels
         first = self._by_digest.setdefault(row.digest, seen)
         if first is not seen:
-            kind = 'repeated_image' if first.patient == seen.patient else 'duplicate_image'
+            same_patient = first.patient == seen.patient
+            kind = names.DUPLICATE if same_patient else names.DUPLICATE_ACROSS_PATIENTS
             what = (
                 f'byte-equal to {first.row.image_id or "the image"} in record {first.row.index} '
                 f'of {first.file}'
             )
-            whose = (
-                ''
-                if kind == 'repeated_image'
-                else f' (patients {first.patient} and {seen.patient})'
-            )
+            whose = '' if same_patient else f' (patients {first.patient} and {seen.patient})'
             self._report(kind, what + whose, seen.file, row.index, row.offset, row.image_id or '')
 
     def finish(self) -> None:
         """Adds what concerns the data set as a whole; call it once, behind the last file."""
         for note, count in sorted(self.notes.items()):
-            self._report(note, f'{count:,} of {self.accepted:,} records')
+            self._report(note, f'{count:,} of {self.accepted:,} records', severity=WARNING)
         if self.metadata is None:
-            self._report('no_metadata', 'none was found or given')
+            self._report(names.NO_METADATA_TABLE, 'none was found or given')
         else:
             for oddity in self.metadata.oddities:
-                self._report('table', str(oddity), self.metadata.path, key=f'line {oddity.line}')
+                self._report(
+                    names.UNCLEAR_METADATA,
+                    str(oddity),
+                    self.metadata.path,
+                    key=f'line {oddity.line}',
+                )
         if self.accepted:
             missing = [label for label in LABELS if not self.labels[label]]
             for label in missing:
-                self._report('empty_label', f'no record has {label}', key=label)
+                self._report(names.LABEL_WITHOUT_POSITIVES, f'no record has {label}', key=label)
             if self.abnormal in (0, self.accepted):
                 self._report(
-                    'one_class', f'{self.abnormal:,} of {self.accepted:,} records are abnormal'
+                    names.SINGLE_CLASS,
+                    f'{self.abnormal:,} of {self.accepted:,} records are abnormal',
                 )
 
     def add_ignored(self, ignored: Counter[str]) -> None:
@@ -202,32 +208,40 @@ class Audit:
             }
         )
         if films:
-            self._report('ignored', walking.in_words(films))
+            self._report(names.IGNORED_FILES, walking.in_words(films))
 
     def compare_lists(self, lists: Mapping[str, Set[str]]) -> None:
         """Holds the official lists (name -> image ids) against the records and against each
         other.
         """
         of_records = {
-            name: {image_id for image_id in self.labels_of if image_id in names}
-            for name, names in lists.items()
+            name: {image_id for image_id in self.labels_of if image_id in image_ids}
+            for name, image_ids in lists.items()
         }
         self.listed = {name: len(image_ids) for name, image_ids in of_records.items()}
         if len(lists) < 2:
             return
         (one, ones), (two, twos) = lists.items()
         for image_id in sorted(ones & twos):
-            self._report('lists', f'the image stands in {one} and in {two}', key=image_id)
+            self._report(
+                names.CONTRADICTORY_SPLIT_LISTS,
+                f'the image stands in {one} and in {two}',
+                key=image_id,
+            )
         listed_ones, listed_twos = of_records.values()
         neither = self.labels_of.keys() - listed_ones - listed_twos
         if neither:
             self._report(
-                'unlisted',
+                names.NOT_IN_SPLIT_LISTS,
                 f'{len(neither):,} of {len(self.labels_of):,} images, the first is {min(neither)}',
             )
         shared = self._patients_of(listed_ones) & self._patients_of(listed_twos)
         for patient in sorted(shared):
-            self._report('lists', f'a patient with images in {one} and in {two}', key=patient)
+            self._report(
+                names.CONTRADICTORY_SPLIT_LISTS,
+                f'a patient with images in {one} and in {two}',
+                key=patient,
+            )
 
     def _patients_of(self, image_ids: Iterable[str]) -> set[str]:
         found = (self.intake.patient_of(image_id, str) for image_id in image_ids)
@@ -244,7 +258,7 @@ class Audit:
         ):
             if ids:
                 self._report(
-                    'preprocessed',
+                    names.PREPROCESSED_CSV_DIFFERS,
                     f'{len(ids):,} images are {title}, the first is {min(ids)}',
                     name,
                     key=min(ids),
@@ -256,18 +270,19 @@ class Audit:
                     for bits in (rows[image_id], self.labels_of[image_id])
                 )
                 self._report(
-                    'preprocessed', f'it says {said}, the record {held}', name, key=image_id
+                    names.PREPROCESSED_CSV_DIFFERS,
+                    f'it says {said}, the record {held}',
+                    name,
+                    key=image_id,
                 )
 
     def by_kind(self) -> dict[str, list[Problem]]:
         """Problems by kind, errors first, each in the order of the files."""
-        found: dict[str, list[Problem]] = {
-            kind: []
-            for kind in sorted(KINDS, key=lambda kind: KINDS[kind].severity is Severity.WARNING)
-        }
-        for problem in self.problems:
-            found[problem.kind].append(problem)
-        return {kind: problems for kind, problems in found.items() if problems}
+        by_kind: dict[str, list[Problem]] = {kind: [] for kind in PROBLEMS}
+        for problem in sorted(self.problems, key=lambda problem: not problem.is_error):
+            by_kind[problem.kind].append(problem)
+        present = [(kind, problems) for kind, problems in by_kind.items() if problems]
+        return dict(sorted(present, key=lambda item: not item[1][0].is_error))
 
     def as_dict(self) -> dict[str, object]:
         """All of it, for a report."""
@@ -300,8 +315,9 @@ class Audit:
         record: int | None = None,
         offset: int | None = None,
         key: str = '',
+        severity: str = '',
     ) -> None:
-        self.problems.append(Problem(kind, what, file, record, offset, key))
+        self.problems.append(Problem(kind, what, file, record, offset, key, severity))
 
 
 def read_preprocessed(path: str) -> dict[str, int]:

@@ -7,14 +7,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from records.check.audit import Audit
-from records.check.problems import KINDS, Problem, Severity
+from records.check.problems import Problem
+from records.problems import ERROR, PROBLEMS, WARNING
 from records.terminal import printable
 from records.walking import in_words
 from schemas.labels import LABELS
 
 _SHOWN_FILES = 40
 _SHOWN_PROBLEMS = 8
-_COLOURS = {Severity.ERROR: 'red', Severity.WARNING: 'yellow'}
+_COLOURS = {ERROR: 'red', WARNING: 'yellow'}
 
 
 def show(audit: Audit, title: str, console: Console) -> None:
@@ -26,7 +27,7 @@ def show(audit: Audit, title: str, console: Console) -> None:
     if by_kind:
         console.print(_summary(by_kind))
     for kind, problems in by_kind.items():
-        if KINDS[kind].severity is Severity.ERROR:
+        if problems[0].is_error:
             console.print(_listing(kind, problems))
     if audit.errors:
         console.print(f'[bold red]Not clean:[/] {len(audit.errors):,} errors.')
@@ -123,16 +124,15 @@ def _summary(by_kind: dict[str, list[Problem]]) -> Table:
     table.add_column('the first')
     table.add_column('what to do')
     for kind, problems in by_kind.items():
-        about = KINDS[kind]
-        severity = f'[{_COLOURS[about.severity]}]{about.severity.value}[/]'
-        table.add_row(
-            severity, about.title, f'{len(problems):,}', escape(problems[0].what), about.remedy
-        )
+        about, first = PROBLEMS[kind], problems[0]
+        severity = f'[{_COLOURS[first.severity]}]{first.severity}[/]'
+        title = f'{about.title}\n[dim]{kind}[/]'
+        table.add_row(severity, title, f'{len(problems):,}', escape(first.what), about.remedy)
     return table
 
 
 def _listing(kind: str, problems: list[Problem]) -> Table:
-    table = Table(title=f'{KINDS[kind].title} ({len(problems):,})', title_justify='left')
+    table = Table(title=f'{PROBLEMS[kind].title} ({len(problems):,})', title_justify='left')
     table.add_column('file', overflow='fold')
     table.add_column('record', justify='right')
     table.add_column('byte', justify='right')

@@ -11,6 +11,7 @@ from records.image_header import ImageHeader
 from records.intake import Intake, Rejected, image_digest
 from schemas.image_status import BLANK
 from schemas.labels import LABELS, NO_FINDING
+from schemas.problem_names import CONTRADICTORY_LABELS, DAMAGED_RECORD, NO_LABEL_SET
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Row:
     """One good record: its place, what it is called, its positive labels as bits in the order of
     LABELS, its image's digest.
 
-    `notes` are keys of intake.NOTES. `pixels` is what is wrong with the decoded image, a kind of
-    problem and the reason; None when nothing is, or it was not decoded.
+    `notes` are names of problems that intake accepts. `pixels` is what is wrong with the decoded
+    image, the name of a problem and the reason; None when nothing is, or it was not decoded.
     """
 
     index: int
@@ -33,9 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Fault:
-    """A record or stretch of the file that is of no use: kind is `damage` or a kind of
-    intake.Rejected.
-    """
+    """A record or stretch of the file that cannot be used; `kind` is the name of a problem."""
 
     index: int
     offset: int
@@ -80,7 +79,7 @@ def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
                         item.index,
                         item.offset,
                         None,
-                        'damage',
+                        DAMAGED_RECORD,
                         f'{item.length:,} bytes: {item.reason}',
                     )
                 )
@@ -116,16 +115,14 @@ def positive(bits: int) -> tuple[str, ...]:
     return tuple(label for place, label in enumerate(LABELS) if bits >> place & 1)
 
 
-def contradiction(labels: tuple[str, ...]) -> str:
-    """What is contradictory in a set of positive labels, '' when nothing is."""
+def label_fault(labels: tuple[str, ...]) -> tuple[str, str] | None:
+    """What is wrong with a set of positive labels: the name of the problem and the reason."""
     if not labels:
-        return f'no label is set: expected {NO_FINDING!r} or a finding'
+        return NO_LABEL_SET, f'no label is set: expected {NO_FINDING!r} or a finding'
     if NO_FINDING in labels and len(labels) > 1:
-        return (
-            f'{NO_FINDING!r} stands together with '
-            f'{", ".join(label for label in labels if label != NO_FINDING)}'
-        )
-    return ''
+        findings = ', '.join(label for label in labels if label != NO_FINDING)
+        return CONTRADICTORY_LABELS, f'{NO_FINDING!r} is set together with {findings}'
+    return None
 
 
 def pixel_fault(image: bytes, header: ImageHeader) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from records import spelling
 from records.convert.pixels import Converted, to_jpeg
-from records.convert.sources import Listing, Source
+from records.convert.sources import Failure, Listing, Source
 from records.examples import build
 from records.images import ImageError
 from records.layout import (
@@ -26,6 +26,7 @@ from records.layout import (
 )
 from records.parallel import ordered_map
 from records.terminal import printable
+from schemas.problem_names import UNREADABLE_FILE
 
 REPORT = 'convert_report.json'
 # Images a worker takes at a time: 8 images are half a second of work and 600 kB of answer.
@@ -52,7 +53,7 @@ class Outcome:
     left_out: int = 0
     without_file: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
     lists: dict[str, int] = field(default_factory=dict)
     oddities: list[str] = field(default_factory=list)
 
@@ -72,9 +73,10 @@ class Outcome:
             'images': self.images,
             'kind': self.kind,
             'converted': self.converted,
-            'failed': [
-                {'file': file, 'reason': reason} for file, reason in sorted(self.failed.items())
-            ],
+            'failed': [{'file': file, **vars(self.failed[file])} for file in sorted(self.failed)],
+            'failed_by_kind': dict(
+                sorted(Counter(failure.kind for failure in self.failed.values()).items())
+            ),
             'failed_share': round(self.failed_share, 6),
             'left_out': self.left_out,
             'ignored_files': dict(sorted(self.ignored.items())),
@@ -122,7 +124,7 @@ def convert(
     done: list[Source] = []
     try:
         for source, result in _results(listing.sources, size, fit, workers):
-            if isinstance(result, str):
+            if isinstance(result, Failure):
                 outcome.failed[source.path.relative_to(images).as_posix()] = result
             else:
                 writer.write(build(result.jpeg, source.image_id, dict.fromkeys(source.labels, 1)))
@@ -149,7 +151,7 @@ def convert(
     write_atomically(out / REPORT, outcome.as_json())
     if not done:
         reasons = '; '.join(
-            f'{file}: {reason}' for file, reason in list(outcome.failed.items())[:3]
+            f'{file}: {failure.reason}' for file, failure in list(outcome.failed.items())[:3]
         )
         raise NothingConvertedError(
             f'not one of {len(outcome.failed)} images could be converted ({reasons}); all '
@@ -160,7 +162,7 @@ def convert(
 
 def _results(
     sources: list[Source], size: int, fit: str, workers: int
-) -> Iterator[tuple[Source, Converted | str]]:
+) -> Iterator[tuple[Source, Converted | Failure]]:
     chunks = [sources[begin : begin + _CHUNK] for begin in range(0, len(sources), _CHUNK)]
     paths = ([source.path for source in chunk] for chunk in chunks)
     answers = ordered_map(
@@ -170,16 +172,18 @@ def _results(
         yield from zip(chunk, answer, strict=True)
 
 
-def _convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | str]:
+def _convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | Failure]:
     """Runs in a worker: each file's image, or why there is none."""
-    answers: list[Converted | str] = []
+    answers: list[Converted | Failure] = []
     for path in paths:
         try:
             answers.append(to_jpeg(path.read_bytes(), size, fit))
         except ImageError as error:
-            answers.append(str(error))
+            answers.append(Failure(error.kind, str(error)))
         except OSError as error:
-            answers.append(f'it cannot be read: {error.strerror or error}')
+            answers.append(
+                Failure(UNREADABLE_FILE, f'it cannot be read: {error.strerror or error}')
+            )
     return answers
 
 

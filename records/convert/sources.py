@@ -15,6 +15,7 @@ from records import side_files, spelling, walking
 from records.layout import LISTS, TABLE_COLUMNS
 from records.metadata import nih_patient, normal_patient_id, read_cells, read_list, read_table
 from records.terminal import printable
+from schemas import problem_names as problems
 from schemas.labels import LABELS
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff')
@@ -44,6 +45,14 @@ _DICOM = 'a DICOM file, which is not read: export its image as PNG or TIFF first
 
 class SourceError(ValueError):
     """Images that cannot be converted as they lie; the text says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an image cannot be converted: the name of the problem, and the reason."""
+
+    kind: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class Listing:
 
     kind: str
     sources: list[Source] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     lists: dict[str, list[str]] = field(default_factory=dict)
     oddities: list[str] = field(default_factory=list)
@@ -174,15 +183,17 @@ def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
     for path in _images(images, listing, table):
         name = entries.spelled(path.name)
         if name is None:
-            listing.failed[path.relative_to(images).as_posix()] = (
-                f'the metadata table {table.name} has no line for {path.name}'
+            listing.failed[path.relative_to(images).as_posix()] = Failure(
+                problems.NOT_IN_METADATA,
+                f'the metadata table {table.name} has no line for {path.name}',
             )
             continue
         entry = entries[name]
         if entry.unknown_findings or not entry.findings:
-            listing.failed[path.relative_to(images).as_posix()] = (
-                f'Finding Labels is {rows[name]["Finding Labels"]!r}: expected names out of '
-                f'{", ".join(LABELS)}'
+            listing.failed[path.relative_to(images).as_posix()] = Failure(
+                problems.UNKNOWN_LABEL,
+                f'Finding Labels is {rows[name]["Finding Labels"]!r}: expected names from '
+                f'{", ".join(LABELS)}',
             )
             continue
         used.add(name)
@@ -215,16 +226,18 @@ def _images(images: Path, listing: Listing, table: Path | None = None) -> list[P
         if suffix in SUFFIXES and not reason:
             found.append(images / name)
         elif suffix in SUFFIXES:
-            listing.failed[printable(name)] = reason
+            listing.failed[printable(name)] = Failure(problems.UNUSABLE_NAME, reason)
         elif name not in used:
-            reason = _other_image(images / name, suffix)
-            if reason:
-                listing.failed[printable(name)] = reason
+            failure = _other_image(images / name, suffix)
+            if failure:
+                listing.failed[printable(name)] = failure
             else:
                 listing.ignored[suffix] += 1
     for name, what in walk.special.items():
         if walking.file_type(name) in SUFFIXES:
-            listing.failed[printable(name)] = f'{what}, expected a regular file'
+            listing.failed[printable(name)] = Failure(
+                problems.UNREADABLE_FILE, f'{what}, expected a regular file'
+            )
         else:
             listing.ignored['not regular files'] += 1
     counts = (('hidden', walk.hidden), ('links to other files here', len(walk.repeated)))
@@ -232,7 +245,7 @@ def _images(images: Path, listing: Listing, table: Path | None = None) -> list[P
     if not found:
         seen = walking.in_words(walking.count_types(names)) or 'nothing'
         first = next(iter(listing.failed.items()), None)
-        more = f'. {first[0]}: {first[1]}' if first else ''
+        more = f'. {first[0]}: {first[1].reason}' if first else ''
         raise SourceError(f'{images}: no images ({", ".join(SUFFIXES)}) there; found {seen}{more}')
     listing.lists = {name: sorted(read_list(str(path))) for name, path in lists.items()}
     return found
@@ -265,18 +278,21 @@ def _unusable_name(name: str) -> str:
     )
 
 
-def _other_image(path: Path, suffix: str) -> str:
-    """Why a file that may hold an image is not read; '' for files that are nothing of the kind."""
+def _other_image(path: Path, suffix: str) -> Failure | None:
+    """Why a file that may hold an image is not read; None for files that hold none."""
     try:
         with path.open('rb') as file:
             file.seek(_DICOM_MARK_AT)
             if file.read(len(_DICOM_MARK)) == _DICOM_MARK:
-                return _DICOM
+                return Failure(problems.UNSUPPORTED_FILE, _DICOM)
     except OSError as error:
-        return f'it cannot be read: {error.strerror or error}'
+        return Failure(problems.UNREADABLE_FILE, f'it cannot be read: {error.strerror or error}')
     if suffix in _OTHER_IMAGES:
-        return f'{suffix} files are not read: save the image as PNG, JPEG, TIFF or BMP'
-    return ''
+        return Failure(
+            problems.UNSUPPORTED_FILE,
+            f'{suffix} files are not read: save the image as PNG, JPEG, TIFF or BMP',
+        )
+    return None
 
 
 def _labels_of(

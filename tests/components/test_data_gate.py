@@ -76,7 +76,7 @@ def _audit(**counts: int) -> dict[str, Any]:
                 'severity': kind.severity,
                 'unit': kind.unit,
                 'title': kind.title,
-                'action': kind.action,
+                'action': kind.remedy,
                 'count': count,
                 'total': 1000,
                 'share': count / 1000,
@@ -173,7 +173,7 @@ def test_each_default_limit_stops(gate, anomalies, kind):
         DataGateError, match=rf'(?s){kind} \[train 900\]: 900 of 1,000 .*90 %.*allowed'
     ) as caught:
         gate({'train': anomalies['clean']}, _audit(**{kind: 900}))
-    assert KINDS[kind].action in str(caught.value)
+    assert KINDS[kind].remedy in str(caught.value)
     assert f'{gate.folder}/audit/audit.html' in str(caught.value)
     assert f'{gate.kept}/gate.json' in str(caught.value)
     verdict = gate.verdict()

@@ -198,18 +198,18 @@ def _without(name: str) -> bytes:
 
 
 BAD = {
-    'no Example': (b'\xff\xffnothing', 'record', 'not a tf.train.Example'),
-    'an empty record': (b'', 'record', 'not a tf.train.Example'),
-    'no image': (_without(IMAGE), 'record', "feature 'image' is missing"),
+    'no Example': (b'\xff\xffnothing', 'invalid_record', 'not a tf.train.Example'),
+    'an empty record': (b'', 'invalid_record', 'not a tf.train.Example'),
+    'no image': (_without(IMAGE), 'invalid_record', "feature 'image' is missing"),
     'an empty image': (
         build(b'', data.image_id(201), NORMAL),
-        'record',
+        'invalid_record',
         "feature 'image' is empty",
     ),
-    'a label missing': (_without('Mass'), 'record', "feature 'Mass' is missing"),
+    'a label missing': (_without('Mass'), 'invalid_record', "feature 'Mass' is missing"),
     'a label of 7': (
         build(JPEG, data.image_id(201), {'Mass': 7}),
-        'record',
+        'invalid_record',
         "label 'Mass' is 7: expected 0 or 1",
     ),
     'a cut JPEG': (
@@ -244,12 +244,12 @@ BAD = {
     ),
     'not in the table': (
         build(JPEG, data.image_id(999), NORMAL),
-        'metadata',
+        'not_in_metadata',
         "no line for image '00000999_000.png'",
     ),
     'another form of image_id': (
         build(JPEG, 'scan7.png', NORMAL),
-        'metadata',
+        'not_in_metadata',
         "no line for image 'scan7.png'",
     ),
 }
@@ -331,7 +331,7 @@ def test_a_damaged_file(file: str, count: int, reason: str, messy: Ingested) -> 
     rows = [row for row in messy.quarantine if row['file'] == file]
     assert len(rows) == count
     assert reason in rows[0]['reason']
-    assert rows[0]['kind'] == 'damage'
+    assert rows[0]['kind'] == 'damaged_record'
 
 
 def test_damage_costs_no_other_record(messy: Ingested) -> None:
@@ -346,7 +346,7 @@ def test_counts_in_are_counts_out_and_quarantine(messy: Ingested) -> None:
     assert report['quarantined'] == len(BAD) + 3 == len(messy.quarantine)
     assert report['records_in'] == report['records_out'] + report['quarantined']
     assert report['quarantined_by_kind'] == {
-        **{'record': 6, 'metadata': 2, 'damage': 3},
+        **{'invalid_record': 6, 'not_in_metadata': 2, 'damaged_record': 3},
         **{'truncated': 2, 'undecodable': 1, 'too_small': 1, 'too_large': 1, 'unsupported': 1},
     }
 
@@ -366,7 +366,8 @@ def test_a_file_that_holds_other_than_its_name_promises(messy: Ingested) -> None
 
 
 @pytest.mark.parametrize(
-    ('name', 'note'), [('PNG', 'format'), ('RGB', 'channels'), ('no image_id', 'without_image_id')]
+    ('name', 'note'),
+    [('PNG', 'wrong_format'), ('RGB', 'wrong_channels'), ('no image_id', 'missing_image_id')],
 )
 def test_what_can_be_used_is_kept_and_noted(name: str, note: str, messy: Ingested) -> None:
     image = tf.train.Example.FromString(KEPT[name]).features.feature[IMAGE].bytes_list.value[0]
@@ -429,7 +430,7 @@ def test_without_a_table_an_unknown_form_of_image_id_is_set_aside_or_read_by_a_p
     root = data.write_root(tmp_path / 'root')
     data.write_file(root / 'more.tfrec', [build(JPEG, 'scan7.png', NORMAL)])
     (row,) = ingest(root, tmp_path / 'none', max_quarantine_share=1.0).quarantine
-    assert (row['kind'], row['image_id']) == ('patient', 'scan7.png')
+    assert (row['kind'], row['image_id']) == ('missing_patient', 'scan7.png')
     assert 'patient_id_pattern' in row['reason']
     found = ingest(root, tmp_path / 'pattern', patient_id_pattern=r'^scan(\d+)').examples()
     assert found['scan7.png'][PATIENT_ID] == '00000007'
@@ -509,7 +510,7 @@ def test_the_official_split(root: Path, tmp_path: Path) -> None:
         assert (row['split'] == 'test') is (int(row[PATIENT_ID]) <= 20)
     assert {row['image_id'] for row in done.quarantine} == {data.image_id(60), data.image_id(60, 1)}
     assert all(
-        row['kind'] == 'split' and 'neither official list' in row['reason']
+        row['kind'] == 'not_in_split_lists' and 'neither official list' in row['reason']
         for row in done.quarantine
     )
 
@@ -734,7 +735,7 @@ def test_what_is_to_be_known_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert 'values that are unknown, of 90 records: sex 1, view_position 1' in caplog.messages
     assert done.report['unknown'] == {'sex': 1, 'view_position': 1}
     assert 'data/000-31.tfrec: the name promises 31 records, the file holds 30' in caplog.messages
-    assert '1 of 91 records are in quarantine (1 record)' in caplog.messages
+    assert '1 of 91 records are in quarantine (invalid_record: 1)' in caplog.messages
 
 
 def test_a_bundle_that_dies_leaves_no_half_file_and_its_retry_the_whole(

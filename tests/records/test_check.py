@@ -16,8 +16,9 @@ import pytest
 
 from cli.commands import check as command
 from records import layout, tfrecord
-from records.check.problems import KINDS, Severity
 from records.examples import build, parse
+from records.problems import ERROR, PROBLEMS, WARNING
+from schemas import image_status, problem_names
 from schemas.labels import LABELS, NO_FINDING
 from tests.support import bad_images
 from tests.support.encoded_images import encode, pixels
@@ -200,49 +201,49 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
     [
         pytest.param(
             _flip,
-            {'damage', 'count', 'preprocessed'},
+            {'damaged_record', 'wrong_record_count', 'preprocessed_csv_differs'},
             ('data/001-4.tfrec', 1, ''),
             'checksum',
             id='flipped byte',
         ),
         pytest.param(
             _empty,
-            {'damage', 'count', 'preprocessed'},
+            {'damaged_record', 'wrong_record_count', 'preprocessed_csv_differs'},
             ('data/001-4.tfrec', 0, ''),
             'the file is empty',
             id='zero-byte file',
         ),
         pytest.param(
             _truncate,
-            {'damage', 'count', 'preprocessed'},
+            {'damaged_record', 'wrong_record_count', 'preprocessed_csv_differs'},
             ('data/001-4.tfrec', 3, ''),
             'ends inside this record',
             id='truncated',
         ),
         pytest.param(
             _cut_between_records,
-            {'count', 'preprocessed'},
+            {'wrong_record_count', 'preprocessed_csv_differs'},
             ('data/001-4.tfrec', None, ''),
             'promises 4 records, 3',
             id='fewer',
         ),
         pytest.param(
             lambda root: change(root, 5, b'no Example'),
-            {'record', 'preprocessed'},
+            {'invalid_record', 'preprocessed_csv_differs'},
             (*AT_5[:2], ''),
             'not a tf.train',
             id='no Example',
         ),
         pytest.param(
             _without_label,
-            {'record', 'preprocessed'},
+            {'invalid_record', 'preprocessed_csv_differs'},
             (*AT_5[:2], ''),
             "'Hernia' is missing",
             id='missing label',
         ),
         pytest.param(
             _changed(labels={'Mass': 7}),
-            {'record', 'preprocessed'},
+            {'invalid_record', 'preprocessed_csv_differs'},
             (*AT_5[:2], ''),
             "'Mass' is 7",
             id='label 7',
@@ -277,70 +278,70 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
         pytest.param(_changed(image=BLANK), {'blank'}, AT_5, 'it shows nothing', id='blank image'),
         pytest.param(
             _changed(image=IMAGES[6]),
-            {'duplicate_image'},
+            {'duplicate_across_patients'},
             ('data/001-4.tfrec', 2, id_of(6)),
             'byte-equal',
             id='two patients',
         ),
         pytest.param(
             _changed(image_id=id_of(6)),
-            {'duplicate_id', 'findings', 'preprocessed'},
+            {'duplicate_image_id', 'labels_differ_from_metadata', 'preprocessed_csv_differs'},
             None,
             'also the image_id',
             id='image_id twice',
         ),
         pytest.param(
             _changed(image_id='scan.png'),
-            {'metadata', 'preprocessed'},
+            {'not_in_metadata', 'preprocessed_csv_differs'},
             (*AT_5[:2], 'scan.png'),
             'has no line',
             id='foreign image_id',
         ),
         pytest.param(
             _changed(labels={}),
-            {'contradiction', 'findings', 'preprocessed'},
+            {'no_label_set', 'labels_differ_from_metadata', 'preprocessed_csv_differs'},
             AT_5,
             'no label is set',
             id='nothing set',
         ),
         pytest.param(
             _changed(labels={NO_FINDING: 1, 'Mass': 1}),
-            {'contradiction', 'findings', 'preprocessed'},
+            {'contradictory_labels', 'labels_differ_from_metadata', 'preprocessed_csv_differs'},
             AT_5,
             'together with Mass',
             id='both set',
         ),
         pytest.param(
             _changed(labels={'Mass': 1}),
-            {'findings', 'preprocessed'},
+            {'labels_differ_from_metadata', 'preprocessed_csv_differs'},
             AT_5,
             'the record says Mass, the table',
             id='labels differ',
         ),
         pytest.param(
             _drop_from_table,
-            {'metadata'},
+            {'not_in_metadata'},
             AT_5,
             "no line for image '00000003_001.png'",
             id='missing from the table',
         ),
         pytest.param(
             _lists_overlap,
-            {'lists'},
+            {'contradictory_split_lists'},
             ('', None, id_of(5)),
             'train_val_list and in test_list',
             id='lists overlap',
         ),
         pytest.param(
             _preprocessed,
-            {'preprocessed'},
+            {'preprocessed_csv_differs'},
             ('preprocessed_data.csv', None, id_of(5)),
             'it says Edema, the record',
             id='CSV differs',
         ),
         pytest.param(
             _one_class,
-            {'one_class', 'findings', 'preprocessed'},
+            {'single_class', 'labels_differ_from_metadata', 'preprocessed_csv_differs'},
             ('', None, ''),
             '12 of 12 records are abnormal',
             id='one class',
@@ -371,16 +372,14 @@ def test_what_is_wrong_is_found(
 def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
     _flip(root)
     _, report = check(root)
-    (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'damage']
+    (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'damaged_record']
     assert problem['offset'] == len(tfrecord.frame(record(4)))
 
 
 @pytest.mark.parametrize(
     ('damage', 'options', 'kind'),
     [
-        pytest.param(
-            _changed(image=IMAGES[4]), [], 'repeated_image', id='equal images of one patient'
-        ),
+        pytest.param(_changed(image=IMAGES[4]), [], 'duplicate', id='equal images of one patient'),
         pytest.param(
             _drop_from_table,
             ['--missing-metadata', 'keep'],
@@ -388,10 +387,10 @@ def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
             id='missing from the table, kept',
         ),
         pytest.param(
-            _changed(image=encode(pixels(600, 600), mode='RGB')), [], 'channels', id='RGB'
+            _changed(image=encode(pixels(600, 600), mode='RGB')), [], 'wrong_channels', id='RGB'
         ),
-        pytest.param(_changed(image=encode(pixels(600, 600), 'PNG')), [], 'format', id='PNG'),
-        pytest.param(_changed(image=encode(pixels(512, 512))), [], 'size', id='another size'),
+        pytest.param(_changed(image=encode(pixels(600, 600), 'PNG')), [], 'wrong_format', id='PNG'),
+        pytest.param(_changed(image=encode(pixels(512, 512))), [], 'wrong_size', id='another size'),
     ],
 )
 def test_what_is_only_to_be_known_leaves_it_clean(
@@ -448,7 +447,9 @@ def test_what_is_not_understood_in_the_table_is_counted(
     damage(root)
     code, report = check(root)
     assert code == 0
-    (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'table']
+    (problem,) = [
+        problem for problem in report['problems'] if problem['kind'] == 'unclear_metadata'
+    ]
     assert (problem['what'], problem['key']) == (what, 'line 7')
     assert problem['file'] == str(root / layout.TABLE)
     assert {name: report[name].get('unknown', 0) for name in ('age_band', 'sex')} == {
@@ -463,7 +464,7 @@ def test_a_patient_in_another_spelling_is_the_same_patient(value: str, root: Pat
     _set_cell(3, value)(root)
     code, report = check(root)
     assert (code, report['patients'], report['patient_sources']) == (0, 6, {'metadata': 12})
-    assert kinds_of(report, 'warning') == {'empty_label'}
+    assert kinds_of(report, 'warning') == {'label_without_positives'}
 
 
 def test_a_patient_that_the_table_does_not_name_is_told_by_the_image(root: Path) -> None:
@@ -497,7 +498,7 @@ def test_what_is_not_read_is_said(root: Path, capsys: pytest.CaptureFixture[str]
     assert code == 0
     assert report['ignored_files'] == {'.dcm': 20, '.txt': 1, 'without suffix': 1}
     assert 'Not read: 20 .dcm, 1 .txt, 1 without suffix' in capsys.readouterr().out
-    (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'ignored']
+    (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'ignored_files']
     assert problem['what'] == '20 .dcm'
 
 
@@ -543,7 +544,7 @@ def test_without_image_ids(tmp_path: Path) -> None:
     put(tmp_path / 'root', 0, [record(n, image_id=None) for n in range(PER_FILE)])
     code, report = check(tmp_path / 'root')
     assert code == 0
-    assert {'without_image_id', 'no_metadata'} <= kinds_of(report, 'warning')
+    assert {'missing_image_id', 'no_metadata_table'} <= kinds_of(report, 'warning')
     assert report['patients'] == PER_FILE
 
 
@@ -554,7 +555,7 @@ def test_patients_by_pattern(tmp_path: Path) -> None:
         [record(n, image_id=f'person{n // 2}_virus_{n}.png') for n in range(PER_FILE)],
     )
     code, report = check(tmp_path / 'root')
-    assert (code, kinds_of(report)) == (1, {'patient'})
+    assert (code, kinds_of(report)) == (1, {'missing_patient'})
     code, report = check(tmp_path / 'root', '--patient-id-pattern', r'^(person\d+)')
     assert (code, report['patients']) == (0, 2)
 
@@ -616,11 +617,13 @@ def test_two_tables_are_not_guessed_between(root: Path, capsys: pytest.CaptureFi
     assert 'or name it with --metadata' in capsys.readouterr().err
 
 
-def test_every_kind_says_what_to_do() -> None:
-    assert all(
-        kind.title and kind.remedy and isinstance(kind.severity, Severity)
-        for kind in KINDS.values()
-    )
+def test_the_catalogue_explains_every_problem() -> None:
+    constants = {value for name, value in vars(problem_names).items() if name.isupper()}
+    assert set(PROBLEMS) == {*constants, *image_status.PROBLEMS}
+    for kind in PROBLEMS.values():
+        assert kind.severity in (ERROR, WARNING)
+        assert kind.title[0].isalpha() and not kind.title.endswith('.')
+        assert kind.remedy.endswith('.')
 
 
 @pytest.mark.real_data

@@ -99,12 +99,12 @@ def test_patient(rules: dict, image_id: str, patient: str, source: str) -> None:
 def test_without_image_id_equal_images_are_one_patient(image_id: str | None, rules: dict) -> None:
     verdict = accepted(Intake(**rules), record(image_id=image_id))
     assert verdict.patient_id == f'sha256:{hashlib.sha256(IMAGE).hexdigest()}'
-    assert (verdict.patient_source, verdict.notes) == ('image', ('without_image_id',))
+    assert (verdict.patient_source, verdict.notes) == ('image', ('missing_image_id',))
 
 
 def test_an_unknown_patient_is_rejected_and_the_remedy_named() -> None:
     verdict = rejected(Intake(patient_id_pattern=r'^(person\d+)'), record(image_id='scan-7.png'))
-    assert verdict.kind == 'patient'
+    assert verdict.kind == 'missing_patient'
     assert verdict.image_id == 'scan-7.png'
     for part in (
         'scan-7.png',
@@ -118,7 +118,7 @@ def test_an_unknown_patient_is_rejected_and_the_remedy_named() -> None:
 
 def test_an_image_missing_from_the_table() -> None:
     verdict = rejected(Intake({'other.png': ENTRY}), record())
-    assert (verdict.kind, verdict.image_id) == ('metadata', ID)
+    assert (verdict.kind, verdict.image_id) == ('not_in_metadata', ID)
     assert "set missing_metadata to 'keep'" in verdict.reason
     kept = accepted(Intake({'other.png': ENTRY}, missing_metadata='keep'), record())
     assert (kept.patient_id, kept.entry, kept.notes) == ('00000013', None, ('not_in_metadata',))
@@ -127,14 +127,14 @@ def test_an_image_missing_from_the_table() -> None:
 @pytest.mark.parametrize(
     ('image', 'notes'),
     [
-        pytest.param(encode(pixels(600, 600), 'PNG'), ('format',), id='PNG'),
-        pytest.param(encode(pixels(600, 600), mode='RGB'), ('channels',), id='RGB'),
+        pytest.param(encode(pixels(600, 600), 'PNG'), ('wrong_format',), id='PNG'),
+        pytest.param(encode(pixels(600, 600), mode='RGB'), ('wrong_channels',), id='RGB'),
         pytest.param(
             encode(pixels(512, 600), 'PNG', 'RGB'),
-            ('format', 'channels', 'size'),
+            ('wrong_format', 'wrong_channels', 'wrong_size'),
             id='PNG RGB of another size',
         ),
-        pytest.param(encode(pixels(64, 64)), ('size',), id='least size'),
+        pytest.param(encode(pixels(64, 64)), ('wrong_size',), id='least size'),
     ],
 )
 def test_what_the_decoder_can_handle_is_accepted_with_a_note(
@@ -146,8 +146,8 @@ def test_what_the_decoder_can_handle_is_accepted_with_a_note(
 @pytest.mark.parametrize(
     ('payload', 'kind', 'told'),
     [
-        pytest.param(b'garbage', 'record', 'not a tf.train.Example', id='no Example'),
-        pytest.param(build(b'', ID, {}), 'record', "'image' is empty", id='empty image'),
+        pytest.param(b'garbage', 'invalid_record', 'not a tf.train.Example', id='no Example'),
+        pytest.param(build(b'', ID, {}), 'invalid_record', "'image' is empty", id='empty image'),
         pytest.param(record(IMAGE[:-900]), 'truncated', 'cut off', id='truncated JPEG'),
         pytest.param(
             record(encode(pixels(600, 63))),
