@@ -146,7 +146,7 @@ def test_a_bucket_is_left_to_ingestion() -> None:
 
 _COMMANDS = """
 import sys
-from pipeline import cli
+from cli import main as cli
 root, missing = sys.argv[1:]
 options = ['--config', 'pipeline/configs/demo.yaml', '--data-root', missing]
 cluster = ['--image', 'x', '--root', 'gs://b/r', '--push-dir', 'gs://b/p', '--set', f'kubeflow.volumes=[{claim: c, mount: {root}}]']
