@@ -8,7 +8,7 @@ import tempfile
 
 from setuptools import find_packages, setup
 
-PACKAGES = ('schemas', 'trainer', 'records', 'components', 'pipeline', 'pages', 'cli')
+PACKAGES = ('schemas', 'storage', 'trainer', 'records', 'components', 'pipeline', 'pages', 'cli')
 
 
 def _go_where_it_can_be_packed() -> None:

@@ -9,10 +9,10 @@ import pathlib
 from collections.abc import Iterator
 
 from rich.console import Console
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from components.pusher import push, storage
+import storage
+from components.pusher import push
 from components.pusher import target as push_target
 from components.xray_example_gen import data_files
 from pipeline import counts, create_pipeline, local_runner, metrics, picture, root_lock, summary
@@ -95,7 +95,7 @@ def check_weights(config: Config) -> None:
       ConfigError: they are not there.
     """
     path = config.model.weights
-    if path and not fileio.exists(path):
+    if path and not storage.exists(path):
         raise ConfigError(
             f'{path}: no such file. Give ImageNet weights of {config.model.backbone} without the '
             'top with --weights, or as model.weights.'
@@ -184,13 +184,9 @@ def _tell_if_served(error: BaseException, config: Config, run_id: str, console: 
     """
     if not isinstance(error, local_runner.StepError) or error.step != 'Pusher':
         return
-    unreadable: tuple[type[Exception], ...] = (
-        push_target.TargetError,
-        *storage.errors(config.push_directory),
-    )
     try:
         served = push_target.newest(config.push_directory)
-    except unreadable:
+    except (push_target.TargetError, OSError):
         return
     if served and served.manifest and run_id in {run.run_id for run in served.manifest.runs()}:
         console.print(

@@ -12,7 +12,7 @@ import sqlite3
 import urllib.parse
 from collections.abc import Iterator
 
-from components.pusher import storage
+import storage
 
 STORE_FILE, BACKUPS = 'metadata.sqlite', 'metadata-backups'
 _KEPT = 3

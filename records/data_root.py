@@ -4,6 +4,7 @@ changes when they do.
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 import hashlib
@@ -15,6 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import storage
 from records import walking
 from records.terminal import printable
 
@@ -115,7 +117,7 @@ def scan(root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS) -> DataRoot:
       OSError: a folder cannot be listed.
     """
     _check_root(root)
-    walk = _remote_walk(root, patterns) if '://' in root else walking.walk(root)
+    walk = _remote_walk(root, patterns) if storage.is_remote(root) else walking.walk(root)
     for name, what in walk.special.items():
         if _fits(name, patterns):
             raise DataRootError(
@@ -159,7 +161,7 @@ def fingerprint(root: str, files: list[DataFile], extra: tuple[str, ...] = ()) -
     a SHA-256 over the names, sizes and times of `files` and of the side files `extra` (full
     paths)."""
     rows = [[file.name, file.size, file.modified_ns] for file in files]
-    rows += [[path, *_stat(path)] for path in extra]
+    rows += [[path, *dataclasses.astuple(storage.stat(path))] for path in extra]
     digest = hashlib.sha256(json.dumps([root, rows]).encode()).hexdigest()
     return f'{len(files)}-files-{sum(file.size for file in files)}-bytes-{digest}'
 
@@ -191,20 +193,6 @@ def check_unchanged(
         f'{side}. Nothing of it was kept. Wait until no other program writes there, then run the '
         'same command again.'
     )
-
-
-def join(root: str, path: str) -> str:
-    """`path` as it stands if it is absolute or a URI, else under `root`."""
-    return path if '://' in path or os.path.isabs(path) else os.path.join(root, path)
-
-
-def exists(path: str) -> bool:
-    """Whether there is a file at `path`, here or on an object store."""
-    if '://' in path:
-        import tensorflow as tf
-
-        return tf.io.gfile.exists(path)
-    return os.path.isfile(path)
 
 
 def _wanted(root: str, spans: Literal['all', 'latest'] | list[int], there: list[int]) -> set[int]:
@@ -254,48 +242,22 @@ def _check_root(root: str) -> None:
         raise DataRootError(
             f'{printable(root)}: the path is not UTF-8. Rename the folder.'
         ) from None
-    if not _is_dir(root):
+    if not storage.is_dir(root):
         raise DataRootError(
             f'{root}: not a directory. Give the folder that holds the *.tfrec files with '
             '--data-root.'
         )
 
 
-def _is_dir(path: str) -> bool:
-    if '://' in path:
-        import tensorflow as tf
-
-        try:
-            # `isdir` says no where a bucket cannot be read, too.
-            return tf.io.gfile.stat(path).is_directory
-        except tf.errors.NotFoundError:
-            return False
-    return os.path.isdir(path)
-
-
-def _stat(path: str) -> tuple[int, int]:
-    if '://' in path:
-        import tensorflow as tf
-
-        found = tf.io.gfile.stat(path)
-        return found.length, found.mtime_nsec
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
-
-
 def _remote_walk(root: str, patterns: tuple[str, ...]) -> walking.Walk:
-    import tensorflow as tf
-
-    found = walking.Walk()
-    for folder, _, names in tf.io.gfile.walk(root):
-        for base in names:
-            path = os.path.join(folder, base)
-            name = os.path.relpath(path, root).replace(os.sep, '/')
-            if any(part.startswith('.') for part in name.split('/')):
-                found.hidden += 1
-            else:
-                # Each question costs a request, and only of record files the answer is used.
-                size, modified = _stat(path) if _fits(name, patterns) else (0, 0)
-                found.files.append(walking.File(name, size, modified))
-    found.files.sort(key=lambda file: file.name)
-    return found
+    walk = walking.Walk()
+    for name in storage.files(root):
+        if any(part.startswith('.') for part in name.split('/')):
+            walk.hidden += 1
+        elif _fits(name, patterns):
+            status = storage.stat(storage.join(root, name))
+            walk.files.append(walking.File(name, status.size, status.modified_ns))
+        else:
+            # Only the sizes of record files are used, and each one costs a request.
+            walk.files.append(walking.File(name, 0, 0))
+    return walk

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from records.data_root import DataRoot, DataRootError, exists, join
+import storage
+from records.data_root import DataRoot, DataRootError
 
 # In a configuration: look for the file.
 AUTO = 'auto'
@@ -75,12 +76,12 @@ def resolve(kind: Kind, configured: str | None, data_root: DataRoot) -> str | No
         return None
     beside = [file.name for file in data_root.files]
     if configured != AUTO or not kind.names:
-        if exists(join(data_root.path, configured)):
+        if storage.is_file(storage.resolve(data_root.path, configured)):
             return configured
         there = find(kind, data_root.path, data_root.others, beside)
         hint = f'. There is {there}: set {kind.key} to it, or to {AUTO}' if there else ''
         raise DataRootError(
-            f'{kind.key} is {configured!r}: {join(data_root.path, configured)}: no such file{hint}'
+            f'{kind.key} is {configured!r}: {storage.resolve(data_root.path, configured)}: no such file{hint}'
         )
     there = find(kind, data_root.path, data_root.others, beside)
     if there is None:
