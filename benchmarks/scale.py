@@ -89,7 +89,7 @@ def measure(count: int, scratch: Path, settings: Sequence[str], console: Console
     run = [
         sys.executable,
         '-m',
-        'pipeline',
+        'cxr_triage',
         'run',
         '--config',
         str(CONFIG),

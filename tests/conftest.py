@@ -96,7 +96,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
             [
                 sys.executable,
                 '-m',
-                'pipeline',
+                'cxr_triage',
                 'synth',
                 '--out',
                 folder,

@@ -79,7 +79,7 @@ def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
         [
             sys.executable,
             '-m',
-            'pipeline',
+            'cxr_triage',
             'synth',
             '--out',
             str(films),
