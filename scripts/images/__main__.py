@@ -14,10 +14,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.environment.choose import on_path, run_quietly
-from scripts.environment.pip_settings import uv_environment
 from scripts.images import base
-from scripts.images.engine import Engine, EngineError, engine
+from scripts.images.engine import Engine, EngineError, engine, on_path, output_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Images of an engine of our own.
@@ -66,7 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 build(found, args.what, tag, base_image)
                 base_image = tag
             _say(
-                f'{base_image} is ready{" (" + found.environment["DOCKER_HOST"] + " while an engine runs there)" if found.own else ""}'
+                f'{base_image} is ready'
+                + (
+                    f' ({found.environment["DOCKER_HOST"]}: only while it runs)'
+                    if found.own
+                    else ''
+                )
             )
     except (EngineError, base.BaseError) as error:
         _say(str(error))
@@ -129,7 +132,11 @@ def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
     """Options that show the build which package indexes and certificates to use: as pip and Go here
     are set up. Files go to `folder`.
     """
-    settings = uv_environment([sys.executable, *on_path(['python3'], env)], {})
+    settings = dict(
+        line.split('=', 1)
+        for line in output_of(str(PROJECT / 'scripts/with-uv'), 'env', '-0').split('\0')
+        if '=' in line
+    )
     certificates = next(
         (path for given in (env, settings) for path in map(given.get, _CERTIFICATES) if path), None
     )
@@ -143,7 +150,7 @@ def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
     ]
     # `go env` also knows what `go env -w` has set.
     modules = env.get('GOPROXY') or next(
-        (run_quietly(go, 'env', 'GOPROXY') for go in on_path(['go'], env)), ''
+        (output_of(go, 'env', 'GOPROXY') for go in on_path('go', env)), ''
     )
     lines += [f'GOPROXY={shlex.quote(modules)}'] if modules else []
     options = []
