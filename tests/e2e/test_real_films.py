@@ -131,6 +131,6 @@ def test_its_pages_open_in_a_browser(browser, run: RealRun):
     browsing.check_pushed(
         browser,
         RunRoot(run.root).pages,
-        {'Sex: female', 'View: PA', 'View: AP', 'Films with Effusion'},
+        {'Sex: female', 'View: PA', 'View: AP', 'Images with Effusion'},
         drawn=False,
     )

@@ -176,7 +176,7 @@ def test_worse_candidate_is_refused_against_the_served_model(program: Program, p
     assert not finished.has_traceback()
 
     told = re.search(
-        r'auc on all is (\d\.\d+), asked >= (\d\.\d+) \(served (\d\.\d+) - 0\.01\) \((-\d\.\d+)\)',
+        r'auc on all is (\d\.\d+), required >= (\d\.\d+) \(served (\d\.\d+) - 0\.01\) \((-\d\.\d+)\)',
         finished.screen,
     )
     assert told, finished.screen
@@ -185,7 +185,7 @@ def test_worse_candidate_is_refused_against_the_served_model(program: Program, p
     assert bound == pytest.approx(served - 0.01, abs=2e-4)
     assert margin == pytest.approx(value - bound, abs=2e-4)
     of_slice = re.search(
-        r'auc on sex=M is (\d\.\d+), asked >= 0\.999 \((-\d\.\d+)\)', finished.screen
+        r'auc on sex=M is (\d\.\d+), required >= 0\.999 \((-\d\.\d+)\)', finished.screen
     )
     assert of_slice, finished.screen
     assert float(of_slice[2]) == pytest.approx(float(of_slice[1]) - 0.999, abs=2e-4)

@@ -22,9 +22,14 @@ def test_both_phases_run_on_two_devices(tmp_path: Path) -> None:
     keras.applications.MobileNetV2(
         input_shape=(films.SIDE, films.SIDE, 3), include_top=False, weights=None
     ).save_weights(str(weights))
-    program = Path(__file__).parents[1] / 'support' / 'two_devices.py'
-    arguments = [sys.executable, str(program), str(tmp_path / 'data'), str(tmp_path), str(weights)]
-    finished = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    arguments = [str(tmp_path / 'data'), str(tmp_path), str(weights)]
+    finished = subprocess.run(
+        [sys.executable, '-m', 'tests.support.two_devices', *arguments],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert finished.returncode == 0, finished.stderr[-3000:]
     told = json.loads(finished.stdout.splitlines()[-1])
     assert (told['devices'], told['epoch']) == (2, 1)
