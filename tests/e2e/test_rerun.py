@@ -176,7 +176,8 @@ def test_worse_candidate_is_refused_against_the_served_model(program: Program, p
     assert not finished.has_traceback()
 
     told = re.search(
-        r'auc on all is (\d\.\d+), required >= (\d\.\d+) \(served (\d\.\d+) - 0\.01\) \((-\d\.\d+)\)',
+        r'auc on all is (\d\.\d+), required >= (\d\.\d+) '
+        r'\(served (\d\.\d+) - 0\.01\) \((-\d\.\d+)\)',
         finished.screen,
     )
     assert told, finished.screen
