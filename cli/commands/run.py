@@ -27,8 +27,8 @@ _EXIT_CODES = """exit codes:
   3    ran to the end, but the model was not blessed
   130  interrupted with Ctrl-C
 
-Finished steps are kept, and so are the finished epochs of a training: run the same command again
-to resume.
+Finished steps and finished epochs of a training are kept:
+run the same command again to resume.
 """
 
 
