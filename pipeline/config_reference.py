@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -43,7 +44,7 @@ def reference() -> str:
     parts = [_HEAD, '## General\n', _TABLE + ''.join(_rows(Config, '', nested=False))]
     for name, field in Config.model_fields.items():
         if part := _model(field.annotation):
-            text = ' '.join((part.__doc__ or '').split())
+            text = textwrap.fill(' '.join((part.__doc__ or '').split()), 100)
             parts += [f'## `{name}`\n', f'{text}\n', _TABLE + ''.join(_rows(part, f'{name}.'))]
     return '\n'.join(parts)
 

@@ -11,16 +11,6 @@ from tests.support.documents import DOCUMENTS, PROJECT
 
 COLUMNS = 100
 README_LINES = 150
-# Pages with long lines: remove a name here when you wrap its page.
-NOT_WRAPPED = {
-    'configuration.md',  # pipeline.config_reference writes each section's introduction in one line
-    'environments.md',
-    'gke.md',
-    'images.md',
-    'kubeflow.md',
-    'pages.md',
-    'serving-on-kubernetes.md',
-}
 _LINK = re.compile(r'\[[^\]]*\]\(([^)\s]+)\)')
 # A path of the project in backticks.
 _PATH = re.compile(
@@ -48,8 +38,6 @@ def _anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
 def test_lines_fit_unless_they_are_tables_or_links(document: Path) -> None:
-    if document.name in NOT_WRAPPED:
-        pytest.skip(f'{document.name} is not wrapped yet')
     long = [
         f'{document.name}:{number}: {len(line)} columns'
         for number, line in _prose(document)
@@ -78,10 +66,6 @@ def test_links_lead_to_files_and_headings(document: Path) -> None:
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
 def test_paths_of_the_project_exist(document: Path) -> None:
-    if document.name == 'kubeflow.md':
-        pytest.skip(
-            'tests/kubeflow/captured_runs moved to tests/pipeline/kubeflow: correct the page'
-        )
     text = '\n'.join(line for _, line in _prose(document))
     paths = {path.rstrip('.') for path in _PATH.findall(text)}
     assert sorted(path for path in paths if not _exists(path)) == []
