@@ -22,7 +22,7 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import run_record, scale
+from benchmarks import finished_run, scale
 from benchmarks.processes import Taken
 from trainer.parameters import Backbone
 
@@ -51,7 +51,7 @@ def measure(root: Path, backbone: Backbone) -> dict:
     )
     files = sorted(
         str(path)
-        for path in run_record.newest(root, 'XrayExampleGen/examples').glob('Split-test/*')
+        for path in finished_run.newest(root, 'XrayExampleGen/examples').glob('Split-test/*')
     )
     plain, (count, plain_s) = _run(
         ['benchmarks.inference', model, *files],

@@ -20,7 +20,7 @@ from google.protobuf import json_format
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
-from benchmarks import run_record
+from benchmarks import finished_run
 from components import beam_batches
 from components.evaluator.executor import Executor
 from pipeline import config, evaluation
@@ -35,7 +35,7 @@ def evaluate(model: str, root: Path, out: Path) -> float:
     experiment = config.load(str(EXPERIMENT))
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
     examples.uri, schema.uri = (
-        str(run_record.newest(root, artifact))
+        str(finished_run.newest(root, artifact))
         for artifact in ('XrayExampleGen/examples', 'CuratedSchema/schema')
     )
     examples.split_names = json.dumps(['train', 'val', 'calibration', 'test'])

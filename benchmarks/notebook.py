@@ -21,7 +21,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import tensorflow as tf
 
-from benchmarks import run_record
+from benchmarks import finished_run
 from benchmarks.reference import SIZE
 from records.data_root import find_files
 from schemas.features import IMAGE
@@ -54,7 +54,7 @@ def epoch(files: Sequence[str]) -> tuple[int, float]:
 
 def materialised_epoch(root: Path) -> tuple[int, float]:
     """The same from Transform's examples of a run."""
-    folder = run_record.newest(root, 'Transform/transformed_examples') / 'Split-train'
+    folder = finished_run.newest(root, 'Transform/transformed_examples') / 'Split-train'
     split = input_pipeline.open_split([str(folder / '*')], [ABNORMAL], SIZE)
     parameters = TrainParameters(batch_size=BATCH, augmentation=NOTHING)
     return _timed(input_pipeline.training_batches(split, parameters, 0))

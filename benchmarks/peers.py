@@ -131,13 +131,13 @@ def _template(count: int, scratch: Path) -> dict:
         str(root),
     ]
     taken = scale.checked(command, scratch / f'template-{count}.log')
-    from benchmarks import run_record  # late, as in `scale`
+    from benchmarks import finished_run  # late, as in `scale`
 
-    seconds = run_record.step_seconds(root)
+    seconds = finished_run.step_seconds(root)
     return {
         'data_path_s': sum(seconds[step] for step in _TEMPLATE),
         'peak_bytes': taken.peak_bytes,
-        'stored_bytes': run_record.transformed_bytes(root) / count,
+        'stored_bytes': finished_run.transformed_bytes(root) / count,
     }
 
 

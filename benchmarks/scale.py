@@ -152,12 +152,12 @@ def _reference(data: Path, scratch: Path) -> float:
 def _record(root: Path) -> tuple[dict[str, tuple[float, float]], float]:
     """When each step began and ended, and bytes of a transformed example."""
     # Imported late: nothing heavy has to sit in memory beside the runs that are measured.
-    from benchmarks import run_record
+    from benchmarks import finished_run
 
     files = max((root / 'artifacts/XrayExampleGen/report').glob('*/ingest.json'))
     splits = json.loads(files.read_text())['splits']
     transformed = sum(split['records'] for name, split in splits.items() if name != 'test')
-    return run_record.step_times(root), run_record.transformed_bytes(root) / transformed
+    return finished_run.step_times(root), finished_run.transformed_bytes(root) / transformed
 
 
 def checked(command: Sequence[str], log: Path) -> Taken:

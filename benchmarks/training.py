@@ -32,7 +32,7 @@ import tf_keras as keras
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import random_weights, run_record
+from benchmarks import finished_run, random_weights
 from benchmarks.reference import without_autotune
 from records.parallel import default_workers
 from schemas.features import IMAGE, transformed
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--steps', type=int, default=20, help='for the step')
     parser.add_argument('--rounds', type=int, default=5)
     args = parser.parse_args(argv)
-    examples = run_record.newest(args.root, 'Transform/transformed_examples')
+    examples = finished_run.newest(args.root, 'Transform/transformed_examples')
     split = input_pipeline.open_split(
         [str(examples / 'Split-train' / '*')], [LABEL], random_weights.SIDE
     )
@@ -141,26 +141,26 @@ def stepping(
     return measured
 
 
-def table(found: dict) -> Table:
+def table(measured: dict) -> Table:
     """The medians, and each over the first."""
-    shown = Table(
+    result = Table(
         box=None,
         pad_edge=False,
-        title=f'{found["backbone"]}, batches of {found["batch_size"]}, {found["device"]}',
+        title=f'{measured["backbone"]}, batches of {measured["batch_size"]}, {measured["device"]}',
     )
     for name in ('', 'median', 'over the first'):
-        shown.add_column(name, justify='left' if not name else 'right')
+        result.add_column(name, justify='left' if not name else 'right')
     for key, form in (('input', '{:,.0f} images/s'), ('step', '{:.4f} s a step')):
-        first = next(iter(found[key].values()))
-        for name, value in found[key].items():
-            shown.add_row(name, form.format(value), f'{value / first:.2f}')
-        shown.add_section()
+        first = next(iter(measured[key].values()))
+        for name, value in measured[key].items():
+            result.add_row(name, form.format(value), f'{value / first:.2f}')
+        result.add_section()
     fastest, trained = (
-        found['input']['decode_png alone'],
-        found['batch_size'] / found['step']["the trainer's"],
+        measured['input']['decode_png alone'],
+        measured['batch_size'] / measured['step']["the trainer's"],
     )
-    shown.add_row('trained', f'{trained:,.0f} images/s', f'{trained / fastest:.3f}')
-    return shown
+    result.add_row('trained', f'{trained:,.0f} images/s', f'{trained / fastest:.3f}')
+    return result
 
 
 class _Clock(keras.callbacks.Callback):
