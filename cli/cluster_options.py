@@ -40,15 +40,15 @@ def check(config) -> None:
     from pipeline.kubeflow import validation
 
     mounted = tuple(volume.mount for volume in config.kubeflow.volumes)
-    found = [
+    inputs = (('data.root', config.data.root), ('model.weights', config.model.weights))
+    problems = [
         validation.root_problem(config.root),
         validation.beam_problem(config.beam.engine, config.root),
+        validation.push_problem(config.push_directory, mounted),
+        *(validation.read_problem(key, path, mounted) for key, path in inputs if path),
     ]
-    found.append(validation.push_problem(config.push_directory, mounted))
-    read = (('data.root', config.data.root), ('model.weights', config.model.weights))
-    found += [validation.read_problem(key, path, mounted) for key, path in read if path]
-    if problems := [problem for problem in found if problem]:
-        raise ConfigError('\n'.join(problems))
+    if any(problems):
+        raise ConfigError('\n'.join(filter(None, problems)))
 
 
 def check_inputs(config, fingerprint: str | None) -> None:

@@ -11,11 +11,11 @@ import sys
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a connection."""
-    told = (
+    description = (
         "Google's inverse proxy (*.googleusercontent.com) needs no option: kfp takes your gcloud "
         'login.'
     )
-    group = parser.add_argument_group('Kubeflow', told)
+    group = parser.add_argument_group('Kubeflow', description)
     group.add_argument(
         '--host',
         metavar='URL',
@@ -41,7 +41,7 @@ def connect(args: argparse.Namespace):
     """
     from pipeline.kubeflow import client
 
-    # kfp logs what is told here in words.
+    # kfp also logs the errors that this program reports itself.
     if not logging.getLogger().handlers:
         logging.getLogger().addHandler(logging.NullHandler())
     return client.Server(

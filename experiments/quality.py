@@ -254,7 +254,7 @@ def _against(figure: str, own: Statistic, others: Mapping[str, Statistic]) -> di
 def _of_groups(cohort: Cohort, probability: np.ndarray, label: np.ndarray) -> dict[str, Statistic]:
     """AUCs within each view, and within each source that has enough films of both classes."""
     views = cohort.column('view_position')
-    found = {
+    statistics = {
         f'AUC within {view} films': _within(views == view, probability, label)
         for view in np.unique(views)
         if view != UNKNOWN
@@ -263,16 +263,16 @@ def _of_groups(cohort: Cohort, probability: np.ndarray, label: np.ndarray) -> di
     for source in sources[np.argsort(-counts, kind='stable')]:
         rows = cohort.sources == source
         if len(sources) > 1 and min(label[rows].sum(), (1 - label[rows]).sum()) >= _OF_EACH_CLASS:
-            found[f'AUC within {rows.sum():,} films of source {source}'] = _within(
+            statistics[f'AUC within {rows.sum():,} films of source {source}'] = _within(
                 rows, probability, label
             )
-    return found
+    return statistics
 
 
 def _of_metadata(cohort: Cohort, label: np.ndarray) -> dict[str, Statistic]:
-    """AUCs without the picture, where the metadata table tells anything."""
+    """AUCs without the image, where the metadata table has values."""
     age, sex, view = (cohort.column(name) for name in ('age', 'sex', 'view_position'))
-    found = {}
+    statistics = {}
     for name, columns in (
         ('AUC of age, sex and view alone', metadata_model.columns(age, sex, view)),
         (
@@ -282,8 +282,8 @@ def _of_metadata(cohort: Cohort, label: np.ndarray) -> dict[str, Statistic]:
     ):
         scores = metadata_model.cross_fitted(columns, label, cohort.patients)
         if scores is not None:
-            found[name] = bootstrap.auc(scores, label)
-    return found
+            statistics[name] = bootstrap.auc(scores, label)
+    return statistics
 
 
 def table(found: dict[str, Figure]) -> Table:

@@ -91,7 +91,7 @@ def _tasks(kept: Kept) -> str:
         figures, name = each['figures'], _main(each)
         floor, above = figures[f'{name}, {FLOOR}'], figures[f'{name} above {FLOOR}']
         task = f'`{each["task"]}`' + (', mean of its findings' if name == MEAN else '')
-        shown = (
+        cells = (
             _value(figures[name]),
             _interval(figures[name]),
             _value(floor),
@@ -99,7 +99,7 @@ def _tasks(kept: Kept) -> str:
             _interval(above),
         )
         rows.append(
-            (task, f'{each["films"]:,}', str(each['settings']['model']['image_size']), *shown)
+            (task, f'{each["films"]:,}', str(each['settings']['model']['image_size']), *cells)
         )
     return _markdown(rows, left=1)
 

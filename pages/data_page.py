@@ -20,6 +20,7 @@ from components.data_gate.artifact import GATE_JSON
 from components.xray_example_gen.artifact import REPORT_FILE
 from pages import names
 from pages.runs import Run
+from pipeline.run_root import RunRoot
 from schemas.features import AGE_BAND, SEX, SPLITS, VIEW
 from schemas.labels import FINDINGS
 
@@ -82,8 +83,7 @@ def gate(run: Run) -> dict[str, Any] | None:
         # The message names the folder; the metadata store does not say which folder is whose.
         named = re.search(rf'stateful_working_dir/([\w-]+)/{GATE_JSON}', ' '.join(run.reasons))
         path = (
-            run.root
-            / 'artifacts'
+            RunRoot(run.root).artifacts
             / 'DataGate'
             / '.system'
             / 'stateful_working_dir'

@@ -124,8 +124,8 @@ def baseline_text(run: Run) -> str:
     when = 'when the model was evaluated, in an earlier run' if cached else 'when this run began'
     if not version:
         return (
-            f'Nothing was served {when}: there is no baseline, and conditions on a comparison do '
-            'not count.'
+            f'Nothing was served {when}, so there is no baseline, and conditions on a comparison '
+            'do not count.'
         )
     return f'The baseline is version {version}, served {when}, on the same images.'
 

@@ -145,14 +145,15 @@ def context(run: Run, earlier: Run | None) -> dict[str, Any]:
     """
     artifact = next((output for step, key in _ENDS if (output := run.artifact(step, key))), None)
     version = served_version(run)
-    changes = difference(facts(earlier), facts(run)) if earlier else []
+    own_facts = facts(run)
+    changes = difference(facts(earlier), own_facts) if earlier else []
     return {
         'links': [_row(run, link) for link in (trace(run.store, artifact.id) if artifact else [])],
         'end': artifact,
         'version': version,
         'condition': condition(version) if version else '',
         'manifest': version.manifest if version else None,
-        'facts': list(facts(run).items()),
+        'facts': list(own_facts.items()),
         'earlier': earlier,
         'changes': changes,
         'steps': [

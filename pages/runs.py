@@ -19,11 +19,19 @@ from pages.store import (
     StoredRun,
 )
 from pipeline import run_record, steps
-from pipeline.run_record import INTERRUPTED, NOT_STARTED, PUSHED, RUNNING, SERVED, RunRecord
+from pipeline.run_record import (
+    INTERRUPTED,
+    NOT_BLESSED,
+    NOT_STARTED,
+    PUSHED,
+    RUNNING,
+    SERVED,
+    RunRecord,
+)
 from pipeline.run_root import RunRoot
 from trainer.tasks import TASKS, Task
 
-REFUSED, BROKEN = run_record.NOT_BLESSED, run_record.FAILED
+BROKEN = run_record.FAILED
 # Only the pages say that a run was killed: it could not write that down itself.
 KILLED = 'killed'
 # A run without a record that did not reach its end.
@@ -32,7 +40,7 @@ STOPPED = 'stopped half way'
 MARKS = {
     PUSHED: ('✓', 'good'),
     SERVED: ('✓', 'good'),
-    REFUSED: ('✗', 'bad'),
+    NOT_BLESSED: ('✗', 'bad'),
     BROKEN: ('✗', 'bad'),
     KILLED: ('■', 'soft'),
     INTERRUPTED: ('■', 'soft'),
@@ -213,7 +221,7 @@ def _stored_ending(run: Run) -> tuple[str, list[str]]:
         where = f'in {at}' if at else f'after {done[-1]}' if done else 'before its first step'
         return STOPPED, [f'it ended {where}; {_NO_RECORD}, its log may say why']
     if not pushed.properties.get('pushed'):
-        return REFUSED, []
+        return NOT_BLESSED, []
     cached = run.executions['Pusher'].state == CACHED or pushed.properties.get('already_served')
     return (SERVED if cached else PUSHED), []
 

@@ -37,7 +37,7 @@ from pages import (
 from pages import runs as runs_lib
 from pages import store as store_lib
 from pages.measured import Evaluation
-from pages.runs import REFUSED, RUNNING, Run
+from pages.runs import NOT_BLESSED, RUNNING, Run
 from pipeline.run_root import RunRoot
 
 FRONT = 'index.html'
@@ -157,7 +157,7 @@ class _Site:
     def _write_run(self, run: Run, earlier: Run | None, folder: Path) -> dict[str, Any]:
         problems: list[str] = []
         evaluation, why = _evaluation(run, problems)
-        if run.state == REFUSED:
+        if run.state == NOT_BLESSED:
             run = dataclasses.replace(run, reasons=tuple(_reasons(run, evaluation)))
         base = f'runs/{run.slug}'
         for file, build in self._builders(run, evaluation, why, earlier):

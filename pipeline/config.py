@@ -257,12 +257,12 @@ def _problems(path: str, error: ValidationError) -> Iterable[str]:
             )
         else:
             text = problem['msg'].removeprefix('Value error, ')
-            found = (
+            actual = (
                 ''
                 if problem['type'] in ('value_error', 'missing')
                 else f' (found {_short(repr(problem["input"]))})'
             )
-            yield f'{path}: {key or "the configuration"}: {text}{found}'
+            yield f'{path}: {key or "the configuration"}: {text}{actual}'
 
 
 def _allowed(place: tuple) -> list[str]:

@@ -9,7 +9,14 @@ from rich.table import Table
 
 from components.evaluator import registry
 from components.evaluator.groups import Groups
-from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, Evaluation, SliceKey
+from components.evaluator.results import (
+    BASELINE,
+    CANDIDATE,
+    DIFFERENCE,
+    Evaluation,
+    Slice,
+    SliceKey,
+)
 from pipeline.evaluation_parameters import Threshold
 from pipeline.tables import plain_table
 from schemas.features import VIEW, VIEWS
@@ -137,7 +144,8 @@ def conditions(threshold: Threshold, evaluation: Evaluation) -> list[Verdict]:
         margin = None if value is None else threshold.max - value
         results.append(verdict(f'<= {threshold.max:g}', margin, ''))
     if threshold.max_worse is not None:
-        results.append(verdict(*_against_served(threshold, threshold.max_worse, evaluation)))
+        against_served = _against_served(threshold, threshold.max_worse, measured, evaluation)
+        results.append(verdict(*against_served))
     return results
 
 
@@ -145,10 +153,9 @@ _NOTHING_SERVED = 'no served model to compare with'
 
 
 def _against_served(
-    threshold: Threshold, max_worse: float, evaluation: Evaluation
+    threshold: Threshold, max_worse: float, measured: Slice | None, evaluation: Evaluation
 ) -> tuple[str, float | None, str]:
     """(bound, margin, note) of `max_worse`."""
-    measured = evaluation.slice(tuple(sorted(threshold.slice.items())))
     change, served = (
         measured.value(threshold.metric, model) if measured else None
         for model in (DIFFERENCE, BASELINE)

@@ -24,8 +24,6 @@ from pipeline.local_runner import Step
 from pipeline.tables import plain_table
 from trainer.artifacts import FACTS_FILE
 
-_PUSHED = 'Pushed.'
-
 
 def of_step(step: Step) -> str:
     """The result of a step in one line; '' for a step with nothing to count."""
@@ -33,10 +31,10 @@ def of_step(step: Step) -> str:
     return describe(step) if describe else ''
 
 
-def steps_table(results: Iterable[Step]) -> Table:
+def steps_table(finished: Iterable[Step]) -> Table:
     """The closing table: step, time, cached or not, counts."""
     table = plain_table('step', '>time', '', 'result')
-    for step in results:
+    for step in finished:
         table.add_row(step.name, f'{step.seconds:.1f} s', step.state, of_step(step))
     return table
 
@@ -54,17 +52,17 @@ def serving_problems(serving_check: Step) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """The version under which a run's model is served: its `path`, and the outcome of the push
-    in `words`.
+    """The version under which a run's model is served.
+
+    Attributes:
+      path: of the version.
+      words: the outcome of the push.
+      is_new: whether this run pushed it.
     """
 
     path: str
     words: str
-
-    @property
-    def is_new(self) -> bool:
-        """Whether this run pushed it."""
-        return self.words == _PUSHED
+    is_new: bool
 
 
 def pushed(pusher: Step) -> Served | None:
@@ -82,8 +80,8 @@ def pushed(pusher: Step) -> Served | None:
             f'Nothing to push: version {version}, served{_since(path)}, is this candidate already.'
         )
     else:
-        words = _PUSHED
-    return Served(path, words)
+        return Served(path, 'Pushed.', is_new=True)
+    return Served(path, words, is_new=False)
 
 
 def _since(version_dir: str) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from records.synth import write_dataset
 from trainer import keras_settings
 
 if TYPE_CHECKING:
@@ -92,21 +91,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Resolved: the other environment sees the folder itself, and not a link to it.
     real = (_REAL_DATA / 'nih').resolve()
     if not real.is_dir():
-        subprocess.run(
-            [
-                sys.executable,
-                '-m',
-                'cxr_triage',
-                'synth',
-                '--out',
-                folder,
-                '--count',
-                '244',
-                '--seed',
-                '7',
-            ],
-            check=True,
-        )
+        write_dataset(folder, count=244, seed=7)
         return folder
     (folder / 'metadata').symlink_to(real / 'metadata')
     (folder / 'data').mkdir()

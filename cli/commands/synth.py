@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-SUMMARY = 'draw synthetic chest X-rays in the NIH TFRecord layout'
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `synth`."""

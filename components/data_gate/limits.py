@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from components.data_audit.kinds import KINDS
 from schemas import image_status
+from schemas import problem_names as names
 from trainer.strict_parameters import StrictParameters
 
 DEFAULT_MAX_SHARE: dict[str, float | None] = {
@@ -16,15 +17,15 @@ DEFAULT_MAX_SHARE: dict[str, float | None] = {
     image_status.TOO_LARGE: 0.0,
     image_status.UNSUPPORTED: 0.0,
     image_status.BLANK: 0.0,
-    'low_contrast': 0.1,
-    'inverted_polarity': 0.01,
-    'cross_split_duplicate': 0.0,
-    'near_duplicate_across_splits': 0.001,
-    'patient_in_two_splits': 0.0,
-    'contradictory_labels': 0.005,
-    'no_label_set': 0.005,
-    'empty_split': 0.0,
-    'single_class_split': 0.0,
+    names.LOW_CONTRAST: 0.1,
+    names.INVERTED_POLARITY: 0.01,
+    names.CROSS_SPLIT_DUPLICATE: 0.0,
+    names.NEAR_DUPLICATE_ACROSS_SPLITS: 0.001,
+    names.PATIENT_IN_TWO_SPLITS: 0.0,
+    names.CONTRADICTORY_LABELS: 0.005,
+    names.NO_LABEL_SET: 0.005,
+    names.EMPTY_SPLIT: 0.0,
+    names.SINGLE_CLASS_SPLIT: 0.0,
 }
 
 

@@ -40,7 +40,7 @@ def roc(matrices: Iterable[Matrix]) -> list[tuple[float, float]]:
 
 
 def precision_recall(matrices: Iterable[Matrix]) -> list[tuple[float, float]]:
-    """(recall, precision) by rising recall; empty where there are no positives."""
+    """(recall, precision) by rising recall; empty without positives."""
     points = [
         (tp / (tp + fn), tp / (tp + fp), -threshold)
         for threshold, tp, fp, _, fn in matrices

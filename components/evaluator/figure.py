@@ -31,7 +31,7 @@ class Figure:
         return NOT_DEFINED if self.value is None else f'{self.value:.{digits}f}'
 
     def interval(self, digits: int = 3) -> str:
-        """The ends of the interval; '' where there is none."""
+        """The ends of the interval; '' without an interval."""
         if self.value is None or self.lower is None or self.upper is None:
             return ''
         return f'{self.lower:.{digits}f} – {self.upper:.{digits}f}'

@@ -40,9 +40,10 @@ def columns(
 
 
 def cross_fitted(features: np.ndarray, label: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
-    """Probabilities float64 [n], each from a regression on other patients; None where there are too
-    few patients of a class for that, or all films have the same metadata: what the shares of the
-    folds alone say is no knowledge.
+    """Probabilities float64 [n], each from a regression on other patients.
+
+    None where a class has too few patients, or where all images have the same metadata: the scores
+    would then differ only by the prevalence of the folds.
 
     Args:
       features: float64 [n, columns].

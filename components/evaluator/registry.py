@@ -42,7 +42,7 @@ class Metric:
         calibrated, what metadata alone predict, how well it does on findings, or how far groups
         are apart.
       low: the smallest possible value.
-      high: the largest possible value; infinite where there is none.
+      high: the largest possible value; infinity if it is unbounded.
       needs_positives: whether it is undefined without positive images.
       needs_negatives: whether it is undefined without negative images.
       needs_metadata: whether it is undefined without known sex, age and view.

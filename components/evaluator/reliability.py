@@ -1,6 +1,4 @@
-"""The reliability of probabilities: in bins, what was said beside what is so, with intervals by
-patient.
-"""
+"""Reliability: mean probability and share of positives per bin, with intervals by patient."""
 
 from __future__ import annotations
 

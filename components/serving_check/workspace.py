@@ -38,12 +38,12 @@ def _remove_abandoned() -> None:
     however that ends.
     """
     with os.scandir(tempfile.gettempdir()) as entries:
-        found = [
+        folders = [
             entry.path
             for entry in entries
             if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False)
         ]
-    for path in found:
+    for path in folders:
         try:
             if os.lstat(path).st_uid != os.getuid():
                 continue

@@ -107,7 +107,7 @@ def check(content: dict, quarantined: list[dict], max_quarantine_share: float, w
     Raises:
       IngestError: see above; `where` (the quarantine's directory) is named in it.
     """
-    shown = ''.join(
+    examples = ''.join(
         f'\n  {row["file"]}, record {row["record"]} (byte {row["offset"]}): {row["reason"]}'
         for row in quarantined[:_SHOWN]
     )
@@ -116,14 +116,13 @@ def check(content: dict, quarantined: list[dict], max_quarantine_share: float, w
     if share > max_quarantine_share:
         raise IngestError(
             f'{content["quarantined"]} of {content["records_in"]} records cannot be used '
-            f'({share:.2%}; allowed '
-            f'{max_quarantine_share:.2%}, data.max_quarantine_share):{shown}{more}\nAll of them: '
-            f'{where}'
+            f'({share:.2%}; allowed {max_quarantine_share:.2%}, data.max_quarantine_share):'
+            f'{examples}{more}\nAll of them: {where}'
         )
     if not content['records_out']:
         raise IngestError(
             'the files hold no usable record: '
-            f'{", ".join(file["file"] for file in content["files"])}{shown}'
+            f'{", ".join(file["file"] for file in content["files"])}{examples}'
         )
     for name, split in content['splits'].items():
         if not split['records']:

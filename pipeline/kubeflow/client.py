@@ -46,11 +46,12 @@ class Connection:
 
 
 class Server:
-    """An API server that answered. Every method raises ServerError, which says what was asked of
-    it, what it answered and what to do.
+    """A connection to an API server that has answered.
+
+    Every method raises ServerError: the request, the answer, and what to do.
 
     Attributes:
-      version: of Kubeflow Pipelines, e.g. 2.17.0, as the server says it; '' where it does not say.
+      version: of Kubeflow Pipelines as the server reports it, e.g. 2.17.0; '' if it does not.
     """
 
     def __init__(self, connection: Connection):

@@ -1,5 +1,6 @@
-"""What went wrong between here and Kubeflow's API server, in words: what was asked, what came back,
-what to do. No kfp here.
+"""Explains errors of Kubeflow's API server: the request, the answer, and what to do.
+
+No kfp here.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def no_api(host: str) -> ServerError:
 
 
 def explain(error: BaseException, doing: str, connection: Any) -> ServerError:
-    """An error of kfp, of the HTTP library or of the system in words.
+    """Explains an error of kfp, of the HTTP library or of the system.
 
     Args:
       error: what was raised.

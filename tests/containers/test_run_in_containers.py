@@ -12,8 +12,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ import pytest
 from components.pusher import target
 from pipeline.kubeflow.validation import Spec
 from pipeline.steps import REQUIRED
+from records.synth import write_dataset
 from scripts.images.engine import Engine
 from tests.support.kfp.pods import Containers, Pod, image_user
 from tests.support.kfp.runs import Cluster, RunError, Step, load
@@ -75,21 +74,7 @@ def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
     """244 synthetic films, an empty push target, an empty cluster."""
     folder = tmp_path_factory.mktemp('cluster')
     films, served, out = (folder / name for name in ('films', 'served', 'out'))
-    subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'cxr_triage',
-            'synth',
-            '--out',
-            str(films),
-            '--count',
-            '244',
-            '--seed',
-            '7',
-        ],
-        check=True,
-    )
+    write_dataset(films, count=244, seed=7)
     for volume in (served, out):
         volume.mkdir()
         volume.chmod(0o777)

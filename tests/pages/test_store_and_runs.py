@@ -48,8 +48,8 @@ def test_a_root_without_a_store_has_no_runs(tmp_path):
             id='found to be served',
         ),
         pytest.param(STATES.CACHED, {'pushed': 1}, runs.SERVED, id='from the cache'),
-        pytest.param(STATES.COMPLETE, {'pushed': 0}, runs.REFUSED, id='not blessed'),
-        pytest.param(STATES.COMPLETE, {}, runs.REFUSED, id='a property is missing'),
+        pytest.param(STATES.COMPLETE, {'pushed': 0}, runs.NOT_BLESSED, id='not blessed'),
+        pytest.param(STATES.COMPLETE, {}, runs.NOT_BLESSED, id='a property is missing'),
     ],
 )
 def test_ending_of_a_run_that_came_to_its_pusher(made: MadeRoot, state, properties, ending):
