@@ -48,8 +48,7 @@ class Executor(tfx_executor.Executor):
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         stamped = self.GetModelPath(input_dict)
         _check_blessed_models(input_dict, stamped)
-        metrics = overall_metrics(input_dict.get('evaluation'))
-        groups = sensitivity_groups(input_dict.get('evaluation'))
+        measured = candidate_results(input_dict.get('evaluation'))
         run_id = (self._context.pipeline_run_id if self._context else None) or ''
 
         def make_manifest(
@@ -66,8 +65,7 @@ class Executor(tfx_executor.Executor):
                 push_nonce=parameters.push_nonce,
                 baseline_version=parameters.baseline_version or None,
                 config=parameters.config,
-                metrics=metrics,
-                sensitivity_groups=groups,
+                **measured,
                 pushed_at=datetime.datetime.now(datetime.timezone.utc).isoformat(
                     timespec='seconds'
                 ),
@@ -155,8 +153,14 @@ def _check_blessed_models(input_dict: dict[str, list[types.Artifact]], stamped: 
             )
 
 
-def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float | None]:
-    """Metric name -> value of the candidate over all images; None where it is not defined."""
+def candidate_results(evaluation: list[types.Artifact] | None) -> dict[str, Any]:
+    """What the manifest says of the candidate over all images; {} without an evaluation.
+
+    Returns:
+      `metrics`: name -> value, None where it is not defined. `sensitivity_groups`: feature ->
+      `components.evaluator.groups.Groups` as JSON: what the sensitivity gaps among the metrics
+      compare and leave out.
+    """
     if not evaluation:
         return {}
     # Here, as it imports TFMA, which takes seconds.
@@ -165,23 +169,14 @@ def overall_metrics(evaluation: list[types.Artifact] | None) -> dict[str, float 
     folder = artifact_utils.get_single_uri(evaluation)
     overall = results.read(folder, plots=False, overall_only=True).overall
     return {
-        name: value for (model, name), value in overall.values.items() if model == results.CANDIDATE
-    }
-
-
-def sensitivity_groups(evaluation: list[types.Artifact] | None) -> dict[str, Any]:
-    """Feature -> `components.evaluator.groups.Groups` as JSON, of the candidate.
-
-    They say what the sensitivity gaps among the metrics compare and leave out.
-    """
-    if not evaluation:
-        return {}
-    from components.evaluator import results
-
-    folder = artifact_utils.get_single_uri(evaluation)
-    overall = results.read(folder, plots=False, overall_only=True).overall
-    return {
-        feature: groups.model_dump(mode='json')
-        for (model, feature), groups in overall.groups.items()
-        if model == results.CANDIDATE
+        'metrics': {
+            name: value
+            for (model, name), value in overall.values.items()
+            if model == results.CANDIDATE
+        },
+        'sensitivity_groups': {
+            feature: groups.model_dump(mode='json')
+            for (model, feature), groups in overall.groups.items()
+            if model == results.CANDIDATE
+        },
     }

@@ -227,7 +227,7 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, least, blessed):
     )
     assert len(inputs['baseline_model']) == 1, 'the dictionary of the caller stays as it was'
 
-    metrics = pusher_executor.overall_metrics([evaluation])
+    metrics = pusher_executor.candidate_results([evaluation])['metrics']
     assert metrics['example_count'] == 4.0, (
         'the candidate over all examples, not a slice, not the baseline, not the difference'
     )

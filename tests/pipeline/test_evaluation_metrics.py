@@ -16,7 +16,7 @@ from tfx.types import standard_artifacts
 from components.evaluator import bootstrap, registry, results
 from components.evaluator.bootstrap import Cases
 from components.pusher import target
-from components.pusher.executor import sensitivity_groups
+from components.pusher.executor import candidate_results
 from components.serving_check.session_model import SessionModel
 from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
@@ -335,7 +335,7 @@ def test_the_groups_of_a_gap_are_listed(alone, against) -> None:
         }
         artifact = standard_artifacts.ModelEvaluation()
         artifact.uri = where
-        assert sensitivity_groups([artifact]) == {
+        assert candidate_results([artifact])['sensitivity_groups'] == {
             feature: measured.model_dump(mode='json') for feature, measured in groups.items()
         }
         console = Console(width=150)

@@ -122,5 +122,5 @@ def _pusher(state: str, already_served: int, path: Path) -> Step:
 def test_the_outcome_of_the_push(tmp_path, state, already_served, manifest, words):
     folder = _serve(tmp_path, 'run') if manifest else tmp_path / 'serving' / '5'
     assert summary.pushed(_pusher(state, already_served, folder)) == summary.Served(
-        str(folder), words
+        str(folder), words, is_new=words == 'Pushed.'
     )
