@@ -1,5 +1,5 @@
 # `make` lists the targets. Each one first sees to the environment in .venv, which takes no time when it is up to date.
-# CXR_ENV=… chooses the environment, PYTHON=… the interpreter (docs/development.md).
+# CXR_ENV=… chooses the environment, PYTHON=… the interpreter (docs/environments.md).
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -36,6 +36,7 @@ slow: environment ## the slow tests, those with real X-rays and the end-to-end r
 lint: environment ## format and lint, changing nothing
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/hadolint kubeflow/Dockerfile
 
 types: environment ## type check
@@ -51,11 +52,11 @@ docs: environment ## docs/configuration.md from the code, the tables of quality 
 benchmarks: environment ## all benchmarks and the table of goals, about an hour; COUNTS='1000 112120' for other numbers of films
 	@$(BIN)/python -m benchmarks $(COUNTS)
 
-lock: environment ## requirements/*.txt anew from *.in; UPGRADE=1 takes newer versions
-	@$(BIN)/python -m scripts.environment.lock $(if $(UPGRADE),--upgrade)
+lock: ## uv.lock from pyproject.toml; UPGRADE=1 takes newer versions. From the public index, so that no other address gets into it
+	@scripts/with-uv env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS uv lock $(if $(UPGRADE),--upgrade)
 
 sbom: environment ## the bill of materials (CycloneDX) of the environment in .venv, under dist/sbom
-	@$(BIN)/python -m scripts.environment.sbom
+	@scripts/with-uv $(BIN)/python -m scripts.sbom
 
 image: environment ## the container image cxr-triage:cpu; IMAGE=gpu for the one with CUDA, IMAGE=beam for Beam's workers
 	@$(BIN)/python -m scripts.images $(or $(IMAGE),cpu)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-import sys
 from pathlib import Path
 
 from pages import files
@@ -60,9 +59,7 @@ def tfma_source() -> Path:
 
 def facets_source() -> Path | None:
     """Where Facets is, which comes with the package witwidget; None where that is not installed."""
-    # `make environment` puts it beside the packages of the environment.
-    beside = Path(sys.prefix, 'share', 'cxr-triage', 'facets', 'witwidget', *_FACETS_FILE)
-    return beside if beside.exists() else _package('witwidget', *_FACETS_FILE)
+    return _package('witwidget', *_FACETS_FILE)
 
 
 def facets_page(source: str) -> str:

@@ -14,10 +14,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.environment.choose import on_path, run_quietly
-from scripts.environment.pip_settings import uv_environment
 from scripts.images import base
-from scripts.images.engine import Engine, EngineError, engine
+from scripts.images.engine import Engine, EngineError, engine, on_path, output_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 # Images of an engine of our own.
@@ -134,7 +132,11 @@ def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
     """Options that show the build which package indexes and certificates to use: as pip and Go here
     are set up. Files go to `folder`.
     """
-    settings = uv_environment([sys.executable, *on_path(['python3'], env)], {})
+    settings = dict(
+        line.split('=', 1)
+        for line in output_of(str(PROJECT / 'scripts/with-uv'), 'env', '-0').split('\0')
+        if '=' in line
+    )
     certificates = next(
         (path for given in (env, settings) for path in map(given.get, _CERTIFICATES) if path), None
     )
@@ -148,7 +150,7 @@ def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
     ]
     # `go env` also knows what `go env -w` has set.
     modules = env.get('GOPROXY') or next(
-        (run_quietly(go, 'env', 'GOPROXY') for go in on_path(['go'], env)), ''
+        (output_of(go, 'env', 'GOPROXY') for go in on_path('go', env)), ''
     )
     lines += [f'GOPROXY={shlex.quote(modules)}'] if modules else []
     options = []

@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from scripts.environment import choose
-from scripts.environment.where import installed_in
-from scripts.images.engine import Engine
+from scripts.images.engine import Engine, output_of
 
 TAG = 'cxr-triage-base:debian13'
 _LABEL = 'cxr-triage.made-of'
 _SUITE = 'trixie'
+# Of the environment `current`.
+VERSION = '3.11'
 # Certificates, and the shared libraries that a Python built elsewhere uses.
 _PACKAGES = (
     *(
@@ -68,12 +68,11 @@ def make(engine: Engine, project: Path, fresh: bool = False) -> str:
     Raises:
       BaseError: debootstrap or the Python is missing, or fails.
     """
-    version = choose.head(project / 'requirements' / 'current.in')['python']
-    prefix = installed_in(version)
+    prefix = python_prefix(project)
     if prefix is None:
         raise BaseError(
-            f'no Python {version} to put into the image: fetch one (`uv python install {version}` '
-            f'or `pyenv install {version}`)'
+            f'no Python {VERSION} to put into the image: fetch one (`uv python install {VERSION}` '
+            f'or `pyenv install {VERSION}`)'
         )
     made_of = hashlib.sha256(' '.join([_SUITE, *_PACKAGES, str(prefix)]).encode()).hexdigest()[:16]
     if not fresh and _label(engine) == made_of:
@@ -88,9 +87,17 @@ def make(engine: Engine, project: Path, fresh: bool = False) -> str:
     with tempfile.TemporaryDirectory(prefix='cxr-triage-base-') as name:
         root = Path(name) / 'root'
         _debian(root, Path(name) / 'log')
-        _python(root, prefix, version)
+        _python(root, prefix)
         _import(engine, root, made_of)
     return TAG
+
+
+def python_prefix(project: Path) -> Path | None:
+    """Where uv or pyenv have the Python; not the distribution's own, which is all of /usr."""
+    find = ('uv', 'python', 'find', '--system', '--no-project', f'cpython-{VERSION}')
+    path = output_of(str(project / 'scripts/with-uv'), *find)
+    prefix = Path(path).resolve().parents[1] if path else Path('/usr')
+    return None if prefix == Path('/usr') else prefix
 
 
 def _label(engine: Engine) -> str:
@@ -143,9 +150,9 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _python(root: Path, prefix: Path, version: str) -> None:
+def _python(root: Path, prefix: Path) -> None:
     """Puts the Python under /usr/local; it finds its library by where it is."""
-    name = f'python{version}'
+    name = f'python{VERSION}'
     ignore = shutil.ignore_patterns(*_NOT_OF_PYTHON)
     for folder in (f'lib/{name}', f'include/{name}'):
         shutil.copytree(prefix / folder, root / 'usr/local' / folder, symlinks=True, ignore=ignore)

@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.environment.choose import on_path, run_quietly, version_of
-
 _START_S = 60.0
 _PACKAGES = 'Debian, Ubuntu: the packages docker.io and, where there is one, docker-buildx'
 # The first client that leaves BuildKit to the plugin buildx.
-_BUILDX_FROM = (23,)
+_BUILDX_FROM = 23
 
 
 class EngineError(Exception):
@@ -47,6 +45,23 @@ class Engine:
     def has(self, image: str) -> bool:
         """Whether the engine holds an image."""
         return self.run('image', 'inspect', image, check=False, capture_output=True).returncode == 0
+
+
+def on_path(name: str, env: Mapping[str, str]) -> Iterator[str]:
+    """Every program of this name in the folders of PATH."""
+    for folder in env.get('PATH', os.defpath).split(os.pathsep):
+        path = Path(folder or '.') / name
+        if path.is_file() and os.access(path, os.X_OK):
+            yield str(path)
+
+
+def output_of(*command: str) -> str:
+    """The command's standard output without the line end; empty if it cannot be run or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ''
+    return done.stdout.strip() if done.returncode == 0 else ''
 
 
 @contextmanager
@@ -87,11 +102,11 @@ def client(env: Mapping[str, str]) -> str:
       EngineError: there is none.
     """
     looked_at = []
-    for path in on_path(['docker'], env):
-        version = version_of(run_quietly(path, '--version'))
-        if version != (0,) and (
-            version < _BUILDX_FROM
-            or re.match(r'github\.com/docker/buildx', run_quietly(path, 'buildx', 'version'))
+    for path in on_path('docker', env):
+        version = re.search(r'\d+', output_of(path, '--version'))
+        if version and (
+            int(version[0]) < _BUILDX_FROM
+            or re.match(r'github\.com/docker/buildx', output_of(path, 'buildx', 'version'))
         ):
             return path
         looked_at.append(f'  {path} has no BuildKit: its plugin buildx is missing')

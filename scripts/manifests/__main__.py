@@ -11,9 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.environment.choose import BootstrapError
-from scripts.environment.install import Project
-from scripts.environment.tool_environment import binaries
 from scripts.manifests import references
 from scripts.manifests.checks import problems
 from scripts.manifests.objects import Objects, Problem
@@ -40,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        tools = binaries(Project(_ROOT), 'manifests')
+        tools = Path(sys.executable).parent
         external = read_external(_ROOT / references.EXTERNAL_FILE)
         folders = args.folders or _shipped()
         rendered = {folder: render(folder, tools, external) for folder in folders}
@@ -49,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for objects in rendered.values()
             for problem in _all(objects, tools, args.filled_in)
         ]
-    except (BootstrapError, RenderError) as error:
+    except RenderError as error:
         sys.stdout.write(f'{error}\n')
         return 1
     if not args.folders:

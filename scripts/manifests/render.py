@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-from scripts.environment.tool_environment import run
 from scripts.manifests.objects import External, Manifest, Objects, Problem
 
 # The oldest and the newest release of Kubernetes that the files are meant for.
@@ -99,9 +98,11 @@ def schema_problems(objects: Objects, tools: Path) -> Iterator[Problem]:
         if (item.content.get('apiVersion'), item.kind) not in _WITHOUT_SCHEMA
     ]
     request = {'versions': KUBERNETES, 'objects': [item.content for item in with_schema]}
-    for which, version, field, message in json.loads(
-        run([str(tools / 'python'), '-c', _VALIDATE], 'kubernetes-validate', json.dumps(request))
-    ):
+    command = [str(tools / 'python'), '-c', _VALIDATE]
+    done = subprocess.run(
+        command, input=json.dumps(request), stdout=subprocess.PIPE, text=True, check=True
+    )
+    for which, version, field, message in json.loads(done.stdout):
         yield Problem(
             with_schema[which],
             field or 'the object',

@@ -24,6 +24,7 @@ from records.synth import write_dataset
 from scripts.images.engine import Engine
 from tests.support.kfp.pods import Containers, Pod, image_user
 from tests.support.kfp.runs import Cluster, RunError, Step, load
+from tests.support.locked import locked
 
 pytestmark = pytest.mark.slow
 
@@ -167,15 +168,14 @@ def test_the_image_is_of_the_lock_file_and_not_of_root(
         capture_output=True,
         text=True,
     )
-    lock = (_PROJECT / 'requirements' / 'image.txt').read_text()
-    locked = dict(re.findall(r'^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)', lock, re.MULTILINE))
+    expected = locked('3.11', '--no-default-groups')
 
     def plain(versions: dict[str, str]) -> dict[str, str]:
         return {re.sub(r'[-_.]+', '-', name).lower(): version for name, version in versions.items()}
 
     installed = plain(json.loads(told.stdout))
-    assert installed.keys() - plain(locked).keys() == more
-    assert {package: installed[package] for package in installed.keys() - more} == plain(locked)
+    assert installed.keys() - expected.keys() == more
+    assert {package: installed[package] for package in installed.keys() - more} == expected
 
 
 @pytest.mark.parametrize('name', ['image', 'beam_image'])

@@ -51,7 +51,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, spare_file: Path) -> Progr
         shutil.copytree(
             _PROJECT / name, source / name, ignore=shutil.ignore_patterns('__pycache__')
         )
-    for name in ('setup.py', 'cxr_triage.py'):
+    for name in ('setup.py', 'pyproject.toml', 'cxr_triage.py'):
         shutil.copy(_PROJECT / name, source)
     shutil.copy(_PROJECT / 'tests' / 'support' / 'small_run.yaml', folder / 'config.yaml')
     data = folder / 'films'

@@ -163,5 +163,6 @@ def test_workers_that_install_the_project_get_all_of_it(tmp_path: Path) -> None:
         'records/tfrecord.py',
         'schemas/raw_schema.pbtxt',
         'setup.py',
+        'pyproject.toml',
     ):
         assert module in names

@@ -250,13 +250,9 @@ def test_a_module_of_the_same_name(tmp_path: Path) -> None:
 
 
 def test_the_packages_that_are_looked_for_are_those_of_the_project() -> None:
-    packages = re.search(
-        r'^PACKAGES = \((.*)\)$',
-        (Path(cli.__file__).parents[1] / 'setup.py').read_text(),
-        re.MULTILINE,
-    )
-    assert packages
-    assert set(re.findall(r"'(\w+)'", packages[1])) == set(cxr_triage._PACKAGES)
+    installed = metadata.distribution('cxr-triage').read_text('top_level.txt')
+    assert installed
+    assert set(installed.split()) - {'cxr_triage'} == set(cxr_triage._PACKAGES)
 
 
 def test_no_home_directory(

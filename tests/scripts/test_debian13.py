@@ -18,7 +18,7 @@ def bare(tmp_path: Path) -> Path:
     """A folder for PATH with nothing in it but what the script needs to get as far as its
     checks.
     """
-    for tool in ('bash', 'dirname', 'env', 'sed', 'python3'):
+    for tool in ('bash', 'dirname', 'env'):
         found = next(
             Path(folder) / tool
             for folder in os.environ['PATH'].split(os.pathsep)

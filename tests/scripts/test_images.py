@@ -16,13 +16,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from scripts.environment.lock import locked
 from scripts.images import __main__ as build
 from scripts.images import base
 from scripts.images.engine import Engine, EngineError, client, engine
+from tests.support.locked import locked
 
 PROJECT = Path(__file__).resolve().parents[2]
-REQUIREMENTS = PROJECT / 'requirements'
+IMAGE = ('3.11', '--no-default-groups')
 
 
 def _tool(folder: Path, name: str, script: str) -> str:
@@ -44,12 +44,6 @@ def _docker(folder: Path, version: str, buildx: bool) -> str:
         'docker',
         f'case "$1" in --version) echo "Docker version {version}, build x";; buildx) {answer};; '
         '*) exit 1;; esac',
-    )
-
-
-def _versions(lock: Path) -> dict[str, str]:
-    return dict(
-        re.findall(r'^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==(\S+)', lock.read_text(), re.MULTILINE)
     )
 
 
@@ -227,26 +221,26 @@ def test_the_entry_of_the_build_hands_secrets_to_its_command_alone(tmp_path: Pat
 def test_a_base_image_needs_debootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker = _docker(tmp_path, '20.10.24', False)
     found = Engine(docker, {'PATH': str(tmp_path)})
-    monkeypatch.setattr('scripts.images.base.installed_in', lambda version: tmp_path)
+    monkeypatch.setattr('scripts.images.base.python_prefix', lambda project: tmp_path)
     monkeypatch.setattr('os.geteuid', lambda: 0)
     monkeypatch.setattr('shutil.which', lambda name: None)
     with pytest.raises(base.BaseError, match='debootstrap is not installed'):
         base.make(found, PROJECT)
-    monkeypatch.setattr('scripts.images.base.installed_in', lambda version: None)
+    monkeypatch.setattr('scripts.images.base.python_prefix', lambda project: None)
     with pytest.raises(base.BaseError, match=r'no Python 3\.11 to put into the image'):
         base.make(found, PROJECT)
 
 
 def test_the_images_have_the_versions_of_the_environment() -> None:
-    image, current = _versions(REQUIREMENTS / 'image.txt'), _versions(REQUIREMENTS / 'current.txt')
+    image, current = locked(*IMAGE), locked('3.11')
     assert len(image) > 150
     assert image == {name: version for name, version in current.items() if name in image}
     assert not {'pytest', 'mypy', 'ruff', 'hypothesis'} & set(image)
 
 
 def test_the_boot_program_of_workers_is_of_their_version_of_beam() -> None:
-    version = _versions(REQUIREMENTS / 'image.txt')['apache-beam']
-    boot = PROJECT / 'kubeflow' / 'image' / 'boot'
+    version = locked(*IMAGE)['apache-beam']
+    boot = PROJECT / 'kubeflow/image/boot'
     assert f'github.com/apache/beam/sdks/v2 v{version} ' in (boot / 'go.mod').read_text()
     assert f'github.com/apache/beam/sdks/v2 v{version} h1:' in (boot / 'go.sum').read_text()
     # The compiler of the Dockerfile is the one that Beam asks for, and none is fetched in its
@@ -257,10 +251,12 @@ def test_the_boot_program_of_workers_is_of_their_version_of_beam() -> None:
 
 
 def test_cuda_is_what_tensorflow_asks_for_and_nothing_of_the_environment() -> None:
-    cuda = _versions(REQUIREMENTS / 'cuda.txt')
-    assert not set(cuda) & set(locked(REQUIREMENTS / 'current.txt'))
+    # The Dockerfile takes NVIDIA's packages out of the group.
+    group = locked('3.11', '--only-group', 'cuda')
+    cuda = {name: version for name, version in group.items() if name.startswith('nvidia-')}
+    assert group.items() - cuda.items() <= locked(*IMAGE).items()
     installed = importlib.metadata.version('tensorflow')
-    if installed != _versions(REQUIREMENTS / 'current.txt')['tensorflow']:
+    if installed != group['tensorflow']:
         pytest.skip(
             f'the images have another TensorFlow than {installed}; the "current" environment runs '
             'this'
@@ -283,8 +279,8 @@ def test_the_context_of_the_build_has_the_project_and_no_runs() -> None:
         for line in (PROJECT / '.dockerignore').read_text().splitlines()
         if line.startswith('!')
     }
-    packages = re.search(r'^PACKAGES = \((.*)\)$', (PROJECT / 'setup.py').read_text(), re.MULTILINE)
-    assert packages
-    assert set(re.findall(r"'(\w+)'", packages[1])) <= kept
-    assert {'setup.py', 'kubeflow/image/boot'} <= kept
+    installed = importlib.metadata.distribution('cxr-triage').read_text('top_level.txt') or ''
+    assert {name.removesuffix('.py') for name in kept} >= set(installed.split())
+    assert {'setup.py', 'pyproject.toml', 'uv.lock', 'scripts/uv.txt'} <= kept
+    assert {'kubeflow/image/boot', 'kubeflow/image/with_index'} <= kept
     assert not {'runs', '.venv', '.tools', 'tests'} & kept

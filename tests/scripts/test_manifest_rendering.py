@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cli import main as cli
-from scripts.environment.install import Project
-from scripts.environment.tool_environment import binaries
 from scripts.manifests import __main__ as command
 from scripts.manifests.objects import Objects
 from scripts.manifests.render import RenderError, read_external, render
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.slow
 def gke() -> Objects:
     return render(
         MANIFESTS / 'overlays/gke',
-        binaries(Project(ROOT), 'manifests'),
+        Path(sys.executable).parent,
         read_external(MANIFESTS / 'external.yaml'),
     )
 
@@ -205,7 +204,7 @@ def test_yaml_is_read_as_kubectl_writes_it(tmp_path: Path) -> None:
     (tmp_path / 'kustomization.yaml').write_text(
         'configMapGenerator: [{name: signs, literals: [equal==, yes=on, time=12:30]}]\n'
     )
-    (signs,) = render(tmp_path, binaries(Project(ROOT), 'manifests')).manifests
+    (signs,) = render(tmp_path, Path(sys.executable).parent).manifests
     assert signs.content['data'] == {'equal': '=', 'yes': 'on', 'time': '12:30'}
 
 

@@ -1,123 +1,110 @@
-"""What the bill of materials takes from the lock files, and that it stands up to an environment
-that is not the lock's.
+"""The bill of materials: what belongs to this environment, with scopes, licences and hashes, and
+that an environment that is not the lock's is refused.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from scripts.environment import sbom
-from scripts.environment.choose import BootstrapError, environments
+from scripts import sbom
 
-REQUIREMENTS = Path(__file__).resolve().parents[2] / 'requirements'
-ENVIRONMENTS = [environment.name for environment in environments(REQUIREMENTS)]
-DEVELOPMENT = {'pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'types-pyyaml', 'build'}
-LOCK = """Big_Tool==1.0 \\
-    --hash=sha256:{a} \\
-    --hash=sha256:{b}
-    # via -r some.in
-helper[extra]==2.0 ; sys_platform == 'linux' \\
-    --hash=sha256:{b}
-    # via big-tool
-checker==3.0 \\
-    --hash=sha256:{c}
-    # via -r common/development.in
-of-checker==4.0 \\
-    --hash=sha256:{c}
-    # via checker
-""".format(a='a' * 64, b='b' * 64, c='c' * 64)
+PROJECT = Path(__file__).resolve().parents[2]
 
 
-def _component(name: str, version: str) -> dict[str, Any]:
+def _component(name: str, version: str, marker: str = "python_version > '3'") -> dict[str, Any]:
+    properties = [{'name': 'uv:package:marker', 'value': marker}]
     return {
-        'bom-ref': f'{name}=={version}',
+        'bom-ref': f'{name}@{version}',
         'name': name,
         'version': version,
-        'purl': f'pkg:pypi/{name}@{version}',
-        'type': 'library',
+        'properties': properties,
     }
 
 
-def _bill(*components: tuple[str, str]) -> dict[str, Any]:
-    return {
-        'metadata': {},
-        'components': [_component(*item) for item in (('cxr-triage', '0.1.0'), *components)],
-        'dependencies': [],
+def _installed(name: str, version: str, **metadata: str) -> Any:
+    message = Message()
+    for key, value in metadata.items():
+        message[key.replace('_', '-')] = value
+    return SimpleNamespace(name=name, version=version, metadata=message)
+
+
+ELSEWHERE = _component('tool', '2.0', "python_version < '3'")
+BILL: dict[str, Any] = {
+    'metadata': {'component': {'bom-ref': 'root'}},
+    'components': [_component('tool', '1.0'), ELSEWHERE, _component('checker', '3.0')],
+    'dependencies': [
+        {'ref': 'root', 'dependsOn': ['tool@1.0', 'tool@2.0', 'checker@3.0']},
+        {'ref': 'tool@1.0'},
+        {'ref': 'tool@2.0'},
+        {'ref': 'checker@3.0'},
+    ],
+}
+PACKAGES = {
+    'cxr-triage': _installed('cxr-triage', '0.1.0'),
+    'tool': _installed('tool', '1.0', License_Expression='MIT'),
+    'checker': _installed('checker', '3.0', Classifier='License :: OSI Approved :: MIT License'),
+}
+
+
+def _bill() -> dict[str, Any]:
+    return json.loads(json.dumps(BILL))
+
+
+def test_the_part_of_this_environment_with_scopes_and_licences() -> None:
+    bill = sbom.complete(_bill(), {'components': [_component('tool', '1.0')]}, PACKAGES)
+    assert [(part['bom-ref'], part['scope'], part['licenses']) for part in bill['components']] == [
+        ('tool@1.0', 'required', [{'expression': 'MIT'}]),
+        ('checker@3.0', 'excluded', [{'license': {'name': 'MIT License'}}]),
+    ]
+    assert {entry['ref']: entry['dependsOn'] for entry in bill['dependencies']} == {
+        'root': ['tool@1.0', 'checker@3.0'],
+        'tool@1.0': [],
+        'checker@3.0': [],
     }
-
-
-INSTALLED = (('big.tool', '1.0'), ('helper', '2.0'), ('checker', '3.0'), ('of-checker', '4.0'))
-
-
-@pytest.mark.parametrize('name', ENVIRONMENTS)
-def test_every_locked_package_has_hashes_and_somebody_who_asks_for_it(name: str) -> None:
-    lock = sbom.locked((REQUIREMENTS / f'{name}.txt').read_text())
-    assert len(lock) > 200
-    assert all(package.hashes and package.by for package in lock.values())
-
-
-@pytest.mark.parametrize('name', ENVIRONMENTS)
-def test_what_runs_and_what_only_develops_are_told_apart(name: str) -> None:
-    lock = sbom.locked((REQUIREMENTS / f'{name}.txt').read_text())
-    needed = sbom.needed_to_run(lock)
-    assert {'tfx', 'tensorflow', 'apache-beam', 'tf-keras', 'protobuf', 'jinja2'} <= needed
-    assert set(lock) >= DEVELOPMENT
-    assert not needed & DEVELOPMENT
-
-
-def test_names_are_compared_as_pypi_compares_them() -> None:
-    assert list(sbom.locked(LOCK)) == ['big-tool', 'helper', 'checker', 'of-checker']
-    assert sbom.locked(LOCK)['big-tool'] == sbom.Locked(
-        '1.0', ('a' * 64, 'b' * 64), ('-r some.in',)
-    )
-
-
-def test_a_complete_bill() -> None:
-    bill = sbom.complete(_bill(*INSTALLED), sbom.locked(LOCK))
-    assert bill['metadata']['component']['name'] == 'cxr-triage'
-    assert {component['name']: component['scope'] for component in bill['components']} == {
-        'big.tool': 'required',
-        'helper': 'required',
-        'checker': 'excluded',
-        'of-checker': 'excluded',
-    }
-    (admitted,) = bill['components'][0]['externalReferences']
-    assert [item['content'] for item in admitted['hashes']] == ['a' * 64, 'b' * 64]
-    assert {item['ref']: item.get('dependsOn', []) for item in bill['dependencies']} == {
-        'cxr-triage==0.1.0': ['big.tool==1.0', 'checker==3.0'],
-        'big.tool==1.0': ['helper==2.0'],
-        'helper==2.0': [],
-        'checker==3.0': ['of-checker==4.0'],
-        'of-checker==4.0': [],
-    }
-
-
-def test_what_lies_beside_the_packages_is_in_the_bill_too() -> None:
-    lock = sbom.locked((REQUIREMENTS / 'facets.txt').read_text())
-    bill = sbom.with_facets(sbom.complete(_bill(*INSTALLED), sbom.locked(LOCK)), lock)
-    (added,) = (component for component in bill['components'] if component['name'] == 'witwidget')
-    assert added['licenses'] and added['externalReferences'][0]['hashes']
-    needs = {item['ref']: item.get('dependsOn', []) for item in bill['dependencies']}
-    assert added['bom-ref'] in needs['cxr-triage==0.1.0']
-    assert needs[added['bom-ref']] == []
 
 
 @pytest.mark.parametrize(
-    'strange', [('stray', '1.0'), ('helper', '2.1')], ids=['another package', 'another version']
+    ('packages', 'name'),
+    [
+        ({**PACKAGES, 'stray': _installed('stray', '1.0')}, 'stray'),
+        ({**PACKAGES, 'tool': _installed('tool', '1.1')}, 'tool'),
+        ({'checker': PACKAGES['checker']}, 'tool'),
+    ],
+    ids=['another package', 'another version', 'a missing package'],
 )
-def test_an_environment_that_is_not_the_lock_s_is_refused(strange: tuple[str, str]) -> None:
-    with pytest.raises(BootstrapError, match=f'{strange[0]} {strange[1]}.*make environment'):
-        sbom.complete(_bill(('big.tool', '1.0'), strange), sbom.locked(LOCK))
+def test_an_environment_that_is_not_the_lock_s_is_refused(
+    packages: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(sbom.SbomError, match=f'uv.lock says: {name}.*make environment'):
+        sbom.complete(_bill(), {'components': []}, packages)
 
 
-@pytest.mark.slow
 def test_the_bill_of_this_environment(tmp_path: Path) -> None:
-    """Written by the tool for what is installed here, and valid by CycloneDX's own schema, which
-    `write` holds it to.
-    """
-    path = sbom.write(REQUIREMENTS.parent, tmp_path)
-    assert path.name.startswith('cxr-triage-') and path.name.endswith('.cdx.json')
-    assert '"bomFormat": "CycloneDX"' in path.read_text()
+    """Of the real lock, written where `make sbom` writes it."""
+    code = (
+        'import pathlib, sys; from scripts import sbom; sbom._OUTPUT = pathlib.Path(sys.argv[1]); '
+        'sys.exit(sbom.main())'
+    )
+    command = [str(PROJECT / 'scripts/with-uv'), sys.executable, '-c', code, str(tmp_path)]
+    subprocess.run(command, cwd=PROJECT, check=True)
+    (path,) = tmp_path.iterdir()
+    bill = json.loads(path.read_text())
+    assert (bill['bomFormat'], bill['specVersion']) == ('CycloneDX', '1.5')
+    parts = {part['name']: part for part in bill['components']}
+    assert len(parts) > 200
+    needed = {name for name, part in parts.items() if part['scope'] == 'required'}
+    assert {'tfx', 'tensorflow', 'apache-beam', 'protobuf', 'jinja2', 'witwidget'} <= needed
+    development = {'pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'types-pyyaml', 'build'}
+    assert development <= parts.keys() - needed
+    for part in parts.values():
+        files = part['externalReferences']
+        assert files and all(file['hashes'][0]['alg'] == 'SHA-256' for file in files)
+    assert sum(not part['licenses'] for part in parts.values()) < 10

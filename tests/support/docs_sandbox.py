@@ -110,7 +110,7 @@ def build(base: Path, weights: Path) -> Sandbox:
     """
     folder, stand_ins = base / 'project', base / 'stand-ins'
     folder.mkdir()
-    for name in ('pipeline', 'kubeflow', 'schemas', 'Makefile', 'requirements'):
+    for name in ('pipeline', 'kubeflow', 'schemas', 'Makefile'):
         (folder / name).symlink_to(PROJECT / name)
     for name in (WEIGHTS, 'mobilenet_v2_no_top.h5'):
         (folder / name).symlink_to(weights)

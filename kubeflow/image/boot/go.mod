@@ -1,4 +1,4 @@
-// Beam's boot program for Python workers: the version of apache-beam in requirements/image.txt, and what it is compiled from.
+// Beam's boot program for Python workers: the version of apache-beam in uv.lock for Python 3.11, and what it is compiled from.
 // To change it: `go get github.com/apache/beam/sdks/v2/python/container@vVERSION && go mod tidy` in this folder.
 module cxr-triage/boot
 
