@@ -1,5 +1,5 @@
-"""scripts/bootstrap and scripts/with-uv: which environment and Python they choose, what they hand on
-to uv, and what they say when something is missing.
+"""scripts/bootstrap and scripts/with-uv: the environment and Python they choose, the settings they
+pass to uv, and what they say when something is missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ UV = """#!/bin/sh
 echo "$*" >>"$LOG"
 for last; do :; done
 case "$1 $2" in
-  'python find') version=${last#cpython-}; [ -x "$PYTHONS/$version/python" ] && echo "$PYTHONS/$version/python" ;;
+  'python find')
+    python="$PYTHONS/${last#cpython-}/python"
+    [ -x "$python" ] && echo "$python" ;;
   'python install') exit 1 ;;
   'venv --quiet') mkdir -p .venv/bin && ln -sf "$5" .venv/bin/python ;;
 esac
