@@ -20,12 +20,12 @@ from trainer import model as model_lib
 from trainer.backbones import BACKBONES
 from trainer.parameters import PRETRAINED, Backbone, ModelParameters
 from trainer.signatures import TriageModule
-from trainer.tracing import as_it_stands
+from trainer.tracing import without_autograph
 
 SIDE = 224
 
 
-@as_it_stands
+@without_autograph
 def network(backbone: Backbone) -> model_lib.Network:
     """The triage network at SIDE pixels."""
     if backbone not in PRETRAINED:

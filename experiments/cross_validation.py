@@ -31,9 +31,9 @@ from trainer import calibration, input_pipeline, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
-from trainer.journal import Journal
 from trainer.parameters import ModelParameters, TrainerParameters
 from trainer.tasks import TASKS, Task
+from trainer.training_history import TrainingHistory
 
 FOLDS = 5
 # Of the other folds' patients, those that say when to stop and how sure the network is.
@@ -196,7 +196,7 @@ def trained(
             splits,
             plan.parameters,
             state,
-            Journal(state.history, folder),
+            TrainingHistory(state.history, folder),
             strategy,
             targets,
         )

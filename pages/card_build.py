@@ -27,7 +27,7 @@ from pages.lineage import served_version
 from pages.measured import Evaluation
 from pages.runs import Run
 from schemas.features import VIEW
-from trainer.artifacts import FACTS_FILE
+from trainer.artifacts import MODEL_INFO_FILE
 from trainer.parameters import PRETRAINED
 
 
@@ -37,7 +37,7 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
     Raises:
       CardError: fields are missing.
     """
-    facts = run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE) or {}
+    facts = run.json('Trainer', 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
     text = card_text.of_task(str(facts.get('task', run.task.name if run.task else '')))
     audit = run.json('DataAudit', 'audit', AUDIT_JSON)
     ingest = run.json('XrayExampleGen', 'report', REPORT_FILE)

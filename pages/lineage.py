@@ -14,7 +14,7 @@ from components.xray_example_gen.artifact import REPORT_FILE
 from pages.runs import PUSHED, SERVED, Run
 from pages.store import Artifact, Execution, Store
 from pipeline.run_root import RunRoot
-from trainer.artifacts import FACTS_FILE
+from trainer.artifacts import MODEL_INFO_FILE
 
 _CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
 
@@ -108,7 +108,7 @@ def facts(run: Run) -> dict[str, str]:
         else None
     )
     facts_by_key['weights'] = weights or None
-    model = run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE) or {}
+    model = run.json('Trainer', 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
     facts_by_key['model'] = model.get('model_version')
     facts_by_key['operating_point'] = (
         f'{model["operating_point"]["threshold"]:.6f}' if 'operating_point' in model else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from pages import charts
 from pages.runs import Run
-from trainer.artifacts import FACTS_FILE, HISTORY_FILE
+from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE
 
 # What the trainer writes, as (title, figure on train, figure on val).
 _CURVES = (('Loss', 'loss', 'val_loss'), ('AUC', 'auc', 'val_auc'))
@@ -29,7 +29,7 @@ def context(run: Run) -> dict[str, Any]:
             for row in rows
         ],
         'logs': os.path.relpath(logs, run.root) if logs else None,
-        'model': run.json('Trainer', 'model', 'Format-Serving', FACTS_FILE),
+        'model': run.json('Trainer', 'model', 'Format-Serving', MODEL_INFO_FILE),
         'tuner': run.json('Tuner', 'best_hyperparameters', 'best_hyperparameters.txt'),
     }
 

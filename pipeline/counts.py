@@ -15,7 +15,7 @@ from components.evaluator import registry, results
 from components.xray_example_gen.artifact import REPORT_FILE
 from pipeline import steps as step_names
 from pipeline.local_runner import Step
-from trainer.artifacts import FACTS_FILE
+from trainer.artifacts import MODEL_INFO_FILE
 
 
 class CountError(RuntimeError):
@@ -83,7 +83,7 @@ def _audit(step: Step, folder: str) -> Iterator[tuple[str, int]]:
 
 def _trainer(step: Step, folder: str) -> Iterator[tuple[str, int]]:
     del step
-    for split, counts in _json(folder, 'Format-Serving', FACTS_FILE)['records'].items():
+    for split, counts in _json(folder, 'Format-Serving', MODEL_INFO_FILE)['records'].items():
         yield split, counts['records']
 
 

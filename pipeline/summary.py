@@ -22,7 +22,7 @@ from components.xray_example_gen.artifact import REPORT_FILE
 from pipeline import steps
 from pipeline.local_runner import Step
 from pipeline.tables import plain_table
-from trainer.artifacts import FACTS_FILE
+from trainer.artifacts import MODEL_INFO_FILE
 
 
 def of_step(step: Step) -> str:
@@ -169,7 +169,7 @@ def _transform(step: Step) -> str:
 
 
 def _trainer(step: Step) -> str:
-    facts = _json(step, 'model', 'Format-Serving', FACTS_FILE)
+    facts = _json(step, 'model', 'Format-Serving', MODEL_INFO_FILE)
     point = facts['operating_point']
     return (
         f'{facts["backbone"]}, {facts["records"]["train"]["records"]:,} images; operating point '

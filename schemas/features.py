@@ -17,7 +17,7 @@ AGE = 'age'  # int64 years, -1 when unknown
 AGE_BAND = 'age_band'  # bytes, one of AGE_BANDS
 SEX = 'sex'  # bytes: F, M
 VIEW = 'view_position'  # bytes: PA, AP
-FOLLOW_UP = 'follow_up'  # int64: the how-manieth study of the patient, -1 when unknown
+FOLLOW_UP = 'follow_up'  # int64: the patient's study number, -1 when unknown
 
 UNKNOWN = 'unknown'
 UNKNOWN_NUMBER = -1

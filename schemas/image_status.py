@@ -1,11 +1,10 @@
 """The names for what can be wrong with an encoded image, and the limits that decide it.
 
-`cxr-triage check`, ingestion, the data audit and the served model all use these names, so a film
+`cxr-triage check`, ingestion, the data audit and the served model all use these names, so an image
 gets the same verdict from each of them. This module has no third-party imports.
 
-The rule for a film: 8 bits a channel, greyscale or RGB, upright, and nothing in the file that makes
-the stored pixels differ from what a viewer shows. `cxr-triage convert` turns other images into such
-films.
+The rule for an image: 8 bits a channel, greyscale or RGB, upright, and nothing in the file that makes
+the stored pixels differ from what a viewer shows. `cxr-triage convert` converts other images.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ TRUNCATED = 'truncated'
 TOO_LARGE = 'too_large'
 # A side shorter than MIN_SIDE.
 TOO_SMALL = 'too_small'
-# The grey levels of the decoded film span less than BLANK_RANGE, so it shows nothing.
+# The grey levels of the decoded image span less than BLANK_RANGE, so it shows nothing.
 BLANK = 'blank'
 # A property that makes the stored pixels differ from what a viewer shows: 16-bit or 1-bit pixels, a
 # colour palette, transparency, an EXIF orientation other than upright, CMYK; or a JPEG with more

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 # In the model, in SavedModel's place for such files: what a server or a person has to know of it.
-FACTS_FILE = os.path.join('assets.extra', 'triage.json')
+MODEL_INFO_FILE = os.path.join('assets.extra', 'triage.json')
 # In the `model_run` artifact: training curves, and the trainer's answers on the splits it did not
 # learn from.
 HISTORY_FILE = 'history.csv'

@@ -1,5 +1,5 @@
 """Random changes of training images that leave the diagnosis as it is: a little shift, rotation,
-zoom, contrast and brightness, and a square blotted out.
+zoom, contrast and brightness, and a cut-out square.
 
 No horizontal flip: it would put the heart on the other side, which is a finding.
 """
@@ -37,9 +37,7 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, parameters: AugmentationParamete
     brightness = draws[5] * (parameters.brightness * 255.0)
     x, y = _places(pixels.shape[1], angle, scale, shift_x, shift_y)
     changed = _changed(pixels, x, y, contrast, brightness)
-    return (
-        _blotted(changed, draws[6], draws[7], parameters.cutout) if parameters.cutout else changed
-    )
+    return _cutout(changed, draws[6], draws[7], parameters.cutout) if parameters.cutout else changed
 
 
 _BITS = (0, 8, 16, 24)  # where each of four bytes lies in a 32-bit number
@@ -64,7 +62,7 @@ def _changed(
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _blotted(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor, share: float) -> tf.Tensor:
+def _cutout(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor, share: float) -> tf.Tensor:
     """A square of the mean grey level on each image, its centre at x, y [batch] in -1..1 of the
     side: cutout (DeVries and Taylor, 2017).
 
@@ -116,9 +114,9 @@ def _bilinear(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     column, row = tf.cast(x, tf.int32), tf.cast(y, tf.int32)
     right, down = x - tf.cast(column, tf.float32), y - tf.cast(row, tf.float32)
     index = tf.reshape(row * width + column, [batch, -1])
-    found = tf.reshape(
+    levels = tf.reshape(
         tf.gather(tf.reshape(fours, [batch, -1]), index, batch_dims=1), [batch, side, side]
     )
-    a, b, c, d = (tf.cast(tf.bitwise.right_shift(found, bits) & 255, tf.float32) for bits in _BITS)
+    a, b, c, d = (tf.cast(tf.bitwise.right_shift(levels, bits) & 255, tf.float32) for bits in _BITS)
     top, bottom = a + right * (b - a), c + right * (d - c)
     return top + down * (bottom - top)

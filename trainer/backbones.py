@@ -36,7 +36,9 @@ class Backbone:
     scale: Callable[[tf.Tensor], tf.Tensor]
 
 
-def _of_keras(application: Callable[..., keras.Model]) -> Callable[[int, str | None], keras.Model]:
+def _keras_application(
+    application: Callable[..., keras.Model],
+) -> Callable[[int, str | None], keras.Model]:
     """A network of keras.applications without its top."""
     return lambda side, weights: application(
         input_shape=(side, side, 3), include_top=False, weights=weights
@@ -52,15 +54,15 @@ def _minus_one_to_one(pixels: tf.Tensor) -> tf.Tensor:
     return tf.repeat(pixels / 127.5 - 1.0, 3, axis=-1)
 
 
-def _less_the_mean_of_blue_green_red(pixels: tf.Tensor) -> tf.Tensor:
+def _minus_mean_bgr(pixels: tf.Tensor) -> tf.Tensor:
     return tf.repeat(pixels, 3, axis=-1) - [103.939, 116.779, 123.68]
 
 
-def _standardised_red_green_blue(pixels: tf.Tensor) -> tf.Tensor:
+def _standardised_rgb(pixels: tf.Tensor) -> tf.Tensor:
     return (tf.repeat(pixels / 255.0, 3, axis=-1) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
 
 
-def _as_it_is(pixels: tf.Tensor) -> tf.Tensor:
+def _unscaled(pixels: tf.Tensor) -> tf.Tensor:
     # EfficientNetV2 of Keras scales by itself, in its first layers.
     return tf.repeat(pixels, 3, axis=-1)
 
@@ -93,13 +95,13 @@ def _scratch_cnn(side: int, weights: str | None) -> keras.Model:
 
 BACKBONES: dict[str, Backbone] = {
     'scratch_cnn': Backbone(_scratch_cnn, _standardised),
-    'mobilenet_v2': Backbone(_of_keras(keras.applications.MobileNetV2), _minus_one_to_one),
-    'xception': Backbone(_of_keras(keras.applications.Xception), _minus_one_to_one),
-    'vgg16': Backbone(_of_keras(keras.applications.VGG16), _less_the_mean_of_blue_green_red),
-    'densenet121': Backbone(
-        _of_keras(keras.applications.DenseNet121), _standardised_red_green_blue
+    'mobilenet_v2': Backbone(_keras_application(keras.applications.MobileNetV2), _minus_one_to_one),
+    'xception': Backbone(_keras_application(keras.applications.Xception), _minus_one_to_one),
+    'vgg16': Backbone(_keras_application(keras.applications.VGG16), _minus_mean_bgr),
+    'densenet121': Backbone(_keras_application(keras.applications.DenseNet121), _standardised_rgb),
+    'efficientnet_v2_b0': Backbone(
+        _keras_application(keras.applications.EfficientNetV2B0), _unscaled
     ),
-    'efficientnet_v2_b0': Backbone(_of_keras(keras.applications.EfficientNetV2B0), _as_it_is),
 }
 
 

@@ -98,7 +98,7 @@ def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> li
     Raises:
       ValueError: see `fit`, for the first.
     """
-    found = []
+    calibrations = []
     for place, name in enumerate(names):
         if place and len(np.unique(labels[:, place])) == 1:
             _log.warning(
@@ -106,10 +106,10 @@ def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> li
                 name,
                 labels[0, place],
             )
-            found.append(NONE)
+            calibrations.append(NONE)
         else:
-            found.append(fit(logits[:, place], labels[:, place]))
-    return found
+            calibrations.append(fit(logits[:, place], labels[:, place]))
+    return calibrations
 
 
 def choose_operating_point(

@@ -1,5 +1,5 @@
-"""What a killed training needs to go on as if nothing had happened: weights, optimizer, epoch,
-early stopping, history.
+"""Checkpoints that let a killed training resume: weights, optimizer, epoch, early stopping and
+history.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import tensorflow as tf
 import tf_keras as keras
 
-from trainer.journal import Journal
 from trainer.moving_average import MovingAverage
+from trainer.training_history import TrainingHistory
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class TrainingState:
         self._average = average
         # Its slots have to exist before they can be restored.
         model.optimizer.build(model.trainable_variables)
-        kept = {} if average is None else {'average': average}
-        self._latest = self._manager('latest', model=model, optimizer=model.optimizer, **kept)
+        tracked = {} if average is None else {'average': average}
+        self._latest = self._manager('latest', model=model, optimizer=model.optimizer, **tracked)
         self._kept_weights = self._manager('kept', model=model)
         if self._latest.latest_checkpoint:
             self._latest.checkpoint.restore(
@@ -87,7 +87,9 @@ class TrainingState:
                 self._kept_weights.latest_checkpoint
             ).assert_existing_objects_matched()
 
-    def callback(self, patience: int | None, journal: Journal) -> keras.callbacks.Callback:
+    def callback(
+        self, patience: int | None, training_history: TrainingHistory
+    ) -> keras.callbacks.Callback:
         """Keeps the average, saves after each epoch, counts the epochs without a better validation
         AUC; see `finished`.
         """
@@ -111,7 +113,7 @@ class TrainingState:
                 repeats the epoch with the same outcome.
                 """
                 logs = logs or {}
-                journal.write('training', epoch, logs)
+                training_history.write('training', epoch, logs)
                 better = logs['val_auc'] > float(state._best.numpy())
                 if better or patience is None:
                     state._kept_weights.save(checkpoint_number=epoch + 1)

@@ -55,21 +55,24 @@ def path(features: np.ndarray, labels: np.ndarray, weights: Weights) -> Iterator
     standardised, mean, deviation = _standardised(features)
     counts = np.where(labels > 0.5, weights.positive, weights.negative)
     width, outputs = features.shape[1], labels.shape[1]
-    found = np.zeros((width + 1, outputs))  # the intercepts in the last row
+    weights_and_bias = np.zeros((width + 1, outputs))  # the intercepts in the last row
     for penalty in PENALTIES:
         objective = _Objective(standardised, labels, counts, penalty)
         result = optimize.minimize(
             objective,
-            found.ravel(),
+            weights_and_bias.ravel(),
             jac=True,
             method='L-BFGS-B',
             options={'maxiter': 2000, 'gtol': 1e-6, 'ftol': 1e-10},
         )
-        found = result.x.reshape(width + 1, outputs)
-        kernel = found[:-1] / deviation[:, None]
-        bias = found[-1] - mean @ kernel
+        weights_and_bias = result.x.reshape(width + 1, outputs)
+        kernel = weights_and_bias[:-1] / deviation[:, None]
+        bias = weights_and_bias[-1] - mean @ kernel
         yield Head(
-            penalty, objective.loss(found)[0], kernel.astype(np.float32), bias.astype(np.float32)
+            penalty,
+            objective.loss(weights_and_bias)[0],
+            kernel.astype(np.float32),
+            bias.astype(np.float32),
         )
 
 

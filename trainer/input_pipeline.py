@@ -99,15 +99,15 @@ def _records_an_epoch(split: Split, parameters: TrainParameters) -> int:
     )
 
 
-def _drawn(split: Split, parameters: TrainParameters, seed: int) -> np.ndarray:
+def _undersampled(split: Split, parameters: TrainParameters, seed: int) -> np.ndarray:
     """Which records an epoch with undersampling takes, bool [records]: all positives, and a draw of
     the negatives.
     """
-    taken = split.values[:, 0] == 1
-    negatives = np.flatnonzero(~taken)
+    selected = split.values[:, 0] == 1
+    negatives = np.flatnonzero(~selected)
     count = _records_an_epoch(split, parameters) - split.positives
-    taken[np.random.default_rng(seed).choice(negatives, count, replace=False)] = True
-    return taken
+    selected[np.random.default_rng(seed).choice(negatives, count, replace=False)] = True
+    return selected
 
 
 def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> tf.data.Dataset:
@@ -120,11 +120,11 @@ def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> t
     files = tf.data.Dataset.from_tensor_slices(list(split.files))
     if parameters.balance == 'undersample':
         # In file order, in which the labels are known.
-        taken = tf.constant(_drawn(split, parameters, seed))
+        selected = tf.constant(_undersampled(split, parameters, seed))
         serialized = (
             _serialized(files)
             .enumerate()
-            .filter(lambda place, _: taken[place])
+            .filter(lambda place, _: selected[place])
             .map(lambda _, record: record)
         )
     else:

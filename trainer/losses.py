@@ -16,7 +16,7 @@ from trainer.parameters import TrainParameters
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """What a film counts, float32 [labels] each: where the label is 0, and where it is 1."""
+    """The weight of an image in the loss, float32 [labels] each: where the label is 0, and where it is 1."""
 
     negative: np.ndarray
     positive: np.ndarray
@@ -35,8 +35,8 @@ def weights(values: np.ndarray, of_labels: np.ndarray, parameters: TrainParamete
         for place, positives in enumerate(values.sum(axis=0)):
             # With one class there is nothing to learn from, and nothing to balance.
             if 0 < positives < len(values):
-                found = calibration.class_weights(int(positives), len(values))
-                classes[place] = found[0], found[1]
+                by_class = calibration.class_weights(int(positives), len(values))
+                classes[place] = by_class[0], by_class[1]
     scaled = (classes * np.asarray(of_labels)[:, None]).astype(np.float32)
     return Weights(scaled[:, 0], scaled[:, 1])
 
@@ -49,9 +49,12 @@ class LabelLoss(keras.losses.Loss):
     detection", ICCV 2017.
     """
 
-    def __init__(self, found: Weights, smoothing: float = 0.0, gamma: float = 0.0):
+    def __init__(self, weights: Weights, smoothing: float = 0.0, gamma: float = 0.0):
         super().__init__(name='label_loss')
-        self._negative, self._positive = tf.constant(found.negative), tf.constant(found.positive)
+        self._negative, self._positive = (
+            tf.constant(weights.negative),
+            tf.constant(weights.positive),
+        )
         self._smoothing, self._gamma = smoothing, gamma
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from trainer import backbones, pooling
 from trainer.parameters import PRETRAINED, ModelParameters
-from trainer.tracing import as_it_stands
+from trainer.tracing import without_autograph
 
 HEAD = 'logit'
 
@@ -23,7 +23,7 @@ class Network:
       model: pixels, uint8 or float32 [batch, side, side, 1] in 0..255 -> logits float32 [batch,
         labels].
       extractor: the same pixels -> features float32 [batch, width].
-      looker: the same pixels -> the last feature map float [batch, height, width, channels], and
+      feature_maps: the same pixels -> the last feature map float [batch, height, width, channels], and
         how much each place of it counts, float32 [batch, height, width, 1].
       backbone: the keras model inside `extractor`, without the scaling.
       head: features -> logits.
@@ -32,13 +32,13 @@ class Network:
 
     model: keras.Model
     extractor: keras.Model
-    looker: keras.Model
+    feature_maps: keras.Model
     backbone: keras.Model
     head: keras.Model
     batch_norm: str
 
 
-@as_it_stands
+@without_autograph
 def build(parameters: ModelParameters, labels: int = 1) -> Network:
     """Builds the network, with ImageNet weights where the backbone has some.
 
@@ -63,11 +63,11 @@ def build(parameters: ModelParameters, labels: int = 1) -> Network:
     features = pooling.Pool(name='pool', dtype='float32')((maps, attention))
     head = build_head(backbone.output_shape[-1], parameters, labels)
     model = TrainableModel(inputs, head(features), name=parameters.backbone)
-    extractor, looker = (
+    extractor, feature_maps = (
         keras.Model(inputs, features, name='extractor'),
-        keras.Model(inputs, [maps, attention], name='looker'),
+        keras.Model(inputs, [maps, attention], name='feature_maps'),
     )
-    return Network(model, extractor, looker, backbone, head, parameters.batch_norm)
+    return Network(model, extractor, feature_maps, backbone, head, parameters.batch_norm)
 
 
 def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> keras.Model:
@@ -125,7 +125,7 @@ def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Te
       The logits, float32 [batch, labels], and the parts of that label's, float32 [batch, height,
       width].
     """
-    maps, attention = network.looker(pixels, training=False)
+    maps, attention = network.feature_maps(pixels, training=False)
     maps = tf.cast(maps, tf.float32)
     kernel, bias = network.head.get_layer(HEAD).kernel, network.head.get_layer(HEAD).bias
     logits = pooling.pool(maps, attention) @ kernel + bias
@@ -137,12 +137,12 @@ class TrainableModel(keras.Model):
     AutoGraph on.
     """
 
-    @as_it_stands
+    @without_autograph
     def train_step(self, data):
         """See keras.Model."""
         return super().train_step(data)
 
-    @as_it_stands
+    @without_autograph
     def test_step(self, data):
         """See keras.Model."""
         return super().test_step(data)
@@ -164,8 +164,8 @@ class Dropout(keras.layers.Layer):
         """float [batch, width] to the same shape, scaled so that the expectation stays."""
         if not training or not self._rate:
             return inputs
-        kept = self._generator.uniform(tf.shape(inputs)) >= self._rate
-        return tf.where(kept, inputs / (1.0 - self._rate), tf.zeros_like(inputs))
+        mask = self._generator.uniform(tf.shape(inputs)) >= self._rate
+        return tf.where(mask, inputs / (1.0 - self._rate), tf.zeros_like(inputs))
 
 
 class Scale(keras.layers.Layer):

@@ -52,7 +52,7 @@ def decode_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
     """Encoded images (JPEG or PNG, any size, grey or colour) to uint8 [batch, size, size, 1],
     0..255.
 
-    Antialiased bilinear: without antialiasing, thin lines of a 600-pixel film alias at 224. The
+    Antialiased bilinear: without antialiasing, thin lines of a 600-pixel image alias at 224. The
     aspect ratio is not kept, as the NIH records are square.
     """
 

@@ -14,13 +14,13 @@ import tf_keras as keras
 
 from trainer import calibration, input_pipeline, training
 from trainer import model as model_lib
-from trainer.artifacts import EVALUATION_SPLITS, FACTS_FILE, HISTORY_FILE, PREDICTIONS_FILE
+from trainer.artifacts import EVALUATION_SPLITS, HISTORY_FILE, MODEL_INFO_FILE, PREDICTIONS_FILE
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
-from trainer.journal import Journal
 from trainer.parameters import TrainerParameters, with_values
 from trainer.signatures import TriageModule
 from trainer.tasks import TASKS
+from trainer.training_history import TrainingHistory
 
 _log = logging.getLogger(__name__)
 
@@ -48,17 +48,17 @@ def run_fn(fn_args) -> None:
     state = TrainingState(
         os.path.join(config['checkpoints'] or fn_args.model_run_dir, f'training-{key}')
     )
-    journal = Journal(state.history, os.path.join(fn_args.model_run_dir, 'logs'))
+    training_history = TrainingHistory(state.history, os.path.join(fn_args.model_run_dir, 'logs'))
     strategy = training.prepare(parameters)
     with strategy.scope():
         network = model_lib.build(parameters.model, len(targets.labels))
-    training.train(network, splits, parameters, state, journal, strategy, targets)
+    training.train(network, splits, parameters, state, training_history, strategy, targets)
 
     answers = {
         name: training.predict_logits(network.model, splits[name], parameters.train.batch_size)
         for name in EVALUATION_SPLITS
     }
-    fitted = calibration.fit_each(*answers['calibration'], targets.labels[: targets.asked])
+    fitted = calibration.fit_each(*answers['calibration'], targets.labels[: targets.served])
     # What follows is about the label of the task.
     answers = {name: (logits[:, 0], labels[:, 0]) for name, (logits, labels) in answers.items()}
     logits, labels = answers['calibration']
@@ -75,8 +75,8 @@ def run_fn(fn_args) -> None:
     )
     version = f'{config["pipeline"]}-{key}'
     _export(fn_args, network, parameters, targets, fitted, point, version)
-    _write_facts(fn_args.serving_model_dir, config, parameters, splits, fitted, point, version)
-    _write_run(fn_args.model_run_dir, journal, splits, answers, fitted[0], point)
+    _write_model_info(fn_args.serving_model_dir, config, parameters, splits, fitted, point, version)
+    _write_run(fn_args.model_run_dir, training_history, splits, answers, fitted[0], point)
     state.discard()
 
 
@@ -96,16 +96,18 @@ def _open_splits(fn_args, labels: Sequence[str], parameters: TrainerParameters) 
 
 
 def _training_key(config: dict, fn_args, splits: dict[str, Split]) -> str:
-    """Names a training by all that determines it, so that only the same one is resumed: other films
-    under the same paths are another training."""
-    given = [config[name] for name in ('parameters', 'task', 'weights_digest', 'code_digest')]
-    films = [input_pipeline.content_key(split) for split in splits.values()]
+    """A name for a training, from everything that determines it, so that only the same one resumes.
+
+    It covers the files' contents: other images under the same paths give another name.
+    """
+    settings = [config[name] for name in ('parameters', 'task', 'weights_digest', 'code_digest')]
+    contents = [input_pipeline.content_key(split) for split in splits.values()]
     parts = [
-        *given,
+        *settings,
         json.dumps(fn_args.hyperparameters),
         fn_args.transform_graph_path,
         *fn_args.train_files,
-        *films,
+        *contents,
     ]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
@@ -125,14 +127,14 @@ def _export(
         full = model_lib.build(parameters.model, len(targets.labels))
         full.model.set_weights(network.model.get_weights())
         network = full
-    findings = targets.labels[1 : targets.asked]
+    findings = targets.labels[1 : targets.served]
     module = TriageModule(
         network, parameters.model.image_size, fitted, point.threshold, version, findings
     )
     module.export(fn_args.serving_model_dir)
 
 
-def _write_facts(
+def _write_model_info(
     directory: str, config: dict, parameters: TrainerParameters, splits, fitted, point, version: str
 ) -> None:
     task = TASKS[config['task']]
@@ -143,7 +145,9 @@ def _write_facts(
         'positive': task.positive,
         'negative': task.negative,
         'operating_point': vars(point),
-        'calibration': {name: vars(each) for name, each in zip(task.outputs, fitted, strict=True)},
+        'calibration': {
+            name: vars(value) for name, value in zip(task.outputs, fitted, strict=True)
+        },
         'image_size': parameters.model.image_size,
         'backbone': parameters.model.backbone,
         'parameters': parameters.model_dump(mode='json'),
@@ -155,14 +159,16 @@ def _write_facts(
         'code_digest': config['code_digest'],
         'tensorflow': tf.__version__,
     }
-    _write_json(os.path.join(directory, FACTS_FILE), facts)
+    _write_json(os.path.join(directory, MODEL_INFO_FILE), facts)
 
 
-def _write_run(directory: str, journal: Journal, splits, answers, fitted, point) -> None:
+def _write_run(
+    directory: str, training_history: TrainingHistory, splits, answers, fitted, point
+) -> None:
     """Training curves, and the trainer's own answers by image: what ServingCheck holds the export
     against.
     """
-    journal.to_csv(os.path.join(directory, HISTORY_FILE))
+    training_history.to_csv(os.path.join(directory, HISTORY_FILE))
     predictions = {}
     for name, (logits, labels) in answers.items():
         # In float32, as the exported graph computes it.

@@ -19,11 +19,11 @@ from schemas.signatures import (
     PROBABILITY,
     STATUS,
 )
-from trainer.attempt import attempt
 from trainer.calibration import Calibration
-from trainer.film_status import assess
+from trainer.graph_errors import with_fallback
+from trainer.image_assessment import assess
 from trainer.model import Network, evidence
-from trainer.tracing import as_it_stands
+from trainer.tracing import without_autograph
 
 
 class TriageModule(tf.Module):
@@ -63,8 +63,8 @@ class TriageModule(tf.Module):
         self._variables = network.model.variables
         self._network = network
         self._image_size = image_size
-        self._offset = tf.constant([each.offset for each in calibrations], tf.float32)
-        self._temperature = tf.constant([each.temperature for each in calibrations], tf.float32)
+        self._offset = tf.constant([item.offset for item in calibrations], tf.float32)
+        self._temperature = tf.constant([item.temperature for item in calibrations], tf.float32)
         self._threshold = tf.constant(threshold, tf.float32)
         self._version = tf.constant(version)
         self._findings = tuple(findings)
@@ -146,7 +146,7 @@ class TriageModule(tf.Module):
             **{name: probabilities[:, place + 1] for place, name in enumerate(self._findings)},
         }
 
-    @as_it_stands
+    @without_autograph
     def export(self, directory: str) -> None:
         """Writes a SavedModel that answers to the three signatures."""
         signatures = {
@@ -167,10 +167,10 @@ def _images_of(examples: tf.Tensor) -> tf.Tensor:
 
     def one_by_one() -> tf.Tensor:
         return tf.map_fn(
-            lambda serialized: attempt(parse, serialized, lambda: tf.constant(b'')), examples
+            lambda serialized: with_fallback(parse, serialized, lambda: tf.constant(b'')), examples
         )
 
-    images, parsed = attempt(
+    images, parsed = with_fallback(
         lambda batch: (parse(batch), True),
         examples,
         lambda: (tf.fill(tf.shape(examples), b''), False),

@@ -1,4 +1,4 @@
-"""Graphs of functions as they stand."""
+"""Traces functions without AutoGraph, which rewrites their Python code."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import tensorflow as tf
 _F = TypeVar('_F', bound=Callable)
 
 
-def as_it_stands(function: _F) -> _F:
-    """A decorator: AutoGraph stays out of layers, metrics, functions over a tf.data.Dataset and
-    exports that `function` traces.
+def without_autograph(function: _F) -> _F:
+    """A decorator that keeps AutoGraph out of everything that `function` traces.
 
-    AutoGraph rewrites each Python function that it meets, so that `if` and `for` may depend on
-    tensors. It leaves keras alone, which is on its list of libraries that have no need of it, but
-    not tf_keras, which is the same code and not on that list: for a small network most of the time
-    before the first step and of an export goes there, for the same graph (`benchmarks.tracing`).
+    AutoGraph rewrites each Python function so that `if` and `for` may depend on tensors. It skips
+    keras, which is on its list of libraries that do not need this, but not tf_keras, which is the
+    same code. With a small network, this rewriting takes most of the time before the first step
+    and of an export, for the same graph (`benchmarks.tracing`).
 
-    A tf.function that does not say `autograph=False` turns it on again for what it calls, as those
-    of `keras.Model.fit` do: what is called there has to be decorated too.
+    A tf.function without `autograph=False`, such as those of `keras.Model.fit`, turns AutoGraph on
+    again. Decorate the functions that it calls, too.
     """
     return cast(_F, tf.autograph.experimental.do_not_convert(function))

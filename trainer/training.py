@@ -15,11 +15,11 @@ from trainer import head, input_pipeline, losses
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
-from trainer.journal import Journal
 from trainer.moving_average import MovingAverage
 from trainer.parameters import PRETRAINED, TrainerParameters, TrainParameters
 from trainer.tasks import Task
-from trainer.tracing import as_it_stands
+from trainer.tracing import without_autograph
+from trainer.training_history import TrainingHistory
 
 _log = logging.getLogger(__name__)
 
@@ -30,29 +30,30 @@ class TrainingError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """What is learned: labels and how much each counts in the loss; of the first `asked` the
-    exported model gives an answer.
+    """The labels that are learned, and the weight of each in the loss.
+
+    The exported model answers for the first `served` labels.
     """
 
     labels: tuple[str, ...]
     weights: tuple[float, ...]
-    asked: int
+    served: int
 
 
 ONE_LABEL = Targets(('',), (1.0,), 1)
 
 
 def targets(task: Task, parameters: TrainParameters) -> Targets:
-    """The labels of a task, and with `auxiliary_weight` the findings that it does not ask for."""
-    helping = (
+    """The labels of a task, and with `auxiliary_weight` the other findings."""
+    auxiliary = (
         tuple(name for name in FINDINGS if name not in task.outputs)
         if parameters.auxiliary_weight
         else ()
     )
     weights = [1.0] * len(task.outputs) + [
-        parameters.auxiliary_weight / max(len(helping), 1)
-    ] * len(helping)
-    return Targets((*task.outputs, *helping), tuple(weights), len(task.outputs))
+        parameters.auxiliary_weight / max(len(auxiliary), 1)
+    ] * len(auxiliary)
+    return Targets((*task.outputs, *auxiliary), tuple(weights), len(task.outputs))
 
 
 def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
@@ -69,19 +70,18 @@ def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
-@as_it_stands
+@without_autograph
 def train(
     network: model_lib.Network,
     splits: dict[str, Split],
     parameters: TrainerParameters,
     state: TrainingState,
-    journal: Journal,
+    training_history: TrainingHistory,
     strategy: tf.distribute.Strategy,
     targets: Targets = ONE_LABEL,
 ) -> None:
     """Trains `network` in place; it ends with the weights of the last epoch, or with
-    `train.patience` with those of the best validation AUC, be they of an epoch or of the head
-    alone."""
+    `train.patience` with the best ones by validation AUC, of an epoch or of the head alone."""
     best = None
     if (
         parameters.model.backbone in PRETRAINED
@@ -89,11 +89,11 @@ def train(
         and not state.started()
     ):
         # Not under the strategy, where a metric belongs to the replicas of a step.
-        best = fit_head(network, splits, parameters, journal, targets)
+        best = fit_head(network, splits, parameters, training_history, targets)
     if parameters.train.epochs:
         with strategy.scope():
-            _fit_all(network, splits, parameters, state, journal, best, targets)
-        _warn_of_a_loss(journal, parameters.train)
+            _fit_all(network, splits, parameters, state, training_history, best, targets)
+        _warn_of_a_loss(training_history, parameters.train)
 
 
 # Weaker penalties are not tried once this many in a row were no better.
@@ -104,7 +104,7 @@ def fit_head(
     network: model_lib.Network,
     splits: dict[str, Split],
     parameters: TrainerParameters,
-    journal: Journal,
+    training_history: TrainingHistory,
     targets: Targets = ONE_LABEL,
 ) -> float:
     """Fits the head on the features of the frozen backbone, each image through the backbone once
@@ -119,25 +119,25 @@ def fit_head(
     }
     weights = losses.weights(splits['train'].values, np.array(targets.weights), parameters.train)
     best, chosen, waited = -1.0, None, 0
-    for number, found in enumerate(head.path(*features['train'], weights)):
+    for number, candidate in enumerate(head.path(*features['train'], weights)):
         aucs = {}
         for name, (inputs, labels) in features.items():
             metric = _auc_metric(targets)
-            metric.update_state(labels, found.logits(inputs))
+            metric.update_state(labels, candidate.logits(inputs))
             aucs[name] = float(metric.result())
-        journal.write(
+        training_history.write(
             'head',
             number,
             {
-                'penalty': found.penalty,
-                'loss': found.loss,
+                'penalty': candidate.penalty,
+                'loss': candidate.loss,
                 'auc': aucs['train'],
                 'val_auc': aucs['val'],
             },
         )
         waited += 1
         if aucs['val'] > best:
-            best, chosen, waited = aucs['val'], found, 0
+            best, chosen, waited = aucs['val'], candidate, 0
         elif waited == _NO_BETTER:
             break
     if chosen is None:
@@ -167,7 +167,7 @@ def predict_logits(
 
 
 def _fit_all(
-    network, splits, parameters, state, journal, best: float | None, targets: Targets
+    network, splits, parameters, state, training_history, best: float | None, targets: Targets
 ) -> None:
     train, model = parameters.train, network.model
     if parameters.model.backbone in PRETRAINED:
@@ -185,7 +185,7 @@ def _fit_all(
     callbacks = [
         FiniteLoss(train.learning_rate),
         Progress(train.epochs, steps),
-        state.callback(train.patience, journal),
+        state.callback(train.patience, training_history),
     ]
     # An epoch a call: the order of its images depends on its number alone, so a resumed training
     # sees what an unbroken one sees.
@@ -209,8 +209,8 @@ def _fit_all(
 _LUCK = 0.01
 
 
-def _warn_of_a_loss(journal: Journal, train: TrainParameters) -> None:
-    alone, tuned = journal.best('val_auc', 'head'), journal.last('val_auc')
+def _warn_of_a_loss(training_history: TrainingHistory, train: TrainParameters) -> None:
+    alone, tuned = training_history.best('val_auc', 'head'), training_history.last('val_auc')
     if train.patience is None and tuned < alone - _LUCK:
         _log.warning(
             'fine-tuning has made the network worse: validation AUC %.4f, %.4f with the head '
@@ -248,8 +248,7 @@ def learning_rate(
 
 
 def check_pixels(pixels: tf.Tensor) -> None:
-    """Refuses a batch that is not grey levels in 0..255: a network trained on another scale learns,
-    but nothing good.
+    """Refuses a batch that is not grey levels in 0..255, as a network would train badly on it.
 
     Raises:
       ValueError: values below 0 or above 255, or none above 1 (scaled already).
@@ -297,7 +296,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Tells how far an epoch is, through the log."""
+    """Logs the progress of an epoch."""
 
     def __init__(self, epochs: int, steps: int):
         super().__init__()
@@ -355,11 +354,9 @@ def _loss_and_metrics(split: Split, parameters: TrainerParameters, targets: Targ
 
 
 def _auc_metric(targets: Targets) -> keras.metrics.AUC:
-    """From logits [n, labels]; the mean over the labels that are asked for, those that only help do
-    not count.
-    """
+    """AUC from logits [n, labels]: the mean over the labels that are served."""
     several = {}
     if len(targets.weights) > 1:
-        counted = [float(place < targets.asked) for place in range(len(targets.weights))]
+        counted = [float(place < targets.served) for place in range(len(targets.weights))]
         several = {'multi_label': True, 'num_labels': len(counted), 'label_weights': counted}
     return keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000, **several)

@@ -16,9 +16,9 @@ from trainer import input_pipeline, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
-from trainer.journal import Journal
 from trainer.parameters import TrainerParameters, TuningParameters, with_values
 from trainer.tasks import TASKS
+from trainer.training_history import TrainingHistory
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def tuner_fn(fn_args) -> TunerFnResult:
 
 
 class _Trainings(keras_tuner.BayesianOptimization):
-    """A search whose trials are trainings as the Trainer does them, cut to some epochs."""
+    """A search whose trials are short trainings, done as the Trainer does them."""
 
     def run_trial(
         self,
@@ -77,12 +77,12 @@ class _Trainings(keras_tuner.BayesianOptimization):
         verbose: int,
     ) -> dict[str, float]:
         """The validation AUC of a training with the values of the trial."""
-        found = trial.hyperparameters
+        search = trial.hyperparameters
         low, high = tuning.learning_rate
         values = {
-            'learning_rate': found.Float('learning_rate', low, high, sampling='log'),
-            'unfreeze_share': found.Float('unfreeze_share', *tuning.unfreeze_share),
-            'dropout': found.Float('dropout', *tuning.dropout),
+            'learning_rate': search.Float('learning_rate', low, high, sampling='log'),
+            'unfreeze_share': search.Float('unfreeze_share', *tuning.unfreeze_share),
+            'dropout': search.Float('dropout', *tuning.dropout),
         }
         chosen = with_values(parameters, values)
         chosen = chosen.model_copy(
@@ -94,11 +94,13 @@ class _Trainings(keras_tuner.BayesianOptimization):
         strategy = training.prepare(chosen)
         with strategy.scope():
             network = model_lib.build(chosen.model, len(targets.labels))
-        journal = Journal(state.history, os.path.join(folder, 'logs'))
-        training.train(network, splits, chosen, state, journal, strategy, targets)
+        training_history = TrainingHistory(state.history, os.path.join(folder, 'logs'))
+        training.train(network, splits, chosen, state, training_history, strategy, targets)
         state.discard()
         # Of the weights that a training ends with.
-        auc = (journal.best if chosen.train.patience else journal.last)(_OBJECTIVE)
+        auc = (training_history.best if chosen.train.patience else training_history.last)(
+            _OBJECTIVE
+        )
         settings = ', '.join(f'{name} {value:.3g}' for name, value in values.items())
         _log.info(
             'trial %s of %d: %s: validation AUC %.4f',
@@ -110,7 +112,7 @@ class _Trainings(keras_tuner.BayesianOptimization):
         return {_OBJECTIVE: auc}
 
     def search_space_summary(self, extended: bool = False) -> None:
-        """What Keras Tuner would print stands in the log."""
+        """Prints nothing: the log has the results."""
 
     def results_summary(self, num_trials: int = 10) -> None:
-        """What Keras Tuner would print stands in the log."""
+        """Prints nothing: the log has the results."""

@@ -15,7 +15,7 @@ from components.data_audit.artifact import AUDIT_JSON, DataAuditReport
 from components.xray_example_gen.artifact import REPORT_FILE, IngestReport
 from pipeline import counts, steps
 from pipeline.local_runner import Step
-from trainer.artifacts import FACTS_FILE
+from trainer.artifacts import MODEL_INFO_FILE
 
 WRITTEN = {'train': 6, 'val': 2, 'calibration': 2, 'test': 2}
 
@@ -55,7 +55,7 @@ def _audit(folder: Path, found: dict[str, int]) -> Step:
 
 
 def _trainer(folder: Path, found: dict[str, int]) -> Step:
-    path = folder / 'Format-Serving' / FACTS_FILE
+    path = folder / 'Format-Serving' / MODEL_INFO_FILE
     path.parent.mkdir(parents=True)
     records = {split: {'records': count} for split, count in found.items() if split != 'test'}
     path.write_text(json.dumps({'records': records}))

@@ -17,10 +17,10 @@ from records import examples, synth, tfrecord
 from schemas import image_status
 from schemas import signatures as contract
 from schemas.features import IMAGE
-from trainer import film_status, preprocessing
+from trainer import image_assessment, preprocessing
 from trainer.artifacts import PREDICTIONS_FILE
 from trainer.tasks import TASKS
-from trainer.tracing import as_it_stands
+from trainer.tracing import without_autograph
 
 THRESHOLD = 0.5
 _SIDE = 16
@@ -73,7 +73,7 @@ class TinyModel(tf.Module):
         if self.defect != 'answers_nothing':
             with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, ['no images'])]):
                 images = tf.identity(images)
-        pixels, status = film_status.assess(images, _SIDE)
+        pixels, status = image_assessment.assess(images, _SIDE)
         if self.defect == 'raises':
             pixels = preprocessing.decode_and_resize(images, _SIDE)
         if self.defect == 'recovers':
@@ -120,7 +120,7 @@ class TinyModel(tf.Module):
             probability += 0.0 * tf.reduce_sum(tf.ones([3 << 28]) * probability[0])
         return probability
 
-    @as_it_stands
+    @without_autograph
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The signatures to export."""
         batch = [2] if self.defect == 'fixed_batch' else [None]

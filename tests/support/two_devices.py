@@ -13,12 +13,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tests.support import films
+from tests.support import synthetic_images
 from trainer import input_pipeline, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
-from trainer.journal import Journal
 from trainer.parameters import ModelParameters, TrainerParameters, TrainParameters
+from trainer.training_history import TrainingHistory
 
 
 def main(data: str, folder: str, weights: str) -> None:
@@ -26,11 +26,15 @@ def main(data: str, folder: str, weights: str) -> None:
     (cpu,) = tf.config.list_physical_devices('CPU')
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     splits = {
-        name: input_pipeline.open_split([f'{data}/Split-{name}/*'], [films.LABEL], films.SIDE)
+        name: input_pipeline.open_split(
+            [f'{data}/Split-{name}/*'], [synthetic_images.LABEL], synthetic_images.SIDE
+        )
         for name in ('train', 'val', 'calibration')
     }
     parameters = TrainerParameters(
-        model=ModelParameters(backbone='mobilenet_v2', weights=weights, image_size=films.SIDE),
+        model=ModelParameters(
+            backbone='mobilenet_v2', weights=weights, image_size=synthetic_images.SIDE
+        ),
         train=TrainParameters(batch_size=16, epochs=1),
     )
     training.prepare(parameters)
@@ -43,7 +47,7 @@ def main(data: str, folder: str, weights: str) -> None:
         splits,
         parameters,
         state,
-        Journal(state.history, str(Path(folder) / 'logs')),
+        TrainingHistory(state.history, str(Path(folder) / 'logs')),
         strategy,
     )
     logits, _ = training.predict_logits(network.model, splits['val'], 16)

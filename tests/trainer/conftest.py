@@ -16,7 +16,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipeline.create_pipeline import SCHEMA_FILE
-from tests.support import films
+from tests.support import synthetic_images
 from trainer.input_pipeline import Split
 from trainer.preprocessing import preprocessing_fn
 
@@ -35,14 +35,14 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
     folder = tmp_path_factory.mktemp('splits')
     sizes = {'train': 48, 'val': 30, 'calibration': 30}
     return {
-        name: films.split(folder / f'Split-{name}', size, seed)
+        name: synthetic_images.split(folder / f'Split-{name}', size, seed)
         for seed, (name, size) in enumerate(sizes.items())
     }
 
 
 @pytest.fixture(scope='session')
 def transform_output(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput:
-    """The transform graph for images of `films.SIDE` pixels, made by tf.Transform."""
+    """The transform graph for images of `synthetic_images.SIDE` pixels, made by tf.Transform."""
     folder = tmp_path_factory.mktemp('transform')
     schema = text_format.Parse(Path(SCHEMA_FILE).read_text(encoding='utf-8'), schema_pb2.Schema())
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec
@@ -50,8 +50,8 @@ def transform_output(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransfor
         name: np.array([0] if feature.dtype == 'int64' else [b'x'])
         for name, feature in spec.items()
     }
-    record['image'] = np.array([films.png(films.draw(0, 0))])
-    config = {'image_size': films.SIDE}
+    record['image'] = np.array([synthetic_images.png(synthetic_images.draw(0, 0))])
+    config = {'image_size': synthetic_images.SIDE}
     with (
         beam.Pipeline(runner='FnApiRunner') as pipeline,
         tft_beam.Context(temp_dir=str(folder / 'tmp')),

@@ -84,7 +84,7 @@ def test_a_backbone_from_its_weights_answers_as_keras_does(name: str, tmp_path: 
     preprocess = getattr(keras.applications, KERAS[name][0]).preprocess_input
     expected = reference(preprocess(tf.repeat(film, 3, axis=-1)), training=False)
     assert np.abs(expected).max() > 0
-    assert np.allclose(network.looker(film)[0], expected, atol=1e-5 * np.abs(expected).max())
+    assert np.allclose(network.feature_maps(film)[0], expected, atol=1e-5 * np.abs(expected).max())
     assert (
         0
         < model_lib.unfreeze(network, 0.3)

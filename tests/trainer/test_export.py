@@ -27,11 +27,11 @@ from schemas import image_status
 from schemas import signatures as contract
 from schemas.features import IMAGE, transformed
 from schemas.labels import NO_FINDING
-from tests.support import films
+from tests.support import synthetic_images
 from trainer import input_pipeline, training
 from trainer import model as model_lib
 from trainer import run as run_lib
-from trainer.artifacts import FACTS_FILE, HISTORY_FILE, PREDICTIONS_FILE
+from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE, PREDICTIONS_FILE
 from trainer.calibration import NONE, Calibration
 from trainer.input_pipeline import Split
 from trainer.parameters import (
@@ -49,22 +49,26 @@ CALIBRATION = Calibration(offset=0.7, temperature=1.9)
 
 @pytest.fixture(scope='module', autouse=True)
 def small_films() -> Iterator[None]:
-    """The films of these tests have `films.SIDE` pixels a side: what is smaller is too small
+    """The films of these tests have `synthetic_images.SIDE` pixels a side: what is smaller is too small
     here.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image_status, 'MIN_SIDE', films.SIDE)
+        patch.setattr(image_status, 'MIN_SIDE', synthetic_images.SIDE)
         yield
 
 
 def _images() -> list[bytes]:
     """Films of the size and of others, as PNG and as JPEG, grey and colour."""
-    found = [films.png(films.draw(number % 2, 50 + number)) for number in range(4)]
+    found = [
+        synthetic_images.png(synthetic_images.draw(number % 2, 50 + number)) for number in range(4)
+    ]
     for number, (kind, mode, side) in enumerate(
         (('JPEG', 'L', 90), ('JPEG', 'RGB', 64), ('PNG', 'RGB', 47))
     ):
         out = io.BytesIO()
-        Image.fromarray(films.draw(1, 60 + number, side)[..., 0]).convert(mode).save(out, kind)
+        Image.fromarray(synthetic_images.draw(1, 60 + number, side)[..., 0]).convert(mode).save(
+            out, kind
+        )
         found.append(out.getvalue())
     return found
 
@@ -84,11 +88,13 @@ def exported(
 ) -> tuple[str, keras.Model, float]:
     """An untrained network, its export, and a threshold that stands on the score of an image."""
     keras.utils.set_random_seed(1)
-    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE))
+    network = model_lib.build(
+        ModelParameters(backbone='scratch_cnn', image_size=synthetic_images.SIDE)
+    )
     model = network.model
     probabilities = CALIBRATION.apply(_logits(model, transform_output)).astype(np.float32)
     threshold = float(np.sort(probabilities)[3])
-    module = TriageModule(network, films.SIDE, [CALIBRATION], threshold, 'p-1')
+    module = TriageModule(network, synthetic_images.SIDE, [CALIBRATION], threshold, 'p-1')
     path = str(tmp_path_factory.mktemp('exported') / 'model')
     module.export(path)
     return path, model, threshold
@@ -99,7 +105,7 @@ def _logits(model: keras.Model, transform_output: tft.TFTransformOutput) -> np.n
     stored = transform_output.transform_features_layer()({IMAGE: tf.constant(_images())[:, None]})[
         transformed(IMAGE)
     ]
-    return model(decode_stored(stored, films.SIDE), training=False).numpy()[:, 0]
+    return model(decode_stored(stored, synthetic_images.SIDE), training=False).numpy()[:, 0]
 
 
 def _as_examples(images: list[bytes]) -> list[bytes]:
@@ -189,7 +195,9 @@ def test_alone_or_in_a_batch_an_image_has_the_same_score(exported) -> None:
 
 def test_a_case_at_the_threshold_is_flagged() -> None:
     """A logit that is known exactly: the bias alone, with weights of 0."""
-    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE))
+    network = model_lib.build(
+        ModelParameters(backbone='scratch_cnn', image_size=synthetic_images.SIDE)
+    )
     model = network.model
     kernel, _ = model.layers[-1].get_weights()
     model.layers[-1].set_weights([kernel * 0, np.zeros(1)])
@@ -199,7 +207,7 @@ def test_a_case_at_the_threshold_is_flagged() -> None:
         float(np.nextafter(np.float32(0.5), np.float32(1))),
         float(np.nextafter(np.float32(0.5), np.float32(0))),
     ):
-        module = TriageModule(network, films.SIDE, [NONE], threshold, 'p-1')
+        module = TriageModule(network, synthetic_images.SIDE, [NONE], threshold, 'p-1')
         answer = module.serve_images(tf.constant(_images()[:1]))
         assert answer[contract.PROBABILITY].numpy()[0] == 0.5
         flags.append(float(answer[contract.FLAG][0]))
@@ -250,18 +258,20 @@ def test_a_request_without_images_gets_a_reason(signature, exported) -> None:
 
 
 def test_an_answer_that_is_no_number_is_flagged() -> None:
-    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE))
+    network = model_lib.build(
+        ModelParameters(backbone='scratch_cnn', image_size=synthetic_images.SIDE)
+    )
     network.model.set_weights(
         [np.full_like(weights, np.nan) for weights in network.model.get_weights()]
     )
-    module = TriageModule(network, films.SIDE, [NONE], 0.5, 'p-1')
+    module = TriageModule(network, synthetic_images.SIDE, [NONE], 0.5, 'p-1')
     answers = module.serve_images(tf.constant(_images()[:1]))
     assert np.isnan(answers[contract.PROBABILITY].numpy()).all()
     assert answers[contract.FLAG].numpy().tolist() == [1.0]
 
 
 PARAMETERS = TrainerParameters(
-    model=ModelParameters(backbone='scratch_cnn', image_size=films.SIDE),
+    model=ModelParameters(backbone='scratch_cnn', image_size=synthetic_images.SIDE),
     train=TrainParameters(batch_size=16, epochs=1, learning_rate=1e-3),
     operating_point=OperatingPointParameters(sensitivity=0.8),
 )
@@ -310,13 +320,13 @@ def _json(path: Path) -> dict:
 @pytest.mark.slow
 def test_facts_of_the_model(trained) -> None:
     folder, splits = trained
-    facts = _json(folder / 'Format-Serving' / FACTS_FILE)
+    facts = _json(folder / 'Format-Serving' / MODEL_INFO_FILE)
     assert 'not for clinical use' in facts['intended_use']
     assert (facts['task'], facts['positive'], facts['backbone'], facts['image_size']) == (
         'nih_triage',
         'abnormal',
         'scratch_cnn',
-        films.SIDE,
+        synthetic_images.SIDE,
     )
     assert TrainerParameters.model_validate(facts['parameters']) == PARAMETERS
     assert facts['records'] == {
@@ -335,7 +345,7 @@ def test_facts_of_the_model(trained) -> None:
 def test_the_exported_model_gives_the_answers_that_the_trainer_wrote_down(trained) -> None:
     folder, splits = trained
     predictions = _json(folder / 'run' / PREDICTIONS_FILE)
-    facts = _json(folder / 'Format-Serving' / FACTS_FILE)
+    facts = _json(folder / 'Format-Serving' / MODEL_INFO_FILE)
     assert predictions['operating_point'] == facts['operating_point']
     assert set(predictions['splits']) == {'val', 'calibration'}
     for name, rows in predictions['splits'].items():
@@ -344,7 +354,9 @@ def test_the_exported_model_gives_the_answers_that_the_trainer_wrote_down(traine
         )
         assert [row['image_id'] for row in rows] == input_pipeline.image_ids(splits[name])
         answers = _serve(
-            str(folder / 'Format-Serving'), contract.IMAGES, [films.png(film) for film in pixels]
+            str(folder / 'Format-Serving'),
+            contract.IMAGES,
+            [synthetic_images.png(film) for film in pixels],
         )
         assert np.allclose(
             answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-6
@@ -438,7 +450,7 @@ def test_a_training_on_other_films_under_the_same_paths_is_not_resumed(
 
 
 def _one_class(folder: Path) -> None:
-    films.write(folder / 'Split-val', [1] * 4)
+    synthetic_images.write(folder / 'Split-val', [1] * 4)
 
 
 def _empty(folder: Path) -> None:
@@ -468,16 +480,24 @@ FINDINGS_ALONE = Calibration(offset=-0.4, temperature=0.6)
 
 def test_findings_have_an_output_each_and_those_that_only_help_have_none(tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
-    network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=films.SIDE), 4)
+    network = model_lib.build(
+        ModelParameters(backbone='scratch_cnn', image_size=synthetic_images.SIDE), 4
+    )
     module = TriageModule(
-        network, films.SIDE, [CALIBRATION, FINDINGS_ALONE, NONE], 0.5, 'p-1', ['Mass', 'Hernia']
+        network,
+        synthetic_images.SIDE,
+        [CALIBRATION, FINDINGS_ALONE, NONE],
+        0.5,
+        'p-1',
+        ['Mass', 'Hernia'],
     )
     path = str(tmp_path / 'model')
     module.export(path)
     answers = _serve(path, contract.IMAGES, _images())
     assert set(answers) == {*contract.SCORES, 'Mass', 'Hernia'}
     logits = network.model(
-        np.stack([films.draw(number % 2, 50 + number) for number in range(4)]), training=False
+        np.stack([synthetic_images.draw(number % 2, 50 + number) for number in range(4)]),
+        training=False,
     ).numpy()
     for place, (name, calibration) in enumerate(
         ((contract.PROBABILITY, CALIBRATION), ('Mass', FINDINGS_ALONE), ('Hernia', NONE))
@@ -510,10 +530,18 @@ def test_several_findings_from_training_to_serving(
 ) -> None:
     """The task asks for two findings, of which the calibration split lacks one."""
     monkeypatch.setitem(
-        TASKS, 'two', Task('two', films.LABEL, 'abnormal', 'normal', (films.OTHER, films.NEVER))
+        TASKS,
+        'two',
+        Task(
+            'two',
+            synthetic_images.LABEL,
+            'abnormal',
+            'normal',
+            (synthetic_images.OTHER, synthetic_images.NEVER),
+        ),
     )
     whole = {
-        name: films.split(tmp_path / f'Split-{name}', 48, seed)
+        name: synthetic_images.split(tmp_path / f'Split-{name}', 48, seed)
         for seed, name in enumerate(('train', 'val', 'calibration'))
     }
     train = PARAMETERS.train.model_copy(update={'auxiliary_weight': 0.5, **changes})
@@ -523,12 +551,17 @@ def test_several_findings_from_training_to_serving(
             tmp_path, whole, transform_output, task='two', parameters=parameters.model_dump_json()
         )
     )
-    facts = _json(tmp_path / 'Format-Serving' / FACTS_FILE)
-    assert set(facts['calibration']) == {films.LABEL, films.OTHER, films.NEVER}
-    assert facts['calibration'][films.NEVER] == vars(NONE)
-    assert facts['calibration'][films.OTHER] != vars(NONE)
+    facts = _json(tmp_path / 'Format-Serving' / MODEL_INFO_FILE)
+    assert set(facts['calibration']) == {
+        synthetic_images.LABEL,
+        synthetic_images.OTHER,
+        synthetic_images.NEVER,
+    }
+    assert facts['calibration'][synthetic_images.NEVER] == vars(NONE)
+    assert facts['calibration'][synthetic_images.OTHER] != vars(NONE)
     answers = _serve(str(tmp_path / 'Format-Serving'), contract.IMAGES, _images())
-    assert set(answers) == {*contract.SCORES, films.OTHER, films.NEVER}
+    assert set(answers) == {*contract.SCORES, synthetic_images.OTHER, synthetic_images.NEVER}
     assert all(
-        ((answers[name] >= 0) & (answers[name] <= 1)).all() for name in (films.OTHER, films.NEVER)
+        ((answers[name] >= 0) & (answers[name] <= 1)).all()
+        for name in (synthetic_images.OTHER, synthetic_images.NEVER)
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support import films
+from tests.support import synthetic_images
 from trainer import input_pipeline
 from trainer.input_pipeline import Split
 from trainer.parameters import AugmentationParameters, TrainParameters
@@ -56,7 +56,7 @@ def test_an_empty_split_is_refused(place: str, tmp_path: Path) -> None:
     if place == 'no patterns':
         patterns = []
     with pytest.raises(ValueError, match='Split-val' if patterns else 'no directory'):
-        input_pipeline.open_split(patterns, [films.LABEL], films.SIDE)
+        input_pipeline.open_split(patterns, [synthetic_images.LABEL], synthetic_images.SIDE)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_image_ids_are_in_the_order_of_the_evaluation_batches(splits: dict[str, 
     ids = input_pipeline.image_ids(splits['train'])
     assert len(set(ids)) == 48
     numbers = [int(name.split('-')[1]) for name in ids]
-    drawn = [films.draw(int(number % 3 == 0), number).tobytes() for number in numbers]
+    drawn = [synthetic_images.draw(int(number % 3 == 0), number).tobytes() for number in numbers]
     assert drawn == _prints_of(splits['train'])
 
 
@@ -198,7 +198,9 @@ def test_undersampling_asks_for_no_more_negatives_than_there_are(splits: dict[st
 
 def test_several_labels_stay_with_their_images(splits: dict[str, Split]) -> None:
     several = input_pipeline.open_split(
-        splits['train'].files, [films.LABEL, films.OTHER], films.SIDE
+        splits['train'].files,
+        [synthetic_images.LABEL, synthetic_images.OTHER],
+        synthetic_images.SIDE,
     )
     assert several.values.shape == (48, 2)
     assert several.values.sum(axis=0).tolist() == [16, 12]

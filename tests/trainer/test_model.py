@@ -171,7 +171,7 @@ def test_dropout_is_off_outside_of_training() -> None:
 def test_under_mixed_precision_the_logit_is_float32() -> None:
     keras.mixed_precision.set_global_policy('mixed_float16')
     network = model_lib.build(ModelParameters(backbone='scratch_cnn', image_size=32))
-    assert network.looker(FILMS)[0].dtype == tf.float16
+    assert network.feature_maps(FILMS)[0].dtype == tf.float16
     assert network.extractor(FILMS).dtype == tf.float32
     assert network.model(FILMS).dtype == tf.float32
     assert {weight.dtype for weight in network.model.weights} == {tf.float32}
@@ -202,7 +202,7 @@ def test_the_parts_of_a_logit_and_its_bias_sum_to_it(kind: str) -> None:
 def test_attention_begins_as_the_average() -> None:
     keras.utils.set_random_seed(1)
     network = model_lib.build(SCRATCH.model_copy(update={'image_size': 64, 'pooling': 'attention'}))
-    maps, attention = network.looker(LARGE)
+    maps, attention = network.feature_maps(LARGE)
     assert np.allclose(attention, 1 / 4)
     assert np.allclose(network.extractor(LARGE), tf.reduce_mean(maps, axis=[1, 2]), atol=1e-6)
 

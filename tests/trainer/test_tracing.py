@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.autograph.impl import api
 
-from tests.support import films
+from tests.support import synthetic_images
 from trainer import calibration, training
 from trainer import model as model_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
-from trainer.journal import Journal
 from trainer.parameters import ModelParameters, TrainerParameters, TrainParameters
 from trainer.signatures import TriageModule
-from trainer.tracing import as_it_stands
+from trainer.tracing import without_autograph
+from trainer.training_history import TrainingHistory
 
 # What `fit` puts around a step, for several devices; neither layers nor losses, metrics or
 # optimizers.
@@ -34,7 +34,7 @@ def test_a_condition_on_a_tensor_is_rewritten_only_outside() -> None:
 
     assert positive() == [2, 1, 0, 1]
     with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
-        as_it_stands(positive)()
+        without_autograph(positive)()
 
 
 def test_the_decorated_keeps_its_name_and_its_docstring() -> None:
@@ -56,16 +56,21 @@ def test_from_the_network_to_the_export_no_layer_is_rewritten(
 
     monkeypatch.setattr(api, '_convert_actual', seen)
     parameters = TrainerParameters(
-        model=ModelParameters(backbone='scratch_cnn', image_size=films.SIDE),
+        model=ModelParameters(backbone='scratch_cnn', image_size=synthetic_images.SIDE),
         train=TrainParameters(batch_size=16, epochs=1),
     )
     strategy = training.prepare(parameters)
     network = model_lib.build(parameters.model)
     state = TrainingState(str(tmp_path / 'state'))
     training.train(
-        network, splits, parameters, state, Journal(state.history, str(tmp_path / 'logs')), strategy
+        network,
+        splits,
+        parameters,
+        state,
+        TrainingHistory(state.history, str(tmp_path / 'logs')),
+        strategy,
     )
-    TriageModule(network, films.SIDE, [calibration.NONE], 0.5, 'p-1').export(
+    TriageModule(network, synthetic_images.SIDE, [calibration.NONE], 0.5, 'p-1').export(
         str(tmp_path / 'model')
     )
     assert 'train_function' in {name for _, name in rewritten}, (

@@ -18,8 +18,8 @@ from trainer import model as model_lib
 from trainer import parameters as parameters_lib
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
-from trainer.journal import Journal
 from trainer.parameters import ModelParameters, TrainerParameters, TrainParameters
+from trainer.training_history import TrainingHistory
 
 MODEL = ModelParameters(backbone='scratch_cnn', image_size=32, dropout=0.3)
 
@@ -39,12 +39,12 @@ def _train(
     """One training as `run_fn` does it, in the state's folder `folder`."""
     keras.backend.clear_session()
     state = TrainingState(str(folder))
-    journal = Journal(state.history, str(folder / 'logs'))
+    training_history = TrainingHistory(state.history, str(folder / 'logs'))
     strategy = training.prepare(parameters)
     with strategy.scope():
         network = model_lib.build(parameters.model)
-    training.train(network, splits, parameters, state, journal, strategy)
-    journal.to_csv(str(folder / 'history.csv'))
+    training.train(network, splits, parameters, state, training_history, strategy)
+    training_history.to_csv(str(folder / 'history.csv'))
     with (folder / 'history.csv').open(newline='') as file:
         return network, state, list(csv.DictReader(file))
 
@@ -143,14 +143,14 @@ def _kill_in_mid_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 
 
 def _kill_before_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    original = Journal.write
+    original = TrainingHistory.write
 
     def kill(self, phase, number, figures):
         original(self, phase, number, figures)
         if (phase, number) == ('training', epoch):
             raise Killed
 
-    monkeypatch.setattr(Journal, 'write', kill)
+    monkeypatch.setattr(TrainingHistory, 'write', kill)
 
 
 def _kill_while_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -375,7 +375,7 @@ def test_weaker_penalties_are_tried_while_they_help(
 
 def test_discard_leaves_nothing(tmp_path: Path) -> None:
     state = TrainingState(str(tmp_path / 'state'))
-    Journal(state.history, str(tmp_path / 'logs')).write('training', 0, {})
+    TrainingHistory(state.history, str(tmp_path / 'logs')).write('training', 0, {})
     state.discard()
     state.discard()
     assert not (tmp_path / 'state').exists()

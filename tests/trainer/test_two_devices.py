@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from tests.support import films
+from tests.support import synthetic_images
 
 
 @pytest.mark.slow
 def test_both_phases_run_on_two_devices(tmp_path: Path) -> None:
     for seed, (name, size) in enumerate({'train': 48, 'val': 30, 'calibration': 30}.items()):
-        films.split(tmp_path / 'data' / f'Split-{name}', size, seed)
+        synthetic_images.split(tmp_path / 'data' / f'Split-{name}', size, seed)
     weights = tmp_path / 'weights.h5'
     keras.applications.MobileNetV2(
-        input_shape=(films.SIDE, films.SIDE, 3), include_top=False, weights=None
+        input_shape=(synthetic_images.SIDE, synthetic_images.SIDE, 3),
+        include_top=False,
+        weights=None,
     ).save_weights(str(weights))
     arguments = [str(tmp_path / 'data'), str(tmp_path), str(weights)]
     finished = subprocess.run(

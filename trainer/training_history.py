@@ -1,5 +1,5 @@
-"""Training curves: one line an epoch in a JSON-lines file that survives a killed run, and the same
-as CSV and for TensorBoard.
+"""Training curves: one JSON line per epoch, which survives a killed run; also as CSV and for
+TensorBoard.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import os
 import tensorflow as tf
 
 
-class Journal:
+class TrainingHistory:
     """Figures by phase and epoch.
 
     Args:
-      path: the JSON-lines file; what an earlier run wrote there is taken up.
-      log_dir: where TensorBoard looks.
+      path: the JSON-lines file; the epochs of an earlier run are read from it.
+      log_dir: folder for TensorBoard.
     """
 
     def __init__(self, path: str, log_dir: str):
@@ -33,7 +33,7 @@ class Journal:
                 self._add(row)
 
     def write(self, phase: str, epoch: int, figures: dict) -> None:
-        """Adds an epoch; one that was written before is replaced."""
+        """Adds an epoch, or replaces it if it was written before."""
         self._add(
             {
                 'phase': phase,
@@ -42,11 +42,11 @@ class Journal:
             }
         )
         tf.io.gfile.makedirs(os.path.dirname(self._path))
-        # Aside and moved: a kill while writing must not cost the epochs before.
-        aside = f'{self._path}.new'
-        with tf.io.gfile.GFile(aside, 'w') as file:
+        # Written beside and moved: a kill while writing must not lose earlier epochs.
+        temporary = f'{self._path}.new'
+        with tf.io.gfile.GFile(temporary, 'w') as file:
             file.write(''.join(json.dumps(row) + '\n' for row in self._rows))
-        tf.io.gfile.rename(aside, self._path, overwrite=True)
+        tf.io.gfile.rename(temporary, self._path, overwrite=True)
 
     def last(self, name: str) -> float:
         """The newest value of a figure."""

@@ -1,4 +1,4 @@
-"""The journal: survives a cut line, replaces an epoch that is trained again, and becomes a table
+"""The training history: survives a cut line, replaces an epoch that is trained again, and becomes a table
 and TensorBoard's events.
 """
 
@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from trainer.journal import Journal
+from trainer.training_history import TrainingHistory
 
 
-def _table(journal: Journal, folder: Path) -> list[dict[str, str]]:
-    journal.to_csv(str(folder / 'history.csv'))
+def _table(training_history: TrainingHistory, folder: Path) -> list[dict[str, str]]:
+    training_history.to_csv(str(folder / 'history.csv'))
     with (folder / 'history.csv').open(newline='') as file:
         return list(csv.DictReader(file))
 
 
 def test_what_is_written_comes_back_in_a_new_process(tmp_path: Path) -> None:
     path = str(tmp_path / 'state' / 'history.jsonl')
-    first = Journal(path, str(tmp_path / 'logs'))
+    first = TrainingHistory(path, str(tmp_path / 'logs'))
     first.write('head', 0, {'loss': 0.5})
     first.write('training', 0, {'loss': 0.25, 'val_auc': 0.75})
-    rows = _table(Journal(path, str(tmp_path / 'logs')), tmp_path)
+    rows = _table(TrainingHistory(path, str(tmp_path / 'logs')), tmp_path)
     assert rows == [
         {'phase': 'head', 'epoch': '0', 'loss': '0.5', 'val_auc': ''},
         {'phase': 'training', 'epoch': '0', 'loss': '0.25', 'val_auc': '0.75'},
@@ -32,10 +32,10 @@ def test_what_is_written_comes_back_in_a_new_process(tmp_path: Path) -> None:
 
 
 def test_an_epoch_trained_again_replaces_the_first_try(tmp_path: Path) -> None:
-    journal = Journal(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs'))
+    training_history = TrainingHistory(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs'))
     for epoch, loss in ((0, 3.0), (1, 2.0), (1, 1.0)):
-        journal.write('training', epoch, {'loss': loss})
-    assert [(row['epoch'], row['loss']) for row in _table(journal, tmp_path)] == [
+        training_history.write('training', epoch, {'loss': loss})
+    assert [(row['epoch'], row['loss']) for row in _table(training_history, tmp_path)] == [
         ('0', '3.0'),
         ('1', '1.0'),
     ]
@@ -44,26 +44,26 @@ def test_an_epoch_trained_again_replaces_the_first_try(tmp_path: Path) -> None:
 @pytest.mark.parametrize('cut', range(1, 40, 6))
 def test_a_last_line_cut_short_costs_that_line_alone(cut: int, tmp_path: Path) -> None:
     path = tmp_path / 'history.jsonl'
-    journal = Journal(str(path), str(tmp_path / 'logs'))
-    journal.write('training', 0, {'loss': 1.0})
-    journal.write('training', 1, {'loss': 0.5})
+    training_history = TrainingHistory(str(path), str(tmp_path / 'logs'))
+    training_history.write('training', 0, {'loss': 1.0})
+    training_history.write('training', 1, {'loss': 0.5})
     path.write_bytes(path.read_bytes()[: -cut - 1])
-    again = Journal(str(path), str(tmp_path / 'logs'))
+    again = TrainingHistory(str(path), str(tmp_path / 'logs'))
     assert [row['epoch'] for row in _table(again, tmp_path)] == ['0']
     again.write('training', 1, {'loss': 0.5})
     assert [
-        row['epoch'] for row in _table(Journal(str(path), str(tmp_path / 'logs')), tmp_path)
+        row['epoch'] for row in _table(TrainingHistory(str(path), str(tmp_path / 'logs')), tmp_path)
     ] == ['0', '1']
 
 
 def test_numbers_that_are_none_come_back(tmp_path: Path) -> None:
     path = str(tmp_path / 'history.jsonl')
-    Journal(path, str(tmp_path / 'logs')).write('training', 0, {'loss': float('nan')})
-    assert _table(Journal(path, str(tmp_path / 'logs')), tmp_path)[0]['loss'] == 'nan'
+    TrainingHistory(path, str(tmp_path / 'logs')).write('training', 0, {'loss': float('nan')})
+    assert _table(TrainingHistory(path, str(tmp_path / 'logs')), tmp_path)[0]['loss'] == 'nan'
 
 
 def test_tensorboard_sees_each_figure(tmp_path: Path) -> None:
-    Journal(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs')).write(
+    TrainingHistory(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs')).write(
         'training', 2, {'val_auc': 0.875}
     )
     (file,) = (tmp_path / 'logs').glob('events*')

@@ -10,7 +10,7 @@ import tensorflow as tf
 from records import images
 from schemas import image_status
 from tests.support import bad_images
-from trainer.film_status import assess
+from trainer.image_assessment import assess
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from schemas import image_status as status
-from trainer.attempt import attempt
+from trainer.graph_errors import with_fallback
 from trainer.preprocessing import decode, resize
 
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b'\xff\xd8\xff', b'\xff\xda', b'\xff\xd9'
@@ -54,7 +54,7 @@ def assess(images: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
 def _assess_one(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
     start = tf.strings.substr(data, 0, _PNG_HEADER)
     is_jpeg, is_png = _starts(start, _JPEG_START), _starts(start, _PNG_START)
-    # Zeros stand for a header that ends early: outside of `attempt` nothing may fail.
+    # Zeros stand for a header that ends early: outside of `with_fallback` nothing may fail.
     padded = tf.strings.join([start, b'\0' * _PNG_HEADER])
     header = tf.cast(tf.io.decode_raw(padded, tf.uint8), tf.int64)
     unsupported = tf.cond(
@@ -70,16 +70,16 @@ def _assess_one(data: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
         fits = (is_jpeg | is_png) & ~unsupported & tf.equal(_by_shape(shape), status.OK)
         return tf.cond(fits, lambda: decode(encoded), _no_pixels), shape
 
-    pixels, shape = attempt(
+    pixels, shape = with_fallback(
         decode_if_it_fits, data, lambda: (_no_pixels(), tf.zeros([3], tf.int64))
     )
 
     def judge_pixels() -> tuple[tf.Tensor, tf.Tensor]:
-        unlike_a_film = tf.cond(
+        problem = tf.cond(
             is_jpeg, lambda: _jpeg_pixels(data, pixels), lambda: _png_pixels(data, header)
         )
         return resize(pixels, size), _first(
-            (tf.not_equal(unlike_a_film, status.OK), unlike_a_film),
+            (tf.not_equal(problem, status.OK), problem),
             (_is_blank(pixels), status.BLANK),
         )
 
@@ -169,12 +169,12 @@ def _is_cut_off(data: tf.Tensor) -> tf.Tensor:
         [tf.strings.substr(data, 0, place), _FILLER, tf.strings.substr(data, place, tail)]
     )
     # In colour: a progressive JPEG may have been cut off where it holds nothing but colours.
-    as_it_came = tf.io.decode_jpeg(data)
-    again = attempt(tf.io.decode_jpeg, filled, lambda: tf.zeros_like(as_it_came[:0]))
-    same_shape = tf.reduce_all(tf.equal(tf.shape(again), tf.shape(as_it_came)))
+    original = tf.io.decode_jpeg(data)
+    decoded_again = with_fallback(tf.io.decode_jpeg, filled, lambda: tf.zeros_like(original[:0]))
+    same_shape = tf.reduce_all(tf.equal(tf.shape(decoded_again), tf.shape(original)))
     return tf.cond(
         same_shape,
-        lambda: tf.reduce_any(tf.not_equal(again, as_it_came)),
+        lambda: tf.reduce_any(tf.not_equal(decoded_again, original)),
         lambda: tf.constant(True),
     )
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.serving_check import bad_images
 from schemas import image_status
-from trainer import film_status, preprocessing
+from trainer import image_assessment, preprocessing
 
 _SIDE = 96
 _FILM = np.asarray(
@@ -149,7 +149,7 @@ BAD = {
 
 
 _GRAPH = tf.function(
-    lambda images: film_status.assess(images, 48),
+    lambda images: image_assessment.assess(images, 48),
     input_signature=[tf.TensorSpec([None], tf.string)],
     autograph=False,
 )
