@@ -75,11 +75,19 @@ def _images() -> list[bytes]:
 
 def _serve(path: str, signature: contract.Signature, batch: list[bytes]) -> dict[str, np.ndarray]:
     """Answers through the session loader, the way TensorFlow Serving loads a model."""
+    return _serve_batches(path, signature, [batch])[0]
+
+
+def _serve_batches(
+    path: str, signature: contract.Signature, batches: list[list[bytes]]
+) -> list[dict[str, np.ndarray]]:
+    """The answers of a model that is loaded once to each of several batches."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         meta = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], path)
-        found = meta.signature_def[signature.name]
-        feed = {found.inputs[signature.input].name: batch}
-        return session.run({name: tensor.name for name, tensor in found.outputs.items()}, feed)
+        loaded = meta.signature_def[signature.name]
+        outputs = {name: tensor.name for name, tensor in loaded.outputs.items()}
+        feed = loaded.inputs[signature.input].name
+        return [session.run(outputs, {feed: batch}) for batch in batches]
 
 
 @pytest.fixture(scope='module')
@@ -186,10 +194,9 @@ def test_an_export_holds_the_weights_and_nothing_of_keras(exported) -> None:
 
 def test_alone_or_in_a_batch_an_image_has_the_same_score(exported) -> None:
     together = _serve(exported[0], contract.IMAGES, _images())[contract.PROBABILITY]
-    alone = [
-        _serve(exported[0], contract.IMAGES, [image])[contract.PROBABILITY][0]
-        for image in _images()
-    ]
+    batches = [[image] for image in _images()]
+    answers = _serve_batches(exported[0], contract.IMAGES, batches)
+    alone = [answer[contract.PROBABILITY][0] for answer in answers]
     assert np.allclose(together, alone, atol=1e-6)
 
 
