@@ -16,8 +16,7 @@ from components.serving_check import bad_images, warmup
 from components.serving_check.parameters import ServingCheckParameters
 from components.serving_check.samples import Sample, Samples, image_only
 from components.serving_check.session_model import BrokenPromiseError, Scores, SessionModel
-from schemas import image_status
-from schemas import signatures as contract
+from schemas import image_status, signatures
 
 _UNTIMED_REQUESTS = 3
 _MESSAGE_LENGTH = 300
@@ -43,7 +42,7 @@ class Case:
         """What the model says about each sample film: image id -> name from
         `schemas.image_status`.
         """
-        scores = self.model.score(contract.IMAGES, [item.image for item in self.samples.items])
+        scores = self.model.score(signatures.IMAGES, [item.image for item in self.samples.items])
         return {
             item.image_id: _text(name)
             for item, name in zip(self.samples.items, scores.status, strict=True)
@@ -88,18 +87,18 @@ class Check:
     vital: bool = False
 
 
-def signatures(case: Case) -> list[str]:
+def has_promised_signatures(case: Case) -> list[str]:
     """Every promised signature is there, with the promised inputs, outputs, dtypes and shapes."""
     return [
         problem
-        for signature in contract.ALL_SIGNATURES
+        for signature in signatures.ALL_SIGNATURES
         for problem in case.model.broken_promises(signature)
     ]
 
 
 def films_assessed(case: Case) -> list[str]:
     """The film of the warm-up file and at least half of the sample films are assessed."""
-    (name,) = case.model.score(contract.IMAGES, [warmup.film()]).status
+    (name,) = case.model.score(signatures.IMAGES, [warmup.film()]).status
     reasons = (
         []
         if _text(name) == image_status.OK
@@ -118,7 +117,7 @@ def answers_differ(case: Case) -> list[str]:
     """Not all films get the same answer: such a model tells nothing, and can still pass a threshold
     on sensitivity or on specificity.
     """
-    answers = case.model.score(contract.IMAGES, [warmup.film(), *case.images]).probability
+    answers = case.model.score(signatures.IMAGES, [warmup.film(), *case.images]).probability
     if np.ptp(answers) <= _SAME_ANSWER:
         return [
             f'the model gives the same answer, {answers[0]:.6f}, for {len(answers)} different films'
@@ -130,7 +129,7 @@ def trainer_parity(case: Case) -> list[str]:
     """Serialized examples get the trainer's probabilities and flags; probabilities are finite, in
     0..1 and on the flag's side.
     """
-    scores = case.model.score(contract.EXAMPLES, case.examples)
+    scores = case.model.score(signatures.EXAMPLES, case.examples)
     reasons = _sound(case, scores)
     expected = Scores(
         np.array([item.probability for item in case.items]),
@@ -144,7 +143,10 @@ def trainer_parity(case: Case) -> list[str]:
 def batch_parity(case: Case) -> list[str]:
     """An image gets the same answer alone and among others."""
     reasons = []
-    for signature, values in ((contract.EXAMPLES, case.examples), (contract.IMAGES, case.images)):
+    for signature, values in (
+        (signatures.EXAMPLES, case.examples),
+        (signatures.IMAGES, case.images),
+    ):
         together = case.model.score(signature, values)
         alone = _joined([case.model.score(signature, [value]) for value in values])
         reasons += _unlike(case, f'{signature.name} in one batch', together, 'one by one', alone)
@@ -155,13 +157,13 @@ def image_parity(case: Case) -> list[str]:
     """The same answer for an example, for an example with nothing but the image, for the image's
     bytes, and for its pixels as PNG.
     """
-    reference = case.model.score(contract.EXAMPLES, case.examples)
-    lean = case.model.score(contract.EXAMPLES, [image_only(image) for image in case.images])
-    raw = case.model.score(contract.IMAGES, case.images)
-    png = case.model.score(contract.IMAGES, _as_png(case.images))
+    reference = case.model.score(signatures.EXAMPLES, case.examples)
+    lean = case.model.score(signatures.EXAMPLES, [image_only(image) for image in case.images])
+    raw = case.model.score(signatures.IMAGES, case.images)
+    png = case.model.score(signatures.IMAGES, _as_png(case.images))
     return [
         *_unlike(case, 'the whole example', reference, 'an example with the image alone', lean),
-        *_unlike(case, contract.EXAMPLES.name, reference, contract.IMAGES.name, raw),
+        *_unlike(case, signatures.EXAMPLES.name, reference, signatures.IMAGES.name, raw),
         *_unlike(case, 'the image as it came', raw, 'its pixels as PNG', png),
     ]
 
@@ -171,9 +173,9 @@ def images_not_assessed(case: Case) -> list[str]:
     its neighbours' answers do not change.
     """
     bad, reasons = bad_images.examples(warmup.film()), []
-    for signature in contract.SIGNATURES:
+    for signature in signatures.SIGNATURES:
         values = [case.images[0], *(image for image, _ in bad.values()), case.images[-1]]
-        if signature is contract.EXAMPLES:
+        if signature is signatures.EXAMPLES:
             values = [image_only(value) for value in values]
         scores = case.model.score(signature, values)
         for (what, (_, expected)), status, *answer in zip(
@@ -187,10 +189,10 @@ def images_not_assessed(case: Case) -> list[str]:
                 reasons.append(
                     f'{signature.name}: {what} gets status {_text(status)!r}: expected {expected!r}'
                 )
-            elif answer != [contract.NOT_ASSESSED, contract.NOT_ASSESSED]:
+            elif answer != [signatures.NOT_ASSESSED, signatures.NOT_ASSESSED]:
                 reasons.append(
                     f'{signature.name}: {what} gets probability {answer[0]:g} and flag '
-                    f'{answer[1]:g}: expected {contract.NOT_ASSESSED:g}'
+                    f'{answer[1]:g}: expected {signatures.NOT_ASSESSED:g}'
                 )
         alone = _joined([case.model.score(signature, [value]) for value in (values[0], values[-1])])
         neighbours = scores.part(slice(None, None, len(values) - 1))
@@ -207,7 +209,7 @@ def images_not_assessed(case: Case) -> list[str]:
 def empty_batch(case: Case) -> list[str]:
     """A request without images is refused with a reason."""
     reasons = []
-    for signature in contract.ALL_SIGNATURES:
+    for signature in signatures.ALL_SIGNATURES:
         try:
             case.model.run(signature.name, {signature.input: []})
         except tf.errors.InvalidArgumentError as error:
@@ -227,16 +229,16 @@ def explanations(case: Case) -> list[str]:
     """The heat map comes with the probability that the image has elsewhere, and is a finite number
     for each part of the image.
     """
-    expected = case.model.score(contract.IMAGES, case.images)
-    answers = case.model.run(contract.EXPLAIN.name, {contract.EXPLAIN.input: case.images})
-    maps = answers[contract.HEAT_MAP]
+    expected = case.model.score(signatures.IMAGES, case.images)
+    answers = case.model.run(signatures.EXPLAIN.name, {signatures.EXPLAIN.input: case.images})
+    maps = answers[signatures.HEAT_MAP]
     if maps.ndim != 3 or len(maps) != len(case.images) or not np.isfinite(maps).all():
         return [
-            f'{contract.EXPLAIN.name}: {contract.HEAT_MAP} of shape {list(maps.shape)} is not '
+            f'{signatures.EXPLAIN.name}: {signatures.HEAT_MAP} of shape {list(maps.shape)} is not '
             'finite numbers [batch, height, width]'
         ]
-    explained = Scores(**{name: answers[name] for name in contract.SCORES})
-    return _unlike(case, contract.IMAGES.name, expected, contract.EXPLAIN.name, explained)
+    explained = Scores(**{name: answers[name] for name in signatures.SCORES})
+    return _unlike(case, signatures.IMAGES.name, expected, signatures.EXPLAIN.name, explained)
 
 
 def warmup_replay(case: Case) -> list[str]:
@@ -258,7 +260,7 @@ def warmup_replay(case: Case) -> list[str]:
 
 
 ALL: tuple[Check, ...] = (
-    Check('signatures as promised', signatures, vital=True),
+    Check('signatures as promised', has_promised_signatures, vital=True),
     Check('films are assessed', films_assessed, vital=True),
     Check('answers differ between films', answers_differ),
     Check("answers equal the trainer's", trainer_parity),
@@ -287,7 +289,7 @@ def latency(case: Case) -> dict[str, float]:
     if not parameters.latency_requests:
         return {}
     for number in range(_UNTIMED_REQUESTS):
-        case.model.score(contract.IMAGES, [images[number % len(images)]])
+        case.model.score(signatures.IMAGES, [images[number % len(images)]])
     times = [
         _seconds(case, [images[number % len(images)]])
         for number in range(parameters.latency_requests)
@@ -307,7 +309,7 @@ def latency(case: Case) -> dict[str, float]:
 
 def _seconds(case: Case, images: Sequence[bytes]) -> float:
     start = time.perf_counter()
-    case.model.score(contract.IMAGES, images)
+    case.model.score(signatures.IMAGES, images)
     return time.perf_counter() - start
 
 
@@ -397,7 +399,7 @@ def _joined(scores: Sequence[Scores]) -> Scores:
     return Scores(
         **{
             name: np.concatenate([getattr(score, name) for score in scores])
-            for name in contract.SCORES
+            for name in signatures.SCORES
         }
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from schemas import signatures as contract
+from schemas import signatures
 from schemas.labels import FINDINGS
 
 
@@ -70,23 +70,23 @@ class SessionModel:
             {name: tensor.name for name, tensor in definition.outputs.items()}, feed
         )
 
-    def score(self, signature: contract.Signature, values: Sequence[bytes]) -> Scores:
+    def score(self, signature: signatures.Signature, values: Sequence[bytes]) -> Scores:
         """Runs a scoring signature on a batch.
 
         Raises:
           BrokenPromiseError: an output is not of shape [batch].
         """
         answers = self.run(signature.name, {signature.input: values})
-        for name in contract.SCORES:
+        for name in signatures.SCORES:
             if answers[name].shape != (len(values),):
                 shape = list(answers[name].shape)
                 raise BrokenPromiseError(
                     f'{signature.name}: {name} has shape {shape} for {len(values)} inputs: '
                     f'expected [{len(values)}]'
                 )
-        return Scores(**{name: answers[name] for name in contract.SCORES})
+        return Scores(**{name: answers[name] for name in signatures.SCORES})
 
-    def broken_promises(self, signature: contract.Signature) -> list[str]:
+    def broken_promises(self, signature: signatures.Signature) -> list[str]:
         """What is wrong with the declared inputs and outputs of a signature; empty when they are as
         promised.
         """
@@ -116,7 +116,7 @@ class SessionModel:
                 f'{sorted(signature.outputs)}',
             ]
         for name in definition.outputs:
-            dims = 3 if name == contract.HEAT_MAP else 1
+            dims = 3 if name == signatures.HEAT_MAP else 1
             problems += _unlike(
                 signature,
                 name,
@@ -128,7 +128,7 @@ class SessionModel:
 
 
 def _unlike(
-    signature: contract.Signature, name: str, tensor, dtype: str, dims: int = 1
+    signature: signatures.Signature, name: str, tensor, dtype: str, dims: int = 1
 ) -> list[str]:
     found = tf.dtypes.as_dtype(tensor.dtype).name
     problems = [] if found == dtype else [f'{signature.name}: {name} is {found}: expected {dtype}']

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from components.serving_check.samples import image_only
 from records import tfrecord
-from schemas import signatures as contract
+from schemas import signatures
 
 # TF Serving's own limit: a longer file is refused and the version is not served.
 MOST_REQUESTS = 1000
@@ -43,15 +43,15 @@ def write(model_dir: str, model_name: str, batches: Sequence[int]) -> None:
     jpeg = film()
     os.makedirs(os.path.dirname(path_in(model_dir)), exist_ok=True)
     with open(path_in(model_dir), 'wb') as stream:
-        for signature in contract.ALL_SIGNATURES:
-            value = image_only(jpeg) if signature is contract.EXAMPLES else jpeg
+        for signature in signatures.ALL_SIGNATURES:
+            value = image_only(jpeg) if signature is signatures.EXAMPLES else jpeg
             for batch in batches:
                 log = _request(model_name, signature, [value] * batch)
                 stream.write(tfrecord.frame(log.SerializeToString(deterministic=True)))
 
 
 def _request(
-    model_name: str, signature: contract.Signature, values: list[bytes]
+    model_name: str, signature: signatures.Signature, values: list[bytes]
 ) -> prediction_log_pb2.PredictionLog:
     log = prediction_log_pb2.PredictionLog()
     request = log.predict_log.request

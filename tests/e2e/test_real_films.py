@@ -13,7 +13,7 @@ from components.pusher import target
 from pipeline.run_root import RunRoot
 from pipeline.steps import REQUIRED
 from records import examples, tfrecord
-from schemas import signatures as contract
+from schemas import signatures
 from schemas.labels import NO_FINDING
 from tests.support import chromium as browsing
 from tests.support import pipeline_runs as runs
@@ -108,18 +108,18 @@ def test_served_model_answers_as_the_trainer(run: RealRun):
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         meta = tf.compat.v1.saved_model.load(session, ['serve'], str(run.version))
         for signature, inputs in (
-            (contract.EXAMPLES, [payload for _, payload in films]),
-            (contract.IMAGES, [record.image for record, _ in films]),
+            (signatures.EXAMPLES, [payload for _, payload in films]),
+            (signatures.IMAGES, [record.image for record, _ in films]),
         ):
             graph = meta.signature_def[signature.name]
             outputs = {name: tensor.name for name, tensor in graph.outputs.items()}
             answers = session.run(outputs, {graph.inputs[signature.input].name: inputs})
             rows = [expected[record.image_id] for record, _ in films]
             np.testing.assert_allclose(
-                answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-5
+                answers[signatures.PROBABILITY], [row['probability'] for row in rows], atol=1e-5
             )
-            np.testing.assert_array_equal(answers[contract.FLAG], [row['flag'] for row in rows])
-            assert {version.decode() for version in answers[contract.MODEL_VERSION]} == {
+            np.testing.assert_array_equal(answers[signatures.FLAG], [row['flag'] for row in rows])
+            assert {version.decode() for version in answers[signatures.MODEL_VERSION]} == {
                 facts['model_version']
             }
     # The trainer's labels are the source's.

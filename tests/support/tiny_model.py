@@ -14,8 +14,7 @@ import tf_keras as keras
 
 from components.serving_check import samples
 from records import examples, synth, tfrecord
-from schemas import image_status
-from schemas import signatures as contract
+from schemas import image_status, signatures
 from schemas.features import IMAGE
 from trainer import image_assessment, preprocessing
 from trainer.artifacts import PREDICTIONS_FILE
@@ -82,18 +81,18 @@ class TinyModel(tf.Module):
             status = tf.fill(tf.shape(status), image_status.UNSUPPORTED)
         is_ok = status == image_status.OK
         probability = tf.where(
-            is_ok, self._probability(pixels, tf.shape(images)[0], is_ok), contract.NOT_ASSESSED
+            is_ok, self._probability(pixels, tf.shape(images)[0], is_ok), signatures.NOT_ASSESSED
         )
         flag = tf.cast(probability >= THRESHOLD, tf.float32)
         if self.defect == 'unsafe':
             probability, flag = (tf.where(is_ok, value, 0.0) for value in (probability, flag))
         return {
-            contract.PROBABILITY: tf.cast(probability, tf.float64)
+            signatures.PROBABILITY: tf.cast(probability, tf.float64)
             if self.defect == 'double_dtype'
             else probability,
-            contract.FLAG: flag,
-            contract.STATUS: status,
-            contract.MODEL_VERSION: tf.fill(tf.shape(images), self.version),
+            signatures.FLAG: flag,
+            signatures.STATUS: status,
+            signatures.MODEL_VERSION: tf.fill(tf.shape(images), self.version),
         }
 
     def _probability(self, pixels: tf.Tensor, count: tf.Tensor, is_ok: tf.Tensor) -> tf.Tensor:
@@ -129,37 +128,37 @@ class TinyModel(tf.Module):
         def scored(images: tf.Tensor) -> dict[str, tf.Tensor]:
             outputs = self.score(images)
             if self.defect == 'missing_output':
-                outputs.pop(contract.FLAG)
+                outputs.pop(signatures.FLAG)
             return outputs
 
         @tf.function(
-            input_signature=[tf.TensorSpec(batch, tf.string, name=contract.EXAMPLES.input)],
+            input_signature=[tf.TensorSpec(batch, tf.string, name=signatures.EXAMPLES.input)],
             autograph=False,
         )
         def serving_default(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
             return scored(tf.io.parse_example(serialized, image_of)[IMAGE])
 
         @tf.function(
-            input_signature=[tf.TensorSpec(batch, tf.string, name=contract.IMAGES.input)],
+            input_signature=[tf.TensorSpec(batch, tf.string, name=signatures.IMAGES.input)],
             autograph=False,
         )
         def serve_image(images: tf.Tensor) -> dict[str, tf.Tensor]:
             return scored(images)
 
         @tf.function(
-            input_signature=[tf.TensorSpec([None], tf.string, name=contract.EXPLAIN.input)],
+            input_signature=[tf.TensorSpec([None], tf.string, name=signatures.EXPLAIN.input)],
             autograph=False,
         )
         def explain(images: tf.Tensor) -> dict[str, tf.Tensor]:
             outputs = self.score(images)
-            maps = tf.cast(outputs[contract.PROBABILITY], tf.float32)[:, None, None] * tf.ones(
+            maps = tf.cast(outputs[signatures.PROBABILITY], tf.float32)[:, None, None] * tf.ones(
                 [1, 3, 3]
             )
             if self.defect == 'blind':
                 maps *= float('nan')
             if self.defect == 'explains_another':
-                outputs[contract.PROBABILITY] /= 2.0
-            return {**outputs, contract.HEAT_MAP: maps[0] if self.defect == 'flat_map' else maps}
+                outputs[signatures.PROBABILITY] /= 2.0
+            return {**outputs, signatures.HEAT_MAP: maps[0] if self.defect == 'flat_map' else maps}
 
         @tf.function(
             input_signature=[tf.TensorSpec([None], tf.string, name='examples')], autograph=False

@@ -23,8 +23,7 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from records.examples import build
-from schemas import image_status
-from schemas import signatures as contract
+from schemas import image_status, signatures
 from schemas.features import IMAGE, transformed
 from schemas.labels import NO_FINDING
 from tests.support import synthetic_images
@@ -73,13 +72,13 @@ def _images() -> list[bytes]:
     return found
 
 
-def _serve(path: str, signature: contract.Signature, batch: list[bytes]) -> dict[str, np.ndarray]:
+def _serve(path: str, signature: signatures.Signature, batch: list[bytes]) -> dict[str, np.ndarray]:
     """Answers through the session loader, the way TensorFlow Serving loads a model."""
     return _serve_batches(path, signature, [batch])[0]
 
 
 def _serve_batches(
-    path: str, signature: contract.Signature, batches: list[list[bytes]]
+    path: str, signature: signatures.Signature, batches: list[list[bytes]]
 ) -> list[dict[str, np.ndarray]]:
     """The answers of a model that is loaded once to each of several batches."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -120,12 +119,12 @@ def _as_examples(images: list[bytes]) -> list[bytes]:
     return [build(image, None, {NO_FINDING: 1}) for image in images]
 
 
-@pytest.mark.parametrize('signature', contract.SIGNATURES, ids=lambda signature: signature.name)
+@pytest.mark.parametrize('signature', signatures.SIGNATURES, ids=lambda signature: signature.name)
 def test_the_session_loader_gives_what_python_gives(
-    signature: contract.Signature, exported, transform_output
+    signature: signatures.Signature, exported, transform_output
 ) -> None:
     path, model, threshold = exported
-    batch = _images() if signature is contract.IMAGES else _as_examples(_images())
+    batch = _images() if signature is signatures.IMAGES else _as_examples(_images())
     answers = _serve(path, signature, batch)
     assert set(answers) == set(signature.outputs)
     expected = 1 / (
@@ -135,12 +134,12 @@ def test_the_session_loader_gives_what_python_gives(
             / CALIBRATION.temperature
         )
     )
-    assert np.allclose(answers[contract.PROBABILITY], expected, atol=1e-6)
+    assert np.allclose(answers[signatures.PROBABILITY], expected, atol=1e-6)
     assert np.array_equal(
-        answers[contract.FLAG],
-        (answers[contract.PROBABILITY] >= np.float32(threshold)).astype(np.float32),
+        answers[signatures.FLAG],
+        (answers[signatures.PROBABILITY] >= np.float32(threshold)).astype(np.float32),
     )
-    assert set(answers[contract.MODEL_VERSION]) == {b'p-1'}
+    assert set(answers[signatures.MODEL_VERSION]) == {b'p-1'}
 
 
 def test_no_png_is_written_between_an_image_and_its_score(exported) -> None:
@@ -157,15 +156,15 @@ def test_no_png_is_written_between_an_image_and_its_score(exported) -> None:
 
 def test_both_signatures_give_the_very_same(exported) -> None:
     images, examples = (
-        _serve(exported[0], contract.IMAGES, _images()),
-        _serve(exported[0], contract.EXAMPLES, _as_examples(_images())),
+        _serve(exported[0], signatures.IMAGES, _images()),
+        _serve(exported[0], signatures.EXAMPLES, _as_examples(_images())),
     )
-    assert all(np.array_equal(images[name], examples[name]) for name in contract.SCORES)
+    assert all(np.array_equal(images[name], examples[name]) for name in signatures.SCORES)
 
 
 def test_shapes_and_types_are_those_of_the_contract(exported) -> None:
     loaded = tf.saved_model.load(exported[0])
-    for signature in contract.SIGNATURES:
+    for signature in signatures.SIGNATURES:
         function = loaded.signatures[signature.name]
         assert {
             name: tensor.dtype.name for name, tensor in function.structured_outputs.items()
@@ -193,10 +192,10 @@ def test_an_export_holds_the_weights_and_nothing_of_keras(exported) -> None:
 
 
 def test_alone_or_in_a_batch_an_image_has_the_same_score(exported) -> None:
-    together = _serve(exported[0], contract.IMAGES, _images())[contract.PROBABILITY]
+    together = _serve(exported[0], signatures.IMAGES, _images())[signatures.PROBABILITY]
     batches = [[image] for image in _images()]
-    answers = _serve_batches(exported[0], contract.IMAGES, batches)
-    alone = [answer[contract.PROBABILITY][0] for answer in answers]
+    answers = _serve_batches(exported[0], signatures.IMAGES, batches)
+    alone = [answer[signatures.PROBABILITY][0] for answer in answers]
     assert np.allclose(together, alone, atol=1e-6)
 
 
@@ -216,19 +215,21 @@ def test_a_case_at_the_threshold_is_flagged() -> None:
     ):
         module = TriageModule(network, synthetic_images.SIDE, [NONE], threshold, 'p-1')
         answer = module.serve_images(tf.constant(_images()[:1]))
-        assert answer[contract.PROBABILITY].numpy()[0] == 0.5
-        flags.append(float(answer[contract.FLAG][0]))
+        assert answer[signatures.PROBABILITY].numpy()[0] == 0.5
+        flags.append(float(answer[signatures.FLAG][0]))
     assert flags == [1.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize('signature', contract.ALL_SIGNATURES, ids=lambda signature: signature.name)
+@pytest.mark.parametrize(
+    'signature', signatures.ALL_SIGNATURES, ids=lambda signature: signature.name
+)
 def test_an_image_that_is_not_assessed_goes_to_a_reader_and_its_neighbours_keep_their_answers(
     signature, exported
 ) -> None:
     """Also beside bytes that are no tf.Example, and an example without an image."""
     good = _images()
     mixed = [good[0], b'', good[1], b'not an image', good[5][: len(good[5]) // 2], *good[2:]]
-    if signature is contract.EXAMPLES:
+    if signature is signatures.EXAMPLES:
         mixed = [
             *_as_examples(mixed),
             b'\xff not an example',
@@ -237,26 +238,28 @@ def test_an_image_that_is_not_assessed_goes_to_a_reader_and_its_neighbours_keep_
         good = _as_examples(good)
     expected, answers = _serve(exported[0], signature, good), _serve(exported[0], signature, mixed)
     is_ok = np.isin(np.arange(len(mixed)), [0, 2, *range(5, len(good) + 3)])
-    assert {*answers[contract.STATUS][is_ok]} == {*expected[contract.STATUS]} == {b'ok'}
-    assert answers[contract.STATUS][~is_ok].tolist()[:3] == [
+    assert {*answers[signatures.STATUS][is_ok]} == {*expected[signatures.STATUS]} == {b'ok'}
+    assert answers[signatures.STATUS][~is_ok].tolist()[:3] == [
         b'undecodable',
         b'undecodable',
         b'truncated',
     ]
     # Another batch size rounds the last bit in another way, so the flag of a score on the threshold
     # is open.
-    off_threshold = np.abs(expected[contract.PROBABILITY] - exported[2]) > 1e-6
+    off_threshold = np.abs(expected[signatures.PROBABILITY] - exported[2]) > 1e-6
     assert off_threshold.sum() >= len(good) - 1
     for name in answers:
         if answers[name].dtype == np.float32:
-            compared = off_threshold if name == contract.FLAG else np.full(len(good), True)
+            compared = off_threshold if name == signatures.FLAG else np.full(len(good), True)
             assert np.allclose(answers[name][is_ok][compared], expected[name][compared], atol=1e-6)
-            assert {*answers[name][~is_ok].ravel()} == {0.0 if name == contract.HEAT_MAP else 1.0}
+            assert {*answers[name][~is_ok].ravel()} == {0.0 if name == signatures.HEAT_MAP else 1.0}
         else:
             assert np.array_equal(answers[name][is_ok], expected[name])
 
 
-@pytest.mark.parametrize('signature', contract.ALL_SIGNATURES, ids=lambda signature: signature.name)
+@pytest.mark.parametrize(
+    'signature', signatures.ALL_SIGNATURES, ids=lambda signature: signature.name
+)
 def test_a_request_without_images_gets_a_reason(signature, exported) -> None:
     with pytest.raises(
         tf.errors.InvalidArgumentError, match='The request holds no images: expected at least one'
@@ -273,8 +276,8 @@ def test_an_answer_that_is_no_number_is_flagged() -> None:
     )
     module = TriageModule(network, synthetic_images.SIDE, [NONE], 0.5, 'p-1')
     answers = module.serve_images(tf.constant(_images()[:1]))
-    assert np.isnan(answers[contract.PROBABILITY].numpy()).all()
-    assert answers[contract.FLAG].numpy().tolist() == [1.0]
+    assert np.isnan(answers[signatures.PROBABILITY].numpy()).all()
+    assert answers[signatures.FLAG].numpy().tolist() == [1.0]
 
 
 PARAMETERS = TrainerParameters(
@@ -362,14 +365,14 @@ def test_the_exported_model_gives_the_answers_that_the_trainer_wrote_down(traine
         assert [row['image_id'] for row in rows] == input_pipeline.image_ids(splits[name])
         answers = _serve(
             str(folder / 'Format-Serving'),
-            contract.IMAGES,
+            signatures.IMAGES,
             [synthetic_images.png(film) for film in pixels],
         )
         assert np.allclose(
-            answers[contract.PROBABILITY], [row['probability'] for row in rows], atol=1e-6
+            answers[signatures.PROBABILITY], [row['probability'] for row in rows], atol=1e-6
         )
-        assert np.array_equal(answers[contract.FLAG], [row['flag'] for row in rows])
-        assert set(answers[contract.MODEL_VERSION]) == {facts['model_version'].encode()}
+        assert np.array_equal(answers[signatures.FLAG], [row['flag'] for row in rows])
+        assert set(answers[signatures.MODEL_VERSION]) == {facts['model_version'].encode()}
 
 
 @pytest.mark.slow
@@ -500,29 +503,29 @@ def test_findings_have_an_output_each_and_those_that_only_help_have_none(tmp_pat
     )
     path = str(tmp_path / 'model')
     module.export(path)
-    answers = _serve(path, contract.IMAGES, _images())
-    assert set(answers) == {*contract.SCORES, 'Mass', 'Hernia'}
+    answers = _serve(path, signatures.IMAGES, _images())
+    assert set(answers) == {*signatures.SCORES, 'Mass', 'Hernia'}
     logits = network.model(
         np.stack([synthetic_images.draw(number % 2, 50 + number) for number in range(4)]),
         training=False,
     ).numpy()
     for place, (name, calibration) in enumerate(
-        ((contract.PROBABILITY, CALIBRATION), ('Mass', FINDINGS_ALONE), ('Hernia', NONE))
+        ((signatures.PROBABILITY, CALIBRATION), ('Mass', FINDINGS_ALONE), ('Hernia', NONE))
     ):
         assert np.allclose(answers[name][:4], calibration.apply(logits[:, place]), atol=1e-5)
 
 
 def test_the_heat_map_adds_up_to_the_log_odds(exported) -> None:
-    answers = _serve(exported[0], contract.EXPLAIN, _images())
-    scores = _serve(exported[0], contract.IMAGES, _images())
+    answers = _serve(exported[0], signatures.EXPLAIN, _images())
+    scores = _serve(exported[0], signatures.IMAGES, _images())
     assert all(
         np.array_equal(answers[name], scores[name])
-        for name in (contract.FLAG, contract.STATUS, contract.MODEL_VERSION)
+        for name in (signatures.FLAG, signatures.STATUS, signatures.MODEL_VERSION)
     )
-    assert np.allclose(answers[contract.PROBABILITY], scores[contract.PROBABILITY], atol=1e-6)
-    assert answers[contract.HEAT_MAP].shape == (len(_images()), 1, 1)
-    log_odds = np.log(answers[contract.PROBABILITY] / (1 - answers[contract.PROBABILITY]))
-    constants = log_odds - answers[contract.HEAT_MAP].sum(axis=(1, 2))
+    assert np.allclose(answers[signatures.PROBABILITY], scores[signatures.PROBABILITY], atol=1e-6)
+    assert answers[signatures.HEAT_MAP].shape == (len(_images()), 1, 1)
+    log_odds = np.log(answers[signatures.PROBABILITY] / (1 - answers[signatures.PROBABILITY]))
+    constants = log_odds - answers[signatures.HEAT_MAP].sum(axis=(1, 2))
     assert np.allclose(constants, constants[0], atol=1e-4)
 
 
@@ -566,8 +569,8 @@ def test_several_findings_from_training_to_serving(
     }
     assert facts['calibration'][synthetic_images.NEVER] == vars(NONE)
     assert facts['calibration'][synthetic_images.OTHER] != vars(NONE)
-    answers = _serve(str(tmp_path / 'Format-Serving'), contract.IMAGES, _images())
-    assert set(answers) == {*contract.SCORES, synthetic_images.OTHER, synthetic_images.NEVER}
+    answers = _serve(str(tmp_path / 'Format-Serving'), signatures.IMAGES, _images())
+    assert set(answers) == {*signatures.SCORES, synthetic_images.OTHER, synthetic_images.NEVER}
     assert all(
         ((answers[name] >= 0) & (answers[name] <= 1)).all()
         for name in (synthetic_images.OTHER, synthetic_images.NEVER)
