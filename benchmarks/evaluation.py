@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('root', type=Path)
     parser.add_argument('--backbone', choices=get_args(Backbone), default='mobilenet_v2')
     args = parser.parse_args(argv)
-    found = measure(args.root, args.backbone)
-    (args.root.parent / 'evaluation.json').write_text(json.dumps(found, indent=1))
-    Console().print(table(found))
+    figures = measure(args.root, args.backbone)
+    (args.root.parent / 'evaluation.json').write_text(json.dumps(figures, indent=1))
+    Console().print(table(figures))
 
 
 def measure(root: Path, backbone: Backbone) -> dict:
@@ -58,7 +58,7 @@ def measure(root: Path, backbone: Backbone) -> dict:
         scratch / 'plain.log',
         r'(\d+) films answered in ([\d.]+) s',
     )
-    taken, (seconds,) = _run(
+    usage, (seconds,) = _run(
         ['benchmarks.evaluator', model, str(root), str(scratch)],
         scratch / 'evaluator.log',
         r'evaluated in ([\d.]+) s',
@@ -69,32 +69,34 @@ def measure(root: Path, backbone: Backbone) -> dict:
         'plain_s': plain_s,
         'plain_peak_bytes': plain.peak_bytes,
         'evaluator_s': seconds,
-        'evaluator_peak_bytes': taken.peak_bytes,
+        'evaluator_peak_bytes': usage.peak_bytes,
     }
 
 
-def table(found: dict) -> Table:
+def table(figures: dict) -> Table:
     """Seconds and memory, and the ratio of seconds."""
-    shown = Table(box=None, pad_edge=False, title=f'{found["films"]:,} films, {found["backbone"]}')
+    result_table = Table(
+        box=None, pad_edge=False, title=f'{figures["films"]:,} films, {figures["backbone"]}'
+    )
     for name in ('', 's', 'over plain', 'peak memory, GB'):
-        shown.add_column(name, justify='right' if name else 'left')
+        result_table.add_column(name, justify='right' if name else 'left')
     for name, key in (('plain batched inference', 'plain'), ('Evaluator', 'evaluator')):
-        seconds = found[f'{key}_s']
-        shown.add_row(
+        seconds = figures[f'{key}_s']
+        result_table.add_row(
             name,
             f'{seconds:.1f}',
-            f'{seconds / found["plain_s"]:.2f}',
-            f'{found[f"{key}_peak_bytes"] / 1e9:.2f}',
+            f'{seconds / figures["plain_s"]:.2f}',
+            f'{figures[f"{key}_peak_bytes"] / 1e9:.2f}',
         )
-    return shown
+    return result_table
 
 
 def _run(arguments: Sequence[str], log: Path, pattern: str) -> tuple[Taken, tuple[float, ...]]:
-    taken = scale.checked([sys.executable, '-m', *arguments], log)
+    usage = scale.checked([sys.executable, '-m', *arguments], log)
     match = re.search(pattern, log.read_text())
     if match is None:
         raise RuntimeError(f'no time is noted in {log}:\n{log.read_text()}')
-    return taken, tuple(float(group) for group in match.groups())
+    return usage, tuple(float(group) for group in match.groups())
 
 
 if __name__ == '__main__':

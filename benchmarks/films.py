@@ -47,8 +47,8 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     studies = population.draw(drawn, _SEED, 0.0)
     places = defaultdict(list)
-    for place, each in enumerate(studies):
-        places[_kind(each)].append(place)
+    for place, study in enumerate(studies):
+        places[_kind(study)].append(place)
     try:
         np.save(out / _FILE, np.stack(list(ordered_map(_draw, studies, default_workers()))))
         return write_dataset(

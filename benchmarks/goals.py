@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def table(scratch: Path) -> Table:
     """A row a goal; those without figures are left out."""
-    shown = Table(box=None, pad_edge=False)
+    result_table = Table(box=None, pad_edge=False)
     for name in ('measure', 'goal', 'measured', 'on'):
-        shown.add_column(name)
+        result_table.add_column(name)
     for name, reader in (
         ('scale', _scale),
         ('training', _training),
@@ -48,25 +48,25 @@ def table(scratch: Path) -> Table:
         path = scratch / f'{name}.json'
         if path.exists():
             for row in reader(json.loads(path.read_text())):
-                shown.add_row(*row)
-    return shown
+                result_table.add_row(*row)
+    return result_table
 
 
 Row = tuple[str, str, str, str]
 
 
-def _scale(found: list[dict]) -> Iterator[Row]:
-    counts = ', '.join(f'{each["films"]:,}' for each in found)
-    last = found[-1]
+def _scale(figures: list[dict]) -> Iterator[Row]:
+    counts = ', '.join(f'{row["films"]:,}' for row in figures)
+    last = figures[-1]
     largest = f'{last["films"]:,} films'
-    peaks = ', '.join(f'{each["peak_bytes"] / 1e9:.2f}' for each in found)
+    peaks = ', '.join(f'{row["peak_bytes"] / 1e9:.2f}' for row in figures)
     yield 'peak memory of any process of a run, GB', '≤ 8', peaks, f'{counts} films'
     yield 'data path over one plain pass', '≤ 4', f'{scale.data_path_ratio(last):.2f}', largest
     yield 'bytes an image after Transform', '≤ 25,000', f'{last["stored_bytes"]:,.0f}', largest
     yield 'fully cached second run, s', '≤ 25', f'{last["rerun_s"]:.1f}', largest
-    if len(found) > 1:
+    if len(figures) > 1:
         powers = {
-            step: scale.growth(found, [each['steps_s'][step] for each in found])
+            step: scale.growth(figures, [row['steps_s'][step] for row in figures])
             for step, seconds in last['steps_s'].items()
             if seconds > _LONG_S and step not in _AS_LONG
         }
@@ -75,13 +75,13 @@ def _scale(found: list[dict]) -> Iterator[Row]:
             "growth of a step's time, exponent",
             'linear: ≤ 1',
             text,
-            f'{found[-2]["films"]:,} to {largest}',
+            f'{figures[-2]["films"]:,} to {largest}',
         )
 
 
-def _training(found: dict) -> Iterator[Row]:
-    where = f'{found["device"]}, batches of {found["batch_size"]}'
-    read, step = found['input'], found['step']
+def _training(figures: dict) -> Iterator[Row]:
+    where = f'{figures["device"]}, batches of {figures["batch_size"]}'
+    read, step = figures['input'], figures['step']
     alone = read['decode_png alone']
     for name, goal in (('evaluation batches', '≥ 0.9'), ('training batches', '–')):
         yield (
@@ -95,38 +95,37 @@ def _training(found: dict) -> Iterator[Row]:
         'training step over bare Keras fit',
         '≤ 1.05',
         f'{ratio:.2f}',
-        f'{found["backbone"]}, {where}',
+        f'{figures["backbone"]}, {where}',
     )
 
 
-def _evaluation(found: dict) -> Iterator[Row]:
-    where = f'{found["films"]:,} films, {found["backbone"]}'
+def _evaluation(figures: dict) -> Iterator[Row]:
+    where = f'{figures["films"]:,} films, {figures["backbone"]}'
     yield (
         'Evaluator over plain batched inference, time',
         '≤ 1.3',
-        f'{found["evaluator_s"] / found["plain_s"]:.2f}',
+        f'{figures["evaluator_s"] / figures["plain_s"]:.2f}',
         where,
     )
-    memory = (
-        f'{found["evaluator_peak_bytes"] / 1e9:.2f} against {found["plain_peak_bytes"] / 1e9:.2f}'
-    )
+    peaks = [figures[f'{key}_peak_bytes'] / 1e9 for key in ('evaluator', 'plain')]
+    memory = f'{peaks[0]:.2f} against {peaks[1]:.2f}'
     yield 'Evaluator, peak memory, GB', 'bounded', memory, where
 
 
-def _startup(found: dict) -> Iterator[Row]:
-    yield 'cxr-triage --help, s', '< 0.5', f'{found["cxr-triage --help"]["s"]:.2f}', ''
-    reference = found['import tensorflow']['s']
+def _startup(figures: dict) -> Iterator[Row]:
+    yield 'cxr-triage --help, s', '< 0.5', f'{figures["cxr-triage --help"]["s"]:.2f}', ''
+    reference = figures['import tensorflow']['s']
     yield (
         'start of a local run over import tensorflow',
         '–',
-        f'{found["start of a local run"]["s"] / reference:.2f}',
+        f'{figures["start of a local run"]["s"] / reference:.2f}',
         '',
     )
 
 
-def _tracing(found: dict) -> Iterator[Row]:
-    usual, ours = (sum(found[way].values()) for way in ('usual', 'ours'))
-    yield 'making graphs over the usual way', '–', f'{ours / usual:.2f}', found['backbone']
+def _tracing(figures: dict) -> Iterator[Row]:
+    usual, ours = (sum(figures[way].values()) for way in ('usual', 'ours'))
+    yield 'making graphs over the usual way', '–', f'{ours / usual:.2f}', figures['backbone']
 
 
 if __name__ == '__main__':

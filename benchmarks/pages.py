@@ -35,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('root', type=Path)
     root = parser.parse_args(argv).root.resolve()
-    found = measure(root)
-    (root.parent / 'pages.json').write_text(json.dumps(found, indent=1))
-    Console().print(table(found))
+    figures = measure(root)
+    (root.parent / 'pages.json').write_text(json.dumps(figures, indent=1))
+    Console().print(table(figures))
 
 
 def measure(root: Path) -> dict:
@@ -47,15 +47,15 @@ def measure(root: Path) -> dict:
     read = measured.read
 
     def read_more(folder: str, eval_config: str) -> measured.Evaluation:
-        found = read(folder, eval_config)
+        evaluation = read(folder, eval_config)
         copies = itertools.islice(
-            itertools.cycle(found.slices[1:]), max(0, _SLICES - len(found.slices))
+            itertools.cycle(evaluation.slices[1:]), max(0, _SLICES - len(evaluation.slices))
         )
         more = (
             dataclasses.replace(copy, key=(('copy', f'{number} of {copy.key}'),))
             for number, copy in enumerate(copies)
         )
-        return dataclasses.replace(found, slices=(*found.slices, *more))
+        return dataclasses.replace(evaluation, slices=(*evaluation.slices, *more))
 
     shutil.rmtree(RunRoot(root).pages, ignore_errors=True)
     seconds = []
@@ -80,11 +80,11 @@ def measure(root: Path) -> dict:
         'shared_bytes': _size((RunRoot(root).pages / 'assets').iterdir()),
         'run_bytes': _size(files),
         'evaluation_bytes': (newest / 'evaluation.html').stat().st_size,
-        'shown_s': shown(newest / 'evaluation.html'),
+        'shown_s': load_seconds(newest / 'evaluation.html'),
     }
 
 
-def shown(page: Path) -> float | None:
+def load_seconds(page: Path) -> float | None:
     """Seconds until TFMA's table stands in Chromium, from disk; None where there is no Chromium."""
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
@@ -102,21 +102,21 @@ def shown(page: Path) -> float | None:
     return seconds
 
 
-def table(found: dict) -> Table:
+def table(figures: dict) -> Table:
     """The figures for people."""
     shown_ = Table(box=None, pad_edge=False, show_header=False)
     for name, value in (
         (
-            f'pages of {found["runs"]} runs, {found["slices"]} slices in the newest',
-            f'{found["write_s"]:.1f} s',
+            f'pages of {figures["runs"]} runs, {figures["slices"]} slices in the newest',
+            f'{figures["write_s"]:.1f} s',
         ),
-        ('again, with nothing new', f'{found["again_s"]:.1f} s'),
-        ('shared by all runs of a root', f'{found["shared_bytes"] / 1e6:.1f} MB'),
-        ('of the newest run', f'{found["run_bytes"] / 1e6:.2f} MB'),
-        ('its evaluation page', f'{found["evaluation_bytes"] / 1e3:.0f} kB'),
+        ('again, with nothing new', f'{figures["again_s"]:.1f} s'),
+        ('shared by all runs of a root', f'{figures["shared_bytes"] / 1e6:.1f} MB'),
+        ('of the newest run', f'{figures["run_bytes"] / 1e6:.2f} MB'),
+        ('its evaluation page', f'{figures["evaluation_bytes"] / 1e3:.0f} kB'),
         (
             "until TFMA's table is there, in Chromium",
-            '–' if found['shown_s'] is None else f'{found["shown_s"]:.1f} s',
+            '–' if figures['shown_s'] is None else f'{figures["shown_s"]:.1f} s',
         ),
     ):
         shown_.add_row(name, value)

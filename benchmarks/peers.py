@@ -40,13 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     args.scratch.mkdir(parents=True, exist_ok=True)
-    found = []
+    measurements = []
     for count in sorted(args.counts):
         ours = scale.measure(count, args.scratch, (), console)
         console.print(f"{count:,} films: the template's data path")
         template = _template(count, args.scratch)
         console.print(f'{count:,} films: an epoch')
-        found.append(
+        measurements.append(
             {
                 'films': count,
                 'ours': ours,
@@ -54,25 +54,27 @@ def main(argv: Sequence[str] | None = None) -> None:
                 'epoch': _epoch(count, args.scratch),
             }
         )
-        (args.scratch / 'peers.json').write_text(json.dumps(found, indent=1))
-    console.print(table(found, scale.figures(args.scratch).get(FULL)))
+        (args.scratch / 'peers.json').write_text(json.dumps(measurements, indent=1))
+    console.print(table(measurements, scale.figures(args.scratch).get(FULL)))
 
 
-def table(found: Sequence[dict], measured: dict | None) -> Table:
+def table(measurements: Sequence[dict], measured: dict | None) -> Table:
     """The largest count, with the growth of memory since the smallest.
 
     Args:
-      found: what was measured for each count.
+      measurements: what was measured for each count.
       measured: what `scale` has measured on FULL films, if it has: our memory does not go on
         growing as it begins.
     """
-    last = found[-1]
-    shown = Table(box=None, pad_edge=False, title=f'{last["films"]:,} films')
+    last = measurements[-1]
+    result_table = Table(box=None, pad_edge=False, title=f'{last["films"]:,} films')
     for name in ('', 'cxr-triage', 'TFX template', 'tf.data script'):
-        shown.add_column(name, justify='right' if name else 'left')
+        result_table.add_column(name, justify='right' if name else 'left')
 
     def row(name: str, form: str, *values: float | None) -> None:
-        shown.add_row(name, *('–' if value is None else form.format(value) for value in values))
+        result_table.add_row(
+            name, *('–' if value is None else form.format(value) for value in values)
+        )
 
     ours, template, epoch = last['ours'], last['template'], last['epoch']
     row(
@@ -89,8 +91,8 @@ def table(found: Sequence[dict], measured: dict | None) -> Table:
         template['peak_bytes'] / 1e9,
         None,
     )
-    grown = [_memory_a_film(found, key) for key in ('ours', 'template')]
-    row('  more with each film, kB', '{:.0f}', *(each / 1e3 for each in grown), None)
+    grown = [_memory_a_film(measurements, key) for key in ('ours', 'template')]
+    row('  more with each film, kB', '{:.0f}', *(slope / 1e3 for slope in grown), None)
     full = template['peak_bytes'] + grown[1] * (FULL - last['films'])
     row(
         f'  so with {FULL:,} films, GB',
@@ -109,12 +111,12 @@ def table(found: Sequence[dict], measured: dict | None) -> Table:
     row(
         'films read a second, each epoch', '{:,.0f}', epoch['materialised'], None, epoch['notebook']
     )
-    return shown
+    return result_table
 
 
-def _memory_a_film(found: Sequence[dict], key: str) -> float:
+def _memory_a_film(measurements: Sequence[dict], key: str) -> float:
     """Bytes by which the peak grows with a film."""
-    first, last = found[0], found[-1]
+    first, last = measurements[0], measurements[-1]
     return (last[key]['peak_bytes'] - first[key]['peak_bytes']) / max(
         1, last['films'] - first['films']
     )
@@ -130,13 +132,13 @@ def _template(count: int, scratch: Path) -> dict:
         str(scale.films_of(count, scratch)),
         str(root),
     ]
-    taken = scale.checked(command, scratch / f'template-{count}.log')
+    usage = scale.checked(command, scratch / f'template-{count}.log')
     from benchmarks import finished_run  # late, as in `scale`
 
     seconds = finished_run.step_seconds(root)
     return {
         'data_path_s': sum(seconds[step] for step in _TEMPLATE),
-        'peak_bytes': taken.peak_bytes,
+        'peak_bytes': usage.peak_bytes,
         'stored_bytes': finished_run.transformed_bytes(root) / count,
     }
 

@@ -57,16 +57,16 @@ def watch(command: Sequence[str], log: Path) -> Taken:
         try:
             while process.poll() is None:
                 largest = 0
-                for each in _with_children(root):
-                    memory = _memory(each.pid)
+                for process in _with_children(root):
+                    memory = _memory(process.pid)
                     peak, largest = max(peak, memory['VmHWM']), max(largest, memory['VmRSS'])
-                    cpu[each.pid] = max(cpu.get(each.pid, 0.0), _cpu(each))
+                    cpu[process.pid] = max(cpu.get(process.pid, 0.0), _cpu(process))
                 resident.append((time.time(), largest))
                 time.sleep(_INTERVAL_S)
         finally:
             if process.poll() is None:
-                for each in _with_children(root):
-                    each.kill()
+                for process in _with_children(root):
+                    process.kill()
                 process.wait()
     return Taken(
         process.returncode, time.monotonic() - start, sum(cpu.values()), peak, tuple(resident)
@@ -82,16 +82,16 @@ def _with_children(root: psutil.Process) -> list[psutil.Process]:
 
 def _memory(pid: int) -> dict[str, int]:
     """VmRSS and VmHWM in bytes; 0 of a process that is gone."""
-    found = {'VmRSS': 0, 'VmHWM': 0}
+    sizes = {'VmRSS': 0, 'VmHWM': 0}
     try:
         status = Path(f'/proc/{pid}/status').read_text(encoding='ascii', errors='replace')
     except OSError:
-        return found
+        return sizes
     for line in status.splitlines():
         name, _, value = line.partition(':')
-        if name in found:
-            found[name] = int(value.split()[0]) * 1024
-    return found
+        if name in sizes:
+            sizes[name] = int(value.split()[0]) * 1024
+    return sizes
 
 
 def _cpu(process: psutil.Process) -> float:

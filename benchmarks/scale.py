@@ -60,19 +60,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     args.scratch.mkdir(parents=True, exist_ok=True)
-    found = figures(args.scratch) if args.add else {}
+    measurements = figures(args.scratch) if args.add else {}
     for count in sorted(args.counts):
-        found[count] = measure(count, args.scratch, args.settings, console)
+        measurements[count] = measure(count, args.scratch, args.settings, console)
         (args.scratch / _FIGURES).write_text(
-            json.dumps([found[each] for each in sorted(found)], indent=1)
+            json.dumps([measurements[count] for count in sorted(measurements)], indent=1)
         )
-    console.print(table([found[each] for each in sorted(found)]))
+    console.print(table([measurements[count] for count in sorted(measurements)]))
 
 
 def figures(scratch: Path) -> dict[int, dict]:
     """Count -> what was measured last."""
     path = scratch / _FIGURES
-    return {each['films']: each for each in json.loads(path.read_text())} if path.exists() else {}
+    return (
+        {entry['films']: entry for entry in json.loads(path.read_text())} if path.exists() else {}
+    )
 
 
 def measure(count: int, scratch: Path, settings: Sequence[str], console: Console) -> dict:
@@ -166,58 +168,69 @@ def checked(command: Sequence[str], log: Path) -> Taken:
     Raises:
       SystemExit: it did not.
     """
-    taken = watch(command, log)
-    if taken.exit_code != 0:
-        raise SystemExit(f'{" ".join(command)}: exit code {taken.exit_code}; see {log}')
-    return taken
+    usage = watch(command, log)
+    if usage.exit_code != 0:
+        raise SystemExit(f'{" ".join(command)}: exit code {usage.exit_code}; see {log}')
+    return usage
 
 
-def table(found: Sequence[dict]) -> Table:
+def table(measurements: Sequence[dict]) -> Table:
     """A column a count, and the exponents of growth between the two largest."""
-    shown = Table(box=None, pad_edge=False)
-    shown.add_column('')
-    for each in found:
-        shown.add_column(f'{each["films"]:,} films', justify='right')
-    shown.add_column('exponent', justify='right')
+    result_table = Table(box=None, pad_edge=False)
+    result_table.add_column('')
+    for entry in measurements:
+        result_table.add_column(f'{entry["films"]:,} films', justify='right')
+    result_table.add_column('exponent', justify='right')
 
     def row(name: str, values: Sequence[float], form: str, exponent: bool = False) -> None:
-        grown = [f'{growth(found, values):.2f}'] if exponent and len(found) > 1 else ['']
-        shown.add_row(name, *(form.format(value) for value in values), *grown)
+        grown = (
+            [f'{growth(measurements, values):.2f}'] if exponent and len(measurements) > 1 else ['']
+        )
+        result_table.add_row(name, *(form.format(value) for value in values), *grown)
 
-    row('bytes a film', [each['film_bytes'] for each in found], '{:,.0f}')
+    row('bytes a film', [entry['film_bytes'] for entry in measurements], '{:,.0f}')
     row(
         'plain decode and resize, s',
-        [each['reference_s'] for each in found],
+        [entry['reference_s'] for entry in measurements],
         '{:.1f}',
         exponent=True,
     )
     # The record has the latest step first.
-    for step in reversed(found[-1]['steps_s']):
-        if found[-1]['steps_s'][step] >= _SHOWN_S:
-            row(f'{step}, s', [each['steps_s'][step] for each in found], '{:.1f}', exponent=True)
+    for step in reversed(measurements[-1]['steps_s']):
+        if measurements[-1]['steps_s'][step] >= _SHOWN_S:
+            row(
+                f'{step}, s',
+                [entry['steps_s'][step] for entry in measurements],
+                '{:.1f}',
+                exponent=True,
+            )
     row(
         'data path over the plain pass',
-        [data_path_ratio(each) for each in found],
+        [data_path_ratio(entry) for entry in measurements],
         '{:.2f}',
     )
-    row('whole run, s', [each['run_s'] for each in found], '{:.1f}', exponent=True)
-    row('again, from the cache, s', [each['rerun_s'] for each in found], '{:.1f}')
+    row('whole run, s', [entry['run_s'] for entry in measurements], '{:.1f}', exponent=True)
+    row('again, from the cache, s', [entry['rerun_s'] for entry in measurements], '{:.1f}')
     row(
         'peak memory of any process, GB',
-        [each['peak_bytes'] / 1e9 for each in found],
+        [entry['peak_bytes'] / 1e9 for entry in measurements],
         '{:.2f}',
         exponent=True,
     )
-    for step in reversed(found[-1]['steps_s']):
-        if found[-1]['steps_s'][step] >= _SHOWN_S:
+    for step in reversed(measurements[-1]['steps_s']):
+        if measurements[-1]['steps_s'][step] >= _SHOWN_S:
             row(
                 f'  in {step}',
-                [each['steps_peak_bytes'][step] / 1e9 for each in found],
+                [entry['steps_peak_bytes'][step] / 1e9 for entry in measurements],
                 '{:.2f}',
                 exponent=True,
             )
-    row('bytes of a transformed example', [each['stored_bytes'] for each in found], '{:,.0f}')
-    return shown
+    row(
+        'bytes of a transformed example',
+        [entry['stored_bytes'] for entry in measurements],
+        '{:,.0f}',
+    )
+    return result_table
 
 
 def data_path_ratio(measured: dict) -> float:
@@ -225,11 +238,13 @@ def data_path_ratio(measured: dict) -> float:
     return sum(measured['steps_s'][step] for step in DATA_PATH) / measured['reference_s']
 
 
-def growth(found: Sequence[dict], values: Sequence[float]) -> float:
+def growth(measurements: Sequence[dict], values: Sequence[float]) -> float:
     """The exponent p of values ~ films^p between the two largest counts: 1 is linear, 0 flat."""
     if min(values[-2:]) <= 0:
         return math.nan
-    return math.log(values[-1] / values[-2]) / math.log(found[-1]['films'] / found[-2]['films'])
+    return math.log(values[-1] / values[-2]) / math.log(
+        measurements[-1]['films'] / measurements[-2]['films']
+    )
 
 
 if __name__ == '__main__':

@@ -54,38 +54,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.scratch.mkdir(parents=True, exist_ok=True)
     console = Console()
-    taken: dict[str, list[Taken]] = {name: [] for name in commands()}
+    usage: dict[str, list[Taken]] = {name: [] for name in commands()}
     for _ in track(range(args.rounds + 1), 'starting', console=console, transient=True):
         for name, command in commands().items():
-            taken[name].append(scale.checked(command, args.scratch / 'startup.log'))
+            usage[name].append(scale.checked(command, args.scratch / 'startup.log'))
     # The first round brings the files into memory.
-    found = {
+    figures = {
         name: {
-            's': statistics.median(each.seconds for each in values[1:]),
-            'cpu_s': statistics.median(each.cpu_seconds for each in values[1:]),
-            'peak_bytes': max(each.peak_bytes for each in values),
+            's': statistics.median(sample.seconds for sample in values[1:]),
+            'cpu_s': statistics.median(sample.cpu_seconds for sample in values[1:]),
+            'peak_bytes': max(sample.peak_bytes for sample in values),
         }
-        for name, values in taken.items()
+        for name, values in usage.items()
     }
-    (args.scratch / 'startup.json').write_text(json.dumps(found, indent=1))
-    console.print(table(found))
+    (args.scratch / 'startup.json').write_text(json.dumps(figures, indent=1))
+    console.print(table(figures))
 
 
-def table(found: dict[str, dict[str, float]]) -> Table:
+def table(figures: dict[str, dict[str, float]]) -> Table:
     """Seconds, over those of TensorFlow alone, and memory."""
-    shown = Table(box=None, pad_edge=False)
+    result_table = Table(box=None, pad_edge=False)
     for name in ('', 's', 'CPU s', f'over {_REFERENCE}', 'memory, GB'):
-        shown.add_column(name, justify='right' if name else 'left')
-    for name, each in found.items():
-        over = each['s'] / found[_REFERENCE]['s']
-        shown.add_row(
+        result_table.add_column(name, justify='right' if name else 'left')
+    for name, row in figures.items():
+        over = row['s'] / figures[_REFERENCE]['s']
+        result_table.add_row(
             name,
-            f'{each["s"]:.2f}',
-            f'{each["cpu_s"]:.2f}',
+            f'{row["s"]:.2f}',
+            f'{row["cpu_s"]:.2f}',
             f'{over:.2f}',
-            f'{each["peak_bytes"] / 1e9:.2f}',
+            f'{row["peak_bytes"] / 1e9:.2f}',
         )
-    return shown
+    return result_table
 
 
 if __name__ == '__main__':

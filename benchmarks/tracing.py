@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     console, log = Console(), args.scratch / 'tracing.log'
     rounds: dict[str, list[dict[str, float]]] = {USUAL: [], OURS: []}
     for _ in track(range(args.rounds), 'tracing', console=console, transient=True):
-        for way, found in rounds.items():
+        for way, measurements in rounds.items():
             scale.checked(
                 [
                     sys.executable,
@@ -110,10 +110,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 ],
                 log,
             )
-            found.append(json.loads(log.read_text().splitlines()[-1]))
+            measurements.append(json.loads(log.read_text().splitlines()[-1]))
     medians = {
-        way: {part: statistics.median(each[part] for each in found) for part in found[0]}
-        for way, found in rounds.items()
+        way: {
+            part: statistics.median(row[part] for row in measurements) for part in measurements[0]
+        }
+        for way, measurements in rounds.items()
     }
     (args.scratch / 'tracing.json').write_text(
         json.dumps({'backbone': args.backbone, **medians}, indent=1)
@@ -123,13 +125,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def table(backbone: str, medians: dict[str, dict[str, float]]) -> Table:
     """A row a part, and one for all."""
-    shown = Table(box=None, pad_edge=False, title=backbone)
+    result_table = Table(box=None, pad_edge=False, title=backbone)
     for name in ('', 'usual, s', 'ours, s', 'ours over usual'):
-        shown.add_column(name, justify='right' if name else 'left')
+        result_table.add_column(name, justify='right' if name else 'left')
     usual, ours = (medians[way] | {'all': sum(medians[way].values())} for way in (USUAL, OURS))
     for part, seconds in usual.items():
-        shown.add_row(part, f'{seconds:.2f}', f'{ours[part]:.2f}', f'{ours[part] / seconds:.2f}')
-    return shown
+        result_table.add_row(
+            part, f'{seconds:.2f}', f'{ours[part]:.2f}', f'{ours[part] / seconds:.2f}'
+        )
+    return result_table
 
 
 if __name__ == '__main__':

@@ -61,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     split = input_pipeline.open_split(
         [str(examples / 'Split-train' / '*')], [LABEL], random_weights.SIDE
     )
-    found = {'backbone': args.backbone, 'batch_size': args.batch_size, 'device': _device()}
-    found['input'] = _in_turn(reading(split, args.batch_size, args.images), args.rounds)
-    found['step'] = _in_turn(
+    figures = {'backbone': args.backbone, 'batch_size': args.batch_size, 'device': _device()}
+    figures['input'] = _in_turn(reading(split, args.batch_size, args.images), args.rounds)
+    figures['step'] = _in_turn(
         stepping(split, args.backbone, args.batch_size, args.steps), args.rounds
     )
-    (args.root.parent / 'training.json').write_text(json.dumps(found, indent=1))
-    Console().print(table(found))
+    (args.root.parent / 'training.json').write_text(json.dumps(figures, indent=1))
+    Console().print(table(figures))
 
 
 def reading(split: Split, batch_size: int, images: int) -> dict[str, Callable[[], float]]:
@@ -125,42 +125,42 @@ def stepping(
         (pixels.numpy(), labels.numpy())
         for pixels, labels in input_pipeline.training_batches(split, train, 0)
     ]
-    pixels, labels = (np.concatenate(each) for each in zip(*batches, strict=True))
+    pixels, labels = (np.concatenate(column) for column in zip(*batches, strict=True))
 
-    def step(*data: object, **given: object) -> float:
+    def step(*data: object, **options: object) -> float:
         clock = _Clock()
-        model.fit(*data, **given, verbose=0, callbacks=[clock])
+        model.fit(*data, **options, verbose=0, callbacks=[clock])
         return clock.seconds_a_step()
 
     measured = {
         'bare fit on arrays': lambda: step(pixels, labels, batch_size=batch_size),
         "the trainer's": lambda: step(input_pipeline.training_batches(split, train, 0)),
     }
-    for each in measured.values():
-        each()  # traces the graph
+    for function in measured.values():
+        function()  # traces the graph
     return measured
 
 
-def table(measured: dict) -> Table:
+def table(figures: dict) -> Table:
     """The medians, and each over the first."""
-    result = Table(
+    result_table = Table(
         box=None,
         pad_edge=False,
-        title=f'{measured["backbone"]}, batches of {measured["batch_size"]}, {measured["device"]}',
+        title=f'{figures["backbone"]}, batches of {figures["batch_size"]}, {figures["device"]}',
     )
     for name in ('', 'median', 'over the first'):
-        result.add_column(name, justify='left' if not name else 'right')
+        result_table.add_column(name, justify='left' if not name else 'right')
     for key, form in (('input', '{:,.0f} images/s'), ('step', '{:.4f} s a step')):
-        first = next(iter(measured[key].values()))
-        for name, value in measured[key].items():
-            result.add_row(name, form.format(value), f'{value / first:.2f}')
-        result.add_section()
+        first = next(iter(figures[key].values()))
+        for name, value in figures[key].items():
+            result_table.add_row(name, form.format(value), f'{value / first:.2f}')
+        result_table.add_section()
     fastest, trained = (
-        measured['input']['decode_png alone'],
-        measured['batch_size'] / measured['step']["the trainer's"],
+        figures['input']['decode_png alone'],
+        figures['batch_size'] / figures['step']["the trainer's"],
     )
-    result.add_row('trained', f'{trained:,.0f} images/s', f'{trained / fastest:.3f}')
-    return result
+    result_table.add_row('trained', f'{trained:,.0f} images/s', f'{trained / fastest:.3f}')
+    return result_table
 
 
 class _Clock(keras.callbacks.Callback):

@@ -112,7 +112,7 @@ def load(root: Path, side: int) -> Cohort:
             for verdict in verdicts
         ]
     ids, patients, labels, entries, sources = zip(*accepted, strict=True)
-    named = [each | derived(each) for each in labels]
+    named = [row | derived(row) for row in labels]
     key = hashlib.sha256(f'{fingerprint(str(root), files)} {side}'.encode()).hexdigest()[:12]
     return Cohort(
         key,
@@ -120,7 +120,7 @@ def load(root: Path, side: int) -> Cohort:
         stored,
         list(ids),
         np.array(patients),
-        {name: np.array([each[name] for each in named]) for name in named[0]},
+        {name: np.array([row[name] for row in named]) for name in named[0]},
         [entry or Entry(patient) for entry, patient in zip(entries, patients, strict=True)],
         np.array(sources),
     )

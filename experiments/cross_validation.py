@@ -138,7 +138,7 @@ def _extractor_within(network: model_lib.Network, layer: str) -> keras.Model:
     channels].
     """
     backbone = network.backbone
-    scale = next(each for each in network.extractor.layers if isinstance(each, model_lib.Scale))
+    scale = next(layer for layer in network.extractor.layers if isinstance(layer, model_lib.Scale))
     maps = keras.Model(backbone.input, backbone.get_layer(layer).output)(
         scale.output, training=False
     )
@@ -164,7 +164,7 @@ def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: in
     fitted = calibration.fit_each(*known, task.outputs)
     logits, maps = (np.concatenate([part[place] for part in said]) for place in range(2))
     return Answers(
-        np.stack([each.apply(logits[:, place]) for place, each in enumerate(fitted)], axis=1), maps
+        np.stack([fit.apply(logits[:, place]) for place, fit in enumerate(fitted)], axis=1), maps
     )
 
 

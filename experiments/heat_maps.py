@@ -91,9 +91,9 @@ def overlaps(maps: np.ndarray, covered: np.ndarray) -> np.ndarray:
     float64 [n].
     """
     found = []
-    for each, box in zip(maps, covered, strict=True):
+    for heat_map, box in zip(maps, covered, strict=True):
         highest = np.zeros(box.size, bool)
-        highest[np.argsort(-each.ravel(), kind='stable')[: box.sum()]] = True
+        highest[np.argsort(-heat_map.ravel(), kind='stable')[: box.sum()]] = True
         found.append((highest & box.ravel()).sum() / (highest | box.ravel()).sum())
     return np.array(found)
 
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     maps = cross_validation.answers(chosen, cohort, args.scratch, console).maps
     found = figures(maps, rows, [boxes[cohort.ids[row]] for row in rows], cohort.patients)
     (args.scratch / f'heat-maps-{args.task}.json').write_text(
-        json.dumps({name: vars(each) for name, each in found.items()}, indent=1)
+        json.dumps({name: vars(figure) for name, figure in found.items()}, indent=1)
     )
     console.print(f'{sum(len(boxes[cohort.ids[row]]) for row in rows)} boxes on {len(rows)} films')
     console.print(quality.table(found))
@@ -128,7 +128,7 @@ def figures(
       boxes: theirs.
       patients: of all films, [n].
     """
-    covered = np.stack([inside(each) for each in boxes])
+    covered = np.stack([inside(box) for box in boxes])
     own = enlarged(maps[rows])
     others = enlarged(np.delete(maps, rows, axis=0).mean(axis=0)[None])
     blind = np.repeat(others, len(rows), axis=0)

@@ -87,10 +87,10 @@ def load() -> Kept:
 def _tasks(kept: Kept) -> str:
     """A row a task: what its network knows, and what is known without training."""
     rows = [('task', 'films', 'pixels', 'AUC', '95 %', 'frozen features', 'above them', '95 %')]
-    for each in kept.tasks:
-        figures, name = each['figures'], _main(each)
+    for result in kept.tasks:
+        figures, name = result['figures'], _main(result)
         floor, above = figures[f'{name}, {FLOOR}'], figures[f'{name} above {FLOOR}']
-        task = f'`{each["task"]}`' + (', mean of its findings' if name == MEAN else '')
+        task = f'`{result["task"]}`' + (', mean of its findings' if name == MEAN else '')
         cells = (
             _value(figures[name]),
             _interval(figures[name]),
@@ -99,7 +99,7 @@ def _tasks(kept: Kept) -> str:
             _interval(above),
         )
         rows.append(
-            (task, f'{each["films"]:,}', str(each['settings']['model']['image_size']), *cells)
+            (task, f'{result["films"]:,}', str(result['settings']['model']['image_size']), *cells)
         )
     return _markdown(rows, left=1)
 
@@ -107,15 +107,15 @@ def _tasks(kept: Kept) -> str:
 def _beside(kept: Kept) -> str:
     """A row for each other way to train for a task, and for frozen features of another layer."""
     rows = [('task', 'in another way', 'AUC', '95 %', 'the configured is above it by', '95 %')]
-    for each in kept.tasks:
-        figures, name = each['figures'], _main(each)
+    for result in kept.tasks:
+        figures, name = result['figures'], _main(result)
         for row in figures:
             other = row.removeprefix(f'{name}, ')
             if other not in (row, FLOOR):
                 above = figures[f'{name} above {other}']
                 rows.append(
                     (
-                        f'`{each["task"]}`',
+                        f'`{result["task"]}`',
                         other,
                         _value(figures[row]),
                         _interval(figures[row]),
@@ -132,23 +132,23 @@ def _groups(kept: Kept) -> str:
     """
     names = dict.fromkeys(
         row
-        for each in kept.tasks
-        for row in each['figures']
+        for result in kept.tasks
+        for row in result['figures']
         if row.startswith(('AUC within', 'AUC of age', 'AUC of these')) or ' at 0.5' in row
     )
     names['expected calibration error'] = None
-    rows = [('', *(f'`{each["task"]}`' for each in kept.tasks))]
+    rows = [('', *(f'`{result["task"]}`' for result in kept.tasks))]
     for name in names:
-        rows.append((name, *(_both(each['figures'].get(name)) for each in kept.tasks)))
+        rows.append((name, *(_both(result['figures'].get(name)) for result in kept.tasks)))
     return _markdown(rows, left=1)
 
 
 def _findings(kept: Kept) -> str:
     """A row a finding."""
     rows = [('finding', 'AUC', '95 %')]
-    for each in kept.tasks:
-        for name in TASKS[each['task']].findings:
-            figure = each['figures'][f'AUC of {name}']
+    for result in kept.tasks:
+        for name in TASKS[result['task']].findings:
+            figure = result['figures'][f'AUC of {name}']
             rows.append((name.replace('_', ' '), _value(figure), _interval(figure)))
     return _markdown(rows, left=1)
 

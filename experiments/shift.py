@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     places = split(cohort, test_list(args.data_root))
     logits = _logits(chosen, cohort, places, args.scratch)
     found = figures(cohort, TASKS[args.task].label, places, logits, sensitivity)
-    content = {name: [vars(each) for each in row] for name, row in found.items()}
+    content = {name: [vars(figure) for figure in row] for name, row in found.items()}
     (args.scratch / f'shift-{args.task}.json').write_text(json.dumps(content, indent=1))
     console.print(table(found))
 
@@ -157,7 +157,7 @@ def table(found: dict[str, tuple[Figure, ...]]) -> Table:
     for name in ('', *GROUPS, 'official test less held out'):
         shown.add_column(name, justify='right' if name else 'left')
     for name, row in found.items():
-        shown.add_row(name, *(_text(each) for each in row))
+        shown.add_row(name, *(_text(figure) for figure in row))
     return shown
 
 

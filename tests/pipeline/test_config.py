@@ -99,7 +99,7 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
 
 
 @pytest.mark.parametrize(
-    ('content', 'told'),
+    ('content', 'message'),
     [
         pytest.param(
             {'task': None}, r'task: Input should be a valid string \(found None\)', id='null'
@@ -212,15 +212,15 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         ),
     ],
 )
-def test_refused(content: dict, told: str, write) -> None:
+def test_refused(content: dict, message: str, write) -> None:
     path = write({**GOOD, **content})
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         config.load(path)
     assert path in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ('threshold', 'told'),
+    ('threshold', 'message'),
     [
         (
             {'metric': 'accuracy', 'min': 0.6},
@@ -251,8 +251,8 @@ def test_refused(content: dict, told: str, write) -> None:
         'no metric',
     ],
 )
-def test_thresholds_that_cannot_be(threshold: dict, told: str, write) -> None:
-    with pytest.raises(ConfigError, match=rf'evaluation\.thresholds\.0.*{told}'):
+def test_thresholds_that_cannot_be(threshold: dict, message: str, write) -> None:
+    with pytest.raises(ConfigError, match=rf'evaluation\.thresholds\.0.*{message}'):
         config.load(write({**GOOD, 'evaluation': {'thresholds': [threshold]}}))
 
 
@@ -457,7 +457,7 @@ def test_all_that_is_wrong_is_told_at_once(write) -> None:
 
 
 @pytest.mark.parametrize(
-    ('text', 'told'),
+    ('text', 'message'),
     [
         pytest.param(
             'pipeline: p\ntask: nih_triage\npipeline: q\n',
@@ -484,9 +484,9 @@ def test_all_that_is_wrong_is_told_at_once(write) -> None:
         ),
     ],
 )
-def test_files_that_are_no_configuration(text: str, told: str, write) -> None:
+def test_files_that_are_no_configuration(text: str, message: str, write) -> None:
     path = write(text)
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         config.load(path)
     assert path in str(caught.value)
 
@@ -516,7 +516,7 @@ def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
 
 
 @pytest.mark.parametrize(
-    ('setting', 'told'),
+    ('setting', 'message'),
     [
         ('train.epochs', r'--set train\.epochs: expected key=value, e\.g\. train\.epochs=3'),
         ('train.lr=3', r"unknown key 'train\.lr'\. Allowed there: seed"),
@@ -527,8 +527,8 @@ def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
         ('train.epochs=', r'train\.epochs: .*found None'),
     ],
 )
-def test_settings_that_cannot_be(setting: str, told: str, write) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_settings_that_cannot_be(setting: str, message: str, write) -> None:
+    with pytest.raises(ConfigError, match=message):
         config.load(write(GOOD), [setting])
 
 

@@ -43,13 +43,13 @@ def png(pixels: np.ndarray) -> bytes:
 
 def example(pixels: np.ndarray, label: int, image_id: str) -> bytes:
     """A transformed example."""
-    made = tf.train.Example()
-    put_bytes(made, transformed(IMAGE), png(pixels))
-    put_bytes(made, IMAGE_ID, image_id.encode())
-    put_int(made, LABEL, label)
+    example = tf.train.Example()
+    put_bytes(example, transformed(IMAGE), png(pixels))
+    put_bytes(example, IMAGE_ID, image_id.encode())
+    put_int(example, LABEL, label)
     for name in FINDINGS:
-        put_int(made, name, int(name == OTHER and int(image_id.split('-')[1]) % 4 == 0))
-    return serialize(made)
+        put_int(example, name, int(name == OTHER and int(image_id.split('-')[1]) % 4 == 0))
+    return serialize(example)
 
 
 def write(folder: Path, labels: Sequence[int], files: int = 2, seed: int = 0) -> str:

@@ -169,15 +169,15 @@ class TinyModel(tf.Module):
             )
             return {_LABEL: 1 - parsed['No Finding']}
 
-        found = {
+        functions = {
             'serving_default': serving_default,
             'serve_image': serve_image,
             'explain': explain,
             'transform_features': transform_features,
         }
         if self.defect == 'no_image_signature':
-            found.pop('serve_image')
-        return {name: function.get_concrete_function() for name, function in found.items()}
+            functions.pop('serve_image')
+        return {name: function.get_concrete_function() for name, function in functions.items()}
 
 
 @functools.cache

@@ -58,11 +58,11 @@ def test_the_same_seed_gives_the_same_images_and_another_seed_others(run: Callab
 
 
 def test_eager_and_tf_data_agree() -> None:
-    given = _noise()
-    eager = augment(given, _seed(3), AugmentationParameters())
+    pixels = _noise()
+    eager = augment(pixels, _seed(3), AugmentationParameters())
     assert np.allclose(
         eager,
-        _in_tf_data(lambda x: augment(x, _seed(3), AugmentationParameters()), given),
+        _in_tf_data(lambda x: augment(x, _seed(3), AugmentationParameters()), pixels),
         atol=0.01,
     )
 
@@ -160,8 +160,8 @@ def test_cutout_blots_out_a_square_at_a_random_place() -> None:
     images = augment(_noise(256), _seed(9), NOTHING.model_copy(update={'cutout': 0.3})).numpy()[
         ..., 0
     ]
-    given = _noise(256).numpy()[..., 0].astype(np.float32)
-    changed = np.abs(images - given) > 1e-3
+    pixels = _noise(256).numpy()[..., 0].astype(np.float32)
+    changed = np.abs(images - pixels) > 1e-3
     sizes = changed.sum(axis=(1, 2))
     side = 0.3 * SIDE
     assert sizes.max() <= (side + 2) ** 2

@@ -190,7 +190,7 @@ def test_rounding_turns_no_case_over() -> None:
     ],
 )
 @pytest.mark.parametrize(
-    ('scores', 'labels', 'told'),
+    ('scores', 'labels', 'message'),
     [
         pytest.param([0.1, 0.2], [0, 0], r'only label \[0\]: both classes', id='no positives'),
         pytest.param([0.1, 0.2], [1, 1], r'only label \[1\]: both classes', id='no negatives'),
@@ -205,6 +205,6 @@ def test_rounding_turns_no_case_over() -> None:
         pytest.param([0.1, 0.2, 0.3], [0, 1], '3 scores for 2 labels', id='another length'),
     ],
 )
-def test_refused(function, scores, labels, told) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_refused(function, scores, labels, message) -> None:
+    with pytest.raises(ValueError, match=message):
         function(np.array(scores, float), np.array(labels, int))

@@ -48,9 +48,7 @@ CALIBRATION = Calibration(offset=0.7, temperature=1.9)
 
 @pytest.fixture(scope='module', autouse=True)
 def small_films() -> Iterator[None]:
-    """The films of these tests have `synthetic_images.SIDE` pixels a side: what is smaller is too small
-    here.
-    """
+    """Lowers the smallest side allowed to that of the synthetic images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_status, 'MIN_SIDE', synthetic_images.SIDE)
         yield
@@ -58,7 +56,7 @@ def small_films() -> Iterator[None]:
 
 def _images() -> list[bytes]:
     """Films of the size and of others, as PNG and as JPEG, grey and colour."""
-    found = [
+    images = [
         synthetic_images.png(synthetic_images.draw(number % 2, 50 + number)) for number in range(4)
     ]
     for number, (kind, mode, side) in enumerate(
@@ -68,8 +66,8 @@ def _images() -> list[bytes]:
         Image.fromarray(synthetic_images.draw(1, 60 + number, side)[..., 0]).convert(mode).save(
             out, kind
         )
-        found.append(out.getvalue())
-    return found
+        images.append(out.getvalue())
+    return images
 
 
 def _serve(path: str, signature: signatures.Signature, batch: list[bytes]) -> dict[str, np.ndarray]:
@@ -170,8 +168,8 @@ def test_shapes_and_types_are_those_of_the_contract(exported) -> None:
             name: tensor.dtype.name for name, tensor in function.structured_outputs.items()
         } == signature.outputs
         assert all(tensor.shape.rank == 1 for tensor in function.structured_outputs.values())
-        (given,) = function.structured_input_signature[1].values()
-        assert (given.name, given.shape.as_list(), given.dtype) == (
+        (argument,) = function.structured_input_signature[1].values()
+        assert (argument.name, argument.shape.as_list(), argument.dtype) == (
             signature.input,
             [None],
             tf.string,
@@ -468,7 +466,7 @@ def _empty(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('make', 'told'),
+    ('make', 'message'),
     [
         (_one_class, 'the val split holds 4 records with abnormal=1 of 4: both classes are needed'),
         (_empty, 'no files of transformed examples'),
@@ -476,12 +474,12 @@ def _empty(folder: Path) -> None:
     ids=['one class', 'empty'],
 )
 def test_a_split_that_nothing_can_be_learned_from(
-    make: Callable[[Path], None], told: str, splits, transform_output, tmp_path: Path
+    make: Callable[[Path], None], message: str, splits, transform_output, tmp_path: Path
 ) -> None:
     make(tmp_path)
     arguments = _arguments(tmp_path, splits, transform_output)
     arguments.eval_files[0] = str(tmp_path / 'Split-val' / '*')
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         run_lib.run_fn(arguments)
 
 

@@ -36,10 +36,10 @@ def test_each_label_has_the_optimum_of_a_regression_of_its_own(
     weights: Weights, balance: str | None
 ) -> None:
     standardised = (FEATURES - FEATURES.mean(axis=0)) / FEATURES.std(axis=0)
-    found = {each.penalty: each for each in head.path(FEATURES, LABELS, weights)}
-    assert tuple(found) == head.PENALTIES
+    heads = {each.penalty: each for each in head.path(FEATURES, LABELS, weights)}
+    assert tuple(heads) == head.PENALTIES
     for penalty in (1.0, 0.01):
-        logits = found[penalty].logits(FEATURES)
+        logits = heads[penalty].logits(FEATURES)
         for place in range(2):
             # scikit-learn weighs the sum of the losses, not their mean.
             model = LogisticRegression(
@@ -50,9 +50,9 @@ def test_each_label_has_the_optimum_of_a_regression_of_its_own(
 
 
 def test_a_weaker_penalty_fits_closer() -> None:
-    told = [each.loss for each in head.path(FEATURES, LABELS, BALANCED)]
-    assert told == sorted(told, reverse=True)
-    assert told[0] > told[-1] > 0
+    values = [each.loss for each in head.path(FEATURES, LABELS, BALANCED)]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > values[-1] > 0
 
 
 def test_the_scale_of_the_features_makes_no_difference() -> None:

@@ -93,9 +93,9 @@ def test_shapes_and_types(splits: dict[str, Split]) -> None:
 
 
 def test_labels_stay_with_their_images(splits: dict[str, Split]) -> None:
-    known = dict(zip(_prints_of(splits['train']), _labels_of(splits['train']), strict=True))
+    expected = dict(zip(_prints_of(splits['train']), _labels_of(splits['train']), strict=True))
     pixels, labels = _epoch(splits['train'], _parameters(), 1)
-    assert [known[name] for name in _prints(pixels)] == labels[:, 0].tolist()
+    assert [expected[name] for name in _prints(pixels)] == labels[:, 0].tolist()
 
 
 def _prints_of(split: Split) -> list[bytes]:
@@ -204,6 +204,6 @@ def test_several_labels_stay_with_their_images(splits: dict[str, Split]) -> None
     )
     assert several.values.shape == (48, 2)
     assert several.values.sum(axis=0).tolist() == [16, 12]
-    known = dict(zip(_prints_of(several), several.values.tolist(), strict=True))
+    expected = dict(zip(_prints_of(several), several.values.tolist(), strict=True))
     pixels, labels = _epoch(several, _parameters(), 1)
-    assert [known[name] for name in _prints(pixels)] == labels.tolist()
+    assert [expected[name] for name in _prints(pixels)] == labels.tolist()

@@ -56,8 +56,8 @@ def test_weights_are_of_class_and_label() -> None:
 def test_classes_count_alike_where_that_is_asked_for(balance: str) -> None:
     values = np.zeros((100, 3), np.uint8)
     values[:20, 0] = values[:, 2] = 1
-    found = losses.weights(values, np.array([1.0, 0.5, 2.0]), TrainParameters(balance=balance))
+    weights = losses.weights(values, np.array([1.0, 0.5, 2.0]), TrainParameters(balance=balance))
     own = calibration.class_weights(20, 100) if balance == 'weights' else {0: 1.0, 1: 1.0}
     # A label with one class has nothing to balance.
-    assert found.negative == pytest.approx([own[0], 0.5, 2.0])
-    assert found.positive == pytest.approx([own[1], 0.5, 2.0])
+    assert weights.negative == pytest.approx([own[0], 0.5, 2.0])
+    assert weights.positive == pytest.approx([own[1], 0.5, 2.0])

@@ -50,11 +50,11 @@ def test_from_the_network_to_the_export_no_layer_is_rewritten(
     rewritten = set()
     convert = api._convert_actual
 
-    def seen(entity: object, *arguments: object) -> object:
+    def record_rewrite(entity: object, *arguments: object) -> object:
         rewritten.add((getattr(entity, '__module__', ''), getattr(entity, '__name__', '')))
         return convert(entity, *arguments)
 
-    monkeypatch.setattr(api, '_convert_actual', seen)
+    monkeypatch.setattr(api, '_convert_actual', record_rewrite)
     parameters = TrainerParameters(
         model=ModelParameters(backbone='scratch_cnn', image_size=synthetic_images.SIDE),
         train=TrainParameters(batch_size=16, epochs=1),

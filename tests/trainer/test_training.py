@@ -227,11 +227,11 @@ def test_a_finished_training_is_not_trained_further(
 def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(
     splits: dict[str, Split], tmp_path: Path, monkeypatch
 ) -> None:
-    seen: list[list[np.ndarray]] = []
+    snapshots: list[list[np.ndarray]] = []
     begin = TrainingState.begin
 
     def noted(self, val_auc):
-        seen.append([weight.numpy() for weight in tf.nest.flatten(networks[0].model.weights)])
+        snapshots.append([weight.numpy() for weight in tf.nest.flatten(networks[0].model.weights)])
         return begin(self, val_auc)
 
     networks: list[model_lib.Network] = []
@@ -251,7 +251,7 @@ def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(
     assert max(tuned) < max(alone)
     assert all(
         np.array_equal(now, then)
-        for now, then in zip(network.model.get_weights(), seen[0], strict=True)
+        for now, then in zip(network.model.get_weights(), snapshots[0], strict=True)
     )
     assert _auc(network, splits['val']) == pytest.approx(max(alone), abs=1e-6)
 
@@ -289,12 +289,12 @@ def test_a_fine_tuning_that_makes_it_worse_is_told(
         splits,
         _parameters(epochs=1, warmup_epochs=0, learning_rate=learning_rate, balance='none'),
     )
-    told = [
+    warnings = [
         record
         for record in caplog.records
         if record.levelno == logging.WARNING and 'made the network worse' in record.getMessage()
     ]
-    assert bool(told) is warned
+    assert bool(warnings) is warned
 
 
 @pytest.mark.slow
@@ -406,13 +406,13 @@ def test_grey_levels_are_not_refused() -> None:
 def test_determinism_of_ops_is_asked_for_on_cpus_alone(
     gpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(tf.config.experimental, 'enable_op_determinism', lambda: asked.append(True))
+    calls: list[bool] = []
+    monkeypatch.setattr(tf.config.experimental, 'enable_op_determinism', lambda: calls.append(True))
     monkeypatch.setattr(
         tf.config, 'list_physical_devices', lambda kind: ['GPU'] * gpus if kind == 'GPU' else []
     )
     training.prepare(_parameters())
-    assert asked == [True] * (1 - gpus)
+    assert calls == [True] * (1 - gpus)
 
 
 def test_progress_is_told_step_by_step(
@@ -420,6 +420,8 @@ def test_progress_is_told_step_by_step(
 ) -> None:
     with caplog.at_level(logging.INFO, logger='trainer'):
         _train(tmp_path, splits, _parameters(epochs=2))
-    told = [(record.done, record.total) for record in caplog.records if hasattr(record, 'total')]
-    assert told == [(step, 6) for step in range(1, 7)]
+    progress = [
+        (record.done, record.total) for record in caplog.records if hasattr(record, 'total')
+    ]
+    assert progress == [(step, 6) for step in range(1, 7)]
     assert sum('val_auc' in record.getMessage() for record in caplog.records) == 2

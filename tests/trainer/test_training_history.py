@@ -1,6 +1,4 @@
-"""The training history: survives a cut line, replaces an epoch that is trained again, and becomes a table
-and TensorBoard's events.
-"""
+"""The training history survives a cut line, replaces repeated epochs and becomes a table."""
 
 from __future__ import annotations
 
@@ -67,9 +65,9 @@ def test_tensorboard_sees_each_figure(tmp_path: Path) -> None:
         'training', 2, {'val_auc': 0.875}
     )
     (file,) = (tmp_path / 'logs').glob('events*')
-    found = [
+    scalars = [
         (event.step, value.tag, float(tf.make_ndarray(value.tensor)))
         for event in tf.compat.v1.train.summary_iterator(str(file))
         for value in event.summary.value
     ]
-    assert found == [(2, 'training/val_auc', 0.875)]
+    assert scalars == [(2, 'training/val_auc', 0.875)]

@@ -37,7 +37,7 @@ def _search(splits: dict[str, Split], folder: Path):
         'tuning': TUNING.model_dump_json(),
         'task': 'nih_triage',
     }
-    found = tuning.tuner_fn(
+    result = tuning.tuner_fn(
         SimpleNamespace(
             custom_config=config,
             train_files=patterns('train'),
@@ -45,8 +45,8 @@ def _search(splits: dict[str, Split], folder: Path):
             working_dir=str(folder),
         )
     )
-    found.tuner.search(**found.fit_kwargs)
-    return found.tuner
+    result.tuner.search(**result.fit_kwargs)
+    return result.tuner
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_what_was_found_is_laid_over_the_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    'given',
+    'ranges',
     [
         {'learning_rate': (1e-3, 1e-4)},
         {'dropout': (0.2, 0.2)},
@@ -98,6 +98,6 @@ def test_what_was_found_is_laid_over_the_parameters() -> None:
     ],
     ids=['upside down', 'empty', 'above 1', 'zero'],
 )
-def test_ranges_that_are_none(given: dict) -> None:
+def test_ranges_that_are_none(ranges: dict) -> None:
     with pytest.raises(ValueError, match='expected a lowest below a highest value, within'):
-        TuningParameters(**given)
+        TuningParameters(**ranges)

@@ -33,6 +33,6 @@ def test_both_phases_run_on_two_devices(tmp_path: Path) -> None:
         check=False,
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
-    told = json.loads(finished.stdout.splitlines()[-1])
-    assert (told['devices'], told['epoch']) == (2, 1)
-    assert len(told['logits']) == 30 and np.isfinite(told['logits']).all()
+    result = json.loads(finished.stdout.splitlines()[-1])
+    assert (result['devices'], result['epoch']) == (2, 1)
+    assert len(result['logits']) == 30 and np.isfinite(result['logits']).all()
