@@ -57,16 +57,16 @@ def watch(command: Sequence[str], log: Path) -> Taken:
         try:
             while process.poll() is None:
                 largest = 0
-                for process in _with_children(root):
-                    memory = _memory(process.pid)
+                for member in _with_children(root):
+                    memory = _memory(member.pid)
                     peak, largest = max(peak, memory['VmHWM']), max(largest, memory['VmRSS'])
-                    cpu[process.pid] = max(cpu.get(process.pid, 0.0), _cpu(process))
+                    cpu[member.pid] = max(cpu.get(member.pid, 0.0), _cpu(member))
                 resident.append((time.time(), largest))
                 time.sleep(_INTERVAL_S)
         finally:
             if process.poll() is None:
-                for process in _with_children(root):
-                    process.kill()
+                for member in _with_children(root):
+                    member.kill()
                 process.wait()
     return Taken(
         process.returncode, time.monotonic() - start, sum(cpu.values()), peak, tuple(resident)
