@@ -40,9 +40,7 @@ _NAME_LENGTH = 63
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run; the text names the file, the key, what was found and what
-    is allowed.
-    """
+    """An invalid configuration; the text names the file, the key, its value and what is allowed."""
 
 
 class PushTarget(StrictParameters):
@@ -157,19 +155,22 @@ class Config(StrictParameters):
 
 
 def load(path: str, settings: Iterable[str] = (), **overrides: Any) -> Config:
-    """Reads a configuration file and lays single settings over it.
+    """Reads a configuration file and overrides single keys.
+
+    >>> load('pipeline/configs/demo.yaml', ['train.epochs=3']).train.epochs
+    3
 
     Args:
       path: the YAML file.
-      settings: `key=value` with dotted keys, the values in YAML: what `--set` was given.
-      **overrides: dotted keys with dots written as `__`; None leaves a key as it is.
+      settings: `key=value` with dotted keys, the values in YAML, as `--set` takes them.
+      **overrides: dotted keys with dots written as `__`; None changes nothing.
 
     Raises:
       ConfigError: the file is missing or not valid YAML, or a key or value is not allowed.
     """
     content = _read(path)
     for setting in settings:
-        _lay(content, *_setting(setting), f'--set {_short(setting)}')
+        _override(content, *_setting(setting), f'--set {_short(setting)}')
     for name, value in overrides.items():
         if value is not None:
             key = name.replace('__', '.')
@@ -177,10 +178,9 @@ def load(path: str, settings: Iterable[str] = (), **overrides: Any) -> Config:
                 yaml_values.check_text(value)
             except ValueError as error:
                 raise ConfigError(f'{key}: {value!r}: {error}') from None
-            _lay(content, key, value, path)
+            _override(content, key, value, path)
     try:
-        # As JSON, since there strict checking still takes lists for tuples: YAML's "3" and true are
-        # no numbers.
+        # As JSON, where strict checking accepts lists for tuples but not "3" or true for numbers.
         return Config.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         raise ConfigError('\n'.join(_problems(path, error))) from None
@@ -194,7 +194,7 @@ def _read(path: str) -> dict:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
             f'{path}: cannot be read ({reason}). The configurations that come with cxr-triage: '
-            f'{_own()}'
+            f'{_shipped()}'
         ) from None
     if len(data) > _MAX_BYTES:
         raise ConfigError(f'{path}: larger than {_MAX_BYTES:,} bytes: not a configuration')
@@ -225,19 +225,19 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _short(text: str) -> str:
-    """Text for a message, without what a terminal would obey."""
-    shown = text if text.isprintable() else repr(text)
-    return shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}…'
+    """Text for a message: shortened, with control characters escaped."""
+    printable = text if text.isprintable() else repr(text)
+    return printable if len(printable) <= _SHOWN else f'{printable[:_SHOWN]}…'
 
 
-def _own() -> str:
+def _shipped() -> str:
     folder = os.path.join(os.path.dirname(__file__), 'configs')
     return ', '.join(
         sorted(os.path.join('pipeline', 'configs', name) for name in os.listdir(folder))
     )
 
 
-def _lay(content: dict, key: str, value: Any, source: str) -> None:
+def _override(content: dict, key: str, value: Any, source: str) -> None:
     *parents, last = key.split('.')
     place = content
     for parent in parents:

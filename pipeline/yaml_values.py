@@ -165,10 +165,10 @@ class _Converter:
             LookupError,
             OverflowError,
         ) as error:
-            known = isinstance(error, ValueError) and node.tag == f'{_TAG}str'
+            has_reason = isinstance(error, ValueError) and node.tag == f'{_TAG}str'
             reason = (
                 str(error)
-                if known
+                if has_reason
                 else f'{node.value[:40]!r} is not {_KINDS.get(node.tag.removeprefix(_TAG), "text")}'
             )
             raise _error(node, reason) from None
