@@ -182,13 +182,13 @@ def _evaluation(run: Run, evaluation: Evaluation) -> dict:
         'overall': {
             _metric_title(overall, name): _interval(overall.figure(name))
             for name in registry.of_kind('discrimination', 'findings')
-            if overall.has(name)
+            if overall.is_measured(name)
         },
         'subgroups': subgroups,
         'gaps': {
             registry.title(name): _gap(overall, name)
             for name in registry.of_kind('gap')
-            if overall.has(name)
+            if overall.is_measured(name)
         },
         'baseline': evaluation_page.baseline_text(run),
     }

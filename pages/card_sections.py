@@ -20,6 +20,7 @@ _FIELD_TITLES = {
     'out_of_scope': 'Not for',
     'primary': 'For',
     'made': 'Trained',
+    'network': 'Backbone',
     'served_as': 'Served',
     'positive': 'Positive class',
     'negative': 'Negative class',

@@ -1,8 +1,7 @@
-"""The words of a model card that no run can measure: what a task is for, and what is known of the
-data that a run was made on.
+"""The texts of a model card that no run can measure: about tasks and about sources of data.
 
-What is said of a data set goes by the origin that ingestion found (`records.origin`), never by the
-task.
+What the card says about a data set depends on the origin that ingestion recorded
+(`records.origin`), never on the task.
 """
 
 from __future__ import annotations
@@ -13,26 +12,25 @@ from collections.abc import Mapping
 from records.origin import CHILDREN, NIH, OTHER, SYNTHETIC
 
 RESEARCH_ONLY = 'Research use only, not for clinical use.'
-LICENCE_CODE = 'Apache-2.0 (this pipeline and what it exports)'
+LICENCE_CODE = 'Apache-2.0 (this pipeline and the models that it exports)'
 SPLIT_RULE = (
-    'All films of a patient are in one split. val ends the training, calibration sets temperature '
-    'and operating point, test is seen by '
-    'the gate alone.'
+    'All images of a patient are in the same split. Training stops on val, calibration sets the '
+    'temperature and the operating point, and only the quality gate uses test.'
 )
 LICENCE_WEIGHTS = (
-    'The network started from pretrained weights{file}: their licence applies. Those of Keras '
+    'Training started from pretrained weights{file}; their licence applies. The weights of Keras '
     'Applications were trained on ImageNet.'
 )
-NO_WEIGHTS = 'no pretrained weights: the network was trained from scratch'
+NO_WEIGHTS = 'No pretrained weights: the backbone was trained from scratch.'
 NO_ORIGIN = (
-    'Not on record: the data were read by an earlier version of the pipeline, which did not look '
-    'at where they come from.'
+    'Not on record: an earlier version of the pipeline read the data and did not record their '
+    'origin.'
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskText:
-    """What is said of a task, whatever the data: its purpose, its label, and its limits."""
+    """What holds for a task on any data: its purpose, its labels and its limitations."""
 
     primary: str
     labels: str
@@ -41,7 +39,7 @@ class TaskText:
 
 @dataclasses.dataclass(frozen=True)
 class DataText:
-    """What is said of images of one origin."""
+    """What holds for images of one origin."""
 
     population: str
     label_noise: str
@@ -51,79 +49,76 @@ class DataText:
 
 _DATA = {
     NIH: DataText(
-        'NIH ChestX-ray14: frontal chest X-rays (PA and AP) of one hospital in the United States, '
-        'children and adults, 1992 to 2015, as '
-        '8-bit images; these films are of its 112,120 films of 30,805 patients.',
-        'NIH ChestX-ray14: labels were not read from films but mined from radiology reports by a '
-        'program. Its authors expect more than '
-        '90 % of them to be right; radiologists who read samples again found less for many '
-        'findings (Oakden-Rayner, Academic Radiology '
-        '2020). "No Finding" means that the report names none of 14 findings, not that the film '
-        'is normal. Metrics are measured against '
-        'such labels: part of what counts as a mistake here is a mistake of the label.',
-        'NIH ChestX-ray14: NIH Clinical Center, no use restriction; cite Wang et al., '
-        'ChestX-ray8, CVPR 2017, and link the NIH download '
-        'site',
+        'NIH ChestX-ray14: frontal chest X-rays (PA and AP) from one hospital in the United '
+        'States, of children and adults, 1992 to 2015, as 8-bit images. The images of this run are '
+        'among its 112,120 images of 30,805 patients.',
+        'NIH ChestX-ray14: a program derived the labels; they were mined from radiology reports, '
+        'not read from the images. The authors expect more than 90 % of the labels to be correct; '
+        'radiologists who read samples again found lower rates for many findings (Oakden-Rayner, '
+        'Academic Radiology 2020). "No Finding" means that the report names none of 14 findings, '
+        'not that the image is normal. Metrics are measured against these labels, so some of the '
+        'apparent errors are errors of the labels.',
+        'NIH ChestX-ray14: NIH Clinical Center, no restrictions on use; cite Wang et al., '
+        'ChestX-ray8, CVPR 2017, and link to the NIH download site',
         (
-            'NIH ChestX-ray14: portable (AP) films come from sicker patients. Read the figures '
-            'within PA and within AP, not the pooled one '
-            'alone.',
-            'NIH ChestX-ray14: drains and other treatment are on many positive films; the model '
-            'may see these and not the disease.',
+            'NIH ChestX-ray14: portable (AP) images come from sicker patients. Read the metrics '
+            'within PA and within AP, not only the pooled ones.',
+            'NIH ChestX-ray14: many positive images show drains and other signs of treatment; the '
+            'model may detect these instead of the disease.',
         ),
     ),
     CHILDREN: DataText(
-        'The set of Kermany et al. (Cell 2018): AP chest X-rays of children of one to five years '
-        'of one hospital in China.',
-        'The set of Kermany et al.: films were graded by two physicians, the evaluation set by a '
-        'third. Normal and pneumonia films '
-        'differ in ways that have nothing to do with the lung (size, exposure), which a model can '
-        'learn. Metrics are measured against '
-        'such labels.',
+        'The data set of Kermany et al. (Cell 2018): AP chest X-rays of children aged one to five '
+        'years from one hospital in China.',
+        'The data set of Kermany et al.: two physicians graded the images, and a third graded the '
+        'evaluation set too. Normal and pneumonia images differ in ways that have nothing to do '
+        'with the lungs (size, exposure), which a model can learn. Metrics are measured against '
+        'these labels.',
         'Kermany et al., Mendeley Data: CC BY 4.0; cite Kermany et al., Cell 2018',
         (
-            'The set of Kermany et al. holds no adults and no older children, and no other '
-            'diseases of the chest.',
+            'The data set of Kermany et al. has no adults, no older children and no other diseases '
+            'of the chest.',
         ),
     ),
     SYNTHETIC: DataText(
-        'Films drawn by `cxr-triage synth`: no patients. Figures on them say nothing about real '
-        'films.',
-        'Drawn films: {mislabelled}.',
-        'Films drawn by `cxr-triage synth`: made by this program, no data of other people',
-        ('The films were drawn by a program: the model knows nothing of real ones.',),
+        'Images drawn by `cxr-triage synth`: there are no patients. Metrics on these images say '
+        'nothing about real chest X-rays.',
+        'Drawn images: {mislabelled}.',
+        'Images drawn by `cxr-triage synth`: made by this program, without data of other people',
+        ('A program drew the images: the model has not seen any real chest X-ray.',),
     ),
     OTHER: DataText(
-        'Films of another source, which is not on record: who the patients are, where and when '
-        'the films were taken. What is known is '
-        'counted under "Data and labels".',
-        'Films of another source: how their labels were made and how many are wrong is not on '
-        'record. Metrics are measured against these '
-        'labels: part of what counts as a mistake may be a mistake of the label.',
-        'Films of another source: their terms of use are not on record; ask whoever the data came '
-        'from',
+        'Images of another source. It is not on record who the patients are, or where and when the '
+        'images were taken. "Data and labels" counts what is known.',
+        'Images of another source: it is not on record how their labels were made and how many are '
+        'wrong. Metrics are measured against these labels, so some of the apparent errors may be '
+        'errors of the labels.',
+        'Images of another source: their terms of use are not on record; ask the provider of the '
+        'data',
         (
-            'It is not on record whom the films are of: find out before the model is used on any '
-            'others.',
+            'It is not on record whom the images show: find out before you use the model on any '
+            'other images.',
         ),
     ),
 }
 _FRONTAL_LIMITS = (
-    'Lateral films, other body parts, photographs of films and MONOCHROME1 images that were not '
-    'inverted are not recognised as such; the '
-    'model answers to them as to a film.',
-    'One image is judged alone: no earlier film, no clinical history.',
-    'Nothing was measured on films of another hospital or another make of detector than those of '
-    'the test split.',
+    'The model does not recognise lateral images, other body parts, photographs of X-rays, and '
+    'MONOCHROME1 images that were not inverted; it scores them like any other image.',
+    'The model sees a single image, without earlier images or clinical history.',
+    'The model was not tested on images from other hospitals or other makes of detector than those '
+    'in the test split.',
 )
 _ONLY_THE_14 = (
-    'Findings beside the 14 of the labels are neither learned nor measured: fractures, lines and '
-    'tubes, tuberculosis among them.'
+    'The model was neither trained nor tested on findings beside the 14 of the labels, such as '
+    'fractures, lines and tubes, and tuberculosis.'
+)
+_OTHER_FINDINGS = (
+    'The model was not trained on other findings: an image that it does not flag may show any of '
+    'them.'
 )
 _TRIAGE = (
-    'To study the ordering of a reading list: films with a probability at or above the operating '
-    'point are flagged to be read earlier. '
-    'It never drops, hides or postpones a film.'
+    'To study the order of a reading list: the model flags images with a probability at or above '
+    'the operating point, to be read earlier. It never drops, hides or postpones an image.'
 )
 _TASKS = {
     'nih_triage': TaskText(
@@ -132,54 +127,53 @@ _TASKS = {
         (_ONLY_THE_14, *_FRONTAL_LIMITS),
     ),
     'findings14': TaskText(
-        _TRIAGE + ' Beside it a probability for each of 14 findings, to be studied by itself.',
-        'abnormal: any of the 14 findings; and each of these as in the data.',
+        _TRIAGE + ' It also returns a probability for each of 14 findings, to be studied '
+        'separately.',
+        'abnormal: any of the 14 findings; and each of the 14 findings as in the data.',
         (
             _ONLY_THE_14,
             *_FRONTAL_LIMITS,
-            'A finding that the calibration split holds in one class only keeps the uncalibrated '
-            'probability.',
+            'The probability of a finding is not calibrated if the calibration split has only one '
+            'class of it.',
         ),
     ),
     'cardiomegaly': TaskText(
-        'To study the detection of cardiomegaly on single frontal films. ' + _TRIAGE,
+        'To study the detection of cardiomegaly on single frontal images. ' + _TRIAGE,
         'Cardiomegaly as in the data.',
         (
-            'An AP film enlarges the heart, which reports take into account and a film alone does '
-            'not show.',
-            'Other findings are not learned: a film that is not flagged may show any of them.',
+            'The heart looks larger on an AP image. Reports take this into account; an image alone '
+            'does not show it.',
+            _OTHER_FINDINGS,
             *_FRONTAL_LIMITS,
         ),
     ),
     'pneumonia_pediatric': TaskText(
-        'To study the detection of pneumonia on single frontal films. ' + _TRIAGE,
+        'To study the detection of pneumonia on single frontal images. ' + _TRIAGE,
         'Pneumonia as in the data.',
-        (
-            'Other findings are not learned: a film that is not flagged may show any of them.',
-            *_FRONTAL_LIMITS,
-        ),
+        (_OTHER_FINDINGS, *_FRONTAL_LIMITS),
     ),
 }
 OUT_OF_SCOPE = (
-    'Any decision about a patient: it is no medical device, and nobody has approved it as one.',
-    'Reading films without a person: a film that is not flagged is not thereby normal.',
-    'Lateral films, CT, other body parts, films of species or ages that the data do not hold.',
-    'Legal, insurance or employment questions, or telling who a person is.',
+    'Decisions about a patient: the model is not a medical device, and nobody has approved it as '
+    'one.',
+    'Reading images without a person: an image that is not flagged is not necessarily normal.',
+    'Lateral images, CT, other body parts, and species or ages that the data do not include.',
+    'Legal, insurance or employment questions, or identifying a person.',
 )
 
 
 def of_task(name: str) -> TaskText | None:
-    """What is said of a task; None for one that nobody has described."""
+    """The texts of a task; None for a task without any."""
     return _TASKS.get(name)
 
 
 def of_data(origins: Mapping[str, int], mislabelled: int) -> DataText:
-    """What is said of the images of a run, part by part where they are of several origins.
+    """The texts of the images of a run, part by part where they have several origins.
 
     Args:
-      origins: images by origin, see `records.origin.summarise`; empty when ingestion did not look
-        at it.
-      mislabelled: of the synthetic images, how many have a label that is wrong on purpose.
+      origins: number of images by origin, see `records.origin.summarise`; empty when ingestion did
+        not record it.
+      mislabelled: number of synthetic images with a label that is wrong on purpose.
     """
     parts = [(_DATA[name], count) for name, count in origins.items()]
     if not parts:
@@ -193,7 +187,7 @@ def of_data(origins: Mapping[str, int], mislabelled: int) -> DataText:
 
     wrong = (
         f'{mislabelled:,} of {origins.get(SYNTHETIC, 0):,} labels are wrong on purpose, the '
-        'others say what was drawn'
+        'others match the drawing'
     )
     return DataText(
         joined([text.population for text, _ in parts]),

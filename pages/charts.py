@@ -1,5 +1,6 @@
-"""Plots as SVG that stands in a page: no script, colours from the page's style, a dash or shape of
-its own for each series.
+"""Plots as inline SVG, without scripts.
+
+Colours come from the style of the page; each series also has its own dash or shape.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ UNIT: Range = (0.0, 1.0)
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A line through points (x, y); `number` chooses colour and dash."""
+    """A line through points (x, y); `number` selects colour and dash."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -27,9 +28,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Dots:
-    """Dots (x, y, lower, upper, words), with a bar from lower to upper; `words` are shown on
-    pointing.
-    """
+    """Dots (x, y, lower, upper, text) with a bar from lower to upper and a tooltip."""
 
     name: str
     points: Sequence[tuple[float, float, float, float, str]]
@@ -38,7 +37,7 @@ class Dots:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """One point that stands out."""
+    """One highlighted point."""
 
     name: str
     x: float
@@ -57,12 +56,12 @@ def plot(
     """A plot with grid, axes and legend.
 
     Args:
-      title: what it shows, for those who cannot see it too.
+      title: what the plot shows, also for screen readers.
       axes: names of x and y.
       series: drawn in this order.
-      x_range, y_range: what the axes show.
-      diagonal: with a line where y is x.
-      whole: only whole numbers stand on the x axis.
+      x_range, y_range: of the axes.
+      diagonal: whether to draw the line y = x.
+      whole: whether the x axis has ticks at whole numbers only.
     """
     frame = _Frame(x_range, y_range)
     parts = [_grid(frame, axes, whole)]
@@ -81,11 +80,11 @@ def plot(
 
 
 def nice_range(values: Sequence[float], at_zero: bool = False) -> Range:
-    """The range of an axis that holds all values."""
-    known = [value for value in values if math.isfinite(value)]
-    if not known:
+    """A range of an axis that includes all finite values, and 0 if `at_zero`."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return UNIT
-    low, high = min(known), max(known)
+    low, high = min(finite), max(finite)
     if at_zero:
         low = min(low, 0.0)
     margin = 0.05 * (high - low) or abs(high) * 0.1 or 1.0
@@ -98,7 +97,7 @@ class _Frame:
     y_range: Range
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point is drawn; what lies outside, on the edge."""
+        """The position of a point in the SVG; points outside the range move to the edge."""
         shares = []
         for value, (low, high) in ((x, self.x_range), (y, self.y_range)):
             shares.append(min(max((value - low) / (high - low or 1), 0), 1))
@@ -171,7 +170,7 @@ def _draw(frame: _Frame, one: Line | Dots | Mark) -> Markup:
         ).format(x, y - 8, one.name)
     if isinstance(one, Line):
         if len(one.points) == 1:
-            # A line of one point is none.
+            # A polyline with one point is invisible.
             x, y = frame.at(*one.points[0])
             return Markup(
                 '<g class="dot s{}"><circle cx="{}" cy="{}" r="4.5"/><title>{}</title></g>'
@@ -181,14 +180,14 @@ def _draw(frame: _Frame, one: Line | Dots | Mark) -> Markup:
             one.number, points, one.name
         )
     parts = []
-    for x, y, lower, upper, words in one.points:
+    for x, y, lower, upper, text in one.points:
         place, middle = frame.at(x, y)
         (_, low), (_, high) = frame.at(x, lower), frame.at(x, upper)
         parts.append(
             Markup(
                 '<g class="dot s{0}"><line x1="{1}" x2="{1}" y1="{2}" y2="{3}"/><circle cx="{1}" '
                 'cy="{4}" r="4.5"/><title>{5}</title></g>'
-            ).format(one.number, place, low, high, middle, words)
+            ).format(one.number, place, low, high, middle, text)
         )
     return Markup('').join(parts)
 

@@ -1,6 +1,4 @@
-"""The data page: the data gate, the audit, prevalence, and TFDV's statistics, anomalies and
-schema.
-"""
+"""The data page: data gate, audit, prevalence, and TFDV's statistics, anomalies and schema."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
-from components.data_gate.artifact import GATE_JSON
+from components.data_gate.artifact import GATE_JSON, counts_text
 from components.xray_example_gen.artifact import REPORT_FILE
 from pages import names
 from pages.runs import Run
@@ -47,14 +45,15 @@ class Statistics:
 
 def context(run: Run) -> dict[str, Any]:
     """The values of the template data.html; None for what this run did not reach."""
-    audit = run.json('DataAudit', 'audit', AUDIT_JSON)
+    audit, verdict = run.json('DataAudit', 'audit', AUDIT_JSON), gate(run)
     return {
         'ingest': run.json('XrayExampleGen', 'report', REPORT_FILE),
         'splits': SPLITS,
         'statistics': statistics(run),
         'schema': schema_rows(run),
         'anomalies': anomaly_rows(run),
-        'gate': gate(run),
+        'gate': verdict,
+        'gate_counts': counts_text(verdict['counts']) if verdict else '',
         'gate_marks': _GATE_MARKS,
         'audit': audit,
         'audit_page': audit_name(run),
@@ -158,7 +157,8 @@ def schema_rows(run: Run) -> list[list[str]] | None:
 
 def anomaly_rows(run: Run) -> list[list[str]] | None:
     """TFDV's anomalies, a row each: split, feature, severity, summary, details."""
-    from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401 - the diff refers to it
+    # Registers a proto that the diff refers to.
+    from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401
 
     artifact = run.artifact('ExampleValidator', 'anomalies')
     if artifact is None:

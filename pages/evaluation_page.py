@@ -127,7 +127,10 @@ def baseline_text(run: Run) -> str:
             f'Nothing was served {when}, so there is no baseline, and conditions on a comparison '
             'do not count.'
         )
-    return f'The baseline is version {version}, served {when}, on the same images.'
+    return (
+        f'The baseline is version {version}, which was served {when}; it was evaluated on the same '
+        'images.'
+    )
 
 
 def count(measured: Slice, name: str) -> int | None:
@@ -159,7 +162,9 @@ def _metric_rows(evaluation: Evaluation) -> list[list[str]]:
         if evaluation.has_baseline:
             difference = overall.value(name, DIFFERENCE)
             cells += [
-                overall.figure(name, BASELINE).text() if overall.has(name, BASELINE) else '–',
+                overall.figure(name, BASELINE).text()
+                if overall.is_measured(name, BASELINE)
+                else '–',
                 '–' if difference is None else f'{difference:+.3f}',
             ]
         rows.append([title, *cells, metric.better if metric else ''])

@@ -1,6 +1,4 @@
-"""The `evaluation` part of a configuration: slices, intervals and the quality gate. No TFMA
-here.
-"""
+"""The `evaluation` part of a configuration: slices, intervals, quality gate. No TFMA here."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
     table = plain_table('metric', '>value', '>interval', '')
     for title, key, name in _rows():
         measured = evaluation.slice(key)
-        if measured is None or not measured.has(name):
+        if measured is None or not measured.is_measured(name):
             continue
         figure, groups = measured.figure(name), None
         if registry.METRICS[name].is_gap:

@@ -11,17 +11,22 @@ from components.evaluator import executor
 
 
 class Evaluator(tfx_component.Evaluator):
-    """Same interface as `tfx.components.Evaluator`; a `baseline_model` artifact without a model
-    counts as no baseline.
+    """TFX's Evaluator; a `baseline_model` artifact without a model counts as no baseline.
 
     Args:
-      code_digest: of what evaluates; another one is another evaluation, and no earlier one is taken
-        from the cache.
-      given: see `tfx.components.Evaluator`.
+      code_digest: of the evaluating code; a change of it invalidates cached evaluations.
+      settings: see `tfx.components.Evaluator`.
+
+    >>> Evaluator(  # doctest: +SKIP
+    ...     code_digest=digest('components.evaluator.executor'),
+    ...     examples=ingestion.outputs['examples'],
+    ...     model=trainer.outputs['model'],
+    ...     eval_config=evaluation.eval_config(config.evaluation, task),
+    ... )
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, code_digest: str, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, code_digest: str, **settings: Any) -> None:
+        super().__init__(**settings)
         self.spec.exec_properties['code_digest'] = code_digest

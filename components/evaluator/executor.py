@@ -1,6 +1,4 @@
-"""The work of Evaluator: TFX's own, but for an empty baseline and the way in which models are
-run.
-"""
+"""The executor of Evaluator: TFX's own, with an optional baseline and models run as served."""
 
 from __future__ import annotations
 
@@ -19,8 +17,11 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Executor(tfx_executor.Executor):
-    """Runs models as TF Serving does (`served_model`), and drops the baseline when Baseline found
-    nothing served, so that TFX treats the run as a first one (no change thresholds)."""
+    """Runs models as TF Serving does, see `served_model`.
+
+    It drops an empty baseline, so that TFX treats the run as the first one and ignores change
+    thresholds.
+    """
 
     def Do(
         self,
@@ -28,11 +29,12 @@ class Executor(tfx_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """As `tfx.components.Evaluator`. The blessing's custom property `blessed.MODEL` says which
-        files were judged.
+        """See `tfx.components.Evaluator`.
+
+        The custom property `blessed.MODEL` of the blessing identifies the evaluated files.
 
         Raises:
-          TargetError: the baseline's artifact is damaged.
+          TargetError: the artifact of the baseline is damaged.
         """
         baselines = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
         if baselines is not None and not any(has_model(baseline) for baseline in baselines):
@@ -45,8 +47,7 @@ class Executor(tfx_executor.Executor):
         blessing = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.BLESSING_KEY]
         )
-        # Before the evaluation: of a model that is overwritten meanwhile, Pusher finds another
-        # digest.
+        # Before the evaluation: if the model is overwritten meanwhile, Pusher notices it.
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         blessing.set_string_custom_property(blessed.MODEL, blessed.model_digest(model))
         super().Do(

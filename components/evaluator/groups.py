@@ -142,9 +142,7 @@ def to_metric(groups: Groups) -> np.ndarray:
 
 
 def from_metric(item: Any) -> tuple[str, Groups] | None:
-    """(feature, groups) of one of TFMA's metrics, a MetricKeyAndValue; None for any other
-    metric.
-    """
+    """(feature, groups) of a MetricKeyAndValue proto of TFMA; None for any other metric."""
     if not item.key.name.startswith(_PREFIX) or item.key.is_diff:
         return None
     (text,) = item.value.array_value.bytes_values

@@ -1,8 +1,7 @@
-"""How far one gets without the picture: a logistic regression on what the metadata table says of a
-film.
+"""The metadata-only baseline: a logistic regression on age, sex and view, without the image.
 
-Who was sent for a film, lying or standing, at which age, says much about what is found on it. An
-image model that is no better than this has learned whom hospitals take films of.
+Who gets a chest X-ray, at what age, lying or standing, predicts much of what is found on it. An
+image model that is no better than this has learned whom hospitals examine.
 """
 
 from __future__ import annotations
@@ -20,18 +19,20 @@ _FOLDS = 5
 def columns(
     age: np.ndarray, sex: np.ndarray, view: np.ndarray, follow_up: np.ndarray | None = None
 ) -> np.ndarray:
-    """Metadata as float64 [n, columns]: age and its square, whether it is known, a column for each
-    sex and view, maybe the follow-up.
+    """The design matrix, float64 [n, columns].
+
+    Its columns are age and its square, whether the age is known, one per sex and view, and
+    optionally the logarithm of the study number.
 
     Args:
       age: int [n], years; -1 unknown.
       sex: any dtype [n].
       view: any dtype [n].
-      follow_up: int [n], the how-manieth study of the patient; -1 unknown.
+      follow_up: int [n], the patient's study number; -1 unknown.
     """
-    known = age != UNKNOWN_NUMBER
-    years = np.where(known, age, age[known].mean() if known.any() else 0.0)
-    parts = [years, years**2, known]
+    has_age = age != UNKNOWN_NUMBER
+    years = np.where(has_age, age, age[has_age].mean() if has_age.any() else 0.0)
+    parts = [years, years**2, has_age]
     for group in (sex, view):
         parts += [group == name for name in np.unique(group)]
     if follow_up is not None:
@@ -40,15 +41,16 @@ def columns(
 
 
 def cross_fitted(features: np.ndarray, label: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
-    """Probabilities float64 [n], each from a regression on other patients.
-
-    None where a class has too few patients, or where all images have the same metadata: the scores
-    would then differ only by the prevalence of the folds.
+    """Predicts each image by a regression on other patients.
 
     Args:
       features: float64 [n, columns].
       label: 0/1 [n].
       patient: any dtype [n].
+
+    Returns:
+      Probabilities, float64 [n]; None if a class has too few patients, or if all images have the
+      same metadata, so that predictions would only reflect the prevalence of the folds.
     """
     if len(np.unique(patient)) < _FOLDS or (features == features[0]).all():
         return None
@@ -56,23 +58,24 @@ def cross_fitted(features: np.ndarray, label: np.ndarray, patient: np.ndarray) -
     scores = np.empty(len(label))
     fold = folds(patient, _FOLDS, 0)
     for number in range(_FOLDS):
-        here = fold == number
-        if len(np.unique(label[~here])) < 2:
+        inside = fold == number
+        if len(np.unique(label[~inside])) < 2:
             return None
-        scores[here] = model.fit(features[~here], label[~here]).predict_proba(features[here])[:, 1]
+        model.fit(features[~inside], label[~inside])
+        scores[inside] = model.predict_proba(features[inside])[:, 1]
     return scores
 
 
 def folds(patient: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """The fold of each film, int [n]; films of a patient are in one.
+    """The fold of each image, int [n]; all images of a patient are in the same fold.
 
-    Not scikit-learn's GroupKFold: it sorts patients by their number of films, and which of two that
-    have as many comes first depends on NumPy's version and on the CPU.
+    This is not scikit-learn's GroupKFold, which sorts patients by their number of images and breaks
+    ties depending on NumPy's version and on the CPU.
 
     Args:
       patient: any dtype [n].
       number: of folds.
-      seed: others give other folds.
+      seed: of the assignment.
     """
-    names, of_film = np.unique(patient, return_inverse=True)
-    return np.random.default_rng(seed).permutation(np.arange(len(names)) % number)[of_film]
+    names, patient_index = np.unique(patient, return_inverse=True)
+    return np.random.default_rng(seed).permutation(np.arange(len(names)) % number)[patient_index]

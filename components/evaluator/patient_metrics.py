@@ -87,8 +87,7 @@ def _computations(
     model_names: list[str] | None = None,
 ) -> metric_types.MetricComputations:
     settings = _Settings(replicates, level, min_positives)
-    # example_weighted as TFMA sets it in the keys of a MetricsSpec's thresholds; the default
-    # differs.
+    # As TFMA sets example_weighted in the keys of a MetricsSpec's thresholds, not its default.
     keys = [
         metric_types.MetricKey(name, model_name=model_name, example_weighted=None)
         for model_name in model_names or ['']

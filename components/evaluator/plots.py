@@ -1,6 +1,8 @@
-"""TFMA's plots from arrays. TFMA itself goes through the films one by one, once a slice, for each
-plot; here they are counted when a slice is complete, and TFMA's own code makes the plots of the
-counts."""
+"""The input of TFMA's plots, computed from arrays.
+
+TFMA itself visits the images one by one for each plot and slice. This module counts them once per
+slice and leaves it to TFMA's code to derive the plots from the counts.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,24 @@ _BUCKETS = calibration_histogram.DEFAULT_NUM_BUCKETS
 def derived(
     model_name: str, findings: Sequence[str]
 ) -> list[metric_types.DerivedMetricComputation]:
-    """What makes plots of the histograms under `histogram_key`: ROC and reliability of
-    `probability`, and the ROC of each finding.
+    """Computations that derive TFMA's plots from the histograms under `histogram_key`.
+
+    The plots are ROC and reliability of `probability`, and the ROC of each finding.
     """
-    made = _computations(calibration_plot.CalibrationPlot(), model_name, PROBABILITY)
+    computations = _computations(calibration_plot.CalibrationPlot(), model_name, PROBABILITY)
     for output in (PROBABILITY, *findings):
-        made += _computations(confusion_matrix_plot.ConfusionMatrixPlot(), model_name, output)
-    return [each for each in made if isinstance(each, metric_types.DerivedMetricComputation)]
+        computations += _computations(
+            confusion_matrix_plot.ConfusionMatrixPlot(), model_name, output
+        )
+    return [
+        computation
+        for computation in computations
+        if isinstance(computation, metric_types.DerivedMetricComputation)
+    ]
 
 
 def histogram_key(model_name: str, output: str) -> metric_types.MetricKey:
-    """Where TFMA's plots look for the histogram of an output."""
+    """The key under which TFMA's plots look up the histogram of an output."""
     (computation,) = calibration_histogram.calibration_histogram(
         model_name=model_name, output_name=output
     )
@@ -41,8 +50,11 @@ def histogram_key(model_name: str, output: str) -> metric_types.MetricKey:
 
 
 def histogram(probability: np.ndarray, label: np.ndarray) -> calibration_histogram.Histogram:
-    """Films, labels and probabilities summed in 10,000 buckets of equal width, those without films
-    left out; float and 0/1 [n].
+    """Sums images, labels and probabilities in 10,000 buckets of equal width; omits empty ones.
+
+    Args:
+      probability: float [n], 0..1.
+      label: 0/1 [n].
     """
     probability = probability.astype(np.float64)
     bucket = np.clip((probability * _BUCKETS + 1).astype(int), 0, _BUCKETS + 1)

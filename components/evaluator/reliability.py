@@ -1,4 +1,4 @@
-"""Reliability: mean probability and share of positives per bin, with intervals by patient."""
+"""Reliability: predicted probability and observed share of positives in bins."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from components.evaluator import shares
 METRIC = 'reliability'
 BINS = 10
 # Of the array under `key`.
-COLUMNS = ('films', 'mean probability', 'share of positives', 'lower end', 'upper end')
+COLUMNS = ('images', 'mean probability', 'share of positives', 'lower end', 'upper end')
 
 
 def key(model_name: str, output: str) -> metric_types.MetricKey:
-    """Where TFMA has it among its metrics."""
+    """The key of the table among TFMA's metrics."""
     return metric_types.MetricKey(
         METRIC, model_name=model_name, output_name=output, example_weighted=False
     )
@@ -23,24 +23,24 @@ def key(model_name: str, output: str) -> metric_types.MetricKey:
 def bins(
     probability: np.ndarray, label: np.ndarray, patient: np.ndarray, level: float
 ) -> np.ndarray:
-    """COLUMNS of each of BINS bins of equal width, float64 [BINS, 5]; of a bin without films 0, and
-    NaN for the rest.
+    """The COLUMNS of bins of equal width, float64 [BINS, 5]; an empty bin has 0 images, else NaN.
 
-    The interval is Wilson's on the effective number of films, see `shares`: a bin holds too few
-    patients for replicates.
+    The interval is Wilson's on the effective number of images, see `shares`: a bin has too few
+    patients for a bootstrap.
 
     Args:
-      probability: float [n], 0..1; 1 is of the last bin.
+      probability: float [n], 0..1; the last bin includes 1.
       label: 0/1 [n].
       patient: any dtype [n].
       level: of the intervals.
     """
-    of_film = np.minimum((probability.astype(np.float64) * BINS).astype(int), BINS - 1)
-    found = np.full((BINS, len(COLUMNS)), np.nan)
-    found[:, 0] = np.bincount(of_film, minlength=BINS)
-    for number in np.unique(of_film):
-        here = of_film == number
-        share = float(np.mean(label[here]))
-        interval = shares.wilson(share, shares.effective_number(label[here], patient[here]), level)
-        found[number, 1:] = (float(np.mean(probability[here].astype(np.float64))), share, *interval)
-    return found
+    bin_number = np.minimum((probability.astype(np.float64) * BINS).astype(int), BINS - 1)
+    table = np.full((BINS, len(COLUMNS)), np.nan)
+    table[:, 0] = np.bincount(bin_number, minlength=BINS)
+    for number in np.unique(bin_number):
+        inside = bin_number == number
+        share = float(np.mean(label[inside]))
+        images = shares.effective_number(label[inside], patient[inside])
+        mean = float(np.mean(probability[inside].astype(np.float64)))
+        table[number, 1:] = (mean, share, *shares.wilson(share, images, level))
+    return table

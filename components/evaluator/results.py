@@ -101,12 +101,12 @@ class Slice:
     def figure(self, name: str, model: str = CANDIDATE) -> Figure:
         """A metric with its interval; a difference has none."""
         # The difference of two ends is not the end of an interval of the difference.
-        ends = () if model == DIFFERENCE else registry.ENDS
+        suffixes = () if model == DIFFERENCE else registry.ENDS
         return Figure(
-            self.value(name, model), *(self.value(f'{name}_{end}', model) for end in ends)
+            self.value(name, model), *(self.value(f'{name}_{end}', model) for end in suffixes)
         )
 
-    def has(self, name: str, model: str = CANDIDATE) -> bool:
+    def is_measured(self, name: str, model: str = CANDIDATE) -> bool:
         """Whether the evaluation holds the metric, defined or not."""
         return (model, name) in self.values
 
@@ -138,7 +138,7 @@ class Slice:
         measured = [
             (metric.finding, self.value(name))
             for name, metric in registry.METRICS.items()
-            if metric.finding and self.has(name)
+            if metric.finding and self.is_measured(name)
         ]
         undefined = [finding for finding, value in measured if value is None]
         if not undefined:

@@ -1,9 +1,9 @@
-"""The model in the Evaluator as TF Serving runs it: TFX finds this module by name and asks it for
-`custom_eval_shared_model`.
+"""Runs models in the Evaluator as TF Serving does.
 
-TFMA would load the model eagerly and call its signature in a form that TensorFlow refuses at first,
-with the bytes of all films of the batch spelled out in the refusal. In a session the model takes
-little more than half the time for a film, and what is measured is what will be served.
+TFX imports this module by name and calls `custom_eval_shared_model`. TFMA would load the model
+eagerly and first call its signature in a form that TensorFlow rejects with an error text that
+contains the bytes of all images of the batch. A session takes little more than half the time per
+image, and the Evaluator measures what will be served.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ from schemas.signatures import STATUS
 
 _LOGGER = logging.getLogger(__name__)
 
-# Beam's batches can grow to a thousand films, each of which then takes MobileNetV2 more than twice
-# as long as one of 64 does.
-_FILMS_AT_ONCE = 64
+# Beam's batches can grow to a thousand images; MobileNetV2 then takes more than twice as long per
+# image as in batches of 64.
+_BATCH_SIZE = 64
 
 
 class ServedModel:
-    """A SavedModel in a session, in the form in which TFMA calls models:
-    `signatures[name](values)`.
-    """
+    """A SavedModel in a session, with the interface that TFMA uses: `signatures[name](values)`."""
 
     def __init__(self, path: str) -> None:
         model = SessionModel(path)
@@ -40,7 +38,7 @@ class ServedModel:
 
 
 class _Signature:
-    """One signature with one input, string [batch]; answers with a tensor for each output."""
+    """A signature with one input, string [batch]; a call returns a tensor for each output."""
 
     def __init__(self, model: SessionModel, name: str) -> None:
         (self._input,) = model.signatures[name].inputs
@@ -51,19 +49,19 @@ class _Signature:
         )
 
     def __call__(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
-        films = values.numpy()
-        if not len(films):
-            return self._no_answers()
+        inputs = values.numpy()
+        if not len(inputs):
+            return self._empty_outputs()
         parts = [
-            self._model.run(self._name, {self._input: films[start : start + _FILMS_AT_ONCE]})
-            for start in range(0, len(films), _FILMS_AT_ONCE)
+            self._model.run(self._name, {self._input: inputs[start : start + _BATCH_SIZE]})
+            for start in range(0, len(inputs), _BATCH_SIZE)
         ]
-        answers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        _warn_of_films_not_assessed(answers.get(STATUS, np.array([], object)))
-        return {name: tf.constant(answer) for name, answer in answers.items()}
+        outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        _warn_of_images_not_assessed(outputs.get(STATUS, np.array([], object)))
+        return {name: tf.constant(output) for name, output in outputs.items()}
 
-    def _no_answers(self) -> dict[str, tf.Tensor]:
-        """For a batch without films, which the model refuses."""
+    def _empty_outputs(self) -> dict[str, tf.Tensor]:
+        """The outputs for an empty batch, which the model rejects."""
         outputs = self._model.signatures[self._name].outputs
         shapes = {
             name: [max(dim.size, 0) for dim in output.tensor_shape.dim]
@@ -74,14 +72,14 @@ class _Signature:
         }
 
 
-def _warn_of_films_not_assessed(statuses: np.ndarray) -> None:
+def _warn_of_images_not_assessed(statuses: np.ndarray) -> None:
     counts = collections.Counter(name.decode() for name in statuses.tolist())
     del counts[image_status.OK]
     if counts:
         kinds = ', '.join(f'{count} {name}' for name, count in sorted(counts.items()))
         _LOGGER.warning(
-            '%d of %d films are not assessed (%s). The model flags them, and so they count here: '
-            '`cxr-triage check --pixels` names them.',
+            '%d of %d images are not assessed (%s). The model flags them, and they count as '
+            'flagged; `cxr-triage check --pixels` lists them.',
             counts.total(),
             len(statuses),
             kinds,
@@ -89,11 +87,11 @@ def _warn_of_films_not_assessed(statuses: np.ndarray) -> None:
 
 
 def custom_eval_shared_model(eval_saved_model_path: str, **settings: Any) -> types.EvalSharedModel:
-    """As `tfma.default_eval_shared_model`, with the model in a session.
+    """Like `tfma.default_eval_shared_model`, with the model in a session.
 
     Args:
-      eval_saved_model_path: the SavedModel.
-      settings: what TFX's Evaluator hands on: model_name, eval_config, add_metrics_callbacks.
+      eval_saved_model_path: the folder of the SavedModel.
+      settings: of TFX's Evaluator: model_name, eval_config, add_metrics_callbacks.
     """
     loader = types.ModelLoader(
         partial(ServedModel, eval_saved_model_path), tags=[tf.saved_model.SERVING]

@@ -1,4 +1,4 @@
-"""Intervals of shares from a formula, where replicates cannot give any. NumPy only."""
+"""Intervals of shares by formula, for where a bootstrap does not work. NumPy only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def wilson(share: float, number: float, level: float) -> tuple[float, float]:
 
     Args:
       share: 0..1.
-      number: of what it is a share, above 0; need not be whole.
+      number: of cases, above 0; need not be whole.
       level: e.g. 0.95.
     """
     z = statistics.NormalDist().inv_cdf((1 + level) / 2)
@@ -22,23 +22,24 @@ def wilson(share: float, number: float, level: float) -> tuple[float, float]:
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def effective_number(hit: np.ndarray, patient: np.ndarray) -> float:
-    """How many films of as many patients would tell as much of the share of hits as these do.
+def effective_number(indicator: np.ndarray, patient: np.ndarray) -> float:
+    """The number of independent images with the same information about a share.
 
-    p (1 - p) / v, at most the films there are, with v the variance of the share between patients;
-    as Korn and Graubard do for surveys ("Confidence intervals for proportions with small expected
-    number of positive counts", Survey Methodology 24, 1998). Where all films are hits, or none is,
-    v says nothing: then each patient counts once.
+    It is p (1 - p) / v, at most the number of images, with v the variance of the share between
+    patients, as Korn and Graubard define it for surveys ("Confidence intervals for proportions with
+    small expected number of positive counts", Survey Methodology 24, 1998). For a share of 0 or 1,
+    v is 0 and carries no information: then each patient counts once.
 
     Args:
-      hit: 0/1 [n], n at least 1.
+      indicator: 0/1 [n], n at least 1; the share is its mean.
       patient: any dtype [n].
     """
-    _, of_film = np.unique(patient, return_inverse=True)
-    patients, films, share = int(of_film.max()) + 1, len(hit), float(np.mean(hit))
+    _, patient_index = np.unique(patient, return_inverse=True)
+    patients, images = int(patient_index.max()) + 1, len(indicator)
+    share = float(np.mean(indicator))
     if patients == 1 or share in (0.0, 1.0):
         return float(patients)
-    off = np.bincount(of_film, np.asarray(hit, float) - share)
-    variance = patients / (patients - 1) * float(off @ off) / films**2
-    # One patient may have as many hits too few as another has too many.
-    return min(share * (1 - share) / variance, float(films)) if variance else float(films)
+    deviation = np.bincount(patient_index, np.asarray(indicator, float) - share)
+    variance = patients / (patients - 1) * float(deviation @ deviation) / images**2
+    # The deviations of patients may cancel, which makes the variance small.
+    return min(share * (1 - share) / variance, float(images)) if variance else float(images)

@@ -1,4 +1,4 @@
-// Two runs side by side: figures of every slice, and the facts that differ.
+// Compares two runs: the metrics of every slice, and the facts that differ.
 (function () {
   'use strict';
   const {runs} = JSON.parse(document.getElementById('comparison-data').textContent);
@@ -59,9 +59,9 @@
   }
 
   const metrics = [...new Set(runs.flatMap((run) => Object.values(run.slices).flatMap((one) => Object.keys(one))))];
-  // The newest two that were measured, each by itself; else the newest two.
-  const seen = new Map(runs.map((run, place) => [run.evaluation, place]).filter(([evaluation]) => evaluation).reverse());
-  const measured = [...seen.values()].sort((one, other) => one - other);
+  // The newest two with evaluations of their own; else the newest two.
+  const byEvaluation = new Map(runs.map((run, place) => [run.evaluation, place]).filter(([evaluation]) => evaluation).reverse());
+  const measured = [...byEvaluation.values()].sort((one, other) => one - other);
   const [newest, before] = measured.length > 1 ? measured : [0, 1];
   const titles = runs.map((run) => run.title);
   options(selectA, titles, before);

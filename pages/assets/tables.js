@@ -1,9 +1,9 @@
-// Tables that can be sorted by a click or Enter on a heading, and searched where they are long.
+// Sorts tables by a click or Enter on a heading, and adds a search box to long ones.
 (function () {
   'use strict';
   const LONG = 12;
 
-  // A cell sorts by its number where it begins with one, else by its words.
+  // A cell sorts by its number if it begins with one, else by its text.
   function value(row, column) {
     const cell = row.cells[column];
     const text = cell ? (cell.dataset.sort ?? cell.textContent).trim() : '';
@@ -30,13 +30,13 @@
 
   function search(table, text, count) {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
+    let visible = 0;
     for (const row of table.tBodies[0].rows) {
       const content = row.textContent.toLowerCase();
       row.hidden = !words.every((word) => content.includes(word));
-      shown += row.hidden ? 0 : 1;
+      visible += row.hidden ? 0 : 1;
     }
-    count.textContent = words.length ? `${shown} of ${table.tBodies[0].rows.length}` : '';
+    count.textContent = words.length ? `${visible} of ${table.tBodies[0].rows.length}` : '';
   }
 
   function prepare(table) {

@@ -1,9 +1,9 @@
-// Puts TFMA's own elements into a page and hands them the data that stands in it.
+// Adds TFMA's own elements to a page, with the data that the page embeds.
 (function () {
   'use strict';
   const content = document.getElementById('tfma-data');
   if (!content) return;
-  const given = JSON.parse(content.textContent);
+  const embedded = JSON.parse(content.textContent);
   const PLOT_KEYS = {
     calibrationPlot: {metricName: 'calibrationHistogramBuckets', dataSeries: 'buckets'},
     confusionMatrixPlot: {metricName: 'confusionMatrixAtThresholds', dataSeries: 'matrices'},
@@ -17,7 +17,7 @@
     return element;
   }
 
-  // TFMA keeps 120 pixels free on either side of its table, for want of which the last columns do not fit.
+  // TFMA leaves 120 pixels free on either side of its table; without them the last columns fit.
   function widen(slicing) {
     const browser = slicing.shadowRoot?.querySelector('tfma-slicing-metrics-browser');
     const style = document.createElement('style');
@@ -29,7 +29,7 @@
     select.replaceChildren(...titles.map((title, place) => new Option(title, place)));
   }
 
-  // From rows of numbers to the named form in which TFMA writes plots.
+  // Converts rows of numbers to the named form of TFMA's plots.
   function matrix([threshold, truePositives, falsePositives, trueNegatives, falseNegatives]) {
     const flagged = truePositives + falsePositives;
     const positives = truePositives + falseNegatives;
@@ -58,7 +58,7 @@
       put('tfma-plot', 'tfma-nb-plot', data, {sliceName: title, metricKeys: PLOT_KEYS});
     } else {
       const note = document.createElement('p');
-      note.textContent = `${title}: no plots were written for this choice.`;
+      note.textContent = `${title}: there are no plots for this selection.`;
       document.getElementById('tfma-plot').replaceChildren(note);
     }
   }
@@ -67,13 +67,13 @@
     const [sliceSelect, plotSelect] = [document.getElementById('plot-slice'), document.getElementById('plot-output')];
     const loaded = new Map();
     const show = () => {
-      const {title, number} = given.slices[sliceSelect.value];
-      const {key, title: of} = given.plots[plotSelect.value];
+      const {title, number} = embedded.slices[sliceSelect.value];
+      const {key, title: of} = embedded.plots[plotSelect.value];
       if (loaded.has(number)) {
         showPlots(loaded.get(number)[key], `${title} (${of})`);
         return;
       }
-      // A script and not a request: that works from disk too.
+      // A script instead of a request, which would not work from disk.
       const script = document.createElement('script');
       script.src = `plots/${number}.js`;
       document.head.append(script);
@@ -82,8 +82,8 @@
       loaded.set(number, curves);
       show();
     };
-    choices(sliceSelect, given.slices.map((one) => one.title));
-    choices(plotSelect, given.plots.map((one) => one.title));
+    choices(sliceSelect, embedded.slices.map((one) => one.title));
+    choices(plotSelect, embedded.plots.map((one) => one.title));
     sliceSelect.addEventListener('change', show);
     plotSelect.addEventListener('change', show);
     show();
@@ -91,14 +91,14 @@
 
   function timeSeries() {
     const select = document.getElementById('series-slice');
-    const titles = Object.keys(given.series);
-    const show = () => put('tfma-series', 'tfma-nb-time-series', given.series[titles[select.value]], {isModelCentric: true});
+    const titles = Object.keys(embedded.series);
+    const show = () => put('tfma-series', 'tfma-nb-time-series', embedded.series[titles[select.value]], {isModelCentric: true});
     choices(select, titles);
     select.addEventListener('change', show);
     show();
   }
 
-  if (given.data && given.data.length) widen(put('tfma-slicing', 'tfma-nb-slicing-metrics', given.data, given.config));
-  if (given.slices && given.slices.length) plots();
-  if (given.series && Object.keys(given.series).length) timeSeries();
+  if (embedded.data && embedded.data.length) widen(put('tfma-slicing', 'tfma-nb-slicing-metrics', embedded.data, embedded.config));
+  if (embedded.slices && embedded.slices.length) plots();
+  if (embedded.series && Object.keys(embedded.series).length) timeSeries();
 })();

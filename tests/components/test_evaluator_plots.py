@@ -1,4 +1,4 @@
-"""What plots are made of, counted from arrays, is what TFMA finds film by film."""
+"""The input of plots, counted from arrays, equals what TFMA counts image by image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.signatures import FLAG, PROBABILITY
 _COUNT = 500
 
 
-def _films(
+def _inputs(
     output: str, values: np.ndarray, label: np.ndarray
 ) -> list[metric_types.StandardMetricInputs]:
     return [
@@ -30,12 +30,12 @@ def _films(
 
 
 def _by_tfma(
-    computation: metric_types.MetricComputation, films: list[metric_types.StandardMetricInputs]
+    computation: metric_types.MetricComputation, inputs: list[metric_types.StandardMetricInputs]
 ) -> dict:
     combiner = computation.combiner
     accumulator = combiner.create_accumulator()
-    for film in films:
-        accumulator = combiner.add_input(accumulator, film)
+    for element in inputs:
+        accumulator = combiner.add_input(accumulator, element)
     return combiner.extract_output(accumulator)
 
 
@@ -49,14 +49,14 @@ def test_the_histogram(kind: str) -> None:
     }[kind].astype(np.float32)
     label = (rng.random(_COUNT) < 0.4).astype(int)
     (computation,) = calibration_histogram.calibration_histogram(output_name=PROBABILITY)
-    expected = _by_tfma(computation, _films(PROBABILITY, probability, label))[
+    expected = _by_tfma(computation, _inputs(PROBABILITY, probability, label))[
         plots.histogram_key('', PROBABILITY)
     ]
-    found = plots.histogram(probability, label)
-    assert [bucket.bucket_id for bucket in found] == [bucket.bucket_id for bucket in expected]
+    histogram = plots.histogram(probability, label)
+    assert [bucket.bucket_id for bucket in histogram] == [bucket.bucket_id for bucket in expected]
     for name in ('weighted_labels', 'weighted_predictions', 'weighted_examples'):
-        assert [getattr(each, name) for each in found] == pytest.approx(
-            [getattr(each, name) for each in expected], rel=1e-12
+        assert [getattr(bucket, name) for bucket in histogram] == pytest.approx(
+            [getattr(bucket, name) for bucket in expected], rel=1e-12
         )
 
 
@@ -70,11 +70,11 @@ def test_the_confusion_matrix_at_the_operating_point() -> None:
     computation, *derived = metric.computations(
         model_names=[''], output_names=[FLAG], example_weighted=False
     )
-    values = _by_tfma(computation, _films(FLAG, flag, label))
-    for each in derived:
-        values |= each.result(values)
-    ((key, found),) = plots.at_operating_point('', flag, label).items()
-    assert (found.tp, found.tn, found.fp, found.fn) == tuple(
+    values = _by_tfma(computation, _inputs(FLAG, flag, label))
+    for computation in derived:
+        values |= computation.result(values)
+    ((key, matrices),) = plots.at_operating_point('', flag, label).items()
+    assert (matrices.tp, matrices.tn, matrices.fp, matrices.fn) == tuple(
         getattr(values[key], cell) for cell in ('tp', 'tn', 'fp', 'fn')
     )
 
@@ -85,8 +85,8 @@ def test_each_output_has_its_roc_and_the_probability_its_reliability(
 ) -> None:
     keys = {
         key
-        for each in plots.derived('candidate', findings)
-        for key in each.keys
+        for computation in plots.derived('candidate', findings)
+        for key in computation.keys
         if not key.name.startswith('_')
     }
     assert {(key.name, key.output_name) for key in keys} == {

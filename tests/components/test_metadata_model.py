@@ -1,6 +1,4 @@
-"""What metadata alone give: nothing where they say nothing, much where they say much, and never
-from the patient's own films.
-"""
+"""The metadata-only baseline: what it predicts, and that it leaves out a patient's own images."""
 
 from __future__ import annotations
 
@@ -35,22 +33,22 @@ def _auc(features: np.ndarray, label: np.ndarray, patient: np.ndarray = PATIENT)
     ],
     ids=['chance', 'view', 'sex', 'young and old'],
 )
-def test_what_can_be_told_is_told(probability: np.ndarray, low: float, high: float) -> None:
+def test_it_predicts_what_metadata_determine(
+    probability: np.ndarray, low: float, high: float
+) -> None:
     label = (np.random.default_rng(1).random(COUNT) < probability).astype(int)
     assert low < _auc(metadata_model.columns(AGE, SEX, VIEW), label) < high
 
 
-def test_the_follow_up_counts_only_where_it_is_given() -> None:
+def test_the_study_number_counts_only_if_it_is_a_column() -> None:
     follow_up = RNG.integers(0, 60, COUNT)
     label = (RNG.random(COUNT) < np.where(follow_up > 10, 0.8, 0.2)).astype(int)
     assert _auc(metadata_model.columns(AGE, SEX, VIEW), label) < 0.6
     assert _auc(metadata_model.columns(AGE, SEX, VIEW, follow_up), label) > 0.7
 
 
-def test_a_patients_own_films_do_not_tell() -> None:
-    """Each patient has an age of their own; with the label of a patient's other films it could be
-    learned by heart.
-    """
+def test_a_patients_own_images_are_not_used() -> None:
+    """Each patient has a unique age, so their other images would reveal the label."""
     patients = np.arange(40)
     label = np.repeat(np.random.default_rng(2).permutation(patients % 2), 10)
     age = np.repeat(patients + 20, 10)
@@ -65,17 +63,17 @@ def test_a_patients_own_films_do_not_tell() -> None:
     )
 
 
-def test_unknown_ages_do_not_pass_for_newborns() -> None:
+def test_unknown_ages_are_not_ages_of_newborns() -> None:
     age = AGE.copy()
     age[::3] = -1
-    found = metadata_model.columns(age, SEX, VIEW)
-    assert np.isfinite(found).all()
-    assert found[::3, 0] == pytest.approx(AGE[np.arange(COUNT) % 3 != 0].mean())
-    assert (found[::3, 2] == 0).all()
+    columns = metadata_model.columns(age, SEX, VIEW)
+    assert np.isfinite(columns).all()
+    assert columns[::3, 0] == pytest.approx(AGE[np.arange(COUNT) % 3 != 0].mean())
+    assert (columns[::3, 2] == 0).all()
     assert np.isfinite(metadata_model.columns(np.full(COUNT, -1), SEX, VIEW)).all()
 
 
-def test_nothing_is_said_of_films_without_metadata() -> None:
+def test_without_metadata_there_is_no_prediction() -> None:
     unknown = metadata_model.columns(
         np.full(COUNT, -1), np.full(COUNT, b'unknown'), np.full(COUNT, b'unknown')
     )
@@ -83,7 +81,7 @@ def test_nothing_is_said_of_films_without_metadata() -> None:
 
 
 def test_folds_are_the_same_on_every_machine() -> None:
-    """Spelt out, as what chooses them may depend on the CPU without a word."""
+    """Exact values, because the assignment could silently depend on the CPU."""
     patient = np.array(['g', 'a', 'b', 'a', 'c', 'd', 'e', 'f', 'g', 'h'])
     assert metadata_model.folds(patient, 3, 0).tolist() == [1, 2, 1, 2, 0, 0, 2, 0, 1, 1]
     assert metadata_model.folds(patient, 3, 1).tolist() == [0, 2, 0, 2, 1, 1, 2, 0, 0, 1]

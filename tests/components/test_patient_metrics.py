@@ -1,6 +1,4 @@
-"""The Evaluator on outputs that are not finite, e.g. of broken weights, and on images not
-assessed.
-"""
+"""The Evaluator on outputs that are not finite, and on images that were not assessed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The model as the Evaluator asks it: every film once, in their order, never more at once than
-memory is meant for.
-"""
+"""The model in the Evaluator: every image once, in order, in batches that fit into memory."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from schemas.signatures import STATUS
 
 
 class _BatchSizes(tf.Module):
-    """Answers with each value itself, with how many were asked for together, and with a status:
-    values below 2 are not assessed.
-    """
+    """Returns each value, the size of its batch, and a status: values below 2 are not assessed."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='examples')])
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -23,7 +19,7 @@ class _BatchSizes(tf.Module):
         status = tf.where(values < 2, image_status.BLANK, image_status.OK)
         return {
             'value': values,
-            'together': tf.fill(tf.shape(examples), tf.size(examples)),
+            'batch_size': tf.fill(tf.shape(examples), tf.size(examples)),
             STATUS: status,
         }
 
@@ -37,35 +33,33 @@ def signature(tmp_path_factory: pytest.TempPathFactory) -> served_model._Signatu
     return served_model.ServedModel(path).signatures['serving_default']
 
 
-@pytest.mark.parametrize('films', [1, 63, 64, 65, 1000])
-def test_a_large_batch_is_asked_for_in_parts(
-    signature: served_model._Signature, films: int
-) -> None:
-    # MobileNetV2's largest activations of 64 films take 0.6 GB, those of a batch of Beam's 10 GB.
-    answers = signature(tf.constant([str(number) for number in range(films)]))
-    assert answers['value'].numpy().tolist() == list(range(films))
-    assert answers['together'].numpy().max() == min(films, 64)
+@pytest.mark.parametrize('images', [1, 63, 64, 65, 1000])
+def test_a_large_batch_runs_in_parts(signature: served_model._Signature, images: int) -> None:
+    # MobileNetV2's largest activations take 0.6 GB for 64 images, 10 GB for a batch of Beam's.
+    outputs = signature(tf.constant([str(number) for number in range(images)]))
+    assert outputs['value'].numpy().tolist() == list(range(images))
+    assert outputs['batch_size'].numpy().max() == min(images, 64)
 
 
-def test_it_says_what_it_takes(signature: served_model._Signature) -> None:
+def test_the_input_signature(signature: served_model._Signature) -> None:
     (spec,) = signature.structured_input_signature[1].values()
     assert (spec.dtype, spec.shape.as_list()) == (tf.string, [None])
 
 
-def test_films_that_are_not_assessed_are_counted_in_the_log(
+def test_images_not_assessed_are_counted_in_the_log(
     signature: served_model._Signature, caplog
 ) -> None:
     signature(tf.constant([str(number) for number in range(100)]))
-    assert '2 of 100 films are not assessed (2 blank)' in caplog.text
+    assert '2 of 100 images are not assessed (2 blank)' in caplog.text
     caplog.clear()
     signature(tf.constant(['2', '3']))
     assert not caplog.text
 
 
-def test_no_films_have_no_answers(signature: served_model._Signature) -> None:
-    answers = signature(tf.constant([], tf.string))
-    assert {name: (answer.shape.as_list(), answer.dtype) for name, answer in answers.items()} == {
+def test_an_empty_batch_has_empty_outputs(signature: served_model._Signature) -> None:
+    outputs = signature(tf.constant([], tf.string))
+    assert {name: (output.shape.as_list(), output.dtype) for name, output in outputs.items()} == {
         'value': ([0], tf.float32),
-        'together': ([0], tf.int32),
+        'batch_size': ([0], tf.int32),
         STATUS: ([0], tf.string),
     }

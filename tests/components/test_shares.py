@@ -1,6 +1,4 @@
-"""Wilson's interval from its table, and the number of films that films of few patients are
-worth.
-"""
+"""Wilson's interval against published values, and the effective number of images."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from components.evaluator import shares
 
 
 @pytest.mark.parametrize(
-    ('hits', 'number', 'interval'),
+    ('positives', 'number', 'interval'),
     # Newcombe, Statistics in Medicine 17, 1998, table I.
     [
         (81, 263, (0.2553, 0.3662)),
@@ -20,8 +18,8 @@ from components.evaluator import shares
         (1, 29, (0.0061, 0.1718)),
     ],
 )
-def test_wilson(hits: int, number: int, interval: tuple[float, float]) -> None:
-    assert shares.wilson(hits / number, number, 0.95) == pytest.approx(interval, abs=1e-4)
+def test_wilson(positives: int, number: int, interval: tuple[float, float]) -> None:
+    assert shares.wilson(positives / number, number, 0.95) == pytest.approx(interval, abs=1e-4)
 
 
 def test_a_lower_level_is_narrower() -> None:
@@ -29,40 +27,42 @@ def test_a_lower_level_is_narrower() -> None:
     assert wide[0] < narrow[0] < 0.3 < narrow[1] < wide[1]
 
 
-def test_films_that_agree_with_those_of_their_patient_are_worth_one() -> None:
-    hit = np.arange(400) % 5 == 0
-    one_each = shares.effective_number(hit, np.arange(400))
+def test_images_that_agree_within_a_patient_count_once() -> None:
+    indicator = np.arange(400) % 5 == 0
+    one_each = shares.effective_number(indicator, np.arange(400))
     assert one_each == pytest.approx(399)
     assert shares.effective_number(
-        np.repeat(hit, 3), np.repeat(np.arange(400), 3)
+        np.repeat(indicator, 3), np.repeat(np.arange(400), 3)
     ) == pytest.approx(one_each)
 
 
-def test_it_is_never_more_than_the_films() -> None:
-    # Each patient has a hit and a miss: between patients nothing differs.
+def test_it_is_at_most_the_number_of_images() -> None:
+    # Every patient has one of each: there is no variance between patients.
     assert shares.effective_number(np.tile([0, 1], 10), np.repeat(np.arange(10), 2)) == 20
 
 
-@pytest.mark.parametrize('hit', [0, 1])
-def test_of_all_or_none_each_patient_counts_once(hit: int) -> None:
-    assert shares.effective_number(np.full(6, hit), np.array([1, 1, 1, 1, 2, 3])) == 3
+@pytest.mark.parametrize('share', [0, 1])
+def test_for_a_share_of_0_or_1_each_patient_counts_once(share: int) -> None:
+    assert shares.effective_number(np.full(6, share), np.array([1, 1, 1, 1, 2, 3])) == 3
 
 
-def test_one_patient_is_worth_one_film() -> None:
+def test_a_single_patient_counts_once() -> None:
     assert shares.effective_number(np.array([0, 1, 1, 0]), np.zeros(4)) == 1
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
-    """40 patients of one to six films that mostly agree; by film it would hold it too rarely."""
-    truth, inside, by_film = 0.3, 0, 0
+def test_the_interval_covers_the_true_value_at_its_level() -> None:
+    """40 patients with one to six similar images; intervals by image cover too rarely."""
+    truth, inside, by_image = 0.3, 0, 0
     rng = np.random.default_rng(0)
     for _ in range(1000):
         patient = np.repeat(np.arange(40), rng.integers(1, 7, 40))
         rate = rng.beta(0.3, 0.7, 40)
-        hit = rng.random(len(patient)) < rate[patient]
-        for_patients = shares.wilson(hit.mean(), shares.effective_number(hit, patient), 0.95)
-        for_films = shares.wilson(hit.mean(), len(hit), 0.95)
+        indicator = rng.random(len(patient)) < rate[patient]
+        for_patients = shares.wilson(
+            indicator.mean(), shares.effective_number(indicator, patient), 0.95
+        )
+        for_images = shares.wilson(indicator.mean(), len(indicator), 0.95)
         inside += for_patients[0] <= truth <= for_patients[1]
-        by_film += for_films[0] <= truth <= for_films[1]
+        by_image += for_images[0] <= truth <= for_images[1]
     assert 0.92 <= inside / 1000 <= 0.98
-    assert by_film / 1000 < 0.85
+    assert by_image / 1000 < 0.85

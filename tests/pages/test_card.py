@@ -238,8 +238,8 @@ def _all_words(text: card_text.DataText) -> str:
 
 
 @pytest.mark.parametrize('name', TASKS)
-def test_a_task_says_nothing_of_a_data_set(name):
-    """The data may be anybody's: neither population nor labels nor licence go by the task."""
+def test_the_texts_of_a_task_name_no_data_set(name):
+    """Population, labels and licence depend on the data, not on the task."""
     words = ' '.join(
         leaves(
             dataclasses.asdict(card_text.of_task(name))
@@ -251,7 +251,7 @@ def test_a_task_says_nothing_of_a_data_set(name):
 
 
 OF_ORIGIN = {
-    origin.NIH: ('112,120 films', 'mined from radiology reports', 'NIH Clinical Center'),
+    origin.NIH: ('112,120 images', 'mined from radiology reports', 'NIH Clinical Center'),
     origin.CHILDREN: ('one to five years', 'two physicians', 'CC BY 4.0'),
     origin.SYNTHETIC: (
         'no patients',
@@ -267,7 +267,7 @@ OF_ORIGIN = {
 
 
 @pytest.mark.parametrize('name', OF_ORIGIN)
-def test_the_card_says_of_the_data_what_their_origin_tells(name):
+def test_the_texts_of_the_data_follow_their_origin(name):
     words = _all_words(card_text.of_data({name: 600}, 19))
     for other, claims in OF_ORIGIN.items():
         for claim in claims:
@@ -279,8 +279,8 @@ def test_the_card_says_of_the_data_what_their_origin_tells(name):
 def test_data_of_two_origins_are_described_part_by_part():
     text = card_text.of_data({origin.SYNTHETIC: 40, origin.OTHER: 1000}, 2)
     assert (
-        '40 images: Films drawn by' in text.population
-        and '1,000 images: Films of another source' in text.population
+        '40 images: Images drawn by' in text.population
+        and '1,000 images: Images of another source' in text.population
     )
     assert '2 of 40 labels' in text.label_noise and 'NIH' not in _all_words(text)
 

@@ -314,7 +314,7 @@ def test_the_auc_of_metadata_alone(alone) -> None:
 
 def test_a_model_without_statuses_has_no_count_of_images_not_assessed(alone) -> None:
     overall = results.read(alone[1]).overall
-    assert overall.has(registry.NOT_ASSESSED)
+    assert overall.is_measured(registry.NOT_ASSESSED)
     assert overall.value(registry.NOT_ASSESSED) is None
     assert overall.value(registry.IMAGES) == COUNT
 

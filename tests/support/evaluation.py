@@ -26,16 +26,16 @@ def evaluate(
     baseline: Path | None = None,
     beam_args: Sequence[str] = (),
 ) -> tuple[str, bool]:
-    """Returns where the evaluation is and whether the model was blessed.
+    """Runs the Evaluator; returns the folder of the evaluation and whether the model was blessed.
 
     Args:
       parameters: metrics, slices, thresholds.
-      task: whose label counts.
+      task: of the model.
       examples: a folder with `Split-test`.
       model: the artifact of the candidate, a folder with `Format-Serving`.
       out: where to write.
       baseline: the artifact of the served model.
-      beam_args: where Beam runs; here, if there are none.
+      beam_args: of Beam's runner; in this process by default.
     """
     inputs: dict[str, list[types.Artifact]] = {'examples': [standard_artifacts.Examples()]}
     inputs['examples'][0].uri = str(examples)
