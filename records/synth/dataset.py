@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from records import tfrecord
+from records import examples, layout
 from records.origin import TRUTH_NAME
 from records.parallel import default_workers
 from records.synth import film, population
@@ -25,11 +25,6 @@ from schemas.labels import LABELS, NO_FINDING
 
 PER_SHARD = 122  # records in a file of the sample of the NIH set that the layout is taken from
 LABEL_NOISE = 0.03
-# As in the NIH release, where the last two headings span two columns each.
-_TABLE_HEADER = (
-    'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,'
-    'OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n'
-)
 _FILM_MILLIMETRES = 420  # side of the square that is drawn
 _TEST_OF_100 = 23  # share of the official NIH test list
 _CHUNK = 4  # images a worker is handed at a time
@@ -130,11 +125,11 @@ def write_dataset(
     out = Path(out)
     _make_room(out, overwrite)
     # First of all, so that what is left of a broken-off run can be told from real records.
-    _replace(out / 'metadata' / TRUTH_NAME, _gzip(_truth(studies)))
+    layout.write_atomically(out / 'metadata' / TRUTH_NAME, _truth(studies))
     with _rendered(
         studies, jpeg or partial(_jpeg, seed=seed, size=size), _processes(workers, count)
     ) as images:
-        files, image_bytes = _write_shards(out / 'data', studies, images, per_shard, on_progress)
+        files, image_bytes = _write_shards(out, studies, images, per_shard, on_progress)
     _write_tables(out, studies, size, seed)
     counts = Counter(name for each in studies for name in each.findings or (NO_FINDING,))
     return SynthSummary(
@@ -176,7 +171,7 @@ def _check(
 
 def _make_room(out: Path, overwrite: bool) -> None:
     """Makes the folders; takes away the records of an earlier synthetic data set when told to."""
-    data, truth = out / 'data', out / 'metadata' / TRUTH_NAME
+    data, truth = out / layout.DATA_FOLDER, out / 'metadata' / TRUTH_NAME
     present = sorted(
         path for folder in (out, data) if folder.is_dir() for path in folder.glob('*.tfrec*')
     )
@@ -230,69 +225,60 @@ def _jpeg(study: LabelledStudy, seed: int, size: int) -> bytes:
 
 
 def _write_shards(
-    folder: Path,
+    out: Path,
     studies: list[LabelledStudy],
     images: Iterator[bytes],
     per_shard: int,
     on_progress: Callable[[int], None] | None,
 ) -> tuple[list[Path], int]:
-    # The import takes seconds (TensorFlow's protos); the workers are already drawing.
-    from records import examples
-
-    files: list[Path] = []
+    """The record files, in order, and the bytes of all JPEGs."""
     image_bytes = 0
-    for start in range(0, len(studies), per_shard):
-        part = studies[start : start + per_shard]
-        path = folder / f'{len(files):03d}-{len(part)}.tfrec'
-        partial_path = path.with_name(f'.{path.name}.partial')
-        try:
-            with open(partial_path, 'wb') as file:
-                for place, each in enumerate(part):
-                    image = next(images)
-                    image_bytes += len(image)
-                    labels = dict.fromkeys(each.findings or (NO_FINDING,), 1)
-                    file.write(tfrecord.frame(examples.build(image, each.image_id, labels)))
-                    if on_progress:
-                        on_progress(start + place + 1)
-            partial_path.rename(path)
-        finally:
-            partial_path.unlink(missing_ok=True)
-        files.append(path)
-    return files, image_bytes
+    writer = layout.ShardWriter(out, per_shard)
+    try:
+        for count, (study, image) in enumerate(zip(studies, images, strict=True), start=1):
+            image_bytes += len(image)
+            labels = dict.fromkeys(study.findings or (NO_FINDING,), 1)
+            writer.write(examples.build(image, study.image_id, labels))
+            if on_progress:
+                on_progress(count)
+        names = writer.close()
+    finally:
+        writer.discard()
+    return [out / layout.DATA_FOLDER / name for name in names], image_bytes
 
 
 def _write_tables(out: Path, studies: list[LabelledStudy], size: int, seed: int) -> None:
-    metadata = out / 'metadata'
     spacing = round(_FILM_MILLIMETRES / size, 3)
-    rows = [
-        [
-            each.image_id,
-            '|'.join(each.findings) or NO_FINDING,
-            each.study.number,
-            each.study.patient,
-            each.study.age,
-            each.study.sex,
-            each.study.view,
+    rows = (
+        (
+            study.image_id,
+            '|'.join(study.findings) or NO_FINDING,
+            study.study.number,
+            study.study.patient,
+            study.study.age,
+            study.study.sex,
+            study.study.view,
             size,
             size,
             spacing,
             spacing,
-        ]
-        for each in studies
-    ]
-    _replace(metadata / 'Data_Entry_2017_v2020.csv.gz', _gzip(_TABLE_HEADER + _csv(rows, '\n')))
-    tested = {each.study.patient for each in studies if _in_test(each.study.patient, seed)}
-    for name, wanted in (('train_val_list', False), ('test_list', True)):
-        names = [each.image_id for each in studies if (each.study.patient in tested) == wanted]
-        _replace(metadata / f'{name}.txt.gz', _gzip('\n'.join(names)))
-    labels = [
-        [
-            f'../input/data/images_001/images/{each.image_id}',
-            *(name in (each.findings or (NO_FINDING,)) for name in LABELS),
-        ]
-        for each in studies
-    ]
-    _replace(out / 'preprocessed_data.csv', _csv([['', *LABELS], *labels], '\r\n').encode())
+        )
+        for study in studies
+    )
+    layout.write_table(out, rows)
+    for name, is_test in zip(layout.LISTS, (False, True), strict=True):
+        image_ids = (
+            study.image_id for study in studies if _in_test(study.study.patient, seed) == is_test
+        )
+        layout.write_list(out, name, image_ids)
+    labels = (
+        (
+            f'../input/data/images_001/images/{study.image_id}',
+            dict.fromkeys(study.findings or (NO_FINDING,), 1),
+        )
+        for study in studies
+    )
+    layout.write_preprocessed(out, labels)
 
 
 def _in_test(patient: int, seed: int) -> bool:
@@ -300,30 +286,16 @@ def _in_test(patient: int, seed: int) -> bool:
     return (patient * 2_654_435_761 + seed * 40_503) % 2**32 * 100 >> 32 < _TEST_OF_100
 
 
-def _truth(studies: list[LabelledStudy]) -> str:
-    rows = [
-        [
-            each.image_id,
-            '|'.join(each.study.findings) or NO_FINDING,
-            '|'.join(each.findings) or NO_FINDING,
-        ]
-        for each in studies
-    ]
-    return _csv([['Image Index', 'Drawn', 'Labelled'], *rows], '\n')
-
-
-def _csv(rows: list[list], terminator: str) -> str:
+def _truth(studies: list[LabelledStudy]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator=terminator).writerows(rows)
-    return text.getvalue()
-
-
-def _gzip(text: str) -> bytes:
-    return gzip.compress(text.encode(), mtime=0)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file so that no reader ever sees half of it."""
-    temporary = path.with_name(f'.{path.name}.partial')
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(('Image Index', 'Drawn', 'Labelled'))
+    writer.writerows(
+        (
+            study.image_id,
+            '|'.join(study.study.findings) or NO_FINDING,
+            '|'.join(study.findings) or NO_FINDING,
+        )
+        for study in studies
+    )
+    return gzip.compress(text.getvalue().encode(), mtime=0)
