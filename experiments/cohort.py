@@ -6,19 +6,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from rich.progress import track
 
 from components.data_audit.inspection import source
 from records import side_files, tfrecord
 from records.data_root import fingerprint, scan
 from records.examples import put_bytes, put_int, serialize
+from records.images import open_header
 from records.intake import KEEP, Intake, Rejected
 from records.metadata import Entry, read_table
 from schemas.features import IMAGE, IMAGE_ID, transformed
@@ -107,7 +106,7 @@ def load(root: Path, side: int) -> Cohort:
                 verdict.patient_id,
                 verdict.record.labels,
                 verdict.entry,
-                source(Image.open(io.BytesIO(verdict.record.image))),
+                source(open_header(verdict.record.image)),
             )
             for verdict in verdicts
         ]

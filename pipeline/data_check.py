@@ -14,8 +14,8 @@ from pipeline.evaluation_parameters import Threshold
 from records import side_files
 from records.data_root import DataRoot, DataRootError, join, scan
 from records.metadata import COLUMNS, MetadataError, Table, read_list, read_table
-from records.terminal import in_words
-from records.walking import in_words as counts_in_words
+from records.terminal import error_text
+from records.walking import format_counts
 from schemas.features import AGE_BAND, SEX, VIEW
 
 # Column of the table -> the feature that groups of films are made by.
@@ -54,7 +54,7 @@ def check(config: Config) -> list[str]:
     except (DataRootError, MetadataError) as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
-        raise ConfigError(in_words(error)) from None
+        raise ConfigError(error_text(error)) from None
 
 
 def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
@@ -69,7 +69,7 @@ def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
 
 def _not_read(data: DataParameters, data_root: DataRoot) -> Iterator[str]:
     if ignored := data_root.ignored(data_files.named(data)):
-        yield f'{data_root.path}: not read: {counts_in_words(ignored)}'
+        yield f'{data_root.path}: not read: {format_counts(ignored)}'
     if data.metadata is None:
         lies = side_files.find(
             side_files.TABLE,

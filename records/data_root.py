@@ -1,6 +1,4 @@
-"""The files of a data root: which there are, which spans they belong to, and a fingerprint that
-changes when they do.
-"""
+"""The files of a data root, their spans, and a fingerprint that changes when they do."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from typing import Literal
 from records import walking
 from records.terminal import printable
 
-# The usual spellings and their zipped forms; `**` stands for any depth.
+# The usual suffixes, plain and gzip; `**` stands for any depth.
 DEFAULT_PATTERNS: tuple[str, ...] = (
     '**/*.tfrec',
     '**/*.tfrec.gz',
@@ -31,22 +29,26 @@ DEFAULT_PATTERNS: tuple[str, ...] = (
 _SPAN = re.compile(r'(?:^|/)span-(\d+)/')
 _FINGERPRINT = re.compile(r'(\d+)-files-(\d+)-bytes-[0-9a-f]{64}')
 _SHOWN = 10
-# Files of a data set that come with the records: where a run does not read them, there is nothing
-# to wonder about.
-_USUAL = (
+# Files that usually come with the records; if a run does not read them, that is not worth a warning.
+_USUAL_FILES = (
     *('preprocessed_data.csv', 'convert_report.json', 'synthetic_truth.csv.gz'),
     *('train_val_list.txt', 'train_val_list.txt.gz', 'test_list.txt', 'test_list.txt.gz'),
 )
 
 
 class DataRootError(ValueError):
-    """A data root that cannot be used; the text says what was looked for, where, and what to do."""
+    """A data root that cannot be used; the text says what was expected, where, and what to do."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A TFRecord file: `name` relative to the root with forward slashes, its span (0 without a
-    `span-N` folder), size, time.
+    """A TFRecord file.
+
+    Attributes:
+      name: relative to the root, with forward slashes.
+      span: 0 without a `span-N` folder.
+      size: bytes.
+      modified_ns: time of the last change.
     """
 
     name: str
@@ -57,16 +59,15 @@ class DataFile:
 
 @dataclass(frozen=True)
 class DataRoot:
-    """What lies under a data root.
+    """The content of a data root.
 
     Attributes:
       path: the data root.
-      files: the TFRecord files, by name, of all spans.
+      files: the TFRecord files of all spans, sorted by name.
       others: names of all other regular files.
-      hidden: how many files and folders have a name that begins with a dot; nothing is read from
-        them.
+      hidden: number of files and folders whose names begin with a dot; they are not read.
       repeated: further names (links) of files that are listed under another name.
-      special: names of what is not a regular file -> what it is.
+      special: names of entries that are not regular files.
     """
 
     path: str
@@ -80,20 +81,20 @@ class DataRoot:
         """The TFRecord files of `spans`: 'all', 'latest' or a list of numbers.
 
         Raises:
-          DataRootError: no span is named, or a named one holds no files.
+          DataRootError: the list is empty, or a span in it has no files.
         """
-        there = sorted({file.span for file in self.files})
-        wanted = _wanted(self.path, spans, there)
-        return [file for file in self.files if file.span in wanted]
+        numbers = _span_numbers(self.path, spans, sorted({file.span for file in self.files}))
+        return [file for file in self.files if file.span in numbers]
 
     def ignored(self, used: Collection[str] = ()) -> Counter[str]:
-        """What is not read, by type: all that is no record file, is not in `used`, and does not
-        usually come with records.
+        """Counts the files that are not read, by type.
+
+        Left out are record files, files in `used`, and files that usually come with records.
         """
         counts = walking.count_types(
             name
             for name in self.others
-            if name not in used and os.path.basename(name) not in _USUAL
+            if name not in used and os.path.basename(name) not in _USUAL_FILES
         )
         rest = (
             ('hidden', self.hidden),
@@ -105,40 +106,39 @@ class DataRoot:
 
 
 def scan(root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS) -> DataRoot:
-    """Lists what lies under `root`; which files are TFRecord files is told by `patterns`, whatever
-    the case of letters.
+    """Lists what is under `root`. Files that match `patterns` are TFRecord files.
 
-    Files under a folder `span-N/` belong to span N, all others to span 0.
+    Case does not matter. Files under a folder `span-N/` belong to span N, all others to span 0.
 
     Raises:
-      DataRootError: the root is missing, no file fits, or what fits is not a regular file.
+      DataRootError: the root is missing, no file matches, or a match is not a regular file.
       OSError: a folder cannot be listed.
     """
     _check_root(root)
     walk = _remote_walk(root, patterns) if '://' in root else walking.walk(root)
     for name, what in walk.special.items():
-        if _fits(name, patterns):
+        if _matches(name, patterns):
             raise DataRootError(
                 f'{printable(os.path.join(root, name))}: {what}, expected a regular file. Restore '
                 'it, or move it away.'
             )
     files, others = [], []
     for file in walk.files:
-        if _fits(file.name, patterns):
+        if _matches(file.name, patterns):
             files.append(DataFile(file.name, _span(file.name), file.size, file.modified_ns))
         else:
             others.append(file.name)
-    found = DataRoot(
+    data_root = DataRoot(
         root, tuple(files), tuple(others), walk.hidden, tuple(walk.repeated), tuple(walk.special)
     )
     if not files:
-        seen = walking.in_words(found.ignored()) or 'nothing'
+        listing = walking.format_counts(data_root.ignored()) or 'nothing'
         raise DataRootError(
-            f'{root}: no file fits {", ".join(patterns)}; found {seen}. Expected TFRecords in the '
-            'NIH layout (NNN-COUNT.tfrec); '
-            '`cxr-triage convert` makes them from images, `cxr-triage synth` draws some.'
+            f'{root}: no file matches {", ".join(patterns)}; the folder has {listing}. Expected '
+            'TFRecords in the NIH layout (NNN-COUNT.tfrec): `cxr-triage convert` makes them from '
+            'images, `cxr-triage synth` draws synthetic ones.'
         )
-    return found
+    return data_root
 
 
 def find_files(
@@ -155,9 +155,15 @@ def find_files(
 
 
 def fingerprint(root: str, files: list[DataFile], extra: tuple[str, ...] = ()) -> str:
-    """The state of the data, the cache key of ingestion: how many `files` with how many bytes, and
-    a SHA-256 over the names, sizes and times of `files` and of the side files `extra` (full
-    paths)."""
+    """The fingerprint of the data, which is the cache key of ingestion.
+
+    It has the number of `files`, their bytes, and a SHA-256 over the names, sizes and times of
+    `files` and of the side files `extra` (full paths).
+
+    Example:
+        >>> fingerprint('/data', find_files('/data'))
+        '16-files-136871903-bytes-5d41...'
+    """
     rows = [[file.name, file.size, file.modified_ns] for file in files]
     rows += [[path, *_stat(path)] for path in extra]
     digest = hashlib.sha256(json.dumps([root, rows]).encode()).hexdigest()
@@ -167,15 +173,14 @@ def fingerprint(root: str, files: list[DataFile], extra: tuple[str, ...] = ()) -
 def check_unchanged(
     root: str, files: list[DataFile], extra: tuple[str, ...], expected: str
 ) -> None:
-    """Checks that the data still is what a fingerprint was taken of. A name that a person gave the
-    data is not compared.
+    """Checks that the data still has its fingerprint. A fingerprint set by hand is not compared.
 
     Args:
       root, files, extra: as for `fingerprint`, as they are now.
       expected: the fingerprint taken when the run started.
 
     Raises:
-      DataRootError: a file came, went or changed since.
+      DataRootError: a file was added, removed or changed since then.
       OSError: a side file is missing.
     """
     then, now = _FINGERPRINT.fullmatch(expected), fingerprint(root, files, extra)
@@ -186,20 +191,19 @@ def check_unchanged(
     side = f'; side files: {", ".join(extra)}' if extra else ''
     raise DataRootError(
         f'{root}: the data changed after the run started. It had {then[1]} record files of '
-        f'{then[2]} bytes then, and has '
-        f'{len(files)} of {sum(file.size for file in files)} bytes now: {names}{more}'
-        f'{side}. Nothing of it was kept. Wait until no other program writes there, then run the '
-        'same command again.'
+        f'{then[2]} bytes then, and has {len(files)} of {sum(file.size for file in files)} bytes '
+        f'now: {names}{more}{side}. The run kept nothing of it. Wait until no other program writes '
+        'there, then run the same command again.'
     )
 
 
 def join(root: str, path: str) -> str:
-    """`path` as it stands if it is absolute or a URI, else under `root`."""
+    """`path` itself if it is absolute or a URI, otherwise `path` under `root`."""
     return path if '://' in path or os.path.isabs(path) else os.path.join(root, path)
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file at `path`, here or on an object store."""
+    """Whether `path` is a file, local or on an object store."""
     if '://' in path:
         import tensorflow as tf
 
@@ -207,21 +211,23 @@ def exists(path: str) -> bool:
     return os.path.isfile(path)
 
 
-def _wanted(root: str, spans: Literal['all', 'latest'] | list[int], there: list[int]) -> set[int]:
+def _span_numbers(
+    root: str, spans: Literal['all', 'latest'] | list[int], present: list[int]
+) -> set[int]:
     if spans == 'all':
-        return set(there)
+        return set(present)
     if spans == 'latest':
-        return {there[-1]}
+        return {present[-1]}
     if not spans:
         raise DataRootError(
-            f'{root}: no span is asked for; there are spans {there}. Name some, or ask for all or '
-            'latest.'
+            f'{root}: the list of spans is empty; the data root has spans {present}. List some of '
+            'them, or use all or latest.'
         )
-    missing = sorted(set(spans).difference(there))
+    missing = sorted(set(spans).difference(present))
     if missing:
         raise DataRootError(
-            f'{root}: no files for span {missing}; there are spans {there}. Expected them under '
-            'span-N/.'
+            f'{root}: no files for span {missing}; the data root has spans {present}. Expected '
+            'them under span-N/.'
         )
     return set(spans)
 
@@ -231,7 +237,7 @@ def _span(name: str) -> int:
     return int(match.group(1)) if match else 0
 
 
-def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     if not patterns or any(part.startswith('.') for part in name.split('/')):
         return False
     return bool(
@@ -241,8 +247,8 @@ def _fits(name: str, patterns: tuple[str, ...]) -> bool:
 
 @functools.lru_cache
 def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    # fnmatch's `*` crosses slashes, so `**/x` only needs the case of no folder at all: `_fits` puts
-    # a slash before the name.
+    # fnmatch's `*` matches slashes too, so only `**/x` without a folder is missing: `_matches` puts a
+    # slash before the name.
     return re.compile('|'.join(fnmatch.translate(pattern.lower()) for pattern in patterns))
 
 
@@ -266,7 +272,7 @@ def _is_dir(path: str) -> bool:
         import tensorflow as tf
 
         try:
-            # `isdir` says no where a bucket cannot be read, too.
+            # `isdir` is also False for a bucket that cannot be read.
             return tf.io.gfile.stat(path).is_directory
         except tf.errors.NotFoundError:
             return False
@@ -277,25 +283,25 @@ def _stat(path: str) -> tuple[int, int]:
     if '://' in path:
         import tensorflow as tf
 
-        found = tf.io.gfile.stat(path)
-        return found.length, found.mtime_nsec
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
+        status = tf.io.gfile.stat(path)
+        return status.length, status.mtime_nsec
+    local = os.stat(path)
+    return local.st_size, local.st_mtime_ns
 
 
 def _remote_walk(root: str, patterns: tuple[str, ...]) -> walking.Walk:
     import tensorflow as tf
 
-    found = walking.Walk()
+    walk = walking.Walk()
     for folder, _, names in tf.io.gfile.walk(root):
         for base in names:
             path = os.path.join(folder, base)
             name = os.path.relpath(path, root).replace(os.sep, '/')
             if any(part.startswith('.') for part in name.split('/')):
-                found.hidden += 1
+                walk.hidden += 1
             else:
-                # Each question costs a request, and only of record files the answer is used.
-                size, modified = _stat(path) if _fits(name, patterns) else (0, 0)
-                found.files.append(walking.File(name, size, modified))
-    found.files.sort(key=lambda file: file.name)
-    return found
+                # Each call costs a request, and only record files need one.
+                size, modified = _stat(path) if _matches(name, patterns) else (0, 0)
+                walk.files.append(walking.File(name, size, modified))
+    walk.files.sort(key=lambda file: file.name)
+    return walk

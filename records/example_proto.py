@@ -1,9 +1,8 @@
-"""The message tf.train.Example without TensorFlow: importing `records` takes a tenth of a second
-instead of several.
+"""The message tf.train.Example without TensorFlow, whose import takes several seconds.
 
-The message is declared from its wire format (tensorflow/core/example/{example,feature}.proto) in a
-descriptor pool of its own, so it does not collide with TensorFlow's declaration when that is loaded
-too. Serialized bytes are the same.
+It is declared from its wire format (tensorflow/core/example/{example,feature}.proto) in its own
+descriptor pool, so that it does not collide with TensorFlow's declaration. Serialized bytes are the
+same.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def _example_class() -> Any:
     for number, (name, message, _) in enumerate(kinds, start=1):
         _add(feature, name, number, _Field.TYPE_MESSAGE, of=message).oneof_index = 0
     features = file.message_type.add(name='Features')
-    # `map<string, Feature> feature = 1` is on the wire a repeated message of key and value.
+    # On the wire, `map<string, Feature> feature = 1` is a repeated message of key and value.
     pair = features.nested_type.add(name='FeatureEntry')
     pair.options.map_entry = True
     _add(pair, 'key', 1, _Field.TYPE_STRING)

@@ -1,6 +1,4 @@
-"""One NIH record: bytes of a tf.train.Example to an `XrayRecord` with every field checked, and
-back.
-"""
+"""Reads and writes one NIH record: a serialized tf.train.Example, with every field checked."""
 
 from __future__ import annotations
 
@@ -16,15 +14,17 @@ from schemas.labels import LABELS
 
 
 class RecordError(ValueError):
-    """A record that is not of the NIH layout; the text says which feature, what was found and what
-    was expected.
-    """
+    """A record without the NIH layout; the text says which feature and what was expected."""
 
 
 @dataclass(frozen=True)
 class XrayRecord:
-    """`image`: encoded bytes; `image_id`: None when the record has none; `labels`: each of LABELS
-    -> 0 or 1.
+    """The content of a record.
+
+    Attributes:
+      image: the encoded image.
+      image_id: None if the record has none.
+      labels: each of LABELS -> 0 or 1.
     """
 
     image: bytes
@@ -36,18 +36,17 @@ def parse(payload: bytes) -> XrayRecord:
     """Reads a serialized tf.train.Example of the NIH layout.
 
     Raises:
-      RecordError: `payload` is no Example, or a feature is missing, of another type or out of
-        range.
+      RecordError: `payload` is not an Example, or a feature is missing, has another type or is out
+        of range.
     """
     example = Example()
     try:
-        taken = example.MergeFromString(payload)
+        size = example.MergeFromString(payload)
     except DecodeError:
         raise RecordError('not a tf.train.Example') from None
-    if taken != len(
-        payload
-    ):  # protobuf up to 3.20 only warns when it stops at a stray end-group tag
-        raise RecordError(f'not a tf.train.Example: it ends after {taken} of {len(payload)} bytes')
+    # protobuf up to 3.20 only warns when it stops at a stray end-group tag.
+    if size != len(payload):
+        raise RecordError(f'not a tf.train.Example: it ends after {size} of {len(payload)} bytes')
     features = example.features.feature
     if not features:
         raise RecordError('not a tf.train.Example with features: the record has none')
@@ -69,8 +68,12 @@ def parse(payload: bytes) -> XrayRecord:
 
 
 def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> bytes:
-    """A serialized tf.train.Example of the NIH layout; labels that are not named are 0. The same
-    input gives the same bytes.
+    """A serialized tf.train.Example with the NIH layout. Equal input gives equal bytes.
+
+    Args:
+      image: the encoded image.
+      image_id: None to leave it out.
+      labels: label -> 0 or 1; labels that are not named are 0.
     """
     example = Example()
     put_bytes(example, IMAGE, image)
@@ -82,16 +85,12 @@ def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> byte
 
 
 def put_bytes(example: Any, name: str, value: bytes) -> None:
-    """Sets feature `name` of a tf.train.Example (TensorFlow's class or `Example`) to one bytes
-    value.
-    """
+    """Sets a feature of a tf.train.Example (TensorFlow's class or `Example`) to one bytes value."""
     example.features.feature[name].bytes_list.value[:] = [value]
 
 
 def put_int(example: Any, name: str, value: int) -> None:
-    """Sets feature `name` of a tf.train.Example (TensorFlow's class or `Example`) to one int64
-    value.
-    """
+    """Sets a feature of a tf.train.Example (TensorFlow's class or `Example`) to one int64 value."""
     example.features.feature[name].int64_list.value[:] = [value]
 
 
@@ -103,13 +102,13 @@ def serialize(example: Any) -> bytes:
 def _single(features, name: str, kind: str):
     if name not in features:
         raise RecordError(
-            f'feature {name!r} is missing: found {", ".join(sorted(features)) or "none"}'
+            f'feature {name!r} is missing: the record has {", ".join(sorted(features)) or "none"}'
         )
     feature = features[name]
-    found = feature.WhichOneof('kind')
-    if found != kind:
+    actual = feature.WhichOneof('kind')
+    if actual != kind:
         raise RecordError(
-            f'feature {name!r} is a {found or "feature without values"}: expected a {kind}'
+            f'feature {name!r} is a {actual or "feature without values"}: expected a {kind}'
         )
     values = getattr(feature, kind).value
     if len(values) != 1:

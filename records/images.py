@@ -1,15 +1,16 @@
-"""The one place that judges and decodes an encoded image.
+"""Checks and decodes encoded images. Nothing else in the project does so, outside TensorFlow graphs.
 
-`cxr-triage convert`, `cxr-triage check`, ingestion and the data audit all use it, so a film that
-one of them accepts is accepted by the others. The served model applies the same rule in its graph.
-The names of the problems, and the rule itself, are in `schemas.image_status`.
+`cxr-triage convert`, `cxr-triage check`, ingestion and the data audit all use it, so an image that
+one of them accepts is accepted by the others. The served model applies the same rule in its graph
+(`trainer.film_status`). `schemas.image_status` has the rule and the names of the problems.
 
-- `check_readable`: can these bytes be decoded, at a bounded cost? What `convert` asks.
-- `check`: and do the stored pixels look like what a viewer shows? What the pipeline asks.
-- `decode`: the pixels. Damage is what the decoder says is damage.
+- `check_readable`: can these bytes be decoded at a bounded cost? `convert` uses it, which also
+  reads TIFF and BMP (`records.convert.pixels`).
+- `check`: do the stored pixels also look like what a viewer shows? The pipeline uses it.
+- `decode`: the pixels. An image is damaged if the decoder says so.
 
-The decoders and NumPy are imported where pixels are decoded: everything that reads a configuration
-imports this module.
+The decoders and NumPy are imported only where pixels are decoded, because everything that reads a
+configuration imports this module.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_SIDE = 8192
-# Memory a decoder may take for the pixels (and coefficients) of one image: RGB films of MAX_PIXELS
-# fit.
+# Bytes a decoder may take for the pixels (and coefficients) of one image: enough for RGB images of
+# MAX_PIXELS.
 _MAX_BYTES = 3 * MAX_PIXELS
 # Pixels times scans: each scan of a progressive JPEG is a pass over the whole image.
 _MAX_SCANNED_PIXELS = 10 * MAX_PIXELS
@@ -55,12 +56,14 @@ _ADAM7 = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-_CONVERT = '`cxr-triage convert` turns the original image into such a film'
+_CONVERT = '`cxr-triage convert` makes such an image from the original'
 
 
 class ImageError(ValueError):
-    """An image that is not accepted: `kind` is one of `schemas.image_status.PROBLEMS`, the text
-    says why.
+    """An image that is not accepted; the text says why.
+
+    Attributes:
+      kind: one of `schemas.image_status.PROBLEMS`.
     """
 
     def __init__(self, kind: str, reason: str):
@@ -70,9 +73,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """The sizes that are accepted, in pixels: `min_side` and `max_side` of either side,
-    `max_pixels` of the whole image.
-    """
+    """The accepted sizes in pixels: `min_side` and `max_side` of each side, `max_pixels` in all."""
 
     min_side: int = MIN_SIDE
     max_side: int = MAX_SIDE
@@ -83,8 +84,13 @@ DEFAULT_LIMITS = ImageLimits()
 
 
 def check(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
-    """Judges an encoded image, as the pipeline does. No pixel is decoded, except of a PNG with an
-    alpha channel.
+    """Checks an encoded image as the pipeline does, from its header.
+
+    Pixels are decoded only for a PNG with an alpha channel.
+
+    Example:
+        >>> check(Path('film.jpeg').read_bytes()).width
+        600
 
     Raises:
       ImageError: of any kind except BLANK.
@@ -94,14 +100,13 @@ def check(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
     if unsupported:
         raise ImageError(
             UNSUPPORTED,
-            f'{unsupported}: expected 8 bits a channel, greyscale or RGB, upright. {_CONVERT}',
+            f'{unsupported}: expected 8 bits per channel, greyscale or RGB, upright. {_CONVERT}',
         )
     return header
 
 
 def check_readable(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
-    """Checks that an encoded JPEG or PNG is complete and that decoding it takes neither too much
-    memory nor too much time.
+    """Checks that an encoded JPEG or PNG is complete and can be decoded at a bounded cost.
 
     Raises:
       ImageError: UNDECODABLE, TRUNCATED, TOO_LARGE, TOO_SMALL, or UNSUPPORTED for too many scans.
@@ -121,7 +126,7 @@ def check_readable(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHe
             raise ImageError(
                 TRUNCATED,
                 f'{len(data):,} bytes cannot hold the {header.width}x{header.height} pixels its '
-                'header promises',
+                'header claims',
             )
     else:
         _check_png_rows(data, header)
@@ -129,7 +134,7 @@ def check_readable(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHe
 
 
 def check_size(width: int, height: int, limits: ImageLimits = DEFAULT_LIMITS) -> None:
-    """Raises ImageError (TOO_SMALL or TOO_LARGE) where a size in pixels is outside the limits."""
+    """Raises ImageError (TOO_SMALL or TOO_LARGE) if a size in pixels is outside the limits."""
     size = f'{width}x{height} pixels'
     if min(width, height) < limits.min_side:
         raise ImageError(
@@ -141,12 +146,13 @@ def check_size(width: int, height: int, limits: ImageLimits = DEFAULT_LIMITS) ->
         )
     if width * height > limits.max_pixels:
         raise ImageError(
-            TOO_LARGE, f'it has {size}: expected at most {limits.max_pixels:,} in all (max_pixels)'
+            TOO_LARGE,
+            f'it has {size}: expected at most {limits.max_pixels:,} pixels in all (max_pixels)',
         )
 
 
 def decode(data: bytes, header: ImageHeader) -> Image.Image:
-    """Decodes an image that `check` accepted to grey levels.
+    """Decodes the grey levels of an image that `check` accepted.
 
     Args:
       data: the encoded image.
@@ -163,23 +169,34 @@ def decode(data: bytes, header: ImageHeader) -> Image.Image:
 
 
 def decode_stored(data: bytes, header: ImageHeader) -> Image.Image:
-    """Decodes an image that `check_readable` accepted, with the pixels as they are stored:
-    orientation is not applied.
+    """Decodes an image that `check_readable` accepted. EXIF orientation is not applied.
 
     Returns:
-      A JPEG of one or three channels as mode L (luma), of four as CMYK; a PNG in the mode that
-      Pillow gives it.
+      Mode L (luma) for a JPEG of one or three channels, CMYK for one of four, and Pillow's mode for
+      a PNG.
 
     Raises:
-      ImageError: UNDECODABLE or TRUNCATED: the decoder reports damage, even where it could go on
-        and fill the gap with grey.
+      ImageError: UNDECODABLE or TRUNCATED: the decoder reports damage, even damage that it could
+        fill with grey.
     """
     return _decode_jpeg(data, header) if header.format == JPEG else _decode_png(data)
 
 
+def open_header(data: bytes) -> Image.Image:
+    """Pillow's view of an image that `check` accepted: mode, size, quantisation tables.
+
+    No pixel is decoded.
+    """
+    from PIL import Image
+
+    return Image.open(io.BytesIO(data), formats=('JPEG', 'PNG'))
+
+
 def blank(image: Image.Image) -> str:
-    """Why an image of mode L, or F with values 0..255, shows nothing; '' when it shows
-    something.
+    """Why an image shows nothing; '' if it shows something.
+
+    Args:
+      image: mode L, or F with values 0..255.
     """
     low, high = grey_range(image)
     if high - low >= BLANK_RANGE:
@@ -197,7 +214,7 @@ def grey_range(image: Image.Image) -> tuple[float, float]:
 
 def _unsupported(data: bytes, header: ImageHeader) -> str:
     if header.bit_depth != 8:
-        return f'it has {header.bit_depth} bits a channel'
+        return f'it has {header.bit_depth} bits per channel'
     if header.palette:
         return 'it has a colour palette'
     if header.format == JPEG and header.channels not in (1, 3):
@@ -205,15 +222,13 @@ def _unsupported(data: bytes, header: ImageHeader) -> str:
     if header.alpha and not _is_opaque(data, header):
         return 'parts of it are transparent'
     if header.orientation != 1:
-        return (
-            f'its EXIF orientation is {header.orientation}, so viewers show it turned or mirrored'
-        )
+        return f'its EXIF orientation is {header.orientation}, so viewers rotate or mirror it'
     return ''
 
 
 def _is_opaque(data: bytes, header: ImageHeader) -> bool:
-    """Whether the alpha channel of a PNG hides nothing; a transparent grey level or colour (tRNS)
-    is taken to hide something.
+    """Whether the alpha channel of a PNG hides nothing. A transparent grey level or colour (tRNS)
+    counts as hiding something.
     """
     import numpy as np
 
@@ -247,12 +262,10 @@ def _check_cost(header: ImageHeader) -> None:
 
 
 def _check_png_rows(data: bytes, header: ImageHeader) -> None:
-    """Inflates the pixel data to see that every row is there: Pillow fills rows that are missing in
-    silence.
-    """
+    """Inflates the pixel data and checks every row: Pillow fills missing rows without a warning."""
     bits = header.bit_depth * (1 if header.palette else header.channels)
     passes = _ADAM7 if header.progressive else ((0, 0, 1, 1),)
-    rows = []  # (number of rows, bytes a row with its filter)
+    rows = []  # (number of rows, bytes per row with its filter)
     for left, top, across, down in passes:
         columns, count = -(-(header.width - left) // across), -(-(header.height - top) // down)
         if columns > 0 and count > 0:
@@ -272,7 +285,7 @@ def _check_png_rows(data: bytes, header: ImageHeader) -> None:
         raise ImageError(
             TRUNCATED,
             f'{encoded:,} bytes cannot hold the {header.width}x{header.height} pixels its header '
-            'promises',
+            'claims',
         )
     try:
         inflater = zlib.decompressobj()
@@ -284,7 +297,7 @@ def _check_png_rows(data: bytes, header: ImageHeader) -> None:
         raise ImageError(
             TRUNCATED,
             f'it is cut off: {len(inflated):,} of the {size:,} bytes of its {header.height} rows '
-            'are there',
+            'are present',
         )
     begin = 0
     for count, stride in rows:
@@ -316,12 +329,13 @@ def _decode_png(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=('PNG',))
         image.load()
-    except Exception as error:  # noqa: BLE001 - on damaged input Pillow's decoders raise almost anything
+    # On damaged input Pillow's decoders raise almost anything.
+    except Exception as error:  # noqa: BLE001
         raise ImageError(UNDECODABLE, f'the decoder reports damage: {plain(error)}') from None
     return image
 
 
 def plain(error: Exception) -> str:
-    """What a decoder of Pillow complains about, without the object it was reading."""
+    """The message of an error of Pillow, without the object that it was reading."""
     text = str(error) or type(error).__name__
     return 'not an image of a known format' if '<_io.BytesIO' in text else text

@@ -1,9 +1,8 @@
-"""The one place where a record is judged: good enough to train on, or not, and why.
+"""Decides whether a record can be used for training, and why not.
 
-XrayExampleGen quarantines by it, `cxr-triage check` reports by it, so what the one accepts the
-other calls clean. It looks at one record at a time and decodes no pixels (`records.images` says
-what that can see); what only shows across records (duplicates, a patient in two splits) is not
-judged here.
+XrayExampleGen and `cxr-triage check` both use it, so a record that `check` calls clean is not
+quarantined. It judges one record at a time and decodes no pixels (see `records.images`); problems
+that show only across records, such as duplicates, are not its task.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ class Accepted:
 
     Attributes:
       record: its content.
-      header: what its image says of itself.
+      header: the header of its image.
       patient_id: never empty; `sha256:` and a hash of the image for a record without image_id.
-      entry: the metadata table's line on it, None without table or line.
-      patient_source: where the patient comes from: 'metadata', 'pattern', 'image_id' or 'image'.
+      entry: its row in the metadata table; None without a table or row.
+      patient_source: what the patient was taken from: 'metadata', 'pattern', 'image_id' or 'image'.
       notes: problems that do not keep the record from being used, names of `schemas.problem_names`.
     """
 
@@ -61,7 +60,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Examined:
-    """A record whose content and image header are good; attributes as in Accepted."""
+    """A record with valid content and a valid image header; attributes as in Accepted."""
 
     record: XrayRecord
     header: ImageHeader
@@ -70,7 +69,7 @@ class Examined:
 
 @dataclass(frozen=True)
 class Patient:
-    """Whose an image is: attributes as in Accepted."""
+    """The patient of an image; attributes as in Accepted."""
 
     patient_id: str
     source: str
@@ -94,7 +93,12 @@ class Rejected:
 
 
 class Intake:
-    """Judges records; made once, it is used for any number of them and can be pickled."""
+    """Judges records, one at a time. It can be pickled.
+
+    Example:
+        >>> Intake().judge(b'no Example')
+        Rejected(reason='not a tf.train.Example', kind='invalid_record', image_id=None)
+    """
 
     def __init__(
         self,
@@ -106,20 +110,19 @@ class Intake:
         max_side: int = DEFAULT_MAX_SIDE,
         exclude: Set[str] = frozenset(),
     ) -> None:
-        """Takes the rules.
+        """Sets the rules.
 
         Args:
-          metadata: image id -> Entry; None when there is no table.
-          missing_metadata: what becomes of an image which the table does not name: QUARANTINE or
-            KEEP.
-          patient_id_pattern: regular expression, searched for in the image id; its one group is the
-            patient.
-          min_side: the least width and height in pixels.
-          max_side: the greatest width and height in pixels.
+          metadata: image id -> Entry; None without a table.
+          missing_metadata: QUARANTINE or KEEP an image that the table does not name.
+          patient_id_pattern: regular expression that is searched for in the image id; its one group
+            is the patient.
+          min_side: least width and height in pixels.
+          max_side: greatest width and height in pixels.
           exclude: image ids to leave out.
 
         Raises:
-          ValueError: a rule is not as described.
+          ValueError: an argument is not as described.
         """
         if missing_metadata not in (KEEP, QUARANTINE):
             raise ValueError(
@@ -137,9 +140,7 @@ class Intake:
         self._exclude = exclude
 
     def judge(self, payload: bytes) -> Accepted | Rejected:
-        """Judges one record, given as the bytes of a tf.train.Example. Never raises on account of
-        what they hold.
-        """
+        """Judges one record, the bytes of a tf.train.Example. No content makes it raise."""
         examined = self.examine(payload)
         if isinstance(examined, Rejected):
             return examined
@@ -153,7 +154,7 @@ class Intake:
         )
 
     def examine(self, payload: bytes) -> Examined | Rejected:
-        """The part of `judge` that needs the record alone."""
+        """The part of `judge` that needs only the record."""
         try:
             record = parse(payload)
         except RecordError as error:
@@ -161,7 +162,7 @@ class Intake:
         image_id = record.image_id or None
         if image_id in self._exclude:
             return Rejected(
-                f'image {image_id!r} stands in the list of excluded images', EXCLUDED, image_id
+                f'image {image_id!r} is on the list of excluded images', EXCLUDED, image_id
             )
         try:
             header = check(record.image, self._limits)
@@ -170,11 +171,11 @@ class Intake:
         return Examined(record, header, _notes(header))
 
     def patient_of(self, image_id: str | None, digest: Callable[[], str]) -> Patient | Rejected:
-        """Says whose an image is, and what the metadata table knows of it.
+        """Finds the patient of an image, and its row in the metadata table.
 
         Args:
-          image_id: as it stands in the record, None without one.
-          digest: gives the image's `image_digest`; asked only where nothing else tells the patient.
+          image_id: as in the record; None without one.
+          digest: returns `image_digest` of the image; called only for a record without image_id.
         """
         if not image_id:
             return Patient(f'sha256:{digest()}', 'image', None, (MISSING_IMAGE_ID,))
@@ -185,7 +186,7 @@ class Intake:
         if self._metadata is not None and entry is None:
             if self._missing_metadata == QUARANTINE:
                 return Rejected(
-                    f'the metadata table has no line for image {image_id!r}: complete the table, '
+                    f'the metadata table has no row for image {image_id!r}: complete the table, '
                     f'or set missing_metadata to {KEEP!r}',
                     NOT_IN_METADATA,
                     image_id,
@@ -200,19 +201,19 @@ class Intake:
         return Rejected(self._no_patient(image_id, entry), MISSING_PATIENT, image_id)
 
     def _no_patient(self, image_id: str, entry: Entry | None) -> str:
-        tried = 'it is not of the NIH form PPPPPPPP_FFF.png'
+        reason = 'it is not of the NIH form PPPPPPPP_FFF.png'
         if self._pattern:
-            tried += f', patient_id_pattern {self._pattern.pattern!r} does not match it'
+            reason += f', patient_id_pattern {self._pattern.pattern!r} does not match it'
         if self._metadata is not None:
-            tried += (
+            reason += (
                 ', the metadata table does not name it'
                 if entry is None
                 else ', the metadata table has no patient for it'
             )
         return (
-            f'the patient of image {image_id!r} is not known ({tried}): give a metadata table '
-            'with its Patient ID, '
-            'or a patient_id_pattern with one group that finds the patient in the image_id'
+            f'the patient of image {image_id!r} is unknown ({reason}): provide a metadata table '
+            'with its Patient ID, or a patient_id_pattern whose one group finds the patient in the '
+            'image_id'
         )
 
 
@@ -225,12 +226,14 @@ def patient_pattern(pattern: str) -> re.Pattern[str]:
     """Compiles a regular expression that finds a patient in a name.
 
     Raises:
-      ValueError: it is no regular expression or has not exactly one group.
+      ValueError: it is not a regular expression, or does not have exactly one group.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f'patient pattern {pattern!r} is no regular expression: {error}') from None
+        raise ValueError(
+            f'patient pattern {pattern!r} is not a regular expression: {error}'
+        ) from None
     if compiled.groups != 1:
         raise ValueError(
             f'patient pattern {pattern!r} has {compiled.groups} groups: expected exactly one, as '

@@ -1,8 +1,8 @@
-"""Writes the files of the NIH layout: `data/NNN-COUNT.tfrec`, `preprocessed_data.csv`,
-`metadata/Data_Entry_2017_v2020.csv.gz`.
+"""Writes the files of the NIH layout, for `convert` and `synth`.
 
-The same content gives the same bytes. A reader never sees half a file: each is written under a
-hidden name and then renamed.
+`data/NNN-COUNT.tfrec`, `preprocessed_data.csv`, `metadata/Data_Entry_2017_v2020.csv.gz` and the
+official split lists. The same content gives the same bytes. A reader never sees half a file: each
+one is written under a hidden name and then renamed.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ _STAGE = '.partial'
 
 
 class ShardWriter:
-    """Writes records into shards of a fixed number; `close` gives them their names, which hold
-    their number and count.
+    """Writes records into files of a fixed number of records.
+
+    `close` names the files, because a name holds the number of records.
     """
 
     def __init__(self, out: Path, shard_size: int) -> None:
@@ -63,7 +64,7 @@ class ShardWriter:
         self._counts[-1] += 1
 
     def close(self) -> dict[str, int]:
-        """Puts all shards in place; returns file name -> number of records."""
+        """Moves all files into place; returns file name -> number of records."""
         self._finish()
         width = max(3, len(str(len(self._counts) - 1)))
         names = {}
@@ -75,13 +76,14 @@ class ShardWriter:
         return names
 
     def discard(self) -> None:
-        """Drops what was written; does nothing after `close`."""
+        """Deletes what was written; does nothing after `close`."""
         self._finish()
         shutil.rmtree(self._stage, ignore_errors=True)
 
     def _next(self) -> None:
         self._finish()
-        self._file = open(self._stage / str(len(self._counts)), 'wb')  # noqa: SIM115 - closed by _finish
+        # _finish closes it.
+        self._file = open(self._stage / str(len(self._counts)), 'wb')  # noqa: SIM115
         self._counts.append(0)
 
     def _finish(self) -> None:
@@ -91,11 +93,14 @@ class ShardWriter:
 
 
 def write_preprocessed(out: Path, rows: Iterable[tuple[str, Mapping[str, int]]]) -> None:
-    """Writes `preprocessed_data.csv` from (path of the image, its labels) in the form of the Kaggle
-    file.
+    """Writes `preprocessed_data.csv` in the form of the Kaggle file.
+
+    Args:
+      out: the data root.
+      rows: path of the image, and its labels.
     """
     text = io.StringIO(newline='')
-    writer = csv.writer(text, lineterminator='\n')
+    writer = csv.writer(text, lineterminator='\r\n')
     writer.writerow(('', *LABELS))
     for path, labels in rows:
         writer.writerow((path, *(bool(labels.get(name, 0)) for name in LABELS)))
@@ -106,14 +111,14 @@ def write_table(out: Path, rows: Iterable[Sequence[object]]) -> None:
     """Writes the metadata table from rows in the order of TABLE_COLUMNS."""
     text = io.StringIO(newline='')
     writer = csv.writer(text, lineterminator='\n')
-    # Written as it stands in the release: its names with a comma are not quoted.
+    # As in the release: names with a comma are not quoted.
     text.write(','.join(TABLE_COLUMNS) + '\n')
     writer.writerows(rows)
     write_atomically(out / TABLE, gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def write_list(out: Path, name: str, image_ids: Iterable[str]) -> None:
-    """Writes one of LISTS, one image id a line."""
+    """Writes one of LISTS, one image id per line."""
     write_atomically(
         _list_path(out, name),
         gzip.compress(''.join(f'{image_id}\n' for image_id in image_ids).encode(), mtime=0),
@@ -121,7 +126,7 @@ def write_list(out: Path, name: str, image_ids: Iterable[str]) -> None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file that is there as a whole or not at all; makes its folder."""
+    """Writes a file in one step, so that no reader sees half of it; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stage = path.parent / f'.{path.name}.partial'
     stage.write_bytes(data)

@@ -1,6 +1,4 @@
-"""Work spread over processes, with results in the order of the work and a bounded number of them in
-memory.
-"""
+"""Spreads work over processes. Results come in the order of the work, a few at a time."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ from typing import TypeVar
 Work = TypeVar('Work')
 Result = TypeVar('Result')
 
-# Enough that no worker waits for the one that is slow, few enough that results do not pile up
-# behind it.
+# Work ahead per worker: enough that no worker waits for a slow one, few enough that results do not
+# pile up behind it.
 _AHEAD = 4
 
 
@@ -29,14 +27,13 @@ def default_workers() -> int:
 def ordered_map(
     function: Callable[[Work], Result], work: Iterable[Work], workers: int
 ) -> Iterator[Result]:
-    """Yields `function` of each piece of `work`, in its order; with one worker in this very
-    process.
+    """Yields `function` of each item of `work`, in order. One worker means this process.
 
-    `function` must be importable, and it, work and results must be picklable. Processes are started
-    afresh, not forked, as the caller may have threads (TensorFlow's, a progress bar's).
+    `function` must be importable; `function`, work and results must be picklable. Processes are
+    spawned, not forked, because the caller may have threads (TensorFlow, a progress bar).
 
     Raises:
-      BrokenProcessPool: a process was killed, as happens when memory runs out.
+      BrokenProcessPool: a process was killed, for example because memory ran out.
     """
     if workers <= 1:
         yield from map(function, work)
@@ -46,8 +43,8 @@ def ordered_map(
     ) as pool:
         waiting: deque[Future[Result]] = deque()
         try:
-            for piece in work:
-                waiting.append(pool.submit(function, piece))
+            for item in work:
+                waiting.append(pool.submit(function, item))
                 if len(waiting) >= _AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -58,9 +55,7 @@ def ordered_map(
 
 
 def _end_with_parent() -> None:
-    """Ends this worker when its parent is gone: a parent that is killed cannot tell its workers,
-    and they would wait for ever.
-    """
+    """Ends this worker when its parent is gone. Workers of a killed parent would wait forever."""
     parent = parent_process()
     assert parent is not None
 

@@ -1,5 +1,6 @@
-"""Finds the files that come with a data set: its metadata table and the official split lists, under
-their usual names.
+"""Finds the side files of a data set, under their usual names.
+
+They are the metadata table and the official split lists.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from records.data_root import DataRoot, DataRootError, exists, join
 
-# In a configuration: look for the file.
+# In a configuration: find the file under its usual name.
 AUTO = 'auto'
 # A data root may have a folder for each of many spans.
 _SHOWN = 6
@@ -19,8 +20,12 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of side file: what it is, the key that names it, and its usual names (the case of
-    letters does not matter).
+    """A kind of side file.
+
+    Attributes:
+      what: its name in messages.
+      key: the configuration key that names it.
+      names: its usual names; case does not matter.
     """
 
     what: str
@@ -33,7 +38,7 @@ TRAIN_VAL_LIST = Kind(
     'train_val list', 'data.split.train_val_list', ('train_val_list.txt', 'train_val_list.txt.gz')
 )
 TEST_LIST = Kind('test list', 'data.split.test_list', ('test_list.txt', 'test_list.txt.gz'))
-# It has no usual name: it is there only if the configuration names it.
+# It has no usual name: only the configuration can name it.
 EXCLUDED = Kind('list of images to leave out', 'data.exclude', ())
 LISTS = (TRAIN_VAL_LIST, TEST_LIST)
 
@@ -41,35 +46,42 @@ LISTS = (TRAIN_VAL_LIST, TEST_LIST)
 def find(
     kind: Kind, root: str, others: Iterable[str], beside: Iterable[str] = (), option: str = ''
 ) -> str | None:
-    """The one file of `kind` in `metadata/`, in `root` itself, or beside the records.
+    """The only file of `kind` in `metadata/`, in `root` itself, or beside the records.
 
     Args:
-      kind: what to look for.
+      kind: what to find.
       root: the folder, for messages.
       others: names of the files in it, relative to it.
-      beside: names of record files: their folders, and `metadata/` in them, are places to look too.
-      option: what names a file instead, for messages; default: the kind's key.
+      beside: names of record files; their folders, and `metadata/` in them, are searched too.
+      option: the option that names a file instead, for messages; default: the kind's key.
+
+    Returns:
+      Its name relative to `root`; None without one.
 
     Raises:
       DataRootError: there are several.
     """
     places = _places(beside)
-    there = [name for name in others if os.path.dirname(name) in places and _is(kind, name)]
-    if len(there) > 1:
-        named = ' and '.join(sorted(there))
+    matches = [name for name in others if os.path.dirname(name) in places and _is(kind, name)]
+    if len(matches) > 1:
+        listing = ' or '.join(sorted(matches))
         raise DataRootError(
-            f'{root}: {named} may each be the {kind.what}. Keep one, or name it with '
+            f'{root}: the {kind.what} could be {listing}. Keep one, or name it with '
             f'{option or kind.key}.'
         )
-    return there[0] if there else None
+    return matches[0] if matches else None
 
 
 def resolve(kind: Kind, configured: str | None, data_root: DataRoot) -> str | None:
-    """The file that a configuration means: AUTO is looked for, a path is taken from `data_root`
-    unless it is absolute.
+    """The file that a configuration names.
+
+    Args:
+      kind: what to find.
+      configured: AUTO to find it, a path relative to the data root or absolute, or None.
+      data_root: where to look.
 
     Raises:
-      DataRootError: it is not there, or AUTO finds several.
+      DataRootError: it is missing, or AUTO finds several.
     """
     if configured is None:
         return None
@@ -77,24 +89,23 @@ def resolve(kind: Kind, configured: str | None, data_root: DataRoot) -> str | No
     if configured != AUTO or not kind.names:
         if exists(join(data_root.path, configured)):
             return configured
-        there = find(kind, data_root.path, data_root.others, beside)
-        hint = f'. There is {there}: set {kind.key} to it, or to {AUTO}' if there else ''
+        other = find(kind, data_root.path, data_root.others, beside)
+        hint = f'. There is {other}: set {kind.key} to it, or to {AUTO}' if other else ''
         raise DataRootError(
             f'{kind.key} is {configured!r}: {join(data_root.path, configured)}: no such file{hint}'
         )
-    there = find(kind, data_root.path, data_root.others, beside)
-    if there is None:
+    name = find(kind, data_root.path, data_root.others, beside)
+    if name is None:
         places = ', '.join(
             f'{place}/' if place else 'the data root itself'
             for place in list(_places(beside))[:_SHOWN]
         )
         without = f' Set {kind.key} to null to run without one.' if kind is TABLE else ''
         raise DataRootError(
-            f'{data_root.path}: no {kind.what} ({kind.key}). Looked for {", ".join(kind.names)} '
-            f'in {places}. '
-            f'Put it there, or name it with {kind.key}.{without}'
+            f'{data_root.path}: no {kind.what} ({kind.key}). Expected {", ".join(kind.names)} in '
+            f'{places}. Put it there, or name it with {kind.key}.{without}'
         )
-    return there
+    return name
 
 
 def _is(kind: Kind, name: str) -> bool:

@@ -1,6 +1,4 @@
-"""What a terminal may be shown: text from files and records, with everything escaped that would
-control the terminal.
-"""
+"""Prints text from files and records, with everything escaped that would control the terminal."""
 
 from __future__ import annotations
 
@@ -17,12 +15,15 @@ _ESCAPED = frozenset({'Cc', 'Cf', 'Cs', 'Zl', 'Zp'})
 
 
 def printable(text: object, keep: str = '') -> str:
-    r"""`text` with control characters as `\x1b`, and bytes of a file name that are not UTF-8 as
-    `\xff`.
+    r"""Escapes control characters (`\x1b`) and bytes of a file name that are not UTF-8 (`\xff`).
 
     Args:
-      text: a file name, an image id, a message that may hold them.
+      text: a file name, an image id, or a message that may hold them.
       keep: control characters to leave as they are, such as '\n' in a message of several lines.
+
+    Example:
+        >>> printable('red\x1b[31m')
+        'red\\x1b[31m'
     """
     text = str(text)
     if text.isprintable():
@@ -30,8 +31,8 @@ def printable(text: object, keep: str = '') -> str:
     return ''.join(_escape(letter) if letter not in keep else letter for letter in text)
 
 
-def in_words(error: Exception) -> str:
-    """An error for people: of the system's, the file and the reason without the number."""
+def error_text(error: Exception) -> str:
+    """The message of an error; of an OSError, the file and the reason without the number."""
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes) and error.strerror:
         return (
             f'{printable(os.fsdecode(error.filename))}: '
@@ -41,10 +42,10 @@ def in_words(error: Exception) -> str:
 
 
 def console(**options: Any) -> Console:
-    """A rich Console that escapes control characters in all text that it is given.
+    """A rich Console that escapes control characters in all text.
 
     File names, image ids and cells of tables come from outside and reach the screen in tables and
-    in messages: escaping where they are shown covers all of them.
+    messages; escaping at the console covers all of them.
     """
     from rich.console import Console
 

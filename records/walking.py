@@ -1,6 +1,4 @@
-"""Lists the files under a local folder: each real file once, in a fixed order, with all that is
-left out counted.
-"""
+"""Lists the files under a local folder, each real file once, and counts what it leaves out."""
 
 from __future__ import annotations
 
@@ -23,8 +21,12 @@ _TYPE = re.compile(r'(\.[a-z][a-z0-9]{0,7})(\.gz)?$')
 
 @dataclass(frozen=True)
 class File:
-    """A regular file: `name` relative to the folder with forward slashes, its size in bytes, its
-    time.
+    """A regular file.
+
+    Attributes:
+      name: relative to the folder, with forward slashes.
+      size: bytes.
+      modified_ns: time of the last change.
     """
 
     name: str
@@ -34,14 +36,13 @@ class File:
 
 @dataclass
 class Walk:
-    """What lies under a folder.
+    """The content of a folder.
 
     Attributes:
-      files: by name, each real file once, under its own name rather than that of a link to it.
-      repeated: further names of these files -> the name in `files`.
-      special: names of what is not a regular file -> what it is.
-      hidden: how many files and folders have a name that begins with a dot; they are not looked
-        into.
+      files: each real file once, sorted by name; a file has its own name, not that of a link.
+      repeated: further names (links) of these files -> the name in `files`.
+      special: names of entries that are not regular files -> what they are.
+      hidden: number of files and folders whose names begin with a dot; they are not read.
     """
 
     files: list[File] = field(default_factory=list)
@@ -51,33 +52,30 @@ class Walk:
 
 
 def walk(root: str) -> Walk:
-    """Lists what lies under `root`. Links are followed, but never into a folder that has been
-    listed.
+    """Lists what is under `root`. It follows links, but lists no folder twice.
 
     Raises:
       OSError: a folder cannot be listed.
     """
     walker = _Walker(root)
     walker.run()
-    walker.found.files.sort(key=lambda file: file.name)
-    return walker.found
+    walker.result.files.sort(key=lambda file: file.name)
+    return walker.result
 
 
 def file_type(name: str) -> str:
-    """The suffix of a file name in lower case, for counting: '.csv.gz', '.dcm', 'without
-    suffix'.
-    """
+    """The suffix of a file name in lower case: '.csv.gz', '.dcm', 'without suffix'."""
     match = _TYPE.search(os.path.basename(name).lower())
     return match.group() if match else 'without suffix'
 
 
 def count_types(names: Iterable[str]) -> Counter[str]:
-    """How many files there are of each type."""
+    """The number of files of each type."""
     return Counter(map(file_type, names))
 
 
-def in_words(counts: Counter[str]) -> str:
-    """'20 .dcm, 1 .txt', the most frequent first."""
+def format_counts(counts: Counter[str]) -> str:
+    """Counts as text, the most frequent first: '20 .dcm, 1 .txt'."""
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
     return ', '.join(f'{count:,} {kind}' for kind, count in rows)
 
@@ -85,15 +83,15 @@ def in_words(counts: Counter[str]) -> str:
 class _Walker:
     def __init__(self, root: str) -> None:
         self._root = root
-        self.found = Walk()
-        # A link to a folder above the root would bring the root in once more.
+        self.result = Walk()
+        # A link to a folder above the root would list the root again.
         self._folders = {_identity(os.stat(path)) for path in _above(os.path.realpath(root))}
         self._files: dict[tuple[int, int], str] = {}
         self._links: list[str] = []
 
     def run(self) -> None:
         self._list('')
-        # Links come last, so that a file is listed under its own name.
+        # Links come last, so that each file is listed under its own name.
         while self._links:
             self._follow(self._links.pop(0))
 
@@ -112,7 +110,7 @@ class _Walker:
             for entry in entries:
                 name = f'{folder}/{entry.name}' if folder else entry.name
                 if entry.name.startswith('.'):
-                    self.found.hidden += 1
+                    self.result.hidden += 1
                 elif entry.is_symlink():
                     self._links.append(name)
                 elif entry.is_dir():
@@ -126,9 +124,7 @@ class _Walker:
             target = os.stat(os.path.join(self._root, name))
         except OSError as error:
             loop = error.errno == errno.ELOOP
-            self.found.special[name] = (
-                'a link to itself' if loop else 'a link to a file that is not there'
-            )
+            self.result.special[name] = 'a link to itself' if loop else 'a link to a missing file'
             return
         if stat.S_ISDIR(target.st_mode):
             self._list(name)
@@ -137,16 +133,16 @@ class _Walker:
 
     def _take(self, name: str, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
-            self.found.special[name] = next(
+            self.result.special[name] = next(
                 (what for test, what in _SPECIAL if test(status.st_mode)), 'not a file'
             )
             return
-        # Some network file systems number no files: there, each name counts as a file.
+        # Some network file systems do not number files; there, each name counts as a file.
         first = self._files.setdefault(_identity(status), name) if status.st_ino else name
         if first == name:
-            self.found.files.append(File(name, status.st_size, status.st_mtime_ns))
+            self.result.files.append(File(name, status.st_size, status.st_mtime_ns))
         else:
-            self.found.repeated[name] = first
+            self.result.repeated[name] = first
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

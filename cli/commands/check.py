@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError,
         OSError,
     ) as error:  # DataRootError, MetadataError and wrong options are ValueErrors
-        errors.print(f'[bold red]check:[/] {escape(terminal.in_words(error))}')
+        errors.print(f'[bold red]check:[/] {escape(terminal.error_text(error))}')
         return 1
     except BrokenProcessPool:
         errors.print(

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
             if begun
             else ''
         )
-        errors.print(f'[bold red]convert:[/] {_plain(terminal.in_words(error))}{more}')
+        errors.print(f'[bold red]convert:[/] {_plain(terminal.error_text(error))}{more}')
     return 1
 
 

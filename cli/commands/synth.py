@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         _write(args)
     except (SynthError, OSError) as error:
         terminal.console(stderr=True).print(
-            f'[bold red]synth:[/] {escape(terminal.in_words(error))}',
+            f'[bold red]synth:[/] {escape(terminal.error_text(error))}',
             highlight=False,
             soft_wrap=True,
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from records import origin
 from records.metadata import Table
-from records.walking import in_words
+from records.walking import format_counts
 from schemas.features import SPLITS
 from schemas.problem_names import DAMAGED_RECORD
 
@@ -74,7 +74,7 @@ def warnings(content: dict) -> list[str]:
     """What a person should know of an ingestion that went through."""
     lines = []
     if content.get('ignored_files'):
-        lines.append(f'files that are not read: {in_words(Counter(content["ignored_files"]))}')
+        lines.append(f'files that are not read: {format_counts(Counter(content["ignored_files"]))}')
     if table := content.get('table'):
         lines += [f'{table["path"]}: {oddity}' for oddity in table['oddities']]
         unknown = ', '.join(

@@ -208,7 +208,7 @@ class Audit:
             }
         )
         if films:
-            self._report(names.IGNORED_FILES, walking.in_words(films))
+            self._report(names.IGNORED_FILES, walking.format_counts(films))
 
     def compare_lists(self, lists: Mapping[str, Set[str]]) -> None:
         """Holds the official lists (name -> image ids) against the records and against each

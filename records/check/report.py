@@ -10,7 +10,7 @@ from records.check.audit import Audit
 from records.check.problems import Problem
 from records.problems import ERROR, PROBLEMS, WARNING
 from records.terminal import printable
-from records.walking import in_words
+from records.walking import format_counts
 from schemas.labels import LABELS
 
 _SHOWN_FILES = 40
@@ -114,7 +114,7 @@ def _print_sources(audit: Audit, console: Console) -> None:
             + ', '.join(f'{name} {count:,}' for name, count in audit.listed.items())
         )
     if audit.ignored:
-        lines.append(f'Not read: {in_words(audit.ignored)}')
+        lines.append(f'Not read: {format_counts(audit.ignored)}')
     console.print('\n'.join(escape(printable(line)) for line in lines), highlight=False)
 
 

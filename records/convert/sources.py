@@ -243,7 +243,7 @@ def _images(images: Path, listing: Listing, table: Path | None = None) -> list[P
     counts = (('hidden', walk.hidden), ('links to other files here', len(walk.repeated)))
     listing.ignored.update({kind: count for kind, count in counts if count})
     if not found:
-        seen = walking.in_words(walking.count_types(names)) or 'nothing'
+        seen = walking.format_counts(walking.count_types(names)) or 'nothing'
         first = next(iter(listing.failed.items()), None)
         more = f'. {first[0]}: {first[1].reason}' if first else ''
         raise SourceError(f'{images}: no images ({", ".join(SUFFIXES)}) there; found {seen}{more}')

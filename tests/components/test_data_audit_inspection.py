@@ -138,7 +138,7 @@ def test_agrees_with_tensorflow_on_damaged_real_films(real_data):
 def test_does_not_decode_huge_images():
     huge = data.encode(Image.new('L', (20_000, 20_000)), quality=10)
     for image, most in ((huge, _MAX), (_FILM, 1000)):
-        with pytest.raises(ImageError, match=f'at most {most:,} in all') as caught:
+        with pytest.raises(ImageError, match=f'at most {most:,} pixels in all') as caught:
             inspect(image, most)
         assert caught.value.kind == image_status.TOO_LARGE
 

@@ -486,7 +486,7 @@ def test_spans(asked: Any, there: set[int], spans: Path, tmp_path: Path) -> None
 
 def test_a_span_that_is_not_there(spans: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DataRootError, match=r'no files for span \[3\]; there are spans \[1, 2, 10\]'
+        DataRootError, match=r'no files for span \[3\]; the data root has spans \[1, 2, 10\]'
     ):
         ingest(spans, tmp_path, spans=[1, 3])
 
@@ -576,15 +576,15 @@ def test_side_files_under_their_usual_names(root: Path, tmp_path: Path) -> None:
         pytest.param(lambda root: None, r'not a directory.*--data-root', id='no root'),
         pytest.param(
             lambda root: root.mkdir(),
-            r'no file fits .*\*\.tfrec.*cxr-triage convert',
+            r'no file matches .*\*\.tfrec.*cxr-triage convert',
             id='empty root',
         ),
         pytest.param(
-            lambda root: data.write_file(root / 'a.csv', []), 'no file fits', id='other files'
+            lambda root: data.write_file(root / 'a.csv', []), 'no file matches', id='other files'
         ),
         pytest.param(
             lambda root: data.write_file(root / '.trash' / 'a.tfrec', []),
-            'no file fits',
+            'no file matches',
             id='hidden files',
         ),
     ],

@@ -91,7 +91,7 @@ def test_every_configuration_finds_the_table_as_it_was_downloaded(
         pytest.param(
             None,
             ['data.patterns=["*.rec"]'],
-            r'no file fits \*\.rec; found 1 \.csv, 1 \.tfrec',
+            r'no file matches \*\.rec; the folder has 1 \.csv, 1 \.tfrec',
             id='patterns',
         ),
     ],

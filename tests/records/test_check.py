@@ -265,7 +265,7 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
             _changed(image=encode(pixels(600, 600).astype(np.uint16), 'PNG')),
             {'unsupported'},
             AT_5,
-            '16 bits a channel',
+            '16 bits per channel',
             id='16 bits',
         ),
         pytest.param(
@@ -294,7 +294,7 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
             _changed(image_id='scan.png'),
             {'not_in_metadata', 'preprocessed_csv_differs'},
             (*AT_5[:2], 'scan.png'),
-            'has no line',
+            'has no row',
             id='foreign image_id',
         ),
         pytest.param(
@@ -322,7 +322,7 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
             _drop_from_table,
             {'not_in_metadata'},
             AT_5,
-            "no line for image '00000003_001.png'",
+            "no row for image '00000003_001.png'",
             id='missing from the table',
         ),
         pytest.param(
@@ -577,7 +577,7 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
     ('make', 'options', 'told'),
     [
         pytest.param(lambda root: None, [], 'not a directory', id='no data root'),
-        pytest.param(lambda root: root.mkdir(), [], 'no file fits', id='empty data root'),
+        pytest.param(lambda root: root.mkdir(), [], 'no file matches', id='empty data root'),
         pytest.param(
             lambda root: put(root, 0, [record(0)]),
             ['--metadata', 'gone.csv'],
@@ -593,7 +593,7 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
         pytest.param(
             lambda root: put(root, 0, [record(0)]),
             ['--patient-id-pattern', '('],
-            'no regular expression',
+            'not a regular expression',
             id='pattern',
         ),
     ],

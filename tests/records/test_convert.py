@@ -682,7 +682,7 @@ def _fifo(path: Path) -> None:
         pytest.param(
             'film.png',
             lambda path: path.symlink_to('gone.png'),
-            'a link to a file that is not there',
+            'a link to a missing file',
             id='link to nothing',
         ),
         pytest.param(

@@ -131,7 +131,7 @@ def _fifo(path: Path) -> None:
         pytest.param(_fifo, 'a FIFO', id='FIFO'),
         pytest.param(
             lambda path: path.symlink_to('gone'),
-            'a link to a file that is not there',
+            'a link to a missing file',
             id='link to nothing',
         ),
         pytest.param(
@@ -191,19 +191,19 @@ def test_spans(spans, found: list[str], tmp_path: Path) -> None:
         pytest.param(
             lambda root: root.mkdir(),
             {},
-            r'no file fits .*NNN-COUNT\.tfrec.*cxr-triage synth',
+            r'no file matches .*NNN-COUNT\.tfrec.*cxr-triage synth',
             id='empty',
         ),
         pytest.param(
             lambda root: _write(root, 'a.tfrec'),
             {'spans': [4]},
-            r'no files for span \[4\]; there are spans \[0\]',
+            r'no files for span \[4\]; the data root has spans \[0\]',
             id='span',
         ),
         pytest.param(
             lambda root: _write(root, 'a.tfrec'),
             {'spans': []},
-            r'no span is asked for; there are spans \[0\]',
+            r'the list of spans is empty; the data root has spans \[0\]',
             id='no spans',
         ),
     ],

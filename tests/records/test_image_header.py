@@ -167,7 +167,7 @@ def test_an_image_that_was_cut_off_is_not_complete(data: bytes) -> None:
 @pytest.mark.parametrize(
     ('data', 'told'),
     [
-        pytest.param(b'', 'no bytes at all', id='empty'),
+        pytest.param(b'', 'it is empty', id='empty'),
         pytest.param(b'GIF89a' + bytes(20), 'it is a GIF', id='GIF'),
         pytest.param(encode(pixels(), 'TIFF'), 'it is a TIFF', id='TIFF'),
         pytest.param(encode(pixels(), 'BMP'), 'it is a BMP', id='BMP'),
@@ -192,7 +192,7 @@ def test_an_image_that_was_cut_off_is_not_complete(data: bytes) -> None:
         pytest.param(PNG[:20], 'PNG header is cut off', id='PNG cut in its header'),
         pytest.param(
             PNG[:18] + b'\x09' + PNG[19:],
-            'checksum holds',
+            'matching checksum',
             id='PNG with a flipped byte in its header',
         ),
         pytest.param(png_header(0, 9), '0x9 pixels', id='PNG of no width'),

@@ -53,7 +53,7 @@ def test_found_by_the_decoder(data: bytes, kind: str) -> None:
 def test_what_a_viewer_shows_otherwise_is_not_supported(data: bytes) -> None:
     kind, reason = _problem(data)
     assert kind == image_status.UNSUPPORTED
-    assert 'expected 8 bits a channel, greyscale or RGB, upright' in reason
+    assert 'expected 8 bits per channel, greyscale or RGB, upright' in reason
     assert 'cxr-triage convert' in reason
     images.check_readable(data)
 
@@ -141,7 +141,7 @@ def test_an_interlaced_png_is_whole_or_not(width: int, height: int) -> None:
         (
             {'max_pixels': 20_000},
             image_status.TOO_LARGE,
-            '160x160 pixels: expected at most 20,000 in all (max_pixels)',
+            '160x160 pixels: expected at most 20,000 pixels in all (max_pixels)',
         ),
     ],
 )

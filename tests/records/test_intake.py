@@ -110,7 +110,7 @@ def test_an_unknown_patient_is_rejected_and_the_remedy_named() -> None:
         'scan-7.png',
         'PPPPPPPP_FFF.png',
         r'^(person\\d+)',
-        'give a metadata table',
+        'provide a metadata table',
         'patient_id_pattern',
     ):
         assert part in verdict.reason
@@ -196,7 +196,7 @@ def test_rejected(payload: bytes, kind: str, told: str) -> None:
         pytest.param(
             {'patient_id_pattern': r'(a)(b)'}, 'has 2 groups', id='pattern with two groups'
         ),
-        pytest.param({'patient_id_pattern': r'(a'}, 'no regular expression', id='no pattern'),
+        pytest.param({'patient_id_pattern': r'(a'}, 'not a regular expression', id='no pattern'),
     ],
 )
 def test_rules_that_cannot_be(rules: dict, told: str) -> None:

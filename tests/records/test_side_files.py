@@ -50,13 +50,13 @@ def test_usual_names_and_places(kind: Kind, name: str, tmp_path: Path) -> None:
     [
         (
             TABLE,
-            r'no metadata table \(data\.metadata\)\. Looked for Data_Entry\*\.csv, '
+            r'no metadata table \(data\.metadata\)\. Expected Data_Entry\*\.csv, '
             r'Data_Entry\*\.csv\.gz in metadata/, the data root '
             r'itself, data/metadata/, data/\. .* Set data\.metadata to null to run without one',
         ),
         (
             TEST_LIST,
-            r'no test list \(data\.split\.test_list\)\. Looked for test_list\.txt, '
+            r'no test list \(data\.split\.test_list\)\. Expected test_list\.txt, '
             r'test_list\.txt\.gz in metadata/',
         ),
     ],
@@ -72,7 +72,7 @@ def test_two_are_not_guessed_between(tmp_path: Path) -> None:
     with pytest.raises(
         DataRootError,
         match=(
-            r'Data_Entry\.csv and metadata/Data_Entry\.csv\.gz may each be the metadata table\. '
+            r'the metadata table could be metadata/Data_Entry\.csv or metadata/Data_Entry\.csv\.gz\. '
             r'.* data\.metadata'
         ),
     ):

@@ -71,5 +71,5 @@ def test_a_console_escapes_what_it_is_given_and_keeps_its_own_colours() -> None:
     ],
     ids=['file', 'bytes', 'without a file', 'another error'],
 )
-def test_errors_in_words(error: Exception, words: str) -> None:
-    assert terminal.in_words(error) == words
+def test_error_text(error: Exception, words: str) -> None:
+    assert terminal.error_text(error) == words
