@@ -87,8 +87,8 @@ def _not_read(data: DataParameters, data_root: DataRoot) -> Iterator[str]:
 
 def _of_table(table: Table | None) -> Iterator[str]:
     if table is not None:
-        for oddity in table.oddities:
-            yield f'{table.path}: {oddity}'
+        for problem in table.problems:
+            yield f'{table.path}: {problem}'
 
 
 def _needed(thresholds: tuple[Threshold, ...], table: Table | None) -> Iterator[str]:

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
+from records import spelling
 from records.examples import RecordError, XrayRecord, parse
 from records.image_header import JPEG, ImageHeader
 from records.images import MAX_SIDE, ImageError, ImageLimits, check
-from records.metadata import Entry, nih_patient, normal_patient_id
+from records.metadata import Entry, nih_patient
 from schemas.image_status import MIN_SIDE
 from schemas.problem_names import (
     EXCLUDED,
@@ -194,7 +195,7 @@ class Intake:
             notes = (NOT_IN_METADATA,)
         match = self._pattern.search(image_id) if self._pattern else None
         if match and match.group(1):
-            return Patient(normal_patient_id(match.group(1)), 'pattern', entry, notes)
+            return Patient(spelling.patient(match.group(1)), 'pattern', entry, notes)
         patient = nih_patient(image_id)
         if patient:
             return Patient(patient, 'image_id', entry, notes)

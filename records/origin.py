@@ -1,4 +1,4 @@
-"""Where images come from, as far as their ids and the files beside them tell."""
+"""Finds out from which data set images come, by their ids and side files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from records.metadata import Entry, MetadataError, nih_patient
 from records.tfrecord import open_binary
 
 SYNTHETIC, NIH, CHILDREN, OTHER = 'synthetic', 'nih', 'children', 'other'
-# What `synth` writes under `metadata/`: what was drawn in each image, and how it was labelled.
+# `synth` writes it under `metadata/`: what it drew in each image, and the labels it gave.
 TRUTH_NAME = 'synthetic_truth.csv.gz'
 _NIH_PATIENTS = 30_805
-# File names in the set of Kermany et al.; those of its normal films are also the names that some
-# DICOM viewers give to exports.
+# File names in the data set of Kermany et al. Some DICOM viewers name their exports like its normal
+# images.
 _CHILDREN_ILL = re.compile(r'(?:.*-)?person\d+_(?:bacteria|virus)_\d+\.\w+')
 _CHILDREN_NORMAL = re.compile(r'(?:.*-)?(?:NORMAL\d*-)?IM-\d+-\d+(?:-\d+)?\.\w+')
 CHILDREN_ILL, CHILDREN_NORMAL = 'children_ill', 'children_normal'
@@ -27,14 +27,12 @@ CHILDREN_ILL, CHILDREN_NORMAL = 'children_ill', 'children_normal'
 def of_image(image_id: str | None, entry: Entry | None, truth: Mapping[str, bool]) -> str:
     """The origin of one image: SYNTHETIC, NIH, CHILDREN_ILL, CHILDREN_NORMAL or OTHER.
 
-    `summarise` gives the origins of a whole set.
-
-    An image is of NIH ChestX-ray14 only if its id has the form and a patient number of that set,
-    and the metadata table agrees.
+    An image is of NIH ChestX-ray14 only if its id has the form and a patient number of that data
+    set, and the metadata table agrees. `summarise` gives the origins of a whole data set.
 
     Args:
-      image_id: None when the record has none.
-      entry: what the metadata table says of the image; None when it says nothing.
+      image_id: None if the record has none.
+      entry: its row in the metadata table; None without one.
       truth: see `read_truth`.
     """
     if image_id is None:
@@ -56,27 +54,29 @@ def of_image(image_id: str | None, entry: Entry | None, truth: Mapping[str, bool
 
 
 def summarise(counts: Mapping[str, int]) -> dict[str, int]:
-    """Images of each of SYNTHETIC, NIH, CHILDREN and OTHER, those without images left out.
+    """The number of images of SYNTHETIC, NIH, CHILDREN and OTHER, without zeros.
 
     Args:
-      counts: images by the origin that `of_image` gives.
+      counts: number of images by the origin that `of_image` returns.
     """
     children = counts.get(CHILDREN_ILL, 0) and counts.get(CHILDREN_ILL, 0) + counts.get(
         CHILDREN_NORMAL, 0
     )
-    found = {SYNTHETIC: counts.get(SYNTHETIC, 0), NIH: counts.get(NIH, 0), CHILDREN: children}
-    found[OTHER] = sum(counts.values()) - sum(found.values())
-    return {name: count for name, count in found.items() if count}
+    origins = {SYNTHETIC: counts.get(SYNTHETIC, 0), NIH: counts.get(NIH, 0), CHILDREN: children}
+    origins[OTHER] = sum(counts.values()) - sum(origins.values())
+    return {name: count for name, count in origins.items() if count}
 
 
 def truth_places(root: str, file: str, table: str | None) -> Iterator[str]:
-    """Where the truth of a record file may be: in `metadata/` of each folder above it, as far as
-    the root, and beside the metadata table.
+    """Yields the places where the truth of a record file may be.
+
+    They are `metadata/` in each folder above it, up to the root, and the folder of the metadata
+    table.
 
     Args:
       root: the data root.
-      file: the name of the record file, relative to the root.
-      table: the path of the metadata table.
+      file: name of the record file, relative to the root.
+      table: path of the metadata table; None without one.
     """
     folder = posixpath.dirname(file)
     while True:
@@ -89,17 +89,17 @@ def truth_places(root: str, file: str, table: str | None) -> Iterator[str]:
 
 
 def read_truth(path: str) -> dict[str, bool]:
-    """Image id -> whether its label is wrong on purpose, for the images that `synth` drew.
+    """For the images that `synth` drew: image id -> whether its label is wrong on purpose.
 
     Raises:
-      MetadataError: the file is not one that `synth` writes.
+      MetadataError: `synth` did not write the file.
       OSError: it cannot be read.
     """
     try:
         with open_binary(path) as file:
             rows = list(csv.DictReader(io.StringIO(gzip.decompress(file.read()).decode('utf-8'))))
         if not rows:
-            raise EOFError('no images in it')
+            raise EOFError('it has no images')
         return {
             row['Image Index']: set(row['Drawn'].split('|')) != set(row['Labelled'].split('|'))
             for row in rows
@@ -114,6 +114,6 @@ def read_truth(path: str) -> dict[str, bool]:
         AttributeError,
     ) as error:
         raise MetadataError(
-            f'{path}: not the table that `cxr-triage synth` writes of what it drew '
-            f'({type(error).__name__}: {error}). Draw the set again'
+            f'{path}: not the table of drawn images that `cxr-triage synth` writes '
+            f'({type(error).__name__}: {error}). Draw the data set again'
         ) from None

@@ -154,8 +154,8 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
             'figures will be too good. '
             'Give a --patient-pattern if file names tell the person.'
         )
-    for oddity in listing.oddities:
-        errors.print(f'[bold yellow]Warning:[/] {_plain(listing.kind)}: {_plain(oddity)}')
+    for problem in listing.problems:
+        errors.print(f'[bold yellow]Warning:[/] {_plain(listing.kind)}: {_plain(problem)}')
     if (out / _UNFINISHED).exists():
         errors.print(f'{_plain(out)}: an earlier conversion did not end there; starting again.')
     _clear(out)

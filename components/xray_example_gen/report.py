@@ -66,7 +66,7 @@ def of_table(table: Table | None) -> dict | None:
     return {
         'path': table.path,
         'rows': len(table),
-        'oddities': [str(oddity) for oddity in table.oddities],
+        'problems': [str(problem) for problem in table.problems],
     }
 
 
@@ -76,7 +76,7 @@ def warnings(content: dict) -> list[str]:
     if content.get('ignored_files'):
         lines.append(f'files that are not read: {format_counts(Counter(content["ignored_files"]))}')
     if table := content.get('table'):
-        lines += [f'{table["path"]}: {oddity}' for oddity in table['oddities']]
+        lines += [f'{table["path"]}: {problem}' for problem in table['problems']]
         unknown = ', '.join(
             f'{name} {count:,}' for name, count in sorted(content['unknown'].items())
         )

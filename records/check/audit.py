@@ -180,12 +180,12 @@ class Audit:
         if self.metadata is None:
             self._report(names.NO_METADATA_TABLE, 'none was found or given')
         else:
-            for oddity in self.metadata.oddities:
+            for problem in self.metadata.problems:
                 self._report(
                     names.UNCLEAR_METADATA,
-                    str(oddity),
+                    str(problem),
                     self.metadata.path,
-                    key=f'line {oddity.line}',
+                    key=f'line {problem.line}',
                 )
         if self.accepted:
             missing = [label for label in LABELS if not self.labels[label]]

@@ -107,7 +107,7 @@ def _print_sources(audit: Audit, console: Console) -> None:
                 f'{name}: '
                 + ', '.join(f'{value} {count:,}' for value, count in sorted(counts.items()))
             )
-        lines += [f'In the table, {oddity}' for oddity in audit.metadata.oddities]
+        lines += [f'In the table, {problem}' for problem in audit.metadata.problems]
     if audit.listed:
         lines.append(
             'Official lists: '

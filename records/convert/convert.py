@@ -55,7 +55,7 @@ class Outcome:
     ignored: dict[str, int] = field(default_factory=dict)
     failed: dict[str, Failure] = field(default_factory=dict)
     lists: dict[str, int] = field(default_factory=dict)
-    oddities: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @property
     def converted(self) -> int:
@@ -82,7 +82,7 @@ class Outcome:
             'ignored_files': dict(sorted(self.ignored.items())),
             'split_lists': self.lists,
             'table_rows_without_image': self.without_file,
-            'table_oddities': self.oddities,
+            'table_problems': self.problems,
             'patients': self.patients,
             'images_without_known_patient': self.own_patient,
             'labels': dict(sorted(self.labels.items())),
@@ -117,7 +117,7 @@ def convert(
         without_file=listing.without_file,
         ignored=dict(listing.ignored),
         failed=dict(listing.failed),
-        oddities=list(listing.oddities),
+        problems=list(listing.problems),
     )
     writer = ShardWriter(out, shard_size)
     table: dict[str, list[str]] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from records import side_files, spelling, walking
 from records.layout import LISTS, TABLE_COLUMNS
-from records.metadata import nih_patient, normal_patient_id, read_cells, read_list, read_table
+from records.metadata import nih_patient, read_cells, read_list, read_table
 from records.terminal import printable
 from schemas import problem_names as problems
 from schemas.labels import LABELS
@@ -78,7 +78,7 @@ class Listing:
         pixels -> why.
       ignored: other files, by type -> how many.
       lists: the official split lists that lie with the images, a name of layout.LISTS -> image ids.
-      oddities: what was not understood in the metadata table.
+      problems: what was not understood in the metadata table.
       left_out: images in folders that --class-map leaves out.
       without_file: rows of the NIH table without an image (part of the release is a usual thing to
         have).
@@ -90,7 +90,7 @@ class Listing:
     failed: dict[str, Failure] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     lists: dict[str, list[str]] = field(default_factory=dict)
-    oddities: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     left_out: int = 0
     without_file: int = 0
     own_patient: int = 0
@@ -178,7 +178,7 @@ def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
     """
     entries = read_table(str(table))
     rows = read_cells(str(table), TABLE_COLUMNS)
-    listing = Listing(str(table), oddities=[str(oddity) for oddity in entries.oddities])
+    listing = Listing(str(table), problems=[str(problem) for problem in entries.problems])
     used = set()
     for path in _images(images, listing, table):
         name = entries.spelled(path.name)
@@ -313,7 +313,7 @@ def _labels_of(
 def _patient(stem: str, pattern: re.Pattern[str] | None) -> str | None:
     match = pattern.search(stem) if pattern else None
     if match and match.group(1):
-        return normal_patient_id(match.group(1))
+        return spelling.patient(match.group(1))
     return nih_patient(f'{stem}.png')
 
 

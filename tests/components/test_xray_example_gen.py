@@ -323,7 +323,7 @@ def test_bytes_in_quarantine_are_those_of_the_records(messy: Ingested) -> None:
     [
         ('data/102-5.tfrec', 1, 'the file is empty'),
         ('data/103-3.tfrec', 1, 'the file ends inside this record'),
-        ('data/104-3.tfrec', 1, 'the checksum (CRC-32C) of the payload does not hold'),
+        ('data/104-3.tfrec', 1, 'the checksum (CRC-32C) of the payload does not match'),
     ],
     ids=['zero bytes', 'cut short', 'flipped byte'],
 )

@@ -431,7 +431,7 @@ def _set_cell(column: int, value: str) -> Callable[[Path], None]:
         ),
         pytest.param(
             _set_cell(1, 'Lumbago'),
-            "Finding Labels: names that are no label (1 row in line 7: 'Lumbago')",
+            "Finding Labels: names that are not labels (1 row in line 7: 'Lumbago')",
             id='finding',
         ),
         pytest.param(

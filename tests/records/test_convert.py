@@ -801,9 +801,9 @@ def test_a_table_as_people_have_it(
         '00000002', -1, 'F', 'PA', 2, ('No Finding',)
     )
     assert len(entries) == 5
-    (oddity,) = report_of(out)['table_oddities']
-    assert oddity == "Patient Age: not an age from 0 to 120: unknown (1 row in line 4: 'old')"
-    assert oddity in capsys.readouterr().err
+    (problem,) = report_of(out)['table_problems']
+    assert problem == "Patient Age: not an age from 0 to 120: unknown (1 row in line 4: 'old')"
+    assert problem in capsys.readouterr().err
 
 
 def test_a_conversion_that_was_killed_starts_again(

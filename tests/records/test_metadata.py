@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from records import metadata
+from records import metadata, sheet
 from records.metadata import Entry, MetadataError
 
 HEADER = (
@@ -168,9 +168,14 @@ def test_a_cell_that_is_not_understood_is_counted(
     entries = read(table, HEADER, others[0], ROW.replace(old, new), others[1])
     assert len(entries) == 3
     assert entries['00000013_005.png'] == replace(ENTRY, **entry)
-    (oddity,) = entries.oddities
-    assert (oddity.column, oddity.rows, oddity.line, oddity.examples) == (column, 1, 3, [example])
-    assert f"(1 row in line 3: '{example}')" in str(oddity)
+    (problem,) = entries.problems
+    assert (problem.column, problem.rows, problem.line, problem.examples) == (
+        column,
+        1,
+        3,
+        [example],
+    )
+    assert f"(1 row in line 3: '{example}')" in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +208,8 @@ def test_a_row_that_cannot_be_used_costs_no_other(
     entries = read(table, HEADER, ROW, line, '00000020_000.png,No Finding,0,20,40,F,PA')
     assert len(entries) == left
     assert entries['00000020_000.png'] == Entry('00000020', 40, 'F', 'PA', 0, ('No Finding',))
-    (oddity,) = entries.oddities
-    assert (oddity.rows, oddity.line, oddity.examples) == (1, 3, [example] if example else [])
+    (problem,) = entries.problems
+    assert (problem.rows, problem.line, problem.examples) == (1, 3, [example] if example else [])
 
 
 def test_how_many_values_are_unknown(table: Path) -> None:
@@ -214,7 +219,10 @@ def test_how_many_values_are_unknown(table: Path) -> None:
     ]
     entries = read(table, HEADER, *rows)
     assert entries.unknown == {'age': 2, 'sex': 2}
-    assert [(oddity.column, oddity.rows) for oddity in entries.oddities] == [('sex', 1), ('age', 1)]
+    assert [(problem.column, problem.rows) for problem in entries.problems] == [
+        ('sex', 1),
+        ('age', 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +266,7 @@ def test_a_name_that_may_mean_two_images_means_neither(table: Path) -> None:
         ),
         pytest.param(
             [HEADER, 'x', 'y'],
-            'no row that can be used: another number of fields',
+            'no row that can be used: not as many fields',
             id='no row that can be used',
         ),
     ],
@@ -292,7 +300,7 @@ def test_a_file_that_is_no_table(table: Path, data: bytes) -> None:
 def test_a_gzip_file_that_unpacks_to_too_much(
     table: Path, read_file, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metadata, '_MAX_TEXT_BYTES', 1 << 20)
+    monkeypatch.setattr(sheet, '_MAX_TEXT_BYTES', 1 << 20)
     table.write_bytes(gzip.compress(f'{HEADER}\n{ROW}\n'.encode() + bytes(64 << 20)))
     tracemalloc.start()
     try:

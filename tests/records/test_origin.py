@@ -95,6 +95,6 @@ def test_another_file_under_that_name_is_refused(tmp_path: Path, content: bytes)
     path = tmp_path / origin.TRUTH_NAME
     path.write_bytes(content)
     with pytest.raises(
-        MetadataError, match=rf'{origin.TRUTH_NAME}: not the table that `cxr-triage synth` writes'
+        MetadataError, match=rf'{origin.TRUTH_NAME}: not the table of drawn images'
     ):
         origin.read_truth(str(path))

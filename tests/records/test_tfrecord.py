@@ -107,7 +107,9 @@ def test_reads_what_tensorflow_writes(
         ),
         pytest.param(gzip.compress(b''), 'the file is empty', id='gzip of nothing'),
         pytest.param(
-            b'\x1f\x8b rubbish', 'the compressed stream breaks off', id='gzip in name only'
+            b'\x1f\x8b rubbish',
+            'the compressed stream is cut off or damaged',
+            id='gzip in name only',
         ),
     ],
 )
@@ -221,7 +223,7 @@ def test_an_empty_record_behind_a_damaged_header_is_found(
 def test_only_the_beginning_of_a_huge_foreign_stretch_is_kept(
     path: Path, frames: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tfrecord, '_MAX_KEPT_BYTES', 1000)
+    monkeypatch.setattr(tfrecord, '_MAX_DAMAGE_BYTES', 1000)
     data = b'\xaa' * 6_000_000 + frames[0]
     items = read(path, data)
     check_conserved(items, len(data))
@@ -262,7 +264,7 @@ def test_a_truncated_gzip_delivers_all_before_its_end(path: Path) -> None:
     check_conserved(items, len(plain))
     assert len(payloads_of(items)) == len(plain) // len(frames[0]) == 3
     (damage,) = damages_of(items)
-    assert 'breaks off' in damage.reason
+    assert 'is cut off or damaged' in damage.reason
     assert 'before its end marker' in damage.reason
 
 
@@ -302,7 +304,7 @@ def test_something_else_behind_a_gzip_stream_is_named(
 ) -> None:
     items = read(path, gzip.compress(b''.join(frames)) + b'something else')
     assert payloads_of(items) == payloads
-    assert 'breaks off' in damages_of(items)[0].reason
+    assert 'is cut off or damaged' in damages_of(items)[0].reason
 
 
 def test_a_folder_in_place_of_a_file_raises(path: Path) -> None:
