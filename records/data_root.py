@@ -29,7 +29,7 @@ DEFAULT_PATTERNS: tuple[str, ...] = (
 _SPAN = re.compile(r'(?:^|/)span-(\d+)/')
 _FINGERPRINT = re.compile(r'(\d+)-files-(\d+)-bytes-[0-9a-f]{64}')
 _SHOWN = 10
-# Files that usually come with the records; if a run does not read them, that is not worth a warning.
+# Files that usually come with the records; it is fine if a run does not read them.
 _USUAL_FILES = (
     *('preprocessed_data.csv', 'convert_report.json', 'synthetic_truth.csv.gz'),
     *('train_val_list.txt', 'train_val_list.txt.gz', 'test_list.txt', 'test_list.txt.gz'),
@@ -247,8 +247,8 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 @functools.lru_cache
 def _expression(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    # fnmatch's `*` matches slashes too, so only `**/x` without a folder is missing: `_matches` puts a
-    # slash before the name.
+    # fnmatch's `*` matches slashes too, so only `**/x` without a folder is missing: `_matches` puts
+    # a slash before the name.
     return re.compile('|'.join(fnmatch.translate(pattern.lower()) for pattern in patterns))
 
 

@@ -183,8 +183,9 @@ def _jpeg(data: bytes) -> ImageHeader:
 def _scans(data: bytes, place: int, components: bytes, progressive: bool) -> tuple[int, bool]:
     """Counts the scans from the scan header at `place` on, and checks that they hold all bits.
 
-    The count stops one above MAX_SCANS. A progressive JPEG that was cut off between two scans decodes without a warning, only less
-    sharp: the lowest bit of some coefficients (Al of 0) never arrives.
+    The count stops one above MAX_SCANS. A progressive JPEG that was cut off between two scans
+    decodes without a warning, only less sharp: the lowest bit of some coefficients (Al of 0) never
+    arrives.
     """
     scans = 0
     missing: dict[int, set[int]] = {}
@@ -233,7 +234,7 @@ def _orientation(exif: bytes) -> int:
 
 
 def _marker(data: bytes, place: int) -> tuple[int, int]:
-    """The marker at `place`, and the start of its segment. Any number of FF may precede a marker."""
+    """The marker at `place` and the start of its segment; any number of FF may precede it."""
     if data[place : place + 1] not in (b'\xff', b''):
         raise ImageHeaderError(
             f'the JPEG header is damaged: byte {place} is {data[place]:#04x} where a marker '

@@ -1,4 +1,4 @@
-"""Checks and decodes encoded images. Nothing else in the project does so, outside TensorFlow graphs.
+"""Checks and decodes encoded images, for everything outside TensorFlow graphs.
 
 `cxr-triage convert`, `cxr-triage check`, ingestion and the data audit all use it, so an image that
 one of them accepts is accepted by the others. The served model applies the same rule in its graph

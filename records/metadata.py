@@ -1,8 +1,8 @@
 """Reads the NIH metadata table (Data_Entry_2017_v2020.csv) and the official split lists.
 
 People write tables in many ways, and one odd cell must not cost 112,120 rows. Common spellings are
-understood (`records.spelling`); other values count as unknown, and each of them is reported with its
-line.
+understood (`records.spelling`); other values count as unknown, and each of them is reported with
+its line.
 """
 
 from __future__ import annotations

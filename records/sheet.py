@@ -1,4 +1,4 @@
-"""Reads the text and the rows of a metadata table, whatever its encoding, delimiter and headings."""
+"""Reads the text and the rows of a metadata table, in any usual encoding and delimiter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cxr-triage check`: audits a data root before anything is run."""
+"""`cxr-triage check`: checks a data root before a run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from records.data_root import DataFile, DataRoot
     from records.side_files import Kind
 
-HELP = 'audit a data root: exit 0 when it is clean, 1 with the list of what is wrong'
-# Below this the start of worker processes costs more than it saves.
+HELP = 'check a data root: exits with 0 if it is clean, otherwise with 1 and the list of problems'
+# Below this size, starting worker processes costs more than it saves.
 _INLINE_BYTES = 64 << 20
 
 
@@ -25,23 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--data-root',
         required=True,
         metavar='DIR',
-        help='folder (or object store URI) that holds the TFRecord files',
+        help='folder, or object store URI, with the TFRecord files',
     )
     parser.add_argument(
         '--pattern',
         action='append',
         metavar='GLOB',
         help=(
-            'which files under the data root; repeatable (default: *.tfrec and *.tfrecord at any '
-            'depth, zipped or not)'
+            'files to read under the data root; repeatable (default: *.tfrec and *.tfrecord at any '
+            'depth, plain or gzip)'
         ),
     )
     parser.add_argument(
         '--metadata',
         metavar='FILE',
         help=(
-            'the Data_Entry table (CSV, plain or gzip); found by itself in the data root or its '
-            'metadata/'
+            'the Data_Entry table (CSV, plain or gzip; default: the one in the data root or its '
+            'metadata/)'
         ),
     )
     parser.add_argument(
@@ -49,28 +49,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=('quarantine', 'keep'),
         default='quarantine',
         help=(
-            'whether an image that the table does not name is an error (quarantine, default) or '
-            'to be known (keep)'
+            'an image that the table does not name is an error (quarantine, default) or only a '
+            'warning (keep)'
         ),
     )
     parser.add_argument(
         '--patient-id-pattern',
         metavar='REGEX',
-        help='finds the patient in an image_id that is not of the NIH form; one group',
+        help=(
+            'regular expression with one group that finds the patient in an image_id without the '
+            'NIH form'
+        ),
     )
     parser.add_argument(
-        '--min-side', type=int, metavar='PIXELS', help='the least width and height of an image'
+        '--min-side', type=int, metavar='PIXELS', help='least width and height of an image'
     )
     parser.add_argument(
-        '--max-side', type=int, metavar='PIXELS', help='the greatest width and height of an image'
+        '--max-side', type=int, metavar='PIXELS', help='greatest width and height of an image'
     )
-    parser.add_argument('--pixels', action='store_true', help='decode every image too (slow)')
-    parser.add_argument('--json', metavar='FILE', help='write everything that was found to a file')
-    parser.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core)')
+    parser.add_argument('--pixels', action='store_true', help='also decode every image (slow)')
+    parser.add_argument('--json', metavar='FILE', help='write the full report to a file')
+    parser.add_argument(
+        '--workers', type=int, metavar='N', help='processes (default: one per core)'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audits; returns 0 when the data root is clean, else 1."""
+    """Checks; returns 0 if the data root is clean, otherwise 1."""
     from concurrent.futures.process import BrokenProcessPool
 
     from rich.markup import escape
@@ -82,15 +87,13 @@ def run(args: argparse.Namespace) -> int:
         audit = _audit(args, errors)
         if args.json:
             _write_json(args, audit)
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # DataRootError, MetadataError and wrong options are ValueErrors
+    # DataRootError, MetadataError and wrong options are ValueErrors.
+    except (ValueError, OSError) as error:
         errors.print(f'[bold red]check:[/] {escape(terminal.error_text(error))}')
         return 1
     except BrokenProcessPool:
         errors.print(
-            '[bold red]check:[/] a worker process was killed, most likely for want of memory: try '
+            '[bold red]check:[/] a worker process was killed, probably because memory ran out: try '
             'fewer with --workers'
         )
         return 1
@@ -109,13 +112,13 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
     rules = ScanRules(
         args.min_side or DEFAULT_MIN_SIDE, args.max_side or DEFAULT_MAX_SIDE, args.pixels
     )
-    there = data_root.scan(
+    listing = data_root.scan(
         root, tuple(args.pattern) if args.pattern else data_root.DEFAULT_PATTERNS
     )
-    found = {kind: _find(kind, there) for kind in side_files.LISTS}
+    side = {kind: _find(kind, listing) for kind in side_files.LISTS}
     if not args.metadata:
-        found[side_files.TABLE] = _find(side_files.TABLE, there)
-    places = {kind: data_root.join(root, name) for kind, name in found.items() if name}
+        side[side_files.TABLE] = _find(side_files.TABLE, listing)
+    places = {kind: data_root.join(root, name) for kind, name in side.items() if name}
     table = args.metadata or places.get(side_files.TABLE)
     metadata = read_table(table) if table else None
     lists = {
@@ -131,12 +134,12 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
         max_side=rules.max_side,
     )
     audit = Audit(intake, metadata)
-    _scan(audit, root, there.files, rules, args.workers, errors)
+    _scan(audit, root, listing.files, rules, args.workers, errors)
     audit.finish()
-    audit.add_ignored(there.ignored([name for name in found.values() if name]))
+    audit.add_ignored(listing.ignored([name for name in side.values() if name]))
     if lists:
         audit.compare_lists(lists)
-    if layout.PREPROCESSED in there.others:
+    if layout.PREPROCESSED in listing.others:
         audit.compare_preprocessed(
             layout.PREPROCESSED, read_preprocessed(data_root.join(root, layout.PREPROCESSED))
         )
@@ -171,13 +174,13 @@ def _scan(
             progress.advance(task, file.size)
 
 
-def _find(kind: Kind, there: DataRoot) -> str | None:
-    """The side file that a run with `auto` takes; None where there is none."""
+def _find(kind: Kind, listing: DataRoot) -> str | None:
+    """The side file that a run with `auto` uses; None without one."""
     from records import side_files
 
     option = '--metadata' if kind is side_files.TABLE else 'its usual name'
     return side_files.find(
-        kind, there.path, there.others, [file.name for file in there.files], option
+        kind, listing.path, listing.others, [file.name for file in listing.files], option
     )
 
 
@@ -198,4 +201,4 @@ def _show(audit: Audit, args: argparse.Namespace, console: Console) -> None:
 
     show(audit, args.data_root, console)
     if args.json:
-        console.print(f'Everything that was found: {args.json}', highlight=False, soft_wrap=True)
+        console.print(f'Full report: {args.json}', highlight=False, soft_wrap=True)

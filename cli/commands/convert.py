@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from records.convert.convert import Outcome
     from records.convert.sources import Listing
 
-HELP = (
-    'convert a folder of images by class, or NIH PNGs with their table, to the NIH TFRecord layout'
-)
-_SHOWN = 20
-# Stands in the folder of the data set until that is complete.
+HELP = 'convert images in class folders, or NIH PNGs with their table, to NIH TFRecords'
+_MAX_REASONS = 20
+# Marks the folder of a data set until the data set is complete.
 _UNFINISHED = '.convert-unfinished'
 
 
@@ -27,72 +25,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar='DIR',
-        help='folder with the images, searched at any depth',
+        help='folder with the images, at any depth',
     )
     parser.add_argument(
         '--out',
         type=Path,
         required=True,
         metavar='DIR',
-        help='folder for the data set; made if it is not there',
+        help='folder for the data set; created if it does not exist',
     )
     parser.add_argument(
         '--table',
         type=Path,
         metavar='FILE',
-        help='the Data_Entry table (CSV, plain or gzip) of NIH images; found by itself in the '
-        'folder or its metadata/; '
-        'without one, folders give the labels',
+        help=(
+            'the Data_Entry table (CSV, plain or gzip) of NIH images; default: the one in the '
+            'folder or its metadata/; without one, the folders give the labels'
+        ),
     )
     parser.add_argument(
         '--class-map',
         action='append',
         default=[],
         metavar='FOLDER=LABEL',
-        help="the label of a class folder, if its name is none: 'sick=Mass', 'sick=Mass|Edema', "
-        "'rest=' to leave it out; repeatable",
+        help=(
+            "the label of a class folder that does not have the name of one: 'sick=Mass', "
+            "'sick=Mass|Edema', or 'rest=' to leave it out; repeatable"
+        ),
     )
     parser.add_argument(
         '--patient-pattern',
         metavar='REGEX',
-        help=r'finds the patient in a file name (without suffix), one group: '
-        r"'^(person\d+|(?:NORMAL\d*-)?IM-\d+)'; class folders only",
+        help=(
+            'regular expression with one group that finds the patient in a file name without its '
+            r"suffix: '^(person\d+|(?:NORMAL\d*-)?IM-\d+)'; class folders only"
+        ),
     )
     parser.add_argument(
         '--ids',
         choices=('name', 'path'),
         default='name',
-        help='image_id from the file name or from the whole path',
+        help='make the image_id from the file name (default) or the whole path',
     )
     parser.add_argument(
         '--size',
         type=int,
         default=600,
         metavar='PIXELS',
-        help='side of the images in the records (default 600)',
+        help='side of the images in the records (default: 600)',
     )
     parser.add_argument(
         '--fit',
         choices=('squash', 'pad', 'crop'),
         default='squash',
-        help='images that are not square: squash as the NIH did (default), pad with black, or '
-        'crop the longer side',
+        help=(
+            'what to do with images that are not square: squash as the NIH did (default), pad with '
+            'black, or crop the longer side'
+        ),
     )
     parser.add_argument(
-        '--shard-size', type=int, default=512, metavar='N', help='records a file (default 512)'
+        '--shard-size', type=int, default=512, metavar='N', help='records per file (default: 512)'
     )
     parser.add_argument(
         '--max-failed',
         type=float,
         default=0.01,
         metavar='SHARE',
-        help='exit 1 above this share of failures (0.01)',
+        help='exit with 1 if a larger share of the images fails, 0 to 1 (default: 0.01)',
     )
     parser.add_argument(
         '--workers',
         type=int,
         metavar='N',
-        help='processes (default: one a core); the output does not depend on it',
+        help='processes (default: one per core); the output does not depend on it',
     )
     parser.add_argument(
         '--overwrite', action='store_true', help='replace an earlier data set in --out'
@@ -100,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Converts; returns 0, or 1 when it failed or more images failed than --max-failed allows."""
+    """Converts; returns 0, or 1 after an error or if more images fail than --max-failed allows."""
     from concurrent.futures.process import BrokenProcessPool
 
     from records import terminal
@@ -113,20 +118,20 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args, console, errors)
     except (SourceError, MetadataError, DataRootError, NothingConvertedError) as error:
-        errors.print(f'[bold red]convert:[/] {_plain(error)}')
+        errors.print(f'[bold red]convert:[/] {_escape(error)}')
     except BrokenProcessPool:
         errors.print(
-            '[bold red]convert:[/] a worker process was killed, most likely for want of memory: '
-            'try fewer with --workers'
+            '[bold red]convert:[/] a worker process was killed, probably because memory ran '
+            'out: try fewer with --workers'
         )
     except OSError as error:
-        begun = (args.out.expanduser() / _UNFINISHED).exists()
+        is_unfinished = (args.out.expanduser() / _UNFINISHED).exists()
         more = (
             '. The data set is not complete: fix the cause, then run the same command again'
-            if begun
+            if is_unfinished
             else ''
         )
-        errors.print(f'[bold red]convert:[/] {_plain(terminal.error_text(error))}{more}')
+        errors.print(f'[bold red]convert:[/] {_escape(terminal.error_text(error))}{more}')
     return 1
 
 
@@ -148,16 +153,15 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     listing = _list(args, images)
     if listing.own_patient:
         errors.print(
-            f'[bold yellow]Warning:[/] of {listing.own_patient} of {len(listing.sources)} images '
-            f'the patient is not known: each counts as '
-            'its own patient, so images of one person may come into training and test, and '
-            'figures will be too good. '
-            'Give a --patient-pattern if file names tell the person.'
+            f'[bold yellow]Warning:[/] the patient of {listing.own_patient} of '
+            f'{len(listing.sources)} images is unknown: each of them counts as its own patient. '
+            'Images of one person can then be in training and in test, and results look too good. '
+            'Use --patient-pattern if the file names contain the patient.'
         )
     for problem in listing.problems:
-        errors.print(f'[bold yellow]Warning:[/] {_plain(listing.kind)}: {_plain(problem)}')
+        errors.print(f'[bold yellow]Warning:[/] {_escape(listing.kind)}: {_escape(problem)}')
     if (out / _UNFINISHED).exists():
-        errors.print(f'{_plain(out)}: an earlier conversion did not end there; starting again.')
+        errors.print(f'{_escape(out)}: an earlier conversion did not finish; starting again.')
     _clear(out)
     columns = (TextColumn('converting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
@@ -179,9 +183,8 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     if outcome.failed_share > args.max_failed:
         errors.print(
             f'[bold red]convert:[/] {len(outcome.failed)} images failed, '
-            f'{outcome.failed_share:.2%}, and --max-failed allows '
-            f'{args.max_failed:.2%}. The others were written; look at the reasons before you use '
-            f'them.'
+            f'{outcome.failed_share:.2%}, and --max-failed allows {args.max_failed:.2%}. The others '
+            'were written; look at the reasons before you use them.'
         )
         return 1
     return 0
@@ -202,28 +205,26 @@ def _check_folders(images: Path, out: Path, overwrite: bool) -> None:
     from records.convert.sources import SourceError
 
     if not images.is_dir():
-        raise SourceError(
-            f'{images}: no such folder. Give the folder that holds the images with --images'
-        )
+        raise SourceError(f'{images}: no such folder. Give the folder of the images with --images')
     if out.exists() and not out.is_dir():
-        raise SourceError(f'{out}: a file, expected a folder for the data set')
+        raise SourceError(f'{out}: it is a file, expected a folder for the data set')
     if out.resolve() == images.resolve():
         raise SourceError(f'{out}: --out is the folder of the images: choose another')
     if not out.is_dir():
         return
     if any(out.iterdir()) and not overwrite and not (out / _UNFINISHED).exists():
         raise SourceError(
-            f'{out}: the folder is not empty. Choose another, or say --overwrite to replace the '
-            f'data set in it'
+            f'{out}: the folder is not empty. Choose another one, or use --overwrite to replace '
+            'the data set in it'
         )
     _check_only_own_records(out)
 
 
 def _check_only_own_records(out: Path) -> None:
-    """What stays beside the new records would be read with them.
+    """Checks that no other records would be read together with the new ones.
 
     Raises:
-      SourceError: there are records that `layout.remove` leaves.
+      SourceError: there are records that `layout.remove` does not remove.
     """
     from records import layout
     from records.convert.sources import SourceError
@@ -237,9 +238,8 @@ def _check_only_own_records(out: Path) -> None:
     others = [file.name for file in files if file.name not in own]
     if others:
         raise SourceError(
-            f'{out}: holds {len(others)} record files that convert did not write, such as '
-            f'{others[0]}. '
-            'Move them away, or choose another folder'
+            f'{out}: the folder has {len(others)} record files that convert did not write, such as '
+            f'{others[0]}. Move them away, or choose another folder'
         )
 
 
@@ -261,8 +261,8 @@ def _list(args: argparse.Namespace, images: Path) -> Listing:
             raise SourceError(f'--table {table}: no such file')
         if args.class_map or args.patient_pattern:
             raise SourceError(
-                '--class-map and --patient-pattern are for class folders: a table gives labels '
-                'and patients itself'
+                '--class-map and --patient-pattern are for class folders: a table has labels and '
+                'patients'
             )
         return list_nih(images, table, args.ids)
     try:
@@ -288,7 +288,7 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
     from records.convert.convert import REPORT
 
     table = Table(
-        title=f'Converted from {_plain(outcome.kind)}', title_justify='left', show_header=False
+        title=f'Converted from {_escape(outcome.kind)}', title_justify='left', show_header=False
     )
     table.add_column()
     table.add_column(justify='right')
@@ -303,7 +303,7 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
         ('files written', len(outcome.shards)),
     ]
     for name, count in rows:
-        table.add_row(_plain(name), f'{count:,}')
+        table.add_row(_escape(name), f'{count:,}')
     table.add_section()
     for label, count in sorted(outcome.labels.items(), key=lambda item: -item[1]):
         table.add_row(label, f'{count:,}')
@@ -313,19 +313,19 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
         reasons.add_column('file', overflow='fold')
         reasons.add_column('problem')
         reasons.add_column('reason')
-        for file in sorted(outcome.failed)[:_SHOWN]:
+        for file in sorted(outcome.failed)[:_MAX_REASONS]:
             failure = outcome.failed[file]
-            reasons.add_row(_plain(file), failure.kind, _plain(failure.reason))
+            reasons.add_row(_escape(file), failure.kind, _escape(failure.reason))
         console.print(reasons)
-        if len(outcome.failed) > _SHOWN:
-            console.print(f'… and {len(outcome.failed) - _SHOWN} more')
+        if len(outcome.failed) > _MAX_REASONS:
+            console.print(f'… and {len(outcome.failed) - _MAX_REASONS} more')
     console.print(
         f'Data set: {out}\nReport: {out / REPORT}', highlight=False, soft_wrap=True, markup=False
     )
 
 
-def _plain(text: object) -> str:
-    """Text in which rich sees no markup (class and file names may hold brackets)."""
+def _escape(text: object) -> str:
+    """Escapes the markup of rich; class and file names may contain brackets."""
     from rich.markup import escape
 
     return escape(str(text))

@@ -1,3 +1,1 @@
-"""Audits a data root without running a pipeline: every file, record, image header, label and
-metadata line, and how they agree.
-"""
+"""Checks a data root without a pipeline: files, records, image headers, labels and metadata."""

@@ -1,5 +1,7 @@
-"""Puts the scans of all files together: what shows only across records, against the metadata table,
-and against the official lists.
+"""Combines the scans of all files and finds the problems that show only across records.
+
+It also compares the records with the metadata table, the official split lists and
+preprocessed_data.csv.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from schemas import problem_names as names
 from schemas.features import age_band
 from schemas.labels import LABELS, NO_FINDING
 
-# Types of files that people may take for a part of the data set.
-_MAY_HOLD_FILMS = (
+# Types of files that may hold images of the data set.
+_MAY_HOLD_IMAGES = (
     '.dcm',
     '.dicom',
     '.png',
@@ -36,7 +38,7 @@ _MAY_HOLD_FILMS = (
 
 @dataclass
 class FileResult:
-    """One line of the table of files."""
+    """One row of the table of files."""
 
     name: str
     promised: int | None
@@ -46,8 +48,8 @@ class FileResult:
 
 
 @dataclass
-class _Seen:
-    """What is remembered of a record: where it stands and whose it is."""
+class _Place:
+    """The file, row and patient of a record, to compare later records with it."""
 
     file: str
     row: Row
@@ -56,9 +58,7 @@ class _Seen:
 
 @dataclass
 class Audit:
-    """The findings on a data root; `add` takes one file's scan after the other, `finish` draws the
-    conclusions.
-    """
+    """Everything about a data root: call `add` with the scan of each file, then `finish`."""
 
     intake: Intake
     metadata: Table | None = None
@@ -75,10 +75,10 @@ class Audit:
     sexes: Counter[str] = field(default_factory=Counter)
     views: Counter[str] = field(default_factory=Counter)
     listed: dict[str, int] = field(default_factory=dict)
-    ignored: Counter[str] = field(default_factory=Counter)  # type of file -> how many
+    ignored: Counter[str] = field(default_factory=Counter)  # type of file -> number
     labels_of: dict[str, int] = field(default_factory=dict)  # image_id -> bits
     _rejected: set[str] = field(default_factory=set)  # image ids
-    _by_digest: dict[str, _Seen] = field(default_factory=dict)
+    _by_digest: dict[str, _Place] = field(default_factory=dict)
     _by_id: dict[str, tuple[str, int]] = field(default_factory=dict)  # image_id -> file, record
 
     @property
@@ -87,9 +87,9 @@ class Audit:
         return [problem for problem in self.problems if problem.is_error]
 
     def add(self, scan: FileScan) -> None:
-        """Takes in what one file holds."""
+        """Adds the scan of one file."""
         damaged = [fault for fault in scan.faults if fault.kind == names.DAMAGED_RECORD]
-        before = len(scan.faults) - len(damaged)
+        unusable = len(scan.faults) - len(damaged)
         if scan.error:
             self._report(names.UNREADABLE_FILE, scan.error, scan.name)
         for fault in scan.faults:
@@ -101,17 +101,17 @@ class Audit:
         if scan.promised is not None and scan.promised != scan.records and not scan.error:
             self._report(
                 names.WRONG_RECORD_COUNT,
-                f'its name promises {scan.promised} records, {scan.records} undamaged ones are in '
-                'it',
+                f'its name says {scan.promised} records, and it holds {scan.records} undamaged '
+                'ones',
                 scan.name,
             )
-        rejected = before + sum(not self._take(scan.name, row) for row in scan.rows)
+        rejected = unusable + sum(not self._add_row(scan.name, row) for row in scan.rows)
         self.files.append(
             FileResult(scan.name, scan.promised, scan.records, len(damaged), rejected)
         )
 
-    def _take(self, file: str, row: Row) -> bool:
-        """Takes in one record; False when it would be rejected."""
+    def _add_row(self, file: str, row: Row) -> bool:
+        """Adds one record; False if it would be rejected."""
         patient = self.intake.patient_of(row.image_id, lambda: row.digest)
         key = row.image_id or ''
         if isinstance(patient, Rejected):
@@ -125,14 +125,14 @@ class Audit:
         labels = positive(row.labels)
         self.labels.update(labels)
         self.abnormal += NO_FINDING not in labels
-        self._judge_labels(file, row, labels, patient.entry)
+        self._check_labels(file, row, labels, patient.entry)
         if row.pixels:
             kind, reason = row.pixels
             self._report(kind, reason, file, row.index, row.offset, key)
-        self._compare(_Seen(file, row, patient.patient_id))
+        self._find_copies(_Place(file, row, patient.patient_id))
         return True
 
-    def _judge_labels(
+    def _check_labels(
         self, file: str, row: Row, labels: tuple[str, ...], entry: Entry | None
     ) -> None:
         key = row.image_id or ''
@@ -144,7 +144,7 @@ class Audit:
         self.ages[age_band(entry.age)] += 1
         self.sexes[entry.sex] += 1
         self.views[entry.view_position] += 1
-        # Names that are no label are counted with the table.
+        # Names that are not labels are reported with the table.
         if entry.findings and not entry.unknown_findings and set(entry.findings) != set(labels):
             what = (
                 f'the record says {"|".join(labels) or "nothing"}, the table '
@@ -152,33 +152,33 @@ class Audit:
             )
             self._report(names.LABELS_DIFFER_FROM_METADATA, what, file, row.index, row.offset, key)
 
-    def _compare(self, seen: _Seen) -> None:
-        row = seen.row
+    def _find_copies(self, place: _Place) -> None:
+        row = place.row
         if row.image_id:
-            other = self._by_id.setdefault(row.image_id, (seen.file, row.index))
-            if other != (seen.file, row.index):
-                what = f'it is also the image_id of record {other[1]} of {other[0]}'
+            other = self._by_id.setdefault(row.image_id, (place.file, row.index))
+            if other != (place.file, row.index):
+                what = f'record {other[1]} of {other[0]} has the same image_id'
                 self._report(
-                    names.DUPLICATE_IMAGE_ID, what, seen.file, row.index, row.offset, row.image_id
+                    names.DUPLICATE_IMAGE_ID, what, place.file, row.index, row.offset, row.image_id
                 )
             self.labels_of[row.image_id] = row.labels
-        first = self._by_digest.setdefault(row.digest, seen)
-        if first is not seen:
-            same_patient = first.patient == seen.patient
+        first = self._by_digest.setdefault(row.digest, place)
+        if first is not place:
+            same_patient = first.patient == place.patient
             kind = names.DUPLICATE if same_patient else names.DUPLICATE_ACROSS_PATIENTS
-            what = (
-                f'byte-equal to {first.row.image_id or "the image"} in record {first.row.index} '
-                f'of {first.file}'
-            )
-            whose = '' if same_patient else f' (patients {first.patient} and {seen.patient})'
-            self._report(kind, what + whose, seen.file, row.index, row.offset, row.image_id or '')
+            image = first.row.image_id or 'the image'
+            what = f'the same bytes as {image} in record {first.row.index} of {first.file}'
+            whose = '' if same_patient else f' (patients {first.patient} and {place.patient})'
+            self._report(kind, what + whose, place.file, row.index, row.offset, row.image_id or '')
 
     def finish(self) -> None:
-        """Adds what concerns the data set as a whole; call it once, behind the last file."""
+        """Adds the problems of the data set as a whole; call it once, after the last file."""
         for note, count in sorted(self.notes.items()):
             self._report(note, f'{count:,} of {self.accepted:,} records', severity=WARNING)
         if self.metadata is None:
-            self._report(names.NO_METADATA_TABLE, 'none was found or given')
+            self._report(
+                names.NO_METADATA_TABLE, 'there is none in the data root, and --metadata names none'
+            )
         else:
             for problem in self.metadata.problems:
                 self._report(
@@ -198,22 +198,20 @@ class Audit:
                 )
 
     def add_ignored(self, ignored: Counter[str]) -> None:
-        """Takes in what lies in the data root and is not read, by type of file."""
+        """Adds the files in the data root that are not read, by type."""
         self.ignored = ignored
-        films = Counter(
+        images = Counter(
             {
                 kind: count
                 for kind, count in ignored.items()
-                if kind in _MAY_HOLD_FILMS or 'tfrec' in kind
+                if kind in _MAY_HOLD_IMAGES or 'tfrec' in kind
             }
         )
-        if films:
-            self._report(names.IGNORED_FILES, walking.format_counts(films))
+        if images:
+            self._report(names.IGNORED_FILES, walking.format_counts(images))
 
     def compare_lists(self, lists: Mapping[str, Set[str]]) -> None:
-        """Holds the official lists (name -> image ids) against the records and against each
-        other.
-        """
+        """Compares the official lists (name -> image ids) with the records and with each other."""
         of_records = {
             name: {image_id for image_id in self.labels_of if image_id in image_ids}
             for name, image_ids in lists.items()
@@ -225,7 +223,7 @@ class Audit:
         for image_id in sorted(ones & twos):
             self._report(
                 names.CONTRADICTORY_SPLIT_LISTS,
-                f'the image stands in {one} and in {two}',
+                f'the image is in {one} and in {two}',
                 key=image_id,
             )
         listed_ones, listed_twos = of_records.values()
@@ -233,7 +231,7 @@ class Audit:
         if neither:
             self._report(
                 names.NOT_IN_SPLIT_LISTS,
-                f'{len(neither):,} of {len(self.labels_of):,} images, the first is {min(neither)}',
+                f'{len(neither):,} of {len(self.labels_of):,} images; the first is {min(neither)}',
             )
         shared = self._patients_of(listed_ones) & self._patients_of(listed_twos)
         for patient in sorted(shared):
@@ -244,34 +242,34 @@ class Audit:
             )
 
     def _patients_of(self, image_ids: Iterable[str]) -> set[str]:
-        found = (self.intake.patient_of(image_id, str) for image_id in image_ids)
-        return {patient.patient_id for patient in found if not isinstance(patient, Rejected)}
+        patients = (self.intake.patient_of(image_id, str) for image_id in image_ids)
+        return {patient.patient_id for patient in patients if not isinstance(patient, Rejected)}
 
     def compare_preprocessed(self, name: str, rows: Mapping[str, int]) -> None:
-        """Holds preprocessed_data.csv (image id -> label bits) against the records."""
+        """Compares preprocessed_data.csv (image id -> label bits) with the records."""
         if not self.labels_of:
             return
-        known = self._by_id.keys() | self._rejected
+        image_ids = self._by_id.keys() | self._rejected
         for title, ids in (
-            ('in it but in no record', rows.keys() - known),
-            ('not in it', known - rows.keys()),
+            ('in it but in no record', rows.keys() - image_ids),
+            ('not in it', image_ids - rows.keys()),
         ):
             if ids:
                 self._report(
                     names.PREPROCESSED_CSV_DIFFERS,
-                    f'{len(ids):,} images are {title}, the first is {min(ids)}',
+                    f'{len(ids):,} images are {title}; the first is {min(ids)}',
                     name,
                     key=min(ids),
                 )
         for image_id in sorted(rows.keys() & self.labels_of.keys()):
             if rows[image_id] != self.labels_of[image_id]:
-                said, held = (
+                listed, recorded = (
                     '|'.join(positive(bits)) or 'nothing'
                     for bits in (rows[image_id], self.labels_of[image_id])
                 )
                 self._report(
                     names.PREPROCESSED_CSV_DIFFERS,
-                    f'it says {said}, the record {held}',
+                    f'it says {listed}, the record says {recorded}',
                     name,
                     key=image_id,
                 )
@@ -321,10 +319,10 @@ class Audit:
 
 
 def read_preprocessed(path: str) -> dict[str, int]:
-    """Reads preprocessed_data.csv into image id -> label bits.
+    """Reads preprocessed_data.csv: image id -> label bits.
 
     Raises:
-      ValueError: it is not of the known form.
+      ValueError: it does not have the form of the Kaggle file.
       OSError: it cannot be read.
     """
     rows = csv.reader(io.StringIO(read_text(path)))
@@ -332,10 +330,10 @@ def read_preprocessed(path: str) -> dict[str, int]:
         header = next(rows, [])
         if sorted(header[1:]) != sorted(LABELS):
             raise ValueError(
-                f'{path}: expected the columns {", ".join(LABELS)} behind an unnamed first one'
+                f'{path}: expected an unnamed first column and then {", ".join(LABELS)}'
             )
         places = [LABELS.index(name) for name in header[1:]]
-        found = {}
+        labels = {}
         for row in rows:
             if row and len(row) != len(header):
                 raise ValueError(
@@ -346,7 +344,7 @@ def read_preprocessed(path: str) -> dict[str, int]:
                     (value in ('True', '1')) << place
                     for value, place in zip(row[1:], places, strict=True)
                 )
-                found[row[0].rsplit('/', 1)[-1]] = bits
+                labels[row[0].rsplit('/', 1)[-1]] = bits
     except csv.Error as error:
         raise ValueError(f'{path}, line {rows.line_num}: not a CSV file ({error})') from None
-    return found
+    return labels

@@ -1,4 +1,4 @@
-"""Shows an audit on a terminal."""
+"""Prints the result of `check`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from records.terminal import printable
 from records.walking import format_counts
 from schemas.labels import LABELS
 
-_SHOWN_FILES = 40
-_SHOWN_PROBLEMS = 8
+_MAX_FILES = 40
+_MAX_PROBLEMS = 8
 _COLOURS = {ERROR: 'red', WARNING: 'yellow'}
 
 
 def show(audit: Audit, title: str, console: Console) -> None:
-    """Prints files, labels and problems."""
+    """Prints the files, labels and problems of a data root."""
     console.print(_files(audit, title))
     console.print(_labels(audit))
     _print_sources(audit, console)
@@ -39,7 +39,7 @@ def show(audit: Audit, title: str, console: Console) -> None:
 
 def _files(audit: Audit, title: str) -> Table:
     table = Table(title=escape(title), title_justify='left')
-    for name in ('file', 'promised', 'held', 'damaged', 'rejected'):
+    for name in ('file', 'expected', 'records', 'damaged', 'rejected'):
         table.add_column(name, justify='left' if name == 'file' else 'right')
     files = audit.files
     bad = [
@@ -47,8 +47,8 @@ def _files(audit: Audit, title: str) -> Table:
         for file in files
         if file.damaged or file.rejected or file.promised not in (None, file.records)
     ]
-    shown = files if len(files) <= _SHOWN_FILES else bad[:_SHOWN_FILES]
-    for file in shown:
+    listed = files if len(files) <= _MAX_FILES else bad[:_MAX_FILES]
+    for file in listed:
         promised = '' if file.promised is None else f'{file.promised:,}'
         style = 'red' if file in bad else ''
         table.add_row(
@@ -59,17 +59,17 @@ def _files(audit: Audit, title: str) -> Table:
             f'{file.rejected:,}',
             style=style,
         )
-    if len(shown) < len(files):
-        table.add_row(f'… {len(files) - len(shown):,} more', '', '', '', '', style='dim')
+    if len(listed) < len(files):
+        table.add_row(f'… {len(files) - len(listed):,} more', '', '', '', '', style='dim')
     table.add_section()
-    promises = sum(file.promised or 0 for file in files)
-    held, damaged, rejected = (
+    promised = sum(file.promised or 0 for file in files)
+    records, damaged, rejected = (
         sum(getattr(file, name) for file in files) for name in ('records', 'damaged', 'rejected')
     )
     table.add_row(
         f'{len(files):,} files',
-        f'{promises:,}',
-        f'{held:,}',
+        f'{promised:,}',
+        f'{records:,}',
         f'{damaged:,}',
         f'{rejected:,}',
         style='bold',
@@ -96,18 +96,18 @@ def _print_sources(audit: Audit, console: Console) -> None:
     patients = ', '.join(
         f'{count:,} by {source}' for source, count in sorted(audit.patient_sources.items())
     )
-    lines = [f'Patients: {len(audit.patients):,} (of the records, {patients or "none"})']
+    lines = [f'Patients: {len(audit.patients):,} (records by source: {patients or "none"})']
     if audit.metadata is not None:
         lines.append(
             f'Metadata table: {len(audit.metadata):,} rows, {audit.joined:,} of '
-            f'{audit.accepted:,} records joined'
+            f'{audit.accepted:,} records have one'
         )
         for name, counts in (('Age', audit.ages), ('Sex', audit.sexes), ('View', audit.views)):
             lines.append(
                 f'{name}: '
                 + ', '.join(f'{value} {count:,}' for value, count in sorted(counts.items()))
             )
-        lines += [f'In the table, {problem}' for problem in audit.metadata.problems]
+        lines += [f'Metadata table: {problem}' for problem in audit.metadata.problems]
     if audit.listed:
         lines.append(
             'Official lists: '
@@ -121,7 +121,7 @@ def _print_sources(audit: Audit, console: Console) -> None:
 def _summary(by_kind: dict[str, list[Problem]]) -> Table:
     table = Table('', 'problem', title='Problems', title_justify='left')
     table.add_column('count', justify='right')
-    table.add_column('the first')
+    table.add_column('first one')
     table.add_column('what to do')
     for kind, problems in by_kind.items():
         about, first = PROBLEMS[kind], problems[0]
@@ -138,19 +138,19 @@ def _listing(kind: str, problems: list[Problem]) -> Table:
     table.add_column('byte', justify='right')
     table.add_column('image or label', overflow='fold')
     table.add_column('what', ratio=1)
-    for problem in problems[:_SHOWN_PROBLEMS]:
+    for problem in problems[:_MAX_PROBLEMS]:
         record = '' if problem.record is None else str(problem.record)
         offset = '' if problem.offset is None else f'{problem.offset:,}'
         table.add_row(
             escape(problem.file), record, offset, escape(problem.key), escape(problem.what)
         )
-    if len(problems) > _SHOWN_PROBLEMS:
+    if len(problems) > _MAX_PROBLEMS:
         table.add_row(
-            f'… {len(problems) - _SHOWN_PROBLEMS:,} more',
+            f'… {len(problems) - _MAX_PROBLEMS:,} more',
             '',
             '',
             '',
-            'all of them with --json FILE',
+            '--json FILE has all of them',
             style='dim',
         )
     return table

@@ -1,6 +1,4 @@
-"""Reads one TFRecord file of a data root and keeps what an audit needs of each record, not its
-image.
-"""
+"""Reads one TFRecord file of a data root and keeps the facts about each record, not its image."""
 
 from __future__ import annotations
 
@@ -16,11 +14,16 @@ from schemas.problem_names import CONTRADICTORY_LABELS, DAMAGED_RECORD, NO_LABEL
 
 @dataclass(frozen=True)
 class Row:
-    """One good record: its place, what it is called, its positive labels as bits in the order of
-    LABELS, its image's digest.
+    """A record that can be used.
 
-    `notes` are names of problems that intake accepts. `pixels` is what is wrong with the decoded
-    image, the name of a problem and the reason; None when nothing is, or it was not decoded.
+    Attributes:
+      index, offset: its place in the file.
+      image_id: None without one.
+      labels: its positive labels as bits, in the order of LABELS.
+      digest: of the encoded image.
+      notes: names of problems that do not reject it.
+      pixels: name and reason of a problem of the decoded image; None without one, or if the image
+        was not decoded.
     """
 
     index: int
@@ -45,7 +48,7 @@ class Fault:
 
 @dataclass
 class FileScan:
-    """What one file holds. `error`: why it could not be read at all."""
+    """The content of one file. `error` says why it could not be read at all."""
 
     name: str
     promised: int | None
@@ -57,7 +60,7 @@ class FileScan:
 
 @dataclass(frozen=True)
 class ScanRules:
-    """How to look: limits of a side in pixels, and whether to decode every image."""
+    """What to check: the limits of a side in pixels, and whether to decode every image."""
 
     min_side: int
     max_side: int
@@ -65,8 +68,9 @@ class ScanRules:
 
 
 def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
-    """Reads the file at `place` (its path, and its name in the data root). Never raises on account
-    of what it holds.
+    """Reads the file at `place` (its path, and its name in the data root).
+
+    No content of the file makes it raise.
     """
     path, name = place
     scan = FileScan(name, tfrecord.promised_count(path))
@@ -85,15 +89,15 @@ def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
                 )
                 continue
             scan.records += 1
-            found = intake.examine(item.payload)
-            if isinstance(found, Rejected):
+            verdict = intake.examine(item.payload)
+            if isinstance(verdict, Rejected):
                 scan.faults.append(
-                    Fault(item.index, item.offset, found.image_id, found.kind, found.reason)
+                    Fault(item.index, item.offset, verdict.image_id, verdict.kind, verdict.reason)
                 )
                 continue
-            record = found.record
+            record = verdict.record
             bits = sum(record.labels[label] << place for place, label in enumerate(LABELS))
-            pixels = pixel_fault(record.image, found.header) if rules.pixels else None
+            pixels = pixel_fault(record.image, verdict.header) if rules.pixels else None
             scan.rows.append(
                 Row(
                     item.index,
@@ -101,7 +105,7 @@ def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
                     record.image_id or None,
                     bits,
                     image_digest(record.image),
-                    found.notes,
+                    verdict.notes,
                     pixels,
                 )
             )
@@ -111,7 +115,7 @@ def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
 
 
 def positive(bits: int) -> tuple[str, ...]:
-    """The labels that are 1 in a Row's bits."""
+    """The labels that are 1 in the bits of a Row."""
     return tuple(label for place, label in enumerate(LABELS) if bits >> place & 1)
 
 
@@ -126,9 +130,7 @@ def label_fault(labels: tuple[str, ...]) -> tuple[str, str] | None:
 
 
 def pixel_fault(image: bytes, header: ImageHeader) -> tuple[str, str] | None:
-    """Decodes an image that intake accepted: what is wrong with its pixels, as a kind of problem
-    and the reason.
-    """
+    """Decodes an image that intake accepted: name and reason of a problem, None without one."""
     try:
         grey = images.decode(image, header)
     except images.ImageError as error:

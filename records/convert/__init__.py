@@ -1,3 +1,1 @@
-"""Converts images to the NIH TFRecord layout: a folder of images by class, or the NIH PNGs with
-their Data_Entry table.
-"""
+"""Converts images to the NIH TFRecord layout, from class folders or the NIH release."""

@@ -1,6 +1,4 @@
-"""Converts listed images to a data set: pixels in all cores, records in a fixed order, a report on
-what came of each file.
-"""
+"""Converts listed images to a data set on all cores, with records in a fixed order."""
 
 from __future__ import annotations
 
@@ -29,18 +27,28 @@ from records.terminal import printable
 from schemas.problem_names import UNREADABLE_FILE
 
 REPORT = 'convert_report.json'
-# Images a worker takes at a time: 8 images are half a second of work and 600 kB of answer.
+# Images per task of a worker: 8 images take half a second and return 600 kB.
 _CHUNK = 8
 
 
 class NothingConvertedError(ValueError):
-    """Not one image could be converted; the text gives the first reasons."""
+    """No image could be converted; the text gives the first reasons."""
 
 
 @dataclass
 class Outcome:
-    """What came of a conversion; everything in it depends on the input alone, not on when or with
-    how many processes it ran.
+    """The result of a conversion. It depends only on the input, not on the number of processes.
+
+    Attributes:
+      images: the folder of images.
+      kind: as in Listing.
+      shards: file -> number of records.
+      labels: label -> number of images.
+      depths: bits per pixel of the originals -> number of images.
+      patients: number of patients.
+      own_patient, left_out, without_file, ignored, problems: as in Listing.
+      failed: file -> why it was not converted.
+      lists: split list -> number of image ids.
     """
 
     images: str
@@ -64,7 +72,7 @@ class Outcome:
 
     @property
     def failed_share(self) -> float:
-        """Failed images over all that were to be converted."""
+        """Share of the images that failed, 0..1."""
         return len(self.failed) / max(1, self.converted + len(self.failed))
 
     def as_json(self) -> bytes:
@@ -103,10 +111,20 @@ def convert(
     workers: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
-    """Writes the data set and its report to `out`; `advance` is told how many images are done.
+    """Writes the data set and its report to `out`.
+
+    Args:
+      listing: the images.
+      images: the folder that they are in.
+      out: the folder of the data set.
+      size: side of the images in the records, pixels.
+      fit: see `records.convert.pixels.to_jpeg`.
+      shard_size: records per file.
+      workers: processes.
+      advance: called with the number of images that were just finished.
 
     Raises:
-      NothingConvertedError: no image could be converted; no data is written then, the report is.
+      NothingConvertedError: no image could be converted; only the report is written.
       OSError: `out` cannot be written.
     """
     outcome = Outcome(
@@ -154,8 +172,8 @@ def convert(
             f'{file}: {failure.reason}' for file, failure in list(outcome.failed.items())[:3]
         )
         raise NothingConvertedError(
-            f'not one of {len(outcome.failed)} images could be converted ({reasons}); all '
-            f'reasons: {out / REPORT}'
+            f'none of {len(outcome.failed)} images could be converted ({reasons}); all reasons: '
+            f'{out / REPORT}'
         )
     return outcome
 
@@ -165,26 +183,26 @@ def _results(
 ) -> Iterator[tuple[Source, Converted | Failure]]:
     chunks = [sources[begin : begin + _CHUNK] for begin in range(0, len(sources), _CHUNK)]
     paths = ([source.path for source in chunk] for chunk in chunks)
-    answers = ordered_map(
+    results = ordered_map(
         functools.partial(_convert_files, size=size, fit=fit), paths, min(workers, len(chunks))
     )
-    for chunk, answer in zip(chunks, answers, strict=True):
-        yield from zip(chunk, answer, strict=True)
+    for chunk, result in zip(chunks, results, strict=True):
+        yield from zip(chunk, result, strict=True)
 
 
 def _convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | Failure]:
-    """Runs in a worker: each file's image, or why there is none."""
-    answers: list[Converted | Failure] = []
+    """Converts files in a worker: the image of each file, or why there is none."""
+    results: list[Converted | Failure] = []
     for path in paths:
         try:
-            answers.append(to_jpeg(path.read_bytes(), size, fit))
+            results.append(to_jpeg(path.read_bytes(), size, fit))
         except ImageError as error:
-            answers.append(Failure(error.kind, str(error)))
+            results.append(Failure(error.kind, str(error)))
         except OSError as error:
-            answers.append(
+            results.append(
                 Failure(UNREADABLE_FILE, f'it cannot be read: {error.strerror or error}')
             )
-    return answers
+    return results
 
 
 def _table_row(source: Source, result: Converted) -> list[str]:
@@ -198,7 +216,7 @@ def _table_row(source: Source, result: Converted) -> list[str]:
 
 
 def _listed_path(source: Source, images: Path) -> str:
-    """In the form of the Kaggle file: the folder as it was, the name as it is in the records."""
+    """The path in the form of the Kaggle file: the original folder, and the name in the records."""
     folder = source.path.relative_to(images).parent.as_posix()
     return '/'.join(
         part for part in ('../input/data', '' if folder == '.' else folder, source.image_id) if part

@@ -1,5 +1,7 @@
-"""One image of any usual kind to the JPEG that stands in a record: square, one channel, 8 bits, as
-in the NIH TFRecords.
+"""Converts an image of any usual kind to the JPEG of a record: square, one channel, 8 bits.
+
+It decodes TIFF and BMP itself, because only `convert` accepts them; `records.images` checks and
+decodes JPEG and PNG.
 """
 
 from __future__ import annotations
@@ -28,14 +30,13 @@ from schemas.image_status import BLANK, UNDECODABLE, UNSUPPORTED
 SQUASH, PAD, CROP = 'squash', 'pad', 'crop'
 FITS = (SQUASH, PAD, CROP)
 
-# The quantisation tables of the Kaggle records are those of libjpeg's quality 95; they carry a
-# density of 300 dpi.
+# The Kaggle records have the quantisation tables of libjpeg's quality 95 and a density of 300 dpi.
 _QUALITY = 95
 _DPI = (300, 300)
 _FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP')
 _DEPTHS = (8, 10, 12, 14, 16)
-# The brightest upper byte of a 16-bit colour image from which on all 16 bits are in use, by the
-# rule for grey ones.
+# If the brightest upper byte of a 16-bit colour image reaches this, all 16 bits are in use, by the
+# rule for grey images.
 _FULL_RANGE_BYTE = 2**14 >> 8
 # Tags of TIFF, and two of their values.
 _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _NEW_SUBFILE_TYPE, _JPEG_TABLES = (
@@ -48,7 +49,7 @@ _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _NEW_SUBFILE_TYPE, _JPEG_TABLES = 
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets and lengths
 _JPEG_COMPRESSION = 7
 _MIN_IS_WHITE = 0
-# What undoes each EXIF orientation.
+# The operation that undoes each EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -62,8 +63,13 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class _Original:
-    """`image`: upright, in the mode that Pillow gives it; `deep_colour`: 16 bits a channel, of
-    which Pillow keeps the upper 8; `min_is_white`: grey values that are still to be inverted."""
+    """A decoded original.
+
+    Attributes:
+      image: upright, in Pillow's mode.
+      deep_colour: whether it has colour of 16 bits per channel, of which Pillow keeps the upper 8.
+      min_is_white: whether its grey values still have to be inverted.
+    """
 
     image: Image.Image
     deep_colour: bool = False
@@ -72,8 +78,12 @@ class _Original:
 
 @dataclass(frozen=True)
 class Converted:
-    """`jpeg`: the encoded image; `width`, `height`: of the original in pixels; `bits`: the grey
-    values' depth in the original.
+    """A converted image.
+
+    Attributes:
+      jpeg: the encoded image.
+      width, height: of the original, pixels.
+      bits: depth of the grey values of the original.
     """
 
     jpeg: bytes
@@ -83,30 +93,27 @@ class Converted:
 
 
 def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
-    """Decodes an image and encodes it as `size` x `size` one-channel 8-bit JPEG that looks as a
-    viewer shows the original.
+    """Converts an image to a square 8-bit grey JPEG that looks as a viewer shows the original.
 
-    Colour becomes luma (ITU-R 601). Transparent parts become black; an alpha channel that is the
-    same everywhere is dropped. Of 16-bit images the depth in use (10, 12, 14 or 16 bits, judged by
-    the brightest pixel) is scaled to 8 bits: detectors give 10 to 14 bits and pad them. Floats are
-    scaled from 0..1, or taken as whole numbers of up to 16 bits. Resized with a Lanczos filter,
+    Colour becomes luma (ITU-R 601). Transparent parts become black; a constant alpha channel is
+    dropped. The depth that a 16-bit image uses (10, 12, 14 or 16 bits, by its brightest pixel) is
+    scaled to 8 bits, because detectors deliver 10 to 14 bits and pad them. Floats are scaled from
+    0..1, or count as whole numbers of up to 16 bits. Images are resized with a Lanczos filter,
     which averages when it shrinks.
 
     Args:
       data: an encoded JPEG, PNG, TIFF or BMP.
       size: side of the result in pixels.
-      fit: what becomes of an image that is not square: SQUASH changes its proportions, as the NIH
-        did when it made 1024x1024 PNGs of its films; PAD adds black borders; CROP cuts the longer
-        side at both ends.
+      fit: for an image that is not square: SQUASH changes its proportions, as the NIH did when it
+        made 1024x1024 PNGs; PAD adds black borders; CROP cuts both ends of the longer side.
 
     Raises:
-      ImageError: it cannot be decoded, the decoder reports damage, it is too small, too large or
-        too costly, its grey values have no known range, or the result would be blank.
+      ImageError: the image cannot be decoded or is damaged, is too small, too large or too costly,
+        its grey values have an unknown range, or the result would be blank.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            'ignore'
-        )  # Pillow's on sizes, which `check_size` judges, and on EXIF that is not needed
+        # Pillow warns about sizes, which `check_size` judges, and about EXIF data that we ignore.
+        warnings.simplefilter('ignore')
         original = _decode(data)
     width, height = original.image.size
     try:
@@ -124,12 +131,12 @@ def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
 
 
 def _decode(data: bytes) -> _Original:
-    """Every pixel of an encoded image; raises ImageError."""
+    """Decodes an image; raises ImageError."""
     if data[:2] == b'\xff\xd8' or data[:4] == b'\x89PNG':
         header = check_readable(data)
         image = decode_stored(data, header)
         if header.format == JPEG:
-            if image.mode == 'CMYK':  # Pillow knows that Adobe stores it inverted
+            if image.mode == 'CMYK':  # Pillow handles Adobe's inverted values
                 image = Image.open(io.BytesIO(data), formats=('JPEG',)).convert('RGB')
             turn = _UPRIGHT.get(header.orientation)
             return _Original(image if turn is None else image.transpose(turn))
@@ -151,14 +158,13 @@ def _decode(data: bytes) -> _Original:
         return _Original(ImageOps.exif_transpose(image), deep and several, inverted)
     except ImageError:
         raise
-    except Exception as error:  # noqa: BLE001 - on damaged input Pillow's decoders raise almost anything
+    # On damaged input Pillow's decoders raise almost anything.
+    except Exception as error:  # noqa: BLE001
         raise ImageError(UNDECODABLE, f'it cannot be decoded: {plain(error)}') from None
 
 
 def _check_one_page(image: Image.Image) -> None:
-    """A TIFF may hold several films, and only one could become the record; smaller versions of one
-    film are fine.
-    """
+    """Raises ImageError for a TIFF with several pages; smaller versions of one page are fine."""
     pages = 0
     for page in range(getattr(image, 'n_frames', 1)):
         image.seek(page)
@@ -167,24 +173,23 @@ def _check_one_page(image: Image.Image) -> None:
     if pages > 1:
         raise ImageError(
             UNSUPPORTED,
-            f'it has {pages} pages: expected one film a file. Save each page as a file of its own',
+            f'it has {pages} pages: expected one image per file. Save each page as a separate file',
         )
 
 
 def _check_jpegs_of_tiff(data: bytes, tags: Mapping[int, Any]) -> None:
-    """Has each JPEG of a TIFF decoded for the decoder's warnings, which libtiff keeps to itself."""
+    """Decodes each JPEG in a TIFF for the decoder's warnings, which libtiff hides."""
     tables = tags.get(_JPEG_TABLES, b'')
     for offsets, lengths in (_STRIPS, _TILES):
         for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
             jpeg = data[offset : offset + length]
-            whole = (
-                tables[:-2] + jpeg[2:] if tables else jpeg
-            )  # without the end of the one and the start of the other
+            # Joined without the end marker of the tables and the start marker of the image.
+            whole = tables[:-2] + jpeg[2:] if tables else jpeg
             decode_stored(whole, inspect(whole))
 
 
 def _grey(original: _Original) -> tuple[Image.Image, int]:
-    """An image of mode L (or F in 0..255 for deep ones) and the depth of the original."""
+    """The grey image (mode L, or F in 0..255 above 8 bits) and the depth of the original."""
     image = original.image
     if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         values, bits = _scaled(np.array(image, dtype=np.float32), image.mode == 'F')
@@ -196,19 +201,24 @@ def _grey(original: _Original) -> tuple[Image.Image, int]:
     if brightest < _FULL_RANGE_BYTE:
         raise ImageError(
             UNSUPPORTED,
-            f'it is a 16-bit colour image whose grey values end below {int(brightest) + 1 << 8}, '
-            'and only the upper 8 of 16 bits '
-            'can be read of such images: save it as 16-bit greyscale',
+            f'it is a 16-bit colour image with grey values below {int(brightest) + 1 << 8}, '
+            'and only the upper 8 of 16 bits can be read: save it as 16-bit greyscale',
         )
     return grey, 16
 
 
 def _scaled(values: np.ndarray, fractions: bool) -> tuple[np.ndarray, int]:
-    """Grey values of more than 8 bits, float32 [height, width], scaled in place to 0..255; and how
-    many bits are in use.
+    """Scales grey values of more than 8 bits in place to 0..255.
+
+    Args:
+      values: float32 [height, width].
+      fractions: whether the original has floats.
+
+    Returns:
+      The values and the number of bits in use.
     """
     low, high = float(values.min()), float(values.max())
-    stated = f'its grey values run from {low:g} to {high:g}'
+    values_range = f'its grey values run from {low:g} to {high:g}'
     if fractions:
         if not np.isfinite(values).all():
             raise ImageError(
@@ -220,18 +230,20 @@ def _scaled(values: np.ndarray, fractions: bool) -> tuple[np.ndarray, int]:
         if not np.array_equal(values, np.rint(values)):
             raise ImageError(
                 UNSUPPORTED,
-                f'{stated}, with fractions: expected 0 to 1, or whole numbers from 0 to 65535',
+                f'{values_range}, with fractions: expected 0 to 1, or whole numbers from 0 to '
+                '65535',
             )
     bits = next((depth for depth in _DEPTHS if high < 2**depth), 0)
     if not bits or low < 0:
-        raise ImageError(UNSUPPORTED, f'{stated}: expected 0 to 65535')
+        raise ImageError(UNSUPPORTED, f'{values_range}: expected 0 to 65535')
     values *= 255 / (2**bits - 1)
     return values, bits
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Mode L, transparent parts black. An alpha channel that is the same everywhere hides nothing:
-    some programs leave it at 0.
+    """Mode L with transparent parts black.
+
+    A constant alpha channel hides nothing: some programs leave it at 0.
     """
     if not image.has_transparency_data:
         return image.convert('L') if image.mode in ('L', '1') else image.convert('RGB').convert('L')
@@ -243,7 +255,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _resize(image: Image.Image, size: int, fit: str) -> Image.Image:
-    """The image in 8 bits, cut for CROP; of `size` on both sides, or for PAD on the longer side."""
+    """The image in 8 bits; `size` is the longer side for PAD, both sides otherwise."""
     if fit == CROP:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -260,7 +272,7 @@ def _resize(image: Image.Image, size: int, fit: str) -> Image.Image:
 
 
 def _framed(image: Image.Image, size: int) -> Image.Image:
-    """The image in the middle of a black square."""
+    """The image, centred in a black square."""
     if image.size == (size, size):
         return image
     square = Image.new('L', (size, size))

@@ -1,5 +1,6 @@
-"""What there is to convert: every image with its id, labels and line of the metadata table, from a
-class folder tree or the NIH release.
+"""Lists the images to convert, from class folders or the NIH release.
+
+Each image gets its id, its labels and its row of the metadata table.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from schemas.labels import LABELS
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff')
 BY_NAME, BY_PATH = 'name', 'path'
 
-# Images and volumes that are not read. DICOM files often have no suffix, or the end of a number.
+# Images and volumes that are not read. DICOM files often have no suffix, or a number as suffix.
 _OTHER_IMAGES = (
     *(
         '.dcm',
@@ -40,11 +41,11 @@ _OTHER_IMAGES = (
     *('.pgm', '.ppm', '.nii', '.nii.gz', '.nrrd', '.mha', '.mhd'),
 )
 _DICOM_MARK, _DICOM_MARK_AT = b'DICM', 128
-_DICOM = 'a DICOM file, which is not read: export its image as PNG or TIFF first'
+_DICOM = 'it is a DICOM file, which is not read: export its image as PNG or TIFF first'
 
 
 class SourceError(ValueError):
-    """Images that cannot be converted as they lie; the text says which and what to do."""
+    """Images that cannot be converted; the text says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Source:
-    """One image: its file, its id, its positive labels, and what the metadata table will say of it
-    (column -> text).
+    """One image to convert.
+
+    Attributes:
+      path: its file.
+      image_id: its id in the records.
+      labels: its positive labels.
+      table: its row in the new metadata table, heading -> text.
     """
 
     path: Path
@@ -69,20 +75,19 @@ class Source:
 
 @dataclass
 class Listing:
-    """What was found.
+    """The images of a folder.
 
     Attributes:
       kind: 'class folders' or the path of the NIH table.
-      sources: images to convert, in the order of the records to be.
-      failed: files (relative to the folder of images) that cannot be converted whatever their
-        pixels -> why.
-      ignored: other files, by type -> how many.
-      lists: the official split lists that lie with the images, a name of layout.LISTS -> image ids.
-      problems: what was not understood in the metadata table.
-      left_out: images in folders that --class-map leaves out.
-      without_file: rows of the NIH table without an image (part of the release is a usual thing to
-        have).
-      own_patient: images whose patient is not known.
+      sources: images to convert, in the order of the records.
+      failed: files (relative to the folder of images) that cannot be converted -> why.
+      ignored: type of file -> number of other files.
+      lists: official split lists beside the images, a name of layout.LISTS -> image ids.
+      problems: problems of the metadata table.
+      left_out: number of images in folders that --class-map leaves out.
+      without_file: number of rows of the NIH table without an image; people often have a part of
+        the release.
+      own_patient: number of images whose patient is unknown.
     """
 
     kind: str
@@ -97,20 +102,20 @@ class Listing:
 
 
 def find_table(images: Path) -> Path | None:
-    """The Data_Entry table that lies with the images, if one does.
+    """The Data_Entry table beside the images; None without one.
 
     Raises:
       DataRootError: there are several.
     """
-    there = side_files.find(side_files.TABLE, str(images), _names(images), option='--table')
-    return images / there if there else None
+    name = side_files.find(side_files.TABLE, str(images), _names(images), option='--table')
+    return images / name if name else None
 
 
 def parse_class_map(entries: list[str]) -> dict[str, tuple[str, ...] | None]:
-    """Reads `FOLDER=Label`, `FOLDER=Label|Label`, or `FOLDER=` (leave the folder out: None).
+    """Reads `FOLDER=Label`, `FOLDER=Label|Label`, or `FOLDER=` (None: leave the folder out).
 
     Raises:
-      SourceError: an entry has another form or names no label.
+      SourceError: an entry has another form, or a name that is not a label.
     """
     mapping: dict[str, tuple[str, ...] | None] = {}
     for entry in entries:
@@ -119,11 +124,9 @@ def parse_class_map(entries: list[str]) -> dict[str, tuple[str, ...] | None]:
         unknown = [name for name in labels or () if name not in LABELS]
         if not folder or not equals or unknown:
             what = (
-                f'no label is called {unknown[0]!r}'
-                if unknown
-                else "expected the form 'FOLDER=Label'"
+                f'{unknown[0]!r} is not a label' if unknown else "expected the form 'FOLDER=Label'"
             )
-            raise SourceError(f'--class-map {entry!r}: {what}. Labels are: {", ".join(LABELS)}')
+            raise SourceError(f'--class-map {entry!r}: {what}. The labels are: {", ".join(LABELS)}')
         mapping[folder.casefold()] = labels
     return mapping
 
@@ -134,18 +137,18 @@ def list_class_folders(
     patient_pattern: re.Pattern[str] | None,
     ids: str = BY_NAME,
 ) -> Listing:
-    """Lists a tree in which the nearest folder above an image that names a label gives its label.
+    """Lists a folder tree. The nearest folder with the name of a label gives an image its label.
 
     Raises:
-      SourceError: there are no images, a folder names no label, or two images get the same id.
+      SourceError: there are no images, a folder gives no label, or two images get the same id.
     """
     listing = Listing('class folders')
-    lost: Counter[str] = Counter()
+    unlabelled: Counter[str] = Counter()
     for path in _images(images, listing):
         folders = [part.casefold() for part in path.relative_to(images).parts[:-1]]
-        labels, known = _labels_of(folders, class_map)
-        if not known:
-            lost[str(path.parent)] += 1
+        labels, is_named = _labels_of(folders, class_map)
+        if not is_named:
+            unlabelled[str(path.parent)] += 1
         elif labels is None:
             listing.left_out += 1
         else:
@@ -157,20 +160,20 @@ def list_class_folders(
                 'Patient ID': patient or image_id.removesuffix('.png'),
             }
             listing.sources.append(Source(path, image_id, labels, table))
-    if lost:
-        named = ', '.join(
-            f'{folder} ({count} images)' for folder, count in sorted(lost.items())[:10]
+    if unlabelled:
+        listed = ', '.join(
+            f'{folder} ({count} images)' for folder, count in sorted(unlabelled.items())[:10]
         )
         raise SourceError(
-            f'{len(lost)} folders name no label: {named}. Name them: --class-map FOLDER=Label '
-            '(FOLDER= leaves one out). '
-            f'Labels are: {", ".join(LABELS)}; NORMAL is No Finding'
+            f'{len(unlabelled)} folders do not have the name of a label: {listed}. Give their '
+            'labels with --class-map FOLDER=Label (FOLDER= leaves a folder out). The labels are: '
+            f'{", ".join(LABELS)}; NORMAL is No Finding'
         )
     return _finished(listing, images)
 
 
 def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
-    """Lists the images of the NIH release, wherever they lie under `images`, that `table` names.
+    """Lists the images of the NIH release under `images` that `table` names.
 
     Raises:
       SourceError: there are no images, or two have the same name.
@@ -185,7 +188,7 @@ def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
         if name is None:
             listing.failed[path.relative_to(images).as_posix()] = Failure(
                 problems.NOT_IN_METADATA,
-                f'the metadata table {table.name} has no line for {path.name}',
+                f'the metadata table {table.name} has no row for {path.name}',
             )
             continue
         entry = entries[name]
@@ -208,8 +211,9 @@ def _names(images: Path) -> list[str]:
 
 
 def _images(images: Path, listing: Listing, table: Path | None = None) -> list[Path]:
-    """The images, each real file once; files that are not images are counted, or named where they
-    may hold one.
+    """The images, each real file once.
+
+    Other files are counted in `listing.ignored`, or are failures if they may hold an image.
     """
     walk = walking.walk(str(images))
     names = [file.name for file in walk.files]
@@ -219,12 +223,12 @@ def _images(images: Path, listing: Listing, table: Path | None = None) -> list[P
         for path in (table, *lists.values())
         if path and path.is_relative_to(images)
     }
-    found = []
+    paths = []
     for name in names:
         suffix = walking.file_type(name)
         reason = _unusable_name(name)
         if suffix in SUFFIXES and not reason:
-            found.append(images / name)
+            paths.append(images / name)
         elif suffix in SUFFIXES:
             listing.failed[printable(name)] = Failure(problems.UNUSABLE_NAME, reason)
         elif name not in used:
@@ -242,28 +246,30 @@ def _images(images: Path, listing: Listing, table: Path | None = None) -> list[P
             listing.ignored['not regular files'] += 1
     counts = (('hidden', walk.hidden), ('links to other files here', len(walk.repeated)))
     listing.ignored.update({kind: count for kind, count in counts if count})
-    if not found:
-        seen = walking.format_counts(walking.count_types(names)) or 'nothing'
+    if not paths:
+        types = walking.format_counts(walking.count_types(names)) or 'nothing'
         first = next(iter(listing.failed.items()), None)
         more = f'. {first[0]}: {first[1].reason}' if first else ''
-        raise SourceError(f'{images}: no images ({", ".join(SUFFIXES)}) there; found {seen}{more}')
+        raise SourceError(
+            f'{images}: no images ({", ".join(SUFFIXES)}); the folder has {types}{more}'
+        )
     listing.lists = {name: sorted(read_list(str(path))) for name, path in lists.items()}
-    return found
+    return paths
 
 
 def _find_lists(images: Path, names: list[str], table: Path | None) -> dict[str, Path]:
-    """The official split lists: with the images, else in the folder of the table."""
-    found = {}
+    """The official split lists beside the images, otherwise in the folder of the table."""
+    lists = {}
     beside = table.parent if table else images
     for kind, name in zip(side_files.LISTS, LISTS, strict=True):
         path = side_files.find(kind, str(images), names, option='its usual name')
         if path:
-            found[name] = images / path
+            lists[name] = images / path
         elif path := side_files.find(
             kind, str(beside), (file.name for file in beside.iterdir()), option='its usual name'
         ):
-            found[name] = beside / path
-    return found
+            lists[name] = beside / path
+    return lists
 
 
 def _unusable_name(name: str) -> str:
@@ -272,7 +278,7 @@ def _unusable_name(name: str) -> str:
     except UnicodeEncodeError:
         return 'its name or that of its folder is not UTF-8: rename it'
     return (
-        'its name or that of its folder holds a line break: rename it'
+        'its name or that of its folder has a line break: rename it'
         if re.search('[\r\n]', name)
         else ''
     )
@@ -298,8 +304,9 @@ def _other_image(path: Path, suffix: str) -> Failure | None:
 def _labels_of(
     folders: list[str], class_map: Mapping[str, tuple[str, ...] | None]
 ) -> tuple[tuple[str, ...] | None, bool]:
-    """The labels of the nearest folder that names some (None: left out), and whether there is such
-    a folder.
+    """The labels of the nearest folder that has some, and whether there is such a folder.
+
+    The labels are None if --class-map leaves the folder out.
     """
     for folder in reversed(folders):
         if folder in class_map:
@@ -324,24 +331,24 @@ def _image_id(path: Path, images: Path, ids: str) -> str:
 
 
 def _finished(listing: Listing, images: Path) -> Listing:
-    seen: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for source in listing.sources:
-        other = seen.setdefault(source.image_id, source.path)
+        other = paths.setdefault(source.image_id, source.path)
         if other != source.path:
             raise SourceError(
                 f'{other} and {source.path} would both get the image_id {source.image_id!r}: '
-                'rename one, '
-                f'or use --ids {BY_PATH}, which takes the whole path under {images}'
+                f'rename one, or use --ids {BY_PATH}, which makes ids from the whole path under '
+                f'{images}'
             )
     by_name = {source.path.name: source.image_id for source in listing.sources}
     files = spelling.ImageNames(by_name)
-    # Lists name the files: with other ids they would name no image of the new data set.
+    # Lists name the files; with other ids they would name no image of the new data set.
     for image_ids in listing.lists.values():
         image_ids[:] = [
             by_name[file] if (file := files.spelled(name)) else name for name in image_ids
         ]
-    # Records of one class or patient should not stand in a row: whoever reads shards in order gets
-    # a mixture. By a hash, so that the order depends on nothing but the names.
+    # Whoever reads the files in order should get a mixture of classes and patients. The order comes
+    # from a hash, so that it depends only on the names.
     listing.sources.sort(key=lambda source: (_digest(source.image_id), source.image_id))
     return listing
 

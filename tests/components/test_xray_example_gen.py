@@ -235,7 +235,7 @@ BAD = {
     '16 bits': (
         build(DEEP, data.image_id(201), NORMAL),
         'unsupported',
-        '`cxr-triage convert` turns the original image into such a film',
+        '`cxr-triage convert` makes such an image from the original',
     ),
     'a PNG with fewer rows': (
         build(SHORT, data.image_id(201), NORMAL),

@@ -224,7 +224,7 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
             _cut_between_records,
             {'wrong_record_count', 'preprocessed_csv_differs'},
             ('data/001-4.tfrec', None, ''),
-            'promises 4 records, 3',
+            'says 4 records, and it holds 3',
             id='fewer',
         ),
         pytest.param(
@@ -280,14 +280,14 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
             _changed(image=IMAGES[6]),
             {'duplicate_across_patients'},
             ('data/001-4.tfrec', 2, id_of(6)),
-            'byte-equal',
+            'the same bytes as',
             id='two patients',
         ),
         pytest.param(
             _changed(image_id=id_of(6)),
             {'duplicate_image_id', 'labels_differ_from_metadata', 'preprocessed_csv_differs'},
             None,
-            'also the image_id',
+            'has the same image_id',
             id='image_id twice',
         ),
         pytest.param(
@@ -456,7 +456,7 @@ def test_what_is_not_understood_in_the_table_is_counted(
         'age_band': 'Age' in what,
         'sex': 'Sex' in what,
     }
-    assert f'In the table, {what}' in ' '.join(capsys.readouterr().out.split())
+    assert f'Metadata table: {what}' in ' '.join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize('value', ['3.0', '00000003'], ids=['decimal', 'zeros'])

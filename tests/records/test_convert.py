@@ -346,7 +346,7 @@ def cut_jpeg_in_tiff() -> bytes:
         pytest.param(
             deep_colour(pixels().astype(np.uint16)),
             'unsupported',
-            'grey values end below 256',
+            'grey values below 256',
             id='8 bits in 16-bit colour',
         ),
         pytest.param(two_pages(), 'unsupported', 'it has 2 pages', id='two pages'),
@@ -451,7 +451,7 @@ def test_images_whose_patient_is_unknown_are_warned_of(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
-    assert 'of 12 of 12 images the patient is not known' in capsys.readouterr().err
+    assert 'the patient of 12 of 12 images is unknown' in capsys.readouterr().err
 
 
 def test_the_output_depends_on_the_input_alone(folders: Path, tmp_path: Path) -> None:
@@ -542,7 +542,7 @@ def test_nih_images_that_the_table_does_not_explain_are_failures(nih: Path, tmp_
     out = tmp_path / 'out'
     assert run('--images', nih, '--out', out, '--workers', '1') == 1
     reasons = {Path(entry['file']).name: entry['reason'] for entry in report_of(out)['failed']}
-    assert 'no line for 00000007_000.png' in reasons['00000007_000.png']
+    assert 'no row for 00000007_000.png' in reasons['00000007_000.png']
     assert "'Lumbago'" in reasons['00000003_000.png']
     assert len(records_of(out)) == 4
 
@@ -553,7 +553,7 @@ def test_without_one_usable_image_nothing_is_written_but_the_report(
     write(tmp_path / 'images' / 'Mass' / 'a.png', b'')
     out = tmp_path / 'out'
     assert run('--images', tmp_path / 'images', '--out', out, '--workers', '1') == 1
-    assert 'not one of 1 images could be converted' in capsys.readouterr().err
+    assert 'none of 1 images could be converted' in capsys.readouterr().err
     assert not list((out / 'data').iterdir())
     assert len(report_of(out)['failed']) == 1
 
@@ -589,7 +589,7 @@ def _strange(images: Path) -> None:
         pytest.param(
             None,
             ['--class-map', 'NORMAL=Fine'],
-            ["no label is called 'Fine'"],
+            ["'Fine' is not a label"],
             id='class map to no label',
         ),
         pytest.param(
@@ -817,7 +817,7 @@ def test_a_conversion_that_was_killed_starts_again(
     write(out / 'data' / '.partial' / '1', b'half a shard')
     write(out / 'data' / '000-99.tfrec', b'of another shard size')
     assert run('--images', folders, '--out', out, '--workers', '1') == 0
-    assert 'an earlier conversion did not end there; starting again' in capsys.readouterr().err
+    assert 'an earlier conversion did not finish; starting again' in capsys.readouterr().err
     assert len(records_of(out)) == 12
     assert sorted(path.name for path in out.iterdir()) == [
         'convert_report.json',
@@ -837,7 +837,7 @@ def test_records_of_others_are_not_mixed_with_the_new(
     write(out / 'more' / '000-1.tfrec.gz', b'x')
     assert run('--images', folders, '--out', out, '--workers', '1', '--overwrite') == 1
     assert (
-        'holds 1 record files that convert did not write, such as more/000-1.tfrec.gz'
+        'the folder has 1 record files that convert did not write, such as more/000-1.tfrec.gz'
         in capsys.readouterr().err
     )
     assert [path.name for path in out.iterdir()] == ['more']

@@ -94,7 +94,5 @@ def test_truth_says_which_labels_are_wrong(tmp_path: Path) -> None:
 def test_another_file_under_that_name_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / origin.TRUTH_NAME
     path.write_bytes(content)
-    with pytest.raises(
-        MetadataError, match=rf'{origin.TRUTH_NAME}: not the table of drawn images'
-    ):
+    with pytest.raises(MetadataError, match=rf'{origin.TRUTH_NAME}: not the table of drawn images'):
         origin.read_truth(str(path))

@@ -72,7 +72,8 @@ def test_two_are_not_guessed_between(tmp_path: Path) -> None:
     with pytest.raises(
         DataRootError,
         match=(
-            r'the metadata table could be metadata/Data_Entry\.csv or metadata/Data_Entry\.csv\.gz\. '
+            r'the metadata table could be metadata/Data_Entry\.csv or '
+            r'metadata/Data_Entry\.csv\.gz\. '
             r'.* data\.metadata'
         ),
     ):
