@@ -234,8 +234,8 @@ class _Gunzip:
             self._bytes_out += len(plain)
             if self._bytes_out > max(_FREE_BYTES, _MAX_RATIO * self._bytes_in):
                 self._reason = (
-                    f'{self._bytes_in} compressed bytes unzip to more than {self._bytes_out}: encoded '
-                    'images do not shrink that much'
+                    f'{self._bytes_in} compressed bytes unzip to more than {self._bytes_out}: '
+                    'encoded images do not shrink that much'
                 )
             return plain
         except zlib.error as error:
@@ -320,7 +320,7 @@ def _next(window: _Window, index: int) -> Record | Damage:
 
 
 def _to_header(window: _Window, size: int) -> int:
-    """The length of the damaged record: `size` bytes, or fewer if the next record starts in them."""
+    """The damaged record has `size` bytes, or fewer if the next record starts in them."""
     window.fill(size + _HEADER.size)
     if size + _HEADER.size <= len(window.buffer) and _is_header(window.buffer, size):
         return size
@@ -370,9 +370,9 @@ def _move(window: _Window, size: int, payload: bytearray) -> None:
 def _find_header(buffer: bytearray, begin: int) -> int | None:
     """The first place, from `begin` on, of a record header with a matching checksum.
 
-    A length below 2**32 ends in four zero bytes, which are rare in compressed images, so only places
-    before a run of zeros are checked. Inside a run the length would be 0, and the header of an empty
-    record is a fixed pattern.
+    A length below 2**32 ends in four zero bytes, which are rare in compressed images, so only
+    places before a run of zeros are checked. Inside a run the length would be 0, and the header of
+    an empty record is a fixed pattern.
     """
     empty = buffer.find(_EMPTY_HEADER, begin)
     zeros = buffer.find(_ZEROS, begin + 1)

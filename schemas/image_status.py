@@ -3,8 +3,8 @@
 `cxr-triage check`, ingestion, the data audit and the served model all use these names, so an image
 gets the same verdict from each of them. This module has no third-party imports.
 
-The rule for an image: 8 bits a channel, greyscale or RGB, upright, and nothing in the file that makes
-the stored pixels differ from what a viewer shows. `cxr-triage convert` converts other images.
+The rule for an image: 8 bits a channel, greyscale or RGB, upright, and nothing in the file that
+makes the stored pixels differ from what a viewer shows. `cxr-triage convert` converts other images.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ PROBABILITY, FLAG, MODEL_VERSION = 'probability', 'flag', 'model_version'
 # A name from `schemas.image_status`.
 STATUS = 'status'
 HEAT_MAP = 'heat_map'
-# Output -> dtype; each of shape [batch]. A task with findings has an output like `probability` for each.
+# Output -> dtype; each of shape [batch]. A task with findings has an output like `probability` for
+# each of them.
 SCORES: dict[str, str] = {
     PROBABILITY: 'float32',
     FLAG: 'float32',
@@ -17,8 +18,8 @@ SCORES: dict[str, str] = {
 }
 # An image that is not `ok` gets this as its probability and its flag, also for each finding, so
 # that it goes to a reader before all others. A client that looks at the probability or the flag
-# alone must never take an image that was not assessed for a normal one, as it would with 0 or -1. NaN
-# is not valid JSON, so one such image would spoil the answers for a whole REST request.
+# alone must never take an image that was not assessed for a normal one, as it would with 0 or -1.
+# NaN is not valid JSON, so one such image would spoil the answers for a whole REST request.
 NOT_ASSESSED = 1.0
 
 

@@ -16,7 +16,7 @@ from trainer.parameters import TrainParameters
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The weight of an image in the loss, float32 [labels] each: where the label is 0, and where it is 1."""
+    """The weights of an image in the loss for labels of 0 and of 1, float32 [labels] each."""
 
     negative: np.ndarray
     positive: np.ndarray

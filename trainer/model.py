@@ -23,8 +23,8 @@ class Network:
       model: pixels, uint8 or float32 [batch, side, side, 1] in 0..255 -> logits float32 [batch,
         labels].
       extractor: the same pixels -> features float32 [batch, width].
-      feature_maps: the same pixels -> the last feature map float [batch, height, width, channels], and
-        how much each place of it counts, float32 [batch, height, width, 1].
+      feature_maps: the same pixels -> the last feature map float [batch, height, width, channels],
+        and how much each place of it counts, float32 [batch, height, width, 1].
       backbone: the keras model inside `extractor`, without the scaling.
       head: features -> logits.
       batch_norm: as in ModelParameters.

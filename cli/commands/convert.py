@@ -183,8 +183,8 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     if outcome.failed_share > args.max_failed:
         errors.print(
             f'[bold red]convert:[/] {len(outcome.failed)} images failed, '
-            f'{outcome.failed_share:.2%}, and --max-failed allows {args.max_failed:.2%}. The others '
-            'were written; look at the reasons before you use them.'
+            f'{outcome.failed_share:.2%}, and --max-failed allows {args.max_failed:.2%}. The '
+            'others were written; look at the reasons before you use them.'
         )
         return 1
     return 0
