@@ -62,13 +62,13 @@ def _files(audit: Audit, title: str) -> Table:
     if len(listed) < len(files):
         table.add_row(f'… {len(files) - len(listed):,} more', '', '', '', '', style='dim')
     table.add_section()
-    promised = sum(file.promised or 0 for file in files)
+    total_promised = sum(file.promised or 0 for file in files)
     records, damaged, rejected = (
         sum(getattr(file, name) for file in files) for name in ('records', 'damaged', 'rejected')
     )
     table.add_row(
         f'{len(files):,} files',
-        f'{promised:,}',
+        f'{total_promised:,}',
         f'{records:,}',
         f'{damaged:,}',
         f'{rejected:,}',
