@@ -21,12 +21,12 @@ class ArgoNodes:
       every_template_retries: the form of 2.17.
 
     Attributes:
-      found: the nodes. `pod` is none of Argo's keys: the name under which Kubernetes has the pod.
+      nodes: the nodes. `pod` is none of Argo's keys: the name under which Kubernetes has the pod.
     """
 
     def __init__(self, workflow: str, every_template_retries: bool):
         self._workflow, self._every_template_retries = workflow, every_template_retries
-        self.found: list[Node] = []
+        self.nodes: list[Node] = []
 
     def add(
         self,
@@ -59,8 +59,8 @@ class ArgoNodes:
             ]
             phase, message = attempts[-1]
             retry = self._node(path, name, 'Retry', phase, summary or message, boundary)
-            self.found.append(retry | {'children': [node['id'] for node in nodes]})
-        self.found += nodes
+            self.nodes.append(retry | {'children': [node['id'] for node in nodes]})
+        self.nodes += nodes
         return nodes
 
     def _node(

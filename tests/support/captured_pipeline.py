@@ -29,9 +29,9 @@ def compiled(captured: dict[str, dict]) -> dict:
         'pipelineSpec'
     ]
     for name, task in spec['root']['dag']['tasks'].items():
-        given = captured[name]['inputs'].get('parameterValues', {})
-        assert set(task['inputs']['parameters']) == set(given), name
-        for key, value in given.items():
+        inputs = captured[name]['inputs'].get('parameterValues', {})
+        assert set(task['inputs']['parameters']) == set(inputs), name
+        for key, value in inputs.items():
             task['inputs']['parameters'][key] = {'runtimeValue': {'constant': value}}
     return spec
 
@@ -98,13 +98,13 @@ def reported(captured: dict[str, dict]) -> dict[str, dict[str, dict]]:
     """Step -> output -> the metadata that the step reported: what a later step got, without what
     Kubeflow adds.
     """
-    found: dict[str, dict[str, dict]] = {}
-    for given in captured.values():
-        for entry in given['inputs'].get('artifacts', {}).values():
+    artifacts: dict[str, dict[str, dict]] = {}
+    for executor_input in captured.values():
+        for entry in executor_input['inputs'].get('artifacts', {}).values():
             (artifact,) = entry['artifacts']
             *_, step, _, key = artifact['uri'].split('/')
             metadata = copy.deepcopy(artifact['metadata'])
-            found.setdefault(step, {})[key] = {
+            artifacts.setdefault(step, {})[key] = {
                 name: value for name, value in metadata.items() if name not in _ADDED
             }
-    return found
+    return artifacts

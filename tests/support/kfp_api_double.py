@@ -77,41 +77,41 @@ class ApiDouble:
         self.requests.append((method, parts.path))
         self._admit(token)
         version, *path = parts.path.removeprefix('/apis/').split('/')
-        found: dict | str | None = None
+        response: dict | str | None = None
         match (method, version, path):
             case ('GET', 'v2beta1', ['healthz']):
-                found = {
+                response = {
                     'commit_sha': '0' * 40,
                     'tag_name': self.version,
                     'multi_user': self.multi_user,
                 }
             case ('GET', 'v2beta1', ['experiments']):
-                found = self._experiments(parse_qs(parts.query))
+                response = self._experiments(parse_qs(parts.query))
             case ('POST', 'v2beta1', ['experiments']):
-                found = self._new_experiment(body)
+                response = self._new_experiment(body)
             case ('POST', 'v2beta1', ['runs']):
-                found = self._new_run(body)
+                response = self._new_run(body)
             case ('POST', 'v2beta1', ['recurringruns']):
-                found = self._new_recurring_run(body)
+                response = self._new_recurring_run(body)
             case ('GET', 'v2beta1', ['runs', run_id]):
                 self._run(run_id).advance(self.fails)
-                found = self._run(run_id).as_v2(run_id)
+                response = self._run(run_id).as_v2(run_id)
             case ('POST', 'v2beta1', ['runs', run_id]) if run_id.endswith(':terminate'):
-                found = self._terminate(run_id.removesuffix(':terminate'))
+                response = self._terminate(run_id.removesuffix(':terminate'))
             case ('GET', 'v1beta1', ['runs', run_id]) if self.older_api:
-                found = {
+                response = {
                     'run': {'id': run_id},
                     'pipeline_runtime': {
                         'workflow_manifest': json.dumps(self._run(run_id).as_argo())
                     },
                 }
             case ('GET', 'v1alpha1', ['runs', run_id, 'nodes', pod, 'log']) if not self.interface:
-                found = self._log(run_id, pod)
-        if found is None and self.interface:
-            found = self._page(parts.path, parse_qs(parts.query))
-        if found is None:
+                response = self._log(run_id, pod)
+        if response is None and self.interface:
+            response = self._page(parts.path, parse_qs(parts.query))
+        if response is None:
             raise RefusedError(404, 5, 'Not Found')
-        return found
+        return response
 
     def _admit(self, token: str) -> None:
         if self.unavailable:
@@ -146,12 +146,12 @@ class ApiDouble:
         self._check_namespace(query.get('namespace'))
         (predicate,) = json.loads(query['filter'][0])['predicates']
         assert predicate['operation'] in (1, 'EQUALS') and predicate['key'] == 'display_name'
-        found = [
+        experiments = [
             {'experiment_id': key, 'display_name': name}
             for key, name in self.experiments.items()
             if name == predicate['stringValue']
         ]
-        return {'experiments': found, 'total_size': len(found)} if found else {}
+        return {'experiments': experiments, 'total_size': len(experiments)} if experiments else {}
 
     def _new_experiment(self, body: dict) -> dict:
         _check_fields(body, {'display_name', 'description', 'namespace'})
@@ -225,7 +225,7 @@ class ApiDouble:
         """The pod's own, else the archived one. The server says 200 before it looks, so that an
         error stands where the log would be.
         """
-        if self.multi_user and self._has(run_id, pod):
+        if self.multi_user and self._has_pod(run_id, pod):
             return self.logs[pod]
         if pod in self.archived:
             return self.archived[pod]
@@ -245,18 +245,18 @@ class ApiDouble:
         if path != '/k8s/pod/logs':
             return '<!doctype html><html lang="en"><head></head></html>'
         (pod,), (run_id,) = query['podname'], query['runid']
-        if query.get('podnamespace') != ['kubeflow'] or not self._has(run_id, pod):
+        if query.get('podnamespace') != ['kubeflow'] or not self._has_pod(run_id, pod):
             raise RefusedError(500, 13, 'Could not get main container logs')
         return self.logs[pod]
 
-    def _has(self, run_id: str, pod: str) -> bool:
+    def _has_pod(self, run_id: str, pod: str) -> bool:
         return pod in self.logs and pod in [
             node['pod'] for node in self._run(run_id).nodes() if node['type'] == 'Pod'
         ]
 
 
-def _check_fields(content: dict, known: set[str]) -> None:
-    for name in set(content) - known:
+def _check_fields(content: dict, fields: set[str]) -> None:
+    for name in set(content) - fields:
         raise RefusedError(400, 3, f'proto: (line 1:2): unknown field "{name}"')
 
 

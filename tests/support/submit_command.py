@@ -12,10 +12,10 @@ from tests.support.kfp_api_double import ApiDouble
 Cli = Callable[..., int]
 
 
-def given(volume: Path) -> list[str]:
+def options(volume: Path) -> list[str]:
     """The options of the demo, with the data and the push directory on a volume."""
     volumes = f'kubeflow.volumes=[{{claim: films, mount: {volume}}}]'
-    given = [
+    words = [
         '--config',
         'pipeline/configs/demo.yaml',
         '--data-root',
@@ -23,21 +23,21 @@ def given(volume: Path) -> list[str]:
         '--root',
         'gs://bucket/runs',
     ]
-    return [*given, '--push-dir', str(volume / 'served'), '--set', volumes]
+    return [*words, '--push-dir', str(volume / 'served'), '--set', volumes]
 
 
-def states(told: str) -> dict[str, list[str]]:
-    """Step -> its states, in the order in which they were told."""
-    found: dict[str, list[str]] = {}
+def states(output: str) -> dict[str, list[str]]:
+    """Step -> its states, in the order of the output."""
+    steps: dict[str, list[str]] = {}
     for state, name in re.findall(
-        r'^ *(done|cached|failed|running|skipped|stopped|waiting)  (\S+)', told, re.MULTILINE
+        r'^ *(done|cached|failed|running|skipped|stopped|waiting)  (\S+)', output, re.MULTILINE
     ):
-        found.setdefault(name, []).append(state)
-    return found
+        steps.setdefault(name, []).append(state)
+    return steps
 
 
 def submitted(server: ApiDouble, volume: Path) -> str:
-    """A run of the compiled demo, submitted by kfp's client alone; nothing is compiled anew."""
+    """A run of the compiled demo, submitted by kfp's client alone; nothing is compiled again."""
     return client.Server(client.Connection(server.url)).submit(
         str(volume / 'demo.yaml'), 'gs://bucket/runs', {}, 'e', 'n'
     )

@@ -35,12 +35,12 @@ class RefusedError(Exception):
         }
 
 
-def check_spec(given: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+def check_spec(document: Any, parameters: dict[str, Any]) -> dict[str, Any]:
     """The pipeline's document, if the server would make a run of it (apiserver/template,
     v2/compiler/argocompiler).
     """
-    spec = given.get('pipeline_spec', given) if isinstance(given, dict) else {}
-    strange = set(given) - {'pipeline_spec', 'platform_spec'} if spec is not given else set()
+    spec = document.get('pipeline_spec', document) if isinstance(document, dict) else {}
+    strange = set(document) - {'pipeline_spec', 'platform_spec'} if spec is not document else set()
     if strange or not spec.get('pipelineInfo', {}).get('name') or 'root' not in spec:
         raise _invalid('unknown template format')
     if spec.get('schemaVersion') != '2.1.0':
@@ -186,15 +186,15 @@ class Workflow:
         very artifacts that it gets.
         """
         task = self._spec['root']['dag']['tasks'][name]
-        given = {}
+        inputs = {}
         for key, value in task.get('inputs', {}).get('parameters', {}).items():
             constant = value.get('runtimeValue', {}).get('constant')
-            given[key] = (
+            inputs[key] = (
                 self.parameters[value['componentInputParameter']]
                 if 'componentInputParameter' in value
                 else constant
             )
-        self.handed[name] = given
+        self.handed[name] = inputs
         artifacts = {
             key: self._outputs[value['taskOutputArtifact']['producerTask']]
             for key, value in task.get('inputs', {}).get('artifacts', {}).items()
@@ -202,7 +202,7 @@ class Workflow:
         label = self._spec['components'][task['componentRef']['name']]['executorLabel']
         container = self._spec['deploymentSpec']['executors'][label]['container']
         return json.dumps(
-            [name, container['image'], container.get('args'), given, artifacts], sort_keys=True
+            [name, container['image'], container.get('args'), inputs, artifacts], sort_keys=True
         )
 
     def as_v2(self, run_id: str) -> dict[str, Any]:
@@ -243,21 +243,21 @@ class Workflow:
         }
 
     def nodes(self) -> list[dict[str, Any]]:
-        """Argo's nodes; see `ArgoNodes.found`."""
+        """Argo's nodes; see `ArgoNodes.nodes`."""
         tree = ArgoNodes(self.name, self._every_template_retries)
         phase = ('Failed' if self._failed else 'Succeeded') if self.ended else 'Running'
         (top,) = tree.add('', 'DAG', (phase, ''))
         tree.add('root-driver', 'Pod', self.root_driver, inside=top)
         if self.root_driver[0] != 'Succeeded':
-            return tree.found
+            return tree.nodes
         (root,) = tree.add('root', 'DAG', (phase, ''), inside=top)
         for number, (name, state) in enumerate(self.states.items(), 1):
-            before = len(tree.found)
+            before = len(tree.nodes)
             self._add_step(tree, root, name, state)
-            for node in tree.found[before:]:
+            for node in tree.nodes[before:]:
                 node['startedAt'] = _time(10 * number)
                 node['finishedAt'] = node['finishedAt'] and _time(10 * number + 9)
-        return tree.found
+        return tree.nodes
 
     @property
     def _failed(self) -> bool:
@@ -267,9 +267,9 @@ class Workflow:
         """The nodes of a step and of its driver. A step that is at work when its run is cancelled
         is killed, and not tried again.
         """
-        before = len(tree.found)
+        before = len(tree.nodes)
         tree.add(f'{name}-driver', 'Pod', ('Succeeded', ''), inside=root)
-        for node in tree.found[before:]:
+        for node in tree.nodes[before:]:
             node['outputs'] = {
                 'parameters': [
                     {'name': 'cached-decision', 'value': 'true' if state == 'Cached' else 'false'}

@@ -77,7 +77,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cli.main(
             [
                 'compile',
-                *submitting.given(root),
+                *submitting.options(root),
                 '--image',
                 'registry/cxr-triage:1',
                 '--out',
@@ -117,7 +117,7 @@ def submit(here: Path, server: ApiDouble) -> Cli:
             [
                 'submit',
                 str(spec or here / 'demo.yaml'),
-                *submitting.given(here),
+                *submitting.options(here),
                 '--host',
                 server.url,
                 *more,

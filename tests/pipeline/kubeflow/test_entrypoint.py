@@ -49,20 +49,20 @@ def _invocation(argv: list[str]) -> dict:
 
 @pytest.mark.parametrize('component', SHARED)
 def test_tfx_takes_what_the_driver_gave(captured: dict, compiled: dict, component: str) -> None:
-    given = captured[component]
-    adapted = adapt(_argv(given, compiled, component))
+    executor_input = captured[component]
+    adapted = adapt(_argv(executor_input, compiled, component))
     invocation = _invocation(adapted.argv)
     inputs, outputs = _parsed(invocation, 'inputs'), _parsed(invocation, 'outputs')
-    assert set(inputs) == set(given['inputs']['artifacts'])
-    assert set(outputs) == set(given['outputs']['artifacts']) - {'executor-logs'}
-    assert adapted.output_file == given['outputs']['outputFile']
+    assert set(inputs) == set(executor_input['inputs']['artifacts'])
+    assert set(outputs) == set(executor_input['outputs']['artifacts']) - {'executor-logs'}
+    assert adapted.output_file == executor_input['outputs']['outputFile']
     for artifact in (*inputs.values(), *outputs.values()):
         assert artifact[0].uri.startswith('/minio/mlpipeline/v2/artifacts/')
     if 'examples' in inputs:
         assert inputs['examples'][0].type_name == 'Examples'
         assert json.loads(inputs['examples'][0].split_names)
     # What the compiler wrote beside it is not touched.
-    assert invocation['inputs']['parameterValues'] == given['inputs']['parameterValues']
+    assert invocation['inputs']['parameterValues'] == executor_input['inputs']['parameterValues']
 
 
 def test_without_types_tfx_fails(captured: dict) -> None:
@@ -99,8 +99,8 @@ def test_an_artifact_is_where_the_launcher_puts_it(uri: str, path: str) -> None:
 
 @pytest.mark.parametrize('scheme', ['gs://', 's3://', 'minio://'])
 def test_what_is_reported_names_the_store(captured: dict, compiled: dict, scheme: str) -> None:
-    given = json.loads(json.dumps(captured['Trainer']).replace('minio://', scheme))
-    adapted = adapt(_argv(given, compiled, 'Trainer'))
+    executor_input = json.loads(json.dumps(captured['Trainer']).replace('minio://', scheme))
+    adapted = adapt(_argv(executor_input, compiled, 'Trainer'))
     model = _invocation(adapted.argv)['outputs']['artifacts']['model']['artifacts'][0]
     assert model['uri'].startswith(entrypoint.MOUNTS[scheme])
     reported = {
@@ -112,17 +112,17 @@ def test_what_is_reported_names_the_store(captured: dict, compiled: dict, scheme
     back = entrypoint.report(copy.deepcopy(reported), adapted.stores)['artifacts']
     assert (
         back['model']['artifacts'][0]['uri']
-        == given['outputs']['artifacts']['model']['artifacts'][0]['uri'] + '/1'
+        == executor_input['outputs']['artifacts']['model']['artifacts'][0]['uri'] + '/1'
     )
     assert back['else'] == reported['artifacts']['else']
 
 
 def test_a_type_that_is_there_stays(captured: dict, compiled: dict) -> None:
-    given = copy.deepcopy(captured['Trainer'])
-    given['inputs']['artifacts']['schema']['artifacts'][0]['type'] = {
+    executor_input = copy.deepcopy(captured['Trainer'])
+    executor_input['inputs']['artifacts']['schema']['artifacts'][0]['type'] = {
         'instanceSchema': 'title: tfx.Other\ntype: object\n'
     }
-    invocation = _invocation(adapt(_argv(given, compiled, 'Trainer')).argv)
+    invocation = _invocation(adapt(_argv(executor_input, compiled, 'Trainer')).argv)
     assert (
         'tfx.Other'
         in invocation['inputs']['artifacts']['schema']['artifacts'][0]['type']['instanceSchema']
@@ -164,7 +164,7 @@ def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path
         'artifactType'
     ]
     parameters = compiled['root']['dag']['tasks'][component]['inputs']['parameters']
-    given = {
+    executor_input = {
         'inputs': {
             'parameterValues': {
                 name: value['runtimeValue']['constant'] for name, value in parameters.items()
@@ -192,7 +192,7 @@ def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path
         sys.executable,
         '-m',
         'pipeline.kubeflow.entrypoint',
-        *(arg.replace('{{$}}', json.dumps(given)) for arg in args),
+        *(arg.replace('{{$}}', json.dumps(executor_input)) for arg in args),
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -207,9 +207,11 @@ def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path
 def test_workers_elsewhere_are_told_the_store(
     captured: dict, compiled: dict, runner: str, kept: bool
 ) -> None:
-    given = json.loads(json.dumps(captured['StatisticsGen']).replace('minio://', 'gs://'))
+    executor_input = json.loads(json.dumps(captured['StatisticsGen']).replace('minio://', 'gs://'))
     argv = [
-        arg for arg in _argv(given, compiled, 'StatisticsGen') if not arg.startswith('--runner=')
+        arg
+        for arg in _argv(executor_input, compiled, 'StatisticsGen')
+        if not arg.startswith('--runner=')
     ]
     adapted = adapt([*argv, f'--runner={runner}'])
     invocation = _invocation(adapted.argv)
@@ -228,18 +230,18 @@ def test_what_a_step_leaves_is_not_for_everybody_to_change(
     """Argo starts pods with umask 0."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    given = copy.deepcopy(captured['StatisticsGen'])
-    given['outputs']['outputFile'] = str(tmp_path / 'outputs' / 'output_metadata.json')
+    executor_input = copy.deepcopy(captured['StatisticsGen'])
+    executor_input['outputs']['outputFile'] = str(tmp_path / 'outputs' / 'output_metadata.json')
     modes: dict[str, int] = {}
 
     def push(_parsed: object) -> None:
         (tmp_path / 'served').mkdir()
         (tmp_path / 'served' / 'saved_model.pb').write_text('graph')
-        Path(given['outputs']['outputFile']).write_text('{}')
+        Path(executor_input['outputs']['outputFile']).write_text('{}')
         modes.update({path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob('*')})
 
     monkeypatch.setattr(kubeflow_v2_run_executor, 'main', push)
-    monkeypatch.setattr('sys.argv', _argv(given, compiled, 'StatisticsGen'))
+    monkeypatch.setattr('sys.argv', _argv(executor_input, compiled, 'StatisticsGen'))
     before = os.umask(0)
     try:
         with pytest.raises(SystemExit) as ended:

@@ -28,18 +28,18 @@ def test_a_server_that_is_away_for_a_while(
     here: Path, server: ApiDouble, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = submitting.submitted(server, here)
-    answer, asked = server.answer, []
+    answer, requests = server.answer, []
 
     def sometimes(*request):
-        asked.append(request)
-        server.unavailable = int(len(asked) % 5 == 0)
+        requests.append(request)
+        server.unavailable = int(len(requests) % 5 == 0)
         return answer(*request)
 
     monkeypatch.setattr(server, 'answer', sometimes)
     assert cli.main(['status', run_id, '--follow', '--host', server.url]) == 0
-    said = capsys.readouterr().out
-    assert 'HTTP 503' in said and 'trying again' in said
-    assert len(submitting.states(said)) == 12
+    output = capsys.readouterr().out
+    assert 'HTTP 503' in output and 'trying again' in output
+    assert len(submitting.states(output)) == 12
 
 
 def test_status_while_it_runs(
@@ -49,10 +49,10 @@ def test_status_while_it_runs(
     monkeypatch.setenv('KF_PIPELINES_ENDPOINT', server.url)
     capsys.readouterr()
     assert cli.main(['status', run_id]) == 0
-    said = capsys.readouterr().out
-    states = submitting.states(said)
+    output = capsys.readouterr().out
+    states = submitting.states(output)
     assert sorted(states.values()) == [['running'], *[['waiting']] * 11]
-    assert f'{server.url}/#/runs/details/{run_id}' in said
+    assert f'{server.url}/#/runs/details/{run_id}' in output
     # Without the older API there are states still.
     server.older_api = False
     assert cli.main(['status', run_id]) == 0
@@ -64,8 +64,8 @@ def test_a_run_that_is_not_known(
     server: ApiDouble, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     assert cli.main([command, 'no-such-run', '--host', server.url]) == 1
-    said = capsys.readouterr().err
-    assert 'looking for run no-such-run' in said and 'Run no-such-run not found' in said
+    output = capsys.readouterr().err
+    assert 'looking for run no-such-run' in output and 'Run no-such-run not found' in output
 
 
 def test_logs(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,14 +84,14 @@ def test_logs(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str])
     # The pod is gone and nothing archived: the server says "200 OK" and puts the error into the
     # text.
     assert cli.main(['logs', run_id, 'Transform', *where]) == 1
-    said = capsys.readouterr()
-    assert said.out == ''
-    assert f'Failed to read logs from archive {pods["Transform"]}' in said.err
+    output = capsys.readouterr()
+    assert output.out == ''
+    assert f'Failed to read logs from archive {pods["Transform"]}' in output.err
     assert (
         'one hour after the end of the run, unless set otherwise): kubectl logs -n kubeflow '
-        f'{pods["Transform"]} -c main' in said.err
+        f'{pods["Transform"]} -c main' in output.err
     )
-    assert f'gs://bucket/runs/demo/{run_id}/Transform/…/executor-logs-0\n' in said.err
+    assert f'gs://bucket/runs/demo/{run_id}/Transform/…/executor-logs-0\n' in output.err
     assert cli.main(['logs', run_id, 'Pusher', *where]) == 1
     assert 'Pusher has no log: it never ran' in capsys.readouterr().err
     assert cli.main(['logs', run_id, 'Trainor', *where]) == 1
@@ -110,10 +110,10 @@ def test_logs_where_kubeflow_serves_one_user(
     capsys.readouterr()
     # Of a pod that runs the API server by itself has no log.
     assert cli.main(['logs', run_id, step, '--host', server.url]) == 1
-    said = capsys.readouterr()
-    assert said.out == ''
-    assert 'Failed to read logs from archive' in said.err and 'svc/ml-pipeline-ui' in said.err
-    assert f'kubectl describe pod -n kubeflow {pod}' in said.err
+    output = capsys.readouterr()
+    assert output.out == ''
+    assert 'Failed to read logs from archive' in output.err and 'svc/ml-pipeline-ui' in output.err
+    assert f'kubectl describe pod -n kubeflow {pod}' in output.err
     # The user interface has it; its page is not taken for a log.
     server.interface = True
     assert cli.main(['logs', run_id, step, '--host', server.url]) == 0
@@ -135,19 +135,19 @@ def test_a_root_driver_that_waits_or_fails_is_named(
     run, where = server.runs[run_id], ['--host', server.url]
     run.root_driver = ('Pending', 'ImagePullBackOff: Back-off pulling image "kfp-driver"')
     assert cli.main(['status', run_id, *where]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r'running  root-driver .*ImagePullBackOff: Back-off pulling image', said)
-    assert sorted(submitting.states(said).values()) == [['running'], *[['waiting']] * 12]
+    output = capsys.readouterr().out
+    assert re.search(r'running  root-driver .*ImagePullBackOff: Back-off pulling image', output)
+    assert sorted(submitting.states(output).values()) == [['running'], *[['waiting']] * 12]
     assert cli.main(['logs', run_id, 'root-driver', *where]) == 1
     assert 'root-driver waits: ImagePullBackOff' in capsys.readouterr().err
     run.root_driver = ('Failed', 'main: Error (exit code 1)')
     (pod,) = (node['pod'] for node in run.nodes() if node['type'] == 'Pod')
     server.archived = {pod: 'metadata-grpc-service: connection refused\n'}
     assert cli.main(['status', run_id, '--follow', *where]) == 1
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        re.search(r'failed  root-driver .*exit code 1', said)
-        and f'cxr-triage logs {run_id} root-driver' in said
+        re.search(r'failed  root-driver .*exit code 1', output)
+        and f'cxr-triage logs {run_id} root-driver' in output
     )
     assert cli.main(['logs', run_id, *where]) == 0
     assert capsys.readouterr().out == 'metadata-grpc-service: connection refused\n'
@@ -161,9 +161,13 @@ def test_cancel(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str
     assert cli.main(['cancel', run_id, '--host', server.url]) == 0
     assert server.runs[run_id].stopped
     assert cli.main(['status', run_id, '--follow', '--host', server.url]) == 1
-    said = capsys.readouterr().out
-    assert 'canceled' in said
+    output = capsys.readouterr().out
+    assert 'canceled' in output
     # What was at work has not failed.
-    assert sorted(submitting.states(said).values()) == [['done'], *[['skipped']] * 10, ['stopped']]
+    assert sorted(submitting.states(output).values()) == [
+        ['done'],
+        *[['skipped']] * 10,
+        ['stopped'],
+    ]
     assert cli.main(['cancel', run_id, '--host', server.url]) == 1
     assert 'has ended already: canceled' in capsys.readouterr().err

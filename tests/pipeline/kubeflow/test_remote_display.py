@@ -20,10 +20,10 @@ def test_a_terminal_shows_what_is_at_work() -> None:
             [Step('Trainer', 'done', 730.0)],
         ]
     )
-    told: list[str] = []
+    screens: list[str] = []
 
     def ask() -> Run:
-        told.append(screen.getvalue())
+        screens.append(screen.getvalue())
         (step,) = next(states)
         return Run('r', 'n', 'SUCCEEDED' if step.state == 'done' else 'RUNNING', (step,))
 
@@ -33,7 +33,7 @@ def test_a_terminal_shows_what_is_at_work() -> None:
             remote_display, 'INTERVAL_S', 0.6
         )  # longer than the display takes to be drawn anew
         assert follower.follow(ask).state == 'SUCCEEDED'
-    assert 'Trainer' in told[-1] and 'done' not in told[-1]
+    assert 'Trainer' in screens[-1] and 'done' not in screens[-1]
     assert '730 s' in screen.getvalue()
 
 

@@ -44,7 +44,7 @@ def _read(
     workflow = {
         'metadata': {'name': 'w'},
         'spec': spec or {},
-        'status': {'nodes': {node['id']: node for node in tree.found}},
+        'status': {'nodes': {node['id']: node for node in tree.nodes}},
     }
     run = {
         'run_id': 'r',
@@ -154,7 +154,7 @@ def test_a_step_that_never_ran(tree: ArgoNodes) -> None:
 def test_a_cached_step(tree: ArgoNodes) -> None:
     root = _root(tree)
     tree.add('A-driver', 'Pod', _DONE, inside=root)
-    for node in tree.found:
+    for node in tree.nodes:
         if node['displayName'].startswith('A-driver'):
             node['outputs'] = {'parameters': [{'name': 'cached-decision', 'value': 'true'}]}
     (step,) = tree.add('A', 'DAG', _DONE, inside=root)
@@ -208,7 +208,7 @@ def test_pods_of_older_argo_have_the_name_of_the_node(tree: ArgoNodes) -> None:
     annotations = {'workflows.argoproj.io/pod-name-format': 'v1'}
     workflow = {
         'metadata': {'name': 'w', 'annotations': annotations},
-        'status': {'nodes': {node['id']: node for node in tree.found}},
+        'status': {'nodes': {node['id']: node for node in tree.nodes}},
     }
     assert runs.Nodes(workflow).pod_name(pod) == pod['id']
 

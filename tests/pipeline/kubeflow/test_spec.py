@@ -61,12 +61,12 @@ def test_nothing_of_this_machine_is_in_it(compiled: dict, config: Config) -> Non
 
 
 def test_steps_with_a_beam_pipeline_alone_get_its_arguments(compiled: dict) -> None:
-    told = {
+    steps = {
         name
         for name in compiled['root']['dag']['tasks']
         if '--runner=FnApiRunner' in spec.executor_of(compiled, name)['container']['args']
     }
-    assert told == {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'Transform', 'Evaluator'}
+    assert steps == {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'Transform', 'Evaluator'}
 
 
 def test_vertex_gets_its_own_command(pipeline: Pipeline, config: Config) -> None:
@@ -109,15 +109,15 @@ def test_what_changes_from_run_to_run_is_a_parameter_of_the_pipeline(
 
 def test_resources_and_retries(pipeline: Pipeline) -> None:
     gpu = {'cpu': 8, 'memory_gb': 30, 'accelerator': 'nvidia.com/gpu', 'accelerators': 2}
-    given = _parameters(
+    settings = _parameters(
         gpu_image='cxr-triage:gpu',
         default={'cpu': 1, 'memory_gb': 4},
         steps={'Trainer': gpu},
         retries={'count': 3, 'wait_s': 30},
     )
-    (found,) = spec.documents(pipeline, given)
+    (document,) = spec.documents(pipeline, settings)
     trainer, evaluator = (
-        spec.executor_of(found, name)['container'] for name in ('Trainer', 'Evaluator')
+        spec.executor_of(document, name)['container'] for name in ('Trainer', 'Evaluator')
     )
     assert trainer['image'] == 'cxr-triage:gpu'
     assert trainer['resources'] == {
@@ -131,7 +131,7 @@ def test_resources_and_retries(pipeline: Pipeline) -> None:
         'memoryLimit': 4,
         'memoryRequest': 4,
     }
-    for task in found['root']['dag']['tasks'].values():
+    for task in document['root']['dag']['tasks'].values():
         assert task['retryPolicy'] == {
             **{
                 'maxRetryCount': 3,
@@ -145,7 +145,7 @@ def test_resources_and_retries(pipeline: Pipeline) -> None:
 
 
 def test_where_pods_run_and_what_they_are_given(pipeline: Pipeline) -> None:
-    given = _parameters(
+    settings = _parameters(
         steps={
             'Trainer': {
                 'node_selector': {'gpu': 'l4'},
@@ -159,15 +159,15 @@ def test_where_pods_run_and_what_they_are_given(pipeline: Pipeline) -> None:
         ],
         volumes=[{'claim': 'films', 'mount': '/data'}],
     )
-    found, platform = spec.documents(pipeline, given)
+    document, platform = spec.documents(pipeline, settings)
     executors = platform['platforms']['kubernetes']['deploymentSpec']['executors']
-    assert set(executors) == set(found['deploymentSpec']['executors'])
-    for told in executors.values():
-        assert told['secretAsEnv'] == [
+    assert set(executors) == set(document['deploymentSpec']['executors'])
+    for executor in executors.values():
+        assert executor['secretAsEnv'] == [
             {'secretName': 'key', 'keyToEnv': [{'secretKey': 'token', 'envVar': 'TOKEN'}]}
         ]
-        assert told['secretAsVolume'] == [{'secretName': 'files', 'mountPath': '/secrets'}]
-        assert told['pvcMount'] == [{'constant': 'films', 'mountPath': '/data'}]
+        assert executor['secretAsVolume'] == [{'secretName': 'files', 'mountPath': '/secrets'}]
+        assert executor['pvcMount'] == [{'constant': 'films', 'mountPath': '/data'}]
     trainer = executors['Trainer_executor']
     assert trainer['nodeSelector']['labels'] == {'gpu': 'l4', 'cloud.google.com/gke-spot': 'true'}
     assert [each['key'] for each in trainer['tolerations']] == [
@@ -201,24 +201,24 @@ def test_a_file_is_whole_or_not_there(pipeline: Pipeline, tmp_path: Path) -> Non
     assert list(path.parent.iterdir()) == [path]
 
 
-def _with_task_name(found: dict) -> None:
-    found['root']['dag']['tasks']['data_gate'] = found['root']['dag']['tasks'].pop('DataGate')
+def _with_task_name(document: dict) -> None:
+    document['root']['dag']['tasks']['data_gate'] = document['root']['dag']['tasks'].pop('DataGate')
 
 
-def _with_resolver(found: dict) -> None:
-    found['deploymentSpec']['executors']['Baseline_executor'] = {'resolver': {}}
+def _with_resolver(document: dict) -> None:
+    document['deploymentSpec']['executors']['Baseline_executor'] = {'resolver': {}}
 
 
-def _without_default(found: dict) -> None:
-    del found['root']['inputDefinitions']['parameters']['data']['defaultValue']
+def _without_default(document: dict) -> None:
+    del document['root']['inputDefinitions']['parameters']['data']['defaultValue']
 
 
-def _with_old_schema(found: dict) -> None:
-    found['schemaVersion'] = '2.0.0'
+def _with_old_schema(document: dict) -> None:
+    document['schemaVersion'] = '2.0.0'
 
 
-def _without_image(found: dict) -> None:
-    del found['deploymentSpec']['executors']['Trainer_executor']['container']['image']
+def _without_image(document: dict) -> None:
+    del document['deploymentSpec']['executors']['Trainer_executor']['container']['image']
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ def _without_image(found: dict) -> None:
     ],
 )
 def test_what_kubeflow_would_refuse_is_refused(compiled: dict, change, message: str) -> None:
-    found = copy.deepcopy(compiled)
-    change(found)
-    assert any(message in problem for problem in validation.problems(found))
+    document = copy.deepcopy(compiled)
+    change(document)
+    assert any(message in problem for problem in validation.problems(document))
 
 
 @pytest.mark.parametrize('root', ['gs://b/r', 's3://b/r', 'minio://b/r'])

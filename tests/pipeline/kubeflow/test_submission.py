@@ -15,12 +15,12 @@ from pipeline.kubeflow.submission import SubmissionError
 
 def _changed(compiled: dict, *path: str, value: object) -> dict:
     """A copy with another value at a path."""
-    found = copy.deepcopy(compiled)
-    place = found
+    document = copy.deepcopy(compiled)
+    place = document
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    return found
+    return document
 
 
 def test_an_unchanged_one_is_handed_nothing(compiled: dict) -> None:
@@ -47,7 +47,7 @@ def test_the_compiler_may_be_another(compiled: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ('path', 'value', 'told'),
+    ('path', 'value', 'message'),
     [
         (
             (
@@ -79,9 +79,9 @@ def test_the_compiler_may_be_another(compiled: dict) -> None:
     ids=['code', 'retries', 'image', 'name'],
 )
 def test_what_no_parameter_can_change_is_refused(
-    compiled: dict, path: tuple[str, ...], value: object, told: str
+    compiled: dict, path: tuple[str, ...], value: object, message: str
 ) -> None:
-    with pytest.raises(SubmissionError, match='(?s)compile again.*' + told):
+    with pytest.raises(SubmissionError, match='(?s)compile again.*' + message):
         submission.parameters([compiled], [_changed(compiled, *path, value=value)])
 
 
@@ -128,7 +128,7 @@ def test_long_values_are_shown_where_they_differ(compiled: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ('text', 'told'),
+    ('text', 'message'),
     [
         ('a: [', 'no YAML'),
         ('just text', 'no pipeline specification'),
@@ -136,9 +136,9 @@ def test_long_values_are_shown_where_they_differ(compiled: dict) -> None:
         ('{root: {}, schemaVersion: 2.0.0}', 'Kubeflow takes 2.1.0 only'),
     ],
 )
-def test_other_files_are_refused(text: str, told: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / 'spec.yaml').write_text(text)
-    with pytest.raises(SubmissionError, match=told):
+    with pytest.raises(SubmissionError, match=message):
         submission.load(str(tmp_path / 'spec.yaml'))
 
 

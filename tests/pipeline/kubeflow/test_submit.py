@@ -34,13 +34,15 @@ def _edited(volume: Path, tmp_path: Path, edit: Callable[[dict], object]) -> Pat
 
 def _push(server: ApiDouble, volume: Path) -> None:
     """What the Pusher of the last run would leave."""
-    told = json.loads(list(server.runs.values())[-1].parameters['push'])
+    push_parameters = json.loads(list(server.runs.values())[-1].parameters['push'])
     model = volume / 'model'
     model.mkdir(exist_ok=True)
     (model / 'saved_model.pb').write_text('graph')
 
     def manifest(version: str, model_digest: str, files: dict) -> Manifest:
-        known = {key: told[key] for key in ('pipeline_name', 'candidate_key', 'push_nonce')}
+        ids = {
+            key: push_parameters[key] for key in ('pipeline_name', 'candidate_key', 'push_nonce')
+        }
         now = datetime.datetime.now(datetime.timezone.utc).isoformat()
         return Manifest(
             version=version,
@@ -49,28 +51,30 @@ def _push(server: ApiDouble, volume: Path) -> None:
             run_id='r',
             model_uri=str(model),
             pushed_at=now,
-            **known,
+            **ids,
         )
 
-    push.publish(str(model), told['target'], manifest)
+    push.publish(str(model), push_parameters['target'], manifest)
 
 
 def test_a_run_is_followed_to_its_end(
     submit: Cli, server: ApiDouble, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert submit('--wait', '--experiment', 'triage', '--run-name', 'the first') == 3
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     (run,) = server.runs.values()
     assert run.root == 'gs://bucket/runs'
     assert list(server.experiments.values()) == ['triage']
-    states = submitting.states(said.out)
+    states = submitting.states(output.out)
     assert len(states) == 12
     assert all(each == ['running', 'done'] for each in states.values())
-    assert re.search(r'done  Trainer +9 s', said.out)
-    assert 'the first  succeeded' in said.out
+    assert re.search(r'done  Trainer +9 s', output.out)
+    assert 'the first  succeeded' in output.out
     # Nobody pushed.
-    assert f'Not blessed, not pushed to {here}/served' in said.out
-    assert said.err == f'warning: this server is Kubeflow Pipelines 2.17.0: {versions.NO_RETRIES}\n'
+    assert f'Not blessed, not pushed to {here}/served' in output.out
+    assert (
+        output.err == f'warning: this server is Kubeflow Pipelines 2.17.0: {versions.NO_RETRIES}\n'
+    )
 
 
 def test_an_unchanged_one_comes_from_the_cache(
@@ -80,9 +84,9 @@ def test_an_unchanged_one_comes_from_the_cache(
     _push(server, here)
     capsys.readouterr()
     assert submit('--wait') == 0
-    said = capsys.readouterr().out
-    assert all(states == ['cached'] for states in submitting.states(said).values())
-    assert f'Pushed to {here}/served' in said
+    output = capsys.readouterr().out
+    assert all(states == ['cached'] for states in submitting.states(output).values())
+    assert f'Pushed to {here}/served' in output
     assert len(server.experiments) == 1
 
 
@@ -99,10 +103,10 @@ def test_new_films_run_and_are_told_by_the_fingerprint_alone(
     finally:
         film.write_bytes(before)
         os.utime(film, ns=(times.st_atime_ns, times.st_mtime_ns))
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     # The push is of another candidate, so its key is another too.
-    assert 'changed since it was compiled: fingerprint, push' in said
-    states = submitting.states(said)
+    assert 'changed since it was compiled: fingerprint, push' in output
+    states = submitting.states(output)
     assert states.pop('CuratedSchema') == ['cached'] and states.pop('Baseline') == ['cached']
     assert all(each == ['running', 'done'] for each in states.values())
     first, second = server.runs.values()
@@ -154,7 +158,7 @@ def test_settings_reach_their_steps_without_another_compilation(
 
 
 @pytest.mark.parametrize(
-    ('more', 'told'),
+    ('more', 'message'),
     [
         (
             ('--set', 'audit.width=512'),
@@ -175,17 +179,17 @@ def test_settings_reach_their_steps_without_another_compilation(
     ids=['a step', 'image', 'resources', 'name', 'another graph', 'push directory'],
 )
 def test_what_asks_for_another_compilation(
-    submit: Cli, server: ApiDouble, here, capsys, more: tuple[str, ...], told: str
+    submit: Cli, server: ApiDouble, here, capsys, more: tuple[str, ...], message: str
 ) -> None:
     assert submit(*(part.replace('{volume}', str(here)) for part in more)) == 1
-    said = capsys.readouterr().err
-    assert 'compile again' in said
-    assert re.search(told, said), said
+    output = capsys.readouterr().err
+    assert 'compile again' in output
+    assert re.search(message, output), output
     assert not server.runs
 
 
 @pytest.mark.parametrize(
-    ('edit', 'told'),
+    ('edit', 'message'),
     [
         (lambda spec: spec.update(schemaVersion='2.0.0'), 'Kubeflow takes 2.1.0 only'),
         (
@@ -200,15 +204,15 @@ def test_what_asks_for_another_compilation(
     ids=['schema', 'parameter', 'name'],
 )
 def test_what_kubeflow_would_refuse_never_leaves(
-    submit: Cli, server: ApiDouble, here, tmp_path, capsys, edit, told: str
+    submit: Cli, server: ApiDouble, here, tmp_path, capsys, edit, message: str
 ) -> None:
     assert submit(spec=_edited(here, tmp_path, edit)) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not server.requests
 
 
 @pytest.mark.parametrize(
-    ('more', 'told'),
+    ('more', 'message'),
     [
         (('--root', '/runs'), '/runs: no pipeline root that Kubeflow can write to'),
         (('--root', 'hdfs://x/runs'), 'hdfs://x/runs: no pipeline root'),
@@ -232,22 +236,22 @@ def test_what_kubeflow_would_refuse_never_leaves(
     ],
 )
 def test_a_command_line_that_cannot_be(
-    submit: Cli, server: ApiDouble, capsys, more: tuple[str, ...], told: str
+    submit: Cli, server: ApiDouble, capsys, more: tuple[str, ...], message: str
 ) -> None:
     assert submit(*more) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not server.requests
 
 
 def test_no_connection(submit: Cli, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:  # bound, and nobody listens
-        taken.bind(('127.0.0.1', 0))
-        url = f'http://127.0.0.1:{taken.getsockname()[1]}'
+    with socket.socket() as bound:  # bound, and nobody listens
+        bound.bind(('127.0.0.1', 0))
+        url = f'http://127.0.0.1:{bound.getsockname()[1]}'
         assert submit('--host', url) == 1
-    said = capsys.readouterr().err
-    assert f'no connection to {url}' in said and 'refused' in said
-    assert 'port-forward' in said
-    assert 'Traceback' not in said
+    output = capsys.readouterr().err
+    assert f'no connection to {url}' in output and 'refused' in output
+    assert 'port-forward' in output
+    assert 'Traceback' not in output
 
 
 def test_who_may(
@@ -259,14 +263,14 @@ def test_who_may(
     token = tmp_path / 'token'
     token.write_text('wrong\n')
     assert submit('--token-file', str(token)) == 1
-    said = capsys.readouterr().err
-    assert f'does not know who asks (as {token})' in said and 'wrong' not in said
+    output = capsys.readouterr().err
+    assert f'does not know who asks (as {token})' in output and 'wrong' not in output
     token.write_text('secret\n')
     assert submit('--token-file', str(token)) == 0
     server.allowed = False
     assert submit('--token-file', str(token)) == 1
-    said = capsys.readouterr().err
-    assert 'does not allow it: User is not authorized' in said and '--namespace' in said
+    output = capsys.readouterr().err
+    assert 'does not allow it: User is not authorized' in output and '--namespace' in output
 
 
 def test_another_service_is_not_taken_for_kubeflow(
@@ -285,7 +289,7 @@ def test_what_the_server_refuses_is_told_with_its_reason(
     """Past the checks here: another version of the server may refuse more."""
     from pipeline.kubeflow.server_errors import ServerError
 
-    asked = client.Server(client.Connection(server.url))
+    api = client.Server(client.Connection(server.url))
     resolver = _edited(
         here,
         tmp_path,
@@ -295,7 +299,7 @@ def test_what_the_server_refuses_is_told_with_its_reason(
         ServerError,
         match=r'(?s)\(HTTP 500\).*non-importer executor not implemented\na step is of a kind',
     ) as error:
-        asked.submit(str(resolver), 'gs://b/r', {}, 'e', 'n')
+        api.submit(str(resolver), 'gs://b/r', {}, 'e', 'n')
     assert '.go:' not in str(error.value)
     with pytest.raises(
         ServerError,
@@ -304,13 +308,13 @@ def test_what_the_server_refuses_is_told_with_its_reason(
             r'other\n.*compile again'
         ),
     ):
-        asked.submit(str(here / 'demo.yaml'), 'gs://b/r', {'other': '1'}, 'e', 'n')
+        api.submit(str(here / 'demo.yaml'), 'gs://b/r', {'other': '1'}, 'e', 'n')
     older = _edited(here, tmp_path, lambda spec: spec.update(schemaVersion='2.0.0'))
     with pytest.raises(
         ServerError,
         match=r'(?s)\(HTTP 500\): KFP only supports schema version 2\.1\.0.*cxr-triage compile',
     ):
-        asked.submit(str(older), 'gs://b/r', {}, 'e', 'n')
+        api.submit(str(older), 'gs://b/r', {}, 'e', 'n')
     without = _edited(
         here,
         tmp_path,
@@ -319,9 +323,9 @@ def test_what_the_server_refuses_is_told_with_its_reason(
     with pytest.raises(
         ServerError, match=r'(?s)\(HTTP 400\): parameter push is not optional.*compile again'
     ):
-        asked.submit(str(without), 'gs://b/r', {}, 'e', 'n')
+        api.submit(str(without), 'gs://b/r', {}, 'e', 'n')
     with pytest.raises(ServerError, match='submitting'):
-        asked.submit(
+        api.submit(
             str(_edited(here, tmp_path, lambda spec: spec.update(unknown=1))),
             'gs://b/r',
             {},
@@ -359,12 +363,12 @@ def test_a_failed_step_is_named_with_its_reason(
 ) -> None:
     server.fails, server.version = {'DataGate'}, '2.16.0'
     assert submit('--wait') == 1
-    said, warned = capsys.readouterr()
+    output, warned = capsys.readouterr()
     assert not warned
     (run_id,) = server.runs
-    assert re.search(r'failed  DataGate .*Error \(exit code 1\)', said)
-    assert f'cxr-triage logs {run_id} DataGate' in said
-    assert submitting.states(said)['Trainer'] == ['skipped']
+    assert re.search(r'failed  DataGate .*Error \(exit code 1\)', output)
+    assert f'cxr-triage logs {run_id} DataGate' in output
+    assert submitting.states(output)['Trainer'] == ['skipped']
     assert cli.main(['status', run_id, '--host', server.url]) == 1
     assert submitting.states(capsys.readouterr().out)['Trainer'] == ['skipped']
 
@@ -397,8 +401,10 @@ def test_several_users_need_a_namespace(
 ) -> None:
     server.multi_user = True
     assert submit() == 1
-    said = capsys.readouterr().err
-    assert 'empty namespace in multi-user mode' in said and 'name yours with --namespace' in said
+    output = capsys.readouterr().err
+    assert (
+        'empty namespace in multi-user mode' in output and 'name yours with --namespace' in output
+    )
     assert submit('--namespace', 'me') == 0
 
 
