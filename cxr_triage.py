@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 
-_PACKAGES = ('cli', 'components', 'pages', 'pipeline', 'records', 'schemas', 'trainer')
+_PACKAGES = ('cli', 'components', 'pages', 'pipeline', 'records', 'schemas', 'storage', 'trainer')
 
 
 def main() -> int:

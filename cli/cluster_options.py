@@ -7,6 +7,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+import storage
+
 _NOT_SEEN = (
     'If this machine cannot see data and weights, name their state with --fingerprint: another '
     'name is another set.'
@@ -91,8 +93,6 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
     Raises:
       ConfigError: data, weights or push target cannot be used.
     """
-    import tensorflow as tf
-
     from components.pusher.target import TargetError
     from pipeline.config import ConfigError
     from pipeline.create_pipeline import create_pipeline
@@ -111,12 +111,12 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
         )
     except (DataRootError, ConfigError) as error:
         raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
-    except (TargetError, OSError) as error:
-        raise ConfigError(str(error)) from None
-    except tf.errors.OpError as error:
+    except storage.RemoteError as error:
         raise ConfigError(
-            f'a bucket cannot be read: {" ".join(error.message.split())}\nCheck its name, your '
+            f'a bucket cannot be read: {" ".join(str(error).split())}\nCheck its name, your '
             'permissions and the network. '
             'Where this machine sees no bucket, name the state of data and weights with '
             '--fingerprint.'
         ) from None
+    except (TargetError, OSError) as error:
+        raise ConfigError(str(error)) from None

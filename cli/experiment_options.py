@@ -8,6 +8,8 @@ import argparse
 import os
 from typing import Any
 
+import storage
+
 # Characters of file patterns, of which a path of artifacts has to be free.
 _PATTERN = frozenset('*?[]\\')
 
@@ -149,4 +151,4 @@ def _absolute(path: str | None) -> str | None:
     path = path.removeprefix('file://')
     # A shell leaves the tilde of `--root=~/runs`, and of a configuration, as it is: it would become
     # a folder of that name.
-    return path if '://' in path else os.path.abspath(os.path.expanduser(path))
+    return path if storage.is_remote(path) else os.path.abspath(os.path.expanduser(path))

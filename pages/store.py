@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
+import storage
 from pipeline import metadata_file, steps
 from pipeline.run_root import RunRoot
 
@@ -222,7 +223,7 @@ def _moved(uri: str, root: Path) -> str:
     root, the copy's files count, also while the original is still there."""
     _, folder, rest = uri.rpartition('/artifacts/')
     own = str(RunRoot(root).artifacts / rest)
-    if '://' in uri or not folder or (os.path.exists(uri) and not os.path.exists(own)):
+    if storage.is_remote(uri) or not folder or (os.path.exists(uri) and not os.path.exists(own)):
         return uri
     return own
 

@@ -8,11 +8,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-import tensorflow as tf
 from tfx import types
 from tfx.types import standard_artifacts
 
-from components.pusher import storage
+import storage
 from components.xray_example_gen.artifact import Quarantine
 from pipeline.metadata_file import EXECUTIONS
 from records import tfrecord
@@ -39,7 +38,7 @@ def note(outputs: Artifacts) -> None:
         content.setdefault(listing, {})[key] = _files(artifact)
     for listing, keys in content.items():
         # TFX has made its folder.
-        storage.write_text(listing, json.dumps(keys, indent=1, sort_keys=True), f'{listing}.part')
+        storage.replace_text(listing, json.dumps(keys, indent=1, sort_keys=True), f'{listing}.part')
 
 
 def check(inputs: Artifacts) -> None:
@@ -118,7 +117,7 @@ def _files(artifact: types.Artifact) -> dict[str, list]:
     for name in storage.files(artifact.uri):
         path = storage.join(artifact.uri, name)
         if artifact.type_name in _RECORD_TYPES:
-            files[name] = [tf.io.gfile.stat(path).length, '']
+            files[name] = [storage.stat(path).size, '']
             continue
         digest, size = hashlib.sha256(), 0
         for chunk in storage.chunks(path):

@@ -14,7 +14,7 @@ import hashlib
 import importlib.util
 import os
 
-PACKAGES: tuple[str, ...] = ('components', 'pipeline', 'records', 'schemas', 'trainer')
+PACKAGES: tuple[str, ...] = ('components', 'pipeline', 'records', 'schemas', 'storage', 'trainer')
 
 
 def digest(*modules: str) -> str:

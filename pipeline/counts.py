@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import tensorflow as tf
 from tfx.types import artifact_utils
 
+import storage
 from components.data_audit.artifact import AUDIT_JSON
 from components.evaluator import registry, results
 from components.xray_example_gen.artifact import REPORT_FILE
@@ -57,8 +56,7 @@ def check(steps: Mapping[str, Step]) -> None:
 
 
 def _json(*path: str) -> dict[str, Any]:
-    with tf.io.gfile.GFile(os.path.join(*path)) as file:
-        return json.load(file)
+    return json.loads(storage.read_text(storage.join(*path)))
 
 
 def _statistics(step: Step, folder: str) -> Iterator[tuple[str, int]]:
@@ -66,12 +64,10 @@ def _statistics(step: Step, folder: str) -> Iterator[tuple[str, int]]:
 
     artifact = artifact_utils.get_single_instance(step.outputs['statistics'])
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        with tf.io.gfile.GFile(
-            os.path.join(folder, f'Split-{split}', 'FeatureStats.pb'), 'rb'
-        ) as file:
-            (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-                file.read()
-            ).datasets
+        path = storage.join(folder, f'Split-{split}', 'FeatureStats.pb')
+        (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+            storage.read_bytes(path)
+        ).datasets
         yield split, dataset.num_examples
 
 

@@ -11,10 +11,10 @@ from ml_metadata.proto import metadata_store_pb2
 
 # By their modules: tfx.v1 also imports Google's Vertex AI client, 2 s that nothing here needs.
 from tfx import components as tfx_components
-from tfx.dsl.io import fileio
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 
+import storage
 from components.baseline.component import Baseline
 from components.curated_schema.component import CuratedSchema
 from components.data_audit.component import DataAudit
@@ -205,7 +205,8 @@ def _checkpoints(config: Config) -> str:
     the root by itself.
     """
     root = config.root or ''
-    return RunRoot(root).checkpoints if '://' not in root or root.startswith('gs://') else ''
+    is_usable = not storage.is_remote(root) or root.startswith('gs://')
+    return RunRoot(root).checkpoints if is_usable else ''
 
 
 def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool) -> list:
@@ -262,10 +263,10 @@ def artifact_exists(uri: str) -> bool:
     alone. What lies in a store that TensorFlow cannot open is believed to be there, as Kubeflow's
     own cache does.
     """
-    if '://' not in uri and fileio.exists(uri):
+    if not storage.is_remote(uri) and storage.exists(uri):
         return True
     uri = store_uri(uri)
-    return uri.startswith(('s3://', 'minio://')) or fileio.exists(uri)
+    return uri.startswith(('s3://', 'minio://')) or storage.exists(uri)
 
 
 def _key(components: list) -> str:
@@ -283,10 +284,9 @@ def _weights_digest(config: Config) -> str:
     path = config.model.weights
     if not path:
         return ''
-    if not fileio.exists(path):
+    if not storage.exists(path):
         return 'missing'  # the trainer says so, with what to do
-    with fileio.open(path, 'rb') as file:
-        return hashlib.sha256(file.read()).hexdigest()[:16]
+    return hashlib.sha256(storage.read_bytes(path)).hexdigest()[:16]
 
 
 def _schema_text() -> str:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import storage
 from components.xray_example_gen import data_files
 from components.xray_example_gen.parameters import DataParameters
 from components.xray_example_gen.splits import OfficialLists
 from pipeline.config import Config, ConfigError
 from pipeline.evaluation_parameters import Threshold
 from records import side_files
-from records.data_root import DataRoot, DataRootError, join, scan
+from records.data_root import DataRoot, DataRootError, scan
 from records.metadata import COLUMNS, MetadataError, Table, read_list, read_table
 from records.terminal import error_text
 from records.walking import format_counts
@@ -38,13 +39,13 @@ def check(config: Config) -> list[str]:
       ConfigError: the data cannot be used.
     """
     root = config.data.root
-    if root is None or '://' in root:
+    if root is None or storage.is_remote(root):
         return []
     try:
         data_root = scan(root, config.data.patterns)
         data_root.of_spans(config.data.spans)
         data = data_files.locate(config.data, data_root)
-        table = read_table(join(root, data.metadata)) if data.metadata else None
+        table = read_table(storage.resolve(root, data.metadata)) if data.metadata else None
         _check_lists(root, data, table)
         return [
             *_not_read(data, data_root),
@@ -59,11 +60,11 @@ def check(config: Config) -> list[str]:
 
 def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
     if data.exclude:
-        read_list(join(root, data.exclude))
+        read_list(storage.resolve(root, data.exclude))
     if data.split.method == 'official':
         OfficialLists(
-            read_list(join(root, data.split.train_val_list)),
-            read_list(join(root, data.split.test_list)),
+            read_list(storage.resolve(root, data.split.train_val_list)),
+            read_list(storage.resolve(root, data.split.test_list)),
         ).check(table)
 
 

@@ -9,11 +9,11 @@ import pathlib
 from collections.abc import Iterator
 
 from rich.console import Console
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
+import storage
 from components.evaluator import results
-from components.pusher import push, storage
+from components.pusher import push
 from components.pusher import target as push_target
 from components.xray_example_gen import data_files
 from pipeline import (
@@ -146,7 +146,7 @@ def check_weights(config: Config) -> None:
       ConfigError: there is no such file.
     """
     path = config.model.weights
-    if path and not fileio.exists(path):
+    if path and not storage.exists(path):
         raise ConfigError(f'{path}: no such file. {weights.needed(config.model.backbone)}')
 
 
@@ -241,13 +241,9 @@ def _print_if_served(error: BaseException, config: Config, run_id: str, console:
     """
     if not isinstance(error, local_runner.StepError) or error.step != 'Pusher':
         return
-    unreadable: tuple[type[Exception], ...] = (
-        push_target.TargetError,
-        *storage.errors(config.push_directory),
-    )
     try:
         served = push_target.newest(config.push_directory)
-    except unreadable:
+    except (push_target.TargetError, OSError):
         return
     if served and served.manifest and run_id in {run.run_id for run in served.manifest.runs()}:
         console.print(

@@ -12,7 +12,7 @@ import sqlite3
 import urllib.parse
 from collections.abc import Iterator
 
-from components.pusher import storage
+import storage
 from pipeline.run_root import RunRoot
 
 _KEPT = 3

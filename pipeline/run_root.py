@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
-from components.pusher import storage
+import storage
 
 # A folder of this machine, or a path that may also be an object-store URI.
 _Place = TypeVar('_Place', str, Path)

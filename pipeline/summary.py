@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import os
 from collections.abc import Iterable
 
-import tensorflow as tf
 from rich.table import Table
 from tfx.components.evaluator import constants as evaluator_constants
 from tfx.types import artifact_utils
 
+import storage
 from components.baseline.executor import VERSION
 from components.data_audit.artifact import AUDIT_JSON
 from components.data_gate.artifact import GATE_JSON, counts_text
@@ -95,10 +94,8 @@ def _since(version_dir: str) -> str:
 
 
 def _json(step: Step, output: str, *path: str) -> dict:
-    with tf.io.gfile.GFile(
-        os.path.join(artifact_utils.get_single_uri(step.outputs[output]), *path)
-    ) as file:
-        return json.load(file)
+    uri = artifact_utils.get_single_uri(step.outputs[output])
+    return json.loads(storage.read_text(storage.join(uri, *path)))
 
 
 def _ingest(step: Step) -> str:
@@ -122,12 +119,10 @@ def _statistics(step: Step) -> str:
     examples = 0
     features: set[str] = set()
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        with tf.io.gfile.GFile(
-            os.path.join(artifact.uri, f'Split-{split}', 'FeatureStats.pb'), 'rb'
-        ) as file:
-            (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-                file.read()
-            ).datasets
+        path = storage.join(artifact.uri, f'Split-{split}', 'FeatureStats.pb')
+        (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+            storage.read_bytes(path)
+        ).datasets
         examples += dataset.num_examples
         features.update(feature.path.step[0] for feature in dataset.features)
     return f'{examples:,} examples, {len(features)} features'
@@ -140,10 +135,8 @@ def _anomalies(step: Step) -> str:
     artifact = artifact_utils.get_single_instance(step.outputs['anomalies'])
     count = 0
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        with tf.io.gfile.GFile(
-            os.path.join(artifact.uri, f'Split-{split}', 'SchemaDiff.pb'), 'rb'
-        ) as file:
-            count += len(anomalies_pb2.Anomalies.FromString(file.read()).anomaly_info)
+        path = storage.join(artifact.uri, f'Split-{split}', 'SchemaDiff.pb')
+        count += len(anomalies_pb2.Anomalies.FromString(storage.read_bytes(path)).anomaly_info)
     return f'{count} {"anomaly" if count == 1 else "anomalies"}'
 
 
@@ -161,10 +154,7 @@ def _gate(step: Step) -> str:
 
 def _transform(step: Step) -> str:
     uri = artifact_utils.get_single_uri(step.outputs['transformed_examples'])
-    size = sum(
-        tf.io.gfile.stat(path).length
-        for path in tf.io.gfile.glob(os.path.join(uri, 'Split-*', '*'))
-    )
+    size = sum(storage.stat(path).size for path in storage.glob(storage.join(uri, 'Split-*', '*')))
     return f'{size / 1e6:,.1f} MB of examples'
 
 

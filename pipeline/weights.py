@@ -8,6 +8,7 @@ import urllib.request
 import zipfile
 from dataclasses import dataclass
 
+import storage
 from pipeline.config import ConfigError
 from trainer.parameters import ModelParameters
 
@@ -60,7 +61,7 @@ def check(parameters: ModelParameters) -> None:
     if pretrained is None:
         return
     if parameters.weights:
-        if '://' not in parameters.weights:
+        if not storage.is_remote(parameters.weights):
             _check_file(parameters.weights, parameters.backbone, pretrained.parameters)
         return
     side = parameters.image_size if parameters.image_size in _MOBILENET_SIDES else 224

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 import hashlib
@@ -13,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import storage
 from records import walking
 from records.terminal import printable
 
@@ -115,7 +117,7 @@ def scan(root: str, patterns: tuple[str, ...] = DEFAULT_PATTERNS) -> DataRoot:
       OSError: a folder cannot be listed.
     """
     _check_root(root)
-    walk = _remote_walk(root, patterns) if '://' in root else walking.walk(root)
+    walk = _remote_walk(root, patterns) if storage.is_remote(root) else walking.walk(root)
     for name, what in walk.special.items():
         if _matches(name, patterns):
             raise DataRootError(
@@ -165,7 +167,7 @@ def fingerprint(root: str, files: list[DataFile], extra: tuple[str, ...] = ()) -
         '16-files-136871903-bytes-5d41...'
     """
     rows = [[file.name, file.size, file.modified_ns] for file in files]
-    rows += [[path, *_stat(path)] for path in extra]
+    rows += [[path, *dataclasses.astuple(storage.stat(path))] for path in extra]
     digest = hashlib.sha256(json.dumps([root, rows]).encode()).hexdigest()
     return f'{len(files)}-files-{sum(file.size for file in files)}-bytes-{digest}'
 
@@ -195,20 +197,6 @@ def check_unchanged(
         f'now: {names}{more}{side}. The run kept nothing of it. Wait until no other program writes '
         'there, then run the same command again.'
     )
-
-
-def join(root: str, path: str) -> str:
-    """`path` itself if it is absolute or a URI, otherwise `path` under `root`."""
-    return path if '://' in path or os.path.isabs(path) else os.path.join(root, path)
-
-
-def exists(path: str) -> bool:
-    """Whether `path` is a file, local or on an object store."""
-    if '://' in path:
-        import tensorflow as tf
-
-        return tf.io.gfile.exists(path)
-    return os.path.isfile(path)
 
 
 def _span_numbers(
@@ -260,48 +248,22 @@ def _check_root(root: str) -> None:
         raise DataRootError(
             f'{printable(root)}: the path is not UTF-8. Rename the folder.'
         ) from None
-    if not _is_dir(root):
+    if not storage.is_dir(root):
         raise DataRootError(
             f'{root}: not a directory. Give the folder that holds the *.tfrec files with '
             '--data-root.'
         )
 
 
-def _is_dir(path: str) -> bool:
-    if '://' in path:
-        import tensorflow as tf
-
-        try:
-            # `isdir` is also False for a bucket that cannot be read.
-            return tf.io.gfile.stat(path).is_directory
-        except tf.errors.NotFoundError:
-            return False
-    return os.path.isdir(path)
-
-
-def _stat(path: str) -> tuple[int, int]:
-    if '://' in path:
-        import tensorflow as tf
-
-        status = tf.io.gfile.stat(path)
-        return status.length, status.mtime_nsec
-    local = os.stat(path)
-    return local.st_size, local.st_mtime_ns
-
-
 def _remote_walk(root: str, patterns: tuple[str, ...]) -> walking.Walk:
-    import tensorflow as tf
-
     walk = walking.Walk()
-    for folder, _, names in tf.io.gfile.walk(root):
-        for base in names:
-            path = os.path.join(folder, base)
-            name = os.path.relpath(path, root).replace(os.sep, '/')
-            if any(part.startswith('.') for part in name.split('/')):
-                walk.hidden += 1
-            else:
-                # Each call costs a request, and only record files need one.
-                size, modified = _stat(path) if _matches(name, patterns) else (0, 0)
-                walk.files.append(walking.File(name, size, modified))
-    walk.files.sort(key=lambda file: file.name)
+    for name in storage.files(root):
+        if any(part.startswith('.') for part in name.split('/')):
+            walk.hidden += 1
+        elif _matches(name, patterns):
+            status = storage.stat(storage.join(root, name))
+            walk.files.append(walking.File(name, status.size, status.modified_ns))
+        else:
+            # Only the sizes of record files are used, and each one costs a request.
+            walk.files.append(walking.File(name, 0, 0))
     return walk

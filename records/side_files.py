@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from records.data_root import DataRoot, DataRootError, exists, join
+import storage
+from records.data_root import DataRoot, DataRootError
 
 # In a configuration: find the file under its usual name.
 AUTO = 'auto'
@@ -87,13 +88,12 @@ def resolve(kind: Kind, configured: str | None, data_root: DataRoot) -> str | No
         return None
     beside = [file.name for file in data_root.files]
     if configured != AUTO or not kind.names:
-        if exists(join(data_root.path, configured)):
+        if storage.is_file(storage.resolve(data_root.path, configured)):
             return configured
         other = find(kind, data_root.path, data_root.others, beside)
         hint = f'. There is {other}: set {kind.key} to it, or to {AUTO}' if other else ''
-        raise DataRootError(
-            f'{kind.key} is {configured!r}: {join(data_root.path, configured)}: no such file{hint}'
-        )
+        path = storage.resolve(data_root.path, configured)
+        raise DataRootError(f'{kind.key} is {configured!r}: {path}: no such file{hint}')
     name = find(kind, data_root.path, data_root.others, beside)
     if name is None:
         places = ', '.join(

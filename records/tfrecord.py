@@ -15,12 +15,14 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
 import google_crc32c
+
+import storage
 
 # The reason of the Damage that an empty file yields; an empty split of TFX is such a file.
 EMPTY = 'the file is empty'
@@ -104,13 +106,12 @@ def open_binary(path: str) -> io.BufferedReader:
     Raises:
       OSError: the file cannot be opened, or is a FIFO, a device or a socket, which may never end.
     """
-    if '://' in path:
-        return io.BufferedReader(_Raw(path), _READ_BYTES)
-    mode = os.stat(path).st_mode
-    # `open` has a better message for a folder.
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError(errno.EINVAL, 'not a regular file', path)
-    return open(path, 'rb')
+    if not storage.is_remote(path):
+        mode = os.stat(path).st_mode
+        # `open` has a better message for a folder.
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError(errno.EINVAL, 'not a regular file', path)
+    return storage.open_binary(path)
 
 
 def read(path: str) -> Iterator[Record | Damage]:
@@ -133,46 +134,6 @@ def read(path: str) -> Iterator[Record | Damage]:
         magic = raw.read(2)
         raw.seek(0)
         yield from _records(_Window(_Gunzip(raw) if magic == _GZIP_MAGIC else raw))
-
-
-class _Raw(io.RawIOBase):
-    """A TensorFlow GFile as a raw stream for BufferedReader. Its errors become OSError."""
-
-    def __init__(self, path: str) -> None:
-        import tensorflow as tf
-
-        self._path = path
-        self._error = tf.errors.OpError
-        self._gfile = tf.io.gfile.GFile(path, 'rb')
-        self._call(self._gfile.size)  # GFile opens the file at the first use
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._call(self._gfile.seek, offset, whence)
-        return self.tell()
-
-    def tell(self) -> int:
-        return self._call(self._gfile.tell)
-
-    def readinto(self, buffer) -> int:
-        data = self._call(self._gfile.read, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        self._gfile.close()
-        super().close()
-
-    def _call(self, method: Callable, *arguments: int):
-        try:
-            return method(*arguments)
-        except self._error as error:
-            raise OSError(f'{self._path}: {error.message}') from None
 
 
 class _Stream(Protocol):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tf_keras as keras
 
+import storage
 from trainer.parameters import PRETRAINED, ModelParameters
 
 
@@ -130,15 +131,15 @@ def build(parameters: ModelParameters) -> keras.Model:
 
 
 def _load(model: keras.Model, path: str, name: str) -> keras.Model:
-    if not tf.io.gfile.exists(path):
+    if not storage.exists(path):
         raise WeightsError(
             f'{path}: no such file. Give ImageNet weights of {name} without the top with --weights.'
         )
     with tempfile.TemporaryDirectory() as folder:
         local = path
-        if '://' in path:  # h5py reads local files only
+        if storage.is_remote(path):  # h5py reads local files only
             local = os.path.join(folder, os.path.basename(path))
-            tf.io.gfile.copy(path, local)
+            storage.copy(path, local)
         try:
             model.load_weights(local)
         except (ValueError, OSError, KeyError, tf.errors.OpError) as error:

@@ -10,6 +10,7 @@ import os
 import tensorflow as tf
 import tf_keras as keras
 
+import storage
 from trainer.moving_average import MovingAverage
 from trainer.training_history import TrainingHistory
 
@@ -131,8 +132,7 @@ class TrainingState:
 
     def discard(self) -> None:
         """Removes the directory, once the model is exported."""
-        if tf.io.gfile.isdir(self._directory):
-            tf.io.gfile.rmtree(self._directory)
+        storage.remove_tree(self._directory)
 
     def _manager(self, name: str, **tracked) -> tf.train.CheckpointManager:
         checkpoint = tf.train.Checkpoint(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+import storage
 from schemas.features import IMAGE, IMAGE_ID, transformed
 from trainer import augmentation
 from trainer.parameters import TrainParameters
@@ -58,7 +59,7 @@ def open_split(patterns: Sequence[str], labels: Sequence[str], image_size: int) 
     Raises:
       ValueError: the split has no files or holds no records.
     """
-    files = tuple(sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern)))
+    files = tuple(sorted(name for pattern in patterns for name in storage.glob(pattern)))
     if not files:
         raise ValueError(
             f'no files of transformed examples in {", ".join(patterns) or "no directory at all"}'
@@ -78,8 +79,8 @@ def content_key(split: Split) -> str:
     """
     parts = []
     for path in split.files:
-        size = tf.io.gfile.stat(path).length
-        with tf.io.gfile.GFile(path, 'rb') as file:
+        size = storage.stat(path).size
+        with storage.open_binary(path) as file:
             file.seek(max(size - _GZIP_END_BYTES, 0))
             parts.append(f'{os.path.basename(path)} {size} {file.read().hex()}')
     return ' '.join(parts)

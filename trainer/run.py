@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+import storage
 from trainer import calibration, input_pipeline, training
 from trainer import model as model_lib
 from trainer.artifacts import EVALUATION_SPLITS, HISTORY_FILE, MODEL_INFO_FILE, PREDICTIONS_FILE
@@ -190,6 +191,5 @@ def _write_run(
 
 
 def _write_json(path: str, content: dict) -> None:
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, 'w') as file:
-        json.dump(content, file, indent=1)
+    storage.make_dirs(os.path.dirname(path))
+    storage.write_text(path, json.dumps(content, indent=1))

@@ -12,6 +12,8 @@ import os
 
 import tensorflow as tf
 
+import storage
+
 
 class TrainingHistory:
     """Figures by phase and epoch.
@@ -25,10 +27,9 @@ class TrainingHistory:
         self._path = path
         self._writer = tf.summary.create_file_writer(log_dir)
         self._rows: list[dict] = []
-        if tf.io.gfile.exists(path):
-            with tf.io.gfile.GFile(path) as file:
-                # A kill can cut the last line short.
-                lines = [line for line in file.read().splitlines() if line.endswith('}')]
+        if storage.exists(path):
+            # A kill can cut the last line short.
+            lines = [line for line in storage.read_text(path).splitlines() if line.endswith('}')]
             for row in map(json.loads, lines):
                 self._add(row)
 
@@ -41,12 +42,10 @@ class TrainingHistory:
                 **{name: float(value) for name, value in figures.items()},
             }
         )
-        tf.io.gfile.makedirs(os.path.dirname(self._path))
-        # Written beside and moved: a kill while writing must not lose earlier epochs.
-        temporary = f'{self._path}.new'
-        with tf.io.gfile.GFile(temporary, 'w') as file:
-            file.write(''.join(json.dumps(row) + '\n' for row in self._rows))
-        tf.io.gfile.rename(temporary, self._path, overwrite=True)
+        storage.make_dirs(os.path.dirname(self._path))
+        # A kill while writing must not lose earlier epochs.
+        lines = ''.join(json.dumps(row) + '\n' for row in self._rows)
+        storage.replace_text(self._path, lines, part=f'{self._path}.new')
 
     def last(self, name: str) -> float:
         """The newest value of a figure."""
@@ -68,8 +67,7 @@ class TrainingHistory:
         table = csv.DictWriter(text, columns, restval='')
         table.writeheader()
         table.writerows(self._rows)
-        with tf.io.gfile.GFile(path, 'w') as file:
-            file.write(text.getvalue())
+        storage.write_text(path, text.getvalue())
 
     def _add(self, row: dict) -> None:
         key = row['phase'], row['epoch']

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+import storage
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -118,7 +120,7 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
     side = {kind: _find(kind, listing) for kind in side_files.LISTS}
     if not args.metadata:
         side[side_files.TABLE] = _find(side_files.TABLE, listing)
-    places = {kind: data_root.join(root, name) for kind, name in side.items() if name}
+    places = {kind: storage.resolve(root, name) for kind, name in side.items() if name}
     table = args.metadata or places.get(side_files.TABLE)
     metadata = read_table(table) if table else None
     lists = {
@@ -141,7 +143,7 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
         audit.compare_lists(lists)
     if layout.PREPROCESSED in listing.others:
         audit.compare_preprocessed(
-            layout.PREPROCESSED, read_preprocessed(data_root.join(root, layout.PREPROCESSED))
+            layout.PREPROCESSED, read_preprocessed(storage.resolve(root, layout.PREPROCESSED))
         )
     return audit
 
@@ -154,7 +156,6 @@ def _scan(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from records.check.scan import scan_file
-    from records.data_root import join
     from records.parallel import default_workers, ordered_map
 
     total = sum(file.size for file in files)
@@ -165,7 +166,7 @@ def _scan(
         *columns, console=errors, disable=not errors.is_terminal, transient=True
     ) as progress:
         task = progress.add_task('check', total=total)
-        places = [(join(root, file.name), file.name) for file in files]
+        places = [(storage.resolve(root, file.name), file.name) for file in files]
         scans = ordered_map(
             functools.partial(scan_file, rules=rules), places, min(workers, len(files))
         )

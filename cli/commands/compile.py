@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+import storage
 from cli import cluster_options as cluster
 from cli import experiment_options as options
 from pipeline.exit_codes import refuse
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         cluster.check(config)
         cluster.check_inputs(config, args.fingerprint)
         quiet.before_tfx(args.verbose)
-        read_target = not (args.fingerprint and '://' in config.push_directory)
+        read_target = not (args.fingerprint and storage.is_remote(config.push_directory))
         pipeline = cluster.graph(config, args.fingerprint, read_target)
     except ConfigError as error:
         return refuse('compile', error)

@@ -7,6 +7,7 @@ import datetime
 import os
 import pathlib
 
+import storage
 from cli import experiment_options as options
 from pipeline.exit_codes import cannot_write, refuse
 from pipeline.run_root import RunRoot
@@ -89,7 +90,7 @@ def _write_pages(root: str, console) -> None:
     it stands in would not be complete when it reads the store. Who interrupts a run does not wait
     for pages: `ui` and `report` show such a run too.
     """
-    if '://' in root:
+    if storage.is_remote(root):
         return
     from pages import site
 

@@ -9,6 +9,7 @@ import datetime
 import json
 import sys
 
+import storage
 from cli import cluster_options as cluster
 from cli import experiment_options as options
 from cli import server_options as remote
@@ -171,16 +172,14 @@ def _verdict(run_id: str, target: str, nonce: str) -> int:
     """Whether the run pushed: it is on record where the model is served, also where the very model
     was served already.
     """
-    from components.pusher import storage
     from components.pusher import target as push_target
 
-    unreadable: tuple[type[Exception], ...] = (push_target.TargetError, *storage.errors(target))
     try:
         here = storage.exists(target)
         manifests = [
             version.manifest for version in push_target.versions(target) if version.manifest
         ]
-    except unreadable as error:
+    except (push_target.TargetError, OSError) as error:
         return refuse('submit', f'the run succeeded, but whether it pushed cannot be seen: {error}')
     if any(
         nonce in (manifest.push_nonce, *(each.push_nonce for each in manifest.confirmed))

@@ -8,11 +8,11 @@ from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
-from components.pusher import storage, target
+import storage
+from components.pusher import target
 
 _LOGGER = logging.getLogger(__name__)
 HAS_MODEL = 'has_model'
@@ -62,7 +62,7 @@ def has_model(model: types.Artifact) -> bool:
     Raises:
       target.TargetError: the files are neither a whole served version nor the mark of none.
     """
-    if fileio.exists(os.path.join(model.uri, NOTHING_SERVED)):
+    if storage.exists(storage.join(model.uri, NOTHING_SERVED)):
         return False
     try:
         problems = target.verify(

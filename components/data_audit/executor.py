@@ -17,10 +17,10 @@ from typing import Any
 import apache_beam as beam
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
+import storage
 from components.data_audit import table
 from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
 from components.data_audit.page import render
@@ -57,15 +57,15 @@ class Executor(BaseBeamExecutor):
         parameters = AuditParameters.model_validate_json(exec_properties[PARAMETERS_KEY] or '{}')
         shards, splits = list_shards(input_dict[EXAMPLES_KEY])
         target = artifact_utils.get_single_uri(output_dict[AUDIT_KEY])
-        fileio.makedirs(target)
+        storage.make_dirs(target)
         _log.debug('%d files in splits %s', len(shards), ', '.join(splits))
         parts = f'{target}/{_PARTS}'
-        fileio.makedirs(parts)
+        storage.make_dirs(parts)
         try:
             with self._make_beam_pipeline() as pipeline:
                 build(pipeline, shards, splits, parameters, target)
         finally:
-            fileio.rmtree(parts)
+            storage.remove_tree(parts)
         # What was found is for DataGate to tell, with its limits.
         _log.debug('see %s/%s', target, AUDIT_PAGE)
 
@@ -85,8 +85,8 @@ def list_shards(artifacts: Iterable[Artifact]) -> tuple[list[Shard], list[str]]:
         for split in artifact_utils.decode_split_names(artifact.split_names):
             splits[split] = None
             folder = artifact_utils.get_split_uris([artifact], split)[0]
-            for path in sorted(fileio.glob(f'{folder}/*')):
-                shards.append(Shard(len(shards), split, str(path)))
+            for name in storage.names(folder):
+                shards.append(Shard(len(shards), split, storage.join(folder, name)))
     return shards, list(splits)
 
 
@@ -123,21 +123,15 @@ def _write_part(records: list[ImageRecord], shards: dict[int, Shard], folder: st
     not read.
     """
     path = f'{folder}/{uuid.uuid4().hex}'
-    with fileio.open(path, 'wb') as file:
-        file.write(
-            pickle.dumps(
-                table.build(
-                    records,
-                    [shards[number] for number in sorted({record.shard for record in records})],
-                )
-            )
-        )
+    part = table.build(
+        records, [shards[number] for number in sorted({record.shard for record in records})]
+    )
+    storage.write_bytes(path, pickle.dumps(part))
     return path
 
 
 def _read_part(path: str) -> table.Table:
-    with fileio.open(path, 'rb') as file:
-        return pickle.loads(file.read())
+    return pickle.loads(storage.read_bytes(path))
 
 
 def _check(
@@ -161,7 +155,7 @@ def _preview(wanted: tuple[Shard, list[int]]) -> list[tuple[tuple[int, int], byt
 
 
 def _write(found: Audit, thumbnails: list[tuple[tuple[int, int], bytes]], target: str) -> None:
-    with fileio.open(f'{target}/{AUDIT_JSON}', 'w') as file:
-        file.write(json.dumps(found.content, indent=1, allow_nan=False))
-    with fileio.open(f'{target}/{AUDIT_PAGE}', 'w') as file:
-        file.write(render(found, dict(thumbnails)))
+    storage.write_text(
+        f'{target}/{AUDIT_JSON}', json.dumps(found.content, indent=1, allow_nan=False)
+    )
+    storage.write_text(f'{target}/{AUDIT_PAGE}', render(found, dict(thumbnails)))

@@ -9,10 +9,10 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.dsl.components.base.base_executor import BaseExecutor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
+import storage
 from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
 from components.data_gate.artifact import GATE_JSON
 from components.data_gate.limits import GateLimits
@@ -91,9 +91,10 @@ class Executor(BaseExecutor):
 
 
 def _write(folder: str, content: dict[str, Any]) -> None:
-    fileio.makedirs(folder)
-    with fileio.open(f'{folder}/{GATE_JSON}', 'w') as file:
-        file.write(json.dumps(content, indent=1, allow_nan=False))
+    storage.make_dirs(folder)
+    storage.write_text(
+        storage.join(folder, GATE_JSON), json.dumps(content, indent=1, allow_nan=False)
+    )
 
 
 def _read_anomalies(artifacts: list[Artifact]) -> dict[str, anomalies_pb2.Anomalies]:
@@ -101,22 +102,20 @@ def _read_anomalies(artifacts: list[Artifact]) -> dict[str, anomalies_pb2.Anomal
     for artifact in artifacts:
         for split in artifact_utils.decode_split_names(artifact.split_names):
             path = f'{artifact_utils.get_split_uris([artifact], split)[0]}/{DEFAULT_FILE_NAME}'
-            found[split] = anomalies_pb2.Anomalies.FromString(_read(path, 'rb'))
+            found[split] = anomalies_pb2.Anomalies.FromString(_read(path))
     return found
 
 
 def _read_json(path: str) -> dict[str, Any]:
-    text = _read(path, 'r')
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(_read(path))
+    except ValueError as error:
         raise DataGateError(
             f'{path}: not valid JSON ({error}); run the component that wrote it again'
         ) from None
 
 
-def _read(path: str, mode: str) -> Any:
-    if not fileio.exists(path):
+def _read(path: str) -> bytes:
+    if not storage.exists(path):
         raise DataGateError(f'{path} is missing: run the component that writes it again')
-    with fileio.open(path, mode) as file:
-        return file.read()
+    return storage.read_bytes(path)

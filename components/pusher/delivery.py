@@ -7,7 +7,8 @@ import os
 import shutil
 import socket
 
-from components.pusher import storage
+import storage
+from components.pusher import permissions
 from components.pusher.guard import EXPIRED, PushError
 from components.pusher.target import (
     SAVED_MODEL,
@@ -44,7 +45,7 @@ def deliver(model_dir: str, target: str, staging: str, manifest: Manifest) -> st
     _check_copy(copied, path, manifest.files)
     write_manifest(staging, manifest)
     if not storage.is_remote(target):
-        storage.open_to_readers(staging)
+        permissions.open_to_readers(staging)
         storage.sync_dirs(staging)
         os.rename(staging, path)
         return path
@@ -57,7 +58,7 @@ def deliver(model_dir: str, target: str, staging: str, manifest: Manifest) -> st
             storage.move(storage.join(staging, name), storage.join(path, name))
         _check_copy(digests(path), path, manifest.files)
     except BaseException:
-        with contextlib.suppress(*storage.errors(path)):
+        with contextlib.suppress(OSError):
             remove_version(path)
         raise
     return path
@@ -95,8 +96,8 @@ def put_back(version: ServedVersion, staging: str, source: str) -> None:
             continue
         part = storage.join(staging, name)
         storage.copy(storage.join(source, name), part)
-        storage.open_to_readers(staging)
-        storage.make_dirs(os.path.dirname(destination))
+        permissions.open_to_readers(staging)
+        storage.make_dirs(os.path.dirname(destination), permissions.DIRECTORY_MODE)
         os.replace(part, destination)
     storage.sync_dirs(version.path)
 

@@ -10,7 +10,8 @@ from tfx import types
 from tfx.components.pusher import executor as tfx_executor
 from tfx.types import artifact_utils, standard_component_specs
 
-from components.pusher import blessed, push, storage, target
+import storage
+from components.pusher import blessed, push, target
 from components.pusher.parameters import PushParameters
 
 _LOGGER = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class Executor(tfx_executor.Executor):
         try:
             for name in storage.files(pushed.path):
                 storage.copy(storage.join(pushed.path, name), storage.join(pushed_model.uri, name))
-        except (*storage.errors(pushed.path), *storage.errors(pushed_model.uri)) as error:
+        except OSError as error:
             raise push.PushError(
                 f'version {pushed.version} is served from {pushed.path}, but its copy for the '
                 f'record of the run, {pushed_model.uri}, '

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import filelock
 
-from components.pusher import storage
+import storage
 from components.pusher.target import INCOMING, SAVED_MODEL, TargetError, read_manifest
 
 _LOGGER = logging.getLogger(__name__)
@@ -94,13 +94,13 @@ def _claimed(target: str) -> Iterator[str]:
     name = f'{INCOMING}{int(time.time())}-{socket.gethostname()}-{uuid.uuid4().hex[:12]}'
     staging = storage.join(target, name)
     try:
-        storage.write_text(storage.join(staging, _CLAIM), '', '')
+        storage.write_text(storage.join(staging, _CLAIM), '')
         for other in storage.names(target):
             if other.startswith(INCOMING) and other != name:
                 _remove_dead_claim(target, other)
         yield staging
     finally:
-        with contextlib.suppress(*storage.errors(target)):
+        with contextlib.suppress(OSError):
             storage.remove_tree(staging)
 
 
@@ -154,7 +154,7 @@ def explained(target: str, needed: int) -> Iterator[None]:
         yield
     except TargetError as error:
         raise PushError(str(error)) from error
-    except storage.errors(target) as error:
+    except OSError as error:
         code = getattr(error, 'errno', None) or 0
         space = ''
         if code in (errno.ENOSPC, errno.EDQUOT):

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from components.pusher import delivery, storage
+import storage
+from components.pusher import delivery, permissions
 from components.pusher.guard import PushError, explained, locked
 from components.pusher.target import (
     SAVED_MODEL,
@@ -84,7 +85,7 @@ def publish(
             'exported it'
         )
     with explained(target, sum(file.size for file in source.values())):
-        storage.make_dirs(target)
+        storage.make_dirs(target, permissions.DIRECTORY_MODE)
         with locked(target, lock_timeout_s) as staging:
             served = newest(target)
             manifest = make_manifest(next_version(target), model_digest(source), source)
@@ -174,7 +175,7 @@ def _finish(target: str, path: str, keep: int | None) -> None:
             storage.sync_dir(target)
         if keep is not None:
             _expire(target, keep)
-    except storage.errors(target) as error:
+    except OSError as error:
         _LOGGER.warning(
             '%s is served, but the push could not tidy up after itself: %s', path, error
         )
@@ -196,7 +197,7 @@ def _expire(target: str, keep: int) -> None:
             continue
         try:
             delivery.remove_version(version.path)
-        except storage.errors(target) as error:
+        except OSError as error:
             # The push itself is done; the next one tries again.
             _LOGGER.warning(
                 '%s is older than the %d versions kept, but cannot be deleted: %s',

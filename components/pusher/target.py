@@ -24,7 +24,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from components.pusher import storage
+import storage
+from components.pusher import permissions
 
 MANIFEST = 'manifest.json'
 SAVED_MODEL = 'saved_model.pb'
@@ -341,7 +342,7 @@ def incomplete(version: ServedVersion) -> list[str]:
         path = storage.join(version.path, name)
         if not storage.exists(path):
             problems.append(f'{name} is missing')
-        elif (size := storage.size(path)) != digest.size:
+        elif (size := storage.stat(path).size) != digest.size:
             problems.append(f'{name} has {size} bytes, expected {digest.size}')
     return problems
 
@@ -401,7 +402,9 @@ def write_manifest(version_dir: str, manifest: Manifest) -> None:
     part = storage.join(
         os.path.dirname(version_dir), f'{INCOMING}{socket.gethostname()}-{os.getpid()}.part'
     )
-    storage.write_text(storage.join(version_dir, MANIFEST), text + '\n', part)
+    storage.replace_text(
+        storage.join(version_dir, MANIFEST), text + '\n', part, permissions.FILE_MODE
+    )
 
 
 def package_versions() -> dict[str, str]:

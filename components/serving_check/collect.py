@@ -11,8 +11,7 @@ import json
 import os
 from collections.abc import Iterable
 
-from tfx.dsl.io import fileio
-
+import storage
 from components.serving_check import samples
 from records import tfrecord
 from records.example_proto import Example
@@ -59,14 +58,13 @@ def collect(model_run: str, example_files: Iterable[str], folder: str, count: in
 
 
 def _answers(path: str) -> tuple[dict[str, dict], dict]:
-    if not fileio.exists(path):
+    if not storage.exists(path):
         raise samples.SamplesError(
             f'{path} is missing: expected what the Trainer writes for this check; run the Trainer '
             'again'
         )
     try:
-        with fileio.open(path) as file:
-            content = json.loads(file.read())
+        content = json.loads(storage.read_text(path))
         return {answer['image_id']: answer for answer in content['splits'][SPLIT]}, content[
             'operating_point'
         ]

@@ -12,10 +12,10 @@ from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
+import storage
 from components.pusher import blessed, target
 from components.serving_check import collect, launcher, session_probe, warmup, workspace
 from components.serving_check.parameters import ServingCheckParameters
@@ -105,9 +105,7 @@ class Executor(base_executor.BaseExecutor):
 
 def _example_files(examples: list[types.Artifact]) -> list[str]:
     uris = artifact_utils.get_split_uris(examples, collect.SPLIT)
-    return sorted(
-        str(path) for uri in uris for path in fileio.glob(io_utils.all_files_pattern(uri))
-    )
+    return sorted(storage.join(uri, name) for uri in uris for name in storage.names(uri))
 
 
 def _mark(blessing: types.Artifact, reasons: list[str]) -> None:

@@ -4,9 +4,10 @@ their usual names.
 
 from __future__ import annotations
 
+import storage
 from components.xray_example_gen.parameters import DataParameters
 from records import side_files
-from records.data_root import DataRoot, join, scan
+from records.data_root import DataRoot, scan
 
 
 def locate(data: DataParameters, data_root: DataRoot | None = None) -> DataParameters:
@@ -53,4 +54,4 @@ def named(data: DataParameters) -> tuple[str, ...]:
 
 def side_paths(root: str, data: DataParameters) -> tuple[str, ...]:
     """The full paths of these files: they are part of the data's fingerprint."""
-    return tuple(join(root, name) for name in named(data))
+    return tuple(storage.resolve(root, name) for name in named(data))

@@ -10,7 +10,6 @@ import os
 from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
@@ -18,9 +17,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+import storage
 from components.xray_example_gen import artifact, data_files, report, shard
 from components.xray_example_gen.parameters import DataParameters
-from records.data_root import DataFile, check_unchanged, find_files, join, scan
+from records.data_root import DataFile, check_unchanged, find_files, scan
 from records.terminal import printable
 from schemas.features import SPLITS
 
@@ -69,9 +69,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             destination.staging,
         ):
             # What an attempt that was killed left there would be read as if it were of this one.
-            if tf.io.gfile.exists(folder):
-                tf.io.gfile.rmtree(folder)
-            tf.io.gfile.makedirs(folder)
+            storage.remove_tree(folder)
+            storage.make_dirs(folder)
         # Read once here too: a bad side file is told before any record is read.
         shard.load_rules(root, data, exec_properties['fingerprint'])
         shard_reports = self._ingest(
@@ -82,7 +81,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             os.path.join(report_uri, 'shards'),
         )
 
-        tf.io.gfile.rmtree(destination.staging)
+        storage.remove_tree(destination.staging)
 
         content, quarantined = report.merge(
             shard_reports, exec_properties['task'], exec_properties['label']
@@ -91,12 +90,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         content['root'] = root
         content['ignored_files'] = dict(data_root.ignored(data_files.named(data)))
         content['table'] = report.of_table(
-            shard.load_table(join(root, data.metadata), exec_properties['fingerprint'])
+            shard.load_table(storage.resolve(root, data.metadata), exec_properties['fingerprint'])
             if data.metadata
             else None
         )
-        _write(os.path.join(report_uri, artifact.REPORT_FILE), json.dumps(content, indent=1))
-        _write(
+        storage.write_text(
+            os.path.join(report_uri, artifact.REPORT_FILE), json.dumps(content, indent=1)
+        )
+        storage.write_text(
             os.path.join(quarantine_uri, artifact.QUARANTINE_LIST),
             ''.join(json.dumps(row) + '\n' for row in quarantined),
         )
@@ -151,15 +152,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 >> beam.io.WriteToText(os.path.join(folder, 'report'), file_name_suffix='.jsonl')
             )
         lines: list[str] = []
-        for path in tf.io.gfile.glob(os.path.join(folder, 'report*.jsonl')):
-            with tf.io.gfile.GFile(path) as file:
-                lines += file.read().splitlines()
+        for path in storage.glob(os.path.join(folder, 'report*.jsonl')):
+            lines += storage.read_text(path).splitlines()
         if len(lines) != len(shards):
             raise RuntimeError(
                 f'{len(shards)} files were to be read, but {len(lines)} reported back: see the '
                 'Beam runner for the others'
             )
-        tf.io.gfile.rmtree(folder)
+        storage.remove_tree(folder)
         # Again: a file that was replaced while it was read is not what the fingerprint stands for.
         _files(root, data, fingerprint)
         return lines
@@ -179,8 +179,3 @@ def _files(root: str, data: DataParameters, fingerprint: str) -> list[DataFile]:
 def _describe(examples: types.Artifact) -> None:
     examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
     examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-
-
-def _write(path: str, text: str) -> None:
-    with tf.io.gfile.GFile(path, 'w') as file:
-        file.write(text)

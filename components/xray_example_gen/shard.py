@@ -17,11 +17,11 @@ import apache_beam as beam
 import tensorflow as tf
 from tensorflow.core.example import example_pb2
 
+import storage
 from components.xray_example_gen.artifact import QUARANTINE_RECORDS
 from components.xray_example_gen.parameters import DataParameters
 from components.xray_example_gen.splits import OfficialLists, Splitter
 from records import origin, tfrecord
-from records.data_root import join
 from records.examples import put_bytes, put_int, serialize
 from records.intake import Accepted, Intake, Rejected
 from records.metadata import Entry, Table, read_list, read_table
@@ -112,7 +112,7 @@ def load_truth(places: tuple[str, ...], fingerprint: str) -> dict[str, bool]:
     return {
         image: wrong
         for path in places
-        if tf.io.gfile.exists(path)
+        if storage.exists(path)
         for image, wrong in origin.read_truth(path).items()
     }
 
@@ -123,20 +123,22 @@ def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intak
     Raises:
       MetadataError, OSError: a side file cannot be read or contradicts another.
     """
-    metadata = load_table(join(root, data.metadata), fingerprint) if data.metadata else None
+    metadata = (
+        load_table(storage.resolve(root, data.metadata), fingerprint) if data.metadata else None
+    )
     intake = Intake(
         metadata,
         missing_metadata=data.missing_metadata,
         patient_id_pattern=data.patient_id_pattern,
         min_side=data.min_side,
         max_side=data.max_side,
-        exclude=read_list(join(root, data.exclude)) if data.exclude else frozenset(),
+        exclude=read_list(storage.resolve(root, data.exclude)) if data.exclude else frozenset(),
     )
     official = None
     if data.split.method == 'official':
         official = OfficialLists(
-            read_list(join(root, data.split.train_val_list)),
-            read_list(join(root, data.split.test_list)),
+            read_list(storage.resolve(root, data.split.train_val_list)),
+            read_list(storage.resolve(root, data.split.test_list)),
         )
         official.check(metadata)
     return intake, Splitter(data.split.fractions, data.split.seed, official)
@@ -162,7 +164,7 @@ class IngestShard(beam.DoFn):
         """Reads the file to its end."""
         report = ShardReport(shard.name, tfrecord.promised_count(shard.name))
         data = DataParameters.model_validate_json(self._data)
-        table = join(self._root, data.metadata) if data.metadata else None
+        table = storage.resolve(self._root, data.metadata) if data.metadata else None
         truth = load_truth(
             tuple(origin.truth_places(self._root, shard.name, table)), self._fingerprint
         )
@@ -221,9 +223,9 @@ class _Writers:
         for writer, temporary, final in self._open.values():
             writer.close()
             if kind is None:
-                tf.io.gfile.rename(temporary, final, overwrite=True)
+                storage.move(temporary, final, overwrite=True)
             else:
-                tf.io.gfile.remove(temporary)
+                storage.remove(temporary)
 
     def write(self, split: str, payload: bytes) -> None:
         self._writer(self._destination.splits[split], 'data_tfrecord').write(payload)

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from components.pusher import push, storage, target
+import storage
+from components.pusher import push, target
 from tests.support.push_targets import maker, model, publish
 
 

@@ -23,7 +23,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from components.pusher import blessed, push, storage, target
+import storage
+from components.pusher import blessed, push, target
 from components.pusher.component import Pusher
 from components.pusher.executor import Executor
 from components.pusher.parameters import PushParameters
@@ -213,7 +214,8 @@ def test_modes_do_not_depend_on_the_umask(tmp_path, umask):
 
 _KILLED = """
 import os, signal, sys
-from components.pusher import push, storage
+import storage
+from components.pusher import push
 copied = []
 def copy(source, destination, copy=storage.copy):
     copy(source, destination)

@@ -15,7 +15,7 @@ from tests.support import pipeline_runs as runs
 from tests.support.program import Finished, Program
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas', 'pages', 'cli')
+_SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas', 'storage', 'pages', 'cli')
 _FILMS = 366  # three files of 122, of which one is held back
 
 

@@ -295,7 +295,7 @@ def test_a_model_that_kubeflow_made_is_looked_for_in_its_store(
         assert not path.startswith(('s3://', 'minio://')), 'TensorFlow cannot open these'
         return path == 'gs://bucket/kept'
 
-    monkeypatch.setattr('pipeline.create_pipeline.fileio.exists', exists)
+    monkeypatch.setattr('pipeline.create_pipeline.storage.exists', exists)
     assert artifact_exists(uri) is there
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from records.data_root import DataRootError, check_unchanged, find_files, fingerprint, join, scan
+import storage
+from records.data_root import DataRootError, check_unchanged, find_files, fingerprint, scan
 
 
 def _write(root: Path, *names: str) -> Path:
@@ -311,5 +312,5 @@ def test_a_side_file_that_is_missing(tmp_path: Path) -> None:
         ('gs://bucket/t.csv', 'gs://bucket/t.csv'),
     ],
 )
-def test_join(path: str, joined: str) -> None:
-    assert join('/root', path) == joined
+def test_resolve(path: str, joined: str) -> None:
+    assert storage.resolve('/root', path) == joined
