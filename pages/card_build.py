@@ -26,6 +26,7 @@ from pages.card import (
 from pages.lineage import served_version
 from pages.measured import Evaluation
 from pages.runs import Run
+from pipeline.steps import AUDIT, INGESTION, SERVING_CHECK, TRAINER
 from schemas.features import VIEW
 from trainer.artifacts import MODEL_INFO_FILE
 from trainer.parameters import PRETRAINED
@@ -37,10 +38,10 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
     Raises:
       CardError: fields are missing.
     """
-    facts = run.json('Trainer', 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
+    facts = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
     text = card_text.of_task(str(facts.get('task', run.task.name if run.task else '')))
-    audit = run.json('DataAudit', 'audit', AUDIT_JSON)
-    ingest = run.json('XrayExampleGen', 'report', REPORT_FILE)
+    audit = run.json(AUDIT.name, 'audit', AUDIT_JSON)
+    ingest = run.json(INGESTION.name, 'report', REPORT_FILE)
     data = (
         card_text.of_data(ingest.get('origins', {}), ingest.get('mislabelled', 0))
         if ingest
@@ -66,8 +67,8 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
 
 def _details(run: Run, facts: dict) -> dict:
     served = served_version(run)
-    trainer = run.executions.get('Trainer')
-    model = run.artifact('Trainer', 'model')
+    trainer = run.executions.get(TRAINER.name)
+    model = run.artifact(TRAINER.name, 'model')
     maker = run.store.makers.get(model.id) if model else None
     training = maker or trainer
     return {
@@ -286,7 +287,7 @@ def _shortcuts(evaluation: Evaluation, audit: dict | None) -> dict:
 
 def _decisions(run: Run, evaluation: Evaluation) -> dict:
     gate = data_page.gate(run)
-    served = run.json('ServingCheck', 'blessing', REPORT)
+    served = run.json(SERVING_CHECK.name, 'blessing', REPORT)
     lines = [
         f'{row.metric} of {row.slice}: {row.value}, required {row.required}: '
         f'{"pass" if row.passed else "FAIL"}'

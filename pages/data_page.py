@@ -19,6 +19,7 @@ from components.xray_example_gen.artifact import REPORT_FILE
 from pages import names
 from pages.runs import Run
 from pipeline.run_root import RunRoot
+from pipeline.steps import AUDIT, CURATED_SCHEMA, DATA_GATE, INGESTION, STATISTICS, VALIDATION
 from schemas.features import AGE_BAND, SEX, SPLITS, VIEW
 from schemas.labels import FINDINGS
 
@@ -45,9 +46,9 @@ class Statistics:
 
 def context(run: Run) -> dict[str, Any]:
     """The values of the template data.html; None for what this run did not reach."""
-    audit, verdict = run.json('DataAudit', 'audit', AUDIT_JSON), gate(run)
+    audit, verdict = run.json(AUDIT.name, 'audit', AUDIT_JSON), gate(run)
     return {
-        'ingest': run.json('XrayExampleGen', 'report', REPORT_FILE),
+        'ingest': run.json(INGESTION.name, 'report', REPORT_FILE),
         'splits': SPLITS,
         'statistics': statistics(run),
         'schema': schema_rows(run),
@@ -65,10 +66,8 @@ def context(run: Run) -> dict[str, Any]:
 
 def audit_name(run: Run) -> str | None:
     """The file name of the audit's page; runs that share an audit share its page."""
-    artifact = run.artifact('DataAudit', 'audit')
-    return (
-        f'{artifact.id}.html' if artifact and run.path('DataAudit', 'audit', AUDIT_PAGE) else None
-    )
+    artifact = run.artifact(AUDIT.name, 'audit')
+    return f'{artifact.id}.html' if artifact and run.path(AUDIT.name, 'audit', AUDIT_PAGE) else None
 
 
 def gate(run: Run) -> dict[str, Any] | None:
@@ -77,13 +76,13 @@ def gate(run: Run) -> dict[str, Any] | None:
     When DataGate stops a run, TFX deletes its outputs; the verdict is then read from its working
     directory.
     """
-    verdict = run.json('DataGate', 'blessing', GATE_JSON)
-    if verdict is None and run.failed_at('DataGate'):
+    verdict = run.json(DATA_GATE.name, 'blessing', GATE_JSON)
+    if verdict is None and run.failed_at(DATA_GATE.name):
         # The message names the folder; the metadata store does not say which folder is whose.
         named = re.search(rf'stateful_working_dir/([\w-]+)/{GATE_JSON}', ' '.join(run.reasons))
         path = (
             RunRoot(run.root).artifacts
-            / 'DataGate'
+            / DATA_GATE.name
             / '.system'
             / 'stateful_working_dir'
             / (named[1] if named else '')
@@ -99,7 +98,7 @@ def gate(run: Run) -> dict[str, Any] | None:
 
 def statistics(run: Run) -> Statistics | None:
     """The statistics of all splits."""
-    artifact = run.artifact('StatisticsGen', 'statistics')
+    artifact = run.artifact(STATISTICS.name, 'statistics')
     if artifact is None:
         return None
     everything = statistics_pb2.DatasetFeatureStatisticsList()
@@ -128,7 +127,7 @@ def statistics(run: Run) -> Statistics | None:
 
 def schema_rows(run: Run) -> list[list[str]] | None:
     """The curated schema, a row per feature: name, type, values, presence and domain."""
-    path = run.path('CuratedSchema', 'schema', 'schema.pbtxt')
+    path = run.path(CURATED_SCHEMA.name, 'schema', 'schema.pbtxt')
     if path is None:
         return None
     with open(path, encoding='utf-8') as file:
@@ -160,7 +159,7 @@ def anomaly_rows(run: Run) -> list[list[str]] | None:
     # Registers a proto that the diff refers to.
     from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401
 
-    artifact = run.artifact('ExampleValidator', 'anomalies')
+    artifact = run.artifact(VALIDATION.name, 'anomalies')
     if artifact is None:
         return None
     severity = anomalies_pb2.AnomalyInfo.Severity.Name

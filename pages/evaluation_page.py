@@ -17,6 +17,7 @@ from pages.measured import Evaluation
 from pages.runs import Run
 from pages.store import CACHED
 from pipeline import metrics as gate_metrics
+from pipeline import steps
 from schemas.features import UNKNOWN
 from schemas.signatures import PROBABILITY
 
@@ -115,12 +116,12 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
 
 def baseline_text(run: Run) -> str:
     """What the candidate was compared with."""
-    model = run.artifact('Baseline', 'model')
+    model = run.artifact(steps.BASELINE.name, 'model')
     if model is None:
         return 'It is not on record what was served when this run began.'
     version = model.properties.get('served_version')
     # A run that takes its evaluation from the cache began later.
-    cached = run.executions['Baseline'].state == CACHED
+    cached = run.executions[steps.BASELINE.name].state == CACHED
     when = 'when the model was evaluated, in an earlier run' if cached else 'when this run began'
     if not version:
         return (

@@ -14,6 +14,7 @@ from components.xray_example_gen.artifact import REPORT_FILE
 from pages.runs import PUSHED, SERVED, Run
 from pages.store import Artifact, Execution, Store
 from pipeline.run_root import RunRoot
+from pipeline.steps import CURATED_SCHEMA, EVALUATOR, INGESTION, PUSHER, SERVING_CHECK, TRAINER
 from trainer.artifacts import MODEL_INFO_FILE
 
 _CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
@@ -49,7 +50,7 @@ def served_version(run: Run) -> ServedVersion | None:
     """The version under which the model of a run is or was served; None if it was not pushed."""
     if run.state not in (PUSHED, SERVED):
         return None
-    pushed = run.artifact('Pusher', 'pushed_model')
+    pushed = run.artifact(PUSHER.name, 'pushed_model')
     if pushed is None:  # it is not in the metadata store, which was deleted or replaced
         return None
     version, path = (
@@ -90,25 +91,25 @@ def facts(run: Run) -> dict[str, str]:
     for step, execution in run.executions.items():
         if digest := _code_digest(execution):
             facts_by_key[f'code.{step}'] = digest
-    parameters = run.parameters('XrayExampleGen')
+    parameters = run.parameters(INGESTION.name)
     facts_by_key['data.fingerprint'] = parameters.get('fingerprint')
     facts_by_key['task'] = parameters.get('task')
-    ingest = run.json('XrayExampleGen', 'report', REPORT_FILE) or {}
+    ingest = run.json(INGESTION.name, 'report', REPORT_FILE) or {}
     for split, counts in ingest.get('splits', {}).items():
         facts_by_key[f'examples.{split}'] = (
             f'{counts["records"]:,} images, {counts["patients"]:,} patients, '
             f'{counts["positives"]:,} positive'
         )
-    if schema := run.path('CuratedSchema', 'schema', 'schema.pbtxt'):
+    if schema := run.path(CURATED_SCHEMA.name, 'schema', 'schema.pbtxt'):
         with open(schema, 'rb') as file:
             facts_by_key['schema'] = hashlib.sha256(file.read()).hexdigest()[:16]
     weights = (
-        _custom(run.executions['Trainer']).get('weights_digest')
-        if 'Trainer' in run.executions
+        _custom(run.executions[TRAINER.name]).get('weights_digest')
+        if TRAINER.name in run.executions
         else None
     )
     facts_by_key['weights'] = weights or None
-    model = run.json('Trainer', 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
+    model = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
     facts_by_key['model'] = model.get('model_version')
     facts_by_key['operating_point'] = (
         f'{model["operating_point"]["threshold"]:.6f}' if 'operating_point' in model else None
@@ -165,11 +166,11 @@ def context(run: Run, earlier: Run | None) -> dict[str, Any]:
 
 # What stands for the model of a run: the served version, or as far as it came.
 _ENDS = (
-    ('Pusher', 'pushed_model'),
-    ('ServingCheck', 'blessing'),
-    ('Evaluator', 'blessing'),
-    ('Trainer', 'model'),
-    ('XrayExampleGen', 'examples'),
+    (PUSHER.name, 'pushed_model'),
+    (SERVING_CHECK.name, 'blessing'),
+    (EVALUATOR.name, 'blessing'),
+    (TRAINER.name, 'model'),
+    (INGESTION.name, 'examples'),
 )
 
 

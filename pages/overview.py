@@ -17,6 +17,7 @@ from pages.runs import Run
 from pages.store import CACHED, COMPLETE, FAILED, Artifact
 from pipeline import summary as step_summary
 from pipeline.local_runner import Step
+from pipeline.steps import DATA_GATE, EVALUATOR, INGESTION, SERVING_CHECK, TRAINER
 
 _STATES = {COMPLETE: 'ran', CACHED: 'cached', FAILED: 'failed', 'RUNNING': 'began'}
 
@@ -54,27 +55,27 @@ def context(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
         'log': str(run.log) if run.log else None,
         'backbone': _backbone(run),
         'task': run.task,
-        'parameters': run.parameters('XrayExampleGen'),
+        'parameters': run.parameters(INGESTION.name),
     }
 
 
 def gates(run: Run) -> list[dict[str, Any]]:
     """The three gates, with `passed` (None: the run did not reach it) and the page about it."""
     data = data_page.gate(run)
-    blessing = run.artifact('Evaluator', 'blessing')
+    blessing = run.artifact(EVALUATOR.name, 'blessing')
     blessed = (
         bool(blessing.properties.get(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY))
         if blessing
         else None
     )
-    served = run.json('ServingCheck', 'blessing', REPORT)
+    served = run.json(SERVING_CHECK.name, 'blessing', REPORT)
     return [
         {
             'name': 'Data gate',
-            'passed': data['blessed'] if data else False if run.failed_at('DataGate') else None,
+            'passed': data['blessed'] if data else False if run.failed_at(DATA_GATE.name) else None,
             'page': 'data.html#gate',
         },
-        {'name': 'Evaluator', 'passed': blessed, 'page': 'evaluation.html#gate'},
+        {'name': EVALUATOR.name, 'passed': blessed, 'page': 'evaluation.html#gate'},
         {
             'name': 'Serving check',
             'passed': served['blessed'] if served else None,
@@ -133,7 +134,7 @@ def _short(value: float | None) -> float | None:
 
 def _backbone(run: Run) -> str:
     try:
-        return json.loads(json.loads(run.parameters('Trainer')['custom_config'])['parameters'])[
+        return json.loads(json.loads(run.parameters(TRAINER.name)['custom_config'])['parameters'])[
             'model'
         ]['backbone']
     except (KeyError, ValueError):

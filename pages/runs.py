@@ -29,6 +29,7 @@ from pipeline.run_record import (
     RunRecord,
 )
 from pipeline.run_root import RunRoot
+from pipeline.steps import INGESTION, PUSHER
 from trainer.tasks import TASKS, Task
 
 BROKEN = run_record.FAILED
@@ -106,14 +107,14 @@ class Run:
     @property
     def task(self) -> Task | None:
         """What it learns; None where it did not come so far as to say."""
-        parameters = self.parameters('XrayExampleGen')
+        parameters = self.parameters(INGESTION.name)
         return TASKS.get(str(parameters.get('task', '')))
 
     @property
     def config(self) -> dict[str, Any]:
         """Its configuration; {} when it did not come to the Pusher, which has it on record."""
         try:
-            return json.loads(self.parameters('Pusher')['push'])['config']
+            return json.loads(self.parameters(PUSHER.name)['push'])['config']
         except (KeyError, ValueError):
             return {}
 
@@ -214,7 +215,7 @@ def _stored_ending(run: Run) -> tuple[str, list[str]]:
     ]
     if failed:
         return BROKEN, [f'{failed[-1]} failed; {_NO_RECORD}, its log says why']
-    pushed = run.artifact('Pusher', 'pushed_model')
+    pushed = run.artifact(PUSHER.name, 'pushed_model')
     if pushed is None:
         done = [step for step, one in run.executions.items() if one.state in _DONE]
         at = next((step for step, one in run.executions.items() if one.state not in _DONE), None)
@@ -222,7 +223,7 @@ def _stored_ending(run: Run) -> tuple[str, list[str]]:
         return STOPPED, [f'it ended {where}; {_NO_RECORD}, its log may say why']
     if not pushed.properties.get('pushed'):
         return NOT_BLESSED, []
-    cached = run.executions['Pusher'].state == CACHED or pushed.properties.get('already_served')
+    cached = run.executions[PUSHER.name].state == CACHED or pushed.properties.get('already_served')
     return (SERVED if cached else PUSHED), []
 
 

@@ -39,6 +39,7 @@ from pages import store as store_lib
 from pages.measured import Evaluation
 from pages.runs import NOT_BLESSED, RUNNING, Run
 from pipeline.run_root import RunRoot
+from pipeline.steps import AUDIT, EVALUATOR, SERVING_CHECK
 
 FRONT = 'index.html'
 RUN_PAGES = (
@@ -205,7 +206,7 @@ class _Site:
     def _files(self, run: Run, evaluation: Evaluation | None, folder: Path) -> None:
         for name, content in (evaluation_page.plot_files(evaluation) if evaluation else {}).items():
             files.write_text(folder / 'plots' / name, content)
-        audit, source = data_page.audit_name(run), run.path('DataAudit', 'audit', AUDIT_PAGE)
+        audit, source = data_page.audit_name(run), run.path(AUDIT.name, 'audit', AUDIT_PAGE)
         if audit and source:
             # Replaces an existing page: after the store is deleted, its numbers start again.
             with open(source, encoding='utf-8') as file:
@@ -260,7 +261,7 @@ def _served_before(run: Run, older: list[Run]) -> Run | None:
 
 def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
     """The evaluation, or why there is none."""
-    artifact = run.artifact('Evaluator', 'evaluation')
+    artifact = run.artifact(EVALUATOR.name, 'evaluation')
     if artifact is None:
         ending = '; '.join(run.reasons)
         return (
@@ -270,14 +271,14 @@ def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
         )
     with _collected(problems, run, 'the evaluation') as messages:
         return measured.read(
-            artifact.path, str(run.parameters('Evaluator').get('eval_config', '{}'))
+            artifact.path, str(run.parameters(EVALUATOR.name).get('eval_config', '{}'))
         ), ''
     return None, messages[0]
 
 
 def _reasons(run: Run, evaluation: Evaluation | None) -> list[str]:
     reasons = evaluation_page.failures(evaluation) if evaluation else []
-    served = run.json('ServingCheck', 'blessing', REPORT)
+    served = run.json(SERVING_CHECK.name, 'blessing', REPORT)
     if served:
         reasons += [f'serving check: {reason}' for reason in served['reasons']]
     return reasons or ['the Evaluator gave no reason']

@@ -9,6 +9,7 @@ from typing import Any
 
 from pages import charts
 from pages.runs import Run
+from pipeline.steps import TRAINER, TUNER
 from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE
 
 # What the trainer writes, as (title, figure on train, figure on val).
@@ -19,7 +20,7 @@ _PHASE, _EPOCH = 'phase', 'epoch'
 def context(run: Run) -> dict[str, Any]:
     """What the template training.html shows."""
     rows = history(run)
-    logs = run.path('Trainer', 'model_run', 'logs')
+    logs = run.path(TRAINER.name, 'model_run', 'logs')
     return {
         'rows': rows,
         'plots': _plots(rows),
@@ -29,14 +30,14 @@ def context(run: Run) -> dict[str, Any]:
             for row in rows
         ],
         'logs': os.path.relpath(logs, run.root) if logs else None,
-        'model': run.json('Trainer', 'model', 'Format-Serving', MODEL_INFO_FILE),
-        'tuner': run.json('Tuner', 'best_hyperparameters', 'best_hyperparameters.txt'),
+        'model': run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE),
+        'tuner': run.json(TUNER.name, 'best_hyperparameters', 'best_hyperparameters.txt'),
     }
 
 
 def history(run: Run) -> list[dict[str, Any]]:
     """A row per epoch, in order; empty if the training did not finish."""
-    path = run.path('Trainer', 'model_run', HISTORY_FILE)
+    path = run.path(TRAINER.name, 'model_run', HISTORY_FILE)
     if path is None:
         return []
     with open(path, encoding='utf-8', newline='') as file:

@@ -30,6 +30,16 @@ from pipeline.code_digest import digest
 from pipeline.config import Config
 from pipeline.kubeflow.entrypoint import store_uri
 from pipeline.run_root import RunRoot
+from pipeline.steps import (
+    AUDIT,
+    DATA_GATE,
+    EVALUATOR,
+    STATISTICS,
+    TRAINER,
+    TRANSFORM,
+    TUNER,
+    VALIDATION,
+)
 from trainer.parameters import TrainerParameters
 from trainer.tasks import TASKS
 
@@ -39,14 +49,14 @@ _SETUP = os.path.join(_PROJECT, 'setup.py')
 # There is none where the project was installed without its working copy.
 SETUP_FILE = _SETUP if os.path.exists(_SETUP) else None
 _TFX_COMPONENTS = (
-    'StatisticsGen',
-    'ExampleValidator',
-    'Transform',
-    'Tuner',
-    'Trainer',
-    'Evaluator',
+    STATISTICS.name,
+    VALIDATION.name,
+    TRANSFORM.name,
+    TUNER.name,
+    TRAINER.name,
+    EVALUATOR.name,
 )
-_WATCHING = ('StatisticsGen', 'ExampleValidator', 'DataAudit', 'DataGate')
+_WATCHING = (STATISTICS.name, VALIDATION.name, AUDIT.name, DATA_GATE.name)
 # Evaluator reads raw examples, so the test split needs no transformed form.
 _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
 

@@ -32,6 +32,7 @@ from pipeline.display import RunDisplay
 from pipeline.error_text import presentable
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from pipeline.run_root import RunRoot
+from pipeline.steps import AUDIT, EVALUATOR, PUSHER, SERVING_CHECK
 from records.data_root import fingerprint, scan
 
 
@@ -88,7 +89,7 @@ def execute(
                     steps[step.name] = step
     except Exception as error:
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
-        if 'Pusher' not in steps:
+        if PUSHER.name not in steps:
             _record_failure(error, steps, recorder)
             _print_failure(error, steps, console, log)
             _print_if_served(error, config, run_id, console)
@@ -151,7 +152,7 @@ def check_weights(config: Config) -> None:
 
 
 def _show(config: Config, steps: dict[str, local_runner.Step], console: Console, log: str) -> None:
-    evaluation_uri = artifact_utils.get_single_uri(steps['Evaluator'].outputs['evaluation'])
+    evaluation_uri = artifact_utils.get_single_uri(steps[EVALUATOR.name].outputs['evaluation'])
     console.print()
     console.print(summary.steps_table(steps.values()))
     console.print()
@@ -167,7 +168,7 @@ def _show(config: Config, steps: dict[str, local_runner.Step], console: Console,
     with open(picture_path, 'w', encoding='utf-8') as file:
         file.write(picture.draw(evaluation.overall, config.pipeline))
     audit = os.path.join(
-        artifact_utils.get_single_uri(steps['DataAudit'].outputs['audit']), 'audit.html'
+        artifact_utils.get_single_uri(steps[AUDIT.name].outputs['audit']), 'audit.html'
     )
     for name, path in (
         ('data audit', audit),
@@ -185,7 +186,7 @@ def _conclude(
     recorder: run_record.Recorder,
 ) -> int:
     """Says what became of the model, and records it; returns the exit code."""
-    pushed = summary.pushed(steps['Pusher'])
+    pushed = summary.pushed(steps[PUSHER.name])
     if pushed is not None:
         state = run_record.PUSHED if pushed.is_new else run_record.SERVED
         recorder.end(state, version=os.path.basename(pushed.path))
@@ -209,12 +210,13 @@ def _conclude(
 
 
 def _reasons(config: Config, steps: dict[str, local_runner.Step]) -> list[str]:
-    evaluation_uri = artifact_utils.get_single_uri(steps['Evaluator'].outputs['evaluation'])
+    evaluation_uri = artifact_utils.get_single_uri(steps[EVALUATOR.name].outputs['evaluation'])
     evaluation = results.read(evaluation_uri, plots=False)
     verdicts = metrics.verdicts(config.evaluation.thresholds, evaluation)
     reasons = [verdict.sentence() for verdict in verdicts if not verdict.passed]
     return reasons + [
-        f'serving check: {problem}' for problem in summary.serving_problems(steps['ServingCheck'])
+        f'serving check: {problem}'
+        for problem in summary.serving_problems(steps[SERVING_CHECK.name])
     ]
 
 
@@ -239,7 +241,7 @@ def _print_if_served(error: BaseException, config: Config, run_id: str, console:
     """Says that this run's model is served where Pusher failed after the push, for example because
     the disk was full.
     """
-    if not isinstance(error, local_runner.StepError) or error.step != 'Pusher':
+    if not isinstance(error, local_runner.StepError) or error.step != PUSHER.name:
         return
     try:
         served = push_target.newest(config.push_directory)

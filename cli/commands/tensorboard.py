@@ -9,6 +9,7 @@ from cli import root_argument as roots
 from pages import own_host
 from pipeline.exit_codes import FAILED, refuse
 from pipeline.run_root import RunRoot
+from pipeline.steps import TRAINER
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         root = roots.find(args.root)
     except roots.RootError as error:
         return refuse('tensorboard', error)
-    logs = RunRoot(root).artifacts / 'Trainer' / 'model_run'
+    logs = RunRoot(root).artifacts / TRAINER.name / 'model_run'
     if not logs.is_dir():
         return refuse(
             'tensorboard', f'{logs} is not there: no run of this root finished a training'

@@ -19,6 +19,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from pipeline.kubeflow import validation
 from pipeline.kubeflow.parameters import KubeflowParameters, StepResources
 from pipeline.kubeflow.validation import SCHEMA_VERSION, Spec
+from pipeline.steps import BASELINE, DATA_GATE, EVALUATOR, INGESTION, PUSHER, TRAINER, TUNER
 
 Target = Literal['kubeflow', 'vertex']
 ENTRYPOINT = ['python', '-m', 'pipeline.kubeflow.entrypoint']
@@ -26,15 +27,15 @@ ENTRYPOINT = ['python', '-m', 'pipeline.kubeflow.entrypoint']
 # run without compiling again. Each has the compiled value as its default, and `cxr-triage submit`
 # works the new ones out.
 PIPELINE_PARAMETERS: dict[str, tuple[str, str]] = {
-    'data': ('XrayExampleGen', 'data'),
-    'fingerprint': ('XrayExampleGen', 'fingerprint'),
-    'limits': ('DataGate', 'limits'),
-    'training': ('Trainer', 'custom_config'),
-    'evaluation': ('Evaluator', 'eval_config'),
-    'baseline-version': ('Baseline', 'version'),
-    'push': ('Pusher', 'push'),
+    'data': (INGESTION.name, 'data'),
+    'fingerprint': (INGESTION.name, 'fingerprint'),
+    'limits': (DATA_GATE.name, 'limits'),
+    'training': (TRAINER.name, 'custom_config'),
+    'evaluation': (EVALUATOR.name, 'eval_config'),
+    'baseline-version': (BASELINE.name, 'version'),
+    'push': (PUSHER.name, 'push'),
 }
-_GPU_STEPS = ('Trainer', 'Tuner')
+_GPU_STEPS = (TRAINER.name, TUNER.name)
 _SPOT = 'cloud.google.com/gke-spot'
 
 
