@@ -1,8 +1,8 @@
-"""Every command of README and docs works as it is written, up to its first call of a cloud.
+"""Every command of README and docs works as written, up to its first call of a cloud.
 
-A shell runs the code blocks with recording stand-ins. What they recorded is then held against the
-real thing: `cxr-triage` commands run, with folders in the place of buckets and a test double of
-Kubeflow's API server; the others are held against what they name.
+A shell runs the code blocks with stand-ins that record their calls. The recorded `cxr-triage`
+commands then run, with folders instead of buckets and a test double of Kubeflow's API server. For
+the other calls, the tests check that the files, targets and modules they name exist.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _STAGES = set(
 
 @dataclasses.dataclass
 class Reader:
-    """Types the recorded commands, one after the other.
+    """Follows a document: runs or checks its recorded calls.
 
     Attributes:
-      sandbox: where.
-      server: a double of Kubeflow's API server.
-      screens: a folder for what `run` shows.
+      sandbox: the folder in which the commands run.
+      server: a test double of Kubeflow's API server.
+      screens: a folder for the screen output of `run`.
     """
 
     sandbox: Sandbox
@@ -55,10 +55,10 @@ class Reader:
     screens: Path
 
     def follow(self, call: Call) -> None:
-        """Runs a command of `cxr-triage`, or holds a stand-in's call against what it names."""
-        for word in call.arguments:
-            assert word, f'an empty argument: {call}'
-            assert not re.search(r'…|://-|://$|\$', word), f'{word} is not filled in: {call}'
+        """Runs a `cxr-triage` command, or checks what another call names."""
+        for argument in call.arguments:
+            assert argument, f'an empty argument: {call}'
+            assert not re.search(r'…|://-|://$|\$', argument), f'unfilled {argument}: {call}'
         check = getattr(self, '_' + call.name.replace('-', '_'), None)
         if check:
             check(call)
@@ -75,13 +75,13 @@ class Reader:
         assert importlib.util.find_spec(call.arguments[1]), call
 
     def _kubectl(self, call: Call) -> None:
-        for flag, folder in zip(call.arguments, call.arguments[1:], strict=False):
-            if flag == '-k' and '://' not in folder and not folder.startswith('github.com/'):
-                assert (PROJECT / folder / 'kustomization.yaml').is_file(), call
-            if flag == '-f' and folder != '-':
-                assert (self.sandbox.folder / folder).is_file(), call
-            if flag == '--from-file':
-                assert (self.sandbox.folder / folder.rpartition('=')[2]).is_file(), call
+        for option, value in zip(call.arguments, call.arguments[1:], strict=False):
+            if option == '-k' and '://' not in value and not value.startswith('github.com/'):
+                assert (PROJECT / value / 'kustomization.yaml').is_file(), call
+            if option == '-f' and value != '-':
+                assert (self.sandbox.folder / value).is_file(), call
+            if option == '--from-file':
+                assert (self.sandbox.folder / value.rpartition('=')[2]).is_file(), call
 
     def _curl(self, call: Call) -> None:
         if '@-' in call.arguments:
@@ -94,21 +94,19 @@ class Reader:
                 self._run(call, rest)
             case 'submit':
                 assert call.endpoint or '--host' in rest, f'no address of Kubeflow: {call}'
-                # Nobody pushes in the double, so with --wait the verdict is "not blessed".
+                # No run pushes a model in the test double: with --wait, the exit code is 3.
                 assert cli.main([command, *rest, '--host', self.server.url]) == (
                     3 if '--wait' in rest else 0
                 ), call
             case 'status' | 'logs' | 'cancel':
                 (run_id,) = self.server.runs
-                words = [run_id if word == 'a-run' else word for word in rest]
-                assert cli.main([command, *words, '--host', self.server.url]) in (0, 1), call
+                rest = [run_id if argument == 'a-run' else argument for argument in rest]
+                assert cli.main([command, *rest, '--host', self.server.url]) in (0, 1), call
             case _:
                 assert cli.main([command, *rest]) == 0, call
 
     def _run(self, call: Call, rest: list[str]) -> None:
-        """Up to the end of the first step, or to the configuration where the engine is
-        elsewhere.
-        """
+        """Stops the run after the first step; with a remote engine, only reads its options."""
         if '--beam' in rest:
             config = options.configuration(cli.build_parser().parse_args(['run', *rest]))
             assert config.beam.arguments(str(PROJECT / 'setup.py')), call
@@ -125,7 +123,7 @@ class Reader:
 
 @pytest.fixture(scope='module')
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    """See `sandbox.build`, with ImageNet's weights where they are at hand, else random ones."""
+    """A sandbox for commands, with ImageNet weights if available, or with random ones."""
     weights = PROJECT.parent / 'shared' / 'data' / 'weights' / sandboxes.WEIGHTS
     if not weights.exists():
         import tf_keras as keras
@@ -137,10 +135,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
 
 @pytest.fixture
 def reader(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """In the sandbox, with buckets that are folders."""
+    """A reader in the sandbox, with folders instead of buckets."""
     monkeypatch.chdir(sandbox.folder)
     monkeypatch.setattr(remote_display, 'INTERVAL_S', 0.0)
-    # kfp remembers a namespace under HOME.
+    # kfp stores a namespace under HOME.
     monkeypatch.setattr('kfp.Client._LOCAL_KFP_CONTEXT', '/nowhere/context.json')
     for name in _GFILE:
         monkeypatch.setattr(
@@ -151,25 +149,21 @@ def reader(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _in_folders(function: Callable, buckets: Path) -> Callable:
-    """`function` of TensorFlow's file system, with `gs://` under a folder; what it lists is under
-    `gs://` again.
-    """
+    """Wraps a file function of TensorFlow: `gs://` paths are under `buckets`."""
 
-    def outside(answer: Any) -> Any:
-        if isinstance(answer, str):
-            return answer.replace(f'{buckets}/', 'gs://')
-        return type(answer)(map(outside, answer)) if isinstance(answer, list | tuple) else answer
+    def to_url(result: Any) -> Any:
+        if isinstance(result, str):
+            return result.replace(f'{buckets}/', 'gs://')
+        return type(result)(map(to_url, result)) if isinstance(result, list | tuple) else result
 
-    def inside(path: str, *rest: Any, **options: Any) -> Any:
-        answer = function(str(path).replace('gs://', f'{buckets}/'), *rest, **options)
-        return map(outside, answer) if hasattr(answer, 'send') else outside(answer)
+    def wrapper(path: str, *rest: Any, **options: Any) -> Any:
+        result = function(str(path).replace('gs://', f'{buckets}/'), *rest, **options)
+        return map(to_url, result) if hasattr(result, 'send') else to_url(result)
 
-    return inside
+    return wrapper
 
 
-@pytest.mark.parametrize(
-    'document', [d for d in DOCUMENTS if shell_blocks(d)], ids=lambda path: path.name
-)
+@pytest.mark.parametrize('document', filter(shell_blocks, DOCUMENTS), ids=lambda path: path.name)
 def test_commands_work_as_written(document: Path, sandbox: Sandbox, reader: Reader):
     calls = sandbox.calls(document)
     assert calls
@@ -177,6 +171,6 @@ def test_commands_work_as_written(document: Path, sandbox: Sandbox, reader: Read
         reader.follow(call)
 
 
-def test_each_command_of_the_program_is_documented(sandbox: Sandbox):
+def test_every_command_is_documented(sandbox: Sandbox):
     text = '\n'.join(document.read_text() for document in DOCUMENTS)
     assert [name for name in cli.COMMANDS if f'cxr-triage {name}' not in text] == []

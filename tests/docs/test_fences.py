@@ -1,4 +1,4 @@
-"""Each code block says whether it is typed or shown, and what is typed is valid shell."""
+"""Every code block names its language, and shell blocks are valid shell."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tests.support.documents import DOCUMENTS, LANGUAGES, blocks, shell_blocks
 
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
-def test_each_block_names_its_language(document):
+def test_every_block_names_its_language(document):
     assert [str(block) for block in blocks(document) if block.language not in LANGUAGES] == []
 
 
 @pytest.mark.parametrize(
     'block', [block for document in DOCUMENTS for block in shell_blocks(document)], ids=str
 )
-def test_what_is_typed_is_valid_shell(block):
-    done = subprocess.run(
+def test_shell_blocks_are_valid(block):
+    result = subprocess.run(
         ['bash', '-n', '-c', typed(block)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""The glossary names the code that defines each term: those places exist."""
+"""The glossary names the code that defines each term, and that code exists."""
 
 import ast
 import re
@@ -14,12 +14,12 @@ _TEXT = (PROJECT / 'docs' / 'glossary.md').read_text()
 _ROWS = [match for match in map(_ROW.match, _TEXT.splitlines()) if match]
 
 
-def test_every_row_has_a_term_and_a_place():
+def test_every_row_has_a_term_and_a_path():
     assert len(_ROWS) == sum(line.startswith('| **') for line in _TEXT.splitlines()) > 40
 
 
 @pytest.mark.parametrize('row', _ROWS, ids=lambda row: row['term'])
-def test_the_place_that_defines_a_term_exists(row):
+def test_the_code_that_defines_a_term_exists(row):
     path = PROJECT / row['path']
     assert path.exists()
     if row['name']:

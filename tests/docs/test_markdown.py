@@ -20,24 +20,24 @@ _PATH = re.compile(
 
 
 def _prose(document: Path) -> list[tuple[int, str]]:
-    """(number, text) of the lines outside code blocks."""
-    lines, inside = [], False
+    """Returns the number and the text of each line outside code blocks."""
+    lines, in_block = [], False
     for number, line in enumerate(document.read_text(encoding='utf-8').splitlines(), start=1):
         if line.lstrip().startswith('```'):
-            inside = not inside
-        elif not inside:
+            in_block = not in_block
+        elif not in_block:
             lines.append((number, line))
     return lines
 
 
 def _anchors(document: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub forms them."""
+    """Returns the anchors that GitHub gives to the headings of a page."""
     headings = [line.lstrip('#').strip() for _, line in _prose(document) if line.startswith('#')]
     return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
 
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
-def test_lines_fit_unless_they_are_tables_or_links(document: Path) -> None:
+def test_lines_fit_except_tables_and_links(document: Path) -> None:
     long = [
         f'{document.name}:{number}: {len(line)} columns'
         for number, line in _prose(document)
@@ -51,7 +51,7 @@ def test_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_to_files_and_headings(document: Path) -> None:
+def test_linked_files_and_headings_exist(document: Path) -> None:
     broken = []
     for number, line in _prose(document):
         for target in _LINK.findall(line):
@@ -65,12 +65,12 @@ def test_links_lead_to_files_and_headings(document: Path) -> None:
 
 
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
-def test_paths_of_the_project_exist(document: Path) -> None:
+def test_named_paths_of_the_project_exist(document: Path) -> None:
     text = '\n'.join(line for _, line in _prose(document))
     paths = {path.rstrip('.') for path in _PATH.findall(text)}
     assert sorted(path for path in paths if not _exists(path)) == []
 
 
 def _exists(path: str) -> bool:
-    """Whether a path exists; a word in capitals stands for any name."""
+    """Tells whether a path exists; a word in capitals matches any name."""
     return any(PROJECT.glob(re.sub(r'[A-Z]{3,}', '*', path)))

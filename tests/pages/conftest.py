@@ -1,6 +1,4 @@
-"""What the tests of pages share: roots made by hand, and one root in which the pipeline really ran,
-to several endings.
-"""
+"""Fixtures of the page tests: synthetic run roots, and a root with five real runs."""
 
 from __future__ import annotations
 
@@ -15,22 +13,28 @@ from filelock import FileLock
 
 from pipeline.run_root import RunRoot
 from tests.support.program import Program
-from tests.support.synthetic_root import MadeRoot
+from tests.support.synthetic_root import RootBuilder
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _CONFIG = _PROJECT / 'tests' / 'support' / 'small_run.yaml'
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> MadeRoot:
-    """An empty root with a store."""
-    return MadeRoot(tmp_path / 'root')
+def builder(tmp_path: Path) -> RootBuilder:
+    """Builds a run root; it starts with an empty metadata store."""
+    return RootBuilder(tmp_path / 'root')
 
 
 @dataclasses.dataclass(frozen=True)
-class Watched:
-    """A root with five runs: pushed, not blessed, stopped by the data gate, killed in the training,
-    and all from the cache.
+class RealRuns:
+    """A root with five runs of the pipeline, in this order.
+
+    Pushed, not blessed, stopped by the data gate, killed during training, and cached throughout.
+
+    Attributes:
+      program: starts commands with the configuration and the data of these runs.
+      root: the run root.
+      screens: the screen output of each run, by its name in `_five_runs`.
     """
 
     program: Program
@@ -39,33 +43,33 @@ class Watched:
 
     @property
     def pages(self) -> Path:
-        """The folder of pages."""
+        """The folder with the pages."""
         return RunRoot(self.root).pages
 
 
 @pytest.fixture(scope='session')
-def watched(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Watched:
-    """See `Watched`; about two minutes, once for all processes that run tests."""
+def real_runs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> RealRuns:
+    """Runs the pipeline five times, about two minutes, once for all test processes."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == 'master' else base.parent) / 'watched'
+    folder = (base if worker_id == 'master' else base.parent) / 'real_runs'
     with FileLock(f'{folder}.lock'):
         screens = folder / 'screens.json'
         if not screens.exists():
-            # What another process could not finish is not taken up.
+            # Another test process may have stopped halfway: start again.
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             screens.write_text(json.dumps(_five_runs(folder)), encoding='utf-8')
-    program = Program(_PROJECT, _CONFIG, folder / 'films', tmp_path_factory.mktemp('screens'))
-    return Watched(program, folder / 'root', json.loads(screens.read_text(encoding='utf-8')))
+    program = Program(_PROJECT, _CONFIG, folder / 'data', tmp_path_factory.mktemp('screens'))
+    return RealRuns(program, folder / 'root', json.loads(screens.read_text(encoding='utf-8')))
 
 
 def _five_runs(folder: Path) -> dict[str, str]:
-    """Makes the root; name of a run -> its screen."""
-    program, root = Program(_PROJECT, _CONFIG, folder / 'films', folder), folder / 'root'
+    """Runs the pipeline five times; returns the screen output of each run by name."""
+    program, root = Program(_PROJECT, _CONFIG, folder / 'data', folder), folder / 'root'
     synth = program.start('synth', '--out', program.data, '--count', '244', '--seed', '7').finish()
     assert synth.exit_code == 0, synth.screen
     screens = {}
-    for name, code, options in (
+    for name, exit_code, options in (
         ('pushed', 0, []),
         (
             'refused',
@@ -85,14 +89,14 @@ def _five_runs(folder: Path) -> dict[str, str]:
             ['--set', 'data.metadata=null', '--set', 'gate.max_share={missing_metadata: 0}'],
         ),
     ):
-        done = program.run(root, *options)
-        screens[name] = done.screen
-        assert done.exit_code == code, done.screen
+        run = program.run(root, *options)
+        screens[name] = run.screen
+        assert run.exit_code == exit_code, run.screen
     killed = program.start_run(root, '--set', 'train.seed=2')
     killed.wait_for(lambda: 'epoch 1/' in killed.screen)
     killed.signal(signal.SIGKILL)
     screens['killed'] = killed.finish().screen
-    done = program.run(root)
-    screens['cached'] = done.screen
-    assert done.exit_code == 0, done.screen
+    cached = program.run(root)
+    screens['cached'] = cached.screen
+    assert cached.exit_code == 0, cached.screen
     return screens

@@ -1,6 +1,4 @@
-"""The pages of a real root in Chromium, from disk and without a network: no error, and what a
-person came for is there.
-"""
+"""The pages of real runs in Chromium, offline from disk: no errors and complete content."""
 
 from __future__ import annotations
 
@@ -21,31 +19,31 @@ _SLICES = {'Sex: female', 'Sex: male', 'View: PA', 'View: AP'}
 
 
 @pytest.fixture
-def run_of(watched):
-    """Folder of pages of a run, by how it ended."""
-    return lambda state: browsing.run_folder(watched.pages, state)
+def run_of(real_runs):
+    """Returns a function: final state of a run -> the folder of its pages."""
+    return lambda state: browsing.run_folder(real_runs.pages, state)
 
 
-def test_runs_end_with_the_front_page(watched):
-    for name, screen in watched.screens.items():
-        # Who kills a run sees no pages of it; the next run, `ui` or `report` shows it.
-        assert (str(watched.pages / 'index.html') in screen) == (name != 'killed'), screen
+def test_a_run_prints_the_path_of_the_front_page(real_runs):
+    for name, screen in real_runs.screens.items():
+        # A killed run writes no pages; the next run, `ui` or `report` does.
+        assert (str(real_runs.pages / 'index.html') in screen) == (name != 'killed'), screen
 
 
-def test_every_page_and_all_marks_of_the_run_that_pushed(browser, watched):
-    # No image of this set resembles another closely enough to be shown.
-    browsing.check_pushed(browser, watched.pages, _SLICES, films=False)
+def test_all_pages_and_plots_of_the_pushed_run(browser, real_runs):
+    # The audit finds no near copies in this data set, so it shows no images.
+    browsing.check_pushed(browser, real_runs.pages, _SLICES, films=False)
 
 
-def test_pages_of_the_demo(browser):
+def test_all_pages_of_the_demo(browser):
     pages = RunRoot(_PROJECT / 'runs' / 'demo').pages
     if not (pages / site.FRONT).exists():
-        browsing.missing(f'{pages} is not there: `make demo` makes it')
+        browsing.missing(f'{pages} does not exist: run `make demo`')
     browsing.check_pushed(browser, pages, {*_SLICES, 'Images with Effusion'})
 
 
-def test_front_page_lists_every_run_with_its_ending(browser, watched):
-    with opened(browser, watched.pages / 'index.html') as page:
+def test_front_page_lists_every_run_with_its_outcome(browser, real_runs):
+    with opened(browser, real_runs.pages / 'index.html') as page:
         rows = texts(page.locator('#runs-table tbody tr'))
         assert len(rows) == 5
         cached, killed, gate, refused, pushed = rows
@@ -62,7 +60,7 @@ def test_front_page_lists_every_run_with_its_ending(browser, watched):
         assert texts(page.locator('#runs-table tbody tr'))[0] == pushed
 
 
-def test_tfma_draws_the_plots_of_the_slice_that_is_chosen(browser, run_of):
+def test_tfma_plots_the_selected_slice(browser, run_of):
     with opened(browser, run_of('pushed') / 'evaluation.html') as page:
         page.locator('#tfma-plot tfma-nb-plot svg circle').first.wait_for(state='attached')
         page.locator('#plot-slice').select_option(label='View: PA')
@@ -70,7 +68,7 @@ def test_tfma_draws_the_plots_of_the_slice_that_is_chosen(browser, run_of):
         assert 10 < page.locator('#tfma-plot svg circle').count() <= 6 * (POINTS + 2)
 
 
-def test_without_a_baseline_the_page_says_so_and_with_one_it_stands_beside(browser, run_of):
+def test_evaluation_page_with_and_without_a_baseline(browser, run_of):
     with opened(browser, run_of('pushed') / 'evaluation.html') as page:
         assert 'Nothing was served when this run began' in page.locator('main').inner_text()
         assert 'Served model' not in texts(page.locator('#metrics-table thead th'))
@@ -83,10 +81,10 @@ def test_without_a_baseline_the_page_says_so_and_with_one_it_stands_beside(brows
         page.get_by_text('served model').last.wait_for()
 
 
-def test_data_page_of_a_run_that_went_through(browser, run_of):
+def test_data_page_of_a_pushed_run(browser, run_of):
     with opened(browser, run_of('pushed') / 'data.html') as page:
-        by = texts(page.locator('#prevalence-table tbody td:first-child'))
-        assert {'Split', 'View', 'Sex', 'Age'} <= set(by)
+        groupings = texts(page.locator('#prevalence-table tbody td:first-child'))
+        assert {'Split', 'View', 'Sex', 'Age'} <= set(groupings)
         assert page.locator('#cooccurrence-table tbody tr').count() > 3
         assert page.locator('#schema-table tbody tr').count() > 15
         names = set(texts(page.locator('#statistics-table tbody td:first-child')))
@@ -97,15 +95,15 @@ def test_data_page_of_a_run_that_went_through(browser, run_of):
         assert 'Data audit' in page.locator('h1').inner_text()
 
 
-def test_data_page_of_a_run_that_the_gate_stopped(browser, run_of):
+def test_data_page_of_a_run_that_failed_the_data_gate(browser, run_of):
     with opened(browser, run_of('failed') / 'data.html') as page:
         assert 'The run was stopped here' in page.locator('main').inner_text()
-        first = page.locator('#gate-table tbody tr').first.inner_text()
-        assert '✗ failed' in first and 'missing_metadata' in first
+        first_row = page.locator('#gate-table tbody tr').first.inner_text()
+        assert '✗ failed' in first_row and 'missing_metadata' in first_row
         assert page.locator('#audit-table tbody tr').count() >= 1
 
 
-def test_model_card_is_there_for_what_was_measured_and_says_why_where_not(browser, run_of):
+def test_model_card_of_an_evaluated_and_of_a_killed_run(browser, run_of):
     with opened(browser, run_of('killed') / 'model_card.html') as page:
         assert (
             'There is no model card: this run did not finish its Evaluator'
@@ -114,26 +112,26 @@ def test_model_card_is_there_for_what_was_measured_and_says_why_where_not(browse
     assert (run_of('not blessed') / 'model_card.md').exists()
 
 
-def test_lineage_of_what_is_served_already_leads_to_the_run_that_made_it(browser, run_of):
+def test_lineage_of_a_cached_run_names_the_run_that_trained_the_model(browser, run_of):
     with opened(browser, run_of('served already') / 'lineage.html') as page:
         assert 'in the run 20' in page.locator('#trace-table').inner_text()
 
 
-def test_two_runs_side_by_side_and_over_time(browser, watched):
-    with opened(browser, watched.pages / 'comparison.html') as page:
+def test_comparison_page_compares_two_runs_and_plots_all(browser, real_runs):
+    with opened(browser, real_runs.pages / 'comparison.html') as page:
         assert page.locator('#compare-table tbody tr').count() == 5
         page.locator('tfma-nb-time-series svg circle').first.wait_for(state='attached')
         labels = texts(page.locator('#run-a option'))
         page.locator('#run-a').select_option(
-            index=next(place for place, text in enumerate(labels) if 'pushed' in text)
+            index=next(index for index, text in enumerate(labels) if 'pushed' in text)
         )
         page.locator('#run-b').select_option(
-            index=next(place for place, text in enumerate(labels) if 'not blessed' in text)
+            index=next(index for index, text in enumerate(labels) if 'not blessed' in text)
         )
         facts = texts(page.locator('#facts-table tbody td:first-child'))
         assert 'config.train.seed' in facts and 'config.pipeline' not in facts
         page.locator('#run-b').select_option(
-            index=next(place for place, text in enumerate(labels) if 'failed' in text)
+            index=next(index for index, text in enumerate(labels) if 'failed' in text)
         )
         assert (
             'B did not come to the end of the Evaluator'
@@ -141,7 +139,7 @@ def test_two_runs_side_by_side_and_over_time(browser, watched):
         )
 
 
-def test_training_has_a_row_an_epoch_and_none_where_it_was_killed(browser, run_of):
+def test_training_page_of_a_finished_and_of_a_killed_training(browser, run_of):
     with opened(browser, run_of('pushed') / 'training.html') as page:
         assert page.locator('#history-table tbody tr').count() == 20
         # tests/support/small_run.yaml sets a patience.

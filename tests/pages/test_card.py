@@ -18,8 +18,8 @@ INTERVAL = {'value': 0.8125, 'lower': 0.75, 'upper': 0.875}
 UNDEFINED = {'value': None, 'lower': None, 'upper': None}
 
 
-def parts() -> dict[str, Any]:
-    """All parts of a card; no two texts are equal."""
+def card_parts() -> dict[str, Any]:
+    """All parts of a model card; no two texts are equal."""
     return {
         'details': {
             'name': 'demo',
@@ -112,8 +112,8 @@ def parts() -> dict[str, Any]:
     }
 
 
-def places(content: Any, path: tuple = ()):
-    """The paths of all fields; the keys of a free dict are data."""
+def field_paths(content: Any, path: tuple = ()):
+    """Yields the paths of all fields; the keys of a mapping with free keys are data."""
     for key, value in content.items():
         yield (*path, key)
         if isinstance(value, dict) and key not in (
@@ -126,29 +126,29 @@ def places(content: Any, path: tuple = ()):
             'gaps',
             'within_views',
         ):
-            yield from places(value, (*path, key))
+            yield from field_paths(value, (*path, key))
 
 
-ALL_PLACES = list(places(parts()))
+FIELD_PATHS = list(field_paths(card_parts()))
 
 
-@pytest.mark.parametrize('place', ALL_PLACES, ids='.'.join)
-def test_a_missing_field_is_named(place):
-    content = copy.deepcopy(parts())
-    *parents, last = place
-    inner = content
+@pytest.mark.parametrize('path', FIELD_PATHS, ids='.'.join)
+def test_a_missing_field_is_named(path):
+    content = copy.deepcopy(card_parts())
+    *parents, name = path
+    section = content
     for parent in parents:
-        inner = inner[parent]
-    del inner[last]
+        section = section[parent]
+    del section[name]
     with pytest.raises(
         card.CardError,
-        match=rf'run of today is not complete[^!]*{".".join(place)}: missing; it comes from ',
+        match=rf'run of today is not complete[^!]*{".".join(path)}: missing; it comes from ',
     ):
         card.complete('today', content)
 
 
 @pytest.mark.parametrize(
-    ('place', 'value'),
+    ('path', 'value'),
     [
         (('limits',), []),
         (('details', 'name'), ''),
@@ -163,19 +163,19 @@ def test_a_missing_field_is_named(place):
     ],
     ids=str,
 )
-def test_an_empty_field_is_named(place, value):
-    content = copy.deepcopy(parts())
-    *parents, last = place
-    inner = content
+def test_an_empty_field_is_named(path, value):
+    content = copy.deepcopy(card_parts())
+    *parents, name = path
+    section = content
     for parent in parents:
-        inner = inner[parent]
-    inner[last] = value
-    with pytest.raises(card.CardError, match='.'.join(place)):
+        section = section[parent]
+    section[name] = value
+    with pytest.raises(card.CardError, match='.'.join(path)):
         card.complete('today', content)
 
 
 def leaves(content: Any):
-    """All texts and numbers."""
+    """Yields all texts and numbers."""
     if isinstance(content, dict):
         for value in content.values():
             yield from leaves(value)
@@ -187,7 +187,7 @@ def leaves(content: Any):
 
 
 def test_markdown_contains_all_of_the_json():
-    complete = card.complete('today', parts())
+    complete = card.complete('today', card_parts())
     text = card_sections.markdown(complete).replace('\\', '')
     for leaf in leaves(json.loads(complete.model_dump_json(exclude={'format'}))):
         forms = (
@@ -202,29 +202,29 @@ def test_markdown_contains_all_of_the_json():
 
 
 def test_markdown_escapes_markup():
-    content = parts()
+    content = card_parts()
     content['details']['name'] = '<img src=x onerror=alert(1)> *x* | y\nz'
     text = card_sections.markdown(card.complete('today', content))
     assert '<img' not in text
     assert r'\*x\* \| y z' in text
 
 
-def test_every_task_is_described():
+def test_every_task_has_texts():
     for name in TASKS:
         text = card_text.of_task(name)
-        assert text is not None, f'{name}: pages/card_text.py does not say what it is for'
+        assert text is not None, f'pages/card_text.py has no texts for {name}'
         assert text.limits and text.labels
     assert card_text.of_task('unknown') is None
 
 
-def test_an_evaluation_of_an_earlier_version_has_no_count_of_images_not_assessed():
-    content = parts()
+def test_a_missing_count_of_images_not_assessed_is_reported():
+    content = card_parts()
     content['evaluation']['not_assessed'] = None
     text = card_sections.markdown(card.complete('today', content))
     assert 'Images not assessed: not on record' in text
 
 
-def test_every_metric_of_a_card_is_in_the_registry():
+def test_every_metric_of_the_card_is_in_the_registry():
     metrics = [
         name
         for part in (card.CalibrationPart, card.OperatingPointPart, card.Shortcuts)
@@ -233,24 +233,24 @@ def test_every_metric_of_a_card_is_in_the_registry():
     assert len(metrics) == 9 and set(metrics) <= set(registry.METRICS)
 
 
-def _all_words(text: card_text.DataText) -> str:
+def _full_text(text: card_text.DataText) -> str:
     return ' '.join((text.population, text.label_noise, text.licence, *text.limits))
 
 
 @pytest.mark.parametrize('name', TASKS)
-def test_the_texts_of_a_task_name_no_data_set(name):
-    """Population, labels and licence depend on the data, not on the task."""
-    words = ' '.join(
+def test_task_texts_make_no_claims_about_data(name):
+    """The population, the labels and the licence depend on the data, not on the task."""
+    text = ' '.join(
         leaves(
             dataclasses.asdict(card_text.of_task(name))
             | {'limits': list(card_text.of_task(name).limits)}
         )
     )
     for claim in ('NIH', 'Kermany', '112,120', 'mined', 'physicians', 'children', 'exact'):
-        assert claim not in words
+        assert claim not in text
 
 
-OF_ORIGIN = {
+CLAIMS_BY_ORIGIN = {
     origin.NIH: ('112,120 images', 'mined from radiology reports', 'NIH Clinical Center'),
     origin.CHILDREN: ('one to five years', 'two physicians', 'CC BY 4.0'),
     origin.SYNTHETIC: (
@@ -266,24 +266,24 @@ OF_ORIGIN = {
 }
 
 
-@pytest.mark.parametrize('name', OF_ORIGIN)
-def test_the_texts_of_the_data_follow_their_origin(name):
-    words = _all_words(card_text.of_data({name: 600}, 19))
-    for other, claims in OF_ORIGIN.items():
+@pytest.mark.parametrize('name', CLAIMS_BY_ORIGIN)
+def test_data_texts_match_the_origin(name):
+    text = _full_text(card_text.of_data({name: 600}, 19))
+    for other, claims in CLAIMS_BY_ORIGIN.items():
         for claim in claims:
-            assert (claim in words) is (other == name), claim
-    assert ('NIH' in words) is (name == origin.NIH)
-    assert 'exact' not in words
+            assert (claim in text) is (other == name), claim
+    assert ('NIH' in text) is (name == origin.NIH)
+    assert 'exact' not in text
 
 
-def test_data_of_two_origins_are_described_part_by_part():
+def test_data_of_two_origins_are_described_separately():
     text = card_text.of_data({origin.SYNTHETIC: 40, origin.OTHER: 1000}, 2)
     assert (
         '40 images: Images drawn by' in text.population
         and '1,000 images: Images of another source' in text.population
     )
-    assert '2 of 40 labels' in text.label_noise and 'NIH' not in _all_words(text)
+    assert '2 of 40 labels' in text.label_noise and 'NIH' not in _full_text(text)
 
 
-def test_data_read_by_an_earlier_version_are_not_described():
+def test_data_of_unknown_origin_are_not_described():
     assert set(dataclasses.astuple(card_text.of_data({}, 0))) == {card_text.NO_ORIGIN, ()}

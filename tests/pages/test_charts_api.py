@@ -1,6 +1,4 @@
-"""`charts_api.js` stands in for Google Charts: it has what the installed TFMA calls, and no
-less.
-"""
+"""`charts_api.js` replaces Google Charts: it provides all that the installed TFMA calls."""
 
 from __future__ import annotations
 
@@ -11,8 +9,8 @@ import pytest
 
 from pages import assets
 
-_STAND_IN = Path(assets.__file__).parent / 'assets' / 'charts_api.js'
-# What the installed TFMA takes from `google.charts` and `google.visualization`.
+_REPLACEMENT = Path(assets.__file__).parent / 'assets' / 'charts_api.js'
+# The names of `google.charts` and `google.visualization` that the installed TFMA uses.
 _NAMES = {
     'charts.Bar',
     'charts.Line',
@@ -26,8 +24,8 @@ _NAMES = {
     'visualization.events.addListener',
     'visualization.events.addOneTimeListener',
 }
-# Methods of Google's DataTable, DataView, ChartWrapper and charts, as documented, with names that
-# nothing else in TFMA's file has.
+# Documented methods of Google's DataTable, DataView, ChartWrapper and charts. No other object in
+# TFMA's file has methods with these names.
 _METHODS = (
     *('addColumn', 'addRow', 'addRows', 'getColumnId', 'getColumnIndex', 'getColumnLabel'),
     *('getColumnPattern', 'getColumnRole', 'getColumnType', 'getDistinctValues'),
@@ -42,40 +40,42 @@ _METHODS = (
 
 
 @pytest.fixture(scope='module')
-def tfma() -> str:
+def tfma_source() -> str:
     return assets.tfma_source().read_text(encoding='utf-8')
 
 
 @pytest.fixture(scope='module')
-def stand_in() -> str:
-    return _STAND_IN.read_text(encoding='utf-8')
+def replacement() -> str:
+    return _REPLACEMENT.read_text(encoding='utf-8')
 
 
-def _provides(stand_in: str, method: str) -> bool:
-    return re.search(rf'^\s+{method}\(', stand_in, re.MULTILINE) is not None
+def _provides(replacement: str, method: str) -> bool:
+    return re.search(rf'^\s+{method}\(', replacement, re.MULTILINE) is not None
 
 
-def test_the_installed_tfma_takes_the_expected_names_from_google(tfma: str) -> None:
-    names = re.findall(r'\bgoogle\.((?:charts|visualization)\.(?:events\.)?\w+)', tfma)
+def test_the_installed_tfma_uses_the_expected_names(tfma_source: str) -> None:
+    names = re.findall(r'\bgoogle\.((?:charts|visualization)\.(?:events\.)?\w+)', tfma_source)
     assert set(names) == _NAMES
 
 
-def test_the_stand_in_provides_every_name(stand_in: str) -> None:
-    types = re.search(r'const types = \{(.*?)\}', stand_in, re.DOTALL)
+def test_the_replacement_provides_every_name(replacement: str) -> None:
+    types = re.search(r'const types = \{(.*?)\}', replacement, re.DOTALL)
     assert types is not None
-    for space in ('charts', 'visualization'):
-        content = re.search(rf'window\.google\.{space} = \{{(.*)\}};', stand_in)
+    for namespace in ('charts', 'visualization'):
+        content = re.search(rf'window\.google\.{namespace} = \{{(.*)\}};', replacement)
         assert content is not None
         # `visualization` also has all chart types.
         provided = set(re.findall(r'\w+', content[1] + types[1]))
-        expected = {name.split('.')[1] for name in _NAMES if name.startswith(f'{space}.')}
+        expected = {name.split('.')[1] for name in _NAMES if name.startswith(f'{namespace}.')}
         assert expected <= provided
     for name in _NAMES:
         if name.startswith('visualization.events.'):
-            assert _provides(stand_in, name.rpartition('.')[2]), name
+            assert _provides(replacement, name.rpartition('.')[2]), name
 
 
 @pytest.mark.parametrize('method', _METHODS)
-def test_the_stand_in_has_every_method_that_tfma_calls(tfma: str, stand_in: str, method: str):
-    if re.search(rf'\.{method}\(', tfma):
-        assert _provides(stand_in, method)
+def test_the_replacement_has_every_method_that_tfma_calls(
+    tfma_source: str, replacement: str, method: str
+):
+    if re.search(rf'\.{method}\(', tfma_source):
+        assert _provides(replacement, method)

@@ -1,4 +1,4 @@
-"""Plots as SVG, titles for people, and the data of TFMA's own elements."""
+"""SVG plots, titles of slices, and the data that TFMA's page elements read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pages import charts, names, tfma_ui
 from pages.measured import Evaluation
 
 
-def test_plot_is_xml_with_a_mark_for_each_point_and_takes_no_markup_from_names():
-    drawn = charts.plot(
+def test_plot_marks_each_point_and_escapes_markup_in_names():
+    svg = charts.plot(
         'a <b> plot',
         ('x & y', 'share'),
         [
@@ -26,17 +26,17 @@ def test_plot_is_xml_with_a_mark_for_each_point_and_takes_no_markup_from_names()
             charts.Mark('point', 0.5, 0.5),
         ],
     )
-    root = ElementTree.fromstring(drawn)
+    root = ElementTree.fromstring(svg)
     assert root.get('aria-label') == 'a <b> plot'
-    assert len(root.findall('.//circle')) == 2  # one drawn, one in the legend
-    assert '<script>' not in drawn
+    assert len(root.findall('.//circle')) == 2  # one in the plot, one in the legend
+    assert '<script>' not in svg
 
 
 @pytest.mark.parametrize(
     ('values', 'low', 'high'),
     [([], 0, 1), ([0.5], 0, 1), ([2.0, 4.0], 0, 5), ([float('nan'), 3.0], 0, 4)],
 )
-def test_axis_holds_all_values(values, low, high):
+def test_axis_covers_all_values(values, low, high):
     start, end = charts.nice_range(values)
     assert all(start <= value <= end for value in values if not math.isnan(value))
     assert low <= start < end <= high
@@ -53,11 +53,11 @@ def test_axis_holds_all_values(values, low, high):
         ((('Mass', '0'), ('sex', 'unknown')), 'Mass: 0, Sex: unknown'),
     ],
 )
-def test_slices_have_names_for_people(key, title):
+def test_slice_titles(key, title):
     assert names.slice_title(key) == title
 
 
-def test_tfma_shows_intervals_baseline_and_difference_under_titles():
+def test_tfma_data_has_intervals_baseline_and_difference():
     values = {
         (CANDIDATE, 'auc'): 0.8,
         (CANDIDATE, 'auc_lower'): 0.7,
@@ -84,7 +84,7 @@ def test_tfma_shows_intervals_baseline_and_difference_under_titles():
     assert women['metrics'][''][''] == {'Images': {'doubleValue': 12.0}}
 
 
-def test_plots_of_thirty_slices_stay_small():
+def test_the_file_of_a_plot_is_small():
     curves = Curves(
         tuple((n / 200, 112120.0 - n, 5.0 * n, n * 7.0, n * 1.0) for n in range(200)),
         tuple((n / 200, (n + 1) / 200, 560.5, 100.25, 33.3333333) for n in range(200)),
@@ -101,7 +101,7 @@ def test_plots_of_thirty_slices_stay_small():
     assert len(json.loads(content)['candidate|probability']['matrices']) == 200
 
 
-def test_time_series_leaves_out_runs_without_the_slice():
+def test_time_series_excludes_runs_without_the_slice():
     runs = [
         ('one', 'd', {'all': {'AUC': [0.5, None, None]}}),
         ('two', 'd', {}),

@@ -1,6 +1,4 @@
-"""TensorBoard over a real root, started as a person starts it: it holds the curves of each
-training, and Ctrl-C ends it.
-"""
+"""`cxr-triage tensorboard` serves the curves of every training until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,24 +17,24 @@ from pages.store import COMPLETE
 pytestmark = pytest.mark.slow
 
 _TAGS = '/data/plugin/scalars/tags'
-# What a person who pressed Ctrl-C waits for without pressing it again.
-_QUICK_S = 10.0
+# A user who waits longer than this presses Ctrl-C again.
+_SHUTDOWN_S = 10.0
 
 
 def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(('127.0.0.1', 0))
-        return taken.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]
 
 
 def _answer(port: int, path: str) -> dict:
-    """What it answers; nothing before it listens."""
+    """Returns the JSON answer, or an empty dict while the server does not listen yet."""
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
     try:
         connection.request('GET', path)
-        answer = connection.getresponse()
-        assert answer.status == 200, answer.read()
-        return json.loads(answer.read())
+        response = connection.getresponse()
+        assert response.status == 200, response.read()
+        return json.loads(response.read())
     except ConnectionRefusedError:
         return {}
     finally:
@@ -44,7 +42,7 @@ def _answer(port: int, path: str) -> dict:
 
 
 def _status(port: int, host: str) -> int:
-    """What it says to a page that reaches it under another name."""
+    """Returns the HTTP status of a request with another host name."""
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
     connection.request('GET', _TAGS, headers={'Host': f'{host}:{port}'})
     status = connection.getresponse().status
@@ -53,33 +51,31 @@ def _status(port: int, host: str) -> int:
 
 
 def _trainings(root: Path) -> set[str]:
-    """The folders of the trainings that came to their end, each once, however many runs had it from
-    the cache.
-    """
+    """The names of the artifact folders of all completed trainings."""
     stored = store.read(root)
-    ended = [run.executions['Trainer'] for run in stored.runs if 'Trainer' in run.executions]
+    executions = [run.executions['Trainer'] for run in stored.runs if 'Trainer' in run.executions]
     return {
         Path(output.path).name
-        for one in ended
-        if one.state == COMPLETE
-        for output in stored.outputs(one, 'model_run')
+        for execution in executions
+        if execution.state == COMPLETE
+        for output in stored.outputs(execution, 'model_run')
     }
 
 
 @pytest.fixture
-def served(watched):
-    """TensorBoard over the root, and its port."""
+def tensorboard(real_runs):
+    """A TensorBoard server of the run root, and its port."""
     port = _free_port()
-    server = watched.program.start('tensorboard', '--root', watched.root, '--port', str(port))
+    server = real_runs.program.start('tensorboard', '--root', real_runs.root, '--port', str(port))
     yield server, port
     server.stop()
 
 
-def test_curves_of_every_training_until_ctrl_c(watched, served):
-    server, port = served
-    trainings = _trainings(watched.root)
+def test_curves_of_every_training_until_ctrl_c(real_runs, tensorboard):
+    server, port = tensorboard
+    trainings = _trainings(real_runs.root)
     assert len(trainings) == 2
-    # It reads the logs while it serves.
+    # TensorBoard reads the logs in the background.
     server.wait_for(lambda: trainings <= {run.partition('/')[0] for run in _answer(port, _TAGS)})
     for run, tags in _answer(port, _TAGS).items():
         if run.partition('/')[0] in trainings:
@@ -92,23 +88,24 @@ def test_curves_of_every_training_until_ctrl_c(watched, served):
     assert f'http://localhost:{port}/' in server.screen
     assert _status(port, 'evil.example') == 403
     server.signal(signal.SIGINT)
-    ended = server.finish(_QUICK_S)
-    assert ended.exit_code == 0, ended.screen
-    assert not ended.has_traceback(), ended.screen
+    result = server.finish(_SHUTDOWN_S)
+    assert result.exit_code == 0, result.screen
+    assert not result.has_traceback(), result.screen
 
 
-def test_where_localhost_has_no_address_it_says_what_is_missing(watched, monkeypatch, capsys):
-    def unknown(self, address):
+def test_an_unresolvable_localhost_is_reported(real_runs, monkeypatch, capsys):
+    def fail_to_resolve(self, address):
         assert address[0] == 'localhost'
         raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
 
-    monkeypatch.setattr(socket.socket, 'connect_ex', unknown)
+    monkeypatch.setattr(socket.socket, 'connect_ex', fail_to_resolve)
     before = signal.getsignal(signal.SIGTERM)
     try:
         assert (
-            cli.main(['tensorboard', '--root', str(watched.root), '--port', str(_free_port())]) == 1
+            cli.main(['tensorboard', '--root', str(real_runs.root), '--port', str(_free_port())])
+            == 1
         )
     finally:
-        # TensorBoard takes it for itself.
+        # TensorBoard replaces the handler.
         signal.signal(signal.SIGTERM, before)
     assert 'add `127.0.0.1 localhost` to /etc/hosts' in capsys.readouterr().err

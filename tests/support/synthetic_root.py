@@ -1,6 +1,4 @@
-"""A root with a metadata store, made by hand: as much of a run as a test is about, without running
-any step.
-"""
+"""Builds a run root without running a step: as much of a run as a test needs."""
 
 from __future__ import annotations
 
@@ -16,10 +14,11 @@ from pipeline import run_record
 from pipeline.run_root import RunRoot
 
 STATES = proto.Execution
+PIPELINE = 'synthetic'
 
 
-class MadeRoot:
-    """A root to which runs are added in the order of time."""
+class RootBuilder:
+    """A run root; tests add runs to it, oldest first."""
 
     def __init__(self, root: Path):
         root.mkdir(parents=True, exist_ok=True)
@@ -34,12 +33,12 @@ class MadeRoot:
         }
 
     def begin(self, run: str) -> None:
-        """A run of which nothing but its name is on record."""
+        """Adds a run with nothing but a name."""
         self._context('pipeline_run', run)
 
     def record(self, run: str, **values: Any) -> None:
-        """Writes the record of a run, as one of this very process unless `values` say otherwise."""
-        recorder = run_record.Recorder(str(self.root), run, 'made', str(self._log(run)))
+        """Writes the record of a run of this process; `values` replace fields of the record."""
+        recorder = run_record.Recorder(str(self.root), run, PIPELINE, str(self._log(run)))
         recorder.record = dataclasses.replace(recorder.record, **values)
         recorder._write()
 
@@ -57,47 +56,49 @@ class MadeRoot:
         parameters: dict[str, str] | None = None,
         reused: dict[str, list[int]] | None = None,
     ) -> dict[str, int]:
-        """Adds an execution and returns output -> id of its artifact.
+        """Adds an execution of a step and returns the artifact ids of its outputs by key.
 
         Args:
           run: the name of the run.
-          name: of the step.
-          state: MLMD's number of a state.
-          inputs: key -> ids of artifacts.
-          outputs: key -> properties of a new artifact, for which a folder is made.
+          name: the name of the step.
+          state: the state of the execution, one of `STATES`.
+          inputs: artifact ids by key.
+          outputs: the properties of a new artifact by key; each artifact gets a folder.
           parameters: exec properties.
-          reused: key -> ids of artifacts of an earlier execution, for one from the cache.
+          reused: artifact ids of an earlier execution by key, for a cached step.
         """
-        kind = self._store.put_execution_type(proto.ExecutionType(name=name), can_add_fields=True)
-        execution = proto.Execution(type_id=kind, last_known_state=state)
+        type_id = self._store.put_execution_type(
+            proto.ExecutionType(name=name), can_add_fields=True
+        )
+        execution = proto.Execution(type_id=type_id, last_known_state=state)
         for key, value in (parameters or {}).items():
             execution.custom_properties[key].string_value = value
         pairs = []
-        for side, event in ((inputs, proto.Event.INPUT), (reused, proto.Event.OUTPUT)):
-            for key, ids in (side or {}).items():
+        for ids_by_key, event in ((inputs, proto.Event.INPUT), (reused, proto.Event.OUTPUT)):
+            for key, ids in (ids_by_key or {}).items():
                 pairs += [
                     (artifact, _event(key, event))
                     for artifact in self._store.get_artifacts_by_id(ids)
                 ]
-        made = {}
+        artifacts = {}
         for key, properties in (outputs or {}).items():
-            made[key] = self._artifact(name, key, properties)
-            pairs.append((made[key], _event(key, proto.Event.OUTPUT)))
+            artifacts[key] = self._artifact(name, key, properties)
+            pairs.append((artifacts[key], _event(key, proto.Event.OUTPUT)))
         contexts = [
-            self._context('pipeline', 'made'),
+            self._context('pipeline', PIPELINE),
             self._context('pipeline_run', run),
-            self._context('node', f'made.{name}'),
+            self._context('node', f'{PIPELINE}.{name}'),
         ]
         self._store.put_execution(execution, pairs, contexts)
-        return {key: artifact.id for key, artifact in made.items()}
+        return {key: artifact.id for key, artifact in artifacts.items()}
 
     def folder(self, step: str, key: str, number: int) -> Path:
         """The folder of an artifact."""
         return RunRoot(self.root).artifacts / step / key / str(number)
 
     def _artifact(self, step: str, key: str, properties: dict[str, Any]) -> proto.Artifact:
-        kind = self._store.put_artifact_type(proto.ArtifactType(name=key), can_add_fields=True)
-        artifact = proto.Artifact(type_id=kind)
+        type_id = self._store.put_artifact_type(proto.ArtifactType(name=key), can_add_fields=True)
+        artifact = proto.Artifact(type_id=type_id)
         for name, value in properties.items():
             if isinstance(value, int):
                 artifact.custom_properties[name].int_value = value

@@ -1,4 +1,4 @@
-"""Pages show what a metric leaves out, whether it is defined, and images not assessed."""
+"""Pages name undefined metrics, the groups a metric leaves out, and images not assessed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GAP = 'sensitivity_gap_age_band'
 
 @pytest.fixture
 def evaluation() -> Evaluation:
-    """A gap that is not defined, and a mean AUC of two findings, one of them without images."""
+    """An evaluation with an undefined gap, and with a mean AUC whose second finding has no AUC."""
     values = {
         (CANDIDATE, 'auc'): 0.8,
         (CANDIDATE, 'auc_lower'): 0.7,
@@ -47,13 +47,13 @@ def evaluation() -> Evaluation:
     return Evaluation('', (Slice((), values, groups={(CANDIDATE, 'age_band'): GROUPS}),), (), 0.9)
 
 
-def test_the_evaluation_page_lists_undefined_metrics_and_what_is_left_out(
+def test_evaluation_page_lists_undefined_metrics_and_excluded_groups(
     evaluation: Evaluation,
 ) -> None:
     rows = {str(title): cells for title, *cells in evaluation_page._metric_rows(evaluation)}
     gap, mean = (
-        next(title for title in rows if title.startswith(start))
-        for start in ('Largest gap', 'Mean AUC')
+        next(title for title in rows if title.startswith(prefix))
+        for prefix in ('Largest gap', 'Mean AUC')
     )
     assert rows['AUC'] == ['0.800 (0.700 – 0.900)', 'higher']
     assert rows[gap] == ['not defined', 'lower']
@@ -61,7 +61,7 @@ def test_the_evaluation_page_lists_undefined_metrics_and_what_is_left_out(
     assert 'of 1 findings; too few images of a class: Hernia' in mean
 
 
-def test_the_evaluation_page_lists_every_group(evaluation: Evaluation) -> None:
+def test_evaluation_page_lists_every_group(evaluation: Evaluation) -> None:
     assert list(evaluation_page._group_rows(evaluation.overall)) == [
         ['age', '00-17 (lowest)', '6', '5', '4', '0.333 (0.100 – 0.700)', 'no: fewer than 20'],
         ['age', '40-59', '60', '40', '6', '0.900 (0.800 – 0.950)', 'yes'],
@@ -69,12 +69,12 @@ def test_the_evaluation_page_lists_every_group(evaluation: Evaluation) -> None:
     ]
 
 
-def test_the_card_names_the_worst_group_beside_the_gap(evaluation: Evaluation) -> None:
+def test_model_card_names_the_worst_group_of_the_gap(evaluation: Evaluation) -> None:
     gap = card_build._gap(evaluation.overall, GAP)
     assert gap['value'] is None
     assert gap['lowest'] == '00-17: 0.333, 0.100 – 0.700 (4 of 6 positives missed; not in the gap)'
     assert gap['left_out'] == 'fewer than 20 positives: 00-17 (6); group unknown: 3 positives'
-    # An evaluation of an earlier version has no groups.
+    # Evaluations of earlier versions have no groups.
     assert 'earlier version' in card_build._gap(Slice(()), GAP)['lowest']
 
 
@@ -87,8 +87,8 @@ def test_images_not_assessed_are_counted(evaluation: Evaluation, count: float | 
     assert registry.title(registry.NOT_ASSESSED) not in titles
 
 
-def test_thresholds_are_read_as_they_were_set() -> None:
-    """Without the bound that `eval_config` adds, which only requires a value."""
+def test_thresholds_are_read_back_from_the_eval_config() -> None:
+    """The bound that `eval_config` adds to require a value is left out."""
     thresholds = (
         Threshold(metric='auc', max_worse=0.02),
         Threshold(metric='sensitivity', min=0.8),
