@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         server = remote.connect(args)
         now = _compiled(config, args.fingerprint)
         parameters = submission.parameters(given, now)
+        push = json.loads(now[0]['root']['inputDefinitions']['parameters']['push']['defaultValue'])
         experiment = args.experiment or config.pipeline
         name = args.run_name or f'{config.pipeline} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}'
         if config.kubeflow.retries.count and not versions.retries_failed_steps(server.version):
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
             )
         if cron:
             return _recur(server, args.spec, config, parameters, experiment, name, cron)
+        served_before = set(storage.names(push['target'])) if args.wait else set()
         run_id = server.submit(
             args.spec, config.root, parameters, experiment, name, config.kubeflow.service_account
         )
@@ -100,8 +102,7 @@ def run(args: argparse.Namespace) -> int:
         return refuse('submit', error)
     if found.state != 'SUCCEEDED':
         return FAILED
-    push = json.loads(now[0]['root']['inputDefinitions']['parameters']['push']['defaultValue'])
-    return _verdict(run_id, push['target'], push['push_nonce'])
+    return _report_push(run_id, push, served_before)
 
 
 def _compiled(config, fingerprint: str | None) -> list:
@@ -168,30 +169,38 @@ def _tell(what: str, link: str, parameters: dict) -> None:
     print(f'{what}\n{link}\nchanged since it was compiled: {changed}', flush=True)
 
 
-def _verdict(run_id: str, target: str, nonce: str) -> int:
-    """Whether the run pushed: it is on record where the model is served, also where the very model
-    was served already.
-    """
-    from components.pusher import target as push_target
+def _report_push(run_id: str, push: dict[str, str], served_before: set[str]) -> int:
+    """Prints whether a run pushed. The record is the manifest of a version in the push target.
 
+    Args:
+      run_id: a run that succeeded.
+      push: the parameters of its Pusher.
+      served_before: the versions in the target before it was submitted.
+    """
+    from components.pusher.target import TargetError, versions
+
+    target, nonce = push['target'], push['push_nonce']
     try:
-        here = storage.exists(target)
-        manifests = [
-            version.manifest for version in push_target.versions(target) if version.manifest
+        is_visible = storage.exists(target) or storage.is_remote(target)
+        own = [
+            version
+            for version in versions(target)
+            if version.manifest
+            and nonce in {record.push_nonce for record in version.manifest.runs()}
         ]
-    except (push_target.TargetError, OSError) as error:
-        return refuse('submit', f'the run succeeded, but whether it pushed cannot be seen: {error}')
-    if any(
-        nonce in (manifest.push_nonce, *(each.push_nonce for each in manifest.confirmed))
-        for manifest in manifests
-    ):
+    except (TargetError, OSError) as error:
+        return refuse('submit', f'the run succeeded, but its target cannot be read: {error}')
+    if not own:
+        if not is_visible:
+            print(f'{target} is a folder of the pods: whether the run pushed is not visible here.')
+            return 0
+        print(
+            f'Not blessed, not pushed to {target}. For the reasons: cxr-triage logs {run_id} '
+            f'Evaluator, and cxr-triage logs {run_id} ServingCheck.'
+        )
+        return NOT_BLESSED
+    if own[-1].version in served_before:
+        print(f'Nothing to push: {own[-1].path} is this model already.')
+    else:
         print(f'Pushed to {target}. Research use only, not for clinical use.')
-        return PUSHED
-    if not here and not storage.is_remote(target):
-        print(f'Whether it pushed cannot be seen from here: {target} is a folder of the pods.')
-        return 0
-    print(
-        f'Not blessed, not pushed to {target}: cxr-triage logs {run_id} Evaluator, and '
-        'ServingCheck, say why.'
-    )
-    return NOT_BLESSED
+    return PUSHED

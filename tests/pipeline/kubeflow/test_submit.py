@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cli import main as cli
+from cli import server_options
 from components.pusher import push
 from components.pusher.target import Manifest
 from pipeline.kubeflow import client, versions
@@ -86,8 +87,28 @@ def test_an_unchanged_one_comes_from_the_cache(
     assert submit('--wait') == 0
     output = capsys.readouterr().out
     assert all(states == ['cached'] for states in submitting.states(output).values())
-    assert f'Pushed to {here}/served' in output
+    (version,) = (here / 'served').iterdir()
+    assert f'Nothing to push: {version} is this model already.' in output
     assert len(server.experiments) == 1
+
+
+def test_a_run_that_pushes_is_reported_as_pushed(
+    submit: Cli,
+    server: ApiDouble,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    follow = server_options.follow
+
+    def follow_and_push(*arguments, **keywords):
+        run = follow(*arguments, **keywords)
+        _push(server, here)
+        return run
+
+    monkeypatch.setattr(server_options, 'follow', follow_and_push)
+    assert submit('--wait') == 0
+    assert f'Pushed to {here}/served. Research use only' in capsys.readouterr().out
 
 
 def test_new_films_run_and_are_told_by_the_fingerprint_alone(
