@@ -1,4 +1,4 @@
-"""Who is in the data, and which labels go together."""
+"""Counts of images by group, and of labels that occur together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pytest
 
 from components.data_audit import populations
 from components.data_audit.parameters import AuditParameters
@@ -15,7 +14,7 @@ from schemas.labels import LABELS
 
 
 def table(rows: list[dict[str, Any]]) -> Any:
-    """As much of the audit's table as the counts look at."""
+    """The columns of the audit's table that the counts read."""
 
     def column(name: str) -> np.ndarray:
         return np.array([*(row[name] for row in rows), None], dtype=object)[:-1]
@@ -34,7 +33,7 @@ def table(rows: list[dict[str, Any]]) -> Any:
     )
 
 
-FILMS = [
+IMAGES = [
     {
         'split': 'train',
         'view': 'PA',
@@ -74,10 +73,10 @@ FILMS = [
 ]
 
 
-def test_every_image_is_in_one_group_of_each_kind():
-    rows = populations.populations_table(table(FILMS), ['train', 'test'], AuditParameters())
+def test_every_image_is_in_one_group_of_each_column():
+    rows = populations.populations_table(table(IMAGES), ['train', 'test'], AuditParameters())
     for by in ('split', 'view_position', 'sex', 'age_band'):
-        assert sum(row['images'] for row in rows if row['by'] == by) == len(FILMS), by
+        assert sum(row['images'] for row in rows if row['by'] == by) == len(IMAGES), by
     groups = {(row['by'], row['group']): row for row in rows}
     assert groups['split', 'train'] == {
         'by': 'split',
@@ -93,19 +92,17 @@ def test_every_image_is_in_one_group_of_each_kind():
     assert [row['group'] for row in rows if row['by'] == 'age_band'] == ['40-59', '80+', UNKNOWN]
 
 
-def test_pairs_of_labels():
-    found = populations.cooccurrence_table(table(FILMS))
-    counts = np.array(found['counts'])
-    place = found['labels'].index
-    assert counts[place('Mass'), place('Mass')] == 2
-    assert counts[place('Mass'), place('Nodule')] == counts[place('Nodule'), place('Mass')] == 1
-    assert counts[place('No Finding'), place('Mass')] == 0
+def test_images_with_both_labels_are_counted():
+    cooccurrence = populations.cooccurrence_table(table(IMAGES))
+    counts = np.array(cooccurrence['counts'])
+    index = cooccurrence['labels'].index
+    assert counts[index('Mass'), index('Mass')] == 2
+    assert counts[index('Mass'), index('Nodule')] == counts[index('Nodule'), index('Mass')] == 1
+    assert counts[index('No Finding'), index('Mass')] == 0
 
 
-@pytest.mark.parametrize('films', [[]])
-def test_no_images(films):
-    assert [
-        row['images']
-        for row in populations.populations_table(table(films), ['train'], AuditParameters())
-    ] == [0]
-    assert np.array(populations.cooccurrence_table(table(films))['counts']).sum() == 0
+def test_without_images_all_counts_are_zero():
+    empty = table([])
+    rows = populations.populations_table(empty, ['train'], AuditParameters())
+    assert [row['images'] for row in rows] == [0]
+    assert np.array(populations.cooccurrence_table(empty)['counts']).sum() == 0

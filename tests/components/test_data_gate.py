@@ -229,10 +229,10 @@ def test_a_run_in_which_most_films_show_nothing_stops(gate, anomalies, tmp_path,
     """As when 12-bit data in 16-bit files loses its lower bits on the way into the records."""
     films = []
     for place in range(24):
-        image = data.opened(data.drawn(place % 8))
+        image = data.decode(data.draw(place % 8))
         image = image if place < 6 else image.point(lambda value: value // divisor)
         films.append(
-            data.Film(
+            data.Example(
                 data.encode(image, format='PNG', quality=None),
                 f'{place:08d}_000.png',
                 SPLITS[place % 4],

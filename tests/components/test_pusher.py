@@ -1,6 +1,4 @@
-"""Pusher and the push target: whole versions or none, from two blessings, with a record that can be
-checked.
-"""
+"""Pusher writes a complete version or none, needs two blessings, and leaves a manifest."""
 
 from __future__ import annotations
 
@@ -38,10 +36,9 @@ def _entries(directory: Path) -> set[str]:
 
 
 # --- pushing
-# --------------------------------------------------------------------------------------------------
 
 
-def test_versions_of_one_second_do_not_collide(tmp_path):
+def test_pushes_within_one_second_get_different_versions(tmp_path):
     pushed = [
         publish(model(tmp_path / f'model{number}', str(number)), tmp_path / 'target').version
         for number in range(3)
@@ -49,7 +46,7 @@ def test_versions_of_one_second_do_not_collide(tmp_path):
     assert [int(version) for version in pushed] == sorted({int(version) for version in pushed})
 
 
-def test_same_model_is_not_pushed_again_but_noted(tmp_path):
+def test_same_model_is_not_pushed_again_and_the_manifest_confirms_it(tmp_path):
     saved = model(tmp_path / 'model')
     first = publish(saved, tmp_path / 'target')
     options = {
@@ -72,10 +69,8 @@ def test_same_model_is_not_pushed_again_but_noted(tmp_path):
     assert target.verify(first.path) == []
 
 
-def test_same_candidate_trained_again_leaves_what_is_served(tmp_path, caplog):
-    """Artifacts of the run that pushed are lost: the next run trains again, and still repeats the
-    decisions of that run.
-    """
+def test_same_candidate_trained_again_does_not_replace_the_served_version(tmp_path, caplog):
+    """The artifacts of the run that pushed are lost, so the next run trains the candidate again."""
     first = publish(model(tmp_path / 'a', 'a'), tmp_path / 'target', expected_newest='')
     again = publish(model(tmp_path / 'b', 'b'), tmp_path / 'target', expected_newest='')
     assert again == push.Pushed(first.version, first.path, already_served=True)
@@ -89,7 +84,7 @@ def test_same_candidate_trained_again_leaves_what_is_served(tmp_path, caplog):
     assert not pushed.already_served and int(pushed.version) > int(first.version)
 
 
-def test_push_is_refused_when_another_came_first(tmp_path):
+def test_push_is_refused_after_another_push_during_the_run(tmp_path):
     first = publish(model(tmp_path / 'a', 'a'), tmp_path / 'target', expected_newest='')
     other, directory = model(tmp_path / 'b', 'b'), str(tmp_path / 'target')
     with pytest.raises(
@@ -106,7 +101,7 @@ def test_push_is_refused_when_another_came_first(tmp_path):
     assert int(pushed.version) > int(first.version)
 
 
-def test_old_versions_go_and_foreign_ones_stay(tmp_path):
+def test_old_versions_are_deleted_but_not_foreign_ones(tmp_path):
     publish(model(tmp_path / 'model'), tmp_path / 'target')
     model(tmp_path / 'target' / '7')
     pushed = [
@@ -118,39 +113,37 @@ def test_old_versions_go_and_foreign_ones_stay(tmp_path):
     assert _entries(tmp_path / 'target') == {'7', *pushed[2:]}
 
 
-def _watch(directory: str, stop, bad) -> None:
-    """Looks at the target as TF Serving does, all the time, and notes a version that is not
-    whole.
-    """
-    seen = 0
+def _watch(directory: str, stop: threading.Event, report: list) -> None:
+    """Polls the target as TF Serving does; reports incomplete versions, then how many it read."""
+    count = 0
     while not stop.is_set():
         for name in storage.names(directory):
             if name.isdigit():
-                seen += 1
+                count += 1
                 try:
                     problems = target.verify(os.path.join(directory, name))
                 except target.TargetError as error:
                     problems = [str(error)]
                 if problems and os.path.isdir(os.path.join(directory, name)):
-                    bad.append(f'{name}: {problems}')
-    bad.append(seen)
+                    report.append(f'{name}: {problems}')
+    report.append(count)
 
 
-def test_reader_never_sees_half_a_version(tmp_path):
+def test_reader_never_sees_an_incomplete_version(tmp_path):
     directory = tmp_path / 'target'
     directory.mkdir()
-    stop, bad = threading.Event(), []
-    reader = threading.Thread(target=_watch, args=(str(directory), stop, bad))
+    stop, report = threading.Event(), []
+    reader = threading.Thread(target=_watch, args=(str(directory), stop, report))
     reader.start()
     for number in range(6):
         publish(model(tmp_path / f'm{number}', str(number), size=3_000_000), directory)
     stop.set()
     reader.join()
-    assert bad[-1] > 0, 'the reader saw versions'
-    assert bad[:-1] == []
+    assert report[-1] > 0, 'the reader has read versions'
+    assert report[:-1] == []
 
 
-def test_two_pushers_at_once(tmp_path):
+def test_two_concurrent_pushers_lose_no_version(tmp_path):
     context = multiprocessing.get_context('spawn')
     results = context.Queue()
     models = [
@@ -158,22 +151,22 @@ def test_two_pushers_at_once(tmp_path):
         for worker in 'ab'
     ]
     workers = [
-        context.Process(target=publish_many, args=(str(tmp_path / 'target'), own, results))
-        for own in models
+        context.Process(target=publish_many, args=(str(tmp_path / 'target'), paths, results))
+        for paths in models
     ]
     for worker in workers:
         worker.start()
-    found = [version for _ in workers for version in results.get(timeout=120)]
+    versions = [version for _ in workers for version in results.get(timeout=120)]
     for worker in workers:
         worker.join()
-    assert len(set(found)) == 6
+    assert len(set(versions)) == 6
     assert [served.version for served in target.versions(str(tmp_path / 'target'))] == sorted(
-        found, key=int
+        versions, key=int
     )
-    assert all(target.verify(str(tmp_path / 'target' / version)) == [] for version in found)
+    assert all(target.verify(str(tmp_path / 'target' / version)) == [] for version in versions)
 
 
-def test_lock_of_another_push_is_named(tmp_path):
+def test_lock_of_another_push_is_reported(tmp_path):
     with (
         filelock.FileLock(tmp_path / '.push.lock'),
         pytest.raises(push.PushError, match=r'\.push\.lock is held by another push'),
@@ -194,7 +187,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path, umask):
         publish(saved, shared / 'deep' / 'target')
     finally:
         os.umask(before)
-    assert target.read_manifest(first.path).confirmed, 'the manifest was written anew'
+    assert target.read_manifest(first.path).confirmed, 'the manifest was written again'
     modes = {
         path.relative_to(shared).as_posix(): path.stat().st_mode & 0o777
         for path in (shared / 'deep').rglob('*')
@@ -209,7 +202,7 @@ def test_modes_do_not_depend_on_the_umask(tmp_path, umask):
         f'{version}/variables': 0o755,
         f'{version}/variables/variables.data': 0o644,
     }
-    assert shared.stat().st_mode & 0o777 == 0o700, 'a folder that was there keeps its mode'
+    assert shared.stat().st_mode & 0o777 == 0o700, 'an existing folder keeps its mode'
 
 
 _KILLED = """
@@ -227,16 +220,16 @@ push_targets.publish(sys.argv[1], sys.argv[2])
 """
 
 
-def test_killed_push_leaves_nothing_after_the_next(tmp_path):
+def test_next_push_removes_what_a_killed_push_left(tmp_path):
     saved, directory = model(tmp_path / 'model'), tmp_path / 'target'
     arguments = [sys.executable, '-c', _KILLED, saved, str(directory)]
     assert (
         subprocess.run(arguments, cwd=_ROOT, check=False, stderr=subprocess.DEVNULL).returncode
         == -9
     )
-    (left,) = _entries(directory)
-    assert left.startswith('.incoming-') and target.versions(str(directory)) == []
-    (directory / f'.incoming-{socket.gethostname()}-77.part').write_text('a manifest, half written')
+    (staging,) = _entries(directory)
+    assert staging.startswith('.incoming-') and target.versions(str(directory)) == []
+    (directory / f'.incoming-{socket.gethostname()}-77.part').write_text('half a manifest')
     foreign = directory / '.incoming-other-host-1'
     foreign.mkdir()
     stale = directory / '.incoming-other-host-2'
@@ -247,13 +240,12 @@ def test_killed_push_leaves_nothing_after_the_next(tmp_path):
     assert target.verify(pushed.path) == []
 
 
-# --- targets that refuse
-# --------------------------------------------------------------------------------------------------
+# --- targets that cannot be written
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A tmpfs of 1 MB; for root only."""
+    """A tmpfs of 1 MB. Only root can mount it."""
     directory = tmp_path / 'disk'
     directory.mkdir()
     mounted = os.geteuid() == 0 and shutil.which('mount') is not None
@@ -267,13 +259,13 @@ def small_disk(tmp_path):
         == 0
     )
     if not mounted:
-        pytest.skip('mounting a tmpfs is not allowed here: needs root')
+        pytest.skip('needs root, to mount a tmpfs')
     yield directory
     subprocess.run(['umount', directory], check=True)
 
 
-def test_full_disk(tmp_path, small_disk):
-    kept = publish(model(tmp_path / 'small'), small_disk / 'target')
+def test_full_disk_stops_the_push_and_spares_the_served_version(tmp_path, small_disk):
+    served = publish(model(tmp_path / 'small'), small_disk / 'target')
     with pytest.raises(
         push.PushError,
         match=(
@@ -282,11 +274,11 @@ def test_full_disk(tmp_path, small_disk):
         ),
     ):
         publish(model(tmp_path / 'big', size=3_000_000), small_disk / 'target')
-    assert _entries(small_disk / 'target') == {kept.version}
-    assert publish(model(tmp_path / 'fits', 'fits'), small_disk / 'target').version > kept.version
+    assert _entries(small_disk / 'target') == {served.version}
+    assert publish(model(tmp_path / 'fits', 'fits'), small_disk / 'target').version > served.version
 
 
-def test_read_only_target(tmp_path, small_disk):
+def test_read_only_target_is_refused(tmp_path, small_disk):
     subprocess.run(['mount', '-o', 'remount,ro', small_disk], check=True)
     for directory in (small_disk, small_disk / 'target'):
         with pytest.raises(
@@ -296,29 +288,30 @@ def test_read_only_target(tmp_path, small_disk):
             publish(model(tmp_path / 'model'), directory)
 
 
-def test_no_permission(tmp_path):
+def test_target_without_write_permission_is_refused(tmp_path):
     if os.geteuid() == 0:
-        pytest.skip('root may write everywhere; the read-only mount is tested instead')
+        pytest.skip('root can write everywhere; test_read_only_target_is_refused covers root')
     (tmp_path / 'target').mkdir(mode=0o500)
     with pytest.raises(push.PushError, match='give this user write access'):
         publish(model(tmp_path / 'model'), tmp_path / 'target')
 
 
 @pytest.mark.parametrize('path', ['file', 'file/below'])
-def test_target_is_a_file(tmp_path, path):
+def test_target_that_is_a_file_is_refused(tmp_path, path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(push.PushError, match='name another target or move the file away'):
         publish(model(tmp_path / 'model'), tmp_path / path)
     assert (tmp_path / 'file').read_text() == ''
 
 
-def test_no_saved_model(tmp_path):
+def test_folder_without_a_saved_model_is_refused(tmp_path):
     with pytest.raises(push.PushError, match=r'holds no saved_model\.pb'):
         publish(str(tmp_path), tmp_path / 'target')
 
 
-def test_full_disk_after_the_version_appeared(tmp_path, monkeypatch, caplog):
-    """The folder is renamed and served: what fails after that fails no push."""
+def test_full_disk_after_the_version_is_served_does_not_fail_the_push(
+    tmp_path, monkeypatch, caplog
+):
     monkeypatch.setattr(storage, 'sync_dir', _no_space)
     pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
     assert target.verify(pushed.path) == []
@@ -326,13 +319,12 @@ def test_full_disk_after_the_version_appeared(tmp_path, monkeypatch, caplog):
 
 
 def _no_space(path: str) -> None:
-    # Not while the version is made: only when its folder is in the target.
+    # The push syncs the folder of the version first, and the target after the rename.
     if Path(path).name == 'target':
         raise OSError(errno.ENOSPC, 'No space left on device', path)
 
 
 # --- the component
-# --------------------------------------------------------------------------------------------------
 
 
 def _artifacts(
@@ -344,41 +336,43 @@ def _artifacts(
         'infra_blessing': standard_artifacts.InfraBlessing,
         'pushed_model': standard_artifacts.PushedModel,
     }
-    found = {}
+    artifacts = {}
     for name, kind in kinds.items():
-        found[name] = kind()
-        found[name].uri = str(folder / name)
+        artifacts[name] = kind()
+        artifacts[name].uri = str(folder / name)
         (folder / name).mkdir(parents=True)
     model(folder / 'model' / 'Format-Serving')
-    model(Path(_stamped(found['infra_blessing'])))
-    warmup = Path(_stamped(found['infra_blessing'])) / 'assets.extra'
-    warmup.mkdir()
-    (warmup / 'tf_serving_warmup_requests').write_text('requests')
-    found['model_blessing'].set_int_custom_property('blessed', model_blessed)
-    found['infra_blessing'].set_int_custom_property('blessed', infra_blessed)
-    found['infra_blessing'].set_int_custom_property('has_model', 1)
+    stamped_model = _stamped_model(artifacts['infra_blessing'])
+    model(stamped_model)
+    (stamped_model / 'assets.extra').mkdir()
+    (stamped_model / 'assets.extra' / 'tf_serving_warmup_requests').write_text('requests')
+    artifacts['model_blessing'].set_int_custom_property('blessed', model_blessed)
+    artifacts['infra_blessing'].set_int_custom_property('blessed', infra_blessed)
+    artifacts['infra_blessing'].set_int_custom_property('has_model', 1)
+    digest = blessed.model_digest(artifacts['model'])
     for name in ('model_blessing', 'infra_blessing'):
-        found[name].set_string_custom_property(blessed.MODEL, blessed.model_digest(found['model']))
-    stamped = target.model_digest(target.digests(_stamped(found['infra_blessing'])))
-    found['infra_blessing'].set_string_custom_property(blessed.STAMPED, stamped)
-    return {name: [found[name]] for name in kinds if name != 'pushed_model'}, {
-        'pushed_model': [found['pushed_model']]
+        artifacts[name].set_string_custom_property(blessed.MODEL, digest)
+    artifacts['infra_blessing'].set_string_custom_property(
+        blessed.STAMPED, target.model_digest(target.digests(str(stamped_model)))
+    )
+    return {name: [artifacts[name]] for name in kinds if name != 'pushed_model'}, {
+        'pushed_model': [artifacts['pushed_model']]
     }
 
 
-def _stamped(blessing: types.Artifact) -> str:
-    return path_utils.stamped_model_path(blessing.uri)
+def _stamped_model(blessing: types.Artifact) -> Path:
+    return Path(path_utils.stamped_model_path(blessing.uri))
 
 
 def _properties(directory: Path, **fields) -> dict[str, str]:
-    known = {
+    defaults = {
         'target': str(directory),
         'candidate_key': 'key',
         'push_nonce': 'nonce',
         'pipeline_name': 'cxr',
         'config': {'seed': 1},
     }
-    return {'push': PushParameters(**(known | fields)).model_dump_json(), 'code_digest': ''}
+    return {'push': PushParameters(**(defaults | fields)).model_dump_json(), 'code_digest': ''}
 
 
 def _executor() -> Executor:
@@ -431,10 +425,10 @@ def test_executor_pushes_the_stamped_model(tmp_path):
         ({}, 'infra_blessing'),
     ],
     ids=[
-        'Evaluator says no',
-        'ServingCheck says no',
-        'Evaluator says nothing',
-        'ServingCheck says nothing',
+        'Evaluator refuses',
+        'ServingCheck refuses',
+        'no blessing of Evaluator',
+        'no blessing of ServingCheck',
     ],
 )
 def test_executor_needs_both_blessings(tmp_path, verdicts, drop):
@@ -446,52 +440,63 @@ def test_executor_needs_both_blessings(tmp_path, verdicts, drop):
 
 
 @pytest.mark.parametrize(
-    ('overwritten', 'judged', 'message'),
+    ('overwritten', 'model_blessing', 'message'),
     [
-        (['model'], [], 'model is not the one that Evaluator blessed'),
-        (['infra_blessing'], [], 'infra_blessing is not the one that ServingCheck blessed'),
-        (['model', 'infra_blessing'], [], 'model is not the one that Evaluator blessed'),
+        (['model'], 'of the first model', 'model is not the one that Evaluator blessed'),
+        (
+            ['infra_blessing'],
+            'of the first model',
+            'infra_blessing is not the one that ServingCheck blessed',
+        ),
         (
             ['model', 'infra_blessing'],
-            ['model_blessing'],
+            'of the first model',
+            'model is not the one that Evaluator blessed',
+        ),
+        (
+            ['model', 'infra_blessing'],
+            'of the new model',
             'model is not the one that ServingCheck blessed',
         ),
-        ([], ['nothing'], 'blessed was a model without a digest'),
+        ([], 'without a digest', 'blessed was a model without a digest'),
     ],
     ids=[
         'the model',
         'the copy with warm-up',
         'both',
-        'both, and Evaluator judged the other',
+        'both, and Evaluator blessed the new one',
         'a blessing of an older release',
     ],
 )
-def test_executor_pushes_only_what_was_judged(tmp_path, overwritten, judged, message):
-    """Another model lies where the blessed one lay."""
+def test_executor_refuses_a_model_that_was_not_blessed(
+    tmp_path, overwritten, model_blessing, message
+):
+    """Another model has overwritten the blessed one."""
     inputs, outputs = _artifacts(tmp_path)
     for name in overwritten:
         model(
             tmp_path / 'model' / 'Format-Serving'
             if name == 'model'
-            else Path(_stamped(inputs[name][0])),
+            else _stamped_model(inputs[name][0]),
             'other',
         )
-    if 'model_blessing' in judged:
+    if model_blessing == 'of the new model':
         inputs['model_blessing'][0].set_string_custom_property(
             blessed.MODEL, blessed.model_digest(inputs['model'][0])
         )
-    if 'nothing' in judged:
+    if model_blessing == 'without a digest':
         inputs['model_blessing'][0].set_string_custom_property(blessed.MODEL, '')
     with pytest.raises(
         push.PushError,
-        match=rf'{message}.*Delete that folder and run again' if judged != ['nothing'] else message,
+        match=rf'{message}.*Delete that folder and run again' if overwritten else message,
     ):
         _executor().Do(inputs, outputs, _properties(tmp_path / 'target'))
     assert not (tmp_path / 'target').exists()
 
 
-def test_executor_says_that_the_model_is_served_when_its_record_fails(tmp_path, small_disk):
-    """The disk of the artifacts is full when the model is in the target already."""
+def test_executor_reports_the_served_version_when_its_artifact_cannot_be_written(
+    tmp_path, small_disk
+):
     inputs, outputs = _artifacts(tmp_path)
     outputs['pushed_model'][0].uri = str(small_disk / 'pushed_model')
     (small_disk / 'ballast').write_bytes(b'0' * (1 << 20))
@@ -511,7 +516,7 @@ def test_executor_says_that_the_model_is_served_when_its_record_fails(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    'wrong',
+    'fields',
     [
         {'keep_versions': 1},
         {'push_nonce': '../x'},
@@ -519,14 +524,14 @@ def test_executor_says_that_the_model_is_served_when_its_record_fails(tmp_path, 
         {'target': ''},
         {'more': 1},
     ],
-    ids=lambda wrong: next(iter(wrong)),
+    ids=lambda fields: next(iter(fields)),
 )
-def test_parameters_are_strict(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        _properties(Path('target'), **wrong)
+def test_invalid_parameters_are_refused(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        _properties(Path('target'), **fields)
 
 
-def test_component_connects():
+def test_component_has_its_output_and_executor():
     component = Pusher(
         model=types.Channel(type=standard_artifacts.Model),
         model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),

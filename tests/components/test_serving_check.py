@@ -1,11 +1,11 @@
-"""ServingCheck: what it blesses, what it refuses and why, and what it leaves for Pusher."""
+"""ServingCheck: which models it blesses or refuses, its reasons, and what it hands to Pusher."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import json
-import tempfile
+import shutil
 from pathlib import Path
 
 import keras as keras3
@@ -34,52 +34,58 @@ _ALL = {check.name for check in checks.ALL}
 
 
 @functools.cache
-def _sound() -> tiny_model.TinyModel:
+def _sound_model() -> tiny_model.TinyModel:
     return tiny_model.TinyModel()
 
 
-@functools.cache
-def _loaded() -> SessionModel:
-    """The sound model, exported and loaded as the probe does: once, as that takes seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(_sound(), folder, signatures=_sound().signatures())
-        return SessionModel(folder)
+@pytest.fixture(scope='module')
+def export(tmp_path_factory) -> Path:
+    """The sound model as a SavedModel. Tests share it, because an export takes seconds."""
+    path = tmp_path_factory.mktemp('export')
+    tf.saved_model.save(_sound_model(), str(path), signatures=_sound_model().signatures())
+    return path
+
+
+@pytest.fixture(scope='module')
+def sound_model(export: Path) -> SessionModel:
+    """The sound model, loaded as the probe does."""
+    return SessionModel(str(export))
 
 
 def _case(
-    folder: Path, defect: str = '', parameters: ServingCheckParameters = _QUICK, shift: float = 0.0
+    folder: Path,
+    model: SessionModel,
+    parameters: ServingCheckParameters = _QUICK,
+    shift: float = 0.0,
 ) -> checks.Case:
-    """A model with its samples and its warm-up file; the sound model answers for the trainer."""
+    """`model` with samples and a warm-up file. The sound model gives the trainer's answers."""
     model_dir = str(folder / 'model')
-    tiny_model.write_samples(folder, _sound(), shift=shift)
-    if defect:
-        tiny_model.export(folder / 'model', defect=defect)
+    tiny_model.write_samples(folder, _sound_model(), shift=shift)
     warmup.write(model_dir, parameters.model_name, parameters.warmup_batches)
-    model = SessionModel(model_dir) if defect else _loaded()
     return checks.Case(model, model_dir, samples.read(str(folder)), parameters)
 
 
 def _reasons(case: checks.Case) -> dict[str, str]:
-    """Check -> its reasons as one text, of the checks that fail, up to a vital one."""
-    failed: dict[str, str] = {}
+    """Failed check -> its reasons as one text. Stops at a vital check that fails."""
+    reasons_by_check: dict[str, str] = {}
     for check in checks.ALL:
         if reasons := checks.run(check, case):
-            failed[check.name] = '; '.join(reasons)
+            reasons_by_check[check.name] = '; '.join(reasons)
             if check.vital:
                 break
-    return failed
+    return reasons_by_check
 
 
-def test_sound_model_passes_every_check(tmp_path):
-    case = _case(tmp_path)
+def test_sound_model_passes_every_check(tmp_path, sound_model):
+    case = _case(tmp_path, sound_model)
     assert _reasons(case) == {}
-    # The samples tell something: their answers differ, and both flags are there.
+    # The samples can reveal a broken model: their answers differ, and both flags occur.
     assert np.ptp([item.probability for item in case.samples.items]) > 0.1
     assert {item.flag for item in case.samples.items} == {0, 1}
 
 
 @pytest.mark.parametrize(
-    ('defect', 'check', 'text'),
+    ('defect', 'check_name', 'reason'),
     [
         (
             'no_image_signature',
@@ -143,30 +149,28 @@ def test_sound_model_passes_every_check(tmp_path):
     ],
     ids=lambda value: value if ' ' not in value else '',
 )
-def test_broken_export_is_refused(tmp_path, defect, check, text):
-    case = _case(tmp_path, defect)
-    (failing,) = (each for each in checks.ALL if each.name == check)
-    assert text in '; '.join(checks.run(failing, case))
+def test_broken_export_is_refused(tmp_path, defect, check_name, reason):
+    tiny_model.export(tmp_path / 'model', defect=defect)
+    case = _case(tmp_path, SessionModel(str(tmp_path / 'model')))
+    (check,) = (check for check in checks.ALL if check.name == check_name)
+    assert reason in '; '.join(checks.run(check, case))
 
 
-def test_a_sample_that_cannot_be_assessed_is_left_out_and_named(tmp_path):
-    """The data may hold a blank film, to which the Trainer gives some score."""
-    case = _case(tmp_path)
-    (_, black), *_ = (
-        (what, image)
-        for what, (image, status) in bad_images.examples(warmup.film()).items()
+def test_a_sample_that_cannot_be_assessed_is_listed_and_not_compared(tmp_path, sound_model):
+    """The Trainer also scores blank images, which the data may contain."""
+    case = _case(tmp_path, sound_model)
+    black = next(
+        image
+        for image, status in bad_images.examples(warmup.film()).values()
         if status == image_status.BLANK
     )
-    first, *others = case.samples.items
+    first, *rest = case.samples.items
     blank = dataclasses.replace(first, image=black, example=samples.image_only(black))
-    with_blank = checks.Case(
-        case.model,
-        case.model_dir,
-        samples.Samples((blank, *others), case.samples.threshold),
-        case.parameters,
+    with_blank = dataclasses.replace(
+        case, samples=samples.Samples((blank, *rest), case.samples.threshold)
     )
     assert with_blank.not_assessed == {first.image_id: image_status.BLANK}
-    assert with_blank.ids == [item.image_id for item in others]
+    assert with_blank.ids == [item.image_id for item in rest]
     assert checks.films_assessed(with_blank) == checks.trainer_parity(with_blank) == []
 
 
@@ -175,29 +179,33 @@ def test_a_sample_that_cannot_be_assessed_is_left_out_and_named(tmp_path):
     [(0.0, 1e-5, False), (-2e-3, 1e-5, True), (-2e-3, 1e-2, False)],
     ids=['equal', 'beyond the tolerance', 'within a wider tolerance'],
 )
-def test_answers_of_another_model_are_refused(tmp_path, shift, tolerance, refused):
+def test_answers_that_differ_from_the_trainers_are_refused(
+    tmp_path, sound_model, shift, tolerance, refused
+):
     parameters = _QUICK.model_copy(update={'probability_tolerance': tolerance})
-    reasons = '; '.join(checks.trainer_parity(_case(tmp_path, parameters=parameters, shift=shift)))
+    case = _case(tmp_path, sound_model, parameters, shift)
+    reasons = '; '.join(checks.trainer_parity(case))
     assert bool(reasons) == refused
     if refused:
         assert '4 of 4 probabilities differ by more than 1e-05; most for 0000' in reasons
 
 
-def test_flag_on_the_wrong_side_is_refused(tmp_path):
-    case = _case(tmp_path)
+def test_flag_on_the_wrong_side_is_refused(tmp_path, sound_model):
+    case = _case(tmp_path, sound_model)
     path = tmp_path / samples.ANSWERS_FILE
     content = json.loads(path.read_text())
     content['operating_point']['threshold'] = 0.999999
     content['samples'][1]['flag'] = 1 - content['samples'][1]['flag']
     path.write_text(json.dumps(content))
-    moved = checks.Case(case.model, case.model_dir, samples.read(str(tmp_path)), case.parameters)
+    other_threshold = dataclasses.replace(case, samples=samples.read(str(tmp_path)))
     assert 'flags contradict the operating point 0.999999' in '; '.join(
-        checks.trainer_parity(moved)
+        checks.trainer_parity(other_threshold)
     )
     del content['operating_point']
     path.write_text(json.dumps(content))
-    flipped = checks.Case(case.model, case.model_dir, samples.read(str(tmp_path)), case.parameters)
-    assert '1 of 4 flags differ; e.g. 00000001_000.png' in '; '.join(checks.trainer_parity(flipped))
+    other_flag = dataclasses.replace(case, samples=samples.read(str(tmp_path)))
+    reasons = '; '.join(checks.trainer_parity(other_flag))
+    assert '1 of 4 flags differ; e.g. 00000001_000.png' in reasons
 
 
 @pytest.mark.parametrize(
@@ -209,23 +217,23 @@ def test_flag_on_the_wrong_side_is_refused(tmp_path):
     ],
     ids=['empty', 'truncated', 'changed'],
 )
-def test_damaged_warmup_file_is_refused(tmp_path, damage, text):
-    case = _case(tmp_path)
+def test_damaged_warmup_file_is_refused(tmp_path, sound_model, damage, text):
+    case = _case(tmp_path, sound_model)
     path = Path(warmup.path_in(case.model_dir))
     path.write_bytes(damage(path.read_bytes()))
-    (replay,) = (check for check in checks.ALL if check.run is checks.warmup_replay)
-    assert text in '; '.join(checks.run(replay, case))
+    (check,) = (check for check in checks.ALL if check.run is checks.warmup_replay)
+    assert text in '; '.join(checks.run(check, case))
 
 
-def test_warmup_request_that_the_model_refuses(tmp_path, monkeypatch):
-    monkeypatch.setattr(warmup, 'image_only', lambda film: b'not an example')
-    case = _case(tmp_path)
+def test_warmup_request_that_the_model_refuses_is_a_reason(tmp_path, sound_model, monkeypatch):
+    monkeypatch.setattr(warmup, 'image_only', lambda image: b'not an example')
+    case = _case(tmp_path, sound_model)
     assert 'warm-up request 0 (serving_default) fails: INVALID_ARGUMENT' in '; '.join(
         checks.warmup_replay(case)
     )
 
 
-def test_warmup_file_as_tensorflow_reads_it(tmp_path):
+def test_tensorflow_reads_the_warmup_file(tmp_path):
     warmup.write(str(tmp_path), 'cxr', (1, 8))
     path = path_utils.warmup_file_path(str(tmp_path))
     assert path == warmup.path_in(str(tmp_path))
@@ -234,7 +242,7 @@ def test_warmup_file_as_tensorflow_reads_it(tmp_path):
         for record in tf.data.TFRecordDataset(path)
     ]
     requests = [log.predict_log.request for log in logs]
-    found = [
+    actual = [
         (
             request.model_spec.name,
             request.model_spec.signature_name,
@@ -242,7 +250,7 @@ def test_warmup_file_as_tensorflow_reads_it(tmp_path):
         )
         for request in requests
     ]
-    assert found == [
+    assert actual == [
         ('cxr', name, size)
         for name in ('serving_default', 'serve_image', 'explain')
         for size in (1, 8)
@@ -254,11 +262,11 @@ def test_warmup_file_as_tensorflow_reads_it(tmp_path):
     ]
     before = Path(path).read_bytes()
     warmup.write(str(tmp_path), 'cxr', (1, 8))
-    assert Path(path).read_bytes() == before, 'the same model must keep its digest'
+    assert Path(path).read_bytes() == before, 'a second write keeps the digest of the model'
 
 
 class _Keras3Model(tiny_model.TinyModel):
-    """The same around a Keras 3 network with BatchNormalization."""
+    """TinyModel around a Keras 3 network with BatchNormalization."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -288,12 +296,12 @@ def test_keras3_export_loads_eagerly_but_is_refused(tmp_path):
         samples.read(str(tmp_path)),
         _QUICK,
     )
-    (assessed,) = (check for check in checks.ALL if check.run is checks.films_assessed)
-    assert 'FAILED_PRECONDITION: Could not find variable' in '; '.join(checks.run(assessed, case))
+    (check,) = (check for check in checks.ALL if check.run is checks.films_assessed)
+    assert 'FAILED_PRECONDITION: Could not find variable' in '; '.join(checks.run(check, case))
 
 
 @pytest.mark.parametrize(
-    ('spoil', 'text'),
+    ('damage', 'text'),
     [
         (lambda answers, records: answers.unlink(), 'No such file'),
         (lambda answers, records: records.unlink(), 'No such file'),
@@ -319,33 +327,34 @@ def test_keras3_export_loads_eagerly_but_is_refused(tmp_path):
     ids=[
         'no answers',
         'no records',
-        'no JSON',
+        'not JSON',
         'no samples',
         'other order',
         'truncated',
         'flag 70',
     ],
 )
-def test_unusable_samples_are_named(tmp_path, spoil, text):
-    tiny_model.write_samples(tmp_path, tiny_model.TinyModel())
-    spoil(tmp_path / samples.ANSWERS_FILE, tmp_path / samples.RECORDS_FILE)
+def test_unusable_samples_are_named(tmp_path, damage, text):
+    tiny_model.write_samples(tmp_path, _sound_model())
+    damage(tmp_path / samples.ANSWERS_FILE, tmp_path / samples.RECORDS_FILE)
     with pytest.raises(samples.SamplesError, match='serving_samples') as error:
         samples.read(str(tmp_path))
     assert text in str(error.value)
 
 
 @pytest.mark.parametrize(
-    'wrong',
+    'parameters',
     [{'tolerance': 1}, {'probability_tolerance': 0}, {'warmup_batches': []}, {'model_name': 'a/b'}],
-    ids=lambda wrong: next(iter(wrong)),
+    ids=lambda parameters: next(iter(parameters)),
 )
-def test_parameters_are_strict(wrong):
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        ServingCheckParameters(**wrong)
+def test_invalid_parameters_are_refused(parameters):
+    with pytest.raises(ValidationError, match=next(iter(parameters))):
+        ServingCheckParameters(**parameters)
 
 
-def _artifacts(folder: Path) -> dict[str, types.Artifact]:
-    found = {}
+def _artifacts(folder: Path, export: Path) -> dict[str, types.Artifact]:
+    """The artifacts of a run that trained the sound model and exported `export`."""
+    artifacts = {}
     for kind, name in (
         (standard_artifacts.Model, 'model'),
         (standard_artifacts.ModelRun, 'model_run'),
@@ -355,35 +364,30 @@ def _artifacts(folder: Path) -> dict[str, types.Artifact]:
         artifact = kind()
         artifact.uri = str(folder / name)
         Path(artifact.uri).mkdir(parents=True)
-        found[name] = artifact
-    found['examples'].split_names = '["val"]'
-    return found
+        artifacts[name] = artifact
+    artifacts['examples'].split_names = '["val"]'
+    shutil.copytree(export, folder / 'model' / 'Format-Serving')
+    tiny_model.write_run(folder / 'model_run', folder / 'examples', _sound_model())
+    return artifacts
 
 
-def _check(found: dict[str, types.Artifact], parameters: ServingCheckParameters = _QUICK) -> dict:
-    inputs = {name: [found[name]] for name in ('model', 'model_run', 'examples')}
+def _report(
+    artifacts: dict[str, types.Artifact], parameters: ServingCheckParameters = _QUICK
+) -> dict:
+    """Runs the executor and reads its report."""
+    inputs = {name: [artifacts[name]] for name in ('model', 'model_run', 'examples')}
     Executor().Do(
         inputs,
-        {'blessing': [found['blessing']]},
+        {'blessing': [artifacts['blessing']]},
         {'parameters': parameters.model_dump_json(), 'code_digest': ''},
     )
-    return json.loads((Path(found['blessing'].uri) / REPORT).read_text())
-
-
-def _do(
-    folder: Path, defect: str = '', parameters: ServingCheckParameters = _QUICK
-) -> tuple[types.Artifact, dict]:
-    found = _artifacts(folder)
-    tiny_model.export(Path(found['model'].uri) / 'Format-Serving', defect=defect)
-    tiny_model.write_run(
-        Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel()
-    )
-    return found['blessing'], _check(found, parameters)
+    return json.loads((Path(artifacts['blessing'].uri) / REPORT).read_text())
 
 
 @pytest.mark.slow
-def test_executor_blesses_and_hands_the_model_on(tmp_path):
-    blessing, report = _do(tmp_path)
+def test_executor_blesses_and_hands_the_model_on(tmp_path, export):
+    artifacts = _artifacts(tmp_path, export)
+    report, blessing = _report(artifacts), artifacts['blessing']
     assert (
         blessing.get_int_custom_property('blessed'),
         blessing.get_int_custom_property('has_model'),
@@ -415,20 +419,23 @@ def test_executor_blesses_and_hands_the_model_on(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('defect', 'limits', 'text'),
+    ('defect', 'limits', 'reason'),
     [
         ('no_image_signature', {}, "signatures as promised: signature 'serve_image' is missing"),
         ('hungry', {'memory_gb': 1.5}, 'of memory (memory_gb is 1.5)'),
         ('hangs', {'timeout_s': 15}, 'was ended after 15 s (timeout_s)'),
     ],
 )
-def test_executor_refuses_without_an_exception(tmp_path, defect, limits, text):
-    blessing, report = _do(tmp_path, defect, _QUICK.model_copy(update=limits))
+def test_executor_refuses_without_an_exception(tmp_path, defect, limits, reason):
+    tiny_model.export(tmp_path / 'export', defect=defect)
+    artifacts = _artifacts(tmp_path, tmp_path / 'export')
+    report = _report(artifacts, _QUICK.model_copy(update=limits))
+    blessing = artifacts['blessing']
     assert (
         blessing.get_int_custom_property('blessed'),
         blessing.get_int_custom_property('has_model'),
     ) == (0, 0)
-    assert not report['blessed'] and any(text in reason for reason in report['reasons'])
+    assert not report['blessed'] and reason in '; '.join(report['reasons'])
     assert sorted(entry.name for entry in Path(blessing.uri).iterdir()) == [
         'INFRA_NOT_BLESSED',
         REPORT,
@@ -436,64 +443,54 @@ def test_executor_refuses_without_an_exception(tmp_path, defect, limits, text):
 
 
 @pytest.mark.slow
-def test_model_that_cannot_be_loaded_is_refused(tmp_path):
-    found = _artifacts(tmp_path)
-    serving = Path(found['model'].uri) / 'Format-Serving'
-    tiny_model.export(serving)
-    tiny_model.write_run(
-        Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel()
-    )
-    variables = next((serving / 'variables').glob('*.data-*'))
+def test_model_that_cannot_be_loaded_is_refused(tmp_path, export):
+    artifacts = _artifacts(tmp_path, export)
+    (variables,) = (tmp_path / 'model' / 'Format-Serving' / 'variables').glob('*.data-*')
     variables.write_bytes(variables.read_bytes()[:100])
-    report = _check(found)
+    report = _report(artifacts)
     assert not report['blessed'] and report['reasons'][0].startswith('loads in a session: ')
 
 
-def _of_other_images(found):
-    path = Path(found['model_run'].uri) / PREDICTIONS_FILE
-    path.write_text(path.read_text().replace('_000.png', '_001.png'))
+def _rename_images(predictions: Path, examples: Path) -> None:
+    predictions.write_text(predictions.read_text().replace('_000.png', '_001.png'))
 
 
-def _cut_examples(found):
-    (path,) = (Path(found['examples'].uri) / 'Split-val').iterdir()
-    path.write_bytes(path.read_bytes()[:-5])
+def _truncate_examples(predictions: Path, examples: Path) -> None:
+    examples.write_bytes(examples.read_bytes()[:-5])
 
 
 @pytest.mark.parametrize(
-    ('spoil', 'text'),
+    ('damage', 'text'),
     [
         (
-            lambda found: (Path(found['model_run'].uri) / PREDICTIONS_FILE).unlink(),
+            lambda predictions, examples: predictions.unlink(),
             'predictions.json is missing: .* run the Trainer again',
         ),
         (
-            lambda found: (Path(found['model_run'].uri) / PREDICTIONS_FILE).write_text('{}'),
+            lambda predictions, examples: predictions.write_text('{}'),
             'not what the Trainer writes',
         ),
-        (_of_other_images, "none of its images is among the examples of split 'val'"),
-        (_cut_examples, 'the file ends inside this record'),
+        (_rename_images, "none of its images is among the examples of split 'val'"),
+        (_truncate_examples, 'the file ends inside this record'),
     ],
-    ids=['missing', 'no answers', 'other images', 'cut examples'],
+    ids=['missing', 'no answers', 'other images', 'truncated examples'],
 )
-def test_answers_that_fit_no_examples_stop_the_run(tmp_path, spoil, text):
-    found = _artifacts(tmp_path)
-    tiny_model.export(Path(found['model'].uri) / 'Format-Serving')
-    tiny_model.write_run(
-        Path(found['model_run'].uri), Path(found['examples'].uri), tiny_model.TinyModel()
-    )
-    spoil(found)
+def test_answers_without_their_examples_stop_the_run(tmp_path, export, damage, text):
+    artifacts = _artifacts(tmp_path, export)
+    (examples,) = (tmp_path / 'examples' / 'Split-val').iterdir()
+    damage(tmp_path / 'model_run' / PREDICTIONS_FILE, examples)
     with pytest.raises(samples.SamplesError, match=text):
-        _check(found)
+        _report(artifacts)
 
 
-def test_probe_that_never_reaches_the_model_is_an_error(tmp_path):
+def test_probe_that_fails_before_loading_the_model_is_an_error(tmp_path):
     (tmp_path / session_probe.PARAMETERS).write_text(_QUICK.model_dump_json())
     with pytest.raises(launcher.ProbeError, match='before it came to the model') as error:
         launcher.run(str(tmp_path), _QUICK)
-    assert 'serving_samples.json' in str(error.value), 'its last words tell why'
+    assert 'serving_samples.json' in str(error.value), 'the message ends with what the probe wrote'
 
 
-def test_component_connects():
+def test_component_has_its_output_and_executor():
     component = ServingCheck(
         model=types.Channel(type=standard_artifacts.Model),
         model_run=types.Channel(type=standard_artifacts.ModelRun),

@@ -1,5 +1,6 @@
-"""XrayExampleGen: all that goes in comes out or is named in quarantine, with the right features,
-split by patient.
+"""XrayExampleGen writes every record to one split or to quarantine.
+
+Patients stay together, and each example has the expected features.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def good(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
-    """Good records without a metadata table."""
+    """The output for good records without a metadata table."""
     return ingest(root, tmp_path_factory.mktemp('good'))
 
 
@@ -80,14 +81,14 @@ def test_every_record_is_in_one_split(good: Ingested) -> None:
 
 
 def test_a_patient_is_in_one_split_only(good: Ingested) -> None:
-    of_patient: dict[str, set[str]] = {}
+    splits_of_patient: dict[str, set[str]] = {}
     for row in good.examples().values():
-        of_patient.setdefault(row[PATIENT_ID], set()).add(row['split'])
-    assert all(len(splits) == 1 for splits in of_patient.values())
-    assert {split for splits in of_patient.values() for split in splits} == set(SPLITS)
+        splits_of_patient.setdefault(row[PATIENT_ID], set()).add(row['split'])
+    assert all(len(splits) == 1 for splits in splits_of_patient.values())
+    assert {split for splits in splits_of_patient.values() for split in splits} == set(SPLITS)
 
 
-def test_labels_and_images_are_those_of_the_record(good: Ingested) -> None:
+def test_examples_have_the_labels_and_the_image_of_their_record(good: Ingested) -> None:
     for name, row in good.examples().items():
         patient, study = int(name[:8]), int(name[9:12])
         assert row[IMAGE] == data.image(patient * 10 + study)
@@ -97,23 +98,25 @@ def test_labels_and_images_are_those_of_the_record(good: Ingested) -> None:
         assert row[LABEL] == 1 - row[NO_FINDING]
 
 
-def test_counts_of_the_report(good: Ingested) -> None:
+def test_the_report_counts_the_examples_of_each_split(good: Ingested) -> None:
     rows = good.examples().values()
     for split in SPLITS:
-        told = good.report['splits'][split]
-        here = [row for row in rows if row['split'] == split]
-        assert told['positives'] == sum(row[LABEL] for row in here)
-        assert told['patients'] == len({row[PATIENT_ID] for row in here})
-        assert told['labels'] == {
+        counts = good.report['splits'][split]
+        split_rows = [row for row in rows if row['split'] == split]
+        assert counts['positives'] == sum(row[LABEL] for row in split_rows)
+        assert counts['patients'] == len({row[PATIENT_ID] for row in split_rows})
+        assert counts['labels'] == {
             name: total
             for name in sorted({*LABELS, LABEL})
-            if (total := sum(row[name] for row in here))
+            if (total := sum(row[name] for row in split_rows))
         }
 
 
-def test_the_origin_of_the_images_is_on_record(root: Path, good: Ingested, tmp_path: Path) -> None:
-    """Ids of the NIH form are not enough: with the table that `synth` leaves, these are drawn
-    films, some with wrong labels.
+def test_the_report_counts_the_origins_of_the_images(
+    root: Path, good: Ingested, tmp_path: Path
+) -> None:
+    """An id of the NIH form is not enough: next to the table of `synth`, the images are synthetic,
+    and some have wrong labels.
     """
     assert (good.report['origins'], good.report['mislabelled']) == ({'other': 90}, 0)
     copy, images = tmp_path / 'root', good.examples()
@@ -132,7 +135,7 @@ def test_the_origin_of_the_images_is_on_record(root: Path, good: Ingested, tmp_p
     assert (report['origins'], report['mislabelled']) == ({'synthetic': 90}, 2)
 
 
-def test_without_a_table_everything_about_the_patient_is_unknown(good: Ingested) -> None:
+def test_without_a_table_all_metadata_are_unknown(good: Ingested) -> None:
     row = good.examples()[data.image_id(3)]
     assert (row[PATIENT_ID], row[AGE], row[AGE_BAND], row[SEX], row[VIEW], row[FOLLOW_UP]) == (
         '00000003',
@@ -155,7 +158,7 @@ def test_tensorflow_reads_the_output(good: Ingested) -> None:
     assert tf.io.decode_image(examples[0][IMAGE]).shape == (72, 72, 1)
 
 
-def test_the_same_input_gives_the_same_bytes_and_another_seed_another_split(
+def test_the_output_is_reproducible_and_the_split_depends_on_the_seed(
     root: Path, good: Ingested, tmp_path: Path
 ) -> None:
     again = ingest(root, tmp_path / 'again')
@@ -166,7 +169,7 @@ def test_the_same_input_gives_the_same_bytes_and_another_seed_another_split(
     }
 
 
-def test_a_patient_keeps_the_split_when_others_come(
+def test_patients_keep_their_splits_when_the_data_grow(
     root: Path, good: Ingested, tmp_path: Path
 ) -> None:
     more = data.write_root(tmp_path / 'root', patients=90)
@@ -177,8 +180,7 @@ def test_a_patient_keeps_the_split_when_others_come(
     assert before.items() < after.items()
 
 
-# One file of records that each have something to them, beside good ones; what becomes of each is
-# asked below.
+# Unusable records: case -> (record, kind of problem, part of the reason).
 JPEG = data.image(1)
 TINY, HUGE = (
     data.image(1, side=1),
@@ -206,18 +208,18 @@ BAD = {
         'invalid_record',
         "feature 'image' is empty",
     ),
-    'a label missing': (_without('Mass'), 'invalid_record', "feature 'Mass' is missing"),
+    'a missing label': (_without('Mass'), 'invalid_record', "feature 'Mass' is missing"),
     'a label of 7': (
         build(JPEG, data.image_id(201), {'Mass': 7}),
         'invalid_record',
         "label 'Mass' is 7: expected 0 or 1",
     ),
-    'a cut JPEG': (
+    'a truncated JPEG': (
         build(JPEG[:-40], data.image_id(201), NORMAL),
         'truncated',
         'the image cannot be used: it is cut off',
     ),
-    'no image format': (
+    'an unknown image format': (
         build(b'text', data.image_id(201), NORMAL),
         'undecodable',
         'the image cannot be used: not a JPEG or PNG',
@@ -245,36 +247,35 @@ BAD = {
     'not in the table': (
         build(JPEG, data.image_id(999), NORMAL),
         'not_in_metadata',
-        "no line for image '00000999_000.png'",
+        "no row for image '00000999_000.png'",
     ),
     'another form of image_id': (
         build(JPEG, 'scan7.png', NORMAL),
         'not_in_metadata',
-        "no line for image 'scan7.png'",
+        "no row for image 'scan7.png'",
     ),
 }
-KEPT = {
+# Records that are unusual but usable.
+USABLE = {
     'PNG': build(data.image(2, kind='PNG'), data.image_id(301), NORMAL),
     'RGB': build(data.image(3, mode='RGB'), data.image_id(302), NORMAL),
     'no image_id': build(data.image(4), None, NORMAL),
-    'a feature nobody knows': tf.train.Example.FromString(
+    'an unknown feature': tf.train.Example.FromString(
         build(data.image(5), data.image_id(303), NORMAL)
     ),
 }
-KEPT['a feature nobody knows'].features.feature['scanner'].bytes_list.value[:] = [b'X']
-KEPT['a feature nobody knows'] = KEPT['a feature nobody knows'].SerializeToString()
+USABLE['an unknown feature'].features.feature['scanner'].bytes_list.value[:] = [b'X']
+USABLE['an unknown feature'] = USABLE['an unknown feature'].SerializeToString()
 PEOPLE = {1: ('58', 'M', 'PA'), 2: ('017', 'F', 'AP'), 3: ('080Y', '', 'LL'), 4: ('150', 'X', 'PA')}
 
 
 @pytest.fixture(scope='module')
 def messy(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
-    """Good records, bad records and damaged files, with a metadata table and no limit to the
-    quarantine.
-    """
+    """The output for good and bad records, damaged files and a metadata table, without a limit."""
     root = data.write_root(tmp_path_factory.mktemp('messy'))
     bad = [payload for payload, _, _ in BAD.values()]
     data.write_file(root / 'data' / f'100-{len(bad)}.tfrec', bad)
-    data.write_file(root / 'data' / '101-9.tfrec', KEPT.values())
+    data.write_file(root / 'data' / '101-9.tfrec', USABLE.values())
     (root / 'data' / '102-5.tfrec').write_bytes(b'')
     three = [data.record(patient) for patient in (61, 63, 65)]
     frames = [tfrecord.frame(payload) for payload in three]
@@ -293,25 +294,25 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
     )
 
 
-@pytest.mark.parametrize(('place', 'name'), list(enumerate(BAD)), ids=list(BAD))
+@pytest.mark.parametrize(('index', 'name'), list(enumerate(BAD)), ids=list(BAD))
 def test_a_bad_record_goes_into_quarantine_with_its_reason(
-    place: int, name: str, messy: Ingested
+    index: int, name: str, messy: Ingested
 ) -> None:
     payload, kind, reason = BAD[name]
     (row,) = [
         row
         for row in messy.quarantine
-        if row['file'] == f'data/100-{len(BAD)}.tfrec' and row['record'] == place
+        if row['file'] == f'data/100-{len(BAD)}.tfrec' and row['record'] == index
     ]
     assert row['kind'] == kind
     assert reason in row['reason']
     assert row['bytes'] == len(payload)
     assert row['offset'] == sum(
-        len(tfrecord.frame(before)) for before, _, _ in list(BAD.values())[:place]
+        len(tfrecord.frame(previous)) for previous, _, _ in list(BAD.values())[:index]
     )
 
 
-def test_bytes_in_quarantine_are_those_of_the_records(messy: Ingested) -> None:
+def test_quarantine_holds_the_bytes_of_the_records(messy: Ingested) -> None:
     (path,) = (messy.folder / 'quarantine').glob('records.tfrecord-00003-of-*')
     assert [item.payload for item in tfrecord.read(str(path))] == [
         payload for payload, _, _ in BAD.values()
@@ -325,24 +326,26 @@ def test_bytes_in_quarantine_are_those_of_the_records(messy: Ingested) -> None:
         ('data/103-3.tfrec', 1, 'the file ends inside this record'),
         ('data/104-3.tfrec', 1, 'the checksum (CRC-32C) of the payload does not match'),
     ],
-    ids=['zero bytes', 'cut short', 'flipped byte'],
+    ids=['empty', 'truncated', 'flipped byte'],
 )
-def test_a_damaged_file(file: str, count: int, reason: str, messy: Ingested) -> None:
+def test_damage_in_a_file_goes_into_quarantine(
+    file: str, count: int, reason: str, messy: Ingested
+) -> None:
     rows = [row for row in messy.quarantine if row['file'] == file]
     assert len(rows) == count
     assert reason in rows[0]['reason']
     assert rows[0]['kind'] == 'damaged_record'
 
 
-def test_damage_costs_no_other_record(messy: Ingested) -> None:
+def test_damage_affects_no_other_record(messy: Ingested) -> None:
     ids = set(messy.examples())
     assert {data.image_id(patient) for patient in (61, 63, 67, 71)} <= ids
     assert not {data.image_id(65), data.image_id(69)} & ids
 
 
-def test_counts_in_are_counts_out_and_quarantine(messy: Ingested) -> None:
+def test_records_in_are_records_out_and_quarantine(messy: Ingested) -> None:
     report = messy.report
-    assert report['records_out'] == 90 + len(KEPT) + 4 == len(messy.examples())
+    assert report['records_out'] == 90 + len(USABLE) + 4 == len(messy.examples())
     assert report['quarantined'] == len(BAD) + 3 == len(messy.quarantine)
     assert report['records_in'] == report['records_out'] + report['quarantined']
     assert report['quarantined_by_kind'] == {
@@ -351,13 +354,13 @@ def test_counts_in_are_counts_out_and_quarantine(messy: Ingested) -> None:
     }
 
 
-def test_a_file_that_holds_other_than_its_name_promises(messy: Ingested) -> None:
-    told = {
+def test_files_with_another_count_than_their_name_says_are_in_the_report(messy: Ingested) -> None:
+    counts = {
         row['file']: (row['promised'], row['held'])
         for row in messy.report['files']
         if row['promised'] != row['held']
     }
-    assert told == {
+    assert counts == {
         'data/101-9.tfrec': (9, 4),
         'data/102-5.tfrec': (5, 0),
         'data/103-3.tfrec': (3, 2),
@@ -369,20 +372,20 @@ def test_a_file_that_holds_other_than_its_name_promises(messy: Ingested) -> None
     ('name', 'note'),
     [('PNG', 'wrong_format'), ('RGB', 'wrong_channels'), ('no image_id', 'missing_image_id')],
 )
-def test_what_can_be_used_is_kept_and_noted(name: str, note: str, messy: Ingested) -> None:
-    image = tf.train.Example.FromString(KEPT[name]).features.feature[IMAGE].bytes_list.value[0]
+def test_an_unusual_record_is_ingested_and_noted(name: str, note: str, messy: Ingested) -> None:
+    image = tf.train.Example.FromString(USABLE[name]).features.feature[IMAGE].bytes_list.value[0]
     assert image in [row[IMAGE] for row in messy.examples().values()]
     assert messy.report['notes'][note] == 1
 
 
-def test_a_record_without_image_id_is_named_by_its_place(messy: Ingested) -> None:
+def test_a_record_without_image_id_is_named_by_file_and_index(messy: Ingested) -> None:
     row = messy.examples()['data/101-9.tfrec#2']
     assert row[PATIENT_ID].startswith('sha256:')
     assert (row[AGE], row[SEX]) == (-1, UNKNOWN)
 
 
-def test_a_feature_that_no_schema_knows_stays_behind(messy: Ingested) -> None:
-    known = {
+def test_examples_have_only_the_features_of_the_schema(messy: Ingested) -> None:
+    expected = {
         IMAGE,
         IMAGE_ID,
         PATIENT_ID,
@@ -395,7 +398,7 @@ def test_a_feature_that_no_schema_knows_stays_behind(messy: Ingested) -> None:
         *LABELS,
         'split',
     }
-    assert all(set(row) == known for row in messy.examples().values())
+    assert all(set(row) == expected for row in messy.examples().values())
 
 
 @pytest.mark.parametrize(
@@ -413,8 +416,8 @@ def test_metadata_is_joined(patient: int, expected: dict[str, Any], messy: Inges
     assert {name: row[name] for name in expected} == expected
 
 
-def test_nothing_but_records_lies_in_the_splits(messy: Ingested) -> None:
-    """TFX's readers take every file of a split, hidden ones too."""
+def test_splits_contain_only_record_files(messy: Ingested) -> None:
+    """TFX reads every file of a split, including hidden ones."""
     names = [
         path.name
         for split in SPLITS
@@ -424,43 +427,45 @@ def test_nothing_but_records_lies_in_the_splits(messy: Ingested) -> None:
     assert sorted(path.name for path in (messy.folder / 'report').iterdir()) == ['ingest.json']
 
 
-def test_without_a_table_an_unknown_form_of_image_id_is_set_aside_or_read_by_a_pattern(
-    tmp_path: Path,
-) -> None:
+def test_without_a_table_another_form_of_image_id_needs_a_pattern(tmp_path: Path) -> None:
     root = data.write_root(tmp_path / 'root')
     data.write_file(root / 'more.tfrec', [build(JPEG, 'scan7.png', NORMAL)])
     (row,) = ingest(root, tmp_path / 'none', max_quarantine_share=1.0).quarantine
     assert (row['kind'], row['image_id']) == ('missing_patient', 'scan7.png')
     assert 'patient_id_pattern' in row['reason']
-    found = ingest(root, tmp_path / 'pattern', patient_id_pattern=r'^scan(\d+)').examples()
-    assert found['scan7.png'][PATIENT_ID] == '00000007'
+    examples = ingest(root, tmp_path / 'pattern', patient_id_pattern=r'^scan(\d+)').examples()
+    assert examples['scan7.png'][PATIENT_ID] == '00000007'
 
 
-def test_images_may_be_left_out_by_a_list(root: Path, tmp_path: Path) -> None:
+def test_a_list_can_exclude_images(root: Path, tmp_path: Path) -> None:
     (tmp_path / 'exclude.txt').write_text(f'{data.image_id(5)}\n')
-    done = ingest(
+    output = ingest(
         root, tmp_path / 'out', exclude=str(tmp_path / 'exclude.txt'), max_quarantine_share=1.0
     )
-    assert [(row['kind'], row['image_id']) for row in done.quarantine] == [
+    assert [(row['kind'], row['image_id']) for row in output.quarantine] == [
         ('excluded', data.image_id(5))
     ]
 
 
-def test_images_the_table_does_not_name_may_be_kept(root: Path, tmp_path: Path) -> None:
+def test_missing_metadata_keep_ingests_images_that_are_not_in_the_table(
+    root: Path, tmp_path: Path
+) -> None:
     data.write_table(tmp_path, {data.image_id(1): ('58', 'M', 'PA')})
-    done = ingest(root, tmp_path / 'out', metadata=str(tmp_path / TABLE), missing_metadata='keep')
-    assert (done.report['quarantined'], done.report['notes']['not_in_metadata']) == (0, 89)
+    output = ingest(root, tmp_path / 'out', metadata=str(tmp_path / TABLE), missing_metadata='keep')
+    assert (output.report['quarantined'], output.report['notes']['not_in_metadata']) == (0, 89)
 
 
-def test_zipped_files_and_other_spellings(root: Path, good: Ingested, tmp_path: Path) -> None:
+def test_zipped_files_and_unusual_names_are_read(
+    root: Path, good: Ingested, tmp_path: Path
+) -> None:
     names = ('000-30.TFREC', '001-30.tfrec.gz', os.fsdecode(b'gr\xfc\xdf-30.tfrecords'))
     for number, path in enumerate(sorted(root.rglob('*.tfrec'))):
         payloads = [item.payload for item in tfrecord.read(str(path))]
         data.write_file(tmp_path / 'root' / 'data' / names[number], payloads, zipped=number < 2)
-    data.write_file(tmp_path / 'root' / os.fsdecode(b'\xe9-1.tfrecord'), [KEPT['no image_id']])
-    done = ingest(tmp_path / 'root', tmp_path / 'out')
-    assert done.examples().keys() == good.examples().keys() | {r'\xe9-1.tfrecord#0'}
-    assert [file['file'] for file in done.report['files']] == [
+    data.write_file(tmp_path / 'root' / os.fsdecode(b'\xe9-1.tfrecord'), [USABLE['no image_id']])
+    output = ingest(tmp_path / 'root', tmp_path / 'out')
+    assert output.examples().keys() == good.examples().keys() | {r'\xe9-1.tfrecord#0'}
+    assert [file['file'] for file in output.report['files']] == [
         r'\xe9-1.tfrecord',
         'data/000-30.TFREC',
         'data/001-30.tfrec.gz',
@@ -477,21 +482,24 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ('asked', 'there'), [('all', {1, 2, 10}), ('latest', {10}), ([1, 10], {1, 10})], ids=str
+    ('selection', 'expected'), [('all', {1, 2, 10}), ('latest', {10}), ([1, 10], {1, 10})], ids=str
 )
-def test_spans(asked: Any, there: set[int], spans: Path, tmp_path: Path) -> None:
-    examples = ingest(spans, tmp_path, spans=asked).examples()
-    assert {int(row[PATIENT_ID]) // 100 for row in examples.values()} == there
+def test_only_the_selected_spans_are_read(
+    selection: Any, expected: set[int], spans: Path, tmp_path: Path
+) -> None:
+    examples = ingest(spans, tmp_path, spans=selection).examples()
+    assert {int(row[PATIENT_ID]) // 100 for row in examples.values()} == expected
 
 
-def test_a_span_that_is_not_there(spans: Path, tmp_path: Path) -> None:
+def test_a_missing_span_is_named(spans: Path, tmp_path: Path) -> None:
     with pytest.raises(
         DataRootError, match=r'no files for span \[3\]; the data root has spans \[1, 2, 10\]'
     ):
         ingest(spans, tmp_path, spans=[1, 3])
 
 
-def _official(root: Path, test: range, train_val: range) -> dict[str, Any]:
+def _official_split(root: Path, test: range, train_val: range) -> dict[str, Any]:
+    """Writes the two official lists and returns the configuration of the split."""
     for name, patients in (('test', test), ('train_val', train_val)):
         ids = [data.image_id(patient, study) for patient in patients for study in (0, 1)]
         (root / f'{name}.txt').write_text('\n'.join(ids))
@@ -503,20 +511,23 @@ def _official(root: Path, test: range, train_val: range) -> dict[str, Any]:
     }
 
 
-def test_the_official_split(root: Path, tmp_path: Path) -> None:
-    split = _official(tmp_path, range(1, 21), range(21, 60))
-    done = ingest(root, tmp_path / 'out', split=split, max_quarantine_share=1.0)
-    for row in done.examples().values():
+def test_the_official_split_follows_the_lists(root: Path, tmp_path: Path) -> None:
+    split = _official_split(tmp_path, range(1, 21), range(21, 60))
+    output = ingest(root, tmp_path / 'out', split=split, max_quarantine_share=1.0)
+    for row in output.examples().values():
         assert (row['split'] == 'test') is (int(row[PATIENT_ID]) <= 20)
-    assert {row['image_id'] for row in done.quarantine} == {data.image_id(60), data.image_id(60, 1)}
+    assert {row['image_id'] for row in output.quarantine} == {
+        data.image_id(60),
+        data.image_id(60, 1),
+    }
     assert all(
         row['kind'] == 'not_in_split_lists' and 'neither official list' in row['reason']
-        for row in done.quarantine
+        for row in output.quarantine
     )
 
 
 @pytest.mark.parametrize(
-    ('change', 'error', 'told'),
+    ('change', 'error', 'message'),
     [
         pytest.param(
             lambda split, folder: split,
@@ -531,47 +542,46 @@ def test_the_official_split(root: Path, tmp_path: Path) -> None:
     ],
     ids=['a patient in both lists', 'a list is missing'],
 )
-def test_official_lists_that_cannot_be_used(
-    change: Callable, error: type, told: str, root: Path, tmp_path: Path
+def test_unusable_official_lists_are_refused(
+    change: Callable, error: type, message: str, root: Path, tmp_path: Path
 ) -> None:
-    split = change(_official(tmp_path, range(1, 21), range(20, 61)), tmp_path)
-    with pytest.raises(error, match=told):
+    split = change(_official_split(tmp_path, range(1, 21), range(20, 61)), tmp_path)
+    with pytest.raises(error, match=message):
         ingest(root, tmp_path / 'out', split=split)
 
 
-def test_side_files_under_their_usual_names(root: Path, tmp_path: Path) -> None:
-    linked = tmp_path / 'root'
-    shutil.copytree(root, linked)
+def test_side_files_are_found_by_their_usual_names(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / 'root'
+    shutil.copytree(root, copy)
     data.write_table(
-        linked,
+        copy,
         {
             data.image_id(patient, study): ('58', 'M', 'PA')
             for patient in range(1, 61)
             for study in (0, 1)
         },
     )
-    (linked / 'metadata' / 'Data_Entry_2017_v2020.csv.gz').rename(
-        linked / 'data' / 'Data_Entry_2017.csv.gz'
+    (copy / 'metadata' / 'Data_Entry_2017_v2020.csv.gz').rename(
+        copy / 'data' / 'Data_Entry_2017.csv.gz'
     )
     for name, patients in (('test', range(1, 21)), ('train_val', range(21, 61))):
         ids = [data.image_id(patient, study) for patient in patients for study in (0, 1)]
-        (linked / f'{name}_list.txt').write_text('\n'.join(ids))
-    done = ingest(
-        linked,
+        (copy / f'{name}_list.txt').write_text('\n'.join(ids))
+    output = ingest(
+        copy,
         tmp_path / 'out',
         metadata='auto',
         split={'fractions': data.FRACTIONS, 'method': 'official'},
     )
-    assert done.report['table']['path'] == str(linked / 'data' / 'Data_Entry_2017.csv.gz')
-    assert {row[SEX] for row in done.examples().values()} == {'M'}
-    assert {
-        int(row[PATIENT_ID]) for row in done.examples().values() if row['split'] == 'test'
-    } == set(range(1, 21))
-    assert done.report['ignored_files'] == {}
+    assert output.report['table']['path'] == str(copy / 'data' / 'Data_Entry_2017.csv.gz')
+    examples = output.examples().values()
+    assert {row[SEX] for row in examples} == {'M'}
+    assert {int(row[PATIENT_ID]) for row in examples if row['split'] == 'test'} == set(range(1, 21))
+    assert output.report['ignored_files'] == {}
 
 
 @pytest.mark.parametrize(
-    ('make', 'told'),
+    ('make', 'message'),
     [
         pytest.param(lambda root: None, r'not a directory.*--data-root', id='no root'),
         pytest.param(
@@ -589,28 +599,30 @@ def test_side_files_under_their_usual_names(root: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_root_without_records(make: Callable[[Path], None], told: str, tmp_path: Path) -> None:
+def test_a_root_without_record_files_is_refused(
+    make: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
     make(tmp_path / 'root')
-    with pytest.raises(DataRootError, match=told):
+    with pytest.raises(DataRootError, match=message):
         ingest(tmp_path / 'root', tmp_path / 'out')
 
 
-def _bad_share(root: Path) -> None:
+def _write_a_bad_record(root: Path) -> None:
     data.write_root(root)
     data.write_file(root / 'data' / '100-1.tfrec', [b'\xff\xffnothing'])
 
 
-def _one_class(root: Path) -> None:
+def _write_one_class(root: Path) -> None:
     data.write_file(
         root / 'data' / '000-40.tfrec', [data.record(patient) for patient in range(1, 81, 2)]
     )
 
 
 @pytest.mark.parametrize(
-    ('make', 'told'),
+    ('make', 'message'),
     [
         pytest.param(
-            _bad_share,
+            _write_a_bad_record,
             r'(?s)1 of 91 records cannot be used \(1\.10%; allowed 1\.00%.*100-1\.tfrec, record 0 '
             r'\(byte 0\): not a',
             id='share',
@@ -621,62 +633,61 @@ def _one_class(root: Path) -> None:
             id='too few patients',
         ),
         pytest.param(
-            _one_class,
+            _write_one_class,
             r"split 'train' holds no records with abnormal=1 .*both classes are needed",
             id='one class',
         ),
     ],
 )
-def test_records_that_nothing_can_be_learned_from(
-    make: Callable[[Path], Any], told: str, tmp_path: Path
+def test_records_that_cannot_train_a_model_are_refused_but_reported(
+    make: Callable[[Path], Any], message: str, tmp_path: Path
 ) -> None:
     make(tmp_path / 'root')
-    with pytest.raises(IngestError, match=told):
+    with pytest.raises(IngestError, match=message):
         ingest(tmp_path / 'root', tmp_path / 'out')
-    # What went wrong can be read all the same.
-    done = Ingested(tmp_path / 'out')
-    assert done.report['quarantined'] == len(done.quarantine)
+    output = Ingested(tmp_path / 'out')
+    assert output.report['quarantined'] == len(output.quarantine)
 
 
-def test_a_file_moved_away_after_the_run_started_stops_it(tmp_path: Path) -> None:
+def test_a_file_that_disappears_after_the_run_started_stops_it(tmp_path: Path) -> None:
     root = data.write_root(tmp_path / 'root')
-    then = fingerprint(str(root), find_files(str(root)))
+    at_start = fingerprint(str(root), find_files(str(root)))
     (root / 'data' / '001-30.tfrec').rename(tmp_path / 'elsewhere')
     with pytest.raises(
         DataRootError, match=r'had 3 record files .* has 2 .* data/000-30.tfrec, data/002-30.tfrec'
     ):
-        ingest(root, tmp_path / 'out', fingerprint=then)
+        ingest(root, tmp_path / 'out', fingerprint=at_start)
     (tmp_path / 'elsewhere').rename(root / 'data' / '001-30.tfrec')
-    assert ingest(root, tmp_path / 'out', fingerprint=then).report['records_in'] == 90
+    assert ingest(root, tmp_path / 'out', fingerprint=at_start).report['records_in'] == 90
 
 
-def test_a_file_replaced_while_it_is_read_stops_the_run(tmp_path: Path, monkeypatch) -> None:
+def test_a_file_replaced_during_the_run_stops_it(tmp_path: Path, monkeypatch) -> None:
     root = data.write_root(tmp_path / 'root')
-    then = fingerprint(str(root), find_files(str(root)))
+    at_start = fingerprint(str(root), find_files(str(root)))
     original = shard.IngestShard.process
 
-    def replaced(self, work: shard.Shard):
+    def replace_and_process(self, work: shard.Shard):
         data.write_file(root / 'data' / '002-30.tfrec', [data.record(900)])
         yield from original(self, work)
 
-    monkeypatch.setattr(shard.IngestShard, 'process', replaced)
+    monkeypatch.setattr(shard.IngestShard, 'process', replace_and_process)
     with pytest.raises(DataRootError, match='changed after the run started'):
-        ingest(root, tmp_path / 'out', fingerprint=then)
+        ingest(root, tmp_path / 'out', fingerprint=at_start)
 
 
-def test_shards_left_by_an_earlier_attempt_are_not_read_as_output(
+def test_shards_of_an_earlier_attempt_are_deleted(
     root: Path, good: Ingested, tmp_path: Path
 ) -> None:
-    left = data.write_file(
+    earlier_shard = data.write_file(
         tmp_path / 'out' / 'examples' / 'Split-train' / 'data_tfrecord-00000-of-00009',
         [data.record(900)],
     )
-    done = ingest(root, tmp_path / 'out')
-    assert not left.exists()
-    assert done.files().keys() == good.files().keys()
+    output = ingest(root, tmp_path / 'out')
+    assert not earlier_shard.exists()
+    assert output.files().keys() == good.files().keys()
 
 
-def test_a_lost_record_is_an_error_and_no_assertion() -> None:
+def test_a_lost_record_is_an_error() -> None:
     lost = {
         'name': 'a.tfrec',
         'promised': 3,
@@ -707,17 +718,17 @@ def test_a_lost_record_is_an_error_and_no_assertion() -> None:
         )
 
 
-def test_files_without_any_good_record(tmp_path: Path) -> None:
+def test_files_without_a_usable_record_are_refused(tmp_path: Path) -> None:
     data.write_file(tmp_path / 'root' / 'a.tfrec', [b''])
     with pytest.raises(IngestError, match=r'hold no usable record: a\.tfrec'):
         ingest(tmp_path / 'root', tmp_path / 'out', max_quarantine_share=1.0)
 
 
-def test_what_is_to_be_known_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_problems_of_the_data_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = data.write_root(tmp_path / 'root')
     (root / 'data' / '000-30.tfrec').rename(root / 'data' / '000-31.tfrec')
     data.write_file(root / 'data' / '100-1.tfrec', [b''])
-    (root / 'data' / 'film.dcm').write_bytes(b'')
+    (root / 'data' / 'image.dcm').write_bytes(b'')
     people = {
         data.image_id(patient, study): ('58', 'M', 'PA')
         for patient in range(1, 61)
@@ -727,24 +738,22 @@ def test_what_is_to_be_known_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
         root, people | {data.image_id(8, 1): ('58', 'O', 'PA'), data.image_id(9): ('58', 'F', '')}
     )
     with caplog.at_level(logging.WARNING, logger='components'):
-        done = ingest(root, tmp_path / 'out', max_quarantine_share=0.5, metadata='auto')
+        output = ingest(root, tmp_path / 'out', max_quarantine_share=0.5, metadata='auto')
     assert 'files that are not read: 1 .dcm' in caplog.messages
     assert (
         f"{root / TABLE}: Patient Sex: neither F nor M: unknown (1 row in line 17: 'O')"
         in caplog.messages
     )
     assert 'values that are unknown, of 90 records: sex 1, view_position 1' in caplog.messages
-    assert done.report['unknown'] == {'sex': 1, 'view_position': 1}
+    assert output.report['unknown'] == {'sex': 1, 'view_position': 1}
     assert 'data/000-31.tfrec: the name promises 31 records, the file holds 30' in caplog.messages
     assert '1 of 91 records are in quarantine (invalid_record: 1)' in caplog.messages
 
 
-def test_a_bundle_that_dies_leaves_no_half_file_and_its_retry_the_whole(
+def test_a_failed_bundle_leaves_no_file_and_its_retry_writes_all_records(
     root: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    """A Beam runner processes a bundle again when a worker fails; the first try may have written
-    half of its output.
-    """
+    """Beam processes a bundle again after a worker failed, maybe in the middle of its output."""
     destination = shard.Destination(
         {split: str(tmp_path / split) for split in SPLITS},
         str(tmp_path / 'quarantine'),
@@ -756,18 +765,18 @@ def test_a_bundle_that_dies_leaves_no_half_file_and_its_retry_the_whole(
     step = shard.IngestShard(str(root), DataParameters(), '', destination)
     step.setup()
     work = shard.Shard(str(file), file.name, 0, 1)
-    written = 0
+    count = 0
     original = shard._Writers.write
 
-    def dies(self, split: str, payload: bytes) -> None:
-        nonlocal written
-        written += 1
-        if written > 10:
+    def write_ten_then_fail(self, split: str, payload: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count > 10:
             raise ConnectionError('worker lost')
         original(self, split, payload)
 
     with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        patch.setattr(shard._Writers, 'write', dies)
+        patch.setattr(shard._Writers, 'write', write_ten_then_fail)
         list(step.process(work))
     assert not [path for path in tmp_path.rglob('*') if path.is_file()]
     assert len(list(step.process(work))) == 1

@@ -1,6 +1,4 @@
-"""Examples artifacts with derived features, made by hand, and the audit run on them, for the tests
-of DataAudit and DataGate.
-"""
+"""Makes Examples artifacts and audits them, for the tests of DataAudit and DataGate."""
 
 from __future__ import annotations
 
@@ -32,8 +30,8 @@ TASK = TASKS['nih_triage']
 
 
 @dataclass
-class Film:
-    """An image with what XrayExampleGen would say of it."""
+class Example:
+    """An image with the features that XrayExampleGen would give it."""
 
     image: bytes
     image_id: str | None
@@ -44,8 +42,8 @@ class Film:
     sex: str = 'F'
     view: str = 'PA'
 
-    def example(self) -> bytes:
-        """The serialized tf.train.Example."""
+    def serialize(self) -> bytes:
+        """Returns the serialized tf.train.Example."""
         labels = {name: int(self.labels.get(name, 0)) for name in LABELS}
         example = example_pb2.Example.FromString(build(self.image, self.image_id, labels))
         patient = self.patient or (nih_patient(self.image_id or '') or '')
@@ -62,22 +60,22 @@ class Film:
 
 
 def split_of(patient: str) -> str:
-    """70/10/10/10 by hash of the patient."""
-    place = int(hashlib.sha256(patient.encode()).hexdigest(), 16) % 10
-    return SPLITS[max(0, place - 6)]
+    """The split of a patient by a hash, with fractions 70/10/10/10."""
+    tenth = int(hashlib.sha256(patient.encode()).hexdigest(), 16) % 10
+    return SPLITS[max(0, tenth - 6)]
 
 
-def real_films(real_data: Path, files: int | None = None) -> list[Film]:
-    """NIH films with their metadata, split by patient."""
+def real_examples(real_data: Path, files: int | None = None) -> list[Example]:
+    """NIH images with their metadata, split by patient."""
     table = read_table(str(real_data / 'nih/metadata/Data_Entry_2017_v2020.csv.gz'))
-    films = []
+    examples = []
     for path in sorted((real_data / 'nih/data').glob('*.tfrec'))[:files]:
         for item in tfrecord.read(str(path)):
             assert isinstance(item, tfrecord.Record)
             record = parse(item.payload)
             entry = table[record.image_id or '']
-            films.append(
-                Film(
+            examples.append(
+                Example(
                     record.image,
                     record.image_id,
                     split_of(entry.patient_id),
@@ -88,13 +86,13 @@ def real_films(real_data: Path, files: int | None = None) -> list[Film]:
                     entry.view_position,
                 )
             )
-    return films
+    return examples
 
 
 def write_examples(
-    folder: Path, films: Iterable[Film], splits: Iterable[str] = SPLITS
+    folder: Path, examples: Iterable[Example], splits: Iterable[str] = SPLITS
 ) -> standard_artifacts.Examples:
-    """An Examples artifact with one plain TFRecord a split."""
+    """Writes an Examples artifact with one uncompressed record file per split."""
     artifact = standard_artifacts.Examples()
     artifact.uri = str(folder)
     artifact.split_names = artifact_utils.encode_split_names(list(splits))
@@ -105,20 +103,20 @@ def write_examples(
         )
         path.parent.mkdir(parents=True)
         shards[split] = path.open('wb')
-    for film in films:
-        shards[film.split].write(tfrecord.frame(film.example()))
-    for file in shards.values():
-        file.close()
+    for example in examples:
+        shards[example.split].write(tfrecord.frame(example.serialize()))
+    for shard in shards.values():
+        shard.close()
     return artifact
 
 
 def run_audit(
     folder: Path, examples: standard_artifacts.Examples, **parameters: Any
 ) -> DataAuditReport:
-    """The audit as the executor writes it, on Beam's in-process runner."""
+    """Runs the executor on Beam's in-process runner."""
     report = DataAuditReport()
     report.uri = str(folder)
-    # With beam_pipeline_args TFX packs itself up for remote workers first, which takes seconds.
+    # With beam_pipeline_args TFX first builds a package for remote workers, which takes seconds.
     executor = Executor(
         Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner'))
     )
@@ -128,29 +126,30 @@ def run_audit(
 
 
 @lru_cache(maxsize=256)
-def drawn(seed: int, **save: Any) -> bytes:
-    """A drawn film: dark lungs and corners, bright spine and abdomen, with texture of its own;
-    600x600 JPEG unless told otherwise.
+def draw(seed: int, **options: Any) -> bytes:
+    """A synthetic chest X-ray of 600x600 pixels with a texture that depends on `seed`.
+
+    Lungs and corners are dark, spine and abdomen bright.
     """
     random = np.random.default_rng(seed)
     y, x = np.mgrid[-1:1:600j, -1:1:600j]
-    film = 150 + 60 * y - 60 * (np.abs(x) > 0.85) + 40 * np.exp(-((x / 0.15) ** 2))
+    pixels = 150 + 60 * y - 60 * (np.abs(x) > 0.85) + 40 * np.exp(-((x / 0.15) ** 2))
     for side in (-1, 1):
-        film -= 90 * np.exp(-(((x - side * 0.45) / 0.25) ** 2) - ((y + 0.1) / 0.5) ** 2)
+        pixels -= 90 * np.exp(-(((x - side * 0.45) / 0.25) ** 2) - ((y + 0.1) / 0.5) ** 2)
     texture = Image.fromarray(random.normal(0, 1, (24, 24)).astype(np.float32)).resize(
         (600, 600), Image.Resampling.BICUBIC
     )
-    film += 25 * np.asarray(texture) + random.normal(0, 3, film.shape)
-    return encode(Image.fromarray(np.clip(film, 1, 254).astype(np.uint8)), **save)
+    pixels += 25 * np.asarray(texture) + random.normal(0, 3, pixels.shape)
+    return encode(Image.fromarray(np.clip(pixels, 1, 254).astype(np.uint8)), **options)
 
 
-def encode(image: Image.Image, **save: Any) -> bytes:
-    """`image` as a JPEG of quality 90 unless told otherwise."""
+def encode(image: Image.Image, **options: Any) -> bytes:
+    """Encodes an image with Pillow's `options`; by default a JPEG of quality 90."""
     out = io.BytesIO()
-    image.save(out, **{'format': 'JPEG', 'quality': 90, **save})
+    image.save(out, **{'format': 'JPEG', 'quality': 90, **options})
     return out.getvalue()
 
 
-def opened(data: bytes) -> Image.Image:
-    """The decoded image."""
-    return Image.open(io.BytesIO(data))
+def decode(image: bytes) -> Image.Image:
+    """Opens an encoded image."""
+    return Image.open(io.BytesIO(image))
