@@ -2,7 +2,7 @@
 
 `cxr-triage convert`, `cxr-triage check`, ingestion and the data audit all use it, so an image that
 one of them accepts is accepted by the others. The served model applies the same rule in its graph
-(`trainer.film_status`). `schemas.image_status` has the rule and the names of the problems.
+(`trainer.image_assessment`). `schemas.image_status` has the rule and the names of the problems.
 
 - `check_readable`: can these bytes be decoded at a bounded cost? `convert` uses it, which also
   reads TIFF and BMP (`records.convert.pixels`).

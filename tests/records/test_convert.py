@@ -827,7 +827,9 @@ def test_a_conversion_that_was_killed_starts_again(
     ]
     # A complete data set is not replaced unasked.
     assert run('--images', folders, '--out', out, '--workers', '1') == 1
-    assert 'the folder is not empty. Choose another one, or use --overwrite' in capsys.readouterr().err
+    assert (
+        'the folder is not empty. Choose another one, or use --overwrite' in capsys.readouterr().err
+    )
 
 
 def test_records_of_others_are_not_mixed_with_the_new(
