@@ -178,29 +178,21 @@ def test_the_image_is_of_the_lock_file_and_not_of_root(
     assert {package: installed[package] for package in installed.keys() - more} == expected
 
 
-@pytest.mark.parametrize('name', ['image', 'beam_image'])
+# Boot builds what a job brings along with the packages of the image.
+@pytest.mark.parametrize(
+    ('name', 'settings'), [('image', []), ('beam_image', ['PIP_NO_BUILD_ISOLATION=0'])]
+)
 def test_nothing_of_the_build_is_left(
-    docker: Engine, request: pytest.FixtureRequest, name: str
+    docker: Engine, request: pytest.FixtureRequest, name: str, settings: list[str]
 ) -> None:
     image = request.getfixturevalue(name)
     places = '/run/secrets /etc/pip.conf /etc/uv /root/.cache /root/.config /build /tmp/go'
     script = (
         f'ls {places} 2>/dev/null; env | grep -E "^(UV|PIP|GO[A-Z]+)"; command -v gcc uv go; id -u'
     )
-    told = docker.run(
-        'run',
-        '--rm',
-        '--network',
-        'none',
-        '--entrypoint',
-        'sh',
-        image,
-        '-c',
-        script,
-        capture_output=True,
-        text=True,
-    )
-    assert told.stdout.split() == ['10001']
+    run = ['run', '--rm', '--network', 'none', '--entrypoint', 'sh', image, '-c', script]
+    output = docker.run(*run, capture_output=True, text=True).stdout
+    assert output.split() == [*settings, '10001']
     history = docker.run(
         'history', '--no-trunc', '--format', '{{.CreatedBy}}', image, capture_output=True, text=True
     ).stdout
