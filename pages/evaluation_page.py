@@ -57,16 +57,6 @@ def conditions(evaluation: Evaluation) -> list[Condition]:
     return sorted(rows, key=lambda row: row.passed)
 
 
-def failures(evaluation: Evaluation) -> list[str]:
-    """Why the gate did not bless the model, in sentences."""
-    return [
-        f'{row.metric} of {row.slice[0].lower()}{row.slice[1:]} is {row.value}, required '
-        f'{row.required}' + (f' ({row.margin or row.note})' if row.margin or row.note else '')
-        for row in conditions(evaluation)
-        if not row.passed
-    ]
-
-
 def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     """The values of the template evaluation.html."""
     task, overall = run.task, evaluation.overall

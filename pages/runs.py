@@ -222,7 +222,7 @@ def _stored_ending(run: Run) -> tuple[str, list[str]]:
         where = f'in {at}' if at else f'after {done[-1]}' if done else 'before its first step'
         return STOPPED, [f'it ended {where}; {_NO_RECORD}, its log may say why']
     if not pushed.properties.get('pushed'):
-        return NOT_BLESSED, []
+        return NOT_BLESSED, [f'{_NO_RECORD}; its evaluation page shows the gate']
     cached = run.executions[PUSHER.name].state == CACHED or pushed.properties.get('already_served')
     return (SERVED if cached else PUSHED), []
 

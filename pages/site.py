@@ -18,7 +18,6 @@ import tensorflow as tf
 from google.protobuf import message
 
 from components.data_audit.artifact import AUDIT_PAGE
-from components.serving_check.executor import REPORT
 from pages import (
     assets,
     card,
@@ -37,9 +36,9 @@ from pages import (
 from pages import runs as runs_lib
 from pages import store as store_lib
 from pages.measured import Evaluation
-from pages.runs import NOT_BLESSED, RUNNING, Run
+from pages.runs import RUNNING, Run
 from pipeline.run_root import RunRoot
-from pipeline.steps import AUDIT, EVALUATOR, SERVING_CHECK
+from pipeline.steps import AUDIT, EVALUATOR
 
 FRONT = 'index.html'
 RUN_PAGES = (
@@ -158,8 +157,6 @@ class _Site:
     def _write_run(self, run: Run, earlier: Run | None, folder: Path) -> dict[str, Any]:
         problems: list[str] = []
         evaluation, why = _evaluation(run, problems)
-        if run.state == NOT_BLESSED:
-            run = dataclasses.replace(run, reasons=tuple(_reasons(run, evaluation)))
         base = f'runs/{run.slug}'
         for file, build in self._builders(run, evaluation, why, earlier):
             with _collected(problems, run, file) as messages:
@@ -274,14 +271,6 @@ def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
             artifact.path, str(run.parameters(EVALUATOR.name).get('eval_config', '{}'))
         ), ''
     return None, messages[0]
-
-
-def _reasons(run: Run, evaluation: Evaluation | None) -> list[str]:
-    reasons = evaluation_page.failures(evaluation) if evaluation else []
-    served = run.json(SERVING_CHECK.name, 'blessing', REPORT)
-    if served:
-        reasons += [f'serving check: {reason}' for reason in served['reasons']]
-    return reasons or ['the Evaluator gave no reason']
 
 
 @contextlib.contextmanager

@@ -59,15 +59,22 @@ def _json(*path: str) -> dict[str, Any]:
     return json.loads(storage.read_text(storage.join(*path)))
 
 
-def _statistics(step: Step, folder: str) -> Iterator[tuple[str, int]]:
+def split_statistics(step: Step) -> Iterator[tuple[str, Any]]:
+    """(split, DatasetFeatureStatistics proto) from the output of StatisticsGen."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
     artifact = artifact_utils.get_single_instance(step.outputs['statistics'])
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        path = storage.join(folder, f'Split-{split}', 'FeatureStats.pb')
-        (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-            storage.read_bytes(path)
-        ).datasets
+        content = storage.read_bytes(
+            storage.join(artifact.uri, f'Split-{split}', 'FeatureStats.pb')
+        )
+        (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(content).datasets
+        yield split, dataset
+
+
+def _statistics(step: Step, folder: str) -> Iterator[tuple[str, int]]:
+    del folder
+    for split, dataset in split_statistics(step):
         yield split, dataset.num_examples
 
 

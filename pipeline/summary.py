@@ -18,7 +18,7 @@ from components.data_gate.artifact import GATE_JSON, counts_text
 from components.evaluator import registry, results
 from components.pusher import target as push_target
 from components.xray_example_gen.artifact import REPORT_FILE
-from pipeline import steps
+from pipeline import counts, steps
 from pipeline.local_runner import Step
 from pipeline.tables import plain_table
 from trainer.artifacts import MODEL_INFO_FILE
@@ -113,16 +113,9 @@ def _ingest(step: Step) -> str:
 
 
 def _statistics(step: Step) -> str:
-    from tensorflow_metadata.proto.v0 import statistics_pb2
-
-    artifact = artifact_utils.get_single_instance(step.outputs['statistics'])
     examples = 0
     features: set[str] = set()
-    for split in artifact_utils.decode_split_names(artifact.split_names):
-        path = storage.join(artifact.uri, f'Split-{split}', 'FeatureStats.pb')
-        (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-            storage.read_bytes(path)
-        ).datasets
+    for _, dataset in counts.split_statistics(step):
         examples += dataset.num_examples
         features.update(feature.path.step[0] for feature in dataset.features)
     return f'{examples:,} examples, {len(features)} features'

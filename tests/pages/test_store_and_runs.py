@@ -56,7 +56,10 @@ def test_outcome_of_a_run_that_reached_the_pusher(builder: RootBuilder, state, p
     builder.step(FIRST, 'Trainer', outputs={'model': {}})
     builder.step(FIRST, 'Pusher', state, outputs={'pushed_model': properties})
     run = only_run(builder.root)
-    assert (run.state, run.reasons, run.title) == (outcome, (), '2026-11-21 22:25:35')
+    assert (run.state, run.title) == (outcome, '2026-11-21 22:25:35')
+    assert any('its evaluation page' in reason for reason in run.reasons) == (
+        outcome == runs.NOT_BLESSED
+    )
     assert set(runs.MARKS) >= {run.state}
 
 
