@@ -52,7 +52,7 @@ def test_front_page_lists_every_run_with_its_outcome(browser, real_runs):
         assert '✗ failed' in gate and 'missing_metadata' in gate
         assert (
             'not blessed' in refused
-            and 'AUC of all test images is 0.' in refused
+            and 'auc on all is 0.' in refused
             and 'Evaluator ✗ FAIL' in refused
         )
         assert '✓ pushed' in pushed
