@@ -1,7 +1,7 @@
-"""TFX components of this project, one folder each.
+"""The TFX components of this project, one folder each.
 
-Kubeflow knows an artifact type by `<package>.<Class>` and imports it by that name; the types are
-found here, and only when asked for, so that parameters can be read without TFX.
+Kubeflow imports an artifact type as `components.<Class>`. `__getattr__` imports the module of the
+class on first use, so that parameters can be read without TFX.
 """
 
 from __future__ import annotations

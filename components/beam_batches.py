@@ -1,4 +1,4 @@
-"""How TFX's Beam steps hold and hand on batches of examples."""
+"""Sets the size and the encoding of the batches of examples in TFX's Beam steps."""
 
 from __future__ import annotations
 
@@ -10,50 +10,48 @@ BATCH_BYTES = 4 << 20
 
 
 class RecordBatchCoder(beam.coders.Coder):
-    """Arrow's stream format, as TFX has it, with a size that is not found out by encoding.
+    """Encodes batches in Arrow's stream format, as TFX does, and knows their size without encoding.
 
-    Beam asks for the size of elements again and again, for its statistics. The coder of TFDV
-    encodes a batch for that: with batches of 20 MiB this takes a quarter of what the Evaluator does
-    beside asking the model.
+    Beam often asks for the size of elements, for its statistics. TFDV's coder encodes a batch each
+    time. With batches of 20 MiB, this takes a quarter of the Evaluator's time outside the model.
     """
 
     def encode(self, value: pa.RecordBatch) -> bytes:
-        """The batch with its schema."""
+        """The batch and its schema in Arrow's stream format."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, value.schema) as writer:
             writer.write_batch(value)
         return sink.getvalue().to_pybytes()
 
     def decode(self, encoded: bytes) -> pa.RecordBatch:
-        """The batch."""
+        """The batch that `encode` encoded."""
         return pa.ipc.open_stream(encoded).read_next_batch()
 
     def estimate_size(self, value: pa.RecordBatch) -> int:
-        """Bytes of its columns."""
+        """The size of the columns in bytes."""
         return value.nbytes
 
     def to_type_hint(self) -> type:
-        """What it is for."""
+        """The type of the elements."""
         return pa.RecordBatch
 
 
 def prepare() -> None:
-    """Prepares this process for building TFX's Beam pipelines: batches are cut by bytes, and have
-    the coder above.
+    """Makes this process build TFX's Beam pipelines with batches of 4 MiB and `RecordBatchCoder`.
 
-    Batches: at 4 MiB, some 60 films. By default Beam finds out how many examples are worth a batch,
-    up to a thousand: the more, the faster the step and the longer the run. A thousand films are 70
-    MB, of which a step holds several copies: its memory would grow with the number of films.
-    tfx_bsl's own size, 20 MiB, lets the Evaluator hold half a gigabyte more and makes it no faster.
+    4 MiB are about 60 images. By default, Beam adapts the number of examples in a batch, up to a
+    thousand, and the memory of a step grows with the number of images: a thousand images are 70 MB,
+    and a step holds several copies. With tfx_bsl's own size, 20 MiB, the Evaluator takes half a
+    gigabyte more and is no faster.
     """
-    # Whoever registers last is taken: this one registers TFDV's coder.
+    # Import first: it registers TFDV's coder, and Beam uses the coder that is registered last.
     import tensorflow_data_validation.types  # noqa: F401
     from tfx_bsl.coders import batch_util
 
-    # Read when a pipeline is built; there is no setting for it.
+    # tfx_bsl has no public setting for this and reads the constant when a pipeline is built.
     batch_util._TARGET_BATCH_BYTES_SIZE = BATCH_BYTES
     beam.coders.registry.register_coder(pa.RecordBatch, RecordBatchCoder)
     if not flags.FLAGS.is_parsed():
-        # The flag counts only then; this program's own command line is not absl's.
+        # absl ignores flags until they are parsed, and this program does not parse them with absl.
         flags.FLAGS.mark_as_parsed()
     flags.FLAGS.tfxio_use_byte_size_batching = True

@@ -69,7 +69,7 @@ def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
 
 
 def _not_read(data: DataParameters, data_root: DataRoot) -> Iterator[str]:
-    if ignored := data_root.ignored(data_files.named(data)):
+    if ignored := data_root.ignored(data_files.side_files_of(data)):
         yield f'{data_root.path}: not read: {format_counts(ignored)}'
     if data.metadata is None:
         lies = side_files.find(

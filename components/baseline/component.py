@@ -10,7 +10,10 @@ from components.baseline import executor
 
 
 class BaselineSpec(component_spec.ComponentSpec):
-    """No inputs: what is served is decided before the run, so that the cache sees it."""
+    """Output and parameters of Baseline.
+
+    There are no inputs: the version is chosen before the run, so that the cache sees it.
+    """
 
     PARAMETERS = {
         'target': component_spec.ExecutionParameter(type=str),
@@ -26,21 +29,31 @@ class BaselineSpec(component_spec.ComponentSpec):
 
 
 class Baseline(base_component.BaseComponent):
-    """Takes a copy of one version of a push target; a TFX Resolver would do, but is refused by
-    Kubeflow.
+    """Copies a served version into a Model artifact.
+
+    TFX's Resolver could do this, but Kubeflow does not support it.
+
+    Example:
+      from pipeline.code_digest import digest
+
+      baseline = Baseline(
+          target='/models/cxr_triage',
+          version='1767225600',
+          code_digest=digest('components.baseline.executor'),
+      )
     """
 
     SPEC_CLASS = BaselineSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, target: str, version: str, code_digest: str) -> None:
-        """Makes the component.
+        """Creates the component.
 
         Args:
           target: the directory that TF Serving watches, as in `pusher.parameters.PushParameters`.
-          version: the version to take, see `pusher.target.plan_push`; '' for none: the model
-            artifact is then empty.
-          code_digest: digest of the code that runs; a change of it runs the component again.
+          version: the version to copy, see `pusher.target.plan_push`; with '' the artifact holds no
+            model.
+          code_digest: digest of the executor's code; when it changes, the component runs again.
         """
         model = types.Channel(type=standard_artifacts.Model)
         super().__init__(

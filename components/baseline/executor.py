@@ -1,4 +1,4 @@
-"""The work of Baseline."""
+"""The executor of Baseline: copies a served version and verifies the copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOGGER = logging.getLogger(__name__)
 HAS_MODEL = 'has_model'
 VERSION = 'served_version'
 MODEL_DIGEST = 'model_digest'
-# The file that stands for no baseline: an empty folder may also be one that has lost its files.
+# This file marks an artifact without a model. An empty folder may have lost its files.
 NOTHING_SERVED = 'NOTHING_SERVED'
 
 
@@ -31,12 +31,14 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """See `component.Baseline`. `model` gets the custom properties has_model 0/1,
-        served_version and model_digest.
+        """Writes the artifact `model`.
+
+        It gets the custom property `has_model`, 0 or 1. With a model, it also gets `served_version`
+        and `model_digest`.
 
         Raises:
-          target.TargetError: the version is not in the target, or its files are not those that were
-            pushed.
+          target.TargetError: the version is not in the target, or its files differ from its
+            manifest.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(output_dict[standard_component_specs.MODEL_KEY])
@@ -44,7 +46,7 @@ class Executor(base_executor.BaseExecutor):
         if version == target.NO_VERSION:
             io_utils.write_string_file(os.path.join(model.uri, NOTHING_SERVED), '')
             model.set_int_custom_property(HAS_MODEL, 0)
-            _LOGGER.info('Nothing is served yet: the candidate is judged without a baseline.')
+            _LOGGER.info('No model is served yet: the candidate has no baseline.')
             return
         manifest = _copy_version(
             exec_properties['target'], version, path_utils.serving_model_path(model.uri)
@@ -55,12 +57,13 @@ class Executor(base_executor.BaseExecutor):
 
 
 def has_model(model: types.Artifact) -> bool:
-    """Whether the artifact of Baseline holds a model; False when nothing was served.
+    """Whether the artifact of Baseline holds a model; False if no model was served.
 
-    The files are asked, since not every runner hands custom properties on.
+    It looks at the files, because not every runner passes custom properties on.
 
     Raises:
-      target.TargetError: the files are neither a whole served version nor the mark of none.
+      target.TargetError: the artifact is damaged: it is neither a complete served version nor
+        marked as empty.
     """
     if storage.exists(storage.join(model.uri, NOTHING_SERVED)):
         return False
@@ -72,9 +75,8 @@ def has_model(model: types.Artifact) -> bool:
         problems = [str(error)]
     if problems:
         raise target.TargetError(
-            'the copy of the served model that the candidate is to be compared with, '
-            f'{model.uri}, is damaged: {"; ".join(problems)}. '
-            'Delete that folder and run again: Baseline then makes it anew'
+            f'the baseline in {model.uri} is damaged: {"; ".join(problems)}. '
+            'Delete that folder and run again: Baseline then copies the served model again'
         )
     return True
 
@@ -82,21 +84,21 @@ def has_model(model: types.Artifact) -> bool:
 def _copy_version(directory: str, version: str, destination: str) -> target.Manifest:
     path = storage.join(directory, version)
     if not storage.names(path):
-        there = ', '.join(served.version for served in target.versions(directory)) or 'none'
+        versions = ', '.join(served.version for served in target.versions(directory)) or 'none'
         raise target.TargetError(
-            f'version {version} is not in {directory} any more (there: {there}): run again, so '
-            'that what is served now is the baseline'
+            f'version {version} is no longer in {directory} (versions: {versions}): run again with '
+            'the version that is served now as the baseline'
         )
     manifest = target.read_manifest(path)
     for name in manifest.files:
         if storage.exists(storage.join(path, name)):
             storage.copy(storage.join(path, name), storage.join(destination, name))
-    # The copy is checked and not the original, which may be deleted by a push while it is read.
+    # Check the copy: a push may delete the original meanwhile.
     problems = target.differences(manifest.files, target.digests(destination))
     if problems:
         raise target.TargetError(
-            f'version {version} in {directory} is not what was pushed: {"; ".join(problems)}; '
-            'run again: the run says how to repair the version, or repairs it'
+            f'version {version} in {directory} differs from what was pushed: '
+            f'{"; ".join(problems)}; run again: the run repairs the version or says how to'
         )
     target.write_manifest(destination, manifest)
     return manifest

@@ -1,6 +1,4 @@
-"""CuratedSchema: the schema that is written by hand, as an artifact, seen by the cache when it is
-edited.
-"""
+"""CuratedSchema: the hand-written schema as an artifact."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from components.curated_schema import executor
 
 
 class CuratedSchemaSpec(component_spec.ComponentSpec):
-    """The text of the schema in, the artifact out."""
+    """Output and parameter of CuratedSchema."""
 
     PARAMETERS = {executor.SCHEMA_TEXT_KEY: component_spec.ExecutionParameter(type=str)}
     INPUTS: dict = {}
@@ -20,11 +18,17 @@ class CuratedSchemaSpec(component_spec.ComponentSpec):
 
 
 class CuratedSchema(base_component.BaseComponent):
-    """Takes the schema itself, where TFX's ImportSchemaGen takes its path: that one misses an edit
-    of the file, and on a cluster the path is one of another machine.
+    """Writes a schema that is given as text.
+
+    TFX's ImportSchemaGen takes the path of the file instead. It would not notice an edit of the
+    file, and a cluster would not find the path.
 
     Args:
-      schema_text: a text proto.
+      schema_text: the schema as a text proto.
+
+    Example:
+      with open('schemas/raw_schema.pbtxt', encoding='utf-8') as file:
+          schema = CuratedSchema(schema_text=file.read())
     """
 
     SPEC_CLASS = CuratedSchemaSpec

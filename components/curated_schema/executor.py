@@ -1,4 +1,4 @@
-"""The work of CuratedSchema: writes the schema where TFX's components look for it."""
+"""The executor of CuratedSchema: writes the schema where TFX's components read it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA_KEY = 'schema'
 
 
 class Executor(base_executor.BaseExecutor):
-    """Executor of CuratedSchema."""
+    """Writes the schema file."""
 
     def Do(
         self,
@@ -24,17 +24,17 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the text as it stands, comments included.
+        """Writes the text unchanged, including comments.
 
         Raises:
-          ValueError: it is no schema.
+          ValueError: the text is not a valid schema.
         """
         text = exec_properties[SCHEMA_TEXT_KEY]
         try:
             text_format.Parse(text, schema_pb2.Schema())
         except text_format.ParseError as error:
             raise ValueError(
-                f'schemas/raw_schema.pbtxt is no schema (line and column {error})'
+                f'schemas/raw_schema.pbtxt is not a valid schema (line and column {error})'
             ) from None
         target = artifact_utils.get_single_uri(output_dict[SCHEMA_KEY])
         io_utils.write_string_file(f'{target}/{DEFAULT_FILE_NAME}', text)

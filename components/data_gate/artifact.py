@@ -1,4 +1,4 @@
-"""The artifact that DataGate writes: a folder with `gate.json`."""
+"""The artifact type of DataGate: a folder with `gate.json`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ GATE_JSON = 'gate.json'
 
 
 class DataBlessing(Artifact):
-    """The verdict on the data, rule by rule; the layout of `gate.json` is described in
-    components.data_gate.rules.
+    """The verdict on the data, rule by rule.
 
-    The custom property `blessed` is 1 when every limit was kept.
+    `components.data_gate.rules` describes the layout of `gate.json`. The custom property `blessed`
+    is 1 if no rule failed, else 0.
     """
 
     TYPE_NAME = 'components.DataBlessing'
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """The counts of a verdict for people.
+    """The counts of a verdict as text.
+
+    Args:
+      counts: verdict (`failed`, `warning`, `passed`) -> number of rules.
 
     >>> counts_text({'failed': 0, 'warning': 1, 'passed': 14})
     '14 limits met, 1 warning'

@@ -1,6 +1,4 @@
-"""DataGate: stops the run on anomalies of TFDV and on findings of the data audit above the
-limits.
-"""
+"""DataGate: stops the run when TFDV's anomalies or the audit's issues exceed their limits."""
 
 from __future__ import annotations
 
@@ -32,11 +30,23 @@ class DataGateSpec(ComponentSpec):
 
 
 class DataGate(BaseComponent):
-    """Decides whether the data may be trained on, apart from DataAudit so that changing a limit
-    decodes nothing again.
+    """Decides whether a model may be trained on the data.
 
-    Writes one artifact `blessing` of type DataBlessing with `gate.json`; raises DataGateError when
-    a limit is broken.
+    It is a step apart from DataAudit, so that a new limit does not decode the images again. It
+    writes the artifact `blessing` of type DataBlessing, and fails with DataGateError if a limit is
+    exceeded.
+
+    Example:
+      from components.data_gate.limits import GateLimits
+      from pipeline.code_digest import digest
+
+      gate = DataGate(
+          anomalies=validator.outputs['anomalies'],  # of TFX's ExampleValidator
+          audit=audit.outputs['audit'],
+          ingest_report=ingestion.outputs['report'],
+          limits=GateLimits(max_share={'blank': 0.001}).model_dump_json(),
+          code_digest=digest('components.data_gate.executor'),
+      )
     """
 
     SPEC_CLASS = DataGateSpec
@@ -50,15 +60,15 @@ class DataGate(BaseComponent):
         limits: str = '{}',
         code_digest: str = '',
     ) -> None:
-        """Sets up the component.
+        """Creates the component.
 
         Args:
-          anomalies: channel of ExampleAnomalies, from ExampleValidator.
-          audit: channel of DataAuditReport.
-          ingest_report: channel of IngestReport; without it nothing is said about quarantine.
-          limits: GateLimits as JSON.
-          code_digest: digest of the component's source; only there so that an edit invalidates the
-            cache.
+          anomalies: channel of ExampleAnomalies, from TFX's ExampleValidator.
+          audit: channel of DataAuditReport, from DataAudit.
+          ingest_report: channel of IngestReport, from XrayExampleGen; without it there are no rules
+            about quarantine and record counts.
+          limits: `limits.GateLimits` as JSON.
+          code_digest: digest of the executor's code; when it changes, the component runs again.
         """
         blessing = Channel(type=DataBlessing)
         spec = DataGateSpec(

@@ -1,4 +1,4 @@
-"""Reads what was found in the data, decides by the limits, and stops the run when one is broken."""
+"""The executor of DataGate: applies the limits and stops the run if one is exceeded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Executor(BaseExecutor):
-    """Executor of DataGate."""
+    """Applies the limits to anomalies, audit and ingestion report."""
 
     def Do(
         self,
@@ -53,10 +53,9 @@ class Executor(BaseExecutor):
         """Writes `gate.json` and logs every warning.
 
         Raises:
-          DataGateError: a limit is broken (gate.json is written before, also to where it outlives
-            the failed execution), or an input cannot be read.
-          pydantic.ValidationError: the limits are not valid; a kind that does not exist is named
-            with the known ones.
+          DataGateError: a limit is exceeded, or an input cannot be read. In the first case it
+            writes `gate.json` before, also to a folder that TFX keeps.
+          pydantic.ValidationError: the limits are not valid.
         """
         limits = GateLimits.model_validate_json(exec_properties[LIMITS_KEY] or '{}')
         audit_folder = artifact_utils.get_single_uri(input_dict[AUDIT_KEY])
@@ -80,8 +79,9 @@ class Executor(BaseExecutor):
         _log.debug('%(passed)d rules passed, %(warning)d warnings', content['counts'])
 
     def _keep(self, content: dict[str, Any]) -> str:
-        """Writes a failed verdict where it stays, and says where: TFX deletes the outputs of an
-        execution that fails.
+        """Writes a failed verdict to a lasting folder; returns its path, '' without such a folder.
+
+        TFX deletes the outputs of a failed execution.
         """
         folder = self._context.stateful_working_dir if self._context else None
         if not folder:
@@ -98,12 +98,12 @@ def _write(folder: str, content: dict[str, Any]) -> None:
 
 
 def _read_anomalies(artifacts: list[Artifact]) -> dict[str, anomalies_pb2.Anomalies]:
-    found = {}
+    anomalies = {}
     for artifact in artifacts:
         for split in artifact_utils.decode_split_names(artifact.split_names):
             path = f'{artifact_utils.get_split_uris([artifact], split)[0]}/{DEFAULT_FILE_NAME}'
-            found[split] = anomalies_pb2.Anomalies.FromString(_read(path))
-    return found
+            anomalies[split] = anomalies_pb2.Anomalies.FromString(_read(path))
+    return anomalies
 
 
 def _read_json(path: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _read_json(path: str) -> dict[str, Any]:
         return json.loads(_read(path))
     except ValueError as error:
         raise DataGateError(
-            f'{path}: not valid JSON ({error}); run the component that wrote it again'
+            f'{path} is not valid JSON ({error}): run the component that writes it again'
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The limits above which DataGate stops a run. No TFX or TensorFlow here."""
+"""The limits of DataGate: the `gate` part of a configuration. No TFX or TensorFlow here."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class GateLimits(StrictParameters):
 
     @field_validator('max_share', mode='before')
     @classmethod
-    def _over_defaults(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        unknown = sorted(str(name) for name in given if name not in KINDS)
+    def _over_defaults(cls, configured: Any) -> Any:
+        if not isinstance(configured, dict):
+            return configured
+        unknown = sorted(str(name) for name in configured if name not in KINDS)
         if unknown:
             raise ValueError(
                 f'no such kind of issue: {", ".join(unknown)}. Known: {", ".join(KINDS)}'
             )
-        return {**DEFAULT_MAX_SHARE, **given}
+        return {**DEFAULT_MAX_SHARE, **configured}
 
     @field_validator('max_share')
     @classmethod

@@ -1,18 +1,20 @@
-"""Holds what was found in the data against the limits: one rule each, with a verdict. No TFX here.
+"""The rules of DataGate: each compares one property of the data with its limit. No TFX here.
 
 `gate.json`:
   format    1
-  blessed   true when no rule failed
+  blessed   true if no rule failed
   limits    GateLimits
-  counts    {failed, warning, passed}
-  page      the audit's page with thumbnails
+  counts    {failed, warning, passed}: number of rules
+  page      path of the audit's page with thumbnails
   rules     [{source, name, where, verdict, found, limit, text, action}]
             source   anomalies (TFDV), audit or ingest
-            name     the feature, the kind of issue, or what of ingestion
-            where    split, or images by split
-            verdict  failed, warning (found, but no limit says stop) or passed
-            found    for audit and quarantine a share 0..1, for drift and skew the distance, if it
-            is a number; else null limit    what is allowed of it, null when nothing stops
+            name     the feature, the kind of issue, or the topic of ingestion
+            where    the split, or the number of images in each split
+            verdict  failed, warning (an issue that no limit stops) or passed
+            found    share 0..1 (audit, quarantine) or distance (drift, skew); null without one
+            limit    the limit; null if none applies
+            text     the rule in words
+            action   what to do; '' if nothing
 """
 
 from __future__ import annotations
@@ -34,8 +36,7 @@ _TFDV_ACTION = 'Correct the data, or the curated schema if the data is right.'
 _COUNT_ACTION = 'The examples are not what ingestion wrote: delete their folder and run again.'
 _FILE_ACTION = 'Fetch the file again, or rename it to what it holds.'
 _LEVEL_KEY = 'gate.anomaly_level'
-# The keys of the audit that decide what counts as an issue, for kinds where there is something to
-# set.
+# Kind of issue -> the audit's keys that decide what counts as one.
 FOUND_BY: dict[str, tuple[str, ...]] = {
     'too_large': ('max_pixels',),
     'wrong_size': ('width', 'height'),
@@ -54,12 +55,12 @@ FOUND_BY: dict[str, tuple[str, ...]] = {
 
 
 class DataGateError(ValueError):
-    """The data broke a limit; the text lists what, where, how many, the limit, and what to do."""
+    """The data exceeds a limit; the text has each failed rule with counts, limit and remedy."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of `gate.json`; see the head of this module."""
+    """One entry of `rules` in `gate.json`; the module's docstring describes the fields."""
 
     source: str
     name: str
@@ -72,18 +73,22 @@ class Rule:
 
 
 def audit_rules(audit: Mapping[str, Any], limits: GateLimits) -> list[Rule]:
-    """A rule for each kind of issue in `audit.json`, and one that there are images at all.
+    """A rule for each kind of issue in `audit.json`, and a failed one if there are no images.
+
+    Args:
+      audit: the content of `audit.json`.
+      limits: `max_share` is used.
 
     Raises:
-      DataGateError: the audit lacks a kind that has a limit: it was written by another version.
+      DataGateError: the audit lacks a kind of issue, because another version wrote it.
     """
-    found = {issue['kind']: issue for issue in audit['issues']}
-    lacking = sorted(set(KINDS) - set(found))
-    if lacking:
+    issues = {issue['kind']: issue for issue in audit['issues']}
+    missing = sorted(set(KINDS) - set(issues))
+    if missing:
         raise DataGateError(
-            f'the audit did not look for {", ".join(lacking)}: run DataAudit of this version again'
+            f'the audit did not look for {", ".join(missing)}: run DataAudit of this version again'
         )
-    rules = [_issue_rule(found[name], limits.max_share.get(name)) for name in KINDS]
+    rules = [_issue_rule(issues[name], limits.max_share.get(name)) for name in KINDS]
     if not audit['images']:
         rules.insert(
             0,
@@ -104,9 +109,14 @@ def audit_rules(audit: Mapping[str, Any], limits: GateLimits) -> list[Rule]:
 def anomaly_rules(
     anomalies: Mapping[str, anomalies_pb2.Anomalies], limits: GateLimits
 ) -> list[Rule]:
-    """A rule for each anomaly, drift and skew of TFDV, or a passed one for a split without any."""
+    """A rule for each anomaly, drift and skew of TFDV, and a passed one for a split without any.
+
+    Args:
+      anomalies: split -> its anomalies; without any split, there is one failed rule.
+      limits: `anomaly_level` is used.
+    """
     if not anomalies:
-        text = 'ExampleValidator looked at no split'
+        text = 'ExampleValidator checked no split'
         return [
             Rule(
                 'anomalies',
@@ -116,21 +126,25 @@ def anomaly_rules(
                 None,
                 limits.anomaly_level,
                 text,
-                'Leave at least one split in ExampleValidator.',
+                'Give ExampleValidator at least one split.',
             )
         ]
     rules = []
-    for split, found in anomalies.items():
-        of_split = list(_anomalies(split, found, limits.anomaly_level))
-        rules += of_split or [
+    for split, split_anomalies in anomalies.items():
+        split_rules = list(_anomalies(split, split_anomalies, limits.anomaly_level))
+        rules += split_rules or [
             Rule('anomalies', 'schema', split, PASSED, None, limits.anomaly_level, 'no anomaly')
         ]
     return rules
 
 
 def ingest_rules(ingest: Mapping[str, Any]) -> list[Rule]:
-    """Quarantined records, and files whose name promises another count than they hold: to be seen;
-    ingestion has a limit of its own.
+    """A rule on quarantine, and a warning for each file whose name promises another record count.
+
+    None of them fails: ingestion itself stops on too much quarantine.
+
+    Args:
+      ingest: the content of `ingest.json`.
     """
     total, quarantined = int(ingest['records_in']), int(ingest['quarantined'])
     share = quarantined / total if total else 0.0
@@ -166,14 +180,17 @@ def ingest_rules(ingest: Mapping[str, Any]) -> list[Rule]:
 
 
 def count_rules(audit: Mapping[str, Any], ingest: Mapping[str, Any]) -> list[Rule]:
-    """A rule for each split that the audit looked at more or fewer films than ingestion wrote; none
-    where both agree.
+    """A failed rule for each split in which the audit did not read as many images as were ingested.
+
+    Args:
+      audit: the content of `audit.json`.
+      ingest: the content of `ingest.json`.
     """
     rules = []
-    seen = {row['split']: int(row['images']) for row in audit.get('splits', ())}
+    audited = {row['split']: int(row['images']) for row in audit.get('splits', ())}
     for split, counts in ingest.get('splits', {}).items():
-        if (images := seen.get(split, 0)) != counts['records']:
-            text = f'the audit read {images:,} films, ingestion wrote {counts["records"]:,}'
+        if (images := audited.get(split, 0)) != counts['records']:
+            text = f'the audit read {images:,} images, ingestion wrote {counts["records"]:,}'
             rules.append(
                 Rule('ingest', 'films', split, FAILED, None, 'equal counts', text, _COUNT_ACTION)
             )
@@ -181,7 +198,7 @@ def count_rules(audit: Mapping[str, Any], ingest: Mapping[str, Any]) -> list[Rul
 
 
 def verdict(rules: Sequence[Rule], limits: GateLimits, page: str) -> dict[str, Any]:
-    """The content of `gate.json`."""
+    """The content of `gate.json`; `page` is the path of the audit's page."""
     counts = {
         name: sum(rule.verdict == name for rule in rules) for name in (FAILED, WARNING, PASSED)
     }
@@ -195,23 +212,29 @@ def verdict(rules: Sequence[Rule], limits: GateLimits, page: str) -> dict[str, A
     }
 
 
-def message(rules: Sequence[Rule], page: str, kept: str = '') -> str:
-    """What to tell the user about the failed rules; `kept` is where gate.json stays."""
+def message(rules: Sequence[Rule], page: str, gate_json: str = '') -> str:
+    """The error message about the failed rules.
+
+    Args:
+      rules: all rules, at least one of which failed.
+      page: path of the audit's page.
+      gate_json: path of the `gate.json` that is kept; '' without one.
+    """
     failed = [rule for rule in rules if rule.verdict == FAILED]
-    warned = sum(rule.verdict == WARNING for rule in rules)
+    warnings = sum(rule.verdict == WARNING for rule in rules)
     lines = [f'the data breaks {len(failed)} of its limits:']
     for rule in failed:
         lines.append(f'  - {line(rule)}')
         if rule.action:
             lines.append(f'    {rule.action}')
-    if warned:
-        lines.append(f'Warnings besides: {warned}.')
+    if warnings:
+        lines.append(f'Warnings: {warnings}.')
     lines.append(f'Page with examples: {page}')
-    if kept:
-        lines.append(f'All rules: {kept}')
+    if gate_json:
+        lines.append(f'All rules: {gate_json}')
     lines.append(
-        'What may pass is set by the keys in brackets. A change of one under gate does not decode '
-        'the images again.'
+        'The keys in brackets set the limits. A change of a key under gate does not decode the '
+        'images again.'
     )
     return '\n'.join(lines)
 
@@ -224,19 +247,19 @@ def line(rule: Rule) -> str:
 
 def _issue_rule(issue: Mapping[str, Any], limit: float | None) -> Rule:
     share, count = float(issue['share']), int(issue['count'])
-    # The count decides at a limit of 0: a share may be too small to be written.
-    broken = limit is not None and (count > 0 if limit == 0 else share > limit)
+    # At a limit of 0 the count decides: a very small share is rounded to 0.
+    exceeded = limit is not None and (count > 0 if limit == 0 else share > limit)
     where = ', '.join(f'{split} {images:,}' for split, images in issue['splits'].items())
     allowed = (
         'no limit' if limit is None else f'allowed {_percent(limit)}'
     ) + f' ({_share_key(issue["kind"])})'
     text = f'{count:,} of {issue["total"]:,} {issue["unit"]} ({_percent(share)}), {allowed}'
-    shown = [_example(example) for example in issue['examples'][:_SHOWN]]
-    if shown:
-        text += f'; e.g. {"; ".join(shown)}'
-    state = FAILED if broken else WARNING if count else PASSED
-    found_by = ', '.join(f'audit.{name}' for name in FOUND_BY.get(issue['kind'], ()))
-    action = issue['action'] + (f' What counts is set by {found_by}.' if found_by else '')
+    examples = [_example(example) for example in issue['examples'][:_SHOWN]]
+    if examples:
+        text += f'; e.g. {"; ".join(examples)}'
+    state = FAILED if exceeded else WARNING if count else PASSED
+    keys = ', '.join(f'audit.{name}' for name in FOUND_BY.get(issue['kind'], ()))
+    action = issue['action'] + (f' {keys} set what counts.' if keys else '')
     return Rule('audit', issue['kind'], where, state, share, limit, text, action if count else '')
 
 
@@ -256,18 +279,16 @@ def _example(example: Mapping[str, Any]) -> str:
         )
         return f'{name}: {example["detail"]}'
     name = example.get('image_id') or 'no image_id'
-    others = ''.join(
+    copy = ''.join(
         f' and {other.get("image_id") or "no image_id"} ({other["split"]})'
         for other in example.get('with', ())[:1]
     )
-    return f'{name} ({example["split"]}, record {example["record"]}){others}: {example["detail"]}'
+    return f'{name} ({example["split"]}, record {example["record"]}){copy}: {example["detail"]}'
 
 
-def _anomalies(split: str, found: anomalies_pb2.Anomalies, level: str) -> Iterator[Rule]:
-    if found.data_missing:
-        text = (
-            f'error: there are no examples in this split, or statistics of none ({_level(level)})'
-        )
+def _anomalies(split: str, anomalies: anomalies_pb2.Anomalies, level: str) -> Iterator[Rule]:
+    if anomalies.data_missing:
+        text = f'error: this split has no examples or no statistics ({_level(level)})'
         yield Rule(
             'anomalies',
             'data',
@@ -276,44 +297,45 @@ def _anomalies(split: str, found: anomalies_pb2.Anomalies, level: str) -> Iterat
             None,
             level,
             text,
-            'Give this split examples.',
+            'Check why this split is empty.',
         )
-    if found.HasField('dataset_anomaly_info'):
-        yield _anomaly('data set', split, found.dataset_anomaly_info, level)
-    named = set()
-    for key in sorted(found.anomaly_info):
-        info = found.anomaly_info[key]
+    if anomalies.HasField('dataset_anomaly_info'):
+        yield _anomaly('data set', split, anomalies.dataset_anomaly_info, level)
+    anomalous = set()
+    for key in sorted(anomalies.anomaly_info):
+        info = anomalies.anomaly_info[key]
         name = '/'.join(info.path.step) or key.strip("'")
-        named.add(name)
+        anomalous.add(name)
         yield _anomaly(name, split, info, level)
-    for drift_skew in found.drift_skew_info:
+    for drift_skew in anomalies.drift_skew_info:
         name = '/'.join(drift_skew.path.step)
-        measured = [('drift', one) for one in drift_skew.drift_measurements] + [
-            ('skew', one) for one in drift_skew.skew_measurements
+        measurements = [('drift', value) for value in drift_skew.drift_measurements] + [
+            ('skew', value) for value in drift_skew.skew_measurements
         ]
-        for what, one in measured:
-            kind = anomalies_pb2.DriftSkewInfo.Measurement.Type.Name(one.type)
+        for change, measured in measurements:
+            kind = anomalies_pb2.DriftSkewInfo.Measurement.Type.Name(measured.type)
             text = (
-                f'{what} {one.value:.4f} ({kind}), threshold {one.threshold:.4f} ({_level(level)})'
+                f'{change} {measured.value:.4f} ({kind}), threshold {measured.threshold:.4f} '
+                f'({_level(level)})'
             )
-            # So that a distance that is not a number does not pass.
-            above = not one.value <= one.threshold
-            # TFDV lists a distance above its threshold as an anomaly too; that one already decides.
+            # Not `value > threshold`: NaN must not pass.
+            above = not measured.value <= measured.threshold
+            # TFDV also lists a distance above its threshold as an anomaly, whose rule decides.
             state = (
                 PASSED
                 if not above
                 else FAILED
-                if level != 'none' and name not in named
+                if level != 'none' and name not in anomalous
                 else WARNING
             )
             action = 'Find out what changed between the data sets.' if above else ''
-            distance = one.value if math.isfinite(one.value) else None
-            yield Rule('anomalies', name, split, state, distance, one.threshold, text, action)
+            distance = measured.value if math.isfinite(measured.value) else None
+            yield Rule('anomalies', name, split, state, distance, measured.threshold, text, action)
 
 
 def _anomaly(name: str, split: str, info: anomalies_pb2.AnomalyInfo, level: str) -> Rule:
     severity = anomalies_pb2.AnomalyInfo.Severity
-    # An anomaly of unknown severity is taken for an error.
+    # An anomaly of unknown severity counts as an error.
     stops = level == 'warning' or (level == 'error' and info.severity != severity.Value('WARNING'))
     kind = severity.Name(info.severity).lower()
     text = (

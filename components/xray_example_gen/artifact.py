@@ -1,4 +1,4 @@
-"""Artifact types of XrayExampleGen beside the examples."""
+"""The artifact types of XrayExampleGen besides the examples."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ QUARANTINE_RECORDS = 'records.tfrecord'
 
 
 class IngestReport(Artifact):
-    """A directory with `ingest.json`: counts in and out, by file, by split, by label, and what was
-    noticed.
-    """
+    """A folder with `ingest.json`: record counts by file, split and label, and warnings."""
 
     TYPE_NAME = 'components.IngestReport'
 
 
 class Quarantine(Artifact):
-    """A directory with `quarantine.jsonl` (file, record, offset, reason) and the bytes of those
-    records in `records.tfrecord`.
+    """A folder with the records that the pipeline cannot use.
+
+    `quarantine.jsonl` lists the file, record, offset and reason of each. The files
+    `records.tfrecord-*` hold their bytes.
     """
 
     TYPE_NAME = 'components.Quarantine'

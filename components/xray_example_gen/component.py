@@ -1,4 +1,4 @@
-"""XrayExampleGen: NIH TFRecords to examples, split by patient, with nothing lost in silence."""
+"""XrayExampleGen: reads NIH TFRecords, splits them by patient, and accounts for every record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.xray_example_gen import artifact, executor
 
 
 class XrayExampleGenSpec(component_spec.ComponentSpec):
-    """Channels and parameters of XrayExampleGen."""
+    """Outputs and parameters of XrayExampleGen."""
 
     PARAMETERS = {
         'data': component_spec.ExecutionParameter(type=str),
@@ -28,22 +28,34 @@ class XrayExampleGenSpec(component_spec.ComponentSpec):
 
 
 class XrayExampleGen(base_beam_component.BaseBeamComponent):
-    """Reads the records of a data root, joins metadata, derives patient and labels, splits by
-    patient.
+    """Reads the records of a data root, adds metadata, patient and labels, and splits by patient.
 
-    TFX's own example generators cannot split by a patient that is not a feature of the record, stop
-    at the first damaged record, and pass whole records through a Beam shuffle, which an in-process
-    runner keeps in memory.
+    TFX's own example generators do not fit. They cannot split by a patient that is not a feature of
+    the record, they stop at the first damaged record, and they send whole records through a Beam
+    shuffle, which an in-process runner keeps in memory.
 
     Args:
-      data: JSON of `parameters.DataParameters`, with `root` set.
+      data: `parameters.DataParameters` as JSON, with `root` set.
       task: the name of the task, for the report.
-      label: the label of the task, one of `schemas.labels`; each split needs records with 0 and
+      label: the label of the task, one of `schemas.labels`. Each split needs records with 0 and
         with 1. It is a parameter so that a new task does not change this component's code.
-      fingerprint: of the files under the root (`records.data_root.fingerprint`), for the cache: new
-        files under the same path are seen also where a driver cannot look (Kubeflow). The executor
-        refuses files that it does not stand for.
-      code_digest: of this component's code; there for the cache alone.
+      fingerprint: of the files under the root (`records.data_root.fingerprint`). With it, the cache
+        notices new files under the same path, even on Kubeflow, where the driver cannot see them.
+        The executor rejects files with another fingerprint.
+      code_digest: digest of the executor's code; when it changes, the component runs again.
+
+    Example:
+      from components.xray_example_gen.parameters import DataParameters
+      from pipeline.code_digest import digest
+      from records.data_root import find_files, fingerprint
+
+      ingestion = XrayExampleGen(
+          data=DataParameters(root='/data/nih').model_dump_json(),
+          task='nih_triage',
+          label='abnormal',
+          fingerprint=fingerprint('/data/nih', find_files('/data/nih')),
+          code_digest=digest('components.xray_example_gen.executor'),
+      )
     """
 
     SPEC_CLASS = XrayExampleGenSpec

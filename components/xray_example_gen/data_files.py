@@ -1,6 +1,4 @@
-"""Which files a configuration's `data` part means: those beside the records are looked for under
-their usual names.
-"""
+"""Finds the side files that the `data` part of a configuration names."""
 
 from __future__ import annotations
 
@@ -11,16 +9,16 @@ from records.data_root import DataRoot, scan
 
 
 def locate(data: DataParameters, data_root: DataRoot | None = None) -> DataParameters:
-    """`data` with the metadata table, the lists and the images to leave out as files that are
-    there.
+    """Replaces `auto` in `data` by the paths of the side files, and checks that all of them exist.
 
     Args:
       data: with `root` set.
-      data_root: what lies under the root, if it has been listed.
+      data_root: the content of the root; None lists it.
 
     Raises:
-      DataRootError: the root or a file is missing, or several files may be meant.
+      DataRootError: the root or a file is missing, or `auto` finds several files.
       OSError: a folder cannot be listed.
+      ValueError: `root` is not set.
     """
     if data.root is None:
         raise ValueError('data.root is not set: give it with --data-root or in the configuration')
@@ -44,8 +42,8 @@ def locate(data: DataParameters, data_root: DataRoot | None = None) -> DataParam
     )
 
 
-def named(data: DataParameters) -> tuple[str, ...]:
-    """The files beside the records that ingestion reads, as a located configuration names them."""
+def side_files_of(data: DataParameters) -> tuple[str, ...]:
+    """The side files that ingestion reads, as named in `data`, which comes from `locate`."""
     names = [data.metadata, data.exclude]
     if data.split.method == 'official':
         names += [data.split.train_val_list, data.split.test_list]
@@ -53,5 +51,5 @@ def named(data: DataParameters) -> tuple[str, ...]:
 
 
 def side_paths(root: str, data: DataParameters) -> tuple[str, ...]:
-    """The full paths of these files: they are part of the data's fingerprint."""
-    return tuple(storage.resolve(root, name) for name in named(data))
+    """The full paths of the side files, which are part of the data's fingerprint."""
+    return tuple(storage.resolve(root, name) for name in side_files_of(data))

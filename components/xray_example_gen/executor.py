@@ -1,5 +1,6 @@
-"""Runs the ingestion: one Beam element a file, so that nothing large is ever shuffled or held by a
-runner.
+"""The executor of XrayExampleGen: ingests the record files as a Beam job.
+
+Each Beam element is one file, so that the runner never shuffles or stores anything large.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Executor of XrayExampleGen."""
+    """Ingests the record files of a data root."""
 
     def Do(
         self,
@@ -39,10 +40,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Reads every file of the data root into the splits.
 
         Raises:
-          DataRootError: no files, or other files than when the run started.
+          DataRootError: there are no files, or they have changed since the run started.
           MetadataError: a side file cannot be used.
-          IngestError: the records cannot be trained on. Report and quarantine are kept, where the
-            error says.
+          IngestError: the model cannot be trained on the records. The error says where report and
+            quarantine are kept.
         """
         data = DataParameters.model_validate_json(exec_properties['data'])
         root = data.root
@@ -68,10 +69,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             report_uri,
             destination.staging,
         ):
-            # What an attempt that was killed left there would be read as if it were of this one.
+            # Files of a killed attempt would be read as if they came from this one.
             storage.remove_tree(folder)
             storage.make_dirs(folder)
-        # Read once here too: a bad side file is told before any record is read.
+        # Read the side files here too: it reports a bad one before any record is read.
         shard.load_rules(root, data, exec_properties['fingerprint'])
         shard_reports = self._ingest(
             root,
@@ -88,8 +89,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         content['fingerprint'] = exec_properties['fingerprint']
         content['root'] = root
-        content['ignored_files'] = dict(data_root.ignored(data_files.named(data)))
-        content['table'] = report.of_table(
+        content['ignored_files'] = dict(data_root.ignored(data_files.side_files_of(data)))
+        content['table'] = report.table_summary(
             shard.load_table(storage.resolve(root, data.metadata), exec_properties['fingerprint'])
             if data.metadata
             else None
@@ -113,19 +114,23 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         report_uri: str,
         quarantine_uri: str,
     ) -> None:
-        """Like `report.check`; what is wrong with the data outlives the failure, although TFX
-        deletes the outputs of a failed execution.
+        """Like `report.check`; if it fails, it copies report and quarantine to a lasting folder.
+
+        TFX deletes the outputs of a failed execution.
         """
-        keep = self._context.stateful_working_dir if self._context else None
-        where = os.path.join(keep, 'quarantine') if keep else quarantine_uri
+        lasting = self._context.stateful_working_dir if self._context else None
+        quarantine_copy = os.path.join(lasting, 'quarantine') if lasting else quarantine_uri
         try:
             report.check(
-                content, quarantined, max_share, os.path.join(where, artifact.QUARANTINE_LIST)
+                content,
+                quarantined,
+                max_share,
+                os.path.join(quarantine_copy, artifact.QUARANTINE_LIST),
             )
         except report.IngestError:
-            if keep:
-                io_utils.copy_dir(quarantine_uri, where)
-                io_utils.copy_dir(report_uri, os.path.join(keep, 'report'))
+            if lasting:
+                io_utils.copy_dir(quarantine_uri, quarantine_copy)
+                io_utils.copy_dir(report_uri, os.path.join(lasting, 'report'))
             raise
 
     def _ingest(
@@ -145,7 +150,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _ = (
                 pipeline
                 | 'Files' >> beam.Create(shards)
-                # Without it a runner fuses the files into one bundle.
+                # Without the reshuffle, a runner fuses all files into one bundle.
                 | 'Spread' >> beam.Reshuffle()
                 | 'Ingest' >> beam.ParDo(shard.IngestShard(root, data, fingerprint, destination))
                 | 'WriteReports'
@@ -156,17 +161,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             lines += storage.read_text(path).splitlines()
         if len(lines) != len(shards):
             raise RuntimeError(
-                f'{len(shards)} files were to be read, but {len(lines)} reported back: see the '
-                'Beam runner for the others'
+                f'ingestion started with {len(shards)} files, but {len(lines)} have a report: see '
+                'the log of the Beam runner'
             )
         storage.remove_tree(folder)
-        # Again: a file that was replaced while it was read is not what the fingerprint stands for.
+        # Check again: a file may have been replaced during ingestion.
         _files(root, data, fingerprint)
         return lines
 
 
 def _files(root: str, data: DataParameters, fingerprint: str) -> list[DataFile]:
-    """The record files, which are those that the cache knows this data by.
+    """The record files, after a check that the data still has its fingerprint.
 
     Raises:
       DataRootError: see `check_unchanged`.

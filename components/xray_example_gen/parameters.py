@@ -1,4 +1,4 @@
-"""Parameters of XrayExampleGen: the `data` part of a configuration. No TFX here."""
+"""Parameters of XrayExampleGen: the `data` part of a configuration. This module imports no TFX."""
 
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ class SplitParameters(StrictParameters):
 
 
 class DataParameters(StrictParameters):
-    """The data root and how its records become examples. File names are relative to the data root
-    unless they are absolute.
+    """The data root and how its records become examples.
+
+    File names are relative to the data root unless they are absolute.
     """
 
     root: str | None = None

@@ -1,4 +1,4 @@
-"""Merges what the shards say into one report, and refuses what nothing good can come from."""
+"""Merges the reports of the shards into one, and rejects data that no model can be trained on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from records.walking import format_counts
 from schemas.features import SPLITS
 from schemas.problem_names import DAMAGED_RECORD
 
-# As many reasons are shown in an error; all of them stand in the quarantine's list.
+# Reasons that an error shows; the quarantine's list has all of them.
 _SHOWN = 10
 
 
 class IngestError(ValueError):
-    """Data that cannot be trained on; the text says what is wrong, where, and what to do."""
+    """No model can be trained on the data; the text says what is wrong, where, and what to do."""
 
 
 def merge(shards: Iterable[str], task: str, label: str) -> tuple[dict, list[dict]]:
-    """Merges the shards' JSON into (`ingest.json`'s content, the quarantine's rows).
+    """Merges the reports of the shards.
+
+    Args:
+      shards: the report of each shard as JSON, in any order.
+      task: the name of the task.
+      label: the label of the task; its positives are counted in each split.
+
+    Returns:
+      The content of `ingest.json`, and the rows of the quarantine's list.
 
     Raises:
       IngestError: a record is neither in a split nor in quarantine.
@@ -47,20 +55,17 @@ def merge(shards: Iterable[str], task: str, label: str) -> tuple[dict, list[dict
         'files': [_file(report) for report in reports],
     }
     for report in reports:
-        kept, aside = sum(report['records_out'].values()), len(report['quarantined'])
-        if report['records_in'] != kept + aside:
+        accepted, rejected = sum(report['records_out'].values()), len(report['quarantined'])
+        if report['records_in'] != accepted + rejected:
             raise IngestError(
-                f'{report["name"]}: {report["records_in"]} records were read, but {kept} are in '
-                'the splits '
-                f'and {aside} in quarantine. Nothing may get lost: please report this as a bug.'
+                f'{report["name"]}: {report["records_in"]} records were read, but {accepted} are '
+                f'in the splits and {rejected} in quarantine. This is a bug: please report it.'
             )
     return content, quarantined
 
 
-def of_table(table: Table | None) -> dict | None:
-    """What is to be known of the metadata table: its path, its rows, and what was not understood in
-    it.
-    """
+def table_summary(table: Table | None) -> dict | None:
+    """The path, number of rows and problems of the metadata table; None without a table."""
     if table is None:
         return None
     return {
@@ -71,7 +76,11 @@ def of_table(table: Table | None) -> dict | None:
 
 
 def warnings(content: dict) -> list[str]:
-    """What a person should know of an ingestion that went through."""
+    """The warnings about a successful ingestion, one line each.
+
+    Args:
+      content: of `ingest.json`.
+    """
     lines = []
     if content.get('ignored_files'):
         lines.append(f'files that are not read: {format_counts(Counter(content["ignored_files"]))}')
@@ -81,9 +90,7 @@ def warnings(content: dict) -> list[str]:
             f'{name} {count:,}' for name, count in sorted(content['unknown'].items())
         )
         if unknown:
-            lines.append(
-                f'values that are unknown, of {content["records_out"]:,} records: {unknown}'
-            )
+            lines.append(f'unknown values in {content["records_out"]:,} records: {unknown}')
     for file in content['files']:
         if file['promised'] is not None and file['promised'] != file['held']:
             lines.append(
@@ -102,10 +109,17 @@ def warnings(content: dict) -> list[str]:
 
 
 def check(content: dict, quarantined: list[dict], max_quarantine_share: float, where: str) -> None:
-    """Stops on too much quarantine, no records, or a split without patients or with one class.
+    """Checks that the model can be trained on the records.
+
+    Args:
+      content: of `ingest.json`.
+      quarantined: the rows of the quarantine's list.
+      max_quarantine_share: 0..1, largest allowed share of records in quarantine.
+      where: path of the quarantine's list, for the message.
 
     Raises:
-      IngestError: see above; `where` (the quarantine's directory) is named in it.
+      IngestError: too many records are in quarantine, there are no records, or a split has no
+        records or only one class.
     """
     examples = ''.join(
         f'\n  {row["file"]}, record {row["record"]} (byte {row["offset"]}): {row["reason"]}'
@@ -128,16 +142,15 @@ def check(content: dict, quarantined: list[dict], max_quarantine_share: float, w
         if not split['records']:
             raise IngestError(
                 f'split {name!r} got no records: {content["records_out"]} records of '
-                f'{content["patients"]} patients are too few for '
-                'the shares in data.split.fractions, or the official lists name none of them'
+                f'{content["patients"]} patients are too few for the shares in '
+                'data.split.fractions, or the official lists name none of them'
             )
         if split['positives'] in (0, split['records']):
             only = 'no' if not split['positives'] else 'only'
             raise IngestError(
                 f'split {name!r} holds {only} records with {content["label"]}=1 '
-                f'({split["records"]} records): both classes are needed '
-                'in each split. More data, other shares in data.split.fractions or another '
-                'data.split.seed help.'
+                f'({split["records"]} records): each split needs both classes. Use more data, '
+                'other shares in data.split.fractions, or another data.split.seed.'
             )
 
 

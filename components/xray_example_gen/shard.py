@@ -1,6 +1,4 @@
-"""The work on one TFRecord file: read, judge, add features, write to the splits, keep count. Pixels
-never leave this step.
-"""
+"""Ingests one TFRecord file: reads, checks, adds features, writes to the splits, and counts."""
 
 from __future__ import annotations
 
@@ -34,7 +32,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One input file: its path, its name under the data root, and its number of how many."""
+    """One input file.
+
+    Attributes:
+      path: full path.
+      name: path under the data root, printable.
+      number: 0-based position among all input files.
+      of: number of all input files.
+    """
 
     path: str
     name: str
@@ -44,8 +49,12 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Destination:
-    """Where a shard's records go: a directory per split, the quarantine's directory, and one for
-    files that are being written.
+    """The folders that a shard writes to.
+
+    Attributes:
+      splits: split -> folder of its records.
+      quarantine: folder of the records that cannot be used.
+      staging: folder of unfinished files.
     """
 
     splits: Mapping[str, str]
@@ -55,8 +64,20 @@ class Destination:
 
 @dataclasses.dataclass
 class ShardReport:
-    """What became of a file. `records_in` counts damaged stretches too: each of them held at least
-    one record once.
+    """The counts of one file.
+
+    Attributes:
+      name: of the file, printable.
+      promised: number of records that the file name promises; None without one.
+      records_in: records read. It counts damaged stretches too: each once held at least one record.
+      records_out: split -> records.
+      labels: split -> label -> records with 1.
+      patients: split -> patient ids.
+      notes: as in `records.intake.Accepted` -> records.
+      unknown: feature of the metadata table -> records in which it is unknown.
+      origins: origin, see `records.origin` -> records.
+      mislabelled: records whose label is wrong on purpose, in synthetic data.
+      quarantined: a row of the quarantine's list for each record that cannot be used.
     """
 
     name: str
@@ -74,13 +95,18 @@ class ShardReport:
     def add(
         self, split: str, accepted: Accepted, added: Mapping[str, int], truth: Mapping[str, bool]
     ) -> None:
-        """Counts an accepted record, with its own labels and those added to them; `truth` as in
-        `records.origin.read_truth`.
+        """Counts an accepted record.
+
+        Args:
+          split: where the record goes.
+          accepted: the record.
+          added: label -> 0/1, derived from the record's own labels.
+          truth: as in `records.origin.read_truth`.
         """
         self.records_out[split] += 1
         counts = self.labels.setdefault(split, Counter())
         counts.update(
-            name for name, set_ in (*accepted.record.labels.items(), *added.items()) if set_
+            name for name, value in (*accepted.record.labels.items(), *added.items()) if value
         )
         self.patients.setdefault(split, set()).add(accepted.patient_id)
         self.notes.update(accepted.notes)
@@ -100,28 +126,34 @@ class ShardReport:
 
 @functools.lru_cache(maxsize=2)
 def load_table(path: str, fingerprint: str) -> Table:
-    """`read_table`, once a process and state of the data: 112,120 lines take a second."""
+    """`read_table`, cached by process and fingerprint, because 112,120 lines take a second."""
     del fingerprint
     return read_table(path)
 
 
 @functools.lru_cache(maxsize=4)
-def load_truth(places: tuple[str, ...], fingerprint: str) -> dict[str, bool]:
-    """`origin.read_truth` of the files that are there, once a process and state of the data."""
+def load_truth(paths: tuple[str, ...], fingerprint: str) -> dict[str, bool]:
+    """`origin.read_truth` of those of `paths` that exist, cached by process and fingerprint."""
     del fingerprint
     return {
-        image: wrong
-        for path in places
+        image_id: mislabelled
+        for path in paths
         if storage.exists(path)
-        for image, wrong in origin.read_truth(path).items()
+        for image_id, mislabelled in origin.read_truth(path).items()
     }
 
 
 def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intake, Splitter]:
-    """Builds what judges and what splits records, from the side files that the parameters name.
+    """Reads the side files and builds the rules that check and split records.
+
+    Args:
+      root: the data root.
+      data: as `data_files.locate` returns it.
+      fingerprint: of the data.
 
     Raises:
-      MetadataError, OSError: a side file cannot be read or contradicts another.
+      MetadataError: a side file is not valid, or contradicts another.
+      OSError: a side file cannot be read.
     """
     metadata = (
         load_table(storage.resolve(root, data.metadata), fingerprint) if data.metadata else None
@@ -145,8 +177,9 @@ def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intak
 
 
 class IngestShard(beam.DoFn):
-    """`Shard` in, JSON of what became of it out (see `report.merge`); the records themselves go
-    straight into files.
+    """Ingests each `Shard` and yields its `ShardReport` as JSON, see `report.merge`.
+
+    The records do not pass through Beam: they go straight to files.
     """
 
     def __init__(self, root: str, data: DataParameters, fingerprint: str, destination: Destination):
@@ -154,14 +187,14 @@ class IngestShard(beam.DoFn):
         self._destination = destination
 
     def setup(self) -> None:
-        """Reads the side files once a worker."""
-        self._done = 0
+        """Reads the side files, once for each worker."""
+        self._finished_files = 0
         self._intake, self._splitter = load_rules(
             self._root, DataParameters.model_validate_json(self._data), self._fingerprint
         )
 
     def process(self, shard: Shard) -> Iterator[str]:
-        """Reads the file to its end."""
+        """Ingests one file and yields its report."""
         report = ShardReport(shard.name, tfrecord.promised_count(shard.name))
         data = DataParameters.model_validate_json(self._data)
         table = storage.resolve(self._root, data.metadata) if data.metadata else None
@@ -171,12 +204,12 @@ class IngestShard(beam.DoFn):
         with _Writers(self._destination, shard) as writers:
             for item in tfrecord.read(shard.path):
                 report.records_in += 1
-                self._take(item, shard, writers, report, truth)
-        self._done += 1
-        _log.info('files', extra={'done': self._done, 'total': shard.of})
+                self._ingest(item, shard, writers, report, truth)
+        self._finished_files += 1
+        _log.info('files', extra={'done': self._finished_files, 'total': shard.of})
         yield _to_json(report)
 
-    def _take(
+    def _ingest(
         self,
         item: tfrecord.Record | tfrecord.Damage,
         shard: Shard,
@@ -185,20 +218,20 @@ class IngestShard(beam.DoFn):
         truth: Mapping[str, bool],
     ) -> None:
         if isinstance(item, tfrecord.Damage):
-            _set_aside(item, Rejected(item.reason, DAMAGED_RECORD), writers, report)
+            _quarantine(item, Rejected(item.reason, DAMAGED_RECORD), writers, report)
             return
         verdict = self._intake.judge(item.payload)
         if isinstance(verdict, Rejected):
-            _set_aside(item, verdict, writers, report)
+            _quarantine(item, verdict, writers, report)
             return
         image_id = verdict.record.image_id
         split = self._splitter.assign(verdict.patient_id, image_id)
         if split is None:
             reason = (
-                f'image {image_id!r} stands in neither official list: complete the lists, or set '
+                f'image {image_id!r} is in neither official list: complete the lists, or set '
                 'data.split.method to patient_hash'
             )
-            _set_aside(item, Rejected(reason, NOT_IN_SPLIT_LISTS, image_id), writers, report)
+            _quarantine(item, Rejected(reason, NOT_IN_SPLIT_LISTS, image_id), writers, report)
             return
         added = derived(verdict.record.labels)
         writers.write(
@@ -208,8 +241,9 @@ class IngestShard(beam.DoFn):
 
 
 class _Writers:
-    """The output files of one shard, opened as they are needed and moved into place only when the
-    shard is through.
+    """The output files of one shard.
+
+    They are opened when first needed, and moved to their folders when the shard is finished.
     """
 
     def __init__(self, destination: Destination, shard: Shard):
@@ -219,10 +253,10 @@ class _Writers:
     def __enter__(self) -> _Writers:
         return self
 
-    def __exit__(self, kind, value, trace) -> None:
+    def __exit__(self, error_type, error, traceback) -> None:
         for writer, temporary, final in self._open.values():
             writer.close()
-            if kind is None:
+            if error_type is None:
                 storage.move(temporary, final, overwrite=True)
             else:
                 storage.remove(temporary)
@@ -236,12 +270,12 @@ class _Writers:
     def _writer(self, folder: str, stem: str) -> tf.io.TFRecordWriter:
         if folder not in self._open:
             name = f'{stem}-{self._shard.number:05d}-of-{self._shard.of:05d}'
-            # Readers of a split take every file in it, hidden ones too: what a killed worker leaves
-            # must not lie there.
+            # Readers of a split read every file in it, even hidden ones, so an unfinished file must
+            # not be there.
             temporary = os.path.join(
                 self._destination.staging, f'{len(self._open)}-{name}-{uuid.uuid4().hex}'
             )
-            # JPEG does not shrink further; gzip would only cost time.
+            # No gzip: it would not make JPEG smaller.
             self._open[folder] = (
                 tf.io.TFRecordWriter(temporary),
                 temporary,
@@ -250,7 +284,7 @@ class _Writers:
         return self._open[folder][0]
 
 
-def _set_aside(
+def _quarantine(
     item: tfrecord.Record | tfrecord.Damage,
     verdict: Rejected,
     writers: _Writers,
@@ -271,15 +305,20 @@ def _set_aside(
 
 
 def _with_features(
-    payload: bytes, accepted: Accepted, place: str, added: Mapping[str, int]
+    payload: bytes, accepted: Accepted, position: str, added: Mapping[str, int]
 ) -> bytes:
-    """The record with what is derived from it and from the metadata table; a record without an
-    image id is named by its place.
+    """Adds the features from the metadata table, and those derived from the record.
+
+    Args:
+      payload: the serialized record.
+      accepted: the parsed record.
+      position: the record's file and number; becomes the image id of a record without one.
+      added: label -> 0/1, derived from the record's own labels.
     """
     example = example_pb2.Example.FromString(payload)
     entry = accepted.entry or Entry(accepted.patient_id)
     texts = {
-        features.IMAGE_ID: accepted.record.image_id or place,
+        features.IMAGE_ID: accepted.record.image_id or position,
         features.PATIENT_ID: accepted.patient_id,
         features.SEX: entry.sex,
         features.VIEW: entry.view_position,
@@ -294,8 +333,7 @@ def _with_features(
     }.items():
         put_int(example, name, number)
     for name in set(example.features.feature) - _KNOWN - set(added):
-        # Features that no schema of ours knows would stop the run as new columns; they stay in the
-        # source.
+        # Remove features that are not in the schema: the data gate would stop the run on them.
         del example.features.feature[name]
     return serialize(example)
 

@@ -1,4 +1,4 @@
-"""Which split a patient belongs to: by hash of the patient, or by the official NIH lists."""
+"""Assigns patients to splits, by a hash of the patient or by the official NIH lists."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ TEST = 'test'
 
 @dataclass(frozen=True)
 class OfficialLists:
-    """Image ids of the official split; disjoint by patient."""
+    """The image ids of the official split; no patient is in both lists."""
 
     train_val: Set[str]
     test: Set[str]
 
     def check(self, metadata: Mapping[str, Entry] | None) -> None:
-        """Raises MetadataError when an image, or a patient with it, stands in both lists."""
+        """Checks that no patient is in both lists.
+
+        Args:
+          metadata: image id -> its entry in the metadata table; without one, the patient comes from
+            the image id.
+
+        Raises:
+          MetadataError: a patient is in both lists.
+        """
 
         def patients(names: Set[str]) -> set[str]:
             entries = metadata or {}
@@ -29,23 +37,23 @@ class OfficialLists:
                 for name in names
             }
 
-        both = sorted(patients(self.train_val) & patients(self.test))
-        if both:
+        shared = sorted(patients(self.train_val) & patients(self.test))
+        if shared:
             raise MetadataError(
-                f'{len(both)} patients stand in the train_val list and in the test list, e.g. '
-                f'{", ".join(both[:5])}'
+                f'{len(shared)} patients are in both the train_val list and the test list, e.g. '
+                f'{", ".join(shared[:5])}'
             )
 
 
 @dataclass(frozen=True)
 class Splitter:
-    """Assigns records to `SPLITS`, all records of a patient to the same one.
+    """Assigns records to `SPLITS`; all records of a patient go to the same split.
 
     Attributes:
-      fractions: split -> share of the patients, summing to 1; a split with share 0 stays empty.
+      fractions: split -> share of the patients, 0..1; they sum to 1. A split with 0 stays empty.
       seed: another seed gives another assignment.
-      official: with it, `test` is the official test list and the other splits share out train_val
-        by their fractions.
+      official: the official lists. If set, `test` is the official test list, and the other splits
+        divide the train_val list in the proportions of their fractions.
     """
 
     fractions: Mapping[str, float]
@@ -53,7 +61,7 @@ class Splitter:
     official: OfficialLists | None = None
 
     def assign(self, patient_id: str, image_id: str | None) -> str | None:
-        """The split of a record; None when official lists are given and name neither the image."""
+        """The split of a record; None if the official lists are used and do not name the image."""
         if self.official is None:
             return self._by_hash(patient_id, SPLITS)
         if image_id in self.official.test:
@@ -64,13 +72,13 @@ class Splitter:
 
     def _by_hash(self, patient_id: str, splits: tuple[str, ...]) -> str:
         digest = hashlib.sha256(f'{self.seed}:{patient_id}'.encode()).digest()
-        place = (
+        position = (
             int.from_bytes(digest[:8], 'big')
             / 2**64
             * sum(self.fractions.get(split, 0.0) for split in splits)
         )
         for split in splits:
-            place -= self.fractions.get(split, 0.0)
-            if place < 0:
+            position -= self.fractions.get(split, 0.0)
+            if position < 0:
                 return split
         return next(split for split in reversed(splits) if self.fractions.get(split, 0.0) > 0)

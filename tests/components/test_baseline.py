@@ -72,7 +72,7 @@ def test_nothing_served_gives_an_empty_artifact(tmp_path):
 @pytest.mark.parametrize(
     ('damage', 'text'),
     [
-        (shutil.rmtree, 'is not in .* any more .*: run again'),
+        (shutil.rmtree, 'is no longer in .*: run again'),
         (lambda path: (path / 'saved_model.pb').unlink(), r'saved_model\.pb is missing; run again'),
         (
             lambda path: (path / 'variables' / 'variables.data').unlink(),
@@ -112,7 +112,7 @@ def test_damaged_copy_of_the_baseline_is_not_taken_for_none(tmp_path, damage):
             damage(Path(taken.uri))
             with pytest.raises(
                 target.TargetError,
-                match=rf'{taken.uri}, is damaged: .*Delete that folder and run again',
+                match=rf'{taken.uri} is damaged: .*Delete that folder and run again',
             ):
                 has_model(taken)
 
@@ -121,7 +121,7 @@ def test_error_lists_what_is_there(tmp_path):
     pushed = publish(model(tmp_path / 'a'), tmp_path / 'target')
     with pytest.raises(
         target.TargetError,
-        match=rf'version 5 is not in .*target any more \(there: {pushed.version}\)',
+        match=rf'version 5 is no longer in .*target \(versions: {pushed.version}\)',
     ):
         _take(tmp_path / 'taken', tmp_path / 'target', '5')
 

@@ -265,7 +265,7 @@ def test_message_lists_everything_at_once(gate, anomalies):
     ):
         assert part in text
     assert 'wrong_size' not in text
-    assert 'Warnings besides: 2' in text
+    assert 'Warnings: 2' in text
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_what_is_not_of_a_feature_stops_too(gate, text, name):
 
 
 def test_nothing_validated_is_not_blessed(gate):
-    with pytest.raises(DataGateError, match='looked at no split'):
+    with pytest.raises(DataGateError, match='checked no split'):
         gate({}, _audit())
 
 
@@ -410,7 +410,9 @@ def test_an_audit_of_other_films_than_ingestion_wrote_is_not_blessed(gate, anoma
         **_audit(),
         'splits': [{'split': 'train', 'images': 700}, {'split': 'test', 'images': 278}],
     }
-    with pytest.raises(DataGateError, match=r'test.*the audit read 278 films, ingestion wrote 300'):
+    with pytest.raises(
+        DataGateError, match=r'test.*the audit read 278 images, ingestion wrote 300'
+    ):
         gate({'train': anomalies['clean']}, audit, ingest)
     assert _rules(gate.verdict(), 'failed') == [('ingest', 'films', 'test')]
     audit['splits'][1]['images'] = 300
@@ -422,7 +424,7 @@ def test_missing_and_broken_inputs_are_named(gate, anomalies):
         gate({'train': anomalies['clean']})
     (gate.folder / 'audit').mkdir()
     (gate.folder / 'audit/audit.json').write_text('{')
-    with pytest.raises(DataGateError, match=r'audit/audit.json: not valid JSON'):
+    with pytest.raises(DataGateError, match=r'audit/audit.json is not valid JSON'):
         gate({'train': anomalies['clean']})
 
 

@@ -532,7 +532,7 @@ def test_the_official_split_follows_the_lists(root: Path, tmp_path: Path) -> Non
         pytest.param(
             lambda split, folder: split,
             MetadataError,
-            '1 patients stand in the train_val list and in the test list, e.g. 00000020',
+            '1 patients are in both the train_val list and the test list, e.g. 00000020',
         ),
         pytest.param(
             lambda split, folder: split | {'test_list': str(folder / 'gone.txt')},
@@ -634,7 +634,7 @@ def _write_one_class(root: Path) -> None:
         ),
         pytest.param(
             _write_one_class,
-            r"split 'train' holds no records with abnormal=1 .*both classes are needed",
+            r"split 'train' holds no records with abnormal=1 .*each split needs both classes",
             id='one class',
         ),
     ],
@@ -744,7 +744,7 @@ def test_problems_of_the_data_are_logged(tmp_path: Path, caplog: pytest.LogCaptu
         f"{root / TABLE}: Patient Sex: neither F nor M: unknown (1 row in line 17: 'O')"
         in caplog.messages
     )
-    assert 'values that are unknown, of 90 records: sex 1, view_position 1' in caplog.messages
+    assert 'unknown values in 90 records: sex 1, view_position 1' in caplog.messages
     assert output.report['unknown'] == {'sex': 1, 'view_position': 1}
     assert 'data/000-31.tfrec: the name promises 31 records, the file holds 30' in caplog.messages
     assert '1 of 91 records are in quarantine (invalid_record: 1)' in caplog.messages

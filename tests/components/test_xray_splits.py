@@ -102,7 +102,7 @@ def test_official_lists_that_overlap(
 ) -> None:
     with pytest.raises(
         MetadataError,
-        match=f'1 patients stand in the train_val list and in the test list, e.g. {told}',
+        match=f'1 patients are in both the train_val list and the test list, e.g. {told}',
     ):
         OfficialLists(frozenset(train_val), frozenset(test)).check(table)
 

@@ -112,7 +112,7 @@ def test_lists_that_contradict(tmp_path: Path) -> None:
         (root / f'{name}_list.txt').write_text('00000013_005.png\n')
     with pytest.raises(
         ConfigError,
-        match=r'1 patients stand in the train_val list and in the test list, e\.g\. 00000013',
+        match=r'1 patients are in both the train_val list and the test list, e\.g\. 00000013',
     ):
         _check(root, 'data.split.method=official')
 
