@@ -151,7 +151,7 @@ def _step(run: Run, name: str) -> dict[str, Any]:
     if execution.state in (COMPLETE, CACHED):
         step = Step(name, _STATES[execution.state], execution.seconds, cast(Any, outputs))
         try:
-            output = step_summary.of_step(step)
+            output = step_summary.result(step)
         except (OSError, ValueError, KeyError, tf.errors.OpError):
             output = 'its output no longer exists'
     duration = '' if execution.state == CACHED else f'{execution.seconds:.1f} s'

@@ -1,3 +1,3 @@
-"""The graph of components, its configuration, and the command line that runs it."""
+"""The pipeline: its configuration, its graph of components, and the runners for both targets."""
 
 __version__ = '0.1.0'

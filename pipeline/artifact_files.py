@@ -1,6 +1,4 @@
-"""Which files each step wrote: noted when it is done, and compared before another step reads
-them.
-"""
+"""Records which files each step wrote, and compares them before another step reads them."""
 
 from __future__ import annotations
 
@@ -17,39 +15,36 @@ from pipeline.metadata_file import EXECUTIONS
 from records import tfrecord
 
 _LISTING = 'outputs.json'
-# Their records carry checksums of their own, and all films are many GB: their files are compared by
-# size.
+# Compared by file size only: the records have checksums, and all images are many GB.
 _RECORD_TYPES = (standard_artifacts.Examples.TYPE_NAME, Quarantine.TYPE_NAME)
 
 Artifacts = Mapping[str, Sequence[types.Artifact]]
 
 
 class DamagedArtifactError(RuntimeError):
-    """An artifact is not what its step wrote; the text names the file, what is wrong and what to
-    do.
-    """
+    """An artifact is not what its step wrote; the text names file, problem and remedy."""
 
 
-def note(outputs: Artifacts) -> None:
-    """Writes down the files of the outputs of an execution, beside them."""
+def record(outputs: Artifacts) -> None:
+    """Writes the list of the files in the outputs of an execution."""
     content: dict[str, dict[str, dict[str, list]]] = {}
-    for artifact in _each(outputs):
+    for artifact in _step_artifacts(outputs):
         listing, key = _place(artifact)
         content.setdefault(listing, {})[key] = _files(artifact)
     for listing, keys in content.items():
-        # TFX has made its folder.
+        # TFX has created its folder.
         storage.replace_text(listing, json.dumps(keys, indent=1, sort_keys=True), f'{listing}.part')
 
 
 def check(inputs: Artifacts) -> None:
-    """Checks that the files of all inputs are those which their steps wrote, no more and no less.
+    """Checks that the files of all inputs are exactly those that their steps wrote.
 
     Raises:
-      DamagedArtifactError: a file is missing, is there in addition, or has other content.
+      DamagedArtifactError: a file is missing, has been added, or has other content.
     """
-    for artifact in _each(inputs):
+    for artifact in _step_artifacts(inputs):
         listing, key = _place(artifact)
-        # Artifacts of a release that kept no listing have none.
+        # Earlier releases wrote no listing.
         if not storage.exists(listing):
             continue
         try:
@@ -65,17 +60,17 @@ def check(inputs: Artifacts) -> None:
                 raise _error(artifact, path, 'the step did not write this file')
             if expected[name] != files[name]:
                 (size, _), (size_now, _) = expected[name], files[name]
-                what = 'its content changed' if size == size_now else f'it has {size_now} bytes'
-                raise _error(artifact, path, f'{what}, and the step wrote {size} bytes')
+                change = 'its content changed' if size == size_now else f'it has {size_now} bytes'
+                raise _error(artifact, path, f'{change}, and the step wrote {size} bytes')
 
 
 def check_records(inputs: Artifacts) -> None:
-    """Reads all records of the inputs, to find the damaged one after a step failed.
+    """Reads all records of the inputs, to find a damaged one after a step failed.
 
     Raises:
       DamagedArtifactError: a record is damaged.
     """
-    for artifact in _each(inputs):
+    for artifact in _step_artifacts(inputs):
         if artifact.type_name != standard_artifacts.Examples.TYPE_NAME:
             continue
         for name in storage.files(artifact.uri):
@@ -87,18 +82,18 @@ def check_records(inputs: Artifacts) -> None:
                     )
 
 
-def _error(artifact: types.Artifact, path: str, what: str) -> DamagedArtifactError:
+def _error(artifact: types.Artifact, path: str, problem: str) -> DamagedArtifactError:
     step = artifact.uri.rsplit('/', 3)[-3]
     return DamagedArtifactError(
-        f'{path}: {what}. Delete the folder {artifact.uri} and run the same command again: {step} '
-        'makes it anew.'
+        f'{path}: {problem}. Delete the folder {artifact.uri} and run the same command again: '
+        f'{step} creates it again.'
     )
 
 
-def _each(artifacts: Artifacts) -> Iterable[types.Artifact]:
+def _step_artifacts(artifacts: Artifacts) -> Iterable[types.Artifact]:
     """The artifacts that a step of a pipeline wrote as STEP/KEY/NUMBER."""
-    for several in artifacts.values():
-        for artifact in several:
+    for artifacts_of_key in artifacts.values():
+        for artifact in artifacts_of_key:
             if not artifact.is_external and artifact.uri.rsplit('/', 1)[-1].isdecimal():
                 yield artifact
 
@@ -110,9 +105,7 @@ def _place(artifact: types.Artifact) -> tuple[str, str]:
 
 
 def _files(artifact: types.Artifact) -> dict[str, list]:
-    """File name relative to the artifact -> [bytes, SHA-256 or '' where records carry
-    checksums].
-    """
+    """Relative file name -> [bytes, SHA-256]; the hash is '' where records have checksums."""
     files: dict[str, list] = {}
     for name in storage.files(artifact.uri):
         path = storage.join(artifact.uri, name)

@@ -1,4 +1,7 @@
-"""Where the Beam steps run: the `beam` part of a configuration. No Beam here."""
+"""The `beam` part of a configuration: where the Beam steps run.
+
+Does not import Beam.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ class BeamParameters(StrictParameters):
     dataflow: DataflowParameters = DataflowParameters()
 
     def missing(self) -> Iterator[str]:
-        """Keys that the engine needs and that have no value."""
+        """The keys that the engine needs but that have no value."""
         if self.engine == 'flink' and not self.flink.job_server:
             yield 'beam.flink.job_server'
         if self.engine == 'dataflow':
@@ -76,31 +79,32 @@ class BeamParameters(StrictParameters):
             )
 
     def arguments(self, setup_file: str | None) -> list[str]:
-        """Beam's command line.
+        """The options for Beam's command line.
 
         Args:
-          setup_file: path to the setup.py of the package that remote workers install; None for
-            none.
+          setup_file: path of the setup.py of the package that remote workers install; None if they
+            install nothing.
         """
         return [*_ENGINES[self.engine](self), *self._setup_options(setup_file), *self.args]
 
     def _setup_options(self, setup_file: str | None) -> list[str]:
-        """The option that tells workers what to install, unless `args` or an image does.
+        """The option with the package that workers install, unless `args` or an image gives it.
 
-        Without any, TFX packs itself into an archive for every step, which takes some seconds.
+        Without any such option, TFX packs itself into an archive for every step, which takes some
+        seconds.
         """
-        has_own = any(
+        is_in_args = any(
             arg.startswith(
                 ('--setup_file', '--extra_package', '--requirements_file', '--sdk_container_image')
             )
             for arg in self.args
         )
         image = self.engine == 'dataflow' and self.dataflow.image
-        return [] if has_own or image or not setup_file else [f'--setup_file={setup_file}']
+        return [] if is_in_args or image or not setup_file else [f'--setup_file={setup_file}']
 
 
 def _direct(beam: BeamParameters) -> list[str]:
-    # Explicit, since Beam's default tries to download another runner first.
+    # Explicit, because Beam's default first tries to download another runner.
     return ['--runner=FnApiRunner']
 
 
@@ -111,7 +115,7 @@ def _flink(beam: BeamParameters) -> list[str]:
         f'--job_endpoint={flink.job_server}',
         '--environment_type=EXTERNAL',
         f'--environment_config={flink.workers}',
-        # Keeps workers between stages, as each new one imports TensorFlow.
+        # Reuses workers between stages, because each new one imports TensorFlow.
         '--environment_cache_millis=600000',
         *([f'--parallelism={flink.parallelism}'] if flink.parallelism else []),
     ]

@@ -1,9 +1,8 @@
-"""A digest of the code that a component runs: the module named and all modules of this project that
-it imports.
+"""Computes a digest of the code that a component runs, with all that it imports from this project.
 
-TFX keys its cache by parameters and inputs. With import paths instead of module files it does not
-see an edit; the digest, handed to each component as a parameter, makes it see exactly the edits
-that matter to that component.
+The keys of TFX's cache are parameters and inputs. Since components use import paths instead of
+module files, TFX does not see an edit. Each component gets the digest as a parameter, so that TFX
+sees exactly the edits that matter to that component.
 """
 
 from __future__ import annotations
@@ -18,20 +17,16 @@ PACKAGES: tuple[str, ...] = ('components', 'pipeline', 'records', 'schemas', 'st
 
 
 def digest(*modules: str) -> str:
-    """SHA-256 (first 16 hex digits) over the sources of `modules` and of what they import from this
-    project.
+    """The first 16 hex digits of a SHA-256 over `modules` and their imports from this project.
 
-    Comments and blank lines do not count, as the code is compared as syntax trees; docstrings do,
-    and so does each package's data.
+    Comments and blank lines do not count, because the code is hashed as syntax trees. Docstrings
+    and the data files of packages count.
 
     Raises:
       ImportError: a module does not exist.
     """
-    found: set[str] = set()
-    for module in modules:
-        _collect(module, found)
     hashed = hashlib.sha256()
-    for module in sorted(found):
+    for module in closure(*modules):
         hashed.update(module.encode())
         path = _source(module)
         hashed.update(ast.dump(_tree(path)).encode())
@@ -43,14 +38,14 @@ def digest(*modules: str) -> str:
 
 def closure(*modules: str) -> list[str]:
     """The modules that `digest` covers."""
-    found: set[str] = set()
+    collected: set[str] = set()
     for module in modules:
-        _collect(module, found)
-    return sorted(found)
+        _collect(module, collected)
+    return sorted(collected)
 
 
 def _package_data(folder: str) -> list[tuple[str, bytes]]:
-    found = []
+    files = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if (
             entry.is_file()
@@ -58,19 +53,19 @@ def _package_data(folder: str) -> list[tuple[str, bytes]]:
             and not entry.name.startswith('.')
         ):
             with open(entry.path, 'rb') as file:
-                found.append((entry.name, file.read()))
-    return found
+                files.append((entry.name, file.read()))
+    return files
 
 
-def _collect(module: str, found: set[str]) -> None:
-    if module in found:
+def _collect(module: str, collected: set[str]) -> None:
+    if module in collected:
         return
-    found.add(module)
+    collected.add(module)
     # A package's __init__ runs before its modules.
     if '.' in module:
-        _collect(module.rpartition('.')[0], found)
+        _collect(module.rpartition('.')[0], collected)
     for name in _imports(_source(module)):
-        _collect(name, found)
+        _collect(name, collected)
 
 
 @functools.cache
@@ -100,8 +95,10 @@ def _imports(path: str) -> set[str]:
 
 @functools.cache
 def _path(module: str) -> str | None:
-    """The file of a module of this project; looked up by name, since asking the import system would
-    run its parents.
+    """The file of a module of this project; None if there is none.
+
+    Only the package is looked up through the import system: to look up a module would import its
+    parents.
     """
     package, *rest = module.split('.')
     spec = importlib.util.find_spec(package)

@@ -1,5 +1,6 @@
-"""The configuration of an experiment: one YAML file, every key checked before anything runs. No
-TensorFlow here.
+"""The configuration of an experiment: one YAML file, checked key by key before anything runs.
+
+Does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from trainer.strict_parameters import StrictParameters
 from trainer.tasks import TASKS
 
 _MAX_BYTES = 1_000_000
-# Characters of a value that a message repeats.
+# Characters of a value that a message quotes.
 _SHOWN = 200
-# What Kubernetes and Kubeflow take for a name.
+# Names that Kubernetes and Kubeflow accept.
 _NAME = re.compile(r'[a-z0-9]([-a-z0-9]*[a-z0-9])?')
 _NAME_LENGTH = 63
 
 
 class ConfigError(ValueError):
-    """An invalid configuration; the text names the file, the key, its value and what is allowed."""
+    """An invalid configuration; the text names the file, the key, its value and allowed values."""
 
 
 class PushTarget(StrictParameters):
@@ -86,7 +87,7 @@ class Config(StrictParameters):
     def _a_name(cls, value: str) -> str:
         if not _NAME.fullmatch(value) or len(value) > _NAME_LENGTH:
             raise ValueError(
-                f'{_short(repr(value))} is not a name that every runner takes: expected at most '
+                f'{_short(repr(value))} is not a name that every runner accepts: expected at most '
                 f'{_NAME_LENGTH} lower-case letters, '
                 'digits and dashes, beginning and ending with a letter or digit'
             )
@@ -148,7 +149,7 @@ class Config(StrictParameters):
             ):
                 if path is not None and not path.startswith('gs://'):
                     raise ValueError(
-                        'beam.engine is dataflow, whose workers see no path of this machine: '
+                        'beam.engine is dataflow, whose workers cannot read paths of this machine: '
                         f'give a gs:// folder as {key}'
                     )
         return self
@@ -157,13 +158,15 @@ class Config(StrictParameters):
 def load(path: str, settings: Iterable[str] = (), **overrides: Any) -> Config:
     """Reads a configuration file and overrides single keys.
 
-    >>> load('pipeline/configs/demo.yaml', ['train.epochs=3']).train.epochs
-    3
-
     Args:
       path: the YAML file.
-      settings: `key=value` with dotted keys, the values in YAML, as `--set` takes them.
-      **overrides: dotted keys with dots written as `__`; None changes nothing.
+      settings: `key=value` with dotted keys and values in YAML, as for `--set`.
+      **overrides: values by key, with `__` for each dot; None leaves the key unchanged.
+
+    Example:
+        >>> config = load('pipeline/configs/demo.yaml', ['train.epochs=3'], data__root='data')
+        >>> config.train.epochs, config.data.root
+        (3, 'data')
 
     Raises:
       ConfigError: the file is missing or not valid YAML, or a key or value is not allowed.
@@ -180,7 +183,7 @@ def load(path: str, settings: Iterable[str] = (), **overrides: Any) -> Config:
                 raise ConfigError(f'{key}: {value!r}: {error}') from None
             _override(content, key, value, path)
     try:
-        # As JSON, where strict checking accepts lists for tuples but not "3" or true for numbers.
+        # As JSON: strict mode then accepts lists for tuples, but not "3" or true for numbers.
         return Config.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         raise ConfigError('\n'.join(_problems(path, error))) from None
@@ -213,7 +216,7 @@ def _read(path: str) -> dict:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """The key and the value of a `--set`."""
+    """The key and the value of a `--set` option."""
     key, equals, value = text.partition('=')
     key = key.strip()
     if not equals or not all(key.split('.')):
@@ -243,7 +246,7 @@ def _override(content: dict, key: str, value: Any, source: str) -> None:
     for parent in parents:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
-            raise ConfigError(f'{source}: {parent!r} holds a value, not keys')
+            raise ConfigError(f'{source}: {parent!r} has a value, not keys')
     place[last] = value
 
 

@@ -1,4 +1,4 @@
-"""Compares, from step to step, how many films each step read with how many ingestion wrote."""
+"""Compares the number of images that each step read with the number that ingestion wrote."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ from trainer.artifacts import MODEL_INFO_FILE
 
 
 class CountError(RuntimeError):
-    """A step worked on more or fewer films than ingestion wrote; the text names step, split, counts
-    and what to do.
-    """
+    """A step used more or fewer images than ingestion wrote; the text names step, split, counts."""
 
 
 def check(steps: Mapping[str, Step]) -> None:
-    """Checks the last of the steps that are done.
+    """Checks the last of the finished steps.
 
     Raises:
-      CountError: its counts are not those of ingestion.
+      CountError: its counts differ from those of ingestion.
     """
     *_, step = steps.values()
     reader = _READERS.get(step.name)
@@ -36,21 +34,21 @@ def check(steps: Mapping[str, Step]) -> None:
     key, count = reader
     folder = artifact_utils.get_single_uri(step.outputs[key])
     report = artifact_utils.get_single_uri(steps[step_names.INGESTION.name].outputs['report'])
-    written = {
+    ingested = {
         name: split['records'] for name, split in _json(report, REPORT_FILE)['splits'].items()
     }
-    counted = list(count(step, folder))
-    if not counted:
+    counts = list(count(step, folder))
+    if not counts:
         raise CountError(
-            f'{step.name} does not say how many films it worked on. Delete {folder} and run the '
+            f'{step.name} does not report how many images it used. Delete {folder} and run the '
             'same command again.'
         )
-    for split, number in counted:
-        if number != written[split]:
+    for split, number in counts:
+        if number != ingested[split]:
             raise CountError(
-                f'{step.name} worked on {number:,} films of split {split!r}, but '
+                f'{step.name} used {number:,} images of split {split!r}, but '
                 f'{step_names.INGESTION.name} '
-                f'wrote {written[split]:,} ({report}). '
+                f'wrote {ingested[split]:,} ({report}). '
                 f'Delete {folder} and run the same command again.'
             )
 
@@ -102,7 +100,7 @@ def _evaluator(step: Step, folder: str) -> Iterator[tuple[str, int]]:
             yield 'test', round(count)
 
 
-# Step -> its output that says what it worked on, and how to count there.
+# Step -> the output with its counts, and the function that reads them.
 _READERS: dict[str, tuple[str, Callable[[Step, str], Iterator[tuple[str, int]]]]] = {
     step_names.STATISTICS.name: ('statistics', _statistics),
     step_names.AUDIT.name: ('audit', _audit),

@@ -1,4 +1,4 @@
-"""Builds the graph: the only place where components are put together, for every runner."""
+"""Builds the graph of components, for every runner. No other module connects components."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 
 from ml_metadata.proto import metadata_store_pb2
 
-# By their modules: tfx.v1 also imports Google's Vertex AI client, 2 s that nothing here needs.
+# Not through tfx.v1, which also imports Google's Vertex AI client (2 s) that nothing here needs.
 from tfx import components as tfx_components
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
@@ -46,7 +46,7 @@ from trainer.tasks import TASKS
 _PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCHEMA_FILE = os.path.join(_PROJECT, 'schemas', 'raw_schema.pbtxt')
 _SETUP = os.path.join(_PROJECT, 'setup.py')
-# There is none where the project was installed without its working copy.
+# The file is missing where the project was installed without its working copy.
 SETUP_FILE = _SETUP if os.path.exists(_SETUP) else None
 _TFX_COMPONENTS = (
     STATISTICS.name,
@@ -56,8 +56,8 @@ _TFX_COMPONENTS = (
     TRAINER.name,
     EVALUATOR.name,
 )
-_WATCHING = (STATISTICS.name, VALIDATION.name, AUDIT.name, DATA_GATE.name)
-# Evaluator reads raw examples, so the test split needs no transformed form.
+_CHECKS = (STATISTICS.name, VALIDATION.name, AUDIT.name, DATA_GATE.name)
+# Evaluator reads raw examples, so the test split is not transformed.
 _TRANSFORMED_SPLITS = ['train', 'val', 'calibration']
 
 
@@ -73,14 +73,23 @@ def create_pipeline(
     """Builds the TFX pipeline of an experiment.
 
     Args:
-      config: with `root` and `data.root` set.
-      fingerprint: of the data (`records.data_root.fingerprint`), taken when the run is started.
-      metadata: the connection of the metadata store, for runners that need one.
-      setup_file: where this project's setup.py is when the steps run; None: nowhere.
-      weights_digest: names the state of the weights where this machine cannot see them; None: taken
-        from the file.
-      read_target: whether to look what is served. Otherwise nothing is taken to be, and the Pusher
-        refuses where something is.
+      config: the configuration, with `root` and `data.root` set.
+      fingerprint: the fingerprint of the data when the run starts (`execute.data_fingerprint`).
+      metadata: the connection to the metadata store, for runners that need one.
+      setup_file: path of this project's setup.py when the steps run; None if there is none.
+      weights_digest: identifies the weights where this machine cannot read them; None computes the
+        digest from the file.
+      read_target: whether to read the push target to find the served version. If False, the graph
+        assumes that no model is served, and the Pusher refuses to push if one is.
+
+    Returns:
+      The pipeline, for `local_runner.run` or `kubeflow.spec.compile_spec`.
+
+    Example:
+        >>> config = load('pipeline/configs/demo.yaml', root='runs/demo', data__root='data')
+        >>> pipeline = create_pipeline(config, data_fingerprint(config))
+        >>> pipeline.pipeline_info.pipeline_name
+        'demo'
 
     Raises:
       TargetError: the newest version in the push target is damaged, so that no candidate can be
@@ -88,7 +97,7 @@ def create_pipeline(
     """
     assert config.root is not None
     for name in _TFX_COMPONENTS:
-        # TFX puts None in the place of a component whose import failed.
+        # TFX replaces a component by None if its import fails.
         if getattr(tfx_components, name) is None:
             raise RuntimeError(
                 f'tfx.components.{name} could not be imported: the environment is broken; remove '
@@ -97,8 +106,8 @@ def create_pipeline(
     components, candidate = _candidate(
         config, fingerprint, _weights_digest(config) if weights_digest is None else weights_digest
     )
-    # Audit and gate stop a run, but what they say does not change the model.
-    key = _key([component for component in components if component.id not in _WATCHING])
+    # Audit and gate can stop a run, but their results do not change the model.
+    key = _key([component for component in components if component.id not in _CHECKS])
     components += _gate_and_push(config, candidate, key, read_target)
     return Pipeline(
         pipeline_name=config.pipeline,
@@ -111,9 +120,7 @@ def create_pipeline(
 
 
 def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[list, dict]:
-    """The components from the data to the trained model, and the channels that the rest of the
-    graph needs.
-    """
+    """The components up to the trained model, and the channels that the rest of the graph needs."""
     examples = XrayExampleGen(
         data=config.data.model_dump_json(),
         task=config.task,
@@ -147,7 +154,7 @@ def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[l
         schema=schema.outputs['schema'],
         preprocessing_fn='trainer.preprocessing.preprocessing_fn',
         splits_config=transform_pb2.SplitsConfig(analyze=['train'], transform=_TRANSFORMED_SPLITS),
-        # What statistics could say of PNG bytes, the audit has said of the pixels.
+        # Statistics of PNG bytes say nothing; the audit has checked the pixels.
         disable_statistics=True,
         custom_config={
             'image_size': config.model.image_size,
@@ -211,16 +218,14 @@ def _trainer(
 
 
 def _checkpoints(config: Config) -> str:
-    """Where a training under way is kept for the next attempt; '' where TensorFlow cannot write to
-    the root by itself.
-    """
+    """The folder for checkpoints; '' if TensorFlow cannot write to the root directly."""
     root = config.root or ''
     is_usable = not storage.is_remote(root) or root.startswith('gs://')
     return RunRoot(root).checkpoints if is_usable else ''
 
 
 def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool) -> list:
-    """The components that decide about the candidate."""
+    """The components that decide whether the candidate is served."""
     directory = config.push_directory
     served = push_target.newest(directory) if read_target else None
     plan = push_target.plan_push(served, key, artifact_exists, uuid.uuid4().hex)
@@ -251,7 +256,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool)
         push_nonce=plan.push_nonce,
         baseline_version=plan.baseline_version,
         pipeline_name=config.pipeline,
-        # Where a model was made says nothing of it.
+        # The cluster does not affect the model.
         config=config.model_dump(mode='json', exclude={'kubeflow'}),
         keep_versions=config.push.keep_versions,
     )
@@ -267,11 +272,11 @@ def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool)
 
 
 def artifact_exists(uri: str) -> bool:
-    """Whether the artifact of an earlier run is still there.
+    """Whether the artifact of an earlier run still exists.
 
-    A step on Kubeflow knows its artifacts by the launcher's paths, which are there during the step
-    alone. What lies in a store that TensorFlow cannot open is believed to be there, as Kubeflow's
-    own cache does.
+    A step on Kubeflow knows its artifacts by the launcher's paths, which exist only during the
+    step. Artifacts in a store that TensorFlow cannot open are assumed to exist, as Kubeflow's own
+    cache assumes.
     """
     if not storage.is_remote(uri) and storage.exists(uri):
         return True
@@ -280,7 +285,7 @@ def artifact_exists(uri: str) -> bool:
 
 
 def _key(components: list) -> str:
-    """Names a candidate by the parameters of the components that make it."""
+    """A key for the candidate: a hash over the parameters of the components that produce it."""
     text = json.dumps(
         [[component.id, component.exec_properties] for component in components],
         sort_keys=True,
@@ -290,12 +295,12 @@ def _key(components: list) -> str:
 
 
 def _weights_digest(config: Config) -> str:
-    """Another file under the same path is another experiment."""
+    """A digest of the weights file: another file at the same path is another experiment."""
     path = config.model.weights
     if not path:
         return ''
     if not storage.exists(path):
-        return 'missing'  # the trainer says so, with what to do
+        return 'missing'  # the trainer reports it, with advice
     return hashlib.sha256(storage.read_bytes(path)).hexdigest()[:16]
 
 

@@ -1,6 +1,4 @@
-"""Looks at the data of a run in its first second: before TensorFlow is imported, and before
-anything is written.
-"""
+"""Checks the data of a run before TensorFlow is imported and before anything is written."""
 
 from __future__ import annotations
 
@@ -19,21 +17,22 @@ from records.terminal import error_text
 from records.walking import format_counts
 from schemas.features import AGE_BAND, SEX, VIEW
 
-# Column of the table -> the feature that groups of films are made by.
+# Column of the metadata table -> the feature that defines groups of images.
 _GROUPS = {'age': AGE_BAND, 'sex': SEX, 'view_position': VIEW}
 
 
 def check(config: Config) -> list[str]:
     """Checks that the data root exists, and that its metadata table and lists can be used.
 
-    A data root on an object store is not looked at: that takes TensorFlow, and ingestion does it.
+    A data root on an object store is not checked here, because that needs TensorFlow; ingestion
+    checks it.
 
     Args:
-      config: with `data.root` set.
+      config: the configuration, with `data.root` set.
 
     Returns:
-      What is to be known before the run: what is not read, what the table does not say, and which
-      gate needs it. A line each.
+      Notes for the user, each in one line: files that are not read, problems of the metadata table,
+      and unknown values that a threshold needs.
 
     Raises:
       ConfigError: the data cannot be used.
@@ -49,8 +48,8 @@ def check(config: Config) -> list[str]:
         _check_lists(root, data, table)
         return [
             *_not_read(data, data_root),
-            *_of_table(table),
-            *_needed(config.evaluation.thresholds, table),
+            *_table_problems(table),
+            *_unknown_values(config.evaluation.thresholds, table),
         ]
     except (DataRootError, MetadataError) as error:
         raise ConfigError(str(error)) from None
@@ -72,28 +71,27 @@ def _not_read(data: DataParameters, data_root: DataRoot) -> Iterator[str]:
     if ignored := data_root.ignored(data_files.side_files_of(data)):
         yield f'{data_root.path}: not read: {format_counts(ignored)}'
     if data.metadata is None:
-        lies = side_files.find(
+        table_file = side_files.find(
             side_files.TABLE,
             data_root.path,
             data_root.others,
             [file.name for file in data_root.files],
         )
-        if lies:
+        if table_file:
             yield (
-                f'{data_root.path}: {lies} is not read because data.metadata is null; set it to '
-                'auto '
-                'to have age, sex and view'
+                f'{data_root.path}: {table_file} is not read because data.metadata is null; set it '
+                'to auto to use age, sex and view position'
             )
 
 
-def _of_table(table: Table | None) -> Iterator[str]:
+def _table_problems(table: Table | None) -> Iterator[str]:
     if table is not None:
         for problem in table.problems:
             yield f'{table.path}: {problem}'
 
 
-def _needed(thresholds: tuple[Threshold, ...], table: Table | None) -> Iterator[str]:
-    if table is None:  # the configuration refuses a threshold that needs it
+def _unknown_values(thresholds: tuple[Threshold, ...], table: Table | None) -> Iterator[str]:
+    if table is None:  # then the configuration has no threshold that needs it
         return
     for column, group in _GROUPS.items():
         needing = [

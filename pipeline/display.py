@@ -1,4 +1,4 @@
-"""What a person sees while the pipeline runs: a line a step, and how far the present one is."""
+"""Shows a run on the screen: a line for each step, and the progress of the current one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from rich.text import Text
 
 from pipeline.local_runner import Step
 from pipeline.quiet import OWN
-from pipeline.summary import of_step
+from pipeline.summary import result
 
 _NAME_WIDTH = 18
 
 
 class RunDisplay(logging.Handler):
-    """Shows steps as they begin and end, and the messages of this project's own loggers between
-    them.
+    """Shows steps as they begin and end, and the messages of this project's own loggers.
 
-    A log record with the attributes `done` and `total` moves the progress bar instead of making a
-    line.
+    A log record with the attributes `done` and `total` moves the progress bar and adds no line.
     """
 
     def __init__(self, console: Console):
@@ -48,11 +46,11 @@ class RunDisplay(logging.Handler):
         for name in OWN:
             logging.getLogger(name).removeHandler(self)
 
-    def begin(self, name: str, number: int, of: int) -> None:
-        """A step is about to run."""
+    def begin(self, name: str, number: int, total: int) -> None:
+        """Shows that a step is about to run: number `number`, from 0, of `total`."""
         self._progress.reset(
             self._task,
-            description=f'{name} ({number + 1}/{of})',
+            description=f'{name} ({number + 1}/{total})',
             total=None,
             counts='',
             detail='',
@@ -60,24 +58,24 @@ class RunDisplay(logging.Handler):
         )
 
     def end(self, step: Step) -> None:
-        """A step is done."""
+        """Shows a step that is done, with its result."""
         self._line(
-            'cached' if step.state == 'cached' else 'done', step.name, step.seconds, of_step(step)
+            'cached' if step.state == 'cached' else 'done', step.name, step.seconds, result(step)
         )
 
     def fail(self, name: str, seconds: float) -> None:
-        """A step raised."""
+        """Shows a step that raised an error."""
         self._line('failed', name, seconds, '')
 
     def emit(self, record: logging.LogRecord) -> None:
         """Shows a log record of this project."""
         if hasattr(record, 'total'):
-            done, total = record.done, record.total  # type: ignore[attr-defined]
+            completed, total = record.done, record.total  # type: ignore[attr-defined]
             self._progress.update(
                 self._task,
-                completed=done,
+                completed=completed,
                 total=total,
-                counts=f'{done:,}/{total:,}',
+                counts=f'{completed:,}/{total:,}',
                 detail=record.getMessage(),
             )
         elif record.levelno >= logging.WARNING:

@@ -1,6 +1,4 @@
-"""Turns the message of a library into text for the screen: short, printable, without the
-bytes of records.
-"""
+"""Turns a library's error message into text for the screen: short, printable, without raw bytes."""
 
 from __future__ import annotations
 
@@ -8,16 +6,15 @@ import re
 
 from records.terminal import printable
 
-# A failed run lists at most ten records or files a message; the longest of these messages has about
-# 8,000 characters.
+# Messages of this project list at most ten records or files and have up to about 8,000 characters.
 _MAX_LENGTH = 12_000
 _MAX_LINE = 1_500
-# What is looked at; messages of TFMA hold whole batches, twice.
+# Characters that are searched; a message of TFMA can contain a whole batch, twice.
 _MAX_READ = 2_000_000
 # Longer byte strings are records or images; shorter ones are names.
 _MAX_BYTES = 64
-# Byte strings as Python prints them (b'…') and as protocol buffers do ("…\377…"); the last one may
-# be cut off.
+# Byte strings as printed by Python (b'…') and by protocol buffers ("…\377…"); the last one can be
+# incomplete.
 _BYTES = re.compile(
     r"""(?<!\w)b'(?:[^'\\]|\\.)*(?:'|\\?\Z)"""
     r"""|(?<!\w)b"(?:[^"\\]|\\.)*(?:"|\\?\Z)"""
@@ -27,14 +24,14 @@ _BYTES = re.compile(
 
 
 def presentable(text: str) -> str:
-    """The text of an error as a person can read it.
+    """Makes the text of an error readable.
 
-    TensorFlow, TFMA and Beam put their inputs into their messages: whole records, with films and
-    patients.
+    Messages of TensorFlow, TFMA and Beam contain their inputs: whole records, with images and
+    patient ids.
 
     Returns:
-      `text` with byte strings of records replaced by their length, control characters escaped, and
-      long lines and long texts cut; the log has all of it.
+      `text` with long byte strings replaced by their length, control characters escaped, and long
+      lines and long texts cut. The log has the full text.
     """
     text = '\n'.join(
         _cut(line, _MAX_LINE) for line in _BYTES.sub(_shortened, text[:_MAX_READ]).split('\n')

@@ -1,4 +1,4 @@
-"""The TFMA configuration of the Evaluator: metrics, slices and the thresholds of the gate."""
+"""Builds the Evaluator's TFMA configuration: metrics, slices and the thresholds of the gate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from google.protobuf import json_format
 
-# By their module: later versions of TFMA no longer export some protos.
+# From their module: later versions of TFMA do not export all protos.
 from tensorflow_model_analysis.proto import config_pb2
 
 from pipeline.evaluation_parameters import FINDINGS_SLICE, EvaluationParameters, Threshold
@@ -20,7 +20,7 @@ _PATIENT_METRICS = 'components.evaluator.patient_metrics'
 
 
 def eval_config(parameters: EvaluationParameters, task: Task) -> config_pb2.EvalConfig:
-    """The configuration for a model of a task, with the label that ingestion derived."""
+    """The configuration for the model of a task; the label is the one that ingestion derives."""
     return config_pb2.EvalConfig(
         model_specs=[config_pb2.ModelSpec(signature_name=EXAMPLES.name, **_label_keys(task))],
         slicing_specs=_slices(parameters, task),
@@ -38,7 +38,7 @@ def _slices(parameters: EvaluationParameters, task: Task) -> list[config_pb2.Sli
     specs = [config_pb2.SlicingSpec()]
     for name in parameters.slices:
         if name == FINDINGS_SLICE:
-            # Only value 1: the images without a finding say nothing about it.
+            # Only value 1: images without a finding say nothing about the finding.
             specs += [
                 config_pb2.SlicingSpec(feature_values={finding: '1'})
                 for finding in FINDINGS
@@ -70,9 +70,9 @@ def _label_keys(task: Task) -> dict:
 
 
 def _patient_metrics(parameters: EvaluationParameters, task: Task) -> config_pb2.MetricsSpec:
-    """The metrics of the registry with the thresholds, each for its slice.
+    """The metrics of the registry and the thresholds, each for its own slice.
 
-    A plain threshold would apply to every slice, even where its metric is not defined.
+    A plain threshold would apply to every slice, even if its metric is not defined there.
     """
     settings = {
         'label': task.label,
@@ -81,7 +81,7 @@ def _patient_metrics(parameters: EvaluationParameters, task: Task) -> config_pb2
         'level': parameters.interval,
         'min_positives': parameters.min_group_positives,
     }
-    # Named by its module: importing it here would import TFMA's metrics.
+    # By name: an import here would import TFMA's metrics too.
     metric = config_pb2.MetricConfig(
         class_name='PatientMetrics', module=_PATIENT_METRICS, config=json.dumps(settings)
     )
@@ -109,8 +109,8 @@ def _bound(threshold: Threshold) -> config_pb2.PerSliceMetricThreshold:
             -threshold.max_worse if higher else threshold.max_worse
         )
     if not bound.HasField('value_threshold'):
-        # TFX drops change thresholds while nothing is served. This bound remains: every number
-        # meets it, and an undefined metric, NaN, does not.
+        # TFX drops change thresholds while no model is served. This bound stays: every number
+        # passes it, but an undefined metric, NaN, does not.
         bound.value_threshold.lower_bound.value = -math.inf
     return config_pb2.PerSliceMetricThreshold(
         slicing_specs=[_slicing_spec(threshold)], threshold=bound
@@ -118,12 +118,12 @@ def _bound(threshold: Threshold) -> config_pb2.PerSliceMetricThreshold:
 
 
 def thresholds(eval_config_json: str) -> tuple[Threshold, ...]:
-    """The thresholds in TFMA's configuration, as `eval_config` wrote them and each run records."""
+    """Reads the thresholds back from TFMA's configuration, as each run records it."""
     return tuple(_thresholds(_parse(eval_config_json)))
 
 
 def interval_level(eval_config_json: str) -> float:
-    """The level of the intervals in TFMA's configuration, e.g. 0.95."""
+    """Reads the level of the intervals from TFMA's configuration, e.g. 0.95."""
     settings = (
         json.loads(metric.config or '{}')
         for spec in _parse(eval_config_json).metrics_specs
@@ -139,17 +139,17 @@ def _parse(eval_config_json: str) -> config_pb2.EvalConfig:
 
 def _thresholds(config: config_pb2.EvalConfig) -> Iterator[Threshold]:
     for spec in config.metrics_specs:
-        for metric, of_metric in spec.per_slice_thresholds.items():
-            for bound in of_metric.thresholds:
+        for metric, per_slice in spec.per_slice_thresholds.items():
+            for bound in per_slice.thresholds:
                 for slicing in bound.slicing_specs:
                     yield _threshold(metric, dict(slicing.feature_values), bound.threshold)
 
 
 def _threshold(metric: str, slice_values: dict, bound: config_pb2.MetricThreshold) -> Threshold:
     value, change = bound.value_threshold, bound.change_threshold
-    # Minus infinity only requires a value, see `_bound`.
+    # Minus infinity only requires that the metric is defined, see `_bound`.
     lower = value.lower_bound.value if value.HasField('lower_bound') else -math.inf
-    # Unvalidated: the record may be of a version with other metrics.
+    # Not validated, because another release with other metrics may have written the record.
     return Threshold.model_construct(
         metric=metric,
         slice=slice_values,

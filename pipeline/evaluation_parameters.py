@@ -1,4 +1,7 @@
-"""The `evaluation` part of a configuration: slices, intervals, quality gate. No TFMA here."""
+"""The `evaluation` part of a configuration: slices, intervals, quality gate.
+
+Does not import TFMA.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from schemas.labels import ABNORMAL, FINDINGS
 from trainer.strict_parameters import StrictParameters
 from trainer.tasks import Task
 
-# Slices by name in a configuration.
+# The names of slices in a configuration.
 FINDINGS_SLICE = 'findings'
 SLICES: tuple[str, ...] = (SEX, AGE_BAND, VIEW, FINDINGS_SLICE)
-# Feature -> the values that ingestion writes. A slice of any other value holds no image.
+# Feature -> the values that ingestion writes. A slice of any other value has no images.
 SLICE_VALUES: dict[str, tuple[str, ...]] = {
     SEX: (*SEXES, UNKNOWN),
     AGE_BAND: AGE_BANDS,
@@ -33,8 +36,9 @@ _GATE_NAMES = ', '.join(
 class Threshold(StrictParameters):
     """One condition of the quality gate, with at least one of `min`, `max` and `max_worse`.
 
-    >>> Threshold(metric='sensitivity_lower', slice={'view_position': 'AP'}, min=0.8).name()
-    'view_position=AP'
+    Example:
+        >>> Threshold(metric='sensitivity_lower', slice={'view_position': 'AP'}, min=0.8).name()
+        'view_position=AP'
     """
 
     metric: str = Field(
@@ -120,7 +124,7 @@ class Threshold(StrictParameters):
         return metric
 
     def problems(self, task: Task, has_metadata: bool) -> Iterator[str]:
-        """Why no model of a task can ever meet this threshold; nothing where one can.
+        """Why no model of a task can pass this threshold; empty if one can.
 
         Args:
           task: the task of the run.
@@ -161,12 +165,12 @@ class Threshold(StrictParameters):
                 )
 
     def name(self) -> str:
-        """The slice for people."""
+        """The slice as text."""
         return ', '.join(f'{key}={value}' for key, value in self.slice.items()) or 'all'
 
 
 def _label_in(values: dict[str, str], task: Task) -> int | None:
-    """The label that all images of a slice have; None where they can differ."""
+    """The label that all images of a slice have; None if labels can differ."""
     if task.label in values:
         return int(values[task.label])
     if task.label == ABNORMAL and any(values.get(finding) == '1' for finding in FINDINGS):
@@ -175,14 +179,12 @@ def _label_in(values: dict[str, str], task: Task) -> int | None:
 
 
 def _defined(metric: Metric, label: int) -> bool:
-    """Whether a metric is defined where all images have this label."""
+    """Whether a metric is defined if all images have this label."""
     return not (metric.needs_negatives if label else metric.needs_positives)
 
 
 class EvaluationParameters(StrictParameters):
-    """Slices beside the whole test split, and the thresholds that a model has to meet to be
-    blessed.
-    """
+    """The slices to evaluate, and the thresholds that a model has to meet to be blessed."""
 
     slices: tuple[str, ...] = Field(SLICES, json_schema_extra={'items': {'enum': [*SLICES]}})
     """Features whose values become slices; `findings` stands for each finding."""
@@ -225,8 +227,8 @@ class EvaluationParameters(StrictParameters):
                 threshold
             )
         for thresholds in bounds.values():
-            least = max((one.min for one in thresholds if one.min is not None), default=None)
-            most = min((one.max for one in thresholds if one.max is not None), default=None)
+            least = max((item.min for item in thresholds if item.min is not None), default=None)
+            most = min((item.max for item in thresholds if item.max is not None), default=None)
             if least is not None and most is not None and least > most:
                 first = thresholds[0]
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""One local run, from the files of the data to the verdict on the screen."""
+"""Executes one local run, from the data files to the verdict on the screen."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ from records.data_root import fingerprint, scan
 
 
 class _RecordingDisplay:
-    """Writes each step into the record of the run, then shows it."""
+    """Writes each step to the run record, then shows it."""
 
     def __init__(self, display: local_runner.Display, recorder: run_record.Recorder):
         self._display, self._recorder = display, recorder
 
-    def begin(self, name: str, number: int, of: int) -> None:
-        """A step is about to run."""
+    def begin(self, name: str, number: int, total: int) -> None:
+        """Records and shows that a step is about to run."""
         self._recorder.begin_step(name)
-        self._display.begin(name, number, of)
+        self._display.begin(name, number, total)
 
     def end(self, step: local_runner.Step) -> None:
-        """A step is done."""
+        """Records and shows a step that is done."""
         self._recorder.end_step(step.name, step.state, step.seconds)
         self._display.end(step)
 
     def fail(self, name: str, seconds: float) -> None:
-        """A step raised."""
+        """Records and shows a step that raised an error."""
         self._recorder.end_step(name, 'failed', seconds)
         self._display.fail(name, seconds)
 
@@ -64,19 +64,25 @@ def execute(
     """Runs the pipeline and prints its result.
 
     Args:
-      config: with absolute paths, `root` and `data.root` set.
-      run_id: names the run in the metadata store.
+      config: the configuration, with absolute paths, `root` and `data.root` set.
+      run_id: the name of the run in the metadata store.
       console: the screen.
-      log: the log file, which messages refer to.
-      recorder: writes the record of the run.
+      log: path of the log file, for messages.
+      recorder: writes the run record.
 
     Returns:
-      One of `pipeline.exit_codes`.
+      An exit code of `pipeline.exit_codes`.
+
+    Example:
+        >>> log = f'{config.root}/logs/first.log'
+        >>> with run_record.recording(config.root, 'first', config.pipeline, log) as recorder:
+        ...     execute(config, 'first', Console(), log, recorder)
+        0
     """
     assert config.root is not None
     steps: dict[str, local_runner.Step] = {}
     try:
-        with root_lock.hold(config.root):
+        with root_lock.acquire(config.root):
             check_weights(config)
             with RunDisplay(console) as display:
                 push.restore(config.push_directory, _copies_of_versions(config))
@@ -98,8 +104,7 @@ def execute(
     try:
         _show(config, steps, console, log)
     except Exception as error:
-        # The model is pushed or not already: an error here changes neither that nor the
-        # exit code.
+        # The run is complete, so an error here changes neither its result nor the exit code.
         logging.getLogger('cxr_triage').error('the results could not be shown', exc_info=error)
         _print_display_error(error, console, log)
     return _conclude(config, steps, console, recorder)
@@ -118,9 +123,7 @@ def _record_failure(
 
 
 def _copies_of_versions(config: Config) -> Iterator[str]:
-    """The copies of served versions that earlier runs left in the root (artifacts of Pusher and
-    Baseline).
-    """
+    """The folders with copies of served versions, which are artifacts of Pusher and Baseline."""
     for path in pathlib.Path(config.artifacts_directory).rglob(push_target.MANIFEST):
         yield str(path.parent)
 
@@ -141,14 +144,14 @@ def data_fingerprint(config: Config) -> str:
 
 
 def check_weights(config: Config) -> None:
-    """Checks that the weights exist before the first step, not after the images are transformed.
+    """Checks that the weights exist, so that a run does not fail only when training starts.
 
     Raises:
-      ConfigError: there is no such file.
+      ConfigError: the file does not exist.
     """
     path = config.model.weights
     if path and not storage.exists(path):
-        raise ConfigError(f'{path}: no such file. {weights.needed(config.model.backbone)}')
+        raise ConfigError(f'{path}: no such file. {weights.advice(config.model.backbone)}')
 
 
 def _show(config: Config, steps: dict[str, local_runner.Step], console: Console, log: str) -> None:
@@ -185,14 +188,14 @@ def _conclude(
     console: Console,
     recorder: run_record.Recorder,
 ) -> int:
-    """Says what became of the model, and records it; returns the exit code."""
+    """Prints and records whether the model is served; returns the exit code."""
     pushed = summary.pushed(steps[PUSHER.name])
     if pushed is not None:
         state = run_record.PUSHED if pushed.is_new else run_record.SERVED
         recorder.end(state, version=os.path.basename(pushed.path))
         console.print(f'{"model":<11} {pushed.path}', markup=False, soft_wrap=True)
         console.print(
-            f'[bold green]{pushed.words}[/] Research use only, not for clinical use.',
+            f'[bold green]{pushed.outcome}[/] Research use only, not for clinical use.',
             soft_wrap=True,
         )
         return PUSHED
@@ -223,24 +226,22 @@ def _reasons(config: Config, steps: dict[str, local_runner.Step]) -> list[str]:
 def _print_failure(
     error: BaseException, steps: dict[str, local_runner.Step], console: Console, log: str
 ) -> None:
-    """Prints the cause in plain words, then what to do."""
+    """Prints the cause and what to do."""
     step = error.step if isinstance(error, local_runner.StepError) else None
     cause = error.__cause__ if step else error
     stopped = f'The run stopped after {list(steps)[-1]}' if steps else 'The run could not start'
     console.print(f'\n[bold red]{f"{step} failed" if step else stopped}:[/]')
-    # Unwrapped: paths are there to be copied.
+    # Not wrapped, so that users can copy paths.
     console.print(_explain(cause), markup=False, soft_wrap=True)
     console.print('\nAll details: ' + log, markup=False, soft_wrap=True)
     if step:
         console.print(
-            'What was done before this step is kept: fix the cause and run the same command again.'
+            'The results of earlier steps are kept: fix the cause and run the same command again.'
         )
 
 
 def _print_if_served(error: BaseException, config: Config, run_id: str, console: Console) -> None:
-    """Says that this run's model is served where Pusher failed after the push, for example because
-    the disk was full.
-    """
+    """Reports that the model is served if Pusher failed after the push, e.g. on a full disk."""
     if not isinstance(error, local_runner.StepError) or error.step != PUSHER.name:
         return
     try:
@@ -249,9 +250,9 @@ def _print_if_served(error: BaseException, config: Config, run_id: str, console:
         return
     if served and served.manifest and run_id in {run.run_id for run in served.manifest.runs()}:
         console.print(
-            f'The model is served all the same, as version {served.version}: {served.path}. The '
+            f'The model is served nevertheless, as version {served.version}: {served.path}. The '
             'push was complete before the failure, '
-            'and the same command pushes nothing twice.',
+            'and the same command does not push it again.',
             markup=False,
             soft_wrap=True,
         )
@@ -264,7 +265,7 @@ def _print_display_error(error: BaseException, console: Console, log: str) -> No
 
 def _explain(error: BaseException | None) -> str:
     text = str(error).strip() or type(error).__name__
-    # Beam puts the traceback of the worker into the message; the last line says what happened.
+    # Beam's message contains the traceback of the worker; its last line is the error.
     if 'Traceback (most recent call last)' in text:
         text = text.splitlines()[-1]
     text = presentable(text)
@@ -275,12 +276,12 @@ def _explain(error: BaseException | None) -> str:
             f'memory ran out: {text}\nGive the run more, or lift the limit (ulimit -v unlimited), '
             'then run the same command again.'
         )
-    explains_itself = isinstance(error, ValueError | OSError | RuntimeError)
-    return text if explains_itself else f'{type(error).__name__}: {text}'
+    has_clear_text = isinstance(error, ValueError | OSError | RuntimeError)
+    return text if has_clear_text else f'{type(error).__name__}: {text}'
 
 
 def _memory_ran_out(error: BaseException | None) -> bool:
-    """Checks the type or number of the error, or its text where Beam passes on only that."""
+    """Checks the type of the error, and its text because Beam passes on nothing else."""
     messages = (
         os.strerror(errno.ENOMEM),
         "can't start new thread",
@@ -296,13 +297,13 @@ def _memory_ran_out(error: BaseException | None) -> bool:
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
-    """Checks the number of an error of Python, and the text of one of TensorFlow or SQLite."""
+    """Checks the number of a Python error, and the text of an error of TensorFlow or SQLite."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         if any(
-            words in str(error)
-            for words in (
+            message in str(error)
+            for message in (
                 os.strerror(errno.ENOSPC),
                 os.strerror(errno.EDQUOT),
                 'database or disk is full',

@@ -1,4 +1,4 @@
-"""The runs that a root's metadata store has on record."""
+"""Reads the runs of a root from its metadata store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pipeline.run_root import RunRoot
 
 
 def runs(root: Path) -> list[dict[str, metadata_store_pb2.Execution]]:
-    """For each run, oldest first: step -> its execution.
+    """The runs, oldest first, each as step -> execution.
 
     Raises:
-      ValueError: a run has two executions of a step.
+      ValueError: a run has two executions of one step.
       RuntimeError: there is no metadata store under `root`.
     """
     connection = metadata_store_pb2.ConnectionConfig()

@@ -1,7 +1,7 @@
 """Runs the pipeline on this machine, step by step, in this process.
 
-TFX's LocalDagRunner does the same without telling how far it is, which steps came from the cache,
-or what each one gave; this one stands on the same launcher.
+TFX's LocalDagRunner uses the same launcher, but reports neither progress nor which steps came from
+the cache nor the results of each step.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from pipeline.run_root import RunRoot
 
 
 class StepError(RuntimeError):
-    """A step failed; `__cause__` is what it raised, or what is wrong with its inputs, its outputs
-    or the metadata store.
+    """A step failed.
+
+    `__cause__` is the error that it raised, or a problem with its inputs, its outputs or the
+    metadata store.
     """
 
     def __init__(self, step: str):
@@ -42,8 +44,13 @@ class StepError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What became of a component: `state` is 'ran' or 'cached', `seconds` what it took now,
-    `outputs` its artifacts by key.
+    """The result of a component.
+
+    Attributes:
+      name: the id of the component.
+      state: 'ran' or 'cached'.
+      seconds: time that it took in this run.
+      outputs: its artifacts by key.
     """
 
     name: str
@@ -53,57 +60,55 @@ class Step:
 
 
 class Display(Protocol):
-    """Told of each step as it happens."""
+    """Shows the progress of a run."""
 
-    def begin(self, name: str, number: int, of: int) -> None:
-        """A step is about to run."""
+    def begin(self, name: str, number: int, total: int) -> None:
+        """Shows that a step is about to run: number `number`, from 0, of `total`."""
 
     def end(self, step: Step) -> None:
-        """A step is done."""
+        """Shows a step that is done."""
 
     def fail(self, name: str, seconds: float) -> None:
-        """A step raised."""
+        """Shows a step that raised an error."""
 
 
 def metadata_config(root: str):
-    """The connection of the metadata store under a root."""
+    """The connection to the metadata store under a root."""
     path = RunRoot(root).store
     os.makedirs(root, exist_ok=True)
     return metadata.sqlite_metadata_connection_config(path)
 
 
 class _Launcher(launcher.Launcher):
-    """TFX's launcher, but for inputs and outputs: a step reads what the steps before it wrote, and
-    nothing else.
-    """
+    """TFX's launcher, with a check that the files of each input are as their step wrote them."""
 
-    # While it is false, what is raised comes from the metadata store and not from the step.
-    _at_work = False
+    # While it is False, errors come from the metadata store and not from the step.
+    _executor_runs = False
 
     def launch(self):
         try:
             return super().launch()
         except (errors.StatusError, DecodeError, LookupError, TypeError) as error:
             # MLMD and protobuf do not name the file that they could not use.
-            if self._at_work or metadata_file.is_refused(error):
+            if self._executor_runs or metadata_file.is_refused(error):
                 raise
             path = self._mlmd_connection.connection_config.sqlite.filename_uri
             raise metadata_file.damaged(path, f'{type(error).__name__}: {error}') from error
 
     def _run_executor(self, execution_info):
-        self._at_work = True
+        self._executor_runs = True
         artifact_files.check(execution_info.input_dict)
         try:
             output = super()._run_executor(execution_info)
         except Exception:
             artifact_files.check_records(execution_info.input_dict)
             raise
-        artifact_files.note(execution_info.output_dict)
-        self._at_work = False
+        artifact_files.record(execution_info.output_dict)
+        self._executor_runs = False
         return output
 
 
-def _nothing_more(steps: dict[str, Step]) -> None:
+def _accept(steps: dict[str, Step]) -> None:
     """Accepts every step."""
 
 
@@ -111,19 +116,25 @@ def run(
     pipeline: Pipeline,
     display: Display,
     run_id: str,
-    check: Callable[[dict[str, Step]], None] = _nothing_more,
+    check: Callable[[dict[str, Step]], None] = _accept,
 ) -> Iterator[Step]:
-    """Runs all components in order and yields what became of each.
+    """Runs all components in order and yields the result of each.
 
     Args:
-      pipeline: with a metadata connection.
-      display: told of each step.
-      run_id: names the run in the metadata store.
-      check: called with all steps that are done, the last one new, cached or not; what it raises
-        ends the run.
+      pipeline: from `create_pipeline`, with a metadata connection.
+      display: shows each step.
+      run_id: the name of the run in the metadata store.
+      check: is called after each step with all finished steps; the new one is the last. An error
+        that it raises ends the run.
+
+    Example:
+        >>> with RunDisplay(Console()) as display:
+        ...     steps = list(run(pipeline, display, '2026-11-30T10:00:00'))
+        >>> steps[-1].name, steps[-1].state
+        ('Pusher', 'ran')
 
     Raises:
-      StepError: a component raised; what was done before stays in the cache.
+      StepError: a component raised an error; the steps before it stay in the cache.
       metadata_file.StoreError: the metadata store is damaged.
     """
     beam_batches.prepare()
@@ -138,8 +149,8 @@ def run(
     )
     _prepare_store(connection, compiled.runtime_spec.pipeline_root.field_value.string_value)
     nodes = [node.pipeline_node for node in compiled.nodes]
-    # What has been imported stays: to look through all of it after each step would take longer than
-    # some steps do.
+    # Imported modules stay in memory. Without this, each collection would go through all of them,
+    # which takes longer than some steps.
     gc.freeze()
     steps: dict[str, Step] = {}
     for number, node in enumerate(nodes):
@@ -157,7 +168,7 @@ def run(
             ).launch()
             if execution is None or execution.execution_id is None:
                 raise RuntimeError('TFX did not run it')
-            step = steps[name] = _describe(
+            step = steps[name] = _result(
                 connection, name, execution.execution_id, time.monotonic() - start
             )
             check(steps)
@@ -165,42 +176,44 @@ def run(
             display.fail(name, time.monotonic() - start)
             raise StepError(name) from error
         if step.state == 'ran':
-            _give_back_memory()
+            _release_memory()
         display.end(step)
         yield step
 
 
 def _prepare_store(connection, artifacts: str) -> None:
-    """Checks and copies the metadata store, and makes it fit the artifacts that are there.
+    """Checks and copies the metadata store, and adapts it to the artifacts on disk.
 
     Raises:
-      metadata_file.StoreError: it is damaged.
+      metadata_file.StoreError: the store is damaged.
     """
     path = connection.sqlite.filename_uri
     metadata_file.check(path)
     metadata_file.back_up(path)
     try:
-        # Makes the tables of a new store.
+        # Creates the tables of a new store.
         with metadata.Metadata(connection):
             pass
     except errors.StatusError as error:
         if metadata_file.is_refused(error):
             raise
         raise metadata_file.damaged(path, error) from error
-    metadata_file.number_from_here(path, artifacts)
+    metadata_file.skip_used_numbers(path, artifacts)
     metadata_file.adopt_artifacts(path, artifacts)
 
 
-def _give_back_memory() -> None:
-    """Hands the system what a step has freed. The C library keeps it for later, in pieces that the
-    next step cannot use whole: what the largest step takes would come on top of what was left of
-    all before it."""
+def _release_memory() -> None:
+    """Returns the memory that a step has freed to the system.
+
+    Otherwise the C library keeps it in fragments that the next step cannot use, and the largest
+    step needs its memory on top of them.
+    """
     gc.collect()
     if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):  # glibc only
         trim(0)
 
 
-def _describe(connection, name: str, execution_id: int, seconds: float) -> Step:
+def _result(connection, name: str, execution_id: int, seconds: float) -> Step:
     with metadata.Metadata(connection) as store:
         (execution,) = store.store.get_executions_by_id([execution_id])
         outputs = {

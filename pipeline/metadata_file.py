@@ -1,6 +1,4 @@
-"""Looks after the file of a root's metadata store: checks it, keeps copies of it, and makes it fit
-the files around it.
-"""
+"""Maintains the file of a root's metadata store: checks it, copies it, adapts it to the root."""
 
 from __future__ import annotations
 
@@ -15,10 +13,10 @@ from collections.abc import Iterator
 import storage
 from pipeline.run_root import RunRoot
 
-_KEPT = 3
-# A run that works in the root holds the store for moments only.
-_PATIENCE_S = 30.0
-# (table, column, the table whose id it holds)
+_COPIES = 3
+# A run locks the store for moments only.
+_TIMEOUT_S = 30.0
+# (table, column, the table whose id is in the column)
 _REFERENCES = (
     ('Artifact', 'type_id', 'Type'),
     ('Execution', 'type_id', 'Type'),
@@ -35,23 +33,20 @@ _REFERENCES = (
     ('Attribution', 'context_id', 'Context'),
     ('Attribution', 'artifact_id', 'Artifact'),
 )
-# Nothing is ever deleted from these, so that their ids have no gaps.
-_GROWING = ('Type', 'Artifact', 'Context', 'Event', 'Association', 'Attribution')
-# Where TFX keeps what belongs to an execution of a step, by its number, under the folder of the
-# step.
+# Rows are never deleted from these tables, so their ids have no gaps.
+_APPEND_ONLY = ('Type', 'Artifact', 'Context', 'Event', 'Association', 'Attribution')
+# The path under the folder of a step where TFX has a folder for each execution.
 EXECUTIONS = ('.system', 'executor_execution')
 
 _log = logging.getLogger(__name__)
 
 
 class StoreError(RuntimeError):
-    """A metadata store that cannot be used; the text names the file, what is wrong and what to
-    do.
-    """
+    """A metadata store that cannot be used; the text names file, problem and remedy."""
 
 
-def damaged(path: str, what: object) -> StoreError:
-    """The error for a store that cannot be used: `what` is wrong with it."""
+def damaged(path: str, problem: object) -> StoreError:
+    """Makes the error for a damaged store."""
     folder = RunRoot(os.path.dirname(path)).backups
     copies = _copies(folder)
     copy = (
@@ -61,25 +56,24 @@ def damaged(path: str, what: object) -> StoreError:
         else 'Start'
     )
     return StoreError(
-        f'{path}: the metadata store is damaged ({what}). {copy} a new root with --root.'
+        f'{path}: the metadata store is damaged ({problem}). {copy} a new root with --root.'
     )
 
 
 def check(path: str) -> None:
-    """Checks that a store is whole; one that is not there yet is.
+    """Checks that a store is complete; a missing file is valid.
 
-    SQLite's own check compares each table with its indexes, which hold nearly every value a second
-    time.
+    SQLite's own check compares each table with its indexes, which contain nearly all values too.
 
     Raises:
-      StoreError: bytes or rows of it are missing or wrong.
-      sqlite3.OperationalError: it cannot be read now, e.g. since the disk is full.
+      StoreError: bytes or rows are missing or wrong.
+      sqlite3.OperationalError: the file cannot be read now, e.g. because the disk is full.
     """
     if not os.path.exists(path):
         return
     try:
         with _open(path) as database:
-            # One transaction: a run that writes meanwhile must not look like a loss.
+            # One transaction, so that the writes of another process do not look like lost rows.
             database.execute('BEGIN')
             (answer,) = database.execute('PRAGMA integrity_check(1)').fetchone()
             problem = None if answer == 'ok' else answer
@@ -95,12 +89,10 @@ def check(path: str) -> None:
 
 
 def is_refused(error: Exception) -> bool:
-    """Whether the system refused to read or write a store, which says nothing about what is in
-    it.
-    """
+    """Whether the system refused to read or write the file, so that it need not be damaged."""
     return any(
-        words in str(error)
-        for words in ('locked', 'is full', 'readonly', 'unable to open', 'I/O error')
+        message in str(error)
+        for message in ('locked', 'is full', 'readonly', 'unable to open', 'I/O error')
     )
 
 
@@ -120,7 +112,7 @@ def _lost_rows(database: sqlite3.Connection) -> Iterator[str]:
         if row := database.execute(query).fetchone():
             yield f'{other} {row[0]} is missing, which {table} refers to'
     numbers = dict(database.execute('SELECT name, seq FROM sqlite_sequence'))
-    for table in _GROWING:
+    for table in _APPEND_ONLY:
         ((rows, last),) = database.execute(f'SELECT count(*), coalesce(max(id), 0) FROM {table}')
         expected = max(last, numbers.get(table, 0))
         if rows != expected:
@@ -129,16 +121,16 @@ def _lost_rows(database: sqlite3.Connection) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _open(path: str) -> Iterator[sqlite3.Connection]:
-    # Never while MLMD has the store open in this process: it brings an SQLite of its own, and two
-    # of them in one process undo each other's locks.
-    # With mode=rw, SQLite can undo what a killed run began to write, and does not make a new file.
+    # Never while MLMD has the store open in this process: MLMD has its own copy of SQLite, and two
+    # copies in one process release each other's locks.
+    # With mode=rw, SQLite can roll back an unfinished write of a killed run, but creates no file.
     uri = f'file:{urllib.parse.quote(os.path.abspath(path))}?mode=rw'
-    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S)) as database:
+    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_TIMEOUT_S)) as database:
         yield database
 
 
 def back_up(path: str) -> None:
-    """Copies a checked store into the folder of copies beside it; the oldest copies go.
+    """Copies a checked store to the folder of backups, and deletes the oldest copies.
 
     Raises:
       OSError, sqlite3.OperationalError: the copy cannot be written.
@@ -156,7 +148,7 @@ def back_up(path: str) -> None:
     finally:
         if os.path.exists(unfinished):
             os.remove(unfinished)
-    for name in _copies(folder)[:-_KEPT]:
+    for name in _copies(folder)[:-_COPIES]:
         os.remove(os.path.join(folder, name))
 
 
@@ -165,19 +157,18 @@ def _copies(folder: str) -> list[str]:
     return [name for name in storage.names(folder) if name.endswith('.sqlite')]
 
 
-def number_from_here(path: str, artifacts: str) -> None:
-    """Lets the next execution have a number that no folder under `artifacts` has, so that each step
-    writes into an empty place.
+def skip_used_numbers(path: str, artifacts: str) -> None:
+    """Makes the next execution number larger than the number of any folder under `artifacts`.
 
-    A store that was deleted, or put back from a copy, would count again from numbers whose folders
-    are full.
+    After a store was deleted, or restored from a copy, it would otherwise use numbers again whose
+    folders have files.
     """
     last = max(_folder_numbers(artifacts), default=0)
     with _open(path) as database:
-        ((last_known,),) = database.execute(
+        ((last_in_store,),) = database.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'Execution'"
         )
-        if last <= last_known:
+        if last <= last_in_store:
             return
         with database:
             database.execute("DELETE FROM sqlite_sequence WHERE name = 'Execution'")
@@ -185,9 +176,9 @@ def number_from_here(path: str, artifacts: str) -> None:
                 "INSERT INTO sqlite_sequence (name, seq) VALUES ('Execution', ?)", (last,)
             )
     _log.warning(
-        '%s holds artifacts that the metadata store does not know, up to number %d: the store was '
+        '%s has artifacts that are not in the metadata store, up to number %d: the store was '
         'deleted or replaced. They are not used; '
-        'delete what you do not need.',
+        'delete those that you do not need.',
         artifacts,
         last,
     )
@@ -206,38 +197,38 @@ def _folder_numbers(artifacts: str) -> Iterator[int]:
 
 
 def adopt_artifacts(path: str, artifacts: str) -> None:
-    """Lets a store that was copied with its root refer to the artifacts of the copy and not to
-    those of the original.
+    """Updates the artifact paths in a store whose root was copied or moved.
 
-    TFX's cache knows inputs by their paths: steps that read these artifacts run once more.
+    Paths of inputs are part of the keys of TFX's cache, so steps that read these artifacts run
+    again.
     """
     with _open(path) as database:
         rows = database.execute('SELECT id, uri FROM Artifact WHERE uri IS NOT NULL').fetchall()
         own = artifacts.rstrip('/') + '/'
         elsewhere = [(number, uri, *_split(uri)) for number, uri in rows if not uri.startswith(own)]
         originals = {
-            before
-            for _, _, before, rest in elsewhere
+            folder
+            for _, _, folder, rest in elsewhere
             if rest and storage.exists(storage.join(artifacts, rest))
         }
-        # Another name of the same folder, through a link, is no other folder.
+        # A link to the same folder is not another folder.
         originals = {
-            before
-            for before in originals
-            if os.path.realpath(before) != os.path.realpath(artifacts)
+            folder
+            for folder in originals
+            if os.path.realpath(folder) != os.path.realpath(artifacts)
         }
         moved = [
             (own + rest, number)
-            for number, _, before, rest in elsewhere
-            if before in originals and rest
+            for number, _, folder, rest in elsewhere
+            if folder in originals and rest
         ]
         if not moved:
             return
         with database:
             database.executemany('UPDATE Artifact SET uri = ? WHERE id = ?', moved)
     _log.warning(
-        'this root was copied or moved from %s: its %d artifacts are used from %s now, and steps '
-        'that read them run once more',
+        'this root was copied or moved from %s: its %d artifacts are now used from %s, and steps '
+        'that read them run again',
         ', '.join(sorted(originals)),
         len(moved),
         artifacts,
@@ -245,9 +236,7 @@ def adopt_artifacts(path: str, artifacts: str) -> None:
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """(folder of artifacts, STEP/KEY/NUMBER) of an artifact's path; the second is empty for a path
-    of another form.
-    """
+    """(folder of artifacts, STEP/KEY/NUMBER) of an artifact's path; (path, '') for other paths."""
     parts = uri.rsplit('/', 3)
     return (
         (parts[0], '/'.join(parts[1:])) if len(parts) == 4 and parts[-1].isdecimal() else (uri, '')

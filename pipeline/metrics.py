@@ -1,4 +1,4 @@
-"""How a candidate stands to the quality gate, and the table of its metrics on the terminal."""
+"""Compares a candidate with the quality gate, and makes the tables of its metrics."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ from schemas.features import VIEW, VIEWS
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """One condition of the gate, i.e. one bound of a threshold, and how the candidate stands to it.
+    """Whether the candidate passes one condition of the gate, which is one bound of a threshold.
 
     Attributes:
-      threshold: that the bound is part of; a threshold with several bounds makes several
-        conditions.
-      bound: the bound for people.
-      value: the candidate's metric; None when it is not defined.
-      margin: how far the value is on the right side of the bound, negative when it fails; None when
-        there is nothing to compare.
+      threshold: the threshold with the bound; each of its bounds is a condition.
+      bound: the bound as text.
+      value: the candidate's metric; None if it is not defined.
+      margin: distance from the bound, negative if the value fails; None if there is nothing to
+        compare.
       passed: whether the candidate passes this condition.
-      note: why there is no margin; '' when there is one.
+      note: why there is no margin; '' if there is one.
     """
 
     threshold: Threshold
@@ -74,7 +73,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
 
 
 def metrics_table(evaluation: Evaluation) -> Table:
-    """The candidate's metrics with their intervals by patient, and what each leaves out."""
+    """The candidate's metrics with their intervals by patient, and the images left out of each."""
     table = plain_table('metric', '>value', '>interval', '')
     for title, key, name in _rows():
         measured = evaluation.slice(key)
@@ -91,7 +90,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
 
 
 def _rows() -> Iterator[tuple[str, SliceKey, str]]:
-    """(title, slice, metric) of the rows; metrics of a part are indented below the whole."""
+    """(title, slice, metric) of each row; metrics of findings and slices are indented."""
     for name, metric in registry.METRICS.items():
         if metric.in_summary:
             yield f'  {metric.title}' if metric.finding else metric.title, (), name
@@ -112,16 +111,15 @@ def _add_groups(table: Table, groups: Groups) -> None:
 
 
 def verdicts(thresholds: Iterable[Threshold], evaluation: Evaluation) -> list[Verdict]:
-    """How the candidate stands to each condition of the gate, in the order of the thresholds.
+    """The verdict for each condition of the gate, in the order of the thresholds.
 
-    The comparisons are those that TFMA makes: the candidate is blessed exactly when all conditions
-    pass.
+    TFMA makes the same comparisons: the candidate is blessed exactly if all conditions pass.
     """
     return [verdict for threshold in thresholds for verdict in conditions(threshold, evaluation)]
 
 
 def conditions(threshold: Threshold, evaluation: Evaluation) -> list[Verdict]:
-    """The conditions of one threshold: min, max and max_worse, as far as they are set."""
+    """The verdicts for one threshold: one each for min, max and max_worse, if set."""
     measured = evaluation.slice(tuple(sorted(threshold.slice.items())))
     value = measured.value(threshold.metric) if measured else None
     undefined = ''
@@ -129,8 +127,8 @@ def conditions(threshold: Threshold, evaluation: Evaluation) -> list[Verdict]:
         undefined = _why_undefined(threshold) if measured else 'no test image in this slice'
 
     def verdict(bound: str, margin: float | None, note: str) -> Verdict:
-        # An undefined metric never passes. While nothing is served there is no margin, and any
-        # value passes.
+        # An undefined metric never passes. While no model is served, there is no margin and any
+        # value passes `max_worse`.
         passed = value is not None and (
             margin >= 0 if margin is not None else note == _NOTHING_SERVED
         )
@@ -155,7 +153,7 @@ _NOTHING_SERVED = 'no served model to compare with'
 def _against_served(
     threshold: Threshold, max_worse: float, measured: Slice | None, evaluation: Evaluation
 ) -> tuple[str, float | None, str]:
-    """(bound, margin, note) of `max_worse`."""
+    """(bound, margin, note) for `max_worse`."""
     change, served = (
         measured.value(threshold.metric, model) if measured else None
         for model in (DIFFERENCE, BASELINE)

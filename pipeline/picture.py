@@ -14,21 +14,21 @@ _SIDE = 300  # of a plot, in SVG units
 
 
 def draw(overall: Slice, title: str) -> str:
-    """Draws the candidate over all test images; the SVG follows the reader's light or dark mode.
+    """Draws the candidate's results on all test images; the SVG supports light and dark mode.
 
     Args:
       overall: the slice of all images.
-      title: of the picture.
+      title: title of the picture.
 
     Raises:
-      ValueError: the evaluation has no curve or no reliability of the probability.
+      ValueError: the evaluation has no ROC or no reliability of the probability.
     """
     plotted = overall.curves.get((CANDIDATE, PROBABILITY))
     bins = overall.reliability.get((CANDIDATE, PROBABILITY))
     if plotted is None or not plotted.matrices or not bins:
         raise ValueError(
-            f'the evaluation has no confusion matrices and reliability of output {PROBABILITY!r} '
-            'over all images'
+            f'the evaluation lacks confusion matrices or reliability of output {PROBABILITY!r} '
+            'for all images'
         )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(os.path.dirname(__file__)), autoescape=True
@@ -37,13 +37,13 @@ def draw(overall: Slice, title: str) -> str:
     point = None
     if sensitivity is not None and specificity is not None:
         point = ((1 - specificity) * _SIDE, (1 - sensitivity) * _SIDE)
-    largest = max(one.images for one in bins)
+    largest = max(item.images for item in bins)
     return environment.get_template('picture.svg.j2').render(
         title=title,
         side=_SIDE,
         figures={name: overall.figure(name).value_text() for name in registry.HEADLINE},
-        images=sum(one.images for one in bins),
-        # Empty where a class is missing.
+        images=sum(item.images for item in bins),
+        # Empty if a class has no images.
         roc=' '.join(
             f'{x * _SIDE:.1f},{(1 - y) * _SIDE:.1f}' for x, y in curves.roc(plotted.matrices)
         ),
@@ -51,11 +51,11 @@ def draw(overall: Slice, title: str) -> str:
         # The area of a dot is proportional to the number of images in its bin.
         dots=[
             (
-                one.mean_probability * _SIDE,
-                (1 - one.share) * _SIDE,
-                3 + 7 * (one.images / largest) ** 0.5,
-                one.images,
+                item.mean_probability * _SIDE,
+                (1 - item.share) * _SIDE,
+                3 + 7 * (item.images / largest) ** 0.5,
+                item.images,
             )
-            for one in bins
+            for item in bins
         ],
     )

@@ -1,6 +1,4 @@
-"""Keeps the noise of TensorFlow, absl, Beam and TFX off the screen and in a file, where it helps
-when something goes wrong.
-"""
+"""Sends the messages of TensorFlow, absl, Beam and TFX to a log file instead of the screen."""
 
 from __future__ import annotations
 
@@ -14,34 +12,33 @@ from typing import TextIO
 
 from records.terminal import printable
 
-# Whose messages are for the person at the screen.
+# Packages whose messages appear on the screen.
 OWN = ('pipeline', 'components', 'trainer', 'records')
 
 
 def before_tensorflow(verbose: bool) -> None:
-    """Sets what has to be set before TensorFlow is imported."""
+    """Makes settings that work only before TensorFlow is imported."""
     if not verbose:
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
         warnings.simplefilter('ignore')
-    # The metadata store and gRPC complain of a fork through these.
+    # The metadata store and gRPC would log warnings about forks.
     os.environ.setdefault('GRPC_VERBOSITY', 'ERROR')
 
 
 def before_tfx(verbose: bool) -> None:
-    """Sets what has to be set before TFX is imported by a command that keeps no log."""
+    """Makes settings that work only before TFX is imported, for commands without a log file."""
     before_tensorflow(verbose)
-    # Before anything imports absl's logging.
+    # Has an effect only before absl's logging is imported.
     logging.disable(logging.NOTSET if verbose else logging.WARNING)
 
 
 @contextlib.contextmanager
 def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
-    """Sends all logs, and what native code writes to standard error, into a file; yields the real
-    standard error.
+    """Sends all logs, and standard error of native code, to a file; yields the real standard error.
 
     Args:
-      path: the log file; its folder is made.
-      verbose: also show everything on the screen.
+      path: the log file; its folder is created.
+      verbose: whether to show everything on the screen too.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     screen_fd = os.dup(2)
@@ -61,7 +58,7 @@ def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
             sys.stderr.flush()
             os.dup2(file.fileno(), 2)
         for target in root.handlers:
-            target.addFilter(_is_news)
+            target.addFilter(_is_relevant)
         _quiet_absl()
         try:
             yield screen
@@ -73,15 +70,16 @@ def logs_to(path: str, verbose: bool) -> Iterator[TextIO]:
 
 
 class _Printable(logging.Formatter):
-    """Escapes control characters: names of files and images come from outside."""
+    """Escapes control characters, because file names and image ids are untrusted."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), keep='\n\t')
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """False for what every look-up of current TFX in the metadata store warns of: the store lost a
-    query language, and TFX does without.
+def _is_relevant(record: logging.LogRecord) -> bool:
+    """False for a warning that current TFX logs at each query of the metadata store.
+
+    The store no longer has a query language that TFX does not need.
     """
     return 'non-ZetaSQL' not in str(record.msg)
 

@@ -1,4 +1,4 @@
-"""The lock on a root of runs: one run works in a root at a time, and anyone can see which."""
+"""The lock on a run root: one run uses a root at a time, and other processes can see which."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ import filelock
 
 from pipeline.run_root import RunRoot
 
-# `owner` takes the lock for an instant; a run that starts in that instant tries again.
-_PATIENCE_S = 0.5
+# `owner` locks for an instant; a run that starts at that moment tries again.
+_TIMEOUT_S = 0.5
 
 
 class RootInUseError(RuntimeError):
-    """Another run is working in the same root."""
+    """Another run uses the same root."""
 
 
 @contextlib.contextmanager
-def hold(root: str) -> Iterator[None]:
-    """Keeps other runs out of a root for as long as the context lasts; the system frees the lock
-    when the process dies.
+def acquire(root: str) -> Iterator[None]:
+    """Keeps other runs out of a root inside the context.
+
+    The system releases the lock when the process dies.
 
     Raises:
-      RootInUseError: another run holds it.
+      RootInUseError: another run has the lock.
       OSError: the root cannot be written to.
     """
     os.makedirs(root, exist_ok=True)
     path = RunRoot(root).lock_owner
     lock = filelock.FileLock(RunRoot(root).lock)
     try:
-        lock.acquire(timeout=_PATIENCE_S)
+        lock.acquire(timeout=_TIMEOUT_S)
     except filelock.Timeout:
         other = _read(path)
         raise RootInUseError(
-            f'{root}: another run is working here{f" ({other})" if other else ""}. Wait for it, '
+            f'{root}: another run uses this root{f" ({other})" if other else ""}. Wait for it, '
             'or give another --root.'
         ) from None
     try:
@@ -53,17 +54,17 @@ def hold(root: str) -> Iterator[None]:
 
 
 def owner(root: str) -> str | None:
-    """Who works in a root now, as 'process N on HOST, since TIME'; None when nobody does.
+    """The run that uses a root now, as 'process N on HOST, since TIME'; None if there is none.
 
     The lock decides, not the file with the owner's name: a killed run leaves that file behind, and
-    the system gives its process number to another process.
+    the system reuses its process number.
     """
     try:
         descriptor = os.open(RunRoot(root).lock, os.O_RDONLY)
     except OSError:
         return None
     try:
-        # A shared lock, so that two readers do not take each other for a run.
+        # A shared lock, so that two readers do not mistake each other for a run.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _read(RunRoot(root).lock_owner) or 'an unnamed process'

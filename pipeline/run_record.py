@@ -1,7 +1,7 @@
-"""The record of a run, `<root>/runs/<id>.json`: its state, its steps, and why it ended.
+"""The run record, `<root>/runs/<id>.json`: the state of a run, its steps, and why it ended.
 
-The run writes it when it starts, at each step, and when it ends. Pages read it, so that they need
-neither the text of a log nor that of an error.
+The run writes the record when it starts, at each step, and when it ends. Pages read the record, so
+they do not have to parse logs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RUNNING, PUSHED, SERVED, NOT_BLESSED, FAILED, INTERRUPTED, NOT_STARTED = (
     'interrupted',
     'did not start',
 )
-# The system computes start times from its clock, which may be corrected while a process runs.
+# The system computes start times from its clock, which can be adjusted while a process runs.
 _CLOCK_TOLERANCE_S = 2.0
 _PACKAGES = ('tfx', 'tensorflow', 'ml-metadata')
 
@@ -43,19 +43,22 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class RunRecord:
-    """What a run writes down about itself.
+    """The record that a run writes.
 
     Attributes:
-      name: the run in the metadata store: the time at which it began.
-      pipeline: the name of the pipeline.
-      log: its log file, relative to the root.
-      host, pid, process_started: the process; the last in seconds since 1970, because the system
-        gives the number of a dead process to another one.
-      started, ended: ISO times; `ended` is '' while the run works, and of a killed one for ever.
+      name: name of the run in the metadata store, which is its start time.
+      pipeline: name of the pipeline.
+      log: path of the log file, relative to the root.
+      host: name of the machine.
+      pid: process number.
+      process_started: start of the process, in seconds since 1970; the system reuses the numbers
+        of dead processes.
+      started: start time in ISO format.
+      ended: end time in ISO format; '' for a run that is at work or was killed.
       state: one of the constants of this module.
-      step: the current step, or the one in which the run ended.
+      step: the current step, or the step in which the run ended.
       reasons: why no model was pushed, in sentences.
-      version: the version that is served, for a run that pushed its model or found it served.
+      version: the served version, if the run pushed its model or its model was already served.
       steps: step -> its state ('running', 'ran', 'cached' or 'failed') and its seconds.
       versions: package -> version.
     """
@@ -76,9 +79,9 @@ class RunRecord:
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def is_running(self, root: str) -> bool:
-        """Whether the run still works in `root`.
+        """Whether the run is still at work in `root`.
 
-        The process decides where this machine can see it, and the lock of the root elsewhere.
+        On the machine of the run the process decides, on another machine the lock of the root.
         """
         if self.state != RUNNING:
             return False
@@ -94,7 +97,7 @@ class RunRecord:
 
 
 class Recorder:
-    """Writes the record of this run. A record that cannot be written does not end the run."""
+    """Writes the record of this run; an error while writing does not end the run."""
 
     def __init__(self, root: str, name: str, pipeline: str, log: str):
         """Writes the record of a run that starts.
@@ -117,18 +120,18 @@ class Recorder:
         self._write()
 
     def begin_step(self, name: str) -> None:
-        """A step is about to run."""
+        """Records that a step is about to run."""
         self.record.step = name
         self.record.steps[name] = {'state': RUNNING, 'seconds': 0.0}
         self._update()
 
     def end_step(self, name: str, state: str, seconds: float) -> None:
-        """A step is done (`state` is 'ran' or 'cached') or has failed ('failed')."""
+        """Records the end of a step; `state` is 'ran', 'cached' or 'failed'."""
         self.record.steps[name] = {'state': state, 'seconds': round(seconds, 3)}
         self._update()
 
     def end(self, state: str, reasons: list[str] | None = None, version: str = '') -> None:
-        """The run is over."""
+        """Records the end of the run."""
         self.record.state, self.record.reasons = state, reasons or []
         self.record.version, self.record.ended = version, _now()
         self._update()
@@ -140,7 +143,7 @@ class Recorder:
             _log.warning('%s cannot be written', self._path, exc_info=True)
 
     def _write(self) -> None:
-        # In one step: pages may be reading it.
+        # Replaced in one step, because pages can read it at any time.
         unfinished = self._path.with_suffix('.part')
         text = json.dumps(dataclasses.asdict(self.record), indent=1) + '\n'
         unfinished.write_text(text, encoding='utf-8')
@@ -172,13 +175,13 @@ def recording(root: str, name: str, pipeline: str, log: str) -> Iterator[Recorde
 
 
 def read_all(root: Path) -> dict[str, RunRecord]:
-    """The records of a root by the name of the run; a damaged one is left out with a warning."""
+    """The records of a root by name of the run; a damaged record is skipped with a warning."""
     records = {}
     for path in sorted(RunRoot(root).records.glob('*.json')):
         try:
             record = RunRecord(**json.loads(path.read_text(encoding='utf-8')))
         except (OSError, ValueError, TypeError) as error:
-            _log.warning('%s is not a record of a run: %s', path, error)
+            _log.warning('%s is not a valid run record: %s', path, error)
             continue
         records[record.name] = record
     return records

@@ -1,4 +1,4 @@
-"""The layout of a run root: where a pipeline keeps everything about its runs."""
+"""The layout of a run root, the folder with everything about the runs of a pipeline."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ STORE_FILE = 'metadata.sqlite'
 
 
 class RunRoot(Generic[_Place]):
-    """The places under a run root, of the type that it is created with.
+    """The paths under a run root, of the type that it is created with.
 
-    >>> RunRoot('gs://bucket/runs').artifacts
-    'gs://bucket/runs/artifacts'
+    Example:
+        >>> RunRoot('gs://bucket/runs').artifacts
+        'gs://bucket/runs/artifacts'
     """
 
     def __init__(self, path: _Place):
@@ -50,7 +51,7 @@ class RunRoot(Generic[_Place]):
 
     @property
     def pages(self) -> _Place:
-        """The pages on all runs."""
+        """The pages about all runs."""
         return self._join('pages')
 
     @property
@@ -60,22 +61,22 @@ class RunRoot(Generic[_Place]):
 
     @property
     def serving(self) -> _Place:
-        """The versions that TF Serving loads, unless there is another push directory."""
+        """The default push directory, from which TF Serving loads versions."""
         return self._join('serving')
 
     @property
     def checkpoints(self) -> _Place:
-        """Trainings that are not finished, for the next attempt."""
+        """The checkpoints of unfinished trainings, for the next attempt."""
         return self._join('checkpoints')
 
     @property
     def lock(self) -> _Place:
-        """Locked by the run that works in the root."""
+        """The file that a run locks while it uses the root."""
         return self._join('.lock')
 
     @property
     def lock_owner(self) -> _Place:
-        """The name of that run."""
+        """The file with the process that has the lock."""
         return self._join('.lock-owner')
 
     def _join(self, name: str) -> _Place:

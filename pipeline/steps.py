@@ -1,7 +1,7 @@
 """The steps of the pipeline: their names, their order, and which of them are optional.
 
-Without TensorFlow and TFX, so that commands, benchmarks and tests can import it at no cost. How the
-result of a step reads is in `pipeline.summary`, under the same names.
+Does not import TensorFlow and TFX, so that commands, benchmarks and tests can import it quickly.
+`pipeline.summary` has the text for the result of each step, under the same names.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ class StepDefinition:
     """A step of the pipeline.
 
     Attributes:
-      name: the id of its component, which also names its folder under `artifacts`.
+      name: id of the component and name of its folder under `artifacts`.
       executor: the module that a pod imports to run it; '' for a step that only imports a file.
-      optional: whether a run can be without it.
+      optional: whether a run can omit the step.
     """
 
     name: str
@@ -38,7 +38,7 @@ EVALUATOR = StepDefinition('Evaluator', 'components.evaluator.executor')
 SERVING_CHECK = StepDefinition('ServingCheck', 'components.serving_check.executor')
 PUSHER = StepDefinition('Pusher', 'components.pusher.executor')
 
-# In the order in which they run; a test compares it with the compiled graph.
+# In the order in which they run; a test compares this list with the compiled graph.
 ALL = (
     BASELINE,
     CURATED_SCHEMA,
@@ -57,5 +57,5 @@ ALL = (
 NAMES = tuple(step.name for step in ALL)
 # The steps of every run.
 REQUIRED = tuple(step.name for step in ALL if not step.optional)
-# The steps from the files of the data to what the training reads.
+# The steps from the data files to the input of training.
 DATA_PATH = NAMES[NAMES.index(CURATED_SCHEMA.name) : NAMES.index(TRANSFORM.name) + 1]

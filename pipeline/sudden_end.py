@@ -1,5 +1,6 @@
-"""Says on the screen that a run was ended by the system: native code that aborts, or a kill, cannot
-say it.
+"""Reports on the screen that the system ended a run.
+
+A process that is killed, or aborts in native code, cannot report this itself.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ _ENDED = b'.'
 
 
 @contextlib.contextmanager
-def told(screen: int, message: str) -> Iterator[None]:
-    """Has a small process write `message` to the file descriptor `screen` if this process dies
-    inside the context.
+def reported(screen: int, message: str) -> Iterator[None]:
+    """Writes `message` to the file descriptor `screen` if this process dies inside the context.
 
-    Enter it before TensorFlow is imported: the process is a fork of this one and keeps its memory.
+    A small process does this. Enter the context before TensorFlow is imported: the small process is
+    a fork of this one and keeps its memory.
     """
     reading, writing = os.pipe()
     try:
         watcher = os.fork()
-    except OSError:  # no more processes are allowed: the run itself still is
+    except OSError:  # no more processes are allowed; the run goes on without the report
         os.close(reading)
         os.close(writing)
         yield
@@ -34,7 +35,7 @@ def told(screen: int, message: str) -> Iterator[None]:
     try:
         yield
     finally:
-        # Also after an exception, which the run tells of by itself.
+        # Also after an exception, which the run reports itself.
         os.write(writing, _ENDED)
         os.close(writing)
         os.waitpid(watcher, 0)
@@ -43,7 +44,7 @@ def told(screen: int, message: str) -> Iterator[None]:
 def _watch(reading: int, screen: int, message: str) -> None:
     """Waits for the end of the run; never returns."""
     try:
-        # Ctrl-C goes to all processes of the terminal, and the run answers it.
+        # Ctrl-C goes to all processes of the terminal; only the run reacts.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         if os.read(reading, 1) != _ENDED:

@@ -1,4 +1,4 @@
-"""The results of the steps of a run, read from their artifacts, as text and tables."""
+"""Presents the results of the steps of a run as text and tables, from their artifacts."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from pipeline.tables import plain_table
 from trainer.artifacts import MODEL_INFO_FILE
 
 
-def of_step(step: Step) -> str:
-    """The result of a step in one line; '' for a step with nothing to count."""
+def result(step: Step) -> str:
+    """The result of a step in one line; '' for a step without counts."""
     describe = _RESULTS.get(step.name)
     return describe(step) if describe else ''
 
 
 def steps_table(finished: Iterable[Step]) -> Table:
-    """The closing table: step, time, cached or not, counts."""
+    """The table at the end of a run: step, time, state ('ran' or 'cached'), result."""
     table = plain_table('step', '>time', '', 'result')
     for step in finished:
-        table.add_row(step.name, f'{step.seconds:.1f} s', step.state, of_step(step))
+        table.add_row(step.name, f'{step.seconds:.1f} s', step.state, result(step))
     return table
 
 
@@ -45,27 +45,27 @@ def blessed(evaluator: Step) -> bool:
 
 
 def serving_problems(serving_check: Step) -> list[str]:
-    """Why ServingCheck did not bless the model; empty when it did."""
+    """Why ServingCheck did not bless the model; empty if it did."""
     return _json(serving_check, 'blessing', 'serving_check.json')['reasons']
 
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """The version under which a run's model is served.
+    """The served version with a run's model.
 
     Attributes:
-      path: of the version.
-      words: the outcome of the push.
+      path: the folder of the version.
+      outcome: a sentence about the push.
       is_new: whether this run pushed it.
     """
 
     path: str
-    words: str
+    outcome: str
     is_new: bool
 
 
 def pushed(pusher: Step) -> Served | None:
-    """Where the model is served; None when it was not pushed."""
+    """The served version with the model of a run; None if the model was not pushed."""
     artifact = artifact_utils.get_single_instance(pusher.outputs['pushed_model'])
     if not artifact.get_int_custom_property('pushed'):
         return None
@@ -73,14 +73,14 @@ def pushed(pusher: Step) -> Served | None:
         artifact.get_string_custom_property(f'pushed_{name}') for name in ('destination', 'version')
     )
     if pusher.state == 'cached':
-        words = f'Nothing to do: version {version} has been served{_since(path)}.'
+        outcome = f'Nothing to do: version {version} has been served{_since(path)}.'
     elif artifact.get_int_custom_property('already_served'):
-        words = (
-            f'Nothing to push: version {version}, served{_since(path)}, is this candidate already.'
+        outcome = (
+            f'Nothing to push: version {version}, served{_since(path)}, is already this candidate.'
         )
     else:
         return Served(path, 'Pushed.', is_new=True)
-    return Served(path, words, is_new=False)
+    return Served(path, outcome, is_new=False)
 
 
 def _since(version_dir: str) -> str:
@@ -122,7 +122,8 @@ def _statistics(step: Step) -> str:
 
 
 def _anomalies(step: Step) -> str:
-    from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401 - registers what the diff refers to
+    # Registers a message type that the diffs contain.
+    from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     artifact = artifact_utils.get_single_instance(step.outputs['anomalies'])
@@ -197,7 +198,7 @@ def _pusher(step: Step) -> str:
     return served.path if served else 'not pushed'
 
 
-# Step -> its result in one line; CuratedSchema has nothing to count.
+# Step -> its result in one line; CuratedSchema has no counts.
 _RESULTS = {
     steps.BASELINE.name: _baseline,
     steps.INGESTION.name: _ingest,

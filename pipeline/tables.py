@@ -1,4 +1,4 @@
-"""The form of the tables on the screen."""
+"""The style of tables on the screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.table import Table
 
 
 def plain_table(*headings: str) -> Table:
-    """A table without lines; a heading with `>` before it has its column set to the right."""
+    """A table without lines; a heading that starts with `>` makes its column right-aligned."""
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(

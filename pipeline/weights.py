@@ -1,4 +1,7 @@
-"""Whether an experiment's ImageNet weights are there and fit its backbone. No TensorFlow here."""
+"""Checks that an experiment's ImageNet weights exist and fit its backbone.
+
+Does not import TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,13 @@ from trainer.parameters import ModelParameters
 _URL = 'https://storage.googleapis.com/tensorflow/keras-applications/'
 _TIMEOUT_S = 5.0
 _SUFFIXES = ('.h5', '.hdf5', '.keras')
-# MobileNetV2 has weights for these sides. Keras takes those for 224 pixels at any other.
+# MobileNetV2 has weights for these sides. For other sides Keras uses those for 224 pixels.
 _MOBILENET_SIDES = (96, 128, 160, 192, 224)
 
 
 @dataclass(frozen=True)
 class _Pretrained:
-    """Where Keras has the ImageNet weights of a backbone, and how many numbers they are without the
-    top.
-    """
+    """The ImageNet weights of a backbone at Keras, with their number without the top."""
 
     folder: str
     file: str
@@ -48,14 +49,13 @@ _PRETRAINED = {
 
 
 def check(parameters: ModelParameters) -> None:
-    """Looks for the weights where the trainer would.
+    """Looks for the weights where the trainer does.
 
-    That is the path configured, else Keras's cache, else Google's server.
-
-    A remote path (gs://…) is left to `execute.check_weights`: TensorFlow has to read it.
+    That is the configured path, then Keras's cache, then Google's server. For a remote path
+    (gs://…), `execute.check_weights` does the check, because it needs TensorFlow.
 
     Raises:
-      ConfigError: they are not there, cannot be read, or belong to another backbone.
+      ConfigError: the weights are missing, cannot be read, or belong to another backbone.
     """
     pretrained = _PRETRAINED.get(parameters.backbone)
     if pretrained is None:
@@ -71,22 +71,22 @@ def check(parameters: ModelParameters) -> None:
         _check_download(f'{_URL}{pretrained.folder}/{name}', parameters.backbone, cached)
 
 
-def needed(backbone: str) -> str:
-    """Tells which file to give as weights."""
+def advice(backbone: str) -> str:
+    """A sentence for messages: which file to give as weights."""
     return (
         f'Give ImageNet weights of {backbone} without the top with --weights, or as model.weights.'
     )
 
 
 def _check_file(path: str, backbone: str, expected: int) -> None:
-    hint = needed(backbone)
+    hint = advice(backbone)
     if not os.path.exists(path):
         raise ConfigError(f'{path}: no such file. {hint}')
     if not os.path.isfile(path):
         raise ConfigError(f'{path}: not a regular file. {hint}')
     if not path.endswith(_SUFFIXES):
         raise ConfigError(
-            f'{path}: the name has to end in {" or ".join(_SUFFIXES)}, by which Keras knows the '
+            f'{path}: the name has to end in {" or ".join(_SUFFIXES)}, which tells Keras the '
             f'format. {hint}'
         )
     if path.endswith('.keras') and zipfile.is_zipfile(path):
@@ -101,7 +101,7 @@ def _check_file(path: str, backbone: str, expected: int) -> None:
         # h5py raises any of these for a damaged file.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f'{path}: not a readable HDF5 file, damaged or cut short ({reason}). {hint}'
+            f'{path}: not a readable HDF5 file; it is damaged or truncated ({reason}). {hint}'
         ) from None
     if count != expected:
         raise ConfigError(
@@ -111,14 +111,14 @@ def _check_file(path: str, backbone: str, expected: int) -> None:
 
 
 class _LayoutError(ValueError):
-    """An HDF5 file that Keras would not read as weights."""
+    """An HDF5 file that Keras cannot read as weights."""
 
 
 def _count(path: str) -> int:
-    """How many numbers the layers of a weights file hold.
+    """The count of numbers in the layers of a weights file.
 
     Raises:
-      _LayoutError: the layout is not the one that Keras expects under this name.
+      _LayoutError: the layout is not the one that Keras expects for a file of this name.
     """
     import h5py
 
@@ -127,7 +127,7 @@ def _count(path: str) -> int:
         if path.endswith('.weights.h5'):
             if not {'_layer_checkpoint_dependencies', 'layers'} & set(file):
                 raise _LayoutError(
-                    'a name in .weights.h5 stands for another layout than that of this file; '
+                    'the ending .weights.h5 means another layout than that of this file; '
                     'rename it to .h5'
                 )
         elif 'layer_names' not in group.attrs:
@@ -151,5 +151,5 @@ def _check_download(url: str, backbone: str, cached: str) -> None:
     raise ConfigError(
         f'no ImageNet weights for {backbone}: none are configured, there is no {cached}, and '
         f'{url} cannot be reached ({reason}). '
-        f'{needed(backbone)}'
+        f'{advice(backbone)}'
     )

@@ -1,8 +1,8 @@
-"""Reads YAML into what JSON can hold: text, numbers, truth values, null, lists and mappings.
+"""Reads YAML into values that JSON can represent: text, numbers, booleans, null, lists, mappings.
 
-PyYAML's own loader takes far more and fails on some of it with exceptions of many kinds: impossible
-dates, `!!int abc`, lists as keys, collections that hold themselves, aliases that unfold to millions
-of values. Here each of these is refused with its place.
+PyYAML's own loader accepts far more and fails on some of it with many kinds of exceptions:
+impossible dates, `!!int abc`, lists as keys, collections that contain themselves, aliases that
+expand to millions of values. This module rejects all of these and reports their line and column.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KINDS = {
     'null': 'null',
     'timestamp': 'a date',
 }
-# YAML 1.1 takes 1e-4 for text, since it has no dot.
+# YAML 1.1 reads 1e-4 as text, since it has no dot.
 _EXPONENT = re.compile(r'[-+]?\d+[eE][-+]?\d+')
 _MAX_DEPTH = 32
 _TOO_DEEP = f'it is nested more than {_MAX_DEPTH} levels deep'
@@ -32,11 +32,11 @@ _MAX_INTEGER = 2**63
 
 
 class YamlError(ValueError):
-    """Text that is not valid YAML or holds something that has no place in a configuration.
+    """Text that is not valid YAML or contains something that a configuration cannot have.
 
     Attributes:
-      line: where, from 1; 0 where it is not known.
-      column: where, from 1.
+      line: line of the error, from 1; 0 if unknown.
+      column: column of the error, from 1; 0 if unknown.
     """
 
     def __init__(self, message: str, line: int = 0, column: int = 0):
@@ -45,10 +45,10 @@ class YamlError(ValueError):
 
 
 def parse(text: str) -> Any:
-    """The one value that a text holds; None for an empty one.
+    """Parses a text with one value; an empty text gives None.
 
     Raises:
-      YamlError: see there.
+      YamlError: the text is not valid YAML, or contains a value that is not allowed.
     """
     try:
         loader = _Loader(text)
@@ -69,10 +69,10 @@ def parse(text: str) -> Any:
 
 
 def check_text(text: str) -> None:
-    """Refuses text that no file name and no JSON can hold.
+    """Checks that a text can be part of file names and JSON.
 
     Raises:
-      ValueError: it has control characters or is not Unicode.
+      ValueError: the text has control characters or is not valid UTF-8.
     """
     for character in text:
         if (character < ' ' and character not in '\t\n') or character == '\x7f':
@@ -82,14 +82,14 @@ def check_text(text: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Stops where the nesting is too deep; PyYAML would take seconds to reach Python's limit."""
+    """Stops when the nesting is too deep; PyYAML alone takes seconds to reach Python's limit."""
 
     def __init__(self, text: str):
         super().__init__(text)
         self._depth = 0
 
     def fetch_flow_collection_start(self, TokenClass: type) -> None:  # noqa: N803
-        """See `yaml.scanner.Scanner`; it looks far ahead of what is composed."""
+        """See `yaml.scanner.Scanner`; the scanner reads far ahead of the composer."""
         if self.flow_level >= _MAX_DEPTH:
             raise yaml.scanner.ScannerError(None, None, _TOO_DEEP, self.get_mark())
         super().fetch_flow_collection_start(TokenClass)
@@ -109,24 +109,24 @@ class _Converter:
     def __init__(self, loader: yaml.SafeLoader):
         self._loader, self._count = loader, 0
 
-    def value(self, node: Node, inside: tuple[Node, ...]) -> Any:
-        """The value of a node, which lies in the collections `inside`."""
+    def value(self, node: Node, parents: tuple[Node, ...]) -> Any:
+        """The value of a node inside the collections `parents`."""
         self._count += 1
         if self._count > _MAX_VALUES:
             raise _error(node, f'more than {_MAX_VALUES:,} values, with those that aliases repeat')
-        if node in inside:
-            raise _error(node, 'the alias stands inside of what it repeats')
-        if len(inside) > _MAX_DEPTH:
+        if node in parents:
+            raise _error(node, 'the alias is inside the collection that it repeats')
+        if len(parents) > _MAX_DEPTH:
             raise _error(node, _TOO_DEEP)
         if isinstance(node, MappingNode) and node.tag == f'{_TAG}map':
-            return dict(self._items(node, (*inside, node)))
+            return dict(self._items(node, (*parents, node)))
         if isinstance(node, SequenceNode) and node.tag == f'{_TAG}seq':
-            return [self.value(item, (*inside, node)) for item in node.value]
+            return [self.value(item, (*parents, node)) for item in node.value]
         if isinstance(node, ScalarNode) and node.tag in _SCALARS:
             return self._scalar(node)
         raise _error(node, f'the tag {node.tag.replace(_TAG, "!!")} is not allowed here')
 
-    def _items(self, mapping: MappingNode, inside: tuple[Node, ...]) -> Iterator[tuple[str, Any]]:
+    def _items(self, mapping: MappingNode, parents: tuple[Node, ...]) -> Iterator[tuple[str, Any]]:
         lines: dict[str, int] = {}
         for key, value in mapping.value:
             if key.tag == f'{_TAG}merge':
@@ -142,14 +142,14 @@ class _Converter:
                 )
             name = self._scalar(key, exponent=False)
             if name in lines:
-                raise _error(key, f'the key {name!r} stands here and in line {lines[name]}')
+                raise _error(key, f'the key {name!r} is already in line {lines[name]}')
             lines[name] = key.start_mark.line + 1
-            yield name, self.value(value, inside)
+            yield name, self.value(value, parents)
 
     def _scalar(self, node: ScalarNode, exponent: bool = True) -> Any:
         plain = node.style is None
         if node.tag == f'{_TAG}timestamp':
-            # No key takes a date, so that one is the text as written.
+            # No key has dates as values, so a date is read as text.
             return node.value
         if exponent and node.tag == f'{_TAG}str' and plain and _EXPONENT.fullmatch(node.value):
             return float(node.value)

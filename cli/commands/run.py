@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with (
             quiet.logs_to(log, args.verbose) as screen,
-            sudden_end.told(screen.fileno(), _SUDDEN_END.format(log=log)),
+            sudden_end.reported(screen.fileno(), _SUDDEN_END.format(log=log)),
             run_record.recording(config.root, name, config.pipeline, log) as recorder,
         ):
             # Tables of a log file are not cut to 80 columns.

@@ -134,7 +134,7 @@ def test_a_killed_run_is_not_running(builder: RootBuilder, reused: bool, step, s
 def test_a_run_of_another_machine_runs_while_the_root_is_locked(builder: RootBuilder):
     builder.record(FIRST, host='another-host', pid=_dead_pid())
     assert only_run(builder.root).state == runs.KILLED
-    with root_lock.hold(str(builder.root)):
+    with root_lock.acquire(str(builder.root)):
         assert only_run(builder.root).state == runs.RUNNING
 
 

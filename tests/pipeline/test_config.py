@@ -444,7 +444,7 @@ def test_names_that_a_runner_would_refuse(name: str, write) -> None:
     path = write({**GOOD, 'pipeline': name})
     with pytest.raises(
         ConfigError,
-        match=r'pipeline: .* is not a name that every runner takes: expected at most 63 lower-case',
+        match=r'pipeline: .* is not a name that every runner accepts: expected at most 63 lower',
     ) as caught:
         config.load(path)
     assert str(caught.value).startswith(f'{path}: pipeline: {name!r} ')
@@ -461,12 +461,12 @@ def test_all_that_is_wrong_is_told_at_once(write) -> None:
     [
         pytest.param(
             'pipeline: p\ntask: nih_triage\npipeline: q\n',
-            r"line 3, column 1: the key 'pipeline' stands here and in line 1",
+            r"line 3, column 1: the key 'pipeline' is already in line 1",
             id='a key twice',
         ),
         pytest.param(
             'pipeline: p\ntrain:\n  epochs: 1\n  epochs: 2\n',
-            r"line 4, column 3: the key 'epochs' stands here and in line 3",
+            r"line 4, column 3: the key 'epochs' is already in line 3",
             id='a key twice below',
         ),
         pytest.param('pipeline: [p\n', r'line 2, column 1: not valid YAML: ', id='not YAML'),
@@ -521,7 +521,7 @@ def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
         ('train.epochs', r'--set train\.epochs: expected key=value, e\.g\. train\.epochs=3'),
         ('train.lr=3', r"unknown key 'train\.lr'\. Allowed there: seed"),
         ('train.epochs=[', r'--set train\.epochs=\[: not valid YAML: '),
-        ('task.name=x', r"--set task\.name=x: 'task' holds a value, not keys"),
+        ('task.name=x', r"--set task\.name=x: 'task' has a value, not keys"),
         ('=3', '--set =3: expected key=value'),
         ('train..epochs=3', r'--set train\.\.epochs=3: expected key=value'),
         ('train.epochs=', r'train\.epochs: .*found None'),

@@ -249,7 +249,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ),
         pytest.param(
             'train: &t {epochs: *t}',
-            'line 3, column 8: the alias stands inside of what it repeats',
+            'line 3, column 8: the alias is inside the collection that it repeats',
             id='circular',
         ),
         pytest.param(

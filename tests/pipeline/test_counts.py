@@ -78,7 +78,7 @@ def test_a_step_that_worked_on_other_films_stops_the_run(make: Callable, tmp_pat
         make(tmp_path / 'made', {**WRITTEN, 'val': 3}),
     )
     told = (
-        f"{step.name} worked on 3 films of split 'val', but XrayExampleGen wrote 2 "
+        f"{step.name} used 3 images of split 'val', but XrayExampleGen wrote 2 "
         f'({tmp_path}/report). Delete {tmp_path}/made and'
     )
     with pytest.raises(counts.CountError, match=re.escape(told)):

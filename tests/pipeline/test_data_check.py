@@ -135,7 +135,7 @@ def test_what_is_to_be_known(tmp_path: Path) -> None:
         1:
     ] == [
         f'{root}: metadata/Data_Entry_2017_v2020.csv is not read because data.metadata is null; '
-        'set it to auto to have age, sex and view',
+        'set it to auto to use age, sex and view position',
     ]
 
 

@@ -59,7 +59,7 @@ def Read(  # noqa: N802
 class Silent:
     """A display that shows nothing."""
 
-    def begin(self, name: str, number: int, of: int) -> None: ...
+    def begin(self, name: str, number: int, total: int) -> None: ...
 
     def end(self, step: local_runner.Step) -> None: ...
 
@@ -156,7 +156,7 @@ def test_after_the_store_was_deleted_each_step_writes_into_an_empty_place(
     assert int(new.name) > int(old.name)
     assert (old / RECORDS).exists()
     (warning,) = said(caplog)
-    assert 'artifacts that the metadata store does not know' in warning
+    assert 'artifacts that are not in the metadata store' in warning
     # The numbers go on from there, and are not warned of again.
     caplog.clear()
     assert root.joined(root.run('fg')) == 'fg fg'
@@ -234,7 +234,7 @@ def test_a_damaged_artifact_is_named_with_a_cure_that_works(
     artifact = examples if path.is_relative_to(examples) else schema
     with pytest.raises(
         DamagedArtifactError,
-        match=f'{path}: .*{told}.* Delete the folder {artifact} .* Write makes it anew',
+        match=f'{path}: .*{told}.* Delete the folder {artifact} .* Write creates it again',
     ):
         raise cause
     shutil.rmtree(artifact)

@@ -55,5 +55,5 @@ def test_with_one_class_there_is_no_curve():
 
 
 def test_an_evaluation_without_plots_cannot_be_drawn():
-    with pytest.raises(ValueError, match='no confusion matrices and reliability'):
+    with pytest.raises(ValueError, match='lacks confusion matrices or reliability'):
         picture.draw(Slice(()), 'empty')

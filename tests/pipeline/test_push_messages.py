@@ -73,9 +73,9 @@ def test_after_a_failure_following_the_push_the_model_is_served(tmp_path, step, 
     folder = _serve(tmp_path, run_id)
     text = _output(execute._print_if_served, _failed(step), _config(tmp_path), 'this')
     assert text == (
-        f'The model is served all the same, as version 5: {folder}. The push was complete before '
+        f'The model is served nevertheless, as version 5: {folder}. The push was complete before '
         'the failure, '
-        'and the same command pushes nothing twice.\n'
+        'and the same command does not push it again.\n'
         if served
         else ''
     )
@@ -112,8 +112,8 @@ def _pusher(state: str, already_served: int, path: Path) -> Step:
             'ran',
             1,
             True,
-            'Nothing to push: version 5, served since 2026-11-21 10:20:30 UTC, is this candidate '
-            'already.',
+            'Nothing to push: version 5, served since 2026-11-21 10:20:30 UTC, is already this '
+            'candidate.',
         ),
         ('cached', 1, False, 'Nothing to do: version 5 has been served before.'),
     ],

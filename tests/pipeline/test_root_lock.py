@@ -15,7 +15,7 @@ from pipeline import root_lock
 
 _HOLD = (
     'import sys, time; from pipeline import root_lock\n'
-    'with root_lock.hold(sys.argv[1]):\n    print("held", flush=True)\n    time.sleep(600)\n'
+    'with root_lock.acquire(sys.argv[1]):\n    print("held", flush=True)\n    time.sleep(600)\n'
 )
 
 
@@ -41,41 +41,41 @@ def test_a_second_process_is_told_who_works_there_and_gets_the_root_when_the_fir
         pytest.raises(
             root_lock.RootInUseError, match=rf'process {holder.pid} on .*give another --root'
         ) as caught,
-        root_lock.hold(str(tmp_path)),
+        root_lock.acquire(str(tmp_path)),
     ):
         pass
     assert str(tmp_path) in str(caught.value)
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    with root_lock.hold(str(tmp_path)):
+    with root_lock.acquire(str(tmp_path)):
         assert f'process {os.getpid()} on' in (tmp_path / '.lock-owner').read_text()
 
 
 def test_the_lock_is_let_go_of_also_after_a_failure(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match='failed'),
-        root_lock.hold(str(tmp_path / 'new' / 'root')),
+        root_lock.acquire(str(tmp_path / 'new' / 'root')),
     ):
         raise RuntimeError('failed')
-    with root_lock.hold(str(tmp_path / 'new' / 'root')):
+    with root_lock.acquire(str(tmp_path / 'new' / 'root')):
         pass
 
 
 def test_not_twice_in_one_process(tmp_path: Path) -> None:
     with (
-        root_lock.hold(str(tmp_path)),
+        root_lock.acquire(str(tmp_path)),
         pytest.raises(root_lock.RootInUseError),
-        root_lock.hold(str(tmp_path)),
+        root_lock.acquire(str(tmp_path)),
     ):
         pass
 
 
 def test_other_roots_are_free(tmp_path: Path) -> None:
-    with root_lock.hold(str(tmp_path / 'a')), root_lock.hold(str(tmp_path / 'b')):
+    with root_lock.acquire(str(tmp_path / 'a')), root_lock.acquire(str(tmp_path / 'b')):
         pass
 
 
 def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
-    with pytest.raises(OSError, match='file'), root_lock.hold(str(tmp_path / 'file' / 'root')):
+    with pytest.raises(OSError, match='file'), root_lock.acquire(str(tmp_path / 'file' / 'root')):
         pass

@@ -85,4 +85,4 @@ def test_records_of_other_content_are_left_out(tmp_path: Path, caplog) -> None:
     (tmp_path / 'runs').mkdir()
     (tmp_path / 'runs' / 'a.json').write_text(json.dumps({'unknown': 1}))
     assert run_record.read_all(tmp_path) == {}
-    assert 'a.json is not a record of a run' in caplog.text
+    assert 'a.json is not a valid run record' in caplog.text

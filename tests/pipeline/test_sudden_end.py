@@ -10,7 +10,7 @@ import pytest
 
 _MESSAGE = 'ended by the system; see /runs/x.log'
 _RUN = (
-    'import os, signal, sys\nfrom pipeline import sudden_end\nwith sudden_end.told(2, '
+    'import os, signal, sys\nfrom pipeline import sudden_end\nwith sudden_end.reported(2, '
     '{message!r}):\n    {work}\n'
 )
 
