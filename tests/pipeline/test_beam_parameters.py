@@ -1,4 +1,4 @@
-"""Where the Beam steps run: what Beam is told for each engine, and what is missing for it."""
+"""The Beam options of each engine, and the parameters that an engine requires."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETUP = '/opt/cxr-triage/setup.py'
 
 
 def _options(beam: BeamParameters) -> PipelineOptions:
-    """As Beam reads them; it leaves out what it does not know."""
+    """The options as Beam parses them; all are options that Beam has."""
     options = PipelineOptions(beam.arguments(SETUP))
     unknown = set(options.get_all_options(drop_default=True)) - set(
         PipelineOptions([]).get_all_options()
@@ -89,23 +89,23 @@ def test_dataflow() -> None:
         content['subnetwork'],
         content['service_account'],
     )
-    # Without an image of their own the workers install the project.
+    # Without a worker image, the workers install the project.
     assert options.view_as(SetupOptions).setup_file == SETUP
 
 
-def test_an_image_of_workers_needs_no_installation(tmp_path: Path) -> None:
+def test_a_worker_image_replaces_the_installation(tmp_path: Path) -> None:
     content = {
         'engine': 'dataflow',
         'dataflow': {'project': 'p', 'region': 'r', 'temp': 'gs://b', 'image': 'i:1'},
     }
     options = _options(BeamParameters.model_validate(content))
     assert options.view_as(WorkerOptions).sdk_container_image == 'i:1'
-    # Neither the project nor Beam is sent along, only a list of what is installed here.
+    # Beam uploads neither the project nor itself, only a list of the installed packages.
     Stager.create_job_resources(options, str(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} <= {'submission_environment_dependencies.txt'}
 
 
-def test_further_arguments_win() -> None:
+def test_additional_arguments_override_parameters() -> None:
     beam = BeamParameters.model_validate(
         {
             'engine': 'flink',
@@ -129,13 +129,13 @@ def test_further_arguments_win() -> None:
         ({'beam': {'flink': {'job_server': 'http://jobs:8099'}}}, 'beam.flink.job_server'),
         ({'beam': {'dataflow': {'temp': '/tmp'}}}, 'beam.dataflow.temp'),
         (
-            {'root': '/runs', 'artifacts': 'gs://b/a', 'data': {'root': '/films'}},
+            {'root': '/runs', 'artifacts': 'gs://b/a', 'data': {'root': '/images'}},
             'give a gs:// folder as data.root',
         ),
-        ({'root': '/runs', 'data': {'root': 'gs://b/films'}}, 'give a gs:// folder as artifacts'),
+        ({'root': '/runs', 'data': {'root': 'gs://b/images'}}, 'give a gs:// folder as artifacts'),
     ],
 )
-def test_what_is_missing_is_named(content: dict, message: str) -> None:
+def test_missing_and_invalid_parameters_are_named(content: dict, message: str) -> None:
     if 'data' in content:
         content['beam'] = {
             'engine': 'dataflow',
@@ -145,19 +145,19 @@ def test_what_is_missing_is_named(content: dict, message: str) -> None:
         Config.model_validate({'pipeline': 'p', 'task': 'nih_triage', **content})
 
 
-def test_workers_that_install_the_project_get_all_of_it(tmp_path: Path) -> None:
+def test_the_package_for_workers_contains_the_whole_project(tmp_path: Path) -> None:
     beam = BeamParameters.model_validate(
         {'engine': 'dataflow', 'dataflow': {'project': 'p', 'region': 'r', 'temp': 'gs://b'}}
     )
     assert SETUP_FILE is not None
     options = PipelineOptions(beam.arguments(SETUP_FILE))
-    # As the runner packs it before it uploads anything.
+    # The runner builds this package before it uploads anything.
     resources = Stager.create_job_resources(options, str(tmp_path))
-    (archive,) = (path for path in tmp_path.iterdir() if path.name.endswith('.tar.gz'))
+    (archive,) = tmp_path.glob('*.tar.gz')
     assert any(resource.role_urn and archive.name in str(resource) for resource in resources)
-    with tarfile.open(archive) as packed:
-        names = {name.split('/', 1)[1] for name in packed.getnames() if '/' in name}
-    for module in (
+    with tarfile.open(archive) as package:
+        names = {name.split('/', 1)[1] for name in package.getnames() if '/' in name}
+    for path in (
         'components/evaluator/executor.py',
         'trainer/preprocessing.py',
         'records/tfrecord.py',
@@ -165,4 +165,4 @@ def test_workers_that_install_the_project_get_all_of_it(tmp_path: Path) -> None:
         'setup.py',
         'pyproject.toml',
     ):
-        assert module in names
+        assert path in names

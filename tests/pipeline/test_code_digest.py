@@ -1,6 +1,4 @@
-"""The digest of the code: it sees exactly the edits that matter to a component, in a copy of this
-very project.
-"""
+"""Code digests change with exactly those edits that affect a component; edits a project copy."""
 
 from __future__ import annotations
 
@@ -29,9 +27,9 @@ _DIGESTS = (
 
 
 def _digests(project: Path, *modules: str) -> dict[str, str]:
-    """In a process of its own, which has read none of the files before."""
+    """Computes the digests in a new process, which has not cached any file."""
     env = {**os.environ, 'PYTHONPATH': str(project), 'PYTHONDONTWRITEBYTECODE': '1'}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, '-c', _DIGESTS, *modules],
         cwd=project,
         env=env,
@@ -39,7 +37,7 @@ def _digests(project: Path, *modules: str) -> dict[str, str]:
         text=True,
         check=True,
     )
-    return json.loads(done.stdout)
+    return json.loads(result.stdout)
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +55,7 @@ def before(project: Path) -> dict[str, str]:
     return _digests(project, *MODULES)
 
 
-def test_it_does_not_depend_on_the_place(before: dict[str, str]) -> None:
+def test_the_digest_does_not_depend_on_the_project_path(before: dict[str, str]) -> None:
     assert before == {module: code_digest.digest(module) for module in MODULES}
 
 
@@ -98,7 +96,7 @@ _RUN, _TRANSFORM, _INGEST, _AUDIT = MODULES
         pytest.param('components/pusher/push.py', '"""', '"""New. ', set(), id='another component'),
     ],
 )
-def test_an_edit_changes_the_digests_it_should(
+def test_an_edit_changes_the_digests_of_affected_components(
     file: str, old: str, new: str, changed: set[str], project: Path, before: dict[str, str]
 ) -> None:
     path = project / file
@@ -112,7 +110,7 @@ def test_an_edit_changes_the_digests_it_should(
     assert {module for module in MODULES if after[module] != before[module]} == changed
 
 
-def test_a_new_file_beside_counts_only_as_data(project: Path, before: dict[str, str]) -> None:
+def test_a_new_file_counts_only_if_it_is_data(project: Path, before: dict[str, str]) -> None:
     for name, changed in (
         ('unused.py', set()),
         ('.hidden', set()),
@@ -131,13 +129,13 @@ def test_a_module_imported_from_its_package_is_covered() -> None:
     )
 
 
-def test_what_is_imported_late_or_run_by_name_is_covered() -> None:
+def test_a_module_that_is_run_by_name_is_covered() -> None:
     assert 'components.serving_check.session_probe' in code_digest.closure(
         'components.serving_check.executor'
     )
 
 
-def test_how_films_are_drawn_does_not_run_the_serving_check_again() -> None:
+def test_the_serving_check_does_not_depend_on_synth() -> None:
     assert not [
         module
         for module in code_digest.closure('components.serving_check.executor')
@@ -145,7 +143,7 @@ def test_how_films_are_drawn_does_not_run_the_serving_check_again() -> None:
     ]
 
 
-def test_nothing_else_is_covered() -> None:
+def test_only_imported_modules_are_covered() -> None:
     closure = code_digest.closure('trainer.preprocessing')
     assert closure == [
         'schemas',
@@ -162,6 +160,6 @@ def test_nothing_else_is_covered() -> None:
 
 
 @pytest.mark.parametrize('module', ['trainer.nothing', 'nothing'])
-def test_a_module_that_does_not_exist(module: str) -> None:
+def test_a_missing_module_is_named(module: str) -> None:
     with pytest.raises(ImportError, match=f'no module {module}'):
         code_digest.digest(module)

@@ -1,4 +1,4 @@
-"""`cxr-triage compile`: a file that Kubeflow takes, or all that has to be changed, in one go."""
+"""`cxr-triage compile` writes a specification for Kubeflow, or reports all errors at once."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from records.synth import write_dataset
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few films in a folder that stands for a mounted volume."""
+    """A folder that represents a mounted volume, with a small data set."""
     root = tmp_path_factory.mktemp('volume')
-    write_dataset(root / 'films', count=10, seed=1, size=64)
+    write_dataset(root / 'data', count=10, seed=1, size=64)
     return root
 
 
-def _compile(data: Path, out: Path, *more: str) -> int:
-    volumes = f'[{{claim: films, mount: {data}}}]'
-    given = [
+def _compile(data: Path, out: Path, *options: str) -> int:
+    volumes = f'[{{claim: images, mount: {data}}}]'
+    command = [
         'compile',
         '--config',
         'pipeline/configs/demo.yaml',
         '--out',
         str(out),
         '--data-root',
-        str(data / 'films'),
+        str(data / 'data'),
     ]
-    given += [
+    command += [
         '--root',
         'gs://bucket/runs',
         '--push-dir',
@@ -41,10 +41,10 @@ def _compile(data: Path, out: Path, *more: str) -> int:
         '--image',
         'registry/cxr-triage:1',
     ]
-    return cli.main([*given, '--set', f'kubeflow.volumes={volumes}', *more])
+    return cli.main([*command, '--set', f'kubeflow.volumes={volumes}', *options])
 
 
-def test_the_file_holds_pipeline_and_platform(data: Path, tmp_path: Path, capsys) -> None:
+def test_the_file_contains_pipeline_and_platform(data: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'demo.yaml'
     assert _compile(data, out) == 0
     spec, platform = yaml.safe_load_all(out.read_text())
@@ -54,19 +54,18 @@ def test_the_file_holds_pipeline_and_platform(data: Path, tmp_path: Path, capsys
         spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'],
     )
     assert 'kubernetes' in platform['platforms']
-    said = capsys.readouterr().out
-    assert '12 steps for kubeflow, image registry/cxr-triage:1' in said
-    assert 'gs://bucket/runs' in said
+    output = capsys.readouterr().out
+    assert '12 steps for kubeflow, image registry/cxr-triage:1' in output
+    assert 'gs://bucket/runs' in output
 
 
-def test_data_that_only_pods_see_are_named(data: Path, tmp_path: Path, capsys) -> None:
+def test_data_only_pods_can_read_need_a_fingerprint(data: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'demo.yaml'
-    elsewhere = ('--data-root', 'gs://bucket/nih')
-    missing = ('--data-root', str(data / 'missing'))
-    assert _compile(data, out, *missing) == 1
+    assert _compile(data, out, '--data-root', str(data / 'missing')) == 1
     assert '--fingerprint' in capsys.readouterr().err
     assert not out.exists()
-    assert _compile(data, out, *elsewhere, '--fingerprint', 'release-2') == 0
+    bucket = ('--data-root', 'gs://bucket/nih')
+    assert _compile(data, out, *bucket, '--fingerprint', 'release-2') == 0
     spec, *_ = yaml.safe_load_all(out.read_text())
     assert (
         spec['root']['inputDefinitions']['parameters']['fingerprint']['defaultValue'] == 'release-2'
@@ -75,7 +74,7 @@ def test_data_that_only_pods_see_are_named(data: Path, tmp_path: Path, capsys) -
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every look at a bucket fails as without a network."""
+    """Every access to a bucket fails as without a network."""
 
     def fail(path: str):
         raise tf.errors.FailedPreconditionError(
@@ -92,7 +91,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     [('--data-root', 'gs://bucket/nih'), ('--push-dir', 'gs://bucket/served')],
     ids=lambda option: option[0],
 )
-def test_a_bucket_that_cannot_be_read(
+def test_an_unreadable_bucket_is_reported(
     option: tuple[str, str], no_network: None, data: Path, tmp_path: Path, capsys
 ) -> None:
     assert _compile(data, tmp_path / 'demo.yaml', *option) == 1
@@ -104,11 +103,11 @@ def test_a_bucket_that_cannot_be_read(
     assert '--fingerprint' in text
 
 
-def test_with_a_fingerprint_no_bucket_is_read(
+def test_a_fingerprint_avoids_reading_buckets(
     no_network: None, data: Path, tmp_path: Path, capsys
 ) -> None:
     out = tmp_path / 'demo.yaml'
-    elsewhere = (
+    buckets = (
         '--data-root',
         'gs://bucket/nih',
         '--push-dir',
@@ -117,7 +116,7 @@ def test_with_a_fingerprint_no_bucket_is_read(
         'gs://bucket/weights.h5',
     )
     settings = ('--set', 'model.backbone=mobilenet_v2', '--set', 'tuning.trials=1')
-    assert _compile(data, out, *elsewhere, *settings, '--fingerprint', 'release-2') == 0
+    assert _compile(data, out, *buckets, *settings, '--fingerprint', 'release-2') == 0
     spec, *_ = yaml.safe_load_all(out.read_text())
     parameters = spec['root']['inputDefinitions']['parameters']
     assert json.loads(parameters['training']['defaultValue'])['weights_digest'] == 'release-2'
@@ -125,7 +124,7 @@ def test_with_a_fingerprint_no_bucket_is_read(
     assert 'gs://bucket/served was not read, because of --fingerprint' in capsys.readouterr().out
 
 
-def test_weights_that_are_not_there(data: Path, tmp_path: Path, capsys) -> None:
+def test_missing_weights_are_reported(data: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'demo.yaml'
     weights = ('--set', 'model.backbone=mobilenet_v2', '--weights', str(data / 'none.h5'))
     assert _compile(data, out, *weights) == 1
@@ -133,30 +132,30 @@ def test_weights_that_are_not_there(data: Path, tmp_path: Path, capsys) -> None:
     assert f'{data / "none.h5"}: no such file' in text
     assert '--fingerprint' in text
     assert not out.exists()
-    # On a volume that pods alone see.
+    # The weights may be on a volume that only pods can read.
     assert _compile(data, out, *weights, '--fingerprint', 'release-2') == 0
 
 
-def test_all_that_no_pod_reaches_is_told_at_once(data: Path, tmp_path: Path, capsys) -> None:
+def test_all_unreachable_paths_are_reported_at_once(data: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'demo.yaml'
     assert (
         _compile(
-            data, out, '--root', '/runs', '--push-dir', '/srv/models', '--data-root', '/home/films'
+            data, out, '--root', '/runs', '--push-dir', '/srv/models', '--data-root', '/home/data'
         )
         == 1
     )
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     for path in (
         '/runs: no pipeline root',
         '/srv/models: no pod can push there',
-        'data.root is /home/films: no pod can read that',
+        'data.root is /home/data: no pod can read that',
     ):
-        assert path in said
+        assert path in message
     assert not out.exists()
 
 
 @pytest.mark.parametrize(
-    ('more', 'message'),
+    ('options', 'message'),
     [
         (('--out', 'spec.json'), 'ends in .yaml'),
         (('--set', 'kubeflow.steps={Training: {cpu: 4}}'), 'names Training: no such step'),
@@ -180,9 +179,9 @@ def test_all_that_no_pod_reaches_is_told_at_once(data: Path, tmp_path: Path, cap
         ),
     ],
 )
-def test_other_mistakes(
-    data: Path, tmp_path: Path, capsys, more: tuple[str, ...], message: str
+def test_other_invalid_options_are_reported(
+    data: Path, tmp_path: Path, capsys, options: tuple[str, ...], message: str
 ) -> None:
-    assert _compile(data, tmp_path / 'demo.yaml', *more) == 1
+    assert _compile(data, tmp_path / 'demo.yaml', *options) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

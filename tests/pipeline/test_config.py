@@ -1,6 +1,4 @@
-"""Configurations: what comes with the project loads, everything else that is wrong is refused by
-file and key.
-"""
+"""The configurations of the project load; an invalid one is rejected with file and key."""
 
 from __future__ import annotations
 
@@ -19,8 +17,8 @@ from pipeline.config import ConfigError
 from trainer.tasks import TASKS
 
 CONFIGS = sorted((Path(config.__file__).parent / 'configs').glob('*.yaml'))
-GOOD: dict[str, Any] = {'pipeline': 'p', 'task': 'nih_triage'}
-WITH_TABLE: dict[str, Any] = {**GOOD, 'data': {'metadata': 'Data_Entry_2017_v2020.csv'}}
+MINIMAL: dict[str, Any] = {'pipeline': 'p', 'task': 'nih_triage'}
+WITH_TABLE: dict[str, Any] = {**MINIMAL, 'data': {'metadata': 'Data_Entry_2017_v2020.csv'}}
 
 
 @pytest.fixture
@@ -34,17 +32,17 @@ def write(tmp_path: Path) -> Callable[[Any], str]:
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_those_that_come_with_the_project(path: Path) -> None:
+def test_configurations_of_the_project(path: Path) -> None:
     loaded = config.load(str(path))
     assert loaded.task in TASKS
     assert loaded.evaluation.thresholds
     head = path.read_text().split('\npipeline:')[0]
     for word in ('Command:', 'Time:', 'Metric:'):
-        assert word in head, f'the head of {path.name} says nothing of {word}'
+        assert word in head, f'the first comment of {path.name} has no {word}'
 
 
 def test_defaults(write) -> None:
-    loaded = config.load(write(GOOD))
+    loaded = config.load(write(MINIMAL))
     assert (loaded.model.backbone, loaded.model.image_size, loaded.operating_point.sensitivity) == (
         'mobilenet_v2',
         224,
@@ -72,13 +70,13 @@ def test_defaults(write) -> None:
     ],
     ids=lambda value: '.'.join(value) if isinstance(value, list) else '',
 )
-def test_an_unknown_key_is_named_with_its_file_and_what_is_allowed(
+def test_an_unknown_key_is_named_with_the_allowed_keys(
     keys: list[str], allowed: str, write
 ) -> None:
     content: Any = 1
     for key in reversed(keys):
         content = {key: content}
-    path = write({**GOOD, **content})
+    path = write({**MINIMAL, **content})
     with pytest.raises(ConfigError) as caught:
         config.load(path)
     assert str(caught.value).startswith(
@@ -86,8 +84,8 @@ def test_an_unknown_key_is_named_with_its_file_and_what_is_allowed(
     )
 
 
-def test_an_unknown_key_of_a_threshold(write) -> None:
-    path = write({**GOOD, 'evaluation': {'thresholds': [{'metric': 'auc', 'minimum': 0.7}]}})
+def test_an_unknown_key_of_a_threshold_is_named(write) -> None:
+    path = write({**MINIMAL, 'evaluation': {'thresholds': [{'metric': 'auc', 'minimum': 0.7}]}})
     with pytest.raises(
         ConfigError,
         match=(
@@ -212,8 +210,8 @@ def test_an_unknown_key_of_a_threshold(write) -> None:
         ),
     ],
 )
-def test_refused(content: dict, message: str, write) -> None:
-    path = write({**GOOD, **content})
+def test_an_invalid_value_is_rejected(content: dict, message: str, write) -> None:
+    path = write({**MINIMAL, **content})
     with pytest.raises(ConfigError, match=message) as caught:
         config.load(path)
     assert path in str(caught.value)
@@ -251,12 +249,12 @@ def test_refused(content: dict, message: str, write) -> None:
         'no metric',
     ],
 )
-def test_thresholds_that_cannot_be(threshold: dict, message: str, write) -> None:
+def test_an_invalid_threshold_is_rejected(threshold: dict, message: str, write) -> None:
     with pytest.raises(ConfigError, match=rf'evaluation\.thresholds\.0.*{message}'):
-        config.load(write({**GOOD, 'evaluation': {'thresholds': [threshold]}}))
+        config.load(write({**MINIMAL, 'evaluation': {'thresholds': [threshold]}}))
 
 
-# Each of these trained for hours and then refused to bless.
+# Unless rejected, each of these would fail only after hours of training.
 @pytest.mark.parametrize(
     ('threshold', 'message'),
     [
@@ -327,7 +325,7 @@ def test_thresholds_that_cannot_be(threshold: dict, message: str, write) -> None
         ),
     ],
 )
-def test_a_gate_that_can_never_pass(threshold: dict, message: str, write) -> None:
+def test_an_impossible_threshold_is_rejected(threshold: dict, message: str, write) -> None:
     with pytest.raises(ConfigError, match=rf'evaluation\.thresholds\.0.*{message}'):
         config.load(write({**WITH_TABLE, 'evaluation': {'thresholds': [threshold]}}))
 
@@ -376,7 +374,7 @@ def test_a_gate_that_can_never_pass(threshold: dict, message: str, write) -> Non
         ),
     ],
 )
-def test_a_gate_that_can_never_pass_for_this_experiment(
+def test_an_impossible_threshold_of_the_experiment_is_rejected(
     changes: dict, threshold: dict, message: str, write
 ) -> None:
     thresholds = {'thresholds': [{'metric': 'auc', 'min': 0.5}, threshold]}
@@ -384,7 +382,7 @@ def test_a_gate_that_can_never_pass_for_this_experiment(
         config.load(write({**WITH_TABLE, **changes, 'evaluation': thresholds}))
 
 
-def test_bounds_that_contradict_each_other(write) -> None:
+def test_contradictory_bounds_are_rejected(write) -> None:
     thresholds = [
         {'metric': 'auc', 'slice': {'sex': 'F', 'view_position': 'PA'}, 'min': 0.8},
         {'metric': 'auc', 'max': 0.7},
@@ -410,18 +408,18 @@ def test_bounds_that_contradict_each_other(write) -> None:
         ),
     ],
 )
-def test_a_gate_that_can_pass(task: str, threshold: dict, write) -> None:
+def test_thresholds_that_a_model_can_pass(task: str, threshold: dict, write) -> None:
     loaded = config.load(
         write({**WITH_TABLE, 'task': task, 'evaluation': {'thresholds': [threshold]}})
     )
     assert loaded.evaluation.thresholds[0].metric == threshold['metric']
 
 
-def test_a_slice_value_may_be_a_number(write) -> None:
+def test_a_slice_value_can_be_a_number(write) -> None:
     loaded = config.load(
         write(
             {
-                **GOOD,
+                **MINIMAL,
                 'evaluation': {
                     'thresholds': [{'metric': 'sensitivity', 'slice': {'Effusion': 1}, 'min': 0.5}]
                 },
@@ -433,15 +431,15 @@ def test_a_slice_value_may_be_a_number(write) -> None:
 
 
 @pytest.mark.parametrize('name', ['p', '7', 'nih-triage', 'a' * 63, 'a--b'])
-def test_names_that_every_runner_takes(name: str, write) -> None:
-    assert config.load(write({**GOOD, 'pipeline': name})).pipeline == name
+def test_valid_pipeline_names(name: str, write) -> None:
+    assert config.load(write({**MINIMAL, 'pipeline': name})).pipeline == name
 
 
 @pytest.mark.parametrize(
     'name', ['', 'NIH-Triage', '-abc-', 'abc-', '-abc', 'a' * 64, 'a b', 'a_b', 'a.b', 'abc\n', 'é']
 )
-def test_names_that_a_runner_would_refuse(name: str, write) -> None:
-    path = write({**GOOD, 'pipeline': name})
+def test_an_invalid_pipeline_name_is_rejected(name: str, write) -> None:
+    path = write({**MINIMAL, 'pipeline': name})
     with pytest.raises(
         ConfigError,
         match=r'pipeline: .* is not a name that every runner accepts: expected at most 63 lower',
@@ -450,9 +448,9 @@ def test_names_that_a_runner_would_refuse(name: str, write) -> None:
     assert str(caught.value).startswith(f'{path}: pipeline: {name!r} ')
 
 
-def test_all_that_is_wrong_is_told_at_once(write) -> None:
+def test_all_errors_are_reported_at_once(write) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load(write({**GOOD, 'train': {'lr': 1, 'epochs': -1}, 'modell': {}}))
+        config.load(write({**MINIMAL, 'train': {'lr': 1, 'epochs': -1}, 'modell': {}}))
     assert len(str(caught.value).splitlines()) == 3
 
 
@@ -467,7 +465,7 @@ def test_all_that_is_wrong_is_told_at_once(write) -> None:
         pytest.param(
             'pipeline: p\ntrain:\n  epochs: 1\n  epochs: 2\n',
             r"line 4, column 3: the key 'epochs' is already in line 3",
-            id='a key twice below',
+            id='a nested key twice',
         ),
         pytest.param('pipeline: [p\n', r'line 2, column 1: not valid YAML: ', id='not YAML'),
         pytest.param('- a\n- b\n', 'expected keys and values at the top, found list', id='a list'),
@@ -484,14 +482,14 @@ def test_all_that_is_wrong_is_told_at_once(write) -> None:
         ),
     ],
 )
-def test_files_that_are_no_configuration(text: str, message: str, write) -> None:
+def test_a_file_that_is_not_a_configuration_is_rejected(text: str, message: str, write) -> None:
     path = write(text)
     with pytest.raises(ConfigError, match=message) as caught:
         config.load(path)
     assert path in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+def test_a_missing_or_binary_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'none\.yaml: cannot be read .*demo\.yaml'):
         config.load(str(tmp_path / 'none.yaml'))
     (tmp_path / 'binary.yaml').write_bytes(b'\xff\xfe\x80')
@@ -499,8 +497,8 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
         config.load(str(tmp_path / 'binary.yaml'))
 
 
-def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
-    path = write({**GOOD, 'train': {'epochs': 8, 'seed': 5}})
+def test_settings_and_overrides_replace_values_of_the_file(write) -> None:
+    path = write({**MINIMAL, 'train': {'epochs': 8, 'seed': 5}})
     settings = [
         'train.epochs=3',
         'model.backbone=scratch_cnn',
@@ -527,18 +525,18 @@ def test_settings_and_overrides_are_laid_over_the_file(write) -> None:
         ('train.epochs=', r'train\.epochs: .*found None'),
     ],
 )
-def test_settings_that_cannot_be(setting: str, message: str, write) -> None:
+def test_an_invalid_setting_is_rejected(setting: str, message: str, write) -> None:
     with pytest.raises(ConfigError, match=message):
-        config.load(write(GOOD), [setting])
+        config.load(write(MINIMAL), [setting])
 
 
 def test_file_uris_are_local_folders(write, tmp_path: Path) -> None:
-    """Else they would be taken for an object store, which has neither renames nor locks."""
+    """They are not object stores, which support neither renames nor locks."""
     parser = argparse.ArgumentParser()
     options.add_arguments(parser)
     folders = {name: f'file://{tmp_path}/{name}' for name in ('data-root', 'root', 'push-dir')}
     arguments = [f'--{name}={uri}' for name, uri in folders.items()]
-    loaded = options.configuration(parser.parse_args(['--config', write(GOOD), *arguments]))
+    loaded = options.configuration(parser.parse_args(['--config', write(MINIMAL), *arguments]))
     assert (loaded.data.root, loaded.root, loaded.push_directory) == tuple(
         f'{tmp_path}/{name}' for name in folders
     )

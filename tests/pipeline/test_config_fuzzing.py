@@ -1,4 +1,4 @@
-"""Whatever a configuration holds, it loads or is refused with the place; nothing else is raised."""
+"""Any configuration either loads or is rejected with the position of the error."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cli import experiment_options as options
 from pipeline import config
 from pipeline.config import Config, ConfigError
 
-SMALL = 'pipeline: p\ntask: nih_triage\n'
+MINIMAL = 'pipeline: p\ntask: nih_triage\n'
 CONFIGS = Path(config.__file__).parent / 'configs'
-_UNFOLDED = '{a: &a [1,1,1,1,1,1,1,1,1,1], ' + ', '.join(
-    f'{name}: &{name} [{", ".join([f"*{before}"] * 10)}]'
-    for before, name in zip('abcdefgh', 'bcdefghi', strict=True)
+_ALIAS_BOMB = '{a: &a [1,1,1,1,1,1,1,1,1,1], ' + ', '.join(
+    f'{name}: &{name} [{", ".join([f"*{previous}"] * 10)}]'
+    for previous, name in zip('abcdefgh', 'bcdefghi', strict=True)
 )
-# Of an empty path, the option is told that it can be given with.
+# A message about an empty path starts with the command-line option of that path.
 _OPTIONS = ('--data-root (', '--weights (', '--root (', 'artifacts is empty', '--push-dir (')
-# Values as YAML, each of another kind.
+# YAML values of all kinds.
 VALUES = (
     *(
         '',
@@ -116,12 +116,12 @@ VALUES = (
         '[null]',
         '[{metric: auc, min: 2}]',
     ),
-    *('[{metric: auc, slice: {sex: [F]}, min: 1}]', '[{metric: [auc]}]', '{train: 1}', _UNFOLDED),
+    *('[{metric: auc, slice: {sex: [F]}, min: 1}]', '[{metric: [auc]}]', '{train: 1}', _ALIAS_BOMB),
 )
 
 
-def _refused_or_loaded(path: Path, settings: tuple[str, ...] = ()) -> Config | str:
-    """The configuration or the text of the refusal; any other exception ends the test."""
+def _load(path: Path, settings: tuple[str, ...] = ()) -> Config | str:
+    """Returns the configuration or the text of its ConfigError."""
     args = argparse.Namespace(
         config=str(path),
         settings=settings,
@@ -137,13 +137,14 @@ def _refused_or_loaded(path: Path, settings: tuple[str, ...] = ()) -> Config | s
         return str(error)
 
 
-def _check(outcome: Config | str, *places: str) -> None:
-    if isinstance(outcome, str):
-        assert outcome.startswith((*places, *_OPTIONS)), outcome
-        assert len(outcome) < 5_000
-        assert not re.search(r'[\x00-\x08\x0b-\x1f\x7f]', outcome)
+def _check(result: Config | str, *prefixes: str) -> None:
+    """Checks that an error starts with one of `prefixes` and that a configuration is complete."""
+    if isinstance(result, str):
+        assert result.startswith((*prefixes, *_OPTIONS)), result
+        assert len(result) < 5_000
+        assert not re.search(r'[\x00-\x08\x0b-\x1f\x7f]', result)
     else:
-        assert json.loads(outcome.model_dump_json())['pipeline'] == outcome.pipeline
+        assert json.loads(result.model_dump_json())['pipeline'] == result.pipeline
 
 
 def _keys(model: Any, prefix: str = '') -> Iterator[str]:
@@ -155,37 +156,36 @@ def _keys(model: Any, prefix: str = '') -> Iterator[str]:
 
 
 @pytest.fixture(scope='module')
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp('fuzzing') / 'small.yaml'
-    path.write_text(SMALL)
+def minimal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('fuzzing') / 'minimal.yaml'
+    path.write_text(MINIMAL)
     return path
 
 
 @pytest.mark.parametrize('value', VALUES, ids=lambda value: repr(value[:24]))
-def test_any_value_of_some_keys(value: str, small: Path) -> None:
+def test_any_value_is_loaded_or_rejected(value: str, minimal: Path) -> None:
     keys = random.Random(value).sample(list(_keys(Config(pipeline='p', task='nih_triage'))), 12)
     for key in (*keys, 'evaluation.thresholds', 'no.such.key'):
         _check(
-            _refused_or_loaded(small, (f'{key}={value}',)),
+            _load(minimal, (f'{key}={value}',)),
             f'--set {key}=',
             f"--set '{key}=",
-            str(small),
+            str(minimal),
         )
         if not value.startswith(('-', '%', '?', 'a:')):
-            path = small.with_name('value.yaml')
-            path.write_text(
-                f'{SMALL if key not in ("pipeline", "task") else ""}{key.split(".")[0]}: {value}\n'
-            )
-            _check(_refused_or_loaded(path), str(path))
+            path = minimal.with_name('value.yaml')
+            text = '' if key in ('pipeline', 'task') else MINIMAL
+            path.write_text(f'{text}{key.split(".")[0]}: {value}\n')
+            _check(_load(path), str(path))
 
 
 @pytest.mark.parametrize('source', sorted(CONFIGS.glob('*.yaml')), ids=lambda path: path.stem)
-def test_texts_with_random_changes(source: Path, tmp_path: Path) -> None:
+def test_randomly_changed_configurations(source: Path, tmp_path: Path) -> None:
     rng = random.Random(source.stem)
-    # Without comments, which no change makes invalid.
+    # Without comments: a change in a comment has no effect.
     text = yaml.safe_dump(yaml.safe_load(source.read_text()))
     path = tmp_path / 'changed.yaml'
-    outcomes = []
+    results = []
     for _ in range(40):
         content = text
         for _ in range(rng.randint(1, 3)):
@@ -211,19 +211,19 @@ def test_texts_with_random_changes(source: Path, tmp_path: Path) -> None:
             )
             content = content[:start] + piece[:300] + content[rng.choice([start, end]) :]
         path.write_bytes(content.encode('utf-8', 'surrogatepass'))
-        outcomes.append(_refused_or_loaded(path))
-        _check(outcomes[-1], str(path))
-    assert {type(outcome) for outcome in outcomes} >= {str}
+        results.append(_load(path))
+        _check(results[-1], str(path))
+    assert {type(result) for result in results} >= {str}
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_random_bytes_are_rejected(tmp_path: Path) -> None:
     rng = random.Random(5)
     path = tmp_path / 'bytes.yaml'
     for length in (1, 2, 3, 4, 50, 400):
         path.write_bytes(rng.randbytes(length))
-        outcome = _refused_or_loaded(path)
-        assert isinstance(outcome, str)
-        _check(outcome, str(path))
+        result = _load(path)
+        assert isinstance(result, str)
+        _check(result, str(path))
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
             id='deeper',
         ),
         pytest.param(
-            f'train: {_UNFOLDED}}}',
+            f'train: {_ALIAS_BOMB}}}',
             'more than 100,000 values, with those that aliases repeat',
             id='aliases',
         ),
@@ -294,9 +294,9 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_refusals_name_the_place(text: str, message: str, tmp_path: Path) -> None:
+def test_an_error_names_its_position(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / 'c.yaml'
-    path.write_text(SMALL + text)
+    path.write_text(MINIMAL + text)
     with pytest.raises(ConfigError) as caught:
         config.load(str(path))
     assert str(caught.value).startswith(f'{path}')
@@ -312,7 +312,7 @@ def test_refusals_name_the_place(text: str, message: str, tmp_path: Path) -> Non
 )
 def test_numbers(text: str, expected: float, tmp_path: Path) -> None:
     path = tmp_path / 'c.yaml'
-    path.write_text(SMALL + text)
+    path.write_text(MINIMAL + text)
     assert config.load(str(path)).train.learning_rate == expected
 
 
@@ -322,15 +322,15 @@ def test_a_date_is_text(tmp_path: Path) -> None:
     assert config.load(str(path)).pipeline == '2026-99-99'
 
 
-def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+def test_a_large_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / 'c.yaml'
-    path.write_text(SMALL + '#' * 1_000_000)
+    path.write_text(MINIMAL + '#' * 1_000_000)
     with pytest.raises(ConfigError, match=r'larger than 1,000,000 bytes: not a configuration'):
         config.load(str(path))
 
 
-def test_a_path_that_is_not_utf_8(tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf_8_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / 'c.yaml'
-    path.write_text(SMALL)
+    path.write_text(MINIMAL)
     with pytest.raises(ConfigError, match=r"root: 'a\\udcff': it is not valid UTF-8"):
         config.load(str(path), root='a\udcff')

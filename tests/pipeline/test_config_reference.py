@@ -1,4 +1,4 @@
-"""docs/configuration.md says what the code checks."""
+"""docs/configuration.md lists all keys, and the values that the code allows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_key_is_explained():
         ('kubeflow.secrets.N.name', 'text'),
     ],
 )
-def test_the_allowed_values_come_from_the_checks(key: str, values: str | None) -> None:
+def test_allowed_values(key: str, values: str | None) -> None:
     rows = {
         row.split(' | ')[0]: row.split(' | ')[1]
         for row in config_reference.reference().splitlines()

@@ -1,6 +1,4 @@
-"""The graph: what Kubeflow can run too, and an edit of the configuration changes exactly the
-components it should.
-"""
+"""The pipeline graph: its steps, and which of them an edit of configuration or code changes."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from pipeline.config import Config
 from pipeline.create_pipeline import artifact_exists, create_pipeline
 
 
-def _config(root: Path, **changed: Any) -> Config:
+def _config(root: Path, **settings: Any) -> Config:
     content: dict[str, Any] = {
         'pipeline': 'p',
         'task': 'nih_triage',
@@ -32,15 +29,13 @@ def _config(root: Path, **changed: Any) -> Config:
     path = root / 'config.yaml'
     path.write_text(json.dumps(content))
     return config_lib.load(
-        str(path), [f'{key}={json.dumps(value)}' for key, value in changed.items()]
+        str(path), [f'{key}={json.dumps(value)}' for key, value in settings.items()]
     )
 
 
 def _properties(config: Config, fingerprint: str = 'f') -> dict[str, dict[str, Any]]:
-    """Component -> its parameters, without the nonce that differs from run to run while nothing is
-    served.
-    """
-    found = {}
+    """Returns the parameters of each component, without the nonce that differs between runs."""
+    parameters = {}
     for component in create_pipeline(config, fingerprint).components:
         properties = {name: _plain(value) for name, value in component.exec_properties.items()}
         if 'push' in properties:
@@ -49,8 +44,8 @@ def _properties(config: Config, fingerprint: str = 'f') -> dict[str, dict[str, A
                 for name, value in json.loads(properties['push']).items()
                 if name != 'push_nonce'
             }
-        found[component.id] = properties
-    return found
+        parameters[component.id] = properties
+    return parameters
 
 
 def _plain(value: Any) -> Any:
@@ -63,40 +58,39 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_search_for_settings_is_there_when_it_is_asked_for(root: Path) -> None:
-    without, with_search = (
+def test_the_graph_has_a_tuner_if_there_are_trials(root: Path) -> None:
+    without_tuner, with_tuner = (
         create_pipeline(_config(root, **{'tuning.trials': trials}), 'f').components
         for trials in (0, 2)
     )
-    assert 'Tuner' not in {component.id for component in without}
-    found = {component.id: component for component in with_search}
-    assert (
-        found['Trainer'].inputs['hyperparameters'] == found['Tuner'].outputs['best_hyperparameters']
-    )
-    assert (
-        json.loads(json.loads(found['Tuner'].exec_properties['custom_config'])['tuning'])['trials']
-        == 2
-    )
+    assert 'Tuner' not in {component.id for component in without_tuner}
+    components = {component.id: component for component in with_tuner}
+    trainer, tuner = components['Trainer'], components['Tuner']
+    assert trainer.inputs['hyperparameters'] == tuner.outputs['best_hyperparameters']
+    tuning = json.loads(tuner.exec_properties['custom_config'])['tuning']
+    assert json.loads(tuning)['trials'] == 2
 
 
 @pytest.mark.parametrize(
     ('trials', 'names'), [(0, steps.REQUIRED), (2, steps.NAMES)], ids=['required', 'all']
 )
-def test_the_graph_has_the_listed_steps_in_their_order(
+def test_the_graph_has_the_listed_steps_in_order(
     root: Path, trials: int, names: tuple[str, ...]
 ) -> None:
     components = create_pipeline(_config(root, **{'tuning.trials': trials}), 'f').components
     assert tuple(component.id for component in components) == names
 
 
-def test_the_listed_executors_are_those_of_the_components(root: Path) -> None:
+def test_listed_executors_match_the_components(root: Path) -> None:
     components = create_pipeline(_config(root, **{'tuning.trials': 2}), 'f').components
-    executors = {one.id: one.executor_spec.executor_class.__module__ for one in components}
+    executors = {
+        component.id: component.executor_spec.executor_class.__module__ for component in components
+    }
     for step in steps.ALL:
         assert step.executor in (executors[step.name], ''), step.name
 
 
-def test_only_what_kubeflow_runs(root: Path) -> None:
+def test_kubeflow_can_run_the_graph(root: Path) -> None:
     pipeline = create_pipeline(_config(root), 'f')
     ids = [component.id for component in pipeline.components]
     assert all(re.fullmatch(r'[a-zA-Z0-9-]+', name) for name in ids)
@@ -104,7 +98,7 @@ def test_only_what_kubeflow_runs(root: Path) -> None:
     assert pipeline.enable_cache
 
 
-def test_the_gate_comes_before_anything_is_learned(root: Path) -> None:
+def test_gates_come_before_training_and_push(root: Path) -> None:
     components = {
         component.id: component for component in create_pipeline(_config(root), 'f').components
     }
@@ -117,7 +111,7 @@ def test_the_gate_comes_before_anything_is_learned(root: Path) -> None:
     }
 
 
-def test_the_same_configuration_gives_the_same_parameters(root: Path) -> None:
+def test_parameters_are_deterministic(root: Path) -> None:
     assert _properties(_config(root)) == _properties(_config(root))
 
 
@@ -144,14 +138,14 @@ def test_the_same_configuration_gives_the_same_parameters(root: Path) -> None:
         ),
         pytest.param({'serving_check.samples': 4}, {'ServingCheck'}, id='serving check'),
         pytest.param({'push.keep_versions': 3}, set(), id='versions to keep'),
-        pytest.param({'push.directory': '/elsewhere'}, {'Baseline'}, id='push target'),
+        pytest.param({'push.directory': '/other'}, {'Baseline'}, id='push target'),
         pytest.param({'beam.args': ['--direct_num_workers=1']}, set(), id='Beam'),
     ],
 )
-def test_a_change_of_the_configuration_changes_its_components_alone(
+def test_a_change_of_the_configuration_changes_only_its_components(
     change: dict[str, Any], changed: set[str], root: Path
 ) -> None:
-    """And Pusher, whose manifest holds the configuration."""
+    """The Pusher always changes too: the manifest contains the configuration."""
     before, after = _properties(_config(root)), _properties(_config(root, **change))
     assert {name for name in before if before[name] != after[name]} == changed | {'Pusher'}
 
@@ -166,7 +160,7 @@ def test_new_data_changes_ingestion_and_the_candidate(root: Path) -> None:
     assert before['Pusher']['push']['candidate_key'] != after['Pusher']['push']['candidate_key']
 
 
-def test_another_file_of_weights_under_the_same_path_is_another_candidate(root: Path) -> None:
+def test_new_weights_under_the_same_path_change_the_candidate(root: Path) -> None:
     before = _properties(_config(root))
     (root / 'weights.h5').write_bytes(b'other weights')
     after = _properties(_config(root))
@@ -182,11 +176,11 @@ def test_another_file_of_weights_under_the_same_path_is_another_candidate(root: 
         ({'evaluation.thresholds': [{'metric': 'auc', 'min': 0.9}]}, True),
         ({'serving_check.samples': 4}, True),
         ({'gate.anomaly_level': 'warning'}, True),
-        ({'push.directory': '/elsewhere'}, True),
+        ({'push.directory': '/other'}, True),
     ],
     ids=['training', 'data', 'thresholds', 'serving check', 'gate limit', 'target'],
 )
-def test_what_makes_another_candidate(change: dict[str, Any], same: bool, root: Path) -> None:
+def test_settings_that_change_the_candidate(change: dict[str, Any], same: bool, root: Path) -> None:
     assert (_key(_config(root)) == _key(_config(root, **change))) is same
 
 
@@ -214,7 +208,7 @@ def _edit_digest(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
         ('components.pusher.executor', {'Pusher'}),
     ],
 )
-def test_an_edit_of_the_code_runs_its_component_again(
+def test_an_edit_of_the_code_changes_its_component(
     module: str, changed: set[str], root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = _properties(_config(root))
@@ -224,38 +218,35 @@ def test_an_edit_of_the_code_runs_its_component_again(
 
 
 @pytest.mark.parametrize(
-    'damage',
-    [lambda path: path.unlink(), lambda path: None],
-    ids=['weights missing', 'weights there'],
+    ('missing', 'pattern'),
+    [(True, 'missing'), (False, r'[0-9a-f]{16}')],
+    ids=['weights missing', 'weights present'],
 )
-def test_missing_weights_do_not_stop_the_graph(damage: Callable[[Path], None], root: Path) -> None:
-    """The Trainer tells of them, with what to do."""
-    damage(root / 'weights.h5')
-    digest = json.loads(_properties(_config(root))['Trainer']['custom_config'])['weights_digest']
-    assert (
-        digest == 'missing'
-        if not (root / 'weights.h5').exists()
-        else re.fullmatch(r'[0-9a-f]{16}', digest)
-    )
+def test_digest_of_the_weights(missing: bool, pattern: str, root: Path) -> None:
+    """Missing weights do not stop the graph: the Trainer reports them."""
+    if missing:
+        (root / 'weights.h5').unlink()
+    config = json.loads(_properties(_config(root))['Trainer']['custom_config'])
+    assert re.fullmatch(pattern, config['weights_digest'])
 
 
 @pytest.mark.slow
-def test_a_run_starts_without_clients_of_services_that_it_does_not_use() -> None:
+def test_a_local_run_does_not_import_service_clients() -> None:
     check = (
         'import sys, pipeline.create_pipeline, pipeline.execute; print([name for name in '
         'sys.argv[1:] if name in sys.modules])'
     )
-    started = subprocess.run(
+    result = subprocess.run(
         [sys.executable, '-c', check, 'google.cloud.aiplatform', 'kfp', 'tfx.v1'],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert started.stdout.splitlines()[-1] == '[]'
+    assert result.stdout.splitlines()[-1] == '[]'
 
 
 @pytest.mark.parametrize(
-    ('place', 'kept'),
+    ('run_root', 'checkpoints'),
     [
         ('/runs', '/runs/checkpoints'),
         ('gs://b/runs', 'gs://b/runs/checkpoints'),
@@ -263,17 +254,18 @@ def test_a_run_starts_without_clients_of_services_that_it_does_not_use() -> None
         ('minio://b/r', ''),
     ],
 )
-def test_a_training_under_way_is_kept_where_tensorflow_can_write(
-    root: Path, place: str, kept: str
+def test_checkpoints_are_saved_where_tensorflow_can_write(
+    root: Path, run_root: str, checkpoints: str
 ) -> None:
     config = _config(root, **{'push.directory': str(root / 'served')}).model_copy(
-        update={'root': place}
+        update={'root': run_root}
     )
-    assert json.loads(_properties(config)['Trainer']['custom_config'])['checkpoints'] == kept
+    trainer = json.loads(_properties(config)['Trainer']['custom_config'])
+    assert trainer['checkpoints'] == checkpoints
 
 
 @pytest.mark.parametrize(
-    ('uri', 'there'),
+    ('uri', 'exists'),
     [
         *(
             ('/minio/bucket/runs/model', True),
@@ -281,24 +273,24 @@ def test_a_training_under_way_is_kept_where_tensorflow_can_write(
             ('minio://bucket/runs/model', True),
         ),
         *(
-            ('gs://bucket/gone', False),
-            ('/gcs/bucket/gone', False),
-            ('gs://bucket/kept', True),
-            ('/gcs/bucket/kept', True),
+            ('gs://bucket/missing', False),
+            ('/gcs/bucket/missing', False),
+            ('gs://bucket/present', True),
+            ('/gcs/bucket/present', True),
         ),
     ],
 )
-def test_a_model_that_kubeflow_made_is_looked_for_in_its_store(
-    uri: str, there: bool, monkeypatch: pytest.MonkeyPatch
+def test_whether_an_artifact_of_kubeflow_exists(
+    uri: str, exists: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exists(path: str) -> bool:
+    def storage_exists(path: str) -> bool:
         assert not path.startswith(('s3://', 'minio://')), 'TensorFlow cannot open these'
-        return path == 'gs://bucket/kept'
+        return path == 'gs://bucket/present'
 
-    monkeypatch.setattr('pipeline.create_pipeline.storage.exists', exists)
-    assert artifact_exists(uri) is there
+    monkeypatch.setattr('pipeline.create_pipeline.storage.exists', storage_exists)
+    assert artifact_exists(uri) is exists
 
 
-def test_a_model_of_a_local_run_is_looked_for_where_it_is(tmp_path: Path) -> None:
+def test_whether_an_artifact_of_a_local_run_exists(tmp_path: Path) -> None:
     assert artifact_exists(str(tmp_path))
-    assert not artifact_exists(str(tmp_path / 'gone'))
+    assert not artifact_exists(str(tmp_path / 'missing'))

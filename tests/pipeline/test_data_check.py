@@ -1,6 +1,4 @@
-"""The data of a run, looked at in its first second: a wrong folder, side files, and what the gates
-need of the table.
-"""
+"""The data check at the start of a run: data root, side files, and columns that gates need."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ GAP = (
 
 
 def _root(folder: Path, *rows: str, table: str = 'metadata/Data_Entry_2017_v2020.csv') -> Path:
-    """A data root with an empty record file and a table of these rows."""
+    """Writes a data root with an empty record file and a table with `rows`."""
     for name, text in (('data/000-0.tfrec', ''), (table, '\n'.join((HEADER, *(rows or (ROW,)))))):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +49,7 @@ def _check(root: Path, *settings: str, config: str = 'nih_triage') -> list[str]:
         'Data_Entry_2017.csv',
     ],
 )
-def test_every_configuration_finds_the_table_as_it_was_downloaded(
+def test_every_configuration_finds_the_downloaded_table(
     config: str, table: str, tmp_path: Path
 ) -> None:
     root = _root(tmp_path, table=table)
@@ -61,7 +59,7 @@ def test_every_configuration_finds_the_table_as_it_was_downloaded(
 
 
 @pytest.mark.parametrize(
-    ('change', 'settings', 'told'),
+    ('change', 'settings', 'message'),
     [
         pytest.param(
             lambda root: (root / 'metadata/Data_Entry_2017_v2020.csv').unlink(),
@@ -96,17 +94,17 @@ def test_every_configuration_finds_the_table_as_it_was_downloaded(
         ),
     ],
 )
-def test_data_that_cannot_be_used(
-    change: Callable[[Path], object] | None, settings: list[str], told: str, tmp_path: Path
+def test_unusable_data_are_reported(
+    change: Callable[[Path], object] | None, settings: list[str], message: str, tmp_path: Path
 ) -> None:
     root = _root(tmp_path)
     if change:
         change(root)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         _check(root, *settings)
 
 
-def test_lists_that_contradict(tmp_path: Path) -> None:
+def test_contradictory_split_lists_are_reported(tmp_path: Path) -> None:
     root = _root(tmp_path)
     for name in ('train_val', 'test'):
         (root / f'{name}_list.txt').write_text('00000013_005.png\n')
@@ -117,19 +115,19 @@ def test_lists_that_contradict(tmp_path: Path) -> None:
         _check(root, 'data.split.method=official')
 
 
-def test_what_is_to_be_known(tmp_path: Path) -> None:
+def test_notes_about_the_data(tmp_path: Path) -> None:
     root = _root(tmp_path, ROW, ROW.replace('005', '006').replace(',M,AP', ',O,'))
-    (root / 'film.dcm').write_text('')
+    (root / 'image.dcm').write_text('')
     table = root / 'metadata/Data_Entry_2017_v2020.csv'
     sex = f"{table}: Patient Sex: neither F nor M: unknown (1 row in line 3: 'O')"
     assert _check(root, 'evaluation.thresholds=[{metric: auc, min: 0.7}]') == [
         f'{root}: not read: 1 .dcm',
         sex,
     ]
-    needed = f'{table}: {{}} is unknown in 1 of 2 rows; evaluation.thresholds needs it: {{}}'
+    note = f'{table}: {{}} is unknown in 1 of 2 rows; evaluation.thresholds needs it: {{}}'
     assert _check(root, f'evaluation.thresholds={GAP}')[2:] == [
-        needed.format('Patient Sex', 'sensitivity_gap_sex on all'),
-        needed.format('View Position', 'auc on view_position=PA'),
+        note.format('Patient Sex', 'sensitivity_gap_sex on all'),
+        note.format('View Position', 'auc on view_position=PA'),
     ]
     assert _check(root, 'data.metadata=null', 'evaluation.thresholds=[{metric: auc, min: 0.7}]')[
         1:
@@ -139,8 +137,8 @@ def test_what_is_to_be_known(tmp_path: Path) -> None:
     ]
 
 
-def test_a_bucket_is_left_to_ingestion() -> None:
-    loaded = config_lib.load('pipeline/configs/demo.yaml', data__root='gs://bucket/films')
+def test_a_bucket_is_not_checked() -> None:
+    loaded = config_lib.load('pipeline/configs/demo.yaml', data__root='gs://bucket/images')
     assert data_check.check(loaded) == []
 
 
@@ -160,19 +158,19 @@ assert 'tensorflow' not in sys.modules and 'tfx' not in sys.modules
 """
 
 
-def test_a_wrong_data_root_is_told_before_tensorflow_is_imported_and_nothing_is_written(
+def test_a_wrong_data_root_is_reported_before_tensorflow_is_imported(
     tmp_path: Path,
 ) -> None:
     code = _COMMANDS.replace('{claim: c, mount: {root}}', '{{claim: c, mount: {root}}}')
-    missing = tmp_path / 'gone'
-    done = subprocess.run(
+    missing = tmp_path / 'missing'
+    result = subprocess.run(
         [sys.executable, '-c', code, str(tmp_path), str(missing)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stderr.splitlines() if str(missing) in line]
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stderr.splitlines() if str(missing) in line]
     assert [line.split(':')[0] for line in lines] == [
         'cxr-triage run',
         'cxr-triage compile',
@@ -182,5 +180,5 @@ def test_a_wrong_data_root_is_told_before_tensorflow_is_imported_and_nothing_is_
         'not a directory. Give the folder that holds the *.tfrec files with --data-root' in line
         for line in lines
     )
-    assert done.stderr.count('name their state with --fingerprint') == 2
+    assert result.stderr.count('name their state with --fingerprint') == 2
     assert [path.name for path in tmp_path.iterdir()] == ['spec.yaml']

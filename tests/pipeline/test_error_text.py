@@ -1,6 +1,4 @@
-"""Error texts of libraries: nothing of a record, no control characters, and of bounded length on
-the screen.
-"""
+"""Error texts of libraries are short and contain neither record bytes nor control characters."""
 
 from __future__ import annotations
 
@@ -18,8 +16,8 @@ _PATIENT = '00000013_005.png'
 _RECORD = build(bad_images.encode(bad_images.film()), _PATIENT, {'Mass': 1})
 
 
-def _as_tfma_says_it() -> str:
-    """The message of `model_util` of TensorFlow Model Analysis when a signature fails."""
+def _tfma_message() -> str:
+    """The message of TensorFlow Model Analysis (`model_util`) when a signature fails."""
     inputs = np.array([_RECORD, _RECORD], dtype=object)
     return (
         'Fail to call signature func with signature_name: serving_default.\n the inputs are:\n '
@@ -30,7 +28,7 @@ def _as_tfma_says_it() -> str:
 @pytest.mark.parametrize(
     'text',
     [
-        pytest.param(_as_tfma_says_it(), id='numpy array in a message of TFMA'),
+        pytest.param(_tfma_message(), id='numpy array in a message of TFMA'),
         pytest.param(f'cannot parse {_RECORD!r}', id='bytes'),
         pytest.param('value ' + repr(b"it's" + _RECORD), id='bytes with a quote'),
         pytest.param(
@@ -43,31 +41,31 @@ def _as_tfma_says_it() -> str:
         ),
     ],
 )
-def test_no_bytes_of_records(text: str) -> None:
+def test_bytes_of_records_are_removed(text: str) -> None:
     assert len(text) > 10_000
-    shown = _explain(ValueError(text))
-    assert len(shown) < 3_500
-    assert '\\xff\\xd8' not in shown
-    assert '\\377\\330' not in shown
-    assert ' bytes>' in shown
+    result = _explain(ValueError(text))
+    assert len(result) < 3_500
+    assert '\\xff\\xd8' not in result
+    assert '\\377\\330' not in result
+    assert ' bytes>' in result
 
 
-def test_bytes_are_counted_and_names_stay() -> None:
+def test_bytes_become_a_count_and_names_stay() -> None:
     assert (
         presentable(f'image {_PATIENT.encode()!r} holds {bytes(range(200))!r}')
         == f"image b'{_PATIENT}' holds <200 bytes>"
     )
 
 
-def test_bytes_that_are_cut_off_are_left_out_too() -> None:
+def test_truncated_bytes_are_removed() -> None:
     text = f'x {_RECORD!r}'
-    # Some of these cuts fall behind the backslash of an escape.
+    # Some of these texts end after the backslash of an escape.
     for length in range(len(text) - 220, len(text) - 180):
         assert presentable(text[:length]).startswith('x <')
     assert '\\xff' not in presentable('x' * 1_999_000 + repr(_RECORD))
 
 
-def test_text_of_this_project_stays() -> None:
+def test_messages_of_this_project_stay() -> None:
     text = (
         'a.tfrec, record 3 (byte 71,022): the label "Mass" is 7: expected 0 or 1\n  - don\'t, '
         "and b'x'\tC:\\new\\table"
@@ -80,12 +78,12 @@ def test_control_characters_are_escaped() -> None:
 
 
 def test_length_is_bounded() -> None:
-    shown = presentable('\n'.join('x' * 2_500 for _ in range(100)))
-    assert len(shown) < 12_100
-    assert shown.splitlines()[0] == 'x' * 1_500 + '… (1,000 more characters)'
-    assert shown.endswith('more characters)')
+    result = presentable('\n'.join('x' * 2_500 for _ in range(100)))
+    assert len(result) < 12_100
+    assert result.splitlines()[0] == 'x' * 1_500 + '… (1,000 more characters)'
+    assert result.endswith('more characters)')
 
 
-def test_a_damaged_text_takes_no_long_time() -> None:
-    """Quotes that nothing closes."""
+def test_many_open_quotes_take_little_time() -> None:
+    """No quote is closed; the search must not read the rest of the text for each of them."""
     assert len(presentable('b\'"\\' * 300_000)) < 12_100

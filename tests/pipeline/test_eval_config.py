@@ -1,4 +1,4 @@
-"""The Evaluator's configuration: what TFMA accepts, and how it applies the thresholds."""
+"""TFMA accepts the Evaluator's configuration and applies its thresholds as we do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _config(*thresholds: Threshold, slices: tuple[str, ...] = SLICES) -> config_
 
 
 def _bounds(config: config_pb2.EvalConfig, name: str) -> list[config_pb2.PerSliceMetricThreshold]:
-    """The thresholds on a metric."""
+    """Returns the thresholds of a metric."""
     (spec,) = [spec for spec in config.metrics_specs if name in spec.per_slice_thresholds]
     assert not spec.output_names
     return list(spec.per_slice_thresholds[name].thresholds)
@@ -33,7 +33,7 @@ def _bounds(config: config_pb2.EvalConfig, name: str) -> list[config_pb2.PerSlic
 
 @pytest.mark.parametrize('slices', [(), SLICES, ('sex',)], ids=str)
 @pytest.mark.parametrize('metric', registry.GATE_METRICS)
-def test_tfma_accepts_it(metric: str, slices: tuple[str, ...]) -> None:
+def test_tfma_accepts_the_configuration(metric: str, slices: tuple[str, ...]) -> None:
     better = registry.find(metric).better
     bound = {'max': 1.5} if better == 'close to 1' else {'max_worse': 0.1}
     config = _config(
@@ -45,12 +45,12 @@ def test_tfma_accepts_it(metric: str, slices: tuple[str, ...]) -> None:
     config_util.verify_eval_config(updated, baseline_required=True)
 
 
-def test_the_model_runs_through_its_examples_signature() -> None:
+def test_the_model_is_called_through_its_serving_signature() -> None:
     (spec,) = _config(Threshold(metric='auc', min=0.5)).model_specs
     assert (spec.signature_name, spec.label_key) == ('serving_default', 'abnormal')
 
 
-def test_settings_of_the_patient_metrics() -> None:
+def test_parameters_of_the_patient_metrics() -> None:
     parameters = EvaluationParameters(replicates=300, interval=0.9, min_group_positives=7)
     (metric,) = [
         metric
@@ -84,21 +84,21 @@ def test_slices() -> None:
     ]
 
 
-def test_a_threshold_applies_to_its_slice_alone() -> None:
+def test_a_threshold_applies_only_to_its_slice() -> None:
     thresholds = (
         Threshold(metric='auc', min=0.7),
         Threshold(metric='auc', slice={'view_position': 'AP'}, min=0.6, max=0.9),
     )
     config = _config(*thresholds)
-    overall, one = _bounds(config, 'auc')
-    assert [len(overall.slicing_specs), len(one.slicing_specs)] == [1, 1]
+    overall, ap_view = _bounds(config, 'auc')
+    assert [len(overall.slicing_specs), len(ap_view.slicing_specs)] == [1, 1]
     assert overall.slicing_specs[0] == config_pb2.SlicingSpec()
-    assert dict(one.slicing_specs[0].feature_values) == {'view_position': 'AP'}
+    assert dict(ap_view.slicing_specs[0].feature_values) == {'view_position': 'AP'}
     assert overall.threshold.value_threshold.lower_bound.value == 0.7
     assert not overall.threshold.value_threshold.HasField('upper_bound')
     assert (
-        one.threshold.value_threshold.lower_bound.value,
-        one.threshold.value_threshold.upper_bound.value,
+        ap_view.threshold.value_threshold.lower_bound.value,
+        ap_view.threshold.value_threshold.upper_bound.value,
     ) == (0.6, 0.9)
     assert [
         list(spec.per_slice_thresholds)
@@ -151,24 +151,24 @@ VALUES = {
 )
 @pytest.mark.parametrize('name', VALUES)
 def test_verdicts_agree_with_tfma(name: str, bounds: dict, served: bool) -> None:
-    """TFX prepares the configuration: it drops change thresholds while nothing is served."""
-    threshold, other = Threshold(metric='pr_auc', **bounds), Threshold(metric='auc', min=0.1)
+    """With nothing served, TFX removes the change thresholds from the configuration."""
+    threshold, second = Threshold(metric='pr_auc', **bounds), Threshold(metric='auc', min=0.1)
     config = config_util.update_eval_config_with_defaults(
-        _config(threshold, other), has_baseline=served, rubber_stamp=True
+        _config(threshold, second), has_baseline=served, rubber_stamp=True
     )
     values, candidate = VALUES[name], 'candidate' if served else ''
     measured: dict[metric_types.MetricKey, float] = {}
-    for metric, of_model in (('pr_auc', values), ('auc', {'candidate': 0.5, 'baseline': 0.5})):
+    for metric, model_values in (('pr_auc', values), ('auc', {'candidate': 0.5, 'baseline': 0.5})):
         key = metric_types.MetricKey(metric, model_name=candidate, example_weighted=None)
-        measured[key] = of_model['candidate']
+        measured[key] = model_values['candidate']
         if served:
-            measured[key._replace(model_name='baseline')] = of_model['baseline']
-            measured[key.make_diff_key()] = of_model['candidate'] - of_model['baseline']
+            measured[key._replace(model_name='baseline')] = model_values['baseline']
+            measured[key.make_diff_key()] = model_values['candidate'] - model_values['baseline']
     blessed = metrics_validator.validate_metrics(((), measured), config).validation_ok
     overall = results.Slice(())
     for key, value in measured.items():
         overall.values[results._model(key), key.name] = None if math.isnan(value) else value
-    read = results.Evaluation('', (overall,))
-    verdicts = metrics.verdicts((threshold, other), read)
+    evaluated = results.Evaluation('', (overall,))
+    verdicts = metrics.verdicts((threshold, second), evaluated)
     assert all(verdict.passed for verdict in verdicts) is blessed
     assert not (blessed and name.startswith('undefined') and math.isnan(values['candidate']))

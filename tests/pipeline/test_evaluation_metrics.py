@@ -1,4 +1,4 @@
-"""TFMA on a model with fixed outputs: metrics match their definitions, verdicts match the gate."""
+"""TFMA on a model with fixed outputs: metrics match their definitions, and verdicts the gate."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TASK = TASKS['nih_triage']
 COUNT = 400
 RNG = np.random.default_rng(0)
 TRUTH = (RNG.random(COUNT) < 0.4).astype(int)
-# No two alike, so that an AUC has no ties.
+# All different: the AUC has no ties.
 SCORES = {
     name: np.clip(RNG.normal(0.35 + gap * TRUTH, 0.15, COUNT), 0.01, 0.99).astype(np.float32)
     for name, gap in (('candidate', 0.3), ('baseline', 0.2))
@@ -47,7 +47,7 @@ PATIENTS = np.arange(COUNT) // 2
 
 
 class TableModel(tf.Module):
-    """Looks an image up in a table: its content is the number of its row."""
+    """Looks up the score of an image in a table; the image is the number of its row."""
 
     def __init__(self, scores: np.ndarray, point: float):
         super().__init__()
@@ -55,7 +55,7 @@ class TableModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)])
     def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized examples to the outputs of the signature."""
+        """Returns the outputs of the signature for serialized examples."""
         rows = tf.strings.to_number(
             tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE],
             tf.int32,
@@ -69,9 +69,9 @@ class TableModel(tf.Module):
         }
 
 
-def _by_hand(scores: np.ndarray, point: float, chosen: np.ndarray) -> dict[str, float]:
-    """The metrics by their definitions; the AUC as the share of pairs in the right order."""
-    scores, truth = scores[chosen].astype(float), TRUTH[chosen]
+def _metrics(scores: np.ndarray, point: float, mask: np.ndarray) -> dict[str, float]:
+    """Computes the metrics by definition; the AUC is the share of correctly ordered pairs."""
+    scores, truth = scores[mask].astype(float), TRUTH[mask]
     positive, negative = scores[truth == 1], scores[truth == 0]
     order = truth[np.argsort(-scores)]
     precision = np.cumsum(order) / np.arange(1, len(order) + 1)
@@ -82,7 +82,7 @@ def _by_hand(scores: np.ndarray, point: float, chosen: np.ndarray) -> dict[str, 
         'specificity': float((negative < point).mean()),
         'brier_score': float(((scores - truth) ** 2).mean()),
         'calibration_ratio': float(scores.mean() / truth.mean()),
-        'sensitivity_gap_sex': _gap(positive >= point, WOMEN[chosen][truth == 1]),
+        'sensitivity_gap_sex': _gap(positive >= point, WOMEN[mask][truth == 1]),
     }
 
 
@@ -94,13 +94,13 @@ def _gap(flagged: np.ndarray, women: np.ndarray) -> float:
     )
 
 
-EVERYONE = np.ones(COUNT, bool)
-EXPECTED = {name: _by_hand(SCORES[name], POINTS[name], EVERYONE) for name in SCORES}
-OF_WOMEN = _by_hand(SCORES['candidate'], POINTS['candidate'], WOMEN)
+ALL_IMAGES = np.ones(COUNT, bool)
+EXPECTED = {name: _metrics(SCORES[name], POINTS[name], ALL_IMAGES) for name in SCORES}
+EXPECTED_OF_WOMEN = _metrics(SCORES['candidate'], POINTS['candidate'], WOMEN)
 THRESHOLDS = {
     'auc above': (Threshold(metric='auc', min=EXPECTED['candidate']['auc'] - 0.01), True, 0.01),
     'auc below': (
-        Threshold(metric='auc', slice={SEX: 'F'}, min=OF_WOMEN['auc'] + 0.02),
+        Threshold(metric='auc', slice={SEX: 'F'}, min=EXPECTED_OF_WOMEN['auc'] + 0.02),
         False,
         -0.02,
     ),
@@ -113,12 +113,12 @@ THRESHOLDS = {
         False,
         -0.05,
     ),
-    'a bound from above': (
+    'upper bound': (
         Threshold(metric='brier_score', max=EXPECTED['candidate']['brier_score'] + 0.03),
         True,
         0.03,
     ),
-    'a slice without examples': (
+    'empty slice': (
         Threshold(metric='auc', slice={'view_position': 'PA'}, min=0.5),
         False,
         None,
@@ -135,7 +135,7 @@ CHANGES = {
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The examples and both models."""
+    """The examples, the candidate and the baseline."""
     folder = tmp_path_factory.mktemp('evaluation')
     (folder / 'examples' / 'Split-test').mkdir(parents=True)
     with tf.io.TFRecordWriter(
@@ -174,10 +174,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _evaluate(
     data: Path, out: Path, parameters: EvaluationParameters, baseline: bool
 ) -> tuple[EvaluationParameters, str, bool]:
-    """Runs the Evaluator; returns the parameters, where the evaluation is, and whether the
-    candidate was blessed.
+    """Runs the Evaluator.
+
+    Returns:
+      The parameters, the path of the evaluation, and whether the candidate was blessed.
     """
-    where, blessed = evaluate(
+    path, blessed = evaluate(
         parameters,
         TASK,
         data / 'examples',
@@ -185,7 +187,7 @@ def _evaluate(
         out,
         data / 'baseline' if baseline else None,
     )
-    return parameters, where, blessed
+    return parameters, path, blessed
 
 
 def _parameters(thresholds: Iterable[Threshold]) -> EvaluationParameters:
@@ -193,22 +195,22 @@ def _parameters(thresholds: Iterable[Threshold]) -> EvaluationParameters:
 
 
 @pytest.fixture(scope='module')
-def alone(data: Path) -> tuple[EvaluationParameters, str, bool]:
-    """Nothing is served yet."""
+def without_baseline(data: Path) -> tuple[EvaluationParameters, str, bool]:
+    """An evaluation without a served model."""
     return _evaluate(
         data,
-        data / 'alone',
+        data / 'without_baseline',
         _parameters(threshold for threshold, _, _ in THRESHOLDS.values()),
         baseline=False,
     )
 
 
 @pytest.fixture(scope='module')
-def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
-    """Against a served model."""
+def with_baseline(data: Path) -> tuple[EvaluationParameters, str, bool]:
+    """An evaluation with a served model."""
     return _evaluate(
         data,
-        data / 'against',
+        data / 'with_baseline',
         _parameters(
             [*(threshold for threshold, _ in CHANGES.values()), Threshold(metric='auc', min=0.1)]
         ),
@@ -217,17 +219,17 @@ def against(data: Path) -> tuple[EvaluationParameters, str, bool]:
 
 
 @pytest.mark.parametrize('metric', list(EXPECTED['candidate']))
-def test_metrics_match_their_definitions(metric: str, alone) -> None:
+def test_metrics_match_their_definitions(metric: str, without_baseline) -> None:
     tolerance = {'pr_auc': 5e-3}.get(metric, 1e-5)
-    assert results.read(alone[1]).overall.value(metric) == pytest.approx(
+    assert results.read(without_baseline[1]).overall.value(metric) == pytest.approx(
         EXPECTED['candidate'][metric], abs=tolerance
     )
 
 
 @pytest.mark.parametrize('name', THRESHOLDS)
-def test_a_verdict_agrees_with_the_gate_and_has_the_margin(name: str, alone) -> None:
+def test_a_verdict_agrees_with_the_gate(name: str, without_baseline) -> None:
     threshold, passed, margin = THRESHOLDS[name]
-    verdicts = _verdicts(alone, threshold)
+    verdicts = _verdicts(without_baseline, threshold)
     assert all(verdict.passed for verdict in verdicts) is passed
     margins = [verdict.margin for verdict in verdicts if verdict.margin is not None]
     assert (min(margins) if margins else None) == (
@@ -238,23 +240,23 @@ def test_a_verdict_agrees_with_the_gate_and_has_the_margin(name: str, alone) -> 
 
 
 @pytest.mark.parametrize('name', CHANGES)
-def test_a_candidate_is_compared_with_the_served_model(name: str, against) -> None:
+def test_a_candidate_is_compared_with_the_served_model(name: str, with_baseline) -> None:
     threshold, margin = CHANGES[name]
-    (verdict,) = _verdicts(against, threshold)
+    (verdict,) = _verdicts(with_baseline, threshold)
     assert verdict.passed is (margin >= 0)
     assert verdict.margin == pytest.approx(margin, abs=2e-3)
     assert (
         f'(served {EXPECTED["baseline"][threshold.metric]:.4f} - {threshold.max_worse:g})'
         in verdict.bound
     )
-    # The candidate's own figure, not the baseline's and not the difference.
+    # The value of the candidate, neither of the baseline nor the difference.
     assert verdict.value == pytest.approx(EXPECTED['candidate'][threshold.metric], abs=2e-3)
 
 
 def _verdicts(evaluated: tuple, threshold: Threshold) -> list[metrics.Verdict]:
-    """Those of one threshold."""
-    parameters, where, _ = evaluated
-    verdicts = metrics.verdicts(parameters.thresholds, results.read(where))
+    """Returns the verdicts of one threshold."""
+    parameters, path, _ = evaluated
+    verdicts = metrics.verdicts(parameters.thresholds, results.read(path))
     return [verdict for verdict in verdicts if verdict.threshold == threshold]
 
 
@@ -267,7 +269,7 @@ def _cases(rows: np.ndarray) -> Cases:
 
 @pytest.mark.parametrize('women', [None, True], ids=['all', 'women'])
 @pytest.mark.parametrize('metric', ['auc', 'sensitivity', 'calibration_error'])
-def test_intervals_are_those_of_patients(metric: str, women: bool | None, alone) -> None:
+def test_intervals_resample_patients(metric: str, women: bool | None, without_baseline) -> None:
     rows = np.arange(COUNT) if women is None else np.flatnonzero(WOMEN)
     cases = _cases(rows)
     statistic = (
@@ -276,7 +278,7 @@ def test_intervals_are_those_of_patients(metric: str, women: bool | None, alone)
         else getattr(bootstrap, metric)(cases)
     )
     expected = bootstrap.figures({metric: statistic}, PATIENTS[rows], 4000, 0.95, seed=1)[metric]
-    figure = results.read(alone[1]).slice(_slice(women)).figure(metric)
+    figure = results.read(without_baseline[1]).slice(_slice(women)).figure(metric)
     width = expected.upper - expected.lower
     assert figure.lower == pytest.approx(expected.lower, abs=0.06 * width)
     assert figure.upper == pytest.approx(expected.upper, abs=0.06 * width)
@@ -287,68 +289,70 @@ def _slice(women: bool | None) -> tuple:
     return () if women is None else ((SEX, 'F'),)
 
 
-def test_a_threshold_on_the_lower_end(data: Path, alone, tmp_path: Path) -> None:
-    """A model whose AUC is above the bound and whose interval is not."""
-    figure = results.read(alone[1]).overall.figure('auc')
+def test_a_threshold_on_the_lower_limit_of_an_interval(
+    data: Path, without_baseline, tmp_path: Path
+) -> None:
+    """The AUC of the model is above the bound, but the lower limit of its interval is not."""
+    figure = results.read(without_baseline[1]).overall.figure('auc')
     bound = (figure.lower + figure.value) / 2
     for metric, blessed in (('auc', True), ('auc_lower', False)):
-        parameters, where, verdict = _evaluate(
+        parameters, path, verdict = _evaluate(
             data,
             tmp_path / metric,
             _parameters([Threshold(metric=metric, min=bound)]),
             baseline=False,
         )
         assert verdict is blessed
-        evaluation = results.read(where)
+        evaluation = results.read(path)
         assert metrics.verdicts(parameters.thresholds, evaluation)[0].passed is blessed
 
 
-def test_the_auc_of_metadata_alone(alone) -> None:
-    """Here they are independent of the label."""
-    overall = results.read(alone[1]).overall
+def test_the_auc_of_metadata(without_baseline) -> None:
+    """In these data, the metadata are independent of the label."""
+    overall = results.read(without_baseline[1]).overall
     assert 0.35 < overall.value('metadata_auc') < 0.6
     assert overall.value('auc_over_metadata') == pytest.approx(
         overall.value('auc') - overall.value('metadata_auc')
     )
 
 
-def test_a_model_without_statuses_has_no_count_of_images_not_assessed(alone) -> None:
-    overall = results.read(alone[1]).overall
+def test_images_not_assessed_are_not_counted_without_statuses(without_baseline) -> None:
+    overall = results.read(without_baseline[1]).overall
     assert overall.is_measured(registry.NOT_ASSESSED)
     assert overall.value(registry.NOT_ASSESSED) is None
     assert overall.value(registry.IMAGES) == COUNT
 
 
-def test_the_groups_of_a_gap_are_listed(alone, against) -> None:
-    """On the terminal and in the manifest, even of an undefined gap: all images are AP."""
+def test_the_groups_of_a_gap_are_listed(without_baseline, with_baseline) -> None:
+    """The terminal and the manifest list them, even if the gap is undefined (all views are AP)."""
     flagged = SCORES['candidate'] >= np.float32(POINTS['candidate'])
-    for where in (alone[1], against[1]):
-        evaluation = results.read(where)
+    for path in (without_baseline[1], with_baseline[1]):
+        evaluation = results.read(path)
         groups = {
             feature: groups
             for (model, feature), groups in evaluation.overall.groups.items()
             if model == results.CANDIDATE
         }
         assert {group.name: (group.positives, group.missed) for group in groups[SEX].groups} == {
-            name: (int((TRUTH[here] == 1).sum()), int(((TRUTH == 1) & ~flagged)[here].sum()))
-            for name, here in (('F', WOMEN), ('M', ~WOMEN))
+            name: (int((TRUTH[mask] == 1).sum()), int(((TRUTH == 1) & ~flagged)[mask].sum()))
+            for name, mask in (('F', WOMEN), ('M', ~WOMEN))
         }
         artifact = standard_artifacts.ModelEvaluation()
-        artifact.uri = where
+        artifact.uri = path
         assert candidate_results([artifact])['sensitivity_groups'] == {
-            feature: measured.model_dump(mode='json') for feature, measured in groups.items()
+            feature: listed.model_dump(mode='json') for feature, listed in groups.items()
         }
         console = Console(width=150)
         with console.capture() as capture:
             console.print(metrics.metrics_table(evaluation))
         lines = [' '.join(line.split()) for line in capture.get().splitlines()]
-        place = lines.index('Largest gap in sensitivity by view not defined')
-        assert lines[place + 1].startswith('lowest: AP 0.')
-        assert 'positives missed' in lines[place + 1]
+        index = lines.index('Largest gap in sensitivity by view not defined')
+        assert lines[index + 1].startswith('lowest: AP 0.')
+        assert 'positives missed' in lines[index + 1]
 
 
-def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
-    overall = results.read(against[1]).overall
+def test_each_model_is_measured_at_its_own_operating_point(with_baseline) -> None:
+    overall = results.read(with_baseline[1]).overall
     for model in (results.CANDIDATE, results.BASELINE):
         assert overall.value('sensitivity', model) == pytest.approx(
             EXPECTED[model]['sensitivity'], abs=1e-5
@@ -357,9 +361,9 @@ def test_each_model_is_measured_at_its_own_operating_point(against) -> None:
     assert overall.value('sensitivity', results.DIFFERENCE) == pytest.approx(difference, abs=1e-5)
 
 
-def test_the_blessing(alone, against) -> None:
-    assert not alone[2]
-    assert against[2] is all(margin >= 0 for _, margin in CHANGES.values())
+def test_a_candidate_is_blessed_if_all_verdicts_pass(without_baseline, with_baseline) -> None:
+    assert not without_baseline[2]
+    assert with_baseline[2] is all(margin >= 0 for _, margin in CHANGES.values())
 
 
 @pytest.mark.parametrize(
@@ -368,7 +372,7 @@ def test_the_blessing(alone, against) -> None:
         ([Threshold(metric='auc', max_worse=0.01), Threshold(metric='sensitivity', min=0.1)], True),
         ([Threshold(metric='auc', min=0.5, max_worse=0.01)], True),
         ([Threshold(metric='auc', min=0.999, max_worse=0.01)], False),
-        # All images are AP: without a second group the gap is not defined.
+        # The gap is not defined: all images are AP, so there is no second group.
         (
             [
                 Threshold(metric='sensitivity_gap_view_position', max_worse=0.01),
@@ -377,14 +381,14 @@ def test_the_blessing(alone, against) -> None:
             False,
         ),
     ],
-    ids=['another has a bound', 'above its bound', 'below its bound', 'not defined'],
+    ids=['no bound', 'above its bound', 'below its bound', 'not defined'],
 )
 def test_max_worse_has_no_effect_while_nothing_is_served(
     thresholds: list[Threshold], blessed: bool, data: Path, tmp_path: Path
 ) -> None:
-    parameters, where, verdict = _evaluate(data, tmp_path, _parameters(thresholds), baseline=False)
+    parameters, path, verdict = _evaluate(data, tmp_path, _parameters(thresholds), baseline=False)
     assert verdict is blessed
-    verdicts = metrics.verdicts(parameters.thresholds, results.read(where))
+    verdicts = metrics.verdicts(parameters.thresholds, results.read(path))
     assert all(verdict.passed for verdict in verdicts) is blessed
     (change,) = (
         verdict for verdict in verdicts if verdict.bound == 'at most 0.01 worse than served'
@@ -392,19 +396,19 @@ def test_max_worse_has_no_effect_while_nothing_is_served(
     assert (change.note == 'no served model to compare with') is (change.value is not None)
 
 
-def test_models_run_as_in_serving(
+def test_the_session_loader_scores_every_image_once(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every image goes through the session loader, once per model."""
+    """The Evaluator runs both models as in serving."""
     scored: Counter[int] = Counter()
     run = SessionModel.run
 
-    def counted(
+    def counting_run(
         self: SessionModel, signature: str, inputs: Mapping[str, Sequence[bytes]]
     ) -> dict[str, np.ndarray]:
         scored[id(self)] += len(inputs[EXAMPLES.input])
         return run(self, signature, inputs)
 
-    monkeypatch.setattr(SessionModel, 'run', counted)
+    monkeypatch.setattr(SessionModel, 'run', counting_run)
     _evaluate(data, tmp_path, _parameters([Threshold(metric='auc', min=0.1)]), baseline=True)
     assert list(scored.values()) == [COUNT, COUNT]

@@ -1,6 +1,4 @@
-"""The runner over a small real pipeline: stale, damaged and moved files of a root, and a damaged
-metadata store.
-"""
+"""Runs a small pipeline on stale, damaged and moved files, and on damaged metadata stores."""
 
 import logging
 import shutil
@@ -29,10 +27,10 @@ def Write(  # noqa: N802 - a component is a class to its users
     schema: annotations.OutputArtifact[standard_artifacts.Schema],
     content: annotations.Parameter[str],
 ) -> None:
-    """Writes `content` as records, one a character, and as a text file."""
+    """Writes `content` to a record file, one character per record, and to a text file."""
     path = Path(examples.uri, RECORDS)
     path.parent.mkdir()
-    path.write_bytes(b''.join(tfrecord.frame(letter.encode()) for letter in content))
+    path.write_bytes(b''.join(tfrecord.frame(character.encode()) for character in content))
     Path(schema.uri, 'schema.pbtxt').write_text(content)
 
 
@@ -42,17 +40,15 @@ def Read(  # noqa: N802
     schema: annotations.InputArtifact[standard_artifacts.Schema],
     statistics: annotations.OutputArtifact[standard_artifacts.ExampleStatistics],
 ) -> None:
-    """Joins all records that it finds in the folder, as TFX's components do, and fails at a damaged
-    one, like TensorFlow.
-    """
-    found = ''
+    """Joins all records in the folder, as TFX's components do; fails at a damaged record."""
+    content = ''
     for path in sorted(Path(examples.uri).rglob('data_tfrecord*')):
         for item in tfrecord.read(str(path)):
             if isinstance(item, tfrecord.Damage):
                 raise ValueError(f'corrupted record at {item.offset}')
-            found += item.payload.decode()
+            content += item.payload.decode()
     Path(statistics.uri, 'joined').write_text(
-        f'{found} {Path(schema.uri, "schema.pbtxt").read_text()}'
+        f'{content} {Path(schema.uri, "schema.pbtxt").read_text()}'
     )
 
 
@@ -67,7 +63,7 @@ class Silent:
 
 
 class Root:
-    """A root of runs of the small pipeline."""
+    """A run root of the small pipeline."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -96,31 +92,29 @@ class Root:
         }
 
     def joined(self, steps: dict[str, local_runner.Step]) -> str:
-        """What the second step found."""
+        """Returns the output of Read."""
         return (folder(steps, 'Read', 'statistics') / 'joined').read_text()
 
 
 def folder(steps: dict[str, local_runner.Step], step: str, key: str) -> Path:
-    """Where an output is."""
+    """Returns the folder of an output."""
     (artifact,) = steps[step].outputs[key]
     return Path(artifact.uri)
 
 
 def states(steps: dict[str, local_runner.Step]) -> list[str]:
-    """Of both steps."""
+    """Returns the states of both steps."""
     return [steps[name].state for name in ('Write', 'Read')]
 
 
-def said(caplog) -> list[str]:
-    """What this project said, without the libraries."""
+def log_messages(caplog) -> list[str]:
+    """Returns the messages of the runner, without those of libraries."""
     return [record.getMessage() for record in caplog.records if record.name.startswith('pipeline.')]
 
 
 @pytest.fixture(autouse=True)
-def _heard(monkeypatch) -> None:
-    """Undoes what a command that another test called in this process did: it keeps warnings off the
-    screen.
-    """
+def _warnings_are_logged(monkeypatch) -> None:
+    """Enables warnings, which a command of an earlier test in this process may have disabled."""
     monkeypatch.setattr(logging.root.manager, 'disable', logging.NOTSET)
 
 
@@ -129,25 +123,23 @@ def root(tmp_path: Path) -> Root:
     return Root(tmp_path / 'root')
 
 
-def flip(path: Path, place: int) -> None:
-    """Flips a byte of a file."""
+def flip(path: Path, offset: int) -> None:
+    """Inverts a byte of a file."""
     content = bytearray(path.read_bytes())
-    content[place] ^= 0xFF
+    content[offset] ^= 0xFF
     path.write_bytes(content)
 
 
 def test_an_unchanged_run_is_cached(root: Root) -> None:
     assert states(root.run('abc')) == ['ran', 'ran']
-    again = root.run('abc')
-    assert states(again) == ['cached', 'cached']
-    assert root.joined(again) == 'abc abc'
+    steps = root.run('abc')
+    assert states(steps) == ['cached', 'cached']
+    assert root.joined(steps) == 'abc abc'
 
 
-def test_after_the_store_was_deleted_each_step_writes_into_an_empty_place(
-    root: Root, caplog
-) -> None:
+def test_without_the_old_store_each_step_writes_into_a_new_folder(root: Root, caplog) -> None:
     old = folder(root.run('abc'), 'Write', 'examples')
-    # A longer run leaves files that a shorter one does not write over.
+    # The new run has fewer records, so it would not overwrite this file.
     (old / 'Split-train' / 'data_tfrecord-00001-of-00002').write_bytes(tfrecord.frame(b'X'))
     root.store.unlink()
     steps = root.run('de')
@@ -155,15 +147,15 @@ def test_after_the_store_was_deleted_each_step_writes_into_an_empty_place(
     new = folder(steps, 'Write', 'examples')
     assert int(new.name) > int(old.name)
     assert (old / RECORDS).exists()
-    (warning,) = said(caplog)
+    (warning,) = log_messages(caplog)
     assert 'artifacts that are not in the metadata store' in warning
-    # The numbers go on from there, and are not warned of again.
+    # The next run continues the numbers of folders, without a warning.
     caplog.clear()
     assert root.joined(root.run('fg')) == 'fg fg'
-    assert said(caplog) == []
+    assert log_messages(caplog) == []
 
 
-def test_a_store_put_back_from_its_copy_writes_over_nothing(root: Root) -> None:
+def test_a_restored_store_overwrites_no_artifacts(root: Root) -> None:
     root.run('abc')
     root.run('de')
     third = folder(root.run('fg'), 'Write', 'examples')
@@ -174,13 +166,13 @@ def test_a_store_put_back_from_its_copy_writes_over_nothing(root: Root) -> None:
     assert int(folder(steps, 'Write', 'examples').name) > int(third.name)
 
 
-def test_the_store_is_copied_before_each_run_and_the_last_three_copies_stay(root: Root) -> None:
+def test_the_last_three_copies_of_the_store_are_kept(root: Root) -> None:
     for content in 'abcde':
         root.run(content)
     copies = sorted((root.path / 'metadata-backups').iterdir())
     assert len(copies) == 3
     with sqlite3.connect(copies[-1]) as database:
-        # Of the four runs before the last one.
+        # The copy is from before the fifth run: four runs with two steps.
         assert database.execute('SELECT count(*) FROM Execution').fetchone() == (8,)
 
 
@@ -205,23 +197,23 @@ def _change_text(examples: Path, schema: Path) -> Path:
     return schema / 'schema.pbtxt'
 
 
-def _lose_text(examples: Path, schema: Path) -> Path:
+def _delete_text(examples: Path, schema: Path) -> Path:
     (schema / 'schema.pbtxt').unlink()
     return schema / 'schema.pbtxt'
 
 
 @pytest.mark.parametrize(
-    ('damage', 'told'),
+    ('damage', 'message'),
     [
         pytest.param(_damage_records, 'record 0 .byte 0.: ', id='byte of a record'),
         pytest.param(_add_records, 'the step did not write this file', id='another file'),
         pytest.param(_cut_records, 'it has 0 bytes, and the step wrote 51 bytes', id='cut'),
         pytest.param(_change_text, 'its content changed', id='byte of a text'),
-        pytest.param(_lose_text, 'the file is missing', id='file lost'),
+        pytest.param(_delete_text, 'the file is missing', id='file lost'),
     ],
 )
-def test_a_damaged_artifact_is_named_with_a_cure_that_works(
-    root: Root, damage: Callable, told: str
+def test_a_damaged_artifact_is_reported_with_a_working_remedy(
+    root: Root, damage: Callable, message: str
 ) -> None:
     steps = root.run('abc')
     shutil.rmtree(folder(steps, 'Read', 'statistics'))
@@ -234,7 +226,7 @@ def test_a_damaged_artifact_is_named_with_a_cure_that_works(
     artifact = examples if path.is_relative_to(examples) else schema
     with pytest.raises(
         DamagedArtifactError,
-        match=f'{path}: .*{told}.* Delete the folder {artifact} .* Write creates it again',
+        match=f'{path}: .*{message}.* Delete the folder {artifact} .* Write creates it again',
     ):
         raise cause
     shutil.rmtree(artifact)
@@ -247,7 +239,7 @@ def test_a_copied_root_uses_its_own_artifacts(root: Root, tmp_path: Path, caplog
     original = root.run('abc')
     copy = Root(tmp_path / 'copy')
     shutil.copytree(root.path, copy.path)
-    # Whoever goes on to read the original's files finds this.
+    # A run that still reads the original would return this content.
     (folder(original, 'Read', 'statistics') / 'joined').write_text('of the original')
     (folder(original, 'Write', 'schema') / 'schema.pbtxt').write_text('of the original')
     steps = copy.run('abc')
@@ -256,23 +248,21 @@ def test_a_copied_root_uses_its_own_artifacts(root: Root, tmp_path: Path, caplog
         for artifacts in step.outputs.values():
             assert all(Path(artifact.uri).is_relative_to(copy.path) for artifact in artifacts)
     assert states(steps)[0] == 'cached'
-    (warning,) = said(caplog)
+    (warning,) = log_messages(caplog)
     assert f'copied or moved from {root.path}/artifacts' in warning
     caplog.clear()
     assert states(copy.run('abc')) == ['cached', 'cached']
-    assert said(caplog) == []
+    assert log_messages(caplog) == []
 
 
-def test_a_root_that_is_reached_through_a_link_is_no_copy(
-    root: Root, tmp_path: Path, caplog
-) -> None:
+def test_a_linked_root_is_not_a_copy(root: Root, tmp_path: Path, caplog) -> None:
     root.run('abc')
     (tmp_path / 'link').symlink_to(root.path)
     assert states(Root(tmp_path / 'link').run('abc')) == ['cached', 'cached']
-    assert said(caplog) == []
+    assert log_messages(caplog) == []
 
 
-def test_a_check_of_the_caller_ends_the_run(root: Root) -> None:
+def test_a_failed_check_of_the_caller_ends_the_run(root: Root) -> None:
     def check(steps: dict[str, local_runner.Step]) -> None:
         if 'Read' in steps:
             raise ValueError('one record too many')
@@ -293,7 +283,7 @@ def _delete(statement: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     'damage',
     [
-        pytest.param(lambda path: path.write_bytes(b'no database at all' * 100), id='another file'),
+        pytest.param(lambda path: path.write_bytes(b'not a database' * 100), id='another file'),
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:20000]), id='cut'),
         pytest.param(lambda path: flip(path, 100), id='first page'),
         pytest.param(
@@ -312,11 +302,11 @@ def _delete(statement: str) -> Callable[[Path], None]:
         pytest.param(_delete('DROP TABLE Event'), id='a table'),
     ],
 )
-def test_a_damaged_store_is_named_with_a_cure_that_works(
-    kept: Path, tmp_path: Path, damage: Callable[[Path], None]
+def test_a_damaged_store_is_reported_with_a_working_remedy(
+    two_runs: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     root = Root(tmp_path / 'root')
-    shutil.copytree(kept, root.path)
+    shutil.copytree(two_runs, root.path)
     damage(root.store)
     with pytest.raises(StoreError) as caught:
         root.run('abc')
@@ -333,9 +323,9 @@ def test_a_damaged_store_is_named_with_a_cure_that_works(
 
 
 @pytest.fixture(scope='module')
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with two runs."""
-    root = Root(tmp_path_factory.mktemp('kept') / 'root')
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run root with two runs."""
+    root = Root(tmp_path_factory.mktemp('two_runs') / 'root')
     root.run('abc')
     root.run('de')
     return root.path

@@ -1,4 +1,4 @@
-"""The picture of a result: what it shows of an evaluation."""
+"""The SVG picture of an evaluation: ROC curve, operating point and reliability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.signatures import PROBABILITY
 
 _SVG = '{http://www.w3.org/2000/svg}'
 _METRICS = {'auc': 0.875, 'sensitivity': 0.9, 'specificity': 0.25}
-# See `curves.Matrix`; of 10 positives and 10 negatives.
+# Each is a `curves.Matrix` of 10 positives and 10 negatives.
 _MATRICES = ((0.0, 10, 10, 0, 0), (0.5, 9, 2, 8, 1), (1.0, 0, 0, 10, 10))
 _BINS = (Bin(40, 0.1, 0.2, 0.1, 0.3), Bin(60, 0.9, 0.8, 0.7, 0.9))
 
@@ -27,7 +27,7 @@ def _overall(metrics: dict[str, float], matrices: tuple, bins: tuple[Bin, ...]) 
     )
 
 
-def test_drawing_shows_the_point_and_every_bin():
+def test_the_picture_shows_the_operating_point_and_every_bin():
     overall = _overall(_METRICS, _MATRICES, _BINS)
     root = ElementTree.fromstring(picture.draw(overall, 'a <b> & "c"'))
     assert root.find(f'{_SVG}title').text == 'a <b> & "c"'
@@ -43,7 +43,7 @@ def test_drawing_shows_the_point_and_every_bin():
     assert 'AUC 0.875' in text and '100 test images' in text and 'Research use only' in text
 
 
-def test_with_one_class_there_is_no_curve():
+def test_the_picture_of_one_class_has_no_curve():
     """A test split without positives has neither an AUC nor a sensitivity."""
     negatives = ((0.0, 0, 40, 0, 0), (0.5, 0, 8, 32, 0))
     overall = _overall({'specificity': 0.8}, negatives, (Bin(40, 0.1, 0.0, 0.0, 0.1),))

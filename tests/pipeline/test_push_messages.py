@@ -69,13 +69,12 @@ def _output(function, *arguments) -> str:
     [('Pusher', 'this', True), ('Pusher', 'another', False), ('Evaluator', 'this', False)],
     ids=['after the push', 'before the push', 'another step'],
 )
-def test_after_a_failure_following_the_push_the_model_is_served(tmp_path, step, run_id, served):
+def test_a_failure_after_the_push_reports_the_served_model(tmp_path, step, run_id, served):
     folder = _serve(tmp_path, run_id)
     text = _output(execute._print_if_served, _failed(step), _config(tmp_path), 'this')
     assert text == (
         f'The model is served nevertheless, as version 5: {folder}. The push was complete before '
-        'the failure, '
-        'and the same command does not push it again.\n'
+        'the failure, and the same command does not push it again.\n'
         if served
         else ''
     )
@@ -99,7 +98,7 @@ def _pusher(state: str, already_served: int, path: Path) -> Step:
 
 
 @pytest.mark.parametrize(
-    ('state', 'already_served', 'manifest', 'words'),
+    ('state', 'already_served', 'manifest', 'message'),
     [
         ('ran', 0, True, 'Pushed.'),
         (
@@ -119,8 +118,8 @@ def _pusher(state: str, already_served: int, path: Path) -> Step:
     ],
     ids=['pushed', 'cached', 'served already', 'no manifest'],
 )
-def test_the_outcome_of_the_push(tmp_path, state, already_served, manifest, words):
+def test_the_outcome_of_the_push(tmp_path, state, already_served, manifest, message):
     folder = _serve(tmp_path, 'run') if manifest else tmp_path / 'serving' / '5'
     assert summary.pushed(_pusher(state, already_served, folder)) == summary.Served(
-        str(folder), words, is_new=words == 'Pushed.'
+        str(folder), message, is_new=message == 'Pushed.'
     )

@@ -1,6 +1,4 @@
-"""The command line answers at once and in exit codes; logs go into a file and the screen comes
-back.
-"""
+"""The command line: help, exit codes, error messages, and logs in a file."""
 
 from __future__ import annotations
 
@@ -36,36 +34,36 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
         'try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code == 0\n'
         f'print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])'
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, '-c', code, *arguments], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == 'HEAVY []'
-    assert 'usage: cxr-triage' in done.stdout
+    assert result.stdout.splitlines()[-1] == 'HEAVY []'
+    assert 'usage: cxr-triage' in result.stdout
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit) as caught:
         cli.main(['--help'])
-    assert end.value.code == 0
-    told = capsys.readouterr().out
-    assert all(f'  {name}' in told for name in cli.COMMANDS)
-    assert 'not for clinical use' in ' '.join(told.split())
+    assert caught.value.code == 0
+    output = capsys.readouterr().out
+    assert all(f'  {name}' in output for name in cli.COMMANDS)
+    assert 'not for clinical use' in ' '.join(output.split())
 
 
 @pytest.mark.parametrize(
     'arguments', [[], ['fly'], ['run'], ['run', '--config', 'x', '--unknown']], ids=' '.join
 )
-def test_a_command_line_that_cannot_be(
+def test_an_invalid_command_line_prints_the_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
-    assert end.value.code == 2
+    assert caught.value.code == 2
     assert 'usage: cxr-triage' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ('text', 'options', 'told'),
+    ('text', 'options', 'message'),
     [
         pytest.param(
             'pipeline: p\ntask: nih_triage\nepochs: 3\n',
@@ -82,8 +80,8 @@ def test_a_command_line_that_cannot_be(
         pytest.param('pipeline: p\ntask: nih_triage\n', [], '--data-root', id='no data'),
     ],
 )
-def test_a_run_that_cannot_be_started(
-    text: str, options: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_run_is_rejected_before_it_creates_its_root(
+    text: str, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'c.yaml').write_text(text)
     assert (
@@ -99,16 +97,16 @@ def test_a_run_that_cannot_be_started(
         )
         == 1
     )
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / 'root').exists()
 
 
-def test_a_configuration_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_configuration_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(['run', '--config', 'none.yaml']) == 1
     assert 'none.yaml: cannot be read' in capsys.readouterr().err
 
 
-def test_a_root_that_cannot_be_written_to(
+def test_a_root_that_is_not_writable_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'c.yaml').write_text(
@@ -159,11 +157,11 @@ def _logged(log: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_logs_and_native_messages_go_into_the_file_and_the_screen_comes_back(
+def test_logs_and_native_messages_go_into_the_file(
     tmp_path: Path,
 ) -> None:
-    done = _logged(tmp_path / 'logs' / 'a.log', 'quiet')
-    assert (done.returncode, done.stderr) == (0, 'shown\nback\nback too\n')
+    result = _logged(tmp_path / 'logs' / 'a.log', 'quiet')
+    assert (result.returncode, result.stderr) == (0, 'shown\nback\nback too\n')
     log = (tmp_path / 'logs' / 'a.log').read_text()
     for part in ('native\n', 'python\n', 'I tfx.x: logged\n'):
         assert part in log
@@ -171,28 +169,28 @@ def test_logs_and_native_messages_go_into_the_file_and_the_screen_comes_back(
 
 
 @pytest.mark.parametrize('verbosity', ['quiet', 'verbose'])
-def test_only_the_one_warning_of_every_look_up_is_dropped(verbosity: str, tmp_path: Path) -> None:
-    done = _logged(tmp_path / 'a.log', verbosity)
-    told = done.stderr + (tmp_path / 'a.log').read_text()
-    assert 'ZetaSQL' not in told
-    assert 'W absl: something else\n' in told
+def test_only_the_warning_about_zetasql_is_dropped(verbosity: str, tmp_path: Path) -> None:
+    result = _logged(tmp_path / 'a.log', verbosity)
+    messages = result.stderr + (tmp_path / 'a.log').read_text()
+    assert 'ZetaSQL' not in messages
+    assert 'W absl: something else\n' in messages
 
 
-def test_verbose_shows_all_on_the_screen_too(tmp_path: Path) -> None:
-    done = _logged(tmp_path / 'a.log', 'verbose')
+def test_verbose_also_shows_all_messages_on_the_screen(tmp_path: Path) -> None:
+    result = _logged(tmp_path / 'a.log', 'verbose')
     assert all(
-        part in done.stderr for part in ('native\n', 'python\n', 'logged\n', 'shown\n', 'back\n')
+        part in result.stderr for part in ('native\n', 'python\n', 'logged\n', 'shown\n', 'back\n')
     )
     assert 'I tfx.x: logged\n' in (tmp_path / 'a.log').read_text()
 
 
-def test_the_screen_comes_back_after_a_failure(tmp_path: Path) -> None:
-    done = _logged(tmp_path / 'a.log', 'quiet', 'fail')
-    assert done.returncode == 1
-    assert 'RuntimeError: went wrong' in done.stderr
+def test_the_screen_is_restored_after_a_failure(tmp_path: Path) -> None:
+    result = _logged(tmp_path / 'a.log', 'quiet', 'fail')
+    assert result.returncode == 1
+    assert 'RuntimeError: went wrong' in result.stderr
 
 
-def test_handlers_are_as_before(tmp_path: Path) -> None:
+def test_log_handlers_are_restored(tmp_path: Path) -> None:
     root = logging.getLogger()
     before = root.handlers[:], root.level, len(os.listdir('/proc/self/fd'))
     with quiet.logs_to(str(tmp_path / 'a.log'), verbose=False):
@@ -201,7 +199,7 @@ def test_handlers_are_as_before(tmp_path: Path) -> None:
 
 
 def _program(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The installed command in a process of its own, with more variables."""
+    """Runs the installed command with additional environment variables."""
     program = Path(sys.executable).parent / 'cxr-triage'
     env = {**os.environ, **variables}
     return subprocess.run(
@@ -209,56 +207,58 @@ def _program(*arguments: object, **variables: str) -> subprocess.CompletedProces
     )
 
 
-def test_the_version() -> None:
-    done = _program('--version')
+def test_version() -> None:
+    result = _program('--version')
     assert re.fullmatch(
         r'cxr-triage \d+\.\d+\.\d+ \(TensorFlow 2\.\d+\S*, TFX 1\.\d+\S*, Python 3\.\d+\.\d+\)\n',
-        done.stdout,
-    ), done
+        result.stdout,
+    ), result
     assert metadata.version('cxr-triage') == pipeline.__version__
 
 
 @pytest.mark.parametrize('package', ['pipeline', 'records'])
-def test_another_package_of_the_same_name(package: str, tmp_path: Path) -> None:
+def test_another_package_of_the_same_name_is_named(package: str, tmp_path: Path) -> None:
     (tmp_path / package).mkdir()
     (tmp_path / package / '__init__.py').write_text('raise SystemExit("imported")')
-    done = _program('run', '--help', PYTHONPATH=str(tmp_path))
-    assert (done.returncode, done.stdout) == (1, '')
-    assert len(done.stderr.splitlines()) == 1
-    assert f'Python finds another one, {tmp_path / package}. Unset PYTHONPATH' in done.stderr
+    result = _program('run', '--help', PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout) == (1, '')
+    assert len(result.stderr.splitlines()) == 1
+    assert f'Python finds another one, {tmp_path / package}. Unset PYTHONPATH' in result.stderr
 
 
 @pytest.mark.parametrize('argument', ['--version', '--help'])
-def test_output_that_nobody_reads(argument: str) -> None:
+def test_closed_standard_output_causes_no_error_message(argument: str) -> None:
     read, write = os.pipe()
     os.close(read)
     program = Path(sys.executable).parent / 'cxr-triage'
-    done = subprocess.run(
+    result = subprocess.run(
         [program, argument], stdout=write, stderr=subprocess.PIPE, text=True, check=False
     )
     os.close(write)
-    assert done.stderr == ''
-    # From Python 3.11 on, argparse itself ignores that nobody reads its help.
-    assert done.returncode in (0, 1)
+    assert result.stderr == ''
+    # Since Python 3.11, argparse ignores that its output cannot be written.
+    assert result.returncode in (0, 1)
 
 
-def test_a_module_of_the_same_name(tmp_path: Path) -> None:
+def test_another_module_of_the_same_name_is_named(tmp_path: Path) -> None:
     (tmp_path / 'trainer.py').write_text('')
-    done = _program('--help', PYTHONPATH=str(tmp_path))
-    assert f"the package 'trainer' has to be that of {Path(cli.__file__).parents[1]}" in done.stderr
-    assert str(tmp_path / 'trainer.py') in done.stderr
+    result = _program('--help', PYTHONPATH=str(tmp_path))
+    assert (
+        f"the package 'trainer' has to be that of {Path(cli.__file__).parents[1]}" in result.stderr
+    )
+    assert str(tmp_path / 'trainer.py') in result.stderr
 
 
-def test_the_packages_that_are_looked_for_are_those_of_the_project() -> None:
+def test_all_packages_of_the_project_are_checked() -> None:
     installed = metadata.distribution('cxr-triage').read_text('top_level.txt')
     assert installed
     assert set(installed.split()) - {'cxr_triage'} == set(cxr_triage._PACKAGES)
 
 
-def test_no_home_directory(
+def test_a_missing_home_directory_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A user without an entry, as an arbitrary number in a container is.
+    # Containers often run as a user ID that has no entry in the user database.
     monkeypatch.delenv('HOME')
     monkeypatch.setattr(os, 'getuid', lambda: 4_000_000)
     assert cli.main(['run', '--config', 'none.yaml']) == 1
@@ -266,7 +266,7 @@ def test_no_home_directory(
     assert 'HOME is not set, and user 4000000 is not in the user database. Set HOME' in line
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_resume(
+def test_ctrl_c_exits_with_130_and_explains_how_to_resume(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -285,7 +285,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_resume(
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_an_error_that_nobody_foresaw(
+def test_an_unexpected_error_is_reported_with_its_log(
     error, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     def fail(*_: object) -> None:
@@ -302,7 +302,7 @@ def test_an_error_that_nobody_foresaw(
     assert 'in fail\n' in log.read_text()
 
 
-def test_help_of_run_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_run_lists_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(['run', '--help'])
     text = capsys.readouterr().out
@@ -338,7 +338,9 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     'option', ['--data-root', '--weights', '--root', '--push-dir', 'artifacts']
 )
-def test_an_empty_path(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_path_is_rejected(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\n')
     arguments = ['run', '--config', str(tmp_path / 'c.yaml'), '--data-root', str(tmp_path)]
     arguments += ['--set', "artifacts=' '"] if option == 'artifacts' else [option, '']
@@ -350,12 +352,12 @@ def test_an_empty_path(option: str, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize('path', ['x[1]', 'x*', 'x?', 'x]', 'x\\y'])
 @pytest.mark.parametrize('key', ['root', 'artifacts'])
-def test_a_path_of_artifacts_that_reads_as_a_pattern(
+def test_a_path_of_artifacts_with_wildcards_is_rejected(
     key: str, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / 'c.yaml').write_text('pipeline: p\ntask: nih_triage\n')
-    place = tmp_path / path / 'runs'
-    setting = json.dumps(str(place))
+    folder = tmp_path / path / 'runs'
+    setting = json.dumps(str(folder))
     assert (
         cli.main(
             [
@@ -371,15 +373,15 @@ def test_a_path_of_artifacts_that_reads_as_a_pattern(
         == 1
     )
     text = capsys.readouterr().err
-    assert text.startswith(f'cxr-triage run: {place}: TFX takes ')
+    assert text.startswith(f'cxr-triage run: {folder}: TFX takes ')
     assert text.strip().endswith(f'as {"--root" if key == "root" else "artifacts"}.')
-    assert not place.parent.exists()
+    assert not folder.parent.exists()
 
 
-def test_control_characters_do_not_get_into_the_log(tmp_path: Path) -> None:
+def test_control_characters_are_escaped_in_the_log(tmp_path: Path) -> None:
     with quiet.logs_to(str(tmp_path / 'a.log'), verbose=False):
-        logging.getLogger('components').warning('%s', 'film \x1b[2J\x9b.tfrec\nsecond line')
+        logging.getLogger('components').warning('%s', 'image \x1b[2J\x9b.tfrec\nsecond line')
     text = (tmp_path / 'a.log').read_text()
-    assert r'film \x1b[2J\x9b.tfrec' in text
+    assert r'image \x1b[2J\x9b.tfrec' in text
     assert '\nsecond line\n' in text
     assert '\x1b' not in text

@@ -1,4 +1,4 @@
-"""The lock on a root: one run at a time, named, and gone with the process that held it."""
+"""The lock on a run root: one run at a time; it ends with its process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import root_lock
 
-_HOLD = (
+_HOLD_LOCK = (
     'import sys, time; from pipeline import root_lock\n'
     'with root_lock.acquire(sys.argv[1]):\n    print("held", flush=True)\n    time.sleep(600)\n'
 )
@@ -22,7 +22,7 @@ _HOLD = (
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, '-c', _HOLD, str(tmp_path)],
+        [sys.executable, '-c', _HOLD_LOCK, str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -34,9 +34,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_a_second_process_is_told_who_works_there_and_gets_the_root_when_the_first_is_killed(
-    holder, tmp_path: Path
-) -> None:
+def test_a_locked_root_names_its_process_and_is_free_after_a_kill(holder, tmp_path: Path) -> None:
     with (
         pytest.raises(
             root_lock.RootInUseError, match=rf'process {holder.pid} on .*give another --root'
@@ -51,7 +49,7 @@ def test_a_second_process_is_told_who_works_there_and_gets_the_root_when_the_fir
         assert f'process {os.getpid()} on' in (tmp_path / '.lock-owner').read_text()
 
 
-def test_the_lock_is_let_go_of_also_after_a_failure(tmp_path: Path) -> None:
+def test_the_lock_is_released_after_a_failure(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match='failed'),
         root_lock.acquire(str(tmp_path / 'new' / 'root')),
@@ -61,7 +59,7 @@ def test_the_lock_is_let_go_of_also_after_a_failure(tmp_path: Path) -> None:
         pass
 
 
-def test_not_twice_in_one_process(tmp_path: Path) -> None:
+def test_a_process_cannot_lock_a_root_twice(tmp_path: Path) -> None:
     with (
         root_lock.acquire(str(tmp_path)),
         pytest.raises(root_lock.RootInUseError),
@@ -70,12 +68,12 @@ def test_not_twice_in_one_process(tmp_path: Path) -> None:
         pass
 
 
-def test_other_roots_are_free(tmp_path: Path) -> None:
+def test_locks_of_two_roots_are_independent(tmp_path: Path) -> None:
     with root_lock.acquire(str(tmp_path / 'a')), root_lock.acquire(str(tmp_path / 'b')):
         pass
 
 
-def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(OSError, match='file'), root_lock.acquire(str(tmp_path / 'file' / 'root')):
         pass

@@ -1,4 +1,4 @@
-"""The record of a run: what it holds at each step, and how it ends."""
+"""The record of a run: its content after each step, and the outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _record(root: Path) -> run_record.RunRecord:
     return run_record.read_all(root)[NAME]
 
 
-def test_it_follows_the_steps_and_ends_with_the_verdict(tmp_path: Path) -> None:
+def test_the_record_contains_steps_and_outcome(tmp_path: Path) -> None:
     with _recording(tmp_path) as recorder:
         assert _record(tmp_path).is_running(str(tmp_path))
         recorder.begin_step('Trainer')
@@ -50,7 +50,7 @@ def test_it_follows_the_steps_and_ends_with_the_verdict(tmp_path: Path) -> None:
         (KeyError(), 'Trainer', 'failed', 'KeyError'),
     ],
 )
-def test_an_exception_ends_it(tmp_path: Path, error, step, state, reason) -> None:
+def test_an_exception_sets_state_and_reason(tmp_path: Path, error, step, state, reason) -> None:
     with pytest.raises(type(error)), _recording(tmp_path) as recorder:
         if step:
             recorder.begin_step(step)
@@ -60,14 +60,14 @@ def test_an_exception_ends_it(tmp_path: Path, error, step, state, reason) -> Non
     assert record.reasons[0].startswith(reason)
 
 
-def test_an_ending_that_is_on_record_stays(tmp_path: Path) -> None:
+def test_a_later_exception_does_not_replace_the_outcome(tmp_path: Path) -> None:
     with pytest.raises(OSError), _recording(tmp_path) as recorder:
         recorder.end(run_record.NOT_BLESSED, ['auc'])
         raise OSError
     assert _record(tmp_path).reasons == ['auc']
 
 
-def test_a_record_that_cannot_be_written_does_not_end_the_run(tmp_path: Path, caplog) -> None:
+def test_a_run_continues_without_a_writable_record(tmp_path: Path, caplog) -> None:
     with _recording(tmp_path) as recorder:
         (tmp_path / 'runs' / FILE).unlink()
         (tmp_path / 'runs').rmdir()
@@ -75,13 +75,13 @@ def test_a_record_that_cannot_be_written_does_not_end_the_run(tmp_path: Path, ca
     assert 'cannot be written' in caplog.text
 
 
-def test_a_root_that_cannot_be_written_to(tmp_path: Path) -> None:
+def test_a_root_that_is_not_writable_is_named(tmp_path: Path) -> None:
     (tmp_path / 'runs').write_text('a file')
     with pytest.raises(OSError, match='runs'), _recording(tmp_path):
         pass
 
 
-def test_records_of_other_content_are_left_out(tmp_path: Path, caplog) -> None:
+def test_invalid_records_are_skipped_with_a_warning(tmp_path: Path, caplog) -> None:
     (tmp_path / 'runs').mkdir()
     (tmp_path / 'runs' / 'a.json').write_text(json.dumps({'unknown': 1}))
     assert run_record.read_all(tmp_path) == {}

@@ -1,4 +1,4 @@
-"""The layout of a run root, on this machine and on an object store."""
+"""The layout of a run root, on a local disk and on an object store."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NAMES = (
 
 
 @pytest.mark.parametrize('name', _NAMES)
-def test_a_place_has_the_type_of_its_root(name: str) -> None:
+def test_a_path_has_the_type_of_its_root(name: str) -> None:
     folder = RunRoot(Path('/runs/demo'))
     text = RunRoot('/runs/demo')
     assert getattr(folder, name) == Path(getattr(text, name))
     assert isinstance(getattr(text, name), str)
 
 
-def test_the_address_of_an_object_store_is_kept() -> None:
+def test_the_url_of_an_object_store_is_kept() -> None:
     assert RunRoot('gs://bucket/runs').artifacts == 'gs://bucket/runs/artifacts'
 
 
-def test_no_two_places_are_the_same() -> None:
+def test_all_paths_are_different() -> None:
     assert len({getattr(RunRoot('/r'), name) for name in _NAMES}) == len(_NAMES)

@@ -1,4 +1,4 @@
-"""Verdicts and tables: what a person reads after a run."""
+"""The verdicts and the tables that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _compared(name: str, candidate: float, served: float) -> dict:
 
 
 def _evaluation(values: dict[tuple, float]) -> Evaluation:
-    """Of (slice, metric, model) -> value."""
+    """Builds an evaluation from values by slice, metric and model."""
     slices = {ALL: Slice(ALL)}
     for (key, name, model), value in values.items():
         slices.setdefault(key, Slice(key)).values[model, name] = value
@@ -37,19 +37,19 @@ def _evaluation(values: dict[tuple, float]) -> Evaluation:
             {'metric': 'auc', 'min': 0.7},
             {(ALL, 'auc', CANDIDATE): 0.8},
             [('>= 0.7', 0.1, True, '')],
-            id='above',
+            id='above min',
         ),
         pytest.param(
             {'metric': 'auc', 'min': 0.7},
             {(ALL, 'auc', CANDIDATE): 0.65},
             [('>= 0.7', -0.05, False, '')],
-            id='below',
+            id='below min',
         ),
         pytest.param(
             {'metric': 'brier_score', 'max': 0.2},
             {(ALL, 'brier_score', CANDIDATE): 0.15},
             [('<= 0.2', 0.05, True, '')],
-            id='under',
+            id='below max',
         ),
         pytest.param(
             {'metric': 'calibration_ratio', 'min': 0.8, 'max': 1.1},
@@ -61,7 +61,7 @@ def _evaluation(values: dict[tuple, float]) -> Evaluation:
             {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
             {(ALL, 'auc', CANDIDATE): 0.9},
             [('>= 0.7', None, False, 'no test image in this slice')],
-            id='no slice',
+            id='empty slice',
         ),
         pytest.param(
             {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
@@ -73,7 +73,7 @@ def _evaluation(values: dict[tuple, float]) -> Evaluation:
             {'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}},
             {(ALL, 'auc', CANDIDATE): 0.6, (WOMEN, 'auc', CANDIDATE): 0.75},
             [('>= 0.7', 0.05, True, '')],
-            id='a slice that passes where all do not',
+            id='a slice passes although all images fail',
         ),
         pytest.param(
             {'metric': 'auc', 'max_worse': 0.02},
@@ -85,7 +85,7 @@ def _evaluation(values: dict[tuple, float]) -> Evaluation:
             {'metric': 'brier_score', 'max_worse': 0.02},
             _compared('brier_score', 0.2, 0.19),
             [('<= 0.2100 (served 0.1900 + 0.02)', 0.01, True, '')],
-            id='a little worse where less is better',
+            id='slightly worse, lower is better',
         ),
         pytest.param(
             {'metric': 'auc', 'max_worse': 0.02},
@@ -104,7 +104,7 @@ def _evaluation(values: dict[tuple, float]) -> Evaluation:
                     'not defined: fewer than two groups with enough positive images',
                 )
             ],
-            id='nothing served, and not defined',
+            id='nothing served, not defined',
         ),
         pytest.param(
             {'metric': 'precision', 'max_worse': 0.02},
@@ -116,23 +116,26 @@ def _evaluation(values: dict[tuple, float]) -> Evaluation:
             {'metric': 'auc', 'min': 0.7, 'max_worse': 0.02},
             _compared('auc', 0.71, 0.83),
             [('>= 0.7', 0.01, True, ''), ('>= 0.8100 (served 0.8300 - 0.02)', -0.1, False, '')],
-            id='bound and change',
+            id='min and max_worse',
         ),
     ],
 )
-def test_each_condition_has_its_own_value_bound_and_margin(
+def test_every_condition_has_bound_margin_and_value(
     threshold: dict, measured: dict, expected: list[tuple]
 ) -> None:
-    found = metrics.conditions(Threshold(**threshold), _evaluation(measured))
-    assert [(one.bound, one.margin, one.passed, one.note) for one in found] == [
+    verdicts = metrics.conditions(Threshold(**threshold), _evaluation(measured))
+    assert [
+        (verdict.bound, verdict.margin, verdict.passed, verdict.note) for verdict in verdicts
+    ] == [
         (bound, None if margin is None else pytest.approx(margin), passed, note)
         for bound, margin, passed, note in expected
     ]
     key = tuple(threshold.get('slice', {}).items())
-    assert {one.value for one in found} == {measured.get((key, threshold['metric'], CANDIDATE))}
+    value = measured.get((key, threshold['metric'], CANDIDATE))
+    assert {verdict.value for verdict in verdicts} == {value}
 
 
-def _shown(table) -> str:
+def _printed(table) -> str:
     console = Console(width=120, record=True, quiet=True)
     console.quiet = False
     with console.capture() as capture:
@@ -140,7 +143,7 @@ def _shown(table) -> str:
     return capture.get()
 
 
-def test_verdicts_are_shown_one_condition_a_line() -> None:
+def test_verdict_table_has_one_condition_per_line() -> None:
     evaluation = _evaluation(
         {**_compared('auc', 0.81234, 0.9), (ALL, 'sensitivity', CANDIDATE): 0.5}
     )
@@ -153,7 +156,7 @@ def test_verdicts_are_shown_one_condition_a_line() -> None:
         verdict for threshold in thresholds for verdict in metrics.conditions(threshold, evaluation)
     ]
     lines = [
-        ' '.join(line.split()) for line in _shown(metrics.verdict_table(verdicts)).splitlines()
+        ' '.join(line.split()) for line in _printed(metrics.verdict_table(verdicts)).splitlines()
     ]
     assert lines[1:] == [
         'auc all 0.8123 >= 0.7 +0.1123 pass',
@@ -168,17 +171,17 @@ def test_verdicts_are_shown_one_condition_a_line() -> None:
     ]
 
 
-def test_steps_are_shown_with_time_and_state() -> None:
-    shown = _shown(
+def test_steps_table_has_time_and_state() -> None:
+    text = _printed(
         summary.steps_table(
             [Step('CuratedSchema', 'cached', 0.31, {}), Step('AnotherStep', 'ran', 12.0, {})]
         )
     )
-    assert [line.split() for line in shown.splitlines()[1:]] == [
+    assert [line.split() for line in text.splitlines()[1:]] == [
         ['CuratedSchema', '0.3', 's', 'cached'],
         ['AnotherStep', '12.0', 's', 'ran'],
     ]
 
 
-def test_every_step_with_something_to_count_has_a_result() -> None:
+def test_every_step_except_the_schema_has_a_result() -> None:
     assert set(summary._RESULTS) == {*steps.NAMES} - {steps.CURATED_SCHEMA.name}

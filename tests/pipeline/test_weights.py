@@ -1,4 +1,4 @@
-"""Weights that cannot be used are refused before TensorFlow is imported."""
+"""A run rejects unusable weights before it imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,29 +20,27 @@ Write = Callable[[Path], object]
 
 
 def _layers(count: int, group: str = '', names: bool = True) -> Write:
-    """Writes a file in the layout of Keras 2 with so many numbers, none of which takes room on the
-    disk.
-    """
+    """Returns a function that writes `count` numbers in the layout of Keras 2, as a sparse file."""
 
     def write(path: Path) -> None:
         with h5py.File(path, 'w') as file:
-            place = file.require_group(group) if group else file
+            layers = file.require_group(group) if group else file
             if names:
-                place.attrs['layer_names'] = [b'conv', b'bn']
-            place.create_dataset('conv/conv/kernel:0', (count - 32,), np.float32)
-            place.create_dataset('bn/bn/gamma:0', (4, 8), np.float32)
+                layers.attrs['layer_names'] = [b'conv', b'bn']
+            layers.create_dataset('conv/conv/kernel:0', (count - 32,), np.float32)
+            layers.create_dataset('bn/bn/gamma:0', (4, 8), np.float32)
             if group:
                 file.create_dataset('optimizer_weights/iterations', (7,), np.float32)
 
     return write
 
 
-def _new_layout(path: Path) -> None:
+def _keras3_layout(path: Path) -> None:
     with h5py.File(path, 'w') as file:
         file.create_dataset('layers/conv/vars/0', (_MOBILENET,), np.float32)
 
 
-def _cut(path: Path) -> None:
+def _truncated(path: Path) -> None:
     with h5py.File(path, 'w') as file:
         file['conv'] = np.zeros(10_000)
     path.write_bytes(path.read_bytes()[:5_000])
@@ -68,12 +66,12 @@ def _cut(path: Path) -> None:
             'not a readable HDF5 file',
             id='a web page',
         ),
-        pytest.param('w.hdf5', _cut, 'not a readable HDF5 file', id='cut short'),
+        pytest.param('w.hdf5', _truncated, 'not a readable HDF5 file', id='truncated'),
         pytest.param(
             'w.keras',
             lambda path: path.write_text('no'),
             'not a readable HDF5 file',
-            id='no archive',
+            id='not an archive',
         ),
         pytest.param(
             'w.h5',
@@ -85,7 +83,7 @@ def _cut(path: Path) -> None:
             'w.weights.h5',
             _layers(_MOBILENET),
             'rename it to .h5',
-            id='the old layout under the name of the new one',
+            id='Keras 2 layout with a Keras 3 name',
         ),
         pytest.param(
             'w.h5',
@@ -95,7 +93,9 @@ def _cut(path: Path) -> None:
         ),
     ],
 )
-def test_weights_that_cannot_be_used(name: str, write: Write, message: str, tmp_path: Path) -> None:
+def test_unusable_weights_are_rejected(
+    name: str, write: Write, message: str, tmp_path: Path
+) -> None:
     path = tmp_path / name
     write(path)
     with pytest.raises(ConfigError) as caught:
@@ -114,10 +114,10 @@ def test_weights_that_cannot_be_used(name: str, write: Write, message: str, tmp_
     [
         pytest.param('w.h5', _layers(_MOBILENET), id='weights'),
         pytest.param('w.h5', _layers(_MOBILENET, 'model_weights'), id='a whole model'),
-        pytest.param('w.weights.h5', _new_layout, id='the new layout'),
+        pytest.param('w.weights.h5', _keras3_layout, id='Keras 3 layout'),
     ],
 )
-def test_weights_that_fit(name: str, write: Write, tmp_path: Path) -> None:
+def test_suitable_weights_are_accepted(name: str, write: Write, tmp_path: Path) -> None:
     write(tmp_path / name)
     weights.check(ModelParameters(weights=str(tmp_path / name)))
 
@@ -126,7 +126,7 @@ def test_every_pretrained_backbone_is_known() -> None:
     assert set(weights._PRETRAINED) == set(PRETRAINED)
 
 
-def test_without_weights_the_cache_of_keras_is_enough(
+def test_weights_in_the_keras_cache_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('HOME', str(tmp_path))
@@ -149,7 +149,7 @@ def test_without_weights_the_cache_of_keras_is_enough(
     weights.check(ModelParameters(backbone='scratch_cnn'))
 
 
-def test_a_run_is_refused_before_tensorflow_is_imported(tmp_path: Path) -> None:
+def test_a_run_is_rejected_before_tensorflow_is_imported(tmp_path: Path) -> None:
     code = (
         'import sys; from cli.main import main\n'
         'code = main(sys.argv[1:])\n'
@@ -166,7 +166,9 @@ def test_a_run_is_refused_before_tensorflow_is_imported(tmp_path: Path) -> None:
         tmp_path / 'root',
     ]
     command = [sys.executable, '-c', code, 'run', *options, '--weights', tmp_path / 'w.h5']
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith(f'cxr-triage run: {tmp_path / "w.h5"}: not a readable HDF5 file')
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.startswith(
+        f'cxr-triage run: {tmp_path / "w.h5"}: not a readable HDF5 file'
+    )
     assert not (tmp_path / 'root').exists()

@@ -1,4 +1,4 @@
-"""What a person is told of an error that ended a run."""
+"""The message of an error that ended a run."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pipeline import execute
     'error',
     [
         pytest.param(MemoryError(), id='Python'),
-        pytest.param(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), id='the system'),
+        pytest.param(OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), id='operating system'),
         pytest.param(
             RuntimeError("can't start new thread [while running 'WriteReports']"),
-            id='a thread, as Beam tells it',
+            id='a thread in Beam',
         ),
         pytest.param(RuntimeError('OOM when allocating tensor with shape[8,512]'), id='TensorFlow'),
     ],
 )
-def test_memory_that_ran_out_is_called_so_with_what_to_do(error: Exception) -> None:
+def test_exhausted_memory_is_reported_with_a_remedy(error: Exception) -> None:
     outer = RuntimeError('the step failed')
     outer.__cause__ = error
-    for raised in (error, outer):
-        words = execute._explain(raised)
-        assert words.startswith('memory ran out: ')
-        assert 'ulimit -v unlimited' in words
+    for exception in (error, outer):
+        message = execute._explain(exception)
+        assert message.startswith('memory ran out: ')
+        assert 'ulimit -v unlimited' in message
