@@ -1,3 +1,1 @@
-"""The model side: labels, features, preprocessing, input pipeline, networks, calibration,
-export.
-"""
+"""The model: preprocessing, input pipeline, networks, training, calibration and export."""

@@ -1,13 +1,13 @@
-"""The files that the trainer leaves beside the SavedModel, by name. No TensorFlow here."""
+"""Names of the files that the trainer writes beside the SavedModel. No TensorFlow here."""
 
 from __future__ import annotations
 
 import os
 
-# In the model, in SavedModel's place for such files: what a server or a person has to know of it.
+# In the model, in SavedModel's folder for extra files: what servers and people need to know.
 MODEL_INFO_FILE = os.path.join('assets.extra', 'triage.json')
-# In the `model_run` artifact: training curves, and the trainer's answers on the splits it did not
-# learn from.
+# In the `model_run` artifact: training curves, and the model's predictions on the splits that are
+# not used for training.
 HISTORY_FILE = 'history.csv'
 PREDICTIONS_FILE = 'predictions.json'
 EVALUATION_SPLITS: tuple[str, ...] = ('val', 'calibration')

@@ -1,7 +1,7 @@
-"""Random changes of training images that leave the diagnosis as it is: a little shift, rotation,
-zoom, contrast and brightness, and a cut-out square.
+"""Random changes of training images that do not change the diagnosis.
 
-No horizontal flip: it would put the heart on the other side, which is a finding.
+They are a small shift, rotation, zoom, change of contrast and of brightness, and a cut-out square.
+Images are never flipped: that would put the heart on the other side, which is a finding.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ NOTHING = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, bright
 
 
 def augment(pixels: tf.Tensor, seed: tf.Tensor, parameters: AugmentationParameters) -> tf.Tensor:
-    """Changes each image of a batch by its own random amounts; the same seed gives the same images.
+    """Changes each image of a batch by random amounts; the same seed gives the same images.
 
     Args:
       pixels: uint8 [batch, side, side, 1].
-      seed: int64 [2], of this batch.
+      seed: int64 [2], different for each batch.
       parameters: the largest changes.
 
     Returns:
@@ -35,25 +35,34 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, parameters: AugmentationParamete
     shift_x, shift_y = draws[2] * parameters.shift * side, draws[3] * parameters.shift * side
     contrast = 1.0 + draws[4] * parameters.contrast
     brightness = draws[5] * (parameters.brightness * 255.0)
-    x, y = _places(pixels.shape[1], angle, scale, shift_x, shift_y)
-    changed = _changed(pixels, x, y, contrast, brightness)
-    return _cutout(changed, draws[6], draws[7], parameters.cutout) if parameters.cutout else changed
+    x, y = _source_positions(pixels.shape[1], angle, scale, shift_x, shift_y)
+    images = _transform(pixels, x, y, contrast, brightness)
+    return _cutout(images, draws[6], draws[7], parameters.cutout) if parameters.cutout else images
 
 
-_BITS = (0, 8, 16, 24)  # where each of four bytes lies in a 32-bit number
+_BITS = (0, 8, 16, 24)  # position of each of the four bytes in a 32-bit number
 
 
-# Compiled, it is two passes over the pixels; op by op it takes 2.5 times as long
-# (`benchmarks.training` measures reading with it). The places are a function of their own: in one,
-# the compiler works them out twice, for the look-up and for the weights of the neighbours, and may
-# round the two differently, so that a place on the border between two pixels gets the grey level of
-# its neighbour.
+# Compiled, this is two passes over the pixels; op by op it takes 2.5 times as long
+# (`benchmarks.training` measures reading with it). `_source_positions` is a separate function: in
+# one function, the compiler computes the positions twice, for the look-up and for the weights of
+# the neighbours. It may round the two differently, so that a position on the border between two
+# pixels gets the grey level of the wrong one.
 @tf.function(jit_compile=True, autograph=False)
-def _changed(
+def _transform(
     pixels: tf.Tensor, x: tf.Tensor, y: tf.Tensor, contrast: tf.Tensor, brightness: tf.Tensor
 ) -> tf.Tensor:
-    """uint8 [batch, side, side, 1], places [batch, side, side] and amounts [batch] to float32 of
-    the first shape.
+    """Takes the pixels at x, y [batch, side, side], and changes their grey levels.
+
+    Args:
+      pixels: uint8 [batch, side, side, 1].
+      x: column of the source of each pixel.
+      y: row of the source of each pixel.
+      contrast: factor [batch].
+      brightness: summand [batch].
+
+    Returns:
+      float32 [batch, side, side, 1].
     """
     images = _bilinear(pixels[..., 0], x, y)
     mean = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
@@ -63,10 +72,9 @@ def _changed(
 
 @tf.function(jit_compile=True, autograph=False)
 def _cutout(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor, share: float) -> tf.Tensor:
-    """A square of the mean grey level on each image, its centre at x, y [batch] in -1..1 of the
-    side: cutout (DeVries and Taylor, 2017).
+    """Covers a square of each image with its mean grey level: cutout (DeVries and Taylor, 2017).
 
-    At the edge part of it lies outside.
+    The centre is at x, y [batch], from -1 to 1. At the edge, part of the square is outside.
     """
     grid = tf.linspace(-1.0, 1.0, images.shape[1])
     covered = (tf.abs(grid[None, None, :] - x[:, None, None]) < share) & (
@@ -78,11 +86,12 @@ def _cutout(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor, share: float) -> tf.T
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _places(
+def _source_positions(
     side: int, angle: tf.Tensor, scale: tf.Tensor, shift_x: tf.Tensor, shift_y: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where each pixel of the result comes from, float32 [batch, side, side] each: rotation and
-    zoom about the centre, then the shift.
+    """The column and row that each pixel comes from, float32 [batch, side, side] each.
+
+    Rotation and zoom are about the centre; the shift follows.
     """
     grid = tf.range(side, dtype=tf.float32) - (side - 1) / 2.0
     columns, rows = grid[None, None, :], grid[None, :, None]
@@ -94,28 +103,27 @@ def _places(
 
 
 def _bilinear(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """uint8 [batch, side, side] at places [batch, side, side], float32; outside of the film is
-    black.
+    """Interpolates uint8 [batch, side, side] at x, y of the same shape; outside, all is black.
 
-    The four neighbours of a place travel as one 32-bit number, so that they cost one look-up and
-    not four.
+    The four neighbours of a position are packed into one 32-bit number, so that one look-up is
+    enough.
     """
     batch, side = tf.shape(images)[0], images.shape[1]
     padded = tf.cast(tf.pad(images, [[0, 0], [1, 2], [1, 2]]), tf.int32)
     neighbours = padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1], padded[:, 1:, 1:]
-    fours = tf.add_n(
+    packed = tf.add_n(
         [
             tf.bitwise.left_shift(neighbour, bits)
             for neighbour, bits in zip(neighbours, _BITS, strict=True)
         ]
     )
     width = side + 2
-    x, y = (tf.clip_by_value(place + 1.0, 0.0, width - 1.0) for place in (x, y))
+    x, y = (tf.clip_by_value(position + 1.0, 0.0, width - 1.0) for position in (x, y))
     column, row = tf.cast(x, tf.int32), tf.cast(y, tf.int32)
     right, down = x - tf.cast(column, tf.float32), y - tf.cast(row, tf.float32)
     index = tf.reshape(row * width + column, [batch, -1])
     levels = tf.reshape(
-        tf.gather(tf.reshape(fours, [batch, -1]), index, batch_dims=1), [batch, side, side]
+        tf.gather(tf.reshape(packed, [batch, -1]), index, batch_dims=1), [batch, side, side]
     )
     a, b, c, d = (tf.cast(tf.bitwise.right_shift(levels, bits) & 255, tf.float32) for bits in _BITS)
     top, bottom = a + right * (b - a), c + right * (d - c)

@@ -1,6 +1,4 @@
-"""Networks by name: grey pixels in, a feature map out, each with the pixel scaling it was trained
-with.
-"""
+"""Backbones by name: from grey pixels to a feature map, each with its own pixel scaling."""
 
 from __future__ import annotations
 
@@ -17,20 +15,18 @@ from trainer.parameters import PRETRAINED, ModelParameters
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be had or do not fit; the text names the path, the backbone and what to
-    do.
-    """
+    """Weights are missing or do not fit; the message names path, backbone and remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A network by name.
+    """A convolutional network and its pixel scaling.
 
     Attributes:
-      build: image side in pixels, weights (None, or 'imagenet' for Keras's cache or download) ->
-        keras model, float32 [batch, side, side, channels] scaled pixels to [batch, height, width,
-        features].
-      scale: float32 [batch, side, side, 1] in 0..255 -> what `build`'s model takes.
+      build: makes the Keras model from the image side in pixels and the weights: None, or
+        'imagenet' for those in Keras's cache or a download. The model maps scaled pixels, float32
+        [batch, side, side, channels], to features [batch, height, width, features].
+      scale: maps float32 [batch, side, side, 1] in 0..255 to scaled pixels.
     """
 
     build: Callable[[int, str | None], keras.Model]
@@ -46,8 +42,8 @@ def _keras_application(
     )
 
 
-# What the ImageNet weights were trained on, as the `preprocess_input` of each application does it
-# to RGB; a grey pixel stands for three equal ones. The means and deviations are those of ImageNet's
+# The scaling that the ImageNet weights were trained with: what `preprocess_input` of each
+# application does, for three equal channels. The means and deviations are those of ImageNet's
 # channels.
 
 
@@ -64,13 +60,14 @@ def _standardised_rgb(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _unscaled(pixels: tf.Tensor) -> tf.Tensor:
-    # EfficientNetV2 of Keras scales by itself, in its first layers.
+    # The first layers of Keras's EfficientNetV2 scale the pixels.
     return tf.repeat(pixels, 3, axis=-1)
 
 
 def _standardised(pixels: tf.Tensor) -> tf.Tensor:
-    """Each image to mean 0 and variance 1: without it, a small network on few images learns the
-    exposure and nothing else.
+    """Gives each image mean 0 and variance 1.
+
+    Without it, a small network that is trained on few images learns only the exposure.
     """
     mean, variance = tf.nn.moments(pixels, axes=[1, 2, 3], keepdims=True)
     return (pixels - mean) / tf.sqrt(variance + 1.0)
@@ -81,13 +78,13 @@ def _scratch_cnn(side: int, weights: str | None) -> keras.Model:
     assert weights is None
     inputs = keras.Input((side, side, 1))
     x = inputs
-    for number, filters in enumerate((16, 32, 64, 128)):
-        first = number == 0
+    for index, filters in enumerate((16, 32, 64, 128)):
+        first = index == 0
         x = keras.layers.Conv2D(
             filters, 5 if first else 3, strides=2 if first else 1, padding='same', use_bias=False
         )(x)
-        # With Keras's momentum of 0.99 the moving averages of a short training have not settled,
-        # and the network answers with a constant.
+        # With Keras's momentum of 0.99, the moving averages do not settle in a short training, and
+        # the network's output is constant.
         x = keras.layers.BatchNormalization(momentum=0.8)(x)
         x = keras.layers.ReLU()(x)
         x = keras.layers.MaxPool2D()(x)
@@ -107,11 +104,12 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def build(parameters: ModelParameters) -> keras.Model:
-    """The backbone of `parameters`, with ImageNet weights where it has some: from the path
-    configured, else Keras's cache or download.
+    """Builds the backbone of `parameters`, if it is a pretrained one with ImageNet weights.
+
+    The weights come from the configured path, otherwise from Keras's cache or a download.
 
     Raises:
-      WeightsError: the weights are not to be had, or are of another architecture.
+      WeightsError: the weights are not available, or belong to another architecture.
     """
     name, side = parameters.backbone, parameters.image_size
     backbone = BACKBONES[name]
@@ -125,15 +123,16 @@ def build(parameters: ModelParameters) -> keras.Model:
         raise WeightsError(
             f'no ImageNet weights for {name}: none are configured, and Keras neither has them in '
             'its cache (~/.keras/models) nor could '
-            f'download them ({str(error).splitlines()[0][:300]}). Give a file of {name} weights '
-            'without the top with --weights.'
+            f'download them ({str(error).splitlines()[0][:300]}). Use --weights to give a file of '
+            f'{name} weights without the top.'
         ) from error
 
 
 def _load(model: keras.Model, path: str, name: str) -> keras.Model:
     if not storage.exists(path):
         raise WeightsError(
-            f'{path}: no such file. Give ImageNet weights of {name} without the top with --weights.'
+            f'{path}: no such file. Use --weights to give ImageNet weights of {name} without the '
+            'top.'
         )
     with tempfile.TemporaryDirectory() as folder:
         local = path

@@ -1,6 +1,4 @@
-"""Probabilities that mean what they say, and the threshold that keeps a set sensitivity. NumPy and
-SciPy only.
-"""
+"""Calibrates probabilities and chooses the operating point. NumPy and SciPy only."""
 
 from __future__ import annotations
 
@@ -14,11 +12,10 @@ from scipy import optimize, special
 
 _log = logging.getLogger(__name__)
 
-# Of the line from logit to calibrated logit. A split that the network separates has its optimum at
-# an infinite slope, and one that it ranks upside down at a negative one, which would turn the order
-# of the films around. The intercept needs no bounds: with both classes present its optimum is
-# finite. A bound on the offset would be one on the intercept, and keep a rare label's probabilities
-# too high.
+# Bounds of the slope from logit to calibrated logit. If the network separates the classes of a
+# split, the best slope is infinite; if it ranks them upside down, the best slope is negative and
+# would reverse the order of the images. The intercept needs no bounds: with both classes present,
+# its optimum is finite. A bound on it would keep the probabilities of a rare label too high.
 _SLOPES = (1e-3, 20.0)
 
 
@@ -39,8 +36,9 @@ NONE = Calibration(offset=0.0, temperature=1.0)
 
 @dataclasses.dataclass(frozen=True)
 class OperatingPoint:
-    """A case is flagged when probability >= threshold; what that gives on the split it was chosen
-    on.
+    """An image is flagged when probability >= threshold.
+
+    The other attributes describe the split on which the threshold was chosen.
     """
 
     threshold: float
@@ -52,17 +50,17 @@ class OperatingPoint:
 
 
 def class_weights(positives: int, records: int) -> dict[int, float]:
-    """Weights that make both classes count alike, with mean 1 over the records."""
+    """Weights that give both classes the same total weight; their mean over the records is 1."""
     return {0: records / (2.0 * (records - positives)), 1: records / (2.0 * positives)}
 
 
 def fit(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     """Temperature scaling with an intercept, by maximum likelihood.
 
-    The temperature corrects how sure the network is (Guo et al., "On calibration of modern neural
-    networks", ICML 2017); the intercept takes off what weighting the loss by class has added to the
-    prior (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001), which no temperature
-    can. The two together are Platt's scaling (1999).
+    The temperature corrects the network's confidence (Guo et al., "On calibration of modern neural
+    networks", ICML 2017). The intercept undoes the shift of the prior by class weights in the loss
+    (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001), which no temperature can.
+    Together they are Platt scaling (1999).
 
     Args:
       logits: float [n].
@@ -71,7 +69,7 @@ def fit(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     Raises:
       ValueError: a class is missing or a logit is not finite.
     """
-    logits, labels = _checked(logits, labels)
+    logits, labels = _validated(logits, labels)
 
     def loss_and_gradient(line: np.ndarray) -> tuple[float, np.ndarray]:
         scaled = line[0] * logits + line[1]
@@ -87,28 +85,29 @@ def fit(logits: np.ndarray, labels: np.ndarray) -> Calibration:
 
 
 def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[Calibration]:
-    """`fit` for each of several labels; a rare one, of which the split holds one class only, keeps
-    the network's own probabilities.
+    """Calls `fit` for each of several labels.
+
+    A rare label that has only one class in the split keeps the network's probabilities.
 
     Args:
-      logits: float [n, labels], maybe more labels than names.
+      logits: float [n, labels], possibly with more labels than names.
       labels: 0/1, of the same shape.
-      names: the first is the one that the task is about, and has to be there in both classes.
+      names: the first is the label of the task. It must have both classes.
 
     Raises:
-      ValueError: see `fit`, for the first.
+      ValueError: see `fit`; for the first label.
     """
     calibrations = []
-    for place, name in enumerate(names):
-        if place and len(np.unique(labels[:, place])) == 1:
+    for index, name in enumerate(names):
+        if index and len(np.unique(labels[:, index])) == 1:
             _log.warning(
                 '%s is not calibrated: the calibration split holds only label %d',
                 name,
-                labels[0, place],
+                labels[0, index],
             )
             calibrations.append(NONE)
         else:
-            calibrations.append(fit(logits[:, place], labels[:, place]))
+            calibrations.append(fit(logits[:, index], labels[:, index]))
     return calibrations
 
 
@@ -117,16 +116,16 @@ def choose_operating_point(
 ) -> OperatingPoint:
     """The highest threshold that flags at least `sensitivity` of the positives.
 
-    It stands halfway between the lowest score that has to be flagged and the next score below it,
-    so that rounding in another runtime does not turn a case over.
+    It is halfway between the lowest score that must be flagged and the next lower score, so that
+    rounding in another runtime does not change a flag.
 
     Raises:
       ValueError: a class is missing or a probability is not finite.
     """
-    probabilities, labels = _checked(probabilities, labels)
+    probabilities, labels = _validated(probabilities, labels)
     positives = np.sort(probabilities[labels == 1])[::-1]
-    needed = math.ceil(sensitivity * len(positives) - 1e-9)
-    lowest = positives[max(needed, 1) - 1]
+    required = math.ceil(sensitivity * len(positives) - 1e-9)
+    lowest = positives[max(required, 1) - 1]
     below = probabilities[probabilities < lowest]
     threshold = float((lowest + (below.max() if len(below) else 0.0)) / 2)
     flagged = probabilities >= threshold
@@ -140,7 +139,7 @@ def choose_operating_point(
     )
 
 
-def _checked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _validated(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scores, labels = (
         np.asarray(scores, np.float64).reshape(-1),
         np.asarray(labels).reshape(-1).astype(int),

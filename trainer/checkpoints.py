@@ -1,6 +1,4 @@
-"""Checkpoints that let a killed training resume: weights, optimizer, epoch, early stopping and
-history.
-"""
+"""Checkpoints from which an interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -18,11 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingState:
-    """The state of the fine-tuning phase, kept in a directory of its own that outlives a killed
-    run.
+    """The state of the fine-tuning phase: weights, optimizer, epoch, early stopping and history.
 
-    Attributes:
-      epoch: the first epoch that is still to be trained.
+    Its directory outlives a killed run.
     """
 
     def __init__(self, directory: str):
@@ -33,12 +29,12 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """See the class."""
+        """The next epoch to train."""
         return int(self._epoch.numpy())
 
     @property
     def history(self) -> str:
-        """The file to which each epoch's figures are added."""
+        """Path of the file with the figures of each epoch."""
         return os.path.join(self._directory, 'history.jsonl')
 
     def started(self) -> bool:
@@ -46,26 +42,24 @@ class TrainingState:
         return tf.train.latest_checkpoint(os.path.join(self._directory, 'latest')) is not None
 
     def finished(self, epochs: int, patience: int | None) -> bool:
-        """Whether nothing is left to train: all epochs are done, or the last `patience` ones were
-        no better.
-        """
+        """Whether all epochs are done, or the last `patience` epochs brought no improvement."""
         return self.epoch >= epochs or (
             patience is not None and self.epoch > 0 and int(self._waited.numpy()) >= patience
         )
 
     def restore(self, model: keras.Model, average: MovingAverage | None = None) -> None:
-        """Takes up the last epoch that was finished, if there is one.
+        """Restores the state after the last finished epoch, if there is one.
 
         Args:
           model: compiled.
-          average: of its weights, if one is kept: what the training ends with are those averages.
+          average: the moving average of the model's weights that the training ends with, if any.
         """
         self._average = average
-        # Its slots have to exist before they can be restored.
+        # The slots of the optimizer must exist before they can be restored.
         model.optimizer.build(model.trainable_variables)
         tracked = {} if average is None else {'average': average}
         self._latest = self._manager('latest', model=model, optimizer=model.optimizer, **tracked)
-        self._kept_weights = self._manager('kept', model=model)
+        self._final_weights = self._manager('kept', model=model)
         if self._latest.latest_checkpoint:
             self._latest.checkpoint.restore(
                 self._latest.latest_checkpoint
@@ -73,26 +67,23 @@ class TrainingState:
             _log.info('resuming after epoch %d', self.epoch)
 
     def begin(self, val_auc: float) -> None:
-        """Takes the weights that the model has now, before the first epoch, as the ones to beat.
-        After `restore`.
-        """
-        self._kept_weights.save(checkpoint_number=0)
+        """Saves the weights before the first epoch as the best so far. Call `restore` first."""
+        self._final_weights.save(checkpoint_number=0)
         self._best.assign(val_auc)
 
-    def restore_kept(self, model: keras.Model) -> None:
-        """Loads the weights of the last epoch, or with patience those of the best validation
-        AUC.
-        """
-        if self._kept_weights.latest_checkpoint:
+    def restore_final(self, model: keras.Model) -> None:
+        """Loads the weights of the last epoch, or with patience those of the best epoch."""
+        if self._final_weights.latest_checkpoint:
             tf.train.Checkpoint(model=model).restore(
-                self._kept_weights.latest_checkpoint
+                self._final_weights.latest_checkpoint
             ).assert_existing_objects_matched()
 
     def callback(
         self, patience: int | None, training_history: TrainingHistory
     ) -> keras.callbacks.Callback:
-        """Keeps the average, saves after each epoch, counts the epochs without a better validation
-        AUC; see `finished`.
+        """Updates the average, and saves the state after each epoch.
+
+        It counts the epochs without a better validation AUC; see `finished`.
         """
         state = self
 
@@ -100,24 +91,25 @@ class TrainingState:
             """See `callback`."""
 
             def on_train_batch_end(self, batch, logs=None):
-                """Takes the step into the average."""
+                """Updates the average."""
                 if state._average is not None:
                     state._average.update()
 
             def on_test_begin(self, logs=None):
-                """An epoch is judged by its averages."""
+                """Puts the averages in place of the weights for the validation."""
                 if state._average is not None:
                     state._average.swap()
 
             def on_epoch_end(self, epoch, logs=None):
-                """Keeps the weights that may be the end, then the state; a kill between the two
-                repeats the epoch with the same outcome.
+                """Saves the weights if they may be the final ones, then the state.
+
+                After a kill between the two, the epoch runs again with the same result.
                 """
                 logs = logs or {}
                 training_history.write('training', epoch, logs)
                 better = logs['val_auc'] > float(state._best.numpy())
                 if better or patience is None:
-                    state._kept_weights.save(checkpoint_number=epoch + 1)
+                    state._final_weights.save(checkpoint_number=epoch + 1)
                 if better:
                     state._best.assign(logs['val_auc'])
                 if state._average is not None:
@@ -131,7 +123,7 @@ class TrainingState:
         return SaveAndStop()
 
     def discard(self) -> None:
-        """Removes the directory, once the model is exported."""
+        """Removes the directory. Call it once the model is exported."""
         storage.remove_tree(self._directory)
 
     def _manager(self, name: str, **tracked) -> tf.train.CheckpointManager:

@@ -1,6 +1,6 @@
 """The head on frozen features: a regularised logistic regression for each label.
 
-Unlike a head that is trained by gradient steps it has one optimum, whatever the seed.
+It has one optimum, whatever the seed, unlike a head that is trained by gradient steps.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from scipy import optimize, special
 
 from trainer.losses import Weights
 
-# Of the squared weights against the mean loss of a film, strongest first. With 1,280 features and
-# some hundred films the best lies near 1; with many more films it falls.
+# Factors of the squared weights, relative to the mean loss of an image, strongest first. With 1,280
+# features and some hundred images, the best is near 1; with many more images it is lower.
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _ROWS = 4096
 
@@ -25,7 +25,7 @@ class Head:
 
     Attributes:
       penalty: of the regression.
-      loss: mean weighted cross-entropy of a film, summed over labels, without the penalty.
+      loss: mean weighted cross-entropy of an image, summed over labels, without the penalty.
       kernel: float32 [width, labels].
       bias: float32 [labels].
     """
@@ -40,24 +40,26 @@ class Head:
         return features @ self.kernel + self.bias
 
 
-def path(features: np.ndarray, labels: np.ndarray, weights: Weights) -> Iterator[Head]:
-    """A head for each of `PENALTIES`, strongest first; each starts from the one before it.
+def regularisation_path(
+    features: np.ndarray, labels: np.ndarray, weights: Weights
+) -> Iterator[Head]:
+    """Fits a head for each of `PENALTIES`, strongest first; each starts from the previous one.
 
     The penalty is on the weights of standardised features, so that it does not depend on the scale
-    of a backbone's; the intercepts go free (Hastie, Tibshirani and Friedman, "The elements of
+    of the features. Intercepts are not penalised (Hastie, Tibshirani and Friedman, "The elements of
     statistical learning", 2009, section 4.4.4).
 
     Args:
       features: float32 [n, width].
       labels: 0/1 [n, labels].
-      weights: of the classes, as in the loss of the fine-tuning.
+      weights: of the classes, as in the loss of fine-tuning.
     """
     standardised, mean, deviation = _standardised(features)
-    counts = np.where(labels > 0.5, weights.positive, weights.negative)
+    image_weights = np.where(labels > 0.5, weights.positive, weights.negative)
     width, outputs = features.shape[1], labels.shape[1]
     weights_and_bias = np.zeros((width + 1, outputs))  # the intercepts in the last row
     for penalty in PENALTIES:
-        objective = _Objective(standardised, labels, counts, penalty)
+        objective = _Objective(standardised, labels, image_weights, penalty)
         result = optimize.minimize(
             objective,
             weights_and_bias.ravel(),
@@ -77,10 +79,8 @@ def path(features: np.ndarray, labels: np.ndarray, weights: Weights) -> Iterator
 
 
 def _standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """float32 [n, width] of mean 0 and variance 1, and what was taken off and divided by, float64
-    [width].
-    """
-    # Part by part: with 100,000 films a copy in float64 would take a gigabyte.
+    """Standardised features, float32 [n, width], and their mean and deviation, float64 [width]."""
+    # Part by part: with 100,000 images, a copy in float64 would take a gigabyte.
     parts = [slice(start, start + _ROWS) for start in range(0, len(features), _ROWS)]
     mean = features.mean(axis=0, dtype=np.float64)
     deviation = np.sqrt(
@@ -97,23 +97,24 @@ def _standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndar
 class _Objective:
     features: np.ndarray
     labels: np.ndarray
-    counts: np.ndarray
+    image_weights: np.ndarray
     penalty: float
 
     def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
-        """The value at [(width + 1) * labels] and its gradient."""
-        at = flat.reshape(-1, self.labels.shape[1])
-        loss, slopes = self.loss(at)
+        """The value and gradient at `flat`, float64 [(width + 1) * labels]."""
+        weights_and_bias = flat.reshape(-1, self.labels.shape[1])
+        loss, slopes = self.loss(weights_and_bias)
+        kernel = weights_and_bias[:-1]
         gradient = np.concatenate(
-            [self.features.T @ slopes + self.penalty * at[:-1], slopes.sum(axis=0, keepdims=True)]
+            [self.features.T @ slopes + self.penalty * kernel, slopes.sum(axis=0, keepdims=True)]
         )
-        return loss + self.penalty / 2 * float((at[:-1] ** 2).sum()), gradient.ravel().astype(
-            np.float64
-        )
+        value = loss + self.penalty / 2 * float((kernel**2).sum())
+        return value, gradient.ravel().astype(np.float64)
 
-    def loss(self, at: np.ndarray) -> tuple[float, np.ndarray]:
-        """The mean loss of a film, and its slope by each logit, float32 [n, labels]."""
-        logits = self.features @ at[:-1].astype(np.float32) + at[-1].astype(np.float32)
-        losses = self.counts * (np.logaddexp(0.0, logits) - self.labels * logits)
-        slopes = self.counts * (special.expit(logits) - self.labels) / len(logits)
+    def loss(self, weights_and_bias: np.ndarray) -> tuple[float, np.ndarray]:
+        """The mean loss of an image, and its slope by each logit, float32 [n, labels]."""
+        kernel, bias = np.split(weights_and_bias.astype(np.float32), [-1])
+        logits = self.features @ kernel + bias
+        losses = self.image_weights * (np.logaddexp(0.0, logits) - self.labels * logits)
+        slopes = self.image_weights * (special.expit(logits) - self.labels) / len(logits)
         return float(losses.sum(dtype=np.float64)) / len(logits), slopes.astype(np.float32)

@@ -1,5 +1,6 @@
-"""Transformed examples to batches of pixels and labels, in an order that depends on seed and epoch
-alone.
+"""Reads transformed examples into batches of pixels and labels.
+
+The order depends only on the seed and the epoch.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _CORES = len(os.sched_getaffinity(0))
 _COMPRESSION = 'GZIP'  # what TFX's Transform writes
 _GZIP_END_BYTES = 8  # CRC-32 and length
 _FILES_AT_ONCE = 4
-_PREFETCHED = 4  # batches that are ready before they are asked for
-_SMALL_BATCH = 1024  # records a batch where only labels or names are read
+_PREFETCHED = 4  # batches that are read ahead
+_SMALL_BATCH = 1024  # records per batch, when only labels or ids are read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Split:
 
     Attributes:
       files: its TFRecord files.
-      labels: the names of the label features; the first is the one that the task is about.
-      image_size: pixels a side.
+      labels: the names of the label features; the first is the label of the task.
+      image_size: width and height in pixels.
       values: 0/1 uint8 [records, labels], in the order of `evaluation_batches`.
     """
 
@@ -44,20 +45,20 @@ class Split:
 
     @property
     def records(self) -> int:
-        """How many there are."""
+        """The number of records."""
         return len(self.values)
 
     @property
     def positives(self) -> int:
-        """How many have 1 as their first label."""
+        """The number of records whose first label is 1."""
         return int(self.values[:, 0].sum())
 
 
 def open_split(patterns: Sequence[str], labels: Sequence[str], image_size: int) -> Split:
-    """Lists the files and reads the labels, one pass over them.
+    """Lists the files, and reads the labels in one pass over them.
 
     Raises:
-      ValueError: the split has no files or holds no records.
+      ValueError: the split has no files or no records.
     """
     files = tuple(sorted(name for pattern in patterns for name in storage.glob(pattern)))
     if not files:
@@ -74,8 +75,9 @@ def open_split(patterns: Sequence[str], labels: Sequence[str], image_size: int) 
 
 
 def content_key(split: Split) -> str:
-    """A text that changes with the content of a split's files: the end of a gzip file holds a
-    checksum of what it unpacks to.
+    """A text that changes with the content of a split's files.
+
+    It contains the end of each gzip file, which is a checksum of the uncompressed content.
     """
     parts = []
     for path in split.files:
@@ -87,12 +89,12 @@ def content_key(split: Split) -> str:
 
 
 def steps_per_epoch(split: Split, parameters: TrainParameters) -> int:
-    """Batches an epoch, the last one maybe smaller than the others."""
-    steps = -(-_records_an_epoch(split, parameters) // parameters.batch_size)
+    """Batches per epoch, with a last one that may be smaller."""
+    steps = -(-_records_per_epoch(split, parameters) // parameters.batch_size)
     return min(steps, parameters.max_steps_per_epoch or steps)
 
 
-def _records_an_epoch(split: Split, parameters: TrainParameters) -> int:
+def _records_per_epoch(split: Split, parameters: TrainParameters) -> int:
     if parameters.balance != 'undersample':
         return split.records
     return split.positives + min(
@@ -101,18 +103,20 @@ def _records_an_epoch(split: Split, parameters: TrainParameters) -> int:
 
 
 def _undersampled(split: Split, parameters: TrainParameters, seed: int) -> np.ndarray:
-    """Which records an epoch with undersampling takes, bool [records]: all positives, and a draw of
-    the negatives.
+    """The records of an epoch with undersampling: all positives, and a sample of the negatives.
+
+    Returns:
+      bool [records].
     """
     selected = split.values[:, 0] == 1
     negatives = np.flatnonzero(~selected)
-    count = _records_an_epoch(split, parameters) - split.positives
+    count = _records_per_epoch(split, parameters) - split.positives
     selected[np.random.default_rng(seed).choice(negatives, count, replace=False)] = True
     return selected
 
 
 def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> tf.data.Dataset:
-    """Shuffled, augmented batches of one epoch; epoch k is the same however training came to it.
+    """Shuffled, augmented batches of an epoch; they are the same in a resumed training.
 
     Returns:
       Dataset of (float32 [batch, side, side, 1], 0..255; float32 [batch, labels]).
@@ -120,12 +124,12 @@ def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> t
     seed = epoch + parameters.seed * 100_003 + 1
     files = tf.data.Dataset.from_tensor_slices(list(split.files))
     if parameters.balance == 'undersample':
-        # In file order, in which the labels are known.
+        # In file order, as `selected` is.
         selected = tf.constant(_undersampled(split, parameters, seed))
         serialized = (
             _serialized(files)
             .enumerate()
-            .filter(lambda place, _: selected[place])
+            .filter(lambda index, _: selected[index])
             .map(lambda _, record: record)
         )
     else:
@@ -133,18 +137,19 @@ def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> t
             files.shuffle(len(split.files), seed=seed, reshuffle_each_iteration=False)
         )
     buffer = min(parameters.shuffle_buffer, split.records)
-    # Reshuffled, the dataset would give another order each time it is read, and not that of its
-    # epoch.
+    # With reshuffling, the order would change each time the dataset is read.
     serialized = serialized.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
     batches = serialized.batch(parameters.batch_size).take(steps_per_epoch(split, parameters))
 
-    def augmented(step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def parse_and_augment(step: tf.Tensor, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pixels, labels = _parse(batch, split)
         return augmentation.augment(
             pixels, tf.stack([tf.constant(seed, tf.int64), step]), parameters.augmentation
         ), labels
 
-    return _ready(batches.enumerate().map(augmented, num_parallel_calls=_CORES, deterministic=True))
+    return _read_ahead(
+        batches.enumerate().map(parse_and_augment, num_parallel_calls=_CORES, deterministic=True)
+    )
 
 
 def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
@@ -155,18 +160,18 @@ def evaluation_batches(split: Split, batch_size: int) -> tf.data.Dataset:
         .batch(batch_size)
         .map(lambda batch: _parse(batch, split), num_parallel_calls=_CORES)
     )
-    return _ready(dataset)
+    return _read_ahead(dataset)
 
 
 def image_ids(split: Split) -> list[str]:
     """The image id of each record, in the order of `evaluation_batches`."""
     dataset = _examples(split.files, {IMAGE_ID: tf.io.FixedLenFeature([1], tf.string)})
-    return [name.decode() for example in dataset for name in example[IMAGE_ID].numpy()[:, 0]]
+    return [image_id.decode() for batch in dataset for image_id in batch[IMAGE_ID].numpy()[:, 0]]
 
 
 def _serialized(files: tf.data.Dataset) -> tf.data.Dataset:
     return files.interleave(
-        lambda name: tf.data.TFRecordDataset(name, compression_type=_COMPRESSION),
+        lambda path: tf.data.TFRecordDataset(path, compression_type=_COMPRESSION),
         cycle_length=_FILES_AT_ONCE,
         num_parallel_calls=min(_FILES_AT_ONCE, _CORES),
         deterministic=True,
@@ -174,19 +179,18 @@ def _serialized(files: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def _examples(files: Sequence[str], spec: dict) -> tf.data.Dataset:
-    """Features of `spec` in batches, in file order."""
+    """The features of `spec`, in batches and in file order."""
     serialized = _serialized(tf.data.Dataset.from_tensor_slices(list(files)))
-    return _ready(
+    return _read_ahead(
         serialized.batch(_SMALL_BATCH).map(lambda batch: tf.io.parse_example(batch, spec))
     )
 
 
-def _ready(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Read ahead, with as many threads as were asked for.
+def _read_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Reads ahead, without autotuning.
 
-    tf.data's own choice of the number costs the end of every epoch: now and then (TensorFlow 2.16
-    and 2.21) the iterator waits there for the thread that chooses, which sleeps 10 ms, then 20 ms,
-    and so on up to a minute.
+    Autotuning costs time at the end of epochs: sometimes (TensorFlow 2.16 and 2.21) the iterator
+    waits there for the autotuning thread, which sleeps 10 ms, then 20 ms, and so on up to a minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -1,6 +1,4 @@
-"""The loss: weighted cross-entropy over one or several labels, with label smoothing and focal
-weighting.
-"""
+"""The loss: weighted cross-entropy with label smoothing and focal weighting."""
 
 from __future__ import annotations
 
@@ -16,33 +14,33 @@ from trainer.parameters import TrainParameters
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """The weights of an image in the loss for labels of 0 and of 1, float32 [labels] each."""
+    """The weights of negative and of positive images in the loss, float32 [labels] each."""
 
     negative: np.ndarray
     positive: np.ndarray
 
 
-def weights(values: np.ndarray, of_labels: np.ndarray, parameters: TrainParameters) -> Weights:
-    """Weights of the classes times those of the labels.
+def weights(values: np.ndarray, label_weights: np.ndarray, parameters: TrainParameters) -> Weights:
+    """The weights of the classes times those of the labels.
 
     Args:
-      values: 0/1 [n, labels], of the films that are trained on.
-      of_labels: float [labels]; how much each counts.
-      parameters: `balance` says whether classes count alike.
+      values: 0/1 [n, labels], the labels of the training images.
+      label_weights: float [labels].
+      parameters: `balance` says whether both classes get the same total weight.
     """
-    classes = np.ones((len(of_labels), 2))
+    classes = np.ones((len(label_weights), 2))
     if parameters.balance == 'weights':
-        for place, positives in enumerate(values.sum(axis=0)):
-            # With one class there is nothing to learn from, and nothing to balance.
+        for index, positives in enumerate(values.sum(axis=0)):
+            # A label with only one class has nothing to balance.
             if 0 < positives < len(values):
                 by_class = calibration.class_weights(int(positives), len(values))
-                classes[place] = by_class[0], by_class[1]
-    scaled = (classes * np.asarray(of_labels)[:, None]).astype(np.float32)
+                classes[index] = by_class[0], by_class[1]
+    scaled = (classes * np.asarray(label_weights)[:, None]).astype(np.float32)
     return Weights(scaled[:, 0], scaled[:, 1])
 
 
 class LabelLoss(keras.losses.Loss):
-    """Binary cross-entropy from logits, summed over labels, averaged over films.
+    """Binary cross-entropy from logits, summed over labels, averaged over images.
 
     Label smoothing after Szegedy et al., "Rethinking the Inception architecture", CVPR 2016; focal
     weighting (1 - p)^gamma of the true class after Lin et al., "Focal loss for dense object
@@ -58,13 +56,13 @@ class LabelLoss(keras.losses.Loss):
         self._smoothing, self._gamma = smoothing, gamma
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """0/1 and logits, float32 [batch, labels], to the loss float32 [batch]."""
+        """The loss, float32 [batch], of labels 0/1 and logits, float32 [batch, labels]."""
         labels, logits = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
         smooth = labels * (1.0 - 2.0 * self._smoothing) + self._smoothing
         losses = tf.nn.sigmoid_cross_entropy_with_logits(smooth, logits)
         if self._gamma:
-            missed = tf.sigmoid(tf.where(labels > 0.5, -logits, logits))
-            losses *= missed**self._gamma
+            error = tf.sigmoid(tf.where(labels > 0.5, -logits, logits))
+            losses *= error**self._gamma
         return tf.reduce_sum(
             losses * tf.where(labels > 0.5, self._positive, self._negative), axis=-1
         )

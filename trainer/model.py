@@ -1,4 +1,4 @@
-"""The triage network: grey pixels in, a logit for each label out."""
+"""The triage network: from grey pixels to a logit for each label."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ HEAD = 'logit'
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A triage network and its parts; they share their weights.
+    """A triage network and its parts, which share their weights.
 
     Attributes:
-      model: pixels, uint8 or float32 [batch, side, side, 1] in 0..255 -> logits float32 [batch,
-        labels].
-      extractor: the same pixels -> features float32 [batch, width].
-      feature_maps: the same pixels -> the last feature map float [batch, height, width, channels],
-        and how much each place of it counts, float32 [batch, height, width, 1].
-      backbone: the keras model inside `extractor`, without the scaling.
-      head: features -> logits.
-      batch_norm: as in ModelParameters.
+      model: maps pixels, uint8 or float32 [batch, side, side, 1] in 0..255, to logits, float32
+        [batch, labels].
+      extractor: maps the same pixels to features, float32 [batch, width].
+      feature_maps: maps the same pixels to the last feature map, float [batch, height, width,
+        channels], and the attention, float32 [batch, height, width, 1].
+      backbone: the Keras model inside `extractor`, without the scaling.
+      head: maps features to logits.
+      batch_norm: see ModelParameters.
     """
 
     model: keras.Model
@@ -40,11 +40,11 @@ class Network:
 
 @without_autograph
 def build(parameters: ModelParameters, labels: int = 1) -> Network:
-    """Builds the network, with ImageNet weights where the backbone has some.
+    """Builds the network, with ImageNet weights if the backbone is a pretrained one.
 
     Args:
       parameters: backbone, image size, pooling, dropout.
-      labels: how many logits.
+      labels: number of logits.
 
     Raises:
       backbones.WeightsError: see `backbones.build`.
@@ -53,8 +53,7 @@ def build(parameters: ModelParameters, labels: int = 1) -> Network:
     scale = backbones.BACKBONES[parameters.backbone].scale
     side = parameters.image_size
     inputs = keras.Input((side, side, 1), name='pixels')
-    # False: batch normalisation keeps its ImageNet statistics also while its neighbours are
-    # fine-tuned.
+    # False: batch normalisation keeps its ImageNet statistics during fine-tuning.
     training = (
         False if parameters.backbone in PRETRAINED and parameters.batch_norm == 'frozen' else None
     )
@@ -71,8 +70,10 @@ def build(parameters: ModelParameters, labels: int = 1) -> Network:
 
 
 def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> keras.Model:
-    """Dropout and a dense unit for each label: float32 [batch, width] -> logits float32 [batch,
-    labels].
+    """Builds dropout and a dense unit for each label.
+
+    Returns:
+      A model that maps features, float32 [batch, width], to logits, float32 [batch, labels].
     """
     inputs = keras.Input((width,), name='features')
     x = Dropout(parameters.dropout)(inputs)
@@ -81,21 +82,18 @@ def build_head(width: int, parameters: ModelParameters, labels: int = 1) -> kera
     return TrainableModel(inputs, outputs, name='head')
 
 
-# With that of the backbones, 0.99 or 0.999, the statistics would still be those of photographs
-# after the some hundred steps of a fine-tuning, while its batches were normalised by their own.
+# With the backbones' momentum, 0.99 or 0.999, the statistics would still be those of photographs
+# after some hundred steps of fine-tuning.
 _MOMENTUM = 0.9
 
 
 def unfreeze(network: Network, share: float) -> int:
-    """Makes the top `share` of a pretrained backbone's layers trainable, batch normalisation only
-    if it is to be, and all below fixed.
+    """Makes the top `share` (0..1) of a pretrained backbone's layers trainable, and fixes the rest.
 
-    Args:
-      network: as `build` makes it.
-      share: 0..1.
+    With `batch_norm: frozen`, batch normalisation stays fixed everywhere.
 
     Returns:
-      The number of layers with weights that are trainable now.
+      The number of trainable layers that have weights.
     """
     backbone = network.backbone
     first = len(backbone.layers) - math.ceil(share * len(backbone.layers))
@@ -111,19 +109,19 @@ def unfreeze(network: Network, share: float) -> int:
 def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
     """Where in the image a logit comes from: the class activation map.
 
-    A logit is linear in the pooled features, and these in the places of the feature map: each place
-    has its part in the logit, and the parts and the bias sum to it. Zhou et al., "Learning deep
-    features for discriminative localization", CVPR 2016; with attention, the parts are weighted as
-    the network weighs the places.
+    A logit is linear in the pooled features, and these are linear in the feature map. So each
+    position of the feature map contributes to the logit, which is the sum of the contributions and
+    the bias. Zhou et al., "Learning deep features for discriminative localization", CVPR 2016.
+    Attention weights the contributions.
 
     Args:
-      network: as `build` makes it.
+      network: from `build`.
       pixels: uint8 or float32 [batch, side, side, 1].
-      label: place of the label among the logits.
+      label: index of the label among the logits.
 
     Returns:
-      The logits, float32 [batch, labels], and the parts of that label's, float32 [batch, height,
-      width].
+      The logits, float32 [batch, labels], and the contributions to the logit of `label`, float32
+      [batch, height, width].
     """
     maps, attention = network.feature_maps(pixels, training=False)
     maps = tf.cast(maps, tf.float32)
@@ -133,9 +131,7 @@ def evidence(network: Network, pixels: tf.Tensor, label: int = 0) -> tuple[tf.Te
 
 
 class TrainableModel(keras.Model):
-    """A keras.Model whose steps are traced as they stand, within the functions of `fit`, which turn
-    AutoGraph on.
-    """
+    """A keras.Model whose steps are traced without AutoGraph, which `fit` turns on."""
 
     @without_autograph
     def train_step(self, data):
@@ -149,10 +145,10 @@ class TrainableModel(keras.Model):
 
 
 class Dropout(keras.layers.Layer):
-    """Sets a share of the features to 0 in training; its random state is saved with the weights.
+    """Sets a share of the features to 0 in training, and saves its random state with the weights.
 
-    That of keras.layers.Dropout is not: after a restart it would drop other features than an
-    unbroken training.
+    keras.layers.Dropout does not: a resumed training would drop other features than an
+    uninterrupted one.
     """
 
     def __init__(self, rate: float, **kwargs):
@@ -161,7 +157,7 @@ class Dropout(keras.layers.Layer):
         self._generator = tf.random.Generator.from_seed(0)
 
     def call(self, inputs, training=None):
-        """float [batch, width] to the same shape, scaled so that the expectation stays."""
+        """Features, float [batch, width], scaled so that their expected value does not change."""
         if not training or not self._rate:
             return inputs
         mask = self._generator.uniform(tf.shape(inputs)) >= self._rate
@@ -169,12 +165,12 @@ class Dropout(keras.layers.Layer):
 
 
 class Scale(keras.layers.Layer):
-    """Grey levels 0..255 [batch, side, side, 1] to what the backbone takes."""
+    """Scales grey levels 0..255 [batch, side, side, 1] for the backbone."""
 
     def __init__(self, function, **kwargs):
         super().__init__(trainable=False, **kwargs)
         self._function = function
 
     def call(self, inputs):
-        """Scales in float32 and hands on in the layer's compute dtype."""
+        """Scales in float32, and returns the layer's compute dtype."""
         return tf.cast(self._function(tf.cast(inputs, tf.float32)), self.compute_dtype)

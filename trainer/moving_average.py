@@ -1,6 +1,4 @@
-"""An exponential moving average of the weights: what a training ends with, in place of the last
-step's noise.
-"""
+"""An exponential moving average of the weights, less noisy than the weights of the last step."""
 
 from __future__ import annotations
 
@@ -10,15 +8,15 @@ import tensorflow as tf
 
 
 class MovingAverage(tf.Module):
-    """Averages of some variables; checkpoints keep them.
+    """Averages of variables; a checkpoint can save them.
 
     Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, in the
-    exponential form. The decay rises from 0.1 to `decay` over the first steps, so that the start
-    does not weigh on a short training.
+    exponential form. The decay rises from 0.1 to `decay` over the first steps, so that the initial
+    weights count little in a short training.
 
     Args:
-      variables: what is averaged, with their values as the first averages.
-      decay: share of the average that a step keeps, 0..1.
+      variables: their values are the first averages.
+      decay: share of the old average that a step keeps, 0..1.
     """
 
     def __init__(self, variables: Sequence[tf.Variable], decay: float):
@@ -29,7 +27,7 @@ class MovingAverage(tf.Module):
 
     @tf.function(autograph=False)
     def update(self) -> None:
-        """Takes the values after a step into the averages."""
+        """Updates the averages with the values after a step."""
         self._steps.assign_add(1)
         steps = tf.cast(self._steps, tf.float32)
         share = 1.0 - tf.minimum(self._decay, (1.0 + steps) / (10.0 + steps))
@@ -38,9 +36,7 @@ class MovingAverage(tf.Module):
 
     @tf.function(autograph=False)
     def swap(self) -> None:
-        """Puts the averages in the place of the values, and the values in that of the averages;
-        twice is as it was.
-        """
+        """Exchanges the values and the averages. A second call restores them."""
         for variable, average in zip(self._variables, self._averages, strict=True):
             value = tf.identity(variable)
             with tf.control_dependencies([value]):

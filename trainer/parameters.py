@@ -1,5 +1,6 @@
-"""Parameters of the trainer and the tuner: the `model`, `train`, `tuning` and `operating_point`
-parts of a configuration. No TensorFlow here.
+"""Parameters of the trainer and the tuner. No TensorFlow here.
+
+They are the `model`, `train`, `tuning` and `operating_point` parts of a configuration.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PRETRAINED: tuple[str, ...] = (
     'densenet121',
     'efficientnet_v2_b0',
 )
-# The smallest image that Keras builds a backbone for, where that is above 32 pixels.
+# The smallest image side of a backbone in pixels, if it is above 32.
 _MIN_SIDE = {'xception': 71}
 Balance = Literal['none', 'weights', 'undersample']
 
@@ -41,7 +42,7 @@ class ModelParameters(StrictParameters):
     dropout: float = Field(0.2, ge=0, lt=1)
     """Share of the pooled features that is set to 0 in each training step."""
     pooling: Literal['average', 'attention'] = 'average'
-    """How the feature map becomes one vector: `average` weights all places alike, `attention`
+    """How the feature map becomes one vector: `average` weights all positions equally, `attention`
     learns their weights."""
     batch_norm: Literal['frozen', 'trained'] = 'frozen'
     """Whether the batch normalisation of a pretrained backbone keeps its ImageNet statistics
@@ -49,12 +50,11 @@ class ModelParameters(StrictParameters):
 
     @model_validator(mode='after')
     def _large_enough(self) -> ModelParameters:
-        least = _MIN_SIDE.get(self.backbone, 0)
-        if self.image_size < least:
+        minimum = _MIN_SIDE.get(self.backbone, 0)
+        if self.image_size < minimum:
             raise ValueError(
-                f'image_size {self.image_size} is too small for backbone {self.backbone!r}: at '
-                'least '
-                f'{least}'
+                f'image_size {self.image_size} is too small for backbone {self.backbone!r}, which '
+                f'needs at least {minimum}'
             )
         return self
 
@@ -69,8 +69,9 @@ class ModelParameters(StrictParameters):
 
 
 class AugmentationParameters(StrictParameters):
-    """Largest random change of a training image; 0 turns a change off. Images are never flipped:
-    the heart has a side.
+    """Largest random changes of a training image; 0 turns a change off.
+
+    Images are never flipped: that would move the heart to the other side.
     """
 
     shift: float = Field(0.05, ge=0, le=0.5)
@@ -84,13 +85,15 @@ class AugmentationParameters(StrictParameters):
     brightness: float = Field(0.08, ge=0, le=0.5)
     """Largest change of brightness, as a share of the full range of grey levels."""
     cutout: float = Field(0.0, ge=0, le=0.5)
-    """Side of a square at a random place that is replaced with the image's mean grey level, as a
+    """Side of a square at a random position that gets the image's mean grey level, as a
     share of the image's side."""
 
 
 class TrainParameters(StrictParameters):
-    """The training. Phase 1 fits the head on frozen features (pretrained backbones only), phase 2
-    fine-tunes the upper part of the backbone together with the head.
+    """The training, in two phases.
+
+    Phase 1 fits the head on frozen features (pretrained backbones only). Phase 2 fine-tunes the
+    upper part of the backbone together with the head.
     """
 
     seed: int = Field(0, ge=0, le=2**32 - 1)
@@ -115,7 +118,7 @@ class TrainParameters(StrictParameters):
     are then used. With null, all epochs run and the last one's weights are used."""
     balance: Balance = 'none'
     """How the classes are balanced: `weights` gives both the same total weight in the loss,
-    `undersample` draws other negatives in each epoch, `none` leaves them as they are."""
+    `undersample` draws new negatives in each epoch, `none` leaves them as they are."""
     negatives_per_positive: float = Field(3.0, gt=0)
     """Negative images per positive one in an epoch; used with `balance: undersample` only."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
@@ -124,12 +127,12 @@ class TrainParameters(StrictParameters):
     """Exponent of the focal loss; higher values favour images that are hard to classify, and 0 is
     plain cross-entropy."""
     ema: float = Field(0.0, ge=0, lt=1)
-    """Decay per step of the moving average of the weights that the model ends with; 0 uses the
+    """Decay per step of the moving average of the weights, which the model uses; 0 uses the
     weights themselves."""
     auxiliary_weight: float = Field(0.0, ge=0)
     """Total weight in the loss of the findings that the task does not predict; 0 ignores them."""
     max_steps_per_epoch: int | None = Field(None, ge=1)
-    """Most steps in an epoch, to shorten test runs; null for no maximum."""
+    """Maximum number of steps in an epoch, to shorten test runs; null for no maximum."""
     shuffle_buffer: int = Field(4096, ge=1)
     """Examples held in memory to shuffle from; more mix better and need more memory."""
     deterministic: bool = True
@@ -159,32 +162,32 @@ class TuningParameters(StrictParameters):
             'unfreeze_share': (0.0, 1.0),
             'dropout': (0.0, 0.99),
         }
-        for name, (least, most) in limits.items():
+        for name, (minimum, maximum) in limits.items():
             low, high = getattr(self, name)
-            if not least <= low < high <= most:
+            if not minimum <= low < high <= maximum:
                 raise ValueError(
-                    f'{name} is [{low:g}, {high:g}]: expected a lowest below a highest value, '
-                    f'within [{least:g}, {most:g}]'
+                    f'{name} is [{low:g}, {high:g}]: expected a lower and a higher value '
+                    f'within [{minimum:g}, {maximum:g}]'
                 )
         return self
 
 
 class OperatingPointParameters(StrictParameters):
-    """The threshold is the highest one that keeps this sensitivity on the calibration split."""
+    """The operating point: the highest threshold with this sensitivity on the calibration split."""
 
     sensitivity: float = Field(0.95, gt=0, le=1)
-    """Share of the positive images of the calibration split that the threshold has to flag."""
+    """Share of the positive images of the calibration split that are flagged."""
 
 
 class TrainerParameters(StrictParameters):
-    """Everything that the trainer reads from a configuration."""
+    """All parts of a configuration that the trainer reads."""
 
     model: ModelParameters = ModelParameters()
     train: TrainParameters = TrainParameters()
     operating_point: OperatingPointParameters = OperatingPointParameters()
 
     @model_validator(mode='after')
-    def _something_is_trained(self) -> TrainerParameters:
+    def _trains_something(self) -> TrainerParameters:
         check_something_is_trained(self.model, self.train)
         return self
 
@@ -211,7 +214,7 @@ def check_something_is_trained(model: ModelParameters, train: TrainParameters) -
 
 
 def with_values(parameters: TrainerParameters, values: Mapping[str, float]) -> TrainerParameters:
-    """The parameters with a tuner's best values (setting -> value) in place of their own."""
+    """Replaces parameters with the best values of a tuner, by name."""
     model_values = {
         name: value for name, value in values.items() if name in ModelParameters.model_fields
     }

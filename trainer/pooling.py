@@ -1,4 +1,4 @@
-"""From the last feature map to one vector, in a form that says how much each place counted."""
+"""Pools the last feature map to one vector, with a weight for each position."""
 
 from __future__ import annotations
 
@@ -11,33 +11,37 @@ _HIDDEN = 64
 
 
 class UniformAttention(keras.layers.Layer):
-    """Every place counts alike: pooling with it is the average."""
+    """Weights all positions equally, so that pooling is averaging."""
 
     def call(self, maps: tf.Tensor) -> tf.Tensor:
-        """float [batch, height, width, channels] to float32 [batch, height, width, 1] that sums to
-        1 over the places.
+        """The weight of each position; the weights of an image sum to 1.
+
+        Args:
+          maps: float [batch, height, width, channels].
+
+        Returns:
+          float32 [batch, height, width, 1].
         """
         ones = tf.ones_like(maps[..., :1], tf.float32)
         return ones / tf.reduce_sum(ones, axis=[1, 2], keepdims=True)
 
 
 class Attention(keras.layers.Layer):
-    """Learns how much each place counts: softmax over places of a small network of the features
-    there.
+    """Learns the weight of each position: a small network, and a softmax over positions.
 
-    After Ilse et al., "Attention-based deep multiple instance learning", ICML 2018. It begins
-    uniform, so that a head fitted on averages fits it too.
+    After Ilse et al., "Attention-based deep multiple instance learning", ICML 2018. The initial
+    weights are equal, so that a head that was fitted on averages still fits.
     """
 
     def build(self, shape) -> None:
-        """Makes the weights."""
+        """Creates the layer's variables."""
         self._hidden = self.add_weight(
             'hidden', (int(shape[-1]), _HIDDEN), initializer='glorot_uniform'
         )
         self._score = self.add_weight('score', (_HIDDEN, 1), initializer='zeros')
 
     def call(self, maps: tf.Tensor) -> tf.Tensor:
-        """As `UniformAttention.call`."""
+        """See `UniformAttention.call`."""
         scores = tf.cast(tf.tanh(maps @ tf.cast(self._hidden, maps.dtype)), tf.float32) @ tf.cast(
             self._score, tf.float32
         )
@@ -46,14 +50,20 @@ class Attention(keras.layers.Layer):
 
 
 def pool(maps: tf.Tensor, attention: tf.Tensor) -> tf.Tensor:
-    """Maps [batch, height, width, channels] and attention [batch, height, width, 1] to float32
-    [batch, channels].
+    """The sum of the features over positions, weighted by attention.
+
+    Args:
+      maps: float [batch, height, width, channels].
+      attention: float32 [batch, height, width, 1].
+
+    Returns:
+      float32 [batch, channels].
     """
     return tf.einsum('bhwc,bhwo->bc', tf.cast(maps, tf.float32), attention)
 
 
 class Pool(keras.layers.Layer):
-    """Sums the features over places, each as much as its attention says."""
+    """Sums the features over positions, weighted by attention."""
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """See `pool`."""
@@ -61,7 +71,7 @@ class Pool(keras.layers.Layer):
 
 
 def attention(parameters: ModelParameters) -> keras.layers.Layer:
-    """The layer that `parameters.pooling` asks for."""
+    """Creates the layer of `parameters.pooling`."""
     return (
         Attention(name='attention')
         if parameters.pooling == 'attention'

@@ -1,4 +1,4 @@
-"""From image bytes to model input: one TensorFlow function for training, evaluation and serving.
+"""From image bytes to model input: the same operations for training, evaluation and serving.
 
 Transform writes each image as a lossless PNG at the model's size, so that an image has the same
 score in training and in serving, and a stored example stays below 25 kB at 224 x 224.
@@ -23,24 +23,26 @@ from schemas.features import (
 )
 from schemas.labels import ABNORMAL, LABELS
 
-# What travels beside the image into the transformed examples: evaluation by subgroup and class
-# balance need it.
+# Features that the transformed examples contain unchanged: evaluation by slice and class balance
+# need them.
 _PASSED_ON = (ABNORMAL, *LABELS, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
 
-# On NIH films at 224 pixels zlib's level 4 writes no more bytes than 6, the default, in 40 % of the
-# time; 3 writes 13 % more.
+# For NIH images at 224 pixels, zlib's level 4 writes no more bytes than the default, 6, in 40 % of
+# the time; 3 writes 13 % more.
 _PNG_LEVEL = 4
 
 
 def preprocessing_fn(
     inputs: Mapping[str, tf.Tensor], custom_config: Mapping
 ) -> dict[str, tf.Tensor]:
-    """TFX Transform's function: image bytes in, PNG bytes of `image_size` out; label and metadata
-    unchanged.
+    """The function of TFX's Transform: it resizes the images, and keeps labels and metadata.
 
     Args:
       inputs: raw features, each [batch, 1].
-      custom_config: `image_size` (int, pixels a side).
+      custom_config: `image_size` (int, width and height in pixels).
+
+    Returns:
+      The transformed features. Images are PNG bytes.
     """
     size = custom_config['image_size']
     pixels = decode_and_resize(inputs[IMAGE], size)
@@ -49,23 +51,21 @@ def preprocessing_fn(
 
 
 def decode_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Encoded images (JPEG or PNG, any size, grey or colour) to uint8 [batch, size, size, 1],
-    0..255.
+    """Decodes images (JPEG or PNG, any size, grey or colour) to uint8 [batch, size, size, 1].
 
-    Antialiased bilinear: without antialiasing, thin lines of a 600-pixel image alias at 224. The
-    aspect ratio is not kept, as the NIH records are square.
+    The interpolation is bilinear. Without antialiasing, thin lines of a 600-pixel image would alias
+    at 224. The aspect ratio changes; NIH's images are square.
     """
 
-    def one(data: tf.Tensor) -> tf.Tensor:
+    def decode_one(data: tf.Tensor) -> tf.Tensor:
         return resize(decode(data), size)
 
     flat = tf.reshape(images, [-1])
-    return tf.map_fn(one, flat, fn_output_signature=tf.TensorSpec([size, size, 1], tf.uint8))
+    return tf.map_fn(decode_one, flat, fn_output_signature=tf.TensorSpec([size, size, 1], tf.uint8))
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:
-    """An encoded image, string [], to its grey levels, uint8 [height, width]; colours become their
-    luma.
+    """Decodes an image, string [], to grey levels, uint8 [height, width]; colours become luma.
 
     Raises:
       tf.errors.InvalidArgumentError: the decoder refuses the bytes.
@@ -74,12 +74,12 @@ def decode(data: tf.Tensor) -> tf.Tensor:
 
 
 def resize(pixels: tf.Tensor, size: int) -> tf.Tensor:
-    """Grey levels, uint8 [height, width], to what the network sees, uint8 [size, size, 1]."""
+    """Resizes grey levels, uint8 [height, width], for the network: uint8 [size, size, 1]."""
     return tf.ensure_shape(_to_uint8(_resize(pixels, size))[:, :, None], [size, size, 1])
 
 
 def encode(pixels: tf.Tensor) -> tf.Tensor:
-    """uint8 [batch, size, size, 1] to PNG bytes, string [batch]."""
+    """Encodes uint8 [batch, size, size, 1] as PNG bytes, string [batch]."""
     return tf.map_fn(
         lambda image: tf.io.encode_png(image, compression=_PNG_LEVEL),
         pixels,
@@ -88,28 +88,36 @@ def encode(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def decode_stored(images: tf.Tensor, size: int) -> tf.Tensor:
-    """What `encode` wrote, string [batch], back to uint8 [batch, size, size, 1]."""
+    """Decodes what `encode` wrote, string [batch], to uint8 [batch, size, size, 1]."""
 
-    def one(data: tf.Tensor) -> tf.Tensor:
+    def decode_one(data: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(tf.io.decode_png(data, channels=1), [size, size, 1])
 
     return tf.map_fn(
-        one, tf.reshape(images, [-1]), fn_output_signature=tf.TensorSpec([size, size, 1], tf.uint8)
+        decode_one,
+        tf.reshape(images, [-1]),
+        fn_output_signature=tf.TensorSpec([size, size, 1], tf.uint8),
     )
 
 
 def _resize(pixels: tf.Tensor, size: int) -> tf.Tensor:
-    """tf.image.resize(antialias=True) of a grey image, uint8 [height, width] to float32 [size,
-    size], bit by bit, in 30 % of its time.
+    """Equals tf.image.resize(antialias=True) of a grey image bit for bit, in 30 % of the time.
 
-    TensorFlow's kernel works along the channels, of which a grey image has one. Here one axis is
-    resized at a time, with the other one in the place of the channels.
+    TensorFlow's kernel works along the channels, and a grey image has only one. This function
+    resizes one axis at a time, and uses the other one as the channels.
+
+    Args:
+      pixels: uint8 [height, width].
+      size: width and height of the result.
+
+    Returns:
+      float32 [size, size].
     """
     return tf.transpose(_resize_height(tf.transpose(_resize_height(pixels, size)), size))
 
 
 def _resize_height(pixels: tf.Tensor, size: int) -> tf.Tensor:
-    """[height, width] to float32 [size, width]."""
+    """Resizes [height, width] to float32 [size, width]."""
     height, width = tf.unstack(tf.shape(pixels))
     columns = tf.raw_ops.ScaleAndTranslate(
         images=pixels[None, :, None, :],

@@ -1,4 +1,4 @@
-"""`run_fn`, what TFX's Trainer calls: trains, calibrates, chooses the operating point, exports."""
+"""`run_fn` for TFX's Trainer: trains, calibrates, chooses the operating point, and exports."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _log = logging.getLogger(__name__)
 def run_fn(fn_args) -> None:
     """Trains one model.
 
-    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `task`, `pipeline`,
-    `weights_digest`, `code_digest`, and `checkpoints`, a directory that outlives a killed run (''
-    for none: the run's own directory).
+    Args:
+      fn_args: of TFX. Its `custom_config` has `parameters` (JSON of TrainerParameters), `task`,
+        `pipeline`, `weights_digest`, `code_digest`, and `checkpoints`, a directory that outlives a
+        killed run (if it is '', checkpoints are in the run's directory).
 
     Raises:
-      backbones.WeightsError: no weights, or those of another architecture.
-      ValueError: a split is empty or holds one class.
+      backbones.WeightsError: the weights are missing, or belong to another architecture.
+      ValueError: a split is empty or has one class only.
     """
     config = fn_args.custom_config
     parameters = TrainerParameters.model_validate_json(config['parameters'])
@@ -55,14 +56,16 @@ def run_fn(fn_args) -> None:
         network = model_lib.build(parameters.model, len(targets.labels))
     training.train(network, splits, parameters, state, training_history, strategy, targets)
 
-    answers = {
+    predictions = {
         name: training.predict_logits(network.model, splits[name], parameters.train.batch_size)
         for name in EVALUATION_SPLITS
     }
-    fitted = calibration.fit_each(*answers['calibration'], targets.labels[: targets.served])
-    # What follows is about the label of the task.
-    answers = {name: (logits[:, 0], labels[:, 0]) for name, (logits, labels) in answers.items()}
-    logits, labels = answers['calibration']
+    fitted = calibration.fit_each(*predictions['calibration'], targets.labels[: targets.served])
+    # From here on, only the label of the task counts.
+    predictions = {
+        name: (logits[:, 0], labels[:, 0]) for name, (logits, labels) in predictions.items()
+    }
+    logits, labels = predictions['calibration']
     point = calibration.choose_operating_point(
         fitted[0].apply(logits), labels, parameters.operating_point.sensitivity
     )
@@ -77,7 +80,7 @@ def run_fn(fn_args) -> None:
     version = f'{config["pipeline"]}-{key}'
     _export(fn_args, network, parameters, targets, fitted, point, version)
     _write_model_info(fn_args.serving_model_dir, config, parameters, splits, fitted, point, version)
-    _write_run(fn_args.model_run_dir, training_history, splits, answers, fitted[0], point)
+    _write_run(fn_args.model_run_dir, training_history, splits, predictions, fitted[0], point)
     state.discard()
 
 
@@ -90,16 +93,16 @@ def _open_splits(fn_args, labels: Sequence[str], parameters: TrainerParameters) 
     for name, split in splits.items():
         if split.positives in (0, split.records):
             raise ValueError(
-                f'the {name} split holds {split.positives} records with {labels[0]}=1 of '
+                f'the {name} split has {split.positives} records with {labels[0]}=1 of '
                 f'{split.records}: both classes are needed'
             )
     return splits
 
 
 def _training_key(config: dict, fn_args, splits: dict[str, Split]) -> str:
-    """A name for a training, from everything that determines it, so that only the same one resumes.
+    """A digest of everything that determines a training, so that only the same training resumes.
 
-    It covers the files' contents: other images under the same paths give another name.
+    It covers the contents of the files: new images under the same paths change the key.
     """
     settings = [config[name] for name in ('parameters', 'task', 'weights_digest', 'code_digest')]
     contents = [input_pipeline.content_key(split) for split in splits.values()]
@@ -123,11 +126,11 @@ def _export(
     version: str,
 ) -> None:
     if keras.mixed_precision.global_policy().compute_dtype != 'float32':
-        # Serving may run on a CPU, where float16 is slow; the weights are float32 already.
+        # Serving may run on a CPU, where float16 is slow. The weights are float32 already.
         keras.mixed_precision.set_global_policy('float32')
-        full = model_lib.build(parameters.model, len(targets.labels))
-        full.model.set_weights(network.model.get_weights())
-        network = full
+        float32_network = model_lib.build(parameters.model, len(targets.labels))
+        float32_network.model.set_weights(network.model.get_weights())
+        network = float32_network
     findings = targets.labels[1 : targets.served]
     module = TriageModule(
         network, parameters.model.image_size, fitted, point.threshold, version, findings
@@ -139,7 +142,7 @@ def _write_model_info(
     directory: str, config: dict, parameters: TrainerParameters, splits, fitted, point, version: str
 ) -> None:
     task = TASKS[config['task']]
-    facts = {
+    info = {
         'model_version': version,
         'intended_use': 'Research use only, not for clinical use.',
         'task': task.name,
@@ -160,22 +163,20 @@ def _write_model_info(
         'code_digest': config['code_digest'],
         'tensorflow': tf.__version__,
     }
-    _write_json(os.path.join(directory, MODEL_INFO_FILE), facts)
+    _write_json(os.path.join(directory, MODEL_INFO_FILE), info)
 
 
 def _write_run(
-    directory: str, training_history: TrainingHistory, splits, answers, fitted, point
+    directory: str, training_history: TrainingHistory, splits, predictions, fitted, point
 ) -> None:
-    """Training curves, and the trainer's own answers by image: what ServingCheck holds the export
-    against.
-    """
+    """Writes the training curves, and the predictions that ServingCheck expects of the export."""
     training_history.to_csv(os.path.join(directory, HISTORY_FILE))
-    predictions = {}
-    for name, (logits, labels) in answers.items():
+    rows_by_split = {}
+    for name, (logits, labels) in predictions.items():
         # In float32, as the exported graph computes it.
         probabilities = fitted.apply(logits).astype(np.float32)
         rows = zip(input_pipeline.image_ids(splits[name]), probabilities, labels, strict=True)
-        predictions[name] = [
+        rows_by_split[name] = [
             {
                 'image_id': image_id,
                 'probability': float(p),
@@ -186,7 +187,7 @@ def _write_run(
         ]
     _write_json(
         os.path.join(directory, PREDICTIONS_FILE),
-        {'operating_point': vars(point), 'splits': predictions},
+        {'operating_point': vars(point), 'splits': rows_by_split},
     )
 
 

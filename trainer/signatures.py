@@ -1,4 +1,4 @@
-"""What an exported model answers to: serialized Examples, or the bytes of images."""
+"""The signatures of an exported model: for serialized Examples, and for encoded images."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from trainer.tracing import without_autograph
 class TriageModule(tf.Module):
     """Preprocessing, network, calibration and operating point in one object that can be exported.
 
-    A plain tf.Module: a Keras 3 model saved the usual way loads in Python but not in TensorFlow
-    Serving's session loader.
+    It is a plain tf.Module: Python can load a Keras 3 model that is saved the usual way, but the
+    session loader of TensorFlow Serving cannot.
 
-    The preprocessing is what Transform's graph is made of, `decode` and `resize`, up to the pixels:
-    the whole graph would write each image as a PNG and read it again, to the same bits, in half of
-    the time that a small network needs for an answer.
+    The preprocessing is the part of Transform's graph up to the pixels, `decode` and `resize`. The
+    whole graph would also encode each image as a PNG and decode it again, to the same pixels. That
+    takes half as long as the prediction of a small network.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class TriageModule(tf.Module):
         version: str,
         findings: Sequence[str] = (),
     ):
-        """Takes the parts together.
+        """Collects the parts.
 
         Args:
-          network: its first logit is that of the task's label, then come those of `findings`; more
-            are not served.
-          image_size: pixels a side.
-          calibrations: one for each logit that is served.
-          threshold: probability from which a film is flagged.
+          network: its first logit is that of the task's label, followed by those of `findings`.
+            Further logits are not served.
+          image_size: width and height in pixels.
+          calibrations: one for each served logit.
+          threshold: probability from which on an image is flagged.
           version: of the model.
-          findings: outputs beside the probability of the label.
+          findings: outputs in addition to the probability of the label.
         """
         super().__init__()
-        # What a tf.Module knows is saved. Of a Keras model that would be a graph of each layer too,
-        # which nothing asks for.
+        # Attributes of a tf.Module are saved. A Keras model would add a graph for each layer, which
+        # nobody needs.
         self._variables = network.model.variables
         self._network = network
         self._image_size = image_size
@@ -73,47 +73,43 @@ class TriageModule(tf.Module):
         input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)], autograph=False
     )
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized tf.Examples, string [batch], of which only `image` is read. See `_answer` for
-        what comes back.
-        """
-        return self._answer(_images_of(examples))
+        """Predicts for serialized tf.Examples, string [batch]. See `_predict`."""
+        return self._predict(_images_of(examples))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES.input)], autograph=False
     )
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images (JPEG or PNG), string [batch]. See `_answer` for what comes back."""
-        return self._answer(image_bytes)
+        """Predicts for encoded images (JPEG or PNG), string [batch]. See `_predict`."""
+        return self._predict(image_bytes)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name=EXPLAIN.input)], autograph=False
     )
     def explain_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images (JPEG or PNG), string [batch], to what `_answer` gives, and where it comes
-        from.
+        """Predicts for encoded images (JPEG or PNG), string [batch], and adds heat maps.
 
         Returns:
-          With `heat_map`, float32 [batch, height, width] over the image in equal parts: the
-          log-odds of the positive class that each part adds. They sum to the log-odds of
-          `probability`, but for a constant that is the same for every image. All 0 for an image
-          that is not `ok`.
+          The outputs of `_predict`, and `heat_map`, float32 [batch, height, width]. The image is
+          divided into height x width equal parts, and the heat map has the log-odds of the
+          positive class that each part adds. Their sum is the log-odds of `probability` up to a
+          constant that is the same for every image. All are 0 for an image that is not `ok`.
         """
         pixels, status = self._assess(image_bytes)
-        logits, parts = evidence(self._network, pixels)
+        logits, contributions = evidence(self._network, pixels)
         is_ok = tf.equal(status, image_status.OK)[:, tf.newaxis, tf.newaxis]
         return self._scores(logits, status) | {
-            HEAT_MAP: tf.where(is_ok, parts / self._temperature[0], 0.0)
+            HEAT_MAP: tf.where(is_ok, contributions / self._temperature[0], 0.0)
         }
 
-    def _answer(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded images, string [batch], to calibrated probability, flag, status, version, and the
-        probabilities of findings.
+    def _predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predicts for encoded images, string [batch].
 
         Returns:
-          `probability` float32 [batch] of the positive class; `flag` float32 [batch], 1 where the
-          probability reaches the operating point; `status` string [batch], `ok` or why the image
-          was not assessed, in which case the probabilities are NOT_ASSESSED and the flag is 1;
-          `model_version` string [batch]; for each finding float32 [batch] under its name.
+          `probability`, float32 [batch], of the positive class; `flag`, float32 [batch], 1 if the
+          probability reaches the operating point; `status`, string [batch]; `model_version`, string
+          [batch]; and for each finding its probability, float32 [batch], under its name. If the
+          status is not `ok`, the probabilities are NOT_ASSESSED and the flag is 1.
 
         Raises:
           tf.errors.InvalidArgumentError: the batch is empty.
@@ -121,7 +117,7 @@ class TriageModule(tf.Module):
         pixels, status = self._assess(images)
         return self._scores(self._network.model(pixels, training=False), status)
 
-    # A function of its own, so that it is traced once for the three signatures.
+    # A separate tf.function, so that it is traced once for the three signatures.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _assess(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         not_empty = tf.debugging.Assert(
@@ -135,20 +131,20 @@ class TriageModule(tf.Module):
         is_ok = tf.equal(status, image_status.OK)
         probabilities = tf.sigmoid((served - self._offset) / self._temperature)
         probabilities = tf.where(is_ok[:, tf.newaxis], probabilities, NOT_ASSESSED)
-        # A probability that is not a number must not look normal either. (TensorFlow turns `~(a <
-        # b)` into `a >= b`, so it is asked.)
+        # NaN is flagged, too. This needs `is_nan`: TensorFlow rewrites `~(a < b)` as `a >= b`,
+        # which is false for NaN.
         flagged = (probabilities[:, 0] >= self._threshold) | tf.math.is_nan(probabilities[:, 0])
         return {
             PROBABILITY: probabilities[:, 0],
             FLAG: tf.cast(flagged, tf.float32),
             STATUS: status,
             MODEL_VERSION: tf.fill(tf.shape(status), self._version),
-            **{name: probabilities[:, place + 1] for place, name in enumerate(self._findings)},
+            **{name: probabilities[:, index + 1] for index, name in enumerate(self._findings)},
         }
 
     @without_autograph
     def export(self, directory: str) -> None:
-        """Writes a SavedModel that answers to the three signatures."""
+        """Writes a SavedModel with the three signatures."""
         signatures = {
             EXAMPLES.name: self.serve_examples,
             IMAGES.name: self.serve_images,
@@ -158,14 +154,15 @@ class TriageModule(tf.Module):
 
 
 def _images_of(examples: tf.Tensor) -> tf.Tensor:
-    """Serialized tf.Examples to their encoded images, string [batch]; no bytes for what is not an
-    example with one image.
+    """The encoded images of serialized tf.Examples, string [batch].
+
+    The result is empty for bytes that are not an example with one image.
     """
 
     def parse(serialized: tf.Tensor) -> tf.Tensor:
         return tf.io.parse_example(serialized, {IMAGE: tf.io.FixedLenFeature([], tf.string)})[IMAGE]
 
-    def one_by_one() -> tf.Tensor:
+    def parse_one_by_one() -> tf.Tensor:
         return tf.map_fn(
             lambda serialized: with_fallback(parse, serialized, lambda: tf.constant(b'')), examples
         )
@@ -175,4 +172,4 @@ def _images_of(examples: tf.Tensor) -> tf.Tensor:
         examples,
         lambda: (tf.fill(tf.shape(examples), b''), False),
     )
-    return tf.cond(parsed, lambda: images, one_by_one)
+    return tf.cond(parsed, lambda: images, parse_one_by_one)

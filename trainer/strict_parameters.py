@@ -1,5 +1,6 @@
-"""The base class of every part of a configuration. It stands here because both the trainer and the
-components use it. No TensorFlow here.
+"""The base class of every part of a configuration. No TensorFlow here.
+
+It is in this package because both the trainer and the components use it.
 """
 
 from __future__ import annotations

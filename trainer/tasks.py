@@ -1,4 +1,4 @@
-"""The tasks that a model can be trained for. A new task does not re-run ingestion."""
+"""The tasks that a model can learn. A change of the task does not re-run ingestion."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Task:
     """What a model predicts.
 
     Attributes:
-      name: the name used in configurations.
-      label: the feature, int64 0/1, that `probability` and `flag` answer to, and that the gate is
-        about.
-      positive: what label 1 means, for people.
-      negative: what label 0 means, for people.
-      findings: labels that the model answers to beside it, each with an output of its name.
+      name: the name in configurations.
+      label: the feature, int64 0/1, that `probability` and `flag` predict and that the quality gate
+        judges.
+      positive: what label 1 means, in words for people.
+      negative: what label 0 means, in words for people.
+      findings: further labels that the model predicts, each with an output of the same name.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Task:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """All labels that the exported model answers to, `label` first."""
+        """All labels that the exported model predicts, `label` first."""
         return (self.label, *self.findings)
 
 

@@ -14,9 +14,9 @@ def without_autograph(function: _F) -> _F:
     """A decorator that keeps AutoGraph out of everything that `function` traces.
 
     AutoGraph rewrites each Python function so that `if` and `for` may depend on tensors. It skips
-    keras, which is on its list of libraries that do not need this, but not tf_keras, which is the
-    same code. With a small network, this rewriting takes most of the time before the first step
-    and of an export, for the same graph (`benchmarks.tracing`).
+    keras, which is on its list of libraries that do not need this, but not tf_keras, although it is
+    the same code. For a small network, the rewriting takes most of the time before the first step
+    and of an export, and gives the same graph (`benchmarks.tracing`).
 
     A tf.function without `autograph=False`, such as those of `keras.Model.fit`, turns AutoGraph on
     again. Decorate the functions that it calls, too.

@@ -25,14 +25,14 @@ _log = logging.getLogger(__name__)
 
 
 class TrainingError(ValueError):
-    """The training cannot lead to a usable network; the text says what to change."""
+    """The training cannot give a usable network; the message says what to change."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """The labels that are learned, and the weight of each in the loss.
+    """The labels that a model learns, and their weights in the loss.
 
-    The exported model answers for the first `served` labels.
+    The exported model predicts the first `served` labels.
     """
 
     labels: tuple[str, ...]
@@ -44,7 +44,7 @@ ONE_LABEL = Targets(('',), (1.0,), 1)
 
 
 def targets(task: Task, parameters: TrainParameters) -> Targets:
-    """The labels of a task, and with `auxiliary_weight` the other findings."""
+    """The labels of a task, followed by the other findings if `auxiliary_weight` is not 0."""
     auxiliary = (
         tuple(name for name in FINDINGS if name not in task.outputs)
         if parameters.auxiliary_weight
@@ -57,12 +57,10 @@ def targets(task: Task, parameters: TrainParameters) -> Targets:
 
 
 def prepare(parameters: TrainerParameters) -> tf.distribute.Strategy:
-    """Seeds everything, and chooses precision and devices: float16 and all GPUs where there are
-    some.
-    """
+    """Sets the seeds, and chooses precision and devices: float16 and all GPUs, or float32."""
     keras.utils.set_random_seed(parameters.train.seed)
-    # On a GPU TensorFlow has no deterministic gradient of a batch normalisation that is frozen, as
-    # it is here, and refuses it.
+    # On a GPU, TensorFlow has no deterministic gradient of frozen batch normalisation: it raises an
+    # error.
     if parameters.train.deterministic and not tf.config.list_physical_devices('GPU'):
         tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_logical_devices('GPU')
@@ -80,24 +78,27 @@ def train(
     strategy: tf.distribute.Strategy,
     targets: Targets = ONE_LABEL,
 ) -> None:
-    """Trains `network` in place; it ends with the weights of the last epoch, or with
-    `train.patience` with the best ones by validation AUC, of an epoch or of the head alone."""
+    """Trains `network` in place.
+
+    It keeps the weights of the last epoch. With `train.patience` it keeps those with the best
+    validation AUC, which can be the weights before the first epoch.
+    """
     best = None
     if (
         parameters.model.backbone in PRETRAINED
         and parameters.train.head_first
         and not state.started()
     ):
-        # Not under the strategy, where a metric belongs to the replicas of a step.
+        # Not in the strategy's scope, where metrics belong to replicas.
         best = fit_head(network, splits, parameters, training_history, targets)
     if parameters.train.epochs:
         with strategy.scope():
             _fit_all(network, splits, parameters, state, training_history, best, targets)
-        _warn_of_a_loss(training_history, parameters.train)
+        _warn_if_worse(training_history, parameters.train)
 
 
-# Weaker penalties are not tried once this many in a row were no better.
-_NO_BETTER = 2
+# The number of penalties in a row without improvement after which weaker ones are not tried.
+_PENALTY_PATIENCE = 2
 
 
 def fit_head(
@@ -107,11 +108,13 @@ def fit_head(
     training_history: TrainingHistory,
     targets: Targets = ONE_LABEL,
 ) -> float:
-    """Fits the head on the features of the frozen backbone, each image through the backbone once
-    and without augmentation; how strongly it is regularised is what the validation AUC says.
+    """Fits the head on the features of the frozen backbone, without augmentation.
+
+    Each image passes through the backbone once. The penalty is the one with the best validation
+    AUC.
 
     Returns:
-      The validation AUC of the weights it ends with.
+      The validation AUC of the head.
     """
     features = {
         name: extract(network.extractor, splits[name], parameters.train.batch_size, name)
@@ -119,7 +122,7 @@ def fit_head(
     }
     weights = losses.weights(splits['train'].values, np.array(targets.weights), parameters.train)
     best, chosen, waited = -1.0, None, 0
-    for number, candidate in enumerate(head.path(*features['train'], weights)):
+    for number, candidate in enumerate(head.regularisation_path(*features['train'], weights)):
         aucs = {}
         for name, (inputs, labels) in features.items():
             metric = _auc_metric(targets)
@@ -138,12 +141,12 @@ def fit_head(
         waited += 1
         if aucs['val'] > best:
             best, chosen, waited = aucs['val'], candidate, 0
-        elif waited == _NO_BETTER:
+        elif waited == _PENALTY_PATIENCE:
             break
     if chosen is None:
         raise ValueError(
-            'the head cannot be fitted: its AUC on the validation split is not a number. Are the '
-            'weights finite?'
+            'the head cannot be fitted: its AUC on the val split is not a number. Are the weights '
+            'finite?'
         )
     network.head.get_layer(model_lib.HEAD).set_weights([chosen.kernel, chosen.bias])
     _log.info('head on frozen features: validation AUC %.4f with penalty %g', best, chosen.penalty)
@@ -153,15 +156,16 @@ def fit_head(
 def predict_logits(
     model: keras.Model, split: Split, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [n, labels] of a split, and its labels, int of the same shape, in the order of
-    `input_pipeline.image_ids`.
+    """The logits of a split, float32 [n, labels], and its labels, int of the same shape.
+
+    They are in the order of `input_pipeline.image_ids`.
     """
     logits, labels = [], []
-    run = tf.function(
+    predict = tf.function(
         lambda pixels: model(pixels, training=False), reduce_retracing=True, autograph=False
     )
     for pixels, label in input_pipeline.evaluation_batches(split, batch_size):
-        logits.append(run(pixels).numpy())
+        logits.append(predict(pixels).numpy())
         labels.append(label.numpy())
     return np.concatenate(logits), np.concatenate(labels).astype(int)
 
@@ -181,14 +185,14 @@ def _fit_all(
     if best is not None and train.patience:
         state.begin(best)
     validation = input_pipeline.evaluation_batches(splits['val'], train.batch_size)
-    # First, so that no epoch with such a loss is saved and then resumed.
+    # FiniteLoss comes first, so that no epoch with an infinite loss is saved.
     callbacks = [
         FiniteLoss(train.learning_rate),
         Progress(train.epochs, steps),
         state.callback(train.patience, training_history),
     ]
-    # An epoch a call: the order of its images depends on its number alone, so a resumed training
-    # sees what an unbroken one sees.
+    # One call of `fit` per epoch: the order of the images depends only on the epoch, so a resumed
+    # training equals an uninterrupted one.
     check_pixels(
         next(iter(input_pipeline.training_batches(splits['train'], train, state.epoch)))[0]
     )
@@ -202,41 +206,43 @@ def _fit_all(
             callbacks=callbacks,
             verbose=0,
         )
-    state.restore_kept(model)
+    state.restore_final(model)
 
 
-# A difference of validation AUCs that says nothing, on a split of some hundred films.
-_LUCK = 0.01
+# A difference of validation AUCs that can be chance, on a split of some hundred images.
+_CHANCE = 0.01
 
 
-def _warn_of_a_loss(training_history: TrainingHistory, train: TrainParameters) -> None:
-    alone, tuned = training_history.best('val_auc', 'head'), training_history.last('val_auc')
-    if train.patience is None and tuned < alone - _LUCK:
+def _warn_if_worse(training_history: TrainingHistory, train: TrainParameters) -> None:
+    head_auc = training_history.best('val_auc', 'head')
+    tuned_auc = training_history.last('val_auc')
+    if train.patience is None and tuned_auc < head_auc - _CHANCE:
         _log.warning(
             'fine-tuning has made the network worse: validation AUC %.4f, %.4f with the head '
             'alone. Lower train.learning_rate (now %g) or '
             'raise train.warmup_epochs (now %g; at most a quarter of the epochs is used); '
             'train.patience keeps the best epoch.',
-            tuned,
-            alone,
+            tuned_auc,
+            head_auc,
             train.learning_rate,
             train.warmup_epochs,
         )
 
 
-# A short training, as each of a search for settings is, has to reach its learning rate too.
+# Short trainings, such as the trials of a search, must reach their learning rate, too.
 _WARMUP_SHARE = 0.25
 
 
 def learning_rate(
     train: TrainParameters, steps: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From 0 up to `learning_rate` in `warmup_epochs`, but at most a quarter of all epochs, then
-    down to 0 along a cosine.
+    """Rises from 0 to `train.learning_rate`, then falls to 0 along a cosine.
+
+    The rise takes `train.warmup_epochs`, but at most a quarter of all epochs.
 
     Args:
       train: the settings.
-      steps: of an epoch.
+      steps: number of steps per epoch.
     """
     warmup = round(min(train.warmup_epochs, _WARMUP_SHARE * train.epochs) * steps)
     decay = max(1, train.epochs * steps - warmup)
@@ -248,7 +254,7 @@ def learning_rate(
 
 
 def check_pixels(pixels: tf.Tensor) -> None:
-    """Refuses a batch that is not grey levels in 0..255, as a network would train badly on it.
+    """Refuses a batch of pixels that are not grey levels in 0..255.
 
     Raises:
       ValueError: values below 0 or above 255, or none above 1 (scaled already).
@@ -256,26 +262,24 @@ def check_pixels(pixels: tf.Tensor) -> None:
     low, high = float(tf.reduce_min(pixels)), float(tf.reduce_max(pixels))
     if not (low >= 0 and 1 < high <= 255):
         raise ValueError(
-            f'pixels lie in {low:g}..{high:g}: expected grey levels in 0..255, as the network '
+            f'pixels are in {low:g}..{high:g}: expected grey levels in 0..255, as the network '
             'scales them itself'
         )
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops a training whose loss is no longer a number: the weights are lost, and each further
-    step would be for nothing.
-    """
+    """Stops a training when its loss is NaN or infinite, as further steps cannot recover."""
 
     def __init__(self, learning_rate: float):
         super().__init__()
         self._learning_rate, self._epoch = learning_rate, 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Notes the epoch."""
+        """Remembers the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Looks at the mean loss of the epoch so far.
+        """Checks the mean loss of the epoch so far.
 
         Raises:
           TrainingError: it is NaN or infinite.
@@ -283,13 +287,13 @@ class FiniteLoss(keras.callbacks.Callback):
         self._check((logs or {}).get('loss', 0.0), f'the training loss after step {batch + 1}')
 
     def on_epoch_end(self, epoch, logs=None):
-        """Looks at the validation loss; raises as `on_train_batch_end` does."""
+        """Checks the validation loss; raises the same error as `on_train_batch_end`."""
         self._check((logs or {}).get('val_loss', 0.0), 'the validation loss')
 
-    def _check(self, loss: float, what: str) -> None:
+    def _check(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):
             raise TrainingError(
-                f'{what} of epoch {self._epoch + 1} is {loss}: the training has diverged. '
+                f'{name} of epoch {self._epoch + 1} is {loss}: the training has diverged. '
                 f'Lower train.learning_rate (now {self._learning_rate:g}) or raise '
                 'train.warmup_epochs'
             )
@@ -303,11 +307,11 @@ class Progress(keras.callbacks.Callback):
         self._epochs, self._steps, self._epoch = epochs, steps, 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Notes the epoch."""
+        """Remembers the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Reports the steps that are done."""
+        """Logs the number of steps."""
         done = self._epoch * self._steps + batch + 1
         _log.info(
             'epoch %d/%d',
@@ -317,7 +321,7 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch, logs=None):
-        """One line an epoch."""
+        """Logs the figures of the epoch."""
         logs = logs or {}
         numbers = ', '.join(
             f'{name} {logs[name]:.4f}'
@@ -330,15 +334,16 @@ class Progress(keras.callbacks.Callback):
 def extract(
     extractor: keras.Model, split: Split, batch_size: int, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [n, width] of a split, called `name` in the progress, and its labels,
-    float32 [n, labels].
+    """The features of a split, float32 [n, width], and its labels, float32 [n, labels].
+
+    `name` is the split's name in the log.
     """
     features, labels, total = [], [], math.ceil(split.records / batch_size)
-    run = tf.function(
+    predict = tf.function(
         lambda pixels: extractor(pixels, training=False), reduce_retracing=True, autograph=False
     )
     for number, (pixels, label) in enumerate(input_pipeline.evaluation_batches(split, batch_size)):
-        features.append(run(pixels).numpy().astype(np.float32))
+        features.append(predict(pixels).numpy().astype(np.float32))
         labels.append(label.numpy())
         _log.info('features of the %s split', name, extra={'done': number + 1, 'total': total})
     return np.concatenate(features), np.concatenate(labels)
@@ -354,9 +359,9 @@ def _loss_and_metrics(split: Split, parameters: TrainerParameters, targets: Targ
 
 
 def _auc_metric(targets: Targets) -> keras.metrics.AUC:
-    """AUC from logits [n, labels]: the mean over the labels that are served."""
-    several = {}
+    """AUC from logits [n, labels]: the mean over the served labels."""
+    options = {}
     if len(targets.weights) > 1:
-        counted = [float(place < targets.served) for place in range(len(targets.weights))]
-        several = {'multi_label': True, 'num_labels': len(counted), 'label_weights': counted}
-    return keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000, **several)
+        weights = [float(index < targets.served) for index in range(len(targets.weights))]
+        options = {'multi_label': True, 'num_labels': len(weights), 'label_weights': weights}
+    return keras.metrics.AUC(name='auc', from_logits=True, num_thresholds=1000, **options)

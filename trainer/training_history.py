@@ -1,6 +1,4 @@
-"""Training curves: one JSON line per epoch, which survives a killed run; also as CSV and for
-TensorBoard.
-"""
+"""Training curves as JSON lines, which survive a killed run, as CSV, and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ class TrainingHistory:
 
     Args:
       path: the JSON-lines file; the epochs of an earlier run are read from it.
-      log_dir: folder for TensorBoard.
+      log_dir: folder of TensorBoard's files.
     """
 
     def __init__(self, path: str, log_dir: str):
@@ -52,9 +50,7 @@ class TrainingHistory:
         return next(row[name] for row in reversed(self._rows) if name in row)
 
     def best(self, name: str, phase: str | None = None) -> float:
-        """The highest value of a figure over all epochs, of all phases or one; minus infinity where
-        there is none.
-        """
+        """The highest value of a figure, of all phases or of one; minus infinity without values."""
         return max(
             (row[name] for row in self._rows if name in row and phase in (None, row['phase'])),
             default=-math.inf,

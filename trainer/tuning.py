@@ -1,6 +1,4 @@
-"""`tuner_fn`, what TFX's Tuner calls: short trainings under several settings, of which the best go
-on to the Trainer.
-"""
+"""`tuner_fn` for TFX's Tuner: short trainings with several settings; the Trainer uses the best."""
 
 from __future__ import annotations
 
@@ -28,11 +26,12 @@ _OBJECTIVE = 'val_auc'
 def tuner_fn(fn_args) -> TunerFnResult:
     """Sets up the search.
 
-    `fn_args.custom_config`: `parameters` (JSON of TrainerParameters), `tuning` (JSON of
-    TuningParameters), `task`.
+    Args:
+      fn_args: of TFX. Its `custom_config` has `parameters` (JSON of TrainerParameters), `tuning`
+        (JSON of TuningParameters) and `task`.
 
     Raises:
-      backbones.WeightsError: no weights, or those of another architecture.
+      backbones.WeightsError: the weights are missing, or belong to another architecture.
       ValueError: a split is empty.
     """
     config = fn_args.custom_config
@@ -44,7 +43,7 @@ def tuner_fn(fn_args) -> TunerFnResult:
         name: input_pipeline.open_split(patterns, targets.labels, parameters.model.image_size)
         for name, patterns in files.items()
     }
-    tuner = _Trainings(
+    tuner = _TrainingSearch(
         objective=keras_tuner.Objective(_OBJECTIVE, 'max'),
         max_trials=tuning.trials,
         seed=parameters.train.seed,
@@ -64,8 +63,8 @@ def tuner_fn(fn_args) -> TunerFnResult:
     )
 
 
-class _Trainings(keras_tuner.BayesianOptimization):
-    """A search whose trials are short trainings, done as the Trainer does them."""
+class _TrainingSearch(keras_tuner.BayesianOptimization):
+    """A search whose trials are short trainings, with the same code as the Trainer."""
 
     def run_trial(
         self,
@@ -76,7 +75,7 @@ class _Trainings(keras_tuner.BayesianOptimization):
         targets: training.Targets,
         verbose: int,
     ) -> dict[str, float]:
-        """The validation AUC of a training with the values of the trial."""
+        """Trains with the values of the trial, and returns the validation AUC."""
         search = trial.hyperparameters
         low, high = tuning.learning_rate
         values = {
@@ -97,7 +96,7 @@ class _Trainings(keras_tuner.BayesianOptimization):
         training_history = TrainingHistory(state.history, os.path.join(folder, 'logs'))
         training.train(network, splits, chosen, state, training_history, strategy, targets)
         state.discard()
-        # Of the weights that a training ends with.
+        # The AUC of the weights that the training keeps.
         auc = (training_history.best if chosen.train.patience else training_history.last)(
             _OBJECTIVE
         )

@@ -94,7 +94,8 @@ def test_a_backbone_from_its_weights_answers_as_keras_does(name: str, tmp_path: 
 
 def test_xception_needs_71_pixels() -> None:
     with pytest.raises(
-        ValueError, match="image_size 64 is too small for backbone 'xception': at least 71"
+        ValueError,
+        match="image_size 64 is too small for backbone 'xception', which needs at least 71",
     ):
         ModelParameters(backbone='xception', image_size=64)
 

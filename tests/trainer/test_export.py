@@ -468,7 +468,7 @@ def _empty(folder: Path) -> None:
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (_one_class, 'the val split holds 4 records with abnormal=1 of 4: both classes are needed'),
+        (_one_class, 'the val split has 4 records with abnormal=1 of 4: both classes are needed'),
         (_empty, 'no files of transformed examples'),
     ],
     ids=['one class', 'empty'],

@@ -36,7 +36,7 @@ def test_each_label_has_the_optimum_of_a_regression_of_its_own(
     weights: Weights, balance: str | None
 ) -> None:
     standardised = (FEATURES - FEATURES.mean(axis=0)) / FEATURES.std(axis=0)
-    heads = {each.penalty: each for each in head.path(FEATURES, LABELS, weights)}
+    heads = {each.penalty: each for each in head.regularisation_path(FEATURES, LABELS, weights)}
     assert tuple(heads) == head.PENALTIES
     for penalty in (1.0, 0.01):
         logits = heads[penalty].logits(FEATURES)
@@ -50,7 +50,7 @@ def test_each_label_has_the_optimum_of_a_regression_of_its_own(
 
 
 def test_a_weaker_penalty_fits_closer() -> None:
-    values = [each.loss for each in head.path(FEATURES, LABELS, BALANCED)]
+    values = [each.loss for each in head.regularisation_path(FEATURES, LABELS, BALANCED)]
     assert values == sorted(values, reverse=True)
     assert values[0] > values[-1] > 0
 
@@ -60,7 +60,9 @@ def test_the_scale_of_the_features_makes_no_difference() -> None:
         -50, 50, WIDTH
     ).astype(np.float32)
     for one, other in zip(
-        head.path(FEATURES, LABELS, EQUAL), head.path(scaled, LABELS, EQUAL), strict=True
+        head.regularisation_path(FEATURES, LABELS, EQUAL),
+        head.regularisation_path(scaled, LABELS, EQUAL),
+        strict=True,
     ):
         assert other.logits(scaled) == pytest.approx(one.logits(FEATURES), abs=0.02)
 
@@ -69,7 +71,7 @@ def test_a_feature_that_never_changes_and_a_label_that_never_occurs() -> None:
     features = np.concatenate([FEATURES, np.full((COUNT, 1), 7.0, np.float32)], axis=1)
     labels = np.concatenate([LABELS, np.zeros((COUNT, 1), np.float32)], axis=1)
     weights = losses.weights(labels, np.ones(3), TrainParameters(balance='weights'))
-    for each in head.path(features, labels, weights):
+    for each in head.regularisation_path(features, labels, weights):
         assert np.isfinite(each.kernel).all()
         assert np.isfinite(each.bias).all()
         assert (each.logits(features)[:, 2] < 0).all()

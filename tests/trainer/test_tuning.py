@@ -99,5 +99,5 @@ def test_what_was_found_is_laid_over_the_parameters() -> None:
     ids=['upside down', 'empty', 'above 1', 'zero'],
 )
 def test_ranges_that_are_none(ranges: dict) -> None:
-    with pytest.raises(ValueError, match='expected a lowest below a highest value, within'):
+    with pytest.raises(ValueError, match='expected a lower and a higher value within'):
         TuningParameters(**ranges)
