@@ -311,13 +311,13 @@ class Progress(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        """Logs the number of steps."""
-        done = self._epoch * self._steps + batch + 1
+        """Logs the number of finished steps."""
+        finished_steps = self._epoch * self._steps + batch + 1
         _log.info(
             'epoch %d/%d',
             self._epoch + 1,
             self._epochs,
-            extra={'done': done, 'total': self._epochs * self._steps},
+            extra={'done': finished_steps, 'total': self._epochs * self._steps},
         )
 
     def on_epoch_end(self, epoch, logs=None):

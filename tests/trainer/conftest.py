@@ -1,4 +1,4 @@
-"""What the tests of the trainer share."""
+"""Fixtures for the tests of the trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainer.preprocessing import preprocessing_fn
 
 @pytest.fixture(autouse=True)
 def clean_keras() -> Iterator[None]:
-    """Layer names from 1 again, and no precision left over."""
+    """Resets Keras: layer names start from 1, and the precision is float32."""
     keras.backend.clear_session()
     keras.mixed_precision.set_global_policy('float32')
     yield
@@ -31,7 +31,7 @@ def clean_keras() -> Iterator[None]:
 
 @pytest.fixture(scope='session')
 def splits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
-    """48 films to train on, 30 each to validate and to calibrate with."""
+    """Splits of 48 images for training, and 30 each for validation and calibration."""
     folder = tmp_path_factory.mktemp('splits')
     sizes = {'train': 48, 'val': 30, 'calibration': 30}
     return {
@@ -42,7 +42,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
 
 @pytest.fixture(scope='session')
 def transform_output(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransformOutput:
-    """The transform graph for images of `synthetic_images.SIDE` pixels, made by tf.Transform."""
+    """The graph that tf.Transform makes for images of `synthetic_images.SIDE` pixels."""
     folder = tmp_path_factory.mktemp('transform')
     schema = text_format.Parse(Path(SCHEMA_FILE).read_text(encoding='utf-8'), schema_pb2.Schema())
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec

@@ -1,6 +1,4 @@
-"""Calibration and operating point: known distortions are recovered, the target sensitivity is
-always kept.
-"""
+"""Calibration recovers known distortions, and the operating point keeps the target sensitivity."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from trainer.calibration import Calibration
 def _simulate(
     prevalence: float, count: int = 40_000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits that are right: labels are drawn with the probability that each says."""
+    """Calibrated logits, and labels that are drawn with their probabilities."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(np.log(prevalence / (1 - prevalence)), 1.5, count)
     return logits, (rng.random(count) < 1 / (1 + np.exp(-logits))).astype(int)
@@ -30,8 +28,8 @@ def test_a_known_temperature_is_recovered(temperature: float) -> None:
     assert fitted.offset == pytest.approx(0, abs=0.05 * temperature)
 
 
-def test_what_class_weights_did_to_the_prior_is_taken_off() -> None:
-    """Weights w1 and w0 add log(w1 / w0) to a logit (Elkan 2001)."""
+def test_the_shift_of_the_prior_by_class_weights_is_recovered() -> None:
+    """Class weights w1 and w0 add log(w1 / w0) to a logit (Elkan 2001)."""
     logits, labels = _simulate(0.1)
     weights = calibration.class_weights(int(labels.sum()), len(labels))
     shift = np.log(weights[1] / weights[0])
@@ -41,7 +39,7 @@ def test_what_class_weights_did_to_the_prior_is_taken_off() -> None:
     assert fitted.apply(logits + shift).mean() == pytest.approx(labels.mean(), rel=0.01)
 
 
-def test_class_weights_make_both_classes_count_alike_and_have_mean_1() -> None:
+def test_class_weights_balance_the_classes_and_have_mean_1() -> None:
     weights = calibration.class_weights(20, 100)
     assert 20 * weights[1] == pytest.approx(80 * weights[0])
     assert 20 * weights[1] + 80 * weights[0] == pytest.approx(100)
@@ -52,7 +50,7 @@ def test_class_weights_make_both_classes_count_alike_and_have_mean_1() -> None:
     [(0.01, 0.0), (0.002, 3.0), (0.3, -4.0)],
     ids=['rare', 'rarer', 'common'],
 )
-def test_a_label_that_is_ranked_upside_down_is_fitted_no_worse_than_by_a_constant(
+def test_the_fit_of_a_label_ranked_upside_down_is_no_worse_than_a_constant(
     prevalence: float, shift: float
 ) -> None:
     rng = np.random.default_rng(3)
@@ -76,7 +74,7 @@ def _log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
     'logits', [[-3, -2, 2, 3], [2, 3, -3, -2], [0, 0, 0, 0], [-1e4, -1e4, 1e4, 1e4]], ids=str
 )
 def test_fit_stays_finite(logits: list[float]) -> None:
-    """Separated, upside down, constant or enormous logits."""
+    """Also with separated, upside-down, constant or very large logits."""
     fitted = calibration.fit(np.array(logits, float), np.array([0, 0, 1, 1]))
     assert np.isfinite([fitted.offset, fitted.temperature]).all()
     assert fitted.temperature > 0
@@ -89,10 +87,10 @@ def test_fit_stays_finite(logits: list[float]) -> None:
     st.floats(-3, 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_calibration_keeps_the_order_of_the_cases(
-    cases: list, temperature: float, offset: float
+def test_calibration_keeps_the_order_of_images(
+    images: list, temperature: float, offset: float
 ) -> None:
-    logits = np.sort([logit for logit, _ in cases])
+    logits = np.sort([logit for logit, _ in images])
     assert (np.diff(Calibration(offset, temperature).apply(logits)) >= 0).all()
 
 
@@ -121,7 +119,7 @@ def test_the_target_is_reached_and_no_higher_threshold_reaches_it(
     assert point.sensitivity >= sensitivity - 1e-9
     assert point.specificity == pytest.approx((probabilities[labels == 0] < point.threshold).mean())
     assert (point.positives, point.negatives) == (labels.sum(), (1 - labels).sum())
-    # One distinct score higher is one too high.
+    # The next higher score as the threshold misses the target.
     higher = np.unique(
         probabilities[probabilities > probabilities[probabilities >= point.threshold].min()]
     )
@@ -151,7 +149,7 @@ def test_the_target_is_reached_and_no_higher_threshold_reaches_it(
             [0.5, 0.5, 0.5, 0.5], [0, 1, 0, 1], 0.5, 0.25, 1.0, 0.0, id='all scores equal'
         ),
         pytest.param([0.4, 0.9], [1, 0], 1.0, 0.2, 1.0, 0.0, id='the lowest score is a positive'),
-        pytest.param([0.0, 0.9], [1, 0], 1.0, 0.0, 1.0, 0.0, id='a score of 0 has to be flagged'),
+        pytest.param([0.0, 0.9], [1, 0], 1.0, 0.0, 1.0, 0.0, id='a score of 0 must be flagged'),
     ],
 )
 def test_operating_point(
@@ -166,10 +164,8 @@ def test_operating_point(
     )
 
 
-def test_rounding_turns_no_case_over() -> None:
-    """The threshold stands clear of every score, so float32 in the exported graph flags the same
-    cases.
-    """
+def test_rounding_changes_no_flag() -> None:
+    """No score is near the threshold, so float32 in the exported graph flags the same images."""
     logits, labels = _simulate(0.3, 2_000)
     probabilities = Calibration(0.2, 1.3).apply(logits)
     point = calibration.choose_operating_point(probabilities, labels, 0.95)
@@ -194,7 +190,7 @@ def test_rounding_turns_no_case_over() -> None:
     [
         pytest.param([0.1, 0.2], [0, 0], r'only label \[0\]: both classes', id='no positives'),
         pytest.param([0.1, 0.2], [1, 1], r'only label \[1\]: both classes', id='no negatives'),
-        pytest.param([], [], r'only label \[\]', id='nothing'),
+        pytest.param([], [], r'only label \[\]', id='empty'),
         pytest.param([0.1, float('nan'), 0.3], [0, 1, 1], '1 of 3 scores .* not finite', id='NaN'),
         pytest.param(
             [0.1, float('inf'), float('-inf')],
@@ -205,6 +201,6 @@ def test_rounding_turns_no_case_over() -> None:
         pytest.param([0.1, 0.2, 0.3], [0, 1], '3 scores for 2 labels', id='another length'),
     ],
 )
-def test_refused(function, scores, labels, message) -> None:
+def test_invalid_scores_and_labels_are_refused(function, scores, labels, message) -> None:
     with pytest.raises(ValueError, match=message):
         function(np.array(scores, float), np.array(labels, int))

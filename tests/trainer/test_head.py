@@ -1,6 +1,4 @@
-"""The head: the optimum of its penalised loss, whatever the scale of the features, weighted by
-class as the fine-tuning is.
-"""
+"""The head is the optimum of its penalised, weighted loss, whatever the scale of the features."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from trainer.parameters import TrainParameters
 COUNT, WIDTH = 300, 12
 RNG = np.random.default_rng(5)
 FEATURES = RNG.normal(size=(COUNT, WIDTH)).astype(np.float32)
-# Two labels: one that some features tell, and a rare one of others.
+# Two labels that depend on different features; the second one is rare.
 LABELS = np.stack(
     [
         RNG.random(COUNT) < 1 / (1 + np.exp(-2 * FEATURES[:, 0] + FEATURES[:, 1])),
@@ -32,25 +30,27 @@ EQUAL = Weights(np.ones(2, np.float32), np.ones(2, np.float32))
     [(BALANCED, 'balanced'), (EQUAL, None)],
     ids=['weighted', 'not weighted'],
 )
-def test_each_label_has_the_optimum_of_a_regression_of_its_own(
+def test_each_label_gets_the_optimum_of_a_separate_regression(
     weights: Weights, balance: str | None
 ) -> None:
     standardised = (FEATURES - FEATURES.mean(axis=0)) / FEATURES.std(axis=0)
-    heads = {each.penalty: each for each in head.regularisation_path(FEATURES, LABELS, weights)}
+    heads = {
+        fitted.penalty: fitted for fitted in head.regularisation_path(FEATURES, LABELS, weights)
+    }
     assert tuple(heads) == head.PENALTIES
     for penalty in (1.0, 0.01):
         logits = heads[penalty].logits(FEATURES)
-        for place in range(2):
-            # scikit-learn weighs the sum of the losses, not their mean.
+        for label in range(2):
+            # scikit-learn penalises the sum of the losses, not their mean.
             model = LogisticRegression(
                 C=1 / (penalty * COUNT), class_weight=balance, tol=1e-8, max_iter=1000
             )
-            expected = model.fit(standardised, LABELS[:, place]).decision_function(standardised)
-            assert logits[:, place] == pytest.approx(expected, abs=2e-3)
+            expected = model.fit(standardised, LABELS[:, label]).decision_function(standardised)
+            assert logits[:, label] == pytest.approx(expected, abs=2e-3)
 
 
 def test_a_weaker_penalty_fits_closer() -> None:
-    values = [each.loss for each in head.regularisation_path(FEATURES, LABELS, BALANCED)]
+    values = [fitted.loss for fitted in head.regularisation_path(FEATURES, LABELS, BALANCED)]
     assert values == sorted(values, reverse=True)
     assert values[0] > values[-1] > 0
 
@@ -59,20 +59,20 @@ def test_the_scale_of_the_features_makes_no_difference() -> None:
     scaled = FEATURES * np.geomspace(0.01, 100, WIDTH).astype(np.float32) + np.linspace(
         -50, 50, WIDTH
     ).astype(np.float32)
-    for one, other in zip(
+    for plain_head, scaled_head in zip(
         head.regularisation_path(FEATURES, LABELS, EQUAL),
         head.regularisation_path(scaled, LABELS, EQUAL),
         strict=True,
     ):
-        assert other.logits(scaled) == pytest.approx(one.logits(FEATURES), abs=0.02)
+        assert scaled_head.logits(scaled) == pytest.approx(plain_head.logits(FEATURES), abs=0.02)
 
 
-def test_a_feature_that_never_changes_and_a_label_that_never_occurs() -> None:
+def test_a_constant_feature_and_a_label_that_never_occurs_are_fitted() -> None:
     features = np.concatenate([FEATURES, np.full((COUNT, 1), 7.0, np.float32)], axis=1)
     labels = np.concatenate([LABELS, np.zeros((COUNT, 1), np.float32)], axis=1)
     weights = losses.weights(labels, np.ones(3), TrainParameters(balance='weights'))
-    for each in head.regularisation_path(features, labels, weights):
-        assert np.isfinite(each.kernel).all()
-        assert np.isfinite(each.bias).all()
-        assert (each.logits(features)[:, 2] < 0).all()
-        assert each.kernel[WIDTH] == pytest.approx(np.zeros(3), abs=1e-6)
+    for fitted in head.regularisation_path(features, labels, weights):
+        assert np.isfinite(fitted.kernel).all()
+        assert np.isfinite(fitted.bias).all()
+        assert (fitted.logits(features)[:, 2] < 0).all()
+        assert fitted.kernel[WIDTH] == pytest.approx(np.zeros(3), abs=1e-6)

@@ -1,6 +1,4 @@
-"""The verdict of the served graph on images of every kind: good films pass with their own pixels,
-all others are named.
-"""
+"""The served graph finds the status of images of every kind."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from schemas import image_status
 from trainer import image_assessment, preprocessing
 
 _SIDE = 96
-_FILM = np.asarray(
+_PIXELS = np.asarray(
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 24), np.uint8)).resize(
         (_SIDE, _SIDE), Image.Resampling.BICUBIC
     )
@@ -27,12 +25,14 @@ _SCAN, _END = b'\xff\xda', b'\xff\xd9'
 
 
 def _encode(image: Image.Image | np.ndarray, kind: str = 'JPEG', **options) -> bytes:
-    out = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(out, kind, **options)
-    return out.getvalue()
+    buffer = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
+        buffer, kind, **options
+    )
+    return buffer.getvalue()
 
 
-_GREY = Image.fromarray(_FILM)
+_GREY = Image.fromarray(_PIXELS)
 _RGB = Image.merge('RGB', [_GREY, _GREY.rotate(90), _GREY])
 
 
@@ -42,7 +42,7 @@ def _with_alpha(alpha: int) -> Image.Image:
     return image
 
 
-def _turned(orientation: int, big_endian: bool = False) -> Image.Exif:
+def _exif(orientation: int, big_endian: bool = False) -> Image.Exif:
     exif = Image.Exif()
     exif[0x010F] = 'maker'
     exif[0x0112] = orientation
@@ -51,33 +51,33 @@ def _turned(orientation: int, big_endian: bool = False) -> Image.Exif:
     return exif
 
 
-def _png_chunk(data: bytes, kind: bytes, content: bytes, before: bytes) -> bytes:
-    """A PNG with one more chunk."""
-    place = data.index(before) - 4
+def _insert_png_chunk(data: bytes, kind: bytes, content: bytes, next_kind: bytes) -> bytes:
+    """Inserts a chunk into a PNG, before its chunk of `next_kind`."""
+    position = data.index(next_kind) - 4
     chunk = (
         struct.pack('>I', len(content))
         + kind
         + content
         + struct.pack('>I', zlib.crc32(kind + content))
     )
-    return data[:place] + chunk + data[place:]
+    return data[:position] + chunk + data[position:]
 
 
-_TIFF_TURNED = b'II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0'
+_TIFF_ROTATED = b'II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0'
 
-FILMS = {
+GOOD = {
     'grey JPEG': _encode(_GREY),
     'RGB JPEG': _encode(_RGB),
     'progressive JPEG': _encode(_GREY, progressive=True),
     'progressive RGB JPEG': _encode(_RGB, progressive=True),
     'JPEG with restart markers': _encode(_GREY, restart_marker_blocks=2),
-    'JPEG with bytes behind its end': _encode(_GREY) + b'\0' * 100,
+    'JPEG with bytes after its end': _encode(_GREY) + b'\0' * 100,
     'JPEG that ends in middle grey': _encode(
-        np.pad(_FILM, ((0, 32), (0, 32)), constant_values=128)
+        np.pad(_PIXELS, ((0, 32), (0, 32)), constant_values=128)
     ),
-    'upright JPEG': _encode(_GREY, exif=_turned(1)),
-    'JPEG with an orientation that does not exist': _encode(_GREY, exif=_turned(9)),
-    'JPEG with a cut EXIF block': _encode(_GREY, exif=b'Exif\0\0II*\0\x08\0'),
+    'upright JPEG': _encode(_GREY, exif=_exif(1)),
+    'JPEG with an orientation that does not exist': _encode(_GREY, exif=_exif(9)),
+    'JPEG with a truncated EXIF block': _encode(_GREY, exif=b'Exif\0\0II*\0\x08\0'),
     'grey PNG': _encode(_GREY, 'PNG'),
     'RGB PNG': _encode(_RGB, 'PNG'),
     'interlaced-size PNG': _encode(_GREY.resize((97, 65)), 'PNG'),
@@ -90,14 +90,13 @@ FILMS = {
 }
 
 _HALF = (
-    FILMS['grey JPEG'].index(_SCAN)
-    + (len(FILMS['grey JPEG']) - FILMS['grey JPEG'].index(_SCAN)) // 2
+    GOOD['grey JPEG'].index(_SCAN) + (len(GOOD['grey JPEG']) - GOOD['grey JPEG'].index(_SCAN)) // 2
 )
-_PNG = FILMS['grey PNG']
+_PNG = GOOD['grey PNG']
 
 BAD = {
     'PNG cut in half': (_PNG[: len(_PNG) // 2], image_status.TRUNCATED),
-    'JPEG cut inside its header': (FILMS['grey JPEG'][:40], image_status.TRUNCATED),
+    'JPEG cut inside its header': (GOOD['grey JPEG'][:40], image_status.TRUNCATED),
     'PNG header alone': (_PNG[:20], image_status.TRUNCATED),
     'PNG with a changed byte': (
         _PNG[:-30] + bytes([_PNG[-30] ^ 255]) + _PNG[-29:],
@@ -119,32 +118,32 @@ BAD = {
         image_status.TOO_SMALL,
     ),
     'JPEG header of 60,000 x 60,000': (
-        FILMS['grey JPEG'].replace(
+        GOOD['grey JPEG'].replace(
             struct.pack('>HH', _SIDE, _SIDE), struct.pack('>HH', 60_000, 60_000)
         ),
         image_status.TOO_LARGE,
     ),
-    '16-bit': (_encode(_FILM.astype(np.uint16) * 257, 'PNG'), image_status.UNSUPPORTED),
+    '16-bit': (_encode(_PIXELS.astype(np.uint16) * 257, 'PNG'), image_status.UNSUPPORTED),
     '1-bit': (_encode(_GREY.convert('1'), 'PNG'), image_status.UNSUPPORTED),
     'palette': (_encode(_RGB.convert('P'), 'PNG'), image_status.UNSUPPORTED),
     'a little transparent': (_encode(_with_alpha(254), 'PNG'), image_status.UNSUPPORTED),
     'transparent grey level': (_encode(_GREY, 'PNG', transparency=0), image_status.UNSUPPORTED),
-    'turned JPEG': (_encode(_GREY, exif=_turned(6)), image_status.UNSUPPORTED),
-    'turned JPEG, big-endian': (
-        _encode(_GREY, exif=_turned(3, big_endian=True)),
+    'rotated JPEG': (_encode(_GREY, exif=_exif(6)), image_status.UNSUPPORTED),
+    'rotated JPEG, big-endian': (
+        _encode(_GREY, exif=_exif(3, big_endian=True)),
         image_status.UNSUPPORTED,
     ),
-    'turned PNG': (_encode(_GREY, 'PNG', exif=_turned(8)), image_status.UNSUPPORTED),
-    'turned PNG, said at its end': (
-        _png_chunk(_PNG, b'eXIf', _TIFF_TURNED, b'IEND'),
+    'rotated PNG': (_encode(_GREY, 'PNG', exif=_exif(8)), image_status.UNSUPPORTED),
+    'rotated PNG, with EXIF at its end': (
+        _insert_png_chunk(_PNG, b'eXIf', _TIFF_ROTATED, b'IEND'),
         image_status.UNSUPPORTED,
     ),
     'CMYK': (_encode(_RGB.convert('CMYK')), image_status.UNSUPPORTED),
     'JPEG of many scans': (
-        FILMS['progressive JPEG'].replace(_END, _SCAN * image_status.MAX_SCANS + _END),
+        GOOD['progressive JPEG'].replace(_END, _SCAN * image_status.MAX_SCANS + _END),
         image_status.UNSUPPORTED,
     ),
-    **bad_images.examples(FILMS['grey JPEG']),
+    **bad_images.examples(GOOD['grey JPEG']),
 }
 
 
@@ -155,24 +154,24 @@ _GRAPH = tf.function(
 )
 
 
-def _in_a_graph(images: list[bytes]) -> tuple[np.ndarray, list[str]]:
+def _assess(images: list[bytes]) -> tuple[np.ndarray, list[str]]:
     pixels, statuses = _GRAPH(tf.constant(images))
     return pixels.numpy(), [name.decode() for name in statuses.numpy()]
 
 
-def test_each_image_gets_its_status_in_one_batch_with_all_others() -> None:
-    mixed = [(what, data, image_status.OK) for what, data in FILMS.items()] + [
-        (what, *case) for what, case in BAD.items()
+def test_each_image_of_a_mixed_batch_gets_its_status() -> None:
+    mixed = [(name, data, image_status.OK) for name, data in GOOD.items()] + [
+        (name, *data_and_status) for name, data_and_status in BAD.items()
     ]
-    pixels, statuses = _in_a_graph([data for _, data, _ in mixed])
-    assert {what: status for (what, *_), status in zip(mixed, statuses, strict=True)} == {
-        what: status for what, _, status in mixed
+    pixels, statuses = _assess([data for _, data, _ in mixed])
+    assert {name: status for (name, *_), status in zip(mixed, statuses, strict=True)} == {
+        name: status for name, _, status in mixed
     }
-    expected = preprocessing.decode_and_resize(tf.constant(list(FILMS.values())), 48)
-    assert np.array_equal(pixels[: len(FILMS)], expected), (
-        'a film must keep the pixels that Transform gives it'
+    expected = preprocessing.decode_and_resize(tf.constant(list(GOOD.values())), 48)
+    assert np.array_equal(pixels[: len(GOOD)], expected), (
+        'an image that is ok must have the pixels of Transform'
     )
-    assert set(statuses) == set(image_status.STATUSES), 'no status is left out here'
+    assert set(statuses) == set(image_status.STATUSES), 'the test must cover every status'
 
 
 @pytest.mark.parametrize(
@@ -181,40 +180,42 @@ def test_each_image_gets_its_status_in_one_batch_with_all_others() -> None:
     ids=['baseline', 'progressive', 'optimized'],
 )
 @pytest.mark.parametrize('image', [_GREY, _RGB], ids=['grey', 'RGB'])
-def test_a_jpeg_cut_anywhere_is_never_a_film(image: Image.Image, options: dict) -> None:
-    """With an end marker behind the cut, so that the decoder only warns.
+def test_a_truncated_jpeg_is_never_ok(image: Image.Image, options: dict) -> None:
+    """The JPEG gets an end marker, so that the decoder only warns.
 
-    The last tenth is left out: a cut in the last bytes may cost no pixel. One of the others may
-    fall on the few bytes between two scans of a progressive JPEG and leave a valid one.
+    There are no cuts in the last tenth, which may affect no pixel. One of the cuts may be between
+    two scans of a progressive JPEG and leave a valid image.
     """
-    film = _encode(image, **options)
-    scan = film.index(_SCAN)
+    encoded = _encode(image, **options)
+    scan = encoded.index(_SCAN)
     cuts = [
-        film[: scan + round((len(film) - scan) * part)] + _END
-        for part in np.linspace(0.05, 0.9, 60)
+        encoded[: scan + round((len(encoded) - scan) * share)] + _END
+        for share in np.linspace(0.05, 0.9, 60)
     ]
-    _, statuses = _in_a_graph(cuts)
+    _, statuses = _assess(cuts)
     assert sum(
         status not in (image_status.TRUNCATED, image_status.UNDECODABLE) for status in statuses
     ) <= bool(options.get('progressive'))
 
 
-def test_no_mutation_of_a_film_fails_a_batch() -> None:
-    """Bytes changed, dropped and doubled at random."""
+def test_no_mutation_of_an_image_fails_a_batch() -> None:
+    """The mutations replace, drop and insert bytes at random."""
     rng = np.random.default_rng(5)
     mutated = []
-    for film in (
-        FILMS['grey JPEG'],
-        FILMS['progressive RGB JPEG'],
-        FILMS['grey PNG'],
-        FILMS['opaque RGBA PNG'],
+    for image in (
+        GOOD['grey JPEG'],
+        GOOD['progressive RGB JPEG'],
+        GOOD['grey PNG'],
+        GOOD['opaque RGBA PNG'],
     ):
         for _ in range(60):
-            place, length = int(rng.integers(0, len(film))), int(rng.integers(1, 40))
+            position, length = int(rng.integers(0, len(image))), int(rng.integers(1, 40))
             mutated.append(
-                film[:place] + rng.bytes(length) + film[place + int(rng.integers(0, 2 * length)) :]
+                image[:position]
+                + rng.bytes(length)
+                + image[position + int(rng.integers(0, 2 * length)) :]
             )
-    _, statuses = _in_a_graph([*mutated, FILMS['grey JPEG']])
+    _, statuses = _assess([*mutated, GOOD['grey JPEG']])
     assert statuses[-1] == image_status.OK
     assert set(statuses) <= set(image_status.STATUSES)
     assert statuses.count(image_status.OK) < len(mutated) / 2

@@ -1,6 +1,4 @@
-"""The served graph and `records.images` give each image the same name, as far as TensorFlow's
-decoders allow.
-"""
+"""The served graph and `records.images` find the same status, if TensorFlow can distinguish it."""
 
 from __future__ import annotations
 
@@ -19,39 +17,39 @@ _CASES = {
     **bad_images.BY_DECODING,
     **{name: (data, image_status.UNSUPPORTED) for name, data in bad_images.UNSUPPORTED.items()},
     **{name: (data, image_status.BLANK) for name, data in bad_images.BLANK.items()},
-    'film': (bad_images.encode(bad_images.film()), image_status.OK),
-    'progressive film': (bad_images.encode(bad_images.film(), progressive=True), image_status.OK),
+    'good': (bad_images.encode(bad_images.film()), image_status.OK),
+    'progressive JPEG': (bad_images.encode(bad_images.film(), progressive=True), image_status.OK),
     'PNG RGBA, opaque': (bad_images.encode(bad_images.film(), 'PNG', 'RGBA'), image_status.OK),
 }
 
 
-def _by_records(data: bytes) -> str:
+def _records_status(data: bytes) -> str:
     try:
-        film = images.decode(data, images.check(data))
+        pixels = images.decode(data, images.check(data))
     except images.ImageError as error:
         return error.kind
-    return image_status.BLANK if images.blank(film) else image_status.OK
+    return image_status.BLANK if images.blank(pixels) else image_status.OK
 
 
 @pytest.fixture(scope='module')
-def served() -> dict[str, str]:
-    """What the graph says of all images in one batch."""
+def served_statuses() -> dict[str, str]:
+    """The statuses from the graph, for all images in one batch."""
     assess_all = tf.function(
         lambda batch: assess(batch, 32)[1], input_signature=[tf.TensorSpec([None], tf.string)]
     )
-    answers = assess_all(tf.constant([data for data, _ in _CASES.values()])).numpy()
-    return {name: answer.decode() for name, answer in zip(_CASES, answers, strict=True)}
+    statuses = assess_all(tf.constant([data for data, _ in _CASES.values()])).numpy()
+    return {name: status.decode() for name, status in zip(_CASES, statuses, strict=True)}
 
 
 @pytest.mark.parametrize('name', _CASES)
-def test_same_name_in_the_served_graph_and_in_the_records(
-    name: str, served: dict[str, str]
+def test_the_served_graph_and_the_records_give_the_same_status(
+    name: str, served_statuses: dict[str, str]
 ) -> None:
-    data, kind = _CASES[name]
-    assert _by_records(data) == kind
-    assert _one_name(served[name]) == _one_name(kind)
+    data, expected = _CASES[name]
+    assert _records_status(data) == expected
+    assert _merge_damaged(served_statuses[name]) == _merge_damaged(expected)
 
 
-def _one_name(kind: str) -> str:
+def _merge_damaged(status: str) -> str:
     """TensorFlow's error does not say whether an image is damaged or ends early."""
-    return image_status.UNDECODABLE if kind == image_status.TRUNCATED else kind
+    return image_status.UNDECODABLE if status == image_status.TRUNCATED else status

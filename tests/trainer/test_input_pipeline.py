@@ -1,4 +1,4 @@
-"""Batches: every record once an epoch, in an order that depends on seed and epoch alone."""
+"""Batches: every record once per epoch, in an order that depends on seed and epoch only."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trainer import input_pipeline
 from trainer.input_pipeline import Split
 from trainer.parameters import AugmentationParameters, TrainParameters
 
-PLAIN = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
+NO_AUGMENTATION = AugmentationParameters(shift=0, rotation=0, zoom=0, contrast=0, brightness=0)
 
 
-def _parameters(**changed) -> TrainParameters:
-    return TrainParameters(batch_size=8, augmentation=PLAIN, **changed)
+def _parameters(**changes) -> TrainParameters:
+    return TrainParameters(batch_size=8, augmentation=NO_AUGMENTATION, **changes)
 
 
 def _epoch(split: Split, parameters: TrainParameters, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,15 +27,15 @@ def _epoch(split: Split, parameters: TrainParameters, epoch: int) -> tuple[np.nd
     )
 
 
-def _films(split: Split) -> list[bytes]:
+def _sorted_images(split: Split) -> list[bytes]:
     return sorted(
-        _prints(
+        _as_bytes(
             np.concatenate([pixels for pixels, _ in input_pipeline.evaluation_batches(split, 8)])
         )
     )
 
 
-def _prints(pixels: np.ndarray) -> list[bytes]:
+def _as_bytes(pixels: np.ndarray) -> list[bytes]:
     return [image.round().astype(np.uint8).tobytes() for image in np.asarray(pixels)]
 
 
@@ -44,16 +44,16 @@ def test_counts(splits: dict[str, Split]) -> None:
     assert len(splits['train'].files) == 2
 
 
-@pytest.mark.parametrize('place', ['no folder', 'no file', 'no records', 'no patterns'])
-def test_an_empty_split_is_refused(place: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize('missing', ['no folder', 'no file', 'no records', 'no patterns'])
+def test_an_empty_split_is_refused(missing: str, tmp_path: Path) -> None:
     patterns = [str(tmp_path / 'Split-val' / '*')]
-    if place != 'no folder':
+    if missing != 'no folder':
         (tmp_path / 'Split-val').mkdir()
-    if place == 'no records':
+    if missing == 'no records':
         tf.io.TFRecordWriter(
             str(tmp_path / 'Split-val' / 'transformed-00000-of-00001.gz'), 'GZIP'
         ).close()
-    if place == 'no patterns':
+    if missing == 'no patterns':
         patterns = []
     with pytest.raises(ValueError, match='Split-val' if patterns else 'no directory'):
         input_pipeline.open_split(patterns, [synthetic_images.LABEL], synthetic_images.SIDE)
@@ -77,9 +77,9 @@ def test_the_last_batch_may_be_smaller(splits: dict[str, Split]) -> None:
 
 
 @pytest.mark.parametrize('buffer', [1, 5, 4096])
-def test_every_record_once_an_epoch(buffer: int, splits: dict[str, Split]) -> None:
+def test_an_epoch_has_every_record_once(buffer: int, splits: dict[str, Split]) -> None:
     pixels, labels = _epoch(splits['train'], _parameters(shuffle_buffer=buffer), 3)
-    assert sorted(_prints(pixels)) == _films(splits['train'])
+    assert sorted(_as_bytes(pixels)) == _sorted_images(splits['train'])
     assert labels.shape == (48, 1)
     assert labels.sum() == 16
 
@@ -93,16 +93,16 @@ def test_shapes_and_types(splits: dict[str, Split]) -> None:
 
 
 def test_labels_stay_with_their_images(splits: dict[str, Split]) -> None:
-    expected = dict(zip(_prints_of(splits['train']), _labels_of(splits['train']), strict=True))
+    expected = dict(zip(_images_of(splits['train']), _labels_of(splits['train']), strict=True))
     pixels, labels = _epoch(splits['train'], _parameters(), 1)
-    assert [expected[name] for name in _prints(pixels)] == labels[:, 0].tolist()
+    assert [expected[image] for image in _as_bytes(pixels)] == labels[:, 0].tolist()
 
 
-def _prints_of(split: Split) -> list[bytes]:
+def _images_of(split: Split) -> list[bytes]:
     return [
-        name
+        image
         for pixels, _ in input_pipeline.evaluation_batches(split, 8)
-        for name in _prints(pixels)
+        for image in _as_bytes(pixels)
     ]
 
 
@@ -115,34 +115,36 @@ def _labels_of(split: Split) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    'way', ['alone', 'after other epochs', 'read twice', 'after a global seed']
+    'history', ['none', 'after other epochs', 'read twice', 'after a random operation']
 )
-def test_an_epoch_is_the_same_however_it_was_come_to(way: str, splits: dict[str, Split]) -> None:
+def test_an_epoch_does_not_depend_on_what_ran_before(
+    history: str, splits: dict[str, Split]
+) -> None:
     parameters = TrainParameters(batch_size=8)
     tf.random.set_seed(0)
     expected = _epoch(splits['train'], parameters, 5)[0]
     tf.random.set_seed(0)
     batches = input_pipeline.training_batches(splits['train'], parameters, 5)
-    if way == 'after other epochs':
+    if history == 'after other epochs':
         for epoch in range(5):
             _epoch(splits['train'], parameters, epoch)
-    if way == 'read twice':
+    if history == 'read twice':
         next(iter(batches))
-    if way == 'after a global seed':
+    if history == 'after a random operation':
         tf.random.uniform([3])
     assert np.array_equal(np.concatenate([pixels for pixels, _ in batches]), expected)
 
 
-def test_epochs_and_seeds_differ_in_order_and_in_augmentation(splits: dict[str, Split]) -> None:
+def test_order_and_augmentation_differ_between_epochs_and_seeds(splits: dict[str, Split]) -> None:
     orders = {
-        tuple(_prints(_epoch(splits['train'], _parameters(seed=seed), epoch)[0]))
+        tuple(_as_bytes(_epoch(splits['train'], _parameters(seed=seed), epoch)[0]))
         for seed in (0, 1)
         for epoch in (0, 1)
     }
     assert len(orders) == 4
     augmented = {
         frozenset(
-            _prints(_epoch(splits['train'], TrainParameters(batch_size=8, seed=seed), epoch)[0])
+            _as_bytes(_epoch(splits['train'], TrainParameters(batch_size=8, seed=seed), epoch)[0])
         )
         for seed in (0, 1)
         for epoch in (0, 1)
@@ -153,57 +155,57 @@ def test_epochs_and_seeds_differ_in_order_and_in_augmentation(splits: dict[str, 
 def test_image_ids_are_in_the_order_of_the_evaluation_batches(splits: dict[str, Split]) -> None:
     ids = input_pipeline.image_ids(splits['train'])
     assert len(set(ids)) == 48
-    numbers = [int(name.split('-')[1]) for name in ids]
-    drawn = [synthetic_images.draw(int(number % 3 == 0), number).tobytes() for number in numbers]
-    assert drawn == _prints_of(splits['train'])
+    numbers = [int(image_id.split('-')[1]) for image_id in ids]
+    expected = [synthetic_images.draw(int(number % 3 == 0), number).tobytes() for number in numbers]
+    assert expected == _images_of(splits['train'])
 
 
-def test_no_epoch_waits_for_tf_datas_tuner(splits: dict[str, Split]) -> None:
-    batches = [
+def test_no_dataset_uses_autotuning(splits: dict[str, Split]) -> None:
+    datasets = [
         input_pipeline.training_batches(splits['train'], _parameters(), 0),
         input_pipeline.evaluation_batches(splits['val'], 8),
     ]
-    assert [each.options().autotune.enabled for each in batches] == [False] * 2
+    assert [dataset.options().autotune.enabled for dataset in datasets] == [False] * 2
 
 
-def _undersampled(**changed) -> TrainParameters:
-    return _parameters(balance='undersample', **changed)
+def _undersampling(**changes) -> TrainParameters:
+    return _parameters(balance='undersample', **changes)
 
 
-def test_undersampling_takes_all_positives_and_another_draw_of_negatives_each_epoch(
+def test_undersampling_takes_all_positives_and_new_negatives_in_each_epoch(
     splits: dict[str, Split],
 ) -> None:
-    parameters = _undersampled(negatives_per_positive=1.0)
-    drawn = []
+    parameters = _undersampling(negatives_per_positive=1.0)
+    negatives = []
     for epoch in (0, 1, 0):
         pixels, labels = _epoch(splits['train'], parameters, epoch)
         assert (len(labels), labels.sum()) == (32, 16)
-        drawn.append(sorted(_prints(pixels[labels[:, 0] == 0])))
+        negatives.append(sorted(_as_bytes(pixels[labels[:, 0] == 0])))
         positives = [
-            name
-            for name, label in zip(
-                _prints_of(splits['train']), _labels_of(splits['train']), strict=True
+            image
+            for image, label in zip(
+                _images_of(splits['train']), _labels_of(splits['train']), strict=True
             )
             if label
         ]
-        assert sorted(_prints(pixels[labels[:, 0] == 1])) == sorted(positives)
-    assert drawn[0] == drawn[2] != drawn[1]
+        assert sorted(_as_bytes(pixels[labels[:, 0] == 1])) == sorted(positives)
+    assert negatives[0] == negatives[2] != negatives[1]
     assert input_pipeline.steps_per_epoch(splits['train'], parameters) == 4
 
 
-def test_undersampling_asks_for_no_more_negatives_than_there_are(splits: dict[str, Split]) -> None:
-    pixels, _ = _epoch(splits['train'], _undersampled(negatives_per_positive=9.0), 0)
-    assert sorted(_prints(pixels)) == _films(splits['train'])
+def test_undersampling_takes_at_most_all_negatives(splits: dict[str, Split]) -> None:
+    pixels, _ = _epoch(splits['train'], _undersampling(negatives_per_positive=9.0), 0)
+    assert sorted(_as_bytes(pixels)) == _sorted_images(splits['train'])
 
 
 def test_several_labels_stay_with_their_images(splits: dict[str, Split]) -> None:
-    several = input_pipeline.open_split(
+    split = input_pipeline.open_split(
         splits['train'].files,
         [synthetic_images.LABEL, synthetic_images.OTHER],
         synthetic_images.SIDE,
     )
-    assert several.values.shape == (48, 2)
-    assert several.values.sum(axis=0).tolist() == [16, 12]
-    expected = dict(zip(_prints_of(several), several.values.tolist(), strict=True))
-    pixels, labels = _epoch(several, _parameters(), 1)
-    assert [expected[name] for name in _prints(pixels)] == labels.tolist()
+    assert split.values.shape == (48, 2)
+    assert split.values.sum(axis=0).tolist() == [16, 12]
+    expected = dict(zip(_images_of(split), split.values.tolist(), strict=True))
+    pixels, labels = _epoch(split, _parameters(), 1)
+    assert [expected[image] for image in _as_bytes(pixels)] == labels.tolist()

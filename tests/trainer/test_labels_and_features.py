@@ -1,4 +1,4 @@
-"""Labels, tasks and features: what is derived from what."""
+"""Labels, tasks and age bands."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from schemas.labels import ABNORMAL, FINDINGS, LABELS, NO_FINDING, derived
 from trainer.tasks import TASKS
 
 
-def test_the_15_labels_of_the_set() -> None:
+def test_there_are_14_findings_and_15_labels() -> None:
     assert len(FINDINGS) == 14
     assert len(set(LABELS)) == 15
     assert (NO_FINDING, *FINDINGS) == LABELS
 
 
 @pytest.mark.parametrize(('no_finding', 'abnormal'), [(1, 0), (0, 1)], ids=['normal', 'abnormal'])
-def test_triage_is_the_reverse_of_no_finding(no_finding: int, abnormal: int) -> None:
+def test_abnormal_is_the_opposite_of_no_finding(no_finding: int, abnormal: int) -> None:
     assert derived(dict.fromkeys(FINDINGS, 0) | {NO_FINDING: no_finding}) == {ABNORMAL: abnormal}
 
 
-def test_a_task_is_named_as_it_is_looked_up_and_asks_for_labels_that_there_are() -> None:
+def test_tasks_have_consistent_names_and_known_labels() -> None:
     for name, task in TASKS.items():
         assert task.name == name
         assert set(task.outputs) <= {ABNORMAL, *FINDINGS}
@@ -47,5 +47,5 @@ def test_age_band(age: int, band: str) -> None:
     assert age_band(age) == band
 
 
-def test_every_age_falls_into_a_band_of_the_list() -> None:
+def test_every_age_has_a_band() -> None:
     assert {age_band(age) for age in range(-1, 121)} == set(AGE_BANDS)

@@ -1,4 +1,4 @@
-"""The moving average of weights: its formula, swapping, and what a checkpoint keeps of it."""
+"""The moving average of weights: its formula, swapping, and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 from trainer.moving_average import MovingAverage
 
 
-def test_it_is_the_formula() -> None:
+def test_the_average_follows_its_formula() -> None:
     variable = tf.Variable([1.0, 2.0])
     average = MovingAverage([variable], 0.5)
     expected = variable.numpy()
@@ -24,7 +24,7 @@ def test_it_is_the_formula() -> None:
     assert variable.numpy() == pytest.approx(expected, rel=1e-5)
 
 
-def test_swapping_twice_is_as_it_was() -> None:
+def test_swapping_twice_restores_the_values() -> None:
     variable = tf.Variable(1.0)
     average = MovingAverage([variable], 0.9)
     variable.assign(5.0)
@@ -34,18 +34,22 @@ def test_swapping_twice_is_as_it_was() -> None:
     assert float(variable) == 5.0
 
 
-def test_a_checkpoint_keeps_it(tmp_path: Path) -> None:
+def test_a_checkpoint_restores_the_average(tmp_path: Path) -> None:
     variable = tf.Variable(0.0)
     average = MovingAverage([variable], 0.9)
     for value in (1.0, 7.0, 3.0):
         variable.assign(value)
         average.update()
-    path = tf.train.Checkpoint(variable=variable, average=average).save(str(tmp_path / 'it'))
-    other = tf.Variable(0.0)
-    again = MovingAverage([other], 0.9)
-    tf.train.Checkpoint(variable=other, average=again).restore(path).assert_consumed()
-    for each, kept in ((variable, average), (other, again)):
-        each.assign(2.0)
-        kept.update()
-        kept.swap()
-    assert np.array_equal(variable.numpy(), other.numpy())
+    path = tf.train.Checkpoint(variable=variable, average=average).save(
+        str(tmp_path / 'checkpoint')
+    )
+    restored_variable = tf.Variable(0.0)
+    restored = MovingAverage([restored_variable], 0.9)
+    checkpoint = tf.train.Checkpoint(variable=restored_variable, average=restored)
+    checkpoint.restore(path).assert_consumed()
+    variable.assign(2.0)
+    restored_variable.assign(2.0)
+    for moving_average in (average, restored):
+        moving_average.update()
+        moving_average.swap()
+    assert np.array_equal(variable.numpy(), restored_variable.numpy())

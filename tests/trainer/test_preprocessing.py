@@ -1,6 +1,4 @@
-"""Preprocessing: eagerly and inside tf.data the same, and near to an independent antialiased
-resize.
-"""
+"""Preprocessing gives the same pixels everywhere, close to those of an independent resize."""
 
 from __future__ import annotations
 
@@ -22,31 +20,31 @@ def _in_tf_data(function: Callable, batch: tf.Tensor) -> tf.Tensor:
     return next(iter(tf.data.Dataset.from_tensors(batch).map(function)))
 
 
-RUNS = [pytest.param(lambda f, x: f(x), id='eager'), pytest.param(_in_tf_data, id='tf.data')]
+MODES = [pytest.param(lambda f, x: f(x), id='eager'), pytest.param(_in_tf_data, id='tf.data')]
 
 
 def _grey(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A film with detail of every size, uint8 [height, width]."""
+    """An image with details of all sizes, uint8 [height, width]."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width]
-    field = (
+    image = (
         110
         + 60 * np.sin(x / 9.0) * np.cos(y / 13.0)
         + 30 * (x // 16 % 2)
         + rng.normal(0, 8, (height, width))
     )
-    return field.clip(0, 255).astype(np.uint8)
+    return image.clip(0, 255).astype(np.uint8)
 
 
 def _encode(pixels: np.ndarray, kind: str = 'PNG', **options) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, kind, **options)
-    return out.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 GREY = _grey(60, 60)
-SHIFTS = (np.arange(3) * 20)[None, None]
-RGB = (np.repeat(GREY[..., None] // 2, 3, axis=-1) + SHIFTS).astype(np.uint8)
+CHANNEL_OFFSETS = (np.arange(3) * 20)[None, None]
+RGB = (np.repeat(GREY[..., None] // 2, 3, axis=-1) + CHANNEL_OFFSETS).astype(np.uint8)
 LUMA = RGB @ np.array([0.299, 0.587, 0.114])
 RGBA = np.concatenate([RGB, np.full((60, 60, 1), 255, np.uint8)], axis=-1)
 
@@ -61,9 +59,9 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize('run', RUNS)
+@pytest.mark.parametrize('run', MODES)
 @pytest.mark.parametrize(('data', 'expected', 'tolerance'), KINDS)
-def test_an_image_of_the_size_keeps_its_pixels(
+def test_an_image_of_the_model_size_keeps_its_pixels(
     data: bytes, expected: np.ndarray, tolerance: float, run: Callable
 ) -> None:
     pixels = run(lambda batch: preprocessing.decode_and_resize(batch, 60), tf.constant([[data]]))
@@ -74,9 +72,9 @@ def test_an_image_of_the_size_keeps_its_pixels(
     assert difference.mean() <= tolerance / 3
 
 
-@pytest.mark.parametrize('run', RUNS)
+@pytest.mark.parametrize('run', MODES)
 @pytest.mark.parametrize(('height', 'width'), [(600, 600), (601, 599), (97, 301), (48, 30), (1, 1)])
-def test_any_size_becomes_the_asked_one(height: int, width: int, run: Callable) -> None:
+def test_images_of_any_size_are_resized(height: int, width: int, run: Callable) -> None:
     data = _encode(_grey(height, width), 'JPEG')
     assert run(
         lambda batch: preprocessing.decode_and_resize(batch, 48), tf.constant([data])
@@ -86,21 +84,19 @@ def test_any_size_becomes_the_asked_one(height: int, width: int, run: Callable) 
 @pytest.mark.parametrize(
     ('height', 'width', 'size'), [(600, 600, 224), (600, 600, 128), (301, 203, 64), (100, 100, 224)]
 )
-def test_resize_is_that_of_pillow(height: int, width: int, size: int) -> None:
-    """Pillow's BILINEAR antialiases too; it rounds between its two passes, so a grey level of
-    difference is allowed.
-    """
-    film = _grey(height, width)
-    ours = (
-        preprocessing.decode_and_resize(tf.constant([_encode(film)]), size)
+def test_resize_is_close_to_that_of_pillow(height: int, width: int, size: int) -> None:
+    """Pillow's BILINEAR antialiases, too. It rounds between passes, so 1 grey level can differ."""
+    image = _grey(height, width)
+    actual = (
+        preprocessing.decode_and_resize(tf.constant([_encode(image)]), size)
         .numpy()[0, :, :, 0]
         .astype(int)
     )
-    theirs = np.asarray(
-        Image.fromarray(film).resize((size, size), Image.Resampling.BILINEAR)
+    expected = np.asarray(
+        Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
     ).astype(int)
-    assert np.abs(ours - theirs).max() <= 1
-    assert np.abs(ours - theirs).mean() < 0.3
+    assert np.abs(actual - expected).max() <= 1
+    assert np.abs(actual - expected).mean() < 0.3
 
 
 @pytest.mark.parametrize(
@@ -115,26 +111,28 @@ def test_resize_is_that_of_pillow(height: int, width: int, size: int) -> None:
         (1, 7, 32),
     ],
 )
-def test_resize_is_bit_by_bit_that_of_tensorflow(height: int, width: int, size: int) -> None:
-    film = _grey(height, width)
-    theirs = tf.image.resize(film[..., None], [size, size], antialias=True)
-    assert np.array_equal(preprocessing._resize(tf.constant(film), size), theirs[..., 0])
+def test_resize_equals_that_of_tensorflow(height: int, width: int, size: int) -> None:
+    image = _grey(height, width)
+    expected = tf.image.resize(image[..., None], [size, size], antialias=True)
+    assert np.array_equal(preprocessing._resize(tf.constant(image), size), expected[..., 0])
 
 
-def test_without_antialiasing_thin_lines_would_alias() -> None:
+def test_thin_lines_do_not_alias() -> None:
     lines = np.zeros((600, 600), np.uint8)
     lines[:, ::5] = 250
-    ours = preprocessing.decode_and_resize(tf.constant([_encode(lines)]), 100).numpy().astype(int)
+    actual = preprocessing.decode_and_resize(tf.constant([_encode(lines)]), 100).numpy().astype(int)
     aliased = tf.image.resize(lines[..., None], [100, 100], antialias=False).numpy()
-    assert np.ptp(ours[0, 5:-5, 5:-5]) < 40
+    assert np.ptp(actual[0, 5:-5, 5:-5]) < 40
     assert np.ptp(aliased[5:-5, 5:-5]) > 100
 
 
-@pytest.mark.parametrize('run', RUNS)
-def test_what_is_stored_comes_back_bit_by_bit(run: Callable) -> None:
+@pytest.mark.parametrize('run', MODES)
+def test_stored_pixels_are_lossless(run: Callable) -> None:
     pixels = tf.constant(np.stack([_grey(40, 40, seed) for seed in range(3)])[..., None])
-    back = run(lambda batch: preprocessing.decode_stored(preprocessing.encode(batch), 40), pixels)
-    assert np.array_equal(back, pixels)
+    decoded = run(
+        lambda batch: preprocessing.decode_stored(preprocessing.encode(batch), 40), pixels
+    )
+    assert np.array_equal(decoded, pixels)
 
 
 def test_a_stored_image_of_another_size_is_refused() -> None:
@@ -144,21 +142,21 @@ def test_a_stored_image_of_another_size_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    'data', [b'', b'no image', _encode(GREY, 'JPEG')[:40]], ids=['empty', 'text', 'cut JPEG']
+    'data', [b'', b'not an image', _encode(GREY, 'JPEG')[:40]], ids=['empty', 'text', 'cut JPEG']
 )
-def test_what_is_no_image_is_refused(data: bytes) -> None:
+def test_bytes_that_are_not_an_image_are_refused(data: bytes) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError):
         preprocessing.decode_and_resize(tf.constant([data]), 32)
 
 
-def test_transform_passes_label_and_metadata_on(transform_output) -> None:
+def test_transform_keeps_labels_and_metadata(transform_output) -> None:
     spec = transform_output.transformed_feature_spec()
     assert spec[transformed(IMAGE)].dtype == tf.string
     assert {TASKS['nih_triage'].label, PATIENT_ID, FOLLOW_UP, *LABELS} <= set(spec)
     assert IMAGE not in spec
 
 
-def test_the_transform_graph_gives_what_the_functions_give(transform_output) -> None:
+def test_the_transform_graph_gives_the_pixels_of_the_functions(transform_output) -> None:
     layer = transform_output.transform_features_layer()
     data = tf.constant([[_encode(_grey(50, 70), 'JPEG')], [_encode(RGB)]])
     stored = layer({IMAGE: data})[transformed(IMAGE)]

@@ -1,4 +1,4 @@
-"""AutoGraph stays out of what is traced, and so a network gets its graphs in seconds."""
+"""AutoGraph does not rewrite the network, which makes tracing fast."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from trainer.signatures import TriageModule
 from trainer.tracing import without_autograph
 from trainer.training_history import TrainingHistory
 
-# What `fit` puts around a step, for several devices; neither layers nor losses, metrics or
+# The modules of the code that `fit` puts around a step, without layers, losses, metrics and
 # optimizers.
-_AROUND_A_STEP = {'tf_keras.src.engine.training', 'tf_keras.src.backend'}
+_FIT_MODULES = {'tf_keras.src.engine.training', 'tf_keras.src.backend'}
 
 
-def test_a_condition_on_a_tensor_is_rewritten_only_outside() -> None:
-    def positive() -> list[int]:
+def test_the_decorator_prevents_rewriting_of_conditions() -> None:
+    def absolute_values() -> list[int]:
         return [
-            int(each)
-            for each in tf.data.Dataset.range(-2, 2).map(
+            int(value)
+            for value in tf.data.Dataset.range(-2, 2).map(
                 lambda number: number if number > 0 else -number
             )
         ]
 
-    assert positive() == [2, 1, 0, 1]
+    assert absolute_values() == [2, 1, 0, 1]
     with pytest.raises(tf.errors.OperatorNotAllowedInGraphError):
-        without_autograph(positive)()
+        without_autograph(absolute_values)()
 
 
-def test_the_decorated_keeps_its_name_and_its_docstring() -> None:
+def test_a_decorated_function_keeps_its_name_and_docstring() -> None:
     assert (model_lib.build.__name__, model_lib.build.__module__) == ('build', 'trainer.model')
     assert model_lib.build.__doc__ is not None and model_lib.build.__doc__.startswith(
         'Builds the network'
     )
 
 
-def test_from_the_network_to_the_export_no_layer_is_rewritten(
+def test_no_layer_is_rewritten_in_training_and_export(
     splits: dict[str, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rewritten = set()
@@ -73,9 +73,7 @@ def test_from_the_network_to_the_export_no_layer_is_rewritten(
     TriageModule(network, synthetic_images.SIDE, [calibration.NONE], 0.5, 'p-1').export(
         str(tmp_path / 'model')
     )
-    assert 'train_function' in {name for _, name in rewritten}, (
-        'the look at what is rewritten sees nothing'
-    )
-    assert {module for module, _ in rewritten if module.startswith('tf_keras')} <= _AROUND_A_STEP, (
+    assert 'train_function' in {name for _, name in rewritten}, 'the test must record rewrites'
+    assert {module for module, _ in rewritten if module.startswith('tf_keras')} <= _FIT_MODULES, (
         rewritten
     )

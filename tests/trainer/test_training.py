@@ -1,6 +1,4 @@
-"""Training: a killed one goes on to the same end, the last weights or the best are kept, wrong
-pixels are refused.
-"""
+"""Training: it resumes with the same result, and keeps the last or the best weights."""
 
 from __future__ import annotations
 
@@ -25,18 +23,18 @@ MODEL = ModelParameters(backbone='scratch_cnn', image_size=32, dropout=0.3)
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing in the trainer may catch it."""
+    """Simulates a kill: nothing in the trainer catches it."""
 
 
-def _parameters(**changed) -> TrainerParameters:
-    train = {'batch_size': 16, 'epochs': 4, 'learning_rate': 1e-3, **changed}
+def _parameters(**changes) -> TrainerParameters:
+    train = {'batch_size': 16, 'epochs': 4, 'learning_rate': 1e-3, **changes}
     return TrainerParameters(model=MODEL, train=TrainParameters(**train))
 
 
 def _train(
     folder: Path, splits: dict[str, Split], parameters: TrainerParameters
 ) -> tuple[model_lib.Network, TrainingState, list[dict]]:
-    """One training as `run_fn` does it, in the state's folder `folder`."""
+    """Trains as `run_fn` does, with checkpoints in `folder`."""
     keras.backend.clear_session()
     state = TrainingState(str(folder))
     training_history = TrainingHistory(state.history, str(folder / 'logs'))
@@ -56,29 +54,29 @@ def _auc(network: model_lib.Network, split: Split) -> float:
     return float(metric.result())
 
 
-def _same(first: model_lib.Network, second: model_lib.Network) -> bool:
+def _same_weights(first: model_lib.Network, second: model_lib.Network) -> bool:
     return all(
-        np.array_equal(one, two)
-        for one, two in zip(first.model.get_weights(), second.model.get_weights(), strict=True)
+        np.array_equal(weight, other)
+        for weight, other in zip(first.model.get_weights(), second.model.get_weights(), strict=True)
     )
 
 
 @pytest.fixture
 def with_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small network goes through both phases, as if it came with weights."""
+    """Runs both phases for the small network, as if it were a pretrained one."""
     for module in (training, parameters_lib):
         monkeypatch.setattr(module, 'PRETRAINED', ('scratch_cnn',))
 
 
 @pytest.fixture(scope='module')
-def unbroken(
+def uninterrupted(
     splits: dict[str, Split], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[model_lib.Network, TrainingState, list[dict]]:
-    return _train(tmp_path_factory.mktemp('unbroken'), splits, _parameters())
+    return _train(tmp_path_factory.mktemp('uninterrupted'), splits, _parameters())
 
 
-def test_history_has_each_epoch(unbroken) -> None:
-    _, state, history = unbroken
+def test_the_history_has_each_epoch(uninterrupted) -> None:
+    _, state, history = uninterrupted
     assert [(row['phase'], row['epoch']) for row in history] == [
         ('training', str(epoch)) for epoch in range(4)
     ]
@@ -90,8 +88,8 @@ def _val_aucs(history: list[dict]) -> list[float]:
     return [float(row['val_auc']) for row in history]
 
 
-def _of_epoch(history: list[dict], network: model_lib.Network, split: Split) -> int:
-    """The epoch whose weights the network has, told by its loss on the split."""
+def _epoch_of_weights(history: list[dict], network: model_lib.Network, split: Split) -> int:
+    """The epoch whose weights the network has, identified by the loss on the split."""
     logits, labels = training.predict_logits(network.model, split, 16)
     loss = float(keras.losses.BinaryCrossentropy(from_logits=True)(labels, logits))
     (epoch,) = (
@@ -102,36 +100,37 @@ def _of_epoch(history: list[dict], network: model_lib.Network, split: Split) -> 
     return epoch
 
 
-# Steps so large that the best epoch is hardly the last; balanced classes would weigh the loss.
-STRIDES = {'learning_rate': 0.03, 'epochs': 3, 'balance': 'none'}
+# The steps are so large that the best epoch is not the last one. Class weights would change the
+# loss.
+LARGE_STEPS = {'learning_rate': 0.03, 'epochs': 3, 'balance': 'none'}
 
 
 @pytest.mark.slow
-def test_it_ends_with_the_weights_of_the_last_epoch(
+def test_training_keeps_the_weights_of_the_last_epoch(
     splits: dict[str, Split], tmp_path: Path
 ) -> None:
-    network, _, history = _train(tmp_path, splits, _parameters(**STRIDES))
-    assert _of_epoch(history, network, splits['val']) == 2
+    network, _, history = _train(tmp_path, splits, _parameters(**LARGE_STEPS))
+    assert _epoch_of_weights(history, network, splits['val']) == 2
 
 
-def test_with_patience_it_ends_with_the_weights_of_the_best_epoch(
+def test_with_patience_training_keeps_the_weights_of_the_best_epoch(
     splits: dict[str, Split], tmp_path: Path
 ) -> None:
-    network, _, history = _train(tmp_path, splits, _parameters(**STRIDES, patience=9))
-    assert _of_epoch(history, network, splits['val']) == int(np.argmax(_val_aucs(history)))
+    network, _, history = _train(tmp_path, splits, _parameters(**LARGE_STEPS, patience=9))
+    assert _epoch_of_weights(history, network, splits['val']) == int(np.argmax(_val_aucs(history)))
 
 
 @pytest.mark.slow
-def test_with_a_moving_average_it_ends_with_the_average(
+def test_with_a_moving_average_training_keeps_the_average(
     splits: dict[str, Split], tmp_path: Path
 ) -> None:
     network, _, history = _train(tmp_path / 'average', splits, _parameters(ema=0.9))
     assert _auc(network, splits['val']) == pytest.approx(_val_aucs(history)[-1], abs=1e-6)
     plain, _, _ = _train(tmp_path / 'plain', splits, _parameters())
-    assert not _same(network, plain)
+    assert not _same_weights(network, plain)
 
 
-def _kill_in_mid_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+def _kill_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     original = training.Progress.on_train_batch_end
 
     def kill(self, batch, logs=None):
@@ -154,7 +153,7 @@ def _kill_before_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 
 
 def _kill_while_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    """After the best weights may have been written, before the state is."""
+    """Kills after the best weights may have been saved, and before the state is saved."""
     original = tf.train.CheckpointManager.save
 
     def kill(self, checkpoint_number=None, **options):
@@ -168,8 +167,8 @@ def _kill_while_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 @pytest.mark.parametrize(
     ('kill', 'epoch'),
     [
-        pytest.param(_kill_in_mid_epoch, 0, id='in the first epoch', marks=pytest.mark.slow),
-        pytest.param(_kill_in_mid_epoch, 2, id='in the third epoch'),
+        pytest.param(_kill_in_epoch, 0, id='in the first epoch', marks=pytest.mark.slow),
+        pytest.param(_kill_in_epoch, 2, id='in the third epoch'),
         pytest.param(_kill_before_saving, 1, id='before saving', marks=pytest.mark.slow),
         pytest.param(_kill_while_saving, 2, id='while saving', marks=pytest.mark.slow),
         pytest.param(
@@ -177,40 +176,40 @@ def _kill_while_saving(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
         ),
     ],
 )
-def test_a_killed_training_goes_on_to_the_same_end(
-    kill, epoch: int, unbroken, splits, tmp_path: Path, monkeypatch
+def test_a_killed_training_resumes_with_the_same_result(
+    kill, epoch: int, uninterrupted, splits, tmp_path: Path, monkeypatch
 ) -> None:
-    expected, _, history = unbroken
+    expected, _, history = uninterrupted
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill(patch, epoch)
         _train(tmp_path, splits, _parameters())
     network, state, resumed = _train(tmp_path, splits, _parameters())
-    assert _same(network, expected)
+    assert _same_weights(network, expected)
     assert resumed == history
     assert state.epoch == 4
 
 
 @pytest.mark.slow
-def test_the_patience_that_was_used_up_stays_used_up(
+def test_a_resumed_training_counts_epochs_without_improvement_from_before(
     splits: dict[str, Split], tmp_path: Path, monkeypatch
 ) -> None:
     parameters = _parameters(learning_rate=1e-30, patience=2, epochs=9)
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        _kill_in_mid_epoch(patch, 2)
+        _kill_in_epoch(patch, 2)
         _train(tmp_path / 'killed', splits, parameters)
     _, state, resumed = _train(tmp_path / 'killed', splits, parameters)
-    _, whole, history = _train(tmp_path / 'whole', splits, parameters)
+    _, expected_state, history = _train(tmp_path / 'uninterrupted', splits, parameters)
     assert resumed == history
-    assert state.epoch == whole.epoch < 9
+    assert state.epoch == expected_state.epoch < 9
     best = int(np.argmax(_val_aucs(history)))
     assert len(history) == best + 1 + parameters.train.patience
 
 
 @pytest.mark.slow
-def test_a_finished_training_is_not_trained_further(
-    unbroken, splits, tmp_path: Path, monkeypatch
+def test_a_finished_training_does_not_continue(
+    uninterrupted, splits, tmp_path: Path, monkeypatch
 ) -> None:
-    """Killed between the last epoch and the export."""
+    """This happens after a kill between the last epoch and the export."""
     _train(tmp_path, splits, _parameters(epochs=2))
     monkeypatch.setattr(
         training.Progress,
@@ -224,13 +223,13 @@ def test_a_finished_training_is_not_trained_further(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
-def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(
+def test_with_patience_training_keeps_the_head_if_fine_tuning_is_worse(
     splits: dict[str, Split], tmp_path: Path, monkeypatch
 ) -> None:
     snapshots: list[list[np.ndarray]] = []
     begin = TrainingState.begin
 
-    def noted(self, val_auc):
+    def begin_with_snapshot(self, val_auc):
         snapshots.append([weight.numpy() for weight in tf.nest.flatten(networks[0].model.weights)])
         return begin(self, val_auc)
 
@@ -239,49 +238,49 @@ def test_the_head_alone_wins_when_fine_tuning_makes_it_worse(
     monkeypatch.setattr(
         model_lib, 'build', lambda parameters: networks.append(build(parameters)) or networks[-1]
     )
-    monkeypatch.setattr(TrainingState, 'begin', noted)
+    monkeypatch.setattr(TrainingState, 'begin', begin_with_snapshot)
     monkeypatch.setattr(
         checkpoints.TrainingState, 'finished', lambda self, epochs, patience: self.epoch >= epochs
     )
     network, _, history = _train(
         tmp_path, splits, _parameters(epochs=2, learning_rate=30.0, patience=9)
     )
-    alone = [float(row['val_auc']) for row in history if row['phase'] == 'head']
-    tuned = [float(row['val_auc']) for row in history if row['phase'] == 'training']
-    assert max(tuned) < max(alone)
+    head_aucs = [float(row['val_auc']) for row in history if row['phase'] == 'head']
+    tuned_aucs = [float(row['val_auc']) for row in history if row['phase'] == 'training']
+    assert max(tuned_aucs) < max(head_aucs)
     assert all(
-        np.array_equal(now, then)
-        for now, then in zip(network.model.get_weights(), snapshots[0], strict=True)
+        np.array_equal(weight, expected)
+        for weight, expected in zip(network.model.get_weights(), snapshots[0], strict=True)
     )
-    assert _auc(network, splits['val']) == pytest.approx(max(alone), abs=1e-6)
+    assert _auc(network, splits['val']) == pytest.approx(max(head_aucs), abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ('epochs', 'warmup_epochs', 'rising'),
+    ('epochs', 'warmup_epochs', 'warmup_steps'),
     [(8, 2.0, 20), (8, 0.5, 5), (8, 0.0, 0), (3, 2.0, 8), (1, 2.0, 2)],
     ids=['as configured', 'half an epoch', 'none', 'a search', 'one epoch'],
 )
 def test_the_learning_rate_rises_for_at_most_a_quarter_and_falls_to_zero(
-    epochs: int, warmup_epochs: float, rising: int
+    epochs: int, warmup_epochs: float, warmup_steps: int
 ) -> None:
-    """With ten steps an epoch."""
+    """An epoch has ten steps here."""
     rate = training.learning_rate(
         TrainParameters(epochs=epochs, warmup_epochs=warmup_epochs, learning_rate=0.5), 10
     )
     rates = np.array([float(rate(step)) for step in range(10 * epochs + 1)])
-    assert int(rates.argmax()) == rising
-    assert rates[rising] == pytest.approx(0.5)
-    assert np.allclose(rates[:rising], 0.5 * np.arange(rising) / max(1, rising))
-    assert (np.diff(rates[rising:]) < 0).all()
+    assert int(rates.argmax()) == warmup_steps
+    assert rates[warmup_steps] == pytest.approx(0.5)
+    assert np.allclose(rates[:warmup_steps], 0.5 * np.arange(warmup_steps) / max(1, warmup_steps))
+    assert (np.diff(rates[warmup_steps:]) < 0).all()
     assert rates[-1] == pytest.approx(0.0, abs=1e-7)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
 @pytest.mark.parametrize(
-    ('learning_rate', 'warned'), [(30.0, True), (1e-30, False)], ids=['too high', 'next to nothing']
+    ('learning_rate', 'warned'), [(30.0, True), (1e-30, False)], ids=['too high', 'almost 0']
 )
-def test_a_fine_tuning_that_makes_it_worse_is_told(
+def test_fine_tuning_that_makes_the_network_worse_logs_a_warning(
     learning_rate: float, warned: bool, splits, tmp_path: Path, caplog
 ) -> None:
     _train(
@@ -302,15 +301,15 @@ def test_a_fine_tuning_that_makes_it_worse_is_told(
 @pytest.mark.parametrize(
     'epoch', [0, 1], ids=['in the first epoch of fine-tuning', 'in the second']
 )
-def test_both_phases_resume_to_the_same_end(
+def test_both_phases_resume_with_the_same_result(
     epoch: int, splits, tmp_path: Path, monkeypatch
 ) -> None:
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        _kill_in_mid_epoch(patch, epoch)
+        _kill_in_epoch(patch, epoch)
         _train(tmp_path / 'killed', splits, _parameters(epochs=2))
     network, _, resumed = _train(tmp_path / 'killed', splits, _parameters(epochs=2))
-    expected, _, history = _train(tmp_path / 'whole', splits, _parameters(epochs=2))
-    assert _same(network, expected)
+    expected, _, history = _train(tmp_path / 'uninterrupted', splits, _parameters(epochs=2))
+    assert _same_weights(network, expected)
     assert resumed == history
     phases = [row['phase'] for row in history]
     assert phases == ['head'] * phases.count('head') + ['training'] * 2
@@ -320,18 +319,18 @@ def test_both_phases_resume_to_the_same_end(
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
 @pytest.mark.parametrize(
-    ('changed', 'phase'),
+    ('changes', 'phase'),
     [({'head_first': False, 'epochs': 1}, 'training'), ({'epochs': 0}, 'head')],
-    ids=['no head', 'head alone'],
+    ids=['without head', 'head only'],
 )
-def test_either_phase_may_be_left_out(changed: dict, phase: str, splits, tmp_path: Path) -> None:
-    network, _, history = _train(tmp_path, splits, _parameters(**changed))
+def test_either_phase_can_be_skipped(changes: dict, phase: str, splits, tmp_path: Path) -> None:
+    network, _, history = _train(tmp_path, splits, _parameters(**changes))
     assert {row['phase'] for row in history} == {phase}
-    # Of the head that was best, not of the one that was tried last.
+    # The network has the best head, not the last one that was tried.
     assert _auc(network, splits['val']) == pytest.approx(max(_val_aucs(history)), abs=1e-6)
 
 
-def test_a_diverged_training_stops_at_once_and_is_not_resumed(splits, tmp_path: Path) -> None:
+def test_a_diverged_training_stops_and_is_not_resumed(splits, tmp_path: Path) -> None:
     with pytest.raises(
         training.TrainingError,
         match=r'loss .*of epoch 1 is (nan|inf): .* Lower train.learning_rate \(now 1e\+38\)',
@@ -356,7 +355,7 @@ def test_a_diverged_training_stops_at_once_and_is_not_resumed(splits, tmp_path: 
     ],
     ids=['from scratch', 'without phase 1'],
 )
-def test_settings_that_train_nothing_are_refused(model: dict, train: dict, message: str) -> None:
+def test_parameters_that_train_nothing_are_refused(model: dict, train: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainerParameters(model=ModelParameters(**model), train=TrainParameters(**train))
 
@@ -373,7 +372,7 @@ def test_weaker_penalties_are_tried_while_they_help(
     assert losses == sorted(losses, reverse=True)
 
 
-def test_discard_leaves_nothing(tmp_path: Path) -> None:
+def test_discard_removes_the_directory(tmp_path: Path) -> None:
     state = TrainingState(str(tmp_path / 'state'))
     TrainingHistory(state.history, str(tmp_path / 'logs')).write('training', 0, {})
     state.discard()
@@ -397,13 +396,13 @@ def test_pixels_on_another_scale_are_refused(pixels: list[float]) -> None:
         training.check_pixels(tf.constant(pixels))
 
 
-def test_grey_levels_are_not_refused() -> None:
+def test_grey_levels_are_accepted() -> None:
     training.check_pixels(tf.constant([0.0, 13.5, 255.0]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('gpus', [0, 1])
-def test_determinism_of_ops_is_asked_for_on_cpus_alone(
+def test_deterministic_operations_are_enabled_only_without_gpus(
     gpus: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[bool] = []
@@ -415,7 +414,7 @@ def test_determinism_of_ops_is_asked_for_on_cpus_alone(
     assert calls == [True] * (1 - gpus)
 
 
-def test_progress_is_told_step_by_step(
+def test_progress_is_logged_after_each_step(
     splits: dict[str, Split], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger='trainer'):

@@ -1,4 +1,4 @@
-"""The training history survives a cut line, replaces repeated epochs and becomes a table."""
+"""The training history survives a truncated line, replaces repeated epochs, and exports a CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _table(training_history: TrainingHistory, folder: Path) -> list[dict[str, st
         return list(csv.DictReader(file))
 
 
-def test_what_is_written_comes_back_in_a_new_process(tmp_path: Path) -> None:
+def test_a_new_process_reads_the_history(tmp_path: Path) -> None:
     path = str(tmp_path / 'state' / 'history.jsonl')
     first = TrainingHistory(path, str(tmp_path / 'logs'))
     first.write('head', 0, {'loss': 0.5})
@@ -29,7 +29,7 @@ def test_what_is_written_comes_back_in_a_new_process(tmp_path: Path) -> None:
     ]
 
 
-def test_an_epoch_trained_again_replaces_the_first_try(tmp_path: Path) -> None:
+def test_a_repeated_epoch_replaces_the_first_one(tmp_path: Path) -> None:
     training_history = TrainingHistory(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs'))
     for epoch, loss in ((0, 3.0), (1, 2.0), (1, 1.0)):
         training_history.write('training', epoch, {'loss': loss})
@@ -40,27 +40,27 @@ def test_an_epoch_trained_again_replaces_the_first_try(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('cut', range(1, 40, 6))
-def test_a_last_line_cut_short_costs_that_line_alone(cut: int, tmp_path: Path) -> None:
+def test_a_truncated_last_line_is_ignored(cut: int, tmp_path: Path) -> None:
     path = tmp_path / 'history.jsonl'
     training_history = TrainingHistory(str(path), str(tmp_path / 'logs'))
     training_history.write('training', 0, {'loss': 1.0})
     training_history.write('training', 1, {'loss': 0.5})
     path.write_bytes(path.read_bytes()[: -cut - 1])
-    again = TrainingHistory(str(path), str(tmp_path / 'logs'))
-    assert [row['epoch'] for row in _table(again, tmp_path)] == ['0']
-    again.write('training', 1, {'loss': 0.5})
+    reopened = TrainingHistory(str(path), str(tmp_path / 'logs'))
+    assert [row['epoch'] for row in _table(reopened, tmp_path)] == ['0']
+    reopened.write('training', 1, {'loss': 0.5})
     assert [
         row['epoch'] for row in _table(TrainingHistory(str(path), str(tmp_path / 'logs')), tmp_path)
     ] == ['0', '1']
 
 
-def test_numbers_that_are_none_come_back(tmp_path: Path) -> None:
+def test_nan_is_read_back(tmp_path: Path) -> None:
     path = str(tmp_path / 'history.jsonl')
     TrainingHistory(path, str(tmp_path / 'logs')).write('training', 0, {'loss': float('nan')})
     assert _table(TrainingHistory(path, str(tmp_path / 'logs')), tmp_path)[0]['loss'] == 'nan'
 
 
-def test_tensorboard_sees_each_figure(tmp_path: Path) -> None:
+def test_tensorboard_gets_each_figure(tmp_path: Path) -> None:
     TrainingHistory(str(tmp_path / 'history.jsonl'), str(tmp_path / 'logs')).write(
         'training', 2, {'val_auc': 0.875}
     )

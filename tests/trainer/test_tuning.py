@@ -1,6 +1,4 @@
-"""The search for settings: trials within their bounds, the best one handed on, and a Trainer that
-takes it up.
-"""
+"""The search for settings: trials stay within their bounds, and the Trainer gets the best one."""
 
 from __future__ import annotations
 
@@ -50,7 +48,7 @@ def _search(splits: dict[str, Split], folder: Path):
 
 
 @pytest.mark.slow
-def test_the_best_of_the_trials_is_handed_on(
+def test_the_search_returns_the_best_trial(
     splits: dict[str, Split], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     tuner = _search(splits, tmp_path / 'first')
@@ -66,15 +64,15 @@ def test_the_best_of_the_trials_is_handed_on(
     best = tuner.get_best_hyperparameters()[0].get_config()['values']
     assert best == max(trials, key=lambda trial: trial.score).hyperparameters.values
     assert len({tuple(trial.hyperparameters.values.items()) for trial in trials}) == 3
-    # The same seed tries the same and finds the same.
-    again = _search(splits, tmp_path / 'again')
-    assert [trial.score for trial in again.oracle.get_best_trials(9)] == [
+    # The same seed gives the same trials and scores.
+    repeated = _search(splits, tmp_path / 'repeated')
+    assert [trial.score for trial in repeated.oracle.get_best_trials(9)] == [
         trial.score for trial in trials
     ]
     assert 'Trial' not in capsys.readouterr().out
 
 
-def test_what_was_found_is_laid_over_the_parameters() -> None:
+def test_tuned_values_replace_parameters() -> None:
     chosen = with_values(
         PARAMETERS, {'learning_rate': 0.5, 'dropout': 0.25, 'unfreeze_share': 0.75}
     )
@@ -96,8 +94,8 @@ def test_what_was_found_is_laid_over_the_parameters() -> None:
         {'unfreeze_share': (0.5, 1.5)},
         {'learning_rate': (0.0, 0.1)},
     ],
-    ids=['upside down', 'empty', 'above 1', 'zero'],
+    ids=['reversed', 'empty', 'above 1', 'zero'],
 )
-def test_ranges_that_are_none(ranges: dict) -> None:
+def test_invalid_ranges_are_refused(ranges: dict) -> None:
     with pytest.raises(ValueError, match='expected a lower and a higher value within'):
         TuningParameters(**ranges)

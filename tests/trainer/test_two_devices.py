@@ -1,4 +1,4 @@
-"""More than one device: both phases of training run under MirroredStrategy."""
+"""Both phases of training run on two devices with MirroredStrategy."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_both_phases_run_on_two_devices(tmp_path: Path) -> None:
         weights=None,
     ).save_weights(str(weights))
     arguments = [str(tmp_path / 'data'), str(tmp_path), str(weights)]
-    finished = subprocess.run(
+    process = subprocess.run(
         [sys.executable, '-m', 'tests.support.two_devices', *arguments],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    result = json.loads(finished.stdout.splitlines()[-1])
+    assert process.returncode == 0, process.stderr[-3000:]
+    result = json.loads(process.stdout.splitlines()[-1])
     assert (result['devices'], result['epoch']) == (2, 1)
     assert len(result['logits']) == 30 and np.isfinite(result['logits']).all()
