@@ -188,7 +188,7 @@ TINY, HUGE = (
 )
 DEEP, SHORT = (
     bad_images.UNSUPPORTED['PNG of 16 bits, 12 in use'],
-    bad_images.png(bad_images.film()[:65], rows=32),
+    bad_images.png(bad_images.PIXELS[:65], rows=32),
 )
 NORMAL = {NO_FINDING: 1}
 

@@ -130,7 +130,7 @@ def first(place: Place) -> tuple[tuple[Spec, Spec], list[Step]]:
     return documents, place.cluster.submit(
         documents,
         ROOT,
-        told=lambda step: print(f'{step.name:18s}{step.seconds:7.1f} s'),  # noqa: T201
+        on_step=lambda step: print(f'{step.name:18s}{step.seconds:7.1f} s'),  # noqa: T201
     )
 
 

@@ -132,5 +132,5 @@ def test_its_pages_open_in_a_browser(browser, run: RealRun):
         browser,
         RunRoot(run.root).pages,
         {'Sex: female', 'View: PA', 'View: AP', 'Images with Effusion'},
-        drawn=False,
+        synthetic=False,
     )

@@ -32,7 +32,7 @@ def test_a_run_prints_the_path_of_the_front_page(real_runs):
 
 def test_all_pages_and_plots_of_the_pushed_run(browser, real_runs):
     # The audit finds no near copies in this data set, so it shows no images.
-    browsing.check_pushed(browser, real_runs.pages, _SLICES, films=False)
+    browsing.check_pushed(browser, real_runs.pages, _SLICES, images=False)
 
 
 def test_all_pages_of_the_demo(browser):

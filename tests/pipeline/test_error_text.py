@@ -13,7 +13,7 @@ from records.examples import build
 from tests.support import bad_images
 
 _PATIENT = '00000013_005.png'
-_RECORD = build(bad_images.encode(bad_images.film()), _PATIENT, {'Mass': 1})
+_RECORD = build(bad_images.encode(bad_images.PIXELS), _PATIENT, {'Mass': 1})
 
 
 def _tfma_message() -> str:

@@ -146,7 +146,7 @@ def test_an_interlaced_png_is_whole_or_not(width: int, height: int) -> None:
     ],
 )
 def test_limits_are_named(limits: dict, kind: str, told: str) -> None:
-    found, reason = _problem(encode(bad_images.film()), images.ImageLimits(**limits))
+    found, reason = _problem(encode(bad_images.PIXELS), images.ImageLimits(**limits))
     assert found == kind
     assert told in reason
 
@@ -189,7 +189,7 @@ def test_a_small_file_that_inflates_beyond_its_rows_is_not_inflated_further(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A PNG of 160x160 pixels whose data would inflate to 100 MB."""
-    film = bad_images.film()
+    film = bad_images.PIXELS
     rows = b''.join(b'\0' + row.tobytes() for row in film)
     data = (
         b'\x89PNG\r\n\x1a\n'

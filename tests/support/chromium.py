@@ -1,5 +1,6 @@
-"""Opens pages in Chromium, from disk and without a network, and checks what the pages of any root
-with a pushed model have to show.
+"""Opens pages in Chromium, from disk and without a network.
+
+`check_pushed` checks the pages of any run root with a pushed model.
 """
 
 from __future__ import annotations
@@ -19,26 +20,24 @@ from playwright.sync_api import Browser, Locator, Page
 from pages import assets, site
 
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
-# A page that needs longer than this to show its elements is broken.
+# A page that takes longer to show its elements is broken.
 _PATIENCE_MS = 30_000
-# The narrowest screen on which the tables of runs and of slices are shown whole.
+# The narrowest screen that shows the tables of runs and of slices without scrolling.
 _SCREEN = {'width': 1280, 'height': 900}
 _LOADED = 'images => images.filter(image => image.complete && image.naturalWidth > 0).length'
 _SCROLLS = 'element => element.scrollWidth > element.clientWidth'
 
 
-def missing(what: str) -> NoReturn:
-    """Skips the test for want of something, or fails it where CXR_REQUIRE_BROWSER=1 says that the
-    pages must be opened.
-    """
+def missing(reason: str) -> NoReturn:
+    """Skips the test, or fails it if CXR_REQUIRE_BROWSER=1 forbids that."""
     if os.environ.get('CXR_REQUIRE_BROWSER') == '1':
-        pytest.fail(f'{what} (no skip while CXR_REQUIRE_BROWSER=1)')
-    pytest.skip(what)
+        pytest.fail(f'{reason} (no skip while CXR_REQUIRE_BROWSER=1)')
+    pytest.skip(reason)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Chromium of this machine, with no way to any network."""
+    """Starts this machine's Chromium without access to any network."""
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
         missing(f'none of {", ".join(_BROWSERS)} is on PATH')
@@ -52,23 +51,23 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def opened(browser: Browser, path: Path, **settings) -> Iterator[Page]:
-    """A page from disk; whatever it complains of, or asks of a network, fails the test."""
+    """Opens a page from disk; an error, a warning or a network request fails the test."""
     context = browser.new_context(offline=True, viewport=_SCREEN, **settings)
     page = context.new_page()
     page.set_default_timeout(_PATIENCE_MS)
-    trouble: list[str] = []
+    problems: list[str] = []
     page.on(
         'console',
         lambda message: (
-            trouble.append(message.text) if message.type in ('error', 'warning') else None
+            problems.append(message.text) if message.type in ('error', 'warning') else None
         ),
     )
-    page.on('pageerror', lambda error: trouble.append(str(error)))
-    page.on('requestfailed', lambda request: trouble.append(f'{request.url}: {request.failure}'))
+    page.on('pageerror', lambda error: problems.append(str(error)))
+    page.on('requestfailed', lambda request: problems.append(f'{request.url}: {request.failure}'))
     page.on(
         'request',
         lambda request: (
-            trouble.append(request.url)
+            problems.append(request.url)
             if not request.url.startswith(('file:', 'data:', 'blob:'))
             else None
         ),
@@ -77,56 +76,55 @@ def opened(browser: Browser, path: Path, **settings) -> Iterator[Page]:
     page.wait_for_load_state('load')
     try:
         yield page
-        assert not trouble, f'{path}: {trouble}'
+        assert not problems, f'{path}: {problems}'
     finally:
         context.close()
 
 
 def texts(locator: Locator) -> list[str]:
-    """What each of the elements shows."""
+    """The visible text of each element."""
     return [text.strip() for text in locator.all_inner_texts()]
 
 
 def run_folder(pages: Path, state: str) -> Path:
-    """The folder of pages of the newest run that ended so."""
-    ended = {
+    """The folder of pages of the newest run in `state`."""
+    states = {
         path.parent: json.loads(path.read_text(encoding='utf-8'))['state']
         for path in pages.glob('runs/*/summary.json')
     }
-    return max(folder for folder, found in ended.items() if found == state)
+    return max(folder for folder, run_state in states.items() if run_state == state)
 
 
 def check_pushed(
-    browser: Browser, pages: Path, slices: Set[str], films: bool = True, drawn: bool = True
+    browser: Browser, pages: Path, slices: Set[str], images: bool = True, synthetic: bool = True
 ) -> None:
-    """Opens every page of a root in which one run pushed a model, and looks on those of this run
-    for all that a person comes for.
+    """Opens every page of a run root and checks the contents of those of the run that pushed.
 
     Args:
-      browser: as `chromium` starts it.
-      pages: the folder of pages of the root.
-      slices: names of slices, among others, that TFMA has to show.
-      films: whether the audit found something that it shows on films.
-      drawn: whether the data are of `cxr-triage synth`, or of NIH.
+      browser: from `chromium`.
+      pages: the folder of pages of the run root.
+      slices: slices that TFMA has to show, maybe among others.
+      images: whether the data audit shows images with issues.
+      synthetic: whether the data come from `cxr-triage synth`, not from NIH.
     """
     _every_page(browser, pages)
     _front(browser, pages)
     run = run_folder(pages, 'pushed')
     _evaluation(browser, run, slices)
-    _data(browser, run, films)
+    _data(browser, run, images)
     _training(browser, run)
-    _model_card(browser, run, drawn)
+    _model_card(browser, run, synthetic)
     _lineage(browser, run)
 
 
 def _every_page(browser: Browser, pages: Path) -> None:
-    # Facets' own page is empty until one of ours hands it the statistics.
+    # The page of Facets is empty until one of ours passes it the statistics.
     paths = [path for path in sorted(pages.rglob('*.html')) if path.name != assets.FACETS]
     assert len(paths) >= 2 + len(site.RUN_PAGES) * len(list(pages.glob('runs/*')))
     for path in paths:
         with opened(browser, path) as page:
             assert len(page.locator('main').inner_text()) > 100, path
-            # What a script of the page says a moment later counts too.
+            # Messages that a script writes a moment later count, too.
             page.wait_for_timeout(50)
 
 
@@ -137,7 +135,7 @@ def _front(browser: Browser, pages: Path) -> None:
 
 
 def _fits(page: Page, table: str) -> None:
-    """Neither the page nor the table has to be pushed aside to be read."""
+    """Checks that neither the page nor the table scrolls sideways."""
     assert not page.locator('html').evaluate(_SCROLLS)
     assert not page.locator(f'.scroll:has(#{table})').evaluate(_SCROLLS)
 
@@ -146,11 +144,11 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
     with opened(browser, run / 'evaluation.html') as page:
         table = page.locator('#tfma-slicing tfma-metrics-table table')
         table.wait_for()
-        shown = set(texts(table.locator('tbody tr td:first-child')))
-        assert shown == set(
+        names = set(texts(table.locator('tbody tr td:first-child')))
+        assert names == set(
             json.loads((run / 'summary.json').read_text(encoding='utf-8'))['slices']
         )
-        assert {'All test images', *slices} <= shown
+        assert {'All test images', *slices} <= names
         assert 'AUC' in texts(table.locator('thead th'))
         assert '(' in table.locator('tfma-bounded-value .range').first.inner_text()
         page.locator('#tfma-plot tfma-nb-plot svg circle').first.wait_for(state='attached')
@@ -178,7 +176,7 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
         assert f'{sum(counts):,} test images' in page.locator('main').inner_text()
 
 
-def _data(browser: Browser, run: Path, films: bool) -> None:
+def _data(browser: Browser, run: Path, images: bool) -> None:
     with opened(browser, run / 'data.html') as page:
         splits = [
             row.split('\t')[1]
@@ -194,13 +192,13 @@ def _data(browser: Browser, run: Path, films: bool) -> None:
         page.wait_for_load_state('load')
         assert page.locator('h1').inner_text() == 'Data audit'
         thumbnails = page.locator('.film img')
-        assert (thumbnails.count() > 0) == films
+        assert (thumbnails.count() > 0) == images
         assert thumbnails.evaluate_all(_LOADED) == thumbnails.count()
 
 
 def _training(browser: Browser, run: Path) -> None:
     with opened(browser, run / 'training.html') as page:
-        # Those of train and of val.
+        # The curves of train and of val.
         assert (
             page.locator('figure svg .s0').count() >= 2
             and page.locator('figure svg .s1').count() >= 2
@@ -209,11 +207,11 @@ def _training(browser: Browser, run: Path) -> None:
         assert 'cxr-triage tensorboard' in page.locator('pre').inner_text()
 
 
-def _model_card(browser: Browser, run: Path, drawn: bool) -> None:
+def _model_card(browser: Browser, run: Path, synthetic: bool) -> None:
     with opened(browser, run / 'model_card.html') as page:
-        shown = page.locator('#card').inner_text()
-        data = 'labels are wrong on purpose' if drawn else 'mined from radiology reports'
-        for words in (
+        text = page.locator('#card').inner_text()
+        data = 'labels are wrong on purpose' if synthetic else 'mined from radiology reports'
+        for phrase in (
             'Research use only',
             data,
             'AUC of age, sex and view alone',
@@ -221,8 +219,8 @@ def _model_card(browser: Browser, run: Path, drawn: bool) -> None:
             'View: PA',
             'positives missed',
         ):
-            assert words in shown, words
-        assert ('NIH' in shown) is not drawn
+            assert phrase in text, phrase
+        assert ('NIH' in text) is not synthetic
         for name in ('Markdown', 'JSON'):
             target = page.get_by_role('link', name=name).get_attribute('href')
             assert target and (run / target).exists(), name

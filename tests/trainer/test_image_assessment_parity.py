@@ -17,9 +17,9 @@ _CASES = {
     **bad_images.BY_DECODING,
     **{name: (data, image_status.UNSUPPORTED) for name, data in bad_images.UNSUPPORTED.items()},
     **{name: (data, image_status.BLANK) for name, data in bad_images.BLANK.items()},
-    'good': (bad_images.encode(bad_images.film()), image_status.OK),
-    'progressive JPEG': (bad_images.encode(bad_images.film(), progressive=True), image_status.OK),
-    'PNG RGBA, opaque': (bad_images.encode(bad_images.film(), 'PNG', 'RGBA'), image_status.OK),
+    'good': (bad_images.encode(bad_images.PIXELS), image_status.OK),
+    'progressive JPEG': (bad_images.encode(bad_images.PIXELS, progressive=True), image_status.OK),
+    'PNG RGBA, opaque': (bad_images.encode(bad_images.PIXELS, 'PNG', 'RGBA'), image_status.OK),
 }
 
 

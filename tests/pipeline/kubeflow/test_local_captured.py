@@ -87,7 +87,7 @@ def test_every_captured_step_is_there(captured: dict[str, dict], steps: dict[str
 def test_executor_input_is_the_captured_one(
     captured: dict[str, dict], steps: dict[str, Step], name: str
 ) -> None:
-    ours, _ = _without_numbers(steps[name].given)
+    ours, _ = _without_numbers(steps[name].executor_input)
     theirs, _ = _without_numbers(captured[name])
     assert ours == theirs
 
@@ -98,7 +98,7 @@ def test_artifacts_are_named_by_ids_as_the_captured_ones(
     pairs = set()
     for name, given in captured.items():
         _, theirs = _without_numbers(given)
-        _, ours = _without_numbers(steps[name].given)
+        _, ours = _without_numbers(steps[name].executor_input)
         pairs |= {(theirs[uri], ours[uri]) for uri in theirs}
     assert len(pairs) == 7
     assert all(number.isdigit() for pair in pairs for number in pair)
@@ -112,7 +112,7 @@ def test_the_command_gets_it_with_the_attempt_in_the_log(
     for name, step in steps.items():
         command = reporter.commands[name]
         got = json.loads(command[command.index(entrypoint.INVOCATION) + 1])
-        expected = copy.deepcopy(step.given)
+        expected = copy.deepcopy(step.executor_input)
         expected['outputs']['artifacts']['executor-logs']['artifacts'][0]['uri'] += '-0'
         assert got == expected
 

@@ -51,10 +51,10 @@ def _no_producer(spec: dict) -> None:
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (_unknown_field, 'no pipeline specification: .*parameter'),
-        (_iterator, 'step make has parameterIterator: not run here'),
-        (_condition, 'step use has triggerPolicy: not run here'),
-        (_importer, 'step make is no container'),
+        (_unknown_field, 'not a pipeline specification: .*parameter'),
+        (_iterator, 'step make has parameterIterator: not supported here'),
+        (_condition, 'step use has triggerPolicy: not supported here'),
+        (_importer, 'step make is not a container'),
         (_output_parameter, 'step make has output parameters'),
         (_no_producer, "step use: input 'made' comes from 'nobody', which is no step"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from tests.support import scripted_steps as scripted
 from tests.support.kfp.driver import DriverError
 from tests.support.kfp.runs import Cluster, RunError, Step, retry_waits
-from tests.support.scripted_steps import Inside, Scripted
+from tests.support.scripted_steps import Scripted, StepContext
 
 ROOT = 'gs://bucket/runs'
 RETRIES = {
@@ -23,15 +23,13 @@ RETRIES = {
 }
 
 
-def _make(inside: Inside) -> None:
-    inside.write('thing', 'deep/file.txt', inside.given['inputs']['parameterValues']['text'])
-    inside.report({'thing': {'metadata': {'length': 5}}})
+def _make(step: StepContext) -> None:
+    step.write('thing', 'deep/file.txt', step.executor_input['inputs']['parameterValues']['text'])
+    step.report({'thing': {'metadata': {'length': 5}}})
 
 
-def _use(inside: Inside) -> None:
-    inside.write(
-        'thing', 'copy.txt', (inside.folder('inputs', 'made') / 'deep/file.txt').read_text()
-    )
+def _use(step: StepContext) -> None:
+    step.write('thing', 'copy.txt', (step.folder('inputs', 'made') / 'deep/file.txt').read_text())
 
 
 def _submit(
@@ -65,13 +63,13 @@ def test_a_step_gets_what_the_one_before_it_made(tmp_path: Path) -> None:
 def test_only_declared_artifacts_travel(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def make(inside: Inside) -> None:
-        _make(inside)
-        (inside.folder('outputs', 'thing').parent / 'beside.txt').write_text('not declared')
-        (inside.folder('outputs', 'thing') / 'empty').mkdir()
+    def make(step: StepContext) -> None:
+        _make(step)
+        (step.folder('outputs', 'thing').parent / 'beside.txt').write_text('not declared')
+        (step.folder('outputs', 'thing') / 'empty').mkdir()
 
-    def use(inside: Inside) -> None:
-        place = inside.folder('inputs', 'made')
+    def use(step: StepContext) -> None:
+        place = step.folder('inputs', 'made')
         seen.extend(sorted(str(path.relative_to(place.parent)) for path in place.parent.rglob('*')))
 
     _submit(tmp_path, Scripted(make=make, use=use), scripted.make_and_use())
@@ -84,8 +82,8 @@ def test_an_output_that_was_not_written_is_not_there(tmp_path: Path) -> None:
     _submit(
         tmp_path,
         Scripted(
-            make=lambda inside: None,
-            use=lambda inside: there.append(inside.folder('inputs', 'made').exists()),
+            make=lambda step: None,
+            use=lambda step: there.append(step.folder('inputs', 'made').exists()),
         ),
         scripted.make_and_use(),
     )
@@ -96,13 +94,13 @@ def test_a_report_that_names_a_path_loses_the_artifact(tmp_path: Path) -> None:
     # Why the entry point puts the store's URI back into TFX's report.
     there: list[bool] = []
 
-    def make(inside: Inside) -> None:
-        _make(inside)
-        path = inside.artifact('outputs', 'thing')['uri'].replace('gs://', '/gcs/')
-        inside.report({'thing': {'uri': path}})
+    def make(step: StepContext) -> None:
+        _make(step)
+        path = step.artifact('outputs', 'thing')['uri'].replace('gs://', '/gcs/')
+        step.report({'thing': {'uri': path}})
 
-    def use(inside: Inside) -> None:
-        there.append(inside.artifact('inputs', 'made')['uri'].startswith('/gcs/'))
+    def use(step: StepContext) -> None:
+        there.append(step.artifact('inputs', 'made')['uri'].startswith('/gcs/'))
 
     _submit(tmp_path, Scripted(make=make, use=use), scripted.make_and_use())
     assert there == [True]
@@ -112,8 +110,8 @@ def test_a_report_that_names_a_path_loses_the_artifact(tmp_path: Path) -> None:
 def test_metadata_come_back_as_ml_metadata_has_them(tmp_path: Path) -> None:
     got: dict = {}
 
-    def make(inside: Inside) -> None:
-        inside.report(
+    def make(step: StepContext) -> None:
+        step.report(
             {
                 'thing': {
                     'metadata': {
@@ -130,7 +128,7 @@ def test_metadata_come_back_as_ml_metadata_has_them(tmp_path: Path) -> None:
     _submit(
         tmp_path,
         Scripted(
-            make=make, use=lambda inside: got.update(inside.artifact('inputs', 'made')['metadata'])
+            make=make, use=lambda step: got.update(step.artifact('inputs', 'made')['metadata'])
         ),
         scripted.make_and_use(),
     )
@@ -159,7 +157,7 @@ def test_a_report_that_kubeflow_does_not_take_fails_the_step(
     with pytest.raises(RunError, match=message) as failed:
         _submit(
             tmp_path,
-            Scripted(make=lambda inside: inside.report({'thing': report})),
+            Scripted(make=lambda step: step.report({'thing': report})),
             scripted.make_and_use(),
         )
     assert failed.value.step.name == 'make'
@@ -225,10 +223,8 @@ def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> Non
         executors = {'make-executor': {'pvcMount': [{'constant': claim, 'mountPath': '/data'}]}}
         return {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
 
-    def make(inside: Inside) -> None:
-        inside.write(
-            'thing', 'deep/file.txt', str(len(list(inside.path('/data/x').parent.iterdir())))
-        )
+    def make(step: StepContext) -> None:
+        step.write('thing', 'deep/file.txt', str(len(list(step.path('/data/x').parent.iterdir()))))
 
     def run(claim: str) -> str:
         return _states(
@@ -247,15 +243,13 @@ def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> Non
     assert run('more') == 'COMPLETE'
     with pytest.raises(
         DriverError,
-        match=(
-            'mount the claim none, and no folder stands for it: give one with --claim none=FOLDER'
-        ),
+        match=('mount the claim none, which has no folder: give one with --claim none=FOLDER'),
     ):
         run('none')
     (tmp_path / 'more').rmdir()
     with pytest.raises(
         DriverError,
-        match='/more, which stands for the claim more, is not an existing folder: create it',
+        match='/more, the folder of the claim more, does not exist: create it',
     ):
         run('more')
 
@@ -264,9 +258,7 @@ def test_a_claim_without_a_folder_is_refused_before_the_first_step(tmp_path: Pat
     executors = {'use-executor': {'pvcMount': [{'constant': 'served', 'mountPath': '/served'}]}}
     platform = {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
     steps = Scripted(make=_make, use=_use)
-    with pytest.raises(
-        DriverError, match='/none, which stands for the claim served, is not an existing folder'
-    ):
+    with pytest.raises(DriverError, match='/none, the folder of the claim served, does not exist'):
         _submit(tmp_path, steps, scripted.make_and_use(), platform, {'served': tmp_path / 'none'})
     assert steps.ran == []
 
@@ -275,7 +267,7 @@ def test_a_claim_without_a_folder_is_refused_before_the_first_step(tmp_path: Pat
 def test_whether_a_failed_step_is_tried_again_depends_on_the_version(
     tmp_path: Path, version: str, pods: int
 ) -> None:
-    steps = Scripted(make=lambda inside: 1)
+    steps = Scripted(make=lambda step: 1)
     cluster = Cluster(tmp_path, steps, version=version, wait=lambda seconds: None)
     with pytest.raises(RunError, match=f'step make failed after {pods} attempt'):
         cluster.submit((scripted.make_and_use(retryPolicy=RETRIES), {}), ROOT)
@@ -285,9 +277,9 @@ def test_whether_a_failed_step_is_tried_again_depends_on_the_version(
 def test_a_step_is_tried_again_in_a_new_pod(tmp_path: Path) -> None:
     left: list[int] = []
 
-    def make(inside: Inside) -> int:
-        left.append(len(list(inside.folder('outputs', 'thing').parent.iterdir())))
-        inside.write('thing', 'deep/file.txt', 'text')
+    def make(step: StepContext) -> int:
+        left.append(len(list(step.folder('outputs', 'thing').parent.iterdir())))
+        step.write('thing', 'deep/file.txt', 'text')
         return 0 if len(left) == 3 else 1
 
     waited: list[float] = []
@@ -308,21 +300,21 @@ def test_a_step_is_tried_again_in_a_new_pod(tmp_path: Path) -> None:
 
 
 def test_a_step_that_fails_for_good_stops_the_run_with_its_log(tmp_path: Path) -> None:
-    def make(inside: Inside) -> int:
-        inside.write('thing', 'deep/file.txt', 'half')
+    def make(step: StepContext) -> int:
+        step.write('thing', 'deep/file.txt', 'half')
         return 3
 
     steps = Scripted(make=make, use=_use)
-    told: list[str] = []
+    states: list[str] = []
     with pytest.raises(RunError) as failed:
         _submit(
             tmp_path,
             steps,
             scripted.make_and_use(retryPolicy=RETRIES),
-            told=lambda step: told.append(step.state),
+            on_step=lambda step: states.append(step.state),
         )
     assert steps.steps_run == ['make'] * 4
-    assert told == ['FAILED']
+    assert states == ['FAILED']
     assert 'step make failed after 4 attempts' in str(failed.value)
     assert f'log of {steps.ran[-1]}' in str(failed.value)
     assert 'exit code 3' in str(failed.value)
@@ -374,7 +366,7 @@ def test_argo_takes_no_fraction_for_a_factor() -> None:
 def test_after_the_longest_duration_nothing_is_tried_again(tmp_path: Path) -> None:
     # Argo counts it from the start of the first attempt; one that is not given is 0 in Kubeflow.
     endless = {key: value for key, value in RETRIES.items() if key != 'backoffMaxDuration'}
-    steps = Scripted(make=lambda inside: 1)
+    steps = Scripted(make=lambda step: 1)
     with pytest.raises(RunError, match='after 1 attempt'):
         _submit(tmp_path, steps, scripted.make_and_use(retryPolicy=endless))
 
@@ -383,7 +375,7 @@ def test_after_the_longest_duration_nothing_is_tried_again(tmp_path: Path) -> No
     ('given', 'message'),
     [
         ({'text': 1}, 'parameter text is 1: expected STRING'),
-        ({'txt': 'x'}, 'txt: no parameter of this pipeline; it has text'),
+        ({'txt': 'x'}, 'txt: not a parameter of this pipeline; it has text'),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused(tmp_path: Path, given: dict, message: str) -> None:
@@ -411,8 +403,8 @@ def test_constants_have_the_type_of_the_component(
         'runtimeValue': {'constant': value}
     }
     steps = Scripted(
-        make=lambda inside: got.append(inside.given['inputs']['parameterValues']['text']),
-        use=lambda inside: None,
+        make=lambda step: got.append(step.executor_input['inputs']['parameterValues']['text']),
+        use=lambda step: None,
     )
     _submit(tmp_path, steps, spec)
     assert got == [given]
@@ -441,7 +433,7 @@ def _in_a_ring(spec: dict) -> None:
     [
         (_no_number, "parameter text is 'first': expected NUMBER_INTEGER"),
         (_no_value, 'parameter more has neither a value nor a default'),
-        (_no_output, "input made is to be 'other' of make, which published executor-logs, thing"),
+        (_no_output, "input made takes 'other' of make, which published executor-logs, thing"),
         (_in_a_ring, 'make, use wait for each other'),
     ],
 )

@@ -1,5 +1,6 @@
-"""`python -m tests.support.kfp SPEC.yaml --root minio://mlpipeline/runs`: runs a compiled
-specification on this machine, step by step.
+"""Runs a compiled specification on this machine, step by step.
+
+python -m tests.support.kfp SPEC.yaml --root minio://mlpipeline/runs
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.support.kfp.runs import Cluster, RunError, Step, load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a specification; 0 done, 1 not, with the reason."""
+    """Runs a specification and returns 0; prints why it cannot, and returns 1."""
     parser = argparse.ArgumentParser(
         prog='python -m tests.support.kfp',
         description='Runs a compiled specification as Kubeflow would.',
@@ -41,25 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         action='append',
         default=[],
         metavar='NAME=FOLDER',
-        help='the folder that stands for a claim',
+        help='the local folder of a claim',
     )
     parser.add_argument(
         '--kubeflow',
         choices=versions.SUPPORTED,
         default=versions.NEWEST,
-        help='the version whose rules are followed (default: %(default)s)',
+        help='the version whose rules apply (default: %(default)s)',
     )
     parser.add_argument(
         '--processes',
         action='store_true',
-        help='processes of this environment instead of containers',
+        help='run steps as processes of this environment, not in containers',
     )
     args = parser.parse_args(argv)
     runner: PodRunner = Processes() if args.processes else Containers()
     try:
         claims = {name: Path(folder) for name, folder in _pairs('--claim', args.claim).items()}
         cluster = Cluster(args.folder, runner, claims, args.kubeflow)
-        cluster.submit(load(args.spec), args.root, _pairs('--parameter', args.parameter), _say)
+        cluster.submit(load(args.spec), args.root, _pairs('--parameter', args.parameter), _print)
     except (DriverError, MetadataError, PodError, RunError, StoreError) as error:
         print(f'tests.support.kfp: {error}', file=sys.stderr)
         return 1
@@ -67,14 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _say(step: Step) -> None:
+def _print(step: Step) -> None:
     tries = f', {len(step.logs)} attempts' if len(step.logs) > 1 else ''
     print(f'{step.name:18s} {step.seconds:7.1f} s  {step.state}{tries}', flush=True)
 
 
-def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    pairs = dict(text.partition('=')[::2] for text in given)
-    if wrong := [text for text in given if '=' not in text]:
+def _pairs(option: str, values: Sequence[str]) -> dict[str, str]:
+    pairs = dict(text.partition('=')[::2] for text in values)
+    if wrong := [text for text in values if '=' not in text]:
         raise DriverError(f'{option} {wrong[0]}: expected NAME=VALUE')
     return pairs
 

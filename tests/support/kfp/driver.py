@@ -1,6 +1,4 @@
-"""What Kubeflow's driver does before a step runs: resolves its inputs, names its outputs, and looks
-for the same step in the cache.
-"""
+"""The work of Kubeflow's driver: resolves inputs, names outputs, computes the key of the cache."""
 
 from __future__ import annotations
 
@@ -28,12 +26,19 @@ _TYPES: dict[str, tuple[type, ...]] = {
     'STRUCT': (dict,),
     **dict.fromkeys(_NUMBERS, (int, float)),
 }
-# What a task may have; the rest makes it something that is not run here.
-_OF_TASK = {'cachingOptions', 'componentRef', 'dependentTasks', 'inputs', 'retryPolicy', 'taskInfo'}
+# The fields that a task may have here.
+_TASK_FIELDS = {
+    'cachingOptions',
+    'componentRef',
+    'dependentTasks',
+    'inputs',
+    'retryPolicy',
+    'taskInfo',
+}
 
 
 class DriverError(Exception):
-    """Kubeflow would refuse the run or fail the step; the text says why and what to change."""
+    """Kubeflow would refuse the run or fail the step; the message says why and what to change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +48,9 @@ class Run:
     Attributes:
       spec: the pipeline specification.
       number: the id of the run.
-      root: the pipeline root that was given with it.
-      parameters: of the pipeline, defaults included.
-      created: time, in Kubernetes' form.
+      root: the pipeline root of the run.
+      parameters: of the pipeline, including defaults.
+      created: the time, in Kubernetes' format.
     """
 
     spec: Spec
@@ -76,8 +81,9 @@ class Run:
 
     @property
     def session(self) -> str:
-        """How the launcher reaches the store, where a cluster has no settings of its own
-        (v2/config/env.go:177, v2/config/minio.go).
+        """How the launcher reaches the store on a cluster without settings for it.
+
+        v2/config/env.go:177, v2/config/minio.go
         """
         scheme = self.root.split('://', 1)[0]
         parameters = {'fromEnv': 'true'}
@@ -103,64 +109,64 @@ def check(spec: Spec) -> None:
     """Refuses what Kubeflow would refuse, and what this interpreter does not run.
 
     Raises:
-      DriverError: all that is wrong.
+      DriverError: lists all problems.
     """
     try:
         json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     except json_format.ParseError as error:
-        raise DriverError(f'no pipeline specification: {error}') from None
-    found = list(refusals.problems(spec))
+        raise DriverError(f'not a pipeline specification: {error}') from None
+    problems = list(refusals.problems(spec))
     for name, task in spec['root']['dag']['tasks'].items():
-        found += [
-            f'step {name} has {each}: not run here, and not by `cxr-triage compile`'
-            for each in sorted(set(task) - _OF_TASK)
+        problems += [
+            f'step {name} has {field}: not supported here, and not from `cxr-triage compile`'
+            for field in sorted(set(task) - _TASK_FIELDS)
         ]
         component = spec['components'][task['componentRef']['name']]
         executor = spec['deploymentSpec']['executors'].get(component.get('executorLabel'), {})
         if 'container' not in executor:
-            found.append(f'step {name} is no container: not run here')
+            problems.append(f'step {name} is not a container: not supported here')
         if component.get('outputDefinitions', {}).get('parameters'):
-            found.append(f'step {name} has output parameters: not run here')
-    if found:
-        raise DriverError('\n'.join(found))
+            problems.append(f'step {name} has output parameters: not supported here')
+    if problems:
+        raise DriverError('\n'.join(problems))
 
 
-def parameters_of(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a run (apiserver/template/v2_template.go:442,
-    v2/compiler/argocompiler/argo.go:96).
+def parameters_of(spec: Spec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the defaults to the parameters of a run.
+
+    apiserver/template/v2_template.go:442, v2/compiler/argocompiler/argo.go:96
 
     Raises:
       DriverError: one is missing, unknown or of another type.
     """
     definitions = spec['root'].get('inputDefinitions', {}).get('parameters', {})
-    unknown = sorted(set(given) - set(definitions))
+    unknown = sorted(set(values) - set(definitions))
     if unknown:
         raise DriverError(
-            f'{", ".join(unknown)}: no parameter of this pipeline; it has '
+            f'{", ".join(unknown)}: not a parameter of this pipeline; it has '
             f'{", ".join(sorted(definitions)) or "none"}'
         )
-    found = {}
+    parameters = {}
     for name, definition in definitions.items():
-        if name in given:
-            if not _is(given[name], definition['parameterType']):
+        if name in values:
+            if not _is(values[name], definition['parameterType']):
                 raise DriverError(
-                    f'parameter {name} is {given[name]!r}: expected {definition["parameterType"]}'
+                    f'parameter {name} is {values[name]!r}: expected {definition["parameterType"]}'
                 )
-            found[name] = given[name]
+            parameters[name] = values[name]
         elif 'defaultValue' in definition:
-            found[name] = definition['defaultValue']
+            parameters[name] = definition['defaultValue']
         elif definition.get('isOptional'):
-            found[name] = None
+            parameters[name] = None
         else:
-            raise DriverError(
-                f'parameter {name} has no default and was not given: give it with the run'
-            )
-    return found
+            raise DriverError(f'parameter {name} has no default and no value: give it with the run')
+    return parameters
 
 
 def waits_for(run: Run) -> dict[str, set[str]]:
-    """Step -> the steps that have to be over: that it names, or whose outputs it takes
-    (v2/compiler/argocompiler/dag.go:659).
+    """Step -> the steps that it names or whose outputs it takes.
+
+    v2/compiler/argocompiler/dag.go:659
     """
     return {
         name: set(task.get('dependentTasks', ()))
@@ -175,16 +181,16 @@ def waits_for(run: Run) -> dict[str, set[str]]:
 def executor_input(
     run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]], salt: str
 ) -> dict[str, Any]:
-    """What a step is given, in the form of its JSON.
+    """The input of a step, as its JSON.
 
     Args:
       run: the run.
       task: the step.
-      published: what the steps before it have published: step -> output -> artifact.
-      salt: makes the paths of its outputs unique.
+      published: outputs of earlier steps: step -> output -> artifact.
+      salt: makes the paths of the step's outputs unique.
 
     Raises:
-      DriverError: an input is not there, or a parameter is of another type than the component's.
+      DriverError: an input is missing, or a parameter has another type than in the component.
     """
     inputs = {
         'parameterValues': _parameters(run, task),
@@ -197,16 +203,20 @@ def executor_input(
     return json_format.MessageToDict(message)
 
 
-def fingerprint(run: Run, task: str, given: Mapping[str, Any], claims: Iterable[str]) -> str:
-    """The key of the cache (v2/driver/cache.go:83, v2/cacheutils/cache.go:173).
+def fingerprint(
+    run: Run, task: str, executor_input: Mapping[str, Any], claims: Iterable[str]
+) -> str:
+    """The key of the cache.
 
-    Of inputs it has the parameters and the artifacts' ids, of outputs all but the URI, of the
-    container image, command and arguments, and the names of mounted claims. What lies in a claim or
-    a bucket it does not have.
+    It depends on the parameters, the ids of input artifacts, all but the URI of outputs, image,
+    command and arguments of the container, and the names of mounted claims. It does not depend on
+    the contents of a claim or a bucket.
+
+    v2/driver/cache.go:83, v2/cacheutils/cache.go:173
     """
     outputs = {
         key: {**entry['artifacts'][0]}
-        for key, entry in given['outputs'].get('artifacts', {}).items()
+        for key, entry in executor_input['outputs'].get('artifacts', {}).items()
     }
     for output in outputs.values():
         del output['uri']
@@ -214,9 +224,9 @@ def fingerprint(run: Run, task: str, given: Mapping[str, Any], claims: Iterable[
     key = {
         'inputArtifactNames': {
             key: {'artifactNames': [artifact['name'] for artifact in entry['artifacts']]}
-            for key, entry in given['inputs'].get('artifacts', {}).items()
+            for key, entry in executor_input['inputs'].get('artifacts', {}).items()
         },
-        'inputParameterValues': given['inputs'].get('parameterValues', {}),
+        'inputParameterValues': executor_input['inputs'].get('parameterValues', {}),
         'outputArtifactsSpec': outputs,
         'containerSpec': {
             'image': container['image'],
@@ -230,20 +240,24 @@ def fingerprint(run: Run, task: str, given: Mapping[str, Any], claims: Iterable[
 
 
 def uses_cache(run: Run, task: str) -> bool:
-    """Whether a step may come from the cache."""
+    """Whether a step may use the cache."""
     return bool(run.tasks[task].get('cachingOptions', {}).get('enableCache'))
 
 
 def uri(root: str, *parts: str) -> str:
-    """A place below a pipeline root (v2/metadata/client.go:391); what stands behind a `?` in the
-    root says how to reach it.
+    """A URI below a pipeline root, without the query that says how to reach the root.
+
+    v2/metadata/client.go:391
     """
     return '/'.join([root.split('?', 1)[0].rstrip('/'), *parts])
 
 
 def claims_of(platform: Spec, label: str) -> dict[str, str]:
-    """Folder of a pod -> the claim that is mounted there, from the second document of a
-    specification.
+    """Folder of a pod -> the claim that is mounted there.
+
+    Args:
+      platform: the second document of a specification.
+      label: the step's label of its executor.
     """
     return {
         mount['mountPath']: mount['constant']
@@ -252,32 +266,31 @@ def claims_of(platform: Spec, label: str) -> dict[str, str]:
 
 
 def executor_platform(platform: Spec, label: str) -> dict[str, Any]:
-    """What Kubernetes is told of a step."""
-    found: Any = platform
+    """The settings for Kubernetes of a step."""
+    settings: Any = platform
     for key in ('platforms', 'kubernetes', 'deploymentSpec', 'executors', label):
-        found = found.get(key, {})
-    return found
+        settings = settings.get(key, {})
+    return settings
 
 
 def sequence(waiting: Mapping[str, set[str]]) -> Sequence[str]:
-    """An order in which steps can run one after the other: of those that can start, the first by
-    name.
+    """An order in which the steps can run: always the first by name of those that can start.
 
     Raises:
-      DriverError: some wait for each other.
+      DriverError: some steps wait for each other.
     """
-    done: list[str] = []
-    while len(done) < len(waiting):
+    order: list[str] = []
+    while len(order) < len(waiting):
         ready = sorted(
-            name for name, before in waiting.items() if name not in done and before <= set(done)
+            name for name, before in waiting.items() if name not in order and before <= set(order)
         )
         if not ready:
             raise DriverError(
-                f'{", ".join(sorted(set(waiting) - set(done)))} wait for each other: this is no '
-                'graph that can run'
+                f'{", ".join(sorted(set(waiting) - set(order)))} wait for each other: this graph '
+                'cannot run'
             )
-        done.append(ready[0])
-    return done
+        order.append(ready[0])
+    return order
 
 
 def _parameters(run: Run, task: str) -> dict[str, Any]:
@@ -288,13 +301,13 @@ def _parameters(run: Run, task: str) -> dict[str, Any]:
             key = source['componentInputParameter']
             if key not in run.parameters:
                 raise DriverError(
-                    f'step {task}: {name} is to be {key!r}, which is no parameter of the pipeline'
+                    f'step {task}: {name} takes {key!r}, which is not a parameter of the pipeline'
                 )
             value = run.parameters[key]
             if value is None:
                 raise DriverError(
-                    f'step {task}: {name} is to be the parameter {key!r} of the pipeline, which '
-                    'has no value'
+                    f'step {task}: {name} takes the parameter {key!r} of the pipeline, which has '
+                    'no value'
                 )
         elif 'constant' in source.get('runtimeValue', {}):
             value = _constant(run, task, source['runtimeValue']['constant'])
@@ -321,10 +334,11 @@ def _parameters(run: Run, task: str) -> dict[str, Any]:
 
 
 def _constant(run: Run, task: str, value: Any) -> Any:
-    """Placeholders are replaced where one is all of a constant; any other text stays
-    (v2/driver/resolve.go:436).
+    """Replaces a placeholder that is the whole constant, and returns any other value unchanged.
+
+    v2/driver/resolve.go:436
     """
-    told = {
+    placeholders = {
         '{{$.pipeline_job_name}}': run.pipeline,
         '{{$.pipeline_job_resource_name}}': run.pipeline,
         '{{$.pipeline_job_uuid}}': run.number,
@@ -333,43 +347,44 @@ def _constant(run: Run, task: str, value: Any) -> Any:
         '{{$.pipeline_job_create_time_utc}}': run.created,
         '{{$.pipeline_job_schedule_time_utc}}': run.created,
     }
-    return told.get(value, value) if isinstance(value, str) else value
+    return placeholders.get(value, value) if isinstance(value, str) else value
 
 
 def _artifacts(
     run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]]
 ) -> dict[str, Any]:
     """v2/driver/resolve.go:700."""
-    found = {}
+    artifacts = {}
     for name, source in run.tasks[task].get('inputs', {}).get('artifacts', {}).items():
-        wanted = source.get('taskOutputArtifact')
-        if wanted is None:
+        output = source.get('taskOutputArtifact')
+        if output is None:
             raise DriverError(
                 f'step {task}: input {name} is {json.dumps(source)[:200]}: expected the output of '
                 'a step'
             )
-        producer, key = wanted['producerTask'], wanted['outputArtifactKey']
+        producer, key = output['producerTask'], output['outputArtifactKey']
         if producer not in published:
             raise DriverError(f'step {task}: input {name} comes from {producer}, which has not run')
         if key not in published[producer]:
-            has = ', '.join(sorted(published[producer]))
+            keys = ', '.join(sorted(published[producer]))
             raise DriverError(
-                f'step {task}: input {name} is to be {key!r} of {producer}, which published {has}'
+                f'step {task}: input {name} takes {key!r} of {producer}, which published {keys}'
             )
-        found[name] = {'artifacts': [published[producer][key].runtime()]}
-    return found
+        artifacts[name] = {'artifacts': [published[producer][key].runtime()]}
+    return artifacts
 
 
 def _outputs(run: Run, task: str, salt: str) -> dict[str, Any]:
-    """v2/driver/driver.go:741: an output for logs that no component declared, and the report beside
-    the artifacts.
+    """The declared outputs, one for the logs, and the report.
+
+    v2/driver/driver.go:741
     """
-    place = uri(run.root, run.pipeline, run.number, task, salt)
+    folder = uri(run.root, run.pipeline, run.number, task, salt)
     artifacts = {}
     for key, output in (
         run.component(task).get('outputDefinitions', {}).get('artifacts', {}).items()
     ):
-        artifact = {'name': key, 'uri': uri(place, key), 'type': output['artifactType']}
+        artifact = {'name': key, 'uri': uri(folder, key), 'type': output['artifactType']}
         artifacts[key] = {
             'artifacts': [
                 artifact | ({'metadata': output['metadata']} if 'metadata' in output else {})
@@ -377,10 +392,10 @@ def _outputs(run: Run, task: str, salt: str) -> dict[str, Any]:
         }
     artifacts[LOGS] = {
         'artifacts': [
-            {'name': LOGS, 'uri': uri(place, LOGS), 'type': {'schemaTitle': 'system.Artifact'}}
+            {'name': LOGS, 'uri': uri(folder, LOGS), 'type': {'schemaTitle': 'system.Artifact'}}
         ]
     }
-    return {'artifacts': artifacts, 'outputFile': f'{local_path(place)}/{OUTPUT_FILE}'}
+    return {'artifacts': artifacts, 'outputFile': f'{local_path(folder)}/{OUTPUT_FILE}'}
 
 
 def _is(value: Any, kind: str) -> bool:

@@ -1,6 +1,4 @@
-"""What Kubeflow's launcher does inside a pod: brings the inputs, runs the command, takes the
-outputs away and publishes them.
-"""
+"""The work of Kubeflow's launcher in a pod: copies inputs, runs the command, publishes outputs."""
 
 from __future__ import annotations
 
@@ -21,15 +19,13 @@ from tests.support.kfp.metadata import Artifact, Metadata, MetadataError
 from tests.support.kfp.objects import ObjectStore, StoreError, make_folder
 from tests.support.kfp.pods import Pod, PodRunner
 
-# Folders that every pod has as empty volumes (v2/compiler/argocompiler/container.go:543). HOME of
-# an unknown user is /.
+# Folders that are empty volumes in every pod (v2/compiler/argocompiler/container.go:543). The HOME
+# of an unknown user is /.
 _SCRATCH = (*(mount.rstrip('/') for mount in MOUNTS.values()), '/.local', '/.cache', '/.config')
 
 
 class AttemptError(Exception):
-    """An attempt at a step failed; the text says how. `outputs` are what was published all the
-    same.
-    """
+    """An attempt at a step failed; the message says how. `outputs` were published nevertheless."""
 
     def __init__(self, message: str, outputs: dict[str, Artifact]):
         super().__init__(message)
@@ -45,34 +41,34 @@ class Attempt:
       number: from 0.
       container: of the specification.
       component: of the specification.
-      given: the driver's executor input.
+      executor_input: from the driver.
       session: how to reach the store.
-      volumes: folder in the pod -> folder here, of mounted claims.
-      folder: scratch of its own, for its volumes.
-      log: the file for all that the command says.
+      volumes: folder in the pod -> local folder, for each mounted claim.
+      folder: scratch folder for the attempt's other volumes.
+      log: the file for the command's output.
     """
 
     pod: str
     number: int
     container: dict[str, Any]
     component: dict[str, Any]
-    given: dict[str, Any]
+    executor_input: dict[str, Any]
     session: str
     volumes: Mapping[str, Path]
     folder: Path
     log: Path
 
     def here(self, path: str) -> Path:
-        """Where a path in the pod's scratch volumes lies here.
+        """The local path of a path in the pod's scratch volumes.
 
         Raises:
-          StoreError: it is in none of them.
+          StoreError: the path is in none of them.
         """
         for mount in _SCRATCH:
             if path.startswith(f'{mount}/'):
                 return self.folder / mount.lstrip('/') / path[len(mount) + 1 :]
         raise StoreError(
-            f'{path}: in none of the volumes that the launcher copies, '
+            f'{path}: not in a volume that the launcher copies, '
             f'{", ".join(_SCRATCH[: len(MOUNTS)])}'
         )
 
@@ -83,91 +79,98 @@ def launch(
     """Runs a step once (v2/component/launcher_v2.go:405). Returns output -> artifact.
 
     Raises:
-      AttemptError: the command failed, or reported something that Kubeflow does not take.
+      AttemptError: the command failed, or reported something that Kubeflow does not accept.
     """
-    given = copy.deepcopy(attempt.given)
-    # Each attempt has a log of its own (v2/component/launcher_v2.go:538).
-    given['outputs']['artifacts'][LOGS]['artifacts'][0]['uri'] += f'-{attempt.number}'
+    executor_input = copy.deepcopy(attempt.executor_input)
+    # Each attempt has its own log (v2/component/launcher_v2.go:538).
+    executor_input['outputs']['artifacts'][LOGS]['artifacts'][0]['uri'] += f'-{attempt.number}'
     for mount in _SCRATCH:
         make_folder(attempt.folder / mount.lstrip('/'))
-    _download(attempt, given, store)
-    for _, artifact in _listed(given['outputs']):
+    _download(attempt, executor_input, store)
+    for _, artifact in _listed(executor_input['outputs']):
         make_folder(attempt.here(local_path(artifact['uri'])).parent)
-    code = runner.run(_pod(attempt, given))
-    logs = attempt.here(local_path(given['outputs']['artifacts'][LOGS]['artifacts'][0]['uri']))
+    code = runner.run(_pod(attempt, executor_input))
+    logs = attempt.here(
+        local_path(executor_input['outputs']['artifacts'][LOGS]['artifacts'][0]['uri'])
+    )
     shutil.copyfile(attempt.log, logs)
     if code != 0:
         only_logs = {
-            **given,
+            **executor_input,
             'outputs': {
-                **given['outputs'],
-                'artifacts': {LOGS: given['outputs']['artifacts'][LOGS]},
+                **executor_input['outputs'],
+                'artifacts': {LOGS: executor_input['outputs']['artifacts'][LOGS]},
             },
         }
         raise AttemptError(f'exit code {code}', _publish(attempt, only_logs, {}, store, metadata))
     try:
-        return _publish(attempt, given, _report(attempt, given), store, metadata)
+        return _publish(attempt, executor_input, _report(attempt, executor_input), store, metadata)
     except (MetadataError, StoreError, json_format.ParseError) as error:
-        raise AttemptError(f'what it left cannot be published: {error}', {}) from error
+        raise AttemptError(f'the outputs cannot be published: {error}', {}) from error
 
 
 def command(
-    container: Mapping[str, Any], component: Mapping[str, Any], given: Mapping[str, Any]
+    container: Mapping[str, Any], component: Mapping[str, Any], executor_input: Mapping[str, Any]
 ) -> list[str]:
-    """The command with its placeholders replaced (v2/component/launcher_v2.go:1051). A program is
-    not searched for any.
+    """The command with values in place of placeholders; the program itself has none.
+
+    v2/component/launcher_v2.go:1051
     """
-    given = copy.deepcopy(dict(given))
-    parameters = given['inputs'].setdefault('parameterValues', {})
+    executor_input = copy.deepcopy(dict(executor_input))
+    parameters = executor_input['inputs'].setdefault('parameterValues', {})
     for name, definition in component.get('inputDefinitions', {}).get('parameters', {}).items():
         if 'defaultValue' in definition:
             parameters.setdefault(name, definition['defaultValue'])
-    replaced = {'{{$}}': json.dumps(given)}
+    values = {'{{$}}': json.dumps(executor_input)}
     for group in ('inputs', 'outputs'):
-        for key, artifact in _listed(given[group]):
-            replaced[f"{{{{$.{group}.artifacts['{key}'].uri}}}}"] = artifact['uri']
-            replaced[f"{{{{$.{group}.artifacts['{key}'].path}}}}"] = local_path(artifact['uri'])
+        for key, artifact in _listed(executor_input[group]):
+            values[f"{{{{$.{group}.artifacts['{key}'].uri}}}}"] = artifact['uri']
+            values[f"{{{{$.{group}.artifacts['{key}'].path}}}}"] = local_path(artifact['uri'])
     for name, value in parameters.items():
-        replaced[f"{{{{$.inputs.parameters['{name}']}}}}"] = (
+        values[f"{{{{$.inputs.parameters['{name}']}}}}"] = (
             value if isinstance(value, str) else json.dumps(value)
         )
-    words: list[str] = [*container.get('command', ()), *container.get('args', ())]
-    for placeholder, value in replaced.items():
-        words[1:] = [word.replace(placeholder, value) for word in words[1:]]
-    return words
+    program, *arguments = [*container.get('command', ()), *container.get('args', ())]
+    for placeholder, value in values.items():
+        arguments = [argument.replace(placeholder, value) for argument in arguments]
+    return [program, *arguments]
 
 
-def _pod(attempt: Attempt, given: Mapping[str, Any]) -> Pod:
+def _pod(attempt: Attempt, executor_input: Mapping[str, Any]) -> Pod:
     resources = attempt.container.get('resources', {})
     return Pod(
         name=attempt.pod,
         image=attempt.container['image'],
-        command=command(attempt.container, attempt.component, given),
+        command=command(attempt.container, attempt.component, executor_input),
         folders={
             **{mount: attempt.folder / mount.lstrip('/') for mount in _SCRATCH},
             **attempt.volumes,
         },
-        environment={each['name']: each['value'] for each in attempt.container.get('env', ())},
+        environment={
+            variable['name']: variable['value'] for variable in attempt.container.get('env', ())
+        },
         memory_gb=resources.get('memoryLimit'),
         gpus=int(resources.get('accelerator', {}).get('count', 0)),
         log=attempt.log,
     )
 
 
-def _download(attempt: Attempt, given: Mapping[str, Any], store: ObjectStore) -> None:
-    """v2/component/launcher_v2.go:927. An input without a store stays where it is, which the pod
-    does not see.
+def _download(attempt: Attempt, executor_input: Mapping[str, Any], store: ObjectStore) -> None:
+    """Copies the inputs; one that is in no store stays where it is, and the pod does not see it.
+
+    v2/component/launcher_v2.go:927
     """
-    for _, artifact in _listed(given['inputs']):
+    for _, artifact in _listed(executor_input['inputs']):
         if artifact['uri'].startswith(tuple(MOUNTS)):
             store.download(artifact['uri'], attempt.here(local_path(artifact['uri'])))
 
 
-def _report(attempt: Attempt, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the command reported; nothing is no error, a field that Kubeflow does not know is one
-    (v2/component/launcher_v2.go:1208).
+def _report(attempt: Attempt, executor_input: Mapping[str, Any]) -> dict[str, Any]:
+    """The command's report, empty if there is none; an unknown field is an error.
+
+    v2/component/launcher_v2.go:1208
     """
-    path = attempt.here(given['outputs']['outputFile'])
+    path = attempt.here(executor_input['outputs']['outputFile'])
     if not path.exists():
         return {}
     message = json_format.Parse(
@@ -178,33 +181,37 @@ def _report(attempt: Attempt, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _publish(
     attempt: Attempt,
-    given: Mapping[str, Any],
+    executor_input: Mapping[str, Any],
     reported: Mapping[str, Any],
     store: ObjectStore,
     metadata: Metadata,
 ) -> dict[str, Artifact]:
-    """Uploads the outputs and records them, with what was reported of them
-    (v2/component/launcher_v2.go:778 and 1188).
+    """Uploads the outputs and records them with the reported metadata.
+
+    v2/component/launcher_v2.go:778 and 1188
     """
     published = {}
-    for key, artifact in sorted(_listed(given['outputs'])):
-        told = (
+    for key, artifact in sorted(_listed(executor_input['outputs'])):
+        report = (
             reported.get('artifacts', {}).get(key, {}).get('artifacts', [{}])[0]
             if key != LOGS
             else {}
         )
-        uri = told.get('uri') or artifact['uri']
-        # One that names no store is recorded and not uploaded: the next step finds nothing.
+        uri = report.get('uri') or artifact['uri']
+        # A URI in no store is recorded, but nothing is uploaded: the next step finds nothing.
         if uri.startswith(tuple(MOUNTS)):
             store.upload(attempt.here(local_path(uri)), uri)
         published[key] = metadata.record(
-            key, uri, {**artifact.get('metadata', {}), **told.get('metadata', {})}, attempt.session
+            key,
+            uri,
+            {**artifact.get('metadata', {}), **report.get('metadata', {})},
+            attempt.session,
         )
     return published
 
 
 def _listed(group: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The artifacts of inputs or outputs; TFX and this project have one to a key."""
+    """The artifacts of inputs or outputs; TFX and this project have one for each key."""
     return (
         (key, entry['artifacts'][0])
         for key, entry in group.get('artifacts', {}).items()

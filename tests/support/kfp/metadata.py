@@ -1,6 +1,4 @@
-"""What Kubeflow keeps of runs in ML Metadata, as far as later steps and later runs see it; in a
-file of JSON.
-"""
+"""What Kubeflow stores in ML Metadata and later steps and runs see, in a JSON file."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ COMPLETE, CACHED, FAILED = 'COMPLETE', 'CACHED', 'FAILED'
 
 
 class MetadataError(Exception):
-    """What cannot be kept."""
+    """ML Metadata cannot store a value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Artifact:
     Attributes:
       number: its id, which later steps see as its name.
       uri: in the object store.
-      properties: all are custom properties, of the types that ML Metadata has.
+      properties: its custom properties, of types that ML Metadata has.
     """
 
     number: int
@@ -32,8 +30,9 @@ class Artifact:
     properties: dict[str, Any]
 
     def runtime(self) -> dict[str, Any]:
-        """The artifact as an input: its id for a name, and no type (v2/metadata/converter.go:181,
-        v2/metadata/client.go:1144).
+        """The artifact as an input: named by its id, without a type.
+
+        v2/metadata/converter.go:181, v2/metadata/client.go:1144
         """
         return {
             'name': str(self.number),
@@ -48,11 +47,11 @@ class Execution:
     """An execution of a step.
 
     Attributes:
-      run: the run that it belongs to.
+      run: the id of its run.
       task: the step.
       state: COMPLETE, CACHED or FAILED.
-      pipeline: name of the pipeline, within which the cache is looked up.
-      fingerprint: the cache's key; '' where the step does not use the cache.
+      pipeline: the name of the pipeline; each has its own cache.
+      fingerprint: the key of the cache; '' for a step that does not use the cache.
       outputs: output -> number of the artifact.
     """
 
@@ -74,19 +73,19 @@ class Metadata:
             if path.exists()
             else {'artifacts': [], 'executions': []}
         )
-        self._artifacts = [Artifact(**each) for each in content['artifacts']]
-        self._executions = [Execution(**each) for each in content['executions']]
+        self._artifacts = [Artifact(**fields) for fields in content['artifacts']]
+        self._executions = [Execution(**fields) for fields in content['executions']]
 
-    def record(self, key: str, uri: str, given: dict[str, Any], session: str) -> Artifact:
-        """Keeps a new artifact of an output (v2/metadata/client.go:1214).
+    def record(self, key: str, uri: str, metadata: dict[str, Any], session: str) -> Artifact:
+        """Stores a new artifact of an output (v2/metadata/client.go:1214).
 
         Args:
-          key: of the output; what the artifact is displayed as unless it says otherwise.
+          key: of the output; also the display name, unless the metadata has one.
           uri: in the object store.
-          given: its metadata, as the step reported them.
+          metadata: as the step reported it.
           session: how to reach the store, as JSON.
         """
-        properties = {name: property_of(name, value) for name, value in given.items()}
+        properties = {name: property_of(name, value) for name, value in metadata.items()}
         properties.setdefault('display_name', key)
         properties.setdefault('store_session_info', session)
         artifact = Artifact(len(self._artifacts) + 1, uri, properties)
@@ -95,7 +94,7 @@ class Metadata:
         return artifact
 
     def publish(self, execution: Execution) -> None:
-        """Keeps an execution that is over."""
+        """Stores a finished execution."""
         self._executions.append(execution)
         self._save()
 
@@ -104,26 +103,23 @@ class Metadata:
         return {key: self._artifacts[number - 1] for key, number in execution.outputs.items()}
 
     def cached(self, pipeline: str, fingerprint: str) -> Execution | None:
-        """The newest execution that ran with a key of the cache (v2/cacheutils/cache.go,
-        GetExecutionCache).
+        """The newest complete execution with this key of the cache.
+
+        v2/cacheutils/cache.go, GetExecutionCache
         """
-        found = (each for each in reversed(self._executions) if each.state == COMPLETE)
-        return next(
-            (
-                each
-                for each in found
-                if (each.pipeline, each.fingerprint) == (pipeline, fingerprint)
-            ),
-            None,
-        )
+        key = (COMPLETE, pipeline, fingerprint)
+        for execution in reversed(self._executions):
+            if (execution.state, execution.pipeline, execution.fingerprint) == key:
+                return execution
+        return None
 
     def executions(self, run: str) -> list[Execution]:
-        """The executions of a run, in their order."""
-        return [each for each in self._executions if each.run == run]
+        """The executions of a run, in order."""
+        return [execution for execution in self._executions if execution.run == run]
 
     def _save(self) -> None:
         content = {
-            group: [dataclasses.asdict(each) for each in getattr(self, f'_{group}')]
+            group: [dataclasses.asdict(entry) for entry in getattr(self, f'_{group}')]
             for group in ('artifacts', 'executions')
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,11 +129,12 @@ class Metadata:
 
 
 def property_of(name: str, value: Any) -> Any:
-    """A value of an artifact's metadata as it comes back from ML Metadata
-    (v2/metadata/converter.go:138).
+    """A value of an artifact's metadata as ML Metadata returns it.
+
+    v2/metadata/converter.go:138
 
     Raises:
-      MetadataError: there is no such property.
+      MetadataError: ML Metadata has no property of this type.
     """
     match value:
         case bool():
@@ -148,4 +145,4 @@ def property_of(name: str, value: Any) -> Any:
             return {'list': value}
         case dict():
             return {'struct': value}
-    raise MetadataError(f'metadata {name!r} is {value!r}: Kubeflow cannot keep that; leave it out')
+    raise MetadataError(f'metadata {name!r} is {value!r}: Kubeflow cannot store it; leave it out')

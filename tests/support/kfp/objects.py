@@ -1,5 +1,6 @@
-"""Folders in the place of buckets: gs://bucket/key is FOLDER/gs/bucket/key. Like a bucket they know
-objects, and no empty folders.
+"""Folders in place of buckets: gs://bucket/key is FOLDER/gs/bucket/key.
+
+Like a bucket, they hold objects and no empty folders.
 """
 
 from __future__ import annotations
@@ -13,36 +14,37 @@ from pipeline.kubeflow.entrypoint import MOUNTS
 
 
 class StoreError(Exception):
-    """An object that no bucket would take or give."""
+    """A bucket could not hold or return this object."""
 
 
 class ObjectStore:
-    """All buckets of all schemes that the launcher knows."""
+    """The buckets of all schemes that the launcher supports."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     def path(self, uri: str) -> Path:
-        """Where an object or what looks like a folder lies.
+        """The local path of an object or of what looks like a folder.
 
         Raises:
-          StoreError: the launcher knows no such store (v2/component/launcher_v2.go:1239), or the
-            key climbs out of its bucket.
+          StoreError: the launcher does not support such a store
+            (v2/component/launcher_v2.go:1239), or the key leads out of its bucket.
         """
         scheme = next((scheme for scheme in MOUNTS if uri.startswith(scheme)), None)
         if scheme is None:
-            raise StoreError(f'{uri}: no store of the launcher; expected {", ".join(MOUNTS)}')
+            raise StoreError(f'{uri}: the launcher supports only {", ".join(MOUNTS)}')
         key = uri[len(scheme) :]
         if '..' in key.split('/') or not key.strip('/'):
-            raise StoreError(f'{uri}: names no object')
+            raise StoreError(f'{uri}: not the name of an object')
         return self._folder / scheme.rstrip(':/') / key
 
     def upload(self, source: Path, uri: str) -> bool:
-        """Copies a file, or all files below a folder; what is empty leaves nothing
-        (v2/objectstore/object_store.go:111).
+        """Copies a file, or all files below a folder; an empty folder leaves nothing.
+
+        v2/objectstore/object_store.go:111
 
         Returns:
-          Whether there was anything at `source`.
+          Whether `source` exists.
 
         Raises:
           StoreError: see `path`; or a link below `source` leads to a folder, which the launcher
@@ -61,8 +63,9 @@ class ObjectStore:
         return True
 
     def download(self, uri: str, target: Path) -> int:
-        """Copies the object of a key, or all objects below it (v2/objectstore/object_store.go:176).
-        Returns how many; none is no error.
+        """Copies the object of a key, or all objects below it, and returns their number.
+
+        v2/objectstore/object_store.go:176
         """
         source = self.path(uri)
         count = 0
@@ -73,9 +76,7 @@ class ObjectStore:
 
 
 def make_folder(path: Path) -> None:
-    """A folder with all above it that the user of a container may write to, as that of a pod's
-    volume.
-    """
+    """Makes a folder and its parents writable for everyone, as a pod's volumes are."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         folder.mkdir()
@@ -86,8 +87,8 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    with os.scandir(path) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+    with os.scandir(path) as iterator:
+        entries = sorted(iterator, key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _files(Path(entry.path))
@@ -97,6 +98,6 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _copy(source: Path, target: Path) -> None:
     make_folder(target.parent)
-    # Bytes alone: an object has no mode and no time of a file.
+    # Only the bytes: an object has no file mode and no file time.
     shutil.copyfile(source, target)
     target.chmod(0o666)

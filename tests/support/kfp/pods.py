@@ -1,6 +1,4 @@
-"""A command in a container of its image, or in a process of this environment that sees its own
-/minio, /gcs and /s3.
-"""
+"""Runs a command in a container, or in a process that sees its own /minio, /gcs and /s3."""
 
 from __future__ import annotations
 
@@ -17,22 +15,22 @@ _PROJECT = Path(__file__).resolve().parents[3]
 
 
 class PodError(Exception):
-    """A command that cannot even be started; the text says what to do."""
+    """A command cannot start; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pod:
-    """What is run.
+    """A command and what it needs.
 
     Attributes:
-      name: unique among what runs.
+      name: unique among running pods.
       image: the container image.
       command: program and arguments.
-      folders: folder in the pod -> folder here.
-      environment: variables beside those of the image.
-      memory_gb: limit; None for none.
+      folders: folder in the pod -> local folder.
+      environment: variables to add to those of the image.
+      memory_gb: the limit, None for no limit.
       gpus: how many it needs.
-      log: the file for all that the command says.
+      log: the file for the command's output.
     """
 
     name: str
@@ -59,10 +57,10 @@ class Containers:
         self._docker, self._environment = docker, dict(environment)
 
     def run(self, pod: Pod) -> int:
-        """Runs the command in a container; it is gone when this returns, however that is.
+        """Runs the command in a container, which is gone when this returns or raises.
 
         Raises:
-          PodError: the engine is not there, or could not start the container.
+          PodError: there is no engine, or it could not start the container.
         """
         options = [
             '--network',
@@ -86,7 +84,7 @@ class Containers:
         ]
         options += ['--memory', f'{pod.memory_gb * 1e9:.0f}b'] if pod.memory_gb else []
         options += ['--gpus', str(pod.gpus)] if pod.gpus else []
-        # The specification's command takes the place of the image's entry point, as in Kubernetes.
+        # The specification's command replaces the image's entry point, as in Kubernetes.
         command = [
             self._docker,
             'run',
@@ -122,19 +120,19 @@ class Containers:
                     check=False,
                 )
                 raise
-        # Docker's own code for its own errors: no such image, no engine that answers.
+        # Docker's code for its own errors: no such image, no engine that answers.
         if code == 125:
             raise PodError(
                 f'{self._docker} could not start a container of {pod.image}: '
-                f'{_last_words(pod.log)}\n'
-                'Is the engine up, and the image there (make image)?'
+                f'{_log_end(pod.log)}\n'
+                'Is the engine running, and does the image exist (make image)?'
             )
         return code
 
 
-# Argo's (argoproj/argo-workflows, workflow/executor/osspecific/umask_linux.go).
+# As Argo sets it (argoproj/argo-workflows, workflow/executor/osspecific/umask_linux.go).
 _UMASK = 'umask 0'
-# A namespace of mounts; the script sees to it that they stay in it.
+# A mount namespace; the script _ENTER keeps the mounts inside it.
 UNSHARE = (
     'unshare',
     '--mount',
@@ -142,15 +140,15 @@ UNSHARE = (
     'unchanged',
     *(() if os.geteuid() == 0 else ('--user', '--map-root-user')),
 )
-# Every folder of / and then the pod's own, seen from a root of its own; all mounts end with the
+# Mounts every folder of / and then those of the pod under another root; all mounts end with the
 # process.
 _ENTER = """
 set -eu
 root=$1 folders=$2 workdir=$3
 shift 3
-# In a chroot, / belongs to another system; no mount of ours may reach it.
+# In a chroot, / belongs to another system, which our mounts must not reach.
 mount --make-rprivate / 2>/dev/null || if grep -q ' shared:' /proc/self/mountinfo; then
-  echo 'mounts are shared with another system: processes cannot have folders of their own' >&2
+  echo 'mounts are shared with another system: processes cannot have their own folders' >&2
   exit 1
 fi
 mount -t tmpfs -o mode=755 none "$root"
@@ -168,26 +166,23 @@ while IFS="$(printf '\\t')" read -r path folder; do
   mkdir -p "$root$path"
   mount --bind "$folder" "$root$path"
 done <"$folders"
-# The sign for the caller that what follows is the command's own.
+# Tells the caller that the command starts now.
 rm "$folders"
 exec chroot "$root" /bin/sh -c '@UMASK && cd "$0" && exec "$@"' "$workdir" "$@"
 """.replace('@UMASK', _UMASK)
 
 
 class Processes:
-    """Processes of this environment. The image is not looked at, and the project is this working
-    copy.
-    """
+    """Processes of this environment and this working copy; the image does not matter."""
 
     def __init__(self, python: str = sys.executable):
         self._python = python
 
     def run(self, pod: Pod) -> int:
-        """Runs the command with the pod's folders in their places; `python` is the interpreter that
-        was chosen.
+        """Runs the command with the pod's folders mounted; `python` is the chosen interpreter.
 
         Raises:
-          PodError: the folders cannot be put there.
+          PodError: the folders cannot be mounted.
         """
         root = pod.log.with_suffix('.root')
         root.mkdir(exist_ok=True)
@@ -208,7 +203,7 @@ class Processes:
             str(_PROJECT),
             *command,
         ]
-        # No more than an image has: what works by a variable of this shell would not work there.
+        # Only what an image has: a step must not depend on a variable of this shell.
         environment = {
             'PATH': os.pathsep.join(
                 [str(Path(self._python).parent), '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin']
@@ -240,26 +235,26 @@ class Processes:
                 folders.unlink(missing_ok=True)
                 root.rmdir()
         if not started:
-            raise PodError(f'{pod.name} could not be started: {_last_words(pod.log)}')
+            raise PodError(f'{pod.name} could not be started: {_log_end(pod.log)}')
         return code
 
 
-def _last_words(log: Path) -> str:
+def _log_end(log: Path) -> str:
     return ' '.join(log.read_text(encoding='utf-8', errors='replace').split())[-500:]
 
 
 def image_user(docker: str, environment: Mapping[str, str], image: str) -> str:
-    """The user that an image names.
+    """The user that an image runs as.
 
     Raises:
-      PodError: the engine does not hold the image.
+      PodError: the engine does not have the image.
     """
     command = [docker, 'image', 'inspect', '--format', '{{json .Config.User}}', image]
-    done = subprocess.run(
+    result = subprocess.run(
         command, env=dict(environment), capture_output=True, text=True, check=False
     )
-    if done.returncode != 0:
+    if result.returncode != 0:
         raise PodError(
-            f'{image} is not here: build it with `make image`, or pull it. {done.stderr.strip()}'
+            f'{image} is not here: build it with `make image`, or pull it. {result.stderr.strip()}'
         )
-    return json.loads(done.stdout)
+    return json.loads(result.stdout)

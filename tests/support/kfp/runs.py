@@ -1,4 +1,4 @@
-"""Runs of a pipeline: what the API server and Argo do around driver and launcher."""
+"""Runs of a pipeline: the work of the API server and Argo around driver and launcher."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _TAIL = 40
 
 @dataclasses.dataclass
 class Step:
-    """How a step went.
+    """A step of a run and its result.
 
     Attributes:
       name: of the step.
-      given: the driver's executor input.
+      executor_input: from the driver.
       state: COMPLETE, CACHED or FAILED.
       logs: a file for each attempt.
       outputs: output -> artifact.
-      seconds: that all attempts took, with the copying.
+      seconds: how long all attempts took, including the copying.
     """
 
     name: str
-    given: dict[str, Any]
+    executor_input: dict[str, Any]
     state: str
     logs: list[Path]
     outputs: dict[str, Artifact]
@@ -47,8 +47,10 @@ class Step:
 
 
 class RunError(Exception):
-    """A step failed for good, and with it the run; the text has the end of its log. `steps` are
-    those that were begun.
+    """A step failed for good, and with it the run; the message has the end of its log.
+
+    Attributes:
+      steps: the steps that have started.
     """
 
     def __init__(self, message: str, steps: list[Step]):
@@ -62,11 +64,12 @@ class RunError(Exception):
 
 
 def load(path: Path) -> tuple[Spec, Spec]:
-    """The pipeline specification of a file, and the platform specification, empty where there is
-    none.
+    """Reads the pipeline specification and the platform specification of a file.
+
+    A file without a platform specification gives an empty one.
 
     Raises:
-      DriverError: it is no specification, or has something that is not run here.
+      DriverError: the file is not a specification, or has something that is not supported here.
     """
     try:
         spec, *platform = submission.load(str(path))
@@ -82,9 +85,9 @@ class Cluster:
     Args:
       folder: for all of these, and for logs.
       runner: runs the commands.
-      claims: persistent volume claim -> the folder that stands for it.
-      version: of Kubeflow Pipelines, whose rules for retries are followed.
-      wait: sleeps; tests put something quicker in its place.
+      claims: persistent volume claim -> its local folder.
+      version: of Kubeflow Pipelines; decides the rules for retries.
+      wait: sleeps; tests pass something quicker.
       new_id: makes ids.
     """
 
@@ -112,20 +115,20 @@ class Cluster:
         documents: tuple[Spec, Spec],
         root: str,
         parameters: Mapping[str, Any] | None = None,
-        told: Callable[[Step], None] = lambda step: None,
+        on_step: Callable[[Step], None] = lambda step: None,
     ) -> list[Step]:
-        """Runs a pipeline, one step after the other. Returns how each went.
+        """Runs a pipeline, one step after the other, and returns the steps.
 
         Args:
           documents: from `load`.
           root: the pipeline root.
-          parameters: in the place of the defaults.
-          told: is called after each step.
+          parameters: in place of the defaults.
+          on_step: called after each step.
 
         Raises:
           DriverError: the run is refused.
-          PodError: a step cannot be started here.
-          RunError: a step failed as often as it may.
+          PodError: a step cannot start here.
+          RunError: a step failed in all its attempts.
         """
         spec, platform = documents
         if problem := refusals.root_problem(root):
@@ -143,7 +146,7 @@ class Cluster:
         for name in driver.sequence(driver.waits_for(run)):
             step = self._step(run, platform, name, {step.name: step.outputs for step in steps})
             steps.append(step)
-            told(step)
+            on_step(step)
             if step.state == FAILED:
                 raise RunError(_failure(step), steps)
         return steps
@@ -152,7 +155,7 @@ class Cluster:
         """Refuses a run that could not mount its claims, before its first step.
 
         Raises:
-          DriverError: no folder stands for a claim, or it does not exist.
+          DriverError: a claim has no folder, or the folder does not exist.
         """
         labels = [
             spec['components'][task['componentRef']['name']]['executorLabel']
@@ -165,15 +168,14 @@ class Cluster:
         for claim in claims:
             if claim not in self._claims:
                 problems.append(
-                    f'steps mount the claim {claim}, and no folder stands for it: give one with '
+                    f'steps mount the claim {claim}, which has no folder: give one with '
                     f'--claim {claim}=FOLDER'
                 )
             elif not self._claims[claim].is_dir():
                 problems.append(
-                    f'{self._claims[claim]}, which stands for the claim {claim}, is not an '
-                    'existing folder: create it '
-                    '(the user of the image has to be able to write to the folder of the push '
-                    'target), or give another'
+                    f'{self._claims[claim]}, the folder of the claim {claim}, does not exist: '
+                    'create it or give another (the user of the image needs write permission for '
+                    'the push directory)'
                 )
         if problems:
             raise DriverError('\n'.join(problems))
@@ -181,22 +183,25 @@ class Cluster:
     def _step(
         self, run: Run, platform: Spec, name: str, published: Mapping[str, dict[str, Artifact]]
     ) -> Step:
-        given = driver.executor_input(run, name, published, self._new_id())
+        executor_input = driver.executor_input(run, name, published, self._new_id())
         mounts = driver.claims_of(platform, run.component(name)['executorLabel'])
         key = (
-            driver.fingerprint(run, name, given, mounts.values())
+            driver.fingerprint(run, name, executor_input, mounts.values())
             if driver.uses_cache(run, name)
             else ''
         )
-        found = self.metadata.cached(run.pipeline, key) if key else None
-        if found is not None:
-            # The artifacts themselves are the cached ones, ids and all, so that the next step's key
-            # is the same (v2/driver/cache.go:33).
-            step = Step(name, given, CACHED, [], self.metadata.outputs(found))
+        cached = self.metadata.cached(run.pipeline, key) if key else None
+        if cached is not None:
+            # The artifacts keep their ids, so that the key of the next step stays the same
+            # (v2/driver/cache.go:33).
+            step = Step(name, executor_input, CACHED, [], self.metadata.outputs(cached))
         else:
             started = time.monotonic()
             step = self._attempts(
-                run, name, given, {mount: self._claims[claim] for mount, claim in mounts.items()}
+                run,
+                name,
+                executor_input,
+                {mount: self._claims[claim] for mount, claim in mounts.items()},
             )
             step.seconds = time.monotonic() - started
         numbers = {output: artifact.number for output, artifact in step.outputs.items()}
@@ -204,11 +209,11 @@ class Cluster:
         return step
 
     def _attempts(
-        self, run: Run, name: str, given: dict[str, Any], volumes: Mapping[str, Path]
+        self, run: Run, name: str, executor_input: dict[str, Any], volumes: Mapping[str, Path]
     ) -> Step:
-        """All attempts at a step: the driver's input is the same for each, the pod is a new one."""
+        """Makes all attempts at a step, each with the same input in a new pod."""
         waits = retry_waits(run.tasks[name].get('retryPolicy'))
-        step = Step(name, given, FAILED, [], {})
+        step = Step(name, executor_input, FAILED, [], {})
         place = self.folder / 'runs' / run.number / name
         place.mkdir(parents=True)
         started = time.monotonic()
@@ -221,7 +226,7 @@ class Cluster:
                 number,
                 run.container(name),
                 run.component(name),
-                copy.deepcopy(given),
+                copy.deepcopy(executor_input),
                 run.session,
                 volumes,
                 scratch,
@@ -250,20 +255,19 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True)
 class Waits:
-    """Seconds before each retry, and after how many seconds from the first attempt's start none is
-    made any more.
-    """
+    """Seconds before each retry, and from the first attempt's start to the last possible retry."""
 
     seconds: list[float]
     longest_s: float
 
 
 def retry_waits(policy: Mapping[str, Any] | None) -> Waits:
-    """What Argo makes of a retry policy (v2/compiler/argocompiler/container.go:667;
-    argoproj/argo-workflows, processNodeRetries).
+    """The waits that Argo derives from a retry policy.
+
+    v2/compiler/argocompiler/container.go:667; argoproj/argo-workflows, processNodeRetries
 
     Raises:
-      DriverError: Argo cannot read it.
+      DriverError: Argo cannot read the policy.
     """
     if policy is None:
         return Waits([], 0)
@@ -272,7 +276,7 @@ def retry_waits(policy: Mapping[str, Any] | None) -> Waits:
         raise DriverError(f'retryPolicy.backoffFactor is {factor}: Argo takes whole numbers only')
     first = _seconds(policy.get('backoffDuration', '0s'))
     count = int(policy.get('maxRetryCount', 0))
-    # Without a longest duration Kubeflow says 0, and nothing is tried again
+    # Without a maximal duration Kubeflow writes 0, and Argo does not retry
     # (v2/compiler/argocompiler/container.go:410).
     return Waits(
         [first * (int(factor) ** number if factor else 1) for number in range(count)],
