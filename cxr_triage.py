@@ -20,21 +20,21 @@ def main() -> int:
 
 
 def _foreign_package() -> str | None:
-    """Names a package that would be imported from elsewhere, with the cause."""
+    """The message about a package that Python would import from elsewhere; None without one."""
     home = os.path.dirname(os.path.realpath(__file__))
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         places = list(spec.submodule_search_locations or [str(spec.origin)]) if spec else []
         if [os.path.realpath(place) for place in places] != [os.path.join(home, name)]:
-            found = f'another one, {places[0]}' if places else 'none'
+            other = f'another one, {places[0]}' if places else 'none'
             variable = os.environ.get('PYTHONPATH')
-            cause = (
+            advice = (
                 f'Unset PYTHONPATH, or take that folder out of it (it is {variable!r}).'
                 if variable
                 else 'Remove it.'
             )
             return (
-                f'the package {name!r} has to be that of {home}, but Python finds {found}. {cause}'
+                f'the package {name!r} has to be that of {home}, but Python finds {other}. {advice}'
             )
     return None
 

@@ -1,6 +1,4 @@
-"""What `compile` and `submit` have in common: the graph of an experiment whose steps run
-elsewhere.
-"""
+"""What `compile` and `submit` share: their options, and the pipeline of an experiment."""
 
 from __future__ import annotations
 
@@ -9,16 +7,16 @@ import sys
 
 import storage
 
-_NOT_SEEN = (
-    'If this machine cannot see data and weights, name their state with --fingerprint: another '
-    'name is another set.'
+_FINGERPRINT_HINT = (
+    'If this machine cannot see data and weights, name their state with --fingerprint, and change '
+    'the name when they change.'
 )
-# Where the image has this project.
+# Where the container images have this project.
 IMAGE_SETUP_FILE = '/opt/cxr-triage/setup.py'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options beside those of every experiment."""
+    """Adds the options that come on top of those of every experiment."""
     parser.add_argument(
         '--image', metavar='IMAGE', help='the container image of the steps (kubeflow.image)'
     )
@@ -26,17 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--fingerprint',
         metavar='TEXT',
         help=(
-            'a name for the state of data and weights, where this machine cannot see them '
-            '(default: taken from the files)'
+            'a name for the state of data and weights, if this machine cannot see them (default: '
+            'made from the files)'
         ),
     )
 
 
 def check(config) -> None:
-    """Refuses what no pod could reach, before TFX is imported.
+    """Checks that pods can reach all paths; does not import TFX.
 
     Raises:
-      ConfigError: all that is wrong.
+      ConfigError: they cannot; the text has all problems.
     """
     from pipeline.config import ConfigError
     from pipeline.kubeflow import validation
@@ -54,15 +52,14 @@ def check(config) -> None:
 
 
 def check_inputs(config, fingerprint: str | None) -> None:
-    """Looks at data and weights that this machine can see, before TFX is imported, and prints notes
-    on them to standard error.
+    """Checks data and weights, and prints notes to standard error; does not import TFX.
 
     Args:
-      config: that passed `check`.
-      fingerprint: of data and weights that this machine cannot see: then nothing is looked at.
+      config: a configuration that passed `check`.
+      fingerprint: of data and weights that this machine cannot see; then nothing is checked.
 
     Raises:
-      ConfigError: they cannot be used.
+      ConfigError: data or weights cannot be used.
     """
     from pipeline import data_check, weights
     from pipeline.config import ConfigError
@@ -76,18 +73,17 @@ def check_inputs(config, fingerprint: str | None) -> None:
             weights.check(config.model)
         notes = data_check.check(config)
     except ConfigError as error:
-        raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
+        raise ConfigError(f'{error}\n{_FINGERPRINT_HINT}') from None
     for note in notes:
         print(f'Note: {printable(note)}', file=sys.stderr)
 
 
 def graph(config, fingerprint: str | None, read_target: bool = True):
-    """The pipeline, with the data, the weights and the served model as they are now.
+    """The pipeline, with the data, the weights and the served version of this moment.
 
     Args:
-      config: that passed `check`.
-      fingerprint: of data and weights, neither of which is then read; None: it is taken from the
-        files.
+      config: a configuration that passed `check`.
+      fingerprint: of data and weights, which are then not read; None to make it from the files.
       read_target: see `create_pipeline`.
 
     Raises:
@@ -110,13 +106,12 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
             read_target=read_target,
         )
     except (DataRootError, ConfigError) as error:
-        raise ConfigError(f'{error}\n{_NOT_SEEN}') from None
+        raise ConfigError(f'{error}\n{_FINGERPRINT_HINT}') from None
     except storage.RemoteError as error:
         raise ConfigError(
             f'a bucket cannot be read: {" ".join(str(error).split())}\nCheck its name, your '
-            'permissions and the network. '
-            'Where this machine sees no bucket, name the state of data and weights with '
-            '--fingerprint.'
+            'permissions and the network. If this machine cannot see the bucket, name the state '
+            'of data and weights with --fingerprint.'
         ) from None
     except (TargetError, OSError) as error:
         raise ConfigError(str(error)) from None

@@ -1,6 +1,4 @@
-"""What the commands that take an experiment have in common: its options, and the configuration that
-they make.
-"""
+"""What `run`, `compile` and `submit` share: the options of an experiment, and its configuration."""
 
 from __future__ import annotations
 
@@ -10,12 +8,12 @@ from typing import Any
 
 import storage
 
-# Characters of file patterns, of which a path of artifacts has to be free.
+# Characters of file patterns, which the path of artifacts must not contain.
 _PATTERN = frozenset('*?[]\\')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
+    """Adds the options of an experiment."""
     parser.add_argument(
         '--config',
         required=True,
@@ -33,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--root',
         metavar='DIR',
-        help='where artifacts, metadata and the served model go (default: runs/<pipeline>)',
+        help='the run root: artifacts, metadata, served model (default: runs/<pipeline>)',
     )
     parser.add_argument(
         '--push-dir',
@@ -51,23 +49,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar='KEY=VALUE',
-        help='any key, e.g. train.epochs=3',
+        help='set a key of the configuration, e.g. train.epochs=3; repeatable',
     )
     parser.add_argument(
-        '-v', '--verbose', action='store_true', help='show the logs of TensorFlow, Beam and TFX too'
+        '-v',
+        '--verbose',
+        action='store_true',
+        help='also show the logs of TensorFlow, Beam and TFX',
     )
 
 
 def configuration(args: argparse.Namespace, **overrides: Any):
-    """The experiment with the options laid over it; paths of this machine become absolute: they
-    stand in artifacts and in the cache's keys.
+    """The configuration of the experiment, with the values of the options.
+
+    Local paths become absolute, because artifacts and cache keys contain them.
 
     Args:
-      args: as `add_arguments` has them.
+      args: the options of `add_arguments`.
       overrides: see `pipeline.config.load`.
 
     Raises:
-      ConfigError: it is none, or has no data.
+      ConfigError: the configuration is not valid, or names no data.
     """
     from pipeline import config as config_lib
 
@@ -101,11 +103,12 @@ def configuration(args: argparse.Namespace, **overrides: Any):
 
 
 def _check_not_empty(config) -> None:
-    """Refuses empty paths, which an unset variable of a shell leaves: they would stand for the
-    working directory.
+    """Checks that no path is empty, as after an unset shell variable.
+
+    An empty path would mean the working directory.
 
     Raises:
-      ConfigError: see above.
+      ConfigError: a path is empty.
     """
     from pipeline.config import ConfigError
 
@@ -119,17 +122,17 @@ def _check_not_empty(config) -> None:
     for option, path in paths.items():
         if path is not None and not path.strip():
             raise ConfigError(
-                f'{option} is empty: give a path, or leave it out. Is a variable of the shell not '
-                'set?'
+                f'{option} is empty: give a path, or leave it out. Is a shell variable not set?'
             )
 
 
 def _check_artifact_paths(config) -> None:
-    """Refuses folders for artifacts that TFX and TensorFlow would take for a pattern: their files
-    would not be found, or those of others.
+    """Checks that TFX and TensorFlow do not take a folder of artifacts for a file pattern.
+
+    They would then not find its files, or find those of other folders.
 
     Raises:
-      ConfigError: see above.
+      ConfigError: a path contains a character of patterns.
     """
     from pipeline.config import ConfigError
 
@@ -137,18 +140,16 @@ def _check_artifact_paths(config) -> None:
         if path and (special := sorted(_PATTERN.intersection(path))):
             raise ConfigError(
                 f'{path}: TFX takes {" ".join(special)} in the path of its artifacts for a '
-                'pattern. '
-                f'Give a folder without any of {" ".join(sorted(_PATTERN))} as {option}.'
+                f'pattern. Give a folder without any of {" ".join(sorted(_PATTERN))} as {option}.'
             )
 
 
 def _absolute(path: str | None) -> str | None:
-    """An absolute path, also for file:// URIs: as a URI, a local folder would be taken for an
-    object store.
-    """
+    """The absolute form of a local path or file:// URI; other URIs stay as they are."""
     if path is None:
         return None
+    # As a URI, a local folder would count as an object store.
     path = path.removeprefix('file://')
-    # A shell leaves the tilde of `--root=~/runs`, and of a configuration, as it is: it would become
-    # a folder of that name.
+    # A shell does not expand the tilde of `--root=~/runs`, and nothing expands it in a
+    # configuration.
     return path if storage.is_remote(path) else os.path.abspath(os.path.expanduser(path))

@@ -1,5 +1,6 @@
-"""The command line `cxr-triage`. Nothing heavy is imported before a command runs, so that `--help`
-answers at once.
+"""The command line `cxr-triage`.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import pipeline
 from pipeline.exit_codes import FAILED, INTERRUPTED, refuse
 from trainer import keras_settings
 
-# Characters of an unexpected error that are shown.
-_SHOWN = 300
+# The longest text of an unexpected error that is shown, in characters.
+_MAX_ERROR_CHARACTERS = 300
 # Command -> (its module with `add_arguments` and `run`, one line of help).
 COMMANDS: dict[str, tuple[str, str]] = {
     'run': (
@@ -32,23 +33,23 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     'submit': (
         'cli.commands.submit',
-        'run a compiled specification on Kubeflow, with the data and settings of now',
+        'run a compiled specification on Kubeflow, with the current data and settings',
     ),
-    'status': ('cli.commands.status', 'how a run on Kubeflow stands'),
-    'logs': ('cli.commands.logs', 'what the steps of a run on Kubeflow wrote'),
-    'cancel': ('cli.commands.cancel', 'end a run on Kubeflow'),
+    'status': ('cli.commands.status', 'show the steps of a run on Kubeflow'),
+    'logs': ('cli.commands.logs', 'print the logs of the steps of a run on Kubeflow'),
+    'cancel': ('cli.commands.cancel', 'cancel a run on Kubeflow'),
     'report': (
         'cli.commands.report',
         'write the pages of a root: runs, evaluation, data, model card, lineage',
     ),
     'ui': ('cli.commands.ui', 'serve these pages on this machine, always up to date'),
-    'tensorboard': ('cli.commands.tensorboard', 'TensorBoard over the trainings of a root'),
+    'tensorboard': ('cli.commands.tensorboard', 'show the trainings of a root in TensorBoard'),
     'synth': ('cli.commands.synth', 'draw synthetic chest X-rays in the NIH TFRecord layout'),
     'convert': (
         'cli.commands.convert',
         'turn image folders or NIH PNGs into the NIH TFRecord layout',
     ),
-    'check': ('cli.commands.check', 'audit a data set before anything is run'),
+    'check': ('cli.commands.check', 'check a data root before a run'),
 }
 
 
@@ -57,14 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='cxr-triage',
         description='Chest X-ray triage: NIH TFRecords in, a calibrated, gated '
-        'normal-vs-abnormal model out to TF Serving. '
-        'Research use only, not for clinical use.',
+        'normal-vs-abnormal model out to TF Serving. Research use only, not for clinical use.',
     )
     parser.add_argument(
         '--version',
         action=_Version,
         nargs=0,
-        help='print the versions of cxr-triage and what it runs on',
+        help='print the versions of cxr-triage, TensorFlow, TFX and Python',
     )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, (module, text) in COMMANDS.items():
@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Looks the versions up only when they are asked for."""
+    """The option `--version`, which looks up the versions only when it is used."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         installed = [f'Python {platform.python_version()}']
@@ -96,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # What read the output, such as `head`, has closed it. Python would try once more to write
-        # at its end.
+        # The reader of the output, such as `head`, has closed it. Python would flush once more at
+        # exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -112,8 +112,8 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         return module.run(args)
     except KeyboardInterrupt:
-        resumed = getattr(module, 'WHEN_INTERRUPTED', 'what was done is kept')
-        print(f'cxr-triage {args.command}: interrupted; {resumed}', file=sys.stderr)
+        advice = getattr(module, 'WHEN_INTERRUPTED', 'finished work is kept')
+        print(f'cxr-triage {args.command}: interrupted; {advice}', file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         raise
@@ -122,31 +122,28 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _unexpected(error: Exception) -> str:
-    """One line on an error that no command foresees, whose traceback goes into a file."""
+    """Writes the traceback of an unexpected error to a file, and returns one line on the error."""
     with tempfile.NamedTemporaryFile(
         'w', prefix='cxr-triage-', suffix='.log', delete=False, encoding='utf-8', errors='replace'
     ) as file:
         file.write(''.join(traceback.format_exception(error)))
-    said = ' '.join(str(error).split())[:_SHOWN]
+    message = ' '.join(str(error).split())[:_MAX_ERROR_CHARACTERS]
     if isinstance(error, ImportError):
-        cause = (
+        advice = (
             'The environment is broken: remove .venv and run `make environment`, '
             'with PYTHONPATH unset.'
         )
     else:
-        cause = 'This is a fault of cxr-triage; please report it.'
-    return f'unexpected {type(error).__name__}: {said}. {cause} Its traceback is in {file.name}'
+        advice = 'This is a bug in cxr-triage; please report it.'
+    return f'unexpected {type(error).__name__}: {message}. {advice} The traceback is in {file.name}'
 
 
 def _environment_problem() -> str | None:
-    """What keeps the libraries from being imported, in words; each would end in a traceback of its
-    own.
-    """
+    """The reason why the libraries cannot be imported; without this check, a traceback."""
     if os.path.expanduser('~') == '~':
         return (
             f'there is no home directory: HOME is not set, and user {os.getuid()} is not in the '
-            f'user database. '
-            'Set HOME to a directory that can be written to, e.g. HOME=/tmp.'
+            'user database. Set HOME to a directory that can be written to, e.g. HOME=/tmp.'
         )
     return None
 

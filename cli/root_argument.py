@@ -1,4 +1,4 @@
-"""Which root a command is about."""
+"""The option `--root` of the commands that read a root."""
 
 from __future__ import annotations
 
@@ -11,37 +11,35 @@ _RUNS = Path('runs')
 
 
 class RootError(ValueError):
-    """There is no such root, or more than one; the text says what to give."""
+    """The root does not exist, or it is not clear which one is meant; the text says what to do."""
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
-    """The option `--root`."""
+    """Adds the option `--root`."""
     parser.add_argument(
         '--root',
         metavar='DIR',
-        help='the root of runs (default: the one under runs/, where there is one only)',
+        help='the run root (default: the one under runs/, if there is only one)',
     )
 
 
-def find(given: str | None) -> Path:
-    """The root that was given, or the only one under `runs/`; absolute.
+def find(path: str | None) -> Path:
+    """The absolute path of the root `path`; without one, of the only root under `runs/`.
 
     Raises:
-      RootError: see there.
+      RootError: the root does not exist, or `runs/` has none or several.
     """
-    if given is not None:
-        root = Path(given).resolve()
+    if path is not None:
+        root = Path(path).resolve()
         if not root.is_dir():
             raise RootError(
-                f'{given}: no such directory. Give the root of a run: what `cxr-triage run` had '
-                'as --root.'
+                f'{path}: no such directory. Give the folder that was the --root of '
+                '`cxr-triage run`.'
             )
         return root
-    found = sorted(path.parent for path in _RUNS.glob(f'*/{STORE_FILE}'))
-    if len(found) == 1:
-        return found[0].resolve()
-    if not found:
+    roots = sorted(store.parent for store in _RUNS.glob(f'*/{STORE_FILE}'))
+    if len(roots) == 1:
+        return roots[0].resolve()
+    if not roots:
         raise RootError(f'no runs under {_RUNS}/ here: give the root of a run with --root')
-    raise RootError(
-        f'more than one root: give one of them with --root: {", ".join(map(str, found))}'
-    )
+    raise RootError(f'more than one root: choose one with --root: {", ".join(map(str, roots))}')

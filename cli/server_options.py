@@ -1,6 +1,4 @@
-"""What the commands that talk to Kubeflow have in common: where its API server is, and how a run is
-shown.
-"""
+"""What the commands for Kubeflow share: the connection options, and the display of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of a connection."""
+    """Adds the options of a connection."""
     description = (
         "Google's inverse proxy (*.googleusercontent.com) needs no option: kfp takes your gcloud "
         'login.'
@@ -19,13 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--host',
         metavar='URL',
-        help='of the API server (default: KF_PIPELINES_ENDPOINT), e.g. http://localhost:8080',
+        help='the API server (default: KF_PIPELINES_ENDPOINT), e.g. http://localhost:8080',
     )
     group.add_argument(
-        '--namespace', metavar='NAME', help='yours, where Kubeflow Pipelines serves several users'
+        '--namespace', metavar='NAME', help='your namespace, if the server has several users'
     )
     group.add_argument(
-        '--token-file', metavar='FILE', help='a bearer token, read anew for each request'
+        '--token-file', metavar='FILE', help='file with a bearer token, read for each request'
     )
     group.add_argument(
         '--iap-client-id', metavar='ID', help="OAuth client of Google's Identity-Aware Proxy"
@@ -34,10 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def connect(args: argparse.Namespace):
-    """A server that answered.
+    """Connects to the API server.
 
     Raises:
-      ServerError: it did not.
+      ServerError: it does not answer.
     """
     from pipeline.kubeflow import client
 
@@ -56,20 +54,20 @@ def connect(args: argparse.Namespace):
 
 
 def console():
-    """Where a person looks; a log file is not cut to 80 columns."""
+    """The console for runs; without a terminal, it has 160 columns."""
     from records import terminal
 
-    # This very file: while kfp is asked, another stands in for standard output.
+    # The client replaces sys.stdout while kfp runs, so name the present file.
     return terminal.console(
         file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160
     )
 
 
 def follow(server, run_id: str, screen):
-    """Shows a run until it has ended, and returns it.
+    """Shows the steps of a run until it has ended, and returns the run.
 
     Raises:
-      ServerError: it cannot be asked for any more.
+      ServerError: the server no longer answers.
     """
     from pipeline.kubeflow import display as remote_display
 
@@ -77,8 +75,8 @@ def follow(server, run_id: str, screen):
         run = remote_display.Follower(screen).follow(lambda: server.run(run_id))
     except KeyboardInterrupt:
         screen.print(
-            f'\nThe run goes on. cxr-triage status {run_id} --follow looks again, cxr-triage '
-            f'cancel {run_id} ends it.'
+            f'\nThe run goes on. cxr-triage status {run_id} --follow shows it again, cxr-triage '
+            f'cancel {run_id} cancels it.'
         )
         raise
     remote_display.conclude(run, screen)

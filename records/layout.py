@@ -2,7 +2,7 @@
 
 `data/NNN-COUNT.tfrec`, `preprocessed_data.csv`, `metadata/Data_Entry_2017_v2020.csv.gz` and the
 official split lists. The same content gives the same bytes. A reader never sees half a file: each
-one is written under a hidden name and then renamed.
+one is written under a hidden name, then renamed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from schemas.labels import LABELS
 DATA_FOLDER = 'data'
 PREPROCESSED = 'preprocessed_data.csv'
 TABLE = 'metadata/Data_Entry_2017_v2020.csv.gz'
-# The header of the NIH release; the last two names hold a comma each, so a row has 11 fields.
+# The header of the NIH release; two of its names contain a comma, so a row has 11 fields.
 TABLE_COLUMNS: tuple[str, ...] = (
     'Image Index',
     'Finding Labels',
@@ -43,7 +43,7 @@ _STAGE = '.partial'
 class ShardWriter:
     """Writes records into files of a fixed number of records.
 
-    `close` names the files, because a name holds the number of records.
+    `close` names the files, because a name includes the number of records.
     """
 
     def __init__(self, out: Path, shard_size: int) -> None:
@@ -76,7 +76,7 @@ class ShardWriter:
         return names
 
     def discard(self) -> None:
-        """Deletes what was written; does nothing after `close`."""
+        """Deletes the written files; does nothing after `close`."""
         self._finish()
         shutil.rmtree(self._stage, ignore_errors=True)
 
@@ -133,7 +133,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     os.replace(stage, path)
 
 
-def written(out: Path) -> list[Path]:
+def data_set_files(out: Path) -> list[Path]:
     """The files of an earlier data set of this layout in `out`."""
     lists = (_list_path(out, name) for name in LISTS)
     paths = (*(out / DATA_FOLDER).glob('*.tfrec'), out / PREPROCESSED, out / TABLE, *lists)
@@ -142,7 +142,7 @@ def written(out: Path) -> list[Path]:
 
 def remove(out: Path) -> None:
     """Removes the files of an earlier data set of this layout from `out`, and nothing else."""
-    for path in written(out):
+    for path in data_set_files(out):
         path.unlink(missing_ok=True)
 
 

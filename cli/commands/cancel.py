@@ -9,23 +9,25 @@ from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `cancel`."""
-    parser.add_argument('run_id', metavar='RUN_ID', help='as submit told it')
+    """Adds the options of `cancel`."""
+    parser.add_argument('run_id', metavar='RUN_ID', help='the id that submit printed')
     remote.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Asks for the end of a run; 0 it will end, 1 it has ended already or is not known."""
+    """Cancels a run; returns 0, or 1 if it has already ended or is unknown."""
     from pipeline.kubeflow.server_errors import ServerError
 
     try:
         server = remote.connect(args)
-        found = server.run(args.run_id)
-        if found.finished:
-            raise ServerError(f'{found.name} has ended already: {found.state.lower()}')
-        if found.state != 'CANCELING':
+        kubeflow_run = server.run(args.run_id)
+        if kubeflow_run.finished:
+            raise ServerError(
+                f'{kubeflow_run.name} has already ended: {kubeflow_run.state.lower()}'
+            )
+        if kubeflow_run.state != 'CANCELING':
             server.cancel(args.run_id)
     except ServerError as error:
         return refuse('cancel', error)
-    print(f'{found.name} is being cancelled. What its steps have finished stays in the cache.')
+    print(f'{kubeflow_run.name} is being cancelled. The results of finished steps stay cached.')
     return 0

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 import storage
+from pipeline.exit_codes import FAILED, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from records.data_root import DataFile, DataRoot
     from records.side_files import Kind
 
-HELP = 'check a data root: exits with 0 if it is clean, otherwise with 1 and the list of problems'
 # Below this size, starting worker processes costs more than it saves.
 _INLINE_BYTES = 64 << 20
 
@@ -77,33 +77,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks; returns 0 if the data root is clean, otherwise 1."""
+    """Checks the data root; returns 0 if it is clean, otherwise 1."""
     from concurrent.futures.process import BrokenProcessPool
-
-    from rich.markup import escape
 
     from records import terminal
 
-    console, errors = terminal.console(), terminal.console(stderr=True, soft_wrap=True)
     try:
-        audit = _audit(args, errors)
+        audit = _audit(args, terminal.console(stderr=True))
         if args.json:
             _write_json(args, audit)
     # DataRootError, MetadataError and wrong options are ValueErrors.
     except (ValueError, OSError) as error:
-        errors.print(f'[bold red]check:[/] {escape(terminal.error_text(error))}')
-        return 1
+        return refuse('check', terminal.error_text(error))
     except BrokenProcessPool:
-        errors.print(
-            '[bold red]check:[/] a worker process was killed, probably because memory ran out: try '
-            'fewer with --workers'
+        return refuse(
+            'check',
+            'a worker process was killed, probably because memory ran out: try fewer with '
+            '--workers',
         )
-        return 1
-    _show(audit, args, console)
-    return 1 if audit.errors else 0
+    _show(audit, args, terminal.console())
+    return FAILED if audit.errors else 0
 
 
-def _audit(args: argparse.Namespace, errors: Console) -> Audit:
+def _audit(args: argparse.Namespace, progress_console: Console) -> Audit:
     from records import data_root, layout, side_files
     from records.check.audit import Audit, read_preprocessed
     from records.check.scan import ScanRules
@@ -117,16 +113,16 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
     listing = data_root.scan(
         root, tuple(args.pattern) if args.pattern else data_root.DEFAULT_PATTERNS
     )
-    side = {kind: _find(kind, listing) for kind in side_files.LISTS}
+    names = {kind: _find(kind, listing) for kind in side_files.LISTS}
     if not args.metadata:
-        side[side_files.TABLE] = _find(side_files.TABLE, listing)
-    places = {kind: storage.resolve(root, name) for kind, name in side.items() if name}
-    table = args.metadata or places.get(side_files.TABLE)
+        names[side_files.TABLE] = _find(side_files.TABLE, listing)
+    paths = {kind: storage.resolve(root, name) for kind, name in names.items() if name}
+    table = args.metadata or paths.get(side_files.TABLE)
     metadata = read_table(table) if table else None
     lists = {
-        name: read_list(places[kind])
+        name: read_list(paths[kind])
         for name, kind in zip(layout.LISTS, side_files.LISTS, strict=True)
-        if kind in places
+        if kind in paths
     }
     intake = Intake(
         metadata,
@@ -136,9 +132,9 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
         max_side=rules.max_side,
     )
     audit = Audit(intake, metadata)
-    _scan(audit, root, listing.files, rules, args.workers, errors)
+    _scan(audit, root, listing.files, rules, args.workers, progress_console)
     audit.finish()
-    audit.add_ignored(listing.ignored([name for name in side.values() if name]))
+    audit.add_ignored(listing.ignored([name for name in names.values() if name]))
     if lists:
         audit.compare_lists(lists)
     if layout.PREPROCESSED in listing.others:
@@ -149,7 +145,7 @@ def _audit(args: argparse.Namespace, errors: Console) -> Audit:
 
 
 def _scan(
-    audit: Audit, root: str, files: Sequence[DataFile], rules, workers: int | None, errors: Console
+    audit: Audit, root: str, files: Sequence[DataFile], rules, workers: int | None, console: Console
 ) -> None:
     import functools
 
@@ -163,12 +159,12 @@ def _scan(
         workers = default_workers() if rules.pixels or total > _INLINE_BYTES else 1
     columns = (TextColumn('reading'), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=errors, disable=not errors.is_terminal, transient=True
+        *columns, console=console, disable=not console.is_terminal, transient=True
     ) as progress:
         task = progress.add_task('check', total=total)
-        places = [(storage.resolve(root, file.name), file.name) for file in files]
+        paths = [(storage.resolve(root, file.name), file.name) for file in files]
         scans = ordered_map(
-            functools.partial(scan_file, rules=rules), places, min(workers, len(files))
+            functools.partial(scan_file, rules=rules), paths, min(workers, len(files))
         )
         for file, scan in zip(files, scans, strict=True):
             audit.add(scan)
@@ -176,7 +172,7 @@ def _scan(
 
 
 def _find(kind: Kind, listing: DataRoot) -> str | None:
-    """The side file that a run with `auto` uses; None without one."""
+    """The name of the side file that a run with `auto` uses; None without one."""
     from records import side_files
 
     option = '--metadata' if kind is side_files.TABLE else 'its usual name'
@@ -192,7 +188,7 @@ def _write_json(args: argparse.Namespace, audit: Audit) -> None:
     from records.layout import write_atomically
 
     content = {'data_root': args.data_root, **audit.as_dict()}
-    # A file name that is not UTF-8 becomes an escape of JSON.
+    # A file name that is not UTF-8 becomes a JSON escape.
     text = json.dumps(content, indent=2, ensure_ascii=False).encode(errors='backslashreplace')
     write_atomically(Path(args.json), text + b'\n')
 

@@ -1,4 +1,4 @@
-"""`cxr-triage compile`: the pipeline as a specification for Kubeflow or Vertex AI Pipelines."""
+"""`cxr-triage compile`: writes the specification for Kubeflow or Vertex AI Pipelines."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `compile`."""
+    """Adds the options of `compile`."""
     options.add_arguments(parser)
-    parser.add_argument('--out', required=True, metavar='FILE.yaml', help='the specification')
+    parser.add_argument(
+        '--out', required=True, metavar='FILE.yaml', help='where to write the specification'
+    )
     cluster.add_arguments(parser)
     parser.add_argument(
         '--target',
         choices=['kubeflow', 'vertex'],
         default='kubeflow',
-        help='who runs it (default: kubeflow)',
+        help='the service that runs it (default: kubeflow)',
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compiles; 0 written, 1 refused, with all that has to be changed."""
+    """Compiles the pipeline; returns 0, or 1 with everything that has to change."""
     from pipeline import quiet
     from pipeline.config import ConfigError
 
@@ -49,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
     )
     if not read_target:
         print(
-            f'{config.push_directory} was not read, because of --fingerprint: the file takes it '
-            'that nothing is served there, and its '
-            'Pusher refuses where something is. cxr-triage submit fills in what is served.'
+            f'{config.push_directory} was not read, because of --fingerprint. The specification '
+            'assumes that nothing is served there, and its Pusher refuses if something is. '
+            'cxr-triage submit fills in the served version.'
         )
     print(f'Give the pipeline root with the run: {config.root}')
     return 0

@@ -1,4 +1,4 @@
-"""`cxr-triage convert`: images to the NIH TFRecord layout."""
+"""`cxr-triage convert`: converts images to the NIH TFRecord layout."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.exit_codes import refuse
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from records.convert.convert import Outcome
     from records.convert.sources import Listing
 
-HELP = 'convert images in class folders, or NIH PNGs with their table, to NIH TFRecords'
 _MAX_REASONS = 20
 # Marks the folder of a data set until the data set is complete.
 _UNFINISHED = '.convert-unfinished'
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help=(
             'the Data_Entry table (CSV, plain or gzip) of NIH images; default: the one in the '
-            'folder or its metadata/; without one, the folders give the labels'
+            'folder or its metadata/; without a table, the folders give the labels'
         ),
     )
     parser.add_argument(
@@ -49,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='FOLDER=LABEL',
         help=(
-            "the label of a class folder that does not have the name of one: 'sick=Mass', "
-            "'sick=Mass|Edema', or 'rest=' to leave it out; repeatable"
+            "the label of a class folder that is not named after one: 'sick=Mass', "
+            "'sick=Mass|Edema', or 'rest=' to leave the folder out; repeatable"
         ),
     )
     parser.add_argument(
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=('squash', 'pad', 'crop'),
         default='squash',
         help=(
-            'what to do with images that are not square: squash as the NIH did (default), pad with '
+            'how to fit images that are not square: squash as the NIH did (default), pad with '
             'black, or crop the longer side'
         ),
     )
@@ -105,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Converts; returns 0, or 1 after an error or if more images fail than --max-failed allows."""
+    """Converts the images; returns 0, or 1 after an error or more failures than --max-failed."""
     from concurrent.futures.process import BrokenProcessPool
 
     from records import terminal
@@ -116,26 +117,25 @@ def run(args: argparse.Namespace) -> int:
 
     console, errors = terminal.console(), terminal.console(stderr=True, soft_wrap=True)
     try:
-        return _run(args, console, errors)
+        return _convert(args, console, errors)
     except (SourceError, MetadataError, DataRootError, NothingConvertedError) as error:
-        errors.print(f'[bold red]convert:[/] {_escape(error)}')
+        return refuse('convert', error)
     except BrokenProcessPool:
-        errors.print(
-            '[bold red]convert:[/] a worker process was killed, probably because memory ran '
-            'out: try fewer with --workers'
+        return refuse(
+            'convert',
+            'a worker process was killed, probably because memory ran out: try fewer with '
+            '--workers',
         )
     except OSError as error:
-        is_unfinished = (args.out.expanduser() / _UNFINISHED).exists()
-        more = (
+        advice = (
             '. The data set is not complete: fix the cause, then run the same command again'
-            if is_unfinished
+            if (args.out.expanduser() / _UNFINISHED).exists()
             else ''
         )
-        errors.print(f'[bold red]convert:[/] {_escape(terminal.error_text(error))}{more}')
-    return 1
+        return refuse('convert', f'{terminal.error_text(error)}{advice}')
 
 
-def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
+def _convert(args: argparse.Namespace, console: Console, errors: Console) -> int:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -181,12 +181,12 @@ def _run(args: argparse.Namespace, console: Console, errors: Console) -> int:
     (out / _UNFINISHED).unlink()
     _show(outcome, out, console)
     if outcome.failed_share > args.max_failed:
-        errors.print(
-            f'[bold red]convert:[/] {len(outcome.failed)} images failed, '
-            f'{outcome.failed_share:.2%}, and --max-failed allows {args.max_failed:.2%}. The '
-            'others were written; look at the reasons before you use them.'
+        return refuse(
+            'convert',
+            f'{len(outcome.failed)} images failed, {outcome.failed_share:.2%}, and --max-failed '
+            f'allows {args.max_failed:.2%}. The other images were converted; look at the reasons '
+            'before you use them.',
         )
-        return 1
     return 0
 
 
@@ -207,9 +207,9 @@ def _check_folders(images: Path, out: Path, overwrite: bool) -> None:
     if not images.is_dir():
         raise SourceError(f'{images}: no such folder. Give the folder of the images with --images')
     if out.exists() and not out.is_dir():
-        raise SourceError(f'{out}: it is a file, expected a folder for the data set')
+        raise SourceError(f'{out}: this is a file, expected a folder for the data set')
     if out.resolve() == images.resolve():
-        raise SourceError(f'{out}: --out is the folder of the images: choose another')
+        raise SourceError(f'{out}: --out is the folder of the images: choose another one')
     if not out.is_dir():
         return
     if any(out.iterdir()) and not overwrite and not (out / _UNFINISHED).exists():
@@ -234,12 +234,12 @@ def _check_only_own_records(out: Path) -> None:
         files = find_files(str(out))
     except DataRootError:
         return
-    own = {path.relative_to(out).as_posix() for path in layout.written(out)}
-    others = [file.name for file in files if file.name not in own]
-    if others:
+    own_files = {path.relative_to(out).as_posix() for path in layout.data_set_files(out)}
+    foreign_files = [file.name for file in files if file.name not in own_files]
+    if foreign_files:
         raise SourceError(
-            f'{out}: the folder has {len(others)} record files that convert did not write, such as '
-            f'{others[0]}. Move them away, or choose another folder'
+            f'{out}: the folder has {len(foreign_files)} record files that convert did not write, '
+            f'such as {foreign_files[0]}. Move them away, or choose another folder'
         )
 
 

@@ -6,18 +6,16 @@ import argparse
 import sys
 
 from cli import root_argument as roots
-from pipeline.exit_codes import cannot_write, refuse
+from pipeline.exit_codes import FAILED, cannot_write, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `report`."""
+    """Adds the options of `report`."""
     roots.add_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes them; 0 all there, 1 something is missing, e.g. a field of a model card, or nothing
-    could be written.
-    """
+    """Writes the pages; returns 0, or 1 if it cannot or if something is missing from a page."""
     from pipeline import quiet
 
     try:
@@ -28,12 +26,12 @@ def run(args: argparse.Namespace) -> int:
     from pages import site
 
     try:
-        written = site.write(root)
+        report = site.write(root)
     except OSError as error:
         return refuse('report', cannot_write(error))
     except RuntimeError as error:
         return refuse('report', error)
-    for problem in written.problems:
+    for problem in report.problems:
         print(f'cxr-triage report: {problem}', file=sys.stderr)
-    print(f'{written.runs} run{"" if written.runs == 1 else "s"}: {written.front}')
-    return 1 if written.problems else 0
+    print(f'{report.runs} run{"" if report.runs == 1 else "s"}: {report.front}')
+    return FAILED if report.problems else 0

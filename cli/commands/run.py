@@ -1,4 +1,4 @@
-"""`cxr-triage run`: the whole pipeline on this machine."""
+"""`cxr-triage run`: runs the whole pipeline on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pipeline.exit_codes import cannot_write, refuse
 from pipeline.run_root import RunRoot
 
 _SUDDEN_END = (
-    'The run was ended by the system: it was killed, or memory ran out. If `ulimit -v` is not '
+    'The system ended the run: it was killed, or memory ran out. If `ulimit -v` is not '
     '"unlimited", lift that limit. '
-    'What was done is kept: the same command goes on from there. All details: {log}'
+    'Finished work is kept: run the same command again to resume. All details: {log}'
 )
 
 WHEN_INTERRUPTED = (
@@ -34,14 +34,14 @@ run the same command again to resume.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `run`."""
+    """Adds the options of `run`."""
     options.add_arguments(parser)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EXIT_CODES
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the pipeline; 0 pushed, 3 not blessed, 1 failed."""
+    """Runs the pipeline; returns 0 if it pushed a model, 3 if not blessed, 1 if it failed."""
     from pipeline import config as config_lib
     from pipeline import data_check, quiet, run_record, sudden_end, weights
     from records import terminal
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             sudden_end.reported(screen.fileno(), _SUDDEN_END.format(log=log)),
             run_record.recording(config.root, name, config.pipeline, log) as recorder,
         ):
-            # Tables of a log file are not cut to 80 columns.
+            # Without a terminal, rich would cut tables to 80 columns.
             console = terminal.console(
                 file=screen, highlight=False, width=None if screen.isatty() else 160
             )
@@ -82,23 +82,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write_pages(root: str, console) -> None:
-    """The pages of the root, with this run among them.
+    """Writes the pages of the root, with this run among them.
 
-    A step of the runner and not a last component of the graph: a component would not run after a
-    gate that stopped the run, and so hide just the run that has to be looked at; it would be found
-    in the cache by a run that changed nothing but is on record all the same; and the execution that
-    it stands in would not be complete when it reads the store. Who interrupts a run does not wait
-    for pages: `ui` and `report` show such a run too.
+    This is not a component at the end of the graph. A component would not run after a gate that
+    stopped the run, and that run needs its pages most. It would be cached in a run that changed
+    nothing, though that run belongs on the pages too. And its own execution would not be complete
+    when it reads the store. An interrupted run does not write pages: `ui` and `report` show it.
     """
     if storage.is_remote(root):
         return
     from pages import site
 
     try:
-        written = site.write(pathlib.Path(root))
+        report = site.write(pathlib.Path(root))
     except (OSError, RuntimeError) as error:
         console.print(f'The pages could not be written: {error}', markup=False, soft_wrap=True)
         return
-    for problem in written.problems:
+    for problem in report.problems:
         console.print(problem, markup=False, soft_wrap=True, style='yellow')
-    console.print(f'{"pages":<11} {written.front}', markup=False, soft_wrap=True)
+    console.print(f'{"pages":<11} {report.front}', markup=False, soft_wrap=True)

@@ -1,6 +1,4 @@
-"""`cxr-triage submit`: runs a compiled specification on Kubeflow, with the data, thresholds and
-settings of now.
-"""
+"""`cxr-triage submit`: runs a compiled specification with the current data and settings."""
 
 from __future__ import annotations
 
@@ -16,17 +14,19 @@ from cli import server_options as remote
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED, refuse
 
 _FROZEN = (
-    'Every one of its runs gets the data fingerprint, settings and baseline of this moment: files '
-    'that are added later do not change the\n'
-    'fingerprint, so that Kubeflow takes its cache for them. To look at the data each time, call '
-    'cxr-triage submit itself at those times\n'
-    '(a CronJob), and not with --recurring.'
+    'All its runs get the present data fingerprint, settings and baseline. Files that are added '
+    'later do not change the\n'
+    'fingerprint, so Kubeflow answers from its cache. To read the data each time, leave out '
+    '--recurring and call\n'
+    'cxr-triage submit at those times (a CronJob).'
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `submit`."""
-    parser.add_argument('spec', metavar='SPEC.yaml', help='what cxr-triage compile wrote')
+    """Adds the options of `submit`."""
+    parser.add_argument(
+        'spec', metavar='SPEC.yaml', help='the specification that cxr-triage compile wrote'
+    )
     options.add_arguments(parser)
     cluster.add_arguments(parser)
     parser.add_argument(
@@ -35,27 +35,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='the group of runs in Kubeflow (default: the name of the pipeline)',
     )
     parser.add_argument(
-        '--run-name', metavar='NAME', help='(default: the name of the pipeline and the time)'
+        '--run-name',
+        metavar='NAME',
+        help='the name of the run (default: the name of the pipeline and the time)',
     )
     parser.add_argument(
         '--wait',
         action='store_true',
-        help='show the steps until the run has ended, and exit as it did',
+        help='show the steps until the run has ended; the exit code is then that of the run',
     )
     parser.add_argument(
         '--recurring',
         metavar='CRON',
         help=(
-            "have Kubeflow repeat the run, e.g. '0 3 * * 1'; with the data as they are now, for "
-            'ever'
+            "repeat the run at these times, e.g. '0 3 * * 1', always with the data of the time of "
+            'submission'
         ),
     )
     remote.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Submits; 0 submitted (with --wait: pushed), 3 with --wait: ran but not blessed, 1 refused or
-    failed.
+    """Submits the run.
+
+    Returns 0 if submitted (with --wait: pushed), 3 if not blessed (with --wait), 1 if it failed.
     """
     from pipeline import quiet
     from pipeline.config import ConfigError
@@ -64,21 +67,22 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         cron = _cron(args.recurring, args.wait)
-        given = submission.load(args.spec)
+        spec = submission.load(args.spec)
         config = options.configuration(args, kubeflow__image=args.image)
-        # What is not set is what it was compiled for.
+        # Without a setting, the images are those of the specification.
         images = {
-            'image': config.kubeflow.image or submission.image(given),
-            'gpu_image': config.kubeflow.gpu_image or submission.gpu_image(given),
+            'image': config.kubeflow.image or submission.image(spec),
+            'gpu_image': config.kubeflow.gpu_image or submission.gpu_image(spec),
         }
         config = config.model_copy(update={'kubeflow': config.kubeflow.model_copy(update=images)})
         cluster.check(config)
         cluster.check_inputs(config, args.fingerprint)
         quiet.before_tfx(args.verbose)
         server = remote.connect(args)
-        now = _compiled(config, args.fingerprint)
-        parameters = submission.parameters(given, now)
-        push = json.loads(now[0]['root']['inputDefinitions']['parameters']['push']['defaultValue'])
+        current_spec = _compile(config, args.fingerprint)
+        parameters = submission.parameters(spec, current_spec)
+        inputs = current_spec[0]['root']['inputDefinitions']['parameters']
+        push = json.loads(inputs['push']['defaultValue'])
         experiment = args.experiment or config.pipeline
         name = args.run_name or f'{config.pipeline} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}'
         if config.kubeflow.retries.count and not versions.retries_failed_steps(server.version):
@@ -88,28 +92,28 @@ def run(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         if cron:
-            return _recur(server, args.spec, config, parameters, experiment, name, cron)
+            return _submit_recurring(server, args.spec, config, parameters, experiment, name, cron)
         served_before = set(storage.names(push['target'])) if args.wait else set()
         run_id = server.submit(
             args.spec, config.root, parameters, experiment, name, config.kubeflow.service_account
         )
-        _tell(f'run {run_id}', server.link(run_id), parameters)
+        _print_submitted(f'run {run_id}', server.link(run_id), parameters)
         if not args.wait:
             print(f'cxr-triage status {run_id} --follow shows its steps.')
             return 0
-        found = remote.follow(server, run_id, remote.console())
+        kubeflow_run = remote.follow(server, run_id, remote.console())
     except (ConfigError, submission.SubmissionError, ServerError) as error:
         return refuse('submit', error)
-    if found.state != 'SUCCEEDED':
+    if kubeflow_run.state != 'SUCCEEDED':
         return FAILED
     return _report_push(run_id, push, served_before)
 
 
-def _compiled(config, fingerprint: str | None) -> list:
-    """What would be compiled now.
+def _compile(config, fingerprint: str | None) -> list:
+    """The specification that `compile` would write now.
 
     Raises:
-      ConfigError: it would be refused.
+      ConfigError: the configuration cannot be compiled.
     """
     from pipeline.config import ConfigError
 
@@ -123,13 +127,13 @@ def _compiled(config, fingerprint: str | None) -> list:
 
 
 def _cron(text: str | None, wait: bool) -> str | None:
-    """Kubeflow's form of a cron expression: six fields, of which the first are seconds.
+    """Kubeflow's form of a cron expression: six fields, the first one for seconds.
 
-    Of five it takes the first for seconds too: '0 3 * * *' would run at three minutes past every
-    hour.
+    Kubeflow also takes the first of five fields for seconds: it would run '0 3 * * *' at three
+    minutes past every hour.
 
     Raises:
-      ConfigError: it has another number of fields, or is to be waited for.
+      ConfigError: `text` does not have 5 or 6 fields, or comes together with --wait.
     """
     from pipeline.config import ConfigError
 
@@ -140,22 +144,21 @@ def _cron(text: str | None, wait: bool) -> str | None:
     fields = text.split()
     if len(fields) not in (5, 6):
         raise ConfigError(
-            f"--recurring {text!r}: expected minute, hour, day, month and weekday, e.g. '0 3 * * "
-            "1' for Mondays at 3; "
-            'or seconds before them'
+            f'--recurring {text!r}: expected minute, hour, day, month and weekday, e.g. '
+            "'0 3 * * 1' for Mondays at 3; or seconds before them"
         )
     return ' '.join(fields if len(fields) == 6 else ['0', *fields])
 
 
-def _recur(
+def _submit_recurring(
     server, path: str, config, parameters: dict, experiment: str, name: str, cron: str
 ) -> int:
     job = server.recur(
         path, config.root, parameters, experiment, name, cron, config.kubeflow.service_account
     )
-    _tell(
-        f'recurring run {job}, {cron} (seconds first; the time zone is that of the cluster, UTC '
-        'unless set)',
+    _print_submitted(
+        f'recurring run {job}, {cron} (seconds first, in the time zone of the cluster, usually '
+        'UTC)',
         server.link(job, 'recurringrun'),
         parameters,
     )
@@ -164,9 +167,9 @@ def _recur(
     return 0
 
 
-def _tell(what: str, link: str, parameters: dict) -> None:
+def _print_submitted(title: str, link: str, parameters: dict) -> None:
     changed = ', '.join(sorted(parameters)) or 'nothing'
-    print(f'{what}\n{link}\nchanged since it was compiled: {changed}', flush=True)
+    print(f'{title}\n{link}\nchanged since it was compiled: {changed}', flush=True)
 
 
 def _report_push(run_id: str, push: dict[str, str], served_before: set[str]) -> int:

@@ -1,9 +1,11 @@
-"""`cxr-triage synth`: draws synthetic chest X-rays in exactly the NIH TFRecord layout."""
+"""`cxr-triage synth`: draws synthetic chest X-rays in the NIH TFRecord layout."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from pipeline.exit_codes import refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,34 +23,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar='S',
-        help='the same seed gives the same bytes (default 0)',
+        help='the same seed gives the same bytes (default: 0)',
     )
     parser.add_argument(
         '--label-noise',
         type=float,
         default=0.03,
         metavar='SHARE',
-        help='share of wrong labels, 0 to 1 (default 0.03)',
+        help='share of wrong labels, 0 to 1 (default: 0.03)',
     )
     parser.add_argument(
         '--size',
         type=int,
         default=600,
         metavar='PIXELS',
-        help='side of the images (default 600, as in the NIH records)',
+        help='side of the images (default: 600, as in the NIH records)',
     )
     parser.add_argument(
         '--first-patient',
         type=int,
         default=1,
         metavar='P',
-        help='number of the first patient; a second span takes a higher one (default 1)',
+        help='number of the first patient; a second span takes a higher one (default: 1)',
     )
-    parser.add_argument('--workers', type=int, metavar='N', help='processes (default: one a core)')
     parser.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='replace a synthetic data set that is already there',
+        '--workers', type=int, metavar='N', help='processes (default: one per core)'
+    )
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace an earlier synthetic data set in --out'
     )
     parser.add_argument(
         '--contact-sheet',
@@ -59,21 +61,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the data set; 0 when it is there, 1 with a message when not."""
-    from rich.markup import escape
-
+    """Writes the data set; returns 0, or 1 if it cannot."""
     from records import terminal
     from records.synth.dataset import SynthError
 
     try:
         _write(args)
     except (SynthError, OSError) as error:
-        terminal.console(stderr=True).print(
-            f'[bold red]synth:[/] {escape(terminal.error_text(error))}',
-            highlight=False,
-            soft_wrap=True,
-        )
-        return 1
+        return refuse('synth', terminal.error_text(error))
     return 0
 
 
@@ -90,7 +85,7 @@ def _write(args: argparse.Namespace) -> None:
     from records import terminal
     from records.synth.dataset import write_dataset
 
-    console = terminal.console()
+    console, errors = terminal.console(), terminal.console(stderr=True)
     columns = (
         TextColumn('{task.description}'),
         BarColumn(),
@@ -98,7 +93,7 @@ def _write(args: argparse.Namespace) -> None:
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns, console=errors, disable=not errors.is_terminal, transient=True
     ) as progress:
         task = progress.add_task('drawing X-rays', total=args.count)
         summary = write_dataset(
@@ -110,7 +105,7 @@ def _write(args: argparse.Namespace) -> None:
             first_patient=args.first_patient,
             workers=args.workers,
             overwrite=args.overwrite,
-            on_progress=lambda done: progress.update(task, completed=done),
+            on_progress=lambda count: progress.update(task, completed=count),
         )
     table = Table('label', 'records', 'share', box=None, padding=(0, 2, 0, 0))
     for name, number in summary.label_counts.items():
@@ -119,9 +114,9 @@ def _write(args: argparse.Namespace) -> None:
     console.print(
         f'{summary.records} X-rays of {summary.patients} patients in {len(summary.files)} files '
         f'under {summary.out}: '
-        f'{summary.image_bytes / summary.records / 1000:.0f} kB an image, {summary.mislabelled} '
-        'wrong labels on purpose, '
-        f'{summary.seconds:.1f} s ({summary.records / summary.seconds:.0f} a second)',
+        f'{summary.image_bytes / summary.records / 1000:.0f} kB per image, {summary.mislabelled} '
+        'deliberately wrong labels, '
+        f'{summary.seconds:.1f} s ({summary.records / summary.seconds:.0f} images per second)',
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""`cxr-triage tensorboard`: TensorBoard over the trainings of a root."""
+"""`cxr-triage tensorboard`: shows the trainings of a root in TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from pipeline.exit_codes import FAILED, refuse
 from pipeline.run_root import RunRoot
 from pipeline.steps import TRAINER
 
+DEFAULT_PORT = 6006
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `tensorboard`."""
+    """Adds the options of `tensorboard`."""
     roots.add_argument(parser)
     parser.add_argument(
         '--port',
         type=int,
-        default=6006,
+        default=DEFAULT_PORT,
         metavar='N',
-        help='where to serve on this machine (default: 6006)',
+        help=f'port on this machine (default: {DEFAULT_PORT})',
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves until it is interrupted; 1 when there is nothing to show, or it cannot."""
+    """Serves until interrupted; returns 0, or 1 if it cannot serve or has nothing to show."""
     from pipeline import quiet
 
     try:
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     logs = RunRoot(root).artifacts / TRAINER.name / 'model_run'
     if not logs.is_dir():
         return refuse(
-            'tensorboard', f'{logs} is not there: no run of this root finished a training'
+            'tensorboard', f'{logs}: no such folder. No run of this root finished a training.'
         )
     quiet.before_tensorflow(verbose=False)
     from tensorboard import program
@@ -46,13 +48,11 @@ def run(args: argparse.Namespace) -> int:
     )
     server.configure(argv=('tensorboard', '--logdir', str(logs), '--port', str(args.port)))
     try:
-        # Ctrl-C ends it with 0; what it cannot do it has said.
+        # Ctrl-C ends it with 0. TensorBoard prints its own errors.
         return FAILED if server.main() else 0
     except socket.gaierror:
-        # Whatever address it is given, it asks for localhost by name to see whether the port is
-        # taken.
+        # TensorBoard always looks up `localhost`, to see whether the port is in use.
         return refuse(
             'tensorboard',
-            'localhost has no address here, and TensorBoard needs it: add `127.0.0.1 localhost` '
-            'to /etc/hosts',
+            'TensorBoard cannot look up localhost: add `127.0.0.1 localhost` to /etc/hosts',
         )

@@ -1,4 +1,4 @@
-"""`cxr-triage ui`: the pages of a root in a browser, always those of now."""
+"""`cxr-triage ui`: serves the pages of a root, always up to date."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ DEFAULT_PORT = 8088
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ui`."""
+    """Adds the options of `ui`."""
     roots.add_argument(parser)
     parser.add_argument(
         '--port',
         type=int,
         default=DEFAULT_PORT,
         metavar='N',
-        help=f'where to serve on this machine (default: {DEFAULT_PORT}; 0: any)',
+        help=f'port on this machine (default: {DEFAULT_PORT}; 0: any free one)',
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves until it is interrupted; 1 when it cannot."""
+    """Serves until interrupted; returns 0, or 1 if it cannot serve."""
     from pipeline import quiet
 
     try:

@@ -298,7 +298,7 @@ def test_an_unexpected_error_is_reported_with_its_log(
     (log,) = tmp_path.iterdir()
     assert line.startswith(f'cxr-triage run: unexpected {type(error).__name__}: ')
     assert cause in line
-    assert line.endswith(f' Its traceback is in {log}')
+    assert line.endswith(f' The traceback is in {log}')
     assert 'in fail\n' in log.read_text()
 
 

@@ -511,7 +511,7 @@ def test_a_table_that_is_a_folder(root: Path, capsys: pytest.CaptureFixture[str]
         )
         == 1
     )
-    assert capsys.readouterr().err == f'check: {root / "metadata"}: is a directory\n'
+    assert capsys.readouterr().err == f'cxr-triage check: {root / "metadata"}: is a directory\n'
 
 
 def test_a_record_file_that_is_a_fifo_is_refused(

@@ -170,4 +170,4 @@ def test_cancel(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str
         ['stopped'],
     ]
     assert cli.main(['cancel', run_id, '--host', server.url]) == 1
-    assert 'has ended already: canceled' in capsys.readouterr().err
+    assert 'has already ended: canceled' in capsys.readouterr().err
