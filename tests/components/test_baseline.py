@@ -1,6 +1,4 @@
-"""Baseline: the served version as an artifact, whole or not at all; and an Evaluator that takes the
-empty one as a first run.
-"""
+"""Baseline copies a served version completely or fails; Evaluator works with and without one."""
 
 from __future__ import annotations
 
@@ -37,35 +35,34 @@ def _artifact(kind: type[types.Artifact], path: Path) -> types.Artifact:
     return artifact
 
 
-def _take(folder: Path, directory: Path, version: str) -> types.Artifact:
-    taken = _artifact(standard_artifacts.Model, folder)
+def _baseline(folder: Path, directory: Path, version: str) -> types.Artifact:
+    """Runs the executor: copies a version of the push directory `directory` to `folder`."""
+    baseline = _artifact(standard_artifacts.Model, folder)
     Executor().Do(
-        {}, {'model': [taken]}, {'target': str(directory), 'version': version, 'code_digest': ''}
+        {},
+        {'model': [baseline]},
+        {'target': str(directory), 'version': version, 'code_digest': ''},
     )
-    return taken
+    return baseline
 
 
-def test_takes_the_version_that_was_named(tmp_path):
+def test_copies_the_requested_version(tmp_path):
     old = publish(model(tmp_path / 'a', 'a'), tmp_path / 'target')
     publish(model(tmp_path / 'b', 'b'), tmp_path / 'target')
-    taken = _take(tmp_path / 'taken', tmp_path / 'target', old.version)
-    serving = path_utils.serving_model_path(taken.uri)
-    assert target.verify(serving) == [] and target.read_manifest(serving) == target.read_manifest(
-        old.path
-    )
+    baseline = _baseline(tmp_path / 'baseline', tmp_path / 'target', old.version)
+    serving = path_utils.serving_model_path(baseline.uri)
+    manifest = target.read_manifest(old.path)
+    assert target.verify(serving) == [] and target.read_manifest(serving) == manifest
     assert Path(serving, 'variables', 'variables.data').read_text() == 'a'
-    assert taken.get_int_custom_property('has_model') == 1 and has_model(taken)
-    assert taken.get_string_custom_property('served_version') == old.version
-    assert (
-        taken.get_string_custom_property('model_digest')
-        == target.read_manifest(old.path).model_digest
-    )
+    assert baseline.get_int_custom_property('has_model') == 1 and has_model(baseline)
+    assert baseline.get_string_custom_property('served_version') == old.version
+    assert baseline.get_string_custom_property('model_digest') == manifest.model_digest
 
 
-def test_nothing_served_gives_an_empty_artifact(tmp_path):
-    taken = _take(tmp_path / 'taken', tmp_path / 'nowhere', '')
-    assert [path.name for path in Path(taken.uri).iterdir()] == ['NOTHING_SERVED']
-    assert taken.get_int_custom_property('has_model') == 0 and not has_model(taken)
+def test_without_a_served_version_the_artifact_is_empty(tmp_path):
+    baseline = _baseline(tmp_path / 'baseline', tmp_path / 'nowhere', '')
+    assert [path.name for path in Path(baseline.uri).iterdir()] == ['NOTHING_SERVED']
+    assert baseline.get_int_custom_property('has_model') == 0 and not has_model(baseline)
     assert not (tmp_path / 'nowhere').exists()
 
 
@@ -84,13 +81,13 @@ def test_nothing_served_gives_an_empty_artifact(tmp_path):
         ),
         (lambda path: (path / 'manifest.json').unlink(), r'manifest\.json is missing'),
     ],
-    ids=['gone', 'no model', 'a file gone', 'changed', 'no manifest'],
+    ids=['deleted', 'no saved_model.pb', 'a missing file', 'changed', 'no manifest'],
 )
 def test_damaged_version_is_an_error(tmp_path, damage, text):
     pushed = publish(model(tmp_path / 'a'), tmp_path / 'target')
     damage(Path(pushed.path))
     with pytest.raises(target.TargetError, match=text):
-        _take(tmp_path / 'taken', tmp_path / 'target', pushed.version)
+        _baseline(tmp_path / 'baseline', tmp_path / 'target', pushed.version)
 
 
 @pytest.mark.parametrize(
@@ -101,29 +98,29 @@ def test_damaged_version_is_an_error(tmp_path, damage, text):
         lambda path: shutil.rmtree(path / 'Format-Serving'),
         lambda path: (path / 'NOTHING_SERVED').unlink(),
     ],
-    ids=['no model', 'changed', 'emptied', 'mark of none lost'],
+    ids=['no saved_model.pb', 'changed', 'no model', 'no NOTHING_SERVED'],
 )
-def test_damaged_copy_of_the_baseline_is_not_taken_for_none(tmp_path, damage):
-    """Evaluator would judge without a baseline."""
+def test_damaged_artifact_is_an_error(tmp_path, damage):
+    """Otherwise Evaluator would judge the candidate without a baseline."""
     served = publish(model(tmp_path / 'a'), tmp_path / 'target').version
     for number, version in enumerate(['', served]):
-        taken = _take(tmp_path / str(number), tmp_path / 'target', version)
+        baseline = _baseline(tmp_path / str(number), tmp_path / 'target', version)
         with contextlib.suppress(FileNotFoundError):
-            damage(Path(taken.uri))
+            damage(Path(baseline.uri))
             with pytest.raises(
                 target.TargetError,
-                match=rf'{taken.uri} is damaged: .*Delete that folder and run again',
+                match=rf'{baseline.uri} is damaged: .*Delete that folder and run again',
             ):
-                has_model(taken)
+                has_model(baseline)
 
 
-def test_error_lists_what_is_there(tmp_path):
+def test_error_lists_the_served_versions(tmp_path):
     pushed = publish(model(tmp_path / 'a'), tmp_path / 'target')
     with pytest.raises(
         target.TargetError,
         match=rf'version 5 is no longer in .*target \(versions: {pushed.version}\)',
     ):
-        _take(tmp_path / 'taken', tmp_path / 'target', '5')
+        _baseline(tmp_path / 'baseline', tmp_path / 'target', '5')
 
 
 def test_components_connect():
@@ -144,10 +141,10 @@ def test_components_connect():
     assert evaluator.executor_spec.class_path == 'components.evaluator.executor.Executor'
 
 
-def _eval_config(least: float) -> config_pb2.EvalConfig:
-    """AUC of at least `least`, and better than the baseline's by 0.01."""
+def _eval_config(min_auc: float) -> config_pb2.EvalConfig:
+    """A gate: AUC of at least `min_auc`, and better than the baseline's by 0.01."""
     threshold = {
-        'value_threshold': {'lower_bound': least},
+        'value_threshold': {'lower_bound': min_auc},
         'change_threshold': {'direction': 'HIGHER_IS_BETTER', 'absolute': 0.01},
     }
     specs = [
@@ -188,11 +185,11 @@ def _examples(folder: Path) -> types.Artifact:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('served', 'least', 'blessed'),
+    ('served', 'min_auc', 'blessed'),
     [(False, 0.0, 1), (False, 1.1, 0), (True, 0.0, 0)],
-    ids=['first run passes', 'first run below the gate', 'no better than what is served'],
+    ids=['first run passes', 'first run below the gate', 'no better than the baseline'],
 )
-def test_evaluator_with_and_without_baseline(tmp_path, served, least, blessed):
+def test_evaluator_with_and_without_baseline(tmp_path, served, min_auc, blessed):
     tiny_model.export(tmp_path / 'candidate' / 'Format-Serving')
     version = (
         publish(str(tmp_path / 'candidate' / 'Format-Serving'), tmp_path / 'target').version
@@ -202,13 +199,13 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, least, blessed):
     inputs = {
         'examples': [_examples(tmp_path / 'examples')],
         'model': [_artifact(standard_artifacts.Model, tmp_path / 'candidate')],
-        'baseline_model': [_take(tmp_path / 'taken', tmp_path / 'target', version)],
+        'baseline_model': [_baseline(tmp_path / 'baseline', tmp_path / 'target', version)],
     }
     evaluation = _artifact(standard_artifacts.ModelEvaluation, tmp_path / 'evaluation')
     blessing = _artifact(standard_artifacts.ModelBlessing, tmp_path / 'blessing')
     properties = {
         'eval_config': json_format.MessageToJson(
-            _eval_config(least), preserving_proto_field_name=True
+            _eval_config(min_auc), preserving_proto_field_name=True
         ),
         'example_splits': '["test"]',
         'fairness_indicator_thresholds': 'null',
@@ -225,10 +222,8 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, least, blessed):
     assert blessing.get_string_custom_property('model_digest') == pusher_blessed.model_digest(
         inputs['model'][0]
     )
-    assert len(inputs['baseline_model']) == 1, 'the dictionary of the caller stays as it was'
+    assert len(inputs['baseline_model']) == 1, 'the executor does not change its input dictionary'
 
     metrics = pusher_executor.candidate_results([evaluation])['metrics']
-    assert metrics['example_count'] == 4.0, (
-        'the candidate over all examples, not a slice, not the baseline, not the difference'
-    )
+    assert metrics['example_count'] == 4.0, 'the candidate on all examples, not on a slice'
     assert 0.0 <= metrics['auc'] <= 1.0

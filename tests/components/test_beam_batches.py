@@ -1,4 +1,4 @@
-"""Batches are cut by bytes, however fast a step is, and nobody encodes one to know its size."""
+"""Batches are limited by bytes, and Beam gets the size of a batch without encoding it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_batches_are_as_large_as_the_limit(count: int) -> None:
     def check(batches: list[list[bytes]]) -> None:
         sizes = sorted(sum(map(len, batch)) for batch in batches)
         assert sum(sizes) == count * _RECORD
-        # Beam, left to itself, begins with one record and goes up to a thousand.
+        # Without the limit, Beam starts with batches of one record and grows them to a thousand.
         assert len(sizes) == -(-count * _RECORD // _LIMIT)
         assert max(sizes) <= _LIMIT
 
@@ -31,15 +31,15 @@ def test_batches_are_as_large_as_the_limit(count: int) -> None:
         assert_that(records | batch_util.BatchRecords(None, None), check)
 
 
-def test_the_coder_gives_back_what_it_was_given_and_tells_its_size_without_encoding() -> None:
+def test_the_coder_decodes_what_it_encodes_and_estimates_the_size() -> None:
     beam_batches.prepare()
     coder = beam.coders.registry.get_coder(pa.RecordBatch)
     batch = pa.RecordBatch.from_pydict({'image': [[b'1234'], [b'56']], 'age': [[50], [60]]})
     assert coder.decode(coder.encode(batch)).equals(batch)
     assert coder.estimate_size(batch) == batch.nbytes
     assert isinstance(coder, beam_batches.RecordBatchCoder)
-    # What is pickled for workers elsewhere is a coder of this kind too.
-    again = beam.coders.Coder.from_runner_api(
+    # Remote workers get the coder through Beam's runner API.
+    copy = beam.coders.Coder.from_runner_api(
         coder.to_runner_api(context := pipeline_context.PipelineContext()), context
     )
-    assert again.decode(again.encode(batch)).equals(batch)
+    assert copy.decode(copy.encode(batch)).equals(batch)

@@ -1,4 +1,4 @@
-"""Metrics by their definitions, and intervals in cases with a known answer."""
+"""Metrics equal their definitions, and intervals are right where the answer is known."""
 
 from __future__ import annotations
 
@@ -16,32 +16,37 @@ LEVEL = 0.95
 def _cases(count: int = 500, seed: int = 0) -> Cases:
     rng = np.random.default_rng(seed)
     label = (rng.random(count) < 0.4).astype(int)
-    # Rounded, so that there are ties.
+    # Rounding makes ties.
     probability = np.clip(rng.normal(0.4 + 0.2 * label, 0.2, count), 0, 1).round(2)
     return Cases(probability, (probability >= 0.5).astype(float), label)
 
 
+def _figure(statistic: Statistic, patient: np.ndarray, replicates: int, seed: int = 0) -> Figure:
+    return bootstrap.figures({'metric': statistic}, patient, replicates, LEVEL, seed)['metric']
+
+
 def _value(statistic: Statistic, count: int) -> float | None:
-    return bootstrap.figures({'it': statistic}, np.arange(count), 0, LEVEL)['it'].value
+    return _figure(statistic, np.arange(count), 0).value
 
 
 def _interval(
     statistic: Statistic, patient: np.ndarray, replicates: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    figure = bootstrap.figures({'it': statistic}, patient, replicates, LEVEL, seed)['it']
+    figure = _figure(statistic, patient, replicates, seed)
     assert figure.lower is not None and figure.upper is not None
     return figure.lower, figure.upper
 
 
 def _statistic(name: str, cases: Cases) -> Statistic:
-    of_scores = name in ('auc', 'average_precision')
-    return getattr(bootstrap, name)(*((cases.probability, cases.label) if of_scores else (cases,)))
+    if name in ('auc', 'average_precision'):
+        return getattr(bootstrap, name)(cases.probability, cases.label)
+    return getattr(bootstrap, name)(cases)
 
 
-def _by_hand(cases: Cases) -> dict[str, float]:
+def _by_definition(cases: Cases) -> dict[str, float]:
     positive, negative = cases.probability[cases.label == 1], cases.probability[cases.label == 0]
     bins = np.clip(np.floor(cases.probability * 15), 0, 14)
-    inside = [bins == number for number in range(15)]
+    in_bin = [bins == number for number in range(15)]
     return {
         'auc': float(
             ((positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)).mean()
@@ -55,17 +60,19 @@ def _by_hand(cases: Cases) -> dict[str, float]:
         'calibration_error': float(
             sum(
                 abs(cases.probability[rows].mean() - cases.label[rows].mean()) * rows.mean()
-                for rows in inside
+                for rows in in_bin
                 if rows.any()
             )
         ),
     }
 
 
-@pytest.mark.parametrize('name', list(_by_hand(_cases())))
-def test_values_are_those_of_the_definitions(name: str) -> None:
+@pytest.mark.parametrize('name', list(_by_definition(_cases())))
+def test_values_equal_their_definitions(name: str) -> None:
     cases = _cases()
-    assert _value(_statistic(name, cases), 500) == pytest.approx(_by_hand(cases)[name], abs=1e-12)
+    assert _value(_statistic(name, cases), 500) == pytest.approx(
+        _by_definition(cases)[name], abs=1e-12
+    )
 
 
 def test_an_image_of_weight_two_counts_as_two_images() -> None:
@@ -74,27 +81,25 @@ def test_an_image_of_weight_two_counts_as_two_images() -> None:
     repeated = Cases(
         *(np.repeat(values, counts) for values in (cases.probability, cases.flag, cases.label))
     )
-    expected = _by_hand(repeated)
+    expected = _by_definition(repeated)
     for name, value in expected.items():
         assert _statistic(name, cases)(counts[None].astype(float)) == pytest.approx(
             [value], abs=1e-12
         ), name
 
 
-def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
+def test_the_interval_of_a_share_equals_the_binomial_one() -> None:
     count, share = 2000, 0.3
     flag = (np.arange(count) < share * count).astype(float)
     cases = Cases(flag, flag, np.ones(count, int))
-    half = 1.96 * np.sqrt(share * (1 - share) / count)
+    margin = 1.96 * np.sqrt(share * (1 - share) / count)
     assert _interval(bootstrap.sensitivity(cases), np.arange(count), 4000) == pytest.approx(
-        (share - half, share + half), abs=0.1 * half
+        (share - margin, share + margin), abs=0.1 * margin
     )
 
 
-def test_the_interval_of_an_auc_is_that_of_hanley_and_mcneil() -> None:
-    """Their formula (Radiology 143, 1982) is exact enough for scores whose distributions are
-    exponential.
-    """
+def test_the_interval_of_an_auc_equals_that_of_hanley_and_mcneil() -> None:
+    """Their formula (Radiology 143, 1982) is accurate for exponentially distributed scores."""
     rng, count = np.random.default_rng(3), 1500
     label = (np.arange(2 * count) < count).astype(int)
     score = rng.exponential(np.where(label == 1, 3.0, 1.0))
@@ -109,48 +114,47 @@ def test_the_interval_of_an_auc_is_that_of_hanley_and_mcneil() -> None:
 
 
 @pytest.mark.parametrize('images', [1, 3, 10])
-def test_more_images_of_the_same_patients_do_not_narrow_it(images: int) -> None:
-    one = _cases(300)
-    cases = Cases(*(np.repeat(values, images) for values in (one.probability, one.flag, one.label)))
+def test_copies_of_images_do_not_narrow_the_interval(images: int) -> None:
+    single = _cases(300)
+    cases = Cases(
+        *(np.repeat(values, images) for values in (single.probability, single.flag, single.label))
+    )
     patient = np.repeat(np.arange(300), images)
-    for of, among, expected in (
-        (bootstrap.sensitivity, cases, bootstrap.sensitivity(one)),
-        (bootstrap.brier_score, cases, bootstrap.brier_score(one)),
-    ):
-        assert _interval(of(among), patient) == pytest.approx(
-            _interval(expected, np.arange(300)), abs=1e-9
+    for metric in (bootstrap.sensitivity, bootstrap.brier_score):
+        assert _interval(metric(cases), patient) == pytest.approx(
+            _interval(metric(single), np.arange(300)), abs=1e-9
         )
-    # Treating images as independent cases would narrow it.
+    # Images as independent cases would narrow it.
     if images > 1:
         lower, upper = _interval(bootstrap.brier_score(cases), np.arange(len(patient)))
-        wide = _interval(bootstrap.brier_score(one), np.arange(300))
+        wide = _interval(bootstrap.brier_score(single), np.arange(300))
         assert (upper - lower) == pytest.approx((wide[1] - wide[0]) / np.sqrt(images), rel=0.1)
 
 
-def test_it_covers_the_true_value_at_its_level() -> None:
-    """Patients with one to five correlated images; the true AUC is that of 200,000 patients."""
+def test_the_interval_covers_the_true_value_at_its_level() -> None:
+    """Patients have one to five correlated images. 200,000 patients give the true AUC."""
 
     def draw(patients: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
         patient = np.repeat(np.arange(patients), rng.integers(1, 6, patients))
-        own, ill = rng.normal(size=patients), (rng.random(patients) < 0.5).astype(int)
+        effect, abnormal = rng.normal(size=patients), (rng.random(patients) < 0.5).astype(int)
         return (
-            own[patient] + 0.5 * rng.normal(size=len(patient)) + ill[patient],
-            ill[patient],
+            effect[patient] + 0.5 * rng.normal(size=len(patient)) + abnormal[patient],
+            abnormal[patient],
             patient,
         )
 
     score, label, _ = draw(200_000, 0)
     truth = _value(bootstrap.auc(score, label), len(label))
-    inside = too_narrow = 0
+    covers_by_patient = covers_by_image = 0
     for seed in range(1, 151):
         score, label, patient = draw(100, seed)
         lower, upper = _interval(bootstrap.auc(score, label), patient, 300)
-        inside += lower <= truth <= upper
+        covers_by_patient += lower <= truth <= upper
         lower, upper = _interval(bootstrap.auc(score, label), np.arange(len(patient)), 300)
-        too_narrow += lower <= truth <= upper
-    assert 0.89 <= inside / 150 <= 0.99
-    assert too_narrow / 150 < 0.85
+        covers_by_image += lower <= truth <= upper
+    assert 0.89 <= covers_by_patient / 150 <= 0.99
+    assert covers_by_image / 150 < 0.85
 
 
 def test_the_seed_determines_the_interval() -> None:
@@ -159,9 +163,7 @@ def test_the_seed_determines_the_interval() -> None:
     assert first == again != other
 
 
-def test_replicates_in_chunks_are_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_chunk_size_does_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     statistic = bootstrap.sensitivity(_cases())
     whole = _interval(statistic, np.arange(500), 100)
     monkeypatch.setattr(bootstrap, '_CHUNK', 7 * 500)
@@ -171,18 +173,14 @@ def test_replicates_in_chunks_are_the_same(
 @pytest.mark.parametrize('label', [0, 1])
 def test_with_one_class_there_is_no_auc(label: int) -> None:
     cases = _cases(50)
-    figure = bootstrap.figures(
-        {'auc': bootstrap.auc(cases.probability, np.full(50, label))}, np.arange(50), 100, LEVEL
-    )['auc']
-    assert figure == Figure(None)
+    statistic = bootstrap.auc(cases.probability, np.full(50, label))
+    assert _figure(statistic, np.arange(50), 100) == Figure(None)
 
 
 def test_one_positive_has_a_value_but_no_interval() -> None:
     label = np.zeros(50, int)
     label[7] = 1
-    figure = bootstrap.figures(
-        {'auc': bootstrap.auc(np.linspace(0, 1, 50), label)}, np.arange(50), 100, LEVEL
-    )['auc']
+    figure = _figure(bootstrap.auc(np.linspace(0, 1, 50), label), np.arange(50), 100)
     assert (figure.value, figure.lower) == (pytest.approx(7 / 49), None)
 
 
@@ -190,23 +188,22 @@ def test_one_positive_has_a_value_but_no_interval() -> None:
 def test_a_share_of_0_or_1_has_wilsons_interval(share: float, bound: int) -> None:
     label = np.repeat([1, 0], [9, 30])
     cases = Cases(np.full(39, share), np.full(39, share), label)
-    # The nine positives are of three patients.
+    # Three patients have the nine positives.
     patient = np.concatenate([np.repeat([0, 1, 2], 3), np.arange(3, 33)])
-    figure = bootstrap.figures({'it': bootstrap.sensitivity(cases)}, patient, 500, LEVEL)['it']
+    figure = _figure(bootstrap.sensitivity(cases), patient, 500)
     # All replicates agree, so their percentiles would have no width.
     expected = shares.wilson(share, 3, LEVEL)
     assert (figure.value, figure.lower, figure.upper) == (share, *expected)
     assert abs(expected[bound] - share) > 0.5
-    among_others = bootstrap.among(np.arange(39) + 11, bootstrap.sensitivity(cases))
-    others = np.concatenate([np.arange(100, 111), patient])
-    assert bootstrap.figures({'it': among_others}, others, 500, LEVEL)['it'] == figure
+    # The same cases as a subset of more images.
+    subset = bootstrap.among(np.arange(39) + 11, bootstrap.sensitivity(cases))
+    patients_of_all = np.concatenate([np.arange(100, 111), patient])
+    assert _figure(subset, patients_of_all, 500) == figure
 
 
 def test_without_replicates_there_is_no_interval() -> None:
     cases = Cases(np.ones(9), np.ones(9), np.ones(9, int))
-    assert bootstrap.figures({'it': bootstrap.sensitivity(cases)}, np.arange(9), 0, LEVEL)[
-        'it'
-    ] == Figure(1.0)
+    assert _figure(bootstrap.sensitivity(cases), np.arange(9), 0) == Figure(1.0)
 
 
 def test_a_difference_uses_the_same_replicates() -> None:
@@ -215,19 +212,19 @@ def test_a_difference_uses_the_same_replicates() -> None:
     assert _interval(same, np.arange(500)) == (0.0, 0.0)
 
 
-def test_the_mean_is_over_defined_statistics() -> None:
+def test_the_mean_ignores_undefined_statistics() -> None:
     cases = _cases(50)
-    good, bad = (
+    defined, undefined = (
         bootstrap.auc(cases.probability, cases.label),
         bootstrap.auc(cases.probability, np.ones(50)),
     )
-    assert _value(bootstrap.mean([good, good]), 50) == _value(good, 50)
-    assert _value(bootstrap.mean([good, bad]), 50) == _value(good, 50)
-    assert _value(bootstrap.mean([bad, bad]), 50) is None
+    assert _value(bootstrap.mean([defined, defined]), 50) == _value(defined, 50)
+    assert _value(bootstrap.mean([defined, undefined]), 50) == _value(defined, 50)
+    assert _value(bootstrap.mean([undefined, undefined]), 50) is None
 
 
 def test_the_gap_is_between_the_best_and_the_worst_compared_group() -> None:
-    # Group -> flagged, positives; 'few' has too few positives, 'unknown' is no group.
+    # Group -> (flagged positives, positives). The gap leaves out 'few' and 'unknown'.
     groups = {'a': (30, 40), 'b': (36, 40), 'c': (20, 40), 'few': (0, 5), 'unknown': (0, 40)}
     names = np.repeat(list(groups), [positives + 10 for _, positives in groups.values()])
     label = np.concatenate([[1] * positives + [0] * 10 for _, positives in groups.values()])

@@ -1,6 +1,4 @@
-"""The test by patient: right where films of a patient are alike, and where each patient has one
-film.
-"""
+"""The test of equal shares is valid whether patients have one image or many similar ones."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from components.data_audit.clustered import same_share_p_value
 LEVEL, TRIALS = 0.05, 300
 
 
-def _by_film(group: np.ndarray, positive: np.ndarray) -> float:
+def _p_value_by_image(group: np.ndarray, positive: np.ndarray) -> float:
     counts = [
         [int(((group == name) & (positive == value)).sum()) for value in (1, 0)]
         for name in np.unique(group)
@@ -21,71 +19,68 @@ def _by_film(group: np.ndarray, positive: np.ndarray) -> float:
     return float(chi2_contingency(counts, correction=False)[1])
 
 
-def _films(rng: np.random.Generator, patients: int = 150) -> tuple[np.ndarray, np.ndarray]:
-    """(patient, positive) of some films of each patient; each patient has a share of positives of
-    its own.
-    """
+def _images(rng: np.random.Generator, patients: int = 150) -> tuple[np.ndarray, np.ndarray]:
+    """(patient, positive) of images. Patients differ in their number and share of positives."""
     patient = np.repeat(np.arange(patients), 1 + rng.poisson(3, patients))
     return patient, (rng.random(len(patient)) < rng.beta(0.5, 0.8, patients)[patient]).astype(int)
 
 
-def test_no_more_alarms_than_the_level_allows_where_nothing_differs() -> None:
-    rng, alarms = np.random.default_rng(0), {'by patient': 0, 'by film': 0}
+def test_false_alarms_stay_within_the_level() -> None:
+    rng, alarms = np.random.default_rng(0), {'by patient': 0, 'by image': 0}
     for _ in range(TRIALS):
-        patient, positive = _films(rng)
+        patient, positive = _images(rng)
         source = rng.integers(0, 3, 150)[patient]
         alarms['by patient'] += same_share_p_value(source, positive, patient) < LEVEL
-        alarms['by film'] += _by_film(source, positive) < LEVEL
-    # Three standard errors above the level; the test by film shows that these films can raise false
-    # alarms.
+        alarms['by image'] += _p_value_by_image(source, positive) < LEVEL
+    # At most three standard errors above the level. The test by image has too many false alarms.
     assert alarms['by patient'] / TRIALS <= LEVEL + 3 * (LEVEL * (1 - LEVEL) / TRIALS) ** 0.5
-    assert alarms['by film'] / TRIALS > 4 * LEVEL
+    assert alarms['by image'] / TRIALS > 4 * LEVEL
 
 
-def test_a_patient_may_have_films_in_several_groups() -> None:
+def test_false_alarms_stay_within_the_level_for_patients_in_several_groups() -> None:
     rng, alarms = np.random.default_rng(1), 0
     for _ in range(TRIALS):
-        patient, positive = _films(rng)
+        patient, positive = _images(rng)
         alarms += same_share_p_value(rng.integers(0, 2, len(patient)), positive, patient) < LEVEL
     assert 0.2 * LEVEL < alarms / TRIALS <= LEVEL + 3 * (LEVEL * (1 - LEVEL) / TRIALS) ** 0.5
 
 
-def test_more_copies_of_the_same_films_are_no_more_evidence() -> None:
-    patient, positive = _films(np.random.default_rng(2))
+def test_copies_of_images_do_not_change_the_p_value() -> None:
+    patient, positive = _images(np.random.default_rng(2))
     source = patient % 2
-    once = same_share_p_value(source, positive, patient)
+    expected = same_share_p_value(source, positive, patient)
     assert same_share_p_value(
         *(np.tile(column, 10) for column in (source, positive, patient))
-    ) == pytest.approx(once, rel=1e-6)
+    ) == pytest.approx(expected, rel=1e-6)
 
 
-def test_one_film_a_patient_gives_the_chi_square_test() -> None:
+def test_with_one_image_per_patient_it_equals_the_chi_square_test() -> None:
     rng = np.random.default_rng(3)
     group = rng.integers(0, 3, 3000)
     positive = (rng.random(3000) < np.array([0.30, 0.33, 0.34])[group]).astype(int)
     assert same_share_p_value(group, positive, np.arange(3000)) == pytest.approx(
-        _by_film(group, positive), rel=0.1
+        _p_value_by_image(group, positive), rel=0.1
     )
 
 
-def test_a_real_difference_is_seen() -> None:
-    patient, positive = _films(np.random.default_rng(4), 400)
-    other = positive | (np.arange(len(positive)) % 2) * (patient % 2)
-    assert same_share_p_value(patient % 2, other, patient) < 1e-6
+def test_a_real_difference_is_found() -> None:
+    patient, positive = _images(np.random.default_rng(4), 400)
+    positive |= (np.arange(len(positive)) % 2) * (patient % 2)
+    assert same_share_p_value(patient % 2, positive, patient) < 1e-6
 
 
 @pytest.mark.parametrize(
     ('group', 'positive'),
     [([], []), ([0, 0, 0], [1, 0, 1]), ([0, 1, 1], [1, 1, 1]), ([0, 1, 1], [0, 0, 0])],
-    ids=['no films', 'one group', 'all positive', 'none positive'],
+    ids=['no images', 'one group', 'all positive', 'none positive'],
 )
-def test_nothing_to_compare(group: list[int], positive: list[int]) -> None:
+def test_without_a_comparison_the_p_value_is_one(group: list[int], positive: list[int]) -> None:
     assert same_share_p_value(np.array(group), np.array(positive), np.arange(len(group))) == 1.0
 
 
-def test_one_patient_is_no_group() -> None:
-    """Thirty films of one patient against a hundred patients."""
+def test_many_images_of_one_patient_are_not_a_difference() -> None:
+    """One patient with 30 images is compared with 100 patients with one image each."""
     patient = np.concatenate([np.arange(100), np.full(30, 100)])
     positive = np.concatenate([np.arange(100) % 3 == 0, np.ones(30)]).astype(int)
     assert same_share_p_value((patient == 100).astype(int), positive, patient) > 0.05
-    assert _by_film((patient == 100).astype(int), positive) < 1e-6
+    assert _p_value_by_image((patient == 100).astype(int), positive) < 1e-6

@@ -1,4 +1,4 @@
-"""Curves from confusion matrices, and how they are thinned."""
+"""ROC and precision-recall curves from confusion matrices, thinning, and merged buckets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from components.evaluator import curves
 
-# (threshold, tp, fp, tn, fn) of 10 positives and 10 negatives.
+# (threshold, tp, fp, tn, fn) for 10 positives and 10 negatives.
 MATRICES = [(0.0, 10, 10, 0, 0), (0.5, 8, 2, 8, 2), (1.0, 0, 0, 10, 10)]
 
 
@@ -21,7 +21,7 @@ def _bucket(count: float, labels: float, predictions: float) -> SimpleNamespace:
     )
 
 
-def test_roc_runs_from_corner_to_corner_in_order() -> None:
+def test_roc_is_sorted_and_ends_in_the_corners() -> None:
     assert curves.roc(MATRICES) == [(0.0, 0.0), (0.2, 0.8), (1.0, 1.0)]
     unordered = [(0.5, 4, 1, 9, 6), (0.2, 8, 5, 5, 2), (0.6, 4, 1, 9, 6)]
     assert curves.roc(unordered) == [(0.0, 0.0), (0.1, 0.4), (0.5, 0.8), (1.0, 1.0)]
@@ -31,18 +31,18 @@ def test_roc_of_one_class_is_empty() -> None:
     assert curves.roc([(0.5, 3, 0, 0, 1)]) == []
 
 
-def test_precision_by_recall() -> None:
+def test_precision_recall_leaves_out_undefined_points() -> None:
     assert curves.precision_recall(MATRICES) == [(0.8, 0.8), (1.0, 0.5)]
     assert curves.precision_recall([(0.5, 0, 3, 7, 0)]) == []
 
 
-def test_thinning_keeps_the_ends_and_every_change_of_a_short_curve() -> None:
+def test_thinning_keeps_the_ends_and_the_distinct_points() -> None:
     steps = [(n / 1000, 1000 - n, 1000 - n, n, n) for n in range(1001)]
     thin = curves.thinned(steps, 50)
     assert len(thin) <= 50
     assert (thin[0], thin[-1]) == (steps[0], steps[-1])
-    flagged = [matrix[1] for matrix in thin]
-    assert max(one - other for one, other in itertools.pairwise(flagged)) <= 2 * 1000 / 49
+    true_positives = [matrix[1] for matrix in thin]
+    assert max(a - b for a, b in itertools.pairwise(true_positives)) <= 2 * 1000 / 49
     two_values = [(n / 1000, *((5, 5, 0, 0) if n < 400 else (0, 0, 5, 5))) for n in range(1001)]
     assert curves.thinned(two_values) == (two_values[0], two_values[400])
 

@@ -1,4 +1,4 @@
-"""DataGate: what it lets pass, what it stops, what it says; anomalies are TFDV's own."""
+"""DataGate: which anomalies and issues stop a run, which only warn, and what the message says."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _statistics(**columns: list):
 
 @pytest.fixture(scope='module')
 def anomalies() -> dict[str, anomalies_pb2.Anomalies]:
-    """What TFDV says of clean and of bad statistics."""
+    """The anomalies that TFDV finds in clean and in bad statistics."""
     clean = _statistics()
     drifted = _statistics(sex=['F'] * 18 + ['M'] * 2)
     return {
@@ -61,7 +61,7 @@ def anomalies() -> dict[str, anomalies_pb2.Anomalies]:
 
 
 def _audit(**counts: int) -> dict[str, Any]:
-    """audit.json with `counts` of some kinds, of 1,000 each."""
+    """The content of audit.json for 1,000 images; `counts` gives the issues of some kinds."""
     issues = []
     for kind in KINDS.values():
         count = counts.get(kind.name, 0)
@@ -89,9 +89,10 @@ def _audit(**counts: int) -> dict[str, Any]:
     return {'images': 1000, 'issues': issues}
 
 
-def _ingest(quarantined: int = 0, held: int = 100) -> dict[str, Any]:
+def _ingest(quarantined: int = 0, records: int = 100) -> dict[str, Any]:
+    """The content of ingest.json; the first file has `records` of the 100 that its name says."""
     files = [
-        {'file': '000-100.tfrec', 'promised': 100, 'held': held, 'damaged': 0},
+        {'file': '000-100.tfrec', 'promised': 100, 'held': records, 'damaged': 0},
         {'file': 'x.tfrec', 'promised': None, 'held': 7, 'damaged': 0},
     ]
     return {
@@ -103,23 +104,23 @@ def _ingest(quarantined: int = 0, held: int = 100) -> dict[str, Any]:
 
 
 class Gate:
-    """Runs the executor on artifacts in a folder."""
+    """Runs the executor on artifacts in a folder, and reads its verdict."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.kept = folder / 'stateful'
+        self.stateful = folder / 'stateful'
 
     def __call__(
         self,
-        found: dict[str, anomalies_pb2.Anomalies],
+        anomalies_by_split: dict[str, anomalies_pb2.Anomalies],
         audit: dict[str, Any] | None = None,
         ingest: dict[str, Any] | None = None,
         **limits: Any,
     ) -> dict[str, Any]:
         anomalies = standard_artifacts.ExampleAnomalies()
         anomalies.uri = str(self.folder / 'anomalies')
-        anomalies.split_names = artifact_utils.encode_split_names(list(found))
-        for split, proto in found.items():
+        anomalies.split_names = artifact_utils.encode_split_names(list(anomalies_by_split))
+        for split, proto in anomalies_by_split.items():
             self._write(
                 Path(anomalies.uri) / f'Split-{split}' / 'SchemaDiff.pb', proto.SerializeToString()
             )
@@ -133,7 +134,7 @@ class Gate:
         if ingest is not None:
             self._write(Path(ingested.uri) / 'ingest.json', json.dumps(ingest).encode())
             inputs['ingest_report'] = [ingested]
-        executor = Executor(Executor.Context(stateful_working_dir=str(self.kept)))
+        executor = Executor(Executor.Context(stateful_working_dir=str(self.stateful)))
         executor.Do(
             inputs, {'blessing': [blessing]}, {'limits': json.dumps(limits), 'code_digest': ''}
         )
@@ -154,11 +155,12 @@ def gate(tmp_path) -> Gate:
     return Gate(tmp_path)
 
 
-def _rules(verdict: dict[str, Any], state: str) -> list[tuple[str, str, str]]:
+def _rules(gate_json: dict[str, Any], verdict: str) -> list[tuple[str, str, str]]:
+    """(source, name, where) of the rules with one verdict: passed, warning or failed."""
     return [
         (rule['source'], rule['name'], rule['where'])
-        for rule in verdict['rules']
-        if rule['verdict'] == state
+        for rule in gate_json['rules']
+        if rule['verdict'] == verdict
     ]
 
 
@@ -166,22 +168,23 @@ def test_clean_data_is_blessed(gate, anomalies):
     verdict = gate({'train': anomalies['clean'], 'test': anomalies['clean']}, _audit(), _ingest())
     assert verdict['blessed']
     assert verdict['counts'] == {'failed': 0, 'warning': 0, 'passed': len(KINDS) + 3}
-    assert not gate.kept.exists()
+    assert not gate.stateful.exists()
 
 
 @pytest.mark.parametrize('kind', DEFAULT_MAX_SHARE)
-def test_each_default_limit_stops(gate, anomalies, kind):
+def test_each_default_limit_stops_the_run(gate, anomalies, kind):
     with pytest.raises(
         DataGateError, match=rf'(?s){kind} \[train 900\]: 900 of 1,000 .*90 %.*allowed'
-    ) as caught:
+    ) as error:
         gate({'train': anomalies['clean']}, _audit(**{kind: 900}))
-    assert KINDS[kind].remedy in str(caught.value)
-    assert f'{gate.folder}/audit/audit.html' in str(caught.value)
-    assert f'{gate.kept}/gate.json' in str(caught.value)
+    message = str(error.value)
+    assert KINDS[kind].remedy in message
+    assert f'{gate.folder}/audit/audit.html' in message
+    assert f'{gate.stateful}/gate.json' in message
     verdict = gate.verdict()
     assert not verdict['blessed']
     assert _rules(verdict, 'failed') == [('audit', kind, 'train 900')]
-    assert json.loads((gate.kept / 'gate.json').read_text()) == verdict
+    assert json.loads((gate.stateful / 'gate.json').read_text()) == verdict
 
 
 @pytest.mark.parametrize('kind', sorted(set(KINDS) - set(DEFAULT_MAX_SHARE)))
@@ -199,10 +202,10 @@ def test_a_kind_without_a_limit_only_warns(gate, anomalies, kind):
         pytest.param(1, 0, False, id='one at a limit of 0'),
         pytest.param(0, 0, True, id='none at a limit of 0'),
         pytest.param(1000, 1, True, id='all at a limit of 1'),
-        pytest.param(1000, None, True, id='limit taken away'),
+        pytest.param(1000, None, True, id='no limit'),
     ],
 )
-def test_limit_of_a_share(gate, anomalies, count, limit, passes):
+def test_a_share_above_its_limit_stops_the_run(gate, anomalies, count, limit, passes):
     arguments = {'train': anomalies['clean']}, _audit(undecodable=count)
     if passes:
         assert gate(*arguments, max_share={'undecodable': limit})['blessed']
@@ -211,7 +214,7 @@ def test_limit_of_a_share(gate, anomalies, count, limit, passes):
             gate(*arguments, max_share={'undecodable': limit})
 
 
-def test_one_of_very_many_is_above_zero(gate, anomalies):
+def test_a_limit_of_zero_allows_none_of_a_billion(gate, anomalies):
     audit = _audit(undecodable=1)
     next(issue for issue in audit['issues'] if issue['kind'] == 'undecodable').update(
         total=10**9, share=0.0
@@ -225,36 +228,36 @@ def test_one_of_very_many_is_above_zero(gate, anomalies):
     [(21, 'blank'), (6, 'low_contrast')],
     ids=['12 grey levels', '40 grey levels'],
 )
-def test_a_run_in_which_most_films_show_nothing_stops(gate, anomalies, tmp_path, divisor, kind):
-    """As when 12-bit data in 16-bit files loses its lower bits on the way into the records."""
-    films = []
-    for place in range(24):
-        image = data.decode(data.draw(place % 8))
-        image = image if place < 6 else image.point(lambda value: value // divisor)
-        films.append(
+def test_a_data_set_with_few_grey_levels_stops_the_run(gate, anomalies, tmp_path, divisor, kind):
+    """A conversion of 12-bit images in 16-bit files that keeps the upper 8 bits has this effect."""
+    examples = []
+    for patient in range(8):
+        image = data.decode(data.draw(patient))
+        image = image if patient < 2 else image.point(lambda value: value // divisor)
+        examples.append(
             data.Example(
                 data.encode(image, format='PNG', quality=None),
-                f'{place:08d}_000.png',
-                SPLITS[place % 4],
+                f'{patient:08d}_000.png',
+                SPLITS[patient % 4],
             )
         )
-    data.run_audit(tmp_path / 'out', data.write_examples(tmp_path / 'examples', films))
+    data.run_audit(tmp_path / 'out', data.write_examples(tmp_path / 'examples', examples))
     audit = json.loads((tmp_path / 'out/audit.json').read_text())
     with pytest.raises(
-        DataGateError, match=rf'{kind} .*18 of 24 images .*\(gate\.max_share\.{kind}\)'
+        DataGateError, match=rf'{kind} .*6 of 8 images .*\(gate\.max_share\.{kind}\)'
     ):
         gate({'train': anomalies['clean']}, audit)
 
 
-def test_message_lists_everything_at_once(gate, anomalies):
-    with pytest.raises(DataGateError) as caught:
+def test_one_message_lists_all_failures(gate, anomalies):
+    with pytest.raises(DataGateError) as error:
         gate(
             {'train': anomalies['label 7'], 'val': anomalies['clean']},
             _audit(undecodable=5, patient_in_two_splits=2, wrong_size=4),
             _ingest(quarantined=20),
         )
-    text = str(caught.value)
-    assert text.startswith('the data breaks 3 of its limits:')
+    message = str(error.value)
+    assert message.startswith('the data breaks 3 of its limits:')
     for part in (
         'No Finding [train]: error',
         'undecodable [train 5]',
@@ -263,13 +266,13 @@ def test_message_lists_everything_at_once(gate, anomalies):
         'gate.anomaly_level',
         '00000001_000.png (train, record 3)',
     ):
-        assert part in text
-    assert 'wrong_size' not in text
-    assert 'Warnings: 2' in text
+        assert part in message
+    assert 'wrong_size' not in message
+    assert 'Warnings: 2' in message
 
 
 @pytest.mark.parametrize(
-    ('what', 'level', 'failed'),
+    ('statistics', 'level', 'failed'),
     [
         ('label 7', 'error', ['No Finding']),
         ('label 7', 'warning', ['No Finding']),
@@ -280,8 +283,8 @@ def test_message_lists_everything_at_once(gate, anomalies):
         ('within drift', 'warning', []),
     ],
 )
-def test_anomalies_of_tfdv_stop_by_level(gate, anomalies, what, level, failed):
-    arguments = {'train': anomalies[what]}, _audit()
+def test_anomalies_of_the_configured_level_stop_the_run(gate, anomalies, statistics, level, failed):
+    arguments = {'train': anomalies[statistics]}, _audit()
     if not failed:
         assert gate(*arguments, anomaly_level=level)['blessed']
         return
@@ -293,34 +296,33 @@ def test_anomalies_of_tfdv_stop_by_level(gate, anomalies, what, level, failed):
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
-def test_a_message_names_the_keys_that_change_it(gate, anomalies, kind):
-    """Both of a stop and of a warning."""
+def test_failures_and_warnings_name_their_configuration_keys(gate, anomalies, kind):
     verdict = gate(
         {'train': anomalies['clean']}, _audit(**{kind: 900}), max_share=dict.fromkeys(KINDS)
     )
     (rule,) = (rule for rule in verdict['rules'] if rule['name'] == kind)
     assert f'no limit (gate.max_share.{kind})' in rule['text']
-    with pytest.raises(DataGateError, match=rf'allowed 1 % \(gate\.max_share\.{kind}\)') as caught:
+    with pytest.raises(DataGateError, match=rf'allowed 1 % \(gate\.max_share\.{kind}\)') as error:
         gate({'train': anomalies['clean']}, _audit(**{kind: 900}), max_share={kind: 0.01})
     for name in FOUND_BY.get(kind, ()):
-        assert f'audit.{name}' in rule['action'] and f'audit.{name}' in str(caught.value)
+        assert f'audit.{name}' in rule['action'] and f'audit.{name}' in str(error.value)
 
 
-def test_the_keys_that_are_named_exist():
+def test_messages_name_only_keys_that_exist():
     assert set(FOUND_BY) <= set(KINDS)
     assert {name for names in FOUND_BY.values() for name in names} <= set(
         AuditParameters.model_fields
     )
 
 
-def test_an_anomaly_names_its_key(gate, anomalies):
+def test_an_anomaly_names_its_configuration_key(gate, anomalies):
     with pytest.raises(
         DataGateError, match=r'No Finding \[train\]: error.*\(gate\.anomaly_level is error\)'
     ):
         gate({'train': anomalies['label 7']}, _audit())
 
 
-def test_a_distance_that_is_not_a_number_does_not_pass(gate):
+def test_a_drift_that_is_not_a_number_stops_the_run(gate):
     text = (
         'drift_skew_info { path { step: "sex" } drift_measurements { type: L_INFTY value: nan '
         'threshold: 0.2 } }'
@@ -330,10 +332,10 @@ def test_a_distance_that_is_not_a_number_does_not_pass(gate):
 
 
 def test_drift_is_listed_with_its_threshold(gate, anomalies):
-    found = gate({'train': anomalies['within drift']}, _audit())['rules']
+    verdict = gate({'train': anomalies['within drift']}, _audit())
     rules = [
         rule
-        for rule in found
+        for rule in verdict['rules']
         if rule['source'] == 'anomalies' and rule['limit'] == pytest.approx(0.1)
     ]
     assert [(rule['name'], rule['verdict'], rule['found']) for rule in rules] == [
@@ -351,17 +353,17 @@ def test_drift_is_listed_with_its_threshold(gate, anomalies):
         ('ERROR', 'none', True),
     ],
 )
-def test_severity(gate, severity, level, passes):
-    found = anomalies_pb2.Anomalies()
-    found.anomaly_info['image'].severity = anomalies_pb2.AnomalyInfo.Severity.Value(severity)
-    found.anomaly_info['image'].short_description = 'odd'
+def test_an_anomaly_below_the_level_only_warns(gate, severity, level, passes):
+    anomalies = anomalies_pb2.Anomalies()
+    anomalies.anomaly_info['image'].severity = anomalies_pb2.AnomalyInfo.Severity.Value(severity)
+    anomalies.anomaly_info['image'].short_description = 'odd'
     if passes:
         assert ('anomalies', 'image', 'train') in _rules(
-            gate({'train': found}, _audit(), anomaly_level=level), 'warning'
+            gate({'train': anomalies}, _audit(), anomaly_level=level), 'warning'
         )
     else:
         with pytest.raises(DataGateError, match=r'image \[train\]'):
-            gate({'train': found}, _audit(), anomaly_level=level)
+            gate({'train': anomalies}, _audit(), anomaly_level=level)
 
 
 @pytest.mark.parametrize(
@@ -380,31 +382,31 @@ def test_severity(gate, severity, level, passes):
     ],
     ids=['no data', 'data set', 'skew without an anomaly'],
 )
-def test_what_is_not_of_a_feature_stops_too(gate, text, name):
+def test_an_anomaly_of_no_single_feature_stops_the_run(gate, text, name):
     with pytest.raises(DataGateError):
         gate({'val': text_format.Parse(text, anomalies_pb2.Anomalies())}, _audit())
     assert _rules(gate.verdict(), 'failed') == [('anomalies', name, 'val')]
 
 
-def test_nothing_validated_is_not_blessed(gate):
+def test_data_without_a_validated_split_are_not_blessed(gate):
     with pytest.raises(DataGateError, match='checked no split'):
         gate({}, _audit())
 
 
-def test_no_images_is_not_blessed(gate, anomalies):
+def test_data_without_images_are_not_blessed(gate, anomalies):
     with pytest.raises(DataGateError, match='there are no images'):
         gate({'train': anomalies['clean']}, {**_audit(), 'images': 0})
 
 
-def test_quarantine_and_counts(gate, anomalies):
-    verdict = gate({'train': anomalies['clean']}, _audit(), _ingest(quarantined=3, held=97))
+def test_quarantine_and_another_record_count_warn(gate, anomalies):
+    verdict = gate({'train': anomalies['clean']}, _audit(), _ingest(quarantined=3, records=97))
     assert _rules(verdict, 'warning') == [
         ('ingest', 'quarantine', ''),
         ('ingest', 'record_count', '000-100.tfrec'),
     ]
 
 
-def test_an_audit_of_other_films_than_ingestion_wrote_is_not_blessed(gate, anomalies):
+def test_an_audit_with_another_image_count_than_ingestion_is_not_blessed(gate, anomalies):
     ingest = {**_ingest(), 'splits': {'train': {'records': 700}, 'test': {'records': 300}}}
     audit = {
         **_audit(),
@@ -419,7 +421,7 @@ def test_an_audit_of_other_films_than_ingestion_wrote_is_not_blessed(gate, anoma
     assert _rules(gate({'train': anomalies['clean']}, audit, ingest), 'failed') == []
 
 
-def test_missing_and_broken_inputs_are_named(gate, anomalies):
+def test_a_missing_or_broken_audit_is_named(gate, anomalies):
     with pytest.raises(DataGateError, match=r'audit/audit.json is missing'):
         gate({'train': anomalies['clean']})
     (gate.folder / 'audit').mkdir()
@@ -428,7 +430,7 @@ def test_missing_and_broken_inputs_are_named(gate, anomalies):
         gate({'train': anomalies['clean']})
 
 
-def test_an_audit_of_another_version_is_refused(gate, anomalies):
+def test_an_audit_without_a_known_kind_is_refused(gate, anomalies):
     audit = _audit()
     audit['issues'] = [issue for issue in audit['issues'] if issue['kind'] != 'undecodable']
     with pytest.raises(DataGateError, match='did not look for undecodable'):
@@ -447,12 +449,12 @@ def test_an_audit_of_another_version_is_refused(gate, anomalies):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_bad_limits_are_refused(limits, message):
+def test_invalid_limits_are_refused(limits, message):
     with pytest.raises(ValidationError, match=message):
         GateLimits.model_validate_json(json.dumps(limits))
 
 
-def test_given_limits_are_laid_over_the_defaults():
+def test_configured_limits_override_the_defaults():
     limits = GateLimits.model_validate(
         {'max_share': {'undecodable': 0.1, 'too_large': None, 'wrong_size': 0}}
     )
@@ -465,11 +467,11 @@ def test_given_limits_are_laid_over_the_defaults():
     assert GateLimits.model_validate_json(limits.model_dump_json()) == limits
 
 
-def test_component():
+def test_component_has_its_inputs_and_output():
     channels = Channel(type=standard_artifacts.ExampleAnomalies), Channel(type=DataAuditReport)
-    alone = DataGate(*channels, limits='{}', code_digest='abc')
-    assert set(alone.inputs) == {'anomalies', 'audit'}
-    assert alone.outputs['blessing'].type_name == 'components.DataBlessing'
+    gate = DataGate(*channels, limits='{}', code_digest='abc')
+    assert set(gate.inputs) == {'anomalies', 'audit'}
+    assert gate.outputs['blessing'].type_name == 'components.DataBlessing'
     assert set(DataGate(*channels, Channel(type=IngestReport)).inputs) == {
         'anomalies',
         'audit',

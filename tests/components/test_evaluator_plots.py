@@ -1,4 +1,4 @@
-"""The input of plots, counted from arrays, equals what TFMA counts image by image."""
+"""Histograms and confusion matrices from arrays equal those that TFMA counts image by image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _by_tfma(
 
 
 @pytest.mark.parametrize('kind', ['many values', 'the ends', 'edges of buckets'])
-def test_the_histogram(kind: str) -> None:
+def test_the_histogram_equals_that_of_tfma(kind: str) -> None:
     rng = np.random.default_rng(1)
     probability = {
         'many values': rng.random(_COUNT),
@@ -60,7 +60,7 @@ def test_the_histogram(kind: str) -> None:
         )
 
 
-def test_the_confusion_matrix_at_the_operating_point() -> None:
+def test_the_confusion_matrix_at_the_operating_point_equals_that_of_tfma() -> None:
     rng = np.random.default_rng(2)
     flag, label = (
         (rng.random(_COUNT) < 0.6).astype(np.float32),
@@ -80,7 +80,7 @@ def test_the_confusion_matrix_at_the_operating_point() -> None:
 
 
 @pytest.mark.parametrize('findings', [(), ('Effusion', 'Mass')])
-def test_each_output_has_its_roc_and_the_probability_its_reliability(
+def test_all_outputs_have_a_roc_and_the_probability_a_reliability_plot(
     findings: tuple[str, ...],
 ) -> None:
     keys = {

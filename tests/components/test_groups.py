@@ -1,4 +1,4 @@
-"""The groups behind a sensitivity gap: the worst one, and those that the gap leaves out."""
+"""The groups of a sensitivity gap: the worst one, and those that the gap leaves out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tensorflow_model_analysis.writers import metrics_plots_and_validations_writ
 from components.evaluator import bootstrap, groups
 from components.evaluator.bootstrap import Cases
 
-# Age band -> (positives, missed): the smallest group is by far the worst.
+# Age band -> (positives, missed positives). The smallest group with positives is by far the worst.
 BANDS = {'00-17': (6, 4), '18-39': (40, 4), '40-59': (30, 5), '80+': (0, 0), 'unknown': (25, 10)}
 
 
@@ -44,7 +44,7 @@ def test_every_group_is_listed_with_its_counts() -> None:
         assert group.lower is None or group.lower < group.sensitivity < group.upper
 
 
-def test_the_gap_is_that_of_the_groups_it_compares() -> None:
+def test_the_gap_is_between_the_compared_groups() -> None:
     cases, bands, patient = _images()
     statistic = bootstrap.sensitivity_gap(cases, bands, 20, unknown=b'unknown')
     value = bootstrap.figures({'gap': statistic}, patient, 0, 0.95)['gap'].value
@@ -52,7 +52,7 @@ def test_the_gap_is_that_of_the_groups_it_compares() -> None:
     assert value == pytest.approx(max(rates) - min(rates)) == pytest.approx(0.9 - 25 / 30)
 
 
-def test_the_worst_group_is_named_though_the_gap_leaves_it_out() -> None:
+def test_the_worst_group_is_named_even_if_the_gap_leaves_it_out() -> None:
     measured = _groups()
     assert measured.worst().name == '00-17'
     assert measured.worst_text().startswith('00-17: 0.333, 0.')
@@ -63,7 +63,7 @@ def test_the_worst_group_is_named_though_the_gap_leaves_it_out() -> None:
     )
 
 
-def test_a_gap_that_compares_all_groups_says_so() -> None:
+def test_a_gap_that_compares_all_groups_has_no_note() -> None:
     cases = Cases(np.ones(4), np.array([1.0, 0, 1, 1]), np.ones(4, int))
     measured = groups.measure(cases, np.array([b'F', b'F', b'M', b'M']), np.arange(4), 2, 0.95)
     assert measured.left_out_text() == ''
@@ -82,7 +82,7 @@ def test_without_positives_there_is_no_worst_group() -> None:
     assert measured.worst_text() == 'no group has a positive image'
 
 
-def test_they_survive_being_written_by_tfma() -> None:
+def test_groups_are_read_back_from_tfmas_metrics() -> None:
     proto = metrics_for_slice_pb2.MetricsForSlice()
     item = proto.metric_keys_and_values.add()
     item.key.CopyFrom(groups.key('candidate', 'age_band').to_proto())

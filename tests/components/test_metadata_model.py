@@ -1,4 +1,4 @@
-"""The metadata-only baseline: what it predicts, and that it leaves out a patient's own images."""
+"""The metadata-only model predicts what metadata determine, but not from a patient's own images."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def _auc(features: np.ndarray, label: np.ndarray, patient: np.ndarray = PATIENT)
     ],
     ids=['chance', 'view', 'sex', 'young and old'],
 )
-def test_it_predicts_what_metadata_determine(
+def test_the_auc_is_as_high_as_metadata_allow(
     probability: np.ndarray, low: float, high: float
 ) -> None:
     label = (np.random.default_rng(1).random(COUNT) < probability).astype(int)
     assert low < _auc(metadata_model.columns(AGE, SEX, VIEW), label) < high
 
 
-def test_the_study_number_counts_only_if_it_is_a_column() -> None:
+def test_the_study_number_is_used_only_if_it_is_a_column() -> None:
     follow_up = RNG.integers(0, 60, COUNT)
     label = (RNG.random(COUNT) < np.where(follow_up > 10, 0.8, 0.2)).astype(int)
     assert _auc(metadata_model.columns(AGE, SEX, VIEW), label) < 0.6
@@ -48,7 +48,7 @@ def test_the_study_number_counts_only_if_it_is_a_column() -> None:
 
 
 def test_a_patients_own_images_are_not_used() -> None:
-    """Each patient has a unique age, so their other images would reveal the label."""
+    """Each patient has a unique age, so the patient's other images would reveal the label."""
     patients = np.arange(40)
     label = np.repeat(np.random.default_rng(2).permutation(patients % 2), 10)
     age = np.repeat(patients + 20, 10)
@@ -63,7 +63,7 @@ def test_a_patients_own_images_are_not_used() -> None:
     )
 
 
-def test_unknown_ages_are_not_ages_of_newborns() -> None:
+def test_an_unknown_age_becomes_the_mean_age_and_is_marked() -> None:
     age = AGE.copy()
     age[::3] = -1
     columns = metadata_model.columns(age, SEX, VIEW)
@@ -81,7 +81,7 @@ def test_without_metadata_there_is_no_prediction() -> None:
 
 
 def test_folds_are_the_same_on_every_machine() -> None:
-    """Exact values, because the assignment could silently depend on the CPU."""
+    """The values are exact, because the assignment could silently depend on the CPU."""
     patient = np.array(['g', 'a', 'b', 'a', 'c', 'd', 'e', 'f', 'g', 'h'])
     assert metadata_model.folds(patient, 3, 0).tolist() == [1, 2, 1, 2, 0, 0, 2, 0, 1, 1]
     assert metadata_model.folds(patient, 3, 1).tolist() == [0, 2, 0, 2, 1, 1, 2, 0, 0, 1]
@@ -96,6 +96,6 @@ def test_folds_are_the_same_on_every_machine() -> None:
     ],
     ids=['one class', 'four patients', 'one positive'],
 )
-def test_too_few_to_fit(label: np.ndarray, patient: np.ndarray) -> None:
+def test_too_little_data_give_no_prediction(label: np.ndarray, patient: np.ndarray) -> None:
     features = metadata_model.columns(AGE[:30], SEX[:30], VIEW[:30])
     assert metadata_model.cross_fitted(features, label, patient) is None

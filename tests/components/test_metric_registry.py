@@ -1,7 +1,4 @@
-"""The registry of metrics agrees with what the Evaluator computes.
-
-Names, ranges, and where a metric is not defined.
-"""
+"""The registry of metrics agrees with the Evaluator: names, ranges, and undefined metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _IMAGES = 400
 
 
 def _features(rng: np.random.Generator, metadata: bool) -> dict[str, np.ndarray]:
-    """Metadata of images, all unknown unless `metadata`."""
+    """Metadata of images, all unknown if `metadata` is false."""
     ages = rng.integers(0, 95, _IMAGES) if metadata else np.full(_IMAGES, -1)
     return {
         PATIENT_ID: np.array([f'{number // 2:08d}'.encode() for number in range(_IMAGES)]),
@@ -56,7 +53,7 @@ def _undefined(figures: dict[str, Figure]) -> set[str]:
 
 
 @pytest.mark.parametrize('task', ['nih_triage', 'findings14', 'cardiomegaly'])
-def test_the_evaluator_computes_every_metric_that_exists_for_a_task(task: str) -> None:
+def test_the_evaluator_computes_the_metrics_of_the_task(task: str) -> None:
     figures = _figures(task)
     expected = {
         name for name, metric in registry.METRICS.items() if metric.exists_for(TASKS[task].findings)
@@ -65,7 +62,7 @@ def test_the_evaluator_computes_every_metric_that_exists_for_a_task(task: str) -
     assert not _undefined(figures)
 
 
-def test_values_and_intervals_are_within_the_ranges() -> None:
+def test_values_and_intervals_are_in_range() -> None:
     for name, figure in _figures('findings14').items():
         metric = registry.METRICS[name]
         for value in (figure.value, figure.lower, figure.upper):
@@ -73,13 +70,13 @@ def test_values_and_intervals_are_within_the_ranges() -> None:
 
 
 @pytest.mark.parametrize(('label', 'needs'), [(1, 'needs_negatives'), (0, 'needs_positives')])
-def test_where_all_images_are_of_one_class(label: int, needs: str) -> None:
+def test_metrics_that_need_the_other_class_are_undefined(label: int, needs: str) -> None:
     figures = _figures('findings14', np.full(_IMAGES, label))
     expected = {name for name in figures if getattr(registry.METRICS[name], needs)}
     assert _undefined(figures) == expected
 
 
-def test_without_metadata() -> None:
+def test_metrics_that_need_metadata_are_undefined_without_them() -> None:
     figures = _figures('nih_triage', metadata=False)
     assert _undefined(figures) == {
         name for name in figures if registry.METRICS[name].needs_metadata
@@ -87,14 +84,14 @@ def test_without_metadata() -> None:
 
 
 @pytest.mark.parametrize(('group', 'value'), [(SEX, b'F'), (VIEW, b'AP'), (AGE_BAND, b'40-59')])
-def test_where_a_group_has_one_value(group: str, value: bytes) -> None:
+def test_the_gap_between_groups_is_undefined_for_one_group(group: str, value: bytes) -> None:
     figures = _figures('nih_triage', **{group: value})
     assert _undefined(figures) == {
         name for name in figures if registry.METRICS[name].group == group
     }
 
 
-def test_a_metric_is_found_by_its_name_or_that_of_an_end() -> None:
+def test_a_metric_is_found_by_its_name_or_a_name_of_its_interval() -> None:
     auc = registry.METRICS['auc']
     assert [registry.find(name) for name in ('auc', 'auc_lower', 'auc_upper')] == [auc] * 3
     assert registry.find('auc_middle') is None
@@ -102,14 +99,14 @@ def test_a_metric_is_found_by_its_name_or_that_of_an_end() -> None:
     assert {metric.finding for metric in registry.METRICS.values()} == {None, *FINDINGS}
 
 
-def test_titles() -> None:
+def test_titles_describe_metrics_and_their_intervals() -> None:
     assert registry.title('auc_lower') == 'AUC, lower end'
     assert registry.title('sensitivity_gap_sex') == 'Largest gap in sensitivity by sex'
     assert registry.title(registry.IMAGES) == 'Images'
     assert registry.title('something_new') == 'something_new'
 
 
-def test_selections_are_metrics_of_the_registry() -> None:
+def test_selections_contain_only_metrics_of_the_registry() -> None:
     assert {*registry.HEADLINE, *registry.OVERVIEW, *registry.PER_SLICE} <= set(registry.METRICS)
     kinds = ('discrimination', 'calibration', 'metadata', 'findings', 'gap')
     assert sorted(registry.of_kind(*kinds)) == sorted(registry.METRICS)

@@ -1,4 +1,4 @@
-"""The Evaluator on outputs that are not finite, and on images that were not assessed."""
+"""The metrics of the Evaluator with outputs that are not finite and images not assessed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IMAGES = 12
 
 
 def _columns(probability: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs and features of images, every second one abnormal."""
+    """Outputs and features of images. Every second image is abnormal."""
     number = np.arange(_IMAGES)
     text = {SEX: b'F', AGE_BAND: b'40-59', VIEW: b'PA'}
     return {
@@ -50,22 +50,22 @@ def _metrics(probability: np.ndarray) -> dict[str, float]:
     return {key.name: value for key, value in results.items() if isinstance(value, float)}
 
 
-@pytest.mark.parametrize('broken', [math.nan, math.inf], ids=['NaN', 'infinite'])
+@pytest.mark.parametrize('value', [math.nan, math.inf], ids=['NaN', 'infinite'])
 @pytest.mark.parametrize('images', [1, _IMAGES], ids=['one', 'all'])
 def test_outputs_that_are_not_finite_leave_every_metric_undefined(
-    broken: float, images: int, caplog
+    value: float, images: int, caplog
 ) -> None:
-    sound = np.linspace(0.1, 0.9, _IMAGES).astype(np.float32)
-    probability = sound.copy()
-    probability[:images] = broken
+    finite = np.linspace(0.1, 0.9, _IMAGES).astype(np.float32)
+    probability = finite.copy()
+    probability[:images] = value
     metrics = _metrics(probability)
-    assert set(metrics) == set(_metrics(sound))
+    assert set(metrics) == set(_metrics(finite))
     assert metrics.pop(registry.NOT_ASSESSED) == 0
-    assert all(math.isnan(value) for value in metrics.values()), metrics
+    assert all(math.isnan(metric) for metric in metrics.values()), metrics
     assert f'{images} of {_IMAGES} outputs of the model are not finite' in caplog.text
 
 
-def test_finite_outputs_have_metrics() -> None:
+def test_finite_outputs_have_their_metrics() -> None:
     metrics = _metrics(np.linspace(0.1, 0.9, _IMAGES).astype(np.float32))
     assert metrics['auc'] == pytest.approx(21 / 36)
 

@@ -1,4 +1,4 @@
-"""Pushes to an object store: nothing renames a folder in one step there, and nothing locks."""
+"""Pushes to an object store, which has no locks and cannot rename a folder in one step."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from tests.support.push_targets import maker, model, publish
 
 @pytest.fixture
 def bucket(tmp_path) -> str:
-    """TensorFlow's file system in memory stands for an object store: it has a scheme, no locks, and
-    moves file by file.
-    """
+    """TensorFlow's in-memory file system. Like an object store, it moves file by file."""
     return f'ram://{tmp_path.name}/target'
 
 
-def test_object_store(tmp_path, bucket, monkeypatch):
+def test_push_moves_saved_model_last_and_keeps_the_newest_versions(tmp_path, bucket, monkeypatch):
     moved = []
     original = storage.move
 
@@ -39,26 +37,24 @@ def test_object_store(tmp_path, bucket, monkeypatch):
     assert storage.names(bucket) == later
 
 
-def test_object_store_has_nothing_under_a_number_until_the_upload_is_checked(
-    tmp_path, bucket, monkeypatch
-):
-    seen = []
+def test_there_is_no_version_during_the_upload(tmp_path, bucket, monkeypatch):
+    versions = []
     original = storage.copy
     monkeypatch.setattr(
         storage,
         'copy',
         lambda source, destination: (
-            seen.extend(target.versions(bucket)),
+            versions.extend(target.versions(bucket)),
             original(source, destination),
         ),
     )
     publish(model(tmp_path / 'a', 'a'), bucket)
-    assert seen == []
+    assert versions == []
 
 
 @pytest.mark.parametrize('file', ['variables.data', 'saved_model.pb'])
 @pytest.mark.parametrize('operation', ['copy', 'move'])
-def test_object_store_that_fails(tmp_path, bucket, monkeypatch, operation, file):
+def test_failed_push_leaves_nothing(tmp_path, bucket, monkeypatch, operation, file):
     first = publish(model(tmp_path / 'a', 'a'), bucket)
     original = getattr(storage, operation)
 
@@ -73,8 +69,8 @@ def test_object_store_that_fails(tmp_path, bucket, monkeypatch, operation, file)
     assert storage.names(bucket) == [first.version]
 
 
-def _leave_half_a_push(bucket: str, saved: str, started: float) -> None:
-    """What a push leaves that is killed after it moved all but saved_model.pb into version 77."""
+def _write_half_a_push(bucket: str, saved: str, started: float) -> None:
+    """Writes version 77 as a push that is killed before it moves saved_model.pb."""
     files = target.digests(saved)
     manifest = maker()('77', target.model_digest(files), files)
     staging = storage.join(bucket, f'.incoming-{int(started)}-other-host-1')
@@ -84,16 +80,16 @@ def _leave_half_a_push(bucket: str, saved: str, started: float) -> None:
         target.write_manifest(folder, manifest)
 
 
-def test_object_store_after_a_killed_push(tmp_path, bucket):
+def test_push_removes_what_a_killed_push_left(tmp_path, bucket):
     saved = model(tmp_path / 'a', 'a')
-    _leave_half_a_push(bucket, saved, time.time() - 3600)
+    _write_half_a_push(bucket, saved, time.time() - 3600)
     pushed = publish(saved, bucket)
     assert storage.names(bucket) == [pushed.version] and int(pushed.version) > 77
 
 
-def test_object_store_during_another_push(tmp_path, bucket):
+def test_push_is_refused_during_another_push(tmp_path, bucket):
     saved = model(tmp_path / 'a', 'a')
-    _leave_half_a_push(bucket, saved, time.time() - 60)
+    _write_half_a_push(bucket, saved, time.time() - 60)
     before = storage.names(bucket)
     with pytest.raises(
         push.PushError,

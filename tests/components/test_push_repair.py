@@ -1,6 +1,4 @@
-"""A served version that has lost or changed files: repaired in place, or in the way of every push
-until it is.
-"""
+"""A damaged served version is repaired in place. Without repair it stops every push."""
 
 from __future__ import annotations
 
@@ -19,15 +17,15 @@ def _entries(directory: Path) -> set[str]:
     return {entry.name for entry in directory.iterdir()} - {'.push.lock'}
 
 
-_DAMAGES = {
+_DAMAGE = {
     'a byte flipped': lambda version: flip_a_byte(version / 'variables' / 'variables.data'),
     'truncated': lambda version: os.truncate(version / 'saved_model.pb', 2),
-    'saved_model.pb lost': lambda version: (version / 'saved_model.pb').unlink(),
-    'a folder lost': lambda version: shutil.rmtree(version / 'variables'),
-    'manifest lost': lambda version: (version / 'manifest.json').unlink(),
+    'saved_model.pb missing': lambda version: (version / 'saved_model.pb').unlink(),
+    'a folder missing': lambda version: shutil.rmtree(version / 'variables'),
+    'manifest missing': lambda version: (version / 'manifest.json').unlink(),
     'manifest truncated': lambda version: os.truncate(version / 'manifest.json', 30),
 }
-_MANIFEST_DAMAGES = [name for name in _DAMAGES if name.startswith('manifest')]
+_MANIFEST_DAMAGE = [name for name in _DAMAGE if name.startswith('manifest')]
 
 
 def flip_a_byte(path: Path) -> None:
@@ -36,11 +34,11 @@ def flip_a_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize('fault', [name for name in _DAMAGES if name not in _MANIFEST_DAMAGES])
-def test_same_model_repairs_a_damaged_version_in_place(tmp_path, caplog, fault):
+@pytest.mark.parametrize('damage', [name for name in _DAMAGE if name not in _MANIFEST_DAMAGE])
+def test_push_of_the_same_model_repairs_a_damaged_version_in_place(tmp_path, caplog, damage):
     saved = model(tmp_path / 'model')
     first = publish(saved, tmp_path / 'target')
-    _DAMAGES[fault](Path(first.path))
+    _DAMAGE[damage](Path(first.path))
     caplog.set_level(logging.WARNING)
     assert publish(saved, tmp_path / 'target', expected_newest='') == push.Pushed(
         first.version, first.path, already_served=True
@@ -53,40 +51,39 @@ def test_same_model_repairs_a_damaged_version_in_place(tmp_path, caplog, fault):
     )
 
 
-@pytest.mark.parametrize('fault', _DAMAGES)
-def test_damaged_version_is_restored_from_a_copy(tmp_path, caplog, fault):
+@pytest.mark.parametrize('damage', _DAMAGE)
+def test_damaged_version_is_restored_from_an_intact_copy(tmp_path, caplog, damage):
     publish(model(tmp_path / 'other', 'other'), tmp_path / 'target')
     first = publish(model(tmp_path / 'model'), tmp_path / 'target')
-    rotten = tmp_path / 'rotten'
-    for copy in (tmp_path / 'copy', rotten):
+    intact_copy, damaged_copy = tmp_path / 'intact', tmp_path / 'damaged'
+    for copy in (intact_copy, damaged_copy):
         shutil.copytree(first.path, copy)
-    flip_a_byte(rotten / 'saved_model.pb')
+    flip_a_byte(damaged_copy / 'saved_model.pb')
     before = target.read_manifest(first.path)
-    Path(first.path, 'mine').write_text('not of the pipeline')
-    _DAMAGES[fault](Path(first.path))
+    Path(first.path, 'mine').write_text('not written by the pipeline')
+    _DAMAGE[damage](Path(first.path))
     push.restore(
-        str(tmp_path / 'target'), [str(tmp_path / 'empty'), str(rotten), str(tmp_path / 'copy')]
+        str(tmp_path / 'target'), [str(tmp_path / 'empty'), str(damaged_copy), str(intact_copy)]
     )
-    assert target.verify(first.path) == ['mine is extra'], 'what is not of the push is left alone'
+    assert target.verify(first.path) == ['mine is extra'], 'a file of the user stays'
     assert target.read_manifest(first.path) == before
     assert 'It is repaired.' in caplog.text
     assert not [name for name in _entries(tmp_path / 'target') if not name.isdigit()]
 
 
-def test_restore_takes_no_other_model_and_touches_no_whole_version(tmp_path):
+def test_restore_changes_no_intact_version_and_uses_no_other_model(tmp_path):
     first = publish(model(tmp_path / 'model'), tmp_path / 'target')
     later = publish(model(tmp_path / 'later', 'later'), tmp_path / 'target')
     before = Path(later.path, 'manifest.json').stat().st_mtime_ns
     push.restore(str(tmp_path / 'target'), [first.path, later.path])
     assert Path(later.path, 'manifest.json').stat().st_mtime_ns == before
-    Path(later.path, 'variables', 'variables.data').write_text('rot')
+    Path(later.path, 'variables', 'variables.data').write_text('damaged')
     push.restore(str(tmp_path / 'target'), [first.path, later.path])
-    assert Path(later.path, 'variables', 'variables.data').read_text() == 'rot', (
-        'no intact copy, nothing done'
-    )
+    assert Path(later.path, 'variables', 'variables.data').read_text() == 'damaged'
 
 
-def test_older_version_that_a_label_may_stand_for(tmp_path, caplog):
+def test_older_versions_are_also_checked_and_restored(tmp_path, caplog):
+    """TF Serving may serve an older version under a label."""
     first = publish(model(tmp_path / 'model'), tmp_path / 'target')
     publish(model(tmp_path / 'later', 'later'), tmp_path / 'target')
     shutil.copytree(first.path, tmp_path / 'copy')
@@ -100,10 +97,10 @@ def test_older_version_that_a_label_may_stand_for(tmp_path, caplog):
     assert target.verify(first.path) == []
 
 
-def test_push_beside_a_version_without_manifest_is_refused(tmp_path):
+def test_push_is_refused_if_the_newest_version_has_no_valid_manifest(tmp_path):
     first = publish(model(tmp_path / 'model'), tmp_path / 'target')
-    for fault in _MANIFEST_DAMAGES:
-        _DAMAGES[fault](Path(first.path))
+    for damage in _MANIFEST_DAMAGE:
+        _DAMAGE[damage](Path(first.path))
         with pytest.raises(
             push.PushError,
             match=(

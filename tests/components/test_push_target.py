@@ -1,6 +1,4 @@
-"""The push target: which versions it holds, whether they are whole, and what a run compares its
-candidate with.
-"""
+"""The push target: its versions, their manifests, and the baseline that a run plans with."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ def _entries(directory: Path) -> set[str]:
     return {entry.name for entry in directory.iterdir()} - {'.push.lock'}
 
 
-def test_pushed_version_is_whole_and_on_record(tmp_path):
+def test_pushed_version_is_complete_and_in_its_manifest(tmp_path):
     saved = model(tmp_path / 'model')
     before = int(time.time())
     pushed = publish(saved, tmp_path / 'deep' / 'target')
@@ -44,7 +42,7 @@ def test_pushed_version_is_whole_and_on_record(tmp_path):
         (lambda path: (path / 'saved_model.pb').unlink(), 'saved_model.pb is missing'),
         (lambda path: (path / 'more').write_text(''), 'more is extra'),
     ],
-    ids=['differs', 'misses', 'extra'],
+    ids=['changed', 'missing', 'extra'],
 )
 def test_verify_names_the_file(tmp_path, change, text):
     pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
@@ -71,7 +69,7 @@ def test_unreadable_manifest_is_an_error(tmp_path, text, message):
 
 
 @pytest.mark.parametrize('name', ['../saved_model.pb', 'variables/../../x', '/etc/passwd'])
-def test_manifest_that_names_files_elsewhere_is_an_error(tmp_path, name):
+def test_manifest_with_a_file_outside_the_version_is_an_error(tmp_path, name):
     pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
     manifest = Path(pushed.path, target.MANIFEST)
     manifest.write_text(manifest.read_text().replace('saved_model.pb', name))
@@ -81,13 +79,13 @@ def test_manifest_that_names_files_elsewhere_is_an_error(tmp_path, name):
         target.verify(pushed.path)
 
 
-def test_only_plain_versions_are_listed(tmp_path):
+def test_only_folders_with_a_version_number_are_listed(tmp_path):
     for name in ('7', '12', '007', 'abc', '.incoming-x', '٣'):
         model(tmp_path / name)
     (tmp_path / '99').mkdir()
     (tmp_path / '5' / 'variables').mkdir(parents=True)
     assert [served.version for served in target.versions(str(tmp_path))] == ['5', '7', '12'], (
-        'an empty folder is no version'
+        'an empty folder is not a version'
     )
     with pytest.raises(
         target.TargetError, match=r'version 12 is the newest .*manifest\.json is missing'
@@ -101,7 +99,7 @@ def test_only_plain_versions_are_listed(tmp_path):
     )
 
 
-def test_importing_the_target_loads_no_tensorflow():
+def test_importing_push_does_not_import_tensorflow():
     code = (
         'import sys, components.pusher.push; sys.exit(any(name in sys.modules for name in '
         '("tensorflow", "tfx")))'
@@ -109,7 +107,7 @@ def test_importing_the_target_loads_no_tensorflow():
     assert subprocess.run([sys.executable, '-c', code], cwd=_ROOT, check=False).returncode == 0
 
 
-_LATER = target.Confirmation(
+_CONFIRMATION = target.Confirmation(
     candidate_key='later',
     push_nonce='again',
     baseline_version='5',
@@ -119,38 +117,41 @@ _LATER = target.Confirmation(
 
 
 @pytest.mark.parametrize(
-    ('fields', 'key', 'there', 'plan'),
+    ('fields', 'key', 'model_exists', 'expected'),
     [
         (None, 'key', True, ('', 'new')),
         ({}, 'key', True, ('3', 'old')),
         ({'baseline_version': None}, 'key', True, ('', 'old')),
         ({}, 'other', True, ('5', 'new')),
         ({}, 'key', False, ('5', 'new')),
-        ({'confirmed': (_LATER,)}, 'later', True, ('5', 'again')),
-        ({'confirmed': (_LATER,)}, 'key', True, ('3', 'old')),
+        ({'confirmed': (_CONFIRMATION,)}, 'later', True, ('5', 'again')),
+        ({'confirmed': (_CONFIRMATION,)}, 'key', True, ('3', 'old')),
     ],
     ids=[
         'nothing served',
         'same candidate',
-        'same, first push',
+        'same candidate, first push',
         'other candidate',
-        'model gone',
+        'model deleted',
         'confirmed later',
         'before the confirmation',
     ],
 )
-def test_plan(tmp_path, fields, key, there, plan):
-    asked = []
-    found = target.plan_push(
-        _version_5(tmp_path, fields), key, lambda uri: asked.append(uri) or there, 'new'
+def test_plan_depends_on_the_manifest_of_the_served_version(
+    tmp_path, fields, key, model_exists, expected
+):
+    checked_uris = []
+    plan = target.plan_push(
+        None if fields is None else _version_5(tmp_path, fields),
+        key,
+        lambda uri: checked_uris.append(uri) or model_exists,
+        'new',
     )
-    assert (found.baseline_version, found.push_nonce) == plan
-    assert asked == ([] if fields is None else ['/trainer/model'])
+    assert (plan.baseline_version, plan.push_nonce) == expected
+    assert checked_uris == ([] if fields is None else ['/trainer/model'])
 
 
-def _version_5(folder: Path, fields: dict | None) -> target.ServedVersion | None:
-    if fields is None:
-        return None
+def _version_5(folder: Path, fields: dict) -> target.ServedVersion | None:
     files = target.digests(model(folder / '5'))
     manifest = maker(**{'baseline_version': '3', 'push_nonce': 'old'} | fields)(
         '5', target.model_digest(files), files
@@ -159,14 +160,12 @@ def _version_5(folder: Path, fields: dict | None) -> target.ServedVersion | None
     return target.newest(str(folder))
 
 
-def test_plan_for_a_damaged_version(tmp_path):
-    """The same candidate repairs it: only Pusher runs anew. Another would be compared with it,
-    which is refused.
-    """
+def test_only_the_same_candidate_can_repair_a_damaged_version(tmp_path):
+    """For it, only Pusher runs again. Another candidate cannot be compared with damaged files."""
     served = _version_5(tmp_path, {})
     (tmp_path / '5' / 'saved_model.pb').unlink()
     assert target.plan_push(served, 'key', lambda uri: True, 'new') == target.PushPlan('3', 'new')
-    for key, there in (('other', True), ('key', False)):
+    for key, model_exists in (('other', True), ('key', False)):
         with pytest.raises(
             target.TargetError,
             match=(
@@ -174,4 +173,4 @@ def test_plan_for_a_damaged_version(tmp_path):
                 rf'{tmp_path}/5 out'
             ),
         ):
-            target.plan_push(served, key, lambda uri, there=there: there, 'new')
+            target.plan_push(served, key, lambda uri, exists=model_exists: exists, 'new')

@@ -1,4 +1,4 @@
-"""The model in the Evaluator: every image once, in order, in batches that fit into memory."""
+"""The Evaluator's model takes every image once, in order, in batches that fit into memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _BatchSizes(tf.Module):
 
 @pytest.fixture(scope='module')
 def signature(tmp_path_factory: pytest.TempPathFactory) -> served_model._Signature:
-    """Of a saved model."""
+    """The signature of a saved model."""
     path = str(tmp_path_factory.mktemp('model'))
     module = _BatchSizes()
     tf.saved_model.save(module, path, signatures={'serving_default': module.serve})
@@ -35,13 +35,13 @@ def signature(tmp_path_factory: pytest.TempPathFactory) -> served_model._Signatu
 
 @pytest.mark.parametrize('images', [1, 63, 64, 65, 1000])
 def test_a_large_batch_runs_in_parts(signature: served_model._Signature, images: int) -> None:
-    # MobileNetV2's largest activations take 0.6 GB for 64 images, 10 GB for a batch of Beam's.
+    # MobileNetV2's largest activations take 0.6 GB for 64 images, but 10 GB for a batch of Beam.
     outputs = signature(tf.constant([str(number) for number in range(images)]))
     assert outputs['value'].numpy().tolist() == list(range(images))
     assert outputs['batch_size'].numpy().max() == min(images, 64)
 
 
-def test_the_input_signature(signature: served_model._Signature) -> None:
+def test_the_input_signature_takes_any_batch(signature: served_model._Signature) -> None:
     (spec,) = signature.structured_input_signature[1].values()
     assert (spec.dtype, spec.shape.as_list()) == (tf.string, [None])
 

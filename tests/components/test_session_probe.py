@@ -1,4 +1,4 @@
-"""The process of its own in which a model is checked: what its death says about the model."""
+"""The process that checks a model: how its death is reported, and when it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.serving_check.parameters import ServingCheckParameters
 
 _PROGRAM = """
 import os, sys
-if {begins}:
+if {reaches_model}:
     open(os.path.join(sys.argv[1], 'stage'), 'w').write('some check')
 sys.stderr.write('free(): corrupted')
 sys.stderr.flush()
@@ -24,11 +24,11 @@ sys.stderr.flush()
 """
 
 
-def _run(folder, monkeypatch, begins: bool, end: str) -> dict:
-    """Lets the launcher start a program that dies in the probe's place."""
-    (folder / 'dying.py').write_text(_PROGRAM.format(begins=begins, end=end))
+def _run(folder, monkeypatch, reaches_model: bool, end: str) -> dict:
+    """Lets the launcher start a program that dies, instead of the probe."""
+    (folder / 'dying_probe.py').write_text(_PROGRAM.format(reaches_model=reaches_model, end=end))
     monkeypatch.setattr(launcher, '_ROOT', str(folder))
-    monkeypatch.setattr(session_probe, '__name__', 'dying')
+    monkeypatch.setattr(session_probe, '__name__', 'dying_probe')
     return launcher.run(str(folder), ServingCheckParameters())
 
 
@@ -42,7 +42,7 @@ def _run(folder, monkeypatch, begins: bool, end: str) -> dict:
     ],
     ids=['abort', 'killed', 'exit', 'no result'],
 )
-def test_death_amid_a_check_is_the_models_fault(tmp_path, monkeypatch, end, cause):
+def test_death_during_a_check_fails_the_check(tmp_path, monkeypatch, end, cause):
     (check,) = _run(tmp_path, monkeypatch, True, end)['checks']
     assert check == {
         'name': 'some check',
@@ -51,7 +51,7 @@ def test_death_amid_a_check_is_the_models_fault(tmp_path, monkeypatch, end, caus
     }
 
 
-def test_death_before_the_model_is_an_error(tmp_path, monkeypatch):
+def test_death_before_loading_the_model_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(
         launcher.ProbeError, match='died of SIGABRT before it came to the model'
     ) as error:
@@ -59,7 +59,7 @@ def test_death_before_the_model_is_an_error(tmp_path, monkeypatch):
     assert 'free(): corrupted' in str(error.value)
 
 
-def test_switches_of_this_process_do_not_reach_the_model(tmp_path, monkeypatch):
+def test_the_probe_does_not_inherit_tensorflows_environment_variables(tmp_path, monkeypatch):
     monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
     monkeypatch.setenv('TF_USE_LEGACY_KERAS', '1')
     (check,) = _run(
@@ -85,10 +85,8 @@ def _python(program: str, *arguments: object) -> subprocess.Popen:
     )
 
 
-def test_the_probe_ends_with_the_process_that_started_it(tmp_path):
-    """The probe waits at its parameters, a pipe that nobody writes into, when its parent is
-    killed.
-    """
+def test_the_probe_ends_when_its_parent_is_killed(tmp_path):
+    # The probe blocks on its parameters, because they are a pipe without content.
     pipe = tmp_path / session_probe.PARAMETERS
     os.mkfifo(pipe)
     program = (
@@ -96,36 +94,34 @@ def test_the_probe_ends_with_the_process_that_started_it(tmp_path):
         'launcher.run(sys.argv[1], parameters.ServingCheckParameters())'
     )
     parent = _python(program, tmp_path)
-    with open(pipe, 'wb'):  # returns once the probe has opened it
+    with open(pipe, 'wb'):  # returns when the probe opens the pipe
         (probe,) = psutil.Process(parent.pid).children()
         parent.kill()
         parent.communicate()
         probe.wait(timeout=60)
 
 
-def test_a_probe_without_its_parent_does_not_begin(tmp_path):
-    done = subprocess.run(
+def test_a_probe_whose_parent_has_ended_does_not_start(tmp_path):
+    result = subprocess.run(
         [sys.executable, '-m', session_probe.__name__, tmp_path, '1'],
         cwd=_ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr.strip()) == (
+    assert (result.returncode, result.stderr.strip()) == (
         1,
         'process 1, which started this one, has ended',
     )
 
 
-def test_the_folder_of_a_killed_check_is_removed_by_the_next_and_that_of_a_running_one_is_not(
-    tmp_path, monkeypatch
-):
+def test_a_check_removes_the_folders_of_killed_checks_only(tmp_path, monkeypatch):
     monkeypatch.setenv('TMPDIR', str(tmp_path))
     monkeypatch.setattr('tempfile.tempdir', None)
     program = (
         'import sys; from components.serving_check import workspace\n'
         'with workspace.folder() as folder:\n'
-        '    open(folder + "/film", "w").close(); print(folder, flush=True); sys.stdin.read()'
+        '    open(folder + "/image", "w").close(); print(folder, flush=True); sys.stdin.read()'
     )
     checks = [
         subprocess.Popen([sys.executable, '-c', program], cwd=_ROOT, text=True, **_PIPES)
@@ -136,9 +132,9 @@ def test_the_folder_of_a_killed_check_is_removed_by_the_next_and_that_of_a_runni
     assert killed.stat().st_mode & 0o777 == 0o700
     checks[0].send_signal(signal.SIGKILL)
     checks[0].communicate()
-    assert (killed / 'film').exists()
-    with workspace.folder() as mine:
-        assert {*tmp_path.iterdir()} == {running, Path(mine)}
+    assert (killed / 'image').exists()
+    with workspace.folder() as folder:
+        assert {*tmp_path.iterdir()} == {running, Path(folder)}
     checks[1].communicate()
     assert list(tmp_path.iterdir()) == []
 

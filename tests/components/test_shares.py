@@ -18,11 +18,13 @@ from components.evaluator import shares
         (1, 29, (0.0061, 0.1718)),
     ],
 )
-def test_wilson(positives: int, number: int, interval: tuple[float, float]) -> None:
+def test_wilsons_interval_equals_published_values(
+    positives: int, number: int, interval: tuple[float, float]
+) -> None:
     assert shares.wilson(positives / number, number, 0.95) == pytest.approx(interval, abs=1e-4)
 
 
-def test_a_lower_level_is_narrower() -> None:
+def test_a_lower_level_gives_a_narrower_interval() -> None:
     wide, narrow = (shares.wilson(0.3, 50, level) for level in (0.95, 0.8))
     assert wide[0] < narrow[0] < 0.3 < narrow[1] < wide[1]
 
@@ -36,8 +38,8 @@ def test_images_that_agree_within_a_patient_count_once() -> None:
     ) == pytest.approx(one_each)
 
 
-def test_it_is_at_most_the_number_of_images() -> None:
-    # Every patient has one of each: there is no variance between patients.
+def test_the_effective_number_is_at_most_the_number_of_images() -> None:
+    # Every patient has one 0 and one 1, so patients do not differ.
     assert shares.effective_number(np.tile([0, 1], 10), np.repeat(np.arange(10), 2)) == 20
 
 
@@ -51,18 +53,17 @@ def test_a_single_patient_counts_once() -> None:
 
 
 def test_the_interval_covers_the_true_value_at_its_level() -> None:
-    """40 patients with one to six similar images; intervals by image cover too rarely."""
-    truth, inside, by_image = 0.3, 0, 0
+    """40 patients have one to six similar images. Intervals by image cover too rarely."""
+    truth, covers_by_patient, covers_by_image = 0.3, 0, 0
     rng = np.random.default_rng(0)
     for _ in range(1000):
         patient = np.repeat(np.arange(40), rng.integers(1, 7, 40))
         rate = rng.beta(0.3, 0.7, 40)
         indicator = rng.random(len(patient)) < rate[patient]
-        for_patients = shares.wilson(
-            indicator.mean(), shares.effective_number(indicator, patient), 0.95
-        )
-        for_images = shares.wilson(indicator.mean(), len(indicator), 0.95)
-        inside += for_patients[0] <= truth <= for_patients[1]
-        by_image += for_images[0] <= truth <= for_images[1]
-    assert 0.92 <= inside / 1000 <= 0.98
-    assert by_image / 1000 < 0.85
+        number = shares.effective_number(indicator, patient)
+        lower, upper = shares.wilson(indicator.mean(), number, 0.95)
+        covers_by_patient += lower <= truth <= upper
+        lower, upper = shares.wilson(indicator.mean(), len(indicator), 0.95)
+        covers_by_image += lower <= truth <= upper
+    assert 0.92 <= covers_by_patient / 1000 <= 0.98
+    assert covers_by_image / 1000 < 0.85

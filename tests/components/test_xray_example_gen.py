@@ -115,9 +115,7 @@ def test_the_report_counts_the_examples_of_each_split(good: Ingested) -> None:
 def test_the_report_counts_the_origins_of_the_images(
     root: Path, good: Ingested, tmp_path: Path
 ) -> None:
-    """An id of the NIH form is not enough: next to the table of `synth`, the images are synthetic,
-    and some have wrong labels.
-    """
+    """Images with ids of the NIH form are synthetic if the table of `synth` is next to them."""
     assert (good.report['origins'], good.report['mislabelled']) == ({'other': 90}, 0)
     copy, images = tmp_path / 'root', good.examples()
     shutil.copytree(root, copy)

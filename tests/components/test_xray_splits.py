@@ -1,4 +1,4 @@
-"""Splits: shares near the fractions, patients together, official lists disjoint."""
+"""Splits have the configured fractions, keep patients together, and follow the official lists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_shares_are_near_the_fractions(seed: int) -> None:
         )
 
 
-def test_the_image_does_not_matter() -> None:
+def test_all_images_of_a_patient_get_the_same_split() -> None:
     splitter = Splitter(FRACTIONS)
     for patient in PATIENTS[:200]:
         assert len({splitter.assign(patient, image) for image in (None, 'a.png', 'b.png')}) == 1
@@ -41,20 +41,20 @@ def test_seeds_are_independent() -> None:
     assert same == pytest.approx(sum(share**2 for share in FRACTIONS.values()), abs=0.02)
 
 
-def test_growing_a_fraction_takes_nobody_out_of_the_first_split() -> None:
-    more = {'train': 0.75, 'val': 0.1, 'calibration': 0.1, 'test': 0.05}
+def test_a_larger_train_fraction_keeps_all_patients_in_train() -> None:
+    more_train = {'train': 0.75, 'val': 0.1, 'calibration': 0.1, 'test': 0.05}
     small, large = (
-        {p for p in PATIENTS if Splitter(given).assign(p, None) == 'train'}
-        for given in (FRACTIONS, more)
+        {patient for patient in PATIENTS if Splitter(fractions).assign(patient, None) == 'train'}
+        for fractions in (FRACTIONS, more_train)
     )
     assert small < large
 
 
-def test_official_lists_take_test_and_share_out_the_rest() -> None:
+def test_official_lists_fix_test_and_the_fractions_divide_the_rest() -> None:
     images = {patient: f'{patient}_000.png' for patient in PATIENTS}
     lists = OfficialLists(
-        frozenset(images[p] for p in PATIENTS[2_000:]),
-        frozenset(images[p] for p in PATIENTS[:2_000]),
+        frozenset(images[patient] for patient in PATIENTS[2_000:]),
+        frozenset(images[patient] for patient in PATIENTS[:2_000]),
     )
     counts = Counter(
         Splitter(FRACTIONS, 0, lists).assign(patient, image) for patient, image in images.items()
@@ -75,7 +75,7 @@ def test_an_image_in_neither_list_has_no_split(image: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ('train_val', 'test', 'table', 'told'),
+    ('train_val', 'test', 'table', 'name'),
     [
         pytest.param(
             {'00000001_000.png'}, {'00000001_000.png'}, None, '00000001', id='an image in both'
@@ -94,15 +94,17 @@ def test_an_image_in_neither_list_has_no_split(image: str | None) -> None:
             'P7',
             id='a patient in both, by table',
         ),
-        pytest.param({'a.png'}, {'a.png'}, None, 'a.png', id='an image of another form in both'),
+        pytest.param(
+            {'a.png'}, {'a.png'}, None, 'a.png', id='an image with another form of id in both'
+        ),
     ],
 )
-def test_official_lists_that_overlap(
-    train_val: set, test: set, table: dict | None, told: str
+def test_official_lists_that_overlap_are_refused(
+    train_val: set, test: set, table: dict | None, name: str
 ) -> None:
     with pytest.raises(
         MetadataError,
-        match=f'1 patients are in both the train_val list and the test list, e.g. {told}',
+        match=f'1 patients are in both the train_val list and the test list, e.g. {name}',
     ):
         OfficialLists(frozenset(train_val), frozenset(test)).check(table)
 
@@ -120,7 +122,7 @@ def test_the_lists_of_the_release_are_disjoint(real_data) -> None:
 
 
 @pytest.mark.parametrize(
-    ('fractions', 'told'),
+    ('fractions', 'message'),
     [
         ({**FRACTIONS, 'test': 0.2}, 'sum to 1, found a sum of 1.05'),
         ({**FRACTIONS, 'train': 0.8, 'test': 0}, 'above 0'),
@@ -134,13 +136,13 @@ def test_the_lists_of_the_release_are_disjoint(real_data) -> None:
     ],
     ids=['sum', 'zero', 'negative', 'NaN', 'too few', 'too many'],
 )
-def test_fractions_that_cannot_be(fractions: dict[str, float], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_invalid_fractions_are_refused(fractions: dict[str, float], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         SplitParameters(fractions=fractions)
 
 
 @pytest.mark.parametrize(
-    ('given', 'told'),
+    ('parameters', 'message'),
     [
         ({'min_side': 100, 'max_side': 99}, 'min_side 100 is above max_side 99'),
         ({'patient_id_pattern': '('}, 'not a regular expression'),
@@ -148,8 +150,8 @@ def test_fractions_that_cannot_be(fractions: dict[str, float], told: str) -> Non
         ({'spans': 'newest'}, 'all'),
         ({'max_quarantine_share': 1.5}, 'less than or equal to 1'),
     ],
-    ids=['sides', 'no expression', 'no group', 'spans', 'share'],
+    ids=['sides', 'not an expression', 'no group', 'spans', 'share'],
 )
-def test_parameters_that_cannot_be(given: dict, told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
-        DataParameters(**given)
+def test_invalid_parameters_are_refused(parameters: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DataParameters(**parameters)

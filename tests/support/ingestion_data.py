@@ -29,7 +29,7 @@ PATIENTS = 60
 
 
 def image(seed: int = 0, side: int = 72, kind: str = 'JPEG', mode: str = 'L') -> bytes:
-    """A small encoded image that no other seed gives."""
+    """A small encoded image of noise, which depends on the seed."""
     pixels = np.random.default_rng(seed).integers(0, 255, (side, side)).astype(np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(out, kind)
@@ -37,22 +37,22 @@ def image(seed: int = 0, side: int = 72, kind: str = 'JPEG', mode: str = 'L') ->
 
 
 def image_id(patient: int, study: int = 0) -> str:
-    """In the NIH form."""
+    """An image id of the NIH form."""
     return f'{patient:08d}_{study:03d}.png'
 
 
 def labels(patient: int) -> dict[str, int]:
-    """Every other patient has a finding."""
+    """Labels of a patient. Patients with an even number have a finding."""
     return {NO_FINDING: 1} if patient % 2 else {FINDINGS[patient // 2 % len(FINDINGS)]: 1}
 
 
 def record(patient: int, study: int = 0) -> bytes:
-    """A good record."""
+    """A valid record."""
     return build(image(patient * 10 + study), image_id(patient, study), labels(patient))
 
 
 def write_file(path: Path, payloads: Iterable[bytes], zipped: bool = False) -> Path:
-    """Writes a TFRecord file."""
+    """Writes a record file."""
     data = b''.join(map(tfrecord.frame, payloads))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(data) if zipped else data)
@@ -60,7 +60,7 @@ def write_file(path: Path, payloads: Iterable[bytes], zipped: bool = False) -> P
 
 
 def write_table(root: Path, rows: Mapping[str, tuple[str, str, str]]) -> None:
-    """Writes the Data_Entry table: image id -> (age, sex, view)."""
+    """Writes the metadata table from image id -> (age, sex, view position)."""
     lines = [','.join(TABLE_COLUMNS)]
     for name, (age, sex, view) in rows.items():
         lines.append(f'{name},No Finding,3,{int(name[:8])},{age},{sex},{view},600,600,0.1,0.1')
@@ -72,23 +72,21 @@ def write_table(root: Path, rows: Mapping[str, tuple[str, str, str]]) -> None:
 def write_root(
     root: Path, first: int = 1, patients: int = PATIENTS, files: int = 3, folder: str = 'data'
 ) -> Path:
-    """Writes good records, the even patients with two images each, over `files` files that keep
-    what their names promise.
-    """
-    every = [
+    """Writes valid records to `files` files. Patients with an even number have two images."""
+    records = [
         record(patient, study)
         for patient in range(first, first + patients)
         for study in range(2 - patient % 2)
     ]
     for number in range(files):
-        part = every[number::files]
+        part = records[number::files]
         write_file(root / folder / f'{number:03d}-{len(part)}.tfrec', part)
     return root
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What XrayExampleGen left."""
+    """The output of XrayExampleGen."""
 
     folder: Path
 
@@ -99,7 +97,7 @@ class Ingested:
 
     @property
     def quarantine(self) -> list[dict[str, Any]]:
-        """Rows of the quarantine's list."""
+        """The rows of `quarantine.jsonl`."""
         return [
             json.loads(line)
             for line in (self.folder / 'quarantine' / 'quarantine.jsonl').read_text().splitlines()
@@ -107,16 +105,16 @@ class Ingested:
 
     def payloads(self, split: str) -> list[bytes]:
         """The serialized examples of a split."""
-        found = []
+        payloads = []
         for path in sorted((self.folder / 'examples' / f'Split-{split}').iterdir()):
-            for item in tfrecord.read(str(path)):
-                assert isinstance(item, tfrecord.Record)
-                found.append(item.payload)
-        return found
+            for record in tfrecord.read(str(path)):
+                assert isinstance(record, tfrecord.Record)
+                payloads.append(record.payload)
+        return payloads
 
     def examples(self) -> dict[str, dict[str, Any]]:
-        """Image id -> feature -> value, with the split under 'split'."""
-        found = {}
+        """Image id -> features, with the split under 'split'."""
+        rows: dict[str, dict[str, Any]] = {}
         for split in SPLITS:
             for payload in self.payloads(split):
                 features = example_pb2.Example.FromString(payload).features.feature
@@ -126,12 +124,12 @@ class Ingested:
                     row[name] = (
                         value.decode() if isinstance(value, bytes) and name != 'image' else value
                     )
-                assert row['image_id'] not in found
-                found[row['image_id']] = row
-        return found
+                assert row['image_id'] not in rows
+                rows[row['image_id']] = row
+        return rows
 
     def files(self) -> dict[str, bytes]:
-        """All files but the report's counts, by path."""
+        """Path -> content of all files."""
         return {
             str(path.relative_to(self.folder)): path.read_bytes()
             for path in sorted(self.folder.rglob('*'))
@@ -140,8 +138,8 @@ class Ingested:
 
 
 def ingest(root: Path, out: Path, fingerprint: str = 'a name', **data: Any) -> Ingested:
-    """Runs the executor on `root`; `data` is laid over fractions that suit few patients."""
-    given = {'root': str(root), 'split': {'fractions': FRACTIONS}, **data}
+    """Runs the executor on `root`; `data` overrides the default parameters of a small data set."""
+    parameters = {'root': str(root), 'split': {'fractions': FRACTIONS}, **data}
     examples, report, quarantine = standard_artifacts.Examples(), IngestReport(), Quarantine()
     examples.uri, report.uri, quarantine.uri = (
         str(out / name) for name in ('examples', 'report', 'quarantine')
@@ -150,7 +148,7 @@ def ingest(root: Path, out: Path, fingerprint: str = 'a name', **data: Any) -> I
         Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner='FnApiRunner'))
     )
     properties = {
-        'data': json.dumps(given),
+        'data': json.dumps(parameters),
         'task': 'nih_triage',
         'label': ABNORMAL,
         'fingerprint': fingerprint,

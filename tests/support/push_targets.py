@@ -1,5 +1,6 @@
-"""Small stand-ins for models to push, in a module that imports in no time: other processes of the
-tests use them too.
+"""Small stand-ins for models to push.
+
+The import is fast, because subprocesses of the tests also use this module.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from components.pusher import push, target
 
 
 def model(folder: Path, content: str = 'weights', size: int = 0) -> str:
-    """A directory that looks like a SavedModel; what its files hold is of no interest to a push."""
+    """Writes a folder that looks like a SavedModel; a push does not read the content of files."""
     (folder / 'variables').mkdir(parents=True, exist_ok=True)
     (folder / 'saved_model.pb').write_text('graph')
     (folder / 'variables' / 'variables.data').write_bytes(content.encode() + b'\0' * size)
@@ -18,8 +19,8 @@ def model(folder: Path, content: str = 'weights', size: int = 0) -> str:
 
 
 def maker(**fields):
-    """What `publish` needs to make a manifest."""
-    known = {
+    """Returns a function that makes a manifest, for `push.publish`; `fields` override defaults."""
+    defaults = {
         'pipeline_name': 'p',
         'run_id': 'r',
         'candidate_key': 'key',
@@ -35,17 +36,17 @@ def maker(**fields):
             model_digest=model_digest,
             files=files,
             pushed_at='2026-11-21T00:00:00+00:00',
-            **(known | fields),
+            **(defaults | fields),
         )
 
     return make
 
 
 def publish(model_dir: str, directory: Path | str, **options) -> push.Pushed:
-    """Pushes with a manifest of `maker()`."""
+    """Pushes a model with the default manifest of `maker`."""
     return push.publish(model_dir, str(directory), maker(), **options)
 
 
 def publish_many(directory: str, models: list[str], results) -> None:
-    """Pushes one after the other and puts the versions into a queue."""
+    """Pushes models in order and puts the list of their versions into a queue."""
     results.put([publish(model_dir, directory).version for model_dir in models])

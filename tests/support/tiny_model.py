@@ -1,5 +1,6 @@
-"""A tiny SavedModel with the signatures of the real one, whole or broken in a chosen way, and what
-a Trainer leaves beside it.
+"""A tiny SavedModel with the signatures of the real one, sound or with a defect.
+
+Also writes the files that Trainer writes with a model.
 """
 
 from __future__ import annotations
@@ -27,15 +28,18 @@ _LABEL = TASKS['nih_triage'].label
 
 
 class TinyModel(tf.Module):
-    """Decodes, shrinks and scores images. `defect` names what is wrong with it:
+    """Decodes, resizes and scores images, with one of these defects or none ('').
 
-    no_image_signature, missing_output, double_dtype, fixed_batch, nan, out_of_range, constant (the
-    same answer for every film), batch_dependent, recovers (an undecodable image gets a score),
-    raises (it fails the batch), unsafe (what is not assessed looks normal), disturbs (the
-    neighbours of a bad image get another answer), refuses (no film is assessed), answers_nothing
-    (an empty batch gets no reason), blind, explains_another, flat_map (heat maps that are no
-    numbers, of another answer, of another shape), no_label, hangs, hungry (takes 3 GiB), '' for
-    nothing.
+    In the signatures: no_image_signature, missing_output, double_dtype, fixed_batch.
+
+    In the scores: nan, out_of_range, constant (all images get the same score), batch_dependent,
+    hangs, hungry (takes 3 GiB).
+
+    For images that cannot be assessed: recovers (an undecodable image gets a score), raises (it
+    fails the batch), unsafe (it gets the flag 0), disturbs (it changes the scores of other images),
+    refuses (no image is assessed), answers_nothing (a request without images gets another error).
+
+    In heat maps: blind (NaN), explains_another (another probability), flat_map (another shape).
     """
 
     def __init__(self, seed: int = 0, defect: str = '') -> None:
@@ -54,8 +58,9 @@ class TinyModel(tf.Module):
         self.version = f'tiny-{seed}'
 
     def _spread(self) -> None:
-        """Scales the last layer so that the logits of `images()` have mean 0 and deviation 1: else
-        all answers are alike.
+        """Scales the last layer: the logits of `images()` get mean 0 and standard deviation 1.
+
+        Without it, all images get almost the same score.
         """
         logits = self.net(
             tf.cast(preprocessing.decode_and_resize(tf.constant(images()), _SIDE), tf.float32)
@@ -68,7 +73,7 @@ class TinyModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def score(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """string [batch] -> the promised outputs."""
+        """Scores a batch of encoded images: string [batch] -> outputs of `schemas.signatures`."""
         if self.defect != 'answers_nothing':
             with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, ['no images'])]):
                 images = tf.identity(images)
@@ -121,7 +126,7 @@ class TinyModel(tf.Module):
 
     @without_autograph
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """The signatures to export."""
+        """Traces the signatures to export."""
         batch = [2] if self.defect == 'fixed_batch' else [None]
         image_of = {IMAGE: tf.io.FixedLenFeature([], tf.string)}
 
@@ -182,23 +187,21 @@ class TinyModel(tf.Module):
 
 @functools.cache
 def images(count: int = 4) -> list[bytes]:
-    """Synthetic JPEGs that differ."""
+    """Different synthetic chest X-rays as JPEG."""
     return [
         synth.encode_jpeg(synth.phantom(patient=number + 1, size=96)) for number in range(count)
     ]
 
 
 def export(path: Path, seed: int = 0, defect: str = '') -> TinyModel:
-    """Writes the SavedModel to `path`."""
+    """Exports a model to `path` and returns it."""
     model = TinyModel(seed, defect)
     tf.saved_model.save(model, str(path), signatures=model.signatures())
     return model
 
 
 def write_samples(folder: Path, model: TinyModel, count: int = 4, shift: float = 0.0) -> None:
-    """Writes the Trainer's two sample files; `shift` is added to each probability, as if another
-    model had answered.
-    """
+    """Writes the two sample files of ServingCheck, with `shift` added to each probability."""
     folder.mkdir(parents=True, exist_ok=True)
     jpegs = images(count)
     scores = model.score(tf.constant(jpegs))
@@ -219,9 +222,7 @@ def write_samples(folder: Path, model: TinyModel, count: int = 4, shift: float =
 
 
 def write_run(model_run: Path, examples: Path, model: TinyModel, count: int = 4) -> None:
-    """Writes the Trainer's answers, in another order than the examples, and the raw examples they
-    are of.
-    """
+    """Writes the Trainer's predictions in reverse order, and the raw examples of their images."""
     write_samples(model_run, model, count)
     content = json.loads((model_run / samples.ANSWERS_FILE).read_text())
     predictions = {
