@@ -1,4 +1,4 @@
-"""The artifact that DataAudit writes: a folder with `audit.json` and `audit.html`."""
+"""The artifact type of DataAudit: a folder with `audit.json` and `audit.html`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ AUDIT_PAGE = 'audit.html'
 
 
 class DataAuditReport(Artifact):
-    """Findings of the data audit; the layout of `audit.json` is described in
-    components.data_audit.summary.
+    """The results of the data audit.
+
+    `components.data_audit.summary` describes the layout of `audit.json`.
     """
 
     TYPE_NAME = 'components.DataAuditReport'

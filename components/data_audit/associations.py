@@ -1,6 +1,4 @@
-"""How labels go with splits, with simple image statistics, with view and source: the tables, and
-the issues in them.
-"""
+"""Tables of how labels relate to splits, image statistics, view and source, and their issues."""
 
 from __future__ import annotations
 
@@ -22,19 +20,26 @@ SOURCE = 'source'
 
 
 def split_table(table: Table, splits: Sequence[str], files: dict[str, int]) -> list[dict[str, Any]]:
-    """A row a split: files, images, patients, and the task label's positives and negatives
-    (`unlabelled`: the label is missing).
+    """Counts files, images, patients and the values of the task label in each split.
+
+    Args:
+      table: of all images.
+      splits: names in the order of the rows.
+      files: split -> number of files.
+
+    Returns:
+      A row per split; `unlabelled` counts images without the task label.
     """
     rows = []
     for split in splits:
-        here = table.split == split
-        task = table.task[here]
+        in_split = table.split == split
+        task = table.task[in_split]
         rows.append(
             {
                 'split': split,
                 'files': files.get(split, 0),
-                'images': int(here.sum()),
-                'patients': len(set(table.patient[here]) - {''}),
+                'images': int(in_split.sum()),
+                'patients': len(set(table.patient[in_split]) - {''}),
                 'positive': int((task == 1).sum()),
                 'negative': int((task == 0).sum()),
                 'unlabelled': int((task < 0).sum()),
@@ -44,11 +49,11 @@ def split_table(table: Table, splits: Sequence[str], files: dict[str, int]) -> l
 
 
 def split_issues(rows: Sequence[dict[str, Any]]) -> list[Issue]:
-    """Splits without images, and splits in which the task label has one value only."""
+    """Splits without images, and splits in which the task label has only one value."""
     empty = [row for row in rows if not row['images']]
     single = [row for row in rows if row['images'] and not (row['positive'] and row['negative'])]
 
-    def issue(kind: str, found: Sequence[dict[str, Any]]) -> Issue:
+    def issue(kind: str, affected: Sequence[dict[str, Any]]) -> Issue:
         examples = [
             Example(
                 (),
@@ -58,10 +63,14 @@ def split_issues(rows: Sequence[dict[str, Any]]) -> list[Issue]:
                     f'{row["negative"]} negative',
                 },
             )
-            for row in found
+            for row in affected
         ]
         return Issue(
-            kind, len(found), len(rows), {row['split']: row['images'] for row in found}, examples
+            kind,
+            len(affected),
+            len(rows),
+            {row['split']: row['images'] for row in affected},
+            examples,
         )
 
     return [issue(names.EMPTY_SPLIT, empty), issue(names.SINGLE_CLASS_SPLIT, single)]
@@ -70,17 +79,19 @@ def split_issues(rows: Sequence[dict[str, Any]]) -> list[Issue]:
 def prevalence_table(
     table: Table, splits: Sequence[str], parameters: AuditParameters
 ) -> list[dict[str, Any]]:
-    """A row a label: in each split images, positives, patients, patients with a positive,
-    prevalence by image; and whether splits differ.
+    """Compares the prevalence of each label between splits.
 
-    `p_value` is by patient, see `clustered.same_share_p_value`. `difference` is between the largest
-    and the smallest prevalence by image. Splits with fewer than `min_group` patients are left out
-    of both; `compared` says so.
+    Returns:
+      A row per label. For each split it has the images, positives, patients, patients with a
+      positive image, and `prevalence`, the share of positive images, 0..1. `difference` is between
+      the largest and the smallest prevalence. `p_value` counts patients, see
+      `clustered.same_share_p_value`. Both leave out splits with fewer than `min_group` patients,
+      for which `compared` is false.
     """
     patients = _patients(table)
     columns = {
         parameters.task_label: table.task,
-        **{name: table.labels[:, place] for place, name in enumerate(LABELS)},
+        **{name: table.labels[:, column] for column, name in enumerate(LABELS)},
     }
     rows = []
     for name, values in columns.items():
@@ -90,7 +101,7 @@ def prevalence_table(
 
 
 def prevalence_issue(rows: Sequence[dict[str, Any]]) -> Issue:
-    """Labels whose prevalence differs between splits more than chance and the limit allow."""
+    """Labels whose prevalence differs between splits by the limit or more, and not by chance."""
     flagged = [row for row in rows if row['flagged']]
     examples = []
     for row in flagged:
@@ -109,15 +120,18 @@ def prevalence_issue(rows: Sequence[dict[str, Any]]) -> Issue:
 
 
 def statistics_table(table: Table, parameters: AuditParameters) -> list[dict[str, Any]]:
-    """AUC of each simple statistic for the task label, pooled and within PA and AP; 0.5 tells
-    nothing, direction does not matter.
+    """AUC with which each simple statistic predicts the task label.
 
-    Statistics of the image (`kind` image) can reach the label only through the source or the
-    technique of the film; those of the metadata are the baseline that a model has to beat. None
-    where a class has fewer than `min_group` patients.
+    An image statistic can predict the label only through the source or the technique of the image.
+    The metadata are the baseline that a model has to beat.
+
+    Returns:
+      A row per statistic, of `kind` image or metadata, with the AUC over all images and within each
+      view. The AUC is the better of both directions, 0.5..1; None where a class has fewer than
+      `min_group` patients.
     """
     number = table.number
-    image = {
+    image_statistics = {
         'mean grey level': number['mean'],
         'standard deviation': number['std'],
         'contrast range': number['high'] - number['low'],
@@ -136,7 +150,7 @@ def statistics_table(table: Table, parameters: AuditParameters) -> list[dict[str
     }
     patients = _patients(table)
     rows = []
-    for kind, columns in (('image', image), ('metadata', metadata)):
+    for kind, columns in (('image', image_statistics), ('metadata', metadata)):
         for name, values in columns.items():
             usable = ~np.isnan(values) & (table.task >= 0)
             auc = _auc(values, table.task, usable, patients, parameters.min_group)
@@ -155,7 +169,7 @@ def statistics_table(table: Table, parameters: AuditParameters) -> list[dict[str
 
 
 def statistics_issue(rows: Sequence[dict[str, Any]]) -> Issue:
-    """Image statistics that predict the task label by themselves."""
+    """Image statistics that alone predict the task label."""
     compared = [row for row in rows if row['kind'] == 'image' and row['auc'] is not None]
     flagged = [row for row in compared if row['flagged']]
     examples = []
@@ -171,10 +185,11 @@ def statistics_issue(rows: Sequence[dict[str, Any]]) -> Issue:
 
 
 def groups_table(table: Table, parameters: AuditParameters) -> list[dict[str, Any]]:
-    """The task label's prevalence by view and by source (format, mode, size and quantisation tables
-    of the file).
+    """Compares the prevalence of the task label between views, and between sources.
 
-    `difference`, `p_value` and `compared` are as in `prevalence_table`.
+    Returns:
+      A row for view and one for source, with their groups. The other columns are as in
+      `prevalence_table`.
     """
     patients = _patients(table)
     rows = []
@@ -189,7 +204,7 @@ def groups_table(table: Table, parameters: AuditParameters) -> list[dict[str, An
 
 
 def groups_issue(rows: Sequence[dict[str, Any]]) -> Issue:
-    """View or source, where the task label's prevalence differs between their groups."""
+    """View or source, if the prevalence of the task label differs between their groups."""
     flagged = [row for row in rows if row['flagged']]
     examples = [
         Example(
@@ -209,7 +224,7 @@ def groups_issue(rows: Sequence[dict[str, Any]]) -> Issue:
 
 
 def quantile_table(table: Table, splits: Sequence[str]) -> list[dict[str, Any]]:
-    """5th, 50th and 95th percentile of the image statistics in each split."""
+    """The 5th, 50th and 95th percentile of image statistics in each split; None without images."""
     rows = []
     for name in ('mean', 'std', 'black', 'white', 'border_black', 'quality', 'polarity'):
         cells = {}
@@ -226,7 +241,7 @@ def quantile_table(table: Table, splits: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _patients(table: Table) -> np.ndarray:
-    """The patient of each image, object [n]; an image without one is a patient of its own."""
+    """The patient of each image, object [n]; an image without a patient counts as another one."""
     return np.where(
         table.patient == '', np.arange(len(table.patient)).astype(str).astype(object), table.patient
     )
@@ -239,20 +254,29 @@ def _cells(
     patients: np.ndarray,
     parameters: AuditParameters,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Counts of a label (1, 0, or below 0 where it is missing) in each group, and whether groups
-    with enough patients differ.
+    """Counts a label in each group, and compares the groups that have enough patients.
+
+    Args:
+      values: int [n], 0 or 1; below 0 where the label is missing.
+      group: object [n].
+      names: of the groups.
+      patients: object [n].
+      parameters: of the audit.
+
+    Returns:
+      The counts of each group, and the comparison.
     """
     cells = {
-        name: _cell(values[here], patients[here], parameters)
+        name: _cell(values[in_group], patients[in_group], parameters)
         for name in names
-        for here in [group == name]
+        for in_group in [group == name]
     }
     rates = [cell['prevalence'] for cell in cells.values() if cell['compared']]
     difference = max(rates) - min(rates) if len(rates) > 1 else 0.0
-    here = (values >= 0) & np.isin(
+    compared = (values >= 0) & np.isin(
         group, [name for name, cell in cells.items() if cell['compared']]
     )
-    p_value = same_share_p_value(group[here], values[here], patients[here])
+    p_value = same_share_p_value(group[compared], values[compared], patients[compared])
     flagged = (
         difference >= parameters.prevalence_difference and p_value < parameters.prevalence_p_value
     )
@@ -260,29 +284,30 @@ def _cells(
 
 
 def _cell(values: np.ndarray, patients: np.ndarray, parameters: AuditParameters) -> dict[str, Any]:
-    known = values >= 0
+    labelled = values >= 0
     positive = values == 1
-    images, of_patients = int(known.sum()), len(set(patients[known]))
+    images, patient_count = int(labelled.sum()), len(set(patients[labelled]))
     return {
         'images': images,
         'positive': int(positive.sum()),
-        'patients': of_patients,
+        'patients': patient_count,
         'patients_positive': len(set(patients[positive])),
         'prevalence': round(float(positive.sum() / images), 4) if images else 0.0,
-        'compared': of_patients >= parameters.min_group,
+        'compared': patient_count >= parameters.min_group,
     }
 
 
 def _auc(
     values: np.ndarray, label: np.ndarray, usable: np.ndarray, patients: np.ndarray, min_group: int
 ) -> float | None:
-    """Area under the ROC curve by ranks (Mann-Whitney), the larger of both directions; None where a
-    class has too few patients.
+    """Area under the ROC curve by ranks (Mann-Whitney), the larger of both directions.
+
+    None if a class has fewer than `min_group` patients.
     """
     positive = label[usable] == 1
-    first, second = int(positive.sum()), int((~positive).sum())
+    positives, negatives = int(positive.sum()), int((~positive).sum())
     if min(len(set(patients[usable][positive])), len(set(patients[usable][~positive]))) < min_group:
         return None
     ranks = rankdata(values[usable])
-    area = (ranks[positive].sum() - first * (first + 1) / 2) / (first * second)
+    area = (ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives)
     return round(float(max(area, 1 - area)), 4)

@@ -1,4 +1,4 @@
-"""The checks of images, copies, patients and labels: table -> issues."""
+"""The checks of images, copies, patients and labels, each from the table to issues."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from schemas.features import UNKNOWN
 from schemas.labels import FINDINGS, LABELS, NO_FINDING
 
 _MODES = {1: ('L',), 3: ('RGB',)}
-# Standard deviation in grey levels up to which an image has no detail that could be compared.
+# Standard deviation in grey levels up to which an image has no detail to compare.
 _FLAT = 2.0
-# What keeps an image from being decoded.
-_PROBLEMS = (
+# The statuses of images that are not decoded.
+_NOT_DECODED = (
     image_status.UNDECODABLE,
     image_status.TRUNCATED,
     image_status.TOO_LARGE,
@@ -29,9 +29,7 @@ _PROBLEMS = (
 
 
 def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
-    """What is wrong with single images. A blank image is not called clipped, of low contrast or
-    inverted as well.
-    """
+    """Issues of single images; a blank image is not also clipped, low-contrast or inverted."""
     number, decoded = table.number, table.decoded
     blank = decoded & (number['span'] < image_status.BLANK_RANGE)
     content = decoded & ~blank
@@ -48,7 +46,10 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
 
     expected = f'{parameters.width} x {parameters.height} expected'
     return [
-        *(issue(kind, table.problem == kind, lambda row: table.detail[row]) for kind in _PROBLEMS),
+        *(
+            issue(kind, table.problem == kind, lambda row: table.detail[row])
+            for kind in _NOT_DECODED
+        ),
         issue(
             image_status.TOO_SMALL,
             decoded & (np.fmin(number['width'], number['height']) < image_status.MIN_SIDE),
@@ -102,8 +103,10 @@ def image_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
 
 
 def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
-    """Exact and near copies. Near copies are looked for among one of each group of exact copies,
-    and not among images without content.
+    """Exact and near copies.
+
+    The search for near copies takes one image of each group of exact copies. Neither search takes
+    images without detail.
     """
     content = table.decoded & (table.number['std'] > _FLAT)
     exact = duplicates.exact_groups(np.where(content, table.pixel_hash, b''), table.thumbnails)
@@ -112,8 +115,8 @@ def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
         copies[members[1:]] = True
     rows, least = np.flatnonzero(content & ~copies), parameters.near_duplicate_correlation
     pairs = duplicates.near_pairs(rows, table.thumbnails, least, parameters.thread_count())
-    exact_found = [(members, _exact_detail(table, members)) for members in exact]
-    near_found = [
+    exact_copies = [(members, _exact_detail(table, members)) for members in exact]
+    near_copies = [
         ((pair.first, pair.second), f'correlation of detail {pair.correlation:.3f}')
         for pair in pairs
     ]
@@ -121,43 +124,50 @@ def duplicate_issues(table: Table, parameters: AuditParameters) -> list[Issue]:
 
     def issue(
         kind: str,
-        found: Sequence[tuple[Sequence[int], str]],
-        wanted: Callable[[Sequence[int]], bool],
+        groups: Sequence[tuple[Sequence[int], str]],
+        applies: Callable[[Sequence[int]], bool],
     ) -> Issue:
-        return of_groups(table, kind, [group for group in found if wanted(group[0])], listed)
+        return of_groups(table, kind, [group for group in groups if applies(group[0])], listed)
 
-    def crosses(members: Sequence[int]) -> bool:
+    def across_splits(members: Sequence[int]) -> bool:
         return len(set(table.split[list(members)])) > 1
 
-    def of_patients(members: Sequence[int]) -> bool:
+    def across_patients(members: Sequence[int]) -> bool:
         return len(set(table.patient[list(members)]) - {''}) > 1
 
-    def conflicts(members: Sequence[int]) -> bool:
+    def labels_differ(members: Sequence[int]) -> bool:
         return (
             len(np.unique(table.labels[list(members)], axis=0)) > 1
             or len(set(table.task[list(members)])) > 1
         )
 
     return [
-        issue(names.DUPLICATE, exact_found, lambda members: not crosses(members)),
-        issue(names.CROSS_SPLIT_DUPLICATE, exact_found, crosses),
-        issue(names.DUPLICATE_ACROSS_PATIENTS, exact_found, of_patients),
-        issue(names.NEAR_DUPLICATE, near_found, lambda members: not crosses(members)),
-        issue(names.NEAR_DUPLICATE_ACROSS_SPLITS, near_found, crosses),
-        issue(names.NEAR_DUPLICATE_ACROSS_PATIENTS, near_found, of_patients),
-        issue(names.DUPLICATE_LABEL_CONFLICT, [*exact_found, *near_found], conflicts),
+        issue(names.DUPLICATE, exact_copies, lambda members: not across_splits(members)),
+        issue(names.CROSS_SPLIT_DUPLICATE, exact_copies, across_splits),
+        issue(names.DUPLICATE_ACROSS_PATIENTS, exact_copies, across_patients),
+        issue(names.NEAR_DUPLICATE, near_copies, lambda members: not across_splits(members)),
+        issue(names.NEAR_DUPLICATE_ACROSS_SPLITS, near_copies, across_splits),
+        issue(names.NEAR_DUPLICATE_ACROSS_PATIENTS, near_copies, across_patients),
+        issue(names.DUPLICATE_LABEL_CONFLICT, [*exact_copies, *near_copies], labels_differ),
     ]
 
 
 def patient_issues(table: Table, listed: int) -> list[Issue]:
-    """Patients in several splits; images without a patient, an id or metadata."""
-    homes: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    """Patients in several splits, and images without a patient, an id or metadata.
+
+    Args:
+      table: of all images.
+      listed: largest number of examples in an issue.
+    """
+    rows_by_patient: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, (patient, split) in enumerate(zip(table.patient, table.split, strict=True)):
         if patient:
-            homes[patient][split].append(row)
-    spread = {patient: splits for patient, splits in sorted(homes.items()) if len(splits) > 1}
+            rows_by_patient[patient][split].append(row)
+    shared = {
+        patient: splits for patient, splits in sorted(rows_by_patient.items()) if len(splits) > 1
+    }
     examples = []
-    for patient, splits in list(spread.items())[:listed]:
+    for patient, splits in list(shared.items())[:listed]:
         rows = tuple(members[0] for members in splits.values())
         detail = 'images: ' + ', '.join(
             f'{len(members)} in {split}' for split, members in splits.items()
@@ -172,11 +182,15 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
                 },
             )
         )
-    concerned = [
-        row for splits in spread.values() for members in splits.values() for row in members
+    shared_rows = [
+        row for splits in shared.values() for members in splits.values() for row in members
     ]
-    across = Issue(
-        names.PATIENT_IN_TWO_SPLITS, len(spread), len(homes), by_split(table, concerned), examples
+    in_two_splits = Issue(
+        names.PATIENT_IN_TWO_SPLITS,
+        len(shared),
+        len(rows_by_patient),
+        by_split(table, shared_rows),
+        examples,
     )
 
     missing = [
@@ -186,11 +200,13 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
     ]
     readable = table.problem != image_status.UNDECODABLE
     unknown = readable & np.logical_or.reduce([mask for mask, _ in missing])
-    bare = np.flatnonzero(unknown)
-    details = ('unknown: ' + ', '.join(name for mask, name in missing if mask[row]) for row in bare)
+    no_metadata = np.flatnonzero(unknown)
+    details = (
+        'unknown: ' + ', '.join(name for mask, name in missing if mask[row]) for row in no_metadata
+    )
     no_id, no_patient = np.flatnonzero(table.image_id == ''), np.flatnonzero(table.patient == '')
     return [
-        across,
+        in_two_splits,
         of_images(table, names.MISSING_IMAGE_ID, no_id, ['no image_id'] * len(no_id), listed),
         of_images(
             table,
@@ -199,26 +215,35 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
             ['no patient_id, and no image_id of the NIH form'] * len(no_patient),
             listed,
         ),
-        of_images(table, names.MISSING_METADATA, bare, details, listed),
+        of_images(table, names.MISSING_METADATA, no_metadata, details, listed),
     ]
 
 
 def label_issues(table: Table, listed: int) -> list[Issue]:
-    """Labels that contradict each other, and images without any."""
+    """Images with `No Finding` and a finding, and images without any label.
+
+    Args:
+      table: of all images.
+      listed: largest number of examples in an issue.
+    """
     findings = table.labels[:, [LABELS.index(name) for name in FINDINGS]] == 1
     normal = table.labels[:, LABELS.index(NO_FINDING)] == 1
-    both = np.flatnonzero(normal & findings.any(axis=1))
-    none = np.flatnonzero(~normal & ~findings.any(axis=1))
+    contradictory = np.flatnonzero(normal & findings.any(axis=1))
+    unlabelled = np.flatnonzero(~normal & ~findings.any(axis=1))
     details = (
         NO_FINDING
         + ' with '
-        + ', '.join(name for name, on in zip(FINDINGS, findings[row], strict=True) if on)
-        for row in both
+        + ', '.join(name for name, present in zip(FINDINGS, findings[row], strict=True) if present)
+        for row in contradictory
     )
     return [
-        of_images(table, names.CONTRADICTORY_LABELS, both, details, listed),
+        of_images(table, names.CONTRADICTORY_LABELS, contradictory, details, listed),
         of_images(
-            table, names.NO_LABEL_SET, none, ['none of the 15 labels is 1'] * len(none), listed
+            table,
+            names.NO_LABEL_SET,
+            unlabelled,
+            ['none of the 15 labels is 1'] * len(unlabelled),
+            listed,
         ),
     ]
 

@@ -1,6 +1,4 @@
-"""DataAudit: what TFDV cannot see in pixels, copies, patients and sources. It measures; DataGate
-decides.
-"""
+"""DataAudit: looks for problems that TFDV cannot see, in pixels, copies, patients and sources."""
 
 from __future__ import annotations
 
@@ -26,11 +24,20 @@ class DataAuditSpec(ComponentSpec):
 
 
 class DataAudit(BaseBeamComponent):
-    """Decodes every pixel of all splits and reports what is wrong with images, copies, patients,
-    labels and sources.
+    """Decodes all images of all splits and reports issues of images, patients, labels and sources.
 
-    Writes one artifact `audit` of type DataAuditReport with `audit.json` and `audit.html`, and
-    never stops a run.
+    It writes the artifact `audit` of type DataAuditReport. Issues never stop a run here: DataGate
+    decides about them.
+
+    Example:
+      from components.data_audit.parameters import AuditParameters
+      from pipeline.code_digest import digest
+
+      audit = DataAudit(
+          examples=ingestion.outputs['examples'],
+          parameters=AuditParameters(width=1024, height=1024).model_dump_json(),
+          code_digest=digest('components.data_audit.executor'),
+      )
     """
 
     SPEC_CLASS = DataAuditSpec
@@ -39,13 +46,12 @@ class DataAudit(BaseBeamComponent):
     def __init__(
         self, examples: BaseChannel, parameters: str = '{}', code_digest: str = ''
     ) -> None:
-        """Sets up the component.
+        """Creates the component.
 
         Args:
-          examples: channel of raw Examples.
-          parameters: AuditParameters as JSON.
-          code_digest: digest of the component's source; only there so that an edit invalidates the
-            cache.
+          examples: channel of raw Examples, from XrayExampleGen.
+          parameters: `parameters.AuditParameters` as JSON.
+          code_digest: digest of the executor's code; when it changes, the component runs again.
         """
         audit = Channel(type=DataAuditReport)
         super().__init__(

@@ -1,18 +1,17 @@
-"""Finds copies of films: exact ones by hash, near ones (encoded again, brightened, cropped by 2 %,
-resized) by their detail.
+"""Finds exact copies of images by hash, and near copies by their detail.
 
-Chest films all look alike, so likeness alone says little. Near copies are found in two steps:
-1. Candidates. Coarse thumbnails are whitened by their principal components, which takes away what
-  all films share; films of different
-   patients are then nearly orthogonal. Locality-sensitive hashing with random hyperplanes
-   (Charikar, STOC 2002) puts vectors at a small angle into the same bucket of at least one of
-   several tables: sorting instead of comparing all pairs.
-2. Confirmation. The detail (band-pass) of both thumbnails is aligned by one Gauss-Newton step over
-  gain, shift and scale of each axis
-   (Lucas & Kanade 1981, with the mean gradient of both images), and what correlation is left
-   decides. With the gradient of one image alone the step is a projection that is worked out once
-   for all pairs of this image: a thirtieth of the time, and less exact; pairs that fall short even
-   so are not looked at further.
+Near copies are images that were encoded again, brightened, cropped by 2 % or resized. All chest
+X-rays look alike, so similarity alone is not enough. The search has two steps:
+
+1. Candidates. Principal components whiten the coarse thumbnails, which removes what all images
+   share: images of different patients become nearly orthogonal. Locality-sensitive hashing with
+   random hyperplanes (Charikar, STOC 2002) puts vectors at a small angle into the same bucket of at
+   least one of several tables. Sorting then replaces the comparison of all pairs.
+2. Confirmation. One Gauss-Newton step over gain, shift and scale of each axis aligns the detail
+   (band-pass) of both thumbnails (Lucas and Kanade 1981, with the mean gradient of both images).
+   The correlation after alignment decides. Before, a rough version of the step rejects most pairs.
+   It uses the gradient of one image, so it is a projection that is computed once for all pairs of
+   that image. It takes a thirtieth of the time and is less exact.
 """
 
 from __future__ import annotations
@@ -30,35 +29,36 @@ from components.data_audit.inspection import SIDE
 
 _BATCH = 1024
 _CHUNK = 1024  # candidate pairs that a thread confirms at a time
-_PART = 64  # films or pairs in an array: as many as the processor's caches hold
+_PART = 64  # images or pairs in an array that fits into the processor's caches
 _EDGE = 3  # thumbnail pixels at the edge that are not compared: a crop moves other content there
 _BAND = (0.7, 2.0)  # standard deviations of the two Gaussians of the band-pass, in thumbnail pixels
-# by how much the correlation may be less without the other image's gradient; 0.04 on 2 % crops of
-# NIH films
+# How far the rough correlation may be below the exact one; 2 % crops of NIH images need 0.04.
 _ROUGH = 0.15
-_MAX_SHIFT = (
-    0.05 * SIDE
-)  # a larger displacement than of a 5 % crop is no alignment but a chance fit
+# In thumbnail pixels. A 5 % crop moves pixels less far; a larger shift is a chance fit.
+_MAX_SHIFT = 0.05 * SIDE
 
 _COARSE_SIGMA = 1.2
 _COARSE_CROP = 4
 _COMPONENTS = 32
-_SAMPLE = 8192  # films from which the principal components are taken
-_ALL_PAIRS_UP_TO = (
-    150  # films up to which every pair is confirmed: too few for principal components
-)
-_BLOCK_UP_TO = 4096  # films up to which all coarse vectors are compared
+_SAMPLE = 8192  # images from which the principal components are computed
+# Up to this number of images, every pair is a candidate: they are too few for principal components.
+_ALL_PAIRS_UP_TO = 150
+_BLOCK_UP_TO = 4096  # images up to which all coarse vectors are compared
 _TABLES = 48
-_NEIGHBOURS = (
-    32  # neighbours in a bucket that are compared; bounds the work where many films share a bucket
-)
-# least cosine of the coarse vectors of a candidate pair; 2 % crops of NIH films have more than 0.87
+# Neighbours in a bucket that are compared; this bounds the work if many images share a bucket.
+_NEIGHBOURS = 32
+# Least cosine of the coarse vectors of a candidate pair; 2 % crops of NIH images exceed 0.87.
 _MIN_COSINE = 0.8
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images, `first` < `second`, as rows of the table, and the correlation of their detail."""
+    """Two images that are near copies.
+
+    Attributes:
+      first, second: rows of the table; `first` is less.
+      correlation: 0..1, of their detail.
+    """
 
     first: int
     second: int
@@ -66,7 +66,15 @@ class Pair:
 
 
 def exact_groups(pixel_hash: np.ndarray, thumbnails: np.ndarray) -> list[list[int]]:
-    """Rows with equal pixels, in groups of two and more; rows with an empty hash are left out."""
+    """Groups rows with equal pixels.
+
+    Args:
+      pixel_hash: object [n], bytes; rows with b'' are left out.
+      thumbnails: uint8 [n, SIDE, SIDE].
+
+    Returns:
+      Groups of two or more rows, each in ascending order.
+    """
     groups = defaultdict(list)
     for row, digest in enumerate(pixel_hash):
         if digest:
@@ -77,21 +85,28 @@ def exact_groups(pixel_hash: np.ndarray, thumbnails: np.ndarray) -> list[list[in
 def near_pairs(
     rows: np.ndarray, thumbnails: np.ndarray, min_correlation: float, threads: int = 1
 ) -> list[Pair]:
-    """Pairs of near copies among `rows` of `thumbnails` (uint8 [n, SIDE, SIDE]).
+    """Finds pairs of near copies. The result does not depend on `threads`.
 
-    Give one row of each group of exact copies, and no images without content. The same input gives
-    the same pairs, whatever `threads`.
+    Args:
+      rows: int [m], the rows to compare: one of each group of exact copies, and only images with
+        detail.
+      thumbnails: uint8 [n, SIDE, SIDE].
+      min_correlation: 0..1, of a pair's detail.
+      threads: at least 1.
+
+    Returns:
+      The pairs, sorted by their rows.
     """
     if len(rows) < 2:
         return []
     candidates = rows[_candidates(thumbnails, rows)]
     with ThreadPoolExecutor(threads) as pool:
-        rough = partial(_rough_scores, thumbnails, _compared(pool, thumbnails, rows))
+        rough = partial(_rough_scores, thumbnails, _packed_details(pool, thumbnails, rows))
         likely, _ = _confirmed(pool, rough, candidates, min_correlation - _ROUGH)
-        found, scores = _confirmed(pool, partial(_scores, thumbnails), likely, min_correlation)
+        copies, scores = _confirmed(pool, partial(_scores, thumbnails), likely, min_correlation)
     pairs = [
         Pair(int(first), int(second), round(float(score), 4))
-        for (first, second), score in zip(np.sort(found, axis=1), scores, strict=True)
+        for (first, second), score in zip(np.sort(copies, axis=1), scores, strict=True)
     ]
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
@@ -102,81 +117,94 @@ def _confirmed(
     pairs: np.ndarray,
     least: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs, int [m, 2], with a score of at least `least`, and these scores."""
+    """The pairs, int [m, 2], with a score of at least `least`, and their scores, float [m]."""
     chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
     scores = np.concatenate([np.empty(0), *pool.map(score, chunks)])
     return pairs[scores >= least], scores[scores >= least]
 
 
-def _compared(pool: ThreadPoolExecutor, thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The detail of each of `rows` up to a factor, int8 [n, pixels], where it stands in
-    `thumbnails`: 2 kB a film, as every film may be in many pairs. Rounding turns it by about 1 %,
-    which is far less than `_ROUGH` allows for."""
-    compared = np.empty((len(thumbnails), (SIDE - 2 * _EDGE) ** 2), np.int8)
+def _packed_details(
+    pool: ThreadPoolExecutor, thumbnails: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """The detail of each of `rows`, scaled to int8 [n, pixels]; other rows are not set.
+
+    Each image may be in many pairs, so all details stay in memory, 2 kB for each. Rounding turns
+    the vectors by about 1 %, far less than `_ROUGH` allows.
+    """
+    packed = np.empty((len(thumbnails), (SIDE - 2 * _EDGE) ** 2), np.int8)
 
     def fill(part: np.ndarray) -> None:
         flat = _inner(_detail(thumbnails[part]))
-        compared[part] = np.rint(
+        packed[part] = np.rint(
             flat * (127 / np.maximum(np.abs(flat).max(axis=1, keepdims=True), 1e-6))
         )
 
     for _ in pool.map(fill, _parts(rows)):
         pass
-    return compared
+    return packed
 
 
-def _rough_scores(thumbnails: np.ndarray, compared: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """The share of the second film's detail that the first one's gain, shifts and scales can
-    make.
+def _rough_scores(thumbnails: np.ndarray, packed: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The rough correlation of each pair, float [m].
+
+    It is the share of the second image's detail that a gain, shifts and scales of the first image
+    can produce.
     """
-    firsts, at = np.unique(pairs[:, 0], return_inverse=True)
+    firsts, first_index = np.unique(pairs[:, 0], return_inverse=True)
     spans = np.concatenate([_span(_detail(thumbnails[part])) for part in _parts(firsts)])
     return np.concatenate(
         [
-            _rough_correlation(spans[at[part]], compared[pairs[part, 1]])
+            _rough_correlation(spans[first_index[part]], packed[pairs[part, 1]])
             for part in _parts(np.arange(len(pairs)))
         ]
     )
 
 
 def _scores(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Aligned correlation of each pair of rows, int [m, 2]; the detail of a film is worked out
-    once, however many pairs it is in.
+    """The aligned correlation of each pair of rows, int [m, 2] -> float [m].
+
+    It computes the detail of each image once, in however many pairs it is.
     """
-    used, places = np.unique(pairs, return_inverse=True)
-    places = places.reshape(pairs.shape)
-    details = np.concatenate([_detail(thumbnails[part]) for part in _parts(used)])
-    return np.concatenate([aligned_correlation(*details[part.T]) for part in _parts(places)])
+    rows, positions = np.unique(pairs, return_inverse=True)
+    positions = positions.reshape(pairs.shape)
+    details = np.concatenate([_detail(thumbnails[part]) for part in _parts(rows)])
+    return np.concatenate([aligned_correlation(*details[part.T]) for part in _parts(positions)])
 
 
 def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
     return (values[start : start + _PART] for start in range(0, len(values), _PART))
 
 
-def _span(one: np.ndarray) -> np.ndarray:
-    """What small gains, shifts and scales make of an image, as orthonormal rows: [n, SIDE, SIDE] ->
-    [n, 5, pixels].
+def _span(first: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of what small gains, shifts and scales of an image can produce.
+
+    [n, SIDE, SIDE] -> [n, 5, pixels].
     """
-    design = np.stack([_inner(column) for column in _columns(one, one)], axis=1)
+    design = np.stack([_inner(column) for column in _columns(first, first)], axis=1)
     return (
         np.linalg.inv(np.linalg.cholesky(_ridged(design @ design.transpose(0, 2, 1)))) @ design
     ).astype(np.float32)
 
 
-def _rough_correlation(spans: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The share of each of `others`, int8 [n, pixels], that lies in its span."""
-    vectors = others.astype(np.float32)
+def _rough_correlation(spans: np.ndarray, packed: np.ndarray) -> np.ndarray:
+    """The share of each vector, int8 [n, pixels], that is in its span, [n, 5, pixels]."""
+    vectors = packed.astype(np.float32)
     return np.linalg.norm((spans @ vectors[:, :, None])[:, :, 0], axis=1) / np.maximum(
         np.linalg.norm(vectors, axis=1), 1e-6
     )
 
 
-def aligned_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Correlation of detail after alignment; float32 [n, SIDE, SIDE] twice -> float [n]; 0 where
-    they do not align plausibly.
+def aligned_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The correlation of the details of two images after alignment.
+
+    Args:
+      first, second: float32 [n, SIDE, SIDE].
+
+    Returns:
+      float [n], 0..1; 0 for a pair that needs an implausible gain or shift.
     """
-    design = np.stack([_inner(column) for column in _columns(one, (one + other) / 2)], axis=2)
-    target = _inner(other)
+    design = np.stack([_inner(column) for column in _columns(first, (first + second) / 2)], axis=2)
+    target = _inner(second)
     moment = (target[:, None, :] @ design)[:, 0, :, None]
     solution = np.linalg.solve(_ridged(design.transpose(0, 2, 1) @ design), moment)
     residual = target - (design @ solution)[:, :, 0]
@@ -192,24 +220,25 @@ def aligned_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where(plausible, np.sqrt(np.clip(explained, 0, 1)), 0.0)
 
 
-def _columns(one: np.ndarray, sloped: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The image for a gain, and what shifts and scales add to it, by the gradient of `sloped`; each
-    [n, SIDE, SIDE].
+def _columns(images: np.ndarray, sloped: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The change of images with gain, horizontal shift and scale, vertical shift and scale.
+
+    Shifts and scales use the gradient of `sloped`. All arrays are [n, SIDE, SIDE].
     """
     down, right = np.gradient(sloped, axis=1), np.gradient(sloped, axis=2)
-    place = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
-    return one, right, right * place[None, None, :], down, down * place[None, :, None]
+    offset = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
+    return images, right, right * offset[None, None, :], down, down * offset[None, :, None]
 
 
 def _inner(images: np.ndarray) -> np.ndarray:
-    """What is compared, less its mean: [n, SIDE, SIDE] -> [n, pixels]."""
+    """The compared pixels of images, with mean 0: [n, SIDE, SIDE] -> [n, pixels]."""
     inner = slice(_EDGE, SIDE - _EDGE)
     flat = images[:, inner, inner].reshape(len(images), -1)
     return flat - flat.mean(axis=1, keepdims=True)
 
 
 def _ridged(normal: np.ndarray) -> np.ndarray:
-    """Normal matrices [n, k, k] that can be solved, flat images included."""
+    """Adds a ridge to normal matrices, [n, k, k], so that they are regular even for flat images."""
     ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] + 1e-9
     return normal + ridge * np.eye(normal.shape[1])
 
@@ -221,7 +250,7 @@ def _detail(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _candidates(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Pairs that may be near copies, as places in `rows`: int [m, 2]."""
+    """Pairs that may be near copies, as positions in `rows`: int [m, 2]."""
     count = len(rows)
     if count <= _ALL_PAIRS_UP_TO:
         return np.stack(np.triu_indices(count, 1), axis=1)
@@ -233,16 +262,14 @@ def _candidates(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _whitened(thumbnails: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Unit vectors float32 [n, components] in which films of different patients are nearly
-    orthogonal.
-    """
+    """Unit vectors, float32 [n, components], nearly orthogonal for images of different patients."""
     sample = _coarse(thumbnails[rows[:: max(1, len(rows) // _SAMPLE)]])
     mean = sample.mean(axis=0)
     variance, axes = np.linalg.eigh(np.cov((sample - mean).T))
-    kept = slice(-1, -_COMPONENTS - 1, -1)
-    projection = axes[:, kept] / np.sqrt(np.maximum(variance[kept], 1e-8))
+    largest = slice(-1, -_COMPONENTS - 1, -1)
+    projection = axes[:, largest] / np.sqrt(np.maximum(variance[largest], 1e-8))
     projection = projection.astype(np.float32)
-    # Batch by batch: what is projected takes thirteen times the memory of what it becomes.
+    # Project in batches: the input takes thirteen times as much memory as the result.
     batches = (rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH))
     vectors = np.concatenate(
         [(_coarse(thumbnails[batch]) - mean) @ projection for batch in batches]
@@ -262,24 +289,24 @@ def _coarse(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _hashed(vectors: np.ndarray) -> np.ndarray:
-    """Pairs that share a bucket in one of the tables and have the least cosine."""
+    """Pairs that share a bucket in a table and have a cosine of `_MIN_COSINE` or more, [m, 2]."""
     count = len(vectors)
     bits = int(np.ceil(np.log2(count)))
     random = np.random.default_rng(20171208)
-    found = np.empty(0, dtype=np.int64)
+    pairs = np.empty(0, dtype=np.int64)
     for _ in range(_TABLES):
         planes = random.standard_normal((vectors.shape[1], bits)).astype(np.float32)
         keys = (vectors @ planes > 0) @ (1 << np.arange(bits, dtype=np.int64))
         order = np.argsort(keys, kind='stable')
         ordered = keys[order]
-        fresh = [found]
+        parts = [pairs]
         for step in range(1, _NEIGHBOURS + 1):
-            places = np.flatnonzero(ordered[:-step] == ordered[step:])
-            if not len(places):
+            positions = np.flatnonzero(ordered[:-step] == ordered[step:])
+            if not len(positions):
                 break
-            one, other = order[places], order[places + step]
-            close = np.einsum('ij,ij->i', vectors[one], vectors[other]) >= _MIN_COSINE
-            low, high = np.minimum(one[close], other[close]), np.maximum(one[close], other[close])
-            fresh.append(low * count + high)
-        found = np.unique(np.concatenate(fresh))
-    return np.stack(np.divmod(found, count), axis=1)
+            first, second = order[positions], order[positions + step]
+            close = np.einsum('ij,ij->i', vectors[first], vectors[second]) >= _MIN_COSINE
+            first, second = first[close], second[close]
+            parts.append(np.minimum(first, second) * count + np.maximum(first, second))
+        pairs = np.unique(np.concatenate(parts))
+    return np.stack(np.divmod(pairs, count), axis=1)

@@ -1,8 +1,8 @@
-"""Runs the audit as a Beam job: files go in, tables of what was seen come out, pixels never leave
-the worker that decoded them.
+"""The executor of DataAudit: runs the audit as a Beam job.
 
-The tables travel as files beside the report: a runner would hold the records of all images several
-times over, encoded and not.
+Workers decode files and write a table of numbers for each part; no pixels pass through Beam. The
+tables are files in a folder of the report, because a runner would keep several copies of all
+records in memory.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class Executor(BaseBeamExecutor):
-    """Executor of DataAudit."""
+    """Audits examples."""
 
     def Do(
         self,
@@ -51,7 +51,7 @@ class Executor(BaseBeamExecutor):
         """Audits all splits of all `examples` artifacts and writes `audit.json` and `audit.html`.
 
         Raises:
-          DataAuditError: the examples are no tf.train.Example, or have no such task label.
+          DataAuditError: the examples are not tf.train.Examples, or lack the task label.
           pydantic.ValidationError: the parameters are not valid.
         """
         parameters = AuditParameters.model_validate_json(exec_properties[PARAMETERS_KEY] or '{}')
@@ -66,15 +66,15 @@ class Executor(BaseBeamExecutor):
                 build(pipeline, shards, splits, parameters, target)
         finally:
             storage.remove_tree(parts)
-        # What was found is for DataGate to tell, with its limits.
+        # No warnings here: DataGate reports the issues together with their limits.
         _log.debug('see %s/%s', target, AUDIT_PAGE)
 
 
 def list_shards(artifacts: Iterable[Artifact]) -> tuple[list[Shard], list[str]]:
-    """Files of all splits, numbered, and the names of the splits, empty ones included.
+    """Lists the files of all splits, and the names of all splits, including empty ones.
 
     Raises:
-      DataAuditError: an artifact holds something else than tf.train.Example.
+      DataAuditError: the payload format of an artifact is not tf.train.Example.
     """
     shards: list[Shard] = []
     splits: dict[str, None] = {}
@@ -97,8 +97,16 @@ def build(
     parameters: AuditParameters,
     target: str,
 ) -> None:
-    """Adds the audit to a Beam pipeline; `target` is the folder that it writes to."""
-    found = (
+    """Adds the audit to a Beam pipeline.
+
+    Args:
+      pipeline: gets the transforms.
+      shards: the files of all splits.
+      splits: names of all splits.
+      parameters: of the audit.
+      target: folder of the report; it has a folder for the parts.
+    """
+    result = (
         pipeline
         | 'Files' >> beam.Create(shards)
         | 'Spread' >> beam.Reshuffle()
@@ -110,17 +118,18 @@ def build(
         | 'Check' >> beam.Map(_check, shards, splits, parameters)
     )
     thumbnails = (
-        found
-        | 'Wanted' >> beam.FlatMap(_wanted, shards)
-        | 'SpreadWanted' >> beam.Reshuffle()
+        result
+        | 'Previews' >> beam.FlatMap(_previewed_records, shards)
+        | 'SpreadPreviews' >> beam.Reshuffle()
         | 'Preview' >> beam.FlatMap(_preview)
     )
-    _ = found | 'Write' >> beam.Map(_write, beam.pvalue.AsList(thumbnails), target)
+    _ = result | 'Write' >> beam.Map(_write, beam.pvalue.AsList(thumbnails), target)
 
 
 def _write_part(records: list[ImageRecord], shards: dict[int, Shard], folder: str) -> str:
-    """Returns the path; a part of a bundle that is done again is another file, and the first one is
-    not read.
+    """Writes the table of some records and returns its path.
+
+    If Beam runs a bundle again, it writes another file, and nothing reads the first one.
     """
     path = f'{folder}/{uuid.uuid4().hex}'
     part = table.build(
@@ -137,7 +146,7 @@ def _read_part(path: str) -> table.Table:
 def _check(
     paths: list[str], shards: list[Shard], splits: list[str], parameters: AuditParameters
 ) -> Audit:
-    # The first one for files without records, or no files at all.
+    # The empty table covers files without records, and the case of no files.
     return audit(
         table.concatenate([table.build([], shards), *map(_read_part, sorted(paths))]),
         splits,
@@ -145,17 +154,17 @@ def _check(
     )
 
 
-def _wanted(found: Audit, shards: list[Shard]) -> list[tuple[Shard, list[int]]]:
-    return [(shards[number], indices) for number, indices in found.wanted.items()]
+def _previewed_records(result: Audit, shards: list[Shard]) -> list[tuple[Shard, list[int]]]:
+    return [(shards[number], indices) for number, indices in result.previews.items()]
 
 
-def _preview(wanted: tuple[Shard, list[int]]) -> list[tuple[tuple[int, int], bytes]]:
-    shard, indices = wanted
+def _preview(records: tuple[Shard, list[int]]) -> list[tuple[tuple[int, int], bytes]]:
+    shard, indices = records
     return [((shard.number, index), data) for index, data in preview(shard.path, indices).items()]
 
 
-def _write(found: Audit, thumbnails: list[tuple[tuple[int, int], bytes]], target: str) -> None:
+def _write(result: Audit, thumbnails: list[tuple[tuple[int, int], bytes]], target: str) -> None:
     storage.write_text(
-        f'{target}/{AUDIT_JSON}', json.dumps(found.content, indent=1, allow_nan=False)
+        f'{target}/{AUDIT_JSON}', json.dumps(result.content, indent=1, allow_nan=False)
     )
-    storage.write_text(f'{target}/{AUDIT_PAGE}', render(found, dict(thumbnails)))
+    storage.write_text(f'{target}/{AUDIT_PAGE}', render(result, dict(thumbnails)))

@@ -1,4 +1,4 @@
-"""One kind of issue as it was found: how many, what share, in which splits, and examples."""
+"""The issues of an audit: counts, shares, splits and examples."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from components.data_audit.table import Table
 
 @dataclass(frozen=True)
 class Example:
-    """An example of an issue. `rows` are rows of the table, for thumbnails; `where` is what
-    audit.json says of it.
+    """An example of an issue.
+
+    Attributes:
+      rows: its rows of the table, for thumbnails.
+      where: its entry in `audit.json`.
     """
 
     rows: tuple[int, ...]
@@ -25,8 +28,14 @@ class Example:
 
 @dataclass
 class Issue:
-    """What was found of one kind: `count` out of `total` (in the unit of the kind), by split, with
-    examples.
+    """The result of looking for one kind of issue.
+
+    Attributes:
+      kind: a key of `kinds.KINDS`.
+      count: how many of the kind's unit have the issue.
+      total: how many of the unit there are.
+      splits: split -> images with the issue.
+      examples: some of them.
     """
 
     kind: str
@@ -37,12 +46,12 @@ class Issue:
 
     @property
     def share(self) -> float:
-        """`count` over `total`; 0 where there is nothing to count."""
+        """`count` divided by `total`; 0 if `total` is 0."""
         return self.count / self.total if self.total else 0.0
 
 
 def locate(table: Table, row: int) -> dict[str, Any]:
-    """Where an image stands: id, patient, split, file name and record."""
+    """The id, patient, split, file name and 0-based record number of an image."""
     shard = table.shards[int(table.shard[row])]
     return {
         'image_id': table.image_id[row] or None,
@@ -56,7 +65,15 @@ def locate(table: Table, row: int) -> dict[str, Any]:
 def of_images(
     table: Table, kind: str, rows: Sequence[int] | np.ndarray, details: Iterable[str], listed: int
 ) -> Issue:
-    """An issue of single images; `details` go with `rows`."""
+    """An issue of single images.
+
+    Args:
+      table: of all images.
+      kind: of the issue.
+      rows: int [m], the images with the issue.
+      details: a text for each of `rows`.
+      listed: largest number of examples.
+    """
     rows = [int(row) for row in rows]
     examples = [
         Example((row,), {**locate(table, row), 'detail': detail})
@@ -68,24 +85,29 @@ def of_images(
 def of_groups(
     table: Table, kind: str, groups: Sequence[tuple[Sequence[int], str]], listed: int
 ) -> Issue:
-    """An issue of images that belong together: (rows, detail) of each group; `count` is the number
-    of images in any group.
+    """An issue of groups of images, such as copies; it counts the images in all groups.
+
+    Args:
+      table: of all images.
+      kind: of the issue.
+      groups: rows and a text for each group.
+      listed: largest number of examples, and of further images in each.
     """
     rows = sorted({int(row) for members, _ in groups for row in members})
     examples = []
     for members, detail in groups[:listed]:
-        first, *others = (int(row) for row in members)
+        first, *rest = (int(row) for row in members)
         where = {
             **locate(table, first),
-            'with': [locate(table, row) for row in others[:listed]],
+            'with': [locate(table, row) for row in rest[:listed]],
             'detail': detail,
         }
-        examples.append(Example((first, *others), where))
+        examples.append(Example((first, *rest), where))
     return Issue(kind, len(rows), len(table), by_split(table, rows), examples)
 
 
 def by_split(table: Table, rows: Sequence[int]) -> dict[str, int]:
-    """Images of `rows` in each split that has any."""
+    """Counts the images of `rows` by split, without splits that have none."""
     return dict(sorted(Counter(table.split[list(rows)]).items())) if len(rows) else {}
 
 
@@ -93,12 +115,12 @@ def complete(issues: Iterable[Issue]) -> list[Issue]:
     """The issues in the order of KINDS.
 
     Raises:
-      RuntimeError: a kind was not looked for. This would be a bug.
+      RuntimeError: a kind is missing or unknown, which is a bug.
     """
-    found = {issue.kind: issue for issue in issues}
-    if set(found) != set(KINDS):
+    by_kind = {issue.kind: issue for issue in issues}
+    if set(by_kind) != set(KINDS):
         raise RuntimeError(
-            'the audit looked for other issues than it lists: '
-            f'{", ".join(sorted(set(found) ^ set(KINDS)))}'
+            'the checks of the audit and its list of kinds differ: '
+            f'{", ".join(sorted(set(by_kind) ^ set(KINDS)))}'
         )
-    return [found[name] for name in KINDS]
+    return [by_kind[name] for name in KINDS]

@@ -1,7 +1,6 @@
-"""The problems that the data audit looks for, and what one count of each is a share of. No TFX
-here.
+"""The problems that the data audit looks for, and the unit in which each is counted. No TFX here.
 
-`records.problems` has the sentences that say what each problem is and what to do about it.
+`records.problems` has the title and the remedy of each problem.
 """
 
 from __future__ import annotations

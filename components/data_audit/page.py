@@ -1,6 +1,4 @@
-"""The audit as a self-contained page: styles and thumbnails stand in the file, nothing is
-loaded.
-"""
+"""Renders the audit as a self-contained page, with styles and thumbnails in the file."""
 
 from __future__ import annotations
 
@@ -25,17 +23,22 @@ _NAMES = {
 
 
 def render(audit: Audit, thumbnails: Mapping[tuple[int, int], bytes]) -> str:
-    """The page; `thumbnails` are JPEGs by (shard, record), without those that do not decode."""
+    """The page as HTML.
+
+    Args:
+      audit: the result of the audit.
+      thumbnails: (shard, record) -> JPEG; images that do not decode have none.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
     )
     uris = {
-        place: f'data:image/jpeg;base64,{base64.b64encode(data).decode()}'
-        for place, data in thumbnails.items()
+        record: f'data:image/jpeg;base64,{base64.b64encode(data).decode()}'
+        for record, data in thumbnails.items()
     }
     pictures = {
-        kind: [[uris.get(place, '') for place in places] for places in shown]
-        for kind, shown in audit.pictures.items()
+        kind: [[uris.get(record, '') for record in records] for records in examples]
+        for kind, examples in audit.pictures.items()
     }
     return environment.get_template(_TEMPLATE).render(
         audit=audit.content, pictures=pictures, names=_NAMES

@@ -12,10 +12,10 @@ from trainer.strict_parameters import StrictParameters
 
 
 class AuditParameters(StrictParameters):
-    """What DataAudit expects of the images and from where on it reports an issue.
+    """The images that DataAudit expects, and the bounds from which on it reports an issue.
 
-    A change here decodes all pixels again. The limits that stop a run are those of DataGate. The
-    defaults report two of 1,948 NIH images, both of which really are negatives.
+    A change here decodes all images again. The limits that stop a run are in DataGate. With the
+    defaults, the audit reports two of 1,948 NIH images; both really are inverted.
     """
 
     task_label: str = Field('abnormal', min_length=1)

@@ -1,6 +1,4 @@
-"""Whose films these are and which labels go together: counts by split, view, sex and age band, and
-of pairs of labels.
-"""
+"""Counts images and labels by split, view, sex and age band, and counts pairs of labels."""
 
 from __future__ import annotations
 
@@ -20,11 +18,12 @@ SPLIT = 'split'
 def populations_table(
     table: Table, splits: Sequence[str], parameters: AuditParameters
 ) -> list[dict[str, Any]]:
-    """A row a group, of split, view, sex and age band: images, patients, and for each label images
-    with it, in all and by split.
+    """Counts images, patients and labels in each group of split, view, sex and age band.
 
-    A label that an image does not have on record counts as not set; `labelled` says how many images
-    have the task label.
+    Returns:
+      A row per group; `splits` has the same counts by split. `labelled` counts the images that have
+      the task label as 0 or 1. `positives` counts the images with each label; a missing label
+      counts as 0.
     """
     bands = np.array([*map(age_band, table.age), None], dtype=object)[:-1]
     rows = []
@@ -35,32 +34,35 @@ def populations_table(
         (AGE_BAND, bands, [band for band in AGE_BANDS if band in set(bands)]),
     ):
         for group in order:
-            here = values == group
-            rows.append({'by': by, 'group': group, **_counts(table, here, parameters)})
+            in_group = values == group
+            rows.append({'by': by, 'group': group, **_counts(table, in_group, parameters)})
             if by != SPLIT:
                 rows[-1]['splits'] = {
-                    split: _counts(table, here & (table.split == split), parameters)
+                    split: _counts(table, in_group & (table.split == split), parameters)
                     for split in splits
                 }
     return rows
 
 
 def cooccurrence_table(table: Table) -> dict[str, Any]:
-    """`labels`, and `counts`: how many images have both the label of the row and that of the
-    column; on the diagonal, those with it.
+    """Counts pairs of labels.
+
+    Returns:
+      `labels`: their names. `counts`: a matrix of the number of images with the labels of row and
+      column; on the diagonal, the images with the label.
     """
     present = (table.labels == 1).astype(np.int64)
     return {'labels': list(LABELS), 'counts': (present.T @ present).tolist()}
 
 
-def _counts(table: Table, here: np.ndarray, parameters: AuditParameters) -> dict[str, Any]:
-    positives = {parameters.task_label: int((table.task[here] == 1).sum())}
+def _counts(table: Table, rows: np.ndarray, parameters: AuditParameters) -> dict[str, Any]:
+    positives = {parameters.task_label: int((table.task[rows] == 1).sum())}
     positives |= {
-        name: int((table.labels[here, place] == 1).sum()) for place, name in enumerate(LABELS)
+        name: int((table.labels[rows, column] == 1).sum()) for column, name in enumerate(LABELS)
     }
     return {
-        'images': int(here.sum()),
-        'patients': len(set(table.patient[here]) - {''}),
-        'labelled': int((table.task[here] >= 0).sum()),
+        'images': int(rows.sum()),
+        'patients': len(set(table.patient[rows]) - {''}),
+        'labelled': int((table.task[rows] >= 0).sum()),
         'positives': positives,
     }

@@ -1,6 +1,4 @@
-"""Reads a shard of raw examples record by record and yields one small record an image; the pixels
-stay inside.
-"""
+"""Reads a file of raw examples and reduces each image to a small record without pixels."""
 
 from __future__ import annotations
 
@@ -24,15 +22,15 @@ from schemas.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNK
 from schemas.image_status import MAX_PIXELS, UNDECODABLE
 from schemas.labels import LABELS
 
-# Records that are read ahead for the decoding threads; bounds what a worker holds to some ten MB.
+# Records to read ahead for the decoding threads; they take about ten MB in a worker.
 _AHEAD = 64
 _THUMBNAIL_SIDE = 176
-MISSING = -1  # a label that the example does not have, or that is not 0 or 1
+MISSING = -1  # the value of a label that the example lacks, or that is not 0 or 1
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of examples: its number in the audit, its split, its path."""
+    """A file of examples: its 0-based number in the audit, its split, and its path."""
 
     number: int
     split: str
@@ -41,17 +39,20 @@ class Shard:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """What the audit keeps of one example, about 3 kB.
+    """The values of one example that the audit uses, about 3 kB.
 
     Attributes:
-      shard, index: which file, and which record in it, from 0.
-      image_id, patient: empty when not known.
-      age: years, -1 unknown; sex, view: `unknown` when not known.
-      labels: the 15 of LABELS, 0, 1 or MISSING; task: the task's label, likewise.
-      features: names of all features, only in the first record of a shard.
+      shard, index: 0-based numbers of the file, and of the record in it.
+      image_id, patient: '' if unknown.
+      age: years; -1 if unknown.
+      sex, view: `unknown` if unknown.
+      labels: 0, 1 or MISSING for each of LABELS.
+      task: 0, 1 or MISSING, the task's label.
       size: bytes of the encoded image.
-      inspection: None when the image does not decode.
-      problem: '', or the kind of issue that stands in the way of decoding; detail: why.
+      inspection: None if the image does not decode.
+      problem: the kind of issue because of which it does not decode, else ''.
+      detail: the reason, with `problem`.
+      features: names of all features, only in the first record of a file.
     """
 
     shard: int
@@ -71,27 +72,25 @@ class ImageRecord:
 
 
 class InspectShard(beam.DoFn):
-    """Shard -> ImageRecord for each record in it, in order."""
+    """Yields an ImageRecord for each record of a Shard, in order."""
 
     def __init__(self, parameters: AuditParameters) -> None:
         self._parameters = parameters
         self._pool: ThreadPoolExecutor | None = None
 
     def setup(self) -> None:
-        """Starts the decoding threads; the decoders release the interpreter's lock while they
-        work.
-        """
+        """Starts the decoding threads, which work in parallel as decoders release the GIL."""
         threads = self._parameters.thread_count()
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def teardown(self) -> None:
-        """Ends the decoding threads."""
+        """Stops the decoding threads."""
         if self._pool:
             self._pool.shutdown()
 
     def process(self, shard: Shard) -> Iterator[ImageRecord]:
-        """Yields one record an item of the file, damaged stretches included."""
-        # A split without examples is an empty file, and nothing is lost in it.
+        """Yields an ImageRecord for each record and each damaged stretch of the file."""
+        # A split without examples is an empty file, which is not damaged.
         items = (
             item
             for item in tfrecord.read(shard.path)
@@ -108,7 +107,7 @@ class InspectShard(beam.DoFn):
         try:
             features = example_pb2.Example.FromString(item.payload).features.feature
         except DecodeError:
-            return _unreadable(shard, item.index, 'the record is no tf.train.Example')
+            return _unreadable(shard, item.index, 'the record is not a tf.train.Example')
         image = _bytes(features, IMAGE) or b''
         inspection, problem, detail = None, '', ''
         try:
@@ -138,19 +137,27 @@ class InspectShard(beam.DoFn):
         )
 
 
-def preview(path: str, wanted: Iterable[int]) -> dict[int, bytes]:
-    """Small JPEGs of the records `wanted` of a file; records that do not decode are left out."""
-    left = set(wanted)
-    found = {}
+def preview(path: str, indices: Iterable[int]) -> dict[int, bytes]:
+    """Makes thumbnails of some images of a file.
+
+    Args:
+      path: of the file.
+      indices: 0-based numbers of the records.
+
+    Returns:
+      Record number -> JPEG of at most 176 x 176 pixels, without images that do not decode.
+    """
+    remaining = set(indices)
+    thumbnails = {}
     for item in tfrecord.read(path):
-        if item.index in left:
-            left.discard(item.index)
+        if item.index in remaining:
+            remaining.discard(item.index)
             data = _preview(item)
             if data:
-                found[item.index] = data
-        if not left:
+                thumbnails[item.index] = data
+        if not remaining:
             break
-    return found
+    return thumbnails
 
 
 def _preview(item: tfrecord.Record | tfrecord.Damage) -> bytes:
@@ -160,13 +167,13 @@ def _preview(item: tfrecord.Record | tfrecord.Damage) -> bytes:
     except (DecodeError, ImageError):
         return b''
     grey.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-    out = io.BytesIO()
-    grey.save(out, 'JPEG', quality=80)
-    return out.getvalue()
+    jpeg = io.BytesIO()
+    grey.save(jpeg, 'JPEG', quality=80)
+    return jpeg.getvalue()
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable) -> Iterator:
-    """`function` of each item, in order; the threads are at work on the next ones meanwhile."""
+    """Yields `function` of each item, in order, while threads work on the next items."""
     waiting: deque[Future] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))

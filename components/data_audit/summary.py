@@ -1,22 +1,22 @@
-"""The audit as a whole: the table of all images in, the content of `audit.json` out.
+"""Runs all checks on the table of images and collects the content of `audit.json`.
 
 `audit.json`:
   format            1
   parameters        AuditParameters
   images, patients  counts; images include records that could not be read
-  decoded           images whose pixels were decoded
-  splits            [{split, files, images, patients, positive, negative, unlabelled}], of the task
-  label issues            every kind of components.data_audit.kinds, found or not:
-                    [{kind, severity, unit, title, action, count, total, share, splits: {split:
-                    images}, examples}] examples are at most `listed_per_kind`; one says image_id,
-                    patient, split, file, record (from 0) and detail, as far as it is one of an
-                    image; for copies also `with`, the others of the group
+  decoded           number of images that were decoded
+  splits            see components.data_audit.associations.split_table
+  issues            [{kind, severity, unit, title, action, count, total, share, splits, examples}]
+                    one for each kind of components.data_audit.kinds, even if `count` is 0
+                    splits    {split: images}
+                    examples  at most `listed_per_kind`; an image has image_id, patient, split,
+                              file, record (from 0) and detail; `with` has the copies of it
   prevalence        see components.data_audit.associations.prevalence_table
-  statistics        see statistics_table there
-  groups            see groups_table there
-  quantiles         see quantile_table there
+  statistics        see components.data_audit.associations.statistics_table
+  groups            see components.data_audit.associations.groups_table
+  quantiles         see components.data_audit.associations.quantile_table
   populations       see components.data_audit.populations.populations_table
-  cooccurrence      see cooccurrence_table there
+  cooccurrence      see components.data_audit.populations.cooccurrence_table
 """
 
 from __future__ import annotations
@@ -39,24 +39,31 @@ FORMAT = 1
 
 
 class DataAuditError(ValueError):
-    """The audit cannot be done with these parameters; findings in the data are no such error."""
+    """The audit cannot run with these examples and parameters; issues do not raise it."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """`content` is audit.json; `wanted` are the thumbnails for the page, as shard number -> record
-    numbers.
+    """The result of an audit.
 
-    `pictures`: kind -> for each example shown, the (shard, record) of its images.
+    Attributes:
+      content: of `audit.json`.
+      previews: shard number -> numbers of the records that the page needs thumbnails of.
+      pictures: kind of issue -> for each example on the page, the (shard, record) of its images.
     """
 
     content: dict[str, Any]
-    wanted: dict[int, list[int]]
+    previews: dict[int, list[int]]
     pictures: dict[str, list[list[tuple[int, int]]]]
 
 
 def audit(table: Table, splits: Sequence[str], parameters: AuditParameters) -> Audit:
-    """Checks everything and collects the tables.
+    """Runs all checks and collects the tables.
+
+    Args:
+      table: of all images.
+      splits: names of all splits, including empty ones.
+      parameters: of the audit.
 
     Raises:
       DataAuditError: no example has the task label.
@@ -99,11 +106,13 @@ def audit(table: Table, splits: Sequence[str], parameters: AuditParameters) -> A
         'cooccurrence': populations.cooccurrence_table(table),
     }
     pictures = _pictures(table, issues, parameters.examples_per_kind)
-    places = {place for shown in pictures.values() for places in shown for place in places}
-    wanted: dict[int, list[int]] = {}
-    for shard, index in sorted(places):
-        wanted.setdefault(shard, []).append(index)
-    return Audit(content, wanted, pictures)
+    records = {
+        record for examples in pictures.values() for example in examples for record in example
+    }
+    previews: dict[int, list[int]] = {}
+    for shard, index in sorted(records):
+        previews.setdefault(shard, []).append(index)
+    return Audit(content, previews, pictures)
 
 
 def _issue(issue: Issue) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def _issue(issue: Issue) -> dict[str, Any]:
 def _pictures(
     table: Table, issues: Sequence[Issue], most: int
 ) -> dict[str, list[list[tuple[int, int]]]]:
-    """Pairs and larger groups show two images."""
+    """The (shard, record) of the images on the page; a group of copies shows two of them."""
     return {
         issue.kind: [
             [(int(table.shard[row]), int(table.index[row])) for row in example.rows[:2]]

@@ -1,4 +1,4 @@
-"""Image records as columns: what the checks compute on."""
+"""The table of images, on which the checks compute."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DARK = 8  # grey levels up to which a border counts as black
 _BORDER = 2  # width of the border in thumbnail pixels
 _BATCH = 4096
 
-# Left half of an 8x8 template, mirrored to the right: linear discriminant between chest films and
-# their negatives, from 1,948 NIH films (shrunk covariance; each film also mirrored). Dark corners,
-# a bright spine and abdomen count for the right polarity.
+# Left half of an 8x8 template, mirrored to the right: the linear discriminant between chest X-rays
+# and their negatives, from 1,948 NIH images (shrunk covariance; each image also mirrored). Dark
+# corners and a bright spine and abdomen indicate normal polarity.
 _POLARITY_HALF = (
     (-29, -18, -5, 1),
     (-4, -4, -13, 10),
@@ -29,7 +29,7 @@ _POLARITY_HALF = (
     (-6, 2, 13, 22),
 )
 
-# Numbers of an Inspection that become float columns.
+# The numbers of an Inspection that become float columns.
 _NUMBERS = (
     'width',
     'height',
@@ -51,16 +51,22 @@ class Table:
 
     Attributes:
       shards: number -> Shard.
-      shard, index: int [n]; split, image_id, patient, sex, view, source, format, mode, problem,
-      detail: object [n]. age, task: int [n]; labels: int8 [n, 15], -1 missing; size: int [n] bytes.
+      shard, index: int64 [n], the file and the record in it, from 0.
+      split, image_id, patient, sex, view: object [n], see ImageRecord.
+      source, format, mode: object [n], see Inspection; '' if not decoded.
+      problem, detail: object [n], see ImageRecord.
+      age: int64 [n], years; -1 if unknown.
+      task: int64 [n], 0, 1 or MISSING.
+      labels: int8 [n, 15], 0, 1 or MISSING.
+      size: int64 [n], bytes of the encoded image.
       decoded: bool [n].
-      number: name -> float64 [n], NaN where not decoded: `width`, `height`, `channels`, `quality`,
+      number: name -> float64 [n], NaN if not decoded: `width`, `height`, `channels`, `quality`,
         `mean`, `std`, `low`, `high`, `black`, `white`, `span`, and from the thumbnail
-        `border_black` and `polarity` (likeness to a chest film, -1..1; an inverted film has the
-        score of the film, negated).
-      pixel_hash, byte_hash: object [n], b'' where not decoded.
-      thumbnails: uint8 [n, SIDE, SIDE].
-      features: names of features, of the first record of each file.
+        `border_black` and `polarity` (-1..1, likeness to a chest X-ray; an inverted image has the
+        negated score).
+      pixel_hash, byte_hash: object [n], b'' if not decoded.
+      thumbnails: uint8 [n, SIDE, SIDE], 0 if not decoded.
+      features: names of all features, from the first record of each file.
     """
 
     shards: dict[int, Shard]
@@ -92,21 +98,31 @@ class Table:
 
 
 def build(records: Sequence[ImageRecord], shards: Sequence[Shard]) -> Table:
-    """The table of `records`, whose order does not matter."""
+    """The table of `records`, which may be in any order.
+
+    Args:
+      records: of the images.
+      shards: the files of these records, and others if there are any.
+    """
     by_number = {shard.number: shard for shard in shards}
     rows = sorted(records, key=lambda row: (row.shard, row.index))
-    seen = [row.inspection for row in rows]
+    inspections = [row.inspection for row in rows]
     thumbnails = np.zeros((len(rows), SIDE, SIDE), dtype=np.uint8)
-    for place, inspection in enumerate(seen):
+    for position, inspection in enumerate(inspections):
         if inspection:
-            thumbnails[place] = np.frombuffer(inspection.thumbnail, dtype=np.uint8).reshape(
+            thumbnails[position] = np.frombuffer(inspection.thumbnail, dtype=np.uint8).reshape(
                 SIDE, SIDE
             )
     number = {
-        name: np.array([float(getattr(one, name)) if one else np.nan for one in seen])
+        name: np.array(
+            [
+                float(getattr(inspection, name)) if inspection else np.nan
+                for inspection in inspections
+            ]
+        )
         for name in _NUMBERS
     }
-    decoded = np.array([one is not None for one in seen], dtype=bool)
+    decoded = np.array([inspection is not None for inspection in inspections], dtype=bool)
     number['border_black'] = np.where(decoded, border_black(thumbnails), np.nan)
     number['polarity'] = np.where(decoded, polarity(thumbnails), np.nan)
 
@@ -122,9 +138,9 @@ def build(records: Sequence[ImageRecord], shards: Sequence[Shard]) -> Table:
         patient=texts(row.patient for row in rows),
         sex=texts(row.sex for row in rows),
         view=texts(row.view for row in rows),
-        source=texts(one.source if one else '' for one in seen),
-        format=texts(one.format if one else '' for one in seen),
-        mode=texts(one.mode if one else '' for one in seen),
+        source=texts(inspection.source if inspection else '' for inspection in inspections),
+        format=texts(inspection.format if inspection else '' for inspection in inspections),
+        mode=texts(inspection.mode if inspection else '' for inspection in inspections),
         problem=texts(row.problem for row in rows),
         detail=texts(row.detail for row in rows),
         age=np.array([row.age for row in rows], dtype=np.int64),
@@ -135,33 +151,38 @@ def build(records: Sequence[ImageRecord], shards: Sequence[Shard]) -> Table:
         size=np.array([row.size for row in rows], dtype=np.int64),
         decoded=decoded,
         number=number,
-        pixel_hash=texts(one.pixel_hash if one else b'' for one in seen),
-        byte_hash=texts(one.byte_hash if one else b'' for one in seen),
+        pixel_hash=texts(
+            inspection.pixel_hash if inspection else b'' for inspection in inspections
+        ),
+        byte_hash=texts(inspection.byte_hash if inspection else b'' for inspection in inspections),
         thumbnails=thumbnails,
         features=frozenset(name for row in rows for name in row.features),
     )
 
 
 def concatenate(parts: Sequence[Table]) -> Table:
-    """One table of all rows of one or more others, whatever their order."""
+    """Joins tables, in any order, into one sorted by file and record.
+
+    Args:
+      parts: at least one.
+    """
     shard, index = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ('shard', 'index')
     )
-    place = np.empty(len(shard), dtype=np.int64)
-    place[np.lexsort((index, shard))] = np.arange(len(shard))
+    position = np.empty(len(shard), dtype=np.int64)
+    position[np.lexsort((index, shard))] = np.arange(len(shard))
 
     def column(values: Sequence[np.ndarray]) -> np.ndarray:
-        # Filled in place: with the thumbnails of the full set, a copy more is a quarter of a
-        # gigabyte.
-        joined = np.empty((len(place), *values[0].shape[1:]), dtype=values[0].dtype)
+        # Fill in place: another copy of the thumbnails of the full data set would take 250 MB.
+        joined = np.empty((len(position), *values[0].shape[1:]), dtype=values[0].dtype)
         start = 0
         for value in values:
-            joined[place[start : start + len(value)]] = value
+            joined[position[start : start + len(value)]] = value
             start += len(value)
         return joined
 
     arrays = [
-        each.name for each in fields(Table) if each.name not in ('shards', 'number', 'features')
+        field.name for field in fields(Table) if field.name not in ('shards', 'number', 'features')
     ]
     return Table(
         shards={number: shard for part in parts for number, shard in part.shards.items()},
@@ -172,8 +193,13 @@ def concatenate(parts: Sequence[Table]) -> Table:
 
 
 def border_black(thumbnails: np.ndarray) -> np.ndarray:
-    """Share of the outer ring (2/48 of the side) that is black; uint8 [n, SIDE, SIDE] -> float
-    [n].
+    """The share of black pixels in the outer ring of thumbnails, which is 2 of 48 pixels wide.
+
+    Args:
+      thumbnails: uint8 [n, SIDE, SIDE].
+
+    Returns:
+      float64 [n], 0..1.
     """
     ring = np.ones((SIDE, SIDE), dtype=bool)
     ring[_BORDER:-_BORDER, _BORDER:-_BORDER] = False
@@ -181,8 +207,13 @@ def border_black(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def polarity(thumbnails: np.ndarray) -> np.ndarray:
-    """Correlation with the template of a chest film; uint8 [n, SIDE, SIDE] -> float [n], -1..1, 0
-    for a plain image.
+    """The correlation of thumbnails with the template of a chest X-ray.
+
+    Args:
+      thumbnails: uint8 [n, SIDE, SIDE].
+
+    Returns:
+      float64 [n], -1..1; 0 for an image of a single grey level.
     """
     half = np.array(_POLARITY_HALF, dtype=np.float32)
     template = np.concatenate([half, half[:, ::-1]], axis=1)
