@@ -1,8 +1,6 @@
-"""What prints the project's claims of speed and quality again, each as a ratio against a named
-reference in the same run.
-"""
+"""Benchmarks that measure speed and memory, as ratios to a named reference in the same run."""
 
 from trainer import keras_settings
 
-# Before a benchmark imports Keras: they measure what the commands do.
+# Before a benchmark imports Keras: benchmarks use the same settings as the commands.
 keras_settings.apply()

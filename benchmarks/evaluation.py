@@ -1,11 +1,10 @@
-"""The Evaluator against plain batched inference with the same model on the same films: time as a
-ratio, and peak memory.
+"""Compares the Evaluator with plain batched inference: time and peak memory.
 
     python -m benchmarks.evaluation ROOT [--backbone mobilenet_v2]
 
-ROOT is that of a run with 224 x 224 images, e.g. runs/benchmarks/run-16000; its test split is
-evaluated with the metrics and slices of nih_triage. The model has random weights: only its speed
-counts.
+Both use the same model and images. ROOT is the root of a run with 224 x 224 images, such as
+runs/benchmarks/run-16000. Its test split is evaluated with the metrics and slices of nih_triage.
+The model has random weights, as only its speed matters.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import finished_run, scale
-from benchmarks.processes import Taken
+from benchmarks.processes import Usage
 from trainer.parameters import Backbone
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in evaluation.json beside ROOT."""
+    """Measures and prints; also writes the figures to evaluation.json beside ROOT."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -41,24 +40,24 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure(root: Path, backbone: Backbone) -> dict:
-    """Both on the test split of a run, each in a process of its own, one after the other."""
+    """Measures both on the test split of a run, in separate processes, one after the other."""
     scratch = root.parent / f'evaluation-{backbone}'
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     model = str(scratch / 'model' / 'Format-Serving')
-    scale.checked(
+    scale.run_command(
         [sys.executable, '-m', 'benchmarks.random_weights', backbone, model], scratch / 'export.log'
     )
     files = sorted(
         str(path)
         for path in finished_run.newest(root, 'XrayExampleGen/examples').glob('Split-test/*')
     )
-    plain, (count, plain_s) = _run(
+    plain, (count, plain_seconds) = _run(
         ['benchmarks.inference', model, *files],
         scratch / 'plain.log',
-        r'(\d+) films answered in ([\d.]+) s',
+        r'predictions for (\d+) images in ([\d.]+) s',
     )
-    usage, (seconds,) = _run(
+    evaluator, (evaluator_seconds,) = _run(
         ['benchmarks.evaluator', model, str(root), str(scratch)],
         scratch / 'evaluator.log',
         r'evaluated in ([\d.]+) s',
@@ -66,36 +65,36 @@ def measure(root: Path, backbone: Backbone) -> dict:
     return {
         'backbone': backbone,
         'films': int(count),
-        'plain_s': plain_s,
+        'plain_s': plain_seconds,
         'plain_peak_bytes': plain.peak_bytes,
-        'evaluator_s': seconds,
-        'evaluator_peak_bytes': usage.peak_bytes,
+        'evaluator_s': evaluator_seconds,
+        'evaluator_peak_bytes': evaluator.peak_bytes,
     }
 
 
 def table(figures: dict) -> Table:
-    """Seconds and memory, and the ratio of seconds."""
-    result_table = Table(
-        box=None, pad_edge=False, title=f'{figures["films"]:,} films, {figures["backbone"]}'
+    """A table of seconds, their ratio, and memory."""
+    result = Table(
+        box=None, pad_edge=False, title=f'{figures["films"]:,} images, {figures["backbone"]}'
     )
     for name in ('', 's', 'over plain', 'peak memory, GB'):
-        result_table.add_column(name, justify='right' if name else 'left')
+        result.add_column(name, justify='right' if name else 'left')
     for name, key in (('plain batched inference', 'plain'), ('Evaluator', 'evaluator')):
         seconds = figures[f'{key}_s']
-        result_table.add_row(
+        result.add_row(
             name,
             f'{seconds:.1f}',
             f'{seconds / figures["plain_s"]:.2f}',
             f'{figures[f"{key}_peak_bytes"] / 1e9:.2f}',
         )
-    return result_table
+    return result
 
 
-def _run(arguments: Sequence[str], log: Path, pattern: str) -> tuple[Taken, tuple[float, ...]]:
-    usage = scale.checked([sys.executable, '-m', *arguments], log)
+def _run(arguments: Sequence[str], log: Path, pattern: str) -> tuple[Usage, tuple[float, ...]]:
+    usage = scale.run_command([sys.executable, '-m', *arguments], log)
     match = re.search(pattern, log.read_text())
     if match is None:
-        raise RuntimeError(f'no time is noted in {log}:\n{log.read_text()}')
+        raise RuntimeError(f'{log} has no time:\n{log.read_text()}')
     return usage, tuple(float(group) for group in match.groups())
 
 

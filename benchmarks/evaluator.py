@@ -1,5 +1,4 @@
-"""The Evaluator of the pipeline by itself: one model, the test split of a run, the metrics and
-slices of an experiment.
+"""Runs only the Evaluator of the pipeline, on a model and the test split of a run.
 
 python -m benchmarks.evaluator MODEL ROOT OUT
 """
@@ -31,7 +30,7 @@ EXPERIMENT = Path(config.__file__).parent / 'configs/nih_triage.yaml'
 
 
 def evaluate(model: str, root: Path, out: Path) -> float:
-    """Runs the component's work; returns its seconds. The evaluation is then under `out`."""
+    """Runs the component, and returns its seconds. The evaluation is written under `out`."""
     experiment = config.load(str(EXPERIMENT))
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
     examples.uri, schema.uri = (
@@ -41,10 +40,13 @@ def evaluate(model: str, root: Path, out: Path) -> float:
     examples.split_names = json.dumps(['train', 'val', 'calibration', 'test'])
     examples.set_string_custom_property('payload_format', 'FORMAT_TF_EXAMPLE')
     candidate = standard_artifacts.Model()
-    # The artifact holds the model in this folder.
+    # The artifact is the folder of the model.
     candidate.uri = str(Path(model).parent)
-    evaluated, blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
-    evaluated.uri, blessing.uri = str(out / 'evaluation'), str(out / 'blessing')
+    model_evaluation, blessing = (
+        standard_artifacts.ModelEvaluation(),
+        standard_artifacts.ModelBlessing(),
+    )
+    model_evaluation.uri, blessing.uri = str(out / 'evaluation'), str(out / 'blessing')
     eval_config = evaluation.eval_config(experiment.evaluation, TASKS[experiment.task])
     context = BaseBeamExecutor.Context(
         beam_pipeline_args=[*experiment.beam.arguments(SETUP_FILE)],
@@ -60,7 +62,7 @@ def evaluate(model: str, root: Path, out: Path) -> float:
     start = time.monotonic()
     Executor(context).Do(
         {'examples': [examples], 'model': [candidate], 'schema': [schema]},
-        {'evaluation': [evaluated], 'blessing': [blessing]},
+        {'evaluation': [model_evaluation], 'blessing': [blessing]},
         properties,
     )
     return time.monotonic() - start

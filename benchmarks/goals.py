@@ -1,8 +1,8 @@
-"""What the project holds itself to, beside what was measured last.
+"""Prints the project's goals for speed and memory with the latest figures.
 
     python -m benchmarks.goals
 
-Measures nothing: it reads the figures that the benchmarks left under --scratch.
+It measures nothing: it reads the figures that the benchmarks wrote under --scratch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from rich.table import Table
 
 from benchmarks import scale
 
-# Steps that take longer than this on the largest count have their growth looked at: the others are
-# start-up alone.
+# The growth of a step is shown if it takes longer than this on the largest count. Shorter steps are
+# mostly start-up.
 _LONG_S = 5.0
-# As long whatever the count: epochs are cut to as many steps, and as many films are checked.
-_AS_LONG = ('Trainer', 'ServingCheck')
+# These steps do not depend on the count: epochs have a maximum of steps, and a fixed number of
+# images is checked.
+_CONSTANT = ('Trainer', 'ServingCheck')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,15 +30,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='where the figures are')
+    parser.add_argument(
+        '--scratch', type=Path, default=scale.SCRATCH, help='folder with the figures'
+    )
     Console(width=140).print(table(parser.parse_args(argv).scratch))
 
 
 def table(scratch: Path) -> Table:
-    """A row a goal; those without figures are left out."""
-    result_table = Table(box=None, pad_edge=False)
+    """A table with a row for each goal that has figures."""
+    result = Table(box=None, pad_edge=False)
     for name in ('measure', 'goal', 'measured', 'on'):
-        result_table.add_column(name)
+        result.add_column(name)
     for name, reader in (
         ('scale', _scale),
         ('training', _training),
@@ -48,8 +51,8 @@ def table(scratch: Path) -> Table:
         path = scratch / f'{name}.json'
         if path.exists():
             for row in reader(json.loads(path.read_text())):
-                result_table.add_row(*row)
-    return result_table
+                result.add_row(*row)
+    return result
 
 
 Row = tuple[str, str, str, str]
@@ -58,17 +61,17 @@ Row = tuple[str, str, str, str]
 def _scale(figures: list[dict]) -> Iterator[Row]:
     counts = ', '.join(f'{row["films"]:,}' for row in figures)
     last = figures[-1]
-    largest = f'{last["films"]:,} films'
+    largest = f'{last["films"]:,} images'
     peaks = ', '.join(f'{row["peak_bytes"] / 1e9:.2f}' for row in figures)
-    yield 'peak memory of any process of a run, GB', '≤ 8', peaks, f'{counts} films'
+    yield 'peak memory of any process of a run, GB', '≤ 8', peaks, f'{counts} images'
     yield 'data path over one plain pass', '≤ 4', f'{scale.data_path_ratio(last):.2f}', largest
-    yield 'bytes an image after Transform', '≤ 25,000', f'{last["stored_bytes"]:,.0f}', largest
+    yield 'bytes per image after Transform', '≤ 25,000', f'{last["stored_bytes"]:,.0f}', largest
     yield 'fully cached second run, s', '≤ 25', f'{last["rerun_s"]:.1f}', largest
     if len(figures) > 1:
         powers = {
             step: scale.growth(figures, [row['steps_s'][step] for row in figures])
             for step, seconds in last['steps_s'].items()
-            if seconds > _LONG_S and step not in _AS_LONG
+            if seconds > _LONG_S and step not in _CONSTANT
         }
         text = ', '.join(f'{step} {power:.2f}' for step, power in powers.items())
         yield (
@@ -80,36 +83,36 @@ def _scale(figures: list[dict]) -> Iterator[Row]:
 
 
 def _training(figures: dict) -> Iterator[Row]:
-    where = f'{figures["device"]}, batches of {figures["batch_size"]}'
-    read, step = figures['input'], figures['step']
-    alone = read['decode_png alone']
+    conditions = f'{figures["device"]}, batches of {figures["batch_size"]}'
+    rates, step = figures['input'], figures['step']
+    decode_rate = rates['decode_png alone']
     for name, goal in (('evaluation batches', '≥ 0.9'), ('training batches', '–')):
         yield (
             f'{name}, images/s over decode_png alone',
             goal,
-            f'{read[name] / alone:.2f} ({read[name]:,.0f} of {alone:,.0f})',
-            where,
+            f'{rates[name] / decode_rate:.2f} ({rates[name]:,.0f} of {decode_rate:,.0f})',
+            conditions,
         )
     ratio = step["the trainer's"] / step['bare fit on arrays']
     yield (
         'training step over bare Keras fit',
         '≤ 1.05',
         f'{ratio:.2f}',
-        f'{figures["backbone"]}, {where}',
+        f'{figures["backbone"]}, {conditions}',
     )
 
 
 def _evaluation(figures: dict) -> Iterator[Row]:
-    where = f'{figures["films"]:,} films, {figures["backbone"]}'
+    conditions = f'{figures["films"]:,} images, {figures["backbone"]}'
     yield (
         'Evaluator over plain batched inference, time',
         '≤ 1.3',
         f'{figures["evaluator_s"] / figures["plain_s"]:.2f}',
-        where,
+        conditions,
     )
     peaks = [figures[f'{key}_peak_bytes'] / 1e9 for key in ('evaluator', 'plain')]
-    memory = f'{peaks[0]:.2f} against {peaks[1]:.2f}'
-    yield 'Evaluator, peak memory, GB', 'bounded', memory, where
+    memory = f'{peaks[0]:.2f}, plain {peaks[1]:.2f}'
+    yield 'Evaluator, peak memory, GB', 'bounded', memory, conditions
 
 
 def _startup(figures: dict) -> Iterator[Row]:
@@ -125,7 +128,7 @@ def _startup(figures: dict) -> Iterator[Row]:
 
 def _tracing(figures: dict) -> Iterator[Row]:
     usual, ours = (sum(figures[way].values()) for way in ('usual', 'ours'))
-    yield 'making graphs over the usual way', '–', f'{ours / usual:.2f}', figures['backbone']
+    yield 'tracing over the usual way', '–', f'{ours / usual:.2f}', figures['backbone']
 
 
 if __name__ == '__main__':

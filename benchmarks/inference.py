@@ -1,5 +1,4 @@
-"""The yardstick of evaluation: a served model asked for every record of some files, in batches,
-with nothing around it.
+"""The reference for evaluation: predicts for every record of some files, in batches.
 
 python -m benchmarks.inference MODEL FILE...
 """
@@ -22,15 +21,15 @@ BATCH = 64
 
 
 def one_pass(model: str, files: Sequence[str]) -> tuple[int, float]:
-    """Answers for every record; returns how many and in how many seconds, after a first batch."""
+    """Predicts for every record, after a warm-up; returns the number of records and the seconds."""
     loaded = tf.saved_model.load(model)
-    ask = loaded.signatures[EXAMPLES.name]
+    predict = loaded.signatures[EXAMPLES.name]
     records = without_autotune(tf.data.TFRecordDataset(list(files)).batch(BATCH).prefetch(2))
     for batch in records.take(1):
-        ask(**{EXAMPLES.input: batch})
+        predict(**{EXAMPLES.input: batch})
     start, count = time.monotonic(), 0
     for batch in records:
-        count += len(ask(**{EXAMPLES.input: batch})[PROBABILITY])
+        count += len(predict(**{EXAMPLES.input: batch})[PROBABILITY])
     return count, time.monotonic() - start
 
 
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('files', nargs='+')
     args = parser.parse_args(argv)
     count, seconds = one_pass(args.model, args.files)
-    print(f'{count} films answered in {seconds:.2f} s')
+    print(f'predictions for {count} images in {seconds:.2f} s')
 
 
 if __name__ == '__main__':

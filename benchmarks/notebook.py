@@ -1,10 +1,9 @@
-"""A peer: tf.data over the records as notebooks write it, where every epoch reads, decodes and
-resizes all films again.
+"""A peer: a tf.data pipeline as in notebooks, which decodes all images again in every epoch.
 
     python -m benchmarks.notebook DATA_ROOT ROOT
 
-Beside it, what the trainer does instead: the same from the examples that Transform left in ROOT,
-without augmentation in both.
+It is compared with the trainer, which reads the examples that Transform wrote to ROOT. Both run
+without augmentation.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ from trainer.augmentation import NOTHING
 from trainer.parameters import TrainParameters
 
 BATCH = 32
-_SHUFFLED = 1024
+_SHUFFLE_BUFFER = 1024
 
 
 def epoch(files: Sequence[str]) -> tuple[int, float]:
-    """Goes once through the shuffled batches; returns how many films and in how many seconds."""
+    """Reads the shuffled batches once; returns the number of images and the seconds."""
     spec = {
         IMAGE: tf.io.FixedLenFeature([], tf.string),
         NO_FINDING: tf.io.FixedLenFeature([], tf.int64),
@@ -46,14 +45,14 @@ def epoch(files: Sequence[str]) -> tuple[int, float]:
         pixels = tf.image.resize(tf.io.decode_jpeg(example[IMAGE], channels=1), [SIZE, SIZE])
         return pixels / 255.0, 1 - example[NO_FINDING]
 
-    films = tf.data.TFRecordDataset(list(files), num_parallel_reads=tf.data.AUTOTUNE).map(
+    images = tf.data.TFRecordDataset(list(files), num_parallel_reads=tf.data.AUTOTUNE).map(
         read, num_parallel_calls=tf.data.AUTOTUNE
     )
-    return _timed(films.shuffle(_SHUFFLED).batch(BATCH).prefetch(tf.data.AUTOTUNE))
+    return _timed(images.shuffle(_SHUFFLE_BUFFER).batch(BATCH).prefetch(tf.data.AUTOTUNE))
 
 
 def materialised_epoch(root: Path) -> tuple[int, float]:
-    """The same from Transform's examples of a run."""
+    """Does the same with Transform's examples of a run."""
     folder = finished_run.newest(root, 'Transform/transformed_examples') / 'Split-train'
     split = input_pipeline.open_split([str(folder / '*')], [ABNORMAL], SIZE)
     parameters = TrainParameters(batch_size=BATCH, augmentation=NOTHING)
@@ -64,14 +63,14 @@ def _timed(batches: tf.data.Dataset) -> tuple[int, float]:
     count, start, end = 0, time.monotonic(), math.nan
     for images, _ in batches:
         count += int(images.shape[0])
-        # The last batch: what comes after it is tf.data's own end, not the reading.
+        # Only the last batch counts: the end of tf.data's iteration is not reading.
         end = time.monotonic()
     return count, end - start
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints films a second, of both, as JSON."""
-    # Not on import: who borrows from this module may want a GPU.
+    """Prints the images per second of both as JSON."""
+    # Not on import: other modules that use this one may need a GPU.
     os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

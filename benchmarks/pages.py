@@ -1,10 +1,9 @@
-"""How long the pages of a root take to write, how large they are, and how soon TFMA's view of the
-newest evaluation is there in Chromium.
+"""Measures the pages of a root: time to write, size, and time to load the evaluation in Chromium.
 
     python -m benchmarks.pages ROOT
 
-ROOT is that of a run, e.g. runs/benchmarks/run-112120. Its pages are written anew, with as many
-slices as a run that asks for all of them has: those of the evaluation, over and over.
+ROOT is the root of a run, such as runs/benchmarks/run-112120. Its pages are written again, with as
+many slices as a run can have: the slices of its evaluation are repeated.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in pages.json beside ROOT."""
+    """Measures and prints; also writes the figures to pages.json beside ROOT."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -41,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measure(root: Path) -> dict:
-    """Writes all pages, then again with nothing new, and opens the evaluation."""
+    """Writes all pages, writes them again without changes, and opens the evaluation."""
     from pages import measured, site
 
     read = measured.read
 
-    def read_more(folder: str, eval_config: str) -> measured.Evaluation:
+    def read_with_more_slices(folder: str, eval_config: str) -> measured.Evaluation:
         evaluation = read(folder, eval_config)
         copies = itertools.islice(
             itertools.cycle(evaluation.slices[1:]), max(0, _SLICES - len(evaluation.slices))
@@ -59,7 +58,7 @@ def measure(root: Path) -> dict:
 
     shutil.rmtree(RunRoot(root).pages, ignore_errors=True)
     seconds = []
-    with mock.patch.object(measured, 'read', read_more):
+    with mock.patch.object(measured, 'read', read_with_more_slices):
         for _ in range(2):
             start = time.monotonic()
             written = site.write(root)
@@ -85,7 +84,7 @@ def measure(root: Path) -> dict:
 
 
 def load_seconds(page: Path) -> float | None:
-    """Seconds until TFMA's table stands in Chromium, from disk; None where there is no Chromium."""
+    """Seconds until Chromium shows TFMA's table from disk; None if there is no Chromium."""
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
         return None
@@ -103,24 +102,24 @@ def load_seconds(page: Path) -> float | None:
 
 
 def table(figures: dict) -> Table:
-    """The figures for people."""
-    shown_ = Table(box=None, pad_edge=False, show_header=False)
+    """A table of the figures."""
+    result = Table(box=None, pad_edge=False, show_header=False)
     for name, value in (
         (
             f'pages of {figures["runs"]} runs, {figures["slices"]} slices in the newest',
             f'{figures["write_s"]:.1f} s',
         ),
-        ('again, with nothing new', f'{figures["again_s"]:.1f} s'),
+        ('again, without changes', f'{figures["again_s"]:.1f} s'),
         ('shared by all runs of a root', f'{figures["shared_bytes"] / 1e6:.1f} MB'),
         ('of the newest run', f'{figures["run_bytes"] / 1e6:.2f} MB'),
         ('its evaluation page', f'{figures["evaluation_bytes"] / 1e3:.0f} kB'),
         (
-            "until TFMA's table is there, in Chromium",
+            "until Chromium shows TFMA's table",
             '–' if figures['shown_s'] is None else f'{figures["shown_s"]:.1f} s',
         ),
     ):
-        shown_.add_row(name, value)
-    return shown_
+        result.add_row(name, value)
+    return result
 
 
 def _size(paths) -> int:

@@ -1,10 +1,10 @@
-"""The data path beside two others on the same films: TFX's template way, and a tf.data script that
-decodes in every epoch.
+"""Compares the data path with TFX's template, and with a tf.data script, on the same images.
 
-    python -m benchmarks.peers                  1,000 and 4,000 films; a quarter of an hour on 2
+    python -m benchmarks.peers                  1,000 and 4,000 images; a quarter of an hour on 2
     cores
 
-The two counts give the memory a film, and from it what the template would need for the full set.
+The script decodes the images in every epoch. The two counts give the memory per image, and with it
+the memory that the template would need for the full set.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _TEMPLATE = ('ImportExampleGen', 'StatisticsGen', 'SchemaGen', 'ExampleValidator
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in peers.json under --scratch."""
+    """Measures and prints; also writes the figures to peers.json under --scratch."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        'counts', type=int, nargs='*', default=COUNTS, help='numbers of films, two or more'
+        'counts', type=int, nargs='*', default=COUNTS, help='numbers of images, two or more'
     )
     parser.add_argument(
-        '--scratch', type=Path, default=scale.SCRATCH, help='for films, runs and figures'
+        '--scratch', type=Path, default=scale.SCRATCH, help='for images, runs and figures'
     )
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     measurements = []
     for count in sorted(args.counts):
         ours = scale.measure(count, args.scratch, (), console)
-        console.print(f"{count:,} films: the template's data path")
+        console.print(f"{count:,} images: the template's data path")
         template = _template(count, args.scratch)
-        console.print(f'{count:,} films: an epoch')
+        console.print(f'{count:,} images: an epoch')
         measurements.append(
             {
                 'films': count,
@@ -58,23 +58,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     console.print(table(measurements, scale.figures(args.scratch).get(FULL)))
 
 
-def table(measurements: Sequence[dict], measured: dict | None) -> Table:
-    """The largest count, with the growth of memory since the smallest.
+def table(measurements: Sequence[dict], full_scale: dict | None) -> Table:
+    """A table of the largest count, with the growth of memory since the smallest count.
 
     Args:
-      measurements: what was measured for each count.
-      measured: what `scale` has measured on FULL films, if it has: our memory does not go on
-        growing as it begins.
+      measurements: the figures of each count.
+      full_scale: the figures of `scale` for FULL images, if there are any. They are not
+        extrapolated, as the growth of our memory slows down.
     """
     last = measurements[-1]
-    result_table = Table(box=None, pad_edge=False, title=f'{last["films"]:,} films')
+    result = Table(box=None, pad_edge=False, title=f'{last["films"]:,} images')
     for name in ('', 'cxr-triage', 'TFX template', 'tf.data script'):
-        result_table.add_column(name, justify='right' if name else 'left')
+        result.add_column(name, justify='right' if name else 'left')
 
     def row(name: str, form: str, *values: float | None) -> None:
-        result_table.add_row(
-            name, *('–' if value is None else form.format(value) for value in values)
-        )
+        result.add_row(name, *('–' if value is None else form.format(value) for value in values))
 
     ours, template, epoch = last['ours'], last['template'], last['epoch']
     row(
@@ -91,31 +89,35 @@ def table(measurements: Sequence[dict], measured: dict | None) -> Table:
         template['peak_bytes'] / 1e9,
         None,
     )
-    grown = [_memory_a_film(measurements, key) for key in ('ours', 'template')]
-    row('  more with each film, kB', '{:.0f}', *(slope / 1e3 for slope in grown), None)
-    full = template['peak_bytes'] + grown[1] * (FULL - last['films'])
+    slopes = [_memory_per_image(measurements, key) for key in ('ours', 'template')]
+    row('  growth per image, kB', '{:.0f}', *(slope / 1e3 for slope in slopes), None)
+    full_bytes = template['peak_bytes'] + slopes[1] * (FULL - last['films'])
     row(
-        f'  so with {FULL:,} films, GB',
+        f'  total with {FULL:,} images, GB',
         '{:.1f}',
-        None if measured is None else measured['peak_bytes'] / 1e9,
-        full / 1e9,
+        None if full_scale is None else full_scale['peak_bytes'] / 1e9,
+        full_bytes / 1e9,
         None,
     )
     row(
-        'bytes a film for training',
+        'bytes per image for training',
         '{:,.0f}',
         ours['stored_bytes'],
         template['stored_bytes'],
         ours['film_bytes'],
     )
     row(
-        'films read a second, each epoch', '{:,.0f}', epoch['materialised'], None, epoch['notebook']
+        'images read per second, each epoch',
+        '{:,.0f}',
+        epoch['materialised'],
+        None,
+        epoch['notebook'],
     )
-    return result_table
+    return result
 
 
-def _memory_a_film(measurements: Sequence[dict], key: str) -> float:
-    """Bytes by which the peak grows with a film."""
+def _memory_per_image(measurements: Sequence[dict], key: str) -> float:
+    """The growth of the peak per image, in bytes."""
     first, last = measurements[0], measurements[-1]
     return (last[key]['peak_bytes'] - first[key]['peak_bytes']) / max(
         1, last['films'] - first['films']
@@ -129,11 +131,11 @@ def _template(count: int, scratch: Path) -> dict:
         sys.executable,
         '-m',
         'benchmarks.template',
-        str(scale.films_of(count, scratch)),
+        str(scale.data_root(count, scratch)),
         str(root),
     ]
-    usage = scale.checked(command, scratch / f'template-{count}.log')
-    from benchmarks import finished_run  # late, as in `scale`
+    usage = scale.run_command(command, scratch / f'template-{count}.log')
+    from benchmarks import finished_run  # imported late, as in `scale`
 
     seconds = finished_run.step_seconds(root)
     return {
@@ -145,13 +147,13 @@ def _template(count: int, scratch: Path) -> dict:
 
 def _epoch(count: int, scratch: Path) -> dict[str, float]:
     log = scratch / f'epoch-{count}.log'
-    scale.checked(
+    scale.run_command(
         [
             sys.executable,
             '-m',
             'benchmarks.notebook',
-            str(scale.films_of(count, scratch)),
-            str(scale.run_of(count, scratch)),
+            str(scale.data_root(count, scratch)),
+            str(scale.run_path(count, scratch)),
         ],
         log,
     )

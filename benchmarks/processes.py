@@ -1,4 +1,4 @@
-"""Runs a command and watches what it takes."""
+"""Runs a command, and measures its time and memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ _INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What a command took.
+class Usage:
+    """The time and memory that a command used.
 
     Attributes:
-      exit_code: its own.
-      seconds: wall clock. cpu_seconds: of all its processes, as far as they could be seen before
-        they ended.
-      peak_bytes: the largest resident set that any one of its processes had.
-      resident: when it was looked, in seconds since 1970, and the bytes of the largest process
-        then.
+      exit_code: of the command.
+      seconds: wall clock.
+      cpu_seconds: of all its processes, as of the last sample of each.
+      peak_bytes: the largest resident set of any of its processes.
+      resident: samples of the time, in seconds since 1970, and the bytes of the largest process.
     """
 
     exit_code: int
@@ -33,17 +32,15 @@ class Taken:
     resident: tuple[tuple[float, int], ...]
 
     def peak_between(self, start: float, end: float) -> int:
-        """The most that was seen of any one process in a stretch of time; 0 where it was too short
-        to be looked at.
-        """
-        return max((size for when, size in self.resident if start <= when <= end), default=0)
+        """The largest process in a period, in bytes; 0 if there is no sample in it."""
+        return max((size for time_, size in self.resident if start <= time_ <= end), default=0)
 
 
-def watch(command: Sequence[str], log: Path) -> Taken:
-    """Runs a command to its end, its output in `log`.
+def watch(command: Sequence[str], log: Path) -> Usage:
+    """Runs a command, and writes its output to `log`.
 
-    The peak of a process is the kernel's own (VmHWM), read ten times a second, so that only one
-    that lives shorter is missed.
+    The peak of a process is the kernel's figure (VmHWM), read ten times a second. Only processes
+    that live shorter are missed.
     """
     start = time.monotonic()
     peak = 0
@@ -68,7 +65,7 @@ def watch(command: Sequence[str], log: Path) -> Taken:
                 for member in _with_children(root):
                     member.kill()
                 process.wait()
-    return Taken(
+    return Usage(
         process.returncode, time.monotonic() - start, sum(cpu.values()), peak, tuple(resident)
     )
 
@@ -81,7 +78,7 @@ def _with_children(root: psutil.Process) -> list[psutil.Process]:
 
 
 def _memory(pid: int) -> dict[str, int]:
-    """VmRSS and VmHWM in bytes; 0 of a process that is gone."""
+    """VmRSS and VmHWM in bytes; 0 for a process that has ended."""
     sizes = {'VmRSS': 0, 'VmHWM': 0}
     try:
         status = Path(f'/proc/{pid}/status').read_text(encoding='ascii', errors='replace')

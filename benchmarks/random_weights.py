@@ -1,5 +1,4 @@
-"""Networks with random weights, where only their speed counts: no download, no file of ImageNet
-weights.
+"""Networks with random weights, for measurements of speed. They need no file of ImageNet weights.
 
 python -m benchmarks.random_weights BACKBONE MODEL
 """
@@ -27,7 +26,7 @@ SIDE = 224
 
 @without_autograph
 def network(backbone: Backbone) -> model_lib.Network:
-    """The triage network at SIDE pixels."""
+    """Builds the triage network for images of SIDE pixels."""
     if backbone not in PRETRAINED:
         return model_lib.build(ModelParameters(backbone=backbone, image_size=SIDE))
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +36,7 @@ def network(backbone: Backbone) -> model_lib.Network:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes a model in the form in which the trainer exports one."""
+    """Exports a model as the trainer does."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,5 +1,4 @@
-"""The yardstick: every film decoded and resized once, with nothing around it, on all cores of this
-process.
+"""The reference: decodes and resizes every image once, on all cores of this process.
 
 python -m benchmarks.reference DATA_ROOT
 """
@@ -23,8 +22,10 @@ SIZE = 224
 
 
 def one_pass(files: Sequence[str]) -> tuple[int, float]:
-    """Reads the files, decodes each JPEG and resizes it to SIZE with antialiasing; returns how many
-    films and in how many seconds.
+    """Decodes each JPEG of the files and resizes it to SIZE, with antialiasing.
+
+    Returns:
+      The number of images and the seconds.
     """
 
     def decode(record: tf.Tensor) -> tf.Tensor:
@@ -33,21 +34,19 @@ def one_pass(files: Sequence[str]) -> tuple[int, float]:
         ]
         return tf.image.resize(tf.io.decode_jpeg(image, channels=1), [SIZE, SIZE], antialias=True)
 
-    films = (
+    images = (
         tf.data.TFRecordDataset(list(files))
         .map(decode, num_parallel_calls=default_workers())
         .prefetch(16)
     )
-    films = without_autotune(films)
+    images = without_autotune(images)
     start = time.monotonic()
-    count = int(films.reduce(tf.constant(0, tf.int64), lambda number, _: number + 1))
+    count = int(images.reduce(tf.constant(0, tf.int64), lambda number, _: number + 1))
     return count, time.monotonic() - start
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The dataset with the threads that were asked for: the end of an iteration may wait for
-    tf.data's tuner otherwise.
-    """
+    """The dataset without autotuning, whose thread can delay the end of an iteration."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
@@ -55,7 +54,7 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the seconds of a pass."""
-    # Not on import: who borrows from this module may want a GPU.
+    # Not on import: other modules that use this one may need a GPU.
     os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -63,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('data_root')
     root = parser.parse_args(argv).data_root
     count, seconds = one_pass([os.path.join(root, file.name) for file in find_files(root)])
-    print(f'{count} films decoded and resized in {seconds:.2f} s')
+    print(f'{count} images decoded and resized in {seconds:.2f} s')
 
 
 if __name__ == '__main__':

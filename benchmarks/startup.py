@@ -1,10 +1,9 @@
-"""What it costs to begin: the command line, a local run, and each step in a process of its own, as
-on Kubeflow.
+"""Measures the start of the command line, of a local run, and of each step in its own process.
 
     python -m benchmarks.startup
 
-Medians of rounds that take turns. A step has to import TensorFlow and TFX; both are shown by
-themselves.
+Steps run in their own processes on Kubeflow. The commands take turns, and the figures are medians
+of several rounds. The import of TensorFlow and TFX, which every step needs, has separate rows.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import scale
-from benchmarks.processes import Taken
+from benchmarks.processes import Usage
 from pipeline import steps
 
 _STEPS = {step.name: step.executor for step in steps.ALL if step.executor and not step.optional}
@@ -29,9 +28,9 @@ _REFERENCE = 'import tensorflow'
 
 
 def commands() -> dict[str, list[str]]:
-    """Name -> what is started."""
+    """Name -> command."""
     python = sys.executable
-    imported = {
+    modules_by_name = {
         _REFERENCE: 'tensorflow',
         'import tensorflow, tfx.types, apache_beam': 'tensorflow, tfx.types, apache_beam',
         'import tfx.v1': 'tfx.v1',
@@ -40,12 +39,12 @@ def commands() -> dict[str, list[str]]:
     }
     return {
         'cxr-triage --help': [str(Path(python).with_name('cxr-triage')), '--help'],
-        **{name: [python, '-c', f'import {modules}'] for name, modules in imported.items()},
+        **{name: [python, '-c', f'import {modules}'] for name, modules in modules_by_name.items()},
     }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in startup.json under --scratch."""
+    """Measures and prints; also writes the figures to startup.json under --scratch."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,11 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.scratch.mkdir(parents=True, exist_ok=True)
     console = Console()
-    usage: dict[str, list[Taken]] = {name: [] for name in commands()}
+    usage: dict[str, list[Usage]] = {name: [] for name in commands()}
     for _ in track(range(args.rounds + 1), 'starting', console=console, transient=True):
         for name, command in commands().items():
-            usage[name].append(scale.checked(command, args.scratch / 'startup.log'))
-    # The first round brings the files into memory.
+            usage[name].append(scale.run_command(command, args.scratch / 'startup.log'))
+    # The first round is not counted: it reads the files into the page cache.
     figures = {
         name: {
             's': statistics.median(sample.seconds for sample in values[1:]),
@@ -72,20 +71,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def table(figures: dict[str, dict[str, float]]) -> Table:
-    """Seconds, over those of TensorFlow alone, and memory."""
-    result_table = Table(box=None, pad_edge=False)
+    """A table of seconds, their ratio to the import of TensorFlow, and memory."""
+    result = Table(box=None, pad_edge=False)
     for name in ('', 's', 'CPU s', f'over {_REFERENCE}', 'memory, GB'):
-        result_table.add_column(name, justify='right' if name else 'left')
+        result.add_column(name, justify='right' if name else 'left')
     for name, row in figures.items():
-        over = row['s'] / figures[_REFERENCE]['s']
-        result_table.add_row(
+        ratio = row['s'] / figures[_REFERENCE]['s']
+        result.add_row(
             name,
             f'{row["s"]:.2f}',
             f'{row["cpu_s"]:.2f}',
-            f'{over:.2f}',
+            f'{ratio:.2f}',
             f'{row["peak_bytes"] / 1e9:.2f}',
         )
-    return result_table
+    return result
 
 
 if __name__ == '__main__':

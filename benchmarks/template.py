@@ -1,10 +1,9 @@
-"""A peer: the data path as TFX's own template and tutorials build it, up to Transform, with
-standard components alone.
+"""A peer: the data path of TFX's template and tutorials, with standard components only.
 
     python -m benchmarks.template DATA_ROOT ROOT
 
-ImportExampleGen, StatisticsGen, SchemaGen, ExampleValidator and Transform to float32 tensors, each
-with its own in-process Beam runner.
+It runs ImportExampleGen, StatisticsGen, SchemaGen, ExampleValidator and Transform to float32
+tensors, each with its own in-process Beam runner.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from schemas.labels import NO_FINDING
 
 
 def preprocessing_fn(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Image bytes [batch, 1] to float32 [batch, SIZE, SIZE, 1] in 0..1, and the label."""
+    """Decodes and resizes images to float32 [batch, SIZE, SIZE, 1] in 0..1; computes the label."""
 
-    def one(data: tf.Tensor) -> tf.Tensor:
+    def decode_one(data: tf.Tensor) -> tf.Tensor:
         pixels = tf.image.resize(tf.io.decode_jpeg(data, channels=1), [SIZE, SIZE], antialias=True)
         return tf.ensure_shape(pixels / 255.0, [SIZE, SIZE, 1])
 
     images = tf.map_fn(
-        one,
+        decode_one,
         tf.reshape(inputs[IMAGE], [-1]),
         fn_output_signature=tf.TensorSpec([SIZE, SIZE, 1], tf.float32),
     )
@@ -41,7 +40,7 @@ def preprocessing_fn(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def create_pipeline(data_root: str, root: str) -> tfx.dsl.Pipeline:
-    """The template's data path over the files of a data root."""
+    """The template's data path for the files of a data root."""
     proto = tfx.proto
     examples = tfx.components.ImportExampleGen(
         input_base=os.path.join(data_root, DATA_FOLDER),
@@ -75,14 +74,14 @@ def create_pipeline(data_root: str, root: str) -> tfx.dsl.Pipeline:
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             os.path.join(root, 'metadata.sqlite')
         ),
-        # Named, as Beam's default would try to download another runner in newer versions; it is the
-        # in-process one in both.
+        # Newer versions of Beam try to download another runner by default. FnApiRunner is the
+        # in-process runner in all versions.
         beam_pipeline_args=['--runner=FnApiRunner', f'--setup_file={os.path.abspath("setup.py")}'],
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs it."""
+    """Runs the pipeline."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,13 +1,12 @@
-"""What TensorFlow takes to make graphs of a network: where it is built, before its first step, and
-for its export.
+"""Measures how long TensorFlow traces a network: in its construction, first step and export.
 
     python -m benchmarks.tracing                            the small network of the demo
     python -m benchmarks.tracing --backbone mobilenet_v2
 
-The trainer's way, without AutoGraph (trainer/tracing.py) and with nothing in the export but what is
-served, beside the usual one: AutoGraph as TensorFlow has it, and the Keras model as a part of what
-is saved. The same network and weights from nothing, each way in processes of its own that take
-turns; the seconds are medians.
+The trainer does not use AutoGraph (trainer/tracing.py), and exports only what is served. This is
+compared with the usual way: with AutoGraph, and with the Keras model in the export. The network is
+the same, with random weights. Separate processes for each way take turns, and the seconds are
+medians.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ _BATCH = 32
 
 
 def once(way: str, backbone: Backbone) -> dict[str, float]:
-    """Seconds of each part, in a process that has not traced anything before."""
+    """The seconds of each part, in a process that has not traced anything before."""
     from trainer import tracing
 
     if way == USUAL:
         if 'trainer.model' in sys.modules:
             raise RuntimeError(
-                'trainer.model was imported before: what is decorated already stays so'
+                'trainer.model was imported before: its functions are decorated already'
             )
         tracing.without_autograph = lambda function: function
     import numpy as np
@@ -55,8 +54,8 @@ def once(way: str, backbone: Backbone) -> dict[str, float]:
 
     seconds, side = {}, random_weights.SIDE
 
-    def lap(name: str, since: float) -> float:
-        seconds[name] = time.monotonic() - since
+    def lap(name: str, start: float) -> float:
+        seconds[name] = time.monotonic() - start
         return time.monotonic()
 
     clock = time.monotonic()
@@ -79,7 +78,7 @@ def once(way: str, backbone: Backbone) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in tracing.json under --scratch."""
+    """Measures and prints; also writes the figures to tracing.json under --scratch."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -98,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rounds: dict[str, list[dict[str, float]]] = {USUAL: [], OURS: []}
     for _ in track(range(args.rounds), 'tracing', console=console, transient=True):
         for way, measurements in rounds.items():
-            scale.checked(
+            scale.run_command(
                 [
                     sys.executable,
                     '-m',
@@ -124,16 +123,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def table(backbone: str, medians: dict[str, dict[str, float]]) -> Table:
-    """A row a part, and one for all."""
-    result_table = Table(box=None, pad_edge=False, title=backbone)
+    """A table with a row for each part, and one for the sum."""
+    result = Table(box=None, pad_edge=False, title=backbone)
     for name in ('', 'usual, s', 'ours, s', 'ours over usual'):
-        result_table.add_column(name, justify='right' if name else 'left')
+        result.add_column(name, justify='right' if name else 'left')
     usual, ours = (medians[way] | {'all': sum(medians[way].values())} for way in (USUAL, OURS))
     for part, seconds in usual.items():
-        result_table.add_row(
-            part, f'{seconds:.2f}', f'{ours[part]:.2f}', f'{ours[part] / seconds:.2f}'
-        )
-    return result_table
+        result.add_row(part, f'{seconds:.2f}', f'{ours[part]:.2f}', f'{ours[part] / seconds:.2f}')
+    return result
 
 
 if __name__ == '__main__':

@@ -1,16 +1,13 @@
-"""What training costs beside its arithmetic: reading examples against decoding alone, a step
-against a bare Keras fit.
+"""Measures the overhead of training: reading compared with decoding, steps with a bare Keras fit.
 
     python -m benchmarks.training ROOT [--backbone mobilenet_v2] [--batch-size 32]
 
-ROOT is that of a run, e.g. runs/benchmarks/run-16000. Printed, each as the median of rounds that
-take turns:
-- images/s of the trainer's input pipeline, from Transform's files to batches, with and without
-  augmentation, over a loop that does nothing but tf.io.decode_png on bytes that are in memory, on
-  as many cores;
-- seconds a step of the trainer's own fit, input pipeline and augmentation included, over
-  `keras.Model.fit` of the same network on arrays that are in memory. On a GPU both run in mixed
-  precision, and the second is the step time alone.
+ROOT is the root of a run, such as runs/benchmarks/run-16000. The measurements take turns, and the
+figures are medians of several rounds:
+- images/s of the trainer's input pipeline from Transform's files to batches, with and without
+  augmentation, compared with a loop of tf.io.decode_png on bytes in memory, on as many cores;
+- seconds per step of the trainer's fit with input pipeline and augmentation, compared with
+  `keras.Model.fit` of the same network on arrays in memory. On a GPU, both use mixed precision.
 """
 
 from __future__ import annotations
@@ -46,15 +43,15 @@ LABEL = 'abnormal'
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in training.json beside ROOT."""
+    """Measures and prints; also writes the figures to training.json beside ROOT."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('root', type=Path, help='root of a run with 224 x 224 images')
     parser.add_argument('--backbone', choices=get_args(Backbone), default='mobilenet_v2')
     parser.add_argument('--batch-size', type=int, default=32)
-    parser.add_argument('--images', type=int, default=16_384, help='for the input pipeline')
-    parser.add_argument('--steps', type=int, default=20, help='for the step')
+    parser.add_argument('--images', type=int, default=16_384, help='images for the input pipeline')
+    parser.add_argument('--steps', type=int, default=20, help='steps for the step time')
     parser.add_argument('--rounds', type=int, default=5)
     args = parser.parse_args(argv)
     examples = finished_run.newest(args.root, 'Transform/transformed_examples')
@@ -62,15 +59,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         [str(examples / 'Split-train' / '*')], [LABEL], random_weights.SIDE
     )
     figures = {'backbone': args.backbone, 'batch_size': args.batch_size, 'device': _device()}
-    figures['input'] = _in_turn(reading(split, args.batch_size, args.images), args.rounds)
-    figures['step'] = _in_turn(
-        stepping(split, args.backbone, args.batch_size, args.steps), args.rounds
+    figures['input'] = _medians(
+        input_measurements(split, args.batch_size, args.images), args.rounds
+    )
+    figures['step'] = _medians(
+        step_measurements(split, args.backbone, args.batch_size, args.steps), args.rounds
     )
     (args.root.parent / 'training.json').write_text(json.dumps(figures, indent=1))
     Console().print(table(figures))
 
 
-def reading(split: Split, batch_size: int, images: int) -> dict[str, Callable[[], float]]:
+def input_measurements(
+    split: Split, batch_size: int, images: int
+) -> dict[str, Callable[[], float]]:
     """Name -> a measurement of images/s, on the first `images` of a split."""
     steps = min(images, split.records) // batch_size
     parameters = TrainParameters(batch_size=batch_size, max_steps_per_epoch=steps)
@@ -83,10 +84,10 @@ def reading(split: Split, batch_size: int, images: int) -> dict[str, Callable[[]
         lambda data: tf.io.decode_png(data, channels=1), num_parallel_calls=default_workers()
     ).prefetch(16)
 
-    def rate(dataset: tf.data.Dataset, images_an_element: int) -> float:
+    def rate(dataset: tf.data.Dataset, images_per_element: int) -> float:
         start = time.monotonic()
         elements = int(dataset.reduce(tf.constant(0, tf.int64), lambda number, *_: number + 1))
-        return elements * images_an_element / (time.monotonic() - start)
+        return elements * images_per_element / (time.monotonic() - start)
 
     return {
         'decode_png alone': lambda: rate(without_autotune(decoded), 1),
@@ -102,12 +103,10 @@ def reading(split: Split, batch_size: int, images: int) -> dict[str, Callable[[]
     }
 
 
-def stepping(
+def step_measurements(
     split: Split, backbone: Backbone, batch_size: int, steps: int
 ) -> dict[str, Callable[[], float]]:
-    """Name -> a measurement of seconds a step, of the trainer's fit and of a bare one; the same
-    network, as phase 2 trains it.
-    """
+    """Name -> a measurement of seconds per step in phase 2, with the trainer's and a bare fit."""
     train = TrainParameters(batch_size=batch_size, max_steps_per_epoch=steps, deterministic=False)
     strategy = training.prepare(TrainerParameters(train=train))
     with strategy.scope():
@@ -130,66 +129,65 @@ def stepping(
     def step(*data: object, **options: object) -> float:
         clock = _Clock()
         model.fit(*data, **options, verbose=0, callbacks=[clock])
-        return clock.seconds_a_step()
+        return clock.seconds_per_step()
 
-    measured = {
+    measurements = {
         'bare fit on arrays': lambda: step(pixels, labels, batch_size=batch_size),
         "the trainer's": lambda: step(input_pipeline.training_batches(split, train, 0)),
     }
-    for function in measured.values():
+    for function in measurements.values():
         function()  # traces the graph
-    return measured
+    return measurements
 
 
 def table(figures: dict) -> Table:
-    """The medians, and each over the first."""
-    result_table = Table(
+    """A table of the medians, and of their ratios to the first one."""
+    result = Table(
         box=None,
         pad_edge=False,
         title=f'{figures["backbone"]}, batches of {figures["batch_size"]}, {figures["device"]}',
     )
     for name in ('', 'median', 'over the first'):
-        result_table.add_column(name, justify='left' if not name else 'right')
-    for key, form in (('input', '{:,.0f} images/s'), ('step', '{:.4f} s a step')):
+        result.add_column(name, justify='left' if not name else 'right')
+    for key, form in (('input', '{:,.0f} images/s'), ('step', '{:.4f} s per step')):
         first = next(iter(figures[key].values()))
         for name, value in figures[key].items():
-            result_table.add_row(name, form.format(value), f'{value / first:.2f}')
-        result_table.add_section()
-    fastest, trained = (
-        figures['input']['decode_png alone'],
-        figures['batch_size'] / figures['step']["the trainer's"],
-    )
-    result_table.add_row('trained', f'{trained:,.0f} images/s', f'{trained / fastest:.3f}')
-    return result_table
+            result.add_row(name, form.format(value), f'{value / first:.2f}')
+        result.add_section()
+    decode_rate = figures['input']['decode_png alone']
+    training_rate = figures['batch_size'] / figures['step']["the trainer's"]
+    ratio = f'{training_rate / decode_rate:.3f}'
+    result.add_row('trained', f'{training_rate:,.0f} images/s', ratio)
+    return result
 
 
 class _Clock(keras.callbacks.Callback):
-    """The time from the end of the first step to that of the last."""
+    """Measures the time from the end of the first step to the end of the last."""
 
     def __init__(self) -> None:
         super().__init__()
         self._ends: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Notes the time."""
+        """Stores the time."""
         self._ends.append(time.monotonic())
 
-    def seconds_a_step(self) -> float:
-        """Of all steps but the first."""
+    def seconds_per_step(self) -> float:
+        """The mean of all steps except the first."""
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
 
 
 def _stored(split: Split, batch_size: int) -> tf.data.Dataset:
-    """Batches of the PNG bytes."""
+    """Batches of PNG bytes."""
     spec = {transformed(IMAGE): tf.io.FixedLenFeature([], tf.string)}
     records = tf.data.TFRecordDataset(list(split.files), 'GZIP').batch(batch_size)
     return records.map(lambda batch: tf.io.parse_example(batch, spec)[transformed(IMAGE)])
 
 
-def _in_turn(measured: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Medians of measurements that take turns, so that all see the same changes of the machine."""
-    values = [{name: measure() for name, measure in measured.items()} for _ in range(rounds)]
-    return {name: statistics.median(value[name] for value in values) for name in measured}
+def _medians(measurements: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Medians of measurements that take turns, so that changes of the machine affect all alike."""
+    values = [{name: measure() for name, measure in measurements.items()} for _ in range(rounds)]
+    return {name: statistics.median(value[name] for value in values) for name in measurements}
 
 
 def _device() -> str:

@@ -1,6 +1,6 @@
-"""What prints the project's claims of model quality again: tables, ablations, heat maps, shifts."""
+"""Experiments that measure model quality: tables, ablations, heat maps and shifts."""
 
 from trainer import keras_settings
 
-# Before an experiment imports Keras: they measure what the commands do.
+# Before an experiment imports Keras: experiments use the same settings as the commands.
 keras_settings.apply()

@@ -1,15 +1,13 @@
-"""What each choice in the training of a task is worth: one change at a time, on the same folds by
-patient.
+"""Measures the effect of each choice in a task's training: one change at a time, on the same folds.
 
     python -m experiments.ablation nih_triage --data-root DIR --weights PATH [--set
     model.image_size=96] [--only NAME ...] [--seeds 0 1 2]
 
-Each is a change of the configuration with class weights, with which the table began: it has taken
-them out of the configurations since. The differences carry intervals by patient; all variants see
-the same replicates. A sweep at a small image size takes a fraction of the time of the final size;
---set applies to all variants. Each seed is a training of its own, with other initial weights, order
-and augmentation: the AUC is the mean over seeds, and the spread between them is what a difference
-has to exceed that is more than luck.
+Each variant changes the configuration with class weights, which earlier configurations had. The
+intervals of the differences are by patient, with the same replicates for all variants. --set
+applies to all variants: a small image size takes a fraction of the time. Each seed is a separate
+training with other initial weights, order and augmentation. The AUC is the mean over seeds. A
+difference that is smaller than the spread between seeds can be chance.
 """
 
 from __future__ import annotations
@@ -35,9 +33,9 @@ from experiments import cross_validation, quality, quality_table
 from experiments.cross_validation import Plan
 from trainer.tasks import TASKS
 
-# Laid over the configuration, for all variants.
+# Settings of all variants, which override the configuration.
 BASE = ('train.balance=weights',)
-# Variant -> settings laid over these; the first is what the others are compared with.
+# Variant -> settings that override `BASE`. The others are compared with the first one.
 FIRST = 'with class weights'
 VARIANTS: dict[str, tuple[str, ...]] = {
     FIRST: (),
@@ -66,14 +64,14 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in ablation-TASK.json under --scratch."""
+    """Measures and prints; also writes the figures to ablation-TASK.json under --scratch."""
     parser = quality.options(__doc__)
     parser.add_argument(
         '--only',
         nargs='+',
         choices=list(VARIANTS),
         metavar='NAME',
-        help=f'of: {", ".join(VARIANTS)}',
+        help=f'variants to measure: {", ".join(VARIANTS)}',
     )
     parser.add_argument(
         '--seeds',
@@ -81,79 +79,82 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=int,
         default=[0],
         metavar='SEED',
-        help='a training with each (default: 0)',
+        help='train once with each seed (default: 0)',
     )
     parser.add_argument(
         '--keep',
         action='store_true',
         help=(
-            'write the figures to docs/quality, from where `make docs` takes the table; with '
-            '--only, these rows'
+            'write the figures to docs/quality, where `make docs` reads the table; with --only, '
+            'only these rows'
         ),
     )
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
     names = [FIRST, *(name for name in args.only or VARIANTS if name != FIRST)]
-    answers: dict[str, list[np.ndarray]] = {}
+    probabilities: dict[str, list[np.ndarray]] = {}
     cohort = None
     for name in names:
         for seed in args.seeds:
-            chosen = plan(
+            variant_plan = plan(
                 args.task, args.weights, [*args.set, *VARIANTS[name], f'train.seed={seed}']
             )
-            cohort = cohort or cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
-            console.print(f'{name}, seed {seed}')
-            answers.setdefault(name, []).append(
-                cross_validation.answers(chosen, cohort, args.scratch, console).probabilities
+            cohort = cohort or cohort_lib.load(
+                args.data_root, variant_plan.parameters.model.image_size
             )
+            console.print(f'{name}, seed {seed}')
+            predictions = cross_validation.predict(variant_plan, cohort, args.scratch, console)
+            probabilities.setdefault(name, []).append(predictions.probabilities)
     assert cohort is not None
-    found = figures(args.task, cohort, answers)
+    rows = figures(args.task, cohort, probabilities)
     content = {
         'task': args.task,
         'settings': cross_validation.settings(plan(args.task, None, args.set)),
         'seeds': args.seeds,
-        'variants': {name: dataclasses.asdict(row) for name, row in found.items()},
+        'variants': {name: dataclasses.asdict(row) for name, row in rows.items()},
     }
     _write(args.scratch / f'ablation-{args.task}.json', content)
-    console.print(table(found))
+    console.print(table(rows))
     if args.keep:
-        path = quality_table.file_of(args.task, ablation=True)
+        path = quality_table.results_path(args.task, ablation=True)
         try:
-            _write(path, laid_over(path, content) if args.only else content)
+            _write(path, updated(path, content) if args.only else content)
         except ValueError as error:
-            raise SystemExit(f'not kept: {error}') from error
+            raise SystemExit(f'the figures were not written: {error}') from error
 
 
 def plan(task: str, weights: str | None, settings: Sequence[str]) -> Plan:
-    """As `quality.plan`, with `BASE` below the settings."""
+    """Like `quality.plan`, with `BASE` before the settings."""
     return quality.plan(task, weights, [*BASE, *settings])
 
 
-# By which the AUC of one training differs between kinds of CPU; less than between seeds.
-_OF_A_CPU = 0.002
+# The AUC of the same training can differ this much between kinds of CPU.
+_CPU_DIFFERENCE = 0.002
 
 
-def laid_over(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """A kept table with some of its rows measured anew, or with rows that it did not have.
+def updated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The results in a file, with rows that were measured again or are new.
 
     Raises:
-      ValueError: its other rows are of another training.
+      ValueError: the file has no results, or those of another training.
     """
     if not path.exists():
         raise ValueError(f'{path}: no such file; measure the whole table, without --only')
-    kept = json.loads(path.read_text())
-    first, *others = content['variants']
-    then, now = (each['variants'][first]['auc']['value'] for each in (kept, content))
+    stored = json.loads(path.read_text())
+    first, *names = content['variants']
+    stored_auc, new_auc = (
+        results['variants'][first]['auc']['value'] for results in (stored, content)
+    )
     if (
-        any(kept[name] != content[name] for name in ('settings', 'seeds'))
-        or abs(then - now) > _OF_A_CPU
+        any(stored[name] != content[name] for name in ('settings', 'seeds'))
+        or abs(stored_auc - new_auc) > _CPU_DIFFERENCE
     ):
         raise ValueError(
-            f'{path}: its rows are beside another training than the one measured now; measure the '
+            f'{path}: its rows belong to another training than the one measured now; measure the '
             'whole table, without --only'
         )
-    # A difference stays as it is, from the first row's training on the same machine.
-    rows = kept['variants'] | {name: content['variants'][name] for name in others}
+    # The first row is not replaced: the stored differences are relative to it.
+    rows = stored['variants'] | {name: content['variants'][name] for name in names}
     return content | {'variants': {name: rows[name] for name in VARIANTS if name in rows}}
 
 
@@ -163,11 +164,11 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A variant.
+    """The figures of a variant.
 
     Attributes:
-      auc: the mean over seeds; of the AUCs of all findings where the task asks for them.
-      less: by how much it is above the first variant's.
+      auc: the mean over seeds; for a task with findings, of the mean AUC of all findings.
+      less: difference of the AUC from the first variant's.
       spread: standard deviation of the AUC between seeds; None with one seed.
     """
 
@@ -177,49 +178,51 @@ class Row:
 
 
 def figures(
-    task: str, cohort: cohort_lib.Cohort, answers: Mapping[str, Sequence[np.ndarray]]
+    task: str, cohort: cohort_lib.Cohort, probabilities: Mapping[str, Sequence[np.ndarray]]
 ) -> dict[str, Row]:
-    """Variant -> its row, from its probabilities [n, outputs] with each seed."""
+    """Variant -> its row, from its probabilities [n, outputs] for each seed."""
     outputs = TASKS[task].outputs
-    places = range(1, len(outputs)) if len(outputs) > 1 else range(1)
+    columns = range(1, len(outputs)) if len(outputs) > 1 else range(1)
 
     def auc(scores: np.ndarray) -> Statistic:
         return bootstrap.mean(
-            [bootstrap.auc(scores[:, place], cohort.labels[outputs[place]]) for place in places]
+            [bootstrap.auc(scores[:, column], cohort.labels[outputs[column]]) for column in columns]
         )
 
-    of_seeds = {name: [auc(scores) for scores in each] for name, each in answers.items()}
-    means = {name: bootstrap.mean(each) for name, each in of_seeds.items()}
+    aucs = {name: [auc(scores) for scores in by_seed] for name, by_seed in probabilities.items()}
+    means = {name: bootstrap.mean(by_seed) for name, by_seed in aucs.items()}
     first = next(iter(means.values()))
     differences = {
         f'{name} less': bootstrap.difference(statistic, first) for name, statistic in means.items()
     }
-    found = bootstrap.figures(means | differences, cohort.patients, 2000, 0.95)
-    once = np.ones((1, len(cohort.patients)))
+    values = bootstrap.figures(means | differences, cohort.patients, 2000, 0.95)
+    equal_weights = np.ones((1, len(cohort.patients)))
     spreads = {
-        name: float(np.std([one(once)[0] for one in each], ddof=1))
-        for name, each in of_seeds.items()
-        if len(each) > 1
+        name: float(np.std([statistic(equal_weights)[0] for statistic in by_seed], ddof=1))
+        for name, by_seed in aucs.items()
+        if len(by_seed) > 1
     }
-    return {name: Row(found[name], found[f'{name} less'], spreads.get(name)) for name in answers}
+    return {
+        name: Row(values[name], values[f'{name} less'], spreads.get(name)) for name in probabilities
+    }
 
 
-def table(found: Mapping[str, Row]) -> Table:
-    """AUCs, and differences with their intervals."""
-    shown = Table(box=None, pad_edge=False)
-    for name in ('', 'AUC', 'between seeds', 'less the first', '95 % interval'):
-        shown.add_column(name, justify='right' if name else 'left')
-    for name, row in found.items():
+def table(rows: Mapping[str, Row]) -> Table:
+    """A table of AUCs, and of differences with their intervals."""
+    result = Table(box=None, pad_edge=False)
+    for name in ('', 'AUC', 'between seeds', 'difference', '95 % interval'):
+        result.add_column(name, justify='right' if name else 'left')
+    for name, row in rows.items():
         spread = '–' if row.spread is None else f'± {row.spread:.4f}'
         less = row.less
-        shown.add_row(
+        result.add_row(
             name,
             f'{row.auc.value:.4f}',
             spread,
             f'{less.value:+.4f}',
             f'{less.lower:+.4f} – {less.upper:+.4f}',
         )
-    return shown
+    return result
 
 
 if __name__ == '__main__':

@@ -1,6 +1,4 @@
-"""The films of a data root in memory, as the pipeline stores them for training, and their folds by
-patient.
-"""
+"""Loads the images of a data root as the pipeline stores them for training."""
 
 from __future__ import annotations
 
@@ -31,17 +29,17 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Cohort:
-    """Films and what is known of them, all of length n.
+    """n images with their metadata.
 
     Attributes:
-      key: names the data and the size.
-      side: pixels of an image.
+      key: identifies the data and the image size.
+      side: width and height of an image in pixels.
       stored: PNG bytes, as Transform writes them.
       ids: image ids.
       patients: str [n].
       labels: name -> 0/1 int [n].
-      entries: the metadata table's lines.
-      sources: str [n], what the files tell of the program that wrote them, see `inspection.source`.
+      entries: rows of the metadata table.
+      sources: str [n], see `inspection.source`.
     """
 
     key: str
@@ -54,11 +52,11 @@ class Cohort:
     sources: np.ndarray
 
     def column(self, name: str) -> np.ndarray:
-        """A field of the metadata table."""
+        """A column of the metadata table."""
         return np.array([getattr(entry, name) for entry in self.entries])
 
-    def chosen(self, rows: np.ndarray) -> Cohort:
-        """Some of the films, by their places."""
+    def subset(self, rows: np.ndarray) -> Cohort:
+        """The images with the indices `rows`."""
         return dataclasses.replace(
             self,
             stored=[self.stored[row] for row in rows],
@@ -71,19 +69,18 @@ class Cohort:
 
 
 def load(root: Path, side: int) -> Cohort:
-    """Reads all films of a data root in the layout of the NIH records, decoded and resized as the
-    pipeline does it.
+    """Reads all images of a data root; decodes and resizes them as the pipeline does.
 
     Raises:
-      DataRootError, MetadataError: the root holds no records, or its table cannot be used.
-      ValueError: a record cannot be used.
+      DataRootError, MetadataError: the root has no records, or its metadata table is not valid.
+      ValueError: a record is not valid.
     """
     data_root = scan(str(root))
     files = data_root.of_spans('all')
     table = side_files.resolve(side_files.TABLE, side_files.AUTO, data_root)
     intake = Intake(read_table(str(root / table)) if table else None, missing_metadata=KEEP)
     accepted, stored = [], []
-    for file in track(files, description=f'reading films at {side} pixels', transient=True):
+    for file in track(files, description=f'reading images at {side} pixels', transient=True):
         verdicts = []
         for item in tfrecord.read(str(root / file.name)):
             verdict = (
@@ -99,7 +96,7 @@ def load(root: Path, side: int) -> Cohort:
                 [verdict.record.image for verdict in verdicts[start : start + _BATCH]]
             )
             stored += encode(decode_and_resize(images, side)).numpy().tolist()
-        # Without the film's own bytes.
+        # The image bytes are dropped here.
         accepted += [
             (
                 verdict.record.image_id or '',
@@ -111,7 +108,7 @@ def load(root: Path, side: int) -> Cohort:
             for verdict in verdicts
         ]
     ids, patients, labels, entries, sources = zip(*accepted, strict=True)
-    named = [row | derived(row) for row in labels]
+    all_labels = [row | derived(row) for row in labels]
     key = hashlib.sha256(f'{fingerprint(str(root), files)} {side}'.encode()).hexdigest()[:12]
     return Cohort(
         key,
@@ -119,14 +116,14 @@ def load(root: Path, side: int) -> Cohort:
         stored,
         list(ids),
         np.array(patients),
-        {name: np.array([row[name] for row in named]) for name in named[0]},
+        {name: np.array([row[name] for row in all_labels]) for name in all_labels[0]},
         [entry or Entry(patient) for entry, patient in zip(entries, patients, strict=True)],
         np.array(sources),
     )
 
 
 def split(cohort: Cohort, labels: Sequence[str], path: Path) -> Split:
-    """The films as a split of transformed examples, written to `path`."""
+    """Writes the images to `path` as a split of transformed examples."""
     with tf.io.TFRecordWriter(str(path), 'GZIP') as writer:
         for row, image in enumerate(cohort.stored):
             example = tf.train.Example()

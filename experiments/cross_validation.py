@@ -1,8 +1,6 @@
-"""Answers to every film by a network that was trained on other patients: the trainer's own
-training, fold by fold.
+"""Predictions for each image by a network that was trained on other patients, fold by fold.
 
-What is done is kept under the scratch folder by all that determines it, so that a broken-off
-benchmark goes on where it was.
+Finished folds are cached in the scratch folder, so that an interrupted experiment resumes.
 """
 
 from __future__ import annotations
@@ -36,16 +34,16 @@ from trainer.tasks import TASKS, Task
 from trainer.training_history import TrainingHistory
 
 FOLDS = 5
-# Of the other folds' patients, those that say when to stop and how sure the network is.
+# 1 of 6 training patients is held out for early stopping and calibration.
 _HELD_OUT = 6
-# Of the regression on frozen features; the best of 1, 0.1, 0.01, 0.001 and 0.0001 on the NIH
+# Of the regression on frozen features: the best of 1, 0.1, 0.01, 0.001 and 0.0001 on the NIH
 # sample.
 _INVERSE_PENALTY = 0.001
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """One way of training."""
+    """A training: its task, parameters and the seed of the folds."""
 
     task: str
     parameters: TrainerParameters
@@ -53,41 +51,40 @@ class Plan:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
-    """What networks say of films that they did not see.
+class Predictions:
+    """Predictions for images that the networks were not trained on.
 
     Attributes:
       probabilities: of the task's outputs, calibrated, float64 [n, outputs].
-      maps: where those of its label come from, float32 [n, height, width], see
-        `trainer.model.evidence`.
+      maps: heat maps of the task's label, float32 [n, height, width], see `trainer.model.evidence`.
     """
 
     probabilities: np.ndarray
     maps: np.ndarray
 
 
-def answers(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> Answers:
-    """Each film is answered by the fold that it was not in."""
+def predict(plan: Plan, cohort: Cohort, scratch: Path, console: Console) -> Predictions:
+    """Predicts for each image with the network whose training did not include its fold."""
     folds = metadata_model.folds(cohort.patients, FOLDS, plan.seed)
     parts = []
     for fold in range(FOLDS):
-        kept = scratch / 'folds' / f'{key(plan, cohort)}-{fold}.npz'
-        if not kept.exists():
+        path = scratch / 'folds' / f'{key(plan, cohort)}-{fold}.npz'
+        if not path.exists():
             console.print(f'  fold {fold + 1} of {FOLDS}', style='dim')
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(kept, **vars(_answers(plan, TASKS[plan.task], cohort, folds, fold)))
-        parts.append(np.load(kept))
-    # Back from the order of folds to that of the films.
-    place = np.argsort(np.argsort(folds, kind='stable'))
-    return Answers(
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, **vars(_predict_fold(plan, TASKS[plan.task], cohort, folds, fold)))
+        parts.append(np.load(path))
+    # From the order of folds to the order of the cohort.
+    order = np.argsort(np.argsort(folds, kind='stable'))
+    return Predictions(
         *(
-            np.concatenate([part[field.name] for part in parts])[place]
-            for field in dataclasses.fields(Answers)
+            np.concatenate([part[field.name] for part in parts])[order]
+            for field in dataclasses.fields(Predictions)
         )
     )
 
 
-def of_frozen_features(
+def predict_from_frozen_features(
     task: Task,
     cohort: Cohort,
     parameters: ModelParameters,
@@ -95,48 +92,58 @@ def of_frozen_features(
     seed: int = 0,
     layer: str | None = None,
 ) -> np.ndarray:
-    """The floor: probabilities float64 [n, outputs] of logistic regressions on the features of the
-    untouched backbone, same folds; of its last layer, or of the mean over the places of a layer
-    within, by its name in Keras."""
+    """The floor: probabilities from logistic regressions on the features of the untrained backbone.
+
+    The folds are the same as in `predict`. The features are those of the last layer, or the means
+    over the positions of an inner layer.
+
+    Args:
+      task: its outputs are predicted.
+      cohort: the images.
+      parameters: backbone and image size.
+      scratch: folder for cached features.
+      seed: of the folds.
+      layer: Keras's name of an inner layer.
+
+    Returns:
+      float64 [n, outputs].
+    """
     features = _frozen_features(cohort, parameters, scratch, layer)
     folds = metadata_model.folds(cohort.patients, FOLDS, seed)
-    answers = np.empty((len(folds), len(task.outputs)))
-    for place, name in enumerate(task.outputs):
+    probabilities = np.empty((len(folds), len(task.outputs)))
+    for column, name in enumerate(task.outputs):
         for fold in range(FOLDS):
-            here = folds == fold
-            label = cohort.labels[name][~here]
+            in_fold = folds == fold
+            label = cohort.labels[name][~in_fold]
             if len(np.unique(label)) == 1:
-                answers[here, place] = label[0]
+                probabilities[in_fold, column] = label[0]
                 continue
             model = make_pipeline(
                 StandardScaler(),
                 LogisticRegression(C=_INVERSE_PENALTY, class_weight='balanced', max_iter=2000),
             )
-            answers[here, place] = model.fit(features[~here], label).predict_proba(features[here])[
-                :, 1
-            ]
-    return answers
+            model.fit(features[~in_fold], label)
+            probabilities[in_fold, column] = model.predict_proba(features[in_fold])[:, 1]
+    return probabilities
 
 
 def _frozen_features(
     cohort: Cohort, parameters: ModelParameters, scratch: Path, layer: str | None
 ) -> np.ndarray:
     name = '-'.join(filter(None, ('features', cohort.key, parameters.backbone, layer)))
-    kept = scratch / 'folds' / f'{name}.npy'
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    path = scratch / 'folds' / f'{name}.npy'
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         network = model_lib.build(parameters)
-        extractor = _extractor_within(network, layer) if layer else network.extractor
+        extractor = _inner_extractor(network, layer) if layer else network.extractor
         with tempfile.TemporaryDirectory() as folder:
-            films = cohort_lib.split(cohort, ['abnormal'], Path(folder) / 'all')
-            np.save(kept, training.extract(extractor, films, 32, 'frozen')[0])
-    return np.load(kept)
+            images = cohort_lib.split(cohort, ['abnormal'], Path(folder) / 'all')
+            np.save(path, training.extract(extractor, images, 32, 'frozen')[0])
+    return np.load(path)
 
 
-def _extractor_within(network: model_lib.Network, layer: str) -> keras.Model:
-    """As `network.extractor`, of a layer within the backbone: pixels -> float32 [batch, its
-    channels].
-    """
+def _inner_extractor(network: model_lib.Network, layer: str) -> keras.Model:
+    """Maps pixels to the features of an inner layer, float32 [batch, channels of the layer]."""
     backbone = network.backbone
     scale = next(layer for layer in network.extractor.layers if isinstance(layer, model_lib.Scale))
     maps = keras.Model(backbone.input, backbone.get_layer(layer).output)(
@@ -145,47 +152,53 @@ def _extractor_within(network: model_lib.Network, layer: str) -> keras.Model:
     return keras.Model(network.extractor.input, keras.layers.GlobalAveragePooling2D()(maps))
 
 
-def _answers(plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: int) -> Answers:
-    """Trains on the other folds, answers for this one."""
-    here = np.flatnonzero(folds == fold)
-    others = np.flatnonzero(folds != fold)
-    held_out = metadata_model.folds(cohort.patients[others], _HELD_OUT, plan.seed + 1) == 0
-    places = {'train': others[~held_out], 'val': others[held_out], 'test': here}
-    batch = plan.parameters.train.batch_size
-    with trained(plan, cohort, places) as (network, splits):
-        known = training.predict_logits(network.model, splits['val'], batch)
-        asked = input_pipeline.evaluation_batches(splits['test'], batch)
-        said = [model_lib.evidence(network, pixels) for pixels, _ in asked]
-        if input_pipeline.image_ids(splits['test']) != [cohort.ids[row] for row in here]:
+def _predict_fold(
+    plan: Plan, task: Task, cohort: Cohort, folds: np.ndarray, fold: int
+) -> Predictions:
+    """Trains on the other folds, and predicts for this one."""
+    test = np.flatnonzero(folds == fold)
+    other_folds = np.flatnonzero(folds != fold)
+    held_out = metadata_model.folds(cohort.patients[other_folds], _HELD_OUT, plan.seed + 1) == 0
+    rows = {'train': other_folds[~held_out], 'val': other_folds[held_out], 'test': test}
+    batch_size = plan.parameters.train.batch_size
+    with trained_network(plan, cohort, rows) as (network, splits):
+        val_logits, val_labels = training.predict_logits(network.model, splits['val'], batch_size)
+        batches = input_pipeline.evaluation_batches(splits['test'], batch_size)
+        logits, maps = zip(
+            *(model_lib.evidence(network, pixels) for pixels, _ in batches), strict=True
+        )
+        if input_pipeline.image_ids(splits['test']) != [cohort.ids[row] for row in test]:
             raise RuntimeError(
-                'the films of the test split are not in the order of the cohort: answers would be '
-                'of other films'
+                'the images of the test split are not in the order of the cohort: predictions '
+                'would belong to other images'
             )
-    fitted = calibration.fit_each(*known, task.outputs)
-    logits, maps = (np.concatenate([part[place] for part in said]) for place in range(2))
-    return Answers(
-        np.stack([fit.apply(logits[:, place]) for place, fit in enumerate(fitted)], axis=1), maps
-    )
+    calibrations = calibration.fit_each(val_logits, val_labels, task.outputs)
+    test_logits = np.concatenate(logits)
+    probabilities = [
+        fitted.apply(test_logits[:, column]) for column, fitted in enumerate(calibrations)
+    ]
+    return Predictions(np.stack(probabilities, axis=1), np.concatenate(maps))
 
 
 @contextlib.contextmanager
-def trained(
-    plan: Plan, cohort: Cohort, places: Mapping[str, np.ndarray]
+def trained_network(
+    plan: Plan, cohort: Cohort, rows: Mapping[str, np.ndarray]
 ) -> Iterator[tuple[model_lib.Network, dict[str, Split]]]:
-    """A network that was trained as the pipeline trains it, and the splits, whose files are there
-    as long as the context lasts.
+    """Trains a network as the pipeline does; returns it with the splits.
+
+    The files of the splits exist only inside the context.
 
     Args:
-      plan: what is trained.
-      cohort: the films.
-      places: split -> its films, by their places; `train`, `val`, and whatever is to be asked for.
+      plan: the training.
+      cohort: the images.
+      rows: split -> indices of its images. `train` and `val` are required.
     """
     keras.backend.clear_session()
     targets = training.targets(TASKS[plan.task], plan.parameters.train)
     with tempfile.TemporaryDirectory() as folder:
         splits = {
-            name: cohort_lib.split(cohort.chosen(rows), targets.labels, Path(folder) / name)
-            for name, rows in places.items()
+            name: cohort_lib.split(cohort.subset(indices), targets.labels, Path(folder) / name)
+            for name, indices in rows.items()
         }
         state = TrainingState(str(Path(folder) / 'state'))
         strategy = training.prepare(plan.parameters)
@@ -204,7 +217,7 @@ def trained(
 
 
 def key(plan: Plan, cohort: Cohort) -> str:
-    """Names a training by all that determines it."""
+    """A digest of everything that determines a training."""
     code = digest('trainer.training', 'trainer.calibration')
     parameters = json.dumps(settings(plan), separators=(',', ':'))
     return hashlib.sha256(
@@ -213,9 +226,7 @@ def key(plan: Plan, cohort: Cohort) -> str:
 
 
 def settings(plan: Plan) -> dict[str, Any]:
-    """What a training is told, as JSON; not where its weights lie, as the path is another one on
-    another machine.
-    """
+    """The parameters of a training as JSON, without the path of the weights, which may differ."""
     return plan.parameters.model_dump(
         mode='json', exclude={'model': {'weights'}, 'operating_point': True}
     )

@@ -1,8 +1,8 @@
 """Writes the tables of docs/quality.md and docs/experiments.md: `make docs`.
 
-The figures come from docs/quality, where `experiments.quality TASK --keep` and
-`experiments.ablation TASK --keep` write them. A table stands between two marks, `<!-- quality: NAME
--->` and `<!-- end of quality: NAME -->`. Text outside the marks stays.
+The figures are in docs/quality, where `experiments.quality TASK --keep` and
+`experiments.ablation TASK --keep` write them. A table is between two marks, `<!-- quality: NAME
+-->` and `<!-- end of quality: NAME -->`. Text outside the marks does not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from trainer.tasks import TASKS
 
 _PROJECT = Path(__file__).resolve().parents[1]
-KEPT = _PROJECT / 'docs' / 'quality'
+RESULTS = _PROJECT / 'docs' / 'quality'
 PAGES = (_PROJECT / 'docs' / 'quality.md', _PROJECT / 'docs' / 'experiments.md')
 # Names of rows among the figures.
 FLOOR = 'frozen features'
@@ -25,25 +25,25 @@ MEAN = 'mean AUC of findings'
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
-    """What was measured.
+class Results:
+    """The results in docs/quality.
 
     Attributes:
-      tasks: what `experiments.quality` found, in the order of the tasks.
-      ablations: what `experiments.ablation` found, likewise.
+      tasks: from `experiments.quality`, in the order of the tasks.
+      ablations: from `experiments.ablation`, in the same order.
     """
 
     tasks: Sequence[dict[str, Any]]
     ablations: Sequence[dict[str, Any]]
 
 
-def file_of(task: str, ablation: bool = False) -> Path:
-    """Where figures of a task are kept."""
-    return KEPT / (f'ablation-{task}.json' if ablation else f'{task}.json')
+def results_path(task: str, ablation: bool = False) -> Path:
+    """The file with the results of a task."""
+    return RESULTS / (f'ablation-{task}.json' if ablation else f'{task}.json')
 
 
-def written(page: str, kept: Kept) -> str:
-    """A page with its tables anew.
+def updated(page: str, results: Results) -> str:
+    """A page with updated tables.
 
     Raises:
       ValueError: a mark names no table, or has no end.
@@ -55,40 +55,40 @@ def written(page: str, kept: Kept) -> str:
             raise ValueError(
                 f'<!-- quality: {name} -->: no such table; there are {", ".join(TABLES)}'
             )
-        return f'{mark["begin"]}\n{TABLES[name](kept)}{mark["end"]}'
+        return f'{mark["begin"]}\n{TABLES[name](results)}{mark["end"]}'
 
     pattern = (
         r'(?P<begin><!-- quality: (?P<name>[\w ]+) -->)\n.*?(?P<end><!-- end of quality: '
         r'(?P=name) -->)'
     )
-    found = re.sub(pattern, table, page, flags=re.DOTALL)
-    begun = page.count('<!-- quality: ')
-    if begun != len(re.findall(pattern, page, flags=re.DOTALL)):
+    result = re.sub(pattern, table, page, flags=re.DOTALL)
+    begin_marks = page.count('<!-- quality: ')
+    if begin_marks != len(re.findall(pattern, page, flags=re.DOTALL)):
         raise ValueError(
-            f'{begun} tables begin with <!-- quality: NAME -->, and not each ends with <!-- end '
-            'of quality: NAME -->'
+            f'{begin_marks} tables begin with <!-- quality: NAME -->, but some do not end with '
+            '<!-- end of quality: NAME -->'
         )
-    return found
+    return result
 
 
-def load() -> Kept:
-    """All that is kept."""
+def load() -> Results:
+    """Reads all results."""
     tasks, ablations = (
         [
             json.loads(path.read_text())
-            for path in (file_of(task, ablation) for task in TASKS)
+            for path in (results_path(task, ablation) for task in TASKS)
             if path.exists()
         ]
         for ablation in (False, True)
     )
-    return Kept(tasks, ablations)
+    return Results(tasks, ablations)
 
 
-def _tasks(kept: Kept) -> str:
-    """A row a task: what its network knows, and what is known without training."""
-    rows = [('task', 'films', 'pixels', 'AUC', '95 %', 'frozen features', 'above them', '95 %')]
-    for result in kept.tasks:
-        figures, name = result['figures'], _main(result)
+def _tasks(results: Results) -> str:
+    """A row for each task: its network compared with the floor."""
+    rows = [('task', 'images', 'pixels', 'AUC', '95 %', 'frozen features', 'difference', '95 %')]
+    for result in results.tasks:
+        figures, name = result['figures'], _main_figure(result)
         floor, above = figures[f'{name}, {FLOOR}'], figures[f'{name} above {FLOOR}']
         task = f'`{result["task"]}`' + (', mean of its findings' if name == MEAN else '')
         cells = (
@@ -104,11 +104,11 @@ def _tasks(kept: Kept) -> str:
     return _markdown(rows, left=1)
 
 
-def _beside(kept: Kept) -> str:
-    """A row for each other way to train for a task, and for frozen features of another layer."""
-    rows = [('task', 'in another way', 'AUC', '95 %', 'the configured is above it by', '95 %')]
-    for result in kept.tasks:
-        figures, name = result['figures'], _main(result)
+def _alternatives(results: Results) -> str:
+    """A row for each alternative training, and for frozen features of an inner layer."""
+    rows = [('task', 'alternative', 'AUC', '95 %', 'configured minus alternative', '95 %')]
+    for result in results.tasks:
+        figures, name = result['figures'], _main_figure(result)
         for row in figures:
             other = row.removeprefix(f'{name}, ')
             if other not in (row, FLOOR):
@@ -126,68 +126,66 @@ def _beside(kept: Kept) -> str:
     return _markdown(rows, left=2)
 
 
-def _groups(kept: Kept) -> str:
-    """What stands beside each AUC: within a view or a source, and without the picture; rows that no
-    task has are left out.
-    """
+def _groups(results: Results) -> str:
+    """A row for each AUC of a view, a source or the metadata, and for the other figures."""
     names = dict.fromkeys(
         row
-        for result in kept.tasks
+        for result in results.tasks
         for row in result['figures']
         if row.startswith(('AUC within', 'AUC of age', 'AUC of these')) or ' at 0.5' in row
     )
     names['expected calibration error'] = None
-    rows = [('', *(f'`{result["task"]}`' for result in kept.tasks))]
+    rows = [('', *(f'`{result["task"]}`' for result in results.tasks))]
     for name in names:
-        rows.append((name, *(_both(result['figures'].get(name)) for result in kept.tasks)))
+        rows.append(
+            (name, *(_value_and_interval(result['figures'].get(name)) for result in results.tasks))
+        )
     return _markdown(rows, left=1)
 
 
-def _findings(kept: Kept) -> str:
-    """A row a finding."""
+def _findings(results: Results) -> str:
+    """A row for each finding."""
     rows = [('finding', 'AUC', '95 %')]
-    for result in kept.tasks:
+    for result in results.tasks:
         for name in TASKS[result['task']].findings:
             figure = result['figures'][f'AUC of {name}']
             rows.append((name.replace('_', ' '), _value(figure), _interval(figure)))
     return _markdown(rows, left=1)
 
 
-def _ablation(kept: Kept) -> str:
-    """A row a variant, with the difference from the first row's training; of the first task that
-    was looked at.
-    """
-    rows = [('', 'AUC', 'between seeds', 'less the first', '95 %')]
-    for place, (name, row) in enumerate(
-        kept.ablations[0]['variants'].items() if kept.ablations else ()
+def _ablation(results: Results) -> str:
+    """A row for each variant of the first task with results, compared with the first variant."""
+    rows = [('', 'AUC', 'between seeds', 'difference', '95 %')]
+    for index, (name, row) in enumerate(
+        results.ablations[0]['variants'].items() if results.ablations else ()
     ):
         less, spread = row['less'], row['spread']
-        signed = '' if not place else f'{less["value"]:+.3f}'
-        interval = '' if not place else f'{less["lower"]:+.3f} – {less["upper"]:+.3f}'
+        difference = '' if not index else f'{less["value"]:+.3f}'
+        interval = '' if not index else f'{less["lower"]:+.3f} – {less["upper"]:+.3f}'
         rows.append(
             (
                 name,
                 _value(row['auc']),
                 '' if spread is None else f'± {spread:.4f}',
-                signed,
+                difference,
                 interval,
             )
         )
     return _markdown(rows, left=1)
 
 
-TABLES: dict[str, Callable[[Kept], str]] = {
+TABLES: dict[str, Callable[[Results], str]] = {
     'tasks': _tasks,
-    'beside': _beside,
+    'beside': _alternatives,
     'groups': _groups,
     'findings': _findings,
     'ablation': _ablation,
 }
 
 
-def _main(kept: dict[str, Any]) -> str:
-    """The figure that a task is judged by."""
-    return MEAN if MEAN in kept['figures'] else 'AUC'
+def _main_figure(result: dict[str, Any]) -> str:
+    """The name of a task's main figure."""
+    return MEAN if MEAN in result['figures'] else 'AUC'
 
 
 def _value(figure: dict[str, Any]) -> str:
@@ -198,7 +196,7 @@ def _interval(figure: dict[str, Any]) -> str:
     return '' if figure['lower'] is None else f'{figure["lower"]:.3f} – {figure["upper"]:.3f}'
 
 
-def _both(figure: dict[str, Any] | None) -> str:
+def _value_and_interval(figure: dict[str, Any] | None) -> str:
     return (
         '–'
         if figure is None or figure['value'] is None
@@ -207,16 +205,16 @@ def _both(figure: dict[str, Any] | None) -> str:
 
 
 def _markdown(rows: Sequence[Sequence[str]], left: int) -> str:
-    head, *body = rows
-    line = ['---'] * left + ['---:'] * (len(head) - left)
-    return ''.join(f'| {" | ".join(row)} |\n' for row in (head, line, *body))
+    header, *body = rows
+    line = ['---'] * left + ['---:'] * (len(header) - left)
+    return ''.join(f'| {" | ".join(row)} |\n' for row in (header, line, *body))
 
 
 def main() -> None:
     """Writes the pages."""
-    kept = load()
+    results = load()
     for path in PAGES:
-        path.write_text(written(path.read_text(encoding='utf-8'), kept), encoding='utf-8')
+        path.write_text(updated(path.read_text(encoding='utf-8'), results), encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -1,12 +1,11 @@
-"""What is left of a calibration and of an operating point where films are others than those that
-they were chosen on.
+"""Measures calibration and operating point on images that differ from the calibration split.
 
     python -m experiments.shift nih_triage --data-root DIR --weights PATH
 
-The official test list of NIH ChestX-ray14 holds more abnormal and more bedside films than the list
-for training. A network is trained on patients of the latter, calibrated and given its operating
-point on others of these, and asked about still others, and about the official test films. Intervals
-are by patient, as are those of the differences.
+The official test list of NIH ChestX-ray14 has more abnormal and more bedside images than the list
+for training. The network is trained, and its calibration and operating point are chosen, on
+patients of the training list. It is evaluated on other patients of that list, and on the official
+test images. All intervals are by patient.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from trainer import calibration, training
 from trainer.tasks import TASKS
 
 GROUPS = ('calibration', 'held out', 'official test')
-# Patients of the list for training, in twentieths: 13 to train with.
+# The patients of the training list in 20 parts, of which 13 are for training.
 _PARTS = {
     'val': range(2),
     'calibration': range(2, 4),
@@ -51,55 +50,55 @@ _REPLICATES, _LEVEL = 2000, 0.95
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; the figures are also in shift-TASK.json under --scratch."""
+    """Measures and prints; also writes the figures to shift-TASK.json under --scratch."""
     args = quality.options(__doc__).parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
-    chosen = quality.plan(args.task, args.weights, args.set)
+    configured = quality.plan(args.task, args.weights, args.set)
     sensitivity = config.load(
-        str(quality.config_of(args.task)), args.set
+        str(quality.config_path(args.task)), args.set
     ).operating_point.sensitivity
-    cohort = cohort_lib.load(args.data_root, chosen.parameters.model.image_size)
-    places = split(cohort, test_list(args.data_root))
-    logits = _logits(chosen, cohort, places, args.scratch)
-    found = figures(cohort, TASKS[args.task].label, places, logits, sensitivity)
-    content = {name: [vars(figure) for figure in row] for name, row in found.items()}
+    cohort = cohort_lib.load(args.data_root, configured.parameters.model.image_size)
+    rows = split(cohort, test_list(args.data_root))
+    logits = _logits(configured, cohort, rows, args.scratch)
+    results = figures(cohort, TASKS[args.task].label, rows, logits, sensitivity)
+    content = {name: [vars(figure) for figure in row] for name, row in results.items()}
     (args.scratch / f'shift-{args.task}.json').write_text(json.dumps(content, indent=1))
-    console.print(table(found))
+    console.print(table(results))
 
 
 def test_list(root: Path) -> ImageNames:
     """The official test list of a data root.
 
     Raises:
-      DataRootError, MetadataError: it is not there, or cannot be used.
+      DataRootError, MetadataError: the list is missing or not valid.
     """
     path = side_files.resolve(side_files.TEST_LIST, side_files.AUTO, scan(str(root)))
     return read_list(str(root / (path or '')))
 
 
 def split(cohort: Cohort, official: Set[str]) -> dict[str, np.ndarray]:
-    """Split -> the places of its films; no patient is in two.
+    """Split -> indices of its images; no patient is in two splits.
 
     Args:
-      cohort: all films.
+      cohort: all images.
       official: the image ids of the official test list.
 
     Raises:
-      SystemExit: it names none of the films.
+      SystemExit: the list has none or all of the images.
     """
-    of_list = {
+    official_patients = {
         patient
         for image_id, patient in zip(cohort.ids, cohort.patients, strict=True)
         if image_id in official
     }
-    outside = np.isin(cohort.patients, list(of_list))
-    if not outside.any() or outside.all():
+    is_official = np.isin(cohort.patients, list(official_patients))
+    if not is_official.any() or is_official.all():
         raise SystemExit(
-            f'of {len(outside)} films {outside.sum()} are on the official test list: some have to '
-            'be, and others not'
+            f'{is_official.sum()} of {len(is_official)} images are on the official test list: '
+            'expected some, but not all'
         )
-    part = np.where(outside, -1, metadata_model.folds(cohort.patients, 20, 0))
-    return {'official test': np.flatnonzero(outside)} | {
+    part = np.where(is_official, -1, metadata_model.folds(cohort.patients, 20, 0))
+    return {'official test': np.flatnonzero(is_official)} | {
         name: np.flatnonzero(np.isin(part, list(parts))) for name, parts in _PARTS.items()
     }
 
@@ -107,79 +106,78 @@ def split(cohort: Cohort, official: Set[str]) -> dict[str, np.ndarray]:
 def figures(
     cohort: Cohort,
     label: str,
-    places: dict[str, np.ndarray],
+    rows: dict[str, np.ndarray],
     logits: dict[str, np.ndarray],
     target: float,
 ) -> dict[str, tuple[Figure, ...]]:
-    """Row of the table -> its figure for each of GROUPS, and by how much the last is above the one
-    before it.
+    """Figure -> its values in each of GROUPS, and the last group minus the one before it.
 
     Args:
-      cohort: all films.
+      cohort: all images.
       label: of the task.
-      places: of the films of each group.
-      logits: theirs, float [n].
+      rows: group -> indices of its images.
+      logits: group -> logits of its images, float [n].
       target: the sensitivity that the operating point is chosen for.
     """
-    truth = {name: cohort.labels[label][rows] for name, rows in places.items()}
-    fitted = calibration.fit(logits['calibration'], truth['calibration'])
-    said = {name: fitted.apply(logits[name]) for name in GROUPS}
-    point = calibration.choose_operating_point(said['calibration'], truth['calibration'], target)
+    labels = {name: cohort.labels[label][indices] for name, indices in rows.items()}
+    fitted = calibration.fit(logits['calibration'], labels['calibration'])
+    scores = {name: fitted.apply(logits[name]) for name in GROUPS}
+    point = calibration.choose_operating_point(scores['calibration'], labels['calibration'], target)
     statistics: dict[str, Statistic] = {}
     for name in GROUPS:
-        cases = Cases(said[name], (said[name] >= point.threshold).astype(float), truth[name])
-        bedside = (cohort.column('view_position')[places[name]] == 'AP').astype(float)
-        for row, statistic in {
-            'abnormal': bootstrap.average(truth[name].astype(float)),
+        flags = (scores[name] >= point.threshold).astype(float)
+        cases = Cases(scores[name], flags, labels[name])
+        bedside = (cohort.column('view_position')[rows[name]] == 'AP').astype(float)
+        for figure, statistic in {
+            'abnormal': bootstrap.average(labels[name].astype(float)),
             'AP films': bootstrap.average(bedside),
-            'AUC': bootstrap.auc(said[name], truth[name]),
+            'AUC': bootstrap.auc(scores[name], labels[name]),
             'sensitivity at the operating point': bootstrap.sensitivity(cases),
             'specificity at the operating point': bootstrap.specificity(cases),
             'mean probability over share of abnormal': bootstrap.calibration_ratio(cases),
             'expected calibration error': bootstrap.calibration_error(cases),
         }.items():
-            statistics[f'{row} / {name}'] = bootstrap.among(places[name], statistic)
-    rows = list(dict.fromkeys(name.partition(' / ')[0] for name in statistics))
-    _, inside, outside = GROUPS
-    for row in rows:
-        statistics[f'{row} / difference'] = bootstrap.difference(
-            statistics[f'{row} / {outside}'], statistics[f'{row} / {inside}']
+            statistics[f'{figure} / {name}'] = bootstrap.among(rows[name], statistic)
+    names = list(dict.fromkeys(name.partition(' / ')[0] for name in statistics))
+    _, held_out, official = GROUPS
+    for name in names:
+        statistics[f'{name} / difference'] = bootstrap.difference(
+            statistics[f'{name} / {official}'], statistics[f'{name} / {held_out}']
         )
-    found = bootstrap.figures(statistics, cohort.patients, _REPLICATES, _LEVEL)
+    values = bootstrap.figures(statistics, cohort.patients, _REPLICATES, _LEVEL)
     return {
-        row: tuple(found[f'{row} / {column}'] for column in (*GROUPS, 'difference')) for row in rows
+        name: tuple(values[f'{name} / {column}'] for column in (*GROUPS, 'difference'))
+        for name in names
     }
 
 
-def table(found: dict[str, tuple[Figure, ...]]) -> Table:
-    """A row a figure, a column a group of films."""
-    shown = Table(box=None, pad_edge=False)
-    for name in ('', *GROUPS, 'official test less held out'):
-        shown.add_column(name, justify='right' if name else 'left')
-    for name, row in found.items():
-        shown.add_row(name, *(_text(figure) for figure in row))
-    return shown
+def table(results: dict[str, tuple[Figure, ...]]) -> Table:
+    """A table with a row for each figure and a column for each group."""
+    result = Table(box=None, pad_edge=False)
+    for name in ('', *GROUPS, 'official test minus held out'):
+        result.add_column(name, justify='right' if name else 'left')
+    for name, row in results.items():
+        result.add_row(name, *(_text(figure) for figure in row))
+    return result
 
 
 def _logits(
-    plan: Plan, cohort: Cohort, places: dict[str, np.ndarray], scratch: Path
+    plan: Plan, cohort: Cohort, rows: dict[str, np.ndarray], scratch: Path
 ) -> dict[str, np.ndarray]:
-    """Those of the task's label for each group; kept, as those of `cross_validation` are."""
-    # Another test list is another training.
-    groups = hashlib.sha256(
-        b''.join(places[name].tobytes() for name in sorted(places))
-    ).hexdigest()[:8]
-    kept = scratch / 'folds' / f'{cross_validation.key(plan, cohort)}-shift-{groups}.npz'
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        batch = plan.parameters.train.batch_size
-        with cross_validation.trained(plan, cohort, places) as (network, splits):
-            answers: dict[str, Any] = {
-                name: training.predict_logits(network.model, splits[name], batch)[0][:, 0]
+    """Group -> logits of the task's label; cached, like those of `cross_validation`."""
+    # Another test list gives another training.
+    groups = hashlib.sha256(b''.join(rows[name].tobytes() for name in sorted(rows))).hexdigest()[:8]
+    path = scratch / 'folds' / f'{cross_validation.key(plan, cohort)}-shift-{groups}.npz'
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        batch_size = plan.parameters.train.batch_size
+        with cross_validation.trained_network(plan, cohort, rows) as (network, splits):
+            logits: dict[str, Any] = {
+                name: training.predict_logits(network.model, splits[name], batch_size)[0][:, 0]
                 for name in GROUPS
             }
-        np.savez(kept, **answers)
-    return dict(np.load(kept))
+        np.savez(path, **logits)
+    return dict(np.load(path))
 
 
 def _text(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""A shift between two groups of films: patients apart, and figures that see it."""
+"""A shift between two groups of images: separate patients, and figures that show it."""
 
 from __future__ import annotations
 
@@ -18,71 +18,71 @@ from schemas.labels import ABNORMAL
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic films, a third of their patients on the official test list."""
-    root = tmp_path_factory.mktemp('films')
+    """Synthetic images, with a third of the patients on the official test list."""
+    root = tmp_path_factory.mktemp('data')
     write_dataset(root, count=300, seed=5, size=64)
-    films = cohort.load(root, 32)
-    third = set(np.unique(films.patients)[::3])
-    listed = [
+    images = cohort.load(root, 32)
+    official_patients = set(np.unique(images.patients)[::3])
+    official = [
         image_id
-        for image_id, patient in zip(films.ids, films.patients, strict=True)
-        if patient in third
+        for image_id, patient in zip(images.ids, images.patients, strict=True)
+        if patient in official_patients
     ]
     (root / 'metadata' / 'test_list.txt.gz').unlink()
-    (root / 'test_list.txt').write_text('\n'.join(listed))
+    (root / 'test_list.txt').write_text('\n'.join(official))
     return root
 
 
 @pytest.fixture(scope='module')
-def films(data: Path) -> Cohort:
-    """The same, read."""
+def images(data: Path) -> Cohort:
+    """The loaded images."""
     return cohort.load(data, 32)
 
 
-def test_no_patient_is_in_two_groups(films: Cohort, data: Path) -> None:
-    places = shift.split(films, shift.test_list(data))
-    assert sorted(np.concatenate(list(places.values()))) == list(range(300))
-    patients = {name: set(films.patients[rows]) for name, rows in places.items()}
-    assert sum(map(len, patients.values())) == len(set(films.patients))
-    assert {films.ids[row] for row in places['official test']} == set(
+def test_no_patient_is_in_two_groups(images: Cohort, data: Path) -> None:
+    rows = shift.split(images, shift.test_list(data))
+    assert sorted(np.concatenate(list(rows.values()))) == list(range(300))
+    patients = {name: set(images.patients[indices]) for name, indices in rows.items()}
+    assert sum(map(len, patients.values())) == len(set(images.patients))
+    assert {images.ids[row] for row in rows['official test']} == set(
         (data / 'test_list.txt').read_text().split()
     )
-    assert len(places['train']) > len(places['held out']) > 0
+    assert len(rows['train']) > len(rows['held out']) > 0
 
 
-@pytest.mark.parametrize('listed', ['nobody.png', None], ids=['no film', 'every film'])
-def test_a_list_that_divides_nothing_is_refused(films: Cohort, listed: str | None) -> None:
+@pytest.mark.parametrize('image_id', ['nobody.png', None], ids=['no image', 'all images'])
+def test_a_list_of_no_or_all_images_is_refused(images: Cohort, image_id: str | None) -> None:
     with pytest.raises(SystemExit, match='official test list'):
-        shift.split(films, {listed} if listed else set(films.ids))
+        shift.split(images, {image_id} if image_id else set(images.ids))
 
 
-def test_a_shift_of_the_answers_is_seen(films: Cohort, data: Path) -> None:
-    places = shift.split(films, shift.test_list(data))
+def test_the_figures_show_a_shift_of_the_scores(images: Cohort, data: Path) -> None:
+    rows = shift.split(images, shift.test_list(data))
     rng = np.random.default_rng(0)
     logits = {
-        name: films.labels[ABNORMAL][rows] * 2.0 + rng.normal(size=len(rows))
-        for name, rows in places.items()
+        name: images.labels[ABNORMAL][indices] * 2.0 + rng.normal(size=len(indices))
+        for name, indices in rows.items()
     }
-    same = shift.figures(films, ABNORMAL, places, logits, 0.9)
+    unshifted = shift.figures(images, ABNORMAL, rows, logits, 0.9)
     logits['official test'] = logits['official test'] - 3
-    moved = shift.figures(films, ABNORMAL, places, logits, 0.9)
+    shifted = shift.figures(images, ABNORMAL, rows, logits, 0.9)
     sensitivity, ratio = (
         'sensitivity at the operating point',
         'mean probability over share of abnormal',
     )
-    assert same[sensitivity][0].value >= 0.9
-    for row in (sensitivity, ratio):
-        calibrated, inside, outside, less = moved[row]
-        assert less.value == pytest.approx(outside.value - inside.value)
-        assert less.upper < 0
-        assert same[row][3].lower <= 0 <= same[row][3].upper
-        assert same[row][:2] == (calibrated, inside)
-    # Ranks within the group are as before.
-    assert moved['AUC'][2].value == same['AUC'][2].value
+    assert unshifted[sensitivity][0].value >= 0.9
+    for name in (sensitivity, ratio):
+        calibrated, held_out, official, difference = shifted[name]
+        assert difference.value == pytest.approx(official.value - held_out.value)
+        assert difference.upper < 0
+        assert unshifted[name][3].lower <= 0 <= unshifted[name][3].upper
+        assert unshifted[name][:2] == (calibrated, held_out)
+    # The shift does not change the order of the scores within the group.
+    assert shifted['AUC'][2].value == unshifted['AUC'][2].value
 
 
 @pytest.mark.slow
-def test_the_command(data: Path, tmp_path: Path) -> None:
+def test_the_command_writes_and_prints_figures(data: Path, tmp_path: Path) -> None:
     settings = [
         'model.backbone=scratch_cnn',
         'model.image_size=32',
@@ -99,9 +99,9 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
         '--scratch',
         str(tmp_path),
     ]
-    taken = watch([*command, *(f'--set={each}' for each in settings)], tmp_path / 'log')
+    process = watch([*command, *(f'--set={setting}' for setting in settings)], tmp_path / 'log')
     text = (tmp_path / 'log').read_text()
-    assert taken.exit_code == 0, text[-3000:]
-    found = json.loads((tmp_path / 'shift-nih_triage.json').read_text())
-    assert all(len(row) == len(shift.GROUPS) + 1 for row in found.values())
+    assert process.exit_code == 0, text[-3000:]
+    results = json.loads((tmp_path / 'shift-nih_triage.json').read_text())
+    assert all(len(row) == len(shift.GROUPS) + 1 for row in results.values())
     assert 'specificity at the operating point' in text

@@ -1,10 +1,9 @@
-"""Data sets of any size, quickly: retakes of drawn films, 600x600 JPEGs of real size in the NIH
-layout.
+"""Writes large synthetic data sets quickly, as 600x600 JPEGs of real size in the NIH layout.
 
-Drawing a film takes 50 ms, and 112,120 of them hours. Here some thousand are drawn, and every
-record is a retake of one of them, of the same view and normal or abnormal like it: another
-position, exposure and grain, so that no two have the same pixels. For measurements of speed and
-memory; a model that learns from these is not worth a look.
+Drawing an image takes 50 ms, so 112,120 of them take hours. This module draws some thousand images.
+Every record is a retake of one of them, with the same view and both normal or both abnormal, but
+with another position, exposure and grain, so that no two have the same pixels. The images are for
+measuring speed and memory, not for training useful models.
 """
 
 from __future__ import annotations
@@ -25,30 +24,30 @@ from records.synth.population import LabelledStudy
 
 SIZE = 600
 _SEED = 7
-DRAWN = 2_000  # films that are drawn; the more, the fewer look alike
+DRAWN = 2_000  # number of images to draw; with more, fewer records look alike
 _FILE = 'drawn.npy'
 
 
 def write(
     out: Path, count: int, on_progress: Callable[[int], None] | None = None, drawn: int = DRAWN
 ) -> SynthSummary:
-    """Writes a data root of `count` records under `out`; the same arguments give the same bytes.
+    """Writes a data root of `count` records to `out`; the same arguments give the same bytes.
 
     Args:
       out: the data root.
       count: records.
       on_progress: called with the number of records written so far.
-      drawn: films that are drawn; at least some normal and abnormal ones of both views.
+      drawn: number of images to draw: enough for normal and abnormal ones of both views.
 
     Raises:
-      SynthError: `out` holds records that were not drawn.
+      SynthError: `out` has records that are not synthetic.
       OSError: writing fails.
     """
     out.mkdir(parents=True, exist_ok=True)
     studies = population.draw(drawn, _SEED, 0.0)
-    places = defaultdict(list)
-    for place, study in enumerate(studies):
-        places[_kind(study)].append(place)
+    indices = defaultdict(list)
+    for index, study in enumerate(studies):
+        indices[_kind(study)].append(index)
     try:
         np.save(out / _FILE, np.stack(list(ordered_map(_draw, studies, default_workers()))))
         return write_dataset(
@@ -57,7 +56,7 @@ def write(
             _SEED,
             overwrite=True,
             on_progress=on_progress,
-            jpeg=Retake(str(out / _FILE), dict(places)),
+            jpeg=Retake(str(out / _FILE), dict(indices)),
         )
     finally:
         (out / _FILE).unlink(missing_ok=True)
@@ -65,23 +64,23 @@ def write(
 
 @dataclass(frozen=True)
 class Retake:
-    """A drawn film of the study's kind, taken again: moved, turned, exposed and grained anew.
+    """A retake of a drawn image: another position, rotation, exposure and grain.
 
     Attributes:
-      drawn: the file with the drawn films, uint8 [films, SIZE, SIZE]; mapped, so that all workers
-        share it.
-      places: kind of a study -> the films of this kind.
+      path: the file with the drawn images, uint8 [images, SIZE, SIZE]. It is memory-mapped, so that
+        all workers share it.
+      indices: kind of study -> indices of its images.
     """
 
-    drawn: str
-    places: dict[tuple[bool, str], list[int]]
+    path: str
+    indices: dict[tuple[bool, str], list[int]]
 
     def __call__(self, study: LabelledStudy) -> bytes:
         rng = np.random.default_rng([_SEED, study.study.patient, study.study.number])
-        places = self.places[_kind(study)]
-        image = Image.fromarray(_films(self.drawn)[places[rng.integers(len(places))]])
-        turn, scale = rng.uniform(-0.2, 0.2), rng.uniform(0.8, 1.15)
-        a, b = scale * np.cos(turn), scale * np.sin(turn)
+        indices = self.indices[_kind(study)]
+        image = Image.fromarray(_drawn_images(self.path)[indices[rng.integers(len(indices))]])
+        angle, scale = rng.uniform(-0.2, 0.2), rng.uniform(0.8, 1.15)
+        a, b = scale * np.cos(angle), scale * np.sin(angle)
         x, y = (
             SIZE / 2 * (1 - a - b) + rng.uniform(-60, 60),
             SIZE / 2 * (1 + b - a) + rng.uniform(-60, 60),
@@ -89,8 +88,8 @@ class Retake:
         image = image.transform(
             (SIZE, SIZE), Image.Transform.AFFINE, (a, b, x, -b, a, y), Image.Resampling.BILINEAR
         )
-        exposed = 255 * (np.arange(256) / 255) ** rng.uniform(0.8, 1.25)
-        pixels = np.asarray(image.point(exposed.astype(np.uint8).tolist())).astype(np.int16)
+        levels = 255 * (np.arange(256) / 255) ** rng.uniform(0.8, 1.25)
+        pixels = np.asarray(image.point(levels.astype(np.uint8).tolist())).astype(np.int16)
         pixels += np.roll(_grain(), (int(rng.integers(SIZE)), int(rng.integers(SIZE))), (0, 1))
         return film.encode_jpeg(np.clip(pixels, 0, 255).astype(np.uint8))
 
@@ -104,7 +103,7 @@ def _draw(study: LabelledStudy) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _films(path: str) -> np.ndarray:
+def _drawn_images(path: str) -> np.ndarray:
     return np.load(path, mmap_mode='r')
 
 
