@@ -95,7 +95,7 @@ def test_logs(here: Path, server: ApiDouble, capsys: pytest.CaptureFixture[str])
     assert cli.main(['logs', run_id, 'Pusher', *where]) == 1
     assert 'Pusher has no log: it never ran' in capsys.readouterr().err
     assert cli.main(['logs', run_id, 'Trainor', *where]) == 1
-    assert "has no step 'Trainor'. There are:" in capsys.readouterr().err
+    assert "has no step 'Trainor'. Its steps:" in capsys.readouterr().err
 
 
 def test_logs_where_kubeflow_serves_one_user(

@@ -375,7 +375,7 @@ def test_a_recurring_run_has_the_seconds_that_kubeflow_expects(
     assert job['service_account'] == 'films-reader'
     assert set(job['runtime_config']['parameters']) >= {'training', 'push'}
     assert job['runtime_config']['pipeline_root'] == 'gs://bucket/runs'
-    assert 'files that are added later do not change the' in capsys.readouterr().out
+    assert 'Files that are added later do not change the' in capsys.readouterr().out
     assert not server.runs
 
 
