@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and hooks for all tests."""
 
 from __future__ import annotations
 
@@ -16,30 +16,28 @@ from trainer import keras_settings
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# Before anything imports Keras, as every command does.
+# As in every command, this comes before anything imports Keras.
 keras_settings.apply()
-# Before anything imports TensorFlow: its start-up messages would bury a failure.
+# Before anything imports TensorFlow, whose start-up messages would hide a failure.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 
 _REAL_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
-_REAL_FILES = 2  # about 240 films
+_REAL_FILES = 2  # 244 images
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where CXR_REQUIRE_REAL_DATA=1 says that the real X-rays must be there, a skipped test that
-    needs them fails.
-    """
+    """Fails a skipped test that needs the real X-rays if CXR_REQUIRE_REAL_DATA=1 forbids that."""
     report = yield
-    needs_it = item.get_closest_marker('real_data') is not None or 'real_data' in getattr(
+    needs_real_data = item.get_closest_marker('real_data') is not None or 'real_data' in getattr(
         item, 'fixturenames', ()
     )
     if (
         report.skipped
-        and needs_it
+        and needs_real_data
         and not hasattr(report, 'wasxfail')
         and os.environ.get('CXR_REQUIRE_REAL_DATA') == '1'
     ):
@@ -54,16 +52,14 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def _logging_is_enabled() -> Iterator[None]:
-    """Commands silence the logs of their process; the next test may look at its own."""
+    """Enables logging after each test, since commands disable it for their whole process."""
     yield
     logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope='session')
 def real_data() -> Path:
-    """The folder with real NIH X-rays in the real record format; the test is skipped where it is
-    not there.
-    """
+    """The folder with real NIH X-rays in record files; skips the test if it does not exist."""
     if not _REAL_DATA.is_dir():
         pytest.skip(f'real X-rays are not at {_REAL_DATA}')
     return _REAL_DATA
@@ -71,24 +67,26 @@ def real_data() -> Path:
 
 @pytest.fixture(scope='module')
 def browser() -> Iterator[Browser]:
-    """Chromium without a network; the test is skipped, or fails, where there is none (see
-    `tests/support/chromium.py`).
+    """Chromium without a network; without Chromium the test is skipped or fails.
+
+    See `tests/support/chromium.py`.
     """
     from tests.support import chromium as browsing
 
-    # For a module and not for the session: Playwright keeps the thread's event loop, which other
-    # tests have a use for.
-    with browsing.chromium() as started:
-        yield started
+    # One for each module, not for the session: Playwright occupies the thread's event loop, which
+    # other tests need.
+    with browsing.chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope='session')
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root that is run through the pipeline in more than one place: real films where they
-    are at hand, else synthetic ones.
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data root for runs in containers and environments: real images, or else synthetic ones.
+
+    Both have 244 images.
     """
-    folder = tmp_path_factory.mktemp('films')
-    # Resolved: the other environment sees the folder itself, and not a link to it.
+    folder = tmp_path_factory.mktemp('images')
+    # The other environment sees the folder itself, not a link to it.
     real = (_REAL_DATA / 'nih').resolve()
     if not real.is_dir():
         write_dataset(folder, count=244, seed=7)

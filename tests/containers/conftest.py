@@ -1,4 +1,4 @@
-"""The images of this working copy, built with the engine that runs here or one of our own."""
+"""The container images of this working copy, built with an engine that runs or one of our own."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _REQUIRED = 'CXR_REQUIRE_CONTAINERS'
 
 @pytest.fixture(scope='session')
 def docker() -> Iterator[Engine]:
-    """An engine; the tests are skipped where there is none, but not in continuous integration."""
+    """An engine; without one, the tests are skipped, or fail in continuous integration."""
     try:
-        with engine(images.STORE) as found:
-            yield found
+        with engine(images.STORE) as running:
+            yield running
     except EngineError as error:
         if os.environ.get(_REQUIRED) == '1':
             pytest.fail(f'{error}\n(no skip while {_REQUIRED}=1)')
@@ -28,17 +28,17 @@ def docker() -> Iterator[Engine]:
 
 @pytest.fixture(scope='session')
 def image(docker: Engine, beam_image: str) -> str:
-    """Its name. What has been built before and has not changed takes no time.
+    """The tag of the CPU image. An unchanged image takes no time to build again.
 
-    Beam's image comes first: it holds all of this one, and BuildKit compiles its boot program while
-    the packages are installed.
+    The image of Beam workers comes first: it contains this one, and BuildKit compiles its boot
+    program while it installs the packages.
     """
     return _built(docker, 'cpu')
 
 
 @pytest.fixture(scope='session')
 def beam_image(docker: Engine) -> str:
-    """The same of Beam's workers."""
+    """The tag of the image of Beam workers."""
     return _built(docker, 'beam')
 
 

@@ -1,8 +1,7 @@
-"""Beam's portable runner starts the image of workers as Dataflow does, and the steps before the
-training give what they give without it.
+"""The steps up to Transform with Beam workers in containers, compared with one process.
 
-What submits the jobs runs in the image of the steps: Beam wants one version of itself and of Python
-on both sides.
+Beam's portable runner starts the worker image as Dataflow does. The jobs are submitted from the
+CPU image, since Beam needs the same versions of itself and of Python on both sides.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ pytestmark = pytest.mark.slow
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _LABEL = 'cxr-triage.workers-of'
-DIRECT, WORKERS, BROUGHT = 'direct', 'workers', 'brought'
-# Beam gives its containers no volumes: where Dataflow's workers have a bucket, these have folders.
-# Nor have they a package index.
+DIRECT, WORKERS, SETUP_FILE = 'direct', 'workers', 'setup-file'
+# Beam gives its containers no volumes. This client adds the volumes, in place of Dataflow's bucket,
+# and withholds the package index.
 _CLIENT = """#!/bin/sh
 case "$1" in
-  pull) exit 1 ;; # the image is here, and nowhere else
+  pull) exit 1 ;; # the image exists only here
   run) shift && set -- run --env PIP_NO_INDEX=1 {options} "$@" ;;
 esac
 exec /opt/engine/docker "$@"
@@ -36,24 +35,31 @@ exec /opt/engine/docker "$@"
 
 
 class Place:
-    """The films, what is made of them, and the engine that a submitting container can reach."""
+    """The data root, the outputs, and the engine that a submitting container uses."""
 
-    def __init__(self, docker: Engine, image: str, films: Path, folder: Path):
+    def __init__(self, docker: Engine, image: str, data_root: Path, folder: Path):
         self.docker, self.folder = docker, folder / 'out'
         self.folder.mkdir()
         self.folder.chmod(0o777)
         self._image, self._scratch = image, folder
         # File by file, since they may be links into a folder that only root may enter.
         files = (
-            Path(at, name) for at, _, names in os.walk(films, followlinks=True) for name in names
+            Path(parent, name)
+            for parent, _, names in os.walk(data_root, followlinks=True)
+            for name in names
         )
         self._volumes = [
-            f'{path.resolve()}:/films/{path.relative_to(films)}:ro' for path in files
+            f'{path.resolve()}:/images/{path.relative_to(data_root)}:ro' for path in files
         ] + [f'{self.folder}:/out']
 
     def run(self, module: str, *arguments: str, workers: str | None = None) -> None:
-        """Runs a module of the tests in the image, with the engine at hand to start workers that
-        bear the label `workers`.
+        """Runs a module of the tests in the image.
+
+        Args:
+          module: its name.
+          arguments: its arguments.
+          workers: the label of the worker containers that the module may start; None for no access
+            to the engine.
         """
         volumes = [*self._volumes, f'{_PROJECT / "tests"}:/opt/cxr-triage/tests:ro']
         options = ['--network', 'none']
@@ -81,22 +87,22 @@ class Place:
             module,
             *arguments,
         )
-        done = self.docker.run(
+        result = self.docker.run(
             *command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        assert done.returncode == 0, done.stdout[-8000:] + self._last_words(workers)
+        assert result.returncode == 0, result.stdout[-8000:] + self._worker_logs(workers)
 
-    def _last_words(self, workers: str | None) -> str:
-        """What each worker said at last; Beam tells that one is gone, not why."""
+    def _worker_logs(self, workers: str | None) -> str:
+        """The end of each worker's log; Beam reports that a worker is gone, but not why."""
         containers = self.workers(workers) if workers else []
-        logs = ('logs', '--tail', '20')
-        said = [
+        command = ('logs', '--tail', '20')
+        results = [
             self.docker.run(
-                *logs, each['Id'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                *command, worker['Id'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
             )
-            for each in containers
+            for worker in containers
         ]
-        return ''.join(f'\na worker at last:\n{done.stdout}' for done in said)
+        return ''.join(f'\nthe end of a worker log:\n{result.stdout}' for result in results)
 
     def _client(self, workers: str) -> Path:
         options = [
@@ -110,8 +116,8 @@ class Place:
         return client
 
     def workers(self, label: str) -> list[dict[str, Any]]:
-        """What the engine tells of the containers with this label."""
-        found = self.docker.run(
+        """The engine's descriptions of the containers with this label."""
+        result = self.docker.run(
             'ps',
             '--all',
             '--quiet',
@@ -120,7 +126,7 @@ class Place:
             capture_output=True,
             text=True,
         )
-        names = found.stdout.split()
+        names = result.stdout.split()
         return (
             json.loads(self.docker.run('inspect', *names, capture_output=True, text=True).stdout)
             if names
@@ -130,19 +136,19 @@ class Place:
 
 @pytest.fixture(scope='module')
 def place(
-    docker: Engine, image: str, films: Path, tmp_path_factory: pytest.TempPathFactory
+    docker: Engine, image: str, data_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Place]:
-    """An empty folder for all jobs; their containers go with it."""
-    place = Place(docker, image, films, tmp_path_factory.mktemp('beam'))
+    """An empty folder for all jobs; their containers are removed at the end."""
+    place = Place(docker, image, data_root, tmp_path_factory.mktemp('beam'))
     yield place
-    for label in (WORKERS, BROUGHT):
+    for label in (WORKERS, SETUP_FILE):
         for container in place.workers(label):
             docker.run('rm', '--force', container['Id'], capture_output=True)
 
 
 @pytest.fixture(scope='module')
 def arguments(beam_image: str) -> list[str]:
-    """How Beam is told to start the image of workers."""
+    """The Beam arguments that start workers from their image."""
     return [
         '--runner=PortableRunner',
         '--job_endpoint=embed',
@@ -152,34 +158,32 @@ def arguments(beam_image: str) -> list[str]:
 
 
 @pytest.fixture(scope='module')
-def made(place: Place, arguments: list[str], beam_image: str) -> dict[str, dict[str, Any]]:
-    """What the steps give in one process, and with workers in containers."""
-    # All of the project is in the image, as it is for `beam.dataflow.image`.
+def facts(place: Place, arguments: list[str], beam_image: str) -> dict[str, dict[str, Any]]:
+    """The facts of the steps in one process and with workers in containers."""
+    # The image contains the whole project, as for `beam.dataflow.image`.
     engines = {
         DIRECT: ['--runner=FnApiRunner'],
         WORKERS: [*arguments, f'--sdk_container_image={beam_image}'],
     }
-    facts = {}
+    results = {}
     for engine, beam in engines.items():
         settings = f'beam.args={json.dumps(beam)}'
         label = WORKERS if engine == WORKERS else None
         place.run(
             'tests.support.run_artifacts',
             'prepare',
-            '/films',
+            '/images',
             f'/out/{engine}',
             settings,
             workers=label,
         )
-        facts[engine] = json.loads((place.folder / engine / 'facts.json').read_text())
-    return facts
+        results[engine] = json.loads((place.folder / engine / 'facts.json').read_text())
+    return results
 
 
-def test_each_job_had_a_container_that_boot_started(
-    made: dict, place: Place, beam_image: str
-) -> None:
+def test_boot_started_a_container_for_each_job(facts: dict, place: Place, beam_image: str) -> None:
     workers = place.workers(WORKERS)
-    # XrayExampleGen, StatisticsGen, DataAudit, Transform.
+    # One for each of XrayExampleGen, StatisticsGen, DataAudit and Transform.
     assert len(workers) == 4
     for worker in workers:
         assert (worker['Path'], worker['Config']['Image'], worker['Config']['User']) == (
@@ -189,33 +193,36 @@ def test_each_job_had_a_container_that_boot_started(
         )
 
 
-def test_the_same_records_are_in_the_same_splits(made: dict) -> None:
-    assert sum(map(len, made[DIRECT]['records'].values())) == 244
-    assert made[WORKERS]['records'] == made[DIRECT]['records']
+def test_records_and_splits_are_equal(facts: dict) -> None:
+    assert sum(map(len, facts[DIRECT]['records'].values())) == 244
+    assert facts[WORKERS]['records'] == facts[DIRECT]['records']
 
 
-def test_statistics_and_audit_are_equal(made: dict) -> None:
+def test_statistics_and_audits_are_equal(facts: dict) -> None:
     assert all(
-        split['datasets'][0]['numExamples'] != '0' for split in made[DIRECT]['statistics'].values()
+        split['datasets'][0]['numExamples'] != '0' for split in facts[DIRECT]['statistics'].values()
     )
-    assert made[DIRECT]['audit']
-    for what in ('statistics', 'audit'):
-        assert plain(made[WORKERS][what]) == plain(made[DIRECT][what])
+    assert facts[DIRECT]['audit']
+    for name in ('statistics', 'audit'):
+        assert plain(facts[WORKERS][name]) == plain(facts[DIRECT][name])
 
 
-def test_transformed_images_are_equal(made: dict) -> None:
-    assert all(made[DIRECT]['pixels'].values())
-    assert made[WORKERS]['pixels'] == made[DIRECT]['pixels']
+def test_transformed_images_are_equal(facts: dict) -> None:
+    assert all(facts[DIRECT]['pixels'].values())
+    assert facts[WORKERS]['pixels'] == facts[DIRECT]['pixels']
 
 
-def test_what_a_job_brings_along_is_installed_without_an_index_and_wins(
+def test_workers_install_the_project_of_a_job_without_an_index_and_use_it(
     place: Place, arguments: list[str]
 ) -> None:
-    # Packed by a user who may not write to the project's folder, installed by one who is not root.
-    place.run('tests.support.setup_file_pipeline', f'/out/{BROUGHT}', *arguments, workers=BROUGHT)
-    answers = [json.loads(line) for line in (place.folder / BROUGHT).read_text().splitlines()]
-    assert [answer['records'] for answer in answers] == [answer['of'] for answer in answers]
-    assert sum(answer['records'] for answer in answers) == 244
-    assert {answer['code'] for answer in answers} == {
+    # A user without write permission for the project's folder packs it, and a user other than root
+    # installs it.
+    place.run(
+        'tests.support.setup_file_pipeline', f'/out/{SETUP_FILE}', *arguments, workers=SETUP_FILE
+    )
+    reports = [json.loads(line) for line in (place.folder / SETUP_FILE).read_text().splitlines()]
+    assert [report['records'] for report in reports] == [report['items'] for report in reports]
+    assert sum(report['records'] for report in reports) == 244
+    assert {report['code'] for report in reports} == {
         '/opt/venv/lib/python3.11/site-packages/records/tfrecord.py'
     }

@@ -1,9 +1,8 @@
-"""The pipeline from films to a pushed model, each step in a container of the built image, as
-Kubeflow's driver and launcher would run it.
+"""The pipeline from images to a pushed model, each step in a container as on Kubeflow.
 
-The films and the push target are volumes; everything else goes from step to step as declared
-artifacts, through an object store. The containers have no network. The specification is compiled by
-the image, too.
+The data root and the push directory are volumes. All other data go from step to step through an
+object store, as declared artifacts. The containers have no network. The container image also
+compiles the specification.
 """
 
 from __future__ import annotations
@@ -30,23 +29,23 @@ pytestmark = pytest.mark.slow
 
 _PROJECT = Path(__file__).resolve().parents[2]
 ROOT = 'minio://mlpipeline/runs'
-# A copy of a film stops the run, and a step is tried a second time at once.
+# A copy of an image stops the run. A failed step starts again at once.
 _SETTINGS = (
-    'kubeflow.volumes=[{claim: films, mount: /data}, {claim: served, mount: /served}]',
+    'kubeflow.volumes=[{claim: images, mount: /data}, {claim: served, mount: /served}]',
     'kubeflow.retries={count: 1, wait_s: 1}',
     'gate.max_share={duplicate: 0}',
 )
 
 
-class Watched:
-    """Containers, with what each pod was given to see."""
+class RecordedContainers:
+    """Runs containers and records their pods."""
 
     def __init__(self, containers: Containers):
         self._containers = containers
         self.pods: list[Pod] = []
 
     def run(self, pod: Pod) -> int:
-        """Runs it."""
+        """Records and runs a pod."""
         self.pods.append(pod)
         return self._containers.run(pod)
 
@@ -57,34 +56,34 @@ class Place:
 
     Attributes:
       cluster: the interpreter.
-      watched: its pods.
-      films: volume with the data.
-      served: volume of the push target.
-      compile: writes the specification anew and loads it.
+      containers: what runs its pods.
+      images: the volume with the data root.
+      served: the volume with the push directory.
+      compile: writes the specification again and loads it.
     """
 
     cluster: Cluster
-    watched: Watched
-    films: Path
+    containers: RecordedContainers
+    images: Path
     served: Path
     compile: Callable[[], tuple[Spec, Spec]]
 
 
 @pytest.fixture(scope='module')
 def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """244 synthetic films, an empty push target, an empty cluster."""
+    """244 synthetic images, an empty push directory, an empty cluster."""
     folder = tmp_path_factory.mktemp('cluster')
-    films, served, out = (folder / name for name in ('films', 'served', 'out'))
-    write_dataset(films, count=244, seed=7)
+    images, served, out = (folder / name for name in ('images', 'served', 'out'))
+    write_dataset(images, count=244, seed=7)
     for volume in (served, out):
         volume.mkdir()
         volume.chmod(0o777)
     shutil.copy(_PROJECT / 'tests' / 'support' / 'small_run.yaml', out)
 
-    def compile_anew() -> tuple[Spec, Spec]:
+    def compile_spec() -> tuple[Spec, Spec]:
         mounts = [
             option
-            for name in ('films:/data:ro', 'served:/served:ro', 'out:/out')
+            for name in ('images:/data:ro', 'served:/served:ro', 'out:/out')
             for option in ('--volume', f'{folder}/{name}')
         ]
         settings = [option for setting in _SETTINGS for option in ('--set', setting)]
@@ -100,7 +99,7 @@ def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
             ROOT,
         ]
         command += ['--data-root', '/data', '--push-dir', '/served', *settings]
-        done = docker.run(
+        result = docker.run(
             'run',
             '--rm',
             '--network',
@@ -112,20 +111,20 @@ def place(docker: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert result.returncode == 0, result.stdout + result.stderr
         return load(out / 'spec.yaml')
 
-    watched = Watched(Containers(docker.docker, docker.environment))
-    # 2.16 tries a failed step again, and 2.17 does not.
+    containers = RecordedContainers(Containers(docker.docker, docker.environment))
+    # Kubeflow 2.16 retries a failed step, 2.17 does not.
     cluster = Cluster(
-        folder / 'cluster', watched, {'films': films, 'served': served}, version='2.16'
+        folder / 'cluster', containers, {'images': images, 'served': served}, version='2.16'
     )
-    return Place(cluster, watched, films, served, compile_anew)
+    return Place(cluster, containers, images, served, compile_spec)
 
 
 @pytest.fixture(scope='module')
 def first(place: Place) -> tuple[tuple[Spec, Spec], list[Step]]:
-    """The first specification, and its run."""
+    """The first specification and the steps of its run."""
     documents = place.compile()
     return documents, place.cluster.submit(
         documents,
@@ -142,20 +141,20 @@ def _served(folder: Path) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize(('name', 'more'), [('image', set()), ('beam_image', {'pip'})])
-def test_the_image_is_of_the_lock_file_and_not_of_root(
-    docker: Engine, request: pytest.FixtureRequest, name: str, more: set[str]
+@pytest.mark.parametrize(('name', 'extra'), [('image', set()), ('beam_image', {'pip'})])
+def test_the_image_has_the_locked_packages_and_a_user_other_than_root(
+    docker: Engine, request: pytest.FixtureRequest, name: str, extra: set[str]
 ) -> None:
     image = request.getfixturevalue(name)
     user = image_user(docker.docker, docker.environment, image)
     assert re.fullmatch(r'[1-9]\d*:[1-9]\d*', user), (
-        'Kubernetes cannot tell of a name whether it is root'
+        'Kubernetes cannot see from a name whether it is root'
     )
     listing = (
         'import importlib.metadata as m, json; print(json.dumps({d.metadata["Name"]: d.version '
         'for d in m.distributions()}))'
     )
-    told = docker.run(
+    result = docker.run(
         'run',
         '--rm',
         '--network',
@@ -173,16 +172,16 @@ def test_the_image_is_of_the_lock_file_and_not_of_root(
     def plain(versions: dict[str, str]) -> dict[str, str]:
         return {re.sub(r'[-_.]+', '-', name).lower(): version for name, version in versions.items()}
 
-    installed = plain(json.loads(told.stdout))
-    assert installed.keys() - expected.keys() == more
-    assert {package: installed[package] for package in installed.keys() - more} == expected
+    installed = plain(json.loads(result.stdout))
+    assert installed.keys() - expected.keys() == extra
+    assert {package: installed[package] for package in installed.keys() - extra} == expected
 
 
 # Boot builds what a job brings along with the packages of the image.
 @pytest.mark.parametrize(
     ('name', 'settings'), [('image', []), ('beam_image', ['PIP_NO_BUILD_ISOLATION=0'])]
 )
-def test_nothing_of_the_build_is_left(
+def test_the_image_has_no_traces_of_its_build(
     docker: Engine, request: pytest.FixtureRequest, name: str, settings: list[str]
 ) -> None:
     image = request.getfixturevalue(name)
@@ -199,14 +198,14 @@ def test_nothing_of_the_build_is_left(
     assert not re.search(r'https?://', history)
 
 
-def test_every_step_runs_to_a_pushed_model(place: Place, first) -> None:
+def test_all_steps_run_and_push_a_model(place: Place, first) -> None:
     _, steps = first
     assert {step.name: step.state for step in steps} == dict.fromkeys(REQUIRED, 'COMPLETE')
     (version,) = (path for path in place.served.iterdir() if path.name.isdigit())
     assert target.verify(str(version)) == []
     assert (version / 'saved_model.pb').is_file()
     assert json.loads((version / 'manifest.json').read_text())['metrics']['auc'] >= 0.4
-    # Pods start with umask 0; everybody may read what is pushed, and only its owner write.
+    # Pods start with umask 0. Everyone may read the pushed files, but only their owner may write.
     modes = {
         path.relative_to(place.served): path.stat().st_mode & 0o777
         for path in (place.served / version.name).rglob('*')
@@ -215,7 +214,7 @@ def test_every_step_runs_to_a_pushed_model(place: Place, first) -> None:
     assert all(mode & 0o044 == 0o044 for mode in modes.values()), modes
 
 
-def test_data_go_through_declared_artifacts_only(place: Place, first) -> None:
+def test_data_go_only_through_declared_artifacts(place: Place, first) -> None:
     _, steps = first
     declared = {artifact.uri for step in steps for artifact in step.outputs.values()}
     assert all(uri.startswith(f'{ROOT}/e2e/') for uri in declared)
@@ -231,33 +230,32 @@ def test_data_go_through_declared_artifacts_only(place: Place, first) -> None:
         for name in objects
         if not any(name == uri or name.startswith(f'{uri}/') for uri in declared)
     } == set()
-    # A pod sees scratch of its own and the two volumes.
-    for pod in place.watched.pods[: len(steps)]:
+    # A pod sees its own scratch folders and the two volumes.
+    for pod in place.containers.pods[: len(steps)]:
         own = {folder for path, folder in pod.folders.items() if path not in ('/data', '/served')}
-        assert {pod.folders['/data'], pod.folders['/served']} == {place.films, place.served}
+        assert {pod.folders['/data'], pod.folders['/served']} == {place.images, place.served}
         assert all(
             pod.name.rpartition('-')[0].split('-')[2] in str(folder).lower() for folder in own
         )
 
 
-def test_unchanged_is_cached_whole_and_pushes_nothing(place: Place, first) -> None:
-    before, pods = _served(place.served), len(place.watched.pods)
+def test_an_unchanged_run_is_cached_and_pushes_nothing(place: Place, first) -> None:
+    before, pods = _served(place.served), len(place.containers.pods)
     again = place.compile()
     steps = place.cluster.submit(again, ROOT)
     assert {step.name: step.state for step in steps} == dict.fromkeys(REQUIRED, 'CACHED')
     assert _served(place.served) == before
-    assert len(place.watched.pods) == pods
+    assert len(place.containers.pods) == pods
 
 
-def test_a_new_file_is_seen_and_a_failing_step_stops_the_run(place: Place, first) -> None:
+def test_a_new_file_reruns_ingestion_and_a_failed_step_stops_the_run(place: Place, first) -> None:
     documents, _ = first
-    before, pods = _served(place.served), len(place.watched.pods)
-    film_file = next(iter(sorted(place.films.rglob('*.tfrec'))))
-    copy = film_file.with_name(f'900-{film_file.name.split("-")[1]}')
-    shutil.copy(film_file, copy)
+    before, pods = _served(place.served), len(place.containers.pods)
+    record_file = next(iter(sorted(place.images.rglob('*.tfrec'))))
+    copy = record_file.with_name(f'900-{record_file.name.split("-")[1]}')
+    shutil.copy(record_file, copy)
     try:
-        # Kubeflow's cache does not see it under the same path: the old specification comes from the
-        # cache.
+        # Kubeflow's cache does not look into the volume: the old specification stays cached.
         assert {step.state for step in place.cluster.submit(documents, ROOT)} == {'CACHED'}
         with pytest.raises(RunError) as failed:
             place.cluster.submit(place.compile(), ROOT)
@@ -274,8 +272,8 @@ def test_a_new_file_is_seen_and_a_failing_step_stops_the_run(place: Place, first
         'XrayExampleGen',
     }
     assert set(states.values()) == {'COMPLETE'}
-    # Tried twice, and the log says why.
-    assert [pod.name.split('-')[2] for pod in place.watched.pods[pods:]].count('datagate') == 2
+    # The step ran twice, and the log says why it failed.
+    assert [pod.name.split('-')[2] for pod in place.containers.pods[pods:]].count('datagate') == 2
     assert 'step DataGate failed after 2 attempts' in str(failed.value)
     assert 'duplicate' in str(failed.value)
     assert _served(place.served) == before

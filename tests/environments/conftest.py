@@ -1,4 +1,4 @@
-"""What the tests of this folder share."""
+"""Fixtures for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from tests.support.environment_runs import Direct
 
 
 @pytest.fixture(scope='session')
-def direct(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Direct:
-    """The run that the others are compared with."""
-    return Direct(films, tmp_path_factory.mktemp('direct'))
+def direct(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Direct:
+    """The run that the tests compare others with."""
+    return Direct(data_root, tmp_path_factory.mktemp('direct'))

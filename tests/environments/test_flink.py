@@ -1,8 +1,7 @@
-"""On a Flink cluster of two hosts, one of which is lost half way, the Beam steps give what they
-give in one process.
+"""The Beam steps on a Flink cluster that loses one of its two hosts, compared with one process.
 
-Needs root, Java and Maven; `.ci/run` sees to them and sets CXR_REQUIRE_FLINK, with which the
-absence of any is a failure.
+The tests need root, Java and Maven. `.ci/run` installs them and sets CXR_REQUIRE_FLINK, which turns
+a skip into a failure.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from tests.support.flink import jars
 pytestmark = pytest.mark.slow
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_JOB = 3  # XrayExampleGen, StatisticsGen and DataAudit come before: it is Transform's first
+_JOB = 3  # the first job of Transform, after XrayExampleGen, StatisticsGen and DataAudit
 DIRECT, ON_FLINK = 'direct', 'flink'
 
 
-def test_flink_listens_on_the_network_of_the_cluster_only(cluster: flink.Cluster) -> None:
+def test_flink_listens_only_on_the_network_of_the_cluster(cluster: flink.Cluster) -> None:
     for port in (flink.REST_PORT, 6123, flink.JOB_PORT):
         with socket.create_connection((flink.ADDRESS, port), timeout=10):
             pass
@@ -39,7 +38,7 @@ def test_flink_listens_on_the_network_of_the_cluster_only(cluster: flink.Cluster
 
 @pytest.fixture(scope='module')
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink.Cluster]:
-    """Two hosts of two slots."""
+    """Two hosts with two slots each."""
     try:
         with flink.cluster(
             jars.fetch(_PROJECT / '.tools'), tmp_path_factory.mktemp('flink-logs')
@@ -52,16 +51,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[flink.Cluster]
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the run on Flink puts what it makes."""
+    """The folder for the outputs of the run on Flink."""
     return tmp_path_factory.mktemp('flink')
 
 
 @pytest.fixture(scope='module')
-def lost(
-    cluster: flink.Cluster, films: Path, folder: Path
+def interrupted(
+    cluster: flink.Cluster, data_root: Path, folder: Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the run on Flink gave, and what Flink tells of the job in which a host was lost."""
-    running = start('make', films, folder, *cluster.settings())
+    """The facts of the run on Flink, and Flink's description of the job that lost a host."""
+    running = start('make', data_root, folder, *cluster.settings())
     deadline = time.monotonic() + PATIENCE_S
     while True:
         jobs = cluster.jobs()
@@ -72,7 +71,7 @@ def lost(
         ):
             break
         assert running.process.poll() is None, (
-            f'ended before its time:\n{running.process.communicate()[0][-5000:]}'
+            f'the run ended too early:\n{running.process.communicate()[0][-5000:]}'
         )
         assert time.monotonic() < deadline, jobs
         time.sleep(0.2)
@@ -81,46 +80,46 @@ def lost(
 
 
 @pytest.fixture(scope='module')
-def made(lost: tuple[dict, dict], direct: Direct) -> dict[str, dict[str, Any]]:
-    """What each engine makes of the films."""
-    return {ON_FLINK: lost[0], DIRECT: direct.made}
+def facts(interrupted: tuple[dict, dict], direct: Direct) -> dict[str, dict[str, Any]]:
+    """The facts of the run on each engine."""
+    return {ON_FLINK: interrupted[0], DIRECT: direct.run_facts}
 
 
-def test_the_job_outlived_the_loss_of_a_host(
-    lost: tuple[dict, dict], cluster: flink.Cluster
+def test_a_job_survives_the_loss_of_a_host(
+    interrupted: tuple[dict, dict], cluster: flink.Cluster
 ) -> None:
-    _, job = lost
-    assert job['timestamps']['RESTARTING'] > 0, 'the host was lost too early or too late to matter'
+    _, job = interrupted
+    assert job['timestamps']['RESTARTING'] > 0, 'the host was lost while the job did not run'
     assert job['state'] == 'FINISHED'
-    assert {each['state'] for each in cluster.jobs()} == {'FINISHED'}
-    # One for each Beam step.
+    assert {job['state'] for job in cluster.jobs()} == {'FINISHED'}
+    # One job for each Beam step.
     assert len(cluster.jobs()) == 5
 
 
-def test_the_same_records_are_in_the_same_splits(made: dict) -> None:
-    assert all(made[DIRECT]['records'].values())
-    assert made[ON_FLINK]['records'] == made[DIRECT]['records']
+def test_records_and_splits_are_equal(facts: dict) -> None:
+    assert all(facts[DIRECT]['records'].values())
+    assert facts[ON_FLINK]['records'] == facts[DIRECT]['records']
 
 
-def test_statistics_are_equal(made: dict) -> None:
+def test_statistics_are_equal(facts: dict) -> None:
     assert all(
-        split['datasets'][0]['numExamples'] != '0' for split in made[DIRECT]['statistics'].values()
+        split['datasets'][0]['numExamples'] != '0' for split in facts[DIRECT]['statistics'].values()
     )
-    assert plain(made[ON_FLINK]['statistics']) == plain(made[DIRECT]['statistics'])
+    assert plain(facts[ON_FLINK]['statistics']) == plain(facts[DIRECT]['statistics'])
 
 
-def test_transformed_images_are_equal(made: dict) -> None:
-    assert made[DIRECT]['pixels']
-    assert made[ON_FLINK]['pixels'] == made[DIRECT]['pixels']
+def test_transformed_images_are_equal(facts: dict) -> None:
+    assert facts[DIRECT]['pixels']
+    assert facts[ON_FLINK]['pixels'] == facts[DIRECT]['pixels']
 
 
-def test_the_audit_finds_the_same(made: dict) -> None:
-    assert made[DIRECT]['audit']
-    assert plain(made[ON_FLINK]['audit']) == plain(made[DIRECT]['audit'])
+def test_audits_are_equal(facts: dict) -> None:
+    assert facts[DIRECT]['audit']
+    assert plain(facts[ON_FLINK]['audit']) == plain(facts[DIRECT]['audit'])
 
 
-def test_evaluator_and_transform_graph_give_the_same(
-    lost: tuple, folder: Path, direct: Direct, cluster: flink.Cluster, tmp_path: Path
+def test_evaluations_are_equal(
+    interrupted: tuple, folder: Path, direct: Direct, cluster: flink.Cluster, tmp_path: Path
 ) -> None:
     address = {
         'job_server': f'{flink.ADDRESS}:{flink.JOB_PORT}',
@@ -128,17 +127,16 @@ def test_evaluator_and_transform_graph_give_the_same(
         'parallelism': 2,
     }
     beam = BeamParameters.model_validate({'engine': 'flink', 'flink': address}).arguments(None)
-    # The graph and the model that the run on Flink made: evaluated there, and here.
-    judged = {
+    # The graph and the model of the run on Flink, evaluated on Flink and in one process.
+    evaluations = {
         engine: start('judge', folder, tmp_path / engine, *options).facts()
         for engine, options in ((ON_FLINK, beam), (DIRECT, ()))
     }
-    assert len(judged[DIRECT]['metrics']) > 20
-    # Probabilities are float32, and their last digits depend on the batches that Beam happens to
-    # make.
-    assert judged[ON_FLINK]['metrics'] == pytest.approx(
-        judged[DIRECT]['metrics'], rel=1e-6, nan_ok=True
+    assert len(evaluations[DIRECT]['metrics']) > 20
+    # Probabilities are float32; their last digits depend on how Beam forms batches.
+    assert evaluations[ON_FLINK]['metrics'] == pytest.approx(
+        evaluations[DIRECT]['metrics'], rel=1e-6, nan_ok=True
     )
-    assert judged[ON_FLINK]['blessed'] == judged[DIRECT]['blessed']
-    # The graph that the run in one process made.
-    assert sorted(judged[DIRECT]['pixels']) == sorted(direct.judged['pixels'])
+    assert evaluations[ON_FLINK]['blessed'] == evaluations[DIRECT]['blessed']
+    # The graph of the run in one process transforms the images in the same way.
+    assert sorted(evaluations[DIRECT]['pixels']) == sorted(direct.evaluation_facts['pixels'])

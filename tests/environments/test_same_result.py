@@ -1,7 +1,7 @@
-"""Both locked environments make the same of the same films, and each runs what the other made.
+"""Both locked environments give the same results, and each runs the model of the other.
 
-The other environment is the command in CXR_OTHER_ENVIRONMENT that starts its Python in this folder,
-for example `tests/support/debian13 .venv/bin/python`; both have to see the same temporary folder.
+CXR_OTHER_ENVIRONMENT is the command that starts the Python of the other environment in this folder,
+for example `tests/support/debian13 .venv/bin/python`. Both have to see the same temporary folder.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def other() -> list[str]:
     command = os.environ.get(_VARIABLE)
     if not command:
         pytest.skip(
-            f'{_VARIABLE} names no second environment, e.g. "tests/support/debian13 '
-            '.venv/bin/python"'
+            f'{_VARIABLE} does not name a second environment, for example '
+            '"tests/support/debian13 .venv/bin/python"'
         )
     return shlex.split(command)
 
@@ -38,31 +38,32 @@ def other() -> list[str]:
 def folders(
     other: list[str], direct: Direct, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """Where each environment puts what it makes."""
+    """The folder for the outputs of each environment."""
     return {OURS: direct.folder, THEIRS: tmp_path_factory.mktemp(THEIRS)}
 
 
 @pytest.fixture(scope='module')
-def made(
-    other: list[str], direct: Direct, films: Path, folders: dict[str, Path]
+def facts(
+    other: list[str], direct: Direct, data_root: Path, folders: dict[str, Path]
 ) -> dict[str, dict[str, Any]]:
-    """What each environment makes of the films."""
-    return {OURS: direct.made, THEIRS: start('make', films, folders[THEIRS], python=other).facts()}
+    """The facts of the run in each environment."""
+    theirs = start('make', data_root, folders[THEIRS], python=other)
+    return {OURS: direct.run_facts, THEIRS: theirs.facts()}
 
 
 @pytest.fixture(scope='module', params=[OURS, THEIRS])
-def judged(
+def evaluations(
     request: pytest.FixtureRequest,
     other: list[str],
     direct: Direct,
-    made: dict,
+    facts: dict,
     folders: dict[str, Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, dict[str, Any]]:
-    """What each environment says of the graph and the model of one of them."""
+    """How each environment evaluates the graph and the model of one of them."""
     folder = folders[request.param]
     ours = (
-        direct.judged
+        direct.evaluation_facts
         if request.param == OURS
         else start('judge', folder, tmp_path_factory.mktemp('by-ours')).facts()
     )
@@ -72,66 +73,66 @@ def judged(
     }
 
 
-def test_they_are_two_environments(made: dict) -> None:
+def test_the_environments_have_different_versions(facts: dict) -> None:
     for package in ('tfx', 'tensorflow'):
-        assert made[OURS]['versions'][package] != made[THEIRS]['versions'][package]
+        assert facts[OURS]['versions'][package] != facts[THEIRS]['versions'][package]
 
 
-def test_the_same_records_are_in_the_same_splits(made: dict) -> None:
-    assert all(made[OURS]['records'].values())
-    assert made[OURS]['records'] == made[THEIRS]['records']
+def test_records_and_splits_are_equal(facts: dict) -> None:
+    assert all(facts[OURS]['records'].values())
+    assert facts[OURS]['records'] == facts[THEIRS]['records']
 
 
-def test_statistics_are_equal(made: dict) -> None:
+def test_statistics_are_equal(facts: dict) -> None:
     assert all(
-        split['datasets'][0]['numExamples'] != '0' for split in made[OURS]['statistics'].values()
+        split['datasets'][0]['numExamples'] != '0' for split in facts[OURS]['statistics'].values()
     )
-    assert made[OURS]['statistics'] == made[THEIRS]['statistics']
+    assert facts[OURS]['statistics'] == facts[THEIRS]['statistics']
 
 
-def test_transformed_images_are_equal_to_the_bit(made: dict) -> None:
-    assert {split: set(images) for split, images in made[OURS]['pixels'].items()} == {
+def test_transformed_images_are_equal(facts: dict) -> None:
+    assert {split: set(images) for split, images in facts[OURS]['pixels'].items()} == {
         split: set(images)
-        for split, images in made[OURS]['records'].items()
-        if split in made[OURS]['pixels']
+        for split, images in facts[OURS]['records'].items()
+        if split in facts[OURS]['pixels']
     }
-    assert made[OURS]['pixels'] == made[THEIRS]['pixels']
+    assert facts[OURS]['pixels'] == facts[THEIRS]['pixels']
 
 
-def test_a_transform_graph_gives_the_same_images_in_both(judged: dict) -> None:
-    assert judged[OURS]['pixels']
-    assert judged[OURS]['pixels'] == judged[THEIRS]['pixels']
+def test_a_transform_graph_gives_equal_images(evaluations: dict) -> None:
+    assert evaluations[OURS]['pixels']
+    assert evaluations[OURS]['pixels'] == evaluations[THEIRS]['pixels']
 
 
-def test_a_model_gives_the_same_scores_in_both(judged: dict) -> None:
-    assert set(judged[OURS]['scores']) == {'serving_default', 'serve_image'}
-    for signature, scores in judged[OURS]['scores'].items():
-        other = judged[THEIRS]['scores'][signature]
+def test_a_model_gives_equal_scores(evaluations: dict) -> None:
+    assert set(evaluations[OURS]['scores']) == {'serving_default', 'serve_image'}
+    for signature, scores in evaluations[OURS]['scores'].items():
+        other = evaluations[THEIRS]['scores'][signature]
         assert len(set(scores['probability'])) > len(scores['probability']) / 2, (
-            'a model that answers the same to all proves nothing'
+            'the model gives many images the same score, so this comparison says little'
         )
         assert other['probability'] == pytest.approx(scores['probability'], abs=1e-5)
         assert other['flag'] == scores['flag']
 
 
-def test_metrics_of_a_model_are_equal(judged: dict) -> None:
-    assert len(judged[OURS]['metrics']) > 20
-    assert judged[OURS]['blessed'] == judged[THEIRS]['blessed']
-    # Scores that differ in the seventh digit move a mean as much, and no film past another.
-    assert judged[THEIRS]['metrics'] == pytest.approx(
-        judged[OURS]['metrics'], abs=1e-5, nan_ok=True
+def test_metrics_of_a_model_are_equal(evaluations: dict) -> None:
+    assert len(evaluations[OURS]['metrics']) > 20
+    assert evaluations[OURS]['blessed'] == evaluations[THEIRS]['blessed']
+    # Scores differ in the seventh digit. That changes a mean as much, and no order of images.
+    assert evaluations[THEIRS]['metrics'] == pytest.approx(
+        evaluations[OURS]['metrics'], abs=1e-5, nan_ok=True
     )
 
 
-def test_the_compiled_specification_differs_in_versions_only(
-    made: dict, folders: dict[str, Path]
+def test_the_compiled_specifications_differ_only_in_versions(
+    facts: dict, folders: dict[str, Path]
 ) -> None:
     texts = []
     for environment, folder in folders.items():
         text = (folder / 'spec.yaml').read_text()
-        version = made[environment]['versions']['tfx']
+        version = facts[environment]['versions']['tfx']
         assert f'sdkVersion: tfx-{version}' in text
-        # The nonce of a push is a random number while nothing is served.
+        # The nonce of a push is random while no model is served.
         text, nonces = re.subn(r'("push_nonce": ?")[0-9a-f]{32}"', r'\1"', text)
         assert nonces == 1
         texts.append(text.replace(f'tfx-{version}', 'tfx'))

@@ -1,4 +1,4 @@
-"""Facts that two runs left, made comparable."""
+"""Makes the facts of two runs comparable."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """Without the order of features, and without the last digits of sums, which depend on an
-    order.
-    """
+    """Sorts features by name and drops the last digits of sums, which depend on the order."""
     if isinstance(value, dict):
-        content = {key: plain(each) for key, each in value.items()}
+        content = {key: plain(item) for key, item in value.items()}
         if 'features' in content:
             content['features'].sort(key=lambda feature: feature['path']['step'])
         return content
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     return float(f'{value:.9g}') if isinstance(value, float) else value

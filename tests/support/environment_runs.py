@@ -1,4 +1,4 @@
-"""Starts commands of `leavings`, in this environment or another one."""
+"""Starts commands of `run_artifacts`, in this environment or another one."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PATIENCE_S = 1200.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Leavings:
-    """A command that was started, and the folder that it leaves its facts in."""
+class Started:
+    """A command that runs, and the folder for its outputs."""
 
     process: subprocess.Popen
     folder: Path
 
     def facts(self) -> dict[str, Any]:
-        """Waits for its end; a failure shows what it said at last."""
-        said, _ = self.process.communicate(timeout=PATIENCE_S)
-        assert self.process.returncode == 0, f'{self.process.args}\n{said[-5000:]}'
+        """Waits for the end of the command and returns its facts; a failure shows its output."""
+        output, _ = self.process.communicate(timeout=PATIENCE_S)
+        assert self.process.returncode == 0, f'{self.process.args}\n{output[-5000:]}'
         return json.loads((self.folder / 'facts.json').read_text())
 
 
@@ -35,11 +35,17 @@ def start(
     folder: Path,
     *options: str,
     python: Sequence[str] = (sys.executable,),
-) -> Leavings:
-    """Starts a command on films, or on what was made of them, with the Python of an environment;
-    without one, with this one.
+) -> Started:
+    """Starts a command of `run_artifacts`.
+
+    Args:
+      command: `make` or `judge`.
+      subject: the data root to make a run from, or the folder of a run to judge.
+      folder: for the outputs.
+      options: more arguments of the command.
+      python: starts the Python of an environment, by default of this one.
     """
-    line = [
+    arguments = [
         *python,
         '-m',
         'tests.support.run_artifacts',
@@ -49,27 +55,28 @@ def start(
         *options,
     ]
     process = subprocess.Popen(
-        line, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        arguments, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    return Leavings(process, folder)
+    return Started(process, folder)
 
 
 class Direct:
-    """The run that others are compared with, made when it is asked for: the films through the
-    pipeline, here and in one process.
+    """The run of this environment in one process, which the tests compare others with.
+
+    It starts when a test first needs it.
     """
 
-    def __init__(self, films: Path, folder: Path):
-        self.folder = folder / 'made'
-        self._films, self._judged = films, folder / 'judged'
+    def __init__(self, data_root: Path, folder: Path):
+        self.folder = folder / 'run'
+        self._data_root, self._evaluation = data_root, folder / 'evaluation'
 
     @functools.cached_property
-    def made(self) -> dict[str, Any]:
-        """The facts of what it made in `folder`."""
-        return start('make', self._films, self.folder).facts()
+    def run_facts(self) -> dict[str, Any]:
+        """The facts of the run in `folder`."""
+        return start('make', self._data_root, self.folder).facts()
 
     @functools.cached_property
-    def judged(self) -> dict[str, Any]:
-        """Those of its graph and its model."""
-        _ = self.made
-        return start('judge', self.folder, self._judged).facts()
+    def evaluation_facts(self) -> dict[str, Any]:
+        """The facts of the run's transform graph and model."""
+        _ = self.run_facts
+        return start('judge', self.folder, self._evaluation).facts()

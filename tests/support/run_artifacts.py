@@ -1,12 +1,11 @@
-"""What an environment makes of films, in plain files that another environment can read; each
-command is a process of its own.
+"""Runs the pipeline or a model and writes facts that tests compare between environments.
 
-python -m tests.support.run_artifacts make FILMS FOLDER [OPTION...]    the whole pipeline with these
-options, then what it gave
-python -m tests.support.run_artifacts prepare FILMS FOLDER [SETTING...]    the same up to Transform,
-with these KEY=VALUE
-python -m tests.support.run_artifacts judge MADE FOLDER [BEAM...]      graph and model in MADE, of
-whichever environment, run in this one
+python -m tests.support.run_artifacts make DATA_ROOT FOLDER [OPTION...]
+    runs the whole pipeline with these options
+python -m tests.support.run_artifacts prepare DATA_ROOT FOLDER [KEY=VALUE...]
+    runs it up to Transform with these settings
+python -m tests.support.run_artifacts judge RUN FOLDER [BEAM_ARGUMENT...]
+    runs the graph and the model of RUN, from whichever environment, in this one
 """
 
 from __future__ import annotations
@@ -51,23 +50,20 @@ CONFIG = Path(__file__).with_name('small_run.yaml')
 ROOT = 'root'
 FACTS = 'facts.json'
 SPEC = 'spec.yaml'
-# The image of the containers and the fingerprint of the data: the same in both, as they name things
-# outside.
+# The same in both environments: the container image and the fingerprint of the data.
 _CONTAINER, _FINGERPRINT = 'cxr-triage:test', 'fingerprint'
 
 
-def make(films: Path, folder: Path, *options: str) -> None:
-    """Runs the pipeline on the data root `films`; leaves its root, FACTS and SPEC in `folder`."""
+def make(data_root: Path, folder: Path, *options: str) -> None:
+    """Runs the pipeline and writes its run root, FACTS and SPEC to `folder`."""
     root = folder / ROOT
-    code = cli.main(
-        ['run', '--config', str(CONFIG), '--data-root', str(films), '--root', str(root), *options]
-    )
+    arguments = ['--config', str(CONFIG), '--data-root', str(data_root), '--root', str(root)]
+    code = cli.main(['run', *arguments, *options])
     if code != 0:
         raise SystemExit(f'the pipeline ended with exit code {code}')
-    (folder / FACTS).write_text(json.dumps(_of_data(root)))
-    # Under a root that holds nothing, and the same one in both: what is served decides what is
-    # pushed.
-    config = config_lib.load(str(CONFIG), root='/nowhere', data__root='/films')
+    (folder / FACTS).write_text(json.dumps(_facts_of_data(root)))
+    # The same run root in both environments, and one that serves no model.
+    config = config_lib.load(str(CONFIG), root='/nowhere', data__root='/images')
     spec.compile_spec(
         create_pipeline(config, _FINGERPRINT),
         KubeflowParameters(image=_CONTAINER),
@@ -75,12 +71,10 @@ def make(films: Path, folder: Path, *options: str) -> None:
     )
 
 
-def prepare(films: Path, folder: Path, *settings: str) -> None:
-    """Runs what stands before the training on the data root `films`; leaves its root and FACTS in
-    `folder`.
-    """
+def prepare(data_root: Path, folder: Path, *settings: str) -> None:
+    """Runs the steps up to Transform and writes their run root and FACTS to `folder`."""
     root = folder / ROOT
-    config = config_lib.load(str(CONFIG), settings, data__root=str(films), root=str(root))
+    config = config_lib.load(str(CONFIG), settings, data__root=str(data_root), root=str(root))
     pipeline = create_pipeline(
         config, data_fingerprint(config), local_runner.metadata_config(str(root))
     )
@@ -89,13 +83,18 @@ def prepare(films: Path, folder: Path, *settings: str) -> None:
         contextlib.closing(local_runner.run(pipeline, display, 'prepared')) as steps,
     ):
         assert any(step.name == 'Transform' for step in steps)
-    (folder / FACTS).write_text(json.dumps(_of_data(root)))
+    (folder / FACTS).write_text(json.dumps(_facts_of_data(root)))
 
 
-def judge(made: Path, folder: Path, *beam: str) -> None:
-    """Runs the transform graph and the served model of `made` on its test films, and evaluates the
-    model, with Beam arguments if there are any; leaves FACTS in `folder`."""
-    root = made / ROOT
+def judge(run: Path, folder: Path, *beam: str) -> None:
+    """Evaluates the model of a run and writes FACTS to `folder`.
+
+    Args:
+      run: the folder of `make`; its test images go through its transform graph and its model.
+      folder: for FACTS.
+      beam: arguments of Beam for the Evaluator.
+    """
+    root = run / ROOT
     folder.mkdir(parents=True, exist_ok=True)
     payloads = list(_payloads(root, 'XrayExampleGen', 'examples', 'test'))
     images = [
@@ -123,8 +122,8 @@ def judge(made: Path, folder: Path, *beam: str) -> None:
     (folder / FACTS).write_text(json.dumps(facts))
 
 
-def _of_data(root: Path) -> dict[str, Any]:
-    """What the Beam steps before the training gave."""
+def _facts_of_data(root: Path) -> dict[str, Any]:
+    """The outputs of the Beam steps up to Transform."""
     return {
         'versions': {name: importlib.metadata.version(name) for name in ('tfx', 'tensorflow')},
         'records': {split: dict(_records(root, split)) for split in SPLITS},
@@ -135,10 +134,10 @@ def _of_data(root: Path) -> dict[str, Any]:
 
 
 def _transform(root: Path, images: list[bytes]) -> Iterator[bytes]:
-    """Encoded images through the transform graph, as TF Serving would load it."""
+    """Runs encoded images through the transform graph, loaded as TF Serving would load it."""
     model = SessionModel(str(_only(root / 'artifacts/Transform/transform_graph') / 'transform_fn'))
-    # The graph names its inputs by number only: each gets the image if it takes bytes, and the
-    # image's output depends on its own alone.
+    # The graph only numbers its inputs, so every input that takes bytes gets the image. The output
+    # for the image depends on its own input alone.
     definition = model.signatures['serving_default']
     inputs = {
         name: [[image] if tensor.dtype == tf.string.as_datatype_enum else [0] for image in images]
@@ -149,18 +148,18 @@ def _transform(root: Path, images: list[bytes]) -> Iterator[bytes]:
 
 
 def _metrics(evaluated: str) -> dict[str, float]:
-    """Every metric that is a number, of every slice, by a name."""
+    """Every numeric metric of every slice, under the names of slice, output and metric."""
     import tensorflow_model_analysis as tfma
 
-    found = {}
-    for of_slice in tfma.load_metrics(evaluated):
-        for item in of_slice.metric_keys_and_values:
+    metrics = {}
+    for slice_metrics in tfma.load_metrics(evaluated):
+        for item in slice_metrics.metric_keys_and_values:
             if item.value.WhichOneof('type') == 'double_value':
-                slice_name = json_format.MessageToJson(of_slice.slice_key, indent=None)
-                found[f'{slice_name} {item.key.output_name} {item.key.name}'] = (
+                slice_name = json_format.MessageToJson(slice_metrics.slice_key, indent=None)
+                metrics[f'{slice_name} {item.key.output_name} {item.key.name}'] = (
                     item.value.double_value.value
                 )
-    return found
+    return metrics
 
 
 def _payloads(root: Path, component: str, output: str, split: str) -> Iterator[bytes]:
@@ -173,9 +172,7 @@ def _payloads(root: Path, component: str, output: str, split: str) -> Iterator[b
 
 
 def _records(root: Path, split: str) -> Iterator[tuple[str, str]]:
-    """Image -> digest of all its features; in the order of their names, as serialisations of a map
-    differ.
-    """
+    """Image id -> digest of all its features, sorted by name since the order in a map varies."""
     for payload in _payloads(root, 'XrayExampleGen', 'examples', split):
         features = Example.FromString(payload).features.feature
         content = hashlib.sha256()
@@ -185,7 +182,7 @@ def _records(root: Path, split: str) -> Iterator[tuple[str, str]]:
 
 
 def _pixels(root: Path, split: str) -> Iterator[tuple[str, str]]:
-    """Image -> digest of its pixels after Transform."""
+    """Image id -> digest of its pixels after Transform."""
     for payload in _payloads(root, 'Transform', 'transformed_examples', split):
         features = Example.FromString(payload).features.feature
         yield _image_id(features), _digest(features[transformed(IMAGE)].bytes_list.value[0])
@@ -196,7 +193,7 @@ def _image_id(features: Any) -> str:
 
 
 def _digest(png: bytes) -> str:
-    """Of the pixels: two versions of libpng may pack the same ones differently."""
+    """The digest of the pixels, since versions of libpng compress the same pixels differently."""
     pixels = np.asarray(Image.open(io.BytesIO(png)))
     return hashlib.sha256(f'{pixels.dtype} {pixels.shape} '.encode() + pixels.tobytes()).hexdigest()
 

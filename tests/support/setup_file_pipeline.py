@@ -1,8 +1,9 @@
-"""A Beam job that brings the project along, as a step without an image of workers does; its workers
-tell which code read the films.
+"""A Beam job that takes the project along, as a step without a worker image does.
 
-python -m tests.support.setup_file_pipeline OUT BEAM_ARGUMENT...    out of the image; the films are
-in /films, the answer is in OUT
+Its workers report which code reads the images.
+
+python -m tests.support.setup_file_pipeline OUT BEAM_ARGUMENT...
+    in the container image; reads the data root /images, writes to OUT
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from records import tfrecord
 
 
 def read(path: str) -> str:
-    """The number of records of a file, and where the code lies that has read them."""
-    found = [type(record).__name__ for record in tfrecord.read(path)]
+    """Counts the records of a file and names the path of the code that read them."""
+    kinds = [type(item).__name__ for item in tfrecord.read(path)]
     return json.dumps(
-        {'records': found.count('Record'), 'of': len(found), 'code': tfrecord.__file__}
+        {'records': kinds.count('Record'), 'items': len(kinds), 'code': tfrecord.__file__}
     )
 
 
 def main(out: str, *arguments: str) -> None:
-    """Runs the job with these arguments of Beam's beside those that a step passes."""
+    """Runs the job with these Beam arguments and those that a step passes."""
     options = PipelineOptions(BeamParameters(args=arguments).arguments(IMAGE_SETUP_FILE))
-    paths = sorted(str(path) for path in Path('/films').rglob('*.tfrec'))
+    paths = sorted(str(path) for path in Path('/images').rglob('*.tfrec'))
     with beam.Pipeline(options=options) as pipeline:
         _ = (
             pipeline
