@@ -12,7 +12,7 @@ BIN := .venv/bin
 DEMO := runs/demo
 DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
-SOURCES := $(wildcard pipeline components trainer schemas storage records pages cli scripts benchmarks experiments tests setup.py cxr_triage.py)
+SOURCES := $(wildcard pipeline components trainer schemas storage records pages serving cli scripts benchmarks experiments tests setup.py cxr_triage.py)
 
 .PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom image clean ci ci-full
 

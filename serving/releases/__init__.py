@@ -1,0 +1,1 @@
+"""Which versions of a model are served, under which labels, and who released them."""

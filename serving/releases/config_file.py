@@ -1,0 +1,52 @@
+"""TF Serving's model config file: which versions are served, under which labels."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+
+from serving.api import messages
+
+
+class ConfigFileError(ValueError):
+    """A model config file that cannot be read; the text names the file and says why."""
+
+
+def read(path: Path) -> Any:
+    """The ModelServerConfig message of a file.
+
+    Raises:
+      ConfigFileError: it cannot be read, or is not a model config file.
+    """
+    try:
+        return parse(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigFileError(f'{path}: not a model config file of TF Serving: {reason}') from None
+
+
+def parse(text: str) -> Any:
+    """The ModelServerConfig message of a text.
+
+    Raises:
+      text_format.ParseError: the text is not one.
+    """
+    return text_format.Parse(text, messages.ModelServerConfig(), allow_unknown_field=True)
+
+
+def to_text(config: Any) -> str:
+    """The text of a ModelServerConfig message, as TF Serving reads it."""
+    return text_format.MessageToString(config)
+
+
+def write(path: Path, config: Any) -> None:
+    """Replaces a file in one step: a reader gets the old configuration or the new one."""
+    unfinished = path.with_name(f'.{path.name}.new')
+    with unfinished.open('w', encoding='utf-8') as stream:
+        stream.write(to_text(config))
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(unfinished, path)
