@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 
 from serving.api import messages
+
+# In the push directory, beside the versions.
+NAME = 'models.config'
 
 
 class ConfigFileError(ValueError):
@@ -50,3 +54,15 @@ def write(path: Path, config: Any) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(unfinished, path)
+
+
+def build(model: str, target: str, labels: Mapping[str, int]) -> Any:
+    """The ModelServerConfig message that serves the labelled versions of one model."""
+    config = messages.ModelServerConfig()
+    entry = config.model_config_list.config.add(
+        name=model, base_path=os.path.abspath(target), model_platform='tensorflow'
+    )
+    for label, version in labels.items():
+        entry.version_labels[label] = version
+    entry.model_version_policy.specific.versions.extend(sorted(set(labels.values())))
+    return config

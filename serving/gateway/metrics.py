@@ -1,0 +1,63 @@
+"""What Prometheus reads at /metrics."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from serving.database.tables import PENDING, STATES, Answer, Study
+
+
+class Metrics:
+    """The figures of one gateway, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            'cxr_requests_total',
+            'HTTP requests',
+            ['method', 'route', 'status'],
+            registry=self.registry,
+        )
+        self.latency = Histogram(
+            'cxr_request_seconds', 'Duration of HTTP requests', ['route'], registry=self.registry
+        )
+        self.studies = Gauge('cxr_studies', 'Studies by state', ['state'], registry=self.registry)
+        self.oldest_pending = Gauge(
+            'cxr_oldest_pending_seconds', 'Age of the oldest unscored study', registry=self.registry
+        )
+        self.answers = Gauge(
+            'cxr_answers',
+            'Answers by version and flag',
+            ['version', 'flag'],
+            registry=self.registry,
+        )
+        self.model_server_up = Gauge(
+            'cxr_model_server_up', 'Whether the last request was answered', registry=self.registry
+        )
+
+    def read_database(self, reading: Callable[[], AbstractContextManager[Session]]) -> None:
+        """Sets the figures that the database has, so that several gateways report the same."""
+        with reading() as session:
+            counts = dict(
+                session.execute(select(Study.state, func.count()).group_by(Study.state)).all()
+            )
+            oldest = session.scalar(
+                select(func.min(Study.arrived_at)).where(Study.state == PENDING)
+            )
+            answers = session.execute(
+                select(Answer.version, Answer.flag, func.count())
+                .where(Answer.role == 'stable')
+                .group_by(Answer.version, Answer.flag)
+            ).all()
+        for state in STATES:
+            self.studies.labels(state).set(counts.get(state, 0))
+        now = datetime.datetime.now(datetime.timezone.utc)
+        self.oldest_pending.set((now - oldest).total_seconds() if oldest else 0.0)
+        for version, flag, count in answers:
+            self.answers.labels(version, str(bool(flag)).lower()).set(count)

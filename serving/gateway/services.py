@@ -1,0 +1,92 @@
+"""What the routes of a gateway share: database, files, model server and scorer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from serving import served_versions, studies
+from serving.api.client import ModelServer, ModelServerError
+from serving.database import connection
+from serving.gateway.settings import Settings
+from serving.image_files import ImageFiles
+from serving.releases import config_file
+from serving.scoring import Scorer, Traffic
+from serving.served_versions import VersionInfo
+
+# Seconds for which the states of the versions are taken as known.
+_STATES_S = 2.0
+
+
+class Services:
+    """The parts of a gateway, until `close`.
+
+    Raises:
+      connection.DatabaseError: the database cannot be used.
+      OSError: the folder for images cannot be made.
+    """
+
+    def __init__(self, settings: Settings, server: ModelServer):
+        self.settings, self.server = settings, server
+        self.sessions: sessionmaker[Session] = connection.connect(settings.database)
+        self.files = ImageFiles(settings.data / 'images')
+        self._states: tuple[float, dict[int, str]] = (0.0, {})
+        self.scorer = Scorer(
+            self.sessions,
+            self.files,
+            server,
+            Traffic(settings.model, self.stable_label(), settings.canary_share),
+            self.version,
+        )
+
+    def close(self) -> None:
+        """Ends the scorer and the connections."""
+        self.scorer.close()
+        self.server.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that changes nothing, and so waits for no other."""
+        with self.sessions() as session:
+            session.connection(execution_options={'readonly': True})
+            yield session
+
+    def versions(self) -> list[VersionInfo]:
+        """The versions in the push directory, oldest first."""
+        return served_versions.read_all(self.settings.target)
+
+    def version(self, number: int) -> VersionInfo:
+        """What is on record about a version."""
+        return served_versions.read(f'{self.settings.target.rstrip("/")}/{number}', number)
+
+    def version_states(self) -> dict[int, str]:
+        """Version -> its state on the model server; empty if it does not answer."""
+        read_at, states = self._states
+        if time.monotonic() - read_at > _STATES_S:
+            try:
+                statuses = self.server.versions(self.settings.model)
+            except ModelServerError:
+                return {}
+            states = {status.version: status.state for status in statuses}
+            self._states = (time.monotonic(), states)
+        return states
+
+    def labels(self) -> dict[str, int]:
+        """Label -> version, as the model config file beside the versions says."""
+        path = Path(self.settings.target) / config_file.NAME
+        try:
+            config = config_file.read(path)
+        except config_file.ConfigFileError:
+            return {}
+        for entry in config.model_config_list.config:
+            if entry.name == self.settings.model:
+                return dict(entry.version_labels)
+        return {}
+
+    def stable_label(self) -> str:
+        """The label of the version that answers; '' where no version has a label."""
+        return studies.STABLE if studies.STABLE in self.labels() else ''
