@@ -69,7 +69,9 @@ def read(path: str, number: int) -> VersionInfo:
         info.get('operating_point', {}).get('threshold'),
         str(info.get('task', '')),
         manifest.pushed_at,
-        *(_estimate(metrics, name) for name in ('auc', 'sensitivity', 'specificity')),
+        _estimate(metrics, 'auc'),
+        _estimate(metrics, 'sensitivity'),
+        _estimate(metrics, 'specificity'),
     )
 
 

@@ -11,8 +11,8 @@ from serving.api.messages import TensorProto
 
 # TensorFlow's DataType numbers (framework/types.proto).
 STRING = 7
-_DTYPES: dict[int, type] = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, 10: np.bool_}
-_NUMBERS = {np.dtype(dtype): number for number, dtype in _DTYPES.items()}
+_DTYPES: dict[int, Any] = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, 10: np.bool_}
+_NUMBERS: dict[Any, int] = {np.dtype(dtype): number for number, dtype in _DTYPES.items()}
 _VALUES = {1: 'float_val', 2: 'double_val', 3: 'int_val', 9: 'int64_val'}
 
 
@@ -56,7 +56,7 @@ def to_array(tensor: Any) -> np.ndarray:
     elif tensor.dtype not in _DTYPES:
         raise TensorError(f'dtype {tensor.dtype} is not supported')
     elif tensor.tensor_content:
-        dtype = np.dtype(_DTYPES[tensor.dtype])
+        dtype: np.dtype = np.dtype(_DTYPES[tensor.dtype])
         if len(tensor.tensor_content) != count * dtype.itemsize:
             raise TensorError(
                 f'{len(tensor.tensor_content)} bytes of {dtype.name} do not fill shape {shape}'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -59,7 +60,7 @@ class Guard:
         refusal = self._refusal(request)
         started = False
 
-        async def send_with_headers(message: dict) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             nonlocal started
             if message['type'] == 'http.response.start':
                 started = True

@@ -44,9 +44,8 @@ class Metrics:
     def read_database(self, reading: Callable[[], AbstractContextManager[Session]]) -> None:
         """Sets the figures that the database has, so that several gateways report the same."""
         with reading() as session:
-            counts = dict(
-                session.execute(select(Study.state, func.count()).group_by(Study.state)).all()
-            )
+            rows = session.execute(select(Study.state, func.count()).group_by(Study.state))
+            counts = {state: count for state, count in rows}
             oldest = session.scalar(
                 select(func.min(Study.arrived_at)).where(Study.state == PENDING)
             )

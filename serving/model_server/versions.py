@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -35,7 +36,7 @@ class LoadedVersion:
         self._model = SessionModel(str(path))
         self.signatures = self._model.signatures
         self._batchers = {
-            name: Batcher(lambda inputs, name=name: self._model.run(name, inputs), max_batch)
+            name: Batcher(functools.partial(self._model.run, name), max_batch)
             for name in self.signatures
         }
         if Path(warmup.path_in(str(path))).exists():

@@ -1,4 +1,4 @@
-"""A model server through TF Serving's API: the embedded one, and the real one where there is one."""
+"""Model servers through TF Serving's API: the embedded one, and a real one if there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model servers for tests: the embedded one, and a real TF Serving where CXR_TF_SERVING names one."""
+"""Model servers for tests: the embedded one, and the TF Serving that CXR_TF_SERVING names."""
 
 from __future__ import annotations
 
@@ -25,10 +25,15 @@ def config_text(target: Path, policy: str = '', labels: dict[str, int] | None = 
         f'    version_labels {{ key: "{label}" value: {version} }}\n'
         for label, version in (labels or {}).items()
     )
-    return (
-        f'model_config_list {{\n  config {{\n    name: "{MODEL}"\n    base_path: "{target}"\n'
-        f'    model_platform: "tensorflow"\n    model_version_policy {{ {policy} }}\n{entries}  }}\n}}\n'
-    )
+    return f'''model_config_list {{
+  config {{
+    name: "{MODEL}"
+    base_path: "{target}"
+    model_platform: "tensorflow"
+    model_version_policy {{ {policy} }}
+{entries}  }}
+}}
+'''
 
 
 @contextlib.contextmanager
