@@ -45,7 +45,7 @@ class Metrics:
         """Sets the figures that the database has, so that several gateways report the same."""
         with reading() as session:
             rows = session.execute(select(Study.state, func.count()).group_by(Study.state))
-            counts = {state: count for state, count in rows}
+            counts: dict[str, int] = dict(row._tuple() for row in rows)
             oldest = session.scalar(
                 select(func.min(Study.arrived_at)).where(Study.state == PENDING)
             )
