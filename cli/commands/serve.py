@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from cli import root_argument as roots
-from pipeline.exit_codes import FAILED, refuse
-from pipeline.run_root import RunRoot
+from cli import service_options as service
+from pipeline.exit_codes import refuse
 
 DEFAULT_PORT = 8080
 _LOOPBACK = frozenset({'127.0.0.1', 'localhost', '::1'})
@@ -18,7 +19,7 @@ _LOOPBACK = frozenset({'127.0.0.1', 'localhost', '::1'})
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `serve`."""
-    roots.add_argument(parser)
+    service.add_arguments(parser)
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to listen on (default: this machine alone)'
     )
@@ -28,18 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_PORT,
         metavar='N',
         help=f'port to listen on (default: {DEFAULT_PORT}; 0: any free one)',
-    )
-    parser.add_argument(
-        '--model-server',
-        metavar='grpc://HOST:PORT',
-        help='a TF Serving that serves the push directory (default: an embedded one)',
-    )
-    parser.add_argument('--model', default='triage', metavar='NAME', help='name of the model there')
-    parser.add_argument(
-        '--data',
-        type=Path,
-        metavar='DIR',
-        help='folder for database, images and logs (default: ROOT/service)',
     )
     parser.add_argument(
         '--database',
@@ -75,9 +64,9 @@ def run(args: argparse.Namespace) -> int:
         root = roots.find(args.root)
     except roots.RootError as error:
         return refuse('serve', error)
-    data = args.data or root / 'service'
+    data = service.data_folder(args, root)
     settings = Settings(
-        target=str(RunRoot(root).serving),
+        target=str(service.target(root)),
         model=args.model,
         data=data,
         database=args.database or f'sqlite:///{data / "gateway.sqlite"}',
@@ -90,33 +79,32 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, settings: Any) -> int:
-    from serving import releases
+    from components.pusher.target import TargetError
+    from serving import running
     from serving.api.client import ModelServer
     from serving.database.connection import DatabaseError
     from serving.embedded import EmbeddedServer, EmbeddedServerError
     from serving.gateway.app import create_app
     from serving.gateway.server import GatewayServer
     from serving.gateway.services import Services
+    from serving.releases import ReleaseError
+    from serving.releases.release import Releases
 
-    embedded = None
-    try:
-        config = releases.ensure_config(settings.target, settings.model)
-        if args.model_server:
-            address = args.model_server.removeprefix('grpc://')
-        else:
-            embedded = EmbeddedServer(config, settings.data / 'model-server.log')
-            address = embedded.address
-        services = Services(settings, ModelServer(address))
+    with contextlib.ExitStack() as open_parts:
         try:
+            config = Releases(Path(settings.target), settings.model).ensure()
+            if args.model_server:
+                address = service.address(args.model_server)
+            else:
+                embedded = EmbeddedServer(config, settings.data / 'model-server.log')
+                open_parts.callback(embedded.close)
+                address = embedded.address
+            services = Services(settings, ModelServer(address))
+            open_parts.callback(services.close)
             server = GatewayServer(create_app(services), args.host, args.port)
-            print(f'http://{args.host}:{server.port}/  (Ctrl-C ends it)', flush=True)
-            server.run()
-        finally:
-            services.close()
-    except (releases.ReleaseError, EmbeddedServerError, DatabaseError, OSError) as error:
-        refuse('serve', error)
-        return FAILED
-    finally:
-        if embedded:
-            embedded.close()
+        except (ReleaseError, TargetError, EmbeddedServerError, DatabaseError, OSError) as error:
+            return refuse('serve', error)
+        open_parts.enter_context(running.recorded(settings.data, address))
+        print(f'http://{args.host}:{server.port}/  (Ctrl-C ends it)', flush=True)
+        server.run()
     return 0

@@ -79,13 +79,9 @@ class Services:
         """Label -> version, as the model config file beside the versions says."""
         path = Path(self.settings.target) / config_file.NAME
         try:
-            config = config_file.read(path)
+            return config_file.labels(config_file.read(path), self.settings.model)
         except config_file.ConfigFileError:
             return {}
-        for entry in config.model_config_list.config:
-            if entry.name == self.settings.model:
-                return dict(entry.version_labels)
-        return {}
 
     def stable_label(self) -> str:
         """The label of the version that answers; '' where no version has a label."""
