@@ -119,9 +119,14 @@ def _print_versions(releases: Any, only: int | None) -> None:
     )
     for info in infos:
         names = ' '.join(sorted(name for name, number in labels.items() if number == info.version))
-        figures = [_figure(figure) for figure in (info.auc, info.sensitivity, info.specificity)]
+        figures = [
+            _figure(figure, only is not None)
+            for figure in (info.auc, info.sensitivity, info.specificity)
+        ]
         state = states.get(info.version, '')
-        table.add_row(str(info.version), names, state, info.pushed_at[:19], *figures)
+        table.add_row(
+            str(info.version), names, state, info.pushed_at[:16].replace('T', ' '), *figures
+        )
     console = Console()
     console.print(table)
     for info in infos:
@@ -133,9 +138,9 @@ def _print_versions(releases: Any, only: int | None) -> None:
                 print(f'{entry.at}  {entry.who}  {entry.action} {entry.label}  {entry.why}')
 
 
-def _figure(figure: Any) -> str:
+def _figure(figure: Any, with_interval: bool) -> str:
     if figure.value is None:
         return ''
-    if figure.lower is None:
+    if figure.lower is None or not with_interval:
         return f'{figure.value:.3f}'
     return f'{figure.value:.3f} ({figure.lower:.3f}-{figure.upper:.3f})'
