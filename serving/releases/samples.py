@@ -9,7 +9,7 @@ from pathlib import Path
 from schemas import signatures
 from serving.api.client import ModelServer, ModelServerError
 
-# Written by the serving check into each model that it blesses.
+# Written by components.serving_check.sample_answers into each model that is blessed.
 FILE = Path('assets.extra') / 'samples.json'
 # The largest difference of a probability; CPUs and batch sizes differ in the last bits.
 TOLERANCE = 1e-5
