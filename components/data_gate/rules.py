@@ -10,7 +10,7 @@
             source   anomalies (TFDV), audit or ingest
             name     the feature, the kind of issue, or the topic of ingestion
             where    the split, or the number of images in each split
-            verdict  failed, warning (an issue that no limit stops) or passed
+            verdict  failed, warning (an issue within its limit or without one) or passed
             found    share 0..1 (audit, quarantine) or distance (drift, skew); null without one
             limit    the limit; null if none applies
             text     the rule in words

@@ -88,7 +88,7 @@ def test_only_folders_with_a_version_number_are_listed(tmp_path):
         'an empty folder is not a version'
     )
     with pytest.raises(
-        target.TargetError, match=r'version 12 is the newest .*manifest\.json is missing'
+        target.TargetError, match=r'the newest version 12 .*manifest\.json is missing'
     ):
         target.newest(str(tmp_path))
     assert target.versions(str(tmp_path / 'nowhere')) == []

@@ -315,7 +315,7 @@ def test_full_disk_after_the_version_is_served_does_not_fail_the_push(
     monkeypatch.setattr(storage, 'sync_dir', _no_space)
     pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
     assert target.verify(pushed.path) == []
-    assert f'{pushed.path} is served, but the push could not tidy up after itself' in caplog.text
+    assert f'{pushed.path} is served, but the push could not clean up afterwards' in caplog.text
 
 
 def _no_space(path: str) -> None:
