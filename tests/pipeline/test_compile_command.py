@@ -146,9 +146,9 @@ def test_all_unreachable_paths_are_reported_at_once(data: Path, tmp_path: Path, 
     )
     message = capsys.readouterr().err
     for path in (
-        '/runs: no pipeline root',
-        '/srv/models: no pod can push there',
-        'data.root is /home/data: no pod can read that',
+        '/runs: Kubeflow cannot write to this pipeline root',
+        '/srv/models: pods cannot push there',
+        'data.root is /home/data: pods cannot read it',
     ):
         assert path in message
     assert not out.exists()
@@ -174,7 +174,7 @@ def test_all_unreachable_paths_are_reported_at_once(data: Path, tmp_path: Path, 
                 '--root',
                 's3://bucket/runs',
             ),
-            'beam.engine is flink, whose workers read and write artifacts by themselves: give '
+            'beam.engine is flink, whose workers read and write artifacts directly: give '
             'gs://BUCKET/FOLDER with --root',
         ),
     ],

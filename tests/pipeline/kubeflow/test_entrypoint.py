@@ -133,15 +133,15 @@ def test_an_existing_type_is_not_changed(captured: dict, compiled: dict) -> None
     ('change', 'message'),
     [
         (lambda argv: argv[:1], f'{entrypoint.INVOCATION} is missing'),
-        (lambda argv: [argv[0], entrypoint.INVOCATION, '{"inputs"'], 'is no JSON'),
+        (lambda argv: [argv[0], entrypoint.INVOCATION, '{"inputs"'], 'is not valid JSON'),
         (lambda argv: [argv[0], entrypoint.INVOCATION, '[]'], 'is a list: expected an object'),
         (
             lambda argv: [argv[0], entrypoint.INVOCATION, '{"outputs": {}}'],
-            'names no outputs.outputFile',
+            'has no outputs.outputFile',
         ),
         (
             lambda argv: argv[: argv.index(entrypoint.INPUTS_SPEC)],
-            "input 'examples' comes without a type",
+            "input 'examples' has no type",
         ),
     ],
     ids=['no input', 'truncated', 'a list', 'no output file', 'no types'],

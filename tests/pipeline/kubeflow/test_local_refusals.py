@@ -56,7 +56,7 @@ def _no_producer(spec: dict) -> None:
         (_condition, 'step use has triggerPolicy: not supported here'),
         (_importer, 'step make is not a container'),
         (_output_parameter, 'step make has output parameters'),
-        (_no_producer, "step use: input 'made' comes from 'unknown', which is no step"),
+        (_no_producer, "step use: input 'made' comes from 'unknown', which is not a step"),
     ],
 )
 def test_an_unsupported_specification_is_rejected(tmp_path: Path, change, message: str) -> None:
@@ -132,7 +132,7 @@ def test_the_command_line_reports_invalid_options(tmp_path: Path, capsys) -> Non
     spec.write_text(yaml.safe_dump(scripted.make_and_use()))
     options = [str(spec), '--folder', str(tmp_path / 'cluster'), '--processes']
     assert command.main([*options, '--root', '/runs']) == 1
-    assert '/runs: no pipeline root' in capsys.readouterr().err
+    assert '/runs: Kubeflow cannot write to this pipeline root' in capsys.readouterr().err
     assert command.main([*options, '--root', 'gs://b/r', '--claim', 'images']) == 1
     assert '--claim images: expected NAME=VALUE' in capsys.readouterr().err
 

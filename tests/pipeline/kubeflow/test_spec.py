@@ -178,7 +178,7 @@ def test_nodes_secrets_and_volumes_of_pods(pipeline: Pipeline) -> None:
     ('content', 'message'),
     [
         ({'image': None}, 'no image'),
-        ({'steps': {'Training': {}}}, 'names Training: no such step. There are: Baseline'),
+        ({'steps': {'Training': {}}}, 'names Training: no such step. The steps are: Baseline'),
     ],
     ids=['no image', 'unknown step'],
 )
@@ -221,14 +221,14 @@ def _without_image(document: dict) -> None:
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (_with_task_name, "step 'data_gate': Argo takes letters, digits and dashes only"),
-        (_with_task_name, "step Transform waits for 'DataGate', which is no step"),
+        (_with_task_name, "step 'data_gate': Argo accepts only letters, digits and dashes"),
+        (_with_task_name, "step Transform waits for 'DataGate', which is not a step"),
         (
             _with_resolver,
-            'Baseline_executor is a resolver: Kubeflow runs container and importer only',
+            'Baseline_executor is a resolver: Kubeflow runs only container and importer',
         ),
         (_without_default, "pipeline parameter 'data' has no default"),
-        (_with_old_schema, "schemaVersion is '2.0.0': Kubeflow takes 2.1.0 only"),
+        (_with_old_schema, "schemaVersion is '2.0.0': Kubeflow accepts only 2.1.0"),
         (_without_image, 'Trainer_executor has no image'),
     ],
 )
@@ -245,7 +245,7 @@ def test_a_bucket_is_a_valid_root(root: str) -> None:
 
 @pytest.mark.parametrize('root', ['/runs', 'file:///runs', 'hdfs://b/r'])
 def test_other_roots_are_rejected(root: str) -> None:
-    assert f'{root}: no pipeline root' in (validation.root_problem(root) or '')
+    assert f'{root}: Kubeflow cannot write to' in (validation.root_problem(root) or '')
 
 
 @pytest.mark.parametrize(

@@ -130,10 +130,10 @@ def test_long_values_are_cut_to_their_difference(compiled: dict) -> None:
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('a: [', 'no YAML'),
-        ('just text', 'no pipeline specification'),
-        ('a: 1', 'no pipeline specification'),
-        ('{root: {}, schemaVersion: 2.0.0}', 'Kubeflow takes 2.1.0 only'),
+        ('a: [', 'not valid YAML'),
+        ('just text', 'not a pipeline specification'),
+        ('a: 1', 'not a pipeline specification'),
+        ('{root: {}, schemaVersion: 2.0.0}', 'Kubeflow accepts only 2.1.0'),
     ],
 )
 def test_other_files_are_rejected(text: str, message: str, tmp_path: Path) -> None:

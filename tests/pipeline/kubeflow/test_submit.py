@@ -212,14 +212,14 @@ def test_changes_that_require_a_new_compilation(
 @pytest.mark.parametrize(
     ('edit', 'message'),
     [
-        (lambda spec: spec.update(schemaVersion='2.0.0'), 'Kubeflow takes 2.1.0 only'),
+        (lambda spec: spec.update(schemaVersion='2.0.0'), 'Kubeflow accepts only 2.1.0'),
         (
             lambda spec: spec['root']['inputDefinitions']['parameters']['push'].pop('defaultValue'),
             "pipeline parameter 'push' has no default",
         ),
         (
             lambda spec: spec['root']['dag']['tasks'].update(a_b={}),
-            "step 'a_b': Argo takes letters",
+            "step 'a_b': Argo accepts only letters",
         ),
     ],
     ids=['schema', 'parameter', 'name'],
@@ -235,8 +235,8 @@ def test_an_invalid_specification_is_not_submitted(
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (('--root', '/runs'), '/runs: no pipeline root that Kubeflow can write to'),
-        (('--root', 'hdfs://x/runs'), 'hdfs://x/runs: no pipeline root'),
+        (('--root', '/runs'), '/runs: Kubeflow cannot write to this pipeline root'),
+        (('--root', 'hdfs://x/runs'), 'hdfs://x/runs: Kubeflow cannot write to this pipeline root'),
         (
             ('--host', 'localhost:8888'),
             "'localhost:8888' is not the address of an API server: give its URL with --host",
@@ -244,7 +244,7 @@ def test_an_invalid_specification_is_not_submitted(
         (('--recurring', '0 3 * *'), "--recurring '0 3 * *': expected minute"),
         (('--recurring', '0 3 * * *', '--wait'), 'a recurring run never ends'),
         (('--token-file', '/none'), '/none: cannot be read (No such file or directory)'),
-        (('--ca-file', '/none'), '/none: no such file; --ca-file takes certificates'),
+        (('--ca-file', '/none'), '/none: no such file; --ca-file needs certificates'),
     ],
     ids=[
         'local root',
@@ -280,18 +280,18 @@ def test_missing_credentials_and_rights_are_reported(
 ) -> None:
     server.token = 'secret'
     assert submit() == 1
-    assert 'does not know who asks (without a token)' in capsys.readouterr().err
+    assert 'does not accept the login (without a token)' in capsys.readouterr().err
     token = tmp_path / 'token'
     token.write_text('wrong\n')
     assert submit('--token-file', str(token)) == 1
     output = capsys.readouterr().err
-    assert f'does not know who asks (as {token})' in output and 'wrong' not in output
+    assert f'does not accept the login (as {token})' in output and 'wrong' not in output
     token.write_text('secret\n')
     assert submit('--token-file', str(token)) == 0
     server.allowed = False
     assert submit('--token-file', str(token)) == 1
     output = capsys.readouterr().err
-    assert 'does not allow it: User is not authorized' in output and '--namespace' in output
+    assert 'does not allow this: User is not authorized' in output and '--namespace' in output
 
 
 def test_another_service_at_the_address_is_reported(
@@ -299,9 +299,7 @@ def test_another_service_at_the_address_is_reported(
 ) -> None:
     monkeypatch.setattr(server, 'answer', lambda *_: '<html>Sign in</html>')
     assert submit() == 1
-    assert (
-        'answers, but not as the API server of Kubeflow Pipelines does' in capsys.readouterr().err
-    )
+    assert 'answers, but it is not an API server of Kubeflow Pipelines' in capsys.readouterr().err
 
 
 def test_errors_of_the_server_are_explained(
@@ -318,7 +316,7 @@ def test_errors_of_the_server_are_explained(
     )
     with pytest.raises(
         ServerError,
-        match=r'(?s)\(HTTP 500\).*non-importer executor not implemented\na step is of a kind',
+        match=r'(?s)\(HTTP 500\).*non-importer executor not implemented\nKubeflow cannot run',
     ) as error:
         api.submit(str(resolver), 'gs://b/r', {}, 'e', 'n')
     assert '.go:' not in str(error.value)
@@ -422,7 +420,8 @@ def test_a_multi_user_server_requires_a_namespace(
     assert submit() == 1
     output = capsys.readouterr().err
     assert (
-        'empty namespace in multi-user mode' in output and 'name yours with --namespace' in output
+        'empty namespace in multi-user mode' in output
+        and 'give your namespace with --namespace' in output
     )
     assert submit('--namespace', 'me') == 0
 
