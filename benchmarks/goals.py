@@ -20,8 +20,8 @@ from benchmarks import scale
 # The growth of a step is shown if it takes longer than this on the largest count. Shorter steps are
 # mostly start-up.
 _LONG_S = 5.0
-# These steps do not depend on the count: epochs have a maximum of steps, and a fixed number of
-# images is checked.
+# Steps whose time does not depend on the count: an epoch has at most 200 steps, and the number of
+# images to check is fixed.
 _CONSTANT = ('Trainer', 'ServingCheck')
 
 

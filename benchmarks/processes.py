@@ -39,8 +39,8 @@ class Usage:
 def watch(command: Sequence[str], log: Path) -> Usage:
     """Runs a command, and writes its output to `log`.
 
-    The peak of a process is the kernel's figure (VmHWM), read ten times a second. Only processes
-    that live shorter are missed.
+    The peak of a process is the kernel's figure (VmHWM), which is read ten times a second. Shorter
+    processes can be missed.
     """
     start = time.monotonic()
     peak = 0
