@@ -49,7 +49,7 @@ docs: environment ## docs/configuration.md from the code, the tables of quality 
 	@$(BIN)/python -m pipeline.config_reference > docs/configuration.md
 	@$(BIN)/python -m experiments.quality_table
 
-benchmarks: environment ## all benchmarks and the table of goals, about an hour; COUNTS='1000 112120' for other numbers of films
+benchmarks: environment ## all benchmarks and the table of goals, about an hour; COUNTS='1000 112120' for other numbers of images
 	@$(BIN)/python -m benchmarks $(COUNTS)
 
 lock: ## uv.lock from pyproject.toml; UPGRADE=1 takes newer versions. From the public index, so that no other address gets into it

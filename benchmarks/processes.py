@@ -33,7 +33,9 @@ class Usage:
 
     def peak_between(self, start: float, end: float) -> int:
         """The largest process in a period, in bytes; 0 if there is no sample in it."""
-        return max((size for time_, size in self.resident if start <= time_ <= end), default=0)
+        return max(
+            (size for timestamp, size in self.resident if start <= timestamp <= end), default=0
+        )
 
 
 def watch(command: Sequence[str], log: Path) -> Usage:
