@@ -404,13 +404,13 @@ def test_executor_blesses_and_hands_the_model_on(tmp_path, export):
     stamped = Path(path_utils.stamped_model_path(blessing.uri))
     assert Path(path_utils.warmup_file_path(str(stamped))).exists()
     original = tmp_path / 'model' / 'Format-Serving'
-    for judged, key in ((original, blessed.MODEL), (stamped, blessed.STAMPED)):
+    for path, key in ((original, blessed.MODEL), (stamped, blessed.STAMPED)):
         assert blessing.get_string_custom_property(key) == target.model_digest(
-            target.digests(str(judged))
+            target.digests(str(path))
         )
     for file in (file for file in original.rglob('*') if file.is_file()):
         assert (stamped / file.relative_to(original)).read_bytes() == file.read_bytes()
-    assert not Path(warmup.path_in(str(original))).exists(), 'the input artifact stays as it was'
+    assert not Path(warmup.path_in(str(original))).exists(), 'the input artifact does not change'
     assert sorted(entry.name for entry in Path(blessing.uri).iterdir() if entry.is_file()) == [
         'INFRA_BLESSED',
         REPORT,
