@@ -177,7 +177,7 @@ def test_the_image_has_the_locked_packages_and_a_user_other_than_root(
     assert {package: installed[package] for package in installed.keys() - extra} == expected
 
 
-# Boot builds what a job brings along with the packages of the image.
+# Beam's boot program builds the package of a job with the packages of the image.
 @pytest.mark.parametrize(
     ('name', 'settings'), [('image', []), ('beam_image', ['PIP_NO_BUILD_ISOLATION=0'])]
 )
