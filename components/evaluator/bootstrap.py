@@ -17,7 +17,7 @@ import numpy as np
 from components.evaluator import shares
 from components.evaluator.figure import Figure
 
-# Images times replicates in memory at once: a few arrays of 32 MB.
+# Images times replicates in memory at once, in a few arrays of 32 MB each.
 _CHUNK = 4_000_000
 # A replicate may lack a class. If more than this share of them does, the others do not represent
 # the whole.
@@ -82,7 +82,7 @@ def figures(
     Args:
       statistics: by name; all see the same replicates, so a difference of two can be one too.
       patient: any dtype [n], n at least 1; the images of a patient have equal values.
-      replicates: how many; 0 computes the values alone.
+      replicates: number of draws; 0 computes only the values, without intervals.
       level: of the interval, e.g. 0.95.
       seed: the same seed yields the same intervals.
     """
@@ -103,6 +103,10 @@ def auc(probability: np.ndarray, label: np.ndarray) -> Statistic:
 
     The share of pairs of a positive and a negative image in which the positive one scores higher;
     ties count half.
+
+    Args:
+      probability: float [n].
+      label: 0/1 [n].
     """
     by_score = _by_score(probability, label)
 
@@ -119,6 +123,10 @@ def average_precision(probability: np.ndarray, label: np.ndarray) -> Statistic:
     """Area under the precision-recall curve.
 
     The mean, over positive images, of the precision at their score.
+
+    Args:
+      probability: float [n].
+      label: 0/1 [n].
     """
     by_score = _by_score(probability, label)
 
@@ -168,7 +176,7 @@ def among(rows: np.ndarray, statistic: Statistic) -> Statistic:
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
-    """By how much the first is higher, on the same replicates."""
+    """The first statistic minus the second, on the same replicates."""
     return lambda weights: first(weights) - second(weights)
 
 

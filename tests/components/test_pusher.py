@@ -76,7 +76,7 @@ def test_same_candidate_trained_again_does_not_replace_the_served_version(tmp_pa
     assert again == push.Pushed(first.version, first.path, already_served=True)
     assert _entries(tmp_path / 'target') == {first.version}
     assert (
-        f'Version {first.version} was pushed for the same data, code and configuration. It stays'
+        f'Version {first.version} was pushed for the same data, code and configuration and stays'
         in caplog.text
     )
     Path(first.path, 'saved_model.pb').unlink()

@@ -213,7 +213,7 @@ def test_lost_artifacts_are_rebuilt_and_the_served_version_stays(program: Progra
     assert {'Transform', 'Trainer', 'Pusher'} <= that_ran(pushed.root)
     assert runs.newest_version(pushed.serving) == before
     assert (
-        f'Version {before.name} was pushed for the same data, code and configuration. It stays'
+        f'Version {before.name} was pushed for the same data, code and configuration and stays'
         in finished.screen
     )
     assert f'Nothing to push: version {before.name}, served since' in finished.screen
