@@ -279,9 +279,9 @@ ALL: tuple[Check, ...] = (
     Check("answers equal the trainer's", trainer_parity),
     Check('batch of one equals batch of many', batch_parity),
     Check('image bytes, lean example and PNG equal the example', image_parity),
-    Check('images that cannot be assessed get a status, and no others', images_not_assessed),
+    Check('images that cannot be assessed get their status', images_not_assessed),
     Check('a request without images is refused', empty_batch),
-    Check('heat maps are of the same answers', explanations),
+    Check('heat maps belong to the same answers', explanations),
     Check('warm-up requests run', warmup_replay),
 )
 

@@ -73,7 +73,7 @@ class ShardReport:
       records_out: split -> records.
       labels: split -> label -> records with 1.
       patients: split -> patient ids.
-      notes: as in `records.intake.Accepted` -> records.
+      notes: problem, see `records.intake.Accepted.notes` -> records.
       unknown: feature of the metadata table -> records in which it is unknown.
       origins: origin, see `records.origin` -> records.
       mislabelled: records whose label is wrong on purpose, in synthetic data.

@@ -29,7 +29,7 @@ from tests.support import tiny_model
 from trainer.artifacts import PREDICTIONS_FILE
 
 _QUICK = ServingCheckParameters(latency_requests=6, throughput_batch=2, throughput_requests=1)
-_BAD_IMAGES = 'images that cannot be assessed get a status, and no others'
+_BAD_IMAGES = 'images that cannot be assessed get their status'
 _ALL = {check.name for check in checks.ALL}
 
 
@@ -114,10 +114,10 @@ def test_sound_model_passes_every_check(tmp_path, sound_model):
         ),
         (
             'blind',
-            'heat maps are of the same answers',
+            'heat maps belong to the same answers',
             'is not finite numbers [batch, height, width]',
         ),
-        ('explains_another', 'heat maps are of the same answers', 'explain'),
+        ('explains_another', 'heat maps belong to the same answers', 'explain'),
         (
             'refuses',
             'images are assessed',
