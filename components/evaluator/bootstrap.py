@@ -65,7 +65,11 @@ class Share:
         return _ratio(weights @ (self.value * self.included), weights @ self.included)
 
     def patients(self, patient: np.ndarray) -> int:
-        """The number of patients that the mean includes; `patient` has any dtype and all images."""
+        """The number of patients that the mean includes.
+
+        Args:
+          patient: any dtype [all images], the patient of each image.
+        """
         patient = patient if self.rows is None else patient[self.rows]
         return len(np.unique(patient[self.included > 0]))
 
@@ -140,7 +144,7 @@ def average_precision(probability: np.ndarray, label: np.ndarray) -> Statistic:
 
 
 def undefined(weights: np.ndarray) -> np.ndarray:
-    """A statistic that is never defined."""
+    """A statistic that is never defined: float64 [replicates, n] -> NaN [replicates]."""
     return np.full(len(weights), np.nan)
 
 
@@ -240,7 +244,13 @@ def sensitivity_gap(
     """The largest difference in sensitivity between groups.
 
     It equals the largest difference in false-negative rates. With fewer than two groups to compare,
-    it is not defined. See `compared_groups` for the arguments.
+    it is not defined.
+
+    Args:
+      cases: all images.
+      groups: any dtype [n], the group of each image.
+      min_positives: see `compared_groups`.
+      unknown: see `compared_groups`.
     """
     compared = compared_groups(groups, cases.label, min_positives, unknown)
     positives = (

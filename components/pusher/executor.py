@@ -163,6 +163,9 @@ def candidate_results(evaluation: list[types.Artifact] | None) -> dict[str, Any]
       `metrics`: name -> value, None if it is undefined. `sensitivity_groups`: feature ->
       `components.evaluator.groups.Groups` as JSON, the groups behind the sensitivity gaps. Empty
       without an evaluation.
+
+    Raises:
+      components.evaluator.results.EvaluationError: the evaluation cannot be read.
     """
     if not evaluation:
         return {}

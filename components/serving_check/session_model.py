@@ -71,10 +71,10 @@ class SessionModel:
 
         Args:
           signature: its name.
-          inputs: name -> values of the batch.
+          inputs: name -> [batch], serialized examples or encoded images.
 
         Returns:
-          Output name -> array.
+          Output name -> array [batch, ...] of the output's dtype.
 
         Raises:
           KeyError: the model has no such signature.
