@@ -1,6 +1,6 @@
-"""Plots as inline SVG, without scripts.
+"""Draws plots as inline SVG, without scripts.
 
-Colours come from the style of the page; each series also has its own dash or shape.
+Colours come from the style sheet of the page. Each series also has its own dash or shape.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def plot(
 
     Args:
       title: what the plot shows, also for screen readers.
-      axes: names of x and y.
-      series: drawn in this order.
-      x_range, y_range: of the axes.
+      axes: names of the x axis and the y axis.
+      series: the series, in the order of drawing.
+      x_range: range of the x axis.
+      y_range: range of the y axis.
       diagonal: whether to draw the line y = x.
       whole: whether the x axis has ticks at whole numbers only.
     """
@@ -71,7 +72,7 @@ def plot(
                 *frame.at(0, 0), *frame.at(1, 1)
             )
         )
-    parts += [_draw(frame, one) for one in series]
+    parts += [_draw(frame, item) for item in series]
     height = _HEIGHT + 18 * math.ceil(len(series) / 2)
     parts.append(_legend(series))
     return Markup(
@@ -80,7 +81,7 @@ def plot(
 
 
 def nice_range(values: Sequence[float], at_zero: bool = False) -> Range:
-    """A range of an axis that includes all finite values, and 0 if `at_zero`."""
+    """A range for an axis that includes all finite values, and 0 if `at_zero`."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return UNIT
@@ -125,15 +126,13 @@ def _grid(frame: _Frame, axes: tuple[str, str], whole: bool) -> Markup:
             )
         )
     for value in _ticks(frame.y_range):
-        left, y = frame.at(frame.x_range[0], value)
+        x, y = frame.at(frame.x_range[0], value)
         parts.append(
-            Markup('<line class="grid" x1="{1}" y1="{0}" x2="{2}" y2="{0}"/>').format(
-                y, left, right
-            )
+            Markup('<line class="grid" x1="{1}" y1="{0}" x2="{2}" y2="{0}"/>').format(y, x, right)
         )
         parts.append(
             Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
-                left - 6, y + 4, f'{value:g}'
+                x - 6, y + 4, f'{value:g}'
             )
         )
     middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
