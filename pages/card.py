@@ -1,7 +1,7 @@
 """The fields of a model card, all required. `card_build` fills them in.
 
-Based on Mitchell et al., "Model cards for model reporting" (FAT* 2019), and the "Model Facts" label of
-Sendak et al. (npj Digital Medicine 2020).
+Based on Mitchell et al., "Model cards for model reporting" (FAT* 2019), and on the "Model Facts"
+label of Sendak et al. (npj Digital Medicine 2020).
 """
 
 from __future__ import annotations

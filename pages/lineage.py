@@ -57,7 +57,7 @@ def served_version(run: Run) -> ServedVersion | None:
         str(pushed.properties.get('pushed_version', '')),
         str(pushed.properties.get('pushed_destination', '')),
     )
-    # In a copied root the version is under the new root; a deleted version is still in the artifact.
+    # In a copied root the version is under the new root. The artifact has deleted versions.
     own = str(RunRoot(run.root).serving / version)
     path = next(
         (folder for folder in (own, path) if version and os.path.isdir(folder)), pushed.path

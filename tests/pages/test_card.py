@@ -221,7 +221,7 @@ def test_a_missing_count_of_images_not_assessed_is_reported():
     content = card_parts()
     content['evaluation']['not_assessed'] = None
     text = card_sections.markdown(card.complete('today', content))
-    assert 'Images not assessed: not on record' in text
+    assert 'Images not assessed: not recorded' in text
 
 
 def test_every_metric_of_the_card_is_in_the_registry():
@@ -255,13 +255,13 @@ CLAIMS_BY_ORIGIN = {
     origin.CHILDREN: ('one to five years', 'two physicians', 'CC BY 4.0'),
     origin.SYNTHETIC: (
         'no patients',
-        '19 of 600 labels are wrong on purpose',
+        '19 of 600 labels are deliberately wrong',
         'made by this program',
     ),
     origin.OTHER: (
         'who the patients are',
         'how their labels were made',
-        'terms of use are not on record',
+        'there is no record of their terms of use',
     ),
 }
 

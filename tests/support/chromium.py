@@ -210,7 +210,7 @@ def _training(browser: Browser, run: Path) -> None:
 def _model_card(browser: Browser, run: Path, synthetic: bool) -> None:
     with opened(browser, run / 'model_card.html') as page:
         text = page.locator('#card').inner_text()
-        data = 'labels are wrong on purpose' if synthetic else 'mined from radiology reports'
+        data = 'labels are deliberately wrong' if synthetic else 'mined from radiology reports'
         for phrase in (
             'Research use only',
             data,
