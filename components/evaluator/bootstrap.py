@@ -94,10 +94,10 @@ def figures(
     for weights in _draws(patient, replicates, np.random.default_rng(seed)):
         for name, statistic in statistics.items():
             replicate_values[name].append(statistic(weights))
-    once = np.ones((1, len(patient)))
+    unit_weights = np.ones((1, len(patient)))
     result = {}
     for name, statistic in statistics.items():
-        figure = _figure(float(statistic(once)[0]), replicate_values[name], level)
+        figure = _figure(float(statistic(unit_weights)[0]), replicate_values[name], level)
         result[name] = _with_wilson(statistic, figure, patient, level)
     return result
 
@@ -117,8 +117,8 @@ def auc(probability: np.ndarray, label: np.ndarray) -> Statistic:
     def statistic(weights: np.ndarray) -> np.ndarray:
         positive, negative = by_score(weights)
         above = np.cumsum(positive, axis=1) - positive
-        won = (negative * (above + positive / 2)).sum(axis=1)
-        return _ratio(won, positive.sum(axis=1) * negative.sum(axis=1))
+        concordant = (negative * (above + positive / 2)).sum(axis=1)
+        return _ratio(concordant, positive.sum(axis=1) * negative.sum(axis=1))
 
     return statistic
 

@@ -273,12 +273,12 @@ def _add_plots(target: Slice, items: Iterable) -> None:
         # There are no plots for differences.
         model = BASELINE if plot.key.model_name == BASELINE else CANDIDATE
         key = (model, plot.key.output_name)
-        earlier = target.curves.get(key, Curves())
+        previous = target.curves.get(key, Curves())
         matrices = plot.value.confusion_matrix_at_thresholds.matrices
         buckets = plot.value.calibration_histogram_buckets.buckets
         target.curves[key] = Curves(
-            curves_lib.thinned(list(map(_matrix, matrices))) if matrices else earlier.matrices,
-            curves_lib.merged(buckets) if buckets else earlier.buckets,
+            curves_lib.thinned(list(map(_matrix, matrices))) if matrices else previous.matrices,
+            curves_lib.merged(buckets) if buckets else previous.buckets,
         )
 
 
