@@ -1,4 +1,4 @@
-"""Each check of the Kubernetes files, on objects with the problem that it finds and on good ones."""
+"""Each check of the Kubernetes files, on objects with its problem and on good objects."""
 
 from __future__ import annotations
 
