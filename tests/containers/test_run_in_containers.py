@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 _PROJECT = Path(__file__).resolve().parents[2]
 ROOT = 'minio://mlpipeline/runs'
-# A copy of an image stops the run. A failed step starts again at once.
+# A copy of an image stops the run. A failed step is retried at once.
 _SETTINGS = (
     'kubeflow.volumes=[{claim: images, mount: /data}, {claim: served, mount: /served}]',
     'kubeflow.retries={count: 1, wait_s: 1}',

@@ -89,7 +89,7 @@ def test_an_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed)
 
 
 def test_an_unchanged_run_repairs_a_damaged_served_version(program: Program, pushed):
-    """The run cannot write its pages either, and still reports what became of the model."""
+    """The run, which cannot write its pages either, still reports what became of the model."""
     serve_only_the_first(pushed)
     version = runs.newest_version(pushed.serving)
     with (version / 'variables' / 'variables.index').open('r+b') as file:
