@@ -191,7 +191,7 @@ def _data(browser: Browser, run: Path, images: bool) -> None:
         page.locator('#audit-link').click()
         page.wait_for_load_state('load')
         assert page.locator('h1').inner_text() == 'Data audit'
-        thumbnails = page.locator('.film img')
+        thumbnails = page.locator('.thumbnail img')
         assert (thumbnails.count() > 0) == images
         assert thumbnails.evaluate_all(_LOADED) == thumbnails.count()
 
