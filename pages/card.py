@@ -33,7 +33,7 @@ class CardError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class OfMetric:
+class MetricField:
     """Annotates a field of a card that has a metric over all test images."""
 
     name: str
@@ -153,9 +153,9 @@ class CalibrationPart(_Part):
     method: str
     temperature: float = Field(gt=0)
     offset: float
-    expected_calibration_error: Annotated[Measured, OfMetric('calibration_error')]
-    calibration_ratio: Annotated[Measured, OfMetric('calibration_ratio')]
-    brier_score: Annotated[Measured, OfMetric('brier_score')]
+    expected_calibration_error: Annotated[Measured, MetricField('calibration_error')]
+    calibration_ratio: Annotated[Measured, MetricField('calibration_ratio')]
+    brier_score: Annotated[Measured, MetricField('brier_score')]
 
 
 class OperatingPointPart(_Part):
@@ -164,18 +164,18 @@ class OperatingPointPart(_Part):
     threshold: float = Field(ge=0, le=1)
     target_sensitivity: float = Field(gt=0, le=1)
     chosen_on: str
-    sensitivity: Annotated[Measured, OfMetric('sensitivity')]
-    specificity: Annotated[Measured, OfMetric('specificity')]
-    precision: Annotated[Interval, OfMetric('precision')]
+    sensitivity: Annotated[Measured, MetricField('sensitivity')]
+    specificity: Annotated[Measured, MetricField('specificity')]
+    precision: Annotated[Interval, MetricField('precision')]
     flagged: str
 
 
 class Shortcuts(_Part):
     """Metrics of what predicts the label without the lungs."""
 
-    metadata_only_auc: Annotated[Interval, OfMetric('metadata_auc')]
-    metadata_and_follow_up_auc: Annotated[Interval, OfMetric('metadata_follow_up_auc')]
-    auc_over_metadata: Annotated[Interval, OfMetric('auc_over_metadata')]
+    metadata_only_auc: Annotated[Interval, MetricField('metadata_auc')]
+    metadata_and_follow_up_auc: Annotated[Interval, MetricField('metadata_follow_up_auc')]
+    auc_over_metadata: Annotated[Interval, MetricField('auc_over_metadata')]
     within_views: dict[str, Interval] | str
     image_statistics: list[str] = Field(min_length=1)
 
@@ -244,5 +244,5 @@ def metric_fields(part: type[BaseModel]) -> dict[str, str]:
         field: annotation.name
         for field, info in part.model_fields.items()
         for annotation in info.metadata
-        if isinstance(annotation, OfMetric)
+        if isinstance(annotation, MetricField)
     }

@@ -39,11 +39,11 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
       CardError: fields are missing.
     """
     facts = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
-    text = card_text.of_task(str(facts.get('task', run.task.name if run.task else '')))
+    text = card_text.task_text(str(facts.get('task', run.task.name if run.task else '')))
     audit = run.json(AUDIT.name, 'audit', AUDIT_JSON)
     ingest = run.json(INGESTION.name, 'report', REPORT_FILE)
     data = (
-        card_text.of_data(ingest.get('origins', {}), ingest.get('mislabelled', 0))
+        card_text.data_text(ingest.get('origins', {}), ingest.get('mislabelled', 0))
         if ingest
         else None
     )
@@ -215,7 +215,7 @@ def _gap(overall: Slice, name: str) -> dict:
     }
 
 
-def _of_metrics(part: type[BaseModel], overall: Slice) -> dict[str, dict]:
+def _metric_values(part: type[BaseModel], overall: Slice) -> dict[str, dict]:
     """The fields of a part that have metrics."""
     return {field: _interval(overall.figure(name)) for field, name in metric_fields(part).items()}
 
@@ -232,7 +232,7 @@ def _calibration(facts: dict, evaluation: Evaluation) -> dict:
         'method': 'temperature and offset, by maximum likelihood on the calibration split',
         'temperature': fitted.get('temperature'),
         'offset': fitted.get('offset'),
-        **_of_metrics(CalibrationPart, evaluation.overall),
+        **_metric_values(CalibrationPart, evaluation.overall),
     }
 
 
@@ -255,7 +255,7 @@ def _operating_point(facts: dict, evaluation: Evaluation) -> dict:
         'threshold': point.get('threshold'),
         'target_sensitivity': point.get('target_sensitivity'),
         'chosen_on': chosen,
-        **_of_metrics(OperatingPointPart, evaluation.overall),
+        **_metric_values(OperatingPointPart, evaluation.overall),
         'flagged': flagged,
     }
 
@@ -278,7 +278,7 @@ def _shortcuts(evaluation: Evaluation, audit: dict | None) -> dict:
         for row in strongest
     ]
     return {
-        **_of_metrics(Shortcuts, evaluation.overall),
+        **_metric_values(Shortcuts, evaluation.overall),
         'within_views': views
         or f'not measured: evaluation.slices of this run does not include {VIEW}',
         'image_statistics': (lines or ['One class has too few images for this check.'])

@@ -162,12 +162,12 @@ OUT_OF_SCOPE = (
 )
 
 
-def of_task(name: str) -> TaskText | None:
+def task_text(name: str) -> TaskText | None:
     """The texts about a task; None for an unknown task."""
     return _TASKS.get(name)
 
 
-def of_data(origins: Mapping[str, int], mislabelled: int) -> DataText:
+def data_text(origins: Mapping[str, int], mislabelled: int) -> DataText:
     """The texts about the images of a run, one after the other for several origins.
 
     Args:

@@ -231,7 +231,7 @@ def test_a_base_image_needs_debootstrap(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(base.BaseError, match='debootstrap is not installed'):
         base.make(engine, PROJECT)
     monkeypatch.setattr('scripts.images.base.python_prefix', lambda project: None)
-    with pytest.raises(base.BaseError, match=r'no Python 3\.11 to put into the image'):
+    with pytest.raises(base.BaseError, match=r'no Python 3\.11 for the image'):
         base.make(engine, PROJECT)
 
 

@@ -105,7 +105,7 @@ def test_the_gke_overlay_uses_google_service_accounts_for_its_bucket(gke: Object
 def test_the_arguments_of_the_recurring_run_are_valid(gke: Objects) -> None:
     (job,) = [pod for pod in gke.pods() if pod.manifest.kind == 'CronJob']
     (container,) = job.containers()
-    name, *arguments = container.words
+    name, *arguments = container.command_line
     assert name == 'cxr-triage'
     args = cli.build_parser().parse_args(arguments)
     assert (args.command, args.spec, args.config) == (
@@ -164,7 +164,7 @@ BROKEN = {
         [
             'Deployment cxr-triage-serving: '
             'spec.template.spec.containers[serving].args[--model_config_file]: ',
-            "'stable' stands for 2",
+            "'stable' points to 2",
         ],
     ),
     'an image without its version': (

@@ -81,7 +81,7 @@ def test_the_bill_has_only_the_packages_of_this_environment() -> None:
 def test_an_environment_that_differs_from_the_lock_is_refused(
     packages: dict[str, Any], name: str
 ) -> None:
-    with pytest.raises(sbom.SbomError, match=f'uv.lock says: {name}.*make environment'):
+    with pytest.raises(sbom.SbomError, match=f'does not match uv.lock: {name}.*make environment'):
         sbom.complete(_bill(), {'components': []}, packages)
 
 

@@ -158,7 +158,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 'values: [server]}]}}}'
             )
         ],
-        {'spec.selector': 'has the budget server already'},
+        {'spec.selector': 'already has the budget server'},
     ),
     'a network policy without pods': (
         [
@@ -182,14 +182,14 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [change('NetworkPolicy', 'spec.policyTypes', ['Ingress'])],
         {
             'spec.egress': 'lacks Egress',
-            'spec.template.metadata.labels': 'governs the egress',
-            'spec.jobTemplate.spec.template.metadata.labels': 'governs the egress',
+            'spec.template.metadata.labels': 'covers the egress',
+            'spec.jobTemplate.spec.template.metadata.labels': 'covers the egress',
         },
     ),
     'pods that no network policy covers': (
         [change('Deployment', 'spec.template.metadata.labels.part', 'another')],
         {
-            'spec.template.metadata.labels': r'governs the (in|e)gress',
+            'spec.template.metadata.labels': r'covers the (in|e)gress',
             # The policy still covers the job, which has no ports.
             'spec.ingress[0].ports[http]': 'CronJob nightly exposes http/TCP',
             'spec.ingress[0].ports[8500]': 'CronJob nightly exposes 8500/TCP',
@@ -205,7 +205,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'no service account': (
         [change('Deployment', f'{POD}.serviceAccountName', REMOVE)],
-        {f'{POD}.serviceAccountName': 'is None: expected a service account of its own'},
+        {f'{POD}.serviceAccountName': 'is None: expected its own service account'},
     ),
     'a missing service account': (
         [change('Deployment', f'{POD}.serviceAccountName', 'sever')],
@@ -344,7 +344,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             ),
             change('Deployment', (*POD.split('.'), 'volumes', 2), {'name': 'tmp', 'emptyDir': {}}),
         ],
-        {f'{SERVER}.volumeMounts[/models]': '2 volumes are mounted there'},
+        {f'{SERVER}.volumeMounts[/models]': '2 volumes are mounted here'},
     ),
     'an argument with an unknown variable': (
         [change('CronJob', (*JOB_POD.split('.'), 'containers', 0, 'args', 1), '--when=$(HOUR)')],
@@ -434,7 +434,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {
             'spec.metrics[0].resource': (
-                r'ephemeral-storage as a share.*Deployment server spec.*requests none; '
+                r'ephemeral-storage as a share.*Deployment server spec.*requests has none; '
                 r'add it'
             )
         },
@@ -458,7 +458,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'a fixed number of replicas with an autoscaler': (
         [change('Deployment', 'spec.replicas', 3)],
-        {'spec.replicas': 'server scales it: each apply would set the number back'},
+        {'spec.replicas': 'server scales it: each apply would reset the number'},
     ),
     'two autoscalers for one deployment': (
         [
@@ -471,7 +471,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 'averageUtilization: 50}}}]}}'
             )
         ],
-        {'spec.scaleTargetRef': 'scaled by server already'},
+        {'spec.scaleTargetRef': 'server already scales'},
     ),
     'a budget that allows no eviction': (
         [change('PodDisruptionBudget', 'spec.maxUnavailable', 0)],
@@ -587,7 +587,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'another SELinux user': (
         [at_container('securityContext.seLinuxOptions', {'user': 'system_u'})],
-        {f'{SERVER}.securityContext.seLinuxOptions': 'expected none of the first two'},
+        {f'{SERVER}.securityContext.seLinuxOptions': 'expected no user, no role'},
     ),
     'a host process on Windows': (
         [at_container('securityContext.windowsOptions', {'hostProcess': True})],
@@ -643,7 +643,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'no model': (
         [models('# nothing yet')],
         {
-            f'{SERVER}.args[--model_config_file]': 'names no model',
+            f'{SERVER}.args[--model_config_file]': 'has no model',
             f'{SERVER}.readinessProbe.httpGet.path': 'expected /v1/models/NAME',
         },
     ),
@@ -651,7 +651,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [models(MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 4 }}')],
         {
             f'{SERVER}.args[--model_config_file]': (
-                r"label 'stable' stands for 4, which is not loaded \(5\)"
+                r"label 'stable' points to 4, which is not loaded \(5\)"
             )
         },
     ),
@@ -725,7 +725,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'a log level that hides the loaded version': (
         [at_container('env', [{'name': 'TF_CPP_MIN_LOG_LEVEL', 'value': '1'}])],
-        {f'{SERVER}.env[TF_CPP_MIN_LOG_LEVEL]': 'is 1: it hides the line'},
+        {f'{SERVER}.env[TF_CPP_MIN_LOG_LEVEL]': 'is 1: it hides the log line'},
     ),
     'metrics at another path in an annotation': (
         [
