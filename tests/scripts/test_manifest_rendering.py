@@ -62,7 +62,7 @@ def test_filled_in_names_the_placeholders(run) -> None:
     assert code == 1
     lines = output.splitlines()[:-1]
     assert all(
-        'is a placeholder: put' in line and '(kubeflow/manifests/overlays/gke/' in line
+        'is a placeholder: replace' in line and '(kubeflow/manifests/overlays/gke/' in line
         for line in lines
     )
     # Generated config maps have a digest in their names.
