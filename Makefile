@@ -1,5 +1,6 @@
-# `make` lists the targets. Each one first sees to the environment in .venv, which takes no time when it is up to date.
-# CXR_ENV=… chooses the environment, PYTHON=… the interpreter (docs/environments.md).
+# `make` lists the targets. Most of them first update the environment in .venv, which takes no time
+# if nothing has changed. CXR_ENV=… chooses the environment, PYTHON=… the interpreter
+# (docs/environments.md).
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -12,61 +13,72 @@ BIN := .venv/bin
 DEMO := runs/demo
 DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
+<<<<<<< HEAD
 SOURCES := $(wildcard pipeline components trainer schemas storage records pages serving cli scripts benchmarks experiments tests setup.py cxr_triage.py)
+=======
+SOURCES := $(wildcard pipeline components trainer schemas storage records pages serving cli scripts \
+	benchmarks experiments tests setup.py cxr_triage.py)
+# Without the addresses of other package indexes, so that they do not get into uv.lock.
+PUBLIC_INDEX := env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL \
+	-u UV_FIND_LINKS
+>>>>>>> house
 
-.PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom image clean ci ci-full
+.PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom image clean
+.PHONY: ci ci-full
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-environment: ## the locked environment in .venv
+environment: ## install the locked environment in .venv
 	@scripts/bootstrap
 
-demo: environment ## synthetic chest X-rays, then the whole pipeline: a gated, pushed model under runs/demo
-	@# The table is written last: without it, an earlier drawing was broken off.
-	@[ -e $(DEMO)/data/preprocessed_data.csv ] || $(BIN)/cxr-triage synth --out $(DEMO)/data --count $(DEMO_IMAGES) --seed 7 --overwrite
-	@$(BIN)/cxr-triage run --config pipeline/configs/demo.yaml --data-root $(DEMO)/data --root $(DEMO)
+demo: environment ## run the whole pipeline on synthetic chest X-rays, in runs/demo
+	@# `synth` writes the table last, so without it the data are incomplete.
+	@[ -e $(DEMO)/data/preprocessed_data.csv ] || $(BIN)/cxr-triage synth \
+	  --out $(DEMO)/data --count $(DEMO_IMAGES) --seed 7 --overwrite
+	@$(BIN)/cxr-triage run --config pipeline/configs/demo.yaml \
+	  --data-root $(DEMO)/data --root $(DEMO)
 
-test: environment ## the tests, without the slow ones
+test: environment ## run the tests that are not slow
 	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(PYTEST_ARGS)
 
-slow: environment ## the slow tests, those with real X-rays and the end-to-end runs
+slow: environment ## run the slow tests, including those on real X-rays and end-to-end runs
 	@$(BIN)/python -m pytest -m slow --durations=15 $(PYTEST_ARGS)
 
-lint: environment ## format and lint, changing nothing
+lint: environment ## check format and lint rules, without changes
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/hadolint kubeflow/Dockerfile
 
-types: environment ## type check
+types: environment ## check the types
 	@$(BIN)/mypy
 
-manifests: environment ## the Kubernetes files under kubeflow/manifests/, against the schemas and what schemas miss; FOLDERS=... for your own
+manifests: environment ## check the Kubernetes files of kubeflow/manifests/, or of FOLDERS=...
 	@$(BIN)/python -m scripts.manifests $(FOLDERS)
 
-docs: environment ## docs/configuration.md from the code, the tables of quality from docs/quality
+docs: environment ## write docs/configuration.md and the quality tables of the docs
 	@$(BIN)/python -m pipeline.config_reference > docs/configuration.md
 	@$(BIN)/python -m experiments.quality_table
 
-benchmarks: environment ## all benchmarks and the table of goals, about an hour; COUNTS='1000 112120' for other numbers of films
+benchmarks: environment ## run all benchmarks, about an hour; COUNTS='1000 112120' for image counts
 	@$(BIN)/python -m benchmarks $(COUNTS)
 
-lock: ## uv.lock from pyproject.toml; UPGRADE=1 takes newer versions. From the public index, so that no other address gets into it
-	@scripts/with-uv env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS uv lock $(if $(UPGRADE),--upgrade)
+lock: ## write uv.lock from pyproject.toml and the public index; UPGRADE=1 for newer versions
+	@scripts/with-uv $(PUBLIC_INDEX) uv lock $(if $(UPGRADE),--upgrade)
 
-sbom: environment ## the bill of materials (CycloneDX) of the environment in .venv, under dist/sbom
+sbom: environment ## write the bill of materials (CycloneDX) of .venv to dist/sbom
 	@scripts/with-uv $(BIN)/python -m scripts.sbom
 
-image: environment ## the container image cxr-triage:cpu; IMAGE=gpu for the one with CUDA, IMAGE=beam for Beam's workers
+image: environment ## build the image cxr-triage:cpu; IMAGE=gpu with CUDA, IMAGE=beam for Beam
 	@$(BIN)/python -m scripts.images $(or $(IMAGE),cpu)
 
-clean: ## removes runs, caches and the environment
+clean: ## remove runs, caches and the environment
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .tools .venv
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-ci: ## what every change has to pass
+ci: ## run all checks that a change has to pass
 	@.ci/run
 
-ci-full: ## the same, the benchmark commands, and all of it once more on the second environment: before a release
+ci-full: ## run the checks before a release: also benchmarks and the second environment
 	@.ci/run full

@@ -1,4 +1,4 @@
-"""Starts the command line, unless Python finds other packages in place of this project's."""
+"""Starts the command line, after a check that Python imports the packages of this project."""
 
 from __future__ import annotations
 

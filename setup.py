@@ -1,4 +1,4 @@
-"""Packs the project of pyproject.toml for Beam, whose --setup_file takes only a setup.py."""
+"""Packages the project of pyproject.toml for Beam, whose --setup_file needs a setup.py."""
 
 import atexit
 import os
@@ -7,7 +7,7 @@ import tempfile
 
 from setuptools import setup
 
-# setuptools writes beside setup.py. Where it may not, as in a container image, it packs a copy.
+# setuptools writes next to setup.py. If that folder is read-only, as in an image, it uses a copy.
 project = os.path.dirname(os.path.abspath(__file__))
 if not os.access(project, os.W_OK):
     copy = tempfile.mkdtemp(prefix='cxr-triage-')

@@ -20,8 +20,8 @@ from benchmarks import scale
 # The growth of a step is shown if it takes longer than this on the largest count. Shorter steps are
 # mostly start-up.
 _LONG_S = 5.0
-# These steps do not depend on the count: epochs have a maximum of steps, and a fixed number of
-# images is checked.
+# Steps whose time does not depend on the count: an epoch has at most 200 steps, and the number of
+# images to check is fixed.
 _CONSTANT = ('Trainer', 'ServingCheck')
 
 
@@ -68,12 +68,12 @@ def _scale(figures: list[dict]) -> Iterator[Row]:
     yield 'bytes per image after Transform', '≤ 25,000', f'{last["stored_bytes"]:,.0f}', largest
     yield 'fully cached second run, s', '≤ 25', f'{last["rerun_s"]:.1f}', largest
     if len(figures) > 1:
-        powers = {
+        exponents = {
             step: scale.growth(figures, [row['steps_s'][step] for row in figures])
             for step, seconds in last['steps_s'].items()
             if seconds > _LONG_S and step not in _CONSTANT
         }
-        text = ', '.join(f'{step} {power:.2f}' for step, power in powers.items())
+        text = ', '.join(f'{step} {exponent:.2f}' for step, exponent in exponents.items())
         yield (
             "growth of a step's time, exponent",
             'linear: ≤ 1',
@@ -127,8 +127,8 @@ def _startup(figures: dict) -> Iterator[Row]:
 
 
 def _tracing(figures: dict) -> Iterator[Row]:
-    usual, ours = (sum(figures[way].values()) for way in ('usual', 'ours'))
-    yield 'tracing over the usual way', '–', f'{ours / usual:.2f}', figures['backbone']
+    usual, ours = (sum(figures[variant].values()) for variant in ('usual', 'ours'))
+    yield 'tracing, ours over usual', '–', f'{ours / usual:.2f}', figures['backbone']
 
 
 if __name__ == '__main__':

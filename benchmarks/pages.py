@@ -43,25 +43,25 @@ def measure(root: Path) -> dict:
     """Writes all pages, writes them again without changes, and opens the evaluation."""
     from pages import measured, site
 
-    read = measured.read
+    read_evaluation = measured.read
 
     def read_with_more_slices(folder: str, eval_config: str) -> measured.Evaluation:
-        evaluation = read(folder, eval_config)
+        evaluation = read_evaluation(folder, eval_config)
         copies = itertools.islice(
             itertools.cycle(evaluation.slices[1:]), max(0, _SLICES - len(evaluation.slices))
         )
-        more = (
+        extra_slices = (
             dataclasses.replace(copy, key=(('copy', f'{number} of {copy.key}'),))
             for number, copy in enumerate(copies)
         )
-        return dataclasses.replace(evaluation, slices=(*evaluation.slices, *more))
+        return dataclasses.replace(evaluation, slices=(*evaluation.slices, *extra_slices))
 
     shutil.rmtree(RunRoot(root).pages, ignore_errors=True)
     seconds = []
     with mock.patch.object(measured, 'read', read_with_more_slices):
         for _ in range(2):
             start = time.monotonic()
-            written = site.write(root)
+            site_report = site.write(root)
             seconds.append(time.monotonic() - start)
     summaries = [
         path
@@ -72,7 +72,7 @@ def measure(root: Path) -> dict:
     files = [path for path in newest.rglob('*') if path.is_file()]
     slices = json.loads((newest / 'summary.json').read_text())['slices']
     return {
-        'runs': written.runs,
+        'runs': site_report.runs,
         'write_s': seconds[0],
         'again_s': seconds[1],
         'slices': len(slices),

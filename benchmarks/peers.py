@@ -71,8 +71,10 @@ def table(measurements: Sequence[dict], full_scale: dict | None) -> Table:
     for name in ('', 'cxr-triage', 'TFX template', 'tf.data script'):
         result.add_column(name, justify='right' if name else 'left')
 
-    def row(name: str, form: str, *values: float | None) -> None:
-        result.add_row(name, *('–' if value is None else form.format(value) for value in values))
+    def row(name: str, number_format: str, *values: float | None) -> None:
+        result.add_row(
+            name, *('–' if value is None else number_format.format(value) for value in values)
+        )
 
     ours, template, epoch = last['ours'], last['template'], last['epoch']
     row(

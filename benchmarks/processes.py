@@ -33,14 +33,16 @@ class Usage:
 
     def peak_between(self, start: float, end: float) -> int:
         """The largest process in a period, in bytes; 0 if there is no sample in it."""
-        return max((size for time_, size in self.resident if start <= time_ <= end), default=0)
+        return max(
+            (size for timestamp, size in self.resident if start <= timestamp <= end), default=0
+        )
 
 
 def watch(command: Sequence[str], log: Path) -> Usage:
     """Runs a command, and writes its output to `log`.
 
-    The peak of a process is the kernel's figure (VmHWM), read ten times a second. Only processes
-    that live shorter are missed.
+    The peak of a process is the kernel's figure (VmHWM), which is read ten times a second. Shorter
+    processes can be missed.
     """
     start = time.monotonic()
     peak = 0

@@ -183,11 +183,11 @@ def table(measurements: Sequence[dict]) -> Table:
         result.add_column(f'{entry["films"]:,} images', justify='right')
     result.add_column('exponent', justify='right')
 
-    def row(name: str, values: Sequence[float], form: str, exponent: bool = False) -> None:
+    def row(name: str, values: Sequence[float], number_format: str, exponent: bool = False) -> None:
         exponents = (
             [f'{growth(measurements, values):.2f}'] if exponent and len(measurements) > 1 else ['']
         )
-        result.add_row(name, *(form.format(value) for value in values), *exponents)
+        result.add_row(name, *(number_format.format(value) for value in values), *exponents)
 
     row('bytes per image', [entry['film_bytes'] for entry in measurements], '{:,.0f}')
     row(

@@ -5,7 +5,7 @@
 
 The trainer does not use AutoGraph (trainer/tracing.py), and exports only what is served. This is
 compared with the usual way: with AutoGraph, and with the Keras model in the export. The network is
-the same, with random weights. Separate processes for each way take turns, and the seconds are
+the same, with random weights. Separate processes for each variant take turns, and the seconds are
 medians.
 """
 
@@ -35,11 +35,11 @@ USUAL, OURS = 'usual', 'ours'
 _BATCH = 32
 
 
-def once(way: str, backbone: Backbone) -> dict[str, float]:
+def measure(variant: str, backbone: Backbone) -> dict[str, float]:
     """The seconds of each part, in a process that has not traced anything before."""
     from trainer import tracing
 
-    if way == USUAL:
+    if variant == USUAL:
         if 'trainer.model' in sys.modules:
             raise RuntimeError(
                 'trainer.model was imported before: its functions are decorated already'
@@ -70,7 +70,7 @@ def once(way: str, backbone: Backbone) -> dict[str, float]:
     clock = lap('first step', clock)
     with tempfile.TemporaryDirectory() as folder:
         module: Any = TriageModule(network, side, [calibration.NONE], 0.5, 'traced')
-        if way == USUAL:
+        if variant == USUAL:
             module.network = network.model
         module.export(folder)
         lap('export', clock)
@@ -86,24 +86,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     parser.add_argument(
-        '--once', choices=(USUAL, OURS), help='print the seconds of one way, as JSON'
+        '--once', choices=(USUAL, OURS), help='print the seconds of one variant, as JSON'
     )
     args = parser.parse_args(argv)
     if args.once:
-        sys.stdout.write(json.dumps(once(args.once, args.backbone)) + '\n')
+        sys.stdout.write(json.dumps(measure(args.once, args.backbone)) + '\n')
         return
     args.scratch.mkdir(parents=True, exist_ok=True)
     console, log = Console(), args.scratch / 'tracing.log'
     rounds: dict[str, list[dict[str, float]]] = {USUAL: [], OURS: []}
     for _ in track(range(args.rounds), 'tracing', console=console, transient=True):
-        for way, measurements in rounds.items():
+        for variant, measurements in rounds.items():
             scale.run_command(
                 [
                     sys.executable,
                     '-m',
                     'benchmarks.tracing',
                     '--once',
-                    way,
+                    variant,
                     '--backbone',
                     args.backbone,
                 ],
@@ -111,10 +111,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             measurements.append(json.loads(log.read_text().splitlines()[-1]))
     medians = {
-        way: {
+        variant: {
             part: statistics.median(row[part] for row in measurements) for part in measurements[0]
         }
-        for way, measurements in rounds.items()
+        for variant, measurements in rounds.items()
     }
     (args.scratch / 'tracing.json').write_text(
         json.dumps({'backbone': args.backbone, **medians}, indent=1)
@@ -127,7 +127,9 @@ def table(backbone: str, medians: dict[str, dict[str, float]]) -> Table:
     result = Table(box=None, pad_edge=False, title=backbone)
     for name in ('', 'usual, s', 'ours, s', 'ours over usual'):
         result.add_column(name, justify='right' if name else 'left')
-    usual, ours = (medians[way] | {'all': sum(medians[way].values())} for way in (USUAL, OURS))
+    usual, ours = (
+        medians[variant] | {'all': sum(medians[variant].values())} for variant in (USUAL, OURS)
+    )
     for part, seconds in usual.items():
         result.add_row(part, f'{seconds:.2f}', f'{ours[part]:.2f}', f'{ours[part] / seconds:.2f}')
     return result

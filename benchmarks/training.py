@@ -149,10 +149,10 @@ def table(figures: dict) -> Table:
     )
     for name in ('', 'median', 'over the first'):
         result.add_column(name, justify='left' if not name else 'right')
-    for key, form in (('input', '{:,.0f} images/s'), ('step', '{:.4f} s per step')):
+    for key, value_format in (('input', '{:,.0f} images/s'), ('step', '{:.4f} s per step')):
         first = next(iter(figures[key].values()))
         for name, value in figures[key].items():
-            result.add_row(name, form.format(value), f'{value / first:.2f}')
+            result.add_row(name, value_format.format(value), f'{value / first:.2f}')
         result.add_section()
     decode_rate = figures['input']['decode_png alone']
     training_rate = figures['batch_size'] / figures['step']["the trainer's"]

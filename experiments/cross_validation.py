@@ -34,7 +34,7 @@ from trainer.tasks import TASKS, Task
 from trainer.training_history import TrainingHistory
 
 FOLDS = 5
-# 1 of 6 training patients is held out for early stopping and calibration.
+# One in 6 patients of the other folds is held out for early stopping and calibration.
 _HELD_OUT = 6
 # Of the regression on frozen features: the best of 1, 0.1, 0.01, 0.001 and 0.0001 on the NIH
 # sample.
@@ -92,7 +92,7 @@ def predict_from_frozen_features(
     seed: int = 0,
     layer: str | None = None,
 ) -> np.ndarray:
-    """The floor: probabilities from logistic regressions on the features of the untrained backbone.
+    """The floor: probabilities from logistic regressions on the features of the frozen backbone.
 
     The folds are the same as in `predict`. The features are those of the last layer, or the means
     over the positions of an inner layer.
@@ -226,7 +226,7 @@ def key(plan: Plan, cohort: Cohort) -> str:
 
 
 def settings(plan: Plan) -> dict[str, Any]:
-    """The parameters of a training as JSON, without the path of the weights, which may differ."""
+    """The parameters of a training as JSON, without the path of its weights."""
     return plan.parameters.model_dump(
         mode='json', exclude={'model': {'weights'}, 'operating_point': True}
     )

@@ -9,7 +9,7 @@
     python -m experiments.quality nih_triage --data-root DIR --weights PATH --keep && make docs
 
 The network of the task's configuration is trained fold by fold, as in the pipeline. It is compared
-with the floor on the same folds: logistic regression on the features of the untrained backbone,
+with the floor on the same folds: logistic regression on the features of the frozen backbone,
 from its last layer and from an inner one (`INNER_LAYERS`). Some tasks also have alternative
 trainings (`ALTERNATIVES`). All intervals are by patient. --floor measures only the floors, which
 takes minutes: it shows what another image size, backbone or --layer is worth before a training.

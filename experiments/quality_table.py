@@ -89,14 +89,14 @@ def _tasks(results: Results) -> str:
     rows = [('task', 'images', 'pixels', 'AUC', '95 %', 'frozen features', 'difference', '95 %')]
     for result in results.tasks:
         figures, name = result['figures'], _main_figure(result)
-        floor, above = figures[f'{name}, {FLOOR}'], figures[f'{name} above {FLOOR}']
+        floor, difference = figures[f'{name}, {FLOOR}'], figures[f'{name} above {FLOOR}']
         task = f'`{result["task"]}`' + (', mean of its findings' if name == MEAN else '')
         cells = (
             _value(figures[name]),
             _interval(figures[name]),
             _value(floor),
-            _value(above),
-            _interval(above),
+            _value(difference),
+            _interval(difference),
         )
         rows.append(
             (task, f'{result["films"]:,}', str(result['settings']['model']['image_size']), *cells)
@@ -112,15 +112,15 @@ def _alternatives(results: Results) -> str:
         for row in figures:
             other = row.removeprefix(f'{name}, ')
             if other not in (row, FLOOR):
-                above = figures[f'{name} above {other}']
+                difference = figures[f'{name} above {other}']
                 rows.append(
                     (
                         f'`{result["task"]}`',
                         other,
                         _value(figures[row]),
                         _interval(figures[row]),
-                        _value(above),
-                        _interval(above),
+                        _value(difference),
+                        _interval(difference),
                     )
                 )
     return _markdown(rows, left=2)

@@ -1,3 +1,1 @@
-"""The pages on which runs are watched: static HTML under `<root>/pages`, that opens from disk
-without a network.
-"""
+"""Writes pages about the runs of a root: static HTML that a browser opens from disk, offline."""

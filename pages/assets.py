@@ -1,6 +1,4 @@
-"""The files that all pages of a root share: styles and scripts of this project, TFMA's elements,
-Facets Overview. Copied once a root.
-"""
+"""Copies the files that all pages of a root share: styles, scripts, TFMA's elements, Facets."""
 
 from __future__ import annotations
 
@@ -23,10 +21,10 @@ class AssetError(RuntimeError):
 
 
 def write(folder: Path) -> bool:
-    """Brings the shared files into a folder; returns whether Facets Overview is among them.
+    """Copies the shared files into a folder; returns whether Facets Overview is among them.
 
     Raises:
-      AssetError: TFMA's elements are not where TFMA has them.
+      AssetError: the installed TFMA does not contain its elements.
       OSError: the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,10 +41,10 @@ def write(folder: Path) -> bool:
 
 
 def tfma_source() -> Path:
-    """Where the installed TFMA has its elements.
+    """The file with the elements of the installed TFMA.
 
     Raises:
-      AssetError: it is not there.
+      AssetError: the file does not exist.
     """
     path = _package('tensorflow_model_analysis', 'static', TFMA)
     if path is None:
@@ -58,17 +56,15 @@ def tfma_source() -> Path:
 
 
 def facets_source() -> Path | None:
-    """Where Facets is, which comes with the package witwidget; None where that is not installed."""
+    """The file with Facets, from the package witwidget; None if that is not installed."""
     return _package('witwidget', *_FACETS_FILE)
 
 
 def facets_page(source: str) -> str:
-    """A page with the element of Facets Overview alone, that waits for statistics from the page
-    around it.
-    """
-    # Behind the definitions of all elements stands the tool that the package is for.
+    """A page with only the element Facets Overview, which gets statistics from the parent page."""
+    # The file defines all elements and then uses the tool of the package, which is cut off here.
     library = source[: source.rindex('<wit-dashboard')]
-    # Fonts of the server that the tool was made for: those that are installed here do.
+    # Remove fonts from the tool's own server; the browser uses installed fonts.
     library = re.sub(r',\s*url\(/font-roboto/[^)]*\)\s*format\([^)]*\)', '', library)
     return (
         library
@@ -85,9 +81,7 @@ window.parent.postMessage('facets ready', '*');
 
 
 def digest() -> str:
-    """Changes with the code, the templates and the scripts of the pages: what was written by others
-    is written again.
-    """
+    """A digest of the pages' code, templates and scripts; if it changes, pages are rewritten."""
     hashed = hashlib.sha256()
     for path in sorted(
         path for path in _CODE.rglob('*') if path.suffix in ('.py', '.html', '.css', '.js')
@@ -97,10 +91,10 @@ def digest() -> str:
 
 
 def _package(name: str, *parts: str) -> Path | None:
-    """A file of an installed package, which is not imported for it."""
+    """A file of an installed package, found without importing the package."""
     spec = importlib.util.find_spec(name)
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(place, *parts)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder, *parts)
         if path.exists():
             return path
     return None

@@ -1,7 +1,7 @@
-"""The fields of a model card, all of them required. `card_build` fills them in.
+"""The fields of a model card, all required. `card_build` fills them in.
 
-After Mitchell et al., "Model cards for model reporting" (FAT* 2019), and the "Model Facts" label of
-Sendak et al. (npj Digital Medicine 2020).
+Based on Mitchell et al., "Model cards for model reporting" (FAT* 2019), and on the "Model Facts"
+label of Sendak et al. (npj Digital Medicine 2020).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-# Field -> the step whose artifact has it, for the message about a missing field.
+# Field -> the source of its value, for the message about a missing field.
 _SOURCES = {
     'details': 'Trainer (model, triage.json)',
     'intended_use': 'pages/card_text.py, for the task, and XrayExampleGen (ingest.json)',
@@ -29,12 +29,12 @@ _SOURCES = {
 
 
 class CardError(ValueError):
-    """A model card lacks fields; the text names them and the artifacts that should hold them."""
+    """A model card lacks fields; the text names them and the artifacts that should have them."""
 
 
 @dataclasses.dataclass(frozen=True)
-class OfMetric:
-    """Annotates a field of a card that holds a metric over all test images."""
+class MetricField:
+    """Annotates a field of a card that has a metric over all test images."""
 
     name: str
 
@@ -46,7 +46,7 @@ class _Part(BaseModel):
 
 
 class Interval(_Part):
-    """A metric with its interval by patient; `value` is None where it is not defined."""
+    """A metric with its interval by patient; `value` is None if the metric is not defined."""
 
     value: float | None
     lower: float | None
@@ -129,11 +129,13 @@ class EvaluationPart(_Part):
     """What the Evaluator measured on the test split.
 
     Attributes:
-      images: of the test split.
-      not_assessed: images among them that the model did not assess; None if not on record.
+      images: number of images in the test split.
+      not_assessed: how many of them the model did not assess; None if not recorded.
+      intervals: level and kind of the intervals.
       overall: title of a metric -> metric.
       subgroups: feature -> group -> metrics by name, or why there are none.
       gaps: title of a gap -> gap.
+      baseline: a sentence about the baseline.
     """
 
     images: int = Field(gt=0)
@@ -151,9 +153,9 @@ class CalibrationPart(_Part):
     method: str
     temperature: float = Field(gt=0)
     offset: float
-    expected_calibration_error: Annotated[Measured, OfMetric('calibration_error')]
-    calibration_ratio: Annotated[Measured, OfMetric('calibration_ratio')]
-    brier_score: Annotated[Measured, OfMetric('brier_score')]
+    expected_calibration_error: Annotated[Measured, MetricField('calibration_error')]
+    calibration_ratio: Annotated[Measured, MetricField('calibration_ratio')]
+    brier_score: Annotated[Measured, MetricField('brier_score')]
 
 
 class OperatingPointPart(_Part):
@@ -162,18 +164,18 @@ class OperatingPointPart(_Part):
     threshold: float = Field(ge=0, le=1)
     target_sensitivity: float = Field(gt=0, le=1)
     chosen_on: str
-    sensitivity: Annotated[Measured, OfMetric('sensitivity')]
-    specificity: Annotated[Measured, OfMetric('specificity')]
-    precision: Annotated[Interval, OfMetric('precision')]
+    sensitivity: Annotated[Measured, MetricField('sensitivity')]
+    specificity: Annotated[Measured, MetricField('specificity')]
+    precision: Annotated[Interval, MetricField('precision')]
     flagged: str
 
 
 class Shortcuts(_Part):
-    """What predicts the label without looking at the lungs."""
+    """Metrics of what predicts the label without the lungs."""
 
-    metadata_only_auc: Annotated[Interval, OfMetric('metadata_auc')]
-    metadata_and_follow_up_auc: Annotated[Interval, OfMetric('metadata_follow_up_auc')]
-    auc_over_metadata: Annotated[Interval, OfMetric('auc_over_metadata')]
+    metadata_only_auc: Annotated[Interval, MetricField('metadata_auc')]
+    metadata_and_follow_up_auc: Annotated[Interval, MetricField('metadata_follow_up_auc')]
+    auc_over_metadata: Annotated[Interval, MetricField('auc_over_metadata')]
     within_views: dict[str, Interval] | str
     image_statistics: list[str] = Field(min_length=1)
 
@@ -211,7 +213,7 @@ def complete(title: str, parts: dict[str, Any]) -> ModelCard:
     """Builds the card from its parts.
 
     Args:
-      title: of the run, for the message.
+      title: title of the run, for the message.
       parts: field of `ModelCard` -> values.
 
     Raises:
@@ -227,20 +229,20 @@ def complete(title: str, parts: dict[str, Any]) -> ModelCard:
 
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        place = problem['loc']
-        missing = problem.get('input') is None or problem['type'] == 'missing'
-        what = 'missing' if missing else f'{problem["msg"][0].lower()}{problem["msg"][1:]}'
+        keys = problem['loc']
+        is_missing = problem.get('input') is None or problem['type'] == 'missing'
+        reason = 'missing' if is_missing else f'{problem["msg"][0].lower()}{problem["msg"][1:]}'
         yield (
-            f'  {".".join(map(str, place))}: {what}; it comes from '
-            f'{_SOURCES.get(str(place[0]), "the run")}'
+            f'  {".".join(map(str, keys))}: {reason}; it comes from '
+            f'{_SOURCES.get(str(keys[0]), "the run")}'
         )
 
 
 def metric_fields(part: type[BaseModel]) -> dict[str, str]:
-    """Field -> metric, of the fields of a part that hold one."""
+    """Field -> metric, for the fields of a part that have a metric."""
     return {
         field: annotation.name
         for field, info in part.model_fields.items()
         for annotation in info.metadata
-        if isinstance(annotation, OfMetric)
+        if isinstance(annotation, MetricField)
     }

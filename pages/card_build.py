@@ -1,4 +1,4 @@
-"""Fills in a model card from the artifacts of a run and from the texts of `card_text`."""
+"""Builds a model card from the artifacts of a run and the texts of `card_text`."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
       CardError: fields are missing.
     """
     facts = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
-    text = card_text.of_task(str(facts.get('task', run.task.name if run.task else '')))
+    text = card_text.task_text(str(facts.get('task', run.task.name if run.task else '')))
     audit = run.json(AUDIT.name, 'audit', AUDIT_JSON)
     ingest = run.json(INGESTION.name, 'report', REPORT_FILE)
     data = (
-        card_text.of_data(ingest.get('origins', {}), ingest.get('mislabelled', 0))
+        card_text.data_text(ingest.get('origins', {}), ingest.get('mislabelled', 0))
         if ingest
         else None
     )
@@ -69,8 +69,8 @@ def _details(run: Run, facts: dict) -> dict:
     served = served_version(run)
     trainer = run.executions.get(TRAINER.name)
     model = run.artifact(TRAINER.name, 'model')
-    maker = run.store.makers.get(model.id) if model else None
-    training = maker or trainer
+    producer = run.store.producers.get(model.id) if model else None
+    training = producer or trainer
     return {
         'name': run.pipeline or None,
         'version': facts.get('model_version'),
@@ -164,17 +164,19 @@ def _interval(figure: Figure) -> dict:
     return {'value': figure.value, 'lower': figure.lower, 'upper': figure.upper}
 
 
-_EARLIER_VERSION = 'not on record: an earlier version made this evaluation'
+_EARLIER_VERSION = 'not recorded: an earlier version made this evaluation'
 
 
 def _evaluation(run: Run, evaluation: Evaluation) -> dict:
     overall = evaluation.overall
     subgroups: dict[str, Any] = {}
     for feature in registry.GROUPS:
-        slices = [one for one in evaluation.slices if _groups_by(one, feature)]
+        slices = [measured for measured in evaluation.slices if _groups_by(measured, feature)]
         subgroups[feature] = {
-            _group_title(one): {name: _interval(one.figure(name)) for name in registry.HEADLINE}
-            for one in slices
+            _group_title(measured): {
+                name: _interval(measured.figure(name)) for name in registry.HEADLINE
+            }
+            for measured in slices
         } or f'not measured: evaluation.slices of this run does not include {feature}'
     return {
         'images': evaluation_page.count(overall, registry.IMAGES),
@@ -213,8 +215,8 @@ def _gap(overall: Slice, name: str) -> dict:
     }
 
 
-def _of_metrics(part: type[BaseModel], overall: Slice) -> dict[str, dict]:
-    """The fields of a part that hold metrics."""
+def _metric_values(part: type[BaseModel], overall: Slice) -> dict[str, dict]:
+    """The fields of a part that have metrics."""
     return {field: _interval(overall.figure(name)) for field, name in metric_fields(part).items()}
 
 
@@ -224,13 +226,13 @@ def _group_title(measured: Slice) -> str:
 
 
 def _calibration(facts: dict, evaluation: Evaluation) -> dict:
-    # The task's own label stands first.
+    # The task's own label is the first.
     fitted: dict[str, Any] = next(iter((facts.get('calibration') or {}).values()), {})
     return {
         'method': 'temperature and offset, by maximum likelihood on the calibration split',
         'temperature': fitted.get('temperature'),
         'offset': fitted.get('offset'),
-        **_of_metrics(CalibrationPart, evaluation.overall),
+        **_metric_values(CalibrationPart, evaluation.overall),
     }
 
 
@@ -253,7 +255,7 @@ def _operating_point(facts: dict, evaluation: Evaluation) -> dict:
         'threshold': point.get('threshold'),
         'target_sensitivity': point.get('target_sensitivity'),
         'chosen_on': chosen,
-        **_of_metrics(OperatingPointPart, evaluation.overall),
+        **_metric_values(OperatingPointPart, evaluation.overall),
         'flagged': flagged,
     }
 
@@ -276,10 +278,10 @@ def _shortcuts(evaluation: Evaluation, audit: dict | None) -> dict:
         for row in strongest
     ]
     return {
-        **_of_metrics(Shortcuts, evaluation.overall),
+        **_metric_values(Shortcuts, evaluation.overall),
         'within_views': views
         or f'not measured: evaluation.slices of this run does not include {VIEW}',
-        'image_statistics': (lines or ['There are too few images of a class to tell.'])
+        'image_statistics': (lines or ['One class has too few images for this check.'])
         if audit
         else None,
     }

@@ -1,6 +1,6 @@
-"""A model card as headings, facts and tables.
+"""Turns a model card into sections with facts and tables.
 
-Both its HTML and its Markdown are rendered from them, so neither can leave a part out.
+Its HTML and its Markdown are both made from these sections, so that neither can omit a part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from components.evaluator.figure import Figure
 from pages import names
 from pages.card import Interval, Measured, ModelCard, SplitCounts, metric_fields
 
-# Field -> its title, where that is neither the title of a metric nor the name of the field.
+# Field -> its title, unless that is the title of a metric or the name of the field.
 _FIELD_TITLES = {
     'out_of_scope': 'Not for',
     'primary': 'For',
@@ -60,10 +60,10 @@ class Section:
     """A part of the card.
 
     Attributes:
-      key: of the part in the card.
-      title: for people.
+      key: name of the field in `ModelCard`.
+      title: title of the section.
       facts: (name, value) pairs; a value is a text or a list of texts.
-      tables: below the facts.
+      tables: the tables below the facts.
     """
 
     key: str
@@ -73,7 +73,7 @@ class Section:
 
 
 def sections(card: ModelCard) -> list[Section]:
-    """All parts, the most important ones first."""
+    """All sections, the most important first."""
     assert set(TITLES) | {'format'} == set(ModelCard.model_fields), (
         'a part of the card has no title'
     )
@@ -137,7 +137,7 @@ def _add(section: Section, field: str, title: str, value: Any) -> None:
 
 def _fact(field: str, value: Any) -> str | list[str]:
     if value is None:
-        return 'not on record: an earlier version made this evaluation'
+        return 'not recorded: an earlier version made this evaluation'
     if isinstance(value, Interval | Measured):
         return _text(value)
     if isinstance(value, dict):
@@ -194,7 +194,7 @@ def _settings_table(title: str, parameters: dict[str, Any]) -> Table:
     return Table('Settings', ['Setting', 'Value'], [list(row) for row in _flat(parameters)])
 
 
-# Field -> what renders it as a table.
+# Field -> the function that makes its table.
 _TABLES: dict[str, Callable[[str, dict], Table]] = {
     'overall': _metrics_table,
     'within_views': _metrics_table,

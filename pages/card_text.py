@@ -1,7 +1,7 @@
-"""The texts of a model card that no run can measure: about tasks and about sources of data.
+"""The fixed texts of a model card, about tasks and about origins of data.
 
-What the card says about a data set depends on the origin that ingestion recorded
-(`records.origin`), never on the task.
+The texts about data depend on the origin that ingestion recorded (`records.origin`), never on the
+task.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ LICENCE_WEIGHTS = (
 )
 NO_WEIGHTS = 'No pretrained weights: the backbone was trained from scratch.'
 NO_ORIGIN = (
-    'Not on record: an earlier version of the pipeline read the data and did not record their '
+    'Not recorded: an earlier version of the pipeline read the data and did not record their '
     'origin.'
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskText:
-    """What holds for a task on any data: its purpose, its labels and its limitations."""
+    """The texts about a task, for any data: purpose, labels and limitations."""
 
     primary: str
     labels: str
@@ -39,7 +39,7 @@ class TaskText:
 
 @dataclasses.dataclass(frozen=True)
 class DataText:
-    """What holds for images of one origin."""
+    """The texts about images of one origin."""
 
     population: str
     label_noise: str
@@ -53,7 +53,7 @@ _DATA = {
         'States, of children and adults, 1992 to 2015, as 8-bit images. The images of this run are '
         'among its 112,120 images of 30,805 patients.',
         'NIH ChestX-ray14: a program derived the labels; they were mined from radiology reports, '
-        'not read from the images. The authors expect more than 90 % of the labels to be correct; '
+        'not from the images. The authors expect more than 90 % of the labels to be correct; '
         'radiologists who read samples again found lower rates for many findings (Oakden-Rayner, '
         'Academic Radiology 2020). "No Finding" means that the report names none of 14 findings, '
         'not that the image is normal. Metrics are measured against these labels, so some of the '
@@ -88,15 +88,15 @@ _DATA = {
         ('A program drew the images: the model has not seen any real chest X-ray.',),
     ),
     OTHER: DataText(
-        'Images of another source. It is not on record who the patients are, or where and when the '
-        'images were taken. "Data and labels" counts what is known.',
-        'Images of another source: it is not on record how their labels were made and how many are '
-        'wrong. Metrics are measured against these labels, so some of the apparent errors may be '
-        'errors of the labels.',
-        'Images of another source: their terms of use are not on record; ask the provider of the '
-        'data',
+        'Images of another source. There is no record of who the patients are, or of where and '
+        'when the images were taken. "Data and labels" has the known counts.',
+        'Images of another source: there is no record of how their labels were made and how many '
+        'are wrong. Metrics are measured against these labels, so some of the apparent errors may '
+        'be errors of the labels.',
+        'Images of another source: there is no record of their terms of use; ask the provider of '
+        'the data',
         (
-            'It is not on record whom the images show: find out before you use the model on any '
+            'There is no record of whom the images show: find out before you use the model on '
             'other images.',
         ),
     ),
@@ -109,7 +109,7 @@ _FRONTAL_LIMITS = (
     'in the test split.',
 )
 _ONLY_THE_14 = (
-    'The model was neither trained nor tested on findings beside the 14 of the labels, such as '
+    'The model was neither trained nor tested on findings other than the 14 of the labels, such as '
     'fractures, lines and tubes, and tuberculosis.'
 )
 _OTHER_FINDINGS = (
@@ -162,18 +162,18 @@ OUT_OF_SCOPE = (
 )
 
 
-def of_task(name: str) -> TaskText | None:
-    """The texts of a task; None for a task without any."""
+def task_text(name: str) -> TaskText | None:
+    """The texts about a task; None for an unknown task."""
     return _TASKS.get(name)
 
 
-def of_data(origins: Mapping[str, int], mislabelled: int) -> DataText:
-    """The texts of the images of a run, part by part where they have several origins.
+def data_text(origins: Mapping[str, int], mislabelled: int) -> DataText:
+    """The texts about the images of a run, one after the other for several origins.
 
     Args:
-      origins: number of images by origin, see `records.origin.summarise`; empty when ingestion did
+      origins: origin -> number of images, from `records.origin.summarise`; empty if ingestion did
         not record it.
-      mislabelled: number of synthetic images with a label that is wrong on purpose.
+      mislabelled: number of synthetic images whose label is deliberately wrong.
     """
     parts = [(_DATA[name], count) for name, count in origins.items()]
     if not parts:
@@ -186,7 +186,7 @@ def of_data(origins: Mapping[str, int], mislabelled: int) -> DataText:
         return ' '.join(counted) if len(parts) > 1 else texts[0]
 
     wrong = (
-        f'{mislabelled:,} of {origins.get(SYNTHETIC, 0):,} labels are wrong on purpose, the '
+        f'{mislabelled:,} of {origins.get(SYNTHETIC, 0):,} labels are deliberately wrong; the '
         'others match the drawing'
     )
     return DataText(

@@ -1,6 +1,6 @@
-"""Plots as inline SVG, without scripts.
+"""Draws plots as inline SVG, without scripts.
 
-Colours come from the style of the page; each series also has its own dash or shape.
+Colours come from the style sheet of the page. Each series also has its own dash or shape.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def plot(
 
     Args:
       title: what the plot shows, also for screen readers.
-      axes: names of x and y.
-      series: drawn in this order.
-      x_range, y_range: of the axes.
+      axes: names of the x axis and the y axis.
+      series: the series, in the order of drawing.
+      x_range: range of the x axis.
+      y_range: range of the y axis.
       diagonal: whether to draw the line y = x.
       whole: whether the x axis has ticks at whole numbers only.
     """
@@ -71,7 +72,7 @@ def plot(
                 *frame.at(0, 0), *frame.at(1, 1)
             )
         )
-    parts += [_draw(frame, one) for one in series]
+    parts += [_draw(frame, item) for item in series]
     height = _HEIGHT + 18 * math.ceil(len(series) / 2)
     parts.append(_legend(series))
     return Markup(
@@ -80,7 +81,7 @@ def plot(
 
 
 def nice_range(values: Sequence[float], at_zero: bool = False) -> Range:
-    """A range of an axis that includes all finite values, and 0 if `at_zero`."""
+    """A range for an axis that includes all finite values, and 0 if `at_zero`."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return UNIT
@@ -125,15 +126,13 @@ def _grid(frame: _Frame, axes: tuple[str, str], whole: bool) -> Markup:
             )
         )
     for value in _ticks(frame.y_range):
-        left, y = frame.at(frame.x_range[0], value)
+        x, y = frame.at(frame.x_range[0], value)
         parts.append(
-            Markup('<line class="grid" x1="{1}" y1="{0}" x2="{2}" y2="{0}"/>').format(
-                y, left, right
-            )
+            Markup('<line class="grid" x1="{1}" y1="{0}" x2="{2}" y2="{0}"/>').format(y, x, right)
         )
         parts.append(
             Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(
-                left - 6, y + 4, f'{value:g}'
+                x - 6, y + 4, f'{value:g}'
             )
         )
     middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
@@ -162,51 +161,51 @@ def _ticks(span: Range) -> list[float]:
     return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _draw(frame: _Frame, one: Line | Dots | Mark) -> Markup:
-    if isinstance(one, Mark):
-        x, y = frame.at(one.x, one.y)
+def _draw(frame: _Frame, item: Line | Dots | Mark) -> Markup:
+    if isinstance(item, Mark):
+        x, y = frame.at(item.x, item.y)
         return Markup(
             '<path class="mark" d="M{} {}l8 8l-8 8l-8 -8z"><title>{}</title></path>'
-        ).format(x, y - 8, one.name)
-    if isinstance(one, Line):
-        if len(one.points) == 1:
+        ).format(x, y - 8, item.name)
+    if isinstance(item, Line):
+        if len(item.points) == 1:
             # A polyline with one point is invisible.
-            x, y = frame.at(*one.points[0])
+            x, y = frame.at(*item.points[0])
             return Markup(
                 '<g class="dot s{}"><circle cx="{}" cy="{}" r="4.5"/><title>{}</title></g>'
-            ).format(one.number, x, y, one.name)
-        points = ' '.join('{},{}'.format(*frame.at(x, y)) for x, y in one.points)
+            ).format(item.number, x, y, item.name)
+        points = ' '.join('{},{}'.format(*frame.at(x, y)) for x, y in item.points)
         return Markup('<polyline class="line s{}" points="{}"><title>{}</title></polyline>').format(
-            one.number, points, one.name
+            item.number, points, item.name
         )
     parts = []
-    for x, y, lower, upper, text in one.points:
-        place, middle = frame.at(x, y)
+    for x, y, lower, upper, text in item.points:
+        center_x, center_y = frame.at(x, y)
         (_, low), (_, high) = frame.at(x, lower), frame.at(x, upper)
         parts.append(
             Markup(
                 '<g class="dot s{0}"><line x1="{1}" x2="{1}" y1="{2}" y2="{3}"/><circle cx="{1}" '
                 'cy="{4}" r="4.5"/><title>{5}</title></g>'
-            ).format(one.number, place, low, high, middle, text)
+            ).format(item.number, center_x, low, high, center_y, text)
         )
     return Markup('').join(parts)
 
 
 def _legend(series: Sequence[Line | Dots | Mark]) -> Markup:
     parts = []
-    for place, one in enumerate(series):
-        x, y = _LEFT + (place % 2) * 170, _HEIGHT + 18 * (place // 2) + 6
-        if isinstance(one, Mark):
+    for index, item in enumerate(series):
+        x, y = _LEFT + (index % 2) * 170, _HEIGHT + 18 * (index // 2) + 6
+        if isinstance(item, Mark):
             sign = Markup('<path class="mark" d="M{} {}l5 5l-5 5l-5 -5z"/>').format(x + 10, y - 9)
-        elif isinstance(one, Dots):
+        elif isinstance(item, Dots):
             sign = Markup('<g class="dot s{}"><circle cx="{}" cy="{}" r="4"/></g>').format(
-                one.number, x + 10, y - 4
+                item.number, x + 10, y - 4
             )
         else:
             sign = Markup('<polyline class="line s{}" points="{},{} {},{}"/>').format(
-                one.number, x, y - 4, x + 20, y - 4
+                item.number, x, y - 4, x + 20, y - 4
             )
         parts.append(
-            sign + Markup('<text x="{}" y="{}">{}</text>').format(x + 26, y, escape(one.name))
+            sign + Markup('<text x="{}" y="{}">{}</text>').format(x + 26, y, escape(item.name))
         )
     return Markup('').join(parts)

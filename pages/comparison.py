@@ -1,6 +1,4 @@
-"""Runs side by side and over time: what was measured, and what is on record of how each was
-made.
-"""
+"""The page that compares runs: their metrics, over time too, and the facts that define them."""
 
 from __future__ import annotations
 
@@ -10,13 +8,13 @@ from pages import tfma_ui
 
 
 def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the template comparison.html shows.
+    """The values of the template comparison.html.
 
     Args:
-      summaries: as `overview.summary` makes them, newest first.
+      summaries: the summaries of `overview.summary`, newest first.
     """
     measured = [run for run in reversed(summaries) if run['slices']]
-    # A run that found its evaluation in the cache measured nothing anew.
+    # Runs that took their evaluation from the cache share it.
     different = list({run['evaluation']: run for run in reversed(measured)}.values())[::-1]
     titles = dict.fromkeys(title for run in different for title in run['slices'])
     series = {
@@ -29,7 +27,7 @@ def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
         'measured': len(measured),
         'different': len(different),
         'runs': len(summaries),
-        'tfma': {'series': {title: one for title, one in series.items() if len(one) > 1}},
+        'tfma': {'series': {title: points for title, points in series.items() if len(points) > 1}},
         'content': {
             'runs': [
                 {
@@ -45,7 +43,7 @@ def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def name(run: dict[str, Any]) -> str:
-    """A run in a menu: when, what, how it ended."""
+    """The text for a run in a menu: time, pipeline, state."""
     version = f' {run["version"]}' if run['version'] else ''
     return f'{run["title"]} {run["pipeline"]}, {run["state"]}{version}'
 

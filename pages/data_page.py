@@ -36,8 +36,8 @@ class Statistics:
     """TFDV's statistics.
 
     Attributes:
-      rows: one per feature and split.
-      proto: of all splits, base64, as Facets reads it.
+      rows: a row for each feature and split.
+      proto: the statistics of all splits in base64, for Facets.
     """
 
     rows: list[list[str]]
@@ -45,7 +45,7 @@ class Statistics:
 
 
 def context(run: Run) -> dict[str, Any]:
-    """The values of the template data.html; None for what this run did not reach."""
+    """The values of the template data.html; None for each step that the run did not reach."""
     audit, verdict = run.json(AUDIT.name, 'audit', AUDIT_JSON), gate(run)
     return {
         'ingest': run.json(INGESTION.name, 'report', REPORT_FILE),
@@ -78,17 +78,17 @@ def gate(run: Run) -> dict[str, Any] | None:
     """
     verdict = run.json(DATA_GATE.name, 'blessing', GATE_JSON)
     if verdict is None and run.failed_at(DATA_GATE.name):
-        # The message names the folder; the metadata store does not say which folder is whose.
-        named = re.search(rf'stateful_working_dir/([\w-]+)/{GATE_JSON}', ' '.join(run.reasons))
+        # Only the message has the name of the folder; the metadata store does not.
+        match = re.search(rf'stateful_working_dir/([\w-]+)/{GATE_JSON}', ' '.join(run.reasons))
         path = (
             RunRoot(run.root).artifacts
             / DATA_GATE.name
             / '.system'
             / 'stateful_working_dir'
-            / (named[1] if named else '')
+            / (match[1] if match else '')
             / GATE_JSON
         )
-        if named and path.exists():
+        if match and path.exists():
             verdict = json.loads(path.read_text(encoding='utf-8'))
     if verdict:
         order = list(_GATE_MARKS)
@@ -101,7 +101,7 @@ def statistics(run: Run) -> Statistics | None:
     artifact = run.artifact(STATISTICS.name, 'statistics')
     if artifact is None:
         return None
-    everything = statistics_pb2.DatasetFeatureStatisticsList()
+    combined = statistics_pb2.DatasetFeatureStatisticsList()
     rows: list[list[str]] = []
     for split in _splits(artifact):
         path = os.path.join(artifact.path, f'Split-{split}', 'FeatureStats.pb')
@@ -112,21 +112,19 @@ def statistics(run: Run) -> Statistics | None:
                 file.read()
             ).datasets:
                 dataset.name = split
-                everything.datasets.append(dataset)
+                combined.datasets.append(dataset)
                 rows += [
                     _feature_row(feature, split, dataset.num_examples)
                     for feature in dataset.features
                 ]
     rows.sort(key=lambda row: row[0].lower())
     return (
-        Statistics(rows, base64.b64encode(everything.SerializeToString()).decode())
-        if rows
-        else None
+        Statistics(rows, base64.b64encode(combined.SerializeToString()).decode()) if rows else None
     )
 
 
 def schema_rows(run: Run) -> list[list[str]] | None:
-    """The curated schema, a row per feature: name, type, values, presence and domain."""
+    """The curated schema, with a row for each feature: name, type, values, presence, domain."""
     path = run.path(CURATED_SCHEMA.name, 'schema', 'schema.pbtxt')
     if path is None:
         return None
@@ -155,8 +153,8 @@ def schema_rows(run: Run) -> list[list[str]] | None:
 
 
 def anomaly_rows(run: Run) -> list[list[str]] | None:
-    """TFDV's anomalies, a row each: split, feature, severity, summary, details."""
-    # Registers a proto that the diff refers to.
+    """TFDV's anomalies, with a row for each: split, feature, severity, summary, details."""
+    # Registers a message type that the diffs contain.
     from tensorflow_data_validation.anomalies.proto import validation_metadata_pb2  # noqa: F401
 
     artifact = run.artifact(VALIDATION.name, 'anomalies')
@@ -196,7 +194,7 @@ def anomaly_rows(run: Run) -> list[list[str]] | None:
 def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
     """The share of images with each label, by split, view, sex and age.
 
-    None for an audit of an earlier version, which did not count them.
+    Returns None for an audit of an earlier version, which has no such counts.
     """
     if not audit or not audit.get('populations'):
         return None
@@ -227,21 +225,21 @@ def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def cooccurrence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Of the images with the label of the row, the share that also has the label of the column.
+    """The share of the images with the row's label that also have the column's label.
 
-    Leaves out findings that no image has.
+    Findings that no image has are left out.
     """
     table = (audit or {}).get('cooccurrence')
     if not table:
         return None
     labels, counts = table['labels'], table['counts']
-    places = [
-        place for place, name in enumerate(labels) if name in FINDINGS and counts[place][place]
+    indices = [
+        index for index, name in enumerate(labels) if name in FINDINGS and counts[index][index]
     ]
-    if not places:
+    if not indices:
         return None
     rows = []
-    for row in places:
+    for row in indices:
         total = counts[row][row]
         cells = [
             {
@@ -249,10 +247,10 @@ def cooccurrence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
                 'share': counts[row][column] / total,
                 'self': row == column,
             }
-            for column in places
+            for column in indices
         ]
         rows.append({'label': names.label(labels[row]), 'total': total, 'cells': cells})
-    return {'labels': [names.label(labels[place]) for place in places], 'rows': rows}
+    return {'labels': [names.label(labels[index]) for index in indices], 'rows': rows}
 
 
 def _group(by: str, value: str) -> str:

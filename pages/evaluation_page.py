@@ -27,7 +27,7 @@ _Series = list[charts.Line | charts.Dots | charts.Mark]
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A condition of the gate and how the model stands to it, as text.
+    """A condition of the gate and its verdict, as text.
 
     `note` says why there is no margin.
     """
@@ -42,7 +42,7 @@ class Condition:
 
 
 def conditions(evaluation: Evaluation) -> list[Condition]:
-    """The conditions of the gate with what was measured; those that failed come first."""
+    """The conditions of the gate with the measured values, failed ones first."""
     rows = []
     for verdict in gate_metrics.verdicts(evaluation.thresholds, evaluation):
         slice_title = names.slice_title(tuple(sorted(verdict.threshold.slice.items())))
@@ -105,17 +105,17 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def baseline_text(run: Run) -> str:
-    """What the candidate was compared with."""
+    """A sentence about the baseline of a run."""
     model = run.artifact(steps.BASELINE.name, 'model')
     if model is None:
-        return 'It is not on record what was served when this run began.'
+        return 'There is no record of the version that was served when this run began.'
     version = model.properties.get('served_version')
-    # A run that takes its evaluation from the cache began later.
+    # A run with a cached evaluation began after that evaluation.
     cached = run.executions[steps.BASELINE.name].state == CACHED
     when = 'when the model was evaluated, in an earlier run' if cached else 'when this run began'
     if not version:
         return (
-            f'Nothing was served {when}, so there is no baseline, and conditions on a comparison '
+            f'No model was served {when}, so there is no baseline, and conditions on a comparison '
             'do not count.'
         )
     return (
@@ -125,13 +125,13 @@ def baseline_text(run: Run) -> str:
 
 
 def count(measured: Slice, name: str) -> int | None:
-    """A count of images; None where the evaluation does not hold it."""
+    """A count of images; None if the evaluation does not have it."""
     value = measured.value(name)
     return None if value is None else round(value)
 
 
 def plot_files(evaluation: Evaluation) -> dict[str, str]:
-    """Name -> content of the scripts that the page loads when a reader selects a slice."""
+    """File name -> content, for the scripts that the page loads when a user selects a slice."""
     return {
         f'{number}.js': tfma_ui.plot_file(number, measured)
         for number, measured in enumerate(evaluation.slices)
@@ -193,7 +193,7 @@ def _slice_row(measured: Slice) -> list[str]:
 
 
 def _cell(figure: Figure) -> str:
-    """A metric in a table of many columns: its interval is below the value."""
+    """A metric for a table with many columns, with the interval below the value."""
     interval = figure.interval()
     if not interval:
         return figure.text()
@@ -212,22 +212,22 @@ def _matrix_row(measured: Slice) -> list[str]:
 
 
 def _output(evaluation: Evaluation, output: str) -> dict[str, Any]:
-    overall, of_task = evaluation.overall, output == PROBABILITY
-    title = 'Probability of the task' if of_task else names.label(output)
+    overall, is_task = evaluation.overall, output == PROBABILITY
+    title = 'Probability of the task' if is_task else names.label(output)
     roc: _Series = []
     recall: _Series = []
     dots: _Series = []
-    for model, words, number in _MODELS:
+    for model, name, number in _MODELS:
         curves = overall.curves.get((model, output))
         if curves is None:
             continue
         if points := curves_lib.roc(curves.matrices):
-            roc.append(charts.Line(words, points, number))
+            roc.append(charts.Line(name, points, number))
         if points := curves_lib.precision_recall(curves.matrices):
-            recall.append(charts.Line(words, points, number))
+            recall.append(charts.Line(name, points, number))
         if bins := overall.reliability.get((model, output)):
-            dots.append(charts.Dots(words, [_dot(one) for one in bins], number))
-    if of_task and roc:
+            dots.append(charts.Dots(name, [_dot(item) for item in bins], number))
+    if is_task and roc:
         _add_operating_point(overall, roc, recall)
     return {
         'title': title,
@@ -236,7 +236,7 @@ def _output(evaluation: Evaluation, output: str) -> dict[str, Any]:
         'reliability': _plot(
             f'Reliability of {title}', ('probability', 'share of positives'), dots, diagonal=True
         ),
-        'auc': overall.figure('auc' if of_task else f'{output}_auc').text(),
+        'auc': overall.figure('auc' if is_task else f'{output}_auc').text(),
     }
 
 
@@ -256,14 +256,14 @@ def _add_operating_point(overall: Slice, roc: _Series, recall: _Series) -> None:
         recall.append(charts.Mark('operating point', sensitivity, precision))
 
 
-def _dot(one: Bin) -> tuple[float, float, float, float, str]:
-    words = f'{one.images:,} images: {Figure(one.share, one.lower, one.upper).text()}'
-    return one.mean_probability, one.share, one.lower, one.upper, words
+def _dot(item: Bin) -> tuple[float, float, float, float, str]:
+    tooltip = f'{item.images:,} images: {Figure(item.share, item.lower, item.upper).text()}'
+    return item.mean_probability, item.share, item.lower, item.upper, tooltip
 
 
 def _tfma(evaluation: Evaluation) -> dict[str, Any]:
-    """The data that tfma_page.js reads."""
-    models = {model: words for model, words, _ in _MODELS}
+    """The data for tfma_page.js."""
+    models = {model: name for model, name, _ in _MODELS}
     plots = dict.fromkeys(plot for measured in evaluation.slices for plot in measured.curves)
     ordered = sorted(
         plots,

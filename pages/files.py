@@ -1,4 +1,4 @@
-"""Replaces files that a browser may be reading, in one step."""
+"""Replaces files in one step, because a browser can read them at any time."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file in one step; its folder is made."""
+    """Writes a file in one step, and creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _aside(path) as new:
+    with _replacement(path) as new:
         new.write_text(text, encoding='utf-8')
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copies a file in one step, unless it is there already."""
+    """Copies a file in one step, unless the target already has the same content."""
     if (
         target.exists()
         and target.stat().st_size == source.stat().st_size
         and target.read_bytes() == source.read_bytes()
     ):
         return
-    with _aside(target) as new:
+    with _replacement(target) as new:
         shutil.copyfile(source, new)
 
 
 @contextlib.contextmanager
-def _aside(path: Path) -> Iterator[Path]:
+def _replacement(path: Path) -> Iterator[Path]:
     """A temporary file that replaces `path` at the end."""
-    aside = path.with_name(f'.{path.name}.{os.getpid()}')
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        yield aside
-        os.replace(aside, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The front page: the runs of a root, newest first, and what is served now."""
+"""The front page: the runs of a root, newest first, and the served version."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pipeline.run_root import RunRoot
 
 
 def context(root: Path, summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the template index.html shows.
+    """The values of the template index.html.
 
     Args:
-      root: of the runs.
-      summaries: as `overview.summary` makes them, newest first.
+      root: the run root.
+      summaries: the summaries of `overview.summary`, newest first.
     """
-    version, trouble = _served(root)
+    version, target_problem = _served(root)
     return {
         'runs': summaries,
         'figures': [registry.title(name) for name in registry.HEADLINE],
         'served': version,
-        'trouble': trouble,
+        'target_problem': target_problem,
         'served_by': next(
             (run for run in summaries if version and run['version'] == version), None
         ),
@@ -32,7 +32,7 @@ def context(root: Path, summaries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _served(root: Path) -> tuple[str, str]:
-    """The version that is served from the root's own target, and what is wrong with it."""
+    """(version, problem) of the root's own push target; each is '' if there is none."""
     try:
         newest = target.newest(str(RunRoot(root).serving))
     except TargetError as error:

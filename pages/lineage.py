@@ -22,7 +22,7 @@ _CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """An execution on the way to a version, with its input and output artifacts."""
+    """An execution that a version depends on, with its input and output artifacts."""
 
     execution: Execution
     inputs: tuple[tuple[str, Artifact], ...]
@@ -34,33 +34,34 @@ def trace(store: Store, artifact: int) -> list[Link]:
     links: dict[int, Link] = {}
 
     def visit(number: int) -> None:
-        maker = store.makers.get(number)
-        if maker is None or maker.id in links:
+        producer = store.producers.get(number)
+        if producer is None or producer.id in links:
             return
-        for ids in maker.inputs.values():
-            for one in ids:
-                visit(one)
-        links[maker.id] = Link(maker, _named(store, maker.inputs), _named(store, maker.outputs))
+        for ids in producer.inputs.values():
+            for input_number in ids:
+                visit(input_number)
+        links[producer.id] = _link(store, producer)
 
     visit(artifact)
     return list(links.values())
 
 
 def served_version(run: Run) -> ServedVersion | None:
-    """The version under which the model of a run is or was served; None if it was not pushed."""
+    """The version with the model of a run, which can be an old one; None if it was not pushed."""
     if run.state not in (PUSHED, SERVED):
         return None
     pushed = run.artifact(PUSHER.name, 'pushed_model')
-    if pushed is None:  # it is not in the metadata store, which was deleted or replaced
+    if pushed is None:  # the metadata store was deleted or replaced
         return None
     version, path = (
         str(pushed.properties.get('pushed_version', '')),
         str(pushed.properties.get('pushed_destination', '')),
     )
-    # A root that was copied has it at another place; a version that was removed is still in the
-    # artifact.
+    # In a copied root the version is under the new root. The artifact has deleted versions.
     own = str(RunRoot(run.root).serving / version)
-    path = next((place for place in (own, path) if version and os.path.isdir(place)), pushed.path)
+    path = next(
+        (folder for folder in (own, path) if version and os.path.isdir(folder)), pushed.path
+    )
     try:
         manifest = target.read_manifest(path)
     except TargetError:
@@ -69,7 +70,7 @@ def served_version(run: Run) -> ServedVersion | None:
 
 
 def condition(version: ServedVersion) -> str:
-    """Whether a version still exists as it was pushed."""
+    """Whether a version still exists as it was pushed, as text."""
     if not os.path.isdir(version.path):
         return 'it no longer exists'
     if version.manifest is None:
@@ -86,7 +87,7 @@ def condition(version: ServedVersion) -> str:
 
 
 def facts(run: Run) -> dict[str, str]:
-    """Everything that defines a run, flat and as text, to compare it with another run."""
+    """Everything that defines a run, as flat keys and texts that can be compared."""
     facts_by_key: dict[str, Any] = {f'config.{key}': value for key, value in _flat(run.config)}
     for step, execution in run.executions.items():
         if digest := _code_digest(execution):
@@ -128,21 +129,21 @@ def facts(run: Run) -> dict[str, str]:
     }
 
 
-def difference(one: dict[str, str], other: dict[str, str]) -> list[tuple[str, str, str]]:
-    """(fact, of one, of other) where the two differ; '' where one does not have it."""
+def difference(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str, str]]:
+    """(fact, value before, value after) for each fact that differs; '' for a missing value."""
     return [
-        (key, one.get(key, ''), other.get(key, ''))
-        for key in sorted({*one, *other})
-        if one.get(key) != other.get(key)
+        (key, before.get(key, ''), after.get(key, ''))
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
     ]
 
 
 def context(run: Run, earlier: Run | None) -> dict[str, Any]:
-    """What the template lineage.html shows.
+    """The values of the template lineage.html.
 
     Args:
-      run: whose model it is.
-      earlier: the run before it that pushed another model, to be compared with.
+      run: the run.
+      earlier: the last run before it that served another model, for the comparison.
     """
     artifact = next((output for step, key in _ENDS if (output := run.artifact(step, key))), None)
     version = served_version(run)
@@ -157,14 +158,11 @@ def context(run: Run, earlier: Run | None) -> dict[str, Any]:
         'facts': list(own_facts.items()),
         'earlier': earlier,
         'changes': changes,
-        'steps': [
-            _row(run, Link(one, _named(run.store, one.inputs), _named(run.store, one.outputs)))
-            for one in run.executions.values()
-        ],
+        'steps': [_row(run, _link(run.store, execution)) for execution in run.executions.values()],
     }
 
 
-# What stands for the model of a run: the served version, or as far as it came.
+# The outputs to trace, most complete first: the pushed model, or the last output of a shorter run.
 _ENDS = (
     (PUSHER.name, 'pushed_model'),
     (SERVING_CHECK.name, 'blessing'),
@@ -196,14 +194,22 @@ def _row(run: Run, link: Link) -> dict[str, Any]:
 
 
 def _short(run: Run, artifact: Artifact) -> str:
-    """Where an artifact lies, as seen from the root."""
+    """The path of an artifact, relative to the root."""
     return artifact.path.removeprefix(f'{run.root}{os.sep}')
 
 
-def _named(store: Store, sides: dict[str, tuple[int, ...]]) -> tuple[tuple[str, Artifact], ...]:
+def _link(store: Store, execution: Execution) -> Link:
+    return Link(
+        execution, _artifacts(store, execution.inputs), _artifacts(store, execution.outputs)
+    )
+
+
+def _artifacts(
+    store: Store, ids_by_key: dict[str, tuple[int, ...]]
+) -> tuple[tuple[str, Artifact], ...]:
     return tuple(
         (key, store.artifacts[number])
-        for key, ids in sorted(sides.items())
+        for key, ids in sorted(ids_by_key.items())
         for number in ids
         if number in store.artifacts
     )

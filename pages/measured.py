@@ -1,4 +1,4 @@
-"""An evaluation with the thresholds and the level of the intervals that its run recorded."""
+"""Reads an evaluation together with the thresholds and interval level that its run recorded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.evaluation_parameters import Threshold
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation(results.Evaluation):
-    """See `results.Evaluation`.
+    """An evaluation with the settings of its run, see `results.Evaluation`.
 
     Attributes:
-      thresholds: of the quality gate.
-      level: of the intervals, e.g. 0.95.
+      thresholds: the thresholds of the quality gate.
+      level: the level of the intervals, e.g. 0.95.
     """
 
     thresholds: tuple[Threshold, ...]
@@ -28,16 +28,16 @@ def read(folder: str, eval_config: str) -> Evaluation:
     """Reads an `evaluation` artifact.
 
     Args:
-      folder: of the artifact.
-      eval_config: TFMA's EvalConfig as JSON, the parameter of the Evaluator.
+      folder: the folder of the artifact.
+      eval_config: TFMA's EvalConfig as JSON, a parameter of the Evaluator.
 
     Raises:
-      EvaluationError: the folder does not exist, or holds no metrics over all images.
+      EvaluationError: the folder does not exist or has no metrics over all images.
     """
     if not os.path.isdir(folder):
         raise EvaluationError(
-            f'{folder} no longer exists. It holds what the Evaluator measured: run the pipeline '
-            'again to restore it'
+            f'{folder} no longer exists. It had the results of the Evaluator: run the pipeline '
+            'again to restore them'
         )
     evaluation = results.read(folder)
     return Evaluation(

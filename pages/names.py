@@ -1,4 +1,4 @@
-"""Names for people: of slices, features and labels. Metrics: see `registry.title`."""
+"""Titles of slices, features and labels. For titles of metrics see `registry.title`."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _SEX = {'F': 'female', 'M': 'male'}
 
 
 def slice_title(key: tuple[tuple[str, str], ...]) -> str:
-    """A slice of (feature, value) pairs; () is all images."""
+    """The title of a slice of (feature, value) pairs; () is all images."""
     return ', '.join(_pair(feature, value) for feature, value in key) or EVERYTHING
 
 
 def group(feature: str) -> str:
-    """A feature that groups images."""
+    """The title of a feature that groups images."""
     return registry.GROUP_TITLES.get(feature, feature)
 
 
 def label(name: str) -> str:
-    """A label or an output of the model."""
+    """The title of a label or an output of the model."""
     return name.replace('_', ' ')
 
 

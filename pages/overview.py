@@ -1,4 +1,4 @@
-"""One run at a glance: its steps, their outputs, its gates; and its summary for the front page."""
+"""The overview page of a run (steps, outputs, gates) and its summary for the front page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Output:
 
 
 def context(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
-    """What the template run.html shows."""
+    """The values of the template run.html."""
     return {
         'steps': [_step(run, name) for name in run.executions],
         'not_reached': run.missing,
@@ -60,7 +60,7 @@ def context(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
 
 
 def gates(run: Run) -> list[dict[str, Any]]:
-    """The three gates, with `passed` (None: the run did not reach it) and the page about it."""
+    """The three gates, each with its page and `passed` (None if the run did not reach the gate)."""
     data = data_page.gate(run)
     blessing = run.artifact(EVALUATOR.name, 'blessing')
     blessed = (
@@ -85,7 +85,7 @@ def gates(run: Run) -> list[dict[str, Any]]:
 
 
 def summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
-    """What the front page and the comparison show of a run; goes into a JSON file."""
+    """The values of a run for the front page and the comparison, as JSON values."""
     version = lineage.served_version(run)
     return {
         'slug': run.slug,
@@ -144,7 +144,7 @@ def _backbone(run: Run) -> str:
 def _step(run: Run, name: str) -> dict[str, Any]:
     execution = run.executions[name]
     outputs = {
-        key: [_Output(one) for one in run.store.outputs(execution, key)]
+        key: [_Output(artifact) for artifact in run.store.outputs(execution, key)]
         for key in execution.outputs
     }
     output = ''

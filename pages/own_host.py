@@ -1,7 +1,7 @@
-"""Which requests a server for this machine answers.
+"""Rejects requests that name another host than this machine.
 
-A page of another site could reach a local server under a name of its own (DNS rebinding); a browser
-then sends that name as the host.
+A page of another site could reach a local server under its own host name (DNS rebinding). The
+browser then sends that name in the Host header.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 
-REFUSAL = 'ask for localhost'
+REFUSAL = 'use localhost in the address'
 _OWN_HOSTS = ('localhost', '127.0.0.1', '[::1]')
 
 
@@ -19,9 +19,9 @@ def is_own(host: str) -> bool:
 
 
 def guarded(application: Callable) -> Callable:
-    """A WSGI application that refuses requests for other hosts."""
+    """Wraps a WSGI application so that it refuses requests for other hosts."""
 
-    def answer(environ, start_response):
+    def respond(environ, start_response):
         if is_own(environ.get('HTTP_HOST', '')):
             return application(environ, start_response)
         body = f'{REFUSAL}\n'.encode()
@@ -29,4 +29,4 @@ def guarded(application: Callable) -> Callable:
         start_response(status, [('Content-Type', 'text/plain'), ('Content-Length', str(len(body)))])
         return [body]
 
-    return answer
+    return respond

@@ -1,4 +1,4 @@
-"""The runs of a root as a person asks for them: when, what, how it ended and why."""
+"""Combines run records, logs and the metadata store into the runs of a root and their states."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from pipeline.steps import INGESTION, PUSHER
 from trainer.tasks import TASKS, Task
 
 BROKEN = run_record.FAILED
-# Only the pages say that a run was killed: it could not write that down itself.
+# Not in run records: a killed run could not record this.
 KILLED = 'killed'
-# A run without a record that did not reach its end.
+# A run without a record that did not finish.
 STOPPED = 'stopped half way'
-# State -> (mark, kind): colour never carries information alone.
+# State -> (mark, style): marks, so that colour alone never carries information.
 MARKS = {
     PUSHED: ('✓', 'good'),
     SERVED: ('✓', 'good'),
@@ -58,13 +58,16 @@ class Run:
     """A run.
 
     Attributes:
-      name: as in the metadata store: the time at which it began.
-      slug: names its folder.
-      state: one of `MARKS`.
-      reasons: why it was not pushed, in sentences; empty when it was.
-      executions: step -> its execution, as far as it came.
-      log: the file with all messages; None where it is gone.
-      versions: package -> version with which it ran; empty without a record.
+      root: the run root.
+      store: the metadata store of the root.
+      name: the name in the metadata store, which is the start time.
+      slug: the name of the folder with its pages.
+      pipeline: the name of the pipeline.
+      state: a key of `MARKS`.
+      reasons: why no model was pushed, in sentences; empty if one was.
+      executions: step -> its execution, for the steps that started.
+      log: the log file; None if it no longer exists.
+      versions: package -> version in this run; empty without a record.
     """
 
     root: Path
@@ -80,63 +83,64 @@ class Run:
 
     @property
     def began(self) -> datetime.datetime | None:
-        """When it began; None for a name that is no time."""
+        """The start time; None if the name of the run is not a time."""
         return _time(self.name)
 
     @property
     def title(self) -> str:
-        """The run for people."""
+        """The start time as text, or the name."""
         return f'{self.began:%Y-%m-%d %H:%M:%S}' if self.began else self.name
 
     @property
     def seconds(self) -> float | None:
-        """From its beginning to the end of its last step."""
-        ended = [one.ended for one in self.executions.values()]
-        began = self.began or min((one.started for one in self.executions.values()), default=None)
+        """The time from the start of the run to the end of its last step."""
+        executions = self.executions.values()
+        ended = [execution.ended for execution in executions]
+        began = self.began or min((execution.started for execution in executions), default=None)
         return (max(ended) - began).total_seconds() if ended and began else None
 
     @property
     def missing(self) -> list[str]:
-        """Steps that it did not come to."""
+        """The steps that the run did not reach."""
         return [step for step in steps.REQUIRED if step not in self.executions]
 
     def failed_at(self, step: str) -> bool:
-        """Whether it ended in a step that failed."""
+        """Whether the run reached a step and the step failed."""
         return step in self.executions and self.executions[step].state == FAILED
 
     @property
     def task(self) -> Task | None:
-        """What it learns; None where it did not come so far as to say."""
+        """The task; None if the run did not reach ingestion, which records the task."""
         parameters = self.parameters(INGESTION.name)
         return TASKS.get(str(parameters.get('task', '')))
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its configuration; {} when it did not come to the Pusher, which has it on record."""
+        """The configuration; {} if the run did not reach the Pusher, which records it."""
         try:
             return json.loads(self.parameters(PUSHER.name)['push'])['config']
         except (KeyError, ValueError):
             return {}
 
     def parameters(self, step: str) -> dict[str, Any]:
-        """The exec properties of a step; {} where it did not come to it."""
+        """The exec properties of a step; {} if the run did not reach it."""
         return self.executions[step].parameters if step in self.executions else {}
 
     def artifact(self, step: str, key: str) -> Artifact | None:
-        """An output of a step that is done; None where there is none."""
+        """An output of a finished step; None if there is none."""
         execution = self.executions.get(step)
         if execution is None or execution.state not in _DONE:
             return None
         return next(iter(self.store.outputs(execution, key)), None)
 
     def path(self, step: str, key: str, *parts: str) -> str | None:
-        """Where an output, or a file in it, lies; None where it is not there."""
+        """The path of an output or of a file in it; None if it does not exist."""
         artifact = self.artifact(step, key)
         path = os.path.join(artifact.path, *parts) if artifact else None
         return path if path and os.path.exists(path) else None
 
     def json(self, step: str, key: str, *parts: str) -> Any:
-        """The content of a JSON file of an output; None where it is not there."""
+        """The content of a JSON file of an output; None if it does not exist."""
         path = self.path(step, key, *parts)
         if path is None:
             return None
@@ -147,23 +151,24 @@ class Run:
 def all_runs(store: Store) -> list[Run]:
     """The runs of a root, newest first.
 
-    A run has a record, or executions in the metadata store, or both. An older version wrote no
-    records: its runs are read from the store, and those that never reached it have only a log.
+    A run has a record, or executions in the metadata store, or both. An earlier version wrote no
+    records: its runs are read from the store. Runs of that version that are not in the store have
+    only a log.
     """
     records = run_record.read_all(store.root)
     logs = {path.stem: path for path in sorted(RunRoot(store.root).logs.glob('*.log'))}
     stored = {run.name: run for run in store.runs}
-    runs, named = [], set()
+    runs, stamps = [], set()
     for name in [*stored, *(name for name in records if name not in stored)]:
         record = records.get(name)
         stamp = Path(record.log).stem if record else _stamp(name)
         log = logs.get(stamp)
-        named.add(stamp)
+        stamps.add(stamp)
         runs.append(_run(store, name, stored.get(name), record, log))
     for stamp, log in logs.items():
-        if stamp not in named and (began := _from_stamp(stamp)):
+        if stamp not in stamps and (began := _from_stamp(stamp)):
             run = _run(store, began.isoformat(), None, None, log)
-            reason = f'{_NO_RECORD}, and nothing of it is in the metadata store; see its log {log}'
+            reason = f'{_NO_RECORD} and is not in the metadata store; see its log {log}'
             runs.append(dataclasses.replace(run, state=NOT_STARTED, reasons=(reason,)))
     return sorted(
         runs, key=lambda run: (run.began or datetime.datetime.min, run.name), reverse=True
@@ -211,15 +216,24 @@ def _recorded_ending(run: Run, record: RunRecord) -> tuple[str, list[str]]:
 def _stored_ending(run: Run) -> tuple[str, list[str]]:
     """The state of a run without a record, from its executions."""
     failed = [
-        step for step, one in run.executions.items() if one.state not in (*_DONE, 'RUNNING', 'NEW')
+        step
+        for step, execution in run.executions.items()
+        if execution.state not in (*_DONE, 'RUNNING', 'NEW')
     ]
     if failed:
         return BROKEN, [f'{failed[-1]} failed; {_NO_RECORD}, its log says why']
     pushed = run.artifact(PUSHER.name, 'pushed_model')
     if pushed is None:
-        done = [step for step, one in run.executions.items() if one.state in _DONE]
-        at = next((step for step, one in run.executions.items() if one.state not in _DONE), None)
-        where = f'in {at}' if at else f'after {done[-1]}' if done else 'before its first step'
+        states = {step: execution.state for step, execution in run.executions.items()}
+        finished = [step for step, state in states.items() if state in _DONE]
+        last = next((step for step, state in states.items() if state not in _DONE), None)
+        where = (
+            f'in {last}'
+            if last
+            else f'after {finished[-1]}'
+            if finished
+            else 'before its first step'
+        )
         return STOPPED, [f'it ended {where}; {_NO_RECORD}, its log may say why']
     if not pushed.properties.get('pushed'):
         return NOT_BLESSED, [f'{_NO_RECORD}; its evaluation page shows the gate']

@@ -1,4 +1,4 @@
-"""A local server for the pages of a root, which it rewrites when a run starts or continues."""
+"""A local server for the pages of a root, which updates them when a run starts or continues."""
 
 from __future__ import annotations
 
@@ -22,46 +22,44 @@ _log = logging.getLogger(__name__)
 
 
 class PagesError(RuntimeError):
-    """The pages cannot be written; the text says where and what to do."""
+    """The pages cannot be written; the text names the path and what to do."""
 
 
 class Refresher:
-    """Writes the pages when the metadata store, the logs or the served versions are newer than they
-    are.
-    """
+    """Writes the pages when the store, the logs, the records or the served versions change."""
 
     def __init__(self, root: Path):
-        self._root, self._lock, self._seen = RunRoot(root), threading.Lock(), ''
+        self._root, self._lock, self._written_state = RunRoot(root), threading.Lock(), ''
 
     def refresh(self) -> None:
-        """Writes the pages if anything changed; an error is logged, and they stay as they are."""
+        """Writes the pages if anything changed; an error is logged, and the old pages stay."""
         with self._lock:
-            now = self._state()
-            if now == self._seen:
+            state = self._state()
+            if state == self._written_state:
                 return
             try:
-                written = site.write(self._root.path)
+                result = site.write(self._root.path)
             except (OSError, RuntimeError) as error:
                 _log.error(
                     'the pages were not updated: %s',
                     cannot_write(error) if isinstance(error, OSError) else error,
                 )
                 return
-            for problem in written.problems:
+            for problem in result.problems:
                 _log.error('%s', problem)
-            self._seen = now
+            self._written_state = state
 
     def _state(self) -> str:
-        watched = [
+        paths = [
             *self._root.path.glob(f'{STORE_FILE}*'),
             self._root.logs,
             self._root.serving,
             self._root.records,
         ]
         files = [
-            f'{path.name}:{path.stat().st_mtime_ns}' for path in sorted(watched) if path.exists()
+            f'{path.name}:{path.stat().st_mtime_ns}' for path in sorted(paths) if path.exists()
         ]
-        # A run that is killed changes no file.
+        # A run that is killed does not change any file.
         running = [
             name
             for name, record in run_record.read_all(self._root.path).items()
@@ -71,16 +69,14 @@ class Refresher:
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves the folder of pages and nothing else."""
+    """Serves only the folder of pages."""
 
     def __init__(self, *args, refresher: Refresher, **kwargs):
         self._refresher = refresher
         super().__init__(*args, **kwargs)
 
     def send_head(self):
-        """Refreshes before a page is sent, and refuses what was not asked of this server by its own
-        name.
-        """
+        """Refreshes the pages before it sends one, and refuses requests for other hosts."""
         if not own_host.is_own(self.headers.get('Host', '')):
             self.send_error(HTTPStatus.FORBIDDEN, own_host.REFUSAL)
             return None
@@ -92,26 +88,26 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         return super().send_head()
 
     def list_directory(self, path):
-        """Folders without a page of their own are not shown."""
+        """Refuses folders without an index page."""
         self.send_error(HTTPStatus.NOT_FOUND, 'no such page')
 
     def end_headers(self):
-        """Pages change under the same name."""
+        """Forbids caching, because pages change under the same name."""
         self.send_header('Cache-Control', 'no-cache')
         super().end_headers()
 
     def log_message(self, format, *args):
-        """Requests are no news."""
+        """Logs requests only for debugging."""
         _log.debug(format, *args)
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A server whose answers are cut short in silence when the client goes away."""
+    """A server that ignores clients that close the connection early."""
 
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """Says in one line what went wrong with a request; a client that went away is no news."""
+        """Logs an error in one line, unless the client closed the connection."""
         error = sys.exc_info()[1]
         if not isinstance(error, ConnectionError | TimeoutError):
             _log.error(
@@ -123,13 +119,14 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def server(root: Path, port: int) -> Server:
-    """A server for this machine alone, with the pages written.
+    """Writes the pages and makes a server that only this machine can reach.
 
     Raises:
-      OSError, OverflowError: the port is taken, or is none.
+      OSError: the port is in use.
+      OverflowError: the port is not a valid number.
       PagesError: the pages cannot be written.
       RuntimeError: the metadata store cannot be read.
-      pages.assets.AssetError: see there.
+      pages.assets.AssetError: a file of TFMA is missing.
     """
     refresher = Refresher(root)
     folder = RunRoot(root).pages

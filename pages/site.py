@@ -1,4 +1,4 @@
-"""Writes all pages of a root; those of a run that is over do not change and are written once."""
+"""Writes all pages of a root; the pages of a finished run are written once."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ RUN_PAGES = (
     ('Lineage', 'lineage.html'),
 )
 _SUMMARY = 'summary.json'
-_HERE = Path(__file__).parent
-# What reading a damaged or half-deleted artifact raises. One such run must not hide the others.
+_FOLDER = Path(__file__).parent
+# The errors from reading a damaged or partly deleted artifact. Such a run must not hide the others.
 _DAMAGE = (ValueError, KeyError, TypeError, OSError, message.Error, tf.errors.OpError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """The front page, the number of runs, and the problems, e.g. an incomplete model card."""
+    """The result: the front page, the number of runs, and problems such as an incomplete card."""
 
     front: Path
     runs: int
@@ -67,10 +67,14 @@ class Written:
 def write(root: Path) -> Written:
     """Writes the pages of a root under `<root>/pages`.
 
+    Example:
+        >>> write(Path('runs/demo')).front
+        PosixPath('runs/demo/pages/index.html')
+
     Raises:
-      OSError: they cannot be written.
+      OSError: the pages cannot be written.
       RuntimeError: the metadata store cannot be read.
-      assets.AssetError: a file of TFMA's is missing.
+      assets.AssetError: a file of TFMA is missing.
     """
     target = RunRoot(root).pages
     target.mkdir(parents=True, exist_ok=True)
@@ -83,12 +87,12 @@ def write(root: Path) -> Written:
         site.page(
             'comparison.html', 'comparison.html', 'comparison', None, comparison.context(summaries)
         )
-        _remove_strays(target / 'runs', {run.slug for run in runs})
+        _remove_deleted_runs(target / 'runs', {run.slug for run in runs})
     problems = [problem for summary in summaries for problem in summary['problems']]
     return Written(target / FRONT, len(runs), tuple(problems))
 
 
-def _remove_strays(folder: Path, slugs: set[str]) -> None:
+def _remove_deleted_runs(folder: Path, slugs: set[str]) -> None:
     """Removes the pages of runs that no longer exist."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name not in slugs:
@@ -99,11 +103,11 @@ class _Site:
     def __init__(self, root: Path, target: Path, has_facets: bool, code: str):
         self._root, self._target, self._facets, self._code = root, target, has_facets, code
         self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE / 'templates'),
+            loader=jinja2.FileSystemLoader(_FOLDER / 'templates'),
             autoescape=True,
             trim_blocks=True,
             lstrip_blocks=True,
-            # A name without a value is an error, not an empty place on a page.
+            # A name without a value is an error, not an empty text on a page.
             undefined=jinja2.StrictUndefined,
         )
         self._templates.globals['marks'] = runs_lib.MARKS
@@ -125,7 +129,7 @@ class _Site:
         files.write_text(self._target / path, text)
 
     def run(self, run: Run, older: list[Run]) -> dict[str, Any]:
-        """Writes the pages of a run, if they are not there already, and returns its summary."""
+        """Writes the pages of a run if they are missing or outdated, and returns its summary."""
         folder = self._target / 'runs' / run.slug
         earlier = _served_before(run, older)
         key = self._key(run, earlier)
@@ -133,14 +137,17 @@ class _Site:
             summary = json.loads((folder / _SUMMARY).read_text(encoding='utf-8'))
             if summary['key'] == key:
                 return summary
-        # Written last: without it all is written again.
+        # The summary is written last; without it, all pages are written again.
         (folder / _SUMMARY).unlink(missing_ok=True)
         summary = self._write_run(run, earlier, folder)
         files.write_text(folder / _SUMMARY, json.dumps({'key': key, **summary}, indent=1))
         return summary
 
     def _key(self, run: Run, earlier: Run | None) -> str:
-        executions = [(one.id, one.state, one.ended.isoformat()) for one in run.executions.values()]
+        executions = [
+            (execution.id, execution.state, execution.ended.isoformat())
+            for execution in run.executions.values()
+        ]
         now = datetime.datetime.now().isoformat() if run.state == RUNNING else ''
         parts = [
             self._code,
@@ -180,7 +187,7 @@ class _Site:
         with _collected(problems, run, 'the model card'):
             self._card(run, evaluation, why, base)
         summary: dict[str, Any] = overview.summary(run, evaluation)
-        with _collected(problems, run, 'its facts'):
+        with _collected(problems, run, 'the facts'):
             summary['facts'] = lineage.facts(run)
         return {**summary, 'problems': problems}
 
@@ -205,12 +212,12 @@ class _Site:
             files.write_text(folder / 'plots' / name, content)
         audit, source = data_page.audit_name(run), run.path(AUDIT.name, 'audit', AUDIT_PAGE)
         if audit and source:
-            # Replaces an existing page: after the store is deleted, its numbers start again.
+            # Replaces an existing page: in a new store the numbers can start again.
             with open(source, encoding='utf-8') as file:
                 files.write_text(self._target / 'audits' / audit, file.read())
 
     def _card(self, run: Run, evaluation: Evaluation | None, why: str, base: str) -> None:
-        """Writes the model card; raises CardError after the page says what is missing."""
+        """Writes the model card; if fields are missing, writes a page about them and raises."""
         path = f'{base}/model_card.html'
         if evaluation is None:
             self.page(
@@ -247,7 +254,7 @@ class _Site:
 
 
 def _served_before(run: Run, older: list[Run]) -> Run | None:
-    """The latest earlier run that served another model."""
+    """The last run before this one that served another model."""
     own = lineage.served_version(run)
     for other in older:
         version = lineage.served_version(other)
@@ -257,7 +264,7 @@ def _served_before(run: Run, older: list[Run]) -> Run | None:
 
 
 def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
-    """The evaluation, or why there is none."""
+    """(evaluation, ''), or (None, reason) if there is none."""
     artifact = run.artifact(EVALUATOR.name, 'evaluation')
     if artifact is None:
         ending = '; '.join(run.reasons)
@@ -274,8 +281,8 @@ def _evaluation(run: Run, problems: list[str]) -> tuple[Evaluation | None, str]:
 
 
 @contextlib.contextmanager
-def _collected(problems: list[str], run: Run, what: str) -> Iterator[list[str]]:
-    """Collects what a damaged artifact raises, for the page and for the final report."""
+def _collected(problems: list[str], run: Run, part: str) -> Iterator[list[str]]:
+    """Collects errors of damaged artifacts, for the page and for the final report."""
     messages: list[str] = []
     try:
         yield messages
@@ -289,7 +296,7 @@ def _collected(problems: list[str], run: Run, what: str) -> Iterator[list[str]]:
         )
         messages.append(text)
         problems.append(
-            text if isinstance(error, card.CardError) else f'run of {run.title}, {what}: {text}'
+            text if isinstance(error, card.CardError) else f'run of {run.title}, {part}: {text}'
         )
 
 

@@ -1,4 +1,4 @@
-"""Reads the runs, executions and artifacts of a root's metadata store; it never writes there."""
+"""Reads runs, executions and artifacts from a root's metadata store; it never writes to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INPUTS = (metadata_store_pb2.Event.INPUT, metadata_store_pb2.Event.DECLARED_INP
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """A recorded artifact; `path` is where it lies now, and may no longer exist."""
+    """A recorded artifact; `path` is its current path, which can be missing on disk."""
 
     id: int
     type: str
@@ -37,10 +37,15 @@ class Execution:
     """One execution of a step.
 
     Attributes:
-      state: COMPLETE, CACHED, FAILED, RUNNING or another of MLMD's.
-      run: the name of the run that it belongs to.
+      id: the id in the store.
+      step: the name of the step.
+      run: the name of its run.
+      state: COMPLETE, CACHED, FAILED, RUNNING or another state of MLMD.
+      started: the start time.
+      ended: the time of the last update.
       parameters: the exec properties.
-      inputs, outputs: key -> ids of artifacts; none of a failed one.
+      inputs: key -> ids of artifacts.
+      outputs: key -> ids of artifacts; empty for a failed execution.
     """
 
     id: int
@@ -61,7 +66,7 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class StoredRun:
-    """A run on record: step -> its execution, in the order of the pipeline."""
+    """A run in the store, with step -> execution in the order of the pipeline."""
 
     name: str
     pipeline: str
@@ -70,17 +75,19 @@ class StoredRun:
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """All recorded runs, oldest first.
+    """The content of a metadata store.
 
     Attributes:
-      artifacts: by id.
-      makers: id of an artifact -> the execution that wrote it, not one that was cached.
+      root: the run root.
+      runs: all recorded runs, oldest first.
+      artifacts: id -> artifact.
+      producers: id of an artifact -> the execution that wrote it, which is never a cached one.
     """
 
     root: Path
     runs: tuple[StoredRun, ...] = ()
     artifacts: dict[int, Artifact] = dataclasses.field(default_factory=dict)
-    makers: dict[int, Execution] = dataclasses.field(default_factory=dict)
+    producers: dict[int, Execution] = dataclasses.field(default_factory=dict)
 
     def outputs(self, execution: Execution, key: str) -> list[Artifact]:
         """The artifacts of an output."""
@@ -92,7 +99,7 @@ class Store:
 
 
 def read(root: Path) -> Store:
-    """Reads the store under a root; an empty one if there is none.
+    """Reads the store under a root; without a store, the result is empty.
 
     Raises:
       metadata_file.StoreError: the store is damaged.
@@ -130,10 +137,10 @@ def _read(root: Path, path: Path) -> Store:
     runs: dict[str, dict[str, Execution]] = {}
     for context, execution in _in_contexts(store, 'pipeline_run'):
         if execution.id in executions:
-            of_run = dataclasses.replace(executions[execution.id], run=context.name)
-            executions[of_run.id] = of_run
-            runs.setdefault(context.name, {})[of_run.step] = of_run
-    # A run that was killed early has nothing but its name.
+            with_run = dataclasses.replace(executions[execution.id], run=context.name)
+            executions[with_run.id] = with_run
+            runs.setdefault(context.name, {})[with_run.step] = with_run
+    # A run that was killed early has only a name.
     names = [
         context.name
         for context in sorted(_contexts(store, 'pipeline_run'), key=lambda context: context.id)
@@ -143,17 +150,17 @@ def _read(root: Path, path: Path) -> Store:
         tuple(_run(name, runs.get(name, {}), pipelines) for name in names),
         {artifact.id: _artifact(artifact, root) for artifact in store.get_artifacts()},
         {
-            number: one
-            for one in executions.values()
-            if one.state == COMPLETE
-            for ids in one.outputs.values()
+            number: execution
+            for execution in executions.values()
+            if execution.state == COMPLETE
+            for ids in execution.outputs.values()
             for number in ids
         },
     )
 
 
 def _run(name: str, executions: dict[str, Execution], pipelines: dict[int, str]) -> StoredRun:
-    # A step of an older version comes last.
+    # Steps that only an earlier version had come last.
     ordered = sorted(
         executions,
         key=lambda step: (
@@ -161,7 +168,8 @@ def _run(name: str, executions: dict[str, Execution], pipelines: dict[int, str])
             step,
         ),
     )
-    pipeline = next((pipelines[one.id] for one in executions.values() if one.id in pipelines), '')
+    ids = (execution.id for execution in executions.values())
+    pipeline = next((pipelines[number] for number in ids if number in pipelines), '')
     return StoredRun(name, pipeline, {step: executions[step] for step in ordered})
 
 
@@ -201,7 +209,7 @@ def _executions(store: metadata_store.MetadataStore) -> dict[int, Execution]:
             state=metadata_store_pb2.Execution.State.Name(execution.last_known_state),
             started=_time(execution.create_time_since_epoch),
             ended=_time(execution.last_update_time_since_epoch),
-            # Names with underscores are TFX's own notes.
+            # Names with two underscores are internal to TFX.
             parameters={
                 name: value
                 for name, value in sorted(properties.items())
@@ -219,8 +227,11 @@ def _artifact(artifact: metadata_store_pb2.Artifact, root: Path) -> Artifact:
 
 
 def _moved(uri: str, root: Path) -> str:
-    """Where an artifact lies: the store has the path of the root that made it. In a copy of that
-    root, the copy's files count, also while the original is still there."""
+    """The current path of an artifact.
+
+    In a copied root the store has paths of the original root. The files of the copy are used, even
+    if the original still exists.
+    """
     _, folder, rest = uri.rpartition('/artifacts/')
     own = str(RunRoot(root).artifacts / rest)
     if storage.is_remote(uri) or not folder or (os.path.exists(uri) and not os.path.exists(own)):

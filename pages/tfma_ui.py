@@ -1,6 +1,7 @@
-"""Data for TFMA's own elements, in the form of its notebook view, with titles for people.
+"""Makes the data for TFMA's own elements, in the form of its notebook view, with readable titles.
 
-tfma-nb-slicing-metrics, tfma-nb-plot and tfma-nb-time-series of vulcanized_tfma.js read it.
+The elements are tfma-nb-slicing-metrics, tfma-nb-plot and tfma-nb-time-series of
+vulcanized_tfma.js.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ def _cells(measured: Slice, columns: Iterable[tuple[str, str]]) -> dict[str, Any
     cells = {}
     for model, name in columns:
         metric = registry.METRICS.get(name)
-        # The same for both models.
-        of_images = name == registry.IMAGES or (metric and metric.of_images)
+        # Metrics of the images alone are the same for both models.
+        same_for_models = name == registry.IMAGES or (metric and metric.of_images)
         figure = measured.figure(name, model)
-        if figure.value is not None and (model == CANDIDATE or not of_images):
+        if figure.value is not None and (model == CANDIDATE or not same_for_models):
             cells[registry.title(name) + _SUFFIXES[model]] = cell(figure)
     return cells
 
@@ -64,13 +65,13 @@ def cell(figure: Figure) -> dict[str, Any]:
 
 
 def plot_file(number: int, measured: Slice) -> str:
-    """A script with the plots of a slice, which the page loads when a reader selects the slice.
+    """A script with the plots of a slice, which the page loads when a user selects the slice.
 
-    It holds numbers in rows, a quarter of the size of TFMA's named form, which the page builds.
+    It has rows of numbers, a quarter of the size of TFMA's form with names, which the page builds.
     """
     curves = {
-        f'{model}|{output}': {'matrices': one.matrices, 'buckets': one.buckets}
-        for (model, output), one in measured.curves.items()
+        f'{model}|{output}': {'matrices': curve.matrices, 'buckets': curve.buckets}
+        for (model, output), curve in measured.curves.items()
     }
     return f'cxrPlots({number}, {json.dumps(_rounded(curves), separators=(",", ":"))});\n'
 
@@ -86,11 +87,12 @@ def _rounded(value: Any) -> Any:
 def time_series(
     runs: Iterable[tuple[str, str, dict[str, dict[str, list[float | None]]]]], slice_title: str
 ) -> list[dict[str, Any]]:
-    """One slice over runs in the order of time.
+    """The metrics of one slice in several runs, over time.
 
     Args:
-      runs: (name of the run, name of its data, slice -> metric -> [value, lower, upper]).
-      slice_title: which slice.
+      runs: (name of the run, name of its data, slice -> metric -> [value, lower, upper]), oldest
+        first.
+      slice_title: title of the slice.
     """
     series = []
     for name, data, slices in runs:

@@ -1,4 +1,4 @@
-"""The training page: its curves, and where TensorBoard finds them."""
+"""The training page: the curves, and the folder that TensorBoard reads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pages.runs import Run
 from pipeline.steps import TRAINER, TUNER
 from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE
 
-# What the trainer writes, as (title, figure on train, figure on val).
+# The curves: (title, column for train, column for val) of the trainer's history.
 _CURVES = (('Loss', 'loss', 'val_loss'), ('AUC', 'auc', 'val_auc'))
 _PHASE, _EPOCH = 'phase', 'epoch'
 
 
 def context(run: Run) -> dict[str, Any]:
-    """What the template training.html shows."""
+    """The values of the template training.html."""
     rows = history(run)
     logs = run.path(TRAINER.name, 'model_run', 'logs')
     return {
@@ -36,7 +36,7 @@ def context(run: Run) -> dict[str, Any]:
 
 
 def history(run: Run) -> list[dict[str, Any]]:
-    """A row per epoch, in order; empty if the training did not finish."""
+    """The rows of the history, one per epoch; empty if training did not finish."""
     path = run.path(TRAINER.name, 'model_run', HISTORY_FILE)
     if path is None:
         return []
@@ -73,22 +73,22 @@ def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for title, train, val in _CURVES:
             series: list[charts.Line | charts.Dots | charts.Mark] = []
             values: list[float] = []
-            for number, (name, words) in enumerate(((train, 'train'), (val, 'val'))):
+            for number, (name, split) in enumerate(((train, 'train'), (val, 'val'))):
                 points = [
                     (row[_EPOCH] + 1, row[name])
                     for row in own
                     if not math.isnan(row.get(name, math.nan))
                 ]
                 if points:
-                    series.append(charts.Line(words, points, number))
+                    series.append(charts.Line(split, points, number))
                     values += [y for _, y in points]
             if series:
                 last = max(row[_EPOCH] for row in own) + 1
-                # The head has no epochs: its regression has one optimum for each penalty.
-                along = 'penalty, strongest first' if phase == 'head' else 'epoch'
+                # The head has no epochs, but one regression for each penalty.
+                x_title = 'penalty, strongest first' if phase == 'head' else 'epoch'
                 svg = charts.plot(
-                    f'{title} by {along}, phase {phase}',
-                    (along, title),
+                    f'{title} by {x_title}, phase {phase}',
+                    (x_title, title),
                     series,
                     (0, max(last, 2)),
                     charts.nice_range(values, title == 'Loss'),

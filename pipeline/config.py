@@ -206,8 +206,8 @@ def _read(path: str) -> dict:
     except UnicodeDecodeError as error:
         raise ConfigError(f'{path}: not UTF-8 text (byte {error.start})') from None
     except yaml_values.YamlError as error:
-        place = f', line {error.line}, column {error.column}' if error.line else ''
-        raise ConfigError(f'{path}{place}: {error}') from None
+        position = f', line {error.line}, column {error.column}' if error.line else ''
+        raise ConfigError(f'{path}{position}: {error}') from None
     if not isinstance(content, dict):
         raise ConfigError(
             f'{path}: expected keys and values at the top, found {type(content).__name__}'
@@ -242,12 +242,12 @@ def _shipped() -> str:
 
 def _override(content: dict, key: str, value: Any, source: str) -> None:
     *parents, last = key.split('.')
-    place = content
+    section = content
     for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
             raise ConfigError(f'{source}: {parent!r} has a value, not keys')
-    place[last] = value
+    section[last] = value
 
 
 def _problems(path: str, error: ValidationError) -> Iterable[str]:
@@ -268,10 +268,10 @@ def _problems(path: str, error: ValidationError) -> Iterable[str]:
             yield f'{path}: {key or "the configuration"}: {text}{actual}'
 
 
-def _allowed(place: tuple) -> list[str]:
+def _allowed(keys: tuple) -> list[str]:
     model: type[BaseModel] = Config
-    for part in place:
-        field = model.model_fields.get(part) if isinstance(part, str) else None
+    for key in keys:
+        field = model.model_fields.get(key) if isinstance(key, str) else None
         if field is None:
             continue
         kinds = [field.annotation, *getattr(field.annotation, '__args__', ())]

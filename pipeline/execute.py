@@ -85,7 +85,7 @@ def execute(
         with root_lock.acquire(config.root):
             check_weights(config)
             with RunDisplay(console) as display:
-                push.restore(config.push_directory, _copies_of_versions(config))
+                push.restore(config.push_directory, _version_copies(config))
                 pipeline = create_pipeline.create_pipeline(
                     config, data_fingerprint(config), local_runner.metadata_config(config.root)
                 )
@@ -122,7 +122,7 @@ def _record_failure(
         recorder.end(run_record.NOT_STARTED, [_explain(error)])
 
 
-def _copies_of_versions(config: Config) -> Iterator[str]:
+def _version_copies(config: Config) -> Iterator[str]:
     """The folders with copies of served versions, which are artifacts of Pusher and Baseline."""
     for path in pathlib.Path(config.artifacts_directory).rglob(push_target.MANIFEST):
         yield str(path.parent)

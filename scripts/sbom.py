@@ -1,7 +1,7 @@
 """Writes the bill of materials (CycloneDX 1.5, JSON) of the environment in .venv: `make sbom`.
 
-uv writes names, versions, hashes and who needs whom out of uv.lock. Licences come from what is
-installed; scope `excluded` marks what only tests and checks use.
+uv takes names, versions, hashes and dependencies from uv.lock. Licences come from the metadata of
+the installed packages. The scope `excluded` marks packages that only tests and checks use.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from packaging.utils import canonicalize_name
 _PROJECT = Path(__file__).resolve().parents[1]
 _NAME = 'cxr-triage'
 _OUTPUT = _PROJECT / 'dist' / 'sbom'
-# uv's name of the property that says on which systems a package is installed.
+# uv's property with the marker that says on which systems a package is installed.
 _MARKER = 'uv:package:marker'
 
 
 class SbomError(Exception):
-    """The environment does not match the lock; the message says how."""
+    """The environment does not match uv.lock; the message says how."""
 
 
 def main() -> int:
-    """Writes the file under dist/sbom; returns 0, or 1 where the environment is not the lock's."""
+    """Writes the file under dist/sbom; returns 1 if the environment does not match uv.lock."""
     try:
         bill = complete(export(), export('--no-default-groups', '--group', 'facets'), installed())
     except SbomError as error:
@@ -44,14 +44,14 @@ def main() -> int:
 
 
 def export(*options: str) -> dict[str, Any]:
-    """What uv writes for the lock: both environments, with markers."""
+    """uv's export of the lock: the packages of both environments, with markers."""
     command = ['uv', 'export', '--quiet', '--frozen', '--format', 'cyclonedx1.5', *options]
-    done = subprocess.run(command, cwd=_PROJECT, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    result = subprocess.run(command, cwd=_PROJECT, stdout=subprocess.PIPE, check=True)
+    return json.loads(result.stdout)
 
 
 def installed() -> dict[str, importlib.metadata.Distribution]:
-    """The packages of this environment, by name."""
+    """Name -> package, for the packages of this environment."""
     return {
         canonicalize_name(distribution.name): distribution
         for distribution in importlib.metadata.distributions()
@@ -66,42 +66,43 @@ def complete(
     """The part of `bill` that belongs to this environment, with licences and scopes.
 
     Args:
-        bill: of all locked packages.
-        runtime: of the packages that the project needs to run.
-        packages: what is installed, by name.
+        bill: the bill of all locked packages.
+        runtime: the bill of the packages that the project needs to run.
+        packages: name -> installed package.
 
     Raises:
-        SbomError: what is installed is not what is locked.
+        SbomError: the installed packages differ from the locked ones.
     """
-    components = [component for component in bill['components'] if _is_here(component)]
+    components = [component for component in bill['components'] if _is_used(component)]
     expected = {component['name']: component['version'] for component in components}
     actual = {name: package.version for name, package in packages.items() if name != _NAME}
     if actual != expected:
-        packages_apart = sorted(
+        different = sorted(
             name
             for name in actual.keys() | expected.keys()
             if actual.get(name) != expected.get(name)
         )
         raise SbomError(
-            f'.venv is not what uv.lock says: {", ".join(packages_apart)}. Remove .venv and run '
+            f'.venv does not match uv.lock: {", ".join(different)}. Remove .venv and run '
             '`make environment`'
         )
-    needed = {component['name'] for component in runtime['components']}
+    required = {component['name'] for component in runtime['components']}
     for component in components:
         name = component['name']
-        component['scope'] = 'required' if name in needed else 'excluded'
+        component['scope'] = 'required' if name in required else 'excluded'
         component['licenses'] = _licences(packages[name].metadata)
-    kept = {component['bom-ref'] for component in components}
+    references = {component['bom-ref'] for component in components}
     root = bill['metadata']['component']['bom-ref']
     dependencies = [
-        {**entry, 'dependsOn': [ref for ref in entry.get('dependsOn', []) if ref in kept]}
+        {**entry, 'dependsOn': [ref for ref in entry.get('dependsOn', []) if ref in references]}
         for entry in bill['dependencies']
-        if entry['ref'] in kept | {root}
+        if entry['ref'] in references | {root}
     ]
     return {**bill, 'components': components, 'dependencies': dependencies}
 
 
-def _is_here(component: dict[str, Any]) -> bool:
+def _is_used(component: dict[str, Any]) -> bool:
+    """Whether a package belongs to this environment."""
     markers = [item['value'] for item in component.get('properties', []) if item['name'] == _MARKER]
     return all(Marker(marker).evaluate() for marker in markers)
 

@@ -1,8 +1,8 @@
-"""Files on this machine and in object stores (gs://, s3://, …), by one set of functions.
+"""One set of functions for local files and for object stores (gs://, s3://, …).
 
-A path is a string. Python's own functions read and write local paths; TensorFlow's file systems
-read and write URIs. TensorFlow is imported with the first URI, so that commands on local files stay
-quick. Every function raises OSError when the file system fails.
+A path is a string. Local paths go through Python's own functions, URIs through TensorFlow's file
+systems. TensorFlow is imported with the first URI, so that commands on local files start fast.
+Every function raises OSError if the file system fails.
 
     >>> storage.join('gs://bucket/runs', 'logs')
     'gs://bucket/runs/logs'
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 1 << 22
 
 
 class RemoteError(OSError):
-    """An object store that fails; the text is TensorFlow's."""
+    """An object store failed; the text is TensorFlow's."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,25 @@ class FileStatus:
 
 
 def is_remote(path: str) -> bool:
-    """Whether `path` is a URI: object stores have no folders, no modes, no locks, and cannot rename
-    a folder in one step.
+    """Whether `path` is a URI.
+
+    An object store has no folders, modes or locks, and cannot rename a folder in one step.
     """
     return '://' in path
 
 
 def join(path: str, *parts: str) -> str:
-    """`parts` below `path`."""
+    """The path of `parts` under `path`."""
     return posixpath.join(path, *parts) if is_remote(path) else os.path.join(path, *parts)
 
 
 def resolve(folder: str, path: str) -> str:
-    """`path` itself if it is absolute or a URI, otherwise below `folder`."""
+    """`path` itself if it is absolute or a URI, otherwise `path` under `folder`."""
     return path if is_remote(path) or os.path.isabs(path) else os.path.join(folder, path)
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or folder."""
+    """Whether `path` is a file or a folder."""
     if not is_remote(path):
         return os.path.exists(path)
     with _tensorflow() as tf:
@@ -67,19 +68,19 @@ def exists(path: str) -> bool:
 
 
 def is_dir(path: str) -> bool:
-    """Whether there is a folder."""
+    """Whether `path` is a folder."""
     if not is_remote(path):
         return os.path.isdir(path)
     with _tensorflow() as tf:
         try:
-            # `isdir` also says no where the store cannot be read.
+            # Unlike `stat`, `isdir` hides errors: it returns False if the store cannot be read.
             return tf.io.gfile.stat(path).is_directory
         except tf.errors.NotFoundError:
             return False
 
 
 def is_file(path: str) -> bool:
-    """Whether there is a file."""
+    """Whether `path` is a file."""
     if not is_remote(path):
         return os.path.isfile(path)
     with _tensorflow() as tf:
@@ -90,7 +91,7 @@ def is_file(path: str) -> bool:
 
 
 def stat(path: str) -> FileStatus:
-    """Size and time of a file."""
+    """The size and modification time of a file."""
     if not is_remote(path):
         status = os.stat(path)
         return FileStatus(status.st_size, status.st_mtime_ns)
@@ -100,7 +101,7 @@ def stat(path: str) -> FileStatus:
 
 
 def names(folder: str) -> list[str]:
-    """The names in `folder`, sorted, without trailing slashes; empty if there is no such folder."""
+    """The sorted names in `folder`, without trailing slashes; empty if it does not exist."""
     if not is_dir(folder):
         return []
     if not is_remote(folder):
@@ -110,7 +111,7 @@ def names(folder: str) -> list[str]:
 
 
 def files(folder: str) -> Iterator[str]:
-    """The files below `folder`, as sorted relative paths with forward slashes."""
+    """The files at any depth under `folder`, as sorted relative paths with forward slashes."""
     prefix = folder.rstrip('/')
     paths = [join(parent, name) for parent, entries in _walk(folder) for name in entries]
     yield from sorted(path[len(prefix) :].lstrip('/').replace(os.sep, '/') for path in paths)
@@ -126,7 +127,7 @@ def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def glob(pattern: str) -> list[str]:
-    """The paths that fit a pattern with `*` and `?`, sorted."""
+    """The sorted paths that match a pattern with `*` and `?`."""
     if not is_remote(pattern):
         return sorted(local_glob.glob(pattern))
     with _tensorflow() as tf:
@@ -158,12 +159,12 @@ def read_text(path: str) -> str:
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Writes a file into a folder that exists; a reader may see it half written."""
+    """Writes a file into an existing folder; a reader may see it half written."""
     _write(path, [content], durable=False)
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes a file as UTF-8 into a folder that exists; a reader may see it half written."""
+    """Writes a file as UTF-8 into an existing folder; a reader may see it half written."""
     write_bytes(path, text.encode('utf-8'))
 
 
@@ -173,8 +174,8 @@ def replace_text(path: str, text: str, part: str, mode: int | None = None) -> No
     Args:
       path: the file.
       text: its new content.
-      part: a path on the same file system for the unfinished file. An object store needs none:
-        there every write is one step.
+      part: a temporary path on the same file system. An object store does not use it, because
+        each write is one step there.
       mode: permissions of a local file; None leaves them to the umask.
     """
     if is_remote(path):
@@ -191,11 +192,11 @@ def replace_text(path: str, text: str, part: str, mode: int | None = None) -> No
 
 
 def make_dirs(path: str, mode: int | None = None) -> None:
-    """Makes a folder and its parents where they are missing.
+    """Makes a folder and its missing parents.
 
     Args:
       path: the folder.
-      mode: permissions of the local folders that are made; None leaves them to the umask.
+      mode: permissions of new local folders; None leaves them to the umask.
     """
     if is_remote(path):
         with _tensorflow() as tf:
@@ -215,10 +216,9 @@ def make_dirs(path: str, mode: int | None = None) -> None:
 
 
 def set_mode(path: str, mode: int) -> None:
-    """Sets the permissions of a local file or folder, on a mount that has any.
+    """Sets the permissions of a local file or folder; does nothing on a mount without permissions.
 
-    The bits above them belong to the folder's owner: the set-group-id bit hands a shared folder's
-    group on.
+    Higher bits stay as they are: the set-group-id bit passes the group of a shared folder on.
     """
     current = local_stat.S_IMODE(os.stat(path).st_mode)
     target = current & ~0o777 | mode
@@ -227,25 +227,25 @@ def set_mode(path: str, mode: int) -> None:
     try:
         os.chmod(path, target)
     except OSError as error:
-        # A mount without modes of its own (CIFS, FAT).
+        # A mount without permissions (CIFS, FAT).
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EROFS):
             raise
 
 
 def copy(source: str, destination: str) -> None:
-    """Copies a file, and makes the folder it goes to.
+    """Copies a file, and makes the folder of the copy.
 
-    A local copy is on the disk, not only in memory, when this returns.
+    When this returns, a local copy is on the disk, not only in memory.
     """
     make_dirs(destination.rsplit('/', 1)[0])
     _write(destination, chunks(source), durable=True)
 
 
 def move(source: str, destination: str, overwrite: bool = False) -> None:
-    """Renames a file, and makes the folder it goes to; gs:// and s3:// do not send its bytes again.
+    """Renames a file, and makes its new folder. On gs:// and s3://, no bytes are sent again.
 
     Raises:
-      OSError: it failed, or there is a file at `destination` and `overwrite` is False.
+      OSError: renaming fails, or `destination` exists and `overwrite` is False.
     """
     make_dirs(destination.rsplit('/', 1)[0])
     if is_remote(source):
@@ -267,7 +267,7 @@ def remove(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Removes a folder with all it holds, if it is there."""
+    """Removes a folder with all its content; does nothing if it does not exist."""
     if not is_remote(path):
         if os.path.isdir(path):
             shutil.rmtree(path)
@@ -278,9 +278,7 @@ def remove_tree(path: str) -> None:
 
 
 def sync_dirs(folder: str) -> None:
-    """Brings the entries of a local folder and of all below it to the disk; an object store needs
-    nothing.
-    """
+    """Syncs a local folder and its subfolders to the disk; does nothing for an object store."""
     if is_remote(folder):
         return
     for parent, _ in _walk(folder):
@@ -288,7 +286,7 @@ def sync_dirs(folder: str) -> None:
 
 
 def sync_dir(folder: str) -> None:
-    """Brings the entries of one local folder to the disk."""
+    """Syncs the entries of one local folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -332,7 +330,7 @@ class _RemoteReader(io.RawIOBase):
         self._path = path
         with _tensorflow(path) as tf:
             self._file = tf.io.gfile.GFile(path, 'rb')
-            self._file.size()  # GFile opens nothing before it is used
+            self._file.size()  # opens the file: GFile does that only on first use
 
     def readable(self) -> bool:
         return True

@@ -52,12 +52,12 @@ _BITS = (0, 8, 16, 24)  # position of each of the four bytes in a 32-bit number
 def _transform(
     pixels: tf.Tensor, x: tf.Tensor, y: tf.Tensor, contrast: tf.Tensor, brightness: tf.Tensor
 ) -> tf.Tensor:
-    """Takes the pixels at x, y [batch, side, side], and changes their grey levels.
+    """Moves each pixel from x, y [batch, side, side], and changes contrast and brightness.
 
     Args:
       pixels: uint8 [batch, side, side, 1].
-      x: column of the source of each pixel.
-      y: row of the source of each pixel.
+      x: source column of each pixel.
+      y: source row of each pixel.
       contrast: factor [batch].
       brightness: summand [batch].
 
@@ -89,9 +89,9 @@ def _cutout(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor, share: float) -> tf.T
 def _source_positions(
     side: int, angle: tf.Tensor, scale: tf.Tensor, shift_x: tf.Tensor, shift_y: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The column and row that each pixel comes from, float32 [batch, side, side] each.
+    """The source column and row of each pixel, float32 [batch, side, side] each.
 
-    Rotation and zoom are about the centre; the shift follows.
+    The image is rotated and zoomed about its centre, then shifted.
     """
     grid = tf.range(side, dtype=tf.float32) - (side - 1) / 2.0
     columns, rows = grid[None, None, :], grid[None, :, None]

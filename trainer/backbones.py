@@ -104,7 +104,7 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def build(parameters: ModelParameters) -> keras.Model:
-    """Builds the backbone of `parameters`, if it is a pretrained one with ImageNet weights.
+    """Builds the backbone of `parameters`; pretrained ones get ImageNet weights.
 
     The weights come from the configured path, otherwise from Keras's cache or a download.
 

@@ -27,7 +27,7 @@ class Calibration:
     temperature: float
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
-        """Logits to probabilities, elementwise, float64."""
+        """Converts logits to probabilities, float64 of the same shape."""
         return special.expit((np.asarray(logits, np.float64) - self.offset) / self.temperature)
 
 
@@ -101,7 +101,7 @@ def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> li
     for index, name in enumerate(names):
         if index and len(np.unique(labels[:, index])) == 1:
             _log.warning(
-                '%s is not calibrated: the calibration split holds only label %d',
+                '%s is not calibrated: the calibration split has only label %d',
                 name,
                 labels[0, index],
             )
@@ -153,7 +153,7 @@ def _validated(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
         )
     if set(np.unique(labels)) != {0, 1}:
         raise ValueError(
-            f'the calibration split holds only label {np.unique(labels).tolist()}: both classes '
+            f'the calibration split has only label {np.unique(labels).tolist()}: both classes '
             'are needed'
         )
     return scores, labels

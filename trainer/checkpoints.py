@@ -96,7 +96,7 @@ class TrainingState:
                     state._average.update()
 
             def on_test_begin(self, logs=None):
-                """Puts the averages in place of the weights for the validation."""
+                """Swaps in the averages, so that the validation uses them."""
                 if state._average is not None:
                     state._average.swap()
 

@@ -36,7 +36,7 @@ class Head:
     bias: np.ndarray
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """float32 [n, width] to float32 [n, labels]."""
+        """Computes logits, float32 [n, labels], from features, float32 [n, width]."""
         return features @ self.kernel + self.bias
 
 

@@ -36,7 +36,7 @@ _MAX_EXIF_BYTES = 65536
 
 
 def assess(images: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes images, and says which of them the model cannot assess, and why.
+    """Decodes images, and finds the status of each.
 
     Args:
       images: encoded images, string [batch].
@@ -102,7 +102,7 @@ def _no_pixels() -> tf.Tensor:
 
 def _is_unsupported_jpeg(data: tf.Tensor) -> tf.Tensor:
     # Before decoding: each scan costs a pass over all pixels.
-    return (_count(data, _JPEG_SCAN) > status.MAX_SCANS) | _has_orientation(data, b'Exif\x00\x00')
+    return (_count(data, _JPEG_SCAN) > status.MAX_SCANS) | _is_rotated(data, b'Exif\x00\x00')
 
 
 def _is_unsupported_png(data: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
@@ -112,7 +112,7 @@ def _is_unsupported_png(data: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
         tf.not_equal(header[24], 8)
         | ~is_supported_colour
         | is_transparent
-        | _has_orientation(data, b'eXIf')
+        | _is_rotated(data, b'eXIf')
     )
 
 
@@ -219,7 +219,7 @@ def _why_undecodable(data: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _has_orientation(data: tf.Tensor, prefix: bytes) -> tf.Tensor:
+def _is_rotated(data: tf.Tensor, prefix: bytes) -> tf.Tensor:
     """Whether an EXIF block, which follows the bytes `prefix`, rotates or mirrors the image."""
     pieces = _pieces(data, prefix, 1)
     return tf.cond(
@@ -235,7 +235,7 @@ def _orientation(exif: tf.Tensor) -> tf.Tensor:
     little_endian = tf.equal(block[0], ord('I'))
 
     def number(parts: tf.Tensor) -> tf.Tensor:
-        """Two bytes, int32 [..., 2], to int32 [...]."""
+        """Converts two bytes, int32 [..., 2], to a number, int32 [...]."""
         first, second = parts[..., 0], parts[..., 1]
         return tf.where(little_endian, first + 256 * second, 256 * first + second)
 

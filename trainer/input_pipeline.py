@@ -116,7 +116,7 @@ def _undersampled(split: Split, parameters: TrainParameters, seed: int) -> np.nd
 
 
 def training_batches(split: Split, parameters: TrainParameters, epoch: int) -> tf.data.Dataset:
-    """Shuffled, augmented batches of an epoch; they are the same in a resumed training.
+    """Shuffled, augmented batches of an epoch, the same in a resumed training.
 
     Returns:
       Dataset of (float32 [batch, side, side, 1], 0..255; float32 [batch, labels]).

@@ -25,7 +25,7 @@ from schemas.labels import ABNORMAL, LABELS
 
 # Features that the transformed examples contain unchanged: evaluation by slice and class balance
 # need them.
-_PASSED_ON = (ABNORMAL, *LABELS, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
+_UNCHANGED_FEATURES = (ABNORMAL, *LABELS, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
 
 # For NIH images at 224 pixels, zlib's level 4 writes no more bytes than the default, 6, in 40 % of
 # the time; 3 writes 13 % more.
@@ -47,7 +47,7 @@ def preprocessing_fn(
     size = custom_config['image_size']
     pixels = decode_and_resize(inputs[IMAGE], size)
     outputs = {transformed(IMAGE): encode(pixels)}
-    return outputs | {name: inputs[name] for name in _PASSED_ON}
+    return outputs | {name: inputs[name] for name in _UNCHANGED_FEATURES}
 
 
 def decode_and_resize(images: tf.Tensor, size: int) -> tf.Tensor:

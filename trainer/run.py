@@ -30,7 +30,7 @@ def run_fn(fn_args) -> None:
     """Trains one model.
 
     Args:
-      fn_args: of TFX. Its `custom_config` has `parameters` (JSON of TrainerParameters), `task`,
+      fn_args: from TFX. Its `custom_config` has `parameters` (JSON of TrainerParameters), `task`,
         `pipeline`, `weights_digest`, `code_digest`, and `checkpoints`, a directory that outlives a
         killed run (if it is '', checkpoints are in the run's directory).
 

@@ -121,7 +121,7 @@ class TriageModule(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _assess(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         not_empty = tf.debugging.Assert(
-            tf.size(images) > 0, ['The request holds no images: expected at least one.']
+            tf.size(images) > 0, ['The request has no images: expected at least one.']
         )
         with tf.control_dependencies([not_empty]):
             return assess(tf.identity(images), self._image_size)

@@ -218,8 +218,8 @@ def _warn_if_worse(training_history: TrainingHistory, train: TrainParameters) ->
     tuned_auc = training_history.last('val_auc')
     if train.patience is None and tuned_auc < head_auc - _CHANCE:
         _log.warning(
-            'fine-tuning has made the network worse: validation AUC %.4f, %.4f with the head '
-            'alone. Lower train.learning_rate (now %g) or '
+            'fine-tuning made the network worse: its validation AUC is %.4f, and %.4f without '
+            'fine-tuning. Lower train.learning_rate (now %g) or '
             'raise train.warmup_epochs (now %g; at most a quarter of the epochs is used); '
             'train.patience keeps the best epoch.',
             tuned_auc,

@@ -27,7 +27,7 @@ def tuner_fn(fn_args) -> TunerFnResult:
     """Sets up the search.
 
     Args:
-      fn_args: of TFX. Its `custom_config` has `parameters` (JSON of TrainerParameters), `tuning`
+      fn_args: from TFX. Its `custom_config` has `parameters` (JSON of TrainerParameters), `tuning`
         (JSON of TuningParameters) and `task`.
 
     Raises:

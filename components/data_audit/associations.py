@@ -241,7 +241,7 @@ def quantile_table(table: Table, splits: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _patients(table: Table) -> np.ndarray:
-    """The patient of each image, object [n]; an image without a patient counts as another one."""
+    """The patient of each image, object [n]; each image without a patient counts as a patient."""
     return np.where(
         table.patient == '', np.arange(len(table.patient)).astype(str).astype(object), table.patient
     )

@@ -34,7 +34,7 @@ _EDGE = 3  # thumbnail pixels at the edge that are not compared: a crop moves ot
 _BAND = (0.7, 2.0)  # standard deviations of the two Gaussians of the band-pass, in thumbnail pixels
 # How far the rough correlation may be below the exact one; 2 % crops of NIH images need 0.04.
 _ROUGH = 0.15
-# In thumbnail pixels. A 5 % crop moves pixels less far; a larger shift is a chance fit.
+# In thumbnail pixels. A 5 % crop moves pixels no farther; a larger shift is a chance fit.
 _MAX_SHIFT = 0.05 * SIDE
 
 _COARSE_SIGMA = 1.2

@@ -114,26 +114,33 @@ def inspect(data: bytes, max_pixels: int) -> Inspection:
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """The grey levels of an encoded image, mode L; raises as `inspect` does."""
+    """The grey levels of an encoded image, in Pillow's mode L.
+
+    Raises:
+      images.ImageError: see `inspect`.
+    """
     return images.decode(
         data, images.check(data, images.ImageLimits(**_ANY_SIDE, max_pixels=max_pixels))
     )
 
 
 def thumbnail(grey: Image.Image) -> Image.Image:
-    """SIDE x SIDE, box-filtered."""
+    """The thumbnail of an image: SIDE x SIDE pixels, box-filtered."""
     return reduced(grey).resize((SIDE, SIDE), Image.Resampling.BOX)
 
 
 def reduced(grey: Image.Image) -> Image.Image:
-    """Means of 4x4 pixels, if the image is large enough: this saves two thirds of the time."""
+    """Averages blocks of 4x4 pixels if both sides have 192 pixels or more.
+
+    This saves two thirds of the time.
+    """
     return grey.reduce(4) if min(grey.size) >= 4 * SIDE else grey
 
 
 def source(image: Image.Image) -> str:
-    """A text that distinguishes scanners and export programs; no pixel needs to be decoded.
+    """A text that distinguishes scanners and export programs.
 
-    It has the format, mode, size and quantisation tables.
+    It has the format, mode, size and quantisation tables of the file; no pixels are decoded.
     """
     tables = getattr(image, 'quantization', None)
     digest = (

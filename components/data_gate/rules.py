@@ -10,7 +10,7 @@
             source   anomalies (TFDV), audit or ingest
             name     the feature, the kind of issue, or the topic of ingestion
             where    the split, or the number of images in each split
-            verdict  failed, warning (an issue that no limit stops) or passed
+            verdict  failed, warning (an issue within its limit or without one) or passed
             found    share 0..1 (audit, quarantine) or distance (drift, skew); null without one
             limit    the limit; null if none applies
             text     the rule in words
@@ -33,8 +33,8 @@ FAILED, WARNING, PASSED = 'failed', 'warning', 'passed'
 FORMAT = 1
 _SHOWN = 3  # examples of an issue in a message
 _TFDV_ACTION = 'Correct the data, or the curated schema if the data is right.'
-_COUNT_ACTION = 'The examples are not what ingestion wrote: delete their folder and run again.'
-_FILE_ACTION = 'Fetch the file again, or rename it to what it holds.'
+_COUNT_ACTION = 'The examples differ from what ingestion wrote: delete their folder and run again.'
+_FILE_ACTION = 'Download the file again, or rename it after its record count.'
 _LEVEL_KEY = 'gate.anomaly_level'
 # Kind of issue -> the audit's keys that decide what counts as one.
 FOUND_BY: dict[str, tuple[str, ...]] = {
@@ -259,7 +259,7 @@ def _issue_rule(issue: Mapping[str, Any], limit: float | None) -> Rule:
         text += f'; e.g. {"; ".join(examples)}'
     state = FAILED if exceeded else WARNING if count else PASSED
     keys = ', '.join(f'audit.{name}' for name in FOUND_BY.get(issue['kind'], ()))
-    action = issue['action'] + (f' {keys} set what counts.' if keys else '')
+    action = issue['action'] + (f' Detection depends on {keys}.' if keys else '')
     return Rule('audit', issue['kind'], where, state, share, limit, text, action if count else '')
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from components.evaluator import shares
 from components.evaluator.figure import Figure
 
-# Images times replicates in memory at once: a few arrays of 32 MB.
+# Images times replicates in memory at once, in a few arrays of 32 MB each.
 _CHUNK = 4_000_000
 # A replicate may lack a class. If more than this share of them does, the others do not represent
 # the whole.
@@ -65,7 +65,11 @@ class Share:
         return _ratio(weights @ (self.value * self.included), weights @ self.included)
 
     def patients(self, patient: np.ndarray) -> int:
-        """The number of patients that the mean includes; `patient` has any dtype and all images."""
+        """The number of patients that the mean includes.
+
+        Args:
+          patient: any dtype [all images], the patient of each image.
+        """
         patient = patient if self.rows is None else patient[self.rows]
         return len(np.unique(patient[self.included > 0]))
 
@@ -82,7 +86,7 @@ def figures(
     Args:
       statistics: by name; all see the same replicates, so a difference of two can be one too.
       patient: any dtype [n], n at least 1; the images of a patient have equal values.
-      replicates: how many; 0 computes the values alone.
+      replicates: number of draws; 0 computes only the values, without intervals.
       level: of the interval, e.g. 0.95.
       seed: the same seed yields the same intervals.
     """
@@ -90,10 +94,10 @@ def figures(
     for weights in _draws(patient, replicates, np.random.default_rng(seed)):
         for name, statistic in statistics.items():
             replicate_values[name].append(statistic(weights))
-    once = np.ones((1, len(patient)))
+    unit_weights = np.ones((1, len(patient)))
     result = {}
     for name, statistic in statistics.items():
-        figure = _figure(float(statistic(once)[0]), replicate_values[name], level)
+        figure = _figure(float(statistic(unit_weights)[0]), replicate_values[name], level)
         result[name] = _with_wilson(statistic, figure, patient, level)
     return result
 
@@ -103,14 +107,18 @@ def auc(probability: np.ndarray, label: np.ndarray) -> Statistic:
 
     The share of pairs of a positive and a negative image in which the positive one scores higher;
     ties count half.
+
+    Args:
+      probability: float [n].
+      label: 0/1 [n].
     """
     by_score = _by_score(probability, label)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         positive, negative = by_score(weights)
         above = np.cumsum(positive, axis=1) - positive
-        won = (negative * (above + positive / 2)).sum(axis=1)
-        return _ratio(won, positive.sum(axis=1) * negative.sum(axis=1))
+        concordant = (negative * (above + positive / 2)).sum(axis=1)
+        return _ratio(concordant, positive.sum(axis=1) * negative.sum(axis=1))
 
     return statistic
 
@@ -119,6 +127,10 @@ def average_precision(probability: np.ndarray, label: np.ndarray) -> Statistic:
     """Area under the precision-recall curve.
 
     The mean, over positive images, of the precision at their score.
+
+    Args:
+      probability: float [n].
+      label: 0/1 [n].
     """
     by_score = _by_score(probability, label)
 
@@ -132,7 +144,7 @@ def average_precision(probability: np.ndarray, label: np.ndarray) -> Statistic:
 
 
 def undefined(weights: np.ndarray) -> np.ndarray:
-    """A statistic that is never defined."""
+    """A statistic that is never defined: float64 [replicates, n] -> NaN [replicates]."""
     return np.full(len(weights), np.nan)
 
 
@@ -168,7 +180,7 @@ def among(rows: np.ndarray, statistic: Statistic) -> Statistic:
 
 
 def difference(first: Statistic, second: Statistic) -> Statistic:
-    """By how much the first is higher, on the same replicates."""
+    """The first statistic minus the second, on the same replicates."""
     return lambda weights: first(weights) - second(weights)
 
 
@@ -232,7 +244,13 @@ def sensitivity_gap(
     """The largest difference in sensitivity between groups.
 
     It equals the largest difference in false-negative rates. With fewer than two groups to compare,
-    it is not defined. See `compared_groups` for the arguments.
+    it is not defined.
+
+    Args:
+      cases: all images.
+      groups: any dtype [n], the group of each image.
+      min_positives: see `compared_groups`.
+      unknown: see `compared_groups`.
     """
     compared = compared_groups(groups, cases.label, min_positives, unknown)
     positives = (

@@ -14,15 +14,26 @@ class Evaluator(tfx_component.Evaluator):
     """TFX's Evaluator; a `baseline_model` artifact without a model counts as no baseline.
 
     Args:
-      code_digest: of the evaluating code; a change of it invalidates cached evaluations.
+      code_digest: digest of the executor's code; when it changes, the component runs again.
       settings: see `tfx.components.Evaluator`.
 
-    >>> Evaluator(  # doctest: +SKIP
-    ...     code_digest=digest('components.evaluator.executor'),
-    ...     examples=ingestion.outputs['examples'],
-    ...     model=trainer.outputs['model'],
-    ...     eval_config=evaluation.eval_config(config.evaluation, task),
-    ... )
+    Example:
+      from pipeline.code_digest import digest
+      from pipeline.evaluation import eval_config
+      from pipeline.evaluation_parameters import EvaluationParameters
+      from trainer.tasks import TASKS
+
+      evaluator = Evaluator(
+          examples=ingestion.outputs['examples'],
+          example_splits=['test'],
+          model=trainer.outputs['model'],
+          baseline_model=baseline.outputs['model'],
+          eval_config=eval_config(EvaluationParameters(), TASKS['nih_triage']),
+          schema=schema.outputs['schema'],
+          code_digest=digest(
+              'components.evaluator.executor', 'components.evaluator.patient_metrics'
+          ),
+      )
     """
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)

@@ -1,4 +1,4 @@
-"""Curves of a classifier from its confusion matrices: ROC, precision and recall, and their size."""
+"""Computes curves from confusion matrices, ROC and precision-recall, and reduces their points."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import bisect
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-# TFMA writes a thousand thresholds and ten thousand buckets for each slice; so many are kept.
+# Points of a curve that are kept. TFMA writes 1,000 thresholds and 10,000 buckets for each slice.
 POINTS = 200
 # (threshold, true positives, false positives, true negatives, false negatives).
 Matrix = tuple[float, float, float, float, float]
@@ -53,11 +53,16 @@ def precision_recall(matrices: Iterable[Matrix]) -> list[tuple[float, float]]:
 
 
 def thinned(matrices: Sequence[Matrix], most: int = POINTS) -> tuple[Matrix, ...]:
-    """The matrices at which counts change; at most `most`, spread evenly by the flagged images."""
+    """The matrices at which counts change; at most `most`, spread evenly by the flagged images.
+
+    Args:
+      matrices: by rising threshold.
+      most: largest length of the result.
+    """
     corners = [
         matrix
-        for place, matrix in enumerate(matrices)
-        if not place or matrix[1:] != matrices[place - 1][1:]
+        for index, matrix in enumerate(matrices)
+        if not index or matrix[1:] != matrices[index - 1][1:]
     ]
     if len(corners) <= most:
         return tuple(corners)
@@ -65,8 +70,8 @@ def thinned(matrices: Sequence[Matrix], most: int = POINTS) -> tuple[Matrix, ...
     flagged = [-(matrix[1] + matrix[2]) for matrix in corners]
     targets = (flagged[0] + (flagged[-1] - flagged[0]) * step / (most - 1) for step in range(most))
     last = len(corners) - 1
-    places = {0, last, *(min(bisect.bisect_left(flagged, value), last) for value in targets)}
-    return tuple(corners[place] for place in sorted(places))
+    indices = {0, last, *(min(bisect.bisect_left(flagged, value), last) for value in targets)}
+    return tuple(corners[index] for index in sorted(indices))
 
 
 def merged(buckets: Iterable, count: int = POINTS) -> tuple[Bucket, ...]:
@@ -82,9 +87,9 @@ def merged(buckets: Iterable, count: int = POINTS) -> tuple[Bucket, ...]:
         if images:
             prediction = bucket.total_weighted_refined_prediction.value
             total = sums[min(int(prediction / images * count), count - 1)]
-            for place, value in enumerate((images, bucket.total_weighted_label.value, prediction)):
-                total[place] += value
+            for index, value in enumerate((images, bucket.total_weighted_label.value, prediction)):
+                total[index] += value
     return tuple(
-        (place / count, (place + 1) / count, images, labels, predictions)
-        for place, (images, labels, predictions) in enumerate(sums)
+        (index / count, (index + 1) / count, images, labels, predictions)
+        for index, (images, labels, predictions) in enumerate(sums)
     )

@@ -47,7 +47,8 @@ class Executor(tfx_executor.Executor):
         blessing = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.BLESSING_KEY]
         )
-        # Before the evaluation: if the model is overwritten meanwhile, Pusher notices it.
+        # Take the digest before the evaluation: if the model is overwritten meanwhile, Pusher
+        # notices it.
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         blessing.set_string_custom_property(blessed.MODEL, blessed.model_digest(model))
         super().Do(

@@ -137,7 +137,7 @@ def key(model_name: str, by: str) -> metric_types.MetricKey:
 
 
 def to_metric(groups: Groups) -> np.ndarray:
-    """Groups as a value that TFMA stores: an array with one JSON text."""
+    """Groups as a value that TFMA stores: str [1], a JSON text."""
     return np.array([groups.model_dump_json()])
 
 

@@ -64,16 +64,22 @@ def histogram(probability: np.ndarray, label: np.ndarray) -> calibration_histogr
     )
     return [
         calibration_histogram.Bucket(
-            int(place), float(labels[place]), float(sums[place]), float(counts[place])
+            int(index), float(labels[index]), float(sums[index]), float(counts[index])
         )
-        for place in np.flatnonzero(counts)
+        for index in np.flatnonzero(counts)
     ]
 
 
 def at_operating_point(
     model_name: str, flag: np.ndarray, label: np.ndarray
 ) -> dict[metric_types.MetricKey, object]:
-    """The confusion matrix of the model's own flag; 0/1 [n] both."""
+    """The confusion matrix of the model's flag, under its key.
+
+    Args:
+      model_name: of the key.
+      flag: 0/1 [n].
+      label: 0/1 [n].
+    """
     key = metric_types.MetricKey(
         'confusion_matrix_at_thresholds',
         model_name=model_name,

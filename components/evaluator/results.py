@@ -27,7 +27,7 @@ SliceKey = tuple[tuple[str, str], ...]
 
 
 class EvaluationError(ValueError):
-    """An evaluation that cannot be read; the text says which and why."""
+    """An evaluation cannot be read; the text says which and why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Evaluation:
         return {measured.key: measured for measured in self.slices}
 
     def slice(self, key: SliceKey) -> Slice | None:
-        """The slice of this key; None where it holds no image or was not measured."""
+        """The slice of this key; None if it has no images or was not measured."""
         return self._by_key.get(key)
 
     @property
@@ -190,12 +190,12 @@ def read(folder: str, plots: bool = True, overall_only: bool = False) -> Evaluat
     """Reads an `evaluation` artifact.
 
     Args:
-      folder: of the artifact; any path that TensorFlow reads.
+      folder: of the artifact; any path that TensorFlow can read.
       plots: whether to read the curves too.
-      overall_only: whether to read the slice of all images alone.
+      overall_only: whether to read only the slice of all images.
 
     Raises:
-      EvaluationError: it holds no metrics over all images.
+      EvaluationError: the artifact has no metrics over all images.
     """
     import tensorflow_model_analysis as tfma
 
@@ -213,7 +213,8 @@ def read(folder: str, plots: bool = True, overall_only: bool = False) -> Evaluat
             f'{folder}: it holds no metrics over all test images, which the Evaluator writes'
         )
     return Evaluation(
-        folder, tuple(sorted(slices.values(), key=lambda one: (len(one.key), one.key)))
+        folder,
+        tuple(sorted(slices.values(), key=lambda measured: (len(measured.key), measured.key))),
     )
 
 
@@ -237,8 +238,8 @@ def add_metrics(target: Slice, items: Sequence) -> None:
         elif item.key.name == reliability.METRIC:
             bins = tuple(_bins(item.value.array_value.float64_values))
             target.reliability[model, item.key.output_name] = bins
-        elif named := groups_lib.from_metric(item):
-            feature, groups = named
+        elif feature_groups := groups_lib.from_metric(item):
+            feature, groups = feature_groups
             target.groups[model, feature] = groups
 
 
@@ -262,9 +263,9 @@ def _finite(value: float) -> float | None:
 def _bins(values: Sequence[float]) -> Iterator[Bin]:
     width = len(reliability.COLUMNS)
     for start in range(0, len(values), width):
-        images, *others = values[start : start + width]
+        images, *statistics = values[start : start + width]
         if images:
-            yield Bin(round(images), *others)
+            yield Bin(round(images), *statistics)
 
 
 def _add_plots(target: Slice, items: Iterable) -> None:
@@ -272,12 +273,12 @@ def _add_plots(target: Slice, items: Iterable) -> None:
         # There are no plots for differences.
         model = BASELINE if plot.key.model_name == BASELINE else CANDIDATE
         key = (model, plot.key.output_name)
-        earlier = target.curves.get(key, Curves())
+        previous = target.curves.get(key, Curves())
         matrices = plot.value.confusion_matrix_at_thresholds.matrices
         buckets = plot.value.calibration_histogram_buckets.buckets
         target.curves[key] = Curves(
-            curves_lib.thinned(list(map(_matrix, matrices))) if matrices else earlier.matrices,
-            curves_lib.merged(buckets) if buckets else earlier.buckets,
+            curves_lib.thinned(list(map(_matrix, matrices))) if matrices else previous.matrices,
+            curves_lib.merged(buckets) if buckets else previous.buckets,
         )
 
 

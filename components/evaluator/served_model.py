@@ -1,9 +1,9 @@
 """Runs models in the Evaluator as TF Serving does.
 
 TFX imports this module by name and calls `custom_eval_shared_model`. TFMA would load the model
-eagerly and first call its signature in a form that TensorFlow rejects with an error text that
-contains the bytes of all images of the batch. A session takes little more than half the time per
-image, and the Evaluator measures what will be served.
+eagerly, and first call its signature in a form that TensorFlow rejects, with the bytes of all
+images of the batch in the message. A session takes little more than half the time per image, and
+the Evaluator measures what will be served.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class SliceStatistics:
         return self._regression_auc(self._features[FOLLOW_UP])
 
     def auc_over_metadata(self, metric: Metric) -> Statistic:
-        """By how much the model's AUC is above that of age, sex and view."""
+        """The model's AUC minus that of a regression on age, sex and view."""
         return bootstrap.difference(self.auc(metric), self._metadata_auc)
 
     def _finding_auc(self, finding: str) -> Statistic:

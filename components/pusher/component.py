@@ -1,4 +1,4 @@
-"""Pusher: puts a model that was blessed twice into the directory that TF Serving watches."""
+"""Pusher: copies a model with both blessings into the directory that TF Serving watches."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ EVALUATION_KEY = 'evaluation'
 
 
 class PusherSpec(component_spec.ComponentSpec):
-    """The channels of TFX's Pusher under their names there, both blessings required, and the
-    evaluation for the manifest.
+    """Inputs, output and parameters of Pusher.
+
+    The channels have the names of TFX's Pusher, but both blessings are required. The evaluation is
+    for the manifest.
     """
 
     PARAMETERS = {
@@ -42,12 +44,30 @@ class PusherSpec(component_spec.ComponentSpec):
 
 
 class Pusher(base_component.BaseComponent):
-    """Pushes only what Evaluator and ServingCheck have both blessed; in one atomic step, with a
-    manifest.
+    """Pushes a model that both Evaluator and ServingCheck have blessed, with a manifest.
 
-    TFX's own Pusher cannot be used: it copies file by file into the place that TF Serving reads,
-    accepts a missing blessing, and is found in the cache when a push is wanted again (`push_nonce`
-    is what tells two such runs apart).
+    TFX's own Pusher does not fit. It copies file by file into the folder that TF Serving reads, it
+    accepts a missing blessing, and the cache skips it when the same model has to be pushed again.
+    Here, `push_nonce` makes such a run different.
+
+    Example:
+      from components.pusher.parameters import PushParameters
+      from pipeline.code_digest import digest
+
+      push = PushParameters(
+          target='/models/cxr_triage',
+          candidate_key='4f1c2a',
+          push_nonce='first-push',
+          pipeline_name='nih_triage',
+      )
+      pusher = Pusher(
+          model=trainer.outputs['model'],
+          model_blessing=evaluator.outputs['blessing'],
+          infra_blessing=serving_check.outputs['blessing'],
+          evaluation=evaluator.outputs['evaluation'],
+          push=push.model_dump_json(),
+          code_digest=digest('components.pusher.executor'),
+      )
     """
 
     SPEC_CLASS = PusherSpec
@@ -63,17 +83,17 @@ class Pusher(base_component.BaseComponent):
         code_digest: str,
         evaluation: types.BaseChannel | None = None,
     ) -> None:
-        """Makes the component.
+        """Creates the component.
 
         Args:
           model: the Trainer's Model.
           model_blessing: the Evaluator's ModelBlessing.
-          infra_blessing: the ServingCheck's InfraBlessing, which holds the model with its warm-up
+          infra_blessing: the ServingCheck's InfraBlessing, which has the model with its warm-up
             file.
           push: `parameters.PushParameters` as JSON.
-          code_digest: digest of the code that runs; a change of it runs the component again.
-          evaluation: the Evaluator's ModelEvaluation; its metrics over all examples go into the
-            manifest.
+          code_digest: digest of the executor's code; when it changes, the component runs again.
+          evaluation: the Evaluator's ModelEvaluation; the manifest gets its metrics over all
+            images.
         """
         super().__init__(
             spec=PusherSpec(

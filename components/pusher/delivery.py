@@ -23,20 +23,28 @@ from components.pusher.target import (
 
 
 def deliver(model_dir: str, target: str, staging: str, manifest: Manifest) -> str:
-    """Copies a model into `target` as the version of its manifest and returns the version's path.
+    """Copies a model into `target` as the version of its manifest.
 
-    TF Serving tries to load a numeric folder as soon as it lists one; if that fails it tries five
-    times again, one minute apart by default, and then never again until it is restarted. So all
-    copying and checking happens in `staging`:
+    TF Serving loads a numeric folder as soon as it sees one. If that fails, it tries five more
+    times, by default one minute apart, and then not again until it restarts. So the model is copied
+    and checked in `staging` first:
 
-    - On a disk the finished folder is then renamed in one step.
-    - An object store has no folders, and so none to rename. There each object is moved by itself,
-      which gs:// and s3:// do without sending its bytes again, `saved_model.pb` last. Until then,
-      for as long as a few requests take, TF Serving fails to load the version and tries again; it
-      never serves one without its warm-up file.
+    - On a disk, the finished folder is renamed in one step.
+    - An object store cannot rename a folder. Each object is moved, `saved_model.pb` last; gs:// and
+      s3:// do this without another transfer. Meanwhile, for the time of a few requests, TF Serving
+      fails to load the version and tries again. It never serves a version without its warm-up file.
+
+    Args:
+      model_dir: the SavedModel, a local path or URI.
+      target: the directory that TF Serving watches.
+      staging: a folder in `target` from `guard.locked`.
+      manifest: of the new version.
+
+    Returns:
+      The path of the version.
 
     Raises:
-      PushError: the copy is not equal to the model, or the version exists already.
+      PushError: the copy differs from the model, or the version exists already.
     """
     path = storage.join(target, manifest.version)
     for name in manifest.files:
@@ -50,7 +58,7 @@ def deliver(model_dir: str, target: str, staging: str, manifest: Manifest) -> st
         os.rename(staging, path)
         return path
     if storage.names(path):
-        raise PushError(f'{path} is there already: two pushes at the same time; run again')
+        raise PushError(f'{path} already exists: two pushes ran at the same time; run again')
     try:
         for name in sorted(manifest.files, key=lambda name: name == SAVED_MODEL):
             if name == SAVED_MODEL:
@@ -68,27 +76,27 @@ def _check_copy(copied: dict[str, FileDigest], path: str, expected: dict[str, Fi
     problems = differences(expected, copied)
     if problems:
         raise PushError(
-            f'the copy for {path} is not what was copied: {"; ".join(problems)}; check the disk '
+            f'the copy for {path} differs from the model: {"; ".join(problems)}; check the disk '
             'and run again'
         )
 
 
-def put_back(version: ServedVersion, staging: str, source: str) -> None:
-    """Replaces the files of a version that are missing or changed by those of `source`, in place.
+def restore_files(version: ServedVersion, staging: str, source: str) -> None:
+    """Replaces the missing or changed files of a version by those of `source`, in place.
 
-    In place, because labels in TF Serving's configuration name the version; and file by file,
-    because a folder that is away for a moment would be unloaded.
+    The version keeps its number, because labels in TF Serving's configuration refer to it. Files
+    are replaced one by one, because TF Serving unloads a version whose folder disappears.
 
     Args:
       version: with a manifest.
-      staging: as `guard.locked` yields it.
-      source: a folder with the very files that the manifest lists.
+      staging: a folder in the target from `guard.locked`.
+      source: a folder with the files that the manifest lists, undamaged.
     """
     assert version.manifest is not None
     files = version.manifest.files
-    now = listed_digests(version.path, files)
+    current = listed_digests(version.path, files)
     for name in sorted(files, key=lambda name: name == SAVED_MODEL):
-        if now.get(name) == files[name]:
+        if current.get(name) == files[name]:
             continue
         destination = storage.join(version.path, name)
         if storage.is_remote(destination):
@@ -103,14 +111,14 @@ def put_back(version: ServedVersion, staging: str, source: str) -> None:
 
 
 def remove_version(path: str) -> None:
-    """Removes a version so that a reader never sees it half deleted as a whole one."""
+    """Removes a version; TF Serving never loads a partly deleted one."""
     if not storage.is_remote(path):
         target, version = os.path.split(path)
         expired = os.path.join(target, f'{EXPIRED}{socket.gethostname()}-{version}')
         os.rename(path, expired)
         shutil.rmtree(expired)
         return
-    # The file that TF Serving cannot do without goes first.
+    # Remove this file first: TF Serving does not load a version without it.
     saved_model = storage.join(path, SAVED_MODEL)
     if storage.exists(saved_model):
         storage.remove(saved_model)

@@ -1,4 +1,4 @@
-"""The work of Pusher."""
+"""The executor of Pusher: checks the blessings and pushes the model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Executor(tfx_executor.Executor):
-    """Pushes the model of the infra blessing; TFX's Pusher decides what counts as blessed and how
-    the result is marked.
+    """Pushes the model of the infra blessing.
+
+    TFX's executor decides what counts as blessed, and marks the result.
     """
 
     def Do(
@@ -28,15 +29,14 @@ class Executor(tfx_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """See `component.Pusher`.
+        """Pushes the model if it has both blessings, and copies the version into `pushed_model`.
 
         `pushed_model` gets TFX's custom properties `pushed`, `pushed_destination` and
-        `pushed_version`, and `already_served`: 1 when the newest version was this model already. It
-        holds a copy of the version.
+        `pushed_version`, and `already_served`: 1 if the newest version already was this model.
 
         Raises:
-          push.PushError: the target cannot be written, or a model is not the one that was blessed;
-            or the model is served, but the artifact cannot be written.
+          push.PushError: the target cannot be written, a model differs from the blessed one, or the
+            model is served but the artifact cannot be written.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         parameters = PushParameters.model_validate_json(exec_properties['push'])
@@ -85,10 +85,9 @@ class Executor(tfx_executor.Executor):
                 storage.copy(storage.join(pushed.path, name), storage.join(pushed_model.uri, name))
         except OSError as error:
             raise push.PushError(
-                f'version {pushed.version} is served from {pushed.path}, but its copy for the '
-                f'record of the run, {pushed_model.uri}, '
-                f'cannot be written: {error}. Make room there and run again: nothing is pushed '
-                'twice'
+                f'version {pushed.version} is served from {pushed.path}, but its copy in '
+                f'{pushed_model.uri} cannot be written: {error}. Free space there and run again: '
+                'the model is not pushed twice'
             ) from error
         self._MarkPushed(
             pushed_model, pushed_destination=pushed.path, pushed_version=pushed.version
@@ -96,8 +95,9 @@ class Executor(tfx_executor.Executor):
         pushed_model.set_int_custom_property('already_served', int(pushed.already_served))
 
     def CheckBlessing(self, input_dict: dict[str, list[types.Artifact]]) -> bool:
-        """Whether both validators have blessed the model; unlike in TFX, a missing blessing is
-        none.
+        """Whether both Evaluator and ServingCheck blessed the model.
+
+        Unlike in TFX, a missing blessing counts as a rejection.
         """
         for key in (
             standard_component_specs.MODEL_BLESSING_KEY,
@@ -109,7 +109,7 @@ class Executor(tfx_executor.Executor):
         return super().CheckBlessing(input_dict)
 
     def GetModelPath(self, input_dict: dict[str, list[types.Artifact]]) -> str:
-        """The model with its warm-up file, out of the infra blessing and not out of `model`."""
+        """The path of the model with its warm-up file, in the infra blessing."""
         return super().GetModelPath(
             {
                 key: value
@@ -120,10 +120,10 @@ class Executor(tfx_executor.Executor):
 
 
 def _check_blessed_models(input_dict: dict[str, list[types.Artifact]], stamped: str) -> None:
-    """Evaluator and ServingCheck must have blessed the very files that lie in their artifacts now.
+    """Checks that the files in the artifacts are those that Evaluator and ServingCheck blessed.
 
     Raises:
-      push.PushError: they are other files.
+      push.PushError: the files have changed.
     """
     model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
     model_blessing = artifact_utils.get_single_instance(
@@ -133,7 +133,7 @@ def _check_blessed_models(input_dict: dict[str, list[types.Artifact]], stamped: 
         input_dict[standard_component_specs.INFRA_BLESSING_KEY]
     )
     evaluated = blessed.model_digest(model)
-    for validator, blessing, key, holder, digest in (
+    for validator, blessing, key, artifact, digest in (
         ('Evaluator', model_blessing, blessed.MODEL, model, evaluated),
         ('ServingCheck', infra_blessing, blessed.MODEL, model, evaluated),
         (
@@ -144,27 +144,32 @@ def _check_blessed_models(input_dict: dict[str, list[types.Artifact]], stamped: 
             target.model_digest(target.digests(stamped)),
         ),
     ):
-        judged = blessing.get_string_custom_property(key)
-        if judged != digest:
+        blessed_digest = blessing.get_string_custom_property(key)
+        if blessed_digest != digest:
+            blessed_text = (
+                f'{blessed_digest[:12]}…' if blessed_digest else 'a model without a digest'
+            )
             raise push.PushError(
-                f'the model in {holder.uri} is not the one that {validator} blessed: its files '
-                f'have the digest {digest[:12]}…, '
-                f'blessed was {f"{judged[:12]}…" if judged else "a model without a digest"}. '
-                'Delete that folder and run again: what lies there is made anew'
+                f'the model in {artifact.uri} is not the one that {validator} blessed: its files '
+                f'have the digest {digest[:12]}…, blessed was {blessed_text}. Delete that folder '
+                'and run again: the run then writes it again'
             )
 
 
 def candidate_results(evaluation: list[types.Artifact] | None) -> dict[str, Any]:
-    """What the manifest says of the candidate over all images; {} without an evaluation.
+    """The results of the candidate over all images, for the manifest.
 
     Returns:
-      `metrics`: name -> value, None where it is not defined. `sensitivity_groups`: feature ->
-      `components.evaluator.groups.Groups` as JSON: what the sensitivity gaps among the metrics
-      compare and leave out.
+      `metrics`: name -> value, None if it is undefined. `sensitivity_groups`: feature ->
+      `components.evaluator.groups.Groups` as JSON, the groups behind the sensitivity gaps. Empty
+      without an evaluation.
+
+    Raises:
+      components.evaluator.results.EvaluationError: the evaluation cannot be read.
     """
     if not evaluation:
         return {}
-    # Here, as it imports TFMA, which takes seconds.
+    # Import here: it imports TFMA, which takes seconds.
     from components.evaluator import results
 
     folder = artifact_utils.get_single_uri(evaluation)

@@ -1,6 +1,4 @@
-"""Keeps pushes to one target apart, and turns what a file system says into a message with a
-cure.
-"""
+"""Allows one push to a target at a time, and turns file system errors into helpful messages."""
 
 from __future__ import annotations
 
@@ -25,11 +23,11 @@ _LOCK = '.push.lock'
 EXPIRED = '.expired-'
 _CLAIM = 'claim'
 _LOCK_MODE = 0o644
-# Leftovers of other machines on a shared disk: their lock may not be visible here, so they count as
-# dead only when a push cannot still be running.
+# A shared disk may not show the locks of other machines, so their leftovers are removed only when
+# they are so old that no push can still be running.
 _FOREIGN_LEFTOVER_S = 24 * 3600.0
-# An upload of some hundred MB takes minutes. An older claim belongs to a push that was killed; if
-# it does live, it fails when it finds its files gone, and leaves nothing.
+# An upload of some hundred MB takes minutes, so an older claim belongs to a killed push. If the
+# push still runs, it fails when its files are gone, and leaves nothing.
 _DEAD_CLAIM_S = 15 * 60.0
 
 _ADVICE = {
@@ -40,13 +38,13 @@ _ADVICE = {
     errno.EPERM: 'no permission to write: give this user write access to the directory',
     errno.ENOTDIR: 'a part of the path is a file: name another target or move the file away',
     errno.EEXIST: (
-        'a file stands where a directory is needed: name another target or move the file away'
+        'a file is where a directory is needed: name another target or move the file away'
     ),
 }
 
 
 class PushError(RuntimeError):
-    """A push that failed; the text names the path, what went wrong and what to do."""
+    """A push failed; the text names the path, what went wrong and what to do."""
 
 
 @contextlib.contextmanager
@@ -55,13 +53,17 @@ def locked(target: str, timeout_s: float) -> Iterator[str]:
 
     The staging folder's name is not a number, so TF Serving ignores it. It is removed at the end.
 
-    On a disk this takes a lock, which the system releases when the process dies. An object store
-    has no locks: there the push writes a claim and then looks for claims of others. Listings of
-    gs:// and s3:// show every finished write, so of two pushes at once at least one sees the other
-    and refuses.
+    On a disk, this takes a lock, which the system releases when the process dies. An object store
+    has no locks: there the push writes a claim and then looks for other claims. Listings of gs://
+    and s3:// show every finished write, so of two simultaneous pushes, at least one sees the other
+    and stops.
+
+    Args:
+      target: the directory that TF Serving watches.
+      timeout_s: seconds to wait for the lock; an object store does not wait.
 
     Raises:
-      PushError: another push is under way.
+      PushError: another push is running, or the file system has no locks.
     """
     if storage.is_remote(target):
         with _claimed(target) as staging:
@@ -105,32 +107,33 @@ def _claimed(target: str) -> Iterator[str]:
 
 
 def _remove_dead_claim(target: str, name: str) -> None:
-    """Removes the claim of a push that was killed, with the version that it did not finish.
+    """Removes the claim of a killed push, with its unfinished version.
 
     Raises:
-      PushError: the push may still be under way.
+      PushError: the push may still be running.
     """
     staging = storage.join(target, name)
     started = name.removeprefix(INCOMING).partition('-')[0]
     since = int(started) if started.isdecimal() else 0
     if time.time() - since < _DEAD_CLAIM_S:
         raise PushError(
-            f'another push to {target} is under way since '
+            f'another push to {target} has been running since '
             f'{datetime.datetime.fromtimestamp(since, datetime.timezone.utc):%Y-%m-%d %H:%M:%S} '
             f'UTC ({staging}): '
             'wait for it to end, then run again. If it was killed, delete that folder and run again'
         )
-    with contextlib.suppress(TargetError):  # It was killed before it began to make the version.
+    # Without a manifest, the push was killed before it wrote to the version.
+    with contextlib.suppress(TargetError):
         path = storage.join(target, read_manifest(staging).version)
         if storage.is_dir(path) and not storage.exists(storage.join(path, SAVED_MODEL)):
-            _LOGGER.info('Removing %s, left incomplete by a push that did not end.', path)
+            _LOGGER.info('Removing %s, the unfinished version of an interrupted push.', path)
             storage.remove_tree(path)
-    _LOGGER.info('Removing %s, left by a push that did not end.', staging)
+    _LOGGER.info('Removing %s, left by an interrupted push.', staging)
     storage.remove_tree(staging)
 
 
 def _remove_local_leftovers(target: str) -> None:
-    """Removes what killed pushes left. The lock is held, so this machine writes none of it now."""
+    """Removes the files of killed pushes; call it with the lock, so that none of them is in use."""
     for name in storage.names(target):
         prefix = next((prefix for prefix in (INCOMING, EXPIRED) if name.startswith(prefix)), None)
         if prefix is None:
@@ -138,17 +141,20 @@ def _remove_local_leftovers(target: str) -> None:
         path = os.path.join(target, name)
         own = name.startswith(f'{prefix}{socket.gethostname()}-')
         if own or time.time() - os.path.getmtime(path) > _FOREIGN_LEFTOVER_S:
-            _LOGGER.info('Removing %s, left by a push that did not end.', path)
+            _LOGGER.info('Removing %s, left by an interrupted push.', path)
             shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
 
 @contextlib.contextmanager
-def explained(target: str, needed: int) -> Iterator[None]:
-    """Turns what the file system says into a PushError that names the target and what to do.
+def explained(target: str, size: int) -> Iterator[None]:
+    """Turns errors of the file system into a PushError that names the target and what to do.
 
     Args:
       target: the push target.
-      needed: the size of the model in bytes, for the message about a full disk.
+      size: bytes of the model, for the message about a full disk.
+
+    Raises:
+      PushError: for any TargetError and OSError.
     """
     try:
         yield
@@ -160,8 +166,8 @@ def explained(target: str, needed: int) -> Iterator[None]:
         if code in (errno.ENOSPC, errno.EDQUOT):
             with contextlib.suppress(OSError):
                 free = shutil.disk_usage(target).free
-                space = f' (the model takes {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free)'
-        what = getattr(error, 'strerror', None) or str(error)
-        where = getattr(error, 'filename', None) or target
+                space = f' (the model takes {size / 1e6:.1f} MB, {free / 1e6:.1f} MB are free)'
+        reason = getattr(error, 'strerror', None) or str(error)
+        path = getattr(error, 'filename', None) or target
         advice = _ADVICE.get(code, 'make the target writable or name another one')
-        raise PushError(f'cannot push to {target}: {what} at {where}{space}; {advice}') from error
+        raise PushError(f'cannot push to {target}: {reason} at {path}{space}; {advice}') from error

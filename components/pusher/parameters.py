@@ -1,4 +1,4 @@
-"""Parameters of Pusher: where to push, and what the manifest says. No TensorFlow or TFX here."""
+"""Parameters of Pusher: the target, and values for the manifest. No TensorFlow or TFX here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.strict_parameters import StrictParameters
 
 
 class PushParameters(StrictParameters):
-    """The exec property `push` of Pusher, as JSON."""
+    """Where to push, and what the manifest records; the parameter `push` of Pusher, as JSON."""
 
     target: str = Field(min_length=1)
     """The directory that TF Serving watches: a local path or an object-store URI."""

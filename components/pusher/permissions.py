@@ -1,5 +1,6 @@
-"""Permissions of what is served, whatever the umask is: a server often runs as another user, and
-nobody else may write what it loads.
+"""The permissions of served files, whatever the umask is.
+
+A server often runs as another user and must be able to read them. Only the owner may write them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ DIRECTORY_MODE, FILE_MODE = 0o755, 0o644
 
 
 def open_to_readers(directory: str) -> None:
-    """Gives a local directory and all it holds the modes 0755 and 0644."""
+    """Gives a local directory and its folders the mode 0755, and all files in it 0644.
+
+    Raises:
+      OSError: a folder cannot be listed, or a mode cannot be set.
+    """
     for folder, _, files in os.walk(directory, onerror=_raise):
         storage.set_mode(folder, DIRECTORY_MODE)
         for name in files:

@@ -1,4 +1,4 @@
-"""Puts a model into a push target so that a reader of a disk sees a whole version or none."""
+"""Publishes models in a push target, expires old versions and repairs damaged ones."""
 
 from __future__ import annotations
 
@@ -31,14 +31,18 @@ from components.pusher.target import (
 __all__ = ['LOCK_TIMEOUT_S', 'PushError', 'Pushed', 'publish', 'restore']
 
 _LOGGER = logging.getLogger(__name__)
-# How long a push waits for another one; copying a model of some hundred MB takes seconds.
+# Seconds that a push waits for another one; copying a model of some hundred MB takes seconds.
 LOCK_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where the model is served from, and whether it was there before, so that nothing was
-    pushed.
+    """The result of `publish`.
+
+    Attributes:
+      version: the number of the served version.
+      path: its folder.
+      already_served: whether the model was served before, so that nothing was pushed.
     """
 
     version: str
@@ -55,33 +59,32 @@ def publish(
     keep_versions: int | None = None,
     lock_timeout_s: float = LOCK_TIMEOUT_S,
 ) -> Pushed:
-    """Copies a SavedModel into `target` as its next version, unless the newest version is this
-    candidate.
+    """Copies a SavedModel into `target` as its next version, unless it is already served.
 
-    The newest version is this candidate when it holds the same model (it is repaired if its files
-    are damaged), or when it was pushed for the same data, code and configuration, and this run
-    trained again only because artifacts of that push are gone: what is served then stays.
+    It is already served if the newest version holds the same model; if its files are damaged, they
+    are repaired. It also counts as served if the newest version was pushed for the same data, code
+    and configuration, and this run trained again only because artifacts of that push are gone.
 
-    `delivery.deliver` says how a version appears in the target. A full disk or a file system that
-    fails after that is a warning and no error: the version is served.
+    `delivery.deliver` describes how a version appears in the target. Once it is served, an error of
+    the file system is only a warning.
 
     Args:
-      model_dir: the SavedModel to push, local path or URI.
-      target: the directory that TF Serving watches; made if it is not there.
+      model_dir: the SavedModel to push, a local path or URI.
+      target: the directory that TF Serving watches; it is created if necessary.
       make_manifest: (version, model_digest, files) -> the manifest to write.
-      expected_newest: the version that the candidate was compared with, '' for none; the push is
-        refused when a newer one has appeared since. None pushes whatever is there.
-      keep_versions: how many versions stay after the push; None keeps all. Versions without
-        manifest are never deleted.
-      lock_timeout_s: how long to wait for another push to the same target.
+      expected_newest: the version that the candidate was compared with, '' for none; the push fails
+        if there is a newer one by now. None skips this check.
+      keep_versions: number of versions that remain after the push; None keeps all. Versions without
+        a manifest are never deleted.
+      lock_timeout_s: seconds to wait for another push to the same target.
 
     Raises:
-      PushError: nothing was pushed, and nothing of the attempt is left.
+      PushError: nothing was pushed, and no files of the attempt are left.
     """
     source = digests(model_dir)
     if SAVED_MODEL not in source:
         raise PushError(
-            f'{model_dir} holds no {SAVED_MODEL}: expected a SavedModel; look at the run that '
+            f'{model_dir} holds no {SAVED_MODEL}: expected a SavedModel; check the run that '
             'exported it'
         )
     with explained(target, sum(file.size for file in source.values())):
@@ -89,7 +92,9 @@ def publish(
         with locked(target, lock_timeout_s) as staging:
             served = newest(target)
             manifest = make_manifest(next_version(target), model_digest(source), source)
-            if served is not None and _stays(served, manifest, expected_newest, staging, model_dir):
+            if served is not None and _is_served(
+                served, manifest, expected_newest, staging, model_dir
+            ):
                 _confirm(served, manifest)
                 return Pushed(served.version, served.path, already_served=True)
             path = delivery.deliver(model_dir, target, staging, manifest)
@@ -98,98 +103,90 @@ def publish(
             return Pushed(manifest.version, path, already_served=False)
 
 
-def _stays(
+def _is_served(
     served: ServedVersion,
     candidate: Manifest,
     expected_newest: str | None,
     staging: str,
     model_dir: str,
 ) -> bool:
-    """Whether the newest version is the candidate already; it is repaired where the candidate's
-    files allow.
+    """Whether the newest version already is the candidate; repairs it from the same model.
 
     Raises:
-      PushError: the newest version is a candidate of another run, which this one was not compared
-        with.
+      PushError: another run has pushed a version meanwhile, and the candidate was not compared with
+        it.
     """
-    known = served.manifest
-    assert known is not None
+    manifest = served.manifest
+    assert manifest is not None
     overtaken = expected_newest is not None and int(served.version) > int(expected_newest or 0)
     problems = damage(served)
-    if known.model_digest == candidate.model_digest:
+    if manifest.model_digest == candidate.model_digest:
         if problems:
-            delivery.put_back(served, staging, model_dir)
-            _tell_repaired(served, problems)
+            delivery.restore_files(served, staging, model_dir)
+            _check_repair(served, problems)
         return True
     if not overtaken:
         return False
-    if candidate.candidate_key not in {run.candidate_key for run in known.runs()}:
+    if candidate.candidate_key not in {run.candidate_key for run in manifest.runs()}:
         compared = f'version {expected_newest}' if expected_newest else 'no version'
         raise PushError(
             f'{os.path.dirname(served.path)} serves version {served.version}, pushed while this '
-            f'candidate was compared with {compared}: '
-            'run again, so that it is compared with what is served now'
+            f'candidate was compared with {compared}: run again to compare it with the version '
+            'that is served now'
         )
     if problems:
         _LOGGER.warning(
-            '%s is damaged (%s): the same candidate, trained again, is pushed.',
+            '%s is damaged (%s): the candidate of this run is pushed instead.',
             served.path,
             '; '.join(problems),
         )
         return False
     _LOGGER.warning(
-        'Version %s was pushed for the same data, code and configuration. It stays: this run '
-        'trained again only because '
-        'artifacts of that push are gone.',
+        'Version %s was pushed for the same data, code and configuration and stays served. This '
+        'run trained again only because artifacts of that push are gone.',
         served.version,
     )
     return True
 
 
-def _confirm(served: ServedVersion, wanted: Manifest) -> None:
-    """Notes in the manifest that this run ended with what is served already; a later equal run is
-    then all cached.
-    """
-    known = served.manifest
-    assert known is not None
-    if (wanted.candidate_key, wanted.push_nonce) in {
-        (run.candidate_key, run.push_nonce) for run in known.runs()
+def _confirm(served: ServedVersion, candidate: Manifest) -> None:
+    """Adds this run to the manifest of the served version, so that the same run is cached later."""
+    manifest = served.manifest
+    assert manifest is not None
+    if (candidate.candidate_key, candidate.push_nonce) in {
+        (run.candidate_key, run.push_nonce) for run in manifest.runs()
     }:
         return
     confirmation = Confirmation(
-        candidate_key=wanted.candidate_key,
-        push_nonce=wanted.push_nonce,
-        baseline_version=wanted.baseline_version,
-        run_id=wanted.run_id,
-        confirmed_at=wanted.pushed_at,
+        candidate_key=candidate.candidate_key,
+        push_nonce=candidate.push_nonce,
+        baseline_version=candidate.baseline_version,
+        run_id=candidate.run_id,
+        confirmed_at=candidate.pushed_at,
     )
     write_manifest(
-        served.path, known.model_copy(update={'confirmed': (*known.confirmed, confirmation)})
+        served.path, manifest.model_copy(update={'confirmed': (*manifest.confirmed, confirmation)})
     )
 
 
 def _finish(target: str, path: str, keep: int | None) -> None:
-    """What can wait until the next push where it fails: the version is in the target and served."""
+    """Syncs the target and deletes old versions; errors are warnings, as the version is served."""
     try:
         if not storage.is_remote(target):
             storage.sync_dir(target)
         if keep is not None:
             _expire(target, keep)
     except OSError as error:
-        _LOGGER.warning(
-            '%s is served, but the push could not tidy up after itself: %s', path, error
-        )
+        _LOGGER.warning('%s is served, but the push could not clean up afterwards: %s', path, error)
 
 
 def _expire(target: str, keep: int) -> None:
-    """Deletes the oldest versions with a manifest, so that `keep` versions stay; a reader never
-    sees one half deleted.
-    """
-    found = versions(target)
-    for version in found[: max(len(found) - keep, 0)]:
+    """Deletes all but the `keep` newest versions, except those without a manifest."""
+    served = versions(target)
+    for version in served[: max(len(served) - keep, 0)]:
         if version.manifest is None:
             _LOGGER.warning(
-                '%s is older than the %d versions kept, but %s: left alone.',
+                '%s is older than the %d versions kept, but is not deleted: %s.',
                 version.path,
                 keep,
                 version.problem,
@@ -198,7 +195,7 @@ def _expire(target: str, keep: int) -> None:
         try:
             delivery.remove_version(version.path)
         except OSError as error:
-            # The push itself is done; the next one tries again.
+            # No error: the new version is served, and the next push tries again.
             _LOGGER.warning(
                 '%s is older than the %d versions kept, but cannot be deleted: %s',
                 version.path,
@@ -210,66 +207,72 @@ def _expire(target: str, keep: int) -> None:
 
 
 def restore(target: str, copies: Iterable[str], lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
-    """Repairs versions whose files are not those that were pushed, as far as one of `copies` is an
-    intact copy.
+    """Repairs damaged versions of which `copies` has an intact copy.
 
-    The newest version is compared by content. Older ones, which a label in TF Serving's
-    configuration may stand for, by the sizes of their files alone: there may be many.
+    The newest version is checked by content. Older versions, which a label in TF Serving's
+    configuration may refer to, are checked by the sizes of their files, because there may be many.
 
     Args:
       target: the directory that TF Serving watches.
-      copies: folders with a `manifest.json` that may hold a copy of a version; only looked at when
-        one is damaged.
-      lock_timeout_s: how long to wait for a push to the same target.
+      copies: folders with a `manifest.json` that may be copies of a version; they are read only if
+        a version is damaged.
+      lock_timeout_s: seconds to wait for a push to the same target.
 
     Raises:
       PushError: the repair failed.
     """
     with explained(target, 0):
-        found = versions(target)
-        last = found[-1] if found else None
+        served = versions(target)
+        last = served[-1] if served else None
         damaged = [
             version
-            for version in found
+            for version in served
             if (damage(version) if version is last else incomplete(version))
         ]
-        known = list(copies) if damaged else []
+        candidates = list(copies) if damaged else []
         for version in damaged:
-            copy = next((copy for copy in known if is_copy(version, copy)), None)
+            copy = next((copy for copy in candidates if is_copy(version, copy)), None)
             if copy is not None:
                 with locked(target, lock_timeout_s) as staging:
                     _repair(target, version.version, staging, copy)
             elif version is not last and version.manifest is not None:
                 _LOGGER.warning(
-                    '%s is not what was pushed (%s): a label that stands for it cannot be served. '
-                    'Put its files back or delete it.',
+                    '%s differs from what was pushed (%s): TF Serving cannot serve a label that '
+                    'refers to it. Restore its files or delete it.',
                     version.path,
                     '; '.join(incomplete(version)),
                 )
 
 
 def _repair(target: str, number: str, staging: str, copy: str) -> None:
-    found = next((version for version in versions(target) if version.version == number), None)
-    if found is None or not is_copy(found, copy):  # Another push came first.
+    damaged = next((version for version in versions(target) if version.version == number), None)
+    # Check again under the lock: another push may have changed the version.
+    if damaged is None or not is_copy(damaged, copy):
         return
-    manifest = found.manifest or read_manifest(copy)
-    version = ServedVersion(found.version, found.path, manifest)
-    problems = damage(found)
-    delivery.put_back(version, staging, copy)
-    if found.manifest is None:
+    manifest = damaged.manifest or read_manifest(copy)
+    version = ServedVersion(damaged.version, damaged.path, manifest)
+    problems = damage(damaged)
+    delivery.restore_files(version, staging, copy)
+    if damaged.manifest is None:
         write_manifest(version.path, manifest)
-    _tell_repaired(version, problems)
+    _check_repair(version, problems)
 
 
-def _tell_repaired(version: ServedVersion, problems: list[str]) -> None:
-    left = damage(version)
-    if left:
+def _check_repair(version: ServedVersion, problems: list[str]) -> None:
+    """Logs that a version with `problems` is repaired.
+
+    Raises:
+      PushError: it is still damaged.
+    """
+    remaining = damage(version)
+    if remaining:
         raise PushError(
-            f'{version.path} could not be repaired: {"; ".join(left)}; check the disk and run again'
+            f'{version.path} could not be repaired: {"; ".join(remaining)}; check the disk and run '
+            'again'
         )
     _LOGGER.warning(
-        '%s was not what had been pushed (%s). It is repaired. A server that failed to load it '
-        'tries again when it is restarted.',
+        '%s differed from what was pushed (%s). It is repaired. If a server failed to load it, '
+        'restart the server.',
         version.path,
         '; '.join(problems),
     )

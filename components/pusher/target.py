@@ -1,13 +1,14 @@
-"""The push target: the directory that TF Serving watches, its versions and their manifests. No
-TensorFlow or TFX for local paths.
+"""The push target: the directory that TF Serving watches, its versions and their manifests.
 
-Layout: `<target>/<version>/` holds a SavedModel and `manifest.json`; a version is a positive
-integer, and TF Serving serves the highest one. Everything else in the target (names that start with
-a dot) is of no interest to TF Serving.
+Layout: `<target>/<version>/` has a SavedModel and `manifest.json`. A version is a positive integer,
+and TF Serving serves the highest one. It ignores everything else in the target, whose names start
+with a dot.
 
-Any numeric folder that is not empty counts as a served version, also one that has lost a file: TF
-Serving may have it in memory, and a candidate that is compared with an older version, or with none,
+Any numeric folder that is not empty counts as a served version, even if it has lost a file: TF
+Serving may have it in memory. A candidate that is compared with an older version, or with none,
 could replace a better model.
+
+For local paths, this module imports neither TensorFlow nor TFX.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from components.pusher import permissions
 MANIFEST = 'manifest.json'
 SAVED_MODEL = 'saved_model.pb'
 NO_VERSION = ''
-# What a push under way or killed writes; TF Serving ignores names that are no numbers.
+# Prefix of the names of unfinished pushes; TF Serving ignores names that are not numbers.
 INCOMING = '.incoming-'
 _PACKAGES = (
     'cxr-triage',
@@ -44,13 +45,11 @@ _PACKAGES = (
 
 
 class TargetError(RuntimeError):
-    """A push target, a version or a manifest that cannot be used; the text says which, why and what
-    to do.
-    """
+    """A push target, version or manifest cannot be used; the text says why and what to do."""
 
 
 class FileDigest(BaseModel):
-    """One file of a version: its sha256 (hex) and its size in bytes."""
+    """One file of a version: its SHA-256 in hex, and its size in bytes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,8 +58,9 @@ class FileDigest(BaseModel):
 
 
 class Confirmation(BaseModel):
-    """A later run which ended with the very model that this version serves already, so that nothing
-    was pushed.
+    """A later run that produced the model of this version again, so that nothing was pushed.
+
+    Attributes: see Manifest; `confirmed_at` is UTC, ISO 8601.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,27 +73,27 @@ class Confirmation(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What is on record about a pushed version.
+    """The manifest of a pushed version.
 
     Attributes:
-      version: the number of the version, as in the directory's name.
-      model_digest: sha256 over the names and digests of all files, in the order of the names.
+      version: the number of the version, as in the folder's name.
+      model_digest: SHA-256 in hex, see `model_digest`.
       files: relative path -> digest and size, of every file but the manifest.
       pipeline_name, run_id: the run that pushed.
-      candidate_key: digest of everything that determined the candidate.
+      candidate_key: digest of everything that determines the candidate.
       model_uri: the Trainer's artifact.
       push_nonce: see `plan_push`.
-      baseline_version: the version that the candidate was compared with; None when there was none.
+      baseline_version: the version that the candidate was compared with; None without one.
       config: the run's configuration.
-      metrics: of the Evaluator, over all examples.
-      sensitivity_groups: the groups behind each sensitivity gap, by feature, with those that the
+      metrics: the Evaluator's metrics over all images; None if undefined.
+      sensitivity_groups: feature -> the groups behind its sensitivity gap, including those that the
         gap leaves out.
       pushed_at: UTC, ISO 8601.
       packages: package -> version.
-      confirmed: later runs that ended with this same model.
+      confirmed: later runs that produced the same model.
     """
 
-    # Fields that a later release adds are kept when this one rewrites a manifest.
+    # 'allow' keeps the fields of later releases when this one rewrites a manifest.
     model_config = ConfigDict(frozen=True, extra='allow', protected_namespaces=())
 
     version: str = Field(pattern=r'^\d+$')
@@ -115,22 +115,25 @@ class Manifest(BaseModel):
     @field_validator('files')
     @classmethod
     def _below_the_version(cls, files: dict[str, FileDigest]) -> dict[str, FileDigest]:
-        # Baseline and repairs write files of these names below another folder.
+        # Baseline and repairs join these names with another folder: they must not leave it.
         if wrong := [name for name in files if os.path.isabs(name) or '..' in name.split('/')]:
             raise ValueError(f'{wrong[0]!r} is not a path below the version')
         return files
 
     def runs(self) -> tuple[Confirmation | Manifest, ...]:
-        """What is on record about each run that ended with this version, the latest first and the
-        one that pushed it last.
-        """
+        """All runs that produced this version, the latest first and the one that pushed it last."""
         return (*reversed(self.confirmed), self)
 
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A version in a push target; `manifest` is None when it is missing or cannot be read, and
-    `problem` says which.
+    """A version in a push target.
+
+    Attributes:
+      version: its number.
+      path: its folder.
+      manifest: None if it is missing or not valid.
+      problem: the reason why there is no manifest; else ''.
     """
 
     version: str
@@ -141,7 +144,12 @@ class ServedVersion:
 
 @dataclass(frozen=True)
 class PushPlan:
-    """What a run compares its candidate with ('' for nothing), and the nonce it pushes under."""
+    """The decisions about a push that are made before a run.
+
+    Attributes:
+      baseline_version: the version that the candidate is compared with; '' for none.
+      push_nonce: a text that changes if Pusher has to run although nothing else has changed.
+    """
 
     baseline_version: str
     push_nonce: str
@@ -153,22 +161,22 @@ def plan_push(
     model_uri_exists: Callable[[str], bool],
     new_nonce: str,
 ) -> PushPlan:
-    """Decides before a run what its candidate is compared with, and whether a push is wanted.
+    """Decides before a run what its candidate is compared with, and whether to push it.
 
-    A run that would make the candidate being served once more repeats the decisions of the run that
-    pushed it, so that every component is found in the cache and nothing is pushed; where files of
-    the version are damaged, Pusher alone runs and repairs them. Any other run compares with the
-    newest version and pushes anew.
+    If the run would produce the served candidate again, the plan repeats the decisions of the run
+    that pushed it. Then all components are cached, and nothing is pushed; if files of the version
+    are damaged, only Pusher runs, and repairs them. Any other run compares its candidate with the
+    newest version and pushes it.
 
     Args:
-      served: the newest version; None when nothing is served.
+      served: the newest version, with its manifest; None if no model is served.
       candidate_key: digest of everything that determines the candidate.
-      model_uri_exists: whether the Trainer's artifact at a URI is still there; if it is gone the
-        candidate has to be trained again.
-      new_nonce: a nonce never used before.
+      model_uri_exists: whether the Trainer's artifact at a URI still exists; if not, the candidate
+        has to be trained again.
+      new_nonce: a nonce that was never used before.
 
     Raises:
-      TargetError: the candidate would be compared with a version that is damaged.
+      TargetError: the version to compare with is damaged.
     """
     if served is None:
         return PushPlan(NO_VERSION, new_nonce)
@@ -188,8 +196,12 @@ def plan_push(
 
 
 def versions(target: str) -> list[ServedVersion]:
-    """The versions in `target`, oldest first, also incomplete ones; none when the directory is not
-    there.
+    """The versions in `target`, oldest first, including damaged ones.
+
+    The result is empty if the directory does not exist.
+
+    Raises:
+      TargetError: `target` is a file.
     """
     paths = (
         (str(number), storage.join(target, str(number))) for number in sorted(_numbers(target))
@@ -205,30 +217,28 @@ def _version(number: str, path: str) -> ServedVersion:
 
 
 def newest(target: str) -> ServedVersion | None:
-    """The newest version, with its manifest; None when nothing is served.
+    """The newest version, with its manifest; None if no model is served.
 
     Raises:
-      TargetError: its manifest is missing or cannot be read, so that no candidate can be compared
-        with it.
+      TargetError: its manifest is missing or not valid, so that no candidate can be compared with
+        it; or `target` is a file.
     """
-    found = versions(target)
-    if not found:
+    served = versions(target)
+    if not served:
         return None
-    if found[-1].manifest is None:
-        raise TargetError(_unusable(found[-1], found[-1].problem))
-    return found[-1]
+    if served[-1].manifest is None:
+        raise TargetError(_unusable(served[-1], served[-1].problem))
+    return served[-1]
 
 
 def _unusable(version: ServedVersion, problem: str) -> str:
     return (
-        f'version {version.version} is the newest in {os.path.dirname(version.path)}, but it is '
-        f'not what was pushed: {problem}. '
-        'No candidate can be compared with it, so nothing is pushed. Either put its files back: '
-        'the run that pushed it kept a copy, '
-        f'pushed_model of its Pusher{_by(version)}; `cxr-triage run` repairs the version by '
-        'itself where that copy lies under its --root. '
-        f'Or give the version up: move {version.path} out of the target; then the next older '
-        'version is compared with'
+        f'the newest version {version.version} in {os.path.dirname(version.path)} is damaged: '
+        f'{problem}. No candidate can be compared with it, so nothing is pushed. Either restore '
+        'its files: the run that pushed it has a copy in the artifact pushed_model of its '
+        f'Pusher{_by(version)}, and `cxr-triage run` repairs the version if that copy is under '
+        f'its --root. Or give up the version: move {version.path} out of the target; candidates '
+        'are then compared with the next older version'
     )
 
 
@@ -241,8 +251,10 @@ def _by(version: ServedVersion) -> str:
 
 
 def next_version(target: str) -> str:
-    """A version number above every number in use: seconds since 1970, or one above the newest where
-    that is later.
+    """A version number above all in use: the seconds since 1970, or the newest number plus 1.
+
+    Raises:
+      TargetError: `target` is a file.
     """
     return str(max([int(time.time()), *(number + 1 for number in _numbers(target))]))
 
@@ -253,7 +265,7 @@ def _numbers(target: str) -> list[int]:
             f'the push target {target} is a file: expected a directory; name another target or '
             'move the file away'
         )
-    # TF Serving takes 007 for 7; only the plain form can be told apart from its neighbours by name.
+    # TF Serving reads 007 as 7; only names without leading zeros are unique.
     return [
         int(name)
         for name in storage.names(target)
@@ -262,12 +274,12 @@ def _numbers(target: str) -> list[int]:
 
 
 def digests(directory: str) -> dict[str, FileDigest]:
-    """Relative path -> digest, of every file below `directory` but the manifest at its top."""
-    found = {}
+    """Relative path -> digest, of every file in `directory` except the manifest."""
+    files = {}
     for name in storage.files(directory):
         if name != MANIFEST:
-            found[name] = _digest(storage.join(directory, name))
-    return found
+            files[name] = _digest(storage.join(directory, name))
+    return files
 
 
 def _digest(path: str) -> FileDigest:
@@ -279,48 +291,45 @@ def _digest(path: str) -> FileDigest:
 
 
 def model_digest(files: Mapping[str, FileDigest]) -> str:
-    """One sha256 (hex) for a set of files: over their names and digests, in the order of the
-    names.
-    """
+    """One SHA-256 in hex over the names and digests of files, in the order of the names."""
     lines = ''.join(f'{name}\0{files[name].sha256}\n' for name in sorted(files))
     return hashlib.sha256(lines.encode('utf-8')).hexdigest()
 
 
-def differences(expected: Mapping[str, FileDigest], found: Mapping[str, FileDigest]) -> list[str]:
-    """One sentence for each file that is missing, extra or of other content; empty when all is as
-    expected.
-    """
+def differences(expected: Mapping[str, FileDigest], actual: Mapping[str, FileDigest]) -> list[str]:
+    """One sentence for each file that is missing, extra or different."""
     problems = []
-    for name in sorted({*expected, *found}):
-        if name not in found:
+    for name in sorted({*expected, *actual}):
+        if name not in actual:
             problems.append(f'{name} is missing')
         elif name not in expected:
             problems.append(f'{name} is extra')
-        elif expected[name] != found[name]:
-            was, now = expected[name], found[name]
+        elif expected[name] != actual[name]:
+            before, now = expected[name], actual[name]
             problems.append(
                 f'{name} differs: {now.size} bytes with sha256 {now.sha256[:12]}…, expected '
-                f'{was.size} with {was.sha256[:12]}…'
+                f'{before.size} with {before.sha256[:12]}…'
             )
     return problems
 
 
 def verify(version_dir: str) -> list[str]:
-    """Compares a version with its manifest: a sentence for each file that differs, is missing or is
-    extra; empty if all holds.
+    """Compares a version with its manifest.
+
+    Returns:
+      One sentence for each file that is missing, extra or different.
 
     Raises:
-      TargetError: there is no manifest, or it cannot be read.
+      TargetError: the manifest is missing or not valid.
     """
     manifest = read_manifest(version_dir)
     return differences(manifest.files, digests(version_dir)) or _wrong_record(manifest)
 
 
 def damage(version: ServedVersion) -> list[str]:
-    """A sentence for each file of a version that is missing or not as it was pushed; empty if all
-    are.
+    """One sentence for each file of a version that is missing or differs from what was pushed.
 
-    Extra files do not count: they may be of other programs, and nothing that was pushed refers to
+    Extra files do not count: other programs may have written them, and the model does not read
     them.
     """
     manifest = version.manifest
@@ -332,8 +341,9 @@ def damage(version: ServedVersion) -> list[str]:
 
 
 def incomplete(version: ServedVersion) -> list[str]:
-    """What `damage` finds without reading the files: a sentence for each that is missing or has
-    another size.
+    """One sentence for each file of a version that is missing or has another size.
+
+    Unlike `damage`, it does not read the files.
     """
     if version.manifest is None:
         return [version.problem]
@@ -354,7 +364,7 @@ def _wrong_record(manifest: Manifest) -> list[str]:
 
 
 def listed_digests(directory: str, names: Iterable[str]) -> dict[str, FileDigest]:
-    """Relative path -> digest, of those of the named files that are there."""
+    """Relative path -> digest, of those of `names` that exist in `directory`."""
     return {
         name: _digest(path)
         for name in names
@@ -363,19 +373,19 @@ def listed_digests(directory: str, names: Iterable[str]) -> dict[str, FileDigest
 
 
 def is_copy(version: ServedVersion, directory: str) -> bool:
-    """Whether a directory holds all that a version was pushed with, undamaged."""
-    found = _version(version.version, directory)
-    if found.manifest is None or found.manifest.version != version.version:
+    """Whether `directory` has an undamaged copy of what was pushed as `version`."""
+    copy = _version(version.version, directory)
+    if copy.manifest is None or copy.manifest.version != version.version:
         return False
-    same = version.manifest is None or version.manifest.model_digest == found.manifest.model_digest
-    return same and not damage(found)
+    same = version.manifest is None or version.manifest.model_digest == copy.manifest.model_digest
+    return same and not damage(copy)
 
 
 def read_manifest(version_dir: str) -> Manifest:
-    """The manifest of a version.
+    """Reads the manifest of a version.
 
     Raises:
-      TargetError: it is missing, not valid JSON, or not of the form of `Manifest`.
+      TargetError: it is missing or not valid.
     """
     path = storage.join(version_dir, MANIFEST)
     if not storage.exists(path):
@@ -390,15 +400,15 @@ def _one_line(error: ValidationError | UnicodeDecodeError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return str(error)
     return '; '.join(
-        f'{".".join(map(str, each["loc"]))} {each["msg"]}'.strip() for each in error.errors()[:3]
+        f'{".".join(map(str, detail["loc"]))} {detail["msg"]}'.strip()
+        for detail in error.errors()[:3]
     )
 
 
 def write_manifest(version_dir: str, manifest: Manifest) -> None:
-    """Writes the manifest of a version, in one step."""
+    """Writes the manifest of a version in one step."""
     text = json.dumps(manifest.model_dump(mode='json'), indent=2, sort_keys=True, allow_nan=False)
-    # Beside the version and not in it: what a killed process leaves there would be an extra file of
-    # the version.
+    # The temporary file is beside the version: in it, a killed process would leave an extra file.
     part = storage.join(
         os.path.dirname(version_dir), f'{INCOMING}{socket.gethostname()}-{os.getpid()}.part'
     )
@@ -408,13 +418,11 @@ def write_manifest(version_dir: str, manifest: Manifest) -> None:
 
 
 def package_versions() -> dict[str, str]:
-    """The versions of the packages that a model's behaviour depends on, as far as they are
-    installed.
-    """
-    found = {}
+    """The versions of the installed packages that affect how a model behaves, by package."""
+    installed = {}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed

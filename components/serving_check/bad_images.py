@@ -1,6 +1,4 @@
-"""Images of each kind that no model can assess, and the status that each has to get. No TensorFlow
-here.
-"""
+"""Images that no model can assess, with the status that each must get. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -13,16 +11,22 @@ _SCAN, _END = b'\xff\xda', b'\xff\xd9'
 _SIDE = image_status.MIN_SIDE
 
 
-def examples(film: bytes) -> dict[str, tuple[bytes, str]]:
-    """Makes the images: what each is -> its bytes and the expected status.
+def examples(image: bytes) -> dict[str, tuple[bytes, str]]:
+    """Makes one image of each kind.
 
     Args:
-      film: a good film as a JPEG, from which the damaged ones are made.
+      image: a good image as a JPEG; the truncated ones are parts of it.
+
+    Returns:
+      Description -> the encoded image and the expected status, a name of `schemas.image_status`.
+
+    Raises:
+      ValueError: `image` is not a JPEG.
     """
-    scan = film.index(_SCAN)
-    half = film[: scan + (len(film) - scan) // 2]
+    scan = image.index(_SCAN)
+    half = image[: scan + (len(image) - scan) // 2]
     return {
-        'text in place of an image': (b'not an image', image_status.UNDECODABLE),
+        'text instead of an image': (b'not an image', image_status.UNDECODABLE),
         'no bytes': (b'', image_status.UNDECODABLE),
         'half an image': (half, image_status.TRUNCATED),
         'half an image with an end marker': (half + _END, image_status.TRUNCATED),
@@ -34,7 +38,7 @@ def examples(film: bytes) -> dict[str, tuple[bytes, str]]:
 
 
 def _black_png(side: int, bits: int = 8, rows: int | None = None) -> bytes:
-    """A square grey PNG with 0 everywhere; with fewer `rows` than the header says, if asked for."""
+    """A square grey PNG of zeros; `rows` sets a number of rows that differs from the header's."""
     row = b'\0' * (1 + side * bits // 8)
     header = struct.pack('>IIBBBBB', side, side, bits, 0, 0, 0, 0)
     pixels = zlib.compress(row * (side if rows is None else rows))

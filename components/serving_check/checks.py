@@ -1,5 +1,6 @@
-"""What a model must do before it may be served: each check gives the reasons why it does not, or
-none.
+"""The checks that a model must pass before it may be served.
+
+Each check is a function that returns the reasons why the model fails it; none if it passes.
 """
 
 from __future__ import annotations
@@ -20,17 +21,24 @@ from schemas import image_status, signatures
 
 _UNTIMED_REQUESTS = 3
 _MESSAGE_LENGTH = 300
-# Of the sample films. The data may hold some that no model can assess, a blank one say, and a check
-# of the rest is still worth something.
+# Share of the sample images. Some of them may be images that no model can assess, such as a blank
+# one; the check uses the others.
 _LEAST_ASSESSED_SHARE = 0.5
-# Answers that lie within this are the same answer.
+# Probabilities that differ by no more than this count as the same answer.
 _SAME_ANSWER = 1e-6
 _NO_IMAGES = 'no images'
 
 
 @dataclass(frozen=True)
 class Case:
-    """A loaded model, where it was loaded from, the trainer's answers, and the limits."""
+    """The input of the checks.
+
+    Attributes:
+      model: the loaded model.
+      model_dir: the folder that it was loaded from.
+      samples: images with the trainer's answers.
+      parameters: with the tolerances and limits.
+    """
 
     model: SessionModel
     model_dir: str
@@ -39,9 +47,7 @@ class Case:
 
     @functools.cached_property
     def statuses(self) -> dict[str, str]:
-        """What the model says about each sample film: image id -> name from
-        `schemas.image_status`.
-        """
+        """The image status that the model returns for each sample, by image id."""
         scores = self.model.score(signatures.IMAGES, [item.image for item in self.samples.items])
         return {
             item.image_id: _text(name)
@@ -50,36 +56,40 @@ class Case:
 
     @property
     def not_assessed(self) -> dict[str, str]:
-        """The statuses other than `ok`."""
+        """The statuses other than `ok`, by image id."""
         return {
             image_id: name for image_id, name in self.statuses.items() if name != image_status.OK
         }
 
     @property
     def items(self) -> list[Sample]:
-        """The samples that the model assesses: the others have no answer that could be compared."""
+        """The samples that the model assesses; the others have no answer to compare."""
         return [item for item in self.samples.items if item.image_id not in self.not_assessed]
 
     @property
     def ids(self) -> list[str]:
-        """Their image ids."""
+        """The image ids of `items`."""
         return [item.image_id for item in self.items]
 
     @property
     def examples(self) -> list[bytes]:
-        """They as serialized tf.Example."""
+        """The serialized tf.Examples of `items`."""
         return [item.example for item in self.items]
 
     @property
     def images(self) -> list[bytes]:
-        """Their encoded images."""
+        """The encoded images of `items`."""
         return [item.image for item in self.items]
 
 
 @dataclass(frozen=True)
 class Check:
-    """`name` for people; `run` gives the reasons to refuse; after a `vital` one that fails no other
-    makes sense.
+    """One check.
+
+    Attributes:
+      name: for people.
+      run: returns the reasons why the model fails the check.
+      vital: whether the later checks are skipped if this one fails.
     """
 
     name: str
@@ -88,7 +98,7 @@ class Check:
 
 
 def has_promised_signatures(case: Case) -> list[str]:
-    """Every promised signature is there, with the promised inputs, outputs, dtypes and shapes."""
+    """The model has every promised signature, with the right inputs, outputs, dtypes and shapes."""
     return [
         problem
         for signature in signatures.ALL_SIGNATURES
@@ -96,38 +106,41 @@ def has_promised_signatures(case: Case) -> list[str]:
     ]
 
 
-def films_assessed(case: Case) -> list[str]:
-    """The film of the warm-up file and at least half of the sample films are assessed."""
-    (name,) = case.model.score(signatures.IMAGES, [warmup.film()]).status
+def images_assessed(case: Case) -> list[str]:
+    """The model assesses the image of the warm-up file and at least half of the sample images."""
+    (name,) = case.model.score(signatures.IMAGES, [warmup.image()]).status
     reasons = (
         []
         if _text(name) == image_status.OK
-        else [f'a good film, that of the warm-up file, gets status {_text(name)!r}']
+        else [f'the image of the warm-up file, a good one, gets status {_text(name)!r}']
     )
     if len(case.items) < _LEAST_ASSESSED_SHARE * len(case.samples.items):
         image_id, status = next(iter(case.not_assessed.items()))
         reasons.append(
-            f'{len(case.not_assessed)} of {len(case.statuses)} sample films are not assessed, '
+            f'{len(case.not_assessed)} of {len(case.statuses)} sample images are not assessed, '
             f'e.g. {image_id}: {status}'
         )
     return reasons
 
 
 def answers_differ(case: Case) -> list[str]:
-    """Not all films get the same answer: such a model tells nothing, and can still pass a threshold
-    on sensitivity or on specificity.
+    """Not all images get the same probability.
+
+    A constant model is useless, but it can still meet a threshold on sensitivity or specificity.
     """
-    answers = case.model.score(signatures.IMAGES, [warmup.film(), *case.images]).probability
+    answers = case.model.score(signatures.IMAGES, [warmup.image(), *case.images]).probability
     if np.ptp(answers) <= _SAME_ANSWER:
         return [
-            f'the model gives the same answer, {answers[0]:.6f}, for {len(answers)} different films'
+            f'the model gives the same answer, {answers[0]:.6f}, for {len(answers)} different '
+            'images'
         ]
     return []
 
 
 def trainer_parity(case: Case) -> list[str]:
-    """Serialized examples get the trainer's probabilities and flags; probabilities are finite, in
-    0..1 and on the flag's side.
+    """Serialized examples get the trainer's probabilities and flags.
+
+    The probabilities are finite, in 0..1, and agree with the flags.
     """
     scores = case.model.score(signatures.EXAMPLES, case.examples)
     reasons = _sound(case, scores)
@@ -141,7 +154,7 @@ def trainer_parity(case: Case) -> list[str]:
 
 
 def batch_parity(case: Case) -> list[str]:
-    """An image gets the same answer alone and among others."""
+    """An image gets the same answer alone and in a batch."""
     reasons = []
     for signature, values in (
         (signatures.EXAMPLES, case.examples),
@@ -154,31 +167,34 @@ def batch_parity(case: Case) -> list[str]:
 
 
 def image_parity(case: Case) -> list[str]:
-    """The same answer for an example, for an example with nothing but the image, for the image's
-    bytes, and for its pixels as PNG.
+    """All forms of an image get the same answer.
+
+    The forms are the full example, an example with only the image, the encoded image, and its
+    pixels as PNG.
     """
     reference = case.model.score(signatures.EXAMPLES, case.examples)
     lean = case.model.score(signatures.EXAMPLES, [image_only(image) for image in case.images])
     raw = case.model.score(signatures.IMAGES, case.images)
     png = case.model.score(signatures.IMAGES, _as_png(case.images))
     return [
-        *_unlike(case, 'the whole example', reference, 'an example with the image alone', lean),
+        *_unlike(case, 'the full example', reference, 'an example with only the image', lean),
         *_unlike(case, signatures.EXAMPLES.name, reference, signatures.IMAGES.name, raw),
-        *_unlike(case, 'the image as it came', raw, 'its pixels as PNG', png),
+        *_unlike(case, 'the original image', raw, 'its pixels as PNG', png),
     ]
 
 
 def images_not_assessed(case: Case) -> list[str]:
-    """Each image that cannot be assessed gets its status and an answer that sends it to a reader;
-    its neighbours' answers do not change.
+    """An image that cannot be assessed gets its status and is flagged for a reader.
+
+    The answers for the other images in the batch do not change.
     """
-    bad, reasons = bad_images.examples(warmup.film()), []
+    bad, reasons = bad_images.examples(warmup.image()), []
     for signature in signatures.SIGNATURES:
         values = [case.images[0], *(image for image, _ in bad.values()), case.images[-1]]
         if signature is signatures.EXAMPLES:
             values = [image_only(value) for value in values]
         scores = case.model.score(signature, values)
-        for (what, (_, expected)), status, *answer in zip(
+        for (description, (_, expected)), status, *answer in zip(
             bad.items(),
             scores.status[1:-1],
             scores.probability[1:-1],
@@ -187,11 +203,12 @@ def images_not_assessed(case: Case) -> list[str]:
         ):
             if _text(status) != expected:
                 reasons.append(
-                    f'{signature.name}: {what} gets status {_text(status)!r}: expected {expected!r}'
+                    f'{signature.name}: {description} gets status {_text(status)!r}: expected '
+                    f'{expected!r}'
                 )
             elif answer != [signatures.NOT_ASSESSED, signatures.NOT_ASSESSED]:
                 reasons.append(
-                    f'{signature.name}: {what} gets probability {answer[0]:g} and flag '
+                    f'{signature.name}: {description} gets probability {answer[0]:g} and flag '
                     f'{answer[1]:g}: expected {signatures.NOT_ASSESSED:g}'
                 )
         alone = _joined([case.model.score(signature, [value]) for value in (values[0], values[-1])])
@@ -207,7 +224,7 @@ def images_not_assessed(case: Case) -> list[str]:
 
 
 def empty_batch(case: Case) -> list[str]:
-    """A request without images is refused with a reason."""
+    """The model rejects a request without images, with a reason."""
     reasons = []
     for signature in signatures.ALL_SIGNATURES:
         try:
@@ -216,7 +233,7 @@ def empty_batch(case: Case) -> list[str]:
             if _NO_IMAGES not in error.message:
                 reasons.append(
                     f'{signature.name}: a request without images gets {_status(error)}: expected '
-                    f'a text with {_NO_IMAGES!r}'
+                    f'a message with {_NO_IMAGES!r}'
                 )
         else:
             reasons.append(
@@ -226,9 +243,7 @@ def empty_batch(case: Case) -> list[str]:
 
 
 def explanations(case: Case) -> list[str]:
-    """The heat map comes with the probability that the image has elsewhere, and is a finite number
-    for each part of the image.
-    """
+    """Heat maps are finite, and come with the same scores as from the scoring signature."""
     expected = case.model.score(signatures.IMAGES, case.images)
     answers = case.model.run(signatures.EXPLAIN.name, {signatures.EXPLAIN.input: case.images})
     maps = answers[signatures.HEAT_MAP]
@@ -242,9 +257,7 @@ def explanations(case: Case) -> list[str]:
 
 
 def warmup_replay(case: Case) -> list[str]:
-    """Each request of the warm-up file runs: TF Serving does not serve a version whose warm-up
-    fails.
-    """
+    """Every request of the warm-up file runs: TF Serving serves no version whose warm-up fails."""
     reasons, count = [], 0
     for number, (signature, inputs) in enumerate(warmup.read(case.model_dir)):
         count += 1
@@ -261,20 +274,20 @@ def warmup_replay(case: Case) -> list[str]:
 
 ALL: tuple[Check, ...] = (
     Check('signatures as promised', has_promised_signatures, vital=True),
-    Check('films are assessed', films_assessed, vital=True),
-    Check('answers differ between films', answers_differ),
+    Check('images are assessed', images_assessed, vital=True),
+    Check('answers differ between images', answers_differ),
     Check("answers equal the trainer's", trainer_parity),
     Check('batch of one equals batch of many', batch_parity),
     Check('image bytes, lean example and PNG equal the example', image_parity),
-    Check('images that cannot be assessed get a status, and no others', images_not_assessed),
+    Check('images that cannot be assessed get their status', images_not_assessed),
     Check('a request without images is refused', empty_batch),
-    Check('heat maps are of the same answers', explanations),
+    Check('heat maps belong to the same answers', explanations),
     Check('warm-up requests run', warmup_replay),
 )
 
 
 def run(check: Check, case: Case) -> list[str]:
-    """The reasons of one check; what the model raises becomes a reason."""
+    """Runs one check and returns its reasons; an error that the model raises becomes a reason."""
     try:
         return check.run(case)
     except (tf.errors.OpError, BrokenPromiseError, KeyError, ValueError) as error:
@@ -282,8 +295,11 @@ def run(check: Check, case: Case) -> list[str]:
 
 
 def latency(case: Case) -> dict[str, float]:
-    """Milliseconds of a request with one image (p50, p95, p99), images per second in batches;
-    session alone, no network.
+    """Measures latency and throughput of the session, without a network.
+
+    Returns:
+      `p50_ms`, `p95_ms` and `p99_ms` of a request with one image, in milliseconds, and
+      `throughput_images_per_s` in batches of `throughput_batch`; empty if `latency_requests` is 0.
     """
     parameters, images = case.parameters, case.images
     if not parameters.latency_requests:
@@ -350,18 +366,18 @@ def _sound(case: Case, scores: Scores) -> list[str]:
 
 
 def _unlike(
-    case: Case, expected_name: str, expected: Scores, found_name: str, found: Scores
+    case: Case, expected_name: str, expected: Scores, actual_name: str, actual: Scores
 ) -> list[str]:
     tolerance = case.parameters.probability_tolerance
     reasons = []
-    # Not `> tolerance`: a difference that is no number must not pass.
-    wrong = ~(np.abs(expected.probability - found.probability) <= tolerance)
+    # Not `> tolerance`: NaN must not pass.
+    wrong = ~(np.abs(expected.probability - actual.probability) <= tolerance)
     if wrong.any():
         worst = int(
             np.argmax(
                 np.where(
                     wrong,
-                    np.nan_to_num(np.abs(expected.probability - found.probability), nan=np.inf),
+                    np.nan_to_num(np.abs(expected.probability - actual.probability), nan=np.inf),
                     -1,
                 )
             )
@@ -369,17 +385,17 @@ def _unlike(
         reasons.append(
             f'{int(wrong.sum())} of {len(wrong)} probabilities differ by more than {tolerance:g}; '
             f'most for {case.ids[worst]}: '
-            f'{expected_name} {expected.probability[worst]:.7f}, {found_name} '
-            f'{found.probability[worst]:.7f}'
+            f'{expected_name} {expected.probability[worst]:.7f}, {actual_name} '
+            f'{actual.probability[worst]:.7f}'
         )
-    # An image within the tolerance of the operating point may fall on either side of it.
-    flags = (expected.flag != found.flag) & ~_at_threshold(case, expected.probability)
+    # An image within the tolerance of the operating point may be on either side of it.
+    flags = (expected.flag != actual.flag) & ~_at_threshold(case, expected.probability)
     if flags.any():
-        at = int(np.argmax(flags))
+        first = int(np.argmax(flags))
         reasons.append(
-            f'{int(flags.sum())} of {len(flags)} flags differ; e.g. {case.ids[at]}: '
-            f'{expected_name} {expected.flag[at]:g}, '
-            f'{found_name} {found.flag[at]:g}'
+            f'{int(flags.sum())} of {len(flags)} flags differ; e.g. {case.ids[first]}: '
+            f'{expected_name} {expected.flag[first]:g}, '
+            f'{actual_name} {actual.flag[first]:g}'
         )
     return reasons
 
@@ -391,8 +407,8 @@ def _at_threshold(case: Case, probability: np.ndarray) -> np.ndarray:
 
 
 def _first(case: Case, wrong: np.ndarray, values: np.ndarray) -> str:
-    at = int(np.argmax(wrong))
-    return f'{case.ids[at]}: {values[at]}'
+    first = int(np.argmax(wrong))
+    return f'{case.ids[first]}: {values[first]}'
 
 
 def _joined(scores: Sequence[Scores]) -> Scores:
@@ -405,7 +421,7 @@ def _joined(scores: Sequence[Scores]) -> Scores:
 
 
 def _as_png(images: Sequence[bytes]) -> list[bytes]:
-    """The decoded pixels, grey as the model sees them, encoded without loss."""
+    """The decoded images, grey as the model sees them, encoded again without loss."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         encoded = tf.compat.v1.placeholder(tf.string, [])
         pixels = tf.io.decode_image(encoded, channels=1, expand_animations=False)
@@ -418,7 +434,7 @@ def _text(name: bytes) -> str:
 
 
 def _status(error: Exception) -> str:
-    """The status as TF Serving names it, and the begin of the text."""
+    """The name of the status in TF Serving, and the beginning of the message."""
     if isinstance(error, tf.errors.OpError):
         codes = {
             value: name
@@ -428,6 +444,6 @@ def _status(error: Exception) -> str:
         name, text = codes.get(error.error_code, type(error).__name__), error.message
     else:
         name, text = type(error).__name__, str(error)
-    # TensorFlow puts a heading and the whole stack around what it has to say.
+    # TensorFlow puts a heading before the message and the stack after it.
     text = ' '.join(text.removeprefix('Graph execution error:').split())
     return f'{name}: {text[:_MESSAGE_LENGTH]}'

@@ -1,5 +1,6 @@
-"""ServingCheck: what TFX's InfraValidator does, without a container and with more to it: is the
-model served as it was trained?
+"""ServingCheck: checks that the exported model answers as it was trained to.
+
+It replaces TFX's InfraValidator, needs no container, and checks more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from components.serving_check import executor
 
 
 class ServingCheckSpec(component_spec.ComponentSpec):
-    """The channels of TFX's InfraValidator, and the Trainer's answers."""
+    """Inputs, output and parameters of ServingCheck.
+
+    The channels have the names of TFX's InfraValidator; `model_run` has the Trainer's answers.
+    """
 
     PARAMETERS = {
         'parameters': component_spec.ExecutionParameter(type=str),
@@ -37,8 +41,21 @@ class ServingCheckSpec(component_spec.ComponentSpec):
 
 
 class ServingCheck(base_component.BaseComponent):
-    """Loads the model as TF Serving does, in a process of its own, asks what clients will ask, and
-    compares with the trainer.
+    """Loads the model as TF Serving does, in another process, and compares its answers.
+
+    It sends the requests that clients will send, and compares the answers with the trainer's.
+
+    Example:
+      from components.serving_check.parameters import ServingCheckParameters
+      from pipeline.code_digest import digest
+
+      serving_check = ServingCheck(
+          model=trainer.outputs['model'],
+          model_run=trainer.outputs['model_run'],
+          examples=ingestion.outputs['examples'],
+          parameters=ServingCheckParameters(samples=32).model_dump_json(),
+          code_digest=digest('components.serving_check.executor'),
+      )
     """
 
     SPEC_CLASS = ServingCheckSpec
@@ -52,15 +69,15 @@ class ServingCheck(base_component.BaseComponent):
         parameters: str,
         code_digest: str,
     ) -> None:
-        """Makes the component.
+        """Creates the component.
 
         Args:
           model: the Trainer's Model, a SavedModel with the signatures of
-            `schemas.signatures.SIGNATURES`.
+            `schemas.signatures.ALL_SIGNATURES`.
           model_run: the Trainer's ModelRun, with its answers on the splits it did not learn from.
-          examples: the raw Examples that those answers are of.
+          examples: the raw Examples of XrayExampleGen, which those answers are for.
           parameters: `parameters.ServingCheckParameters` as JSON.
-          code_digest: digest of the code that runs; a change of it runs the component again.
+          code_digest: digest of the executor's code; when it changes, the component runs again.
         """
         blessing = types.Channel(type=standard_artifacts.InfraBlessing)
         super().__init__(

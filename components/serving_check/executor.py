@@ -1,6 +1,4 @@
-"""The work of ServingCheck: blesses a model that TF Serving can serve as promised, and hands it on
-with a warm-up file.
-"""
+"""The executor of ServingCheck: blesses a model that passes all checks, and adds a warm-up file."""
 
 from __future__ import annotations
 
@@ -22,13 +20,13 @@ from components.serving_check.parameters import ServingCheckParameters
 
 _LOGGER = logging.getLogger(__name__)
 REPORT = 'serving_check.json'
-# As TFX's InfraValidator names them, so that TFX's Pusher understands the blessing.
+# The names that TFX's InfraValidator uses, so that TFX's Pusher understands the blessing.
 _BLESSED, _HAS_MODEL = 'blessed', 'has_model'
 _BLESSED_FILE, _NOT_BLESSED_FILE = 'INFRA_BLESSED', 'INFRA_NOT_BLESSED'
 
 
 class Executor(base_executor.BaseExecutor):
-    """Runs the session probe on a copy of the model."""
+    """Runs the session probe on a copy of the model, and writes the blessing."""
 
     def Do(
         self,
@@ -36,16 +34,15 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """See `component.ServingCheck`.
+        """Checks the model and writes the blessing.
 
-        The blessing holds `serving_check.json` (verdict, reasons, checks, latency, parameters),
-        INFRA_BLESSED or INFRA_NOT_BLESSED, and when blessed the model with its warm-up file. Its
-        custom properties say which files it judged and hands on (`blessed`).
+        The blessing has `serving_check.json` (verdict, reasons, checks, latency, parameters), the
+        file INFRA_BLESSED or INFRA_NOT_BLESSED and, if blessed, the model with its warm-up file.
+        Its custom properties identify the files of both models, see `components.pusher.blessed`.
 
         Raises:
-          samples.SamplesError: the Trainer's answers are missing or damaged, or are of other
-            images.
-          launcher.ProbeError: the probe could not be started.
+          samples.SamplesError: the Trainer's answers are missing, damaged, or of other images.
+          launcher.ProbeError: the probe failed before it loaded the model.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         parameters = ServingCheckParameters.model_validate_json(exec_properties['parameters'])
@@ -62,7 +59,7 @@ class Executor(base_executor.BaseExecutor):
                 path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)),
                 model_dir,
             )
-            # Of the copy that is judged: the artifact may be overwritten meanwhile.
+            # The digest of the copy that is checked: the artifact may be overwritten meanwhile.
             blessing.set_string_custom_property(
                 blessed.MODEL, target.model_digest(target.digests(model_dir))
             )
@@ -116,4 +113,4 @@ def _mark(blessing: types.Artifact, reasons: list[str]) -> None:
     blessing.set_int_custom_property(_BLESSED, int(blessed))
     blessing.set_int_custom_property(_HAS_MODEL, int(blessed))
     for reason in reasons:
-        _LOGGER.warning('The model is not blessed for serving: %s', reason)
+        _LOGGER.warning('ServingCheck does not bless the model: %s', reason)

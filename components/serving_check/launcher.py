@@ -1,5 +1,6 @@
-"""Starts the session probe in a process of its own, bounded in time and memory. No TensorFlow
-here.
+"""Starts the session probe in another process, with limits on time and memory.
+
+This module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,26 +22,30 @@ from components.serving_check.parameters import ServingCheckParameters
 _POLL_S = 0.1
 _STDERR_LINES = 15
 _ROOT = str(Path(__file__).resolve().parents[2])
-# The model is to be judged as it stands: no switch of this process reaches the probe, but what
-# finding libraries and files takes.
-_KEPT = ('PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'LD_LIBRARY_PATH', 'SYSTEMROOT', 'TZ')
+# The probe gets only the environment variables that it needs to find files and libraries, so that
+# no setting of this process changes how the model behaves.
+_ENVIRONMENT = ('PATH', 'HOME', 'LANG', 'LC_ALL', 'TMPDIR', 'LD_LIBRARY_PATH', 'SYSTEMROOT', 'TZ')
 
 
 class ProbeError(RuntimeError):
-    """The probe did not get as far as the model: something is wrong with the installation or the
-    machine, not with the model.
-    """
+    """The probe failed before it loaded the model: the installation or the machine is broken."""
 
 
 def run(folder: str, parameters: ServingCheckParameters) -> dict[str, Any]:
-    """Runs the probe on a prepared folder and gives its result: `checks`, `latency`, `samples`,
-    `tensorflow`.
+    """Runs the probe.
 
-    A model that crashes the process, takes too long or too much memory fails the check that was
-    running.
+    A model that crashes the process or exceeds a limit fails the check that was running.
+
+    Args:
+      folder: prepared as `session_probe` describes.
+      parameters: with the limits `timeout_s` and `memory_gb`.
+
+    Returns:
+      The content of the probe's `result.json`. If the probe did not finish, `checks` has the one
+      that failed, and `latency` is empty.
 
     Raises:
-      ProbeError: the process could not be started, or died before it began to load the model.
+      ProbeError: the process could not be started, or ended before it began to load the model.
     """
     stderr_path = os.path.join(folder, 'stderr')
     with open(stderr_path, 'wb') as stderr:
@@ -65,38 +70,46 @@ def run(folder: str, parameters: ServingCheckParameters) -> dict[str, Any]:
             return json.load(stream)
     end = end or _cause(process.returncode)
     with open(stderr_path, encoding='utf-8', errors='replace') as stream:
-        last_words = '\n'.join(stream.read().strip().splitlines()[-_STDERR_LINES:])
+        last_output = '\n'.join(stream.read().strip().splitlines()[-_STDERR_LINES:])
     stage_path = os.path.join(folder, session_probe.STAGE)
     if not os.path.exists(stage_path):
         raise ProbeError(
-            f'the session probe {end} before it came to the model. Its last words:\n{last_words}'
+            f'the session probe {end} before it loaded the model. Its last output:\n{last_output}'
         )
     with open(stage_path, encoding='utf-8') as stream:
         stage = stream.read()
-    reason = f'the process {end}. Its last words: {last_words or "none"}'
+    reason = f'the process {end}. Its last output: {last_output or "none"}'
     return {'checks': [{'name': stage, 'passed': False, 'reasons': [reason]}], 'latency': {}}
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    # A CPU is what every machine has, and a GPU may be in use by this very process.
-    return {**kept, 'PYTHONPATH': _ROOT, 'CUDA_VISIBLE_DEVICES': '', 'TF_CPP_MIN_LOG_LEVEL': '1'}
+    inherited = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return {
+        **inherited,
+        'PYTHONPATH': _ROOT,
+        # Every machine has a CPU, and this process may be using the GPU.
+        'CUDA_VISIBLE_DEVICES': '',
+        'TF_CPP_MIN_LOG_LEVEL': '1',
+    }
 
 
 def _wait(process: subprocess.Popen, parameters: ServingCheckParameters) -> str:
-    """Waits for the end of the process; kills it at a limit and says which one; '' when it ended by
-    itself.
+    """Waits until the process ends, and kills it at a limit.
+
+    Returns:
+      The limit at which it was killed; '' if none.
     """
     deadline = time.monotonic() + parameters.timeout_s
-    watched = psutil.Process(process.pid)
+    probe = psutil.Process(process.pid)
     try:
         while process.poll() is None:
             if time.monotonic() > deadline:
-                return f'was ended after {parameters.timeout_s:g} s (timeout_s)'
-            used = _resident_gb(watched)
+                return f'was killed after {parameters.timeout_s:g} s (timeout_s)'
+            used = _resident_gb(probe)
             if used > parameters.memory_gb:
                 return (
-                    f'was ended at {used:.2f} GiB of memory (memory_gb is {parameters.memory_gb:g})'
+                    f'was killed at {used:.2f} GiB of memory '
+                    f'(memory_gb is {parameters.memory_gb:g})'
                 )
             time.sleep(_POLL_S)
         return ''
@@ -117,5 +130,5 @@ def _cause(returncode: int) -> str:
     if returncode == 0:
         return 'ended without a result'
     if returncode < 0:
-        return f'died of {signal.Signals(-returncode).name}'
-    return f'died of exit code {returncode}'
+        return f'was killed by {signal.Signals(-returncode).name}'
+    return f'ended with exit code {returncode}'

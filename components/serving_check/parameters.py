@@ -1,6 +1,4 @@
-"""Parameters of ServingCheck: the `serving_check` part of a configuration. No TensorFlow or TFX
-here.
-"""
+"""Parameters of ServingCheck: the `serving_check` part of a configuration. No TensorFlow here."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The trainer's own answers on a few examples: what a served model must reproduce. No TensorFlow
-here.
+"""The trainer's answers for a few examples, which a served model must reproduce.
+
+This module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ _ADVICE = 'run the Trainer again'
 
 
 class SamplesError(RuntimeError):
-    """The samples cannot be used; the text names the file, what was found and what was expected."""
+    """The samples cannot be used; the text says which file is wrong, why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One example: its serialized tf.Example, its encoded image, and what the trainer answered:
-    probability 0..1, flag 0 or 1.
+    """One example with the trainer's answer.
+
+    Attributes:
+      image_id: of the example.
+      example: a serialized tf.Example.
+      image: the encoded image.
+      probability: 0..1, the trainer's.
+      flag: 0 or 1, the trainer's.
     """
 
     image_id: str
@@ -39,14 +46,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """`threshold`: the operating point as a probability; None when the trainer did not note it."""
+    """The samples of a check.
+
+    Attributes:
+      items: the samples.
+      threshold: the operating point, a probability 0..1; None if the trainer did not record it.
+    """
 
     items: tuple[Sample, ...]
     threshold: float | None
 
     @property
     def ids(self) -> list[str]:
-        """The image ids, in order."""
+        """The image ids of `items`."""
         return [item.image_id for item in self.items]
 
 
@@ -73,8 +85,8 @@ def read(folder: str) -> Samples:
         records = list(tfrecord.read(records_path))
     except OSError as error:
         raise SamplesError(
-            f'{error.filename}: {error.strerror}: expected what the Trainer writes for this '
-            f'check; {_ADVICE}'
+            f'{error.filename}: {error.strerror}: the Trainer writes its content for this check; '
+            f'{_ADVICE}'
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SamplesError(
@@ -84,7 +96,7 @@ def read(folder: str) -> Samples:
     if not answers or len(records) != len(answers):
         raise SamplesError(
             f'{records_path} holds {len(records)} records and {answers_path} {len(answers)} '
-            f'answers: expected as many; {_ADVICE}'
+            f'answers: expected the same number, at least 1; {_ADVICE}'
         )
     items = [
         _sample(records_path, record, *answer)
@@ -118,16 +130,14 @@ def _sample(
     ids = [value.decode('utf-8', 'replace') for value in features[IMAGE_ID].bytes_list.value]
     if ids and ids != [image_id]:
         raise SamplesError(
-            f'{where}: the record is of {ids[0]}: the two files are not in the same order; '
+            f'{where}: the record is of image {ids[0]}: the two files are not in the same order; '
             f'{_ADVICE}'
         )
     return Sample(image_id, record.payload, images[0], probability, flag)
 
 
 def image_only(image: bytes) -> bytes:
-    """A serialized tf.Example with an image and nothing else, as a client of TF Serving sends
-    it.
-    """
+    """A serialized tf.Example with only an image, as a client of TF Serving sends it."""
     example = Example()
     example.features.feature[IMAGE].bytes_list.value[:] = [image]
     return example.SerializeToString(deterministic=True)

@@ -1,8 +1,7 @@
-"""A SavedModel as TF Serving sees it: restored by TensorFlow's session loader into a graph of its
-own, run by tensor names.
+"""Loads and runs a SavedModel as TF Serving does, with TensorFlow's session loader.
 
-The eager loader (`tf.saved_model.load`) rebuilds Python objects and accepts exports that TF Serving
-refuses.
+The eager loader (`tf.saved_model.load`) rebuilds Python objects, and accepts exports that TF
+Serving rejects.
 """
 
 from __future__ import annotations
@@ -18,13 +17,18 @@ from schemas.labels import FINDINGS
 
 
 class BrokenPromiseError(ValueError):
-    """A signature does not answer in the promised form."""
+    """The outputs of a signature do not have the promised shape."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a scoring signature answers for a batch: float32 [batch], float32 [batch], bytes
-    [batch], bytes [batch].
+    """The outputs of a scoring signature for a batch.
+
+    Attributes:
+      probability: float32 [batch], 0..1.
+      flag: float32 [batch], 0 or 1.
+      status: bytes [batch], names of `schemas.image_status`.
+      model_version: bytes [batch].
     """
 
     probability: np.ndarray
@@ -32,19 +36,24 @@ class Scores:
     status: np.ndarray
     model_version: np.ndarray
 
-    def part(self, places: slice) -> Scores:
-        """The answers for a part of the batch."""
+    def part(self, positions: slice) -> Scores:
+        """The outputs for a part of the batch."""
         return Scores(
-            self.probability[places],
-            self.flag[places],
-            self.status[places],
-            self.model_version[places],
+            self.probability[positions],
+            self.flag[positions],
+            self.status[positions],
+            self.model_version[positions],
         )
 
 
 class SessionModel:
-    """A loaded model. Raises what the loader raises (`tf.errors.OpError`, OSError,
-    RuntimeError).
+    """A loaded model.
+
+    Args:
+      path: the folder of the SavedModel.
+
+    Raises:
+      tf.errors.OpError, OSError, RuntimeError: the loader cannot load it.
     """
 
     def __init__(self, path: str) -> None:
@@ -58,8 +67,18 @@ class SessionModel:
         }
 
     def run(self, signature: str, inputs: Mapping[str, Sequence[bytes]]) -> dict[str, np.ndarray]:
-        """Runs one request of `Predict`; raises `tf.errors.OpError` where TF Serving answers with
-        an error.
+        """Runs one `Predict` request.
+
+        Args:
+          signature: its name.
+          inputs: name -> [batch], serialized examples or encoded images.
+
+        Returns:
+          Output name -> array [batch, ...] of the output's dtype.
+
+        Raises:
+          KeyError: the model has no such signature.
+          tf.errors.OpError: TF Serving would answer with an error.
         """
         definition = self.signatures[signature]
         feed = {
@@ -71,10 +90,10 @@ class SessionModel:
         )
 
     def score(self, signature: signatures.Signature, values: Sequence[bytes]) -> Scores:
-        """Runs a scoring signature on a batch.
+        """Runs a scoring signature on a batch of examples or encoded images.
 
         Raises:
-          BrokenPromiseError: an output is not of shape [batch].
+          BrokenPromiseError: an output does not have the shape [batch].
         """
         answers = self.run(signature.name, {signature.input: values})
         for name in signatures.SCORES:
@@ -87,13 +106,11 @@ class SessionModel:
         return Scores(**{name: answers[name] for name in signatures.SCORES})
 
     def broken_promises(self, signature: signatures.Signature) -> list[str]:
-        """What is wrong with the declared inputs and outputs of a signature; empty when they are as
-        promised.
-        """
+        """One sentence for each declared input or output that differs from the promised ones."""
         definition = self.signatures.get(signature.name)
         if definition is None:
             return [
-                f'signature {signature.name!r} is missing; there are: '
+                f'signature {signature.name!r} is missing; the model has: '
                 f'{", ".join(sorted(self.signatures)) or "none"}'
             ]
         problems = []
@@ -130,8 +147,10 @@ class SessionModel:
 def _unlike(
     signature: signatures.Signature, name: str, tensor, dtype: str, dims: int = 1
 ) -> list[str]:
-    found = tf.dtypes.as_dtype(tensor.dtype).name
-    problems = [] if found == dtype else [f'{signature.name}: {name} is {found}: expected {dtype}']
+    actual = tf.dtypes.as_dtype(tensor.dtype).name
+    problems = (
+        [] if actual == dtype else [f'{signature.name}: {name} is {actual}: expected {dtype}']
+    )
     sizes = (
         None if tensor.tensor_shape.unknown_rank else [dim.size for dim in tensor.tensor_shape.dim]
     )

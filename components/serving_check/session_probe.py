@@ -1,9 +1,10 @@
-"""Runs all checks on one model: `python -m components.serving_check.session_probe FOLDER PARENT`, a
-process of its own.
+"""Runs all checks on one model in a separate process.
 
-FOLDER holds `model/`, the trainer's samples and `parameters.json`. The probe notes in `stage` what
-it is doing, so that whoever started it can tell where it died, and leaves `result.json`. It ends
-with the process PARENT, which started it.
+Call: `python -m components.serving_check.session_probe FOLDER PARENT`.
+
+FOLDER has `model/`, the trainer's samples and `parameters.json`. The probe writes the name of the
+current check to `stage`, so that its parent knows where it crashed, and the result to
+`result.json`. PARENT is the id of the process that started it; when that ends, the probe ends too.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ MODEL, PARAMETERS, STAGE, RESULT = 'model', 'parameters.json', 'stage', 'result.
 
 
 def main(folder: str, parent: int) -> None:
-    """Checks the model in `folder`; whatever the model does wrong stands in the result, nothing is
-    raised for it.
+    """Checks the model in `folder`; the result has all failures of the model, none is raised.
+
+    Args:
+      folder: see the module.
+      parent: id of the parent process.
     """
     _end_with(parent)
     with open(os.path.join(folder, PARAMETERS), encoding='utf-8') as stream:
@@ -71,9 +75,7 @@ def main(folder: str, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Has the kernel end this process with its parent, which may be killed: nobody would wait for
-    the result.
-    """
+    """Makes the kernel kill this process when its parent ends, as nothing else needs the result."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(f'process {parent}, which started this one, has ended')

@@ -1,5 +1,6 @@
-"""The warm-up file: requests that TF Serving runs before it announces a version, so that no reader
-pays for the first one.
+"""The warm-up file: requests that TF Serving runs before it serves a version.
+
+Without it, the first request of a client would be slow.
 """
 
 from __future__ import annotations
@@ -14,33 +15,37 @@ from components.serving_check.samples import image_only
 from records import tfrecord
 from schemas import signatures
 
-# TF Serving's own limit: a longer file is refused and the version is not served.
+# TF Serving's limit: it does not serve a version with a longer file.
 MOST_REQUESTS = 1000
 _FILE = os.path.join('assets.extra', 'tf_serving_warmup_requests')
-_FILM = os.path.join(os.path.dirname(__file__), 'warmup_film.jpg')
+_IMAGE = os.path.join(os.path.dirname(__file__), 'warmup_image.jpg')
 
 
 def path_in(model_dir: str) -> str:
-    """Where TF Serving looks for the file in a SavedModel."""
+    """The path of the warm-up file in a SavedModel."""
     return os.path.join(model_dir, _FILE)
 
 
-def film() -> bytes:
-    """A synthetic chest film, a JPEG of 600 x 600 grey pixels: no patient's image may be in a file
-    that is handed on with the model.
+def image() -> bytes:
+    """A synthetic chest X-ray, a grey JPEG of 600 x 600 pixels.
 
-    It is a file, drawn once by `records.synth`: were it drawn here, each change to the drawing
-    would make the models' check run again.
+    It is synthetic because no patient's image may be in a file that is published with the model. It
+    is a file, drawn once by `records.synth`, so that a change to the drawing code does not make
+    ServingCheck run again.
     """
-    with open(_FILM, 'rb') as stream:
+    with open(_IMAGE, 'rb') as stream:
         return stream.read()
 
 
 def write(model_dir: str, model_name: str, batches: Sequence[int]) -> None:
-    """Writes requests for each signature that takes images, of each batch size, into a local
-    SavedModel.
+    """Writes the warm-up file: a request for each signature and batch size.
+
+    Args:
+      model_dir: a local SavedModel.
+      model_name: under which TF Serving serves the model.
+      batches: images in each request.
     """
-    jpeg = film()
+    jpeg = image()
     os.makedirs(os.path.dirname(path_in(model_dir)), exist_ok=True)
     with open(path_in(model_dir), 'wb') as stream:
         for signature in signatures.ALL_SIGNATURES:
@@ -64,11 +69,11 @@ def _request(
 
 
 def read(model_dir: str) -> Iterator[tuple[str, dict[str, list[bytes]]]]:
-    """Yields (signature name, input name -> values) of each request in the file, as TF Serving will
-    read them.
+    """Yields (signature name, input name -> values) of each request in the warm-up file.
 
     Raises:
-      ValueError: a record is damaged or is no predict request.
+      OSError: the file is missing.
+      ValueError: a record is damaged, or not a predict request.
     """
     for record in tfrecord.read(path_in(model_dir)):
         if isinstance(record, tfrecord.Damage):

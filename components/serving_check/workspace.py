@@ -1,5 +1,6 @@
-"""A private temporary folder that the next check removes if this one is killed: it holds films of
-patients.
+"""A private temporary folder for a check, which has images of patients in it.
+
+If a check is killed, the next one removes its folder.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ _LOCK = 'lock'
 
 @contextlib.contextmanager
 def folder() -> Iterator[str]:
-    """A new folder for this user alone; it is removed in the end, and so are those of checks that
-    were killed.
+    """Yields a new folder that only this user can read, and removes it at the end.
+
+    It first removes the folders of killed checks.
     """
     _remove_abandoned()
-    # It gets its name once it is locked, or another check might take it for abandoned.
-    made = tempfile.mkdtemp(prefix=_UNFINISHED)
-    with open(os.path.join(made, _LOCK), 'w', encoding='utf-8') as lock:
+    # The folder gets its final name when it is locked: before, another check would remove it.
+    unlocked = tempfile.mkdtemp(prefix=_UNFINISHED)
+    with open(os.path.join(unlocked, _LOCK), 'w', encoding='utf-8') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        path = os.path.join(os.path.dirname(made), os.path.basename(made).removeprefix('.'))
-        os.rename(made, path)
+        path = os.path.join(os.path.dirname(unlocked), os.path.basename(unlocked).removeprefix('.'))
+        os.rename(unlocked, path)
         try:
             yield path
         finally:
@@ -34,9 +36,7 @@ def folder() -> Iterator[str]:
 
 
 def _remove_abandoned() -> None:
-    """Removes this user's folders that no process holds the lock of: it goes with its process,
-    however that ends.
-    """
+    """Removes this user's folders whose lock is free; a lock is released when its process ends."""
     with os.scandir(tempfile.gettempdir()) as entries:
         folders = [
             entry.path
@@ -51,5 +51,5 @@ def _remove_abandoned() -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(path, ignore_errors=True)
         except OSError:
-            # Locked, so its check is running; or not one of ours; or removed in the meantime.
+            # The folder is locked by a running check, belongs to another program, or is gone.
             continue

@@ -73,7 +73,7 @@ class ShardReport:
       records_out: split -> records.
       labels: split -> label -> records with 1.
       patients: split -> patient ids.
-      notes: as in `records.intake.Accepted` -> records.
+      notes: problem, see `records.intake.Accepted.notes` -> records.
       unknown: feature of the metadata table -> records in which it is unknown.
       origins: origin, see `records.origin` -> records.
       mislabelled: records whose label is wrong on purpose, in synthetic data.
@@ -126,14 +126,25 @@ class ShardReport:
 
 @functools.lru_cache(maxsize=2)
 def load_table(path: str, fingerprint: str) -> Table:
-    """`read_table`, cached by process and fingerprint, because 112,120 lines take a second."""
+    """Reads the metadata table, once for each process and fingerprint: 112,120 rows take a second.
+
+    Raises:
+      MetadataError, OSError: see `records.metadata.read_table`.
+    """
     del fingerprint
     return read_table(path)
 
 
 @functools.lru_cache(maxsize=4)
 def load_truth(paths: tuple[str, ...], fingerprint: str) -> dict[str, bool]:
-    """`origin.read_truth` of those of `paths` that exist, cached by process and fingerprint."""
+    """Reads those of `paths` that exist, once for each process and fingerprint.
+
+    Returns:
+      Image id -> whether its label is wrong on purpose, see `records.origin.read_truth`.
+
+    Raises:
+      MetadataError, OSError: see `records.origin.read_truth`.
+    """
     del fingerprint
     return {
         image_id: mislabelled

@@ -1,5 +1,5 @@
-// A stand-in for the part of the Google Charts API that TFMA's elements call, which they would load from a network otherwise.
-// It has to come before vulcanized_tfma.js, which takes a google.charts that is there already.
+// Replaces the part of the Google Charts API that TFMA's elements use and would load from a network.
+// It has to come before vulcanized_tfma.js, which uses an existing google.charts.
 (function () {
   'use strict';
   const SVG = 'http://www.w3.org/2000/svg';
@@ -108,7 +108,7 @@
     getValue(row, column) {
       return this.toDataTable().getValue(row, column);
     }
-    // Calculated columns only repeat a number as an annotation: they are left empty.
+    // Calculated columns only repeat a number as an annotation, so they stay empty.
     toDataTable() {
       const copy = new DataTable();
       copy.columns = this.chosen.map((one) => (typeof one === 'number' ? this.table.columns[one] : asColumn({role: one.role || 'annotation'})));
@@ -147,7 +147,7 @@
     }
   }
 
-  // Cells may hold one of TFMA's own elements; everything else that looks like HTML comes from data and is shown as text.
+  // A cell can contain one of TFMA's own elements. Other HTML comes from data and is shown as text.
   function fill(target, content) {
     const match = /^<(tfma-[a-z-]+)[ >]/.exec(content);
     if (!match) {
@@ -163,8 +163,8 @@
   }
 
   class Table extends Chart {
-    draw(given) {
-      this.data = plain(given);
+    draw(data) {
+      this.data = plain(data);
       this.order = this.data.rows.map((_, row) => row);
       this.sorted = null;
       this.render();
@@ -233,12 +233,12 @@
   const finite = (value) => typeof value === 'number' && Number.isFinite(value);
   const short = (value) => (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3) ? value.toExponential(1) : String(+value.toPrecision(3)));
 
-  // The ends of an axis: what the options ask for, else what the values need.
+  // The ends of an axis: from the options, or else from the values.
   function ends(axis, values, withZero) {
     const window_ = axis.viewWindow || {};
-    const known = values.filter(finite);
-    let low = window_.min ?? Math.min(...known, ...(finite(axis.minValue) ? [axis.minValue] : []), ...(withZero ? [0] : []));
-    let high = window_.max ?? Math.max(...known, ...(finite(axis.maxValue) ? [axis.maxValue] : []), ...(withZero ? [0] : []));
+    const numbers = values.filter(finite);
+    let low = window_.min ?? Math.min(...numbers, ...(finite(axis.minValue) ? [axis.minValue] : []), ...(withZero ? [0] : []));
+    let high = window_.max ?? Math.max(...numbers, ...(finite(axis.maxValue) ? [axis.maxValue] : []), ...(withZero ? [0] : []));
     if (!finite(low) || !finite(high)) [low, high] = [0, 1];
     if (low === high) [low, high] = [low - (Math.abs(low) * 0.1 || 0.5), high + (Math.abs(high) * 0.1 || 0.5)];
     return [low, high];
@@ -255,14 +255,14 @@
     return place;
   }
 
-  // Lines, dots and columns over one x axis, with a second y axis where a series asks for it.
+  // Lines, dots and columns over one x axis, with a second y axis for the series that need it.
   class Plot extends Chart {
     constructor(container, kind) {
       super(container);
       this.kind = kind;
     }
-    draw(given, options) {
-      const data = plain(given);
+    draw(source, options) {
+      const data = plain(source);
       this.options = options || {};
       const host = this.container.getRootNode().host;
       this.width = this.options.width || this.container.clientWidth || (host && host.clientWidth) || 420;
@@ -273,7 +273,8 @@
       this.svg.style.cssText = 'font:11px sans-serif;display:block';
       this.series(data);
       this.axes(data);
-      // TFMA marks columns by where they stand in the original: in the second part of the first clipped group, their labels three behind it.
+      // TFMA marks columns by their position in the original API: the second child of the first clipped
+      // group, with the labels three groups behind.
       const clipped = add(this.svg, 'g', {'clip-path': 'none'});
       add(clipped, 'g', {});
       this.columns = add(clipped, 'g', {});
@@ -287,7 +288,7 @@
     series(data) {
       this.named = data.rows.length > 0 && !finite(data.getValue(0, 0));
       this.series_ = [];
-      // Where the options dash a line, the others are whole.
+      // If the options give any line a dash, the other lines have none.
       const dashed = Object.values(this.options.series || {}).some((one) => one.lineDashStyle);
       data.columns.forEach((column, place) => {
         if (!place || column.role) return;
@@ -300,7 +301,7 @@
             x: this.named ? row : data.getValue(row, 0),
             y: data.getValue(row, place),
             row,
-            words: hint > 0 ? data.getFormattedValue(row, hint) : `${column.label} ${data.getFormattedValue(row, 0)}: ${data.getFormattedValue(row, place)}`,
+            tooltip: hint > 0 ? data.getFormattedValue(row, hint) : `${column.label} ${data.getFormattedValue(row, 0)}: ${data.getFormattedValue(row, place)}`,
           }))
           .filter((point) => finite(point.x) && finite(point.y));
         const colors = this.options.colors || COLORS;
@@ -317,7 +318,7 @@
       const {hAxis = {}, vAxis = {}, vAxes = {}} = this.options;
       const second = this.series_.some((series) => series.axis);
       const bars = this.series_.some((series) => series.kind === 'bars');
-      // The number on the highest bar stands between it and the legend.
+      // The number above the highest bar needs space below the legend.
       const legend = this.options.title ? 34 : 20;
       const [left, right, top, bottom] = [58, this.width - (second ? 58 : 14), legend + (bars ? 24 : 10), this.height - 44];
       const xs = ends(hAxis, this.series_.flatMap((series) => series.points.map((point) => point.x)), false);
@@ -379,7 +380,7 @@
         const path = series.points.map((point, place) => (place ? 'L' : 'M') + at(point).map((value) => value.toFixed(1)).join(' ')).join('');
         add(this.svg, 'path', {d: path, fill: 'none', stroke: series.color, 'stroke-width': series.lineWidth, 'stroke-dasharray': series.dash});
       }
-      // A dot on each point of a short line; on a long one too small to be seen, but there to be pointed at.
+      // Short lines have visible dots; long ones have invisible dots that show tooltips.
       const shown = series.kind === 'scatter' || series.pointSize || series.points.length <= 30;
       for (const point of series.points) {
         const [cx, cy] = at(point);
@@ -388,7 +389,7 @@
       }
     }
     hint(element, series, point) {
-      add(element, 'title', {}, point.words);
+      add(element, 'title', {}, point.tooltip);
       element.addEventListener('click', () => this.select(point.row, series.column));
       element.addEventListener('mouseover', () => events.trigger(this, 'onmouseover', {row: point.row, column: series.column}));
       element.addEventListener('mouseout', () => events.trigger(this, 'onmouseout', {row: point.row, column: series.column}));
@@ -409,20 +410,20 @@
     constructor(container) {
       super(container, 'scatter');
     }
-    draw(given, options) {
-      const data = plain(given);
+    draw(source, options) {
+      const data = plain(source);
       const dots = new DataTable();
       dots.columns = [asColumn('x'), asColumn('')];
       dots.rows = data.rows.map((row) => [row[1], {v: row[2] && row[2].v}]);
       const sizes = data.rows.map((_, row) => Number(data.getValue(row, 4)) || 0);
       const largest = Math.max(...sizes, 1e-9);
       super.draw(dots, {...options, series: null, colors: null});
-      const words = (row) => data.columns.map((column, place) => `${column.label}: ${data.getFormattedValue(row, place)}`).join('\n');
+      const tooltip = (row) => data.columns.map((column, place) => `${column.label}: ${data.getFormattedValue(row, place)}`).join('\n');
       [...this.svg.querySelectorAll('circle')].forEach((circle, place) => {
         const {row} = this.series_[0].points[place];
         circle.setAttribute('r', 2 + 7 * (sizes[row] / largest));
         circle.setAttribute('fill-opacity', 0.7);
-        circle.querySelector('title').textContent = words(row);
+        circle.querySelector('title').textContent = tooltip(row);
       });
     }
   }
@@ -477,7 +478,7 @@
     }
   }
 
-  // TFMA's elements also ask for Roboto from a network.
+  // TFMA's elements would also load the font Roboto from a network.
   window.polymerSkipLoadingFontRoboto = true;
   window.google = window.google || {};
   window.google.charts = {load: () => Promise.resolve(), setOnLoadCallback: (call) => call(), Line: types.LineChart, Bar: types.ColumnChart, Scatter: types.ScatterChart};

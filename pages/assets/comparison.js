@@ -40,7 +40,7 @@
       row(body, [title, figure(one), figure(other), change === null ? '–' : (change > 0 ? '+' : '') + change.toFixed(3)], true);
     }
     const without = [['A', a], ['B', b]].filter(([, run]) => !Object.keys(run.slices).length).map(([name]) => name);
-    note('compare-note', without.length ? `${without.join(' and ')} did not come to the end of the Evaluator: nothing was measured.` : '');
+    note('compare-note', without.length ? `${without.join(' and ')} did not finish the Evaluator: there are no metrics.` : '');
   }
 
   function facts(a, b) {
@@ -49,7 +49,7 @@
     const names = [...new Set([...Object.keys(a.facts), ...Object.keys(b.facts)])].sort().filter((name) => a.facts[name] !== b.facts[name]);
     for (const name of names) row(body, [name, a.facts[name] ?? '–', b.facts[name] ?? '–'], false);
     byId('facts-table').closest('.scroll').hidden = !names.length;
-    note('facts-note', names.length ? '' : 'Nothing that is on record differs.');
+    note('facts-note', names.length ? '' : 'No recorded fact differs.');
   }
 
   function show() {
@@ -59,7 +59,7 @@
   }
 
   const metrics = [...new Set(runs.flatMap((run) => Object.values(run.slices).flatMap((one) => Object.keys(one))))];
-  // The newest two with evaluations of their own; else the newest two.
+  // The newest two runs with different evaluations, or else the newest two runs.
   const byEvaluation = new Map(runs.map((run, place) => [run.evaluation, place]).filter(([evaluation]) => evaluation).reverse());
   const measured = [...byEvaluation.values()].sort((one, other) => one - other);
   const [newest, before] = measured.length > 1 ? measured : [0, 1];

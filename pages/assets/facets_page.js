@@ -5,7 +5,7 @@
   const content = document.getElementById('facets-data');
   if (!frame || !content) return;
   const send = () => frame.contentWindow.postMessage({facets: JSON.parse(content.textContent)}, '*');
-  // The frame may load later than this page: it asks for the statistics when it is ready.
+  // The frame can load after this page: then it requests the statistics.
   window.addEventListener('message', (event) => {
     if (event.source === frame.contentWindow && event.data === 'facets ready') send();
   });

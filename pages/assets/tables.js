@@ -3,7 +3,7 @@
   'use strict';
   const LONG = 12;
 
-  // A cell sorts by its number if it begins with one, else by its text.
+  // A cell sorts by its number if it starts with one, or else by its text.
   function value(row, column) {
     const cell = row.cells[column];
     const text = cell ? (cell.dataset.sort ?? cell.textContent).trim() : '';

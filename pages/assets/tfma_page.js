@@ -17,7 +17,7 @@
     return element;
   }
 
-  // TFMA leaves 120 pixels free on either side of its table; without them the last columns fit.
+  // TFMA's table has margins of 120 pixels; without them the last columns fit.
   function widen(slicing) {
     const browser = slicing.shadowRoot?.querySelector('tfma-slicing-metrics-browser');
     const style = document.createElement('style');
@@ -40,12 +40,12 @@
   }
 
   function buckets(rows) {
-    const inner = rows.map(([low, high, films, labels, predictions]) => ({
-      lowerThresholdInclusive: low, upperThresholdExclusive: high, numWeightedExamples: films,
+    const inner = rows.map(([low, high, images, labels, predictions]) => ({
+      lowerThresholdInclusive: low, upperThresholdExclusive: high, numWeightedExamples: images,
       totalWeightedLabel: labels, totalWeightedRefinedPrediction: predictions,
     }));
     const empty = {numWeightedExamples: 0, totalWeightedLabel: 0, totalWeightedRefinedPrediction: 0};
-    // TFMA's histogram has a bucket below 0 and one from 1 on.
+    // TFMA's histogram also has a bucket below 0 and one above 1.
     return [{lowerThresholdInclusive: '-Infinity', upperThresholdExclusive: 0, ...empty}, ...inner,
       {lowerThresholdInclusive: 1, upperThresholdExclusive: 'Infinity', ...empty}];
   }
@@ -73,7 +73,7 @@
         showPlots(loaded.get(number)[key], `${title} (${of})`);
         return;
       }
-      // A script instead of a request, which would not work from disk.
+      // A script, because requests do not work for pages on disk.
       const script = document.createElement('script');
       script.src = `plots/${number}.js`;
       document.head.append(script);

@@ -1,5 +1,6 @@
-"""Kubeflow Pipelines' API server through kfp's own client, with its errors in words. kfp is
-imported when a connection is made.
+"""Calls the API server of Kubeflow Pipelines with kfp's client, and explains its errors.
+
+kfp is imported only when a connection is made.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Literal, TypeVar
 from pipeline.kubeflow import runs, server_errors
 from pipeline.kubeflow.server_errors import ServerError
 
-# What kfp's client reads for itself, too.
+# kfp's client reads this variable too.
 HOST_VARIABLE = 'KF_PIPELINES_ENDPOINT'
 _TIMEOUT_S = 60.0
 _T = TypeVar('_T')
@@ -28,14 +29,14 @@ _T = TypeVar('_T')
 
 @dataclasses.dataclass(frozen=True)
 class Connection:
-    """Where the API server is, and who is asking.
+    """The address of the API server, and the credentials.
 
     Attributes:
-      host: its URL, or that of the user interface, which hands on what is meant for it.
-      namespace: of the user, where Kubeflow Pipelines serves several.
-      token_file: a bearer token, read anew whenever it is needed.
+      host: URL of the API server, or of the user interface, which forwards the requests.
+      namespace: namespace of the user, if Kubeflow Pipelines serves several users.
+      token_file: file with a bearer token; it is read at every use.
       iap_client_id: OAuth client of Google's Identity-Aware Proxy.
-      ca_file: certificates that TLS trusts beside the usual.
+      ca_file: file with additional certificates that TLS trusts.
     """
 
     host: str
@@ -46,12 +47,21 @@ class Connection:
 
 
 class Server:
-    """A connection to an API server that has answered.
+    """An open connection to an API server.
 
-    Every method raises ServerError: the request, the answer, and what to do.
+    Every method raises ServerError, whose text names the request, the response and what to do.
 
     Attributes:
-      version: of Kubeflow Pipelines as the server reports it, e.g. 2.17.0; '' if it does not.
+      version: version of Kubeflow Pipelines that the server reports, e.g. 2.17.0; '' if it reports
+        none.
+
+    Example:
+        >>> server = Server(Connection('http://localhost:8080'))
+        >>> run_id = server.submit(
+        ...     'nih_triage.yaml', 'gs://bucket/runs', {}, 'nih-triage', 'first run'
+        ... )
+        >>> server.run(run_id).state
+        'PENDING'
     """
 
     def __init__(self, connection: Connection):
@@ -60,7 +70,7 @@ class Server:
         self._client = self._connect()
 
     def link(self, run_id: str, kind: Literal['runs', 'recurringrun'] = 'runs') -> str:
-        """Where a browser shows a run, or one that recurs."""
+        """The URL at which a browser shows a run or a recurring run."""
         return f'{self._connection.host}/#/{kind}/details/{run_id}'
 
     def submit(
@@ -78,10 +88,10 @@ class Server:
           path: the specification, a .yaml file.
           root: the pipeline root.
           parameters: pipeline parameters that differ from their defaults.
-          experiment: its name; it is created where there is none.
-          name: of the run.
-          service_account: that the pods act as; None: the server's choice, `pipeline-runner` or
-            `default-editor`.
+          experiment: name of the experiment, which is created if it does not exist.
+          name: name of the run.
+          service_account: service account of the pods; None leaves the choice to the server, which
+            uses `pipeline-runner` or `default-editor`.
         """
         experiment_id = self._experiment(experiment)
 
@@ -110,8 +120,13 @@ class Server:
         """Creates a recurring run and returns its id.
 
         Args:
-          path: the specification; this and what is not listed here is as in `submit`.
-          cron: six fields, the first of them seconds.
+          path: the specification, as for `submit`.
+          root: as for `submit`.
+          parameters: as for `submit`.
+          experiment: as for `submit`.
+          name: as for `submit`.
+          cron: a cron expression with six fields, of which the first is seconds.
+          service_account: as for `submit`.
         """
         experiment_id = self._experiment(experiment)
 
@@ -120,7 +135,7 @@ class Server:
                 experiment_id,
                 name,
                 cron_expression=cron,
-                # A run that outlasts its period delays the next; one missed is not made up for.
+                # A run that outlasts its period delays the next; missed runs are skipped.
                 max_concurrency=1,
                 no_catchup=True,
                 params=dict(parameters),
@@ -133,44 +148,42 @@ class Server:
 
     def run(self, run_id: str) -> runs.Run:
         """Returns the state of a run and its steps."""
-        doing = f'looking for run {run_id}'
-        response = self._call(doing, lambda: self._client.get_run(run_id)).to_dict()
+        action = f'looking for run {run_id}'
+        response = self._call(action, lambda: self._client.get_run(run_id)).to_dict()
         if not response.get('run_id'):
-            raise self._no_api()
+            raise self._not_an_api_server()
         return runs.read(
-            response, self._workflow(doing, run_id), datetime.datetime.now(datetime.timezone.utc)
+            response, self._workflow(action, run_id), datetime.datetime.now(datetime.timezone.utc)
         )
 
-    def _workflow(self, doing: str, run_id: str) -> dict[str, Any]:
-        """Argo's workflow; empty before there is one, and where the server no longer has the older
-        API.
-        """
+    def _workflow(self, action: str, run_id: str) -> dict[str, Any]:
+        """Argo's workflow; empty if there is none yet or if the server lacks the older API."""
         try:
-            answer = json.loads(
+            response = json.loads(
                 self._call(
-                    doing, lambda: _get(self._client, '/apis/v1beta1/runs/{run_id}', run_id=run_id)
+                    action, lambda: _get(self._client, '/apis/v1beta1/runs/{run_id}', run_id=run_id)
                 )
             )
-            return json.loads(answer.get('pipeline_runtime', {}).get('workflow_manifest') or '{}')
+            return json.loads(response.get('pipeline_runtime', {}).get('workflow_manifest') or '{}')
         except ServerError as error:
             if error.temporary:
                 raise
         except ValueError:
-            pass  # a page
+            pass  # an HTML page
         return {}
 
     def log(self, run_id: str, pod: str, namespace: str) -> str:
-        """What the container of a pod wrote.
+        """The output of a pod's container.
 
-        The API server has the archived logs of pods that ended. It has the log of a running pod
-        only where it serves several users: serving one, it asks Kubernetes for a pod of no
-        namespace and is refused (2.15 - 2.17, apiserver/resource/resource_manager.go: ReadLog).
-        The user interface has that log too, and --host may be its address.
+        The API server has the archived logs of finished pods. It has the log of a running pod only
+        if it serves several users. If it serves one user, it requests the pod from Kubernetes
+        without a namespace, which fails (2.15 - 2.17, apiserver/resource/resource_manager.go:
+        ReadLog). The user interface has that log too, and --host can be its address.
         """
-        doing = f'reading the log of {pod}'
+        action = f'reading the log of {pod}'
         try:
             return self._log(
-                doing,
+                action,
                 '/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log',
                 run_id=run_id,
                 node_id=pod,
@@ -180,21 +193,21 @@ class Server:
                 raise
             query = {'podname': pod, 'runid': run_id, 'podnamespace': namespace}
             with contextlib.suppress(ServerError):
-                return self._log(doing, '/k8s/pod/logs?' + urllib.parse.urlencode(query))
+                return self._log(action, '/k8s/pod/logs?' + urllib.parse.urlencode(query))
             raise
 
-    def _log(self, doing: str, path: str, **parameters: str) -> str:
-        text = self._call(doing, lambda: _get(self._client, path, **parameters)).decode(
+    def _log(self, action: str, path: str, **parameters: str) -> str:
+        text = self._call(action, lambda: _get(self._client, path, **parameters)).decode(
             errors='replace'
         )
         if text[:15].lower().startswith(('<!doctype html', '<html')):
-            raise self._no_api()
-        # The API server has answered "200 OK" before it looks for the log, and puts what went wrong
-        # where the log would be.
+            raise self._not_an_api_server()
+        # The API server sends "200 OK" before it looks for the log, and then sends an error in
+        # place of the log.
         start = text.rfind('{"error_message":')
         if start >= 0:
             with contextlib.suppress(ValueError):
-                raise ServerError(f'{doing}: {json.loads(text[start:])["error_message"]}')
+                raise ServerError(f'{action}: {json.loads(text[start:])["error_message"]}')
         return text
 
     def cancel(self, run_id: str) -> None:
@@ -203,58 +216,57 @@ class Server:
 
     def _experiment(self, name: str) -> str:
         namespace = self._connection.namespace
-        # kfp looks for it first.
+        # kfp returns an existing experiment of that name.
         experiment = self._call(
             f'looking for experiment {name!r}',
             lambda: self._client.create_experiment(name, namespace=namespace),
         )
         return self._id(experiment, 'experiment_id')
 
-    def _id(self, answer: Any, name: str) -> str:
-        if not (value := getattr(answer, name, None)):
-            raise self._no_api()
+    def _id(self, response: Any, name: str) -> str:
+        if not (value := getattr(response, name, None)):
+            raise self._not_an_api_server()
         return value
 
-    def _no_api(self) -> ServerError:
-        return server_errors.no_api(self._connection.host)
+    def _not_an_api_server(self) -> ServerError:
+        return server_errors.not_an_api_server(self._connection.host)
 
-    def _call(self, doing: str, ask: Callable[[], _T]) -> _T:
+    def _call(self, action: str, request: Callable[[], _T]) -> _T:
         try:
-            return self._quietly(ask)
+            return self._quietly(request)
         except Exception as error:
             if getattr(error, 'status', None) == 401:
-                # What gave the right an hour ago may have run out: everything once more, from the
-                # token on.
+                # The token can have expired: connect again, with a new token.
                 self._client = self._connect()
-                with server_errors.explained(doing, self._connection):
-                    return self._quietly(ask)
-            raise server_errors.explain(error, doing, self._connection) from error
+                with server_errors.explained(action, self._connection):
+                    return self._quietly(request)
+            raise server_errors.explain(error, action, self._connection) from error
 
     def _connect(self) -> Any:
         with server_errors.explained('connecting', self._connection):
             client = self._quietly(lambda: _make(self._connection))
-            # A login page would answer too.
-            answer = self._quietly(lambda: _get_healthz(client))
-        if not isinstance(answer, dict):
-            raise self._no_api()
-        self.version = str(answer.get('tag_name') or '')
+            # A login page answers with HTML.
+            health = self._quietly(lambda: _get_healthz(client))
+        if not isinstance(health, dict):
+            raise self._not_an_api_server()
+        self.version = str(health.get('tag_name') or '')
         return client
 
     @staticmethod
-    def _quietly(ask: Callable[[], _T]) -> _T:
-        """kfp prints links and warns of its version; its own connections wait for ever."""
-        before = socket.getdefaulttimeout()
+    def _quietly(request: Callable[[], _T]) -> _T:
+        """Makes a request with a timeout, without kfp's output and warnings."""
+        previous = socket.getdefaulttimeout()
         socket.setdefaulttimeout(_TIMEOUT_S)
         try:
             with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter('ignore')
-                return ask()
+                return request()
         finally:
-            socket.setdefaulttimeout(before)
+            socket.setdefaulttimeout(previous)
 
 
 def _get(client: Any, path: str, **parameters: str) -> bytes:
-    """An address of the API server that kfp's client has no method for."""
+    """Requests a path of the API server for which kfp's client has no method."""
     api = client._run_api.api_client
     return api.call_api(
         path, 'GET', path_params=parameters, auth_settings=['Bearer'], _preload_content=False
@@ -283,7 +295,7 @@ def _make(connection: Connection) -> Any:
 
     if connection.ca_file and not os.path.isfile(connection.ca_file):
         raise ServerError(
-            f'{connection.ca_file}: no such file; --ca-file takes certificates in PEM form'
+            f'{connection.ca_file}: no such file; --ca-file needs certificates in PEM format'
         )
     options: dict[str, Any] = {
         'host': connection.host,
@@ -293,7 +305,7 @@ def _make(connection: Connection) -> Any:
     if connection.namespace:
         options['namespace'] = connection.namespace
     if connection.token_file:
-        # Read at each request: a token of a pod lives for an hour.
+        # Read at each request, because the token of a pod expires after an hour.
         options['credentials'] = set_volume_credentials.ServiceAccountTokenVolumeCredentials(
             connection.token_file
         )
@@ -304,7 +316,7 @@ def host(option: str | None) -> str:
     """Returns the address of the API server from --host or KF_PIPELINES_ENDPOINT.
 
     Raises:
-      ServerError: neither is an address.
+      ServerError: there is no address, or it is not a URL.
     """
     address = option or os.environ.get(HOST_VARIABLE, '')
     if not address.startswith(('http://', 'https://')):

@@ -1,6 +1,4 @@
-"""What a person sees of a run on Kubeflow: a line a step, and while it runs the steps that are at
-work.
-"""
+"""Shows a run on Kubeflow: a line for each step, and the progress of running steps."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ from pipeline.kubeflow.runs import Run, Step
 from pipeline.kubeflow.server_errors import ServerError
 
 INTERVAL_S = 5.0
-# A port-forward that drops, a server that moves to another node.
-_PATIENCE = 24
+# Failed requests in a row, e.g. while a port-forward is down or the server moves to another node.
+_MAX_FAILURES = 24
 _NAME_WIDTH = 18
 _STYLES = {
     'done': 'green',
@@ -32,7 +30,7 @@ _RUN_STYLES = {'SUCCEEDED': 'bold green', 'FAILED': 'bold red', 'CANCELED': 'bol
 
 
 def line(step: Step) -> Text:
-    """A step in a line."""
+    """The line for a step."""
     seconds = f'{step.seconds:7.0f} s' if step.seconds is not None else ' ' * 9
     return Text.assemble(
         (f'{step.state:>8}', _STYLES[step.state]),
@@ -43,7 +41,7 @@ def line(step: Step) -> Text:
 
 
 def conclude(run: Run, console: Console) -> None:
-    """How a run stands, and after a failure where to look."""
+    """Prints the state of a run, and after a failure the commands that show the logs."""
     console.print(
         Text.assemble(run.name, '  ', (run.state.lower(), _RUN_STYLES.get(run.state, 'yellow')))
     )
@@ -73,58 +71,57 @@ class Follower:
             refresh_per_second=4,
             disable=not console.is_terminal,
         )
-        self._at_work: dict[str, TaskID] = {}
+        self._running: dict[str, TaskID] = {}
         self._details: dict[str, str] = {}
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
 
     def show(self, run: Run) -> None:
-        """What is new since the last call."""
+        """Shows what is new since the last call."""
         for step in run.steps:
-            if step.name in self._told or step.state == 'waiting':
+            if step.name in self._printed or step.state == 'waiting':
                 continue
             if step.state == 'running':
-                if step.name not in self._at_work:
-                    self._at_work[step.name] = self._progress.add_task(
+                if step.name not in self._running:
+                    self._running[step.name] = self._progress.add_task(
                         step.name, seconds=0, detail=''
                     )
-                # A pod that finds no node, or an image that is not there, can hold a run up for
-                # hours.
+                # The detail matters: a missing node or image can delay a run for hours.
                 if not self._console.is_terminal and self._details.get(step.name) != step.detail:
                     self._console.print(line(dataclasses.replace(step, seconds=None)))
                 self._details[step.name] = step.detail
                 self._progress.update(
-                    self._at_work[step.name], seconds=step.seconds or 0, detail=step.detail
+                    self._running[step.name], seconds=step.seconds or 0, detail=step.detail
                 )
                 continue
-            # What never ran is of interest at the end only: it may be a step that waits for another
+            # Skipped steps are printed at the end only: such a step can still wait for another
             # attempt.
             if step.state == 'skipped' and not run.finished:
                 continue
-            if (task := self._at_work.pop(step.name, None)) is not None:
+            if (task := self._running.pop(step.name, None)) is not None:
                 self._progress.remove_task(task)
             self._console.print(line(step))
-            self._told.add(step.name)
+            self._printed.add(step.name)
         # The root driver is a step only until it is done.
-        for name in self._at_work.keys() - {step.name for step in run.steps}:
-            self._progress.remove_task(self._at_work.pop(name))
+        for name in self._running.keys() - {step.name for step in run.steps}:
+            self._progress.remove_task(self._running.pop(name))
 
-    def follow(self, ask: Callable[[], Run]) -> Run:
+    def follow(self, request: Callable[[], Run]) -> Run:
         """Shows a run until it has ended, and returns it.
 
         Args:
-          ask: how it stands.
+          request: returns the current state of the run.
 
         Raises:
-          ServerError: the server refused, or was away for longer than two minutes.
+          ServerError: the server refused, or did not answer for more than two minutes.
         """
         failures = 0
         with self._progress:
             while True:
                 try:
-                    run = ask()
+                    run = request()
                 except ServerError as error:
                     failures += 1
-                    if not error.temporary or failures > _PATIENCE:
+                    if not error.temporary or failures > _MAX_FAILURES:
                         raise
                     if failures == 1:
                         self._console.print(Text(f'  ! {error}; trying again', style='yellow'))

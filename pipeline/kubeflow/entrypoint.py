@@ -1,26 +1,24 @@
-"""The command of every container: what open-source Kubeflow Pipelines needs between its launcher
-and TFX's entry point.
+"""The command of every container, between Kubeflow's launcher and TFX's entry point.
 
     python -m pipeline.kubeflow.entrypoint --executor_class_path … \
         --json_serialized_invocation_args …
     [--json_serialized_inputs_spec_args …]
 
 TFX's entry point was written for Vertex AI. Kubeflow's driver and launcher (backend/src of
-kubeflow/pipelines 2.17.0) hand it something else:
+kubeflow/pipelines 2.17.0) call it in another way:
 
-- Input artifacts come without their types (v2/metadata/client.go:1144). The compiler wrote them
-  into the arguments.
+- Input artifacts have no types (v2/metadata/client.go:1144). The compiler writes the types into the
+  arguments.
 - The driver adds an output `executor-logs` (v2/driver/driver.go:761) of a type that TFX cannot
   parse.
 - The launcher copies artifacts between the object store and paths in the container (/gcs/…, /s3/…,
-  /minio/…). TFX has to read and write these paths, and what it reports has to name the store again.
-  TFX itself would open the URI, for which an image rarely has the driver. Where a step's Beam
-  workers are elsewhere (Flink, Dataflow), no path of this container means anything to them: gs://
-  URIs stay then, and the launcher finds nothing to copy back, which it allows
-  (v2/component/launcher_v2.go:825).
+  /minio/…). TFX has to read and write these paths, and its report has to contain URIs of the store.
+  TFX itself would open the URIs, for which few images have the driver. If a step's Beam workers run
+  outside the container (Flink, Dataflow), they cannot use its paths: then gs:// URIs stay, and the
+  launcher finds nothing to copy back, which it allows (v2/component/launcher_v2.go:825).
 - Argo starts the launcher with umask 0 (argoproj/argo-workflows,
-  workflow/executor/osspecific/umask_linux.go). Every pod that mounts the same volume could change
-  what a step leaves there, served models included.
+  workflow/executor/osspecific/umask_linux.go). Every pod that mounts the same volume could then
+  change the files of a step, including served models.
 """
 
 from __future__ import annotations
@@ -36,13 +34,13 @@ from trainer import keras_settings
 
 INVOCATION = '--json_serialized_invocation_args'
 INPUTS_SPEC = '--json_serialized_inputs_spec_args'
-# Scheme of an artifact's URI -> the folder under which the launcher has it.
+# Scheme of an artifact's URI -> the folder where the launcher puts the artifact.
 MOUNTS = {'gs://': '/gcs/', 's3://': '/s3/', 'minio://': '/minio/'}
 _LOGS = 'executor-logs'
 _RUNNER = '--runner='
-# Runners of Beam that work in the container.
-_HERE = ('FnApiRunner', 'DirectRunner')
-# Everybody reads, TF Serving among them; the owner alone writes.
+# Beam runners that run in the container.
+_LOCAL_RUNNERS = ('FnApiRunner', 'DirectRunner')
+# Everyone can read, which TF Serving needs; only the owner can write.
 _UMASK = 0o022
 
 
@@ -52,12 +50,12 @@ class EntrypointError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Adapted:
-    """What TFX is called with.
+    """The adapted arguments for TFX.
 
     Attributes:
-      argv: the arguments, in the form that TFX's entry point takes.
-      output_file: where TFX reports to, a path in the container.
-      stores: URI as the launcher gave it, by the path that TFX was told.
+      argv: the arguments in the form of TFX's entry point.
+      output_file: path in the container to which TFX writes its report.
+      stores: path in the container -> the launcher's URI.
     """
 
     argv: list[str]
@@ -66,10 +64,10 @@ class Adapted:
 
 
 def adapt(argv: Sequence[str]) -> Adapted:
-    """The launcher's arguments in TFX's form. Nothing is read or written.
+    """Converts the launcher's arguments to TFX's form, without reading or writing files.
 
     Raises:
-      EntrypointError: arguments are missing or no JSON, or an input has no type anywhere.
+      EntrypointError: an argument is missing or not valid JSON, or an input has no type.
     """
     invocation = _json(argv, INVOCATION)
     types = _json(argv, INPUTS_SPEC).get('artifacts', {}) if INPUTS_SPEC in argv else {}
@@ -78,19 +76,19 @@ def adapt(argv: Sequence[str]) -> Adapted:
     outputs.pop(_LOGS, None)
     for key, artifact in _artifacts(inputs):
         _restore_type(key, artifact, types)
-    elsewhere = any(
-        arg.startswith(_RUNNER) and arg.removeprefix(_RUNNER) not in _HERE for arg in argv
+    has_remote_workers = any(
+        arg.startswith(_RUNNER) and arg.removeprefix(_RUNNER) not in _LOCAL_RUNNERS for arg in argv
     )
     stores = {}
     for _, artifact in (*_artifacts(inputs), *_artifacts(outputs)):
-        if not (elsewhere and artifact['uri'].startswith('gs://')):
+        if not (has_remote_workers and artifact['uri'].startswith('gs://')):
             path = local_path(artifact['uri'])
             stores[path], artifact['uri'] = artifact['uri'], path
     try:
         output_file = invocation['outputs']['outputFile']
     except KeyError:
         raise EntrypointError(
-            f'{INVOCATION} names no outputs.outputFile: expected the executor input of Kubeflow '
+            f'{INVOCATION} has no outputs.outputFile: expected the executor input of Kubeflow '
             'Pipelines v2'
         ) from None
     adapted = list(argv)
@@ -99,9 +97,7 @@ def adapt(argv: Sequence[str]) -> Adapted:
 
 
 def local_path(uri: str) -> str:
-    """Where the launcher has the artifact of a URI; a URI without a store of MOUNTS, and so a path,
-    stays as it is.
-    """
+    """The launcher's path for a URI; anything without a scheme of MOUNTS stays as it is."""
     return next(
         (mount + uri[len(scheme) :] for scheme, mount in MOUNTS.items() if uri.startswith(scheme)),
         uri,
@@ -109,7 +105,7 @@ def local_path(uri: str) -> str:
 
 
 def store_uri(path: str) -> str:
-    """The URI of what the launcher has at a path; what is no such path stays as it is."""
+    """The URI for a path of the launcher; other paths stay as they are."""
     return next(
         (scheme + path[len(mount) :] for scheme, mount in MOUNTS.items() if path.startswith(mount)),
         path,
@@ -117,8 +113,9 @@ def store_uri(path: str) -> str:
 
 
 def report(output: dict[str, Any], stores: dict[str, str]) -> dict[str, Any]:
-    """TFX's report with the URIs of the object store in the place of paths. An artifact may be
-    reported below its own path.
+    """Replaces paths in TFX's report by URIs of the object store.
+
+    An artifact in the report can be below its own path.
     """
     for _, artifact in _artifacts(output.get('artifacts', {})):
         for path, uri in stores.items():
@@ -129,8 +126,9 @@ def report(output: dict[str, Any], stores: dict[str, str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs one component as Kubeflow's launcher asks for it; whatever the executor raises ends the
-    container with its traceback.
+    """Runs one component for Kubeflow's launcher.
+
+    An error of the executor ends the container with a traceback.
     """
     keras_settings.apply()
     os.umask(_UMASK)
@@ -138,10 +136,10 @@ def main() -> None:
         adapted = adapt(sys.argv)
     except EntrypointError as error:
         sys.exit(f'pipeline.kubeflow.entrypoint: {error}')
-    # The launcher has the folder in an empty volume; elsewhere it may be missing.
+    # The folder is in an empty volume of the launcher; without the launcher it can be missing.
     os.makedirs(os.path.dirname(adapted.output_file), exist_ok=True)
     sys.argv = adapted.argv
-    # Late: `adapt` is tried without TFX, and refuses in no time.
+    # Imported here so that `adapt` works without TFX and reports errors quickly.
     from absl import app
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
@@ -163,21 +161,21 @@ def _json(argv: Sequence[str], option: str) -> dict[str, Any]:
         text = argv[argv.index(option) + 1]
     except (ValueError, IndexError):
         raise EntrypointError(
-            f'{option} is missing: this is the command of a container that `cxr-triage compile` '
-            'wrote'
+            f'{option} is missing: run this command only in a container of a pipeline that '
+            '`cxr-triage compile` wrote'
         ) from None
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise EntrypointError(f'{option} is no JSON ({error}): {text[:200]!r}') from None
+        raise EntrypointError(f'{option} is not valid JSON ({error}): {text[:200]!r}') from None
     if not isinstance(content, dict):
         raise EntrypointError(f'{option} is a {type(content).__name__}: expected an object')
     return content
 
 
-def _artifacts(of: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    lists: Iterable[tuple[str, dict]] = of.items()
-    return ((key, artifact) for key, entry in lists for artifact in entry.get('artifacts', ()))
+def _artifacts(lists: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    entries: Iterable[tuple[str, dict]] = lists.items()
+    return ((key, artifact) for key, entry in entries for artifact in entry.get('artifacts', ()))
 
 
 def _restore_type(key: str, artifact: dict[str, Any], types: dict[str, Any]) -> None:
@@ -190,7 +188,7 @@ def _restore_type(key: str, artifact: dict[str, Any], types: dict[str, Any]) -> 
     except KeyError:
         names = ', '.join(sorted(types)) or 'none'
         raise EntrypointError(
-            f'input {key!r} comes without a type, and {INPUTS_SPEC} does not name it (known: '
+            f'input {key!r} has no type, and {INPUTS_SPEC} does not contain the input (known: '
             f'{names})'
         ) from None
 

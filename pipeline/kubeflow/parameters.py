@@ -1,4 +1,7 @@
-"""How steps run on a cluster: the `kubeflow` part of a configuration. No TFX here."""
+"""The `kubeflow` part of a configuration: how steps run on a cluster.
+
+Does not import TFX.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ class Toleration(StrictParameters):
     key: str | None = None
     """Key of the taint; null matches all keys."""
     operator: Literal['Exists', 'Equal'] = 'Exists'
-    """Whether the taint's value has to equal `value` (`Equal`) or may be any (`Exists`)."""
+    """Whether the taint's value has to equal `value` (`Equal`) or can be any value (`Exists`)."""
     value: str | None = None
     """Value of the taint, for `operator: Equal`."""
     effect: Literal['NoSchedule', 'PreferNoSchedule', 'NoExecute'] | None = None
@@ -23,7 +26,7 @@ class Toleration(StrictParameters):
 
 
 class StepResources(StrictParameters):
-    """What the pod of a step requests, and where it may run."""
+    """What the pod of a step requests, and on which nodes it can run."""
 
     cpu: float = Field(2, gt=0)
     """CPU cores of the pod, both requested and limit."""
@@ -44,9 +47,7 @@ class StepResources(StrictParameters):
 
 
 class Secret(StrictParameters):
-    """A Kubernetes secret that every step receives: keys as environment variables, or all keys as
-    files.
-    """
+    """A Kubernetes secret that every step receives, as environment variables or as files."""
 
     name: str = Field(min_length=1)
     """Name of the secret."""

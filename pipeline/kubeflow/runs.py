@@ -1,9 +1,10 @@
-"""What became of a run and its steps, read from what Kubeflow's API server answers. Plain
-dictionaries, no kfp here.
+"""Reads the state of a run and its steps from the responses of Kubeflow's API server.
 
-The server (2.15 - 2.17) answers in two forms. `v2beta1` has the states and times of steps, but
-neither the pods, by which logs are found, nor whether a step came from the cache. Both are in
-Argo's workflow, which `v1beta1` returns and `pipeline.kubeflow.nodes` reads.
+The server (2.15 - 2.17) has two API versions. `v2beta1` has the states and times of steps, but
+neither their pods, which are needed to find logs, nor whether a step came from the cache. Both are
+in Argo's workflow, which `v1beta1` returns and `pipeline.kubeflow.nodes` reads.
+
+Works on plain dictionaries and does not import kfp.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pipeline.kubeflow import nodes
 from pipeline.kubeflow.nodes import Node, Nodes
 
 StepState = Literal['waiting', 'running', 'done', 'cached', 'failed', 'stopped', 'skipped']
-# Runs first, and everything else waits for it: it has no name in the specification.
+# Runs first, and all steps wait for it; it is not in the specification.
 ROOT_DRIVER = 'root-driver'
 _FINISHED = ('SUCCEEDED', 'FAILED', 'CANCELED', 'SKIPPED')
 _FAILED = ('Failed', 'Error')
@@ -40,10 +41,11 @@ _STATES: dict[str, StepState] = {
         'CANCELED': 'stopped',
     },
 }
-# How Argo says that it ended a pod because the workflow had to end (argoproj/argo-workflows 4.0,
-# workflow/controller/exec_control.go and operator.go: processNodeRetries).
+# Parts of Argo's messages for a pod that it ended together with the workflow
+# (argoproj/argo-workflows 4.0, workflow/controller/exec_control.go and operator.go:
+# processNodeRetries).
 _STOPPED = ('exceeded its deadline', 'exceeded workflow deadline', 'with strategy')
-# And of a pod that starts as it should.
+# Argo's messages for a pod that starts normally.
 _STARTING = ('ContainerCreating', 'PodInitializing')
 
 
@@ -52,12 +54,13 @@ class Step:
     """A step of a run.
 
     Attributes:
-      name: of the component.
-      state: 'waiting' has not begun; 'skipped' never will, since one before it failed or the run
-        was cancelled; 'stopped' was at work when the run was cancelled.
-      seconds: since its driver started, to its end or to now; None where it has not begun.
-      detail: why it failed, what it waits for, or which attempt this is.
-      pods: those of its container, one for each attempt; before there is one, those of its driver.
+      name: id of the component.
+      state: 'waiting': not started yet; 'skipped': will not start, because an earlier step failed
+        or the run was cancelled; 'stopped': was running when the run was cancelled.
+      seconds: time from the start of its driver to its end or to now; None if not started.
+      detail: why it failed, what it waits for, or the number of the attempt.
+      pods: the pods of its container, one for each attempt; before the first one exists, the pods
+        of its driver.
     """
 
     name: str
@@ -72,11 +75,14 @@ class Run:
     """A run.
 
     Attributes:
-      state: Kubeflow's own word for it, but CANCELED also where Kubeflow calls a cancelled run
+      run_id: the id at Kubeflow.
+      name: the display name.
+      state: Kubeflow's name of the state, but CANCELED for a cancelled run that Kubeflow reports as
         failed.
-      folder: where its artifacts are; '' where the server does not say.
-      namespace: of its pods; '' where the server does not say.
-      error: why it failed as a whole.
+      steps: the steps in order.
+      folder: the folder of its artifacts; '' if the server does not report it.
+      namespace: the namespace of its pods; '' if the server does not report it.
+      error: why the run as a whole failed.
     """
 
     run_id: str
@@ -89,20 +95,20 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the run has ended."""
         return self.state in _FINISHED
 
 
 def read(run: dict[str, Any], workflow: dict[str, Any], now: datetime.datetime) -> Run:
-    """A run from the server's answers.
+    """Makes a run from the server's responses.
 
     Args:
-      run: of `v2beta1`, with the names that the API has (`run_id`, `display_name`, …).
-      workflow: Argo's; empty where the server has none, or none yet.
-      now: with a time zone.
+      run: a run of `v2beta1`, with the names of the API (`run_id`, `display_name`, …).
+      workflow: Argo's workflow; empty if the server has none.
+      now: the current time, with a time zone.
     """
     spec = run.get('pipeline_spec') or {}
-    # With a platform document beside it, the specification is one level down.
+    # If there is a platform document too, the specification is one level down.
     spec = spec.get('pipeline_spec', spec)
     names = _in_order(spec)
     root, pipeline = (
@@ -111,7 +117,8 @@ def read(run: dict[str, Any], workflow: dict[str, Any], now: datetime.datetime) 
     )
     state = run.get('state') or 'PENDING'
     history = [entry.get('state') for entry in run.get('state_history') or ()]
-    # Kubeflow ends a run by giving its workflow no more time, and calls it failed then.
+    # Kubeflow cancels a run by setting the deadline of its workflow to 0, and then reports it as
+    # failed.
     stopped = workflow.get('spec', {}).get('activeDeadlineSeconds') == 0 or 'CANCELING' in history
     if workflow.get('status', {}).get('nodes'):
         steps = _from_workflow(workflow, names, stopped, now)
@@ -136,16 +143,16 @@ def read(run: dict[str, Any], workflow: dict[str, Any], now: datetime.datetime) 
 
 
 def _in_order(spec: dict[str, Any]) -> list[str]:
-    """The steps of a specification, each after those that it needs."""
+    """The steps of a specification, each after the steps that it depends on."""
     tasks = spec.get('root', {}).get('dag', {}).get('tasks', {})
-    before = {}
+    dependencies = {}
     for name, task in sorted(tasks.items()):
         artifacts = task.get('inputs', {}).get('artifacts', {}).values()
         producers = {
             source.get('taskOutputArtifact', {}).get('producerTask') for source in artifacts
         }
-        before[name] = sorted({*producers, *task.get('dependentTasks', ())} - {None})
-    return list(graphlib.TopologicalSorter(before).static_order())
+        dependencies[name] = sorted({*producers, *task.get('dependentTasks', ())} - {None})
+    return list(graphlib.TopologicalSorter(dependencies).static_order())
 
 
 def _from_workflow(
@@ -158,24 +165,24 @@ def _from_workflow(
         for name, node in templates.items()
         if name.endswith('-driver')
     }
-    read = _Reader(tree, stopped, now)
-    steps = [read.step(name, drivers.get(name), templates.get(name)) for name in names or drivers]
-    # While it is at work, and after it failed, no other step says what holds the run up.
+    reader = _Reader(tree, stopped, now)
+    steps = [reader.step(name, drivers.get(name), templates.get(name)) for name in names or drivers]
+    # While the root driver runs or after it failed, no other step shows what the run waits for.
     if root_driver is None or root_driver['phase'] == 'Succeeded':
         return steps
-    return [read.step(ROOT_DRIVER, root_driver, None), *steps]
+    return [reader.step(ROOT_DRIVER, root_driver, None), *steps]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Reader:
-    """Reads steps from Argo's nodes; `stopped`: the run was cancelled."""
+    """Reads steps from Argo's nodes; `stopped` is True for a cancelled run."""
 
     tree: Nodes
     stopped: bool
     now: datetime.datetime
 
     def step(self, name: str, driver: Node | None, node: Node | None) -> Step:
-        """A step from the nodes of its driver and of itself, each None before there is one."""
+        """A step from its driver's node and its own node, each None if it does not exist yet."""
         if driver is None and node is None:
             return Step(name, 'waiting')
         attempts = self.tree.pods(node) if node else []
@@ -183,7 +190,7 @@ class _Reader:
         pods = attempts
         if not attempts and driver and driver['phase'] not in ('Succeeded', 'Skipped', 'Omitted'):
             pods = self.tree.pods(driver)
-        # Where its driver failed, the step itself says only that it was left out.
+        # If its driver failed, the message of the step itself says only that it was omitted.
         source = driver if driver and (node is None or driver['phase'] in _FAILED) else node
         messages = (
             [part['message'] for part in self.tree.below(source) if part.get('message')]
@@ -193,7 +200,7 @@ class _Reader:
         if (
             self.stopped
             and state == 'failed'
-            and any(words in message for words in _STOPPED for message in messages)
+            and any(text in message for text in _STOPPED for message in messages)
         ):
             state = 'stopped'
         detail = self._detail(state, pods, messages)
@@ -206,25 +213,27 @@ class _Reader:
 
     @staticmethod
     def _detail(state: StepState, pods: list[Node], messages: list[str]) -> str:
-        """Why a step failed or what it waits for: the message of its last pod, else another."""
+        """Why a step failed or what it waits for: the message of its last pod, or another one."""
         last = pods[-1] if pods else {}
         reason = last.get('message') or next(iter(messages), '')
         if state == 'failed':
             return reason or 'no reason given'
         if state == 'stopped':
             return 'the run was cancelled'
-        # A pod that does not start yet, or that failed and is to be followed by another.
-        waits = state == 'running' and last.get('phase') != 'Running' and reason not in _STARTING
-        return reason if waits else ''
+        # The pod has not started yet, or it failed and another one will follow.
+        is_waiting = (
+            state == 'running' and last.get('phase') != 'Running' and reason not in _STARTING
+        )
+        return reason if is_waiting else ''
 
 
 def _state(driver: Node | None, node: Node | None) -> StepState:
     if driver and driver['phase'] in _FAILED:
         return 'failed'
     if node is None:
-        return 'running'  # its driver is at work
+        return 'running'  # its driver runs
     state = _STATES.get(node['phase'], 'running')
-    # The driver decides whether the cache has it:
+    # The driver decides whether the step comes from the cache:
     # https://www.kubeflow.org/docs/components/pipelines/user-guides/core-functions/caching
     return (
         'cached' if state == 'done' and nodes.output(driver, 'cached-decision') == 'true' else state
@@ -234,7 +243,7 @@ def _state(driver: Node | None, node: Node | None) -> StepState:
 def _from_details(
     details: list[dict[str, Any]], names: list[str], now: datetime.datetime
 ) -> list[Step]:
-    """Without pods and reasons, and without saying what came from the cache."""
+    """The steps without Argo's workflow: no pods, no reasons, and no state 'cached'."""
     tasks = {task.get('display_name') or '': task for task in details}
     steps = [_from_task(name, tasks.get(f'{name}-driver'), tasks.get(name), now) for name in names]
     root = _from_task(ROOT_DRIVER, tasks.get(ROOT_DRIVER), None, now)
@@ -248,7 +257,7 @@ def _from_task(
     if not parts:
         return Step(name, 'waiting')
     states = [_task_state(part) for part in parts]
-    # While its driver is at work, so is the step; what the driver could not prepare failed.
+    # The step runs while its driver runs, and fails if its driver fails.
     state = states[0] if states[0] in ('failed', 'stopped') else states[-1]
     if task is None and name != ROOT_DRIVER and state == 'done':
         state = 'running'
@@ -259,7 +268,7 @@ def _from_task(
 
 
 def _task_state(task: dict[str, Any]) -> StepState:
-    # What Argo left out has an end and no state.
+    # A task that Argo omitted has an end but no state.
     return _STATES.get(
         task.get('state') or '', 'skipped' if _moment(task.get('end_time')) else 'running'
     )
@@ -276,9 +285,7 @@ def _seconds(parts: list[dict[str, Any]], running: bool, now: datetime.datetime)
 
 
 def _moment(text: str | datetime.datetime | None) -> datetime.datetime | None:
-    """A moment from what the API says, None for the years 1 and 1970 too, by which it means
-    none.
-    """
+    """A time of the API; None also for the years 1 and 1970, which mean that there is no time."""
     if not text:
         return None
     moment = (

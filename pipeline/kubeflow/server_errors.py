@@ -1,6 +1,6 @@
-"""Explains errors of Kubeflow's API server: the request, the answer, and what to do.
+"""Explains errors of Kubeflow's API server: the request, the response, and what to do.
 
-No kfp here.
+Does not import kfp.
 """
 
 from __future__ import annotations
@@ -10,41 +10,41 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-# What the server's text holds -> what to do about it. Each was seen in Kubeflow Pipelines 2.17.0
+# Part of the server's message -> advice. Each message is in the source of Kubeflow Pipelines 2.17.0
 # (backend/src).
 _ADVICE = (
     (
         'unknown template format',
-        'write the specification anew with cxr-triage compile, and give that file',
+        'write a new specification with cxr-triage compile, and submit that file',
     ),
     (
         'only supports schema version',
-        'write the specification anew with cxr-triage compile, and give that file',
+        'write a new specification with cxr-triage compile, and submit that file',
     ),
-    ('pipeline spec', 'write the specification anew with cxr-triage compile, and give that file'),
+    ('pipeline spec', 'write a new specification with cxr-triage compile, and submit that file'),
     ('invalid dependency', 'a step has a name that Argo refuses: letters, digits and dashes only'),
     (
         'executor not implemented',
-        'a step is of a kind that Kubeflow does not run: containers and importers only',
+        'Kubeflow cannot run a step of this kind: containers and importers only',
     ),
     (
         'is not optional',
-        'the specification asks for a parameter that has no default: compile again',
+        'the specification has a parameter without a default: compile again',
     ),
     (
         'are not required by pipeline',
-        'the specification is of another version of this project: compile again',
+        'another version of this project wrote the specification: compile again',
     ),
-    ('multi-user mode', 'this Kubeflow serves several users: name yours with --namespace'),
-    ('Row not found', 'the run has ended, or is being cancelled already'),
+    ('multi-user mode', 'this Kubeflow serves several users: give your namespace with --namespace'),
+    ('Row not found', 'the run has already ended or is being cancelled'),
 )
 
 
 class ServerError(RuntimeError):
-    """An API server that cannot be reached, refuses, or answers what cannot be used.
+    """The API server cannot be reached, refuses a request, or sends an unusable response.
 
     Attributes:
-      temporary: whether the same question may be answered later.
+      temporary: whether the same request can succeed later.
     """
 
     def __init__(self, text: str, temporary: bool = False):
@@ -53,92 +53,89 @@ class ServerError(RuntimeError):
 
 
 @contextlib.contextmanager
-def explained(doing: str, connection: Any) -> Iterator[None]:
-    """Turns whatever kfp raises into a ServerError."""
+def explained(action: str, connection: Any) -> Iterator[None]:
+    """Turns any error of kfp into a ServerError."""
     try:
         yield
     except Exception as error:
-        raise explain(error, doing, connection) from error
+        raise explain(error, action, connection) from error
 
 
-def no_api(host: str) -> ServerError:
-    """Something answers, and it is no API server: a login page, a user interface, another
-    service.
-    """
+def not_an_api_server(host: str) -> ServerError:
+    """Makes the error for a host that answers but is not an API server, e.g. a login page."""
     return ServerError(
-        f'{host} answers, but not as the API server of Kubeflow Pipelines does: expected JSON '
-        f'below {host}/apis/v2beta1. '
-        'Check --host; where a login stands before it, give --token-file or --iap-client-id'
+        f'{host} answers, but it is not an API server of Kubeflow Pipelines: expected JSON below '
+        f'{host}/apis/v2beta1. '
+        'Check --host; if the server needs a login, give --token-file or --iap-client-id'
     )
 
 
-def explain(error: BaseException, doing: str, connection: Any) -> ServerError:
+def explain(error: BaseException, action: str, connection: Any) -> ServerError:
     """Explains an error of kfp, of the HTTP library or of the system.
 
     Args:
-      error: what was raised.
-      doing: what was tried, e.g. 'submitting demo.yaml'.
-      connection: `pipeline.kubeflow.client.Connection`.
+      error: the error that was raised.
+      action: the attempted action, e.g. 'submitting demo.yaml'.
+      connection: a `pipeline.kubeflow.client.Connection`.
     """
     if isinstance(error, ServerError):
         return error
     status = getattr(error, 'status', None)
     if status:
-        return _of_status(int(status), _message(error), doing, connection)
+        return _status_error(int(status), _message(error), action, connection)
     if isinstance(error, OSError) and error.filename:
         return ServerError(f'{error.filename}: cannot be read ({error.strerror})')
     reason = _innermost(error)
     text = str(reason).strip() or type(reason).__name__
     if 'CERTIFICATE' in text.upper():
         return ServerError(
-            f'{doing}: the certificate of {connection.host} is not trusted ({text}). Give the one '
-            'that signed it with --ca-file'
+            f'{action}: the certificate of {connection.host} is not trusted ({text}). Give the '
+            'certificate that signed it with --ca-file'
         )
     if isinstance(reason, OSError) or type(reason).__module__.startswith('urllib3'):
         return ServerError(
-            f'{doing}: no connection to {connection.host} ({text}). Is the address right, and the '
-            'port-forward or VPN still up?',
+            f'{action}: no connection to {connection.host} ({text}). Check that the address is '
+            'right and that the port-forward or VPN is up',
             True,
         )
-    return ServerError(f'{doing}: {type(error).__name__}: {text}')
+    return ServerError(f'{action}: {type(error).__name__}: {text}')
 
 
-def _of_status(status: int, message: str, doing: str, connection: Any) -> ServerError:
-    who = f'as {connection.token_file}' if connection.token_file else 'without a token'
+def _status_error(status: int, message: str, action: str, connection: Any) -> ServerError:
+    login = f'as {connection.token_file}' if connection.token_file else 'without a token'
     if connection.iap_client_id:
-        who = f'through the proxy of client {connection.iap_client_id}'
+        login = f'through the proxy of client {connection.iap_client_id}'
     if status == 401:
         return ServerError(
-            f'{doing}: {connection.host} does not know who asks '
-            f'({who}){f": {message}" if message else ""}. '
+            f'{action}: {connection.host} does not accept the login '
+            f'({login}){f": {message}" if message else ""}. '
             'Give a valid token with --token-file, or --iap-client-id'
         )
     if status == 403:
         return ServerError(
-            f'{doing}: {connection.host} knows who asks ({who}) and does not allow '
-            f'it{f": {message}" if message else ""}. '
-            'Ask for the rights on Kubeflow Pipelines in that namespace, or name another with '
+            f'{action}: {connection.host} accepts the login ({login}) but does not allow '
+            f'this{f": {message}" if message else ""}. '
+            'Ask for rights on Kubeflow Pipelines in that namespace, or give another one with '
             '--namespace'
         )
     if status == 404:
-        reason = 'it has none by that name' if message else 'there is nothing at that address'
+        reason = 'nothing has that id' if message else 'there is nothing at that address'
         return ServerError(
-            f'{doing}: {connection.host}: {reason}{f" ({message})" if message else ""}. Check the '
-            'id and --host: the runs of another server '
-            'are not known here, and a deleted one is gone'
+            f'{action}: {connection.host}: {reason}{f" ({message})" if message else ""}. Check the '
+            'id and --host: a run is known only to its own server, until it is deleted'
         )
-    advice = next((text for words, text in _ADVICE if words in message), '')
+    advice = next((advice for text, advice in _ADVICE if text in message), '')
     if advice or status < 500:
         return ServerError(
-            f'{doing}: {connection.host} refused it (HTTP {status}): {message}'
+            f'{action}: {connection.host} refused it (HTTP {status}): {message}'
             + (f'\n{advice}' if advice else '')
         )
-    text = f'{doing}: {connection.host} failed (HTTP {status}): {message or "no reason given"}'
+    text = f'{action}: {connection.host} failed (HTTP {status}): {message or "no reason given"}'
     return ServerError(text, temporary=status in (502, 503, 504))
 
 
 def _message(error: BaseException) -> str:
-    """What the server said, without the layers that it wraps it in."""
+    """The server's message, without the layers around it."""
     body = getattr(error, 'body', None) or ''
     try:
         content = json.loads(body)
@@ -147,7 +144,7 @@ def _message(error: BaseException) -> str:
     if not isinstance(content, dict):
         return ''
     message = str(content.get('message') or content.get('error') or '')
-    # The innermost layer, where it says something.
+    # The innermost layer, if it has a useful text.
     inner = next(
         (
             str(detail.get('message') or '')
@@ -159,12 +156,12 @@ def _message(error: BaseException) -> str:
     text = (
         inner if inner and 'Internal' not in inner else message.rpartition('Error: ')[2]
     ).strip()
-    # Of an error that it did not expect the server sends the stack, too.
+    # For an unexpected error the server also sends the stack trace.
     return (text.splitlines()[0] if '\n\t' in text else text).removesuffix('.')
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Down to where no connection was made."""
+    """The error at the start of a chain, e.g. of the failed connection."""
     while True:
         inner = getattr(error, 'reason', None)
         inner = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__

@@ -1,8 +1,8 @@
-"""The pipeline as a Kubeflow Pipelines v2 specification, from the same graph that runs here.
+"""Compiles the graph of a local run into a Kubeflow Pipelines v2 specification.
 
-TFX compiles the graph; what it leaves out is added to the document: the container's command,
-resources, retries, pipeline parameters in the place of constants, and the second document that
-Kubeflow reads for node selectors, tolerations and secrets.
+TFX compiles the graph. This module adds what TFX lacks: the command of the containers, resources,
+retries, pipeline parameters instead of constants, and the second document from which Kubeflow reads
+node selectors, tolerations and secrets.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from pipeline.steps import BASELINE, DATA_GATE, EVALUATOR, INGESTION, PUSHER, TR
 
 Target = Literal['kubeflow', 'vertex']
 ENTRYPOINT = ['python', '-m', 'pipeline.kubeflow.entrypoint']
-# Pipeline parameter -> the step and its parameter that it stands for: what can change from run to
-# run without compiling again. Each has the compiled value as its default, and `cxr-triage submit`
-# works the new ones out.
+# Pipeline parameter -> the step and its parameter. These can change from run to run without
+# compiling again: the default is the compiled value, and `cxr-triage submit` computes new values.
 PIPELINE_PARAMETERS: dict[str, tuple[str, str]] = {
     'data': (INGESTION.name, 'data'),
     'fingerprint': (INGESTION.name, 'fingerprint'),
@@ -40,7 +39,7 @@ _SPOT = 'cloud.google.com/gke-spot'
 
 
 class SpecError(ValueError):
-    """A pipeline that Kubeflow would refuse; the text says what to change."""
+    """A pipeline that Kubeflow does not accept; the text says what to change."""
 
 
 def compile_spec(
@@ -52,13 +51,19 @@ def compile_spec(
     """Writes the specification of a pipeline.
 
     Args:
-      pipeline: from `pipeline.create_pipeline`.
+      pipeline: the pipeline, from `pipeline.create_pipeline`.
       parameters: images, resources, secrets, retries.
-      path: a `.yaml` file; Kubeflow takes no other form.
+      path: a `.yaml` file; Kubeflow accepts no other format.
       target: open-source Kubeflow Pipelines, or Vertex AI Pipelines.
 
+    Example:
+        >>> config = load('pipeline/configs/nih_triage_gke.yaml', root='gs://bucket/runs',
+        ...               data__root='gs://bucket/nih', kubeflow__image='cxr-triage:1')
+        >>> pipeline = create_pipeline(config, 'first', weights_digest='', read_target=False)
+        >>> compile_spec(pipeline, config.kubeflow, 'nih_triage.yaml')
+
     Raises:
-      SpecError: `path` does not end in `.yaml`, or the pipeline would be refused.
+      SpecError: `path` does not end in `.yaml`, or Kubeflow would not accept the pipeline.
       OSError: the file cannot be written.
     """
     if not path.endswith('.yaml'):
@@ -66,7 +71,7 @@ def compile_spec(
     specification = documents(pipeline, parameters, target)
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    # Whole or not at all: half a specification can be a valid one.
+    # Replaced in one step, because a part of a specification can be a valid specification.
     with tempfile.NamedTemporaryFile(
         'w', dir=folder, suffix='.part', delete=False, encoding='utf-8'
     ) as file:
@@ -82,27 +87,26 @@ def compile_spec(
 def documents(
     pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target = 'kubeflow'
 ) -> list[Spec]:
-    """The pipeline specification, and for Kubeflow the platform specification where there is
-    something to say in it.
+    """The pipeline specification and, for Kubeflow, the platform specification unless it is empty.
 
     Raises:
-      SpecError: the pipeline would be refused, or a step of `parameters.steps` is none of the
-        pipeline's.
+      SpecError: Kubeflow would not accept the pipeline, or `parameters.steps` names a step that the
+        pipeline does not have.
     """
     spec = _compiled(pipeline, parameters, target)
     tasks = spec['root']['dag']['tasks']
     unknown = sorted(set(parameters.steps) - set(tasks))
     if unknown:
         raise SpecError(
-            f'kubeflow.steps names {", ".join(unknown)}: no such step. There are: '
+            f'kubeflow.steps names {", ".join(unknown)}: no such step. The steps are: '
             f'{", ".join(sorted(tasks))}'
         )
     beam_steps = _beam_steps(pipeline)
     for name in tasks:
         container = executor_of(spec, name)['container']
         if name not in beam_steps:
-            # TFX gives them to all steps. A step whose workers are elsewhere keeps its URIs (see
-            # pipeline.kubeflow.entrypoint), others need paths.
+            # TFX adds the Beam arguments to all steps. The entry point would take them as a sign of
+            # remote workers and keep URIs, but these steps need paths.
             container['args'] = [
                 arg for arg in container['args'] if arg not in pipeline.beam_pipeline_args
             ]
@@ -143,7 +147,7 @@ def executor_of(spec: Spec, task: str) -> dict[str, Any]:
 
 
 def _label(spec: Spec, task: str) -> str:
-    """The name of a step's executor, by which both documents know it."""
+    """The name of a step's executor in both documents."""
     return spec['components'][spec['root']['dag']['tasks'][task]['componentRef']['name']][
         'executorLabel'
     ]
@@ -152,13 +156,13 @@ def _label(spec: Spec, task: str) -> str:
 def _compiled(
     pipeline: tfx_pipeline.Pipeline, parameters: KubeflowParameters, target: Target
 ) -> Spec:
-    """As TFX compiles it."""
+    """The pipeline as TFX compiles it."""
     if not parameters.image:
-        raise SpecError('no image: give the one of the steps with --image, or as kubeflow.image')
+        raise SpecError('no image: give the image of the steps with --image or as kubeflow.image')
     config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         display_name=pipeline.pipeline_info.pipeline_name,
         default_image=parameters.image,
-        # Vertex hands TFX what it expects.
+        # Vertex works with TFX's own entry point.
         default_commands=ENTRYPOINT
         if target == 'kubeflow'
         else list(kubeflow_v2_dag_runner.KUBEFLOW_TFX_CMD),
@@ -187,7 +191,7 @@ def _resources(resources: StepResources) -> dict[str, Any]:
 
 
 def _parametrise(spec: Spec) -> None:
-    """Puts pipeline parameters in the place of constants, with these as their defaults."""
+    """Replaces constants by pipeline parameters that have these constants as their defaults."""
     tasks = spec['root']['dag']['tasks']
     definitions = spec['root'].setdefault('inputDefinitions', {}).setdefault('parameters', {})
     for name, (task, key) in PIPELINE_PARAMETERS.items():
@@ -202,9 +206,9 @@ def _parametrise(spec: Spec) -> None:
 
 def _platform(spec: Spec, parameters: KubeflowParameters) -> Spec:
     """Returns the Kubernetes settings of the pods, or an empty document."""
-    everywhere: dict[str, Any] = {}
+    common: dict[str, Any] = {}
     if as_env := [secret for secret in parameters.secrets if secret.env]:
-        everywhere['secretAsEnv'] = [
+        common['secretAsEnv'] = [
             {
                 'secretName': item.name,
                 'keyToEnv': [{'secretKey': key, 'envVar': name} for key, name in item.env.items()],
@@ -212,16 +216,16 @@ def _platform(spec: Spec, parameters: KubeflowParameters) -> Spec:
             for item in as_env
         ]
     if mounted := [secret for secret in parameters.secrets if secret.mount]:
-        everywhere['secretAsVolume'] = [
+        common['secretAsVolume'] = [
             {'secretName': item.name, 'mountPath': item.mount} for item in mounted
         ]
     if parameters.volumes:
-        everywhere['pvcMount'] = [
+        common['pvcMount'] = [
             {'constant': item.claim, 'mountPath': item.mount} for item in parameters.volumes
         ]
     executors = {}
     for task in spec['root']['dag']['tasks']:
-        if settings := everywhere | _node(parameters.of(task)):
+        if settings := common | _node(parameters.of(task)):
             executors[_label(spec, task)] = settings
     return (
         {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
@@ -231,7 +235,7 @@ def _platform(spec: Spec, parameters: KubeflowParameters) -> Spec:
 
 
 def _node(resources: StepResources) -> dict[str, Any]:
-    """On which nodes a pod may run."""
+    """The settings that select the nodes on which a pod can run."""
     selector = resources.node_selector | ({_SPOT: 'true'} if resources.spot else {})
     tolerations = [item.model_dump(exclude_none=True) for item in resources.tolerations]
     if resources.spot:

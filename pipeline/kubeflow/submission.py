@@ -1,5 +1,6 @@
-"""What a run is handed with a compiled specification, and what would need another one. Plain
-dictionaries, no TFX and no kfp here.
+"""Finds the parameters with which a run can use a compiled specification.
+
+Works on plain dictionaries and does not import TFX and kfp.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from pipeline.kubeflow.validation import Spec
 
 _SHOWN = 8
 _VALUE_WIDTH = 60
-# Where the interesting part of a path begins: `root.dag.tasks.Trainer.inputs.…` is about the
-# Trainer.
+# Prefixes that messages omit: `root.dag.tasks.Trainer.inputs.…` becomes `Trainer.inputs.…`.
 _PREFIXES = (
     'root.dag.tasks.',
     'deploymentSpec.executors.',
@@ -25,15 +25,14 @@ _PREFIXES = (
 
 
 class SubmissionError(ValueError):
-    """A specification that cannot be submitted as it is; the text says what to do."""
+    """A specification that cannot be submitted; the text says what to do."""
 
 
 def load(path: str) -> list[Spec]:
-    """The documents of a compiled specification: the pipeline's, and the platform's where there is
-    one.
+    """Reads a compiled specification: the pipeline document and, if present, the platform document.
 
     Raises:
-      SubmissionError: there is no such file, it is no specification, or Kubeflow would refuse it.
+      SubmissionError: the file cannot be read, is not a specification, or Kubeflow would refuse it.
     """
     if not path.endswith('.yaml'):
         raise SubmissionError(f'{path}: expected the .yaml file that cxr-triage compile writes')
@@ -46,14 +45,14 @@ def load(path: str) -> list[Spec]:
             f'{path}'
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SubmissionError(f'{path}: no YAML: {error}') from None
+        raise SubmissionError(f'{path}: not valid YAML: {error}') from None
     if (
         not 1 <= len(documents) <= 2
         or not all(isinstance(document, dict) for document in documents)
         or 'root' not in documents[0]
     ):
         raise SubmissionError(
-            f'{path}: no pipeline specification; write one with cxr-triage compile --out {path}'
+            f'{path}: not a pipeline specification; write one with cxr-triage compile --out {path}'
         )
     if problems := validation.problems(documents[0]):
         raise SubmissionError('\n'.join(f'{path}: {problem}' for problem in problems))
@@ -61,7 +60,7 @@ def load(path: str) -> list[Spec]:
 
 
 def image(documents: Sequence[Spec]) -> str:
-    """The image of the steps; where some have one of their own (a GPU's), that of most."""
+    """The image of the most steps; some can have another one, for GPUs."""
     images = [
         executor['container']['image']
         for executor in _executors(documents[0])
@@ -71,13 +70,13 @@ def image(documents: Sequence[Spec]) -> str:
 
 
 def gpu_image(documents: Sequence[Spec]) -> str | None:
-    """The image of the steps that have one of their own; None where all have the same."""
-    others = {
+    """The image of the steps with another image than most; None if all have the same image."""
+    gpu_images = {
         executor['container']['image']
         for executor in _executors(documents[0])
         if 'container' in executor
     } - {image(documents)}
-    return min(others, default=None)
+    return min(gpu_images, default=None)
 
 
 def parameters(compiled: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
@@ -85,10 +84,10 @@ def parameters(compiled: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
 
     Args:
       compiled: the documents of the specification.
-      now: what the configuration, the data and the served model compile to at this moment.
+      now: the documents for the current configuration, data and served model.
 
     Raises:
-      SubmissionError: they differ in something other than a parameter.
+      SubmissionError: the documents differ in something other than a parameter.
     """
     differences = list(_differences('', _fixed(compiled), _fixed(now)))
     if differences:
@@ -98,7 +97,7 @@ def parameters(compiled: Sequence[Spec], now: Sequence[Spec]) -> dict[str, Any]:
         raise SubmissionError(
             'the specification does not match this configuration and code, and parameters '
             'cannot change that: compile again '
-            '(cxr-triage compile; where project code has changed, build the image '
+            '(cxr-triage compile; if project code has changed, build the image '
             'first). Compiled, and now:\n  ' + '\n  '.join(lines)
         )
     old, new = _defaults(compiled[0]), _defaults(now[0])
@@ -118,11 +117,10 @@ def _defaults(spec: Spec) -> dict[str, Any]:
 
 
 def _fixed(documents: Sequence[Spec]) -> dict[str, Any]:
-    """What a run cannot change: all but the defaults of the parameters, and the version of the
-    compiler, which no step sees.
+    """The parts that a run cannot change: all except the defaults of the parameters.
 
-    By its text: what was just compiled holds tuples and numbers that a file gives back in another
-    form.
+    The version of the compiler is removed too, because no step uses it. The result goes through
+    YAML text, because new documents contain tuples and numbers that a file returns in another form.
     """
     spec, *platform = copy.deepcopy(list(documents))
     for definition in _definitions(spec).values():
@@ -145,10 +143,14 @@ def _differences(path: str, compiled: Any, now: Any) -> Iterator[str]:
 
 
 def _excerpts(compiled: Any, now: Any) -> tuple[str, str]:
-    """Returns excerpts of both values from where they begin to differ."""
+    """Returns excerpts of both values around their first difference."""
     texts = ['nothing' if value is None else str(value) for value in (compiled, now)]
     common = next(
-        (place for place, (one, other) in enumerate(zip(*texts, strict=False)) if one != other),
+        (
+            index
+            for index, (before, after) in enumerate(zip(*texts, strict=False))
+            if before != after
+        ),
         min(map(len, texts)),
     )
     start = 0 if max(map(len, texts)) <= _VALUE_WIDTH else max(0, common - _VALUE_WIDTH // 3)

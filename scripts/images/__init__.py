@@ -1,1 +1,1 @@
-"""Builds the container images, also where no container engine runs and no image can be pulled."""
+"""Builds the container images, even without a running container engine or access to a registry."""

@@ -1,5 +1,6 @@
-"""`python -m scripts.images cpu`: builds an image of the pipeline's steps or of Beam's workers;
-`make image` calls it.
+"""Builds an image for the pipeline's steps or for Beam workers.
+
+`make image` calls `python -m scripts.images cpu`.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from scripts.images import base
 from scripts.images.engine import Engine, EngineError, engine, on_path, output_of
 
 PROJECT = Path(__file__).resolve().parents[2]
-# Images of an engine of our own.
+# The images of an engine that is started here.
 STORE = PROJECT / '.tools' / 'docker'
 PULLED_BASE = 'python:3.11-slim-trixie'
 TARGETS = ('cpu', 'gpu', 'beam')
 _PULL_S = 120.0
-# With the stages that only build.
+# Including the build stages.
 _DISK_GB = {'cpu': 12, 'gpu': 24, 'beam': 14}
 _CERTIFICATES = ('SSL_CERT_FILE', 'PIP_CERT', 'REQUESTS_CA_BUNDLE')
-# uv's setting -> pip's, which fetches uv.
-_OF_PIP = {
+# Setting of uv -> setting of pip, which installs uv.
+_PIP_NAMES = {
     'UV_DEFAULT_INDEX': 'PIP_INDEX_URL',
     'UV_INDEX': 'PIP_EXTRA_INDEX_URL',
     'UV_INSECURE_HOST': 'PIP_TRUSTED_HOST',
@@ -36,7 +37,7 @@ _PROXIES = ('HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'http_proxy', 'https_proxy'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Builds; 0 done, 1 not, with the reason."""
+    """Builds an image; returns 0, or 1 after it has printed the reason."""
     parser = argparse.ArgumentParser(
         prog='python -m scripts.images', description='Builds the container images of the pipeline.'
     )
@@ -49,48 +50,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--base',
         help=(
-            f'a Debian 13 with Python 3.11 (default: {PULLED_BASE} if it can be pulled, else one '
-            'made here)'
+            f'an image with Debian 13 and Python 3.11 (default: {PULLED_BASE} if it can be pulled, '
+            'or else an image that is made here)'
         ),
     )
     args = parser.parse_args(argv)
     try:
-        with engine(STORE) as found:
+        with engine(STORE) as docker:
             tag = args.tag or f'cxr-triage:{args.what}'
             base_image = args.base or (
-                base.make(found, PROJECT) if args.what == 'base' else default_base(found)
+                base.make(docker, PROJECT) if args.what == 'base' else default_base(docker)
             )
             if args.what != 'base':
-                build(found, args.what, tag, base_image)
+                build(docker, args.what, tag, base_image)
                 base_image = tag
-            _say(
+            _log(
                 f'{base_image} is ready'
                 + (
-                    f' ({found.environment["DOCKER_HOST"]} while an engine runs there)'
-                    if found.own
+                    f' ({docker.environment["DOCKER_HOST"]} while an engine runs there)'
+                    if docker.own
                     else ''
                 )
             )
     except (EngineError, base.BaseError) as error:
-        _say(str(error))
+        _log(str(error))
         return 1
     except subprocess.CalledProcessError as error:
-        _say(
-            f'{shlex.join(map(str, error.cmd[:3]))} … failed (exit code {error.returncode}); what '
-            'it said stands above'
+        _log(
+            f'{shlex.join(map(str, error.cmd[:3]))} … failed (exit code {error.returncode}); its '
+            'output is above'
         )
         return 1
     return 0
 
 
-def build(found: Engine, target: str, tag: str, base_image: str) -> None:
+def build(docker: Engine, target: str, tag: str, base_image: str) -> None:
     """Builds a target of the Dockerfile.
 
     Raises:
-      EngineError: there is not enough disk for it.
-      CalledProcessError: the build failed; it has said why.
+      EngineError: there is not enough disk space.
+      CalledProcessError: the build failed; its output has the reason.
     """
-    if found.own and not found.has(tag):
+    if docker.own and not docker.has(tag):
         _check_disk(target, tag)
     with tempfile.TemporaryDirectory(prefix='cxr-triage-secrets-') as name:
         options = [
@@ -110,27 +111,30 @@ def build(found: Engine, target: str, tag: str, base_image: str) -> None:
             if os.environ.get(proxy)
             for option in ('--build-arg', proxy)
         ]
-        options += ['--network', 'host'] if found.own else []
-        _say(f'building {tag} on {base_image}')
-        environment = {**found.environment, 'DOCKER_BUILDKIT': '1'}
-        command = [found.docker, 'build', *options, '--progress', 'plain', str(PROJECT)]
+        options += ['--network', 'host'] if docker.own else []
+        _log(f'building {tag} on {base_image}')
+        environment = {**docker.environment, 'DOCKER_BUILDKIT': '1'}
+        command = [docker.docker, 'build', *options, '--progress', 'plain', str(PROJECT)]
         subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
 
 
 def _check_disk(target: str, tag: str) -> None:
-    """A full disk would hit everything else on this machine, too."""
-    place = next(folder for folder in (STORE, *STORE.parents) if folder.exists())
-    free = shutil.disk_usage(place).free / 1e9
+    """Checks the free disk space, because a full disk affects everything on this machine."""
+    existing = next(folder for folder in (STORE, *STORE.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / 1e9
     if free < _DISK_GB[target]:
         raise EngineError(
-            f'{tag} needs {_DISK_GB[target]} GB of disk to be built, and {place} has {free:.0f}: '
-            f'make room, or remove {STORE}'
+            f'{tag} needs {_DISK_GB[target]} GB of disk to be built, and {existing} has '
+            f'{free:.0f}: make room, or remove {STORE}'
         )
 
 
 def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
-    """Options that show the build which package indexes and certificates to use: as pip and Go here
-    are set up. Files go to `folder`.
+    """Options that give the build the package indexes and certificates of pip and Go here.
+
+    Args:
+      folder: the folder for the files of the secrets.
+      env: the environment variables.
     """
     settings = dict(
         line.split('=', 1)
@@ -138,17 +142,18 @@ def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
         if '=' in line
     )
     certificates = next(
-        (path for given in (env, settings) for path in map(given.get, _CERTIFICATES) if path), None
+        (path for source in (env, settings) for path in map(source.get, _CERTIFICATES) if path),
+        None,
     )
     index = {
         name: env.get(name) or settings.get(name)
-        for name in ('UV_INDEX_STRATEGY', 'UV_HTTP_TIMEOUT', *_OF_PIP)
+        for name in ('UV_INDEX_STRATEGY', 'UV_HTTP_TIMEOUT', *_PIP_NAMES)
     }
     lines = [f'{name}={shlex.quote(value)}' for name, value in index.items() if value]
     lines += [
-        f'{pip}={shlex.quote(value)}' for name, pip in _OF_PIP.items() if (value := index[name])
+        f'{pip}={shlex.quote(value)}' for name, pip in _PIP_NAMES.items() if (value := index[name])
     ]
-    # `go env` also knows what `go env -w` has set.
+    # `go env` also has the settings of `go env -w`.
     modules = env.get('GOPROXY') or next(
         (output_of(go, 'env', 'GOPROXY') for go in on_path('go', env)), ''
     )
@@ -162,18 +167,18 @@ def secrets(folder: Path, env: Mapping[str, str]) -> list[str]:
     return options
 
 
-def default_base(found: Engine) -> str:
-    """The base image that can be had: pulled, else made here.
+def default_base(docker: Engine) -> str:
+    """Pulls the base image, or makes one if it cannot be pulled.
 
     Raises:
-      BaseError: it cannot be made.
+      BaseError: the image can be neither pulled nor made.
     """
-    if found.has(PULLED_BASE):
+    if docker.has(PULLED_BASE):
         return PULLED_BASE
-    if not found.has(base.TAG):
+    if not docker.has(base.TAG):
         try:
             if (
-                found.run(
+                docker.run(
                     'pull',
                     '--quiet',
                     PULLED_BASE,
@@ -186,11 +191,11 @@ def default_base(found: Engine) -> str:
                 return PULLED_BASE
         except subprocess.TimeoutExpired:
             pass
-        _say(f'{PULLED_BASE} cannot be pulled: making a base image with debootstrap')
-    return base.make(found, PROJECT)
+        _log(f'{PULLED_BASE} cannot be pulled: making a base image with debootstrap')
+    return base.make(docker, PROJECT)
 
 
-def _say(message: str) -> None:
+def _log(message: str) -> None:
     sys.stderr.write(f'images: {message}\n')
     sys.stderr.flush()
 

@@ -1,6 +1,4 @@
-"""The base image where none can be pulled: Debian 13 by debootstrap, with the Python of the current
-environment out of this machine.
-"""
+"""Makes the base image if it cannot be pulled: Debian 13 from debootstrap, with a local Python."""
 
 from __future__ import annotations
 
@@ -17,9 +15,9 @@ from scripts.images.engine import Engine, output_of
 TAG = 'cxr-triage-base:debian13'
 _LABEL = 'cxr-triage.made-of'
 _SUITE = 'trixie'
-# Of the environment `current`.
+# The Python of the environment `current`.
 VERSION = '3.11'
-# Certificates, and the shared libraries that a Python built elsewhere uses.
+# Certificates, and the shared libraries of a Python that was built on another system.
 _PACKAGES = (
     *(
         'ca-certificates',
@@ -33,8 +31,8 @@ _PACKAGES = (
     ),
     *('zlib1g', 'libexpat1', 'libcrypt1', 'libuuid1'),
 )
-# What Debian's own slim images leave out too.
-_LEFT_OUT = (
+# Folders that Debian's own slim images omit too.
+_EXCLUDED = (
     'usr/share/doc',
     'usr/share/man',
     'usr/share/locale',
@@ -43,9 +41,9 @@ _LEFT_OUT = (
     'var/lib/apt/lists',
     'var/log',
 )
-# Of the Python: its tests, what somebody installed into it, and what only builds of Python itself
+# Not copied from the Python: its tests, installed packages, and files that only builds of Python
 # use.
-_NOT_OF_PYTHON = (
+_EXCLUDED_FROM_PYTHON = (
     'test',
     'tests',
     'idlelib',
@@ -63,19 +61,19 @@ class BaseError(Exception):
 
 
 def make(engine: Engine, project: Path, fresh: bool = False) -> str:
-    """Makes the base image unless the engine holds it already. Returns its tag.
+    """Makes the base image unless the engine already has it. Returns its tag.
 
     Raises:
-      BaseError: debootstrap or the Python is missing, or fails.
+      BaseError: debootstrap or the Python is missing or fails.
     """
     prefix = python_prefix(project)
     if prefix is None:
         raise BaseError(
-            f'no Python {VERSION} to put into the image: fetch one (`uv python install {VERSION}` '
+            f'no Python {VERSION} for the image: install one (`uv python install {VERSION}` '
             f'or `pyenv install {VERSION}`)'
         )
-    made_of = hashlib.sha256(' '.join([_SUITE, *_PACKAGES, str(prefix)]).encode()).hexdigest()[:16]
-    if not fresh and _label(engine) == made_of:
+    content = hashlib.sha256(' '.join([_SUITE, *_PACKAGES, str(prefix)]).encode()).hexdigest()[:16]
+    if not fresh and _label(engine) == content:
         return TAG
     if os.geteuid() != 0:
         raise BaseError('debootstrap needs root: run this as root, or give an image with --base')
@@ -88,12 +86,12 @@ def make(engine: Engine, project: Path, fresh: bool = False) -> str:
         root = Path(name) / 'root'
         _debian(root, Path(name) / 'log')
         _python(root, prefix)
-        _import(engine, root, made_of)
+        _import(engine, root, content)
     return TAG
 
 
 def python_prefix(project: Path) -> Path | None:
-    """Where uv or pyenv have the Python; not the distribution's own, which is all of /usr."""
+    """The folder of a Python from uv or pyenv; not the system's, whose folder is all of /usr."""
     find = ('uv', 'python', 'find', '--system', '--no-project', f'cpython-{VERSION}')
     path = output_of(str(project / 'scripts/with-uv'), *find)
     prefix = Path(path).resolve().parents[1] if path else Path('/usr')
@@ -101,7 +99,7 @@ def python_prefix(project: Path) -> Path | None:
 
 
 def _label(engine: Engine) -> str:
-    done = engine.run(
+    result = engine.run(
         'image',
         'inspect',
         '--format',
@@ -111,7 +109,7 @@ def _label(engine: Engine) -> str:
         capture_output=True,
         text=True,
     )
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 def _debian(root: Path, log: Path) -> None:
@@ -123,8 +121,8 @@ def _debian(root: Path, log: Path) -> None:
             _SUITE,
             str(root),
         ]
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
-    if done.returncode != 0:
+        result = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if result.returncode != 0:
         end = log.read_text(encoding='utf-8', errors='replace').splitlines()[-5:]
         raise BaseError(
             '\n'.join(
@@ -135,9 +133,9 @@ def _debian(root: Path, log: Path) -> None:
                 ]
             )
         )
-    for folder in _LEFT_OUT:
+    for folder in _EXCLUDED:
         _empty(root / folder)
-    # apt asks for these two.
+    # apt needs these two folders.
     (root / 'var/lib/apt/lists/partial').mkdir()
     (root / 'var/cache/apt/archives/partial').mkdir(parents=True)
 
@@ -151,9 +149,9 @@ def _empty(folder: Path) -> None:
 
 
 def _python(root: Path, prefix: Path) -> None:
-    """Puts the Python under /usr/local; it finds its library by where it is."""
+    """Copies the Python to /usr/local; it finds its library relative to its own path."""
     name = f'python{VERSION}'
-    ignore = shutil.ignore_patterns(*_NOT_OF_PYTHON)
+    ignore = shutil.ignore_patterns(*_EXCLUDED_FROM_PYTHON)
     for folder in (f'lib/{name}', f'include/{name}'):
         shutil.copytree(prefix / folder, root / 'usr/local' / folder, symlinks=True, ignore=ignore)
     shutil.copy2(prefix / 'bin' / name, root / 'usr/local/bin' / name)
@@ -162,13 +160,13 @@ def _python(root: Path, prefix: Path) -> None:
     for link in ('python3', 'python'):
         (root / 'usr/local/bin' / link).symlink_to(name)
     for command in (['ldconfig'], [f'/usr/local/bin/{name}', '-m', 'ensurepip', '--default-pip']):
-        done = subprocess.run(
+        result = subprocess.run(
             ['chroot', str(root), *command], capture_output=True, text=True, check=False
         )
-        if done.returncode != 0:
+        if result.returncode != 0:
             raise BaseError(
                 f'{prefix}/bin/{name} does not run on Debian 13 ({" ".join(command)}): '
-                f'{done.stderr.strip()[-500:]}'
+                f'{result.stderr.strip()[-500:]}'
             )
 
 
@@ -176,8 +174,8 @@ def _shared_libraries(prefix: Path) -> Iterable[Path]:
     return sorted((prefix / 'lib').glob('libpython*.so*'))
 
 
-def _import(engine: Engine, root: Path, made_of: str) -> None:
-    # Devices and processes are the engine's.
+def _import(engine: Engine, root: Path, content: str) -> None:
+    # The engine provides devices and processes.
     tar = [
         'tar',
         '-C',
@@ -190,7 +188,7 @@ def _import(engine: Engine, root: Path, made_of: str) -> None:
         '.',
     ]
     with subprocess.Popen(tar, stdout=subprocess.PIPE) as packer:
-        changes = ('ENV LANG=C.UTF-8', 'CMD ["python3"]', f'LABEL {_LABEL}={made_of}')
+        changes = ('ENV LANG=C.UTF-8', 'CMD ["python3"]', f'LABEL {_LABEL}={content}')
         options = [option for change in changes for option in ('--change', change)]
         engine.run('import', *options, '-', TAG, stdin=packer.stdout, stdout=subprocess.DEVNULL)
     if packer.returncode != 0:

@@ -1,4 +1,4 @@
-"""A Docker engine: the one that runs here, or one that is started for as long as it is needed."""
+"""Finds a running Docker engine, or starts one for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _START_S = 60.0
-_PACKAGES = 'Debian, Ubuntu: the packages docker.io and, where there is one, docker-buildx'
-# The first client that leaves BuildKit to the plugin buildx.
+_PACKAGES = 'Debian, Ubuntu: the packages docker.io and, if it exists, docker-buildx'
+# The first version of the client that needs the plugin buildx for BuildKit.
 _BUILDX_FROM = 23
 
 
 class EngineError(Exception):
-    """There is no engine; the message says what to install or to do."""
+    """No engine can be used; the message says what to install or do."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How to reach an engine.
+    """A Docker engine and its client.
 
     Attributes:
-      docker: the client.
-      environment: that the client is run with.
-      own: whether it was started here: no other user, no bridge network, nothing published.
+      docker: the path of the client.
+      environment: the environment variables of the client.
+      own: whether this module started the engine; then it has no other users and no bridge network.
     """
 
     docker: str
@@ -37,18 +37,18 @@ class Engine:
     own: bool = False
 
     def run(self, *arguments: str, check: bool = True, **options) -> subprocess.CompletedProcess:
-        """Runs the client; options as of `subprocess.run`."""
+        """Runs the client, with options for `subprocess.run`."""
         return subprocess.run(
             [self.docker, *arguments], env=self.environment, check=check, **options
         )
 
     def has(self, image: str) -> bool:
-        """Whether the engine holds an image."""
+        """Whether the engine has an image."""
         return self.run('image', 'inspect', image, check=False, capture_output=True).returncode == 0
 
 
 def on_path(name: str, env: Mapping[str, str]) -> Iterator[str]:
-    """Every program of this name in the folders of PATH."""
+    """All programs of this name in the folders of PATH."""
     for folder in env.get('PATH', os.defpath).split(os.pathsep):
         path = Path(folder or '.') / name
         if path.is_file() and os.access(path, os.X_OK):
@@ -56,21 +56,22 @@ def on_path(name: str, env: Mapping[str, str]) -> Iterator[str]:
 
 
 def output_of(*command: str) -> str:
-    """The command's standard output without the line end; empty if it cannot be run or fails."""
+    """The stripped standard output of a command; empty if the command cannot run or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ''
-    return done.stdout.strip() if done.returncode == 0 else ''
+    return result.stdout.strip() if result.returncode == 0 else ''
 
 
 @contextmanager
 def engine(folder: Path, env: Mapping[str, str] = os.environ) -> Iterator[Engine]:
-    """The engine that answers here, else one of our own, whose images stay in `folder` and which
-    ends with the context.
+    """The running engine, or else an engine that runs inside the context.
+
+    The images of the second one stay in `folder`.
 
     Raises:
-      EngineError: there is none, and none can be started.
+      EngineError: no engine runs, and none can be started.
     """
     docker = client(env)
     if _answers(docker, env):
@@ -79,7 +80,7 @@ def engine(folder: Path, env: Mapping[str, str] = os.environ) -> Iterator[Engine
     folder = folder.resolve()
     socket = folder / 'socket'
     own = {**env, 'DOCKER_HOST': f'unix://{socket}'}
-    if _answers(docker, own):  # another process has it
+    if _answers(docker, own):  # another process has started it
         yield Engine(docker, own, own=True)
         return
     daemon = _start(folder, socket)
@@ -99,9 +100,9 @@ def client(env: Mapping[str, str]) -> str:
     """The first docker client on PATH that can build with BuildKit.
 
     Raises:
-      EngineError: there is none.
+      EngineError: there is no such client.
     """
-    looked_at = []
+    rejected = []
     for path in on_path('docker', env):
         version = re.search(r'\d+', output_of(path, '--version'))
         if version and (
@@ -109,12 +110,12 @@ def client(env: Mapping[str, str]) -> str:
             or re.match(r'github\.com/docker/buildx', output_of(path, 'buildx', 'version'))
         ):
             return path
-        looked_at.append(f'  {path} has no BuildKit: its plugin buildx is missing')
+        rejected.append(f'  {path} has no BuildKit: its plugin buildx is missing')
     raise EngineError(
         '\n'.join(
             [
                 'no docker client that can build the images. Install one (' + _PACKAGES + ')',
-                *looked_at,
+                *rejected,
             ]
         )
     )
@@ -122,12 +123,12 @@ def client(env: Mapping[str, str]) -> str:
 
 def _answers(docker: str, env: Mapping[str, str]) -> bool:
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [docker, 'info'], env=dict(env), capture_output=True, timeout=30, check=False
         )
     except subprocess.TimeoutExpired:
         return False
-    return done.returncode == 0
+    return result.returncode == 0
 
 
 def _start(folder: Path, socket: Path) -> subprocess.Popen:
@@ -146,7 +147,7 @@ def _start(folder: Path, socket: Path) -> subprocess.Popen:
             'as root'
         )
     folder.mkdir(parents=True, exist_ok=True)
-    # Without a bridge: builds use the network of this machine, steps have none.
+    # Without a bridge: builds use the network of this machine, and steps have no network.
     options = {
         'data-root': folder / 'data',
         'exec-root': folder / 'exec',
@@ -159,7 +160,7 @@ def _start(folder: Path, socket: Path) -> subprocess.Popen:
         '--iptables=false',
         '--ip-forward=false',
     ]
-    # It ends with this process even where that is killed.
+    # The engine ends together with this process, even if this process is killed.
     command = [
         *(['setpriv', '--pdeathsig', 'TERM'] if shutil.which('setpriv') else []),
         daemon,

@@ -28,12 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         nargs='*',
         type=Path,
         metavar='FOLDER',
-        help='with a kustomization.yaml (default: base and all overlays)',
+        help='a folder with a kustomization.yaml (default: base and all overlays)',
     )
     parser.add_argument(
         '--filled-in',
         action='store_true',
-        help='also refuse placeholders; use it before you apply a folder',
+        help='also report placeholders; use it before you apply a folder',
     )
     args = parser.parse_args(argv)
     try:
@@ -75,10 +75,10 @@ def _all(objects: Objects, tools: Path, filled_in: bool) -> list[Problem]:
 
 
 def _summary(objects: Objects, filled_in: bool) -> str:
-    left = 0 if filled_in else len(list(placeholders(objects)))
+    count = 0 if filled_in else len(list(placeholders(objects)))
     note = (
-        f'; placeholders to fill in before you apply it: {left} (--filled-in lists them)'
-        if left
+        f'; placeholders to fill in before you apply it: {count} (--filled-in lists them)'
+        if count
         else ''
     )
     return (

@@ -1,4 +1,4 @@
-"""Checks that selectors, targets and ports match pods; a schema accepts any value."""
+"""Checks that selectors, targets and ports match pods, which schemas cannot check."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def namespaces(objects: Objects) -> Iterator[Problem]:
         if level != 'restricted':
             text = (
                 f'is {level!r}: expected restricted, so that Kubernetes refuses what this check '
-                'has missed'
+                'does not find'
             )
             yield Problem(namespace, f'metadata.labels[{_RESTRICTED}]', text)
 
 
 def workload_selectors(objects: Objects) -> Iterator[Problem]:
-    """A controller's selector chooses the pods of its own template."""
+    """A controller's selector matches the pods of its own template."""
     for pod in objects.pods():
         if pod.manifest.kind in CONTROLLERS:
             selector = pod.manifest.spec.get('selector') or {}
@@ -57,7 +57,7 @@ def workload_selectors(objects: Objects) -> Iterator[Problem]:
 def spreads(objects: Objects) -> Iterator[Problem]:
     """The label selector of a spread constraint matches the pods it spreads."""
     for pod in objects.pods():
-        for place, spread in enumerate(pod.spec.get('topologySpreadConstraints') or ()):
+        for index, spread in enumerate(pod.spec.get('topologySpreadConstraints') or ()):
             selector = spread.get('labelSelector') or {}
             if not _selects(selector) or not matches(selector, pod.labels):
                 text = (
@@ -66,7 +66,7 @@ def spreads(objects: Objects) -> Iterator[Problem]:
                 )
                 yield Problem(
                     pod.manifest,
-                    f'{pod.field}.topologySpreadConstraints[{place}].labelSelector',
+                    f'{pod.field}.topologySpreadConstraints[{index}].labelSelector',
                     text,
                 )
 
@@ -111,11 +111,11 @@ def autoscalers(objects: Objects) -> Iterator[Problem]:
 
 
 def disruption_budgets(objects: Objects) -> Iterator[Problem]:
-    """A disruption budget selects pods, and no pod has two: Kubernetes would refuse evictions."""
+    """A disruption budget selects pods, and no pod has two, which would block evictions."""
     protected: dict[str, Manifest] = {}
     for budget in objects.of('PodDisruptionBudget'):
         selector = budget.spec.get('selector')
-        # Without a selector a budget is for no pod, with an empty one for all of the namespace.
+        # A budget without a selector applies to no pod, one with an empty selector to all pods.
         pods = [] if selector is None else objects.selected(selector, budget.namespace)
         if not pods:
             yield _no_pod(objects, budget, 'spec.selector', selector)
@@ -123,7 +123,7 @@ def disruption_budgets(objects: Objects) -> Iterator[Problem]:
             key = f'{pod.manifest.kind} {pod.manifest.name}'
             if key in protected:
                 text = (
-                    f'{key} has the budget {protected[key].name} already, and two block every '
+                    f'{key} already has the budget {protected[key].name}, and two block every '
                     'eviction: remove one'
                 )
                 yield Problem(budget, 'spec.selector', text)
@@ -144,9 +144,9 @@ def network_policies(objects: Objects) -> Iterator[Problem]:
                     'ignored; add it'
                 )
                 yield Problem(policy, f'spec.{direction}', text)
-        for place, rule in enumerate(policy.spec.get('ingress') or ()):
+        for index, rule in enumerate(policy.spec.get('ingress') or ()):
             for port in rule.get('ports') or ():
-                field = f'spec.ingress[{place}].ports[{port.get("port")}]'
+                field = f'spec.ingress[{index}].ports[{port.get("port")}]'
                 if pods and 'port' in port and 'endPort' not in port:
                     protocol = port.get('protocol', 'TCP')
                     if not any(pod.exposes(port['port'], protocol) for pod in pods):
@@ -154,7 +154,7 @@ def network_policies(objects: Objects) -> Iterator[Problem]:
 
 
 def uncovered_pods(objects: Objects) -> Iterator[Problem]:
-    """A network policy governs the incoming and the outgoing traffic of every pod."""
+    """Network policies cover the incoming and the outgoing traffic of every pod."""
     for pod in objects.pods():
         for direction in ('Ingress', 'Egress'):
             covering = (
@@ -166,8 +166,8 @@ def uncovered_pods(objects: Objects) -> Iterator[Problem]:
             )
             if next(covering, None) is None:
                 text = (
-                    f'no NetworkPolicy governs the {direction.lower()} of these pods '
-                    f'({_labels(pod)}): all of it is open; add one'
+                    f'no NetworkPolicy covers the {direction.lower()} of these pods '
+                    f'({_labels(pod)}), so that all of it is open: add one'
                 )
                 yield Problem(
                     pod.manifest, f'{pod.field.removesuffix(".spec")}.metadata.labels', text
@@ -175,7 +175,7 @@ def uncovered_pods(objects: Objects) -> Iterator[Problem]:
 
 
 def monitoring(objects: Objects) -> Iterator[Problem]:
-    """Google's managed Prometheus scrapes ports that pods expose; there is no schema here."""
+    """Google's managed Prometheus scrapes ports that pods expose; no schema checks this kind."""
     for monitor in objects.of('PodMonitoring'):
         selector = monitor.spec.get('selector') or {}
         pods = objects.selected(selector, monitor.namespace)
@@ -184,18 +184,18 @@ def monitoring(objects: Objects) -> Iterator[Problem]:
         endpoints = monitor.spec.get('endpoints') or ()
         if not endpoints:
             yield Problem(monitor, 'spec.endpoints', 'is empty: expected at least one with `port`')
-        for place, endpoint in enumerate(endpoints):
+        for index, endpoint in enumerate(endpoints):
             for pod in pods:
                 if not pod.exposes(endpoint.get('port', '')):
                     yield Problem(
                         monitor,
-                        f'spec.endpoints[{place}].port',
+                        f'spec.endpoints[{index}].port',
                         _no_port(endpoint.get('port', ''), 'TCP', pod),
                     )
 
 
 def _types(policy: Manifest) -> list[str]:
-    """The directions that a policy governs, with Kubernetes' default."""
+    """The directions that a policy covers, with Kubernetes' default."""
     types = policy.spec.get('policyTypes')
     return types or (['Ingress', 'Egress'] if policy.spec.get('egress') else ['Ingress'])
 
@@ -207,7 +207,7 @@ def _selects(selector: Mapping[str, Any]) -> bool:
 def _no_pod(
     objects: Objects, manifest: Manifest, field: str, selector: Mapping[str, Any] | None
 ) -> Problem:
-    chosen = labels_text(selector) if selector and _selects(selector) else 'is empty'
+    labels = labels_text(selector) if selector and _selects(selector) else 'is empty'
     pods = (
         '; '.join(
             f'{pod.manifest.kind} {pod.manifest.name}: {_labels(pod)}' for pod in objects.pods()
@@ -215,8 +215,8 @@ def _no_pod(
         or 'no pods at all'
     )
     text = (
-        f'{chosen}: matches no pod in namespace {manifest.namespace!r}: expected labels of one of '
-        f'them ({pods})'
+        f'{labels}: matches no pod in namespace {manifest.namespace!r}: expected labels of one of '
+        f'these: {pods}'
     )
     return Problem(manifest, field, text)
 
@@ -227,10 +227,10 @@ def _no_port(port: str | int, protocol: str, *pods: Pod) -> str:
         for pod in pods
         for name, number, kind in pod.ports()
     ]
-    of = ', '.join(f'{pod.manifest.kind} {pod.manifest.name}' for pod in pods)
+    names = ', '.join(f'{pod.manifest.kind} {pod.manifest.name}' for pod in pods)
     return (
-        f'no container of {of} exposes {port}/{protocol}: expected one of {listed(ports)}; add it '
-        'under `ports`, or change this one'
+        f'no container of {names} exposes {port}/{protocol}: expected one of {listed(ports)}; add '
+        'it under `ports`, or change this one'
     )
 
 

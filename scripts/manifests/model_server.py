@@ -11,7 +11,7 @@ from scripts.manifests.objects import Container, Objects, Pod, Problem, listed
 
 _MODELS = 'model_config_file'
 _MONITORING = 'monitoring_config_file'
-# With TF Serving's defaults (tensorflow_serving/model_servers/main.cc).
+# Flag -> TF Serving's default (tensorflow_serving/model_servers/main.cc).
 _RETRIES = {'max_num_load_retries': 5, 'load_retry_interval_micros': 60_000_000}
 _LOG_LEVEL = 'TF_CPP_MIN_LOG_LEVEL'
 _LABELS_AT_START = 'allow_version_labels_for_unavailable_models'
@@ -19,7 +19,7 @@ _LABELS_AT_START = 'allow_version_labels_for_unavailable_models'
 # (tensorflow_serving/model_servers/http_rest_api_util.cc).
 _STATUS_PATH = re.compile(r'/v1/models/([^/:]+)(?:/labels/([^/:]+)|/versions/\d+)?(?:/metadata)?')
 _LABEL = re.compile(r'[A-Za-z0-9_]+')
-# The Pusher numbers versions by the seconds since 1970: below are those that stand for one.
+# The Pusher uses seconds since 1970 as version numbers; smaller numbers are placeholders.
 FIRST_VERSION = 1_000_000_000
 
 
@@ -28,7 +28,8 @@ class Server:
     """A container that runs TF Serving.
 
     Attributes:
-        pod, container: where.
+        pod: its pod.
+        container: the container.
         flags: name -> value.
     """
 
@@ -37,7 +38,7 @@ class Server:
     flags: Mapping[str, str]
 
     def file(self, objects: Objects, path: str) -> str | None:
-        """The text of a file that a mounted config map of the folder holds."""
+        """The text of a file from a mounted config map of the folder; None if there is none."""
         for mount in self.container.listed('volumeMounts'):
             folder = mount['mountPath'].rstrip('/') + '/'
             if path.startswith(folder):
@@ -58,14 +59,14 @@ class Server:
 
 
 def servers(objects: Objects) -> list[Server]:
-    """The containers that are started with a model configuration."""
+    """The containers with a model configuration."""
     servers = []
     for pod in objects.pods():
         for container in pod.containers():
             pairs = (
-                word.removeprefix('--').partition('=')
-                for word in container.words
-                if word.startswith('--')
+                argument.removeprefix('--').partition('=')
+                for argument in container.command_line
+                if argument.startswith('--')
             )
             flags = {name: value for name, _, value in pairs}
             if _MODELS in flags:
@@ -74,12 +75,12 @@ def servers(objects: Objects) -> list[Server]:
 
 
 def flags(objects: Objects) -> Iterator[Problem]:
-    """TF Serving's files are mounted, and its container exposes the ports it listens on."""
+    """TF Serving's files are mounted, and its container exposes only ports that it listens on."""
     for server in servers(objects):
         for name, value in server.flags.items():
             if name.endswith('_file') and server.file(objects, value) is None:
                 text = (
-                    f'{value}: no mounted config map of this folder holds that file: mount it, or '
+                    f'{value}: no mounted config map of this folder has that file: mount it, or '
                     'correct the path'
                 )
                 yield server.problem(name, text)
@@ -114,7 +115,7 @@ def models(objects: Objects) -> Iterator[Problem]:
         if not parsed:
             yield server.problem(
                 _MODELS,
-                f'{server.flags[_MODELS]} names no model: expected model_config_list {{ config {{ '
+                f'{server.flags[_MODELS]} has no model: expected model_config_list {{ config {{ '
                 '… } }',
             )
         for model in parsed:
@@ -139,24 +140,24 @@ def retries(objects: Objects) -> Iterator[Problem]:
     for server in servers(objects):
         probe = server.container.content.get('startupProbe')
         tries, pause = (int(server.flags.get(name, default)) for name, default in _RETRIES.items())
-        patience = (probe or {}).get('periodSeconds', 10) * (probe or {}).get('failureThreshold', 3)
-        if probe and tries * pause / 1e6 >= patience:
+        timeout = (probe or {}).get('periodSeconds', 10) * (probe or {}).get('failureThreshold', 3)
+        if probe and tries * pause / 1e6 >= timeout:
             text = (
                 f'{pause} microseconds between {tries} retries of a damaged version keep all '
                 f'ports closed for {tries * pause / 1e6:g} s, '
-                f'and startupProbe waits {patience} s: set --{list(_RETRIES)[1]}=5000000'
+                f'and startupProbe waits {timeout} s: set --{list(_RETRIES)[1]}=5000000'
             )
             yield server.problem(list(_RETRIES)[1], text)
 
 
 def log_lines(objects: Objects) -> Iterator[Problem]:
-    """The log says which version is loaded."""
+    """The log shows which version is loaded."""
     for server in servers(objects):
         for variable in server.container.listed('env'):
             if variable['name'] == _LOG_LEVEL and str(variable.get('value')) != '0':
                 text = (
-                    f'is {variable.get("value")}: it hides the line that says which version is '
-                    'loaded; leave it out'
+                    f'is {variable.get("value")}: it hides the log line with the loaded version; '
+                    'remove it'
                 )
                 yield Problem(
                     server.pod.manifest, f'{server.container.field}.env[{_LOG_LEVEL}]', text
@@ -184,27 +185,27 @@ def monitoring_paths(objects: Objects) -> Iterator[Problem]:
             if server.pod in objects.selected(
                 monitor.spec.get('selector') or {}, monitor.namespace
             ):
-                for place, endpoint in enumerate(monitor.spec.get('endpoints') or ()):
+                for index, endpoint in enumerate(monitor.spec.get('endpoints') or ()):
                     if endpoint.get('path') != path.group(1):
                         text = (
                             f'{endpoint.get("path")}: TF Serving answers at {path.group(1)} '
                             f'({server.flags[_MONITORING]})'
                         )
                         yield Problem(
-                            monitor, f'spec.endpoints[{place}].path', f'{text}; make them the same'
+                            monitor, f'spec.endpoints[{index}].path', f'{text}; make them the same'
                         )
 
 
 def _annotations(pod: Pod) -> Mapping[str, str]:
     content: Any = pod.manifest.content
-    for step in pod.field.split('.')[:-1]:
-        content = content.get(step) or {}
+    for key in pod.field.split('.')[:-1]:
+        content = content.get(key) or {}
     return (content.get('metadata') or {}).get('annotations') or {}
 
 
 def _parse(text: str) -> list[Any] | str:
     """Returns the models of a configuration in text format, or an error message."""
-    # Of TF Serving's own protos; no TensorFlow comes with it.
+    # TF Serving's protos, which do not need TensorFlow.
     from google.protobuf import text_format
     from tensorflow_serving.config import model_server_config_pb2
 
@@ -224,7 +225,7 @@ def _model(server: Server, model: Any) -> Iterator[Problem]:
     if not loaded:
         text = (
             f'{where}: no versions: expected model_version_policy {{ specific {{ versions: … }} '
-            '}, as only such a version keeps its label'
+            '}, because other versions lose their labels'
         )
         yield server.problem(_MODELS, text)
     for label, version in sorted(model.version_labels.items()):
@@ -234,14 +235,14 @@ def _model(server: Server, model: Any) -> Iterator[Problem]:
             )
         if loaded and version not in loaded:
             text = (
-                f'{where}: label {label!r} stands for {version}, which is not loaded '
+                f'{where}: label {label!r} points to {version}, which is not loaded '
                 f'({listed(loaded)}): add it to `versions`'
             )
             yield server.problem(_MODELS, text)
     if model.version_labels and server.flags.get(_LABELS_AT_START) != 'true':
         text = (
-            f'is {server.flags.get(_LABELS_AT_START)}: expected true, since {where} has labels '
-            'and nothing is loaded at the start'
+            f'is {server.flags.get(_LABELS_AT_START)}: expected true, because {where} has labels '
+            'and no version is loaded at the start'
         )
         yield server.problem(_LABELS_AT_START, text)
     folders = [mount['mountPath'].rstrip('/') for mount in server.container.listed('volumeMounts')]

@@ -1,4 +1,4 @@
-"""What the checks work on: rendered objects with their source files, pods and problems."""
+"""The data of the checks: rendered objects with their source files, pods and problems."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Kind -> where the pod template is.
+# Kind -> path of the pod template.
 _TEMPLATES = {
     'Deployment': ('spec', 'template'),
     'StatefulSet': ('spec', 'template'),
@@ -32,7 +32,7 @@ class Manifest:
 
     Attributes:
         content: the object.
-        origin: the file that it comes from, and the folder that it was rendered for, for messages.
+        origin: the rendered folder and the source file, for messages.
     """
 
     content: Mapping[str, Any]
@@ -57,12 +57,12 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with an object.
+    """A problem of an object.
 
     Attributes:
         manifest: the object.
-        field: where in it, e.g. `spec.template.spec.containers[serving].image`.
-        text: what is there, what is expected and what to do.
+        field: path of the field, e.g. `spec.template.spec.containers[serving].image`.
+        text: the actual value, the expected value and what to do.
     """
 
     manifest: Manifest
@@ -78,7 +78,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Container:
-    """A container of a pod; `setup` for one that has ended before the others start."""
+    """A container of a pod; `setup` is True if it ends before the others start."""
 
     content: Mapping[str, Any]
     field: str
@@ -88,14 +88,14 @@ class Container:
         return self.content.get(key) or []
 
     @property
-    def words(self) -> list[str]:
-        """Its command and arguments."""
-        return [str(word) for word in (*self.listed('command'), *self.listed('args'))]
+    def command_line(self) -> list[str]:
+        """The command and its arguments."""
+        return [str(argument) for argument in (*self.listed('command'), *self.listed('args'))]
 
 
 @dataclass(frozen=True)
 class Pod:
-    """The pods that an object makes, or is."""
+    """The pods that an object creates, or an object that is a pod itself."""
 
     manifest: Manifest
     field: str
@@ -103,7 +103,7 @@ class Pod:
     spec: Mapping[str, Any]
 
     def containers(self) -> Iterator[Container]:
-        """All containers; one among the initContainers that stays (a sidecar) is no setup."""
+        """All containers; an init container that keeps running (a sidecar) is not `setup`."""
         for key in ('initContainers', 'containers', 'ephemeralContainers'):
             for number, content in enumerate(self.spec.get(key) or ()):
                 setup = key == 'initContainers' and content.get('restartPolicy') != 'Always'
@@ -140,12 +140,12 @@ class External:
 
 @dataclass(frozen=True)
 class Objects:
-    """All that a folder renders to.
+    """All objects of a rendered folder.
 
     Attributes:
         manifests: the objects.
         external: the objects that the user creates.
-        sources: the folder, and those that it takes in.
+        sources: the folder and the folders that it includes.
     """
 
     manifests: Sequence[Manifest]
@@ -169,7 +169,7 @@ class Objects:
         )
 
     def pods(self) -> list[Pod]:
-        """The pods of all objects that make some."""
+        """The pods of all objects that create pods."""
         pods = []
         for manifest in self.manifests:
             if manifest.kind == 'Pod':
@@ -182,18 +182,18 @@ class Objects:
                     )
                 )
             elif manifest.kind in _TEMPLATES:
-                steps = _TEMPLATES[manifest.kind]
+                keys = _TEMPLATES[manifest.kind]
                 template: Mapping[str, Any] = manifest.content
-                for step in steps:
-                    template = template.get(step) or {}
+                for key in keys:
+                    template = template.get(key) or {}
                 labels = (template.get('metadata') or {}).get('labels') or {}
                 pods.append(
-                    Pod(manifest, '.'.join((*steps, 'spec')), labels, template.get('spec') or {})
+                    Pod(manifest, '.'.join((*keys, 'spec')), labels, template.get('spec') or {})
                 )
         return pods
 
     def selected(self, selector: Mapping[str, Any], namespace: str) -> list[Pod]:
-        """The pods of a namespace that a label selector chooses."""
+        """The pods of a namespace that match a label selector."""
         return [
             pod
             for pod in self.pods()
@@ -202,26 +202,24 @@ class Objects:
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Whether a label selector (matchLabels, matchExpressions) chooses an object with these labels;
-    an empty one chooses all.
-    """
+    """Whether labels match a label selector; an empty selector matches all objects."""
     if any(labels.get(key) != value for key, value in (selector.get('matchLabels') or {}).items()):
         return False
     for expression in selector.get('matchExpressions') or ():
         key, values = expression['key'], expression.get('values') or ()
-        chosen = {
+        results = {
             'In': labels.get(key) in values,
             'NotIn': labels.get(key) not in values,
             'Exists': key in labels,
             'DoesNotExist': key not in labels,
         }
-        if not chosen[expression['operator']]:
+        if not results[expression['operator']]:
             return False
     return True
 
 
 def labels_text(selector: Mapping[str, Any]) -> str:
-    """A selector for a message."""
+    """A selector as text, for messages."""
     terms = [f'{key}={value}' for key, value in (selector.get('matchLabels') or {}).items()]
     for item in selector.get('matchExpressions') or ():
         values = f' ({", ".join(item["values"])})' if item.get('values') else ''
@@ -230,5 +228,5 @@ def labels_text(selector: Mapping[str, Any]) -> str:
 
 
 def listed(names: Sequence[Any]) -> str:
-    """Names for a message."""
+    """Names as text, for messages."""
     return ', '.join(sorted(map(str, names))) or 'none'

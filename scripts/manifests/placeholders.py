@@ -1,6 +1,4 @@
-"""What the shipped files leave to the user: names that begin with `your-`, and versions that stand
-for one.
-"""
+"""Finds the placeholders in the shipped files: names that begin with `your-`, and versions."""
 
 from __future__ import annotations
 
@@ -15,25 +13,27 @@ _NAME = re.compile(r'(?<![\w-])your-[a-z]+')
 
 
 def placeholders(objects: Objects) -> Iterator[Problem]:
-    """All that has still to be filled in, with the files that say it."""
+    """All placeholders, with the files that contain them."""
     for manifest in objects.manifests:
         for field, text in _texts(manifest.content, ''):
             for name in sorted(set(_NAME.findall(text))):
                 where = _files(objects, re.escape(name))
-                yield Problem(manifest, field, f'{name} is a placeholder: put your own in{where}')
+                message = f'{name} is a placeholder: replace it by your own{where}'
+                yield Problem(manifest, field, message)
     for server, model, version in model_server.versions(objects):
         if version < model_server.FIRST_VERSION:
             where = _files(objects, rf'versions:\s*{version}\b')
             text = (
-                f'model {model!r}: version {version} is a placeholder: put in one of the push '
-                f'directory, a number of seconds{where}'
+                f'model {model!r}: version {version} is a placeholder: replace it by a version of '
+                f'the push directory, a number of seconds{where}'
             )
             yield server.problem('model_config_file', text)
 
 
 def _files(objects: Objects, pattern: str) -> str:
-    """The files of the first folder that says it, for a message: a base may say it too where the
-    overlay has put something in its place.
+    """The files with a placeholder in the first folder that has it, for messages.
+
+    A base can have the placeholder too, but an overlay replaces it.
     """
     for folder in objects.sources:
         texts = {
@@ -54,5 +54,5 @@ def _texts(content: Any, field: str) -> Iterator[tuple[str, str]]:
         for key, value in content.items():
             yield from _texts(value, f'{field}.{key}'.removeprefix('.'))
     elif isinstance(content, list):
-        for place, value in enumerate(content):
-            yield from _texts(value, f'{field}[{place}]')
+        for index, value in enumerate(content):
+            yield from _texts(value, f'{field}[{index}]')

@@ -9,7 +9,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 
 def quantity(text: str | int | float) -> Decimal | None:
-    """Returns the amount in cores, bytes or pieces; None if the text is not a quantity."""
+    """Returns the amount in cores, bytes or units; None if the text is not a quantity."""
     try:
         amount = parse_quantity(text)
     except ValueError:
@@ -17,9 +17,9 @@ def quantity(text: str | int | float) -> Decimal | None:
     return amount if amount.is_finite() else None
 
 
-def share(text: str | int, of: int) -> int:
-    """Returns a number of pods; a percentage is of `of` pods, rounded up as Kubernetes does."""
+def share(text: str | int, total: int) -> int:
+    """Returns a number of pods; a percentage of `total` is rounded up, as Kubernetes does."""
     number = str(text)
     if number.endswith('%'):
-        return math.ceil(int(number.removesuffix('%')) * of / 100)
+        return math.ceil(int(number.removesuffix('%')) * total / 100)
     return int(number)

@@ -12,7 +12,7 @@ from scripts.manifests.objects import Container, External, Manifest, Objects, Po
 
 EXTERNAL_FILE = 'kubeflow/manifests/external.yaml'
 _KINDS = ('ServiceAccount', 'ConfigMap', 'Secret', 'PersistentVolumeClaim')
-# Kubernetes puts a variable of the container in its place; $$( stands for $( itself.
+# Kubernetes replaces $(NAME) by a variable of the container; $$( is an escaped $(.
 _VARIABLE = re.compile(r'(?<!\$)\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)')
 
 
@@ -21,11 +21,12 @@ class Reference:
     """A reference of a pod to another object.
 
     Attributes:
-        pod: who names it.
-        field: where.
-        kind, name: what.
-        keys: of a config map or secret, those that have to be there.
-        optional: whether the pod starts without it.
+        pod: the pod with the reference.
+        field: path of the field with the reference.
+        kind: kind of the object.
+        name: name of the object.
+        keys: the keys that a config map or secret needs to have.
+        optional: whether the pod starts without the object.
     """
 
     pod: Pod
@@ -38,15 +39,15 @@ class Reference:
 
 def references(objects: Objects) -> list[Reference]:
     """All references of pods."""
-    return [reference for pod in objects.pods() for reference in _of_pod(pod)]
+    return [reference for pod in objects.pods() for reference in _pod_references(pod)]
 
 
 def service_accounts(objects: Objects) -> Iterator[Problem]:
-    """Each pod has its own service account, as every pod shares the rights of the default one."""
+    """Each pod has its own service account, because all pods share the rights of `default`."""
     for pod in objects.pods():
         name = pod.spec.get('serviceAccountName')
         if name in (None, '', 'default'):
-            text = f'is {name!r}: expected a service account of its own; define one and name it'
+            text = f'is {name!r}: expected its own service account; define one and refer to it'
             yield Problem(pod.manifest, f'{pod.field}.serviceAccountName', text)
 
 
@@ -77,21 +78,21 @@ def missing(objects: Objects) -> Iterator[Problem]:
 
 def unused(objects: Objects) -> Iterator[Problem]:
     """At least one pod refers to each object that is defined for pods."""
-    named = {(reference.kind, reference.name) for reference in references(objects)}
+    targets = {(reference.kind, reference.name) for reference in references(objects)}
     for manifest in objects.of(*_KINDS):
-        if (manifest.kind, manifest.name) not in named:
-            candidates = listed([name for kind, name in named if kind == manifest.kind])
+        if (manifest.kind, manifest.name) not in targets:
+            candidates = listed([name for kind, name in targets if kind == manifest.kind])
             text = f'no pod refers to it (pods refer to {candidates}): refer to it, or remove it'
             yield Problem(manifest, 'metadata.name', text)
 
 
 def unused_external(external: Sequence[External], folders: Sequence[Objects]) -> Iterator[str]:
     """Entries of external.yaml that no folder refers to."""
-    named = {
+    targets = {
         (reference.kind, reference.name) for objects in folders for reference in references(objects)
     }
     for item in external:
-        if (item.kind, item.name) not in named:
+        if (item.kind, item.name) not in targets:
             yield (
                 f'{EXTERNAL_FILE}: {item.kind} {item.name}: no manifest refers to it; remove the '
                 'entry'
@@ -99,7 +100,7 @@ def unused_external(external: Sequence[External], folders: Sequence[Objects]) ->
 
 
 def volumes(objects: Objects) -> Iterator[Problem]:
-    """Mounts and volumes belong together, each with a name and path of its own."""
+    """Every mount has a volume and every volume a mount; names and paths are unique."""
     for pod in objects.pods():
         names = [volume['name'] for volume in pod.volumes()]
         for name, count in Counter(names).items():
@@ -124,7 +125,7 @@ def volumes(objects: Objects) -> Iterator[Problem]:
                     )
             for path, count in Counter(mount['mountPath'].rstrip('/') for mount in mounts).items():
                 if count > 1:
-                    text = f'{count} volumes are mounted there: expected one for each path'
+                    text = f'{count} volumes are mounted here: expected one for each path'
                     yield Problem(pod.manifest, f'{container.field}.volumeMounts[{path}]', text)
         for name in sorted(set(names) - mounted):
             yield Problem(
@@ -139,11 +140,11 @@ def variables(objects: Objects) -> Iterator[Problem]:
     for pod in objects.pods():
         for container in pod.containers():
             names = _variables(objects, pod, container)
-            for word in container.words:
-                for name in _VARIABLE.findall(word):
+            for argument in container.command_line:
+                for name in _VARIABLE.findall(argument):
                     if names is not None and name not in names:
                         text = (
-                            f'{word}: there is no variable {name}: expected one of '
+                            f'{argument}: there is no variable {name}: expected one of '
                             f'{listed(sorted(names))}; add it to env'
                         )
                         yield Problem(pod.manifest, f'{container.field}.args', text)
@@ -173,7 +174,7 @@ def _keys(manifest: Manifest) -> set[str]:
     }
 
 
-def _of_pod(pod: Pod) -> Iterator[Reference]:
+def _pod_references(pod: Pod) -> Iterator[Reference]:
     if pod.spec.get('serviceAccountName'):
         yield Reference(
             pod, f'{pod.field}.serviceAccountName', 'ServiceAccount', pod.spec['serviceAccountName']
@@ -181,7 +182,7 @@ def _of_pod(pod: Pod) -> Iterator[Reference]:
     for secret in pod.spec.get('imagePullSecrets') or ():
         yield Reference(pod, f'{pod.field}.imagePullSecrets', 'Secret', secret['name'])
     for volume in pod.volumes():
-        yield from _of_volume(pod, f'{pod.field}.volumes[{volume["name"]}]', volume)
+        yield from _volume_references(pod, f'{pod.field}.volumes[{volume["name"]}]', volume)
     for container in pod.containers():
         for item in container.listed('env'):
             for key, kind in (('configMapKeyRef', 'ConfigMap'), ('secretKeyRef', 'Secret')):
@@ -195,12 +196,12 @@ def _of_pod(pod: Pod) -> Iterator[Reference]:
                         (source_ref['key'],),
                         bool(source_ref.get('optional')),
                     )
-        for place, source in enumerate(container.listed('envFrom')):
+        for index, source in enumerate(container.listed('envFrom')):
             for key, kind in (('configMapRef', 'ConfigMap'), ('secretRef', 'Secret')):
                 if source_ref := source.get(key):
                     yield Reference(
                         pod,
-                        f'{container.field}.envFrom[{place}]',
+                        f'{container.field}.envFrom[{index}]',
                         kind,
                         source_ref['name'],
                         (),
@@ -208,13 +209,13 @@ def _of_pod(pod: Pod) -> Iterator[Reference]:
                     )
 
 
-def _of_volume(pod: Pod, field: str, volume: Mapping[str, Any]) -> Iterator[Reference]:
+def _volume_references(pod: Pod, field: str, volume: Mapping[str, Any]) -> Iterator[Reference]:
     sources = [volume, *((volume.get('projected') or {}).get('sources') or ())]
     for source in sources:
         for key, kind in (('configMap', 'ConfigMap'), ('secret', 'Secret')):
             if source_ref := source.get(key):
                 keys = tuple(item['key'] for item in source_ref.get('items') or ())
-                # A volume says secretName, a projected source says name.
+                # A volume has the key secretName, a projected source has name.
                 name = source_ref.get('secretName') or source_ref.get('name', '')
                 yield Reference(pod, field, kind, name, keys, bool(source_ref.get('optional')))
     if claim := volume.get('persistentVolumeClaim'):

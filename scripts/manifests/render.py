@@ -1,5 +1,6 @@
-"""Renders folders with `kubectl kustomize` and holds what comes out against the schemas of
-Kubernetes. Neither asks a cluster.
+"""Renders folders with `kubectl kustomize` and checks the result against Kubernetes' schemas.
+
+Neither needs a cluster.
 """
 
 from __future__ import annotations
@@ -16,53 +17,53 @@ import yaml
 
 from scripts.manifests.objects import External, Manifest, Objects, Problem
 
-# The oldest and the newest release of Kubernetes that the files are meant for.
+# The oldest and the newest release of Kubernetes that the files support.
 KUBERNETES = ('1.33', '1.37')
-# Kinds of others, for which there is no schema here; connections.monitoring looks at it.
+# Kinds that are not part of Kubernetes and have no schema here; connections.monitoring checks them.
 _WITHOUT_SCHEMA = {('monitoring.googleapis.com/v1', 'PodMonitoring')}
 _ORIGIN = 'config.kubernetes.io/origin'
-# Runs in the tools' environment: objects in, (which, version, field, message) out. Strict: an
-# unknown field is refused.
+# Runs in the tools' environment. Input: objects. Output: (index, version, field, message). Strict
+# mode reports unknown fields.
 _VALIDATE = """
 import json, sys
 import kubernetes_validate
 request = json.load(sys.stdin)
 problems = []
-for which, content in enumerate(request['objects']):
+for index, content in enumerate(request['objects']):
     for version in request['versions']:
         try:
             kubernetes_validate.validate(content, version, strict=True)
         except kubernetes_validate.ValidationError as error:
-            problems.append([which, version, '.'.join(map(str, error.path)), error.message])
+            problems.append([index, version, '.'.join(map(str, error.path)), error.message])
             break
         except kubernetes_validate.SchemaNotFoundError as error:
-            problems.append([which, version, 'kind', error.message])
+            problems.append([index, version, 'kind', error.message])
             break
 json.dump(problems, sys.stdout)
 """
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as kubectl writes it: a bare `=` is text there, and to PyYAML a tag without a value."""
+    """Reads a bare `=` as text, as kubectl writes it; PyYAML fails on it."""
 
 
 _Loader.add_constructor('tag:yaml.org,2002:value', lambda loader, node: node.value)
 
 
 class RenderError(ValueError):
-    """kubectl cannot render a folder; the message holds kubectl's error."""
+    """kubectl cannot render a folder; the message contains kubectl's error."""
 
 
 def render(folder: Path, tools: Path, external: Sequence[External] = ()) -> Objects:
-    """What a folder with a kustomization.yaml renders to.
+    """Renders a folder with a kustomization.yaml.
 
     Args:
         folder: the folder.
-        tools: where kubectl is.
-        external: what the user brings.
+        tools: the folder of kubectl.
+        external: the objects that the user creates.
 
     Raises:
-        RenderError: kubectl refuses it, or warns.
+        RenderError: kubectl reports an error or a warning.
     """
     if not (folder / 'kustomization.yaml').is_file():
         raise RenderError(
@@ -70,20 +71,20 @@ def render(folder: Path, tools: Path, external: Sequence[External] = ()) -> Obje
             'kubeflow/manifests/base'
         )
     with tempfile.TemporaryDirectory() as scratch:
-        # Around the folder, so that each object says which file it is from without saying so to the
-        # cluster.
-        around = {
+        # An outer kustomization adds the source file to each object, so that the folder itself does
+        # not.
+        wrapper = {
             'resources': [os.path.relpath(folder.resolve(), Path(scratch).resolve())],
             'buildMetadata': ['originAnnotations'],
         }
-        (Path(scratch) / 'kustomization.yaml').write_text(yaml.safe_dump(around), encoding='utf-8')
+        (Path(scratch) / 'kustomization.yaml').write_text(yaml.safe_dump(wrapper), encoding='utf-8')
         command = [str(tools / 'kubectl'), 'kustomize', scratch]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        # A warning is of something that a later kubectl refuses.
-        if done.returncode != 0 or done.stderr.strip():
-            raise RenderError(f'{folder}: kubectl kustomize: {done.stderr.strip()}')
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        # kubectl warns of things that a later version refuses.
+        if result.returncode != 0 or result.stderr.strip():
+            raise RenderError(f'{folder}: kubectl kustomize: {result.stderr.strip()}')
         manifests = []
-        for content in yaml.load_all(done.stdout, _Loader):
+        for content in yaml.load_all(result.stdout, _Loader):
             path = _origin(content)
             where = os.path.relpath(Path(scratch).resolve() / path) if path else None
             manifests.append(Manifest(content, f'{folder} ({where})' if where else str(folder)))
@@ -91,7 +92,7 @@ def render(folder: Path, tools: Path, external: Sequence[External] = ()) -> Obje
 
 
 def schema_problems(objects: Objects, tools: Path) -> Iterator[Problem]:
-    """What the schemas of Kubernetes refuse, in the oldest or the newest release."""
+    """Violations of the schemas of the oldest and the newest supported Kubernetes."""
     with_schema = [
         item
         for item in objects.manifests
@@ -99,36 +100,34 @@ def schema_problems(objects: Objects, tools: Path) -> Iterator[Problem]:
     ]
     request = {'versions': KUBERNETES, 'objects': [item.content for item in with_schema]}
     command = [str(tools / 'python'), '-c', _VALIDATE]
-    done = subprocess.run(
+    result = subprocess.run(
         command, input=json.dumps(request), stdout=subprocess.PIPE, text=True, check=True
     )
-    for which, version, field, message in json.loads(done.stdout):
+    for index, version, field, message in json.loads(result.stdout):
         yield Problem(
-            with_schema[which],
+            with_schema[index],
             field or 'the object',
             f'{message} (schema of Kubernetes {version}); correct it',
         )
 
 
 def read_external(path: Path) -> list[External]:
-    """The list of what the user brings.
+    """Reads the list of objects that the user creates.
 
     Raises:
-        RenderError: an entry lacks its kind, its name or what it is, or has other keys.
+        RenderError: an entry lacks `kind`, `name` or `what`, or has unknown keys.
     """
     entries = []
     for entry in yaml.safe_load(path.read_text(encoding='utf-8')) or []:
         if not {'kind', 'name', 'what'} <= set(entry) <= {'kind', 'name', 'what', 'keys'}:
-            raise RenderError(
-                f'{path}: {entry}: expected kind, name, what and, where they matter, keys'
-            )
+            raise RenderError(f'{path}: {entry}: expected kind, name, what and, if needed, keys')
         keys = tuple(entry['keys']) if 'keys' in entry else None
         entries.append(External(entry['kind'], entry['name'], entry['what'], keys))
     return entries
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    """The folder, and those that it takes in, before what they take in."""
+    """The folder, and then the folders that it includes, recursively."""
     yield folder
     kustomization = yaml.load((folder / 'kustomization.yaml').read_text(encoding='utf-8'), _Loader)
     for entry in (
@@ -140,11 +139,9 @@ def _sources(folder: Path) -> Iterator[Path]:
 
 
 def _origin(content: dict[str, Any]) -> str | None:
-    """Takes the note on where an object is from out of it: a file, or the kustomization.yaml that
-    generates it.
-    """
+    """Removes the origin from an object and returns it: a file or a kustomization.yaml."""
     metadata = content.get('metadata') or {}
-    note = yaml.safe_load((metadata.get('annotations') or {}).pop(_ORIGIN, '')) or {}
+    origin = yaml.safe_load((metadata.get('annotations') or {}).pop(_ORIGIN, '')) or {}
     if not metadata.get('annotations', True):
         del metadata['annotations']
-    return note.get('path') or note.get('configuredIn')
+    return origin.get('path') or origin.get('configuredIn')

@@ -1,7 +1,8 @@
-"""The restricted pod security standard, and files that containers cannot change.
+"""Checks the restricted pod security standard, and that containers cannot change their files.
 
-Kubernetes holds pods against it (kubernetes.io/docs/concepts/security/pod-security-standards) where
-their namespace says so; this check reports violations before anything is applied, with the fix.
+Kubernetes enforces the standard (kubernetes.io/docs/concepts/security/pod-security-standards) in
+namespaces with a label for it. This check reports violations, with the fix, before the files are
+applied.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _HANDLERS = ('livenessProbe', 'readinessProbe', 'startupProbe')
 
 
 def restricted(objects: Objects) -> Iterator[Problem]:
-    """Every pod keeps to the standard."""
+    """Every pod complies with the standard."""
     for pod in objects.pods():
         yield from _pod(pod)
         for container in pod.containers():
@@ -122,11 +123,11 @@ def _container(pod: Pod, container: Container) -> Iterator[Problem]:
     yield from _both(pod, field, own)
     for port in container.listed('ports'):
         if port.get('hostPort'):
-            place = f'{container.field}.ports[{port.get("name", port["containerPort"])}].hostPort'
+            name = port.get('name', port['containerPort'])
             yield Problem(
                 pod.manifest,
-                place,
-                f'is {port["hostPort"]}: a service gives a port to others; remove it',
+                f'{container.field}.ports[{name}].hostPort',
+                f'is {port["hostPort"]}: others reach a port through a service; remove it',
             )
     yield from _hosts(pod, container)
 
@@ -147,8 +148,8 @@ def _both(pod: Pod, field: str, security: Mapping[str, Any]) -> Iterator[Problem
     options = security.get('seLinuxOptions') or {}
     if options.get('type', '') not in _SELINUX or options.get('user') or options.get('role'):
         text = (
-            f'user, role or type is set ({listed(list(options))}): expected none of the first '
-            'two, and for type a container one'
+            f'user, role or type is set ({listed(list(options))}): expected no user, no role and '
+            'a type for containers'
         )
         yield Problem(pod.manifest, f'{field}.seLinuxOptions', text)
     if (security.get('windowsOptions') or {}).get('hostProcess'):
@@ -160,7 +161,7 @@ def _both(pod: Pod, field: str, security: Mapping[str, Any]) -> Iterator[Problem
 
 
 def _hosts(pod: Pod, container: Container) -> Iterator[Problem]:
-    """A probe or hook asks its own pod, not a host that it names."""
+    """A probe or hook sends requests to its own pod, not to another host."""
     handlers = {key: container.content.get(key) or {} for key in _HANDLERS}
     lifecycle = container.content.get('lifecycle') or {}
     handlers |= {

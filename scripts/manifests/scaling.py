@@ -1,4 +1,4 @@
-"""Whether pods can be scaled, replaced and moved: autoscalers, disruption budgets, rollouts."""
+"""Checks that pods can be scaled, replaced and moved: autoscalers, budgets, rollouts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from scripts.manifests.quantities import share
 
 
 def autoscalers(objects: Objects) -> Iterator[Problem]:
-    """Bounds are in order, a target is scaled by one alone and has no number of its own, and what
-    is measured is requested.
+    """Autoscalers have valid bounds and metrics, and their targets have no `replicas`.
+
+    Only one autoscaler scales a target, and containers request the resources that it measures.
     """
     scaled: dict[tuple[str, str], Manifest] = {}
     for scaler in objects.of('HorizontalPodAutoscaler'):
@@ -20,13 +21,13 @@ def autoscalers(objects: Objects) -> Iterator[Problem]:
             yield Problem(
                 scaler,
                 'spec.minReplicas',
-                f'{low} is above spec.maxReplicas ({high}): lower it, or raise the other',
+                f'{low} is above spec.maxReplicas ({high}): lower it, or raise the maximum',
             )
         if not scaler.spec.get('metrics'):
             yield Problem(
                 scaler,
                 'spec.metrics',
-                'is missing: expected what to scale by, e.g. the use of the requested CPU',
+                'is missing: expected a metric, e.g. the use of the requested CPU',
             )
         target = _target(objects, scaler)
         if target is None:
@@ -36,34 +37,34 @@ def autoscalers(objects: Objects) -> Iterator[Problem]:
             yield Problem(
                 scaler,
                 'spec.scaleTargetRef',
-                f'{target.kind} {target.name} is scaled by {other.name} already: remove one',
+                f'{other.name} already scales {target.kind} {target.name}: remove one',
             )
         if 'replicas' in target.spec:
             text = (
-                f'is {target.spec["replicas"]}, and {scaler.name} scales it: each apply would set '
-                'the number back; remove it'
+                f'is {target.spec["replicas"]}, and {scaler.name} scales it: each apply would '
+                'reset the number; remove it'
             )
             yield Problem(target, 'spec.replicas', text)
         yield from _metrics(scaler, next(pod for pod in objects.pods() if pod.manifest is target))
 
 
 def _metrics(scaler: Manifest, pod: Pod) -> Iterator[Problem]:
-    """A share of what is requested cannot be worked out where a container requests nothing."""
+    """Containers request the resources whose use is measured as a share of the request."""
     containers = [container for container in pod.containers() if not container.setup]
-    for place, metric in enumerate(scaler.spec.get('metrics') or ()):
+    for index, metric in enumerate(scaler.spec.get('metrics') or ()):
         key = {'Resource': 'resource', 'ContainerResource': 'containerResource'}.get(
             metric.get('type', '')
         )
         measured = metric.get(key) or {} if key else {}
         if (measured.get('target') or {}).get('type') != 'Utilization':
             continue
-        field = f'spec.metrics[{place}].{key}'
-        of = [
+        field = f'spec.metrics[{index}].{key}'
+        targets = [
             item
             for item in containers
             if measured.get('container') in (None, item.content.get('name'))
         ]
-        if not of:
+        if not targets:
             names = ', '.join(item.content.get('name', '') for item in containers)
             yield Problem(
                 scaler,
@@ -71,7 +72,7 @@ def _metrics(scaler: Manifest, pod: Pod) -> Iterator[Problem]:
                 f'{pod.manifest.name} has no container {measured["container"]!r}: expected one of '
                 f'{names}',
             )
-        for container in of:
+        for container in targets:
             if measured.get('name') not in (
                 (container.content.get('resources') or {}).get('requests') or {}
             ):
@@ -79,14 +80,14 @@ def _metrics(scaler: Manifest, pod: Pod) -> Iterator[Problem]:
                     f'{pod.manifest.kind} {pod.manifest.name} {container.field}.resources.requests'
                 )
                 text = (
-                    f'measures {measured.get("name")} as a share of what is requested, and '
-                    f'{where} requests none; add it'
+                    f'measures {measured.get("name")} as a share of the request, but {where} has '
+                    'none; add it'
                 )
                 yield Problem(scaler, field, text)
 
 
 def disruption_budgets(objects: Objects) -> Iterator[Problem]:
-    """A budget lets at least one pod go at a time, also when there are as few as there can be."""
+    """A budget allows the eviction of at least one pod, even with the smallest number of pods."""
     for budget in objects.of('PodDisruptionBudget'):
         keys = [key for key in ('minAvailable', 'maxUnavailable') if key in budget.spec]
         if len(keys) != 1:
@@ -102,8 +103,8 @@ def disruption_budgets(objects: Objects) -> Iterator[Problem]:
             if fewest is None:
                 continue
             amount = share(budget.spec[keys[0]], fewest)
-            going = amount if keys[0] == 'maxUnavailable' else fewest - amount
-            if going < 1:
+            evictable = amount if keys[0] == 'maxUnavailable' else fewest - amount
+            if evictable < 1:
                 text = (
                     f'{budget.spec[keys[0]]} blocks every eviction when {pod.manifest.kind} '
                     f'{pod.manifest.name} has {fewest} pods, '
@@ -113,7 +114,7 @@ def disruption_budgets(objects: Objects) -> Iterator[Problem]:
 
 
 def rollouts(objects: Objects) -> Iterator[Problem]:
-    """A rollout may add a pod or take one away."""
+    """A rollout can add or remove a pod."""
     for manifest in objects.of('Deployment'):
         rolling: Mapping[str, Any] = (manifest.spec.get('strategy') or {}).get(
             'rollingUpdate'
@@ -134,7 +135,7 @@ def _target(objects: Objects, scaler: Manifest) -> Manifest | None:
 
 
 def _fewest(objects: Objects, manifest: Manifest) -> int | None:
-    """With how few pods a controller runs; None for what is no Deployment or StatefulSet."""
+    """The smallest number of pods of a Deployment or StatefulSet; None for other kinds."""
     if manifest.kind not in ('Deployment', 'StatefulSet'):
         return None
     scalers = [

@@ -1,6 +1,4 @@
-"""Whether containers say what a cluster needs to run them well: a pinned image, resources, probes,
-a deadline, a schedule.
-"""
+"""Checks the settings of containers and jobs: image, resources, probes, deadline, schedule."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ _MACROS = ('@yearly', '@annually', '@monthly', '@weekly', '@daily', '@midnight',
 
 
 def images(objects: Objects) -> Iterator[Problem]:
-    """An image has a tag other than latest, or a digest: the same manifest runs the same
-    program.
-    """
+    """An image has a digest or a tag other than latest, so that a manifest is reproducible."""
     for pod in objects.pods():
         for container in pod.containers():
             image = container.content.get('image', '')
@@ -47,8 +43,9 @@ def images(objects: Objects) -> Iterator[Problem]:
 
 
 def resources(objects: Objects) -> Iterator[Problem]:
-    """CPU and memory are requested and limited, no request is above its limit, and GPUs and the
-    like are requested as they are limited.
+    """CPU and memory have requests and limits, and no request is above its limit.
+
+    For other resources, such as GPUs, request and limit are equal.
     """
     for pod in objects.pods():
         for container in pod.containers():
@@ -86,23 +83,21 @@ def _amounts(
 
 
 def probes(objects: Objects) -> Iterator[Problem]:
-    """What runs for good says when it is ready and when it is dead; and a probe asks at a port that
-    its container exposes.
-    """
+    """Containers of controllers have readiness and liveness probes; probes use exposed ports."""
     for pod in objects.pods():
         for container in pod.containers():
             if pod.manifest.kind in CONTROLLERS and not container.setup:
                 for key in ('readinessProbe', 'livenessProbe'):
                     if key not in container.content:
-                        why = (
-                            'traffic comes before it can answer'
+                        effect = (
+                            'traffic comes before the container is ready'
                             if key == 'readinessProbe'
-                            else 'one that hangs is not restarted'
+                            else 'a container that hangs is not restarted'
                         )
                         yield Problem(
                             pod.manifest,
                             f'{container.field}.{key}',
-                            f'is missing, so that {why}: add one',
+                            f'is missing, so that {effect}: add one',
                         )
             ports = [port.get('name') for port in container.listed('ports')] + [
                 port['containerPort'] for port in container.listed('ports')
@@ -141,7 +136,7 @@ def jobs(objects: Objects) -> Iterator[Problem]:
             zone = manifest.spec.get('timeZone')
             if zone not in zoneinfo.available_timezones():
                 message = (
-                    'is missing, so that the time is that of the control plane'
+                    'is missing, so that the control plane decides the time zone'
                     if zone is None
                     else f'{zone!r} is not a time zone'
                 )

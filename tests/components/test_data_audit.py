@@ -92,7 +92,7 @@ def _planted_examples() -> list[data.Example]:
 
 
 def _grey_levels(seed: int, change: Callable[[int], int]) -> bytes:
-    """An image with other grey levels."""
+    """An image whose grey levels are changed by a function."""
     return _image(seed, lambda image: image.point(change))
 
 

@@ -94,7 +94,7 @@ def test_push_is_refused_during_another_push(tmp_path, bucket):
     with pytest.raises(
         push.PushError,
         match=(
-            r'another push to ram://.* is under way since .* If it was killed, delete that '
+            r'another push to ram://.* has been running since .* If it was killed, delete that '
             r'folder'
         ),
     ):

@@ -46,7 +46,7 @@ def test_push_of_the_same_model_repairs_a_damaged_version_in_place(tmp_path, cap
     assert target.verify(first.path) == []
     assert _entries(tmp_path / 'target') == {first.version}
     assert (
-        f'{first.path} was not what had been pushed' in caplog.text
+        f'{first.path} differed from what was pushed' in caplog.text
         and 'It is repaired.' in caplog.text
     )
 
@@ -90,7 +90,7 @@ def test_older_versions_are_also_checked_and_restored(tmp_path, caplog):
     os.truncate(Path(first.path, 'saved_model.pb'), 2)
     push.restore(str(tmp_path / 'target'), [])
     assert (
-        f'{first.path} is not what was pushed (saved_model.pb has 2 bytes, expected 5)'
+        f'{first.path} differs from what was pushed (saved_model.pb has 2 bytes, expected 5)'
         in caplog.text
     )
     push.restore(str(tmp_path / 'target'), [str(tmp_path / 'copy')])
@@ -104,7 +104,7 @@ def test_push_is_refused_if_the_newest_version_has_no_valid_manifest(tmp_path):
         with pytest.raises(
             push.PushError,
             match=(
-                rf'version {first.version} is the newest .*manifest.*move {first.path} out of the '
+                rf'the newest version {first.version} .*manifest.*move {first.path} out of the '
                 r'target'
             ),
         ):

@@ -88,7 +88,7 @@ def test_only_folders_with_a_version_number_are_listed(tmp_path):
         'an empty folder is not a version'
     )
     with pytest.raises(
-        target.TargetError, match=r'version 12 is the newest .*manifest\.json is missing'
+        target.TargetError, match=r'the newest version 12 .*manifest\.json is missing'
     ):
         target.newest(str(tmp_path))
     assert target.versions(str(tmp_path / 'nowhere')) == []
@@ -161,7 +161,7 @@ def _version_5(folder: Path, fields: dict) -> target.ServedVersion | None:
 
 
 def test_only_the_same_candidate_can_repair_a_damaged_version(tmp_path):
-    """For it, only Pusher runs again. Another candidate cannot be compared with damaged files."""
+    """It is pushed again. Another candidate is refused, because its baseline would be damaged."""
     served = _version_5(tmp_path, {})
     (tmp_path / '5' / 'saved_model.pb').unlink()
     assert target.plan_push(served, 'key', lambda uri: True, 'new') == target.PushPlan('3', 'new')

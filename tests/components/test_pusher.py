@@ -76,7 +76,7 @@ def test_same_candidate_trained_again_does_not_replace_the_served_version(tmp_pa
     assert again == push.Pushed(first.version, first.path, already_served=True)
     assert _entries(tmp_path / 'target') == {first.version}
     assert (
-        f'Version {first.version} was pushed for the same data, code and configuration. It stays'
+        f'Version {first.version} was pushed for the same data, code and configuration and stays'
         in caplog.text
     )
     Path(first.path, 'saved_model.pb').unlink()
@@ -315,7 +315,7 @@ def test_full_disk_after_the_version_is_served_does_not_fail_the_push(
     monkeypatch.setattr(storage, 'sync_dir', _no_space)
     pushed = publish(model(tmp_path / 'model'), tmp_path / 'target')
     assert target.verify(pushed.path) == []
-    assert f'{pushed.path} is served, but the push could not tidy up after itself' in caplog.text
+    assert f'{pushed.path} is served, but the push could not clean up afterwards' in caplog.text
 
 
 def _no_space(path: str) -> None:

@@ -29,7 +29,7 @@ from tests.support import tiny_model
 from trainer.artifacts import PREDICTIONS_FILE
 
 _QUICK = ServingCheckParameters(latency_requests=6, throughput_batch=2, throughput_requests=1)
-_BAD_IMAGES = 'images that cannot be assessed get a status, and no others'
+_BAD_IMAGES = 'images that cannot be assessed get their status'
 _ALL = {check.name for check in checks.ALL}
 
 
@@ -90,7 +90,7 @@ def test_sound_model_passes_every_check(tmp_path, sound_model):
         (
             'no_image_signature',
             'signatures as promised',
-            "signature 'serve_image' is missing; there are: explain, serving_default, "
+            "signature 'serve_image' is missing; the model has: explain, serving_default, "
             'transform_features',
         ),
         (
@@ -114,25 +114,25 @@ def test_sound_model_passes_every_check(tmp_path, sound_model):
         ),
         (
             'blind',
-            'heat maps are of the same answers',
+            'heat maps belong to the same answers',
             'is not finite numbers [batch, height, width]',
         ),
-        ('explains_another', 'heat maps are of the same answers', 'explain'),
+        ('explains_another', 'heat maps belong to the same answers', 'explain'),
         (
             'refuses',
-            'films are assessed',
-            "a good film, that of the warm-up file, gets status 'unsupported'; 4 of 4 sample "
-            'films are not',
+            'images are assessed',
+            "the image of the warm-up file, a good one, gets status 'unsupported'; 4 of 4 sample "
+            'images are not',
         ),
         (
             'constant',
-            'answers differ between films',
-            'the model gives the same answer, 0.700000, for 5 different films',
+            'answers differ between images',
+            'the model gives the same answer, 0.700000, for 5 different images',
         ),
         (
             'recovers',
             _BAD_IMAGES,
-            "serve_image: text in place of an image gets status 'ok': expected 'undecodable'",
+            "serve_image: text instead of an image gets status 'ok': expected 'undecodable'",
         ),
         ('raises', _BAD_IMAGES, 'INVALID_ARGUMENT'),
         (
@@ -161,7 +161,7 @@ def test_a_sample_that_cannot_be_assessed_is_listed_and_not_compared(tmp_path, s
     case = _case(tmp_path, sound_model)
     black = next(
         image
-        for image, status in bad_images.examples(warmup.film()).values()
+        for image, status in bad_images.examples(warmup.image()).values()
         if status == image_status.BLANK
     )
     first, *rest = case.samples.items
@@ -171,7 +171,7 @@ def test_a_sample_that_cannot_be_assessed_is_listed_and_not_compared(tmp_path, s
     )
     assert with_blank.not_assessed == {first.image_id: image_status.BLANK}
     assert with_blank.ids == [item.image_id for item in rest]
-    assert checks.films_assessed(with_blank) == checks.trainer_parity(with_blank) == []
+    assert checks.images_assessed(with_blank) == checks.trainer_parity(with_blank) == []
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_keras3_export_loads_eagerly_but_is_refused(tmp_path):
         samples.read(str(tmp_path)),
         _QUICK,
     )
-    (check,) = (check for check in checks.ALL if check.run is checks.films_assessed)
+    (check,) = (check for check in checks.ALL if check.run is checks.images_assessed)
     assert 'FAILED_PRECONDITION: Could not find variable' in '; '.join(checks.run(check, case))
 
 
@@ -404,13 +404,13 @@ def test_executor_blesses_and_hands_the_model_on(tmp_path, export):
     stamped = Path(path_utils.stamped_model_path(blessing.uri))
     assert Path(path_utils.warmup_file_path(str(stamped))).exists()
     original = tmp_path / 'model' / 'Format-Serving'
-    for judged, key in ((original, blessed.MODEL), (stamped, blessed.STAMPED)):
+    for path, key in ((original, blessed.MODEL), (stamped, blessed.STAMPED)):
         assert blessing.get_string_custom_property(key) == target.model_digest(
-            target.digests(str(judged))
+            target.digests(str(path))
         )
     for file in (file for file in original.rglob('*') if file.is_file()):
         assert (stamped / file.relative_to(original)).read_bytes() == file.read_bytes()
-    assert not Path(warmup.path_in(str(original))).exists(), 'the input artifact stays as it was'
+    assert not Path(warmup.path_in(str(original))).exists(), 'the input artifact does not change'
     assert sorted(entry.name for entry in Path(blessing.uri).iterdir() if entry.is_file()) == [
         'INFRA_BLESSED',
         REPORT,
@@ -423,7 +423,7 @@ def test_executor_blesses_and_hands_the_model_on(tmp_path, export):
     [
         ('no_image_signature', {}, "signatures as promised: signature 'serve_image' is missing"),
         ('hungry', {'memory_gb': 1.5}, 'of memory (memory_gb is 1.5)'),
-        ('hangs', {'timeout_s': 15}, 'was ended after 15 s (timeout_s)'),
+        ('hangs', {'timeout_s': 15}, 'was killed after 15 s (timeout_s)'),
     ],
 )
 def test_executor_refuses_without_an_exception(tmp_path, defect, limits, reason):
@@ -485,7 +485,7 @@ def test_answers_without_their_examples_stop_the_run(tmp_path, export, damage, t
 
 def test_probe_that_fails_before_loading_the_model_is_an_error(tmp_path):
     (tmp_path / session_probe.PARAMETERS).write_text(_QUICK.model_dump_json())
-    with pytest.raises(launcher.ProbeError, match='before it came to the model') as error:
+    with pytest.raises(launcher.ProbeError, match='before it loaded the model') as error:
         launcher.run(str(tmp_path), _QUICK)
     assert 'serving_samples.json' in str(error.value), 'the message ends with what the probe wrote'
 

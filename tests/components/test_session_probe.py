@@ -35,9 +35,9 @@ def _run(folder, monkeypatch, reaches_model: bool, end: str) -> dict:
 @pytest.mark.parametrize(
     ('end', 'cause'),
     [
-        ('os.abort()', 'died of SIGABRT'),
-        ('os.kill(os.getpid(), 9)', 'died of SIGKILL'),
-        ('sys.exit(3)', 'died of exit code 3'),
+        ('os.abort()', 'was killed by SIGABRT'),
+        ('os.kill(os.getpid(), 9)', 'was killed by SIGKILL'),
+        ('sys.exit(3)', 'ended with exit code 3'),
         ('', 'ended without a result'),
     ],
     ids=['abort', 'killed', 'exit', 'no result'],
@@ -47,13 +47,13 @@ def test_death_during_a_check_fails_the_check(tmp_path, monkeypatch, end, cause)
     assert check == {
         'name': 'some check',
         'passed': False,
-        'reasons': [f'the process {cause}. Its last words: free(): corrupted'],
+        'reasons': [f'the process {cause}. Its last output: free(): corrupted'],
     }
 
 
 def test_death_before_loading_the_model_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(
-        launcher.ProbeError, match='died of SIGABRT before it came to the model'
+        launcher.ProbeError, match='was killed by SIGABRT before it loaded the model'
     ) as error:
         _run(tmp_path, monkeypatch, False, 'os.abort()')
     assert 'free(): corrupted' in str(error.value)
@@ -69,7 +69,7 @@ def test_the_probe_does_not_inherit_tensorflows_environment_variables(tmp_path, 
         "sys.exit(' '.join(name for name in os.environ if name.startswith('TF_')))",
     )['checks']
     assert check['reasons'] == [
-        'the process died of exit code 1. Its last words: free(): corruptedTF_CPP_MIN_LOG_LEVEL'
+        'the process ended with exit code 1. Its last output: free(): corruptedTF_CPP_MIN_LOG_LEVEL'
     ]
 
 

@@ -161,8 +161,8 @@ def test_the_output_is_reproducible_and_the_split_depends_on_the_seed(
 ) -> None:
     again = ingest(root, tmp_path / 'again')
     assert again.files() == good.files()
-    other = ingest(root, tmp_path / 'other', split={'fractions': data.FRACTIONS, 'seed': 1})
-    assert {name: row['split'] for name, row in other.examples().items()} != {
+    other_seed = ingest(root, tmp_path / 'other', split={'fractions': data.FRACTIONS, 'seed': 1})
+    assert {name: row['split'] for name, row in other_seed.examples().items()} != {
         name: row['split'] for name, row in good.examples().items()
     }
 
@@ -170,10 +170,11 @@ def test_the_output_is_reproducible_and_the_split_depends_on_the_seed(
 def test_patients_keep_their_splits_when_the_data_grow(
     root: Path, good: Ingested, tmp_path: Path
 ) -> None:
-    more = data.write_root(tmp_path / 'root', patients=90)
+    larger_root = data.write_root(tmp_path / 'root', patients=90)
     before = {row[PATIENT_ID]: row['split'] for row in good.examples().values()}
     after = {
-        row[PATIENT_ID]: row['split'] for row in ingest(more, tmp_path / 'out').examples().values()
+        row[PATIENT_ID]: row['split']
+        for row in ingest(larger_root, tmp_path / 'out').examples().values()
     }
     assert before.items() < after.items()
 
@@ -264,7 +265,13 @@ USABLE = {
 }
 USABLE['an unknown feature'].features.feature['scanner'].bytes_list.value[:] = [b'X']
 USABLE['an unknown feature'] = USABLE['an unknown feature'].SerializeToString()
-PEOPLE = {1: ('58', 'M', 'PA'), 2: ('017', 'F', 'AP'), 3: ('080Y', '', 'LL'), 4: ('150', 'X', 'PA')}
+# Patient -> (age, sex, view position); the others get usual values.
+METADATA = {
+    1: ('58', 'M', 'PA'),
+    2: ('017', 'F', 'AP'),
+    3: ('080Y', '', 'LL'),
+    4: ('150', 'X', 'PA'),
+}
 
 
 @pytest.fixture(scope='module')
@@ -275,18 +282,17 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
     data.write_file(root / 'data' / f'100-{len(bad)}.tfrec', bad)
     data.write_file(root / 'data' / '101-9.tfrec', USABLE.values())
     (root / 'data' / '102-5.tfrec').write_bytes(b'')
-    three = [data.record(patient) for patient in (61, 63, 65)]
-    frames = [tfrecord.frame(payload) for payload in three]
+    frames = [tfrecord.frame(data.record(patient)) for patient in (61, 63, 65)]
     (root / 'data' / '103-3.tfrec').write_bytes(b''.join(frames)[:-50])
     flipped = bytearray(b''.join(tfrecord.frame(data.record(patient)) for patient in (67, 69, 71)))
     flipped[len(tfrecord.frame(data.record(67))) + 100] ^= 1
     (root / 'data' / '104-3.tfrec').write_bytes(bytes(flipped))
-    people = {
-        data.image_id(patient, study): PEOPLE.get(patient, ('44', 'F', 'PA'))
+    rows = {
+        data.image_id(patient, study): METADATA.get(patient, ('44', 'F', 'PA'))
         for patient in range(1, 400)
         for study in (0, 1)
     }
-    data.write_table(root, people)
+    data.write_table(root, rows)
     return ingest(
         root, tmp_path_factory.mktemp('messy_out'), metadata=TABLE, max_quarantine_share=1.0
     )
@@ -727,13 +733,13 @@ def test_problems_of_the_data_are_logged(tmp_path: Path, caplog: pytest.LogCaptu
     (root / 'data' / '000-30.tfrec').rename(root / 'data' / '000-31.tfrec')
     data.write_file(root / 'data' / '100-1.tfrec', [b''])
     (root / 'data' / 'image.dcm').write_bytes(b'')
-    people = {
+    rows = {
         data.image_id(patient, study): ('58', 'M', 'PA')
         for patient in range(1, 61)
         for study in (0, 1)
     }
     data.write_table(
-        root, people | {data.image_id(8, 1): ('58', 'O', 'PA'), data.image_id(9): ('58', 'F', '')}
+        root, rows | {data.image_id(8, 1): ('58', 'O', 'PA'), data.image_id(9): ('58', 'F', '')}
     )
     with caplog.at_level(logging.WARNING, logger='components'):
         output = ingest(root, tmp_path / 'out', max_quarantine_share=0.5, metadata='auto')

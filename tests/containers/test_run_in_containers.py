@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 _PROJECT = Path(__file__).resolve().parents[2]
 ROOT = 'minio://mlpipeline/runs'
-# A copy of an image stops the run. A failed step starts again at once.
+# A copy of an image stops the run. A failed step is retried at once.
 _SETTINGS = (
     'kubeflow.volumes=[{claim: images, mount: /data}, {claim: served, mount: /served}]',
     'kubeflow.retries={count: 1, wait_s: 1}',
@@ -177,7 +177,7 @@ def test_the_image_has_the_locked_packages_and_a_user_other_than_root(
     assert {package: installed[package] for package in installed.keys() - extra} == expected
 
 
-# Boot builds what a job brings along with the packages of the image.
+# Beam's boot program builds the package of a job with the packages of the image.
 @pytest.mark.parametrize(
     ('name', 'settings'), [('image', []), ('beam_image', ['PIP_NO_BUILD_ISOLATION=0'])]
 )

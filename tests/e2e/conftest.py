@@ -1,6 +1,4 @@
-"""What the end-to-end runs share: a copy of the sources, a small set of synthetic films, and one
-run from nothing to a pushed model.
-"""
+"""Fixtures of the end-to-end runs: a copy of the sources, synthetic images, one complete run."""
 
 from __future__ import annotations
 
@@ -16,12 +14,12 @@ from tests.support.program import Finished, Program
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas', 'storage', 'pages', 'cli')
-_FILMS = 366  # three files of 122, of which one is held back
+_IMAGES = 366  # three record files of 122; the data root starts with two of them
 
 
 @dataclasses.dataclass(frozen=True)
 class Pushed:
-    """The first run of a root, with what it left before any other run came."""
+    """The first run of a run root, with its outputs before any other run."""
 
     root: Path
     finished: Finished
@@ -32,19 +30,19 @@ class Pushed:
 
     @property
     def serving(self) -> Path:
-        """The push target."""
+        """The push directory."""
         return self.root / 'serving'
 
 
 @pytest.fixture(scope='session')
 def spare_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the film file lies that the data root does not have yet."""
+    """A record file that is not yet in the data root."""
     return tmp_path_factory.mktemp('spare') / '002-122.tfrec'
 
 
 @pytest.fixture(scope='session')
 def program(tmp_path_factory: pytest.TempPathFactory, spare_file: Path) -> Program:
-    """The program out of a copy of the sources, which tests may edit, on 244 synthetic films."""
+    """The program from a copy of the sources, which tests may edit, with 244 synthetic images."""
     folder = tmp_path_factory.mktemp('program')
     source = folder / 'source'
     for name in _SOURCES:
@@ -54,19 +52,19 @@ def program(tmp_path_factory: pytest.TempPathFactory, spare_file: Path) -> Progr
     for name in ('setup.py', 'pyproject.toml', 'cxr_triage.py'):
         shutil.copy(_PROJECT / name, source)
     shutil.copy(_PROJECT / 'tests' / 'support' / 'small_run.yaml', folder / 'config.yaml')
-    data = folder / 'films'
-    made = Program(source, folder / 'config.yaml', data, folder)
-    synth = made.start('synth', '--out', data, '--count', str(_FILMS), '--seed', '7').finish()
+    data = folder / 'images'
+    program = Program(source, folder / 'config.yaml', data, folder)
+    synth = program.start('synth', '--out', data, '--count', str(_IMAGES), '--seed', '7').finish()
     assert synth.exit_code == 0, synth.screen
     shutil.move(data / 'data' / spare_file.name, spare_file)
-    return made
+    return program
 
 
 @pytest.fixture(scope='session')
 def pushed(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Pushed:
-    """The first run on an empty root."""
+    """The first run on an empty run root."""
     root = tmp_path_factory.mktemp('first') / 'root'
-    # As a person starts it: what it says and how quiet it is depend on the order of imports.
+    # A fresh interpreter, as for a user: what the screen shows depends on the order of imports.
     finished = program.run(root, fresh=True)
     assert finished.exit_code == 0, finished.screen
     (states,) = runs.states(root)

@@ -1,6 +1,4 @@
-"""Runs that are killed, interrupted or doubled: what was done is kept, and the result is that of an
-unbroken run.
-"""
+"""Killed, interrupted and concurrent runs: finished work is kept, and the result is the same."""
 
 from __future__ import annotations
 
@@ -21,23 +19,26 @@ pytestmark = pytest.mark.slow
 
 
 @dataclasses.dataclass(frozen=True)
-class Broken:
-    """A root on which two runs were killed and a third went through, while a fourth tried to run
-    beside it.
+class Interrupted:
+    """A run root with two killed runs and a third that finished.
+
+    Attributes:
+      root: the run root.
+      finished: the third run.
+      pid: the process of the third run.
+      concurrent: a run that started while the third was running.
     """
 
     root: Path
     finished: Finished
     pid: int
-    second: Finished
+    concurrent: Finished
 
 
 @pytest.fixture(scope='module')
-def broken(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Broken:
-    """Killed in the middle of Transform, then after the first epoch's checkpoint, then left to
-    finish.
-    """
-    root = tmp_path_factory.mktemp('broken') / 'root'
+def interrupted(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
+    """Kills a run during Transform and one after the first checkpoint, and lets a third finish."""
+    root = tmp_path_factory.mktemp('interrupted') / 'root'
     transformed = root / 'artifacts' / 'Transform'
     running = program.start_run(root)
     running.wait_for(transformed.exists)
@@ -51,58 +52,60 @@ def broken(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Broken
 
     running = program.start_run(root)
     running.wait_for(lambda: 'resuming after epoch' in running.screen)
-    second = program.run(root)
-    return Broken(root, running.finish(), running.pid, second)
+    concurrent = program.run(root)
+    return Interrupted(root, running.finish(), running.pid, concurrent)
 
 
-def test_finished_steps_are_cached_after_a_kill(broken: Broken):
-    first, second, third = runs.states(broken.root)
-    assert 'Transform' not in {name for name, state in first.items() if state == COMPLETE}
-    done = {name for name, state in first.items() if state == COMPLETE}
-    assert {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'DataGate'} <= done
-    assert {second[name] for name in done} == {CACHED}
+def test_finished_steps_are_cached_after_a_kill(interrupted: Interrupted):
+    first, second, third = runs.states(interrupted.root)
+    complete = {name for name, state in first.items() if state == COMPLETE}
+    assert {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'DataGate'} <= complete
+    assert 'Transform' not in complete
+    assert {second[name] for name in complete} == {CACHED}
     assert second['Transform'] == COMPLETE
-    done |= {'Transform'}
-    assert {third[name] for name in done} == {CACHED}
-    assert {third[name] for name in set(REQUIRED) - done} == {COMPLETE}
+    complete |= {'Transform'}
+    assert {third[name] for name in complete} == {CACHED}
+    assert {third[name] for name in set(REQUIRED) - complete} == {COMPLETE}
 
 
-def test_training_goes_on_where_it_was_killed(broken: Broken):
-    assert broken.finished.exit_code == 0, broken.finished.screen
-    assert 'resuming after epoch' in broken.finished.screen
-    assert 'epoch 1/20: loss' not in broken.finished.screen
-    assert 'epoch 20/20: loss' in broken.finished.screen
-    assert list((broken.root / 'checkpoints').iterdir()) == []
+def test_a_killed_training_resumes(interrupted: Interrupted):
+    assert interrupted.finished.exit_code == 0, interrupted.finished.screen
+    assert 'resuming after epoch' in interrupted.finished.screen
+    assert 'epoch 1/20: loss' not in interrupted.finished.screen
+    assert 'epoch 20/20: loss' in interrupted.finished.screen
+    assert list((interrupted.root / 'checkpoints').iterdir()) == []
 
 
-def test_result_is_that_of_an_unbroken_run(broken: Broken, pushed):
+def test_the_result_is_that_of_an_uninterrupted_run(interrupted: Interrupted, pushed):
     predictions = json.loads(
-        (runs.last_output(broken.root, 'Trainer', 'model_run') / 'predictions.json').read_text()
+        (
+            runs.last_output(interrupted.root, 'Trainer', 'model_run') / 'predictions.json'
+        ).read_text()
     )
     assert predictions == pushed.predictions
-    # Beam adds up batches of other sizes each time. What a few films do not define is null.
-    found, expected = (
+    # Beam sums batches of different sizes each time. Metrics that need more images are null.
+    actual, expected = (
         {name: math.nan if value is None else value for name, value in manifest['metrics'].items()}
         for manifest in (
-            runs.manifest(runs.newest_version(broken.root / 'serving')),
+            runs.manifest(runs.newest_version(interrupted.root / 'serving')),
             pushed.manifest,
         )
     )
-    assert found == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    assert actual == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
-def test_second_run_on_one_root_ends_at_once_and_harms_nothing(broken: Broken):
-    assert broken.second.exit_code == 1
-    assert f'process {broken.pid} ' in broken.second.screen
-    assert str(broken.root) in broken.second.screen
-    assert '--root' in broken.second.screen
-    assert not broken.second.has_traceback()
-    # Neither a run nor a step of it is on record.
-    assert len(runs.states(broken.root)) == 3
-    assert broken.finished.exit_code == 0, broken.finished.screen
+def test_a_concurrent_run_on_the_same_root_is_refused_without_harm(interrupted: Interrupted):
+    assert interrupted.concurrent.exit_code == 1
+    assert f'process {interrupted.pid} ' in interrupted.concurrent.screen
+    assert str(interrupted.root) in interrupted.concurrent.screen
+    assert '--root' in interrupted.concurrent.screen
+    assert not interrupted.concurrent.has_traceback()
+    # The concurrent run left no record.
+    assert len(runs.states(interrupted.root)) == 3
+    assert interrupted.finished.exit_code == 0, interrupted.finished.screen
 
 
-def test_interrupt_from_the_keyboard(program: Program, tmp_path: Path):
+def test_ctrl_c_stops_a_run_that_can_resume(program: Program, tmp_path: Path):
     running = program.start_run(tmp_path / 'root')
     running.wait_for(lambda: 'XrayExampleGen' in running.screen)
     running.signal(signal.SIGINT)

@@ -1,5 +1,6 @@
-"""What a run does again: nothing when nothing changed, else exactly what depends on the change; and
-what it may replace in serving.
+"""Which steps a rerun repeats, and what it may replace in the push directory.
+
+An unchanged run repeats nothing. Else a run repeats exactly the steps that depend on the change.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def appended(path: Path, text: str) -> Iterator[None]:
-    """A source file with `text` at its end, for as long as the context lasts."""
+    """Appends `text` to a source file inside the context."""
     before = path.read_text()
     path.write_text(before + text)
     try:
@@ -33,7 +34,7 @@ def appended(path: Path, text: str) -> Iterator[None]:
 
 
 def serve_only_the_first(pushed) -> None:
-    """Takes away what other tests pushed, so that the first run's model is the one being served."""
+    """Deletes what other tests have pushed, so that the model of the first run is served."""
     for version in pushed.serving.iterdir():
         if (
             version.name.isdigit()
@@ -42,7 +43,7 @@ def serve_only_the_first(pushed) -> None:
             shutil.rmtree(version)
 
 
-def test_first_run_pushes(pushed):
+def test_the_first_run_pushes_a_model(pushed):
     assert pushed.states == dict.fromkeys(REQUIRED, COMPLETE)
     screen = pushed.finished.screen
     version = runs.newest_version(pushed.serving)
@@ -55,14 +56,14 @@ def test_first_run_pushes(pushed):
     assert pushed.manifest['metrics']['auc'] >= 0.4
 
 
-def test_closing_table_names_every_step(pushed):
+def test_the_final_table_names_every_step(pushed):
     table = pushed.finished.screen.split('step ', 1)[1]
     for step in REQUIRED:
         assert re.search(rf'^{step} +\d+\.\d s +ran\b', table, re.MULTILINE), step
     assert re.search(r'^auc +all +0\.\d{4} +>= 0\.4', table, re.MULTILINE)
 
 
-def test_screen_tells_the_epochs_and_the_log_has_the_rest(pushed):
+def test_the_screen_shows_the_epochs_and_the_log_has_the_rest(pushed):
     epochs = re.findall(r'epoch (\d+)/20: loss', pushed.finished.screen)
     assert epochs == [str(number) for number in range(1, 21)]
     assert NOISE.findall(pushed.finished.screen) == []
@@ -70,7 +71,7 @@ def test_screen_tells_the_epochs_and_the_log_has_the_rest(pushed):
     assert re.search(r'^\S+ \S+ I trainer\.training: epoch 1/20: loss', pushed.log, re.MULTILINE)
 
 
-def test_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed):
+def test_an_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed):
     serve_only_the_first(pushed)
     before = runs.served(pushed.serving)
     finished = program.run(pushed.root)
@@ -87,10 +88,8 @@ def test_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed):
     assert 'Pushed.' not in finished.screen and 'nothing served yet' not in finished.screen
 
 
-def test_damaged_served_version_is_repaired_by_an_unchanged_run(program: Program, pushed):
-    """Nothing can be written after the last step either: the run says what became of the model all
-    the same.
-    """
+def test_an_unchanged_run_repairs_a_damaged_served_version(program: Program, pushed):
+    """The run, which cannot write its pages either, still reports what became of the model."""
     serve_only_the_first(pushed)
     version = runs.newest_version(pushed.serving)
     with (version / 'variables' / 'variables.index').open('r+b') as file:
@@ -107,7 +106,7 @@ def test_damaged_served_version_is_repaired_by_an_unchanged_run(program: Program
     assert finished.exit_code == 0, finished.screen
     assert runs.states(pushed.root)[-1] == dict.fromkeys(REQUIRED, CACHED)
     assert target.verify(str(version)) == []
-    # The screen breaks long lines.
+    # The screen wraps long lines.
     assert 'saved_model.pb is missing; variables/variables.index differs' in ' '.join(
         finished.screen.split()
     )
@@ -117,8 +116,8 @@ def test_damaged_served_version_is_repaired_by_an_unchanged_run(program: Program
     assert 'The run could not start' not in finished.screen and not finished.has_traceback()
 
 
-def test_comment_reruns_nothing_that_trains(program: Program, pushed):
-    with appended(program.source / 'trainer' / 'training.py', '\n# Another word on it.\n'):
+def test_a_comment_does_not_repeat_the_training(program: Program, pushed):
+    with appended(program.source / 'trainer' / 'training.py', '\n# A comment.\n'):
         finished = program.run(pushed.root)
     assert finished.exit_code == 0, finished.screen
     assert not that_ran(pushed.root) & {*REQUIRED[: REQUIRED.index('Evaluator')], 'ServingCheck'}
@@ -131,21 +130,21 @@ def test_comment_reruns_nothing_that_trains(program: Program, pushed):
         pytest.param('preprocessing', 'Transform', id='preprocessing'),
     ],
 )
-def test_edit_of_trainer_code_reruns_from_where_it_matters(program: Program, pushed, module, first):
+def test_new_trainer_code_repeats_its_step_and_later_ones(program: Program, pushed, module, first):
     with appended(program.source / 'trainer' / f'{module}.py', '\nREVISION = 2\n'):
         finished = program.run(pushed.root)
     assert finished.exit_code == 0, finished.screen
     assert that_ran(pushed.root) == runs.steps_from(first)
 
 
-def test_limit_of_the_gate_reruns_the_gate_and_neither_audit_nor_training(program: Program, pushed):
+def test_a_new_gate_limit_repeats_neither_audit_nor_training(program: Program, pushed):
     serve_only_the_first(pushed)
     finished = program.run(pushed.root, '--set', 'gate.max_share={inverted_polarity: 0.02}')
     assert finished.exit_code == 0, finished.screen
     assert that_ran(pushed.root) == {'DataGate', 'Pusher'}
 
 
-def test_new_file_reruns_from_ingestion(program: Program, pushed, spare_file):
+def test_a_new_file_repeats_ingestion_and_later_steps(program: Program, pushed, spare_file):
     new = program.data / 'data' / spare_file.name
     shutil.copy(spare_file, new)
     try:
@@ -157,7 +156,7 @@ def test_new_file_reruns_from_ingestion(program: Program, pushed, spare_file):
     assert '366 records in, 0 quarantined' in finished.screen
 
 
-def test_worse_candidate_is_refused_against_the_served_model(program: Program, pushed):
+def test_a_candidate_worse_than_the_served_model_is_refused(program: Program, pushed):
     serve_only_the_first(pushed)
     before = runs.served(pushed.serving)
     baseline = pushed.manifest['metrics']['auc']
@@ -175,40 +174,38 @@ def test_worse_candidate_is_refused_against_the_served_model(program: Program, p
     assert runs.served(pushed.serving) == before
     assert not finished.has_traceback()
 
-    told = re.search(
+    comparison = re.search(
         r'auc on all is (\d\.\d+), required >= (\d\.\d+) '
         r'\(served (\d\.\d+) - 0\.01\) \((-\d\.\d+)\)',
         finished.screen,
     )
-    assert told, finished.screen
-    value, bound, served, margin = map(float, told.groups())
+    assert comparison, finished.screen
+    value, bound, served, margin = map(float, comparison.groups())
     assert served == pytest.approx(baseline, abs=1e-4)
     assert bound == pytest.approx(served - 0.01, abs=2e-4)
     assert margin == pytest.approx(value - bound, abs=2e-4)
-    of_slice = re.search(
+    slice_verdict = re.search(
         r'auc on sex=M is (\d\.\d+), required >= 0\.999 \((-\d\.\d+)\)', finished.screen
     )
-    assert of_slice, finished.screen
-    assert float(of_slice[2]) == pytest.approx(float(of_slice[1]) - 0.999, abs=2e-4)
+    assert slice_verdict, finished.screen
+    assert float(slice_verdict[2]) == pytest.approx(float(slice_verdict[1]) - 0.999, abs=2e-4)
     assert len(re.findall(r'FAIL', finished.screen)) == 2
 
 
-def test_served_version_deleted_is_pushed_again(program: Program, pushed):
+def test_a_deleted_served_version_is_pushed_again(program: Program, pushed):
     for version in pushed.serving.iterdir():
         if version.name.isdigit():
             shutil.rmtree(version)
     finished = program.run(pushed.root)
     assert finished.exit_code == 0, finished.screen
     assert that_ran(pushed.root) == {'Pusher'}
-    again = runs.newest_version(pushed.serving)
-    assert target.verify(str(again)) == []
-    assert runs.manifest(again)['model_digest'] == pushed.manifest['model_digest']
+    version = runs.newest_version(pushed.serving)
+    assert target.verify(str(version)) == []
+    assert runs.manifest(version)['model_digest'] == pushed.manifest['model_digest']
 
 
-def test_lost_artifacts_are_made_again_and_what_is_served_stays(program: Program, pushed):
-    """The last of this file: from here on the cache has another model than the one that is
-    served.
-    """
+def test_lost_artifacts_are_rebuilt_and_the_served_version_stays(program: Program, pushed):
+    """Comes last in this file: afterwards the cached model is not the served one."""
     shutil.rmtree(pushed.root / 'artifacts' / 'Transform' / 'transformed_examples')
     before = runs.newest_version(pushed.serving)
     finished = program.run(pushed.root)
@@ -216,7 +213,7 @@ def test_lost_artifacts_are_made_again_and_what_is_served_stays(program: Program
     assert {'Transform', 'Trainer', 'Pusher'} <= that_ran(pushed.root)
     assert runs.newest_version(pushed.serving) == before
     assert (
-        f'Version {before.name} was pushed for the same data, code and configuration. It stays'
+        f'Version {before.name} was pushed for the same data, code and configuration and stays'
         in finished.screen
     )
     assert f'Nothing to push: version {before.name}, served since' in finished.screen

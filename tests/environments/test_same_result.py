@@ -118,7 +118,7 @@ def test_a_model_gives_equal_scores(evaluations: dict) -> None:
 def test_metrics_of_a_model_are_equal(evaluations: dict) -> None:
     assert len(evaluations[OURS]['metrics']) > 20
     assert evaluations[OURS]['blessed'] == evaluations[THEIRS]['blessed']
-    # Scores differ in the seventh digit. That changes a mean as much, and no order of images.
+    # Scores differ in the seventh digit, and so do means. The order of the images is the same.
     assert evaluations[THEIRS]['metrics'] == pytest.approx(
         evaluations[OURS]['metrics'], abs=1e-5, nan_ok=True
     )

@@ -66,7 +66,7 @@ def test_another_size_is_another_cohort(data: Path, images: Cohort) -> None:
 def test_a_split_has_its_images_and_labels(images: Cohort, tmp_path: Path) -> None:
     rows = np.array([5, 3, 77])
     split = cohort.split(images.subset(rows), [ABNORMAL, 'Mass'], tmp_path / 'split')
-    assert input_pipeline.image_ids(split) == [images.patients[row] for row in rows]
+    assert input_pipeline.image_ids(split) == [images.ids[row] for row in rows]
     assert split.values.tolist() == [
         [images.labels[ABNORMAL][row], images.labels['Mass'][row]] for row in rows
     ]
@@ -162,7 +162,7 @@ def test_figures_of_perfect_and_constant_predictions(images: Cohort) -> None:
     assert (
         figures['accuracy at 0.5'].value
         == figures['sensitivity at 0.5'].value
-        == figures['AUC within PA images'].value
+        == figures['AUC within PA films'].value
         == 1
     )
     assert figures['expected calibration error'].value == pytest.approx(0.1)
@@ -199,7 +199,7 @@ def test_a_source_with_enough_images_of_both_classes_has_a_row(images: Cohort) -
         'nih_triage', dataclasses.replace(images, sources=sources), misleading, {}
     )
     assert figures['AUC'].value > 0.5
-    assert figures['AUC within 110 images of source a'].value == 0.5
+    assert figures['AUC within 110 films of source a'].value == 0.5
     assert not any('source b' in name for name in figures)
     # A single source has no row.
     assert not any(
@@ -216,7 +216,7 @@ def test_with_floor_nothing_is_trained(
         ['nih_triage', '--data-root', str(data), '--scratch', str(tmp_path), '--floor', *settings]
     )
     output = capsys.readouterr().out
-    assert 'AUC within PA images' in output
+    assert 'AUC within PA films' in output
     assert 'above' not in output
 
 

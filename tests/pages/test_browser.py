@@ -70,7 +70,7 @@ def test_tfma_plots_the_selected_slice(browser, run_of):
 
 def test_evaluation_page_with_and_without_a_baseline(browser, run_of):
     with opened(browser, run_of('pushed') / 'evaluation.html') as page:
-        assert 'Nothing was served when this run began' in page.locator('main').inner_text()
+        assert 'No model was served when this run began' in page.locator('main').inner_text()
         assert 'Served model' not in texts(page.locator('#metrics-table thead th'))
     with opened(browser, run_of('not blessed') / 'evaluation.html') as page:
         assert {'Served model', 'Difference'} <= set(texts(page.locator('#metrics-table thead th')))
@@ -97,7 +97,7 @@ def test_data_page_of_a_pushed_run(browser, run_of):
 
 def test_data_page_of_a_run_that_failed_the_data_gate(browser, run_of):
     with opened(browser, run_of('failed') / 'data.html') as page:
-        assert 'The run was stopped here' in page.locator('main').inner_text()
+        assert 'The run stopped here' in page.locator('main').inner_text()
         first_row = page.locator('#gate-table tbody tr').first.inner_text()
         assert '✗ failed' in first_row and 'missing_metadata' in first_row
         assert page.locator('#audit-table tbody tr').count() >= 1
@@ -133,10 +133,7 @@ def test_comparison_page_compares_two_runs_and_plots_all(browser, real_runs):
         page.locator('#run-b').select_option(
             index=next(index for index, text in enumerate(labels) if 'failed' in text)
         )
-        assert (
-            'B did not come to the end of the Evaluator'
-            in page.locator('#compare-note').inner_text()
-        )
+        assert 'B did not finish the Evaluator' in page.locator('#compare-note').inner_text()
 
 
 def test_training_page_of_a_finished_and_of_a_killed_training(browser, run_of):

@@ -211,17 +211,17 @@ def test_markdown_escapes_markup():
 
 def test_every_task_has_texts():
     for name in TASKS:
-        text = card_text.of_task(name)
+        text = card_text.task_text(name)
         assert text is not None, f'pages/card_text.py has no texts for {name}'
         assert text.limits and text.labels
-    assert card_text.of_task('unknown') is None
+    assert card_text.task_text('unknown') is None
 
 
 def test_a_missing_count_of_images_not_assessed_is_reported():
     content = card_parts()
     content['evaluation']['not_assessed'] = None
     text = card_sections.markdown(card.complete('today', content))
-    assert 'Images not assessed: not on record' in text
+    assert 'Images not assessed: not recorded' in text
 
 
 def test_every_metric_of_the_card_is_in_the_registry():
@@ -242,8 +242,8 @@ def test_task_texts_make_no_claims_about_data(name):
     """The population, the labels and the licence depend on the data, not on the task."""
     text = ' '.join(
         leaves(
-            dataclasses.asdict(card_text.of_task(name))
-            | {'limits': list(card_text.of_task(name).limits)}
+            dataclasses.asdict(card_text.task_text(name))
+            | {'limits': list(card_text.task_text(name).limits)}
         )
     )
     for claim in ('NIH', 'Kermany', '112,120', 'mined', 'physicians', 'children', 'exact'):
@@ -255,20 +255,20 @@ CLAIMS_BY_ORIGIN = {
     origin.CHILDREN: ('one to five years', 'two physicians', 'CC BY 4.0'),
     origin.SYNTHETIC: (
         'no patients',
-        '19 of 600 labels are wrong on purpose',
+        '19 of 600 labels are deliberately wrong',
         'made by this program',
     ),
     origin.OTHER: (
         'who the patients are',
         'how their labels were made',
-        'terms of use are not on record',
+        'there is no record of their terms of use',
     ),
 }
 
 
 @pytest.mark.parametrize('name', CLAIMS_BY_ORIGIN)
 def test_data_texts_match_the_origin(name):
-    text = _full_text(card_text.of_data({name: 600}, 19))
+    text = _full_text(card_text.data_text({name: 600}, 19))
     for other, claims in CLAIMS_BY_ORIGIN.items():
         for claim in claims:
             assert (claim in text) is (other == name), claim
@@ -277,7 +277,7 @@ def test_data_texts_match_the_origin(name):
 
 
 def test_data_of_two_origins_are_described_separately():
-    text = card_text.of_data({origin.SYNTHETIC: 40, origin.OTHER: 1000}, 2)
+    text = card_text.data_text({origin.SYNTHETIC: 40, origin.OTHER: 1000}, 2)
     assert (
         '40 images: Images drawn by' in text.population
         and '1,000 images: Images of another source' in text.population
@@ -286,4 +286,4 @@ def test_data_of_two_origins_are_described_separately():
 
 
 def test_data_of_unknown_origin_are_not_described():
-    assert set(dataclasses.astuple(card_text.of_data({}, 0))) == {card_text.NO_ORIGIN, ()}
+    assert set(dataclasses.astuple(card_text.data_text({}, 0))) == {card_text.NO_ORIGIN, ()}

@@ -32,8 +32,8 @@ def page_text(root: Path, *parts: str) -> str:
 def test_the_pages_of_an_empty_root(tmp_path):
     result = site.write(tmp_path)
     assert (result.runs, result.problems) == (0, ())
-    assert 'No run is on record' in result.front.read_text(encoding='utf-8')
-    assert 'is no run on record' in page_text(tmp_path, 'comparison.html')
+    assert 'This root has no runs' in result.front.read_text(encoding='utf-8')
+    assert 'This root has no runs' in page_text(tmp_path, 'comparison.html')
 
 
 def test_every_page_of_a_failed_run_gives_the_reason(builder: RootBuilder):

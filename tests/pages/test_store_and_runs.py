@@ -179,7 +179,7 @@ def test_the_maker_of_a_cached_artifact_is_the_first_run(builder: RootBuilder):
     stored = store.read(builder.root)
     newest, _ = runs.all_runs(stored)
     assert newest.artifact('Trainer', 'model').id == first['model']
-    assert stored.makers[first['model']].run == FIRST
+    assert stored.producers[first['model']].run == FIRST
 
 
 def test_a_moved_root_finds_its_artifacts(builder: RootBuilder, tmp_path):

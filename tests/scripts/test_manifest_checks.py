@@ -1,6 +1,4 @@
-"""Each check of the Kubernetes files, on objects that are broken in exactly the way that it is for;
-and on the same objects unbroken.
-"""
+"""Each check of the Kubernetes files, on objects with its problem and on good objects."""
 
 from __future__ import annotations
 
@@ -31,12 +29,12 @@ from tests.support.broken_manifests import (
 )
 
 
-def test_nothing_is_wrong_with_the_good_ones() -> None:
+def test_good_objects_have_no_problems() -> None:
     assert problems(changed()) == []
 
 
 @pytest.mark.parametrize('name', BROKEN)
-def test_broken(name: str) -> None:
+def test_problems_of_broken_objects(name: str) -> None:
     changes, expected = BROKEN[name]
     actual = problems(changed(*changes))
     assert {problem.field for problem in actual} == set(expected), [
@@ -44,7 +42,7 @@ def test_broken(name: str) -> None:
     ]
     for problem in actual:
         assert re.search(expected[problem.field], problem.text), str(problem)
-        # Which file, object and field; what else than that, the text says.
+        # The message starts with file, object and field.
         manifest = problem.manifest
         assert str(problem).startswith(
             f'kubeflow/manifests/{manifest.kind}.yaml: {manifest.kind} '
@@ -52,16 +50,16 @@ def test_broken(name: str) -> None:
         )
 
 
-def test_each_check_has_something_that_it_finds() -> None:
-    idle = [
+def test_each_check_finds_a_problem() -> None:
+    untested = [
         check
         for check in CHECKS
         if not any(list(check(changed(*changes))) for changes, _ in BROKEN.values())
     ]
-    assert idle == []
+    assert untested == []
 
 
-def test_what_may_be_absent_is_not_asked_for() -> None:
+def test_optional_parts_may_be_absent() -> None:
     optional = {
         'name': 'MORE',
         'valueFrom': {'configMapKeyRef': {'name': 'more', 'key': 'more', 'optional': True}},
@@ -78,12 +76,12 @@ def test_what_may_be_absent_is_not_asked_for() -> None:
         change('PodDisruptionBudget', 'spec', {'minAvailable': '50%', 'selector': {}}),
         change('CronJob', 'spec.schedule', '@weekly'),
     )
-    # The sidecar is asked for what a server is asked for, and has it. An empty selector is for all:
-    # the job's pods have no number.
+    # The sidecar needs all that a server needs, and has it. The empty selector matches all pods;
+    # those of the job have no number of replicas.
     assert problems(objects) == []
 
 
-def test_unused_external_objects() -> None:
+def test_unused_external_objects_are_named() -> None:
     external = (*EXTERNAL, External('Secret', 'old', 'no longer'))
     actual = list(
         references.unused_external(
@@ -95,7 +93,7 @@ def test_unused_external_objects() -> None:
     ]
 
 
-def test_placeholders() -> None:
+def test_placeholders_are_found() -> None:
     assert list(placeholders(changed())) == []
     objects = changed(
         models(MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }}'),
@@ -112,7 +110,7 @@ def test_placeholders() -> None:
 
 
 @pytest.mark.parametrize(
-    ('selector', 'chosen'),
+    ('selector', 'matching'),
     [
         ({}, True),
         ({'matchLabels': {'app': 'a', 'tier': 'x'}}, True),
@@ -130,8 +128,8 @@ def test_placeholders() -> None:
         ),
     ],
 )
-def test_selectors(selector: dict[str, Any], chosen: bool) -> None:
-    assert matches(selector, {'app': 'a', 'tier': 'x'}) is chosen
+def test_selectors_match_labels(selector: dict[str, Any], matching: bool) -> None:
+    assert matches(selector, {'app': 'a', 'tier': 'x'}) is matching
 
 
 @pytest.mark.parametrize(
@@ -148,23 +146,23 @@ def test_selectors(selector: dict[str, Any], chosen: bool) -> None:
         ('', None),
     ],
 )
-def test_quantities(text: str | float, number: float | None) -> None:
+def test_quantities_are_parsed(text: str | float, number: float | None) -> None:
     actual = quantity(text)
     assert (actual if actual is None else float(actual)) == number
 
 
 @pytest.mark.parametrize(
-    ('text', 'of', 'number'),
+    ('text', 'total', 'number'),
     [(1, 3, 1), ('50%', 3, 2), ('34%', 3, 2), ('0%', 3, 0), ('100%', 3, 3)],
 )
-def test_shares_are_rounded_up(text: str | int, of: int, number: int) -> None:
-    assert share(text, of) == number
+def test_shares_are_rounded_up(text: str | int, total: int, number: int) -> None:
+    assert share(text, total) == number
 
 
 @pytest.mark.parametrize(
     'text', ['0 3 * * 1', '*/15 0-6/2 1,15 jan-mar SUN', '@daily', '0 0 1 1 7']
 )
-def test_schedules(text: str) -> None:
+def test_valid_schedules_are_accepted(text: str) -> None:
     assert schedule_problem(text) is None
 
 
@@ -184,5 +182,5 @@ def test_schedules(text: str) -> None:
         '@often',
     ],
 )
-def test_schedules_that_are_none(text: str) -> None:
+def test_invalid_schedules_are_refused(text: str) -> None:
     assert schedule_problem(text) is not None

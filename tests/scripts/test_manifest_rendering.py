@@ -1,6 +1,4 @@
-"""The shipped Kubernetes files through kubectl and the schemas, and what is said of a copy of them
-that is broken.
-"""
+"""The shipped Kubernetes files, rendered and checked, and the problems of broken copies."""
 
 from __future__ import annotations
 
@@ -36,7 +34,7 @@ def gke() -> Objects:
 def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Replaces a text in one file of a copy of kubeflow/manifests/ and runs the command on it."""
+    """Returns a function that edits a file in a copy of kubeflow/manifests/ and checks the copy."""
     shutil.copytree(MANIFESTS, tmp_path / 'kubeflow/manifests')
     monkeypatch.chdir(tmp_path)
 
@@ -59,12 +57,12 @@ def test_the_shipped_files_pass(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, output.count('objects checked against Kubernetes')) == (0, 3), output
 
 
-def test_what_is_to_be_filled_in_is_named(run) -> None:
+def test_filled_in_names_the_placeholders(run) -> None:
     code, output = run('external.yaml', '', '', 'overlays/gke', '--filled-in')
     assert code == 1
     lines = output.splitlines()[:-1]
     assert all(
-        'is a placeholder: put' in line and '(kubeflow/manifests/overlays/gke/' in line
+        'is a placeholder: replace' in line and '(kubeflow/manifests/overlays/gke/' in line
         for line in lines
     )
     # Generated config maps have a digest in their names.
@@ -78,7 +76,7 @@ def test_what_is_to_be_filled_in_is_named(run) -> None:
     ]
 
 
-def test_an_object_says_which_file_it_is_from_and_the_cluster_does_not_hear_of_it(
+def test_objects_have_the_name_of_their_file_but_no_annotation_of_it(
     gke: Objects,
 ) -> None:
     origins = {manifest.kind: manifest.origin for manifest in gke.manifests}
@@ -92,7 +90,7 @@ def test_an_object_says_which_file_it_is_from_and_the_cluster_does_not_hear_of_i
     )
 
 
-def test_the_gke_overlay_reads_its_bucket_as_a_service_account_of_google(gke: Objects) -> None:
+def test_the_gke_overlay_uses_google_service_accounts_for_its_bucket(gke: Objects) -> None:
     (server,) = [pod for pod in gke.pods() if pod.manifest.kind == 'Deployment']
     assert [volume['name'] for volume in server.volumes()] == ['config', 'tmp']
     accounts = {
@@ -104,12 +102,12 @@ def test_the_gke_overlay_reads_its_bucket_as_a_service_account_of_google(gke: Ob
     }
 
 
-def test_the_recurring_run_says_to_submit_what_the_command_takes(gke: Objects) -> None:
+def test_the_arguments_of_the_recurring_run_are_valid(gke: Objects) -> None:
     (job,) = [pod for pod in gke.pods() if pod.manifest.kind == 'CronJob']
     (container,) = job.containers()
-    name, *words = container.words
+    name, *arguments = container.command_line
     assert name == 'cxr-triage'
-    args = cli.build_parser().parse_args(words)
+    args = cli.build_parser().parse_args(arguments)
     assert (args.command, args.spec, args.config) == (
         'submit',
         '/etc/cxr-triage/spec.yaml',
@@ -129,9 +127,9 @@ def test_the_recurring_run_says_to_submit_what_the_command_takes(gke: Objects) -
     assert external is not None and external.keys == ('spec.yaml', 'config.yaml')
 
 
-# What is changed in which file; words of the line that tells it.
+# File, old text and new text; phrases of the problem's message.
 BROKEN = {
-    'a field that Kubernetes does not know': (
+    'an unknown field': (
         ('base/serving/deployment.yaml', 'enableServiceLinks', 'enableServiceLink'),
         [
             '(kubeflow/manifests/base/serving/deployment.yaml): Deployment cxr-triage-serving: '
@@ -139,7 +137,7 @@ BROKEN = {
             "'enableServiceLink' was unexpected",
         ],
     ),
-    'a value of another type': (
+    'a value with another type': (
         ('base/serving/horizontalpodautoscaler.yaml', 'maxReplicas: 6', 'maxReplicas: "six"'),
         [
             '(kubeflow/manifests/base/serving/horizontalpodautoscaler.yaml): '
@@ -148,11 +146,11 @@ BROKEN = {
             "'six'",
         ],
     ),
-    'an object of a kind that nobody knows': (
+    'an object of an unknown kind': (
         ('base/serving/poddisruptionbudget.yaml', 'policy/v1', 'policy/v7'),
         ['PodDisruptionBudget cxr-triage-serving: kind: ', 'policy/v7'],
     ),
-    'a patch that takes away what the base needs': (
+    'a patch that removes what the base needs': (
         ('overlays/gke/networkpolicy.yaml', 'port: grpc', 'port: gprc'),
         [
             '(kubeflow/manifests/base/serving/networkpolicy.yaml): NetworkPolicy '
@@ -161,12 +159,12 @@ BROKEN = {
             'no container',
         ],
     ),
-    'a label that stands for nothing': (
+    'a label of a missing version': (
         ('overlays/gke/models.config', 'key: "stable" value: 1', 'key: "stable" value: 2'),
         [
             'Deployment cxr-triage-serving: '
             'spec.template.spec.containers[serving].args[--model_config_file]: ',
-            "'stable' stands for 2",
+            "'stable' points to 2",
         ],
     ),
     'an image without its version': (
@@ -181,15 +179,15 @@ BROKEN = {
 
 
 @pytest.mark.parametrize('name', BROKEN)
-def test_broken_files(name: str, run) -> None:
-    (file, old, new), words = BROKEN[name]
+def test_problems_of_broken_files(name: str, run) -> None:
+    (file, old, new), phrases = BROKEN[name]
     code, output = run(file, old, new)
     message, summary = output.strip().splitlines()
     assert code == 1 and summary.startswith('kubeflow/manifests/overlays/gke: ')
-    assert [word for word in words if word not in message] == [], message
+    assert [phrase for phrase in phrases if phrase not in message] == [], message
 
 
-def test_what_kubectl_refuses_is_told_with_its_reason(run) -> None:
+def test_an_error_of_kubectl_is_shown(run) -> None:
     code, output = run(
         'overlays/gke/kustomization.yaml', 'podmonitoring.yaml', 'pod-monitoring.yaml'
     )
@@ -208,7 +206,9 @@ def test_yaml_is_read_as_kubectl_writes_it(tmp_path: Path) -> None:
     assert signs.content['data'] == {'equal': '=', 'yes': 'on', 'time': '12:30'}
 
 
-def test_a_folder_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_kustomization_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert command.main([str(tmp_path)]) == 1
     assert f'{tmp_path}: there is no kustomization.yaml' in capsys.readouterr().out
 

@@ -1,6 +1,4 @@
-"""The bill of materials: what belongs to this environment, with scopes, licences and hashes, and
-that an environment that is not the lock's is refused.
-"""
+"""The bill of materials: packages, scopes, licences and hashes, and a check against the lock."""
 
 from __future__ import annotations
 
@@ -58,7 +56,7 @@ def _bill() -> dict[str, Any]:
     return json.loads(json.dumps(BILL))
 
 
-def test_the_part_of_this_environment_with_scopes_and_licences() -> None:
+def test_the_bill_has_only_the_packages_of_this_environment() -> None:
     bill = sbom.complete(_bill(), {'components': [_component('tool', '1.0')]}, PACKAGES)
     assert [(part['bom-ref'], part['scope'], part['licenses']) for part in bill['components']] == [
         ('tool@1.0', 'required', [{'expression': 'MIT'}]),
@@ -80,15 +78,15 @@ def test_the_part_of_this_environment_with_scopes_and_licences() -> None:
     ],
     ids=['another package', 'another version', 'a missing package'],
 )
-def test_an_environment_that_is_not_the_lock_s_is_refused(
+def test_an_environment_that_differs_from_the_lock_is_refused(
     packages: dict[str, Any], name: str
 ) -> None:
-    with pytest.raises(sbom.SbomError, match=f'uv.lock says: {name}.*make environment'):
+    with pytest.raises(sbom.SbomError, match=f'does not match uv.lock: {name}.*make environment'):
         sbom.complete(_bill(), {'components': []}, packages)
 
 
 def test_the_bill_of_this_environment(tmp_path: Path) -> None:
-    """Of the real lock, written where `make sbom` writes it."""
+    """Runs `make sbom` with another output folder, on the real lock."""
     code = (
         'import pathlib, sys; from scripts import sbom; sbom._OUTPUT = pathlib.Path(sys.argv[1]); '
         'sys.exit(sbom.main())'
@@ -100,10 +98,10 @@ def test_the_bill_of_this_environment(tmp_path: Path) -> None:
     assert (bill['bomFormat'], bill['specVersion']) == ('CycloneDX', '1.5')
     parts = {part['name']: part for part in bill['components']}
     assert len(parts) > 200
-    needed = {name for name, part in parts.items() if part['scope'] == 'required'}
-    assert {'tfx', 'tensorflow', 'apache-beam', 'protobuf', 'jinja2', 'witwidget'} <= needed
+    required = {name for name, part in parts.items() if part['scope'] == 'required'}
+    assert {'tfx', 'tensorflow', 'apache-beam', 'protobuf', 'jinja2', 'witwidget'} <= required
     development = {'pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'types-pyyaml', 'build'}
-    assert development <= parts.keys() - needed
+    assert development <= parts.keys() - required
     for part in parts.values():
         files = part['externalReferences']
         assert files and all(file['hashes'][0]['alg'] == 'SHA-256' for file in files)

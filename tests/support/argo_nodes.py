@@ -1,7 +1,7 @@
-"""Builds the nodes of Argo workflows, as Kubeflow Pipelines 2.17 has them or 2.15 and 2.16.
+"""Builds the nodes of Argo workflows in the form of Kubeflow Pipelines 2.17, or of 2.15 and 2.16.
 
-2.17.0's workflow defaults put a node of type Retry above every template (`captured_runs` has the
-nodes of a real run). Before, only the containers of steps had one.
+The workflow defaults of 2.17.0 put a node of type Retry above every template (`captured_runs` has
+the nodes of a real run). In earlier versions, only the containers of steps have one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ArgoNodes:
       every_template_retries: the form of 2.17.
 
     Attributes:
-      nodes: the nodes. `pod` is none of Argo's keys: the name under which Kubernetes has the pod.
+      nodes: the nodes. Their key `pod` is not Argo's: it is the name of the pod in Kubernetes.
     """
 
     def __init__(self, workflow: str, every_template_retries: bool):
@@ -41,11 +41,11 @@ class ArgoNodes:
 
         Args:
           name: of the template: a step, its driver, `root`, `executor`; '' for the workflow itself.
-          kind: Argo's type of each attempt.
-          attempts: phase and message of each.
-          inside: the attempt at a graph that it belongs to.
-          retries: whether it can be tried again in the older form, too.
-          summary: the message of the node above the attempts; by default that of the last attempt.
+          kind: Argo's type of the attempts.
+          attempts: phase and message of each attempt.
+          inside: the attempt at a graph that the template belongs to.
+          retries: whether the template has a Retry node in earlier versions, too.
+          summary: the message of the Retry node; by default that of the last attempt.
         """
         path = f'{inside["name"]}.{name}' if inside else self._workflow
         name, boundary = name or self._workflow, inside['id'] if inside else ''

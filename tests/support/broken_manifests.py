@@ -1,4 +1,4 @@
-"""Kubernetes objects that are broken, each in one way, and what the checks have to say of it."""
+"""Broken Kubernetes objects and the problems that the checks have to report for them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ Change = tuple[str, tuple[Any, ...], Any]
 
 
 def change(kind: str, path: str | tuple[Any, ...], value: Any) -> Change:
-    """In the object of a kind, the value at a path; a number is a place in a list, and REMOVE takes
-    the value away.
+    """Sets a value in the object of a kind.
+
+    Args:
+      kind: of the object.
+      path: of the value; a number is an index of a list.
+      value: the new value; REMOVE deletes the old one.
     """
     return kind, tuple(path.split('.')) if isinstance(path, str) else path, value
 
@@ -37,26 +41,26 @@ def at_container(path: str, value: Any) -> Change:
 
 
 def more(document: str) -> Change:
-    """Another object."""
+    """Adds an object."""
     return '', (), yaml.safe_load(document)
 
 
 def changed(*changes: Change) -> Objects:
-    """The good objects, changed."""
+    """Applies changes to the good objects."""
     documents = copy.deepcopy(GOOD)
     for kind, path, value in changes:
         if not kind:
             documents.append(value)
             continue
-        place = next(document for document in documents if document['kind'] == kind)
-        for step in path[:-1]:
-            place = place.setdefault(step, {}) if isinstance(place, dict) else place[step]
+        parent = next(document for document in documents if document['kind'] == kind)
+        for key in path[:-1]:
+            parent = parent.setdefault(key, {}) if isinstance(parent, dict) else parent[key]
         if value is REMOVE:
-            del place[path[-1]]
-        elif isinstance(place, list) and path[-1] == len(place):
-            place.append(value)
+            del parent[path[-1]]
+        elif isinstance(parent, list) and path[-1] == len(parent):
+            parent.append(value)
         else:
-            place[path[-1]] = value
+            parent[path[-1]] = value
     return Objects(
         [
             Manifest(document, f'kubeflow/manifests/{document["kind"]}.yaml')
@@ -73,7 +77,7 @@ def models(text: str) -> Change:
 MODEL = 'model_config_list { config { name: "triage" base_path: "/models/triage" %s } }'
 SPECIFIC = 'model_version_policy { specific { versions: 5 } }'
 
-# What is changed; then the field of each problem that it makes, and words of its text.
+# Changes, and the problems that they cause: field -> pattern of the message.
 BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'an object in no namespace': (
         [change('Service', 'metadata.namespace', REMOVE)],
@@ -83,11 +87,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [change('Namespace', 'metadata.labels', {})],
         {'metadata.labels[pod-security.kubernetes.io/enforce]': 'expected restricted'},
     ),
-    'a controller whose selector is not of its template': (
+    'a selector that does not match the template': (
         [change('Deployment', 'spec.selector.matchLabels.app', 'other')],
         {'spec.selector': 'app=other.*app=server, part=shop'},
     ),
-    'a spread of other pods': (
+    'topology spread constraints for other pods': (
         [
             change(
                 'Deployment',
@@ -108,7 +112,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a service whose selector matches nothing': (
+    'a service without pods': (
         [change('Service', 'spec.selector.app', 'serve')],
         {
             'spec.selector': (
@@ -117,19 +121,19 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a service port by a name that no container has': (
+    'a service port with an unknown name': (
         [change('Service', ('spec', 'ports', 0, 'targetPort'), 'web')],
         {'spec.ports[http].targetPort': r'exposes web/TCP: expected one of .*8501/TCP \(http\)'},
     ),
-    'a service port by a number that no container has': (
+    'a service port with an unknown number': (
         [change('Service', ('spec', 'ports', 1, 'port'), 8600)],
         {'spec.ports[grpc].targetPort': '8600/TCP'},
     ),
-    'a service port of another protocol': (
+    'a service port with another protocol': (
         [change('Service', ('spec', 'ports', 0, 'protocol'), 'UDP')],
         {'spec.ports[http].targetPort': 'http/UDP'},
     ),
-    'an autoscaler of nothing': (
+    'an autoscaler of a missing deployment': (
         [change('HorizontalPodAutoscaler', 'spec.scaleTargetRef.name', 'serving')],
         {
             'spec.scaleTargetRef': (
@@ -137,7 +141,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a budget for nothing': (
+    'a budget without pods': (
         [change('PodDisruptionBudget', 'spec.selector.matchLabels.app', 'serving')],
         {'spec.selector': 'matches no pod'},
     ),
@@ -154,9 +158,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 'values: [server]}]}}}'
             )
         ],
-        {'spec.selector': 'has the budget server already'},
+        {'spec.selector': 'already has the budget server'},
     ),
-    'a network policy for nothing': (
+    'a network policy without pods': (
         [
             more(
                 '{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: second, '
@@ -166,44 +170,44 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {'spec.podSelector': 'app=nobody: matches no pod'},
     ),
-    'a network policy that opens a port by a name that no container has': (
+    'a network policy for a port with an unknown name': (
         [change('NetworkPolicy', ('spec', 'ingress', 0, 'ports', 0, 'port'), 'rest')],
         {'spec.ingress[0].ports[rest]': 'exposes rest/TCP'},
     ),
-    'a network policy that opens a port by a number that no container has': (
+    'a network policy for a port with an unknown number': (
         [change('NetworkPolicy', ('spec', 'ingress', 0, 'ports', 1, 'port'), 9000)],
         {'spec.ingress[0].ports[9000]': 'exposes 9000/TCP'},
     ),
-    'rules of a type that a network policy does not have': (
+    'rules of a type that the network policy does not list': (
         [change('NetworkPolicy', 'spec.policyTypes', ['Ingress'])],
         {
             'spec.egress': 'lacks Egress',
-            'spec.template.metadata.labels': 'governs the egress',
-            'spec.jobTemplate.spec.template.metadata.labels': 'governs the egress',
+            'spec.template.metadata.labels': 'covers the egress',
+            'spec.jobTemplate.spec.template.metadata.labels': 'covers the egress',
         },
     ),
     'pods that no network policy covers': (
         [change('Deployment', 'spec.template.metadata.labels.part', 'another')],
         {
-            'spec.template.metadata.labels': r'governs the (in|e)gress',
-            # What is left to it, the job, has no ports.
+            'spec.template.metadata.labels': r'covers the (in|e)gress',
+            # The policy still covers the job, which has no ports.
             'spec.ingress[0].ports[http]': 'CronJob nightly exposes http/TCP',
             'spec.ingress[0].ports[8500]': 'CronJob nightly exposes 8500/TCP',
         },
     ),
-    'a monitor of nothing': (
+    'a monitor without pods': (
         [change('PodMonitoring', 'spec.selector.matchLabels.app', 'serve')],
         {'spec.selector': 'matches no pod'},
     ),
-    'a monitor of a port that no container has': (
+    'a monitor of an unknown port': (
         [change('PodMonitoring', ('spec', 'endpoints', 0, 'port'), 'metrics')],
         {'spec.endpoints[0].port': 'exposes metrics/TCP'},
     ),
     'no service account': (
         [change('Deployment', f'{POD}.serviceAccountName', REMOVE)],
-        {f'{POD}.serviceAccountName': 'is None: expected a service account of its own'},
+        {f'{POD}.serviceAccountName': 'is None: expected its own service account'},
     ),
-    'a service account that is not there': (
+    'a missing service account': (
         [change('Deployment', f'{POD}.serviceAccountName', 'sever')],
         {
             f'{POD}.serviceAccountName': (
@@ -212,7 +216,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a config map that is not there': (
+    'a missing config map': (
         [
             change(
                 'CronJob',
@@ -235,7 +239,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a config map without the key': (
+    'a missing key in a config map': (
         [
             change(
                 'CronJob',
@@ -259,7 +263,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a secret that is not there': (
+    'a missing secret': (
         [
             change(
                 'CronJob',
@@ -278,7 +282,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {f'{JOB_POD}.containers[job].env[TOKEN]': 'Secret tokens does not exist'},
     ),
-    'an external secret without the key': (
+    'a missing key in an external secret': (
         [
             change(
                 'CronJob',
@@ -301,7 +305,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a claim that is not there': (
+    'a missing claim': (
         [
             change(
                 'Deployment',
@@ -311,11 +315,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {f'{POD}.volumes[models]': 'PersistentVolumeClaim model does not exist'},
     ),
-    'a config map that nobody names': (
+    'an unused config map': (
         [more('{apiVersion: v1, kind: ConfigMap, metadata: {name: forgotten, namespace: shop}}')],
         {'metadata.name': r'no pod refers to it \(pods refer to settings\)'},
     ),
-    'a volume that nobody mounts': (
+    'an unused volume': (
         [change('Deployment', (*POD.split('.'), 'volumes', 2), {'name': 'spare', 'emptyDir': {}})],
         {f'{POD}.volumes[spare]': 'no container mounts it'},
     ),
@@ -327,7 +331,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {f'{SERVER}.volumeMounts[tmp]': 'no such volume: expected one of models, settings'},
     ),
-    'two volumes of one name': (
+    'two volumes with the same name': (
         [change('Deployment', (*POD.split('.'), 'volumes', 2), {'name': 'models', 'emptyDir': {}})],
         {f'{POD}.volumes[models]': '2 volumes have this name'},
     ),
@@ -340,9 +344,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             ),
             change('Deployment', (*POD.split('.'), 'volumes', 2), {'name': 'tmp', 'emptyDir': {}}),
         ],
-        {f'{SERVER}.volumeMounts[/models]': '2 volumes are mounted there'},
+        {f'{SERVER}.volumeMounts[/models]': '2 volumes are mounted here'},
     ),
-    'an argument with a variable that is not there': (
+    'an argument with an unknown variable': (
         [change('CronJob', (*JOB_POD.split('.'), 'containers', 0, 'args', 1), '--when=$(HOUR)')],
         {f'{JOB_POD}.containers[job].args': r'no variable HOUR: expected one of TOKEN, WHEN'},
     ),
@@ -373,7 +377,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [at_container('resources.requests.memory', '2049Mi')],
         {f'{SERVER}.resources.requests[memory]': '2049Mi is above the limit 2Gi'},
     ),
-    'a GPU that is limited otherwise than requested': (
+    'a GPU limit that differs from the request': (
         [change('Deployment', (*CONTAINER, 'resources', 'limits', 'nvidia.com/gpu'), '2')],
         {f'{SERVER}.resources.requests[nvidia.com/gpu]': 'make them equal'},
     ),
@@ -388,7 +392,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [at_container('livenessProbe', REMOVE)],
         {f'{SERVER}.livenessProbe': 'is missing'},
     ),
-    'a probe of a port by a name that the container does not have': (
+    'a probe of a port with an unknown name': (
         [at_container('readinessProbe.httpGet.port', 'rest')],
         {
             f'{SERVER}.readinessProbe.httpGet.port': (
@@ -396,7 +400,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a probe of a port by a number that the container does not have': (
+    'a probe of a port with an unknown number': (
         [at_container('livenessProbe.tcpSocket.port', 9000)],
         {f'{SERVER}.livenessProbe.tcpSocket.port': '9000'},
     ),
@@ -404,23 +408,23 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [change('CronJob', 'spec.jobTemplate.spec.activeDeadlineSeconds', REMOVE)],
         {'spec.jobTemplate.spec.activeDeadlineSeconds': 'is missing'},
     ),
-    'a schedule that is none': (
+    'an invalid schedule': (
         [change('CronJob', 'spec.schedule', '0 24 * * *')],
         {'spec.schedule': '24 is not a valid hour'},
     ),
-    'a time zone that is none': (
+    'an invalid time zone': (
         [change('CronJob', 'spec.timeZone', 'Europe/Bern')],
         {'spec.timeZone': "'Europe/Bern' is not a time zone"},
     ),
-    'fewest replicas above most': (
+    'a minimum of replicas above the maximum': (
         [change('HorizontalPodAutoscaler', 'spec.minReplicas', 5)],
         {'spec.minReplicas': r'5 is above spec.maxReplicas \(4\)'},
     ),
-    'an autoscaler without a measure': (
+    'an autoscaler without a metric': (
         [change('HorizontalPodAutoscaler', 'spec.metrics', REMOVE)],
         {'spec.metrics': 'is missing'},
     ),
-    'an autoscaler by what is not requested': (
+    'an autoscaler on a resource that is not requested': (
         [
             change(
                 'HorizontalPodAutoscaler',
@@ -430,12 +434,12 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {
             'spec.metrics[0].resource': (
-                r'ephemeral-storage as a share.*Deployment server spec.*requests none; '
+                r'ephemeral-storage as a share.*Deployment server spec.*requests has none; '
                 r'add it'
             )
         },
     ),
-    'an autoscaler by a container that is not there': (
+    'an autoscaler on a missing container': (
         [
             change(
                 'HorizontalPodAutoscaler',
@@ -452,9 +456,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {'spec.metrics[0].containerResource': "no container 'web': expected one of server"},
     ),
-    'a number of replicas beside an autoscaler': (
+    'a fixed number of replicas with an autoscaler': (
         [change('Deployment', 'spec.replicas', 3)],
-        {'spec.replicas': 'server scales it: each apply would set the number back'},
+        {'spec.replicas': 'server scales it: each apply would reset the number'},
     ),
     'two autoscalers for one deployment': (
         [
@@ -467,13 +471,13 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
                 'averageUtilization: 50}}}]}}'
             )
         ],
-        {'spec.scaleTargetRef': 'scaled by server already'},
+        {'spec.scaleTargetRef': 'server already scales'},
     ),
-    'a budget of no pod that may go': (
+    'a budget that allows no eviction': (
         [change('PodDisruptionBudget', 'spec.maxUnavailable', 0)],
         {'spec.maxUnavailable': '0 blocks every eviction when Deployment server has 2 pods'},
     ),
-    'a budget that wants as many as there can be few': (
+    'a budget that requires the minimum of replicas': (
         [
             change(
                 'PodDisruptionBudget',
@@ -483,7 +487,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {'spec.minAvailable': '2 blocks every eviction when Deployment server has 2 pods'},
     ),
-    'a budget that wants a share which is rounded up to all': (
+    'a budget with a share that rounds up to all pods': (
         [
             change(
                 'PodDisruptionBudget',
@@ -533,11 +537,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {f'{POD}.securityContext.sysctls': 'kernel.msgmax is not a safe sysctl'},
     ),
-    'perhaps root': (
+    'a container that may run as root': (
         [change('Deployment', f'{POD}.securityContext.runAsNonRoot', REMOVE)],
         {f'{SERVER}.securityContext.runAsNonRoot': 'is None: expected true'},
     ),
-    'root after all, at the container': (
+    'a container that overrides runAsNonRoot': (
         [at_container('securityContext.runAsNonRoot', False)],
         {f'{SERVER}.securityContext.runAsNonRoot': 'is False: expected true'},
     ),
@@ -561,7 +565,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [at_container('securityContext.privileged', True)],
         {f'{SERVER}.securityContext.privileged': 'expected false'},
     ),
-    'capabilities that are kept': (
+    'capabilities that are not dropped': (
         [at_container('securityContext.capabilities', {'drop': ['NET_RAW']})],
         {f'{SERVER}.securityContext.capabilities.drop': r'drops NET_RAW: expected drop: \[ALL\]'},
     ),
@@ -569,11 +573,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [at_container('securityContext.capabilities.add', ['NET_BIND_SERVICE', 'SYS_TIME'])],
         {f'{SERVER}.securityContext.capabilities.add': 'adds SYS_TIME'},
     ),
-    'files that can be written': (
+    'a writable root file system': (
         [at_container('securityContext.readOnlyRootFilesystem', REMOVE)],
         {f'{SERVER}.securityContext.readOnlyRootFilesystem': 'mount an emptyDir'},
     ),
-    'another /proc': (
+    'an unmasked /proc': (
         [at_container('securityContext.procMount', 'Unmasked')],
         {f'{SERVER}.securityContext.procMount': 'expected Default'},
     ),
@@ -583,9 +587,9 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     ),
     'another SELinux user': (
         [at_container('securityContext.seLinuxOptions', {'user': 'system_u'})],
-        {f'{SERVER}.securityContext.seLinuxOptions': 'expected none of the first two'},
+        {f'{SERVER}.securityContext.seLinuxOptions': 'expected no user, no role'},
     ),
-    'a process of the host, on Windows': (
+    'a host process on Windows': (
         [at_container('securityContext.windowsOptions', {'hostProcess': True})],
         {f'{SERVER}.securityContext.windowsOptions.hostProcess': 'expected false'},
     ),
@@ -597,11 +601,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [at_container('livenessProbe.tcpSocket.host', '10.0.0.1')],
         {f'{SERVER}.livenessProbe.tcpSocket.host': 'is 10.0.0.1'},
     ),
-    'a hook that asks another host': (
+    'a hook that calls another host': (
         [at_container('lifecycle', {'preStop': {'httpGet': {'host': '10.0.0.1', 'port': 'http'}}})],
         {f'{SERVER}.lifecycle.preStop.httpGet.host': 'is 10.0.0.1'},
     ),
-    'a setup container that is privileged, without resources': (
+    'a privileged init container without resources': (
         [
             change(
                 'Deployment',
@@ -620,7 +624,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             f'{POD}.initContainers[setup].securityContext.readOnlyRootFilesystem': 'expected true',
         },
     ),
-    'a model configuration at a path that is not mounted': (
+    'a model configuration outside the mounts': (
         [change('Deployment', (*ARGS, 2), '--model_config_file=/etc/serving/models.config')],
         {
             f'{SERVER}.args[--model_config_file]': (
@@ -628,18 +632,18 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a port that TF Serving does not listen at': (
+    'a port on which TF Serving does not listen': (
         [change('Deployment', (*ARGS, 0), '--port=8600')],
         {f'{SERVER}.ports[grpc]': '8500: TF Serving listens on 8501, 8600'},
     ),
-    'a model configuration that is none': (
+    'an invalid model configuration': (
         [models('model_config_list { confg { } }')],
         {f'{SERVER}.args[--model_config_file]': 'confg'},
     ),
     'no model': (
         [models('# nothing yet')],
         {
-            f'{SERVER}.args[--model_config_file]': 'names no model',
+            f'{SERVER}.args[--model_config_file]': 'has no model',
             f'{SERVER}.readinessProbe.httpGet.path': 'expected /v1/models/NAME',
         },
     ),
@@ -647,11 +651,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [models(MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 4 }}')],
         {
             f'{SERVER}.args[--model_config_file]': (
-                r"label 'stable' stands for 4, which is not loaded \(5\)"
+                r"label 'stable' points to 4, which is not loaded \(5\)"
             )
         },
     ),
-    'a label that no URL can have': (
+    'a label that a URL cannot contain': (
         [
             models(
                 MODEL
@@ -667,7 +671,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'whatever version is the newest': (
+    'a model configuration without fixed versions': (
         [
             models(
                 MODEL
@@ -679,7 +683,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         ],
         {f'{SERVER}.args[--model_config_file]': 'no versions: expected model_version_policy'},
     ),
-    'a model where nothing is mounted': (
+    'a model outside the mounts': (
         [
             models(
                 (MODEL % f'{SPECIFIC} version_labels {{ key: "stable" value: 5 }}').replace(
@@ -694,7 +698,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'labels that TF Serving refuses at its start': (
+    'labels that TF Serving refuses at start-up': (
         [change('Deployment', (*ARGS, 4), REMOVE)],
         {f'{SERVER}.args[--allow_version_labels_for_unavailable_models]': 'is None: expected true'},
     ),
@@ -706,7 +710,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [at_container('readinessProbe.httpGet.path', '/v1/models/triage/labels/green/metadata')],
         {f'{SERVER}.readinessProbe.httpGet.path': "no label 'green': expected one of stable"},
     ),
-    'a damaged version that blocks the others for longer than the startup probe waits': (
+    'a damaged version that blocks the others longer than the startup probe waits': (
         [
             at_container(
                 'startupProbe',
@@ -719,11 +723,11 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'a log that does not say which version is loaded': (
+    'a log level that hides the loaded version': (
         [at_container('env', [{'name': 'TF_CPP_MIN_LOG_LEVEL', 'value': '1'}])],
-        {f'{SERVER}.env[TF_CPP_MIN_LOG_LEVEL]': 'is 1: it hides the line'},
+        {f'{SERVER}.env[TF_CPP_MIN_LOG_LEVEL]': 'is 1: it hides the log line'},
     ),
-    'measures at another path, by annotation': (
+    'metrics at another path in an annotation': (
         [
             change(
                 'Deployment',
@@ -737,7 +741,7 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
             )
         },
     ),
-    'measures at another path, by PodMonitoring': (
+    'metrics at another path in a PodMonitoring': (
         [change('PodMonitoring', ('spec', 'endpoints', 0, 'path'), '/metric')],
         {'spec.endpoints[0].path': '/metric: TF Serving answers at /metrics'},
     ),

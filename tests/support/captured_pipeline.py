@@ -1,6 +1,4 @@
-"""The pipeline whose components Kubeflow's driver was captured with, compiled by the TFX that is
-installed.
-"""
+"""The pipeline from whose runs the inputs of Kubeflow's driver were captured."""
 
 from __future__ import annotations
 
@@ -19,8 +17,9 @@ _ADDED = ('display_name', 'store_session_info')
 
 
 def compiled(captured: dict[str, dict]) -> dict:
-    """The specification. How options are written is the affair of each TFX version: they are taken
-    from what was captured.
+    """Compiles the pipeline with the installed TFX.
+
+    TFX versions write options differently, so the parameters come from the captured inputs.
     """
     config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         display_name=NAME, default_image='captured', use_pipeline_spec_2_1=True
@@ -95,8 +94,9 @@ def _pipeline() -> Pipeline:
 
 
 def reported(captured: dict[str, dict]) -> dict[str, dict[str, dict]]:
-    """Step -> output -> the metadata that the step reported: what a later step got, without what
-    Kubeflow adds.
+    """Step -> output -> the metadata that the step reported, without what Kubeflow adds.
+
+    It comes from the inputs of later steps.
     """
     artifacts: dict[str, dict[str, dict]] = {}
     for executor_input in captured.values():

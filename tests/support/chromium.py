@@ -191,7 +191,7 @@ def _data(browser: Browser, run: Path, images: bool) -> None:
         page.locator('#audit-link').click()
         page.wait_for_load_state('load')
         assert page.locator('h1').inner_text() == 'Data audit'
-        thumbnails = page.locator('.film img')
+        thumbnails = page.locator('.thumbnail img')
         assert (thumbnails.count() > 0) == images
         assert thumbnails.evaluate_all(_LOADED) == thumbnails.count()
 
@@ -210,7 +210,7 @@ def _training(browser: Browser, run: Path) -> None:
 def _model_card(browser: Browser, run: Path, synthetic: bool) -> None:
     with opened(browser, run / 'model_card.html') as page:
         text = page.locator('#card').inner_text()
-        data = 'labels are wrong on purpose' if synthetic else 'mined from radiology reports'
+        data = 'labels are deliberately wrong' if synthetic else 'mined from radiology reports'
         for phrase in (
             'Research use only',
             data,

@@ -1,5 +1,6 @@
-"""A folder in which the commands of a document run, with stand-ins for what needs a cloud, an
-engine or minutes.
+"""A folder in which the commands of a document run.
+
+Stand-ins replace programs that need a cloud, a container engine or minutes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.support.documents import PROJECT, Block, shell_blocks
 # Programs that a stand-in replaces. `python` is one because the documented modules start engines
 # and clusters.
 STAND_INS = ('gcloud', 'kubectl', 'docker', 'curl', 'make', 'sudo', 'cxr-triage', 'python')
-# What the documents leave to the reader -> what the tests put there.
+# Placeholder in the documents -> its value in the tests.
 PLACEHOLDERS = {
     'PROJECT=…': 'PROJECT=our-project',
     'PROJECT': 'our-project',
@@ -45,8 +46,13 @@ WEIGHTS = 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5'
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A call of a stand-in; `input` is what was piped in, `endpoint` what KF_PIPELINES_ENDPOINT
-    was.
+    """A call of a stand-in.
+
+    Attributes:
+      name: of the program.
+      arguments: of the program.
+      endpoint: the value of KF_PIPELINES_ENDPOINT.
+      input: from a pipe.
     """
 
     name: str
@@ -60,15 +66,13 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Sandbox:
-    """Where the commands run."""
+    """The project folder in which commands run, and the folder of buckets."""
 
     folder: Path
     buckets: Path
 
     def calls(self, document: Path) -> list[Call]:
-        """Runs all commands of a document, one after the other in one shell, and returns the calls
-        of stand-ins in order.
-        """
+        """Runs all commands of a document in one shell and returns the calls of stand-ins."""
         log = self.folder.parent / f'{document.stem}.jsonl'
         log.unlink(missing_ok=True)
         log.touch()
@@ -80,7 +84,7 @@ class Sandbox:
             'STAND_IN_BUCKETS': str(self.buckets),
         }
         shell = ['bash', '-c', script]
-        done = subprocess.run(
+        result = subprocess.run(
             shell,
             cwd=self.folder,
             env=environment,
@@ -90,14 +94,12 @@ class Sandbox:
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, f'{document.name}: {done.stderr}\n{script}'
+        assert result.returncode == 0, f'{document.name}: {result.stderr}\n{script}'
         return [Call(**json.loads(line)) for line in log.read_text().splitlines()]
 
 
 def typed(block: Block) -> str:
-    """A block as a reader types it: the placeholders filled in, optional arguments in brackets
-    without them.
-    """
+    """The text of a block with values for placeholders and without brackets around options."""
     text = block.text
     for placeholder, value in PLACEHOLDERS.items():
         text = re.sub(rf'(?<![$\w{{.]){re.escape(placeholder)}(?![\w=])', value, text)
@@ -105,9 +107,7 @@ def typed(block: Block) -> str:
 
 
 def build(base: Path, weights: Path) -> Sandbox:
-    """Makes a sandbox under `base`: the project's files by links, films, images, and what else the
-    documents ask a reader to have.
-    """
+    """Makes a sandbox under `base`, with everything that the documents expect a reader to have."""
     folder, stand_ins = base / 'project', base / 'stand-ins'
     folder.mkdir()
     for name in ('pipeline', 'kubeflow', 'schemas', 'Makefile'):
@@ -131,33 +131,33 @@ def build(base: Path, weights: Path) -> Sandbox:
     (folder / '.venv' / 'bin').mkdir(parents=True)
     (folder / 'tests' / 'support').mkdir(parents=True)
     program = f'#!{sys.executable}\n' + (PROJECT / 'tests' / 'support' / 'stand_in.py').read_text()
-    places = [stand_ins / name for name in STAND_INS]
-    places += [folder / '.venv' / 'bin' / 'python', folder / 'tests' / 'support' / 'debian13']
-    for place in places:
-        place.write_text(program)
-        place.chmod(0o755)
-    # The stand-ins stay in front of the environment that it would activate.
+    paths = [stand_ins / name for name in STAND_INS]
+    paths += [folder / '.venv' / 'bin' / 'python', folder / 'tests' / 'support' / 'debian13']
+    for path in paths:
+        path.write_text(program)
+        path.chmod(0o755)
+    # Empty, so that the stand-ins stay at the front of PATH.
     (folder / '.venv' / 'bin' / 'activate').touch()
     return Sandbox(folder, base / 'buckets')
 
 
 def _images(folder: Path) -> None:
-    """A folder a class, and NIH's originals with their table."""
-    films = np.random.default_rng(0).integers(40, 220, (8, 128, 128), dtype=np.uint8)
-    for number, pixels in enumerate(films):
+    """Writes images in a folder for each class, and others in NIH's layout with their table."""
+    images = np.random.default_rng(0).integers(40, 220, (8, 128, 128), dtype=np.uint8)
+    for number, pixels in enumerate(images):
         kind = ('NORMAL', 'Pneumonia')[number % 2]
-        for place in (
+        for path in (
             folder / 'classes' / kind / f'{number}.png',
             folder / 'originals' / f'0000000{number + 1}_000.png',
         ):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(place)
-    Image.fromarray(films[0]).save(folder / 'image.png')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    Image.fromarray(images[0]).save(folder / 'image.png')
     columns = (
         'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position'
     )
     rows = [
         f'0000000{n + 1}_000.png,{("No Finding", "Mass|Nodule")[n % 2]},0,{n + 1},50,F,PA'
-        for n in range(len(films))
+        for n in range(len(images))
     ]
     (folder / 'Data_Entry_2017_v2020.csv').write_text('\n'.join([columns, *rows]) + os.linesep)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([PROJECT / 'README.md', *PROJECT.glob('docs/*.md')])
-# Commands a reader types; everything else is shown, not typed.
+# The language of blocks with commands for the reader.
 SHELL = 'sh'
 LANGUAGES = {SHELL, 'text', 'yaml', 'json', 'python', 'mermaid'}
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A fenced block: its document, the line of its opening fence, its language and its text."""
+    """A fenced block; `line` is the number of its opening fence."""
 
     document: Path
     line: int
@@ -27,22 +27,22 @@ class Block:
 
 
 def blocks(document: Path) -> list[Block]:
-    """All fenced blocks of a Markdown file, in order."""
-    found, fence = [], None
+    """The fenced blocks of a Markdown file, in order."""
+    results, fence = [], None
     lines: list[str] = []
     for number, line in enumerate(document.read_text(encoding='utf-8').splitlines(), start=1):
         match = re.match(r'\s*```(.*)', line)
         if fence is None and match:
             fence, lines = (number, match[1].strip()), []
         elif fence is not None and match:
-            found.append(Block(document, *fence, '\n'.join(lines)))
+            results.append(Block(document, *fence, '\n'.join(lines)))
             fence = None
         elif fence is not None:
             lines.append(line)
     assert fence is None, f'{document}: the code block that starts at line {fence} is never closed'
-    return found
+    return results
 
 
 def shell_blocks(document: Path) -> list[Block]:
-    """Those with commands."""
+    """The fenced blocks with commands."""
     return [block for block in blocks(document) if block.language == SHELL]

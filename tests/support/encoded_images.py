@@ -1,4 +1,4 @@
-"""Encoded images for tests: small ones of every kind, and headers that claim what they like."""
+"""Encoded images for tests: small images of every kind, and headers with arbitrary claims."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image
 
 
 def pixels(height: int = 80, width: int = 90, seed: int = 0) -> np.ndarray:
-    """A smooth grey picture with some texture, uint8 [height, width]."""
+    """A smooth grey image with some texture, uint8 [height, width]."""
     noise = np.random.default_rng(seed).integers(0, 20, (height, width))
     slope = np.linspace(20, 200, width)[None, :] + np.linspace(0, 30, height)[:, None]
     return (slope + noise).astype(np.uint8)
 
 
 def encode(array: np.ndarray, kind: str = 'JPEG', mode: str | None = None, **options) -> bytes:
-    """Encodes an array with Pillow, converted to `mode` first."""
+    """Encodes an array with Pillow, after a conversion to `mode`."""
     image = Image.fromarray(array)
     out = io.BytesIO()
     (image.convert(mode) if mode else image).save(out, kind, **options)
@@ -33,9 +33,7 @@ def jpeg_header(
     components: int = 1,
     size: int = 1,
 ) -> bytes:
-    """A JPEG with a frame and a scan header of the given claims, `size` bytes of pixel data and an
-    end marker; it does not decode.
-    """
+    """A JPEG with these claims in its headers, and `size` bytes that are not valid pixel data."""
     body = b''.join(bytes((number, 0x11, 0)) for number in range(1, components + 1))
     sof = struct.pack('>BHHB', precision, height, width, components) + body
     sos = bytes((1, 1, 0, 0, 63, 0))
@@ -59,7 +57,7 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 def png_header(
     width: int, height: int, depth: int = 8, colour: int = 0, interlace: int = 0
 ) -> bytes:
-    """A PNG whose header makes the given claims; its pixels do not."""
+    """A PNG with these claims in its header and no pixels."""
     ihdr = struct.pack('>IIBBBBB', width, height, depth, colour, 0, 0, interlace)
     chunks = ((b'IHDR', ihdr), (b'IDAT', zlib.compress(b'\0')), (b'IEND', b''))
     return b'\x89PNG\r\n\x1a\n' + b''.join(png_chunk(kind, data) for kind, data in chunks)

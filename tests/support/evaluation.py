@@ -1,4 +1,4 @@
-"""Runs the Evaluator on a model, without a pipeline around it."""
+"""Runs the Evaluator on a model, without a pipeline."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def evaluate(
     baseline: Path | None = None,
     beam_args: Sequence[str] = (),
 ) -> tuple[str, bool]:
-    """Runs the Evaluator; returns the folder of the evaluation and whether the model was blessed.
+    """Runs the Evaluator; returns the folder of the evaluation and whether the model is blessed.
 
     Args:
       parameters: metrics, slices, thresholds.
       task: of the model.
       examples: a folder with `Split-test`.
       model: the artifact of the candidate, a folder with `Format-Serving`.
-      out: where to write.
+      out: the folder for the outputs.
       baseline: the artifact of the served model.
-      beam_args: of Beam's runner; in this process by default.
+      beam_args: arguments of Beam; by default it runs in this process.
     """
     inputs: dict[str, list[types.Artifact]] = {'examples': [standard_artifacts.Examples()]}
     inputs['examples'][0].uri = str(examples)

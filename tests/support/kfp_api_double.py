@@ -1,9 +1,8 @@
-"""A test double of Kubeflow Pipelines' API server: the part of its REST API that this project uses,
-with its checks and its errors.
+"""A test double of the API server of Kubeflow Pipelines, with the endpoints that this project uses.
 
-What it accepts, refuses and answers follows backend/src/apiserver of Kubeflow Pipelines 2.17.0. It
-runs nothing: each time that a run is looked at, its next step begins or ends. What is cached
-follows from what a task is handed, as it does there.
+Its checks, errors and responses follow backend/src/apiserver of Kubeflow Pipelines 2.17.0. It runs
+nothing: each request for a run starts or ends the next step. As in Kubeflow, the inputs of a task
+decide whether it is cached.
 """
 
 from __future__ import annotations
@@ -31,21 +30,21 @@ _RECURRING_FIELDS = _RUN_FIELDS | {'mode', 'trigger', 'max_concurrency', 'no_cat
 
 
 class ApiDouble:
-    """Its state, and what a test changes of it.
+    """The state of the double, which tests change.
 
     Attributes:
       url: where it listens.
-      token: that it asks for; '' for none.
-      allowed: whether who has the token may do anything.
+      token: the token that it requires; '' for none.
+      allowed: whether the owner of the token has permissions.
       fails: steps that fail.
-      logs: what pods wrote that are still there.
-      archived: what pods wrote that have ended, as Argo keeps it.
+      logs: the logs of existing pods, by name.
+      archived: the logs that Argo has archived, by name of the pod.
       version: of Kubeflow Pipelines.
-      older_api: whether v1beta1 is there.
+      older_api: whether it offers v1beta1.
       multi_user: whether it serves several users.
-      interface: whether it is the user interface that listens, with the API server behind it.
-      unavailable: how many of the next requests are answered by a proxy that finds no server.
-      bodies: what runs and recurring runs were asked for.
+      interface: whether requests go to the user interface in front of the API server.
+      unavailable: for how many requests the proxy in front finds no server.
+      bodies: of the requests for runs and recurring runs.
     """
 
     def __init__(self, url: str):
@@ -68,10 +67,10 @@ class ApiDouble:
         self.bodies: list[dict] = []
 
     def answer(self, method: str, address: str, body: dict, token: str) -> dict | str:
-        """The answer to a request, JSON or the text of a log.
+        """Answers a request with JSON or the text of a log.
 
         Raises:
-          RefusedError: it is an error.
+          RefusedError: the answer is an error.
         """
         parts = urlsplit(address)
         self.requests.append((method, parts.path))
@@ -177,9 +176,7 @@ class ApiDouble:
             )
 
     def _checked(self, body: dict, fields: set[str]) -> tuple[dict, dict]:
-        """The specification and the runtime configuration of a request to create something that
-        runs.
-        """
+        """The specification and the runtime configuration of a request for a run."""
         _check_fields(body, fields)
         if not body.get('display_name'):
             raise RefusedError(
@@ -222,8 +219,9 @@ class ApiDouble:
         return {}
 
     def _log(self, run_id: str, pod: str) -> str:
-        """The pod's own, else the archived one. The server says 200 before it looks, so that an
-        error stands where the log would be.
+        """The log of the pod, or else the archived one.
+
+        The server sends status 200 before it looks for the log, so an error takes its place.
         """
         if self.multi_user and self._has_pod(run_id, pod):
             return self.logs[pod]
@@ -239,9 +237,7 @@ class ApiDouble:
         )
 
     def _page(self, path: str, query: dict[str, list[str]]) -> str:
-        """What the user interface answers by itself: logs, and for everything that it does not know
-        its page.
-        """
+        """The answers of the user interface itself: logs, and its page for every other path."""
         if path != '/k8s/pod/logs':
             return '<!doctype html><html lang="en"><head></head></html>'
         (pod,), (run_id,) = query['podname'], query['runid']
@@ -262,10 +258,12 @@ def _check_fields(content: dict, fields: set[str]) -> None:
 
 @contextmanager
 def serve() -> Iterator[ApiDouble]:
-    """A double that listens on a port of this machine."""
+    """Starts a double on a port of this machine."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = 'HTTP/1.1'
+        # Otherwise the content waits 40 ms until the client acknowledges the headers.
+        disable_nagle_algorithm = True
 
         def _handle(self) -> None:
             size = int(self.headers.get('Content-Length') or 0)

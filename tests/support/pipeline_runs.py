@@ -1,4 +1,4 @@
-"""Reads what runs of `cxr-triage` left: screen, metadata store, served model."""
+"""Reads the outputs of runs of `cxr-triage`: states of steps, artifacts, served model, log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.run_root import RunRoot
 from pipeline.steps import REQUIRED
 
 COMPLETE, CACHED, FAILED = 'COMPLETE', 'CACHED', 'FAILED'
-# What TensorFlow, absl, Beam and Python's warnings look like on a screen.
+# Messages of TensorFlow, absl and Beam, and Python's warnings, on a screen.
 NOISE = re.compile(
     r'^[IWEF]\d{4} |^\d{4}-\d\d-\d\d '
     r'\d\d:|absl|apache_beam|tensorflow/|computation_placer|oneDNN|Warning:|WARNING',
@@ -22,7 +22,7 @@ NOISE = re.compile(
 
 
 def states(root: Path) -> list[dict[str, str]]:
-    """For each run on record, oldest first: component -> the state that its execution ended in."""
+    """For each run on record, oldest first: step -> state."""
     name_of = metadata_store_pb2.Execution.State.Name
     return [
         {step: name_of(execution.last_known_state) for step, execution in run.items()}
@@ -31,10 +31,9 @@ def states(root: Path) -> list[dict[str, str]]:
 
 
 def that_ran(root: Path) -> set[str]:
-    """The components that the last run executed; all the others came from the cache.
+    """The steps that the last run executed; the others came from the cache.
 
-    Baseline is left out: it runs whenever another version is served, which is not what a change of
-    code or data decides.
+    Baseline is left out: it runs whenever another version is served, whatever else has changed.
     """
     last = states(root)[-1]
     assert set(last) == set(REQUIRED), last
@@ -43,14 +42,12 @@ def that_ran(root: Path) -> set[str]:
 
 
 def steps_from(first: str) -> set[str]:
-    """A step and all that stand after it, without Baseline."""
+    """A step and all later ones, without Baseline."""
     return set(REQUIRED[REQUIRED.index(first) :]) - {'Baseline'}
 
 
 def served(directory: Path) -> dict[str, tuple[int, int]]:
-    """Every file under a push target -> its size and time of modification; changes when anything is
-    pushed.
-    """
+    """File in a push directory -> its size and modification time; a push changes this."""
     files = (
         path for path in directory.rglob('*') if path.is_file() and not path.name.startswith('.')
     )
@@ -74,7 +71,7 @@ def manifest(version: Path) -> dict:
 
 
 def last_output(root: Path, component: str, output: str) -> Path:
-    """The folder of an output of the latest execution of a component."""
+    """The folder of an output of the latest execution of a step."""
     return max(
         (RunRoot(root).artifacts / component / output).iterdir(), key=lambda path: int(path.name)
     )

@@ -1,6 +1,4 @@
-"""Runs `cxr-triage` in a process of its own, with what it shows on the screen and what it exits
-with.
-"""
+"""Runs `cxr-triage` in a separate process and reads its screen and exit code."""
 
 from __future__ import annotations
 
@@ -15,19 +13,19 @@ from pathlib import Path
 
 from tests.support.warm_start import WarmProcess
 
-# Far above what any run here takes: only a run that hangs meets it.
+# Far more than any run here takes: only a run that hangs reaches it.
 _PATIENCE_S = 900.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A run that is over: `screen` is all that it wrote to standard output and standard error."""
+    """A finished run; `screen` is its standard output and standard error."""
 
     exit_code: int
     screen: str
 
     def has_traceback(self) -> bool:
-        """Whether a person was shown a traceback."""
+        """Whether the screen shows a traceback."""
         return 'Traceback (most recent call last)' in self.screen
 
 
@@ -35,12 +33,12 @@ def start_fresh(
     command: list[str], cwd: Path, environment: dict[str, str], screen: Path
 ) -> subprocess.Popen:
     """Starts a command as a shell would, with its output in the file `screen`."""
-    # What a shell starts in the background ignores Ctrl-C and hands that down: the program is
-    # started as in the foreground.
+    # A shell makes background processes and their children ignore Ctrl-C. This starts the program
+    # as a foreground process.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with screen.open('wb') as file:
-            # A session of its own: a signal to the group reaches its workers too, as Ctrl-C in a
+            # In a new session, a signal to the group reaches the workers too, as Ctrl-C in a
             # terminal does.
             return subprocess.Popen(
                 command,
@@ -56,33 +54,33 @@ def start_fresh(
 
 
 class Running:
-    """A run under way; its screen goes to a file that can be read meanwhile."""
+    """A running command; its screen is a file that can be read at any time."""
 
     def __init__(self, process: subprocess.Popen | WarmProcess, screen: Path):
         self._process, self._screen = process, screen
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The id of the process."""
         return self._process.pid
 
     @property
     def screen(self) -> str:
-        """What it has written so far."""
+        """The output so far."""
         return self._screen.read_text(encoding='utf-8', errors='replace')
 
     def wait_for(self, condition: Callable[[], object]) -> None:
-        """Returns as soon as `condition` holds.
+        """Returns as soon as `condition` is true.
 
         Raises:
-          AssertionError: the run ended before.
+          AssertionError: the run ended before that, or hangs.
         """
         deadline = time.monotonic() + _PATIENCE_S
         while not condition():
             assert self._process.poll() is None, (
-                f'ended with {self._process.returncode} before its time:\n{self.screen}'
+                f'the run ended too early, with {self._process.returncode}:\n{self.screen}'
             )
-            assert time.monotonic() < deadline, f'still not there:\n{self.screen}'
+            assert time.monotonic() < deadline, f'the run hangs:\n{self.screen}'
             time.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
@@ -90,7 +88,7 @@ class Running:
         os.killpg(self._process.pid, number)
 
     def finish(self, patience_s: float = _PATIENCE_S) -> Finished:
-        """Waits for the end; a run that hangs is killed."""
+        """Waits for the end, and kills a run that hangs."""
         try:
             code = self._process.wait(patience_s)
         finally:
@@ -98,28 +96,29 @@ class Running:
         return Finished(code, self.screen)
 
     def stop(self) -> None:
-        """Kills it, if it is not over."""
+        """Kills the process if it still runs."""
         if self._process.poll() is None:
             self.signal(signal.SIGKILL)
             self._process.wait()
 
 
 class Program:
-    """`cxr-triage` out of a source tree, with a configuration and a data root that all of its runs
-    share.
-    """
+    """`cxr-triage` from a source tree, with a configuration and a data root for all its runs."""
 
     def __init__(self, source: Path, config: Path, data: Path, scratch: Path):
         self.source, self.config, self.data = source, config, data
         self._scratch, self._count = scratch, 0
 
     def start(self, *options: str | Path, fresh: bool = False) -> Running:
-        """Starts `cxr-triage` with `options` in the source tree, with TensorFlow loaded
-        (`warm_start`) or as a `fresh` interpreter.
+        """Starts `cxr-triage` in the source tree.
+
+        Args:
+          options: its arguments.
+          fresh: whether to start a new interpreter; else a fork with TensorFlow loaded
+            (`warm_start`).
         """
         self._count += 1
-        # Neither what tests set for themselves nor a shell's settings: quiet has to be the
-        # program's own doing.
+        # Without the settings of the tests and of the shell: the program itself has to be quiet.
         environment = {
             name: os.environ[name]
             for name in ('PATH', 'HOME', 'TMPDIR', 'LANG')
@@ -141,5 +140,5 @@ class Program:
         return self.start('run', *shared, '--root', root, *options, fresh=fresh)
 
     def run(self, root: Path, *options: str | Path, fresh: bool = False) -> Finished:
-        """The same to its end."""
+        """Runs `cxr-triage run` to its end, with the shared configuration and data."""
         return self.start_run(root, *options, fresh=fresh).finish()

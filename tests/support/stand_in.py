@@ -1,8 +1,8 @@
-"""Stands in for a program that needs a cloud, an engine or minutes: records the call and does what
-later commands rely on.
+"""Stands in for programs that need a cloud, a container engine or minutes.
 
-Installed under several names in a folder at the front of PATH. Records go to $STAND_IN_CALLS, one
-JSON object a line; buckets are folders under $STAND_IN_BUCKETS.
+It records each call and does what later commands need. It is installed under several names in a
+folder at the front of PATH. Records go to $STAND_IN_CALLS, one JSON object per line; buckets are
+folders under $STAND_IN_BUCKETS.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def copy_to_bucket(source: str, uri: str) -> None:
 
 
 def piped_input() -> str:
-    """What another command pipes in."""
+    """The input from a pipe, '' if there is none."""
     return sys.stdin.read() if stat.S_ISFIFO(os.fstat(0).st_mode) else ''
 
 
 def main() -> None:
-    """Records, then acts."""
+    """Records the call, then acts on it."""
     name, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
     endpoint = os.environ.get('KF_PIPELINES_ENDPOINT', '')
     call = {'name': name, 'arguments': arguments, 'endpoint': endpoint, 'input': piped_input()}

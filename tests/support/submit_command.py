@@ -1,4 +1,4 @@
-"""What the tests of `submit` and of the commands that look at its runs have in common."""
+"""Shared functions of the tests of `submit`, `status`, `logs` and `cancel`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Cli = Callable[..., int]
 
 def options(volume: Path) -> list[str]:
     """The options of the demo, with the data and the push directory on a volume."""
-    volumes = f'kubeflow.volumes=[{{claim: films, mount: {volume}}}]'
-    words = [
+    volumes = f'kubeflow.volumes=[{{claim: images, mount: {volume}}}]'
+    arguments = [
         '--config',
         'pipeline/configs/demo.yaml',
         '--data-root',
-        str(volume / 'films'),
+        str(volume / 'data'),
         '--root',
         'gs://bucket/runs',
     ]
-    return [*words, '--push-dir', str(volume / 'served'), '--set', volumes]
+    return [*arguments, '--push-dir', str(volume / 'served'), '--set', volumes]
 
 
 def states(output: str) -> dict[str, list[str]]:
-    """Step -> its states, in the order of the output."""
+    """Returns the states of each step, in the order of the output."""
     steps: dict[str, list[str]] = {}
     for state, name in re.findall(
         r'^ *(done|cached|failed|running|skipped|stopped|waiting)  (\S+)', output, re.MULTILINE

@@ -1,6 +1,4 @@
-"""Small films with and without a sign, and transformed splits of them, for the tests of the
-trainer.
-"""
+"""Small images with and without a bright square, as transformed splits for tests of the trainer."""
 
 from __future__ import annotations
 
@@ -21,21 +19,21 @@ from trainer.tasks import TASKS
 
 SIDE = 32
 LABEL = TASKS['nih_triage'].label
-OTHER, NEVER = 'Mass', 'Hernia'  # of every fourth film, of none
+OTHER, NEVER = 'Mass', 'Hernia'  # every fourth image has OTHER, none has NEVER
 
 
 def draw(label: int, seed: int, side: int = SIDE) -> np.ndarray:
-    """uint8 [side, side, 1]: noise, with a bright square somewhere when `label` is 1."""
+    """uint8 [side, side, 1]: noise, with a bright square at a random place if `label` is 1."""
     rng = np.random.default_rng(seed)
-    film = rng.integers(30, 120, (side, side))
+    image = rng.integers(30, 120, (side, side))
     if label:
-        top, left = rng.integers(0, side // 2, 2)
-        film[top : top + side // 3, left : left + side // 3] += 90
-    return film.astype(np.uint8)[..., None]
+        y, x = rng.integers(0, side // 2, 2)
+        image[y : y + side // 3, x : x + side // 3] += 90
+    return image.astype(np.uint8)[..., None]
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Encodes uint8 [height, width, 1]."""
+    """Encodes uint8 [height, width, 1] as a PNG."""
     out = io.BytesIO()
     Image.fromarray(pixels[..., 0]).save(out, 'PNG')
     return out.getvalue()
@@ -53,8 +51,9 @@ def example(pixels: np.ndarray, label: int, image_id: str) -> bytes:
 
 
 def write(folder: Path, labels: Sequence[int], files: int = 2, seed: int = 0) -> str:
-    """Writes transformed examples as Transform does and returns their pattern; image ids are
-    `SEED-NUMBER`.
+    """Writes transformed examples as Transform does and returns the pattern of their files.
+
+    Image ids are `SEED-NUMBER`.
     """
     folder.mkdir(parents=True)
     for part in range(files):
@@ -68,6 +67,6 @@ def write(folder: Path, labels: Sequence[int], files: int = 2, seed: int = 0) ->
 
 
 def split(folder: Path, records: int, seed: int = 0, files: int = 2) -> Split:
-    """A split of `records` films, every third one positive."""
+    """A split of `records` images; every third one is positive."""
     pattern = write(folder, [int(number % 3 == 0) for number in range(records)], files, seed)
     return input_pipeline.open_split([pattern], [LABEL], SIDE)

@@ -71,9 +71,16 @@ class TinyModel(tf.Module):
             [kernel / logits.std(), (bias - logits.mean()) / logits.std()]
         )
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def score(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores a batch of encoded images: string [batch] -> outputs of `schemas.signatures`."""
+    @functools.cached_property
+    def score(self) -> tf.types.experimental.ConcreteFunction:
+        """Scores a batch of encoded images: string [batch] -> outputs of `schemas.signatures`.
+
+        It is a concrete function, because an export traces other functions again, which is slow.
+        """
+        spec = tf.TensorSpec([None], tf.string)
+        return tf.function(self._score, [spec], autograph=False).get_concrete_function()
+
+    def _score(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         if self.defect != 'answers_nothing':
             with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, ['no images'])]):
                 images = tf.identity(images)

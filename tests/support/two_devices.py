@@ -1,8 +1,10 @@
-"""Trains on two logical CPU devices under MirroredStrategy; a program of its own, since TensorFlow
-takes devices only at its start.
+"""Trains on two logical CPU devices with MirroredStrategy.
 
-Arguments: a folder with the splits of `films`, a folder to work in, weights of MobileNetV2. Prints
-the validation AUC and the device count.
+This is a separate program because TensorFlow takes its devices only at start-up.
+
+python -m tests.support.two_devices DATA FOLDER WEIGHTS
+    DATA holds the splits of `synthetic_images`, FOLDER is for outputs, WEIGHTS are of MobileNetV2.
+    Prints the number of devices, the epoch and the logits of the val split as JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from trainer.training_history import TrainingHistory
 
 
 def main(data: str, folder: str, weights: str) -> None:
-    """See the module."""
+    """Trains for an epoch and prints the results."""
     (cpu,) = tf.config.list_physical_devices('CPU')
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     splits = {

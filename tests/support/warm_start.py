@@ -1,10 +1,9 @@
-"""Starts `cxr-triage` by a fork of a process that has TensorFlow and TFX loaded: importing them is
-most of what a short command takes.
+"""Starts `cxr-triage` by forking a process that has loaded TensorFlow and TFX.
 
-The process is a fork server of Python's own (`multiprocessing`). It loads third-party packages
-only; the program itself is imported after the fork, from the source tree that the test names. What
-the fork cannot show is how the program starts by itself: tests of quiet, of exit codes before any
-import, and of start-up time take a fresh interpreter.
+These imports take most of the time of a short command. The process is a fork server of
+`multiprocessing`. It loads only third-party packages; the fork imports the program itself, from the
+source tree of the test. Tests of start-up need a fresh interpreter: those of quiet imports, of exit
+codes before any import, and of start-up time.
 """
 
 from __future__ import annotations
@@ -41,8 +40,7 @@ class WarmProcess:
     def __init__(self, arguments: list[str], cwd: Path, environment: dict[str, str], screen: Path):
         screen.write_bytes(b'')
         context = multiprocessing.get_context('forkserver')
-        # A list that is set twice is the same one: the server starts once for each process of
-        # tests.
+        # The list is always the same, so the server starts once for each test process.
         context.set_forkserver_preload(list(_PACKAGES))
         self._process = context.Process(
             target=_run, args=(arguments, str(cwd), environment, str(screen))
@@ -53,18 +51,18 @@ class WarmProcess:
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, None while it runs; the negative number of the signal that ended it."""
+        """The exit code, the negative number of the signal that ended it, or None while it runs."""
         return self._process.exitcode
 
     def poll(self) -> int | None:
-        """The same."""
+        """The exit code, as `returncode`."""
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the end.
 
         Raises:
-          subprocess.TimeoutExpired: it takes longer than `timeout` seconds.
+          subprocess.TimeoutExpired: the command takes longer than `timeout` seconds.
         """
         self._process.join(timeout)
         if self.returncode is None:
@@ -73,7 +71,7 @@ class WarmProcess:
 
 
 def _run(arguments: list[str], cwd: str, environment: dict[str, str], screen: str) -> None:
-    """In the fork: becomes `python -m cxr_triage ARGUMENT...` in a session of its own."""
+    """Turns the fork into `python -m cxr_triage ARGUMENT...` in a new session."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,6 +1,4 @@
-"""The part of the double that stands for Kubeflow's checks of a specification, its driver's cache
-and Argo's workflow.
-"""
+"""The part of `kfp_api_double` that checks specifications and imitates workflows and the cache."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ _START = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 class RefusedError(Exception):
-    """An HTTP error, with gRPC's code and the server's message."""
+    """An HTTP error with a gRPC code and the server's message."""
 
     def __init__(self, status: int, code: int, message: str, wrapped: str = ''):
         super().__init__(message)
@@ -23,8 +21,9 @@ class RefusedError(Exception):
         self._code, self._message, self._wrapped = code, message, wrapped
 
     def as_json(self) -> dict[str, Any]:
-        """The message in its layers, and by itself; what was not foreseen has no message of its
-        own.
+        """The error as the server sends it: `details` has the message without its wrapper.
+
+        The details of an internal error do not have its message.
         """
         inner = 'Internal Server Error' if self._code == 13 else self._message
         message = f'{self._wrapped}: {self._message}' if self._wrapped else self._message
@@ -36,12 +35,13 @@ class RefusedError(Exception):
 
 
 def check_spec(document: Any, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The pipeline's document, if the server would make a run of it (apiserver/template,
-    v2/compiler/argocompiler).
+    """Returns the pipeline specification if the server would accept it for a run.
+
+    apiserver/template, v2/compiler/argocompiler
     """
     spec = document.get('pipeline_spec', document) if isinstance(document, dict) else {}
-    strange = set(document) - {'pipeline_spec', 'platform_spec'} if spec is not document else set()
-    if strange or not spec.get('pipelineInfo', {}).get('name') or 'root' not in spec:
+    unknown = set(document) - {'pipeline_spec', 'platform_spec'} if spec is not document else set()
+    if unknown or not spec.get('pipelineInfo', {}).get('name') or 'root' not in spec:
         raise _invalid('unknown template format')
     if spec.get('schemaVersion') != '2.1.0':
         raise _invalid(
@@ -113,7 +113,7 @@ def _invalid(message: str) -> RefusedError:
 
 
 def check_cron(text: str) -> None:
-    """As github.com/robfig/cron 1.2.0 counts fields: seconds first, the weekday may be missing."""
+    """Counts fields as github.com/robfig/cron 1.2.0: seconds first, an optional weekday last."""
     if not 5 <= len(text.split()) <= 6:
         raise RefusedError(
             400,
@@ -124,11 +124,11 @@ def check_cron(text: str) -> None:
 
 
 class Workflow:
-    """A run. Each `advance` begins or ends the next of its steps.
+    """A run. Each `advance` starts or ends its next step.
 
     Attributes:
-      root_driver: the phase of the driver of the whole graph, and Argo's message about it. Nothing
-        advances before it succeeded.
+      root_driver: phase and message of the driver of the whole graph. No step starts before it has
+        succeeded.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Workflow:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to happen."""
+        """Whether the run has ended."""
         return (
             self.stopped
             or self.root_driver[0] == 'Failed'
@@ -166,11 +166,11 @@ class Workflow:
         )
 
     def advance(self, fails: set[str]) -> None:
-        """Lets something happen."""
+        """Starts or ends the next step."""
         if self.ended or self.root_driver[0] != 'Succeeded':
             return
         name = next(
-            each for each in self._order if self.states.get(each) not in ('Succeeded', 'Cached')
+            step for step in self._order if self.states.get(step) not in ('Succeeded', 'Cached')
         )
         if self.states.get(name) == 'Running':
             self.states[name] = 'Failed' if name in fails else 'Succeeded'
@@ -182,9 +182,7 @@ class Workflow:
             self.states[name] = 'Running'
 
     def _key(self, name: str) -> str:
-        """What the driver keeps a task in the cache under: its container, its parameters, and the
-        very artifacts that it gets.
-        """
+        """The key of a task in the cache: its container, parameters and input artifacts."""
         task = self._spec['root']['dag']['tasks'][name]
         inputs = {}
         for key, value in task.get('inputs', {}).get('parameters', {}).items():
@@ -206,7 +204,7 @@ class Workflow:
         )
 
     def as_v2(self, run_id: str) -> dict[str, Any]:
-        """As v2beta1 tells it: without pods, and without a word on the cache."""
+        """The run in v2beta1: without pods, and without information about the cache."""
         names = {
             'Cached': 'SUCCEEDED',
             'Succeeded': 'SUCCEEDED',
@@ -264,8 +262,9 @@ class Workflow:
         return self.stopped or 'Failed' in (*self.states.values(), self.root_driver[0])
 
     def _add_step(self, tree: ArgoNodes, root: dict[str, Any], name: str, state: str) -> None:
-        """The nodes of a step and of its driver. A step that is at work when its run is cancelled
-        is killed, and not tried again.
+        """Adds the nodes of a step and its driver.
+
+        Argo kills a step that is running when its run is cancelled, and does not retry it.
         """
         before = len(tree.nodes)
         tree.add(f'{name}-driver', 'Pod', ('Succeeded', ''), inside=root)
@@ -290,7 +289,7 @@ class Workflow:
             )
 
     def as_argo(self) -> dict[str, Any]:
-        """The workflow."""
+        """Argo's workflow."""
         return {
             'metadata': {
                 'name': self.name,
@@ -303,7 +302,7 @@ class Workflow:
 
 
 def _time(seconds: int) -> str:
-    """The year 1 for none, as the server has it."""
+    """Formats a time; 0 is the year 1, the server's value for no time."""
     return (
         f'{_START + datetime.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%SZ}'
         if seconds
@@ -313,14 +312,14 @@ def _time(seconds: int) -> str:
 
 def _ordered(tasks: dict[str, Any]) -> list[str]:
     """The tasks, each after those that it waits for."""
-    done: list[str] = []
-    while len(done) < len(tasks):
+    order: list[str] = []
+    while len(order) < len(tasks):
         for name, task in tasks.items():
             artifacts = task.get('inputs', {}).get('artifacts', {}).values()
             needs = {
                 *task.get('dependentTasks', ()),
-                *(each['taskOutputArtifact']['producerTask'] for each in artifacts),
+                *(source['taskOutputArtifact']['producerTask'] for source in artifacts),
             }
-            if name not in done and needs <= {*done}:
-                done.append(name)
-    return done
+            if name not in order and needs <= {*order}:
+                order.append(name)
+    return order

@@ -258,7 +258,7 @@ def test_an_image_that_is_not_assessed_is_flagged_and_does_not_change_its_batch(
 )
 def test_a_request_without_images_gets_an_error_message(signature, exported) -> None:
     with pytest.raises(
-        tf.errors.InvalidArgumentError, match='The request holds no images: expected at least one'
+        tf.errors.InvalidArgumentError, match='The request has no images: expected at least one'
     ):
         _serve(exported[0], signature, [])
 

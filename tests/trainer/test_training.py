@@ -278,10 +278,10 @@ def test_the_learning_rate_rises_for_at_most_a_quarter_and_falls_to_zero(
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
 @pytest.mark.parametrize(
-    ('learning_rate', 'warned'), [(30.0, True), (1e-30, False)], ids=['too high', 'almost 0']
+    ('learning_rate', 'is_logged'), [(30.0, True), (1e-30, False)], ids=['too high', 'almost 0']
 )
 def test_fine_tuning_that_makes_the_network_worse_logs_a_warning(
-    learning_rate: float, warned: bool, splits, tmp_path: Path, caplog
+    learning_rate: float, is_logged: bool, splits, tmp_path: Path, caplog
 ) -> None:
     _train(
         tmp_path,
@@ -293,7 +293,7 @@ def test_fine_tuning_that_makes_the_network_worse_logs_a_warning(
         for record in caplog.records
         if record.levelno == logging.WARNING and 'made the network worse' in record.getMessage()
     ]
-    assert bool(warnings) is warned
+    assert bool(warnings) is is_logged
 
 
 @pytest.mark.slow

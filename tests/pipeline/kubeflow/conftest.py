@@ -1,4 +1,4 @@
-"""A compiled specification, and what Kubeflow's own driver was seen to hand to components."""
+"""A compiled specification, a submitted demo, and executor inputs captured on Kubeflow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CAPTURED = Path(__file__).resolve().parents[4] / 'shared' / 'spike' / 'kfp' / '
 
 @pytest.fixture(scope='session')
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """The demo with a root in a bucket; nothing is served yet."""
+    """The demo with its run root in a bucket; nothing is served yet."""
     served = str(tmp_path_factory.mktemp('served'))
     return config_lib.load(
         'pipeline/configs/demo.yaml',
@@ -41,7 +41,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope='session')
 def pipeline(config: Config) -> Pipeline:
-    """Its graph."""
+    """The graph of the demo."""
     return create_pipeline(config, 'fingerprint', setup_file='/opt/cxr-triage/setup.py')
 
 
@@ -55,8 +55,9 @@ def compiled(pipeline: Pipeline, config: Config, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope='session')
 def captured() -> dict[str, dict]:
-    """Component -> what the driver of Kubeflow Pipelines 2.17.0 gave it; the test is skipped where
-    these are not there.
+    """The executor inputs from the driver of Kubeflow Pipelines 2.17.0, by component.
+
+    The test is skipped if the files are missing.
     """
     if not _CAPTURED.is_dir():
         pytest.skip(f'captured executor inputs are not at {_CAPTURED}')
@@ -68,11 +69,9 @@ def captured() -> dict[str, dict]:
 
 @pytest.fixture(scope='session')
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Films and a push directory in a folder that stands for a mounted volume, and the demo
-    compiled for them.
-    """
+    """A folder that represents a mounted volume, with data and the demo compiled for them."""
     root = tmp_path_factory.mktemp('volume')
-    write_dataset(root / 'films', count=10, seed=1, size=64)
+    write_dataset(root / 'data', count=10, seed=1, size=64)
     assert (
         cli.main(
             [
@@ -90,8 +89,8 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(volume: Path, tmp_path: Path) -> Path:
-    """The volume, with nothing served."""
+def empty_volume(volume: Path) -> Path:
+    """The volume with nothing served."""
     shutil.rmtree(volume / 'served', ignore_errors=True)
     (volume / 'served').mkdir()
     return volume
@@ -99,28 +98,28 @@ def here(volume: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiDouble]:
-    """A double that is asked for progress without a pause."""
+    """A double of the API server; `submit` and `status` poll it without a pause."""
     monkeypatch.setattr(remote_display, 'INTERVAL_S', 0.0)
     monkeypatch.delenv('KF_PIPELINES_ENDPOINT', raising=False)
-    # kfp remembers a namespace under HOME.
+    # kfp stores a namespace under HOME.
     monkeypatch.setattr('kfp.Client._LOCAL_KFP_CONTEXT', '/nowhere/context.json')
     with api_double.serve() as double:
         yield double
 
 
 @pytest.fixture
-def submit(here: Path, server: ApiDouble) -> Cli:
-    """Submits the demo; further options are added, or override."""
+def submit(empty_volume: Path, server: ApiDouble) -> Cli:
+    """Submits the demo; the options of a call come last, so they override the others."""
 
-    def run(*more: str, spec: Path | None = None) -> int:
+    def run(*options: str, spec: Path | None = None) -> int:
         return cli.main(
             [
                 'submit',
-                str(spec or here / 'demo.yaml'),
-                *submitting.options(here),
+                str(spec or empty_volume / 'demo.yaml'),
+                *submitting.options(empty_volume),
                 '--host',
                 server.url,
-                *more,
+                *options,
             ]
         )
 

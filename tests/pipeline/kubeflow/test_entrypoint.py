@@ -1,6 +1,4 @@
-"""What Kubeflow's driver hands to a container, in the form that TFX's entry point takes; without
-each adaptation TFX fails.
-"""
+"""Adapts Kubeflow's executor input for the entry point of TFX, which fails without adaptation."""
 
 from __future__ import annotations
 
@@ -21,21 +19,19 @@ from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
 from pipeline.kubeflow import entrypoint
 from pipeline.kubeflow.entrypoint import EntrypointError, adapt
 
-# Components that the captured pipeline and this one have in common.
+# Components of both the captured pipeline and this one.
 SHARED = ('StatisticsGen', 'ExampleValidator', 'Transform', 'Trainer', 'Evaluator')
 
 
 def _argv(executor_input: dict, compiled: dict, component: str) -> list[str]:
-    """The arguments of a component of the compiled specification, with the driver's input in
-    them.
-    """
+    """Returns the arguments of a compiled component, with the executor input inserted."""
     label = compiled['components'][component]['executorLabel']
     args = compiled['deploymentSpec']['executors'][label]['container']['args']
     return ['entrypoint', *(arg.replace('{{$}}', json.dumps(executor_input)) for arg in args)]
 
 
 def _parsed(invocation: dict, group: str) -> dict:
-    """As TFX's entry point parses it."""
+    """Parses the artifacts of a group as TFX's entry point does."""
     message = pipeline_spec_pb2.ExecutorInput()
     json_format.Parse(json.dumps(invocation), message, ignore_unknown_fields=True)
     return kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(
@@ -48,7 +44,9 @@ def _invocation(argv: list[str]) -> dict:
 
 
 @pytest.mark.parametrize('component', SHARED)
-def test_tfx_takes_what_the_driver_gave(captured: dict, compiled: dict, component: str) -> None:
+def test_tfx_parses_the_adapted_executor_input(
+    captured: dict, compiled: dict, component: str
+) -> None:
     executor_input = captured[component]
     adapted = adapt(_argv(executor_input, compiled, component))
     invocation = _invocation(adapted.argv)
@@ -61,23 +59,23 @@ def test_tfx_takes_what_the_driver_gave(captured: dict, compiled: dict, componen
     if 'examples' in inputs:
         assert inputs['examples'][0].type_name == 'Examples'
         assert json.loads(inputs['examples'][0].split_names)
-    # What the compiler wrote beside it is not touched.
+    # Parameters are not changed.
     assert invocation['inputs']['parameterValues'] == executor_input['inputs']['parameterValues']
 
 
-def test_without_types_tfx_fails(captured: dict) -> None:
+def test_tfx_fails_without_artifact_types(captured: dict) -> None:
     with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'get'"):
         _parsed(captured['Trainer'], 'inputs')
 
 
-def test_with_the_logs_tfx_fails(captured: dict) -> None:
+def test_tfx_fails_with_executor_logs(captured: dict) -> None:
     with pytest.raises(Exception, match=r'system\.Artifact'):
         _parsed(captured['Trainer'], 'outputs')
 
 
 @pytest.mark.parametrize('scheme', ['s3', 'minio'])
-def test_tfx_cannot_open_a_store_by_itself(scheme: str) -> None:
-    # Why it is given the launcher's paths.
+def test_tfx_cannot_open_object_stores(scheme: str) -> None:
+    # This is why TFX gets the paths of the launcher.
     with pytest.raises(
         errors.UnimplementedError, match=f"File system scheme '{scheme}' not implemented"
     ):
@@ -93,12 +91,14 @@ def test_tfx_cannot_open_a_store_by_itself(scheme: str) -> None:
         ('/mnt/data/x', '/mnt/data/x'),
     ],
 )
-def test_an_artifact_is_where_the_launcher_puts_it(uri: str, path: str) -> None:
+def test_local_paths_of_artifacts(uri: str, path: str) -> None:
     assert entrypoint.local_path(uri) == path
 
 
 @pytest.mark.parametrize('scheme', ['gs://', 's3://', 'minio://'])
-def test_what_is_reported_names_the_store(captured: dict, compiled: dict, scheme: str) -> None:
+def test_reported_paths_become_urls_of_the_store(
+    captured: dict, compiled: dict, scheme: str
+) -> None:
     executor_input = json.loads(json.dumps(captured['Trainer']).replace('minio://', scheme))
     adapted = adapt(_argv(executor_input, compiled, 'Trainer'))
     model = _invocation(adapted.argv)['outputs']['artifacts']['model']['artifacts'][0]
@@ -106,18 +106,18 @@ def test_what_is_reported_names_the_store(captured: dict, compiled: dict, scheme
     reported = {
         'artifacts': {
             'model': {'artifacts': [{'uri': model['uri'] + '/1'}]},
-            'else': {'artifacts': [{'uri': '/elsewhere'}, {}]},
+            'other': {'artifacts': [{'uri': '/other'}, {}]},
         }
     }
-    back = entrypoint.report(copy.deepcopy(reported), adapted.stores)['artifacts']
+    report = entrypoint.report(copy.deepcopy(reported), adapted.stores)['artifacts']
     assert (
-        back['model']['artifacts'][0]['uri']
+        report['model']['artifacts'][0]['uri']
         == executor_input['outputs']['artifacts']['model']['artifacts'][0]['uri'] + '/1'
     )
-    assert back['else'] == reported['artifacts']['else']
+    assert report['other'] == reported['artifacts']['other']
 
 
-def test_a_type_that_is_there_stays(captured: dict, compiled: dict) -> None:
+def test_an_existing_type_is_not_changed(captured: dict, compiled: dict) -> None:
     executor_input = copy.deepcopy(captured['Trainer'])
     executor_input['inputs']['artifacts']['schema']['artifacts'][0]['type'] = {
         'instanceSchema': 'title: tfx.Other\ntype: object\n'
@@ -133,30 +133,30 @@ def test_a_type_that_is_there_stays(captured: dict, compiled: dict) -> None:
     ('change', 'message'),
     [
         (lambda argv: argv[:1], f'{entrypoint.INVOCATION} is missing'),
-        (lambda argv: [argv[0], entrypoint.INVOCATION, '{"inputs"'], 'is no JSON'),
+        (lambda argv: [argv[0], entrypoint.INVOCATION, '{"inputs"'], 'is not valid JSON'),
         (lambda argv: [argv[0], entrypoint.INVOCATION, '[]'], 'is a list: expected an object'),
         (
             lambda argv: [argv[0], entrypoint.INVOCATION, '{"outputs": {}}'],
-            'names no outputs.outputFile',
+            'has no outputs.outputFile',
         ),
         (
             lambda argv: argv[: argv.index(entrypoint.INPUTS_SPEC)],
-            "input 'examples' comes without a type",
+            "input 'examples' has no type",
         ),
     ],
-    ids=['no input', 'cut off', 'a list', 'no output file', 'no types'],
+    ids=['no input', 'truncated', 'a list', 'no output file', 'no types'],
 )
-def test_other_arguments_are_refused(captured: dict, compiled: dict, change, message: str) -> None:
+def test_invalid_arguments_are_rejected(
+    captured: dict, compiled: dict, change, message: str
+) -> None:
     argv = _argv(captured['StatisticsGen'], compiled, 'StatisticsGen')
     with pytest.raises(EntrypointError, match=message):
         adapt(change(argv))
 
 
 @pytest.mark.slow
-def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path) -> None:
-    """CuratedSchema, in a folder that stands for the launcher's volume: its artifact is written and
-    reported.
-    """
+def test_a_component_runs_in_a_new_process(compiled: dict, tmp_path: Path) -> None:
+    """CuratedSchema writes and reports its artifact in a folder instead of the volume."""
     component = 'CuratedSchema'
     label = compiled['components'][component]['executorLabel']
     args = compiled['deploymentSpec']['executors'][label]['container']['args']
@@ -194,18 +194,19 @@ def test_a_component_runs_in_a_process_of_its_own(compiled: dict, tmp_path: Path
         'pipeline.kubeflow.entrypoint',
         *(arg.replace('{{$}}', json.dumps(executor_input)) for arg in args),
     ]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
     assert list((tmp_path / 'schema').iterdir())
     reported = json.loads((tmp_path / 'out' / 'output_metadata.json').read_text())
     assert reported['artifacts']['schema']['artifacts'][0]['uri'] == str(tmp_path / 'schema')
 
 
 @pytest.mark.parametrize(
-    ('runner', 'kept'), [('FnApiRunner', False), ('PortableRunner', True), ('DataflowRunner', True)]
+    ('runner', 'uses_store'),
+    [('FnApiRunner', False), ('PortableRunner', True), ('DataflowRunner', True)],
 )
-def test_workers_elsewhere_are_told_the_store(
-    captured: dict, compiled: dict, runner: str, kept: bool
+def test_remote_workers_get_urls_of_the_store(
+    captured: dict, compiled: dict, runner: str, uses_store: bool
 ) -> None:
     executor_input = json.loads(json.dumps(captured['StatisticsGen']).replace('minio://', 'gs://'))
     argv = [
@@ -220,11 +221,11 @@ def test_workers_elsewhere_are_told_the_store(
         for group in ('inputs', 'outputs')
         for _, artifact in entrypoint._artifacts(invocation[group]['artifacts'])
     ]
-    assert all(uri.startswith('gs://' if kept else '/gcs/') for uri in uris)
-    assert bool(adapted.stores) is not kept
+    assert all(uri.startswith('gs://' if uses_store else '/gcs/') for uri in uris)
+    assert bool(adapted.stores) is not uses_store
 
 
-def test_what_a_step_leaves_is_not_for_everybody_to_change(
+def test_files_of_a_step_are_not_writable_for_everybody(
     compiled: dict, captured: dict[str, dict], tmp_path: Path, monkeypatch
 ) -> None:
     """Argo starts pods with umask 0."""
@@ -242,13 +243,13 @@ def test_what_a_step_leaves_is_not_for_everybody_to_change(
 
     monkeypatch.setattr(kubeflow_v2_run_executor, 'main', push)
     monkeypatch.setattr('sys.argv', _argv(executor_input, compiled, 'StatisticsGen'))
-    before = os.umask(0)
+    umask = os.umask(0)
     try:
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as caught:
             entrypoint.main()
     finally:
-        os.umask(before)
-    assert not ended.value.code
+        os.umask(umask)
+    assert not caught.value.code
     assert modes == {
         'outputs': 0o755,
         'served': 0o755,

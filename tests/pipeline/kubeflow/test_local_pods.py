@@ -1,6 +1,4 @@
-"""Where commands run: processes with folders of their own in the places of the launcher's volumes,
-and the engine's command line.
-"""
+"""Commands of pods run in processes with mounted folders, or in containers of Docker."""
 
 from __future__ import annotations
 
@@ -32,41 +30,42 @@ from tests.support.scripted_steps import Scripted
 ROOT = 'minio://mlpipeline/runs'
 
 
-def _pod(tmp_path: Path, *command: str, **more) -> Pod:
+def _pod(tmp_path: Path, *command: str, **overrides) -> Pod:
     folder = tmp_path / 'volume'
     folder.mkdir()
-    folders = {'/minio': folder, '/volume of films/data': tmp_path}
-    given = {
+    folders = {'/minio': folder, '/volume of images/data': tmp_path}
+    defaults = {
         'name': 'pod',
         'image': 'test:1',
         'command': list(command),
         'folders': folders,
         'environment': {'ONE': '1'},
     }
-    return Pod(**{**given, 'memory_gb': None, 'gpus': 0, 'log': tmp_path / 'log', **more})
+    defaults |= {'memory_gb': None, 'gpus': 0, 'log': tmp_path / 'log'}
+    return Pod(**{**defaults, **overrides})
 
 
 @pytest.fixture
 def processes() -> Processes:
-    """Skipped where the system gives no namespaces, as in some containers."""
-    tried = subprocess.run([*UNSHARE, 'true'], capture_output=True, check=False)
-    if tried.returncode != 0:
-        pytest.skip(f'no namespaces here: {tried.stderr.decode().strip()}')
+    """Runs pods as processes; the test is skipped if the system has no namespaces."""
+    result = subprocess.run([*UNSHARE, 'true'], capture_output=True, check=False)
+    if result.returncode != 0:
+        pytest.skip(f'no namespaces: {result.stderr.decode().strip()}')
     return Processes()
 
 
-def test_a_process_sees_the_folders_in_their_places(tmp_path: Path, processes: Processes) -> None:
+def test_a_process_sees_the_mounted_folders(tmp_path: Path, processes: Processes) -> None:
     script = (
-        'set -e; echo there >/minio/file; cat "/volume of films/data/log" >/dev/null; pwd; echo '
+        'set -e; echo text >/minio/file; cat "/volume of images/data/log" >/dev/null; pwd; echo '
         '$ONE; python -c "import kubeflow"; exit 3'
     )
     assert processes.run(_pod(tmp_path, '/bin/sh', '-c', script)) == 3
-    assert (tmp_path / 'volume' / 'file').read_text() == 'there\n'
+    assert (tmp_path / 'volume' / 'file').read_text() == 'text\n'
     assert (tmp_path / 'log').read_text().splitlines() == [
         str(Path(kubeflow_spec.__file__).resolve().parents[2]),
         '1',
     ]
-    # All of it was the process's own.
+    # The mounts exist only in the process.
     assert not Path('/minio').exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ['log', 'volume']
 
@@ -77,30 +76,31 @@ def test_a_process_starts_with_the_umask_of_argo(tmp_path: Path, processes: Proc
     assert (tmp_path / 'volume' / 'folder').stat().st_mode & 0o777 == 0o777
 
 
-def test_a_folder_that_cannot_be_mounted_is_no_failed_step(
-    tmp_path: Path, processes: Processes
-) -> None:
+def test_a_folder_that_cannot_be_mounted_is_reported(tmp_path: Path, processes: Processes) -> None:
     pod = _pod(tmp_path, 'true')
     with pytest.raises(PodError, match=r'pod could not be started: .*/none'):
         processes.run(dataclasses.replace(pod, folders={**pod.folders, '/data': tmp_path / 'none'}))
     assert sorted(path.name for path in tmp_path.iterdir()) == ['log', 'volume']
 
 
-def _recording(tmp_path: Path, exit_code: int) -> str:
+def _fake_docker(tmp_path: Path, exit_code: int) -> str:
+    """Writes a program that prints its arguments, one per line."""
     docker = tmp_path / 'docker'
-    docker.write_text(f'#!/bin/sh\nfor word in "$@"; do echo "$word"; done\nexit {exit_code}\n')
+    docker.write_text(
+        f'#!/bin/sh\nfor argument in "$@"; do echo "$argument"; done\nexit {exit_code}\n'
+    )
     docker.chmod(0o755)
     return str(docker)
 
 
-def test_a_container_has_the_rights_of_a_pod_and_no_network(tmp_path: Path) -> None:
-    docker = _recording(tmp_path, 4)
+def test_a_container_has_restricted_rights_and_no_network(tmp_path: Path) -> None:
+    docker = _fake_docker(tmp_path, 4)
     pod = _pod(
         tmp_path, 'python', '-m', 'pipeline.kubeflow.entrypoint', '{"a": 1}', memory_gb=1.5, gpus=1
     )
     assert Containers(docker).run(pod) == 4
-    words = (tmp_path / 'log').read_text().splitlines()
-    assert words[:2] == ['run', '--rm']
+    arguments = (tmp_path / 'log').read_text().splitlines()
+    assert arguments[:2] == ['run', '--rm']
     for option, value in [
         *(
             ('--network', 'none'),
@@ -111,8 +111,8 @@ def test_a_container_has_the_rights_of_a_pod_and_no_network(tmp_path: Path) -> N
         *(('--memory', '1500000000b'), ('--gpus', '1'), ('--env', 'ONE=1'), ('--name', 'pod')),
         *(('--volume', f'{tmp_path / "volume"}:/minio'), ('--entrypoint', '/bin/sh')),
     ]:
-        assert (option, value) in list(itertools.pairwise(words))
-    assert words[-7:] == [
+        assert (option, value) in list(itertools.pairwise(arguments))
+    assert arguments[-7:] == [
         'test:1',
         '-c',
         'umask 0 && exec "$0" "$@"',
@@ -123,7 +123,7 @@ def test_a_container_has_the_rights_of_a_pod_and_no_network(tmp_path: Path) -> N
     ]
 
 
-def test_an_engine_that_starts_no_container_is_no_failed_step(tmp_path: Path) -> None:
+def test_a_docker_engine_without_a_daemon_is_reported(tmp_path: Path) -> None:
     docker = tmp_path / 'docker'
     docker.write_text('#!/bin/sh\necho Cannot connect to the Docker daemon >&2\nexit 125\n')
     docker.chmod(0o755)
@@ -137,18 +137,18 @@ def test_an_engine_that_starts_no_container_is_no_failed_step(tmp_path: Path) ->
         Containers(str(docker)).run(_pod(tmp_path, 'true'))
 
 
-def test_without_docker_it_says_so(tmp_path: Path) -> None:
+def test_missing_docker_is_reported(tmp_path: Path) -> None:
     with pytest.raises(PodError, match='is not installed: install Docker'):
         Containers(str(tmp_path / 'docker')).run(_pod(tmp_path, 'true'))
 
 
-def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(PodError, match='cxr-triage:cpu is not here: build it'):
-        image_user(_recording(tmp_path, 1), os.environ, 'cxr-triage:cpu')
+        image_user(_fake_docker(tmp_path, 1), os.environ, 'cxr-triage:cpu')
 
 
 class OnlyOne:
-    """Runs one step for real, and in the place of the others nothing."""
+    """Runs one step; the other steps do nothing."""
 
     def __init__(self, step: str, runner: PodRunner):
         self._step, self._runner = step, runner
@@ -168,7 +168,7 @@ class OnlyOne:
         ('CuratedSchema', r'Could not import system\.Artifact'),
     ],
 )
-def test_without_the_entry_point_tfx_dies_as_it_does_on_kubeflow(
+def test_tfx_fails_without_our_entry_point_as_on_kubeflow(
     compiled: dict, tmp_path: Path, processes: Processes, step: str, error: str
 ) -> None:
     spec = json.loads(json.dumps(compiled))
@@ -178,16 +178,16 @@ def test_without_the_entry_point_tfx_dies_as_it_does_on_kubeflow(
     for task in spec['root']['dag']['tasks'].values():
         task.pop('retryPolicy', None)
     cluster = Cluster(tmp_path / 'cluster', OnlyOne(step, processes))
-    with pytest.raises(RunError) as failed:
+    with pytest.raises(RunError) as caught:
         cluster.submit((spec, {}), ROOT)
-    assert failed.value.step.name == step
-    log = failed.value.step.logs[-1].read_text()
+    assert caught.value.step.name == step
+    log = caught.value.step.logs[-1].read_text()
     assert 'pipeline.kubeflow.entrypoint' not in log
     assert re.search(error, log), log[-3000:]
 
 
 @pytest.mark.slow
-def test_with_it_the_same_step_does_its_work(
+def test_a_step_with_our_entry_point_writes_its_output(
     compiled: dict, tmp_path: Path, processes: Processes
 ) -> None:
     spec = scripted.spec(
@@ -200,22 +200,20 @@ def test_with_it_the_same_step_does_its_work(
     (step,) = Cluster(tmp_path / 'cluster', processes).submit((spec, {}), ROOT)
     uri = step.outputs['schema'].uri
     assert uri.startswith(ROOT)
-    written = tmp_path / 'cluster/store/minio' / uri.removeprefix('minio://') / 'schema.pbtxt'
-    assert 'feature {' in written.read_text()
+    schema = tmp_path / 'cluster/store/minio' / uri.removeprefix('minio://') / 'schema.pbtxt'
+    assert 'feature {' in schema.read_text()
 
 
-def test_claims_of_a_configuration_become_folders_of_pods(
-    pipeline, config: Config, tmp_path: Path
-) -> None:
-    volumes = [{'claim': 'films', 'mount': '/data'}, {'claim': 'served', 'mount': '/served'}]
+def test_volume_claims_become_folders_of_pods(pipeline, config: Config, tmp_path: Path) -> None:
+    volumes = [{'claim': 'images', 'mount': '/data'}, {'claim': 'served', 'mount': '/served'}]
     parameters = config.kubeflow.model_validate({'image': 'test:1', 'volumes': volumes})
     spec, platform = kubeflow_spec.documents(pipeline, parameters)
-    seen: list[dict[str, Path]] = []
+    mounts: list[dict[str, Path]] = []
 
-    class Looking(Scripted):
+    class RecordsMounts(Scripted):
         def run(self, pod: Pod) -> int:
             pod.log.write_text('')
-            seen.append(
+            mounts.append(
                 {
                     path: folder
                     for path, folder in pod.folders.items()
@@ -224,8 +222,8 @@ def test_claims_of_a_configuration_become_folders_of_pods(
             )
             return 0
 
-    claims = {name: tmp_path / name for name in ('films', 'served')}
+    claims = {name: tmp_path / name for name in ('images', 'served')}
     for folder in claims.values():
         folder.mkdir()
-    Cluster(tmp_path / 'cluster', Looking(), claims).submit((spec, platform), ROOT)
-    assert seen == [{'/data': claims['films'], '/served': claims['served']}] * 12
+    Cluster(tmp_path / 'cluster', RecordsMounts(), claims).submit((spec, platform), ROOT)
+    assert mounts == [{'/data': claims['images'], '/served': claims['served']}] * 12

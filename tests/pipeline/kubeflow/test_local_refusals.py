@@ -1,4 +1,4 @@
-"""What the interpreter does not run is refused before anything runs, with its name."""
+"""The interpreter rejects unsupported specifications before it runs a step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support import scripted_steps as scripted
 from tests.support.kfp import __main__ as command
 from tests.support.kfp import driver
 from tests.support.kfp.driver import DriverError
-from tests.support.kfp.launcher import command as launched
+from tests.support.kfp.launcher import command as launcher_command
 from tests.support.kfp.objects import ObjectStore, StoreError
 from tests.support.kfp.runs import load
 
@@ -45,7 +45,7 @@ def _output_parameter(spec: dict) -> None:
 
 
 def _no_producer(spec: dict) -> None:
-    spec['root']['dag']['tasks']['use']['inputs']['artifacts']['made'] = scripted.of('nobody')
+    spec['root']['dag']['tasks']['use']['inputs']['artifacts']['made'] = scripted.of('unknown')
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def _no_producer(spec: dict) -> None:
         (_condition, 'step use has triggerPolicy: not supported here'),
         (_importer, 'step make is not a container'),
         (_output_parameter, 'step make has output parameters'),
-        (_no_producer, "step use: input 'made' comes from 'nobody', which is no step"),
+        (_no_producer, "step use: input 'made' comes from 'unknown', which is not a step"),
     ],
 )
-def test_a_specification_is_refused(tmp_path: Path, change, message: str) -> None:
+def test_an_unsupported_specification_is_rejected(tmp_path: Path, change, message: str) -> None:
     spec = copy.deepcopy(scripted.make_and_use())
     driver.check(spec)
     change(spec)
@@ -69,8 +69,8 @@ def test_a_specification_is_refused(tmp_path: Path, change, message: str) -> Non
         load(path)
 
 
-@pytest.mark.parametrize('text', ['', '- a list', '{'], ids=['empty', 'a list', 'no YAML'])
-def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize('text', ['', '- a list', '{'], ids=['empty', 'a list', 'not YAML'])
+def test_other_files_are_rejected(tmp_path: Path, text: str) -> None:
     path = tmp_path / 'spec.yaml'
     path.write_text(text)
     with pytest.raises(DriverError, match=r'spec\.yaml'):
@@ -78,7 +78,7 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize('uri', ['/minio/bucket/x', 'file:///x', 'gs://', 'gs://bucket/../x'])
-def test_the_store_knows_objects_of_the_launchers_schemes_only(tmp_path: Path, uri: str) -> None:
+def test_the_store_accepts_only_schemes_of_the_launcher(tmp_path: Path, uri: str) -> None:
     with pytest.raises(StoreError, match=uri):
         ObjectStore(tmp_path).path(uri)
 
@@ -98,7 +98,7 @@ def test_a_link_to_a_folder_cannot_be_uploaded(tmp_path: Path) -> None:
 
 
 def test_placeholders_of_the_launcher_are_replaced() -> None:
-    given = {
+    executor_input = {
         'inputs': {
             'parameterValues': {'p': 'value'},
             'artifacts': {'i': {'artifacts': [{'uri': 'gs://b/i'}]}},
@@ -122,22 +122,23 @@ def test_placeholders_of_the_launcher_are_replaced() -> None:
         "{{$.outputs.artifacts['o'].path}}",
         '{{$.unknown}}',
     ]
-    found = launched({'command': ['program'], 'args': arguments}, component, given)
-    assert found == ['program', 'value-7', '/gcs/b/i', 's3://b/o', '/s3/b/o', '{{$.unknown}}']
+    container = {'command': ['program'], 'args': arguments}
+    expected = ['program', 'value-7', '/gcs/b/i', 's3://b/o', '/s3/b/o', '{{$.unknown}}']
+    assert launcher_command(container, component, executor_input) == expected
 
 
-def test_the_command_line_says_what_is_wrong(tmp_path: Path, capsys) -> None:
+def test_the_command_line_reports_invalid_options(tmp_path: Path, capsys) -> None:
     spec = tmp_path / 'spec.yaml'
     spec.write_text(yaml.safe_dump(scripted.make_and_use()))
     options = [str(spec), '--folder', str(tmp_path / 'cluster'), '--processes']
     assert command.main([*options, '--root', '/runs']) == 1
-    assert '/runs: no pipeline root' in capsys.readouterr().err
-    assert command.main([*options, '--root', 'gs://b/r', '--claim', 'films']) == 1
-    assert '--claim films: expected NAME=VALUE' in capsys.readouterr().err
+    assert '/runs: Kubeflow cannot write to this pipeline root' in capsys.readouterr().err
+    assert command.main([*options, '--root', 'gs://b/r', '--claim', 'images']) == 1
+    assert '--claim images: expected NAME=VALUE' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('version', 'attempts'), [('2.16', '3 attempts'), ('2.17', '1 attempt')])
-def test_the_command_line_follows_the_version_that_it_is_given(
+def test_the_command_line_takes_a_kubeflow_version(
     tmp_path: Path, monkeypatch, capsys, version: str, attempts: str
 ) -> None:
     docker = tmp_path / 'docker'

@@ -1,6 +1,4 @@
-"""The interpreter's rules, each on steps that a test writes: artifacts, metadata, cache, retries,
-the end of a run.
-"""
+"""The rules of the interpreter: artifacts, metadata, cache, retries and failures of a run."""
 
 from __future__ import annotations
 
@@ -38,30 +36,30 @@ def _submit(
     spec: dict,
     platform: dict | None = None,
     claims: dict | None = None,
-    **more,
+    **options,
 ) -> list[Step]:
     cluster = Cluster(folder, steps, claims, version='2.16', wait=lambda seconds: None)
-    return cluster.submit((spec, platform or {}), ROOT, **more)
+    return cluster.submit((spec, platform or {}), ROOT, **options)
 
 
 def _states(steps: list[Step]) -> dict[str, str]:
     return {step.name: step.state for step in steps}
 
 
-def test_a_step_gets_what_the_one_before_it_made(tmp_path: Path) -> None:
+def test_a_step_reads_the_output_of_an_earlier_step(tmp_path: Path) -> None:
     _, use = _submit(
         tmp_path,
         Scripted(make=_make, use=_use),
         scripted.make_and_use(),
-        parameters={'text': 'given'},
+        parameters={'text': 'value'},
     )
     assert (
         tmp_path / 'store/gs' / use.outputs['thing'].uri.removeprefix('gs://') / 'copy.txt'
-    ).read_text() == 'given'
+    ).read_text() == 'value'
 
 
-def test_only_declared_artifacts_travel(tmp_path: Path) -> None:
-    seen: list[str] = []
+def test_only_declared_artifacts_are_passed_on(tmp_path: Path) -> None:
+    paths: list[str] = []
 
     def make(step: StepContext) -> None:
         _make(step)
@@ -69,30 +67,30 @@ def test_only_declared_artifacts_travel(tmp_path: Path) -> None:
         (step.folder('outputs', 'thing') / 'empty').mkdir()
 
     def use(step: StepContext) -> None:
-        place = step.folder('inputs', 'made')
-        seen.extend(sorted(str(path.relative_to(place.parent)) for path in place.parent.rglob('*')))
+        folder = step.folder('inputs', 'made').parent
+        paths.extend(sorted(str(path.relative_to(folder)) for path in folder.rglob('*')))
 
     _submit(tmp_path, Scripted(make=make, use=use), scripted.make_and_use())
-    # A bucket has no empty folders, and the launcher takes nothing else along.
-    assert seen == ['thing', 'thing/deep', 'thing/deep/file.txt']
+    # Buckets have no empty folders, and the launcher uploads only declared outputs.
+    assert paths == ['thing', 'thing/deep', 'thing/deep/file.txt']
 
 
-def test_an_output_that_was_not_written_is_not_there(tmp_path: Path) -> None:
-    there: list[bool] = []
+def test_an_output_that_was_not_written_does_not_exist(tmp_path: Path) -> None:
+    exists: list[bool] = []
     _submit(
         tmp_path,
         Scripted(
             make=lambda step: None,
-            use=lambda step: there.append(step.folder('inputs', 'made').exists()),
+            use=lambda step: exists.append(step.folder('inputs', 'made').exists()),
         ),
         scripted.make_and_use(),
     )
-    assert there == [False]
+    assert exists == [False]
 
 
-def test_a_report_that_names_a_path_loses_the_artifact(tmp_path: Path) -> None:
-    # Why the entry point puts the store's URI back into TFX's report.
-    there: list[bool] = []
+def test_an_artifact_is_lost_if_the_report_has_its_local_path(tmp_path: Path) -> None:
+    # This is why the entry point restores the URI of the store in TFX's report.
+    is_local: list[bool] = []
 
     def make(step: StepContext) -> None:
         _make(step)
@@ -100,15 +98,15 @@ def test_a_report_that_names_a_path_loses_the_artifact(tmp_path: Path) -> None:
         step.report({'thing': {'uri': path}})
 
     def use(step: StepContext) -> None:
-        there.append(step.artifact('inputs', 'made')['uri'].startswith('/gcs/'))
+        is_local.append(step.artifact('inputs', 'made')['uri'].startswith('/gcs/'))
 
     _submit(tmp_path, Scripted(make=make, use=use), scripted.make_and_use())
-    assert there == [True]
+    assert is_local == [True]
     assert not list((tmp_path / 'store').rglob('file.txt'))
 
 
-def test_metadata_come_back_as_ml_metadata_has_them(tmp_path: Path) -> None:
-    got: dict = {}
+def test_metadata_have_the_types_of_ml_metadata(tmp_path: Path) -> None:
+    metadata: dict = {}
 
     def make(step: StepContext) -> None:
         step.report(
@@ -128,13 +126,14 @@ def test_metadata_come_back_as_ml_metadata_has_them(tmp_path: Path) -> None:
     _submit(
         tmp_path,
         Scripted(
-            make=make, use=lambda step: got.update(step.artifact('inputs', 'made')['metadata'])
+            make=make,
+            use=lambda step: metadata.update(step.artifact('inputs', 'made')['metadata']),
         ),
         scripted.make_and_use(),
     )
-    assert got.pop('display_name') == 'thing'
-    assert '"Provider":"gs"' in got.pop('store_session_info')
-    assert got == {
+    assert metadata.pop('display_name') == 'thing'
+    assert '"Provider":"gs"' in metadata.pop('store_session_info')
+    assert metadata == {
         'flag': 1,
         'share': 0.5,
         'name': 'n',
@@ -149,21 +148,19 @@ def test_metadata_come_back_as_ml_metadata_has_them(tmp_path: Path) -> None:
         ({'metadata': {'nothing': None}}, "metadata 'nothing' is None"),
         ({'unknown': 1}, 'no field named "unknown"'),
     ],
-    ids=['a null', 'a field that Kubeflow does not know'],
+    ids=['null', 'unknown field'],
 )
-def test_a_report_that_kubeflow_does_not_take_fails_the_step(
-    tmp_path: Path, report: dict, message: str
-) -> None:
-    with pytest.raises(RunError, match=message) as failed:
+def test_an_invalid_report_fails_the_step(tmp_path: Path, report: dict, message: str) -> None:
+    with pytest.raises(RunError, match=message) as caught:
         _submit(
             tmp_path,
             Scripted(make=lambda step: step.report({'thing': report})),
             scripted.make_and_use(),
         )
-    assert failed.value.step.name == 'make'
+    assert caught.value.step.name == 'make'
 
 
-def test_unchanged_is_cached_and_keeps_its_artifacts(tmp_path: Path) -> None:
+def test_an_unchanged_run_is_cached_and_keeps_its_artifacts(tmp_path: Path) -> None:
     steps = Scripted(make=_make, use=_use)
     first = _submit(tmp_path, steps, scripted.make_and_use())
     second = _submit(tmp_path, steps, scripted.make_and_use())
@@ -197,7 +194,7 @@ def _no_cache(spec: dict) -> None:
 @pytest.mark.parametrize(
     'change', [_other_image, _other_argument, _other_default, _other_type, _no_cache]
 )
-def test_a_change_runs_the_step_and_what_takes_its_output(tmp_path: Path, change) -> None:
+def test_a_change_runs_the_step_and_its_consumers(tmp_path: Path, change) -> None:
     steps = Scripted(make=_make, use=_use)
     _submit(tmp_path, steps, scripted.make_and_use())
     changed = scripted.make_and_use()
@@ -205,7 +202,7 @@ def test_a_change_runs_the_step_and_what_takes_its_output(tmp_path: Path, change
     assert _states(_submit(tmp_path, steps, changed)) == {'make': 'COMPLETE', 'use': 'COMPLETE'}
 
 
-def test_another_pipeline_has_another_cache(tmp_path: Path) -> None:
+def test_pipelines_do_not_share_a_cache(tmp_path: Path) -> None:
     _submit(tmp_path, Scripted(make=_make, use=_use), scripted.make_and_use())
     renamed = scripted.make_and_use()
     renamed['pipelineInfo']['name'] = 'other'
@@ -214,8 +211,8 @@ def test_another_pipeline_has_another_cache(tmp_path: Path) -> None:
     }
 
 
-def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> None:
-    claims = {name: tmp_path / name for name in ('films', 'more')}
+def test_the_cache_depends_on_the_claim_and_not_on_its_files(tmp_path: Path) -> None:
+    claims = {name: tmp_path / name for name in ('images', 'more')}
     for folder in claims.values():
         folder.mkdir()
 
@@ -237,9 +234,9 @@ def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> Non
             )
         )['make']
 
-    assert run('films') == 'COMPLETE'
-    (claims['films'] / 'new.tfrec').write_text('')
-    assert run('films') == 'CACHED'
+    assert run('images') == 'COMPLETE'
+    (claims['images'] / 'new.tfrec').write_text('')
+    assert run('images') == 'CACHED'
     assert run('more') == 'COMPLETE'
     with pytest.raises(
         DriverError,
@@ -254,7 +251,7 @@ def test_the_cache_sees_the_claim_and_not_what_lies_in_it(tmp_path: Path) -> Non
         run('more')
 
 
-def test_a_claim_without_a_folder_is_refused_before_the_first_step(tmp_path: Path) -> None:
+def test_a_missing_folder_of_a_claim_is_reported_before_the_first_step(tmp_path: Path) -> None:
     executors = {'use-executor': {'pvcMount': [{'constant': 'served', 'mountPath': '/served'}]}}
     platform = {'platforms': {'kubernetes': {'deploymentSpec': {'executors': executors}}}}
     steps = Scripted(make=_make, use=_use)
@@ -264,7 +261,7 @@ def test_a_claim_without_a_folder_is_refused_before_the_first_step(tmp_path: Pat
 
 
 @pytest.mark.parametrize(('version', 'pods'), [('2.15', 4), ('2.16', 4), ('2.17', 1)])
-def test_whether_a_failed_step_is_tried_again_depends_on_the_version(
+def test_whether_a_failed_step_is_retried_depends_on_the_version(
     tmp_path: Path, version: str, pods: int
 ) -> None:
     steps = Scripted(make=lambda step: 1)
@@ -274,39 +271,39 @@ def test_whether_a_failed_step_is_tried_again_depends_on_the_version(
     assert steps.steps_run == ['make'] * pods
 
 
-def test_a_step_is_tried_again_in_a_new_pod(tmp_path: Path) -> None:
-    left: list[int] = []
+def test_a_step_is_retried_in_a_new_pod(tmp_path: Path) -> None:
+    file_counts: list[int] = []
 
     def make(step: StepContext) -> int:
-        left.append(len(list(step.folder('outputs', 'thing').parent.iterdir())))
+        file_counts.append(len(list(step.folder('outputs', 'thing').parent.iterdir())))
         step.write('thing', 'deep/file.txt', 'text')
-        return 0 if len(left) == 3 else 1
+        return 0 if len(file_counts) == 3 else 1
 
-    waited: list[float] = []
+    waits: list[float] = []
     steps = Scripted(make=make, use=_use)
-    cluster = Cluster(tmp_path, steps, version='2.16', wait=waited.append)
-    done, _ = cluster.submit((scripted.make_and_use(retryPolicy=RETRIES), {}), ROOT)
-    assert done.state == 'COMPLETE'
+    cluster = Cluster(tmp_path, steps, version='2.16', wait=waits.append)
+    step, _ = cluster.submit((scripted.make_and_use(retryPolicy=RETRIES), {}), ROOT)
+    assert step.state == 'COMPLETE'
     assert steps.steps_run == ['make', 'make', 'make', 'use']
-    assert waited == [2, 6]
-    # Nothing of an attempt before is there, and each has a log of its own.
-    assert left == [0, 0, 0]
-    assert [path.name for path in done.logs] == ['attempt-0.log', 'attempt-1.log', 'attempt-2.log']
-    assert done.outputs['executor-logs'].uri.endswith('/executor-logs-2')
+    assert waits == [2, 6]
+    # Each attempt starts without files of earlier attempts, and has a separate log.
+    assert file_counts == [0, 0, 0]
+    assert [path.name for path in step.logs] == ['attempt-0.log', 'attempt-1.log', 'attempt-2.log']
+    assert step.outputs['executor-logs'].uri.endswith('/executor-logs-2')
     logs = sorted(
         path.name for path in (tmp_path / 'store').rglob('executor-logs-*') if 'make' in str(path)
     )
     assert logs == ['executor-logs-0', 'executor-logs-1', 'executor-logs-2']
 
 
-def test_a_step_that_fails_for_good_stops_the_run_with_its_log(tmp_path: Path) -> None:
+def test_a_failed_step_stops_the_run_and_publishes_its_log(tmp_path: Path) -> None:
     def make(step: StepContext) -> int:
         step.write('thing', 'deep/file.txt', 'half')
         return 3
 
     steps = Scripted(make=make, use=_use)
     states: list[str] = []
-    with pytest.raises(RunError) as failed:
+    with pytest.raises(RunError) as caught:
         _submit(
             tmp_path,
             steps,
@@ -315,11 +312,11 @@ def test_a_step_that_fails_for_good_stops_the_run_with_its_log(tmp_path: Path) -
         )
     assert steps.steps_run == ['make'] * 4
     assert states == ['FAILED']
-    assert 'step make failed after 4 attempts' in str(failed.value)
-    assert f'log of {steps.ran[-1]}' in str(failed.value)
-    assert 'exit code 3' in str(failed.value)
-    # Only the log is published; the next run does not take the failed one for its cache.
-    assert set(failed.value.step.outputs) == {'executor-logs'}
+    assert 'step make failed after 4 attempts' in str(caught.value)
+    assert f'log of {steps.ran[-1]}' in str(caught.value)
+    assert 'exit code 3' in str(caught.value)
+    # Only the log is published; a failed step is not cached.
+    assert set(caught.value.step.outputs) == {'executor-logs'}
     assert not list((tmp_path / 'store').rglob('file.txt'))
     assert (
         _states(
@@ -346,45 +343,45 @@ def test_a_step_that_fails_for_good_stops_the_run_with_its_log(tmp_path: Path) -
         ),
         ({'maxRetryCount': 2, 'backoffDuration': '5s', 'backoffMaxDuration': '9s'}, [5, 5]),
     ],
-    ids=['none', 'a factor', 'without a factor'],
+    ids=['no policy', 'with a factor', 'without a factor'],
 )
 def test_waits_between_attempts(policy: dict | None, seconds: list[float]) -> None:
     assert retry_waits(policy).seconds == seconds
 
 
-def test_the_default_leaves_a_long_training_its_retries(compiled: dict) -> None:
+def test_the_default_allows_retries_of_a_long_training(compiled: dict) -> None:
     waits = retry_waits(compiled['root']['dag']['tasks']['Trainer']['retryPolicy'])
     assert waits.seconds == [60, 120]
     assert waits.longest_s >= 24 * 3600
 
 
-def test_argo_takes_no_fraction_for_a_factor() -> None:
+def test_a_backoff_factor_must_be_a_whole_number() -> None:
     with pytest.raises(DriverError, match=r'backoffFactor is 1\.5: Argo takes whole numbers only'):
         retry_waits(RETRIES | {'backoffFactor': 1.5})
 
 
-def test_after_the_longest_duration_nothing_is_tried_again(tmp_path: Path) -> None:
-    # Argo counts it from the start of the first attempt; one that is not given is 0 in Kubeflow.
-    endless = {key: value for key, value in RETRIES.items() if key != 'backoffMaxDuration'}
+def test_no_retries_without_a_maximum_duration(tmp_path: Path) -> None:
+    # Argo measures it from the start of the first attempt; the default of Kubeflow is 0.
+    policy = {key: value for key, value in RETRIES.items() if key != 'backoffMaxDuration'}
     steps = Scripted(make=lambda step: 1)
     with pytest.raises(RunError, match='after 1 attempt'):
-        _submit(tmp_path, steps, scripted.make_and_use(retryPolicy=endless))
+        _submit(tmp_path, steps, scripted.make_and_use(retryPolicy=policy))
 
 
 @pytest.mark.parametrize(
-    ('given', 'message'),
+    ('parameters', 'message'),
     [
         ({'text': 1}, 'parameter text is 1: expected STRING'),
         ({'txt': 'x'}, 'txt: not a parameter of this pipeline; it has text'),
     ],
 )
-def test_parameters_that_do_not_fit_are_refused(tmp_path: Path, given: dict, message: str) -> None:
+def test_invalid_parameters_are_rejected(tmp_path: Path, parameters: dict, message: str) -> None:
     with pytest.raises(DriverError, match=message):
-        _submit(tmp_path, Scripted(), scripted.make_and_use(), parameters=given)
+        _submit(tmp_path, Scripted(), scripted.make_and_use(), parameters=parameters)
 
 
 @pytest.mark.parametrize(
-    ('kind', 'value', 'given'),
+    ('type_name', 'value', 'expected'),
     [
         ('STRING', 5, '5'),
         ('STRING', True, 'true'),
@@ -393,21 +390,21 @@ def test_parameters_that_do_not_fit_are_refused(tmp_path: Path, given: dict, mes
         ('NUMBER_DOUBLE', 0.5, 0.5),
     ],
 )
-def test_constants_have_the_type_of_the_component(
-    tmp_path: Path, kind: str, value: object, given: object
+def test_constants_are_converted_to_the_type_of_the_parameter(
+    tmp_path: Path, type_name: str, value: object, expected: object
 ) -> None:
-    got: list[object] = []
+    values: list[object] = []
     spec = scripted.make_and_use()
-    spec['components']['make'] = scripted.component('make', text=kind)
+    spec['components']['make'] = scripted.component('make', text=type_name)
     spec['root']['dag']['tasks']['make']['inputs']['parameters']['text'] = {
         'runtimeValue': {'constant': value}
     }
     steps = Scripted(
-        make=lambda step: got.append(step.executor_input['inputs']['parameterValues']['text']),
+        make=lambda step: values.append(step.executor_input['inputs']['parameterValues']['text']),
         use=lambda step: None,
     )
     _submit(tmp_path, steps, spec)
-    assert got == [given]
+    assert values == [expected]
 
 
 def _no_number(spec: dict) -> None:
@@ -424,7 +421,7 @@ def _no_output(spec: dict) -> None:
     )
 
 
-def _in_a_ring(spec: dict) -> None:
+def _cycle(spec: dict) -> None:
     spec['root']['dag']['tasks']['make']['dependentTasks'] = ['use']
 
 
@@ -434,10 +431,10 @@ def _in_a_ring(spec: dict) -> None:
         (_no_number, "parameter text is 'first': expected NUMBER_INTEGER"),
         (_no_value, 'parameter more has neither a value nor a default'),
         (_no_output, "input made takes 'other' of make, which published executor-logs, thing"),
-        (_in_a_ring, 'make, use wait for each other'),
+        (_cycle, 'make, use wait for each other'),
     ],
 )
-def test_what_the_driver_would_fail_at_is_told(tmp_path: Path, change, message: str) -> None:
+def test_errors_of_the_driver_are_reported(tmp_path: Path, change, message: str) -> None:
     spec = copy.deepcopy(scripted.make_and_use())
     change(spec)
     with pytest.raises(DriverError, match=message):

@@ -1,4 +1,4 @@
-"""The CronJob under kubeflow/manifests/ that submits the pipeline again and again."""
+"""The CronJob in kubeflow/manifests/ that submits the pipeline on a schedule."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import yaml
 from cli import main as cli
 from tests.support.kfp_api_double import ApiDouble
 
+pytestmark = pytest.mark.usefixtures('cached_digests')
+
 _ROOT = Path(__file__).resolve().parents[3]
 _MANIFESTS = _ROOT / 'kubeflow/manifests'
 
 
-def _cron_job_words() -> list[str]:
-    """The command of the recurring run, with what the config map of the GKE overlay says in it."""
+def _cron_job_command() -> list[str]:
+    """Returns the command of the CronJob, with the values of the GKE overlay's config map."""
     values: dict[str, str] = {}
     for folder in ('base/recurring-run', 'overlays/gke'):
         generated = yaml.safe_load((_MANIFESTS / folder / 'kustomization.yaml').read_text())[
@@ -24,21 +26,21 @@ def _cron_job_words() -> list[str]:
         ]
         literals = [
             literal
-            for each in generated
-            if each['name'] == 'cxr-triage-recurring-run'
-            for literal in each['literals']
+            for config_map in generated
+            if config_map['name'] == 'cxr-triage-recurring-run'
+            for literal in config_map['literals']
         ]
         values |= dict(literal.split('=', 1) for literal in literals)
     job = yaml.safe_load((_MANIFESTS / 'base/recurring-run/cronjob.yaml').read_text())
     (container,) = job['spec']['jobTemplate']['spec']['template']['spec']['containers']
     sources = {
-        each['name']: each['valueFrom']['configMapKeyRef']['key']
-        for each in container['env']
-        if 'valueFrom' in each
+        variable['name']: variable['valueFrom']['configMapKeyRef']['key']
+        for variable in container['env']
+        if 'valueFrom' in variable
     }
     return [
-        re.sub(r'\$\((\w+)\)', lambda name: values[sources[name[1]]], word)
-        for word in container['args']
+        re.sub(r'\$\((\w+)\)', lambda name: values[sources[name[1]]], argument)
+        for argument in container['args']
     ]
 
 
@@ -50,40 +52,41 @@ def test_cron_job_uses_the_options_of_the_documented_compile_command(
 ) -> None:
     text = (_ROOT / 'docs' / file).read_text()
     documented = dict(re.findall(r'--(data-root|weights|root|push-dir) (gs://[^\s"]+)', text))
-    options = dict(word[2:].split('=', 1) for word in _cron_job_words() if word.startswith('--'))
+    options = dict(
+        argument[2:].split('=', 1) for argument in _cron_job_command() if argument.startswith('--')
+    )
     assert documented == {key: options[key].replace('your-bucket', bucket) for key in documented}
     assert len(documented) == 4
-    # And TF Serving reads where it pushes.
+    # TF Serving reads the push directory.
     assert (
         f'base_path: "{options["push-dir"]}"'
         in (_MANIFESTS / 'overlays/gke/models.config').read_text()
     )
 
 
-def test_the_cron_job_submits(
-    here: Path, server: ApiDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_cron_job_submits_a_run(
+    empty_volume: Path, server: ApiDouble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # The GPU's image is in the specification alone, as the documentation compiles it.
+    # Only the specification has the GPU image, as in the documentation.
     config = yaml.safe_load(Path('pipeline/configs/demo.yaml').read_text())
     config['kubeflow'] = {
-        'volumes': [{'claim': 'films', 'mount': str(here)}],
+        'volumes': [{'claim': 'images', 'mount': str(empty_volume)}],
         'steps': {'Trainer': {'accelerator': 'nvidia.com/gpu'}},
     }
     (tmp_path / 'config.yaml').write_text(yaml.safe_dump(config))
-    places = {
+    folders = {
         '/etc/cxr-triage': tmp_path,
-        'gs://your-bucket/nih': here / 'films',
-        'gs://your-bucket/serving': here / 'served',
+        'gs://your-bucket/nih': empty_volume / 'data',
+        'gs://your-bucket/serving': empty_volume / 'served',
     }
-    words = [
-        word for word in _cron_job_words() if not word.startswith('--weights')
-    ]  # the demo has none
-    for place, folder in places.items():
-        words = [word.replace(place, str(folder)) for word in words]
+    # The demo has no weights.
+    command = [item for item in _cron_job_command() if not item.startswith('--weights')]
+    for path, folder in folders.items():
+        command = [item.replace(path, str(folder)) for item in command]
     experiment = [
-        word
-        for word in words
-        if word.startswith(('--config', '--data-root', '--root', '--push-dir'))
+        item
+        for item in command
+        if item.startswith(('--config', '--data-root', '--root', '--push-dir'))
     ]
     images = [
         '--image',
@@ -92,10 +95,8 @@ def test_the_cron_job_submits(
         'kubeflow.gpu_image=registry/cxr-triage:1-gpu',
     ]
     assert cli.main(['compile', *experiment, *images, '--out', str(tmp_path / 'spec.yaml')]) == 0
-    assert (
-        cli.main([f'--host={server.url}' if word.startswith('--host') else word for word in words])
-        == 0
-    ), capsys.readouterr().err
+    command = [f'--host={server.url}' if item.startswith('--host') else item for item in command]
+    assert cli.main(command) == 0, capsys.readouterr().err
     (run,) = server.runs.values()
     assert run.root == 'gs://your-bucket/runs'
     assert list(server.experiments.values()) == ['nih-triage']

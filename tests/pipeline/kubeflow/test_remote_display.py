@@ -1,4 +1,4 @@
-"""What a person sees while a run is followed, on a terminal and in a log file."""
+"""The progress of a remote run, on a terminal and in a log file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.kubeflow import display as remote_display
 from pipeline.kubeflow.runs import Run, Step
 
 
-def test_a_terminal_shows_what_is_at_work() -> None:
+def test_a_terminal_shows_running_steps() -> None:
     screen = io.StringIO()
     states = iter(
         [
@@ -22,33 +22,32 @@ def test_a_terminal_shows_what_is_at_work() -> None:
     )
     screens: list[str] = []
 
-    def ask() -> Run:
+    def read_run() -> Run:
         screens.append(screen.getvalue())
         (step,) = next(states)
         return Run('r', 'n', 'SUCCEEDED' if step.state == 'done' else 'RUNNING', (step,))
 
     follower = remote_display.Follower(Console(file=screen, force_terminal=True, width=100))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            remote_display, 'INTERVAL_S', 0.6
-        )  # longer than the display takes to be drawn anew
-        assert follower.follow(ask).state == 'SUCCEEDED'
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # Longer than the refresh interval of the display.
+        monkeypatch.setattr(remote_display, 'INTERVAL_S', 0.6)
+        assert follower.follow(read_run).state == 'SUCCEEDED'
     assert 'Trainer' in screens[-1] and 'done' not in screens[-1]
     assert '730 s' in screen.getvalue()
 
 
-def test_a_log_file_says_once_what_a_step_waits_for() -> None:
+def test_a_log_file_names_once_what_a_step_waits_for() -> None:
     screen = io.StringIO()
     follower = remote_display.Follower(Console(file=screen, width=100))
-    waits = Step('root-driver', 'running', 1.0, 'Unschedulable: 0/3 nodes')
-    seen = [
+    waiting = Step('root-driver', 'running', 1.0, 'Unschedulable: 0/3 nodes')
+    updates = [
         (Step('root-driver', 'running', 0.0),),
-        (waits,),
-        (waits,),
+        (waiting,),
+        (waiting,),
         (Step('A', 'running', 1.0),),
         (Step('A', 'done', 9.0),),
     ]
-    for steps in seen:
+    for steps in updates:
         follower.show(Run('r', 'n', 'RUNNING', steps))
     lines = [line.rstrip().split(maxsplit=2) for line in screen.getvalue().splitlines()]
     assert lines == [
@@ -59,7 +58,7 @@ def test_a_log_file_says_once_what_a_step_waits_for() -> None:
     ]
 
 
-def test_a_terminal_forgets_the_root_driver_when_it_is_done() -> None:
+def test_a_terminal_hides_the_finished_root_driver() -> None:
     screen = io.StringIO()
     follower = remote_display.Follower(Console(file=screen, force_terminal=True, width=100))
     follower.show(

@@ -1,4 +1,4 @@
-"""What became of a run, from the answers of a real server and from nodes that a test builds."""
+"""The states of a run and its steps, from captured and from synthetic workflow nodes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _RUNNING = ('Running', '')
 
 @pytest.fixture(params=[False, True], ids=['2.16', '2.17'])
 def tree(request: pytest.FixtureRequest) -> ArgoNodes:
-    """The nodes of a workflow in both forms."""
+    """The nodes of a workflow, in the forms of two versions of Kubeflow."""
     return ArgoNodes('w', every_template_retries=request.param)
 
 
 def _root(tree: ArgoNodes) -> Node:
-    """The graph of steps at work, with its driver done."""
+    """Adds the running graph of steps, with its finished driver."""
     (top,) = tree.add('', 'DAG', _RUNNING)
     tree.add('root-driver', 'Pod', _DONE, inside=top)
     (root,) = tree.add('root', 'DAG', _RUNNING, inside=top)
@@ -59,7 +59,7 @@ def _names(*nodes: Node) -> tuple[str, ...]:
     return tuple(node['pod'] for node in nodes)
 
 
-def test_a_failed_run_as_a_stock_2_17_answers() -> None:
+def test_a_failed_run_captured_on_2_17() -> None:
     run = runs.read(_CAPTURED['run'], _CAPTURED['workflow'], _NOW)
     assert (run.state, run.namespace) == ('FAILED', 'kubeflow')
     assert run.folder == 'minio://mlpipeline/runs/demo/17afda16-d105-4f54-aa32-7bb78befd917'
@@ -74,7 +74,7 @@ def test_a_failed_run_as_a_stock_2_17_answers() -> None:
     assert [(step.state, step.pods) for step in run.steps[3:]] == [('skipped', ())] * 9
 
 
-def test_without_the_older_api_a_real_run_has_its_states_all_the_same() -> None:
+def test_a_captured_run_has_states_without_the_older_api() -> None:
     run = runs.read(_CAPTURED['run'], {}, _NOW)
     states = {step.name: step.state for step in run.steps}
     assert states.pop('XrayExampleGen') == 'failed'
@@ -82,7 +82,7 @@ def test_without_the_older_api_a_real_run_has_its_states_all_the_same() -> None:
     assert set(states.values()) == {'skipped'}
 
 
-def test_a_step_that_has_not_begun(tree: ArgoNodes) -> None:
+def test_a_step_that_has_not_started(tree: ArgoNodes) -> None:
     _root(tree)
     assert _read(tree).steps == (runs.Step('A', 'waiting'), runs.Step('B', 'waiting'))
 
@@ -103,45 +103,45 @@ def test_a_step_that_has_not_begun(tree: ArgoNodes) -> None:
             'ImagePullBackOff: Back-off pulling image "x"',
         ),
     ],
-    ids=['at work', 'starts', 'no node', 'no image'],
+    ids=['running', 'starting', 'no node', 'no image'],
 )
-@pytest.mark.parametrize('of', ['driver', 'step', 'root driver'])
-def test_a_pod_that_waits_says_what_for(
-    tree: ArgoNodes, of: str, phase: str, message: str, detail: str
+@pytest.mark.parametrize('pod_kind', ['driver', 'step', 'root driver'])
+def test_a_waiting_pod_gives_the_reason(
+    tree: ArgoNodes, pod_kind: str, phase: str, message: str, detail: str
 ) -> None:
-    if of == 'root driver':
+    if pod_kind == 'root driver':
         (top,) = tree.add('', 'DAG', _RUNNING)
         (pod,) = tree.add('root-driver', 'Pod', (phase, message), inside=top)
         name = 'root-driver'
     else:
         root, name = _root(tree), 'A'
         (pod,) = tree.add(
-            'A-driver', 'Pod', (phase, message) if of == 'driver' else _DONE, inside=root
+            'A-driver', 'Pod', (phase, message) if pod_kind == 'driver' else _DONE, inside=root
         )
-        if of == 'step':
+        if pod_kind == 'step':
             (step,) = tree.add('A', 'DAG', _RUNNING, inside=root)
             (pod,) = tree.add('executor', 'Pod', (phase, message), inside=step, retries=True)
-    first, *others = _read(tree).steps
+    first, *later = _read(tree).steps
     assert first == runs.Step(name, 'running', 600.0, detail, _names(pod))
-    assert {step.state for step in others} == {'waiting'}
+    assert {step.state for step in later} == {'waiting'}
 
 
-def test_a_driver_that_failed(tree: ArgoNodes) -> None:
+def test_a_failed_driver(tree: ArgoNodes) -> None:
     root = _root(tree)
     (driver,) = tree.add('A-driver', 'Pod', ('Failed', 'OOMKilled'), inside=root)
     tree.add('A', 'Skipped', ('Omitted', 'omitted: depends condition not met'), inside=root)
     assert _read(tree).steps[0] == runs.Step('A', 'failed', 60.0, 'OOMKilled', _names(driver))
 
 
-def test_a_root_driver_that_failed_is_named_with_its_pod(tree: ArgoNodes) -> None:
+def test_a_failed_root_driver_is_named_with_its_pod(tree: ArgoNodes) -> None:
     (top,) = tree.add('', 'DAG', ('Failed', ''))
     (driver,) = tree.add('root-driver', 'Pod', ('Failed', 'main: Error (exit code 1)'), inside=top)
     tree.add('root', 'Skipped', ('Omitted', 'omitted: depends condition not met'), inside=top)
-    first, *others = _read(tree, 'FAILED').steps
+    first, *later = _read(tree, 'FAILED').steps
     assert first == runs.Step(
         'root-driver', 'failed', 60.0, 'main: Error (exit code 1)', _names(driver)
     )
-    assert [step.state for step in others] == ['skipped', 'skipped']
+    assert [step.state for step in later] == ['skipped', 'skipped']
 
 
 def test_a_step_that_never_ran(tree: ArgoNodes) -> None:
@@ -171,20 +171,20 @@ def test_a_cached_step(tree: ArgoNodes) -> None:
         ((_FAILED, _FAILED, _FAILED), 'Failed', ('failed', 'attempt 3: main: Error (exit code 1)')),
         ((_DELETED, _DONE), 'Succeeded', ('done', 'attempt 2')),
     ],
-    ids=['one', 'second', 'before the second', 'failed for good', 'deleted'],
+    ids=['first', 'second', 'before the second', 'last', 'deleted'],
 )
-def test_the_pods_of_all_attempts_are_found(
+def test_a_step_has_the_pods_of_all_attempts(
     tree: ArgoNodes, attempts: tuple, phase: str, expected: tuple[str, str]
 ) -> None:
     root = _root(tree)
     tree.add('A-driver', 'Pod', _DONE, inside=root)
     (step,) = tree.add('A', 'DAG', (phase, ''), inside=root)
     pods = tree.add('executor', 'Pod', *attempts, inside=step, retries=True)
-    found = _read(tree).steps[0]
-    assert (found.state, found.detail, found.pods) == (*expected, _names(*pods))
+    step = _read(tree).steps[0]
+    assert (step.state, step.detail, step.pods) == (*expected, _names(*pods))
 
 
-def test_a_step_and_a_graph_that_are_tried_again_as_a_whole() -> None:
+def test_retries_of_a_whole_step_and_of_the_graph() -> None:
     tree = ArgoNodes('w', every_template_retries=True)
     (top,) = tree.add('', 'DAG', _RUNNING)
     tree.add('root-driver', 'Pod', _DELETED, _DONE, inside=top)
@@ -198,12 +198,12 @@ def test_a_step_and_a_graph_that_are_tried_again_as_a_whole() -> None:
     assert _read(tree).steps[0] == runs.Step('A', 'running', 600.0, 'attempt 3', _names(*pods))
 
 
-def test_steps_come_in_the_order_in_which_they_run(tree: ArgoNodes) -> None:
+def test_steps_are_in_the_order_of_execution(tree: ArgoNodes) -> None:
     _root(tree)
     assert [step.name for step in _read(tree, tasks=('B', 'A')).steps] == ['A', 'B']
 
 
-def test_pods_of_older_argo_have_the_name_of_the_node(tree: ArgoNodes) -> None:
+def test_pods_of_older_argo_versions_have_the_name_of_the_node(tree: ArgoNodes) -> None:
     (pod,) = tree.add('', 'Pod', _DONE)
     annotations = {'workflows.argoproj.io/pod-name-format': 'v1'}
     workflow = {
@@ -216,7 +216,7 @@ def test_pods_of_older_argo_have_the_name_of_the_node(tree: ArgoNodes) -> None:
 @pytest.mark.parametrize(
     ('history', 'state'), [([], 'FAILED'), ([{'state': 'CANCELING'}], 'CANCELED')]
 )
-def test_cancelled_is_not_failed(history: list, state: str) -> None:
+def test_a_cancelled_run_is_not_failed(history: list, state: str) -> None:
     assert (
         runs.read({'run_id': 'r', 'state': 'FAILED', 'state_history': history}, {}, _NOW).state
         == state
@@ -231,7 +231,7 @@ def test_cancelled_is_not_failed(history: list, state: str) -> None:
             'Step exceeded its deadline',
             'retry exceeded workflow deadline 2026-01-01 00:00:00 +0000 UTC',
         ),
-        # The pod's own end was seen last.
+        # Argo read the exit code of the pod last.
         (
             'Failed',
             'main: Error (exit code 143)',
@@ -240,7 +240,7 @@ def test_cancelled_is_not_failed(history: list, state: str) -> None:
         ('Error', 'pod deleted', "Stopped with strategy 'Terminate'"),
     ],
 )
-def test_what_was_at_work_when_a_run_was_cancelled_is_stopped_and_not_failed(
+def test_running_steps_of_a_cancelled_run_are_stopped(
     tree: ArgoNodes, phase: str, message: str, summary: str
 ) -> None:
     root = _root(tree)
@@ -256,14 +256,14 @@ def test_what_was_at_work_when_a_run_was_cancelled_is_stopped_and_not_failed(
     assert run.state == 'CANCELED'
     steps = {step.name: step for step in run.steps}
     assert steps['C'] == runs.Step('C', 'stopped', 60.0, 'the run was cancelled', _names(pods[1]))
-    # It failed by itself, before.
+    # This step failed before the run was cancelled.
     assert steps['A'] == runs.Step(
         'A', 'failed', 60.0, 'main: Error (exit code 1)', _names(pods[0])
     )
     assert steps['B'].state == 'skipped'
 
 
-def test_a_step_that_took_too_long_has_failed(tree: ArgoNodes) -> None:
+def test_a_step_that_exceeds_its_deadline_has_failed(tree: ArgoNodes) -> None:
     root = _root(tree)
     tree.add('A-driver', 'Pod', _DONE, inside=root)
     (step,) = tree.add('A', 'DAG', ('Failed', ''), inside=root)

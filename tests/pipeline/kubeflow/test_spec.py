@@ -1,6 +1,4 @@
-"""The graph that runs here compiles for Kubeflow, with all that a pod needs and nothing that
-Kubeflow refuses.
-"""
+"""The graph of local runs compiles to a valid specification for Kubeflow."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ def _parameters(**content) -> KubeflowParameters:
     return KubeflowParameters.model_validate({'image': 'cxr-triage:test', **content})
 
 
-def test_schema_is_the_one_that_kubeflow_takes(compiled: dict) -> None:
+def test_the_schema_version_is_supported(compiled: dict) -> None:
     assert compiled['schemaVersion'] == validation.SCHEMA_VERSION
     assert validation.problems(compiled) == []
 
@@ -31,7 +29,7 @@ def test_schema_is_the_one_that_kubeflow_takes(compiled: dict) -> None:
 def test_every_component_runs_in_a_container(compiled: dict) -> None:
     executors = compiled['deploymentSpec']['executors']
     assert len(executors) == len(compiled['root']['dag']['tasks']) == 12
-    # Kubeflow runs neither a Resolver nor TFX's InfraValidator.
+    # Kubeflow supports neither a Resolver nor TFX's InfraValidator.
     assert {kind for executor in executors.values() for kind in executor} == {'container'}
     assert {executor['container']['image'] for executor in executors.values()} == {
         'cxr-triage:test'
@@ -41,18 +39,17 @@ def test_every_component_runs_in_a_container(compiled: dict) -> None:
     )
 
 
-def test_transform_waits_for_the_gate(compiled: dict) -> None:
-    # No artifact goes from DataGate to Transform: without the dependency bad data would be trained
-    # on.
+def test_transform_waits_for_the_data_gate(compiled: dict) -> None:
+    # Transform reads no artifact of DataGate, so it must depend on it explicitly.
     assert 'DataGate' in compiled['root']['dag']['tasks']['Transform']['dependentTasks']
 
 
-def test_nothing_of_this_machine_is_in_it(compiled: dict, config: Config) -> None:
+def test_the_specification_has_no_local_paths(compiled: dict, config: Config) -> None:
     text = yaml.dump(compiled, width=10**9)
     project = str(Path(spec.__file__).resolve().parents[2])
     assert f'{project}/' not in text
     assert '--setup_file=/opt/cxr-triage/setup.py' in text
-    # The schema travels, not its path.
+    # The specification has the text of the schema, not its path.
     schema = compiled['root']['dag']['tasks']['CuratedSchema']['inputs']['parameters'][
         'schema_text'
     ]['runtimeValue']['constant']
@@ -60,7 +57,7 @@ def test_nothing_of_this_machine_is_in_it(compiled: dict, config: Config) -> Non
     assert config.push_directory in text
 
 
-def test_steps_with_a_beam_pipeline_alone_get_its_arguments(compiled: dict) -> None:
+def test_only_beam_steps_get_beam_arguments(compiled: dict) -> None:
     steps = {
         name
         for name in compiled['root']['dag']['tasks']
@@ -69,20 +66,20 @@ def test_steps_with_a_beam_pipeline_alone_get_its_arguments(compiled: dict) -> N
     assert steps == {'XrayExampleGen', 'StatisticsGen', 'DataAudit', 'Transform', 'Evaluator'}
 
 
-def test_vertex_gets_its_own_command(pipeline: Pipeline, config: Config) -> None:
-    (only,) = spec.documents(
+def test_vertex_uses_the_entry_point_of_tfx(pipeline: Pipeline, config: Config) -> None:
+    (document,) = spec.documents(
         pipeline, _parameters(volumes=[{'claim': 'c', 'mount': '/data'}]), 'vertex'
     )
     commands = {
         tuple(executor['container']['command'])
-        for executor in only['deploymentSpec']['executors'].values()
+        for executor in document['deploymentSpec']['executors'].values()
     }
     assert commands == {
         ('python', '-m', 'tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor')
     }
 
 
-def test_own_artifact_types_are_found_by_their_names(compiled: dict) -> None:
+def test_artifact_types_can_be_imported_by_their_titles(compiled: dict) -> None:
     from tfx.utils import import_utils
 
     titles = set(re.findall(r'title: (components\.\w+)', yaml.dump(compiled)))
@@ -91,7 +88,7 @@ def test_own_artifact_types_are_found_by_their_names(compiled: dict) -> None:
         assert title == import_utils.import_class_by_path(title).TYPE_NAME
 
 
-def test_what_changes_from_run_to_run_is_a_parameter_of_the_pipeline(
+def test_values_that_change_between_runs_are_pipeline_parameters(
     compiled: dict, config: Config
 ) -> None:
     definitions = compiled['root']['inputDefinitions']['parameters']
@@ -140,11 +137,11 @@ def test_resources_and_retries(pipeline: Pipeline) -> None:
                 'backoffMaxDuration': '604800s',
             }
         }
-    (without,) = spec.documents(pipeline, _parameters(retries={'count': 0}))
-    assert not any('retryPolicy' in task for task in without['root']['dag']['tasks'].values())
+    (no_retries,) = spec.documents(pipeline, _parameters(retries={'count': 0}))
+    assert not any('retryPolicy' in task for task in no_retries['root']['dag']['tasks'].values())
 
 
-def test_where_pods_run_and_what_they_are_given(pipeline: Pipeline) -> None:
+def test_nodes_secrets_and_volumes_of_pods(pipeline: Pipeline) -> None:
     settings = _parameters(
         steps={
             'Trainer': {
@@ -157,7 +154,7 @@ def test_where_pods_run_and_what_they_are_given(pipeline: Pipeline) -> None:
             {'name': 'key', 'env': {'token': 'TOKEN'}},
             {'name': 'files', 'mount': '/secrets'},
         ],
-        volumes=[{'claim': 'films', 'mount': '/data'}],
+        volumes=[{'claim': 'images', 'mount': '/data'}],
     )
     document, platform = spec.documents(pipeline, settings)
     executors = platform['platforms']['kubernetes']['deploymentSpec']['executors']
@@ -167,10 +164,10 @@ def test_where_pods_run_and_what_they_are_given(pipeline: Pipeline) -> None:
             {'secretName': 'key', 'keyToEnv': [{'secretKey': 'token', 'envVar': 'TOKEN'}]}
         ]
         assert executor['secretAsVolume'] == [{'secretName': 'files', 'mountPath': '/secrets'}]
-        assert executor['pvcMount'] == [{'constant': 'films', 'mountPath': '/data'}]
+        assert executor['pvcMount'] == [{'constant': 'images', 'mountPath': '/data'}]
     trainer = executors['Trainer_executor']
     assert trainer['nodeSelector']['labels'] == {'gpu': 'l4', 'cloud.google.com/gke-spot': 'true'}
-    assert [each['key'] for each in trainer['tolerations']] == [
+    assert [toleration['key'] for toleration in trainer['tolerations']] == [
         'nvidia.com/gpu',
         'cloud.google.com/gke-spot',
     ]
@@ -181,18 +178,18 @@ def test_where_pods_run_and_what_they_are_given(pipeline: Pipeline) -> None:
     ('content', 'message'),
     [
         ({'image': None}, 'no image'),
-        ({'steps': {'Training': {}}}, 'names Training: no such step. There are: Baseline'),
+        ({'steps': {'Training': {}}}, 'names Training: no such step. The steps are: Baseline'),
     ],
-    ids=['no image', 'a step that is none'],
+    ids=['no image', 'unknown step'],
 )
-def test_parameters_that_do_not_fit_are_refused(
-    pipeline: Pipeline, content: dict, message: str
-) -> None:
+def test_invalid_parameters_are_rejected(pipeline: Pipeline, content: dict, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         spec.documents(pipeline, _parameters(**content))
 
 
-def test_a_file_is_whole_or_not_there(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_specification_is_written_completely_or_not_at_all(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     with pytest.raises(SpecError, match=r'spec\.json: .* ends in \.yaml'):
         spec.compile_spec(pipeline, _parameters(), str(tmp_path / 'spec.json'))
     path = tmp_path / 'new' / 'spec.yaml'
@@ -224,40 +221,40 @@ def _without_image(document: dict) -> None:
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (_with_task_name, "step 'data_gate': Argo takes letters, digits and dashes only"),
-        (_with_task_name, "step Transform waits for 'DataGate', which is no step"),
+        (_with_task_name, "step 'data_gate': Argo accepts only letters, digits and dashes"),
+        (_with_task_name, "step Transform waits for 'DataGate', which is not a step"),
         (
             _with_resolver,
-            'Baseline_executor is a resolver: Kubeflow runs container and importer only',
+            'Baseline_executor is a resolver: Kubeflow runs only container and importer',
         ),
         (_without_default, "pipeline parameter 'data' has no default"),
-        (_with_old_schema, "schemaVersion is '2.0.0': Kubeflow takes 2.1.0 only"),
+        (_with_old_schema, "schemaVersion is '2.0.0': Kubeflow accepts only 2.1.0"),
         (_without_image, 'Trainer_executor has no image'),
     ],
 )
-def test_what_kubeflow_would_refuse_is_refused(compiled: dict, change, message: str) -> None:
+def test_an_invalid_specification_is_rejected(compiled: dict, change, message: str) -> None:
     document = copy.deepcopy(compiled)
     change(document)
     assert any(message in problem for problem in validation.problems(document))
 
 
 @pytest.mark.parametrize('root', ['gs://b/r', 's3://b/r', 'minio://b/r'])
-def test_a_bucket_is_a_root(root: str) -> None:
+def test_a_bucket_is_a_valid_root(root: str) -> None:
     assert validation.root_problem(root) is None
 
 
 @pytest.mark.parametrize('root', ['/runs', 'file:///runs', 'hdfs://b/r'])
-def test_other_roots_are_refused(root: str) -> None:
-    assert f'{root}: no pipeline root' in (validation.root_problem(root) or '')
+def test_other_roots_are_rejected(root: str) -> None:
+    assert f'{root}: Kubeflow cannot write to' in (validation.root_problem(root) or '')
 
 
 @pytest.mark.parametrize(
-    ('path', 'fits'),
+    ('path', 'is_reachable'),
     [
         *(('gs://b/served', True), ('/volume/served', True), ('/volume', True)),
         *(('/volumes/served', False), ('/srv', False), ('s3://b/served', False)),
     ],
 )
-def test_pods_reach_buckets_and_mounted_folders(path: str, fits: bool) -> None:
-    assert (validation.push_problem(path, ('/volume/',)) is None) is fits
-    assert (validation.read_problem('data.root', path, ('/volume',)) is None) is fits
+def test_pods_reach_buckets_and_mounted_folders(path: str, is_reachable: bool) -> None:
+    assert (validation.push_problem(path, ('/volume/',)) is None) is is_reachable
+    assert (validation.read_problem('data.root', path, ('/volume',)) is None) is is_reachable

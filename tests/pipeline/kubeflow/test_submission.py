@@ -1,4 +1,4 @@
-"""What a run is handed, and what asks for another compilation: dictionaries alone."""
+"""The parameters of a submitted run, and differences that require a new compilation."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pipeline.kubeflow.submission import SubmissionError
 
 
 def _changed(compiled: dict, *path: str, value: object) -> dict:
-    """A copy with another value at a path."""
+    """Returns a copy with another value at a path."""
     document = copy.deepcopy(compiled)
-    place = document
+    section = document
     for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
+        section = section[key]
+    section[path[-1]] = value
     return document
 
 
-def test_an_unchanged_one_is_handed_nothing(compiled: dict) -> None:
+def test_an_unchanged_specification_needs_no_parameters(compiled: dict) -> None:
     assert submission.parameters([compiled], [copy.deepcopy(compiled)]) == {}
 
 
-def test_what_differs_in_a_parameter_is_handed_over(compiled: dict) -> None:
-    now = _changed(
+def test_a_changed_default_becomes_a_parameter(compiled: dict) -> None:
+    edited = _changed(
         compiled,
         'root',
         'inputDefinitions',
@@ -37,10 +37,10 @@ def test_what_differs_in_a_parameter_is_handed_over(compiled: dict) -> None:
         'defaultValue',
         value='other',
     )
-    assert submission.parameters([compiled], [now]) == {'fingerprint': 'other'}
+    assert submission.parameters([compiled], [edited]) == {'fingerprint': 'other'}
 
 
-def test_the_compiler_may_be_another(compiled: dict) -> None:
+def test_the_version_of_the_compiler_is_ignored(compiled: dict) -> None:
     assert (
         submission.parameters([compiled], [_changed(compiled, 'sdkVersion', value='tfx-9')]) == {}
     )
@@ -78,14 +78,14 @@ def test_the_compiler_may_be_another(compiled: dict) -> None:
     ],
     ids=['code', 'retries', 'image', 'name'],
 )
-def test_what_no_parameter_can_change_is_refused(
+def test_other_changes_require_a_new_compilation(
     compiled: dict, path: tuple[str, ...], value: object, message: str
 ) -> None:
     with pytest.raises(SubmissionError, match='(?s)compile again.*' + message):
         submission.parameters([compiled], [_changed(compiled, *path, value=value)])
 
 
-def test_nodes_and_secrets_count_too(compiled: dict) -> None:
+def test_a_changed_platform_requires_a_new_compilation(compiled: dict) -> None:
     platform = {
         'platforms': {
             'kubernetes': {
@@ -104,7 +104,7 @@ def test_nodes_and_secrets_count_too(compiled: dict) -> None:
         submission.parameters([compiled, platform], [compiled, other])
 
 
-def test_long_values_are_shown_where_they_differ(compiled: dict) -> None:
+def test_long_values_are_cut_to_their_difference(compiled: dict) -> None:
     path = (
         'root',
         'dag',
@@ -121,28 +121,28 @@ def test_long_values_are_shown_where_they_differ(compiled: dict) -> None:
     ]['constant']
     with pytest.raises(SubmissionError) as error:
         submission.parameters(
-            [compiled], [_changed(compiled, *path, value=text[:900] + 'HERE' + text[900:])]
+            [compiled], [_changed(compiled, *path, value=text[:900] + 'INSERTED' + text[900:])]
         )
-    assert re.search(r'schema_text: ….*, and now ….*HERE', str(error.value), re.DOTALL)
+    assert re.search(r'schema_text: ….*, and now ….*INSERTED', str(error.value), re.DOTALL)
     assert len(str(error.value)) < 600
 
 
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('a: [', 'no YAML'),
-        ('just text', 'no pipeline specification'),
-        ('a: 1', 'no pipeline specification'),
-        ('{root: {}, schemaVersion: 2.0.0}', 'Kubeflow takes 2.1.0 only'),
+        ('a: [', 'not valid YAML'),
+        ('just text', 'not a pipeline specification'),
+        ('a: 1', 'not a pipeline specification'),
+        ('{root: {}, schemaVersion: 2.0.0}', 'Kubeflow accepts only 2.1.0'),
     ],
 )
-def test_other_files_are_refused(text: str, message: str, tmp_path: Path) -> None:
+def test_other_files_are_rejected(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / 'spec.yaml').write_text(text)
     with pytest.raises(SubmissionError, match=message):
         submission.load(str(tmp_path / 'spec.yaml'))
 
 
-def test_files_that_are_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match='cannot be read'):
         submission.load(str(tmp_path / 'spec.yaml'))
     with pytest.raises(SubmissionError, match=r'expected the \.yaml file'):
@@ -150,5 +150,5 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('uri', ['gs://b/x', 's3://b/x', 'minio://b/x', '/mnt/x'])
-def test_a_path_in_a_container_goes_back_to_its_store(uri: str) -> None:
+def test_local_paths_become_urls_of_the_store_again(uri: str) -> None:
     assert entrypoint.store_uri(entrypoint.local_path(uri)) == uri

@@ -1,3 +1,1 @@
-"""A Flink cluster on one machine, to try the pipeline's Beam steps on before they go to a real
-one.
-"""
+"""A Flink cluster on one machine, to test the Beam steps without a real one."""

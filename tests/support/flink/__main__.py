@@ -1,5 +1,6 @@
-"""python -m tests.support.flink [--task-managers 2] [--slots 2]: a cluster until Ctrl-C, and how to
-run the pipeline on it.
+"""Starts a Flink cluster that runs until Ctrl-C, and prints how to run the pipeline on it.
+
+python -m tests.support.flink [--task-managers 2] [--slots 2]
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ _TOOLS = Path(__file__).resolve().parents[3] / '.tools'
 
 
 def main() -> int:
-    """Runs until it is interrupted."""
+    """Runs a cluster until Ctrl-C and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--task-managers', type=int, default=2, help='hosts (default: 2)')
     parser.add_argument('--slots', type=int, default=2, help='of each (default: 2)')
     args = parser.parse_args()
     logs = _TOOLS / 'flink-logs'
-    # Both end it in order: namespaces and processes outlive a process that just dies.
+    # SIGTERM cleans up as Ctrl-C does, since namespaces and processes outlive a killed process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with cluster(fetch(_TOOLS), logs, args.task_managers, args.slots) as running:

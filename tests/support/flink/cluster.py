@@ -1,7 +1,7 @@
-"""Job manager, task managers and Beam's job server, each task manager on a host of its own: a
-network namespace.
+"""Starts Flink's job manager, its task managers and Beam's job server on one machine.
 
-Needs root, for the namespaces, and Java 11 or 17.
+Each task manager is on a separate host, which is a network namespace. This needs root, and Java 11
+or 17.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tests.support.flink.jars import FlinkError
 BRIDGE = 'cxrflink0'
 _NETWORK = '10.213.77'
 _OWN_ADDRESS = f'{_NETWORK}.1'
-# Flink's job manager and Beam's job server listen on every interface that they see, so they get a
-# host of their own that has no other: nobody outside may submit jobs, which run as root.
+# Flink's job manager and Beam's job server listen on every interface that they see. They run on a
+# separate host with a single interface, because jobs run as root: nobody outside may submit any.
 _JOB_HOST = 0
 ADDRESS = f'{_NETWORK}.{10 + _JOB_HOST}'
 REST_PORT, JOB_PORT, WORKER_PORT = 8081, 8099, 50000
 _START_S = 90.0
-# Flink 1.16 and Beam's runner reach into the JDK in ways that Java 17 allows only where told so.
+# Flink 1.16 and Beam's runner use internals of the JDK, which Java 17 allows only for these.
 _OPENED = [
     'java.io',
     *(f'java.lang{part}' for part in ('', '.invoke', '.reflect')),
@@ -52,7 +52,7 @@ _FLINK = {
     'rest.address': ADDRESS,
     'rest.bind-address': '0.0.0.0',
     'rest.port': REST_PORT,
-    # Each task of a lost host counts as an attempt, and a host has dozens of them.
+    # Each of the dozens of tasks on a lost host counts as an attempt.
     'restart-strategy': 'fixed-delay',
     'restart-strategy.fixed-delay.attempts': 300,
     'restart-strategy.fixed-delay.delay': '2 s',
@@ -61,7 +61,7 @@ _FLINK = {
     'heartbeat.timeout': 30000,
     'classloader.resolve-order': 'parent-first',
 }
-# With the default of network memory Beam's shuffles run out of buffers.
+# With the default network memory, Beam's shuffles run out of buffers.
 _TASK_MANAGER = {
     'taskmanager.cpu.cores': 1,
     'taskmanager.memory.task.heap.size': '900m',
@@ -79,63 +79,68 @@ _TASK_MANAGER = {
 
 @dataclasses.dataclass
 class Cluster:
-    """A cluster that runs.
+    """A running cluster.
 
     Attributes:
-      parallelism: of a step: as many slots as are left when a host is lost.
-      hosts: task manager -> its processes, Flink's and the pool of Python workers.
+      parallelism: of a step; as many as the slots that remain when a host is lost.
+      hosts: number of a task manager -> its processes, Flink's and the pool of Python workers.
     """
 
     parallelism: int
     hosts: dict[int, list[subprocess.Popen]]
 
     def settings(self) -> list[str]:
-        """What `cxr-triage run` has to be told."""
-        given = {
+        """The options of `cxr-triage run` for this cluster."""
+        settings = {
             'beam.flink.job_server': f'{ADDRESS}:{JOB_PORT}',
             'beam.flink.workers': f'localhost:{WORKER_PORT}',
         }
-        given['beam.flink.parallelism'] = str(self.parallelism)
+        settings['beam.flink.parallelism'] = str(self.parallelism)
         return [
             '--beam',
             'flink',
-            *(part for key, value in given.items() for part in ('--set', f'{key}={value}')),
+            *(part for key, value in settings.items() for part in ('--set', f'{key}={value}')),
         ]
 
     def jobs(self) -> list[dict[str, Any]]:
-        """What Flink tells of each job, oldest first: `jid`, `name`, `state`, `start-time`,
-        `tasks`.
+        """Flink's overview of the jobs, oldest first.
+
+        Each job has `jid`, `name`, `state`, `start-time` and `tasks`.
         """
-        return sorted(_ask('/jobs/overview')['jobs'], key=lambda job: job['start-time'])
+        return sorted(_get_json('/jobs/overview')['jobs'], key=lambda job: job['start-time'])
 
     def job(self, number: str) -> dict[str, Any]:
-        """What Flink tells of one, by its `jid`: also `timestamps`, state -> when it was last
-        entered, in ms since 1970, 0 for never.
+        """Flink's details of a job.
+
+        Its `timestamps` tell when the job last entered each state, in ms since 1970, 0 for never.
+
+        Args:
+          number: the `jid` of the job.
         """
-        return _ask(f'/jobs/{number}')
+        return _get_json(f'/jobs/{number}')
 
     def task_managers(self) -> int:
-        """How many are registered."""
-        return len(_ask('/taskmanagers')['taskmanagers'])
+        """The number of registered task managers."""
+        return len(_get_json('/taskmanagers')['taskmanagers'])
 
     def kill(self, number: int) -> None:
-        """Ends a host at once, with all that runs on it."""
+        """Kills all processes of a host."""
         for process in self.hosts.pop(number):
             _end(process, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) -> Iterator[Cluster]:
-    """A cluster for as long as the context lasts.
+    """Runs a cluster inside the context.
 
     Args:
       jars: from `jars.fetch`.
       folder: for configurations and logs.
-      task_managers: how many hosts.
-      slots: of each.
+      task_managers: the number of hosts.
+      slots: of each host.
 
     Raises:
-      FlinkError: it cannot be started here.
+      FlinkError: the cluster cannot start here.
     """
     _check()
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,13 +191,13 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
                 'taskmanager.host': host,
                 'taskmanager.numberOfTaskSlots': slots,
             }
-            where = _configuration(folder / f'taskmanager-{number}', own)
+            configuration = _configuration(folder / f'taskmanager-{number}', own)
             runner = 'org.apache.flink.runtime.taskexecutor.TaskManagerRunner'
             flags = [part for key, value in own.items() for part in ('-D', f'{key}={value}')]
             hosts[number] = [
                 start(
                     f'taskmanager-{number}',
-                    java('1100m', runner, '--configDir', str(where), *flags),
+                    java('1100m', runner, '--configDir', str(configuration), *flags),
                     number,
                 ),
                 start(f'workers-{number}', _pool(), number),
@@ -227,7 +232,7 @@ def cluster(jars: Path, folder: Path, task_managers: int = 2, slots: int = 2) ->
 def _check() -> None:
     if os.geteuid() != 0:
         raise FlinkError(
-            'a host is a network namespace here, which root alone can make: run it with sudo'
+            'the hosts are network namespaces, which only root can make: run this with sudo'
         )
     for command, package in (('java', 'default-jre-headless'), ('ip', 'iproute2')):
         if not shutil.which(command):
@@ -237,13 +242,13 @@ def _check() -> None:
         == 0
     ):
         raise FlinkError(
-            f'the network {BRIDGE} is there already: another cluster is running, or was killed: '
+            f'the network {BRIDGE} exists already. If no other cluster is running, one was killed: '
             f'ip link del {BRIDGE}'
         )
 
 
 def _network(stack: contextlib.ExitStack, hosts: int) -> None:
-    """A bridge with a namespace for each host."""
+    """Makes a bridge with a namespace for each host."""
     _ip('link', 'add', BRIDGE, 'type', 'bridge')
     stack.callback(_ip, 'link', 'del', BRIDGE)
     _ip('address', 'add', f'{_OWN_ADDRESS}/24', 'dev', BRIDGE)
@@ -268,9 +273,9 @@ def _namespace(host: int) -> str:
 
 
 def _ip(*arguments: str) -> None:
-    done = subprocess.run(['ip', *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise FlinkError(f'ip {" ".join(arguments)}: {done.stderr.strip()}')
+    result = subprocess.run(['ip', *arguments], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise FlinkError(f'ip {" ".join(arguments)}: {result.stderr.strip()}')
 
 
 def _configuration(folder: Path, own: dict[str, Any]) -> Path:
@@ -282,7 +287,7 @@ def _configuration(folder: Path, own: dict[str, Any]) -> Path:
 
 
 def _pool() -> list[str]:
-    """Workers with this project in them; the pool starts the `python` that it finds on PATH."""
+    """The command of a pool of workers, which starts the `python` on PATH: that of this project."""
     path = f'{Path(sys.executable).parent}:{os.environ.get("PATH", "")}'
     module = 'apache_beam.runners.worker.worker_pool_main'
     return [
@@ -309,7 +314,7 @@ def _wait_for(host: str, port: int, log: Path) -> None:
         time.sleep(0.3)
 
 
-def _ask(path: str) -> dict[str, Any]:
+def _get_json(path: str) -> dict[str, Any]:
     with urllib.request.urlopen(f'http://{ADDRESS}:{REST_PORT}{path}', timeout=10) as answer:
         return json.load(answer)
 
@@ -320,7 +325,7 @@ def _end_all(processes: Sequence[subprocess.Popen]) -> None:
 
 
 def _end(process: subprocess.Popen, number: signal.Signals) -> None:
-    """A process and all that it has started."""
+    """Ends a process and all processes that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
     try:

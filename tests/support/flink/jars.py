@@ -1,4 +1,4 @@
-"""The Java libraries of the cluster, fetched once."""
+"""Fetches the Java libraries of the cluster."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ _DONE = 'complete'
 
 
 class FlinkError(RuntimeError):
-    """The cluster cannot be had here; the text says what is missing."""
+    """The cluster cannot run here; the message says what is missing."""
 
 
 def fetch(tools: Path) -> Path:
-    """The folder with the libraries, some 160 MB, under `tools`; fetched by Maven where they are
-    not there yet.
+    """Fetches the libraries with Maven, unless they exist, and returns their folder.
+
+    They take about 160 MB under `tools`.
 
     Raises:
       FlinkError: there is no Maven, or it failed.
@@ -28,14 +29,14 @@ def fetch(tools: Path) -> Path:
     maven = shutil.which('mvn')
     if not maven:
         raise FlinkError(
-            'no mvn on PATH: install Maven (Debian, Ubuntu: the package maven), which fetches '
-            'Flink and Beam’s job server'
+            'no mvn on PATH: install Maven (Debian, Ubuntu: the package maven) to fetch Flink and '
+            'the job server of Beam'
         )
     folder.mkdir(parents=True, exist_ok=True)
     command = [maven, '--batch-mode', '--quiet', '-f', str(POM), 'dependency:copy-dependencies']
     command += [f'-DoutputDirectory={folder}', '-DincludeScope=runtime']
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise FlinkError(f'{" ".join(command)} failed:\n{(done.stdout + done.stderr)[-2000:]}')
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise FlinkError(f'{" ".join(command)} failed:\n{(result.stdout + result.stderr)[-2000:]}')
     (folder / _DONE).touch()
     return folder

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from kfp.pipeline_spec import pipeline_spec_pb2
-from pipeline.kubeflow import validation as refusals
+from pipeline.kubeflow import validation
 from pipeline.kubeflow.entrypoint import local_path
 from pipeline.kubeflow.validation import Spec
 from tests.support.kfp.metadata import Artifact
@@ -47,14 +47,14 @@ class Run:
 
     Attributes:
       spec: the pipeline specification.
-      number: the id of the run.
+      run_id: the id of the run.
       root: the pipeline root of the run.
       parameters: of the pipeline, including defaults.
       created: the time, in Kubernetes' format.
     """
 
     spec: Spec
-    number: str
+    run_id: str
     root: str
     parameters: dict[str, Any]
     created: str
@@ -115,7 +115,7 @@ def check(spec: Spec) -> None:
         json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     except json_format.ParseError as error:
         raise DriverError(f'not a pipeline specification: {error}') from None
-    problems = list(refusals.problems(spec))
+    problems = list(validation.problems(spec))
     for name, task in spec['root']['dag']['tasks'].items():
         problems += [
             f'step {name} has {field}: not supported here, and not from `cxr-triage compile`'
@@ -257,7 +257,7 @@ def claims_of(platform: Spec, label: str) -> dict[str, str]:
 
     Args:
       platform: the second document of a specification.
-      label: the step's label of its executor.
+      label: the label of the step's executor.
     """
     return {
         mount['mountPath']: mount['constant']
@@ -266,7 +266,7 @@ def claims_of(platform: Spec, label: str) -> dict[str, str]:
 
 
 def executor_platform(platform: Spec, label: str) -> dict[str, Any]:
-    """The settings for Kubernetes of a step."""
+    """The settings of a step for Kubernetes."""
     settings: Any = platform
     for key in ('platforms', 'kubernetes', 'deploymentSpec', 'executors', label):
         settings = settings.get(key, {})
@@ -294,7 +294,7 @@ def sequence(waiting: Mapping[str, set[str]]) -> Sequence[str]:
 
 
 def _parameters(run: Run, task: str) -> dict[str, Any]:
-    """v2/driver/resolve.go:375 and 169."""
+    """The values of a step's parameters (v2/driver/resolve.go:375 and 169)."""
     values = {}
     for name, source in run.tasks[task].get('inputs', {}).get('parameters', {}).items():
         if 'componentInputParameter' in source:
@@ -341,9 +341,9 @@ def _constant(run: Run, task: str, value: Any) -> Any:
     placeholders = {
         '{{$.pipeline_job_name}}': run.pipeline,
         '{{$.pipeline_job_resource_name}}': run.pipeline,
-        '{{$.pipeline_job_uuid}}': run.number,
+        '{{$.pipeline_job_uuid}}': run.run_id,
         '{{$.pipeline_task_name}}': task,
-        '{{$.pipeline_task_uuid}}': run.number,
+        '{{$.pipeline_task_uuid}}': run.run_id,
         '{{$.pipeline_job_create_time_utc}}': run.created,
         '{{$.pipeline_job_schedule_time_utc}}': run.created,
     }
@@ -353,7 +353,7 @@ def _constant(run: Run, task: str, value: Any) -> Any:
 def _artifacts(
     run: Run, task: str, published: Mapping[str, Mapping[str, Artifact]]
 ) -> dict[str, Any]:
-    """v2/driver/resolve.go:700."""
+    """The input artifacts of a step (v2/driver/resolve.go:700)."""
     artifacts = {}
     for name, source in run.tasks[task].get('inputs', {}).get('artifacts', {}).items():
         output = source.get('taskOutputArtifact')
@@ -379,7 +379,7 @@ def _outputs(run: Run, task: str, salt: str) -> dict[str, Any]:
 
     v2/driver/driver.go:741
     """
-    folder = uri(run.root, run.pipeline, run.number, task, salt)
+    folder = uri(run.root, run.pipeline, run.run_id, task, salt)
     artifacts = {}
     for key, output in (
         run.component(task).get('outputDefinitions', {}).get('artifacts', {}).items()
@@ -405,7 +405,7 @@ def _is(value: Any, kind: str) -> bool:
 
 
 def _text(value: Any) -> str:
-    """v2/metadata/converter.go:15."""
+    """Converts a value to the text of a parameter (v2/metadata/converter.go:15)."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():

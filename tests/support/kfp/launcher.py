@@ -130,10 +130,10 @@ def command(
         values[f"{{{{$.inputs.parameters['{name}']}}}}"] = (
             value if isinstance(value, str) else json.dumps(value)
         )
-    program, *arguments = [*container.get('command', ()), *container.get('args', ())]
+    parts: list[str] = [*container.get('command', ()), *container.get('args', ())]
     for placeholder, value in values.items():
-        arguments = [argument.replace(placeholder, value) for argument in arguments]
-    return [program, *arguments]
+        parts[1:] = [part.replace(placeholder, value) for part in parts[1:]]
+    return parts
 
 
 def _pod(attempt: Attempt, executor_input: Mapping[str, Any]) -> Pod:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.kubeflow import submission, versions
-from pipeline.kubeflow import validation as refusals
+from pipeline.kubeflow import submission, validation, versions
 from pipeline.kubeflow.validation import Spec
 from tests.support.kfp import driver
 from tests.support.kfp.driver import DriverError, Run
@@ -131,7 +130,7 @@ class Cluster:
           RunError: a step failed in all its attempts.
         """
         spec, platform = documents
-        if problem := refusals.root_problem(root):
+        if problem := validation.root_problem(root):
             raise DriverError(problem)
         self._check_claims(spec, platform)
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -205,7 +204,7 @@ class Cluster:
             )
             step.seconds = time.monotonic() - started
         numbers = {output: artifact.number for output, artifact in step.outputs.items()}
-        self.metadata.publish(Execution(run.number, name, step.state, run.pipeline, key, numbers))
+        self.metadata.publish(Execution(run.run_id, name, step.state, run.pipeline, key, numbers))
         return step
 
     def _attempts(
@@ -214,13 +213,13 @@ class Cluster:
         """Makes all attempts at a step, each with the same input in a new pod."""
         waits = retry_waits(run.tasks[name].get('retryPolicy'))
         step = Step(name, executor_input, FAILED, [], {})
-        place = self.folder / 'runs' / run.number / name
-        place.mkdir(parents=True)
+        folder = self.folder / 'runs' / run.run_id / name
+        folder.mkdir(parents=True)
         started = time.monotonic()
         for number in range(len(waits.seconds) + 1):
-            scratch = place / f'pod-{number}'
-            log = place / f'attempt-{number}.log'
-            pod = f'cxr-{run.number[:8]}-{name.lower()}-{number}'
+            scratch = folder / f'pod-{number}'
+            log = folder / f'attempt-{number}.log'
+            pod = f'cxr-{run.run_id[:8]}-{name.lower()}-{number}'
             attempt = Attempt(
                 pod,
                 number,
