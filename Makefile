@@ -13,15 +13,11 @@ BIN := .venv/bin
 DEMO := runs/demo
 DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
-<<<<<<< HEAD
-SOURCES := $(wildcard pipeline components trainer schemas storage records pages serving cli scripts benchmarks experiments tests setup.py cxr_triage.py)
-=======
 SOURCES := $(wildcard pipeline components trainer schemas storage records pages serving cli scripts \
 	benchmarks experiments tests setup.py cxr_triage.py)
 # Without the addresses of other package indexes, so that they do not get into uv.lock.
 PUBLIC_INDEX := env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL \
 	-u UV_FIND_LINKS
->>>>>>> house
 
 .PHONY: help environment demo test slow lint types manifests docs benchmarks lock sbom image clean
 .PHONY: ci ci-full

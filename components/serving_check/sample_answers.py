@@ -43,14 +43,14 @@ def write(model: SessionModel, model_dir: str) -> None:
 
 def images() -> list[bytes]:
     """The warm-up image and three that differ from it, as JPEG of 600 x 600 grey pixels."""
-    with Image.open(io.BytesIO(warmup.film())) as film:
-        film.load()
+    with Image.open(io.BytesIO(warmup.image())) as image:
+        image.load()
     changed = [
-        ImageOps.mirror(film),
-        film.filter(ImageFilter.GaussianBlur(4)),
-        film.point([round(255 * (level / 255) ** 2) for level in range(256)]),
+        ImageOps.mirror(image),
+        image.filter(ImageFilter.GaussianBlur(4)),
+        image.point([round(255 * (level / 255) ** 2) for level in range(256)]),
     ]
-    return [warmup.film(), *(_jpeg(image) for image in changed)]
+    return [warmup.image(), *(_jpeg(image) for image in changed)]
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from components.pusher import target as push_target
 from serving import served_versions, studies
 from serving.api.client import ModelServer, ModelServerError
 from serving.database import connection
@@ -77,7 +78,7 @@ class Services:
 
     def labels(self) -> dict[str, int]:
         """Label -> version, as the model config file beside the versions says."""
-        path = Path(self.settings.target) / config_file.NAME
+        path = Path(self.settings.target) / push_target.MODEL_CONFIG
         try:
             return config_file.labels(config_file.read(path), self.settings.model)
         except config_file.ConfigFileError:

@@ -11,9 +11,6 @@ from google.protobuf import text_format
 
 from serving.api import messages
 
-# In the push directory, beside the versions.
-NAME = 'models.config'
-
 
 class ConfigFileError(ValueError):
     """A model config file that cannot be read; the text names the file and says why."""

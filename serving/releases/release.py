@@ -10,20 +10,18 @@ import contextlib
 import fcntl
 import getpass
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.pusher import delivery
 from components.pusher import target as push_target
 from serving import served_versions
 from serving.api.client import ModelServer, ModelServerError
 from serving.releases import CANARY, STABLE, ReleaseError, config_file, journal, samples
 
 _LOCK = '.release.lock'
-# What `prune` is about to delete; TF Serving ignores names that are not numbers.
-_PRUNED = '.pruned-'
 _POLL_S = 0.2
 
 
@@ -49,7 +47,7 @@ class Releases:
     @property
     def config_path(self) -> Path:
         """The model config file."""
-        return self.config or self.target / config_file.NAME
+        return self.config or self.target / push_target.MODEL_CONFIG
 
     def labels(self) -> dict[str, int]:
         """Label -> version.
@@ -114,12 +112,8 @@ class Releases:
             kept.update(version for version in before[-1:] if version is not None)
             removed = [number for number in numbers if number not in kept]
             for number in removed:
-                doomed = self.target / f'{_PRUNED}{number}'
-                (self.target / str(number)).rename(doomed)
+                delivery.remove_version(str(self.target / str(number)))
                 self._record('prune', '', number, None, why)
-                shutil.rmtree(doomed)
-            for leftover in self.target.glob(f'{_PRUNED}*'):  # of a prune that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
         return removed
 
     def move(self, action: str, label: str, version: int, why: str, drop: str = '') -> None:
