@@ -8,6 +8,7 @@ from pathlib import Path
 from cli import root_argument as roots
 from components.serving_check.parameters import MODEL_NAME
 from pipeline.run_root import RunRoot
+from serving import running
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def data_folder(args: argparse.Namespace, root: Path) -> Path:
     """The folder of the service."""
-    return args.data or root / 'service'
+    return args.data or root / running.FOLDER
 
 
 def target(root: Path) -> Path:

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Below a run root: database, images and logs of its service.
+FOLDER = 'service'
 _NAME = 'running.json'
 
 

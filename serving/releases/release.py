@@ -77,13 +77,13 @@ class Releases:
         """Serves a version as stable; None means the canary, or the newest version without one."""
         labels = self.labels()
         if version is None:
-            version = labels.get(CANARY) or self._newest()
+            version = labels.get(CANARY) or self.newest()
         self.move('promote', STABLE, version, why, drop=CANARY)
         return version
 
     def canary(self, version: int | None, why: str) -> int:
         """Serves a version as canary beside the stable one; None means the newest."""
-        version = version or self._newest()
+        version = version or self.newest()
         self.move('canary', CANARY, version, why)
         return version
 
@@ -199,7 +199,8 @@ class Releases:
     def _write(self, labels: Mapping[str, int]) -> None:
         config_file.write(self.config_path, self._config(labels))
 
-    def _newest(self) -> int:
+    def newest(self) -> int:
+        """The newest version in the push directory."""
         infos = served_versions.read_all(str(self.target))
         if not infos:
             raise ReleaseError(f'{self.target}: no version was pushed there')
