@@ -87,6 +87,11 @@ def verify(session: Session) -> tuple[int, str, list[str]]:
     return count, previous, problems
 
 
+def contains(session: Session, digest: str) -> bool:
+    """Whether an entry has a digest, such as one that was noted earlier."""
+    return session.scalar(select(AuditEntry.number).where(AuditEntry.digest == digest)) is not None
+
+
 def to_json_lines(session: Session) -> Iterator[str]:
     """The log as JSON Lines, an entry a line."""
     for entry in entries(session):

@@ -35,9 +35,10 @@ def create(session: Session, name: str, roles: list[str], actor: str) -> str:
     """
     unknown = sorted(set(roles) - set(ROLES))
     if unknown or not roles:
-        raise TokenError(f'{unknown or "no"} role: expected some of {", ".join(ROLES)}')
-    if not name.strip() or len(name) > 100:
-        raise TokenError('a token needs a name of at most 100 characters')
+        what = f'no role {unknown[0]!r}' if unknown else 'a token needs a role'
+        raise TokenError(f'{what}: expected some of {", ".join(ROLES)}')
+    if not name.strip() or len(name) > 100 or not name.isprintable():
+        raise TokenError('a token needs a name of at most 100 printable characters')
     if session.scalar(select(Token).where(Token.name == name)):
         raise TokenError(f'there is a token {name!r} already; revoked names are not used again')
     secret = _PREFIX + secrets.token_urlsafe(32)
@@ -57,6 +58,11 @@ def revoke(session: Session, name: str, actor: str) -> None:
         raise TokenError(f'there is no token {name!r} that can be revoked')
     token.revoked_at = _now()
     audit.append(session, actor, 'token revoked', name)
+
+
+def all_tokens(session: Session) -> list[Token]:
+    """All tokens, oldest first, also the revoked ones."""
+    return list(session.scalars(select(Token).order_by(Token.number)))
 
 
 def find(session: Session, secret: str) -> Token | None:

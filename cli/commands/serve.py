@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help=f'port to listen on (default: {DEFAULT_PORT}; 0: any free one)',
     )
-    parser.add_argument(
-        '--database',
-        metavar='URL',
-        default=os.environ.get('CXR_DATABASE'),
-        help='postgresql://USER:PASSWORD@HOST/NAME (default: SQLite in the folder of --data; also '
-        'from CXR_DATABASE, which keeps the password out of the list of processes)',
-    )
+    service.add_database_argument(parser)
     parser.add_argument(
         '--tokens',
         choices=('on', 'off'),
@@ -69,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         target=str(service.target(root)),
         model=args.model,
         data=data,
-        database=args.database or f'sqlite:///{data / "gateway.sqlite"}',
+        database=service.database(args, data),
         requires_token=(args.tokens or ('off' if is_local else 'on')) == 'on',
         hosts=tuple(_LOOPBACK) if is_local else (),
         canary_share=args.canary_share,

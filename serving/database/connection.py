@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from sqlalchemy.orm import Session, sessionmaker
 _MIGRATIONS = Path(__file__).parent / 'migrations'
 # Seconds that a connection waits for another one to finish writing.
 _SQLITE_TIMEOUT_S = 30
+# Seconds until a PostgreSQL server that does not answer counts as down.
+_CONNECT_TIMEOUT_S = 5
 
 
 class DatabaseError(RuntimeError):
@@ -49,18 +53,34 @@ def connect(url: str) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+@contextlib.contextmanager
+def reading(sessions: sessionmaker[Session]) -> Iterator[Session]:
+    """A session that changes nothing, and so waits for no other."""
+    with sessions() as session:
+        session.connection(execution_options={'readonly': True})
+        yield session
+
+
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise DatabaseError(f'{url}: not a database URL, such as sqlite:///FILE') from None
     if parsed.get_backend_name() == 'postgresql':
-        return create_engine(parsed.set(drivername='postgresql+psycopg'), pool_pre_ping=True)
+        return create_engine(
+            parsed.set(drivername='postgresql+psycopg'),
+            pool_pre_ping=True,
+            # Values are what users sent; messages with them would end up in the log.
+            hide_parameters=True,
+            connect_args={'connect_timeout': _CONNECT_TIMEOUT_S},
+        )
     if parsed.get_backend_name() != 'sqlite':
         raise DatabaseError(f'{parsed.drivername}: only sqlite and postgresql are supported')
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={'timeout': _SQLITE_TIMEOUT_S})
+    engine = create_engine(
+        parsed, hide_parameters=True, connect_args={'timeout': _SQLITE_TIMEOUT_S}
+    )
     event.listen(engine, 'connect', _set_up_sqlite)
     event.listen(engine, 'begin', _begin_immediate)
     return engine

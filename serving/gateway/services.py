@@ -52,8 +52,7 @@ class Services:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that changes nothing, and so waits for no other."""
-        with self.sessions() as session:
-            session.connection(execution_options={'readonly': True})
+        with connection.reading(self.sessions) as session:
             yield session
 
     def versions(self) -> list[VersionInfo]:
