@@ -247,7 +247,7 @@ def work_list(
     limit = max(1, min(limit, _MAX_PAGE))
     rows = list(session.scalars(query.limit(limit + 1)))
     studies, more = rows[:limit], len(rows) > limit
-    return Page(studies, _cursor(studies[-1], by_probability) if more else '', total)
+    return Page(studies, cursor_after(studies[-1], sort) if more else '', total)
 
 
 def _filtered(query: Select, filters: Filters) -> Select:
@@ -273,9 +273,10 @@ def _filtered(query: Select, filters: Filters) -> Select:
     return query
 
 
-def _cursor(study: Study, by_probability: bool) -> str:
+def cursor_after(study: Study, sort: str) -> str:
+    """The cursor of the page that begins after a study, in the order of `sort`."""
     probability = -1.0 if study.probability is None else study.probability
-    values = [probability, study.number] if by_probability else [study.number]
+    values = [probability, study.number] if sort.endswith('probability') else [study.number]
     return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
 
 
