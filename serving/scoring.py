@@ -12,9 +12,9 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from schemas import image_status, signatures
+from schemas import image_status, not_assessed, signatures
 from schemas.labels import FINDINGS
-from serving import studies, uploads
+from serving import assessment, studies, uploads
 from serving.api.client import ModelServer, ModelServerError, Prediction
 from serving.database.tables import Image, Study
 from serving.image_files import ImageFiles
@@ -24,8 +24,6 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _IDLE_S = 1.0
 _STUDIES_PER_ROUND = 8
-# A reason for not assessing that the model itself does not give.
-FILE_MISSING = 'file_missing'
 
 
 @dataclass(frozen=True)
@@ -151,21 +149,25 @@ class Scorer:
         images = [image for study in waiting for image in study.images]
         outcomes: dict[str, studies.Outcome] = {}
         readable: list[tuple[Image, bytes]] = []
-        unreadable: dict[str, str] = {}
+        refused: dict[str, str] = {}
         for image in images:
             try:
-                content = self._files.read(image.id)
-                readable.append((image, uploads.to_model_input(content, image.kind)))
+                content = uploads.to_model_input(self._files.read(image.id), image.kind)
             except FileNotFoundError:
-                unreadable[image.id] = FILE_MISSING
+                refused[image.id] = not_assessed.FILE_MISSING
             except uploads.UploadError:
-                unreadable[image.id] = image_status.UNDECODABLE
+                refused[image.id] = image_status.UNDECODABLE
+            else:
+                if reason := assessment.reason(content):
+                    refused[image.id] = reason
+                else:
+                    readable.append((image, content))
         version = self._newest_version() if not readable else 0
         for prediction, row, image in self._predictions(readable, label):
             version = prediction.version
             threshold = self._version_info(version).threshold
             outcomes[image.id] = _outcome(prediction, row, threshold)
-        for id, reason in unreadable.items():
+        for id, reason in refused.items():
             outcomes[id] = studies.Outcome(version, None, True, reason)
         return outcomes
 
