@@ -20,6 +20,7 @@ from fastapi.staticfiles import StaticFiles
 
 import pipeline
 from pages import card_sections
+from schemas import not_assessed
 from schemas.labels import FINDINGS
 from serving import studies, tokens
 from serving.gateway import access, bodies, model_cards
@@ -62,7 +63,9 @@ def work_list(request: Request) -> Response:
 @router.get('/studies/{id}')
 def review(request: Request, id: str) -> Response:
     """The review of a study; its script reads the study by the id in the address."""
-    return _for_readers(request, 'review.html', id=id, findings=FINDINGS)
+    return _for_readers(
+        request, 'review.html', id=id, findings=FINDINGS, reasons=not_assessed.SENTENCES
+    )
 
 
 @router.get('/studies/{id}/links')

@@ -1,12 +1,25 @@
 // What the model answered about an image, as elements.
 
-import { element } from './dom.js';
-import { estimate, finding, reason, score, time } from './format.js';
+import { byId, element } from './dom.js';
+import { estimate, finding, score, time } from './format.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
+// Reason -> a sentence.
+const REASONS = JSON.parse(byId('answer').dataset.reasons);
 
-/** The answer about an image of a study. */
+/** The answer about an image of a study, and about the study if it has more images. */
 export function answerElements(study, image) {
+  if (study.images.length === 1) return imageAnswer(study, image);
+  const numbers = study.images.flatMap(({ answer }, index) => (answer?.flag ? [index + 1] : []));
+  const flags = numbers.length ? `flagged: image ${numbers.join(', ')}` : 'no image is flagged';
+  return [
+    element('p', { className: 'soft' }, `Image ${study.images.indexOf(image) + 1} of `,
+      `${study.images.length}${study.state === 'pending' ? '' : `; ${flags}`}`),
+    ...imageAnswer(study, image),
+  ];
+}
+
+function imageAnswer(study, image) {
   const { answer } = image;
   if (!answer) {
     return [
@@ -17,21 +30,19 @@ export function answerElements(study, image) {
   if (answer.reason) {
     return [
       verdict('⚑ Not assessed', 'flagged'),
-      element('p', {}, `The model did not assess this image: ${reason(answer.reason)}. `,
-        'It is flagged so that it is not taken for a normal one.'),
+      element('p', {}, `${REASONS[answer.reason] ?? `The reason is ${answer.reason}.`} `,
+        'It is flagged so that nobody takes it for a normal one.'),
     ];
   }
   const point = study.operating_point;
   const parts = [
     verdict(answer.flag ? '⚑ Flagged' : 'Not flagged', answer.flag ? 'flagged' : 'plain'),
     element('p', { className: 'figure' }, element('b', {}, score(answer.probability)),
-      ' calibrated probability of an abnormal image'),
+      ' calibrated probability of abnormal'),
   ];
   if (point?.threshold != null) {
-    parts.push(scale(answer.probability, point.threshold), operatingPoint(point));
+    parts.push(scale(answer.probability, point.threshold), operatingPoint(point, answer.version));
   }
-  parts.push(element('p', { className: 'soft' },
-    `Model version ${answer.version}, answered ${time(answer.answered_at)}`));
   const findings = Object.entries(answer.findings);
   if (findings.length) parts.push(findingList(findings));
   return parts;
@@ -63,12 +74,12 @@ function svg(tag, attributes) {
   return made;
 }
 
-function operatingPoint(point) {
+function operatingPoint(point, version) {
   return definitions([
     ['Flagged from', score(point.threshold)],
     ['Sensitivity', estimate(point.sensitivity)],
     ['Specificity', estimate(point.specificity)],
-  ], 'On the test images of this version; intervals by patient');
+  ], `On the test images of model version ${version}; intervals by patient`);
 }
 
 function findingList(findings) {
@@ -95,6 +106,9 @@ export function technicalDetails(study, image) {
     ['Uploaded', time(study.arrived_at)],
     ['Image', `${image.kind.toUpperCase()}, ${image.width} × ${image.height} pixels`],
     ['SHA-256', image.sha256],
-    ...(answer ? [['Model', `version ${answer.version}, ${answer.label}`]] : []),
+    ...(answer ? [
+      ['Model', `version ${answer.version}, ${answer.label}`],
+      ['Answered', time(answer.answered_at)],
+    ] : []),
   ];
 }

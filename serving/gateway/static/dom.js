@@ -22,3 +22,13 @@ export function replace(target, ...children) {
   const draft = element('div', {}, ...children);
   if (draft.innerHTML !== target.innerHTML) target.replaceChildren(...draft.childNodes);
 }
+
+/** Closes what is only needed at times on narrow screens, which else would show nothing else. */
+export function foldOnNarrow() {
+  const narrow = matchMedia('(max-width: 760px)');
+  const fold = () => {
+    for (const details of document.querySelectorAll('details.more')) details.open = !narrow.matches;
+  };
+  narrow.addEventListener('change', fold);
+  fold();
+}

@@ -1,20 +1,5 @@
 // Figures, times and names for people.
 
-const REASONS = {
-  undecodable: 'the file is damaged',
-  truncated: 'part of the file is missing',
-  too_large: 'the image is too large',
-  too_small: 'the image is too small',
-  blank: 'the image shows nothing',
-  unsupported: 'the format of the pixels is not supported',
-  file_missing: 'the file is missing',
-  inverted: 'the image is inverted',
-  lateral: 'the view is lateral',
-  not_a_chest_xray: 'it is not a frontal chest X-ray',
-  cropped: 'the lungs are cropped',
-  too_dark: 'the image is too dark',
-  too_bright: 'the image is too bright',
-};
 export const STATES = { pending: 'Waiting', scored: 'Scored', not_assessed: 'Not assessed' };
 export const VERDICTS = {
   normal: 'Normal', abnormal: 'Abnormal', not_assessable: 'Not assessable',
@@ -24,12 +9,11 @@ const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 const RELATIVE = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
-export const reason = (name) => REASONS[name] ?? name.replaceAll('_', ' ');
 export const finding = (name) => name.replaceAll('_', ' ');
 export const time = (text) => TIME.format(new Date(text));
 export const clock = (date) => CLOCK.format(date);
 export const score = (value) => (value === null ? '–' : value.toFixed(3));
-export const percent = (value) => (value === null ? '–' : `${(100 * value).toFixed(1)} %`);
+export const percent = (value) => (value === null ? '–' : `${(100 * value).toFixed(1)}\u00a0%`);
 export const count = (number, noun, plural = `${noun}s`) =>
   `${number.toLocaleString('en')} ${number === 1 ? noun : plural}`;
 

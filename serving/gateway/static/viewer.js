@@ -306,7 +306,7 @@ async function coloured(blob) {
     pixels.data[at] = 170 + 85 * heat;
     pixels.data[at + 1] = 20 + 210 * heat ** 1.6;
     pixels.data[at + 2] = 90 * (1 - heat) ** 2;
-    pixels.data[at + 3] = 255 * heat ** 0.8;
+    pixels.data[at + 3] = 255 * heat ** 1.2;
   }
   context.putImageData(pixels, 0, 0);
   return canvas;

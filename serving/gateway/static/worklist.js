@@ -2,7 +2,7 @@
 // it can be kept, and the review can lead back to it.
 
 import { request } from './api.js';
-import { byId, element, say } from './dom.js';
+import { byId, element, foldOnNarrow, say } from './dom.js';
 import { age, clock, count, score, STATES, time } from './format.js';
 import { toApi } from './listquery.js';
 import { poll } from './poll.js';
@@ -63,6 +63,7 @@ async function load() {
   }
 }
 
+foldOnNarrow();
 readAddress();
 const refresh = poll(load, () => POLL_S);
 
