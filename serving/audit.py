@@ -36,10 +36,9 @@ def append(session: Session, actor: str, action: str, subject: str, **details: A
       subject: the id of the study, version or token.
       details: more about it, as JSON; nothing that identifies a patient.
     """
-    if session.get_bind().dialect.name == 'postgresql':
-        # Two transactions must not follow the same entry. SQLite has one writer anyway.
-        session.execute(text('SELECT pg_advisory_xact_lock(:lock)'), {'lock': _LOCK})
+    # First the locks of changed rows, then that of the log: whoever has the log waits for no row.
     session.flush()
+    lock(session)
     last = session.execute(
         select(AuditEntry.number, AuditEntry.digest).order_by(AuditEntry.number.desc()).limit(1)
     ).first()
@@ -56,6 +55,13 @@ def append(session: Session, actor: str, action: str, subject: str, **details: A
     entry.digest = digest(entry)
     session.add(entry)
     session.flush()
+
+
+def lock(session: Session) -> None:
+    """Keeps others from adding entries until the transaction of `session` ends."""
+    if session.get_bind().dialect.name == 'postgresql':
+        # Two transactions must not follow the same entry. SQLite has one writer anyway.
+        session.execute(text('SELECT pg_advisory_xact_lock(:lock)'), {'lock': _LOCK})
 
 
 def digest(entry: AuditEntry) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+_UNFINISHED = '.new'
 
 
 class ImageFiles:
@@ -25,7 +30,7 @@ class ImageFiles:
         """
         path = self._path(id)
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        unfinished = path.with_suffix('.new')
+        unfinished = path.with_suffix(_UNFINISHED)
         try:
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, 'wb') as stream:
@@ -51,9 +56,33 @@ class ImageFiles:
         """Removes a file, if it is there."""
         self._path(id).unlink(missing_ok=True)
 
-    def ids(self) -> list[str]:
-        """The ids of all files."""
-        return [path.name for path in self.folder.glob('??/*') if not path.suffix]
+    def written_before(self, time: float) -> Iterator[str]:
+        """The ids of the files that were written before a time (seconds since 1970)."""
+        for path in self._older(time):
+            if not path.suffix:
+                yield path.name
+
+    def remove_unfinished(self, before: float) -> int:
+        """Removes what a killed `write` left before a time, and returns how many files."""
+        paths = [path for path in self._older(before) if path.suffix == _UNFINISHED]
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return len(paths)
+
+    def free_bytes(self) -> int:
+        """The space that is left for files.
+
+        Raises:
+          OSError: the folder is gone.
+        """
+        return shutil.disk_usage(self.folder).free
+
+    def _older(self, time: float) -> Iterator[Path]:
+        for path in self.folder.glob('??/*'):
+            # Another gateway may remove it meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time:
+                    yield path
 
     def _path(self, id: str) -> Path:
         if not id.isalnum():

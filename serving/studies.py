@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,14 +121,19 @@ def accept(session: Session, images: Sequence[NewImage], actor: str, reference: 
     return study
 
 
-def pending(session: Session, limit: int) -> list[Study]:
+def pending(session: Session, limit: int, except_for: Collection[str] = ()) -> list[Study]:
     """The oldest studies that wait for an answer, locked for this transaction.
 
     On PostgreSQL other gateways skip them.
+
+    Args:
+      session: one with an open transaction.
+      limit: how many.
+      except_for: ids of studies to leave out.
     """
     query = (
         select(Study)
-        .where(Study.state == PENDING)
+        .where(Study.state == PENDING, Study.id.not_in(list(except_for)))
         .order_by(Study.number)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -284,9 +289,11 @@ def _after(key: Any, by_probability: bool, sort: str, cursor: str) -> Any:
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         numbers = [float(value) for value in values]
-        if len(numbers) != (2 if by_probability else 1):
+        expected = 2 if by_probability else 1
+        # Within what each database takes as a number.
+        if len(numbers) != expected or not all(abs(number) < 2**53 for number in numbers):
             raise ValueError
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
         raise StudyError('the cursor is not one of this list and sort order') from None
     descending = sort.startswith('-')
 

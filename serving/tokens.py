@@ -15,6 +15,8 @@ from serving.database.tables import Token
 UPLOAD, READ, RELEASE, ADMIN = 'upload', 'read', 'release', 'admin'
 ROLES = (UPLOAD, READ, RELEASE, ADMIN)
 _PREFIX = 'cxr_'
+# Actors in the audit log that are not tokens.
+_RESERVED = frozenset({'gateway', 'local'})
 
 
 class TokenError(ValueError):
@@ -39,6 +41,8 @@ def create(session: Session, name: str, roles: list[str], actor: str) -> str:
         raise TokenError(f'{what}: expected some of {", ".join(ROLES)}')
     if not name.strip() or len(name) > 100 or not name.isprintable():
         raise TokenError('a token needs a name of at most 100 printable characters')
+    if name in _RESERVED:
+        raise TokenError(f'the name {name!r} means the service itself in the audit log')
     if session.scalar(select(Token).where(Token.name == name)):
         raise TokenError(f'there is a token {name!r} already; revoked names are not used again')
     secret = _PREFIX + secrets.token_urlsafe(32)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pydicom
 from PIL import Image
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
+from pydicom.filereader import read_partial
+from pydicom.pixels import apply_modality_lut, apply_voi, get_decoder
 
 from schemas import image_status
 
@@ -20,10 +23,53 @@ _PNG_MAGIC, _JPEG_MAGIC, _DICOM_MAGIC = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b
 _DICOM_PREAMBLE = 128
 _FRONTAL = frozenset({'PA', 'AP', 'AP AXIAL', 'PA AXIAL', ''})
 _CHEST_MODALITIES = frozenset({'CR', 'DX', 'SC', 'RG', 'OT'})
+_GREY = ('MONOCHROME1', 'MONOCHROME2')
+# Everything in a DICOM file before the pixels; a larger header takes seconds to parse.
+_MAX_DICOM_HEADER_BYTES = 2 << 20
+_PIXEL_GROUP = 0x7FE00000
+_PIXEL_DATA = 0x7FE00010
+# Its data set is compressed: a small file may become gigabytes.
+_DEFLATED = b'1.2.840.10008.1.2.1.99'
+# All that is stored of a DICOM file: what its pixels are, and how they are shown.
+DICOM_TAGS = (
+    'Modality',
+    'BodyPartExamined',
+    'ViewPosition',
+    'PatientOrientation',
+    'SamplesPerPixel',
+    'PhotometricInterpretation',
+    'NumberOfFrames',
+    'Rows',
+    'Columns',
+    'BitsAllocated',
+    'BitsStored',
+    'HighBit',
+    'PixelRepresentation',
+    'PixelPaddingValue',
+    'RescaleIntercept',
+    'RescaleSlope',
+    'RescaleType',
+    'WindowCenter',
+    'WindowWidth',
+    'VOILUTFunction',
+    'PresentationLUTShape',
+    'ModalityLUTSequence',
+    'VOILUTSequence',
+    'LossyImageCompression',
+    'PixelData',
+)
+_LUT_TAGS = ('LUTDescriptor', 'ModalityLUTType', 'LUTData')
+# The parts of a PNG that say what its pixels are. Others are texts, times and profiles.
+_PNG_CHUNKS = frozenset((b'IHDR', b'PLTE', b'IDAT', b'IEND', b'tRNS', b'gAMA', b'cHRM', b'sBIT'))
+_JPEG_START_OF_SCAN, _JPEG_END, _JPEG_COMMENT = 0xDA, 0xD9, 0xFE
+_JPEG_APPLICATION = range(0xE0, 0xF0)
+# Of these, what a decoder needs: JFIF, and Adobe's transform of colours.
+_JPEG_DECODING = (b'JFIF\0', b'Adobe')
+_JPEG_MARKER = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
 
 
 class UploadError(ValueError):
-    """A file that cannot be accepted; the text says why."""
+    """A file that cannot be accepted; the text says why, and has nothing out of a DICOM header."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +92,28 @@ def check(content: bytes, max_pixels: int = image_status.MAX_PIXELS) -> Upload:
       UploadError: it is not a PNG, JPEG or DICOM image, or has too many pixels.
     """
     kind = _kind(content)
-    try:
-        width, height = _dicom_size(content) if kind == DICOM else _size(content)
-    except UploadError:
-        raise
-    except Exception as error:  # noqa: BLE001 - what a damaged header makes a library raise
-        raise UploadError(f'the {kind.upper()} header cannot be read: {error}') from None
-    if width <= 0 or height <= 0:
-        raise UploadError(f'the image has {width} x {height} pixels')
-    if width * height > max_pixels:
-        raise UploadError(
-            f'the image has {width:,} x {height:,} pixels, more than the limit of {max_pixels:,}'
-        )
+    if kind == DICOM:
+        width, height = _dicom_size(_read_dicom(content))
+    elif kind == PNG:
+        width, height = _png_size(content)
+    else:
+        width, height = _jpeg_size(content)
+    _check_size(width, height, max_pixels)
     return Upload(kind, width, height)
+
+
+def without_metadata(content: bytes, kind: str) -> bytes:
+    """A file that `check` accepted, with its pixels alone.
+
+    A DICOM file keeps `DICOM_TAGS`; a PNG or JPEG loses texts, profiles, previews and whatever
+    follows its end. Names and dates may be in any of these.
+
+    Raises:
+      UploadError: the file cannot be taken apart.
+    """
+    if kind == DICOM:
+        return _without_dicom_metadata(content)
+    return _without_png_metadata(content) if kind == PNG else _without_jpeg_metadata(content)
 
 
 def to_model_input(content: bytes, kind: str) -> bytes:
@@ -84,33 +139,28 @@ def dicom_pixels(
 
     Args:
       content: the file.
-      center, width: a window in the units of the modality; None for that of the file.
+      center, width: a window in the units of the modality; None for that of the file. A file
+        without one is shown as it is if it has 8 bits, or else from its darkest to its brightest
+        pixel.
 
     Returns:
-      uint8 [height, width]; the brightest is white, whatever the photometric interpretation.
+      uint8 [height, width]; bone is bright, whatever the photometric interpretation.
 
     Raises:
       UploadError: the pixels cannot be read.
     """
+    dataset = _read_dicom(content)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            dataset = pydicom.dcmread(io.BytesIO(content))
-            values = apply_modality_lut(dataset.pixel_array, dataset)
-            if center is None or width is None:
-                values = apply_voi_lut(values, dataset)
-            else:
-                values = np.clip(values, center - width / 2, center + width / 2)
-            values = np.asarray(values, dtype=np.float64)
-    except Exception as error:  # noqa: BLE001 - what damaged pixels make a library raise
-        raise UploadError(f'the pixels cannot be read: {error}') from None
-    if values.ndim != 2:
-        raise UploadError(f'the image has shape {values.shape}: expected one grey image')
-    low, high = float(values.min()), float(values.max())
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+            values = _grey_levels(dataset, center, width)
+    except UploadError:
+        raise
+    except Exception:  # noqa: BLE001 - what damaged pixels make a library raise
+        raise UploadError('the pixels of the DICOM image cannot be read') from None
     if dataset.get('PhotometricInterpretation') == 'MONOCHROME1':
-        scaled = 1.0 - scaled
-    return np.rint(scaled * 255).astype(np.uint8)
+        values = 1.0 - values
+    return np.rint(np.nan_to_num(values, posinf=1.0, neginf=0.0) * 255).astype(np.uint8)
 
 
 def _kind(content: bytes) -> str:
@@ -125,30 +175,219 @@ def _kind(content: bytes) -> str:
     raise UploadError('the file is not a PNG, JPEG or DICOM image')
 
 
-def _size(content: bytes) -> tuple[int, int]:
-    if content.startswith(_PNG_MAGIC):
-        if content[12:16] != b'IHDR' or len(content) < 24:
-            raise UploadError('the PNG has no header')
-        return struct.unpack('>II', content[16:24])
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        # Opening reads the header alone.
-        with Image.open(io.BytesIO(content), formats=['JPEG']) as image:
-            return image.size
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width <= 0 or height <= 0:
+        raise UploadError(f'the image has {width} x {height} pixels')
+    if width * height > max_pixels:
+        raise UploadError(
+            f'the image has {width:,} x {height:,} pixels, more than the limit of {max_pixels:,}'
+        )
 
 
-def _dicom_size(content: bytes) -> tuple[int, int]:
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        dataset = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
-    modality = str(dataset.get('Modality', ''))
+def _png_size(content: bytes) -> tuple[int, int]:
+    if content[12:16] != b'IHDR' or len(content) < 24:
+        raise UploadError('the PNG has no header')
+    return struct.unpack('>II', content[16:24])
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            # Opening reads the header alone.
+            with Image.open(io.BytesIO(content), formats=['JPEG']) as image:
+                return image.size
+    except Image.DecompressionBombError:
+        raise UploadError('the JPEG has too many pixels') from None
+    except Exception:  # noqa: BLE001 - what a damaged header makes a library raise
+        raise UploadError('the header of the JPEG cannot be read') from None
+
+
+def _without_png_metadata(content: bytes) -> bytes:
+    parts, position = [content[: len(_PNG_MAGIC)]], len(_PNG_MAGIC)
+    while position + 8 <= len(content):
+        name = content[position + 4 : position + 8]
+        end = position + 12 + int.from_bytes(content[position : position + 4], 'big')
+        if name in _PNG_CHUNKS:
+            parts.append(content[position:end])
+        if name == b'IEND':
+            break
+        position = end
+    return b''.join(parts)
+
+
+def _without_jpeg_metadata(content: bytes) -> bytes:
+    parts, position = [content[:2]], 2
+    while match := _JPEG_MARKER.search(content, position):
+        start, marker = match.start(), content[match.start() + 1]
+        # The scan before it.
+        parts.append(content[position:start])
+        if marker == _JPEG_END:
+            parts.append(content[start : start + 2])
+            return b''.join(parts)
+        end = start + 2 + max(int.from_bytes(content[start + 2 : start + 4], 'big'), 2)
+        if not _is_jpeg_metadata(marker, content[start + 4 : start + 9]):
+            parts.append(content[start:end])
+        position = end
+    # Without an end: a damaged file, which the model is to see as such.
+    parts.append(content[position:])
+    return b''.join(parts)
+
+
+def _is_jpeg_metadata(marker: int, name: bytes) -> bool:
+    return marker == _JPEG_COMMENT or (
+        marker in _JPEG_APPLICATION and not name.startswith(_JPEG_DECODING)
+    )
+
+
+def _read_dicom(content: bytes) -> pydicom.Dataset:
+    """The data set up to its pixels, after a look at the header alone.
+
+    Raises:
+      UploadError: it cannot be read.
+    """
+    if _DEFLATED in content[:_MAX_DICOM_HEADER_BYTES]:
+        raise UploadError('the DICOM file is deflated: send it with another transfer syntax')
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            # First within bounds, so that no header can take long.
+            head = io.BytesIO(content[:_MAX_DICOM_HEADER_BYTES])
+            header = read_partial(head, lambda tag, vr, length: tag >= _PIXEL_GROUP)
+            if head.tell() >= _MAX_DICOM_HEADER_BYTES and len(content) > _MAX_DICOM_HEADER_BYTES:
+                raise UploadError(
+                    f'the DICOM header has more than {_MAX_DICOM_HEADER_BYTES:,} bytes'
+                )
+            _check_dicom(header)
+            return read_partial(io.BytesIO(content), lambda tag, vr, length: tag > _PIXEL_DATA)
+    except UploadError:
+        raise
+    except Exception:  # noqa: BLE001 - what a damaged header makes a library raise
+        # Its message may have a value of the header in it.
+        raise UploadError('the DICOM header cannot be read') from None
+
+
+def _check_dicom(header: pydicom.Dataset) -> None:
+    modality = str(header.get('Modality', '') or '')[:16]
     if modality and modality not in _CHEST_MODALITIES:
         raise UploadError(f'Modality (0008,0060) is {modality}: expected a radiograph (CR or DX)')
-    view = str(dataset.get('ViewPosition', '') or '')
+    view = str(header.get('ViewPosition', '') or '')[:16]
     if view not in _FRONTAL:
         raise UploadError(f'ViewPosition (0018,5101) is {view}: expected a frontal view (PA or AP)')
-    if int(dataset.get('NumberOfFrames', 1) or 1) != 1:
+    if int(header.get('NumberOfFrames', 1) or 1) != 1:
         raise UploadError('NumberOfFrames (0028,0008) is not 1: expected a single image')
-    if 'Rows' not in dataset or 'Columns' not in dataset:
+    if 'Rows' not in header or 'Columns' not in header:
         raise UploadError('Rows (0028,0010) or Columns (0028,0011) is missing')
-    return int(dataset.Columns), int(dataset.Rows)
+    if int(header.get('SamplesPerPixel', 1)) != 1 or (
+        header.get('PhotometricInterpretation') not in _GREY
+    ):
+        raise UploadError(
+            'PhotometricInterpretation (0028,0004): expected MONOCHROME1 or MONOCHROME2'
+        )
+    syntax = header.file_meta.get('TransferSyntaxUID')
+    if syntax is None:
+        raise UploadError('TransferSyntaxUID (0002,0010) is missing')
+    if syntax.is_compressed and not _can_decode(syntax):
+        raise UploadError(
+            f'TransferSyntaxUID (0002,0010) is {syntax.name}, which cannot be decoded here: send '
+            'the image uncompressed, or as JPEG Baseline, JPEG 2000 or RLE'
+        )
+
+
+def _can_decode(syntax: pydicom.uid.UID) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def _dicom_size(dataset: pydicom.Dataset) -> tuple[int, int]:
+    if 'PixelData' not in dataset:
+        raise UploadError('PixelData (7FE0,0010) is missing')
+    try:
+        return int(dataset.Columns), int(dataset.Rows)
+    except Exception:  # noqa: BLE001 - e.g. a list of values
+        raise UploadError('Rows (0028,0010) or Columns (0028,0011) cannot be read') from None
+
+
+def _without_dicom_metadata(content: bytes) -> bytes:
+    dataset = _read_dicom(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            return _written(_with_tags(dataset, DICOM_TAGS), dataset.file_meta.TransferSyntaxUID)
+    except Exception:  # noqa: BLE001 - what damaged values make a library raise
+        raise UploadError('the DICOM file cannot be read') from None
+
+
+def _with_tags(dataset: pydicom.Dataset, keywords: tuple[str, ...]) -> pydicom.Dataset:
+    stripped = pydicom.Dataset()
+    for keyword in keywords:
+        if keyword not in dataset:
+            continue
+        element = dataset[keyword]
+        if element.VR == 'SQ':
+            items = [_with_tags(item, _LUT_TAGS) for item in element.value]
+            setattr(stripped, keyword, items)
+        else:
+            stripped.add(element)
+    return stripped
+
+
+def _written(dataset: pydicom.Dataset, syntax: pydicom.uid.UID) -> bytes:
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = syntax
+    stream = io.BytesIO()
+    file = pydicom.FileDataset(stream, dataset, preamble=b'\0' * _DICOM_PREAMBLE, file_meta=meta)
+    pydicom.dcmwrite(stream, file, enforce_file_format=False)
+    return stream.getvalue()
+
+
+def _grey_levels(dataset: Any, center: float | None, width: float | None) -> np.ndarray:
+    """Grey levels, 0..1 [height, width]."""
+    _check_frame(dataset)
+    stored = dataset.pixel_array
+    if stored.ndim != 2:
+        raise UploadError(f'the image has shape {stored.shape}: expected one grey image')
+    values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    if center is not None and width is not None:
+        return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+    if 'VOILUTSequence' in dataset and dataset.VOILUTSequence:
+        shown = apply_voi(values.astype(np.int64), dataset)
+        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+        return np.clip(np.asarray(shown, dtype=np.float32) / (2**bits - 1), 0.0, 1.0)
+    if dataset.get('WindowCenter') is not None and dataset.get('WindowWidth') is not None:
+        return _windowed(values, dataset)
+    if int(dataset.BitsStored) == 8 and stored.dtype == np.uint8 and values.max() <= 255:
+        return np.clip(values / 255, 0.0, 1.0)
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def _windowed(values: np.ndarray, dataset: Any) -> np.ndarray:
+    """The first window of the file; see DICOM PS3.3, C.11.2.1.2."""
+    center, width = (_first(dataset[name].value) for name in ('WindowCenter', 'WindowWidth'))
+    function = str(dataset.get('VOILUTFunction', '') or 'LINEAR')
+    if function == 'SIGMOID':
+        return 1.0 / (1.0 + np.exp(-4.0 * (values - center) / width))
+    if function == 'LINEAR':
+        center, width = center - 0.5, max(width - 1.0, 1e-6)
+    return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+
+
+def _first(value: Any) -> float:
+    return float(value[0] if isinstance(value, pydicom.multival.MultiValue) else value)
+
+
+def _check_frame(dataset: Any) -> None:
+    """Refuses compressed pixels whose own header says another size than the file's."""
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    try:
+        with Image.open(io.BytesIO(frame)) as image:
+            size = image.size
+    except Exception:  # noqa: BLE001 - a format without such a header, or damaged
+        return
+    if size != (dataset.Columns, dataset.Rows):
+        raise UploadError('the pixels of the DICOM image have another size than its header says')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='SHARE',
         help='share of studies, 0..1, that the canary version answers too (default: 0)',
     )
+    parser.add_argument(
+        '--retention-days',
+        type=int,
+        default=0,
+        metavar='DAYS',
+        help='delete image files of this age; studies, answers and readings stay (default: 0, '
+        'which keeps them)',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     is_local = args.host in _LOOPBACK
     if args.tokens == 'off' and not is_local:
         return refuse('serve', f'--tokens off: only on this machine alone, not on {args.host}')
+    if args.retention_days < 0:
+        return refuse('serve', f'--retention-days {args.retention_days}: expected 0 or more')
     if not 0.0 <= args.canary_share <= 1.0:
         return refuse('serve', f'--canary-share {args.canary_share}: expected 0 to 1')
     try:
@@ -66,9 +77,25 @@ def run(args: argparse.Namespace) -> int:
         requires_token=(args.tokens or ('off' if is_local else 'on')) == 'on',
         hosts=tuple(_LOOPBACK) if is_local else (),
         canary_share=args.canary_share,
+        retention_days=args.retention_days,
     )
-    logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
+    try:
+        _set_up(data)
+    except OSError as error:
+        return refuse('serve', error)
     return _serve(args, settings)
+
+
+def _set_up(data: Path) -> None:
+    """Makes the folder of the service, and sees to it that nothing about patients gets out."""
+    service.make_data_folder(data)
+    # Files of more than a megabyte are there while they arrive, without a name.
+    incoming = data / 'incoming'
+    incoming.mkdir(exist_ok=True, mode=0o700)
+    tempfile.tempdir = str(incoming)
+    logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
+    # Its messages have values of headers in them.
+    logging.getLogger('pydicom').setLevel(logging.CRITICAL)
 
 
 def _serve(args: argparse.Namespace, settings: Any) -> int:
@@ -94,7 +121,7 @@ def _serve(args: argparse.Namespace, settings: Any) -> int:
                 address = embedded.address
             services = Services(settings, ModelServer(address))
             open_parts.callback(services.close)
-            server = GatewayServer(create_app(services), args.host, args.port)
+            server = GatewayServer(create_app(services), args.host, args.port, settings.limits)
         except (ReleaseError, TargetError, EmbeddedServerError, DatabaseError, OSError) as error:
             return refuse('serve', error)
         open_parts.enter_context(running.recorded(settings.data, address))

@@ -5,15 +5,21 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import HTTPException, Request
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPBearer
 from sqlalchemy.orm import Session, sessionmaker
 
 from serving import tokens
+from serving.database import connection
 
 COOKIE = 'cxr_token'
 # The name in the audit log where tokens are off.
 LOCAL_USER = 'local'
+# Where the caller of a request is noted, in its ASGI state.
+STATE = 'user'
+_BEARER = HTTPBearer(auto_error=False, description='a token of `cxr-triage tokens create`')
 _READING = frozenset({'GET', 'HEAD', 'OPTIONS'})
 
 
@@ -41,7 +47,7 @@ def user(request: Request) -> User | None:
 
 def look_up(sessions: sessionmaker[Session], secret: str) -> User | None:
     """The user of a secret, unless it is unknown or revoked."""
-    with sessions() as session:
+    with connection.reading(sessions) as session:
         token = tokens.find(session, secret)
         return User(token.name, frozenset(token.roles)) if token else None
 
@@ -49,7 +55,8 @@ def look_up(sessions: sessionmaker[Session], secret: str) -> User | None:
 def needs(role: str) -> Callable[[Request], User]:
     """A dependency that lets only users with a role pass."""
 
-    def check(request: Request) -> User:
+    def check(request: Request, bearer: Annotated[Any, Depends(_BEARER)] = None) -> User:
+        del bearer  # documents the header in the OpenAPI
         caller = user(request)
         if caller is None:
             raise HTTPException(
@@ -57,6 +64,7 @@ def needs(role: str) -> Callable[[Request], User]:
                 'a token is needed: Authorization: Bearer TOKEN',
                 headers={'WWW-Authenticate': 'Bearer'},
             )
+        setattr(request.state, STATE, caller)
         if not caller.may(role):
             raise HTTPException(403, f'the token {caller.name!r} does not have the role {role}')
         return caller

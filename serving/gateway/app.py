@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import time
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
@@ -19,6 +21,9 @@ from serving.gateway.metrics import Metrics
 from serving.gateway.services import Services
 
 _log = logging.getLogger(__name__)
+# Below this, uploads fail soon.
+_LEAST_FREE_BYTES = 64 << 20
+_SQLITE_FULL = 'disk is full'
 
 
 def create_app(services: Services) -> Any:
@@ -33,24 +38,27 @@ def create_app(services: Services) -> Any:
     )
     app.state.services, app.state.settings = services, services.settings
     app.state.sessions, app.state.metrics = services.sessions, Metrics()
-    app.middleware('http')(_measure)
     app.exception_handler(SQLAlchemyError)(_database_down)
+    app.exception_handler(RequestValidationError)(_invalid)
     app.include_router(api.router)
     app.include_router(page.router)
     app.add_api_route('/healthz', _alive, tags=['operation'])
     app.add_api_route('/readyz', _ready, tags=['operation'])
     app.add_api_route('/metrics', _metrics, tags=['operation'], response_class=Response)
     page.mount(app)
-    return Guard(app, services.settings.limits, services.settings.hosts)
+    return Guard(app, services.settings.limits, services.settings.hosts, app.state.metrics)
 
 
-def _alive() -> dict[str, str]:
+async def _alive() -> dict[str, str]:
     """Answers as long as the process does."""
     return {'status': 'ok'}
 
 
 def _ready(request: Request) -> JSONResponse:
-    """200 when uploads are accepted and scored; else 503 with what is missing."""
+    """200 when uploads are accepted; else 503 with what is missing.
+
+    A model server that is down is reported too, but changes no status: studies wait for it.
+    """
     services: Services = request.app.state.services
     problems = {}
     try:
@@ -58,10 +66,18 @@ def _ready(request: Request) -> JSONResponse:
             session.execute(text('SELECT 1'))
     except SQLAlchemyError as error:
         problems['database'] = type(error).__name__
+    try:
+        if services.files.free_bytes() < _LEAST_FREE_BYTES:
+            problems['disk'] = 'it is almost full'
+    except OSError as error:
+        problems['disk'] = str(error.strerror)
+    model_server = services.scorer.problem
     if 'AVAILABLE' not in services.version_states().values():
-        problems['model server'] = services.scorer.problem or 'no version is available'
+        model_server = model_server or 'no version is available'
+    status = 'not ready' if problems else 'ready'
     return JSONResponse(
-        {'status': 'ready' if not problems else 'not ready', **problems}, 503 if problems else 200
+        {'status': status, 'model_server': model_server or 'ok', **problems},
+        503 if problems else 200,
     )
 
 
@@ -69,30 +85,27 @@ def _metrics(request: Request) -> Response:
     """The figures that Prometheus reads."""
     services: Services = request.app.state.services
     metrics: Metrics = request.app.state.metrics
-    metrics.read_database(services.reading)
+    with contextlib.suppress(SQLAlchemyError):  # the others are wanted most when it is down
+        metrics.read_database(services.reading)
     metrics.model_server_up.set(0 if services.scorer.problem else 1)
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _measure(request: Request, call_next: Any) -> Any:
-    started = time.perf_counter()
-    status = 500
-    try:
-        response = await call_next(request)
-        status = response.status_code
-        return response
-    finally:
-        # The route, not the path, which has ids in it.
-        route = getattr(request.scope.get('route'), 'path', 'unknown')
-        metrics: Metrics = request.app.state.metrics
-        metrics.requests.labels(request.method, route, status).inc()
-        metrics.latency.labels(route).observe(time.perf_counter() - started)
-
-
 def _database_down(request: Request, error: Exception) -> JSONResponse:
-    _log.error('%s %s: %s', request.method, request.url.path, error)
+    # Without the values of the statement, which are what users sent.
+    reason = str(getattr(error, 'orig', None) or error).strip().split('\n')[0]
+    _log.error('%s %s: %s', request.method, request.url.path, reason)
+    if type(getattr(error, 'orig', None)).__name__ == 'DiskFull' or _SQLITE_FULL in reason:
+        return JSONResponse({'detail': api.DISK_FULL}, 507)
     return JSONResponse(
         {'detail': 'the database does not answer: try again later'},
         503,
         headers={'Retry-After': '5'},
     )
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """The errors of a request without its values, which JSON may not be able to carry."""
+    assert isinstance(error, RequestValidationError)
+    problems = [{key: row[key] for key in ('type', 'loc', 'msg')} for row in error.errors()]
+    return JSONResponse({'detail': jsonable_encoder(problems)}, 422)

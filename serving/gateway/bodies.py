@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import datetime
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from serving import studies
 from serving.database import tables
 from serving.served_versions import Estimate, VersionInfo
 
 RESEARCH_USE = 'Research use only, not for clinical use'
+
+
+def _without_nul(text: str) -> str:
+    if '\0' in text:
+        raise ValueError('the character NUL cannot be stored')
+    return text
+
+
+# PostgreSQL has no NUL in a text.
+Text = Annotated[str, AfterValidator(_without_nul)]
+
+
+class ProblemBody(BaseModel):
+    """Why a request was refused."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            'examples': [{'detail': 'file 1: the file is not a PNG, JPEG or DICOM image'}]
+        }
+    )
+
+    detail: str | list[dict[str, Any]] = Field(
+        description='a sentence; a list of fields if the request has another form than described'
+    )
 
 
 class EstimateBody(BaseModel):
@@ -111,8 +135,8 @@ class NewReading(BaseModel):
     )
 
     verdict: Literal['normal', 'abnormal', 'not_assessable']
-    findings: list[str] = Field(default_factory=list, max_length=20)
-    text: str = Field(default='', max_length=4000)
+    findings: list[Text] = Field(default_factory=list, max_length=20)
+    text: Text = Field(default='', max_length=4000)
 
 
 class ModelBody(BaseModel):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from serving.database.tables import PENDING, STATES, Answer, Study
+
+_METHODS = frozenset({'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'})
 
 
 class Metrics:
@@ -40,6 +43,14 @@ class Metrics:
         self.model_server_up = Gauge(
             'cxr_model_server_up', 'Whether the last request was answered', registry=self.registry
         )
+
+    def count(self, scope: dict[str, Any], status: int, seconds: float) -> None:
+        """Counts a request of an ASGI scope."""
+        # The route, not the path, which has ids in it; and no name that a client invents.
+        route = getattr(scope.get('route'), 'path', 'unknown')
+        method = scope['method'] if scope['method'] in _METHODS else 'other'
+        self.requests.labels(method, route, status).inc()
+        self.latency.labels(route).observe(seconds)
 
     def read_database(self, reading: Callable[[], AbstractContextManager[Session]]) -> None:
         """Sets the figures that the database has, so that several gateways report the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from serving import served_versions, studies
 from serving.api.client import ModelServer, ModelServerError
 from serving.database import connection
 from serving.gateway.settings import Settings
+from serving.housekeeping import Housekeeping
 from serving.image_files import ImageFiles
 from serving.releases import config_file
 from serving.scoring import Scorer, Traffic
@@ -21,6 +23,7 @@ from serving.served_versions import VersionInfo
 
 # Seconds for which the states of the versions are taken as known.
 _STATES_S = 2.0
+_UPLOADS_AT_ONCE = 4
 
 
 class Services:
@@ -35,19 +38,26 @@ class Services:
         self.settings, self.server = settings, server
         self.sessions: sessionmaker[Session] = connection.connect(settings.database)
         self.files = ImageFiles(settings.data / 'images')
+        # Uploads hold their files in memory while they check and store them.
+        self.storing = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        self.housekeeping = Housekeeping(
+            self.sessions, self.files, Path(settings.target), settings.retention_days
+        )
         self._states: tuple[float, dict[int, str]] = (0.0, {})
         self.scorer = Scorer(
             self.sessions,
             self.files,
             server,
-            Traffic(settings.model, self.stable_label(), settings.canary_share),
+            Traffic(settings.model, self.stable_label, settings.canary_share),
             self.version,
+            self.housekeeping.run,
         )
 
     def close(self) -> None:
         """Ends the scorer and the connections."""
         self.scorer.close()
         self.server.close()
+        self.sessions.kw['bind'].dispose()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:

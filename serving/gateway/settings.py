@@ -16,19 +16,23 @@ class Limits:
       max_file_bytes: of one file.
       max_files: in one upload.
       max_pixels: of one image; checked before it is decoded.
-      request_s: seconds in which a request must have arrived.
+      max_text_bytes: of a request that is not an upload.
+      request_s: seconds in which a request must have arrived, and a part of an answer be taken.
+      head_s: seconds in which the head of a request must have arrived.
       requests_per_minute: of one token, or of one address where tokens are off.
     """
 
     max_file_bytes: int = 100 << 20
     max_files: int = 50
     max_pixels: int = image_status.MAX_PIXELS
+    max_text_bytes: int = 1 << 20
     request_s: float = 120.0
+    head_s: float = 30.0
     requests_per_minute: int = 1200
 
     @property
     def max_body_bytes(self) -> int:
-        """Of a whole request."""
+        """Of a whole upload."""
         return self.max_file_bytes * 2
 
 
