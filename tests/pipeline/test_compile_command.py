@@ -134,7 +134,7 @@ def test_missing_weights_are_reported(data: Path, tmp_path: Path, capsys) -> Non
     assert f'{data / "none.h5"}: no such file' in text
     assert '--fingerprint' in text
     assert not out.exists()
-    # The weights may be on a volume that only pods can read.
+    # The weights can be on a volume that only pods can read.
     assert _compile(data, out, *weights, '--fingerprint', 'release-2') == 0
 
 
