@@ -1,6 +1,4 @@
-"""`check`: a clean data root is clean; everything that is done to one is found, placed, and makes
-it exit with 1.
-"""
+"""`check`: accepts a clean data root, and reports each kind of damage with its place."""
 
 from __future__ import annotations
 
@@ -197,7 +195,7 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
 
 
 @pytest.mark.parametrize(
-    ('damage', 'expected', 'place', 'told'),
+    ('damage', 'expected', 'place', 'message'),
     [
         pytest.param(
             _flip,
@@ -352,7 +350,7 @@ def test_what_is_wrong_is_found(
     damage: Callable[[Path], None],
     expected: set[str],
     place: tuple | None,
-    told: str,
+    message: str,
     root: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -360,13 +358,13 @@ def test_what_is_wrong_is_found(
     code, report = check(root, '--pixels')
     assert (code, report['clean']) == (1, False)
     assert kinds_of(report) == expected
-    problems = [problem for problem in report['problems'] if told in problem['what']]
+    problems = [problem for problem in report['problems'] if message in problem['what']]
     assert problems, report['problems']
     if place:
         assert (problems[0]['file'], problems[0]['record'], problems[0]['key']) == place
     assert all(problem['do'] for problem in report['problems'])
-    shown = capsys.readouterr().out
-    assert 'Not clean' in shown
+    output = capsys.readouterr().out
+    assert 'Not clean' in output
 
 
 def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
@@ -417,7 +415,7 @@ def _set_cell(column: int, value: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ('damage', 'what'),
+    ('damage', 'message'),
     [
         pytest.param(
             _set_cell(2, str(2**63)),
@@ -442,7 +440,7 @@ def _set_cell(column: int, value: str) -> Callable[[Path], None]:
     ],
 )
 def test_what_is_not_understood_in_the_table_is_counted(
-    damage: Callable, what: str, root: Path, capsys: pytest.CaptureFixture[str]
+    damage: Callable, message: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(root)
     code, report = check(root)
@@ -450,13 +448,13 @@ def test_what_is_not_understood_in_the_table_is_counted(
     (problem,) = [
         problem for problem in report['problems'] if problem['kind'] == 'unclear_metadata'
     ]
-    assert (problem['what'], problem['key']) == (what, 'line 7')
+    assert (problem['what'], problem['key']) == (message, 'line 7')
     assert problem['file'] == str(root / layout.TABLE)
     assert {name: report[name].get('unknown', 0) for name in ('age_band', 'sex')} == {
-        'age_band': 'Age' in what,
-        'sex': 'Sex' in what,
+        'age_band': 'Age' in message,
+        'sex': 'Sex' in message,
     }
-    assert f'Metadata table: {what}' in ' '.join(capsys.readouterr().out.split())
+    assert f'Metadata table: {message}' in ' '.join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize('value', ['3.0', '00000003'], ids=['decimal', 'zeros'])
@@ -532,8 +530,8 @@ def test_control_characters_of_names_and_ids_do_not_reach_the_terminal(
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert command.run(parser.parse_args(['--data-root', str(root), '--workers', '1'])) == 1
-    shown = capsys.readouterr()
-    text = shown.out + shown.err
+    output = capsys.readouterr()
+    text = output.out + output.err
     assert not set(text) & set('\x1b\x9b\u202e')
     text = ''.join(line.strip('│┃ ') for line in text.splitlines())
     assert r'00\xff\x1b[2J-4.tfrec' in text
@@ -574,7 +572,7 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ('make', 'options', 'told'),
+    ('make', 'options', 'message'),
     [
         pytest.param(lambda root: None, [], 'not a directory', id='no data root'),
         pytest.param(lambda root: root.mkdir(), [], 'no file matches', id='empty data root'),
@@ -599,14 +597,14 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
     ],
 )
 def test_what_cannot_be_checked(
-    make: Callable[[Path], None], options: list[str], told: str, tmp_path: Path, capsys
+    make: Callable[[Path], None], options: list[str], message: str, tmp_path: Path, capsys
 ) -> None:
     root = tmp_path / 'root'
     make(root)
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert command.run(parser.parse_args(['--data-root', str(root), *options])) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_two_tables_are_not_guessed_between(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -639,16 +637,21 @@ def test_the_real_records_are_clean(real_data: Path, tmp_path: Path) -> None:
         )
         == 0
     )
-    found = json.loads(report.read_text())
-    assert (found['records'], found['accepted'], found['patients'], found['metadata_joined']) == (
+    content = json.loads(report.read_text())
+    assert (
+        content['records'],
+        content['accepted'],
+        content['patients'],
+        content['metadata_joined'],
+    ) == (
         1948,
         1948,
         1468,
         1948,
     )
-    assert (found['labels'][NO_FINDING], found['abnormal']) == (522, 1426)
-    assert sum(found['official_lists'].values()) == 1948
-    assert found['problems'] == []
+    assert (content['labels'][NO_FINDING], content['abnormal']) == (522, 1426)
+    assert sum(content['official_lists'].values()) == 1948
+    assert content['problems'] == []
 
 
 def test_records_used_here_are_of_the_layout() -> None:

@@ -1,6 +1,4 @@
-"""`convert`: images of every kind and both sources to the NIH layout, the same bytes each time, and
-nothing lost in silence.
-"""
+"""`convert`: images of every kind and both sources become records, and no image is lost."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ def run(*options: str | Path) -> int:
 
 
 def records_of(out: Path) -> dict[str, examples.XrayRecord]:
-    found = {}
+    records = {}
     for path in sorted((out / 'data').iterdir()):
         items = list(tfrecord.read(str(path)))
         assert len(items) == tfrecord.promised_count(str(path))
@@ -57,8 +55,8 @@ def records_of(out: Path) -> dict[str, examples.XrayRecord]:
             assert isinstance(item, tfrecord.Record)
             record = examples.parse(item.payload)
             assert record.image_id
-            found[record.image_id] = record
-    return found
+            records[record.image_id] = record
+    return records
 
 
 def report_of(out: Path) -> dict:
@@ -97,9 +95,7 @@ def folders(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nih(tmp_path: Path) -> Path:
-    """Five images as the NIH release has them, one RGBA, and its table, with a row that has no
-    image.
-    """
+    """Five images as in the NIH release, one RGBA, and a table with one row too many."""
     images = tmp_path / 'nih'
     modes = {
         '00000001_000': 'L',
@@ -216,7 +212,7 @@ def test_an_alpha_channel_that_is_the_same_everywhere_is_dropped() -> None:
 
 @pytest.mark.parametrize('mode', ['LA', 'RGBA'])
 def test_transparent_parts_become_black(mode: str) -> None:
-    """What is cut out by transparency is not to be seen, whatever pixels are left below it."""
+    """Transparent pixels are invisible, whatever their colour."""
     alpha = np.full((80, 90), 255, np.uint8)
     alpha[:, :30] = 0
     image = np.dstack([pixels()] * (len(mode) - 1) + [alpha])
@@ -282,7 +278,7 @@ def test_the_encoding_is_that_of_the_real_records(real_data: Path) -> None:
 
 
 def two_pages() -> bytes:
-    """A TIFF with two films."""
+    """A TIFF with two images."""
     out = io.BytesIO()
     first, second = (Image.fromarray(pixels(seed=number)) for number in range(2))
     first.save(out, 'TIFF', save_all=True, append_images=[second])
@@ -299,7 +295,7 @@ def cut_jpeg_in_tiff() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ('data', 'kind', 'told'),
+    ('data', 'kind', 'expected'),
     [
         pytest.param(
             b'', 'undecodable', 'cannot be decoded: not an image of a known format', id='empty file'
@@ -353,11 +349,11 @@ def cut_jpeg_in_tiff() -> bytes:
         pytest.param(cut_jpeg_in_tiff(), 'truncated', 'premature end', id='TIFF with a cut JPEG'),
     ],
 )
-def test_images_that_cannot_be_used(data: bytes, kind: str, told: str) -> None:
+def test_images_that_cannot_be_used(data: bytes, kind: str, expected: str) -> None:
     with pytest.raises(ImageError) as caught:
         to_jpeg(data)
     assert caught.value.kind == kind
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert 'object at 0x' not in str(caught.value)
 
 
@@ -529,10 +525,10 @@ def test_failures_are_listed_and_counted(
     assert len(records_of(out)) == 12
     failed = {entry['file']: entry['reason'] for entry in report_of(out)['failed']}
     assert failed.keys() == {f'NORMAL/{name}' for name in bad}
-    shown = capsys.readouterr().out
-    for name, (_, told) in bad.items():
-        assert told in failed[f'NORMAL/{name}']
-        assert f'NORMAL/{name}' in shown
+    output = capsys.readouterr().out
+    for name, (_, expected) in bad.items():
+        assert expected in failed[f'NORMAL/{name}']
+        assert f'NORMAL/{name}' in output
 
 
 def test_nih_images_that_the_table_does_not_explain_are_failures(nih: Path, tmp_path: Path) -> None:
@@ -567,7 +563,7 @@ def _strange(images: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('change', 'options', 'told'),
+    ('change', 'options', 'expected'),
     [
         pytest.param(
             _collide,
@@ -615,13 +611,13 @@ def _strange(images: Path) -> None:
     ],
 )
 def test_what_cannot_be_converted_as_it_lies(
-    change, options: list[str], told: list[str], folders: Path, tmp_path: Path, capsys
+    change, options: list[str], expected: list[str], folders: Path, tmp_path: Path, capsys
 ) -> None:
     if change:
         change(folders)
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', *options) == 1
     message = capsys.readouterr().err
-    assert all(part in message for part in told), message
+    assert all(part in message for part in expected), message
     assert not (tmp_path / 'out' / 'data').exists()
 
 
@@ -661,7 +657,7 @@ def _fifo(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('name', 'make', 'told'),
+    ('name', 'make', 'expected'),
     [
         pytest.param(
             'film.dcm', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM'
@@ -700,13 +696,13 @@ def _fifo(path: Path) -> None:
     ],
 )
 def test_a_film_that_cannot_be_read_is_a_failure(
-    name: str, make: Callable[[Path], object], told: str, folders: Path, tmp_path: Path
+    name: str, make: Callable[[Path], object], expected: str, folders: Path, tmp_path: Path
 ) -> None:
     make(folders / 'NORMAL' / name)
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 1
     (failed,) = report_of(tmp_path / 'out')['failed']
     assert failed['file'] == f'NORMAL/{printable(name)}'
-    assert told in failed['reason']
+    assert expected in failed['reason']
     assert len(records_of(tmp_path / 'out')) == 12
 
 
@@ -717,9 +713,9 @@ def test_every_ignored_file_is_counted_by_type(
         write(folders / 'NORMAL' / name, b'x')
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
     assert report_of(tmp_path / 'out')['ignored_files'] == {'.csv': 1, '.db': 1, '.txt': 2}
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert [
-        re.search(rf'ignored: {kind} +│ +(\d)', shown)[1] for kind in (r'\.csv', r'\.db', r'\.txt')
+        re.search(rf'ignored: {kind} +│ +(\d)', output)[1] for kind in (r'\.csv', r'\.db', r'\.txt')
     ] == ['1', '1', '2']
 
 

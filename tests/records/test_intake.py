@@ -1,6 +1,4 @@
-"""The judgement on a record: what is accepted, whose it is, and the reason and remedy in each
-rejection.
-"""
+"""Judging a record: acceptance, the patient, and the reason and advice of each rejection."""
 
 from __future__ import annotations
 
@@ -120,8 +118,12 @@ def test_an_image_missing_from_the_table() -> None:
     verdict = rejected(Intake({'other.png': ENTRY}), record())
     assert (verdict.kind, verdict.image_id) == ('not_in_metadata', ID)
     assert "set missing_metadata to 'keep'" in verdict.reason
-    kept = accepted(Intake({'other.png': ENTRY}, missing_metadata='keep'), record())
-    assert (kept.patient_id, kept.entry, kept.notes) == ('00000013', None, ('not_in_metadata',))
+    result = accepted(Intake({'other.png': ENTRY}, missing_metadata='keep'), record())
+    assert (result.patient_id, result.entry, result.notes) == (
+        '00000013',
+        None,
+        ('not_in_metadata',),
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_what_the_decoder_can_handle_is_accepted_with_a_note(
 
 
 @pytest.mark.parametrize(
-    ('payload', 'kind', 'told'),
+    ('payload', 'kind', 'message'),
     [
         pytest.param(b'garbage', 'invalid_record', 'not a tf.train.Example', id='no Example'),
         pytest.param(build(b'', ID, {}), 'invalid_record', "'image' is empty", id='empty image'),
@@ -172,14 +174,14 @@ def test_what_the_decoder_can_handle_is_accepted_with_a_note(
         ),
     ],
 )
-def test_rejected(payload: bytes, kind: str, told: str) -> None:
+def test_rejected(payload: bytes, kind: str, message: str) -> None:
     verdict = rejected(Intake(exclude=frozenset({'left-out.png'})), payload)
     assert verdict.kind == kind
-    assert told in verdict.reason
+    assert message in verdict.reason
 
 
 @pytest.mark.parametrize(
-    ('rules', 'told'),
+    ('rules', 'message'),
     [
         pytest.param(
             {'missing_metadata': 'drop'}, "missing_metadata is 'drop'", id='missing_metadata'
@@ -199,10 +201,10 @@ def test_rejected(payload: bytes, kind: str, told: str) -> None:
         pytest.param({'patient_id_pattern': r'(a'}, 'not a regular expression', id='no pattern'),
     ],
 )
-def test_rules_that_cannot_be(rules: dict, told: str) -> None:
+def test_rules_that_cannot_be(rules: dict, message: str) -> None:
     with pytest.raises(ValueError, match=r'.') as caught:
         Intake(**rules)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_it_can_be_sent_to_a_worker() -> None:

@@ -46,7 +46,7 @@ def test_usual_names_and_places(kind: Kind, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('kind', 'told'),
+    ('kind', 'message'),
     [
         (
             TABLE,
@@ -62,8 +62,8 @@ def test_usual_names_and_places(kind: Kind, name: str, tmp_path: Path) -> None:
     ],
     ids=['table', 'list'],
 )
-def test_one_that_is_not_there(kind: Kind, told: str, tmp_path: Path) -> None:
-    with pytest.raises(DataRootError, match=told):
+def test_one_that_is_not_there(kind: Kind, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataRootError, match=message):
         resolve(kind, AUTO, scan(str(_root(tmp_path))))
 
 
@@ -91,11 +91,11 @@ def test_a_named_file(tmp_path: Path) -> None:
 
 def test_a_named_file_that_is_not_there_but_another_is(tmp_path: Path) -> None:
     root = _root(tmp_path, 'metadata/Data_Entry_2017_v2020.csv')
-    told = (
+    message = (
         r"data\.metadata is 'metadata/Data_Entry_2017_v2020\.csv\.gz': .*no such file\. There is "
         r'metadata/Data_Entry_2017_v2020\.csv: set'
     )
-    with pytest.raises(DataRootError, match=told):
+    with pytest.raises(DataRootError, match=message):
         resolve(TABLE, 'metadata/Data_Entry_2017_v2020.csv.gz', scan(str(root)))
     with pytest.raises(
         DataRootError, match=r"data\.exclude is 'gone\.txt': .*gone\.txt: no such file"

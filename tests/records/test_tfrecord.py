@@ -1,6 +1,4 @@
-"""The TFRecord reader: whatever is done to a file, undamaged records come out, damage is named, and
-no byte goes missing.
-"""
+"""The TFRecord reader: it yields undamaged records, names damage, and accounts for every byte."""
 
 from __future__ import annotations
 
@@ -156,7 +154,7 @@ def test_the_payload_behind_a_wrong_checksum_is_handed_over(
 
 
 @pytest.mark.parametrize(
-    ('left', 'reason'),
+    ('size', 'reason'),
     [
         pytest.param(5, '5 bytes are left', id='in the length'),
         pytest.param(HEADER - 1, '11 bytes are left', id='in the checksum of the length'),
@@ -166,14 +164,14 @@ def test_the_payload_behind_a_wrong_checksum_is_handed_over(
     ],
 )
 def test_a_truncated_file_loses_only_its_last_record(
-    path: Path, payloads: list[bytes], frames: list[bytes], left: int, reason: str
+    path: Path, payloads: list[bytes], frames: list[bytes], size: int, reason: str
 ) -> None:
-    data = frames[0] + frames[1][:left]
+    data = frames[0] + frames[1][:size]
     items = read(path, data)
     check_conserved(items, len(data))
     assert payloads_of(items) == payloads[:1]
     (damage,) = damages_of(items)
-    assert (damage.index, damage.offset, damage.length) == (1, len(frames[0]), left)
+    assert (damage.index, damage.offset, damage.length) == (1, len(frames[0]), size)
     assert reason in damage.reason
 
 
@@ -402,9 +400,9 @@ def test_any_damage_to_gzip_never_raises_nor_invents_records(
     )
     del zipped[data.draw(st.integers(2, len(zipped)), label='cut') :]
     items = read(path, zipped)
-    found = payloads_of(items)
-    assert found == payloads[: len(found)] or set(found) <= set(payloads)
-    assert len(found) == len(payloads) or damages_of(items)
+    intact = payloads_of(items)
+    assert intact == payloads[: len(intact)] or set(intact) <= set(payloads)
+    assert len(intact) == len(payloads) or damages_of(items)
 
 
 def test_a_gzip_file_that_unpacks_to_too_much_is_read_no_further(
