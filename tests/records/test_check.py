@@ -33,7 +33,7 @@ IMAGES = [image_of(number) for number in range(COUNT)]
 
 
 def id_of(number: int) -> str:
-    """Two images a patient."""
+    """The image id; each patient has two images."""
     return f'{number // 2 + 1:08d}_{number % 2:03d}.png'
 
 
@@ -346,7 +346,7 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
         ),
     ],
 )
-def test_what_is_wrong_is_found(
+def test_problems_are_reported(
     damage: Callable[[Path], None],
     expected: set[str],
     place: tuple | None,
@@ -367,7 +367,7 @@ def test_what_is_wrong_is_found(
     assert 'Not clean' in output
 
 
-def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
+def test_the_report_has_the_byte_offset(root: Path) -> None:
     _flip(root)
     _, report = check(root)
     (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'damaged_record']
@@ -391,7 +391,7 @@ def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
         pytest.param(_changed(image=encode(pixels(512, 512))), [], 'wrong_size', id='another size'),
     ],
 )
-def test_what_is_only_to_be_known_leaves_it_clean(
+def test_warnings_leave_a_data_root_clean(
     damage: Callable[[Path], None], options: list[str], kind: str, root: Path
 ) -> None:
     damage(root)
@@ -439,7 +439,7 @@ def _set_cell(column: int, value: str) -> Callable[[Path], None]:
         ),
     ],
 )
-def test_what_is_not_understood_in_the_table_is_counted(
+def test_unclear_cells_of_the_table_are_counted(
     damage: Callable, message: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(root)
@@ -465,7 +465,7 @@ def test_a_patient_in_another_spelling_is_the_same_patient(value: str, root: Pat
     assert kinds_of(report, 'warning') == {'label_without_positives'}
 
 
-def test_a_patient_that_the_table_does_not_name_is_told_by_the_image(root: Path) -> None:
+def test_a_patient_missing_from_the_table_comes_from_the_image_id(root: Path) -> None:
     _set_cell(3, '')(root)
     code, report = check(root)
     assert (code, report['patients'], report['patient_sources']) == (
@@ -487,7 +487,7 @@ def test_record_files_of_all_usual_names_are_read(root: Path) -> None:
     )
 
 
-def test_what_is_not_read_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_files_are_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(20):
         (root / 'data' / f'{number}.dcm').write_bytes(b'')
     (root / 'data' / '003-4.tfrec_old').write_bytes(b'')
@@ -558,7 +558,7 @@ def test_patients_by_pattern(tmp_path: Path) -> None:
     assert (code, report['patients']) == (0, 2)
 
 
-def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> None:
+def test_gzip_files_and_several_workers_give_the_same_report(root: Path) -> None:
     _, plain = check(root)
     for path in sorted((root / 'data').iterdir()):
         path.with_name(path.name + '.gz').write_bytes(gzip.compress(path.read_bytes()))
@@ -596,7 +596,7 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
         ),
     ],
 )
-def test_what_cannot_be_checked(
+def test_an_unusable_data_root_is_refused(
     make: Callable[[Path], None], options: list[str], message: str, tmp_path: Path, capsys
 ) -> None:
     root = tmp_path / 'root'
@@ -607,7 +607,7 @@ def test_what_cannot_be_checked(
     assert message in capsys.readouterr().err
 
 
-def test_two_tables_are_not_guessed_between(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_tables_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / 'metadata' / 'Data_Entry_2017.csv').write_text('x')
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -654,7 +654,7 @@ def test_the_real_records_are_clean(real_data: Path, tmp_path: Path) -> None:
     assert content['problems'] == []
 
 
-def test_records_used_here_are_of_the_layout() -> None:
+def test_the_records_of_these_tests_have_the_layout() -> None:
     assert {parse(record(number)).image_id for number in range(COUNT)} == {
         id_of(number) for number in range(COUNT)
     }

@@ -223,7 +223,7 @@ def test_transparent_parts_become_black(mode: str) -> None:
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF'])
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_a_film_comes_out_upright(orientation: int, kind: str) -> None:
+def test_images_become_upright(orientation: int, kind: str) -> None:
     upright = pixels(90, 90)
     upright[:20, :40] = 0  # so that no turn or mirror image is like another
     stored = {
@@ -382,7 +382,7 @@ def test_damaged_and_blank_images_are_not_converted(data: bytes, kind: str, fit:
         if '1 bit' not in name
     ],
 )
-def test_unsupported_images_become_films_that_the_pipeline_takes(data: bytes) -> None:
+def test_unsupported_images_become_usable_records(data: bytes) -> None:
     jpeg = to_jpeg(data, bad_images.SIDE).jpeg
     images.decode(jpeg, images.check(jpeg))
 
@@ -443,14 +443,14 @@ def test_order_mixes_classes(folders: Path, tmp_path: Path) -> None:
     assert sum(one != two for one, two in itertools.pairwise(labels)) > 3
 
 
-def test_images_whose_patient_is_unknown_are_warned_of(
+def test_unknown_patients_give_a_warning(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
     assert 'the patient of 12 of 12 images is unknown' in capsys.readouterr().err
 
 
-def test_the_output_depends_on_the_input_alone(folders: Path, tmp_path: Path) -> None:
+def test_the_output_depends_only_on_the_input(folders: Path, tmp_path: Path) -> None:
     contents = []
     for workers in ('1', '3'):
         out = tmp_path / workers
@@ -543,7 +543,7 @@ def test_nih_images_that_the_table_does_not_explain_are_failures(nih: Path, tmp_
     assert len(records_of(out)) == 4
 
 
-def test_without_one_usable_image_nothing_is_written_but_the_report(
+def test_without_usable_images_only_the_report_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / 'images' / 'Mass' / 'a.png', b'')
@@ -610,7 +610,7 @@ def _strange(images: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_converted_as_it_lies(
+def test_unusable_input_is_refused(
     change, options: list[str], expected: list[str], folders: Path, tmp_path: Path, capsys
 ) -> None:
     if change:
@@ -632,7 +632,7 @@ def test_what_cannot_be_converted_as_it_lies(
     ],
 )
 @pytest.mark.parametrize('ids', ['name', 'path'])
-def test_a_link_brings_no_image_in_twice(
+def test_links_do_not_repeat_images(
     link: Callable[[Path], None], ids: str, folders: Path, tmp_path: Path
 ) -> None:
     link(folders)
@@ -695,7 +695,7 @@ def _fifo(path: Path) -> None:
         ),
     ],
 )
-def test_a_film_that_cannot_be_read_is_a_failure(
+def test_an_unreadable_image_is_a_failure(
     name: str, make: Callable[[Path], object], expected: str, folders: Path, tmp_path: Path
 ) -> None:
     make(folders / 'NORMAL' / name)
@@ -721,7 +721,7 @@ def test_every_ignored_file_is_counted_by_type(
 
 @pytest.mark.parametrize('ids', ['name', 'path'])
 @pytest.mark.parametrize('folder', ['', 'metadata/'])
-def test_the_official_lists_come_along(ids: str, folder: str, nih: Path, tmp_path: Path) -> None:
+def test_the_official_lists_are_converted(ids: str, folder: str, nih: Path, tmp_path: Path) -> None:
     write(
         nih / f'{folder}train_val_list.txt',
         b'00000001_000.png\n00000001_001.png\n00000009_000.png\n',
@@ -768,7 +768,7 @@ def test_the_official_lists_beside_a_table_that_is_elsewhere(nih: Path, tmp_path
     }
 
 
-def test_a_table_as_people_have_it(
+def test_common_forms_of_the_table(
     nih: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = nih / 'Data_Entry_2017.csv'
@@ -828,7 +828,7 @@ def test_a_conversion_that_was_killed_starts_again(
     )
 
 
-def test_records_of_others_are_not_mixed_with_the_new(
+def test_foreign_records_are_not_mixed_with_new_ones(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / 'out'
@@ -877,7 +877,7 @@ def test_no_images(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert images in capsys.readouterr().err
 
 
-def test_an_output_folder_in_use_is_left_alone(
+def test_a_folder_with_files_is_refused(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / 'out'

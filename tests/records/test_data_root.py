@@ -48,7 +48,7 @@ def test_all_spellings_at_any_depth_in_a_fixed_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     'hidden', ['.x.tfrec', '.trash/x.tfrec', 'data/.partial/x.tfrec', '.x/.y.tfrec']
 )
-def test_hidden_files_are_left_alone(hidden: str, tmp_path: Path) -> None:
+def test_hidden_files_are_not_read(hidden: str, tmp_path: Path) -> None:
     assert _names(_write(tmp_path, hidden, 'a.tfrec')) == ['a.tfrec']
 
 
@@ -64,7 +64,7 @@ def test_a_folder_may_be_linked(tmp_path: Path) -> None:
     assert _names(tmp_path / 'root') == ['data/a.tfrec']
 
 
-def test_all_that_is_not_read_is_counted_by_type(tmp_path: Path) -> None:
+def test_ignored_files_are_counted_by_type(tmp_path: Path) -> None:
     _write(
         tmp_path,
         'a.tfrec',

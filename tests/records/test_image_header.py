@@ -200,7 +200,7 @@ def test_an_image_that_was_cut_off_is_not_complete(data: bytes) -> None:
         ),
     ],
 )
-def test_no_usable_header(data: bytes, message: str) -> None:
+def test_an_unusable_header_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ImageHeaderError) as caught:
         inspect(data)
     assert message in str(caught.value)
@@ -224,7 +224,7 @@ def test_damage_of_any_kind_gives_a_header_or_a_reason(image: bytes, data: st.Da
 
 
 @pytest.mark.real_data
-def test_real_images_are_told_as_pillow_tells_them(real_data: Path) -> None:
+def test_headers_of_real_images_agree_with_pillow(real_data: Path) -> None:
     files = sorted((real_data / 'nih' / 'data').glob('*.tfrec'))[:2]
     images = [
         examples.parse(item.payload).image

@@ -48,7 +48,7 @@ def test_found_by_the_decoder(data: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     'data', [pytest.param(data, id=name) for name, data in bad_images.UNSUPPORTED.items()]
 )
-def test_what_a_viewer_shows_otherwise_is_not_supported(data: bytes) -> None:
+def test_images_that_viewers_show_differently_are_unsupported(data: bytes) -> None:
     kind, reason = _problem(data)
     assert kind == image_status.UNSUPPORTED
     assert 'expected 8 bits per channel, greyscale or RGB, upright' in reason
@@ -176,7 +176,7 @@ def test_limits_are_named(limits: dict, kind: str, message: str) -> None:
         ),
     ],
 )
-def test_what_costs_too_much_is_refused_by_its_header(data: bytes, message: str) -> None:
+def test_expensive_images_are_refused_by_their_header(data: bytes, message: str) -> None:
     with pytest.raises(images.ImageError) as caught:
         images.check_readable(data)
     assert caught.value.kind == image_status.TOO_LARGE

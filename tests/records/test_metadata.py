@@ -246,7 +246,7 @@ def test_an_image_is_found_by_another_spelling_of_its_name(
     assert image_id in metadata.read_list(str(tmp_path / 'list.txt'))
 
 
-def test_a_name_that_may_mean_two_images_means_neither(table: Path) -> None:
+def test_an_ambiguous_name_matches_no_image(table: Path) -> None:
     entries = read(
         table, HEADER, ROW.replace('00000013_005', 'a'), ROW.replace('00000013_005', 'A')
     )
@@ -288,7 +288,7 @@ def test_a_table_that_cannot_be_used(table: Path, lines: list[str], message: str
         pytest.param(bytes(range(256)) * 9, id='binary'),
     ],
 )
-def test_a_file_that_is_no_table(table: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_table_is_refused(table: Path, data: bytes) -> None:
     table.write_bytes(data)
     with pytest.raises(MetadataError, match=r'Data_Entry\.csv'):
         metadata.read_table(str(table))

@@ -175,7 +175,7 @@ def test_a_truncated_file_loses_only_its_last_record(
     assert reason in damage.reason
 
 
-def test_cut_between_records_nothing_is_damaged_and_the_name_promises_more(
+def test_a_cut_between_records_shows_only_in_the_promised_count(
     path: Path, frames: list[bytes]
 ) -> None:
     items = read(path, b''.join(frames[:2]))
@@ -231,7 +231,7 @@ def test_only_the_beginning_of_a_huge_foreign_stretch_is_kept(
 @pytest.mark.parametrize(
     'name', ['000-4.tfrec', '000-4.tfrec.gz'], ids=['zipped without saying so', 'zipped by name']
 )
-def test_gzip_is_told_by_its_bytes(
+def test_gzip_is_recognised_by_its_bytes(
     tmp_path: Path, payloads: list[bytes], frames: list[bytes], name: str
 ) -> None:
     items = read(tmp_path / name, gzip.compress(b''.join(frames)))
@@ -297,7 +297,7 @@ def test_a_flipped_byte_in_gzip_is_never_passed_over(
         assert set(payloads_of(items)) <= set(payloads)
 
 
-def test_something_else_behind_a_gzip_stream_is_named(
+def test_bytes_after_a_gzip_stream_are_named(
     path: Path, payloads: list[bytes], frames: list[bytes]
 ) -> None:
     items = read(path, gzip.compress(b''.join(frames)) + b'something else')
@@ -382,7 +382,7 @@ def test_any_truncation_costs_the_last_record_only(
 
 @_many
 @given(data=st.binary(max_size=400))
-def test_any_bytes_at_all_are_conserved_and_never_raise(path: Path, data: bytes) -> None:
+def test_any_bytes_are_accounted_for_and_never_raise(path: Path, data: bytes) -> None:
     items = read(path, data)
     if data[:2] != b'\x1f\x8b':
         check_conserved(items, len(data))
