@@ -13,8 +13,6 @@ import yaml
 from cli import main as cli
 from records.synth import write_dataset
 
-pytestmark = pytest.mark.usefixtures('cached_digests')
-
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
