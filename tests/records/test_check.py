@@ -53,9 +53,7 @@ def record(number: int, **changes) -> bytes:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A clean data root: 12 images of 6 patients in 3 files, table, official lists,
-    preprocessed_data.csv.
-    """
+    """A clean data root: 12 images of 6 patients in 3 files, with all side files."""
     root = tmp_path / 'root'
     for shard in range(COUNT // PER_FILE):
         put(

@@ -123,9 +123,7 @@ def nih(tmp_path: Path) -> Path:
 
 
 def min_is_white(array: np.ndarray) -> bytes:
-    """A TIFF of the kind that X-ray scanners write: 0 is white. Of 8-bit pixels, Pillow writes the
-    inverse itself.
-    """
+    """A TIFF as X-ray scanners write it: 0 is white. Pillow itself inverts 8-bit pixels."""
     return encode(array, 'TIFF', tiffinfo={262: 0})
 
 
@@ -805,9 +803,7 @@ def test_common_forms_of_the_table(
 def test_a_conversion_that_was_killed_starts_again(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The state at each moment of the last quarter: files in their place, the report not
-    written.
-    """
+    """The killed conversion left record files, but no report."""
     out = tmp_path / 'out'
     command._clear(out)
     write(out / 'data' / '.partial' / '1', b'half a shard')
@@ -821,7 +817,7 @@ def test_a_conversion_that_was_killed_starts_again(
         'metadata',
         'preprocessed_data.csv',
     ]
-    # A complete data set is not replaced unasked.
+    # A complete data set is replaced only with --overwrite.
     assert run('--images', folders, '--out', out, '--workers', '1') == 1
     assert (
         'the folder is not empty. Choose another one, or use --overwrite' in capsys.readouterr().err

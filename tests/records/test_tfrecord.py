@@ -27,9 +27,7 @@ def size_of(item: Record | Damage) -> int:
 
 
 def check_conserved(items: list[Record | Damage], size: int) -> None:
-    """Items follow each other without a gap and end where the file ends; they are numbered from
-    0.
-    """
+    """Checks that the items are numbered from 0 and cover the file without gaps."""
     place = 0
     for number, item in enumerate(items):
         assert (item.index, item.offset) == (number, place)
@@ -53,8 +51,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def payloads() -> list[bytes]:
     source = random.Random(7)
-    # Zero bytes in plenty, as the search for the next header goes by them; lengths over a byte and
-    # over two.
+    # Many zero bytes, because the search for the next header uses them; lengths of 1 to 3 bytes.
     return [
         bytes(source.choice((0, 0, 0, 1, 2, 255)) for _ in range(size))
         for size in (40, 300, 70_000, 5)
@@ -270,8 +267,7 @@ def test_a_gzip_that_breaks_delivers_all_before_the_break(path: Path) -> None:
     frames = _noise_frames()
     intact = gzip.compress(b''.join(frames[:3]))
     body = zlib.compressobj(wbits=-15)
-    # Up to a flush every byte is there to be unzipped; behind it stands a block of the reserved
-    # kind 3.
+    # Everything before a flush can be unzipped; after it comes a block of the reserved type 3.
     stream = (
         intact[:10]
         + body.compress(b''.join(frames[:3]))
