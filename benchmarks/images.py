@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from records.parallel import default_workers, ordered_map
-from records.synth import film, population
+from records.synth import population, rendering
 from records.synth.dataset import SynthSummary, write_dataset
 from records.synth.population import LabelledStudy
 
@@ -91,7 +91,7 @@ class Retake:
         levels = 255 * (np.arange(256) / 255) ** rng.uniform(0.8, 1.25)
         pixels = np.asarray(image.point(levels.astype(np.uint8).tolist())).astype(np.int16)
         pixels += np.roll(_grain(), (int(rng.integers(SIZE)), int(rng.integers(SIZE))), (0, 1))
-        return film.encode_jpeg(np.clip(pixels, 0, 255).astype(np.uint8))
+        return rendering.encode_jpeg(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 def _kind(study: LabelledStudy) -> tuple[bool, str]:
@@ -99,7 +99,7 @@ def _kind(study: LabelledStudy) -> tuple[bool, str]:
 
 
 def _draw(study: LabelledStudy) -> np.ndarray:
-    return film.render(study.study, _SEED, SIZE)
+    return rendering.render(study.study, _SEED, SIZE)
 
 
 @lru_cache(maxsize=1)

@@ -29,7 +29,7 @@ def digest(*modules: str) -> str:
     for module in closure(*modules):
         hashed.update(module.encode())
         path = _source(module)
-        hashed.update(ast.dump(_tree(path)).encode())
+        hashed.update(_syntax(path))
         if path.endswith('__init__.py'):
             for name, content in _package_data(os.path.dirname(path)):
                 hashed.update(name.encode() + content)
@@ -82,6 +82,12 @@ def _tree(path: str) -> ast.Module:
         return ast.parse(file.read(), path)
 
 
+@functools.cache
+def _syntax(path: str) -> bytes:
+    return ast.dump(_tree(path)).encode()
+
+
+@functools.cache
 def _imports(path: str) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(_tree(path)):

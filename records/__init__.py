@@ -1,3 +1,1 @@
-"""The NIH TFRecord layout: reading it with every check, writing it, drawing it (synth), converting
-to it.
-"""
+"""Data sets in the NIH TFRecord layout: reads, checks, writes, converts and draws them."""

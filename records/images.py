@@ -89,7 +89,7 @@ def check(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
     Pixels are decoded only for a PNG with an alpha channel.
 
     Example:
-        >>> check(Path('film.jpeg').read_bytes()).width
+        >>> check(Path('image.jpeg').read_bytes()).width
         600
 
     Raises:
@@ -227,9 +227,7 @@ def _unsupported(data: bytes, header: ImageHeader) -> str:
 
 
 def _is_opaque(data: bytes, header: ImageHeader) -> bool:
-    """Whether the alpha channel of a PNG hides nothing. A transparent grey level or colour (tRNS)
-    counts as hiding something.
-    """
+    """Whether the alpha channel of a PNG hides nothing; a transparent colour (tRNS) hides some."""
     import numpy as np
 
     has_channel = header.channels in (2, 4)

@@ -1,9 +1,8 @@
-"""Names of the features in raw and in transformed examples: the only place where they are spelled.
-No TensorFlow here.
+"""The names of the features in raw and in transformed examples. No TensorFlow here.
 
 Raw examples (what XrayExampleGen writes): `IMAGE` bytes, `IMAGE_ID` bytes, the 15 labels of
-`schemas.labels` int64, and the derived features below. `UNKNOWN` stands where the metadata table
-says nothing.
+`schemas.labels` int64, and the derived features below. A value that the metadata
+table does not give is `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SPLITS: tuple[str, ...] = ('train', 'val', 'calibration', 'test')
 
 
 def age_band(age: int) -> str:
-    """The band of `AGE_BANDS` an age in years falls into; a negative age is unknown."""
+    """The band of `AGE_BANDS` for an age in years; a negative age is unknown."""
     if age < 0:
         return UNKNOWN
     for limit, band in ((18, '00-17'), (40, '18-39'), (60, '40-59'), (80, '60-79')):
@@ -40,5 +39,5 @@ def age_band(age: int) -> str:
 
 
 def transformed(name: str) -> str:
-    """The name a feature has after Transform."""
+    """The name of a feature after Transform."""
     return f'{name}_xf'

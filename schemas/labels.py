@@ -1,6 +1,4 @@
-"""The 15 labels of NIH ChestX-ray14 and the tasks that are learned from them. No TensorFlow
-here.
-"""
+"""The 15 labels of NIH ChestX-ray14 and those derived from them. No TensorFlow here."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""The names of everything that can be wrong with a data set: the same name wherever a problem
-shows.
+"""The names of the problems of a data set, the same in every file and message.
 
 `quarantine.jsonl`, `ingest.json`, `audit.json`, `convert_report.json`, the table of `check` and
 `gate.max_share` use these names; those of images that cannot be used are in `schemas.image_status`.
-`records.problems` says what each one means and what to do about it. The texts are kept apart, so
-that a better sentence does not make TFX ingest and train again.
+`records.problems` says what each one means and what to do about it. The texts are in another
+module, so that changing a text does not make TFX ingest and train again.
 """
 
 from __future__ import annotations

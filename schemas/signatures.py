@@ -1,4 +1,4 @@
-"""The signatures that an exported model promises to those who serve it. No TensorFlow here."""
+"""The signatures of an exported model. No TensorFlow here."""
 
 from __future__ import annotations
 

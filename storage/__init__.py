@@ -237,7 +237,7 @@ def copy(source: str, destination: str) -> None:
 
     When this returns, a local copy is on the disk, not only in memory.
     """
-    make_dirs(destination.rsplit('/', 1)[0])
+    make_dirs(os.path.dirname(destination) or '.')
     _write(destination, chunks(source), durable=True)
 
 
@@ -247,7 +247,7 @@ def move(source: str, destination: str, overwrite: bool = False) -> None:
     Raises:
       OSError: renaming fails, or `destination` exists and `overwrite` is False.
     """
-    make_dirs(destination.rsplit('/', 1)[0])
+    make_dirs(os.path.dirname(destination) or '.')
     if is_remote(source):
         with _tensorflow() as tf:
             tf.io.gfile.rename(source, destination, overwrite=overwrite)

@@ -8,12 +8,16 @@
     const cell = row.cells[column];
     const text = cell ? (cell.dataset.sort ?? cell.textContent).trim() : '';
     const number = parseFloat(text.replace(/,/g, '').replace(/^\+/, ''));
-    return /^[+-]?[\d.]/.test(text) && !Number.isNaN(number) && !/^\d{4}-\d\d/.test(text) ? number : text;
+    return /^[+-]?[\d.]/.test(text) && !Number.isNaN(number) && !/^\d{4}-\d\d/.test(text)
+      ? number
+      : text;
   }
 
   function compare(one, other) {
     if (typeof one === typeof other) {
-      return typeof one === 'number' ? one - other : one.localeCompare(other, 'en', {numeric: true});
+      return typeof one === 'number'
+        ? one - other
+        : one.localeCompare(other, 'en', {numeric: true});
     }
     return typeof one === 'number' ? -1 : 1;
   }

@@ -9,11 +9,11 @@
     confusionMatrixPlot: {metricName: 'confusionMatrixAtThresholds', dataSeries: 'matrices'},
   };
 
-  function put(place, name, data, config) {
+  function put(id, name, data, config) {
     const element = document.createElement(name);
     element.config = config;
     element.data = data;
-    document.getElementById(place).replaceChildren(element);
+    document.getElementById(id).replaceChildren(element);
     return element;
   }
 
@@ -26,7 +26,7 @@
   }
 
   function choices(select, titles) {
-    select.replaceChildren(...titles.map((title, place) => new Option(title, place)));
+    select.replaceChildren(...titles.map((title, index) => new Option(title, index)));
   }
 
   // Converts rows of numbers to the named form of TFMA's plots.
@@ -34,26 +34,43 @@
     const flagged = truePositives + falsePositives;
     const positives = truePositives + falseNegatives;
     return {
-      threshold, truePositives, falsePositives, trueNegatives, falseNegatives,
-      precision: flagged ? truePositives / flagged : null, recall: positives ? truePositives / positives : null,
+      threshold,
+      truePositives,
+      falsePositives,
+      trueNegatives,
+      falseNegatives,
+      precision: flagged ? truePositives / flagged : null,
+      recall: positives ? truePositives / positives : null,
     };
   }
 
   function buckets(rows) {
     const inner = rows.map(([low, high, images, labels, predictions]) => ({
-      lowerThresholdInclusive: low, upperThresholdExclusive: high, numWeightedExamples: images,
-      totalWeightedLabel: labels, totalWeightedRefinedPrediction: predictions,
+      lowerThresholdInclusive: low,
+      upperThresholdExclusive: high,
+      numWeightedExamples: images,
+      totalWeightedLabel: labels,
+      totalWeightedRefinedPrediction: predictions,
     }));
-    const empty = {numWeightedExamples: 0, totalWeightedLabel: 0, totalWeightedRefinedPrediction: 0};
+    const empty = {
+      numWeightedExamples: 0,
+      totalWeightedLabel: 0,
+      totalWeightedRefinedPrediction: 0,
+    };
     // TFMA's histogram also has a bucket below 0 and one above 1.
-    return [{lowerThresholdInclusive: '-Infinity', upperThresholdExclusive: 0, ...empty}, ...inner,
-      {lowerThresholdInclusive: 1, upperThresholdExclusive: 'Infinity', ...empty}];
+    return [
+      {lowerThresholdInclusive: '-Infinity', upperThresholdExclusive: 0, ...empty},
+      ...inner,
+      {lowerThresholdInclusive: 1, upperThresholdExclusive: 'Infinity', ...empty},
+    ];
   }
 
   function showPlots(curves, title) {
     const data = {};
-    if (curves && curves.matrices.length) data.confusionMatrixAtThresholds = {matrices: curves.matrices.map(matrix)};
-    if (curves && curves.buckets.length) data.calibrationHistogramBuckets = {buckets: buckets(curves.buckets)};
+    if (curves && curves.matrices.length)
+      data.confusionMatrixAtThresholds = {matrices: curves.matrices.map(matrix)};
+    if (curves && curves.buckets.length)
+      data.calibrationHistogramBuckets = {buckets: buckets(curves.buckets)};
     if (Object.keys(data).length) {
       put('tfma-plot', 'tfma-nb-plot', data, {sliceName: title, metricKeys: PLOT_KEYS});
     } else {
@@ -64,7 +81,10 @@
   }
 
   function plots() {
-    const [sliceSelect, plotSelect] = [document.getElementById('plot-slice'), document.getElementById('plot-output')];
+    const [sliceSelect, plotSelect] = [
+      document.getElementById('plot-slice'),
+      document.getElementById('plot-output'),
+    ];
     const loaded = new Map();
     const show = () => {
       const {title, number} = embedded.slices[sliceSelect.value];
@@ -82,8 +102,14 @@
       loaded.set(number, curves);
       show();
     };
-    choices(sliceSelect, embedded.slices.map((one) => one.title));
-    choices(plotSelect, embedded.plots.map((one) => one.title));
+    choices(
+      sliceSelect,
+      embedded.slices.map((slice) => slice.title),
+    );
+    choices(
+      plotSelect,
+      embedded.plots.map((plot) => plot.title),
+    );
     sliceSelect.addEventListener('change', show);
     plotSelect.addEventListener('change', show);
     show();
@@ -92,13 +118,17 @@
   function timeSeries() {
     const select = document.getElementById('series-slice');
     const titles = Object.keys(embedded.series);
-    const show = () => put('tfma-series', 'tfma-nb-time-series', embedded.series[titles[select.value]], {isModelCentric: true});
+    const show = () =>
+      put('tfma-series', 'tfma-nb-time-series', embedded.series[titles[select.value]], {
+        isModelCentric: true,
+      });
     choices(select, titles);
     select.addEventListener('change', show);
     show();
   }
 
-  if (embedded.data && embedded.data.length) widen(put('tfma-slicing', 'tfma-nb-slicing-metrics', embedded.data, embedded.config));
+  if (embedded.data && embedded.data.length)
+    widen(put('tfma-slicing', 'tfma-nb-slicing-metrics', embedded.data, embedded.config));
   if (embedded.slices && embedded.slices.length) plots();
   if (embedded.series && Object.keys(embedded.series).length) timeSeries();
 })();

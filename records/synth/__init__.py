@@ -1,8 +1,6 @@
-"""Synthetic frontal chest X-rays: phantoms with the signs of the 14 NIH findings, and data sets of
-them in the NIH layout.
+"""Synthetic chest X-rays with the signs of the 14 NIH findings, and data sets of them.
 
-What this package offers is loaded when it is first asked for, so that the command line can be
-described without numpy.
+The modules are imported on first use, so that `--help` does not import NumPy.
 """
 
 from __future__ import annotations
@@ -14,14 +12,14 @@ if TYPE_CHECKING:
     from records.synth.dataset import SynthError as SynthError
     from records.synth.dataset import SynthSummary as SynthSummary
     from records.synth.dataset import write_dataset as write_dataset
-    from records.synth.film import encode_jpeg as encode_jpeg
-    from records.synth.film import phantom as phantom
+    from records.synth.rendering import encode_jpeg as encode_jpeg
+    from records.synth.rendering import phantom as phantom
 
 _HOME = {
     'SynthError': 'records.synth.dataset',
     'SynthSummary': 'records.synth.dataset',
-    'encode_jpeg': 'records.synth.film',
-    'phantom': 'records.synth.film',
+    'encode_jpeg': 'records.synth.rendering',
+    'phantom': 'records.synth.rendering',
     'write_dataset': 'records.synth.dataset',
 }
 __all__ = ['SynthError', 'SynthSummary', 'encode_jpeg', 'phantom', 'write_dataset']

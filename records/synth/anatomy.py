@@ -1,6 +1,4 @@
-"""What differs between patients (`Anatomy`), between exposures (`Pose`), and the chest's measures
-on one film (`Geometry`).
-"""
+"""The build of a patient (`Anatomy`), an exposure (`Pose`), and the chest in it (`Geometry`)."""
 
 from __future__ import annotations
 
@@ -8,16 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-RIGHT, LEFT = (
-    -1,
-    1,
-)  # the patient's sides, as signs of x: the patient's right is on the left of the film
+# The patient's sides, as signs of x: the patient's right is on the left of the image.
+RIGHT, LEFT = -1, 1
 SIDES = (RIGHT, LEFT)
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient's build, the same on all of the patient's films; lengths in body units."""
+    """The build of a patient, the same in all images of the patient; lengths in body units."""
 
     width: float  # of the thorax, 1 = average
     length: float  # of the thorax, 1 = average
@@ -39,8 +35,12 @@ class Anatomy:
 
 
 def draw_anatomy(rng: np.random.Generator, age: float, sex: str) -> Anatomy:
-    """A patient's build. `age` in years shapes the aorta, `sex` (F or M) the breasts and the
-    size.
+    """Draws the build of a patient.
+
+    Args:
+      rng: the random stream of the patient.
+      age: years; shapes the aorta.
+      sex: F or M; shapes the breasts and the size.
     """
     woman = sex == 'F'
     fat = float(rng.beta(2, 3))
@@ -68,26 +68,27 @@ def draw_anatomy(rng: np.random.Generator, age: float, sex: str) -> Anatomy:
 
 @dataclass(frozen=True)
 class Pose:
-    """How one film was taken: position of the patient, beam and receptor."""
+    """How an image was taken: position of the patient, beam and receptor."""
 
     view: str  # PA or AP
     supine: bool
     # 0..1: how far the beam came from below, which lifts the clavicles and levels the ribs
     lordosis: float
     inspiration: float  # how far the diaphragm is lower than on average
-    oblique: float  # sideways shift of what lies in front against what lies behind
+    oblique: float  # sideways shift of the front of the body against its back
     scale: float
     degrees: float
     shift: tuple[float, float]
     threshold: float  # attenuation that gives a middle grey
-    contrast: float  # slope of the film's curve
+    contrast: float  # slope of the characteristic curve
     grain: float  # standard deviation of the noise, grey levels
     arms: float  # how far the arms are from the trunk
 
 
 def draw_pose(rng: np.random.Generator, view: str) -> Pose:
-    """How a film of this view was taken: AP ones come from the bedside, with shallower breath, less
-    contrast and more tilt.
+    """Draws how an image of this view was taken.
+
+    AP images come from the bedside, with shallower breath, less contrast and more tilt.
     """
     bedside = view == 'AP'
     supine = bedside and bool(rng.random() < 0.5)
@@ -110,7 +111,7 @@ def draw_pose(rng: np.random.Generator, view: str) -> Pose:
 
 @dataclass
 class Geometry:
-    """The chest's measures on one film; findings change them before anything is drawn."""
+    """The measures of a chest in one image; findings change them before anything is drawn."""
 
     anatomy: Anatomy
     pose: Pose
@@ -120,15 +121,16 @@ class Geometry:
     rib_slope: float
     dome: dict[int, float]  # height of each hemidiaphragm's top
     flatness: float = 0.0  # of the hemidiaphragms, 0..1
-    air: float = 0.62  # what the lungs take from the attenuation where they are deepest
+    air: float = 0.62  # how much the lungs lower the attenuation where they are deepest
     vessels: float = 1.0
     shift: float = 0.0  # of the mediastinum, sideways
     hilum: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
 def geometry(anatomy: Anatomy, pose: Pose) -> Geometry:
-    """The measures of a chest without findings. AP magnifies the heart (it lies further from the
-    receptor), lying raises the diaphragm.
+    """The measures of a chest without findings.
+
+    In AP, the heart is further from the receptor and looks larger. Lying raises the diaphragm.
     """
     bedside = pose.view == 'AP'
     top = anatomy.dome + pose.inspiration - (0.03 if pose.supine else 0.0)

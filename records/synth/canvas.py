@@ -1,9 +1,8 @@
-"""Where body coordinates meet pixels: the frame, curves, smooth random fields and anti-aliased
-strokes.
+"""Drawing in body coordinates: frame, curves, smooth random fields and anti-aliased strokes.
 
-Body coordinates: x to the right of the film (the patient's left), y downwards; 1 is half the film's
-width at magnification 1, about 21 cm, and the origin lies in the middle of the thorax. Fields are
-float32 arrays.
+Body coordinates: x to the right of the image (the patient's left), y downwards. The unit is half
+the width of the image at magnification 1, about 21 cm. The origin is in the middle of the thorax.
+Fields are float32 arrays.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _TABLE = 2048
 
 
 class Frame:
-    """The similarity transform from body coordinates to the pixels of a film of `size` x `size`."""
+    """The similarity transform from body coordinates to pixels of a `size` x `size` image."""
 
     def __init__(
         self,
@@ -34,13 +33,11 @@ class Frame:
         self._shift = np.array(shift)
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Body points, float [..., 2], as pixel positions."""
+        """The pixel positions of body points, float [..., 2]."""
         return (np.asarray(points) @ self._matrix.T + self._shift + 1) * (self.size / 2)
 
     def grid(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """x and y in body coordinates, each float32 [size, size], at the pixel centres of a film of
-        `size`.
-        """
+        """The body coordinates x and y of the pixel centres, each float32 [size, size]."""
         ticks = ((np.arange(size) + 0.5) * 2 / size - 1).astype(np.float32)
         u, v = (
             ticks[None, :] - np.float32(self._shift[0]),
@@ -50,22 +47,23 @@ class Frame:
         return inverse[0, 0] * u + inverse[0, 1] * v, inverse[1, 0] * u + inverse[1, 1] * v
 
     def length(self, body: float) -> float:
-        """A length in body units, in pixels."""
+        """Converts a length from body units to pixels."""
         return float(body * np.sqrt(np.linalg.det(self._matrix)) * self.size / 2)
 
 
 class Curve:
-    """A monotone-between-knots (PCHIP) function, tabulated, so that evaluating it on a whole field
-    is a table look-up.
+    """A curve through knots, monotone between them (PCHIP).
+
+    It is tabulated, so that evaluating it on a whole field is a table look-up.
     """
 
     def __init__(self, *knots: tuple[float, float]) -> None:
-        at, values = np.array(knots, dtype=np.float64).T
-        where = np.clip(np.linspace(-_REACH, _REACH, _TABLE), at[0], at[-1])
-        self._table = PchipInterpolator(at, values)(where).astype(np.float32)
+        positions, values = np.array(knots, dtype=np.float64).T
+        x = np.clip(np.linspace(-_REACH, _REACH, _TABLE), positions[0], positions[-1])
+        self._table = PchipInterpolator(positions, values)(x).astype(np.float32)
 
-    def __call__(self, where):
-        index = (np.asarray(where) + _REACH) * ((_TABLE - 1) / (2 * _REACH)) + 0.5
+    def __call__(self, x):
+        index = (np.asarray(x) + _REACH) * ((_TABLE - 1) / (2 * _REACH)) + 0.5
         return self._table[np.clip(index, 0, _TABLE - 1).astype(np.int32)]
 
 
@@ -76,21 +74,20 @@ def smoothstep(field: np.ndarray) -> np.ndarray:
 
 
 def dome(field: np.ndarray) -> np.ndarray:
-    """The depth of a round body at `field` of the way from its edge (0) to its middle (1): steep at
-    the edge, then flat.
-    """
+    """The depth of a round body between its edge (0) and its middle (1): steep, then flat."""
     t = np.clip(field, np.float32(0), np.float32(1))
     return np.sqrt(t * (2 - t))
 
 
 def resize(field: np.ndarray, size: int) -> np.ndarray:
-    """A float32 field resampled (bicubic) to [size, size]."""
+    """Resamples a float32 field (bicubic) to [size, size]."""
     return np.array(Image.fromarray(field).resize((size, size), Image.Resampling.BICUBIC))
 
 
 def noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
-    """A smooth random field, float32 [size, size], mean 0 and standard deviation about 1, with
-    `cells` grains across.
+    """A smooth random field, float32 [size, size], with `cells` grains across.
+
+    Its mean is 0, its standard deviation about 1.
     """
     return resize(rng.standard_normal((cells, cells), dtype=np.float32), size) * np.float32(1.35)
 
@@ -116,8 +113,9 @@ class Strokes:
         )
 
     def bone(self, path: np.ndarray, width, cortex: float = 1.0, marrow: float = 0.6) -> None:
-        """A long bone along `path`, float [n, 2], `width` body units wide (a number or one a
-        point): bright rims, a paler middle.
+        """Draws a long bone along `path`, float [n, 2]: bright rims, a paler middle.
+
+        `width` is in body units, one number or one per point.
         """
         half = np.broadcast_to(np.asarray(width, dtype=np.float64) / 2, len(path))[:, None]
         along = np.gradient(path, axis=0)
@@ -129,7 +127,7 @@ class Strokes:
             self.polygon(np.concatenate([path + edge, (path - edge)[::-1]]), level)
 
     def line(self, path: np.ndarray, width: float, level: float) -> None:
-        """A line along `path`, float [n, 2], `width` body units wide."""
+        """Draws a line along `path`, float [n, 2], `width` body units wide."""
         pixels = max(1, round(self._frame.length(width) * self._by))
         self._draw.line(
             (self._frame.pixels(path) * self._by).ravel().tolist(),
@@ -139,21 +137,19 @@ class Strokes:
         )
 
     def branches(self, paths: np.ndarray, width: float, level: float) -> None:
-        """Many polylines, float [n, points, 2], of one width (body units) and level."""
+        """Draws many polylines, float [n, points, 2], of one width (body units) and level."""
         pixels = max(1, round(self._frame.length(width) * self._by))
         fill = round(255 * level)
         for path in (self._frame.pixels(paths) * self._by).reshape(len(paths), -1).tolist():
             self._draw.line(path, fill=fill, width=pixels)
 
     def field(self) -> np.ndarray:
-        """What was drawn, float32 [size, size], 0..1."""
+        """The drawing, float32 [size, size], 0..1."""
         return np.asarray(self._image.reduce(self._by), dtype=np.float32) * np.float32(1 / 255)
 
 
 def blur(field: np.ndarray, pixels: float) -> np.ndarray:
-    """A float32 field of values 0..1 averaged over 2 * `pixels` + 1 pixels each way; kept in steps
-    of 1/255.
-    """
+    """Averages a float32 field, 0..1, over 2 * `pixels` + 1 pixels each way, in steps of 1/255."""
     image = Image.fromarray((np.clip(field, 0, 1) * 255 + 0.5).astype(np.uint8)).filter(
         ImageFilter.BoxBlur(pixels)
     )

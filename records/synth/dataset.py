@@ -19,34 +19,36 @@ from pathlib import Path
 from records import examples, layout
 from records.origin import TRUTH_NAME
 from records.parallel import default_workers
-from records.synth import film, population
+from records.synth import population, rendering
 from records.synth.population import LabelledStudy
 from schemas.labels import LABELS, NO_FINDING
 
-PER_SHARD = 122  # records in a file of the sample of the NIH set that the layout is taken from
+PER_SHARD = 122  # records per file, as in the sample of NIH records that the layout follows
 LABEL_NOISE = 0.03
-_FILM_MILLIMETRES = 420  # side of the square that is drawn
-_TEST_OF_100 = 23  # share of the official NIH test list
-_CHUNK = 4  # images a worker is handed at a time
-_FEWEST_FOR_WORKERS = 24  # below that, starting processes takes longer than drawing
+_SIDE_MILLIMETRES = 420  # side of the square area that an image shows
+_TEST_PERCENT = 23  # share of the official NIH test list
+_CHUNK = 4  # images that a worker gets at a time
+_MIN_COUNT_FOR_WORKERS = 24  # with fewer, starting processes takes longer than drawing
 
 
 class SynthError(ValueError):
-    """A data set that cannot be written as asked; the text says what was expected and what to
-    do.
-    """
+    """A data set that cannot be written; the text says what was expected and what to do."""
 
 
 @dataclass(frozen=True)
 class SynthSummary:
-    """What `write_dataset` wrote.
+    """A summary of the data set that `write_dataset` wrote.
 
     Attributes:
-      out: the data root. files: the record files, in order.
-      records, patients: how many. label_counts: records with each of LABELS, as labelled. views:
-      records of each view.
-      mislabelled: records whose label is wrong on purpose. image_bytes: of all JPEGs. seconds: wall
-        clock.
+      out: the data root.
+      files: the record files, in order.
+      records: number of records.
+      patients: number of patients.
+      label_counts: records with each of LABELS, as labelled.
+      views: records of each view.
+      mislabelled: records whose label is deliberately wrong.
+      image_bytes: bytes of all JPEGs together.
+      seconds: wall-clock time.
     """
 
     out: Path
@@ -81,27 +83,25 @@ def write_dataset(
     `count` or `per_shard` either.
 
     Args:
-      out: the data root; `data/`, `metadata/` and `preprocessed_data.csv` are made in it.
+      out: the data root; gets `data/`, `metadata/` and `preprocessed_data.csv`.
       count: records to write, at least 1.
-      seed: names the population: its patients, their anatomy, their findings. At least 0.
-      per_shard: records a file.
+      seed: selects the population (patients, anatomy, findings); at least 0.
+      per_shard: records per file.
       size: side of the images, pixels.
-      label_noise: share of the records whose label is made wrong, 0..1.
-      prevalence: share of the images with each finding, in place of the NIH's; see
+      label_noise: share of the records that get a wrong label, 0..1.
+      prevalence: share of the images with each finding, instead of that of the NIH images; see
         `population.shares`.
-      first_patient: number of the first patient; a later span takes a higher one, so that its
-        patients are new ones.
-      workers: processes; None takes one a core. With more than one, the calling script needs the
+      first_patient: number of the first patient; a higher number for a later span gives it new
+        patients.
+      workers: processes; None for one per core. With more than one, the calling script needs the
         usual `if __name__ == '__main__'`.
-      overwrite: replace a synthetic data set that is already there. Records that were not drawn are
-        never replaced.
+      overwrite: replace an earlier synthetic data set in `out`. Other records are never replaced.
       on_progress: called with the number of records written so far.
-      jpeg: draws a film in another way; must be picklable, as workers call it.
+      jpeg: replaces the function that draws an image; workers call it, so it must be picklable.
 
     Raises:
-      SynthError: an argument out of range, `out` holds records already, or nothing can be written
-        there.
-      OSError: writing fails on the way, say because the disk is full; no half-written file is left.
+      SynthError: an argument is out of range, `out` has records already, or it is not writable.
+      OSError: writing fails, for example on a full disk; no half-written file remains.
     """
     started = time.monotonic()
     _check(
@@ -124,22 +124,22 @@ def write_dataset(
         )
     out = Path(out)
     _make_room(out, overwrite)
-    # First of all, so that what is left of a broken-off run can be told from real records.
+    # Written first: it marks the files of an interrupted run as synthetic.
     layout.write_atomically(out / 'metadata' / TRUTH_NAME, _truth(studies))
     with _rendered(
         studies, jpeg or partial(_jpeg, seed=seed, size=size), _processes(workers, count)
     ) as images:
         files, image_bytes = _write_shards(out, studies, images, per_shard, on_progress)
     _write_tables(out, studies, size, seed)
-    counts = Counter(name for each in studies for name in each.findings or (NO_FINDING,))
+    counts = Counter(name for study in studies for name in study.findings or (NO_FINDING,))
     return SynthSummary(
         out=out,
         files=tuple(files),
         records=len(studies),
-        patients=len({each.study.patient for each in studies}),
+        patients=len({study.study.patient for study in studies}),
         label_counts={name: counts[name] for name in LABELS},
-        views=dict(Counter(each.study.view for each in studies)),
-        mislabelled=sum(each.mislabelled for each in studies),
+        views=dict(Counter(study.study.view for study in studies)),
+        mislabelled=sum(study.mislabelled for study in studies),
         image_bytes=image_bytes,
         seconds=time.monotonic() - started,
     )
@@ -159,7 +159,7 @@ def _check(
         ('count', count, 1),
         ('seed', seed, 0),
         ('per_shard', per_shard, 1),
-        ('size', size, film.SMALLEST),
+        ('size', size, rendering.SMALLEST),
         ('first_patient', first_patient, 1),
         ('workers', 1 if workers is None else workers, 1),
     ):
@@ -170,20 +170,20 @@ def _check(
 
 
 def _make_room(out: Path, overwrite: bool) -> None:
-    """Makes the folders; takes away the records of an earlier synthetic data set when told to."""
+    """Makes the folders; with `overwrite`, removes the records of an earlier synthetic data set."""
     data, truth = out / layout.DATA_FOLDER, out / 'metadata' / TRUTH_NAME
     present = sorted(
         path for folder in (out, data) if folder.is_dir() for path in folder.glob('*.tfrec*')
     )
     if present and not overwrite:
         raise SynthError(
-            f'{out} holds {len(present)} record files already (first: {present[0]}): name another '
-            'directory, or ask for overwriting'
+            f'{out} already has {len(present)} record files (first: {present[0]}): choose another '
+            'folder, or use --overwrite'
         )
     if present and not truth.is_file():
         raise SynthError(
-            f'{out} holds record files that were not drawn by synth ({truth} is missing): they '
-            'are not overwritten; name another directory'
+            f'{out} has record files that synth did not write ({truth} is missing) and does not '
+            'overwrite: choose another folder'
         )
     try:
         for folder in (data, truth.parent):
@@ -194,13 +194,12 @@ def _make_room(out: Path, overwrite: bool) -> None:
             path.unlink()
     except OSError as error:
         raise SynthError(
-            f'{out} cannot be written ({error.strerror}: {error.filename}): name a directory that '
-            'can'
+            f'{out} is not writable ({error.strerror}: {error.filename}): choose another folder'
         ) from None
 
 
 def _processes(workers: int | None, count: int) -> int:
-    if count < _FEWEST_FOR_WORKERS:
+    if count < _MIN_COUNT_FOR_WORKERS:
         return 1
     if workers is not None:
         return workers
@@ -211,17 +210,17 @@ def _processes(workers: int | None, count: int) -> int:
 def _rendered(
     studies: list[LabelledStudy], work: Callable[[LabelledStudy], bytes], processes: int
 ) -> Iterator[Iterator[bytes]]:
-    """The studies' JPEGs in their order."""
+    """Yields an iterator over the JPEGs of the studies, in order."""
     if processes == 1:
         yield map(work, studies)
         return
-    # Spawned, not forked: TensorFlow's threads in the parent do not survive a fork.
+    # `spawn`, because TensorFlow's threads in the parent do not survive a fork.
     with multiprocessing.get_context('spawn').Pool(processes) as pool:
         yield pool.imap(work, studies, chunksize=_CHUNK)
 
 
 def _jpeg(study: LabelledStudy, seed: int, size: int) -> bytes:
-    return film.encode_jpeg(film.render(study.study, seed, size))
+    return rendering.encode_jpeg(rendering.render(study.study, seed, size))
 
 
 def _write_shards(
@@ -231,7 +230,7 @@ def _write_shards(
     per_shard: int,
     on_progress: Callable[[int], None] | None,
 ) -> tuple[list[Path], int]:
-    """The record files, in order, and the bytes of all JPEGs."""
+    """Writes the record files; returns their paths, in order, and the bytes of all JPEGs."""
     image_bytes = 0
     writer = layout.ShardWriter(out, per_shard)
     try:
@@ -248,7 +247,7 @@ def _write_shards(
 
 
 def _write_tables(out: Path, studies: list[LabelledStudy], size: int, seed: int) -> None:
-    spacing = round(_FILM_MILLIMETRES / size, 3)
+    spacing = round(_SIDE_MILLIMETRES / size, 3)
     rows = (
         (
             study.image_id,
@@ -282,8 +281,8 @@ def _write_tables(out: Path, studies: list[LabelledStudy], size: int, seed: int)
 
 
 def _in_test(patient: int, seed: int) -> bool:
-    """A fixed pseudo-random share of the patients."""
-    return (patient * 2_654_435_761 + seed * 40_503) % 2**32 * 100 >> 32 < _TEST_OF_100
+    """Whether the patient is in the test list: a fixed pseudo-random share of the patients."""
+    return (patient * 2_654_435_761 + seed * 40_503) % 2**32 * 100 >> 32 < _TEST_PERCENT
 
 
 def _truth(studies: list[LabelledStudy]) -> bytes:

@@ -1,11 +1,9 @@
-"""Who is X-rayed and what is found: patients with several studies each, findings that come together
-as they do in NIH ChestX-ray14.
+"""The synthetic patients, their studies and findings, with the frequencies of NIH ChestX-ray14.
 
-Findings follow a Gaussian copula with two factors, one of acute illness (fluid, infection) and one
-of chronic lung disease: each finding's share of the images is met exactly in expectation, the
-co-occurrence follows from the loadings. Shares, ages, views and images a patient are those of the
-NIH table (Data_Entry_2017_v2020, 112,120 images, counted); the loadings are set to meet its
-frequent pairs.
+Findings follow a Gaussian copula with two factors: acute illness (fluid, infection) and chronic
+lung disease. The share of each finding is exact in expectation; the loadings determine which
+findings occur together. Shares, ages, views and images per patient are counts of the NIH table
+(Data_Entry_2017_v2020, 112,120 images). The loadings are chosen to match its frequent pairs.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from records.synth.film import Study
+from records.synth.rendering import Study
 from schemas.labels import FINDINGS, NO_FINDING
 
 # Share of the NIH images with each finding.
@@ -37,8 +35,7 @@ NIH_PREVALENCE: dict[str, float] = {
     'Hernia': 0.0020,
 }
 
-# Loadings on the two factors, and the share of the rest that stays with the patient from study to
-# study.
+# Loadings on the two factors, and the share of the remaining variance that belongs to the patient.
 _LOADINGS: dict[str, tuple[float, float, float]] = {
     'Atelectasis': (0.55, 0.10, 0.4),
     'Consolidation': (0.50, 0.05, 0.3),
@@ -56,7 +53,7 @@ _LOADINGS: dict[str, tuple[float, float, float]] = {
     'Hernia': (0.05, 0.00, 1.0),
 }
 _PERSISTENCE = 0.6  # share of the two factors' variance that belongs to the patient
-# Share of the NIH patients with 1, 2, … images; the last stands for ten and more.
+# Share of the NIH patients with 1, 2, … images; the last one is for ten or more.
 _STUDIES = np.array(
     [0.5682, 0.1335, 0.0682, 0.0432, 0.0304, 0.0255, 0.0197, 0.0160, 0.0126, 0.0827]
 )
@@ -65,13 +62,13 @@ _AP_LOADING = 0.40
 _MALE = 0.565
 _AGE = (46.0, 16.0)
 _YOUNGEST, _OLDEST = 18, 92
-# Streams of random numbers; those of `film` start at 0.
+# Random streams; those of `rendering` start at 0.
 _PATIENT, _STUDY, _NOISE = 16, 17, 18
 
 
 @dataclass(frozen=True)
 class LabelledStudy:
-    """A study and the findings its label names, which label noise may have made wrong."""
+    """A study and the findings that its label names, which label noise may have changed."""
 
     study: Study
     findings: tuple[str, ...]
@@ -86,28 +83,28 @@ class LabelledStudy:
 
 
 def shares(prevalence: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Each finding's share of the images: the NIH's, with those of `prevalence` in their place.
+    """The share of the images with each finding: that of `prevalence`, otherwise that of the NIH.
 
-    `No Finding` in `prevalence` scales the findings that are not named so that this share of the
-    images has none.
+    A share of `No Finding` scales the findings that are not named, until this share of the images
+    has no finding.
 
     Raises:
-      ValueError: an unknown name, a share outside 0..1, or a share of `No Finding` that the named
-        findings leave no room for.
+      ValueError: an unknown name, a share outside 0..1, or a share of `No Finding` that is
+        impossible with the shares of the named findings.
     """
-    wanted = dict(prevalence or {})
-    for name, share in wanted.items():
+    requested = dict(prevalence or {})
+    for name, share in requested.items():
         if name not in (NO_FINDING, *FINDINGS):
             raise ValueError(
                 f'prevalence names {name!r}: expected {NO_FINDING} or one of {", ".join(FINDINGS)}'
             )
         if not 0 <= share <= 1:
             raise ValueError(f'prevalence of {name} is {share}: expected 0 to 1')
-    normal = wanted.pop(NO_FINDING, None)
-    result = {name: wanted.get(name, NIH_PREVALENCE[name]) for name in FINDINGS}
+    normal = requested.pop(NO_FINDING, None)
+    result = {name: requested.get(name, NIH_PREVALENCE[name]) for name in FINDINGS}
     if normal is None:
         return result
-    free = [name for name in FINDINGS if name not in wanted]
+    free = [name for name in FINDINGS if name not in requested]
 
     def scaled(factor: float) -> dict[str, float]:
         return {
@@ -118,7 +115,7 @@ def shares(prevalence: Mapping[str, float] | None = None) -> dict[str, float]:
     low, high = 0.0, 1 / min((result[name] for name in free), default=1.0)
     if not without_finding(scaled(high)) - 1e-3 <= normal <= without_finding(scaled(low)) + 1e-3:
         raise ValueError(
-            f'prevalence of {NO_FINDING} is {normal}: the shares of the named findings leave '
+            f'prevalence of {NO_FINDING} is {normal}: the shares of the named findings allow '
             f'{without_finding(scaled(low)):.3f} at most'
         )
     for _ in range(60):
@@ -128,8 +125,9 @@ def shares(prevalence: Mapping[str, float] | None = None) -> dict[str, float]:
 
 
 def without_finding(prevalence: Mapping[str, float]) -> float:
-    """The share of images without any finding that these shares give (two-dimensional Gauss-Hermite
-    quadrature over the factors).
+    """The share of images without any finding, given the share of each finding.
+
+    It comes from a two-dimensional Gauss-Hermite quadrature over the factors.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(41)
     weights = weights / weights.sum()
@@ -156,8 +154,7 @@ def draw(
 ) -> list[LabelledStudy]:
     """The first `count` studies of the population of this seed, in the order of their patients.
 
-    Each patient is drawn from a random stream of its own, so a longer list starts with the shorter
-    one.
+    Each patient has a separate random stream, so a longer list starts with the shorter one.
     """
     limits = {name: _limit(share) for name, share in shares(prevalence).items()}
     result: list[LabelledStudy] = []
@@ -213,9 +210,7 @@ def _patient(
 
 
 def _latent(name: str, factors: np.ndarray, own: float, passing: float) -> float:
-    """A standard normal value; the finding is there when it lies above the limit that the finding's
-    share sets.
-    """
+    """A standard normal value; the study has the finding if it is above the limit of its share."""
     acute, chronic, stays = _LOADINGS[name]
     rest = np.sqrt(1 - acute**2 - chronic**2)
     return float(
@@ -231,8 +226,10 @@ def _label(
     label_noise: float,
     limits: Mapping[str, float],
 ) -> tuple[str, ...]:
-    """What the label says: with probability `label_noise` a sick patient's findings are missed, or
-    a healthy one is given a finding.
+    """The findings of the label.
+
+    With probability `label_noise`, it misses all findings of the study, or names a finding in a
+    study without any.
     """
     if rng.random() >= label_noise:
         return findings

@@ -1,7 +1,7 @@
-"""The sign that each of the 14 findings leaves on a frontal film.
+"""The sign of each of the 14 findings in a frontal image.
 
-A sign is a function that changes the chest's measures before anything is drawn and returns what it
-adds to the drawn chest.
+A sign is a function that changes the measures of the chest before anything is drawn. It returns an
+overlay: a function that changes the drawn chest.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Overlay = Callable[[Chest, np.random.Generator], None]
 Sign = Callable[[Geometry, np.random.Generator], Overlay]
 
 
-def _nothing(chest: Chest, rng: np.random.Generator) -> None:
-    """For findings that only change measures."""
+def _no_overlay(chest: Chest, rng: np.random.Generator) -> None:
+    """The overlay of findings that only change measures."""
 
 
 def _side(rng: np.random.Generator) -> int:
@@ -33,8 +33,9 @@ def _sides(rng: np.random.Generator, both: float) -> tuple[int, ...]:
 def _spot(
     chest: Chest, rng: np.random.Generator, top: float = -0.55, bottom: float = 0.30
 ) -> tuple[int, float, float]:
-    """A place (side, distance from the midline, y) inside the aerated lung: the deepest of some
-    random ones if none is deep enough.
+    """A random place (side, distance from the midline, y) inside the aerated lung.
+
+    If no place is deep enough, it is the deepest one of several.
     """
     best = (-1.0, (RIGHT, 0.4, -0.1))
     for _ in range(12):
@@ -59,14 +60,14 @@ def _bell(chest: Chest, side: int, lateral: float, y: float, *, rx: float, ry: f
 
 
 def _opacify(chest: Chest, side: int, cover: np.ndarray, density: float) -> None:
-    """Fills air spaces: where there is no air there is nothing to fill."""
+    """Fills air spaces: adds attenuation in proportion to the depth of the lung."""
     chest.opacity += np.float32(density) * cover * chest.lung[side]
 
 
 def _cardiomegaly(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     # Cardiothoracic ratio above 0.5 by definition; here 0.53 to 0.70.
     geometry.heart *= rng.uniform(1.25, 1.55)
-    return _nothing
+    return _no_overlay
 
 
 def _effusion(geometry: Geometry, rng: np.random.Generator) -> Overlay:
@@ -75,8 +76,8 @@ def _effusion(geometry: Geometry, rng: np.random.Generator) -> Overlay:
             amount = 0.10 + 0.90 * float(rng.beta(1.3, 1.9))
             lateral, angle = chest.lateral(side), geometry.dome[side] + 0.235
             if geometry.pose.supine and rng.random() < 0.5:
-                # Lying, the fluid spreads behind the lung: a veil that thickens downwards, the
-                # angle lost.
+                # In a lying patient, the fluid spreads behind the lung: a veil that thickens
+                # downwards and hides the angle.
                 veil = smoothstep((chest.y + 0.3 + 0.4 * amount) / 0.8)
                 _opacify(chest, side, veil, 0.16 + 0.28 * amount)
                 chest.airways *= 1 - np.float32(0.4) * veil * chest.lung[side]
@@ -115,8 +116,8 @@ def _pneumothorax(geometry: Geometry, rng: np.random.Generator) -> Overlay:
             * (chest.floor[side] > 0)
             * (chest.lateral(side) > 0.1)
         )
-        # Free air: darker than lung, without vessels; the lung it presses on is a little denser,
-        # its pleura a thin white line.
+        # Free air is darker than lung and has no vessels. The compressed lung is a little denser,
+        # and its pleura is a thin white line.
         chest.lung[side] = np.where(
             air > 0,
             np.maximum(chest.lung[side], chest.lung[side] * (1 + np.float32(0.28) * air)),
@@ -147,7 +148,7 @@ def _round(
     blur: float,
 ) -> None:
     side, lateral, y = _spot(chest, rng)
-    # An opacity sits on top of ribs and vessels: the film shows it against the whole depth of lung.
+    # The opacity covers ribs and vessels: the image shows it in front of the whole depth of lung.
     stretch = float(rng.uniform(0.85, 1.15))
     across = (chest.lateral(side) - np.float32(lateral)) / np.float32(radius * stretch)
     down = (chest.y - np.float32(y)) * np.float32(stretch / radius)
@@ -164,7 +165,7 @@ def _round(
 
 def _mass(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     def overlay(chest: Chest, rng: np.random.Generator) -> None:
-        # Above 3 cm across, else it is a nodule (Fleischner Society glossary, Radiology
+        # A mass is more than 3 cm across, a nodule less (Fleischner Society glossary, Radiology
         # 2008;246:697).
         _round(
             chest,
@@ -195,7 +196,7 @@ def _nodule(geometry: Geometry, rng: np.random.Generator) -> Overlay:
 
 def _atelectasis(geometry: Geometry, rng: np.random.Generator) -> Overlay:
     side, loss = _side(rng), float(rng.uniform(0.2, 1.0))
-    # Lost volume draws the diaphragm up and the mediastinum over.
+    # Lost volume pulls the diaphragm up and the mediastinum to the side.
     geometry.dome[side] -= 0.04 + 0.11 * loss
     geometry.shift += side * 0.05 * loss
 
@@ -238,7 +239,7 @@ def _patch(
     cells: int,
     bounds=(-0.5, 0.32),
 ) -> np.ndarray:
-    """An ill-defined opacity; returns its cover, 0..1."""
+    """Adds an ill-defined opacity; returns its cover, 0..1."""
     lateral, y = float(rng.uniform(0.24, 0.52)), float(rng.uniform(*bounds))
     envelope = _bell(
         chest,
@@ -266,7 +267,7 @@ def _consolidation(geometry: Geometry, rng: np.random.Generator) -> Overlay:
                 grain=0.30,
                 cells=18,
             )
-            # The air left in the bronchi shows dark in the airless lung.
+            # The air in the bronchi is dark in the airless lung.
             chest.airways = chest.airways * (1 - cover) - np.float32(0.45) * cover
 
     return overlay
@@ -322,7 +323,7 @@ def _edema(geometry: Geometry, rng: np.random.Generator) -> Overlay:
             )
             _opacify(chest, side, np.clip(wing, 0, 1.3), 0.17 + 0.26 * amount)
             _opacify(chest, side, np.ones_like(wing), 0.05 * amount)
-            # Kerley B lines: short, level, at the wall above the angles.
+            # Kerley B lines: short and horizontal, at the wall above the angles.
             rungs = smoothstep(
                 np.cos(chest.y * np.float32(2 * np.pi / 0.042)) * 2 - 1.2
             ) * smoothstep((0.10 - chest.wall[side]) / 0.03)
@@ -397,7 +398,7 @@ def _pleural_thickening(geometry: Geometry, rng: np.random.Generator) -> Overlay
             )
             chest.lung[side] = chest.lung[side] * (1 - np.float32(0.85) * rim)
             chest.opacity += np.float32(rng.uniform(0.06, 0.16)) * rim * (chest.floor[side] > -0.05)
-            # The angle is often caught in it.
+            # It often includes the angle.
             if rng.random() < 0.5:
                 blunt = np.exp(
                     -np.square(chest.wall[side] / 0.10) - np.square(chest.floor[side] / 0.10)
@@ -419,14 +420,15 @@ def _hernia(geometry: Geometry, rng: np.random.Generator) -> Overlay:
         sac = smoothstep((1 - off) / 0.08)
         for side in SIDES:
             chest.lung[side] = chest.lung[side] * (1 - np.float32(0.75) * sac)
-        # A pouch of stomach behind the heart: a soft wall, gas above, fluid below a level line.
+        # A pouch of stomach behind the heart: a soft wall, gas above, fluid below a horizontal
+        # line.
         gas = smoothstep((0.84 - off) / 0.16) * smoothstep((0.15 - down) / 0.08 + 0.5)
         chest.opacity += np.float32(0.10) * sac - np.float32(0.22) * gas
 
     return overlay
 
 
-# Findings that look the same in all films of a patient who has them.
+# Findings that look the same in all images of a patient who has them.
 LASTING = frozenset(
     {'Cardiomegaly', 'Emphysema', 'Fibrosis', 'Hernia', 'Mass', 'Nodule', 'Pleural_Thickening'}
 )

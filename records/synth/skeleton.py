@@ -1,6 +1,4 @@
-"""What is drawn with strokes: ribs, collar bones, shoulder blades, arm bones, lung vessels, and the
-things around a patient.
-"""
+"""The parts drawn with strokes: ribs, shoulder girdle, arms, lung vessels, and foreign objects."""
 
 from __future__ import annotations
 
@@ -15,8 +13,9 @@ _STEPS = 3  # straight pieces between two forks
 
 
 def ribs(geometry: Geometry, frame: Frame) -> np.ndarray:
-    """Attenuation of the ribs, float32 [size, size]: hoops that fall from the spine outwards, their
-    front part fainter.
+    """Attenuation of the ribs, float32 [size, size].
+
+    They are hoops that slope down from the spine; their front part is fainter.
     """
     back, front = Strokes(frame), Strokes(frame)
     anatomy, pose = geometry.anatomy, geometry.pose
@@ -25,8 +24,8 @@ def ribs(geometry: Geometry, frame: Frame) -> np.ndarray:
         reach = geometry.width * _hoop(number)
         slope = geometry.rib_slope * (0.55 + 0.06 * number)
         width = anatomy.rib_width * (0.85 + 0.02 * number)
-        # The lowest ribs end free; the front part of the others ends where the cartilage begins,
-        # which a film does not show.
+        # The lowest ribs end freely. The front part of the others ends at the cartilage, which an
+        # X-ray does not show.
         last = 1.72 if number < 8 else 1.72 - 0.16 * (number - 7)
         for side in SIDES:
             for strokes, begin, end, shift, cortex, marrow in (
@@ -94,7 +93,7 @@ def girdle(geometry: Geometry, frame: Frame) -> np.ndarray:
 
 
 def _shoulder_blade(strokes: Strokes, side: int, inner: float) -> None:
-    """A thin plate, its outer border thicker, with the ridge that runs to the shoulder."""
+    """Draws a thin plate with a thicker outer border and the ridge that runs to the shoulder."""
     plate = np.array(
         [
             [inner, -0.62],
@@ -123,8 +122,9 @@ def _shoulder_blade(strokes: Strokes, side: int, inner: float) -> None:
 
 
 def vessels(geometry: Geometry, frame: Frame, patient: np.random.Generator) -> np.ndarray:
-    """The branching vessels of both lungs, float32 [size, size], 0..1: a tree of the patient's own
-    from each hilum.
+    """The branching vessels of both lungs, float32 [size, size], 0..1.
+
+    Each hilum has one tree, the same in all images of the patient.
     """
     strokes = Strokes(frame)
     generations: list[list[np.ndarray]] = [[] for _ in range(_TREE_LEVELS)]
@@ -149,9 +149,7 @@ def vessels(geometry: Geometry, frame: Frame, patient: np.random.Generator) -> n
 
 
 def _tree(starts: np.ndarray, angles: np.ndarray, room: float, rng: np.random.Generator):
-    """Yields the branches of a forking tree, generation by generation: float [n, _STEPS + 1, 2],
-    lateral and y.
-    """
+    """Yields the branches of each generation of a tree: float [n, _STEPS + 1, 2], lateral and y."""
     stretch = 0.105
     points = starts
     for _ in range(_TREE_LEVELS):
@@ -178,21 +176,20 @@ def _tree(starts: np.ndarray, angles: np.ndarray, room: float, rng: np.random.Ge
 
 
 def hila(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The roots of the lungs, where the vessels lie on top of each other: float32 like x, 0..1."""
+    """The roots of the lungs, where the vessels overlap: float32 like x, 0..1."""
     total = np.zeros_like(x)
     for side in SIDES:
-        at, height = geometry.hilum[side]
+        hilum_x, hilum_y = geometry.hilum[side]
         lateral = x * side - np.float32(geometry.shift * side)
         total += np.exp(
-            -np.square((lateral - (at + 0.03)) / 0.055) - np.square((y - height - 0.03) / 0.12)
+            -np.square((lateral - (hilum_x + 0.03)) / 0.055)
+            - np.square((y - hilum_y - 0.03) / 0.12)
         )
     return total
 
 
 def around(geometry: Geometry, frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """What lies on or in the patient without being a finding: side marker, leads, a central line;
-    float32 [size, size], 0..1.
-    """
+    """The foreign objects of an image, float32 [size, size], 0..1: side marker, leads, a line."""
     strokes = Strokes(frame)
     if rng.random() < 0.8:
         _marker(strokes, rng)
@@ -213,7 +210,7 @@ def around(geometry: Geometry, frame: Frame, rng: np.random.Generator) -> np.nda
 
 
 def _marker(strokes: Strokes, rng: np.random.Generator) -> None:
-    """The lead letter L at the patient's left shoulder."""
+    """Draws the lead letter L at the patient's left shoulder."""
     tilt, height = rng.normal(0, 0.25), rng.uniform(0.045, 0.07)
     turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
     letter = np.array([[0.0, -1.0], [0.0, 0.0], [0.55, 0.0]]) * height
@@ -221,7 +218,7 @@ def _marker(strokes: Strokes, rng: np.random.Generator) -> None:
 
 
 def _lead(strokes: Strokes, rng: np.random.Generator) -> None:
-    """An ECG electrode with its cable, which leaves the film below or at the side."""
+    """Draws an ECG electrode with its cable, which leaves the image at the bottom or the side."""
     side = LEFT if rng.random() < 0.6 else -LEFT
     x0, y0 = side * rng.uniform(0.15, 0.65), rng.uniform(-0.5, 0.5)
     x1, y1 = side * rng.uniform(0.6, 1.1), 1.1

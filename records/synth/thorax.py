@@ -1,8 +1,7 @@
-"""The chest as fields of attenuation: trunk, lungs, heart, abdomen. What is drawn with strokes
-stands in `skeleton`.
+"""The chest as fields of attenuation: trunk, lungs, heart, abdomen.
 
-Attenuation is additive along the beam; 1 is about what the mediastinum takes. Fields are float32 at
-half the film's resolution.
+Attenuation is additive along the beam; 1 is about that of the mediastinum. Fields are float32 at
+half the resolution of the image. `skeleton` has the parts that are drawn with strokes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from records.synth import canvas
 from records.synth.anatomy import LEFT, RIGHT, SIDES, Geometry
 from records.synth.canvas import Curve, dome, noise, smoothstep
 
-_PLEURA = 0.20  # from the chest wall inwards, until the lung has its full depth
+_PLEURA = 0.20  # distance from the chest wall at which the lung has its full depth
 _EDGE = 0.016  # softness of silhouettes
 
 
@@ -26,12 +25,12 @@ class Chest:
     Attributes:
       x, y: body coordinates of each pixel.
       trunk: attenuation of everything but lungs and bones.
-      lung: for each side, how much of the lung's greatest depth is there, 0..1.
+      lung: for each side, the depth of the lung as a share of its greatest depth, 0..1.
       wall: for each side, the distance inwards from the chest wall and the apex, body units
         (negative outside).
       floor: for each side, the distance upwards from the hemidiaphragm.
       opacity: attenuation that findings add.
-      airways: what the vessels' strokes are multiplied by: 1 as drawn, 0 none, negative shows
+      airways: the factor for the strokes of the vessels: 1 as drawn, 0 invisible, negative for
         air-filled branches.
     """
 
@@ -51,11 +50,11 @@ class Chest:
         return self.x if side == LEFT else -self.x
 
     def lungs(self) -> np.ndarray:
-        """Both lungs' depth, 0..1."""
+        """The depth of both lungs, 0..1."""
         return self.lung[RIGHT] + self.lung[LEFT]
 
     def depth_at(self, side: int, lateral: float, y: float) -> float:
-        """The lung's depth at a body point; 0 outside the film."""
+        """The depth of the lung at a body point; 0 outside the image."""
         size = self.x.shape[0]
         column, row = (
             (self.frame.pixels(np.array([side * lateral, y])) * size / self.frame.size)
@@ -70,12 +69,13 @@ class Chest:
 def build(
     geometry: Geometry, frame: canvas.Frame, patient: np.random.Generator, rng: np.random.Generator
 ) -> Chest:
-    """The chest without bones. `patient` shapes what is the patient's own, `rng` what changes from
-    film to film.
+    """The chest without bones.
+
+    `patient` shapes what is the same in all images of a patient, `rng` what changes between them.
     """
     size = frame.size // 2
     x, y = frame.grid(size)
-    # A living outline is never a textbook curve: a slow warp, the same on all films of the patient.
+    # A real outline is never a textbook curve: warp it slowly, the same way for the whole patient.
     x = (
         x
         + np.float32(0.011) * noise(patient, size, 9)
@@ -98,7 +98,7 @@ def build(
 
 
 def _trunk(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Neck, shoulders, arms and chest wall: round bodies, so thinner towards the skin."""
+    """Attenuation of neck, shoulders, arms and chest wall: round, so thinner towards the skin."""
     anatomy, pose = geometry.anatomy, geometry.pose
     side = geometry.width * 0.735 + anatomy.wall
     lift = -0.05 * pose.lordosis
@@ -144,7 +144,7 @@ def _arm(
     end: tuple[float, float],
     radius: float,
 ) -> np.ndarray:
-    """A round limb from the shoulder to the elbow."""
+    """Attenuation of a round limb from the shoulder to the elbow."""
     (x0, y0), (x1, y1) = start, end
     dx, dy = x1 - x0, y1 - y0
     t = np.clip(((lateral - x0) * dx + (y - y0) * dy) / np.float32(dx * dx + dy * dy), 0, 1.3)
@@ -157,13 +157,11 @@ def _arm(
 def _mediastinum(
     geometry: Geometry, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """The silhouette of heart and great vessels, 0..1, and for each side the distance outwards from
-    its border.
-    """
+    """The silhouette of heart and great vessels, 0..1, and the distance to each border."""
     anatomy, heart = geometry.anatomy, geometry.heart
     lift = 0.25 * ((geometry.dome[LEFT] + geometry.dome[RIGHT]) / 2 - 0.37)
     vessels = 1.10 if geometry.pose.supine else 1.0
-    left = Curve(
+    left_border = Curve(
         (-1.3, 0.12), (-0.74, 0.105), (-0.58, 0.135 * vessels), (-0.44, 0.115 * vessels),
         (-0.33, 0.12 * vessels + anatomy.knob),
         (-0.22, 0.115 * vessels), (-0.13, 0.15), (-0.05, 0.17 * heart),
@@ -171,14 +169,14 @@ def _mediastinum(
         (0.31 + lift, 0.405 * heart), (0.40 + lift, 0.39 * heart), (0.55 + lift, 0.30 * heart),
         (0.8, 0.12),
     )  # fmt: skip
-    right = Curve(
+    right_border = Curve(
         (-1.3, 0.12), (-0.74, 0.11), (-0.55, 0.145 * vessels), (-0.30, 0.125 * vessels),
         (-0.12, 0.12), (0.02 + lift, 0.165 * heart),
         (0.16 + lift, 0.195 * heart), (0.30 + lift, 0.185 * heart), (0.45 + lift, 0.14 * heart),
         (0.8, 0.10),
     )  # fmt: skip
     moved = x - np.float32(geometry.shift + 0.6 * geometry.pose.oblique)
-    outward = {LEFT: moved - left(y), RIGHT: -moved - right(y)}
+    outward = {LEFT: moved - left_border(y), RIGHT: -moved - right_border(y)}
     return smoothstep(0.5 - np.maximum(outward[LEFT], outward[RIGHT]) / (2 * _EDGE)), outward
 
 
@@ -199,8 +197,7 @@ def _lung(chest: Chest, side: int, medial: np.ndarray, silhouette: np.ndarray) -
     ) * np.float32(0.85)
     chest.wall[side] = np.minimum(from_side, from_top)
 
-    # The hemidiaphragm: a dome that falls to a sharp angle at the wall and, less, towards the
-    # heart.
+    # The hemidiaphragm: a dome that falls to a sharp angle at the wall, and less towards the heart.
     middle, top = 0.36 * width, geometry.dome[side]
     off = np.abs(lateral - np.float32(middle)) / np.float32(0.37 * width)
     outer = np.float32(0.245 * (1 - 0.55 * geometry.flatness)) * off * off * np.sqrt(off)
@@ -216,7 +213,7 @@ def _lung(chest: Chest, side: int, medial: np.ndarray, silhouette: np.ndarray) -
     # Behind the dome the lung reaches further down, thinner and thinner.
     behind = np.float32(0.10) * smoothstep((chest.floor[side] + 0.22) / 0.22)
     depth *= behind + (1 - behind) * smoothstep(0.5 + chest.floor[side] / (2 * _EDGE))
-    # And behind and before the heart, up to the spine.
+    # The lung also reaches behind and in front of the heart, up to the spine.
     through = (
         smoothstep((lateral - 0.06) / 0.12)
         * silhouette
@@ -269,7 +266,7 @@ def _heart_and_spine(
 
 
 def _abdomen(chest: Chest, patient: np.random.Generator, rng: np.random.Generator) -> np.ndarray:
-    """Liver, stomach with its bubble of gas, and gas in the colon."""
+    """Attenuation of the liver, the stomach with its gas bubble, and gas in the colon."""
     anatomy, pose, size = chest.geometry.anatomy, chest.geometry.pose, chest.x.shape[0]
     under = smoothstep(
         -np.maximum(chest.floor[RIGHT] * (chest.x < 0), chest.floor[LEFT] * (chest.x >= 0)) / 0.15
@@ -283,7 +280,7 @@ def _abdomen(chest: Chest, patient: np.random.Generator, rng: np.random.Generato
         (chest.y - cy) / np.float32(bubble)
     )
     gas = smoothstep((1.0 + 0.18 * noise(patient, size, 12) - off) * 2.2)
-    if not pose.supine:  # standing, the fluid in the stomach has a level
+    if not pose.supine:  # in a standing patient, the fluid in the stomach has a level
         gas *= smoothstep((cy + 0.35 * bubble - chest.y) / 0.015 + 0.5)
     abdomen -= np.float32(0.24 * (0.6 if pose.supine else 1.0)) * gas * under
     colon = smoothstep(noise(patient, size, 11) * 0.9 - 0.9) * smoothstep(
@@ -294,8 +291,9 @@ def _abdomen(chest: Chest, patient: np.random.Generator, rng: np.random.Generato
 
 
 def _breasts(geometry: Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Half-round shadows with a sharp lower edge; in men the fold of the chest muscle, fainter and
-    higher.
+    """Attenuation of the breasts: half-round, with a sharp lower edge.
+
+    In men, it is the fold of the chest muscle, fainter and higher.
     """
     anatomy = geometry.anatomy
     if anatomy.breast:

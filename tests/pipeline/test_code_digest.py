@@ -1,4 +1,4 @@
-"""Code digests change with exactly those edits that affect a component; edits a project copy."""
+"""A code digest changes with exactly those edits that affect its component."""
 
 from __future__ import annotations
 
@@ -111,15 +111,14 @@ def test_an_edit_changes_the_digests_of_affected_components(
 
 
 def test_a_new_file_counts_only_if_it_is_data(project: Path, before: dict[str, str]) -> None:
-    for name, changed in (
-        ('unused.py', set()),
-        ('.hidden', set()),
-        ('table.csv', {_RUN, _TRANSFORM, _INGEST, _AUDIT}),
-    ):
-        (project / 'trainer' / name).write_text('x = 1\n')
+    for names, changed in ((('unused.py', '.hidden'), set()), (('table.csv',), set(MODULES))):
+        paths = [project / 'trainer' / name for name in names]
+        for path in paths:
+            path.write_text('x = 1\n')
         after = _digests(project, *MODULES)
-        (project / 'trainer' / name).unlink()
-        assert {module for module in MODULES if after[module] != before[module]} == changed, name
+        for path in paths:
+            path.unlink()
+        assert {module for module in MODULES if after[module] != before[module]} == changed, names
 
 
 def test_a_module_imported_from_its_package_is_covered() -> None:

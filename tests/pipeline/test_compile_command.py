@@ -13,8 +13,6 @@ import yaml
 from cli import main as cli
 from records.synth import write_dataset
 
-pytestmark = pytest.mark.usefixtures('cached_digests')
-
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -134,7 +132,7 @@ def test_missing_weights_are_reported(data: Path, tmp_path: Path, capsys) -> Non
     assert f'{data / "none.h5"}: no such file' in text
     assert '--fingerprint' in text
     assert not out.exists()
-    # The weights may be on a volume that only pods can read.
+    # The weights can be on a volume that only pods can read.
     assert _compile(data, out, *weights, '--fingerprint', 'release-2') == 0
 
 

@@ -17,8 +17,6 @@ from pipeline import steps
 from pipeline.config import Config
 from pipeline.create_pipeline import artifact_exists, create_pipeline
 
-pytestmark = pytest.mark.usefixtures('cached_digests')
-
 
 def _config(root: Path, **settings: Any) -> Config:
     content: dict[str, Any] = {

@@ -1,6 +1,4 @@
-"""`check`: a clean data root is clean; everything that is done to one is found, placed, and makes
-it exit with 1.
-"""
+"""`check`: accepts a clean data root, and reports each kind of damage with its place."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ IMAGES = [image_of(number) for number in range(COUNT)]
 
 
 def id_of(number: int) -> str:
-    """Two images a patient."""
+    """The image id; each patient has two images."""
     return f'{number // 2 + 1:08d}_{number % 2:03d}.png'
 
 
@@ -55,9 +53,7 @@ def record(number: int, **changes) -> bytes:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A clean data root: 12 images of 6 patients in 3 files, table, official lists,
-    preprocessed_data.csv.
-    """
+    """A clean data root: 12 images of 6 patients in 3 files, with all side files."""
     root = tmp_path / 'root'
     for shard in range(COUNT // PER_FILE):
         put(
@@ -197,7 +193,7 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
 
 
 @pytest.mark.parametrize(
-    ('damage', 'expected', 'place', 'told'),
+    ('damage', 'expected', 'place', 'message'),
     [
         pytest.param(
             _flip,
@@ -348,11 +344,11 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
         ),
     ],
 )
-def test_what_is_wrong_is_found(
+def test_problems_are_reported(
     damage: Callable[[Path], None],
     expected: set[str],
     place: tuple | None,
-    told: str,
+    message: str,
     root: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -360,16 +356,16 @@ def test_what_is_wrong_is_found(
     code, report = check(root, '--pixels')
     assert (code, report['clean']) == (1, False)
     assert kinds_of(report) == expected
-    problems = [problem for problem in report['problems'] if told in problem['what']]
+    problems = [problem for problem in report['problems'] if message in problem['what']]
     assert problems, report['problems']
     if place:
         assert (problems[0]['file'], problems[0]['record'], problems[0]['key']) == place
     assert all(problem['do'] for problem in report['problems'])
-    shown = capsys.readouterr().out
-    assert 'Not clean' in shown
+    output = capsys.readouterr().out
+    assert 'Not clean' in output
 
 
-def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
+def test_the_report_has_the_byte_offset(root: Path) -> None:
     _flip(root)
     _, report = check(root)
     (problem,) = [problem for problem in report['problems'] if problem['kind'] == 'damaged_record']
@@ -393,7 +389,7 @@ def test_the_place_in_the_file_is_a_byte(root: Path) -> None:
         pytest.param(_changed(image=encode(pixels(512, 512))), [], 'wrong_size', id='another size'),
     ],
 )
-def test_what_is_only_to_be_known_leaves_it_clean(
+def test_warnings_leave_a_data_root_clean(
     damage: Callable[[Path], None], options: list[str], kind: str, root: Path
 ) -> None:
     damage(root)
@@ -417,7 +413,7 @@ def _set_cell(column: int, value: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ('damage', 'what'),
+    ('damage', 'message'),
     [
         pytest.param(
             _set_cell(2, str(2**63)),
@@ -441,8 +437,8 @@ def _set_cell(column: int, value: str) -> Callable[[Path], None]:
         ),
     ],
 )
-def test_what_is_not_understood_in_the_table_is_counted(
-    damage: Callable, what: str, root: Path, capsys: pytest.CaptureFixture[str]
+def test_unclear_cells_of_the_table_are_counted(
+    damage: Callable, message: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(root)
     code, report = check(root)
@@ -450,13 +446,13 @@ def test_what_is_not_understood_in_the_table_is_counted(
     (problem,) = [
         problem for problem in report['problems'] if problem['kind'] == 'unclear_metadata'
     ]
-    assert (problem['what'], problem['key']) == (what, 'line 7')
+    assert (problem['what'], problem['key']) == (message, 'line 7')
     assert problem['file'] == str(root / layout.TABLE)
     assert {name: report[name].get('unknown', 0) for name in ('age_band', 'sex')} == {
-        'age_band': 'Age' in what,
-        'sex': 'Sex' in what,
+        'age_band': 'Age' in message,
+        'sex': 'Sex' in message,
     }
-    assert f'Metadata table: {what}' in ' '.join(capsys.readouterr().out.split())
+    assert f'Metadata table: {message}' in ' '.join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize('value', ['3.0', '00000003'], ids=['decimal', 'zeros'])
@@ -467,7 +463,7 @@ def test_a_patient_in_another_spelling_is_the_same_patient(value: str, root: Pat
     assert kinds_of(report, 'warning') == {'label_without_positives'}
 
 
-def test_a_patient_that_the_table_does_not_name_is_told_by_the_image(root: Path) -> None:
+def test_a_patient_missing_from_the_table_comes_from_the_image_id(root: Path) -> None:
     _set_cell(3, '')(root)
     code, report = check(root)
     assert (code, report['patients'], report['patient_sources']) == (
@@ -489,7 +485,7 @@ def test_record_files_of_all_usual_names_are_read(root: Path) -> None:
     )
 
 
-def test_what_is_not_read_is_said(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ignored_files_are_reported(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(20):
         (root / 'data' / f'{number}.dcm').write_bytes(b'')
     (root / 'data' / '003-4.tfrec_old').write_bytes(b'')
@@ -532,8 +528,8 @@ def test_control_characters_of_names_and_ids_do_not_reach_the_terminal(
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert command.run(parser.parse_args(['--data-root', str(root), '--workers', '1'])) == 1
-    shown = capsys.readouterr()
-    text = shown.out + shown.err
+    output = capsys.readouterr()
+    text = output.out + output.err
     assert not set(text) & set('\x1b\x9b\u202e')
     text = ''.join(line.strip('│┃ ') for line in text.splitlines())
     assert r'00\xff\x1b[2J-4.tfrec' in text
@@ -560,7 +556,7 @@ def test_patients_by_pattern(tmp_path: Path) -> None:
     assert (code, report['patients']) == (0, 2)
 
 
-def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> None:
+def test_gzip_files_and_several_workers_give_the_same_report(root: Path) -> None:
     _, plain = check(root)
     for path in sorted((root / 'data').iterdir()):
         path.with_name(path.name + '.gz').write_bytes(gzip.compress(path.read_bytes()))
@@ -574,7 +570,7 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ('make', 'options', 'told'),
+    ('make', 'options', 'message'),
     [
         pytest.param(lambda root: None, [], 'not a directory', id='no data root'),
         pytest.param(lambda root: root.mkdir(), [], 'no file matches', id='empty data root'),
@@ -598,18 +594,18 @@ def test_zipped_files_are_found_and_several_workers_see_the_same(root: Path) -> 
         ),
     ],
 )
-def test_what_cannot_be_checked(
-    make: Callable[[Path], None], options: list[str], told: str, tmp_path: Path, capsys
+def test_an_unusable_data_root_is_refused(
+    make: Callable[[Path], None], options: list[str], message: str, tmp_path: Path, capsys
 ) -> None:
     root = tmp_path / 'root'
     make(root)
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert command.run(parser.parse_args(['--data-root', str(root), *options])) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_two_tables_are_not_guessed_between(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_tables_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / 'metadata' / 'Data_Entry_2017.csv').write_text('x')
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
@@ -639,19 +635,24 @@ def test_the_real_records_are_clean(real_data: Path, tmp_path: Path) -> None:
         )
         == 0
     )
-    found = json.loads(report.read_text())
-    assert (found['records'], found['accepted'], found['patients'], found['metadata_joined']) == (
+    content = json.loads(report.read_text())
+    assert (
+        content['records'],
+        content['accepted'],
+        content['patients'],
+        content['metadata_joined'],
+    ) == (
         1948,
         1948,
         1468,
         1948,
     )
-    assert (found['labels'][NO_FINDING], found['abnormal']) == (522, 1426)
-    assert sum(found['official_lists'].values()) == 1948
-    assert found['problems'] == []
+    assert (content['labels'][NO_FINDING], content['abnormal']) == (522, 1426)
+    assert sum(content['official_lists'].values()) == 1948
+    assert content['problems'] == []
 
 
-def test_records_used_here_are_of_the_layout() -> None:
+def test_the_records_of_these_tests_have_the_layout() -> None:
     assert {parse(record(number)).image_id for number in range(COUNT)} == {
         id_of(number) for number in range(COUNT)
     }

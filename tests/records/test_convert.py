@@ -1,6 +1,4 @@
-"""`convert`: images of every kind and both sources to the NIH layout, the same bytes each time, and
-nothing lost in silence.
-"""
+"""`convert`: images of every kind and both sources become records, and no image is lost."""
 
 from __future__ import annotations
 
@@ -49,7 +47,7 @@ def run(*options: str | Path) -> int:
 
 
 def records_of(out: Path) -> dict[str, examples.XrayRecord]:
-    found = {}
+    records = {}
     for path in sorted((out / 'data').iterdir()):
         items = list(tfrecord.read(str(path)))
         assert len(items) == tfrecord.promised_count(str(path))
@@ -57,8 +55,8 @@ def records_of(out: Path) -> dict[str, examples.XrayRecord]:
             assert isinstance(item, tfrecord.Record)
             record = examples.parse(item.payload)
             assert record.image_id
-            found[record.image_id] = record
-    return found
+            records[record.image_id] = record
+    return records
 
 
 def report_of(out: Path) -> dict:
@@ -97,9 +95,7 @@ def folders(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nih(tmp_path: Path) -> Path:
-    """Five images as the NIH release has them, one RGBA, and its table, with a row that has no
-    image.
-    """
+    """Five images as in the NIH release, one RGBA, and a table with one row too many."""
     images = tmp_path / 'nih'
     modes = {
         '00000001_000': 'L',
@@ -127,9 +123,7 @@ def nih(tmp_path: Path) -> Path:
 
 
 def min_is_white(array: np.ndarray) -> bytes:
-    """A TIFF of the kind that X-ray scanners write: 0 is white. Of 8-bit pixels, Pillow writes the
-    inverse itself.
-    """
+    """A TIFF as X-ray scanners write it: 0 is white. Pillow itself inverts 8-bit pixels."""
     return encode(array, 'TIFF', tiffinfo={262: 0})
 
 
@@ -216,7 +210,7 @@ def test_an_alpha_channel_that_is_the_same_everywhere_is_dropped() -> None:
 
 @pytest.mark.parametrize('mode', ['LA', 'RGBA'])
 def test_transparent_parts_become_black(mode: str) -> None:
-    """What is cut out by transparency is not to be seen, whatever pixels are left below it."""
+    """Transparent pixels are invisible, whatever their colour."""
     alpha = np.full((80, 90), 255, np.uint8)
     alpha[:, :30] = 0
     image = np.dstack([pixels()] * (len(mode) - 1) + [alpha])
@@ -227,7 +221,7 @@ def test_transparent_parts_become_black(mode: str) -> None:
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'TIFF'])
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_a_film_comes_out_upright(orientation: int, kind: str) -> None:
+def test_images_become_upright(orientation: int, kind: str) -> None:
     upright = pixels(90, 90)
     upright[:20, :40] = 0  # so that no turn or mirror image is like another
     stored = {
@@ -282,7 +276,7 @@ def test_the_encoding_is_that_of_the_real_records(real_data: Path) -> None:
 
 
 def two_pages() -> bytes:
-    """A TIFF with two films."""
+    """A TIFF with two images."""
     out = io.BytesIO()
     first, second = (Image.fromarray(pixels(seed=number)) for number in range(2))
     first.save(out, 'TIFF', save_all=True, append_images=[second])
@@ -299,7 +293,7 @@ def cut_jpeg_in_tiff() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ('data', 'kind', 'told'),
+    ('data', 'kind', 'expected'),
     [
         pytest.param(
             b'', 'undecodable', 'cannot be decoded: not an image of a known format', id='empty file'
@@ -353,11 +347,11 @@ def cut_jpeg_in_tiff() -> bytes:
         pytest.param(cut_jpeg_in_tiff(), 'truncated', 'premature end', id='TIFF with a cut JPEG'),
     ],
 )
-def test_images_that_cannot_be_used(data: bytes, kind: str, told: str) -> None:
+def test_images_that_cannot_be_used(data: bytes, kind: str, expected: str) -> None:
     with pytest.raises(ImageError) as caught:
         to_jpeg(data)
     assert caught.value.kind == kind
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert 'object at 0x' not in str(caught.value)
 
 
@@ -386,7 +380,7 @@ def test_damaged_and_blank_images_are_not_converted(data: bytes, kind: str, fit:
         if '1 bit' not in name
     ],
 )
-def test_unsupported_images_become_films_that_the_pipeline_takes(data: bytes) -> None:
+def test_unsupported_images_become_usable_records(data: bytes) -> None:
     jpeg = to_jpeg(data, bad_images.SIDE).jpeg
     images.decode(jpeg, images.check(jpeg))
 
@@ -447,14 +441,14 @@ def test_order_mixes_classes(folders: Path, tmp_path: Path) -> None:
     assert sum(one != two for one, two in itertools.pairwise(labels)) > 3
 
 
-def test_images_whose_patient_is_unknown_are_warned_of(
+def test_unknown_patients_give_a_warning(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
     assert 'the patient of 12 of 12 images is unknown' in capsys.readouterr().err
 
 
-def test_the_output_depends_on_the_input_alone(folders: Path, tmp_path: Path) -> None:
+def test_the_output_depends_only_on_the_input(folders: Path, tmp_path: Path) -> None:
     contents = []
     for workers in ('1', '3'):
         out = tmp_path / workers
@@ -529,10 +523,10 @@ def test_failures_are_listed_and_counted(
     assert len(records_of(out)) == 12
     failed = {entry['file']: entry['reason'] for entry in report_of(out)['failed']}
     assert failed.keys() == {f'NORMAL/{name}' for name in bad}
-    shown = capsys.readouterr().out
-    for name, (_, told) in bad.items():
-        assert told in failed[f'NORMAL/{name}']
-        assert f'NORMAL/{name}' in shown
+    output = capsys.readouterr().out
+    for name, (_, expected) in bad.items():
+        assert expected in failed[f'NORMAL/{name}']
+        assert f'NORMAL/{name}' in output
 
 
 def test_nih_images_that_the_table_does_not_explain_are_failures(nih: Path, tmp_path: Path) -> None:
@@ -547,7 +541,7 @@ def test_nih_images_that_the_table_does_not_explain_are_failures(nih: Path, tmp_
     assert len(records_of(out)) == 4
 
 
-def test_without_one_usable_image_nothing_is_written_but_the_report(
+def test_without_usable_images_only_the_report_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / 'images' / 'Mass' / 'a.png', b'')
@@ -567,7 +561,7 @@ def _strange(images: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('change', 'options', 'told'),
+    ('change', 'options', 'expected'),
     [
         pytest.param(
             _collide,
@@ -614,14 +608,14 @@ def _strange(images: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_converted_as_it_lies(
-    change, options: list[str], told: list[str], folders: Path, tmp_path: Path, capsys
+def test_unusable_input_is_refused(
+    change, options: list[str], expected: list[str], folders: Path, tmp_path: Path, capsys
 ) -> None:
     if change:
         change(folders)
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1', *options) == 1
     message = capsys.readouterr().err
-    assert all(part in message for part in told), message
+    assert all(part in message for part in expected), message
     assert not (tmp_path / 'out' / 'data').exists()
 
 
@@ -636,7 +630,7 @@ def test_what_cannot_be_converted_as_it_lies(
     ],
 )
 @pytest.mark.parametrize('ids', ['name', 'path'])
-def test_a_link_brings_no_image_in_twice(
+def test_links_do_not_repeat_images(
     link: Callable[[Path], None], ids: str, folders: Path, tmp_path: Path
 ) -> None:
     link(folders)
@@ -661,7 +655,7 @@ def _fifo(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('name', 'make', 'told'),
+    ('name', 'make', 'expected'),
     [
         pytest.param(
             'film.dcm', lambda path: path.write_bytes(bytes(128) + b'DICM'), 'DICOM', id='DICOM'
@@ -699,14 +693,14 @@ def _fifo(path: Path) -> None:
         ),
     ],
 )
-def test_a_film_that_cannot_be_read_is_a_failure(
-    name: str, make: Callable[[Path], object], told: str, folders: Path, tmp_path: Path
+def test_an_unreadable_image_is_a_failure(
+    name: str, make: Callable[[Path], object], expected: str, folders: Path, tmp_path: Path
 ) -> None:
     make(folders / 'NORMAL' / name)
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 1
     (failed,) = report_of(tmp_path / 'out')['failed']
     assert failed['file'] == f'NORMAL/{printable(name)}'
-    assert told in failed['reason']
+    assert expected in failed['reason']
     assert len(records_of(tmp_path / 'out')) == 12
 
 
@@ -717,15 +711,15 @@ def test_every_ignored_file_is_counted_by_type(
         write(folders / 'NORMAL' / name, b'x')
     assert run('--images', folders, '--out', tmp_path / 'out', '--workers', '1') == 0
     assert report_of(tmp_path / 'out')['ignored_files'] == {'.csv': 1, '.db': 1, '.txt': 2}
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert [
-        re.search(rf'ignored: {kind} +│ +(\d)', shown)[1] for kind in (r'\.csv', r'\.db', r'\.txt')
+        re.search(rf'ignored: {kind} +│ +(\d)', output)[1] for kind in (r'\.csv', r'\.db', r'\.txt')
     ] == ['1', '1', '2']
 
 
 @pytest.mark.parametrize('ids', ['name', 'path'])
 @pytest.mark.parametrize('folder', ['', 'metadata/'])
-def test_the_official_lists_come_along(ids: str, folder: str, nih: Path, tmp_path: Path) -> None:
+def test_the_official_lists_are_converted(ids: str, folder: str, nih: Path, tmp_path: Path) -> None:
     write(
         nih / f'{folder}train_val_list.txt',
         b'00000001_000.png\n00000001_001.png\n00000009_000.png\n',
@@ -772,7 +766,7 @@ def test_the_official_lists_beside_a_table_that_is_elsewhere(nih: Path, tmp_path
     }
 
 
-def test_a_table_as_people_have_it(
+def test_common_forms_of_the_table(
     nih: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = nih / 'Data_Entry_2017.csv'
@@ -809,9 +803,7 @@ def test_a_table_as_people_have_it(
 def test_a_conversion_that_was_killed_starts_again(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The state at each moment of the last quarter: files in their place, the report not
-    written.
-    """
+    """The killed conversion left record files, but no report."""
     out = tmp_path / 'out'
     command._clear(out)
     write(out / 'data' / '.partial' / '1', b'half a shard')
@@ -825,14 +817,14 @@ def test_a_conversion_that_was_killed_starts_again(
         'metadata',
         'preprocessed_data.csv',
     ]
-    # A complete data set is not replaced unasked.
+    # A complete data set is replaced only with --overwrite.
     assert run('--images', folders, '--out', out, '--workers', '1') == 1
     assert (
         'the folder is not empty. Choose another one, or use --overwrite' in capsys.readouterr().err
     )
 
 
-def test_records_of_others_are_not_mixed_with_the_new(
+def test_foreign_records_are_not_mixed_with_new_ones(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / 'out'
@@ -881,7 +873,7 @@ def test_no_images(images: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert images in capsys.readouterr().err
 
 
-def test_an_output_folder_in_use_is_left_alone(
+def test_a_folder_with_files_is_refused(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / 'out'

@@ -1,6 +1,4 @@
-"""Files of a data root: which are found, their spans, and a fingerprint that changes when they
-do.
-"""
+"""The files of a data root, their spans, and a fingerprint that changes with them."""
 
 from __future__ import annotations
 
@@ -22,8 +20,8 @@ def _write(root: Path, *names: str) -> Path:
     return root
 
 
-def _names(root: Path, **given) -> list[str]:
-    return [file.name for file in find_files(str(root), **given)]
+def _names(root: Path, **options) -> list[str]:
+    return [file.name for file in find_files(str(root), **options)]
 
 
 def test_all_spellings_at_any_depth_in_a_fixed_order(tmp_path: Path) -> None:
@@ -50,7 +48,7 @@ def test_all_spellings_at_any_depth_in_a_fixed_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     'hidden', ['.x.tfrec', '.trash/x.tfrec', 'data/.partial/x.tfrec', '.x/.y.tfrec']
 )
-def test_hidden_files_are_left_alone(hidden: str, tmp_path: Path) -> None:
+def test_hidden_files_are_not_read(hidden: str, tmp_path: Path) -> None:
     assert _names(_write(tmp_path, hidden, 'a.tfrec')) == ['a.tfrec']
 
 
@@ -66,7 +64,7 @@ def test_a_folder_may_be_linked(tmp_path: Path) -> None:
     assert _names(tmp_path / 'root') == ['data/a.tfrec']
 
 
-def test_all_that_is_not_read_is_counted_by_type(tmp_path: Path) -> None:
+def test_ignored_files_are_counted_by_type(tmp_path: Path) -> None:
     _write(
         tmp_path,
         'a.tfrec',
@@ -127,7 +125,7 @@ def _fifo(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('make', 'told'),
+    ('make', 'message'),
     [
         pytest.param(_fifo, 'a FIFO', id='FIFO'),
         pytest.param(
@@ -142,10 +140,10 @@ def _fifo(path: Path) -> None:
     ],
 )
 def test_a_record_file_that_is_not_a_regular_file(
-    make: Callable[[Path], None], told: str, tmp_path: Path
+    make: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     make(_write(tmp_path, 'a.tfrec') / 'b.tfrec')
-    with pytest.raises(DataRootError, match=rf'b\.tfrec: {told}, expected a regular file'):
+    with pytest.raises(DataRootError, match=rf'b\.tfrec: {message}, expected a regular file'):
         find_files(str(tmp_path))
 
 
@@ -170,7 +168,7 @@ def test_a_file_by_name_size_and_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('spans', 'found'),
+    ('spans', 'expected'),
     [
         ('all', ['a.tfrec', 'data/span-2/b.tfrec', 'span-01/c.tfrec', 'span-10/d.tfrec']),
         ('latest', ['span-10/d.tfrec']),
@@ -179,13 +177,13 @@ def test_a_file_by_name_size_and_time(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_spans(spans, found: list[str], tmp_path: Path) -> None:
+def test_spans(spans, expected: list[str], tmp_path: Path) -> None:
     _write(tmp_path, 'a.tfrec', 'span-01/c.tfrec', 'data/span-2/b.tfrec', 'span-10/d.tfrec')
-    assert _names(tmp_path, spans=spans) == found
+    assert _names(tmp_path, spans=spans) == expected
 
 
 @pytest.mark.parametrize(
-    ('make', 'given', 'told'),
+    ('make', 'options', 'message'),
     [
         pytest.param(lambda root: None, {}, r'not a directory\. .*--data-root', id='missing'),
         pytest.param(lambda root: root.write_text(''), {}, 'not a directory', id='a file'),
@@ -210,11 +208,11 @@ def test_spans(spans, found: list[str], tmp_path: Path) -> None:
     ],
 )
 def test_a_root_that_cannot_be_used(
-    make: Callable[[Path], object], given: dict, told: str, tmp_path: Path
+    make: Callable[[Path], object], options: dict, message: str, tmp_path: Path
 ) -> None:
     make(tmp_path / 'root')
-    with pytest.raises(DataRootError, match=told) as caught:
-        find_files(str(tmp_path / 'root'), **given)
+    with pytest.raises(DataRootError, match=message) as caught:
+        find_files(str(tmp_path / 'root'), **options)
     assert str(tmp_path / 'root') in str(caught.value)
 
 
@@ -249,16 +247,16 @@ def _resized(path: Path) -> None:
 def test_fingerprint(change: Callable[[Path], object], changes: bool, tmp_path: Path) -> None:
     _write(tmp_path, 'data/000-1.tfrec', 'data/001-1.tfrec', 'table.csv')
 
-    def taken() -> str:
+    def current() -> str:
         return fingerprint(str(tmp_path), find_files(str(tmp_path)), (str(tmp_path / 'table.csv'),))
 
-    before = taken()
+    before = current()
     change(tmp_path)
-    assert (taken() != before) is changes
+    assert (current() != before) is changes
 
 
 @pytest.mark.parametrize(
-    ('change', 'told'),
+    ('change', 'message'),
     [
         pytest.param(
             lambda root: (root / 'data/001-1.tfrec').unlink(),
@@ -279,14 +277,14 @@ def test_fingerprint(change: Callable[[Path], object], changes: bool, tmp_path: 
     ],
 )
 def test_data_that_changed_after_the_run_started_is_refused(
-    change: Callable[[Path], object], told: str, tmp_path: Path
+    change: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
     _write(tmp_path, 'data/000-1.tfrec', 'data/001-1.tfrec', 'table.csv')
     root, side = str(tmp_path), (str(tmp_path / 'table.csv'),)
     then = fingerprint(root, find_files(root), side)
     check_unchanged(root, find_files(root), side, then)
     change(tmp_path)
-    with pytest.raises(DataRootError, match=told):
+    with pytest.raises(DataRootError, match=message):
         check_unchanged(root, find_files(root), side, then)
     # Only a person knows what a name of their own stands for.
     check_unchanged(root, find_files(root), side, 'release-2')

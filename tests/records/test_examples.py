@@ -1,6 +1,4 @@
-"""One record: what is of the NIH layout comes out as it went in, everything else is refused with a
-reason.
-"""
+"""One record: the NIH layout survives a round trip, anything else is refused with a reason."""
 
 from __future__ import annotations
 
@@ -81,7 +79,7 @@ def _without_kind(message: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ('change', 'told'),
+    ('change', 'expected'),
     [
         pytest.param(_drop('image'), "feature 'image' is missing", id='missing image'),
         pytest.param(
@@ -137,12 +135,12 @@ def _without_kind(message: Any) -> None:
         ),
     ],
 )
-def test_a_record_of_another_layout_is_refused(change: Callable[[Any], Any], told: str) -> None:
+def test_a_record_of_another_layout_is_refused(change: Callable[[Any], Any], expected: str) -> None:
     message = example()
     change(message)
     with pytest.raises(RecordError) as caught:
         examples.parse(message.SerializeToString())
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize(

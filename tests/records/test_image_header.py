@@ -1,6 +1,4 @@
-"""Image headers: every kind is told as Pillow tells it, and damage of any kind is a clean
-reason.
-"""
+"""Image headers: the same facts as Pillow reads, and a clear reason for each kind of damage."""
 
 from __future__ import annotations
 
@@ -165,7 +163,7 @@ def test_an_image_that_was_cut_off_is_not_complete(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ('data', 'told'),
+    ('data', 'message'),
     [
         pytest.param(b'', 'it is empty', id='empty'),
         pytest.param(b'GIF89a' + bytes(20), 'it is a GIF', id='GIF'),
@@ -202,10 +200,10 @@ def test_an_image_that_was_cut_off_is_not_complete(data: bytes) -> None:
         ),
     ],
 )
-def test_no_usable_header(data: bytes, told: str) -> None:
+def test_an_unusable_header_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(ImageHeaderError) as caught:
         inspect(data)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @settings(max_examples=500, deadline=None)
@@ -226,7 +224,7 @@ def test_damage_of_any_kind_gives_a_header_or_a_reason(image: bytes, data: st.Da
 
 
 @pytest.mark.real_data
-def test_real_images_are_told_as_pillow_tells_them(real_data: Path) -> None:
+def test_headers_of_real_images_agree_with_pillow(real_data: Path) -> None:
     files = sorted((real_data / 'nih' / 'data').glob('*.tfrec'))[:2]
     images = [
         examples.parse(item.payload).image

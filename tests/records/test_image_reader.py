@@ -1,6 +1,4 @@
-"""The judgement on an image: each kind of fault under its name, whether pixels are decoded or not,
-and at a bounded cost.
-"""
+"""Image checks: each kind of fault has its name, and a bounded cost."""
 
 from __future__ import annotations
 
@@ -42,15 +40,15 @@ def test_found_before_any_pixel_is_decoded(data: bytes, kind: str) -> None:
 )
 def test_found_by_the_decoder(data: bytes, kind: str) -> None:
     images.check(data)
-    found, reason = _problem(data)
-    assert found == kind
+    actual, reason = _problem(data)
+    assert actual == kind
     assert 'premature end' in reason
 
 
 @pytest.mark.parametrize(
     'data', [pytest.param(data, id=name) for name, data in bad_images.UNSUPPORTED.items()]
 )
-def test_what_a_viewer_shows_otherwise_is_not_supported(data: bytes) -> None:
+def test_images_that_viewers_show_differently_are_unsupported(data: bytes) -> None:
     kind, reason = _problem(data)
     assert kind == image_status.UNSUPPORTED
     assert 'expected 8 bits per channel, greyscale or RGB, upright' in reason
@@ -89,7 +87,7 @@ def test_a_cut_anywhere_in_the_pixel_data_is_found(progressive: bool, share: flo
         pytest.param(encode(pixels(), 'PNG', 'LA'), 0, id='PNG grey with alpha, opaque'),
     ],
 )
-def test_films_give_their_pixels(data: bytes, error: int) -> None:
+def test_encoded_images_give_their_pixels(data: bytes, error: int) -> None:
     image = images.decode(data, images.check(data))
     assert (image.mode, image.size) == ('L', (90, 80))
     assert images.blank(image) == ''
@@ -126,7 +124,7 @@ def test_an_interlaced_png_is_whole_or_not(width: int, height: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ('limits', 'kind', 'told'),
+    ('limits', 'kind', 'message'),
     [
         (
             {'min_side': 200},
@@ -145,14 +143,14 @@ def test_an_interlaced_png_is_whole_or_not(width: int, height: int) -> None:
         ),
     ],
 )
-def test_limits_are_named(limits: dict, kind: str, told: str) -> None:
-    found, reason = _problem(encode(bad_images.PIXELS), images.ImageLimits(**limits))
-    assert found == kind
-    assert told in reason
+def test_limits_are_named(limits: dict, kind: str, message: str) -> None:
+    actual, reason = _problem(encode(bad_images.PIXELS), images.ImageLimits(**limits))
+    assert actual == kind
+    assert message in reason
 
 
 @pytest.mark.parametrize(
-    ('data', 'told'),
+    ('data', 'message'),
     [
         pytest.param(
             bad_images.resized_header(
@@ -178,26 +176,26 @@ def test_limits_are_named(limits: dict, kind: str, told: str) -> None:
         ),
     ],
 )
-def test_what_costs_too_much_is_refused_by_its_header(data: bytes, told: str) -> None:
+def test_expensive_images_are_refused_by_their_header(data: bytes, message: str) -> None:
     with pytest.raises(images.ImageError) as caught:
         images.check_readable(data)
     assert caught.value.kind == image_status.TOO_LARGE
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_small_file_that_inflates_beyond_its_rows_is_not_inflated_further(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A PNG of 160x160 pixels whose data would inflate to 100 MB."""
-    film = bad_images.PIXELS
-    rows = b''.join(b'\0' + row.tobytes() for row in film)
+    image = bad_images.PIXELS
+    rows = b''.join(b'\0' + row.tobytes() for row in image)
     data = (
         b'\x89PNG\r\n\x1a\n'
-        + png_chunk(b'IHDR', struct.pack('>IIBBBBB', *film.shape, 8, 0, 0, 0, 0))
+        + png_chunk(b'IHDR', struct.pack('>IIBBBBB', *image.shape, 8, 0, 0, 0, 0))
         + png_chunk(b'IDAT', zlib.compress(rows + bytes(100_000_000)))
         + png_chunk(b'IEND', b'')
     )
-    asked = []
+    sizes = []
     real = zlib.decompressobj
 
     class Inflater:
@@ -205,7 +203,7 @@ def test_a_small_file_that_inflates_beyond_its_rows_is_not_inflated_further(
             self._inner = real()
 
         def decompress(self, part: bytes, size: int) -> bytes:
-            asked.append(size)
+            sizes.append(size)
             return self._inner.decompress(part, size)
 
         @property
@@ -214,22 +212,22 @@ def test_a_small_file_that_inflates_beyond_its_rows_is_not_inflated_further(
 
     monkeypatch.setattr(zlib, 'decompressobj', Inflater)
     images.check(data)
-    assert asked == [len(rows), 1]
+    assert sizes == [len(rows), 1]
 
 
 @pytest.mark.real_data
-def test_real_films_pass(real_data: Path) -> None:
+def test_real_images_pass(real_data: Path) -> None:
     files = sorted((real_data / 'nih' / 'data').glob('*.tfrec'))[:2]
-    films = [
+    encoded_images = [
         examples.parse(item.payload).image
         for file in files
         for item in tfrecord.read(str(file))
         if isinstance(item, tfrecord.Record)
     ]
-    films += [
+    encoded_images += [
         path.read_bytes() for path in sorted((real_data / 'pediatric' / 'NORMAL').iterdir())[:50]
     ]
-    assert len(films) > 200
-    for data in films:
+    assert len(encoded_images) > 200
+    for data in encoded_images:
         header = images.check_readable(data)
         assert images.blank(images.decode(data, header)) == ''

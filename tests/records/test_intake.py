@@ -1,6 +1,4 @@
-"""The judgement on a record: what is accepted, whose it is, and the reason and remedy in each
-rejection.
-"""
+"""Judging a record: acceptance, the patient, and the reason and advice of each rejection."""
 
 from __future__ import annotations
 
@@ -102,7 +100,7 @@ def test_without_image_id_equal_images_are_one_patient(image_id: str | None, rul
     assert (verdict.patient_source, verdict.notes) == ('image', ('missing_image_id',))
 
 
-def test_an_unknown_patient_is_rejected_and_the_remedy_named() -> None:
+def test_an_unknown_patient_is_rejected_with_advice() -> None:
     verdict = rejected(Intake(patient_id_pattern=r'^(person\d+)'), record(image_id='scan-7.png'))
     assert verdict.kind == 'missing_patient'
     assert verdict.image_id == 'scan-7.png'
@@ -120,8 +118,12 @@ def test_an_image_missing_from_the_table() -> None:
     verdict = rejected(Intake({'other.png': ENTRY}), record())
     assert (verdict.kind, verdict.image_id) == ('not_in_metadata', ID)
     assert "set missing_metadata to 'keep'" in verdict.reason
-    kept = accepted(Intake({'other.png': ENTRY}, missing_metadata='keep'), record())
-    assert (kept.patient_id, kept.entry, kept.notes) == ('00000013', None, ('not_in_metadata',))
+    result = accepted(Intake({'other.png': ENTRY}, missing_metadata='keep'), record())
+    assert (result.patient_id, result.entry, result.notes) == (
+        '00000013',
+        None,
+        ('not_in_metadata',),
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_what_the_decoder_can_handle_is_accepted_with_a_note(
 
 
 @pytest.mark.parametrize(
-    ('payload', 'kind', 'told'),
+    ('payload', 'kind', 'message'),
     [
         pytest.param(b'garbage', 'invalid_record', 'not a tf.train.Example', id='no Example'),
         pytest.param(build(b'', ID, {}), 'invalid_record', "'image' is empty", id='empty image'),
@@ -172,14 +174,14 @@ def test_what_the_decoder_can_handle_is_accepted_with_a_note(
         ),
     ],
 )
-def test_rejected(payload: bytes, kind: str, told: str) -> None:
+def test_rejected(payload: bytes, kind: str, message: str) -> None:
     verdict = rejected(Intake(exclude=frozenset({'left-out.png'})), payload)
     assert verdict.kind == kind
-    assert told in verdict.reason
+    assert message in verdict.reason
 
 
 @pytest.mark.parametrize(
-    ('rules', 'told'),
+    ('rules', 'message'),
     [
         pytest.param(
             {'missing_metadata': 'drop'}, "missing_metadata is 'drop'", id='missing_metadata'
@@ -199,13 +201,13 @@ def test_rejected(payload: bytes, kind: str, told: str) -> None:
         pytest.param({'patient_id_pattern': r'(a'}, 'not a regular expression', id='no pattern'),
     ],
 )
-def test_rules_that_cannot_be(rules: dict, told: str) -> None:
+def test_invalid_rules_are_refused(rules: dict, message: str) -> None:
     with pytest.raises(ValueError, match=r'.') as caught:
         Intake(**rules)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_it_can_be_sent_to_a_worker() -> None:
+def test_intake_can_be_pickled() -> None:
     intake = pickle.loads(
         pickle.dumps(Intake({ID: ENTRY}, patient_id_pattern='(x)', exclude=frozenset({'y'})))
     )
@@ -224,13 +226,13 @@ def test_bad_images_are_rejected_under_the_name_of_the_problem(image: bytes, kin
 @pytest.mark.parametrize(
     'image', [pytest.param(image, id=name) for name, image in bad_images.UNSUPPORTED.items()]
 )
-def test_unsupported_images_are_rejected_with_what_to_do(image: bytes) -> None:
+def test_unsupported_images_are_rejected_with_advice(image: bytes) -> None:
     verdict = rejected(Intake(), record(image))
     assert verdict.kind == 'unsupported'
     assert 'cxr-triage convert' in verdict.reason
 
 
-def test_what_is_accepted_tensorflow_decodes() -> None:
+def test_tensorflow_decodes_accepted_images() -> None:
     tf = pytest.importorskip('tensorflow')
     kinds = [('JPEG', 'L'), ('JPEG', 'RGB'), ('PNG', 'L'), ('PNG', 'RGB')]
     for image in [encode(pixels(), kind, mode) for kind, mode in kinds] + [

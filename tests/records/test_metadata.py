@@ -164,8 +164,8 @@ def test_values_of_an_entry(table: Path, old: str, new: str, field: str, value: 
 def test_a_cell_that_is_not_understood_is_counted(
     table: Path, old: str, new: str, column: str, example: str, entry: dict[str, object]
 ) -> None:
-    others = [f'000000{number}_000.png,No Finding,0,{number},40,F,PA' for number in (20, 21)]
-    entries = read(table, HEADER, others[0], ROW.replace(old, new), others[1])
+    other_rows = [f'000000{number}_000.png,No Finding,0,{number},40,F,PA' for number in (20, 21)]
+    entries = read(table, HEADER, other_rows[0], ROW.replace(old, new), other_rows[1])
     assert len(entries) == 3
     assert entries['00000013_005.png'] == replace(ENTRY, **entry)
     (problem,) = entries.problems
@@ -179,7 +179,7 @@ def test_a_cell_that_is_not_understood_is_counted(
 
 
 @pytest.mark.parametrize(
-    ('line', 'example', 'left'),
+    ('line', 'example', 'count'),
     [
         pytest.param('00000014_000.png,Mass,0', '3 fields', 2, id='too few fields'),
         pytest.param(
@@ -203,10 +203,10 @@ def test_a_cell_that_is_not_understood_is_counted(
     ],
 )
 def test_a_row_that_cannot_be_used_costs_no_other(
-    table: Path, line: str, example: str | None, left: int
+    table: Path, line: str, example: str | None, count: int
 ) -> None:
     entries = read(table, HEADER, ROW, line, '00000020_000.png,No Finding,0,20,40,F,PA')
-    assert len(entries) == left
+    assert len(entries) == count
     assert entries['00000020_000.png'] == Entry('00000020', 40, 'F', 'PA', 0, ('No Finding',))
     (problem,) = entries.problems
     assert (problem.rows, problem.line, problem.examples) == (1, 3, [example] if example else [])
@@ -226,7 +226,7 @@ def test_how_many_values_are_unknown(table: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('written', 'asked'),
+    ('spelling', 'image_id'),
     [
         pytest.param('00000013_005', '00000013_005.png', id='without suffix'),
         pytest.param('00000013_005.PNG', '00000013_005.png', id='suffix in capitals'),
@@ -237,16 +237,16 @@ def test_how_many_values_are_unknown(table: Path) -> None:
     ],
 )
 def test_an_image_is_found_by_another_spelling_of_its_name(
-    table: Path, tmp_path: Path, written: str, asked: str
+    table: Path, tmp_path: Path, spelling: str, image_id: str
 ) -> None:
-    entries = read(table, HEADER, ROW.replace('00000013_005.png', written))
-    assert entries[asked] == ENTRY
+    entries = read(table, HEADER, ROW.replace('00000013_005.png', spelling))
+    assert entries[image_id] == ENTRY
     assert 'other.png' not in entries
-    (tmp_path / 'list.txt').write_text(written)
-    assert asked in metadata.read_list(str(tmp_path / 'list.txt'))
+    (tmp_path / 'list.txt').write_text(spelling)
+    assert image_id in metadata.read_list(str(tmp_path / 'list.txt'))
 
 
-def test_a_name_that_may_mean_two_images_means_neither(table: Path) -> None:
+def test_an_ambiguous_name_matches_no_image(table: Path) -> None:
     entries = read(
         table, HEADER, ROW.replace('00000013_005', 'a'), ROW.replace('00000013_005', 'A')
     )
@@ -255,7 +255,7 @@ def test_a_name_that_may_mean_two_images_means_neither(table: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('lines', 'told'),
+    ('lines', 'message'),
     [
         pytest.param([''], 'the metadata table is empty', id='empty'),
         pytest.param([HEADER], 'a header but no rows', id='header only'),
@@ -271,10 +271,10 @@ def test_a_name_that_may_mean_two_images_means_neither(table: Path) -> None:
         ),
     ],
 )
-def test_a_table_that_cannot_be_used(table: Path, lines: list[str], told: str) -> None:
+def test_a_table_that_cannot_be_used(table: Path, lines: list[str], message: str) -> None:
     with pytest.raises(MetadataError) as caught:
         read(table, *lines)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(table) in str(caught.value)
 
 
@@ -288,7 +288,7 @@ def test_a_table_that_cannot_be_used(table: Path, lines: list[str], told: str) -
         pytest.param(bytes(range(256)) * 9, id='binary'),
     ],
 )
-def test_a_file_that_is_no_table(table: Path, data: bytes) -> None:
+def test_a_file_that_is_not_a_table_is_refused(table: Path, data: bytes) -> None:
     table.write_bytes(data)
     with pytest.raises(MetadataError, match=r'Data_Entry\.csv'):
         metadata.read_table(str(table))

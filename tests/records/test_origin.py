@@ -1,4 +1,4 @@
-"""Images are taken for those of a known set only where ids and tables say so."""
+"""Images belong to a known data set only if their ids and tables say so."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_truth_is_looked_for_above_the_records_and_beside_the_table() -> None:
     ]
 
 
-def test_truth_says_which_labels_are_wrong(tmp_path: Path) -> None:
+def test_truth_shows_which_labels_are_wrong(tmp_path: Path) -> None:
     path = tmp_path / origin.TRUTH_NAME
     path.write_bytes(
         gzip.compress(

@@ -1,6 +1,4 @@
-"""Work spread over processes: in order, bounded, with its errors, and with no process left
-behind.
-"""
+"""Parallel work: in order, bounded, with its errors, and without leftover processes."""
 
 from __future__ import annotations
 
@@ -57,17 +55,17 @@ def test_an_error_comes_through_behind_the_results_before_it(workers: int) -> No
         next(results)
 
 
-def test_work_is_taken_up_only_as_results_are_fetched() -> None:
-    taken = []
+def test_work_starts_only_as_results_are_fetched() -> None:
+    started = []
 
     def work() -> Iterator[int]:
         for number in range(1000):
-            taken.append(number)
+            started.append(number)
             yield number
 
     results = ordered_map(slow_first, work(), 2)
     next(results)
-    assert len(taken) <= 10
+    assert len(started) <= 10
     results.close()  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""Metadata tables and split lists: under which names and in which places they are found."""
+"""Metadata tables and split lists: their usual names and folders."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_usual_names_and_places(kind: Kind, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('kind', 'told'),
+    ('kind', 'message'),
     [
         (
             TABLE,
@@ -62,12 +62,12 @@ def test_usual_names_and_places(kind: Kind, name: str, tmp_path: Path) -> None:
     ],
     ids=['table', 'list'],
 )
-def test_one_that_is_not_there(kind: Kind, told: str, tmp_path: Path) -> None:
-    with pytest.raises(DataRootError, match=told):
+def test_a_missing_file_is_named(kind: Kind, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataRootError, match=message):
         resolve(kind, AUTO, scan(str(_root(tmp_path))))
 
 
-def test_two_are_not_guessed_between(tmp_path: Path) -> None:
+def test_two_candidates_are_refused(tmp_path: Path) -> None:
     root = _root(tmp_path, 'metadata/Data_Entry.csv', 'metadata/Data_Entry.csv.gz')
     with pytest.raises(
         DataRootError,
@@ -89,13 +89,13 @@ def test_a_named_file(tmp_path: Path) -> None:
     assert resolve(EXCLUDED, 'auto', root) == 'auto'
 
 
-def test_a_named_file_that_is_not_there_but_another_is(tmp_path: Path) -> None:
+def test_a_missing_named_file_with_another_one_present(tmp_path: Path) -> None:
     root = _root(tmp_path, 'metadata/Data_Entry_2017_v2020.csv')
-    told = (
+    message = (
         r"data\.metadata is 'metadata/Data_Entry_2017_v2020\.csv\.gz': .*no such file\. There is "
         r'metadata/Data_Entry_2017_v2020\.csv: set'
     )
-    with pytest.raises(DataRootError, match=told):
+    with pytest.raises(DataRootError, match=message):
         resolve(TABLE, 'metadata/Data_Entry_2017_v2020.csv.gz', scan(str(root)))
     with pytest.raises(
         DataRootError, match=r"data\.exclude is 'gone\.txt': .*gone\.txt: no such file"

@@ -1,6 +1,4 @@
-"""Synthetic data sets: the NIH layout to the letter, reproducible, with the shares that were asked
-for.
-"""
+"""Synthetic data sets: in the NIH layout, reproducible, with the requested shares."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from records import examples, metadata, tfrecord
 from records.synth import SynthError, dataset, population, write_dataset
 from schemas.labels import FINDINGS, LABELS, NO_FINDING
 
-_SIZE = 64  # pixels: what is tested here does not lie in the image
+_SIZE = 64  # pixels; the tests do not depend on the image
 
 
 def _bytes(root: Path) -> dict[str, bytes]:
@@ -45,13 +43,13 @@ def _records(root: Path) -> list[examples.XrayRecord]:
 
 
 @pytest.fixture(scope='module')
-def drawn(tmp_path_factory) -> tuple[Path, dataset.SynthSummary]:
+def dataset_and_summary(tmp_path_factory) -> tuple[Path, dataset.SynthSummary]:
     out = tmp_path_factory.mktemp('synth') / 'root'
     return out, write_dataset(out, 60, seed=3, size=_SIZE, per_shard=25, label_noise=0.2, workers=1)
 
 
-def test_records_are_of_the_nih_layout(drawn) -> None:
-    out, summary = drawn
+def test_records_are_of_the_nih_layout(dataset_and_summary) -> None:
+    out, summary = dataset_and_summary
     assert [path.name for path in summary.files] == ['000-25.tfrec', '001-25.tfrec', '002-10.tfrec']
     records = _records(out)
     assert len(records) == summary.records == 60
@@ -67,8 +65,8 @@ def test_records_are_of_the_nih_layout(drawn) -> None:
     assert sum(len(record.image) for record in records) == summary.image_bytes
 
 
-def test_tables_agree_with_the_records(drawn) -> None:
-    out, summary = drawn
+def test_tables_agree_with_the_records(dataset_and_summary) -> None:
+    out, summary = dataset_and_summary
     records = {record.image_id: record for record in _records(out)}
     table = metadata.read_table(str(out / 'metadata' / 'Data_Entry_2017_v2020.csv.gz'))
     assert list(table) == list(records)
@@ -91,8 +89,8 @@ def test_tables_agree_with_the_records(drawn) -> None:
         assert row[1:] == ['True' if record.labels[name] else 'False' for name in LABELS]
 
 
-def test_label_noise_stands_in_the_truth_table(drawn) -> None:
-    out, summary = drawn
+def test_the_truth_table_shows_the_label_noise(dataset_and_summary) -> None:
+    out, summary = dataset_and_summary
     with gzip.open(out / 'metadata' / dataset.TRUTH_NAME, 'rt', newline='') as file:
         rows = list(csv.DictReader(file))
     assert sum(row['Drawn'] != row['Labelled'] for row in rows) == summary.mislabelled
@@ -100,29 +98,29 @@ def test_label_noise_stands_in_the_truth_table(drawn) -> None:
 
 
 @pytest.mark.real_data
-def test_tables_have_the_real_headings(drawn, real_data) -> None:
-    out, _ = drawn
+def test_tables_have_the_real_headings(dataset_and_summary, real_data) -> None:
+    out, _ = dataset_and_summary
     for name, lines in (('metadata/Data_Entry_2017_v2020.csv.gz', 1), ('preprocessed_data.csv', 1)):
-        heads = []
+        headings = []
         for root in (out, real_data / 'nih'):
             data = (root / name).read_bytes()
-            heads.append(
+            headings.append(
                 (gzip.decompress(data) if name.endswith('.gz') else data).split(b'\n')[:lines]
             )
-        assert heads[0] == heads[1]
+        assert headings[0] == headings[1]
 
 
 @pytest.mark.real_data
-def test_examples_have_the_real_features(drawn, real_data) -> None:
+def test_examples_have_the_real_features(dataset_and_summary, real_data) -> None:
     from tensorflow.core.example import example_pb2
 
-    forms = []
-    for folder in (drawn[0] / 'data', real_data / 'nih' / 'data'):
+    kinds = []
+    for folder in (dataset_and_summary[0] / 'data', real_data / 'nih' / 'data'):
         item = next(tfrecord.read(str(min(folder.glob('*.tfrec')))))
         assert isinstance(item, tfrecord.Record)
         features = example_pb2.Example.FromString(item.payload).features.feature
-        forms.append({name: features[name].WhichOneof('kind') for name in features})
-    assert forms[0] == forms[1]
+        kinds.append({name: features[name].WhichOneof('kind') for name in features})
+    assert kinds[0] == kinds[1]
 
 
 @pytest.mark.slow
@@ -172,7 +170,7 @@ def test_seeds_differ(tmp_path) -> None:
         pytest.param({'first_patient': 99_999_999, 'count': 50}, '8 digits', id='patients run out'),
     ],
 )
-def test_what_cannot_be_written_is_refused(tmp_path, arguments, message) -> None:
+def test_wrong_arguments_are_refused(tmp_path, arguments, message) -> None:
     with pytest.raises(SynthError, match=message):
         write_dataset(tmp_path / 'root', **{'count': 3, **arguments})
     assert not (tmp_path / 'root').exists()
@@ -181,7 +179,7 @@ def test_what_cannot_be_written_is_refused(tmp_path, arguments, message) -> None
 def test_records_are_not_overwritten_unless_told(tmp_path) -> None:
     write_dataset(tmp_path, 3, size=_SIZE, per_shard=1)
     before = _bytes(tmp_path)
-    with pytest.raises(SynthError, match='holds 3 record files already'):
+    with pytest.raises(SynthError, match='already has 3 record files'):
         write_dataset(tmp_path, 2, seed=9, size=_SIZE)
     assert _bytes(tmp_path) == before
     write_dataset(tmp_path, 2, seed=9, size=_SIZE, overwrite=True)
@@ -192,7 +190,7 @@ def test_records_that_were_not_drawn_are_never_overwritten(tmp_path) -> None:
     real = tmp_path / 'data' / '000-1.tfrec'
     real.parent.mkdir()
     real.write_bytes(b'a patient')
-    with pytest.raises(SynthError, match='not drawn by synth'):
+    with pytest.raises(SynthError, match='synth did not write'):
         write_dataset(tmp_path, 2, size=_SIZE, overwrite=True)
     assert real.read_bytes() == b'a patient'
 
@@ -210,21 +208,21 @@ def test_a_failed_run_leaves_no_half_file(tmp_path) -> None:
 
 def test_findings_come_as_in_nih() -> None:
     studies = population.draw(6000, seed=0, label_noise=0.0)
-    share = Counter(name for each in studies for name in each.findings or (NO_FINDING,))
+    share = Counter(name for study in studies for name in study.findings or (NO_FINDING,))
     assert share[NO_FINDING] / 6000 == pytest.approx(0.538, abs=0.03)
     for name, expected in population.NIH_PREVALENCE.items():
         # Studies of a patient are alike: about four times the variance of independent draws.
         assert share[name] / 6000 == pytest.approx(
             expected, abs=6 * np.sqrt(expected / 6000) + 0.001
         ), name
-    both = sum({'Effusion', 'Atelectasis'} <= set(each.findings) for each in studies) / 6000
+    both = sum({'Effusion', 'Atelectasis'} <= set(study.findings) for study in studies) / 6000
     assert both == pytest.approx(
         0.0292, abs=0.012
     )  # 3,275 of 112,120; 0.012 if they were independent
     assert both > 1.4 * share['Effusion'] * share['Atelectasis'] / 6000**2
-    bedside = [each.study.view == 'AP' for each in studies]
+    bedside = [study.study.view == 'AP' for study in studies]
     assert np.mean(bedside) == pytest.approx(0.40, abs=0.04)
-    assert not any(each.mislabelled for each in studies)
+    assert not any(study.mislabelled for study in studies)
 
 
 @pytest.mark.parametrize('normal', [0.2, 0.54, 0.9])
@@ -236,15 +234,15 @@ def test_prevalence_can_be_set(normal) -> None:
 
 def test_only_one_finding_and_only_normals() -> None:
     only = population.draw(200, 0, 0.0, {**dict.fromkeys(FINDINGS, 0.0), 'Mass': 1.0})
-    assert {each.findings for each in only} == {('Mass',)}
+    assert {study.findings for study in only} == {('Mass',)}
     none = population.draw(200, 0, 0.0, {NO_FINDING: 1.0})
-    assert {each.findings for each in none} == {()}
+    assert {study.findings for study in none} == {()}
 
 
-def _run(*words: str) -> int:
+def _run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    return command.run(parser.parse_args(words))
+    return command.run(parser.parse_args(arguments))
 
 
 def test_command_writes_and_refuses(tmp_path, capsys) -> None:
@@ -252,17 +250,17 @@ def test_command_writes_and_refuses(tmp_path, capsys) -> None:
     assert _run(*arguments) == 0
     assert '4 X-rays' in capsys.readouterr().out
     assert _run(*arguments) == 1
-    assert 'holds 1 record files already' in capsys.readouterr().err
+    assert 'already has 1 record files' in capsys.readouterr().err
     assert _run(*arguments, '--overwrite') == 0
 
 
 def test_command_says_what_is_wrong_with_the_target(tmp_path, capsys) -> None:
     (tmp_path / 'file').write_text('in the way')
     assert _run('--out', str(tmp_path / 'file'), '--count', '2', '--size', str(_SIZE)) == 1
-    assert f'{tmp_path / "file"} cannot be written' in capsys.readouterr().err
+    assert f'{tmp_path / "file"} is not writable' in capsys.readouterr().err
 
 
-def test_the_command_is_described_without_numpy() -> None:
+def test_the_command_line_does_not_import_numpy() -> None:
     code = (
         'import sys, cli.commands.synth; sys.exit(any(name in sys.modules for name in '
         '("numpy", "tensorflow", "PIL", "rich")))'

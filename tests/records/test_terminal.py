@@ -12,7 +12,7 @@ from records import terminal
 
 
 @pytest.mark.parametrize(
-    ('text', 'shown'),
+    ('text', 'expected'),
     [
         ('Grüße 肺 😀.png', 'Grüße 肺 😀.png'),
         ('\x1b[31mred', r'\x1b[31mred'),
@@ -34,9 +34,9 @@ from records import terminal
         'surrogate',
     ],
 )
-def test_printable(text: str, shown: str) -> None:
-    assert terminal.printable(text) == shown
-    assert terminal.printable(shown) == shown
+def test_printable(text: str, expected: str) -> None:
+    assert terminal.printable(text) == expected
+    assert terminal.printable(expected) == expected
 
 
 def test_a_console_escapes_what_it_is_given_and_keeps_its_own_colours() -> None:
@@ -56,7 +56,7 @@ def test_a_console_escapes_what_it_is_given_and_keeps_its_own_colours() -> None:
 
 
 @pytest.mark.parametrize(
-    ('error', 'words'),
+    ('error', 'expected'),
     [
         (
             PermissionError(13, 'Permission denied', '/films/\x1b.tfrec'),
@@ -71,5 +71,5 @@ def test_a_console_escapes_what_it_is_given_and_keeps_its_own_colours() -> None:
     ],
     ids=['file', 'bytes', 'without a file', 'another error'],
 )
-def test_error_text(error: Exception, words: str) -> None:
-    assert terminal.error_text(error) == words
+def test_error_text(error: Exception, expected: str) -> None:
+    assert terminal.error_text(error) == expected

@@ -1,6 +1,4 @@
-"""The TFRecord reader: whatever is done to a file, undamaged records come out, damage is named, and
-no byte goes missing.
-"""
+"""The TFRecord reader: it yields undamaged records, names damage, and accounts for every byte."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def size_of(item: Record | Damage) -> int:
 
 
 def check_conserved(items: list[Record | Damage], size: int) -> None:
-    """Items follow each other without a gap and end where the file ends; they are numbered from
-    0.
-    """
+    """Checks that the items are numbered from 0 and cover the file without gaps."""
     place = 0
     for number, item in enumerate(items):
         assert (item.index, item.offset) == (number, place)
@@ -55,8 +51,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def payloads() -> list[bytes]:
     source = random.Random(7)
-    # Zero bytes in plenty, as the search for the next header goes by them; lengths over a byte and
-    # over two.
+    # Many zero bytes, because the search for the next header uses them; lengths of 1 to 3 bytes.
     return [
         bytes(source.choice((0, 0, 0, 1, 2, 255)) for _ in range(size))
         for size in (40, 300, 70_000, 5)
@@ -156,7 +151,7 @@ def test_the_payload_behind_a_wrong_checksum_is_handed_over(
 
 
 @pytest.mark.parametrize(
-    ('left', 'reason'),
+    ('size', 'reason'),
     [
         pytest.param(5, '5 bytes are left', id='in the length'),
         pytest.param(HEADER - 1, '11 bytes are left', id='in the checksum of the length'),
@@ -166,18 +161,18 @@ def test_the_payload_behind_a_wrong_checksum_is_handed_over(
     ],
 )
 def test_a_truncated_file_loses_only_its_last_record(
-    path: Path, payloads: list[bytes], frames: list[bytes], left: int, reason: str
+    path: Path, payloads: list[bytes], frames: list[bytes], size: int, reason: str
 ) -> None:
-    data = frames[0] + frames[1][:left]
+    data = frames[0] + frames[1][:size]
     items = read(path, data)
     check_conserved(items, len(data))
     assert payloads_of(items) == payloads[:1]
     (damage,) = damages_of(items)
-    assert (damage.index, damage.offset, damage.length) == (1, len(frames[0]), left)
+    assert (damage.index, damage.offset, damage.length) == (1, len(frames[0]), size)
     assert reason in damage.reason
 
 
-def test_cut_between_records_nothing_is_damaged_and_the_name_promises_more(
+def test_a_cut_between_records_shows_only_in_the_promised_count(
     path: Path, frames: list[bytes]
 ) -> None:
     items = read(path, b''.join(frames[:2]))
@@ -233,7 +228,7 @@ def test_only_the_beginning_of_a_huge_foreign_stretch_is_kept(
 @pytest.mark.parametrize(
     'name', ['000-4.tfrec', '000-4.tfrec.gz'], ids=['zipped without saying so', 'zipped by name']
 )
-def test_gzip_is_told_by_its_bytes(
+def test_gzip_is_recognised_by_its_bytes(
     tmp_path: Path, payloads: list[bytes], frames: list[bytes], name: str
 ) -> None:
     items = read(tmp_path / name, gzip.compress(b''.join(frames)))
@@ -272,8 +267,7 @@ def test_a_gzip_that_breaks_delivers_all_before_the_break(path: Path) -> None:
     frames = _noise_frames()
     intact = gzip.compress(b''.join(frames[:3]))
     body = zlib.compressobj(wbits=-15)
-    # Up to a flush every byte is there to be unzipped; behind it stands a block of the reserved
-    # kind 3.
+    # Everything before a flush can be unzipped; after it comes a block of the reserved type 3.
     stream = (
         intact[:10]
         + body.compress(b''.join(frames[:3]))
@@ -299,7 +293,7 @@ def test_a_flipped_byte_in_gzip_is_never_passed_over(
         assert set(payloads_of(items)) <= set(payloads)
 
 
-def test_something_else_behind_a_gzip_stream_is_named(
+def test_bytes_after_a_gzip_stream_are_named(
     path: Path, payloads: list[bytes], frames: list[bytes]
 ) -> None:
     items = read(path, gzip.compress(b''.join(frames)) + b'something else')
@@ -384,7 +378,7 @@ def test_any_truncation_costs_the_last_record_only(
 
 @_many
 @given(data=st.binary(max_size=400))
-def test_any_bytes_at_all_are_conserved_and_never_raise(path: Path, data: bytes) -> None:
+def test_any_bytes_are_accounted_for_and_never_raise(path: Path, data: bytes) -> None:
     items = read(path, data)
     if data[:2] != b'\x1f\x8b':
         check_conserved(items, len(data))
@@ -402,9 +396,9 @@ def test_any_damage_to_gzip_never_raises_nor_invents_records(
     )
     del zipped[data.draw(st.integers(2, len(zipped)), label='cut') :]
     items = read(path, zipped)
-    found = payloads_of(items)
-    assert found == payloads[: len(found)] or set(found) <= set(payloads)
-    assert len(found) == len(payloads) or damages_of(items)
+    intact = payloads_of(items)
+    assert intact == payloads[: len(intact)] or set(intact) <= set(payloads)
+    assert len(intact) == len(payloads) or damages_of(items)
 
 
 def test_a_gzip_file_that_unpacks_to_too_much_is_read_no_further(

@@ -155,6 +155,16 @@ def test_copy_and_move_make_the_folder(folder: str) -> None:
     assert storage.read_text(moved) == 'a.txt'
 
 
+def test_copy_and_move_within_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage.write_text('a.txt', 'a')
+    storage.copy('a.txt', 'b.txt')
+    storage.move('b.txt', 'c.txt')
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ['a.txt', 'c.txt']
+
+
 def test_move_overwrites_only_on_request(folder: str) -> None:
     write_tree(folder, 'a', 'b')
     source, destination = storage.join(folder, 'a'), storage.join(folder, 'b')

@@ -1,4 +1,4 @@
-"""Adapts Kubeflow's executor input for the entry point of TFX, which fails without adaptation."""
+"""Our entry point adapts Kubeflow's executor input for TFX, which fails without it."""
 
 from __future__ import annotations
 

@@ -11,8 +11,6 @@ import yaml
 from cli import main as cli
 from tests.support.kfp_api_double import ApiDouble
 
-pytestmark = pytest.mark.usefixtures('cached_digests')
-
 _ROOT = Path(__file__).resolve().parents[3]
 _MANIFESTS = _ROOT / 'kubeflow/manifests'
 

@@ -23,8 +23,6 @@ from tests.support import submit_command as submitting
 from tests.support.kfp_api_double import ApiDouble
 from tests.support.submit_command import Cli
 
-pytestmark = pytest.mark.usefixtures('cached_digests')
-
 
 def _edited(volume: Path, tmp_path: Path, edit: Callable[[dict], object]) -> Path:
     """Writes an edited copy of the compiled specification."""

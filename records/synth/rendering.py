@@ -1,4 +1,4 @@
-"""From a patient and a study to the developed film: `phantom`, `render` and the JPEG encoder."""
+"""Draws the image of a study: `phantom`, `render` and the JPEG encoder."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from records.synth import canvas, signs, skeleton, thorax
 from records.synth.anatomy import Pose, draw_anatomy, draw_pose, geometry
 from schemas.labels import FINDINGS
 
-# Streams of random numbers, each its own, so that what one draws never shifts what another draws.
-_ANATOMY, _SHAPE, _TREE, _POSE, _FILM, _SIGNS = range(6)
+# Separate random streams, so that a change to one part of the drawing does not shift the others.
+_ANATOMY, _SHAPE, _TREE, _POSE, _IMAGE, _SIGNS = range(6)
 
 QUALITY = 95  # gives the quantisation tables of the real records
-SMALLEST = 64  # pixels; below that nothing of a chest is left
+SMALLEST = 64  # pixels; a smaller image no longer shows a chest
 
 
 @dataclass(frozen=True)
 class Study:
-    """One film to be taken: what is true of it, not what its label says.
+    """One study to draw, with the true findings, which its label may not name.
 
-    `patient` and `number` (of the study, from 0) name the random streams; the same patient has the
-    same anatomy in each study.
+    `patient` and `number` (of the study, from 0) select the random streams; the same patient has
+    the same anatomy in each study.
     """
 
     patient: int
@@ -50,10 +50,13 @@ def phantom(
     """A synthetic frontal chest X-ray, uint8 [size, size], 0 black (air) to 255 white (bone).
 
     Args:
-      findings: names of `schemas.labels.FINDINGS`; none gives a normal chest.
-      seed, patient, study: name the random streams. The same three give the same image; the same
-      `seed` and `patient` the same anatomy.
-      age: years. sex: 'F' or 'M'. view: 'PA' or 'AP'.
+      findings: names of `schemas.labels.FINDINGS`; without any, the chest is normal.
+      seed, patient, study: select the random streams. The same three give the same image; the
+        same `seed` and `patient` give the same anatomy.
+      age: years.
+      sex: 'F' or 'M'.
+      view: 'PA' or 'AP'.
+      size: side of the image, pixels.
 
     Raises:
       ValueError: an unknown finding, sex or view, or a size below 64.
@@ -70,35 +73,37 @@ def phantom(
 
 
 def render(study: Study, seed: int, size: int = 600) -> np.ndarray:
-    """The film of a study, uint8 [size, size]. Raises ValueError for a size below 64."""
+    """The image of a study, uint8 [size, size]. Raises ValueError for a size below 64."""
     if size < SMALLEST:
         raise ValueError(f'size is {size} pixels: expected at least {SMALLEST}')
 
-    def stream(name: int, own: bool) -> np.random.Generator:
-        return np.random.default_rng(
-            [seed, name, study.patient] if own else [seed, name, study.patient, study.number]
-        )
+    def patient_stream(name: int) -> np.random.Generator:
+        return np.random.default_rng([seed, name, study.patient])
 
-    anatomy = draw_anatomy(stream(_ANATOMY, True), study.age, study.sex)
-    rng = stream(_FILM, False)
-    pose = draw_pose(stream(_POSE, False), study.view)
+    def study_stream(name: int) -> np.random.Generator:
+        return np.random.default_rng([seed, name, study.patient, study.number])
+
+    anatomy = draw_anatomy(patient_stream(_ANATOMY), study.age, study.sex)
+    rng = study_stream(_IMAGE)
+    pose = draw_pose(study_stream(_POSE), study.view)
     measures = geometry(anatomy, pose)
-    drawn = [(name, _sign_stream(name, study, seed)) for name in study.findings]
-    shaped = [
-        (signs.SIGNS[name](measures, finding_rng), finding_rng) for name, finding_rng in drawn
-    ]
+    overlays = []
+    for name in study.findings:
+        finding_rng = _sign_stream(name, study, seed)
+        overlays.append((signs.SIGNS[name](measures, finding_rng), finding_rng))
 
-    even = size + size % 2
-    frame = canvas.Frame(even, pose.scale, pose.degrees, pose.shift)
-    chest = thorax.build(measures, frame, stream(_SHAPE, True), rng)
-    for overlay, finding_rng in shaped:
+    even_size = size + size % 2
+    frame = canvas.Frame(even_size, pose.scale, pose.degrees, pose.shift)
+    chest = thorax.build(measures, frame, patient_stream(_SHAPE), rng)
+    for overlay, finding_rng in overlays:
         overlay(chest, finding_rng)
-    return _develop(_attenuation(chest, stream(_TREE, True), rng), pose, rng)[:size, :size]
+    return _develop(_attenuation(chest, patient_stream(_TREE), rng), pose, rng)[:size, :size]
 
 
 def _sign_stream(name: str, study: Study, seed: int) -> np.random.Generator:
-    """The random stream of a finding: a scar or a tumour is found again in the patient's next film,
-    fluid and infection change.
+    """The random stream of a finding.
+
+    A scar or tumour looks the same in all studies of a patient; fluid and infection change.
     """
     number = 0 if name in signs.LASTING else study.number
     return np.random.default_rng([seed, _SIGNS, study.patient, number, FINDINGS.index(name)])
@@ -107,7 +112,7 @@ def _sign_stream(name: str, study: Study, seed: int) -> np.random.Generator:
 def _attenuation(
     chest: thorax.Chest, tree: np.random.Generator, rng: np.random.Generator
 ) -> np.ndarray:
-    """Everything in the beam, float32 [size, size]."""
+    """The attenuation of everything in the beam, float32 [size, size]."""
     measures, frame = chest.geometry, chest.frame
     lungs = chest.lungs()
     texture = canvas.noise(tree, lungs.shape[0], 75) * np.float32(0.012) + canvas.noise(
@@ -137,7 +142,7 @@ def _attenuation(
 
 
 def _develop(attenuation: np.ndarray, pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    """Exposure, scatter, grain, collimation: attenuation to grey levels, uint8."""
+    """Turns attenuation into grey levels, uint8: exposure, scatter, grain, collimation."""
     size = attenuation.shape[0]
     grey = _curve(pose, rng)[np.clip(attenuation * 2048, 0, 4095).astype(np.int32)]
     tilt = np.linspace(-1, 1, size, dtype=np.float32)
@@ -149,8 +154,9 @@ def _develop(attenuation: np.ndarray, pose: Pose, rng: np.random.Generator) -> n
 
 
 def _curve(pose: Pose, rng: np.random.Generator) -> np.ndarray:
-    """Grey level for attenuation 0..2 in 4096 steps: a film's characteristic curve, logistic in the
-    logarithm of the exposure.
+    """The grey levels for attenuation 0..2 in 4096 steps.
+
+    This is the characteristic curve of film: logistic in the logarithm of the exposure.
     """
     level = np.linspace(1e-3, 2, 4096)
     power = (level / pose.threshold) ** pose.contrast
@@ -163,7 +169,7 @@ def _curve(pose: Pose, rng: np.random.Generator) -> np.ndarray:
 
 
 def _collimate(grey: np.ndarray, rng: np.random.Generator) -> None:
-    """Blackens what the beam did not reach, on some films, with an edge a little out of square."""
+    """Blackens the borders that the beam did not reach, in some images, with a slanted edge."""
     size = grey.shape[0]
     for quarter in range(4):
         if rng.random() < 0.14:
@@ -175,8 +181,10 @@ def _collimate(grey: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = QUALITY) -> bytes:
-    """A one-channel JPEG of a uint8 [height, width] image. Raises ValueError for another shape or
-    type.
+    """Encodes a uint8 [height, width] image as a one-channel JPEG.
+
+    Raises:
+      ValueError: the image has another shape or type.
     """
     if image.dtype != np.uint8 or image.ndim != 2:
         raise ValueError(

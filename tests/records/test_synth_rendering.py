@@ -1,6 +1,4 @@
-"""Phantoms: reproducible, of the right form, and with the sign that each finding leaves where it
-belongs.
-"""
+"""Phantoms: reproducible, of the right form, and with the sign of each finding in its place."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from records.synth import canvas, encode_jpeg, film, phantom, signs, thorax
+from records.synth import canvas, encode_jpeg, phantom, rendering, signs, thorax
 from records.synth.anatomy import LEFT, RIGHT, draw_anatomy, draw_pose, geometry
 from records.synth.contact_sheet import contact_sheet
 from schemas.labels import FINDINGS
@@ -19,9 +17,7 @@ _PATIENTS = range(1, 7)
 
 
 def _chests(finding: str | None, view: str = 'PA'):
-    """For some patients, the chest's fields as drawn with the finding or without; the geometry is
-    at `.geometry`.
-    """
+    """Yields the chests of some patients, with the finding or without."""
     for patient in _PATIENTS:
         measures = geometry(
             draw_anatomy(np.random.default_rng(patient), 50, 'M'),
@@ -41,7 +37,7 @@ def _chests(finding: str | None, view: str = 'PA'):
 
 
 def _heart_share(chest) -> float:
-    """Cardiothoracic ratio, read from where lung is at the widest level of the heart."""
+    """The cardiothoracic ratio at the widest level of the heart, measured between the lungs."""
     widest = 0.0
     for row in range(chest.x.shape[0]):
         if not 0.05 < chest.y[row, 128 // 2] < 0.30:
@@ -59,13 +55,13 @@ def _air(chest) -> float:
     return float(chest.lungs().mean())
 
 
-def _clouded(chest) -> float:
-    """Attenuation that was added inside the lungs, relative to their air."""
+def _opacity_share(chest) -> float:
+    """The attenuation that findings add, relative to the air of the lungs."""
     return float(np.clip(chest.opacity, 0, None).sum() / chest.lungs().sum())
 
 
-def _marked(chest) -> float:
-    """How much of the lung shows vessels."""
+def _vessel_share(chest) -> float:
+    """The share of the lungs that shows vessels."""
     lungs = chest.lungs()
     return float((lungs * chest.airways).sum() / lungs.sum())
 
@@ -78,22 +74,22 @@ def _dome(chest) -> float:
     ('finding', 'measure', 'sign'),
     [
         pytest.param('Cardiomegaly', _heart_share, 1, id='the heart is wide'),
-        pytest.param('Effusion', _air, -1, id='fluid takes the place of lung'),
-        pytest.param('Pneumothorax', _marked, -1, id='no vessels in the free air'),
-        pytest.param('Mass', _clouded, 1, id='a mass is dense'),
-        pytest.param('Nodule', _clouded, 1, id='a nodule is dense'),
+        pytest.param('Effusion', _air, -1, id='fluid replaces lung'),
+        pytest.param('Pneumothorax', _vessel_share, -1, id='no vessels in the free air'),
+        pytest.param('Mass', _opacity_share, 1, id='a mass is dense'),
+        pytest.param('Nodule', _opacity_share, 1, id='a nodule is dense'),
         pytest.param('Atelectasis', _dome, -1, id='lost volume lifts the diaphragm'),
-        pytest.param('Consolidation', _marked, -1, id='consolidation hides vessels'),
-        pytest.param('Pneumonia', _clouded, 1, id='pneumonia clouds'),
-        pytest.param('Infiltration', _clouded, 1, id='infiltration clouds'),
-        pytest.param('Edema', _clouded, 1, id='edema clouds'),
+        pytest.param('Consolidation', _vessel_share, -1, id='consolidation hides vessels'),
+        pytest.param('Pneumonia', _opacity_share, 1, id='pneumonia clouds'),
+        pytest.param('Infiltration', _opacity_share, 1, id='infiltration clouds'),
+        pytest.param('Edema', _opacity_share, 1, id='edema clouds'),
         pytest.param('Emphysema', _dome, 1, id='emphysema lowers the diaphragm'),
-        pytest.param('Fibrosis', _clouded, 1, id='fibrosis clouds'),
-        pytest.param('Pleural_Thickening', _air, -1, id='the pleura takes from the lung'),
-        pytest.param('Hernia', _air, -1, id='the hernia lies before lung'),
+        pytest.param('Fibrosis', _opacity_share, 1, id='fibrosis clouds'),
+        pytest.param('Pleural_Thickening', _air, -1, id='thick pleura replaces lung'),
+        pytest.param('Hernia', _air, -1, id='the hernia covers lung'),
     ],
 )
-def test_each_finding_leaves_its_sign(finding, measure, sign) -> None:
+def test_each_finding_has_its_sign(finding, measure, sign) -> None:
     normal = [measure(chest) for chest in _chests(None)]
     ill = [measure(chest) for chest in _chests(finding)]
     assert all((after - before) * sign > 0 for before, after in zip(normal, ill, strict=True)), (
@@ -131,7 +127,7 @@ def test_the_right_diaphragm_is_higher_and_ap_magnifies_the_heart() -> None:
 
 
 @pytest.mark.parametrize('finding', [None, *FINDINGS])
-def test_an_image_is_a_whole_film(finding) -> None:
+def test_an_image_uses_the_grey_scale(finding) -> None:
     image = phantom([finding] if finding else (), patient=5, size=200)
     assert image.dtype == np.uint8
     assert image.shape == (200, 200)
@@ -139,8 +135,7 @@ def test_an_image_is_a_whole_film(finding) -> None:
     assert image.std() > 30
 
 
-def test_grey_levels_are_those_of_a_film() -> None:
-    """Lungs dark, mediastinum and abdomen bright, in the middle of normal upright films."""
+def test_lungs_are_dark_and_the_mediastinum_is_bright() -> None:
     for patient in _PATIENTS:
         image = phantom(patient=patient, sex='M', size=300).astype(float)
         lungs = np.concatenate([image[110:150, 75:105].ravel(), image[110:150, 200:225].ravel()])
@@ -149,12 +144,10 @@ def test_grey_levels_are_those_of_a_film() -> None:
 
 
 @pytest.mark.parametrize(('finding', 'stays'), [('Mass', True), ('Effusion', False)])
-def test_lasting_findings_are_found_again(finding, stays) -> None:
-    streams = [
-        film._sign_stream(finding, film.Study(7, number, 50, 'F', 'PA', (finding,)), 0).random()
-        for number in (0, 1)
-    ]
-    assert (streams[0] == streams[1]) == stays
+def test_lasting_findings_look_the_same_in_the_next_study(finding, stays) -> None:
+    studies = [rendering.Study(7, number, 50, 'F', 'PA', (finding,)) for number in (0, 1)]
+    first, second = (rendering._sign_stream(finding, study, 0).random() for study in studies)
+    assert (first == second) == stays
 
 
 def test_a_patient_keeps_the_anatomy_and_a_seed_the_bytes() -> None:
@@ -179,7 +172,7 @@ def test_the_order_of_findings_does_not_matter() -> None:
         pytest.param({'size': 10}, 'at least 64', id='size'),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(arguments, message) -> None:
+def test_wrong_arguments_are_refused(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         phantom(**arguments)
 
@@ -194,7 +187,8 @@ def test_jpeg_has_the_form_of_the_real_records() -> None:
     decoded = Image.open(io.BytesIO(data))
     assert (decoded.format, decoded.mode, decoded.size) == ('JPEG', 'L', (600, 600))
     assert decoded.quantization[0][:4] == [2, 1, 1, 2]  # the real records' table
-    assert 40_000 < len(data) < 110_000  # theirs: 47 kB at the 1st percentile, 92 kB at the 99th
+    # The 1st percentile of the real records is 47 kB, the 99th is 92 kB.
+    assert 40_000 < len(data) < 110_000
     assert np.abs(np.asarray(decoded).astype(int) - image).mean() < 2
 
 
