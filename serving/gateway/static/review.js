@@ -153,9 +153,13 @@ async function showLinks() {
   }
   for (const name of ['previous', 'next']) {
     const link = byId(name);
-    link.toggleAttribute('aria-disabled', !neighbours[name]);
-    if (neighbours[name]) link.href = `/studies/${neighbours[name]}${location.search}`;
-    else link.removeAttribute('href');
+    if (neighbours[name]) {
+      link.href = `/studies/${neighbours[name]}${location.search}`;
+      link.removeAttribute('aria-disabled');
+    } else {
+      link.removeAttribute('href');
+      link.setAttribute('aria-disabled', 'true');
+    }
   }
   byId('card-link').hidden = !neighbours.model_card;
   if (neighbours.model_card) byId('card-link').firstElementChild.href = neighbours.model_card;

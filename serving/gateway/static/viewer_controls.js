@@ -64,7 +64,7 @@ function show(viewer) {
   byId('zoom').textContent = `${viewer.zoom} %`;
   for (const name of ['width', 'level']) {
     byId(name).value = viewer[name];
-    byId(name).nextElementSibling.textContent = viewer[name];
+    document.querySelector(`output[for=${name}]`).textContent = viewer[name];
   }
   byId('invert').setAttribute('aria-pressed', viewer.inverted);
   byId('fit').setAttribute('aria-pressed', viewer.isFitted);
