@@ -22,12 +22,18 @@ _DATABASE = 'CXR_DATABASE'
 
 
 class ServiceError(ValueError):
-    """The service's folder or database is not there; the text says what to do."""
+    """A folder or the database of the service is not there; the text says what to do."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --root, --data, --model and --model-server."""
+    """Adds --root, --data, --target, --model and --model-server."""
     add_data_arguments(parser)
+    parser.add_argument(
+        '--target',
+        type=Path,
+        metavar='DIR',
+        help='the push directory, where there is no run root (default: that of the root)',
+    )
     parser.add_argument(
         '--model',
         default=MODEL_NAME,
@@ -62,14 +68,32 @@ def add_database_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def data_folder(args: argparse.Namespace, root: Path) -> Path:
-    """The folder of the service."""
-    return args.data or root / running.FOLDER
+def data_folder(args: argparse.Namespace) -> Path:
+    """The folder of the service.
+
+    Raises:
+      ServiceError: it is not given, and there is no root to have it.
+      roots.RootError: there is no such root.
+    """
+    if args.data:
+        return args.data
+    if getattr(args, 'target', None):
+        raise ServiceError('--target: give the folder of the service too, with --data')
+    return roots.find(args.root) / running.FOLDER
 
 
-def target(root: Path) -> Path:
-    """The push directory of a root."""
-    return RunRoot(root).serving
+def target(args: argparse.Namespace) -> Path:
+    """The push directory, of --target or of the root.
+
+    Raises:
+      ServiceError: there is no such directory.
+      roots.RootError: there is no such root.
+    """
+    if args.target is None:
+        return RunRoot(roots.find(args.root)).serving
+    if not args.target.is_dir():
+        raise ServiceError(f'--target {args.target}: no such directory')
+    return args.target.resolve()
 
 
 def address(model_server: str) -> str:
@@ -110,7 +134,7 @@ def open_database(
 
     # A deployment with its database elsewhere has no run root.
     remote = args.database or os.environ.get(_DATABASE)
-    data = Path() if remote else data_folder(args, _root(args))
+    data = Path() if remote else data_folder(args)
     url = database(args, data)
     if not remote and not create and not _sqlite_file(data).exists():
         raise ServiceError(
@@ -130,10 +154,6 @@ def open_database(
 def make_data_folder(data: Path) -> None:
     """Makes the folder of the service, which only its user may read."""
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-def _root(args: argparse.Namespace) -> Path:
-    return Path() if args.data else roots.find(args.root)
 
 
 def _sqlite_file(data: Path) -> Path:

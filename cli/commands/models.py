@@ -54,17 +54,15 @@ def run(args: argparse.Namespace) -> int:
     from serving.releases.journal import JournalError
     from serving.releases.release import Releases
 
-    try:
-        root = roots.find(args.root)
-    except roots.RootError as error:
-        return refuse('models', error)
     config = getattr(args, 'config_file', None)
     address = service.address(args.model_server or '')
-    if not address and config is None:
-        address = running.model_server(service.data_folder(args, root))
-    releases = Releases(
-        service.target(root), args.model, ModelServer(address) if address else None, config
-    )
+    try:
+        target = service.target(args)
+        if not address and config is None and (args.data or not args.target):
+            address = running.model_server(service.data_folder(args))
+    except (roots.RootError, service.ServiceError) as error:
+        return refuse('models', error)
+    releases = Releases(target, args.model, ModelServer(address) if address else None, config)
     try:
         if args.action in ('list', 'show'):
             _print_versions(releases, getattr(args, 'version', None))

@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     service.add_database_argument(parser)
     parser.add_argument(
+        '--config-file',
+        type=Path,
+        metavar='FILE',
+        help='the models.config of the server of --model-server, which is only read (default: the '
+        'one in the push directory, which is made if it is missing)',
+    )
+    parser.add_argument(
         '--tokens',
         choices=('on', 'off'),
         help='whether callers need a token (default: off on this machine alone, on elsewhere)',
@@ -65,12 +72,14 @@ def run(args: argparse.Namespace) -> int:
     if not 0.0 <= args.canary_share <= 1.0:
         return refuse('serve', f'--canary-share {args.canary_share}: expected 0 to 1')
     try:
-        root = roots.find(args.root)
-    except roots.RootError as error:
+        if args.config_file and not (args.model_server and args.config_file.is_file()):
+            problem = 'no such file' if args.model_server else 'only with --model-server'
+            raise service.ServiceError(f'--config-file {args.config_file}: {problem}')
+        target, data = service.target(args), service.data_folder(args)
+    except (roots.RootError, service.ServiceError) as error:
         return refuse('serve', error)
-    data = service.data_folder(args, root)
     settings = Settings(
-        target=str(service.target(root)),
+        target=str(target),
         model=args.model,
         data=data,
         database=service.database(args, data),
@@ -78,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         hosts=tuple(_LOOPBACK) if is_local else (),
         canary_share=args.canary_share,
         retention_days=args.retention_days,
+        config_file=args.config_file,
     )
     try:
         _set_up(data)
@@ -112,7 +122,9 @@ def _serve(args: argparse.Namespace, settings: Any) -> int:
 
     with contextlib.ExitStack() as open_parts:
         try:
-            config = Releases(Path(settings.target), settings.model).ensure()
+            config = (
+                settings.config_file or Releases(Path(settings.target), settings.model).ensure()
+            )
             if args.model_server:
                 address = service.address(args.model_server)
             else:

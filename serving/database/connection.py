@@ -9,7 +9,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, make_url
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -18,6 +19,8 @@ _MIGRATIONS = Path(__file__).parent / 'migrations'
 _SQLITE_TIMEOUT_S = 30
 # Seconds until a PostgreSQL server that does not answer counts as down.
 _CONNECT_TIMEOUT_S = 5
+# The advisory lock of PostgreSQL that a migration holds: any number that is not used otherwise.
+_LOCK = 0x637872
 
 
 class DatabaseError(RuntimeError):
@@ -42,6 +45,9 @@ def connect(url: str) -> sessionmaker[Session]:
     shown = engine.url.render_as_string(hide_password=True)
     try:
         with engine.begin() as connection:
+            if engine.dialect.name == 'postgresql':
+                # Gateways that start at the same time would make the same tables.
+                connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             config = Config()
             config.set_main_option('script_location', str(_MIGRATIONS))
             config.attributes['connection'] = connection
@@ -51,6 +57,11 @@ def connect(url: str) -> sessionmaker[Session]:
     except command.util.CommandError as error:
         raise DatabaseError(f'{shown}: {error}. Is it of a newer release?') from None
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def revision(session: Session) -> str:
+    """The last migration of a database."""
+    return str(MigrationContext.configure(session.connection()).get_current_revision())
 
 
 @contextlib.contextmanager

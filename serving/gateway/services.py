@@ -86,8 +86,9 @@ class Services:
         return states
 
     def labels(self) -> dict[str, int]:
-        """Label -> version, as the model config file beside the versions says."""
-        path = Path(self.settings.target) / push_target.MODEL_CONFIG
+        """Label -> version, as the model config file says."""
+        beside = Path(self.settings.target) / push_target.MODEL_CONFIG
+        path = self.settings.config_file or beside
         try:
             return config_file.labels(config_file.read(path), self.settings.model)
         except config_file.ConfigFileError:

@@ -50,6 +50,7 @@ class Settings:
       canary_share: the share of studies, 0..1, that the canary version answers too.
       retention_days: how long image files are kept; 0 for ever.
       limits: what a client may send.
+      config_file: of the model server; None for the one in the push directory.
     """
 
     target: str
@@ -61,3 +62,4 @@ class Settings:
     canary_share: float = 0.0
     retention_days: int = 0
     limits: Limits = Limits()
+    config_file: Path | None = None
