@@ -8,7 +8,6 @@ step are enough.
 
 from __future__ import annotations
 
-import datetime
 import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ import jinja2
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from pydantic import AwareDatetime
 
 import pipeline
 from pages import card_sections
@@ -76,9 +76,9 @@ def links(
     state: str | None = None,
     flag: bool | None = None,
     is_read: bool | None = None,
-    since: datetime.datetime | None = None,
-    until: datetime.datetime | None = None,
-    search: Annotated[str, Query(max_length=100)] = '',
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    search: Annotated[bodies.Text, Query(max_length=100)] = '',
     sort: str = '-arrived',
 ) -> JSONResponse:
     """What the review of a study leads to: its neighbours in the work list, and the model card.
@@ -90,7 +90,7 @@ def links(
     services: Services = request.app.state.services
     filters = studies.Filters(state, flag, is_read, since, until, search)
     with services.reading() as session:
-        study = studies.find(session, id)
+        study = studies.find(session, id) if id.isalnum() else None
         if study is None:
             raise HTTPException(404, f'there is no study {id[:40]!r}')
         opposite = sort[1:] if sort.startswith('-') else f'-{sort}'
@@ -99,7 +99,7 @@ def links(
             try:
                 cursor = studies.cursor_after(study, order)
                 page = studies.work_list(session, filters, order, cursor, limit=1)
-            except studies.StudyError as error:
+            except (studies.StudyError, OverflowError) as error:
                 raise HTTPException(422, str(error)) from None
             neighbours[name] = page.studies[0].id if page.studies else None
     has_card = study.version and model_cards.find(services.settings.target, study.version)

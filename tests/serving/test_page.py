@@ -29,7 +29,7 @@ from components.pusher import push
 from pages.card import ModelCard
 from pipeline import run_record
 from pipeline.run_root import RunRoot
-from records.synth import film
+from records import synth
 from schemas.labels import FINDINGS
 from serving import studies, tokens
 from serving.database import connection
@@ -186,7 +186,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def image() -> bytes:
     """A synthetic chest X-ray, 320 x 320, as PNG, so that its pixels are known."""
     stream = io.BytesIO()
-    Image.fromarray(film.phantom(patient=3, size=320)).save(stream, 'PNG')
+    Image.fromarray(synth.phantom(patient=3, size=320)).save(stream, 'PNG')
     return stream.getvalue()
 
 
