@@ -37,7 +37,7 @@ def create_app(services: Services) -> Any:
         openapi_url='/openapi.json',
     )
     app.state.services, app.state.settings = services, services.settings
-    app.state.sessions, app.state.metrics = services.sessions, Metrics()
+    app.state.sessions, app.state.metrics = services.sessions, Metrics(services.version)
     app.exception_handler(SQLAlchemyError)(_database_down)
     app.exception_handler(RequestValidationError)(_invalid)
     app.include_router(api.router)
