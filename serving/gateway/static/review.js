@@ -179,7 +179,7 @@ reading.connect(id, async (newStudy, goesOn) => {
   else byId('reading-status').textContent = '✓ Saved. This was the last study in this list.';
 });
 byId('heat').addEventListener('click', toggleHeat);
-byId('back').href = `/${location.search}`;
+byId('back').href = `/${location.search}#${id}`;
 keys.listen({
   ...controls.connect(viewer),
   ...reading.keys,

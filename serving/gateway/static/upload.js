@@ -73,7 +73,10 @@ class Upload {
       const isBusy = status === 429 || status === 503;
       if (!isBusy || tries >= TRIES_WHEN_BUSY) {
         const why = status ? message(text, status) : 'the connection was lost';
-        this.#set('failed', why.replace(/^file 1: /, this.files.length === 1 ? '' : '$&'));
+        // What the service refuses, it refuses again.
+        const isFinal = status >= 400 && status < 500 && status !== 408 && status !== 429;
+        this.#set(isFinal ? 'refused' : 'failed',
+          this.files.length === 1 ? why.replace(/^file 1: /, '') : why);
         return;
       }
       this.#set('sending', 'The service is busy; trying again');

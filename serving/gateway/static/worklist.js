@@ -8,6 +8,9 @@ import { toApi } from './listquery.js';
 import { poll } from './poll.js';
 
 const POLL_S = 5;
+const POLL_PENDING_S = 2;
+// What the way back from a review restores.
+const SAVED = 'worklist';
 const PAGE = 50;
 const TYPING_MS = 250;
 
@@ -15,10 +18,13 @@ const filters = byId('filters');
 const table = byId('studies');
 const body = table.tBodies[0];
 const rows = new Map();
+// The review leads back with the id of its study behind a #.
+let reviewed = location.hash.slice(1);
 // The cursors of the pages up to the one that is shown.
-let cursors = history.state?.cursors ?? [''];
+let cursors = history.state?.cursors ?? savedCursors() ?? [''];
 let nextCursor = '';
 let shownQuery = null;
+let isWaiting = false;
 let pending = null;
 
 /** The filters and the order that differ from the default. */
@@ -28,6 +34,16 @@ function query() {
     if (value && !(name === 'sort' && value === '-arrived')) values.set(name, value);
   }
   return values;
+}
+
+/** The page of the list on which the review began, if it was of the same filters. */
+function savedCursors() {
+  const saved = JSON.parse(sessionStorage.getItem(SAVED) ?? '{}');
+  return reviewed && saved.search === location.search ? saved.cursors : null;
+}
+
+function saveCursors() {
+  sessionStorage.setItem(SAVED, JSON.stringify({ search: location.search, cursors }));
 }
 
 function readAddress() {
@@ -65,12 +81,13 @@ async function load() {
 
 foldOnNarrow();
 readAddress();
-const refresh = poll(load, () => POLL_S);
+const refresh = poll(load, () => (isWaiting ? POLL_PENDING_S : POLL_S));
 
 function show(page, studyQuery, wholeQuery) {
   const isUpdate = wholeQuery === shownQuery;
   shownQuery = wholeQuery;
   nextCursor = page.next_cursor;
+  isWaiting = page.studies.some((study) => study.state === 'pending');
   const anchor = isUpdate ? anchorRow() : null;
   const top = anchor?.getBoundingClientRect().top;
   const ids = new Set(page.studies.map((study) => study.id));
@@ -84,13 +101,25 @@ function show(page, studyQuery, wholeQuery) {
     const row = rows.get(study.id) ?? newRow(study);
     rows.set(study.id, row);
     fill(row, study, studyQuery);
-    row.classList.toggle('new', isUpdate && (added.includes(study) || row.classList.contains('new')));
+    const isNew = added.includes(study) || row.classList.contains('new');
+    row.classList.toggle('new', isUpdate && isNew);
     if (body.rows[position] !== row) body.insertBefore(row, body.rows[position] ?? null);
   });
   // The row under the pointer or with the focus stays where it is.
   if (anchor?.isConnected) window.scrollBy(0, anchor.getBoundingClientRect().top - top);
   showSummary(page);
-  if (isUpdate && added.length) byId('news').textContent = `${count(added.length, 'new study', 'new studies')} in the list`;
+  if (isUpdate && added.length) {
+    byId('news').textContent = `${count(added.length, 'new study', 'new studies')} in the list`;
+  }
+  saveCursors();
+  if (reviewed) returnTo(rows.get(reviewed));
+}
+
+/** Goes on where the review left the list. */
+function returnTo(row) {
+  reviewed = '';
+  history.replaceState({ cursors }, '', location.pathname + location.search);
+  row?.querySelector('a').focus();
 }
 
 function anchorRow() {
@@ -100,14 +129,14 @@ function anchorRow() {
 function showSummary(page) {
   const isFiltered = [...query().keys()].some((name) => name !== 'sort');
   const studies = count(page.total, 'study', 'studies');
-  const total = isFiltered ? `${studies} of these filters; others are not shown` : studies;
+  const total = isFiltered ? `${studies} match these filters; others are not shown` : studies;
   if (byId('total').textContent !== total) byId('total').textContent = total;
   byId('updated').textContent = `Updated ${clock(new Date())}`;
   byId('clear-filters').hidden = !isFiltered;
   table.hidden = !page.studies.length;
   byId('empty').hidden = Boolean(page.studies.length);
   byId('empty').firstElementChild.textContent = isFiltered
-    ? 'No study passes these filters.'
+    ? 'No study matches these filters.'
     : 'There are no studies yet.';
   byId('earlier').disabled = cursors.length === 1;
   byId('later').disabled = !nextCursor;
