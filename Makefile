@@ -66,7 +66,7 @@ lock: ## write uv.lock from pyproject.toml and the public index; UPGRADE=1 for n
 sbom: environment ## write the bill of materials (CycloneDX) of .venv to dist/sbom
 	@scripts/with-uv $(BIN)/python -m scripts.sbom
 
-image: environment ## build the image cxr-triage:cpu; IMAGE=gpu with CUDA, IMAGE=beam for Beam
+image: environment ## build the image cxr-triage:cpu; others: IMAGE=gpu, IMAGE=beam, IMAGE=gateway
 	@$(BIN)/python -m scripts.images $(or $(IMAGE),cpu)
 
 clean: ## remove runs, caches and the environment
