@@ -82,7 +82,12 @@ def test_the_result_is_that_of_an_uninterrupted_run(interrupted: Interrupted, pu
             runs.last_output(interrupted.root, 'Trainer', 'model_run') / 'predictions.json'
         ).read_text()
     )
-    assert predictions == pushed.predictions
+    assert predictions['splits'] == pushed.predictions['splits']
+    # Fitted in float64, so its last bit depends on the batches in which the logits were computed.
+    assert predictions['operating_point'] == pytest.approx(
+        pushed.predictions['operating_point'], rel=1e-9
+    )
+    assert predictions.keys() == {'operating_point', 'splits'}
     # Beam sums batches of different sizes each time. Metrics that need more images are null.
     actual, expected = (
         {name: math.nan if value is None else value for name, value in manifest['metrics'].items()}

@@ -124,7 +124,7 @@ def _every_page(browser: Browser, pages: Path) -> None:
     assert len(paths) >= 2 + len(site.RUN_PAGES) * len(list(pages.glob('runs/*')))
     for path in paths:
         with opened(browser, path) as page:
-            assert len(page.locator('main').inner_text()) > 100, path
+            assert len(page.locator('main').inner_text()) > 60, path
             # Messages that a script writes a moment later count, too.
             page.wait_for_timeout(50)
 
