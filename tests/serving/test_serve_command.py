@@ -23,7 +23,7 @@ from tests.support import gateways, postgresql
 
 pytestmark = pytest.mark.slow
 
-_PATIENCE_S = 120
+_PATIENCE_S = 300
 
 
 class _Service:
@@ -41,8 +41,11 @@ class _Service:
                 stderr=log,
                 env={name: value for name, value in os.environ.items() if name != 'CXR_DATABASE'},
             )
-        self.url = ''
-        self._wait(lambda: 'http://' in self.output)
+        try:
+            self._wait(lambda: 'http://' in self.output)
+        except BaseException:
+            self.kill()
+            raise
         self.url = next(w for w in self.output.split() if w.startswith('http://')).rstrip('/')
 
     @property
@@ -158,7 +161,7 @@ def _assert_answered_once(service: _Service, ids: list[str]) -> None:
 def test_a_killed_service_loses_nothing_and_answers_once(root: Path) -> None:
     """Killed between acceptance and answer, at another moment each time."""
     accepted: list[str] = []
-    for pause in (0.0, 0.02, 0.05, 0.1, 0.2):
+    for pause in (0.0, 0.05, 0.2):
         service = _Service(root)
         server = _model_server_pid(service)
         for number in range(3):
