@@ -54,3 +54,12 @@ def read(content: bytes) -> SmallImage | None:
     spread = values.max(axis=-1) - values.min(axis=-1)
     coloured = float((spread > _GREY_TOLERANCE).mean())
     return SmallImage(values.mean(axis=-1), coloured, header.width, header.height)
+
+
+def is_damaged(content: bytes) -> bool:
+    """Whether the decoder reports damage in an image that `read` reduced; it decodes all pixels."""
+    try:
+        images.decode_stored(content, images.check(content, _LIMITS))
+    except images.ImageError:
+        return True
+    return False
