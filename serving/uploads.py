@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +26,14 @@ _FRONTAL = frozenset({'PA', 'AP', 'AP AXIAL', 'PA AXIAL', ''})
 _CHEST_MODALITIES = frozenset({'CR', 'DX', 'SC', 'RG', 'OT'})
 _GREY = ('MONOCHROME1', 'MONOCHROME2')
 # Everything in a DICOM file before the pixels; a larger header takes seconds to parse.
-_MAX_DICOM_HEADER_BYTES = 2 << 20
+_MAX_DICOM_HEADER_BYTES = 1 << 20
 _PIXEL_GROUP = 0x7FE00000
 _PIXEL_DATA = 0x7FE00010
 # Its data set is compressed: a small file may become gigabytes.
 _DEFLATED = b'1.2.840.10008.1.2.1.99'
+_NARROWEST = 1e-6
+# An image of the largest size takes half a gigabyte while it is decoded.
+_DECODING = threading.BoundedSemaphore(2)
 # All that is stored of a DICOM file: what its pixels are, and how they are shown.
 DICOM_TAGS = (
     'Modality',
@@ -150,17 +154,19 @@ def dicom_pixels(
       UploadError: the pixels cannot be read.
     """
     dataset = _read_dicom(content)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            values = _grey_levels(dataset, center, width)
-    except UploadError:
-        raise
-    except Exception:  # noqa: BLE001 - what damaged pixels make a library raise
-        raise UploadError('the pixels of the DICOM image cannot be read') from None
-    if dataset.get('PhotometricInterpretation') == 'MONOCHROME1':
-        values = 1.0 - values
-    return np.rint(np.nan_to_num(values, posinf=1.0, neginf=0.0) * 255).astype(np.uint8)
+    with _DECODING:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                values = _grey_levels(dataset, center, width)
+        except UploadError:
+            raise
+        except Exception:  # noqa: BLE001 - what damaged pixels make a library raise
+            raise UploadError('the pixels of the DICOM image cannot be read') from None
+        np.nan_to_num(values, copy=False, posinf=1.0, neginf=0.0)
+        values *= 255
+        shown = np.rint(values, out=values).astype(np.uint8)
+    return 255 - shown if dataset.get('PhotometricInterpretation') == 'MONOCHROME1' else shown
 
 
 def _kind(content: bytes) -> str:
@@ -349,9 +355,9 @@ def _grey_levels(dataset: Any, center: float | None, width: float | None) -> np.
     stored = dataset.pixel_array
     if stored.ndim != 2:
         raise UploadError(f'the image has shape {stored.shape}: expected one grey image')
-    values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+    values = np.array(apply_modality_lut(stored, dataset), dtype=np.float32)
     if center is not None and width is not None:
-        return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+        return _scaled(values, center - width / 2, center + width / 2)
     if 'VOILUTSequence' in dataset and dataset.VOILUTSequence:
         shown = apply_voi(values.astype(np.int64), dataset)
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
@@ -359,9 +365,15 @@ def _grey_levels(dataset: Any, center: float | None, width: float | None) -> np.
     if dataset.get('WindowCenter') is not None and dataset.get('WindowWidth') is not None:
         return _windowed(values, dataset)
     if int(dataset.BitsStored) == 8 and stored.dtype == np.uint8 and values.max() <= 255:
-        return np.clip(values / 255, 0.0, 1.0)
-    low, high = float(values.min()), float(values.max())
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+        return _scaled(values, 0.0, 255.0)
+    return _scaled(values, float(values.min()), float(values.max()))
+
+
+def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`values`, changed in place: 0 at `low` and below, 1 at `high` and above."""
+    values -= low
+    values /= max(high - low, _NARROWEST)
+    return np.clip(values, 0.0, 1.0, out=values)
 
 
 def _windowed(values: np.ndarray, dataset: Any) -> np.ndarray:
@@ -371,8 +383,8 @@ def _windowed(values: np.ndarray, dataset: Any) -> np.ndarray:
     if function == 'SIGMOID':
         return 1.0 / (1.0 + np.exp(-4.0 * (values - center) / width))
     if function == 'LINEAR':
-        center, width = center - 0.5, max(width - 1.0, 1e-6)
-    return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+        center, width = center - 0.5, max(width - 1.0, _NARROWEST)
+    return _scaled(values, center - width / 2, center + width / 2)
 
 
 def _first(value: Any) -> float:

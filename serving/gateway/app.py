@@ -87,7 +87,7 @@ def _metrics(request: Request) -> Response:
     metrics: Metrics = request.app.state.metrics
     with contextlib.suppress(SQLAlchemyError):  # the others are wanted most when it is down
         metrics.read_database(services.reading)
-    metrics.model_server_up.set(0 if services.scorer.problem else 1)
+    metrics.model_server_up.set('AVAILABLE' in services.version_states().values())
     return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -53,7 +53,7 @@ class Metrics:
             registry=self.registry,
         )
         self.model_server_up = Gauge(
-            'cxr_model_server_up', 'Whether the last request was answered', registry=self.registry
+            'cxr_model_server_up', 'Whether a version is available', registry=self.registry
         )
 
     def count(self, scope: dict[str, Any], status: int, seconds: float) -> None:

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from concurrent import futures
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from serving.releases import config_file
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _THREADS = 64
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,9 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='model server: %(message)s', stream=sys.stderr)
     if args.parent:
         _end_with(args.parent)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked, also in the threads that start later, and awaited below. A handler would be
+    # interrupted by the next signal while it holds a lock.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         config = config_file.read(args.config)
     except config_file.ConfigFileError as error:
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     server.start()
     print(f'listening on {port}', flush=True)
-    stop.wait()
+    signal.sigwait(_SIGNALS)
     server.stop(grace=5).wait()
     models.close()
     return 0

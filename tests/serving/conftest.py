@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from serving.database import connection
-from tests.support import postgresql
+from tests.support import gateways, postgresql
 
 _NUMBERS = itertools.count(1)
 
@@ -37,3 +37,11 @@ def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
     made = connection.connect(database_url)
     yield made
     made.kw['bind'].dispose()
+
+
+@pytest.fixture(scope='session')
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A push directory with versions 1 (stable) and 2 (canary) of a small model; to read."""
+    folder = tmp_path_factory.mktemp('pushed') / 'serving'
+    gateways.push_tiny_models(folder)
+    return folder

@@ -57,7 +57,9 @@ _ROLES = {
     'other reader': ['read'],
     'archive': ['upload'],
 }
-# Longer than the pause between two updates of a page.
+# Three times the pause between two updates of the work list, on a machine with other work.
+expect.set_options(timeout=15_000)
+# Longer than that pause.
 _PAUSE_MS = 6_000
 _DESKTOP, _PHONE = {'width': 1280, 'height': 800}, {'width': 360, 'height': 740}
 
@@ -365,9 +367,7 @@ def test_each_file_becomes_a_study_and_no_file_name_is_kept(
         new = [study for study in gateway.studies() if study['id'] not in before]
         assert [study['reference'] for study in new] == ['', '']
         for study in new:
-            expect(opened.locator(f'tr[data-id="{study["id"]}"]')).to_contain_text(
-                '0.', timeout=15_000
-            )
+            expect(opened.locator(f'tr[data-id="{study["id"]}"]')).to_contain_text('0.')
         opened.get_by_role('button', name='Clear finished').click()
         expect(lines).to_have_count(0)
 
@@ -632,10 +632,10 @@ def test_an_unreachable_service_is_reported_and_the_list_stays(
         _open_list(opened, gateway)
         shown = _ids(opened)
         opened.context.set_offline(True)
-        expect(opened.locator('#problem')).to_contain_text('does not answer', timeout=15_000)
+        expect(opened.locator('#problem')).to_contain_text('does not answer')
         assert _ids(opened) == shown
         opened.context.set_offline(False)
-        expect(opened.locator('#problem')).to_be_hidden(timeout=15_000)
+        expect(opened.locator('#problem')).to_be_hidden(timeout=30_000)
 
 
 # The review

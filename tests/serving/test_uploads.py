@@ -110,10 +110,10 @@ def test_a_header_of_many_elements_is_refused_soon() -> None:
     dataset.save_as(stream)
     head, _, tail = stream.getvalue().partition(struct.pack('<HH', 0x0018, 0x5101))
     content = head + element * 3_000_000 + struct.pack('<HH', 0x0018, 0x5101) + tail
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(UploadError, match='header'):
         uploads.check(content)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 3
 
 
 def test_an_unknown_compression_is_named() -> None:

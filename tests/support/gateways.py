@@ -18,6 +18,7 @@ import pydicom
 import requests
 from PIL import Image
 
+from components.pusher import target as push_target
 from records import synth
 from serving import studies
 from serving.api.client import ModelServer
@@ -144,7 +145,7 @@ def push(model: Path, target: Path, version: int) -> None:
 def write_labels(target: Path, labels: dict[str, int]) -> None:
     """Writes the model config file of a push directory."""
     config_file.write(
-        target / config_file.NAME, config_file.build(MODEL, str(target.resolve()), labels)
+        target / push_target.MODEL_CONFIG, config_file.build(MODEL, str(target.resolve()), labels)
     )
 
 
@@ -157,7 +158,7 @@ def model_server(kind: str, target: Path, folder: Path) -> Iterator[str]:
     with model_servers.running(kind, start, folder / 'model-server.log') as client:
         for version in (1, 2):
             model_servers.wait_for_version(client, version)
-        client.reload(config_file.read(target / config_file.NAME))
+        client.reload(config_file.read(target / push_target.MODEL_CONFIG))
         yield client.address
 
 

@@ -13,6 +13,9 @@ export const LEVELS = [0, 255];
 const clamp = (value, [low, high]) => Math.min(high, Math.max(low, value));
 
 export class Viewer extends EventTarget {
+  // What slow drags have not yet changed by a whole step.
+  #fraction = { width: 0, level: 0 };
+
   /** `stage` is the element that takes pointers and the wheel, with a canvas in it. */
   constructor(stage) {
     super();
@@ -266,9 +269,6 @@ export class Viewer extends EventTarget {
     this.#fraction.level -= level;
     return this.setWindow(this.width + width, this.level + level);
   }
-
-  // What slow drags have not yet changed by a whole step.
-  #fraction = { width: 0, level: 0 };
 
   #pinch(id, before, now) {
     const other = [...this.pointers].find(([key]) => key !== id)?.[1];
