@@ -33,20 +33,20 @@ def test_the_rules_are_valid_and_their_tests_pass() -> None:
 
 
 @pytest.mark.parametrize('expression', ['vector(1) > 0', 'vector(1) < 0'], ids=['always', 'never'])
-@pytest.mark.parametrize('name', NAMES)
-def test_an_alert_that_fires_always_or_never_fails_the_tests(
-    name: str, expression: str, tmp_path: Path
+def test_each_alert_that_fires_always_or_never_fails_the_tests(
+    expression: str, tmp_path: Path
 ) -> None:
     shutil.copytree(ALERTS, tmp_path, dirs_exist_ok=True)
     rules: dict[str, Any] = yaml.safe_load((ALERTS / 'gateway.yaml').read_text())
-    (rule,) = [
-        rule for group in rules['groups'] for rule in group['rules'] if rule.get('alert') == name
-    ]
-    rule['expr'] = expression
+    for group in rules['groups']:
+        for rule in group['rules']:
+            if 'alert' in rule:
+                rule['expr'] = expression
     (tmp_path / 'gateway.yaml').write_text(yaml.safe_dump(rules))
     result = _promtool('test', 'rules', 'gateway_test.yaml', folder=tmp_path)
     assert result.returncode != 0
-    assert f'alertname: {name}' in result.stdout + result.stderr
+    failed = set(re.findall(r'alertname:\s*(\w+), time', result.stdout + result.stderr))
+    assert failed == set(NAMES)
 
 
 def test_the_rules_use_figures_and_labels_that_a_gateway_reports() -> None:
