@@ -71,6 +71,8 @@ class ModelServer:
             options=[
                 ('grpc.max_receive_message_length', _MAX_MESSAGE_BYTES),
                 ('grpc.max_send_message_length', _MAX_MESSAGE_BYTES),
+                # A name with several addresses: each server gets its share.
+                ('grpc.lb_policy_name', 'round_robin'),
                 # A server that comes back is found again within seconds.
                 ('grpc.initial_reconnect_backoff_ms', 200),
                 ('grpc.max_reconnect_backoff_ms', 2000),
