@@ -118,8 +118,10 @@ def test_the_gke_overlay_uses_google_service_accounts_for_its_bucket(gke: Object
 def test_the_arguments_of_the_recurring_run_are_valid(gke: Objects) -> None:
     (job,) = [pod for pod in gke.pods() if pod.manifest.kind == 'CronJob']
     (container,) = job.containers()
-    name, *arguments = container.command_line
-    assert name == 'cxr-triage'
+    # The entry point of the image, which has no script `cxr-triage`.
+    *program, name = container.command_line[:4]
+    assert program == ['python', '-m', 'cxr_triage']
+    arguments = [name, *container.command_line[4:]]
     args = cli.build_parser().parse_args(arguments)
     assert (args.command, args.spec, args.config) == (
         'submit',

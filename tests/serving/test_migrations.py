@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import ProgrammingError
 
+from serving import audit, studies, tokens
 from serving.database import connection, migrate
 from serving.database.tables import Base
+from serving.studies import NewImage, Outcome
+from serving.uploads import Upload
+from tests.support import postgresql
+
+_DOCS = Path(__file__).resolve().parents[2] / 'docs' / 'serving.md'
 
 
 def test_the_command_makes_the_tables(
@@ -68,3 +77,37 @@ def test_gateways_that_start_at_the_same_time_make_the_tables_once(database_url:
     with ThreadPoolExecutor(8) as pool:
         for sessions in pool.map(connection.connect, [database_url] * 8):
             sessions.kw['bind'].dispose()
+
+
+def test_the_documented_role_can_serve_but_not_change_tables_or_the_audit_log(
+    postgresql_server: postgresql.Server,
+) -> None:
+    owner_url = postgresql_server.url('roles')
+    owner = connection.connect(owner_url)
+    block = re.search(r'```text\n(GRANT .*?)```', _DOCS.read_text(), re.DOTALL)
+    assert block
+    with owner.begin() as session:
+        session.execute(text('CREATE ROLE gateway LOGIN'))
+        for statement in block[1].strip().split('\n'):
+            session.execute(text(statement))
+    owner.kw['bind'].dispose()
+    sessions = connection.connect(owner_url.replace('//cxr@', '//gateway@'))
+    with sessions.begin() as session:
+        image = NewImage(studies.new_id(), Upload('png', 600, 500), 'ab' * 32, 1234)
+        study = studies.accept(session, [image], 'ward', '')
+        studies.record_answers(session, study, [Outcome(7, 0.9, True, '', 0.5)])
+        tokens.create(session, 'reader', ['read'], 'admin')
+        tokens.revoke(session, 'reader', 'admin')
+    with connection.reading(sessions) as session:
+        count, _, problems = audit.verify(session)
+        assert count > 2 and problems == []
+    for statement in (
+        "UPDATE audit_entry SET actor = 'x'",
+        'DELETE FROM audit_entry',
+        'DROP TABLE audit_entry',
+        'ALTER TABLE study ADD COLUMN more int',
+        "UPDATE alembic_version SET version_num = '1'",
+    ):
+        with sessions() as session, pytest.raises(ProgrammingError, match=r'permission|owner'):
+            session.execute(text(statement))
+    sessions.kw['bind'].dispose()
