@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,9 @@ def _serve(args: argparse.Namespace, settings: Any) -> int:
     from serving.releases import ReleaseError
     from serving.releases.release import Releases
 
-    with contextlib.ExitStack() as open_parts:
+    # uvicorn raises the signal that ended it once more; by default SIGTERM would skip the clean-up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as open_parts:
         try:
             config = (
                 settings.config_file or Releases(Path(settings.target), settings.model).ensure()
