@@ -17,7 +17,8 @@ from schemas import image_status, not_assessed, signatures
 from schemas.labels import FINDINGS
 from serving import assessment, studies, uploads
 from serving.api.client import ModelServer, ModelServerError, Prediction
-from serving.database.tables import PENDING, Image, Study
+from serving.database import connection
+from serving.database.tables import Image, Study
 from serving.image_files import ImageFiles
 from serving.served_versions import VersionInfo
 
@@ -76,6 +77,7 @@ class Scorer:
         self._when_idle = when_idle
         self._wake, self._closed = threading.Event(), threading.Event()
         self.problem = ''
+        self._is_sqlite = sessions.kw['bind'].dialect.name == 'sqlite'
         self._studies_per_round = _STUDIES_PER_ROUND
         # Study -> when it is tried again. They must not hold up the others.
         self._set_aside: dict[str, float] = {}
@@ -135,19 +137,21 @@ class Scorer:
         self._set_aside = {id: until for id, until in self._set_aside.items() if until > now}
         if not self._set_aside:
             self._refusal = ''
+        if self._is_sqlite:
+            # Read without a transaction that writes: the model must not block uploads meanwhile.
+            with connection.reading(self._sessions) as session:
+                waiting = studies.pending(session, self._studies_per_round, self._set_aside)
+            if waiting:
+                answers, canary = self._ask(waiting)
+                with self._sessions() as session, session.begin():
+                    # Read anew: a reader may have changed them.
+                    current = studies.still_pending(session, [study.id for study in waiting])
+                    self._record(session, current, answers, canary)
+            return len(waiting)
         with self._sessions() as session, session.begin():
             waiting = studies.pending(session, self._studies_per_round, self._set_aside)
-            # On SQLite the transaction ends before the model runs: it would block uploads.
-            if waiting and session.get_bind().dialect.name != 'sqlite':
+            if waiting:
                 self._record(session, waiting, *self._ask(waiting))
-                return len(waiting)
-        if waiting:
-            answers, canary = self._ask(waiting)
-            with self._sessions() as session, session.begin():
-                # Read anew: a reader may have changed them.
-                found = [studies.find(session, study.id) for study in waiting]
-                current = [study for study in found if study and study.state == PENDING]
-                self._record(session, current, answers, canary)
         return len(waiting)
 
     def _record(

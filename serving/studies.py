@@ -142,6 +142,17 @@ def pending(session: Session, limit: int, except_for: Collection[str] = ()) -> l
     return list(session.scalars(query))
 
 
+def still_pending(session: Session, ids: Collection[str]) -> list[Study]:
+    """The studies of these that still wait for an answer, oldest first, with their images."""
+    query = (
+        select(Study)
+        .where(Study.id.in_(ids), Study.state == PENDING)
+        .order_by(Study.number)
+        .options(selectinload(Study.images).selectinload(Image.answers))
+    )
+    return list(session.scalars(query))
+
+
 def record_answers(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
     """Records the answers of the stable version about all images of a pending study.
 

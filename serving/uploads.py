@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import struct
 import threading
@@ -27,6 +28,8 @@ _CHEST_MODALITIES = frozenset({'CR', 'DX', 'SC', 'RG', 'OT'})
 _GREY = ('MONOCHROME1', 'MONOCHROME2')
 # Everything in a DICOM file before the pixels; a larger header takes seconds to parse.
 _MAX_DICOM_HEADER_BYTES = 1 << 20
+_MAX_DICOM_ELEMENTS = 5_000
+_DICOM_ITEM = b'\xfe\xff\x00\xe0'  # the tag of an item of a sequence
 _PIXEL_GROUP = 0x7FE00000
 _PIXEL_DATA = 0x7FE00010
 # Its data set is compressed: a small file may become gigabytes.
@@ -258,8 +261,18 @@ def _read_dicom(content: bytes) -> pydicom.Dataset:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             # First within bounds, so that no header can take long.
+            if content.count(_DICOM_ITEM, 0, _MAX_DICOM_HEADER_BYTES) > _MAX_DICOM_ELEMENTS:
+                raise UploadError('the DICOM header has too many items in its sequences')
             head = io.BytesIO(content[:_MAX_DICOM_HEADER_BYTES])
-            header = read_partial(head, lambda tag, vr, length: tag >= _PIXEL_GROUP)
+            elements = itertools.count(1)
+            header = read_partial(
+                head,
+                lambda tag, vr, length: tag >= _PIXEL_GROUP or next(elements) > _MAX_DICOM_ELEMENTS,
+            )
+            if next(elements) > _MAX_DICOM_ELEMENTS:
+                raise UploadError(
+                    f'the DICOM header has more than {_MAX_DICOM_ELEMENTS:,} elements'
+                )
             if head.tell() >= _MAX_DICOM_HEADER_BYTES and len(content) > _MAX_DICOM_HEADER_BYTES:
                 raise UploadError(
                     f'the DICOM header has more than {_MAX_DICOM_HEADER_BYTES:,} bytes'

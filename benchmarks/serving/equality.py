@@ -22,18 +22,15 @@ from pathlib import Path
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import finished_run, scale
 from benchmarks.serving import images, service, versions
 from components.serving_check.parameters import MODEL_NAME
-from components.serving_check.session_model import SessionModel
 from records import examples, tfrecord
 from schemas import signatures
 from serving.api.client import ModelServer
-from trainer import preprocessing
 from trainer.artifacts import EVALUATION_SPLITS, PREDICTIONS_FILE
 
 GOAL = 1e-5
@@ -59,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     contents = [content for content, _ in kept]
     contents += images.load(args.images, args.count) if args.images else []
     expected = [probability for _, probability in kept]
-    scratch = args.scratch / 'serving-equality'
+    scratch = service.new_folder(args.scratch / 'serving-equality')
     root = versions.from_root(args.root, scratch / 'root')
     figures = compare(root, scratch / 'service', contents, expected)
     (args.scratch / FIGURES).write_text(json.dumps(figures, indent=1))
@@ -71,7 +68,7 @@ def kept_predictions(root: Path, count: int) -> list[tuple[bytes, float]]:
     run = finished_run.newest(root, 'Trainer/model_run')
     splits = json.loads((run / PREDICTIONS_FILE).read_text())['splits']
     folder = finished_run.newest(root, 'XrayExampleGen/examples')
-    kept = []
+    kept: list[tuple[bytes, float]] = []
     for split in EVALUATION_SPLITS:
         expected = {row['image_id']: row['probability'] for row in splits.get(split, [])}
         for path in sorted(folder.glob(f'Split-{split}/*')):
@@ -95,6 +92,8 @@ def compare(
       contents: encoded images.
       kept: what the trainer answered about the first of them.
     """
+    from components.serving_check.session_model import SessionModel
+
     model = SessionModel(str(versions.path(root)))
     # One by one: a batch may differ in the last bits.
     reference = np.array(
@@ -126,6 +125,10 @@ def compare(
 
 
 def _decoded_as_the_model_does(content: bytes) -> np.ndarray:
+    import tensorflow as tf
+
+    from trainer import preprocessing
+
     return preprocessing.decode(tf.constant(content)).numpy()
 
 

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -74,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=SEED, help=f'(default: {SEED})')
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
-    scratch = args.scratch / 'serving-fuzz'
+    scratch = service.new_folder(args.scratch / 'serving-fuzz')
     root = versions.from_arguments(args, scratch / 'root')
     found = run(root, scratch / 'service', images.load(args.images, 6), args.count, args.seed)
-    (args.scratch / FIGURES).write_text(json.dumps(asdict(found), indent=1))
+    (args.scratch / FIGURES).write_text(json.dumps(vars(found), indent=1))
     Console(width=100).print(table(found))
     for problem in found.problems:
         print(problem)
@@ -176,6 +176,9 @@ def _ask(
     except Exception as error:  # noqa: BLE001 - each of them is a finding
         findings.problems.append(f'{what}: {type(error).__name__}: {error}')
         return None
+    finally:
+        # The gateway closes idle connections, which must not look like a failure.
+        client.close()
     seconds = time.monotonic() - start
     with lock:
         findings.statuses[answer.status] += 1

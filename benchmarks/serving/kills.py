@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -117,10 +117,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
-    scratch = args.scratch / 'serving-kills'
+    scratch = service.new_folder(args.scratch / 'serving-kills')
     root = versions.from_arguments(args, scratch / 'root')
     result = run(root, scratch / 'service', images.load(args.images), args.count)
-    (args.scratch / FIGURES).write_text(json.dumps(asdict(result), indent=1))
+    (args.scratch / FIGURES).write_text(json.dumps(vars(result), indent=1))
     Console(width=100).print(table(result))
     for problem in result.problems:
         print(problem)

@@ -27,7 +27,6 @@ from rich.table import Table
 from benchmarks import scale
 from benchmarks.serving import images, service, versions
 from components.serving_check.parameters import MODEL_NAME
-from components.serving_check.session_model import SessionModel
 from schemas import signatures
 from serving.api.client import ModelServer
 
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--count', type=int, default=_COUNT, help=f'images (default: {_COUNT})')
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
-    scratch = args.scratch / 'serving-latency'
+    scratch = service.new_folder(args.scratch / 'serving-latency')
     root = versions.from_arguments(args, scratch / 'root')
     figures = measure(root, scratch / 'service', images.load(args.images), args.count)
     (args.scratch / FIGURES).write_text(json.dumps(figures, indent=1))
@@ -68,6 +67,8 @@ def measure(root: Path, data: Path, contents: Sequence[bytes], count: int) -> di
       contents: encoded images, used in turn.
       count: how often.
     """
+    from components.serving_check.session_model import SessionModel
+
     model = SessionModel(str(versions.path(root)))
     secrets = service.create_tokens(data, _TOKENS)
     with service.serving(root, data, '--tokens', 'on') as running:

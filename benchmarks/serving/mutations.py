@@ -77,7 +77,7 @@ def uploads(originals: Sequence[bytes], count: int, seed: int) -> Iterator[BadUp
     for _ in range(count - len(made)):
         kind = numbers.choice(list(sources))
         source = numbers.choice(sources[kind])
-        change = numbers.choice(_CHANGES)
+        change = numbers.choice(CHANGES)
         content = change(source, numbers)
         contents = [content]
         # Sometimes beside a sound image, which must not be stored either.
@@ -134,6 +134,7 @@ def _made_by_hand(grey: np.ndarray) -> Iterator[tuple[str, bytes]]:
     for depth in (20, 300, 5000):
         yield f'a DICOM file of {depth} nested sequences', _nested_dicom(grey, depth)
     yield 'an RLE bomb', _compressed_dicom(grey, _BIG, _BIG)
+    yield 'a DICOM file of a long sequence', _long_sequence(grey, 100_000)
     for number in (50_000, 120_000):
         yield f'a DICOM file of {number:,} elements', _many_elements(grey, number)
 
@@ -190,7 +191,8 @@ def _zero_part(content: bytes, numbers: random.Random) -> bytes:
     return content[:start] + bytes(size) + content[start + size :]
 
 
-_CHANGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
+# What is done to a real file.
+CHANGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
     _flip_bits,
     _change_head,
     _truncate,
@@ -262,6 +264,13 @@ def _nested_dicom(grey: np.ndarray, depth: int) -> bytes:
     item += struct.pack('<HHI', 0xFFFE, 0xE000, 0xFFFFFFFF)
     end = struct.pack('<HHIHHI', 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
     return _before_pixels(images.dicom(grey), item * depth + end * depth)
+
+
+def _long_sequence(grey: np.ndarray, count: int) -> bytes:
+    start = struct.pack('<HH2sHI', 0x0040, 0x0275, b'SQ', 0, 0xFFFFFFFF)
+    item = struct.pack('<HHI', 0xFFFE, 0xE000, 0)
+    end = struct.pack('<HHI', 0xFFFE, 0xE0DD, 0)
+    return _before_pixels(images.dicom(grey), start + item * count + end)
 
 
 def _many_elements(grey: np.ndarray, count: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -124,6 +125,13 @@ def serving(root: Path, data: Path, *arguments: str) -> Iterator[Service]:
         yield service
     finally:
         service.close()
+
+
+def new_folder(path: Path) -> Path:
+    """An empty folder, without what an earlier benchmark left there."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
 
 
 def create_tokens(data: Path, count: int, database: str = '') -> list[str]:

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--clients', type=int, default=CLIENTS, help=f'(default: {CLIENTS})')
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
-    scratch = args.scratch / 'serving-throughput'
+    scratch = service.new_folder(args.scratch / 'serving-throughput')
     root = versions.from_arguments(args, scratch / 'root')
     contents = images.load(args.images)
     figures = measure(root, scratch / 'service', contents, args.seconds, args.clients)

@@ -12,7 +12,6 @@ import argparse
 import datetime
 import json
 import random
-import shutil
 import statistics
 import time
 import urllib.parse
@@ -46,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--database', default='', metavar='URL', help='an empty database')
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
-    scratch = args.scratch / 'serving-work-list'
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch = service.new_folder(args.scratch / 'serving-work-list')
     figures = measure(scratch, args.count, args.database)
     path = args.scratch / FIGURES
     earlier = json.loads(path.read_text()) if path.exists() else {}
@@ -88,7 +86,7 @@ def measure(scratch: Path, count: int, database: str = '') -> dict[str, float]:
     return figures
 
 
-def fill(url: str, count: int) -> list[tables.Study]:
+def fill(url: str, count: int) -> tables.Study:
     """Writes studies with an image and an answer each; returns the one in the middle.
 
     A few of them wait, a few were not assessed, some are flagged, and most have been read.

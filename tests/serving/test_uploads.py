@@ -262,3 +262,22 @@ def test_no_message_quotes_the_header() -> None:
                 messages.append(str(error))
     assert name in content and messages
     assert not any(value in text for text in messages for value in gateways.PATIENT.values())
+
+
+@pytest.mark.parametrize(
+    ('elements', 'message'),
+    [
+        (struct.pack('<HH2sHH', 0x0041, 0x1010, b'SH', 2, 0x2020) * 20_000, '5,000 elements'),
+        (
+            struct.pack('<HH2sHI', 0x0040, 0x0275, b'SQ', 0, 0xFFFFFFFF)
+            + struct.pack('<HHI', 0xFFFE, 0xE000, 0) * 20_000,
+            'too many items',
+        ),
+    ],
+    ids=['elements', 'items of a sequence'],
+)
+def test_a_dicom_header_with_thousands_of_parts_is_refused(elements: bytes, message: str) -> None:
+    content = gateways.dicom(_PIXELS)
+    start = content.index(struct.pack('<HH', 0x7FE0, 0x0010))
+    with pytest.raises(UploadError, match=message):
+        uploads.check(content[:start] + elements + content[start:])
