@@ -55,17 +55,21 @@ class Models:
                 model = self._models.get(name)
                 if model is None or str(model.base_path) != entry.base_path:
                     self._models[name] = model = ModelVersions(entry, self._load)
-                model.refresh(entry)
+                model.load(entry)
             try:
                 for name, entry in entries.items():
                     _check_labels(self._models[name], entry)
             except ConfigurationError:
                 for name, entry in earlier.items():
-                    self._models[name].refresh(entry)
+                    self._models[name].load(entry)
+                    self._models[name].unload()
                 raise
             for name in self._models.keys() - entries.keys():
                 self._models.pop(name).close()
+            # Before old versions are unloaded: a label must always lead to one that answers.
             self._labels = {name: dict(entry.version_labels) for name, entry in entries.items()}
+            for name in entries:
+                self._models[name].unload()
 
     def model(self, name: str) -> ModelVersions:
         """A model by name.

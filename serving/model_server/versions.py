@@ -92,16 +92,21 @@ class ModelVersions:
             if state.loaded is not None
         }
 
-    def refresh(self, config: Any = None) -> None:
-        """Loads what is missing, then unloads what is not served any more.
+    def refresh(self) -> None:
+        """Loads what is missing, then unloads what is not served any more."""
+        self.load()
+        self.unload()
 
-        The old versions stay until each new one is loaded, so that there is always an answer.
-        """
+    def load(self, config: Any = None) -> None:
+        """Loads the versions of the configuration that are missing."""
         if config is not None:
             self.config = config
-        served = self._served_numbers()
-        for number in served:
+        for number in self._served_numbers():
             self._try_load(number)
+
+    def unload(self) -> None:
+        """Unloads what the configuration does not name, once a version that it names answers."""
+        served = self._served_numbers()
         if any(number in self.available() for number in served):
             for number in self.states().keys() - served:
                 self._unload(number)
