@@ -13,7 +13,7 @@ BIN := .venv/bin
 DEMO := runs/demo
 DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
-SOURCES := $(wildcard pipeline components trainer schemas storage records pages cli scripts \
+SOURCES := $(wildcard pipeline components trainer schemas storage records pages serving cli scripts \
 	benchmarks experiments tests setup.py cxr_triage.py)
 # Without the addresses of other package indexes, so that they do not get into uv.lock.
 PUBLIC_INDEX := env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL \
@@ -66,7 +66,7 @@ lock: ## write uv.lock from pyproject.toml and the public index; UPGRADE=1 for n
 sbom: environment ## write the bill of materials (CycloneDX) of .venv to dist/sbom
 	@scripts/with-uv $(BIN)/python -m scripts.sbom
 
-image: environment ## build the image cxr-triage:cpu; IMAGE=gpu with CUDA, IMAGE=beam for Beam
+image: environment ## build the image cxr-triage:cpu; others: IMAGE=gpu, IMAGE=beam, IMAGE=gateway
 	@$(BIN)/python -m scripts.images $(or $(IMAGE),cpu)
 
 clean: ## remove runs, caches and the environment

@@ -6,7 +6,17 @@ import importlib.util
 import os
 import sys
 
-_PACKAGES = ('cli', 'components', 'pages', 'pipeline', 'records', 'schemas', 'storage', 'trainer')
+_PACKAGES = (
+    'cli',
+    'components',
+    'pages',
+    'pipeline',
+    'records',
+    'schemas',
+    'serving',
+    'storage',
+    'trainer',
+)
 
 
 def main() -> int:

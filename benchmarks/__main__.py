@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     _run('evaluation', largest)
     _run('startup', *scratch)
     _run('tracing', *scratch)
+    _run('serving', largest, '--backbone', 'mobilenet_v2', *scratch)
     goals.main(scratch)
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import scale
+from benchmarks.serving import equality, fuzz, latency, throughput, work_list
 
 # The growth of a step is shown if it takes longer than this on the largest count. Shorter steps are
 # mostly start-up.
@@ -47,6 +48,12 @@ def table(scratch: Path) -> Table:
         ('evaluation', _evaluation),
         ('startup', _startup),
         ('tracing', _tracing),
+        ('serving-equality', _equality),
+        ('serving-latency', _latency),
+        ('serving-throughput', _throughput),
+        ('serving-fuzz', _fuzz),
+        ('serving-kills', _kills),
+        ('serving-work-list', _work_list),
     ):
         path = scratch / f'{name}.json'
         if path.exists():
@@ -129,6 +136,69 @@ def _startup(figures: dict) -> Iterator[Row]:
 def _tracing(figures: dict) -> Iterator[Row]:
     usual, ours = (sum(figures[variant].values()) for variant in ('usual', 'ours'))
     yield 'tracing, ours over usual', '–', f'{ours / usual:.2f}', figures['backbone']
+
+
+def _equality(figures: dict) -> Iterator[Row]:
+    differences = {name: row['difference'] for name, row in figures.items()}
+    other_decoder = differences.pop(equality.OTHER_DECODER)
+    images = max(row['images'] for row in figures.values())
+    yield (
+        'same image, largest difference from the session loader',
+        f'≤ {equality.GOAL:.0e}',
+        f'{max(differences.values()):.0e}',
+        f'{images} images: {", ".join(differences)}',
+    )
+    yield '– as the PNG of another JPEG decoder', '–', f'{other_decoder:.2f}', f'{images} images'
+
+
+def _latency(figures: dict) -> Iterator[Row]:
+    for percentile, goal in latency.GOALS.items():
+        yield (
+            f'an image through the gateway over inference in process, {percentile}',
+            f'≤ {goal:g}',
+            f'{latency.ratio(figures, percentile):.2f}',
+            'upload accepted until its answer is visible',
+        )
+
+
+def _throughput(figures: dict) -> Iterator[Row]:
+    releases = ', '.join(figures['releases'])
+    yield (
+        'gateway over model server alone, images/s',
+        f'≥ {throughput.GOAL:g}',
+        f'{figures["gateway"] / figures["alone"]:.2f}; {len(figures["errors"])} errors',
+        f'{figures["clients"]} clients, {figures["seconds"]:g} s, {releases}',
+    )
+
+
+def _fuzz(figures: dict) -> Iterator[Row]:
+    yield (
+        'malformed uploads: errors, slowest in s, memory in GB',
+        f'0, ≤ {fuzz.SLOWEST_S:g}, ≤ {fuzz.PEAK_BYTES / 1e9:g}',
+        f'{len(figures["problems"])}, {figures["slowest_s"]:.1f}, '
+        f'{figures["peak_bytes"] / 1e9:.2f}',
+        f'{sum(figures["statuses"].values()):,} requests',
+    )
+
+
+def _kills(figures: dict) -> Iterator[Row]:
+    kills = ', '.join(f'{process} {count} times' for process, count in figures['kills'].items())
+    yield (
+        'kill -9 under load: studies lost or answered twice',
+        '0',
+        f'{len(figures["problems"])} of {figures["accepted"]:,}',
+        kills,
+    )
+
+
+def _work_list(figures: dict) -> Iterator[Row]:
+    for database, seconds in figures.items():
+        yield (
+            'slowest page of the work list, ms',
+            f'≤ {1000 * work_list.GOAL_S:.0f}',
+            f'{1000 * max(seconds.values()):.0f}',
+            database,
+        )
 
 
 if __name__ == '__main__':

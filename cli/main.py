@@ -43,6 +43,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         'write the pages of a root: runs, evaluation, data, model card, lineage',
     ),
     'ui': ('cli.commands.ui', 'serve these pages on this machine, always up to date'),
+    'models': (
+        'cli.commands.models',
+        'list, release, roll back and delete the pushed versions',
+    ),
+    'serve': ('cli.commands.serve', 'score uploaded images and show a work list of them'),
+    'tokens': ('cli.commands.tokens', 'create, list and revoke access tokens of the service'),
+    'audit': ('cli.commands.audit', 'verify and export the audit log of the service'),
     'tensorboard': ('cli.commands.tensorboard', 'show the trainings of a root in TensorBoard'),
     'synth': ('cli.commands.synth', 'draw synthetic chest X-rays in the NIH TFRecord layout'),
     'convert': (

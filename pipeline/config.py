@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -51,8 +51,12 @@ class PushTarget(StrictParameters):
     """The push directory, which TF Serving watches (`--push-dir`); null: `serving/` under the run
     root."""
     keep_versions: int | None = Field(None, ge=2)
-    """Versions that remain in the push directory after a push; older ones are deleted. Null keeps
-    all."""
+    """Versions that remain in the push directory after a push; older ones are deleted, but none
+    that the model config file names. Null keeps all."""
+    release: Literal['none', 'canary', 'stable'] = 'stable'
+    """What `cxr-triage run` does with a new version where `cxr-triage serve` has served the push
+    directory: serve it as stable, as canary beside the stable one, or leave that to a person. A
+    run on Kubeflow never releases."""
 
 
 class Config(StrictParameters):

@@ -74,11 +74,44 @@ def run(args: argparse.Namespace) -> int:
             with console.status('starting TensorFlow and TFX'):
                 from pipeline import execute
             code = execute.execute(config, name, console, log, recorder)
+            if recorder.record.state == run_record.PUSHED:
+                code = _release(config, name, console)
             _write_pages(config.root, console)
             return code
     except OSError as error:
         # The log itself could not be written.
         return refuse('run', cannot_write(error))
+
+
+def _release(config, run_name: str, console) -> int:
+    """Releases the new version as `push.release` says; returns the exit code of the run."""
+    from components.pusher import target
+    from pipeline.exit_codes import FAILED, PUSHED
+    from serving import running
+    from serving.api.client import ModelServer
+    from serving.releases import ReleaseError
+    from serving.releases.journal import JournalError
+    from serving.releases.release import Releases
+
+    directory = config.push_directory
+    if config.push.release == 'none' or storage.is_remote(directory):
+        return PUSHED
+    if not storage.exists(storage.join(directory, target.MODEL_CONFIG)):
+        return PUSHED  # nothing has been released yet: `serve` starts with the newest version
+    address = running.model_server(pathlib.Path(config.root) / running.FOLDER)
+    releases = Releases(
+        pathlib.Path(directory),
+        config.serving_check.model_name,
+        ModelServer(address) if address else None,
+    )
+    action = releases.promote if config.push.release == 'stable' else releases.canary
+    try:
+        version = action(releases.newest(), f'run {run_name}')
+    except (ReleaseError, JournalError, target.TargetError, OSError) as error:
+        console.print(f'[bold red]Not released:[/] {error}', soft_wrap=True)
+        return FAILED
+    console.print(f'{"released":<11} version {version} is {config.push.release}', soft_wrap=True)
+    return PUSHED
 
 
 def _write_pages(root: str, console) -> None:

@@ -16,6 +16,7 @@ from components.pusher.target import (
     FileDigest,
     Manifest,
     ServedVersion,
+    configured_numbers,
     damage,
     digests,
     incomplete,
@@ -181,9 +182,13 @@ def _finish(target: str, path: str, keep: int | None) -> None:
 
 
 def _expire(target: str, keep: int) -> None:
-    """Deletes all but the `keep` newest versions, except those without a manifest."""
-    served = versions(target)
+    """Deletes all but the `keep` newest versions, except those without a manifest and those that
+    the model config file names.
+    """
+    served, configured = versions(target), configured_numbers(target)
     for version in served[: max(len(served) - keep, 0)]:
+        if version.version in configured:
+            continue
         if version.manifest is None:
             _LOGGER.warning(
                 '%s is older than the %d versions kept, but is not deleted: %s.',

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,8 @@ import storage
 from components.pusher import permissions
 
 MANIFEST = 'manifest.json'
+# Which versions TF Serving loads, and under which labels; `cxr-triage models` writes it.
+MODEL_CONFIG = 'models.config'
 SAVED_MODEL = 'saved_model.pb'
 NO_VERSION = ''
 # Prefix of the names of unfinished pushes; TF Serving ignores names that are not numbers.
@@ -248,6 +251,12 @@ def _by(version: ServedVersion) -> str:
         if version.manifest
         else ''
     )
+
+
+def configured_numbers(target: str) -> set[str]:
+    """The numbers in the model config file of a push target, among them all released versions."""
+    path = storage.join(target, MODEL_CONFIG)
+    return set(re.findall(r'\b\d+\b', storage.read_text(path))) if storage.exists(path) else set()
 
 
 def next_version(target: str) -> str:

@@ -8,11 +8,14 @@ from pydantic import Field
 
 from trainer.strict_parameters import StrictParameters
 
+# The name of the model on the model server, unless it is configured.
+MODEL_NAME = 'cxr_triage'
+
 
 class ServingCheckParameters(StrictParameters):
     """How the exported model is compared with the trainer's, timed and limited."""
 
-    model_name: str = Field(default='cxr_triage', pattern=r'^[A-Za-z0-9_-]+$')
+    model_name: str = Field(default=MODEL_NAME, pattern=r'^[A-Za-z0-9_-]+$')
     """Name under which TF Serving serves the model; the warm-up requests carry it."""
     samples: int = Field(default=16, ge=1, le=1_000)
     """Images on which the exported model's answers are compared with the trainer's."""

@@ -35,7 +35,7 @@ def main(folder: str, parent: int) -> None:
     answers = samples.read(folder)
     import tensorflow as tf
 
-    from components.serving_check import checks
+    from components.serving_check import checks, sample_answers
     from components.serving_check.session_model import SessionModel
 
     model_dir = os.path.join(folder, MODEL)
@@ -70,6 +70,7 @@ def main(folder: str, parent: int) -> None:
     if all(check['passed'] for check in result['checks']):
         _stage(folder, 'measuring latency')
         result['latency'] = checks.latency(case)
+        sample_answers.write(model, model_dir)
     _write(folder, result)
 
 

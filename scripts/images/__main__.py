@@ -1,4 +1,4 @@
-"""Builds an image for the pipeline's steps or for Beam workers.
+"""Builds an image for the pipeline's steps, for Beam workers or for the gateway.
 
 `make image` calls `python -m scripts.images cpu`.
 """
@@ -22,10 +22,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 # The images of an engine that is started here.
 STORE = PROJECT / '.tools' / 'docker'
 PULLED_BASE = 'python:3.11-slim-trixie'
-TARGETS = ('cpu', 'gpu', 'beam')
+TARGETS = ('cpu', 'gpu', 'beam', 'gateway')
 _PULL_S = 120.0
 # Including the build stages.
-_DISK_GB = {'cpu': 12, 'gpu': 24, 'beam': 14}
+_DISK_GB = {'cpu': 12, 'gpu': 24, 'beam': 14, 'gateway': 3}
 _CERTIFICATES = ('SSL_CERT_FILE', 'PIP_CERT', 'REQUESTS_CA_BUNDLE')
 # Setting of uv -> setting of pip, which installs uv.
 _PIP_NAMES = {
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         'what',
         choices=[*TARGETS, 'base'],
-        help='the image of all steps, with CUDA, of Beam workers, or only their base',
+        help='the image of all steps, with CUDA, of Beam workers, of the gateway, or only the base',
     )
     parser.add_argument('--tag', help='the name of the image (default: cxr-triage:cpu and so on)')
     parser.add_argument(

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from scripts.manifests import connections, model_server, references, scaling, workloads
+from scripts.manifests import (
+    connections,
+    gateway,
+    model_server,
+    references,
+    scaling,
+    workloads,
+)
 from scripts.manifests.objects import Objects, Problem
 from scripts.manifests.restricted import restricted
 
@@ -36,6 +43,8 @@ CHECKS: tuple[Callable[[Objects], Iterator[Problem]], ...] = (
     model_server.monitoring_paths,
     model_server.retries,
     model_server.log_lines,
+    gateway.model_servers,
+    gateway.databases,
 )
 
 

@@ -33,16 +33,17 @@ def image(docker: Engine, beam_image: str) -> str:
     The image of Beam workers comes first: it contains this one, and BuildKit compiles its boot
     program while it installs the packages.
     """
-    return _built(docker, 'cpu')
+    return build_image(docker, 'cpu')
 
 
 @pytest.fixture(scope='session')
 def beam_image(docker: Engine) -> str:
     """The tag of the image of Beam workers."""
-    return _built(docker, 'beam')
+    return build_image(docker, 'beam')
 
 
-def _built(docker: Engine, target: str) -> str:
+def build_image(docker: Engine, target: str) -> str:
+    """Builds an image, and returns its tag; without a base image, the test is skipped or fails."""
     tag = f'cxr-triage:{target}'
     try:
         images.build(docker, target, tag, images.default_base(docker))

@@ -102,6 +102,8 @@ class Reader:
                 (run_id,) = self.server.runs
                 rest = [run_id if argument == 'a-run' else argument for argument in rest]
                 assert cli.main([command, *rest, '--host', self.server.url]) in (0, 1), call
+            case 'serve':  # serves until it is interrupted; its own tests start it
+                cli.build_parser().parse_args([command, *rest])
             case _:
                 assert cli.main([command, *rest]) == 0, call
 

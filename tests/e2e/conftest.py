@@ -13,7 +13,17 @@ from tests.support import pipeline_runs as runs
 from tests.support.program import Finished, Program
 
 _PROJECT = Path(__file__).resolve().parents[2]
-_SOURCES = ('pipeline', 'components', 'trainer', 'records', 'schemas', 'storage', 'pages', 'cli')
+_SOURCES = (
+    'pipeline',
+    'components',
+    'trainer',
+    'records',
+    'schemas',
+    'storage',
+    'pages',
+    'serving',
+    'cli',
+)
 _IMAGES = 366  # three record files of 122; the data root starts with two of them
 
 

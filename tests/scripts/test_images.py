@@ -196,6 +196,23 @@ def test_the_arguments_of_a_build(tmp_path: Path, own: bool) -> None:
     assert (('--network', 'host') in pairs) is own
 
 
+def test_every_target_is_in_the_dockerfile_and_needs_some_disk_space() -> None:
+    dockerfile = (PROJECT / 'kubeflow' / 'Dockerfile').read_text()
+    stages = re.findall(r'^FROM \S+ AS (\S+)$', dockerfile, re.MULTILINE)
+    assert set(build.TARGETS) <= set(stages)
+    assert set(build.TARGETS) == set(build._DISK_GB)
+
+
+def test_no_image_runs_as_root() -> None:
+    dockerfile = (PROJECT / 'kubeflow' / 'Dockerfile').read_text()
+    sections = re.split(r'^FROM (\S+) AS (\S+)$', dockerfile, flags=re.MULTILINE)
+    users: dict[str, str] = {}
+    for base_image, stage, text in zip(sections[1::3], sections[2::3], sections[3::3], strict=True):
+        own = re.findall(r'^USER (\S+)$', text, re.MULTILINE)
+        users[stage] = own[-1] if own else users.get(base_image, 'root')
+    assert {users[target] for target in build.TARGETS} == {'10001:10001'}
+
+
 def test_with_index_passes_secrets_only_to_its_command(tmp_path: Path) -> None:
     script = (PROJECT / 'kubeflow' / 'image' / 'with_index').read_text()
     (tmp_path / 'secrets').mkdir()

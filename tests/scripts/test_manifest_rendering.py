@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import re
 import shutil
 import sys
@@ -14,6 +16,8 @@ from cli import main as cli
 from scripts.manifests import __main__ as command
 from scripts.manifests.objects import Objects
 from scripts.manifests.render import RenderError, read_external, render
+from serving.gateway import app
+from serving.releases import config_file
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / 'kubeflow/manifests'
@@ -25,6 +29,15 @@ pytestmark = pytest.mark.slow
 def gke() -> Objects:
     return render(
         MANIFESTS / 'overlays/gke',
+        Path(sys.executable).parent,
+        read_external(MANIFESTS / 'external.yaml'),
+    )
+
+
+@pytest.fixture(scope='module')
+def service() -> Objects:
+    return render(
+        MANIFESTS / 'overlays/service',
         Path(sys.executable).parent,
         read_external(MANIFESTS / 'external.yaml'),
     )
@@ -54,7 +67,7 @@ def run(
 def test_the_shipped_files_pass(capsys: pytest.CaptureFixture[str]) -> None:
     code = command.main([])
     output = capsys.readouterr().out
-    assert (code, output.count('objects checked against Kubernetes')) == (0, 3), output
+    assert (code, output.count('objects checked against Kubernetes')) == (0, 4), output
 
 
 def test_filled_in_names_the_placeholders(run) -> None:
@@ -105,8 +118,10 @@ def test_the_gke_overlay_uses_google_service_accounts_for_its_bucket(gke: Object
 def test_the_arguments_of_the_recurring_run_are_valid(gke: Objects) -> None:
     (job,) = [pod for pod in gke.pods() if pod.manifest.kind == 'CronJob']
     (container,) = job.containers()
-    name, *arguments = container.command_line
-    assert name == 'cxr-triage'
+    # The entry point of the image, which has no script `cxr-triage`.
+    *program, name = container.command_line[:4]
+    assert program == ['python', '-m', 'cxr_triage']
+    arguments = [name, *container.command_line[4:]]
     args = cli.build_parser().parse_args(arguments)
     assert (args.command, args.spec, args.config) == (
         'submit',
@@ -125,6 +140,68 @@ def test_the_arguments_of_the_recurring_run_are_valid(gke: Objects) -> None:
     )
     external = gke.find_external('ConfigMap', 'cxr-triage-pipeline')
     assert external is not None and external.keys == ('spec.yaml', 'config.yaml')
+
+
+def test_the_arguments_of_the_gateway_are_valid_and_fit_tf_serving(service: Objects) -> None:
+    pods = {pod.manifest.name: pod for pod in service.pods()}
+    gateway, serving = pods['cxr-triage-gateway'], pods['cxr-triage-serving']
+    (container,) = gateway.containers()
+    *program, command = container.command_line[:4]
+    assert program == ['python', '-m', 'cxr_triage']
+    args = cli.build_parser().parse_args([command, *container.command_line[4:]])
+    assert (args.command, args.host, args.tokens) == ('serve', '0.0.0.0', 'on')
+    assert gateway.exposes(args.port)
+    # The addresses of TF Serving's pods, and a port that they expose.
+    host, port = args.model_server.removeprefix('grpc://').split(':')
+    target = service.find('Service', host, 'cxr-triage')
+    assert target is not None and target.spec['clusterIP'] == 'None'
+    assert target.spec['ports'][0]['port'] == int(port) and serving.exposes(int(port))
+    assert service.selected({'matchLabels': target.spec['selector']}, 'cxr-triage') == [serving]
+    # Both have the same versions and labels.
+    folders = {mount['mountPath']: mount for mount in container.listed('volumeMounts')}
+    assert {str(args.data), str(args.target), str(args.config_file.parent)} <= set(folders)
+    assert not folders[str(args.data)].get('readOnly')
+    config_maps = [
+        volume['configMap']['name']
+        for pod in (gateway, serving)
+        for volume in pod.volumes()
+        if 'configMap' in volume
+    ]
+    assert len(config_maps) == 2 and len(set(config_maps)) == 1
+    config_map = service.find('ConfigMap', config_maps[0], 'cxr-triage')
+    assert config_map is not None
+    config = config_file.parse(config_map.content['data'][args.config_file.name])
+    assert config_file.labels(config, args.model)['stable']
+
+
+def test_the_gateway_is_probed_and_scraped_at_its_routes(service: Objects) -> None:
+    (gateway,) = [pod for pod in service.pods() if pod.manifest.name == 'cxr-triage-gateway']
+    (container,) = gateway.containers()
+    paths = {
+        container.content[probe]['httpGet']['path']
+        for probe in ('startupProbe', 'readinessProbe', 'livenessProbe')
+    }
+    template = gateway.manifest.spec['template']['metadata']
+    paths.add(template['annotations']['prometheus.io/path'])
+    source = inspect.getsource(app)
+    assert paths == set(re.findall(r"add_api_route\('([^']+)'", source))
+
+
+def test_the_migration_runs_before_the_gateways_by_its_label(service: Objects) -> None:
+    label = 'app.kubernetes.io/component'
+    objects = {
+        item.kind
+        for item in service.manifests
+        if item.content['metadata'].get('labels', {}).get(label) == 'migration'
+    }
+    assert objects == {'Job', 'ServiceAccount', 'NetworkPolicy'}
+    (job,) = [pod for pod in service.pods() if pod.manifest.kind == 'Job']
+    (container,) = job.containers()
+    assert container.command_line[:2] == ['python', '-m']
+    assert importlib.util.find_spec(container.command_line[2])
+    (variable,) = container.listed('env')
+    assert variable['name'] == 'CXR_DATABASE'
+    assert variable['valueFrom']['secretKeyRef']['key'] == 'owner-url'
 
 
 # File, old text and new text; phrases of the problem's message.

@@ -745,4 +745,32 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
         [change('PodMonitoring', ('spec', 'endpoints', 0, 'path'), '/metric')],
         {'spec.endpoints[0].path': '/metric: TF Serving answers at /metrics'},
     ),
+    'a gateway with the address of no model server, and with a database of its own': (
+        [
+            change(
+                'CronJob',
+                (*JOB_POD.split('.'), 'containers', 0, 'command'),
+                ['python', '-m', 'cxr_triage', 'serve', '--model-server=grpc://server:8501'],
+            )
+        ],
+        {
+            f'{JOB_POD}.containers[job].args[--model-server]': (
+                r'no service has that address: expected one of .*grpc://server:8500'
+            ),
+            f'{JOB_POD}.containers[job].env[CXR_DATABASE]': 'expected the URL',
+        },
+    ),
+    'a gateway without a model server': (
+        [
+            change(
+                'CronJob',
+                (*JOB_POD.split('.'), 'containers', 0, 'command'),
+                ['python', '-m', 'cxr_triage', 'serve'],
+            )
+        ],
+        {
+            f'{JOB_POD}.containers[job].args[--model-server]': 'is missing',
+            f'{JOB_POD}.containers[job].env[CXR_DATABASE]': 'expected the URL',
+        },
+    ),
 }

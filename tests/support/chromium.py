@@ -37,13 +37,14 @@ def missing(reason: str) -> NoReturn:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Starts this machine's Chromium without access to any network."""
+    """Starts this machine's Chromium without access to any network but this machine itself."""
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
         missing(f'none of {", ".join(_BROWSERS)} is on PATH')
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, args=['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND']
+            executable_path=path,
+            args=['--no-sandbox', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'],
         )
         yield browser
         browser.close()

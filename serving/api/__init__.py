@@ -1,0 +1,1 @@
+"""TF Serving's gRPC API, without TensorFlow: messages, tensors, client and server."""

@@ -1,0 +1,65 @@
+"""Reads an image as the gate looks at it: small and grey."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from records import images
+from schemas.image_status import MAX_PIXELS
+
+# Width and height of the small image in pixels.
+SIDE = 64
+# The model has no limit for one side.
+_LIMITS = images.ImageLimits(max_side=MAX_PIXELS)
+# Differences between the channels of a pixel up to this are left by the compression of a grey
+# image.
+_GREY_TOLERANCE = 24
+
+
+@dataclass(frozen=True)
+class SmallImage:
+    """An image, reduced to SIDE x SIDE whatever its proportions, as the model also sees it.
+
+    Attributes:
+      grey: float32 [SIDE, SIDE], 0..255.
+      coloured: the share of its pixels that are not grey.
+      width, height: of the whole image.
+    """
+
+    grey: np.ndarray
+    coloured: float
+    width: int
+    height: int
+
+
+def read(content: bytes) -> SmallImage | None:
+    """Reduces an encoded image; None for one that the model itself refuses to read."""
+    try:
+        header = images.check(content, _LIMITS)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            image = images.open_header(content)
+            # libjpeg then leaves out most of the work of a large JPEG.
+            image.draft(None, (2 * SIDE, 2 * SIDE))
+            small = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    except (images.ImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    values = np.asarray(small, dtype=np.float32)
+    if values.ndim == 2:
+        return SmallImage(values, 0.0, header.width, header.height)
+    spread = values.max(axis=-1) - values.min(axis=-1)
+    coloured = float((spread > _GREY_TOLERANCE).mean())
+    return SmallImage(values.mean(axis=-1), coloured, header.width, header.height)
+
+
+def is_damaged(content: bytes) -> bool:
+    """Whether the decoder reports damage in an image that `read` reduced; it decodes all pixels."""
+    try:
+        images.decode_stored(content, images.check(content, _LIMITS))
+    except images.ImageError:
+        return True
+    return False

@@ -1,0 +1,121 @@
+"""The audit log: every answer, reading, release and token, in a chain of hashes.
+
+Each entry has the SHA-256 over itself and the digest of the entry before it. Whoever changes,
+removes or inserts an entry has to change all later ones, and the last digest no longer matches a
+copy kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from serving.database.tables import AuditEntry
+
+FIRST = '0' * 64
+FIELDS = ('number', 'at', 'actor', 'action', 'subject', 'details', 'previous', 'digest')
+# Any number that no other program of the database uses.
+_LOCK = 5_309_201_117
+
+
+def append(session: Session, actor: str, action: str, subject: str, **details: Any) -> None:
+    """Adds an entry in the transaction of `session`.
+
+    Args:
+      session: one with an open transaction.
+      actor: the name of the token or program that acts.
+      action: e.g. 'answer', 'reading', 'release'.
+      subject: the id of the study, version or token.
+      details: more about it, as JSON; nothing that identifies a patient.
+    """
+    # First the locks of changed rows, then that of the log: whoever has the log waits for no row.
+    session.flush()
+    lock(session)
+    last = session.execute(
+        select(AuditEntry.number, AuditEntry.digest).order_by(AuditEntry.number.desc()).limit(1)
+    ).first()
+    number, previous = (last.number + 1, last.digest) if last else (1, FIRST)
+    entry = AuditEntry(
+        number=number,
+        at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='milliseconds'),
+        actor=actor,
+        action=action,
+        subject=subject,
+        details=json.dumps(details, sort_keys=True, ensure_ascii=False),
+        previous=previous,
+    )
+    entry.digest = digest(entry)
+    session.add(entry)
+    session.flush()
+
+
+def lock(session: Session) -> None:
+    """Keeps others from adding entries until the transaction of `session` ends."""
+    if session.get_bind().dialect.name == 'postgresql':
+        # Two transactions must not follow the same entry. SQLite has one writer anyway.
+        session.execute(text('SELECT pg_advisory_xact_lock(:lock)'), {'lock': _LOCK})
+
+
+def digest(entry: AuditEntry) -> str:
+    """The SHA-256 (hex) over all other fields of an entry."""
+    fields = [getattr(entry, name) for name in FIELDS if name != 'digest']
+    return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode('utf-8')).hexdigest()
+
+
+def entries(session: Session) -> Iterator[AuditEntry]:
+    """All entries, oldest first."""
+    yield from session.scalars(
+        select(AuditEntry).order_by(AuditEntry.number).execution_options(yield_per=1000)
+    )
+
+
+def verify(session: Session) -> tuple[int, str, list[str]]:
+    """The number of entries, the last digest, and a sentence for each break of the chain."""
+    count, previous, problems = 0, FIRST, []
+    for entry in entries(session):
+        count += 1
+        if entry.number != count:
+            problems.append(f'entry {count} is missing: the next one is {entry.number}')
+            count = entry.number
+        if entry.previous != previous:
+            problems.append(f'entry {entry.number} does not follow the entry before it')
+        if entry.digest != digest(entry):
+            problems.append(f'entry {entry.number} was changed')
+        previous = entry.digest
+    return count, previous, problems
+
+
+def contains(session: Session, digest: str) -> bool:
+    """Whether an entry has a digest, such as one that was noted earlier."""
+    return session.scalar(select(AuditEntry.number).where(AuditEntry.digest == digest)) is not None
+
+
+def to_json_lines(session: Session) -> Iterator[str]:
+    """The log as JSON Lines, an entry a line."""
+    for entry in entries(session):
+        row = {name: getattr(entry, name) for name in FIELDS}
+        yield json.dumps({**row, 'details': json.loads(entry.details)}, ensure_ascii=False) + '\n'
+
+
+def to_csv(session: Session) -> Iterator[str]:
+    """The log as CSV with a header; `details` is JSON."""
+    yield ','.join(FIELDS) + '\r\n'
+    for entry in entries(session):
+        line = io.StringIO()
+        csv.writer(line).writerow([_safe(getattr(entry, name)) for name in FIELDS])
+        yield line.getvalue()
+
+
+def _safe(value: Any) -> Any:
+    # A spreadsheet would run a text that starts like a formula.
+    return (
+        f"'{value}" if isinstance(value, str) and value.startswith(('=', '+', '-', '@')) else value
+    )

@@ -1,0 +1,43 @@
+"""Finds the model card of a pushed version: in the pages of the run root beside its push directory.
+
+A push directory that was copied elsewhere, or is in an object store, has no cards.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import storage
+from components.pusher import target as push_target
+from pages.card import ModelCard
+from pipeline import run_record
+from pipeline.run_root import RunRoot
+
+_FILE = 'model_card.json'
+
+
+def find(target: str, version: int) -> ModelCard | None:
+    """The card of a version, by the run that its manifest names; None if there is none.
+
+    Args:
+      target: the push directory.
+      version: the number of a version there.
+    """
+    try:
+        manifest = push_target.read_manifest(storage.join(target, str(version)))
+        run = run_record.run_id(manifest.run_id)
+        path = RunRoot(Path(target).parent).pages / 'runs' / run / _FILE
+        card = _read(path, path.stat().st_mtime_ns)
+    except (push_target.TargetError, ValidationError, UnicodeDecodeError, OSError):
+        return None
+    # A root may be removed and used again by other runs.
+    return card if str(version) in card.details.served_as.split() else None
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: Path, changed: int) -> ModelCard:
+    del changed
+    return ModelCard.model_validate_json(path.read_text(encoding='utf-8'))

@@ -1,0 +1,99 @@
+"""What the routes of a gateway share: database, files, model server and scorer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from components.pusher import target as push_target
+from serving import served_versions, studies
+from serving.api.client import ModelServer, ModelServerError
+from serving.database import connection
+from serving.gateway.settings import Settings
+from serving.housekeeping import Housekeeping
+from serving.image_files import ImageFiles
+from serving.releases import config_file
+from serving.scoring import Scorer, Traffic
+from serving.served_versions import VersionInfo
+
+# Seconds for which the states of the versions are taken as known.
+_STATES_S = 2.0
+_UPLOADS_AT_ONCE = 4
+
+
+class Services:
+    """The parts of a gateway, until `close`.
+
+    Raises:
+      connection.DatabaseError: the database cannot be used.
+      OSError: the folder for images cannot be made.
+    """
+
+    def __init__(self, settings: Settings, server: ModelServer):
+        self.settings, self.server = settings, server
+        self.sessions: sessionmaker[Session] = connection.connect(settings.database)
+        self.files = ImageFiles(settings.data / 'images')
+        # Uploads hold their files in memory while they check and store them.
+        self.storing = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        self.housekeeping = Housekeeping(
+            self.sessions, self.files, Path(settings.target), settings.retention_days
+        )
+        self._states: tuple[float, dict[int, str]] = (0.0, {})
+        self.scorer = Scorer(
+            self.sessions,
+            self.files,
+            server,
+            Traffic(settings.model, self.stable_label, settings.canary_share),
+            self.version,
+            self.housekeeping.run,
+        )
+
+    def close(self) -> None:
+        """Ends the scorer and the connections."""
+        self.scorer.close()
+        self.server.close()
+        self.sessions.kw['bind'].dispose()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that changes nothing, and so waits for no other."""
+        with connection.reading(self.sessions) as session:
+            yield session
+
+    def versions(self) -> list[VersionInfo]:
+        """The versions in the push directory, oldest first."""
+        return served_versions.read_all(self.settings.target)
+
+    def version(self, number: int) -> VersionInfo:
+        """What is on record about a version."""
+        return served_versions.read(f'{self.settings.target.rstrip("/")}/{number}', number)
+
+    def version_states(self) -> dict[int, str]:
+        """Version -> its state on the model server; empty if it does not answer."""
+        read_at, states = self._states
+        if time.monotonic() - read_at > _STATES_S:
+            try:
+                statuses = self.server.versions(self.settings.model)
+            except ModelServerError:
+                return {}
+            states = {status.version: status.state for status in statuses}
+            self._states = (time.monotonic(), states)
+        return states
+
+    def labels(self) -> dict[str, int]:
+        """Label -> version, as the model config file says."""
+        beside = Path(self.settings.target) / push_target.MODEL_CONFIG
+        path = self.settings.config_file or beside
+        try:
+            return config_file.labels(config_file.read(path), self.settings.model)
+        except config_file.ConfigFileError:
+            return {}
+
+    def stable_label(self) -> str:
+        """The label of the version that answers; '' where no version has a label."""
+        return studies.STABLE if studies.STABLE in self.labels() else ''

@@ -1,0 +1,73 @@
+"""The append-only record of releases beside the versions: who released what, when and why."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NAME = 'releases.jsonl'
+
+
+class JournalError(RuntimeError):
+    """The record cannot be read; the text names the file and the line."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A change of a label.
+
+    Attributes:
+      at: UTC, ISO 8601.
+      who: the user or program.
+      action: promote, canary, rollback or prune.
+      label: stable or canary; '' for prune.
+      before, after: the version under the label; None for none.
+      why: free text.
+    """
+
+    at: str
+    who: str
+    action: str
+    label: str
+    before: int | None
+    after: int | None
+    why: str = ''
+
+
+def append(target: Path, entry: Entry) -> None:
+    """Adds an entry; it is on the disk when this returns."""
+    line = json.dumps(asdict(entry), ensure_ascii=False) + '\n'
+    descriptor = os.open(target / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, line.encode('utf-8'))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(target: Path) -> list[Entry]:
+    """All entries, oldest first.
+
+    Raises:
+      JournalError: a line is not an entry.
+    """
+    path = target / NAME
+    if not path.exists():
+        return []
+    entries = []
+    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), start=1):
+        try:
+            entries.append(Entry(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise JournalError(
+                f'{path}, line {number}: not an entry of the record: {error}'
+            ) from None
+    return entries
+
+
+def now() -> str:
+    """The time for an entry."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds')

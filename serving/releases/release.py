@@ -1,0 +1,224 @@
+"""Releases versions: moves the labels `stable` and `canary`, and removes old versions.
+
+A release writes the model config file, has the server load it, and checks the version before its
+label moves. If anything fails, the old file is put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import getpass
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.pusher import delivery
+from components.pusher import target as push_target
+from serving import served_versions
+from serving.api.client import ModelServer, ModelServerError
+from serving.releases import CANARY, STABLE, ReleaseError, config_file, journal, samples
+
+_LOCK = '.release.lock'
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Releases:
+    """The labels of one model.
+
+    Attributes:
+      target: the push directory, a folder of this machine.
+      model: its name on the model server.
+      server: the running model server; None changes the file alone.
+      config: the model config file; by default the one in the push directory. A file of a
+        Kubernetes overlay keeps its own `base_path`.
+      timeout_s: seconds that a version may take to load.
+    """
+
+    target: Path
+    model: str
+    server: ModelServer | None = None
+    config: Path | None = None
+    timeout_s: float = 120.0
+
+    @property
+    def config_path(self) -> Path:
+        """The model config file."""
+        return self.config or self.target / push_target.MODEL_CONFIG
+
+    def labels(self) -> dict[str, int]:
+        """Label -> version.
+
+        Raises:
+          ReleaseError: the model config file cannot be read.
+        """
+        if not self.config_path.exists():
+            return {}
+        try:
+            return config_file.labels(config_file.read(self.config_path), self.model)
+        except config_file.ConfigFileError as error:
+            raise ReleaseError(str(error)) from None
+
+    def ensure(self) -> Path:
+        """The model config file; if there is none, one that serves the newest version as stable."""
+        if not self.labels():
+            versions = push_target.versions(str(self.target))
+            if not versions:
+                raise ReleaseError(
+                    f'{self.target}: no version was pushed there; run the pipeline first'
+                )
+            self.move('promote', STABLE, int(versions[-1].version), 'the first version')
+        return self.config_path
+
+    def promote(self, version: int | None, why: str) -> int:
+        """Serves a version as stable; None means the canary, or the newest version without one."""
+        labels = self.labels()
+        if version is None:
+            version = labels.get(CANARY) or self.newest()
+        self.move('promote', STABLE, version, why, drop=CANARY)
+        return version
+
+    def canary(self, version: int | None, why: str) -> int:
+        """Serves a version as canary beside the stable one; None means the newest."""
+        version = version or self.newest()
+        self.move('canary', CANARY, version, why)
+        return version
+
+    def rollback(self, why: str) -> int:
+        """Serves the version again that was stable before, and ends a canary."""
+        stable = self.labels().get(STABLE)
+        earlier = [
+            entry.before
+            for entry in journal.read(self.target)
+            if entry.label == STABLE and entry.after == stable and entry.before is not None
+        ]
+        if not earlier:
+            raise ReleaseError(f'{self.target}: no version was stable before {stable}')
+        self.move('rollback', STABLE, earlier[-1], why, drop=CANARY)
+        return earlier[-1]
+
+    def prune(self, keep: int, why: str) -> list[int]:
+        """Deletes old versions, except the newest `keep` and all that have a label.
+
+        Also kept is the version to which `rollback` would lead. Returns what was deleted.
+        """
+        with self._locked():
+            numbers = [int(v.version) for v in push_target.versions(str(self.target))]
+            kept = {*self.labels().values(), *(numbers[-keep:] if keep > 0 else [])}
+            before = [e.before for e in journal.read(self.target) if e.label == STABLE]
+            kept.update(version for version in before[-1:] if version is not None)
+            removed = [number for number in numbers if number not in kept]
+            for number in removed:
+                delivery.remove_version(str(self.target / str(number)))
+                self._record('prune', '', number, None, why)
+        return removed
+
+    def move(self, action: str, label: str, version: int, why: str, drop: str = '') -> None:
+        """Points a label to a version, after the version has been checked.
+
+        Args:
+          action: for the record.
+          label: stable or canary.
+          version: its number.
+          why: for the record.
+          drop: a label to remove.
+
+        Raises:
+          ReleaseError: the version is damaged, cannot be loaded or answers its sample images in
+            another way; nothing has changed then.
+        """
+        with self._locked():
+            labels = self.labels()
+            before = labels.get(label)
+            after = {name: number for name, number in labels.items() if name != drop}
+            after[label] = version
+            self._check_files(version)
+            if self.server is not None:
+                self._check_on_server(self.server, labels, version)
+            self._write(after)
+            try:
+                if self.server is not None:
+                    self.server.reload(self._config(after))
+            except ModelServerError as error:
+                self._restore(labels)
+                raise ReleaseError(f'{error}. The old configuration is in force again') from None
+            self._record(action, label, before, version, why)
+
+    def _check_files(self, version: int) -> None:
+        path = self.target / str(version)
+        if not path.is_dir():
+            numbers = ', '.join(v.version for v in push_target.versions(str(self.target))) or 'none'
+            raise ReleaseError(f'{path}: no such version; there are: {numbers}')
+        try:
+            problems = push_target.verify(str(path))
+        except push_target.TargetError as error:
+            problems = [str(error)]
+        if problems:
+            raise ReleaseError(f'{path} is not what was pushed: {"; ".join(problems[:3])}')
+
+    def _check_on_server(
+        self, server: ModelServer, labels: Mapping[str, int], version: int
+    ) -> None:
+        """Loads a version beside the served ones, without a label, and asks it."""
+        try:
+            server.reload(self._config(labels, {version}))
+            deadline = time.monotonic() + self.timeout_s
+            while True:
+                states = {status.version: status for status in server.versions(self.model)}
+                status = states.get(version)
+                if status and status.state == 'AVAILABLE':
+                    break
+                if (status and status.error) or time.monotonic() > deadline:
+                    reason = status.error if status and status.error else 'it took too long'
+                    raise ReleaseError(f'version {version} cannot be loaded: {reason}')
+                time.sleep(_POLL_S)
+            if problems := samples.check(server, self.model, version, self.target / str(version)):
+                raise ReleaseError(f'version {version}: {"; ".join(problems[:3])}')
+        except (ModelServerError, ReleaseError) as error:
+            self._restore(labels)
+            raise ReleaseError(f'{error}. The old configuration is in force again') from None
+
+    def _restore(self, labels: Mapping[str, int]) -> None:
+        if labels:
+            self._write(labels)
+            if self.server is not None:
+                with contextlib.suppress(ModelServerError):
+                    self.server.reload(self._config(labels))
+
+    def _config(self, labels: Mapping[str, int], more: set[int] = frozenset()):  # type: ignore[assignment]
+        base_path = str(self.target.resolve())
+        if self.config is not None and self.config.exists():
+            base_path = (
+                config_file.base_path(config_file.read(self.config), self.model) or base_path
+            )
+        return config_file.build(self.model, base_path, labels, more)
+
+    def _write(self, labels: Mapping[str, int]) -> None:
+        config_file.write(self.config_path, self._config(labels))
+
+    def newest(self) -> int:
+        """The newest version in the push directory."""
+        infos = served_versions.read_all(str(self.target))
+        if not infos:
+            raise ReleaseError(f'{self.target}: no version was pushed there')
+        return infos[-1].version
+
+    def _record(
+        self, action: str, label: str, before: int | None, after: int | None, why: str
+    ) -> None:
+        who = os.environ.get('CXR_USER') or getpass.getuser()
+        journal.append(
+            self.target, journal.Entry(journal.now(), who, action, label, before, after, why)
+        )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.target / _LOCK).open('w') as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ReleaseError(f'{self.target}: another release is under way') from None
+            yield

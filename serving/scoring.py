@@ -1,0 +1,313 @@
+"""Scores the studies that wait, and tries again while the model server does not answer."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from schemas import image_status, not_assessed, signatures
+from schemas.labels import FINDINGS
+from serving import assessment, studies, uploads
+from serving.api.client import ModelServer, ModelServerError, Prediction
+from serving.database import connection
+from serving.database.tables import Image, Study
+from serving.image_files import ImageFiles
+from serving.served_versions import VersionInfo
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+_IDLE_S = 1.0
+_STUDIES_PER_ROUND = 8
+# A request to the model server; far below the largest that it accepts.
+_MAX_BATCH, _MAX_BATCH_BYTES = 16, 64 << 20
+# Until a study is tried again that the model server refuses or that raises.
+_ASIDE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Which version answers.
+
+    Attributes:
+      model: the name of the model on the server.
+      label: of the version whose answers are shown; '' for the newest version. It is called anew
+        for each round, since a release may add labels.
+      canary_share: the share of studies, 0..1, that the canary version answers too.
+    """
+
+    model: str
+    label: Callable[[], str] = lambda: ''
+    canary_share: float = 0.0
+
+
+class Scorer:
+    """A thread that scores pending studies until `close`.
+
+    Args:
+      sessions: of the gateway's database.
+      files: the uploaded images.
+      server: the model server.
+      traffic: which version answers.
+      version_info: what is on record about a version.
+      when_idle: called whenever no study waits.
+
+    Attributes:
+      problem: why studies wait; '' if they do not.
+    """
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        files: ImageFiles,
+        server: ModelServer,
+        traffic: Traffic,
+        version_info: Callable[[int], VersionInfo],
+        when_idle: Callable[[], None] = lambda: None,
+    ):
+        self._sessions, self._files, self._server = sessions, files, server
+        self._traffic, self._version_info = traffic, version_info
+        self._when_idle = when_idle
+        self._wake, self._closed = threading.Event(), threading.Event()
+        self.problem = ''
+        self._is_sqlite = sessions.kw['bind'].dialect.name == 'sqlite'
+        self._studies_per_round = _STUDIES_PER_ROUND
+        # Study -> when it is tried again. They must not hold up the others.
+        self._set_aside: dict[str, float] = {}
+        self._refusal = ''
+        self._thread = threading.Thread(target=self._work, name='scorer')
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Has it look for pending studies now."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Ends the thread after the round that is under way."""
+        self._closed.set()
+        self._wake.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        pause = _FIRST_PAUSE_S
+        while not self._closed.is_set():
+            try:
+                count = self._round()
+            except (ModelServerError, SQLAlchemyError, OSError) as error:
+                self._report(str(error))
+                self._idle()
+                self._closed.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever it is, other studies are scored
+                _log.exception('a study cannot be scored')
+                self._report(f'{type(error).__name__}: {error}')
+                self._closed.wait(_FIRST_PAUSE_S)
+                continue
+            self._report(self._refusal)
+            pause = _FIRST_PAUSE_S
+            if not count:
+                self._idle()
+                self._wake.wait(_IDLE_S)
+                self._wake.clear()
+
+    def _report(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            _log.error('studies wait: %s', problem)
+        if self.problem and not problem:
+            _log.info('studies are scored again')
+        self.problem = problem
+
+    def _idle(self) -> None:
+        try:
+            self._when_idle()
+        except Exception:  # noqa: BLE001 - it must not end the scoring
+            _log.exception('housekeeping failed')
+
+    def _round(self) -> int:
+        """Looks at a few studies, and returns at how many."""
+        now = time.monotonic()
+        self._set_aside = {id: until for id, until in self._set_aside.items() if until > now}
+        if not self._set_aside:
+            self._refusal = ''
+        if self._is_sqlite:
+            # Read without a transaction that writes: the model must not block uploads meanwhile.
+            with connection.reading(self._sessions) as session:
+                waiting = studies.pending(session, self._studies_per_round, self._set_aside)
+            if waiting:
+                answers, canary = self._ask(waiting)
+                with self._sessions() as session, session.begin():
+                    # Read anew: a reader may have changed them.
+                    current = studies.still_pending(session, [study.id for study in waiting])
+                    self._record(session, current, answers, canary)
+            return len(waiting)
+        with self._sessions() as session, session.begin():
+            waiting = studies.pending(session, self._studies_per_round, self._set_aside)
+            if waiting:
+                self._record(session, waiting, *self._ask(waiting))
+        return len(waiting)
+
+    def _record(
+        self,
+        session: Session,
+        waiting: list[Study],
+        answers: dict[str, studies.Outcome],
+        canary: dict[str, studies.Outcome],
+    ) -> None:
+        for study in waiting:
+            ids = [image.id for image in study.images]
+            if not all(id in answers for id in ids):
+                continue
+            studies.record_answers(session, study, [answers[id] for id in ids])
+            if all(id in canary for id in ids):
+                studies.record_canary(session, study, [canary[id] for id in ids])
+
+    def _ask(
+        self, waiting: list[Study]
+    ) -> tuple[dict[str, studies.Outcome], dict[str, studies.Outcome]]:
+        """Image id -> outcome of the stable version, and of the canary version."""
+        refusals: dict[str, str] = {}
+        try:
+            answers = self._answers(waiting, self._traffic.label(), refusals)
+            canary = self._canary_answers(waiting)
+        except (ModelServerError, SQLAlchemyError, OSError):
+            raise
+        except Exception:
+            # One of the studies is to blame: each is tried alone until it is found.
+            if len(waiting) == 1:
+                self._set_aside[waiting[0].id] = time.monotonic() + _ASIDE_S
+            self._studies_per_round = 1
+            raise
+        self._studies_per_round = _STUDIES_PER_ROUND
+        for study in waiting:
+            for refusal in (refusals[i.id] for i in study.images if i.id in refusals):
+                self._refusal = f'the model server refuses an image of study {study.id}: {refusal}'
+                self._set_aside[study.id] = time.monotonic() + _ASIDE_S
+        return answers, canary
+
+    def _canary_answers(self, waiting: list[Study]) -> dict[str, studies.Outcome]:
+        chosen = [study for study in waiting if _draw(study.id) < self._traffic.canary_share]
+        try:
+            return self._answers(chosen, studies.CANARY, {}) if chosen else {}
+        except ModelServerError as error:
+            # The canary must not hold up the answers that readers wait for.
+            _log.warning('no answer of the canary version: %s', error)
+            return {}
+
+    def _answers(
+        self, waiting: list[Study], label: str, refusals: dict[str, str]
+    ) -> dict[str, studies.Outcome]:
+        """Image id -> outcome, of the images of the studies.
+
+        Args:
+          waiting: the studies.
+          label: of the version to ask; '' for the newest.
+          refusals: gets image id -> message for each image that the model server refuses.
+
+        Raises:
+          ModelServerError: the server does not answer.
+        """
+        outcomes: dict[str, studies.Outcome] = {}
+        not_sent: dict[str, str] = {}
+        version: int | None = None
+        for batch in self._batches(waiting, not_sent):
+            for prediction, row, image in self._predictions(batch, label, version, refusals):
+                # A release in between must not give a study answers of two versions.
+                version = prediction.version
+                threshold = self._version_info(version).threshold
+                outcomes[image.id] = _outcome(prediction, row, threshold)
+        if not_sent and version is None:
+            version = self._newest_version()
+        for id, reason in not_sent.items():
+            outcomes[id] = studies.Outcome(version or 0, None, True, reason)
+        return outcomes
+
+    def _batches(
+        self, waiting: list[Study], not_sent: dict[str, str]
+    ) -> Iterator[list[tuple[Image, bytes]]]:
+        """The images that the model is asked about, in requests that the server accepts.
+
+        Puts the others into `not_sent`: image id -> reason.
+        """
+        batch: list[tuple[Image, bytes]] = []
+        size = 0
+        for image in (image for study in waiting for image in study.images):
+            try:
+                content = uploads.to_model_input(self._files.read(image.id), image.kind)
+            except FileNotFoundError:
+                not_sent[image.id] = not_assessed.FILE_MISSING
+                continue
+            except uploads.UploadError:
+                not_sent[image.id] = image_status.UNDECODABLE
+                continue
+            if reason := assessment.reason(content):
+                not_sent[image.id] = reason
+                continue
+            if batch and (len(batch) == _MAX_BATCH or size + len(content) > _MAX_BATCH_BYTES):
+                yield batch
+                batch, size = [], 0
+            batch.append((image, content))
+            size += len(content)
+        if batch:
+            yield batch
+
+    def _predictions(
+        self,
+        batch: list[tuple[Image, bytes]],
+        label: str,
+        version: int | None,
+        refusals: dict[str, str],
+    ) -> Iterator[tuple[Prediction, int, Image]]:
+        """The prediction of each image, and its row there."""
+        try:
+            prediction = self._server.predict(
+                self._traffic.model,
+                signatures.IMAGES.name,
+                {signatures.IMAGES.input: [content for _, content in batch]},
+                version=version,
+                label='' if version is not None else label,
+            )
+        except ModelServerError as error:
+            if error.is_temporary or error.is_missing:
+                raise
+            if len(batch) == 1:
+                refusals[batch[0][0].id] = str(error)
+                return
+            # One image that the model refuses must not hold up the others.
+            for single in batch:
+                yield from self._predictions([single], label, version, refusals)
+            return
+        for row, (image, _) in enumerate(batch):
+            yield prediction, row, image
+
+    def _newest_version(self) -> int:
+        statuses = self._server.versions(self._traffic.model)
+        return max((s.version for s in statuses if s.state == 'AVAILABLE'), default=0)
+
+
+def _outcome(prediction: Prediction, row: int, threshold: float | None) -> studies.Outcome:
+    outputs = prediction.outputs
+    status = bytes(outputs[signatures.STATUS][row]).decode()
+    if status != image_status.OK:
+        return studies.Outcome(prediction.version, None, True, status, threshold)
+    findings = {name: float(outputs[name][row]) for name in FINDINGS if name in outputs}
+    return studies.Outcome(
+        prediction.version,
+        float(outputs[signatures.PROBABILITY][row]),
+        bool(np.round(outputs[signatures.FLAG][row])),
+        '',
+        threshold,
+        findings,
+    )
+
+
+def _draw(id: str) -> float:
+    """A number in 0..1 that depends on the id alone, so that a retry draws the same."""
+    return int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], 'big') / 2**64

@@ -1,0 +1,352 @@
+"""Studies in the database: acceptance, answers, readings and the work list."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import hashlib
+import json
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.orm import Session, selectinload
+
+from schemas.labels import FINDINGS
+from serving import audit
+from serving.database.tables import (
+    NOT_ASSESSED,
+    PENDING,
+    SCORED,
+    STATES,
+    Answer,
+    Image,
+    Reading,
+    Study,
+)
+from serving.uploads import Upload
+
+STABLE, CANARY = 'stable', 'canary'
+VERDICTS = ('normal', 'abnormal', 'not_assessable')
+SORTS = ('-arrived', 'arrived', '-probability', 'probability')
+_MAX_PAGE = 200
+
+
+class StudyError(ValueError):
+    """A request that does not fit the studies; the text says why."""
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """An accepted file, already stored under `id`."""
+
+    id: str
+    upload: Upload
+    content_sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a version answered about an image; `reason` says why it was not assessed."""
+
+    version: int
+    probability: float | None
+    flag: bool
+    reason: str = ''
+    threshold: float | None = None
+    findings: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which studies the work list shows; None does not restrict."""
+
+    state: str | None = None
+    flag: bool | None = None
+    is_read: bool | None = None
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+    search: str = ''
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of the work list, and the cursor of the next part, or ''."""
+
+    studies: list[Study]
+    next_cursor: str
+    total: int
+
+
+def new_id() -> str:
+    """A random id, as hex."""
+    return uuid.uuid4().hex
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of a file, as hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def accept(session: Session, images: Sequence[NewImage], actor: str, reference: str = '') -> Study:
+    """Adds a study whose files are stored; it is accepted when the transaction is committed."""
+    study = Study(
+        id=new_id(), arrived_at=_now(), uploaded_by=actor, reference=reference, state=PENDING
+    )
+    for position, image in enumerate(images):
+        study.images.append(
+            Image(
+                id=image.id,
+                position=position,
+                kind=image.upload.kind,
+                sha256=image.content_sha256,
+                size=image.size,
+                width=image.upload.width,
+                height=image.upload.height,
+            )
+        )
+    session.add(study)
+    session.flush()
+    audit.append(
+        session,
+        actor,
+        'upload',
+        study.id,
+        images=[{'id': image.id, 'sha256': image.content_sha256} for image in images],
+    )
+    return study
+
+
+def pending(session: Session, limit: int, except_for: Collection[str] = ()) -> list[Study]:
+    """The oldest studies that wait for an answer, locked for this transaction.
+
+    On PostgreSQL other gateways skip them.
+
+    Args:
+      session: one with an open transaction.
+      limit: how many.
+      except_for: ids of studies to leave out.
+    """
+    query = (
+        select(Study)
+        .where(Study.state == PENDING, Study.id.not_in(list(except_for)))
+        .order_by(Study.number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .options(selectinload(Study.images))
+    )
+    return list(session.scalars(query))
+
+
+def still_pending(session: Session, ids: Collection[str]) -> list[Study]:
+    """The studies of these that still wait for an answer, oldest first, with their images."""
+    query = (
+        select(Study)
+        .where(Study.id.in_(ids), Study.state == PENDING)
+        .order_by(Study.number)
+        .options(selectinload(Study.images).selectinload(Image.answers))
+    )
+    return list(session.scalars(query))
+
+
+def record_answers(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
+    """Records the answers of the stable version about all images of a pending study.
+
+    Args:
+      session: one with an open transaction.
+      study: a pending study.
+      outcomes: one for each image, in their order.
+    """
+    now = _now()
+    for image, outcome in zip(study.images, outcomes, strict=True):
+        image.answers.append(_answer(outcome, STABLE, now))
+    assessed = [outcome for outcome in outcomes if not outcome.reason]
+    probabilities = [outcome.probability for outcome in assessed if outcome.probability is not None]
+    study.state = SCORED if assessed else NOT_ASSESSED
+    study.probability = max(probabilities, default=None)
+    # What was not assessed must not look normal.
+    study.flag = any(outcome.flag for outcome in assessed or outcomes)
+    study.version = outcomes[0].version
+    study.scored_at = now
+    _audit_answers(session, study, outcomes, STABLE)
+
+
+def record_canary(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
+    """Records the answers of the canary version; nothing that is shown changes."""
+    now = _now()
+    for image, outcome in zip(study.images, outcomes, strict=True):
+        image.answers.append(_answer(outcome, CANARY, now))
+    _audit_answers(session, study, outcomes, CANARY)
+
+
+def find(session: Session, id: str) -> Study | None:
+    """A study with its images, answers and readings."""
+    return session.scalar(
+        select(Study)
+        .where(Study.id == id)
+        .options(
+            selectinload(Study.images).selectinload(Image.answers), selectinload(Study.readings)
+        )
+    )
+
+
+def add_reading(
+    session: Session, study: Study, reader: str, verdict: str, findings: list[str], text: str
+) -> Reading:
+    """Adds a reader's verdict; earlier ones stay.
+
+    Raises:
+      StudyError: the verdict or a finding does not exist, or they contradict each other.
+    """
+    if verdict not in VERDICTS:
+        raise StudyError(f'verdict {verdict!r}: expected one of {", ".join(VERDICTS)}')
+    if unknown := sorted(set(findings) - set(FINDINGS)):
+        raise StudyError(f'findings {unknown}: expected some of {", ".join(FINDINGS)}')
+    if findings and verdict != 'abnormal':
+        raise StudyError(f'findings need the verdict abnormal, not {verdict}')
+    reading = Reading(
+        study_number=study.number,
+        verdict=verdict,
+        findings=findings,
+        text=text,
+        reader=reader,
+        version=study.version,
+        read_at=_now(),
+    )
+    session.add(reading)
+    study.is_read = True
+    # The free text may name the patient, so the log has only its digest.
+    audit.append(
+        session,
+        reader,
+        'reading',
+        study.id,
+        verdict=verdict,
+        findings=findings,
+        version=study.version,
+        text_sha256=sha256(text.encode('utf-8')) if text else '',
+    )
+    return reading
+
+
+def work_list(
+    session: Session, filters: Filters, sort: str = '-arrived', cursor: str = '', limit: int = 50
+) -> Page:
+    """A page of the work list.
+
+    Args:
+      session: a session.
+      filters: which studies.
+      sort: one of `SORTS`; a leading '-' is descending.
+      cursor: '' for the first page, else the `next_cursor` of the page before.
+      limit: studies per page, at most 200.
+
+    Raises:
+      StudyError: the sort order, state or cursor does not exist.
+    """
+    if sort not in SORTS:
+        raise StudyError(f'sort {sort!r}: expected one of {", ".join(SORTS)}')
+    query = _filtered(select(Study), filters)
+    total = session.scalar(_filtered(select(func.count()).select_from(Study), filters)) or 0
+    by_probability = sort.endswith('probability')
+    # A pending study has no probability yet and comes after all others.
+    key = func.coalesce(Study.probability, -1.0) if by_probability else Study.number
+    if cursor:
+        query = query.where(_after(key, by_probability, sort, cursor))
+    order = [key, Study.number] if by_probability else [key]
+    descending = sort.startswith('-')
+    query = query.order_by(*(column.desc() if descending else column.asc() for column in order))
+    limit = max(1, min(limit, _MAX_PAGE))
+    rows = list(session.scalars(query.limit(limit + 1)))
+    studies, more = rows[:limit], len(rows) > limit
+    return Page(studies, cursor_after(studies[-1], sort) if more else '', total)
+
+
+def _filtered(query: Select, filters: Filters) -> Select:
+    if filters.state is not None:
+        if filters.state not in STATES:
+            raise StudyError(f'state {filters.state!r}: expected one of {", ".join(STATES)}')
+        query = query.where(Study.state == filters.state)
+    if filters.flag is not None:
+        query = query.where(Study.flag.is_(filters.flag))
+    if filters.is_read is not None:
+        query = query.where(Study.is_read.is_(filters.is_read))
+    if filters.since is not None:
+        query = query.where(Study.arrived_at >= filters.since)
+    if filters.until is not None:
+        query = query.where(Study.arrived_at < filters.until)
+    if text := filters.search.strip():
+        query = query.where(
+            or_(
+                Study.id.startswith(text.lower(), autoescape=True),
+                Study.reference.icontains(text, autoescape=True),
+            )
+        )
+    return query
+
+
+def cursor_after(study: Study, sort: str) -> str:
+    """The cursor of the page that begins after a study, in the order of `sort`."""
+    probability = -1.0 if study.probability is None else study.probability
+    values = [probability, study.number] if sort.endswith('probability') else [study.number]
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+
+
+def _after(key: Any, by_probability: bool, sort: str, cursor: str) -> Any:
+    try:
+        values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        numbers = [float(value) for value in values]
+        expected = 2 if by_probability else 1
+        # Within what each database takes as a number.
+        if len(numbers) != expected or not all(abs(number) < 2**53 for number in numbers):
+            raise ValueError
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error):
+        raise StudyError('the cursor is not one of this list and sort order') from None
+    descending = sort.startswith('-')
+
+    def beyond(column: Any, value: float) -> Any:
+        return column < value if descending else column > value
+
+    if not by_probability:
+        return beyond(key, int(numbers[0]))
+    return or_(
+        beyond(key, numbers[0]), and_(key == numbers[0], beyond(Study.number, int(numbers[1])))
+    )
+
+
+def _answer(outcome: Outcome, role: str, now: datetime.datetime) -> Answer:
+    return Answer(
+        role=role,
+        version=outcome.version,
+        answered_at=now,
+        probability=outcome.probability,
+        flag=outcome.flag,
+        reason=outcome.reason,
+        threshold=outcome.threshold,
+        findings=outcome.findings or {},
+    )
+
+
+def _audit_answers(session: Session, study: Study, outcomes: Sequence[Outcome], role: str) -> None:
+    answers = [
+        {
+            'image': image.id,
+            'sha256': image.sha256,
+            'probability': outcome.probability,
+            'flag': outcome.flag,
+            'reason': outcome.reason,
+        }
+        for image, outcome in zip(study.images, outcomes, strict=True)
+    ]
+    version = outcomes[0].version
+    audit.append(
+        session, 'gateway', 'answer', study.id, role=role, version=version, answers=answers
+    )
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)

@@ -1,0 +1,61 @@
+"""Load, kills and many studies: the benchmarks of the service in a short form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.serving import kills, latency, throughput, versions, work_list
+from tests.support import gateways
+
+pytestmark = pytest.mark.slow
+
+_IMAGES = [gateways.jpeg(patient) for patient in (1, 2, 3)]
+
+
+@pytest.fixture
+def root(pushed: Path, tmp_path: Path) -> Path:
+    """A run root with two versions, to change."""
+    return versions.from_root(pushed.parent, tmp_path / 'root')
+
+
+def test_a_promotion_and_a_rollback_under_load_cost_no_answer(root: Path, tmp_path: Path) -> None:
+    figures = throughput.measure(root, tmp_path / 'service', _IMAGES, seconds=20)
+    assert figures['errors'] == []
+    assert figures['releases'] == ['promote', 'rollback']
+    assert set(figures['versions']) == {'1', '2'}
+    assert sum(figures['versions'].values()) == figures['studies']
+    assert figures['gateway'] > 0
+
+
+def test_killed_processes_lose_nothing(root: Path, tmp_path: Path) -> None:
+    result = kills.run(root, tmp_path / 'service', _IMAGES, count=2)
+    assert result.problems == []
+    assert result.kills == {'gateway': 2, 'model server': 2}
+    assert result.accepted > 10
+
+
+def test_a_lost_study_is_noticed(root: Path, tmp_path: Path) -> None:
+    kills.run(root, tmp_path / 'service', _IMAGES, count=0)
+    problems = kills.compare(tmp_path / 'service', {'0' * 32: b''})
+    assert problems == [f'study {"0" * 32} is lost']
+
+
+def test_latency_has_all_ways(root: Path, tmp_path: Path) -> None:
+    figures = latency.measure(root, tmp_path / 'service', _IMAGES, count=5)
+    assert set(figures) == {
+        latency.IN_PROCESS,
+        latency.SERVER,
+        latency.ACCEPTED,
+        latency.SENT,
+    }
+    assert all(0 < row['p50'] <= row['p99'] for row in figures.values())
+    assert figures[latency.ACCEPTED]['p50'] < figures[latency.SENT]['p50']
+
+
+def test_pages_of_a_long_work_list_are_quick(database_url: str, tmp_path: Path) -> None:
+    figures = work_list.measure(tmp_path, 30_000, database_url)
+    assert len(figures) > 15
+    slow = {name: s for name, s in figures.items() if s > work_list.GOAL_S}
+    assert slow == {}

@@ -1,0 +1,221 @@
+"""Releases: labels move after checks, each move is recorded, and a failure changes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from components.pusher import push
+from components.serving_check import sample_answers
+from components.serving_check.session_model import SessionModel
+from serving.api.client import ModelServer
+from serving.releases import CANARY, STABLE, ReleaseError, config_file, journal
+from serving.releases.release import Releases
+from tests.support import model_servers, push_targets, tiny_model
+from tests.support.model_servers import MODEL
+
+_IMAGES = tiny_model.images()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """A push directory with versions 1 to 4 of files that look like models."""
+    folder = tmp_path / 'target'
+    for number in (1, 2, 3, 4):
+        _publish(
+            push_targets.model(tmp_path / f'model{number}', f'weights {number}'), folder, number
+        )
+    return folder
+
+
+def _publish(model: str, target: Path, number: int) -> None:
+    """Pushes a model as version `number`."""
+    staged = target.parent / f'staged-{number}'
+    version = push_targets.publish(model, staged).version
+    text = (staged / version / 'manifest.json').read_text()
+    target.mkdir(exist_ok=True)
+    shutil.copytree(staged / version, target / str(number))
+    content = {**json.loads(text), 'version': str(number)}
+    (target / str(number) / 'manifest.json').write_text(json.dumps(content))
+
+
+def test_the_first_file_serves_the_newest_version(target: Path) -> None:
+    path = Releases(target, MODEL).ensure()
+    config = config_file.read(path)
+    assert config_file.labels(config, MODEL) == {STABLE: 4}
+    assert config_file.base_path(config, MODEL) == str(target)
+    assert Releases(target, MODEL).ensure() == path
+    assert len(journal.read(target)) == 1
+
+
+def test_a_canary_is_promoted_and_rolled_back(target: Path) -> None:
+    releases = Releases(target, MODEL)
+    releases.move('promote', STABLE, 2, 'start')
+    assert releases.canary(None, 'try it') == 4
+    assert releases.labels() == {STABLE: 2, CANARY: 4}
+    assert releases.promote(None, 'it is good') == 4
+    assert releases.labels() == {STABLE: 4}
+    assert releases.rollback('it is not') == 2
+    assert releases.labels() == {STABLE: 2}
+    entries = journal.read(target)
+    assert [(e.action, e.label, e.before, e.after, e.why) for e in entries] == [
+        ('promote', STABLE, None, 2, 'start'),
+        ('canary', CANARY, None, 4, 'try it'),
+        ('promote', STABLE, 2, 4, 'it is good'),
+        ('rollback', STABLE, 4, 2, 'it is not'),
+    ]
+    assert all(entry.who and entry.at for entry in entries)
+
+
+def test_without_an_earlier_version_there_is_no_rollback(target: Path) -> None:
+    releases = Releases(target, MODEL)
+    releases.ensure()
+    with pytest.raises(ReleaseError, match='no version was stable before 4'):
+        releases.rollback('')
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (shutil.rmtree, 'no such version; there are: 1, 2, 4'),
+        (lambda path: (path / 'saved_model.pb').unlink(), 'saved_model.pb is missing'),
+        (lambda path: (path / 'manifest.json').unlink(), 'manifest'),
+    ],
+    ids=['missing', 'file missing', 'no manifest'],
+)
+def test_a_damaged_version_is_not_released(target: Path, damage, message: str) -> None:
+    releases = Releases(target, MODEL)
+    releases.move('promote', STABLE, 2, '')
+    before = releases.config_path.read_text()
+    damage(target / '3')
+    with pytest.raises(ReleaseError, match=message):
+        releases.promote(3, '')
+    assert releases.config_path.read_text() == before
+    assert len(journal.read(target)) == 1
+
+
+def test_prune_keeps_labelled_versions_and_the_way_back(target: Path) -> None:
+    releases = Releases(target, MODEL)
+    releases.move('promote', STABLE, 1, '')
+    releases.move('promote', STABLE, 2, '')
+    releases.canary(3, '')
+    assert releases.prune(1, 'space') == []
+    releases.promote(3, '')
+    assert releases.prune(1, 'space') == [1]
+    assert sorted(path.name for path in target.glob('[0-9]*')) == ['2', '3', '4']
+    assert releases.rollback('') == 2
+
+
+def test_a_push_does_not_delete_a_released_version(target: Path, tmp_path: Path) -> None:
+    Releases(target, MODEL).move('promote', STABLE, 1, '')
+    model = push_targets.model(tmp_path / 'new', 'new weights')
+    push.publish(model, str(target), push_targets.maker(), keep_versions=2)
+    numbers = sorted(int(path.name) for path in target.glob('[0-9]*') if path.is_dir())
+    assert numbers[:2] == [1, 4] and len(numbers) == 3
+
+
+def test_one_release_at_a_time(target: Path) -> None:
+    releases = Releases(target, MODEL)
+    with releases._locked(), pytest.raises(ReleaseError, match='another release is under way'):
+        releases.promote(2, '')
+
+
+def test_a_file_of_an_overlay_keeps_its_path_and_comments(target: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / 'overlay' / 'models.config'
+    overlay.parent.mkdir()
+    overlay.write_text('# Releases a version.\n' + model_servers.config_text(Path('/models/x')))
+    Releases(target, MODEL, config=overlay).promote(2, '')
+    text = overlay.read_text()
+    config = config_file.read(overlay)
+    assert text.startswith('# Releases a version.\n')
+    assert config_file.base_path(config, MODEL) == '/models/x'
+    assert config_file.labels(config, MODEL) == {STABLE: 2}
+    assert not (target / 'models.config').exists()
+
+
+def test_a_damaged_config_file_is_named(target: Path) -> None:
+    (target / 'models.config').write_text('model_config_list {')
+    with pytest.raises(ReleaseError, match=r'models\.config: not a model config file'):
+        Releases(target, MODEL).promote(2, '')
+
+
+@pytest.fixture(scope='module')
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three small models with samples; the samples of the third are of another model."""
+    folder = tmp_path_factory.mktemp('models')
+    for seed in (1, 2, 3):
+        path = folder / str(seed)
+        tiny_model.export(path, seed=seed)
+        sample_answers.write(SessionModel(str(path)), str(path))
+    shutil.copy(folder / '1' / sample_answers.FILE, folder / '3' / sample_answers.FILE)
+    return folder
+
+
+@pytest.fixture(params=model_servers.KINDS)
+def served(
+    request: pytest.FixtureRequest, models: Path, tmp_path: Path
+) -> Iterator[tuple[Releases, ModelServer]]:
+    """A server whose stable version is 1; versions 2 and 3 are there too."""
+    target = tmp_path / 'target'
+    for number in (1, 2, 3):
+        _publish(str(models / str(number)), target, number)
+    Releases(target, MODEL).move('promote', STABLE, 1, '')
+    with model_servers.running(
+        request.param, target / 'models.config', tmp_path / 'server.log'
+    ) as client:
+        model_servers.wait_for_version(client, 1)
+        yield Releases(target, MODEL, client), client
+
+
+def _answering(client: ModelServer, label: str = STABLE) -> int:
+    prediction = client.predict(MODEL, 'serve_image', {'image_bytes': _IMAGES[:1]}, label=label)
+    return prediction.version
+
+
+@pytest.mark.slow
+def test_labels_move_on_the_server_without_an_error(served) -> None:
+    releases, client = served
+    versions, stop = [], threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            versions.append(_answering(client))
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        releases.canary(2, '')
+        assert (_answering(client), _answering(client, CANARY)) == (1, 2)
+        releases.promote(None, '')
+        assert _answering(client) == 2
+        releases.rollback('')
+        assert _answering(client) == 1
+        stop.set()
+        for asked in asking:
+            asked.result()
+    assert {1, 2} == set(versions)
+
+
+@pytest.mark.slow
+def test_a_version_that_answers_in_another_way_is_not_released(served) -> None:
+    releases, client = served
+    with pytest.raises(ReleaseError, match=r'version 3: sample 1: probability .* expected'):
+        releases.promote(3, '')
+    assert _answering(client) == 1
+    assert releases.labels() == {STABLE: 1}
+    assert [entry.after for entry in journal.read(releases.target)] == [1]
+
+
+@pytest.mark.slow
+def test_a_version_that_cannot_be_loaded_is_not_released(served, tmp_path: Path) -> None:
+    releases, client = served
+    _publish(push_targets.model(tmp_path / 'empty'), releases.target, 4)
+    with pytest.raises(ReleaseError, match='version 4 cannot be loaded'):
+        releases.promote(4, '')
+    assert _answering(client) == 1
+    assert releases.labels() == {STABLE: 1}

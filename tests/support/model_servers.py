@@ -1,0 +1,85 @@
+"""Model servers for tests: the embedded one, and the TF Serving that CXR_TF_SERVING names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from serving.api.client import ModelServer, ModelServerError
+from serving.embedded import EmbeddedServer
+from serving.releases import config_file
+
+MODEL = 'triage'
+REAL = os.environ.get('CXR_TF_SERVING', '')
+KINDS = ('embedded', 'real') if REAL else ('embedded',)
+
+
+def config_text(target: Path, policy: str = '', labels: dict[str, int] | None = None) -> str:
+    """A model config file for the versions in `target`."""
+    entries = ''.join(
+        f'    version_labels {{ key: "{label}" value: {version} }}\n'
+        for label, version in (labels or {}).items()
+    )
+    return f'''model_config_list {{
+  config {{
+    name: "{MODEL}"
+    base_path: "{target}"
+    model_platform: "tensorflow"
+    model_version_policy {{ {policy} }}
+{entries}  }}
+}}
+'''
+
+
+@contextlib.contextmanager
+def running(kind: str, config: Path, log: Path) -> Iterator[ModelServer]:
+    """A client of a server that serves `config`."""
+    if kind == 'embedded':
+        server = EmbeddedServer(config, log)
+        client = ModelServer(server.address)
+        try:
+            yield client
+        finally:
+            client.close()
+            server.close()
+        return
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        port = listener.getsockname()[1]
+    command = [REAL, f'--port={port}', f'--model_config_file={config}']
+    command += ['--file_system_poll_wait_seconds=1', '--load_retry_interval_micros=200000']
+    with log.open('ab') as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream)
+    client = ModelServer(f'127.0.0.1:{port}')
+    try:
+        wait_for_version(client)
+        yield client
+    finally:
+        client.close()
+        process.kill()
+        process.wait()
+
+
+def wait_for_version(
+    client: ModelServer, version: int | None = None, timeout_s: float = 60
+) -> None:
+    """Returns when a version, or any, is available."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        with contextlib.suppress(ModelServerError):
+            for status in client.versions(MODEL):
+                if status.state == 'AVAILABLE' and version in (None, status.version):
+                    return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f'version {version or ""} is not available after {timeout_s} s')
+        time.sleep(0.05)
+
+
+def reload(client: ModelServer, text: str) -> None:
+    """Has the server serve a configuration."""
+    client.reload(config_file.parse(text))
