@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -21,7 +20,7 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
 import storage
-from components.data_audit import table
+from components.data_audit import part_file, table
 from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
 from components.data_audit.page import render
 from components.data_audit.parameters import AuditParameters
@@ -135,23 +134,16 @@ def _write_part(records: list[ImageRecord], shards: dict[int, Shard], folder: st
     part = table.build(
         records, [shards[number] for number in sorted({record.shard for record in records})]
     )
-    storage.write_bytes(path, pickle.dumps(part))
+    storage.write_bytes(path, part_file.encode(part))
     return path
-
-
-def _read_part(path: str) -> table.Table:
-    return pickle.loads(storage.read_bytes(path))
 
 
 def _check(
     paths: list[str], shards: list[Shard], splits: list[str], parameters: AuditParameters
 ) -> Audit:
+    parts = (part_file.decode(storage.read_bytes(path), shards) for path in sorted(paths))
     # The empty table covers files without records, and the case of no files.
-    return audit(
-        table.concatenate([table.build([], shards), *map(_read_part, sorted(paths))]),
-        splits,
-        parameters,
-    )
+    return audit(table.concatenate([table.build([], shards), *parts]), splits, parameters)
 
 
 def _previewed_records(result: Audit, shards: list[Shard]) -> list[tuple[Shard, list[int]]]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
-from components.data_audit import reading, table
+from components.data_audit import part_file, reading, table
 from components.data_audit.component import DataAudit
+from components.data_audit.inspection import inspect
 from components.data_audit.kinds import KINDS
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.summary import DataAuditError
@@ -378,43 +379,60 @@ def test_images_are_decoded_ahead_and_returned_in_order() -> None:
             list(reading._ahead(pool, lambda number: 1 // number, iter([1, 0])))
 
 
-def test_the_order_of_the_parts_does_not_change_the_table() -> None:
-    shards = [reading.Shard(number, SPLITS[number], f'/{number}') for number in range(3)]
-    records = [
+def _records(shards: list[reading.Shard]) -> list[reading.ImageRecord]:
+    """Five records per file: decoded ones, whose hashes end with a zero byte, and damaged ones."""
+    inspection = inspect(data.draw(1), max_pixels=10**8)
+    inspection = replace(inspection, pixel_hash=b'\x01\0', byte_hash=b'\xff\0\0')
+    return [
         reading.ImageRecord(
-            *(
-                shard.number,
-                index,
-                f'{index:08d}_000.png',
-                str(index),
-                50,
-                'F',
-                'PA',
-                (0,) * 15,
-                index % 2,
-                100,
-                None,
-            ),
+            shard=shard.number,
+            index=index,
+            image_id=f'{index:08d}_\N{GREEK SMALL LETTER ALPHA}.png',
+            patient=str(index),
+            age=50,
+            sex='F',
+            view='PA',
+            labels=(0, 1, reading.MISSING) * 5,
+            task=index % 2,
+            size=100,
+            inspection=inspection if index % 2 else None,
+            problem='' if index % 2 else 'damaged',
             features=('image',) if index == 0 else (),
         )
         for shard in shards
         for index in range(5)
     ]
-    whole = table.build(records, shards)
+
+
+def _assert_equal(actual: table.Table, expected: table.Table) -> None:
+    for field in fields(table.Table):
+        value, other = getattr(actual, field.name), getattr(expected, field.name)
+        if field.name == 'number':
+            assert value.keys() == other.keys()
+            for name in value:
+                np.testing.assert_array_equal(value[name], other[name])
+        elif isinstance(value, np.ndarray):
+            assert value.dtype == other.dtype
+            np.testing.assert_array_equal(value, other)
+        else:
+            assert value == other
+
+
+@pytest.fixture
+def shards() -> list[reading.Shard]:
+    return [reading.Shard(number, SPLITS[number], f'/{number}') for number in range(3)]
+
+
+def test_the_order_of_the_parts_does_not_change_the_table(shards) -> None:
+    records = _records(shards)
     parts = [
         table.build(part, shards) for part in ([], records[9:], records[4:9], records[:4][::-1])
     ]
-    joined = table.concatenate(parts)
-    for field in fields(table.Table):
-        expected, actual = getattr(whole, field.name), getattr(joined, field.name)
-        if field.name == 'number':
-            assert expected.keys() == actual.keys()
-            assert all(
-                np.array_equal(expected[name], actual[name], equal_nan=True) for name in expected
-            )
-        elif isinstance(expected, np.ndarray):
-            assert expected.dtype == actual.dtype
-            assert np.array_equal(expected, actual)
-        else:
-            assert expected == actual
+    _assert_equal(table.concatenate(parts), table.build(records, shards))
     assert len(table.concatenate([table.build([], shards)])) == 0
+
+
+@pytest.mark.parametrize('count', [0, 1, 15])
+def test_a_file_gives_the_same_part(shards, count) -> None:
+    part = table.build(_records(shards)[:count], shards)
+    _assert_equal(part_file.decode(part_file.encode(part), shards), part)

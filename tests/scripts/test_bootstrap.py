@@ -36,9 +36,8 @@ esac
 PYTHON = """#!/bin/sh
 case "$*" in
   *sysconfig*) printf '%s\\n' '{include}' cc c++ ;;
-  *platform*) echo '{implementation} {version}' ;;
+  *realpath*) echo '{implementation} {version} {path}' ;;
   *'pip config list'*) cat '{pip}' ;;
-  *realpath*) echo '{path}' ;;
 esac
 """
 
@@ -69,7 +68,7 @@ class Machine:
 
     def python(self, version: str, name: str = '', **answers: str) -> Path:
         path = self.folder / 'pythons' / (name or version.rpartition('.')[0]) / 'python'
-        answers = {'implementation': 'CPython', 'include': str(self.folder / 'include'), **answers}
+        answers = {'implementation': 'cpython', 'include': str(self.folder / 'include'), **answers}
         pip = self.folder / 'pip'
         return write_program(path, PYTHON.format(path=path, version=version, pip=pip, **answers))
 
@@ -139,7 +138,7 @@ def test_the_last_choice_stays_until_a_variable_changes_it(machine):
     ('variables', 'glibc', 'system', 'phrases'),
     [
         pytest.param(
-            {'CXR_ENV': 'newest'}, '2.41', '', ['CXR_ENV=newest', 'current and'], id='name'
+            {'CXR_ENV': 'newest'}, '2.41', '', ['fits CXR_ENV=newest', 'current and'], id='name'
         ),
         pytest.param({'CXR_ENV': 'current'}, '2.36', '', ['glibc 2.39', '2.36'], id='glibc'),
         pytest.param(
@@ -149,10 +148,10 @@ def test_the_last_choice_stays_until_a_variable_changes_it(machine):
         pytest.param({}, '2.41', 'Darwin arm64', ['Darwin arm64', 'container'], id='not Linux'),
         pytest.param({}, '2.41', 'Linux aarch64', ['Linux aarch64', 'x86_64'], id='not x86_64'),
         pytest.param(
-            {'PYTHON': '3.12'}, '2.41', '', ['is CPython 3.12.1', 'current: needs CPython 3.11']
+            {'PYTHON': '3.12'}, '2.41', '', ['is cpython 3.12.1', 'current: needs CPython 3.11']
         ),
         pytest.param({'PYTHON': 'absent'}, '2.41', '', ['absent/python does not run'], id='absent'),
-        pytest.param({'PYTHON': 'pypy'}, '2.41', '', ['is PyPy 3.10.14'], id='PyPy'),
+        pytest.param({'PYTHON': 'pypy'}, '2.41', '', ['is pypy 3.10.14'], id='PyPy'),
         pytest.param(
             {'PYTHON': '3.11', 'CXR_ENV': 'compatible'},
             '2.41',
@@ -169,7 +168,7 @@ def test_an_impossible_choice_is_refused_with_the_reason(
 ):
     machine.glibc, machine.system = f'glibc {glibc}' if glibc else '', system or machine.system
     machine.python('3.12.1')
-    machine.python('3.10.14', 'pypy', implementation='PyPy')
+    machine.python('3.10.14', 'pypy', implementation='pypy')
     if 'PYTHON' in variables:
         machine.python('3.11.7')
         path = machine.folder / 'pythons' / variables['PYTHON'] / 'python'
@@ -182,17 +181,17 @@ def test_an_impossible_choice_is_refused_with_the_reason(
 def test_the_interpreter_in_python_decides_the_environment(machine):
     machine.python('3.11.7')
     python = machine.python('3.10.4', 'mine')
-    assert f'compatible: fits PYTHON={python}' in machine.bootstrap(PYTHON=str(python))
+    assert f'compatible: uses {python}' in machine.bootstrap(PYTHON=str(python))
     assert 'up to date' in machine.bootstrap(PYTHON=str(python))
-    assert 'current: fits' in machine.bootstrap(PYTHON=str(machine.folder / 'pythons/3.11/python'))
+    assert 'current: uses' in machine.bootstrap(PYTHON=str(machine.folder / 'pythons/3.11/python'))
 
 
 @pytest.mark.parametrize(
     ('header', 'variables', 'phrases'),
     [
-        (True, {'CXX': 'no-such-compiler'}, ['a C++ compiler (no-such-compiler fails)', 'gcc-c++']),
-        (True, {'CC': 'false'}, ['a C compiler (false fails)', 'libc6-dev']),
-        (False, {}, ['headers of Python 3.10', 'python3.10-dev']),
+        (True, {'CXX': 'no-such-compiler'}, ['no-such-compiler: command not found', 'gcc-c++']),
+        (True, {'CC': 'false'}, ['no compiler', 'install gcc']),
+        (False, {}, ['Python.h: No such file', 'python3.10-dev']),
     ],
     ids=['no C++', 'C compiler that fails', 'no headers'],
 )
