@@ -53,6 +53,7 @@ def table(scratch: Path) -> Table:
         ('serving-throughput', _throughput),
         ('serving-fuzz', _fuzz),
         ('serving-kills', _kills),
+        ('serving-outages', _outages),
         ('serving-work-list', _work_list),
     ):
         path = scratch / f'{name}.json'
@@ -182,13 +183,24 @@ def _fuzz(figures: dict) -> Iterator[Row]:
 
 
 def _kills(figures: dict) -> Iterator[Row]:
-    kills = ', '.join(f'{process} {count} times' for process, count in figures['kills'].items())
-    yield (
-        'kill -9 under load: studies lost or answered twice',
-        '0',
-        f'{len(figures["problems"])} of {figures["accepted"]:,}',
-        kills,
-    )
+    for database, row in figures.items():
+        kills = ', '.join(f'{process} {count} times' for process, count in row['kills'].items())
+        yield (
+            'kill -9 under load: studies lost or answered twice',
+            '0',
+            f'{len(row["problems"])} of {row["accepted"]:,}',
+            f'{database}: {kills}',
+        )
+
+
+def _outages(figures: dict) -> Iterator[Row]:
+    for outage in figures.values():
+        yield (
+            'outage under load: studies lost or answered twice, other problems',
+            '0',
+            f'{len(outage["problems"])} of {outage["accepted"]:,}',
+            f'{outage["what"]} for {outage["seconds"]:.0f} s',
+        )
 
 
 def _work_list(figures: dict) -> Iterator[Row]:

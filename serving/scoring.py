@@ -101,7 +101,8 @@ class Scorer:
             try:
                 count = self._round()
             except (ModelServerError, SQLAlchemyError, OSError) as error:
-                self._report(str(error))
+                is_database = isinstance(error, SQLAlchemyError)
+                self._report(f'database: {connection.reason(error)}' if is_database else str(error))
                 self._idle()
                 self._closed.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -1,4 +1,4 @@
-"""Runs all benchmarks of the service in turn, about 15 minutes on 2 cores.
+"""Runs all benchmarks of the service in turn, about half an hour on 2 cores.
 
 python -m benchmarks.serving ROOT [--images DIR] [--backbone mobilenet_v2]
 
@@ -36,8 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     _run('latency', *root, *model, *pictures, *scratch)
     _run('throughput', *root, *model, *pictures, *scratch)
     _run('fuzz', *root, *pictures, *scratch)
-    _run('kills', *root, *pictures, *scratch)
-    _run('work_list', *scratch)
+    for database in ([], ['--postgresql']):
+        _run('kills', *root, *pictures, *scratch, *database)
+        _run('work_list', *scratch, *database)
+    _run('outages', *root, *pictures, *scratch)
 
 
 def _run(name: str, *arguments: str) -> None:

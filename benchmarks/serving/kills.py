@@ -1,24 +1,21 @@
 """Kills gateway and model server under load, and checks that no accepted study is lost.
 
-    python -m benchmarks.serving.kills ROOT [--count 20] [--images DIR]
+    python -m benchmarks.serving.kills ROOT [--count 20] [--postgresql] [--images DIR]
 
 Clients upload all the time. The gateway and its model server are killed in turn (SIGKILL); the
-gateway is started again, the model server is started again by the gateway. At the end each study
-that was accepted must have one answer, its file as it was sent, and one entry each of its upload
-and answer in the audit log, whose chain must be whole.
+gateway is started again, the model server is started again by the gateway. `load.compare` says what
+must hold at the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import http.client
 import json
 import os
 import random
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,14 +23,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import func, select
 
 from benchmarks import scale
-from benchmarks.serving import images, service, versions
-from benchmarks.serving.client import RefusedError
-from serving import audit, studies
-from serving.database import connection, tables
-from serving.image_files import ImageFiles
+from benchmarks.serving import images, load, postgresql, service, versions
 
 FIGURES = 'serving-kills.json'
 COUNT = 20
@@ -52,7 +44,8 @@ class Result:
       accepted: studies.
       interrupted: uploads without an answer.
       recovery_s: the longest time from a kill until an upload is accepted again.
-      problems: a sentence for each study that was lost or answered twice.
+      problems: a sentence for each study that was lost or answered twice, and each upload that was
+        refused.
     """
 
     kills: collections.Counter = field(default_factory=collections.Counter)
@@ -60,46 +53,6 @@ class Result:
     interrupted: int = 0
     recovery_s: float = 0.0
     problems: list[str] = field(default_factory=list)
-
-
-class _Uploads:
-    """Clients that upload until `stop`, whatever happens to the gateway."""
-
-    def __init__(self, running: service.Service, contents: Sequence[bytes], secrets: list[str]):
-        self._running, self._contents = running, contents
-        self._stopped = threading.Event()
-        self.accepted: dict[str, bytes] = {}
-        self.accepted_at = 0.0
-        self.interrupted = 0
-        self.refused: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._work, args=(number, secret))
-            for number, secret in enumerate(secrets)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Ends the clients."""
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, number: int, secret: str) -> None:
-        client = self._running.client(secret, timeout_s=10.0)
-        turn = number
-        while not self._stopped.is_set():
-            content = self._contents[turn % len(self._contents)]
-            try:
-                self.accepted[client.upload(content)] = content
-                self.accepted_at = time.monotonic()
-                turn += 1
-            except RefusedError as error:
-                self.refused.append(str(error))
-            except (OSError, http.client.HTTPException):
-                self.interrupted += 1
-            self._stopped.wait(0.1)
-        client.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,19 +68,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--count', type=int, default=COUNT, help=f'kills of each process (default: {COUNT})'
     )
+    postgresql.add_argument(parser)
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
     scratch = service.new_folder(args.scratch / 'serving-kills')
     root = versions.from_arguments(args, scratch / 'root')
-    result = run(root, scratch / 'service', images.load(args.images), args.count)
-    (args.scratch / FIGURES).write_text(json.dumps(vars(result), indent=1))
+    with postgresql.database(args.postgresql) as url:
+        contents = images.load(args.images)
+        result = run(root, scratch / 'service', contents, args.count, url)
+    path = args.scratch / FIGURES
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**earlier, postgresql.name(url): vars(result)}, indent=1))
     Console(width=100).print(table(result))
     for problem in result.problems:
         print(problem)
     return 1 if result.problems else 0
 
 
-def run(root: Path, data: Path, contents: Sequence[bytes], count: int) -> Result:
+def run(
+    root: Path, data: Path, contents: Sequence[bytes], count: int, database: str = ''
+) -> Result:
     """Kills each process `count` times under load, then compares what was accepted and answered.
 
     Args:
@@ -135,12 +95,14 @@ def run(root: Path, data: Path, contents: Sequence[bytes], count: int) -> Result
       data: the folder of the service, which must be new.
       contents: encoded images, used in turn.
       count: how often each process is killed.
+      database: the URL of an empty database; '' for SQLite in `data`.
     """
     result = Result()
     numbers = random.Random(_SEED)
-    secrets = service.create_tokens(data, _CLIENTS)
-    with service.serving(root, data, '--tokens', 'on') as running:
-        uploads = _Uploads(running, contents, secrets)
+    secrets = service.create_tokens(data, _CLIENTS, database)
+    options = ['--tokens', 'on', *(['--database', database] if database else [])]
+    with service.serving(root, data, *options) as running:
+        uploads = load.Uploads(running, contents, secrets)
         try:
             for _ in range(count):
                 time.sleep(numbers.uniform(*_PAUSE_S))
@@ -151,9 +113,13 @@ def run(root: Path, data: Path, contents: Sequence[bytes], count: int) -> Result
         finally:
             uploads.stop()
         result.accepted, result.interrupted = len(uploads.accepted), uploads.interrupted
-        result.problems += uploads.refused
-        _wait_for_answers(running, secrets[0], result)
-    result.problems += compare(data, uploads.accepted)
+        result.problems += [
+            f'{n} uploads were answered with {status}: {text}'
+            for (status, text), n in uploads.answers.items()
+            if status != 202
+        ]
+        result.problems += load.wait_for_answers(running, secrets[0], _ANSWERED_S)
+    result.problems += load.compare(data, uploads.accepted, database)
     return result
 
 
@@ -164,67 +130,14 @@ def _model_server(running: service.Service) -> int:
     return pid
 
 
-def _kill_gateway(running: service.Service, uploads: _Uploads, result: Result) -> None:
+def _kill_gateway(running: service.Service, uploads: load.Uploads, result: Result) -> None:
     killed = time.monotonic()
     running.kill()
     result.kills['gateway'] += 1
     running.start()
-    deadline = time.monotonic() + 60
-    restarted = time.monotonic()
-    while uploads.accepted_at < restarted and time.monotonic() < deadline:
-        time.sleep(0.02)
-    if uploads.accepted_at < restarted:
+    if not uploads.wait_for_one(60):
         result.problems.append('no upload was accepted within a minute after a start')
     result.recovery_s = max(result.recovery_s, uploads.accepted_at - killed)
-
-
-def _wait_for_answers(running: service.Service, secret: str, result: Result) -> None:
-    client = running.client(secret)
-    deadline = time.monotonic() + _ANSWERED_S
-    waiting = -1
-    while waiting and time.monotonic() < deadline:
-        time.sleep(0.5)
-        answer = client.request('GET', '/v1/worklist?state=pending&limit=1')
-        waiting = answer.json()['total'] if answer.status == 200 else -1
-    client.close()
-    if waiting:
-        result.problems.append(f'{waiting} studies still wait after {_ANSWERED_S:g} s')
-
-
-def compare(data: Path, accepted: dict[str, bytes]) -> list[str]:
-    """What is missing or there twice, of studies (id -> uploaded file) of a service that ended."""
-    sessions = connection.connect(connection.sqlite_url(data / 'gateway.sqlite'))
-    files = ImageFiles(data / 'images')
-    problems = []
-    with connection.reading(sessions) as session:
-        entries = {
-            action: collections.Counter(
-                session.scalars(
-                    select(tables.AuditEntry.subject).where(tables.AuditEntry.action == action)
-                )
-            )
-            for action in ('upload', 'answer')
-        }
-        for id, content in accepted.items():
-            study = studies.find(session, id)
-            if study is None or len(study.images) != 1:
-                problems.append(f'study {id} is lost')
-                continue
-            (image,) = study.images
-            answers = [answer for answer in image.answers if answer.role == studies.STABLE]
-            if study.state != tables.SCORED or len(answers) != 1:
-                problems.append(f'study {id} is {study.state} and has {len(answers)} answers')
-            if image.sha256 != studies.sha256(content) or not files.read(image.id):
-                problems.append(f'study {id} has another file')
-        # Also of studies whose upload was interrupted before the client knew.
-        count = session.scalar(select(func.count()).select_from(tables.Study))
-        for action, subjects in entries.items():
-            problems += [f'{n} {action}s of study {id}' for id, n in subjects.items() if n != 1]
-            if len(subjects) != count:
-                problems.append(f'{len(subjects)} {action}s of {count} studies in the audit log')
-        problems += audit.verify(session)[2]
-    sessions.kw['bind'].dispose()
-    return problems
 
 
 def table(result: Result) -> Table:

@@ -1,9 +1,9 @@
 """Measures the work list with many studies: pages at the start, in the middle and with filters.
 
-    python -m benchmarks.serving.work_list [--count 100000] [--database postgresql://…]
+    python -m benchmarks.serving.work_list [--count 100000] [--postgresql]
 
-The studies are written into an empty database, SQLite unless --database names another. Then
-`cxr-triage serve` answers requests for pages, without a model server.
+The studies are written into an empty database. Then `cxr-triage serve` answers requests for pages,
+without a model server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.table import Table
 from sqlalchemy import insert, text
 
 from benchmarks import scale
-from benchmarks.serving import service, versions
+from benchmarks.serving import postgresql, service, versions
 from serving import studies
 from serving.database import connection, tables
 
@@ -42,14 +42,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--count', type=int, default=COUNT, help=f'(default: {COUNT:,})')
-    parser.add_argument('--database', default='', metavar='URL', help='an empty database')
+    postgresql.add_argument(parser)
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
     scratch = service.new_folder(args.scratch / 'serving-work-list')
-    figures = measure(scratch, args.count, args.database)
+    with postgresql.database(args.postgresql) as url:
+        figures = measure(scratch, args.count, url)
     path = args.scratch / FIGURES
     earlier = json.loads(path.read_text()) if path.exists() else {}
-    name = 'PostgreSQL' if args.database else 'SQLite'
+    name = postgresql.name(url)
     path.write_text(json.dumps({**earlier, name: figures}, indent=1))
     Console(width=100).print(table(name, args.count, figures))
 
@@ -169,11 +170,17 @@ def _requests(middle: tables.Study) -> dict[str, str]:
     pages: dict[str, dict[str, str]] = {
         'first page': {},
         'page in the middle': {'cursor': studies.cursor_after(middle, '-arrived')},
+        'last page': {'cursor': studies.cursor_after(tables.Study(number=20), '-arrived')},
         'oldest first': {'sort': 'arrived'},
         'by probability': {'sort': '-probability'},
         'by probability, in the middle': {
             'sort': '-probability',
             'cursor': studies.cursor_after(middle, '-probability'),
+        },
+        # Studies without a probability come last.
+        'by probability, last page': {
+            'sort': '-probability',
+            'cursor': studies.cursor_after(tables.Study(number=1000), '-probability'),
         },
         'lowest probability first': {'sort': 'probability'},
         '200 a page': {'limit': '200'},

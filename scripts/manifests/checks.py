@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from scripts.manifests import (
     connections,
     gateway,
+    google,
     model_server,
     references,
     scaling,
@@ -20,6 +21,7 @@ CHECKS: tuple[Callable[[Objects], Iterator[Problem]], ...] = (
     connections.workload_selectors,
     connections.spreads,
     connections.services,
+    connections.ingresses,
     connections.autoscalers,
     connections.disruption_budgets,
     connections.network_policies,
@@ -45,6 +47,9 @@ CHECKS: tuple[Callable[[Objects], Iterator[Problem]], ...] = (
     model_server.log_lines,
     gateway.model_servers,
     gateway.databases,
+    google.references,
+    google.certificates,
+    google.health_checks,
 )
 
 

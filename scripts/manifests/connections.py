@@ -90,6 +90,27 @@ def services(objects: Objects) -> Iterator[Problem]:
             )
 
 
+def ingresses(objects: Objects) -> Iterator[Problem]:
+    """An ingress sends requests to services of the folder, and to ports that they have."""
+    for ingress in objects.of('Ingress'):
+        for host in ingress.spec.get('rules') or ():
+            for path in (host.get('http') or {}).get('paths') or ():
+                backend = (path.get('backend') or {}).get('service') or {}
+                field = f'spec.rules[{host.get("host", "")}].paths[{path.get("path", "")}].backend'
+                service = objects.find('Service', backend.get('name', ''), ingress.namespace)
+                if service is None:
+                    names = listed([item.name for item in objects.of('Service')])
+                    text = f'{backend.get("name")}: no such service: expected one of {names}'
+                    yield Problem(ingress, field, text)
+                    continue
+                wanted = set((backend.get('port') or {}).values())
+                ports = service.spec.get('ports') or ()
+                if not any(wanted & {port.get('name'), port.get('port')} for port in ports):
+                    names = listed([str(port.get('name', port.get('port'))) for port in ports])
+                    text = f'{listed(sorted(map(str, wanted)))}: expected a port of it: {names}'
+                    yield Problem(ingress, field, text)
+
+
 def autoscalers(objects: Objects) -> Iterator[Problem]:
     """The target of an autoscaler exists."""
     for scaler in objects.of('HorizontalPodAutoscaler'):

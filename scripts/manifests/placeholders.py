@@ -1,4 +1,4 @@
-"""Finds the placeholders in the shipped files: names that begin with `your-`, and versions."""
+"""Finds the placeholders in the shipped files: names with `your-`, addresses, and versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from scripts.manifests import model_server
 from scripts.manifests.objects import Objects, Problem, listed
 
-_NAME = re.compile(r'(?<![\w-])your-[a-z]+')
+# The addresses are of a network that is set aside for documentation (RFC 5737).
+_NAME = re.compile(r'(?<![\w-])your-[a-z]+|\b192\.0\.2\.\d+')
 
 
 def placeholders(objects: Objects) -> Iterator[Problem]:

@@ -19,8 +19,14 @@ from scripts.manifests.objects import External, Manifest, Objects, Problem
 
 # The oldest and the newest release of Kubernetes that the files support.
 KUBERNETES = ('1.33', '1.37')
-# Kinds that are not part of Kubernetes and have no schema here; connections.monitoring checks them.
-_WITHOUT_SCHEMA = {('monitoring.googleapis.com/v1', 'PodMonitoring')}
+# Kinds that are not part of Kubernetes and have no schema here; connections.monitoring and google
+# check them.
+_WITHOUT_SCHEMA = {
+    ('monitoring.googleapis.com/v1', 'PodMonitoring'),
+    ('networking.gke.io/v1', 'ManagedCertificate'),
+    ('networking.gke.io/v1beta1', 'FrontendConfig'),
+    ('cloud.google.com/v1', 'BackendConfig'),
+}
 _ORIGIN = 'config.kubernetes.io/origin'
 # Runs in the tools' environment. Input: objects. Output: (index, version, field, message). Strict
 # mode reports unknown fields.

@@ -72,6 +72,11 @@ def reading(sessions: sessionmaker[Session]) -> Iterator[Session]:
         yield session
 
 
+def reason(error: Exception) -> str:
+    """What a database said, on one line, without the values of the statement: users sent them."""
+    return str(getattr(error, 'orig', None) or error).strip().split('\n')[0]
+
+
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)

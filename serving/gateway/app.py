@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 import pipeline
+from serving.database import connection
 from serving.gateway import api, bodies, page
 from serving.gateway.guard import Guard
 from serving.gateway.metrics import Metrics
@@ -57,7 +58,7 @@ async def _alive() -> dict[str, str]:
 def _ready(request: Request) -> JSONResponse:
     """200 when uploads are accepted; else 503 with what is missing.
 
-    A model server that is down is reported too, but changes no status: studies wait for it.
+    Why studies wait, such as a model server that is down, is reported too, but changes no status.
     """
     services: Services = request.app.state.services
     problems = {}
@@ -71,14 +72,16 @@ def _ready(request: Request) -> JSONResponse:
             problems['disk'] = 'it is almost full'
     except OSError as error:
         problems['disk'] = str(error.strerror)
-    model_server = services.scorer.problem
-    if 'AVAILABLE' not in services.version_states().values():
-        model_server = model_server or 'no version is available'
     status = 'not ready' if problems else 'ready'
-    return JSONResponse(
-        {'status': status, 'model_server': model_server or 'ok', **problems},
-        503 if problems else 200,
-    )
+    is_served = 'AVAILABLE' in services.version_states().values()
+    body = {
+        'status': status,
+        'model_server': 'ok' if is_served else 'no version is available',
+        **problems,
+    }
+    if services.scorer.problem:
+        body['studies_wait'] = services.scorer.problem
+    return JSONResponse(body, 503 if problems else 200)
 
 
 def _metrics(request: Request) -> Response:
@@ -92,8 +95,7 @@ def _metrics(request: Request) -> Response:
 
 
 def _database_down(request: Request, error: Exception) -> JSONResponse:
-    # Without the values of the statement, which are what users sent.
-    reason = str(getattr(error, 'orig', None) or error).strip().split('\n')[0]
+    reason = connection.reason(error)
     _log.error('%s %s: %s', request.method, request.url.path, reason)
     if type(getattr(error, 'orig', None)).__name__ == 'DiskFull' or _SQLITE_FULL in reason:
         return JSONResponse({'detail': api.DISK_FULL}, 507)

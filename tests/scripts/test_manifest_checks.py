@@ -101,9 +101,11 @@ def test_placeholders_are_found() -> None:
         change(
             'ServiceAccount', 'metadata.annotations', {'acts-as': 'server@your-project.example'}
         ),
+        change('Service', 'spec.loadBalancerIP', '192.0.2.1'),
     )
     assert [(problem.manifest.kind, problem.field) for problem in placeholders(objects)] == [
         ('ServiceAccount', 'metadata.annotations.acts-as'),
+        ('Service', 'spec.loadBalancerIP'),
         ('Deployment', f'{POD}.containers[0].image'),
         ('Deployment', f'{SERVER}.args[--model_config_file]'),
     ]

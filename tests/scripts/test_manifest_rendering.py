@@ -17,6 +17,7 @@ from scripts.manifests import __main__ as command
 from scripts.manifests.objects import Objects
 from scripts.manifests.render import RenderError, read_external, render
 from serving.gateway import app
+from serving.gateway.settings import Limits
 from serving.releases import config_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +39,15 @@ def gke() -> Objects:
 def service() -> Objects:
     return render(
         MANIFESTS / 'overlays/service',
+        Path(sys.executable).parent,
+        read_external(MANIFESTS / 'external.yaml'),
+    )
+
+
+@pytest.fixture(scope='module')
+def gke_service() -> Objects:
+    return render(
+        MANIFESTS / 'overlays/gke-service',
         Path(sys.executable).parent,
         read_external(MANIFESTS / 'external.yaml'),
     )
@@ -67,7 +77,7 @@ def run(
 def test_the_shipped_files_pass(capsys: pytest.CaptureFixture[str]) -> None:
     code = command.main([])
     output = capsys.readouterr().out
-    assert (code, output.count('objects checked against Kubernetes')) == (0, 4), output
+    assert (code, output.count('objects checked against Kubernetes')) == (0, 5), output
 
 
 def test_filled_in_names_the_placeholders(run) -> None:
@@ -202,6 +212,31 @@ def test_the_migration_runs_before_the_gateways_by_its_label(service: Objects) -
     (variable,) = container.listed('env')
     assert variable['name'] == 'CXR_DATABASE'
     assert variable['valueFrom']['secretKeyRef']['key'] == 'owner-url'
+
+
+def test_on_gke_the_gateway_reads_the_bucket_and_writes_its_own_volume(
+    gke_service: Objects,
+) -> None:
+    (gateway,) = [pod for pod in gke_service.pods() if pod.manifest.name == 'cxr-triage-gateway']
+    volumes = {volume['name']: volume for volume in gateway.volumes()}
+    (config,) = [
+        item for item in gke_service.of('ConfigMap') if 'models.config' in item.content['data']
+    ]
+    served = config_file.parse(config.content['data']['models.config'])
+    bucket, _, folder = (
+        config_file.base_path(served, 'cxr_triage').removeprefix('gs://').partition('/')
+    )
+    models = volumes['models']['csi']
+    assert models['readOnly'] and models['volumeAttributes']['bucketName'] == bucket
+    assert f'only-dir={folder}' in models['volumeAttributes']['mountOptions'].split(',')
+    assert 'persistentVolumeClaim' not in volumes['models']
+    claim = gke_service.find(
+        'PersistentVolumeClaim', volumes['data']['persistentVolumeClaim']['claimName'], 'cxr-triage'
+    )
+    assert claim is not None and claim.spec['accessModes'] == ['ReadWriteMany']
+    # The load balancer waits longer than an upload may take.
+    (backend,) = gke_service.of('BackendConfig')
+    assert backend.spec['timeoutSec'] > Limits().request_s
 
 
 # File, old text and new text; phrases of the problem's message.

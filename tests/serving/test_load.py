@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving import kills, latency, throughput, versions, work_list
+from benchmarks.serving import kills, latency, load, outages, throughput, versions, work_list
 from tests.support import gateways
 
 pytestmark = pytest.mark.slow
@@ -29,8 +29,8 @@ def test_a_promotion_and_a_rollback_under_load_cost_no_answer(root: Path, tmp_pa
     assert figures['gateway'] > 0
 
 
-def test_killed_processes_lose_nothing(root: Path, tmp_path: Path) -> None:
-    result = kills.run(root, tmp_path / 'service', _IMAGES, count=2)
+def test_killed_processes_lose_nothing(root: Path, tmp_path: Path, database_url: str) -> None:
+    result = kills.run(root, tmp_path / 'service', _IMAGES, 2, database_url)
     assert result.problems == []
     assert result.kills == {'gateway': 2, 'model server': 2}
     assert result.accepted > 10
@@ -38,8 +38,16 @@ def test_killed_processes_lose_nothing(root: Path, tmp_path: Path) -> None:
 
 def test_a_lost_study_is_noticed(root: Path, tmp_path: Path) -> None:
     kills.run(root, tmp_path / 'service', _IMAGES, count=0)
-    problems = kills.compare(tmp_path / 'service', {'0' * 32: b''})
+    problems = load.compare(tmp_path / 'service', {'0' * 32: b''})
     assert problems == [f'study {"0" * 32} is lost']
+
+
+@pytest.mark.parametrize('name', ['model-server', 'slow'])
+def test_an_outage_of_the_model_server_loses_nothing(root: Path, tmp_path: Path, name: str) -> None:
+    """Of disk and database, test_serve_command.py has tests."""
+    outage = outages.run(name, root, tmp_path / 'service', _IMAGES, 5)
+    assert outage.problems == []
+    assert set(outage.uploads) == {202}
 
 
 def test_latency_has_all_ways(root: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from serving import audit, scoring, studies
@@ -54,7 +54,7 @@ def _state(sessions: sessionmaker[Session], id: str) -> str:
         return study.state
 
 
-def _wait(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+def _wait(condition: Callable[[], object], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -167,6 +167,20 @@ def test_housekeeping_goes_on_while_the_model_server_is_down(
         assert scorer.problem and _state(sessions, id) == PENDING
     finally:
         scorer.close()
+
+
+def test_a_database_that_fails_is_named_in_one_line(
+    sessions: sessionmaker[Session], files: ImageFiles
+) -> None:
+    with sessions() as session, session.begin():
+        session.execute(text('ALTER TABLE study RENAME TO gone'))
+    scorer = _scorer(sessions, files, gateways.NO_MODEL_SERVER)
+    try:
+        _wait(lambda: scorer.problem)
+    finally:
+        scorer.close()
+    assert scorer.problem.startswith('database: ') and 'study' in scorer.problem
+    assert '\n' not in scorer.problem and 'SELECT' not in scorer.problem
 
 
 def _age(sessions: sessionmaker[Session], id: str, days: float) -> None:

@@ -77,6 +77,44 @@ def models(text: str) -> Change:
 MODEL = 'model_config_list { config { name: "triage" base_path: "/models/triage" %s } }'
 SPECIFIC = 'model_version_policy { specific { versions: 5 } }'
 
+
+def ingress(service: str, port: str, annotations: str = '') -> Change:
+    return more(
+        '{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: door, namespace: shop, '
+        f'annotations: {{{annotations}}}}}, spec: {{rules: [{{host: shop.example, http: {{paths: ['
+        f'{{path: /, pathType: Prefix, backend: {{service: {{name: {service}, port: {{name: '
+        f'{port}}}}}}}}}]}}}}]}}}}'
+    )
+
+
+_GOOGLE = (
+    'networking.gke.io/managed-certificates: door, networking.gke.io/v1beta1.FrontendConfig: door'
+)
+# What an ingress and a service of Google's load balancer name.
+_FRONTEND = more(
+    '{apiVersion: networking.gke.io/v1beta1, kind: FrontendConfig, metadata: {name: door, '
+    'namespace: shop}, spec: {}}'
+)
+_CERTIFICATE = more(
+    '{apiVersion: networking.gke.io/v1, kind: ManagedCertificate, metadata: {name: door, '
+    'namespace: shop}, spec: {domains: [shop.example]}}'
+)
+
+
+def backend(port: int, path: str) -> list[Change]:
+    return [
+        change(
+            'Service',
+            ('metadata', 'annotations'),
+            {'cloud.google.com/backend-config': '{"default": "door"}'},
+        ),
+        more(
+            '{apiVersion: cloud.google.com/v1, kind: BackendConfig, metadata: {name: door, '
+            f'namespace: shop}}, spec: {{healthCheck: {{port: {port}, requestPath: {path}}}}}}}'
+        ),
+    ]
+
+
 # Changes, and the problems that they cause: field -> pattern of the message.
 BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'an object in no namespace': (
@@ -132,6 +170,45 @@ BROKEN: dict[str, tuple[list[Change], dict[str, str]]] = {
     'a service port with another protocol': (
         [change('Service', ('spec', 'ports', 0, 'protocol'), 'UDP')],
         {'spec.ports[http].targetPort': 'http/UDP'},
+    ),
+    'an ingress to a missing service': (
+        [ingress('serve', 'http')],
+        {'spec.rules[shop.example].paths[/].backend': 'serve: no such service: .*server'},
+    ),
+    'an ingress to a port that the service lacks': (
+        [ingress('server', 'web')],
+        {'spec.rules[shop.example].paths[/].backend': 'web: expected a port of it: .*http'},
+    ),
+    "objects of Google's load balancer that are missing": (
+        [ingress('server', 'http', _GOOGLE)],
+        {
+            'metadata.annotations[networking.gke.io/managed-certificates]': (
+                'ManagedCertificate door does not exist'
+            ),
+            'metadata.annotations[networking.gke.io/v1beta1.FrontendConfig]': (
+                'FrontendConfig door does not exist'
+            ),
+        },
+    ),
+    "objects of Google's load balancer that nothing names": (
+        [_FRONTEND, _CERTIFICATE],
+        {'metadata.name': 'no annotation of an ingress or service names it'},
+    ),
+    'a certificate for another host': (
+        [
+            ingress('server', 'http', _GOOGLE),
+            _FRONTEND,
+            _CERTIFICATE,
+            change('ManagedCertificate', ('spec', 'domains', 0), 'web.example'),
+        ],
+        {'spec.domains': 'shop.example is missing: the ingress door has it'},
+    ),
+    'a load balancer that checks another port and path than the probes': (
+        backend(9000, '/ready'),
+        {
+            'spec.healthCheck.port': '9000: no container',
+            'spec.healthCheck.requestPath': '/ready: expected the path of the readiness probe',
+        },
     ),
     'an autoscaler of a missing deployment': (
         [change('HorizontalPodAutoscaler', 'spec.scaleTargetRef.name', 'serving')],

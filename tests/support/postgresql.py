@@ -1,81 +1,27 @@
-"""A PostgreSQL server for tests, from the programs of the system."""
+"""A PostgreSQL server for tests; without one, they are skipped, or fail where it is required."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-_PROGRAMS = sorted(Path('/usr/lib/postgresql').glob('*/bin'))
+from benchmarks.serving import postgresql
+from benchmarks.serving.postgresql import Server
 
-
-def require() -> Path:
-    """The folder of the programs; skips the test where PostgreSQL is not installed."""
-    if _PROGRAMS:
-        return _PROGRAMS[-1]
-    message = 'needs PostgreSQL (Debian: the package postgresql)'
-    if os.environ.get('CXR_REQUIRE_POSTGRESQL'):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-class Server:
-    """A server that listens on a socket in its folder alone, as a user that is not root."""
-
-    def __init__(self, folder: Path):
-        self.programs, self.folder = require(), folder
-        self._user = 'postgres' if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-        if os.getuid() == 0:
-            shutil.chown(folder, 'postgres')
-        self._run('initdb', '-D', str(folder / 'data'), '-U', 'cxr', '-A', 'trust', '--no-sync')
-        self.start()
-
-    def url(self, database: str) -> str:
-        """The URL of a database, which is made."""
-        self._run('createdb', '-h', str(self.folder), '-U', 'cxr', database)
-        return f'postgresql://cxr@/{database}?host={self.folder}'
-
-    def start(self) -> None:
-        """Starts the server."""
-        options = f"-k {self.folder} -c listen_addresses=''"
-        log = str(self.folder / 'log')
-        self._run(
-            'pg_ctl', '-D', str(self.folder / 'data'), '-w', '-l', log, '-o', options, 'start'
-        )
-
-    def stop(self) -> None:
-        """Stops the server at once, as a crash would."""
-        self._run('pg_ctl', '-D', str(self.folder / 'data'), '-m', 'immediate', 'stop')
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self.programs / program), *arguments]
-        if os.getuid() == 0:
-            command = ['runuser', '-u', self._user, '--', *command]
-        with tempfile.TemporaryFile() as output:
-            done = subprocess.run(
-                command, stdout=output, stderr=output, cwd=self.folder, check=False
-            )
-            if done.returncode:
-                output.seek(0)
-                raise RuntimeError(f'{program}: {output.read().decode(errors="replace")}')
+__all__ = ['Server', 'running']
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Server]:
-    """A server in a short path: a socket's name has at most 107 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix='cxr-pg-'))
-    folder.chmod(0o755)
-    server = Server(folder)
+    """A server, stopped at the end."""
     try:
+        postgresql.programs()
+    except postgresql.MissingError as error:
+        if os.environ.get('CXR_REQUIRE_POSTGRESQL'):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    with postgresql.running() as server:
         yield server
-    finally:
-        with contextlib.suppress(RuntimeError):
-            server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
