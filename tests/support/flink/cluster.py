@@ -315,7 +315,9 @@ def _wait_for(host: str, port: int, log: Path) -> None:
 
 
 def _get_json(path: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f'http://{ADDRESS}:{REST_PORT}{path}', timeout=10) as answer:
+    # A busy machine takes longer than ten seconds now and then.
+    url = f'http://{ADDRESS}:{REST_PORT}{path}'
+    with urllib.request.urlopen(url, timeout=_START_S) as answer:
         return json.load(answer)
 
 
