@@ -117,10 +117,10 @@ class ModelServer:
             response.model_spec.version.value,
         )
 
-    def versions(self, model: str) -> list[VersionStatus]:
+    def versions(self, model: str, timeout_s: float | None = None) -> list[VersionStatus]:
         """The versions that the server knows, newest first."""
         request = messages.GetModelStatusRequest(model_spec=_spec(model))
-        response = self._request('GetModelStatus', request)
+        response = self._request('GetModelStatus', request, timeout_s)
         return [
             VersionStatus(
                 entry.version,
@@ -150,9 +150,9 @@ class ModelServer:
         """Ends the connection."""
         self._channel.close()
 
-    def _request(self, name: str, request: Any) -> Any:
+    def _request(self, name: str, request: Any, timeout_s: float | None = None) -> Any:
         try:
-            return self._call[name](request, timeout=self._timeout_s)
+            return self._call[name](request, timeout=timeout_s or self._timeout_s)
         except grpc.RpcError as error:
             code = error.code()
             raise ModelServerError(

@@ -21,8 +21,10 @@ from serving.releases import config_file
 from serving.scoring import Scorer, Traffic
 from serving.served_versions import VersionInfo
 
-# Seconds for which the states of the versions are taken as known.
+# Seconds for which the states of the versions are taken as known, also that there are none.
 _STATES_S = 2.0
+# Below the patience of a probe: /readyz answers also while the model server hangs.
+_STATES_TIMEOUT_S = 2.0
 _UPLOADS_AT_ONCE = 4
 
 
@@ -78,9 +80,9 @@ class Services:
         read_at, states = self._states
         if time.monotonic() - read_at > _STATES_S:
             try:
-                statuses = self.server.versions(self.settings.model)
+                statuses = self.server.versions(self.settings.model, _STATES_TIMEOUT_S)
             except ModelServerError:
-                return {}
+                statuses = []
             states = {status.version: status.state for status in statuses}
             self._states = (time.monotonic(), states)
         return states

@@ -19,7 +19,8 @@ class Limits:
       max_text_bytes: of a request that is not an upload.
       request_s: seconds in which a request must have arrived, and a part of an answer be taken.
       head_s: seconds in which the head of a request must have arrived.
-      requests_per_minute: of one token, or of one address where tokens are off.
+      requests_per_minute: of one token, or of one address where tokens are off; files of the
+        page and probes do not count.
     """
 
     max_file_bytes: int = 100 << 20

@@ -55,7 +55,7 @@ def test_malformed_uploads_are_refused_or_answered(pushed: Path, tmp_path: Path)
 def test_requests_of_any_form_get_a_documented_answer(pushed: Path, tmp_path: Path) -> None:
     url = f'sqlite:///{tmp_path}/gateway.sqlite'
     with gateways.running(tmp_path, url, pushed, limits=_UNLIMITED) as gateway:
-        id = gateway.upload(gateways.jpeg()).json()['id']
+        id = gateway.accepted(gateways.jpeg())
         schema = schemathesis.openapi.from_url(f'{gateway.url}/openapi.json')
         statuses = {}
         # Without schemathesis's plugin of pytest, which needs an older pytest.

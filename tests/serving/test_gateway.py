@@ -61,7 +61,7 @@ def test_one_image_has_the_same_score_as_png_jpeg_and_dicom(gateway: Gateway, pu
         signatures.IMAGES.name, {signatures.IMAGES.input: [jpeg]}
     )
     files = (jpeg, gateways.png(pixels), gateways.dicom(pixels))
-    id = gateway.upload(*files).json()['id']
+    id = gateway.accepted(*files)
     study = gateway.scored(id)
     assert [image['kind'] for image in study['images']] == ['jpeg', 'png', 'dicom']
     scores = [image['answer']['probability'] for image in study['images']]
@@ -89,12 +89,12 @@ def test_an_answer_says_what_it_rests_on(gateway: Gateway) -> None:
 
 def test_what_cannot_be_assessed_has_a_reason_and_is_flagged(sqlite_gateway: Gateway) -> None:
     blank = gateways.png(np.full((256, 256), 90, np.uint8))
-    study = sqlite_gateway.scored(sqlite_gateway.upload(blank).json()['id'])
+    study = sqlite_gateway.scored(sqlite_gateway.accepted(blank))
     answer = study['images'][0]['answer']
     assert (study['state'], study['flag'], study['probability']) == ('not_assessed', True, None)
     assert (answer['reason'], answer['probability']) == (image_status.BLANK, None)
     cut = gateways.jpeg()[:3000]
-    study = sqlite_gateway.scored(sqlite_gateway.upload(cut).json()['id'])
+    study = sqlite_gateway.scored(sqlite_gateway.accepted(cut))
     assert study['images'][0]['answer']['reason'] in (
         image_status.TRUNCATED,
         image_status.UNDECODABLE,
@@ -107,10 +107,10 @@ def test_the_canary_answers_its_share_and_only_on_request(
     with gateways.running(
         tmp_path, database_url, pushed, model_server, canary_share=0.5
     ) as gateway:
-        ids = [gateway.upload(gateways.jpeg(n % 4 + 1)).json()['id'] for n in range(24)]
+        ids = [gateway.accepted(gateways.jpeg(n % 4 + 1)) for n in range(24)]
         for id in ids:
             assert gateway.scored(id)['canary'] is None
-        bodies = [gateway.get(f'/v1/studies/{id}?canary=true').json() for id in ids]
+        bodies = [gateway.body(f'/v1/studies/{id}?canary=true') for id in ids]
         answers = [body['canary'] for body in bodies if body['canary']]
         # 24 fair coins: outside of this once in 10,000 times.
         assert 3 <= len(answers) <= 21
@@ -123,15 +123,15 @@ def test_the_canary_answers_its_share_and_only_on_request(
 
 
 def test_readings_are_added_and_never_changed(gateway: Gateway) -> None:
-    id = gateway.scored(gateway.upload(gateways.jpeg()).json()['id'])['id']
+    id = gateway.scored(gateway.accepted(gateways.jpeg()))['id']
     path = f'/v1/studies/{id}/reading'
     assert gateway.post(path, json={'verdict': 'normal'}).status_code == 201
     body = {'verdict': 'abnormal', 'findings': ['Effusion', 'Mass'], 'text': 'left, ä'}
-    study = gateway.post(path, json=body).json()
+    study = gateways.body(gateway.post(path, json=body), 201)
     first, second = study['readings']
     assert first['verdict'] == 'normal' and second['version'] == 1
     assert {name: second[name] for name in body} == body
-    assert study['is_read'] and gateway.get('/v1/worklist?is_read=true').json()['total'] == 1
+    assert study['is_read'] and gateway.body('/v1/worklist?is_read=true')['total'] == 1
     for method in ('PUT', 'DELETE', 'PATCH'):
         assert gateway.request(method, path, json=body).status_code == 405
 
@@ -153,10 +153,10 @@ def test_readings_are_added_and_never_changed(gateway: Gateway) -> None:
     ids=str,
 )
 def test_a_reading_of_another_form_is_refused(gateway: Gateway, body) -> None:
-    id = gateway.upload(gateways.jpeg()).json()['id']
+    id = gateway.accepted(gateways.jpeg())
     response = gateway.post(f'/v1/studies/{id}/reading', json=body)
     assert response.status_code == 422, response.text
-    assert gateway.get(f'/v1/studies/{id}').json()['readings'] == []
+    assert gateway.body(f'/v1/studies/{id}')['readings'] == []
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_reading_of_another_form_is_refused(gateway: Gateway, body) -> None:
     ids=['nan', 'surrogate', 'broken', 'not utf-8', 'deep'],
 )
 def test_hostile_json_is_refused(sqlite_gateway: Gateway, text: bytes) -> None:
-    id = sqlite_gateway.upload(gateways.jpeg()).json()['id']
+    id = sqlite_gateway.accepted(gateways.jpeg())
     response = sqlite_gateway.post(
         f'/v1/studies/{id}/reading', data=text, headers={'Content-Type': 'application/json'}
     )
@@ -174,28 +174,25 @@ def test_hostile_json_is_refused(sqlite_gateway: Gateway, text: bytes) -> None:
 
 
 def test_the_work_list_pages_filters_and_sorts(gateway: Gateway) -> None:
-    ids = [
-        gateway.upload(gateways.jpeg(n + 1), data={'reference': f'ref {n}'}).json()['id']
-        for n in range(5)
-    ]
+    ids = [gateway.accepted(gateways.jpeg(n + 1), data={'reference': f'ref {n}'}) for n in range(5)]
     for id in ids:
         gateway.scored(id)
-    first = gateway.get('/v1/worklist?limit=2').json()
-    second = gateway.get('/v1/worklist', params={'limit': 2, 'cursor': first['next_cursor']}).json()
-    third = gateway.get('/v1/worklist', params={'limit': 2, 'cursor': second['next_cursor']}).json()
+    first = gateway.body('/v1/worklist?limit=2')
+    second = gateway.body('/v1/worklist', params={'limit': 2, 'cursor': first['next_cursor']})
+    third = gateway.body('/v1/worklist', params={'limit': 2, 'cursor': second['next_cursor']})
     pages = [row['id'] for page in (first, second, third) for row in page['studies']]
     assert pages == ids[::-1] and third['next_cursor'] == '' and first['total'] == 5
     assert first['notice'] == _NOTICE
-    rows = gateway.get('/v1/worklist?sort=-probability').json()['studies']
+    rows = gateway.body('/v1/worklist?sort=-probability')['studies']
     assert [row['probability'] for row in rows] == sorted(
         (row['probability'] for row in rows), reverse=True
     )
-    flagged = gateway.get('/v1/worklist?flag=true').json()['total']
-    assert flagged + gateway.get('/v1/worklist?flag=false').json()['total'] == 5
-    assert gateway.get('/v1/worklist?search=REF%203').json()['studies'][0]['id'] == ids[3]
-    assert gateway.get('/v1/worklist?state=pending').json()['total'] == 0
+    flagged = gateway.body('/v1/worklist?flag=true')['total']
+    assert flagged + gateway.body('/v1/worklist?flag=false')['total'] == 5
+    assert gateway.body('/v1/worklist?search=REF%203')['studies'][0]['id'] == ids[3]
+    assert gateway.body('/v1/worklist?state=pending')['total'] == 0
     soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=1)
-    assert gateway.get('/v1/worklist', params={'since': soon.isoformat()}).json()['total'] == 0
+    assert gateway.body('/v1/worklist', params={'since': soon.isoformat()})['total'] == 0
 
 
 @pytest.mark.parametrize(
@@ -239,7 +236,7 @@ def _pixels(content: bytes) -> np.ndarray:
 def test_images_are_shown_with_a_window(sqlite_gateway: Gateway) -> None:
     pixels = gateways.pixels()
     files = (gateways.png(pixels), gateways.jpeg(), gateways.dicom(pixels))
-    id = sqlite_gateway.upload(*files).json()['id']
+    id = sqlite_gateway.accepted(*files)
     path = f'/v1/studies/{id}/image'
     responses = [sqlite_gateway.get(f'{path}?number={number}') for number in (1, 2, 3)]
     types = [response.headers['Content-Type'] for response in responses]
@@ -253,7 +250,7 @@ def test_images_are_shown_with_a_window(sqlite_gateway: Gateway) -> None:
     for query in ('number=0', 'width=0', 'width=-1', 'center=nan', 'width=inf', 'center=1e300'):
         assert sqlite_gateway.get(f'{path}?{query}').status_code == 422, query
     sqlite_gateway.services.files.remove(
-        sqlite_gateway.get(f'/v1/studies/{id}').json()['images'][0]['id']
+        sqlite_gateway.body(f'/v1/studies/{id}')['images'][0]['id']
     )
     assert sqlite_gateway.get(path).status_code == 410
 
@@ -261,7 +258,7 @@ def test_images_are_shown_with_a_window(sqlite_gateway: Gateway) -> None:
 def test_an_explanation_is_a_heat_map_of_the_version_that_answered(
     sqlite_gateway: Gateway,
 ) -> None:
-    id = sqlite_gateway.upload(gateways.dicom(gateways.pixels())).json()['id']
+    id = sqlite_gateway.accepted(gateways.dicom(gateways.pixels()))
     sqlite_gateway.scored(id)
     response = sqlite_gateway.get(f'/v1/studies/{id}/explanation')
     assert response.status_code == 200 and response.headers['X-Model-Version'] == '1'
@@ -269,16 +266,16 @@ def test_an_explanation_is_a_heat_map_of_the_version_that_answered(
 
 
 def test_models_have_labels_and_states(gateway: Gateway) -> None:
-    models = gateway.get('/v1/models').json()
+    models = gateway.body('/v1/models')
     summary = [(m['version'], m['labels'], m['state'], m['problem']) for m in models]
     assert summary == [(1, ['stable'], 'AVAILABLE', ''), (2, ['canary'], 'AVAILABLE', '')]
     assert models[0]['operating_point']['threshold'] == 0.5 and models[0]['task'] == 'nih_triage'
 
 
 def test_health_readiness_and_metrics(gateway: Gateway) -> None:
-    assert gateway.get('/healthz').json() == {'status': 'ok'}
-    assert gateway.get('/readyz').json() == {'status': 'ready', 'model_server': 'ok'}
-    gateway.scored(gateway.upload(gateways.jpeg()).json()['id'])
+    assert gateway.body('/healthz') == {'status': 'ok'}
+    assert gateway.body('/readyz') == {'status': 'ready', 'model_server': 'ok'}
+    gateway.scored(gateway.accepted(gateways.jpeg()))
     gateway.request('BREW', '/v1/worklist')
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value
@@ -293,7 +290,7 @@ def test_health_readiness_and_metrics(gateway: Gateway) -> None:
 
 
 def test_the_openapi_is_valid(sqlite_gateway: Gateway) -> None:
-    spec = sqlite_gateway.get('/openapi.json').json()
+    spec = sqlite_gateway.body('/openapi.json')
     OpenAPI.model_validate(spec)
     assert _NOTICE in spec['info']['summary']
     operations = [
@@ -314,8 +311,8 @@ def test_the_openapi_is_valid(sqlite_gateway: Gateway) -> None:
 
 
 def test_bodies_are_as_the_openapi_says(sqlite_gateway: Gateway) -> None:
-    spec = sqlite_gateway.get('/openapi.json').json()
-    id = sqlite_gateway.scored(sqlite_gateway.upload(gateways.jpeg()).json()['id'])['id']
+    spec = sqlite_gateway.body('/openapi.json')
+    id = sqlite_gateway.scored(sqlite_gateway.accepted(gateways.jpeg()))['id']
     for path, template in (
         (f'/v1/studies/{id}?canary=true', '/v1/studies/{id}'),
         ('/v1/worklist', '/v1/worklist'),
@@ -323,7 +320,7 @@ def test_bodies_are_as_the_openapi_says(sqlite_gateway: Gateway) -> None:
     ):
         response = spec['paths'][template]['get']['responses']['200']
         schema = response['content']['application/json']['schema']
-        body = sqlite_gateway.get(path).json()
+        body = sqlite_gateway.body(path)
         jsonschema.validate(body, {**schema, 'components': spec['components']})
 
 
@@ -331,9 +328,9 @@ def test_a_reading_on_a_waiting_study_survives_its_answer(
     database_url: str, pushed: Path, model_server: str, tmp_path: Path
 ) -> None:
     with gateways.running(tmp_path, database_url, pushed) as gateway:
-        id = gateway.upload(gateways.jpeg()).json()['id']
+        id = gateway.accepted(gateways.jpeg())
         path = f'/v1/studies/{id}/reading'
-        study = gateway.post(path, json={'verdict': 'normal'}).json()
+        study = gateways.body(gateway.post(path, json={'verdict': 'normal'}), 201)
         assert study['state'] == 'pending' and study['is_read']
     with gateways.running(tmp_path, database_url, pushed, model_server) as gateway:
         study = gateway.scored(id)

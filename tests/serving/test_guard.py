@@ -112,12 +112,13 @@ def test_a_revoked_token_ends_at_once(gateway: Gateway) -> None:
 
 
 def test_the_name_of_the_token_is_on_the_reading(gateway: Gateway) -> None:
-    id = gateway.upload(_IMAGE, headers=_token(gateway, UPLOAD)).json()['id']
+    id = gateway.accepted(_IMAGE, headers=_token(gateway, UPLOAD))
     header = _token(gateway, READ, name='Dr. Möbius')
-    body = gateway.post(
+    response = gateway.post(
         f'/v1/studies/{id}/reading', json={'verdict': 'normal'}, headers=header
-    ).json()
-    assert [reading['reader'] for reading in body['readings']] == ['Dr. Möbius']
+    )
+    readings = gateways.body(response, 201)['readings']
+    assert [reading['reader'] for reading in readings] == ['Dr. Möbius']
 
 
 def test_a_login_keeps_the_token_in_a_cookie_that_only_this_site_sends(gateway: Gateway) -> None:
@@ -147,12 +148,12 @@ def test_a_page_of_another_site_changes_nothing(gateway: Gateway, header: dict[s
     """A browser would send the cookie, were it not for SameSite."""
     secret = _token(gateway, ADMIN)['Authorization'].removeprefix('Bearer ')
     gateway.post('/login', data={'token': secret})
-    id = gateway.upload(_IMAGE).json()['id']
+    id = gateway.accepted(_IMAGE)
     for path in (_UPLOADS, f'/v1/studies/{id}/reading', '/logout', '/login'):
         response = gateway.post(path, json={'verdict': 'normal'}, headers=header)
         assert response.status_code == 403, path
         assert 'other sites' in response.json()['detail']
-    assert gateway.get(f'/v1/studies/{id}').json()['readings'] == []
+    assert gateway.body(f'/v1/studies/{id}')['readings'] == []
     own = {'Origin': gateway.url, 'Sec-Fetch-Site': 'same-origin'}
     response = gateway.post(f'/v1/studies/{id}/reading', json={'verdict': 'normal'}, headers=own)
     assert response.status_code == 201
@@ -211,12 +212,11 @@ def test_each_token_has_its_own_rate(tmp_path: Path) -> None:
         assert gateway.get(_LIST, headers=quiet).status_code == 200
         # At the same time: while they are sent one by one, the budget grows again.
         with ThreadPoolExecutor(20) as pool:
-            statuses = list(
-                pool.map(lambda _: gateway.get(_LIST, headers=busy).status_code, range(60))
-            )
-            assert set(statuses) == {200, 429}
-            response = gateway.get(_LIST, headers=busy)
-            assert response.headers['Retry-After'] and '40 requests a minute' in response.text
+            responses = list(pool.map(lambda _: gateway.get(_LIST, headers=busy), range(60)))
+            by_status = {response.status_code: response for response in responses}
+            assert set(by_status) == {200, 429}
+            assert by_status[429].headers['Retry-After']
+            assert '40 requests a minute' in by_status[429].text
             assert gateway.get(_LIST, headers=quiet).status_code == 200
             # Invented tokens share the rate of their address.
             invented = list(
@@ -232,6 +232,44 @@ def test_each_token_has_its_own_rate(tmp_path: Path) -> None:
         assert set(invented) == {401, 429}
         time.sleep(2)
         assert gateway.get(_LIST, headers=busy).status_code == 200
+
+
+def test_what_costs_little_does_not_count_as_a_request(tmp_path: Path) -> None:
+    """Neither the files of a page nor the probes, which may come from the address of a proxy."""
+    url = f'sqlite:///{tmp_path}/gateway.sqlite'
+    limits = Limits(requests_per_minute=8)
+    with gateways.running(tmp_path, url, tmp_path, limits=limits) as gateway:
+        for path in ('/static/review.js', '/static/none', '/healthz', '/readyz'):
+            statuses = {gateway.get(path).status_code for _ in range(10)}
+            assert statuses == {404 if path.endswith('none') else 200}, path
+        assert [gateway.get(_LIST).status_code for _ in range(3)] == [200, 200, 429]
+        assert gateway.get('/healthz').status_code == 200
+
+
+@pytest.mark.parametrize('hangs', [False, True], ids=['is away', 'hangs'])
+def test_uploads_are_accepted_without_a_model_server(tmp_path: Path, hangs: bool) -> None:
+    """Else a model server that is down would take all gateways out of their load balancer."""
+    url = f'sqlite:///{tmp_path}/gateway.sqlite'
+    with socket.socket() as silent:
+        silent.bind(('127.0.0.1', 0))
+        silent.listen()
+        server = f'127.0.0.1:{silent.getsockname()[1]}' if hangs else gateways.NO_MODEL_SERVER
+        with gateways.running(tmp_path, url, tmp_path, server) as gateway:
+            gateway.accepted(_IMAGE)
+            # As patient as the probe of the Kubernetes manifests.
+            ready = gateways.body(requests.get(f'{gateway.url}/readyz', timeout=8))
+            assert ready['status'] == 'ready' and ready['model_server'] != 'ok'
+            metrics = requests.get(f'{gateway.url}/metrics', timeout=8).text
+            assert 'cxr_model_server_up 0.0' in metrics
+            assert 'route="/readyz"' in metrics
+
+
+def test_files_of_the_page_are_not_in_the_metrics(open_gateway: Gateway) -> None:
+    assert open_gateway.get('/static/review.js').status_code == 200
+    assert open_gateway.get(_LIST).status_code == 200
+    metrics = open_gateway.get('/metrics').text
+    assert 'cxr_requests_total{method="GET",route="/v1/worklist",status="200"} 1.0' in metrics
+    assert 'route="unknown"' not in metrics and 'static' not in metrics
 
 
 def test_too_large_a_file_is_refused_and_nothing_is_stored(open_gateway: Gateway) -> None:
@@ -391,7 +429,7 @@ def test_a_slow_head_is_cut_off(open_gateway: Gateway, head: bytes) -> None:
 
 
 def test_a_client_that_does_not_read_is_cut_off(open_gateway: Gateway) -> None:
-    id = open_gateway.upload(gateways.png(gateways.pixels(), compress_level=0)).json()['id']
+    id = open_gateway.accepted(gateways.png(gateways.pixels(), compress_level=0))
     request = f'GET /v1/studies/{id}/image HTTP/1.1\r\nHost: localhost\r\n\r\n'.encode()
     with _connect(open_gateway) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -72,16 +72,33 @@ class Gateway:
         files = [('files', pair) for pair in zip(names, contents, strict=True)]
         return self.post('/v1/studies', files=files, **options)
 
+    def body(self, path: str, **options: Any) -> Any:
+        """The JSON body of a GET that succeeds."""
+        return body(self.get(path, **options))
+
+    def accepted(self, *contents: bytes, **options: Any) -> str:
+        """Uploads files as one study, and returns its id."""
+        return body(self.upload(*contents, **options), 202)['id']
+
     def scored(self, id: str, timeout_s: float = 60, **options: Any) -> dict[str, Any]:
         """A study once it is scored."""
         deadline = time.monotonic() + timeout_s
         while True:
-            study = self.get(f'/v1/studies/{id}', **options).json()
+            study = self.body(f'/v1/studies/{id}', **options)
             if study['state'] != 'pending':
                 return study
             if time.monotonic() > deadline:
                 raise TimeoutError(f'study {id} waits: {self.services.scorer.problem}')
-            time.sleep(0.02)
+            # A gateway answers twenty requests a second of a caller, for as long as one likes.
+            time.sleep(0.05)
+
+
+def body(response: requests.Response, status: int = 200) -> Any:
+    """The JSON body of an answer, which must have a status."""
+    assert response.status_code == status, (
+        f'{response.url}: status {response.status_code}, expected {status}: {response.text}'
+    )
+    return response.json()
 
 
 @contextlib.contextmanager
