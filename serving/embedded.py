@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -38,7 +38,9 @@ class EmbeddedServer:
         # The same port after each restart, so that clients find it again.
         self.port = _free_port()
         self._closed = threading.Event()
-        self._process = self._start()
+        self._starting = threading.Lock()
+        self._is_serving = False
+        self._start()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -53,23 +55,45 @@ class EmbeddedServer:
         return self._process.pid
 
     def close(self) -> None:
-        """Stops the server."""
-        self._closed.set()
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        """Stops the server after the requests that are under way, or at once while it starts."""
+        with self._starting:
+            self._closed.set()
+        if self._is_serving:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+        self._kill()
         self._thread.join()
 
-    def _start(self) -> subprocess.Popen:
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._closed.is_set():
+                return
+            self._is_serving = False
+            self._process = self._spawn()
+        assert self._process.stdout is not None
+        try:
+            self._is_serving = self._process.stdout.readline().startswith(b'listening on ')
+        except BaseException:  # Ctrl-C
+            self._kill()
+            raise
+        if not self._is_serving:
+            self._process.wait()
+            raise EmbeddedServerError(
+                f'the model server ended with status {self._process.returncode}: '
+                f'{self._last_lines()}'
+            )
+
+    def _spawn(self) -> subprocess.Popen:
         command = [sys.executable, '-m', 'serving.model_server', '--config', str(self._config)]
         command += ['--port', str(self.port), '--parent', str(os.getpid())]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open('ab') as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -80,13 +104,6 @@ class EmbeddedServer:
                 # Ctrl-C reaches this process alone, which ends the child after the last request.
                 start_new_session=True,
             )
-        assert process.stdout is not None
-        if not process.stdout.readline().startswith(b'listening on '):
-            process.wait()
-            raise EmbeddedServerError(
-                f'the model server ended with status {process.returncode}: {self._last_lines()}'
-            )
-        return process
 
     def _watch(self) -> None:
         pause, started = _FIRST_PAUSE_S, time.monotonic()
@@ -100,10 +117,11 @@ class EmbeddedServer:
             while not self._closed.wait(pause):
                 pause, started = min(2 * pause, _LONGEST_PAUSE_S), time.monotonic()
                 try:
-                    self._process = self._start()
+                    self._start()
                     break
                 except (EmbeddedServerError, OSError) as error:
-                    _log.error('%s', error)
+                    if not self._closed.is_set():
+                        _log.error('%s', error)
 
     def _last_lines(self) -> str:
         lines = self._log.read_text(encoding='utf-8', errors='replace').strip().splitlines()

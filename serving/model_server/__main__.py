@@ -92,8 +92,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _end_with(parent: int) -> None:
-    """Has the kernel end this process with its parent, which may be killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """Has the kernel kill this process with its parent, also while it loads a model."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(f'model server: process {parent}, which started this one, has ended')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from components.serving_check import warmup
@@ -253,22 +255,45 @@ def test_a_wrong_configuration_is_refused_at_once(tmp_path: Path, text: str, mes
         EmbeddedServer(tmp_path / 'models.config', tmp_path / 'server.log')
 
 
-def test_the_server_ends_with_the_process_that_started_it(exports: Path, tmp_path: Path) -> None:
-    (tmp_path / 'models.config').write_text(config_text(exports))
+@pytest.mark.parametrize('is_loading', [False, True], ids=['serving', 'loading'])
+def test_the_server_ends_with_the_process_that_started_it(
+    exports: Path, tmp_path: Path, is_loading: bool
+) -> None:
+    target = tmp_path / 'target'
+    shutil.copytree(exports / '1', target / '1')
+    config, log = tmp_path / 'models.config', tmp_path / 'server.log'
+    config.write_text(config_text(target))
     script = (
         'import sys, time; from pathlib import Path; from serving.embedded import EmbeddedServer; '
-        'server = EmbeddedServer(Path(sys.argv[1]), Path(sys.argv[2])); '
-        'print(server.pid, flush=True); time.sleep(600)'
+        'EmbeddedServer(Path(sys.argv[1]), Path(sys.argv[2])); print(flush=True); time.sleep(600)'
     )
-    parent = subprocess.Popen(
-        [sys.executable, '-c', script, tmp_path / 'models.config', tmp_path / 'server.log'],
-        stdout=subprocess.PIPE,
-    )
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    deadline = time.monotonic() + 30
-    while Path(f'/proc/{child}/exe').exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not Path(f'/proc/{child}/exe').exists()
+    with contextlib.ExitStack() as open_models:
+        if is_loading:
+            loads = open_models.enter_context(model_servers.endless(target / '1'))
+        parent = subprocess.Popen(
+            [sys.executable, '-c', script, config, log], stdout=subprocess.PIPE
+        )
+        if is_loading:
+            loads.wait()
+        else:
+            assert parent.stdout is not None and parent.stdout.readline()
+        (child,) = psutil.Process(parent.pid).children()
+        parent.kill()
+        parent.wait()
+        psutil.wait_procs([child], timeout=30)
+        assert not child.is_running()
+
+
+def test_a_server_that_loads_again_ends_when_it_is_closed(exports: Path, tmp_path: Path) -> None:
+    target = tmp_path / 'target'
+    shutil.copytree(exports / '1', target / '1')
+    (tmp_path / 'models.config').write_text(config_text(target))
+    server = EmbeddedServer(tmp_path / 'models.config', tmp_path / 'server.log')
+    with model_servers.endless(target / '1') as loads:
+        os.kill(server.pid, signal.SIGKILL)
+        loads.wait()
+        child = psutil.Process(server.pid)
+        closing = threading.Thread(target=server.close, daemon=True)
+        closing.start()
+        closing.join(60)
+        assert not closing.is_alive() and not child.is_running()

@@ -65,6 +65,39 @@ def running(kind: str, config: Path, log: Path) -> Iterator[ModelServer]:
         process.wait()
 
 
+class _EndlessModel:
+    def __init__(self, pipe: Path):
+        self._pipe = pipe
+        self._descriptor = -1
+
+    def wait(self, timeout_s: float = 120) -> None:
+        """Returns when a server reads it."""
+        deadline = time.monotonic() + timeout_s
+        while self._descriptor < 0:
+            # Without a reader, a pipe cannot be opened so.
+            with contextlib.suppress(OSError):
+                self._descriptor = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+            assert time.monotonic() < deadline, f'{self._pipe}: nothing reads it'
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+@contextlib.contextmanager
+def endless(version: Path) -> Iterator[_EndlessModel]:
+    """Makes a model one that never ends loading: in place of its graph is a pipe."""
+    graph = version / 'saved_model.pb'
+    graph.unlink()
+    os.mkfifo(graph)
+    model = _EndlessModel(graph)
+    try:
+        yield model
+    finally:
+        model.close()
+
+
 def wait_for_version(
     client: ModelServer, version: int | None = None, timeout_s: float = 60
 ) -> None:
