@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import getpass
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,21 +97,20 @@ def target(args: argparse.Namespace) -> Path:
 
 
 def address(model_server: str) -> str:
-    """HOST:PORT of --model-server."""
-    return model_server.removeprefix('grpc://')
+    """HOST:PORT of --model-server; '' if it is not given.
+
+    Raises:
+      ServiceError: it has another form.
+    """
+    found = re.fullmatch(r'(?:grpc://)?([^/@\s]+:\d+)?', model_server)
+    if not found:
+        raise ServiceError(f'--model-server {model_server}: expected grpc://HOST:PORT')
+    return found[1] or ''
 
 
 def database(args: argparse.Namespace, data: Path) -> str:
     """The URL of the database, from --database or the environment; by default a file in `data`."""
     return args.database or os.environ.get(_DATABASE) or f'sqlite:///{_sqlite_file(data)}'
-
-
-def user() -> str:
-    """Who runs the command, for the audit log."""
-    try:
-        return os.environ.get('CXR_USER') or getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f'user {os.getuid()}'
 
 
 @contextlib.contextmanager
@@ -130,6 +129,8 @@ def open_database(
       roots.RootError: there is no such root.
       serving.database.connection.DatabaseError: it cannot be used.
     """
+    from sqlalchemy.exc import SQLAlchemyError
+
     from serving.database import connection
 
     # A deployment with its database elsewhere has no run root.
@@ -144,16 +145,29 @@ def open_database(
     if not remote:
         make_data_folder(data)
     sessions = connection.connect(url)
+    engine = sessions.kw['bind']
     try:
         with connection.reading(sessions) if readonly else sessions.begin() as session:
             yield session
+    except SQLAlchemyError as error:
+        raise connection.failed(engine, error) from None
     finally:
-        sessions.kw['bind'].dispose()
+        engine.dispose()
 
 
 def make_data_folder(data: Path) -> None:
-    """Makes the folder of the service, which only its user may read."""
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Makes the folder of the service, which only its user may read.
+
+    Raises:
+      ServiceError: it cannot be made.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        reason = 'not a folder' if isinstance(error, FileExistsError) else error.strerror
+        raise ServiceError(
+            f'{data}: {reason}. Give a folder that can be written to, with --data'
+        ) from None
 
 
 def _sqlite_file(data: Path) -> Path:

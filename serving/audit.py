@@ -7,6 +7,7 @@ copy kept elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import hashlib
@@ -102,7 +103,10 @@ def to_json_lines(session: Session) -> Iterator[str]:
     """The log as JSON Lines, an entry a line."""
     for entry in entries(session):
         row = {name: getattr(entry, name) for name in FIELDS}
-        yield json.dumps({**row, 'details': json.loads(entry.details)}, ensure_ascii=False) + '\n'
+        # Of an entry that was changed, they may be any text.
+        with contextlib.suppress(ValueError):
+            row['details'] = json.loads(entry.details)
+        yield json.dumps(row, ensure_ascii=False) + '\n'
 
 
 def to_csv(session: Session) -> Iterator[str]:

@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
     from serving.releases.release import Releases
 
     config = getattr(args, 'config_file', None)
-    address = service.address(args.model_server or '')
     try:
+        address = service.address(args.model_server or '')
         target = service.target(args)
         if not address and config is None and (args.data or not args.target):
             address = running.model_server(service.data_folder(args))

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs an action; returns 0, or 1 if it is refused."""
-    from serving import tokens
+    from serving import person, tokens
     from serving.database.connection import DatabaseError
 
     try:
@@ -46,10 +46,16 @@ def run(args: argparse.Namespace) -> int:
         with service.open_database(args, create=args.action == 'create') as session:
             if args.action == 'create':
                 roles = list(dict.fromkeys(args.role))
-                secret = tokens.create(session, args.name, roles, service.user())
+                secret = tokens.create(session, args.name, roles, person.name())
             else:
-                tokens.revoke(session, args.name, service.user())
-    except (tokens.TokenError, roots.RootError, service.ServiceError, DatabaseError) as error:
+                tokens.revoke(session, args.name, person.name())
+    except (
+        tokens.TokenError,
+        roots.RootError,
+        service.ServiceError,
+        DatabaseError,
+        OSError,
+    ) as error:
         return refuse('tokens', error)
     # Only now is it in the database.
     print(secret if args.action == 'create' else f'Revoked: {args.name}')

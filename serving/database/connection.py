@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,6 @@ def connect(url: str) -> sessionmaker[Session]:
       DatabaseError: it cannot be reached, or is of a newer release.
     """
     engine = _engine(url)
-    shown = engine.url.render_as_string(hide_password=True)
     try:
         with engine.begin() as connection:
             if engine.dialect.name == 'postgresql':
@@ -53,10 +53,24 @@ def connect(url: str) -> sessionmaker[Session]:
             config.attributes['connection'] = connection
             command.upgrade(config, 'head')
     except SQLAlchemyError as error:
-        raise DatabaseError(f'{shown}: {getattr(error, "orig", None) or error}') from None
+        raise failed(engine, error) from None
     except command.util.CommandError as error:
-        raise DatabaseError(f'{shown}: {error}. Is it of a newer release?') from None
+        raise DatabaseError(f'{_shown(engine)}: {error}. Is it of a newer release?') from None
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def failed(engine: Engine, error: SQLAlchemyError) -> DatabaseError:
+    """The error to show for one of a database."""
+    reason = getattr(error, 'orig', None) or error
+    is_damaged = isinstance(reason, sqlite3.DatabaseError) and not isinstance(
+        reason, sqlite3.OperationalError
+    )
+    advice = '. Restore a backup of it' if is_damaged else ''
+    return DatabaseError(f'{_shown(engine)}: {" ".join(str(reason).split())}{advice}')
+
+
+def _shown(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)
 
 
 def revision(session: Session) -> str:

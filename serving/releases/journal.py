@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -38,14 +39,22 @@ class Entry:
 
 
 def append(target: Path, entry: Entry) -> None:
-    """Adds an entry; it is on the disk when this returns."""
-    line = json.dumps(asdict(entry), ensure_ascii=False) + '\n'
-    descriptor = os.open(target / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(descriptor, line.encode('utf-8'))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Adds an entry; it is on the disk when this returns.
+
+    Raises:
+      OSError: e.g. the disk is full; nothing is added then.
+    """
+    line = (json.dumps(asdict(entry), ensure_ascii=False) + '\n').encode('utf-8')
+    path = target / NAME
+    with path.open('ab', buffering=0) as stream:
+        before = stream.tell()
+        try:
+            if stream.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(stream.fileno())
+        except OSError:
+            stream.truncate(before)
+            raise
 
 
 def read(target: Path) -> list[Entry]:
@@ -58,7 +67,7 @@ def read(target: Path) -> list[Entry]:
     if not path.exists():
         return []
     entries = []
-    for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             entries.append(Entry(**json.loads(line)))
         except (ValueError, TypeError) as error:

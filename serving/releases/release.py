@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from pathlib import Path
 
 from components.pusher import delivery
 from components.pusher import target as push_target
-from serving import served_versions
+from serving import person, served_versions
 from serving.api.client import ModelServer, ModelServerError
 from serving.releases import CANARY, STABLE, ReleaseError, config_file, journal, samples
 
@@ -90,6 +88,8 @@ class Releases:
     def rollback(self, why: str) -> int:
         """Serves the version again that was stable before, and ends a canary."""
         stable = self.labels().get(STABLE)
+        if stable is None:
+            raise ReleaseError(f'{self.config_path}: no version is stable; promote one')
         earlier = [
             entry.before
             for entry in journal.read(self.target)
@@ -142,10 +142,10 @@ class Releases:
             try:
                 if self.server is not None:
                     self.server.reload(self._config(after))
-            except ModelServerError as error:
+                self._record(action, label, before, version, why)
+            except (ModelServerError, OSError) as error:
                 self._restore(labels)
                 raise ReleaseError(f'{error}. The old configuration is in force again') from None
-            self._record(action, label, before, version, why)
 
     def _check_files(self, version: int) -> None:
         path = self.target / str(version)
@@ -209,10 +209,8 @@ class Releases:
     def _record(
         self, action: str, label: str, before: int | None, after: int | None, why: str
     ) -> None:
-        who = os.environ.get('CXR_USER') or getpass.getuser()
-        journal.append(
-            self.target, journal.Entry(journal.now(), who, action, label, before, after, why)
-        )
+        entry = journal.Entry(journal.now(), person.name(), action, label, before, after, why)
+        journal.append(self.target, entry)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -118,6 +121,49 @@ def test_a_push_does_not_delete_a_released_version(target: Path, tmp_path: Path)
     push.publish(model, str(target), push_targets.maker(), keep_versions=2)
     numbers = sorted(int(path.name) for path in target.glob('[0-9]*') if path.is_dir())
     assert numbers[:2] == [1, 4] and len(numbers) == 3
+
+
+def test_a_release_that_cannot_be_recorded_changes_nothing(target: Path) -> None:
+    releases = Releases(target, MODEL)
+    releases.move('promote', STABLE, 1, '')
+    record = target / journal.NAME
+    record.rename(target / 'kept')
+    record.mkdir()
+    with pytest.raises(ReleaseError, match=r'releases\.jsonl.* The old configuration is in force'):
+        releases.promote(2, '')
+    assert releases.labels() == {STABLE: 1}
+
+
+def test_a_record_on_a_full_disk_stays_readable(target: Path) -> None:
+    entry = journal.Entry(journal.now(), 'x', 'promote', STABLE, None, 1, 'y' * 3000)
+    journal.append(target, entry)
+    size = (target / journal.NAME).stat().st_size
+    # A limit of the size of files: the next entry fits in part.
+    script = (
+        'import resource, signal, sys; from pathlib import Path; '
+        'from serving.releases import journal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
+        f'resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 100}, {size + 100})); '
+        'target = Path(sys.argv[1]); journal.append(target, journal.read(target)[0])'
+    )
+    done = subprocess.run([sys.executable, '-c', script, target], capture_output=True, check=False)
+    assert b'No space left' in done.stderr, done.stderr
+    assert journal.read(target) == [entry]
+
+
+def test_the_reason_may_have_any_character(target: Path) -> None:
+    why = 'ünsere Gründe\u2028in zwei\x85Zeilen\n"'
+    Releases(target, MODEL).move('promote', STABLE, 1, why)
+    assert [entry.why for entry in journal.read(target)] == [why]
+
+
+def test_a_user_without_a_name_is_recorded_by_number(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ('CXR_USER', 'LOGNAME', 'USER', 'LNAME', 'USERNAME'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, 'getuid', lambda: 2_000_000_001)
+    Releases(target, MODEL).move('promote', STABLE, 1, '')
+    assert [entry.who for entry in journal.read(target)] == ['user 2000000001']
 
 
 def test_one_release_at_a_time(target: Path) -> None:
