@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
             problem = 'no such file' if args.model_server else 'only with --model-server'
             raise service.ServiceError(f'--config-file {args.config_file}: {problem}')
         target, data = service.target(args), service.data_folder(args)
+        address = service.address(args.model_server or '')
     except (roots.RootError, service.ServiceError) as error:
         return refuse('serve', error)
     settings = Settings(
@@ -92,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         _set_up(data)
-    except OSError as error:
+    except (service.ServiceError, OSError) as error:
         return refuse('serve', error)
-    return _serve(args, settings)
+    return _serve(args, settings, address)
 
 
 def _set_up(data: Path) -> None:
@@ -105,18 +106,20 @@ def _set_up(data: Path) -> None:
     incoming.mkdir(exist_ok=True, mode=0o700)
     tempfile.tempdir = str(incoming)
     logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
+    logging.getLogger('alembic').setLevel(logging.WARNING)
     # Its messages have values of headers in them.
     logging.getLogger('pydicom').setLevel(logging.CRITICAL)
 
 
-def _serve(args: argparse.Namespace, settings: Any) -> int:
+def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:
+    """Serves with the model server at `address`, or the embedded one if that is ''."""
     from components.pusher.target import TargetError
     from serving import running
     from serving.api.client import ModelServer
-    from serving.database.connection import DatabaseError
+    from serving.database import connection
     from serving.embedded import EmbeddedServer, EmbeddedServerError
     from serving.gateway.app import create_app
-    from serving.gateway.server import GatewayServer
+    from serving.gateway.server import GatewayServer, listen
     from serving.gateway.services import Services
     from serving.releases import ReleaseError
     from serving.releases.release import Releases
@@ -125,21 +128,32 @@ def _serve(args: argparse.Namespace, settings: Any) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as open_parts:
         try:
+            # First what may be refused: the model takes seconds to load.
+            if settings.database.startswith('sqlite'):
+                open_parts.enter_context(running.alone(settings.data))
+            listener = open_parts.enter_context(listen(args.host, args.port))
             config = (
                 settings.config_file or Releases(Path(settings.target), settings.model).ensure()
             )
-            if args.model_server:
-                address = service.address(args.model_server)
-            else:
+            connection.connect(settings.database).kw['bind'].dispose()
+            if not address:
                 embedded = EmbeddedServer(config, settings.data / 'model-server.log')
                 open_parts.callback(embedded.close)
                 address = embedded.address
             services = Services(settings, ModelServer(address))
             open_parts.callback(services.close)
-            server = GatewayServer(create_app(services), args.host, args.port, settings.limits)
-        except (ReleaseError, TargetError, EmbeddedServerError, DatabaseError, OSError) as error:
+            server = GatewayServer(create_app(services), listener, settings.limits)
+        except (
+            running.TwiceError,
+            ReleaseError,
+            TargetError,
+            EmbeddedServerError,
+            connection.DatabaseError,
+            OSError,
+        ) as error:
             return refuse('serve', error)
         open_parts.enter_context(running.recorded(settings.data, address))
-        print(f'http://{args.host}:{server.port}/  (Ctrl-C ends it)', flush=True)
+        host = f'[{args.host}]' if ':' in args.host else args.host
+        print(f'http://{host}:{server.port}/  (Ctrl-C ends it)', flush=True)
         server.run()
     return 0

@@ -16,26 +16,43 @@ _MAX_CONNECTIONS = 512
 _BACKLOG = 1024
 
 
+class AddressError(OSError):
+    """An address that a gateway cannot listen on; the text names it and says why."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address; clients wait until a server answers them.
+
+    Args:
+      host: a name or number of this machine.
+      port: 0 takes a free one.
+
+    Raises:
+      AddressError: e.g. another program has the port.
+    """
+    made = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+        made.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        made.close()
+        reason = getattr(error, 'strerror', None) or error
+        raise AddressError(f'cannot listen on {host}, port {port}: {reason}') from None
+    return made
+
+
 class GatewayServer:
-    """An HTTP server, listening when it is made.
+    """An HTTP server.
 
     Args:
       app: the ASGI application.
-      host: the address to listen on.
-      port: 0 takes a free one.
+      listener: see `listen`.
       limits: what a client may send; the times apply here.
-
-    Raises:
-      OSError: the address cannot be used.
     """
 
-    def __init__(self, app: Any, host: str, port: int, limits: Limits):
-        family = socket.AF_INET6 if ':' in host else socket.AF_INET
-        self._socket = socket.socket(family)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((host, port))
-        # Clients may connect from now on; `run` answers them.
-        self._socket.listen(_BACKLOG)
+    def __init__(self, app: Any, listener: socket.socket, limits: Limits):
+        self._socket = listener
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
 from serving import audit, running
 from serving.database import connection
-from tests.support import gateways, postgresql
+from tests.support import gateways, model_servers, postgresql
 
 pytestmark = pytest.mark.slow
 
@@ -218,6 +220,21 @@ def test_studies_wait_for_a_killed_model_server(root: Path) -> None:
         assert service.body('/readyz')['model_server'] == 'ok'
 
 
+@pytest.mark.parametrize('told', [signal.SIGINT, signal.SIGTERM], ids=['Ctrl-C', 'SIGTERM'])
+def test_it_ends_at_once_while_a_model_loads(root: Path, told: signal.Signals) -> None:
+    command = [sys.executable, '-m', 'cxr_triage', 'serve', '--root', str(root), '--port', '0']
+    with model_servers.endless(_target(root) / '1') as loads:
+        process = subprocess.Popen(
+            [*command, '--model', 'triage'], stderr=subprocess.PIPE, text=True
+        )
+        loads.wait()
+        (child,) = psutil.Process(process.pid).children()
+        process.send_signal(told)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0 and 'Traceback' not in errors, errors
+        assert not child.is_running()
+
+
 def test_a_full_disk_refuses_uploads_and_the_rest_goes_on(root: Path) -> None:
     data = root / 'service'
     data.mkdir()
@@ -321,6 +338,20 @@ def test_only_its_user_may_read_the_folder(root: Path) -> None:
         assert service.data.stat().st_mode & 0o077 == 0
 
 
+def _refused(root: Path, *options: str) -> str:
+    """The last line of a service that does not start, which must come before a model is loaded."""
+    done = subprocess.run(
+        [sys.executable, '-m', 'cxr_triage', 'serve', '--root', str(root), '--port', '0', *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_PATIENCE_S,
+    )
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
+    assert not list(root.rglob('model-server.log'))
+    return done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -329,16 +360,50 @@ def test_only_its_user_may_read_the_folder(root: Path) -> None:
         (['--retention-days', '-1'], 'expected 0 or more'),
         (['--database', 'mysql://x/y'], 'only sqlite and postgresql'),
         (['--database', 'postgresql://u:secret@127.0.0.1:1/x'], '127.0.0.1'),
+        (['--port', '70000'], 'cannot listen on 127.0.0.1, port 70000'),
+        (['--host', '192.0.2.1'], 'cannot listen on 192.0.2.1, port 0: Cannot assign'),
+        (['--model-server', 'http://x:1'], 'expected grpc://HOST:PORT'),
+        (['--data', '/dev/null'], '/dev/null: not a folder. Give a folder'),
+        (['--data', '/proc/x'], '/proc/x: No such file or directory. Give a folder'),
     ],
-    ids=['tokens', 'share', 'retention', 'mysql', 'no database'],
+    ids=[
+        'tokens',
+        'share',
+        'retention',
+        'mysql',
+        'no database',
+        'port',
+        'host',
+        'model server',
+        'file',
+        'unwritable',
+    ],
 )
 def test_wrong_options_are_refused(root: Path, options: list[str], message: str) -> None:
-    done = subprocess.run(
-        [sys.executable, '-m', 'cxr_triage', 'serve', '--root', str(root), '--port', '0', *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_PATIENCE_S,
-    )
-    assert done.returncode == 1 and message in done.stderr
-    assert 'Traceback' not in done.stderr and 'secret' not in done.stderr
+    line = _refused(root, *options)
+    assert message in line and 'secret' not in line
+
+
+def test_a_port_that_another_program_has_is_refused(root: Path) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as other:
+        port = other.getsockname()[1]
+        line = _refused(root, '--port', str(port))
+    assert line.endswith(f'cannot listen on 127.0.0.1, port {port}: Address already in use')
+
+
+def test_a_damaged_database_is_refused(root: Path) -> None:
+    (root / 'service').mkdir()
+    (root / 'service' / 'gateway.sqlite').write_bytes(b'no database' * 100)
+    line = _refused(root)
+    assert line.endswith('gateway.sqlite: file is not a database. Restore a backup of it')
+
+
+def test_a_root_without_a_version_is_refused(tmp_path: Path) -> None:
+    assert 'no version was pushed there; run the pipeline' in _refused(tmp_path)
+
+
+def test_a_folder_is_served_once(root: Path, tmp_path: Path) -> None:
+    data = tmp_path / 'data'
+    with _serving(root, '--data', str(data)) as service:
+        line = _refused(root, '--data', str(data))
+        assert f'process {service.process.pid} serves this folder already' in line

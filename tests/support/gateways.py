@@ -23,7 +23,7 @@ from records import synth
 from serving import studies
 from serving.api.client import ModelServer
 from serving.gateway.app import create_app
-from serving.gateway.server import GatewayServer
+from serving.gateway.server import GatewayServer, listen
 from serving.gateway.services import Services
 from serving.gateway.settings import Limits, Settings
 from serving.releases import config_file
@@ -120,7 +120,7 @@ def running(
         **{'requires_token': False, **options},
     )
     services = Services(settings, ModelServer(model_server))
-    server = GatewayServer(create_app(services), '127.0.0.1', 0, limits)
+    server = GatewayServer(create_app(services), listen('127.0.0.1', 0), limits)
     thread = threading.Thread(target=server.run)
     thread.start()
     gateway = Gateway(f'http://127.0.0.1:{server.port}', services)
