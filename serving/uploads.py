@@ -88,6 +88,24 @@ class Upload:
     height: int
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """A DICOM image as a viewer shows it.
+
+    Attributes:
+      pixels: uint8 [height, width]; bone is bright, whatever the photometric interpretation.
+      black, white: the values, in the units of the modality, that are shown as 0 and as 255; for a
+        curve, its ends. The higher one is `black` where high values are dark.
+      lowest, highest: of all values.
+    """
+
+    pixels: np.ndarray
+    black: float
+    white: float
+    lowest: float
+    highest: float
+
+
 def check(content: bytes, max_pixels: int = image_status.MAX_PIXELS) -> Upload:
     """Checks a file by its header alone.
 
@@ -139,19 +157,19 @@ def to_png(pixels: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def dicom_pixels(
-    content: bytes, center: float | None = None, width: float | None = None
-) -> np.ndarray:
-    """The pixels of a DICOM image as a viewer shows them.
+def dicom_pixels(content: bytes) -> np.ndarray:
+    """The pixels of `render` with the window of the file."""
+    return render(content).pixels
+
+
+def render(content: bytes, center: float | None = None, width: float | None = None) -> Rendering:
+    """Decodes and windows a DICOM image.
 
     Args:
       content: the file.
       center, width: a window in the units of the modality; None for that of the file. A file
         without one is shown as it is if it has 8 bits, or else from its darkest to its brightest
         pixel.
-
-    Returns:
-      uint8 [height, width]; bone is bright, whatever the photometric interpretation.
 
     Raises:
       UploadError: the pixels cannot be read.
@@ -161,15 +179,19 @@ def dicom_pixels(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
-                values = _grey_levels(dataset, center, width)
+                values = _values(dataset)
+                lowest, highest = float(values.min()), float(values.max())
+                low, high, shown = _windowed(dataset, values, center, width)
         except UploadError:
             raise
         except Exception:  # noqa: BLE001 - what damaged pixels make a library raise
             raise UploadError('the pixels of the DICOM image cannot be read') from None
-        np.nan_to_num(values, copy=False, posinf=1.0, neginf=0.0)
-        values *= 255
-        shown = np.rint(values, out=values).astype(np.uint8)
-    return 255 - shown if dataset.get('PhotometricInterpretation') == 'MONOCHROME1' else shown
+        np.nan_to_num(shown, copy=False, posinf=1.0, neginf=0.0)
+        shown *= 255
+        pixels = np.rint(shown, out=shown).astype(np.uint8)
+    if dataset.get('PhotometricInterpretation') == 'MONOCHROME1':
+        pixels, low, high = 255 - pixels, high, low
+    return Rendering(pixels, low, high, lowest, highest)
 
 
 def _kind(content: bytes) -> str:
@@ -362,24 +384,41 @@ def _written(dataset: pydicom.Dataset, syntax: pydicom.uid.UID) -> bytes:
     return stream.getvalue()
 
 
-def _grey_levels(dataset: Any, center: float | None, width: float | None) -> np.ndarray:
-    """Grey levels, 0..1 [height, width]."""
+def _values(dataset: Any) -> np.ndarray:
+    """The values in the units of the modality, float32 [height, width]."""
     _check_frame(dataset)
     stored = dataset.pixel_array
     if stored.ndim != 2:
         raise UploadError(f'the image has shape {stored.shape}: expected one grey image')
-    values = np.array(apply_modality_lut(stored, dataset), dtype=np.float32)
-    if center is not None and width is not None:
-        return _scaled(values, center - width / 2, center + width / 2)
-    if 'VOILUTSequence' in dataset and dataset.VOILUTSequence:
-        shown = apply_voi(values.astype(np.int64), dataset)
-        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return np.clip(np.asarray(shown, dtype=np.float32) / (2**bits - 1), 0.0, 1.0)
-    if dataset.get('WindowCenter') is not None and dataset.get('WindowWidth') is not None:
-        return _windowed(values, dataset)
-    if int(dataset.BitsStored) == 8 and stored.dtype == np.uint8 and values.max() <= 255:
-        return _scaled(values, 0.0, 255.0)
-    return _scaled(values, float(values.min()), float(values.max()))
+    return np.array(apply_modality_lut(stored, dataset), dtype=np.float32)
+
+
+def _windowed(
+    dataset: Any, values: np.ndarray, center: float | None, width: float | None
+) -> tuple[float, float, np.ndarray]:
+    """The ends of the window, and the grey levels, 0..1 [height, width]; changes `values`."""
+    lowest, highest = float(values.min()), float(values.max())
+    function = 'LINEAR_EXACT'
+    if center is None or width is None:
+        if 'VOILUTSequence' in dataset and dataset.VOILUTSequence:
+            shown = apply_voi(values.astype(np.int64), dataset)
+            bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+            levels = np.clip(np.asarray(shown, dtype=np.float32) / (2**bits - 1), 0.0, 1.0)
+            return lowest, highest, levels
+        if dataset.get('WindowCenter') is None or dataset.get('WindowWidth') is None:
+            has_bytes = int(dataset.BitsStored) == 8 and dataset.pixel_array.dtype == np.uint8
+            if has_bytes and highest <= 255:
+                lowest, highest = 0.0, 255.0
+            return lowest, highest, _scaled(values, lowest, highest)
+        # The first window of the file; see DICOM PS3.3, C.11.2.1.2.
+        center, width = (_first(dataset[name].value) for name in ('WindowCenter', 'WindowWidth'))
+        function = str(dataset.get('VOILUTFunction', '') or 'LINEAR')
+    if function == 'LINEAR':
+        center, width = center - 0.5, max(width - 1.0, _NARROWEST)
+    low, high = center - width / 2, center + width / 2
+    if function == 'SIGMOID':
+        return low, high, 1.0 / (1.0 + np.exp(-4.0 * (values - center) / width))
+    return low, high, _scaled(values, low, high)
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -387,17 +426,6 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     values -= low
     values /= max(high - low, _NARROWEST)
     return np.clip(values, 0.0, 1.0, out=values)
-
-
-def _windowed(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """The first window of the file; see DICOM PS3.3, C.11.2.1.2."""
-    center, width = (_first(dataset[name].value) for name in ('WindowCenter', 'WindowWidth'))
-    function = str(dataset.get('VOILUTFunction', '') or 'LINEAR')
-    if function == 'SIGMOID':
-        return 1.0 / (1.0 + np.exp(-4.0 * (values - center) / width))
-    if function == 'LINEAR':
-        center, width = center - 0.5, max(width - 1.0, _NARROWEST)
-    return _scaled(values, center - width / 2, center + width / 2)
 
 
 def _first(value: Any) -> float:

@@ -218,16 +218,24 @@ def image(
     center: Annotated[float | None, Query(ge=-1e6, le=1e6, allow_inf_nan=False)] = None,
     width: Annotated[float | None, Query(gt=0, le=1e6, allow_inf_nan=False)] = None,
 ) -> Response:
-    """An image of a study as PNG or JPEG; `center` and `width` window a DICOM image."""
+    """An image of a study as PNG or JPEG.
+
+    `center` and `width` window the values of a DICOM image. With one come the header `X-Window`,
+    the values that are shown as black and as white, and `X-Values`, the lowest and the highest.
+    """
     del caller
     found, content = _content(services, id, number)
     if found.kind != uploads.DICOM:
         return Response(content, media_type=uploads.MEDIA_TYPES[found.kind])
     try:
-        pixels = uploads.dicom_pixels(content, center, width)
+        shown = uploads.render(content, center, width)
     except uploads.UploadError as error:
         raise HTTPException(422, str(error)) from None
-    return Response(uploads.to_png(pixels), media_type='image/png')
+    headers = {
+        'X-Window': f'{shown.black:g} {shown.white:g}',
+        'X-Values': f'{shown.lowest:g} {shown.highest:g}',
+    }
+    return Response(uploads.to_png(shown.pixels), media_type='image/png', headers=headers)
 
 
 @router.get(

@@ -243,9 +243,11 @@ def test_images_are_shown_with_a_window(sqlite_gateway: Gateway) -> None:
     assert types == ['image/png', 'image/jpeg', 'image/png']
     for number in (0, 2):
         np.testing.assert_array_equal(_pixels(responses[number].content), pixels)
-    shown = _pixels(sqlite_gateway.get(f'{path}?number=3&center=100&width=50').content)
+    response = sqlite_gateway.get(f'{path}?number=3&center=100&width=50')
     expected = np.clip((pixels.astype(float) - 100) / 50 + 0.5, 0, 1) * 255
-    np.testing.assert_allclose(shown, expected, atol=0.51)
+    np.testing.assert_allclose(_pixels(response.content), expected, atol=0.51)
+    assert response.headers['X-Window'] == '75 125'
+    assert response.headers['X-Values'] == f'{pixels.min()} {pixels.max()}'
     assert sqlite_gateway.get(f'{path}?number=4').status_code == 404
     for query in ('number=0', 'width=0', 'width=-1', 'center=nan', 'width=inf', 'center=1e300'):
         assert sqlite_gateway.get(f'{path}?{query}').status_code == 422, query

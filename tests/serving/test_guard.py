@@ -114,9 +114,7 @@ def test_a_revoked_token_ends_at_once(gateway: Gateway) -> None:
 def test_the_name_of_the_token_is_on_the_reading(gateway: Gateway) -> None:
     id = gateway.accepted(_IMAGE, headers=_token(gateway, UPLOAD))
     header = _token(gateway, READ, name='Dr. Möbius')
-    response = gateway.post(
-        f'/v1/studies/{id}/reading', json={'verdict': 'normal'}, headers=header
-    )
+    response = gateway.post(f'/v1/studies/{id}/reading', json={'verdict': 'normal'}, headers=header)
     readings = gateways.body(response, 201)['readings']
     assert [reading['reader'] for reading in readings] == ['Dr. Möbius']
 

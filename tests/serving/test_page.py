@@ -40,6 +40,7 @@ from schemas.labels import FINDINGS
 from serving import studies, tokens
 from serving.database import connection
 from serving.gateway import bodies, page
+from serving.gateway.settings import Limits
 from serving.uploads import Upload
 from tests.pages.test_card import card_parts
 from tests.support import program, push_targets
@@ -782,6 +783,53 @@ def test_a_dicom_image_is_shown_as_its_window_says(browser: Browser, gateway: Ga
         top, left = (canvas.shape[0] - side) // 2, (canvas.shape[1] - side) // 2
         shown = canvas[top : top + side, left : left + side]
         assert np.corrcoef(shown[2:-2, 2:-2].ravel(), grey[2:-2, 2:-2].ravel())[0, 1] > 0.99
+
+
+@pytest.mark.slow
+def test_a_window_acts_on_the_values_of_a_dicom_image(browser: Browser, gateway: Gateway) -> None:
+    """Not on the 256 grey levels of the page, in each of which are the values of four squares."""
+    values = np.kron(2000 + 4 * np.arange(400).reshape(20, 20), np.ones((16, 16)))
+    id = gateway.upload(_dicom(values.astype(np.uint16)))
+    with signed_in(browser, gateway) as opened:
+        _open_study(opened, gateway, id)
+        expect(opened.locator('output[for=width]')).to_have_text('4095')
+        expect(opened.locator('output[for=level]')).to_have_text('2048')
+        opened.keyboard.press('a')
+        opened.get_by_label('Level').fill('2800')
+        with opened.expect_response(re.compile(r'center=2800&width=64$')):
+            opened.get_by_label('Window', exact=True).fill('64')
+        _settled(opened)
+        canvas = _pixels(opened)[..., 0].astype(int)
+        top, left = (canvas.shape[0] - 320) // 2, (canvas.shape[1] - 320) // 2
+        shown = canvas[top + 8 : top + 320 : 16, left + 8 : left + 320 : 16]
+        # High values are dark.
+        expected = 255 * (1 - np.clip((values[8::16, 8::16] - 2768) / 64, 0, 1))
+        np.testing.assert_allclose(shown, expected, atol=1.5)
+        opened.keyboard.press('0')
+        expect(opened.locator('output[for=width]')).to_have_text('4095')
+
+
+@pytest.mark.slow
+def test_a_reader_of_a_hundred_studies_a_minute_is_within_the_rate(
+    browser: Browser, gateway: Gateway
+) -> None:
+    id = gateway.upload(_dicom(4095 - synth.phantom(patient=5, size=320).astype(np.uint16) * 16))
+    with signed_in(browser, gateway) as opened:
+        # The same request again is an update, which goes by the clock.
+        sent = set()
+        opened.on('request', lambda request: sent.add((request.method, request.url)))
+        _open_study(opened, gateway, id)
+        opened.get_by_role('button', name='Heat map').click()
+        expect(opened.locator('#legend')).to_be_visible()
+        with opened.expect_response(re.compile('width=1000$')):
+            opened.get_by_label('Window', exact=True).fill('1000')
+        opened.keyboard.press('1')
+        opened.get_by_role('button', name='Save', exact=True).click()
+        expect(opened.locator('#reading-status')).to_contain_text('Saved')
+    counted = [url for _, url in sent if '/static/' not in url]
+    assert len(counted) < len(sent)
+    # And a work list beside it, which is updated every two seconds.
+    assert 100 * len(counted) + 30 <= Limits().requests_per_minute, counted
 
 
 def _dicom(values: np.ndarray) -> bytes:

@@ -228,11 +228,30 @@ def test_the_window_of_the_file_is_used_unless_another_is_given() -> None:
         RescaleIntercept=-1000,
     )
     modality = values.astype(float) - 1000
-    shown = uploads.dicom_pixels(content)
+    shown = uploads.render(content)
     expected = np.clip((modality - 2047.5) / 1000 + 0.5, 0, 1) * 255
-    np.testing.assert_allclose(shown, expected, atol=0.51)
-    other = uploads.dicom_pixels(content, center=0, width=2000)
-    np.testing.assert_allclose(other, np.clip(modality / 2000 + 0.5, 0, 1) * 255, atol=0.51)
+    np.testing.assert_allclose(shown.pixels, expected, atol=0.51)
+    assert (shown.black, shown.white) == (1547.5, 2547.5)
+    other = uploads.render(content, center=0, width=2000)
+    np.testing.assert_allclose(other.pixels, np.clip(modality / 2000 + 0.5, 0, 1) * 255, atol=0.51)
+    assert (other.black, other.white) == (-1000, 1000)
+    assert (other.lowest, other.highest) == (shown.lowest, shown.highest) == (-1000, 3095)
+
+
+@pytest.mark.parametrize(
+    ('tags', 'ends'),
+    [
+        ({'PhotometricInterpretation': 'MONOCHROME1'}, (1700, 100)),
+        ({'WindowCenter': 900, 'WindowWidth': 200, 'VOILUTFunction': 'SIGMOID'}, (800, 1000)),
+        ({'WindowCenter': 900, 'WindowWidth': 200, 'VOILUTFunction': 'LINEAR_EXACT'}, (800, 1000)),
+    ],
+    ids=['dark high values', 'curve', 'exact'],
+)
+def test_the_values_of_black_and_white_are_known(tags: dict, ends: tuple[float, float]) -> None:
+    values = np.linspace(100, 1700, _PIXELS.size).astype(np.uint16).reshape(_PIXELS.shape)
+    shown = uploads.render(gateways.dicom(values, BitsStored=12, HighBit=11, **tags))
+    assert (shown.black, shown.white) == ends
+    assert (shown.lowest, shown.highest) == (100, 1700)
 
 
 @pytest.mark.parametrize('width', [0, 1e-30])

@@ -18,10 +18,25 @@ export async function request(path, { method = 'GET', body, signal } = {}) {
   return answer.json();
 }
 
-/** An image, and the version of the model that made it, if a model did. */
+/**
+ * An image, with the version of the model that made it, if a model did, and the values behind its
+ * grey levels, if they have more bits.
+ */
 export async function requestImage(path, signal) {
+  const { headers, ...answer } = await imageAnswer(path, signal);
+  return { ...answer, version: headers.get('X-Model-Version'), values: values(headers) };
+}
+
+async function imageAnswer(path, signal) {
   const answer = await send(path, { signal });
-  return { blob: await answer.blob(), version: answer.headers.get('X-Model-Version') };
+  return { blob: await answer.blob(), headers: answer.headers };
+}
+
+function values(headers) {
+  const [black, white, lowest, highest] = ['X-Window', 'X-Values']
+    .flatMap((name) => headers.get(name)?.split(' ').map(Number) ?? []);
+  return Number.isFinite(white - black + highest - lowest) && white !== black
+    ? { black, white, lowest, highest } : null;
 }
 
 async function send(path, options) {

@@ -13,6 +13,7 @@ import * as controls from './viewer_controls.js';
 
 const POLL_S = 10;
 const POLL_PENDING_S = 1.5;
+const WINDOW_MS = 200;
 
 const id = location.pathname.split('/').at(-1);
 const api = `/v1/studies/${id}`;
@@ -22,6 +23,10 @@ let number = 1;
 let neighbours = {};
 let linkedVersion;
 let imageRequest = null;
+let windowTimer = 0;
+let isRendering = false;
+// Whether the image on the stage has more than 256 values.
+let hasMoreBits = false;
 
 const refresh = poll(
   async () => {
@@ -94,8 +99,11 @@ async function showImage() {
   hideHeat();
   say(byId('stage-message'), 'Loading …');
   try {
-    const { blob } = await requestImage(`${api}/image?number=${number}`, imageRequest.signal);
-    await viewer.setImage(blob);
+    const { blob, values } = await requestImage(
+      `${api}/image?number=${number}`, imageRequest.signal,
+    );
+    await viewer.setImage(blob, values);
+    hasMoreBits = values !== null;
     say(byId('stage-message'), '');
   } catch (error) {
     if (error.name === 'AbortError') return;
@@ -103,6 +111,30 @@ async function showImage() {
       ? 'The image was removed after the time for which images are kept.'
       : `The image cannot be shown: ${error.status ? error.message : 'the service does not answer'}.`);
   }
+}
+
+/** Has the gateway apply the window to the stored values, of which the page has 256 grey levels. */
+async function renderAgain() {
+  if (!hasMoreBits || !viewer.hasImage || viewer.isFull || isRendering) return;
+  isRendering = true;
+  const { width, level } = viewer;
+  const { signal } = imageRequest;
+  try {
+    const { blob, values } = await requestImage(
+      `${api}/image?number=${number}&center=${level}&width=${width}`, signal,
+    );
+    if (!signal.aborted && !viewer.isFull) await viewer.setRendering(blob, values);
+  } catch {
+    // The earlier rendering stays, with the window applied to its grey levels.
+  } finally {
+    isRendering = false;
+  }
+  if (viewer.width !== width || viewer.level !== level) renderSoon();
+}
+
+function renderSoon() {
+  clearTimeout(windowTimer);
+  windowTimer = setTimeout(renderAgain, WINDOW_MS);
 }
 
 async function toggleHeat() {
@@ -178,6 +210,7 @@ reading.connect(id, async (newStudy, goesOn) => {
   if (neighbours.next) go('next');
   else byId('reading-status').textContent = '✓ Saved. This was the last study in this list.';
 });
+viewer.addEventListener('window', renderSoon);
 byId('heat').addEventListener('click', toggleHeat);
 byId('back').href = `/${location.search}#${id}`;
 keys.listen({

@@ -1,21 +1,19 @@
-// Shows an 8-bit image on a canvas: zoom, position, window and level, inversion, and a heat map
-// over it. It knows nothing of studies; `change` events tell the controls what to show.
+// Shows an image on a canvas: zoom, position, window and level, inversion, and a heat map over it.
+// A rendering has 8 bits. Where the image has more, a `window` event asks for another rendering,
+// until which the old one is shown with the new window. It knows nothing of studies; `change` events
+// tell the controls what to show.
 
 // More are not sharper on any screen, and take too long at each change of the window.
 const MOST_PIXELS = 16e6;
 const LARGEST_ZOOM = 32;
 const VISIBLE_PX = 40;
 const WHEEL_SPEED = 0.0016;
-export const FULL_WINDOW = Object.freeze({ width: 255, level: 128 });
-export const WIDTHS = [2, 510];
-export const LEVELS = [0, 255];
+// The values of an 8-bit image, and those that are shown as black and as white.
+const GREY = Object.freeze({ lowest: 0, highest: 255, black: 0, white: 255 });
 
 const clamp = (value, [low, high]) => Math.min(high, Math.max(low, value));
 
 export class Viewer extends EventTarget {
-  // What slow drags have not yet changed by a whole step.
-  #fraction = { width: 0, level: 0 };
-
   /** `stage` is the element that takes pointers and the wheel, with a canvas in it. */
   constructor(stage) {
     super();
@@ -24,6 +22,7 @@ export class Viewer extends EventTarget {
     this.context = this.canvas.getContext('2d', { alpha: false });
     this.grey = null;
     this.heat = null;
+    this.setValues(GREY);
     this.strength = 0.6;
     this.dragsWindow = false;
     this.pointers = new Map();
@@ -41,22 +40,43 @@ export class Viewer extends EventTarget {
     return Math.round(100 * this.scale * (this.size ? this.size.shrink : 1));
   }
 
-  /** Shows an image, whole and with its full window. */
-  async setImage(blob) {
-    const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none' });
-    const shrink = Math.min(1, Math.sqrt(MOST_PIXELS / (bitmap.width * bitmap.height)));
-    const width = Math.max(1, Math.round(bitmap.width * shrink));
-    const height = Math.max(1, Math.round(bitmap.height * shrink));
-    const picture = newCanvas(width, height);
-    const context = picture.getContext('2d', { willReadFrequently: true });
-    context.drawImage(bitmap, 0, 0, width, height);
-    bitmap.close();
-    this.size = { width, height, shrink };
+  /** Shows an image, whole and with its full window; `values` are its own where it has more bits. */
+  async setImage(blob, values) {
+    const { picture, pixels, shrink } = await decoded(blob);
+    this.size = { width: picture.width, height: picture.height, shrink };
     this.picture = picture;
-    this.pixels = context.getImageData(0, 0, width, height);
-    this.grey = toGrey(this.pixels.data);
+    this.pixels = pixels;
+    this.grey = toGrey(pixels.data);
     this.heat = null;
+    this.setValues(values ?? GREY);
+    this.first = { grey: this.grey, black: this.black, white: this.white };
     this.reset();
+  }
+
+  /** Replaces the rendering by one of other values, with the same window. */
+  async setRendering(blob, { black, white }) {
+    const { pixels } = await decoded(blob);
+    Object.assign(this, { grey: toGrey(pixels.data), black, white });
+    this.#window();
+    this.#draw();
+  }
+
+  /** Which values there are, and which the rendering shows as black and as white. */
+  setValues({ lowest, highest, black, white }) {
+    Object.assign(this, { black, white });
+    const [low, high] = black < white ? [black, white] : [white, black];
+    this.levels = [Math.min(lowest, low), Math.max(highest, high)];
+    const range = this.levels[1] - this.levels[0];
+    // Of 256 steps through all values.
+    this.unit = range / 255;
+    this.widths = [range < 255 ? this.unit : 2, 2 * range];
+    // Whether high values are bright.
+    this.sign = black < white ? 1 : -1;
+    this.full = { width: high - low, level: (low + high) / 2 };
+  }
+
+  get isFull() {
+    return this.width === this.full.width && this.level === this.full.level;
   }
 
   clear() {
@@ -83,8 +103,8 @@ export class Viewer extends EventTarget {
   }
 
   #reset() {
-    this.width = FULL_WINDOW.width;
-    this.level = FULL_WINDOW.level;
+    this.width = this.full.width;
+    this.level = this.full.level;
     this.inverted = false;
     this.scale = 1;
     this.x = 0;
@@ -134,9 +154,14 @@ export class Viewer extends EventTarget {
   }
 
   setWindow(width, level) {
-    this.width = Math.round(clamp(width, WIDTHS));
-    this.level = Math.round(clamp(level, LEVELS));
+    this.width = clamp(width, this.widths);
+    this.level = clamp(level, this.levels);
     this.#windowSoon();
+  }
+
+  /** Widens the window and raises its level by steps of a 256th; down is brighter. */
+  changeWindow(width, level) {
+    this.setWindow(this.width + width * this.unit, this.level + level * this.unit * this.sign);
   }
 
   invert() {
@@ -150,20 +175,24 @@ export class Viewer extends EventTarget {
       this.frame = undefined;
       this.#window();
       this.#draw();
+      this.dispatchEvent(new Event('window'));
     });
   }
 
   /** Applies window, level and inversion to the pixels. */
   #window() {
     if (!this.hasImage) return;
-    const low = this.level - this.width / 2;
-    const table = new Uint32Array(256);
     // The full window changes nothing, so that the pixels are those of the file.
-    const isFull = this.width === FULL_WINDOW.width && this.level === FULL_WINDOW.level;
-    for (let value = 0; value < 256; value += 1) {
-      const share = isFull ? value / 255 : clamp((value - low) / this.width, [0, 1]);
+    const { isFull } = this;
+    if (isFull) Object.assign(this, this.first);
+    const low = this.level - (this.sign * this.width) / 2;
+    const table = new Uint32Array(256);
+    for (let grey = 0; grey < 256; grey += 1) {
+      const value = this.black + (grey / 255) * (this.white - this.black);
+      const share = isFull ? grey / 255
+        : clamp((this.sign * (value - low)) / this.width, [0, 1]);
       const shown = Math.round(255 * (this.inverted ? 1 - share : share));
-      table[value] = 0xff000000 | (shown * 0x010101);
+      table[grey] = 0xff000000 | (shown * 0x010101);
     }
     const target = new Uint32Array(this.pixels.data.buffer);
     for (let index = 0; index < target.length; index += 1) target[index] = table[this.grey[index]];
@@ -260,14 +289,7 @@ export class Viewer extends EventTarget {
     if (now.drag === 'move') return this.moveBy(now.x - before.x, now.y - before.y);
     // A drag over the whole stage passes the whole range. Up is brighter.
     const speed = 255 / Math.min(this.canvas.width, this.canvas.height);
-    this.#fraction = {
-      width: this.#fraction.width + (now.x - before.x) * speed * 2,
-      level: this.#fraction.level + (now.y - before.y) * speed,
-    };
-    const [width, level] = [Math.trunc(this.#fraction.width), Math.trunc(this.#fraction.level)];
-    this.#fraction.width -= width;
-    this.#fraction.level -= level;
-    return this.setWindow(this.width + width, this.level + level);
+    return this.changeWindow((now.x - before.x) * speed * 2, (now.y - before.y) * speed);
   }
 
   #pinch(id, before, now) {
@@ -278,6 +300,19 @@ export class Viewer extends EventTarget {
     const middle = { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 };
     this.zoomBy(distance(now) / distance(before), middle.x, middle.y);
   }
+}
+
+/** The pixels of an image, on a canvas of its size or of the largest one. */
+async function decoded(blob) {
+  const bitmap = await createImageBitmap(blob, { colorSpaceConversion: 'none' });
+  const shrink = Math.min(1, Math.sqrt(MOST_PIXELS / (bitmap.width * bitmap.height)));
+  const width = Math.max(1, Math.round(bitmap.width * shrink));
+  const height = Math.max(1, Math.round(bitmap.height * shrink));
+  const picture = newCanvas(width, height);
+  const context = picture.getContext('2d', { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0, width, height);
+  bitmap.close();
+  return { picture, pixels: context.getImageData(0, 0, width, height), shrink };
 }
 
 function newCanvas(width, height) {

@@ -1,7 +1,6 @@
 // The toolbar of the viewer.
 
 import { byId } from './dom.js';
-import { FULL_WINDOW } from './viewer.js';
 
 const STEP = 1.25;
 const MOVE_PX = 60;
@@ -51,7 +50,7 @@ function moveByKey(viewer, event) {
   if ((!x && !y) || event.ctrlKey || event.altKey || event.metaKey) return;
   event.preventDefault();
   if (event.shiftKey) {
-    viewer.setWindow(viewer.width + x * WINDOW_STEP, viewer.level + y * WINDOW_STEP);
+    viewer.changeWindow(x * WINDOW_STEP, y * WINDOW_STEP);
   } else {
     // The arrow names the part of the image to look at, as in a page that scrolls.
     viewer.moveBy(-x * MOVE_PX, -y * MOVE_PX);
@@ -60,20 +59,24 @@ function moveByKey(viewer, event) {
 
 let announcement = 0;
 
+const rounded = (value, viewer) => String(viewer.unit < 1 ? +value.toPrecision(3) : Math.round(value));
+
 function show(viewer) {
   byId('zoom').textContent = `${viewer.zoom} %`;
   for (const name of ['width', 'level']) {
-    byId(name).value = viewer[name];
-    document.querySelector(`output[for=${name}]`).textContent = viewer[name];
+    const [min, max] = viewer[`${name}s`];
+    const step = viewer.unit < 1 ? viewer.unit : 1;
+    Object.assign(byId(name), { min, max, step, value: viewer[name] });
+    document.querySelector(`output[for=${name}]`).textContent = rounded(viewer[name], viewer);
   }
   byId('invert').setAttribute('aria-pressed', viewer.inverted);
   byId('fit').setAttribute('aria-pressed', viewer.isFitted);
   clearTimeout(announcement);
   announcement = setTimeout(() => {
-    const isFull = viewer.width === FULL_WINDOW.width && viewer.level === FULL_WINDOW.level;
     byId('stage-status').textContent = [
       `Zoom ${viewer.zoom} %`,
-      isFull ? 'full window' : `window ${viewer.width}, level ${viewer.level}`,
+      viewer.isFull ? 'full window'
+        : `window ${rounded(viewer.width, viewer)}, level ${rounded(viewer.level, viewer)}`,
       viewer.inverted ? 'inverted' : '',
     ].filter(Boolean).join(', ');
   }, ANNOUNCE_MS);
