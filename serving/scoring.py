@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ from schemas import image_status, not_assessed, signatures
 from schemas.labels import FINDINGS
 from serving import assessment, studies, uploads
 from serving.api.client import ModelServer, ModelServerError, Prediction
+from serving.claims import claimed
 from serving.database import connection
 from serving.database.tables import Image, Study
 from serving.image_files import ImageFiles
@@ -26,6 +29,8 @@ _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _IDLE_S = 1.0
 _STUDIES_PER_ROUND = 8
+# One records answers while the studies of the other are with the model server.
+_THREADS = 2
 # A request to the model server; far below the largest that it accepts.
 _MAX_BATCH, _MAX_BATCH_BYTES = 16, 64 << 20
 # Until a study is tried again that the model server refuses or that raises.
@@ -49,7 +54,7 @@ class Traffic:
 
 
 class Scorer:
-    """A thread that scores pending studies until `close`.
+    """Threads that score pending studies until `close`.
 
     Args:
       sessions: of the gateway's database.
@@ -58,6 +63,7 @@ class Scorer:
       traffic: which version answers.
       version_info: what is on record about a version.
       when_idle: called whenever no study waits.
+      when_recorded: gets the ids of studies whose answers are on the disk.
 
     Attributes:
       problem: why studies wait; '' if they do not.
@@ -71,40 +77,51 @@ class Scorer:
         traffic: Traffic,
         version_info: Callable[[int], VersionInfo],
         when_idle: Callable[[], None] = lambda: None,
+        when_recorded: Callable[[Collection[str]], None] = lambda ids: None,
     ):
         self._sessions, self._files, self._server = sessions, files, server
         self._traffic, self._version_info = traffic, version_info
-        self._when_idle = when_idle
+        self._when_idle, self._when_recorded = when_idle, when_recorded
         self._wake, self._closed = threading.Event(), threading.Event()
         self.problem = ''
-        self._is_sqlite = sessions.kw['bind'].dialect.name == 'sqlite'
         self._studies_per_round = _STUDIES_PER_ROUND
+        # One thread chooses studies at a time; it also guards the two below.
+        self._choosing = threading.Lock()
+        self._in_work: set[str] = set()
         # Study -> when it is tried again. They must not hold up the others.
         self._set_aside: dict[str, float] = {}
         self._refusal = ''
-        self._thread = threading.Thread(target=self._work, name='scorer')
-        self._thread.start()
+        # One thread rests at a time, so that a study that arrives wakes one alone.
+        self._resting = threading.Lock()
+        self._gate = ThreadPoolExecutor(_THREADS, 'gate')
+        self._threads = [
+            threading.Thread(target=self._work, name=f'scorer-{number}')
+            for number in range(_THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """Has it look for pending studies now."""
         self._wake.set()
 
     def close(self) -> None:
-        """Ends the thread after the round that is under way."""
+        """Ends the threads after the rounds that are under way."""
         self._closed.set()
         self._wake.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
+        self._gate.shutdown()
 
     def _work(self) -> None:
         pause = _FIRST_PAUSE_S
         while not self._closed.is_set():
             try:
-                count = self._round()
+                is_more, is_at_work = self._round()
             except (ModelServerError, SQLAlchemyError, OSError) as error:
                 is_database = isinstance(error, SQLAlchemyError)
                 self._report(f'database: {connection.reason(error)}' if is_database else str(error))
-                self._idle()
-                self._closed.wait(pause)
+                self._rest(self._closed, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is, other studies are scored
@@ -112,12 +129,12 @@ class Scorer:
                 self._report(f'{type(error).__name__}: {error}')
                 self._closed.wait(_FIRST_PAUSE_S)
                 continue
-            self._report(self._refusal)
             pause = _FIRST_PAUSE_S
-            if not count:
-                self._idle()
-                self._wake.wait(_IDLE_S)
-                self._wake.clear()
+            # Otherwise it is up to the other thread, whose model server may be away.
+            if not is_at_work:
+                self._report(self._refusal)
+            if not is_more:
+                self._rest(self._wake, _IDLE_S)
 
     def _report(self, problem: str) -> None:
         if problem and problem != self.problem:
@@ -126,34 +143,51 @@ class Scorer:
             _log.info('studies are scored again')
         self.problem = problem
 
-    def _idle(self) -> None:
-        try:
-            self._when_idle()
-        except Exception:  # noqa: BLE001 - it must not end the scoring
-            _log.exception('housekeeping failed')
+    def _rest(self, until: threading.Event, seconds: float) -> None:
+        with self._resting:
+            try:
+                self._when_idle()
+            except Exception:  # noqa: BLE001 - it must not end the scoring
+                _log.exception('housekeeping failed')
+            until.wait(seconds)
+            # Whoever wakes looks for studies after this, so no call is lost.
+            self._wake.clear()
 
-    def _round(self) -> int:
-        """Looks at a few studies, and returns at how many."""
-        now = time.monotonic()
-        self._set_aside = {id: until for id, until in self._set_aside.items() if until > now}
-        if not self._set_aside:
-            self._refusal = ''
-        if self._is_sqlite:
-            # Read without a transaction that writes: the model must not block uploads meanwhile.
-            with connection.reading(self._sessions) as session:
-                waiting = studies.pending(session, self._studies_per_round, self._set_aside)
-            if waiting:
-                answers, canary = self._ask(waiting)
-                with self._sessions() as session, session.begin():
-                    # Read anew: a reader may have changed them.
-                    current = studies.still_pending(session, [study.id for study in waiting])
-                    self._record(session, current, answers, canary)
-            return len(waiting)
+    def _round(self) -> tuple[bool, bool]:
+        """Scores a few studies that nobody works on.
+
+        Returns:
+          Whether more may wait, and whether there were none but those of the other thread.
+        """
+        with contextlib.ExitStack() as claims:
+            with self._choosing:
+                limit = self._studies_per_round
+                now = time.monotonic()
+                self._set_aside = {id: t for id, t in self._set_aside.items() if t > now}
+                if not self._set_aside:
+                    self._refusal = ''
+                waiting = claims.enter_context(
+                    claimed(self._sessions, limit, self._in_work | self._set_aside.keys())
+                )
+                ids = {study.id for study in waiting}
+                is_at_work = not waiting and bool(self._in_work)
+                self._in_work |= ids
+            try:
+                if waiting:
+                    self._score(waiting)
+            finally:
+                with self._choosing:
+                    self._in_work -= ids
+        return len(waiting) == limit, is_at_work
+
+    def _score(self, waiting: list[Study]) -> None:
+        # Without a transaction: the model must not block uploads and readings.
+        answers, canary = self._ask(waiting)
         with self._sessions() as session, session.begin():
-            waiting = studies.pending(session, self._studies_per_round, self._set_aside)
-            if waiting:
-                self._record(session, waiting, *self._ask(waiting))
-        return len(waiting)
+            # Read anew: a reader may have changed them.
+            current = studies.still_pending(session, [study.id for study in waiting])
+            self._record(session, current, answers, canary)
+        self._when_recorded([study.id for study in current])
 
     def _record(
         self,
@@ -183,15 +217,19 @@ class Scorer:
         except Exception:
             # One of the studies is to blame: each is tried alone until it is found.
             if len(waiting) == 1:
-                self._set_aside[waiting[0].id] = time.monotonic() + _ASIDE_S
+                self._put_aside(waiting[0])
             self._studies_per_round = 1
             raise
         self._studies_per_round = _STUDIES_PER_ROUND
         for study in waiting:
             for refusal in (refusals[i.id] for i in study.images if i.id in refusals):
                 self._refusal = f'the model server refuses an image of study {study.id}: {refusal}'
-                self._set_aside[study.id] = time.monotonic() + _ASIDE_S
+                self._put_aside(study)
         return answers, canary
+
+    def _put_aside(self, study: Study) -> None:
+        with self._choosing:
+            self._set_aside[study.id] = time.monotonic() + _ASIDE_S
 
     def _canary_answers(self, waiting: list[Study]) -> dict[str, studies.Outcome]:
         chosen = [study for study in waiting if _draw(study.id) < self._traffic.canary_share]
@@ -216,26 +254,30 @@ class Scorer:
           ModelServerError: the server does not answer.
         """
         outcomes: dict[str, studies.Outcome] = {}
-        not_sent: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         version: int | None = None
-        for batch in self._batches(waiting, not_sent):
+        for batch in self._batches(waiting, reasons):
+            # Meanwhile, as it takes some of the time of the model. Few images are refused.
+            refused = self._gate.submit(_refused, batch)
             for prediction, row, image in self._predictions(batch, label, version, refusals):
                 # A release in between must not give a study answers of two versions.
                 version = prediction.version
                 threshold = self._version_info(version).threshold
                 outcomes[image.id] = _outcome(prediction, row, threshold)
-        if not_sent and version is None:
+            reasons |= refused.result()
+        if reasons and version is None:
             version = self._newest_version()
-        for id, reason in not_sent.items():
+        for id, reason in reasons.items():
             outcomes[id] = studies.Outcome(version or 0, None, True, reason)
+            refusals.pop(id, None)
         return outcomes
 
     def _batches(
-        self, waiting: list[Study], not_sent: dict[str, str]
+        self, waiting: list[Study], reasons: dict[str, str]
     ) -> Iterator[list[tuple[Image, bytes]]]:
-        """The images that the model is asked about, in requests that the server accepts.
+        """The images that can be read, in requests that the server accepts.
 
-        Puts the others into `not_sent`: image id -> reason.
+        Puts the others into `reasons`: image id -> reason.
         """
         batch: list[tuple[Image, bytes]] = []
         size = 0
@@ -243,13 +285,10 @@ class Scorer:
             try:
                 content = uploads.to_model_input(self._files.read(image.id), image.kind)
             except FileNotFoundError:
-                not_sent[image.id] = not_assessed.FILE_MISSING
+                reasons[image.id] = not_assessed.FILE_MISSING
                 continue
             except uploads.UploadError:
-                not_sent[image.id] = image_status.UNDECODABLE
-                continue
-            if reason := assessment.reason(content):
-                not_sent[image.id] = reason
+                reasons[image.id] = image_status.UNDECODABLE
                 continue
             if batch and (len(batch) == _MAX_BATCH or size + len(content) > _MAX_BATCH_BYTES):
                 yield batch
@@ -291,6 +330,12 @@ class Scorer:
     def _newest_version(self) -> int:
         statuses = self._server.versions(self._traffic.model)
         return max((s.version for s in statuses if s.state == 'AVAILABLE'), default=0)
+
+
+def _refused(batch: list[tuple[Image, bytes]]) -> dict[str, str]:
+    """Image id -> reason, of the images that the gate refuses."""
+    reasons = {image.id: assessment.reason(content) for image, content in batch}
+    return {id: reason for id, reason in reasons.items() if reason}
 
 
 def _outcome(prediction: Prediction, row: int, threshold: float | None) -> studies.Outcome:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Select, and_, func, or_, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from schemas.labels import FINDINGS
 from serving import audit
@@ -121,36 +121,25 @@ def accept(session: Session, images: Sequence[NewImage], actor: str, reference: 
     return study
 
 
-def pending(session: Session, limit: int, except_for: Collection[str] = ()) -> list[Study]:
-    """The oldest studies that wait for an answer, locked for this transaction.
-
-    On PostgreSQL other gateways skip them.
-
-    Args:
-      session: one with an open transaction.
-      limit: how many.
-      except_for: ids of studies to leave out.
-    """
-    query = (
-        select(Study)
-        .where(Study.state == PENDING, Study.id.not_in(list(except_for)))
-        .order_by(Study.number)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .options(selectinload(Study.images))
-    )
-    return list(session.scalars(query))
+def is_pending(session: Session, id: str) -> bool:
+    """Whether there is a study that waits for an answer."""
+    return session.scalar(select(Study.state).where(Study.id == id)) == PENDING
 
 
 def still_pending(session: Session, ids: Collection[str]) -> list[Study]:
-    """The studies of these that still wait for an answer, oldest first, with their images."""
+    """The studies of these that still wait for an answer, oldest first, with their images.
+
+    They are locked, so that no other gateway answers them as well.
+    """
     query = (
         select(Study)
         .where(Study.id.in_(ids), Study.state == PENDING)
         .order_by(Study.number)
-        .options(selectinload(Study.images).selectinload(Image.answers))
+        # All before the log is locked; see `audit.append`.
+        .with_for_update(of=Study)
+        .options(joinedload(Study.images, innerjoin=True))
     )
-    return list(session.scalars(query))
+    return list(session.scalars(query).unique())
 
 
 def record_answers(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
@@ -162,8 +151,7 @@ def record_answers(session: Session, study: Study, outcomes: Sequence[Outcome]) 
       outcomes: one for each image, in their order.
     """
     now = _now()
-    for image, outcome in zip(study.images, outcomes, strict=True):
-        image.answers.append(_answer(outcome, STABLE, now))
+    _add_answers(session, study, outcomes, STABLE, now)
     assessed = [outcome for outcome in outcomes if not outcome.reason]
     probabilities = [outcome.probability for outcome in assessed if outcome.probability is not None]
     study.state = SCORED if assessed else NOT_ASSESSED
@@ -177,9 +165,7 @@ def record_answers(session: Session, study: Study, outcomes: Sequence[Outcome]) 
 
 def record_canary(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
     """Records the answers of the canary version; nothing that is shown changes."""
-    now = _now()
-    for image, outcome in zip(study.images, outcomes, strict=True):
-        image.answers.append(_answer(outcome, CANARY, now))
+    _add_answers(session, study, outcomes, CANARY, _now())
     _audit_answers(session, study, outcomes, CANARY)
 
 
@@ -188,9 +174,7 @@ def find(session: Session, id: str) -> Study | None:
     return session.scalar(
         select(Study)
         .where(Study.id == id)
-        .options(
-            selectinload(Study.images).selectinload(Image.answers), selectinload(Study.readings)
-        )
+        .options(selectinload(Study.images).joinedload(Image.answers), selectinload(Study.readings))
     )
 
 
@@ -318,16 +302,27 @@ def _after(key: Any, by_probability: bool, sort: str, cursor: str) -> Any:
     )
 
 
-def _answer(outcome: Outcome, role: str, now: datetime.datetime) -> Answer:
-    return Answer(
-        role=role,
-        version=outcome.version,
-        answered_at=now,
-        probability=outcome.probability,
-        flag=outcome.flag,
-        reason=outcome.reason,
-        threshold=outcome.threshold,
-        findings=outcome.findings or {},
+def _add_answers(
+    session: Session,
+    study: Study,
+    outcomes: Sequence[Outcome],
+    role: str,
+    now: datetime.datetime,
+) -> None:
+    # By their numbers, for which earlier answers need not be read.
+    session.add_all(
+        Answer(
+            image_number=image.number,
+            role=role,
+            version=outcome.version,
+            answered_at=now,
+            probability=outcome.probability,
+            flag=outcome.flag,
+            reason=outcome.reason,
+            threshold=outcome.threshold,
+            findings=outcome.findings or {},
+        )
+        for image, outcome in zip(study.images, outcomes, strict=True)
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 _BOUNDARY = 'cxr-benchmark-boundary'
-_POLL_S = 0.002
+# The longest that the gateway lets a client wait.
+_WAIT_S = 60
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,17 @@ class Client:
         self._headers = {'Authorization': f'Bearer {token}'} if token else {}
 
     def request(
-        self, method: str, path: str, body: bytes | None = None, content_type: str = ''
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        content_type: str = '',
+        wait_s: int = 0,
     ) -> Answer:
-        """Sends a request, and reads the whole answer."""
+        """Sends a request, and reads the whole answer; the gateway may wait for a score first."""
         headers = {**self._headers, **({'Content-Type': content_type} if content_type else {})}
+        if wait_s:
+            headers['Prefer'] = f'wait={wait_s}'
         try:
             self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
@@ -69,25 +76,31 @@ class Client:
         answer = self.request('POST', '/v1/studies', body, content_type)
         return _expect(answer, 202)['id']
 
-    def study(self, id: str) -> dict[str, Any]:
+    def upload_and_wait(self, content: bytes) -> dict[str, Any]:
+        """Uploads a file as a study, and returns the row of the study once it is scored.
+
+        Raises:
+          RefusedError: it was not accepted, or still waits after a minute.
+        """
+        answer = self.request('POST', '/v1/studies', *multipart([content]), wait_s=_WAIT_S)
+        return _expect(answer, 200)
+
+    def study(self, id: str, wait_s: int = 0) -> dict[str, Any]:
         """A study.
 
         Raises:
           RefusedError: the gateway does not show it.
         """
-        return _expect(self.request('GET', f'/v1/studies/{id}'), 200)
+        return _expect(self.request('GET', f'/v1/studies/{id}', wait_s=wait_s), 200)
 
-    def scored(self, id: str, poll_s: float = _POLL_S, timeout_s: float = 60.0) -> dict[str, Any]:
+    def scored(self, id: str) -> dict[str, Any]:
         """A study as soon as its answer is visible.
 
         Raises:
-          TimeoutError: it still waits.
+          TimeoutError: it still waits after a minute.
         """
-        deadline = time.monotonic() + timeout_s
-        while (study := self.study(id))['state'] == 'pending':
-            if time.monotonic() > deadline:
-                raise TimeoutError(f'study {id} still waits after {timeout_s:g} s')
-            time.sleep(poll_s)
+        if (study := self.study(id, _WAIT_S))['state'] == 'pending':
+            raise TimeoutError(f'study {id} still waits after {_WAIT_S} s')
         return study
 
     def close(self) -> None:

@@ -153,7 +153,7 @@ def _from_gateway(running: service.Service, contents: Sequence[bytes]) -> np.nda
     """The probabilities of single-image studies; NaN for those that were not assessed."""
     client = running.client()
     try:
-        answers = [client.scored(client.upload(content), poll_s=0.1) for content in contents]
+        answers = [client.scored(client.upload(content)) for content in contents]
     finally:
         client.close()
     return np.array([np.nan if a['probability'] is None else a['probability'] for a in answers])

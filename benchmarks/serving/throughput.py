@@ -41,8 +41,8 @@ FIGURES = 'serving-throughput.json'
 GOAL = 0.9
 CLIENTS = 16
 _SECONDS = 60.0
-# Studies of one client that wait at the same time, and seconds between its looks at the oldest.
-_WAITING, _POLL_S = 4, 0.2
+# Studies of one client that wait at the same time.
+_WAITING = 4
 _ALONE_S = 0.25  # share of the seconds for the model server alone
 
 
@@ -206,14 +206,11 @@ def _upload_until(
     waiting: collections.deque[str] = collections.deque()
     turn = number
     while time.monotonic() < end or waiting:
-        while len(waiting) < _WAITING and time.monotonic() < end:
+        if len(waiting) < _WAITING and time.monotonic() < end:
             waiting.append(client.upload(contents[turn % len(contents)]))
             turn += 1
-        while waiting and (study := client.study(waiting[0]))['state'] != 'pending':
-            waiting.popleft()
-            _count(study, load)
-        if len(waiting) == _WAITING or time.monotonic() >= end:
-            time.sleep(_POLL_S)
+        else:
+            _count(client.scored(waiting.popleft()), load)
 
 
 def _count(study: dict[str, Any], load: Load) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
 
@@ -19,6 +21,7 @@ from serving.database import tables
 from serving.gateway import bodies
 from serving.gateway.access import User, needs
 from serving.gateway.services import Services
+from serving.gateway.waiting import Prefer, until_answered
 
 _REFUSALS = {
     401: 'no token, or an unknown or revoked one',
@@ -84,22 +87,38 @@ _Services = Annotated[Services, Depends(_services)]
 
 
 @router.post(
-    '/studies', status_code=202, tags=['studies'], openapi_extra={'requestBody': _UPLOAD_BODY}
+    '/studies',
+    status_code=202,
+    tags=['studies'],
+    openapi_extra={'requestBody': _UPLOAD_BODY},
+    responses={200: {'model': bodies.StudyRow, 'description': 'scored while the client waited'}},
 )
-async def upload(request: Request, services: _Services, caller: _Uploader) -> bodies.StudyRow:
+async def upload(
+    request: Request,
+    response: Response,
+    services: _Services,
+    caller: _Uploader,
+    prefer: Prefer = '',
+) -> bodies.StudyRow:
     """Accepts images as one study.
 
     The answer 202 means that the study and its files are on the disk; it is scored after that.
+    Whoever prefers to wait gets 200 with the scored study, or else 202 as well.
     Files whose content is no chest image in a known format are refused with 422, and then nothing
     is stored. Of DICOM files only the pixels and a list of harmless tags are stored.
     """
     try:
         async with request.form() as form, services.storing:
-            return await run_in_threadpool(_accept, services, caller, form)
+            accepted = await run_in_threadpool(_accept, services, caller, form)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise HTTPException(507, DISK_FULL) from None
         raise
+    with contextlib.suppress(SQLAlchemyError):  # it stays accepted
+        if await until_answered(request, services, accepted.id, prefer):
+            accepted = await run_in_threadpool(_row, services, accepted.id)
+            response.status_code = 200
+    return accepted
 
 
 def _accept(services: Services, caller: User, form: FormData) -> bodies.StudyRow:
@@ -179,7 +198,15 @@ def work_list(
         )
 
 
-@router.get('/studies/{id}', tags=['studies'], responses=_MISSING)
+async def _wait(
+    request: Request, services: _Services, caller: _Reader, id: str, prefer: Prefer = ''
+) -> None:
+    del caller
+    if _may_exist(id):
+        await until_answered(request, services, id, prefer)
+
+
+@router.get('/studies/{id}', tags=['studies'], responses=_MISSING, dependencies=[Depends(_wait)])
 def study(services: _Services, caller: _Reader, id: str, canary: bool = False) -> bodies.StudyBody:
     """A study with its images, answers and readings."""
     del caller
@@ -293,8 +320,17 @@ def models(services: _Services, caller: _Reader) -> list[bodies.ModelBody]:
     ]
 
 
+def _may_exist(id: str) -> bool:
+    return id.isalnum() and len(id) <= _MAX_ID
+
+
+def _row(services: Services, id: str) -> bodies.StudyRow:
+    with services.reading() as session:
+        return bodies.row(_find(session, id))
+
+
 def _find(session: Session, id: str) -> tables.Study:
-    found = studies.find(session, id) if id.isalnum() and len(id) <= _MAX_ID else None
+    found = studies.find(session, id) if _may_exist(id) else None
     if found is None:
         raise HTTPException(404, f'there is no study {id[:40]!r}')
     return found

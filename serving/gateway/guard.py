@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from serving.gateway import access
+from serving.gateway import access, waiting
 from serving.gateway.metrics import Metrics
 from serving.gateway.settings import Limits
 
@@ -79,7 +79,9 @@ class Guard:
         finally:
             # Files that never fail would hide the share of the requests that do.
             if not scope['path'].startswith(_FILES_OF_PAGES):
-                self._metrics.count(scope, status, time.perf_counter() - started)
+                # A client that waits for an answer does not make the gateway slow.
+                waited = scope.get('state', {}).get(waiting.STATE, 0.0)
+                self._metrics.count(scope, status, time.perf_counter() - started - waited)
 
     async def _answer(self, scope: dict, receive: Any, send: Any) -> None:
         request = Request(scope)

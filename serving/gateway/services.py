@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from components.pusher import target as push_target
 from serving import served_versions, studies
+from serving.announcements import Announcements
 from serving.api.client import ModelServer, ModelServerError
 from serving.database import connection
 from serving.gateway.settings import Settings
@@ -46,6 +47,8 @@ class Services:
             self.sessions, self.files, Path(settings.target), settings.retention_days
         )
         self._states: tuple[float, dict[int, str]] = (0.0, {})
+        # Of the ids of studies whose answers are on the disk.
+        self.answered = Announcements()
         self.scorer = Scorer(
             self.sessions,
             self.files,
@@ -53,6 +56,7 @@ class Services:
             Traffic(settings.model, self.stable_label, settings.canary_share),
             self.version,
             self.housekeeping.run,
+            self.answered.announce,
         )
 
     def close(self) -> None:

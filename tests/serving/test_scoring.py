@@ -156,6 +156,27 @@ def test_large_studies_are_sent_in_parts(
     assert sum(sent) == 40 and max(sent) <= 3
 
 
+@pytest.mark.slow
+def test_several_gateways_answer_each_study_once(
+    sessions: sessionmaker[Session], files: ImageFiles, fragile_server: str
+) -> None:
+    ids = [_accept(sessions, files, gateways.jpeg(n % 4 + 1)) for n in range(40)]
+    recorded: list[str] = []
+    scorers = [
+        _scorer(sessions, files, fragile_server, when_recorded=recorded.extend) for _ in range(3)
+    ]
+    try:
+        _wait(lambda: all(_state(sessions, id) == 'scored' for id in ids))
+    finally:
+        for scorer in scorers:
+            scorer.close()
+    assert sorted(recorded) == sorted(ids)
+    with sessions() as session:
+        answers = [e.subject for e in audit.entries(session) if e.action == 'answer']
+        assert audit.verify(session)[2] == []
+    assert sorted(answers) == sorted(ids)
+
+
 def test_housekeeping_goes_on_while_the_model_server_is_down(
     sessions: sessionmaker[Session], files: ImageFiles
 ) -> None:
@@ -163,6 +184,8 @@ def test_housekeeping_goes_on_while_the_model_server_is_down(
     called = threading.Event()
     scorer = _scorer(sessions, files, gateways.NO_MODEL_SERVER, when_idle=called.set)
     try:
+        _wait(lambda: bool(scorer.problem))
+        called.clear()
         assert called.wait(30)
         assert scorer.problem and _state(sessions, id) == PENDING
     finally:
