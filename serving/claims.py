@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Collection, Iterator
 
 from sqlalchemy import Engine, Select, func, select
-from sqlalchemy.orm import Session, selectinload, sessionmaker
+from sqlalchemy.orm import Session, joinedload, sessionmaker
 
 from serving.database import connection
 from serving.database.tables import PENDING, Study
@@ -43,7 +43,8 @@ def claimed(
             query = query.where(Study.number.in_(numbers))
         # After the locks: another gateway may have just recorded its answers.
         with connection.reading(sessions) as session:
-            studies = list(session.scalars(query.options(selectinload(Study.images))))
+            query = query.options(joinedload(Study.images, innerjoin=True))
+            studies = list(session.scalars(query).unique())
         yield studies
 
 

@@ -20,6 +20,8 @@ class ImageFiles:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        # Folders below it whose names are on the disk.
+        self._kept: set[Path] = set()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def write(self, id: str, content: bytes) -> None:
@@ -41,8 +43,10 @@ class ImageFiles:
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
-        for folder in (path.parent, self.folder):
-            _sync(folder)
+        _sync(path.parent)
+        if path.parent not in self._kept:
+            _sync(self.folder)
+            self._kept.add(path.parent)
 
     def read(self, id: str) -> bytes:
         """The content of a file.

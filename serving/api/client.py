@@ -14,6 +14,8 @@ from serving.api.methods import METHODS
 from serving.api.tensors import from_strings, to_array
 
 _MAX_MESSAGE_BYTES = 256 << 20
+# Until versions are loaded, beside the requests that go on.
+_LOADING_S = 120.0
 # What a server that starts, stops or is overloaded answers.
 _TEMPORARY = frozenset(
     {
@@ -142,7 +144,7 @@ class ModelServer:
     def reload(self, config: Any) -> None:
         """Has the server serve a ModelServerConfig message, and waits for its versions."""
         request = messages.ReloadConfigRequest(config=config)
-        response = self._request('HandleReloadConfigRequest', request)
+        response = self._request('HandleReloadConfigRequest', request, _LOADING_S)
         if response.status.error_code:
             raise ModelServerError(f'{self.address}: {response.status.error_message}')
 
