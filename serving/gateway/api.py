@@ -22,6 +22,7 @@ from serving.gateway import bodies
 from serving.gateway.access import User, needs
 from serving.gateway.services import Services
 from serving.gateway.waiting import Prefer, until_answered
+from serving.image_formats import png, rendering
 
 _REFUSALS = {
     401: 'no token, or an unknown or revoked one',
@@ -255,14 +256,14 @@ def image(
     if found.kind != uploads.DICOM:
         return Response(content, media_type=uploads.MEDIA_TYPES[found.kind])
     try:
-        shown = uploads.render(content, center, width)
+        shown = rendering.render(content, center, width)
     except uploads.UploadError as error:
         raise HTTPException(422, str(error)) from None
     headers = {
         'X-Window': f'{shown.black:g} {shown.white:g}',
         'X-Values': f'{shown.lowest:g} {shown.highest:g}',
     }
-    return Response(uploads.to_png(shown.pixels), media_type='image/png', headers=headers)
+    return Response(png.encode(shown.pixels), media_type='image/png', headers=headers)
 
 
 @router.get(
@@ -293,7 +294,7 @@ def explanation(
     top = float(np.max(heat, initial=0.0))
     scaled = np.clip(heat, 0.0, None) / top if top > 0 else np.zeros_like(heat)
     return Response(
-        uploads.to_png(np.rint(scaled * 255).astype(np.uint8)),
+        png.encode(np.rint(scaled * 255).astype(np.uint8)),
         media_type='image/png',
         headers={'X-Model-Version': str(prediction.version)},
     )

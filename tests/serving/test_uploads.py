@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from serving import uploads
+from serving.image_formats import dicom, rendering
 from serving.uploads import DICOM, JPEG, PNG, Upload, UploadError
 from tests.support import gateways
 
@@ -37,6 +38,10 @@ def _jpeg(**options) -> bytes:
 def _decoded(content: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image)
+
+
+def _rendered(content: bytes) -> np.ndarray:
+    return rendering.render(content).pixels
 
 
 @pytest.mark.parametrize(
@@ -128,10 +133,10 @@ def test_an_unknown_compression_is_named() -> None:
 
 
 def test_compressed_pixels_of_another_size_than_the_header_are_refused() -> None:
-    assert np.abs(uploads.dicom_pixels(_compressed(_PIXELS)).astype(int) - _PIXELS).mean() < 3
+    assert np.abs(_rendered(_compressed(_PIXELS)).astype(int) - _PIXELS).mean() < 3
     large = np.zeros((3000, 3000), np.uint8)
     with pytest.raises(UploadError, match='another size'):
-        uploads.dicom_pixels(_compressed(large, Rows=256, Columns=256))
+        _rendered(_compressed(large, Rows=256, Columns=256))
 
 
 def _compressed(image: np.ndarray, **tags) -> bytes:
@@ -155,9 +160,9 @@ def test_only_the_listed_tags_of_a_dicom_are_stored() -> None:
         assert value.encode() not in stored
     dataset = pydicom.dcmread(io.BytesIO(stored))
     keywords = {element.keyword for element in dataset}
-    assert {'Rows', 'WindowCenter', 'PixelData'} <= keywords <= set(uploads.DICOM_TAGS)
+    assert {'Rows', 'WindowCenter', 'PixelData'} <= keywords <= set(dicom.TAGS)
     assert uploads.check(stored) == uploads.check(content)
-    np.testing.assert_array_equal(uploads.dicom_pixels(stored), uploads.dicom_pixels(content))
+    np.testing.assert_array_equal(_rendered(stored), _rendered(content))
 
 
 def test_a_lookup_table_is_stored_without_what_is_beside_it() -> None:
@@ -170,7 +175,7 @@ def test_a_lookup_table_is_stored_without_what_is_beside_it() -> None:
     content = gateways.dicom(_PIXELS, VOILUTSequence=[table])
     stored = uploads.without_metadata(content, DICOM)
     assert _SECRET.encode() in content and _SECRET.encode() not in stored
-    np.testing.assert_array_equal(uploads.dicom_pixels(stored), _PIXELS)
+    np.testing.assert_array_equal(_rendered(stored), _PIXELS)
 
 
 def test_a_png_is_stored_without_texts() -> None:
@@ -201,17 +206,17 @@ def test_a_damaged_image_stays_what_it_is(content: bytes) -> None:
 
 def test_every_pixel_of_an_8_bit_dicom_is_kept() -> None:
     low_contrast = (_PIXELS // 2 + 40).astype(np.uint8)
-    np.testing.assert_array_equal(uploads.dicom_pixels(gateways.dicom(low_contrast)), low_contrast)
+    np.testing.assert_array_equal(_rendered(gateways.dicom(low_contrast)), low_contrast)
 
 
 def test_monochrome1_is_inverted() -> None:
     content = gateways.dicom(_PIXELS, PhotometricInterpretation='MONOCHROME1')
-    np.testing.assert_array_equal(uploads.dicom_pixels(content), 255 - _PIXELS)
+    np.testing.assert_array_equal(_rendered(content), 255 - _PIXELS)
 
 
 def test_12_bits_without_a_window_span_all_levels() -> None:
     twelve = _PIXELS.astype(np.uint16) * 8 + 500
-    shown = uploads.dicom_pixels(gateways.dicom(twelve, BitsStored=12, HighBit=11))
+    shown = _rendered(gateways.dicom(twelve, BitsStored=12, HighBit=11))
     spread = (_PIXELS - _PIXELS.min()) / np.ptp(_PIXELS) * 255
     np.testing.assert_allclose(shown, spread, atol=0.51)
 
@@ -228,11 +233,11 @@ def test_the_window_of_the_file_is_used_unless_another_is_given() -> None:
         RescaleIntercept=-1000,
     )
     modality = values.astype(float) - 1000
-    shown = uploads.render(content)
+    shown = rendering.render(content)
     expected = np.clip((modality - 2047.5) / 1000 + 0.5, 0, 1) * 255
     np.testing.assert_allclose(shown.pixels, expected, atol=0.51)
     assert (shown.black, shown.white) == (1547.5, 2547.5)
-    other = uploads.render(content, center=0, width=2000)
+    other = rendering.render(content, center=0, width=2000)
     np.testing.assert_allclose(other.pixels, np.clip(modality / 2000 + 0.5, 0, 1) * 255, atol=0.51)
     assert (other.black, other.white) == (-1000, 1000)
     assert (other.lowest, other.highest) == (shown.lowest, shown.highest) == (-1000, 3095)
@@ -249,14 +254,14 @@ def test_the_window_of_the_file_is_used_unless_another_is_given() -> None:
 )
 def test_the_values_of_black_and_white_are_known(tags: dict, ends: tuple[float, float]) -> None:
     values = np.linspace(100, 1700, _PIXELS.size).astype(np.uint16).reshape(_PIXELS.shape)
-    shown = uploads.render(gateways.dicom(values, BitsStored=12, HighBit=11, **tags))
+    shown = rendering.render(gateways.dicom(values, BitsStored=12, HighBit=11, **tags))
     assert (shown.black, shown.white) == ends
     assert (shown.lowest, shown.highest) == (100, 1700)
 
 
 @pytest.mark.parametrize('width', [0, 1e-30])
 def test_a_window_without_width_is_a_threshold(width: float) -> None:
-    shown = uploads.dicom_pixels(gateways.dicom(_PIXELS, WindowCenter=100, WindowWidth=width))
+    shown = _rendered(gateways.dicom(_PIXELS, WindowCenter=100, WindowWidth=width))
     assert set(np.unique(shown)) <= {0, 255}
 
 

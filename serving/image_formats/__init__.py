@@ -1,0 +1,1 @@
+"""The formats of uploaded images: size by the header, and removal of metadata."""
