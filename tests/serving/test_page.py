@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
@@ -74,12 +75,14 @@ class Gateway:
       secrets: name of a token -> the token; the names are those of `_ROLES`.
       version: the served version.
       database: a URL.
+      pid: the process.
     """
 
     url: str
     secrets: dict[str, str]
     version: int
     database: str
+    pid: int
 
     def request(self, path: str, body: Any = None, token: str = 'reader') -> Any:
         """The JSON answer of a request."""
@@ -184,7 +187,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         running.wait_for(lambda: 'startup complete' in running.screen)
         url = address.search(running.screen)
         assert url, running.screen
-        yield Gateway(url[0], secrets, version, database)
+        yield Gateway(url[0], secrets, version, database, process.pid)
     finally:
         process.send_signal(signal.SIGINT)
         # 130: interrupted.
@@ -622,6 +625,26 @@ def test_a_hidden_tab_asks_for_nothing(browser: Browser, gateway: Gateway) -> No
         opened.evaluate(hide, False)
         opened.wait_for_timeout(300)
         assert sum('/v1/worklist' in url for url in requests) == 1
+
+
+@pytest.mark.slow
+def test_the_list_says_when_studies_wait_for_the_model_server(
+    browser: Browser, gateway: Gateway
+) -> None:
+    (server,) = (
+        process
+        for process in psutil.Process(gateway.pid).children()
+        if 'serving.model_server' in process.cmdline()
+    )
+    with signed_in(browser, gateway) as opened:
+        server.suspend()
+        try:
+            gateway.add('delayed')
+            _open_list(opened, gateway)
+            expect(opened.locator('#delayed')).to_contain_text('Scoring is delayed')
+        finally:
+            server.resume()
+        expect(opened.locator('#delayed')).to_be_hidden()
 
 
 @pytest.mark.slow

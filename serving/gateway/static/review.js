@@ -58,7 +58,7 @@ function show(newStudy) {
   replace(byId('answer'), ...answerElements(study, image));
   byId('details').hidden = false;
   replace(byId('details').lastElementChild, ...definitions(technicalDetails(study, image)).children);
-  byId('heat').disabled = !image.answer || Boolean(image.answer.reason);
+  enableHeat();
   reading.showReadings(study);
   if (isFirst || study.version !== linkedVersion) showLinks();
 }
@@ -97,6 +97,7 @@ async function showImage() {
   viewer.canvas.setAttribute('aria-label', `${label}, ${image.width} × ${image.height} pixels`);
   viewer.clear();
   hideHeat();
+  enableHeat();
   say(byId('stage-message'), 'Loading …');
   try {
     const { blob, values } = await requestImage(
@@ -104,6 +105,7 @@ async function showImage() {
     );
     await viewer.setImage(blob, values);
     hasMoreBits = values !== null;
+    enableHeat();
     say(byId('stage-message'), '');
   } catch (error) {
     if (error.name === 'AbortError') return;
@@ -137,9 +139,14 @@ function renderSoon() {
   windowTimer = setTimeout(renderAgain, WINDOW_MS);
 }
 
+function enableHeat() {
+  const { answer } = study.images[number - 1];
+  byId('heat').disabled = !viewer.hasImage || !answer || Boolean(answer.reason);
+}
+
 async function toggleHeat() {
   const button = byId('heat');
-  if (button.disabled || !viewer.hasImage) return;
+  if (button.disabled) return;
   if (button.getAttribute('aria-pressed') === 'true') {
     hideHeat();
     return;

@@ -13,6 +13,8 @@ const POLL_PENDING_S = 2;
 const SAVED = 'worklist';
 const PAGE = 50;
 const TYPING_MS = 250;
+const DELAYED = 'Scoring is delayed by a problem of the model server. New studies are stored and wait; '
+  + 'they can be read.';
 
 const filters = byId('filters');
 const table = byId('studies');
@@ -68,6 +70,7 @@ async function load() {
     const page = await request(`/v1/worklist?${values}`, { signal: controller.signal });
     show(page, studyQuery, String(values));
     say(byId('problem'), '');
+    say(byId('delayed'), isWaiting && await isDelayed() ? DELAYED : '');
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     // What is on the screen stays, with the time at which it was true.
@@ -76,6 +79,15 @@ async function load() {
       : 'The service does not answer. The list below may be out of date; it is updated as soon as '
         + 'the service is back.');
     throw error;
+  }
+}
+
+/** Whether studies wait for longer than usual. */
+async function isDelayed() {
+  try {
+    return (await request('/readyz')).model_server !== 'ok';
+  } catch {
+    return false;
   }
 }
 
