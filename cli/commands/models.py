@@ -36,13 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
         if name not in ('list', 'show'):
             action.add_argument('--why', default='', help='for the record of releases')
-            action.add_argument(
-                '--config-file',
-                type=Path,
-                metavar='FILE',
-                help='the models.config of a Kubernetes overlay, changed in place of the one in '
-                'the push directory',
-            )
+        action.add_argument(
+            '--config-file',
+            type=Path,
+            metavar='FILE',
+            help='the models.config of Docker Compose or of a Kubernetes overlay, in place of the '
+            'one in the push directory',
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from serving.releases.journal import JournalError
     from serving.releases.release import Releases
 
-    config = getattr(args, 'config_file', None)
+    config = args.config_file
     try:
         address = service.address(args.model_server or '')
         target = service.target(args)
@@ -84,10 +84,10 @@ def _change(args: argparse.Namespace, releases: Any) -> None:
         version = getattr(releases, args.action)(args.version, args.why)
     label = 'canary' if args.action == 'canary' else 'stable'
     print(f'Version {version} is {label} in {releases.config_path}.')
-    if releases.config is not None:
+    if releases.config is not None and (releases.config.parent / 'kustomization.yaml').exists():
         print(f'To apply it: kubectl apply -k {releases.config.parent}')
     elif releases.server is None:
-        print('No model server of this root runs: it takes effect when one starts.')
+        print('No model server was asked: it takes effect when one reads the file.')
 
 
 def _print_versions(releases: Any, only: int | None) -> None:

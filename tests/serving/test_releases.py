@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import main as cli
 from components.pusher import push
 from components.serving_check import sample_answers
 from components.serving_check.session_model import SessionModel
@@ -24,6 +25,8 @@ from tests.support import model_servers, push_targets, tiny_model
 from tests.support.model_servers import MODEL
 
 _IMAGES = tiny_model.images()
+
+_SHIPPED = sorted((Path(__file__).resolve().parents[2] / 'kubeflow').rglob('models.config'))
 
 
 @pytest.fixture
@@ -183,6 +186,24 @@ def test_a_file_of_an_overlay_keeps_its_path_and_comments(target: Path, tmp_path
     assert config_file.base_path(config, MODEL) == '/models/x'
     assert config_file.labels(config, MODEL) == {STABLE: 2}
     assert not (target / 'models.config').exists()
+
+
+@pytest.mark.parametrize('file', _SHIPPED, ids=lambda file: file.parent.name)
+def test_the_first_release_replaces_the_placeholder_of_a_shipped_file(
+    target: Path, tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(target / '1')
+    folder = tmp_path / file.parent.name
+    shutil.copytree(file.parent, folder)
+    options = ['--target', str(target), '--config-file', str(folder / file.name)]
+    assert cli.main(['models', 'promote', *options]) == 0
+    config = config_file.read(folder / file.name)
+    assert config_file.labels(config, 'cxr_triage') == {STABLE: 4}
+    is_kustomized = (folder / 'kustomization.yaml').exists()
+    assert (f'kubectl apply -k {folder}' in capsys.readouterr().out) == is_kustomized
+    assert cli.main(['models', 'list', *options]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if 'stable' in line]
+    assert line.split()[:2] == ['4', 'stable']
 
 
 def test_a_damaged_config_file_is_named(target: Path) -> None:
