@@ -3,8 +3,9 @@
     python -m experiments.assessment --data-root DIR --pediatric DIR
 
 A logistic regression tells frontal chest X-rays from each other kind of image, on the patients that
-`benchmarks.assessment` does not use. The weights go to serving/assessment/weights.json. Then it is
-fitted again without the NIH images, and without the pediatric ones, and applied to those.
+`benchmarks.assessment` does not use. The limit of the evidence is found by cross-validation on the
+same patients. Both go to serving/assessment/weights.json. Then it is fitted again without the NIH
+images, and without the pediatric ones, and applied to those with the same limit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,15 +40,14 @@ REASONS = {
     OTHER: not_assessed.NOT_CHEST,
     **dict.fromkeys(_CROPPED, not_assessed.CROPPED),
 }
-# Evidence from which an image is refused: more than that of 99.9 % of the real images, also of a
-# source that the model was not fitted on, except for crops of which that would miss too many.
-LIMITS = {
-    **dict.fromkeys(REASONS, 3.0),
-    OTHER: 2.0,
-    **dict.fromkeys(_CROPPED, 3.5),
-}
+# Beginnings of the names of sources.
+_SETS = ('NIH', 'pediatric')
+# Share of the real images of each set that the limit accepts.
+_ACCEPTED = 0.998
+_FOLDS = 5
 _FROM_EACH_SET = 1_300
-_VARIATIONS = 3
+# Of each real image: varied ones, and those with each change.
+_VARIATIONS, _CHANGED = 6, 2
 _DRAWN = 500
 # Descriptors that hardly vary must not get large weights.
 _SMALLEST_SPREAD = 0.05
@@ -60,17 +61,30 @@ class Examples:
       values: float32 [n, descriptors.LENGTH].
       kinds: str [n].
       sources: str [n]; '' for a drawn image.
+      patients: str [n]; each drawn image has its own.
       varied: bool [n], whether the image was varied.
     """
 
     values: np.ndarray
     kinds: np.ndarray
     sources: np.ndarray
+    patients: np.ndarray
     varied: np.ndarray
 
     def where(self, rows: np.ndarray) -> Examples:
         """Some of them."""
-        return Examples(self.values[rows], self.kinds[rows], self.sources[rows], self.varied[rows])
+        return Examples(
+            self.values[rows],
+            self.kinds[rows],
+            self.sources[rows],
+            self.patients[rows],
+            self.varied[rows],
+        )
+
+    def is_whole(self, name: str) -> np.ndarray:
+        """Rows of the real images of a set as they are."""
+        is_real = (self.kinds == FRONTAL) & ~self.varied
+        return is_real & np.char.startswith(self.sources, name)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -83,14 +97,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, default=gate.WEIGHTS, help='the file of weights')
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 160)
+    real = (*images.nih(args.data_root), *images.pediatric(args.pediatric))
+    fitted_on = [image for image in real if not image.is_held_out and not image.flaw]
     examples = describe(
         [
-            *_some([image for image in images.nih(args.data_root) if not image.is_held_out]),
-            *_some([image for image in images.pediatric(args.pediatric) if not image.is_held_out]),
+            image
+            for name in _SETS
+            for image in _some([image for image in fitted_on if image.source.startswith(name)])
         ]
     )
-    args.out.write_text(text(weights(fit(examples))), encoding='utf-8')
-    console.print(_across_sources(examples))
+    limit = find_limit(examples)
+    args.out.write_text(text(limit, fit(examples)), encoding='utf-8')
+    console.print(f'limit {limit:.2f}')
+    console.print(_across_sources(examples, limit))
 
 
 def describe(real: Sequence[RealImage]) -> Examples:
@@ -99,18 +118,22 @@ def describe(real: Sequence[RealImage]) -> Examples:
     rows = [row for group in track(groups, total=len(real), transient=True) for row in group]
     drawn = [(name, seed) for name in images.DRAWN for seed in range(_DRAWN)]
     rows += [
-        (values, OTHER, '', False)
-        for values in track(
+        (values, OTHER, '', f'{name} {seed}', False)
+        for (name, seed), values in zip(
+            track(drawn, transient=True),
             ordered_map(_describe_drawn, drawn, default_workers()),
-            total=len(drawn),
-            transient=True,
+            strict=True,
         )
     ]
-    values, kinds, sources, varied = zip(*rows, strict=True)
-    return Examples(np.stack(values), np.array(kinds), np.array(sources), np.array(varied))
+    values, *others = zip(*rows, strict=True)
+    return Examples(np.stack(values), *map(np.array, others))
 
 
-def fit(examples: Examples) -> dict[str, tuple[np.ndarray, float]]:
+# Kind -> weights and bias.
+Fitted = dict[str, tuple[np.ndarray, float]]
+
+
+def fit(examples: Examples) -> Fitted:
     """Kind -> weights and bias of its evidence against `frontal`."""
     mean = examples.values.mean(axis=0)
     scale = examples.values.std(axis=0) + _SMALLEST_SPREAD
@@ -127,23 +150,33 @@ def fit(examples: Examples) -> dict[str, tuple[np.ndarray, float]]:
     return result
 
 
-def weights(fitted: dict[str, tuple[np.ndarray, float]]) -> dict:
-    """The content of the file of weights."""
-    return {
+def highest_evidence(fitted: Fitted, values: np.ndarray) -> np.ndarray:
+    """Of all kinds, float64 [n]."""
+    return np.max([values @ coefficients + bias for coefficients, bias in fitted.values()], axis=0)
+
+
+def find_limit(examples: Examples) -> float:
+    """The limit that accepts `_ACCEPTED` of each set, if no patient was in the fit."""
+    folds = np.array([zlib.crc32(name.encode()) // 2 % _FOLDS for name in examples.patients])
+    highest = np.empty(len(folds))
+    for fold in range(_FOLDS):
+        fitted = fit(examples.where(folds != fold))
+        highest[folds == fold] = highest_evidence(fitted, examples.values[folds == fold])
+    return max(float(np.quantile(highest[examples.is_whole(name)], _ACCEPTED)) for name in _SETS)
+
+
+def text(limit: float, fitted: Fitted) -> str:
+    """The text of the file of weights: a line for each kind."""
+    kinds = {
         name: {
             'reason': REASONS[name],
-            'limit': LIMITS[name],
             'bias': round(bias, 4),
             'weights': [round(float(value), 4) for value in coefficients],
         }
         for name, (coefficients, bias) in fitted.items()
     }
-
-
-def text(content: dict) -> str:
-    """The text of the file of weights: a line for each kind."""
-    lines = [f'{json.dumps(name)}: {json.dumps(kind)}' for name, kind in content.items()]
-    return '{\n' + ',\n'.join(lines) + '\n}\n'
+    lines = [f'{json.dumps(name)}: {json.dumps(kind)}' for name, kind in kinds.items()]
+    return f'{{"limit": {limit:.2f}, "kinds": {{\n' + ',\n'.join(lines) + '\n}}\n'
 
 
 def _some(real: list[RealImage]) -> list[RealImage]:
@@ -153,20 +186,24 @@ def _some(real: list[RealImage]) -> list[RealImage]:
     return [real[row] for row in sorted(chosen)]
 
 
-Row = tuple[np.ndarray, str, str, bool]
+Row = tuple[np.ndarray, str, str, str, bool]
 
 
 def _describe_real(item: tuple[int, RealImage]) -> list[Row]:
     number, real = item
     rng = np.random.default_rng([1, number])
     image = real.open().resize((images.SIDE, images.SIDE), images.Image.Resampling.BOX)
-    rows = [(_describe(image), FRONTAL, real.source, False)]
-    for _ in range(_VARIATIONS):
-        rows.append((_describe(images.variation(image, rng)), FRONTAL, real.source, True))
+
+    def row(changed: images.Image.Image, kind: str, varied: bool) -> Row:
+        return (_describe(changed), kind, real.source, real.patient, varied)
+
+    rows = [row(image, FRONTAL, False)]
+    rows += [row(images.variation(image, rng), FRONTAL, True) for _ in range(_VARIATIONS)]
     for name, change in images.CHANGES.items():
-        varied = bool(rng.random() < 0.6)
-        start = images.variation(image, rng) if varied else image
-        rows.append((_describe(change(start, rng)), name, real.source, varied))
+        for _ in range(_CHANGED):
+            varied = bool(rng.random() < 0.6)
+            start = images.variation(image, rng) if varied else image
+            rows.append(row(change(start, rng), name, varied))
     return rows
 
 
@@ -180,30 +217,17 @@ def _describe(image: images.Image.Image) -> np.ndarray:
     return descriptors.describe(images.reduced(image).grey)
 
 
-def _across_sources(examples: Examples) -> Table:
-    """A table of the shares that are refused with each reason, of a set that was left out."""
-    result = Table(box=None, pad_edge=False)
-    for name in ('fitted without', 'applied to', 'refused', *dict.fromkeys(REASONS.values())):
-        result.add_column(name, justify='left' if name.startswith(('f', 'ap')) else 'right')
-    for prefix in ('NIH', 'pediatric'):
-        is_left_out = np.char.startswith(examples.sources, prefix)
+def _across_sources(examples: Examples, limit: float) -> Table:
+    """A table of the shares that are refused, of a set that was left out."""
+    result = Table('fitted without', 'applied to', 'refused', box=None, pad_edge=False)
+    for name in _SETS:
+        is_left_out = np.char.startswith(examples.sources, name)
         fitted = fit(examples.where(~is_left_out))
         left_out = examples.where(is_left_out & ~examples.varied)
-        for kind in (FRONTAL, *REASONS):
-            values = left_out.values[left_out.kinds == kind]
-            if not len(values):
-                continue
-            excess = {
-                name: values @ coefficients + bias - LIMITS[name]
-                for name, (coefficients, bias) in fitted.items()
-            }
-            refused = np.max(list(excess.values()), axis=0) > 0
-            shares = [
-                np.mean(np.max([excess[n] for n in REASONS if REASONS[n] == reason], axis=0) > 0)
-                for reason in dict.fromkeys(REASONS.values())
-            ]
-            cells = [f'{share:.3f}' for share in (refused.mean(), *shares)]
-            result.add_row(prefix, f'{prefix}, {kind}', *cells)
+        is_refused = highest_evidence(fitted, left_out.values) > limit
+        for kind in (FRONTAL, *images.CHANGES):
+            share = is_refused[left_out.kinds == kind].mean()
+            result.add_row(name, f'{name}, {kind}', f'{share:.3f}')
     return result
 
 

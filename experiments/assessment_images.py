@@ -26,6 +26,13 @@ from serving.assessment import pixels
 _COLLECTIONS = 'metadata/collections.csv'
 # The person or examination in the file names of the pediatric set.
 _PEDIATRIC_PATIENT = re.compile(r'person\d+|(?:NORMAL2-)?IM-\d+')
+# Files of the NIH sample that are flawed themselves, and how. All its images were looked at to find
+# them, without the gate.
+_FLAWED = {
+    '00017999_000.png': 'inverted',
+    '00017625_000.png': 'inverted',
+    '00002482_001.png': 'only_left',
+}
 # Drawn images have this side in pixels.
 SIDE = 192
 
@@ -35,17 +42,20 @@ Change = Callable[[Image.Image, Random], Image.Image]
 
 @dataclass(frozen=True)
 class RealImage:
-    """A real frontal chest X-ray.
+    """A real chest X-ray.
 
     Attributes:
       content: the encoded image.
       source: the set that it comes from.
       patient: across all sets.
+      flaw: a name of CHANGES, for an image that looks as if made by it; '' for an image to be
+        accepted.
     """
 
     content: bytes
     source: str
     patient: str
+    flaw: str = ''
 
     @property
     def is_held_out(self) -> bool:
@@ -79,7 +89,12 @@ def nih(root: Path) -> Iterator[RealImage]:
                 raise ValueError(f'{root / file.name}, record {item.index}: {verdict.reason}')
             image_id = verdict.record.image_id or ''
             source = f'NIH {collections.get(image_id, "")}'.strip()
-            yield RealImage(verdict.record.image, source, f'NIH {verdict.patient_id}')
+            yield RealImage(
+                verdict.record.image,
+                source,
+                f'NIH {verdict.patient_id}',
+                _FLAWED.get(image_id, ''),
+            )
 
 
 def pediatric(folder: Path) -> Iterator[RealImage]:

@@ -111,6 +111,20 @@ def check_readable(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHe
     Raises:
       ImageError: UNDECODABLE, TRUNCATED, TOO_LARGE, TOO_SMALL, or UNSUPPORTED for too many scans.
     """
+    header = check_header(data, limits)
+    if header.format != JPEG:
+        _check_png_rows(data, header)
+    return header
+
+
+def check_header(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHeader:
+    """Does the part of `check_readable` that does not inflate the rows of a PNG.
+
+    An image that it accepts can be decoded at a bounded cost, but rows of a PNG may be missing.
+
+    Raises:
+      ImageError: as for `check_readable`.
+    """
     try:
         header = inspect(data)
     except ImageHeaderError as error:
@@ -121,15 +135,12 @@ def check_readable(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> ImageHe
         raise ImageError(
             TRUNCATED, 'it is cut off: its end marker or some of its scans are missing'
         )
-    if header.format == JPEG:
-        if len(data) * 8 * _PIXELS_PER_BIT < header.width * header.height:
-            raise ImageError(
-                TRUNCATED,
-                f'{len(data):,} bytes cannot hold the {header.width}x{header.height} pixels its '
-                'header claims',
-            )
-    else:
-        _check_png_rows(data, header)
+    if header.format == JPEG and len(data) * 8 * _PIXELS_PER_BIT < header.width * header.height:
+        raise ImageError(
+            TRUNCATED,
+            f'{len(data):,} bytes cannot hold the {header.width}x{header.height} pixels its '
+            'header claims',
+        )
     return header
 
 

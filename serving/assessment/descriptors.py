@@ -30,7 +30,7 @@ def describe(grey: np.ndarray) -> np.ndarray:
     clipped = np.clip(grey, low, high)
     values = (clipped - clipped.mean()) / max(float(clipped.std()), _SMALLEST_SPREAD)
     likeness = np.array([_correlation(values, values[::-1]), _correlation(values, values.T)])
-    parts = [_averages(values, _GRID).ravel(), _edges(values).ravel(), _details(values), likeness]
+    parts = [_averages(values, _GRID).ravel(), _edges(values), _details(values), likeness]
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -40,33 +40,33 @@ def _averages(values: np.ndarray, cells: int) -> np.ndarray:
 
 
 def _edges(values: np.ndarray) -> np.ndarray:
-    """Square roots of the shares of all edges, [directions, CELLS, CELLS].
+    """Square roots of the shares of all edges, [directions x CELLS x CELLS].
 
     Opposite directions are different: an inverted image has them exchanged.
     """
     down, right = np.gradient(values)
-    strength = np.hypot(down, right)
-    direction = (np.arctan2(down, right) / (2 * np.pi) + 0.5) * _DIRECTIONS
-    lower = np.floor(direction)
+    strength = np.hypot(down, right).ravel()
+    direction = (np.arctan2(down, right).ravel() / (2 * np.pi) + 0.5) * _DIRECTIONS
+    lower = direction.astype(np.intp)
     # An edge counts for the two nearest directions.
     upper_share = direction - lower
-    directions = np.arange(_DIRECTIONS)[:, None, None]
-    weights = np.where(directions == lower % _DIRECTIONS, 1 - upper_share, 0)
-    weights += np.where(directions == (lower + 1) % _DIRECTIONS, upper_share, 0)
-    side = len(values) // _CELLS
-    shape = (_DIRECTIONS, _CELLS, side, _CELLS, side)
-    sums = (weights * strength).reshape(shape).sum(axis=(2, 4))
+    lines = np.arange(len(values)) * _CELLS // len(values)
+    cell = (lines[:, None] * _CELLS + lines).ravel()
+    sums = np.zeros(_DIRECTIONS * _CELLS**2)
+    for bound, share in ((lower, 1 - upper_share), (lower + 1, upper_share)):
+        place = bound % _DIRECTIONS * _CELLS**2 + cell
+        sums += np.bincount(place, strength * share, len(sums))
     return np.sqrt(sums / max(float(sums.sum()), 1e-6))
 
 
 def _details(values: np.ndarray) -> np.ndarray:
     """The logarithms of the strength of details, from the finest on."""
-    strengths = []
+    variances = [float(values.var(dtype=np.float64))]
     for _ in range(_SCALES):
-        coarse = _averages(values, len(values) // 2)
-        strengths.append((values - coarse.repeat(2, axis=0).repeat(2, axis=1)).std())
-        values = coarse
-    return np.log(np.array(strengths) + 1e-3)
+        values = _averages(values, len(values) // 2)
+        variances.append(float(values.var(dtype=np.float64)))
+    # What averaging takes away from the variance is the variance of the details.
+    return np.log(np.sqrt(np.maximum(-np.diff(variances), 0)) + 1e-3)
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from experiments import assessment, assessment_images
 from records import synth
 from schemas import image_status, not_assessed
 from serving.assessment import descriptors, gate, reason
-from tests.support import bad_images
+from tests.support import bad_images, gateways
 
 _CHEST = Image.fromarray(synth.phantom(patient=3, size=320))
 _FINDINGS = ('Cardiomegaly', 'Effusion', 'Pneumothorax', 'Mass', 'Atelectasis')
@@ -102,10 +105,32 @@ def test_what_the_model_cannot_read_is_left_to_it(content: bytes) -> None:
     assert reason(content) == ''
 
 
-def test_every_reason_has_a_sentence() -> None:
-    reasons = {kind.reason for kind in gate.kinds().values()} | set(image_status.PROBLEMS)
-    assert reasons <= not_assessed.SENTENCES.keys()
-    assert set(assessment.REASONS) == set(gate.kinds())
+def test_the_page_has_a_sentence_for_every_reason(tmp_path: Path) -> None:
+    named = {name: value for name, value in vars(not_assessed).items() if name.isupper()}
+    reasons = {value for value in named.values() if isinstance(value, str)}
+    reasons |= set(image_status.PROBLEMS)
+    assert {kind.reason for kind in gate.weights().kinds.values()} <= reasons
+    with gateways.running(tmp_path, f'sqlite:///{tmp_path}/gateway.sqlite', tmp_path) as gateway:
+        page = gateway.get('/studies/0').text
+    shown = re.search('data-reasons="([^"]*)"', page)
+    assert shown
+    sentences = json.loads(html.unescape(shown.group(1)))
+    assert sentences.keys() == reasons
+    assert all(sentence.endswith('.') for sentence in sentences.values())
+
+
+def test_the_weights_are_of_the_fitted_kinds() -> None:
+    kinds = gate.weights().kinds
+    assert {name: kind.reason for name, kind in kinds.items()} == assessment.REASONS
+    assert {kind.weights.shape for kind in kinds.values()} == {(descriptors.LENGTH,)}
+
+
+@pytest.mark.real_data
+def test_an_inverted_file_and_half_a_chest_of_the_real_images_are_refused(real_data: Path) -> None:
+    flawed = [image for image in assessment_images.nih(real_data / 'nih') if image.flaw]
+    assert len(flawed) == 3
+    for image in flawed:
+        assert reason(image.content) == assessment.REASONS[image.flaw]
 
 
 @pytest.mark.real_data
@@ -113,7 +138,7 @@ def test_real_images_on_which_it_was_not_fitted(real_data: Path) -> None:
     images = [
         image
         for _, image in zip(range(300), assessment_images.nih(real_data / 'nih'), strict=False)
-        if image.is_held_out
+        if image.is_held_out and not image.flaw
     ] + [
         image
         for number, image in enumerate(assessment_images.pediatric(real_data / 'pediatric'))
