@@ -2,8 +2,8 @@
 
 Simple rules find images that are too small, blank, too dark, too bright or coloured. For the rest,
 a linear model compares "frontal chest X-ray" with each other kind of image: `evidence` is the
-logarithm of the odds. An image is refused if the evidence for one kind exceeds a limit.
-`experiments.assessment` fits the weights and the limit.
+logarithm of the odds. An image is refused if the evidence for one kind exceeds its limit.
+`experiments.assessment` fits the weights and the limits.
 """
 
 from __future__ import annotations
@@ -32,26 +32,15 @@ class Kind:
 
     Attributes:
       reason: a name of `schemas.not_assessed`.
+      limit: the evidence from which an image is refused.
       weights: float64 [descriptors.LENGTH].
       bias: evidence of descriptors that are all 0.
     """
 
     reason: str
+    limit: float
     weights: np.ndarray
     bias: float
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What `experiments.assessment` has fitted.
-
-    Attributes:
-      limit: the evidence from which an image is refused.
-      kinds: name -> the kind.
-    """
-
-    limit: float
-    kinds: dict[str, Kind]
 
 
 def reason(content: bytes) -> str:
@@ -87,31 +76,26 @@ def by_rule(image: pixels.SmallImage) -> str:
 def evidence(image: pixels.SmallImage) -> dict[str, float]:
     """Kind -> the logarithm of its odds against a frontal chest X-ray."""
     description = descriptors.describe(image.grey)
-    return {
-        name: float(kind.weights @ description) + kind.bias
-        for name, kind in weights().kinds.items()
-    }
+    return {name: float(kind.weights @ description) + kind.bias for name, kind in kinds().items()}
 
 
 def by_evidence(values: dict[str, float], leniency: float = 0.0) -> str:
-    """The reason of the kind with the most evidence if that exceeds the limit; else ''.
+    """The reason of the kind whose evidence exceeds its limit most; '' if none does.
 
     Args:
       values: of `evidence`.
-      leniency: is added to the limit.
+      leniency: is added to every limit.
     """
-    name = max(values, key=values.__getitem__)
-    return weights().kinds[name].reason if values[name] > weights().limit + leniency else ''
+    excess = {name: values[name] - kind.limit for name, kind in kinds().items()}
+    name = max(excess, key=excess.__getitem__)
+    return kinds()[name].reason if excess[name] > leniency else ''
 
 
 @functools.cache
-def weights() -> Weights:
-    """The content of the file of weights."""
+def kinds() -> dict[str, Kind]:
+    """The kinds of images that the weights tell from frontal chest X-rays."""
     content = json.loads(WEIGHTS.read_text(encoding='utf-8'))
-    return Weights(
-        content['limit'],
-        {
-            name: Kind(kind['reason'], np.array(kind['weights']), kind['bias'])
-            for name, kind in content['kinds'].items()
-        },
-    )
+    return {
+        name: Kind(kind['reason'], kind['limit'], np.array(kind['weights']), kind['bias'])
+        for name, kind in content.items()
+    }

@@ -109,7 +109,7 @@ def test_the_page_has_a_sentence_for_every_reason(tmp_path: Path) -> None:
     named = {name: value for name, value in vars(not_assessed).items() if name.isupper()}
     reasons = {value for value in named.values() if isinstance(value, str)}
     reasons |= set(image_status.PROBLEMS)
-    assert {kind.reason for kind in gate.weights().kinds.values()} <= reasons
+    assert {kind.reason for kind in gate.kinds().values()} <= reasons
     with gateways.running(tmp_path, f'sqlite:///{tmp_path}/gateway.sqlite', tmp_path) as gateway:
         page = gateway.get('/studies/0').text
     shown = re.search('data-reasons="([^"]*)"', page)
@@ -120,7 +120,7 @@ def test_the_page_has_a_sentence_for_every_reason(tmp_path: Path) -> None:
 
 
 def test_the_weights_are_of_the_fitted_kinds() -> None:
-    kinds = gate.weights().kinds
+    kinds = gate.kinds()
     assert {name: kind.reason for name, kind in kinds.items()} == assessment.REASONS
     assert {kind.weights.shape for kind in kinds.values()} == {(descriptors.LENGTH,)}
 
