@@ -1,11 +1,11 @@
 """Compares what every part of the system answers about the same images.
 
-    python -m benchmarks.serving.equality ROOT [--images DIR]
+    python -m benchmarks.serving.equality ROOT [--images DIR] [--tf-serving PROGRAM]
 
 ROOT is the root of a finished run. Its newest version, loaded in this process, is the reference;
-the others are the predictions that the trainer kept, the embedded model server, and the gateway,
-which gets each image as it is, as PNG and as DICOM. The images are those of the run's splits for
-which the trainer kept predictions, and those of --images.
+the others are the predictions that the trainer kept, the model server (embedded, or the TF Serving
+that --tf-serving names), and the gateway, which gets each image as it is, as PNG and as DICOM. The
+images are those of the run's splits for which the trainer kept predictions, and those of --images.
 
 Pixels of a PNG or DICOM file are those that the model decodes from the JPEG. Other decoders round
 in another way, and a PNG with their pixels is another image; a row shows how much that matters.
@@ -14,6 +14,7 @@ in another way, and a PNG with their pixels is another image; a row shows how mu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -26,8 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import finished_run, scale
-from benchmarks.serving import images, service, versions
+from benchmarks.serving import images, service, tf_serving, versions
+from components.pusher import target as push_target
 from components.serving_check.parameters import MODEL_NAME
+from pipeline.run_root import RunRoot
 from records import examples, tfrecord
 from schemas import signatures
 from serving.api.client import ModelServer
@@ -50,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--count', type=int, default=_COUNT, help=f'images of each kind (default: {_COUNT})'
     )
+    parser.add_argument(
+        '--tf-serving', default='', metavar='PROGRAM', help='a tensorflow_model_server to compare'
+    )
     parser.add_argument('--scratch', type=Path, default=scale.SCRATCH, help='for the figures')
     args = parser.parse_args(argv)
     kept = kept_predictions(args.root, args.count)
@@ -58,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     expected = [probability for _, probability in kept]
     scratch = service.new_folder(args.scratch / 'serving-equality')
     root = versions.from_root(args.root, scratch / 'root')
-    figures = compare(root, scratch / 'service', contents, expected)
+    figures = compare(root, scratch / 'service', contents, expected, args.tf_serving)
     (args.scratch / FIGURES).write_text(json.dumps(figures, indent=1))
     Console(width=100).print(table(figures))
 
@@ -82,7 +88,11 @@ def kept_predictions(root: Path, count: int) -> list[tuple[bytes, float]]:
 
 
 def compare(
-    root: Path, data: Path, contents: Sequence[bytes], kept: Sequence[float] = ()
+    root: Path,
+    data: Path,
+    contents: Sequence[bytes],
+    kept: Sequence[float] = (),
+    tf_serving_program: str = '',
 ) -> dict[str, dict[str, float]]:
     """Where -> number of images and largest difference from the session loader.
 
@@ -91,6 +101,7 @@ def compare(
       data: the folder of the service.
       contents: encoded images.
       kept: what the trainer answered about the first of them.
+      tf_serving_program: serves the versions in place of the embedded server.
     """
     from components.serving_check.session_model import SessionModel
 
@@ -107,10 +118,18 @@ def compare(
         'gateway, as DICOM': [images.dicom(pixels) for pixels in grey],
         OTHER_DECODER: accurate,
     }
-    with service.serving(root, data) as running:
+    with contextlib.ExitStack() as stack:
+        options = []
+        if tf_serving_program:
+            config = RunRoot(root).serving / push_target.MODEL_CONFIG
+            address = stack.enter_context(
+                tf_serving.running(tf_serving_program, config, root / 'tf-serving.log')
+            )
+            options = ['--model-server', f'grpc://{address}']
+        running = stack.enter_context(service.serving(root, data, *options))
         answers = {
             'trainer': np.array(kept),
-            'embedded server': _from_server(running.model_server, contents),
+            'model server': _from_server(running.model_server, contents),
             **{name: _from_gateway(running, files) for name, files in uploads.items()},
         }
     return {

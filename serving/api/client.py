@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 from serving.api import messages
-from serving.api.methods import METHODS
+from serving.api.methods import METHODS, UNKNOWN_LABEL
 from serving.api.tensors import from_strings, to_array
 
 _MAX_MESSAGE_BYTES = 256 << 20
@@ -142,7 +142,10 @@ class ModelServer:
         return dict(messages.SignatureDefMap.FromString(content).signature_def)
 
     def reload(self, config: Any) -> None:
-        """Has the server serve a ModelServerConfig message, and waits for its versions."""
+        """Has the server serve a ModelServerConfig message.
+
+        TF Serving answers before it has loaded the versions that are new.
+        """
         request = messages.ReloadConfigRequest(config=config)
         response = self._request('HandleReloadConfigRequest', request, _LOADING_S)
         if response.status.error_code:
@@ -156,11 +159,11 @@ class ModelServer:
         try:
             return self._call[name](request, timeout=timeout_s or self._timeout_s)
         except grpc.RpcError as error:
-            code = error.code()
+            code, details = error.code(), error.details() or ''
             raise ModelServerError(
-                f'{self.address}: {code.name}: {error.details()}',
+                f'{self.address}: {code.name}: {details}',
                 is_temporary=code in _TEMPORARY,
-                is_missing=code == grpc.StatusCode.NOT_FOUND,
+                is_missing=code == grpc.StatusCode.NOT_FOUND or details.startswith(UNKNOWN_LABEL),
             ) from None
 
 

@@ -23,6 +23,8 @@ class Method:
         return f'/{self.service}/{self.name}'
 
 
+# How TF Serving begins its answer to an unknown label. Its code is that of any wrong request.
+UNKNOWN_LABEL = 'Unrecognized servable version label'
 _PREDICTION = 'tensorflow.serving.PredictionService'
 _MODEL = 'tensorflow.serving.ModelService'
 METHODS = {

@@ -8,11 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from serving.api.methods import UNKNOWN_LABEL
 from serving.model_server.versions import LoadedVersion, ModelVersions
 
 
 class NotServedError(LookupError):
-    """No such model, version or label is served; the text says which are."""
+    """No such model or version is served; the text says which are."""
+
+
+class UnknownLabelError(LookupError):
+    """No version has this label; the text says which labels there are."""
 
 
 class ConfigurationError(ValueError):
@@ -88,6 +93,7 @@ class Models:
 
         Raises:
           NotServedError: it is not available.
+          UnknownLabelError: no version has the label.
         """
         model = self.model(spec.name)
         available = model.available()
@@ -96,8 +102,8 @@ class Models:
         elif spec.version_label:
             labels = self._labels.get(spec.name, {})
             if spec.version_label not in labels:
-                raise NotServedError(
-                    f'{spec.name} has no version labelled {spec.version_label!r}; labels: '
+                raise UnknownLabelError(
+                    f'{UNKNOWN_LABEL}: {spec.version_label}; {spec.name} has: '
                     f'{", ".join(sorted(labels)) or "none"}'
                 )
             number = labels[spec.version_label]

@@ -10,7 +10,12 @@ import tensorflow as tf
 from serving.api import messages
 from serving.api.methods import METHODS, Method
 from serving.api.tensors import TensorError, from_array, to_array
-from serving.model_server.models import ConfigurationError, Models, NotServedError
+from serving.model_server.models import (
+    ConfigurationError,
+    Models,
+    NotServedError,
+    UnknownLabelError,
+)
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _TYPE_URL = 'type.googleapis.com/tensorflow.serving.SignatureDefMap'
@@ -136,6 +141,8 @@ def _handler(method: Method, answer: Any) -> grpc.RpcMethodHandler:
             context.abort(error.code, str(error))
         except NotServedError as error:
             context.abort(grpc.StatusCode.NOT_FOUND, str(error.args[0]))
+        except UnknownLabelError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error.args[0]))
         except TensorError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except tf.errors.OpError as error:

@@ -7,14 +7,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks.serving import equality, versions
-from tests.support import gateways
+from tests.support import gateways, model_servers
 
 
 @pytest.mark.slow
-def test_all_parts_answer_alike(pushed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize('kind', model_servers.KINDS)
+def test_all_parts_answer_alike(pushed: Path, tmp_path: Path, kind: str) -> None:
     root = versions.from_root(pushed.parent, tmp_path / 'root')
     contents = [gateways.jpeg(patient) for patient in (1, 2, 3)]
-    figures = equality.compare(root, tmp_path / 'service', contents)
+    figures = equality.compare(
+        root,
+        tmp_path / 'service',
+        contents,
+        tf_serving_program=model_servers.REAL if kind == 'real' else '',
+    )
     other_decoder = figures.pop(equality.OTHER_DECODER)
     assert len(figures) == 4
     assert all(row['assessed'] == len(contents) for row in figures.values()), figures

@@ -61,27 +61,52 @@ def _wait(condition: Callable[[], object], timeout_s: float = 60) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope='module')
-def fragile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(params=model_servers.KINDS, scope='module')
+def fragile_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A model server that fails a whole request because of one damaged image."""
     from tests.support import tiny_model
 
     folder = tmp_path_factory.mktemp('fragile')
     tiny_model.export(folder / 'target' / '1', defect='raises')
     (folder / 'models.config').write_text(model_servers.config_text(folder / 'target'))
-    with model_servers.running('embedded', folder / 'models.config', folder / 'log') as client:
+    with model_servers.running(request.param, folder / 'models.config', folder / 'log') as client:
         yield client.address
 
 
-def _scorer(sessions: sessionmaker[Session], files: ImageFiles, address: str, **options) -> Scorer:
+def _scorer(
+    sessions: sessionmaker[Session],
+    files: ImageFiles,
+    address: str,
+    label: Callable[[], str] = lambda: '',
+    **options,
+) -> Scorer:
     return Scorer(
         sessions,
         files,
         ModelServer(address),
-        Traffic(MODEL),
+        Traffic(MODEL, label),
         VersionInfo,
         **options,
     )
+
+
+@pytest.mark.slow
+def test_studies_wait_for_a_label_that_no_version_has(
+    sessions: sessionmaker[Session], files: ImageFiles, fragile_server: str
+) -> None:
+    labels = ['stable']
+    id = _accept(sessions, files, gateways.jpeg(1))
+    scorer = _scorer(sessions, files, fragile_server, lambda: labels[0])
+    try:
+        _wait(lambda: 'stable' in scorer.problem)
+        # Not the fault of the image.
+        assert id not in scorer.problem
+        labels[0] = ''
+        _wait(lambda: _state(sessions, id) == 'scored')
+    finally:
+        scorer.close()
 
 
 @pytest.mark.slow

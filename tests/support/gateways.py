@@ -169,13 +169,8 @@ def write_labels(target: Path, labels: dict[str, int]) -> None:
 @contextlib.contextmanager
 def model_server(kind: str, target: Path, folder: Path) -> Iterator[str]:
     """HOST:PORT of a model server that serves the labelled versions of `target`."""
-    # TF Serving takes labels only of versions that it has loaded.
-    start = folder / 'start.config'
-    start.write_text(model_servers.config_text(target, 'specific { versions: 1 versions: 2 }'))
-    with model_servers.running(kind, start, folder / 'model-server.log') as client:
-        for version in (1, 2):
-            model_servers.wait_for_version(client, version)
-        client.reload(config_file.read(target / push_target.MODEL_CONFIG))
+    config = target / push_target.MODEL_CONFIG
+    with model_servers.running(kind, config, folder / 'model-server.log') as client:
         yield client.address
 
 

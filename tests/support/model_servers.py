@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.serving import tf_serving
 from serving.api.client import ModelServer, ModelServerError
 from serving.embedded import EmbeddedServer
 from serving.releases import config_file
@@ -48,21 +47,12 @@ def running(kind: str, config: Path, log: Path) -> Iterator[ModelServer]:
             client.close()
             server.close()
         return
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        port = listener.getsockname()[1]
-    command = [REAL, f'--port={port}', f'--model_config_file={config}']
-    command += ['--file_system_poll_wait_seconds=1', '--load_retry_interval_micros=200000']
-    with log.open('ab') as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream)
-    client = ModelServer(f'127.0.0.1:{port}')
-    try:
-        wait_for_version(client)
-        yield client
-    finally:
-        client.close()
-        process.kill()
-        process.wait()
+    with tf_serving.running(REAL, config, log) as address:
+        client = ModelServer(address)
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 class _EndlessModel:
