@@ -149,7 +149,8 @@ class Scorer:
                 self._when_idle()
             except Exception:  # noqa: BLE001 - it must not end the scoring
                 _log.exception('housekeeping failed')
-            until.wait(seconds)
+            if not self._closed.is_set():
+                until.wait(seconds)
             # Whoever wakes looks for studies after this, so no call is lost.
             self._wake.clear()
 
@@ -186,8 +187,8 @@ class Scorer:
         with self._sessions() as session, session.begin():
             # Read anew: a reader may have changed them.
             current = studies.still_pending(session, [study.id for study in waiting])
-            self._record(session, current, answers, canary)
-        self._when_recorded([study.id for study in current])
+            recorded = self._record(session, current, answers, canary)
+        self._when_recorded(recorded)
 
     def _record(
         self,
@@ -195,7 +196,9 @@ class Scorer:
         waiting: list[Study],
         answers: dict[str, studies.Outcome],
         canary: dict[str, studies.Outcome],
-    ) -> None:
+    ) -> list[str]:
+        """Records the answers of the studies that have all, and returns their ids."""
+        recorded = []
         for study in waiting:
             ids = [image.id for image in study.images]
             if not all(id in answers for id in ids):
@@ -203,6 +206,8 @@ class Scorer:
             studies.record_answers(session, study, [answers[id] for id in ids])
             if all(id in canary for id in ids):
                 studies.record_canary(session, study, [canary[id] for id in ids])
+            recorded.append(study.id)
+        return recorded
 
     def _ask(
         self, waiting: list[Study]

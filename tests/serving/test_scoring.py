@@ -115,7 +115,8 @@ def test_an_image_that_the_model_refuses_does_not_hold_up_others(
 ) -> None:
     refused = _accept(sessions, files, gateways.jpeg(1), b'\xff\xd8\xff damaged')
     others = [_accept(sessions, files, gateways.jpeg(n)) for n in range(2, 12)]
-    scorer = _scorer(sessions, files, fragile_server)
+    recorded: list[str] = []
+    scorer = _scorer(sessions, files, fragile_server, when_recorded=recorded.extend)
     try:
         _wait(lambda: all(_state(sessions, id) == 'scored' for id in others))
         assert _state(sessions, refused) == PENDING
@@ -126,6 +127,8 @@ def test_an_image_that_the_model_refuses_does_not_hold_up_others(
         assert refused in scorer.problem
     finally:
         scorer.close()
+    # Whoever waits for the answer about the other one waits on.
+    assert sorted(recorded) == sorted([*others, later])
 
 
 @pytest.mark.slow
