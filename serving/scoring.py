@@ -185,8 +185,7 @@ class Scorer:
         # Without a transaction: the model must not block uploads and readings.
         answers, canary = self._ask(waiting)
         with self._sessions() as session, session.begin():
-            # Read anew: a reader may have changed them.
-            current = studies.still_pending(session, [study.id for study in waiting])
+            current = studies.still_pending(session, waiting)
             recorded = self._record(session, current, answers, canary)
         self._when_recorded(recorded)
 

@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,20 +126,26 @@ def is_pending(session: Session, id: str) -> bool:
     return session.scalar(select(Study.state).where(Study.id == id)) == PENDING
 
 
-def still_pending(session: Session, ids: Collection[str]) -> list[Study]:
-    """The studies of these that still wait for an answer, oldest first, with their images.
+def still_pending(session: Session, waiting: Sequence[Study]) -> list[Study]:
+    """The studies of these that still wait for an answer.
 
     They are locked, so that no other gateway answers them as well.
+
+    Args:
+      session: one with an open transaction; the studies are attached to it.
+      waiting: studies in the order of their arrival, read before with their images.
     """
     query = (
-        select(Study)
-        .where(Study.id.in_(ids), Study.state == PENDING)
+        select(Study.id)
+        .where(Study.id.in_([study.id for study in waiting]), Study.state == PENDING)
         .order_by(Study.number)
         # All before the log is locked; see `audit.append`.
-        .with_for_update(of=Study)
-        .options(joinedload(Study.images, innerjoin=True))
+        .with_for_update()
     )
-    return list(session.scalars(query).unique())
+    ids = set(session.scalars(query))
+    current = [study for study in waiting if study.id in ids]
+    session.add_all(current)
+    return current
 
 
 def record_answers(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
@@ -171,11 +177,12 @@ def record_canary(session: Session, study: Study, outcomes: Sequence[Outcome]) -
 
 def find(session: Session, id: str) -> Study | None:
     """A study with its images, answers and readings."""
-    return session.scalar(
+    query = (
         select(Study)
         .where(Study.id == id)
-        .options(selectinload(Study.images).joinedload(Image.answers), selectinload(Study.readings))
+        .options(joinedload(Study.images).joinedload(Image.answers), selectinload(Study.readings))
     )
+    return session.scalars(query).unique().one_or_none()
 
 
 def add_reading(

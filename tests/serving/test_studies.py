@@ -47,12 +47,13 @@ def _list(sessions: sessionmaker[Session], filters: Filters = _ALL, **options) -
 def test_an_accepted_study_waits_and_is_scored_once(sessions: sessionmaker[Session]) -> None:
     id = _accept(sessions, images=2)
     with sessions() as session, session.begin():
-        (waiting,) = studies.still_pending(session, [id])
+        waiting = studies.find(session, id)
+        assert waiting is not None and studies.still_pending(session, [waiting]) == [waiting]
         assert (waiting.id, waiting.state, waiting.probability) == (id, 'pending', None)
         assert studies.is_pending(session, id) and not studies.is_pending(session, 'other')
     _score(sessions, id, _outcome(0.2), _outcome(0.8))
     with sessions() as session, session.begin():
-        assert studies.still_pending(session, [id]) == []
+        assert studies.still_pending(session, [waiting]) == []
         assert not studies.is_pending(session, id)
         study = studies.find(session, id)
         assert study is not None
