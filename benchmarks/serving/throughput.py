@@ -2,10 +2,10 @@
 
     python -m benchmarks.serving.throughput ROOT [--backbone mobilenet_v2] [--seconds 600]
 
-First, the clients send images to the model server itself. Then they upload as many studies as they
-can, each client with a few that wait, while a version is promoted and rolled back. The same model
-server answers both times; it has half of the cores of this machine, and gateway and clients have
-the other half.
+First and last, the clients send images to the model server itself. In between, they upload as many
+studies as they can, each client with a few that wait, while a version is promoted and rolled back.
+The same model server answers all the time; it has half of the cores of this machine, and gateway
+and clients have the other half.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ CLIENTS = 16
 _SECONDS = 60.0
 # Studies of one client that wait at the same time.
 _WAITING = 4
-_ALONE_S = 0.25  # share of the seconds for the model server alone
+# Share of the seconds for the model server alone, before and again after the gateway, so that other
+# work of the machine disturbs both alike.
+_ALONE_S = 0.125
 
 
 @dataclass
@@ -104,16 +106,15 @@ def measure(
         stack.callback(server.close)
         stack.enter_context(_on(cores[half:] or cores))
         address = f'grpc://{server.address}'
-        alone = _model_server_alone(server.address, contents, seconds * _ALONE_S, clients)
-        running = stack.enter_context(
-            service.serving(root, data, '--model-server', address, '--tokens', 'on')
-        )
-        load, rate, released = _through_gateway(running, address, contents, seconds, secrets)
-        peak = running.peak_bytes()
+        before = _model_server_alone(server.address, contents, seconds * _ALONE_S, clients)
+        with service.serving(root, data, '--model-server', address, '--tokens', 'on') as running:
+            load, rate, released = _through_gateway(running, address, contents, seconds, secrets)
+            peak = running.peak_bytes()
+        after = _model_server_alone(server.address, contents, seconds * _ALONE_S, clients)
     return {
         'clients': clients,
         'seconds': seconds,
-        'alone': alone,
+        'alone': (before + after) / 2,
         'gateway': rate,
         'studies': len(load.answered_at),
         'versions': {str(version): count for version, count in sorted(load.versions.items())},
