@@ -107,8 +107,10 @@ def _set_up(data: Path) -> None:
     tempfile.tempdir = str(incoming)
     logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
     logging.getLogger('alembic').setLevel(logging.WARNING)
-    # Its messages have values of headers in them.
-    logging.getLogger('pydicom').setLevel(logging.CRITICAL)
+    # Its messages have values of headers in them. A level would not do: pydicom sets its own when
+    # it is imported.
+    logging.getLogger('pydicom').propagate = False
+    logging.getLogger('pydicom').addHandler(logging.NullHandler())
 
 
 def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:

@@ -306,7 +306,12 @@ def test_nothing_about_the_patient_leaves_the_file_store(root: Path) -> None:
         broken = gateways.dicom(pixels, WindowCenter='1', Modality='CT')
         late = gateways.dicom(pixels)[:-30_000]
         damaged = good.replace(b'\x08\x00\x60\x00CS', b'\x08\x00\x60\x00SQ')
-        responses = [service.upload(content) for content in (good, broken, late, damaged)]
+        # An element that pydicom quotes when it warns of it.
+        patient = gateways.PATIENT['PatientName'].encode()
+        named = good.replace(b'1.2.840.10008.1.2.1\0', patient.ljust(20, b'\0'))
+        assert named != good
+        uploads = (good, broken, late, damaged, named)
+        responses = [service.upload(content) for content in uploads]
         name = f'{gateways.PATIENT["PatientName"]}.dcm'
         responses.append(
             requests.post(service.url + '/v1/studies', files=[('files', (name, good))], timeout=60)
