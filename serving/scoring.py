@@ -7,21 +7,18 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from schemas import image_status, not_assessed, signatures
-from schemas.labels import FINDINGS
-from serving import assessment, studies, uploads
-from serving.api.client import ModelServer, ModelServerError, Prediction
+from serving import studies
+from serving.api.client import ModelServer, ModelServerError
 from serving.claims import claimed
 from serving.database import connection
-from serving.database.tables import Image, Study
+from serving.database.tables import Study
+from serving.image_answers import ImageAnswers
 from serving.image_files import ImageFiles
 from serving.served_versions import VersionInfo
 
@@ -31,8 +28,6 @@ _IDLE_S = 1.0
 _STUDIES_PER_ROUND = 8
 # One records answers while the studies of the other are with the model server.
 _THREADS = 2
-# A request to the model server; far below the largest that it accepts.
-_MAX_BATCH, _MAX_BATCH_BYTES = 16, 64 << 20
 # Until a study is tried again that the model server refuses or that raises.
 _ASIDE_S = 60.0
 
@@ -79,8 +74,8 @@ class Scorer:
         when_idle: Callable[[], None] = lambda: None,
         when_recorded: Callable[[Collection[str]], None] = lambda ids: None,
     ):
-        self._sessions, self._files, self._server = sessions, files, server
-        self._traffic, self._version_info = traffic, version_info
+        self._sessions, self._traffic = sessions, traffic
+        self._images = ImageAnswers(files, server, traffic.model, version_info, _THREADS)
         self._when_idle, self._when_recorded = when_idle, when_recorded
         self._wake, self._closed = threading.Event(), threading.Event()
         self.problem = ''
@@ -93,7 +88,6 @@ class Scorer:
         self._refusal = ''
         # One thread rests at a time, so that a study that arrives wakes one alone.
         self._resting = threading.Lock()
-        self._gate = ThreadPoolExecutor(_THREADS, 'gate')
         self._threads = [
             threading.Thread(target=self._work, name=f'scorer-{number}')
             for number in range(_THREADS)
@@ -111,7 +105,7 @@ class Scorer:
         self._wake.set()
         for thread in self._threads:
             thread.join()
-        self._gate.shutdown()
+        self._images.close()
 
     def _work(self) -> None:
         pause = _FIRST_PAUSE_S
@@ -214,7 +208,7 @@ class Scorer:
         """Image id -> outcome of the stable version, and of the canary version."""
         refusals: dict[str, str] = {}
         try:
-            answers = self._answers(waiting, self._traffic.label(), refusals)
+            answers = self._images.ask(waiting, self._traffic.label(), refusals)
             canary = self._canary_answers(waiting)
         except (ModelServerError, SQLAlchemyError, OSError):
             raise
@@ -238,124 +232,11 @@ class Scorer:
     def _canary_answers(self, waiting: list[Study]) -> dict[str, studies.Outcome]:
         chosen = [study for study in waiting if _draw(study.id) < self._traffic.canary_share]
         try:
-            return self._answers(chosen, studies.CANARY, {}) if chosen else {}
+            return self._images.ask(chosen, studies.CANARY, {}) if chosen else {}
         except ModelServerError as error:
             # The canary must not hold up the answers that readers wait for.
             _log.warning('no answer of the canary version: %s', error)
             return {}
-
-    def _answers(
-        self, waiting: list[Study], label: str, refusals: dict[str, str]
-    ) -> dict[str, studies.Outcome]:
-        """Image id -> outcome, of the images of the studies.
-
-        Args:
-          waiting: the studies.
-          label: of the version to ask; '' for the newest.
-          refusals: gets image id -> message for each image that the model server refuses.
-
-        Raises:
-          ModelServerError: the server does not answer.
-        """
-        outcomes: dict[str, studies.Outcome] = {}
-        reasons: dict[str, str] = {}
-        version: int | None = None
-        for batch in self._batches(waiting, reasons):
-            # Meanwhile, as it takes some of the time of the model. Few images are refused.
-            refused = self._gate.submit(_refused, batch)
-            for prediction, row, image in self._predictions(batch, label, version, refusals):
-                # A release in between must not give a study answers of two versions.
-                version = prediction.version
-                threshold = self._version_info(version).threshold
-                outcomes[image.id] = _outcome(prediction, row, threshold)
-            reasons |= refused.result()
-        if reasons and version is None:
-            version = self._newest_version()
-        for id, reason in reasons.items():
-            outcomes[id] = studies.Outcome(version or 0, None, True, reason)
-            refusals.pop(id, None)
-        return outcomes
-
-    def _batches(
-        self, waiting: list[Study], reasons: dict[str, str]
-    ) -> Iterator[list[tuple[Image, bytes]]]:
-        """The images that can be read, in requests that the server accepts.
-
-        Puts the others into `reasons`: image id -> reason.
-        """
-        batch: list[tuple[Image, bytes]] = []
-        size = 0
-        for image in (image for study in waiting for image in study.images):
-            try:
-                content = uploads.to_model_input(self._files.read(image.id), image.kind)
-            except FileNotFoundError:
-                reasons[image.id] = not_assessed.FILE_MISSING
-                continue
-            except uploads.UploadError:
-                reasons[image.id] = image_status.UNDECODABLE
-                continue
-            if batch and (len(batch) == _MAX_BATCH or size + len(content) > _MAX_BATCH_BYTES):
-                yield batch
-                batch, size = [], 0
-            batch.append((image, content))
-            size += len(content)
-        if batch:
-            yield batch
-
-    def _predictions(
-        self,
-        batch: list[tuple[Image, bytes]],
-        label: str,
-        version: int | None,
-        refusals: dict[str, str],
-    ) -> Iterator[tuple[Prediction, int, Image]]:
-        """The prediction of each image, and its row there."""
-        try:
-            prediction = self._server.predict(
-                self._traffic.model,
-                signatures.IMAGES.name,
-                {signatures.IMAGES.input: [content for _, content in batch]},
-                version=version,
-                label='' if version is not None else label,
-            )
-        except ModelServerError as error:
-            if error.is_temporary or error.is_missing:
-                raise
-            if len(batch) == 1:
-                refusals[batch[0][0].id] = str(error)
-                return
-            # One image that the model refuses must not hold up the others.
-            for single in batch:
-                yield from self._predictions([single], label, version, refusals)
-            return
-        for row, (image, _) in enumerate(batch):
-            yield prediction, row, image
-
-    def _newest_version(self) -> int:
-        statuses = self._server.versions(self._traffic.model)
-        return max((s.version for s in statuses if s.state == 'AVAILABLE'), default=0)
-
-
-def _refused(batch: list[tuple[Image, bytes]]) -> dict[str, str]:
-    """Image id -> reason, of the images that the gate refuses."""
-    reasons = {image.id: assessment.reason(content) for image, content in batch}
-    return {id: reason for id, reason in reasons.items() if reason}
-
-
-def _outcome(prediction: Prediction, row: int, threshold: float | None) -> studies.Outcome:
-    outputs = prediction.outputs
-    status = bytes(outputs[signatures.STATUS][row]).decode()
-    if status != image_status.OK:
-        return studies.Outcome(prediction.version, None, True, status, threshold)
-    findings = {name: float(outputs[name][row]) for name in FINDINGS if name in outputs}
-    return studies.Outcome(
-        prediction.version,
-        float(outputs[signatures.PROBABILITY][row]),
-        bool(np.round(outputs[signatures.FLAG][row])),
-        '',
-        threshold,
-        findings,
-    )
 
 
 def _draw(id: str) -> float:

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from serving import audit, scoring, studies
+from serving import audit, image_answers, studies
 from serving.api.client import ModelServer
 from serving.database.tables import PENDING, Image, Study
 from serving.housekeeping import Housekeeping
@@ -166,7 +166,7 @@ def test_large_studies_are_sent_in_parts(
     fragile_server: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scoring, '_MAX_BATCH_BYTES', 3 * len(gateways.jpeg()))
+    monkeypatch.setattr(image_answers, '_MAX_BATCH_BYTES', 3 * len(gateways.jpeg()))
     sent = []
     predict = ModelServer.predict
 
