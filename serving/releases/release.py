@@ -16,7 +16,7 @@ from pathlib import Path
 from components.pusher import delivery
 from components.pusher import target as push_target
 from serving import person, served_versions
-from serving.api.client import ModelServer, ModelServerError
+from serving.api.client import ModelServer, ModelServerError, VersionStatus
 from serving.releases import CANARY, STABLE, ReleaseError, config_file, journal, samples
 
 _LOCK = '.release.lock'
@@ -164,14 +164,18 @@ class Releases:
     ) -> None:
         """Loads a version beside the served ones, without a label, and asks it."""
         try:
+            # TF Serving shows the error of an earlier attempt until it begins the next one.
+            earlier = self._status(server, version)
             server.reload(self._config(labels, {version}))
             deadline = time.monotonic() + self.timeout_s
             while True:
-                states = {status.version: status for status in server.versions(self.model)}
-                status = states.get(version)
+                status = self._status(server, version)
                 if status and status.state == 'AVAILABLE':
                     break
-                if (status and status.error) or time.monotonic() > deadline:
+                if status != earlier:
+                    earlier = None
+                failed = status and status.error and not earlier
+                if failed or time.monotonic() > deadline:
                     reason = status.error if status and status.error else 'it took too long'
                     raise ReleaseError(f'version {version} cannot be loaded: {reason}')
                 time.sleep(_POLL_S)
@@ -180,6 +184,16 @@ class Releases:
         except (ModelServerError, ReleaseError) as error:
             self._restore(labels)
             raise ReleaseError(f'{error}. The old configuration is in force again') from None
+
+    def _status(self, server: ModelServer, version: int) -> VersionStatus | None:
+        """The state of a version; None if the server does not know it."""
+        try:
+            statuses = server.versions(self.model)
+        except ModelServerError as error:
+            if not error.is_missing:
+                raise
+            return None
+        return next((status for status in statuses if status.version == version), None)
 
     def _restore(self, labels: Mapping[str, int]) -> None:
         if labels:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -286,3 +287,18 @@ def test_a_version_that_cannot_be_loaded_is_not_released(served, tmp_path: Path)
         releases.promote(4, '')
     assert _answering(client) == 1
     assert releases.labels() == {STABLE: 1}
+
+
+@pytest.mark.slow
+def test_a_version_that_could_not_be_loaded_is_tried_again(served, models: Path) -> None:
+    releases, client = served
+    _publish(push_targets.model(releases.target.parent / 'damaged'), releases.target, 4)
+    with pytest.raises(ReleaseError, match='version 4 cannot be loaded'):
+        releases.promote(4, '')
+    for folder in (releases.target / '4', releases.target.parent / 'staged-4'):
+        shutil.rmtree(folder)
+    _publish(str(models / '2'), releases.target, 4)
+    # TF Serving looks at its configuration once a second, and forgets version 4 then.
+    time.sleep(2)
+    releases.promote(4, '')
+    assert _answering(client) == 4
