@@ -6,6 +6,7 @@ import io
 import struct
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -13,10 +14,12 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from serving import uploads
+from serving.gateway.settings import Limits
 from serving.image_formats import dicom, rendering
 from serving.uploads import DICOM, JPEG, PNG, Upload, UploadError
 from tests.support import gateways
 
+ROOT = Path(__file__).resolve().parents[2]
 _PIXELS = gateways.pixels()
 _SECRET = 'Zzyzx'
 
@@ -163,6 +166,20 @@ def test_only_the_listed_tags_of_a_dicom_are_stored() -> None:
     assert {'Rows', 'WindowCenter', 'PixelData'} <= keywords <= set(dicom.TAGS)
     assert uploads.check(stored) == uploads.check(content)
     np.testing.assert_array_equal(_rendered(stored), _rendered(content))
+
+
+def test_the_stored_tags_and_the_limits_are_documented() -> None:
+    text = ' '.join((ROOT / 'docs/serving.md').read_text(encoding='utf-8').split())
+    listed = text.partition('only these attributes are stored: ')[2].partition('.')[0]
+    assert listed == ', '.join(f'`{tag}`' for tag in dicom.TAGS)
+    limits = Limits()
+    mib = 1 << 20
+    assert (
+        f'at most {limits.max_file_bytes // mib} MiB and {limits.max_pixels:,} pixels' in text
+        and f'at most {limits.max_files} files and {limits.max_body_bytes // mib} MiB' in text
+        and f'within {limits.request_s:.0f} s' in text
+        and f'{limits.requests_per_minute:,} requests a minute' in text
+    )
 
 
 def test_a_lookup_table_is_stored_without_what_is_beside_it() -> None:
