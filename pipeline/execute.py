@@ -19,6 +19,7 @@ from components.xray_example_gen import data_files
 from pipeline import (
     counts,
     create_pipeline,
+    interrupts,
     local_runner,
     metrics,
     picture,
@@ -82,7 +83,10 @@ def execute(
     assert config.root is not None
     steps: dict[str, local_runner.Step] = {}
     try:
-        with root_lock.acquire(config.root):
+        with (
+            root_lock.acquire(config.root),
+            interrupts.remembered() as raise_if_interrupted,
+        ):
             check_weights(config)
             with RunDisplay(console) as display:
                 push.restore(config.push_directory, _version_copies(config))
@@ -93,6 +97,8 @@ def execute(
                     pipeline, _RecordingDisplay(display, recorder), run_id, counts.check
                 ):
                     steps[step.name] = step
+                    if PUSHER.name not in steps:
+                        raise_if_interrupted()
     except Exception as error:
         logging.getLogger('cxr_triage').error('run failed', exc_info=error)
         if PUSHER.name not in steps:
