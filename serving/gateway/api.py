@@ -80,7 +80,8 @@ _UPLOAD_BODY = {
 }
 
 
-def _services(request: Request) -> Services:
+# FastAPI gives a function that is not async to a thread, which takes longer than this.
+async def _services(request: Request) -> Services:
     return request.app.state.services
 
 
