@@ -102,10 +102,10 @@ def address(model_server: str) -> str:
     Raises:
       ServiceError: it has another form.
     """
-    found = re.fullmatch(r'(?:grpc://)?([^/@\s]+:\d+)?', model_server)
-    if not found:
+    match = re.fullmatch(r'(?:grpc://)?([^/@\s]+:\d+)?', model_server)
+    if not match:
         raise ServiceError(f'--model-server {model_server}: expected grpc://HOST:PORT')
-    return found[1] or ''
+    return match[1] or ''
 
 
 def database(args: argparse.Namespace, data: Path) -> str:

@@ -21,7 +21,7 @@ def programs() -> Path:
     """The folder of the programs of the newest PostgreSQL.
 
     Raises:
-      MissingError: there is none.
+      MissingError: PostgreSQL is not installed.
     """
     folders = sorted(Path('/usr/lib/postgresql').glob('*/bin'))
     if not folders:

@@ -30,8 +30,8 @@ class _Reference:
 
 def references(objects: Objects) -> Iterator[Problem]:
     """Annotations name objects of the folder, and each of these objects is named."""
-    found = list(_references(objects))
-    for reference in found:
+    all_references = list(_references(objects))
+    for reference in all_references:
         names = [item.name for item in objects.of(reference.kind)]
         if reference.name not in names:
             text = (
@@ -39,7 +39,7 @@ def references(objects: Objects) -> Iterator[Problem]:
                 f'{listed(names)}; define it'
             )
             yield Problem(reference.manifest, f'metadata.annotations[{reference.annotation}]', text)
-    used = {(reference.kind, reference.name) for reference in found}
+    used = {(reference.kind, reference.name) for reference in all_references}
     for item in objects.of(*_KINDS):
         if (item.kind, item.name) not in used:
             text = 'no annotation of an ingress or service names it: name it, or remove it'
@@ -48,28 +48,20 @@ def references(objects: Objects) -> Iterator[Problem]:
 
 def certificates(objects: Objects) -> Iterator[Problem]:
     """A certificate is for the hosts of the ingresses that name it."""
-    for reference in _references(objects):
-        target = objects.find(reference.kind, reference.name, reference.manifest.namespace)
-        if target is None or reference.kind != 'ManagedCertificate':
-            continue
-        domains = target.spec.get('domains') or []
-        for rule in reference.manifest.spec.get('rules') or ():
+    for ingress, certificate in _referenced(objects, 'ManagedCertificate'):
+        domains = certificate.spec.get('domains') or []
+        for rule in ingress.spec.get('rules') or ():
             if rule.get('host') not in domains:
-                text = (
-                    f'{rule.get("host")} is missing: the ingress {reference.manifest.name} has it'
-                )
-                yield Problem(target, 'spec.domains', text)
+                text = f'{rule.get("host")} is missing: the ingress {ingress.name} has it'
+                yield Problem(certificate, 'spec.domains', text)
 
 
 def health_checks(objects: Objects) -> Iterator[Problem]:
     """The load balancer checks a port and a path that the pods of the service use for a probe."""
-    for reference in _references(objects):
-        target = objects.find(reference.kind, reference.name, reference.manifest.namespace)
-        if target is None or reference.kind != 'BackendConfig':
-            continue
-        check = target.spec.get('healthCheck') or {}
-        selector = {'matchLabels': reference.manifest.spec.get('selector') or {}}
-        for pod in objects.selected(selector, reference.manifest.namespace):
+    for service, backend in _referenced(objects, 'BackendConfig'):
+        check = backend.spec.get('healthCheck') or {}
+        selector = {'matchLabels': service.spec.get('selector') or {}}
+        for pod in objects.selected(selector, service.namespace):
             probes = [container.content.get('readinessProbe') for container in pod.containers()]
             paths = [((probe or {}).get('httpGet') or {}).get('path') for probe in probes]
             if check.get('requestPath') not in paths:
@@ -77,10 +69,18 @@ def health_checks(objects: Objects) -> Iterator[Problem]:
                     f'{check.get("requestPath")}: expected the path of the readiness probe, one of '
                     f'{listed(paths)}'
                 )
-                yield Problem(target, 'spec.healthCheck.requestPath', text)
+                yield Problem(backend, 'spec.healthCheck.requestPath', text)
             if not pod.exposes(check.get('port', '')):
                 text = f'{check.get("port")}: no container of the pods exposes it'
-                yield Problem(target, 'spec.healthCheck.port', text)
+                yield Problem(backend, 'spec.healthCheck.port', text)
+
+
+def _referenced(objects: Objects, kind: str) -> Iterator[tuple[Manifest, Manifest]]:
+    """Each object of a kind, after the ingress or service whose annotation names it."""
+    for reference in _references(objects):
+        target = objects.find(reference.kind, reference.name, reference.manifest.namespace)
+        if target is not None and reference.kind == kind:
+            yield reference.manifest, target
 
 
 def _references(objects: Objects) -> Iterator[_Reference]:

@@ -22,7 +22,7 @@ from serving.releases import config_file
 from serving.scoring import Scorer, Traffic
 from serving.served_versions import VersionInfo
 
-# Seconds for which the states of the versions are taken as known, also that there are none.
+# Seconds for which the states of the versions, or that the server did not tell them, are cached.
 _STATES_S = 2.0
 # Below the patience of a probe: /readyz answers also while the model server hangs.
 _STATES_TIMEOUT_S = 2.0

@@ -26,31 +26,27 @@ MANIFESTS = ROOT / 'kubeflow/manifests'
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope='module')
-def gke() -> Objects:
+def _rendered(overlay: str) -> Objects:
     return render(
-        MANIFESTS / 'overlays/gke',
+        MANIFESTS / 'overlays' / overlay,
         Path(sys.executable).parent,
         read_external(MANIFESTS / 'external.yaml'),
     )
+
+
+@pytest.fixture(scope='module')
+def gke() -> Objects:
+    return _rendered('gke')
 
 
 @pytest.fixture(scope='module')
 def service() -> Objects:
-    return render(
-        MANIFESTS / 'overlays/service',
-        Path(sys.executable).parent,
-        read_external(MANIFESTS / 'external.yaml'),
-    )
+    return _rendered('service')
 
 
 @pytest.fixture(scope='module')
 def gke_service() -> Objects:
-    return render(
-        MANIFESTS / 'overlays/gke-service',
-        Path(sys.executable).parent,
-        read_external(MANIFESTS / 'external.yaml'),
-    )
+    return _rendered('gke-service')
 
 
 @pytest.fixture
