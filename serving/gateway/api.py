@@ -105,7 +105,7 @@ async def upload(
     """Accepts images as one study.
 
     The answer 202 means that the study and its files are on the disk; it is scored after that.
-    Whoever prefers to wait gets 200 with the scored study, or else 202 as well.
+    With `Prefer: wait`, a study that is scored in time is returned with 200.
     Files whose content is no chest image in a known format are refused with 422, and then nothing
     is stored. Of DICOM files only the pixels and a list of harmless tags are stored.
     """
@@ -249,8 +249,8 @@ def image(
 ) -> Response:
     """An image of a study as PNG or JPEG.
 
-    `center` and `width` window the values of a DICOM image. With one come the header `X-Window`,
-    the values that are shown as black and as white, and `X-Values`, the lowest and the highest.
+    `center` and `width` window the values of a DICOM image. For one, the header `X-Window` has the
+    values that are shown as black and as white, and `X-Values` the lowest and the highest.
     """
     del caller
     found, content = _content(services, id, number)

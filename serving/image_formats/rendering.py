@@ -58,14 +58,14 @@ def render(content: bytes, center: float | None = None, width: float | None = No
                 warnings.simplefilter('ignore')
                 values = _values(dataset)
                 lowest, highest = float(values.min()), float(values.max())
-                low, high, shown = _windowed(dataset, values, center, width)
+                low, high, levels = _windowed(dataset, values, (lowest, highest), center, width)
         except UploadError:
             raise
         except Exception:  # noqa: BLE001 - what damaged pixels make a library raise
             raise UploadError('the pixels of the DICOM image cannot be read') from None
-        np.nan_to_num(shown, copy=False, posinf=1.0, neginf=0.0)
-        shown *= 255
-        pixels = np.rint(shown, out=shown).astype(np.uint8)
+        np.nan_to_num(levels, copy=False, posinf=1.0, neginf=0.0)
+        levels *= 255
+        pixels = np.rint(levels, out=levels).astype(np.uint8)
     if dataset.get('PhotometricInterpretation') == 'MONOCHROME1':
         pixels, low, high = 255 - pixels, high, low
     return Rendering(pixels, low, high, lowest, highest)
@@ -81,16 +81,20 @@ def _values(dataset: Any) -> np.ndarray:
 
 
 def _windowed(
-    dataset: Any, values: np.ndarray, center: float | None, width: float | None
+    dataset: Any,
+    values: np.ndarray,
+    extremes: tuple[float, float],
+    center: float | None,
+    width: float | None,
 ) -> tuple[float, float, np.ndarray]:
     """The ends of the window, and the grey levels, 0..1 [height, width]; changes `values`."""
-    lowest, highest = float(values.min()), float(values.max())
+    lowest, highest = extremes
     function = 'LINEAR_EXACT'
     if center is None or width is None:
         if 'VOILUTSequence' in dataset and dataset.VOILUTSequence:
-            shown = apply_voi(values.astype(np.int64), dataset)
+            looked_up = apply_voi(values.astype(np.int64), dataset)
             bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-            levels = np.clip(np.asarray(shown, dtype=np.float32) / (2**bits - 1), 0.0, 1.0)
+            levels = np.clip(np.asarray(looked_up, dtype=np.float32) / (2**bits - 1), 0.0, 1.0)
             return lowest, highest, levels
         if dataset.get('WindowCenter') is None or dataset.get('WindowWidth') is None:
             has_bytes = int(dataset.BitsStored) == 8 and dataset.pixel_array.dtype == np.uint8
