@@ -48,6 +48,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         'list, release, roll back and delete the pushed versions',
     ),
     'serve': ('cli.commands.serve', 'score uploaded images and show a work list of them'),
+    'predict': (
+        'cli.commands.predict',
+        'score image files: a table, and one page with thumbnails and heat maps',
+    ),
     'tokens': ('cli.commands.tokens', 'create, list and revoke access tokens of the service'),
     'audit': ('cli.commands.audit', 'verify and export the audit log of the service'),
     'tensorboard': ('cli.commands.tensorboard', 'show the trainings of a root in TensorBoard'),

@@ -14,7 +14,7 @@ class RootError(ValueError):
     """The root does not exist, or it is not clear which one is meant; the text says what to do."""
 
 
-def add_argument(parser: argparse.ArgumentParser) -> None:
+def add_argument(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
     """Adds the option `--root`."""
     parser.add_argument(
         '--root',

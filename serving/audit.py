@@ -8,10 +8,8 @@ copy kept elsewhere.
 from __future__ import annotations
 
 import contextlib
-import csv
 import datetime
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from pipeline import csv_text
 from serving.database.tables import AuditEntry
 
 FIRST = '0' * 64
@@ -111,15 +110,6 @@ def to_json_lines(session: Session) -> Iterator[str]:
 
 def to_csv(session: Session) -> Iterator[str]:
     """The log as CSV with a header; `details` is JSON."""
-    yield ','.join(FIELDS) + '\r\n'
-    for entry in entries(session):
-        line = io.StringIO()
-        csv.writer(line).writerow([_safe(getattr(entry, name)) for name in FIELDS])
-        yield line.getvalue()
-
-
-def _safe(value: Any) -> Any:
-    # A spreadsheet would run a text that starts like a formula.
-    return (
-        f"'{value}" if isinstance(value, str) and value.startswith(('=', '+', '-', '@')) else value
+    return csv_text.lines(
+        FIELDS, ([getattr(entry, name) for name in FIELDS] for entry in entries(session))
     )

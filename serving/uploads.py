@@ -32,7 +32,7 @@ def check(content: bytes, max_pixels: int = image_status.MAX_PIXELS) -> Upload:
     Raises:
       UploadError: it is not a PNG, JPEG or DICOM image, or has too many pixels.
     """
-    kind = _kind(content)
+    kind = kind_of(content)
     width, height = _FORMATS[kind].size(content)
     if width <= 0 or height <= 0:
         raise UploadError(f'the image has {width} x {height} pixels')
@@ -41,6 +41,23 @@ def check(content: bytes, max_pixels: int = image_status.MAX_PIXELS) -> Upload:
             f'the image has {width:,} x {height:,} pixels, more than the limit of {max_pixels:,}'
         )
     return Upload(kind, width, height)
+
+
+def kind_of(content: bytes) -> str:
+    """PNG, JPEG or DICOM, by the first bytes of a file.
+
+    Raises:
+      UploadError: it is none of them.
+    """
+    if content.startswith(png.MAGIC):
+        return PNG
+    if content.startswith(jpeg.MAGIC):
+        return JPEG
+    if content.startswith(dicom.MAGIC, dicom.PREAMBLE):
+        return DICOM
+    if not content:
+        raise UploadError('the file is empty')
+    raise UploadError('the file is not a PNG, JPEG or DICOM image')
 
 
 def without_metadata(content: bytes, kind: str) -> bytes:
@@ -62,15 +79,3 @@ def to_model_input(content: bytes, kind: str) -> bytes:
       UploadError: the pixels of a DICOM image cannot be read.
     """
     return png.encode(rendering.render(content).pixels) if kind == DICOM else content
-
-
-def _kind(content: bytes) -> str:
-    if content.startswith(png.MAGIC):
-        return PNG
-    if content.startswith(jpeg.MAGIC):
-        return JPEG
-    if content.startswith(dicom.MAGIC, dicom.PREAMBLE):
-        return DICOM
-    if not content:
-        raise UploadError('the file is empty')
-    raise UploadError('the file is not a PNG, JPEG or DICOM image')

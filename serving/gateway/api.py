@@ -7,7 +7,6 @@ import datetime
 import errno
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,7 +14,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
 
 from schemas import signatures
-from serving import studies, tokens, uploads
+from serving import heat_maps, studies, tokens, uploads
 from serving.api.client import ModelServerError
 from serving.database import tables
 from serving.gateway import bodies
@@ -292,10 +291,8 @@ def explanation(
     except ModelServerError as error:
         raise HTTPException(503 if error.is_temporary else 404, f'no heat map: {error}') from None
     (heat,) = prediction.outputs[signatures.HEAT_MAP]
-    top = float(np.max(heat, initial=0.0))
-    scaled = np.clip(heat, 0.0, None) / top if top > 0 else np.zeros_like(heat)
     return Response(
-        png.encode(np.rint(scaled * 255).astype(np.uint8)),
+        png.encode(heat_maps.grey(heat)),
         media_type='image/png',
         headers={'X-Model-Version': str(prediction.version)},
     )

@@ -1,0 +1,1 @@
+"""`cxr-triage predict`: scores image files without a gateway or a database."""
