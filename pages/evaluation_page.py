@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from components.evaluator import curves as curves_lib
-from components.evaluator import registry
+from components.evaluator import predictions, registry
 from components.evaluator.figure import Figure
 from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, Bin, Slice
 from pages import charts, names, tfma_ui
@@ -64,6 +64,7 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         'conditions': conditions(evaluation),
         'has_baseline': evaluation.has_baseline,
         'baseline': baseline_text(run),
+        'has_predictions': bool(predictions.paths(evaluation.folder)),
         'metrics': _metric_rows(evaluation),
         'slice_headings': [
             'Slice',

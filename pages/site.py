@@ -31,6 +31,7 @@ from pages import (
     lineage,
     measured,
     overview,
+    predictions,
     training_page,
 )
 from pages import runs as runs_lib
@@ -184,6 +185,10 @@ class _Site:
                     {'problem': messages[0], 'name': name},
                 )
         self._files(run, evaluation, folder)
+        with _collected(problems, run, 'the predictions'):
+            texts = predictions.files(evaluation.folder) if evaluation else {}
+            for name, text in texts.items():
+                files.write_text(folder / name, text)
         with _collected(problems, run, 'the model card'):
             self._card(run, evaluation, why, base)
         summary: dict[str, Any] = overview.summary(run, evaluation)

@@ -1,4 +1,7 @@
-"""The executor of Evaluator: TFX's own, with an optional baseline and models run as served."""
+"""The executor of Evaluator: TFX's own, with an optional baseline and models run as served.
+
+It also keeps the predictions.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,17 @@ from typing import Any
 from tfx import types
 from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import json_utils
 
 from components.baseline.executor import has_model
-from components.evaluator import served_model
+from components.evaluator import prediction_writer, served_model
 from components.pusher import blessed
 
 _LOGGER = logging.getLogger(__name__)
 
 
 class Executor(tfx_executor.Executor):
-    """Runs models as TF Serving does, see `served_model`.
+    """Runs models as TF Serving does, see `served_model`, and keeps what they predict.
 
     It drops an empty baseline, so that TFX treats the run as the first one and ignores change
     thresholds.
@@ -51,8 +55,16 @@ class Executor(tfx_executor.Executor):
         # notices it.
         model = artifact_utils.get_single_instance(input_dict[standard_component_specs.MODEL_KEY])
         blessing.set_string_custom_property(blessed.MODEL, blessed.model_digest(model))
-        super().Do(
-            input_dict,
-            output_dict,
-            {**exec_properties, standard_component_specs.MODULE_PATH_KEY: served_model.__name__},
+        evaluation = artifact_utils.get_single_uri(
+            output_dict[standard_component_specs.EVALUATION_KEY]
         )
+        (split,) = json_utils.loads(exec_properties[standard_component_specs.EXAMPLE_SPLITS_KEY])
+        with prediction_writer.writing_to(evaluation, split):
+            super().Do(
+                input_dict,
+                output_dict,
+                {
+                    **exec_properties,
+                    standard_component_specs.MODULE_PATH_KEY: served_model.__name__,
+                },
+            )

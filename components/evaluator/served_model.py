@@ -1,9 +1,9 @@
 """Runs models in the Evaluator as TF Serving does.
 
-TFX imports this module by name and calls `custom_eval_shared_model`. TFMA would load the model
-eagerly, and first call its signature in a form that TensorFlow rejects, with the bytes of all
-images of the batch in the message. A session takes little more than half the time per image, and
-the Evaluator measures what will be served.
+TFX imports this module by name and calls `custom_eval_shared_model` and `custom_extractors`. TFMA
+would load the model eagerly, and first call its signature in a form that TensorFlow rejects, with
+the bytes of all images of the batch in the message. A session takes little more than half the time
+per image, and the Evaluator measures what will be served.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.api import types
 
+from components.evaluator.prediction_writer import custom_extractors
 from components.serving_check.session_model import SessionModel
 from schemas import image_status
 from schemas.signatures import STATUS
 
+__all__ = ['ServedModel', 'custom_eval_shared_model', 'custom_extractors']
 _LOGGER = logging.getLogger(__name__)
 
 # Beam's batches can grow to a thousand images; MobileNetV2 then takes more than twice as long per

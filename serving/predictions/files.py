@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Listing:
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-def find(paths: Iterable[str]) -> Listing:
+def find(paths: Sequence[str]) -> Listing:
     """Lists the given files, and the images in the given folders at any depth.
 
     Raises:

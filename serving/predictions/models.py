@@ -112,7 +112,7 @@ class RemoteModel:
       ModelError: the server does not answer, or serves no version of the model.
     """
 
-    threshold = None
+    threshold: float | None = None
 
     def __init__(self, server: ModelServer, name: str):
         self._server, self._name = server, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,24 @@ def test_evaluation_page_with_and_without_a_baseline(browser, run_of):
         assert 'served model' in ' '.join(page.locator('#curves ~ .plots text').all_text_contents())
         page.locator('#plot-output').select_option(label='probability, served model')
         page.get_by_text('served model').last.wait_for()
+
+
+def test_predictions_of_each_test_image_are_beside_the_page(browser, run_of):
+    with opened(browser, run_of('not blessed') / 'evaluation.html') as page:
+        links = page.locator('#predictions a')
+        names = [link.get_attribute('href') for link in links.all()]
+        assert names == ['predictions.csv', 'predictions.json']
+        headings = texts(page.locator('#matrices-table thead th'))
+        counts = texts(page.locator('#matrices-table tbody tr').first.locator('td'))
+    with (run_of('not blessed') / 'predictions.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    by_name = dict(zip(headings, counts, strict=True))
+    # The page and the predictions count alike.
+    missed = sum(row['label'] == '1' and row['flag'] == '0' for row in rows)
+    assert missed == int(by_name['False negatives'].replace(',', ''))
+    assert len({row['image_id'] for row in rows}) == len(rows)
+    assert all(row['status'] == row['served_status'] == 'ok' for row in rows)
+    assert any(row['probability'] != row['served_probability'] for row in rows)
 
 
 def test_data_page_of_a_pushed_run(browser, run_of):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 from tfx.types import standard_artifacts
 
-from components.evaluator import bootstrap, registry, results
+from components.evaluator import bootstrap, predictions, registry, results
 from components.evaluator.bootstrap import Cases
 from components.pusher import target
 from components.pusher.executor import candidate_results
@@ -21,7 +21,17 @@ from components.serving_check.session_model import SessionModel
 from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
 from records.examples import put_bytes, put_int, serialize
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE, PATIENT_ID, SEX, VIEW, age_band
+from schemas.features import (
+    AGE,
+    AGE_BAND,
+    FOLLOW_UP,
+    IMAGE,
+    IMAGE_ID,
+    PATIENT_ID,
+    SEX,
+    VIEW,
+    age_band,
+)
 from schemas.labels import LABELS
 from schemas.signatures import EXAMPLES, FLAG, MODEL_VERSION, PROBABILITY
 from tests.support import push_targets
@@ -148,6 +158,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             texts = {
                 SEX: 'F' if WOMEN[row] else 'M',
                 VIEW: 'AP',
+                IMAGE_ID: _image_id(row),
                 PATIENT_ID: str(PATIENTS[row]),
                 AGE_BAND: age_band(age),
             }
@@ -188,6 +199,10 @@ def _evaluate(
         data / 'baseline' if baseline else None,
     )
     return parameters, path, blessed
+
+
+def _image_id(row: int) -> str:
+    return f'{row:05}.png'
 
 
 def _parameters(thresholds: Iterable[Threshold]) -> EvaluationParameters:
@@ -251,6 +266,33 @@ def test_a_candidate_is_compared_with_the_served_model(name: str, with_baseline)
     )
     # The value of the candidate, neither of the baseline nor the difference.
     assert verdict.value == pytest.approx(EXPECTED['candidate'][threshold.metric], abs=2e-3)
+
+
+@pytest.mark.parametrize('models', [['candidate'], ['candidate', 'baseline']], ids=len)
+def test_the_predictions_of_each_image_are_kept(
+    models: list[str], without_baseline, with_baseline
+) -> None:
+    _, folder, _ = without_baseline if len(models) == 1 else with_baseline
+    kept = predictions.read(folder)
+    assert list(kept) == list(predictions.columns((), has_served=len(models) == 2))
+    assert kept[IMAGE_ID].tolist() == [_image_id(row) for row in range(COUNT)]
+    assert kept[PATIENT_ID].tolist() == PATIENTS.astype(str).tolist()
+    assert kept[predictions.LABEL].tolist() == TRUTH.tolist()
+    assert (kept[SEX] == 'F').tolist() == WOMEN.tolist()
+    assert kept[AGE].tolist() == AGES.tolist()
+    assert set(kept[predictions.SPLIT]) == {'test'}
+    # This model has no output `status`.
+    assert kept['status'].isna().all()
+    for model in models:
+        prefix = '' if model == 'candidate' else predictions.SERVED
+        # The very numbers that the metrics were computed from.
+        assert np.array_equal(kept[prefix + PROBABILITY].to_numpy(), SCORES[model])
+        assert kept[prefix + FLAG].tolist() == (SCORES[model] >= POINTS[model]).astype(int).tolist()
+
+
+def test_an_evaluation_of_an_earlier_version_has_no_predictions(tmp_path: Path) -> None:
+    with pytest.raises(predictions.PredictionsError, match='earlier version made it'):
+        predictions.read(str(tmp_path))
 
 
 def _verdicts(evaluated: tuple, threshold: Threshold) -> list[metrics.Verdict]:
