@@ -14,9 +14,10 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+from tensorflow_model_analysis.constants import BASELINE_KEY
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluator import bootstrap, groups, plots, registry, reliability
+from components.evaluator import bootstrap, changes, groups, plots, registry, reliability
 from components.evaluator.bootstrap import Cases
 from components.evaluator.figure import Figure
 from components.evaluator.slice_statistics import SliceStatistics
@@ -36,8 +37,9 @@ class PatientMetrics(metric_types.Metric):
 
     A metric that a slice does not define is NaN, which no threshold accepts. The other results are
     the number of images that the model did not assess (`registry.NOT_ASSESSED`; NaN for a model
-    without the output `status`), the groups behind each gap (`groups`), TFMA's plots and confusion
-    matrix (`plots`), and the table behind a reliability plot (`reliability`).
+    without the output `status`), the groups behind each gap (`groups`), the change against the
+    served model, if there is one (`changes`), TFMA's plots and confusion matrix (`plots`), and the
+    table behind a reliability plot (`reliability`).
 
     Args:
       label: the 0/1 feature that `probability` and `flag` answer to.
@@ -95,11 +97,9 @@ def _computations(
     features = metric_types.FeaturePreprocessor([*_FEATURES, label, *findings])
     computations: metric_types.MetricComputations = []
     for key in keys:
-        computations.append(
-            metric_types.MetricComputation(
-                [key], [features], _Combiner(key, label, findings, settings)
-            )
-        )
+        has_served = key.model_name != BASELINE_KEY and BASELINE_KEY in (model_names or ())
+        combiner = _Combiner(key, label, findings, settings, has_served)
+        computations.append(metric_types.MetricComputation([key], [features], combiner))
         computations += plots.derived(key.model_name, findings)
     return computations
 
@@ -124,7 +124,12 @@ class _Combiner(beam.CombineFn):
     """Collects the images of a slice, then computes everything."""
 
     def __init__(
-        self, key: metric_types.MetricKey, label: str, findings: Sequence[str], settings: _Settings
+        self,
+        key: metric_types.MetricKey,
+        label: str,
+        findings: Sequence[str],
+        settings: _Settings,
+        has_served: bool,
     ):
         self._key, self._label, self._findings, self._settings = (
             key,
@@ -132,6 +137,8 @@ class _Combiner(beam.CombineFn):
             tuple(findings),
             settings,
         )
+        # The outputs of the served model, which a change is measured against.
+        self._served = (PROBABILITY, FLAG) if has_served else ()
         self._outputs = (PROBABILITY, FLAG, *findings)
         self._features = (*_FEATURES, label, *findings)
 
@@ -146,7 +153,9 @@ class _Combiner(beam.CombineFn):
         predictions, features = element.get_predictions(self._key.model_name), element.features
         outputs = (np.asarray(predictions[name]).item() for name in self._outputs)
         values = (np.asarray(features[name]).item() for name in self._features)
-        accumulator.waiting.append((*outputs, _not_assessed(predictions), *values))
+        served = element.get_predictions(BASELINE_KEY) if self._served else {}
+        others = (np.asarray(served[name]).item() for name in self._served)
+        accumulator.waiting.append((*outputs, _not_assessed(predictions), *values, *others))
         if len(accumulator.waiting) == _BLOCK:
             accumulator.pack()
         return accumulator
@@ -170,7 +179,8 @@ class _Combiner(beam.CombineFn):
         columns = [column[order] for column in columns]
         outputs = dict(zip(self._outputs, columns, strict=False))
         not_assessed, *rest = columns[len(outputs) :]
-        features = dict(zip(self._features, rest, strict=True))
+        features = dict(zip(self._features, rest, strict=False))
+        served = dict(zip(self._served, rest[len(features) :], strict=True))
         finite = _finite(outputs)
         if not finite.all():
             _LOGGER.warning(
@@ -195,7 +205,26 @@ class _Combiner(beam.CombineFn):
                 values[self._key._replace(name=f'{name}{suffix}')] = (
                     value if value is not None and finite.all() else math.nan
                 )
+        if served and finite.all() and _finite(served).all():
+            values[changes.key(self._key.model_name)] = self._changes(outputs, served, features)
         return values | self._tables(outputs, features)
+
+    def _changes(
+        self,
+        outputs: dict[str, np.ndarray],
+        served: dict[str, np.ndarray],
+        features: dict[str, np.ndarray],
+    ) -> np.ndarray:
+        """The change against the served model, as TFMA stores it."""
+        label, settings = features[self._label], self._settings
+        measured = changes.measure(
+            Cases(outputs[PROBABILITY], outputs[FLAG], label),
+            Cases(served[PROBABILITY], served[FLAG], label),
+            features[PATIENT_ID],
+            settings.replicates,
+            settings.level,
+        )
+        return changes.to_metric(measured)
 
     def _tables(
         self, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]

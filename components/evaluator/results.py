@@ -12,6 +12,7 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from components.evaluator import changes as changes_lib
 from components.evaluator import curves as curves_lib
 from components.evaluator import groups as groups_lib
 from components.evaluator import registry, reliability
@@ -85,6 +86,7 @@ class Slice:
       curves: by (model, output).
       reliability: by (model, output), the bins that hold images.
       groups: by (model, feature), the groups behind a gap.
+      changes: by metric, its change against the served model with a paired interval by patient.
     """
 
     key: SliceKey
@@ -93,6 +95,7 @@ class Slice:
     curves: dict[tuple[str, str], Curves] = dataclasses.field(default_factory=dict)
     reliability: dict[tuple[str, str], tuple[Bin, ...]] = dataclasses.field(default_factory=dict)
     groups: dict[tuple[str, str], Groups] = dataclasses.field(default_factory=dict)
+    changes: dict[str, Figure] = dataclasses.field(default_factory=dict)
 
     def value(self, name: str, model: str = CANDIDATE) -> float | None:
         """A metric or an end of its interval; None where it is not defined or not measured."""
@@ -241,6 +244,8 @@ def add_metrics(target: Slice, items: Sequence) -> None:
         elif feature_groups := groups_lib.from_metric(item):
             feature, groups = feature_groups
             target.groups[model, feature] = groups
+        elif (changes := changes_lib.from_metric(item)) is not None:
+            target.changes.update(changes)
 
 
 def _slice_key(slice_key) -> SliceKey:
