@@ -7,11 +7,10 @@ import json
 from typing import Any, cast
 
 import tensorflow as tf
-from tfx.components.evaluator import constants as evaluator_constants
 
 from components.evaluator import registry
 from components.serving_check.executor import REPORT
-from pages import data_page, lineage, names
+from pages import data_page, lineage, names, verdict
 from pages.measured import Evaluation
 from pages.runs import Run
 from pages.store import CACHED, COMPLETE, FAILED, Artifact
@@ -43,9 +42,16 @@ class _Output:
         return str(self.artifact.properties.get(name, ''))
 
 
-def context(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
-    """The values of the template run.html."""
+def context(run: Run, evaluation: Evaluation | None, previous: Run | None) -> dict[str, Any]:
+    """The values of the template run.html.
+
+    Args:
+      run: the run.
+      evaluation: None if the run did not finish its Evaluator.
+      previous: the run to compare settings with, see `verdict.previous`.
+    """
     return {
+        'verdict': verdict.context(run, evaluation, previous),
         'steps': [_step(run, name) for name in run.executions],
         'not_reached': run.missing,
         'gates': gates(run),
@@ -62,12 +68,6 @@ def context(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
 def gates(run: Run) -> list[dict[str, Any]]:
     """The three gates, each with its page and `passed` (None if the run did not reach the gate)."""
     data = data_page.gate(run)
-    blessing = run.artifact(EVALUATOR.name, 'blessing')
-    blessed = (
-        bool(blessing.properties.get(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY))
-        if blessing
-        else None
-    )
     served = run.json(SERVING_CHECK.name, 'blessing', REPORT)
     return [
         {
@@ -75,7 +75,7 @@ def gates(run: Run) -> list[dict[str, Any]]:
             'passed': data['blessed'] if data else False if run.failed_at(DATA_GATE.name) else None,
             'page': 'data.html#gate',
         },
-        {'name': EVALUATOR.name, 'passed': blessed, 'page': 'evaluation.html#gate'},
+        {'name': EVALUATOR.name, 'passed': verdict.blessed(run), 'page': 'evaluation.html#gate'},
         {
             'name': 'Serving check',
             'passed': served['blessed'] if served else None,

@@ -33,6 +33,7 @@ from pages import (
     overview,
     predictions,
     training_page,
+    verdict,
 )
 from pages import runs as runs_lib
 from pages import store as store_lib
@@ -132,19 +133,19 @@ class _Site:
     def run(self, run: Run, older: list[Run]) -> dict[str, Any]:
         """Writes the pages of a run if they are missing or outdated, and returns its summary."""
         folder = self._target / 'runs' / run.slug
-        earlier = _served_before(run, older)
-        key = self._key(run, earlier)
+        earlier, previous = _served_before(run, older), verdict.previous(run, older)
+        key = self._key(run, earlier, previous)
         with contextlib.suppress(OSError, ValueError):
             summary = json.loads((folder / _SUMMARY).read_text(encoding='utf-8'))
             if summary['key'] == key:
                 return summary
         # The summary is written last; without it, all pages are written again.
         (folder / _SUMMARY).unlink(missing_ok=True)
-        summary = self._write_run(run, earlier, folder)
+        summary = self._write_run(run, earlier, previous, folder)
         files.write_text(folder / _SUMMARY, json.dumps({'key': key, **summary}, indent=1))
         return summary
 
-    def _key(self, run: Run, earlier: Run | None) -> str:
+    def _key(self, run: Run, *others: Run | None) -> str:
         executions = [
             (execution.id, execution.state, execution.ended.isoformat())
             for execution in run.executions.values()
@@ -156,17 +157,19 @@ class _Site:
             run.state,
             run.reasons,
             executions,
-            earlier.slug if earlier else '',
+            [other.slug if other else '' for other in others],
             str(self._root),
             now,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _write_run(self, run: Run, earlier: Run | None, folder: Path) -> dict[str, Any]:
+    def _write_run(
+        self, run: Run, earlier: Run | None, previous: Run | None, folder: Path
+    ) -> dict[str, Any]:
         problems: list[str] = []
         evaluation, why = _evaluation(run, problems)
         base = f'runs/{run.slug}'
-        for file, build in self._builders(run, evaluation, why, earlier):
+        for file, build in self._builders(run, evaluation, why, earlier, previous):
             with _collected(problems, run, file) as messages:
                 self.page(
                     f'{base}/{file}',
@@ -197,9 +200,14 @@ class _Site:
         return {**summary, 'problems': problems}
 
     def _builders(
-        self, run: Run, evaluation: Evaluation | None, why: str, earlier: Run | None
+        self,
+        run: Run,
+        evaluation: Evaluation | None,
+        why: str,
+        earlier: Run | None,
+        previous: Run | None,
     ) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-        yield 'index.html', lambda: overview.context(run, evaluation)
+        yield 'index.html', lambda: overview.context(run, evaluation, previous)
         yield (
             'evaluation.html',
             lambda: (

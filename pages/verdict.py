@@ -1,0 +1,365 @@
+"""The top of the overview page: the verdict on a run, and answers to what a reader asks, in words.
+
+Each answer has at most a few lines and links to the page with the figures behind it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from tfx.components.evaluator import constants as evaluator_constants
+
+from components.data_audit.artifact import AUDIT_JSON
+from components.data_gate.artifact import counts_text
+from components.evaluator import registry, results
+from components.evaluator.figure import Figure
+from components.evaluator.groups import Group
+from components.evaluator.results import CANDIDATE, Slice
+from pages import data_page, evaluation_page, lineage, names
+from pages.measured import Evaluation
+from pages.runs import Run
+from pipeline import metrics as gate_metrics
+from pipeline.metrics import Verdict
+from pipeline.steps import AUDIT, EVALUATOR
+
+# Lines of an answer; the linked page has the rest.
+_LINES = 5
+# Facts that differ between any two runs, or that another line already says.
+_NOT_SETTINGS = ('served_version', 'baseline_version', 'model', 'config.root', 'config.artifacts')
+_FACT_TITLES = {
+    'data.fingerprint': 'the data',
+    'packages': 'versions of packages',
+    'schema': 'the schema',
+    'weights': 'the pretrained weights',
+}
+_CODE = 'code.'
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """An answer to one question.
+
+    Attributes:
+      question: as a reader would ask it.
+      lines: the answer, one line for each fact.
+      page: the page with the figures behind it, relative to the overview.
+      link: the text of the link to that page.
+    """
+
+    question: str
+    lines: tuple[str, ...]
+    page: str
+    link: str
+
+
+def context(run: Run, evaluation: Evaluation | None, previous: Run | None) -> dict[str, Any]:
+    """The values of the template verdict.html.
+
+    Args:
+      run: the run.
+      evaluation: None if the run did not finish its Evaluator.
+      previous: the run to compare settings with, see `previous`.
+    """
+    answers = [_good(evaluation), _better(run, evaluation), _worst_group(evaluation)]
+    answers += [_data(run), _changed(run, evaluation, previous)]
+    # A run that was not blessed records its failed conditions as reasons; they are listed once.
+    recorded = {verdict.sentence() for verdict in _verdicts(evaluation)} if evaluation else set()
+    is_blessed = blessed(run)
+    return {
+        'headline': _headline(run, evaluation),
+        'passed': None if is_blessed is None else is_blessed and not run.reasons,
+        'conditions': list(_conditions(evaluation)),
+        'reasons': [reason for reason in run.reasons if reason not in recorded],
+        'answers': answers,
+    }
+
+
+def previous(run: Run, older: list[Run]) -> Run | None:
+    """The last earlier run of the same pipeline whose settings are on record; None without one.
+
+    A run that ended before its Pusher did not record its settings, so nothing can be said about
+    what changed since.
+    """
+    return next((other for other in older if other.pipeline == run.pipeline and other.config), None)
+
+
+def blessed(run: Run) -> bool | None:
+    """Whether the Evaluator blessed the model; None if the run did not finish it."""
+    blessing = run.artifact(EVALUATOR.name, 'blessing')
+    if blessing is None:
+        return None
+    return bool(blessing.properties.get(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY))
+
+
+def _headline(run: Run, evaluation: Evaluation | None) -> str:
+    if evaluation is None:
+        return f'No verdict on a model: the run ended as "{run.state}".'
+    verdicts = _verdicts(evaluation)
+    failed = sum(not verdict.passed for verdict in verdicts)
+    if not verdicts:
+        return 'Not blessed: this run had no conditions, and without any, no model is blessed.'
+    if failed:
+        return f'Not blessed: {failed} of {_counted(len(verdicts), "condition")} failed.'
+    if not blessed(run):
+        return 'Not blessed, although every condition that this page knows is met.'
+    number = len(verdicts)
+    met = 'its condition is met' if number == 1 else f'all {number} conditions are met'
+    if run.reasons:
+        return f'Blessed ({met}), but not pushed.'
+    return f'Blessed: {met}.'
+
+
+def _counted(number: int, noun: str) -> str:
+    return f'{number:,} {noun}{"" if number == 1 else "s"}'
+
+
+def _verdicts(evaluation: Evaluation) -> list[Verdict]:
+    """The conditions of the gate: failed ones first, then the tightest first."""
+
+    def order(verdict: Verdict) -> tuple[bool, float]:
+        missing = math.inf if verdict.passed else -math.inf
+        return verdict.passed, missing if verdict.margin is None else verdict.margin
+
+    return sorted(gate_metrics.verdicts(evaluation.thresholds, evaluation), key=order)
+
+
+def _conditions(evaluation: Evaluation | None) -> Iterator[tuple[bool, str]]:
+    """(passed, sentence) of every failed condition, or else of the tightest ones."""
+    verdicts = _verdicts(evaluation) if evaluation else []
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    for verdict in failed or verdicts[:_LINES]:
+        yield verdict.passed, _sentence(verdict)
+    if not failed and len(verdicts) > _LINES:
+        yield True, f'and {len(verdicts) - _LINES} more, with wider margins'
+
+
+def _sentence(verdict: Verdict) -> str:
+    """One condition in words, e.g. `AUC of all test images is 0.812: 0.062 above 0.75`."""
+    threshold = verdict.threshold
+    images = names.slice_title(tuple(sorted(threshold.slice.items())))
+    subject = f'{registry.title(threshold.metric)} ({images})'
+    value = 'has no value' if verdict.value is None else f'is {verdict.value:.4f}'
+    text = f'{subject} {value}, required {verdict.bound}'
+    if verdict.margin is None:
+        return f'{text} ({verdict.note})'
+    return f'{text}: {"met" if verdict.passed else "missed"} by {abs(verdict.margin):.4f}'
+
+
+def _good(evaluation: Evaluation | None) -> Answer:
+    lines: list[str] = []
+    if evaluation:
+        overall = evaluation.overall
+        lines = [
+            f'{registry.title(name)}: {overall.figure(name).text()}'
+            for name in (*registry.OVERVIEW, 'metadata_auc')
+            if overall.is_measured(name)
+        ]
+        images = evaluation_page.count(overall, registry.IMAGES)
+        if images is not None:
+            level = f'{100 * evaluation.level:.4g} %'
+            lines.append(
+                f'On {_counted(images, "test image")}; intervals of {level} count patients.'
+            )
+    return Answer(
+        'Is the model good?',
+        tuple(lines or [_NOT_EVALUATED]),
+        'evaluation.html',
+        'evaluation',
+    )
+
+
+_NOT_EVALUATED = 'The run did not finish its Evaluator.'
+
+
+def _better(run: Run, evaluation: Evaluation | None) -> Answer:
+    lines: list[str] = []
+    if evaluation is None:
+        lines = [_NOT_EVALUATED]
+    elif not evaluation.has_baseline:
+        lines = [evaluation_page.baseline_text(run)]
+    else:
+        lines = [_change(name, change) for name, change in evaluation.overall.changes.items()] or [
+            'An earlier version made this evaluation, without paired intervals.'
+        ]
+        lines.append(evaluation_page.baseline_text(run))
+    return Answer(
+        'Is it better than the served model?',
+        tuple(lines),
+        'evaluation.html#metrics',
+        'both models, metric by metric',
+    )
+
+
+def _change(name: str, change: Figure) -> str:
+    """The change of a metric of which more is better, in words."""
+    if change.value is None:
+        return f'{registry.title(name)}: not defined'
+    text = f'{registry.title(name)}: {change.value:+.3f}'
+    if change.lower is None or change.upper is None:
+        return f'{text} (no interval: too few patients of a class)'
+    word = (
+        'better'
+        if change.lower > 0
+        else 'worse'
+        if change.upper < 0
+        else 'the same'
+        if change.value == change.lower == change.upper == 0
+        else 'no clear change'
+    )
+    return f'{text} ({change.lower:+.3f} to {change.upper:+.3f}, paired by patient): {word}'
+
+
+def _worst_group(evaluation: Evaluation | None) -> Answer:
+    return Answer(
+        'Which group is worst?',
+        tuple(_group_lines(evaluation.overall) if evaluation else [_NOT_EVALUATED]),
+        'evaluation.html#groups',
+        'all groups',
+    )
+
+
+def _group_lines(overall: Slice) -> Iterator[str]:
+    features = {
+        feature: groups for (model, feature), groups in overall.groups.items() if model == CANDIDATE
+    }
+    if not features:
+        yield 'The evaluation has no groups by sex, age or view.'
+        return
+    compared = [
+        (group.sensitivity, feature, group)
+        for feature, groups in features.items()
+        for group in groups.groups
+        if group.compared and group.sensitivity is not None
+    ]
+    if compared:
+        _, feature, worst = min(compared, key=lambda item: (item[0], item[1], item[2].name))
+        yield f'{_group(feature, worst)}, against {_sensitivity(overall)} on all test images.'
+    else:
+        least = next(iter(features.values())).min_positives
+        yield f'No group has {least} positive images, which a comparison needs.'
+    if gap := _largest_gap(overall):
+        yield gap
+    for feature, groups in features.items():
+        if text := groups.left_out_text():
+            yield f'Not compared, by {names.group(feature)}: {text}.'
+
+
+def _group(feature: str, group: Group) -> str:
+    title = names.slice_title(((feature, group.name),))
+    return (
+        f'{title} has the lowest sensitivity, {group.figure.text()}: '
+        f'{group.missed:,} of {_counted(group.positives, "positive image")} missed'
+    )
+
+
+def _sensitivity(overall: Slice) -> str:
+    return overall.figure('sensitivity').value_text()
+
+
+def _largest_gap(overall: Slice) -> str:
+    """The largest gap in sensitivity and the two groups that it is between; '' without one."""
+    gaps = [
+        (value, str(registry.METRICS[name].group))
+        for name in registry.of_kind('gap')
+        if (value := overall.value(name)) is not None
+    ]
+    if not gaps:
+        return ''
+    value, feature = max(gaps)
+    groups = overall.groups.get((CANDIDATE, feature))
+    rates = sorted(
+        (group.sensitivity, names.slice_title(((feature, group.name),)))
+        for group in (groups.groups if groups else ())
+        if group.compared and group.sensitivity is not None
+    )
+    between = f', between {rates[0][1]} and {rates[-1][1]}' if len(rates) > 1 else ''
+    return f'Largest gap in sensitivity: {value:.3f} by {names.group(feature)}{between}.'
+
+
+def _data(run: Run) -> Answer:
+    return Answer(
+        'What is wrong with the data?', tuple(_data_lines(run)), 'data.html', 'data and images'
+    )
+
+
+def _data_lines(run: Run) -> Iterator[str]:
+    verdict, audit = data_page.gate(run), run.json(AUDIT.name, 'audit', AUDIT_JSON)
+    if verdict is None:
+        yield 'The run did not finish its data gate.'
+    elif not verdict['blessed']:
+        yield f'The data gate stopped the run: {counts_text(verdict["counts"])}.'
+    if audit is None:
+        yield 'The run did not finish the audit of the images.'
+        return
+    found = [issue for issue in audit['issues'] if issue['count']]
+    if not found:
+        yield f'Nothing: the audit looked for {len(audit["issues"])} kinds of problems.'
+    found.sort(key=lambda issue: issue['severity'] != 'error')
+    for issue in found[:_LINES]:
+        yield (
+            f'{issue["severity"].capitalize()}: {issue["title"]} ({issue["count"]:,} of '
+            f'{issue["total"]:,} {issue["unit"]}).'
+        )
+    if len(found) > _LINES:
+        yield f'And {len(found) - _LINES} more.'
+
+
+def _changed(run: Run, evaluation: Evaluation | None, before: Run | None) -> Answer:
+    return Answer(
+        'What changed since the last run?',
+        tuple(_changed_lines(run, evaluation, before)),
+        '../../comparison.html',
+        'any two runs side by side',
+    )
+
+
+def _changed_lines(run: Run, evaluation: Evaluation | None, before: Run | None) -> Iterator[str]:
+    if not run.config:
+        yield 'This run ended before it recorded its settings.'
+        return
+    if before is None:
+        yield 'This is the first run of this pipeline here whose settings are on record.'
+        return
+    yield f'Compared with the run of {before.title}:'
+    changes = lineage.difference(lineage.facts(before), lineage.facts(run))
+    texts = list(_change_texts(changes))
+    yield from texts[:_LINES]
+    if len(texts) > _LINES:
+        yield f'and {len(texts) - _LINES} more'
+    if not texts:
+        yield 'nothing that the runs recorded'
+    if evaluation and (moved := _moved(before, evaluation.overall)):
+        yield moved
+
+
+def _change_texts(changes: list[tuple[str, str, str]]) -> Iterator[str]:
+    """Facts that differ, in words: settings first, with their values."""
+    changes = [change for change in changes if change[0] not in _NOT_SETTINGS]
+    for key, old, new in changes:
+        if key.startswith('config.'):
+            yield f'{key.removeprefix("config.")}: {old or "not set"} → {new or "not set"}'
+    for key, title in _FACT_TITLES.items():
+        if any(name == key for name, _, _ in changes):
+            yield title
+    if code := [key.removeprefix(_CODE) for key, _, _ in changes if key.startswith(_CODE)]:
+        yield f'the code of {", ".join(code)}'
+
+
+def _moved(before: Run, overall: Slice) -> str:
+    """How the headline metrics moved since an earlier run, which may have had other images."""
+    artifact = before.artifact(EVALUATOR.name, 'evaluation')
+    if artifact is None:
+        return ''
+    try:
+        earlier = results.read(artifact.path, plots=False, overall_only=True).overall
+    except (OSError, ValueError):
+        return ''
+    moves = [
+        f'{registry.title(name)} {old:.3f} → {new:.3f}'
+        for name in registry.HEADLINE
+        if (old := earlier.value(name)) is not None and (new := overall.value(name)) is not None
+    ]
+    return ', '.join(moves)
