@@ -22,6 +22,7 @@ _SOURCES = {
     'calibration': 'Trainer (model, triage.json) and Evaluator (evaluation)',
     'operating_point': 'Trainer (model, triage.json) and Evaluator (evaluation)',
     'shortcuts': 'Evaluator (evaluation) and DataAudit (audit.json)',
+    'history': 'Pusher (manifest.json)',
     'decisions': 'DataGate (gate.json), Evaluator (evaluation), ServingCheck (serving_check.json)',
     'limits': 'pages/card_text.py, for the task, and XrayExampleGen (ingest.json)',
     'licences': 'pages/card_text.py, for the data that XrayExampleGen read (ingest.json)',
@@ -74,6 +75,8 @@ class Details(_Part):
     name: str
     version: str
     served_as: str
+    owner: str
+    contact: str
     made: str
     task: str
     positive: str
@@ -90,6 +93,7 @@ class IntendedUse(_Part):
 
     statement: str
     primary: str
+    users: str
     population: str
     out_of_scope: list[str] = Field(min_length=1)
 
@@ -108,6 +112,8 @@ class Data(_Part):
     records: int = Field(gt=0)
     quarantined: int = Field(ge=0)
     patients: int = Field(gt=0)
+    source: str
+    sites: str
     splits: dict[str, SplitCounts] = Field(min_length=1)
     split_rule: str
     labels: str
@@ -189,13 +195,32 @@ class Decisions(_Part):
     pushed: str
 
 
+class VersionFacts(_Part):
+    """A version that was served: when, from which run, what was new, and its metrics."""
+
+    pushed: str
+    run: str
+    changed: str
+    auc: Annotated[Interval, MetricField('auc')]
+    sensitivity: Annotated[Interval, MetricField('sensitivity')]
+    specificity: Annotated[Interval, MetricField('specificity')]
+
+
+class History(_Part):
+    """The versions that runs of the root have served up to this run, newest first."""
+
+    note: str
+    versions: dict[str, VersionFacts]
+
+
 class ModelCard(_Part):
     """The card of the model of one run.
 
     Format 2 counts `images` where format 1 counted `films`, and has `evaluation.not_assessed`.
+    Format 3 has what the owner states (`card` in a configuration) and `history`.
     """
 
-    format: int = 2
+    format: int = 3
     details: Details
     intended_use: IntendedUse
     data: Data
@@ -205,6 +230,7 @@ class ModelCard(_Part):
     operating_point: OperatingPointPart
     shortcuts: Shortcuts
     decisions: Decisions
+    history: History
     limits: list[str] = Field(min_length=1)
     licences: list[str] = Field(min_length=1)
 

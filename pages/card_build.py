@@ -14,7 +14,7 @@ from components.evaluator.figure import Figure
 from components.evaluator.results import CANDIDATE, Slice
 from components.serving_check.executor import REPORT
 from components.xray_example_gen.artifact import REPORT_FILE
-from pages import card_text, data_page, evaluation_page, names
+from pages import card_history, card_text, data_page, evaluation_page, names
 from pages.card import (
     CalibrationPart,
     ModelCard,
@@ -32,8 +32,13 @@ from trainer.artifacts import MODEL_INFO_FILE
 from trainer.parameters import PRETRAINED
 
 
-def build(run: Run, evaluation: Evaluation) -> ModelCard:
+def build(run: Run, evaluation: Evaluation, older: list[Run]) -> ModelCard:
     """Builds the card of a run that completed its Evaluator.
+
+    Args:
+      run: the run.
+      evaluation: what its Evaluator measured.
+      older: the runs before it, newest first, for the history of versions.
 
     Raises:
       CardError: fields are missing.
@@ -42,30 +47,42 @@ def build(run: Run, evaluation: Evaluation) -> ModelCard:
     text = card_text.task_text(str(facts.get('task', run.task.name if run.task else '')))
     audit = run.json(AUDIT.name, 'audit', AUDIT_JSON)
     ingest = run.json(INGESTION.name, 'report', REPORT_FILE)
+    stated = run.config.get('card', {})
     data = (
-        card_text.data_text(ingest.get('origins', {}), ingest.get('mislabelled', 0))
+        card_text.data_text(
+            ingest.get('origins', {}),
+            ingest.get('mislabelled', 0),
+            stated.get('population'),
+            stated.get('data_licence'),
+        )
         if ingest
         else None
     )
     return complete(
         run.title,
         {
-            'details': _details(run, facts),
-            'intended_use': _use(text, data),
-            'data': _data(ingest, text, data, audit),
+            'details': _details(run, facts, stated),
+            'intended_use': _use(text, data, stated),
+            'data': _data(ingest, text, data, audit, stated),
             'training': _training(facts),
             'evaluation': _evaluation(run, evaluation),
             'calibration': _calibration(facts, evaluation),
             'operating_point': _operating_point(facts, evaluation),
             'shortcuts': _shortcuts(evaluation, audit),
             'decisions': _decisions(run, evaluation),
+            'history': card_history.build(run, older),
             'limits': [*text.limits, *data.limits] if text and data else None,
-            'licences': _licences(data, facts),
+            'licences': _licences(data, facts, stated),
         },
     )
 
 
-def _details(run: Run, facts: dict) -> dict:
+def _statement(stated: dict, key: str) -> str:
+    """What the configuration states under `card`, or that nobody stated it."""
+    return stated.get(key) or card_text.NOT_STATED.format(key=key)
+
+
+def _details(run: Run, facts: dict, stated: dict) -> dict:
     served = served_version(run)
     trainer = run.executions.get(TRAINER.name)
     model = run.artifact(TRAINER.name, 'model')
@@ -77,6 +94,8 @@ def _details(run: Run, facts: dict) -> dict:
         'served_as': f'version {served.version}'
         if served
         else f'not served: the run ended as "{run.state}"',
+        'owner': _statement(stated, 'owner'),
+        'contact': _statement(stated, 'contact'),
         'made': f'{training.ended:%Y-%m-%d %H:%M}' if training else None,
         'task': facts.get('task'),
         'positive': facts.get('positive'),
@@ -97,12 +116,15 @@ def _details(run: Run, facts: dict) -> dict:
     }
 
 
-def _use(text: card_text.TaskText | None, data: card_text.DataText | None) -> dict | None:
+def _use(
+    text: card_text.TaskText | None, data: card_text.DataText | None, stated: dict
+) -> dict | None:
     if text is None or data is None:
         return None
     return {
         'statement': card_text.RESEARCH_ONLY,
         'primary': text.primary,
+        'users': _statement(stated, 'intended_users'),
         'population': data.population,
         'out_of_scope': list(card_text.OUT_OF_SCOPE),
     }
@@ -113,6 +135,7 @@ def _data(
     text: card_text.TaskText | None,
     data: card_text.DataText | None,
     audit: dict | None,
+    stated: dict,
 ) -> dict | None:
     if ingest is None or data is None:
         return None
@@ -129,6 +152,8 @@ def _data(
         'records': ingest['records_in'],
         'quarantined': ingest['quarantined'],
         'patients': ingest['patients'],
+        'source': card_text.source_text(ingest.get('origins', {})),
+        'sites': _statement(stated, 'sites'),
         'splits': {
             name: {
                 'images': split['records'],
@@ -313,7 +338,7 @@ def _decisions(run: Run, evaluation: Evaluation) -> dict:
     }
 
 
-def _licences(data: card_text.DataText | None, facts: dict) -> list[str] | None:
+def _licences(data: card_text.DataText | None, facts: dict, stated: dict) -> list[str] | None:
     if data is None:
         return None
     weights = card_text.NO_WEIGHTS
@@ -322,4 +347,5 @@ def _licences(data: card_text.DataText | None, facts: dict) -> list[str] | None:
         weights = card_text.LICENCE_WEIGHTS.format(
             file=f' ({os.path.basename(path)})' if path else ''
         )
-    return [card_text.LICENCE_CODE, data.licence, weights]
+    model = card_text.LICENCE_MODEL.format(terms=_statement(stated, 'licence'))
+    return [model, data.licence, weights, card_text.LICENCE_CODE]

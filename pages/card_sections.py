@@ -13,12 +13,22 @@ from typing import Any
 from components.evaluator import registry
 from components.evaluator.figure import Figure
 from pages import names
-from pages.card import Interval, Measured, ModelCard, SplitCounts, metric_fields
+from pages.card import (
+    Interval,
+    Measured,
+    ModelCard,
+    SplitCounts,
+    VersionFacts,
+    metric_fields,
+)
 
 # Field -> its title, unless that is the title of a metric or the name of the field.
 _FIELD_TITLES = {
     'out_of_scope': 'Not for',
     'primary': 'For',
+    'users': 'Intended users',
+    'task': 'Setting `task`',
+    'note': 'Versions',
     'made': 'Trained',
     'network': 'Backbone',
     'served_as': 'Served',
@@ -41,6 +51,7 @@ TITLES = {
     'data': 'Data and labels',
     'training': 'Training',
     'decisions': 'Decisions',
+    'history': 'Version history',
     'limits': 'Warnings and limitations',
     'licences': 'Licences',
 }
@@ -127,7 +138,8 @@ def _section(key: str, title: str, part: Any) -> Section:
 
 def _add(section: Section, field: str, title: str, value: Any) -> None:
     if field in _TABLES and isinstance(value, dict):
-        section.tables.append(_TABLES[field](title, value))
+        if value:
+            section.tables.append(_TABLES[field](title, value))
     elif field == 'subgroups':
         for feature, groups in value.items():
             _add_groups(section, feature, groups)
@@ -194,6 +206,22 @@ def _settings_table(title: str, parameters: dict[str, Any]) -> Table:
     return Table('Settings', ['Setting', 'Value'], [list(row) for row in _flat(parameters)])
 
 
+def _versions_table(title: str, versions: dict[str, VersionFacts]) -> Table:
+    metrics = metric_fields(VersionFacts)
+    rows = [
+        [
+            version,
+            facts.pushed,
+            facts.run,
+            facts.changed,
+            *(_text(getattr(facts, field)) for field in metrics),
+        ]
+        for version, facts in versions.items()
+    ]
+    titles = (registry.title(name) for name in metrics.values())
+    return Table(title, ['Version', 'Pushed', 'Run', 'Changed since the one before', *titles], rows)
+
+
 # Field -> the function that makes its table.
 _TABLES: dict[str, Callable[[str, dict], Table]] = {
     'overall': _metrics_table,
@@ -202,6 +230,7 @@ _TABLES: dict[str, Callable[[str, dict], Table]] = {
     'splits': _splits_table,
     'groups': _groups_table,
     'parameters': _settings_table,
+    'versions': _versions_table,
 }
 
 

@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from records.origin import CHILDREN, NIH, OTHER, SYNTHETIC
 
 RESEARCH_ONLY = 'Research use only, not for clinical use.'
-LICENCE_CODE = 'Apache-2.0 (this pipeline and the models that it exports)'
+LICENCE_CODE = 'The code of this pipeline: Apache-2.0'
+LICENCE_MODEL = 'The model: {terms}'
+# What a person has to state; {key} is a key of the configuration.
+NOT_STATED = 'not stated (configuration key card.{key})'
+_STATED = 'As stated by the owner: {text}'
 SPLIT_RULE = (
     'All images of a patient are in the same split. Training stops on val, calibration sets the '
     'temperature and the operating point, and only the quality gate uses test.'
@@ -101,6 +105,12 @@ _DATA = {
         ),
     ),
 }
+_SOURCES = {
+    NIH: 'of NIH ChestX-ray14',
+    CHILDREN: 'of the data set of Kermany et al.',
+    SYNTHETIC: 'drawn by `cxr-triage synth`: synthetic, not of patients',
+    OTHER: 'of another source',
+}
 _FRONTAL_LIMITS = (
     'The model does not recognise lateral images, other body parts, photographs of X-rays, and '
     'MONOCHROME1 images that were not inverted; it scores them like any other image.',
@@ -154,8 +164,7 @@ _TASKS = {
     ),
 }
 OUT_OF_SCOPE = (
-    'Decisions about a patient: the model is not a medical device, and nobody has approved it as '
-    'one.',
+    'Decisions about a patient: this pipeline makes models for research, not medical devices.',
     'Reading images without a person: an image that is not flagged is not necessarily normal.',
     'Lateral images, CT, other body parts, and species or ages that the data do not include.',
     'Legal, insurance or employment questions, or identifying a person.',
@@ -167,14 +176,48 @@ def task_text(name: str) -> TaskText | None:
     return _TASKS.get(name)
 
 
-def data_text(origins: Mapping[str, int], mislabelled: int) -> DataText:
+def source_text(origins: Mapping[str, int]) -> str:
+    """Which data sets the images come from, with counts; see `data_text`."""
+    parts = (f'{count:,} images {_SOURCES[name]}' for name, count in origins.items())
+    return '; '.join(parts) or NO_ORIGIN
+
+
+def data_text(
+    origins: Mapping[str, int],
+    mislabelled: int,
+    population: str | None = None,
+    licence: str | None = None,
+) -> DataText:
     """The texts about the images of a run, one after the other for several origins.
 
     Args:
       origins: origin -> number of images, from `records.origin.summarise`; empty if ingestion did
         not record it.
       mislabelled: number of synthetic images whose label is deliberately wrong.
+      population: the owner's statement about the patients; it replaces "no record".
+      licence: the owner's statement about the terms of use; it replaces "no record".
     """
+    text = _origin_text(origins, mislabelled)
+    known = {name: count for name, count in origins.items() if name != OTHER}
+    # What is known about a public data set stays beside the owner's statement.
+    rest = _origin_text(known, mislabelled) if known else None
+    if population:
+        text = dataclasses.replace(
+            text,
+            population=_stated(population, rest.population if rest else ''),
+            limits=rest.limits if rest else (),
+        )
+    if licence:
+        text = dataclasses.replace(text, licence=_stated(licence, rest.licence if rest else ''))
+    return text
+
+
+def _stated(statement: str, known: str) -> str:
+    stated = _STATED.format(text=statement)
+    return f'{stated}; {known}' if known else stated
+
+
+def _origin_text(origins: Mapping[str, int], mislabelled: int) -> DataText:
     parts = [(_DATA[name], count) for name, count in origins.items()]
     if not parts:
         return DataText(NO_ORIGIN, NO_ORIGIN, NO_ORIGIN)

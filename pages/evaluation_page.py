@@ -97,7 +97,7 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         'confusion': overall.confusion.get(CANDIDATE),
         'positive': task.positive if task else 'positive',
         'negative': task.negative if task else 'negative',
-        'outputs': [_output(evaluation, output) for output in evaluation.outputs],
+        'outputs': [output(evaluation, name) for name in evaluation.outputs],
         'images': count(overall, registry.IMAGES),
         'not_assessed': count(overall, registry.NOT_ASSESSED),
         'level': f'{100 * evaluation.level:.4g} %',
@@ -212,22 +212,23 @@ def _matrix_row(measured: Slice) -> list[str]:
     return [names.slice_title(measured.key), *(f'{number:,}' for number in cells)]
 
 
-def _output(evaluation: Evaluation, output: str) -> dict[str, Any]:
-    overall, is_task = evaluation.overall, output == PROBABILITY
-    title = 'Probability of the task' if is_task else names.label(output)
+def output(evaluation: Evaluation, name: str) -> dict[str, Any]:
+    """The plots of an output of the model over all images; empty where there is no curve."""
+    overall, is_task = evaluation.overall, name == PROBABILITY
+    title = 'Probability of the task' if is_task else names.label(name)
     roc: _Series = []
     recall: _Series = []
     dots: _Series = []
-    for model, name, number in _MODELS:
-        curves = overall.curves.get((model, output))
+    for model, series, number in _MODELS:
+        curves = overall.curves.get((model, name))
         if curves is None:
             continue
         if points := curves_lib.roc(curves.matrices):
-            roc.append(charts.Line(name, points, number))
+            roc.append(charts.Line(series, points, number))
         if points := curves_lib.precision_recall(curves.matrices):
-            recall.append(charts.Line(name, points, number))
-        if bins := overall.reliability.get((model, output)):
-            dots.append(charts.Dots(name, [_dot(item) for item in bins], number))
+            recall.append(charts.Line(series, points, number))
+        if bins := overall.reliability.get((model, name)):
+            dots.append(charts.Dots(series, [_dot(item) for item in bins], number))
     if is_task and roc:
         _add_operating_point(overall, roc, recall)
     return {
@@ -237,7 +238,7 @@ def _output(evaluation: Evaluation, output: str) -> dict[str, Any]:
         'reliability': _plot(
             f'Reliability of {title}', ('probability', 'share of positives'), dots, diagonal=True
         ),
-        'auc': overall.figure('auc' if is_task else f'{output}_auc').text(),
+        'auc': overall.figure('auc' if is_task else f'{name}_auc').text(),
     }
 
 

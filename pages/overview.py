@@ -55,7 +55,6 @@ def context(run: Run, evaluation: Evaluation | None, previous: Run | None) -> di
         'steps': [_step(run, name) for name in run.executions],
         'not_reached': run.missing,
         'gates': gates(run),
-        'figures': _figures(evaluation),
         'version': lineage.served_version(run),
         'duration': _duration(run.seconds),
         'log': str(run.log) if run.log else None,

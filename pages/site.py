@@ -41,6 +41,7 @@ from pages.measured import Evaluation
 from pages.runs import RUNNING, Run
 from pipeline.run_root import RunRoot
 from pipeline.steps import AUDIT, EVALUATOR
+from schemas.signatures import PROBABILITY
 
 FRONT = 'index.html'
 RUN_PAGES = (
@@ -141,7 +142,7 @@ class _Site:
                 return summary
         # The summary is written last; without it, all pages are written again.
         (folder / _SUMMARY).unlink(missing_ok=True)
-        summary = self._write_run(run, earlier, previous, folder)
+        summary = self._write_run(run, older, earlier, previous, folder)
         files.write_text(folder / _SUMMARY, json.dumps({'key': key, **summary}, indent=1))
         return summary
 
@@ -164,7 +165,12 @@ class _Site:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _write_run(
-        self, run: Run, earlier: Run | None, previous: Run | None, folder: Path
+        self,
+        run: Run,
+        older: list[Run],
+        earlier: Run | None,
+        previous: Run | None,
+        folder: Path,
     ) -> dict[str, Any]:
         problems: list[str] = []
         evaluation, why = _evaluation(run, problems)
@@ -193,7 +199,7 @@ class _Site:
             for name, text in texts.items():
                 files.write_text(folder / name, text)
         with _collected(problems, run, 'the model card'):
-            self._card(run, evaluation, why, base)
+            self._card(run, evaluation, why, older, base)
         summary: dict[str, Any] = overview.summary(run, evaluation)
         with _collected(problems, run, 'the facts'):
             summary['facts'] = lineage.facts(run)
@@ -229,7 +235,9 @@ class _Site:
             with open(source, encoding='utf-8') as file:
                 files.write_text(self._target / 'audits' / audit, file.read())
 
-    def _card(self, run: Run, evaluation: Evaluation | None, why: str, base: str) -> None:
+    def _card(
+        self, run: Run, evaluation: Evaluation | None, why: str, older: list[Run], base: str
+    ) -> None:
         """Writes the model card; if fields are missing, writes a page about them and raises."""
         path = f'{base}/model_card.html'
         if evaluation is None:
@@ -242,7 +250,7 @@ class _Site:
             )
             return
         try:
-            model_card = card_build.build(run, evaluation)
+            model_card = card_build.build(run, evaluation, older)
         except card.CardError as error:
             self.page(
                 path,
@@ -256,6 +264,7 @@ class _Site:
             'missing': '',
             'card': model_card,
             'sections': card_sections.sections(model_card),
+            'plots': evaluation_page.output(evaluation, PROBABILITY),
             'figure': _figure,
             'interval': _interval,
         }

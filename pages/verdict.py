@@ -105,11 +105,13 @@ def _headline(run: Run, evaluation: Evaluation | None) -> str:
         return f'Not blessed: {failed} of {_counted(len(verdicts), "condition")} failed.'
     if not blessed(run):
         return 'Not blessed, although every condition that this page knows is met.'
-    number = len(verdicts)
-    met = 'its condition is met' if number == 1 else f'all {number} conditions are met'
-    if run.reasons:
-        return f'Blessed ({met}), but not pushed.'
-    return f'Blessed: {met}.'
+    margins = [verdict for verdict in verdicts if verdict.margin is not None]
+    met = f'all {_counted(len(margins), "condition")} met'
+    if margins:
+        met += f', the tightest by {margins[0].margin:.4f}'
+    if without := len(verdicts) - len(margins):
+        met += f'; {without} not applicable'
+    return f'Blessed ({met})' + (', but not pushed.' if run.reasons else '.')
 
 
 def _counted(number: int, noun: str) -> str:
@@ -126,18 +128,23 @@ def _verdicts(evaluation: Evaluation) -> list[Verdict]:
     return sorted(gate_metrics.verdicts(evaluation.thresholds, evaluation), key=order)
 
 
-def _conditions(evaluation: Evaluation | None) -> Iterator[tuple[bool, str]]:
-    """(passed, sentence) of every failed condition, or else of the tightest ones."""
+def _conditions(evaluation: Evaluation | None) -> Iterator[tuple[str, str]]:
+    """(mark, sentence) of every failed condition, or else of the tightest ones."""
     verdicts = _verdicts(evaluation) if evaluation else []
     failed = [verdict for verdict in verdicts if not verdict.passed]
     for verdict in failed or verdicts[:_LINES]:
-        yield verdict.passed, _sentence(verdict)
+        yield _mark(verdict), _sentence(verdict)
     if not failed and len(verdicts) > _LINES:
-        yield True, f'and {len(verdicts) - _LINES} more, with wider margins'
+        yield '', f'and {len(verdicts) - _LINES} more, with wider margins'
+
+
+def _mark(verdict: Verdict) -> str:
+    """– for a condition that passes because there is nothing to compare with."""
+    return '✗' if not verdict.passed else '–' if verdict.margin is None else '✓'
 
 
 def _sentence(verdict: Verdict) -> str:
-    """One condition in words, e.g. `AUC of all test images is 0.812: 0.062 above 0.75`."""
+    """One condition in words, e.g. `AUC (all) is 0.8125, required >= 0.75: met by 0.0625`."""
     threshold = verdict.threshold
     images = names.slice_title(tuple(sorted(threshold.slice.items())))
     subject = f'{registry.title(threshold.metric)} ({images})'
@@ -325,7 +332,7 @@ def _changed_lines(run: Run, evaluation: Evaluation | None, before: Run | None) 
         return
     yield f'Compared with the run of {before.title}:'
     changes = lineage.difference(lineage.facts(before), lineage.facts(run))
-    texts = list(_change_texts(changes))
+    texts = list(change_texts(changes))
     yield from texts[:_LINES]
     if len(texts) > _LINES:
         yield f'and {len(texts) - _LINES} more'
@@ -335,7 +342,7 @@ def _changed_lines(run: Run, evaluation: Evaluation | None, before: Run | None) 
         yield moved
 
 
-def _change_texts(changes: list[tuple[str, str, str]]) -> Iterator[str]:
+def change_texts(changes: list[tuple[str, str, str]]) -> Iterator[str]:
     """Facts that differ, in words: settings first, with their values."""
     changes = [change for change in changes if change[0] not in _NOT_SETTINGS]
     for key, old, new in changes:

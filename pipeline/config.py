@@ -19,6 +19,7 @@ from components.serving_check.parameters import ServingCheckParameters
 from components.xray_example_gen.parameters import DataParameters
 from pipeline import yaml_values
 from pipeline.beam_parameters import BeamParameters
+from pipeline.card_parameters import CardParameters
 from pipeline.evaluation_parameters import EvaluationParameters
 from pipeline.kubeflow.parameters import KubeflowParameters
 from pipeline.run_root import RunRoot
@@ -83,6 +84,7 @@ class Config(StrictParameters):
     evaluation: EvaluationParameters = EvaluationParameters()
     serving_check: ServingCheckParameters = ServingCheckParameters()
     push: PushTarget = PushTarget()
+    card: CardParameters = CardParameters()
     kubeflow: KubeflowParameters = KubeflowParameters()
     beam: BeamParameters = BeamParameters()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.evaluator import registry
-from pages import card, card_sections, card_text
+from pages import card, card_build, card_sections, card_text
 from records import origin
 from trainer.tasks import TASKS
 
@@ -25,6 +25,8 @@ def card_parts() -> dict[str, Any]:
             'name': 'demo',
             'version': 'demo-0a1b',
             'served_as': 'version 17',
+            'owner': 'radiology group',
+            'contact': 'triage@example.org',
             'made': '2026-11-21 22:25',
             'task': 'nih_triage',
             'positive': 'abnormal',
@@ -38,6 +40,7 @@ def card_parts() -> dict[str, Any]:
         'intended_use': {
             'statement': 'Research use only.',
             'primary': 'to study',
+            'users': 'researchers',
             'population': 'adults',
             'out_of_scope': ['decisions'],
         },
@@ -45,6 +48,8 @@ def card_parts() -> dict[str, Any]:
             'records': 600,
             'quarantined': 0,
             'patients': 224,
+            'source': '600 images of another source',
+            'sites': 'two clinics',
             'splits': {'test': {'images': 69, 'patients': 30, 'positives': 44}},
             'split_rule': 'by patient',
             'labels': 'any finding',
@@ -107,6 +112,19 @@ def card_parts() -> dict[str, Any]:
             'serving_check': 'blessed',
             'pushed': 'pushed',
         },
+        'history': {
+            'note': 'newest first',
+            'versions': {
+                '17': {
+                    'pushed': '2026-11-21 22:30 UTC',
+                    'run': 'the run of 22:25',
+                    'changed': 'train.seed: 0 → 1',
+                    'auc': INTERVAL,
+                    'sensitivity': INTERVAL,
+                    'specificity': UNDEFINED,
+                }
+            },
+        },
         'limits': ['one hospital'],
         'licences': ['Apache-2.0'],
     }
@@ -125,6 +143,7 @@ def field_paths(content: Any, path: tuple = ()):
             'subgroups',
             'gaps',
             'within_views',
+            'versions',
         ):
             yield from field_paths(value, (*path, key))
 
@@ -227,10 +246,15 @@ def test_a_missing_count_of_images_not_assessed_is_reported():
 def test_every_metric_of_the_card_is_in_the_registry():
     metrics = [
         name
-        for part in (card.CalibrationPart, card.OperatingPointPart, card.Shortcuts)
+        for part in (
+            card.CalibrationPart,
+            card.OperatingPointPart,
+            card.Shortcuts,
+            card.VersionFacts,
+        )
         for name in card.metric_fields(part).values()
     ]
-    assert len(metrics) == 9 and set(metrics) <= set(registry.METRICS)
+    assert len(metrics) == 12 and set(metrics) <= set(registry.METRICS)
 
 
 def _full_text(text: card_text.DataText) -> str:
@@ -287,3 +311,42 @@ def test_data_of_two_origins_are_described_separately():
 
 def test_data_of_unknown_origin_are_not_described():
     assert set(dataclasses.astuple(card_text.data_text({}, 0))) == {card_text.NO_ORIGIN, ()}
+
+
+def test_a_statement_of_the_owner_replaces_what_is_not_on_record():
+    stated = card_text.data_text({origin.OTHER: 600}, 0, 'adults of one clinic', 'in-house only')
+    assert stated.population == 'As stated by the owner: adults of one clinic'
+    assert stated.licence == 'As stated by the owner: in-house only'
+    assert stated.limits == ()
+    # How the labels were made is still not on record.
+    assert stated.label_noise == card_text.data_text({origin.OTHER: 600}, 0).label_noise
+
+
+def test_a_statement_stays_beside_what_is_known_about_public_data():
+    origins = {origin.SYNTHETIC: 40, origin.OTHER: 1000}
+    text = card_text.data_text(origins, 2, population='adults').population
+    assert text.startswith('As stated by the owner: adults; Images drawn by')
+    assert 'no record' not in text
+
+
+def test_the_source_is_named_with_counts():
+    assert card_text.source_text({origin.NIH: 1948}) == '1,948 images of NIH ChestX-ray14'
+    assert 'synthetic, not of patients' in card_text.source_text({origin.SYNTHETIC: 600})
+    assert card_text.source_text({}) == card_text.NO_ORIGIN
+
+
+def test_what_nobody_stated_names_its_key():
+    assert card_build._statement({'owner': None}, 'owner') == (
+        'not stated (configuration key card.owner)'
+    )
+    assert card_build._statement({'owner': 'radiology'}, 'owner') == 'radiology'
+    model, *_ = card_build._licences(card_text.data_text({}, 0), {}, {})
+    assert model == 'The model: not stated (configuration key card.licence)'
+
+
+def test_a_card_without_a_served_version_has_no_table_of_versions():
+    content = card_parts()
+    content['history'] = {'note': 'none yet', 'versions': {}}
+    sections = card_sections.sections(card.complete('today', content))
+    (history,) = (section for section in sections if section.key == 'history')
+    assert history.facts == [('Versions', 'none yet')] and history.tables == []
