@@ -13,22 +13,28 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
+from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE, PICTURES_JSON
 from components.data_gate.artifact import GATE_JSON, counts_text
+from components.data_gate.rules import FAILED, FOUND_BY, PASSED, UNLIMITED, WARNING
 from components.xray_example_gen.artifact import REPORT_FILE
 from pages import names
 from pages.runs import Run
 from pipeline.run_root import RunRoot
 from pipeline.steps import AUDIT, CURATED_SCHEMA, DATA_GATE, INGESTION, STATISTICS, VALIDATION
+from records.problems import PROBLEMS
 from schemas.features import AGE_BAND, SEX, SPLITS, VIEW
 from schemas.labels import FINDINGS
 
 _GROUPS = (('split', 'Split'), (VIEW, 'View'), (SEX, 'Sex'), (AGE_BAND, 'Age'))
+# Verdict of a rule -> (text, style). How bad a problem is, is its severity, not the verdict.
 _GATE_MARKS = {
-    'failed': ('✗ failed', 'bad'),
-    'warning': ('◆ warning', 'warning'),
-    'passed': ('✓ passed', 'good'),
+    FAILED: ('✗ above its limit', 'bad'),
+    WARNING: ('◆ found, allowed', 'warning'),
+    PASSED: ('✓ within its limit', 'good'),
+    UNLIMITED: ('– not found, no limit', 'soft'),
 }
+# Thumbnails of a problem; the page of the audit has the others.
+_PICTURES = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +62,53 @@ def context(run: Run) -> dict[str, Any]:
         'gate': verdict,
         'gate_counts': counts_text(verdict['counts']) if verdict else '',
         'gate_marks': _GATE_MARKS,
+        'titles': {name: kind.title for name, kind in PROBLEMS.items()},
         'audit': audit,
-        'audit_page': audit_name(run),
+        'problems': problems(audit, run.json(AUDIT.name, 'audit', PICTURES_JSON)),
+        'audit_page': audit_page(run),
         'prevalence': prevalence(audit),
         'cooccurrence': cooccurrence(audit),
         'label': names.label,
     }
 
 
-def audit_name(run: Run) -> str | None:
-    """The file name of the audit's page; runs that share an audit share its page."""
-    artifact = run.artifact(AUDIT.name, 'audit')
-    return f'{artifact.id}.html' if artifact and run.path(AUDIT.name, 'audit', AUDIT_PAGE) else None
+def audit_page(run: Run) -> str | None:
+    """The file name of the run's copy of the audit's page; None if there is none."""
+    return AUDIT_PAGE if run.path(AUDIT.name, 'audit', AUDIT_PAGE) else None
+
+
+def with_way_back(page: str) -> str:
+    """The page of the audit with a link to the data page beside it."""
+    return page.replace('<!-- back -->', '<p><a href="data.html">← Data of this run</a></p>', 1)
+
+
+def problems(
+    audit: dict[str, Any] | None, pictures: dict[str, list[list[str]]] | None
+) -> list[dict[str, Any]]:
+    """The problems that the audit found, errors first, with images and configuration keys.
+
+    Args:
+      audit: `audit.json`; None if the run did not finish it.
+      pictures: `pictures.json`; None for an audit of an earlier version.
+    """
+    found = [issue for issue in (audit or {}).get('issues', ()) if issue['count']]
+    found.sort(key=lambda issue: issue['severity'] != 'error')
+    return [
+        {
+            **issue,
+            'pictures': [
+                (example['detail'], uris)
+                for example, uris in zip(
+                    issue['examples'], (pictures or {}).get(issue['kind'], ()), strict=False
+                )
+            ][:_PICTURES],
+            'keys': [
+                f'gate.max_share.{issue["kind"]}',
+                *(f'audit.{key}' for key in FOUND_BY.get(issue['kind'], ())),
+            ],
+        }
+        for issue in found
+    ]
 
 
 def gate(run: Run) -> dict[str, Any] | None:
@@ -201,11 +242,7 @@ def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
     populations = audit['populations']
     populated = [row for row in populations if row['images']]
     task = audit['parameters']['task_label']
-    labels = [
-        name
-        for name in dict.fromkeys((task, *populated[0]['positives']))
-        if any(row['positives'][name] for row in populated)
-    ]
+    labels = list(dict.fromkeys((task, *populated[0]['positives'])))
     splits = [
         split
         for split in SPLITS
@@ -215,12 +252,12 @@ def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
         'task': task,
         'labels': labels,
         'splits': splits,
-        'groups': [
-            {**row, 'by': title, 'group': _group(key, row['group'])}
+        'groups': {
+            title: [
+                {**row, 'group': _group(key, row['group'])} for row in populated if row['by'] == key
+            ]
             for key, title in _GROUPS
-            for row in populated
-            if row['by'] == key
-        ],
+        },
     }
 
 

@@ -229,11 +229,9 @@ class _Site:
     def _files(self, run: Run, evaluation: Evaluation | None, folder: Path) -> None:
         for name, content in (evaluation_page.plot_files(evaluation) if evaluation else {}).items():
             files.write_text(folder / 'plots' / name, content)
-        audit, source = data_page.audit_name(run), run.path(AUDIT.name, 'audit', AUDIT_PAGE)
-        if audit and source:
-            # Replaces an existing page: in a new store the numbers can start again.
+        if source := run.path(AUDIT.name, 'audit', AUDIT_PAGE):
             with open(source, encoding='utf-8') as file:
-                files.write_text(self._target / 'audits' / audit, file.read())
+                files.write_text(folder / AUDIT_PAGE, data_page.with_way_back(file.read()))
 
     def _card(
         self, run: Run, evaluation: Evaluation | None, why: str, older: list[Run], base: str

@@ -1,4 +1,4 @@
-"""The artifact type of DataAudit: a folder with `audit.json` and `audit.html`."""
+"""The artifact type of DataAudit: a folder with `audit.json`, `audit.html` and `pictures.json`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from tfx.types.artifact import Artifact
 
 AUDIT_JSON = 'audit.json'
 AUDIT_PAGE = 'audit.html'
+# Kind of issue -> examples -> the thumbnails of each as data URIs, '' if an image does not decode.
+PICTURES_JSON = 'pictures.json'
 
 
 class DataAuditReport(Artifact):

@@ -21,8 +21,8 @@ from tfx.types.artifact import Artifact
 
 import storage
 from components.data_audit import part_file, table
-from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE
-from components.data_audit.page import render
+from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE, PICTURES_JSON
+from components.data_audit.page import pictures, render
 from components.data_audit.parameters import AuditParameters
 from components.data_audit.reading import ImageRecord, InspectShard, Shard, preview
 from components.data_audit.summary import Audit, DataAuditError, audit
@@ -47,7 +47,7 @@ class Executor(BaseBeamExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Audits all splits of all `examples` artifacts and writes `audit.json` and `audit.html`.
+        """Audits all splits of all `examples` artifacts and writes the files of the report.
 
         Raises:
           DataAuditError: the examples are not tf.train.Examples, or lack the task label.
@@ -159,4 +159,6 @@ def _write(result: Audit, thumbnails: list[tuple[tuple[int, int], bytes]], targe
     storage.write_text(
         f'{target}/{AUDIT_JSON}', json.dumps(result.content, indent=1, allow_nan=False)
     )
-    storage.write_text(f'{target}/{AUDIT_PAGE}', render(result, dict(thumbnails)))
+    shown = pictures(result, dict(thumbnails))
+    storage.write_text(f'{target}/{PICTURES_JSON}', json.dumps(shown))
+    storage.write_text(f'{target}/{AUDIT_PAGE}', render(result, shown))

@@ -22,24 +22,35 @@ _NAMES = {
 }
 
 
-def render(audit: Audit, thumbnails: Mapping[tuple[int, int], bytes]) -> str:
-    """The page as HTML.
+def pictures(
+    audit: Audit, thumbnails: Mapping[tuple[int, int], bytes]
+) -> dict[str, list[list[str]]]:
+    """Kind of issue -> examples -> the thumbnails of each as data URIs.
 
     Args:
       audit: the result of the audit.
-      thumbnails: (shard, record) -> JPEG; images that do not decode have none.
+      thumbnails: (shard, record) -> JPEG; images that do not decode have none, and ''.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
-    )
     uris = {
         record: f'data:image/jpeg;base64,{base64.b64encode(data).decode()}'
         for record, data in thumbnails.items()
     }
-    pictures = {
+    return {
         kind: [[uris.get(record, '') for record in records] for records in examples]
         for kind, examples in audit.pictures.items()
     }
+
+
+def render(audit: Audit, shown: Mapping[str, list[list[str]]]) -> str:
+    """The page as HTML.
+
+    Args:
+      audit: the result of the audit.
+      shown: from `pictures`.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
+    )
     return environment.get_template(_TEMPLATE).render(
-        audit=audit.content, pictures=pictures, names=_NAMES
+        audit=audit.content, pictures=shown, names=_NAMES
     )

@@ -23,7 +23,8 @@ def counts_text(counts: Mapping[str, int]) -> str:
     """The counts of a verdict as text.
 
     Args:
-      counts: verdict (`failed`, `warning`, `passed`) -> number of rules.
+      counts: verdict (`failed`, `warning`, `passed`, `unlimited`) -> number of rules; a rule
+        without a limit has met none.
 
     >>> counts_text({'failed': 0, 'warning': 1, 'passed': 14})
     '14 limits met, 1 warning'

@@ -1,16 +1,17 @@
 """The rules of DataGate: each compares one property of the data with its limit. No TFX here.
 
 `gate.json`:
-  format    1
+  format    2
   blessed   true if no rule failed
   limits    GateLimits
-  counts    {failed, warning, passed}: number of rules
+  counts    {failed, warning, passed, unlimited}: number of rules
   page      path of the audit's page with thumbnails
   rules     [{source, name, where, verdict, found, limit, text, action}]
             source   anomalies (TFDV), audit or ingest
             name     the feature, the kind of issue, or the topic of ingestion
             where    the split, or the number of images in each split
-            verdict  failed, warning (an issue within its limit or without one) or passed
+            verdict  failed, warning (an issue within its limit or without one), passed, or
+                     unlimited (no issue, and no limit that it could exceed)
             found    share 0..1 (audit, quarantine) or distance (drift, skew); null without one
             limit    the limit; null if none applies
             text     the rule in words
@@ -29,8 +30,8 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from components.data_audit.kinds import KINDS
 from components.data_gate.limits import GateLimits
 
-FAILED, WARNING, PASSED = 'failed', 'warning', 'passed'
-FORMAT = 1
+FAILED, WARNING, PASSED, UNLIMITED = 'failed', 'warning', 'passed', 'unlimited'
+FORMAT = 2
 _SHOWN = 3  # examples of an issue in a message
 _TFDV_ACTION = 'Correct the data, or the curated schema if the data is right.'
 _COUNT_ACTION = 'The examples differ from what ingestion wrote: delete their folder and run again.'
@@ -200,7 +201,8 @@ def count_rules(audit: Mapping[str, Any], ingest: Mapping[str, Any]) -> list[Rul
 def verdict(rules: Sequence[Rule], limits: GateLimits, page: str) -> dict[str, Any]:
     """The content of `gate.json`; `page` is the path of the audit's page."""
     counts = {
-        name: sum(rule.verdict == name for rule in rules) for name in (FAILED, WARNING, PASSED)
+        name: sum(rule.verdict == name for rule in rules)
+        for name in (FAILED, WARNING, PASSED, UNLIMITED)
     }
     return {
         'format': FORMAT,
@@ -257,7 +259,8 @@ def _issue_rule(issue: Mapping[str, Any], limit: float | None) -> Rule:
     examples = [_example(example) for example in issue['examples'][:_SHOWN]]
     if examples:
         text += f'; e.g. {"; ".join(examples)}'
-    state = FAILED if exceeded else WARNING if count else PASSED
+    unfound = UNLIMITED if limit is None else PASSED
+    state = FAILED if exceeded else WARNING if count else unfound
     keys = ', '.join(f'audit.{name}' for name in FOUND_BY.get(issue['kind'], ()))
     action = issue['action'] + (f' Detection depends on {keys}.' if keys else '')
     return Rule('audit', issue['kind'], where, state, share, limit, text, action if count else '')

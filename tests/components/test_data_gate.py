@@ -167,7 +167,16 @@ def _rules(gate_json: dict[str, Any], verdict: str) -> list[tuple[str, str, str]
 def test_clean_data_is_blessed(gate, anomalies):
     verdict = gate({'train': anomalies['clean'], 'test': anomalies['clean']}, _audit(), _ingest())
     assert verdict['blessed']
-    assert verdict['counts'] == {'failed': 0, 'warning': 0, 'passed': len(KINDS) + 3}
+    limited = len(DEFAULT_MAX_SHARE)
+    assert verdict['counts'] == {
+        'failed': 0,
+        'warning': 0,
+        'passed': limited + 3,
+        'unlimited': len(KINDS) - limited,
+    }
+    # A kind of issue without a limit has not passed one.
+    unlimited = {name for _, name, _ in _rules(verdict, 'unlimited')}
+    assert unlimited == set(KINDS) - set(DEFAULT_MAX_SHARE)
     assert not gate.stateful.exists()
 
 

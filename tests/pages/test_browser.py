@@ -102,8 +102,8 @@ def test_predictions_of_each_test_image_are_beside_the_page(browser, run_of):
 
 def test_data_page_of_a_pushed_run(browser, run_of):
     with opened(browser, run_of('pushed') / 'data.html') as page:
-        groupings = texts(page.locator('#prevalence-table tbody td:first-child'))
-        assert {'Split', 'View', 'Sex', 'Age'} <= set(groupings)
+        for by in ('split', 'view', 'sex', 'age'):
+            assert page.locator(f'#prevalence-{by} tbody tr').count() == 16, by
         assert page.locator('#cooccurrence-table tbody tr').count() > 3
         assert page.locator('#schema-table tbody tr').count() > 15
         names = set(texts(page.locator('#statistics-table tbody td:first-child')))
@@ -112,14 +112,16 @@ def test_data_page_of_a_pushed_run(browser, run_of):
         page.locator('#audit-link').click()
         page.wait_for_load_state('load')
         assert 'Data audit' in page.locator('h1').inner_text()
+        page.get_by_text('Data of this run').click()
+        assert page.locator('h1').inner_text() == 'Data'
 
 
 def test_data_page_of_a_run_that_failed_the_data_gate(browser, run_of):
     with opened(browser, run_of('failed') / 'data.html') as page:
         assert 'The run stopped here' in page.locator('main').inner_text()
         first_row = page.locator('#gate-table tbody tr').first.inner_text()
-        assert '✗ failed' in first_row and 'missing_metadata' in first_row
-        assert page.locator('#audit-table tbody tr').count() >= 1
+        assert '✗ above its limit' in first_row and 'missing_metadata' in first_row
+        assert page.locator('.problem').count() >= 1
 
 
 def test_model_card_of_an_evaluated_and_of_a_killed_run(browser, run_of):

@@ -77,14 +77,14 @@ def test_markup_in_names_of_the_store_is_escaped(builder: RootBuilder):
         assert '<script>alert' not in html and '<b>":' not in html and '<i>' not in html, path
 
 
-def test_a_stale_audit_of_a_deleted_store_is_replaced(builder: RootBuilder):
+def test_the_audit_page_of_a_run_links_back(builder: RootBuilder):
     number = builder.step(FIRST, 'DataAudit', outputs={'audit': {}})['audit']
-    (builder.folder('DataAudit', 'audit', number) / 'audit.html').write_text('of this run')
-    stale = builder.root / 'pages' / 'audits' / f'{number}.html'
-    stale.parent.mkdir(parents=True)
-    stale.write_text('of another run')
+    (builder.folder('DataAudit', 'audit', number) / 'audit.html').write_text(
+        '<!-- back -->of this run'
+    )
     site.write(builder.root)
-    assert stale.read_text() == 'of this run'
+    page = page_text(builder.root, 'runs', '2026-11-21T22-25-35-123456', 'audit.html')
+    assert page == '<p><a href="data.html">← Data of this run</a></p>of this run'
 
 
 def test_pages_are_written_once_and_removed_with_their_run(builder: RootBuilder):

@@ -180,9 +180,9 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
 def _data(browser: Browser, run: Path, images: bool) -> None:
     with opened(browser, run / 'data.html') as page:
         splits = [
-            row.split('\t')[1]
-            for row in texts(page.locator('#prevalence-table tbody tr'))
-            if row.startswith('Split')
+            text.split()[0]
+            for text in texts(page.locator('#prevalence-split thead th'))
+            if text != 'Label'
         ]
         assert {'train', 'val', 'calibration', 'test'} <= set(splits)
         frame = page.frame_locator('#facets')
