@@ -27,7 +27,7 @@ _FIELD_TITLES = {
     'out_of_scope': 'Not for',
     'primary': 'For',
     'users': 'Intended users',
-    'task': 'Setting `task`',
+    'task': 'Task setting',
     'note': 'Versions',
     'made': 'Trained',
     'network': 'Backbone',

@@ -286,9 +286,17 @@ def _largest_gap(overall: Slice) -> str:
     return f'Largest gap in sensitivity: {value:.3f} by {names.group(feature)}{between}.'
 
 
+def _lines(lines: Iterator[str]) -> tuple[str, ...]:
+    """The lines; a damaged artifact behind one answer must not hide the others."""
+    try:
+        return tuple(lines)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return (f'The artifact behind this answer is damaged: {type(error).__name__}: {error}.',)
+
+
 def _data(run: Run) -> Answer:
     return Answer(
-        'What is wrong with the data?', tuple(_data_lines(run)), 'data.html', 'data and images'
+        'What is wrong with the data?', _lines(_data_lines(run)), 'data.html', 'data and images'
     )
 
 
@@ -317,7 +325,7 @@ def _data_lines(run: Run) -> Iterator[str]:
 def _changed(run: Run, evaluation: Evaluation | None, before: Run | None) -> Answer:
     return Answer(
         'What changed since the last run?',
-        tuple(_changed_lines(run, evaluation, before)),
+        _lines(_changed_lines(run, evaluation, before)),
         '../../comparison.html',
         'any two runs side by side',
     )
@@ -325,7 +333,7 @@ def _changed(run: Run, evaluation: Evaluation | None, before: Run | None) -> Ans
 
 def _changed_lines(run: Run, evaluation: Evaluation | None, before: Run | None) -> Iterator[str]:
     if not run.config:
-        yield 'This run ended before it recorded its settings.'
+        yield 'This run has not recorded its settings, which its last step does.'
         return
     if before is None:
         yield 'This is the first run of this pipeline here whose settings are on record.'

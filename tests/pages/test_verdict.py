@@ -163,7 +163,7 @@ def test_changes_are_against_the_last_run_that_recorded_its_settings(builder: Ro
     answer = verdict.context(last, None, before)['answers'][-1]
     assert answer.lines == (f'Compared with the run of {first.title}:', 'train.seed: 0 → 1')
     unknown = verdict.context(failed, None, verdict.previous(failed, [first]))['answers'][-1]
-    assert unknown.lines == ('This run ended before it recorded its settings.',)
+    assert unknown.lines == ('This run has not recorded its settings, which its last step does.',)
 
 
 def test_a_run_without_an_evaluation_has_no_verdict(builder: RootBuilder) -> None:
