@@ -72,6 +72,13 @@ def context(run: Run) -> dict[str, Any]:
     }
 
 
+def _example(example: dict[str, Any]) -> str:
+    """The name of an example of a problem, which is an image or a patient with several."""
+    if example.get('images'):
+        return f'patient {example["patient"]}'
+    return example.get('image_id') or 'no image_id'
+
+
 def audit_page(run: Run) -> str | None:
     """The file name of the run's copy of the audit's page; None if there is none."""
     return AUDIT_PAGE if run.path(AUDIT.name, 'audit', AUDIT_PAGE) else None
@@ -97,7 +104,7 @@ def problems(
         {
             **issue,
             'pictures': [
-                (example['detail'], uris)
+                (f'{_example(example)}: {example["detail"]}', uris)
                 for example, uris in zip(
                     issue['examples'], (pictures or {}).get(issue['kind'], ()), strict=False
                 )

@@ -352,7 +352,12 @@ def _changed_lines(run: Run, evaluation: Evaluation | None, before: Run | None) 
 
 def change_texts(changes: list[tuple[str, str, str]]) -> Iterator[str]:
     """Facts that differ, in words: settings first, with their values."""
-    changes = [change for change in changes if change[0] not in _NOT_SETTINGS]
+    # A key that only one of two releases knows, and that is not set, makes no difference.
+    changes = [
+        (key, old, new)
+        for key, old, new in changes
+        if key not in _NOT_SETTINGS and {old, new} != {'', 'null'}
+    ]
     for key, old, new in changes:
         if key.startswith('config.'):
             yield f'{key.removeprefix("config.")}: {old or "not set"} → {new or "not set"}'

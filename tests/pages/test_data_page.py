@@ -66,6 +66,7 @@ def test_problems_come_first_with_their_images_and_keys(builder: RootBuilder) ->
     for key in ('gate.max_share.near_duplicate', 'audit.near_duplicate_correlation'):
         assert f'<code>{key}</code>' in page
     assert KINDS[names.NEAR_DUPLICATE].title in page
+    assert '<figcaption>a.png: of near_duplicate</figcaption>' in page
 
 
 def test_a_rule_without_a_limit_has_not_passed(builder: RootBuilder) -> None:

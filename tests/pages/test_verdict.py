@@ -151,8 +151,9 @@ def test_data_problems_are_listed_with_errors_first(builder: RootBuilder) -> Non
 
 
 def test_changes_are_against_the_last_run_that_recorded_its_settings(builder: RootBuilder) -> None:
-    for name, seed in ((FIRST, 0), (THIRD, 1)):
-        push = json.dumps({'config': {'train': {'seed': seed}, 'root': name}})
+    # The later release has a key more, which is not set.
+    for name, seed, more in ((FIRST, 0, {}), (THIRD, 1, {'card': {'owner': None}})):
+        push = json.dumps({'config': {'train': {'seed': seed}, 'root': name, **more}})
         builder.step(name, 'Trainer', parameters={'custom_config': '{"code_digest": "aa"}'})
         builder.step(name, 'Pusher', parameters={'push': push})
     # A run that failed before it recorded its settings.
