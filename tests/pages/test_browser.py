@@ -108,6 +108,7 @@ def test_data_page_of_a_pushed_run(browser, run_of):
         assert page.locator('#schema-table tbody tr').count() > 15
         names = set(texts(page.locator('#statistics-table tbody td:first-child')))
         assert {'image', 'age', 'sex'} <= names
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
         page.locator('.search input').first.fill('Effusion')
         page.locator('#audit-link').click()
         page.wait_for_load_state('load')
