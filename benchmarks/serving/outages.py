@@ -39,6 +39,9 @@ PROBE_S = 8.0
 _CLIENTS = 4
 _BEFORE_S = 3.0
 _ACCEPTED_S, _ANSWERED_S = 60.0, 300.0
+# The gateway asks the model server for its versions every few seconds, and not while it is slow.
+_READY_S = 30.0
+_READY = {'status': 'ready', 'model_server': 'ok'}
 # Beside the space that a gateway needs to be ready.
 _DISK = '256m'
 _SLOW_STEP_S, _SLOW_SHARE = 1.0, 0.05
@@ -285,9 +288,15 @@ def _watch(running: service.Service, uploads: load.Uploads, kind: _Kind, result:
 
 def _expect_ready(running: service.Service, result: Outage) -> None:
     client = running.client()
-    answer = client.request('GET', '/readyz')
+    deadline = time.monotonic() + _READY_S
+    while True:
+        answer = client.request('GET', '/readyz')
+        is_ready = answer.status == 200 and answer.json() == _READY
+        if is_ready or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
     client.close()
-    if answer.status != 200 or answer.json() != {'status': 'ready', 'model_server': 'ok'}:
+    if not is_ready:
         result.problems.append(f'/readyz afterwards: {answer.status}: {answer.body.decode()}')
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
+from tensorflow.core.example import example_pb2
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator import component as tfx_evaluator
@@ -23,9 +24,14 @@ from components.evaluator.executor import Executor as EvaluatorExecutor
 from components.pusher import blessed as pusher_blessed
 from components.pusher import executor as pusher_executor
 from components.pusher import target
+from pipeline import evaluation
+from pipeline.create_pipeline import SCHEMA_FILE
+from pipeline.evaluation_parameters import EvaluationParameters
 from records import examples, tfrecord
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW
 from tests.support import tiny_model
 from tests.support.push_targets import model, publish
+from trainer.tasks import TASKS
 
 
 def _artifact(kind: type[types.Artifact], path: Path) -> types.Artifact:
@@ -143,43 +149,42 @@ def test_components_connect():
 
 def _eval_config(min_auc: float) -> config_pb2.EvalConfig:
     """A gate: AUC of at least `min_auc`, and better than the baseline's by 0.01."""
-    threshold = {
-        'value_threshold': {'lower_bound': min_auc},
-        'change_threshold': {'direction': 'HIGHER_IS_BETTER', 'absolute': 0.01},
-    }
-    specs = [
-        {
-            'name': name,
-            'signature_name': 'serving_default',
-            'preprocessing_function_names': ['transform_features'],
-            'label_key': 'abnormal',
-            'prediction_key': 'probability',
-            'is_baseline': name == 'baseline',
-        }
-        for name in ('candidate', 'baseline')
-    ]
-    auc = {
-        'class_name': 'AUC',
-        'per_slice_thresholds': [{'slicing_specs': [{}], 'threshold': threshold}],
-    }
-    config = {
-        'model_specs': specs,
-        'metrics_specs': [{'metrics': [auc, {'class_name': 'ExampleCount'}]}],
-        'slicing_specs': [{}, {'feature_keys': ['No Finding']}],
-    }
-    return json_format.ParseDict(config, config_pb2.EvalConfig())
+    parameters = EvaluationParameters(
+        thresholds=[{'metric': 'auc', 'min': 0.0, 'max_worse': 0.0}], slices=['sex'], replicates=100
+    )
+    config = evaluation.eval_config(parameters, TASKS['nih_triage'])
+    # Beyond what a configuration can ask for, so that the outcome is certain.
+    bound = config.metrics_specs[0].per_slice_thresholds['auc'].thresholds[0].threshold
+    bound.value_threshold.lower_bound.value = min_auc
+    bound.change_threshold.absolute.value = 0.01
+    return config
 
 
 def _examples(folder: Path) -> types.Artifact:
+    """Ingested examples: every second image is abnormal."""
     artifact = _artifact(standard_artifacts.Examples, folder)
     artifact.split_names = artifact_utils.encode_split_names(['test'])
     (folder / 'Split-test').mkdir()
-    payloads = [
-        examples.build(image, None, {'No Finding': number % 2})
-        for number, image in enumerate(tiny_model.images())
-    ]
     with gzip.open(folder / 'Split-test' / 'data_tfrecord-00000-of-00001.gz', 'wb') as stream:
-        stream.write(b''.join(map(tfrecord.frame, payloads)))
+        for number, image in enumerate(tiny_model.images()):
+            stream.write(tfrecord.frame(_ingested(number, image)))
+    return artifact
+
+
+def _ingested(number: int, image: bytes) -> bytes:
+    payload = examples.build(image, f'{number:08d}_000.png', {'No Finding': number % 2})
+    example = example_pb2.Example.FromString(payload)
+    texts = {PATIENT_ID: f'{number:08d}', SEX: 'F', VIEW: 'PA', AGE_BAND: '40-59'}
+    for name, text in texts.items():
+        examples.put_bytes(example, name, text.encode())
+    for name, value in {AGE: 50, FOLLOW_UP: 0, 'abnormal': 1 - number % 2}.items():
+        examples.put_int(example, name, value)
+    return examples.serialize(example)
+
+
+def _schema(folder: Path) -> types.Artifact:
+    artifact = _artifact(standard_artifacts.Schema, folder)
+    shutil.copy(SCHEMA_FILE, folder / 'schema.pbtxt')
     return artifact
 
 
@@ -198,10 +203,11 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, min_auc, blessed)
     )
     inputs = {
         'examples': [_examples(tmp_path / 'examples')],
+        'schema': [_schema(tmp_path / 'schema')],
         'model': [_artifact(standard_artifacts.Model, tmp_path / 'candidate')],
         'baseline_model': [_baseline(tmp_path / 'baseline', tmp_path / 'target', version)],
     }
-    evaluation = _artifact(standard_artifacts.ModelEvaluation, tmp_path / 'evaluation')
+    result = _artifact(standard_artifacts.ModelEvaluation, tmp_path / 'evaluation')
     blessing = _artifact(standard_artifacts.ModelBlessing, tmp_path / 'blessing')
     properties = {
         'eval_config': json_format.MessageToJson(
@@ -216,7 +222,7 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, min_auc, blessed)
         unique_id='1',
     )
     EvaluatorExecutor(context).Do(
-        inputs, {'evaluation': [evaluation], 'blessing': [blessing]}, properties
+        inputs, {'evaluation': [result], 'blessing': [blessing]}, properties
     )
     assert blessing.get_int_custom_property('blessed') == blessed
     assert blessing.get_string_custom_property('model_digest') == pusher_blessed.model_digest(
@@ -224,6 +230,6 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, min_auc, blessed)
     )
     assert len(inputs['baseline_model']) == 1, 'the executor does not change its input dictionary'
 
-    metrics = pusher_executor.candidate_results([evaluation])['metrics']
+    metrics = pusher_executor.candidate_results([result])['metrics']
     assert metrics['example_count'] == 4.0, 'the candidate on all examples, not on a slice'
     assert 0.0 <= metrics['auc'] <= 1.0
