@@ -4,6 +4,9 @@ server: studies are accepted and wait.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
 import socket
 import struct
 import threading
@@ -11,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -24,41 +28,70 @@ from tests.support.gateways import Gateway
 _IMAGE = gateways.png(gateways.pixels())
 _PART = b'--x\r\nContent-Disposition: form-data%b\r\n\r\na\r\n--x--\r\n'
 _UPLOADS, _LIST = '/v1/studies', '/v1/worklist'
+_LIMITS = Limits()
+_LITTLE = Limits(
+    max_file_bytes=300_000, max_files=3, max_text_bytes=20_000, requests_per_minute=100_000
+)
+# Of the names of tokens.
+_NUMBERS = itertools.count(1)
 
 
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway that requires tokens."""
-    url = f'sqlite:///{tmp_path}/gateway.sqlite'
-    with gateways.running(tmp_path, url, tmp_path, requires_token=True) as gateway:
+@contextlib.contextmanager
+def _running(folder: Path, limits: Limits = _LIMITS, **options: Any) -> Iterator[Gateway]:
+    """A gateway without a model server."""
+    url = f'sqlite:///{folder}/gateway.sqlite'
+    with gateways.running(folder, url, folder, limits=limits, **options) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope='module')
+def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The gateway of `gateway`."""
+    with _running(tmp_path_factory.mktemp('tokens'), requires_token=True) as gateway:
         yield gateway
 
 
 @pytest.fixture
-def open_gateway(tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway without tokens, with low limits."""
-    limits = Limits(
-        max_file_bytes=300_000,
-        max_files=3,
-        max_text_bytes=20_000,
-        request_s=1.5,
-        head_s=1.0,
-        requests_per_minute=100_000,
-    )
-    url = f'sqlite:///{tmp_path}/gateway.sqlite'
-    with gateways.running(tmp_path, url, tmp_path, limits=limits) as gateway:
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """A gateway that requires tokens, and a client without a cookie."""
+    shared_gateway.http.cookies.clear()
+    return shared_gateway
+
+
+@pytest.fixture(scope='module')
+def open_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway without tokens that accepts little."""
+    with _running(tmp_path_factory.mktemp('open'), _LITTLE) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope='module')
+def impatient_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway without tokens that waits for little."""
+    limits = dataclasses.replace(_LITTLE, request_s=1.5, head_s=1.0)
+    with _running(tmp_path_factory.mktemp('impatient'), limits) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope='module')
+def local_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway of this machine only."""
+    hosts = ('localhost', '127.0.0.1', '::1')
+    with _running(tmp_path_factory.mktemp('local'), hosts=hosts) as gateway:
         yield gateway
 
 
 def _token(gateway: Gateway, *roles: str, name: str = '') -> dict[str, str]:
     """The header of a new token."""
     with gateway.services.sessions() as session, session.begin():
-        secret = tokens.create(session, name or '-'.join(roles), list(roles), 'test')
+        name = name or f'token {next(_NUMBERS)}'
+        secret = tokens.create(session, name, list(roles), 'test')
     return {'Authorization': f'Bearer {secret}'}
 
 
-def _is_stored(gateway: Gateway) -> bool:
-    return any(path.is_file() for path in gateway.services.files.folder.rglob('*'))
+def _stored(gateway: Gateway) -> set[Path]:
+    """The files of images."""
+    return {path for path in gateway.services.files.folder.rglob('*') if path.is_file()}
 
 
 def test_each_role_may_do_its_part(gateway: Gateway) -> None:
@@ -91,12 +124,13 @@ def test_each_role_may_do_its_part(gateway: Gateway) -> None:
     ids=['none', 'unknown', 'empty', 'basic', 'cookie'],
 )
 def test_without_a_valid_token_nothing_is_open(gateway: Gateway, header: dict[str, str]) -> None:
+    before = _stored(gateway)
     for path in (_LIST, '/v1/models', '/v1/studies/0', '/v1/studies/0/image'):
         response = gateway.get(path, headers=header)
         assert response.status_code == 401, path
         assert response.headers['WWW-Authenticate'] == 'Bearer'
     assert gateway.upload(_IMAGE, headers=header).status_code == 401
-    assert not _is_stored(gateway)
+    assert _stored(gateway) == before
     for path in ('/healthz', '/readyz', '/metrics', '/openapi.json'):
         assert gateway.get(path, headers=header).status_code == 200, path
     response = gateway.get('/', headers=header, allow_redirects=False)
@@ -173,13 +207,9 @@ def test_a_page_of_another_site_changes_nothing(gateway: Gateway, header: dict[s
     ],
 )
 def test_a_gateway_of_this_machine_has_only_its_names(
-    tmp_path: Path, host: str, status: int
+    local_gateway: Gateway, host: str, status: int
 ) -> None:
-    hosts = ('localhost', '127.0.0.1', '::1')
-    url = f'sqlite:///{tmp_path}/gateway.sqlite'
-    with gateways.running(tmp_path, url, tmp_path, hosts=hosts) as gateway:
-        response = gateway.get('/healthz', headers={'Host': host})
-    assert response.status_code == status
+    assert local_gateway.get('/healthz', headers={'Host': host}).status_code == status
 
 
 def test_every_answer_has_the_security_headers(gateway: Gateway) -> None:
@@ -203,8 +233,7 @@ def test_every_answer_has_the_security_headers(gateway: Gateway) -> None:
 
 def test_each_token_has_its_own_rate(tmp_path: Path) -> None:
     limits = Limits(requests_per_minute=40)
-    url = f'sqlite:///{tmp_path}/gateway.sqlite'
-    with gateways.running(tmp_path, url, tmp_path, limits=limits, requires_token=True) as gateway:
+    with _running(tmp_path, limits, requires_token=True) as gateway:
         busy, quiet = _token(gateway, READ, name='busy'), _token(gateway, READ, name='quiet')
         assert gateway.get(_LIST, headers=busy).status_code == 200
         assert gateway.get(_LIST, headers=quiet).status_code == 200
@@ -234,9 +263,7 @@ def test_each_token_has_its_own_rate(tmp_path: Path) -> None:
 
 def test_what_costs_little_does_not_count_as_a_request(tmp_path: Path) -> None:
     """Neither the files of a page nor the probes, which may come from the address of a proxy."""
-    url = f'sqlite:///{tmp_path}/gateway.sqlite'
-    limits = Limits(requests_per_minute=8)
-    with gateways.running(tmp_path, url, tmp_path, limits=limits) as gateway:
+    with _running(tmp_path, Limits(requests_per_minute=8)) as gateway:
         for path in ('/static/review.js', '/static/none', '/healthz', '/readyz'):
             statuses = {gateway.get(path).status_code for _ in range(10)}
             assert statuses == {404 if path.endswith('none') else 200}, path
@@ -247,12 +274,11 @@ def test_what_costs_little_does_not_count_as_a_request(tmp_path: Path) -> None:
 @pytest.mark.parametrize('hangs', [False, True], ids=['is away', 'hangs'])
 def test_uploads_are_accepted_without_a_model_server(tmp_path: Path, hangs: bool) -> None:
     """Else a model server that is down would take all gateways out of their load balancer."""
-    url = f'sqlite:///{tmp_path}/gateway.sqlite'
     with socket.socket() as silent:
         silent.bind(('127.0.0.1', 0))
         silent.listen()
         server = f'127.0.0.1:{silent.getsockname()[1]}' if hangs else gateways.NO_MODEL_SERVER
-        with gateways.running(tmp_path, url, tmp_path, server) as gateway:
+        with _running(tmp_path, model_server=server) as gateway:
             gateway.accepted(_IMAGE)
             # As patient as the probe of the Kubernetes manifests.
             ready = gateways.body(requests.get(f'{gateway.url}/readyz', timeout=8))
@@ -264,19 +290,21 @@ def test_uploads_are_accepted_without_a_model_server(tmp_path: Path, hangs: bool
             silent.close()
 
 
-def test_files_of_the_page_are_not_in_the_metrics(open_gateway: Gateway) -> None:
-    assert open_gateway.get('/static/review.js').status_code == 200
-    assert open_gateway.get(_LIST).status_code == 200
-    metrics = open_gateway.get('/metrics').text
+def test_files_of_the_page_are_not_in_the_metrics(tmp_path: Path) -> None:
+    with _running(tmp_path) as gateway:
+        assert gateway.get('/static/review.js').status_code == 200
+        assert gateway.get(_LIST).status_code == 200
+        metrics = gateway.get('/metrics').text
     assert 'cxr_requests_total{method="GET",route="/v1/worklist",status="200"} 1.0' in metrics
     assert 'route="unknown"' not in metrics and 'static' not in metrics
 
 
 def test_too_large_a_file_is_refused_and_nothing_is_stored(open_gateway: Gateway) -> None:
+    before = _stored(open_gateway)
     response = open_gateway.upload(_IMAGE, _IMAGE + bytes(300_000))
     assert response.status_code == 413, response.text
     assert 'file 2: more than 300,000 bytes' in response.json()['detail']
-    assert not _is_stored(open_gateway)
+    assert _stored(open_gateway) == before
 
 
 @pytest.mark.parametrize('is_chunked', [False, True], ids=['with a length', 'chunked'])
@@ -301,9 +329,10 @@ def test_what_is_not_an_upload_is_short(open_gateway: Gateway) -> None:
 
 
 def test_too_many_files_are_refused(open_gateway: Gateway) -> None:
+    before = _stored(open_gateway)
     response = open_gateway.upload(*[_IMAGE] * 4)
     assert response.status_code == 413 and 'at most 3' in response.json()['detail']
-    assert not _is_stored(open_gateway)
+    assert _stored(open_gateway) == before
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(open_gateway: Gateway) -> None:
@@ -315,9 +344,10 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(open_gateway: Gatew
 
 @pytest.mark.parametrize('content', [b'', b'text', b'%PDF-1.7', b'<svg/>', b'PK\x03\x04'], ids=repr)
 def test_other_kinds_of_files_are_refused(open_gateway: Gateway, content: bytes) -> None:
+    before = _stored(open_gateway)
     response = open_gateway.upload(_IMAGE, content, names=('a.png', 'b.png'))
     assert response.status_code == 422 and 'file 2: the file is' in response.json()['detail']
-    assert not _is_stored(open_gateway)
+    assert _stored(open_gateway) == before
 
 
 @pytest.mark.parametrize(
@@ -396,42 +426,42 @@ def _slow(connection: socket.socket, data: bytes, pause_s: float) -> bytes:
     return bytes(received)
 
 
-def test_a_slow_body_is_cut_off(open_gateway: Gateway) -> None:
+def test_a_slow_body_is_cut_off(impatient_gateway: Gateway) -> None:
     head = (
         f'POST {_UPLOADS} HTTP/1.1\r\nHost: localhost\r\n'
         'Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 10000\r\n\r\n'
     )
     started = time.monotonic()
-    with _connect(open_gateway) as connection:
+    with _connect(impatient_gateway) as connection:
         connection.sendall(head.encode())
         answer = _slow(connection, b'--x\r\nContent-Disposition: form-data; name="files"' * 5, 0.1)
     assert answer.startswith(b'HTTP/1.1 408') and b'within 1.5 s' in answer
     assert time.monotonic() - started < 6
 
 
-def test_a_slow_reading_is_cut_off(open_gateway: Gateway) -> None:
+def test_a_slow_reading_is_cut_off(impatient_gateway: Gateway) -> None:
     head = (
         'POST /v1/studies/0/reading HTTP/1.1\r\nHost: localhost\r\n'
         'Content-Type: application/json\r\nContent-Length: 10000\r\n\r\n'
     )
-    with _connect(open_gateway) as connection:
+    with _connect(impatient_gateway) as connection:
         connection.sendall(head.encode())
         answer = _slow(connection, b'{"verdict": "normal", "text": "' + b'x' * 90, 0.1)
     assert answer.startswith(b'HTTP/1.1 408')
 
 
 @pytest.mark.parametrize('head', [b'', b'GET /healthz HTTP/1.1\r\nX-Header: ' + b'a' * 200])
-def test_a_slow_head_is_cut_off(open_gateway: Gateway, head: bytes) -> None:
+def test_a_slow_head_is_cut_off(impatient_gateway: Gateway, head: bytes) -> None:
     started = time.monotonic()
-    with _connect(open_gateway) as connection:
+    with _connect(impatient_gateway) as connection:
         assert _slow(connection, head, 0.1) == b''
     assert 0.8 < time.monotonic() - started < 5
 
 
-def test_a_client_that_does_not_read_is_cut_off(open_gateway: Gateway) -> None:
-    id = open_gateway.accepted(gateways.png(gateways.pixels(), compress_level=0))
+def test_a_client_that_does_not_read_is_cut_off(impatient_gateway: Gateway) -> None:
+    id = impatient_gateway.accepted(gateways.png(gateways.pixels(), compress_level=0))
     request = f'GET /v1/studies/{id}/image HTTP/1.1\r\nHost: localhost\r\n\r\n'.encode()
-    with _connect(open_gateway) as connection:
+    with _connect(impatient_gateway) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(0.2)
         deadline = time.monotonic() + 15
@@ -443,13 +473,13 @@ def test_a_client_that_does_not_read_is_cut_off(open_gateway: Gateway) -> None:
                 except TimeoutError:
                     continue
         assert time.monotonic() < deadline
-    assert open_gateway.get('/healthz').status_code == 200
+    assert impatient_gateway.get('/healthz').status_code == 200
 
 
-def test_an_unread_body_does_not_keep_a_connection(open_gateway: Gateway) -> None:
+def test_an_unread_body_does_not_keep_a_connection(impatient_gateway: Gateway) -> None:
     """The answer comes at once, and the rest of the body is not waited for long."""
     head = b'POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n'
-    with _connect(open_gateway) as connection:
+    with _connect(impatient_gateway) as connection:
         connection.sendall(head)
         started = time.monotonic()
         answer = _slow(connection, bytes(200), 0.1)
@@ -457,16 +487,16 @@ def test_an_unread_body_does_not_keep_a_connection(open_gateway: Gateway) -> Non
     assert time.monotonic() - started < 6
 
 
-def test_a_broken_request_line_is_refused(open_gateway: Gateway) -> None:
-    with _connect(open_gateway) as connection:
+def test_a_broken_request_line_is_refused(impatient_gateway: Gateway) -> None:
+    with _connect(impatient_gateway) as connection:
         connection.sendall(b'\x16\x03\x01 this is not HTTP\r\n\r\n')
         assert connection.recv(100).startswith(b'HTTP/1.1 400')
 
 
-def test_many_connections_do_not_stop_the_gateway(open_gateway: Gateway) -> None:
-    connections = [_connect(open_gateway) for _ in range(100)]
+def test_many_connections_do_not_stop_the_gateway(impatient_gateway: Gateway) -> None:
+    connections = [_connect(impatient_gateway) for _ in range(100)]
     try:
-        assert requests.get(open_gateway.url + '/healthz', timeout=10).status_code == 200
+        assert requests.get(impatient_gateway.url + '/healthz', timeout=10).status_code == 200
     finally:
         for connection in connections:
             connection.close()
