@@ -32,8 +32,8 @@ def programs() -> Path:
 class Server:
     """A server that listens on a socket in its folder alone, as a user that is not root."""
 
-    def __init__(self, folder: Path):
-        self.programs, self.folder = programs(), folder
+    def __init__(self, folder: Path, options: str = ''):
+        self.programs, self.folder, self._options = programs(), folder, options
         self._user = 'postgres' if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
         if os.getuid() == 0:
             shutil.chown(folder, 'postgres')
@@ -47,7 +47,7 @@ class Server:
 
     def start(self) -> None:
         """Starts the server."""
-        options = f"-k {self.folder} -c listen_addresses=''"
+        options = f"-k {self.folder} -c listen_addresses='' {self._options}"
         log = str(self.folder / 'log')
         self._run(
             'pg_ctl', '-D', str(self.folder / 'data'), '-w', '-l', log, '-o', options, 'start'
@@ -71,8 +71,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Server]:
+def running(options: str = '') -> Iterator[Server]:
     """A server in a short path: a socket's name has at most 107 bytes.
+
+    Args:
+      options: of the server, e.g. '-c fsync=off'.
 
     Raises:
       MissingError: PostgreSQL is not installed.
@@ -80,7 +83,7 @@ def running() -> Iterator[Server]:
     programs()
     folder = Path(tempfile.mkdtemp(prefix='cxr-pg-'))
     folder.chmod(0o755)
-    server = Server(folder)
+    server = Server(folder, options)
     try:
         yield server
     finally:

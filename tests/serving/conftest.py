@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from serving.database import connection
 from tests.support import gateways, postgresql
 
+_KINDS = ('sqlite', 'postgresql')
 _NUMBERS = itertools.count(1)
 
 
@@ -22,19 +23,34 @@ def postgresql_server() -> Iterator[postgresql.Server]:
         yield server
 
 
-@pytest.fixture(params=['sqlite', 'postgresql'])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+def _new_database(request: pytest.FixtureRequest, folder: Path) -> str:
+    """The URL of an empty database of the kind that is the parameter of a fixture."""
     if request.param == 'sqlite':
-        return connection.sqlite_url(tmp_path / 'gateway.sqlite')
+        return connection.sqlite_url(folder / 'gateway.sqlite')
     server = request.getfixturevalue('postgresql_server')
     return server.url(f'test{next(_NUMBERS)}')
+
+
+@pytest.fixture(params=_KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind."""
+    return _new_database(request, tmp_path)
 
 
 @pytest.fixture
 def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
     """Sessions of a database whose tables are made."""
     made = connection.connect(database_url)
+    yield made
+    made.kw['bind'].dispose()
+
+
+@pytest.fixture(scope='module', params=_KINDS)
+def shared_sessions(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[sessionmaker[Session]]:
+    """Sessions of a database that the tests of a module read."""
+    made = connection.connect(_new_database(request, tmp_path_factory.mktemp('shared')))
     yield made
     made.kw['bind'].dispose()
 

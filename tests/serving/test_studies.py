@@ -143,12 +143,12 @@ def test_a_reading_that_makes_no_sense_is_refused(
             studies.add_reading(session, study, 'dr', verdict, findings, '')
 
 
-@pytest.fixture
-def many(sessions: sessionmaker[Session]) -> list[str]:
+@pytest.fixture(scope='module')
+def many(shared_sessions: sessionmaker[Session]) -> list[str]:
     """Seven studies in the order of arrival: probabilities with ties, and two that wait."""
-    ids = [_accept(sessions, reference=f'Ward_{number}%') for number in range(7)]
+    ids = [_accept(shared_sessions, reference=f'Ward_{number}%') for number in range(7)]
     for id, probability in zip(ids[:5], (0.5, 0.9, 0.1, 0.5, 0.5), strict=True):
-        _score(sessions, id, _outcome(probability, threshold=0.4))
+        _score(shared_sessions, id, _outcome(probability, threshold=0.4))
     return ids
 
 
@@ -163,11 +163,11 @@ def many(sessions: sessionmaker[Session]) -> list[str]:
     ],
 )
 def test_pages_together_show_every_study_once(
-    sessions: sessionmaker[Session], many: list[str], sort: str, order: list[int], limit: int
+    shared_sessions: sessionmaker[Session], many: list[str], sort: str, order: list[int], limit: int
 ) -> None:
     shown, cursor = [], ''
     while True:
-        with sessions() as session:
+        with shared_sessions() as session:
             page = studies.work_list(session, Filters(), sort, cursor, limit)
         assert page.total == 7 and len(page.studies) <= limit
         shown += [study.id for study in page.studies]
@@ -192,24 +192,28 @@ def test_pages_together_show_every_study_once(
     ids=str,
 )
 def test_filters(
-    sessions: sessionmaker[Session], many: list[str], filters: Filters, expected: list[int]
+    shared_sessions: sessionmaker[Session], many: list[str], filters: Filters, expected: list[int]
 ) -> None:
-    assert _list(sessions, filters, sort='arrived') == [many[index] for index in expected]
+    assert _list(shared_sessions, filters, sort='arrived') == [many[index] for index in expected]
 
 
 def test_a_search_finds_the_start_of_an_id(
-    sessions: sessionmaker[Session], many: list[str]
+    shared_sessions: sessionmaker[Session], many: list[str]
 ) -> None:
-    assert _list(sessions, Filters(search=many[2][:12])) == [many[2]]
+    assert _list(shared_sessions, Filters(search=many[2][:12])) == [many[2]]
 
 
-def test_times_restrict_the_list(sessions: sessionmaker[Session], many: list[str]) -> None:
-    with sessions() as session:
+def test_times_restrict_the_list(shared_sessions: sessionmaker[Session], many: list[str]) -> None:
+    with shared_sessions() as session:
         arrived = session.scalar(select(Study.arrived_at).where(Study.id == many[3]))
     assert arrived is not None
     zone = datetime.timezone(datetime.timedelta(hours=5))
-    assert _list(sessions, Filters(since=arrived.astimezone(zone)), sort='arrived') == many[3:]
-    assert _list(sessions, Filters(until=arrived.astimezone(zone)), sort='arrived') == many[:3]
+    assert (
+        _list(shared_sessions, Filters(since=arrived.astimezone(zone)), sort='arrived') == many[3:]
+    )
+    assert (
+        _list(shared_sessions, Filters(until=arrived.astimezone(zone)), sort='arrived') == many[:3]
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +227,7 @@ def test_times_restrict_the_list(sessions: sessionmaker[Session], many: list[str
     ],
 )
 def test_a_wrong_question_is_refused(
-    sessions: sessionmaker[Session], filters: Filters, options: dict, message: str
+    shared_sessions: sessionmaker[Session], filters: Filters, options: dict, message: str
 ) -> None:
     with pytest.raises(StudyError, match=message):
-        _list(sessions, filters, **options)
+        _list(shared_sessions, filters, **options)
