@@ -1,4 +1,4 @@
-"""Measures the pages of a root: time to write, size, and time to load the evaluation in Chromium.
+"""Measures the pages of a root: time to write, size, and time to load them in Chromium.
 
     python -m benchmarks.pages ROOT
 
@@ -24,6 +24,9 @@ from rich.table import Table
 from pipeline.run_root import RunRoot
 
 _SLICES = 30
+_TFMA_TABLE = '#tfma-slicing tfma-metrics-table table'
+# The script of the page has counted the images.
+_GALLERY = '.kind [role=status]:not(:empty)'
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 
@@ -79,12 +82,14 @@ def measure(root: Path) -> dict:
         'shared_bytes': _size((RunRoot(root).pages / 'assets').iterdir()),
         'run_bytes': _size(files),
         'evaluation_bytes': (newest / 'evaluation.html').stat().st_size,
-        'shown_s': load_seconds(newest / 'evaluation.html'),
+        'gallery_bytes': (newest / 'gallery.html').stat().st_size,
+        'shown_s': load_seconds(newest / 'evaluation.html', _TFMA_TABLE),
+        'gallery_s': load_seconds(newest / 'gallery.html', _GALLERY),
     }
 
 
-def load_seconds(page: Path) -> float | None:
-    """Seconds until Chromium shows TFMA's table from disk; None if there is no Chromium."""
+def load_seconds(page: Path, element: str) -> float | None:
+    """Seconds until Chromium shows an element of a page from disk; None if there is no Chromium."""
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
         return None
@@ -95,7 +100,7 @@ def load_seconds(page: Path) -> float | None:
         tab = browser.new_page()
         start = time.monotonic()
         tab.goto(page.as_uri())
-        tab.locator('#tfma-slicing tfma-metrics-table table').wait_for()
+        tab.locator(element).first.wait_for()
         seconds = time.monotonic() - start
         browser.close()
     return seconds
@@ -113,13 +118,16 @@ def table(figures: dict) -> Table:
         ('shared by all runs of a root', f'{figures["shared_bytes"] / 1e6:.1f} MB'),
         ('of the newest run', f'{figures["run_bytes"] / 1e6:.2f} MB'),
         ('its evaluation page', f'{figures["evaluation_bytes"] / 1e3:.0f} kB'),
-        (
-            "until Chromium shows TFMA's table",
-            '–' if figures['shown_s'] is None else f'{figures["shown_s"]:.1f} s',
-        ),
+        ('its gallery, without pictures', f'{figures["gallery_bytes"] / 1e3:.0f} kB'),
+        ("until Chromium shows TFMA's table", _seconds(figures['shown_s'])),
+        ('until Chromium shows the gallery', _seconds(figures['gallery_s'])),
     ):
         result.add_row(name, value)
     return result
+
+
+def _seconds(value: float | None) -> str:
+    return '–' if value is None else f'{value:.1f} s'
 
 
 def _size(paths) -> int:

@@ -10,10 +10,15 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a file as UTF-8 in one step, and creates its folder."""
+    write_bytes(path, text.encode('utf-8'))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file in one step, and creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _replacement(path) as new:
-        new.write_text(text, encoding='utf-8')
+        new.write_bytes(content)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -28,6 +28,7 @@ from pages import (
     evaluation_page,
     files,
     front,
+    gallery,
     lineage,
     measured,
     overview,
@@ -47,6 +48,7 @@ FRONT = 'index.html'
 RUN_PAGES = (
     ('Overview', 'index.html'),
     ('Evaluation', 'evaluation.html'),
+    ('Gallery', 'gallery.html'),
     ('Data', 'data.html'),
     ('Model card', 'model_card.html'),
     ('Training', 'training.html'),
@@ -198,6 +200,9 @@ class _Site:
             texts = predictions.files(evaluation.folder) if evaluation else {}
             for name, text in texts.items():
                 files.write_text(folder / name, text)
+        with _collected(problems, run, 'the pictures of the gallery'):
+            for name, content in gallery.pictures(evaluation) if evaluation else ():
+                files.write_bytes(folder / gallery.FOLDER / name, content)
         with _collected(problems, run, 'the model card'):
             self._card(run, evaluation, why, older, base)
         summary: dict[str, Any] = overview.summary(run, evaluation)
@@ -222,6 +227,7 @@ class _Site:
                 else {'missing': why}
             ),
         )
+        yield 'gallery.html', lambda: gallery.context(run, evaluation, why)
         yield 'data.html', lambda: data_page.context(run)
         yield 'training.html', lambda: training_page.context(run)
         yield 'lineage.html', lambda: lineage.context(run, earlier)

@@ -1,6 +1,6 @@
 """The executor of Evaluator: TFX's own, with an optional baseline and models run as served.
 
-It also keeps the predictions.
+It also keeps the predictions, and pictures of some images for the gallery.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 from tfx import types
 from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import json_utils
+from tfx.utils import json_utils, path_utils
 
+import storage
 from components.baseline.executor import has_model
-from components.evaluator import prediction_writer, served_model
+from components.evaluator import gallery_writer, prediction_writer, served_model
 from components.pusher import blessed
 
 _LOGGER = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ _LOGGER = logging.getLogger(__name__)
 
 class Executor(tfx_executor.Executor):
     """Runs models as TF Serving does, see `served_model`, and keeps what they predict.
+
+    After the evaluation, it writes the gallery.
 
     It drops an empty baseline, so that TFX treats the run as the first one and ignores change
     thresholds.
@@ -68,3 +71,11 @@ class Executor(tfx_executor.Executor):
                     standard_component_specs.MODULE_PATH_KEY: served_model.__name__,
                 },
             )
+        uris = artifact_utils.get_split_uris(
+            input_dict[standard_component_specs.EXAMPLES_KEY], split
+        )
+        gallery_writer.write(
+            evaluation,
+            [storage.join(uri, name) for uri in uris for name in storage.names(uri)],
+            path_utils.serving_model_path(model.uri, path_utils.is_old_model_artifact(model)),
+        )

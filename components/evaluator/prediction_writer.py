@@ -18,6 +18,7 @@ from tensorflow_model_analysis import constants
 import storage
 from components.evaluator import predictions
 from components.evaluator.results import BASELINE, CANDIDATE
+from schemas.labels import FINDINGS
 from schemas.signatures import FLAG, PROBABILITY, STATUS
 
 
@@ -107,7 +108,7 @@ def _row(
     features, outputs = extracts[constants.FEATURES_KEY], extracts[constants.PREDICTIONS_KEY]
     row = {name: _value(features, name) for name in predictions.FEATURES}
     row[predictions.SPLIT], row[predictions.LABEL] = split, _value(features, label)
-    row.update((name, _value(features, name)) for name in findings)
+    row.update((name, _value(features, name)) for name in FINDINGS)
     # With one model, TFMA has no level of models.
     row.update(_outputs(outputs.get(CANDIDATE, outputs), findings))
     if BASELINE in outputs:

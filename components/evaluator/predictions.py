@@ -12,6 +12,7 @@ import pyarrow as pa
 
 import storage
 from schemas.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE_ID, PATIENT_ID, SEX, VIEW
+from schemas.labels import FINDINGS
 from schemas.signatures import FLAG, PROBABILITY, STATUS
 
 if TYPE_CHECKING:
@@ -45,15 +46,15 @@ class PredictionsError(ValueError):
 def columns(findings: Sequence[str], has_served: bool) -> dict[str, pa.DataType]:
     """Column -> type of a table of predictions.
 
-    First the image: FEATURES, `split`, and `label`, which `probability` and `flag` answer to. Then
-    the outputs of the candidate: `probability`, `flag`, `status`; for each finding of the task its
-    label and its probability, such as `Mass` and `Mass_probability`. Last the outputs of the served
-    model, such as `served_probability`, if there was one. What is not known is null.
+    First the image: FEATURES, `split`, `label`, which `probability` and `flag` answer to, and the
+    label of each of FINDINGS. Then the outputs of the candidate: `probability`, `flag`, `status`,
+    and the probability of each finding of the task, such as `Mass_probability`. Last the outputs of
+    the served model, such as `served_probability`, if there was one. What is not known is null.
     """
     of_findings = {probability_of(name): pa.float32() for name in findings}
     outputs = _OUTPUTS | of_findings
     served = {SERVED + name: dtype for name, dtype in outputs.items()} if has_served else {}
-    labels = dict.fromkeys((LABEL, *findings), pa.int8())
+    labels = dict.fromkeys((LABEL, *FINDINGS), pa.int8())
     return {**FEATURES, SPLIT: pa.string(), **labels, **outputs, **served}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime
 import io
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from records import images
+from records import thumbnails
 from records.terminal import printable
 from schemas import image_status, signatures
 from serving import heat_maps
@@ -24,8 +23,6 @@ from serving.predictions.models import Model
 from serving.predictions.scoring import Answer
 
 _TEMPLATE = Path(__file__).with_name('page.html')
-# Longer side of a thumbnail in pixels, and its quality as a JPEG: about 6 kB.
-_SIDE, _QUALITY = 224, 75
 _BATCH = 16
 # Colour-blind people see this orange on grey.
 _HEAT = (255, 120, 0)
@@ -95,37 +92,20 @@ def _rows(model: Model, answers: Sequence[Answer]) -> Iterator[Row]:
         if not isinstance(output, str)
     }
     for answer in answers:
-        thumbnail = _thumbnail(contents.get(answer.file, b''))
+        thumbnail = _url('jpeg', thumbnails.jpeg(contents.get(answer.file, b'')))
         overlay = _overlay(heat[answer.file]) if thumbnail and answer.file in heat else ''
         yield Row(answer, thumbnail, overlay)
-
-
-def _thumbnail(content: bytes) -> str:
-    """The URL of a small grey JPEG; '' for an image that cannot be decoded."""
-    try:
-        images.check_header(
-            content, images.ImageLimits(min_side=1, max_side=image_status.MAX_PIXELS)
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            image = images.open_header(content)
-            image.draft(None, (_SIDE, _SIDE))
-            image.thumbnail((_SIDE, _SIDE))
-            small = image.convert('L')
-    # On damaged input Pillow's decoders raise almost anything.
-    except Exception:  # noqa: BLE001
-        return ''
-    return _url(small, 'JPEG', quality=_QUALITY)
 
 
 def _overlay(heat: np.ndarray) -> str:
     """The URL of a PNG with one pixel for each part of the image, to lay over it."""
     grey = heat_maps.grey(heat)
     colours = np.broadcast_to(np.array(_HEAT, np.uint8), (*grey.shape, 3))
-    return _url(Image.fromarray(np.dstack([colours, grey])), 'PNG')
-
-
-def _url(image: Image.Image, kind: str, **options: int) -> str:
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return f'data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}'
+    Image.fromarray(np.dstack([colours, grey])).save(stream, 'PNG')
+    return _url('png', stream.getvalue())
+
+
+def _url(kind: str, content: bytes) -> str:
+    """A picture as a URL; '' for none."""
+    return f'data:image/{kind};base64,{base64.b64encode(content).decode()}' if content else ''

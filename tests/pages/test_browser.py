@@ -100,6 +100,24 @@ def test_predictions_of_each_test_image_are_beside_the_page(browser, run_of):
     assert any(row['probability'] != row['served_probability'] for row in rows)
 
 
+def test_gallery_of_a_run_with_a_served_model(browser, run_of):
+    with (run_of('not blessed') / 'predictions.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    with opened(browser, run_of('not blessed') / 'gallery.html') as page:
+        for name, expected in {
+            'missed': [row for row in rows if row['label'] == '1' and row['flag'] == '0'],
+            'false-alarm': [row for row in rows if row['label'] == '0' and row['flag'] == '1'],
+            'changed': [row for row in rows if row['flag'] != row['served_flag']],
+        }.items():
+            section = page.locator(f'#{name}')
+            assert section.locator('p').first.inner_text().startswith(f'{len(expected)} '), name
+            names = section.locator('img').evaluate_all('images => images.map(image => image.alt)')
+            assert set(names) <= {f'Chest X-ray {row["image_id"]}' for row in expected}
+            assert bool(names) == bool(expected)
+    with opened(browser, run_of('killed') / 'gallery.html') as page:
+        assert 'did not finish its Evaluator' in page.locator('main').inner_text()
+
+
 def test_data_page_of_a_pushed_run(browser, run_of):
     with opened(browser, run_of('pushed') / 'data.html') as page:
         for by in ('split', 'view', 'sex', 'age'):

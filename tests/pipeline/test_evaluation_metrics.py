@@ -13,7 +13,7 @@ import tensorflow as tf
 from rich.console import Console
 from tfx.types import standard_artifacts
 
-from components.evaluator import bootstrap, predictions, registry, results
+from components.evaluator import bootstrap, gallery, predictions, registry, results
 from components.evaluator.bootstrap import Cases
 from components.pusher import target
 from components.pusher.executor import candidate_results
@@ -33,7 +33,7 @@ from schemas.features import (
     age_band,
 )
 from schemas.labels import LABELS
-from schemas.signatures import EXAMPLES, FLAG, MODEL_VERSION, PROBABILITY
+from schemas.signatures import EXAMPLES, FLAG, HEAT_MAP, MODEL_VERSION, PROBABILITY
 from tests.support import push_targets
 from tests.support.evaluation import evaluate
 from trainer.tasks import TASKS
@@ -52,6 +52,8 @@ SCORES = {
 POINTS = {'candidate': 0.45, 'baseline': 0.5}
 WOMEN = RNG.random(COUNT) < 0.5
 AGES = RNG.integers(1, 90, COUNT)
+# A label that this task does not predict.
+FINDING, WITH_FINDING = 'Mass', range(0, COUNT, 5)
 # Two images per patient.
 PATIENTS = np.arange(COUNT) // 2
 
@@ -167,7 +169,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name, number in {AGE: age, FOLLOW_UP: row % 7}.items():
                 put_int(example, name, number)
             for name in LABELS:
-                put_int(example, name, 0)
+                put_int(example, name, int(name == FINDING and row in WITH_FINDING))
             put_int(example, TASK.label, int(TRUTH[row]))
             writer.write(serialize(example))
     for name, scores in SCORES.items():
@@ -281,6 +283,7 @@ def test_the_predictions_of_each_image_are_kept(
     assert (kept[SEX] == 'F').tolist() == WOMEN.tolist()
     assert kept[AGE].tolist() == AGES.tolist()
     assert set(kept[predictions.SPLIT]) == {'test'}
+    assert np.flatnonzero(kept[FINDING]).tolist() == list(WITH_FINDING)
     # This model has no output `status`.
     assert kept['status'].isna().all()
     for model in models:
@@ -288,6 +291,17 @@ def test_the_predictions_of_each_image_are_kept(
         # The very numbers that the metrics were computed from.
         assert np.array_equal(kept[prefix + PROBABILITY].to_numpy(), SCORES[model])
         assert kept[prefix + FLAG].tolist() == (SCORES[model] >= POINTS[model]).astype(int).tolist()
+
+
+def test_the_gallery_shows_images_of_each_kind(without_baseline, with_baseline) -> None:
+    kinds = set(gallery.KINDS)
+    for (_, folder, _), has_served in ((without_baseline, False), (with_baseline, True)):
+        shown = gallery.read(folder)
+        assert shown is not None
+        present = {kind for kind in kinds if shown[kind].notna().any()}
+        assert present == (kinds if has_served else kinds - {gallery.CHANGED})
+        # These images are numbers, and this model has no heat map.
+        assert shown[gallery.THUMBNAIL].isna().all() and shown[HEAT_MAP].isna().all()
 
 
 def test_an_evaluation_of_an_earlier_version_has_no_predictions(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def check_pushed(
     _front(browser, pages)
     run = run_folder(pages, 'pushed')
     _evaluation(browser, run, slices)
+    _gallery(browser, run)
     _data(browser, run, images)
     _training(browser, run)
     _model_card(browser, run, synthetic)
@@ -175,6 +176,14 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
             'The model assessed all of these images' in page.locator('#not-assessed').inner_text()
         )
         assert f'{sum(counts):,} test images' in page.locator('main').inner_text()
+
+
+def _gallery(browser: Browser, run: Path) -> None:
+    with opened(browser, run / 'gallery.html') as page:
+        page.get_by_label('All heat maps').check()
+        pictures = page.locator('.gallery > li:not([hidden]) .picture')
+        assert pictures.count() == pictures.locator('canvas').count() >= 12
+        page.wait_for_function("() => document.querySelector('.gallery img').naturalWidth > 0")
 
 
 def _data(browser: Browser, run: Path, images: bool) -> None:
