@@ -19,6 +19,7 @@ from tfx.utils import path_utils
 
 from components.baseline.component import Baseline
 from components.baseline.executor import Executor, has_model
+from components.evaluator import gallery
 from components.evaluator.component import Evaluator
 from components.evaluator.executor import Executor as EvaluatorExecutor
 from components.pusher import blessed as pusher_blessed
@@ -229,6 +230,9 @@ def test_evaluator_with_and_without_baseline(tmp_path, served, min_auc, blessed)
         inputs['model'][0]
     )
     assert len(inputs['baseline_model']) == 1, 'the executor does not change its input dictionary'
+
+    shown = gallery.read(result.uri)
+    assert shown is not None and shown[gallery.THUMBNAIL].notna().sum() == 4
 
     metrics = pusher_executor.candidate_results([result])['metrics']
     assert metrics['example_count'] == 4.0, 'the candidate on all examples, not on a slice'
