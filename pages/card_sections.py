@@ -164,12 +164,12 @@ def _fact(field: str, value: Any) -> str | list[str]:
 
 def _metrics_table(title: str, metrics: dict[str, Interval]) -> Table:
     rows = [[name, *_cells(metric)] for name, metric in metrics.items()]
-    return Table(title, ['', 'Value', _INTERVAL], rows)
+    return Table(title, ['Metric', 'Value', _INTERVAL], rows)
 
 
 def _gaps_table(title: str, gaps: dict[str, Any]) -> Table:
     headings = [
-        '',
+        'Gap',
         'Value',
         _INTERVAL,
         'Group with the lowest sensitivity, Wilson interval',

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf import text_format
+from markupsafe import escape
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE, PICTURES_JSON
 from components.data_gate.artifact import GATE_JSON, counts_text
 from components.data_gate.rules import FAILED, FOUND_BY, PASSED, UNLIMITED, WARNING
 from components.xray_example_gen.artifact import REPORT_FILE
-from pages import names
+from pages import names, printed
 from pages.runs import Run
 from pipeline.run_root import RunRoot
 from pipeline.steps import AUDIT, CURATED_SCHEMA, DATA_GATE, INGESTION, STATISTICS, VALIDATION
@@ -84,9 +85,15 @@ def audit_page(run: Run) -> str | None:
     return AUDIT_PAGE if run.path(AUDIT.name, 'audit', AUDIT_PAGE) else None
 
 
-def with_way_back(page: str) -> str:
-    """The page of the audit with a link to the data page beside it."""
-    return page.replace('<!-- back -->', '<p><a href="data.html">← Data of this run</a></p>', 1)
+def with_way_back(page: str, run: Run) -> str:
+    """The page of the audit with a link to the data page beside it; printed, it names the run."""
+    identity = printed.identity(run)
+    return page.replace(
+        '<!-- back -->',
+        f'<style>{printed.style(identity)}</style>'
+        f'<p><a href="data.html">← Data of this run</a> {escape(identity)}</p>',
+        1,
+    )
 
 
 def problems(

@@ -14,7 +14,7 @@ from components.xray_example_gen.artifact import REPORT_FILE
 from pages.runs import PUSHED, SERVED, Run
 from pages.store import Artifact, Execution, Store
 from pipeline.run_root import RunRoot
-from pipeline.steps import CURATED_SCHEMA, EVALUATOR, INGESTION, PUSHER, SERVING_CHECK, TRAINER
+from pipeline.steps import CURATED_SCHEMA, INGESTION, PUSHER, TRAINER
 from trainer.artifacts import MODEL_INFO_FILE
 
 _CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
@@ -40,7 +40,7 @@ def trace(store: Store, artifact: int) -> list[Link]:
         for ids in producer.inputs.values():
             for input_number in ids:
                 visit(input_number)
-        links[producer.id] = _link(store, producer)
+        links[producer.id] = link(store, producer)
 
     visit(artifact)
     return list(links.values())
@@ -90,7 +90,7 @@ def facts(run: Run) -> dict[str, str]:
     """Everything that defines a run, as flat keys and texts that can be compared."""
     facts_by_key: dict[str, Any] = {f'config.{key}': value for key, value in _flat(run.config)}
     for step, execution in run.executions.items():
-        if digest := _code_digest(execution):
+        if digest := code_digest(execution):
             facts_by_key[f'code.{step}'] = digest
     parameters = run.parameters(INGESTION.name)
     facts_by_key['data.fingerprint'] = parameters.get('fingerprint')
@@ -138,67 +138,8 @@ def difference(before: dict[str, str], after: dict[str, str]) -> list[tuple[str,
     ]
 
 
-def context(run: Run, earlier: Run | None) -> dict[str, Any]:
-    """The values of the template lineage.html.
-
-    Args:
-      run: the run.
-      earlier: the last run before it that served another model, for the comparison.
-    """
-    artifact = next((output for step, key in _ENDS if (output := run.artifact(step, key))), None)
-    version = served_version(run)
-    own_facts = facts(run)
-    changes = difference(facts(earlier), own_facts) if earlier else []
-    return {
-        'links': [_row(run, link) for link in (trace(run.store, artifact.id) if artifact else [])],
-        'end': artifact,
-        'version': version,
-        'condition': condition(version) if version else '',
-        'manifest': version.manifest if version else None,
-        'facts': list(own_facts.items()),
-        'earlier': earlier,
-        'changes': changes,
-        'steps': [_row(run, _link(run.store, execution)) for execution in run.executions.values()],
-    }
-
-
-# The outputs to trace, most complete first: the pushed model, or the last output of a shorter run.
-_ENDS = (
-    (PUSHER.name, 'pushed_model'),
-    (SERVING_CHECK.name, 'blessing'),
-    (EVALUATOR.name, 'blessing'),
-    (TRAINER.name, 'model'),
-    (INGESTION.name, 'examples'),
-)
-
-
-def _row(run: Run, link: Link) -> dict[str, Any]:
-    execution = link.execution
-    return {
-        'id': execution.id,
-        'step': execution.step,
-        'state': execution.state,
-        'run': execution.run,
-        'elsewhere': execution.run != run.name,
-        'when': f'{execution.started:%Y-%m-%d %H:%M:%S}',
-        'seconds': f'{execution.seconds:.1f} s',
-        'code': _code_digest(execution),
-        'inputs': [(key, artifact.id, _short(run, artifact)) for key, artifact in link.inputs],
-        'outputs': [(key, artifact.id, _short(run, artifact)) for key, artifact in link.outputs],
-        'parameters': [
-            (key, _pretty(value))
-            for key, value in execution.parameters.items()
-            if value not in ('', None)
-        ],
-    }
-
-
-def _short(run: Run, artifact: Artifact) -> str:
-    """The path of an artifact, relative to the root."""
-    return artifact.path.removeprefix(f'{run.root}{os.sep}')
-
-
-def _link(store: Store, execution: Execution) -> Link:
+def link(store: Store, execution: Execution) -> Link:
+    """An execution with its artifacts."""
     return Link(
         execution, _artifacts(store, execution.inputs), _artifacts(store, execution.outputs)
     )
@@ -222,7 +163,8 @@ def _custom(execution: Execution) -> dict[str, Any]:
         return {}
 
 
-def _code_digest(execution: Execution) -> str:
+def code_digest(execution: Execution) -> str:
+    """The digest of the code that an execution ran; '' if it recorded none."""
     return str(execution.parameters.get(_CODE_DIGEST) or _custom(execution).get(_CODE_DIGEST) or '')
 
 
@@ -236,12 +178,3 @@ def _flat(content: Any, prefix: str = ''):
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _pretty(value: Any) -> str:
-    if isinstance(value, str) and value[:1] in '{[':
-        try:
-            return json.dumps(json.loads(value), indent=1, ensure_ascii=False)
-        except ValueError:
-            return value
-    return str(value)

@@ -30,14 +30,17 @@ from pages import (
     front,
     gallery,
     lineage,
+    lineage_page,
     measured,
     overview,
     predictions,
+    printed,
     training_page,
     verdict,
 )
 from pages import runs as runs_lib
 from pages import store as store_lib
+from pages.contents import contents
 from pages.measured import Evaluation
 from pages.runs import RUNNING, Run
 from pipeline.run_root import RunRoot
@@ -115,7 +118,9 @@ class _Site:
             # A name without a value is an error, not an empty text on a page.
             undefined=jinja2.StrictUndefined,
         )
-        self._templates.globals['marks'] = runs_lib.MARKS
+        self._templates.globals.update(
+            marks=runs_lib.MARKS, contents=contents, print_style=printed.style
+        )
 
     def page(
         self, path: str, template: str, page: str, run: Run | None, context: dict[str, Any]
@@ -126,6 +131,7 @@ class _Site:
             page=page,
             run=run,
             run_pages=RUN_PAGES,
+            identity=printed.identity(run) if run else f'Runs of {self._root}',
             root=str(self._root),
             written=f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}',
             facets=self._facets,
@@ -230,14 +236,14 @@ class _Site:
         yield 'gallery.html', lambda: gallery.context(run, evaluation, why)
         yield 'data.html', lambda: data_page.context(run)
         yield 'training.html', lambda: training_page.context(run)
-        yield 'lineage.html', lambda: lineage.context(run, earlier)
+        yield 'lineage.html', lambda: lineage_page.context(run, earlier)
 
     def _files(self, run: Run, evaluation: Evaluation | None, folder: Path) -> None:
         for name, content in (evaluation_page.plot_files(evaluation) if evaluation else {}).items():
             files.write_text(folder / 'plots' / name, content)
         if source := run.path(AUDIT.name, 'audit', AUDIT_PAGE):
             with open(source, encoding='utf-8') as file:
-                files.write_text(folder / AUDIT_PAGE, data_page.with_way_back(file.read()))
+                files.write_text(folder / AUDIT_PAGE, data_page.with_way_back(file.read(), run))
 
     def _card(
         self, run: Run, evaluation: Evaluation | None, why: str, older: list[Run], base: str

@@ -9,6 +9,7 @@ from typing import Any
 
 from pages import charts
 from pages.runs import Run
+from pipeline.run_root import RunRoot
 from pipeline.steps import TRAINER, TUNER
 from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE
 
@@ -19,32 +20,46 @@ _PHASE, _EPOCH = 'phase', 'epoch'
 
 def context(run: Run) -> dict[str, Any]:
     """The values of the template training.html."""
-    rows = history(run)
-    logs = run.path(TRAINER.name, 'model_run', 'logs')
+    rows, folder = history(run), _folder(run)
+    logs = os.path.join(folder, 'logs') if folder else ''
     return {
         'rows': rows,
+        'is_finished': run.artifact(TRAINER.name, 'model_run') is not None,
         'plots': _plots(rows),
         'headings': [_PHASE, _EPOCH, *(f'>{name}' for name in _figures(rows))],
         'table': [
             [row[_PHASE], int(row[_EPOCH]) + 1, *(_cell(row.get(name)) for name in _figures(rows))]
             for row in rows
         ],
-        'logs': os.path.relpath(logs, run.root) if logs else None,
+        'logs': os.path.relpath(logs, run.root) if os.path.exists(logs) else None,
         'model': run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE),
         'tuner': run.json(TUNER.name, 'best_hyperparameters', 'best_hyperparameters.txt'),
     }
 
 
 def history(run: Run) -> list[dict[str, Any]]:
-    """The rows of the history, one per epoch; empty if training did not finish."""
-    path = run.path(TRAINER.name, 'model_run', HISTORY_FILE)
-    if path is None:
+    """The rows of the history, one per epoch; of a training that did not finish, those so far."""
+    folder = _folder(run)
+    path = os.path.join(folder, HISTORY_FILE) if folder else ''
+    if not os.path.exists(path):
         return []
     with open(path, encoding='utf-8', newline='') as file:
         return [
             {key: value if key == _PHASE else _number(value) for key, value in row.items()}
             for row in csv.DictReader(file)
         ]
+
+
+def _folder(run: Run) -> str | None:
+    """The folder with history and logs; None if the run did not reach training."""
+    artifact = run.artifact(TRAINER.name, 'model_run')
+    if artifact:
+        return artifact.path
+    if TRAINER.name not in run.executions:
+        return None
+    # The store has no outputs of a step that did not finish, but a kill leaves their folders.
+    execution = run.executions[TRAINER.name].id
+    return str(RunRoot(run.root).artifacts / TRAINER.name / 'model_run' / str(execution))
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:

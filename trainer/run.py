@@ -50,7 +50,11 @@ def run_fn(fn_args) -> None:
     state = TrainingState(
         os.path.join(config['checkpoints'] or fn_args.model_run_dir, f'training-{key}')
     )
-    training_history = TrainingHistory(state.history, os.path.join(fn_args.model_run_dir, 'logs'))
+    training_history = TrainingHistory(
+        state.history,
+        os.path.join(fn_args.model_run_dir, 'logs'),
+        os.path.join(fn_args.model_run_dir, HISTORY_FILE),
+    )
     strategy = training.prepare(parameters)
     with strategy.scope():
         network = model_lib.build(parameters.model, len(targets.labels))
@@ -80,7 +84,7 @@ def run_fn(fn_args) -> None:
     version = f'{config["pipeline"]}-{key}'
     _export(fn_args, network, parameters, targets, fitted, point, version)
     _write_model_info(fn_args.serving_model_dir, config, parameters, splits, fitted, point, version)
-    _write_run(fn_args.model_run_dir, training_history, splits, predictions, fitted[0], point)
+    _write_predictions(fn_args.model_run_dir, splits, predictions, fitted[0], point)
     state.discard()
 
 
@@ -166,11 +170,8 @@ def _write_model_info(
     _write_json(os.path.join(directory, MODEL_INFO_FILE), info)
 
 
-def _write_run(
-    directory: str, training_history: TrainingHistory, splits, predictions, fitted, point
-) -> None:
-    """Writes the training curves, and the predictions that ServingCheck expects of the export."""
-    training_history.to_csv(os.path.join(directory, HISTORY_FILE))
+def _write_predictions(directory: str, splits, predictions, fitted, point) -> None:
+    """Writes the predictions that ServingCheck expects of the export."""
     rows_by_split = {}
     for name, (logits, labels) in predictions.items():
         # In float32, as the exported graph computes it.

@@ -93,7 +93,8 @@ def _five_runs(folder: Path) -> dict[str, str]:
         screens[name] = run.screen
         assert run.exit_code == exit_code, run.screen
     killed = program.start_run(root, '--set', 'train.seed=2')
-    killed.wait_for(lambda: 'epoch 1/' in killed.screen)
+    # The second epoch begins after the figures of the first have been written.
+    killed.wait_for(lambda: 'epoch 2/' in killed.screen)
     killed.signal(signal.SIGKILL)
     screens['killed'] = killed.finish().screen
     cached = program.run(root)

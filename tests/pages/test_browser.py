@@ -185,7 +185,26 @@ def test_training_page_of_a_finished_and_of_a_killed_training(browser, run_of):
             in page.locator('main').inner_text()
         )
     with opened(browser, run_of('killed') / 'training.html') as page:
-        assert 'There are no curves' in page.locator('main').inner_text()
+        assert 'did not finish training' in page.locator('main').inner_text()
+        assert page.locator('#history-table tbody tr').count() >= 1
+        assert page.locator('figure svg .s0').count() >= 2
+
+
+def test_the_table_of_contents_leads_to_the_sections(browser, run_of):
+    with opened(browser, run_of('pushed') / 'data.html') as page:
+        bar = page.get_by_role('navigation', name='On this page')
+        # With the keyboard alone, from the top of the page.
+        bar.get_by_role('link', name='Schema').focus()
+        page.keyboard.press('Enter')
+        heading = page.locator('h2#schema')
+        heading.wait_for()
+        page.wait_for_function(
+            "document.querySelector('#schema').getBoundingClientRect().top < 600"
+        )
+        # The bar stays in view and does not cover the heading.
+        assert bar.bounding_box()['y'] < 80
+        assert heading.bounding_box()['y'] > bar.bounding_box()['y'] + bar.bounding_box()['height']
+        bar.locator('a[aria-current=location]', has_text='Schema').wait_for()
 
 
 def test_dark_mode_and_print(browser, run_of, tmp_path):

@@ -84,7 +84,8 @@ def test_the_audit_page_of_a_run_links_back(builder: RootBuilder):
     )
     site.write(builder.root)
     page = page_text(builder.root, 'runs', '2026-11-21T22-25-35-123456', 'audit.html')
-    assert page == '<p><a href="data.html">← Data of this run</a></p>of this run'
+    assert page.startswith('<style>@page') and page.endswith('</p>of this run')
+    assert '<a href="data.html">← Data of this run</a> Model not trained · run of 2026' in page
 
 
 def test_pages_are_written_once_and_removed_with_their_run(builder: RootBuilder):

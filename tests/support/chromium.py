@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright import sync_api
 from playwright.sync_api import Browser, Locator, Page
 
@@ -26,6 +27,14 @@ _PATIENCE_MS = 30_000
 _SCREEN = {'width': 1280, 'height': 900}
 _LOADED = 'images => images.filter(image => image.complete && image.naturalWidth > 0).length'
 _SCROLLS = 'element => element.scrollWidth > element.clientWidth'
+_PHONE = {'width': 400, 'height': 800}
+# A4 without the margins of pages/assets/print.css, at 96 pixels an inch.
+_PAPER = {'width': 710, 'height': 1010}
+# The elements of a printed page that its right edge would cut off.
+_CUT_OFF = """() => [...document.querySelectorAll('main *')]
+  .filter((element) => !element.closest('svg'))
+  .filter((element) => element.getBoundingClientRect().right > innerWidth + 1)
+  .map((element) => `${element.tagName} ${element.id}: ${element.textContent.slice(0, 60)}`)"""
 
 
 def missing(reason: str) -> NoReturn:
@@ -128,6 +137,26 @@ def _every_page(browser: Browser, pages: Path) -> None:
             assert len(page.locator('main').inner_text()) > 60, path
             # Messages that a script writes a moment later count, too.
             page.wait_for_timeout(50)
+            _accessible(page, path)
+        with opened(browser, path, color_scheme='dark') as page:
+            page.set_viewport_size(_PHONE)
+            assert not page.locator('html').evaluate(_SCROLLS), path
+            _accessible(page, path)
+            page.set_viewport_size(_PAPER)
+            page.emulate_media(media='print')
+            assert page.evaluate(_CUT_OFF) == [], path
+
+
+def _accessible(page: Page, path: Path) -> None:
+    """Checks that axe finds nothing serious outside the elements of TFMA and Facets."""
+    results = Axe().run(page, context={'exclude': [['.foreign']]})
+    assert len(results.response['passes']) > 10
+    serious = [
+        f'{found["impact"]} {found["id"]}: {found["nodes"][0]["html"]}'
+        for found in results.response['violations']
+        if found['impact'] in ('serious', 'critical')
+    ]
+    assert not serious, f'{path}: {serious}'
 
 
 def _front(browser: Browser, pages: Path) -> None:
@@ -239,6 +268,7 @@ def _model_card(browser: Browser, run: Path, synthetic: bool) -> None:
 def _lineage(browser: Browser, run: Path) -> None:
     with opened(browser, run / 'lineage.html') as page:
         assert 'all files are as pushed' in page.locator('main').inner_text()
+        _links_lead_somewhere(page.locator('svg.lineage a'), run)
         steps = [
             text.split()[0] for text in texts(page.locator('#trace-table tbody td:first-child'))
         ]
@@ -258,3 +288,13 @@ def _lineage(browser: Browser, run: Path) -> None:
             < steps.index('Trainer')
             < steps.index('Evaluator')
         )
+
+
+def _links_lead_somewhere(links: Locator, folder: Path) -> None:
+    """Checks that each link leads to a file, and to an element in it."""
+    targets = {link.get_attribute('href') or '' for link in links.all()}
+    assert len(targets) > 5
+    for target in targets:
+        file, _, name = target.partition('#')
+        html = (folder / (file or 'lineage.html')).read_text(encoding='utf-8')
+        assert not name or f'id="{name}"' in html, target

@@ -71,3 +71,13 @@ def test_tensorboard_gets_each_figure(tmp_path: Path) -> None:
         for value in event.summary.value
     ]
     assert scalars == [(2, 'training/val_auc', 0.875)]
+
+
+def test_the_table_has_every_epoch_at_once(tmp_path: Path) -> None:
+    path, table = str(tmp_path / 'history.jsonl'), tmp_path / 'run' / 'history.csv'
+    TrainingHistory(path, str(tmp_path / 'logs'), str(table)).write('training', 0, {'loss': 1.0})
+    assert table.read_text(encoding='utf-8').splitlines() == ['phase,epoch,loss', 'training,0,1.0']
+    # A run that resumes has another folder. It has all epochs before it trains the next one.
+    resumed = tmp_path / 'resumed' / 'history.csv'
+    TrainingHistory(path, str(tmp_path / 'logs'), str(resumed))
+    assert resumed.read_text(encoding='utf-8') == table.read_text(encoding='utf-8')
