@@ -23,7 +23,7 @@ from pipeline.steps import TRAINER
 from schemas.features import AGE, AGE_BAND, AGE_BANDS, IMAGE_ID, SEX, SEXES, UNKNOWN, VIEW, VIEWS
 from schemas.labels import FINDINGS
 from schemas.signatures import FLAG, HEAT_MAP, PROBABILITY
-from serving import heat_maps
+from trainer import heat_maps
 from trainer.artifacts import MODEL_INFO_FILE
 
 FOLDER = 'gallery'
@@ -218,7 +218,7 @@ def _person(image: pd.Series, groups: dict[str, str]) -> str:
 
 
 def _heat_map(row: dict[str, Any]) -> str:
-    """As the attribute `heat_map` of a Card; the values are those of `serving.heat_maps.grey`."""
+    """As the attribute `heat_map` of a Card; the values are those of `heat_maps.grey`."""
     if row[HEAT_MAP] is None or row[gallery.THUMBNAIL] is None:
         return ''
     width = int(row[gallery.HEAT_MAP_WIDTH])

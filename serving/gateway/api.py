@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import FormData, UploadFile
 
 from schemas import signatures
-from serving import heat_maps, studies, tokens, uploads
+from serving import studies, tokens, uploads
 from serving.api.client import ModelServerError
 from serving.database import tables
 from serving.gateway import bodies
@@ -22,6 +22,7 @@ from serving.gateway.access import User, needs
 from serving.gateway.services import Services
 from serving.gateway.waiting import Prefer, until_answered
 from serving.image_formats import png, rendering
+from trainer import heat_maps
 
 _REFUSALS = {
     401: 'no token, or an unknown or revoked one',

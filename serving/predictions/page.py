@@ -16,11 +16,11 @@ from PIL import Image
 from records import thumbnails
 from records.terminal import printable
 from schemas import image_status, signatures
-from serving import heat_maps
 from serving.image_formats.error import UploadError
 from serving.predictions import files, scoring
 from serving.predictions.models import Model
 from serving.predictions.scoring import Answer
+from trainer import heat_maps
 
 _TEMPLATE = Path(__file__).with_name('page.html')
 _BATCH = 16
