@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schemas import image_status
-from serving.image_formats import dicom, jpeg, png, rendering
+from serving.image_formats import dicom, jpeg, png
 from serving.image_formats.error import UploadError
 
 PNG, JPEG, DICOM = 'png', 'jpeg', 'dicom'
@@ -63,8 +63,8 @@ def kind_of(content: bytes) -> str:
 def without_metadata(content: bytes, kind: str) -> bytes:
     """A file that `check` accepted, without what may contain names and dates.
 
-    A DICOM file keeps `dicom.TAGS`; a PNG or JPEG loses texts, profiles, previews and whatever
-    follows its end.
+    A DICOM file keeps `records.dicom.deidentify.TAGS`; a PNG or JPEG loses texts, profiles,
+    previews and whatever follows its end.
 
     Raises:
       UploadError: the file cannot be taken apart.
@@ -78,4 +78,4 @@ def to_model_input(content: bytes, kind: str) -> bytes:
     Raises:
       UploadError: the pixels of a DICOM image cannot be read.
     """
-    return png.encode(rendering.render(content).pixels) if kind == DICOM else content
+    return png.encode(dicom.render(content).pixels) if kind == DICOM else content

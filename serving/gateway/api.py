@@ -21,7 +21,7 @@ from serving.gateway import bodies
 from serving.gateway.access import User, needs
 from serving.gateway.services import Services
 from serving.gateway.waiting import Prefer, until_answered
-from serving.image_formats import png, rendering
+from serving.image_formats import dicom, png
 from trainer import heat_maps
 
 _REFUSALS = {
@@ -257,7 +257,7 @@ def image(
     if found.kind != uploads.DICOM:
         return Response(content, media_type=uploads.MEDIA_TYPES[found.kind])
     try:
-        shown = rendering.render(content, center, width)
+        shown = dicom.render(content, center, width)
     except uploads.UploadError as error:
         raise HTTPException(422, str(error)) from None
     headers = {

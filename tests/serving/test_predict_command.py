@@ -20,7 +20,7 @@ from records.example_proto import Example
 from records.examples import put_bytes, serialize
 from schemas import signatures
 from schemas.features import IMAGE
-from serving.image_formats import png, rendering
+from serving.image_formats import dicom, png
 from serving.predictions import table
 from serving.predictions.scoring import Answer
 from tests.support import gateways
@@ -79,7 +79,7 @@ def test_scores_are_those_of_the_gate(
     )
     assert code == 0, notes
     assert 'left out as no images: 1 .txt' in notes
-    shown = png.encode(rendering.render((images / 'below' / 'IM0001').read_bytes()).pixels)
+    shown = png.encode(dicom.render((images / 'below' / 'IM0001').read_bytes()).pixels)
     contents = [gateways.jpeg(1), (images / 'below' / 'b.PNG').read_bytes(), shown]
     names = [str(images / name) for name in ('a.jpg', 'below/b.PNG', 'below/IM0001')]
     expected = dict(zip(names, _of_gate(pushed / '2', contents), strict=True))
