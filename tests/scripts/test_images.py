@@ -171,6 +171,21 @@ def test_a_build_that_would_fill_the_disk_is_refused(
     assert not (tmp_path / 'built').exists()
 
 
+def test_an_image_that_is_part_of_another_one_needs_no_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = _tool(
+        tmp_path,
+        'docker',
+        f'case "$*" in "image inspect cxr-triage:beam") ;; image*) exit 1;; '
+        f'*) touch {tmp_path}/built;; esac',
+    )
+    monkeypatch.setattr('shutil.disk_usage', lambda path: types.SimpleNamespace(free=5e9))
+    engine = Engine(docker, {'PATH': os.environ['PATH']}, own=True)
+    build.build(engine, 'cpu', 'cxr:1', 'base:1')
+    assert (tmp_path / 'built').exists()
+
+
 @pytest.mark.parametrize('own', [True, False])
 def test_the_arguments_of_a_build(tmp_path: Path, own: bool) -> None:
     docker = _tool(
