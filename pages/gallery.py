@@ -49,7 +49,8 @@ class Card:
       predicted: finding -> probability, the most likely ones first; empty for a task without them.
       person: age, sex and view position, as far as they are known.
       groups: filter -> value.
-      heat_map: `WIDTH:` and base64 of a uint8 for each part of the image; '' without one.
+      heat_map: `WIDTH:` and base64 of a uint8 for each part of the image; '' if no part speaks for
+        the positive class; None if it is not available.
     """
 
     image_id: str
@@ -63,7 +64,7 @@ class Card:
     predicted: dict[str, float]
     person: str
     groups: dict[str, str]
-    heat_map: str
+    heat_map: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,7 @@ def context(run: Run, evaluation: Evaluation | None, why: str) -> dict[str, Any]
         'left_out': int((~gallery.usable(kept)).sum()),
         'first': gallery.FIRST,
         'first_in_group': gallery.FIRST_IN_GROUP,
-        'has_heat_maps': any(card.heat_map for card in cards),
+        'has_heat_maps': any(card.heat_map is not None for card in cards),
         'label': names.label,
     }
 
@@ -217,10 +218,10 @@ def _person(image: pd.Series, groups: dict[str, str]) -> str:
     return ', '.join(filter(None, known)) or 'age, sex and view unknown'
 
 
-def _heat_map(row: dict[str, Any]) -> str:
-    """As the attribute `heat_map` of a Card; the values are those of `heat_maps.grey`."""
+def _heat_map(row: dict[str, Any]) -> str | None:
+    """See the attribute `heat_map` of a Card; the values are those of `heat_maps.grey`."""
     if row[HEAT_MAP] is None or row[gallery.THUMBNAIL] is None:
-        return ''
+        return None
     width = int(row[gallery.HEAT_MAP_WIDTH])
     grey = heat_maps.grey(np.asarray(row[HEAT_MAP]).reshape(-1, width))
-    return f'{width}:{base64.b64encode(grey.tobytes()).decode()}'
+    return f'{width}:{base64.b64encode(grey.tobytes()).decode()}' if grey.any() else ''

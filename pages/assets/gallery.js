@@ -28,7 +28,7 @@
       visible += card.hidden ? 0 : 1;
     }
     section.querySelector('[role=status]').textContent = cards.length
-      ? `${visible} of ${matching.size} ${filtered() ? 'that match ' : ''}are shown.`
+      ? `${visible} of ${matching.size} pictures ${filtered() ? 'that match ' : ''}are shown.`
       : '';
     const more = section.querySelector('.more');
     if (more) more.hidden = visible === matching.size;

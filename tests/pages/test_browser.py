@@ -109,7 +109,7 @@ def test_gallery_of_a_run_with_a_served_model(browser, run_of):
             'false-alarm': [row for row in rows if row['label'] == '0' and row['flag'] == '1'],
             'changed': [row for row in rows if row['flag'] != row['served_flag']],
         }.items():
-            section = page.locator(f'#{name}')
+            section = page.locator(f'[data-kind={name}]')
             assert section.locator('p').first.inner_text().startswith(f'{len(expected)} '), name
             names = section.locator('img').evaluate_all('images => images.map(image => image.alt)')
             assert set(names) <= {f'Chest X-ray {row["image_id"]}' for row in expected}

@@ -29,7 +29,7 @@ RUN = '2026-11-21T22:25:35.123456'
 # The official test list of NIH ChestX-ray14, as a run on all images has it.
 _IMAGES = 25_871
 _MOST_BYTES = 5_000_000
-_VISIBLE = '#{} .gallery > li:not([hidden])'
+_VISIBLE = '[data-kind={}] .gallery > li:not([hidden])'
 _SCROLLS = 'element => element.scrollWidth > element.clientWidth'
 # The strongest part is the upper right one of three by two; the lower row says nothing.
 _HEAT_MAP = [0.0, 0.5, 2.0, 0.0, 0.0, -1.0]
@@ -121,8 +121,8 @@ def test_filters_leave_the_images_that_match_all_of_them(browser, path: Path) ->
             "cards => cards.every(card => card.dataset.sex === 'M'"
             " && card.dataset.findings.split('|').includes('Pleural_Thickening'))"
         )
-        status = page.locator('#missed [role=status]')
-        assert f'{shown} of {shown} that match are shown' in status.inner_text()
+        status = page.locator('[data-kind=missed] [role=status]')
+        assert f'{shown} of {shown} pictures that match are shown' in status.inner_text()
         # Negative images have no findings.
         assert page.locator(_VISIBLE.format('false-alarm')).count() == 0
         _filter(page, 'finding').select_option(label='all')
@@ -135,7 +135,10 @@ def test_a_link_can_set_the_filters(browser, path: Path) -> None:
         assert _filter(page, 'view_position').input_value() == 'AP'
         assert _filter(page, 'age_band').input_value() == ''
         assert (
-            page.locator('#borderline .gallery > li:not([hidden]):not([data-sex=F])').count() == 0
+            page.locator(
+                '[data-kind=borderline] .gallery > li:not([hidden]):not([data-sex=F])'
+            ).count()
+            == 0
         )
 
 
@@ -171,14 +174,14 @@ def test_all_heat_maps_are_drawn_on_the_images_in_sight(browser, path: Path) -> 
 
 def test_the_keyboard_goes_on_at_the_first_new_image(browser, path: Path) -> None:
     with _opened(browser, path) as page:
-        missed = page.locator('#missed')
+        missed = page.locator('[data-kind=missed]')
         more = missed.get_by_role('button', name='Show more')
         while more.is_visible():
             shown = page.locator(_VISIBLE.format('missed')).count()
             more.focus()
             page.keyboard.press('Enter')
             focused = page.evaluate(
-                '[...document.querySelectorAll("#missed .gallery > li:not([hidden])")]'
+                '[...document.querySelectorAll("[data-kind=missed] .gallery > li:not([hidden])")]'
                 '.indexOf(document.activeElement)'
             )
             assert focused == shown
@@ -197,4 +200,4 @@ def test_axe_finds_nothing_and_no_screen_is_too_narrow(browser, path: Path, sche
             assert [(rule['id'], rule['nodes'][0]['html']) for rule in found] == []
         page.emulate_media(media='print')
         assert not _filter(page, 'sex').is_visible()
-        assert page.locator('#missed .picture').first.is_visible()
+        assert page.locator('[data-kind=missed] .picture').first.is_visible()

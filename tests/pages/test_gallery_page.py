@@ -68,7 +68,13 @@ def test_a_card_says_what_is_known_about_an_image(run: Run, tmp_path: Path) -> N
     assert (width, list(base64.b64decode(content))) == ('3', [0, 0, 128, 255, 64, 0])
     assert dict(gallery.pictures(evaluation)) == {'0.jpg': _jpeg()}
     # The other image has no picture to draw a heat map on.
-    assert (false_alarms.cards[0].thumbnail, false_alarms.cards[0].heat_map) == ('', '')
+    assert (false_alarms.cards[0].thumbnail, false_alarms.cards[0].heat_map) == ('', None)
+
+
+def test_a_heat_map_without_a_part_above_0_is_no_missing_one(run: Run, tmp_path: Path) -> None:
+    evaluation = write(tmp_path, [MISS], _jpeg(), [-1.0, 0.0, -2.0])
+    context = gallery.context(run, evaluation, '')
+    assert context['has_heat_maps'] and context['sections'][0].cards[0].heat_map == ''
 
 
 def test_filters_offer_only_what_some_image_has(run: Run, tmp_path: Path) -> None:
