@@ -53,8 +53,9 @@ def measure(root: Path) -> dict:
         copies = itertools.islice(
             itertools.cycle(evaluation.slices[1:]), max(0, _SLICES - len(evaluation.slices))
         )
+        # A condition twice selects the same images, and is another key.
         extra_slices = (
-            dataclasses.replace(copy, key=(('copy', f'{number} of {copy.key}'),))
+            dataclasses.replace(copy, key=copy.key * (2 + number // len(evaluation.slices[1:])))
             for number, copy in enumerate(copies)
         )
         return dataclasses.replace(evaluation, slices=(*evaluation.slices, *extra_slices))
@@ -82,6 +83,7 @@ def measure(root: Path) -> dict:
         'shared_bytes': _size((RunRoot(root).pages / 'assets').iterdir()),
         'run_bytes': _size(files),
         'evaluation_bytes': (newest / 'evaluation.html').stat().st_size,
+        'threshold_bytes': (newest / 'threshold.html').stat().st_size,
         'gallery_bytes': (newest / 'gallery.html').stat().st_size,
         'shown_s': load_seconds(newest / 'evaluation.html', _TFMA_TABLE),
         'gallery_s': load_seconds(newest / 'gallery.html', _GALLERY),
@@ -118,6 +120,7 @@ def table(figures: dict) -> Table:
         ('shared by all runs of a root', f'{figures["shared_bytes"] / 1e6:.1f} MB'),
         ('of the newest run', f'{figures["run_bytes"] / 1e6:.2f} MB'),
         ('its evaluation page', f'{figures["evaluation_bytes"] / 1e3:.0f} kB'),
+        ('its threshold page', f'{figures["threshold_bytes"] / 1e3:.0f} kB'),
         ('its gallery, without pictures', f'{figures["gallery_bytes"] / 1e3:.0f} kB'),
         ("until Chromium shows TFMA's table", _seconds(figures['shown_s'])),
         ('until Chromium shows the gallery', _seconds(figures['gallery_s'])),

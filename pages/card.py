@@ -47,26 +47,26 @@ class _Part(BaseModel):
 
 
 class Interval(_Part):
-    """A metric with its interval by patient; `value` is None if the metric is not defined."""
+    """A metric with its interval by patient; a `value` of None is not defined for a `reason`."""
 
     value: float | None
     lower: float | None
     upper: float | None
+    reason: str | None
 
 
 class Gap(Interval):
-    """A gap between groups, with the group of the lowest sensitivity and the groups left out."""
+    """A gap between groups: the lowest sensitivity, and the groups compared and left out."""
 
     lowest: str
+    compared: str
     left_out: str
 
 
-class Measured(_Part):
+class Measured(Interval):
     """A metric that must be defined."""
 
     value: float
-    lower: float | None
-    upper: float | None
 
 
 class Details(_Part):

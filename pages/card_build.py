@@ -186,7 +186,12 @@ def _training(facts: dict) -> dict | None:
 
 
 def _interval(figure: Figure) -> dict:
-    return {'value': figure.value, 'lower': figure.lower, 'upper': figure.upper}
+    return {
+        'value': figure.value,
+        'lower': figure.lower,
+        'upper': figure.upper,
+        'reason': figure.reason or None,
+    }
 
 
 _EARLIER_VERSION = 'not recorded: an earlier version made this evaluation'
@@ -210,7 +215,7 @@ def _evaluation(run: Run, evaluation: Evaluation) -> dict:
         'overall': {
             _metric_title(overall, name): _interval(overall.figure(name))
             for name in registry.of_kind('discrimination', 'findings')
-            if overall.is_measured(name)
+            if overall.is_measured(name) and not overall.says_nothing(name)
         },
         'subgroups': subgroups,
         'gaps': {
@@ -227,7 +232,7 @@ def _groups_by(measured: Slice, feature: str) -> bool:
 
 
 def _metric_title(overall: Slice, name: str) -> str:
-    note = overall.left_out(name)
+    note = overall.covers(name)
     return registry.title(name) + (f' ({note})' if note else '')
 
 
@@ -236,6 +241,7 @@ def _gap(overall: Slice, name: str) -> dict:
     return {
         **_interval(overall.figure(name)),
         'lowest': groups.worst_text() if groups else _EARLIER_VERSION,
+        'compared': groups.compared_text() if groups else _EARLIER_VERSION,
         'left_out': (groups.left_out_text() or 'none') if groups else _EARLIER_VERSION,
     }
 
@@ -319,6 +325,7 @@ def _decisions(run: Run, evaluation: Evaluation) -> dict:
         f'{row.metric} of {row.slice}: {row.value}, required {row.required}: '
         f'{"pass" if row.passed else "FAIL"}'
         + (f' ({row.margin or row.note})' if row.margin or row.note else '')
+        + (f'; {row.covers}' if row.covers else '')
         for row in evaluation_page.conditions(evaluation)
     ]
     check = counts = None

@@ -60,7 +60,9 @@ def _changed(run: Run, before: Run | None) -> str:
     return '; '.join(verdict.change_texts(changes)) or 'nothing that the runs recorded'
 
 
-def _interval(name: str, manifest: Manifest | None) -> dict[str, float | None]:
+def _interval(name: str, manifest: Manifest | None) -> dict[str, Any]:
     metrics = manifest.metrics if manifest else {}
+    value = metrics.get(name)
     lower, upper = (metrics.get(f'{name}_{end}') for end in registry.ENDS)
-    return {'value': metrics.get(name), 'lower': lower, 'upper': upper}
+    reason = 'not in the manifest of this version' if value is None else None
+    return {'value': value, 'lower': lower, 'upper': upper, 'reason': reason}

@@ -15,7 +15,6 @@ from components.evaluator.figure import Figure
 from pages import names
 from pages.card import (
     Interval,
-    Measured,
     ModelCard,
     SplitCounts,
     VersionFacts,
@@ -150,7 +149,7 @@ def _add(section: Section, field: str, title: str, value: Any) -> None:
 def _fact(field: str, value: Any) -> str | list[str]:
     if value is None:
         return 'not recorded: an earlier version made this evaluation'
-    if isinstance(value, Interval | Measured):
+    if isinstance(value, Interval):
         return _text(value)
     if isinstance(value, dict):
         return ', '.join(f'{key} {content}' for key, content in value.items())
@@ -173,9 +172,12 @@ def _gaps_table(title: str, gaps: dict[str, Any]) -> Table:
         'Value',
         _INTERVAL,
         'Group with the lowest sensitivity, Wilson interval',
+        'Groups compared',
         'Groups left out',
     ]
-    rows = [[name, *_cells(gap), gap.lowest, gap.left_out] for name, gap in gaps.items()]
+    rows = [
+        [name, *_cells(gap), gap.lowest, gap.compared, gap.left_out] for name, gap in gaps.items()
+    ]
     return Table(title, headings, rows)
 
 
@@ -245,20 +247,20 @@ def _add_groups(section: Section, feature: str, groups: dict | str) -> None:
     section.tables.append(Table(title, headings, rows))
 
 
-def _figure(metric: Interval | Measured) -> Figure:
-    return Figure(metric.value, metric.lower, metric.upper)
+def figure(metric: Interval) -> Figure:
+    """The metric as a value that can be written."""
+    return Figure(metric.value, metric.lower, metric.upper, reason=metric.reason or '')
 
 
-def _cells(metric: Interval | Measured) -> tuple[str, str]:
+def _cells(metric: Interval) -> tuple[str, str]:
     """(value, interval)."""
     if metric.value is None:
-        return 'not defined on these images', ''
-    return _figure(metric).value_text(), _figure(metric).interval()
+        return figure(metric).text(), ''
+    return figure(metric).value_text(), figure(metric).interval()
 
 
-def _text(metric: Interval | Measured) -> str:
-    value, interval = _cells(metric)
-    return f'{value} ({interval})' if interval else value
+def _text(metric: Interval) -> str:
+    return figure(metric).text()
 
 
 def _flat(content: dict[str, Any], prefix: str = ''):

@@ -67,14 +67,36 @@ def plot(
     frame = _Frame(x_range, y_range)
     parts = [_grid(frame, axes, whole)]
     if diagonal:
-        parts.append(
-            Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
-                *frame.at(0, 0), *frame.at(1, 1)
-            )
-        )
+        parts.append(_diagonal(frame))
     parts += [_draw(frame, item) for item in series]
-    height = _HEIGHT + 18 * math.ceil(len(series) / 2)
     parts.append(_legend(series))
+    return _svg(title, _HEIGHT + 18 * math.ceil(len(series) / 2), parts)
+
+
+def canvas(
+    title: str, axes: tuple[str, str], diagonal: bool = False, y_ticks: bool = True
+) -> Markup:
+    """A plot without series, 0..1 on both axes, into which a script draws.
+
+    The script draws into the group of class `canvas`; its `data-box` has the left, top, width and
+    height of the area between the axes.
+
+    Args:
+      title, axes, diagonal: as of `plot`.
+      y_ticks: whether the y axis has ticks; without them, the script says what its height means.
+    """
+    frame = _Frame(UNIT, UNIT)
+    parts = [_grid(frame, axes, y_ticks=y_ticks), _diagonal(frame) if diagonal else Markup('')]
+    (left, bottom), (right, top) = frame.at(0, 0), frame.at(1, 1)
+    parts.append(
+        Markup('<g class="canvas" data-box="{} {} {} {}"></g>').format(
+            left, top, right - left, bottom - top
+        )
+    )
+    return _svg(title, _HEIGHT, parts)
+
+
+def _svg(title: str, height: float, parts: Sequence[Markup]) -> Markup:
     return Markup(
         '<svg class="plot" role="img" viewBox="0 0 {} {}" aria-label="{}"><title>{}</title>{}</svg>'
     ).format(_WIDTH, height, title, title, Markup('').join(parts))
@@ -108,7 +130,15 @@ class _Frame:
         )
 
 
-def _grid(frame: _Frame, axes: tuple[str, str], whole: bool) -> Markup:
+def _diagonal(frame: _Frame) -> Markup:
+    return Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(
+        *frame.at(0, 0), *frame.at(1, 1)
+    )
+
+
+def _grid(
+    frame: _Frame, axes: tuple[str, str], whole: bool = False, y_ticks: bool = True
+) -> Markup:
     parts = []
     right, top = frame.at(frame.x_range[1], frame.y_range[1])
     for value in _ticks(frame.x_range):
@@ -125,7 +155,7 @@ def _grid(frame: _Frame, axes: tuple[str, str], whole: bool) -> Markup:
                 x, bottom + 15, f'{value:g}'
             )
         )
-    for value in _ticks(frame.y_range):
+    for value in _ticks(frame.y_range) if y_ticks else ():
         x, y = frame.at(frame.x_range[0], value)
         parts.append(
             Markup('<line class="grid" x1="{1}" y1="{0}" x2="{2}" y2="{0}"/>').format(y, x, right)

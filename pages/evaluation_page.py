@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 from markupsafe import Markup
@@ -12,13 +11,12 @@ from components.evaluator import curves as curves_lib
 from components.evaluator import predictions, registry
 from components.evaluator.figure import Figure
 from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, Bin, Slice
-from pages import charts, names, tfma_ui
+from pages import charts, group_plots, names, tfma_ui
 from pages.measured import Evaluation
 from pages.runs import Run
 from pages.store import CACHED
 from pipeline import metrics as gate_metrics
 from pipeline import steps
-from schemas.features import UNKNOWN
 from schemas.signatures import PROBABILITY
 
 _MODELS = ((CANDIDATE, 'this model', 0), (BASELINE, 'served model', 1))
@@ -29,7 +27,7 @@ _Series = list[charts.Line | charts.Dots | charts.Mark]
 class Condition:
     """A condition of the gate and its verdict, as text.
 
-    `note` says why there is no margin.
+    `note` says why there is no margin, `covers` which groups a gap compares.
     """
 
     metric: str
@@ -39,6 +37,7 @@ class Condition:
     passed: bool
     margin: str
     note: str
+    covers: str
 
 
 def conditions(evaluation: Evaluation) -> list[Condition]:
@@ -51,7 +50,14 @@ def conditions(evaluation: Evaluation) -> list[Condition]:
         metric = registry.title(verdict.threshold.metric)
         rows.append(
             Condition(
-                metric, slice_title, value, verdict.bound, verdict.passed, margin, verdict.note
+                metric,
+                slice_title,
+                value,
+                verdict.bound,
+                verdict.passed,
+                margin,
+                verdict.note,
+                verdict.covers,
             )
         )
     return sorted(rows, key=lambda row: row.passed)
@@ -72,28 +78,8 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
             *(f'>{registry.title(name)}' for name in registry.PER_SLICE),
         ],
         'slices': [_slice_row(measured) for measured in evaluation.slices],
-        'matrix_headings': [
-            'Slice',
-            '>True positives',
-            '>False negatives',
-            '>False positives',
-            '>True negatives',
-        ],
-        'matrices': [
-            _matrix_row(measured)
-            for measured in evaluation.slices
-            if CANDIDATE in measured.confusion
-        ],
-        'group_headings': [
-            'By',
-            'Group',
-            '>Positives',
-            '>Patients',
-            '>Missed',
-            '>Sensitivity',
-            'In the gap',
-        ],
-        'groups': list(_group_rows(overall)),
+        'forests': group_plots.forests(evaluation),
+        'few': group_plots.min_positives(overall),
         'confusion': overall.confusion.get(CANDIDATE),
         'positive': task.positive if task else 'positive',
         'negative': task.negative if task else 'negative',
@@ -147,9 +133,12 @@ def _metric_rows(evaluation: Evaluation) -> list[list[str]]:
             continue
         metric = registry.METRICS.get(name)
         title: str = registry.title(name)
-        if note := overall.left_out(name):
-            note = f'left out: {note}' if metric and metric.is_gap else note
-            title = Markup('{}<small>{}</small>').format(title, note)
+        is_gap = metric is not None and metric.is_gap
+        if note := group_plots.gap_text(overall, name) if is_gap else overall.covers(name):
+            title = Markup('{}<small class="wrap">{}</small>').format(title, note)
+        if reason := overall.says_nothing(name):
+            rows.append([title, *_left_out(reason, evaluation), metric.better if metric else ''])
+            continue
         cells = [overall.figure(name).text()]
         if evaluation.has_baseline:
             difference = overall.value(name, DIFFERENCE)
@@ -163,53 +152,36 @@ def _metric_rows(evaluation: Evaluation) -> list[list[str]]:
     return rows
 
 
-def _group_rows(overall: Slice) -> Iterator[list[str]]:
-    for (model, feature), groups in overall.groups.items():
-        for group in groups.groups if model == CANDIDATE else ():
-            counts = (f'{number:,}' for number in (group.positives, group.patients, group.missed))
-            mark = ' (lowest)' if group == groups.worst() else ''
-            compared = (
-                'yes'
-                if group.compared
-                else 'no: unknown'
-                if group.name == UNKNOWN
-                else f'no: fewer than {groups.min_positives}'
-            )
-            yield [
-                names.group(feature),
-                group.name + mark,
-                *counts,
-                group.figure.text(),
-                compared,
-            ]
+def _left_out(reason: str, evaluation: Evaluation) -> list[str]:
+    """The cells of a metric that says nothing."""
+    return [f'– ({reason})', *(['–', '–'] if evaluation.has_baseline else [])]
 
 
 def _slice_row(measured: Slice) -> list[str]:
-    images = count(measured, registry.IMAGES)
-    return [
-        names.slice_title(measured.key),
-        '–' if images is None else f'{images:,}',
-        *(_cell(measured.figure(name)) for name in registry.PER_SLICE),
-    ]
+    title, images = names.slice_title(measured.key), count(measured, registry.IMAGES)
+    if only := measured.only_class():
+        title = Markup('{}<small>all are {}: no figures that need both classes</small>').format(
+            title, only
+        )
+    cells = (_cell(measured, name) for name in registry.PER_SLICE)
+    return [title, '–' if images is None else f'{images:,}', *cells]
 
 
-def _cell(figure: Figure) -> str:
-    """A metric for a table with many columns, with the interval below the value."""
-    interval = figure.interval()
-    if not interval:
-        return figure.text()
-    return Markup('{}<small>{}</small>').format(figure.value_text(), interval)
-
-
-def _matrix_row(measured: Slice) -> list[str]:
-    counts = measured.confusion[CANDIDATE]
-    cells = (
-        counts.true_positives,
-        counts.false_negatives,
-        counts.false_positives,
-        counts.true_negatives,
-    )
-    return [names.slice_title(measured.key), *(f'{number:,}' for number in cells)]
+def _cell(measured: Slice, name: str) -> str:
+    """A metric for a table with many columns: below the value its interval and its counts."""
+    figure, counts = measured.figure(name), measured.confusion.get(CANDIDATE)
+    if measured.says_nothing(name) or (figure.value is None and measured.only_class()):
+        # The first cell of the row gives the reason.
+        return '–'
+    if figure.value is None:
+        return Markup('–<small class="wrap">{}</small>').format(figure.text())
+    lines = [figure.interval()]
+    if counts and name == 'sensitivity':
+        lines.append(f'{counts.false_negatives:,} of {counts.positives:,} missed')
+    if counts and name == 'specificity':
+        lines.append(f'{counts.false_positives:,} of {counts.negatives:,} flagged')
+    smalls = (Markup('<small>{}</small>').format(line) for line in lines if line)
+    return Markup('{}{}').format(figure.value_text(), Markup('').join(smalls))
 
 
 def output(evaluation: Evaluation, name: str) -> dict[str, Any]:

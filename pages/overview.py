@@ -119,7 +119,11 @@ def _slices(evaluation: Evaluation | None) -> dict[str, dict[str, list[float | N
     metrics = registry.of_kind('discrimination', 'calibration')
     slices = {}
     for measured in evaluation.slices if evaluation else ():
-        figures = {name: measured.figure(name) for name in metrics if measured.is_measured(name)}
+        figures = {
+            name: measured.figure(name)
+            for name in metrics
+            if measured.is_measured(name) and not measured.says_nothing(name)
+        }
         slices[names.slice_title(measured.key)] = {
             registry.title(name): [_short(figure.value), _short(figure.lower), _short(figure.upper)]
             for name, figure in figures.items()

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from pages import (
     overview,
     predictions,
     printed,
+    threshold_page,
     training_page,
     verdict,
 )
@@ -51,6 +53,7 @@ FRONT = 'index.html'
 RUN_PAGES = (
     ('Overview', 'index.html'),
     ('Evaluation', 'evaluation.html'),
+    ('Threshold', 'threshold.html'),
     ('Gallery', 'gallery.html'),
     ('Data', 'data.html'),
     ('Model card', 'model_card.html'),
@@ -225,14 +228,11 @@ class _Site:
         previous: Run | None,
     ) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
         yield 'index.html', lambda: overview.context(run, evaluation, previous)
-        yield (
-            'evaluation.html',
-            lambda: (
-                {'missing': '', **evaluation_page.context(run, evaluation)}
-                if evaluation
-                else {'missing': why}
-            ),
-        )
+        for file, build in (
+            ('evaluation.html', evaluation_page.context),
+            ('threshold.html', threshold_page.context),
+        ):
+            yield file, partial(_with_evaluation, build, run, evaluation, why)
         yield 'gallery.html', lambda: gallery.context(run, evaluation, why)
         yield 'data.html', lambda: data_page.context(run)
         yield 'training.html', lambda: training_page.context(run)
@@ -275,14 +275,23 @@ class _Site:
             'card': model_card,
             'sections': card_sections.sections(model_card),
             'plots': evaluation_page.output(evaluation, PROBABILITY),
-            'figure': _figure,
-            'interval': _interval,
+            'figure': card_sections.figure,
         }
         self.page(path, 'model_card.html', 'model_card.html', run, context)
         files.write_text(self._target / base / 'model_card.md', card_sections.markdown(model_card))
         files.write_text(
             self._target / base / 'model_card.json', model_card.model_dump_json(indent=1) + '\n'
         )
+
+
+def _with_evaluation(
+    build: Callable[[Run, Evaluation], dict[str, Any]],
+    run: Run,
+    evaluation: Evaluation | None,
+    why: str,
+) -> dict[str, Any]:
+    """The values of a page that needs an evaluation; without one, the page says why."""
+    return {'missing': '', **build(run, evaluation)} if evaluation else {'missing': why}
 
 
 def _served_before(run: Run, older: list[Run]) -> Run | None:
@@ -330,15 +339,3 @@ def _collected(problems: list[str], run: Run, part: str) -> Iterator[list[str]]:
         problems.append(
             text if isinstance(error, card.CardError) else f'run of {run.title}, {part}: {text}'
         )
-
-
-def _figure(figure) -> str:
-    return 'not defined' if figure.value is None else f'{figure.value:.3f}'
-
-
-def _interval(figure) -> str:
-    return (
-        ''
-        if figure.lower is None or figure.upper is None
-        else f'{figure.lower:.3f} – {figure.upper:.3f}'
-    )

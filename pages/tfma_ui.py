@@ -46,6 +46,8 @@ def _cells(measured: Slice, columns: Iterable[tuple[str, str]]) -> dict[str, Any
         # Metrics of the images alone are the same for both models.
         same_for_models = name == registry.IMAGES or (metric and metric.of_images)
         figure = measured.figure(name, model)
+        if measured.says_nothing(name):
+            continue
         if figure.value is not None and (model == CANDIDATE or not same_for_models):
             cells[registry.title(name) + _SUFFIXES[model]] = cell(figure)
     return cells

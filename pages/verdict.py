@@ -18,7 +18,7 @@ from components.evaluator import registry, results
 from components.evaluator.figure import Figure
 from components.evaluator.groups import Group
 from components.evaluator.results import CANDIDATE, Slice
-from pages import data_page, evaluation_page, lineage, names
+from pages import data_page, evaluation_page, group_plots, lineage, names
 from pages.measured import Evaluation
 from pages.runs import Run
 from pipeline import metrics as gate_metrics
@@ -66,13 +66,18 @@ def context(run: Run, evaluation: Evaluation | None, previous: Run | None) -> di
     answers = [_good(evaluation), _better(run, evaluation), _worst_group(evaluation)]
     answers += [_data(run), _changed(run, evaluation, previous)]
     # A run that was not blessed records its failed conditions as reasons; they are listed once.
-    recorded = {verdict.sentence() for verdict in _verdicts(evaluation)} if evaluation else set()
+    # An earlier version recorded them without the groups of a gap, at their end.
+    recorded = [verdict.sentence() for verdict in _verdicts(evaluation)] if evaluation else []
     is_blessed = blessed(run)
     return {
         'headline': _headline(run, evaluation),
         'passed': None if is_blessed is None else is_blessed and not run.reasons,
         'conditions': list(_conditions(evaluation)),
-        'reasons': [reason for reason in run.reasons if reason not in recorded],
+        'reasons': [
+            reason
+            for reason in run.reasons
+            if not any(sentence.startswith(reason) for sentence in recorded)
+        ],
         'answers': answers,
     }
 
@@ -150,9 +155,10 @@ def _sentence(verdict: Verdict) -> str:
     subject = f'{registry.title(threshold.metric)} ({images})'
     value = 'has no value' if verdict.value is None else f'is {verdict.value:.4f}'
     text = f'{subject} {value}, required {verdict.bound}'
+    groups = f'; {verdict.covers}' if verdict.covers else ''
     if verdict.margin is None:
-        return f'{text} ({verdict.note})'
-    return f'{text}: {"met" if verdict.passed else "missed"} by {abs(verdict.margin):.4f}'
+        return f'{text} ({verdict.note}){groups}'
+    return f'{text}: {"met" if verdict.passed else "missed"} by {abs(verdict.margin):.4f}{groups}'
 
 
 def _good(evaluation: Evaluation | None) -> Answer:
@@ -203,7 +209,7 @@ def _better(run: Run, evaluation: Evaluation | None) -> Answer:
 def _change(name: str, change: Figure) -> str:
     """The change of a metric of which more is better, in words."""
     if change.value is None:
-        return f'{registry.title(name)}: not defined'
+        return f'{registry.title(name)}: not defined for one of the models'
     text = f'{registry.title(name)}: {change.value:+.3f}'
     if change.lower is None or change.upper is None:
         return f'{text} (no interval: too few patients of a class)'
@@ -247,10 +253,14 @@ def _group_lines(overall: Slice) -> Iterator[str]:
     else:
         least = next(iter(features.values())).min_positives
         yield f'No group has {least} positive images, which a comparison needs.'
-    if gap := _largest_gap(overall):
-        yield gap
+    largest = _largest_gap(overall)
+    if largest:
+        groups_text = group_plots.gap_text(overall, largest) or 'its groups are not on record'
+        yield f'{registry.title(largest)}: {overall.value(largest):.3f}, {groups_text}.'
     for feature, groups in features.items():
-        if text := groups.left_out_text():
+        # The line above already names those that the largest gap leaves out.
+        is_named = largest and registry.METRICS[largest].group == feature
+        if not is_named and (text := groups.left_out_text()):
             yield f'Not compared, by {names.group(feature)}: {text}.'
 
 
@@ -267,23 +277,13 @@ def _sensitivity(overall: Slice) -> str:
 
 
 def _largest_gap(overall: Slice) -> str:
-    """The largest gap in sensitivity and the two groups that it is between; '' without one."""
+    """The name of the gap with the largest value; '' if none is defined."""
     gaps = [
-        (value, str(registry.METRICS[name].group))
+        (value, name)
         for name in registry.of_kind('gap')
         if (value := overall.value(name)) is not None
     ]
-    if not gaps:
-        return ''
-    value, feature = max(gaps)
-    groups = overall.groups.get((CANDIDATE, feature))
-    rates = sorted(
-        (group.sensitivity, names.slice_title(((feature, group.name),)))
-        for group in (groups.groups if groups else ())
-        if group.compared and group.sensitivity is not None
-    )
-    between = f', between {rates[0][1]} and {rates[-1][1]}' if len(rates) > 1 else ''
-    return f'Largest gap in sensitivity: {value:.3f} by {names.group(feature)}{between}.'
+    return max(gaps)[1] if gaps else ''
 
 
 def _lines(lines: Iterator[str]) -> tuple[str, ...]:

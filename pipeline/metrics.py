@@ -34,6 +34,7 @@ class Verdict:
         compare.
       passed: whether the candidate passes this condition.
       note: why there is no margin; '' if there is one.
+      covers: of a gap, the groups that it compares and those that it leaves out.
     """
 
     threshold: Threshold
@@ -42,14 +43,16 @@ class Verdict:
     margin: float | None
     passed: bool
     note: str = ''
+    covers: str = ''
 
     def sentence(self) -> str:
         """The required bound and the measured value, e.g. as a reason for not blessing."""
         value = 'has no value' if self.value is None else f'is {self.value:.4f}'
         remark = self.note if self.margin is None else f'{self.margin:+.4f}'
+        groups = f'; {self.covers}' if self.covers else ''
         return (
             f'{self.threshold.metric} on {self.threshold.name()} {value}, required {self.bound} '
-            f'({remark})'
+            f'({remark}){groups}'
         )
 
 
@@ -60,7 +63,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
         value = 'no value' if verdict.value is None else f'{verdict.value:.4f}'
         margin = '' if verdict.margin is None else f'{verdict.margin:+.4f}'
         mark = '[green]pass[/]' if verdict.passed else '[bold red]FAIL[/]'
-        note = f', {verdict.note}' if verdict.note else ''
+        note = ''.join(f', {text}' for text in (verdict.note, verdict.covers) if text)
         table.add_row(
             verdict.threshold.metric,
             verdict.threshold.name(),
@@ -73,7 +76,10 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
 
 
 def metrics_table(evaluation: Evaluation) -> Table:
-    """The candidate's metrics with their intervals by patient, and the images left out of each."""
+    """The candidate's metrics with their intervals by patient, or why there is no value.
+
+    Below a gap are the groups that it compares and those that it leaves out.
+    """
     table = plain_table('metric', '>value', '>interval', '')
     for title, key, name in _rows():
         measured = evaluation.slice(key)
@@ -82,7 +88,7 @@ def metrics_table(evaluation: Evaluation) -> Table:
         figure, groups = measured.figure(name), None
         if registry.METRICS[name].is_gap:
             groups = measured.groups.get((CANDIDATE, str(registry.METRICS[name].group)))
-        note = '' if groups else measured.left_out(name)
+        note = figure.reason or ('' if groups else measured.covers(name))
         table.add_row(title, figure.value_text(), figure.interval(), note)
         if groups:
             _add_groups(table, groups)
@@ -100,14 +106,15 @@ def _rows() -> Iterator[tuple[str, SliceKey, str]]:
 
 
 def _add_groups(table: Table, groups: Groups) -> None:
-    """The group with the lowest sensitivity, and below it the groups that the gap leaves out."""
+    """The group with the lowest sensitivity, the groups of the gap, and those it leaves out."""
     worst = groups.worst()
     if worst is not None:
         missed = f'{worst.missed} of {worst.positives} positives missed'
         figure = worst.figure
         table.add_row(f'  lowest: {worst.name}', figure.value_text(), figure.interval(), missed)
-    if groups.left_out():
-        table.add_row('  not in this gap', '', '', groups.left_out_text())
+    table.add_row('  in this gap', '', '', groups.compared_text())
+    if text := groups.left_out_text():
+        table.add_row('  not in this gap', '', '', text)
 
 
 def verdicts(thresholds: Iterable[Threshold], evaluation: Evaluation) -> list[Verdict]:
@@ -124,7 +131,9 @@ def conditions(threshold: Threshold, evaluation: Evaluation) -> list[Verdict]:
     value = measured.value(threshold.metric) if measured else None
     undefined = ''
     if value is None:
-        undefined = _why_undefined(threshold) if measured else 'no test image in this slice'
+        reason = measured.why_undefined(threshold.metric) if measured else ''
+        undefined = f'not defined: {reason}' if reason else 'no test image in this slice'
+    covers = measured.covers(threshold.metric) if measured and threshold.registered.is_gap else ''
 
     def verdict(bound: str, margin: float | None, note: str) -> Verdict:
         # An undefined metric never passes. While no model is served, there is no margin and any
@@ -132,7 +141,7 @@ def conditions(threshold: Threshold, evaluation: Evaluation) -> list[Verdict]:
         passed = value is not None and (
             margin >= 0 if margin is not None else note == _NOTHING_SERVED
         )
-        return Verdict(threshold, bound, value, margin, passed, undefined or note)
+        return Verdict(threshold, bound, value, margin, passed, undefined or note, covers)
 
     results = []
     if threshold.min is not None:
@@ -166,10 +175,3 @@ def _against_served(
         return bound, change + max_worse, ''
     bound = f'<= {served + max_worse:.4f} (served {served:.4f} + {max_worse:g})'
     return bound, max_worse - change, ''
-
-
-def _why_undefined(threshold: Threshold) -> str:
-    metric = registry.find(threshold.metric)
-    if metric and metric.is_gap:
-        return 'not defined: fewer than two groups with enough positive images'
-    return 'not defined: too few test images of a class'

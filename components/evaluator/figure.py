@@ -9,21 +9,24 @@ NOT_DEFINED = 'not defined'
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A value and the ends of its interval; None where one is not defined.
-
-    An AUC is not defined with a single class, for example.
+    """A value and the ends of its interval; None where one is not defined, with the reason.
 
     >>> Figure(0.8125, 0.75, 0.875).text()
     '0.812 (0.750 – 0.875)'
+    >>> Figure(None, reason='no image is negative').text()
+    'not defined: no image is negative'
     """
 
     value: float | None
     lower: float | None = None
     upper: float | None = None
+    reason: str = dataclasses.field(default='', kw_only=True)
 
     def text(self, digits: int = 3) -> str:
-        """The value with its interval, if it has one."""
+        """The value with its interval, if it has one; or why it is not defined."""
         interval = self.interval(digits)
+        if self.value is None and self.reason:
+            return f'{NOT_DEFINED}: {self.reason}'
         return f'{self.value_text(digits)} ({interval})' if interval else self.value_text(digits)
 
     def value_text(self, digits: int = 3) -> str:

@@ -66,10 +66,6 @@ class Groups(BaseModel):
             measured, key=lambda group: (group.missed / -group.positives, group.name), default=None
         )
 
-    def left_out(self) -> list[Group]:
-        """Groups that the gap does not compare."""
-        return [group for group in self.groups if not group.compared]
-
     def worst_text(self) -> str:
         """The worst group for people."""
         worst = self.worst()
@@ -82,16 +78,50 @@ class Groups(BaseModel):
             f'({worst.missed} of {worst.positives} positives missed{note})'
         )
 
+    def compared(self) -> list[Group]:
+        """Groups that the gap compares, the one with the lowest sensitivity first."""
+        return sorted(
+            (group for group in self.groups if group.compared),
+            key=lambda group: (group.missed / -group.positives, group.name),
+        )
+
+    def compared_text(self) -> str:
+        """The groups that the gap compares, with their positives, for people."""
+        if not any(group.compared for group in self.groups):
+            return f'no group has {self.min_positives} positives'
+        return f'{self.min_positives} positives or more: {self._names(compared=True)}'
+
     def left_out_text(self) -> str:
         """The groups that the gap leaves out, for people; '' when it compares all."""
-        few = [
-            f'{group.name} ({group.positives})'
-            for group in self.left_out()
-            if group.name != UNKNOWN
-        ]
-        unknown = sum(group.positives for group in self.left_out() if group.name == UNKNOWN)
-        parts = [f'fewer than {self.min_positives} positives: {", ".join(few)}'] if few else []
+        few, unknown = self._names(compared=False), self._unknown()
+        parts = [f'fewer than {self.min_positives} positives: {few}'] if few else []
         return '; '.join(parts + ([f'group unknown: {unknown} positives'] if unknown else []))
+
+    def gap_text(self) -> str:
+        """The groups that the gap compares and those that it leaves out, in one sentence."""
+        compared, few, unknown = self._names(True), self._names(False), self._unknown()
+        parts = [
+            f'compared, with {self.min_positives} positives or more: {compared}'
+            if compared
+            else f'compared: none, as no group has {self.min_positives} positives'
+        ]
+        if few:
+            parts.append(f'left out, with fewer: {few}')
+        if unknown:
+            parts.append(f'left out, as unknown: {unknown} positives')
+        return '; '.join(parts if few or unknown else [*parts, 'none left out'])
+
+    def _names(self, compared: bool) -> str:
+        """The known groups that the gap compares, or leaves out, with their positives."""
+        return ', '.join(
+            f'{group.name} ({group.positives:,})'
+            for group in self.groups
+            if group.compared == compared and group.name != UNKNOWN
+        )
+
+    def _unknown(self) -> int:
+        """Positive images whose group is not on record."""
+        return sum(group.positives for group in self.groups if group.name == UNKNOWN)
 
 
 def measure(

@@ -46,6 +46,8 @@ class Metric:
       needs_positives: whether it is undefined without positive images.
       needs_negatives: whether it is undefined without negative images.
       needs_metadata: whether it is undefined without known sex, age and view.
+      needs_both: whether it is defined but says nothing where all images have the same label: it is
+        then 0 or 1, whatever the model.
       group: of a gap, the feature whose values it compares; a gap is undefined where all images
         have the same value.
       finding: the finding that it is about, if it is about a single one.
@@ -63,6 +65,7 @@ class Metric:
     needs_positives: bool = False
     needs_negatives: bool = False
     needs_metadata: bool = False
+    needs_both: bool = False
     group: str | None = None
     finding: str | None = None
     gate: bool = True
@@ -143,6 +146,7 @@ _ALL = (
         'average_precision',
         'discrimination',
         needs_positives=True,
+        needs_both=True,
         in_summary=False,
     ),
     Metric(
@@ -167,6 +171,7 @@ _ALL = (
         'higher',
         'precision',
         'discrimination',
+        needs_both=True,
         in_summary=False,
     ),
     Metric('brier_score', 'Brier score', 'lower', 'brier_score', 'calibration', in_summary=False),

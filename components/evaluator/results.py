@@ -19,6 +19,7 @@ from components.evaluator import registry, reliability
 from components.evaluator.curves import Curves
 from components.evaluator.figure import Figure
 from components.evaluator.groups import Groups
+from components.evaluator.registry import Metric
 from schemas.signatures import FLAG, PROBABILITY
 
 # Models: TFMA's own name for the baseline; `DIFFERENCE` is candidate minus baseline.
@@ -102,12 +103,59 @@ class Slice:
         return self.values.get((model, name))
 
     def figure(self, name: str, model: str = CANDIDATE) -> Figure:
-        """A metric with its interval; a difference has none."""
+        """A metric with its interval, or why it is not defined; a difference has no interval."""
+        value = self.value(name, model)
+        if value is None:
+            return Figure(None, reason=self.why_undefined(name, model))
         # The difference of two ends is not the end of an interval of the difference.
         suffixes = () if model == DIFFERENCE else registry.ENDS
-        return Figure(
-            self.value(name, model), *(self.value(f'{name}_{end}', model) for end in suffixes)
+        return Figure(value, *(self.value(f'{name}_{end}', model) for end in suffixes))
+
+    def why_undefined(self, name: str, model: str = CANDIDATE) -> str:
+        """Why a metric, or an end of its interval, has no value; for people."""
+        metric = registry.find(name)
+        if metric is None or not self.is_measured(metric.name, model):
+            return 'not measured'
+        if self.value(metric.name, model) is not None:
+            return 'no interval: too few patients of a class'
+        return next(reason for applies, reason in self._reasons(metric, model) if applies)
+
+    def _reasons(self, metric: Metric, model: str) -> Iterator[tuple[bool, str]]:
+        """(whether it applies, reason) why a metric can be undefined; the last one always applies.
+
+        It says what the statistics of `bootstrap` and `SliceStatistics` need.
+        """
+        # Only outputs that are not finite leave this metric undefined.
+        always = (model, 'brier_score')
+        yield (
+            self.values.get(always, 0) is None,
+            'the model gives values that are not numbers',
         )
+        groups = self.groups.get((model, str(metric.group)))
+        least = groups.min_positives if groups else 'enough'
+        yield metric.is_gap, f'fewer than two groups with {least} positive images'
+        yield metric.finding is not None, f'all images have the same label for {metric.finding}'
+        if counts := self.confusion.get(model):
+            yield metric.needs_positives and not counts.positives, 'no image is positive'
+            yield metric.needs_negatives and not counts.negatives, 'no image is negative'
+            yield metric.name == 'precision' and not counts.flagged, 'no image is flagged'
+        yield (
+            metric.kind == 'metadata',
+            'too few patients of a class, or all images have the same sex, age and view',
+        )
+        yield True, 'too few test images of a class'
+
+    def only_class(self, model: str = CANDIDATE) -> str:
+        """'positive' or 'negative' if all images have this label, '' if both exist."""
+        counts = self.confusion.get(model)
+        if counts is None or (counts.positives and counts.negatives):
+            return ''
+        return 'positive' if counts.positives else 'negative'
+
+    def says_nothing(self, name: str, model: str = CANDIDATE) -> str:
+        """Why a metric that is defined says nothing about the model; '' if it says something."""
+        metric, only = registry.METRICS.get(name), self.only_class(model)
+        return f'all images are {only}' if metric and metric.needs_both and only else ''
 
     def is_measured(self, name: str, model: str = CANDIDATE) -> bool:
         """Whether the evaluation holds the metric, defined or not."""
@@ -125,14 +173,18 @@ class Slice:
         base, _, end = name.rpartition('_')
         return end in registry.ENDS and (model, base) in self.values
 
-    def left_out(self, name: str) -> str:
-        """What the candidate's metric leaves out, for people; '' where it leaves nothing out."""
-        metric = registry.METRICS.get(name)
+    def covers(self, name: str) -> str:
+        """What the candidate's metric compares and leaves out, for people; '' where that is plain.
+
+        Args:
+          name: of a metric, or of an end of its interval.
+        """
+        metric = registry.find(name)
         if metric is None:
             return ''
         if metric.is_gap:
             groups = self.groups.get((CANDIDATE, str(metric.group)))
-            return groups.left_out_text() if groups else ''
+            return groups.gap_text() if groups else ''
         if metric.kind == 'findings' and metric.finding is None:
             return self._undefined_findings()
         return ''

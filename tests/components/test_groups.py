@@ -63,10 +63,30 @@ def test_the_worst_group_is_named_even_if_the_gap_leaves_it_out() -> None:
     )
 
 
-def test_a_gap_that_compares_all_groups_has_no_note() -> None:
+def test_a_gap_names_the_groups_that_it_compares_and_leaves_out() -> None:
+    measured = _groups()
+    assert [group.name for group in measured.compared()] == ['40-59', '18-39']
+    assert measured.compared_text() == '20 positives or more: 18-39 (40), 40-59 (30)'
+    assert measured.gap_text() == (
+        'compared, with 20 positives or more: 18-39 (40), 40-59 (30); left out, with fewer: '
+        '00-17 (6), 80+ (0); left out, as unknown: 25 positives'
+    )
+
+
+def test_a_gap_without_a_group_that_is_large_enough_says_so() -> None:
+    measured = _groups(min_positives=100)
+    assert measured.compared() == []
+    assert measured.compared_text() == 'no group has 100 positives'
+    assert measured.gap_text().startswith('compared: none, as no group has 100 positives; left')
+
+
+def test_a_gap_that_compares_all_groups_leaves_none_out() -> None:
     cases = Cases(np.ones(4), np.array([1.0, 0, 1, 1]), np.ones(4, int))
     measured = groups.measure(cases, np.array([b'F', b'F', b'M', b'M']), np.arange(4), 2, 0.95)
     assert measured.left_out_text() == ''
+    assert measured.gap_text() == (
+        'compared, with 2 positives or more: F (2), M (2); none left out'
+    )
     assert measured.worst_text().endswith('(1 of 2 positives missed)')
 
 

@@ -14,8 +14,8 @@ from pages import card, card_build, card_sections, card_text
 from records import origin
 from trainer.tasks import TASKS
 
-INTERVAL = {'value': 0.8125, 'lower': 0.75, 'upper': 0.875}
-UNDEFINED = {'value': None, 'lower': None, 'upper': None}
+INTERVAL = {'value': 0.8125, 'lower': 0.75, 'upper': 0.875, 'reason': None}
+UNDEFINED = {'value': None, 'lower': None, 'upper': None, 'reason': 'no image is negative'}
 
 
 def card_parts() -> dict[str, Any]:
@@ -77,6 +77,7 @@ def card_parts() -> dict[str, Any]:
                 'gap': {
                     **INTERVAL,
                     'lowest': '00-17: 0.333',
+                    'compared': '20 positives or more: 18-39 (40), 40-59 (60)',
                     'left_out': 'fewer than 20 positives: 00-17 (6)',
                 }
             },
@@ -215,7 +216,7 @@ def test_markdown_contains_all_of_the_json():
             else {leaf}
         )
         assert any(form in text for form in forms), leaf
-    assert 'not defined on these images' in text
+    assert 'not defined: no image is negative' in text
     assert 'Images not assessed: 2; the model flags them' in text
     assert text.count('## ') == len(card_sections.TITLES)
 

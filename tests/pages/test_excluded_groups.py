@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from xml.etree import ElementTree
+
 import pytest
 from google.protobuf import json_format
 
 from components.evaluator import registry
 from components.evaluator.groups import Group, Groups
-from components.evaluator.results import CANDIDATE, Slice
-from pages import card_build, evaluation_page
+from components.evaluator.registry import METRICS
+from components.evaluator.results import CANDIDATE, Confusion, Slice
+from pages import card_build, evaluation_page, forest, group_plots, tfma_ui
 from pages.measured import Evaluation
 from pipeline import evaluation as evaluation_lib
+from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
 from schemas.labels import FINDINGS
 from trainer.tasks import TASKS
@@ -56,24 +61,111 @@ def test_evaluation_page_lists_undefined_metrics_and_excluded_groups(
         for prefix in ('Largest gap', 'Mean AUC')
     )
     assert rows['AUC'] == ['0.800 (0.700 – 0.900)', 'higher']
-    assert rows[gap] == ['not defined', 'lower']
-    assert 'left out: fewer than 20 positives: 00-17 (6); group unknown: 3 positives' in gap
+    assert rows[gap] == [
+        'not defined: fewer than two groups with 20 positive images',
+        'lower',
+    ]
+    assert (
+        'compared, with 20 positives or more: 40-59 (60); left out, with fewer: 00-17 (6); '
+        'left out, as unknown: 3 positives' in gap
+    )
     assert 'of 1 findings; too few images of a class: Hernia' in mean
 
 
-def test_evaluation_page_lists_every_group(evaluation: Evaluation) -> None:
-    assert list(evaluation_page._group_rows(evaluation.overall)) == [
-        ['age', '00-17 (lowest)', '6', '5', '4', '0.333 (0.100 – 0.700)', 'no: fewer than 20'],
-        ['age', '40-59', '60', '40', '6', '0.900 (0.800 – 0.950)', 'yes'],
-        ['age', 'unknown', '3', '3', '0', '1.000 (0.400 – 1.000)', 'no: unknown'],
+def test_forest_plots_mark_small_groups_and_sort_by_value(evaluation: Evaluation) -> None:
+    men = Slice((('age_band', '40-59'),), {(CANDIDATE, 'auc'): 0.7, (CANDIDATE, 'auc_lower'): 0.6})
+    men.values[CANDIDATE, 'auc_upper'] = 0.8
+    measured = Evaluation('', (*evaluation.slices, men), (), 0.9)
+    sensitivity, auc, specificity = (
+        ElementTree.fromstring(forest['plot']) for forest in group_plots.forests(measured)
+    )
+    titles = [title.text for title in sensitivity.findall('g/title')]
+    assert titles == [
+        '00–17: 0.333 (0.100 – 0.700); 6 positives of 5 patients, 4 missed',
+        '40–59: 0.900 (0.800 – 0.950); 60 positives of 40 patients, 6 missed',
+        'unknown: 1.000 (0.400 – 1.000); 3 positives of 3 patients, 0 missed',
     ]
+    marks = [mark.get('class') for mark in sensitivity.findall('g/g')]
+    assert marks == ['dot s1', 'dot s0', 'dot s1']
+    assert auc.findall('g/title')[0].text.startswith('40–59: 0.700 (0.600 – 0.800)')
+    # The overall AUC, 0.8, is in the middle of an axis from 0.6 to 1.
+    assert float(auc.find("line[@class='diagonal']").get('x1')) == pytest.approx(
+        (forest._LEFT + forest._RIGHT) / 2
+    )
+    assert not specificity.findall('g/g')
+    assert 'not a slice of this run' in ElementTree.tostring(specificity, encoding='unicode')
+
+
+def test_a_gate_message_names_the_groups_of_a_gap(evaluation: Evaluation) -> None:
+    threshold = Threshold(metric=f'{GAP}_upper', max=0.1)
+    (verdict,) = metrics.conditions(threshold, evaluation)
+    assert verdict.sentence() == (
+        'sensitivity_gap_age_band_upper on all has no value, required <= 0.1 '
+        '(not defined: fewer than two groups with 20 positive images); compared, with 20 '
+        'positives or more: 40-59 (60); left out, with fewer: 00-17 '
+        '(6); left out, as unknown: 3 positives'
+    )
+    (row,) = evaluation_page.conditions(dataclasses.replace(evaluation, thresholds=(threshold,)))
+    assert row.covers == GROUPS.gap_text()
+
+
+ONE_CLASS = Slice(
+    (('Mass', '1'),),
+    {
+        (CANDIDATE, 'auc'): None,
+        (CANDIDATE, 'pr_auc'): 1.0,
+        (CANDIDATE, 'precision'): 1.0,
+        (CANDIDATE, 'sensitivity'): 0.9,
+        (CANDIDATE, 'specificity'): None,
+        (CANDIDATE, 'calibration_error'): 0.25,
+        (CANDIDATE, 'brier_score'): 0.1,
+    },
+    {CANDIDATE: Confusion(9, 0, 1, 0)},
+)
+
+
+def test_a_slice_of_one_class_has_no_trivial_figures() -> None:
+    title, _, *cells = evaluation_page._slice_row(ONE_CLASS)
+    assert 'all are positive' in title
+    assert cells == ['–', '–', '0.900<small>1 of 10 missed</small>', '–', '–', '0.250']
+    assert {name for name in METRICS if ONE_CLASS.says_nothing(name)} == {'pr_auc', 'precision'}
+    (row,) = tfma_ui.slicing_metrics(Evaluation('', (ONE_CLASS,), (), 0.95))
+    assert 'Average precision' not in row['metrics']['']['']
+
+
+@pytest.mark.parametrize(
+    ('name', 'reason'),
+    [
+        ('auc', 'no image is negative'),
+        ('specificity', 'no image is negative'),
+        ('macro_auc', 'not measured'),
+        ('Mass_auc', 'all images have the same label for Mass'),
+        ('metadata_auc', 'no image is negative'),
+        ('sensitivity_lower', 'no interval: too few patients of a class'),
+        (GAP, 'fewer than two groups with 20 positive images'),
+    ],
+)
+def test_an_undefined_metric_has_a_reason(name: str, reason: str) -> None:
+    undefined = dict.fromkeys((CANDIDATE, key) for key in ('Mass_auc', 'metadata_auc', GAP))
+    values = {**ONE_CLASS.values, (CANDIDATE, 'sensitivity_lower'): None, **undefined}
+    groups = {(CANDIDATE, 'age_band'): GROUPS}
+    measured = dataclasses.replace(ONE_CLASS, values=values, groups=groups)
+    assert measured.why_undefined(name) == reason
+    assert measured.figure(name).text() == f'not defined: {reason}'
+
+
+def test_outputs_that_are_no_numbers_are_the_reason() -> None:
+    measured = Slice((), dict.fromkeys(ONE_CLASS.values), ONE_CLASS.confusion)
+    assert measured.why_undefined('auc') == 'the model gives values that are not numbers'
 
 
 def test_model_card_names_the_worst_group_of_the_gap(evaluation: Evaluation) -> None:
     gap = card_build._gap(evaluation.overall, GAP)
     assert gap['value'] is None
     assert gap['lowest'] == '00-17: 0.333, 0.100 – 0.700 (4 of 6 positives missed; not in the gap)'
+    assert gap['compared'] == '20 positives or more: 40-59 (60)'
     assert gap['left_out'] == 'fewer than 20 positives: 00-17 (6); group unknown: 3 positives'
+    assert gap['reason'] == 'fewer than two groups with 20 positive images'
     # Evaluations of earlier versions have no groups.
     assert 'earlier version' in card_build._gap(Slice(()), GAP)['lowest']
 

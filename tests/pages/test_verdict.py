@@ -92,7 +92,7 @@ def test_a_blessed_model_that_was_not_pushed_did_not_pass(builder: RootBuilder) 
         (Figure(-0.02, -0.03, -0.01), ': worse'),
         (Figure(0.02, -0.01, 0.05), ': no clear change'),
         (Figure(0.0, 0.0, 0.0), ': the same'),
-        (Figure(None), 'AUC: not defined'),
+        (Figure(None), 'AUC: not defined for one of the models'),
         (Figure(0.02), 'no interval: too few patients of a class'),
     ],
 )
@@ -125,7 +125,8 @@ def test_the_worst_group_is_one_that_is_large_enough(builder: RootBuilder) -> No
     assert lines == (
         'Sex: male has the lowest sensitivity, 0.800 (0.100 – 0.900): 10 of 50 positive images '
         'missed, against 0.900 on all test images.',
-        'Largest gap in sensitivity: 0.100 by sex, between Sex: male and Sex: female.',
+        'Largest gap in sensitivity by sex: 0.100, between Sex: male (0.800) and Sex: female '
+        '(0.900); compared, with 20 positives or more: F (40), M (50); none left out.',
         'Not compared, by age: fewer than 20 positives: 00-17 (2).',
     )
 

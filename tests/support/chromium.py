@@ -121,6 +121,7 @@ def check_pushed(
     _front(browser, pages)
     run = run_folder(pages, 'pushed')
     _evaluation(browser, run, slices)
+    _threshold(browser, run, slices)
     _gallery(browser, run)
     _data(browser, run, images)
     _training(browser, run)
@@ -195,8 +196,11 @@ def _evaluation(browser: Browser, run: Path, slices: Set[str]) -> None:
             assert plot.bounding_box()['width'] > 200, title
 
         _fits(page, 'slices-table')
-        _fits(page, 'groups-table')
-        assert sum('(lowest)' in row for row in texts(page.locator('#groups-table tbody tr'))) == 3
+        for metric in ('Sensitivity', 'AUC', 'Specificity'):
+            forest = page.locator(f'svg.forest[aria-label="{metric}"]')
+            assert {'female', 'male', 'PA', 'AP'} <= set(forest.locator('text').all_text_contents())
+        gaps = [row for row in texts(page.locator('#metrics-table tbody tr')) if 'gap' in row]
+        assert len(gaps) == 3 and all('compared' in row for row in gaps)
         counts = [
             int(text.split()[0].replace(',', '')) for text in texts(page.locator('#confusion td b'))
         ]
@@ -215,6 +219,28 @@ def _gallery(browser: Browser, run: Path) -> None:
         assert cards.count() == drawn.count() + silent.count() >= 12
         assert drawn.count()
         page.wait_for_function("() => document.querySelector('.gallery img').naturalWidth > 0")
+
+
+def _threshold(browser: Browser, run: Path, slices: Set[str]) -> None:
+    with opened(browser, run / 'evaluation.html') as page:
+        matrix = texts(page.locator('#confusion td b'))
+    with opened(browser, run / 'threshold.html') as page:
+        choices = set(texts(page.locator('#slice option')))
+        assert {'All test images', *slices} <= choices
+        here, stored = (
+            texts(page.locator(f'#figures tbody td:nth-child({column})')) for column in (2, 3)
+        )
+        assert here == stored
+        # At the operating point, the counts are those of the evaluation page.
+        labels = ' '.join(page.locator('#histogram text').all_text_contents())
+        words = ('flagged', 'missed', 'false alarms', 'not flagged')
+        assert all(
+            f'{count} {word}' in labels for count, word in zip(matrix, words, strict=True)
+        ), (matrix, labels)
+        page.locator('#slider').press('End')
+        assert texts(page.locator('#figures tbody td:nth-child(2)')) != stored
+        page.get_by_role('button', name='Back to the operating point').click()
+        assert texts(page.locator('#figures tbody td:nth-child(2)')) == stored
 
 
 def _data(browser: Browser, run: Path, images: bool) -> None:

@@ -1,0 +1,101 @@
+"""The threshold page: figures at any threshold, on the ROC and the histogram of probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from components.evaluator import predictions, registry
+from components.evaluator.predictions import PredictionsError
+from pages import charts, names, threshold_counts
+from pages.measured import Evaluation, EvaluationError
+from pages.runs import Run
+from pages.threshold_counts import SliceCounts
+from pipeline.steps import TRAINER
+from schemas.signatures import PROBABILITY
+from trainer.artifacts import MODEL_INFO_FILE
+
+# Rows of the table of figures: the name of threshold.js -> title.
+_FIGURES: dict[str, str] = {
+    'sensitivity': registry.title('sensitivity'),
+    'specificity': registry.title('specificity'),
+    'ppv': registry.title('precision'),
+    'npv': 'Negative predictive value',
+    'flagged': 'Share of images flagged',
+    'missed': 'Missed per 1,000 images',
+    'false_alarms': 'False alarms per 1,000 images',
+}
+
+
+def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
+    """The values of the template threshold.html.
+
+    Raises:
+      EvaluationError: the predictions are not those that the evaluation measured.
+    """
+    try:
+        kept = predictions.read(evaluation.folder)
+    except PredictionsError:
+        return {'missing': _EARLIER_VERSION}
+    probability = kept[PROBABILITY].to_numpy(np.float32)
+    if not np.isfinite(probability).all():
+        return {'missing': _NOT_FINITE.format(images=int((~np.isfinite(probability)).sum()))}
+    facts = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE)
+    if not facts:
+        return {'missing': _NO_OPERATING_POINT}
+    point = np.float32(facts['operating_point']['threshold'])
+    levels = threshold_counts.thresholds(probability, float(point))
+    index = int(np.searchsorted(levels, point))
+    counted = threshold_counts.count(kept, evaluation.slices, levels)
+    if different := list(threshold_counts.differences(counted, evaluation.slices, index)):
+        raise EvaluationError(
+            f'{evaluation.folder}: the predictions are not those that the evaluation measured: '
+            f'{different[0]}. Run the pipeline again to write both anew'
+        )
+    keys = {counts.key for counts in counted}
+    return {
+        'missing': '',
+        'images': len(kept),
+        'figures': _FIGURES,
+        'positive': run.task.positive if run.task else 'positive',
+        'negative': run.task.negative if run.task else 'negative',
+        'operating_point': f'{point:.4f}',
+        'left_out': [
+            names.slice_title(measured.key)
+            for measured in evaluation.slices
+            if measured.key not in keys
+        ],
+        'roc': charts.canvas('ROC', ('1 − specificity', 'sensitivity'), diagonal=True),
+        'histogram': charts.canvas(
+            'Histogram of the probabilities', ('probability', 'share of images'), y_ticks=False
+        ),
+        'content': {
+            # As short as float32 allows: 0.01, not 0.009999999776482582.
+            'thresholds': [float(np.format_float_positional(level)) for level in levels],
+            'operating_point': index,
+            'slices': [_slice(counts) for counts in counted],
+        },
+    }
+
+
+def _slice(counts: SliceCounts) -> dict[str, Any]:
+    return {
+        'title': names.slice_title(counts.key),
+        'positives': counts.positives.tolist(),
+        'negatives': counts.negatives.tolist(),
+        'not_assessed': counts.not_assessed,
+    }
+
+
+_EARLIER_VERSION = (
+    'This page needs the predictions for each image, and an earlier version made this evaluation '
+    'without them. Run the pipeline again to add them.'
+)
+_NOT_FINITE = (
+    'The model gave {images:,} images a probability that is not a number, so no figure is defined.'
+)
+_NO_OPERATING_POINT = (
+    "The files of this run's model no longer exist, and with them its operating point. Run the "
+    'pipeline again to restore them.'
+)
