@@ -14,9 +14,10 @@ from google.protobuf import text_format
 from markupsafe import escape
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
+from components.data_audit import kinds
 from components.data_audit.artifact import AUDIT_JSON, AUDIT_PAGE, PICTURES_JSON
 from components.data_gate.artifact import GATE_JSON, counts_text
-from components.data_gate.rules import FAILED, FOUND_BY, PASSED, UNLIMITED, WARNING
+from components.data_gate.rules import FAILED, PASSED, UNLIMITED, WARNING
 from components.xray_example_gen.artifact import REPORT_FILE
 from pages import names, printed
 from pages.runs import Run
@@ -63,7 +64,7 @@ def context(run: Run) -> dict[str, Any]:
         'gate': verdict,
         'gate_counts': counts_text(verdict['counts']) if verdict else '',
         'gate_marks': _GATE_MARKS,
-        'titles': {name: kind.title for name, kind in PROBLEMS.items()},
+        'rule_title': rule_title,
         'audit': audit,
         'problems': problems(audit, run.json(AUDIT.name, 'audit', PICTURES_JSON)),
         'audit_page': audit_page(run),
@@ -71,6 +72,20 @@ def context(run: Run) -> dict[str, Any]:
         'cooccurrence': cooccurrence(audit),
         'label': names.label,
     }
+
+
+def rule_title(rule: dict[str, Any]) -> str:
+    """What a rule of the data gate looks at, in words."""
+    if rule['source'] == 'audit' and rule['name'] in PROBLEMS:
+        return PROBLEMS[rule['name']].title
+    titles = {
+        ('anomalies', 'schema'): 'The statistics differ from the schema',
+        ('anomalies', 'data'): 'The split has no examples',
+        ('ingest', 'quarantine'): 'Records are in quarantine',
+        ('ingest', 'record_count'): 'The name of a file promises another number of records',
+        ('ingest', 'films'): 'The audit read another number of images than ingestion wrote',
+    }
+    return titles.get((rule['source'], rule['name']), f'{rule["source"]}: {rule["name"]}')
 
 
 def _example(example: dict[str, Any]) -> str:
@@ -116,10 +131,7 @@ def problems(
                     issue['examples'], (pictures or {}).get(issue['kind'], ()), strict=False
                 )
             ][:_PICTURES],
-            'keys': [
-                f'gate.max_share.{issue["kind"]}',
-                *(f'audit.{key}' for key in FOUND_BY.get(issue['kind'], ())),
-            ],
+            'keys': kinds.keys(issue['kind']),
         }
         for issue in found
     ]

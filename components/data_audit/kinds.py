@@ -67,3 +67,34 @@ _UNITS: dict[str, str] = {
 KINDS: dict[str, Kind] = {
     name: Kind(**vars(PROBLEMS[name]), unit=unit) for name, unit in _UNITS.items()
 }
+
+# Kind of issue -> the audit's keys that decide what counts as one.
+FOUND_BY: dict[str, tuple[str, ...]] = {
+    'too_large': ('max_pixels',),
+    'wrong_size': ('width', 'height'),
+    'wrong_channels': ('channels',),
+    'wrong_format': ('format',),
+    'saturated': ('black_share', 'white_share'),
+    'low_contrast': ('low_contrast_range',),
+    'inverted_polarity': ('polarity_score',),
+    'near_duplicate': ('near_duplicate_correlation',),
+    'near_duplicate_across_splits': ('near_duplicate_correlation',),
+    'near_duplicate_across_patients': ('near_duplicate_correlation',),
+    'prevalence_shift': ('prevalence_difference', 'prevalence_p_value'),
+    'source_prevalence': ('prevalence_difference', 'prevalence_p_value'),
+    'source_predicts_label': ('source_auc',),
+}
+
+
+def limit_key(kind: str) -> str:
+    """The configuration key with the limit of the data gate on a kind of issue."""
+    return f'gate.max_share.{kind}'
+
+
+def keys(kind: str) -> list[str]:
+    """The configuration keys that decide what counts as an issue, and how much of it is allowed.
+
+    >>> keys('source_predicts_label')
+    ['gate.max_share.source_predicts_label', 'audit.source_auc']
+    """
+    return [limit_key(kind), *(f'audit.{name}' for name in FOUND_BY.get(kind, ()))]

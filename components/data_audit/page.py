@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from components.data_audit import kinds
 from components.data_audit.summary import Audit
 
 _TEMPLATE = 'audit.html'
@@ -52,5 +53,5 @@ def render(audit: Audit, shown: Mapping[str, list[list[str]]]) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
     )
     return environment.get_template(_TEMPLATE).render(
-        audit=audit.content, pictures=shown, names=_NAMES
+        audit=audit.content, pictures=shown, names=_NAMES, keys=kinds.keys
     )

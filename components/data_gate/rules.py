@@ -27,7 +27,7 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from components.data_audit.kinds import KINDS
+from components.data_audit.kinds import FOUND_BY, KINDS, limit_key
 from components.data_gate.limits import GateLimits
 
 FAILED, WARNING, PASSED, UNLIMITED = 'failed', 'warning', 'passed', 'unlimited'
@@ -37,22 +37,6 @@ _TFDV_ACTION = 'Correct the data, or the curated schema if the data is right.'
 _COUNT_ACTION = 'The examples differ from what ingestion wrote: delete their folder and run again.'
 _FILE_ACTION = 'Download the file again, or rename it after its record count.'
 _LEVEL_KEY = 'gate.anomaly_level'
-# Kind of issue -> the audit's keys that decide what counts as one.
-FOUND_BY: dict[str, tuple[str, ...]] = {
-    'too_large': ('max_pixels',),
-    'wrong_size': ('width', 'height'),
-    'wrong_channels': ('channels',),
-    'wrong_format': ('format',),
-    'saturated': ('black_share', 'white_share'),
-    'low_contrast': ('low_contrast_range',),
-    'inverted_polarity': ('polarity_score',),
-    'near_duplicate': ('near_duplicate_correlation',),
-    'near_duplicate_across_splits': ('near_duplicate_correlation',),
-    'near_duplicate_across_patients': ('near_duplicate_correlation',),
-    'prevalence_shift': ('prevalence_difference', 'prevalence_p_value'),
-    'source_prevalence': ('prevalence_difference', 'prevalence_p_value'),
-    'source_predicts_label': ('source_auc',),
-}
 
 
 class DataGateError(ValueError):
@@ -163,7 +147,7 @@ def ingest_rules(ingest: Mapping[str, Any]) -> list[Rule]:
             share,
             None,
             text,
-            action,
+            action if quarantined else '',
         )
     ]
     for file in ingest.get('files', ()):
@@ -254,7 +238,7 @@ def _issue_rule(issue: Mapping[str, Any], limit: float | None) -> Rule:
     where = ', '.join(f'{split} {images:,}' for split, images in issue['splits'].items())
     allowed = (
         'no limit' if limit is None else f'allowed {_percent(limit)}'
-    ) + f' ({_share_key(issue["kind"])})'
+    ) + f' ({limit_key(issue["kind"])})'
     text = f'{count:,} of {issue["total"]:,} {issue["unit"]} ({_percent(share)}), {allowed}'
     examples = [_example(example) for example in issue['examples'][:_SHOWN]]
     if examples:
@@ -264,10 +248,6 @@ def _issue_rule(issue: Mapping[str, Any], limit: float | None) -> Rule:
     keys = ', '.join(f'audit.{name}' for name in FOUND_BY.get(issue['kind'], ()))
     action = issue['action'] + (f' Detection depends on {keys}.' if keys else '')
     return Rule('audit', issue['kind'], where, state, share, limit, text, action if count else '')
-
-
-def _share_key(kind: str) -> str:
-    return f'gate.max_share.{kind}'
 
 
 def _example(example: Mapping[str, Any]) -> str:

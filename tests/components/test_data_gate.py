@@ -16,13 +16,13 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import Channel
 
 from components.data_audit.artifact import DataAuditReport
-from components.data_audit.kinds import KINDS
+from components.data_audit.kinds import FOUND_BY, KINDS
 from components.data_audit.parameters import AuditParameters
 from components.data_gate.artifact import DataBlessing
 from components.data_gate.component import DataGate
 from components.data_gate.executor import Executor
 from components.data_gate.limits import DEFAULT_MAX_SHARE, GateLimits
-from components.data_gate.rules import FOUND_BY, DataGateError
+from components.data_gate.rules import DataGateError
 from components.xray_example_gen.artifact import IngestReport
 from schemas.features import SPLITS
 from tests.support import audit_data as data
