@@ -163,6 +163,19 @@ def gate(run: Run) -> dict[str, Any] | None:
     return verdict
 
 
+def broken_limits(run: Run) -> list[str]:
+    """Each rule with which the data gate stopped a run, in one sentence; empty if it did not."""
+    try:
+        verdict = gate(run) if run.failed_at(DATA_GATE.name) else None
+    except (OSError, ValueError, KeyError, TypeError):  # damaged; the run has the reason too
+        return []
+    return [
+        f'{rule_title(rule)}: {rule["text"].partition("; e.g.")[0]}'
+        for rule in (verdict['rules'] if verdict else ())
+        if rule['verdict'] == FAILED
+    ]
+
+
 def statistics(run: Run) -> Statistics | None:
     """The statistics of all splits."""
     artifact = run.artifact(STATISTICS.name, 'statistics')

@@ -21,6 +21,7 @@ from components.evaluator.results import CANDIDATE, Slice
 from pages import data_page, evaluation_page, group_plots, lineage, names
 from pages.measured import Evaluation
 from pages.runs import Run
+from pages.setting_text import in_words
 from pipeline import metrics as gate_metrics
 from pipeline.metrics import Verdict
 from pipeline.steps import AUDIT, EVALUATOR
@@ -63,12 +64,21 @@ def context(run: Run, evaluation: Evaluation | None, previous: Run | None) -> di
       evaluation: None if the run did not finish its Evaluator.
       previous: the run to compare settings with, see `previous`.
     """
-    answers = [_good(evaluation), _better(run, evaluation), _worst_group(evaluation)]
+    answers = [_good(run, evaluation), _better(run, evaluation), _worst_group(evaluation)]
     answers += [_data(run), _changed(run, evaluation, previous)]
     # A run that was not blessed records its failed conditions as reasons; they are listed once.
     # An earlier version recorded them without the groups of a gap, at their end.
     recorded = [verdict.sentence() for verdict in _verdicts(evaluation)] if evaluation else []
     is_blessed = blessed(run)
+    if broken := data_page.broken_limits(run):
+        return {
+            'headline': f'Stopped by the data gate: the data break {_counted(len(broken), "limit")}'
+            ', and no model was trained.',
+            'passed': False,
+            'conditions': [('✗', text) for text in broken],
+            'reasons': [],
+            'answers': answers,
+        }
     return {
         'headline': _headline(run, evaluation),
         'passed': None if is_blessed is None else is_blessed and not run.reasons,
@@ -101,7 +111,7 @@ def blessed(run: Run) -> bool | None:
 
 def _headline(run: Run, evaluation: Evaluation | None) -> str:
     if evaluation is None:
-        return f'No verdict on a model: the run ended as "{run.state}".'
+        return f'No model was evaluated: the run ended as "{run.state}".'
     verdicts = _verdicts(evaluation)
     failed = sum(not verdict.passed for verdict in verdicts)
     if not verdicts:
@@ -161,14 +171,17 @@ def _sentence(verdict: Verdict) -> str:
     return f'{text}: {"met" if verdict.passed else "missed"} by {abs(verdict.margin):.4f}{groups}'
 
 
-def _good(evaluation: Evaluation | None) -> Answer:
+def _good(run: Run, evaluation: Evaluation | None) -> Answer:
     lines: list[str] = []
     if evaluation:
         overall = evaluation.overall
         lines = [
-            f'{registry.title(name)}: {overall.figure(name).text()}'
-            for name in (*registry.OVERVIEW, 'metadata_auc')
-            if overall.is_measured(name)
+            *_flagged(run, overall),
+            *[
+                f'{registry.title(name)}: {overall.figure(name).text()}'
+                for name in (*registry.OVERVIEW, 'metadata_auc')
+                if overall.is_measured(name)
+            ],
         ]
         images = evaluation_page.count(overall, registry.IMAGES)
         if images is not None:
@@ -181,6 +194,19 @@ def _good(evaluation: Evaluation | None) -> Answer:
         tuple(lines or [_NOT_EVALUATED]),
         'evaluation.html',
         'evaluation',
+    )
+
+
+def _flagged(run: Run, overall: Slice) -> Iterator[str]:
+    """What the model does to 100 images of each class, as counts; nothing for an old evaluation."""
+    counts = overall.confusion.get(CANDIDATE)
+    if counts is None:
+        return
+    positive = run.task.positive if run.task else 'positive'
+    negative = run.task.negative if run.task else 'negative'
+    yield (
+        f'It flags {counts.true_positives:,} of {counts.positives:,} {positive} images and '
+        f'{counts.false_positives:,} of {counts.negatives:,} {negative} ones.'
     )
 
 
@@ -360,7 +386,8 @@ def change_texts(changes: list[tuple[str, str, str]]) -> Iterator[str]:
     ]
     for key, old, new in changes:
         if key.startswith('config.'):
-            yield f'{key.removeprefix("config.")}: {old or "not set"} → {new or "not set"}'
+            words = f'{in_words(key, old)} → {in_words(key, new)}'
+            yield f'{key.removeprefix("config.")}: {words}'
     for key, title in _FACT_TITLES.items():
         if any(name == key for name, _, _ in changes):
             yield title

@@ -9,14 +9,15 @@ import pytest
 
 from components.evaluator.figure import Figure
 from components.evaluator.groups import Group, Groups
-from components.evaluator.results import BASELINE, CANDIDATE, Slice
+from components.evaluator.results import BASELINE, CANDIDATE, Confusion, Slice
 from pages import runs, verdict
 from pages import store as store_lib
 from pages.measured import Evaluation
 from pages.runs import Run
 from pipeline.evaluation_parameters import Threshold
 from pipeline.run_record import NOT_BLESSED
-from tests.support.synthetic_root import RootBuilder
+from pipeline.run_root import RunRoot
+from tests.support.synthetic_root import STATES, RootBuilder
 
 FIRST, SECOND, THIRD = (f'2026-11-2{day}T08:00:00.000001' for day in (1, 2, 3))
 VALUES = {(CANDIDATE, 'auc'): 0.8, (CANDIDATE, 'sensitivity'): 0.9, (CANDIDATE, 'specificity'): 0.5}
@@ -175,3 +176,51 @@ def test_a_run_without_an_evaluation_has_no_verdict(builder: RootBuilder) -> Non
     content = verdict.context(run, None, None)
     assert content['passed'] is None and 'ended as "killed"' in content['headline']
     assert content['reasons'] == ['memory ran out']
+
+
+def test_thresholds_that_changed_are_conditions_in_words() -> None:
+    old = json.dumps([{'metric': 'auc', 'min': 0.8, 'max_worse': 0.02}])
+    new = json.dumps([{'metric': 'auc', 'min': 0.7, 'slice': {'sex': 'F'}}])
+    assert list(verdict.change_texts([('config.evaluation.thresholds', old, new)])) == [
+        'evaluation.thresholds: auc >= 0.8; auc at most 0.02 worse than served → '
+        'auc on sex=F >= 0.7'
+    ]
+    unknown = '[{"of": "another version"}]'
+    (text,) = verdict.change_texts([('config.evaluation.thresholds', unknown, '')])
+    assert text == f'evaluation.thresholds: {unknown} → not set'
+
+
+def test_a_run_that_the_data_gate_stopped_lists_each_broken_limit(builder: RootBuilder) -> None:
+    builder.step(FIRST, 'DataGate', STATES.FAILED)
+    folder = RunRoot(builder.root).artifacts / 'DataGate/.system/stateful_working_dir/abc-1'
+    folder.mkdir(parents=True)
+    rules = [
+        {
+            'source': 'audit',
+            'name': name,
+            'where': '',
+            'verdict': state,
+            'text': f'{count} of 600 images, allowed 0 % (gate.max_share.{name}); e.g. a.png',
+            'action': '',
+        }
+        for name, state, count in (('blank', 'failed', 3), ('truncated', 'passed', 0))
+    ]
+    counts = {'failed': 1, 'warning': 0, 'passed': 1, 'unlimited': 0}
+    gate = {'blessed': False, 'counts': counts, 'rules': rules}
+    (folder / 'gate.json').write_text(json.dumps(gate), encoding='utf-8')
+    reason = 'DataGate failed: All rules: artifacts/DataGate/.system/stateful_working_dir/abc-1'
+    builder.record(FIRST, state='failed', reasons=[f'{reason}/gate.json'])
+    (run,) = _runs(builder.root)
+    content = verdict.context(run, None, None)
+    assert content['passed'] is False
+    assert content['headline'].startswith('Stopped by the data gate: the data break 1 limit,')
+    assert content['conditions'] == [
+        ('✗', 'The image shows nothing: 3 of 600 images, allowed 0 % (gate.max_share.blank)')
+    ]
+    assert content['reasons'] == []
+
+
+def test_the_first_answer_counts_what_the_model_flags(builder: RootBuilder) -> None:
+    confusion = {CANDIDATE: Confusion(40, 6, 4, 34)}
+    lines = _lines(_run(builder, 1), _evaluation(confusion=confusion), 'good')
+    assert lines[0] == 'It flags 40 of 44 positive images and 6 of 40 negative ones.'
