@@ -16,9 +16,8 @@ from components.data_audit.artifact import AUDIT_JSON
 from components.data_gate.artifact import counts_text
 from components.evaluator import registry, results
 from components.evaluator.figure import Figure
-from components.evaluator.groups import Group
 from components.evaluator.results import CANDIDATE, Slice
-from pages import data_page, evaluation_page, group_plots, lineage, names
+from pages import data_page, evaluation_page, lineage, names, worst_group
 from pages.measured import Evaluation
 from pages.runs import Run
 from pages.setting_text import in_words
@@ -48,12 +47,14 @@ class Answer:
       lines: the answer, one line for each fact.
       page: the page with the figures behind it, relative to the overview.
       link: the text of the link to that page.
+      images: address and text of a link to the images in the gallery; None without one.
     """
 
     question: str
     lines: tuple[str, ...]
     page: str
     link: str
+    images: tuple[str, str] | None = None
 
 
 def context(run: Run, evaluation: Evaluation | None, previous: Run | None) -> dict[str, Any]:
@@ -194,6 +195,7 @@ def _good(run: Run, evaluation: Evaluation | None) -> Answer:
         tuple(lines or [_NOT_EVALUATED]),
         'evaluation.html',
         'evaluation',
+        ('gallery.html', 'images that it got wrong') if evaluation else None,
     )
 
 
@@ -229,6 +231,9 @@ def _better(run: Run, evaluation: Evaluation | None) -> Answer:
         tuple(lines),
         'evaluation.html#metrics',
         'both models, metric by metric',
+        ('gallery.html#changed', 'images whose flag changed')
+        if evaluation and evaluation.has_baseline
+        else None,
     )
 
 
@@ -252,64 +257,14 @@ def _change(name: str, change: Figure) -> str:
 
 
 def _worst_group(evaluation: Evaluation | None) -> Answer:
+    address = worst_group.missed_images(evaluation.overall) if evaluation else ''
     return Answer(
         'Which group is worst?',
-        tuple(_group_lines(evaluation.overall) if evaluation else [_NOT_EVALUATED]),
+        tuple(worst_group.lines(evaluation.overall) if evaluation else [_NOT_EVALUATED]),
         'evaluation.html#groups',
         'all groups',
+        (address, 'images that it missed there') if address else None,
     )
-
-
-def _group_lines(overall: Slice) -> Iterator[str]:
-    features = {
-        feature: groups for (model, feature), groups in overall.groups.items() if model == CANDIDATE
-    }
-    if not features:
-        yield 'The evaluation has no groups by sex, age or view.'
-        return
-    compared = [
-        (group.sensitivity, feature, group)
-        for feature, groups in features.items()
-        for group in groups.groups
-        if group.compared and group.sensitivity is not None
-    ]
-    if compared:
-        _, feature, worst = min(compared, key=lambda item: (item[0], item[1], item[2].name))
-        yield f'{_group(feature, worst)}, against {_sensitivity(overall)} on all test images.'
-    else:
-        least = next(iter(features.values())).min_positives
-        yield f'No group has {least} positive images, which a comparison needs.'
-    largest = _largest_gap(overall)
-    if largest:
-        groups_text = group_plots.gap_text(overall, largest) or 'its groups are not on record'
-        yield f'{registry.title(largest)}: {overall.value(largest):.3f}, {groups_text}.'
-    for feature, groups in features.items():
-        # The line above already names those that the largest gap leaves out.
-        is_named = largest and registry.METRICS[largest].group == feature
-        if not is_named and (text := groups.left_out_text()):
-            yield f'Not compared, by {names.group(feature)}: {text}.'
-
-
-def _group(feature: str, group: Group) -> str:
-    title = names.slice_title(((feature, group.name),))
-    return (
-        f'{title} has the lowest sensitivity, {group.figure.text()}: '
-        f'{group.missed:,} of {_counted(group.positives, "positive image")} missed'
-    )
-
-
-def _sensitivity(overall: Slice) -> str:
-    return overall.figure('sensitivity').value_text()
-
-
-def _largest_gap(overall: Slice) -> str:
-    """The name of the gap with the largest value; '' if none is defined."""
-    gaps = [
-        (value, name)
-        for name in registry.of_kind('gap')
-        if (value := overall.value(name)) is not None
-    ]
-    return max(gaps)[1] if gaps else ''
 
 
 def _lines(lines: Iterator[str]) -> tuple[str, ...]:

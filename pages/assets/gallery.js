@@ -16,7 +16,12 @@
     });
   }
 
-  const filtered = () => selects.some(({value}) => value);
+  // The filters in use, such as "Sex: female, Age: 60–79".
+  const filters = () =>
+    selects
+      .filter(({value}) => value)
+      .map((select) => `${select.labels[0].firstChild.textContent.trim()}: ${select.selectedOptions[0].text}`)
+      .join(', ');
 
   // Shows the first `limit` cards of a section that pass the filters.
   function show(section, limit) {
@@ -27,8 +32,9 @@
       card.hidden = !matching.has(card) || visible >= limit;
       visible += card.hidden ? 0 : 1;
     }
+    const which = filters() ? ` (${filters()})` : '';
     section.querySelector('[role=status]').textContent = cards.length
-      ? `${visible} of ${matching.size} pictures ${filtered() ? 'that match ' : ''}are shown.`
+      ? `${visible} of ${matching.size} pictures${which} are shown.`
       : '';
     const more = section.querySelector('.more');
     if (more) more.hidden = visible === matching.size;

@@ -122,7 +122,8 @@ def test_filters_leave_the_images_that_match_all_of_them(browser, path: Path) ->
             " && card.dataset.findings.split('|').includes('Pleural_Thickening'))"
         )
         status = page.locator('[data-kind=missed] [role=status]')
-        assert f'{shown} of {shown} pictures that match are shown' in status.inner_text()
+        which = 'Sex: male, Finding: Pleural Thickening'
+        assert status.inner_text() == f'{shown} of {shown} pictures ({which}) are shown.'
         # Negative images have no findings.
         assert page.locator(_VISIBLE.format('false-alarm')).count() == 0
         _filter(page, 'finding').select_option(label='all')

@@ -122,8 +122,11 @@ def test_the_worst_group_is_one_that_is_large_enough(builder: RootBuilder) -> No
     ages = Groups(min_positives=20, groups=(group('00-17', 2, 2), group('40-59', 88, 12)))
     evaluation = _evaluation(groups={(CANDIDATE, 'sex'): groups, (CANDIDATE, 'age_band'): ages})
     evaluation.overall.values[CANDIDATE, 'sensitivity_gap_sex'] = 0.1
-    lines = _lines(_run(builder, 1), evaluation, 'worst')
-    assert lines == (
+    run = _run(builder, 1)
+    answers = verdict.context(run, evaluation, None)['answers']
+    address, _ = next(answer.images for answer in answers if 'worst' in answer.question)
+    assert address == 'gallery.html?sex=M#missed'
+    assert _lines(run, evaluation, 'worst') == (
         'Sex: male has the lowest sensitivity, 0.800 (0.100 – 0.900): 10 of 50 positive images '
         'missed, against 0.900 on all test images.',
         'Largest gap in sensitivity by sex: 0.100, between Sex: male (0.800) and Sex: female '
