@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli import label_options
 from pipeline.exit_codes import refuse
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--images',
         type=Path,
         required=True,
-        metavar='DIR',
-        help='folder with the images, at any depth',
+        metavar='PATH',
+        help='folder with the images, at any depth; with --labels also a DICOMDIR or ZIP file',
     )
     parser.add_argument(
         '--out',
@@ -103,6 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--overwrite', action='store_true', help='replace an earlier data set in --out'
     )
+    label_options.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,7 +120,8 @@ def run(args: argparse.Namespace) -> int:
 
     console, errors = terminal.console(), terminal.console(stderr=True, soft_wrap=True)
     try:
-        return _convert(args, console, errors)
+        with contextlib.ExitStack() as stack:
+            return _convert(args, console, errors, stack)
     except (SourceError, MetadataError, DataRootError, NothingConvertedError) as error:
         return refuse('convert', error)
     except BrokenProcessPool:
@@ -135,7 +139,9 @@ def run(args: argparse.Namespace) -> int:
         return refuse('convert', f'{terminal.error_text(error)}{advice}')
 
 
-def _convert(args: argparse.Namespace, console: Console, errors: Console) -> int:
+def _convert(
+    args: argparse.Namespace, console: Console, errors: Console, stack: contextlib.ExitStack
+) -> int:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -149,14 +155,27 @@ def _convert(args: argparse.Namespace, console: Console, errors: Console) -> int
 
     _check_numbers(args)
     images, out = args.images.expanduser(), args.out.expanduser()
-    _check_folders(images, out, args.overwrite)
-    listing = _list(args, images)
+    if args.labels:
+        images = label_options.folder_of(images, stack)
+    folder = images.parent if args.labels and images.is_file() else images
+    _check_folders(folder, out, args.overwrite)
+    if args.labels:
+        listing, is_new = label_options.list_images(args, images, out)
+        if is_new:
+            errors.print(
+                f'{_escape(args.patient_key)}: made a new key. Keep it, and keep it secret.'
+            )
+    else:
+        listing = _list(args, images)
     if listing.own_patient:
+        advice = (
+            '' if args.labels else ' Use --patient-pattern if the file names contain the patient.'
+        )
         errors.print(
             f'[bold yellow]Warning:[/] the patient of {listing.own_patient} of '
             f'{len(listing.sources)} images is unknown: each of them counts as its own patient. '
-            'Images of one person can then be in training and in test, and results look too good. '
-            'Use --patient-pattern if the file names contain the patient.'
+            'Images of one person can then be in training and in test, and results look too good.'
+            f'{advice}'
         )
     for problem in listing.problems:
         errors.print(f'[bold yellow]Warning:[/] {_escape(listing.kind)}: {_escape(problem)}')
@@ -170,7 +189,7 @@ def _convert(args: argparse.Namespace, console: Console, errors: Console) -> int
         task = progress.add_task('convert', total=len(listing.sources))
         outcome = convert(
             listing,
-            images,
+            folder,
             out,
             size=args.size,
             fit=args.fit,
@@ -302,6 +321,9 @@ def _show(outcome: Outcome, out: Path, console: Console) -> None:
         ('patients', outcome.patients),
         ('files written', len(outcome.shards)),
     ]
+    for name, count in rows:
+        table.add_row(_escape(name), f'{count:,}')
+    rows = [(f'noted: {note}', count) for note, count in sorted(outcome.notes.items())]
     for name, count in rows:
         table.add_row(_escape(name), f'{count:,}')
     table.add_section()

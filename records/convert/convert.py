@@ -49,6 +49,8 @@ class Outcome:
       own_patient, left_out, without_file, ignored, problems: as in Listing.
       failed: file -> why it was not converted.
       lists: split list -> number of image ids.
+      notes: what the reader of DICOM files notes -> number of images.
+      private: as in Listing.
     """
 
     images: str
@@ -64,6 +66,8 @@ class Outcome:
     failed: dict[str, Failure] = field(default_factory=dict)
     lists: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+    private: bool = False
 
     @property
     def converted(self) -> int:
@@ -78,10 +82,14 @@ class Outcome:
     def as_json(self) -> bytes:
         """The report file."""
         content = {
-            'images': self.images,
+            'images': '' if self.private else self.images,
             'kind': self.kind,
             'converted': self.converted,
-            'failed': [{'file': file, **vars(self.failed[file])} for file in sorted(self.failed)],
+            'failed': [
+                {'file': '' if self.private else file, **vars(self.failed[file])}
+                for file in sorted(self.failed)
+            ],
+            'notes': dict(sorted(self.notes.items())),
             'failed_by_kind': dict(
                 sorted(Counter(failure.kind for failure in self.failed.values()).items())
             ),
@@ -136,6 +144,7 @@ def convert(
         ignored=dict(listing.ignored),
         failed=dict(listing.failed),
         problems=list(listing.problems),
+        private=listing.private,
     )
     writer = ShardWriter(out, shard_size)
     table: dict[str, list[str]] = {}
@@ -149,6 +158,7 @@ def convert(
                 table[source.image_id] = _table_row(source, result)
                 outcome.depths[result.bits] += 1
                 outcome.labels.update(source.labels)
+                outcome.notes.update(result.notes)
                 done.append(source)
             advance(1)
         if done:
@@ -160,7 +170,10 @@ def convert(
         done.sort(key=lambda source: source.image_id)
         write_preprocessed(
             out,
-            ((_listed_path(source, images), dict.fromkeys(source.labels, 1)) for source in done),
+            (
+                (_listed_path(source, images, listing.private), dict.fromkeys(source.labels, 1))
+                for source in done
+            ),
         )
         write_table(out, (table[source.image_id] for source in done))
         for name, image_ids in listing.lists.items():
@@ -215,9 +228,9 @@ def _table_row(source: Source, result: Converted) -> list[str]:
     return [row.get(name, '') for name in TABLE_COLUMNS]
 
 
-def _listed_path(source: Source, images: Path) -> str:
+def _listed_path(source: Source, images: Path, is_private: bool) -> str:
     """The path in the form of the Kaggle file: the original folder, and the name in the records."""
-    folder = source.path.relative_to(images).parent.as_posix()
+    folder = '.' if is_private else source.path.relative_to(images).parent.as_posix()
     return '/'.join(
         part for part in ('../input/data', '' if folder == '.' else folder, source.image_id) if part
     )

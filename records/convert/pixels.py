@@ -1,7 +1,7 @@
 """Converts an image of any usual kind to the JPEG of a record: square, one channel, 8 bits.
 
 It decodes TIFF and BMP itself, because only `convert` accepts them; `records.images` checks and
-decodes JPEG and PNG.
+decodes JPEG and PNG, `records.dicom` DICOM.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from records.dicom import reader
+from records.dicom.header import is_dicom
 from records.image_header import JPEG, inspect
 from records.images import (
     ImageError,
@@ -69,11 +71,14 @@ class _Original:
       image: upright, in Pillow's mode.
       deep_colour: whether it has colour of 16 bits per channel, of which Pillow keeps the upper 8.
       min_is_white: whether its grey values still have to be inverted.
+      bits, notes: of a DICOM file, as in Converted.
     """
 
     image: Image.Image
     deep_colour: bool = False
     min_is_white: bool = False
+    bits: int = 8
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,14 @@ class Converted:
       jpeg: the encoded image.
       width, height: of the original, pixels.
       bits: depth of the grey values of the original.
+      notes: what the reader of DICOM files says about the original.
     """
 
     jpeg: bytes
     width: int
     height: int
     bits: int
+    notes: tuple[str, ...] = ()
 
 
 def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
@@ -102,7 +109,7 @@ def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
     which averages when it shrinks.
 
     Args:
-      data: an encoded JPEG, PNG, TIFF or BMP.
+      data: an encoded JPEG, PNG, TIFF or BMP, or a DICOM file.
       size: side of the result in pixels.
       fit: for an image that is not square: SQUASH changes its proportions, as the NIH did when it
         made 1024x1024 PNGs; PAD adds black borders; CROP cuts both ends of the longer side.
@@ -127,11 +134,16 @@ def to_jpeg(data: bytes, size: int = 600, fit: str = SQUASH) -> Converted:
         raise ImageError(BLANK, reason)
     out = io.BytesIO()
     _framed(grey, size).save(out, 'JPEG', quality=_QUALITY, dpi=_DPI)
-    return Converted(out.getvalue(), width, height, bits)
+    return Converted(out.getvalue(), width, height, max(bits, original.bits), original.notes)
 
 
 def _decode(data: bytes) -> _Original:
     """Decodes an image; raises ImageError."""
+    if is_dicom(data):
+        radiograph = reader.read(data)
+        check_size(*radiograph.size)
+        image = Image.fromarray(radiograph.render().pixels)
+        return _Original(image, bits=int(radiograph.dataset.BitsStored), notes=radiograph.notes)
     if data[:2] == b'\xff\xd8' or data[:4] == b'\x89PNG':
         header = check_readable(data)
         image = decode_stored(data, header)

@@ -41,7 +41,7 @@ _OTHER_IMAGES = (
     *('.pgm', '.ppm', '.nii', '.nii.gz', '.nrrd', '.mha', '.mhd'),
 )
 _DICOM_MARK, _DICOM_MARK_AT = b'DICM', 128
-_DICOM = 'it is a DICOM file, which is not read: export its image as PNG or TIFF first'
+_DICOM = 'it is a DICOM file, which is read only with a label table: use --labels'
 
 
 class SourceError(ValueError):
@@ -88,6 +88,7 @@ class Listing:
       without_file: number of rows of the NIH table without an image; people often have a part of
         the release.
       own_patient: number of images whose patient is unknown.
+      private: whether names of files may identify patients, and are not to be kept.
     """
 
     kind: str
@@ -99,6 +100,7 @@ class Listing:
     left_out: int = 0
     without_file: int = 0
     own_patient: int = 0
+    private: bool = False
 
 
 def find_table(images: Path) -> Path | None:
@@ -169,7 +171,7 @@ def list_class_folders(
             'labels with --class-map FOLDER=Label (FOLDER= leaves a folder out). The labels are: '
             f'{", ".join(LABELS)}; NORMAL is No Finding'
         )
-    return _finished(listing, images)
+    return finished(listing, images)
 
 
 def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
@@ -203,7 +205,7 @@ def list_nih(images: Path, table: Path, ids: str = BY_NAME) -> Listing:
         row = {**rows[name], 'Finding Labels': '|'.join(entry.findings)}
         listing.sources.append(Source(path, _image_id(path, images, ids), entry.findings, row))
     listing.without_file = len(entries) - len(used)
-    return _finished(listing, images)
+    return finished(listing, images)
 
 
 def _names(images: Path) -> list[str]:
@@ -330,10 +332,17 @@ def _image_id(path: Path, images: Path, ids: str) -> str:
     return '-'.join(path.relative_to(images).with_suffix('.png').parts)
 
 
-def _finished(listing: Listing, images: Path) -> Listing:
+def finished(listing: Listing, images: Path) -> Listing:
+    """The listing in the order of the records.
+
+    Raises:
+      SourceError: two images have the same image_id.
+    """
     paths: dict[str, Path] = {}
     for source in listing.sources:
         other = paths.setdefault(source.image_id, source.path)
+        if other != source.path and listing.private:
+            raise SourceError(f'{other} and {source.path} are the same image: remove one')
         if other != source.path:
             raise SourceError(
                 f'{other} and {source.path} would both get the image_id {source.image_id!r}: '

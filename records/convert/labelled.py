@@ -1,0 +1,219 @@
+"""Lists DICOM and other images whose labels come from a table. Nothing in the list names a person.
+
+Patients and images get keyed pseudonyms, also in the names of records.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+
+from records import spelling, walking
+from records.convert import label_formats
+from records.convert.label_formats import LabelFormat
+from records.convert.label_tables import Row
+from records.convert.pseudonyms import Pseudonyms
+from records.convert.sources import SUFFIXES, Failure, Listing, Source, SourceError, finished
+from records.dicom import attributes, header, rules
+from records.dicom.attributes import Attributes
+from records.dicom.error import DicomError
+from schemas import problem_names as problems
+
+CONTENTS = 'DICOMDIR'
+_HEADER_BYTES = 1 << 20
+_NOT_AN_IMAGE = 'other files'
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A file with its labels; `said` is what its header says, None without one."""
+
+    path: Path
+    row: Row
+    said: Attributes | None
+    patient: str
+    identity: str
+
+
+def unzipped(archive: Path, folder: Path) -> None:
+    """Unpacks a ZIP file.
+
+    Raises:
+      SourceError: it is damaged, encrypted, or larger than the space that is left.
+    """
+    try:
+        with zipfile.ZipFile(archive) as content:
+            needed = sum(entry.file_size for entry in content.infolist())
+            free = shutil.disk_usage(folder).free
+            if needed > free:
+                raise SourceError(
+                    f'{archive}: its files take {needed:,} bytes, and {folder} has {free:,}. Set '
+                    'TMPDIR to a folder with more space'
+                )
+            content.extractall(folder)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise SourceError(f'{archive}: not a ZIP file that can be read ({error})') from None
+
+
+def list_labelled(
+    images: Path, rows: Mapping[str, Row], form: LabelFormat, pseudonyms: Pseudonyms
+) -> Listing:
+    """Lists the images under `images` that a table has labels for.
+
+    Args:
+      images: a folder, or a DICOMDIR, whose files are read.
+      rows: of the table.
+      form: of the table.
+      pseudonyms: for patients and images.
+
+    Raises:
+      SourceError: there is no image, or two are the same one.
+      OSError: a folder cannot be listed.
+    """
+    listing = Listing('a label table', private=True)
+    folder = images.parent if images.is_file() else images
+    used: set[str] = set()
+    found = []
+    for name in _files(images, listing):
+        path = folder / name
+        try:
+            image = _read(path, name, rows, form, used)
+        except DicomError as error:
+            listing.failed[name] = Failure(error.kind, str(error))
+            continue
+        except OSError as error:
+            reason = f'it cannot be read: {error.strerror or error}'
+            listing.failed[name] = Failure(problems.UNREADABLE_FILE, reason)
+            continue
+        if image is None:
+            listing.ignored[_NOT_AN_IMAGE] += 1
+        elif isinstance(image, Failure):
+            listing.failed[name] = image
+        elif image.row.left_out:
+            listing.ignored[image.row.left_out] += 1
+        else:
+            found.append(image)
+    if not found and not listing.failed and not listing.ignored:
+        raise SourceError(f'{images}: no DICOM files and no images ({", ".join(SUFFIXES)})')
+    numbers = _study_numbers(found)
+    for image in found:
+        listing.own_patient += not image.patient
+        listing.sources.append(_source(image, numbers, pseudonyms))
+    listing.without_file = len(rows) - len(used)
+    return finished(listing, folder)
+
+
+def write_names(path: Path, listing: Listing, folder: Path) -> None:
+    """Writes which file became which image: CSV with file, image_id and patient."""
+    with path.open('w', newline='', encoding='utf-8', errors='surrogateescape') as file:
+        writer = csv.writer(file)
+        writer.writerow(('file', 'image_id', 'patient', 'problem'))
+        for source in listing.sources:
+            name = source.path.relative_to(folder).as_posix()
+            writer.writerow((name, source.image_id, source.table['Patient ID'], ''))
+        for name, failure in listing.failed.items():
+            writer.writerow((name, '', '', failure.reason))
+
+
+def _files(images: Path, listing: Listing) -> list[str]:
+    if images.is_file():
+        return _of_contents(images, listing)
+    walk = walking.walk(str(images))
+    counts = (('hidden', walk.hidden), ('links to other files here', len(walk.repeated)))
+    listing.ignored.update({kind: count for kind, count in counts if count})
+    for name, what in walk.special.items():
+        listing.failed[name] = Failure(problems.UNREADABLE_FILE, f'{what}, expected a regular file')
+    return [file.name for file in walk.files if Path(file.name).name.upper() != CONTENTS]
+
+
+def _of_contents(path: Path, listing: Listing) -> list[str]:
+    """The files that a DICOMDIR lists."""
+    try:
+        records = pydicom.dcmread(path).DirectoryRecordSequence
+    except Exception:  # noqa: BLE001 - what a damaged file makes a library raise
+        raise SourceError(f'{path}: not a DICOMDIR that can be read') from None
+    names = []
+    for record in records:
+        parts = record.get('ReferencedFileID')
+        if not parts:
+            continue
+        name = '/'.join([parts] if isinstance(parts, str) else parts)
+        inside = (path.parent / name).resolve().is_relative_to(path.parent.resolve())
+        if inside and (path.parent / name).is_file():
+            names.append(name)
+        else:
+            reason = 'the DICOMDIR lists it, but it is missing'
+            listing.failed[name] = Failure(problems.UNREADABLE_FILE, reason)
+    return sorted(set(names))
+
+
+def _read(
+    path: Path, name: str, rows: Mapping[str, Row], form: LabelFormat, used: set[str]
+) -> _Image | Failure | None:
+    """An image, why it is not one, or None for another file. Adds its name to `used`."""
+    with path.open('rb') as file:
+        head = file.read(_HEADER_BYTES + 1)
+    said = None
+    if header.is_dicom(head):
+        dataset = header.read_header(head)
+        rules.check(dataset)
+        said = attributes.read(dataset)
+    elif path.suffix.lower() in ('.dcm', '.dicom'):
+        return Failure(problems.UNSUPPORTED_FILE, 'it has no DICM after its first 128 bytes')
+    elif path.suffix.lower() not in SUFFIXES:
+        return None
+    text = {
+        label_formats.INSTANCE: said.image if said else '',
+        label_formats.STUDY: said.study if said else '',
+    }.get(form.match, name)
+    key = label_formats.key_of(text, form.match)
+    if key not in rows:
+        reason = f'the label table has no row for it ({form.image}, by {form.match})'
+        return Failure(problems.NOT_IN_METADATA, reason)
+    used.add(key)
+    row = rows[key]
+    patient = (said.patient if said else '') or row.patient
+    return _Image(path, row, said, patient, (said.image if said else '') or name)
+
+
+def _study_numbers(images: list[_Image]) -> dict[tuple[str, str], int]:
+    """(patient, study) -> the patient's study number, by date, which itself is not kept."""
+    studies: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for image in images:
+        if image.said and image.said.study and image.said.time and image.patient:
+            studies[image.patient].add((image.said.time, image.said.study))
+    numbers: dict[tuple[str, str], int] = {}
+    for patient, times in studies.items():
+        ordered = dict.fromkeys(study for _, study in sorted(times))
+        numbers.update({(patient, study): number for number, study in enumerate(ordered)})
+    return numbers
+
+
+def _source(
+    image: _Image, numbers: Mapping[tuple[str, str], int], pseudonyms: Pseudonyms
+) -> Source:
+    said, row = image.said, image.row
+    image_id = pseudonyms.image(image.identity)
+    number = numbers.get((image.patient, said.study)) if said else None
+    spacing = said.spacing if said else ('', '')
+    table = {
+        'Finding Labels': '|'.join(row.labels),
+        'Follow-up #': '' if number is None else str(number),
+        'Patient ID': (
+            pseudonyms.patient(image.patient) if image.patient else image_id.removesuffix('.png')
+        ),
+        'Patient Age': (said.age if said else '')
+        or attributes.limited_age(spelling.age(row.age) if row.age else None),
+        'Patient Gender': (said.sex if said else '') or spelling.sex(row.sex) or '',
+        'View Position': (said.view if said else '') or spelling.view(row.view) or '',
+        'OriginalImagePixelSpacing[x': spacing[0],
+        'y]': spacing[1],
+    }
+    return Source(image.path, image_id, row.labels, table)
