@@ -133,6 +133,12 @@ class Place:
             else []
         )
 
+    def remove_workers(self) -> None:
+        """Removes the containers of all jobs."""
+        for label in (WORKERS, SETUP_FILE):
+            for container in self.workers(label):
+                self.docker.run('rm', '--force', container['Id'], capture_output=True)
+
 
 @pytest.fixture(scope='module')
 def place(
@@ -140,10 +146,10 @@ def place(
 ) -> Iterator[Place]:
     """An empty folder for all jobs; their containers are removed at the end."""
     place = Place(docker, image, data_root, tmp_path_factory.mktemp('beam'))
+    # A test run that was killed leaves its containers.
+    place.remove_workers()
     yield place
-    for label in (WORKERS, SETUP_FILE):
-        for container in place.workers(label):
-            docker.run('rm', '--force', container['Id'], capture_output=True)
+    place.remove_workers()
 
 
 @pytest.fixture(scope='module')
