@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tfx import v1 as tfx
+from tfx.dsl.components.common.resolver import Resolver
 
 from pipeline import config as config_lib
 from pipeline import steps
@@ -94,7 +94,7 @@ def test_kubeflow_can_run_the_graph(root: Path) -> None:
     pipeline = create_pipeline(_config(root), 'f')
     ids = [component.id for component in pipeline.components]
     assert all(re.fullmatch(r'[a-zA-Z0-9-]+', name) for name in ids)
-    assert not any(isinstance(component, tfx.dsl.Resolver) for component in pipeline.components)
+    assert not any(isinstance(component, Resolver) for component in pipeline.components)
     assert pipeline.enable_cache
 
 

@@ -45,7 +45,7 @@ class TinyModel(tf.Module):
     def __init__(self, seed: int = 0, defect: str = '') -> None:
         super().__init__()
         keras.utils.set_random_seed(seed)
-        self.net = keras.Sequential(
+        network = keras.Sequential(
             [
                 keras.layers.Input([_SIDE, _SIDE, 1]),
                 keras.layers.Conv2D(4, 3, activation='relu', kernel_initializer='random_normal'),
@@ -53,23 +53,11 @@ class TinyModel(tf.Module):
                 keras.layers.Dense(1),
             ]
         )
-        self._spread()
+        _spread(network)
+        # Not the network itself, which an export would trace again, with AutoGraph.
+        self.weights, self._network = network.weights, network.__call__
         self.defect = defect
         self.version = f'tiny-{seed}'
-
-    def _spread(self) -> None:
-        """Scales the last layer: the logits of `images()` get mean 0 and standard deviation 1.
-
-        Without it, all images get almost the same score.
-        """
-        logits = self.net(
-            tf.cast(preprocessing.decode_and_resize(tf.constant(images()), _SIDE), tf.float32)
-            / 255.0
-        ).numpy()
-        kernel, bias = self.net.layers[-1].get_weights()
-        self.net.layers[-1].set_weights(
-            [kernel / logits.std(), (bias - logits.mean()) / logits.std()]
-        )
 
     @functools.cached_property
     def score(self) -> tf.types.experimental.ConcreteFunction:
@@ -84,7 +72,7 @@ class TinyModel(tf.Module):
         if self.defect != 'answers_nothing':
             with tf.control_dependencies([tf.debugging.Assert(tf.size(images) > 0, ['no images'])]):
                 images = tf.identity(images)
-        pixels, status = image_assessment.assess(images, _SIDE)
+        pixels, status = _assess()(images)
         if self.defect == 'raises':
             pixels = preprocessing.decode_and_resize(images, _SIDE)
         if self.defect == 'recovers':
@@ -109,7 +97,7 @@ class TinyModel(tf.Module):
 
     def _probability(self, pixels: tf.Tensor, count: tf.Tensor, is_ok: tf.Tensor) -> tf.Tensor:
         probability = tf.sigmoid(
-            self.net(tf.cast(pixels, tf.float32) / 255.0, training=False)[:, 0]
+            self._network(tf.cast(pixels, tf.float32) / 255.0, training=False)[:, 0]
         )
         if self.defect == 'nan':
             probability = probability * float('nan')
@@ -192,6 +180,27 @@ class TinyModel(tf.Module):
         return {name: function.get_concrete_function() for name, function in functions.items()}
 
 
+def _spread(network: keras.Sequential) -> None:
+    """Scales the last layer: the logits of `images()` get mean 0 and standard deviation 1.
+
+    Without it, all images get almost the same score.
+    """
+    pixels = preprocessing.decode_and_resize(tf.constant(images()), _SIDE)
+    logits = network(tf.cast(pixels, tf.float32) / 255.0).numpy()
+    kernel, bias = network.layers[-1].get_weights()
+    network.layers[-1].set_weights([kernel / logits.std(), (bias - logits.mean()) / logits.std()])
+
+
+@functools.cache
+def _assess() -> tf.types.experimental.ConcreteFunction:
+    """`image_assessment.assess`, traced once for all models, because that takes half a second."""
+    spec = tf.TensorSpec([None], tf.string)
+    function = tf.function(
+        lambda images: image_assessment.assess(images, _SIDE), [spec], autograph=False
+    )
+    return function.get_concrete_function()
+
+
 @functools.cache
 def images(count: int = 4) -> list[bytes]:
     """Different synthetic chest X-rays as JPEG."""
@@ -207,11 +216,18 @@ def export(path: Path, seed: int = 0, defect: str = '') -> TinyModel:
     return model
 
 
+@functools.lru_cache(maxsize=1)
+def _answers(model: TinyModel, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and flags of `images(count)`. A model is slow again after another is made."""
+    scores = model.score(tf.constant(images(count)))
+    return scores[signatures.PROBABILITY].numpy(), scores[signatures.FLAG].numpy()
+
+
 def write_samples(folder: Path, model: TinyModel, count: int = 4, shift: float = 0.0) -> None:
     """Writes the two sample files of ServingCheck, with `shift` added to each probability."""
     folder.mkdir(parents=True, exist_ok=True)
     jpegs = images(count)
-    scores = model.score(tf.constant(jpegs))
+    probabilities, flags = _answers(model, count)
     ids = [f'{number:08d}_000.png' for number in range(count)]
     with (folder / samples.RECORDS_FILE).open('wb') as stream:
         for number, (image, image_id) in enumerate(zip(jpegs, ids, strict=True)):
@@ -220,9 +236,7 @@ def write_samples(folder: Path, model: TinyModel, count: int = 4, shift: float =
             )
     answers = [
         {'image_id': image_id, 'probability': float(probability) + shift, 'flag': int(flag)}
-        for image_id, probability, flag in zip(
-            ids, np.array(scores['probability']), np.array(scores['flag']), strict=True
-        )
+        for image_id, probability, flag in zip(ids, probabilities, flags, strict=True)
     ]
     content = {'samples': answers, 'operating_point': {'threshold': THRESHOLD}}
     (folder / samples.ANSWERS_FILE).write_text(json.dumps(content))
