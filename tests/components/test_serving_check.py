@@ -271,7 +271,7 @@ class _Keras3Model(tiny_model.TinyModel):
     def __init__(self) -> None:
         super().__init__()
         layers = keras3.layers
-        self.net = keras3.Sequential(
+        self._network = keras3.Sequential(
             [
                 layers.Input([16, 16, 1]),
                 layers.Conv2D(4, 3),
