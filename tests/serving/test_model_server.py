@@ -160,6 +160,7 @@ def test_a_wrong_request_is_an_error_and_the_server_goes_on(
     assert len(_score(server)[0]) == len(_IMAGES)
 
 
+@pytest.mark.slow
 def test_a_new_version_takes_over_without_an_error(own_server, exports: Path) -> None:
     client, target = own_server
     assert _score(client)[1] == 1
@@ -184,6 +185,7 @@ def test_a_new_version_takes_over_without_an_error(own_server, exports: Path) ->
     assert _score(client)[1] == 2
 
 
+@pytest.mark.slow
 def test_labels_move_by_a_reload(own_server, exports: Path) -> None:
     client, target = own_server
     shutil.copytree(exports / '2', target / '2')
@@ -198,6 +200,7 @@ def test_labels_move_by_a_reload(own_server, exports: Path) -> None:
         assert _score(client, label='canary')[1] == canary
 
 
+@pytest.mark.slow
 def test_a_label_of_a_missing_version_is_refused_and_the_old_one_stays(own_server) -> None:
     client, target = own_server
     model_servers.reload(client, config_text(target, labels={'stable': 1}))
@@ -206,6 +209,7 @@ def test_a_label_of_a_missing_version_is_refused_and_the_old_one_stays(own_serve
     assert _score(client, label='stable')[1] == 1
 
 
+@pytest.mark.slow
 def test_a_broken_version_leaves_the_old_one_serving(own_server) -> None:
     client, target = own_server
     (target / '2').mkdir()
@@ -219,6 +223,7 @@ def test_a_broken_version_leaves_the_old_one_serving(own_server) -> None:
     assert _score(client)[1] == 1
 
 
+@pytest.mark.slow
 def test_a_killed_server_comes_back_on_its_port(exports: Path, tmp_path: Path) -> None:
     (tmp_path / 'models.config').write_text(config_text(exports))
     server = EmbeddedServer(tmp_path / 'models.config', tmp_path / 'server.log')
@@ -255,6 +260,7 @@ def test_a_wrong_configuration_is_refused_at_once(tmp_path: Path, text: str, mes
         EmbeddedServer(tmp_path / 'models.config', tmp_path / 'server.log')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('is_loading', [False, True], ids=['serving', 'loading'])
 def test_the_server_ends_with_the_process_that_started_it(
     exports: Path, tmp_path: Path, is_loading: bool
@@ -284,6 +290,7 @@ def test_the_server_ends_with_the_process_that_started_it(
         assert not child.is_running()
 
 
+@pytest.mark.slow
 def test_a_server_that_loads_again_ends_when_it_is_closed(exports: Path, tmp_path: Path) -> None:
     target = tmp_path / 'target'
     shutil.copytree(exports / '1', target / '1')
