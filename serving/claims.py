@@ -8,18 +8,20 @@ from collections.abc import Collection, Iterator
 from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.orm import Session, joinedload, sessionmaker
 
+from serving import studies
 from serving.database import connection
-from serving.database.tables import PENDING, Study
+from serving.database.tables import PENDING, Answer, Image, Study
 
 # How many studies that other gateways have claimed are passed over.
 _LOOK_AHEAD = 200
+_WAITS = ~Image.answers.any(Answer.role == studies.STABLE)
 
 
 @contextlib.contextmanager
 def claimed(
     sessions: sessionmaker[Session], limit: int, except_for: Collection[str] = ()
 ) -> Iterator[list[Study]]:
-    """The oldest studies that wait for an answer, with their images.
+    """The oldest studies that wait for an answer, with the images that have none yet.
 
     On PostgreSQL, other gateways get other studies until the context, this process or its
     connection ends. No transaction is open meanwhile. A claim saves work, and no more: answers may
@@ -43,9 +45,9 @@ def claimed(
             query = query.where(Study.number.in_(numbers))
         # After the locks: another gateway may have just recorded its answers.
         with connection.reading(sessions) as session:
-            query = query.options(joinedload(Study.images, innerjoin=True))
-            studies = list(session.scalars(query).unique())
-        yield studies
+            query = query.options(joinedload(Study.images.and_(_WAITS), innerjoin=True))
+            waiting = list(session.scalars(query).unique())
+        yield waiting
 
 
 @contextlib.contextmanager

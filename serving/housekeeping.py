@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from serving import audit
-from serving.database.tables import PENDING, AuditEntry, Image, Study
+from serving.database.tables import PENDING, AuditEntry, Image, Report, Study
 from serving.image_files import ImageFiles
 from serving.releases import journal
 
@@ -37,6 +37,7 @@ class Housekeeping:
       files: the uploaded images.
       target: the push directory, whose record of releases is copied into the audit log.
       retention_days: how long image files are kept; 0 for ever.
+      origins: what is kept of DICOM headers, by image; goes with the image.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Housekeeping:
         files: ImageFiles,
         target: Path,
         retention_days: int = 0,
+        origins: ImageFiles | None = None,
     ):
-        self._sessions, self._files, self._target = sessions, files, target
+        self._sessions, self._target = sessions, target
+        self._folders = [files, origins] if origins else [files]
         self._retention_days = retention_days
         self._due = 0.0
         self._journal_state: tuple[int, int] | None = None
@@ -70,7 +73,7 @@ class Housekeeping:
     def delete_expired(self) -> int:
         """Deletes the files of old studies, and returns of how many; studies and answers stay.
 
-        A study that still waits for its answer keeps its files.
+        A study that still waits for its answer keeps its files, and so does one whose report waits.
         """
         if not self._retention_days:
             return 0
@@ -80,6 +83,7 @@ class Housekeeping:
             select(Image)
             .join(Study)
             .where(Study.arrived_at < oldest, Study.state != PENDING, Image.deleted_at.is_(None))
+            .where(~exists().where(Report.study_number == Study.number, Report.sent_at.is_(None)))
             .order_by(Study.number)
             .limit(_STUDIES_PER_ROUND)
             .with_for_update(skip_locked=True, of=Image)
@@ -89,7 +93,8 @@ class Housekeeping:
             by_study: dict[str, list[str]] = {}
             for image in images:
                 # Removed first: if the transaction fails, the next round finds nothing to remove.
-                self._files.remove(image.id)
+                for folder in self._folders:
+                    folder.remove(image.id)
                 image.deleted_at = now
                 by_study.setdefault(image.study.id, []).append(image.id)
             for id, deleted in by_study.items():
@@ -113,8 +118,14 @@ class Housekeeping:
         Younger files stay: their upload may be under way.
         """
         before = time.time() - _UPLOAD_S
-        removed = self._files.remove_unfinished(before)
-        ids = list(self._files.written_before(before))
+        removed = sum(self._remove_orphans(folder, before) for folder in self._folders)
+        if removed:
+            _log.info('removed %d files of uploads that were never accepted', removed)
+        return removed
+
+    def _remove_orphans(self, files: ImageFiles, before: float) -> int:
+        removed = files.remove_unfinished(before)
+        ids = list(files.written_before(before))
         for start in range(0, len(ids), _IDS_PER_QUERY):
             batch = ids[start : start + _IDS_PER_QUERY]
             with self._sessions() as session:
@@ -125,10 +136,8 @@ class Housekeeping:
                     )
                 )
             for id in set(batch) - stored:
-                self._files.remove(id)
+                files.remove(id)
                 removed += 1
-        if removed:
-            _log.info('removed %d files of uploads that were never accepted', removed)
         return removed
 
     def _copy_new_releases(self) -> None:

@@ -59,6 +59,8 @@ class Scorer:
       version_info: what is on record about a version.
       when_idle: called whenever no study waits.
       when_recorded: gets the ids of studies whose answers are on the disk.
+      with_answers: gets each study with the session that records its answers, for what has to be
+        in the same transaction.
 
     Attributes:
       problem: why studies wait; '' if they do not.
@@ -73,10 +75,12 @@ class Scorer:
         version_info: Callable[[int], VersionInfo],
         when_idle: Callable[[], None] = lambda: None,
         when_recorded: Callable[[Collection[str]], None] = lambda ids: None,
+        with_answers: Callable[[Session, Study], None] = lambda session, study: None,
     ):
         self._sessions, self._traffic = sessions, traffic
         self._images = ImageAnswers(files, server, traffic.model, version_info, _THREADS)
         self._when_idle, self._when_recorded = when_idle, when_recorded
+        self._with_answers = with_answers
         self._wake, self._closed = threading.Event(), threading.Event()
         self.problem = ''
         self._studies_per_round = _STUDIES_PER_ROUND
@@ -197,6 +201,7 @@ class Scorer:
             if not all(id in answers for id in ids):
                 continue
             studies.record_answers(session, study, [answers[id] for id in ids])
+            self._with_answers(session, study)
             if all(id in canary for id in ids):
                 studies.record_canary(session, study, [canary[id] for id in ids])
             recorded.append(study.id)

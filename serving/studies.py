@@ -98,17 +98,8 @@ def accept(session: Session, images: Sequence[NewImage], actor: str, reference: 
         id=new_id(), arrived_at=_now(), uploaded_by=actor, reference=reference, state=PENDING
     )
     for position, image in enumerate(images):
-        study.images.append(
-            Image(
-                id=image.id,
-                position=position,
-                kind=image.upload.kind,
-                sha256=image.content_sha256,
-                size=image.size,
-                width=image.upload.width,
-                height=image.upload.height,
-            )
-        )
+        study.images.append(image_row(image, position))
+    study.image_count = len(images)
     session.add(study)
     session.flush()
     audit.append(
@@ -121,13 +112,27 @@ def accept(session: Session, images: Sequence[NewImage], actor: str, reference: 
     return study
 
 
+def image_row(image: NewImage, position: int, dicom_key: str | None = None) -> Image:
+    """The row of an accepted file."""
+    return Image(
+        id=image.id,
+        position=position,
+        kind=image.upload.kind,
+        sha256=image.content_sha256,
+        size=image.size,
+        width=image.upload.width,
+        height=image.upload.height,
+        dicom_key=dicom_key,
+    )
+
+
 def is_pending(session: Session, id: str) -> bool:
     """Whether there is a study that waits for an answer."""
     return session.scalar(select(Study.state).where(Study.id == id)) == PENDING
 
 
 def still_pending(session: Session, waiting: Sequence[Study]) -> list[Study]:
-    """The studies of these that still wait for an answer.
+    """The studies of these that still wait for an answer, and have got no image meanwhile.
 
     They are locked, so that no other gateway answers them as well.
 
@@ -136,34 +141,35 @@ def still_pending(session: Session, waiting: Sequence[Study]) -> list[Study]:
       waiting: studies in the order of their arrival, read before with their images.
     """
     query = (
-        select(Study.id)
+        select(Study.id, Study.image_count)
         .where(Study.id.in_([study.id for study in waiting]), Study.state == PENDING)
         .order_by(Study.number)
         # All before the log is locked; see `audit.append`.
         .with_for_update()
     )
-    ids = set(session.scalars(query))
-    current = [study for study in waiting if study.id in ids]
+    counts: dict[str, int] = dict(row._tuple() for row in session.execute(query))
+    current = [study for study in waiting if counts.get(study.id) == study.image_count]
     session.add_all(current)
     return current
 
 
 def record_answers(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
-    """Records the answers of the stable version about all images of a pending study.
+    """Records the answers of the stable version about all images of a pending study that wait.
 
     Args:
       session: one with an open transaction.
-      study: a pending study.
-      outcomes: one for each image, in their order.
+      study: a pending study, whose `images` are those that wait.
+      outcomes: one for each of these images, in their order.
     """
     now = _now()
+    answers: list[Answer | Outcome] = [*_earlier_answers(session, study), *outcomes]
     _add_answers(session, study, outcomes, STABLE, now)
-    assessed = [outcome for outcome in outcomes if not outcome.reason]
-    probabilities = [outcome.probability for outcome in assessed if outcome.probability is not None]
+    assessed = [answer for answer in answers if not answer.reason]
+    probabilities = [answer.probability for answer in assessed if answer.probability is not None]
     study.state = SCORED if assessed else NOT_ASSESSED
     study.probability = max(probabilities, default=None)
     # What was not assessed must not look normal.
-    study.flag = any(outcome.flag for outcome in assessed or outcomes)
+    study.flag = any(answer.flag for answer in assessed or answers)
     study.version = outcomes[0].version
     study.scored_at = now
     _audit_answers(session, study, outcomes, STABLE)
@@ -307,6 +313,14 @@ def _after(key: Any, by_probability: bool, sort: str, cursor: str) -> Any:
     return or_(
         beyond(key, numbers[0]), and_(key == numbers[0], beyond(Study.number, int(numbers[1])))
     )
+
+
+def _earlier_answers(session: Session, study: Study) -> list[Answer]:
+    """The answers about images that a study had before others joined it."""
+    if study.scored_at is None:
+        return []
+    query = select(Answer).join(Image).where(Image.study_number == study.number)
+    return list(session.scalars(query.where(Answer.role == STABLE)))
 
 
 def _add_answers(

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from cli import pacs_options as pacs
 from cli import root_argument as roots
 from cli import service_options as service
 from pipeline.exit_codes import refuse
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='delete image files of this age; studies, answers and readings stay (default: 0, '
         'which keeps them)',
     )
+    pacs.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
             raise service.ServiceError(f'--config-file {args.config_file}: {problem}')
         target, data = service.target(args), service.data_folder(args)
         address = service.address(args.model_server or '')
-    except (roots.RootError, service.ServiceError) as error:
+        exchange = pacs.settings(args, is_local)
+    except (roots.RootError, service.ServiceError, pacs.SettingError) as error:
         return refuse('serve', error)
     settings = Settings(
         target=str(target),
@@ -90,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
         canary_share=args.canary_share,
         retention_days=args.retention_days,
         config_file=args.config_file,
+        pacs=exchange,
     )
     try:
         _set_up(data)
@@ -107,10 +111,11 @@ def _set_up(data: Path) -> None:
     tempfile.tempdir = str(incoming)
     logging.basicConfig(level=logging.INFO, format='%(levelname)s %(name)s: %(message)s')
     logging.getLogger('alembic').setLevel(logging.WARNING)
-    # Its messages have values of headers in them. A level would not do: pydicom sets its own when
+    # Their messages have values of headers in them. A level would not do: pydicom sets its own when
     # it is imported.
-    logging.getLogger('pydicom').propagate = False
-    logging.getLogger('pydicom').addHandler(logging.NullHandler())
+    for name in ('pydicom', 'pynetdicom', 'highdicom'):
+        logging.getLogger(name).propagate = False
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:
@@ -156,6 +161,8 @@ def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:
             return refuse('serve', error)
         open_parts.enter_context(running.recorded(settings.data, address))
         host = f'[{args.host}]' if ':' in args.host else args.host
+        if services.pacs.port is not None:
+            print(f'dicom://{settings.pacs.ae_title}@{host}:{services.pacs.port}', flush=True)
         print(f'http://{host}:{server.port}/  (Ctrl-C ends it)', flush=True)
         server.run()
     return 0

@@ -60,7 +60,7 @@ class Base(DeclarativeBase):
 
 
 class Study(Base):
-    """What was uploaded together: a row of the work list.
+    """What was uploaded together, or a DICOM study: a row of the work list.
 
     Attributes:
       number: the order of arrival.
@@ -69,6 +69,9 @@ class Study(Base):
       probability, flag: the highest of its images; None until it is scored. A study with an image
         that was not assessed is flagged.
       version: the version that answered.
+      dicom_key: of the DICOM study, whose images may arrive one by one; see `serving.pacs.keys`.
+      image_count: grows with each image that joins the study; answers count only if it has not
+        changed meanwhile.
     """
 
     __tablename__ = 'study'
@@ -83,12 +86,15 @@ class Study(Base):
     version: Mapped[int | None] = mapped_column(BigInteger)
     scored_at: Mapped[datetime.datetime | None]
     is_read: Mapped[bool] = mapped_column(default=False)
+    dicom_key: Mapped[str | None] = mapped_column(String(64))
+    image_count: Mapped[int] = mapped_column(default=0, server_default='0')
     images: Mapped[list[Image]] = relationship(back_populates='study', order_by='Image.position')
     readings: Mapped[list[Reading]] = relationship(order_by='Reading.number')
     __table_args__ = (
         Index('study_by_state', 'state', 'number'),
         Index('study_by_probability', 'probability', 'number'),
         Index('study_by_flag', 'flag', 'number'),
+        Index('study_by_dicom_key', 'dicom_key', unique=True),
     )
 
 
@@ -100,6 +106,7 @@ class Image(Base):
       kind: png, jpeg or dicom.
       sha256: of the uploaded file.
       deleted_at: when its file was removed by the retention.
+      dicom_key: of the DICOM instance, which joins its study once.
     """
 
     __tablename__ = 'image'
@@ -113,8 +120,10 @@ class Image(Base):
     width: Mapped[int]
     height: Mapped[int]
     deleted_at: Mapped[datetime.datetime | None]
+    dicom_key: Mapped[str | None] = mapped_column(String(64))
     study: Mapped[Study] = relationship(back_populates='images')
     answers: Mapped[list[Answer]] = relationship(order_by='Answer.number')
+    __table_args__ = (Index('instance_once', 'study_number', 'dicom_key', unique=True),)
 
 
 class Answer(Base):
@@ -158,6 +167,33 @@ class Reading(Base):
     reader: Mapped[str] = mapped_column(String(100))
     version: Mapped[int | None] = mapped_column(BigInteger)
     read_at: Mapped[datetime.datetime]
+
+
+class Report(Base):
+    """A DICOM report about a study, for one archive; see `serving.pacs.outbox`.
+
+    Attributes:
+      target: the archive.
+      images: how many images of the study have answers; a later report has more of them.
+      due_at: when it is sent or tried again.
+      problem: why the last attempt failed.
+      sent_at: when the archive accepted it.
+    """
+
+    __tablename__ = 'report'
+    number: Mapped[int] = mapped_column(_Number, primary_key=True, autoincrement=True)
+    study_number: Mapped[int] = mapped_column(ForeignKey('study.number'))
+    target: Mapped[str] = mapped_column(String(300))
+    images: Mapped[int]
+    due_at: Mapped[datetime.datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
+    problem: Mapped[str] = mapped_column(String(300), default='')
+    sent_at: Mapped[datetime.datetime | None]
+    study: Mapped[Study] = relationship()
+    __table_args__ = (
+        UniqueConstraint('study_number', 'target', 'images', name='report_once'),
+        Index('report_by_due_time', 'target', 'sent_at', 'due_at'),
+    )
 
 
 class AuditEntry(Base):

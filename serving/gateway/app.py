@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import pipeline
 from serving.database import connection
-from serving.gateway import api, bodies, page
+from serving.gateway import api, bodies, dicom_web, page
 from serving.gateway.guard import Guard
 from serving.gateway.metrics import Metrics
 from serving.gateway.services import Services
@@ -42,6 +42,7 @@ def create_app(services: Services) -> Any:
     app.exception_handler(SQLAlchemyError)(_database_down)
     app.exception_handler(RequestValidationError)(_invalid)
     app.include_router(api.router)
+    app.include_router(dicom_web.router)
     app.include_router(page.router)
     app.add_api_route('/healthz', _alive, tags=['operation'])
     app.add_api_route('/readyz', _ready, tags=['operation'])

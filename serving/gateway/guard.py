@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 import urllib.parse
 from collections import OrderedDict
@@ -31,7 +32,7 @@ _HEADERS = {
     'X-Frame-Options': 'DENY',
 }
 _MOST_CALLERS = 10_000
-_UPLOADS = '/v1/studies'
+_UPLOADS = re.compile('/v1/studies|/dicom-web/studies(/[^/]*)?')
 _FILES_OF_PAGES = '/static/'
 # A page loads a dozen files, and a probe that is refused would end a gateway that works.
 _WITHOUT_RATE = (_FILES_OF_PAGES, '/healthz', '/readyz')
@@ -211,7 +212,7 @@ def _host_name(host: str) -> str:
 
 
 def _most_bytes(scope: MutableMapping[str, Any], limits: Limits) -> int:
-    is_upload = scope['method'] == 'POST' and scope['path'] == _UPLOADS
+    is_upload = scope['method'] == 'POST' and _UPLOADS.fullmatch(scope['path'])
     return limits.max_body_bytes if is_upload else limits.max_text_bytes
 
 

@@ -18,6 +18,7 @@ from serving.database import connection
 from serving.gateway.settings import Settings
 from serving.housekeeping import Housekeeping
 from serving.image_files import ImageFiles
+from serving.pacs.exchange import Exchange
 from serving.releases import config_file
 from serving.scoring import Scorer, Traffic
 from serving.served_versions import VersionInfo
@@ -43,8 +44,22 @@ class Services:
         self.files = ImageFiles(settings.data / 'images')
         # Uploads hold their files in memory while they check and store them.
         self.storing = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        self.pacs = Exchange(
+            settings.pacs,
+            self.sessions,
+            self.files,
+            ImageFiles(settings.data / 'origins'),
+            settings.limits.max_file_bytes,
+            settings.limits.max_pixels,
+            self._wake_scorer,
+            self.version,
+        )
         self.housekeeping = Housekeeping(
-            self.sessions, self.files, Path(settings.target), settings.retention_days
+            self.sessions,
+            self.files,
+            Path(settings.target),
+            settings.retention_days,
+            self.pacs.origins,
         )
         self._states: tuple[float, dict[int, str]] = (0.0, {})
         # Of the ids of studies whose answers are on the disk.
@@ -57,13 +72,19 @@ class Services:
             self.version,
             self.housekeeping.run,
             self.answered.announce,
+            self.pacs.outbox.plan,
         )
+        self.pacs.start()
 
     def close(self) -> None:
         """Ends the scorer and the connections."""
+        self.pacs.close()
         self.scorer.close()
         self.server.close()
         self.sessions.kw['bind'].dispose()
+
+    def _wake_scorer(self) -> None:
+        self.scorer.wake()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas import image_status
+from serving.pacs.settings import PacsSettings
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Settings:
       retention_days: how long image files are kept; 0 for ever.
       limits: what a client may send.
       config_file: of the model server; None for the one in the push directory.
+      pacs: the exchange with an archive.
     """
 
     target: str
@@ -64,3 +66,4 @@ class Settings:
     retention_days: int = 0
     limits: Limits = Limits()
     config_file: Path | None = None
+    pacs: PacsSettings = field(default_factory=PacsSettings)

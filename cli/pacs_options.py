@@ -1,0 +1,113 @@
+"""Options of `cxr-triage serve` for the exchange with an archive."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from serving.pacs.settings import (
+    DEFAULT_AE_TITLE,
+    DEFAULT_REPORT_AFTER_S,
+    PacsSettings,
+    Peer,
+    SettingError,
+    Target,
+    Tls,
+)
+
+__all__ = ['SettingError', 'add_arguments', 'settings']
+_TARGETS = 'CXR_REPORT_TO'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    group = parser.add_argument_group('DICOM', 'images from an archive, and reports to it')
+    group.add_argument(
+        '--dicom-port',
+        type=int,
+        metavar='N',
+        help='port that takes images by C-STORE (default: none; 0: any free one)',
+    )
+    group.add_argument(
+        '--dicom-peer',
+        action='append',
+        default=[],
+        metavar='TITLE[@HOST[:PORT]]',
+        help='who may send images; repeat it for each (default: everybody on this machine alone, '
+        'nobody elsewhere)',
+    )
+    group.add_argument(
+        '--ae-title',
+        default=DEFAULT_AE_TITLE,
+        metavar='TITLE',
+        help=f'AE title of this gateway (default: {DEFAULT_AE_TITLE})',
+    )
+    group.add_argument(
+        '--report-to',
+        action='append',
+        default=[],
+        metavar='URL',
+        help='archive that gets a report about each DICOM study: dicom://TITLE@HOST:PORT, '
+        'dicoms://TITLE@HOST:PORT or https://USER:PASSWORD@HOST/dicom-web; repeat it for each '
+        f'(default: those of {_TARGETS}, separated by spaces, which keeps passwords out of the '
+        'list of processes)',
+    )
+    group.add_argument(
+        '--report-after',
+        type=float,
+        default=DEFAULT_REPORT_AFTER_S,
+        metavar='S',
+        help='seconds that a study waits for more images before its report is sent '
+        f'(default: {DEFAULT_REPORT_AFTER_S:g})',
+    )
+    group.add_argument(
+        '--dicom-commitment',
+        action='store_true',
+        help='answer requests for storage commitment; this is no archive, so let no source delete '
+        'its images because of it',
+    )
+    group.add_argument(
+        '--dicom-tls',
+        nargs=3,
+        type=Path,
+        metavar=('CERTIFICATE', 'KEY', 'AUTHORITIES'),
+        help='encrypt DICOM with these PEM files; senders need a certificate of one of the '
+        'authorities',
+    )
+
+
+def settings(args: argparse.Namespace, is_local: bool) -> PacsSettings:
+    """The settings of the options.
+
+    Args:
+      args: of the command.
+      is_local: whether the gateway listens on this machine alone.
+
+    Raises:
+      SettingError: an option has another form, or others are missing.
+    """
+    if args.dicom_port is not None and not (is_local or args.dicom_peer):
+        raise SettingError(
+            f'--dicom-port {args.dicom_port}: say with --dicom-peer who may send images, as '
+            f'{args.host} is not this machine alone'
+        )
+    if args.report_after < 0:
+        raise SettingError(f'--report-after {args.report_after:g}: expected 0 or more')
+    tls = Tls(*args.dicom_tls) if args.dicom_tls else None
+    if tls:
+        tls.for_server()
+    urls = args.report_to or os.environ.get(_TARGETS, '').split()
+    targets = tuple(Target.parse(url) for url in urls)
+    if not tls and (encrypted := next((t for t in targets if t.is_tls), None)):
+        raise SettingError(f'--report-to {encrypted.name}: needs --dicom-tls')
+    return PacsSettings(
+        host=args.host,
+        port=args.dicom_port,
+        ae_title=Peer.parse(args.ae_title).ae_title,
+        peers=tuple(Peer.parse(text) for text in args.dicom_peer),
+        targets=targets,
+        report_after_s=args.report_after,
+        commits=args.dicom_commitment,
+        tls=tls,
+    )

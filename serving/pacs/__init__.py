@@ -1,0 +1,1 @@
+"""DICOM from and to an archive: images arrive by C-STORE or STOW-RS, reports go back."""

@@ -1,0 +1,121 @@
+"""What is kept of the header of a DICOM image so that an archive can file the report about it.
+
+It identifies the patient, so it stays in files beside the images: none of it gets into the
+database, the log or an answer of the gateway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+
+import pydicom
+
+from serving.image_formats import dicom
+from serving.image_formats.error import UploadError
+
+# The patient and study of a report are those of its images.
+TAGS = (
+    'SpecificCharacterSet',
+    'SOPClassUID',
+    'SOPInstanceUID',
+    'StudyInstanceUID',
+    'SeriesInstanceUID',
+    'PatientName',
+    'PatientID',
+    'IssuerOfPatientID',
+    'PatientBirthDate',
+    'PatientSex',
+    'StudyDate',
+    'StudyTime',
+    'StudyID',
+    'StudyDescription',
+    'AccessionNumber',
+    'ReferringPhysicianName',
+    'Rows',
+    'Columns',
+)
+# An archive files nothing without them, and the report has them even if they are empty.
+_EVEN_IF_EMPTY = (
+    'PatientName',
+    'PatientID',
+    'PatientBirthDate',
+    'PatientSex',
+    'StudyDate',
+    'StudyTime',
+    'StudyID',
+    'AccessionNumber',
+    'ReferringPhysicianName',
+)
+_MAX_UID = 64
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which DICOM object a file is; each is a UID."""
+
+    sop_class: str
+    instance: str
+    study: str
+
+
+def key(uid: str) -> str:
+    """What the database has instead of a UID: it finds the object, and says nothing about it."""
+    return hashlib.sha256(uid.encode()).hexdigest()
+
+
+def identity(content: bytes) -> Identity:
+    """The UIDs of a DICOM file.
+
+    Raises:
+      UploadError: it cannot be read, or has none.
+    """
+    dataset = dicom.read(content)
+    uids = []
+    for name in ('SOPClassUID', 'SOPInstanceUID', 'StudyInstanceUID'):
+        uid = str(dataset.get(name, '') or '')
+        if not uid or len(uid) > _MAX_UID or not set(uid) <= set('0123456789.'):
+            tag = pydicom.datadict.tag_for_keyword(name) or 0
+            raise UploadError(f'{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing or no UID')
+        uids.append(uid)
+    return Identity(*uids)
+
+
+def extract(content: bytes) -> bytes:
+    """The part of a DICOM file that is kept, as a DICOM file without pixels.
+
+    Raises:
+      UploadError: values in it are damaged.
+    """
+    dataset = dicom.read(content)
+    kept = pydicom.Dataset()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            for name in TAGS:
+                if name in dataset:
+                    kept.add(dataset[name])
+            for name in _EVEN_IF_EMPTY:
+                kept.setdefault(
+                    pydicom.tag.Tag(name),
+                    pydicom.DataElement(
+                        pydicom.tag.Tag(name), pydicom.datadict.dictionary_VR(name), ''
+                    ),
+                )
+            meta = pydicom.dataset.FileMetaDataset()
+            meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+            meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+            meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            kept.file_meta = meta
+            stream = io.BytesIO()
+            pydicom.dcmwrite(stream, kept, enforce_file_format=True)
+    except Exception:  # noqa: BLE001 - what damaged values make a library raise
+        raise UploadError('the DICOM header cannot be read') from None
+    return stream.getvalue()
+
+
+def read(content: bytes) -> pydicom.Dataset:
+    """What `extract` made."""
+    return pydicom.dcmread(io.BytesIO(content))
