@@ -9,7 +9,7 @@ from typing import IO, Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from serving import tokens
@@ -102,13 +102,13 @@ class _Parts:
                     'on_end': self._end,
                 },
             )
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise HTTPException(422, f'boundary: {error}') from None
 
     def write(self, chunk: bytes) -> None:
         try:
             self._parser.write(chunk)
-        except MultipartParseError:
+        except FormParserError:
             raise HTTPException(422, 'the body has another form than multipart/related') from None
 
     def end(self) -> None:

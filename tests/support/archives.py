@@ -1,0 +1,27 @@
+"""An archive for tests; without its programs, they are skipped, or fail where it is required."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.serving import orthanc
+from benchmarks.serving.orthanc import Archive, free_ports
+
+__all__ = ['Archive', 'free_ports', 'running']
+
+
+@contextlib.contextmanager
+def running(gateway: tuple[str, int] | None = None) -> Iterator[Archive]:
+    """An empty archive, stopped at the end."""
+    try:
+        orthanc.check()
+    except orthanc.MissingError as error:
+        if os.environ.get('CXR_REQUIRE_ARCHIVE'):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    with orthanc.running(gateway) as archive:
+        yield archive
