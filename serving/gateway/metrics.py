@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from serving.database.tables import PENDING, STATES, Answer, Study
+from serving.database.tables import PENDING, STATES, Answer, Report, Study
 from serving.served_versions import VersionInfo
 
 _METHODS = frozenset({'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'})
@@ -52,6 +52,14 @@ class Metrics:
             ['version', 'flag', 'assessed'],
             registry=self.registry,
         )
+        self.reports = Gauge(
+            'cxr_reports', 'Reports to archives by state', ['state'], registry=self.registry
+        )
+        self.oldest_report = Gauge(
+            'cxr_oldest_report_seconds',
+            'Age of the oldest answer whose report an archive has not accepted',
+            registry=self.registry,
+        )
         self.model_server_up = Gauge(
             'cxr_model_server_up', 'Whether a version is available', registry=self.registry
         )
@@ -78,10 +86,22 @@ class Metrics:
                 .where(Answer.role == 'stable')
                 .group_by(Answer.version, Answer.flag, assessed)
             ).all()
+            sent = select(func.count()).select_from(Report).where(Report.sent_at.is_not(None))
+            reports_sent = session.scalar(sent)
+            reports_waiting, oldest_report = session.execute(
+                select(func.count(), func.min(Study.scored_at))
+                .select_from(Report)
+                .join(Study)
+                .where(Report.sent_at.is_(None))
+            ).one()
         for state in STATES:
             self.studies.labels(state).set(counts.get(state, 0))
         now = datetime.datetime.now(datetime.timezone.utc)
         self.oldest_pending.set((now - oldest).total_seconds() if oldest else 0.0)
+        self.reports.labels('sent').set(reports_sent or 0)
+        self.reports.labels('waiting').set(reports_waiting)
+        age = (now - oldest_report).total_seconds() if oldest_report else 0.0
+        self.oldest_report.set(age)
         for version, flag, is_assessed, count in answers:
             self.answers.labels(version, _text(flag), _text(is_assessed)).set(count)
             self._set_bounds(version)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import pydicom
 
-from serving.image_formats import dicom
+from records.dicom import header, values
+from records.dicom.error import DicomError
 from serving.image_formats.error import UploadError
 
 # The patient and study of a report are those of its images.
@@ -72,13 +73,12 @@ def identity(content: bytes) -> Identity:
     Raises:
       UploadError: it cannot be read, or has none.
     """
-    dataset = dicom.read(content)
+    dataset = _header(content)
     uids = []
     for name in ('SOPClassUID', 'SOPInstanceUID', 'StudyInstanceUID'):
         uid = str(dataset.get(name, '') or '')
         if not uid or len(uid) > _MAX_UID or not set(uid) <= set('0123456789.'):
-            tag = pydicom.datadict.tag_for_keyword(name) or 0
-            raise UploadError(f'{name} ({tag >> 16:04X},{tag & 0xFFFF:04X}) is missing or no UID')
+            raise UploadError(f'{values.name(name)} is missing or no UID')
         uids.append(uid)
     return Identity(*uids)
 
@@ -89,7 +89,7 @@ def extract(content: bytes) -> bytes:
     Raises:
       UploadError: values in it are damaged.
     """
-    dataset = dicom.read(content)
+    dataset = _header(content)
     kept = pydicom.Dataset()
     try:
         with warnings.catch_warnings():
@@ -114,6 +114,13 @@ def extract(content: bytes) -> bytes:
     except Exception:  # noqa: BLE001 - what damaged values make a library raise
         raise UploadError('the DICOM header cannot be read') from None
     return stream.getvalue()
+
+
+def _header(content: bytes) -> pydicom.Dataset:
+    try:
+        return header.read_header(content)
+    except DicomError as error:
+        raise UploadError(str(error)) from None
 
 
 def read(content: bytes) -> pydicom.Dataset:

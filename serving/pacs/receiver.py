@@ -12,7 +12,6 @@ import time
 from typing import Any
 
 import pydicom
-from pydicom.pixels import get_decoder
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.transport import (
@@ -21,6 +20,7 @@ from pynetdicom.transport import (
     ThreadedAssociationServer,
 )
 
+from records.dicom import syntaxes
 from serving.pacs import commitment, intake
 from serving.pacs.settings import PacsSettings, Peer
 
@@ -30,22 +30,9 @@ _config.LOG_HANDLER_LEVEL = 'none'
 SOP_CLASSES = (
     pydicom.uid.ComputedRadiographyImageStorage,
     pydicom.uid.DigitalXRayImageStorageForPresentation,
-    pydicom.uid.DigitalXRayImageStorageForProcessing,
     pydicom.uid.SecondaryCaptureImageStorage,
 )
 _VERIFICATION = UID('1.2.840.10008.1.1')
-_UNCOMPRESSED = (pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.ImplicitVRLittleEndian)
-_COMPRESSED = (
-    pydicom.uid.JPEGLosslessSV1,
-    pydicom.uid.JPEGLossless,
-    pydicom.uid.JPEGLSLossless,
-    pydicom.uid.JPEGLSNearLossless,
-    pydicom.uid.JPEG2000Lossless,
-    pydicom.uid.JPEG2000,
-    pydicom.uid.RLELossless,
-    pydicom.uid.JPEGBaseline8Bit,
-    pydicom.uid.JPEGExtended12Bit,
-)
 # A PDU of a message; what is negotiated, and what an association request has at most.
 _MAX_PDU, _MAX_READ = 128 << 10, 256 << 10
 _MAX_COMMENT = 64
@@ -55,16 +42,10 @@ _TAG = re.compile(r'\(([0-9A-F]{4}),([0-9A-F]{4})\)')
 _NOT_RECOGNIZED = (1, 1, 3)
 
 
-def transfer_syntaxes() -> list[UID]:
+def transfer_syntaxes() -> list[str]:
     """The transfer syntaxes whose pixels can be read here, the preferred one first."""
-    return [*_UNCOMPRESSED, *(syntax for syntax in _COMPRESSED if _can_decode(syntax))]
-
-
-def _can_decode(syntax: UID) -> bool:
-    try:
-        return get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False
+    preferred = pydicom.uid.ExplicitVRLittleEndian
+    return [preferred, *(syntax for syntax in syntaxes.ALL if syntax != preferred)]
 
 
 class Receiver:
