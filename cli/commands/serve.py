@@ -161,8 +161,8 @@ def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:
             return refuse('serve', error)
         open_parts.enter_context(running.recorded(settings.data, address))
         host = f'[{args.host}]' if ':' in args.host else args.host
+        print(f'http://{host}:{server.port}/  (Ctrl-C ends it)', flush=True)
         if services.pacs.port is not None:
             print(f'dicom://{settings.pacs.ae_title}@{host}:{services.pacs.port}', flush=True)
-        print(f'http://{host}:{server.port}/  (Ctrl-C ends it)', flush=True)
         server.run()
     return 0
