@@ -89,6 +89,8 @@ def build(
     for name in ('ContentTime', 'InstanceCreationTime', 'SeriesTime'):
         setattr(document, name, when.strftime('%H%M%S'))
     document.TimezoneOffsetFromUTC = '+0000'
+    for item in document.get('ContributingEquipmentSequence', []):
+        item.ContributionDateTime = when.strftime('%Y%m%d%H%M%S')
     stream = io.BytesIO()
     document.save_as(stream)
     return stream.getvalue()
