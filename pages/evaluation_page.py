@@ -160,9 +160,7 @@ def _left_out(reason: str, evaluation: Evaluation) -> list[str]:
 def _slice_row(measured: Slice) -> list[str]:
     title, images = names.slice_title(measured.key), count(measured, registry.IMAGES)
     if only := measured.only_class():
-        title = Markup('{}<small>all are {}: no figures that need both classes</small>').format(
-            title, only
-        )
+        title = Markup('{}<small>all {}</small>').format(title, only)
     cells = (_cell(measured, name) for name in registry.PER_SLICE)
     return [title, '–' if images is None else f'{images:,}', *cells]
 
@@ -171,7 +169,7 @@ def _cell(measured: Slice, name: str) -> str:
     """A metric for a table with many columns: below the value its interval and its counts."""
     figure, counts = measured.figure(name), measured.confusion.get(CANDIDATE)
     if measured.says_nothing(name) or (figure.value is None and measured.only_class()):
-        # The first cell of the row gives the reason.
+        # The first cell of the row gives the reason, and a sentence above the table.
         return '–'
     if figure.value is None:
         return Markup('–<small class="wrap">{}</small>').format(figure.text())

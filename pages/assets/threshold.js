@@ -3,9 +3,11 @@
   'use strict';
   const content = document.getElementById('threshold-data');
   if (!content) return;
-  const {thresholds, operating_point: stored, slices, positive, negative} = JSON.parse(content.textContent);
+  const embedded = JSON.parse(content.textContent);
+  const {thresholds, operating_point: stored, slices, positive, negative} = embedded;
   const byId = (id) => document.getElementById(id);
-  const [slider, field, select, prevalenceField] = ['slider', 'threshold', 'slice', 'prevalence'].map(byId);
+  const [slider, field, select] = ['slider', 'threshold', 'slice'].map(byId);
+  const prevalenceField = byId('prevalence');
   const BINS = 50;
 
   // ---- Figures
@@ -57,7 +59,7 @@
     return result;
   }
 
-  // As Python rounds: a tie (an odd sixteenth) to the even digit. toFixed rounds other values alike.
+  // As Python rounds: a tie (an odd sixteenth) to the even digit. Only there toFixed differs.
   function fixed(value) {
     const isTie = Math.abs(value * 16) % 2 === 1;
     return (isTie ? (2 * Math.round(value * 500)) / 1000 : value).toFixed(3);
@@ -65,12 +67,20 @@
 
   const count = (number) => number.toLocaleString('en');
 
-  const text = (name, [value, reason]) =>
+  const text = (name, [value]) =>
     value === null
-      ? `not defined: ${reason}`
+      ? '–'
       : name === 'missed' || name === 'false_alarms'
         ? value.toFixed(1)
         : fixed(value);
+
+  // What a row says below its title: why it has no value, or the counts behind the value.
+  function note([value, reason], [, storedReason], counts) {
+    const notes = [value === null ? `not defined: ${reason}` : counts];
+    if (storedReason && storedReason !== reason)
+      notes.push(`at the operating point not defined: ${storedReason}`);
+    return notes.filter(Boolean).join('; ');
+  }
 
   // ---- Drawing
 
@@ -91,16 +101,13 @@
 
   const diamond = ([x, y]) => ({class: 'mark', d: `M${x} ${y - 8}l8 8l-8 8l-8 -8z`});
 
-  function note(group, at, message) {
-    const [x, y] = at(0.5, 0.5);
-    draw(group, 'text', {x, y, 'text-anchor': 'middle'}, message);
-  }
-
   function drawRoc(slice, here) {
     const [group, at] = canvas('roc');
     const [positives, negatives] = [slice.flaggedPositives[0], slice.flaggedNegatives[0]];
     if (!positives || !negatives) {
-      note(group, at, `no curve: no image is ${positives ? negative : positive}`);
+      const [x, y] = at(0.5, 0.5);
+      const message = `no curve: no image is ${positives ? negative : positive}`;
+      draw(group, 'text', {x, y, 'text-anchor': 'middle'}, message);
       return;
     }
     const point = (index) =>
@@ -137,7 +144,8 @@
         const [from, to] = [at(bin / BINS, 0)[0], at((bin + 1) / BINS, 0)[0]];
         const height = share * scale * (bottom - top);
         const y = isDown ? middle : middle - height;
-        if (share) draw(group, 'rect', {class: isDown ? 'down' : 'up', x: from + 0.5, y, width: to - from - 1, height});
+        const place = {x: from + 0.5, y, width: to - from - 1, height};
+        if (share) draw(group, 'rect', {class: isDown ? 'down' : 'up', ...place});
       });
     });
     draw(group, 'line', {class: 'base', x1: left, x2: right, y1: middle, y2: middle});
@@ -184,11 +192,15 @@
     if (prevalence === null) prevalenceField.value = (100 * own).toFixed(1);
     if (document.activeElement !== field) field.value = thresholds[here].toFixed(4);
     const values = [counts, matrix(slice, stored)].map((cells) => figures(cells, prevalence));
-    const notes = details(counts);
+    const behind = details(counts);
     for (const row of document.querySelectorAll('#figures tbody tr')) {
       const {name} = row.dataset;
-      row.cells[0].querySelector('small').textContent =
-        prevalence === null || name === 'sensitivity' || name === 'specificity' ? notes[name] : '';
+      const isCounted =
+        prevalence === null || name === 'sensitivity' || name === 'specificity';
+      row.cells[0].querySelector('small').textContent = note(
+        ...values.map((column) => column[name]),
+        isCounted ? behind[name] : '',
+      );
       values.forEach((column, index) => {
         row.cells[index + 1].textContent = text(name, column[name]);
       });
@@ -199,8 +211,13 @@
       `${field.value}, sensitivity ${text('', sensitivity)}, specificity ${text('', specificity)}`,
     );
     byId('of').textContent = slice.title;
+    byId('here').textContent = `at ${thresholds[here].toFixed(4)}`;
+    byId('at-prevalence').textContent = Number.isNaN(prevalence)
+      ? ''
+      : `At a prevalence of ${(100 * (prevalence ?? own)).toFixed(1)} %.`;
     byId('not-assessed').textContent = slice.not_assessed
-      ? `The model could not assess ${count(slice.not_assessed)} of these images, and flags them at every threshold.`
+      ? ` The model could not assess ${count(slice.not_assessed)} of these images, and flags ` +
+        'them at every threshold.'
       : '';
     drawRoc(slice, here);
     drawHistogram(slice, here, counts);

@@ -178,7 +178,10 @@ def page(
 
 
 def _shown(page: Page, column: int) -> list[str]:
-    return texts(page.locator(f'#figures tbody td:nth-child({column})'))
+    """The figures of a column; instead of a dash the reason, from below the title of the row."""
+    cells = texts(page.locator(f'#figures tbody td:nth-child({column})'))
+    notes = texts(page.locator('#figures tbody small'))
+    return [note if cell == '–' else cell for cell, note in zip(cells, notes, strict=True)]
 
 
 @pytest.mark.slow

@@ -402,9 +402,13 @@ def test_the_groups_of_a_gap_are_listed(without_baseline, with_baseline) -> None
         with console.capture() as capture:
             console.print(metrics.metrics_table(evaluation))
         lines = [' '.join(line.split()) for line in capture.get().splitlines()]
-        index = lines.index('Largest gap in sensitivity by view not defined')
+        index = lines.index(
+            'Largest gap in sensitivity by view not defined fewer than two groups with 20 positive '
+            'images'
+        )
         assert lines[index + 1].startswith('lowest: AP 0.')
         assert 'positives missed' in lines[index + 1]
+        assert lines[index + 2].startswith('in this gap 20 positives or more: AP (')
 
 
 def test_each_model_is_measured_at_its_own_operating_point(with_baseline) -> None:
