@@ -192,17 +192,17 @@ def test_the_table_of_contents_leads_to_the_sections(browser, run_of):
     with opened(browser, run_of('pushed') / 'data.html') as page:
         bar = page.get_by_role('navigation', name='On this page')
         # With the keyboard alone, from the top of the page.
-        bar.get_by_role('link', name='Schema').focus()
+        bar.get_by_role('link', name='Prevalence by split').focus()
         page.keyboard.press('Enter')
-        heading = page.locator('h2#schema')
+        heading = page.locator('h2#prevalence')
         heading.wait_for()
         page.wait_for_function(
-            "document.querySelector('#schema').getBoundingClientRect().top < 600"
+            "document.querySelector('#prevalence').getBoundingClientRect().top < 600"
         )
         # The bar stays in view and does not cover the heading.
         assert bar.bounding_box()['y'] < 80
         assert heading.bounding_box()['y'] > bar.bounding_box()['y'] + bar.bounding_box()['height']
-        bar.locator('a[aria-current=location]', has_text='Schema').wait_for()
+        bar.locator('a[aria-current=location]', has_text='Prevalence').wait_for()
 
 
 def test_dark_mode_and_print(browser, run_of, tmp_path):
