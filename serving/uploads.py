@@ -72,6 +72,11 @@ def without_metadata(content: bytes, kind: str) -> bytes:
     return _FORMATS[kind].without_metadata(content)
 
 
+def notes(content: bytes, kind: str) -> tuple[str, ...]:
+    """What a person should know about a file that `check` accepted, sentences; of DICOM alone."""
+    return dicom.notes(content) if kind == DICOM else ()
+
+
 def to_model_input(content: bytes, kind: str) -> bytes:
     """A PNG or JPEG as the model reads it; a DICOM image becomes an 8-bit PNG.
 

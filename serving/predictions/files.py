@@ -77,10 +77,20 @@ def read(path: str) -> bytes:
       UploadError: it is not an image, or a DICOM image that cannot be shown.
       OSError: it cannot be read.
     """
+    return read_with_notes(path)[0]
+
+
+def read_with_notes(path: str) -> tuple[bytes, tuple[str, ...]]:
+    """As `read`, and what a reader of the scores should know about the file, sentences.
+
+    Raises:
+      UploadError, OSError: as for `read`.
+    """
     if (size := os.path.getsize(path)) > _MAX_BYTES:
         raise UploadError(f'the file has {size:,} bytes, more than the limit of {_MAX_BYTES:,}')
     content = Path(path).read_bytes()
-    return uploads.to_model_input(content, uploads.check(content).kind)
+    kind = uploads.check(content).kind
+    return uploads.to_model_input(content, kind), uploads.notes(content, kind)
 
 
 def _is_image(path: str) -> bool:

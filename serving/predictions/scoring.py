@@ -35,6 +35,7 @@ class Answer:
       probability: of the positive class; None without one.
       flag: whether it goes to a reader; an image without a probability always does.
       warning: why the service would not have asked the model, a sentence; else ''.
+      notes: what to know about a DICOM file, sentences.
       findings: finding -> probability, of a task with findings.
     """
 
@@ -44,6 +45,7 @@ class Answer:
     probability: float | None = None
     flag: bool = True
     warning: str = ''
+    notes: tuple[str, ...] = ()
     findings: dict[str, float] = field(default_factory=dict)
 
 
@@ -65,14 +67,15 @@ def score(
         for start in range(0, len(paths), _BATCH):
             batch = paths[start : start + _BATCH]
             images: dict[str, bytes] = {}
+            notes: dict[str, tuple[str, ...]] = {}
             for path, content in zip(batch, pool.map(_read, batch), strict=True):
                 if isinstance(content, Answer):
                     answers.append(content)
                 else:
-                    images[path] = content
+                    images[path], notes[path] = content
             warnings = pool.map(assessment.reason, images.values())
             outputs = ask(model, signatures.IMAGES, list(images.values()))
-            answers += map(_answer, images, outputs, warnings)
+            answers += map(_answer, images, outputs, warnings, notes.values())
             advance(len(batch))
     return sorted(answers, key=lambda answer: (-_rank(answer), answer.file))
 
@@ -100,22 +103,24 @@ def ask(
     return [{name: values[row] for name, values in outputs.items()} for row in range(len(images))]
 
 
-def _read(path: str) -> bytes | Answer:
+def _read(path: str) -> tuple[bytes, tuple[str, ...]] | Answer:
     try:
-        return files.read(path)
+        return files.read_with_notes(path)
     except (UploadError, OSError) as error:
         return Answer(path, NOT_READ, error_text(error))
 
 
-def _answer(path: str, outputs: dict[str, np.ndarray] | str, warning: str) -> Answer:
+def _answer(
+    path: str, outputs: dict[str, np.ndarray] | str, warning: str, notes: tuple[str, ...]
+) -> Answer:
     if isinstance(outputs, str):
-        return Answer(path, NOT_READ, outputs)
+        return Answer(path, NOT_READ, outputs, notes=notes)
     status = bytes(outputs[signatures.STATUS]).decode()
     if status != image_status.OK:
-        return Answer(path, status, not_assessed.SENTENCES.get(status, status))
+        return Answer(path, status, not_assessed.SENTENCES.get(status, status), notes=notes)
     probability = float(outputs[signatures.PROBABILITY])
     if not math.isfinite(probability):
-        return Answer(path, NOT_READ, 'The model answers with no number.')
+        return Answer(path, NOT_READ, 'The model answers with no number.', notes=notes)
     return Answer(
         path,
         status,
@@ -123,6 +128,7 @@ def _answer(path: str, outputs: dict[str, np.ndarray] | str, warning: str) -> An
         probability,
         bool(np.round(outputs[signatures.FLAG])),
         not_assessed.SENTENCES[warning] if warning else '',
+        notes,
         {name: float(outputs[name]) for name in FINDINGS if name in outputs},
     )
 

@@ -11,7 +11,7 @@ from schemas.labels import FINDINGS
 from serving.predictions.models import Model
 from serving.predictions.scoring import Answer
 
-_COLUMNS = ('file', 'status', 'reason', 'probability', 'flag', 'warning')
+_COLUMNS = ('file', 'status', 'reason', 'probability', 'flag', 'warning', 'notes')
 
 
 def to_csv(model: Model, answers: Sequence[Answer]) -> bytes:
@@ -22,6 +22,7 @@ def to_csv(model: Model, answers: Sequence[Answer]) -> bytes:
             *(getattr(answer, name) for name in _COLUMNS[:4]),
             int(answer.flag),
             answer.warning,
+            '; '.join(answer.notes),
             model.version,
             *(answer.findings.get(name) for name in findings),
         ]

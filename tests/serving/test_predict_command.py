@@ -46,7 +46,8 @@ def images(tmp_path: Path) -> Path:
     (folder / 'below').mkdir(parents=True)
     (folder / 'a.jpg').write_bytes(gateways.jpeg(1))
     (folder / 'below' / 'b.PNG').write_bytes(gateways.png(gateways.pixels(2)))
-    (folder / 'below' / 'IM0001').write_bytes(gateways.dicom(gateways.pixels(3)))
+    film = gateways.dicom(gateways.pixels(3), Modality='RG')
+    (folder / 'below' / 'IM0001').write_bytes(film)
     (folder / 'notes.txt').write_text('none of them')
     return folder
 
@@ -94,7 +95,10 @@ def test_scores_are_those_of_the_gate(
     assert [row['flag'] for row in rows] == [str(int(score >= 0.5)) for score in scores.values()]
     assert '3 images scored' in printed
 
+    notes_of = {row['file']: row['notes'] for row in rows}
+    assert notes_of[names[2]].startswith('Modality (0008,0060) is RG') and not notes_of[names[0]]
     page = (out / 'all.html').read_text()
+    assert 'Modality (0008,0060) is RG' in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     pictures = re.findall(r'src="data:image/(\w+);base64,([^"]+)"', page)
     assert [kind for kind, _ in pictures] == ['jpeg', 'png'] * 3
@@ -160,14 +164,16 @@ def test_a_model_server_answers_alike(
 def test_findings_are_columns_in_the_order_of_the_labels() -> None:
     model = _Named('7')
     answers = [
-        Answer('=a.png', 'ok', '', 0.75, True, '', {'Effusion': 0.5, 'Mass': 0.25}),
+        Answer(
+            '=a.png', 'ok', '', 0.75, True, '', ('Film.', 'Old.'), {'Effusion': 0.5, 'Mass': 0.25}
+        ),
         Answer('b.png', 'blank', 'The image shows nothing.'),
     ]
     rows = list(csv.reader(io.StringIO(table.to_csv(model, answers).decode())))
     assert rows[0][-3:] == ['version', 'Effusion', 'Mass']
     # A spreadsheet must not run a file name.
-    assert rows[1] == ["'=a.png", 'ok', '', '0.75', '1', '', '7', '0.5', '0.25']
-    assert rows[2] == ['b.png', 'blank', 'The image shows nothing.', '', '1', '', '7', '', '']
+    assert rows[1] == ["'=a.png", 'ok', '', '0.75', '1', '', 'Film.; Old.', '7', '0.5', '0.25']
+    assert rows[2] == ['b.png', 'blank', 'The image shows nothing.', '', '1', '', '', '7', '', '']
 
 
 def test_errors_say_what_to_do(
