@@ -36,6 +36,8 @@ class _Child:
     owner: int = 0
     process: subprocess.Popen[bytes] | None = None
     connection: Connection | None = None
+    # Samples come through a file in memory: a pipe holds 64 kB, and both ends would wait often.
+    samples: int = -1
 
     def decode(self, image: Codestream) -> bytes:
         with self.lock:
@@ -44,7 +46,8 @@ class _Child:
                 connection.send((image.kind, image.width, image.height, image.bits, image.content))
                 if not connection.poll(_LIMIT_S):
                     raise damaged(f'{_DAMAGED}: decoding takes more than {_LIMIT_S:.0f} s')
-                pixels = connection.recv()
+                length = connection.recv()
+                pixels = os.pread(self.samples, length, 0) if length else b''
             except (EOFError, OSError):
                 self._stop()
                 raise damaged(_DAMAGED) from None
@@ -52,22 +55,24 @@ class _Child:
                 # An answer that comes later must not be taken for the next one.
                 self._stop()
                 raise
-        if not isinstance(pixels, bytes):
+        if not pixels:
             raise damaged(_DAMAGED)
         return pixels
 
     def _start(self) -> Connection:
         if self.owner != os.getpid():
             self.process = self.connection = None
+            self.samples = os.memfd_create('dicom-samples')
             self.owner = os.getpid()
         if self.process is not None and self.process.poll() is not None:
             self._stop()
         if self.connection is None:
             self.connection, other = multiprocessing.Pipe()
             with other:
+                descriptors = [other.fileno(), self.samples]
                 self.process = subprocess.Popen(
-                    [sys.executable, '-I', decoder_child.__file__, str(other.fileno())],
-                    pass_fds=[other.fileno()],
+                    [sys.executable, '-I', decoder_child.__file__, *map(str, descriptors)],
+                    pass_fds=descriptors,
                     stdin=subprocess.DEVNULL,
                 )
         return self.connection

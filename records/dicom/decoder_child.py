@@ -1,4 +1,4 @@
-"""The process that decodes compressed pixels: `python decoder_child.py DESCRIPTOR`.
+"""The process that decodes compressed pixels: `python decoder_child.py CONNECTION FILE`.
 
 It runs as a script, and imports GDCM and nothing of the project, so that it starts quickly.
 """
@@ -25,8 +25,12 @@ _SYNTAXES = {
 _PIXEL_DATA = (0x7FE0, 0x0010)
 
 
-def serve(connection: Connection) -> None:
-    """Decodes what arrives until the other end closes. It answers with samples, or None."""
+def serve(connection: Connection, file: int) -> None:
+    """Decodes what arrives until the other end closes.
+
+    It writes the samples of an image to the descriptor `file`, and answers with their number of
+    bytes: 0 for a damaged image.
+    """
     # Ctrl-C is for the parent, which closes the connection.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
@@ -44,7 +48,11 @@ def serve(connection: Connection) -> None:
             pixels = _decoded(*job)
             complaints = os.pread(printed.fileno(), 1 << 16, 0)
             is_damaged = any(word in complaints for word in _COMPLAINTS)
-            connection.send(None if is_damaged else pixels)
+            os.ftruncate(file, 0)
+            length = 0
+            while not is_damaged and pixels and length < len(pixels):
+                length += os.pwrite(file, memoryview(pixels)[length:], length)
+            connection.send(length)
 
 
 def _decoded(kind: str, width: int, height: int, bits: int, content: bytes) -> bytes | None:
@@ -74,4 +82,4 @@ def _decoded(kind: str, width: int, height: int, bits: int, content: bytes) -> b
 
 
 if __name__ == '__main__':
-    serve(Connection(int(sys.argv[1])))
+    serve(Connection(int(sys.argv[1])), int(sys.argv[2]))

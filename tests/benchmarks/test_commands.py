@@ -73,6 +73,12 @@ def test_tracing_writes_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_dicom_prints_a_row_for_each_transfer_syntax(tmp_path: Path) -> None:
+    _command(tmp_path, 'dicom', '--height', '240', '--repeats', '1')
+    assert (tmp_path / 'dicom.log').read_text().count('x\n') == 5
+
+
+@pytest.mark.slow
 def test_evaluation_returns_figures(scratch: Path) -> None:
     figures = evaluation.measure(scale.run_path(_COUNT, scratch), 'scratch_cnn')
     report = max(
