@@ -85,12 +85,20 @@ def _rendered(
     np.nan_to_num(levels, copy=False, posinf=1.0, neginf=0.0)
     levels *= 255
     grey = np.rint(levels, out=levels).astype(np.uint8)
-    if values.code(dataset, 'PhotometricInterpretation') == 'MONOCHROME1':
+    if _is_inverted(dataset):
         np.subtract(255, grey, out=grey)
         low, high = high, low
     if padding is not None:
         grey[padding] = 0
     return Rendering(grey, low, high, lowest, highest)
+
+
+def _is_inverted(dataset: pydicom.Dataset) -> bool:
+    """Whether high values are dark. The shape is the last step of display, so it decides."""
+    shape = values.code(dataset, 'PresentationLUTShape')
+    if shape in ('IDENTITY', 'INVERSE'):
+        return shape == 'INVERSE'
+    return values.code(dataset, 'PhotometricInterpretation') == 'MONOCHROME1'
 
 
 def _padding(dataset: pydicom.Dataset, stored: np.ndarray) -> np.ndarray | None:

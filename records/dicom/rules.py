@@ -264,7 +264,8 @@ RULES = (
     ),
     Rule(
         'PresentationLUTShape', 'INVERSE with MONOCHROME2, IDENTITY with MONOCHROME1', NOTED,
-        'the two contradict each other; PhotometricInterpretation decides', _contradictory_shape,
+        'the two contradict each other; PresentationLUTShape decides, as in DCMTK and dcm4che',
+        _contradictory_shape,
     ),
     Rule(
         'Rows', 'missing, or not a number above 0', REFUSED, 'the size is unknown',

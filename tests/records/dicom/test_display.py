@@ -89,13 +89,22 @@ def test_a_modality_table_comes_before_the_window() -> None:
     np.testing.assert_allclose(shown, (4095.0 - _RAMP) / 4095 * 255, atol=0.51)
 
 
-@pytest.mark.parametrize('shape', ['IDENTITY', 'INVERSE', None])
-def test_the_photometric_interpretation_decides_the_polarity(shape: str | None) -> None:
+@pytest.mark.parametrize(
+    ('photometric', 'shape', 'inverted'),
+    [
+        ('MONOCHROME1', None, True),
+        ('MONOCHROME2', None, False),
+        ('MONOCHROME1', 'INVERSE', True),
+        ('MONOCHROME2', 'IDENTITY', False),
+        ('MONOCHROME1', 'IDENTITY', False),
+        ('MONOCHROME2', 'INVERSE', True),
+    ],
+)
+def test_the_polarity(photometric: str, shape: str | None, inverted: bool) -> None:
     tags = {'PresentationLUTShape': shape} if shape else {}
     values = dicom_files.pixels(8)
-    np.testing.assert_array_equal(_shown(values, **tags), values)
-    inverted = _shown(values, PhotometricInterpretation='MONOCHROME1', **tags)
-    np.testing.assert_array_equal(inverted, 255 - values)
+    shown = _shown(values, PhotometricInterpretation=photometric, **tags)
+    np.testing.assert_array_equal(shown, 255 - values if inverted else values)
 
 
 @pytest.mark.parametrize('photometric', ['MONOCHROME1', 'MONOCHROME2'])
