@@ -73,6 +73,7 @@ class Details(_Part):
     """What the model is."""
 
     name: str
+    run: str
     version: str
     served_as: str
     owner: str
@@ -217,10 +218,11 @@ class ModelCard(_Part):
     """The card of the model of one run.
 
     Format 2 counts `images` where format 1 counted `films`, and has `evaluation.not_assessed`.
-    Format 3 has what the owner states (`card` in a configuration) and `history`.
+    Format 3 has what the owner states (`card` in a configuration) and `history`. Format 4 has
+    `details.run`, with the name and the note of the run.
     """
 
-    format: int = 3
+    format: int = 4
     details: Details
     intended_use: IntendedUse
     data: Data

@@ -59,7 +59,7 @@ def build(run: Run, evaluation: Evaluation, older: list[Run]) -> ModelCard:
         else None
     )
     return complete(
-        run.title,
+        run.label,
         {
             'details': _details(run, facts, stated),
             'intended_use': _use(text, data, stated),
@@ -90,6 +90,7 @@ def _details(run: Run, facts: dict, stated: dict) -> dict:
     training = producer or trainer
     return {
         'name': run.pipeline or None,
+        'run': f'{run.label}: {run.note}' if run.note else run.label,
         'version': facts.get('model_version'),
         'served_as': f'version {served.version}'
         if served

@@ -42,7 +42,7 @@ def _facts(run: Run, version: ServedVersion, before: Run | None) -> dict[str, An
     manifest = version.manifest
     return {
         'pushed': _minute(manifest.pushed_at) if manifest else 'not recorded',
-        'run': run.title,
+        'run': run.label,
         'changed': _changed(run, before),
         **{field: _interval(name, manifest) for field, name in metric_fields(VersionFacts).items()},
     }

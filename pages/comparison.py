@@ -45,7 +45,7 @@ def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
 def name(run: dict[str, Any]) -> str:
     """The text for a run in a menu: time, pipeline, state."""
     version = f' {run["version"]}' if run['version'] else ''
-    return f'{run["title"]} {run["pipeline"]}, {run["state"]}{version}'
+    return f'{run["label"]} {run["pipeline"]}, {run["state"]}{version}'
 
 
 def _data(run: dict[str, Any]) -> str:

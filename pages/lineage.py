@@ -17,6 +17,8 @@ from pipeline.run_root import RunRoot
 from pipeline.steps import CURATED_SCHEMA, INGESTION, PUSHER, TRAINER
 from trainer.artifacts import MODEL_INFO_FILE
 
+# Starts the key of each fact that is a setting.
+SETTING = 'config.'
 _CODE_DIGEST, _CUSTOM = 'code_digest', 'custom_config'
 
 
@@ -88,7 +90,7 @@ def condition(version: ServedVersion) -> str:
 
 def facts(run: Run) -> dict[str, str]:
     """Everything that defines a run, as flat keys and texts that can be compared."""
-    facts_by_key: dict[str, Any] = {f'config.{key}': value for key, value in _flat(run.config)}
+    facts_by_key: dict[str, Any] = {SETTING + key: value for key, value in _flat(run.config)}
     for step, execution in run.executions.items():
         if digest := code_digest(execution):
             facts_by_key[f'code.{step}'] = digest
@@ -130,12 +132,23 @@ def facts(run: Run) -> dict[str, str]:
 
 
 def difference(before: dict[str, str], after: dict[str, str]) -> list[tuple[str, str, str]]:
-    """(fact, value before, value after) for each fact that differs; '' for a missing value."""
+    """(fact, value before, value after) for each fact that differs.
+
+    A setting that one configuration does not have counts, with the value ''. Another fact that only
+    one run recorded does not: the other run ended before the step that records it.
+    """
+    have_settings = all(any(map(is_setting, facts)) for facts in (before, after))
     return [
         (key, before.get(key, ''), after.get(key, ''))
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
+        and (have_settings if is_setting(key) else key in before and key in after)
     ]
+
+
+def is_setting(fact: str) -> bool:
+    """Whether a fact of `facts` is a setting."""
+    return fact.startswith(SETTING)
 
 
 def link(store: Store, execution: Execution) -> Link:

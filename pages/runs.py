@@ -68,6 +68,9 @@ class Run:
       executions: step -> its execution, for the steps that started.
       log: the log file; None if it no longer exists.
       versions: package -> version in this run; empty without a record.
+      display_name: the name that a person gave the run, or ''.
+      note: what that person wrote about it, or ''.
+      settings: the configuration in the record; empty without one.
     """
 
     root: Path
@@ -80,6 +83,9 @@ class Run:
     executions: dict[str, Execution]
     log: Path | None
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    display_name: str = ''
+    note: str = ''
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def began(self) -> datetime.datetime | None:
@@ -90,6 +96,11 @@ class Run:
     def title(self) -> str:
         """The start time as text, or the name."""
         return f'{self.began:%Y-%m-%d %H:%M:%S}' if self.began else self.name
+
+    @property
+    def label(self) -> str:
+        """The given name, if any, and the start time: runs can share a name."""
+        return f'{self.display_name} {self.title}'.strip()
 
     @property
     def seconds(self) -> float | None:
@@ -116,7 +127,9 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration; {} if the run did not reach the Pusher, which records it."""
+        """The configuration, from the record or the Pusher; {} if neither has it."""
+        if self.settings:
+            return self.settings
         try:
             return json.loads(self.parameters(PUSHER.name)['push'])['config']
         except (KeyError, ValueError):
@@ -183,13 +196,15 @@ def _run(
         store,
         name,
         run_record.run_id(name),
-        record.pipeline if record else stored.pipeline if stored else '',
+        stored.pipeline if stored else '',
         STOPPED,
         (),
         stored.executions if stored else {},
         log,
-        record.versions if record else {},
     )
+    if record:
+        recorded = ('pipeline', 'versions', 'display_name', 'note', 'settings')
+        run = dataclasses.replace(run, **{field: getattr(record, field) for field in recorded})
     state, reasons = _recorded_ending(run, record) if record else _stored_ending(run)
     return dataclasses.replace(run, state=state, reasons=tuple(reasons))
 

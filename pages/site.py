@@ -168,6 +168,8 @@ class _Site:
             self._facets,
             run.state,
             run.reasons,
+            run.label,
+            run.note,
             executions,
             [other.slug if other else '' for other in others],
             str(self._root),
@@ -337,5 +339,5 @@ def _collected(problems: list[str], run: Run, part: str) -> Iterator[list[str]]:
         )
         messages.append(text)
         problems.append(
-            text if isinstance(error, card.CardError) else f'run of {run.title}, {part}: {text}'
+            text if isinstance(error, card.CardError) else f'run of {run.label}, {part}: {text}'
         )

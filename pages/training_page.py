@@ -9,6 +9,7 @@ from typing import Any
 
 from pages import charts
 from pages.runs import Run
+from pages.store import CACHED
 from pipeline.run_root import RunRoot
 from pipeline.steps import TRAINER, TUNER
 from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE
@@ -20,8 +21,8 @@ _PHASE, _EPOCH = 'phase', 'epoch'
 
 def context(run: Run) -> dict[str, Any]:
     """The values of the template training.html."""
-    rows, folder = history(run), _folder(run)
-    logs = os.path.join(folder, 'logs') if folder else ''
+    rows, own = history(run), folder(run)
+    logs = os.path.join(own, 'logs') if own else ''
     return {
         'rows': rows,
         'is_finished': run.artifact(TRAINER.name, 'model_run') is not None,
@@ -32,6 +33,8 @@ def context(run: Run) -> dict[str, Any]:
             for row in rows
         ],
         'logs': os.path.relpath(logs, run.root) if os.path.exists(logs) else None,
+        'is_cached': TRAINER.name in run.executions
+        and run.executions[TRAINER.name].state == CACHED,
         'model': run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE),
         'tuner': run.json(TUNER.name, 'best_hyperparameters', 'best_hyperparameters.txt'),
     }
@@ -39,8 +42,8 @@ def context(run: Run) -> dict[str, Any]:
 
 def history(run: Run) -> list[dict[str, Any]]:
     """The rows of the history, one per epoch; of a training that did not finish, those so far."""
-    folder = _folder(run)
-    path = os.path.join(folder, HISTORY_FILE) if folder else ''
+    own = folder(run)
+    path = os.path.join(own, HISTORY_FILE) if own else ''
     if not os.path.exists(path):
         return []
     with open(path, encoding='utf-8', newline='') as file:
@@ -50,7 +53,7 @@ def history(run: Run) -> list[dict[str, Any]]:
         ]
 
 
-def _folder(run: Run) -> str | None:
+def folder(run: Run) -> str | None:
     """The folder with history and logs; None if the run did not reach training."""
     artifact = run.artifact(TRAINER.name, 'model_run')
     if artifact:

@@ -23,7 +23,7 @@ from pages.runs import Run
 from pages.setting_text import in_words
 from pipeline import metrics as gate_metrics
 from pipeline.metrics import Verdict
-from pipeline.steps import AUDIT, EVALUATOR
+from pipeline.steps import AUDIT, EVALUATOR, PUSHER
 
 # Lines of an answer; the linked page has the rest.
 _LINES = 5
@@ -94,12 +94,18 @@ def context(run: Run, evaluation: Evaluation | None, previous: Run | None) -> di
 
 
 def previous(run: Run, older: list[Run]) -> Run | None:
-    """The last earlier run of the same pipeline whose settings are on record; None without one.
+    """The last earlier run of the same pipeline that reached its last step; None without one.
 
-    A run that ended before its Pusher did not record its settings, so nothing can be said about
-    what changed since.
+    Metrics can be compared only with those of such a run.
     """
-    return next((other for other in older if other.pipeline == run.pipeline and other.config), None)
+    return next(
+        (
+            other
+            for other in older
+            if other.pipeline == run.pipeline and other.config and PUSHER.name in other.executions
+        ),
+        None,
+    )
 
 
 def blessed(run: Run) -> bool | None:
@@ -314,12 +320,12 @@ def _changed(run: Run, evaluation: Evaluation | None, before: Run | None) -> Ans
 
 def _changed_lines(run: Run, evaluation: Evaluation | None, before: Run | None) -> Iterator[str]:
     if not run.config:
-        yield 'This run has not recorded its settings, which its last step does.'
+        yield 'This run has not recorded its settings: an earlier version made it.'
         return
     if before is None:
-        yield 'This is the first run of this pipeline here whose settings are on record.'
+        yield 'No earlier run of this pipeline here reached its last step.'
         return
-    yield f'Compared with the run of {before.title}:'
+    yield f'Compared with the run of {before.label}:'
     changes = lineage.difference(lineage.facts(before), lineage.facts(run))
     texts = list(change_texts(changes))
     yield from texts[:_LINES]

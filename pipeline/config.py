@@ -106,6 +106,10 @@ class Config(StrictParameters):
             raise ValueError(f'no such task: {_short(repr(value))}. Known: {", ".join(TASKS)}')
         return value
 
+    def settings(self) -> dict[str, Any]:
+        """The settings that can affect the model, as JSON values; the cluster does not."""
+        return self.model_dump(mode='json', exclude={'kubeflow'})
+
     @property
     def push_directory(self) -> str:
         """The directory that TF Serving watches; `root` has to be set."""

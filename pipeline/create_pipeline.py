@@ -256,8 +256,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool)
         push_nonce=plan.push_nonce,
         baseline_version=plan.baseline_version,
         pipeline_name=config.pipeline,
-        # The cluster does not affect the model.
-        config=config.model_dump(mode='json', exclude={'kubeflow'}),
+        config=config.settings(),
         keep_versions=config.push.keep_versions,
     )
     pusher = Pusher(

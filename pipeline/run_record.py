@@ -61,6 +61,9 @@ class RunRecord:
       version: the served version, if the run pushed its model or its model was already served.
       steps: step -> its state ('running', 'ran', 'cached' or 'failed') and its seconds.
       versions: package -> version.
+      display_name: the name that a person gave the run; '' without one. Runs can share it.
+      note: what that person wrote about the run; '' without a note.
+      settings: the configuration, see `Config.settings`; {} in records of earlier versions.
     """
 
     name: str
@@ -77,6 +80,9 @@ class RunRecord:
     version: str = ''
     steps: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    display_name: str = ''
+    note: str = ''
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def is_running(self, root: str) -> bool:
         """Whether the run is still at work in `root`.
@@ -99,8 +105,15 @@ class RunRecord:
 class Recorder:
     """Writes the record of this run; an error while writing does not end the run."""
 
-    def __init__(self, root: str, name: str, pipeline: str, log: str):
+    def __init__(self, root: str, name: str, pipeline: str, log: str, **described: Any):
         """Writes the record of a run that starts.
+
+        Args:
+          root: the run root.
+          name: the name of the run in the metadata store.
+          pipeline: the name of the pipeline.
+          log: the path of the log file.
+          described: `display_name`, `note` and `settings` of `RunRecord`.
 
         Raises:
           OSError: the root cannot be written to.
@@ -114,6 +127,7 @@ class Recorder:
             process_started=psutil.Process().create_time(),
             started=_now(),
             versions=_versions(),
+            **described,
         )
         self._path = RunRoot(Path(root)).records / f'{run_id(name)}.json'
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,13 +165,17 @@ class Recorder:
 
 
 @contextlib.contextmanager
-def recording(root: str, name: str, pipeline: str, log: str) -> Iterator[Recorder]:
+def recording(
+    root: str, name: str, pipeline: str, log: str, **described: Any
+) -> Iterator[Recorder]:
     """Records a run; an exception that leaves the context ends it as interrupted or failed.
+
+    The arguments are those of `Recorder`.
 
     Raises:
       OSError: the root cannot be written to.
     """
-    recorder = Recorder(root, name, pipeline, log)
+    recorder = Recorder(root, name, pipeline, log, **described)
     try:
         yield recorder
     except BaseException as error:

@@ -9,6 +9,7 @@ import pathlib
 
 import storage
 from cli import experiment_options as options
+from cli import run_name
 from pipeline.exit_codes import cannot_write, refuse
 from pipeline.run_root import RunRoot
 
@@ -36,6 +37,7 @@ run the same command again to resume.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `run`."""
     options.add_arguments(parser)
+    run_name.add_arguments(parser, 'its start time')
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EXIT_CODES
 
@@ -60,7 +62,15 @@ def run(args: argparse.Namespace) -> int:
         with (
             quiet.logs_to(log, args.verbose) as screen,
             sudden_end.reported(screen.fileno(), _SUDDEN_END.format(log=log)),
-            run_record.recording(config.root, name, config.pipeline, log) as recorder,
+            run_record.recording(
+                config.root,
+                name,
+                config.pipeline,
+                log,
+                display_name=args.name,
+                note=args.note,
+                settings=config.settings(),
+            ) as recorder,
         ):
             # Without a terminal, rich would cut tables to 80 columns.
             console = terminal.console(
@@ -69,8 +79,11 @@ def run(args: argparse.Namespace) -> int:
             console.print(
                 f'[bold]{config.pipeline}[/]  {config.data.root}  ->  {config.root}', soft_wrap=True
             )
-            for note in notes:
-                console.print(f'Note: {note}', markup=False, soft_wrap=True, style='yellow')
+            for title, text in (('name', args.name), ('note', args.note)):
+                if text:
+                    console.print(f'{title:<11} {text}', markup=False, soft_wrap=True)
+            for warning in notes:
+                console.print(f'Note: {warning}', markup=False, soft_wrap=True, style='yellow')
             with console.status('starting TensorFlow and TFX'):
                 from pipeline import execute
             code = execute.execute(config, name, console, log, recorder)

@@ -10,6 +10,7 @@ import sys
 import storage
 from cli import cluster_options as cluster
 from cli import experiment_options as options
+from cli import run_name
 from cli import server_options as remote
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED, refuse
 
@@ -34,11 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='the group of runs in Kubeflow (default: the name of the pipeline)',
     )
-    parser.add_argument(
-        '--run-name',
-        metavar='NAME',
-        help='the name of the run (default: the name of the pipeline and the time)',
-    )
+    run_name.add_arguments(parser, 'the name of the pipeline and the time')
     parser.add_argument(
         '--wait',
         action='store_true',
@@ -84,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         inputs = current_spec[0]['root']['inputDefinitions']['parameters']
         push = json.loads(inputs['push']['defaultValue'])
         experiment = args.experiment or config.pipeline
-        name = args.run_name or f'{config.pipeline} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}'
+        name = args.name or f'{config.pipeline} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}'
         if config.kubeflow.retries.count and not versions.retries_failed_steps(server.version):
             print(
                 f'warning: this server is Kubeflow Pipelines {server.version}: '
@@ -92,10 +89,18 @@ def run(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         if cron:
-            return _submit_recurring(server, args.spec, config, parameters, experiment, name, cron)
+            return _submit_recurring(
+                server, args, config, parameters, experiment=experiment, name=name, cron=cron
+            )
         served_before = set(storage.names(push['target'])) if args.wait else set()
         run_id = server.submit(
-            args.spec, config.root, parameters, experiment, name, config.kubeflow.service_account
+            args.spec,
+            config.root,
+            parameters,
+            experiment,
+            name,
+            config.kubeflow.service_account,
+            args.note,
         )
         _print_submitted(f'run {run_id}', server.link(run_id), parameters)
         if not args.wait:
@@ -151,10 +156,24 @@ def _cron(text: str | None, wait: bool) -> str | None:
 
 
 def _submit_recurring(
-    server, path: str, config, parameters: dict, experiment: str, name: str, cron: str
+    server,
+    args: argparse.Namespace,
+    config,
+    parameters: dict,
+    *,
+    experiment: str,
+    name: str,
+    cron: str,
 ) -> int:
     job = server.recur(
-        path, config.root, parameters, experiment, name, cron, config.kubeflow.service_account
+        args.spec,
+        config.root,
+        parameters,
+        experiment,
+        name,
+        cron,
+        config.kubeflow.service_account,
+        args.note,
     )
     _print_submitted(
         f'recurring run {job}, {cron} (seconds first, in the time zone of the cluster, usually '

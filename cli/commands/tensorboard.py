@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 import socket
+import tempfile
 
 from cli import root_argument as roots
 from pages import own_host
 from pipeline.exit_codes import FAILED, refuse
-from pipeline.run_root import RunRoot
-from pipeline.steps import TRAINER
 
 DEFAULT_PORT = 6006
 
@@ -34,19 +34,29 @@ def run(args: argparse.Namespace) -> int:
         root = roots.find(args.root)
     except roots.RootError as error:
         return refuse('tensorboard', error)
-    logs = RunRoot(root).artifacts / TRAINER.name / 'model_run'
-    if not logs.is_dir():
-        return refuse(
-            'tensorboard', f'{logs}: no such folder. No run of this root finished a training.'
-        )
     quiet.before_tensorflow(verbose=False)
+    from pages import training_logs
+
+    with tempfile.TemporaryDirectory(prefix='cxr-triage-tensorboard-') as folder:
+        links = training_logs.Links(root, pathlib.Path(folder))
+        try:
+            links.update()
+        except (RuntimeError, OSError) as error:
+            return refuse('tensorboard', error)
+        if not any(pathlib.Path(folder).iterdir()):
+            return refuse('tensorboard', f'{root}: no run of this root began a training')
+        links.follow()
+        return _serve(folder, args.port)
+
+
+def _serve(logs: str, port: int) -> int:
     from tensorboard import program
 
     serve = program.create_port_scanning_werkzeug_server
     server = program.TensorBoard(
         server_class=lambda application, flags: serve(own_host.guarded(application), flags)
     )
-    server.configure(argv=('tensorboard', '--logdir', str(logs), '--port', str(args.port)))
+    server.configure(argv=('tensorboard', '--logdir', logs, '--port', str(port)))
     try:
         # Ctrl-C ends it with 0. TensorBoard prints its own errors.
         return FAILED if server.main() else 0

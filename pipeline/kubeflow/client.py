@@ -14,7 +14,7 @@ import os
 import socket
 import urllib.parse
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 
@@ -81,6 +81,7 @@ class Server:
         experiment: str,
         name: str,
         service_account: str | None = None,
+        note: str = '',
     ) -> str:
         """Creates a run and returns its id.
 
@@ -92,18 +93,20 @@ class Server:
           name: name of the run.
           service_account: service account of the pods; None leaves the choice to the server, which
             uses `pipeline-runner` or `default-editor`.
+          note: the description of the run; '' for none.
         """
         experiment_id = self._experiment(experiment)
 
         def create() -> Any:
-            return self._client.run_pipeline(
-                experiment_id,
-                name,
-                pipeline_package_path=path,
-                params=dict(parameters),
-                pipeline_root=root,
-                service_account=service_account,
-            )
+            with _describing(self._client, note):
+                return self._client.run_pipeline(
+                    experiment_id,
+                    name,
+                    pipeline_package_path=path,
+                    params=dict(parameters),
+                    pipeline_root=root,
+                    service_account=service_account,
+                )
 
         return self._id(self._call(f'submitting {path}', create), 'run_id')
 
@@ -116,6 +119,7 @@ class Server:
         name: str,
         cron: str,
         service_account: str | None = None,
+        note: str = '',
     ) -> str:
         """Creates a recurring run and returns its id.
 
@@ -127,6 +131,7 @@ class Server:
           name: as for `submit`.
           cron: a cron expression with six fields, of which the first is seconds.
           service_account: as for `submit`.
+          note: as for `submit`.
         """
         experiment_id = self._experiment(experiment)
 
@@ -134,6 +139,7 @@ class Server:
             return self._client.create_recurring_run(
                 experiment_id,
                 name,
+                description=note or None,
                 cron_expression=cron,
                 # A run that outlasts its period delays the next; missed runs are skipped.
                 max_concurrency=1,
@@ -263,6 +269,24 @@ class Server:
                 return request()
         finally:
             socket.setdefaulttimeout(previous)
+
+
+@contextlib.contextmanager
+def _describing(client: Any, note: str) -> Iterator[None]:
+    """Adds a description to the run that kfp's client creates: it has no parameter for it."""
+    api = client._run_api.api_client
+    call = api.call_api
+
+    def call_with_note(*arguments: Any, **keywords: Any) -> Any:
+        keywords['body'].description = note
+        return call(*arguments, **keywords)
+
+    if note:
+        api.call_api = call_with_note
+    try:
+        yield
+    finally:
+        api.call_api = call
 
 
 def _get(client: Any, path: str, **parameters: str) -> bytes:

@@ -23,6 +23,7 @@ def card_parts() -> dict[str, Any]:
     return {
         'details': {
             'name': 'demo',
+            'run': 'wider head 2026-11-21 22:25:35: twice the units',
             'version': 'demo-0a1b',
             'served_as': 'version 17',
             'owner': 'radiology group',

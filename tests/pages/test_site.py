@@ -305,4 +305,4 @@ def test_the_only_root_under_runs_is_the_default(tmp_path, monkeypatch):
 
 def test_tensorboard_without_a_training_fails(tmp_path, capsys):
     assert cli.main(['tensorboard', '--root', str(tmp_path)]) == 1
-    assert 'No run of this root finished a training' in capsys.readouterr().err
+    assert 'no run of this root began a training' in capsys.readouterr().err

@@ -239,12 +239,38 @@ def test_lineage_goes_back_to_the_first_step_and_names_the_first_run(builder: Ro
     ]
 
 
-def test_difference_lists_changed_removed_and_added_facts():
-    assert lineage.difference({'a': '1', 'b': '2', 'c': '3'}, {'a': '1', 'b': '4', 'd': '5'}) == [
-        ('b', '2', '4'),
-        ('c', '3', ''),
-        ('d', '', '5'),
+def test_difference_lists_changed_removed_and_added_settings():
+    before = {'config.a': '1', 'config.b': '2', 'config.c': '3', 'weights': 'w'}
+    after = {'config.a': '1', 'config.b': '4', 'config.d': '5', 'weights': 'x'}
+    assert lineage.difference(before, after) == [
+        ('config.b', '2', '4'),
+        ('config.c', '3', ''),
+        ('config.d', '', '5'),
+        ('weights', 'w', 'x'),
     ]
+
+
+@pytest.mark.parametrize(
+    'ended_early',
+    [{}, {'task': 'nih_triage', 'schema': 's'}],
+    ids=['did not start', 'without settings'],
+)
+def test_a_fact_that_only_one_run_recorded_is_no_difference(ended_early):
+    complete = {'config.a': '1', 'code.Pusher': 'd', 'schema': 's', 'served_version': '7'}
+    assert lineage.difference(complete, ended_early) == []
+    assert lineage.difference(ended_early, complete) == []
+
+
+def test_name_note_and_settings_come_from_the_record(builder: RootBuilder):
+    builder.step(FIRST, 'Trainer')
+    settings = {'train': {'seed': 3}}
+    builder.record(FIRST, display_name='wider head', note='twice the units', settings=settings)
+    builder.record(SECOND, state=runs.NOT_STARTED)
+    unnamed, named = runs.all_runs(store.read(builder.root))
+    assert (named.label, named.note) == ('wider head 2026-11-21 22:25:35', 'twice the units')
+    assert named.config == settings
+    assert lineage.facts(named)['config.train.seed'] == '3'
+    assert (unnamed.label, unnamed.note, unnamed.config) == ('2026-11-22 08:00:00', '', {})
 
 
 def test_facts_include_configuration_and_digests(builder: RootBuilder):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli import main as cli
-from pages import store
+from pages import runs, store
 from pages.store import COMPLETE
 
 pytestmark = pytest.mark.slow
@@ -51,14 +51,11 @@ def _status(port: int, host: str) -> int:
 
 
 def _trainings(root: Path) -> set[str]:
-    """The names of the artifact folders of all completed trainings."""
-    stored = store.read(root)
-    executions = [run.executions['Trainer'] for run in stored.runs if 'Trainer' in run.executions]
+    """The labels of all runs with a completed training."""
     return {
-        Path(output.path).name
-        for execution in executions
-        if execution.state == COMPLETE
-        for output in stored.outputs(execution, 'model_run')
+        run.label
+        for run in runs.all_runs(store.read(root))
+        if 'Trainer' in run.executions and run.executions['Trainer'].state == COMPLETE
     }
 
 
@@ -76,9 +73,9 @@ def test_curves_of_every_training_until_ctrl_c(real_runs, tensorboard):
     trainings = _trainings(real_runs.root)
     assert len(trainings) == 2
     # TensorBoard reads the logs in the background.
-    server.wait_for(lambda: trainings <= {run.partition('/')[0] for run in _answer(port, _TAGS)})
+    server.wait_for(lambda: trainings <= set(_answer(port, _TAGS)))
     for run, tags in _answer(port, _TAGS).items():
-        if run.partition('/')[0] in trainings:
+        if run in trainings:
             assert {
                 'training/loss',
                 'training/val_loss',

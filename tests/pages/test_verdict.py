@@ -155,13 +155,13 @@ def test_data_problems_are_listed_with_errors_first(builder: RootBuilder) -> Non
     )
 
 
-def test_changes_are_against_the_last_run_that_recorded_its_settings(builder: RootBuilder) -> None:
+def test_changes_are_against_the_last_run_that_reached_its_last_step(builder: RootBuilder) -> None:
     # The later release has a key more, which is not set.
     for name, seed, more in ((FIRST, 0, {}), (THIRD, 1, {'card': {'owner': None}})):
         push = json.dumps({'config': {'train': {'seed': seed}, 'root': name, **more}})
         builder.step(name, 'Trainer', parameters={'custom_config': '{"code_digest": "aa"}'})
         builder.step(name, 'Pusher', parameters={'push': push})
-    # A run that failed before it recorded its settings.
+    # A run without a record, which failed before its last step.
     builder.step(SECOND, 'Trainer', parameters={'custom_config': '{"code_digest": "bb"}'})
     last, failed, first = _runs(builder.root)
     before = verdict.previous(last, [failed, first])
@@ -169,7 +169,7 @@ def test_changes_are_against_the_last_run_that_recorded_its_settings(builder: Ro
     answer = verdict.context(last, None, before)['answers'][-1]
     assert answer.lines == (f'Compared with the run of {first.title}:', 'train.seed: 0 → 1')
     unknown = verdict.context(failed, None, verdict.previous(failed, [first]))['answers'][-1]
-    assert unknown.lines == ('This run has not recorded its settings, which its last step does.',)
+    assert unknown.lines == ('This run has not recorded its settings: an earlier version made it.',)
 
 
 def test_a_run_without_an_evaluation_has_no_verdict(builder: RootBuilder) -> None:

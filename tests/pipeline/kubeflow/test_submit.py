@@ -61,10 +61,12 @@ def _push(server: ApiDouble, volume: Path) -> None:
 def test_wait_follows_the_run_to_its_end(
     submit: Cli, server: ApiDouble, empty_volume: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert submit('--wait', '--experiment', 'triage', '--run-name', 'the first') == 3
+    options = ('--experiment', 'triage', '--name', 'the first', '--note', 'half the rate')
+    assert submit('--wait', *options) == 3
     output = capsys.readouterr()
     (run,) = server.runs.values()
     assert run.root == 'gs://bucket/runs'
+    assert [body['description'] for body in server.bodies] == ['half the rate']
     assert list(server.experiments.values()) == ['triage']
     states = submitting.states(output.out)
     assert len(states) == 12
