@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pages import tfma_ui
+from pages.lineage import SETTING
 
 
 def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -28,22 +29,17 @@ def context(summaries: list[dict[str, Any]]) -> dict[str, Any]:
         'different': len(different),
         'runs': len(summaries),
         'tfma': {'series': {title: points for title, points in series.items() if len(points) > 1}},
-        'content': {
-            'runs': [
-                {
-                    'title': name(run),
-                    'evaluation': run['evaluation'],
-                    'slices': run['slices'],
-                    'facts': run['facts'],
-                }
-                for run in summaries
-            ]
-        },
+        'content': {'setting': SETTING, 'runs': [_content(run) for run in summaries]},
     }
 
 
+def _content(run: dict[str, Any]) -> dict[str, Any]:
+    keys = ('slug', 'label', 'note', 'state', 'evaluation', 'slices', 'facts', 'has_curves')
+    return {key: run[key] for key in keys}
+
+
 def name(run: dict[str, Any]) -> str:
-    """The text for a run in a menu: time, pipeline, state."""
+    """The text for a run in a plot: its name and time, pipeline and state."""
     version = f' {run["version"]}' if run['version'] else ''
     return f'{run["label"]} {run["pipeline"]}, {run["state"]}{version}'
 

@@ -100,6 +100,7 @@ def summary(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
         'reasons': list(run.reasons),
         'version': version.version if version else '',
         'duration': _duration(run.seconds),
+        'seconds': run.seconds,
         'gates': gates(run),
         'figures': _figures(evaluation),
         'evaluation': evaluation.folder if evaluation else '',

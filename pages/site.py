@@ -36,6 +36,7 @@ from pages import (
     overview,
     predictions,
     printed,
+    run_curves,
     threshold_page,
     training_page,
     verdict,
@@ -216,7 +217,11 @@ class _Site:
                 files.write_bytes(folder / gallery.FOLDER / name, content)
         with _collected(problems, run, 'the model card'):
             self._card(run, evaluation, why, older, base)
-        summary: dict[str, Any] = overview.summary(run, evaluation)
+        summary: dict[str, Any] = {**overview.summary(run, evaluation), 'has_curves': False}
+        with _collected(problems, run, 'the curves'):
+            curves = run_curves.content(run, evaluation)
+            files.write_text(folder / run_curves.FILE, run_curves.script(run.slug, curves))
+            summary['has_curves'] = any(curves.values())
         with _collected(problems, run, 'the facts'):
             summary['facts'] = lineage.facts(run)
         return {**summary, 'problems': problems}

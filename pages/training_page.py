@@ -15,7 +15,7 @@ from pipeline.steps import TRAINER, TUNER
 from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE
 
 # The curves: (title, column for train, column for val) of the trainer's history.
-_CURVES = (('Loss', 'loss', 'val_loss'), ('AUC', 'auc', 'val_auc'))
+CURVES = (('Loss', 'loss', 'val_loss'), ('AUC', 'auc', 'val_auc'))
 _PHASE, _EPOCH = 'phase', 'epoch'
 
 
@@ -88,7 +88,7 @@ def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     plots = []
     for phase in dict.fromkeys(row[_PHASE] for row in rows):
         own = [row for row in rows if row[_PHASE] == phase]
-        for title, train, val in _CURVES:
+        for title, train, val in CURVES:
             series: list[charts.Line | charts.Dots | charts.Mark] = []
             values: list[float] = []
             for number, (name, split) in enumerate(((train, 'train'), (val, 'val'))):

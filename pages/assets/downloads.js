@@ -3,7 +3,11 @@
   'use strict';
 
   // Unlike textContent, innerText separates the lines of a cell.
-  const cells = (row) => [...row.cells].map((cell) => cell.innerText.replace(/\s+/g, ' ').trim());
+  // A cell with a checkbox has no content, and a shortened one has its full text as data-full.
+  const cells = (row) =>
+    [...row.cells]
+      .filter((cell) => !cell.classList.contains('choose'))
+      .map((cell) => (cell.dataset.full ?? cell.innerText).replace(/\s+/g, ' ').trim());
 
   function content(table) {
     return {

@@ -1,4 +1,5 @@
-// Sorts tables by a click or Enter on a heading, and adds a search box to long ones.
+// Sorts tables by a click or Enter on a heading, and adds a search box to long ones that have no
+// filters of their own (data-filters). A heading with data-sort="none" does not sort.
 (function () {
   'use strict';
   const LONG = 12;
@@ -13,7 +14,15 @@
       : text;
   }
 
-  function compare(one, other) {
+  const isMissing = (value) => value === '' || value === '–';
+
+  // Missing values come last in both directions.
+  function compare(one, other, descending) {
+    if (isMissing(one) || isMissing(other)) return isMissing(one) - isMissing(other);
+    return (descending ? -1 : 1) * byValue(one, other);
+  }
+
+  function byValue(one, other) {
     if (typeof one === typeof other) {
       return typeof one === 'number'
         ? one - other
@@ -28,7 +37,7 @@
     heading.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
     const body = table.tBodies[0];
     const rows = [...body.rows].map((row) => [value(row, heading.cellIndex), row]);
-    rows.sort((one, other) => (descending ? -1 : 1) * compare(one[0], other[0]));
+    rows.sort((one, other) => compare(one[0], other[0], descending));
     body.append(...rows.map((pair) => pair[1]));
   }
 
@@ -45,6 +54,7 @@
 
   function prepare(table) {
     for (const heading of table.tHead.rows[table.tHead.rows.length - 1].cells) {
+      if (heading.dataset.sort === 'none') continue;
       heading.tabIndex = 0;
       heading.title = 'sort';
       heading.addEventListener('click', () => sort(table, heading));
@@ -52,7 +62,7 @@
         if (event.key === 'Enter') sort(table, heading);
       });
     }
-    if (table.tBodies[0].rows.length <= LONG) return;
+    if ('filters' in table.dataset || table.tBodies[0].rows.length <= LONG) return;
     const box = document.createElement('div');
     box.className = 'search';
     const input = document.createElement('input');

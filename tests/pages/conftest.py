@@ -81,6 +81,10 @@ def _five_runs(folder: Path) -> dict[str, str]:
                 'train.epochs=2',
                 '--set',
                 'evaluation.thresholds=[{metric: auc, min: 0.999}]',
+                '--name',
+                'two epochs',
+                '--note',
+                'or was it luck?',
             ],
         ),
         (

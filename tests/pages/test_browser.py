@@ -57,8 +57,57 @@ def test_front_page_lists_every_run_with_its_outcome(browser, real_runs):
             and 'Evaluator ✗ FAIL' in refused
         )
         assert '✓ pushed' in pushed
-        page.locator('#runs-table thead th').first.click()
+        page.locator('#runs-table thead th', has_text='When').click()
         assert texts(page.locator('#runs-table tbody tr'))[0] == pushed
+
+
+def test_runs_are_filtered_and_selected_with_the_keyboard(browser, real_runs):
+    with opened(browser, real_runs.pages / 'index.html') as page:
+        shown = page.locator('#runs-table tbody tr:visible')
+        page.locator('#filter-state').select_option('not blessed')
+        assert len(texts(shown)) == 1 and 'two epochs' in texts(shown)[0]
+        page.locator('#filter-state').select_option('')
+        page.locator('#filter-words').fill('two epochs luck')
+        assert shown.count() == 1
+        shown.locator('input').focus()
+        page.keyboard.press('Space')
+        page.locator('#filter-words').fill('')
+        assert page.locator('#runs-status').inner_text() == '5 of 5 shown, 1 selected'
+        last = page.locator('#runs-table tbody tr', has_text='✓ pushed').locator('input')
+        last.focus()
+        page.keyboard.press('Space')
+        # The selection is in the address: it survives a reload, and leads the comparison page.
+        page.reload()
+        assert last.is_checked()
+        page.locator('#compare').click()
+        page.locator('#plots figure').first.wait_for()
+        labels = texts(page.locator('#legend li'))
+        assert len(labels) == 2 and 'two epochs' in labels[0] and 'pushed' in labels[1]
+
+
+def test_settings_that_differ_are_columns_and_missing_values_sort_last(browser, real_runs):
+    with opened(browser, real_runs.pages / 'index.html') as page:
+        table = page.locator('#runs-table')
+        page.locator('#columns summary').click()
+        for box in page.locator('#columns input').all():
+            box.check()
+        keys = texts(table.locator('th[data-setting]'))
+        assert {'train.seed', 'train.epochs', 'data.metadata'} <= set(keys)
+        assert 'pipeline' not in keys and 'root' not in keys
+        refused = table.locator('tbody tr', has_text='two epochs')
+        assert refused.locator('td[data-setting="train.seed"] b').inner_text() == '1'
+        # Ascending and descending: the runs without an evaluation come last.
+        heading = table.locator('thead th', has_text='AUC').first
+        for _ in range(2):
+            heading.click()
+            column = heading.evaluate('cell => cell.cellIndex')
+            cells = texts(table.locator(f'tbody tr td:nth-child({column + 1})'))
+            assert [cell == '–' for cell in cells] == [False, False, False, True, True]
+        page.locator('thead th', has_text='Duration').click()
+        seconds = table.locator('tbody td[data-sort]').evaluate_all(
+            'cells => cells.map(cell => parseFloat(cell.dataset.sort))'
+        )
+        assert seconds == sorted(seconds)
 
 
 def test_tfma_plots_the_selected_slice(browser, run_of):
@@ -155,23 +204,42 @@ def test_lineage_of_a_cached_run_names_the_run_that_trained_the_model(browser, r
         assert 'in the run 20' in page.locator('#trace-table').inner_text()
 
 
-def test_comparison_page_compares_two_runs_and_plots_all(browser, real_runs):
+def test_comparison_page_overlays_the_selected_runs(browser, real_runs):
     with opened(browser, real_runs.pages / 'comparison.html') as page:
         assert page.locator('#compare-table tbody tr').count() == 5
         page.locator('tfma-nb-time-series svg circle').first.wait_for(state='attached')
-        labels = texts(page.locator('#run-a option'))
-        page.locator('#run-a').select_option(
-            index=next(index for index, text in enumerate(labels) if 'pushed' in text)
-        )
-        page.locator('#run-b').select_option(
-            index=next(index for index, text in enumerate(labels) if 'not blessed' in text)
-        )
+        # The two runs with evaluations of their own are selected at first, the older one first.
+        captions = page.locator('#plots figcaption')
+        captions.first.wait_for()
+        assert {'ROC', 'Reliability', 'Loss', 'AUC'} == {
+            text.split()[0] for text in texts(captions)
+        }
+        for figure in page.locator('#plots figure').all():
+            for number in range(2):
+                assert figure.locator(f'polyline.s{number}').count() == 1
         facts = texts(page.locator('#facts-table tbody td:first-child'))
         assert 'config.train.seed' in facts and 'config.pipeline' not in facts
-        page.locator('#run-b').select_option(
-            index=next(index for index, text in enumerate(labels) if 'failed' in text)
-        )
-        assert 'B did not finish the Evaluator' in page.locator('#compare-note').inner_text()
+        # The run that the data gate stopped: only what it recorded differs.
+        page.locator('#runs label', has_text='failed').locator('input').check()
+        assert 'did not finish its Evaluator: no metrics' in texts(page.locator('#legend li'))[2]
+        page.locator('#curves-note:visible').wait_for()
+        assert 'has no curves: its state is "failed"' in page.locator('#curves-note').inner_text()
+        for other in ('pushed', 'not blessed'):
+            page.locator('#runs label', has_text=other).locator('input').uncheck()
+        assert 'No recorded fact differs' in page.locator('#facts-note').inner_text()
+
+
+def test_comparison_shows_no_invented_differences(browser, real_runs):
+    with opened(browser, real_runs.pages / 'comparison.html') as page:
+        boxes = {
+            state: page.locator('#runs label', has_text=state).locator('input')
+            for state in ('pushed', 'not blessed', 'failed')
+        }
+        boxes['not blessed'].uncheck()
+        boxes['failed'].check()
+        facts = texts(page.locator('#facts-table tbody td:first-child'))
+        assert {'config.data.metadata', 'config.gate.max_share.missing_metadata'} <= set(facts)
+        assert not {'served_version', 'model', 'code.Pusher', 'schema'} & set(facts)
 
 
 def test_training_page_of_a_finished_and_of_a_killed_training(browser, run_of):
