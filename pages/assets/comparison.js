@@ -131,7 +131,8 @@
     });
     table.tBodies[0].replaceChildren(...lines);
     table.closest('.scroll').hidden = !lines.length;
-    note('facts-note', lines.length ? [] : ['No recorded fact differs.']);
+    const reason = chosen.length > 1 ? 'No recorded fact differs.' : 'Select another run.';
+    note('facts-note', lines.length ? [] : [reason]);
   }
 
   // ---- Curves

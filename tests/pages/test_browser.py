@@ -226,7 +226,7 @@ def test_comparison_page_overlays_the_selected_runs(browser, real_runs):
         assert 'has no curves: its state is "failed"' in page.locator('#curves-note').inner_text()
         for other in ('pushed', 'not blessed'):
             page.locator('#runs label', has_text=other).locator('input').uncheck()
-        assert 'No recorded fact differs' in page.locator('#facts-note').inner_text()
+        assert 'Select another run' in page.locator('#facts-note').inner_text()
 
 
 def test_comparison_shows_no_invented_differences(browser, real_runs):
