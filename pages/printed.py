@@ -23,7 +23,7 @@ def identity(run: Run) -> str:
     return ' · '.join(
         (
             f'Model {_model(run)}',
-            f'run of {run.title}',
+            f'run of {run.label}',
             f'version {version.version}' if version else f'no version ({run.state})',
         )
     )
