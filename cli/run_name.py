@@ -20,14 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser, default_name: str) -> None:
     parser.add_argument(
         '--name',
         type=checked_name,
-        default='',
         metavar='NAME',
         help=f'a name for the run; two runs may have the same one (default: {default_name})',
     )
     parser.add_argument(
         '--note',
         type=checked_note,
-        default='',
         metavar='TEXT',
         help='what to remember about the run, shown with its name',
     )

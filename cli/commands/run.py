@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
                 name,
                 config.pipeline,
                 log,
-                display_name=args.name,
-                note=args.note,
+                display_name=args.name or '',
+                note=args.note or '',
                 settings=config.settings(),
             ) as recorder,
         ):

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
             experiment,
             name,
             config.kubeflow.service_account,
-            args.note,
+            args.note or '',
         )
         _print_submitted(f'run {run_id}', server.link(run_id), parameters)
         if not args.wait:
@@ -173,7 +173,7 @@ def _submit_recurring(
         name,
         cron,
         config.kubeflow.service_account,
-        args.note,
+        args.note or '',
     )
     _print_submitted(
         f'recurring run {job}, {cron} (seconds first, in the time zone of the cluster, usually '

@@ -56,6 +56,12 @@ def test_a_bad_name_ends_the_command_at_once(command: list[str], capsys) -> None
     assert "argument --name: 'a/b' is not a name of a run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('command', [['run'], ['submit', 'spec.yaml']])
+def test_a_run_needs_neither_name_nor_note(command: list[str]) -> None:
+    args = cli.build_parser().parse_args([*command, '--config', 'none.yaml'])
+    assert (args.name, args.note) == (None, None)
+
+
 def test_the_record_keeps_name_note_and_settings(tmp_path: Path) -> None:
     described = {'display_name': 'wider head', 'note': 'n', 'settings': {'train': {'seed': 1}}}
     run_record.Recorder(str(tmp_path), 'r', 'p', str(tmp_path / 'a.log'), **described)
