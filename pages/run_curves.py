@@ -32,19 +32,7 @@ def content(run: Run, evaluation: Evaluation | None) -> dict[str, Any]:
       output -> bins (mean probability, share of positives, lower end, upper end, images);
       `training`: phase -> columns of the history, among them `epoch`, from 1.
     """
-    roc, reliability = {}, {}
-    for output in evaluation.outputs if evaluation else ():
-        overall = evaluation.overall
-        title = 'Probability of the task' if output == PROBABILITY else names.label(output)
-        if (found := overall.curves.get((CANDIDATE, output))) and (
-            points := curves.roc(found.matrices)
-        ):
-            roc[title] = points
-        if bins := overall.reliability.get((CANDIDATE, output)):
-            reliability[title] = [
-                (item.mean_probability, item.share, item.lower, item.upper, item.images)
-                for item in bins
-            ]
+    roc, reliability = _measured(evaluation) if evaluation else ({}, {})
     return _rounded({'roc': roc, 'reliability': reliability, 'training': _training(run)})
 
 
@@ -52,6 +40,22 @@ def script(slug: str, curves_of_run: dict[str, Any]) -> str:
     """The script with `content`: it calls a function that the comparison page defines."""
     text = json.dumps(curves_of_run, separators=(',', ':')).replace('</', '<\\/')
     return f'cxrCurves({json.dumps(slug)}, {text});\n'
+
+
+def _measured(evaluation: Evaluation) -> tuple[dict[str, Any], dict[str, Any]]:
+    roc, reliability = {}, {}
+    overall = evaluation.overall
+    for output in evaluation.outputs:
+        title = 'Probability of the task' if output == PROBABILITY else names.label(output)
+        found = overall.curves.get((CANDIDATE, output))
+        if found and (points := curves.roc(found.matrices)):
+            roc[title] = points
+        if bins := overall.reliability.get((CANDIDATE, output)):
+            reliability[title] = [
+                (item.mean_probability, item.share, item.lower, item.upper, item.images)
+                for item in bins
+            ]
+    return roc, reliability
 
 
 def _training(run: Run) -> dict[str, dict[str, list[Any]]]:
