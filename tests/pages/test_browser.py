@@ -224,7 +224,7 @@ def test_comparison_page_overlays_the_selected_runs(browser, real_runs):
         assert 'did not finish its Evaluator: no metrics' in texts(page.locator('#legend li'))[2]
         page.locator('#curves-note:visible').wait_for()
         assert 'has no curves: its state is "failed"' in page.locator('#curves-note').inner_text()
-        for other in ('pushed', 'not blessed'):
+        for other in ('served already', 'not blessed'):
             page.locator('#runs label', has_text=other).locator('input').uncheck()
         assert 'Select another run' in page.locator('#facts-note').inner_text()
 
