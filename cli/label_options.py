@@ -86,6 +86,7 @@ def list_images(args: argparse.Namespace, images: Path, out: Path) -> tuple[List
     """
     from records.convert import label_formats, label_tables, labelled, pseudonyms
     from records.convert.sources import SourceError
+    from records.parallel import default_workers
 
     for name in ('label_format', 'patient_key'):
         if getattr(args, name) is None:
@@ -99,7 +100,8 @@ def list_images(args: argparse.Namespace, images: Path, out: Path) -> tuple[List
     form = label_formats.load(args.label_format)
     rows = label_tables.read(args.labels.expanduser(), form, args.uncertain)
     names, is_new = pseudonyms.load(args.patient_key.expanduser(), folder, out)
-    listing = labelled.list_labelled(images, rows, form, names)
+    workers = args.workers or default_workers()
+    listing = labelled.list_labelled(images, rows, form, names, workers)
     if args.names:
         labelled.write_names(args.names, listing, folder)
     return listing, is_new

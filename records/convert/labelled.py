@@ -9,7 +9,7 @@ import csv
 import shutil
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,29 @@ from records.convert.sources import SUFFIXES, Failure, Listing, Source, SourceEr
 from records.dicom import attributes, header, rules
 from records.dicom.attributes import Attributes
 from records.dicom.error import DicomError
+from records.parallel import ordered_map
 from schemas import problem_names as problems
 
 CONTENTS = 'DICOMDIR'
 _HEADER_BYTES = 1 << 20
 _NOT_AN_IMAGE = 'other files'
+# Headers per task of a worker, which take half a second.
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What the beginning of a file shows.
+
+    Attributes:
+      is_image: whether it is one, or could be.
+      said: what a DICOM header says; None without one.
+      failure: why the file cannot be used; None if it can.
+    """
+
+    is_image: bool = True
+    said: Attributes | None = None
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +81,11 @@ def unzipped(archive: Path, folder: Path) -> None:
 
 
 def list_labelled(
-    images: Path, rows: Mapping[str, Row], form: LabelFormat, pseudonyms: Pseudonyms
+    images: Path,
+    rows: Mapping[str, Row],
+    form: LabelFormat,
+    pseudonyms: Pseudonyms,
+    workers: int = 1,
 ) -> Listing:
     """Lists the images under `images` that a table has labels for.
 
@@ -72,6 +94,7 @@ def list_labelled(
       rows: of the table.
       form: of the table.
       pseudonyms: for patients and images.
+      workers: processes that read headers.
 
     Raises:
       SourceError: there is no image, or two are the same one.
@@ -79,22 +102,15 @@ def list_labelled(
     """
     listing = Listing('a label table', private=True)
     folder = images.parent if images.is_file() else images
+    names = _files(images, listing)
     used: set[str] = set()
     found = []
-    for name in _files(images, listing):
-        path = folder / name
-        try:
-            image = _read(path, name, rows, form, used)
-        except DicomError as error:
-            listing.failed[name] = Failure(error.kind, str(error))
-            continue
-        except OSError as error:
-            reason = f'it cannot be read: {error.strerror or error}'
-            listing.failed[name] = Failure(problems.UNREADABLE_FILE, reason)
-            continue
-        if image is None:
+    for name, head in zip(names, _heads(folder, names, workers), strict=True):
+        if not head.is_image:
             listing.ignored[_NOT_AN_IMAGE] += 1
-        elif isinstance(image, Failure):
+            continue
+        image = head.failure or _image(folder / name, name, head.said, rows, form, used)
+        if isinstance(image, Failure):
             listing.failed[name] = image
         elif image.row.left_out:
             listing.ignored[image.row.left_out] += 1
@@ -154,21 +170,46 @@ def _of_contents(path: Path, listing: Listing) -> list[str]:
     return sorted(set(names))
 
 
-def _read(
-    path: Path, name: str, rows: Mapping[str, Row], form: LabelFormat, used: set[str]
-) -> _Image | Failure | None:
-    """An image, why it is not one, or None for another file. Adds its name to `used`."""
-    with path.open('rb') as file:
-        head = file.read(_HEADER_BYTES + 1)
-    said = None
-    if header.is_dicom(head):
-        dataset = header.read_header(head)
-        rules.check(dataset)
-        said = attributes.read(dataset)
-    elif path.suffix.lower() in ('.dcm', '.dicom'):
-        return Failure(problems.UNSUPPORTED_FILE, 'it has no DICM after its first 128 bytes')
-    elif path.suffix.lower() not in SUFFIXES:
-        return None
+def _heads(folder: Path, names: list[str], workers: int) -> Iterator[_Head]:
+    chunks = [names[begin : begin + _CHUNK] for begin in range(0, len(names), _CHUNK)]
+    paths = ([folder / name for name in chunk] for chunk in chunks)
+    for heads in ordered_map(_read_heads, paths, min(workers, len(chunks))):
+        yield from heads
+
+
+def _read_heads(paths: list[Path]) -> list[_Head]:
+    return [_read_head(path) for path in paths]
+
+
+def _read_head(path: Path) -> _Head:
+    try:
+        with path.open('rb') as file:
+            head = file.read(_HEADER_BYTES + 1)
+        if header.is_dicom(head):
+            dataset = header.read_header(head)
+            rules.check(dataset)
+            return _Head(said=attributes.read(dataset))
+    except DicomError as error:
+        return _Head(failure=Failure(error.kind, str(error)))
+    except OSError as error:
+        reason = f'it cannot be read: {error.strerror or error}'
+        return _Head(failure=Failure(problems.UNREADABLE_FILE, reason))
+    suffix = path.suffix.lower()
+    if suffix in ('.dcm', '.dicom'):
+        reason = 'it has no DICM after its first 128 bytes'
+        return _Head(failure=Failure(problems.UNSUPPORTED_FILE, reason))
+    return _Head(is_image=suffix in SUFFIXES)
+
+
+def _image(
+    path: Path,
+    name: str,
+    said: Attributes | None,
+    rows: Mapping[str, Row],
+    form: LabelFormat,
+    used: set[str],
+) -> _Image | Failure:
+    """An image with its labels, or why it has none. Adds its name in the table to `used`."""
     text = {
         label_formats.INSTANCE: said.image if said else '',
         label_formats.STUDY: said.study if said else '',
