@@ -63,14 +63,15 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
         value = 'no value' if verdict.value is None else f'{verdict.value:.4f}'
         margin = '' if verdict.margin is None else f'{verdict.margin:+.4f}'
         mark = '[green]pass[/]' if verdict.passed else '[bold red]FAIL[/]'
-        note = ''.join(f', {text}' for text in (verdict.note, verdict.covers) if text)
+        note = f', {verdict.note}' if verdict.note else ''
+        groups = f'; {verdict.covers}' if verdict.covers else ''
         table.add_row(
             verdict.threshold.metric,
             verdict.threshold.name(),
             value,
             verdict.bound,
             margin,
-            mark + note,
+            mark + note + groups,
         )
     return table
 
