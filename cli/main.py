@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         'cli.commands.predict',
         'score image files: a table, and one page with thumbnails and heat maps',
     ),
+    'pull': ('cli.commands.pull', 'have an archive send its studies to a gateway (C-MOVE)'),
     'tokens': ('cli.commands.tokens', 'create, list and revoke access tokens of the service'),
     'audit': ('cli.commands.audit', 'verify and export the audit log of the service'),
     'tensorboard': ('cli.commands.tensorboard', 'show the trainings of a root in TensorBoard'),

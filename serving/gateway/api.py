@@ -34,13 +34,10 @@ _REFUSALS = {
     429: 'too many requests',
     503: 'the database does not answer',
 }
-router = APIRouter(
-    prefix='/v1',
-    responses={
-        status: {'model': bodies.ProblemBody, 'description': text}
-        for status, text in _REFUSALS.items()
-    },
-)
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {'model': bodies.ProblemBody, 'description': text} for status, text in _REFUSALS.items()
+}
+router = APIRouter(prefix='/v1', responses=REFUSALS)
 _Uploader = Annotated[User, Depends(needs(tokens.UPLOAD))]
 _Reader = Annotated[User, Depends(needs(tokens.READ))]
 # What the system says when there is no room for a file, also a limit of its size.

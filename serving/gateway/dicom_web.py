@@ -13,7 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from serving import tokens
-from serving.gateway import bodies
+from serving.gateway import api, bodies
 from serving.gateway.access import User, needs
 from serving.gateway.services import Services
 from serving.pacs import intake, origin
@@ -49,8 +49,8 @@ router = APIRouter(
     prefix=PREFIX,
     tags=['dicom-web'],
     responses={
+        **api.REFUSALS,
         415: {'model': bodies.ProblemBody, 'description': 'not multipart/related with DICOM files'},
-        422: {'model': bodies.ProblemBody, 'description': 'another form than described'},
     },
 )
 

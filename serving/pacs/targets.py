@@ -99,6 +99,7 @@ def _stow(target: Target, settings: PacsSettings, content: bytes) -> str:
         return 'the archive does not answer in JSON'
     # A list of data sets is allowed, too.
     answers = stored if isinstance(stored, list) else [stored]
-    if any(_FAILED_SOP_SEQUENCE in dataset for dataset in answers):
+    # Orthanc has the sequence in each answer, without items if nothing failed.
+    if any(dataset.get(_FAILED_SOP_SEQUENCE, {}).get('Value') for dataset in answers):
         return 'the archive refuses the report'
     return ''

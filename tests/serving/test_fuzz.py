@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -23,6 +24,7 @@ _CHECKS = [
     openapi_checks.content_type_conformance,
     openapi_checks.response_schema_conformance,
 ]
+_RELATED = 'multipart/related'
 _UNLIMITED = Limits(requests_per_minute=10_000_000)
 
 
@@ -51,6 +53,15 @@ def test_malformed_uploads_are_refused_or_answered(pushed: Path, tmp_path: Path)
     assert sum(findings.states.values()) == findings.statuses[202]
 
 
+@schemathesis.serializer(_RELATED)
+def _related(context: Any, parts: Any) -> bytes:
+    """A body of STOW-RS, whose boundary is `cut`."""
+    del context
+    head = '--cut\r\nContent-Type: application/dicom\r\n\r\n'
+    files = parts if isinstance(parts, list) else [parts]
+    return (''.join(f'{head}{file}\r\n' for file in files) + '--cut--').encode('utf-8', 'replace')
+
+
 @pytest.mark.slow
 def test_requests_of_any_form_get_a_documented_answer(pushed: Path, tmp_path: Path) -> None:
     url = f'sqlite:///{tmp_path}/gateway.sqlite'
@@ -66,6 +77,7 @@ def test_requests_of_any_form_get_a_documented_answer(pushed: Path, tmp_path: Pa
     assert 200 in statuses['GET /v1/worklist']
     assert {201, 422} <= statuses['POST /v1/studies/{id}/reading']
     assert {200, 404} <= statuses['GET /v1/studies/{id}']
+    assert 409 in statuses['POST /dicom-web/studies']
 
 
 def _send(operation: schemathesis.APIOperation, id: str) -> set[int]:
@@ -84,7 +96,8 @@ def _send(operation: schemathesis.APIOperation, id: str) -> set[int]:
     def send(case: schemathesis.Case, is_known: bool) -> None:
         if is_known and 'id' in (case.path_parameters or {}):
             case.path_parameters['id'] = id
-        response = case.call(timeout=60)
+        related = {'Content-Type': f'{_RELATED}; boundary=cut'}
+        response = case.call(timeout=60, headers=related if case.media_type == _RELATED else None)
         statuses.add(response.status_code)
         if response.status_code == _WITHOUT_MODEL_SERVER:
             assert case.path in _OF_MODEL_SERVER

@@ -11,17 +11,22 @@ import pytest
 from benchmarks.serving import orthanc
 from benchmarks.serving.orthanc import Archive, free_ports
 
-__all__ = ['Archive', 'free_ports', 'running']
+__all__ = ['Archive', 'free_ports', 'require', 'running']
 
 
-@contextlib.contextmanager
-def running(gateway: tuple[str, int] | None = None) -> Iterator[Archive]:
-    """An empty archive, stopped at the end."""
+def require() -> None:
+    """Skips a test, or lets it fail, if a program is missing."""
     try:
         orthanc.check()
     except orthanc.MissingError as error:
         if os.environ.get('CXR_REQUIRE_ARCHIVE'):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@contextlib.contextmanager
+def running(gateway: tuple[str, int] | None = None) -> Iterator[Archive]:
+    """An empty archive, stopped at the end."""
+    require()
     with orthanc.running(gateway) as archive:
         yield archive

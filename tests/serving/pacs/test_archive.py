@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from benchmarks.serving import dicom_files
+from cli.main import main
 from serving.database import connection
 from serving.pacs.settings import PacsSettings, Peer, Target
 from tests.support import archives, gateways
@@ -150,9 +151,9 @@ def test_reports_arrive_once_after_the_archive_was_down(
 
 
 def test_an_archive_takes_reports_by_stow_and_sends_images_itself(
-    pushed: Path, tmp_path: Path
+    pushed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Orthanc sends to the gateway, asks for storage commitment, and gets the report by STOW-RS."""
+    """It also confirms that they are stored, and sends what it is asked for with `pull`."""
     (port,) = archives.free_ports(1)
     with archives.running((_TITLE, port)) as archive:
         pacs = PacsSettings(
@@ -180,3 +181,10 @@ def test_an_archive_takes_reports_by_stow_and_sends_images_itself(
             )
             assert answer['Status'] == 'Success'
             assert len(_wait(lambda: _reports(archive, image.study))) == 1
+            other = dicom_files.image(tmp_path / 'other.dcm', gateways.pixels(2))
+            requests.post(f'{archive.url}/instances', other.path.read_bytes(), timeout=60)
+            assert main(['pull', archive.dicom_url, '--dates', '20260102']) == 0
+            assert f'{other.study}: 1 images' in capsys.readouterr().out
+            assert len(_wait(lambda: _reports(archive, other.study))) == 1
+            assert main(['pull', archive.dicom_url, '--dates', '19000101']) == 0
+            assert capsys.readouterr().out == '0 series, 0 images sent\n'
