@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from records.convert.convert import Outcome
     from records.convert.sources import Listing
 
 # Options that only class folders and the NIH release have.
@@ -102,6 +103,12 @@ def list_images(args: argparse.Namespace, images: Path, out: Path) -> tuple[List
     names, is_new = pseudonyms.load(args.patient_key.expanduser(), folder, out)
     workers = args.workers or default_workers()
     listing = labelled.list_labelled(images, rows, form, names, workers)
-    if args.names:
-        labelled.write_names(args.names, listing, folder)
     return listing, is_new
+
+
+def write_names(args: argparse.Namespace, listing: Listing, outcome: Outcome, folder: Path) -> None:
+    """Writes --names, if it is set."""
+    from records.convert import labelled
+
+    if args.names:
+        labelled.write_names(args.names.expanduser(), listing, outcome.failed, folder)

@@ -197,6 +197,7 @@ def _convert(
             workers=args.workers or default_workers(),
             advance=lambda count: progress.advance(task, count),
         )
+    label_options.write_names(args, listing, outcome, folder)
     (out / _UNFINISHED).unlink()
     _show(outcome, out, console)
     if outcome.failed_share > args.max_failed:

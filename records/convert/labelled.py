@@ -126,15 +126,23 @@ def list_labelled(
     return finished(listing, folder)
 
 
-def write_names(path: Path, listing: Listing, folder: Path) -> None:
-    """Writes which file became which image: CSV with file, image_id and patient."""
+def write_names(path: Path, listing: Listing, failed: Mapping[str, Failure], folder: Path) -> None:
+    """Writes which file became which image: CSV with file, image_id, patient and problem.
+
+    Args:
+      path: of the CSV file.
+      listing: the images.
+      failed: file -> why it became none.
+      folder: of the images.
+    """
     with path.open('w', newline='', encoding='utf-8', errors='surrogateescape') as file:
         writer = csv.writer(file)
         writer.writerow(('file', 'image_id', 'patient', 'problem'))
         for source in listing.sources:
             name = source.path.relative_to(folder).as_posix()
-            writer.writerow((name, source.image_id, source.table['Patient ID'], ''))
-        for name, failure in listing.failed.items():
+            if name not in failed:
+                writer.writerow((name, source.image_id, source.table['Patient ID'], ''))
+        for name, failure in failed.items():
             writer.writerow((name, '', '', failure.reason))
 
 

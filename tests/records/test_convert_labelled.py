@@ -230,6 +230,22 @@ def test_a_dicom_image_and_its_png_become_the_same_record(
     assert sorted(_records(tmp_path / 'out').values()) == sorted(_records(converted).values())
 
 
+def test_a_damaged_file_is_named_outside_of_the_data_set_only(
+    folder: Path, labels: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / 'images'
+    shutil.copytree(folder, images)
+    path = images / 'zzyzx_1.dcm'
+    path.write_bytes(path.read_bytes()[:-10_000])
+    names = tmp_path / 'names.csv'
+    assert _run(*_options(images, labels, tmp_path / 'out'), '--names', names) == 0
+    with names.open() as file:
+        problems = {row['file']: row['problem'] for row in csv.DictReader(file)}
+    assert 'cut off' in problems['zzyzx_1.dcm'] and problems['zzyzx_2'] == ''
+    report = (tmp_path / 'out' / 'convert_report.json').read_text()
+    assert 'cut off' in report and 'zzyzx' not in report
+
+
 @pytest.mark.parametrize(
     ('place', 'message'),
     [('in', 'outside of the data'), ('short', 'expected at least 16')],
