@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _ACTOR = 'gateway'
 _IDLE_S = 0.5
 # Until another gateway may try a report that this one is about to send.
-_LEASE_S = 120.0
+_LEASE_S = 60.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 300.0
 _REPORTS_PER_ROUND = 20
 _MAX_PROBLEM = 300

@@ -229,7 +229,9 @@ class _Server(ThreadedAssociationServer):
 def _caller(event: evt.Event) -> str:
     """The title of the caller, as it says."""
     request = event.assoc.requestor.primitive
-    return str(request.calling_ae_title).strip() if request else ''
+    title = str(request.calling_ae_title).strip() if request else ''
+    # It gets into the log and the audit log.
+    return ''.join(character for character in title if character.isprintable())
 
 
 def _peer(peers: tuple[Peer, ...], title: str, address: str) -> Peer | None:
