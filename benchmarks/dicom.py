@@ -24,7 +24,7 @@ from benchmarks.serving import images
 from records import synth
 from records.dicom import reader
 
-_SYNTAXES = {
+SYNTAXES = {
     'Explicit VR Little Endian': None,
     'RLE': gdcm.TransferSyntax.RLELossless,
     'JPEG Lossless': gdcm.TransferSyntax.JPEGLosslessProcess14_1,
@@ -42,7 +42,8 @@ def _plain(height: int) -> bytes:
     return images.dicom(pixels, BitsStored=12, HighBit=11, **window)
 
 
-def _encoded(content: bytes, syntax: int | None) -> bytes:
+def encoded(content: bytes, syntax: int | None) -> bytes:
+    """A DICOM file in another transfer syntax, a number of GDCM; None for the same."""
     if syntax is None:
         return content
     with tempfile.TemporaryDirectory() as folder:
@@ -91,8 +92,8 @@ def main() -> int:
     args = parser.parse_args()
     plain = _plain(args.height)
     print(f'{"transfer syntax":28} {"images/s":>9} {"relative to pydicom alone":>26}')
-    for name, syntax in _SYNTAXES.items():
-        content = _encoded(plain, syntax)
+    for name, syntax in SYNTAXES.items():
+        content = encoded(plain, syntax)
         own, reference = (
             _seconds(read, content, args.repeats) for read in (_with_reader, _with_pydicom)
         )

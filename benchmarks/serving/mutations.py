@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
+from benchmarks import dicom
 from benchmarks.serving import images
 
 _PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
@@ -71,6 +72,10 @@ def uploads(originals: Sequence[bytes], count: int, seed: int) -> Iterator[BadUp
         'DICOM 16': [images.dicom(pixels.astype(np.uint16) << 4) for pixels in grey],
         'DICOM RLE': [_compressed_dicom(pixels) for pixels in grey],
     }
+    for name, syntax in dicom.SYNTAXES.items():
+        sources[f'DICOM {name}, 16'] = [
+            dicom.encoded(content, syntax) for content in sources['DICOM 16']
+        ]
     made = list(_made_by_hand(grey[0]))
     for what, content in made[:count]:
         yield BadUpload(what, (content,), (numbers.choice(_NAMES),))
@@ -134,6 +139,7 @@ def _made_by_hand(grey: np.ndarray) -> Iterator[tuple[str, bytes]]:
     for depth in (20, 300, 5000):
         yield f'a DICOM file of {depth} nested sequences', _nested_dicom(grey, depth)
     yield 'an RLE bomb', _compressed_dicom(grey, _BIG, _BIG)
+    yield 'a deflated bomb', _deflated_bomb(grey)
     yield 'a DICOM file of a long sequence', _long_sequence(grey, 100_000)
     for number in (50_000, 120_000):
         yield f'a DICOM file of {number:,} elements', _many_elements(grey, number)
@@ -280,6 +286,18 @@ def _many_elements(grey: np.ndarray, count: int) -> bytes:
         for n in range(count)
     ]
     return _before_pixels(images.dicom(grey), b''.join(elements))
+
+
+def _deflated_bomb(grey: np.ndarray) -> bytes:
+    """A deflated DICOM file whose data set goes on for 256 MB."""
+    dataset = pydicom.dcmread(io.BytesIO(images.dicom(grey)))
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    stream = io.BytesIO()
+    dataset.save_as(stream)
+    content = stream.getvalue()
+    length = int.from_bytes(content[140:144], 'little')
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return content[: 144 + length] + deflate.compress(bytes(1 << 28)) + deflate.flush()
 
 
 def _before_pixels(content: bytes, elements: bytes) -> bytes:
