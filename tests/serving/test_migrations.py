@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import ProgrammingError
 
 from serving import audit, studies, tokens
+from serving.claims import claimed
 from serving.database import connection, migrate
 from serving.database.tables import Base
 from serving.studies import NewImage, Outcome
@@ -71,6 +74,36 @@ def test_without_a_database_the_command_says_what_to_set(
     monkeypatch.delenv('CXR_DATABASE', raising=False)
     assert migrate.main() == 1
     assert capsys.readouterr().err.startswith('CXR_DATABASE is not set')
+
+
+def test_a_study_of_the_release_before_is_still_scored(database_url: str) -> None:
+    engine = create_engine(database_url.replace('postgresql:', 'postgresql+psycopg:'))
+    with engine.begin() as opened:
+        config = Config()
+        config.set_main_option('script_location', str(Path(migrate.__file__).parent / 'migrations'))
+        config.attributes['connection'] = opened
+        command.upgrade(config, '0001')
+        opened.execute(
+            text(
+                'INSERT INTO study (id, arrived_at, uploaded_by, reference, state, is_read) '
+                "VALUES ('a1', '2026-01-02 03:04:05', 'ward', '', 'pending', false)"
+            )
+        )
+        opened.execute(
+            text(
+                'INSERT INTO image (id, study_number, position, kind, sha256, size, width, height) '
+                "VALUES ('b1', (SELECT number FROM study), 0, 'png', '', 1, 600, 500)"
+            )
+        )
+    engine.dispose()
+    sessions = connection.connect(database_url)
+    with claimed(sessions, 8) as waiting, sessions() as session, session.begin():
+        (current,) = studies.still_pending(session, waiting)
+        studies.record_answers(session, current, [Outcome(7, 0.9, True, '', 0.5)])
+    with connection.reading(sessions) as session:
+        study = studies.find(session, 'a1')
+        assert study is not None and (study.state, study.probability) == ('scored', 0.9)
+    sessions.kw['bind'].dispose()
 
 
 def test_gateways_that_start_at_the_same_time_make_the_tables_once(database_url: str) -> None:
