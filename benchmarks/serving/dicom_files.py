@@ -13,7 +13,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation
 from benchmarks.serving import images
 
 SOP_CLASS = DigitalXRayImageStorageForPresentation
-_PATIENT = {
+PATIENT = {
     'PatientName': 'Doe^Jane',
     'PatientID': 'BENCHMARK-1',
     'PatientBirthDate': '19500101',
@@ -40,7 +40,7 @@ def content(pixels: np.ndarray, study: str = '') -> bytes:
     """Unsigned pixels [height, width] as an image of a new study, or of `study`."""
     study = study or pydicom.uid.generate_uid()
     series = pydicom.uid.generate_uid()
-    return images.dicom(pixels, StudyInstanceUID=study, SeriesInstanceUID=series, **_PATIENT)
+    return images.dicom(pixels, StudyInstanceUID=study, SeriesInstanceUID=series, **PATIENT)
 
 
 def image(path: Path, pixels: np.ndarray, study: str = '') -> DicomImage:

@@ -51,6 +51,8 @@ _EVEN_IF_EMPTY = (
     'ReferringPhysicianName',
 )
 _MAX_UID = 64
+_SEXES = ('M', 'F', 'O', '')
+_FORMS = {'DA': pydicom.valuerep.DA, 'TM': pydicom.valuerep.TM}
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ def identity(content: bytes) -> Identity:
 def extract(content: bytes) -> bytes:
     """The part of a DICOM file that is kept, as a DICOM file without pixels.
 
+    Text becomes UTF-8. Dates, times and codes of sex that no report may have become empty: the
+    report would not be made, or not be accepted, because of them.
+
     Raises:
       UploadError: values in it are damaged.
     """
@@ -95,15 +100,12 @@ def extract(content: bytes) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             for name in TAGS:
-                if name in dataset:
+                if name in dataset and _may_be_reported(dataset[name]):
                     kept.add(dataset[name])
-            for name in _EVEN_IF_EMPTY:
-                kept.setdefault(
-                    pydicom.tag.Tag(name),
-                    pydicom.DataElement(
-                        pydicom.tag.Tag(name), pydicom.datadict.dictionary_VR(name), ''
-                    ),
-                )
+                elif name in _EVEN_IF_EMPTY:
+                    setattr(kept, name, '')
+            kept.decode()
+            kept.SpecificCharacterSet = 'ISO_IR 192'
             meta = pydicom.dataset.FileMetaDataset()
             meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
             meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -114,6 +116,19 @@ def extract(content: bytes) -> bytes:
     except Exception:  # noqa: BLE001 - what damaged values make a library raise
         raise UploadError('the DICOM header cannot be read') from None
     return stream.getvalue()
+
+
+def _may_be_reported(element: pydicom.DataElement) -> bool:
+    if element.keyword == 'PatientSex':
+        return element.value in _SEXES
+    form = _FORMS.get(element.VR)
+    if form is None or not element.value:
+        return True
+    try:
+        form(element.value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _header(content: bytes) -> pydicom.Dataset:
