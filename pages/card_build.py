@@ -28,7 +28,6 @@ from pages.measured import Evaluation
 from pages.runs import Run
 from pipeline.steps import AUDIT, INGESTION, SERVING_CHECK, TRAINER
 from schemas.features import VIEW
-from trainer.artifacts import MODEL_INFO_FILE
 from trainer.parameters import PRETRAINED
 
 
@@ -43,7 +42,7 @@ def build(run: Run, evaluation: Evaluation, older: list[Run]) -> ModelCard:
     Raises:
       CardError: fields are missing.
     """
-    facts = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
+    facts = run.model_info or {}
     text = card_text.task_text(str(facts.get('task', run.task.name if run.task else '')))
     audit = run.json(AUDIT.name, 'audit', AUDIT_JSON)
     ingest = run.json(INGESTION.name, 'report', REPORT_FILE)

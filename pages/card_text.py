@@ -85,10 +85,10 @@ _DATA = {
         ),
     ),
     SYNTHETIC: DataText(
-        'Images drawn by `cxr-triage synth`: there are no patients. Metrics on these images say '
+        'Images drawn by "cxr-triage synth": there are no patients. Metrics on these images say '
         'nothing about real chest X-rays.',
         'Drawn images: {mislabelled}.',
-        'Images drawn by `cxr-triage synth`: made by this program, without data of other people',
+        'Images drawn by "cxr-triage synth": made by this program, without data of other people',
         ('A program drew the images: the model has not seen any real chest X-ray.',),
     ),
     OTHER: DataText(
@@ -108,7 +108,7 @@ _DATA = {
 _SOURCES = {
     NIH: 'of NIH ChestX-ray14',
     CHILDREN: 'of the data set of Kermany et al.',
-    SYNTHETIC: 'drawn by `cxr-triage synth`: synthetic, not of patients',
+    SYNTHETIC: 'drawn by "cxr-triage synth": synthetic, not of patients',
     OTHER: 'of another source',
 }
 _FRONTAL_LIMITS = (

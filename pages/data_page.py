@@ -330,7 +330,7 @@ def cooccurrence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _group(by: str, value: str) -> str:
-    return value if by == 'split' else names.slice_title(((by, value),)).partition(': ')[2]
+    return value if by == 'split' else names.value(by, value)
 
 
 def _splits(artifact) -> list[str]:

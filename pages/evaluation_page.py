@@ -65,7 +65,7 @@ def conditions(evaluation: Evaluation) -> list[Condition]:
 
 def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     """The values of the template evaluation.html."""
-    task, overall = run.task, evaluation.overall
+    overall = evaluation.overall
     return {
         'conditions': conditions(evaluation),
         'has_baseline': evaluation.has_baseline,
@@ -81,8 +81,7 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         'forests': group_plots.forests(evaluation),
         'few': group_plots.min_positives(overall),
         'confusion': overall.confusion.get(CANDIDATE),
-        'positive': task.positive if task else 'positive',
-        'negative': task.negative if task else 'negative',
+        **run.class_names,
         'outputs': [output(evaluation, name) for name in evaluation.outputs],
         'images': count(overall, registry.IMAGES),
         'not_assessed': count(overall, registry.NOT_ASSESSED),
@@ -185,7 +184,7 @@ def _cell(measured: Slice, name: str) -> str:
 def output(evaluation: Evaluation, name: str) -> dict[str, Any]:
     """The plots of an output of the model over all images; empty where there is no curve."""
     overall, is_task = evaluation.overall, name == PROBABILITY
-    title = 'Probability of the task' if is_task else names.label(name)
+    title = names.output(name)
     roc: _Series = []
     recall: _Series = []
     dots: _Series = []

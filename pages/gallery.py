@@ -19,12 +19,10 @@ from components.evaluator.predictions import LABEL, SERVED
 from pages import names
 from pages.measured import Evaluation
 from pages.runs import Run
-from pipeline.steps import TRAINER
 from schemas.features import AGE, AGE_BAND, AGE_BANDS, IMAGE_ID, SEX, SEXES, UNKNOWN, VIEW, VIEWS
 from schemas.labels import FINDINGS
 from schemas.signatures import FLAG, HEAT_MAP, PROBABILITY
 from trainer import heat_maps
-from trainer.artifacts import MODEL_INFO_FILE
 
 FOLDER = 'gallery'
 # Findings of a card, most likely first, with what the model says of each.
@@ -101,8 +99,7 @@ def context(run: Run, evaluation: Evaluation | None, why: str) -> dict[str, Any]
         'missing': '',
         'sections': list(_sections(run, kept, shown, cards)),
         'filters': list(_filters(cards)),
-        'positive': run.task.positive if run.task else 'positive',
-        'negative': run.task.negative if run.task else 'negative',
+        **run.class_names,
         'images': len(kept),
         'left_out': int((~gallery.usable(kept)).sum()),
         'first': gallery.FIRST,
@@ -164,8 +161,7 @@ def _sections(
 
 
 def _operating_point(run: Run) -> float | None:
-    info = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
-    return (info.get('operating_point') or {}).get('threshold')
+    return ((run.model_info or {}).get('operating_point') or {}).get('threshold')
 
 
 def _filters(cards: list[Card]) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
@@ -173,13 +169,9 @@ def _filters(cards: list[Card]) -> Iterator[tuple[str, str, list[tuple[str, str]
     for feature, (title, values) in _FILTERS.items():
         present = {card.groups[feature] for card in cards}
         ordered = [value for value in dict.fromkeys((*values, UNKNOWN)) if value in present]
-        yield feature, title, [(value, _title(feature, value)) for value in ordered]
+        yield feature, title, [(value, names.value(feature, value)) for value in ordered]
     found = {finding for card in cards for finding in card.findings}
     yield 'finding', 'Finding', [(name, names.label(name)) for name in FINDINGS if name in found]
-
-
-def _title(feature: str, value: str) -> str:
-    return names.slice_title(((feature, value),)).partition(': ')[2]
 
 
 def _card(row: dict[str, Any], image: pd.Series) -> Card:
@@ -213,7 +205,7 @@ def _predicted(image: pd.Series) -> dict[str, float]:
 def _person(image: pd.Series, groups: dict[str, str]) -> str:
     known = [
         f'{int(image[AGE])} years' if pd.notna(image[AGE]) and image[AGE] >= 0 else '',
-        *(_title(name, groups[name]) for name in (SEX, VIEW) if groups[name] != UNKNOWN),
+        *(names.value(name, groups[name]) for name in (SEX, VIEW) if groups[name] != UNKNOWN),
     ]
     return ', '.join(filter(None, known)) or 'age, sex and view unknown'
 

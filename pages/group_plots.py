@@ -77,7 +77,7 @@ def _heading(feature: str) -> str:
 
 def _row(evaluation: Evaluation, name: str, feature: str, group: Group) -> forest.Row:
     measured = evaluation.slice(((feature, group.name),))
-    title = names.slice_title(((feature, group.name),)).partition(': ')[2] or group.name
+    title = names.value(feature, group.name)
     figure = measured.figure(name) if measured else Figure(None, reason='not a slice of this run')
     if name == 'sensitivity' and (figure.value is None or not figure.interval()):
         # Its interval needs fewer patients than the bootstrap.

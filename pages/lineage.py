@@ -15,7 +15,6 @@ from pages.runs import PUSHED, SERVED, Run
 from pages.store import Artifact, Execution, Store
 from pipeline.run_root import RunRoot
 from pipeline.steps import CURATED_SCHEMA, INGESTION, PUSHER, TRAINER
-from trainer.artifacts import MODEL_INFO_FILE
 
 # Starts the key of each fact that is a setting.
 SETTING = 'config.'
@@ -112,7 +111,7 @@ def facts(run: Run) -> dict[str, str]:
         else None
     )
     facts_by_key['weights'] = weights or None
-    model = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE) or {}
+    model = run.model_info or {}
     facts_by_key['model'] = model.get('model_version')
     facts_by_key['operating_point'] = (
         f'{model["operating_point"]["threshold"]:.6f}' if 'operating_point' in model else None

@@ -8,8 +8,6 @@ from markupsafe import Markup
 
 from pages import lineage
 from pages.runs import Run
-from pipeline.steps import TRAINER
-from trainer.artifacts import MODEL_INFO_FILE
 
 
 def identity(run: Run) -> str:
@@ -32,7 +30,7 @@ def identity(run: Run) -> str:
 def _model(run: Run) -> str:
     """The name of the model; a damaged artifact must not keep any page from being written."""
     try:
-        info = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE)
+        info = run.model_info
         return str(info['model_version']) if info else 'not trained'
     except (OSError, ValueError, KeyError, TypeError):
         return 'not readable'

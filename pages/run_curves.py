@@ -14,7 +14,6 @@ from components.evaluator.results import CANDIDATE
 from pages import names, training_page
 from pages.measured import Evaluation
 from pages.runs import Run
-from schemas.signatures import PROBABILITY
 
 FILE = 'curves.js'
 _DIGITS = 5
@@ -46,7 +45,7 @@ def _measured(evaluation: Evaluation) -> tuple[dict[str, Any], dict[str, Any]]:
     roc, reliability = {}, {}
     overall = evaluation.overall
     for output in evaluation.outputs:
-        title = 'Probability of the task' if output == PROBABILITY else names.label(output)
+        title = names.output(output)
         found = overall.curves.get((CANDIDATE, output))
         if found and (points := curves.roc(found.matrices)):
             roc[title] = points

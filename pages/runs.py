@@ -29,7 +29,8 @@ from pipeline.run_record import (
     RunRecord,
 )
 from pipeline.run_root import RunRoot
-from pipeline.steps import INGESTION, PUSHER
+from pipeline.steps import INGESTION, PUSHER, TRAINER
+from trainer.artifacts import MODEL_INFO_FILE
 from trainer.tasks import TASKS, Task
 
 BROKEN = run_record.FAILED
@@ -124,6 +125,19 @@ class Run:
         """The task; None if the run did not reach ingestion, which records the task."""
         parameters = self.parameters(INGESTION.name)
         return TASKS.get(str(parameters.get('task', '')))
+
+    @property
+    def class_names(self) -> dict[str, str]:
+        """What the task calls the classes `positive` and `negative`."""
+        positive, negative = (
+            (self.task.positive, self.task.negative) if self.task else ('positive', 'negative')
+        )
+        return {'positive': positive, 'negative': negative}
+
+    @property
+    def model_info(self) -> dict[str, Any] | None:
+        """What the Trainer recorded of its model; None if there is no such file."""
+        return self.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE)
 
     @property
     def config(self) -> dict[str, Any]:

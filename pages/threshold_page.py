@@ -12,9 +12,7 @@ from pages import charts, names, threshold_counts
 from pages.measured import Evaluation, EvaluationError
 from pages.runs import Run
 from pages.threshold_counts import SliceCounts
-from pipeline.steps import TRAINER
 from schemas.signatures import PROBABILITY
-from trainer.artifacts import MODEL_INFO_FILE
 
 # Rows of the table of figures: the name of threshold.js -> title.
 _FIGURES: dict[str, str] = {
@@ -41,7 +39,7 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     probability = kept[PROBABILITY].to_numpy(np.float32)
     if not np.isfinite(probability).all():
         return {'missing': _NOT_FINITE.format(images=int((~np.isfinite(probability)).sum()))}
-    facts = run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE)
+    facts = run.model_info
     if not facts:
         return {'missing': _NO_OPERATING_POINT}
     point = np.float32(facts['operating_point']['threshold'])
@@ -58,8 +56,7 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         'missing': '',
         'images': len(kept),
         'figures': _FIGURES,
-        'positive': run.task.positive if run.task else 'positive',
-        'negative': run.task.negative if run.task else 'negative',
+        **run.class_names,
         'operating_point': f'{point:.4f}',
         'left_out': [
             names.slice_title(measured.key)

@@ -12,7 +12,7 @@ from pages.runs import Run
 from pages.store import CACHED
 from pipeline.run_root import RunRoot
 from pipeline.steps import TRAINER, TUNER
-from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE
+from trainer.artifacts import HISTORY_FILE
 
 # The curves: (title, column for train, column for val) of the trainer's history.
 CURVES = (('Loss', 'loss', 'val_loss'), ('AUC', 'auc', 'val_auc'))
@@ -35,7 +35,7 @@ def context(run: Run) -> dict[str, Any]:
         'logs': os.path.relpath(logs, run.root) if os.path.exists(logs) else None,
         'is_cached': TRAINER.name in run.executions
         and run.executions[TRAINER.name].state == CACHED,
-        'model': run.json(TRAINER.name, 'model', 'Format-Serving', MODEL_INFO_FILE),
+        'model': run.model_info,
         'tuner': run.json(TUNER.name, 'best_hyperparameters', 'best_hyperparameters.txt'),
     }
 

@@ -166,9 +166,12 @@ def _mark(verdict: Verdict) -> str:
 
 
 def _sentence(verdict: Verdict) -> str:
-    """One condition in words, e.g. `AUC (all) is 0.8125, required >= 0.75: met by 0.0625`."""
+    """One condition in words.
+
+    For example, `AUC (all test images) is 0.8125, required >= 0.75: met by 0.0625`.
+    """
     threshold = verdict.threshold
-    images = names.slice_title(tuple(sorted(threshold.slice.items())))
+    images = names.slice_in_sentence(tuple(sorted(threshold.slice.items())))
     subject = f'{registry.title(threshold.metric)} ({images})'
     value = 'has no value' if verdict.value is None else f'is {verdict.value:.4f}'
     text = f'{subject} {value}, required {verdict.bound}'
@@ -210,11 +213,10 @@ def _flagged(run: Run, overall: Slice) -> Iterator[str]:
     counts = overall.confusion.get(CANDIDATE)
     if counts is None:
         return
-    positive = run.task.positive if run.task else 'positive'
-    negative = run.task.negative if run.task else 'negative'
+    words = run.class_names
     yield (
-        f'It flags {counts.true_positives:,} of {counts.positives:,} {positive} images and '
-        f'{counts.false_positives:,} of {counts.negatives:,} {negative} ones.'
+        f'It flags {counts.true_positives:,} of {counts.positives:,} {words["positive"]} images '
+        f'and {counts.false_positives:,} of {counts.negatives:,} {words["negative"]} ones.'
     )
 
 

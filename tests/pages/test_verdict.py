@@ -55,7 +55,7 @@ def test_a_blessed_model_has_its_tightest_margin_first(builder: RootBuilder) -> 
     )
     assert [mark for mark, _ in content['conditions']] == ['✓', '✓', '–']
     assert content['conditions'][0][1] == (
-        'AUC (All test images) is 0.8000, required >= 0.75: met by 0.0500'
+        'AUC (all test images) is 0.8000, required >= 0.75: met by 0.0500'
     )
 
 
@@ -71,8 +71,8 @@ def test_every_failed_condition_has_one_line(builder: RootBuilder) -> None:
     assert content['passed'] is False
     assert content['headline'] == 'Not blessed: 2 of 3 conditions failed.'
     assert content['conditions'] == [
-        ('✗', 'AUC (All test images) is 0.8000, required >= 0.95: missed by 0.1500'),
-        ('✗', 'Specificity (All test images) is 0.5000, required >= 0.6: missed by 0.1000'),
+        ('✗', 'AUC (all test images) is 0.8000, required >= 0.95: missed by 0.1500'),
+        ('✗', 'Specificity (all test images) is 0.5000, required >= 0.6: missed by 0.1000'),
     ]
     # The recorded reason says the same as a condition; the other one does not.
     assert content['reasons'] == ['serving check: too slow']
