@@ -10,7 +10,7 @@ from markupsafe import Markup
 from components.evaluator import curves as curves_lib
 from components.evaluator import predictions, registry
 from components.evaluator.figure import Figure
-from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, Bin, Slice
+from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, NO_NUMBERS, Bin, Slice
 from pages import charts, group_plots, names, tfma_ui
 from pages.measured import Evaluation
 from pages.runs import Run
@@ -80,9 +80,12 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         'slices': [_slice_row(measured) for measured in evaluation.slices],
         'forests': group_plots.forests(evaluation),
         'few': group_plots.min_positives(overall),
-        'confusion': overall.confusion.get(CANDIDATE),
+        'no_figures': '' if overall.gives_numbers() else f'No figures: {NO_NUMBERS}.',
+        'confusion': overall.confusion.get(CANDIDATE) if overall.gives_numbers() else None,
         **run.class_names,
-        'outputs': [output(evaluation, name) for name in evaluation.outputs],
+        'outputs': [output(evaluation, name) for name in evaluation.outputs]
+        if overall.gives_numbers()
+        else [],
         'images': count(overall, registry.IMAGES),
         'not_assessed': count(overall, registry.NOT_ASSESSED),
         'level': f'{100 * evaluation.level:.4g} %',

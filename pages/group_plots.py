@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from components.evaluator import registry
 from components.evaluator.figure import Figure
 from components.evaluator.groups import Group, Groups
-from components.evaluator.results import CANDIDATE, Slice
+from components.evaluator.results import Slice
 from pages import forest, names
 from pages.measured import Evaluation
 
@@ -16,6 +15,7 @@ from pages.measured import Evaluation
 def forests(evaluation: Evaluation) -> list[dict[str, Any]]:
     """A forest plot for each of `registry.HEADLINE`, sensitivity first; empty without groups."""
     overall = evaluation.overall
+    by_feature = overall.candidate_groups()
     metrics = sorted(registry.HEADLINE, key=lambda name: name != 'sensitivity')
     return [
         {
@@ -23,23 +23,23 @@ def forests(evaluation: Evaluation) -> list[dict[str, Any]]:
                 registry.title(name),
                 [
                     (
-                        _heading(feature),
-                        [_row(evaluation, name, feature, group) for group in listed],
+                        names.group(feature).capitalize(),
+                        [_row(evaluation, name, feature, group) for group in groups.groups],
                     )
-                    for feature, listed in _listed(overall)
+                    for feature, groups in by_feature.items()
                 ],
                 overall.value(name),
             ),
             'title': registry.title(name),
         }
-        for name in (metrics if _by_feature(overall) else ())
+        for name in (metrics if by_feature else ())
     ]
 
 
 def gap_text(overall: Slice, name: str) -> str:
     """The groups that a gap is between, compares and leaves out; '' without groups."""
     feature = str(registry.METRICS[name].group)
-    groups = _by_feature(overall).get(feature)
+    groups = overall.candidate_groups().get(feature)
     return f'{between(feature, groups)}{groups.gap_text()}' if groups else ''
 
 
@@ -57,22 +57,7 @@ def between(feature: str, groups: Groups) -> str:
 
 def min_positives(overall: Slice) -> int | None:
     """Positive images that a gap asks of a group; None without groups."""
-    return next((groups.min_positives for groups in _by_feature(overall).values()), None)
-
-
-def _by_feature(overall: Slice) -> dict[str, Groups]:
-    return {
-        feature: groups for (model, feature), groups in overall.groups.items() if model == CANDIDATE
-    }
-
-
-def _listed(overall: Slice) -> Iterator[tuple[str, tuple[Group, ...]]]:
-    for feature, groups in _by_feature(overall).items():
-        yield feature, groups.groups
-
-
-def _heading(feature: str) -> str:
-    return names.group(feature).capitalize()
+    return next((groups.min_positives for groups in overall.candidate_groups().values()), None)
 
 
 def _row(evaluation: Evaluation, name: str, feature: str, group: Group) -> forest.Row:

@@ -119,7 +119,8 @@ def _figures(evaluation: Evaluation | None) -> dict[str, list[str]]:
     return rows
 
 
-def _slices(evaluation: Evaluation | None) -> dict[str, dict[str, list[float | None]]]:
+def _slices(evaluation: Evaluation | None) -> dict[str, dict[str, list[Any]]]:
+    """Slice -> metric -> [value, lower end, upper end, why there is no value]."""
     metrics = registry.of_kind('discrimination', 'calibration')
     slices = {}
     for measured in evaluation.slices if evaluation else ():
@@ -129,7 +130,10 @@ def _slices(evaluation: Evaluation | None) -> dict[str, dict[str, list[float | N
             if measured.is_measured(name) and not measured.says_nothing(name)
         }
         slices[names.slice_title(measured.key)] = {
-            registry.title(name): [_short(figure.value), _short(figure.lower), _short(figure.upper)]
+            registry.title(name): [
+                *map(_short, (figure.value, figure.lower, figure.upper)),
+                figure.reason,
+            ]
             for name, figure in figures.items()
         }
     return slices

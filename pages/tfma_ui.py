@@ -87,19 +87,18 @@ def _rounded(value: Any) -> Any:
 
 
 def time_series(
-    runs: Iterable[tuple[str, str, dict[str, dict[str, list[float | None]]]]], slice_title: str
+    runs: Iterable[tuple[str, str, dict[str, dict[str, list[Any]]]]], slice_title: str
 ) -> list[dict[str, Any]]:
     """The metrics of one slice in several runs, over time.
 
     Args:
-      runs: (name of the run, name of its data, slice -> metric -> [value, lower, upper]), oldest
-        first.
+      runs: (name of the run, name of its data, slices of `overview.summary`), oldest first.
       slice_title: title of the slice.
     """
     series = []
     for name, data, slices in runs:
         cells = {
-            metric: cell(Figure(*figure))
+            metric: cell(Figure(*figure[:3]))
             for metric, figure in slices.get(slice_title, {}).items()
             if figure and figure[0] is not None
         }

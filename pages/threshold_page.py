@@ -8,6 +8,7 @@ import numpy as np
 
 from components.evaluator import predictions, registry
 from components.evaluator.predictions import PredictionsError
+from components.evaluator.results import NO_NUMBERS
 from pages import charts, names, threshold_counts
 from pages.measured import Evaluation, EvaluationError
 from pages.runs import Run
@@ -39,6 +40,9 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     probability = kept[PROBABILITY].to_numpy(np.float32)
     if not np.isfinite(probability).all():
         return {'missing': _NOT_FINITE.format(images=int((~np.isfinite(probability)).sum()))}
+    # Outputs for findings may be no numbers either.
+    if not evaluation.overall.gives_numbers():
+        return {'missing': f'No figures: {NO_NUMBERS}.'}
     facts = run.model_info
     if not facts:
         return {'missing': _NO_OPERATING_POINT}

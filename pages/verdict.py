@@ -209,9 +209,9 @@ def _good(run: Run, evaluation: Evaluation | None) -> Answer:
 
 
 def _flagged(run: Run, overall: Slice) -> Iterator[str]:
-    """What the model does to 100 images of each class, as counts; nothing for an old evaluation."""
+    """How many images of each class the model flags; nothing if that is not known."""
     counts = overall.confusion.get(CANDIDATE)
-    if counts is None:
+    if counts is None or not overall.gives_numbers():
         return
     words = run.class_names
     yield (

@@ -6,8 +6,8 @@ import urllib.parse
 from collections.abc import Iterator
 
 from components.evaluator import registry
-from components.evaluator.groups import Group, Groups
-from components.evaluator.results import CANDIDATE, Slice
+from components.evaluator.groups import Group
+from components.evaluator.results import NO_NUMBERS, Slice
 from pages import group_plots, names
 
 
@@ -17,7 +17,10 @@ def lines(overall: Slice) -> Iterator[str]:
     Args:
       overall: all test images.
     """
-    features = _candidate_groups(overall)
+    features = overall.candidate_groups()
+    if not overall.gives_numbers():
+        yield f'Not known: {NO_NUMBERS}.'
+        return
     if not features:
         yield 'The evaluation has no groups by sex, age or view.'
         return
@@ -52,18 +55,11 @@ def missed_images(overall: Slice) -> str:
     return f'gallery.html?{urllib.parse.urlencode({feature: group.name})}#missed'
 
 
-def _candidate_groups(overall: Slice) -> dict[str, Groups]:
-    """Feature -> its groups, of the candidate."""
-    return {
-        feature: groups for (model, feature), groups in overall.groups.items() if model == CANDIDATE
-    }
-
-
 def _lowest_sensitivity(overall: Slice) -> tuple[str, Group] | None:
     """(feature, group) of the compared group with the lowest sensitivity; None without any."""
     compared = [
         (group.sensitivity, feature, group)
-        for feature, groups in _candidate_groups(overall).items()
+        for feature, groups in overall.candidate_groups().items()
         for group in groups.groups
         if group.compared and group.sensitivity is not None
     ]

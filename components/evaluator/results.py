@@ -24,6 +24,7 @@ from schemas.signatures import FLAG, PROBABILITY
 
 # Models: TFMA's own name for the baseline; `DIFFERENCE` is candidate minus baseline.
 CANDIDATE, BASELINE, DIFFERENCE = 'candidate', 'baseline', 'difference'
+NO_NUMBERS = 'the model gives values that are not numbers'
 # (feature, value) pairs in the order of the features; () is all images.
 SliceKey = tuple[tuple[str, str], ...]
 
@@ -125,12 +126,7 @@ class Slice:
 
         It says what the statistics of `bootstrap` and `SliceStatistics` need.
         """
-        # Only outputs that are not finite leave this metric undefined.
-        always = (model, 'brier_score')
-        yield (
-            self.values.get(always, 0) is None,
-            'the model gives values that are not numbers',
-        )
+        yield not self.gives_numbers(model), NO_NUMBERS
         groups = self.groups.get((model, str(metric.group)))
         least = groups.min_positives if groups else 'enough'
         yield metric.is_gap, f'fewer than two groups with {least} positive images'
@@ -144,6 +140,19 @@ class Slice:
             'too few patients of a class, or all images have the same sex, age and view',
         )
         yield True, 'too few test images of a class'
+
+    def gives_numbers(self, model: str = CANDIDATE) -> bool:
+        """Whether the model gave numbers for all images.
+
+        If not, `confusion`, `curves`, `reliability` and `groups` are those of outputs that are 0.
+        """
+        # Only outputs that are not finite leave this metric undefined.
+        return self.values.get((model, 'brier_score'), 0) is not None
+
+    def candidate_groups(self) -> dict[str, Groups]:
+        """Feature -> the groups behind its gap, of the candidate; empty without numbers."""
+        groups = self.groups if self.gives_numbers() else {}
+        return {feature: found for (model, feature), found in groups.items() if model == CANDIDATE}
 
     def only_class(self, model: str = CANDIDATE) -> str:
         """'positive' or 'negative' if all images have this label, '' if both exist."""
@@ -183,7 +192,7 @@ class Slice:
         if metric is None:
             return ''
         if metric.is_gap:
-            groups = self.groups.get((CANDIDATE, str(metric.group)))
+            groups = self.candidate_groups().get(str(metric.group))
             return groups.gap_text() if groups else ''
         if metric.kind == 'findings' and metric.finding is None:
             return self._undefined_findings()

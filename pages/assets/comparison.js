@@ -72,7 +72,7 @@
   // ---- Metrics and facts
 
   function figureText([value, lower, upper]) {
-    if (value === null) return 'not defined';
+    if (value === null) return '–';
     const interval = lower === null || upper === null ? '' : ` (${lower.toFixed(3)} – ${upper.toFixed(3)})`;
     return value.toFixed(3) + interval;
   }
@@ -80,6 +80,7 @@
   function figureCell(figure, other, isReference) {
     if (!figure) return make('td', '–', 'n');
     const cell = make('td', figureText(figure), 'n');
+    if (figure[0] === null) cell.append(make('small', `not defined: ${figure[3]}`, 'wrap'));
     if (!isReference && other && other[0] !== null && figure[0] !== null) {
       const change = figure[0] - other[0];
       cell.append(make('small', `${change > 0 ? '+' : ''}${change.toFixed(3)}`));

@@ -19,19 +19,31 @@ from pipeline.run_root import RunRoot
 _FILE = 'model_card.json'
 
 
+class UnreadableCardError(ValueError):
+    """A model card is damaged or of another release; the text says what to do."""
+
+
 def find(target: str, version: int) -> ModelCard | None:
     """The card of a version, by the run that its manifest names; None if there is none.
 
     Args:
       target: the push directory.
       version: the number of a version there.
+
+    Raises:
+      UnreadableCardError: the card is damaged, or another release wrote it.
     """
+    root = RunRoot(Path(target).parent)
     try:
         manifest = push_target.read_manifest(storage.join(target, str(version)))
-        run = run_record.run_id(manifest.run_id)
-        path = RunRoot(Path(target).parent).pages / 'runs' / run / _FILE
+        path = root.pages / 'runs' / run_record.run_id(manifest.run_id) / _FILE
         card = _read(path, path.stat().st_mtime_ns)
-    except (push_target.TargetError, ValidationError, UnicodeDecodeError, OSError):
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UnreadableCardError(
+            f'the model card of version {version} cannot be read: it is damaged, or another '
+            f'release wrote it; "cxr-triage ui --root {root.path}" writes it anew'
+        ) from error
+    except (push_target.TargetError, OSError):
         return None
     # A root may be removed and used again by other runs.
     return card if str(version) in card.details.served_as.split() else None

@@ -102,16 +102,27 @@ def links(
             except (studies.StudyError, OverflowError) as error:
                 raise HTTPException(422, str(error)) from None
             neighbours[name] = page.studies[0].id if page.studies else None
-    has_card = study.version and model_cards.find(services.settings.target, study.version)
+    has_card = study.version and _has_card(services.settings.target, study.version)
     return JSONResponse(
         {**neighbours, 'model_card': f'/models/{study.version}/card' if has_card else None}
     )
 
 
+def _has_card(target: str, version: int) -> bool:
+    try:
+        return model_cards.find(target, version) is not None
+    except model_cards.UnreadableCardError:
+        # A reader who follows the link learns what to do.
+        return True
+
+
 @router.get('/models/{version}/card')
 def model_card(request: Request, version: int) -> Response:
     """The model card of a pushed version."""
-    card = model_cards.find(request.app.state.services.settings.target, version)
+    try:
+        card = model_cards.find(request.app.state.services.settings.target, version)
+    except model_cards.UnreadableCardError as error:
+        raise HTTPException(404, str(error)) from None
     if card is None:
         raise HTTPException(404, f'there is no model card of version {version}')
     return _for_readers(

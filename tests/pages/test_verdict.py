@@ -10,7 +10,7 @@ import pytest
 from components.evaluator.figure import Figure
 from components.evaluator.groups import Group, Groups
 from components.evaluator.results import BASELINE, CANDIDATE, Confusion, Slice
-from pages import runs, verdict
+from pages import evaluation_page, runs, verdict
 from pages import store as store_lib
 from pages.measured import Evaluation
 from pages.runs import Run
@@ -227,3 +227,15 @@ def test_the_first_answer_counts_what_the_model_flags(builder: RootBuilder) -> N
     confusion = {CANDIDATE: Confusion(40, 6, 4, 34)}
     lines = _lines(_run(builder, 1), _evaluation(confusion=confusion), 'good')
     assert lines[0] == 'It flags 40 of 44 positive images and 6 of 40 negative ones.'
+
+
+def test_outputs_that_are_no_numbers_give_no_counts(builder: RootBuilder) -> None:
+    values = dict.fromkeys([*VALUES, (CANDIDATE, 'brier_score')])
+    zeroed = Slice((), values, {CANDIDATE: Confusion(0, 0, 44, 40)})
+    run, evaluation = _run(builder, 0), Evaluation('', (zeroed,), (), 0.95)
+    reason = 'the model gives values that are not numbers'
+    assert not any('flags' in line for line in _lines(run, evaluation, 'good'))
+    assert _lines(run, evaluation, 'worst') == (f'Not known: {reason}.',)
+    content = evaluation_page.context(run, evaluation)
+    assert content['confusion'] is None
+    assert content['no_figures'] == f'No figures: {reason}.'
