@@ -283,10 +283,11 @@ def _outage(sender: _Sender, archive: orthanc.Archive, seconds: float) -> None:
 def _fuzz(sender: _Sender, gateway: service.Service, contents: Sequence[bytes], count: int) -> None:
     """Mutated DICOM files, by C-STORE and by STOW-RS in turn."""
     numbers = random.Random(_SEED)
-    originals = [dicom_files.content(images.pixels(content)) for content in contents]
+    originals = [images.pixels(content) for content in contents]
     for number in range(count):
         change = numbers.choice(mutations.CHANGES)
-        mutated = change(numbers.choice(originals), numbers)
+        # With new UIDs each time: an image that is known would not be looked at.
+        mutated = change(dicom_files.content(numbers.choice(originals)), numbers)
         status = (_stow if number % 2 else _store)(gateway, sender.port, mutated)
         sender.result.fuzz[status] += 1
         if not gateway.is_running:

@@ -78,7 +78,10 @@ def identity(content: bytes) -> Identity:
     dataset = _header(content)
     uids = []
     for name in ('SOPClassUID', 'SOPInstanceUID', 'StudyInstanceUID'):
-        uid = str(dataset.get(name, '') or '')
+        try:
+            uid = str(dataset.get(name, '') or '')
+        except Exception:  # noqa: BLE001 - what a damaged value makes a library raise
+            uid = ''
         if not uid or len(uid) > _MAX_UID or not set(uid) <= set('0123456789.'):
             raise UploadError(f'{values.name(name)} is missing or no UID')
         uids.append(uid)

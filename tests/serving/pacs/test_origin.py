@@ -62,3 +62,9 @@ def test_pixels_and_other_attributes_are_not_kept() -> None:
 def test_a_file_without_a_usable_uid_is_refused(uid: str) -> None:
     with pytest.raises(UploadError, match=r'StudyInstanceUID \(0020,000D\) is missing or no UID'):
         origin.identity(_file(StudyInstanceUID=uid))
+
+
+def test_a_uid_of_a_damaged_type_is_refused() -> None:
+    damaged = _file().replace(b'\x08\x00\x18\x00UI', b'\x08\x00\x18\x00XX')
+    with pytest.raises(UploadError, match='SOPInstanceUID'):
+        origin.identity(damaged)
