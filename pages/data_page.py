@@ -27,7 +27,7 @@ from records.problems import PROBLEMS
 from schemas.features import AGE_BAND, SEX, SPLITS, VIEW
 from schemas.labels import FINDINGS
 
-_GROUPS = (('split', 'Split'), (VIEW, 'View'), (SEX, 'Sex'), (AGE_BAND, 'Age'))
+_GROUPS = ('split', VIEW, SEX, AGE_BAND)
 # Verdict of a rule -> (text, style). How bad a problem is, is its severity, not the verdict.
 _GATE_MARKS = {
     FAILED: ('✗ above its limit', 'bad'),
@@ -292,10 +292,10 @@ def prevalence(audit: dict[str, Any] | None) -> dict[str, Any] | None:
         'labels': labels,
         'splits': splits,
         'groups': {
-            title: [
+            names.group(key).capitalize(): [
                 {**row, 'group': _group(key, row['group'])} for row in populated if row['by'] == key
             ]
-            for key, title in _GROUPS
+            for key in _GROUPS
         },
     }
 

@@ -27,8 +27,8 @@ from trainer import heat_maps
 FOLDER = 'gallery'
 # Findings of a card, most likely first, with what the model says of each.
 _FINDINGS = 4
-# Feature -> its title and its values.
-_FILTERS = {SEX: ('Sex', SEXES), VIEW: ('View', VIEWS), AGE_BAND: ('Age', AGE_BANDS)}
+# Feature -> its values.
+_FILTERS = {SEX: SEXES, VIEW: VIEWS, AGE_BAND: AGE_BANDS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,9 +166,10 @@ def _operating_point(run: Run) -> float | None:
 
 def _filters(cards: list[Card]) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
     """(name, title, [(value, title)]) of each filter, with the values that an image has."""
-    for feature, (title, values) in _FILTERS.items():
+    for feature, values in _FILTERS.items():
         present = {card.groups[feature] for card in cards}
         ordered = [value for value in dict.fromkeys((*values, UNKNOWN)) if value in present]
+        title = names.group(feature).capitalize()
         yield feature, title, [(value, names.value(feature, value)) for value in ordered]
     found = {finding for card in cards for finding in card.findings}
     yield 'finding', 'Finding', [(name, names.label(name)) for name in FINDINGS if name in found]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from components.evaluator import registry
-from schemas.features import AGE_BAND, SEX, VIEW
+from schemas.features import AGE_BAND, SEX
 from schemas.labels import FINDINGS
 from schemas.signatures import PROBABILITY
 
 EVERYTHING = 'All test images'
-_FEATURES = {SEX: 'Sex', VIEW: 'View', AGE_BAND: 'Age'}
 _SEX = {'F': 'female', 'M': 'male'}
 
 
@@ -47,4 +46,5 @@ def output(name: str) -> str:
 def _pair(feature: str, text: str) -> str:
     if feature in FINDINGS:
         return f'Images with {label(feature)}' if text == '1' else f'{label(feature)}: {text}'
-    return f'{_FEATURES.get(feature, feature)}: {value(feature, text)}'
+    title = group(feature).capitalize() if feature in registry.GROUP_TITLES else feature
+    return f'{title}: {value(feature, text)}'

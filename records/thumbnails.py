@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import TYPE_CHECKING
 
 from records import images
 from schemas import image_status
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Longer side in pixels, and quality as a JPEG: about 6 kB.
 _SIDE, _QUALITY = 224, 75
@@ -22,11 +26,20 @@ def jpeg(content: bytes) -> bytes:
             warnings.simplefilter('ignore')
             image = images.open_header(content)
             image.draft(None, (_SIDE, _SIDE))
-            image.thumbnail((_SIDE, _SIDE))
-            small = image.convert('L')
+            return encode(image)
     # On damaged input Pillow's decoders raise almost anything.
     except Exception:  # noqa: BLE001
         return b''
+
+
+def encode(image: Image.Image, side: int = _SIDE) -> bytes:
+    """A small grey JPEG of an open image, which is shrunk in place.
+
+    Args:
+      image: of Pillow.
+      side: the longer side of the JPEG, in pixels.
+    """
+    image.thumbnail((side, side))
     stream = io.BytesIO()
-    small.save(stream, 'JPEG', quality=_QUALITY)
+    image.convert('L').save(stream, 'JPEG', quality=_QUALITY)
     return stream.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,7 @@ from tensorflow.core.example import example_pb2
 
 from components.data_audit.inspection import Inspection, decode, inspect
 from components.data_audit.parameters import AuditParameters
-from records import tfrecord
+from records import tfrecord, thumbnails
 from records.images import ImageError
 from records.metadata import nih_patient
 from schemas.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNKNOWN_NUMBER, VIEW
@@ -148,16 +147,16 @@ def preview(path: str, indices: Iterable[int]) -> dict[int, bytes]:
       Record number -> JPEG of at most 176 x 176 pixels, without images that do not decode.
     """
     remaining = set(indices)
-    thumbnails = {}
+    previews = {}
     for item in tfrecord.read(path):
         if item.index in remaining:
             remaining.discard(item.index)
             data = _preview(item)
             if data:
-                thumbnails[item.index] = data
+                previews[item.index] = data
         if not remaining:
             break
-    return thumbnails
+    return previews
 
 
 def _preview(item: tfrecord.Record | tfrecord.Damage) -> bytes:
@@ -166,10 +165,7 @@ def _preview(item: tfrecord.Record | tfrecord.Damage) -> bytes:
         grey = decode(_bytes(features, IMAGE) or b'', MAX_PIXELS)
     except (DecodeError, ImageError):
         return b''
-    grey.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-    jpeg = io.BytesIO()
-    grey.save(jpeg, 'JPEG', quality=80)
-    return jpeg.getvalue()
+    return thumbnails.encode(grey, _THUMBNAIL_SIDE)
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable) -> Iterator:

@@ -3,13 +3,7 @@
   'use strict';
   const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [400, 330, 52, 12, 14, 44];
 
-  function draw(parent, name, attributes, text = '') {
-    const element = document.createElementNS('http://www.w3.org/2000/svg', name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    if (text) element.textContent = text;
-    parent.append(element);
-    return element;
-  }
+  const draw = window.cxrDraw;
 
   // At most six steps of 1, 2 or 5 times a power of ten; `whole` leaves out fractions.
   function ticks([low, high], whole) {

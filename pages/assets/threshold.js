@@ -84,12 +84,7 @@
 
   // ---- Drawing
 
-  function draw(parent, name, attributes, content = '') {
-    const element = document.createElementNS('http://www.w3.org/2000/svg', name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    element.textContent = content;
-    parent.append(element);
-  }
+  const draw = window.cxrDraw;
 
   // The emptied canvas of a plot, and the position in it of a point in 0..1 x 0..1.
   function canvas(id) {

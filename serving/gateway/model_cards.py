@@ -41,7 +41,7 @@ def find(target: str, version: int) -> ModelCard | None:
     except (ValidationError, UnicodeDecodeError) as error:
         raise UnreadableCardError(
             f'the model card of version {version} cannot be read: it is damaged, or another '
-            f'release wrote it; "cxr-triage ui --root {root.path}" writes it anew'
+            f'release wrote it; "cxr-triage report --root {root.path}" writes it anew'
         ) from error
     except (push_target.TargetError, OSError):
         return None

@@ -120,7 +120,7 @@ def _answer(
         return Answer(path, status, not_assessed.SENTENCES.get(status, status), notes=notes)
     probability = float(outputs[signatures.PROBABILITY])
     if not math.isfinite(probability):
-        return Answer(path, NOT_READ, 'The model answers with no number.', notes=notes)
+        return Answer(path, NOT_READ, "The model's answer is not a number.", notes=notes)
     return Answer(
         path,
         status,

@@ -50,7 +50,7 @@ def test_a_card_of_another_release_says_what_to_do(card: tuple[RunRoot, int, Pat
     with pytest.raises(model_cards.UnreadableCardError) as error:
         model_cards.find(str(root.serving), version)
     assert f'version {version} cannot be read' in str(error.value)
-    assert f'"cxr-triage ui --root {root.path}"' in str(error.value)
+    assert f'"cxr-triage report --root {root.path}"' in str(error.value)
 
 
 @pytest.mark.parametrize('damage', [b'{', b'\xff'])
