@@ -49,7 +49,7 @@ def between(feature: str, groups: Groups) -> str:
     if len(compared) < 2:
         return ''
     ends = (
-        f'{names.slice_title(((feature, group.name),))} ({group.figure.value_text()})'
+        f'{names.value(feature, group.name)} ({group.figure.value_text()})'
         for group in (compared[0], compared[-1])
     )
     return f'between {" and ".join(ends)}; '

@@ -128,12 +128,12 @@ def _headline(run: Run, evaluation: Evaluation | None) -> str:
     if not blessed(run):
         return 'Not blessed, although every condition that this page knows is met.'
     margins = [verdict for verdict in verdicts if verdict.margin is not None]
-    met = f'all {_counted(len(margins), "condition")} met'
+    met = f'{len(margins)} of {_counted(len(verdicts), "condition")} met'
     if margins:
         met += f', the tightest by {margins[0].margin:.4f}'
     if without := len(verdicts) - len(margins):
         met += f'; {without} not applicable'
-    return f'Blessed ({met})' + (', but not pushed.' if run.reasons else '.')
+    return f'Blessed{", but not pushed" if run.reasons else ""}: {met}.'
 
 
 def _counted(number: int, noun: str) -> str:
@@ -196,9 +196,7 @@ def _good(run: Run, evaluation: Evaluation | None) -> Answer:
         images = evaluation_page.count(overall, registry.IMAGES)
         if images is not None:
             level = f'{100 * evaluation.level:.4g} %'
-            lines.append(
-                f'On {_counted(images, "test image")}; intervals of {level} count patients.'
-            )
+            lines.append(f'On {_counted(images, "test image")}, with {level} intervals by patient.')
     return Answer(
         'Is the model good?',
         tuple(lines or [_NOT_EVALUATED]),
@@ -325,7 +323,7 @@ def _changed_lines(run: Run, evaluation: Evaluation | None, before: Run | None) 
         yield 'This run has not recorded its settings: an earlier version made it.'
         return
     if before is None:
-        yield 'No earlier run of this pipeline here reached its last step.'
+        yield 'No earlier run of this pipeline in this root reached its last step.'
         return
     yield f'Compared with the run of {before.label}:'
     changes = lineage.difference(lineage.facts(before), lineage.facts(run))

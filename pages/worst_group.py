@@ -70,9 +70,9 @@ def _lowest_sensitivity(overall: Slice) -> tuple[str, Group] | None:
 
 
 def _group(feature: str, group: Group) -> str:
-    title = names.slice_title(((feature, group.name),))
+    title = f'{names.group(feature)} {names.value(feature, group.name)}'
     return (
-        f'{title} has the lowest sensitivity, {group.figure.text()}: '
+        f'The group with the lowest sensitivity is {title}, {group.figure.text()}: '
         f'{group.missed:,} of {group.positives:,} positive images missed'
     )
 

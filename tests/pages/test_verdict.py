@@ -51,7 +51,7 @@ def test_a_blessed_model_has_its_tightest_margin_first(builder: RootBuilder) -> 
     content = verdict.context(_run(builder, 1), evaluation, None)
     assert content['passed'] is True
     assert content['headline'] == (
-        'Blessed (all 2 conditions met, the tightest by 0.0500; 1 not applicable).'
+        'Blessed: 2 of 3 conditions met, the tightest by 0.0500; 1 not applicable.'
     )
     assert [mark for mark, _ in content['conditions']] == ['✓', '✓', '–']
     assert content['conditions'][0][1] == (
@@ -82,7 +82,9 @@ def test_a_blessed_model_that_was_not_pushed_did_not_pass(builder: RootBuilder) 
     run = _run(builder, 1, ('serving check: too slow',))
     content = verdict.context(run, _evaluation(Threshold(metric='auc', min=0.75)), None)
     assert content['passed'] is False
-    assert content['headline'].endswith('but not pushed.')
+    assert content['headline'] == (
+        'Blessed, but not pushed: 1 of 1 condition met, the tightest by 0.0500.'
+    )
     assert content['reasons'] == ['serving check: too slow']
 
 
@@ -127,9 +129,9 @@ def test_the_worst_group_is_one_that_is_large_enough(builder: RootBuilder) -> No
     address, _ = next(answer.images for answer in answers if 'worst' in answer.question)
     assert address == 'gallery.html?sex=M#missed'
     assert _lines(run, evaluation, 'worst') == (
-        'Sex: male has the lowest sensitivity, 0.800 (0.100 – 0.900): 10 of 50 positive images '
-        'missed, against 0.900 on all test images.',
-        'Largest gap in sensitivity by sex: 0.100, between Sex: male (0.800) and Sex: female '
+        'The group with the lowest sensitivity is sex male, 0.800 (0.100 – 0.900): 10 of 50 '
+        'positive images missed, against 0.900 on all test images.',
+        'Largest gap in sensitivity by sex: 0.100, between male (0.800) and female '
         '(0.900); compared, with 20 positives or more: F (40), M (50); none left out.',
         'Not compared, by age: fewer than 20 positives: 00-17 (2).',
     )
