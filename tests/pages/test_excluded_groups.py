@@ -12,7 +12,7 @@ from components.evaluator import registry
 from components.evaluator.groups import Group, Groups
 from components.evaluator.registry import METRICS
 from components.evaluator.results import CANDIDATE, Confusion, Slice
-from pages import card_build, evaluation_page, forest, group_plots, tfma_ui
+from pages import card_build, evaluation_page, forest, group_plots, overview, tfma_ui
 from pages.measured import Evaluation
 from pipeline import evaluation as evaluation_lib
 from pipeline import metrics
@@ -131,6 +131,13 @@ def test_a_slice_of_one_class_has_no_trivial_figures() -> None:
     assert {name for name in METRICS if ONE_CLASS.says_nothing(name)} == {'pr_auc', 'precision'}
     (row,) = tfma_ui.slicing_metrics(Evaluation('', (ONE_CLASS,), (), 0.95))
     assert 'Average precision' not in row['metrics']['']['']
+
+
+def test_a_summary_has_the_reason_why_there_is_no_value() -> None:
+    summary = overview._slices(Evaluation('', (ONE_CLASS,), (), 0.95))
+    metrics = summary['Images with Mass']
+    assert metrics['AUC'] == [None, None, None, 'no image is negative']
+    assert metrics['Sensitivity'] == [0.9, None, None, '']
 
 
 @pytest.mark.parametrize(
