@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,7 @@ class Groups(BaseModel):
 
     def worst(self) -> Group | None:
         """The group with the lowest sensitivity, compared or not; None without positives."""
-        measured = [group for group in self.groups if group.positives]
-        return min(
-            measured, key=lambda group: (group.missed / -group.positives, group.name), default=None
-        )
+        return next(iter(_lowest_first(group for group in self.groups if group.positives)), None)
 
     def worst_text(self) -> str:
         """The worst group for people."""
@@ -80,10 +78,7 @@ class Groups(BaseModel):
 
     def compared(self) -> list[Group]:
         """Groups that the gap compares, the one with the lowest sensitivity first."""
-        return sorted(
-            (group for group in self.groups if group.compared),
-            key=lambda group: (group.missed / -group.positives, group.name),
-        )
+        return _lowest_first(group for group in self.groups if group.compared)
 
     def compared_text(self) -> str:
         """The groups that the gap compares, with their positives, for people."""
@@ -122,6 +117,11 @@ class Groups(BaseModel):
     def _unknown(self) -> int:
         """Positive images whose group is not on record."""
         return sum(group.positives for group in self.groups if group.name == UNKNOWN)
+
+
+def _lowest_first(groups: Iterable[Group]) -> list[Group]:
+    """Groups with positives, the one with the lowest sensitivity first."""
+    return sorted(groups, key=lambda group: (-group.missed / group.positives, group.name))
 
 
 def measure(
