@@ -132,6 +132,15 @@ class Training(_Part):
     parameters: dict[str, Any] = Field(min_length=1)
 
 
+class SourcePair(_Part):
+    """A metric by labels from reports and by labels of experts, on the same images."""
+
+    images: int = Field(gt=0)
+    reports: Interval
+    experts: Interval
+    difference: Interval
+
+
 class EvaluationPart(_Part):
     """What the Evaluator measured on the test split.
 
@@ -143,6 +152,8 @@ class EvaluationPart(_Part):
       subgroups: feature -> group -> metrics by name, or why there are none.
       gaps: title of a gap -> gap.
       baseline: a sentence about the baseline.
+      expert_labels: the source of experts' labels, or that the run had none.
+      label_sources: title of a metric -> the metric by both sources of labels.
     """
 
     images: int = Field(gt=0)
@@ -152,6 +163,8 @@ class EvaluationPart(_Part):
     subgroups: dict[str, dict[str, dict[str, Interval]] | str] = Field(min_length=3)
     gaps: dict[str, Gap] = Field(min_length=1)
     baseline: str
+    expert_labels: str
+    label_sources: dict[str, SourcePair]
 
 
 class CalibrationPart(_Part):
@@ -219,10 +232,11 @@ class ModelCard(_Part):
 
     Format 2 counts `images` where format 1 counted `films`, and has `evaluation.not_assessed`.
     Format 3 has what the owner states (`card` in a configuration) and `history`. Format 4 has
-    `details.run`, with the name and the note of the run.
+    `details.run`, with the name and the note of the run. Format 5 has
+    `evaluation.expert_labels` and `evaluation.label_sources`.
     """
 
-    format: int = 4
+    format: int = 5
     details: Details
     intended_use: IntendedUse
     data: Data

@@ -9,12 +9,12 @@ from pydantic import BaseModel
 
 from components.data_audit.artifact import AUDIT_JSON
 from components.data_gate.artifact import counts_text
-from components.evaluator import registry
+from components.evaluator import expert_labels, registry
 from components.evaluator.figure import Figure
 from components.evaluator.results import CANDIDATE, Slice
 from components.serving_check.executor import REPORT
 from components.xray_example_gen.artifact import REPORT_FILE
-from pages import card_history, card_text, data_page, evaluation_page, names
+from pages import card_history, card_text, data_page, evaluation_page, label_sources, names
 from pages.card import (
     CalibrationPart,
     ModelCard,
@@ -224,6 +224,26 @@ def _evaluation(run: Run, evaluation: Evaluation) -> dict:
             if overall.is_measured(name)
         },
         'baseline': evaluation_page.baseline_text(run),
+        **_label_sources(evaluation),
+    }
+
+
+def _label_sources(evaluation: Evaluation) -> dict:
+    """The fields about labels of experts."""
+    sources = expert_labels.read(evaluation.folder)
+    if sources is None:
+        return {'expert_labels': 'none: all labels come from reports', 'label_sources': {}}
+    return {
+        'expert_labels': label_sources.summary(sources),
+        'label_sources': {
+            registry.title(row.metric): {
+                'images': row.images,
+                'reports': _interval(row.report),
+                'experts': _interval(row.expert),
+                'difference': _interval(row.difference),
+            }
+            for row in sources.metrics
+        },
     }
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from components.evaluator import registry
 from components.evaluator.figure import Figure
-from pages import names
+from pages import label_sources, names
 from pages.card import (
     Interval,
     ModelCard,
+    SourcePair,
     SplitCounts,
     VersionFacts,
     metric_fields,
@@ -38,6 +39,8 @@ _FIELD_TITLES = {
     'not_assessed': 'Images not assessed',
     'within_views': 'AUC within each view',
     'gaps': 'Gaps between groups',
+    'expert_labels': 'Labels of experts',
+    'label_sources': 'Labels from reports and from experts',
 }
 _INTERVAL = 'Interval by patient'
 TITLES = {
@@ -181,6 +184,21 @@ def _gaps_table(title: str, gaps: dict[str, Any]) -> Table:
     return Table(title, headings, rows)
 
 
+def _sources_table(title: str, sources: dict[str, SourcePair]) -> Table:
+    headings = ['Metric', 'Images', 'By reports', 'By experts', 'Experts − reports']
+    rows = [
+        [
+            name,
+            f'{pair.images:,}',
+            _text(pair.reports),
+            _text(pair.experts),
+            label_sources.difference(figure(pair.difference)),
+        ]
+        for name, pair in sources.items()
+    ]
+    return Table(title, headings, rows)
+
+
 def _splits_table(title: str, splits: dict[str, SplitCounts]) -> Table:
     rows = [
         [
@@ -229,6 +247,7 @@ _TABLES: dict[str, Callable[[str, dict], Table]] = {
     'overall': _metrics_table,
     'within_views': _metrics_table,
     'gaps': _gaps_table,
+    'label_sources': _sources_table,
     'splits': _splits_table,
     'groups': _groups_table,
     'parameters': _settings_table,

@@ -11,7 +11,7 @@ from components.evaluator import curves as curves_lib
 from components.evaluator import predictions, registry
 from components.evaluator.figure import Figure
 from components.evaluator.results import BASELINE, CANDIDATE, DIFFERENCE, NO_NUMBERS, Bin, Slice
-from pages import charts, group_plots, names, tfma_ui
+from pages import charts, group_plots, label_sources, names, tfma_ui
 from pages.measured import Evaluation
 from pages.runs import Run
 from pages.store import CACHED
@@ -89,6 +89,7 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
         'images': count(overall, registry.IMAGES),
         'not_assessed': count(overall, registry.NOT_ASSESSED),
         'level': f'{100 * evaluation.level:.4g} %',
+        'sources': label_sources.context(evaluation),
         'tfma': _tfma(evaluation),
     }
 

@@ -20,6 +20,7 @@ from components.curated_schema.component import CuratedSchema
 from components.data_audit.component import DataAudit
 from components.data_gate.component import DataGate
 from components.evaluator.component import Evaluator
+from components.evaluator.expert_labels import ExpertComparison
 from components.pusher import target as push_target
 from components.pusher.component import Pusher
 from components.pusher.parameters import PushParameters
@@ -122,7 +123,8 @@ def create_pipeline(
 def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[list, dict]:
     """The components up to the trained model, and the channels that the rest of the graph needs."""
     examples = XrayExampleGen(
-        data=config.data.model_dump_json(),
+        # Another expert table neither ingests nor trains again.
+        data=config.data.model_dump_json(exclude={'expert_labels'}),
         task=config.task,
         label=TASKS[config.task].label,
         fingerprint=fingerprint,
@@ -242,6 +244,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool)
         eval_config=evaluation.eval_config(config.evaluation, TASKS[config.task]),
         schema=candidate['schema'],
         code_digest=digest('components.evaluator.executor', 'components.evaluator.patient_metrics'),
+        expert_labels=_expert_labels(config),
     )
     serving_check = ServingCheck(
         model=candidate['model'],
@@ -293,13 +296,33 @@ def _key(components: list) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def _expert_labels(config: Config) -> str:
+    """What the Evaluator is to do with the table of experts' labels; '' without one."""
+    experts, task = config.data.expert_labels, TASKS[config.task]
+    if not experts.file:
+        return ''
+    assert config.data.root is not None
+    path = storage.resolve(config.data.root, experts.file)
+    return ExpertComparison(
+        table=path,
+        image=experts.image,
+        columns=experts.columns,
+        label=task.label,
+        findings=task.findings,
+        replicates=config.evaluation.replicates,
+        level=config.evaluation.interval,
+        digest=_file_digest(path),
+    ).model_dump_json()
+
+
 def _weights_digest(config: Config) -> str:
     """A digest of the weights file: another file at the same path is another experiment."""
-    path = config.model.weights
-    if not path:
-        return ''
+    return _file_digest(config.model.weights) if config.model.weights else ''
+
+
+def _file_digest(path: str) -> str:
     if not storage.exists(path):
-        return 'missing'  # the trainer reports it, with advice
+        return 'missing'  # the step that reads it reports it, with advice
     return hashlib.sha256(storage.read_bytes(path)).hexdigest()[:16]
 
 

@@ -10,12 +10,13 @@ from components.xray_example_gen.parameters import DataParameters
 from components.xray_example_gen.splits import OfficialLists
 from pipeline.config import Config, ConfigError
 from pipeline.evaluation_parameters import Threshold
-from records import side_files
+from records import expert_labels, side_files
 from records.data_root import DataRoot, DataRootError, scan
 from records.metadata import COLUMNS, MetadataError, Table, read_list, read_table
 from records.terminal import error_text
 from records.walking import format_counts
 from schemas.features import AGE_BAND, SEX, VIEW
+from trainer.tasks import TASKS, Task
 
 # Column of the metadata table -> the feature that defines groups of images.
 _GROUPS = {'age': AGE_BAND, 'sex': SEX, 'view_position': VIEW}
@@ -46,8 +47,10 @@ def check(config: Config) -> list[str]:
         data = data_files.locate(config.data, data_root)
         table = read_table(storage.resolve(root, data.metadata)) if data.metadata else None
         _check_lists(root, data, table)
+        experts = list(_expert_labels(root, data, TASKS[config.task]))
         return [
             *_not_read(data, data_root),
+            *experts,
             *_table_problems(table),
             *_unknown_values(config.evaluation.thresholds, table),
         ]
@@ -67,8 +70,22 @@ def _check_lists(root: str, data: DataParameters, table: Table | None) -> None:
         ).check(table)
 
 
+def _expert_labels(root: str, data: DataParameters, task: Task) -> Iterator[str]:
+    """Reads the table of experts' labels, and says what it lacks."""
+    if not data.expert_labels.file:
+        return
+    path = storage.resolve(root, data.expert_labels.file)
+    experts = expert_labels.read(path, data.expert_labels.image, data.expert_labels.columns)
+    if task.label not in experts.columns:
+        yield (
+            f'{path}: no column is named {task.label}, so the evaluation cannot judge the task by '
+            "the experts' labels; name columns with data.expert_labels.columns"
+        )
+
+
 def _not_read(data: DataParameters, data_root: DataRoot) -> Iterator[str]:
-    if ignored := data_root.ignored(data_files.side_files_of(data)):
+    read = (*data_files.side_files_of(data), *filter(None, [data.expert_labels.file]))
+    if ignored := data_root.ignored(read):
         yield f'{data_root.path}: not read: {format_counts(ignored)}'
     if data.metadata is None:
         table_file = side_files.find(

@@ -65,6 +65,37 @@ def decode_text(path: str) -> tuple[str, str]:
         return text, 'the file is not UTF-8 and was read as Windows-1252'
 
 
+def named_rows(path: str) -> tuple[tuple[str, ...], Iterator[tuple[int, dict[str, str]]]]:
+    """Reads a table whose columns are known by their headings.
+
+    Args:
+      path: a CSV file with commas, semicolons or tabs, plain or gzip.
+
+    Returns:
+      The headings; and for each row its line number, and heading -> cell ('' where it has none).
+
+    Raises:
+      MetadataError, OSError: see `decode_text`; iterating raises MetadataError for a broken row.
+    """
+    text, _ = decode_text(path)
+    header = text.partition('\n')[0]
+    delimiter = max(_DELIMITERS, key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=''), delimiter=delimiter)
+    names = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = names
+
+    def rows() -> Iterator[tuple[int, dict[str, str]]]:
+        try:
+            for cells in reader:
+                yield reader.line_num, {name: (cells.get(name) or '').strip() for name in names}
+        except csv.Error as error:
+            raise MetadataError(
+                f'{path}, line {reader.line_num}: not a CSV file ({error})'
+            ) from None
+
+    return tuple(names), rows()
+
+
 def split_lines(text: str) -> Iterable[str]:
     """The lines of a text, whatever their ends."""
     return io.StringIO(text, newline=None)

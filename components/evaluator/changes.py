@@ -30,7 +30,7 @@ def measure(
       patient: any dtype [n], the patient of each image.
       replicates, level: see `bootstrap.figures`.
     """
-    before, after = _statistics(served), _statistics(candidate)
+    before, after = headline(served), headline(candidate)
     return bootstrap.figures(
         {name: bootstrap.difference(after[name], before[name]) for name in after},
         patient,
@@ -39,7 +39,7 @@ def measure(
     )
 
 
-def _statistics(cases: Cases) -> dict[str, Statistic]:
+def headline(cases: Cases) -> dict[str, Statistic]:
     """The metrics of `registry.HEADLINE`."""
     return {
         'auc': bootstrap.auc(cases.probability, cases.label),

@@ -15,6 +15,7 @@ class Evaluator(tfx_component.Evaluator):
 
     Args:
       code_digest: digest of the executor's code; when it changes, the component runs again.
+      expert_labels: `expert_labels.ExpertComparison` as JSON; '' without a table of experts.
       settings: see `tfx.components.Evaluator`.
 
     Example:
@@ -38,6 +39,7 @@ class Evaluator(tfx_component.Evaluator):
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, code_digest: str, **settings: Any) -> None:
+    def __init__(self, code_digest: str, expert_labels: str = '', **settings: Any) -> None:
         super().__init__(**settings)
         self.spec.exec_properties['code_digest'] = code_digest
+        self.spec.exec_properties['expert_labels'] = expert_labels

@@ -15,7 +15,7 @@ from tfx.utils import json_utils, path_utils
 
 import storage
 from components.baseline.executor import has_model
-from components.evaluator import gallery_writer, prediction_writer, served_model
+from components.evaluator import expert_labels, gallery_writer, prediction_writer, served_model
 from components.pusher import blessed
 
 _LOGGER = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Executor(tfx_executor.Executor):
 
         Raises:
           TargetError: the artifact of the baseline is damaged.
+          MetadataError: the table of experts' labels cannot be used.
         """
         baselines = input_dict.get(standard_component_specs.BASELINE_MODEL_KEY)
         if baselines is not None and not any(has_model(baseline) for baseline in baselines):
@@ -61,6 +62,9 @@ class Executor(tfx_executor.Executor):
         evaluation = artifact_utils.get_single_uri(
             output_dict[standard_component_specs.EVALUATION_KEY]
         )
+        experts = exec_properties.get('expert_labels')
+        # Read before the evaluation: an error shows at once.
+        comparison = expert_labels.load(experts) if experts else None
         (split,) = json_utils.loads(exec_properties[standard_component_specs.EXAMPLE_SPLITS_KEY])
         with prediction_writer.writing_to(evaluation, split):
             super().Do(
@@ -71,6 +75,8 @@ class Executor(tfx_executor.Executor):
                     standard_component_specs.MODULE_PATH_KEY: served_model.__name__,
                 },
             )
+        if comparison:
+            comparison.write(evaluation)
         uris = artifact_utils.get_split_uris(
             input_dict[standard_component_specs.EXAMPLES_KEY], split
         )

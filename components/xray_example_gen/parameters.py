@@ -11,6 +11,7 @@ from records.data_root import DEFAULT_PATTERNS
 from records.intake import DEFAULT_MAX_SIDE, DEFAULT_MIN_SIDE
 from records.side_files import AUTO
 from schemas.features import SPLITS
+from schemas.labels import ABNORMAL, FINDINGS
 from trainer.strict_parameters import StrictParameters
 
 
@@ -50,6 +51,31 @@ class SplitParameters(StrictParameters):
         return value
 
 
+class ExpertLabelParameters(StrictParameters):
+    """A table of labels from radiologists who saw the images. Only the Evaluator reads it."""
+
+    file: str | None = None
+    """Table (CSV, plain or gzip) of what radiologists say about test images. The evaluation
+    compares it with the labels of the records. Training, calibration and gate never use it."""
+    image: str | None = None
+    """Column with the image id; null looks for `Image Index`, `Image ID`, `Image`, `File name`."""
+    columns: dict[str, tuple[str, ...]] = {}
+    """Columns of a label, e.g. {abnormal: [Fracture, Airspace opacity]}: 1 where one of them says
+    YES, 0 where all say NO. Labels are `abnormal` and the findings. Empty: the columns that are
+    named like a label."""
+
+    @field_validator('columns')
+    @classmethod
+    def _labels(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        known = (ABNORMAL, *FINDINGS)
+        for label, columns in value.items():
+            if label not in known:
+                raise ValueError(f'no such label: {label!r}. Known: {", ".join(known)}')
+            if not columns:
+                raise ValueError(f'{label} has no columns: name at least one, or leave it out')
+        return value
+
+
 class DataParameters(StrictParameters):
     """The data root and how its records become examples.
 
@@ -83,6 +109,7 @@ class DataParameters(StrictParameters):
     max_quarantine_share: float = Field(0.01, ge=0, le=1)
     """Share of records in quarantine above which the run stops."""
     split: SplitParameters = SplitParameters()
+    expert_labels: ExpertLabelParameters = ExpertLabelParameters()
 
     @field_validator('patient_id_pattern')
     @classmethod

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from records.convert.label_formats import NOTHING, OTHER, UNUSABLE, LabelFormat, key_of
 from records.convert.sources import SourceError
-from records.sheet import decode_text
+from records.sheet import named_rows
 from records.terminal import printable
 from schemas.labels import NO_FINDING
 
@@ -23,7 +21,6 @@ UNCERTAIN = 'images left out: a finding is uncertain'
 NOT_USABLE = 'images left out: the table says that they cannot be used'
 ONLY_OTHER = 'images left out: only findings that records have no label for'
 NO_LABEL = 'images left out: neither a finding nor No Finding'
-_DELIMITERS = ',;\t'
 
 
 @dataclass(frozen=True)
@@ -85,20 +82,14 @@ def read(path: Path, form: LabelFormat, uncertain: str = POSITIVE) -> dict[str, 
 
 
 def _rows(path: Path, form: LabelFormat) -> Iterator[tuple[int, dict[str, str]]]:
-    text, _ = decode_text(str(path))
-    header = text.partition('\n')[0]
-    delimiter = max(_DELIMITERS, key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=''), delimiter=delimiter)
-    names = [name.strip() for name in reader.fieldnames or ()]
-    reader.fieldnames = names
+    names, rows = named_rows(str(path))
     missing = [name for name in _columns(form) if name not in names]
     if missing:
         raise SourceError(
             f'{path}: column {missing[0]!r} is missing; the header has '
             f'{printable(", ".join(names))[:300]}. Choose another --label-format'
         )
-    for cells in reader:
-        yield reader.line_num, {name: (cells.get(name) or '').strip() for name in names}
+    return rows
 
 
 def _columns(form: LabelFormat) -> Sequence[str]:

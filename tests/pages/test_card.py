@@ -83,6 +83,15 @@ def card_parts() -> dict[str, Any]:
                 }
             },
             'baseline': 'nothing was served',
+            'expert_labels': 'experts.csv: 60 images, 31 of them in the test split',
+            'label_sources': {
+                'AUC by experts': {
+                    'images': 31,
+                    'reports': INTERVAL,
+                    'experts': INTERVAL,
+                    'difference': INTERVAL,
+                }
+            },
         },
         'calibration': {
             'method': 'temperature',
@@ -145,6 +154,7 @@ def field_paths(content: Any, path: tuple = ()):
             'subgroups',
             'gaps',
             'within_views',
+            'label_sources',
             'versions',
         ):
             yield from field_paths(value, (*path, key))

@@ -189,6 +189,16 @@ def test_an_unknown_key_of_a_threshold_is_named(write) -> None:
             id='two labels',
         ),
         pytest.param(
+            {'data': {'expert_labels': {'columns': {'Fracture': ['Fracture']}}}},
+            r"no such label: 'Fracture'\. Known: abnormal, Atelectasis",
+            id='label of experts',
+        ),
+        pytest.param(
+            {'data': {'expert_labels': {'columns': {'Mass': []}}}},
+            'Mass has no columns',
+            id='label of experts without columns',
+        ),
+        pytest.param(
             {'push': {'keep_versions': 1}},
             r'push\.keep_versions: .*2',
             id='no version to go back to',

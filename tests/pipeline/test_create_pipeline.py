@@ -136,6 +136,7 @@ def test_parameters_are_deterministic(root: Path) -> None:
             {'Evaluator'},
             id='thresholds',
         ),
+        pytest.param({'data.expert_labels.file': 'e.csv'}, {'Evaluator'}, id='expert labels'),
         pytest.param({'serving_check.samples': 4}, {'ServingCheck'}, id='serving check'),
         pytest.param({'push.keep_versions': 3}, set(), id='versions to keep'),
         pytest.param({'push.directory': '/other'}, {'Baseline'}, id='push target'),
@@ -168,17 +169,28 @@ def test_new_weights_under_the_same_path_change_the_candidate(root: Path) -> Non
     assert before['Pusher']['push']['candidate_key'] != after['Pusher']['push']['candidate_key']
 
 
+def test_another_table_of_experts_is_only_evaluated(root: Path) -> None:
+    config = _config(root, **{'data.expert_labels.file': str(root / 'e.csv')})
+    (root / 'e.csv').write_text('Image ID,Abnormal')
+    before = _properties(config)
+    (root / 'e.csv').write_text('Image ID,Mass')
+    after = _properties(config)
+    assert {name for name in before if before[name] != after[name]} == {'Evaluator'}
+    assert before['Pusher']['push']['candidate_key'] == after['Pusher']['push']['candidate_key']
+
+
 @pytest.mark.parametrize(
     ('change', 'same'),
     [
         ({'train.seed': 1}, False),
         ({'data.split.seed': 1}, False),
         ({'evaluation.thresholds': [{'metric': 'auc', 'min': 0.9}]}, True),
+        ({'data.expert_labels.file': 'e.csv'}, True),
         ({'serving_check.samples': 4}, True),
         ({'gate.anomaly_level': 'warning'}, True),
         ({'push.directory': '/other'}, True),
     ],
-    ids=['training', 'data', 'thresholds', 'serving check', 'gate limit', 'target'],
+    ids=['training', 'data', 'thresholds', 'experts', 'serving check', 'gate limit', 'target'],
 )
 def test_settings_that_change_the_candidate(change: dict[str, Any], same: bool, root: Path) -> None:
     assert (_key(_config(root)) == _key(_config(root, **change))) is same

@@ -142,6 +142,21 @@ def test_a_bucket_is_not_checked() -> None:
     assert data_check.check(loaded) == []
 
 
+def test_the_table_of_experts_is_read_before_the_run(tmp_path: Path) -> None:
+    root = _root(tmp_path)
+    setting = 'data.expert_labels.file=experts.csv'
+    with pytest.raises(ConfigError, match=r'experts.csv: no such file'):
+        _check(root, setting)
+    (root / 'experts.csv').write_text('Image ID,Abnormal\n00000013_005.png,YES\n')
+    assert _check(root, setting) == []
+    (root / 'experts.csv').write_text('Image ID,Mass\n00000013_005.png,YES\n')
+    (note,) = _check(root, setting)
+    assert 'no column is named abnormal' in note and 'data.expert_labels.columns' in note
+    (root / 'experts.csv').write_text('Image ID,Mass\n00000013_005.png,maybe\n')
+    with pytest.raises(ConfigError, match=r"experts.csv, line 2: column 'Mass' is 'maybe'"):
+        _check(root, setting)
+
+
 _COMMANDS = """
 import sys
 from cli import main as cli

@@ -1,0 +1,278 @@
+"""Compares two sources of labels: those of the records, from reports, and those of experts.
+
+Both judge the same predictions of the candidate on the same images. The result lies beside the
+metrics, where no threshold of the quality gate sees it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel
+
+import storage
+from components.evaluator import bootstrap, changes, predictions, registry
+from components.evaluator.bootstrap import Cases, Statistic
+from components.evaluator.figure import Figure
+from records import expert_labels
+from records.expert_labels import ExpertLabels
+from records.spelling import ImageNames
+from schemas.features import IMAGE_ID, PATIENT_ID
+from schemas.signatures import FLAG, PROBABILITY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE = 'expert_labels.json'
+_LOGGER = logging.getLogger(__name__)
+
+
+class ExpertComparison(BaseModel):
+    """What to compare.
+
+    Attributes:
+      table, image, columns: see `records.expert_labels.read`.
+      label: of the task.
+      findings: that the model predicts too.
+      replicates, level: see `bootstrap.figures`.
+      digest: of the table, so that another one is compared again.
+    """
+
+    table: str
+    image: str | None
+    columns: dict[str, tuple[str, ...]]
+    label: str
+    findings: tuple[str, ...]
+    replicates: int
+    level: float
+    digest: str
+
+
+class Row(BaseModel):
+    """A metric of the candidate by each source of labels, on the same images.
+
+    Attributes:
+      metric: its name in the registry.
+      images: that have a label of experts.
+      report, expert: by the labels of the records, and by those of experts.
+      difference: expert minus report, with a paired interval by patient.
+    """
+
+    metric: str
+    images: int
+    report: Figure
+    expert: Figure
+    difference: Figure
+
+
+class Agreement(BaseModel):
+    """How often the two sources agree about a label, in images of the test split.
+
+    Attributes:
+      label: a finding, or the label of the task.
+      patients: of these images.
+      both, report_only, expert_only, neither: images that are positive by these sources.
+      undecided: images that experts saw, but without a clear answer; they count nowhere else.
+    """
+
+    label: str
+    patients: int
+    both: int
+    report_only: int
+    expert_only: int
+    neither: int
+    undecided: int
+
+    @property
+    def images(self) -> int:
+        """Images with a label from both sources."""
+        return self.both + self.report_only + self.expert_only + self.neither
+
+    @property
+    def kappa(self) -> float | None:
+        """Cohen's kappa: 0 is chance, 1 is perfect; None if one source has one value only."""
+        if not self.images:
+            return None
+        report, expert = self.both + self.report_only, self.both + self.expert_only
+        chance = report * expert + (self.images - report) * (self.images - expert)
+        chance_share = chance / self.images**2
+        if chance_share == 1:
+            return None
+        return ((self.both + self.neither) / self.images - chance_share) / (1 - chance_share)
+
+
+class LabelSources(BaseModel):
+    """The comparison of both sources.
+
+    Attributes:
+      table: path of the table of experts.
+      rows, images: in the table.
+      tested: how many of its images are in the test split.
+      columns: label -> the columns that it comes from.
+      label: of the task.
+      metrics: by both sources; empty if no image of the test split has an expert's label.
+      agreement: of each label that both sources have.
+    """
+
+    table: str
+    rows: int
+    images: int
+    tested: int
+    columns: dict[str, tuple[str, ...]]
+    label: str
+    metrics: list[Row]
+    agreement: list[Agreement]
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """A table that was read, and what to compare."""
+
+    comparison: ExpertComparison
+    experts: ExpertLabels
+
+    def write(self, folder: str) -> LabelSources:
+        """Compares the sources on the predictions of an `evaluation` artifact; adds FILE to it."""
+        sources = compare(predictions.read(folder), self.experts, self.comparison)
+        _LOGGER.info(
+            'Expert labels: %d of %d images of %s are in the test split',
+            sources.tested,
+            sources.images,
+            sources.table,
+        )
+        storage.write_text(storage.join(folder, FILE), sources.model_dump_json(indent=2) + '\n')
+        return sources
+
+
+def load(comparison: str) -> Comparer:
+    """Reads the table of an `ExpertComparison`, which is JSON.
+
+    Raises:
+      MetadataError: it cannot be used.
+    """
+    wanted = ExpertComparison.model_validate_json(comparison)
+    return Comparer(wanted, expert_labels.read(wanted.table, wanted.image, wanted.columns))
+
+
+def read(folder: str) -> LabelSources | None:
+    """The comparison in an `evaluation` artifact; None without one.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    path = storage.join(folder, FILE)
+    if not storage.exists(path):
+        return None
+    return LabelSources.model_validate_json(storage.read_text(path))
+
+
+def compare(
+    predicted: pd.DataFrame, experts: ExpertLabels, comparison: ExpertComparison
+) -> LabelSources:
+    """Compares both sources.
+
+    Args:
+      predicted: as `predictions.read` returns it.
+      experts: the table.
+      comparison: what to compare.
+    """
+    known = ImageNames(predicted[IMAGE_ID].dropna())
+    tested = {name: known.spelled(name) for name in experts.images}
+    seen = int(predicted[IMAGE_ID].isin([name for name in tested.values() if name]).sum())
+    metrics: list[Row] = []
+    agreement: list[Agreement] = []
+    for label in experts.columns:
+        report_column = predictions.LABEL if label == comparison.label else label
+        if report_column not in predicted:
+            continue
+        values = {tested[name]: value for name, value in experts.labels.get(label, {}).items()}
+        expert = predicted[IMAGE_ID].map({key: value for key, value in values.items() if key})
+        in_both = expert.notna() & predicted[report_column].notna()
+        rows, truth = predicted[in_both], expert[in_both].to_numpy(np.int64)
+        report = rows[report_column].to_numpy(np.int64)
+        agreement.append(_agreement(label, rows, report, truth, seen - len(rows)))
+        if len(rows):
+            metrics += _metrics(label, rows, report, truth, comparison)
+    return LabelSources(
+        table=experts.path,
+        rows=experts.rows,
+        images=len(experts.images),
+        tested=sum(name is not None for name in tested.values()),
+        columns=experts.columns,
+        label=comparison.label,
+        metrics=metrics,
+        agreement=agreement,
+    )
+
+
+def _agreement(
+    label: str, rows: pd.DataFrame, report: np.ndarray, expert: np.ndarray, undecided: int
+) -> Agreement:
+    return Agreement(
+        label=label,
+        patients=rows[PATIENT_ID].nunique(),
+        both=int(np.sum((report == 1) & (expert == 1))),
+        report_only=int(np.sum((report == 1) & (expert == 0))),
+        expert_only=int(np.sum((report == 0) & (expert == 1))),
+        neither=int(np.sum((report == 0) & (expert == 0))),
+        undecided=undecided,
+    )
+
+
+def _metrics(
+    label: str,
+    rows: pd.DataFrame,
+    report: np.ndarray,
+    expert: np.ndarray,
+    comparison: ExpertComparison,
+) -> list[Row]:
+    """The metrics of a label that the model predicts."""
+    of: Callable[[Cases], dict[str, Statistic]]
+    if label == comparison.label:
+        flag = rows[FLAG].to_numpy(np.float64)
+        scores, of = rows[PROBABILITY].to_numpy(np.float64), _of_task
+    elif label in comparison.findings:
+        scores = rows[predictions.probability_of(label)].to_numpy(np.float64)
+        flag, of = np.zeros(len(rows)), _of_finding(label)
+    else:
+        return []
+    if not (np.isfinite(scores).all() and np.isfinite(flag).all()):
+        _LOGGER.warning('Expert labels: not all predictions of %s are finite; not compared', label)
+        return []
+    by_report, by_expert = of(Cases(scores, flag, report)), of(Cases(scores, flag, expert))
+    statistics: dict[str, Statistic] = {}
+    for name in by_report:
+        statistics[f'{name} report'], statistics[f'{name} expert'] = (
+            by_report[name],
+            by_expert[name],
+        )
+        statistics[f'{name} difference'] = bootstrap.difference(by_expert[name], by_report[name])
+    patient = rows[PATIENT_ID].to_numpy(str)
+    figures = bootstrap.figures(statistics, patient, comparison.replicates, comparison.level)
+    return [
+        Row(
+            metric=name,
+            images=len(rows),
+            **{part: figures[f'{name} {part}'] for part in ('report', 'expert', 'difference')},
+        )
+        for name in by_report
+    ]
+
+
+def _of_task(cases: Cases) -> dict[str, Statistic]:
+    """The metrics of the task by their names in the registry."""
+    return {
+        **changes.headline(cases),
+        'precision': bootstrap.precision(cases),
+        'brier_score': bootstrap.brier_score(cases),
+        'calibration_ratio': bootstrap.calibration_ratio(cases),
+    }
+
+
+def _of_finding(finding: str) -> Callable[[Cases], dict[str, Statistic]]:
+    (name,) = (name for name, metric in registry.METRICS.items() if metric.finding == finding)
+    return lambda cases: {name: bootstrap.auc(cases.probability, cases.label)}
