@@ -65,15 +65,15 @@ def folder_of(images: Path, stack: contextlib.ExitStack) -> Path:
     Raises:
       SourceError: it is none of them.
     """
-    from records.convert import labelled
+    from records.convert import heads
     from records.convert.sources import SourceError
 
-    if images.is_dir() or (images.is_file() and images.name.upper() == labelled.CONTENTS):
+    if images.is_dir() or (images.is_file() and images.name.upper() == heads.CONTENTS):
         return images
     if not images.is_file():
         raise SourceError(f'{images}: no such folder. Give the folder of the images with --images')
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='cxr-triage-')))
-    labelled.unzipped(images, folder)
+    heads.unzipped(images, folder)
     return folder
 
 

@@ -1,11 +1,13 @@
-"""`cxr-triage check`: checks a data root before a run."""
+"""`cxr-triage check`: checks a data root before a run, or images before `convert`."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import storage
+from cli import image_check
 from pipeline.exit_codes import FAILED, refuse
 
 if TYPE_CHECKING:
@@ -23,11 +25,18 @@ _INLINE_BYTES = 64 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `check`."""
-    parser.add_argument(
-        '--data-root',
-        required=True,
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        '--data-root', metavar='DIR', help='folder, or object store URI, with the TFRecord files'
+    )
+    source.add_argument(
+        '--images',
+        type=Path,
         metavar='DIR',
-        help='folder, or object store URI, with the TFRecord files',
+        help=(
+            'folder, DICOMDIR or ZIP file with DICOM or other images: what `convert --labels` '
+            'would accept, note and refuse'
+        ),
     )
     parser.add_argument(
         '--pattern',
@@ -77,16 +86,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks the data root; returns 0 if it is clean, otherwise 1."""
+    """Checks the data root or the images; returns 0 if they are clean, otherwise 1."""
     from concurrent.futures.process import BrokenProcessPool
 
     from records import terminal
 
     try:
+        if args.images:
+            return image_check.run(args, terminal.console(), terminal.console(stderr=True))
         audit = _audit(args, terminal.console(stderr=True))
         if args.json:
             _write_json(args, audit)
-    # DataRootError, MetadataError and wrong options are ValueErrors.
+    # DataRootError, MetadataError, SourceError and wrong options are ValueErrors.
     except (ValueError, OSError) as error:
         return refuse('check', terminal.error_text(error))
     except BrokenProcessPool:
@@ -183,7 +194,6 @@ def _find(kind: Kind, listing: DataRoot) -> str | None:
 
 def _write_json(args: argparse.Namespace, audit: Audit) -> None:
     import json
-    from pathlib import Path
 
     from records.layout import write_atomically
 

@@ -197,14 +197,14 @@ def _results(
     chunks = [sources[begin : begin + _CHUNK] for begin in range(0, len(sources), _CHUNK)]
     paths = ([source.path for source in chunk] for chunk in chunks)
     results = ordered_map(
-        functools.partial(_convert_files, size=size, fit=fit), paths, min(workers, len(chunks))
+        functools.partial(convert_files, size=size, fit=fit), paths, min(workers, len(chunks))
     )
     for chunk, result in zip(chunks, results, strict=True):
         yield from zip(chunk, result, strict=True)
 
 
-def _convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | Failure]:
-    """Converts files in a worker: the image of each file, or why there is none."""
+def convert_files(paths: list[Path], size: int, fit: str) -> list[Converted | Failure]:
+    """Converts files: the image of each, as `to_jpeg` makes it, or why there is none."""
     results: list[Converted | Failure] = []
     for path in paths:
         try:

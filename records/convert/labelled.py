@@ -6,47 +6,20 @@ Patients and images get keyed pseudonyms, also in the names of records.
 from __future__ import annotations
 
 import csv
-import shutil
-import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydicom
-
-from records import spelling, walking
-from records.convert import label_formats
+from records import spelling
+from records.convert import heads, label_formats
 from records.convert.label_formats import LabelFormat
 from records.convert.label_tables import Row
 from records.convert.pseudonyms import Pseudonyms
 from records.convert.sources import SUFFIXES, Failure, Listing, Source, SourceError, finished
-from records.dicom import attributes, header, rules
+from records.dicom import attributes
 from records.dicom.attributes import Attributes
-from records.dicom.error import DicomError
-from records.parallel import ordered_map
 from schemas import problem_names as problems
-
-CONTENTS = 'DICOMDIR'
-_HEADER_BYTES = 1 << 20
-_NOT_AN_IMAGE = 'other files'
-# Headers per task of a worker, which take half a second.
-_CHUNK = 64
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What the beginning of a file shows.
-
-    Attributes:
-      is_image: whether it is one, or could be.
-      said: what a DICOM header says; None without one.
-      failure: why the file cannot be used; None if it can.
-    """
-
-    is_image: bool = True
-    said: Attributes | None = None
-    failure: Failure | None = None
 
 
 @dataclass(frozen=True)
@@ -58,26 +31,6 @@ class _Image:
     said: Attributes | None
     patient: str
     identity: str
-
-
-def unzipped(archive: Path, folder: Path) -> None:
-    """Unpacks a ZIP file.
-
-    Raises:
-      SourceError: it is damaged, encrypted, or larger than the space that is left.
-    """
-    try:
-        with zipfile.ZipFile(archive) as content:
-            needed = sum(entry.file_size for entry in content.infolist())
-            free = shutil.disk_usage(folder).free
-            if needed > free:
-                raise SourceError(
-                    f'{archive}: its files take {needed:,} bytes, and {folder} has {free:,}. Set '
-                    'TMPDIR to a folder with more space'
-                )
-            content.extractall(folder)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise SourceError(f'{archive}: not a ZIP file that can be read ({error})') from None
 
 
 def list_labelled(
@@ -102,12 +55,12 @@ def list_labelled(
     """
     listing = Listing('a label table', private=True)
     folder = images.parent if images.is_file() else images
-    names = _files(images, listing)
+    names = heads.find(images, listing)
     used: set[str] = set()
     found = []
-    for name, head in zip(names, _heads(folder, names, workers), strict=True):
+    for name, head in zip(names, heads.read(folder, names, workers), strict=True):
         if not head.is_image:
-            listing.ignored[_NOT_AN_IMAGE] += 1
+            listing.ignored[heads.NOT_AN_IMAGE] += 1
             continue
         image = head.failure or _image(folder / name, name, head.said, rows, form, used)
         if isinstance(image, Failure):
@@ -144,69 +97,6 @@ def write_names(path: Path, listing: Listing, failed: Mapping[str, Failure], fol
                 writer.writerow((name, source.image_id, source.table['Patient ID'], ''))
         for name, failure in failed.items():
             writer.writerow((name, '', '', failure.reason))
-
-
-def _files(images: Path, listing: Listing) -> list[str]:
-    if images.is_file():
-        return _of_contents(images, listing)
-    walk = walking.walk(str(images))
-    counts = (('hidden', walk.hidden), ('links to other files here', len(walk.repeated)))
-    listing.ignored.update({kind: count for kind, count in counts if count})
-    for name, what in walk.special.items():
-        listing.failed[name] = Failure(problems.UNREADABLE_FILE, f'{what}, expected a regular file')
-    return [file.name for file in walk.files if Path(file.name).name.upper() != CONTENTS]
-
-
-def _of_contents(path: Path, listing: Listing) -> list[str]:
-    """The files that a DICOMDIR lists."""
-    try:
-        records = pydicom.dcmread(path).DirectoryRecordSequence
-    except Exception:  # noqa: BLE001 - what a damaged file makes a library raise
-        raise SourceError(f'{path}: not a DICOMDIR that can be read') from None
-    names = []
-    for record in records:
-        parts = record.get('ReferencedFileID')
-        if not parts:
-            continue
-        name = '/'.join([parts] if isinstance(parts, str) else parts)
-        inside = (path.parent / name).resolve().is_relative_to(path.parent.resolve())
-        if inside and (path.parent / name).is_file():
-            names.append(name)
-        else:
-            reason = 'the DICOMDIR lists it, but it is missing'
-            listing.failed[name] = Failure(problems.UNREADABLE_FILE, reason)
-    return sorted(set(names))
-
-
-def _heads(folder: Path, names: list[str], workers: int) -> Iterator[_Head]:
-    chunks = [names[begin : begin + _CHUNK] for begin in range(0, len(names), _CHUNK)]
-    paths = ([folder / name for name in chunk] for chunk in chunks)
-    for heads in ordered_map(_read_heads, paths, min(workers, len(chunks))):
-        yield from heads
-
-
-def _read_heads(paths: list[Path]) -> list[_Head]:
-    return [_read_head(path) for path in paths]
-
-
-def _read_head(path: Path) -> _Head:
-    try:
-        with path.open('rb') as file:
-            head = file.read(_HEADER_BYTES + 1)
-        if header.is_dicom(head):
-            dataset = header.read_header(head)
-            rules.check(dataset)
-            return _Head(said=attributes.read(dataset))
-    except DicomError as error:
-        return _Head(failure=Failure(error.kind, str(error)))
-    except OSError as error:
-        reason = f'it cannot be read: {error.strerror or error}'
-        return _Head(failure=Failure(problems.UNREADABLE_FILE, reason))
-    suffix = path.suffix.lower()
-    if suffix in ('.dcm', '.dicom'):
-        reason = 'it has no DICM after its first 128 bytes'
-        return _Head(failure=Failure(problems.UNSUPPORTED_FILE, reason))
-    return _Head(is_image=suffix in SUFFIXES)
 
 
 def _image(
