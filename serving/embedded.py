@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -23,14 +24,11 @@ class EmbeddedServerError(RuntimeError):
 
 
 class EmbeddedServer:
-    """A model server on a port of this machine, until `close`.
+    """A model server on a port of this machine, from `start` until `close`.
 
     Args:
       config: TF Serving's model config file.
       log: a file for what the server writes.
-
-    Raises:
-      EmbeddedServerError: it ended before it served.
     """
 
     def __init__(self, config: Path, log: Path):
@@ -40,8 +38,34 @@ class EmbeddedServer:
         self._closed = threading.Event()
         self._starting = threading.Lock()
         self._is_serving = False
+        self._process: subprocess.Popen | None = None
+        self._thread: threading.Thread | None = None
+        self._when_started: Callable[[EmbeddedServerError | None], None] = lambda error: None
+
+    def start(self) -> None:
+        """Starts it, and returns when it serves.
+
+        Raises:
+          EmbeddedServerError: it ended before it served.
+          OSError: it cannot be started.
+        """
         self._start()
         self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def start_meanwhile(self, when_started: Callable[[EmbeddedServerError | None], None]) -> None:
+        """Starts it, and returns at once.
+
+        Args:
+          when_started: is called, in another thread, each time that it begins to serve; or once
+            with an error, if it ended before it served the first time.
+
+        Raises:
+          OSError: it cannot be started.
+        """
+        self._when_started = when_started
+        self._launch()
+        self._thread = threading.Thread(target=self._watch_from_start, daemon=True)
         self._thread.start()
 
     @property
@@ -52,40 +76,44 @@ class EmbeddedServer:
     @property
     def pid(self) -> int:
         """The process that serves now."""
+        assert self._process is not None
         return self._process.pid
 
     def close(self) -> None:
         """Stops the server after the requests that are under way, or at once while it starts."""
         with self._starting:
             self._closed.set()
-        if self._is_serving:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(10)
-        self._kill()
-        self._thread.join()
-
-    def _kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            if self._is_serving:
+                self._process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(10)
+            _kill(self._process)
+        if self._thread is not None:
+            self._thread.join()
 
     def _start(self) -> None:
+        self._launch()
+        self._await_serving()
+
+    def _launch(self) -> None:
         with self._starting:
-            if self._closed.is_set():
-                return
-            self._is_serving = False
-            self._process = self._spawn()
-        assert self._process.stdout is not None
+            if not self._closed.is_set():
+                self._is_serving = False
+                self._process = self._spawn()
+
+    def _await_serving(self) -> None:
+        process = self._process
+        assert process is not None and process.stdout is not None
         try:
-            self._is_serving = self._process.stdout.readline().startswith(b'listening on ')
+            self._is_serving = process.stdout.readline().startswith(b'listening on ')
         except BaseException:  # Ctrl-C
-            self._kill()
+            _kill(process)
             raise
         if not self._is_serving:
-            self._process.wait()
+            status = process.wait()
             raise EmbeddedServerError(
-                f'the model server ended with status {self._process.returncode}: '
-                f'{self._last_lines()}'
+                f'the model server ended with status {status}: {self._last_lines()}'
             )
 
     def _spawn(self) -> subprocess.Popen:
@@ -105,9 +133,20 @@ class EmbeddedServer:
                 start_new_session=True,
             )
 
+    def _watch_from_start(self) -> None:
+        try:
+            self._await_serving()
+        except EmbeddedServerError as error:
+            if not self._closed.is_set():
+                self._when_started(error)
+            return
+        self._when_started(None)
+        self._watch()
+
     def _watch(self) -> None:
         pause, started = _FIRST_PAUSE_S, time.monotonic()
         while True:
+            assert self._process is not None
             status = self._process.wait()
             if self._closed.is_set():
                 return
@@ -118,6 +157,7 @@ class EmbeddedServer:
                 pause, started = min(2 * pause, _LONGEST_PAUSE_S), time.monotonic()
                 try:
                     self._start()
+                    self._when_started(None)
                     break
                 except (EmbeddedServerError, OSError) as error:
                     if not self._closed.is_set():
@@ -126,6 +166,11 @@ class EmbeddedServer:
     def _last_lines(self) -> str:
         lines = self._log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
         return ' | '.join(lines[-3:])
+
+
+def _kill(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()
 
 
 def _free_port() -> int:

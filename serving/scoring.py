@@ -81,7 +81,8 @@ class Scorer:
         self._images = ImageAnswers(files, server, traffic.model, version_info, _THREADS)
         self._when_idle, self._when_recorded = when_idle, when_recorded
         self._with_answers = with_answers
-        self._wake, self._closed = threading.Event(), threading.Event()
+        self._wake, self._again = threading.Event(), threading.Event()
+        self._closed = threading.Event()
         self.problem = ''
         self._studies_per_round = _STUDIES_PER_ROUND
         # One thread chooses studies at a time; it also guards the two below.
@@ -103,10 +104,15 @@ class Scorer:
         """Has it look for pending studies now."""
         self._wake.set()
 
+    def try_again(self) -> None:
+        """Has it ask a model server now that did not answer before."""
+        self._again.set()
+
     def close(self) -> None:
         """Ends the threads after the rounds that are under way."""
         self._closed.set()
         self._wake.set()
+        self._again.set()
         for thread in self._threads:
             thread.join()
         self._images.close()
@@ -119,8 +125,8 @@ class Scorer:
             except (ModelServerError, SQLAlchemyError, OSError) as error:
                 is_database = isinstance(error, SQLAlchemyError)
                 self._report(f'database: {connection.reason(error)}' if is_database else str(error))
-                self._rest(self._closed, pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                is_told = self._rest(self._again, pause)
+                pause = _FIRST_PAUSE_S if is_told else min(2 * pause, _LONGEST_PAUSE_S)
                 continue
             except Exception as error:  # noqa: BLE001 - whatever it is, other studies are scored
                 _log.exception('a study cannot be scored')
@@ -141,16 +147,17 @@ class Scorer:
             _log.info('studies are scored again')
         self.problem = problem
 
-    def _rest(self, until: threading.Event, seconds: float) -> None:
+    def _rest(self, until: threading.Event, seconds: float) -> bool:
+        """Waits for an event; returns whether it came in time."""
         with self._resting:
             try:
                 self._when_idle()
             except Exception:  # noqa: BLE001 - it must not end the scoring
                 _log.exception('housekeeping failed')
-            if not self._closed.is_set():
-                until.wait(seconds)
-            # Whoever wakes looks for studies after this, so no call is lost.
-            self._wake.clear()
+            is_set = not self._closed.is_set() and until.wait(seconds)
+            # Whoever sets it wants a look that begins after this, so no call is lost.
+            until.clear()
+        return is_set
 
     def _round(self) -> tuple[bool, bool]:
         """Scores a few studies that nobody works on.
@@ -195,17 +202,12 @@ class Scorer:
         canary: dict[str, studies.Outcome],
     ) -> list[str]:
         """Records the answers of the studies that have all, and returns their ids."""
-        recorded = []
-        for study in waiting:
-            ids = [image.id for image in study.images]
-            if not all(id in answers for id in ids):
-                continue
-            studies.record_answers(session, study, [answers[id] for id in ids])
+        complete = _complete(waiting, answers)
+        answered = [study for study, _ in complete]
+        studies.record_answers(session, complete, _complete(answered, canary))
+        for study in answered:
             self._with_answers(session, study)
-            if all(id in canary for id in ids):
-                studies.record_canary(session, study, [canary[id] for id in ids])
-            recorded.append(study.id)
-        return recorded
+        return [study.id for study in answered]
 
     def _ask(
         self, waiting: list[Study]
@@ -242,6 +244,17 @@ class Scorer:
             # The canary must not hold up the answers that readers wait for.
             _log.warning('no answer of the canary version: %s', error)
             return {}
+
+
+def _complete(
+    waiting: list[Study], answers: dict[str, studies.Outcome]
+) -> list[tuple[Study, list[studies.Outcome]]]:
+    """The studies whose images all have an answer, with these."""
+    return [
+        (study, [answers[image.id] for image in study.images])
+        for study in waiting
+        if all(image.id in answers for image in study.images)
+    ]
 
 
 def _draw(id: str) -> float:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy import Select, and_, bindparam, func, insert, or_, select
+from sqlalchemy.orm import Session, joinedload
 
 from schemas.labels import FINDINGS
 from serving import audit
@@ -33,6 +33,13 @@ STABLE, CANARY = 'stable', 'canary'
 VERDICTS = ('normal', 'abnormal', 'not_assessable')
 SORTS = ('-arrived', 'arrived', '-probability', 'probability')
 _MAX_PAGE = 200
+# Made once, as almost each request needs them.
+_STATE = select(Study.state).where(Study.id == bindparam('id'))
+_FIND = (
+    select(Study)
+    .where(Study.id == bindparam('id'))
+    .options(joinedload(Study.images).joinedload(Image.answers), joinedload(Study.readings))
+)
 
 
 class StudyError(ValueError):
@@ -95,13 +102,20 @@ def sha256(content: bytes) -> str:
 def accept(session: Session, images: Sequence[NewImage], actor: str, reference: str = '') -> Study:
     """Adds a study whose files are stored; it is accepted when the transaction is committed."""
     study = Study(
-        id=new_id(), arrived_at=_now(), uploaded_by=actor, reference=reference, state=PENDING
+        id=new_id(),
+        arrived_at=_now(),
+        uploaded_by=actor,
+        reference=reference,
+        state=PENDING,
+        image_count=len(images),
     )
-    for position, image in enumerate(images):
-        study.images.append(image_row(image, position))
-    study.image_count = len(images)
     session.add(study)
     session.flush()
+    rows = [
+        {'study_number': study.number, **image_row(image, position)}
+        for position, image in enumerate(images)
+    ]
+    session.execute(insert(Image), rows)
     audit.append(
         session,
         actor,
@@ -112,23 +126,23 @@ def accept(session: Session, images: Sequence[NewImage], actor: str, reference: 
     return study
 
 
-def image_row(image: NewImage, position: int, dicom_key: str | None = None) -> Image:
-    """The row of an accepted file."""
-    return Image(
-        id=image.id,
-        position=position,
-        kind=image.upload.kind,
-        sha256=image.content_sha256,
-        size=image.size,
-        width=image.upload.width,
-        height=image.upload.height,
-        dicom_key=dicom_key,
-    )
+def image_row(image: NewImage, position: int, dicom_key: str | None = None) -> dict[str, Any]:
+    """The columns of an accepted file, without its study."""
+    return {
+        'id': image.id,
+        'position': position,
+        'kind': image.upload.kind,
+        'sha256': image.content_sha256,
+        'size': image.size,
+        'width': image.upload.width,
+        'height': image.upload.height,
+        'dicom_key': dicom_key,
+    }
 
 
 def is_pending(session: Session, id: str) -> bool:
     """Whether there is a study that waits for an answer."""
-    return session.scalar(select(Study.state).where(Study.id == id)) == PENDING
+    return session.scalar(_STATE, {'id': id}) == PENDING
 
 
 def still_pending(session: Session, waiting: Sequence[Study]) -> list[Study]:
@@ -153,42 +167,40 @@ def still_pending(session: Session, waiting: Sequence[Study]) -> list[Study]:
     return current
 
 
-def record_answers(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
-    """Records the answers of the stable version about all images of a pending study that wait.
+def record_answers(
+    session: Session,
+    answered: Sequence[tuple[Study, Sequence[Outcome]]],
+    canary: Sequence[tuple[Study, Sequence[Outcome]]] = (),
+) -> None:
+    """Records the answers about studies.
 
     Args:
       session: one with an open transaction.
-      study: a pending study, whose `images` are those that wait.
-      outcomes: one for each of these images, in their order.
+      answered: pending studies, whose `images` are those that wait, with the outcomes of the stable
+        version about these images, in their order.
+      canary: the same of the canary version; nothing that is shown changes.
     """
     now = _now()
-    answers: list[Answer | Outcome] = [*_earlier_answers(session, study), *outcomes]
-    _add_answers(session, study, outcomes, STABLE, now)
-    assessed = [answer for answer in answers if not answer.reason]
-    probabilities = [answer.probability for answer in assessed if answer.probability is not None]
-    study.state = SCORED if assessed else NOT_ASSESSED
-    study.probability = max(probabilities, default=None)
-    # What was not assessed must not look normal.
-    study.flag = any(answer.flag for answer in assessed or answers)
-    study.version = outcomes[0].version
-    study.scored_at = now
-    _audit_answers(session, study, outcomes, STABLE)
-
-
-def record_canary(session: Session, study: Study, outcomes: Sequence[Outcome]) -> None:
-    """Records the answers of the canary version; nothing that is shown changes."""
-    _add_answers(session, study, outcomes, CANARY, _now())
-    _audit_answers(session, study, outcomes, CANARY)
+    for study, outcomes in answered:
+        answers: list[Answer | Outcome] = [*_earlier_answers(session, study), *outcomes]
+        assessed = [answer for answer in answers if not answer.reason]
+        probabilities = [a.probability for a in assessed if a.probability is not None]
+        study.state = SCORED if assessed else NOT_ASSESSED
+        study.probability = max(probabilities, default=None)
+        # What was not assessed must not look normal.
+        study.flag = any(answer.flag for answer in assessed or answers)
+        study.version = outcomes[0].version
+        study.scored_at = now
+    by_role = [(STABLE, *row) for row in answered] + [(CANARY, *row) for row in canary]
+    rows = [row for entry in by_role for row in _answer_rows(*entry, now)]
+    if rows:
+        session.execute(insert(Answer), rows)
+    audit.append_all(session, [_answer_event(*entry) for entry in by_role])
 
 
 def find(session: Session, id: str) -> Study | None:
     """A study with its images, answers and readings."""
-    query = (
-        select(Study)
-        .where(Study.id == id)
-        .options(joinedload(Study.images).joinedload(Image.answers), selectinload(Study.readings))
-    )
-    return session.scalars(query).unique().one_or_none()
+    return session.scalars(_FIND, {'id': id}).unique().one_or_none()
 
 
 def add_reading(
@@ -323,31 +335,26 @@ def _earlier_answers(session: Session, study: Study) -> list[Answer]:
     return list(session.scalars(query.where(Answer.role == STABLE)))
 
 
-def _add_answers(
-    session: Session,
-    study: Study,
-    outcomes: Sequence[Outcome],
-    role: str,
-    now: datetime.datetime,
-) -> None:
-    # By their numbers, for which earlier answers need not be read.
-    session.add_all(
-        Answer(
-            image_number=image.number,
-            role=role,
-            version=outcome.version,
-            answered_at=now,
-            probability=outcome.probability,
-            flag=outcome.flag,
-            reason=outcome.reason,
-            threshold=outcome.threshold,
-            findings=outcome.findings or {},
-        )
+def _answer_rows(
+    role: str, study: Study, outcomes: Sequence[Outcome], now: datetime.datetime
+) -> list[dict[str, Any]]:
+    return [
+        {
+            'image_number': image.number,
+            'role': role,
+            'version': outcome.version,
+            'answered_at': now,
+            'probability': outcome.probability,
+            'flag': outcome.flag,
+            'reason': outcome.reason,
+            'threshold': outcome.threshold,
+            'findings': outcome.findings or {},
+        }
         for image, outcome in zip(study.images, outcomes, strict=True)
-    )
+    ]
 
 
-def _audit_answers(session: Session, study: Study, outcomes: Sequence[Outcome], role: str) -> None:
+def _answer_event(role: str, study: Study, outcomes: Sequence[Outcome]) -> audit.Event:
     answers = [
         {
             'image': image.id,
@@ -358,10 +365,8 @@ def _audit_answers(session: Session, study: Study, outcomes: Sequence[Outcome], 
         }
         for image, outcome in zip(study.images, outcomes, strict=True)
     ]
-    version = outcomes[0].version
-    audit.append(
-        session, 'gateway', 'answer', study.id, role=role, version=version, answers=answers
-    )
+    details = {'role': role, 'version': outcomes[0].version, 'answers': answers}
+    return audit.Event('gateway', 'answer', study.id, details)
 
 
 def _now() -> datetime.datetime:

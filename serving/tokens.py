@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import secrets
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from serving import audit
@@ -17,6 +17,8 @@ ROLES = (UPLOAD, READ, RELEASE, ADMIN)
 _PREFIX = 'cxr_'
 # Actors in the audit log that are not tokens.
 _RESERVED = frozenset({'gateway', 'local'})
+# Made once, as each request looks up a token.
+_FIND = select(Token).where(Token.sha256 == bindparam('sha256'), Token.revoked_at.is_(None))
 
 
 class TokenError(ValueError):
@@ -73,9 +75,7 @@ def find(session: Session, secret: str) -> Token | None:
     """The token of a secret, unless it is unknown or revoked."""
     # The secret has 256 random bits, so that a plain hash is enough, and looking it up tells
     # nothing about its neighbours.
-    return session.scalar(
-        select(Token).where(Token.sha256 == _digest(secret), Token.revoked_at.is_(None))
-    )
+    return session.scalar(_FIND, {'sha256': _digest(secret)})
 
 
 def _digest(secret: str) -> str:

@@ -103,7 +103,8 @@ def measure(
         with _on(cores[:half]):
             config = RunRoot(root).serving / MODEL_CONFIG
             server = EmbeddedServer(config, data / 'model-server.log')
-        stack.callback(server.close)
+            stack.callback(server.close)
+            server.start()
         stack.enter_context(_on(cores[half:] or cores))
         address = f'grpc://{server.address}'
         before = _model_server_alone(server.address, contents, seconds * _ALONE_S, clients)

@@ -124,7 +124,7 @@ def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:
     from serving import running
     from serving.api.client import ModelServer
     from serving.database import connection
-    from serving.embedded import EmbeddedServer, EmbeddedServerError
+    from serving.embedded import EmbeddedServer
     from serving.gateway.app import create_app
     from serving.gateway.server import GatewayServer, listen
     from serving.gateway.services import Services
@@ -135,14 +135,13 @@ def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as open_parts:
         try:
-            # First what may be refused: the model takes seconds to load.
             if settings.database.startswith('sqlite'):
                 open_parts.enter_context(running.alone(settings.data))
             listener = open_parts.enter_context(listen(args.host, args.port))
             config = (
                 settings.config_file or Releases(Path(settings.target), settings.model).ensure()
             )
-            connection.connect(settings.database).kw['bind'].dispose()
+            embedded = None
             if not address:
                 embedded = EmbeddedServer(config, settings.data / 'model-server.log')
                 open_parts.callback(embedded.close)
@@ -150,11 +149,11 @@ def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:
             services = Services(settings, ModelServer(address))
             open_parts.callback(services.close)
             server = GatewayServer(create_app(services), listener, settings.limits)
+            failures = _start(embedded, services, server) if embedded else []
         except (
             running.TwiceError,
             ReleaseError,
             TargetError,
-            EmbeddedServerError,
             connection.DatabaseError,
             OSError,
         ) as error:
@@ -165,4 +164,25 @@ def _serve(args: argparse.Namespace, settings: Any, address: str) -> int:
         if services.pacs.port is not None:
             print(f'dicom://{settings.pacs.ae_title}@{host}:{services.pacs.port}', flush=True)
         server.run()
+        if failures:
+            return refuse('serve', failures[0])
     return 0
+
+
+def _start(embedded: Any, services: Any, server: Any) -> list[Exception]:
+    """Starts the embedded model server; meanwhile uploads are accepted, and wait.
+
+    Returns:
+      A list that gets the error if it cannot serve; the gateway then ends.
+    """
+    failures: list[Exception] = []
+
+    def started(error: Exception | None) -> None:
+        if error is None:
+            services.scorer.try_again()
+        else:
+            failures.append(error)
+            server.stop()
+
+    embedded.start_meanwhile(started)
+    return failures

@@ -19,7 +19,8 @@ COOKIE = 'cxr_token'
 LOCAL_USER = 'local'
 # Where the caller of a request is noted, in its ASGI state.
 STATE = 'user'
-_BEARER = HTTPBearer(auto_error=False, description='a token of `cxr-triage tokens create`')
+# Documents the header of a token in the OpenAPI.
+BEARER = Depends(HTTPBearer(auto_error=False, description='a token of `cxr-triage tokens create`'))
 _READING = frozenset({'GET', 'HEAD', 'OPTIONS'})
 
 
@@ -35,41 +36,66 @@ class User:
         return role in self.roles or tokens.ADMIN in self.roles
 
 
-def user(request: Request) -> User | None:
-    """Who calls, by the header `Authorization: Bearer` or the cookie; None if unknown."""
+def user(request: Request, session: Session | None = None) -> User | None:
+    """Who calls, by the header `Authorization: Bearer` or the cookie; None if unknown.
+
+    Args:
+      request: of the caller.
+      session: of the database; None opens one if it is needed.
+    """
     if not request.app.state.settings.requires_token:
         return User(LOCAL_USER, frozenset(tokens.ROLES))
     scheme, _, secret = request.headers.get('Authorization', '').partition(' ')
     if scheme.lower() != 'bearer':
         secret = request.cookies.get(COOKIE, '')
-    return look_up(request.app.state.sessions, secret.strip()) if secret.strip() else None
+    if not (secret := secret.strip()):
+        return None
+    return look_up(request.app.state.sessions, secret) if session is None else _of(session, secret)
 
 
 def look_up(sessions: sessionmaker[Session], secret: str) -> User | None:
     """The user of a secret, unless it is unknown or revoked."""
     with connection.reading(sessions) as session:
-        token = tokens.find(session, secret)
-        return User(token.name, frozenset(token.roles)) if token else None
+        return _of(session, secret)
+
+
+def _of(session: Session, secret: str) -> User | None:
+    token = tokens.find(session, secret)
+    return User(token.name, frozenset(token.roles)) if token else None
+
+
+def check(request: Request, role: str, session: Session | None = None) -> User:
+    """The caller, who has a role.
+
+    Args:
+      request: of the caller.
+      role: the role that is needed.
+      session: see `user`.
+
+    Raises:
+      HTTPException: the caller is unknown, or does not have the role.
+    """
+    caller = user(request, session)
+    if caller is None:
+        raise HTTPException(
+            401,
+            'a token is needed: Authorization: Bearer TOKEN',
+            headers={'WWW-Authenticate': 'Bearer'},
+        )
+    setattr(request.state, STATE, caller)
+    if not caller.may(role):
+        raise HTTPException(403, f'the token {caller.name!r} does not have the role {role}')
+    return caller
 
 
 def needs(role: str) -> Callable[[Request], User]:
     """A dependency that lets only users with a role pass."""
 
-    def check(request: Request, bearer: Annotated[Any, Depends(_BEARER)] = None) -> User:
-        del bearer  # documents the header in the OpenAPI
-        caller = user(request)
-        if caller is None:
-            raise HTTPException(
-                401,
-                'a token is needed: Authorization: Bearer TOKEN',
-                headers={'WWW-Authenticate': 'Bearer'},
-            )
-        setattr(request.state, STATE, caller)
-        if not caller.may(role):
-            raise HTTPException(403, f'the token {caller.name!r} does not have the role {role}')
-        return caller
+    def dependency(request: Request, bearer: Annotated[Any, BEARER] = None) -> User:
+        del bearer
+        return check(request, role)
 
-    return check
+    return dependency
 
 
 def is_cross_site(request: Request) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import functools
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
@@ -18,7 +19,7 @@ from serving import studies, tokens, uploads
 from serving.api.client import ModelServerError
 from serving.database import tables
 from serving.gateway import bodies
-from serving.gateway.access import User, needs
+from serving.gateway.access import BEARER, User, check, needs
 from serving.gateway.services import Services
 from serving.gateway.waiting import Prefer, until_answered
 from serving.image_formats import dicom, png
@@ -113,10 +114,11 @@ async def upload(
         if error.errno in NO_SPACE:
             raise HTTPException(507, DISK_FULL) from None
         raise
+    row = functools.partial(_row_of_answered, services, accepted.id)
     with contextlib.suppress(SQLAlchemyError):  # it stays accepted
-        if await until_answered(request, services, accepted.id, prefer):
-            accepted = await run_in_threadpool(_row, services, accepted.id)
+        if answered := await until_answered(request, services, accepted.id, prefer, row):
             response.status_code = 200
+            return answered
     return accepted
 
 
@@ -197,20 +199,33 @@ def work_list(
         )
 
 
-async def _wait(
-    request: Request, services: _Services, caller: _Reader, id: str, prefer: Prefer = ''
-) -> None:
-    del caller
-    if _may_exist(id):
-        await until_answered(request, services, id, prefer)
-
-
-@router.get('/studies/{id}', tags=['studies'], responses=_MISSING, dependencies=[Depends(_wait)])
-def study(services: _Services, caller: _Reader, id: str, canary: bool = False) -> bodies.StudyBody:
+@router.get(
+    '/studies/{id}',
+    tags=['studies'],
+    responses=_MISSING,
+    response_model=bodies.StudyBody,
+    dependencies=[BEARER],
+)
+async def study(
+    request: Request, services: _Services, id: str, canary: bool = False, prefer: Prefer = ''
+) -> Response:
     """A study with its images, answers and readings."""
-    del caller
-    with services.reading() as session:
-        return _body(services, _find(session, id), canary)
+
+    # In one thread and one session, as clients ask for this more often than for all else.
+    def read(must_be_answered: bool) -> Response | None:
+        with services.reading() as session:
+            check(request, tokens.READ, session)
+            if must_be_answered and _may_exist(id) and studies.is_pending(session, id):
+                return None
+            body = _body(services, _find(session, id), canary)
+        return Response(body.model_dump_json(), media_type='application/json')
+
+    answered = functools.partial(read, True)
+    response = await until_answered(request, services, id, prefer, answered)
+    if response is None:
+        response = await run_in_threadpool(read, False)
+        assert response is not None
+    return response
 
 
 @router.post('/studies/{id}/reading', status_code=201, tags=['studies'], responses=_MISSING)
@@ -321,9 +336,10 @@ def _may_exist(id: str) -> bool:
     return id.isalnum() and len(id) <= _MAX_ID
 
 
-def _row(services: Services, id: str) -> bodies.StudyRow:
+def _row_of_answered(services: Services, id: str) -> bodies.StudyRow | None:
+    """The row of a study; None while it waits for its answer."""
     with services.reading() as session:
-        return bodies.row(_find(session, id))
+        return None if studies.is_pending(session, id) else bodies.row(_find(session, id))
 
 
 def _find(session: Session, id: str) -> tables.Study:

@@ -15,8 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 import pipeline
+from serving import tokens
 from serving.database import connection
-from serving.gateway import api, bodies, dicom_web, page
+from serving.gateway import access, api, bodies, dicom_web, page
 from serving.gateway.guard import Guard
 from serving.gateway.metrics import Metrics
 from serving.gateway.services import Services
@@ -24,6 +25,7 @@ from serving.gateway.services import Services
 _log = logging.getLogger(__name__)
 # Below this, uploads fail soon.
 _LEAST_FREE_BYTES = 64 << 20
+_SECRET = 'the log says why, and so does this page to a token with the role read'
 _SQLITE_FULL = 'disk is full'
 
 
@@ -60,12 +62,16 @@ def _ready(request: Request) -> JSONResponse:
     """200 when uploads are accepted; else 503 with what is missing.
 
     Why studies wait, such as a model server that is down, is reported too, but changes no status.
+    Addresses, which may be in the reason, are only for readers.
     """
     services: Services = request.app.state.services
     problems = {}
+    is_reader = False
     try:
         with services.reading() as session:
             session.execute(text('SELECT 1'))
+            caller = access.user(request, session)
+            is_reader = caller is not None and caller.may(tokens.READ)
     except SQLAlchemyError as error:
         problems['database'] = type(error).__name__
     try:
@@ -80,8 +86,8 @@ def _ready(request: Request) -> JSONResponse:
         'model_server': 'ok' if is_served else 'no version is available',
         **problems,
     }
-    if services.scorer.problem:
-        body['studies_wait'] = services.scorer.problem
+    if problem := services.scorer.problem:
+        body['studies_wait'] = problem if is_reader else _SECRET
     return JSONResponse(body, 503 if problems else 200)
 
 

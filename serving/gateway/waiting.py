@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import re
 import time
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from fastapi import Header, Request
 from fastapi.concurrency import run_in_threadpool
 
-from serving import studies
 from serving.gateway.services import Services
 
 LONGEST_S = 60
@@ -20,6 +20,7 @@ STATE = 'waited_s'
 # Seconds between looks for an answer that another gateway recorded.
 _LOOK_S = 1.0
 _WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,9})\b', re.IGNORECASE)
+_Result = TypeVar('_Result')
 Prefer = Annotated[
     str,
     Header(
@@ -35,7 +36,13 @@ def wanted_s(prefer: str) -> int:
     return min(int(match[1]), LONGEST_S) if match else 0
 
 
-async def until_answered(request: Request, services: Services, id: str, prefer: str) -> bool:
+async def until_answered(
+    request: Request,
+    services: Services,
+    id: str,
+    prefer: str,
+    look: Callable[[], _Result | None],
+) -> _Result | None:
     """Waits until a study has its answer, for the seconds that a header asks for.
 
     No thread waits.
@@ -45,28 +52,24 @@ async def until_answered(request: Request, services: Services, id: str, prefer: 
       services: of the gateway.
       id: of a study.
       prefer: the header `Prefer`.
+      look: reads the study, in a thread; returns None while it waits for its answer.
 
     Returns:
-      Whether the client asked to wait, and the study waits no more.
+      What `look` returns; None if the study still waits, or the client did not ask to wait.
     """
     seconds = wanted_s(prefer)
     if not seconds:
-        return False
+        return None
     start = time.monotonic()
-    end = start + seconds
     try:
         with services.answered.expected(id) as answered:
-            while not answered.is_set() and await run_in_threadpool(_is_pending, services, id):
-                left = end - time.monotonic()
-                if left <= 0:
-                    return False
+            while True:
+                answered.clear()
+                result = await run_in_threadpool(look)
+                left = start + seconds - time.monotonic()
+                if result is not None or left <= 0:
+                    return result
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(answered.wait(), min(left, _LOOK_S))
-        return True
     finally:
         setattr(request.state, STATE, time.monotonic() - start)
-
-
-def _is_pending(services: Services, id: str) -> bool:
-    with services.reading() as session:
-        return studies.is_pending(session, id)

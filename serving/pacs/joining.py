@@ -74,8 +74,7 @@ def _join(session: Session, image: studies.NewImage, identity: Identity, actor: 
         select(func.count()).select_from(Image).where(Image.study_number == found.number)
     )
     row = studies.image_row(image, position or 0, origin.key(identity.instance))
-    row.study_number = found.number
-    session.add(row)
+    session.add(Image(study_number=found.number, **row))
     found.image_count += 1
     found.state, found.is_read = PENDING, False
     # The report about all images replaces one that nobody was asked to take yet.

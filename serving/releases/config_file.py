@@ -62,14 +62,21 @@ def write(path: Path, config: Any) -> None:
     os.replace(unfinished, path)
 
 
-def build(model: str, base_path: str, labels: Mapping[str, int], more: Collection[int] = ()) -> Any:
-    """The ModelServerConfig message that serves versions of one model.
+def build(
+    model: str,
+    base_path: str,
+    labels: Mapping[str, int],
+    more: Collection[int] = (),
+    others: Collection[Any] = (),
+) -> Any:
+    """The ModelServerConfig message that serves versions of a model.
 
     Args:
       model: its name.
       base_path: the push directory as the server sees it.
       labels: label -> version.
       more: versions without a label.
+      others: entries of other models, to be served as well.
     """
     config = messages.ModelServerConfig()
     entry = config.model_config_list.config.add(
@@ -78,6 +85,7 @@ def build(model: str, base_path: str, labels: Mapping[str, int], more: Collectio
     for label, version in labels.items():
         entry.version_labels[label] = version
     entry.model_version_policy.specific.versions.extend(sorted({*labels.values(), *more}))
+    config.model_config_list.config.extend(others)
     return config
 
 
@@ -85,6 +93,16 @@ def labels(config: Any, model: str) -> dict[str, int]:
     """Label -> version of a model in a ModelServerConfig message."""
     entry = _entry(config, model)
     return dict(entry.version_labels) if entry is not None else {}
+
+
+def models(config: Any) -> list[str]:
+    """The names of the models in a ModelServerConfig message."""
+    return [entry.name for entry in config.model_config_list.config]
+
+
+def others(config: Any, model: str) -> list[Any]:
+    """The entries of all models but one in a ModelServerConfig message."""
+    return [entry for entry in config.model_config_list.config if entry.name != model]
 
 
 def base_path(config: Any, model: str) -> str:

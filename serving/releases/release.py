@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components.pusher import delivery
 from components.pusher import target as push_target
@@ -51,14 +52,21 @@ class Releases:
         """Label -> version.
 
         Raises:
-          ReleaseError: the model config file cannot be read.
+          ReleaseError: the model config file cannot be read, or is of another model.
         """
         if not self.config_path.exists():
             return {}
         try:
-            return config_file.labels(config_file.read(self.config_path), self.model)
+            config = config_file.read(self.config_path)
         except config_file.ConfigFileError as error:
             raise ReleaseError(str(error)) from None
+        names = config_file.models(config)
+        if names and self.model not in names:
+            raise ReleaseError(
+                f'{self.config_path} serves the model {", ".join(names)}, not {self.model}: give '
+                f'--model {names[0]}, or delete the file to serve the versions as {self.model}'
+            )
+        return config_file.labels(config, self.model)
 
     def ensure(self) -> Path:
         """The model config file; if there is none, one that serves the newest version as stable."""
@@ -202,13 +210,14 @@ class Releases:
                 with contextlib.suppress(ModelServerError):
                     self.server.reload(self._config(labels))
 
-    def _config(self, labels: Mapping[str, int], more: set[int] = frozenset()):  # type: ignore[assignment]
-        base_path = str(self.target.resolve())
-        if self.config is not None and self.config.exists():
-            base_path = (
-                config_file.base_path(config_file.read(self.config), self.model) or base_path
-            )
-        return config_file.build(self.model, base_path, labels, more)
+    def _config(self, labels: Mapping[str, int], more: Collection[int] = ()) -> Any:
+        base_path, others = str(self.target.resolve()), []
+        if self.config_path.exists():
+            old = config_file.read(self.config_path)
+            others = config_file.others(old, self.model)
+            if self.config is not None:
+                base_path = config_file.base_path(old, self.model) or base_path
+        return config_file.build(self.model, base_path, labels, more, others)
 
     def _write(self, labels: Mapping[str, int]) -> None:
         config_file.write(self.config_path, self._config(labels))

@@ -38,7 +38,7 @@ def test_the_oldest_studies_are_claimed_with_their_images(sessions: sessionmaker
         assert [study.id for study in found] == [first, second]
     with sessions() as session, session.begin():
         (study,) = studies.still_pending(session, found[:1])
-        studies.record_answers(session, study, [studies.Outcome(1, 0.5, True)])
+        studies.record_answers(session, [(study, [studies.Outcome(1, 0.5, True)])])
     with claimed(sessions, 10) as found:
         assert [study.id for study in found] == [second, third]
 

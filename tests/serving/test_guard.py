@@ -290,6 +290,21 @@ def test_uploads_are_accepted_without_a_model_server(tmp_path: Path, hangs: bool
             silent.close()
 
 
+def test_only_readers_see_the_addresses_of_what_is_away(tmp_path: Path) -> None:
+    url = f'sqlite:///{tmp_path}/gateway.sqlite'
+    with gateways.running(tmp_path, url, tmp_path, requires_token=True) as gateway:
+        uploader, reader = _token(gateway, UPLOAD), _token(gateway, READ)
+        gateway.accepted(_IMAGE, headers=uploader)
+        deadline = time.monotonic() + 60
+        while not gateway.services.scorer.problem and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for header in ({}, uploader):
+            ready = gateway.body('/readyz', headers=header)
+            assert ready['studies_wait'] and gateways.NO_MODEL_SERVER not in str(ready)
+        ready = gateway.body('/readyz', headers=reader)
+        assert gateways.NO_MODEL_SERVER in ready['studies_wait']
+
+
 def test_files_of_the_page_are_not_in_the_metrics(tmp_path: Path) -> None:
     with _running(tmp_path) as gateway:
         assert gateway.get('/static/review.js').status_code == 200

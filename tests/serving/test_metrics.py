@@ -33,7 +33,7 @@ def _add_study(sessions: sessionmaker[Session], *outcomes: Outcome) -> None:
     with sessions.begin() as session:
         study = studies.accept(session, images[: max(len(outcomes), 1)], 'ward', '')
         if outcomes:
-            studies.record_answers(session, study, outcomes)
+            studies.record_answers(session, [(study, outcomes)])
 
 
 def test_the_database_is_counted(sessions: sessionmaker[Session]) -> None:

@@ -128,7 +128,7 @@ def test_the_documented_role_can_serve_but_not_change_tables_or_the_audit_log(
     with sessions.begin() as session:
         image = NewImage(studies.new_id(), Upload('png', 600, 500), 'ab' * 32, 1234)
         study = studies.accept(session, [image], 'ward', '')
-        studies.record_answers(session, study, [Outcome(7, 0.9, True, '', 0.5)])
+        studies.record_answers(session, [(study, [Outcome(7, 0.9, True, '', 0.5)])])
         tokens.create(session, 'reader', ['read'], 'admin')
         tokens.revoke(session, 'reader', 'admin')
     with connection.reading(sessions) as session:

@@ -227,6 +227,7 @@ def test_a_broken_version_leaves_the_old_one_serving(own_server) -> None:
 def test_a_killed_server_comes_back_on_its_port(exports: Path, tmp_path: Path) -> None:
     (tmp_path / 'models.config').write_text(config_text(exports))
     server = EmbeddedServer(tmp_path / 'models.config', tmp_path / 'server.log')
+    server.start()
     client = ModelServer(server.address)
     try:
         before = _score(client)
@@ -256,8 +257,9 @@ def test_a_killed_server_comes_back_on_its_port(exports: Path, tmp_path: Path) -
 )
 def test_a_wrong_configuration_is_refused_at_once(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / 'models.config').write_text(text)
+    server = EmbeddedServer(tmp_path / 'models.config', tmp_path / 'server.log')
     with pytest.raises(EmbeddedServerError, match=message):
-        EmbeddedServer(tmp_path / 'models.config', tmp_path / 'server.log')
+        server.start()
 
 
 @pytest.mark.slow
@@ -271,7 +273,8 @@ def test_the_server_ends_with_the_process_that_started_it(
     config.write_text(config_text(target))
     script = (
         'import sys, time; from pathlib import Path; from serving.embedded import EmbeddedServer; '
-        'EmbeddedServer(Path(sys.argv[1]), Path(sys.argv[2])); print(flush=True); time.sleep(600)'
+        'server = EmbeddedServer(Path(sys.argv[1]), Path(sys.argv[2])); server.start(); '
+        'print(flush=True); time.sleep(600)'
     )
     with contextlib.ExitStack() as open_models:
         if is_loading:
@@ -296,6 +299,7 @@ def test_a_server_that_loads_again_ends_when_it_is_closed(exports: Path, tmp_pat
     shutil.copytree(exports / '1', target / '1')
     (tmp_path / 'models.config').write_text(config_text(target))
     server = EmbeddedServer(tmp_path / 'models.config', tmp_path / 'server.log')
+    server.start()
     with model_servers.endless(target / '1') as loads:
         os.kill(server.pid, signal.SIGKILL)
         loads.wait()

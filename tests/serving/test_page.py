@@ -115,7 +115,7 @@ class Gateway:
             if probability is not None:
                 flag = probability >= _THRESHOLD
                 outcome = studies.Outcome(self.version, probability, flag, '', _THRESHOLD)
-                studies.record_answers(session, study, [outcome])
+                studies.record_answers(session, [(study, [outcome])])
         sessions.kw['bind'].dispose()
         return study.id
 

@@ -61,6 +61,27 @@ def test_the_first_file_serves_the_newest_version(target: Path) -> None:
     assert len(journal.read(target)) == 1
 
 
+def test_a_file_of_another_model_is_not_overwritten(target: Path) -> None:
+    path = Releases(target, MODEL).ensure()
+    before = path.read_text()
+    with pytest.raises(ReleaseError, match=f'serves the model {MODEL}, not other: give --model'):
+        Releases(target, 'other').ensure()
+    with pytest.raises(ReleaseError, match='not other'):
+        Releases(target, 'other').promote(1, '')
+    assert path.read_text() == before
+
+
+def test_other_models_of_the_file_stay(target: Path) -> None:
+    path = Releases(target, MODEL).ensure()
+    other = config_file.build('other', '/models/other', {STABLE: 7})
+    (entry,) = other.model_config_list.config
+    config_file.write(path, config_file.build(MODEL, str(target), {STABLE: 4}, (), [entry]))
+    Releases(target, MODEL).promote(1, '')
+    after = config_file.read(path)
+    assert config_file.labels(after, MODEL) == {STABLE: 1}
+    assert config_file.others(after, MODEL) == [entry]
+
+
 def test_a_canary_is_promoted_and_rolled_back(target: Path) -> None:
     releases = Releases(target, MODEL)
     releases.move('promote', STABLE, 2, 'start')

@@ -245,7 +245,7 @@ def _answer(sessions: sessionmaker[Session], id: str) -> None:
         study = studies.find(session, id)
         assert study is not None
         outcomes = [studies.Outcome(1, 0.5, True) for _ in study.images]
-        studies.record_answers(session, study, outcomes)
+        studies.record_answers(session, [(study, outcomes)])
 
 
 def test_only_files_older_than_the_retention_are_deleted(

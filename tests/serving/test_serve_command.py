@@ -236,6 +236,29 @@ def test_it_ends_at_once_while_a_model_loads(root: Path, told: signal.Signals) -
         assert not child.is_running()
 
 
+def test_uploads_are_accepted_while_a_model_loads(root: Path) -> None:
+    graph = _target(root) / '1' / 'saved_model.pb'
+    content = graph.read_bytes()
+    with model_servers.endless(_target(root) / '1') as loads, _serving(root) as service:
+        loads.wait()
+        ids = [service.accepted(gateways.jpeg(n)) for n in (1, 2)]
+        ready = service.body('/readyz')
+        assert ready['status'] == 'ready' and ready['model_server'] != 'ok'
+        graph.unlink()
+        graph.write_bytes(content)
+        # A model server that ends before it has served ends the service, as studies would wait.
+        os.kill(_model_server_pid(service), signal.SIGKILL)
+        assert 'model server ended' in _end(service)
+    with _serving(root) as service:
+        _assert_answered_once(service, ids)
+
+
+def _end(service: _Service) -> str:
+    """What a service has written, once it ends by itself with an error."""
+    assert service.process.wait(60) == 1, service.output
+    return service.output
+
+
 def test_a_full_disk_refuses_uploads_and_the_rest_goes_on(root: Path) -> None:
     data = root / 'service'
     data.mkdir()
@@ -369,6 +392,7 @@ def _refused(root: Path, *options: str) -> str:
         (['--port', '70000'], 'cannot listen on 127.0.0.1, port 70000'),
         (['--host', '192.0.2.1'], 'cannot listen on 192.0.2.1, port 0: Cannot assign'),
         (['--model-server', 'http://x:1'], 'expected grpc://HOST:PORT'),
+        (['--model', 'other'], 'serves the model triage, not other: give --model triage'),
         (['--data', '/dev/null'], '/dev/null: not a folder. Give a folder'),
         (['--data', '/proc/x'], '/proc/x: No such file or directory. Give a folder'),
     ],
@@ -381,6 +405,7 @@ def _refused(root: Path, *options: str) -> str:
         'port',
         'host',
         'model server',
+        'model',
         'file',
         'unwritable',
     ],

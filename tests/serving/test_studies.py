@@ -36,7 +36,7 @@ def _score(sessions: sessionmaker[Session], id: str, *outcomes: Outcome) -> None
     with sessions() as session, session.begin():
         study = studies.find(session, id)
         assert study is not None
-        studies.record_answers(session, study, outcomes)
+        studies.record_answers(session, [(study, outcomes)])
 
 
 def _list(sessions: sessionmaker[Session], filters: Filters = _ALL, **options) -> list[str]:
@@ -97,7 +97,7 @@ def test_the_canary_changes_nothing_that_is_shown(sessions: sessionmaker[Session
     with sessions() as session, session.begin():
         study = studies.find(session, id)
         assert study is not None
-        studies.record_canary(session, study, [Outcome(8, 0.9, True)])
+        studies.record_answers(session, [], [(study, [Outcome(8, 0.9, True)])])
     with sessions() as session:
         study = studies.find(session, id)
         assert study is not None

@@ -32,7 +32,7 @@ def _record(gateway: Gateway, id: str) -> None:
     with gateway.services.sessions() as session, session.begin():
         study = studies.find(session, id)
         assert study is not None
-        studies.record_answers(session, study, [studies.Outcome(1, 0.5, True)])
+        studies.record_answers(session, [(study, [studies.Outcome(1, 0.5, True)])])
 
 
 @pytest.mark.parametrize(

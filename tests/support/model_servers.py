@@ -40,6 +40,7 @@ def running(kind: str, config: Path, log: Path) -> Iterator[ModelServer]:
     """A client of a server that serves `config`."""
     if kind == 'embedded':
         server = EmbeddedServer(config, log)
+        server.start()
         client = ModelServer(server.address)
         try:
             yield client

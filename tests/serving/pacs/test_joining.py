@@ -33,7 +33,7 @@ def _score(sessions: sessionmaker[Session], *probabilities: float) -> None:
     """Scores the one study that waits; a probability for each image that waits."""
     with claimed(sessions, 8) as waiting, sessions() as session, session.begin():
         (current,) = studies.still_pending(session, waiting)
-        studies.record_answers(session, current, [_outcome(p) for p in probabilities])
+        studies.record_answers(session, [(current, [_outcome(p) for p in probabilities])])
 
 
 def _study(sessions: sessionmaker[Session]) -> Study:
