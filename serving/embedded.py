@@ -58,7 +58,7 @@ class EmbeddedServer:
 
         Args:
           when_started: is called, in another thread, each time that it begins to serve; or once
-            with an error, if it ended before it served the first time.
+            with an error, if it ends by itself before it serves the first time.
 
         Raises:
           OSError: it cannot be started.
@@ -137,10 +137,13 @@ class EmbeddedServer:
         try:
             self._await_serving()
         except EmbeddedServerError as error:
-            if not self._closed.is_set():
+            assert self._process is not None
+            # What cannot be served fails again, unlike a server that was killed.
+            if self._process.returncode > 0:
                 self._when_started(error)
-            return
-        self._when_started(None)
+                return
+        else:
+            self._when_started(None)
         self._watch()
 
     def _watch(self) -> None:

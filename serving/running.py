@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from storage.folder_lock import FolderLock, HeldError
+
 # Below a run root: database, images and logs of its service.
 FOLDER = 'service'
 _NAME = 'running.json'
-_LOCK = '.serve.lock'
+_LOCK, _LOCK_OWNER = '.serve.lock', '.serve.lock-owner'
 
 
 class TwiceError(RuntimeError):
@@ -26,18 +27,14 @@ def alone(data: Path) -> Iterator[None]:
     Raises:
       TwiceError: one does already.
     """
-    with (data / _LOCK).open('a+') as stream:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
+            stack.enter_context(FolderLock(str(data / _LOCK), str(data / _LOCK_OWNER)).held())
+        except HeldError as error:
             raise TwiceError(
-                f'{data}: process {stream.read()} serves this folder already. '
+                f'{data}: {error} serves this folder already. '
                 'Several gateways need PostgreSQL: --database'
             ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
         yield
 
 

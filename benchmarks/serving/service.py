@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Service:
         self.log = data / 'gateway.log'
         data.mkdir(parents=True, exist_ok=True)
         self.start()
+        self._await_model()
 
     @property
     def url(self) -> str:
@@ -70,7 +72,7 @@ class Service:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Starts it, after the first time on the same port.
+        """Starts it, after the first time on the same port; it may still load the model then.
 
         Raises:
           ServiceError: it does not start.
@@ -88,6 +90,14 @@ class Service:
             log_end = self.log.read_text(errors='replace')[-2000:]
             raise ServiceError(f'cxr-triage serve did not start:\n{log_end}')
         self.port = int(line.split('/')[2].rsplit(':', 1)[1])
+
+    def _await_model(self) -> None:
+        client, deadline = self.client(), time.monotonic() + _START_TIMEOUT_S
+        while client.request('GET', '/readyz').json()['model_server'] != 'ok':
+            if time.monotonic() > deadline:
+                raise ServiceError(f'no version is available after {_START_TIMEOUT_S:g} s')
+            time.sleep(0.1)
+        client.close()
 
     def kill(self) -> None:
         """Kills the gateway, as `kill -9` does; its model server ends with it."""

@@ -61,12 +61,13 @@ def connect(url: str) -> sessionmaker[Session]:
 
 def failed(engine: Engine, error: SQLAlchemyError) -> DatabaseError:
     """The error to show for one of a database."""
-    reason = getattr(error, 'orig', None) or error
-    is_damaged = isinstance(reason, sqlite3.DatabaseError) and not isinstance(
-        reason, sqlite3.OperationalError
+    original = _original(error)
+    is_damaged = isinstance(original, sqlite3.DatabaseError) and not isinstance(
+        original, sqlite3.OperationalError
     )
     advice = '. Restore a backup of it' if is_damaged else ''
-    return DatabaseError(f'{_shown(engine)}: {" ".join(str(reason).split())}{advice}')
+    # All lines, which say what was tried at each address. `reason` is for logs.
+    return DatabaseError(f'{_shown(engine)}: {" ".join(str(original).split())}{advice}')
 
 
 def _shown(engine: Engine) -> str:
@@ -88,7 +89,12 @@ def reading(sessions: sessionmaker[Session]) -> Iterator[Session]:
 
 def reason(error: Exception) -> str:
     """What a database said, on one line, without the values of the statement: users sent them."""
-    return str(getattr(error, 'orig', None) or error).strip().split('\n')[0]
+    return str(_original(error)).strip().split('\n')[0]
+
+
+def _original(error: Exception) -> Exception:
+    """The error of the driver."""
+    return getattr(error, 'orig', None) or error
 
 
 def _engine(url: str) -> Engine:

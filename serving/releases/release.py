@@ -7,7 +7,6 @@ label moves. If anything fails, the old file is put back.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from components.pusher import target as push_target
 from serving import person, served_versions
 from serving.api.client import ModelServer, ModelServerError, VersionStatus
 from serving.releases import CANARY, STABLE, ReleaseError, config_file, journal, samples
+from storage.folder_lock import FolderLock, HeldError
 
-_LOCK = '.release.lock'
+_LOCK, _LOCK_OWNER = '.release.lock', '.release.lock-owner'
 _POLL_S = 0.2
 
 
@@ -237,9 +237,12 @@ class Releases:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.target / _LOCK).open('w') as stream:
+        lock = FolderLock(str(self.target / _LOCK), str(self.target / _LOCK_OWNER))
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ReleaseError(f'{self.target}: another release is under way') from None
+                stack.enter_context(lock.held())
+            except HeldError as error:
+                raise ReleaseError(
+                    f'{self.target}: another release is under way ({error})'
+                ) from None
             yield

@@ -246,17 +246,17 @@ def test_uploads_are_accepted_while_a_model_loads(root: Path) -> None:
         assert ready['status'] == 'ready' and ready['model_server'] != 'ok'
         graph.unlink()
         graph.write_bytes(content)
-        # A model server that ends before it has served ends the service, as studies would wait.
         os.kill(_model_server_pid(service), signal.SIGKILL)
-        assert 'model server ended' in _end(service)
-    with _serving(root) as service:
         _assert_answered_once(service, ids)
 
 
-def _end(service: _Service) -> str:
-    """What a service has written, once it ends by itself with an error."""
-    assert service.process.wait(60) == 1, service.output
-    return service.output
+def test_a_configuration_that_cannot_be_served_ends_the_service(root: Path) -> None:
+    config = model_servers.config_text(Path('/nowhere'), labels={'stable': 1})
+    (_target(root) / 'models.config').write_text(config)
+    service = _Service(root)
+    assert service.process.wait(_PATIENCE_S) == 1
+    message = service.output.splitlines()[-1]
+    assert 'the model server ended with status 1' in message and '/nowhere' in message
 
 
 def test_a_full_disk_refuses_uploads_and_the_rest_goes_on(root: Path) -> None:
@@ -437,4 +437,4 @@ def test_a_folder_is_served_once(root: Path, tmp_path: Path) -> None:
     data = tmp_path / 'data'
     with _serving(root, '--data', str(data)) as service:
         line = _refused(root, '--data', str(data))
-        assert f'process {service.process.pid} serves this folder already' in line
+        assert f'process {service.process.pid} on ' in line and 'serves this folder already' in line
