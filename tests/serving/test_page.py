@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import requests
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
@@ -187,6 +188,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         running.wait_for(lambda: 'startup complete' in running.screen)
         url = address.search(running.screen)
         assert url, running.screen
+        ready = f'{url[0]}/readyz'
+        running.wait_for(lambda: requests.get(ready, timeout=60).json()['model_server'] == 'ok')
         yield Gateway(url[0], secrets, version, database, process.pid)
     finally:
         process.send_signal(signal.SIGINT)
