@@ -42,7 +42,8 @@ class Service:
         self.log = data / 'gateway.log'
         data.mkdir(parents=True, exist_ok=True)
         self.start()
-        self._await_model()
+        if '--model-server' not in arguments:
+            self._await_model()
 
     @property
     def url(self) -> str:

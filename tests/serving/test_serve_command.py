@@ -369,8 +369,9 @@ def test_only_its_user_may_read_the_folder(root: Path) -> None:
 
 def _refused(root: Path, *options: str) -> str:
     """The last line of a service that does not start, which must come before a model is loaded."""
+    of_root = ['--root', str(root), '--model', model_servers.MODEL, '--port', '0']
     done = subprocess.run(
-        [sys.executable, '-m', 'cxr_triage', 'serve', '--root', str(root), '--port', '0', *options],
+        [sys.executable, '-m', 'cxr_triage', 'serve', *of_root, *options],
         capture_output=True,
         text=True,
         check=False,
