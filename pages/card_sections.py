@@ -12,7 +12,7 @@ from typing import Any
 
 from components.evaluator import registry
 from components.evaluator.figure import Figure
-from pages import label_sources, names
+from pages import names
 from pages.card import (
     Interval,
     ModelCard,
@@ -192,7 +192,7 @@ def _sources_table(title: str, sources: dict[str, SourcePair]) -> Table:
             f'{pair.images:,}',
             _text(pair.reports),
             _text(pair.experts),
-            label_sources.difference(figure(pair.difference)),
+            figure(pair.difference).signed_text(),
         ]
         for name, pair in sources.items()
     ]

@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from components.evaluator import expert_labels, registry
-from components.evaluator.expert_labels import Agreement, LabelSources
+from components.evaluator import expert_results, registry
+from components.evaluator.expert_results import Agreement, LabelSources
 from components.evaluator.figure import Figure
 from pages import names
 from pages.measured import Evaluation
@@ -15,7 +15,7 @@ from pages.measured import Evaluation
 
 def context(evaluation: Evaluation) -> dict[str, Any] | None:
     """What the template shows; None if the run has no table of experts."""
-    sources = expert_labels.read(evaluation.folder)
+    sources = expert_results.read(evaluation.folder)
     if sources is None:
         return None
     return {
@@ -28,7 +28,7 @@ def context(evaluation: Evaluation) -> dict[str, Any] | None:
                 f'{row.images:,}',
                 row.report.text(),
                 row.expert.text(),
-                difference(row.difference),
+                row.difference.signed_text(),
             ]
             for row in sources.metrics
         ],
@@ -49,14 +49,6 @@ def summary(sources: LabelSources) -> str:
         'split. They judge the model; nothing is trained, calibrated or gated with them.'
     )
     return ' '.join([text, *missing(sources)])
-
-
-def difference(figure: Figure) -> str:
-    """A difference with its sign and its interval."""
-    if figure.value is None:
-        return figure.value_text()
-    interval = figure.interval()
-    return f'{figure.value:+.3f}' + (f' ({interval})' if interval else '')
 
 
 def missing(sources: LabelSources) -> Iterator[str]:

@@ -38,3 +38,10 @@ class Figure:
         if self.value is None or self.lower is None or self.upper is None:
             return ''
         return f'{self.lower:.{digits}f} – {self.upper:.{digits}f}'
+
+    def signed_text(self, digits: int = 3) -> str:
+        """The text of a figure that is a difference: with a sign."""
+        if self.value is None:
+            return NOT_DEFINED
+        interval = self.interval(digits)
+        return f'{self.value:+.{digits}f}' + (f' ({interval})' if interval else '')

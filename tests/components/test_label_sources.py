@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluator import bootstrap, expert_labels
+from components.evaluator import bootstrap, expert_labels, expert_results
 from components.evaluator.bootstrap import Cases
-from components.evaluator.expert_labels import Agreement, ExpertComparison, LabelSources
+from components.evaluator.expert_labels import ExpertComparison
+from components.evaluator.expert_results import Agreement, LabelSources
 from components.evaluator.figure import Figure
 from components.evaluator.predictions import LABEL, probability_of
 from schemas.features import PATIENT_ID
@@ -39,7 +40,7 @@ def _compare(
         digest='',
     )
     written = expert_labels.load(comparison.model_dump_json()).write(str(folder))
-    assert expert_labels.read(str(folder)) == written
+    assert expert_results.read(str(folder)) == written
     return written
 
 

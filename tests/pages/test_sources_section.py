@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.evaluator import expert_labels
-from components.evaluator.expert_labels import Agreement, LabelSources, Row
+from components.evaluator import expert_results
+from components.evaluator.expert_results import Agreement, LabelSources, Row
 from components.evaluator.figure import Figure
 from pages import label_sources
 from pages.measured import Evaluation
@@ -44,7 +44,7 @@ def _sources(**values) -> LabelSources:
 
 
 def _context(folder: Path, sources: LabelSources) -> dict:
-    (folder / expert_labels.FILE).write_text(sources.model_dump_json())
+    (folder / expert_results.FILE).write_text(sources.model_dump_json())
     context = label_sources.context(Evaluation(str(folder), (), (), 0.95))
     assert context is not None
     return context
