@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from records.example_proto import Example
 from schemas.features import IMAGE, IMAGE_ID
-from schemas.labels import LABELS
+from schemas.labels import LABELS, OTHER
 
 
 class RecordError(ValueError):
@@ -30,6 +30,7 @@ class XrayRecord:
     image: bytes
     image_id: str | None
     labels: dict[str, int]
+    other: int = 0
 
 
 def parse(payload: bytes) -> XrayRecord:
@@ -64,7 +65,10 @@ def parse(payload: bytes) -> XrayRecord:
     for name, value in labels.items():
         if value not in (0, 1):
             raise RecordError(f'label {name!r} is {value}: expected 0 or 1')
-    return XrayRecord(image, image_id, labels)
+    other = _single(features, OTHER, 'int64_list') if OTHER in features else 0
+    if other not in (0, 1):
+        raise RecordError(f'feature {OTHER!r} is {other}: expected 0 or 1, or no such feature')
+    return XrayRecord(image, image_id, labels, other)
 
 
 def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> bytes:
@@ -73,7 +77,7 @@ def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> byte
     Args:
       image: the encoded image.
       image_id: None to leave it out.
-      labels: label -> 0 or 1; labels that are not named are 0.
+      labels: label or OTHER -> 0 or 1; labels that are not named are 0.
     """
     example = Example()
     put_bytes(example, IMAGE, image)
@@ -81,6 +85,8 @@ def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> byte
         put_bytes(example, IMAGE_ID, image_id.encode('utf-8'))
     for name in LABELS:
         put_int(example, name, int(labels.get(name, 0)))
+    if labels.get(OTHER):
+        put_int(example, OTHER, 1)
     return serialize(example)
 
 

@@ -26,6 +26,10 @@ FINDINGS: tuple[str, ...] = (
 LABELS: tuple[str, ...] = (NO_FINDING, *FINDINGS)
 
 
+# An optional mark of a record: a finding that none of the 14 names, such as a fracture. Without it,
+# a record with neither `No Finding` nor a finding has no label.
+OTHER = 'Other'
+
 # Derived from the others at ingestion.
 ABNORMAL = 'abnormal'
 

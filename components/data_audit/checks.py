@@ -14,7 +14,7 @@ from components.data_audit.table import Table
 from schemas import image_status
 from schemas import problem_names as names
 from schemas.features import UNKNOWN
-from schemas.labels import FINDINGS, LABELS, NO_FINDING
+from schemas.labels import FINDINGS, LABELS, NO_FINDING, OTHER
 
 _MODES = {1: ('L',), 3: ('RGB',)}
 # Standard deviation in grey levels up to which an image has no detail to compare.
@@ -220,7 +220,7 @@ def patient_issues(table: Table, listed: int) -> list[Issue]:
 
 
 def label_issues(table: Table, listed: int) -> list[Issue]:
-    """Images with `No Finding` and a finding, and images without any label.
+    """Images with `No Finding` and a finding, and images without any label or mark of another.
 
     Args:
       table: of all images.
@@ -228,12 +228,19 @@ def label_issues(table: Table, listed: int) -> list[Issue]:
     """
     findings = table.labels[:, [LABELS.index(name) for name in FINDINGS]] == 1
     normal = table.labels[:, LABELS.index(NO_FINDING)] == 1
-    contradictory = np.flatnonzero(normal & findings.any(axis=1))
-    unlabelled = np.flatnonzero(~normal & ~findings.any(axis=1))
+    abnormal = findings.any(axis=1) | table.other
+    contradictory = np.flatnonzero(normal & abnormal)
+    unlabelled = np.flatnonzero(~normal & ~abnormal)
     details = (
         NO_FINDING
         + ' with '
-        + ', '.join(name for name, present in zip(FINDINGS, findings[row], strict=True) if present)
+        + ', '.join(
+            name
+            for name, present in zip(
+                (*FINDINGS, OTHER), (*findings[row], table.other[row]), strict=True
+            )
+            if present
+        )
         for row in contradictory
     )
     return [

@@ -19,7 +19,7 @@ from records.images import ImageError
 from records.metadata import nih_patient
 from schemas.features import AGE, IMAGE, IMAGE_ID, PATIENT_ID, SEX, UNKNOWN, UNKNOWN_NUMBER, VIEW
 from schemas.image_status import MAX_PIXELS, UNDECODABLE
-from schemas.labels import LABELS
+from schemas.labels import LABELS, OTHER
 
 # Records to read ahead for the decoding threads; they take about ten MB in a worker.
 _AHEAD = 64
@@ -46,6 +46,7 @@ class ImageRecord:
       age: years; -1 if unknown.
       sex, view: `unknown` if unknown.
       labels: 0, 1 or MISSING for each of LABELS.
+      other: whether it has a finding that none of LABELS names.
       task: 0, 1 or MISSING, the task's label.
       size: bytes of the encoded image.
       inspection: None if the image does not decode.
@@ -68,6 +69,7 @@ class ImageRecord:
     problem: str = ''
     detail: str = ''
     features: tuple[str, ...] = ()
+    other: bool = False
 
 
 class InspectShard(beam.DoFn):
@@ -133,6 +135,7 @@ class InspectShard(beam.DoFn):
             problem=problem,
             detail=detail,
             features=tuple(sorted(features)) if item.index == 0 else (),
+            other=_label(features, OTHER) == 1,
         )
 
 

@@ -58,6 +58,7 @@ class Table:
       age: int64 [n], years; -1 if unknown.
       task: int64 [n], 0, 1 or MISSING.
       labels: int8 [n, 15], 0, 1 or MISSING.
+      other: bool [n], whether the image has a finding that none of LABELS names.
       size: int64 [n], bytes of the encoded image.
       decoded: bool [n].
       number: name -> float64 [n], NaN if not decoded: `width`, `height`, `channels`, `quality`,
@@ -85,6 +86,7 @@ class Table:
     age: np.ndarray
     task: np.ndarray
     labels: np.ndarray
+    other: np.ndarray
     size: np.ndarray
     decoded: np.ndarray
     number: dict[str, np.ndarray]
@@ -148,6 +150,7 @@ def build(records: Sequence[ImageRecord], shards: Sequence[Shard]) -> Table:
         labels=np.array([row.labels for row in rows], dtype=np.int8).reshape(
             len(rows), len(LABELS)
         ),
+        other=np.array([row.other for row in rows], dtype=bool),
         size=np.array([row.size for row in rows], dtype=np.int64),
         decoded=decoded,
         number=number,

@@ -24,7 +24,7 @@ from records.examples import put_bytes, put_int, serialize
 from records.intake import Accepted, Intake, Rejected
 from records.metadata import Entry, Table, read_list, read_table
 from schemas import features
-from schemas.labels import LABELS, derived
+from schemas.labels import LABELS, OTHER, derived
 from schemas.problem_names import DAMAGED_RECORD, NOT_IN_SPLIT_LISTS
 
 _log = logging.getLogger(__name__)
@@ -244,7 +244,7 @@ class IngestShard(beam.DoFn):
             )
             _quarantine(item, Rejected(reason, NOT_IN_SPLIT_LISTS, image_id), writers, report)
             return
-        added = derived(verdict.record.labels)
+        added = {**derived(verdict.record.labels), OTHER: verdict.record.other}
         writers.write(
             split, _with_features(item.payload, verdict, f'{shard.name}#{item.index}', added)
         )

@@ -66,6 +66,7 @@ class Audit:
     problems: list[Problem] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
     abnormal: int = 0
+    other: int = 0
     accepted: int = 0
     joined: int = 0
     notes: Counter[str] = field(default_factory=Counter)
@@ -125,6 +126,7 @@ class Audit:
         labels = positive(row.labels)
         self.labels.update(labels)
         self.abnormal += NO_FINDING not in labels
+        self.other += row.other
         self._check_labels(file, row, labels, patient.entry)
         if row.pixels:
             kind, reason = row.pixels
@@ -136,7 +138,7 @@ class Audit:
         self, file: str, row: Row, labels: tuple[str, ...], entry: Entry | None
     ) -> None:
         key = row.image_id or ''
-        if fault := label_fault(labels):
+        if fault := label_fault(labels, row.other):
             self._report(*fault, file, row.index, row.offset, key)
         if entry is None:
             return
@@ -293,6 +295,7 @@ class Audit:
             'patient_sources': dict(sorted(self.patient_sources.items())),
             'labels': {label: self.labels[label] for label in LABELS},
             'abnormal': self.abnormal,
+            'other': self.other,
             'metadata_joined': self.joined,
             'age_band': dict(sorted(self.ages.items())),
             'sex': dict(sorted(self.sexes.items())),

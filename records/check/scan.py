@@ -8,7 +8,7 @@ from records import images, tfrecord
 from records.image_header import ImageHeader
 from records.intake import Intake, Rejected, image_digest
 from schemas.image_status import BLANK
-from schemas.labels import LABELS, NO_FINDING
+from schemas.labels import LABELS, NO_FINDING, OTHER
 from schemas.problem_names import CONTRADICTORY_LABELS, DAMAGED_RECORD, NO_LABEL_SET
 
 
@@ -22,6 +22,7 @@ class Row:
       labels: its positive labels as bits, in the order of LABELS.
       digest: of the encoded image.
       notes: names of problems that do not reject it.
+      other: whether it has a finding that none of the labels names.
       pixels: name and reason of a problem of the decoded image; None without one, or if the image
         was not decoded.
     """
@@ -33,6 +34,7 @@ class Row:
     digest: str
     notes: tuple[str, ...]
     pixels: tuple[str, str] | None = None
+    other: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def scan_file(place: tuple[str, str], rules: ScanRules) -> FileScan:
                     image_digest(record.image),
                     verdict.notes,
                     pixels,
+                    bool(record.other),
                 )
             )
     except OSError as error:
@@ -119,12 +122,18 @@ def positive(bits: int) -> tuple[str, ...]:
     return tuple(label for place, label in enumerate(LABELS) if bits >> place & 1)
 
 
-def label_fault(labels: tuple[str, ...]) -> tuple[str, str] | None:
-    """What is wrong with a set of positive labels: the name of the problem and the reason."""
-    if not labels:
-        return NO_LABEL_SET, f'no label is set: expected {NO_FINDING!r} or a finding'
-    if NO_FINDING in labels and len(labels) > 1:
-        findings = ', '.join(label for label in labels if label != NO_FINDING)
+def label_fault(labels: tuple[str, ...], other: bool) -> tuple[str, str] | None:
+    """What is wrong with a set of positive labels: the name of the problem and the reason.
+
+    Args:
+      labels: of LABELS.
+      other: whether the record has a finding that none of them names.
+    """
+    if not labels and not other:
+        return NO_LABEL_SET, f'no label is set: expected {NO_FINDING!r}, a finding, or {OTHER!r}'
+    if NO_FINDING in labels and (len(labels) > 1 or other):
+        names = (*labels, *([OTHER] if other else []))
+        findings = ', '.join(label for label in names if label != NO_FINDING)
         return CONTRADICTORY_LABELS, f'{NO_FINDING!r} is set together with {findings}'
     return None
 

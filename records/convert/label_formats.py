@@ -16,7 +16,7 @@ from records.convert.sources import SourceError
 from schemas.labels import LABELS
 
 FILE, PATH, FOLDER, INSTANCE, STUDY = 'file', 'path', 'folder', 'instance', 'study'
-# A finding that makes an image abnormal, but that records have no label for.
+# A finding that makes an image abnormal, but that none of the labels names; records mark it.
 OTHER = 'other'
 # A word in a cell that says nothing about the patient, and one that makes an image unusable.
 NOTHING, UNUSABLE = 'nothing', 'unusable'

@@ -12,6 +12,7 @@ from records.convert.label_formats import NOTHING, OTHER, UNUSABLE, LabelFormat,
 from records.convert.sources import SourceError
 from records.sheet import named_rows
 from records.terminal import printable
+from schemas import labels as labels_lib
 from schemas.labels import NO_FINDING
 
 POSITIVE, NEGATIVE, LEAVE_OUT = 'positive', 'negative', 'leave-out'
@@ -19,7 +20,6 @@ POSITIVE, NEGATIVE, LEAVE_OUT = 'positive', 'negative', 'leave-out'
 NOT_FRONTAL = 'images left out: not frontal, says the table'
 UNCERTAIN = 'images left out: a finding is uncertain'
 NOT_USABLE = 'images left out: the table says that they cannot be used'
-ONLY_OTHER = 'images left out: only findings that records have no label for'
 NO_LABEL = 'images left out: neither a finding nor No Finding'
 
 
@@ -140,6 +140,8 @@ def _row(form: LabelFormat, votes: _Votes, uncertain: str) -> Row:
     if uncertain == POSITIVE:
         present |= doubtful
     findings = present - {NO_FINDING, NOTHING, UNUSABLE, OTHER}
+    if OTHER in present:
+        findings.add(labels_lib.OTHER)
     left_out, labels = '', tuple(sorted(findings))
     if any(votes.cells[name] in texts for name, texts in form.lateral.items()):
         left_out = NOT_FRONTAL
@@ -147,8 +149,6 @@ def _row(form: LabelFormat, votes: _Votes, uncertain: str) -> Row:
         left_out = NOT_USABLE
     elif uncertain == LEAVE_OUT and doubtful - {NOTHING}:
         left_out = UNCERTAIN
-    elif not findings and OTHER in present:
-        left_out = ONLY_OTHER
     elif not findings and NO_FINDING in present:
         labels = (NO_FINDING,)
     elif not findings:

@@ -20,6 +20,7 @@ from records.convert.sources import SUFFIXES, Failure, Listing, Source, SourceEr
 from records.dicom import attributes
 from records.dicom.attributes import Attributes
 from schemas import problem_names as problems
+from schemas.labels import LABELS
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _source(
     number = numbers.get((image.patient, said.study)) if said else None
     spacing = said.spacing if said else ('', '')
     table = {
-        'Finding Labels': '|'.join(row.labels),
+        'Finding Labels': '|'.join(label for label in row.labels if label in LABELS),
         'Follow-up #': '' if number is None else str(number),
         'Patient ID': (
             pseudonyms.patient(image.patient) if image.patient else image_id.removesuffix('.png')

@@ -25,7 +25,7 @@ from components.data_audit.parameters import AuditParameters
 from components.data_audit.summary import DataAuditError
 from records import tfrecord
 from schemas.features import SPLITS
-from schemas.labels import NO_FINDING
+from schemas.labels import NO_FINDING, OTHER
 from tests.support import audit_data as data
 from tests.support import bad_images
 
@@ -75,6 +75,7 @@ def _planted_examples() -> list[data.Example]:
         data.Example(data.draw(913), '00000912_001.png', 'test'),
         _example(914, data.draw(914), labels={NO_FINDING: 1, 'Mass': 1}),
         _example(915, data.draw(915), labels={}),
+        _example(925, data.draw(925), labels={OTHER: 1}),
         data.Example(data.draw(916), None, 'train', patient='x916'),
         data.Example(data.draw(917), 'free-form.png', 'train'),
         _example(918, data.draw(918), age=-1, view='unknown'),

@@ -39,7 +39,7 @@ from schemas.features import (
     UNKNOWN,
     VIEW,
 )
-from schemas.labels import LABELS, NO_FINDING
+from schemas.labels import LABELS, NO_FINDING, OTHER
 from tests.support import bad_images
 from tests.support import ingestion_data as data
 from tests.support.ingestion_data import Ingested, ingest
@@ -400,6 +400,7 @@ def test_examples_have_only_the_features_of_the_schema(messy: Ingested) -> None:
         FOLLOW_UP,
         LABEL,
         *LABELS,
+        OTHER,
         'split',
     }
     assert all(set(row) == expected for row in messy.examples().values())

@@ -17,7 +17,7 @@ from records import layout, tfrecord
 from records.examples import build, parse
 from records.problems import ERROR, PROBLEMS, WARNING
 from schemas import image_status, problem_names
-from schemas.labels import LABELS, NO_FINDING
+from schemas.labels import LABELS, NO_FINDING, OTHER
 from tests.support import bad_images
 from tests.support.encoded_images import encode, pixels
 
@@ -299,6 +299,13 @@ AT_5 = ('data/001-4.tfrec', 1, id_of(5))
             AT_5,
             'no label is set',
             id='nothing set',
+        ),
+        pytest.param(
+            _changed(labels={NO_FINDING: 1, OTHER: 1}),
+            {'contradictory_labels', 'labels_differ_from_metadata', 'preprocessed_csv_differs'},
+            AT_5,
+            'together with Other',
+            id='other finding in a normal image',
         ),
         pytest.param(
             _changed(labels={NO_FINDING: 1, 'Mass': 1}),

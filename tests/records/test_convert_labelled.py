@@ -84,7 +84,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope='module')
 def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
-        ('zzyzx_1', 'Lung Opacity'), ('zzyzx_2', 'Normal'), ('other_1', 'Normal'),
+        ('zzyzx_1', 'Lung Opacity'), ('zzyzx_2', 'Normal'),
+        ('other_1', 'No Lung Opacity / Not Normal'),
         ('lateral', 'Normal'), ('missing', 'Normal'),
     ]  # fmt: skip
     path = tmp_path_factory.mktemp('labels') / 'stage_2_detailed_class_info.csv'
@@ -144,6 +145,7 @@ def test_age_sex_view_and_study_come_from_the_header(converted: Path) -> None:
     patients = [rows[name]['Patient ID'] for name in ('zzyzx_1', 'zzyzx_2', 'other_1')]
     assert patients[0] == patients[1] != patients[2]
     assert rows['zzyzx_1']['Finding Labels'] == 'Pneumonia'
+    assert rows['other_1']['Finding Labels'] == ''
 
 
 def test_the_report_counts_everything(converted: Path) -> None:
@@ -285,10 +287,10 @@ def _table(path: Path, header: str, *rows: str) -> Path:
     [
         (
             'positive',
-            [('Edema', 'Effusion'), ('No Finding',), ('Cardiomegaly',), 'only', 'frontal'],
+            [('Edema', 'Effusion'), ('No Finding',), ('Cardiomegaly',), ('Other',), 'frontal'],
         ),
-        ('negative', [('Effusion',), ('No Finding',), 'neither', 'only', 'frontal']),
-        ('leave-out', ['uncertain', ('No Finding',), 'uncertain', 'only', 'frontal']),
+        ('negative', [('Effusion',), ('No Finding',), 'neither', ('Other',), 'frontal']),
+        ('leave-out', ['uncertain', ('No Finding',), 'uncertain', ('Other',), 'frontal']),
     ],
 )  # fmt: skip
 def test_chexpert(tmp_path: Path, uncertain: str, expected: list) -> None:
@@ -327,8 +329,11 @@ def test_mimic_finds_the_study_by_its_folder(tmp_path: Path) -> None:
     ('cell', 'expected'),
     [
         ("['normal']", ('No Finding',)),
-        ("['pleural effusion', 'cardiomegaly', 'scoliosis']", ('Cardiomegaly', 'Effusion')),
-        ("['scoliosis']", 'only'),
+        (
+            "['pleural effusion', 'cardiomegaly', 'scoliosis']",
+            ('Cardiomegaly', 'Effusion', 'Other'),
+        ),
+        ("['scoliosis']", ('Other',)),
         ("['suboptimal study', 'normal']", 'cannot be used'),
         ("['unchanged', 'normal']", ('No Finding',)),
         ('[]', 'neither'),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from records import examples, tfrecord
 from records.example_proto import Example
 from records.examples import RecordError
-from schemas.labels import LABELS
+from schemas.labels import LABELS, NO_FINDING, OTHER
 
 pytestmark = pytest.mark.filterwarnings('ignore:Unexpected end-group tag')
 
@@ -33,6 +33,12 @@ def test_round_trip() -> None:
 
 def test_a_record_without_image_id_is_read() -> None:
     assert examples.parse(examples.build(b'x', None, {})).image_id is None
+
+
+def test_another_finding_is_a_mark_of_its_own() -> None:
+    record = examples.parse(examples.build(b'image', 'a.png', {OTHER: 1}))
+    assert record.other == 1 and not any(record.labels.values())
+    assert examples.parse(examples.build(b'image', 'a.png', {NO_FINDING: 1})).other == 0
 
 
 def test_equal_records_are_equal_bytes() -> None:

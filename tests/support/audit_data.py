@@ -23,7 +23,7 @@ from records import tfrecord
 from records.examples import build, parse, put_bytes, put_int, serialize
 from records.metadata import nih_patient, read_table
 from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, SPLITS, VIEW, age_band
-from schemas.labels import LABELS, NO_FINDING, derived
+from schemas.labels import LABELS, NO_FINDING, OTHER, derived
 from trainer.tasks import TASKS
 
 TASK = TASKS['nih_triage']
@@ -44,7 +44,7 @@ class Example:
 
     def serialize(self) -> bytes:
         """Returns the serialized tf.train.Example."""
-        labels = {name: int(self.labels.get(name, 0)) for name in LABELS}
+        labels = {name: int(self.labels.get(name, 0)) for name in (*LABELS, OTHER)}
         example = example_pb2.Example.FromString(build(self.image, self.image_id, labels))
         patient = self.patient or (nih_patient(self.image_id or '') or '')
         for name, text in (
@@ -54,7 +54,12 @@ class Example:
             (VIEW, self.view),
         ):
             put_bytes(example, name, text.encode())
-        for name, value in ((AGE, self.age), (FOLLOW_UP, 0), *derived(labels).items()):
+        for name, value in (
+            (AGE, self.age),
+            (FOLLOW_UP, 0),
+            *derived(labels).items(),
+            (OTHER, labels[OTHER]),
+        ):
             put_int(example, name, value)
         return serialize(example)
 
