@@ -133,13 +133,13 @@ _TRIAGE = (
 _TASKS = {
     'nih_triage': TaskText(
         _TRIAGE,
-        'abnormal: any of the 14 findings, i.e. "No Finding" is not set.',
+        'abnormal: the record names any of the 14 findings or Other; "No Finding" is not set.',
         (_ONLY_THE_14, *_FRONTAL_LIMITS),
     ),
     'findings14': TaskText(
         _TRIAGE + ' It also returns a probability for each of 14 findings, to be studied '
         'separately.',
-        'abnormal: any of the 14 findings; and each of the 14 findings as in the data.',
+        'abnormal: any of the 14 findings or Other; and each of the 14 findings as in the data.',
         (
             _ONLY_THE_14,
             *_FRONTAL_LIMITS,

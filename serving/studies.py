@@ -137,6 +137,7 @@ def image_row(image: NewImage, position: int, dicom_key: str | None = None) -> d
         'width': image.upload.width,
         'height': image.upload.height,
         'dicom_key': dicom_key,
+        'notes': list(image.upload.notes),
     }
 
 

@@ -15,11 +15,12 @@ _FORMATS = {PNG: png, JPEG: jpeg, DICOM: dicom}
 
 @dataclass(frozen=True)
 class Upload:
-    """An accepted file: its kind and its size in pixels."""
+    """An accepted file: its kind, its size in pixels, and what a person should know, sentences."""
 
     kind: str
     width: int
     height: int
+    notes: tuple[str, ...] = ()
 
 
 def check(content: bytes, max_pixels: int = image_status.MAX_PIXELS) -> Upload:
@@ -33,14 +34,18 @@ def check(content: bytes, max_pixels: int = image_status.MAX_PIXELS) -> Upload:
       UploadError: it is not a PNG, JPEG or DICOM image, or has too many pixels.
     """
     kind = kind_of(content)
-    width, height = _FORMATS[kind].size(content)
+    notes: tuple[str, ...] = ()
+    if kind == DICOM:
+        (width, height), notes = dicom.describe(content)
+    else:
+        width, height = (png if kind == PNG else jpeg).size(content)
     if width <= 0 or height <= 0:
         raise UploadError(f'the image has {width} x {height} pixels')
     if width * height > max_pixels:
         raise UploadError(
             f'the image has {width:,} x {height:,} pixels, more than the limit of {max_pixels:,}'
         )
-    return Upload(kind, width, height)
+    return Upload(kind, width, height, notes)
 
 
 def kind_of(content: bytes) -> str:
@@ -70,11 +75,6 @@ def without_metadata(content: bytes, kind: str) -> bytes:
       UploadError: the file cannot be taken apart.
     """
     return _FORMATS[kind].without_metadata(content)
-
-
-def notes(content: bytes, kind: str) -> tuple[str, ...]:
-    """What a person should know about a file that `check` accepted, sentences; of DICOM alone."""
-    return dicom.notes(content) if kind == DICOM else ()
 
 
 def to_model_input(content: bytes, kind: str) -> bytes:

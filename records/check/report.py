@@ -11,7 +11,7 @@ from records.check.problems import Problem
 from records.problems import ERROR, PROBLEMS, WARNING
 from records.terminal import printable
 from records.walking import format_counts
-from schemas.labels import LABELS
+from schemas.labels import LABELS, OTHER
 
 _MAX_FILES = 40
 _MAX_PROBLEMS = 8
@@ -85,6 +85,8 @@ def _labels(audit: Audit) -> Table:
         table.add_row(
             label, f'{audit.labels[label]:,}', _share(audit.labels[label], audit.accepted)
         )
+    if audit.other:
+        table.add_row(OTHER, f'{audit.other:,}', _share(audit.other, audit.accepted))
     table.add_section()
     table.add_row(
         'abnormal', f'{audit.abnormal:,}', _share(audit.abnormal, audit.accepted), style='bold'

@@ -107,6 +107,7 @@ class Image(Base):
       sha256: of the uploaded file.
       deleted_at: when its file was removed by the retention.
       dicom_key: of the DICOM instance, which joins its study once.
+      notes: what a reader should know about the file, sentences; None from an earlier release.
     """
 
     __tablename__ = 'image'
@@ -121,6 +122,7 @@ class Image(Base):
     height: Mapped[int]
     deleted_at: Mapped[datetime.datetime | None]
     dicom_key: Mapped[str | None] = mapped_column(String(64))
+    notes: Mapped[list[str] | None] = mapped_column(JSON)
     study: Mapped[Study] = relationship(back_populates='images')
     answers: Mapped[list[Answer]] = relationship(order_by='Answer.number')
     __table_args__ = (Index('instance_once', 'study_number', 'dicom_key', unique=True),)

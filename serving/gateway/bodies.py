@@ -75,6 +75,7 @@ class ImageBody(BaseModel):
     width: int
     height: int
     is_deleted: bool = Field(description='its file was removed by the retention')
+    notes: list[str] = Field(description='what to know about a DICOM file, e.g. a scanned film')
     answer: AnswerBody | None
 
 
@@ -200,6 +201,7 @@ def _image(image: tables.Image) -> ImageBody:
         width=image.width,
         height=image.height,
         is_deleted=image.deleted_at is not None,
+        notes=image.notes or [],
         answer=_answer(stable) if stable else None,
     )
 

@@ -12,7 +12,7 @@ from records.dicom.error import DicomError
 from records.dicom.header import MAGIC, PREAMBLE
 from serving.image_formats.error import UploadError
 
-__all__ = ['MAGIC', 'PREAMBLE', 'notes', 'render', 'size', 'without_metadata']
+__all__ = ['MAGIC', 'PREAMBLE', 'describe', 'render', 'without_metadata']
 
 # An image of the largest size takes half a gigabyte while it is decoded.
 _DECODING = threading.BoundedSemaphore(2)
@@ -26,24 +26,15 @@ def _as_upload_error() -> Iterator[None]:
         raise UploadError(str(error)) from None
 
 
-def size(content: bytes) -> tuple[int, int]:
-    """Width and height by the header.
+def describe(content: bytes) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """Width and height by the header, and what a reader of the image should know, sentences.
 
     Raises:
       UploadError: the file is not a single grey frontal radiograph that can be decoded here.
     """
     with _as_upload_error():
-        return reader.read(content).size
-
-
-def notes(content: bytes) -> tuple[str, ...]:
-    """What a reader of the image should know about the file, sentences.
-
-    Raises:
-      UploadError: as for `size`.
-    """
-    with _as_upload_error():
-        return reader.read(content).notes
+        radiograph = reader.read(content)
+        return radiograph.size, radiograph.notes
 
 
 def without_metadata(content: bytes) -> bytes:

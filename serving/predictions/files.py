@@ -89,8 +89,8 @@ def read_with_notes(path: str) -> tuple[bytes, tuple[str, ...]]:
     if (size := os.path.getsize(path)) > _MAX_BYTES:
         raise UploadError(f'the file has {size:,} bytes, more than the limit of {_MAX_BYTES:,}')
     content = Path(path).read_bytes()
-    kind = uploads.check(content).kind
-    return uploads.to_model_input(content, kind), uploads.notes(content, kind)
+    checked = uploads.check(content)
+    return uploads.to_model_input(content, checked.kind), checked.notes
 
 
 def _is_image(path: str) -> bool:

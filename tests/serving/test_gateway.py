@@ -69,6 +69,14 @@ def test_one_image_has_the_same_score_as_png_jpeg_and_dicom(gateway: Gateway, pu
     assert [image['sha256'] for image in study['images']] == [studies.sha256(f) for f in files]
 
 
+def test_a_study_has_the_notes_about_its_files(gateway: Gateway) -> None:
+    pixels = gateways.pixels()
+    files = (gateways.dicom(pixels), gateways.dicom(pixels, Modality='SC'), gateways.png(pixels))
+    images = gateway.body(f'/v1/studies/{gateway.accepted(*files)}')['images']
+    assert [len(image['notes']) for image in images] == [0, 1, 0]
+    assert images[1]['notes'][0].startswith('Modality (0008,0060) is SC')
+
+
 def test_an_answer_says_what_it_rests_on(gateway: Gateway) -> None:
     response = gateway.upload(gateways.jpeg(), data={'reference': 'ward 7/12'})
     assert response.status_code == 202

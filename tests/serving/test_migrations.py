@@ -18,6 +18,7 @@ from serving import audit, studies, tokens
 from serving.claims import claimed
 from serving.database import connection, migrate
 from serving.database.tables import Base
+from serving.gateway import bodies
 from serving.studies import NewImage, Outcome
 from serving.uploads import Upload
 from tests.support import postgresql
@@ -99,10 +100,12 @@ def test_a_study_of_the_release_before_is_still_scored(database_url: str) -> Non
     sessions = connection.connect(database_url)
     with claimed(sessions, 8) as waiting, sessions() as session, session.begin():
         (current,) = studies.still_pending(session, waiting)
-        studies.record_answers(session, current, [Outcome(7, 0.9, True, '', 0.5)])
+        studies.record_answers(session, [(current, [Outcome(7, 0.9, True, '', 0.5)])])
     with connection.reading(sessions) as session:
         study = studies.find(session, 'a1')
         assert study is not None and (study.state, study.probability) == ('scored', 0.9)
+        # Notes about files came later.
+        assert bodies.study(study, None, False).images[0].notes == []
     sessions.kw['bind'].dispose()
 
 

@@ -9,14 +9,22 @@ const REASONS = JSON.parse(byId('answer').dataset.reasons);
 
 /** The answer about an image of a study, and about the study if it has more images. */
 export function answerElements(study, image) {
-  if (study.images.length === 1) return imageAnswer(study, image);
+  if (study.images.length === 1) return [...imageAnswer(study, image), ...noteList(image)];
   const numbers = study.images.flatMap(({ answer }, index) => (answer?.flag ? [index + 1] : []));
   const flags = numbers.length ? `flagged: image ${numbers.join(', ')}` : 'no image is flagged';
   return [
     element('p', { className: 'soft' }, `Image ${study.images.indexOf(image) + 1} of `,
       `${study.images.length}${study.state === 'pending' ? '' : `; ${flags}`}`),
     ...imageAnswer(study, image),
+    ...noteList(image),
   ];
+}
+
+/** What the reader should know about the file, e.g. that it is a scanned film. */
+function noteList({ notes }) {
+  if (!notes.length) return [];
+  return [element('div', { className: 'notes' }, element('p', { className: 'soft' }, 'About the file'),
+    element('ul', {}, ...notes.map((note) => element('li', {}, note))))];
 }
 
 function imageAnswer(study, image) {
