@@ -18,6 +18,7 @@ import storage
 from components.evaluator import bootstrap, changes, predictions, registry
 from components.evaluator.bootstrap import Cases, Statistic
 from components.evaluator.expert_results import FILE, Agreement, LabelSources, Row
+from components.evaluator.figure import Figure
 from records import expert_labels
 from records.expert_labels import ExpertLabels
 from records.spelling import ImageNames
@@ -168,10 +169,22 @@ def _metrics(
         Row(
             metric=name,
             images=len(rows),
-            **{part: figures[f'{name} {part}'] for part in ('report', 'expert', 'difference')},
+            report=_explained(figures[f'{name} report'], report),
+            expert=_explained(figures[f'{name} expert'], expert),
+            difference=figures[f'{name} difference'],
         )
         for name in by_report
     ]
+
+
+def _explained(figure: Figure, truth: np.ndarray) -> Figure:
+    """The figure; if it is not defined, with the reason."""
+    if figure.value is not None:
+        return figure
+    if truth.all():
+        return Figure(None, reason='no image is negative')
+    reason = 'the model flags no image' if truth.any() else 'no image is positive'
+    return Figure(None, reason=reason)
 
 
 def _of_task(cases: Cases) -> dict[str, Statistic]:

@@ -121,6 +121,7 @@ def test_a_metric_without_a_class_is_not_defined(tmp_path: Path) -> None:
     sources = _compare(tmp_path, rows, _table(np.ones(_IMAGES)))
     metrics = {row.metric: row for row in sources.metrics}
     assert metrics['auc'].report.value is not None and metrics['auc'].expert.value is None
+    assert metrics['auc'].expert.reason == 'no image is negative'
     assert metrics['auc'].difference.value is None
     assert metrics['sensitivity'].expert.value is not None
     assert 'NaN' not in json.dumps(sources.model_dump(mode='json'))
