@@ -29,11 +29,11 @@ def build(run: Run, older: list[Run]) -> dict[str, Any]:
         if version := lineage.served_version(other):
             runs[version.version] = (other, version)
     versions = list(runs.items())[: _VERSIONS + 1]
+    earlier = [*(found[0] for _, found in versions[1:]), None]
+    # None stands for the run before the first version. Without any version, it stands alone.
     facts = {
         number: _facts(*found, before)
-        for (number, found), before in zip(
-            versions, [*(found[0] for _, found in versions[1:]), None], strict=True
-        )
+        for (number, found), before in zip(versions, earlier, strict=False)
     }
     return {'note': _NOTE if facts else _NONE, 'versions': dict(list(facts.items())[:_VERSIONS])}
 

@@ -64,8 +64,11 @@ class Service:
     @property
     def model_server_pid(self) -> int:
         """The embedded model server's process; 0 while there is none."""
-        children = psutil.Process(self.pid).children()
-        return children[0].pid if children else 0
+        for child in psutil.Process(self.pid).children():
+            # Beside it, a gateway can have a decoder of DICOM images.
+            if 'serving.model_server' in child.cmdline():
+                return child.pid
+        return 0
 
     @property
     def is_running(self) -> bool:

@@ -171,9 +171,9 @@ def test_data_page_of_a_pushed_run(browser, run_of):
             assert page.locator(f'#prevalence-{by} tbody tr').count() == 16, by
         assert page.locator('#cooccurrence-table tbody tr').count() > 3
         assert page.locator('#schema-table tbody tr').count() > 15
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
         names = set(texts(page.locator('#statistics-table tbody td:first-child')))
         assert {'image', 'age', 'sex'} <= names
-        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
         page.locator('.search input').first.fill('Effusion')
         page.locator('#audit-link').click()
         page.wait_for_load_state('load')

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from components.evaluator import registry
-from pages import card, card_build, card_sections, card_text
+from pages import card, card_build, card_history, card_sections, card_text, runs
+from pages import store as store_lib
+from pipeline.run_record import NOT_BLESSED
 from records import origin
+from tests.support.synthetic_root import RootBuilder
 from trainer.tasks import TASKS
 
 INTERVAL = {'value': 0.8125, 'lower': 0.75, 'upper': 0.875, 'reason': None}
@@ -362,3 +365,12 @@ def test_a_card_without_a_served_version_has_no_table_of_versions():
     sections = card_sections.sections(card.complete('today', content))
     (history,) = (section for section in sections if section.key == 'history')
     assert history.facts == [('Versions', 'none yet')] and history.tables == []
+
+
+def test_the_history_of_a_first_run_that_pushed_nothing_is_empty(builder: RootBuilder):
+    run = '2026-11-21T08:00:00.000001'
+    builder.step(run, 'Evaluator', outputs={'evaluation': {}})
+    builder.record(run, state=NOT_BLESSED, reasons=['auc on all is 0.6'])
+    (only,) = runs.all_runs(store_lib.read(builder.root))
+    history = card_history.build(only, [])
+    assert history['versions'] == {} and 'No run of this root' in history['note']
