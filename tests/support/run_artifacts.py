@@ -139,12 +139,19 @@ def _transform(root: Path, images: list[bytes]) -> Iterator[bytes]:
     # The graph only numbers its inputs, so every input that takes bytes gets the image. The output
     # for the image depends on its own input alone.
     definition = model.signatures['serving_default']
-    inputs = {
-        name: [[image] if tensor.dtype == tf.string.as_datatype_enum else [0] for image in images]
-        for name, tensor in definition.inputs.items()
-    }
+    inputs = {name: _input(tensor, images) for name, tensor in definition.inputs.items()}
     answers = model.run('serving_default', inputs)
     yield from answers[transformed(IMAGE)].ravel()
+
+
+def _input(tensor: Any, images: list[bytes]) -> Any:
+    shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+    if shape == (-1, 1):
+        is_bytes = tensor.dtype == tf.string.as_datatype_enum
+        return [[image] if is_bytes else [0] for image in images]
+    # A part of a sparse tensor, of a feature that not every record has: here, none has it.
+    indices, values, dense_shape = np.zeros([0, 2]), np.zeros([0]), np.array([len(images), 0])
+    return {(-1, 2): indices, (-1,): values, (2,): dense_shape}[shape]
 
 
 def _metrics(evaluated: str) -> dict[str, float]:
