@@ -14,7 +14,7 @@ from records import walking
 from records.convert.sources import SUFFIXES, Failure, Listing, SourceError
 from records.dicom import attributes, header, rules
 from records.dicom.attributes import Attributes
-from records.dicom.error import DicomError
+from records.dicom.error import HEADER_UNREADABLE, DicomError, reading
 from records.parallel import ordered_map
 from schemas import problem_names as problems
 
@@ -121,7 +121,8 @@ def _read_head(path: Path) -> Head:
         if header.is_dicom(head):
             dataset = header.read_header(head)
             notes = rules.check(dataset)
-            return Head(said=attributes.read(dataset), notes=notes)
+            with reading(HEADER_UNREADABLE):
+                return Head(said=attributes.read(dataset), notes=notes)
     except DicomError as error:
         return Head(failure=Failure(error.kind, str(error)))
     except OSError as error:

@@ -7,11 +7,10 @@ one lists what to remove, this one what to keep.
 from __future__ import annotations
 
 import io
-import warnings
 
 import pydicom
 
-from records.dicom.error import damaged
+from records.dicom.error import reading
 from records.dicom.header import PREAMBLE
 
 # All that is kept of a file: what its pixels are, and how they are shown.
@@ -52,12 +51,8 @@ def stripped(dataset: pydicom.Dataset) -> bytes:
     Raises:
       DicomError: values in it are damaged.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            return _written(_with_tags(dataset, TAGS), dataset.file_meta.TransferSyntaxUID)
-    except Exception:  # noqa: BLE001 - what damaged values make a library raise
-        raise damaged('the DICOM file cannot be read') from None
+    with reading('the DICOM file cannot be read'):
+        return _written(_with_tags(dataset, TAGS), dataset.file_meta.TransferSyntaxUID)
 
 
 def _with_tags(dataset: pydicom.Dataset, keywords: tuple[str, ...]) -> pydicom.Dataset:

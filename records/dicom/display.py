@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import pydicom
 from pydicom.pixels import apply_modality_lut, apply_voi
 
 from records.dicom import pixels, values
-from records.dicom.error import DicomError, damaged
+from records.dicom.error import damaged, reading
 
 _NARROWEST = 1e-6
 _BYTE = 8
@@ -58,14 +57,8 @@ def render(
       DicomError: the pixels are damaged.
     """
     stored = pixels.stored_values(dataset)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            return _rendered(dataset, stored, center, width)
-    except DicomError:
-        raise
-    except Exception:  # noqa: BLE001 - what damaged tables and numbers make a library raise
-        raise damaged('the pixels of the DICOM image cannot be read') from None
+    with reading(pixels.UNREADABLE):
+        return _rendered(dataset, stored, center, width)
 
 
 def _rendered(

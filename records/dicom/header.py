@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import itertools
-import warnings
 import zlib
-from collections.abc import Callable
 
 import pydicom
 from pydicom.filereader import read_dataset, read_partial
 
-from records.dicom.error import DicomError, damaged, unsupported
+from records.dicom.error import HEADER_UNREADABLE, damaged, reading, unsupported
 
 MAGIC, PREAMBLE = b'DICM', 128
 # Everything in a DICOM file before the pixels; a larger header takes seconds to parse.
@@ -37,39 +35,24 @@ def read_header(content: bytes) -> pydicom.Dataset:
     Raises:
       DicomError: it cannot be read, or is too large.
     """
-    return _guarded(lambda: _header(_inflated(content, _MAX_HEADER_BYTES)))
+    with reading(HEADER_UNREADABLE):
+        return _header(_inflated(content, _MAX_HEADER_BYTES))
 
 
-def read_all(content: bytes, pixel_bytes: Callable[[pydicom.Dataset], int]) -> pydicom.Dataset:
-    """The data set with its pixels.
+def read_all(content: bytes, pixel_bytes: int) -> pydicom.Dataset:
+    """The data set with its pixels, of a file whose header was read.
 
     Args:
       content: the file.
-      pixel_bytes: checks the header, and returns how many bytes the pixels take. It decides how
-        much of a deflated file is inflated.
+      pixel_bytes: how many bytes the pixels take by the header. It decides how much of a deflated
+        file is inflated.
 
     Raises:
-      DicomError: it cannot be read, is too large, or `pixel_bytes` raised it.
+      DicomError: it cannot be read.
     """
-
-    def whole() -> pydicom.Dataset:
-        header = _header(_inflated(content, _MAX_HEADER_BYTES))
-        expanded = _inflated(content, 2 * _MAX_HEADER_BYTES + pixel_bytes(header))
+    with reading(HEADER_UNREADABLE):
+        expanded = _inflated(content, 2 * _MAX_HEADER_BYTES + pixel_bytes)
         return read_partial(io.BytesIO(expanded), lambda tag, vr, length: tag > _PIXEL_DATA)
-
-    return _guarded(whole)
-
-
-def _guarded(read: Callable[[], pydicom.Dataset]) -> pydicom.Dataset:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            return read()
-    except DicomError:
-        raise
-    except Exception:  # noqa: BLE001 - what a damaged header makes a library raise
-        # Its message may have a value of the header in it.
-        raise damaged('the DICOM header cannot be read') from None
 
 
 def _header(content: bytes) -> pydicom.Dataset:
@@ -101,7 +84,7 @@ def _inflated(content: bytes, limit: int) -> bytes:
     end = start + int.from_bytes(content[start - 4 : start], 'little')
     meta = read_dataset(io.BytesIO(content[start:end]), False, True)
     if meta.get('TransferSyntaxUID') != _DEFLATED:
-        raise damaged('the DICOM header cannot be read')
+        raise damaged(HEADER_UNREADABLE)
     inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[end:], limit)
     plain = pydicom.dataset.FileMetaDataset()
     plain.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from pydicom.uid import RLELossless
 from records import images
 from records.dicom import codestreams, decoder, syntaxes, values
 from records.dicom.codestreams import Codestream
-from records.dicom.error import DicomError, damaged
+from records.dicom.error import damaged, reading
 
 # JPEGs of up to this depth are decoded like any other JPEG.
 _JPEG_BITS = 8
-_UNREADABLE = 'the pixels of the DICOM image cannot be read'
+UNREADABLE = 'the pixels of the DICOM image cannot be read'
 
 
 def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
@@ -32,16 +31,8 @@ def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
     """
     if 'PixelData' not in dataset:
         raise damaged('PixelData (7FE0,0010) is missing')
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            return _stored_values(dataset)
-    except DicomError:
-        raise
-    except images.ImageError as error:
-        raise damaged(f'{_UNREADABLE}: {error}') from None
-    except Exception:  # noqa: BLE001 - what damaged pixels make a library raise
-        raise damaged(_UNREADABLE) from None
+    with reading(UNREADABLE):
+        return _stored_values(dataset)
 
 
 def _stored_values(dataset: pydicom.Dataset) -> np.ndarray:
@@ -74,8 +65,11 @@ def _check(image: Codestream, dataset: pydicom.Dataset, kinds: tuple[str, ...]) 
 
 def _decoded(image: Codestream) -> np.ndarray:
     if image.kind == codestreams.JPEG and image.bits == _JPEG_BITS:
-        header = images.check_readable(image.content)
-        return np.asarray(images.decode_stored(image.content, header))
+        try:
+            header = images.check_readable(image.content)
+            return np.asarray(images.decode_stored(image.content, header))
+        except images.ImageError as error:
+            raise damaged(f'{UNREADABLE}: {error}') from None
     kind = np.uint8 if image.bits <= 8 else np.dtype('<u2')
     return np.frombuffer(decoder.decode(image), kind).reshape(image.height, image.width)
 
@@ -95,7 +89,7 @@ def _uncompressed(dataset: pydicom.Dataset) -> np.ndarray:
     data = dataset.PixelData
     if len(data) < rows * columns * size:
         raise damaged(
-            f'{_UNREADABLE}: it is cut off, {len(data):,} of {rows * columns * size:,} bytes are '
+            f'{UNREADABLE}: it is cut off, {len(data):,} of {rows * columns * size:,} bytes are '
             'present'
         )
     is_big = dataset.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRBigEndian

@@ -48,15 +48,15 @@ def read(content: bytes) -> Radiograph:
     Raises:
       DicomError: it cannot be read, or a rule refuses it; the text names the attribute.
     """
-    dataset = header.read_all(content, _checked_size)
-    notes = rules.check(dataset)
+    head = header.read_header(content)
+    notes = rules.check(head)
+    dataset = header.read_all(content, _pixel_bytes(head))
     if 'PixelData' not in dataset:
         raise damaged('PixelData (7FE0,0010) is missing')
     return Radiograph(dataset, notes)
 
 
-def _checked_size(dataset: pydicom.Dataset) -> int:
-    """How many bytes the pixels take, at most, of a data set that the rules accept."""
-    rules.check(dataset)
-    pixels = min(int(dataset.Rows) * int(dataset.Columns), MAX_PIXELS)
-    return pixels * int(dataset.BitsAllocated) // 8
+def _pixel_bytes(head: pydicom.Dataset) -> int:
+    """How many bytes the pixels take, at most, by a header that the rules accept."""
+    pixels = min(int(head.Rows) * int(head.Columns), MAX_PIXELS)
+    return pixels * int(head.BitsAllocated) // 8

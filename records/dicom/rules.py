@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pydicom
 
 from records.dicom import syntaxes, values, views
-from records.dicom.error import unsupported
+from records.dicom.error import HEADER_UNREADABLE, reading, unsupported
 
 ACCEPTED, NOTED, REFUSED = 'accepted', 'accepted with a note', 'refused'
 _CHEST = frozenset({'CHEST', 'THORAX', 'LUNG', 'LUNGS', 'PORT CHEST', 'RIB', 'RIBS', 'HEART'})
@@ -51,14 +51,17 @@ def check(dataset: pydicom.Dataset) -> tuple[str, ...]:
     """The notes about a file, from its header.
 
     Raises:
-      DicomError: a rule refuses it; the text names the attribute.
+      DicomError: a rule refuses it, and the text names the attribute; or an attribute that a rule
+        needs cannot be read.
     """
     notes = []
-    for rule in RULES:
-        if rule.applies is not None and rule.applies(dataset):
-            if rule.verdict == REFUSED:
-                raise unsupported(rule.message(dataset))
-            notes.append(rule.message(dataset))
+    # pydicom reads a value when it is asked for, so a damaged one is noticed only here.
+    with reading(HEADER_UNREADABLE):
+        for rule in RULES:
+            if rule.applies is not None and rule.applies(dataset):
+                if rule.verdict == REFUSED:
+                    raise unsupported(rule.message(dataset))
+                notes.append(rule.message(dataset))
     return tuple(notes)
 
 
