@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def unzipped(archive: Path, folder: Path) -> None:
                     'TMPDIR to a folder with more space'
                 )
             content.extractall(folder)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise SourceError(f'{archive}: not a ZIP file that can be read ({error})') from None
 
 

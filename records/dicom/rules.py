@@ -125,7 +125,9 @@ def _impossible_high_bit(dataset: pydicom.Dataset) -> bool:
     high, stored, allocated = (
         values.integer(dataset, name) for name in ('HighBit', 'BitsStored', 'BitsAllocated')
     )
-    return None not in (high, stored, allocated) and not stored - 1 <= high < allocated  # type: ignore[operator]
+    if high is None or stored is None or allocated is None:
+        return False
+    return not stored - 1 <= high < allocated
 
 
 def _unequal_sides(dataset: pydicom.Dataset) -> bool:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pydicom
-from pynetdicom import AE, build_role, evt
+from pynetdicom import build_role, evt
 
+from serving.pacs import associations
 from serving.pacs.settings import PacsSettings, Peer
 
 _log = logging.getLogger(__name__)
@@ -114,19 +115,11 @@ class Commitments:
                 if result.association.is_established
                 else ('the sender has ended its association, and its port is not known')
             )
-        entity = AE(self._settings.ae_title)
-        entity.acse_timeout = entity.dimse_timeout = self._settings.timeout_s
-        entity.connection_timeout = entity.network_timeout = self._settings.timeout_s
-        entity.add_requested_context(SOP_CLASS)
-        tls = self._settings.tls
-        association = entity.associate(
-            result.peer.host,
-            result.peer.port,
-            ae_title=result.peer.ae_title,
-            # This side is the provider, though it asks for the association.
-            ext_neg=[build_role(SOP_CLASS, scp_role=True)],
-            tls_args=(tls.for_client(), result.peer.host) if tls else None,
-        )
+        caller = associations.entity(self._settings)
+        caller.add_requested_context(SOP_CLASS)
+        # This side is the provider, though it asks for the association.
+        roles = [build_role(SOP_CLASS, scp_role=True)]
+        association = associations.associate(caller, result.peer, self._settings.tls, ext_neg=roles)
         if not association.is_established:
             return 'no association'
         try:

@@ -11,6 +11,7 @@ import pydicom
 from pydicom.uid import UID
 from pynetdicom import AE
 
+from serving.pacs import associations
 from serving.pacs.settings import Peer
 
 _FIND = UID('1.2.840.10008.5.1.4.1.2.2.1')
@@ -50,9 +51,7 @@ class ArchiveQuery:
         entity.dimse_timeout = entity.network_timeout = 10 * _TIMEOUT_S
         entity.add_requested_context(_FIND)
         entity.add_requested_context(_MOVE)
-        self._association: Any = entity.associate(
-            archive.host, archive.port, ae_title=archive.ae_title
-        )
+        self._association: Any = associations.associate(entity, archive)
         if not self._association.is_established:
             refused = self._association.is_rejected
             reason = f'refuses {ae_title!r}: does it know it?' if refused else 'does not answer'
@@ -80,17 +79,19 @@ class ArchiveQuery:
                 for series in self._find('SERIES', 'SeriesInstanceUID', in_series):
                     yield study, series
 
-    def _find(self, level: str, wanted: str, keys: dict[str, str]) -> list[str]:
+    def _find(self, level: str, attribute: str, keys: dict[str, str]) -> list[str]:
         query = pydicom.Dataset()
         query.QueryRetrieveLevel = level
-        for name, value in {**keys, wanted: ''}.items():
+        for name, value in {**keys, attribute: ''}.items():
             setattr(query, name, value)
         uids = []
-        for status, found in self._association.send_c_find(query, _FIND):
+        for status, answer in self._association.send_c_find(query, _FIND):
             if status.get('Status') not in (_SUCCESS, *_PENDING):
-                raise ArchiveError(f'the archive refuses the question: {_shown(status)}')
-            if found is not None:
-                uids.append(str(found[wanted].value))
+                raise ArchiveError(
+                    f'the archive refuses the question: {associations.status_text(status)}'
+                )
+            if answer is not None:
+                uids.append(str(answer[attribute].value))
         return uids
 
     def move(self, study: str, series: str, to: str) -> Moved:
@@ -113,11 +114,4 @@ class ArchiveQuery:
         sent = int(status.get('NumberOfCompletedSuboperations', 0) or 0)
         failed = int(status.get('NumberOfFailedSuboperations', 0) or 0)
         is_done = status.get('Status') == _SUCCESS
-        return Moved(study, sent, failed, '' if is_done else _shown(status))
-
-
-def _shown(status: pydicom.Dataset) -> str:
-    code = status.get('Status')
-    if code is None:
-        return 'no answer'
-    return f'status 0x{code:04X} {status.get("ErrorComment", "")}'.strip()
+        return Moved(study, sent, failed, '' if is_done else associations.status_text(status))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pydicom
 from pydicom.uid import UID
-from pynetdicom import AE, _config, evt
+from pynetdicom import _config, evt
 from pynetdicom.transport import (
     AssociationSocket,
     RequestHandler,
@@ -21,7 +21,7 @@ from pynetdicom.transport import (
 )
 
 from records.dicom import syntaxes
-from serving.pacs import commitment, intake
+from serving.pacs import associations, commitment, intake
 from serving.pacs.settings import PacsSettings, Peer
 
 _log = logging.getLogger(__name__)
@@ -63,10 +63,9 @@ class Receiver:
     def __init__(self, settings: PacsSettings, objects: intake.Intake):
         self._settings, self._intake = settings, objects
         self._commitments = commitment.Commitments(settings, objects.known)
-        entity = AE(settings.ae_title)
+        entity = associations.entity(settings)
         entity.maximum_pdu_size = _MAX_PDU
         entity.maximum_associations = settings.max_associations
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = settings.timeout_s
         entity.require_called_aet = True
         entity.add_supported_context(_VERIFICATION)
         for uid in SOP_CLASSES:

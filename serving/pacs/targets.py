@@ -14,8 +14,8 @@ from typing import Any
 
 import pydicom
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
 
+from serving.pacs import associations
 from serving.pacs.settings import PacsSettings, Target
 
 Send = Callable[[bytes], str]
@@ -32,19 +32,12 @@ def opened(target: Target, settings: PacsSettings) -> Iterator[Send]:
     if target.peer is None:
         yield lambda content: _stow(target, settings, content)
         return
-    entity = AE(settings.ae_title)
-    entity.acse_timeout = entity.dimse_timeout = settings.timeout_s
-    entity.connection_timeout = entity.network_timeout = settings.timeout_s
-    entity.add_requested_context(
+    caller = associations.entity(settings)
+    caller.add_requested_context(
         ComprehensiveSRStorage, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     )
     tls = settings.tls if target.is_tls else None
-    association = entity.associate(
-        target.peer.host,
-        target.peer.port,
-        ae_title=target.peer.ae_title,
-        tls_args=(tls.for_client(), target.peer.host) if tls else None,
-    )
+    association = associations.associate(caller, target.peer, tls)
     try:
         yield lambda content: _store(association, content)
     finally:
@@ -65,9 +58,7 @@ def _store(association: Any, content: bytes) -> str:
     code = status.get('Status')
     if code is None:
         return 'the archive did not answer'
-    if code == _SUCCESS or code in _WARNINGS:
-        return ''
-    return f'status 0x{code:04X} {status.get("ErrorComment", "")}'.strip()
+    return '' if code == _SUCCESS or code in _WARNINGS else associations.status_text(status)
 
 
 def _stow(target: Target, settings: PacsSettings, content: bytes) -> str:
