@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from components.data_audit.artifact import AUDIT_JSON
 from components.data_gate.artifact import counts_text
-from components.evaluator import expert_results, registry
+from components.evaluator import registry
 from components.evaluator.figure import Figure
 from components.evaluator.results import CANDIDATE, Slice
 from components.serving_check.executor import REPORT
@@ -230,7 +230,7 @@ def _evaluation(run: Run, evaluation: Evaluation) -> dict:
 
 def _label_sources(evaluation: Evaluation) -> dict:
     """The fields about labels of experts."""
-    sources = expert_results.read(evaluation.folder)
+    sources = evaluation.label_sources
     if sources is None:
         return {'expert_labels': 'none: all labels come from reports', 'label_sources': {}}
     return {

@@ -25,6 +25,9 @@ from schemas.signatures import FLAG, HEAT_MAP, PROBABILITY
 from trainer import heat_maps
 
 FOLDER = 'gallery'
+_EARLIER_VERSION = (
+    'An earlier version made this evaluation, without pictures. Run the pipeline again to add them.'
+)
 # Findings of a card, most likely first, with what the model says of each.
 _FINDINGS = 4
 # Feature -> its values.
@@ -86,18 +89,15 @@ def context(run: Run, evaluation: Evaluation | None, why: str) -> dict[str, Any]
     Raises:
       OSError, ValueError: the artifact is damaged.
     """
-    shown = gallery.read(evaluation.folder) if evaluation else None
-    if evaluation is None or shown is None:
-        earlier = (
-            'An earlier version made this evaluation, without pictures. Run the pipeline again to '
-            'add them.'
-        )
-        return {'missing': earlier if evaluation else why}
-    kept = predictions.read(evaluation.folder)
-    cards = [_card(row, kept.iloc[row[gallery.ROW]]) for row in shown.to_dict('records')]
+    if evaluation is None:
+        return {'missing': why}
+    kept, examples = evaluation.predictions, evaluation.gallery
+    if kept is None or examples is None:
+        return {'missing': _EARLIER_VERSION}
+    cards = [_card(row, kept.iloc[row[gallery.ROW]]) for row in examples.to_dict('records')]
     return {
         'missing': '',
-        'sections': list(_sections(run, kept, shown, cards)),
+        'sections': list(_sections(run, kept, examples, cards)),
         'filters': list(_filters(cards)),
         **run.class_names,
         'images': len(kept),
@@ -115,8 +115,8 @@ def pictures(evaluation: Evaluation) -> Iterator[tuple[str, bytes]]:
     Raises:
       OSError, ValueError: the artifact is damaged.
     """
-    shown = gallery.read(evaluation.folder)
-    for row in shown.to_dict('records') if shown is not None else ():
+    examples = evaluation.gallery
+    for row in examples.to_dict('records') if examples is not None else ():
         if row[gallery.THUMBNAIL]:
             yield _file(row), row[gallery.THUMBNAIL]
 
@@ -126,7 +126,7 @@ def _file(row: dict[str, Any]) -> str:
 
 
 def _sections(
-    run: Run, kept: pd.DataFrame, shown: pd.DataFrame, cards: list[Card]
+    run: Run, kept: pd.DataFrame, examples: pd.DataFrame, cards: list[Card]
 ) -> Iterator[Section]:
     ranked = gallery.ranked(kept)
     point = _operating_point(run)
@@ -152,10 +152,10 @@ def _sections(
             f'{counts[CHANGED]} images that only one of this model and the served one flags, '
             'largest change first.'
             if SERVED + FLAG in kept
-            else 'No model was served when this run began, so there is none to compare with.',
+            else 'No model was served when this run began, so nothing can be compared.',
         ),
     ):
-        places = shown[kind].dropna().sort_values()
+        places = examples[kind].dropna().sort_values()
         cards_of_kind = [cards[position] for position in places.index]
         yield Section(kind.replace('_', '-'), title, text, cards_of_kind)
 
@@ -171,8 +171,9 @@ def _filters(cards: list[Card]) -> Iterator[tuple[str, str, list[tuple[str, str]
         ordered = [value for value in dict.fromkeys((*values, UNKNOWN)) if value in present]
         title = names.group(feature).capitalize()
         yield feature, title, [(value, names.value(feature, value)) for value in ordered]
-    found = {finding for card in cards for finding in card.findings}
-    yield 'finding', 'Finding', [(name, names.label(name)) for name in FINDINGS if name in found]
+    findings = {finding for card in cards for finding in card.findings}
+    titles = [(name, names.label(name)) for name in FINDINGS if name in findings]
+    yield 'finding', 'Finding', titles
 
 
 def _card(row: dict[str, Any], image: pd.Series) -> Card:
@@ -204,11 +205,11 @@ def _predicted(image: pd.Series) -> dict[str, float]:
 
 
 def _person(image: pd.Series, groups: dict[str, str]) -> str:
-    known = [
+    parts = [
         f'{int(image[AGE])} years' if pd.notna(image[AGE]) and image[AGE] >= 0 else '',
         *(names.value(name, groups[name]) for name in (SEX, VIEW) if groups[name] != UNKNOWN),
     ]
-    return ', '.join(filter(None, known)) or 'age, sex and view unknown'
+    return ', '.join(filter(None, parts)) or 'age, sex and view unknown'
 
 
 def _heat_map(row: dict[str, Any]) -> str | None:

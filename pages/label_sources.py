@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from components.evaluator import expert_results, registry
+from components.evaluator import registry
 from components.evaluator.expert_results import Agreement, LabelSources
 from components.evaluator.figure import Figure
 from pages import names
@@ -15,7 +15,7 @@ from pages.measured import Evaluation
 
 def context(evaluation: Evaluation) -> dict[str, Any] | None:
     """What the template shows; None if the run has no table of experts."""
-    sources = expert_results.read(evaluation.folder)
+    sources = evaluation.label_sources
     if sources is None:
         return None
     return {

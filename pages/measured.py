@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from typing import TYPE_CHECKING
 
-from components.evaluator import results
+from components.evaluator import expert_results, gallery, predictions, results
 from components.evaluator.results import EvaluationError
 from pipeline import evaluation as evaluation_config
 from pipeline.evaluation_parameters import Threshold
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +27,24 @@ class Evaluation(results.Evaluation):
 
     thresholds: tuple[Threshold, ...]
     level: float
+
+    # Several pages show these; each is read once, and None where an earlier version of the pipeline
+    # did not write it.
+
+    @functools.cached_property
+    def predictions(self) -> pd.DataFrame | None:
+        """The predictions for each test image, see `predictions.read`."""
+        return predictions.read(self.folder) if predictions.paths(self.folder) else None
+
+    @functools.cached_property
+    def gallery(self) -> pd.DataFrame | None:
+        """The images of the gallery, see `gallery.read`."""
+        return gallery.read(self.folder)
+
+    @functools.cached_property
+    def label_sources(self) -> expert_results.LabelSources | None:
+        """The comparison with labels of experts; None also for a run without such labels."""
+        return expert_results.read(self.folder)
 
 
 def read(folder: str, eval_config: str) -> Evaluation:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 
-from components.evaluator import predictions
+from pages.measured import Evaluation
 from pipeline import csv_text
 
 CSV, JSON = 'predictions.csv', 'predictions.json'
 
 
-def files(folder: str) -> dict[str, str]:
-    """File name -> text, of an `evaluation` artifact; empty for one of an earlier version.
+def files(evaluation: Evaluation) -> dict[str, str]:
+    """File name -> text; empty for an evaluation of an earlier version.
 
     Raises:
       OSError, ValueError: the artifact is damaged.
     """
-    if not predictions.paths(folder):
+    kept = evaluation.predictions
+    if kept is None:
         return {}
-    kept = predictions.read(folder)
     rows = kept.astype(object).where(kept.notna(), None).to_numpy().tolist()
     content = {'columns': list(kept.columns), 'data': rows}
     return {

@@ -209,7 +209,7 @@ class _Site:
                 )
         self._files(run, evaluation, folder)
         with _collected(problems, run, 'the predictions'):
-            texts = predictions.files(evaluation.folder) if evaluation else {}
+            texts = predictions.files(evaluation) if evaluation else {}
             for name, text in texts.items():
                 files.write_text(folder / name, text)
         with _collected(problems, run, 'the pictures of the gallery'):

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluator import predictions, registry
-from components.evaluator.predictions import PredictionsError
+from components.evaluator import registry
 from components.evaluator.results import NO_NUMBERS
 from pages import charts, names, threshold_counts
 from pages.measured import Evaluation, EvaluationError
@@ -33,9 +32,8 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
     Raises:
       EvaluationError: the predictions are not those that the evaluation measured.
     """
-    try:
-        kept = predictions.read(evaluation.folder)
-    except PredictionsError:
+    kept = evaluation.predictions
+    if kept is None:
         return {'missing': _EARLIER_VERSION}
     probability = kept[PROBABILITY].to_numpy(np.float32)
     if not np.isfinite(probability).all():

@@ -13,6 +13,7 @@ import pytest
 
 from components.evaluator import predictions as kept
 from pages import predictions, site
+from pages.measured import Evaluation
 from tests.pages.test_site import FIRST
 from tests.support.chromium import opened
 from tests.support.synthetic_root import STATES, RootBuilder
@@ -23,12 +24,16 @@ _ROWS = [
 ]
 
 
+def _files(folder: Path) -> dict[str, str]:
+    return predictions.files(Evaluation(str(folder), (), (), 0.95))
+
+
 def test_predictions_are_sorted_and_safe(tmp_path: Path) -> None:
-    assert predictions.files(str(tmp_path)) == {}
+    assert _files(tmp_path) == {}
     schema = pa.schema(list(kept.columns(('Mass',), has_served=True).items()))
     rows = [{**dict.fromkeys(schema.names), **row} for row in _ROWS]
     pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / 'predictions-00000.parquet')
-    files = predictions.files(str(tmp_path))
+    files = _files(tmp_path)
     first, second = csv.DictReader(io.StringIO(files[predictions.CSV]))
     assert list(first) == schema.names
     # A spreadsheet must not run an image id.
@@ -44,7 +49,7 @@ def test_predictions_are_sorted_and_safe(tmp_path: Path) -> None:
 def test_damaged_predictions_are_an_error_that_the_pages_report(tmp_path: Path) -> None:
     (tmp_path / 'predictions-00000.parquet').write_bytes(b'PAR1')
     with pytest.raises(ValueError):
-        predictions.files(str(tmp_path))
+        _files(tmp_path)
 
 
 @pytest.mark.slow
