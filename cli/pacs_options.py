@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--dicom-commitment',
         action='store_true',
-        help='answer requests for storage commitment; this is no archive, so let no source delete '
-        'its images because of it',
+        help='answer requests for storage commitment; the gateway is not an archive, so no source '
+        'may delete its images because of it',
     )
     group.add_argument(
         '--dicom-tls',

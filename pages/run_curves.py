@@ -46,8 +46,8 @@ def _measured(evaluation: Evaluation) -> tuple[dict[str, Any], dict[str, Any]]:
     overall = evaluation.overall
     for output in evaluation.outputs:
         title = names.output(output)
-        found = overall.curves.get((CANDIDATE, output))
-        if found and (points := curves.roc(found.matrices)):
+        measured = overall.curves.get((CANDIDATE, output))
+        if measured and (points := curves.roc(measured.matrices)):
             roc[title] = points
         if bins := overall.reliability.get((CANDIDATE, output)):
             reliability[title] = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from pages.lineage import SETTING, is_setting
 
-# Where a run keeps its files is no property of the run.
+# Where a run keeps its files says nothing about its model.
 _PLACES = (f'{SETTING}root', f'{SETTING}artifacts')
 _NOT_SET = 'null'
 
@@ -27,14 +27,14 @@ def columns(summaries: list[dict[str, Any]], reference: str) -> list[dict[str, A
     """
     by_run = {run['slug']: run['facts'] for run in summaries if any(map(is_setting, run['facts']))}
     keys = {key for facts in by_run.values() for key in facts if is_setting(key)} - {*_PLACES}
-    found = []
+    differing = []
     for key in sorted(keys):
         values = {slug: facts.get(key, _NOT_SET) for slug, facts in by_run.items()}
         if len(set(values.values())) > 1:
             own = values.get(reference)
             cells = {slug: (shown(value), value == own) for slug, value in values.items()}
-            found.append({'key': key.removeprefix(SETTING), 'cells': cells})
-    return sorted(found, key=_order)
+            differing.append({'key': key.removeprefix(SETTING), 'cells': cells})
+    return sorted(differing, key=_order)
 
 
 def _order(column: dict[str, Any]) -> tuple[int, int]:

@@ -346,14 +346,14 @@ def _wait_for_reports(data: Path, archive: orthanc.Archive, result: Result) -> N
             'SELECT study.dicom_key FROM report JOIN study ON study.number = report.study_number',
         )
     )
-    found = collections.Counter(
+    archived = collections.Counter(
         origin.key(row['0020000D']['Value'][0]) for row in archive.reports()
     )
-    missing = sum(1 for uid in set(result.acknowledged.values()) if not found[origin.key(uid)])
+    missing = sum(1 for uid in set(result.acknowledged.values()) if not archived[origin.key(uid)])
     result.problems += [f'{missing} studies have no report in the archive'] if missing else []
-    if found != expected:
+    if archived != expected:
         result.problems.append(
-            f'the archive has {sum(found.values())} reports: expected {sum(expected.values())}'
+            f'the archive has {sum(archived.values())} reports: expected {sum(expected.values())}'
         )
     for status in ('C-STORE: no status', 'C-STORE: 0x0110', 'STOW-RS: 500'):
         if count := result.fuzz[status]:

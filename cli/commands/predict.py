@@ -130,7 +130,7 @@ def _model(args: argparse.Namespace) -> Model:
 
 
 def _score(args: argparse.Namespace, model: Model, paths: Sequence[str]) -> list[Answer]:
-    """Scores the images, and writes what was asked for."""
+    """Scores the images, and writes the results."""
     from records.layout import write_atomically
     from serving.predictions import page, scoring, table
 

@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         return refuse('pull', error)
     sent = failed = 0
     try:
-        found = list(archive.series(args.dates, args.modality or _MODALITIES))
-        for study, series in found:
+        all_series = list(archive.series(args.dates, args.modality or _MODALITIES))
+        for study, series in all_series:
             moved = archive.move(study, series, args.to)
             sent, failed = sent + moved.sent, failed + moved.failed + (not moved.sent)
             problem = f', {moved.failed} not sent: {moved.problem}' if moved.problem else ''
@@ -64,5 +64,5 @@ def run(args: argparse.Namespace) -> int:
         return refuse('pull', error)
     finally:
         archive.close()
-    print(f'{len(found)} series, {sent} images sent')
+    print(f'{len(all_series)} series, {sent} images sent')
     return 1 if failed else 0

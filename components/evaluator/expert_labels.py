@@ -78,8 +78,9 @@ def load(comparison: str) -> Comparer:
     Raises:
       MetadataError: it cannot be used.
     """
-    wanted = ExpertComparison.model_validate_json(comparison)
-    return Comparer(wanted, expert_labels.read(wanted.table, wanted.image, wanted.columns))
+    settings = ExpertComparison.model_validate_json(comparison)
+    table = expert_labels.read(settings.table, settings.image, settings.columns)
+    return Comparer(settings, table)
 
 
 def compare(
@@ -92,8 +93,8 @@ def compare(
       experts: the table.
       comparison: what to compare.
     """
-    known = ImageNames(predicted[IMAGE_ID].dropna())
-    tested = {name: known.spelled(name) for name in experts.images}
+    names = ImageNames(predicted[IMAGE_ID].dropna())
+    tested = {name: names.spelled(name) for name in experts.images}
     seen = int(predicted[IMAGE_ID].isin([name for name in tested.values() if name]).sum())
     metrics: list[Row] = []
     agreement: list[Agreement] = []

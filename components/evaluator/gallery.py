@@ -84,8 +84,8 @@ def usable(kept: pd.DataFrame, prefix: str = '') -> np.ndarray:
     """
     # Models of an earlier version have no status.
     is_assessed = kept[prefix + STATUS].isna() | (kept[prefix + STATUS] == image_status.OK)
-    known = kept[[LABEL, prefix + FLAG, prefix + PROBABILITY]].notna().all(axis=1)
-    return (is_assessed & known).to_numpy()
+    is_complete = kept[[LABEL, prefix + FLAG, prefix + PROBABILITY]].notna().all(axis=1)
+    return (is_assessed & is_complete).to_numpy()
 
 
 def choose(kept: pd.DataFrame) -> dict[str, list[int]]:
@@ -99,10 +99,10 @@ def choose(kept: pd.DataFrame) -> dict[str, list[int]]:
     groups = list(_groups(kept))
     chosen = {}
     for kind, positions in ranked(kept).items():
-        shown = set(positions[:FIRST].tolist())
+        first = set(positions[:FIRST].tolist())
         for group in groups:
-            shown.update(positions[group[positions]][:FIRST_IN_GROUP].tolist())
-        chosen[kind] = [position for position in positions.tolist() if position in shown]
+            first.update(positions[group[positions]][:FIRST_IN_GROUP].tolist())
+        chosen[kind] = [position for position in positions.tolist() if position in first]
     return chosen
 
 

@@ -67,10 +67,10 @@ class ExpertLabelParameters(StrictParameters):
     @field_validator('columns')
     @classmethod
     def _labels(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        known = (ABNORMAL, *FINDINGS)
+        labels = (ABNORMAL, *FINDINGS)
         for label, columns in value.items():
-            if label not in known:
-                raise ValueError(f'no such label: {label!r}. Known: {", ".join(known)}')
+            if label not in labels:
+                raise ValueError(f'no such label: {label!r}. Known: {", ".join(labels)}')
             if not columns:
                 raise ValueError(f'{label} has no columns: name at least one, or leave it out')
         return value

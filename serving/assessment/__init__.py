@@ -1,4 +1,4 @@
-"""The gate before the model: which images are no frontal chest X-rays that it can assess.
+"""The gate before the model: which images it cannot assess as frontal chest X-rays.
 
 It uses NumPy and Pillow only, and decodes an image once: a JPEG at a reduced size.
 """

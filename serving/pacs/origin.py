@@ -83,7 +83,7 @@ def identity(content: bytes) -> Identity:
         except Exception:  # noqa: BLE001 - what a damaged value makes a library raise
             uid = ''
         if not uid or len(uid) > _MAX_UID or not set(uid) <= set('0123456789.'):
-            raise UploadError(f'{values.name(name)} is missing or no UID')
+            raise UploadError(f'{values.name(name)} is missing or not a UID')
         uids.append(uid)
     return Identity(*uids)
 

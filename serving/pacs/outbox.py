@@ -72,7 +72,7 @@ class Outbox:
 
         Args:
           session: the one that records the answers.
-          study: a study; one that is no DICOM study has no report.
+          study: only DICOM studies have reports.
         """
         if study.dicom_key is None or not self._settings.targets:
             return

@@ -33,7 +33,7 @@ class Listing:
 
     Attributes:
       files: paths, each once.
-      ignored: type of file -> number of files in folders that are no images.
+      ignored: type of file -> number of files in folders that are not images.
     """
 
     files: list[str] = field(default_factory=list)

@@ -60,7 +60,9 @@ def test_pixels_and_other_attributes_are_not_kept() -> None:
 
 @pytest.mark.parametrize('uid', ['', '1.2.x', '1' * 65, '../../etc'])
 def test_a_file_without_a_usable_uid_is_refused(uid: str) -> None:
-    with pytest.raises(UploadError, match=r'StudyInstanceUID \(0020,000D\) is missing or no UID'):
+    with pytest.raises(
+        UploadError, match=r'StudyInstanceUID \(0020,000D\) is missing or not a UID'
+    ):
         origin.identity(_file(StudyInstanceUID=uid))
 
 
