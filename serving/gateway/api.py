@@ -104,8 +104,8 @@ async def upload(
 
     The answer 202 means that the study and its files are on the disk; it is scored after that.
     With `Prefer: wait`, a study that is scored in time is returned with 200.
-    Files whose content is not a chest image in a known format are refused with 422, and then nothing
-    is stored. Of DICOM files only the pixels and a list of harmless tags are stored.
+    Files whose content is not a chest image in a known format are refused with 422, and then
+    nothing is stored. Of DICOM files only the pixels and a list of harmless tags are stored.
     """
     try:
         async with request.form() as form, services.storing:
