@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import errno
 import functools
+import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
@@ -23,6 +24,7 @@ from serving.gateway.access import BEARER, User, check, needs
 from serving.gateway.services import Services
 from serving.gateway.waiting import Prefer, until_answered
 from serving.image_formats import dicom, png
+from serving.pacs import fhir
 from trainer import heat_maps
 
 _REFUSALS = {
@@ -226,6 +228,31 @@ async def study(
         response = await run_in_threadpool(read, False)
         assert response is not None
     return response
+
+
+@router.get(
+    '/studies/{id}/fhir',
+    tags=['studies'],
+    response_class=Response,
+    responses={
+        **_MISSING,
+        200: {'content': {fhir.MEDIA_TYPE: {'schema': {'type': 'object'}}}},
+        409: {'model': bodies.ProblemBody, 'description': 'the study waits for its answer'},
+    },
+)
+def fhir_report(services: _Services, caller: _Reader, id: str) -> Response:
+    """The answer about a study as FHIR R4: a Bundle of a DiagnosticReport and its Observations.
+
+    The patient, the order and the DICOM study are in it by their identifiers, if the gateway keeps
+    them for reports; else nothing says whose study it is.
+    """
+    del caller
+    with services.reading() as session:
+        found = _find(session, id)
+    if found.state == tables.PENDING:
+        raise HTTPException(409, 'the study waits for its answer')
+    bundle = services.pacs.fhir_report(found)
+    return Response(json.dumps(bundle), media_type=fhir.MEDIA_TYPE)
 
 
 @router.post('/studies/{id}/reading', status_code=201, tags=['studies'], responses=_MISSING)

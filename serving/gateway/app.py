@@ -17,10 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 import pipeline
 from serving import tokens
 from serving.database import connection
-from serving.gateway import access, api, bodies, dicom_web, page
+from serving.gateway import access, api, dicom_web, page
 from serving.gateway.guard import Guard
 from serving.gateway.metrics import Metrics
 from serving.gateway.services import Services
+from serving.notice import RESEARCH_USE
 
 _log = logging.getLogger(__name__)
 # Below this, uploads fail soon.
@@ -34,7 +35,7 @@ def create_app(services: Services) -> Any:
     app = FastAPI(
         title='cxr-triage gateway',
         version=pipeline.__version__,
-        summary=f'Chest X-ray triage: uploads, work list, readings. {bodies.RESEARCH_USE}.',
+        summary=f'Chest X-ray triage: uploads, work list, readings. {RESEARCH_USE}.',
         docs_url=None,
         redoc_url=None,
         openapi_url='/openapi.json',

@@ -9,9 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from serving import studies
 from serving.database import tables
+from serving.notice import RESEARCH_USE
 from serving.served_versions import Estimate, VersionInfo
-
-RESEARCH_USE = 'Research use only, not for clinical use'
 
 
 def _without_nul(text: str) -> str:

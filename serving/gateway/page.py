@@ -25,6 +25,7 @@ from schemas.labels import FINDINGS
 from serving import studies, tokens
 from serving.gateway import access, bodies, model_cards
 from serving.gateway.services import Services
+from serving.notice import RESEARCH_USE
 
 router = APIRouter(include_in_schema=False)
 _FOLDER = Path(__file__).parent
@@ -196,7 +197,7 @@ def _html(request: Request, template: str, status: int = 200, **values: Any) -> 
     theme = request.cookies.get(cookie)
     text = _TEMPLATES.get_template(template).render(
         version=pipeline.__version__,
-        notice=bodies.RESEARCH_USE,
+        notice=RESEARCH_USE,
         user=user.name if user else '',
         has_login=request.app.state.settings.requires_token,
         theme_cookie=cookie,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
-import pydicom
 from sqlalchemy.orm import Session, sessionmaker
 
 from serving.database.tables import Study
 from serving.image_files import ImageFiles
-from serving.pacs import origin
+from serving.pacs import fhir, origin, webhook
 from serving.pacs.intake import Intake
 from serving.pacs.outbox import Outbox
 from serving.pacs.receiver import Receiver
-from serving.pacs.settings import PacsSettings
+from serving.pacs.settings import Kind, PacsSettings, Target
 from serving.served_versions import VersionInfo
 
 
@@ -24,7 +24,7 @@ class Exchange:
       settings: what is received and sent.
       sessions: of the gateway's database.
       files: of the images.
-      origins: of what is kept of their headers; nothing is kept while no archive gets reports.
+      origins: of what is kept of their headers; nothing is kept while no target names patients.
       max_bytes, max_pixels: of a DICOM object.
       when_accepted: called after each new object.
       version_info: what is on record about a version.
@@ -49,7 +49,7 @@ class Exchange:
         self.intake = Intake(
             sessions,
             files,
-            origins if settings.targets else None,
+            origins if any(target.names_patients for target in settings.targets) else None,
             max_bytes,
             max_pixels,
             when_accepted,
@@ -74,16 +74,34 @@ class Exchange:
             self._receiver.close()
         self.outbox.close()
 
-    def report(self, study: Study, revisions: list[int]) -> bytes:
-        """The report about a study; see `serving.pacs.report.build`."""
-        # It takes seconds and 100 MB to load, which a gateway without reports does not need.
+    def report(self, target: Target, study: Study, revisions: list[int]) -> bytes:
+        """The report about an assessed study in the format of a target.
+
+        Args:
+          target: who gets it.
+          study: with its images and answers.
+          revisions: see `serving.pacs.report.build`.
+        """
+        assert study.version is not None
+        info = self._version_info(study.version)
+        if target.kind is Kind.WEBHOOK:
+            return webhook.build(study, info)
+        if target.kind is Kind.FHIR:
+            return fhir.transaction(study, self._origins_of(study), info, target.url)
+        # It takes seconds and 100 MB to load, which a gateway without DICOM reports does not need.
         from serving.pacs import report
 
-        origins: dict[str, pydicom.Dataset] = {}
-        for image in study.images:
-            try:
-                origins[image.id] = origin.read(self.origins.read(image.id))
-            except FileNotFoundError:  # it arrived before reports were wanted
-                continue
+        return report.build(study, self._origins_of(study), info, revisions)
+
+    def fhir_report(self, study: Study) -> fhir.Resource:
+        """The report about an assessed study, as a FHIR Bundle."""
         assert study.version is not None
-        return report.build(study, origins, self._version_info(study.version), revisions)
+        return fhir.collection(study, self._origins_of(study), self._version_info(study.version))
+
+    def _origins_of(self, study: Study) -> fhir.Origins:
+        origins: fhir.Origins = {}
+        for image in study.images:
+            # Without, it arrived before reports were wanted, or not by DICOM.
+            with contextlib.suppress(FileNotFoundError):
+                origins[image.id] = origin.read(self.origins.read(image.id))
+        return origins

@@ -1,8 +1,8 @@
-"""Reports that wait to be sent: planned with the answers, retried until an archive accepts them.
+"""Reports that wait to be sent: planned with the answers, retried until a target accepts them.
 
-A report has a row for each archive, added in the transaction that records the answers. So no
-assessed study is without one. Whatever is killed and sent again, the archive keeps one report, as
-the UID of a report follows from its study and the number of its images.
+A report has a row for each target, added in the transaction that records the answers. So no
+assessed study is without one. Whatever is killed and sent again, the target keeps one report, as
+the id of a report follows from its study and the number of its images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from serving import audit, studies
 from serving.database import connection
 from serving.database.tables import PENDING, Answer, Image, Report, Study
-from serving.pacs import targets
+from serving.pacs import concepts, targets
 from serving.pacs.settings import PacsSettings, Target
 
 _log = logging.getLogger(__name__)
@@ -33,20 +33,20 @@ _MAX_PROBLEM = 300
 
 
 class Outbox:
-    """Plans reports, and sends those that are due with a thread for each archive from `start` to
+    """Plans reports, and sends those that are due with a thread for each target from `start` to
     `close`.
 
     Args:
       sessions: of the gateway's database.
-      settings: with the archives.
-      build: makes the report (DICOM file) of a study whose images and answers are loaded.
+      settings: with the targets.
+      build: makes the report for a target about a study whose images and answers are loaded.
     """
 
     def __init__(
         self,
         sessions: sessionmaker[Session],
         settings: PacsSettings,
-        build: Callable[[Study, list[int]], bytes],
+        build: Callable[[Target, Study, list[int]], bytes],
     ):
         self._sessions, self._settings, self._build = sessions, settings, build
         self._closed = threading.Event()
@@ -72,9 +72,15 @@ class Outbox:
 
         Args:
           session: the one that records the answers.
-          study: only DICOM studies have reports.
+          study: a study. Without a DICOM study, there is no patient to report about, so only
+            webhooks are told.
         """
-        if study.dicom_key is None or not self._settings.targets:
+        due_for = [
+            target
+            for target in self._settings.targets
+            if study.dicom_key is not None or not target.names_patients
+        ]
+        if not due_for:
             return
         session.flush()
         images = session.scalar(
@@ -89,7 +95,7 @@ class Outbox:
         due_at = _now() + datetime.timedelta(seconds=self._settings.report_after_s)
         session.add_all(
             Report(study_number=study.number, target=target.name, images=images, due_at=due_at)
-            for target in self._settings.targets
+            for target in due_for
         )
 
     def _work(self, target: Target) -> None:
@@ -115,7 +121,7 @@ class Outbox:
                 if self._closed.is_set():
                     break
                 try:
-                    problem = send(self._content(number))
+                    problem = send(*self._content(number, target))
                 except Exception as error:  # noqa: BLE001 - each report fails on its own
                     # Its message may have a value of a header in it.
                     problem = f'the report cannot be made: {type(error).__name__}'
@@ -157,7 +163,8 @@ class Outbox:
                     claimed.append(number)
         return claimed
 
-    def _content(self, number: int) -> bytes:
+    def _content(self, number: int, target: Target) -> tuple[bytes, str]:
+        """A report, and its id."""
         with connection.reading(self._sessions) as session:
             report = session.get_one(Report, number)
             study = studies.find(session, report.study.id)
@@ -170,7 +177,9 @@ class Outbox:
                 )
                 .distinct()
             )
-            return self._build(study, sorted({report.images, *earlier}))
+            revisions = sorted({report.images, *earlier})
+            id = concepts.stable_uuid(study.id, 'report', report.images)
+            return self._build(target, study, revisions), str(id)
 
     def _record(self, number: int, target: Target, problem: str) -> None:
         now = _now()

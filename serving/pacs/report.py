@@ -7,7 +7,6 @@ finding, probability, operating point, flag, algorithm and the images that they 
 from __future__ import annotations
 
 import io
-import uuid
 from collections.abc import Sequence
 
 import pydicom
@@ -15,34 +14,15 @@ from highdicom import sr
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-import pipeline
-from serving import studies
-from serving.database.tables import NOT_ASSESSED, Answer, Image, Study
-from serving.served_versions import Estimate, VersionInfo
+from serving.database.tables import Study
+from serving.notice import RESEARCH_USE
+from serving.pacs import assessed, concepts
+from serving.pacs.concepts import Concept, uid
+from serving.served_versions import VersionInfo
 
-MANUFACTURER, MODEL = 'cxr-triage', 'cxr-triage'
-RESEARCH_USE = 'Research use only, not for clinical use'
 SERIES_DESCRIPTION = f'Chest X-ray triage. {RESEARCH_USE}'
 _SERIES_NUMBER = 99
-# Names in a UUID of version 5: whoever makes a report of a study again gives it the same UID.
-_NAMESPACE = uuid.UUID('6a3c0e0b-5f6f-4b0c-9a58-1f0d3d0c7e11')
-# Codes that no standard has.
-_SCHEME = '99CXRTRIAGE'
-_FLAG = Code('flag', _SCHEME, 'Triage flag')
-_FLAGGED = Code('flagged', _SCHEME, 'Flagged')
-_NOT_FLAGGED = Code('not-flagged', _SCHEME, 'Not flagged')
-_ASSESSMENT = Code('assessment', _SCHEME, 'Assessment')
-_ASSESSED = Code('assessed', _SCHEME, 'Assessed')
-_INTENDED_USE = Code('intended-use', _SCHEME, 'Intended use')
-_RESEARCH = Code('research', _SCHEME, RESEARCH_USE)
-_CHEST_XRAY = Code('399208008', 'SCT', 'Plain chest X-ray')
 _MAX_MEANING = 64
-
-
-def uid(*parts: object) -> str:
-    """A UID that follows from its parts."""
-    name = '/'.join(str(part) for part in parts)
-    return f'2.25.{uuid.uuid5(_NAMESPACE, name).int}'
 
 
 def instance_uid(study: str, images: int) -> str:
@@ -74,9 +54,9 @@ def build(
         series_number=_SERIES_NUMBER,
         sop_instance_uid=instance_uid(study.id, revisions[-1]),
         instance_number=len(revisions),
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=MODEL,
-        software_versions=f'{pipeline.__version__}, model {study.version}',
+        manufacturer=concepts.PRODUCT,
+        manufacturer_model_name=concepts.PRODUCT,
+        software_versions=assessed.software(study.version),
         device_serial_number=str(study.version),
         series_description=SERIES_DESCRIPTION,
         is_complete=True,
@@ -102,28 +82,27 @@ def _content(
     observer = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=uid('device'), name=MODEL, manufacturer_name=MANUFACTURER, model_name=MODEL
+            uid=uid('device'),
+            name=concepts.PRODUCT,
+            manufacturer_name=concepts.PRODUCT,
+            model_name=concepts.PRODUCT,
         ),
     )
-    answers = {image.id: _stable(image) for image in study.images}
-    images = [(image, answers[image.id]) for image in study.images]
-    reason = next((a.reason for _, a in images if a and a.reason), '')
-    threshold = next((a.threshold for _, a in images if a and a.threshold is not None), None)
+    whole = assessed.of_study(study)
     groups = [
         _group(
             uid(study.id, 'finding'),
             'Study',
-            _algorithm(study.version, threshold, info),
-            study.probability,
-            bool(study.flag),
-            reason if study.state == NOT_ASSESSED else '',
-            threshold,
+            _algorithm(study.version, whole.threshold, info),
+            whole.probability,
+            whole.flag,
+            whole.reason,
+            whole.threshold,
+            {},
             list(origins.values()),
         )
     ]
-    for image, answer in images:
-        if answer is None:
-            continue
+    for image, answer in assessed.images(study):
         source = [origins[image.id]] if image.id in origins else []
         groups.append(
             _group(
@@ -134,12 +113,13 @@ def _content(
                 answer.flag,
                 answer.reason,
                 answer.threshold,
+                answer.findings,
                 source,
             )
         )
     return sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=observer),
-        procedure_reported=_CHEST_XRAY,
+        procedure_reported=_code(concepts.CHEST_XRAY),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
@@ -153,28 +133,33 @@ def _group(
     flag: bool,
     reason: str,
     threshold: float | None,
+    findings: dict[str, float],
     sources: list[pydicom.Dataset],
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    measured = ((codes.DCM.Probability, probability), (codes.DCM.ThresholdValue, threshold))
+    measured = [(concepts.PROBABILITY, probability), (concepts.THRESHOLD, threshold)]
+    measured += [(concepts.PROBABILITY_OF[name], value) for name, value in findings.items()]
     assessment = (
-        Code('not-assessed', _SCHEME, f'Not assessed: {reason}'[:_MAX_MEANING])
+        Concept('not-assessed', concepts.SCHEME, f'Not assessed: {reason}'[:_MAX_MEANING])
         if reason
-        else _ASSESSED
+        else concepts.ASSESSED
+    )
+    evaluations = (
+        (concepts.ASSESSMENT, assessment),
+        (concepts.FLAG, concepts.FLAGGED if flag else concepts.NOT_FLAGGED),
+        (concepts.INTENDED_USE, concepts.RESEARCH),
     )
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=tracking_uid, identifier=name),
-        finding_type=codes.SCT.Abnormal,
+        finding_type=_code(concepts.ABNORMAL),
         finding_sites=[sr.FindingSite(codes.SCT.Chest)],
         algorithm_id=algorithm,
         measurements=[
-            sr.Measurement(name=code, value=value, unit=codes.UCUM.NoUnits)
-            for code, value in measured
+            sr.Measurement(name=_code(concept), value=value, unit=codes.UCUM.NoUnits)
+            for concept, value in measured
             if value is not None
         ],
         qualitative_evaluations=[
-            sr.QualitativeEvaluation(_ASSESSMENT, assessment),
-            sr.QualitativeEvaluation(_FLAG, _FLAGGED if flag else _NOT_FLAGGED),
-            sr.QualitativeEvaluation(_INTENDED_USE, _RESEARCH),
+            sr.QualitativeEvaluation(_code(name), _code(value)) for name, value in evaluations
         ],
         source_images=[
             sr.SourceImageForMeasurementGroup(s.SOPClassUID, s.SOPInstanceUID) for s in sources
@@ -186,32 +171,17 @@ def _group(
 def _algorithm(
     version: int | None, threshold: float | None, info: VersionInfo
 ) -> sr.AlgorithmIdentification:
-    parameters = [f'task {info.task}'] if info.task else []
-    if threshold is not None:
-        parameters.append(f'operating point: flagged at a probability of {threshold:.6g} or more')
-    if info.version == version:
-        figures = (('sensitivity', info.sensitivity), ('specificity', info.specificity))
-        parameters += [
-            _figure(name, figure) for name, figure in figures if figure.value is not None
-        ]
     return sr.AlgorithmIdentification(
-        name=MODEL,
-        version=f'{pipeline.__version__}, model {version}',
-        parameters=parameters or None,
+        name=concepts.PRODUCT,
+        version=assessed.software(version),
+        parameters=assessed.parameters(version, threshold, info) or None,
         family=codes.DCM.ArtificialIntelligence,
-        manufacturer=MANUFACTURER,
+        manufacturer=concepts.PRODUCT,
     )
 
 
-def _figure(name: str, figure: Estimate) -> str:
-    interval = ''
-    if figure.lower is not None and figure.upper is not None:
-        interval = f' (95 % interval {figure.lower:.3f} to {figure.upper:.3f})'
-    return f'{name} at the operating point, on the test split: {figure.value:.3f}{interval}'
-
-
-def _stable(image: Image) -> Answer | None:
-    return next((a for a in image.answers if a.role == studies.STABLE), None)
+def _code(concept: Concept) -> Code:
+    return Code(*concept)
 
 
 def _reference(study: Study, evidence: pydicom.Dataset, images: int) -> pydicom.Dataset:

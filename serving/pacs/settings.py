@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import enum
 import re
 import ssl
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_AE_TITLE = 'CXRTRIAGE'
@@ -13,6 +15,8 @@ DEFAULT_REPORT_AFTER_S = 5.0
 # 16 characters of the basic set, without the backslash that separates values.
 _AE_TITLE = r'[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?'
 _DICOM, _DICOM_TLS, _HTTP = 'dicom', 'dicoms', ('http', 'https')
+# The form and the least length of a key in the specification Standard Webhooks.
+_SECRET_PREFIX, _LEAST_KEY_BYTES = 'whsec', 24
 
 
 class SettingError(ValueError):
@@ -51,28 +55,49 @@ class Peer:
         return cls(title, host, int(port or 0))
 
 
+class Kind(enum.Enum):
+    """How a target takes reports."""
+
+    C_STORE = 'C-STORE'
+    STOW_RS = 'STOW-RS'
+    FHIR = 'FHIR'
+    WEBHOOK = 'webhook'
+
+
+# What precedes the protocol in the URL of a target.
+_KINDS = {'': Kind.STOW_RS, 'fhir': Kind.FHIR, 'webhook': Kind.WEBHOOK}
+
+
 @dataclass(frozen=True)
 class Target:
-    """An archive that gets the reports.
+    """A system that gets the reports.
 
     Attributes:
       name: its address without a password, as the database and the log have it.
-      peer: where it takes C-STORE; None if it takes STOW-RS.
-      url: of its DICOMweb service; '' if it takes C-STORE.
+      kind: how it takes them.
+      peer: where it takes C-STORE; None for the other kinds.
+      url: where it takes HTTP; '' for C-STORE.
       is_tls: whether C-STORE is encrypted.
-      user, password: for STOW-RS.
+      user, password: for HTTP. A password without a user is a bearer token; that of a webhook is
+        the key of its signature.
     """
 
     name: str
+    kind: Kind
     peer: Peer | None = None
     url: str = ''
     is_tls: bool = False
     user: str = ''
-    password: str = ''
+    password: str = field(default='', repr=False)
+
+    @property
+    def names_patients(self) -> bool:
+        """Whether its reports say whose image was assessed."""
+        return self.kind is not Kind.WEBHOOK
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """The target of `dicom://TITLE@HOST:PORT`, `dicoms://…` or `https://HOST/dicom-web`.
+        """The target of a URL in one of the forms of `--report-to`.
 
         Raises:
           SettingError: it has another form.
@@ -82,20 +107,43 @@ class Target:
             peer = Peer.parse(rest.rstrip('/'))
             if not peer.port:
                 raise SettingError(f'{text!r}: expected {scheme}://TITLE@HOST:PORT')
-            return cls(text.rstrip('/'), peer, is_tls=scheme == _DICOM_TLS)
-        parts = urllib.parse.urlsplit(text)
-        if scheme not in _HTTP or not parts.hostname:
-            shown = f'{scheme}://…' if '@' in text else repr(text)
-            raise SettingError(
-                f'{shown}: expected dicom://TITLE@HOST:PORT, dicoms://TITLE@HOST:PORT or '
-                'https://[USER:PASSWORD@]HOST/PATH'
-            )
+            return cls(text.rstrip('/'), Kind.C_STORE, peer, is_tls=scheme == _DICOM_TLS)
+        prefix, _, protocol = scheme.rpartition('+')
+        parts = urllib.parse.urlsplit(f'{protocol}://{rest}')
         place = parts.netloc.rpartition('@')[2]
-        url = f'{scheme}://{place}{parts.path.rstrip("/")}'
+        shown = f'{scheme}://…' if '@' in text else repr(text)
+        if protocol not in _HTTP or prefix not in _KINDS or not parts.hostname:
+            raise SettingError(
+                f'{shown}: expected dicom://TITLE@HOST:PORT, dicoms://TITLE@HOST:PORT, '
+                'https://[USER:PASSWORD@]HOST/PATH, fhir+https://[USER:PASSWORD@]HOST/PATH or '
+                'webhook+https://:SECRET@HOST/PATH'
+            )
+        if parts.query or parts.fragment:
+            raise SettingError(f'{shown}: expected a URL without ? and #')
+        kind = _KINDS[prefix]
+        path = parts.path if kind is Kind.WEBHOOK else parts.path.rstrip('/')
+        url = f'{protocol}://{place}{path}'
         user, password = (
             urllib.parse.unquote(part or '') for part in (parts.username, parts.password)
         )
-        return cls(url, url=url, user=user, password=password)
+        if kind is Kind.WEBHOOK and (user or not webhook_key(password)):
+            raise SettingError(
+                f'{shown}: expected a key for the signature, as in '
+                'webhook+https://:whsec_KEY@HOST/PATH, with what `openssl rand -hex 32` prints as '
+                'KEY'
+            )
+        name = f'{prefix}+{url}' if prefix else url
+        return cls(name, kind, url=url, user=user, password=password)
+
+
+def webhook_key(secret: str) -> bytes:
+    """The key in the secret of a webhook; b'' if it has none of 24 bytes or more."""
+    prefix, _, text = secret.partition('_')
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:
+        return b''
+    return key if prefix == _SECRET_PREFIX and len(key) >= _LEAST_KEY_BYTES else b''
 
 
 @dataclass(frozen=True)

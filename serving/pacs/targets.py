@@ -1,36 +1,37 @@
-"""Sends a DICOM file to an archive, by C-STORE or STOW-RS."""
+"""Sends reports to targets of each kind."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import functools
 import io
-import json
-import urllib.error
-import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pydicom
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from serving.pacs import associations
-from serving.pacs.settings import PacsSettings, Target
+from serving.pacs import associations, http_targets
+from serving.pacs.settings import Kind, PacsSettings, Target
 
-Send = Callable[[bytes], str]
+# Sends a report under an id, which is the same for each attempt. Returns why it was not accepted,
+# without any of its content, or ''.
+Send = Callable[[bytes, str], str]
+_BY_HTTP = {
+    Kind.STOW_RS: http_targets.stow,
+    Kind.FHIR: http_targets.put_fhir,
+    Kind.WEBHOOK: http_targets.call_webhook,
+}
 _SUCCESS = 0x0000
 # Accepted with a remark, such as that an attribute was changed.
 _WARNINGS = range(0xB000, 0xC000)
-_MAX_ANSWER = 1 << 20
-_FAILED_SOP_SEQUENCE = '00081198'
 
 
 @contextlib.contextmanager
 def opened(target: Target, settings: PacsSettings) -> Iterator[Send]:
-    """A function that sends one file, and returns why it was not accepted, or ''."""
+    """A function that sends reports to a target, over one association if it takes C-STORE."""
     if target.peer is None:
-        yield lambda content: _stow(target, settings, content)
+        yield functools.partial(_BY_HTTP[target.kind], target, settings.timeout_s)
         return
     caller = associations.entity(settings)
     caller.add_requested_context(
@@ -39,13 +40,14 @@ def opened(target: Target, settings: PacsSettings) -> Iterator[Send]:
     tls = settings.tls if target.is_tls else None
     association = associations.associate(caller, target.peer, tls)
     try:
-        yield lambda content: _store(association, content)
+        yield functools.partial(_store, association)
     finally:
         if association.is_established:
             association.release()
 
 
-def _store(association: Any, content: bytes) -> str:
+def _store(association: Any, content: bytes, id: str) -> str:
+    del id  # the SOP Instance UID is in the file
     if association.is_rejected:
         return 'the archive rejects the association: does it know the title of this gateway?'
     if not association.is_established:
@@ -59,38 +61,3 @@ def _store(association: Any, content: bytes) -> str:
     if code is None:
         return 'the archive did not answer'
     return '' if code == _SUCCESS or code in _WARNINGS else associations.status_text(status)
-
-
-def _stow(target: Target, settings: PacsSettings, content: bytes) -> str:
-    boundary = uuid.uuid4().hex
-    body = b''.join(
-        (
-            f'--{boundary}\r\nContent-Type: application/dicom\r\n\r\n'.encode(),
-            content,
-            f'\r\n--{boundary}--\r\n'.encode(),
-        )
-    )
-    headers = {
-        'Accept': 'application/dicom+json',
-        'Content-Type': f'multipart/related; type="application/dicom"; boundary={boundary}',
-    }
-    if target.user:
-        credentials = base64.b64encode(f'{target.user}:{target.password}'.encode()).decode()
-        headers['Authorization'] = f'Basic {credentials}'
-    request = urllib.request.Request(f'{target.url}/studies', body, headers)
-    context = settings.tls.for_client() if settings.tls and target.is_tls else None
-    try:
-        with urllib.request.urlopen(request, timeout=settings.timeout_s, context=context) as answer:
-            stored = json.loads(answer.read(_MAX_ANSWER) or b'{}')
-    except urllib.error.HTTPError as error:
-        return f'status {error.code} {error.reason}'
-    except OSError as error:
-        return f'the archive does not answer: {getattr(error, "reason", error)}'
-    except ValueError:
-        return 'the archive does not answer in JSON'
-    # A list of data sets is allowed, too.
-    answers = stored if isinstance(stored, list) else [stored]
-    # Orthanc has the sequence in each answer, without items if nothing failed.
-    if any(dataset.get(_FAILED_SOP_SEQUENCE, {}).get('Value') for dataset in answers):
-        return 'the archive refuses the report'
-    return ''

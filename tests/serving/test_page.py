@@ -41,8 +41,9 @@ from records import synth
 from schemas.labels import FINDINGS
 from serving import studies, tokens
 from serving.database import connection
-from serving.gateway import bodies, page
+from serving.gateway import page
 from serving.gateway.settings import Limits
+from serving.notice import RESEARCH_USE
 from serving.uploads import Upload
 from tests.pages.test_card import card_parts
 from tests.support import program, push_targets
@@ -686,7 +687,7 @@ def test_the_answer_is_that_of_the_service(
         opened.get_by_text('Technical details').click()
         details = opened.locator('#details').inner_text()
         assert study['images'][0]['sha256'] in details and id in details
-        expect(opened.get_by_role('note')).to_have_text(bodies.RESEARCH_USE)
+        expect(opened.get_by_role('note')).to_have_text(RESEARCH_USE)
 
 
 @pytest.mark.slow

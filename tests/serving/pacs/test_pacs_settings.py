@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.pacs.settings import Peer, SettingError, Target
+from serving.pacs.settings import Kind, Peer, SettingError, Target, webhook_key
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,39 @@ def test_targets() -> None:
     assert (web.user, web.password) == ('cxr', 'p@ss')
 
 
-@pytest.mark.parametrize('text', ['pacs:104', 'dicom://ARCHIVE@pacs', 'ftp://pacs', 'https://'])
+def test_targets_of_other_kinds() -> None:
+    fhir = Target.parse('fhir+https://:token@server/r4/')
+    assert (fhir.kind, fhir.name, fhir.url) == (
+        Kind.FHIR,
+        'fhir+https://server/r4',
+        'https://server/r4',
+    )
+    assert (fhir.user, fhir.password) == ('', 'token')
+    webhook = Target.parse(f'webhook+https://:whsec_{"ab" * 32}@server/hook/')
+    assert (webhook.kind, webhook.name) == (Kind.WEBHOOK, 'webhook+https://server/hook/')
+    assert len(webhook_key(webhook.password)) == 48
+    assert 'whsec' not in repr(webhook)
+    assert (fhir.names_patients, webhook.names_patients) == (True, False)
+
+
+@pytest.mark.parametrize(
+    'secret', ['', ':hunter2', ':whsec_hunter2', f':{"ab" * 32}', f'user:whsec_{"ab" * 32}']
+)
+def test_a_webhook_needs_a_key(secret: str) -> None:
+    with pytest.raises(SettingError, match='expected a key for the signature') as caught:
+        Target.parse(f'webhook+https://{secret}@server/hook')
+    assert 'hunter2' not in str(caught.value)
+
+
+@pytest.mark.parametrize('end', ['?a=b', '#a'])
+def test_a_url_with_parts_that_are_not_used_is_refused(end: str) -> None:
+    with pytest.raises(SettingError, match='without'):
+        Target.parse(f'https://server/dicom-web{end}')
+
+
+@pytest.mark.parametrize(
+    'text', ['pacs:104', 'dicom://ARCHIVE@pacs', 'ftp://pacs', 'https://', 'hl7+https://pacs']
+)
 def test_a_target_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match='expected dicom'):
         Target.parse(text)
