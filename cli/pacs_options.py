@@ -48,10 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar='URL',
-        help='archive that gets a report about each DICOM study: dicom://TITLE@HOST:PORT, '
-        'dicoms://TITLE@HOST:PORT or https://USER:PASSWORD@HOST/dicom-web; repeat it for each '
-        f'(default: those of {_TARGETS}, separated by spaces, which keeps passwords out of the '
-        'list of processes)',
+        help='who gets a report about each DICOM study: an archive (dicom://TITLE@HOST:PORT, '
+        'dicoms://TITLE@HOST:PORT, https://USER:PASSWORD@HOST/dicom-web), a FHIR server '
+        '(fhir+https://USER:PASSWORD@HOST/PATH) or a webhook, which also hears of uploads '
+        '(webhook+https://:whsec_KEY@HOST/PATH); repeat it for each (default: those of '
+        f'{_TARGETS}, separated by spaces, which keeps passwords out of the list of processes)',
     )
     group.add_argument(
         '--report-after',

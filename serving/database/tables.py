@@ -172,14 +172,14 @@ class Reading(Base):
 
 
 class Report(Base):
-    """A DICOM report about a study, for one archive; see `serving.pacs.outbox`.
+    """A report about a study, for one target; see `serving.pacs.outbox`.
 
     Attributes:
-      target: the archive.
+      target: the name of the target.
       images: how many images of the study have answers; a later report has more of them.
       due_at: when it is sent or tried again.
       problem: why the last attempt failed.
-      sent_at: when the archive accepted it.
+      sent_at: when the target accepted it.
     """
 
     __tablename__ = 'report'

@@ -52,12 +52,10 @@ class Metrics:
             ['version', 'flag', 'assessed'],
             registry=self.registry,
         )
-        self.reports = Gauge(
-            'cxr_reports', 'Reports to archives by state', ['state'], registry=self.registry
-        )
+        self.reports = Gauge('cxr_reports', 'Reports by state', ['state'], registry=self.registry)
         self.oldest_report = Gauge(
             'cxr_oldest_report_seconds',
-            'Age of the oldest answer whose report an archive has not accepted',
+            'Age of the oldest answer whose report a target has not accepted',
             registry=self.registry,
         )
         self.model_server_up = Gauge(
