@@ -27,6 +27,7 @@ class Receiver:
     Attributes:
       port: where it listens on this machine.
       first: how it answers the first requests: status, headers and body; then it works.
+      lost_answers: after them, how many requests it takes whose answers do not arrive.
       attempts: how many requests there were.
       problems: why it has refused requests by itself.
     """
@@ -34,13 +35,20 @@ class Receiver:
     def __init__(self) -> None:
         self.port = 0
         self.first: list[tuple[int, dict[str, str], bytes]] = []
+        self.lost_answers = 0
         self.attempts = 0
         self.problems: list[str] = []
 
     def answer(self, headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """The answer to a request."""
         self.attempts += 1
-        return self.first.pop(0) if self.first else self.take(headers, body)
+        if self.first:
+            return self.first.pop(0)
+        taken = self.take(headers, body)
+        if not self.lost_answers:
+            return taken
+        self.lost_answers -= 1
+        return 504, {}, b''
 
     def take(self, headers: Any, body: bytes) -> tuple[int, dict[str, str], bytes]:
         """The answer of a server that works."""
