@@ -13,7 +13,7 @@ BIN := .venv/bin
 DEMO := runs/demo
 DEMO_IMAGES ?= 600
 PYTEST_ARGS ?=
-SOURCES := $(wildcard pipeline components trainer schemas storage records pages serving cli scripts \
+SOURCES := $(wildcard pipeline components trainer schemas storage records pages serving monitoring cli scripts \
 	benchmarks experiments tests setup.py cxr_triage.py)
 # Without the addresses of other package indexes, so that they do not get into uv.lock.
 PUBLIC_INDEX := env -u UV_DEFAULT_INDEX -u UV_INDEX_URL -u UV_INDEX -u UV_EXTRA_INDEX_URL \

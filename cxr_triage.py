@@ -9,6 +9,7 @@ import sys
 _PACKAGES = (
     'cli',
     'components',
+    'monitoring',
     'pages',
     'pipeline',
     'records',

@@ -50,12 +50,14 @@ class RealImage:
       patient: across all sets.
       flaw: a name of CHANGES, for an image that looks as if made by it; '' for an image to be
         accepted.
+      image_id: of the NIH; '' elsewhere.
     """
 
     content: bytes
     source: str
     patient: str
     flaw: str = ''
+    image_id: str = ''
 
     @property
     def is_held_out(self) -> bool:
@@ -94,6 +96,7 @@ def nih(root: Path) -> Iterator[RealImage]:
                 source,
                 f'NIH {verdict.patient_id}',
                 _FLAWED.get(image_id, ''),
+                image_id,
             )
 
 

@@ -22,6 +22,7 @@ _SOURCES = (
     'storage',
     'pages',
     'serving',
+    'monitoring',
     'cli',
 )
 _IMAGES = 366  # three record files of 122; the data root starts with two of them

@@ -1,0 +1,90 @@
+"""The images that a comparison is about, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from monitoring import descriptors
+from monitoring.descriptors import Description
+
+# What is known of an image beside its description.
+NOT_ASSESSED, PROBABILITY, FLAG = 'not_assessed', 'probability', 'flag'
+TITLES = {
+    NOT_ASSESSED: 'Not assessed, share',
+    PROBABILITY: 'Calibrated probability',
+    FLAG: 'Flagged, share of the assessed images',
+    **descriptors.NAMES,
+}
+SHARES = (NOT_ASSESSED, FLAG)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """n images.
+
+    Attributes:
+      groups: str [n]; images of a patient, or of a study where patients are not known, have equal
+        values, since they are not independent.
+      columns: name of TITLES -> float64 [n]; NaN where it is not known. A column may be missing.
+      pattern: float32 [n, descriptors.PATTERN_LENGTH]; NaN where it is not known.
+    """
+
+    groups: np.ndarray
+    columns: dict[str, np.ndarray]
+    pattern: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def take(self, rows: np.ndarray) -> Sample:
+        """The images at these positions, or of a mask."""
+        return replace(
+            self,
+            groups=self.groups[rows],
+            columns={name: values[rows] for name, values in self.columns.items()},
+            pattern=self.pattern[rows],
+        )
+
+
+def build(
+    groups: Sequence[str],
+    descriptions: Sequence[Description | None],
+    columns: dict[str, np.ndarray],
+) -> Sample:
+    """A sample from descriptions; None for an image that has none.
+
+    Args:
+      groups: of each image.
+      descriptions: of each image.
+      columns: what else is known, see `Sample`.
+    """
+    named = np.full((len(groups), len(descriptors.NAMES)), np.nan)
+    pattern = np.full((len(groups), descriptors.PATTERN_LENGTH), np.nan, np.float32)
+    for row, description in enumerate(descriptions):
+        if description is not None:
+            named[row], pattern[row] = description.named, description.pattern
+    if PROBABILITY in columns:
+        # As the model answers it: two records of one number must not differ.
+        rounded = columns[PROBABILITY].astype(np.float32).astype(np.float64)
+        columns = columns | {PROBABILITY: rounded}
+    return Sample(
+        np.asarray(groups, dtype=str),
+        columns | dict(zip(descriptors.NAMES, named.T, strict=True)),
+        pattern,
+    )
+
+
+def join(first: Sample, second: Sample) -> Sample:
+    """The images of both, with the columns that both have."""
+    return Sample(
+        np.concatenate([first.groups, second.groups]),
+        {
+            name: np.concatenate([values, second.columns[name]])
+            for name, values in first.columns.items()
+            if name in second.columns
+        },
+        np.concatenate([first.pattern, second.pattern]),
+    )

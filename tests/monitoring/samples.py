@@ -1,0 +1,23 @@
+"""Samples of images that were never drawn: only their numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from monitoring.descriptors import PATTERN_LENGTH
+from monitoring.sample import NOT_ASSESSED, PROBABILITY, Sample
+
+
+def sample(count: int, seed: int, per_group: int = 1, **shifts: float) -> Sample:
+    """Normally distributed numbers; `shifts` moves the mean of a column, or of the pattern."""
+    rng = np.random.default_rng(seed)
+    number = np.arange(count) // per_group
+    # Images of a group are alike.
+    shared = rng.normal(size=(number.max() + 1, PATTERN_LENGTH))[number]
+    columns = {
+        NOT_ASSESSED: (rng.random(count) < 0.1 + shifts.get(NOT_ASSESSED, 0)).astype(float),
+        PROBABILITY: shared[:, 0] + rng.normal(size=count) * 0.1 + shifts.get(PROBABILITY, 0),
+        'constant': np.ones(count),
+    }
+    pattern = shared + shifts.get('pattern', 0)
+    return Sample(np.array([f'{seed}-{group}' for group in number]), columns, pattern)
