@@ -53,6 +53,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         'score image files: a table, and one page with thumbnails and heat maps',
     ),
     'pull': ('cli.commands.pull', 'have an archive send its studies to a gateway (C-MOVE)'),
+    'monitor': (
+        'cli.commands.monitor',
+        'compare the traffic of a served version with a reference: drift, readings, alarms',
+    ),
     'tokens': ('cli.commands.tokens', 'create, list and revoke access tokens of the service'),
     'audit': ('cli.commands.audit', 'verify and export the audit log of the service'),
     'tensorboard': ('cli.commands.tensorboard', 'show the trainings of a root in TensorBoard'),
@@ -130,7 +134,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001
-        return refuse(args.command, _unexpected(error))
+        refuse(args.command, _unexpected(error))
+        return getattr(module, 'UNEXPECTED', FAILED)
 
 
 def _unexpected(error: Exception) -> str:

@@ -12,6 +12,8 @@ from storage.folder_lock import FolderLock, HeldError
 
 # Below a run root: database, images and logs of its service.
 FOLDER = 'service'
+# Below the folder of a service: its uploaded files.
+IMAGES = 'images'
 _NAME = 'running.json'
 _LOCK, _LOCK_OWNER = '.serve.lock', '.serve.lock-owner'
 

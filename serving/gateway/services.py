@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session, sessionmaker
 
 from components.pusher import target as push_target
-from serving import served_versions, studies
+from serving import running, served_versions, studies
 from serving.announcements import Announcements
 from serving.api.client import ModelServer, ModelServerError
 from serving.database import connection
@@ -41,7 +41,7 @@ class Services:
     def __init__(self, settings: Settings, server: ModelServer):
         self.settings, self.server = settings, server
         self.sessions: sessionmaker[Session] = connection.connect(settings.database)
-        self.files = ImageFiles(settings.data / 'images')
+        self.files = ImageFiles(settings.data / running.IMAGES)
         # Uploads hold their files in memory while they check and store them.
         self.storing = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self.pacs = Exchange(

@@ -1,0 +1,112 @@
+"""`cxr-triage monitor`: compares the traffic of a served version with a reference."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cli import root_argument as roots
+from cli import service_options as service
+from pipeline.exit_codes import refuse
+
+GOOD, ALARM, ERROR = 0, 1, 2
+# What `cli.main` returns for an error that nobody expected: 1 would be an alarm.
+UNEXPECTED = ERROR
+_WINDOW, _ALPHA = 500, 0.01
+_FOLDER = 'monitor'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `monitor`."""
+    service.add_data_arguments(parser)
+    service.add_database_argument(parser)
+    parser.add_argument(
+        '--version',
+        type=int,
+        metavar='N',
+        dest='model_version',
+        help='the version to check (default: the one that answered last)',
+    )
+    parser.add_argument(
+        '--window',
+        type=int,
+        default=_WINDOW,
+        metavar='N',
+        help=f'its latest N studies (default: {_WINDOW})',
+    )
+    parser.add_argument(
+        '--alpha',
+        type=float,
+        default=_ALPHA,
+        metavar='RATE',
+        help='the share of checks that may alarm without a cause, between 0.001 and 0.5 '
+        f'(default: {_ALPHA})',
+    )
+    parser.add_argument(
+        '--accept',
+        action='store_true',
+        help='take this window as the reference from now on, instead of the test images: its '
+        'differences are known and accepted',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        metavar='DIR',
+        help='folder for page, JSON, metrics and references (default: monitor/ in the folder of '
+        '--data)',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks once; returns 0 if the traffic is as expected, 1 for an alarm, 2 for an error."""
+    from components.evaluator.predictions import PredictionsError
+    from monitoring import checks, reference, report, traffic, two_sample
+    from pipeline.metadata_file import StoreError
+    from serving import person, running
+    from serving.database.connection import DatabaseError
+    from serving.image_files import ImageFiles
+
+    try:
+        if not 0.001 <= args.alpha <= 0.5:
+            raise service.ServiceError(f'--alpha {args.alpha}: expected 0.001 to 0.5')
+        if args.window < two_sample.MIN_GROUPS:
+            raise service.ServiceError(
+                f'--window {args.window}: expected at least {two_sample.MIN_GROUPS}'
+            )
+        root, data = roots.find(args.root), service.data_folder(args)
+        folder = args.out or data / _FOLDER
+        with service.open_database(args, readonly=True) as session:
+            result = checks.check(
+                session,
+                root,
+                ImageFiles(data / running.IMAGES),
+                folder,
+                args.model_version,
+                args.window,
+                args.alpha,
+                # Two comparisons share alpha; a p-value can be a tenth of what alarms.
+                permutations=int(20 / args.alpha) - 1,
+                accept=person.name() if args.accept else '',
+            )
+        report.write(folder, result)
+    except (
+        traffic.TrafficError,
+        reference.ReferenceDataError,
+        two_sample.SampleError,
+        PredictionsError,
+        StoreError,
+        roots.RootError,
+        service.ServiceError,
+        DatabaseError,
+        OSError,
+    ) as error:
+        refuse('monitor', error)
+        return ERROR
+    for compared in result.compared:
+        names = [two_sample.TITLES[item.name] for item in compared.alarms]
+        print(
+            f'{compared.name}: p = {compared.result.p_value:.4f}'
+            + (f', alarm: {"; ".join(names)}' if names else '')
+        )
+    print(f'{"alarm" if result.is_alarm else "no alarm"}: {folder / report.PAGE}')
+    return ALARM if result.is_alarm else GOOD

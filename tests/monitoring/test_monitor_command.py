@@ -1,0 +1,205 @@
+"""`cxr-triage monitor` on a run root and a gateway's database: what it says, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from prometheus_client.parser import text_string_to_metric_families
+
+from cli import main as cli
+from components.evaluator.predictions import LABEL
+from pipeline.run_record import PUSHED
+from pipeline.steps import EVALUATOR, INGESTION, PUSHER
+from records import tfrecord
+from records.examples import build
+from schemas.features import IMAGE_ID, PATIENT_ID
+from schemas.labels import LABELS
+from schemas.signatures import FLAG, PROBABILITY
+from serving import running, studies, uploads
+from serving.database import connection
+from serving.image_files import ImageFiles
+from serving.studies import NewImage, Outcome
+from tests.support import gateways, kept_predictions
+from tests.support.synthetic_root import RootBuilder
+
+_RUN = '2026-11-01T08:00:00'
+_VERSION = 3
+_IMAGES = 40
+
+
+def _outcome(row: int, reason: str = '') -> Outcome:
+    """Every second image is abnormal; the model is right about nine of ten."""
+    is_flagged = (row % 2 == 1) != (row % 10 == 0)
+    probability = 0.8 if is_flagged else 0.2
+    if reason:
+        return Outcome(_VERSION, None, True, reason, 0.5)
+    return Outcome(_VERSION, probability, is_flagged, '', 0.5)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A run that pushed the version, with its test images."""
+    builder = RootBuilder(tmp_path / 'root')
+    builder.record(_RUN, state=PUSHED)
+    examples = builder.step(_RUN, INGESTION.name, outputs={'examples': {}})['examples']
+    evaluation = builder.step(_RUN, EVALUATOR.name, outputs={'evaluation': {}})['evaluation']
+    builder.step(_RUN, PUSHER.name, outputs={'pushed_model': {'pushed_version': str(_VERSION)}})
+    names = [f'{row:08d}_000.png' for row in range(_IMAGES)]
+    split = builder.folder(INGESTION.name, 'examples', examples) / 'Split-test'
+    split.mkdir()
+    (split / 'data').write_bytes(
+        b''.join(
+            tfrecord.frame(build(gateways.jpeg(row), name, dict.fromkeys(LABELS, 0)))
+            for row, name in enumerate(names)
+        )
+    )
+    kept_predictions.write(
+        builder.folder(EVALUATOR.name, 'evaluation', evaluation),
+        [
+            {
+                IMAGE_ID: name,
+                PATIENT_ID: str(row),
+                LABEL: row % 2,
+                PROBABILITY: _outcome(row).probability,
+                FLAG: int(_outcome(row).flag),
+            }
+            for row, name in enumerate(names)
+        ],
+    )
+    return builder.root
+
+
+def _receive(root: Path, contents: list[bytes], reason: str = '', reads: bool = False) -> None:
+    """Studies with an image each, answered, and read correctly if `reads`."""
+    data = root / running.FOLDER
+    sessions = connection.connect(connection.sqlite_url(data / 'gateway.sqlite'))
+    files = ImageFiles(data / running.IMAGES)
+    with sessions.begin() as session:
+        for row, content in enumerate(contents):
+            image = NewImage(studies.new_id(), uploads.check(content), '0' * 64, len(content))
+            files.write(image.id, content)
+            study = studies.accept(session, [image], 'test')
+            session.flush()
+            studies.record_answers(session, [(study, [_outcome(row, reason)])])
+            if reads:
+                verdict = 'abnormal' if row % 2 else 'normal'
+                studies.add_reading(session, study, f'reader {row % 2}', verdict, [], '')
+    sessions.kw['bind'].dispose()
+
+
+def _inverted(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    ImageOps.invert(Image.open(io.BytesIO(content)).convert('L')).save(stream, 'JPEG', quality=90)
+    return stream.getvalue()
+
+
+def _monitor(root: Path, *more: str) -> int:
+    return cli.main(['monitor', '--root', str(root), '--window', str(_IMAGES), *more])
+
+
+def _result(root: Path) -> dict:
+    return json.loads((root / running.FOLDER / 'monitor' / 'monitor.json').read_text())
+
+
+def test_a_story(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = [gateways.jpeg(row) for row in range(100, 100 + _IMAGES)]
+    _receive(root, same, reads=True)
+    assert _monitor(root) == 0, capsys.readouterr()
+    result = _result(root)
+    assert not result['alarm']
+    assert [item['name'] for item in result['compared']] == ['test images']
+    assert result['window']['image_count'] == result['window']['described'] == _IMAGES
+    # 4 of 20 normal images are flagged, and no abnormal one is missed.
+    figures = result['labels']['periods'][0]['figures']
+    assert figures['sensitivity']['value'] == 1
+    assert figures['specificity']['value'] == pytest.approx(0.8)
+    assert figures['kappa']['value'] == pytest.approx(0.8)
+    assert len(result['labels']['overcalled']) == 4
+    assert result['labels']['missed'] == []
+    assert result['estimate']['by_flags']['value'] == pytest.approx(0.5)
+
+    _receive(root, [_inverted(content) for content in same], reason='inverted')
+    assert _monitor(root) == 1
+    printed = capsys.readouterr().out
+    assert 'last good window: p = 0.0005, alarm: ' in printed
+    assert 'Not assessed, share' in printed
+    result = _result(root)
+    assert result['window']['reasons'] == {'inverted': _IMAGES}
+    assert result['estimate'] is None
+    page = (root / running.FOLDER / 'monitor' / 'index.html').read_text()
+    assert 'The image looks inverted' in page
+    metrics = {
+        (sample.name, sample.labels.get('what')): sample.value
+        for family in text_string_to_metric_families(
+            (root / running.FOLDER / 'monitor' / 'monitor.prom').read_text()
+        )
+        for sample in family.samples
+    }
+    assert metrics['cxr_monitor_alarm', None] == 1
+    assert metrics['cxr_monitor_share', 'not_assessed'] == 1
+
+    assert _monitor(root, '--accept') == 0
+    _receive(root, [_inverted(gateways.jpeg(row)) for row in range(200, 240)], reason='inverted')
+    assert _monitor(root) == 0
+    assert [item['name'] for item in _result(root)['compared']] == [
+        'accepted window',
+        'last good window',
+    ]
+
+
+def test_files_that_were_removed_are_counted(root: Path) -> None:
+    _receive(root, [gateways.jpeg(row) for row in range(100, 100 + _IMAGES)])
+    for path in sorted((root / running.FOLDER / running.IMAGES).glob('??/*'))[:5]:
+        path.unlink()
+    _monitor(root)
+    assert _result(root)['window']['described'] == _IMAGES - 5
+    assert (
+        '5 images have no descriptors'
+        in (root / running.FOLDER / 'monitor' / 'index.html').read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--version', '9'], 'no run made version 9'),
+        (['--alpha', '0'], '--alpha 0.0: expected 0.001 to 0.5'),
+        (['--window', '5'], '--window 5: expected at least 20'),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else '',
+)
+def test_errors_are_no_alarms(
+    root: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _receive(root, [gateways.jpeg(1)])
+    assert _monitor(root, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_studies_is_an_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _receive(root, [])
+    assert _monitor(root) == 2
+    assert 'no study has an answer yet' in capsys.readouterr().err
+
+
+def test_a_reference_without_its_examples_is_an_error(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _receive(root, [gateways.jpeg(1)])
+    (next(root.glob('artifacts/*/examples/*/Split-test')) / 'data').unlink()
+    assert _monitor(root) == 2
+    assert 'nothing to compare images with' in capsys.readouterr().err
+
+
+def test_an_unexpected_error_is_no_alarm(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _receive(root, [gateways.jpeg(row) for row in range(2)])
+    folder = root / running.FOLDER / 'monitor'
+    folder.mkdir()
+    np.savez(folder / f'reference-{_VERSION}.npz', run='damaged')
+    assert _monitor(root) == 2
+    assert 'unexpected KeyError' in capsys.readouterr().err
