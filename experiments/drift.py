@@ -32,13 +32,14 @@ from rich.table import Table
 from scipy import stats
 
 from experiments import assessment_images as images
+from experiments.official_list import test_list
 from monitoring import descriptors, sample, two_sample
 from monitoring.descriptors import Description
 from monitoring.sample import NOT_ASSESSED, Sample
+from monitoring.two_sample import PATTERN
 from records.parallel import default_workers, ordered_map
 
 Change = Callable[[Image.Image], Image.Image]
-Encode = Callable[[Image.Image, dict], bytes]
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)
 _ALPHA, _LEVEL = 0.01, 0.95
 # An image is described once with each change.
@@ -107,52 +108,63 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def load(root: Path, pediatric: Path, scratch: Path) -> Traffic:
-    """Describes all images; descriptions are kept under `scratch`.
+    """Describes all images; finished descriptions are kept under `scratch`.
 
     Raises:
       DataRootError, MetadataError: there are no records, or no test list.
     """
-    path = scratch / f'drift-{_key(root, pediatric)}.npz'
-    if not path.exists():
-        np.savez_compressed(path, **_describe_all(root, pediatric))
-    stored = dict(np.load(path))
-    names = [*CHANGES, CHILDREN]
-    return Traffic(
-        *(_unpack(stored, name) for name in ('training', 'official')),
-        {name: _unpack(stored, name) for name in names},
-    )
-
-
-def _key(root: Path, pediatric: Path) -> str:
-    """Other images, changes or descriptors give another file."""
-    code = Path(descriptors.__file__).read_bytes() + inspect.getsource(change).encode()
-    code += repr(list(CHANGES)).encode()
-    return hashlib.sha256(f'{root.resolve()} {pediatric.resolve()}'.encode() + code).hexdigest()[:8]
-
-
-def _describe_all(root: Path, pediatric: Path) -> dict[str, np.ndarray]:
-    # It imports TensorFlow, which the workers do not need.
-    from experiments import shift
-
-    official = shift.test_list(root)
+    official = test_list(root)
     lists: dict[str, list[images.RealImage]] = {'training': [], 'official': []}
     for image in images.nih(root):
         lists['official' if image.image_id in official else 'training'].append(image)
-    parts = {name: [(i.content, i.patient) for i in found] for name, found in lists.items()}
-    rng = np.random.default_rng(0)
-    training = lists['training']
-    some = rng.choice(len(training), min(_CHANGED, len(training)), replace=False)
-    for name in CHANGES:
-        parts[name] = [(change(training[row].content, name), training[row].patient) for row in some]
-    children = list(images.pediatric(pediatric))
-    some = rng.choice(len(children), min(_CHANGED, len(children)), replace=False)
-    parts[CHILDREN] = [(children[row].content, children[row].patient) for row in some]
-    stored: dict[str, np.ndarray] = {}
-    for name, pairs in parts.items():
-        work = ordered_map(descriptors.describe, [pair[0] for pair in pairs], default_workers())
-        described = list(track(work, description=name, total=len(pairs), transient=True))
-        stored |= _pack(name, [pair[1] for pair in pairs], described)
-    return stored
+    some = _some(lists['training'])
+
+    def described(name: str, chosen: list[images.RealImage]) -> Sample:
+        path = scratch / f'drift-{_key(root, pediatric, name)}.npz'
+        if not path.exists():
+            work = ((image.content, name if name in CHANGES else '') for image in chosen)
+            found = track(
+                ordered_map(_describe, work, default_workers()),
+                description=name,
+                total=len(chosen),
+                transient=True,
+            )
+            _save(path, [image.patient for image in chosen], list(found))
+        stored = dict(np.load(path))
+        return Sample(
+            stored.pop('groups'), {k: v for k, v in stored.items() if k != PATTERN}, stored[PATTERN]
+        )
+
+    return Traffic(
+        described('training', lists['training']),
+        described('official', lists['official']),
+        {name: described(name, some) for name in CHANGES}
+        | {CHILDREN: described(CHILDREN, _some(list(images.pediatric(pediatric))))},
+    )
+
+
+def _some(found: list[images.RealImage]) -> list[images.RealImage]:
+    rows = np.random.default_rng(0).choice(len(found), min(_CHANGED, len(found)), replace=False)
+    return [found[row] for row in rows]
+
+
+def _key(root: Path, pediatric: Path, name: str) -> str:
+    """Other images, changes or descriptors give another file."""
+    code = Path(descriptors.__file__).read_bytes() + inspect.getsource(change).encode()
+    return hashlib.sha256(
+        f'{root.resolve()} {pediatric.resolve()} {name}'.encode() + code
+    ).hexdigest()[:8]
+
+
+def _describe(work: tuple[bytes, str]) -> Description | None:
+    content, name = work
+    return descriptors.describe(change(content, name) if name else content)
+
+
+def _save(path: Path, groups: list[str], described: list[Description | None]) -> None:
+    refused = np.array([d is None or bool(d.reason) for d in described], np.float64)
+    built = sample.build(groups, described, {NOT_ASSESSED: refused})
+    np.savez_compressed(path, groups=built.groups, **{PATTERN: built.pattern}, **built.columns)
 
 
 def change(content: bytes, name: str) -> bytes:
@@ -171,24 +183,6 @@ def change(content: bytes, name: str) -> bytes:
     else:
         changed.save(stream, 'PNG')
     return stream.getvalue()
-
-
-def _pack(
-    name: str, groups: list[str], described: list[Description | None]
-) -> dict[str, np.ndarray]:
-    refused = np.array([d is None or bool(d.reason) for d in described], np.float64)
-    built = sample.build(groups, described, {NOT_ASSESSED: refused})
-    columns = {f'{name}/{column}': values for column, values in built.columns.items()}
-    return columns | {f'{name}/groups': built.groups, f'{name}/pattern': built.pattern}
-
-
-def _unpack(stored: dict[str, np.ndarray], name: str) -> Sample:
-    own = {
-        key.partition('/')[2]: values
-        for key, values in stored.items()
-        if key.partition('/')[0] == name
-    }
-    return Sample(own.pop('groups'), own, own.pop('pattern'))
 
 
 def measure(

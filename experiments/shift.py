@@ -30,11 +30,8 @@ from experiments import cohort as cohort_lib
 from experiments import cross_validation, quality
 from experiments.cohort import Cohort
 from experiments.cross_validation import Plan
+from experiments.official_list import test_list
 from pipeline import config
-from records import side_files
-from records.data_root import scan
-from records.metadata import read_list
-from records.spelling import ImageNames
 from trainer import calibration, training
 from trainer.tasks import TASKS
 
@@ -64,16 +61,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     content = {name: [vars(figure) for figure in row] for name, row in results.items()}
     (args.scratch / f'shift-{args.task}.json').write_text(json.dumps(content, indent=1))
     console.print(table(results))
-
-
-def test_list(root: Path) -> ImageNames:
-    """The official test list of a data root.
-
-    Raises:
-      DataRootError, MetadataError: the list is missing or not valid.
-    """
-    path = side_files.resolve(side_files.TEST_LIST, side_files.AUTO, scan(str(root)))
-    return read_list(str(root / (path or '')))
 
 
 def split(cohort: Cohort, official: Set[str]) -> dict[str, np.ndarray]:

@@ -157,16 +157,17 @@ def _compare(
     """Name of the reference -> result; nothing for a window that was accepted just now."""
     if is_accepted:
         return {}
-    fixed = TEST_IMAGES, expected.sample
+    name, fixed, images, accepted_study = TEST_IMAGES, expected.sample, window.sample, None
     if accepted.exists():
+        name = ACCEPTED
+        fixed, accepted_study = _load(accepted)
         # Studies that were accepted are no evidence about those that came after them.
-        fixed = ACCEPTED, _load(accepted)[0]
-        window_sample = _after(window, _load(accepted)[1])
-    else:
-        window_sample = window.sample
-    comparisons = {fixed[0]: two_sample.compare(fixed[1], window_sample, permutations)}
+        images = _after(window, accepted_study)
+    comparisons = {name: two_sample.compare(fixed, images, permutations)}
     if good.exists():
         earlier, last = _load(good)
+        if last == accepted_study:
+            return comparisons
         later = _after(window, last)
         if len(np.unique(later.groups)) >= two_sample.MIN_GROUPS:
             comparisons[LAST_GOOD] = two_sample.compare(earlier, later, permutations, seed=1)

@@ -26,6 +26,8 @@ _TITLES = {
     late_labels.KAPPA: 'Cohen’s kappa of flag and reader',
 }
 _EARLIER = 20
+# Of a window; too much for JSON.
+_IMAGES = ('images', 'sample')
 
 
 def write(folder: Path, check: Check) -> None:
@@ -41,11 +43,10 @@ def write(folder: Path, check: Check) -> None:
 
 def as_json(check: Check) -> dict[str, Any]:
     """Everything but the images; NaN becomes None."""
-    content = dataclasses.asdict(
-        dataclasses.replace(check, window=dataclasses.replace(check.window, images=(), sample=None))
-    )
-    for name in ('images', 'sample'):
-        del content['window'][name]
+    content: dict[str, Any] = dict(vars(check))
+    content['window'] = {
+        name: value for name, value in vars(check.window).items() if name not in _IMAGES
+    }
     content['window']['image_count'] = len(check.window.images)
     content['window']['reasons'] = check.window.reasons()
     content['read_shares'] = {
@@ -57,6 +58,8 @@ def as_json(check: Check) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return _plain(vars(value))
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

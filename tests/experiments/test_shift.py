@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.processes import watch
-from experiments import cohort, shift
+from experiments import cohort, official_list, shift
 from experiments.cohort import Cohort
 from records.synth import write_dataset
 from schemas.labels import ABNORMAL
@@ -40,7 +40,7 @@ def images(data: Path) -> Cohort:
 
 
 def test_no_patient_is_in_two_groups(images: Cohort, data: Path) -> None:
-    rows = shift.split(images, shift.test_list(data))
+    rows = shift.split(images, official_list.test_list(data))
     assert sorted(np.concatenate(list(rows.values()))) == list(range(300))
     patients = {name: set(images.patients[indices]) for name, indices in rows.items()}
     assert sum(map(len, patients.values())) == len(set(images.patients))
@@ -57,7 +57,7 @@ def test_a_list_of_no_or_all_images_is_refused(images: Cohort, image_id: str | N
 
 
 def test_the_figures_show_a_shift_of_the_scores(images: Cohort, data: Path) -> None:
-    rows = shift.split(images, shift.test_list(data))
+    rows = shift.split(images, official_list.test_list(data))
     rng = np.random.default_rng(0)
     logits = {
         name: images.labels[ABNORMAL][indices] * 2.0 + rng.normal(size=len(indices))
