@@ -210,7 +210,7 @@ def measure(
     power: dict[str, dict] = results['power']
     jobs: list[tuple[str, Sample, tuple[float, ...]]] = [
         ('no change', traffic.training, (0.0,)),
-        ('official test list', traffic.official, SHARES),
+        ('official test list', traffic.official, (*SHARES, 1.0)),
         *((name, changed, SHARES) for name, changed in traffic.changed.items()),
     ]
     for name, changed, shares in jobs:
@@ -271,17 +271,20 @@ def show(console: Console, results: dict[str, dict]) -> None:
         f'({official["reference"]}): p = {official["p_value"]:.3f}'
     )
     for item in official['alarms']:
-        console.print(
-            f'  {two_sample.TITLES[item["name"]]}: {item["reference"]:.3f} -> '
-            f'{item["window"]:.3f}, p = {item["p_value"]:.3f}'
+        means = (
+            '' if item['name'] == PATTERN else f': {item["reference"]:.3f} -> {item["window"]:.3f}'
         )
-    power = Table('share of windows that alarm at 0.01', *(f'{s:.0%}' for s in SHARES), box=None)
+        console.print(f'  {two_sample.TITLES[item["name"]]}{means}, p = {item["p_value"]:.3f}')
+    power = Table(
+        'share of windows that alarm at 0.01', *(f'{s:.0%}' for s in (*SHARES, 1)), box=None
+    )
     power.add_column(f'{_DETECTED:.0%} detected from')
     for name, row in results['power'].items():
         if list(row) == ['0.0']:
             console.print(f'\nWindows without a change that alarm: {_text(row["0.0"])}')
             continue
-        power.add_row(name, *(f'{row[str(s)][0]:.0%}' for s in SHARES), smallest_detected(row))
+        cells = (f'{row[s][0]:.0%}' if s in row else '–' for s in map(str, (*SHARES, 1.0)))
+        power.add_row(name, *cells, smallest_detected(row))
     console.print(power)
 
 

@@ -59,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks once; returns 0 if the traffic is as expected, 1 for an alarm, 2 for an error."""
+    from pipeline import quiet
+
+    quiet.before_tfx(verbose=False)
     from components.evaluator.predictions import PredictionsError
     from monitoring import checks, reference, report, traffic, two_sample
     from pipeline.metadata_file import StoreError
