@@ -22,6 +22,7 @@ _SQLITE_TIMEOUT_S = 30
 _CONNECT_TIMEOUT_S = 5
 # The advisory lock of PostgreSQL that a migration holds: any number that is not used otherwise.
 _LOCK = 0x637872
+_SQLITE_FULL = 'disk is full'
 
 
 class DatabaseError(RuntimeError):
@@ -90,6 +91,16 @@ def reading(sessions: sessionmaker[Session]) -> Iterator[Session]:
 def reason(error: Exception) -> str:
     """What a database said, on one line, without the values of the statement: users sent them."""
     return str(_original(error)).strip().split('\n')[0]
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error means that the disk of the database is full.
+
+    Nothing of the transaction is stored then. After other errors of a commit, such as a broken
+    connection, nobody knows.
+    """
+    original = _original(error)
+    return type(original).__name__ == 'DiskFull' or _SQLITE_FULL in str(original)
 
 
 def _original(error: Exception) -> Exception:

@@ -18,7 +18,7 @@ from starlette.datastructures import FormData, UploadFile
 from schemas import signatures
 from serving import studies, tokens, uploads
 from serving.api.client import ModelServerError
-from serving.database import tables
+from serving.database import connection, tables
 from serving.gateway import bodies
 from serving.gateway.access import BEARER, User, check, needs
 from serving.gateway.services import Services
@@ -140,15 +140,24 @@ def _accept(services: Services, caller: User, form: FormData) -> bodies.StudyRow
             assert isinstance(file, UploadFile)
             images.append(_store(services, file, number))
     except Exception:
-        for image in images:
-            services.files.remove(image.id)
+        _remove(services, images)
         raise
-    # If this fails, it is not certain that nothing was committed, so the files stay;
-    # `serving.housekeeping` removes those of which the database does not know.
-    with services.sessions() as session, session.begin():
-        study = studies.accept(session, images, caller.name, reference)
+    try:
+        with services.sessions() as session, session.begin():
+            study = studies.accept(session, images, caller.name, reference)
+    except SQLAlchemyError as error:
+        # After other errors the study may have been committed, so the files stay;
+        # `serving.housekeeping` removes those of which the database does not know.
+        if connection.is_full(error):
+            _remove(services, images)
+        raise
     services.scorer.wake()
     return bodies.row(study)
+
+
+def _remove(services: Services, images: list[studies.NewImage]) -> None:
+    for image in images:
+        services.files.remove(image.id)
 
 
 def _store(services: Services, file: UploadFile, number: int) -> studies.NewImage:

@@ -27,7 +27,6 @@ _log = logging.getLogger(__name__)
 # Below this, uploads fail soon.
 _LEAST_FREE_BYTES = 64 << 20
 _SECRET = 'the log says why, and so does this page to a token with the role read'
-_SQLITE_FULL = 'disk is full'
 
 
 def create_app(services: Services) -> Any:
@@ -105,7 +104,7 @@ def _metrics(request: Request) -> Response:
 def _database_down(request: Request, error: Exception) -> JSONResponse:
     reason = connection.reason(error)
     _log.error('%s %s: %s', request.method, request.url.path, reason)
-    if type(getattr(error, 'orig', None)).__name__ == 'DiskFull' or _SQLITE_FULL in reason:
+    if connection.is_full(error):
         return JSONResponse({'detail': api.DISK_FULL}, 507)
     return JSONResponse(
         {'detail': 'the database does not answer: try again later'},

@@ -22,6 +22,7 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND, OTHER_CLASS = 0x0000, 0xA700, 0xC0
 PROCESSING_FAILURE = 0x0110
 # What the system says when there is no room for a file, also a limit of its size.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+_DISK_FULL = 'the disk is full'
 # Each holds its files in memory while it checks and stores them.
 _AT_ONCE = 4
 
@@ -93,12 +94,12 @@ class Intake:
                 raise RefusedError(CANNOT_UNDERSTAND, str(error), identity) from None
             except SQLAlchemyError as error:
                 _log.error('%s: database: %s', actor, connection.reason(error))
-                text = 'the database does not answer'
+                text = _DISK_FULL if connection.is_full(error) else 'the database does not answer'
                 raise RefusedError(OUT_OF_RESOURCES, text, identity) from None
             except OSError as error:
                 _log.error('%s: %s', actor, error.strerror)
                 is_full = error.errno in _NO_SPACE
-                text = 'the disk is full' if is_full else 'the file cannot be stored'
+                text = _DISK_FULL if is_full else 'the file cannot be stored'
                 raise RefusedError(OUT_OF_RESOURCES, text, identity) from None
 
     def known(self, instances: set[str]) -> set[str]:
@@ -119,9 +120,15 @@ class Intake:
         except OSError:
             self._remove(image.id)
             raise
-        # If this fails, it is not certain that nothing was committed, so the files stay;
-        # `serving.housekeeping` removes those of which the database does not know.
-        if joining.join(self._sessions, image, identity, actor):
+        try:
+            is_new = joining.join(self._sessions, image, identity, actor)
+        except SQLAlchemyError as error:
+            # After other errors the image may have been committed, so the files stay;
+            # `serving.housekeeping` removes those of which the database does not know.
+            if connection.is_full(error):
+                self._remove(image.id)
+            raise
+        if is_new:
             self._when_accepted()
         else:
             self._remove(image.id)

@@ -13,8 +13,10 @@ import pydicom
 import pytest
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
+from sqlalchemy import event
 
 from serving.database import connection
+from serving.gateway import api
 from serving.gateway.settings import Limits
 from serving.pacs import commitment
 from serving.pacs.settings import PacsSettings, Peer
@@ -118,6 +120,22 @@ def test_a_full_disk_is_a_lack_of_resources(
     monkeypatch.setattr(gateway.services.files, 'write', full)
     (answer,) = _send(gateway, _dataset('1.2.5'))
     assert (answer.Status, answer.ErrorComment) == (0xA700, 'the disk is full')
+
+
+def test_a_database_on_a_full_disk_leaves_no_files(tmp_path: Path, pushed_nothing: Path) -> None:
+    database = connection.sqlite_url(tmp_path / 'gateway.sqlite')
+    with gateways.running(tmp_path, database, pushed_nothing, pacs=PacsSettings(port=0)) as gateway:
+        engine = gateway.services.sessions.kw['bind']
+        # As small as it can be: each write that needs a new page finds no room.
+        event.listen(engine, 'connect', lambda made, _: made.execute('PRAGMA max_page_count = 1'))
+        engine.dispose()
+        while (response := gateway.upload(gateways.jpeg())).status_code == 202:
+            pass
+        assert (response.status_code, response.json()['detail']) == (507, api.DISK_FULL)
+        (answer,) = _send(gateway, _dataset('1.2.5'))
+        assert (answer.Status, answer.ErrorComment) == (0xA700, 'the disk is full')
+        stored = list(gateway.services.files.folder.glob('??/*'))
+        assert len(stored) == gateway.body('/v1/worklist')['total']
 
 
 def test_other_titles_are_refused(gateway: gateways.Gateway) -> None:
