@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from serving import sites
 from serving.pacs.settings import (
     DEFAULT_AE_TITLE,
     DEFAULT_REPORT_AFTER_S,
@@ -36,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='TITLE[@HOST[:PORT]]',
         help='who may send images; repeat it for each (default: everybody on this machine alone, '
         'nobody elsewhere)',
+    )
+    group.add_argument(
+        '--dicom-site',
+        action='append',
+        default=[],
+        metavar='TITLE=SITE',
+        help='the site of what a sender sends; repeat it for each (default: that of --site)',
     )
     group.add_argument(
         '--ae-title',
@@ -111,4 +119,30 @@ def settings(args: argparse.Namespace, is_local: bool) -> PacsSettings:
         report_after_s=args.report_after,
         commits=args.dicom_commitment,
         tls=tls,
+        sites=_sites(args),
     )
+
+
+def _sites(args: argparse.Namespace) -> dict[str, str]:
+    """Title -> site, of --dicom-site."""
+    peers = {Peer.parse(text).ae_title for text in args.dicom_peer}
+    result: dict[str, str] = {}
+    for text in args.dicom_site:
+        title, equals, site = text.partition('=')
+        try:
+            is_pair = bool(equals and sites.check(site)) and Peer.parse(title) == Peer(title)
+        except (SettingError, sites.SiteError) as error:
+            raise SettingError(f'--dicom-site {text}: {error}') from None
+        problem = ''
+        if not is_pair:
+            problem = 'expected TITLE=SITE'
+        elif args.dicom_port is None:
+            problem = 'only with --dicom-port'
+        elif title in result:
+            problem = f'{title} has a site already'
+        elif peers and title not in peers:
+            problem = f'{title} is not one of --dicom-peer'
+        if problem:
+            raise SettingError(f'--dicom-site {text}: {problem}')
+        result[title] = site
+    return result

@@ -16,7 +16,7 @@ from sqlalchemy import Select, and_, bindparam, func, insert, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from schemas.labels import FINDINGS
-from serving import audit
+from serving import audit, sites
 from serving.database.tables import (
     NOT_ASSESSED,
     PENDING,
@@ -78,6 +78,7 @@ class Filters:
     since: datetime.datetime | None = None
     until: datetime.datetime | None = None
     search: str = ''
+    site: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,20 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def accept(session: Session, images: Sequence[NewImage], actor: str, reference: str = '') -> Study:
+def accept(
+    session: Session,
+    images: Sequence[NewImage],
+    actor: str,
+    reference: str = '',
+    site: str = '',
+) -> Study:
     """Adds a study whose files are stored; it is accepted when the transaction is committed."""
     study = Study(
         id=new_id(),
         arrived_at=_now(),
         uploaded_by=actor,
         reference=reference,
+        site=site,
         state=PENDING,
         image_count=len(images),
     )
@@ -256,7 +264,7 @@ def work_list(
       limit: studies per page, at most 200.
 
     Raises:
-      StudyError: the sort order, state or cursor does not exist.
+      StudyError: the sort order, state or cursor does not exist, or no site can have the name.
     """
     if sort not in SORTS:
         raise StudyError(f'sort {sort!r}: expected one of {", ".join(SORTS)}')
@@ -285,6 +293,11 @@ def _filtered(query: Select, filters: Filters) -> Select:
         query = query.where(Study.flag.is_(filters.flag))
     if filters.is_read is not None:
         query = query.where(Study.is_read.is_(filters.is_read))
+    if filters.site is not None:
+        try:
+            query = query.where(Study.site == sites.check(filters.site))
+        except sites.SiteError as error:
+            raise StudyError(str(error)) from None
     if filters.since is not None:
         query = query.where(Study.arrived_at >= filters.since)
     if filters.until is not None:

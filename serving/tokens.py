@@ -9,7 +9,7 @@ import secrets
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from serving import audit
+from serving import audit, sites
 from serving.database.tables import Token
 
 UPLOAD, READ, RELEASE, ADMIN = 'upload', 'read', 'release', 'admin'
@@ -25,7 +25,7 @@ class TokenError(ValueError):
     """A token that cannot be made or revoked; the text says why."""
 
 
-def create(session: Session, name: str, roles: list[str], actor: str) -> str:
+def create(session: Session, name: str, roles: list[str], actor: str, site: str = '') -> str:
     """Makes a token, and returns its secret, which is shown only here.
 
     Args:
@@ -33,9 +33,11 @@ def create(session: Session, name: str, roles: list[str], actor: str) -> str:
       name: who or what uses it; readings and the audit log show it.
       roles: some of `ROLES`.
       actor: who makes it.
+      site: of what is uploaded with it; '' for that of the gateway.
 
     Raises:
       TokenError: the name is taken, or a role does not exist.
+      sites.SiteError: no site can have this name.
     """
     unknown = sorted(set(roles) - set(ROLES))
     if unknown or not roles:
@@ -47,9 +49,10 @@ def create(session: Session, name: str, roles: list[str], actor: str) -> str:
         raise TokenError(f'the name {name!r} means the service itself in the audit log')
     if session.scalar(select(Token).where(Token.name == name)):
         raise TokenError(f'there is a token {name!r} already; revoked names are not used again')
+    sites.check(site)
     secret = _PREFIX + secrets.token_urlsafe(32)
-    session.add(Token(name=name, roles=roles, sha256=_digest(secret), created_at=_now()))
-    audit.append(session, actor, 'token created', name, roles=roles)
+    session.add(Token(name=name, roles=roles, site=site, sha256=_digest(secret), created_at=_now()))
+    audit.append(session, actor, 'token created', name, roles=roles, site=site)
     return secret
 
 

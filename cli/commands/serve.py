@@ -60,11 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='delete image files of this age; studies, answers and readings stay (default: 0, '
         'which keeps them)',
     )
+    parser.add_argument(
+        '--site',
+        default='',
+        metavar='SITE',
+        help='the site of studies whose token or DICOM sender has none (default: the one without '
+        'a name)',
+    )
     pacs.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serves until interrupted; returns 0, or 1 if it cannot serve."""
+    from serving import sites
     from serving.gateway.settings import Settings
 
     is_local = args.host in _LOOPBACK
@@ -81,7 +89,13 @@ def run(args: argparse.Namespace) -> int:
         target, data = service.target(args), service.data_folder(args)
         address = service.address(args.model_server or '')
         exchange = pacs.settings(args, is_local)
-    except (roots.RootError, service.ServiceError, pacs.SettingError) as error:
+        sites.check(args.site)
+    except (
+        roots.RootError,
+        service.ServiceError,
+        pacs.SettingError,
+        sites.SiteError,
+    ) as error:
         return refuse('serve', error)
     settings = Settings(
         target=str(target),
@@ -94,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
         retention_days=args.retention_days,
         config_file=args.config_file,
         pacs=exchange,
+        site=args.site,
     )
     try:
         _set_up(data)

@@ -33,11 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 help='what it may do: upload (studies), read (studies, and write readings), '
                 'release (versions) or admin (everything); may be repeated',
             )
+            action.add_argument(
+                '--site',
+                default='',
+                metavar='SITE',
+                help='the site that its uploads belong to (default: the one of the gateway)',
+            )
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs an action; returns 0, or 1 if it is refused."""
-    from serving import person, tokens
+    from serving import person, sites, tokens
     from serving.database.connection import DatabaseError
 
     try:
@@ -46,11 +52,12 @@ def run(args: argparse.Namespace) -> int:
         with service.open_database(args, create=args.action == 'create') as session:
             if args.action == 'create':
                 roles = list(dict.fromkeys(args.role))
-                secret = tokens.create(session, args.name, roles, person.name())
+                secret = tokens.create(session, args.name, roles, person.name(), args.site)
             else:
                 tokens.revoke(session, args.name, person.name())
     except (
         tokens.TokenError,
+        sites.SiteError,
         roots.RootError,
         service.ServiceError,
         DatabaseError,
@@ -68,11 +75,12 @@ def _list(args: argparse.Namespace) -> int:
     from pipeline.tables import plain_table
     from serving import tokens
 
-    table = plain_table('name', 'roles', 'created', 'revoked')
+    table = plain_table('name', 'roles', 'site', 'created', 'revoked')
     with service.open_database(args, readonly=True) as session:
         for token in tokens.all_tokens(session):
             revoked = f'{token.revoked_at:%Y-%m-%d %H:%M}' if token.revoked_at else ''
             roles = ' '.join(token.roles)
-            table.add_row(token.name, roles, f'{token.created_at:%Y-%m-%d %H:%M}', revoked)
+            created = f'{token.created_at:%Y-%m-%d %H:%M}'
+            table.add_row(token.name, roles, token.site, created, revoked)
     Console().print(table)
     return 0

@@ -72,6 +72,7 @@ class Study(Base):
       dicom_key: of the DICOM study, whose images may arrive one by one; see `serving.pacs.keys`.
       image_count: grows with each image that joins the study; answers count only if it has not
         changed meanwhile.
+      site: where it comes from; see `serving.sites`.
     """
 
     __tablename__ = 'study'
@@ -88,6 +89,7 @@ class Study(Base):
     is_read: Mapped[bool] = mapped_column(default=False)
     dicom_key: Mapped[str | None] = mapped_column(String(64))
     image_count: Mapped[int] = mapped_column(default=0, server_default='0')
+    site: Mapped[str] = mapped_column(String(64), default='', server_default='')
     images: Mapped[list[Image]] = relationship(back_populates='study', order_by='Image.position')
     readings: Mapped[list[Reading]] = relationship(order_by='Reading.number')
     __table_args__ = (
@@ -95,6 +97,7 @@ class Study(Base):
         Index('study_by_probability', 'probability', 'number'),
         Index('study_by_flag', 'flag', 'number'),
         Index('study_by_dicom_key', 'dicom_key', unique=True),
+        Index('study_by_site', 'site', 'number'),
     )
 
 
@@ -217,6 +220,7 @@ class Token(Base):
 
     Attributes:
       roles: some of upload, read, release and admin.
+      site: of what is uploaded with it; '' for that of the gateway.
     """
 
     __tablename__ = 'token'
@@ -226,3 +230,4 @@ class Token(Base):
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime.datetime]
     revoked_at: Mapped[datetime.datetime | None]
+    site: Mapped[str] = mapped_column(String(64), default='', server_default='')

@@ -26,10 +26,17 @@ _READING = frozenset({'GET', 'HEAD', 'OPTIONS'})
 
 @dataclass(frozen=True)
 class User:
-    """Who calls: the name of a token and its roles."""
+    """Who calls.
+
+    Attributes:
+      name: of the token.
+      roles: of the token.
+      site: of what it uploads; '' for that of the gateway.
+    """
 
     name: str
     roles: frozenset[str]
+    site: str = ''
 
     def may(self, role: str) -> bool:
         """Whether it has a role; an admin has all."""
@@ -61,7 +68,7 @@ def look_up(sessions: sessionmaker[Session], secret: str) -> User | None:
 
 def _of(session: Session, secret: str) -> User | None:
     token = tokens.find(session, secret)
-    return User(token.name, frozenset(token.roles)) if token else None
+    return User(token.name, frozenset(token.roles), token.site) if token else None
 
 
 def check(request: Request, role: str, session: Session | None = None) -> User:

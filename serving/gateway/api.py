@@ -144,7 +144,8 @@ def _accept(services: Services, caller: User, form: FormData) -> bodies.StudyRow
         raise
     try:
         with services.sessions() as session, session.begin():
-            study = studies.accept(session, images, caller.name, reference)
+            site = caller.site or services.settings.site
+            study = studies.accept(session, images, caller.name, reference, site)
     except SQLAlchemyError as error:
         # After other errors the study may have been committed, so the files stay;
         # `serving.housekeeping` removes those of which the database does not know.
@@ -188,6 +189,9 @@ def work_list(
     search: Annotated[
         bodies.Text, Query(max_length=100, description='reference or start of the id')
     ] = '',
+    site: Annotated[
+        str | None, Query(description='where they come from; empty: the site without a name')
+    ] = None,
     sort: Annotated[
         Literal['-arrived', 'arrived', '-probability', 'probability'],
         Query(description='a leading - is descending'),
@@ -197,7 +201,7 @@ def work_list(
 ) -> bodies.WorkListBody:
     """A page of the work list, by arrival unless asked otherwise. No study is ever left out."""
     del caller
-    filters = studies.Filters(state, flag, is_read, _utc(since), _utc(until), search)
+    filters = studies.Filters(state, flag, is_read, _utc(since), _utc(until), search, site)
     with services.reading() as session:
         try:
             page = studies.work_list(session, filters, sort, cursor, limit)

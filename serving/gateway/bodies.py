@@ -101,6 +101,7 @@ class StudyRow(BaseModel):
     version: int | None
     scored_at: datetime.datetime | None
     is_read: bool
+    site: str = Field(description='where it comes from; empty: the site without a name')
 
 
 class StudyBody(StudyRow):

@@ -137,7 +137,7 @@ def _accept(
         file.seek(0)
         content = file.read(services.settings.limits.max_file_bytes + 1)
         try:
-            identity = services.pacs.intake.accept(content, caller.name, study)
+            identity = services.pacs.intake.accept(content, caller.name, study, caller.site)
         except intake.RefusedError as error:
             failed.append({**_reference(error.identity), **_reason(error)})
         else:

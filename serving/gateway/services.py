@@ -53,6 +53,7 @@ class Services:
             settings.limits.max_pixels,
             self._wake_scorer,
             self.version,
+            settings.site,
         )
         self.housekeeping = Housekeeping(
             self.sessions,

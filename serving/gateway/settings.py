@@ -54,6 +54,7 @@ class Settings:
       limits: what a client may send.
       config_file: of the model server; None for the one in the push directory.
       pacs: the exchange with an archive.
+      site: of studies whose sender has none.
     """
 
     target: str
@@ -67,3 +68,4 @@ class Settings:
     limits: Limits = Limits()
     config_file: Path | None = None
     pacs: PacsSettings = field(default_factory=PacsSettings)
+    site: str = ''

@@ -28,6 +28,7 @@ class Exchange:
       max_bytes, max_pixels: of a DICOM object.
       when_accepted: called after each new object.
       version_info: what is on record about a version.
+      site: of objects whose sender has none.
 
     Raises:
       OSError: the port cannot be had.
@@ -44,6 +45,7 @@ class Exchange:
         max_pixels: int,
         when_accepted: Callable[[], None],
         version_info: Callable[[int], VersionInfo],
+        site: str = '',
     ):
         self.origins, self._version_info = origins, version_info
         self.intake = Intake(
@@ -53,6 +55,7 @@ class Exchange:
             max_bytes,
             max_pixels,
             when_accepted,
+            site,
         )
         self.outbox = Outbox(sessions, settings, self.report)
         self._receiver = Receiver(settings, self.intake) if settings.port is not None else None

@@ -49,6 +49,7 @@ class Intake:
       origins: of what is kept of their headers; None keeps nothing.
       max_bytes, max_pixels: of an object.
       when_accepted: called after each that is new.
+      site: of objects whose sender has none.
     """
 
     def __init__(
@@ -59,13 +60,16 @@ class Intake:
         max_bytes: int,
         max_pixels: int,
         when_accepted: Callable[[], None],
+        site: str = '',
     ):
         self._sessions, self._files, self._origins = sessions, files, origins
         self.max_bytes, self._max_pixels = max_bytes, max_pixels
-        self._when_accepted = when_accepted
+        self._when_accepted, self._site = when_accepted, site
         self._room = threading.BoundedSemaphore(_AT_ONCE)
 
-    def accept(self, content: bytes, actor: str, study: str | None = None) -> origin.Identity:
+    def accept(
+        self, content: bytes, actor: str, study: str | None = None, site: str = ''
+    ) -> origin.Identity:
         """Accepts an object; when this returns, it is on the disk with its study.
 
         An object that was accepted before is not stored again.
@@ -74,6 +78,7 @@ class Intake:
           content: the DICOM file.
           actor: who sends it, for the audit log.
           study: the Study Instance UID that it has to have; None for any.
+          site: of the sender; '' if it has none. A study keeps that of its first object.
 
         Raises:
           RefusedError: it is not accepted; then nothing is stored.
@@ -88,7 +93,7 @@ class Intake:
                 identity = origin.identity(content)
                 if study is not None and identity.study != study:
                     raise RefusedError(OTHER_CLASS, 'the object is of another study', identity)
-                self._accept(content, identity, actor)
+                self._accept(content, identity, actor, site or self._site)
                 return identity
             except uploads.UploadError as error:
                 raise RefusedError(CANNOT_UNDERSTAND, str(error), identity) from None
@@ -106,7 +111,7 @@ class Intake:
         """Those of some SOP Instance UIDs whose images are stored."""
         return joining.known(self._sessions, instances)
 
-    def _accept(self, content: bytes, identity: origin.Identity, actor: str) -> None:
+    def _accept(self, content: bytes, identity: origin.Identity, actor: str, site: str) -> None:
         checked = uploads.check(content, self._max_pixels)
         stored = uploads.without_metadata(content, checked.kind)
         kept = origin.extract(content) if self._origins else b''
@@ -121,7 +126,7 @@ class Intake:
             self._remove(image.id)
             raise
         try:
-            is_new = joining.join(self._sessions, image, identity, actor)
+            is_new = joining.join(self._sessions, image, identity, actor, site)
         except SQLAlchemyError as error:
             # After other errors the image may have been committed, so the files stay;
             # `serving.housekeeping` removes those of which the database does not know.

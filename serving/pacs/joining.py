@@ -35,11 +35,16 @@ def known(sessions: sessionmaker[Session], instances: set[str]) -> set[str]:
 
 
 def join(
-    sessions: sessionmaker[Session], image: studies.NewImage, identity: Identity, actor: str
+    sessions: sessionmaker[Session],
+    image: studies.NewImage,
+    identity: Identity,
+    actor: str,
+    site: str = '',
 ) -> bool:
     """Adds an image, whose file is stored, to its study; it is accepted when this returns.
 
-    A study that has its answer waits for one again, and counts as unread.
+    A study that has its answer waits for one again, and counts as unread. It keeps the site of its
+    first image.
 
     Returns:
       False if the image was there already: then nothing changes.
@@ -47,14 +52,16 @@ def join(
     for attempt in range(_ATTEMPTS):
         try:
             with sessions() as session, session.begin():
-                return _join(session, image, identity, actor)
+                return _join(session, image, identity, actor, site)
         except IntegrityError:
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError
 
 
-def _join(session: Session, image: studies.NewImage, identity: Identity, actor: str) -> bool:
+def _join(
+    session: Session, image: studies.NewImage, identity: Identity, actor: str, site: str
+) -> bool:
     found = session.scalar(
         select(Study).where(Study.dicom_key == origin.key(identity.study)).with_for_update()
     )
@@ -65,6 +72,7 @@ def _join(session: Session, image: studies.NewImage, identity: Identity, actor: 
             uploaded_by=actor,
             dicom_key=origin.key(identity.study),
             image_count=0,
+            site=site,
         )
         session.add(found)
         session.flush()

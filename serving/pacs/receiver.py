@@ -122,7 +122,8 @@ class Receiver:
     def _store(self, event: evt.Event) -> Any:
         title = _caller(event)
         try:
-            self._intake.accept(event.encoded_dataset(), f'dicom:{title}')
+            site = self._settings.sites.get(title, '')
+            self._intake.accept(event.encoded_dataset(), f'dicom:{title}', site=site)
         except intake.RefusedError as error:
             _log.warning('%s: object refused (0x%04X): %s', title, error.status, error)
             return _status(error.status, str(error))

@@ -7,6 +7,7 @@ import enum
 import re
 import ssl
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -201,6 +202,7 @@ class PacsSettings:
       tls: of the receiver and of `dicoms` targets; None for none.
       max_associations: at the same time.
       timeout_s: for the next message of an association.
+      sites: title of a sender -> site of what it sends.
     """
 
     host: str = '127.0.0.1'
@@ -213,3 +215,4 @@ class PacsSettings:
     tls: Tls | None = None
     max_associations: int = 64
     timeout_s: float = 30.0
+    sites: Mapping[str, str] = field(default_factory=dict)

@@ -32,6 +32,12 @@ def test_peers_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [target.name for target in named.targets] == ['dicom://C@c:2']
 
 
+def test_senders_have_sites() -> None:
+    options = ('--dicom-site', 'ROOM1=North wing', '--dicom-site', 'ROOM2=a=b')
+    settings = _settings('--dicom-port', '104', *options)
+    assert settings.sites == {'ROOM1': 'North wing', 'ROOM2': 'a=b'}
+
+
 @pytest.mark.parametrize(
     ('options', 'is_local', 'message'),
     [
@@ -40,6 +46,20 @@ def test_peers_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:
         (['--report-to', 'dicoms://A@a:1'], True, 'needs --dicom-tls'),
         (['--ae-title', 'A\\B'], True, 'expected TITLE'),
         (['--dicom-tls', 'a', 'b', 'c'], True, 'TLS with a, b, c'),
+        (['--dicom-site', 'ROOM1'], True, 'ROOM1: expected TITLE=SITE'),
+        (['--dicom-site', 'ROOM1='], True, 'ROOM1=: expected TITLE=SITE'),
+        (['--dicom-site', f'ROOM1={"s" * 65}'], True, 'at most 64 printable characters'),
+        (['--dicom-site', 'ROOM1=A'], True, 'only with --dicom-port'),
+        (
+            ['--dicom-port', '1', '--dicom-site', 'ROOM1=A', '--dicom-site', 'ROOM1=B'],
+            True,
+            'ROOM1 has a site already',
+        ),
+        (
+            ['--dicom-port', '1', '--dicom-peer', 'ROOM2', '--dicom-site', 'ROOM1=A'],
+            True,
+            'ROOM1 is not one of --dicom-peer',
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(options: list[str], is_local: bool, message: str) -> None:
