@@ -92,7 +92,8 @@ def graph(config, fingerprint: str | None, read_target: bool = True):
     from components.pusher.target import TargetError
     from pipeline.config import ConfigError
     from pipeline.create_pipeline import create_pipeline
-    from pipeline.execute import check_weights, data_fingerprint
+    from pipeline.execute import check_weights
+    from pipeline.run_inputs import data_fingerprint
     from records.data_root import DataRootError
 
     try:

@@ -30,6 +30,7 @@ from pipeline import evaluation
 from pipeline.code_digest import digest
 from pipeline.config import Config
 from pipeline.kubeflow.entrypoint import store_uri
+from pipeline.run_inputs import file_digest
 from pipeline.run_root import RunRoot
 from pipeline.steps import (
     AUDIT,
@@ -75,7 +76,7 @@ def create_pipeline(
 
     Args:
       config: the configuration, with `root` and `data.root` set.
-      fingerprint: the fingerprint of the data when the run starts (`execute.data_fingerprint`).
+      fingerprint: the fingerprint of the data when the run starts (`run_inputs.data_fingerprint`).
       metadata: the connection to the metadata store, for runners that need one.
       setup_file: path of this project's setup.py when the steps run; None if there is none.
       weights_digest: identifies the weights where this machine cannot read them; None computes the
@@ -311,19 +312,13 @@ def _expert_labels(config: Config) -> str:
         findings=task.findings,
         replicates=config.evaluation.replicates,
         level=config.evaluation.interval,
-        digest=_file_digest(path),
+        digest=file_digest(path),
     ).model_dump_json()
 
 
 def _weights_digest(config: Config) -> str:
     """A digest of the weights file: another file at the same path is another experiment."""
-    return _file_digest(config.model.weights) if config.model.weights else ''
-
-
-def _file_digest(path: str) -> str:
-    if not storage.exists(path):
-        return 'missing'  # the step that reads it reports it, with advice
-    return hashlib.sha256(storage.read_bytes(path)).hexdigest()[:16]
+    return file_digest(config.model.weights) if config.model.weights else ''
 
 
 def _schema_text() -> str:

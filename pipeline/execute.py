@@ -15,7 +15,6 @@ import storage
 from components.evaluator import results
 from components.pusher import push
 from components.pusher import target as push_target
-from components.xray_example_gen import data_files
 from pipeline import (
     counts,
     create_pipeline,
@@ -24,6 +23,7 @@ from pipeline import (
     metrics,
     picture,
     root_lock,
+    run_inputs,
     run_record,
     summary,
     weights,
@@ -34,7 +34,6 @@ from pipeline.error_text import presentable
 from pipeline.exit_codes import FAILED, NOT_BLESSED, PUSHED
 from pipeline.run_root import RunRoot
 from pipeline.steps import AUDIT, EVALUATOR, PUSHER, SERVING_CHECK
-from records.data_root import fingerprint, scan
 
 
 class _RecordingDisplay:
@@ -90,8 +89,10 @@ def execute(
             check_weights(config)
             with RunDisplay(console) as display:
                 push.restore(config.push_directory, _version_copies(config))
+                inputs = run_inputs.read(config)
+                recorder.read_inputs(inputs)
                 pipeline = create_pipeline.create_pipeline(
-                    config, data_fingerprint(config), local_runner.metadata_config(config.root)
+                    config, inputs[run_inputs.DATA], local_runner.metadata_config(config.root)
                 )
                 for step in local_runner.run(
                     pipeline, _RecordingDisplay(display, recorder), run_id, counts.check
@@ -132,21 +133,6 @@ def _version_copies(config: Config) -> Iterator[str]:
     """The folders with copies of served versions, which are artifacts of Pusher and Baseline."""
     for path in pathlib.Path(config.artifacts_directory).rglob(push_target.MANIFEST):
         yield str(path.parent)
-
-
-def data_fingerprint(config: Config) -> str:
-    """The fingerprint of all files that ingestion reads.
-
-    Raises:
-      DataRootError: there are no files, or a side file is missing.
-      OSError: a folder cannot be listed.
-    """
-    assert config.data.root is not None
-    data_root = scan(config.data.root, config.data.patterns)
-    data = data_files.locate(config.data, data_root)
-    return fingerprint(
-        data_root.path, data_root.of_spans(data.spans), data_files.side_paths(data_root.path, data)
-    )
 
 
 def check_weights(config: Config) -> None:

@@ -10,6 +10,7 @@ from records.terminal import printable
 PUSHED = 0
 FAILED = 1
 NOT_BLESSED = 3
+NOT_NEEDED = 4  # `run --if-needed`: nothing has changed since the last run
 # The exit code that shells use for a program that Ctrl-C ended.
 INTERRUPTED = 130
 _LAYOUT = '\n\t'

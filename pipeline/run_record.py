@@ -64,6 +64,9 @@ class RunRecord:
       display_name: the name that a person gave the run; '' without one. Runs can share it.
       note: what that person wrote about the run; '' without a note.
       settings: the configuration, see `Config.settings`; {} in records of earlier versions.
+      inputs: what the run depends on, see `run_inputs.read`; {} in records of earlier versions, and
+        if the run could not read its data.
+      why: why `--if-needed` ran, in sentences; [] without that option.
     """
 
     name: str
@@ -83,6 +86,8 @@ class RunRecord:
     display_name: str = ''
     note: str = ''
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    inputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    why: list[str] = dataclasses.field(default_factory=list)
 
     def is_running(self, root: str) -> bool:
         """Whether the run is still at work in `root`.
@@ -113,7 +118,7 @@ class Recorder:
           name: the name of the run in the metadata store.
           pipeline: the name of the pipeline.
           log: the path of the log file.
-          described: `display_name`, `note` and `settings` of `RunRecord`.
+          described: `display_name`, `note`, `settings` and `why` of `RunRecord`.
 
         Raises:
           OSError: the root cannot be written to.
@@ -132,6 +137,11 @@ class Recorder:
         self._path = RunRoot(Path(root)).records / f'{run_id(name)}.json'
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._write()
+
+    def read_inputs(self, inputs: dict[str, str]) -> None:
+        """Records what the run depends on."""
+        self.record.inputs = inputs
+        self._update()
 
     def begin_step(self, name: str) -> None:
         """Records that a step is about to run."""

@@ -9,8 +9,8 @@ import pathlib
 
 import storage
 from cli import experiment_options as options
-from cli import run_name
-from pipeline.exit_codes import cannot_write, refuse
+from cli import run_if_needed, run_name
+from pipeline.exit_codes import NOT_NEEDED, cannot_write, refuse
 from pipeline.run_root import RunRoot
 
 _SUDDEN_END = (
@@ -27,6 +27,7 @@ _EXIT_CODES = """exit codes:
   0    blessed and pushed
   1    failed; the message says what to do
   3    ran to the end, but the model was not blessed
+  4    not needed: nothing has changed (with --if-needed)
   130  interrupted with Ctrl-C
 
 Finished steps and finished epochs of a training are kept:
@@ -38,23 +39,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `run`."""
     options.add_arguments(parser)
     run_name.add_arguments(parser, 'its start time')
+    run_if_needed.add_arguments(parser)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EXIT_CODES
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the pipeline; returns 0 if it pushed a model, 3 if not blessed, 1 if it failed."""
+    """Runs the pipeline; returns an exit code of `pipeline.exit_codes`."""
     from pipeline import config as config_lib
     from pipeline import data_check, quiet, run_record, sudden_end, weights
     from records import terminal
 
     try:
+        run_if_needed.check(args)
         config = options.configuration(args)
         weights.check(config.model)
         notes = data_check.check(config)
+        quiet.before_tensorflow(args.verbose)
+        why = run_if_needed.reasons(args, config) if args.if_needed else []
     except config_lib.ConfigError as error:
         return refuse('run', error)
-    quiet.before_tensorflow(args.verbose)
+    if args.if_needed and not why:
+        print(f'{config.pipeline}: no run is needed, nothing has changed in {config.root}')
+        return NOT_NEEDED
     now = datetime.datetime.now()
     name = now.isoformat(timespec='microseconds')
     log = os.path.join(RunRoot(config.root).logs, f'{now:%Y%m%d-%H%M%S}.log')
@@ -70,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
                 display_name=args.name or '',
                 note=args.note or '',
                 settings=config.settings(),
+                why=why,
             ) as recorder,
         ):
             # Without a terminal, rich would cut tables to 80 columns.
@@ -82,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
             for title, text in (('name', args.name), ('note', args.note)):
                 if text:
                     console.print(f'{title:<11} {text}', markup=False, soft_wrap=True)
+            for reason in why:
+                console.print(f'{"runs because":<11} {reason}', markup=False, soft_wrap=True)
             for warning in notes:
                 console.print(f'Note: {warning}', markup=False, soft_wrap=True, style='yellow')
             with console.status('starting TensorFlow and TFX'):

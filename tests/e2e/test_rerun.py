@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from components.pusher import target
+from pipeline.exit_codes import NOT_NEEDED
 from pipeline.steps import REQUIRED
 from tests.support import pipeline_runs as runs
 from tests.support.pipeline_runs import CACHED, COMPLETE, NOISE, that_ran
@@ -86,6 +87,22 @@ def test_an_unchanged_run_is_cached_and_pushes_nothing(program: Program, pushed)
         re.MULTILINE,
     )
     assert 'Pushed.' not in finished.screen and 'nothing served yet' not in finished.screen
+
+
+def test_a_run_happens_only_if_it_is_needed(program: Program, pushed):
+    serve_only_the_first(pushed)
+    before = runs.states(pushed.root)
+    finished = program.run(pushed.root, '--if-needed')
+    assert finished.exit_code == NOT_NEEDED, finished.screen
+    assert 'no run is needed, nothing has changed' in finished.screen
+    assert runs.states(pushed.root) == before
+
+    finished = program.run(
+        pushed.root, '--if-needed', '--set', 'gate.max_share={inverted_polarity: 0.03}'
+    )
+    assert finished.exit_code == 0, finished.screen
+    assert 'runs because the configuration changed: gate.max_share.inverted_p' in finished.screen
+    assert that_ran(pushed.root) == {'DataGate', 'Pusher'}
 
 
 def test_an_unchanged_run_repairs_a_damaged_served_version(program: Program, pushed):

@@ -306,10 +306,11 @@ def test_help_of_run_lists_the_exit_codes(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         cli.main(['run', '--help'])
     text = capsys.readouterr().out
-    assert [line.split()[0] for line in text.partition('exit codes:\n')[2].splitlines()[:4]] == [
+    assert [line.split()[0] for line in text.partition('exit codes:\n')[2].splitlines()[:5]] == [
         '0',
         '1',
         '3',
+        '4',
         '130',
     ]
     assert 'run the same command again to resume' in text

@@ -36,9 +36,9 @@ from pipeline import config as config_lib
 from pipeline import local_runner
 from pipeline.create_pipeline import create_pipeline
 from pipeline.display import RunDisplay
-from pipeline.execute import data_fingerprint
 from pipeline.kubeflow import spec
 from pipeline.kubeflow.parameters import KubeflowParameters
+from pipeline.run_inputs import data_fingerprint
 from records import tfrecord
 from records.example_proto import Example
 from schemas.features import IMAGE, IMAGE_ID, SPLITS, transformed
