@@ -146,6 +146,7 @@ class TestRealImages:
 
 @pytest.mark.real_data
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_search_in_the_full_set_does_not_compare_all_pairs(real, monkeypatch):
     _, thumbnails, _ = real
     random = np.random.default_rng(3)

@@ -143,7 +143,7 @@ def test_a_comment_does_not_repeat_the_training(program: Program, pushed):
 @pytest.mark.parametrize(
     ('module', 'first'),
     [
-        pytest.param('training', 'Trainer', id='training'),
+        pytest.param('training', 'Trainer', id='training', marks=pytest.mark.long),
         pytest.param('preprocessing', 'Transform', id='preprocessing'),
     ],
 )

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from components.evaluator.results import CANDIDATE, Confusion
@@ -18,7 +17,7 @@ from pages import assets, names, runs, site, threshold_counts, threshold_page
 from pages import store as store_lib
 from pages.measured import Evaluation, EvaluationError
 from pages.runs import Run
-from tests.support import predicted_images
+from tests.support import accessibility, predicted_images
 from tests.support.chromium import opened, texts
 from tests.support.predicted_images import KEYS, OPERATING_POINT
 from tests.support.synthetic_root import RootBuilder
@@ -238,8 +237,6 @@ def test_images_that_the_model_could_not_assess_are_named(page: Page, kept: pd.D
 
 @pytest.mark.slow
 def test_the_page_is_accessible_and_fits_a_phone(page: Page) -> None:
-    # Without `preload`, which reads style sheets as no page on disk may.
-    results = Axe().run(page, options={'preload': False})
-    assert results.violations_count == 0, results.generate_report()
+    assert accessibility.violations(page, from_disk=True) == []
     page.set_viewport_size({'width': 400, 'height': 800})
     assert not page.locator('html').evaluate('element => element.scrollWidth > element.clientWidth')

@@ -906,6 +906,7 @@ def test_a_full_disk_leaves_no_data_behind(
 
 @pytest.mark.real_data
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_pediatric_set(real_data: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'
     pattern = r'^(person\d+|(?:NORMAL\d*-)?IM-\d+)'

@@ -70,6 +70,7 @@ def run(
     return on_copy
 
 
+@pytest.mark.long
 def test_the_shipped_files_pass(capsys: pytest.CaptureFixture[str]) -> None:
     code = command.main([])
     output = capsys.readouterr().out

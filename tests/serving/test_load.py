@@ -42,7 +42,7 @@ def test_a_lost_study_is_noticed(root: Path, tmp_path: Path) -> None:
     assert problems == [f'study {"0" * 32} is lost']
 
 
-@pytest.mark.parametrize('name', ['model-server', 'slow'])
+@pytest.mark.parametrize('name', [pytest.param('model-server', marks=pytest.mark.long), 'slow'])
 def test_an_outage_of_the_model_server_loses_nothing(root: Path, tmp_path: Path, name: str) -> None:
     """Of disk and database, test_serve_command.py has tests."""
     outage = outages.run(name, root, tmp_path / 'service', _IMAGES, 5)

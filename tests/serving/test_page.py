@@ -23,7 +23,6 @@ import numpy as np
 import psutil
 import pytest
 import requests
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -46,7 +45,7 @@ from serving.gateway.settings import Limits
 from serving.notice import RESEARCH_USE
 from serving.uploads import Upload
 from tests.pages.test_card import card_parts
-from tests.support import program, push_targets
+from tests.support import accessibility, program, push_targets
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _RUN = '2026-11-30T10:05:34.180363'
@@ -61,8 +60,9 @@ _ROLES = {
     'other reader': ['read'],
     'archive': ['upload'],
 }
-# Three times the pause between two updates of the work list, on a machine with other work.
-expect.set_options(timeout=15_000)
+_PATIENCE_MS = 30_000
+# Six times the pause between two updates of the work list, on a slow machine with other work.
+expect.set_options(timeout=_PATIENCE_MS)
 # Longer than that pause.
 _PAUSE_MS = 6_000
 _DESKTOP, _PHONE = {'width': 1280, 'height': 800}, {'width': 360, 'height': 740}
@@ -229,7 +229,8 @@ def signed_in(
     context.add_cookies(
         [{'name': 'cxr_token', 'value': gateway.secrets[token], 'url': gateway.url}]
     )
-    expected = [f'status of {status} ' for status in expected_errors]
+    # The list also has the studies of other tests, whose files may be gone.
+    expected = [f'status of {status} ' for status in (410, *expected_errors)]
     with _watched(context, [*expected, 'ERR_INTERNET_'] if offline_errors else expected) as opened:
         yield opened
 
@@ -237,7 +238,7 @@ def signed_in(
 @contextlib.contextmanager
 def _watched(context: BrowserContext, expected: list[str]) -> Iterator[Page]:
     opened = context.new_page()
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(_PATIENCE_MS)
     problems: list[str] = []
 
     def note(message: Any) -> None:
@@ -507,7 +508,7 @@ def test_all_studies_are_listed_by_arrival_whatever_their_flag(
 def test_the_way_back_from_a_review_leads_to_the_same_page(
     browser: Browser, gateway: Gateway
 ) -> None:
-    with signed_in(browser, gateway, expected_errors=(410,)) as opened:
+    with signed_in(browser, gateway) as opened:
         _open_list(opened, gateway, '?search=list')
         opened.get_by_role('button', name='Next page').click()
         expect(opened.locator('#page-number')).to_contain_text('Page 2')
@@ -711,7 +712,7 @@ def test_a_study_that_waits_is_answered_on_the_open_page(
 ) -> None:
     # Its file is missing, so the service needs no model to answer; it has to wait until it looks.
     id = gateway.add('waits')
-    with signed_in(browser, gateway, expected_errors=(410,)) as opened:
+    with signed_in(browser, gateway) as opened:
         opened.goto(f'{gateway.url}/studies/{id}')
         expect(opened.locator('#stage-message')).to_contain_text('was removed')
         expect(opened.locator('#answer')).to_contain_text('⚑ Not assessed')
@@ -1071,7 +1072,7 @@ def test_single_keys_can_be_switched_off(browser: Browser, gateway: Gateway, ima
 @pytest.mark.slow
 def test_the_model_card_is_one_click_away(browser: Browser, gateway: Gateway) -> None:
     id = gateway.add('card', 0.9)
-    with signed_in(browser, gateway, expected_errors=(404, 410)) as opened:
+    with signed_in(browser, gateway, expected_errors=(404,)) as opened:
         opened.goto(f'{gateway.url}/studies/{id}')
         opened.get_by_role('link', name='Model card').click()
         expect(opened.locator('h1')).to_contain_text(f'version {gateway.version}')
@@ -1118,12 +1119,8 @@ def _pages(gateway: Gateway, image: bytes) -> dict[str, str]:
 def test_axe_finds_nothing(
     browser: Browser, gateway: Gateway, image: bytes, size: dict[str, int], theme: str
 ) -> None:
-    axe = Axe()
-
     def check(opened: Page, name: str) -> None:
-        results = axe.run(opened)
-        assert not results.violations_count, f'{name}: {results.generate_report()}'
-        assert len(results.response['passes']) > 10
+        assert accessibility.violations(opened) == [], name
 
     # A colour that is half faded in has another contrast.
     with signed_in(

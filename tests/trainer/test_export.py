@@ -530,8 +530,12 @@ def test_the_heat_map_adds_up_to_the_log_odds(exported) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'changes',
-    [{}, {'ema': 0.9, 'label_smoothing': 0.05, 'balance': 'undersample'}],
-    ids=['defaults', 'with all options'],
+    [
+        pytest.param({}, id='defaults', marks=pytest.mark.long),
+        pytest.param(
+            {'ema': 0.9, 'label_smoothing': 0.05, 'balance': 'undersample'}, id='with all options'
+        ),
+    ],
 )
 def test_several_findings_from_training_to_serving(
     changes: dict, transform_output, tmp_path: Path, monkeypatch

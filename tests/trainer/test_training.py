@@ -190,6 +190,7 @@ def test_a_killed_training_resumes_with_the_same_result(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_resumed_training_counts_epochs_without_improvement_from_before(
     splits: dict[str, Split], tmp_path: Path, monkeypatch
 ) -> None:
@@ -299,7 +300,11 @@ def test_fine_tuning_that_makes_the_network_worse_logs_a_warning(
 @pytest.mark.slow
 @pytest.mark.usefixtures('with_head')
 @pytest.mark.parametrize(
-    'epoch', [0, 1], ids=['in the first epoch of fine-tuning', 'in the second']
+    'epoch',
+    [
+        pytest.param(0, id='in the first epoch of fine-tuning'),
+        pytest.param(1, id='in the second', marks=pytest.mark.long),
+    ],
 )
 def test_both_phases_resume_with_the_same_result(
     epoch: int, splits, tmp_path: Path, monkeypatch
