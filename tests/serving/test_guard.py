@@ -416,7 +416,10 @@ def _connect(gateway: Gateway) -> socket.socket:
 
 
 def _slow(connection: socket.socket, data: bytes, pause_s: float) -> bytes:
-    """Sends bytes one at a time until the gateway answers or hangs up, and returns its answer."""
+    """Sends bytes one at a time until the gateway answers or hangs up, and returns its answer.
+
+    The gateway has to do so before all are sent.
+    """
     received = bytearray()
 
     def read() -> None:
@@ -436,7 +439,9 @@ def _slow(connection: socket.socket, data: bytes, pause_s: float) -> bytes:
         reader.join(pause_s)
         if not reader.is_alive():
             break
-    reader.join(10)
+    else:
+        assert not data, 'the gateway waited for everything'
+    reader.join(60)
     assert not reader.is_alive()
     return bytes(received)
 
@@ -446,12 +451,10 @@ def test_a_slow_body_is_cut_off(impatient_gateway: Gateway) -> None:
         f'POST {_UPLOADS} HTTP/1.1\r\nHost: localhost\r\n'
         'Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 10000\r\n\r\n'
     )
-    started = time.monotonic()
     with _connect(impatient_gateway) as connection:
         connection.sendall(head.encode())
         answer = _slow(connection, b'--x\r\nContent-Disposition: form-data; name="files"' * 5, 0.1)
     assert answer.startswith(b'HTTP/1.1 408') and b'within 1.5 s' in answer
-    assert time.monotonic() - started < 6
 
 
 def test_a_slow_reading_is_cut_off(impatient_gateway: Gateway) -> None:
@@ -470,7 +473,7 @@ def test_a_slow_head_is_cut_off(impatient_gateway: Gateway, head: bytes) -> None
     started = time.monotonic()
     with _connect(impatient_gateway) as connection:
         assert _slow(connection, head, 0.1) == b''
-    assert 0.8 < time.monotonic() - started < 5
+    assert time.monotonic() - started > 0.8
 
 
 def test_a_client_that_does_not_read_is_cut_off(impatient_gateway: Gateway) -> None:
@@ -479,7 +482,7 @@ def test_a_client_that_does_not_read_is_cut_off(impatient_gateway: Gateway) -> N
     with _connect(impatient_gateway) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(0.2)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         # Pipelined until the buffers of both sides are full.
         with pytest.raises(OSError):
             while time.monotonic() < deadline:
@@ -496,10 +499,8 @@ def test_an_unread_body_does_not_keep_a_connection(impatient_gateway: Gateway) -
     head = b'POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n'
     with _connect(impatient_gateway) as connection:
         connection.sendall(head)
-        started = time.monotonic()
         answer = _slow(connection, bytes(200), 0.1)
     assert answer.startswith(b'HTTP/1.1 404')
-    assert time.monotonic() - started < 6
 
 
 def test_a_broken_request_line_is_refused(impatient_gateway: Gateway) -> None:
@@ -511,7 +512,7 @@ def test_a_broken_request_line_is_refused(impatient_gateway: Gateway) -> None:
 def test_many_connections_do_not_stop_the_gateway(impatient_gateway: Gateway) -> None:
     connections = [_connect(impatient_gateway) for _ in range(100)]
     try:
-        assert requests.get(impatient_gateway.url + '/healthz', timeout=10).status_code == 200
+        assert requests.get(impatient_gateway.url + '/healthz', timeout=60).status_code == 200
     finally:
         for connection in connections:
             connection.close()
