@@ -53,6 +53,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         'score image files: a table, and one page with thumbnails and heat maps',
     ),
     'pull': ('cli.commands.pull', 'have an archive send its studies to a gateway (C-MOVE)'),
+    'resend': (
+        'cli.commands.resend',
+        'send reports to archives, FHIR servers and webhooks again',
+    ),
     'monitor': (
         'cli.commands.monitor',
         'compare the traffic of a served version with a reference: drift, readings, alarms',

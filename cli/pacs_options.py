@@ -71,6 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f'(default: {DEFAULT_REPORT_AFTER_S:g})',
     )
     group.add_argument(
+        '--report-days',
+        type=int,
+        default=0,
+        metavar='DAYS',
+        help='with --retention-days: how much longer image files stay for a report that its target '
+        'does not accept, which is given up then (default: 0, which tries on and keeps the files)',
+    )
+    group.add_argument(
         '--dicom-commitment',
         action='store_true',
         help='answer requests for storage commitment; the gateway is not an archive, so no source '
@@ -103,6 +111,13 @@ def settings(args: argparse.Namespace, is_local: bool) -> PacsSettings:
         )
     if args.report_after < 0:
         raise SettingError(f'--report-after {args.report_after:g}: expected 0 or more')
+    if args.report_days < 0:
+        raise SettingError(f'--report-days {args.report_days}: expected 0 or more')
+    if args.report_days and not args.retention_days:
+        raise SettingError(
+            f'--report-days {args.report_days}: only with --retention-days, as image files are '
+            'kept for ever without it'
+        )
     tls = Tls(*args.dicom_tls) if args.dicom_tls else None
     if tls:
         tls.for_server()
@@ -117,6 +132,7 @@ def settings(args: argparse.Namespace, is_local: bool) -> PacsSettings:
         peers=tuple(Peer.parse(text) for text in args.dicom_peer),
         targets=targets,
         report_after_s=args.report_after,
+        report_days=args.report_days,
         commits=args.dicom_commitment,
         tls=tls,
         sites=_sites(args),

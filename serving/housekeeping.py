@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from serving import audit
 from serving.database.tables import PENDING, AuditEntry, Image, Report, Study
 from serving.image_files import ImageFiles
+from serving.pacs import unsent
 from serving.releases import journal
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Housekeeping:
       target: the push directory, whose record of releases is copied into the audit log.
       retention_days: how long image files are kept; 0 for ever.
       origins: what is kept of DICOM headers, by image; goes with the image.
+      patience: when reports are given up, which no longer keep files then.
     """
 
     def __init__(
@@ -47,10 +49,11 @@ class Housekeeping:
         target: Path,
         retention_days: int = 0,
         origins: ImageFiles | None = None,
+        patience: unsent.Patience | None = None,
     ):
         self._sessions, self._target = sessions, target
         self._folders = [files, origins] if origins else [files]
-        self._retention_days = retention_days
+        self._retention_days, self._patience = retention_days, patience
         self._due = 0.0
         self._journal_state: tuple[int, int] | None = None
         self._problem = ''
@@ -61,7 +64,8 @@ class Housekeeping:
             self._copy_new_releases()
             if time.monotonic() >= self._due:
                 self.remove_orphans()
-                if self.delete_expired() < _STUDIES_PER_ROUND:
+                is_more = self.give_up_reports() + self.delete_expired()
+                if not is_more:
                     self._due = time.monotonic() + _PAUSE_S
         except (OSError, SQLAlchemyError, journal.JournalError) as error:
             if str(error) != self._problem:
@@ -69,6 +73,13 @@ class Housekeeping:
                 _log.error('housekeeping: %s', error)
         else:
             self._problem = ''
+
+    def give_up_reports(self) -> int:
+        """Gives up reports that no target has accepted for too long, and returns how many."""
+        if self._patience is None:
+            return 0
+        with self._sessions() as session, session.begin():
+            return unsent.give_up(session, self._patience)
 
     def delete_expired(self) -> int:
         """Deletes the files of old studies, and returns of how many; studies and answers stay.
@@ -83,7 +94,7 @@ class Housekeeping:
             select(Image)
             .join(Study)
             .where(Study.arrived_at < oldest, Study.state != PENDING, Image.deleted_at.is_(None))
-            .where(~exists().where(Report.study_number == Study.number, Report.sent_at.is_(None)))
+            .where(~exists().where(Report.study_number == Study.number, unsent.waiting()))
             .order_by(Study.number)
             .limit(_STUDIES_PER_ROUND)
             .with_for_update(skip_locked=True, of=Image)

@@ -183,6 +183,7 @@ class Report(Base):
       due_at: when it is sent or tried again.
       problem: why the last attempt failed.
       sent_at: when the target accepted it.
+      given_up_at: since when it is not tried any more; see `serving.pacs.unsent`.
     """
 
     __tablename__ = 'report'
@@ -194,6 +195,7 @@ class Report(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     problem: Mapped[str] = mapped_column(String(300), default='')
     sent_at: Mapped[datetime.datetime | None]
+    given_up_at: Mapped[datetime.datetime | None]
     study: Mapped[Study] = relationship()
     __table_args__ = (
         UniqueConstraint('study_number', 'target', 'images', name='report_once'),

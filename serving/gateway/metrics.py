@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from serving.database.tables import PENDING, STATES, Answer, Report, Study
+from serving.pacs import unsent
 from serving.served_versions import VersionInfo
 
 _METHODS = frozenset({'GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'})
@@ -84,13 +85,14 @@ class Metrics:
                 .where(Answer.role == 'stable')
                 .group_by(Answer.version, Answer.flag, assessed)
             ).all()
-            sent = select(func.count()).select_from(Report).where(Report.sent_at.is_not(None))
-            reports_sent = session.scalar(sent)
+            reports = select(func.count()).select_from(Report)
+            reports_sent = session.scalar(reports.where(Report.sent_at.is_not(None)))
+            given_up = session.scalar(reports.where(Report.given_up_at.is_not(None)))
             reports_waiting, oldest_report = session.execute(
                 select(func.count(), func.min(Study.scored_at))
                 .select_from(Report)
                 .join(Study)
-                .where(Report.sent_at.is_(None))
+                .where(unsent.waiting())
             ).one()
         for state in STATES:
             self.studies.labels(state).set(counts.get(state, 0))
@@ -98,6 +100,7 @@ class Metrics:
         self.oldest_pending.set((now - oldest).total_seconds() if oldest else 0.0)
         self.reports.labels('sent').set(reports_sent or 0)
         self.reports.labels('waiting').set(reports_waiting)
+        self.reports.labels('given_up').set(given_up or 0)
         age = (now - oldest_report).total_seconds() if oldest_report else 0.0
         self.oldest_report.set(age)
         for version, flag, is_assessed, count in answers:

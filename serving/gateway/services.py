@@ -61,6 +61,7 @@ class Services:
             Path(settings.target),
             settings.retention_days,
             self.pacs.origins,
+            settings.report_patience,
         )
         self._states: tuple[float, dict[int, str]] = (0.0, {})
         # Of the ids of studies whose answers are on the disk.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from schemas import image_status
 from serving.pacs.settings import PacsSettings
+from serving.pacs.unsent import Patience
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,9 @@ class Settings:
     config_file: Path | None = None
     pacs: PacsSettings = field(default_factory=PacsSettings)
     site: str = ''
+
+    @property
+    def report_patience(self) -> Patience:
+        """When reports are given up: some days after their image files could have been deleted."""
+        days = self.retention_days + self.pacs.report_days if self.pacs.report_days else 0
+        return Patience(frozenset(target.name for target in self.pacs.targets), days)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from serving import audit, studies
 from serving.database import connection
 from serving.database.tables import PENDING, Image, Report, Study
-from serving.pacs import origin
+from serving.pacs import origin, unsent
 from serving.pacs.origin import Identity
 
 # Another gateway may add the study at the same time.
@@ -86,7 +86,11 @@ def _join(
     found.image_count += 1
     found.state, found.is_read = PENDING, False
     # The report about all images replaces one that nobody was asked to take yet.
-    session.execute(delete(Report).where(Report.study_number == found.number, Report.attempts == 0))
+    session.execute(
+        delete(Report).where(
+            Report.study_number == found.number, Report.attempts == 0, unsent.waiting()
+        )
+    )
     audit.append(
         session,
         actor,

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from serving import audit, studies
 from serving.database import connection
 from serving.database.tables import PENDING, Answer, Image, Report, Study
-from serving.pacs import concepts, targets
+from serving.pacs import concepts, targets, unsent
 from serving.pacs.settings import PacsSettings, Target
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,9 @@ class Outbox:
             .where(Image.study_number == study.number, Answer.role == studies.STABLE)
         )
         session.execute(
-            delete(Report).where(Report.study_number == study.number, Report.attempts == 0)
+            delete(Report).where(
+                Report.study_number == study.number, Report.attempts == 0, unsent.waiting()
+            )
         )
         due_at = _now() + datetime.timedelta(seconds=self._settings.report_after_s)
         session.add_all(
@@ -136,7 +138,7 @@ class Outbox:
             .join(Study)
             .where(
                 Report.target == target.name,
-                Report.sent_at.is_(None),
+                unsent.waiting(),
                 Report.due_at <= now,
                 # While an image waits, the report about all of them is to come.
                 Study.state != PENDING,
@@ -154,9 +156,7 @@ class Outbox:
             for number, due_at in due:
                 result = session.execute(
                     update(Report)
-                    .where(
-                        Report.number == number, Report.due_at == due_at, Report.sent_at.is_(None)
-                    )
+                    .where(Report.number == number, Report.due_at == due_at, unsent.waiting())
                     .values(due_at=lease, attempts=Report.attempts + 1)
                 )
                 if result.rowcount:  # type: ignore[attr-defined]
@@ -186,7 +186,8 @@ class Outbox:
         with self._sessions() as session, session.begin():
             report = session.get_one(Report, number)
             if not problem:
-                report.sent_at, report.problem = now, ''
+                # It may have been given up while it was on its way.
+                report.sent_at, report.given_up_at, report.problem = now, None, ''
                 audit.append(
                     session,
                     _ACTOR,

@@ -94,7 +94,7 @@ class Target:
     @property
     def names_patients(self) -> bool:
         """Whether its reports say whose image was assessed."""
-        return self.kind is not Kind.WEBHOOK
+        return names_patients(self.name)
 
     @classmethod
     def parse(cls, text: str) -> Target:
@@ -135,6 +135,11 @@ class Target:
             )
         name = f'{prefix}+{url}' if prefix else url
         return cls(name, kind, url=url, user=user, password=password)
+
+
+def names_patients(target: str) -> bool:
+    """Whether the reports of a target of this name say whose image was assessed."""
+    return not target.startswith('webhook+')
 
 
 def webhook_key(secret: str) -> bytes:
@@ -198,6 +203,8 @@ class PacsSettings:
       peers: who may send; empty for everybody.
       targets: who gets the reports.
       report_after_s: seconds without a new image after which a study is reported.
+      report_days: how many days reports that no target accepts keep image files from being
+        deleted; 0 for any number.
       commits: whether requests for storage commitment are answered.
       tls: of the receiver and of `dicoms` targets; None for none.
       max_associations: at the same time.
@@ -211,6 +218,7 @@ class PacsSettings:
     peers: tuple[Peer, ...] = ()
     targets: tuple[Target, ...] = ()
     report_after_s: float = DEFAULT_REPORT_AFTER_S
+    report_days: int = 0
     commits: bool = False
     tls: Tls | None = None
     max_associations: int = 64

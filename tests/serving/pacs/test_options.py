@@ -13,6 +13,7 @@ from serving.pacs.settings import PacsSettings, Peer
 def _settings(*options: str, is_local: bool = True) -> PacsSettings:
     parser = argparse.ArgumentParser()
     parser.add_argument('--host', default='127.0.0.1' if is_local else '0.0.0.0')
+    parser.add_argument('--retention-days', type=int, default=0)
     pacs_options.add_arguments(parser)
     return pacs_options.settings(parser.parse_args(options), is_local)
 
@@ -28,6 +29,7 @@ def test_peers_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = _settings(*options, is_local=False)
     assert settings.peers == (Peer('ROOM1', '10.0.0.7'),)
     assert [target.name for target in settings.targets] == ['dicom://A@a:1', 'https://b/dicom-web']
+    assert _settings('--retention-days', '30', '--report-days', '7').report_days == 7
     named = _settings('--report-to', 'dicom://C@c:2')
     assert [target.name for target in named.targets] == ['dicom://C@c:2']
 
@@ -43,6 +45,8 @@ def test_senders_have_sites() -> None:
     [
         (['--dicom-port', '104'], False, 'say with --dicom-peer who may send images'),
         (['--report-after', '-1'], True, 'expected 0 or more'),
+        (['--report-days', '-1'], True, 'expected 0 or more'),
+        (['--report-days', '7'], True, 'only with --retention-days'),
         (['--report-to', 'dicoms://A@a:1'], True, 'needs --dicom-tls'),
         (['--ae-title', 'A\\B'], True, 'expected TITLE'),
         (['--dicom-tls', 'a', 'b', 'c'], True, 'TLS with a, b, c'),

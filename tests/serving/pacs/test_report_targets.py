@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 
 from benchmarks.serving import dicom_files
+from cli.main import main
 from serving import studies
 from serving.claims import claimed
 from serving.database import connection
 from serving.notice import RESEARCH_USE
+from serving.pacs import unsent
 from serving.pacs.settings import PacsSettings, Target
 from serving.studies import Outcome
 from tests.support import gateways, report_receivers
@@ -30,12 +33,14 @@ _NO_FHIR = (200, {'Content-Type': 'text/html'}, b'<html></html>')
 
 
 @contextlib.contextmanager
-def _gateway(folder: Path, *receivers: report_receivers.Receiver) -> Iterator[gateways.Gateway]:
+def _gateway(
+    folder: Path, *receivers: report_receivers.Receiver, database: str = ''
+) -> Iterator[gateways.Gateway]:
     """A gateway that reports to servers; the tests answer its studies."""
     pacs = PacsSettings(
         targets=tuple(Target.parse(receiver.url) for receiver in receivers), report_after_s=0.0
     )
-    database = connection.sqlite_url(folder / 'gateway.sqlite')
+    database = database or connection.sqlite_url(folder / 'gateway.sqlite')
     with gateways.running(folder, database, folder, pacs=pacs) as gateway:
         yield gateway
 
@@ -49,13 +54,19 @@ def _stow(gateway: gateways.Gateway, content: bytes) -> None:
 
 def _answer(gateway: gateways.Gateway, probability: float) -> str:
     """Answers the image that waits as the scorer does; returns the id of its study."""
+    # The scorer, whose model server is not there, may have it just now.
+    return _wait(lambda: _answer_if_free(gateway, probability))
+
+
+def _answer_if_free(gateway: gateways.Gateway, probability: float) -> str:
     sessions = gateway.services.sessions
     with claimed(sessions, 1) as waiting, sessions() as session, session.begin():
-        (study,) = studies.still_pending(session, waiting)
-        outcome = Outcome(7, probability, probability >= 0.5, '', 0.5, {'Effusion': 0.25})
-        studies.record_answers(session, [(study, [outcome])])
-        gateway.services.pacs.outbox.plan(session, study)
-        return study.id
+        for study in studies.still_pending(session, waiting):
+            outcome = Outcome(7, probability, probability >= 0.5, '', 0.5, {'Effusion': 0.25})
+            studies.record_answers(session, [(study, [outcome])])
+            gateway.services.pacs.outbox.plan(session, study)
+            return study.id
+    return ''
 
 
 def _wait(condition: Callable[[], Any]) -> Any:
@@ -161,3 +172,58 @@ def test_the_bundle_needs_the_role_read(tmp_path: Path) -> None:
     database = connection.sqlite_url(tmp_path / 'gateway.sqlite')
     with gateways.running(tmp_path, database, tmp_path, requires_token=True) as gateway:
         assert gateway.get(f'/v1/studies/{"ab" * 16}/fhir').status_code == 401
+
+
+def test_a_report_that_was_given_up_or_lost_is_sent_again(
+    database_url: str,
+    tmp_path: Path,
+    fhir_server: report_receivers.FhirServer,
+    webhook: report_receivers.Webhook,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fhir_server.first = [(503, {}, b'')] * 1000
+    with _gateway(tmp_path, fhir_server, webhook, database=database_url) as gateway:
+        _stow(gateway, dicom_files.content(gateways.pixels(1)))
+        id = _answer(gateway, 0.75)
+        _reports_sent(gateway, 1)
+        _wait(lambda: fhir_server.attempts)
+        names = frozenset(target.name for target in gateway.services.settings.pacs.targets)
+    # Without a gateway, no report is on its way.
+    fhir_server.first.clear()
+    sessions = connection.connect(database_url)
+    with sessions() as session, session.begin():
+        (row,) = studies.work_list(session, studies.Filters()).studies
+        row.arrived_at -= datetime.timedelta(days=2)
+        assert unsent.give_up(session, unsent.Patience(names, 1)) == 1
+    sessions.kw['bind'].dispose()
+    with _gateway(tmp_path, fhir_server, webhook, database=database_url) as gateway:
+        assert 'cxr_reports{state="given_up"} 1.0' in gateway.get('/metrics').text
+        of_database = ['--database', database_url]
+        assert main(['resend', '--given-up', *of_database]) == 0
+        assert '/fhir: 1 reports to be sent again' in capsys.readouterr().out
+        _reports_sent(gateway, 2)
+        assert main(['resend', '--study', id, *of_database]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+        _reports_sent(gateway, 2)
+    # The same ids and contents as before: nothing is there twice.
+    assert (fhir_server.problems, webhook.problems) == ([], [])
+    assert all(first == again for first, again in fhir_server.resources.values())
+    assert len(webhook.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ([], 'say which reports'),
+        (['--study', 'nonsense'], 'no such study'),
+        (['--target', 'dicom://A@a:1'], 'no reports. Targets: none'),
+        (['--dates', '20261301'], 'expected YYYYMMDD'),
+        (['--dates', '20260102-20260101'], 'expected the earlier day first'),
+    ],
+)
+def test_what_cannot_be_sent_again_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    url = connection.sqlite_url(tmp_path / 'gateway.sqlite')
+    assert main(['resend', *options, '--database', url]) == 1
+    assert message in capsys.readouterr().err
