@@ -10,6 +10,9 @@ from schemas import image_status
 
 # The service has no file of the image any more.
 FILE_MISSING = 'file_missing'
+# The version failed on the image, or did not answer in time. Only of a canary: studies wait for the
+# stable version.
+NO_ANSWER = 'no_answer'
 # Nearly all pixels are nearly black, or nearly white.
 TOO_DARK = 'too_dark'
 TOO_BRIGHT = 'too_bright'
@@ -35,6 +38,7 @@ SENTENCES = {
     image_status.BLANK: 'The image shows nothing.',
     image_status.UNSUPPORTED: 'The file has a kind of pixels that the model does not read.',
     FILE_MISSING: 'The file is no longer stored.',
+    NO_ANSWER: 'The version did not answer.',
     TOO_DARK: 'The image is too dark.',
     TOO_BRIGHT: 'The image is too bright.',
     NOT_CHEST: 'The image does not look like a frontal chest X-ray.',

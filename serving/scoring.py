@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from schemas import not_assessed
 from serving import studies
 from serving.api.client import ModelServer, ModelServerError
 from serving.claims import claimed
@@ -40,11 +41,13 @@ class Traffic:
       model: the name of the model on the server.
       label: of the version whose answers are shown; '' for the newest version. It is called anew
         for each round, since a release may add labels.
+      canary: the version whose answers are only recorded; None for none. Called anew as well.
       canary_share: the share of studies, 0..1, that the canary version answers too.
     """
 
     model: str
     label: Callable[[], str] = lambda: ''
+    canary: Callable[[], int | None] = lambda: None
     canary_share: float = 0.0
 
 
@@ -238,12 +241,21 @@ class Scorer:
 
     def _canary_answers(self, waiting: list[Study]) -> dict[str, studies.Outcome]:
         chosen = [study for study in waiting if _draw(study.id) < self._traffic.canary_share]
+        version = self._traffic.canary() if chosen else None
+        if version is None:
+            return {}
+        answers: dict[str, studies.Outcome] = {}
         try:
-            return self._images.ask(chosen, studies.CANARY, {}) if chosen else {}
+            answers = self._images.ask(chosen, studies.CANARY, {})
         except ModelServerError as error:
             # The canary must not hold up the answers that readers wait for.
             _log.warning('no answer of the canary version: %s', error)
-            return {}
+            if error.is_missing:
+                return {}  # the server has not loaded it yet
+        # It counts against a canary that it fails on an image.
+        failed = studies.Outcome(version, None, True, not_assessed.NO_ANSWER)
+        images = (image.id for study in chosen for image in study.images)
+        return dict.fromkeys(images, failed) | answers
 
 
 def _complete(

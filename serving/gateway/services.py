@@ -70,7 +70,7 @@ class Services:
             self.sessions,
             self.files,
             server,
-            Traffic(settings.model, self.stable_label, settings.canary_share),
+            Traffic(settings.model, self.stable_label, self.canary_version, settings.canary_share),
             self.version,
             self.housekeeping.run,
             self.answered.announce,
@@ -126,3 +126,7 @@ class Services:
     def stable_label(self) -> str:
         """The label of the version that answers; '' where no version has a label."""
         return studies.STABLE if studies.STABLE in self.labels() else ''
+
+    def canary_version(self) -> int | None:
+        """The version whose answers are only recorded; None for none."""
+        return self.labels().get(studies.CANARY)

@@ -14,12 +14,13 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from schemas import not_assessed
 from serving import audit, image_answers, studies
 from serving.api.client import ModelServer
 from serving.database.tables import PENDING, Image, Study
 from serving.housekeeping import Housekeeping
 from serving.image_files import ImageFiles
-from serving.releases import journal
+from serving.releases import config_file, journal
 from serving.scoring import Scorer, Traffic
 from serving.served_versions import VersionInfo
 from serving.uploads import Upload
@@ -157,6 +158,59 @@ def test_a_study_that_raises_does_not_hold_up_others(
         assert _state(sessions, ids[1]) == PENDING
     finally:
         scorer.close()
+
+
+@pytest.fixture(params=model_servers.KINDS)
+def canary_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Version 1 is stable; version 2, the canary, fails a request with a damaged image."""
+    from tests.support import tiny_model
+
+    for version, defect in ((1, ''), (2, 'raises')):
+        tiny_model.export(tmp_path / 'target' / str(version), defect=defect)
+    config = config_file.build(MODEL, str(tmp_path / 'target'), {'stable': 1, 'canary': 2})
+    config_file.write(tmp_path / 'models.config', config)
+    with model_servers.running(
+        request.param, tmp_path / 'models.config', tmp_path / 'log'
+    ) as client:
+        yield client.address
+
+
+@pytest.mark.slow
+def test_what_a_canary_fails_on_is_recorded(
+    sessions: sessionmaker[Session], files: ImageFiles, canary_server: str
+) -> None:
+    ids = [_accept(sessions, files, content) for content in (gateways.jpeg(1), b'\xff\xd8\xff x')]
+    traffic = Traffic(MODEL, lambda: 'stable', lambda: 2, 1.0)
+    scorer = Scorer(sessions, files, ModelServer(canary_server), traffic, VersionInfo)
+    try:
+        _wait(lambda: all(_state(sessions, id) != PENDING for id in ids))
+    finally:
+        scorer.close()
+    with sessions() as session:
+        answers = [
+            answer
+            for image in session.scalars(select(Image).order_by(Image.number))
+            for answer in image.answers
+            if answer.role == studies.CANARY
+        ]
+        assert [(a.version, a.reason) for a in answers] == [(2, ''), (2, not_assessed.NO_ANSWER)]
+
+
+@pytest.mark.slow
+def test_a_canary_that_is_not_loaded_yet_has_no_answers(
+    sessions: sessionmaker[Session], files: ImageFiles, fragile_server: str
+) -> None:
+    id = _accept(sessions, files, gateways.jpeg(1))
+    traffic = Traffic(MODEL, canary=lambda: 2, canary_share=1.0)
+    scorer = Scorer(sessions, files, ModelServer(fragile_server), traffic, VersionInfo)
+    try:
+        _wait(lambda: _state(sessions, id) == 'scored')
+    finally:
+        scorer.close()
+    with sessions() as session:
+        study = studies.find(session, id)
+        assert study is not None
+        assert [answer.role for answer in study.images[0].answers] == [studies.STABLE]
 
 
 @pytest.mark.slow
