@@ -183,7 +183,9 @@ class Housekeeping:
             for details in new:
                 release = details['release']
                 version = release['before'] if release['after'] is None else release['after']
-                audit.append(session, str(release['who'])[:100], _RELEASE, str(version), **details)
+                # A person's hold may be about no version.
+                subject = '' if version is None else str(version)
+                audit.append(session, str(release['who'])[:100], _RELEASE, subject, **details)
         return len(new)
 
 

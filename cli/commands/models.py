@@ -1,4 +1,4 @@
-"""`cxr-triage models`: lists the pushed versions, and releases, rolls back and deletes them."""
+"""`cxr-triage models`: lists the pushed versions, and releases, withdraws and deletes them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cli import auto_release
 from cli import root_argument as roots
 from cli import service_options as service
 from pipeline.exit_codes import refuse
@@ -15,6 +16,10 @@ _ACTIONS = {
     'show': 'show one version',
     'promote': 'serve a version as stable (default: the canary, or the newest version)',
     'canary': 'serve a version as canary beside the stable one (default: the newest version)',
+    'withdraw': 'end the canary; the stable version stays',
+    'auto': 'look at the canary once: promote it after enough answers, or withdraw it on an alarm',
+    'hold': 'stop automatic decisions (`models auto`) until `models resume`',
+    'resume': 'allow automatic decisions again',
     'rollback': 'serve the version again that was stable before',
     'prune': 'delete old versions, but none that has a label or that rollback leads to',
 }
@@ -34,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action.add_argument(
                 '--keep', type=int, default=5, metavar='N', help='newest versions to keep (5)'
             )
-        if name not in ('list', 'show'):
+        if name == 'auto':
+            auto_release.add_arguments(action)
+        elif name not in ('list', 'show'):
             action.add_argument('--why', default='', help='for the record of releases')
         action.add_argument(
             '--config-file',
@@ -46,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs an action; returns 0, or 1 if it is refused."""
+    """Runs an action; returns 0, or 1 if it is refused. For `auto`, see `auto_release`."""
     from components.pusher.target import TargetError
     from serving import running
     from serving.api.client import ModelServer
@@ -61,8 +68,11 @@ def run(args: argparse.Namespace) -> int:
         if not address and config is None and (args.data or not args.target):
             address = running.model_server(service.data_folder(args))
     except (roots.RootError, service.ServiceError) as error:
-        return refuse('models', error)
+        code = refuse('models', error)
+        return auto_release.ERROR if args.action == 'auto' else code
     releases = Releases(target, args.model, ModelServer(address) if address else None, config)
+    if args.action == 'auto':
+        return auto_release.run(args, releases)
     try:
         if args.action in ('list', 'show'):
             _print_versions(releases, getattr(args, 'version', None))
@@ -78,16 +88,23 @@ def _change(args: argparse.Namespace, releases: Any) -> None:
         removed = releases.prune(args.keep, args.why)
         print(f'Deleted: {", ".join(map(str, removed)) or "nothing"}.')
         return
-    if args.action == 'rollback':
-        version = releases.rollback(args.why)
+    if args.action in ('hold', 'resume'):
+        getattr(releases, args.action)(args.why)
+        is_held = args.action == 'hold'
+        print(
+            f'Automatic decisions are {"stopped" if is_held else "allowed"} in {releases.target}.'
+        )
+        return
+    if args.action == 'withdraw':
+        print(f'Version {releases.withdraw(args.why)} is no longer canary.')
     else:
-        version = getattr(releases, args.action)(args.version, args.why)
-    label = 'canary' if args.action == 'canary' else 'stable'
-    print(f'Version {version} is {label} in {releases.config_path}.')
-    if releases.config is not None and (releases.config.parent / 'kustomization.yaml').exists():
-        print(f'To apply it: kubectl apply -k {releases.config.parent}')
-    elif releases.server is None:
-        print('No model server was asked: it takes effect when one reads the file.')
+        if args.action == 'rollback':
+            version = releases.rollback(args.why)
+        else:
+            version = getattr(releases, args.action)(args.version, args.why)
+        label = 'canary' if args.action == 'canary' else 'stable'
+        print(f'Version {version} is {label} in {releases.config_path}.')
+    auto_release.print_how_to_apply(releases)
 
 
 def _print_versions(releases: Any, only: int | None) -> None:

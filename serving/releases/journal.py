@@ -6,10 +6,12 @@ import datetime
 import errno
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 NAME = 'releases.jsonl'
+HOLD, RESUME = 'hold', 'resume'
 
 
 class JournalError(RuntimeError):
@@ -23,9 +25,9 @@ class Entry:
     Attributes:
       at: UTC, ISO 8601.
       who: the user or program.
-      action: promote, canary, rollback or prune.
+      action: promote, canary, withdraw, rollback, hold, resume or prune.
       label: stable or canary; '' for prune.
-      before, after: the version under the label; None for none.
+      before, after: the version under the label; None for none. `hold` and `resume` change none.
       why: free text.
     """
 
@@ -75,6 +77,18 @@ def read(target: Path) -> list[Entry]:
                 f'{path}, line {number}: not an entry of the record: {error}'
             ) from None
     return entries
+
+
+def held(entries: Sequence[Entry]) -> Entry | None:
+    """The entry with which a person stopped automatic decisions; None if they are allowed."""
+    notes = [entry for entry in entries if entry.action in (HOLD, RESUME)]
+    return notes[-1] if notes and notes[-1].action == HOLD else None
+
+
+def canary_since(entries: Sequence[Entry], version: int) -> datetime.datetime | None:
+    """When a version became canary last; None if that is not recorded."""
+    times = [entry.at for entry in entries if entry.action == 'canary' and entry.after == version]
+    return datetime.datetime.fromisoformat(times[-1]) if times else None
 
 
 def now() -> str:

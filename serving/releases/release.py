@@ -7,7 +7,6 @@ label moves. If anything fails, the old file is put back.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,22 @@ from typing import Any
 from components.pusher import delivery
 from components.pusher import target as push_target
 from serving import person, served_versions
-from serving.api.client import ModelServer, ModelServerError, VersionStatus
-from serving.releases import CANARY, STABLE, ReleaseError, config_file, journal, samples
+from serving.api.client import ModelServer, ModelServerError
+from serving.releases import (
+    CANARY,
+    STABLE,
+    ReleaseError,
+    config_file,
+    intent,
+    journal,
+    loading,
+    samples,
+)
 from storage.folder_lock import FolderLock, HeldError
 
 _LOCK, _LOCK_OWNER = '.release.lock', '.release.lock-owner'
-_POLL_S = 0.2
+# How long a person's hold waits for a release that is under way.
+_HOLD_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -79,12 +88,17 @@ class Releases:
             self.move('promote', STABLE, int(versions[-1].version), 'the first version')
         return self.config_path
 
-    def promote(self, version: int | None, why: str) -> int:
-        """Serves a version as stable; None means the canary, or the newest version without one."""
+    def promote(
+        self, version: int | None, why: str, only_if: Mapping[str, int] | None = None
+    ) -> int:
+        """Serves a version as stable; None means the canary, or the newest version without one.
+
+        `only_if` makes it an automatic decision, see `move`.
+        """
         labels = self.labels()
         if version is None:
             version = labels.get(CANARY) or self.newest()
-        self.move('promote', STABLE, version, why, drop=CANARY)
+        self.move('promote', STABLE, version, why, drop=CANARY, only_if=only_if)
         return version
 
     def canary(self, version: int | None, why: str) -> int:
@@ -92,6 +106,27 @@ class Releases:
         version = version or self.newest()
         self.move('canary', CANARY, version, why)
         return version
+
+    def withdraw(self, why: str, only_if: Mapping[str, int] | None = None) -> int:
+        """Takes the label `canary` away, and returns which version had it; see `move`."""
+        version = self.labels().get(CANARY)
+        if version is None:
+            raise ReleaseError(f'{self.config_path}: no version is canary')
+        self.move('withdraw', CANARY, None, why, drop=CANARY, only_if=only_if)
+        return version
+
+    def hold(self, why: str) -> None:
+        """Stops automatic decisions until `resume`; waits for one that is under way."""
+        self._note(journal.HOLD, why)
+
+    def resume(self, why: str) -> None:
+        """Allows automatic decisions again."""
+        self._note(journal.RESUME, why)
+
+    def _note(self, action: str, why: str) -> None:
+        with self._locked(_HOLD_S):
+            version = self.labels().get(CANARY)
+            self._record(self._entry(action, CANARY, version, version, why))
 
     def rollback(self, why: str) -> int:
         """Serves the version again that was stable before, and ends a canary."""
@@ -121,39 +156,75 @@ class Releases:
             removed = [number for number in numbers if number not in kept]
             for number in removed:
                 delivery.remove_version(str(self.target / str(number)))
-                self._record('prune', '', number, None, why)
+                self._record(self._entry('prune', '', number, None, why))
         return removed
 
-    def move(self, action: str, label: str, version: int, why: str, drop: str = '') -> None:
+    def move(
+        self,
+        action: str,
+        label: str,
+        version: int | None,
+        why: str,
+        drop: str = '',
+        only_if: Mapping[str, int] | None = None,
+    ) -> None:
         """Points a label to a version, after the version has been checked.
 
         Args:
           action: for the record.
           label: stable or canary.
-          version: its number.
+          version: its number; None only removes labels.
           why: for the record.
           drop: a label to remove.
+          only_if: labels that must still be in force. This makes it an automatic decision, which
+            gives way to a person.
 
         Raises:
           ReleaseError: the version is damaged, cannot be loaded or answers its sample images in
-            another way; nothing has changed then.
+            another way, or a person has intervened; nothing has changed then.
         """
         with self._locked():
             labels = self.labels()
-            before = labels.get(label)
+            if only_if is not None:
+                self._check_nobody_intervened(only_if, labels)
             after = {name: number for name, number in labels.items() if name != drop}
-            after[label] = version
-            self._check_files(version)
-            if self.server is not None:
-                self._check_on_server(self.server, labels, version)
-            self._write(after)
+            if version is not None:
+                after[label] = version
+                self._check_files(version)
+                if self.server is not None:
+                    self._check_on_server(self.server, labels, version)
+            entry = self._entry(action, label, labels.get(label), version, why)
             try:
+                intent.write(self.target, entry, after)
+                self._write(after)
                 if self.server is not None:
                     self.server.reload(self._config(after))
-                self._record(action, label, before, version, why)
+                self._record(entry)
             except (ModelServerError, OSError) as error:
                 self._restore(labels)
+                intent.remove(self.target)
                 raise ReleaseError(f'{error}. The old configuration is in force again') from None
+            intent.remove(self.target)
+
+    def _check_nobody_intervened(self, seen: Mapping[str, int], labels: Mapping[str, int]) -> None:
+        if dict(seen) != dict(labels):
+            raise ReleaseError(f'the labels have changed meanwhile: they are {dict(labels)} now')
+        if hold := journal.held(journal.read(self.target)):
+            raise ReleaseError(f'{hold.who} has stopped automatic decisions: {hold.why}')
+
+    def _finish(self) -> None:
+        """Records a release that took effect and was killed before it could be recorded."""
+        killed = intent.read(self.target)
+        if killed is None:
+            return
+        entry, labels = killed
+        if labels == self.labels() and entry not in journal.read(self.target):
+            self._record(entry)
+            if self.server is not None:
+                # It may have been killed before the server learned of it.
+                with contextlib.suppress(ModelServerError):
+                    self.server.reload(self._config(labels))
+        intent.remove(self.target)
 
     def _check_files(self, version: int) -> None:
         path = self.target / str(version)
@@ -172,36 +243,14 @@ class Releases:
     ) -> None:
         """Loads a version beside the served ones, without a label, and asks it."""
         try:
-            # TF Serving shows the error of an earlier attempt until it begins the next one.
-            earlier = self._status(server, version)
-            server.reload(self._config(labels, {version}))
-            deadline = time.monotonic() + self.timeout_s
-            while True:
-                status = self._status(server, version)
-                if status and status.state == 'AVAILABLE':
-                    break
-                if status != earlier:
-                    earlier = None
-                failed = status and status.error and not earlier
-                if failed or time.monotonic() > deadline:
-                    reason = status.error if status and status.error else 'it took too long'
-                    raise ReleaseError(f'version {version} cannot be loaded: {reason}')
-                time.sleep(_POLL_S)
+            loading.load(
+                server, self.model, version, self._config(labels, {version}), self.timeout_s
+            )
             if problems := samples.check(server, self.model, version, self.target / str(version)):
                 raise ReleaseError(f'version {version}: {"; ".join(problems[:3])}')
         except (ModelServerError, ReleaseError) as error:
             self._restore(labels)
             raise ReleaseError(f'{error}. The old configuration is in force again') from None
-
-    def _status(self, server: ModelServer, version: int) -> VersionStatus | None:
-        """The state of a version; None if the server does not know it."""
-        try:
-            statuses = server.versions(self.model)
-        except ModelServerError as error:
-            if not error.is_missing:
-                raise
-            return None
-        return next((status for status in statuses if status.version == version), None)
 
     def _restore(self, labels: Mapping[str, int]) -> None:
         if labels:
@@ -229,20 +278,23 @@ class Releases:
             raise ReleaseError(f'{self.target}: no version was pushed there')
         return infos[-1].version
 
-    def _record(
+    def _entry(
         self, action: str, label: str, before: int | None, after: int | None, why: str
-    ) -> None:
-        entry = journal.Entry(journal.now(), person.name(), action, label, before, after, why)
+    ) -> journal.Entry:
+        return journal.Entry(journal.now(), person.name(), action, label, before, after, why)
+
+    def _record(self, entry: journal.Entry) -> None:
         journal.append(self.target, entry)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, timeout_s: float = 0.0) -> Iterator[None]:
         lock = FolderLock(str(self.target / _LOCK), str(self.target / _LOCK_OWNER))
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(lock.held())
+                stack.enter_context(lock.held(timeout_s))
             except HeldError as error:
                 raise ReleaseError(
                     f'{self.target}: another release is under way ({error})'
                 ) from None
+            self._finish()
             yield
