@@ -13,6 +13,7 @@ import datetime
 import json
 import random
 import statistics
+import sys
 import time
 import urllib.parse
 from collections.abc import Sequence
@@ -36,8 +37,11 @@ _NO_MODEL_SERVER = 'grpc://127.0.0.1:1'
 _TOKENS = 10
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measures and prints; also writes the figures to serving-work-list.json under --scratch."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures and prints; returns 1 if a page takes longer than the goal.
+
+    Also writes the figures to serving-work-list.json under --scratch.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = postgresql.name(url)
     path.write_text(json.dumps({**earlier, name: figures}, indent=1))
     Console(width=100).print(table(name, args.count, figures))
+    return int(max(figures.values()) > GOAL_S)
 
 
 def measure(scratch: Path, count: int, database: str = '') -> dict[str, float]:
@@ -219,4 +224,4 @@ def table(name: str, count: int, figures: dict[str, float]) -> Table:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
