@@ -33,11 +33,12 @@ from scipy import stats
 
 from experiments import assessment_images as images
 from experiments.official_list import test_list
-from monitoring import descriptors, sample, two_sample
-from monitoring.descriptors import Description
+from monitoring import sample, two_sample
 from monitoring.sample import NOT_ASSESSED, Sample
 from monitoring.two_sample import PATTERN
 from records.parallel import default_workers, ordered_map
+from serving.assessment import description
+from serving.assessment.description import Description
 
 Change = Callable[[Image.Image], Image.Image]
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)
@@ -150,7 +151,7 @@ def _some(found: list[images.RealImage]) -> list[images.RealImage]:
 
 def _key(root: Path, pediatric: Path, name: str) -> str:
     """Other images, changes or descriptors give another file."""
-    code = Path(descriptors.__file__).read_bytes() + inspect.getsource(change).encode()
+    code = Path(description.__file__).read_bytes() + inspect.getsource(change).encode()
     return hashlib.sha256(
         f'{root.resolve()} {pediatric.resolve()} {name}'.encode() + code
     ).hexdigest()[:8]
@@ -158,7 +159,7 @@ def _key(root: Path, pediatric: Path, name: str) -> str:
 
 def _describe(work: tuple[bytes, str]) -> Description | None:
     content, name = work
-    return descriptors.describe(change(content, name) if name else content)
+    return description.describe(change(content, name) if name else content)
 
 
 def _save(path: Path, groups: list[str], described: list[Description | None]) -> None:

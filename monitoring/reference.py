@@ -13,17 +13,18 @@ from components.evaluator import bootstrap, predictions
 from components.evaluator.bootstrap import Cases
 from components.evaluator.figure import Figure
 from components.evaluator.predictions import LABEL, SPLIT
-from monitoring import descriptors, sample
-from monitoring.descriptors import Description
+from monitoring import sample
 from monitoring.prevalence import Scored
-from monitoring.sample import FLAG, NOT_ASSESSED, PROBABILITY, Sample
+from monitoring.sample import AP, FLAG, NOT_ASSESSED, PROBABILITY, Sample
 from pages import lineage, runs, store
 from pages.runs import Run
 from pipeline.steps import EVALUATOR, INGESTION
 from records import tfrecord
 from records.examples import RecordError, parse
 from schemas import image_status, signatures
-from schemas.features import IMAGE_ID, PATIENT_ID
+from schemas.features import IMAGE_ID, PATIENT_ID, VIEW
+from serving.assessment import description
+from serving.assessment.description import Description
 
 # More images make the test slower, with the square of their number, and hardly stronger.
 MAX_IMAGES = 2000
@@ -86,8 +87,8 @@ def read(root: Path, version: int, cache: Path) -> Reference:
       pipeline.metadata_file.StoreError: the metadata store is damaged.
     """
     path = cache / f'reference-{version}.npz'
-    if path.exists():
-        return _load(path)
+    if path.exists() and (kept := _load(path)):
+        return kept
     run = _run_of(root, version)
     evaluation = run.path(EVALUATOR.name, 'evaluation')
     if evaluation is None:
@@ -108,7 +109,8 @@ def read(root: Path, version: int, cache: Path) -> Reference:
         )
     result = _build(run.name, table, found)
     cache.mkdir(parents=True, exist_ok=True)
-    save(path, result.sample, labels=result.labels, run=np.array(result.run))
+    more = {'labels': result.labels, 'run': result.run, 'revision': description.REVISION}
+    save(path, result.sample, **{name: np.asarray(value) for name, value in more.items()})
     return result
 
 
@@ -137,7 +139,7 @@ def _described(
                 except RecordError:
                     continue
                 if record.image_id in ids:
-                    yield record.image_id or '', descriptors.describe(record.image)
+                    yield record.image_id or '', description.describe(record.image)
 
 
 def _build(run: str, table: pd.DataFrame, found: dict[str, Description | None]) -> Reference:
@@ -151,6 +153,7 @@ def _build(run: str, table: pd.DataFrame, found: dict[str, Description | None]) 
         NOT_ASSESSED: refused.astype(np.float64),
         PROBABILITY: np.where(refused, np.nan, table[signatures.PROBABILITY].astype(float)),
         FLAG: np.where(refused, np.nan, table[signatures.FLAG].astype(float)),
+        AP: sample.is_ap(table[VIEW]),
     }
     groups = list(table[PATIENT_ID].astype(str))
     return Reference(run, sample.build(groups, described, columns), table[LABEL].to_numpy(int))
@@ -174,6 +177,9 @@ def load_sample(stored: dict[str, np.ndarray]) -> Sample:
     return Sample(stored['groups'], columns, stored['pattern'])
 
 
-def _load(path: Path) -> Reference:
+def _load(path: Path) -> Reference | None:
+    """What `read` has kept; None if a release with other descriptors did."""
     stored = dict(np.load(path))
+    if stored.get('revision') != description.REVISION:
+        return None
     return Reference(str(stored['run']), load_sample(stored), stored['labels'])

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from monitoring import descriptors
-from monitoring.descriptors import Description
+from serving.assessment import description
+from serving.assessment.description import Description
 
 # What is known of an image beside its description.
-NOT_ASSESSED, PROBABILITY, FLAG = 'not_assessed', 'probability', 'flag'
+NOT_ASSESSED, PROBABILITY, FLAG, AP = 'not_assessed', 'probability', 'flag', 'ap'
 TITLES = {
     NOT_ASSESSED: 'Not assessed, share',
     PROBABILITY: 'Calibrated probability',
     FLAG: 'Flagged, share of the assessed images',
-    **descriptors.NAMES,
+    AP: 'View from front to back (AP), share of the images whose view is known',
+    **description.NAMES,
 }
-SHARES = (NOT_ASSESSED, FLAG)
+SHARES = (NOT_ASSESSED, FLAG, AP)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Sample:
       groups: str [n]; images of a patient, or of a study where patients are not known, have equal
         values, since they are not independent.
       columns: name of TITLES -> float64 [n]; NaN where it is not known. A column may be missing.
-      pattern: float32 [n, descriptors.PATTERN_LENGTH]; NaN where it is not known.
+      pattern: float32 [n, description.PATTERN_LENGTH]; NaN where it is not known.
     """
 
     groups: np.ndarray
@@ -61,18 +62,18 @@ def build(
       descriptions: of each image.
       columns: what else is known, see `Sample`.
     """
-    named = np.full((len(groups), len(descriptors.NAMES)), np.nan)
-    pattern = np.full((len(groups), descriptors.PATTERN_LENGTH), np.nan, np.float32)
-    for row, description in enumerate(descriptions):
-        if description is not None:
-            named[row], pattern[row] = description.named, description.pattern
+    named = np.full((len(groups), len(description.NAMES)), np.nan)
+    pattern = np.full((len(groups), description.PATTERN_LENGTH), np.nan, np.float32)
+    for row, item in enumerate(descriptions):
+        if item is not None:
+            named[row], pattern[row] = item.named, item.pattern
     if PROBABILITY in columns:
         # As the model answers it: two records of one number must not differ.
         rounded = columns[PROBABILITY].astype(np.float32).astype(np.float64)
         columns = columns | {PROBABILITY: rounded}
     return Sample(
         np.asarray(groups, dtype=str),
-        columns | dict(zip(descriptors.NAMES, named.T, strict=True)),
+        columns | dict(zip(description.NAMES, named.T, strict=True)),
         pattern,
     )
 
@@ -88,3 +89,8 @@ def join(first: Sample, second: Sample) -> Sample:
         },
         np.concatenate([first.pattern, second.pattern]),
     )
+
+
+def is_ap(views: Iterable[str]) -> np.ndarray:
+    """The column AP of images with these views; all but PA and AP are not known."""
+    return np.array([{'AP': 1.0, 'PA': 0.0}.get(view, np.nan) for view in views])

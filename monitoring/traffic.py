@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import Select, and_, func, select
+from sqlalchemy.orm import Session
 
-from monitoring import descriptors, sample
-from monitoring.descriptors import Description
-from monitoring.sample import FLAG, NOT_ASSESSED, PROBABILITY, Sample
-from serving import uploads
+from monitoring import sample
+from monitoring.sample import AP, FLAG, NOT_ASSESSED, PROBABILITY, Sample
+from serving import descriptions
+from serving.assessment.description import REVISION, Description
 from serving.database.tables import PENDING, Answer, Image, Reading, Study
+from serving.database.tables import Description as Stored
 from serving.image_files import ImageFiles
-from serving.image_formats.error import UploadError
 from serving.studies import STABLE
 
 
@@ -47,8 +48,8 @@ class Window:
       studies: how many.
       last_study: number of the newest, in the order of arrival.
       images: of the studies.
-      described: how many of the images have descriptors; the files of the others are gone or
-        damaged.
+      described: how many of the images have descriptors; the files of the others are damaged, or
+        were removed before they were described.
       sample: all images.
     """
 
@@ -108,33 +109,28 @@ def read_window(session: Session, version: int, size: int, files: ImageFiles) ->
       session: of the database.
       version: that answered.
       size: the most studies.
-      files: the uploaded images.
+      files: the uploaded images, for what the gateway has not described.
 
     Raises:
       TrafficError: the version answered about no study.
     """
-    studies = session.scalars(
-        select(Study)
-        .where(_answered(), Study.version == version)
-        .order_by(Study.number.desc())
-        .limit(size)
-        .options(selectinload(Study.images).selectinload(Image.answers))
-    ).all()
-    images = tuple(_images(studies))
-    if not images:
+    rows = session.execute(_latest_images(version, size)).all()
+    if not rows:
         raise TrafficError(f'version {version} answered about no study')
-    described = [_describe(files, image) for image in images]
+    images = tuple(Answered(*row[1:7]) for row in rows)
+    described, views = zip(*(_described(files, row) for row in rows), strict=True)
     columns = {
         NOT_ASSESSED: np.array([bool(image.reason) for image in images], np.float64),
         PROBABILITY: _known(image.probability for image in images),
         FLAG: _known(float(image.flag) if not image.reason else None for image in images),
+        AP: sample.is_ap(views),
     }
     return Window(
         version,
-        studies[-1].arrived_at,
-        studies[0].arrived_at,
-        len(studies),
-        studies[0].number,
+        rows[-1].arrived_at,
+        rows[0].arrived_at,
+        len({image.study for image in images}),
+        images[0].study,
         images,
         sum(item is not None for item in described),
         sample.build([str(image.study) for image in images], described, columns),
@@ -196,31 +192,41 @@ def _answered():
     return Study.state != PENDING
 
 
-def _images(studies: Sequence[Study]) -> Iterator[Answered]:
-    for study in studies:
-        for image in study.images:
-            if answer := _answer(image):
-                yield Answered(
-                    study.number,
-                    image.id,
-                    image.kind,
-                    answer.probability,
-                    answer.flag,
-                    answer.reason,
-                )
+def _latest_images(version: int, size: int) -> Select[Any]:
+    """The images of the latest studies of a version, the newest study first."""
+    latest = (
+        select(Study.number, Study.arrived_at)
+        .where(_answered(), Study.version == version)
+        .order_by(Study.number.desc())
+        .limit(size)
+        .subquery()
+    )
+    return (
+        select(
+            latest.c.arrived_at,
+            latest.c.number,
+            Image.id,
+            Image.kind,
+            Answer.probability,
+            Answer.flag,
+            Answer.reason,
+            Stored.revision,
+            Stored.named,
+            Stored.pattern,
+            Stored.view,
+        )
+        .join(Image, Image.study_number == latest.c.number)
+        .join(Answer, and_(Answer.image_number == Image.number, Answer.role == STABLE))
+        .outerjoin(Stored, Stored.image_number == Image.number)
+        .order_by(latest.c.number.desc(), Image.position)
+    )
 
 
-def _answer(image: Image) -> Answer | None:
-    return next((answer for answer in image.answers if answer.role == STABLE), None)
-
-
-def _describe(files: ImageFiles, image: Answered) -> Description | None:
-    """None if the retention has removed the file, or it is damaged."""
-    try:
-        content = uploads.to_model_input(files.read(image.image), image.kind)
-    except (FileNotFoundError, UploadError):
-        return None
-    return descriptors.describe(content)
+def _described(files: ImageFiles, row: Any) -> tuple[Description | None, str]:
+    """The description that the gateway has stored, or that of the file; and PA, AP or ''."""
+    if row.revision == REVISION:
+        return descriptions.stored(row.named, row.pattern), row.view
+    return descriptions.measure(files, row.id, row.kind)
 
 
 def _known(values: Iterator[float | None]) -> np.ndarray:

@@ -10,12 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import Select, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from serving import audit
-from serving.database.tables import PENDING, AuditEntry, Image, Report, Study
+from serving import audit, descriptions
+from serving.database import connection
+from serving.database.tables import PENDING, AuditEntry, Description, Image, Report, Study
 from serving.image_files import ImageFiles
 from serving.pacs import unsent
 from serving.releases import journal
@@ -25,6 +26,8 @@ _ACTOR = 'gateway'
 _RELEASE = 'release'
 _STUDIES_PER_ROUND = 100
 _IDS_PER_QUERY = 500
+# Studies that arrive have to wait for as many.
+_DESCRIBED_PER_ROUND = 4
 _PAUSE_S = 3600.0
 # An upload writes its files before its study is in the database. No upload takes that long.
 _UPLOAD_S = 3600.0
@@ -63,9 +66,10 @@ class Housekeeping:
         try:
             self._copy_new_releases()
             if time.monotonic() >= self._due:
-                self.remove_orphans()
                 is_more = self.give_up_reports() + self.delete_expired()
                 if not is_more:
+                    # It lists all files, so only once.
+                    self.remove_orphans()
                     self._due = time.monotonic() + _PAUSE_S
         except (OSError, SQLAlchemyError, journal.JournalError) as error:
             if str(error) != self._problem:
@@ -82,9 +86,10 @@ class Housekeeping:
             return unsent.give_up(session, self._patience)
 
     def delete_expired(self) -> int:
-        """Deletes the files of old studies, and returns of how many; studies and answers stay.
+        """Deletes some files of old studies, and returns how many; studies and answers stay.
 
         A study that still waits for its answer keeps its files, and so does one whose report waits.
+        An image is described before, if it is not yet.
         """
         if not self._retention_days:
             return 0
@@ -96,11 +101,12 @@ class Housekeeping:
             .where(Study.arrived_at < oldest, Study.state != PENDING, Image.deleted_at.is_(None))
             .where(~exists().where(Report.study_number == Study.number, unsent.waiting()))
             .order_by(Study.number)
-            .limit(_STUDIES_PER_ROUND)
-            .with_for_update(skip_locked=True, of=Image)
         )
+        has_description = exists().where(Description.image_number == Image.number)
+        self._describe(query.where(~has_description))
+        query = query.where(has_description).limit(_STUDIES_PER_ROUND)
         with self._sessions() as session, session.begin():
-            images = list(session.scalars(query))
+            images = list(session.scalars(query.with_for_update(skip_locked=True, of=Image)))
             by_study: dict[str, list[str]] = {}
             for image in images:
                 # Removed first: if the transaction fails, the next round finds nothing to remove.
@@ -122,6 +128,13 @@ class Housekeeping:
                 'deleted %d image files older than %d days', len(images), self._retention_days
             )
         return len(images)
+
+    def _describe(self, query: Select[tuple[Image]]) -> None:
+        with connection.reading(self._sessions) as session:
+            images = list(session.scalars(query.limit(_DESCRIBED_PER_ROUND)))
+        descriptions.store(
+            self._sessions, [descriptions.describe(self._folders[0], image) for image in images]
+        )
 
     def remove_orphans(self) -> int:
         """Removes files without a study, which a killed upload left, and returns how many.

@@ -87,6 +87,7 @@ class Scorer:
         self._wake, self._again = threading.Event(), threading.Event()
         self._closed = threading.Event()
         self.problem = ''
+        self._busy_at = time.monotonic()
         self._studies_per_round = _STUDIES_PER_ROUND
         # One thread chooses studies at a time; it also guards the two below.
         self._choosing = threading.Lock()
@@ -105,7 +106,12 @@ class Scorer:
 
     def wake(self) -> None:
         """Has it look for pending studies now."""
+        self._busy_at = time.monotonic()
         self._wake.set()
+
+    def idle_s(self) -> float:
+        """Seconds since the last study arrived or was scored; 0 while one is."""
+        return 0.0 if self._in_work else time.monotonic() - self._busy_at
 
     def try_again(self) -> None:
         """Has it ask a model server now that did not answer before."""
@@ -187,6 +193,8 @@ class Scorer:
             finally:
                 with self._choosing:
                     self._in_work -= ids
+                    if ids:
+                        self._busy_at = time.monotonic()
         return len(waiting) == limit, is_at_work
 
     def _score(self, waiting: list[Study]) -> None:

@@ -14,7 +14,7 @@ from schemas.image_status import MAX_PIXELS
 # Width and height of the small image in pixels.
 SIDE = 64
 # The model has no limit for one side.
-_LIMITS = images.ImageLimits(max_side=MAX_PIXELS)
+LIMITS = images.ImageLimits(max_side=MAX_PIXELS)
 # Differences between the channels of a pixel up to this are left by the compression of a grey
 # image.
 _GREY_TOLERANCE = 24
@@ -43,7 +43,7 @@ def read(content: bytes) -> SmallImage | None:
     `is_readable` does.
     """
     try:
-        header = images.check_header(content, _LIMITS)
+        header = images.check_header(content, LIMITS)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             image = images.open_header(content)
@@ -64,7 +64,7 @@ def read(content: bytes) -> SmallImage | None:
 def is_readable(content: bytes) -> bool:
     """Whether the model reads the image; checks the whole file and decodes all pixels."""
     try:
-        images.decode_stored(content, images.check(content, _LIMITS))
+        images.decode_stored(content, images.check(content, LIMITS))
     except images.ImageError:
         return False
     return True

@@ -155,6 +155,25 @@ class Answer(Base):
     __table_args__ = (UniqueConstraint('image_number', 'role', name='answer_once'),)
 
 
+class Description(Base):
+    """Numbers that describe an image, without showing it; see `serving.descriptions`.
+
+    Attributes:
+      revision: of the program that described it.
+      named, pattern: little-endian numbers; None for an image that cannot be decoded.
+      view: PA, AP, or '' if it is not known.
+    """
+
+    __tablename__ = 'description'
+    image_number: Mapped[int] = mapped_column(
+        ForeignKey('image.number'), primary_key=True, autoincrement=False
+    )
+    revision: Mapped[int]
+    named: Mapped[bytes | None]
+    pattern: Mapped[bytes | None]
+    view: Mapped[str] = mapped_column(String(2), default='')
+
+
 class Reading(Base):
     """A reader's verdict on a study.
 

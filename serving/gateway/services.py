@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -15,6 +15,7 @@ from serving import running, served_versions, studies
 from serving.announcements import Announcements
 from serving.api.client import ModelServer, ModelServerError
 from serving.database import connection
+from serving.descriptions import Describer
 from serving.gateway.settings import Settings
 from serving.housekeeping import Housekeeping
 from serving.image_files import ImageFiles
@@ -73,20 +74,26 @@ class Services:
             Traffic(settings.model, self.stable_label, self.canary_version, settings.canary_share),
             self.version,
             self.housekeeping.run,
-            self.answered.announce,
+            self._announce,
             self.pacs.outbox.plan,
         )
+        self.describer = Describer(self.sessions, self.files, self.scorer.idle_s)
         self.pacs.start()
 
     def close(self) -> None:
         """Ends the scorer and the connections."""
         self.pacs.close()
+        self.describer.close()
         self.scorer.close()
         self.server.close()
         self.sessions.kw['bind'].dispose()
 
     def _wake_scorer(self) -> None:
         self.scorer.wake()
+
+    def _announce(self, ids: Collection[str]) -> None:
+        self.answered.announce(ids)
+        self.describer.look()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:

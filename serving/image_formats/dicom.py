@@ -6,13 +6,13 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from records.dicom import deidentify, reader
+from records.dicom import deidentify, reader, views
 from records.dicom.display import Rendering
 from records.dicom.error import DicomError
 from records.dicom.header import MAGIC, PREAMBLE
 from serving.image_formats.error import UploadError
 
-__all__ = ['MAGIC', 'PREAMBLE', 'describe', 'render', 'without_metadata']
+__all__ = ['MAGIC', 'PREAMBLE', 'describe', 'render', 'view', 'without_metadata']
 
 # An image of the largest size takes half a gigabyte while it is decoded.
 _DECODING = threading.BoundedSemaphore(2)
@@ -35,6 +35,16 @@ def describe(content: bytes) -> tuple[tuple[int, int], tuple[str, ...]]:
     with _as_upload_error():
         radiograph = reader.read(content)
         return radiograph.size, radiograph.notes
+
+
+def view(content: bytes) -> str:
+    """'PA', 'AP', or '' if the file does not say.
+
+    Raises:
+      UploadError: as `describe`.
+    """
+    with _as_upload_error():
+        return views.view_position(reader.read(content).dataset)
 
 
 def without_metadata(content: bytes) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from monitoring.descriptors import PATTERN_LENGTH
 from monitoring.sample import NOT_ASSESSED, PROBABILITY, Sample
+from serving.assessment.description import PATTERN_LENGTH
 
 
 def sample(count: int, seed: int, per_group: int = 1, **shifts: float) -> Sample:

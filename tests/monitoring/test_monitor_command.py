@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import select
 
 from cli import main as cli
 from components.evaluator.predictions import LABEL
@@ -20,8 +21,9 @@ from records.examples import build
 from schemas.features import IMAGE_ID, PATIENT_ID
 from schemas.labels import LABELS
 from schemas.signatures import FLAG, PROBABILITY
-from serving import running, studies, uploads
-from serving.database import connection
+from serving import descriptions, running, studies, uploads
+from serving.assessment import description
+from serving.database import connection, tables
 from serving.image_files import ImageFiles
 from serving.studies import NewImage, Outcome
 from tests.support import gateways, kept_predictions
@@ -197,6 +199,27 @@ def test_an_unexpected_error_is_no_alarm(root: Path, capsys: pytest.CaptureFixtu
     _receive(root, [gateways.jpeg(row) for row in range(2)])
     folder = root / running.FOLDER / 'monitor'
     folder.mkdir()
-    np.savez(folder / f'reference-{_VERSION}.npz', run='damaged')
+    np.savez(folder / f'reference-{_VERSION}.npz', run='damaged', revision=description.REVISION)
     assert _monitor(root) == 2
     assert 'unexpected KeyError' in capsys.readouterr().err
+
+
+def test_descriptions_outlive_the_files(root: Path) -> None:
+    contents = [gateways.jpeg(row) for row in range(100, 100 + _IMAGES)]
+    _receive(root, contents)
+    data = root / running.FOLDER
+    sessions = connection.connect(connection.sqlite_url(data / 'gateway.sqlite'))
+    files = ImageFiles(data / running.IMAGES)
+    with connection.reading(sessions) as session:
+        images = list(session.scalars(select(tables.Image)))
+    descriptions.store(sessions, [descriptions.describe(files, image) for image in images])
+    sessions.kw['bind'].dispose()
+    assert _monitor(root) == 0
+    with_files = _result(root)
+    for path in (data / running.IMAGES).glob('??/*'):
+        path.unlink()
+    # A window is compared again with the test images alone.
+    (data / 'monitor' / f'good-{_VERSION}.npz').unlink()
+    assert _monitor(root) == 0
+    assert _result(root)['window']['described'] == _IMAGES
+    assert _result(root)['compared'] == with_files['compared']
