@@ -52,7 +52,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         'cli.commands.predict',
         'score image files: a table, and one page with thumbnails and heat maps',
     ),
-    'pull': ('cli.commands.pull', 'have an archive send its studies to a gateway (C-MOVE)'),
+    'pull': (
+        'cli.commands.pull',
+        'bring studies of an archive to a gateway (C-MOVE or DICOMweb)',
+    ),
     'resend': (
         'cli.commands.resend',
         'send reports to archives, FHIR servers and webhooks again',

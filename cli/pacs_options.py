@@ -17,7 +17,7 @@ from serving.pacs.settings import (
     Tls,
 )
 
-__all__ = ['SettingError', 'add_arguments', 'settings']
+__all__ = ['SettingError', 'add_arguments', 'add_tls_argument', 'settings']
 _TARGETS = 'CXR_REPORT_TO'
 
 
@@ -84,13 +84,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='answer requests for storage commitment; the gateway is not an archive, so no source '
         'may delete its images because of it',
     )
-    group.add_argument(
+    add_tls_argument(
+        group,
+        'encrypt DICOM with these PEM files; senders need a certificate of one of the authorities',
+    )
+
+
+def add_tls_argument(parser: argparse._ActionsContainer, text: str) -> None:
+    """Adds --dicom-tls with its help."""
+    parser.add_argument(
         '--dicom-tls',
         nargs=3,
         type=Path,
         metavar=('CERTIFICATE', 'KEY', 'AUTHORITIES'),
-        help='encrypt DICOM with these PEM files; senders need a certificate of one of the '
-        'authorities',
+        help=text,
     )
 
 

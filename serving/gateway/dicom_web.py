@@ -1,18 +1,19 @@
-"""STOW-RS: DICOM objects over HTTP, below /dicom-web (DICOM PS3.18, 10.5)."""
+"""DICOM objects over HTTP, below /dicom-web: STOW-RS, and of QIDO-RS what a sender needs.
+
+See DICOM PS3.18, 10.5 and 10.6.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import re
 from typing import IO, Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 
-from serving import tokens
+from serving import related_parts, tokens
 from serving.gateway import api, bodies
 from serving.gateway.access import User, needs
 from serving.gateway.services import Services
@@ -20,9 +21,8 @@ from serving.pacs import intake, origin
 
 PREFIX = '/dicom-web'
 _MEDIA_TYPE = 'application/dicom+json'
-_DICOM = b'application/dicom'
-_IN_MEMORY = 1 << 20
 _MAX_PARTS = 500
+_UIDS = re.compile(r'[0-9.]{1,64}(,[0-9.]{1,64}){0,99}', re.ASCII)
 _Uploader = Annotated[User, Depends(needs(tokens.UPLOAD))]
 _BODY = {
     'required': True,
@@ -70,62 +70,60 @@ async def store_in_study(request: Request, caller: _Uploader, study: str) -> JSO
     return await _store(request, caller, study)
 
 
+@router.get(
+    '/studies/{study}/instances',
+    responses={
+        200: {'description': 'those that were accepted', 'content': {_MEDIA_TYPE: {}}},
+        204: {'description': 'none of them was accepted'},
+    },
+)
+def known_instances(
+    request: Request,
+    caller: _Uploader,
+    study: str,
+    instances: Annotated[str, Query(alias='SOPInstanceUID', pattern=_UIDS.pattern)],
+) -> Response:
+    """Says which instances of a DICOM study were accepted (QIDO-RS), also if the retention has
+    deleted their files: they need not be sent again.
+
+    The instances are up to 100 UIDs, separated by commas. The gateway keeps no UIDs, so it cannot
+    list those that it has.
+    """
+    del caller
+    services: Services = request.app.state.services
+    uids = sorted(services.pacs.intake.accepted(study, set(instances.split(','))))
+    if not uids:
+        return Response(status_code=204)
+    return JSONResponse(
+        [
+            {
+                '0020000D': {'vr': 'UI', 'Value': [study]},
+                '00080018': {'vr': 'UI', 'Value': [uid]},
+            }
+            for uid in uids
+        ],
+        media_type=_MEDIA_TYPE,
+    )
+
+
 async def _store(request: Request, caller: User, study: str | None) -> JSONResponse:
     services: Services = request.app.state.services
-    media_type, options = parse_options_header(request.headers.get('Content-Type', ''))
-    is_dicom = options.get(b'type', _DICOM) == _DICOM
-    if media_type != b'multipart/related' or b'boundary' not in options or not is_dicom:
+    boundary = related_parts.boundary(request.headers.get('Content-Type', ''))
+    if boundary is None:
         raise HTTPException(
             415, 'send multipart/related; type="application/dicom"; boundary=..., with DICOM files'
         )
     with contextlib.ExitStack() as files:
-        parts = _Parts(options[b'boundary'], files)
-        async for chunk in request.stream():
-            await run_in_threadpool(parts.write, chunk)
-        parts.end()
+        try:
+            parts = related_parts.Parts(boundary, _MAX_PARTS, files)
+            async for chunk in request.stream():
+                await run_in_threadpool(parts.write, chunk)
+            parts.end()
+        except related_parts.PartsError as error:
+            is_long = isinstance(error, related_parts.TooManyPartsError)
+            raise HTTPException(413 if is_long else 422, str(error)) from None
         async with services.storing:
             return await run_in_threadpool(_accept, services, caller, parts.files, study)
-
-
-class _Parts:
-    """The parts of a body, each in a file without a name while the request lasts."""
-
-    def __init__(self, boundary: bytes, open_files: contextlib.ExitStack):
-        self.files: list[IO[bytes]] = []
-        self._open_files, self._is_complete = open_files, False
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    'on_part_begin': self._begin,
-                    'on_part_data': self._data,
-                    'on_end': self._end,
-                },
-            )
-        except FormParserError as error:
-            raise HTTPException(422, f'boundary: {error}') from None
-
-    def write(self, chunk: bytes) -> None:
-        try:
-            self._parser.write(chunk)
-        except FormParserError:
-            raise HTTPException(422, 'the body has another form than multipart/related') from None
-
-    def end(self) -> None:
-        if not self._is_complete or not self.files:
-            raise HTTPException(422, 'the body has no parts, or ends within one')
-
-    def _begin(self) -> None:
-        if len(self.files) == _MAX_PARTS:
-            raise HTTPException(413, f'more than {_MAX_PARTS} objects')
-        file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - the stack closes it
-        self.files.append(self._open_files.enter_context(file))
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self.files[-1].write(data[start:end])
-
-    def _end(self) -> None:
-        self._is_complete = True
 
 
 def _accept(

@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
-import urllib.error
-import urllib.request
-import uuid
-from typing import Any
 
-from serving.pacs import fhir, webhook
+from serving import related_parts
+from serving.pacs import fhir, web, webhook
 from serving.pacs.settings import Target, webhook_key
 
 _MAX_ANSWER = 1 << 20
 _FAILED_SOP_SEQUENCE = '00081198'
+_ACCEPTED = range(200, 300)
 _TRANSACTION_RESPONSE = ('Bundle', 'transaction-response')
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would become a GET, whose success says nothing about the report."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """Makes the redirect an error."""
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
-
-
-class _NotAcceptedError(Exception):
-    """Why a target does not take a report."""
 
 
 def stow(target: Target, timeout_s: float, content: bytes, id: str) -> str:
     """Stores a DICOM file by STOW-RS; see `serving.pacs.targets.Send`."""
     del id
-    boundary = uuid.uuid4().hex
-    body = b''.join(
-        (
-            f'--{boundary}\r\nContent-Type: application/dicom\r\n\r\n'.encode(),
-            content,
-            f'\r\n--{boundary}--\r\n'.encode(),
-        )
-    )
+    body, content_type = related_parts.body(content)
     headers = {
         'Accept': 'application/dicom+json',
-        'Content-Type': f'multipart/related; type="application/dicom"; boundary={boundary}',
-        **_credentials(target),
+        'Content-Type': content_type,
+        **web.authorization(target.user, target.password),
     }
     try:
-        stored = _json(_post(f'{target.url}/studies', body, headers, timeout_s))
-    except _NotAcceptedError as error:
+        stored = _post(f'{target.url}/studies', body, headers, timeout_s).json()
+    except web.WebError as error:
         return str(error)
     # A list of data sets is allowed, too.
     answers = stored if isinstance(stored, list) else [stored]
@@ -66,11 +41,11 @@ def put_fhir(target: Target, timeout_s: float, content: bytes, id: str) -> str:
     headers = {
         'Accept': fhir.MEDIA_TYPE,
         'Content-Type': fhir.MEDIA_TYPE,
-        **_credentials(target),
+        **web.authorization(target.user, target.password),
     }
     try:
-        done = _json(_post(target.url, content, headers, timeout_s))
-    except _NotAcceptedError as error:
+        done = _post(target.url, content, headers, timeout_s).json()
+    except web.WebError as error:
         return str(error)
     kind = (done.get('resourceType'), done.get('type')) if isinstance(done, dict) else None
     if kind != _TRANSACTION_RESPONSE:
@@ -87,36 +62,11 @@ def call_webhook(target: Target, timeout_s: float, content: bytes, id: str) -> s
     }
     try:
         _post(target.url, content, headers, timeout_s)
-    except _NotAcceptedError as error:
-        return str(error)
+    except web.WebError as error:
+        # Whatever else it answers, this status means that it has the message.
+        return '' if error.status in _ACCEPTED else str(error)
     return ''
 
 
-def _credentials(target: Target) -> dict[str, str]:
-    if not target.password:
-        return {}
-    if not target.user:
-        return {'Authorization': f'Bearer {target.password}'}
-    pair = base64.b64encode(f'{target.user}:{target.password}'.encode()).decode()
-    return {'Authorization': f'Basic {pair}'}
-
-
-def _post(url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> bytes:
-    """The answer to a POST that succeeds."""
-    request = urllib.request.Request(url, body, headers)
-    try:
-        with _OPENER.open(request, timeout=timeout_s) as answer:
-            return answer.read(_MAX_ANSWER)
-    except urllib.error.HTTPError as error:
-        # Its body may have values of the report in it.
-        raise _NotAcceptedError(f'status {error.code} {error.reason}'.strip()) from None
-    except OSError as error:
-        reason = getattr(error, 'reason', error)
-        raise _NotAcceptedError(f'it does not answer: {reason}') from None
-
-
-def _json(answer: bytes) -> Any:
-    try:
-        return json.loads(answer or b'{}')
-    except ValueError:
-        raise _NotAcceptedError('it does not answer in JSON') from None
+def _post(url: str, body: bytes, headers: dict[str, str], timeout_s: float) -> web.Answer:
+    return web.send(url, headers, body, timeout_s=timeout_s, max_bytes=_MAX_ANSWER)

@@ -111,6 +111,10 @@ class Intake:
         """Those of some SOP Instance UIDs whose images are stored."""
         return joining.known(self._sessions, instances)
 
+    def accepted(self, study: str, instances: set[str]) -> set[str]:
+        """Those of some SOP Instance UIDs of a study that were accepted before."""
+        return joining.accepted(self._sessions, study, instances)
+
     def _accept(self, content: bytes, identity: origin.Identity, actor: str, site: str) -> None:
         checked = uploads.check(content, self._max_pixels)
         stored = uploads.without_metadata(content, checked.kind)

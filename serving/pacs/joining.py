@@ -34,6 +34,21 @@ def known(sessions: sessionmaker[Session], instances: set[str]) -> set[str]:
         return {keys[key] for key in session.scalars(query) if key is not None}
 
 
+def accepted(sessions: sessionmaker[Session], study: str, instances: set[str]) -> set[str]:
+    """Those of some SOP Instance UIDs of a study whose images were accepted before.
+
+    The retention may have deleted their files: they are not stored again either.
+    """
+    keys = {origin.key(uid): uid for uid in instances}
+    query = (
+        select(Image.dicom_key)
+        .join(Study)
+        .where(Study.dicom_key == origin.key(study), Image.dicom_key.in_(list(keys)))
+    )
+    with connection.reading(sessions) as session:
+        return {keys[key] for key in session.scalars(query) if key is not None}
+
+
 def join(
     sessions: sessionmaker[Session],
     image: studies.NewImage,

@@ -150,6 +150,31 @@ def test_reports_arrive_once_after_the_archive_was_down(
         assert len(_reports(archive, image.study)) == 1
 
 
+def test_images_come_from_the_archive_by_dicomweb_and_the_report_goes_back(
+    archive: archives.Archive,
+    gateway: gateways.Gateway,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images = [
+        dicom_files.image(tmp_path / f'{number}.dcm', gateways.pixels(number)) for number in (8, 9)
+    ]
+    jpeg_ls = tmp_path / 'jpeg-ls.dcm'
+    subprocess.run(['dcmcjpls', images[1].path, jpeg_ls], check=True)
+    for path in (images[0].path, jpeg_ls):
+        requests.post(f'{archive.url}/instances', path.read_bytes(), timeout=60)
+    command = ['pull', archive.web_url, '--dates', '20260102', '--to', gateway.url]
+    assert main(command) == 0
+    output = capsys.readouterr().out
+    for image in images:
+        assert f'{image.study}: 1 images\n' in output
+        assert len(_wait(lambda image=image: _reports(archive, image.study))) == 1
+    assert main(command) == 0
+    assert ', 0 images sent, ' in capsys.readouterr().out
+    assert main([*command[:3], '19000101', *command[4:]]) == 0
+    assert capsys.readouterr().out == '0 series, 0 images sent\n'
+
+
 def test_an_archive_takes_reports_by_stow_and_sends_images_itself(
     pushed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

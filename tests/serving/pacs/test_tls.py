@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pynetdicom import AE
 
 from serving.database import connection
 from serving.pacs.settings import PacsSettings, SettingError, Tls
-from tests.support import gateways
+from tests.support import certificates, gateways
 
 _VERIFICATION = '1.2.840.10008.1.1'
-
-
-def _tls(folder: Path) -> Tls:
-    """A certificate for this machine, which is its own authority."""
-    folder.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, folder.name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address('127.0.0.1'))]), False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (folder / 'certificate.pem').write_bytes(pem)
-    (folder / 'key.pem').write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return Tls(folder / 'certificate.pem', folder / 'key.pem', folder / 'certificate.pem')
 
 
 def _echoes(port: int, context: ssl.SSLContext | None) -> bool:
@@ -61,7 +29,7 @@ def _echoes(port: int, context: ssl.SSLContext | None) -> bool:
 
 
 def test_only_clients_with_a_certificate_are_served(tmp_path: Path) -> None:
-    own, other = _tls(tmp_path / 'own'), _tls(tmp_path / 'other')
+    own, other = certificates.own(tmp_path / 'own'), certificates.own(tmp_path / 'other')
     stranger = other.for_client()
     stranger.load_verify_locations(own.authorities)
     database = connection.sqlite_url(tmp_path / 'gateway.sqlite')
