@@ -8,6 +8,9 @@ PROBABILITY, FLAG, MODEL_VERSION = 'probability', 'flag', 'model_version'
 # A name from `schemas.image_status`.
 STATUS = 'status'
 HEAT_MAP = 'heat_map'
+# What the network saw in an image, in few numbers, for comparisons of many images; all 0 for an
+# image that is not `ok`.
+EMBEDDING, EMBEDDING_SIZE = 'embedding', 64
 # Output -> dtype; each of shape [batch]. A task with findings has an output like `probability` for
 # each of them.
 SCORES: dict[str, str] = {
@@ -39,4 +42,7 @@ IMAGES = Signature('serve_image', 'image_bytes', SCORES)  # JPEG or PNG
 SIGNATURES = (EXAMPLES, IMAGES)
 # JPEG or PNG; `heat_map` is of shape [batch, height, width].
 EXPLAIN = Signature('explain', 'image_bytes', {**SCORES, HEAT_MAP: 'float32'})
-ALL_SIGNATURES = (*SIGNATURES, EXPLAIN)
+# JPEG or PNG; `embedding` is of shape [batch, EMBEDDING_SIZE]. Versions from before this signature
+# do not have it.
+EMBED = Signature('embed', 'image_bytes', {**SCORES, EMBEDDING: 'float32'})
+ALL_SIGNATURES = (*SIGNATURES, EXPLAIN, EMBED)

@@ -41,6 +41,9 @@ class ImageAnswers:
         self._files, self._server, self._model = files, server, model
         self._version_info = version_info
         self._gate = ThreadPoolExecutor(threads, 'gate')
+        # Versions of earlier releases, and the version that answered last, by label.
+        self._without_embedding: set[int] = set()
+        self._last: dict[str, int] = {}
 
     def close(self) -> None:
         """Ends the threads of the gate."""
@@ -113,13 +116,7 @@ class ImageAnswers:
     ) -> Iterator[tuple[Prediction, int, Image]]:
         """The prediction of each image, and its row there."""
         try:
-            prediction = self._server.predict(
-                self._model,
-                signatures.IMAGES.name,
-                {signatures.IMAGES.input: [content for _, content in batch]},
-                version=version,
-                label='' if version is not None else label,
-            )
+            prediction = self._predict([content for _, content in batch], label, version)
         except ModelServerError as error:
             if error.is_temporary or error.is_missing:
                 raise
@@ -132,6 +129,32 @@ class ImageAnswers:
             return
         for row, (image, _) in enumerate(batch):
             yield prediction, row, image
+
+    def _predict(self, contents: list[bytes], label: str, version: int | None) -> Prediction:
+        """Scores with embeddings, or without them if the version has none."""
+
+        def ask(signature: signatures.Signature) -> Prediction:
+            return self._server.predict(
+                self._model,
+                signature.name,
+                {signature.input: contents},
+                version=version,
+                label='' if version is not None else label,
+            )
+
+        expected = self._last.get(label) if version is None else version
+        if expected in self._without_embedding:
+            prediction = ask(signatures.IMAGES)
+        else:
+            try:
+                prediction = ask(signatures.EMBED)
+            except ModelServerError as error:
+                if not error.has_no_signature:
+                    raise
+                prediction = ask(signatures.IMAGES)
+                self._without_embedding.add(prediction.version)
+        self._last[label] = prediction.version
+        return prediction
 
     def _newest_version(self) -> int:
         statuses = self._server.versions(self._model)
@@ -149,6 +172,7 @@ def _outcome(prediction: Prediction, row: int, threshold: float | None) -> studi
     status = bytes(outputs[signatures.STATUS][row]).decode()
     if status != image_status.OK:
         return studies.Outcome(prediction.version, None, True, status, threshold)
+    embedding = outputs.get(signatures.EMBEDDING)
     findings = {name: float(outputs[name][row]) for name in FINDINGS if name in outputs}
     return studies.Outcome(
         prediction.version,
@@ -157,4 +181,5 @@ def _outcome(prediction: Prediction, row: int, threshold: float | None) -> studi
         '',
         threshold,
         findings,
+        None if embedding is None else embedding[row].astype('<f4').tobytes(),
     )

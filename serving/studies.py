@@ -58,7 +58,10 @@ class NewImage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a version answered about an image; `reason` says why it was not assessed."""
+    """What a version answered about an image; `reason` says why it was not assessed.
+
+    For `embedding`, see `serving.database.tables.Answer`.
+    """
 
     version: int
     probability: float | None
@@ -66,6 +69,7 @@ class Outcome:
     reason: str = ''
     threshold: float | None = None
     findings: dict[str, float] | None = None
+    embedding: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -363,6 +367,7 @@ def _answer_rows(
             'reason': outcome.reason,
             'threshold': outcome.threshold,
             'findings': outcome.findings or {},
+            'embedding': outcome.embedding,
         }
         for image, outcome in zip(study.images, outcomes, strict=True)
     ]

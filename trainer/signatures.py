@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from schemas import image_status
 from schemas.features import IMAGE
 from schemas.signatures import (
+    EMBED,
+    EMBEDDING,
+    EMBEDDING_SIZE,
     EXAMPLES,
     EXPLAIN,
     FLAG,
@@ -68,6 +72,7 @@ class TriageModule(tf.Module):
         self._threshold = tf.constant(threshold, tf.float32)
         self._version = tf.constant(version)
         self._findings = tuple(findings)
+        self._projection = tf.constant(projection(network.extractor.output_shape[-1]))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES.input)], autograph=False
@@ -102,6 +107,25 @@ class TriageModule(tf.Module):
             HEAT_MAP: tf.where(is_ok, contributions / self._temperature[0], 0.0)
         }
 
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name=EMBED.input)], autograph=False
+    )
+    def embed_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predicts for encoded images (JPEG or PNG), string [batch], and adds embeddings.
+
+        Returns:
+          The outputs of `_predict`, and `embedding`, float32 [batch, EMBEDDING_SIZE]: the pooled
+          features, projected at random, which hardly changes distances between images. All are 0
+          for an image that is not `ok`.
+        """
+        pixels, status = self._assess(image_bytes)
+        features = tf.cast(self._network.extractor(pixels, training=False), tf.float32)
+        embedding = features @ tf.cast(self._projection, tf.float32) / EMBEDDING_SIZE**0.5
+        is_ok = tf.equal(status, image_status.OK)[:, tf.newaxis]
+        return self._scores(self._network.head(features, training=False), status) | {
+            EMBEDDING: tf.where(is_ok, embedding, 0.0)
+        }
+
     def _predict(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Predicts for encoded images, string [batch].
 
@@ -117,7 +141,7 @@ class TriageModule(tf.Module):
         pixels, status = self._assess(images)
         return self._scores(self._network.model(pixels, training=False), status)
 
-    # A separate tf.function, so that it is traced once for the three signatures.
+    # A separate tf.function, so that it is traced once for all signatures.
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _assess(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         not_empty = tf.debugging.Assert(
@@ -144,13 +168,24 @@ class TriageModule(tf.Module):
 
     @without_autograph
     def export(self, directory: str) -> None:
-        """Writes a SavedModel with the three signatures."""
+        """Writes a SavedModel with all signatures."""
         signatures = {
             EXAMPLES.name: self.serve_examples,
             IMAGES.name: self.serve_images,
             EXPLAIN.name: self.explain_images,
+            EMBED.name: self.embed_images,
         }
         tf.saved_model.save(self, directory, signatures=signatures)
+
+
+def projection(width: int) -> np.ndarray:
+    """Random signs, int8 [width, EMBEDDING_SIZE], the same for every model of a width.
+
+    Features times these keep their distances up to a small error. Achlioptas, "Database-friendly
+    random projections", Journal of Computer and System Sciences 66, 2003.
+    """
+    signs = np.random.default_rng(0).integers(0, 2, (width, EMBEDDING_SIZE))
+    return (2 * signs - 1).astype(np.int8)
 
 
 def _images_of(examples: tf.Tensor) -> tf.Tensor:

@@ -244,16 +244,27 @@ def empty_batch(case: Case) -> list[str]:
 
 def explanations(case: Case) -> list[str]:
     """Heat maps are finite, and come with the same scores as from the scoring signature."""
+    return _beside_scores(case, signatures.EXPLAIN, signatures.HEAT_MAP, '[batch, height, width]')
+
+
+def embeddings(case: Case) -> list[str]:
+    """Embeddings are finite, and come with the same scores as from the scoring signature."""
+    shape = f'[batch, {signatures.EMBEDDING_SIZE}]'
+    return _beside_scores(case, signatures.EMBED, signatures.EMBEDDING, shape)
+
+
+def _beside_scores(
+    case: Case, signature: signatures.Signature, output: str, shape: str
+) -> list[str]:
     expected = case.model.score(signatures.IMAGES, case.images)
-    answers = case.model.run(signatures.EXPLAIN.name, {signatures.EXPLAIN.input: case.images})
-    maps = answers[signatures.HEAT_MAP]
-    if maps.ndim != 3 or len(maps) != len(case.images) or not np.isfinite(maps).all():
-        return [
-            f'{signatures.EXPLAIN.name}: {signatures.HEAT_MAP} of shape {list(maps.shape)} is not '
-            'finite numbers [batch, height, width]'
-        ]
-    explained = Scores(**{name: answers[name] for name in signatures.SCORES})
-    return _unlike(case, signatures.IMAGES.name, expected, signatures.EXPLAIN.name, explained)
+    answers = case.model.run(signature.name, {signature.input: case.images})
+    values = answers[output]
+    is_shaped = values.ndim == len(shape.split(',')) and len(values) == len(case.images)
+    if not is_shaped or not np.isfinite(values).all():
+        actual = list(values.shape)
+        return [f'{signature.name}: {output} of shape {actual} is not finite numbers {shape}']
+    scores = Scores(**{name: answers[name] for name in signatures.SCORES})
+    return _unlike(case, signatures.IMAGES.name, expected, signature.name, scores)
 
 
 def warmup_replay(case: Case) -> list[str]:
@@ -282,6 +293,7 @@ ALL: tuple[Check, ...] = (
     Check('images that cannot be assessed get their status', images_not_assessed),
     Check('a request without images is refused', empty_batch),
     Check('heat maps belong to the same answers', explanations),
+    Check('embeddings belong to the same answers', embeddings),
     Check('warm-up requests run', warmup_replay),
 )
 

@@ -15,6 +15,12 @@ import tensorflow as tf
 from schemas import signatures
 from schemas.labels import FINDINGS
 
+# Of outputs that are not one number or text for each image.
+_SHAPES = {
+    signatures.HEAT_MAP: '[batch, height, width]',
+    signatures.EMBEDDING: f'[batch, {signatures.EMBEDDING_SIZE}]',
+}
+
 
 class BrokenPromiseError(ValueError):
     """The outputs of a signature do not have the promised shape."""
@@ -133,19 +139,18 @@ class SessionModel:
                 f'{sorted(signature.outputs)}',
             ]
         for name in definition.outputs:
-            dims = 3 if name == signatures.HEAT_MAP else 1
             problems += _unlike(
                 signature,
                 name,
                 definition.outputs[name],
                 signature.outputs.get(name, 'float32'),
-                dims,
+                _SHAPES.get(name, '[batch]'),
             )
         return problems
 
 
 def _unlike(
-    signature: signatures.Signature, name: str, tensor, dtype: str, dims: int = 1
+    signature: signatures.Signature, name: str, tensor, dtype: str, shape: str = '[batch]'
 ) -> list[str]:
     actual = tf.dtypes.as_dtype(tensor.dtype).name
     problems = (
@@ -154,10 +159,9 @@ def _unlike(
     sizes = (
         None if tensor.tensor_shape.unknown_rank else [dim.size for dim in tensor.tensor_shape.dim]
     )
-    if not sizes or len(sizes) != dims or sizes[0] != -1:
-        expected = '[batch]' if dims == 1 else '[batch, height, width]'
+    if not sizes or len(sizes) != len(shape.split(',')) or sizes[0] != -1:
         problems.append(
-            f'{signature.name}: {name} has shape {sizes or "unknown"}: expected {expected} with '
-            'any batch'
+            f'{signature.name}: {name} has shape {sizes or "unknown"}: expected {shape} with any '
+            'batch'
         )
     return problems

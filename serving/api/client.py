@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,18 +26,27 @@ _TEMPORARY = frozenset(
         grpc.StatusCode.CANCELLED,
     }
 )
+# What the embedded server says, and TF Serving.
+_NO_SIGNATURE = re.compile('no signature|.*signature key .* not found', re.IGNORECASE)
 
 
 class ModelServerError(RuntimeError):
     """The model server did not answer; the text says what it said.
 
     `is_temporary` says whether the same request may succeed later; `is_missing` whether the model,
-    version or label is not served.
+    version or label is not served; `has_no_signature` whether the version lacks the signature.
     """
 
-    def __init__(self, text: str, is_temporary: bool = False, is_missing: bool = False):
+    def __init__(
+        self,
+        text: str,
+        is_temporary: bool = False,
+        is_missing: bool = False,
+        has_no_signature: bool = False,
+    ):
         super().__init__(text)
         self.is_temporary, self.is_missing = is_temporary, is_missing
+        self.has_no_signature = has_no_signature
 
 
 @dataclass(frozen=True)
@@ -164,6 +174,7 @@ class ModelServer:
                 f'{self.address}: {code.name}: {details}',
                 is_temporary=code in _TEMPORARY,
                 is_missing=code == grpc.StatusCode.NOT_FOUND or details.startswith(UNKNOWN_LABEL),
+                has_no_signature=_NO_SIGNATURE.match(details) is not None,
             ) from None
 
 

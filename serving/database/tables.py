@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Text,
     UniqueConstraint,
@@ -138,6 +139,8 @@ class Answer(Base):
       role: 'stable', or 'canary' for an answer that is only recorded.
       reason: why the image was not assessed; '' if it was.
       threshold: the operating point of the version.
+      embedding: `schemas.signatures.EMBEDDING`, little-endian float32; None if the version has none
+        or did not assess the image.
     """
 
     __tablename__ = 'answer'
@@ -151,6 +154,8 @@ class Answer(Base):
     reason: Mapped[str] = mapped_column(String(100), default='')
     threshold: Mapped[float | None]
     findings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    # Only monitoring reads it.
+    embedding: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     # An image is answered once, whatever is killed and tried again.
     __table_args__ = (UniqueConstraint('image_number', 'role', name='answer_once'),)
 

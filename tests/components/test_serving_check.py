@@ -90,7 +90,7 @@ def test_sound_model_passes_every_check(tmp_path, sound_model):
         (
             'no_image_signature',
             'signatures as promised',
-            "signature 'serve_image' is missing; the model has: explain, serving_default, "
+            "signature 'serve_image' is missing; the model has: embed, explain, serving_default, "
             'transform_features',
         ),
         (
@@ -118,6 +118,13 @@ def test_sound_model_passes_every_check(tmp_path, sound_model):
             'is not finite numbers [batch, height, width]',
         ),
         ('explains_another', 'heat maps belong to the same answers', 'explain'),
+        ('no_embedding', 'signatures as promised', "signature 'embed' is missing"),
+        (
+            'embeds_nothing',
+            'embeddings belong to the same answers',
+            'is not finite numbers [batch, 64]',
+        ),
+        ('embeds_another', 'embeddings belong to the same answers', 'embed'),
         (
             'refuses',
             'images are assessed',
@@ -252,7 +259,7 @@ def test_tensorflow_reads_the_warmup_file(tmp_path):
     ]
     assert actual == [
         ('cxr', name, size)
-        for name in ('serving_default', 'serve_image', 'explain')
+        for name in ('serving_default', 'serve_image', 'explain', 'embed')
         for size in (1, 8)
     ]
     assert tf.io.decode_image(tf.make_ndarray(requests[2].inputs['image_bytes'])[0]).shape == [

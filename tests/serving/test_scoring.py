@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from schemas import not_assessed
+from schemas import not_assessed, signatures
 from serving import audit, image_answers, studies
 from serving.api.client import ModelServer
 from serving.database.tables import PENDING, Image, Study
@@ -211,6 +212,48 @@ def test_a_canary_that_is_not_loaded_yet_has_no_answers(
         study = studies.find(session, id)
         assert study is not None
         assert [answer.role for answer in study.images[0].answers] == [studies.STABLE]
+
+
+@pytest.fixture(params=model_servers.KINDS, scope='module')
+def server_with_old_version(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """A model server of version 1, which has no embeddings, as `old`, and of version 2 as `new`."""
+    from tests.support import tiny_model
+
+    folder = tmp_path_factory.mktemp('old-and-new')
+    tiny_model.export(folder / 'target' / '1', defect='no_embedding')
+    tiny_model.export(folder / 'target' / '2')
+    policy = 'specific { versions: 1 versions: 2 }'
+    text = model_servers.config_text(folder / 'target', policy, {'old': 1, 'new': 2})
+    (folder / 'models.config').write_text(text)
+    with model_servers.running(request.param, folder / 'models.config', folder / 'log') as client:
+        yield client.address
+
+
+@pytest.mark.slow
+def test_answers_have_embeddings_if_the_version_has_them(
+    sessions: sessionmaker[Session], files: ImageFiles, server_with_old_version: str
+) -> None:
+    labels = ['old']
+    scorer = _scorer(sessions, files, server_with_old_version, lambda: labels[0])
+    found = []
+    try:
+        for labels[0] in ('old', 'old', 'new', 'old'):
+            id = _accept(sessions, files, gateways.jpeg(1))
+            scorer.wake()
+            _wait(lambda id=id: _state(sessions, id) == 'scored')
+            with sessions() as session:
+                (answer,) = studies.find(session, id).images[0].answers
+                found.append((answer.version, answer.probability, answer.embedding))
+    finally:
+        scorer.close()
+    assert [version for version, *_ in found] == [1, 1, 2, 1]
+    assert [embedding is None for *_, embedding in found] == [True, True, False, True]
+    _, probability, embedding = found[2]
+    # As the tiny model has it.
+    numbers = np.arange(signatures.EMBEDDING_SIZE)
+    assert np.allclose(np.frombuffer(embedding, '<f4'), probability * numbers, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -161,6 +161,21 @@ class TinyModel(tf.Module):
             return {**outputs, signatures.HEAT_MAP: maps[0] if self.defect == 'flat_map' else maps}
 
         @tf.function(
+            input_signature=[tf.TensorSpec([None], tf.string, name=signatures.EMBED.input)],
+            autograph=False,
+        )
+        def embed(images: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = self.score(images)
+            is_ok = tf.cast(outputs[signatures.STATUS] == image_status.OK, tf.float32)
+            score = is_ok * tf.cast(outputs[signatures.PROBABILITY], tf.float32)
+            embedding = score[:, None] * tf.range(signatures.EMBEDDING_SIZE, dtype=tf.float32)
+            if self.defect == 'embeds_nothing':
+                embedding *= float('inf')
+            if self.defect == 'embeds_another':
+                outputs[signatures.PROBABILITY] /= 2.0
+            return {**outputs, signatures.EMBEDDING: embedding}
+
+        @tf.function(
             input_signature=[tf.TensorSpec([None], tf.string, name='examples')], autograph=False
         )
         def transform_features(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -173,10 +188,13 @@ class TinyModel(tf.Module):
             'serving_default': serving_default,
             'serve_image': serve_image,
             'explain': explain,
+            'embed': embed,
             'transform_features': transform_features,
         }
         if self.defect == 'no_image_signature':
             functions.pop('serve_image')
+        if self.defect == 'no_embedding':
+            functions.pop('embed')
         return {name: function.get_concrete_function() for name, function in functions.items()}
 
 

@@ -28,6 +28,7 @@ from tests.support import synthetic_images
 from trainer import input_pipeline, training
 from trainer import model as model_lib
 from trainer import run as run_lib
+from trainer import signatures as signature_lib
 from trainer.artifacts import HISTORY_FILE, MODEL_INFO_FILE, PREDICTIONS_FILE
 from trainer.calibration import NONE, Calibration
 from trainer.input_pipeline import Split
@@ -248,7 +249,9 @@ def test_an_image_that_is_not_assessed_is_flagged_and_does_not_change_its_batch(
         if outputs[name].dtype == np.float32:
             compared = off_threshold if name == signatures.FLAG else np.full(len(good), True)
             assert np.allclose(outputs[name][is_ok][compared], expected[name][compared], atol=1e-6)
-            assert {*outputs[name][~is_ok].ravel()} == {0.0 if name == signatures.HEAT_MAP else 1.0}
+            assert {*outputs[name][~is_ok].ravel()} == {
+                0.0 if name in (signatures.HEAT_MAP, signatures.EMBEDDING) else 1.0
+            }
         else:
             assert np.array_equal(outputs[name][is_ok], expected[name])
 
@@ -525,6 +528,25 @@ def test_the_heat_map_adds_up_to_the_log_odds(exported) -> None:
     log_odds = np.log(outputs[signatures.PROBABILITY] / (1 - outputs[signatures.PROBABILITY]))
     constants = log_odds - outputs[signatures.HEAT_MAP].sum(axis=(1, 2))
     assert np.allclose(constants, constants[0], atol=1e-4)
+
+
+def test_an_embedding_keeps_the_distances_of_features(exported) -> None:
+    """The same image is at distance 0, and other images are not."""
+    images = [*_images(), _images()[0]]
+    embedding = _serve(exported[0], signatures.EMBED, images)[signatures.EMBEDDING]
+    assert embedding.shape == (len(images), signatures.EMBEDDING_SIZE)
+    distances = np.linalg.norm(embedding - embedding[-1], axis=1)
+    assert np.isclose(distances[0], 0, atol=1e-5) and distances[1:-1].min() > 1e-3
+
+
+def test_a_random_projection_hardly_changes_distances() -> None:
+    features = np.random.default_rng(1).normal(size=(50, 1280)).astype(np.float32)
+    projected = features @ signature_lib.projection(1280) / signatures.EMBEDDING_SIZE**0.5
+    first, second = np.triu_indices(50, 1)
+    ratios = np.linalg.norm(projected[first] - projected[second], axis=1) / np.linalg.norm(
+        features[first] - features[second], axis=1
+    )
+    assert 0.98 < ratios.mean() < 1.02 and ratios.std() < 0.12
 
 
 @pytest.mark.slow
