@@ -71,6 +71,7 @@ class Study(Base):
         that was not assessed is flagged.
       version: the version that answered.
       dicom_key: of the DICOM study, whose images may arrive one by one; see `serving.pacs.keys`.
+      accession_key: see `serving.pacs.accession`.
       image_count: grows with each image that joins the study; answers count only if it has not
         changed meanwhile.
       site: where it comes from; see `serving.sites`.
@@ -89,6 +90,7 @@ class Study(Base):
     scored_at: Mapped[datetime.datetime | None]
     is_read: Mapped[bool] = mapped_column(default=False)
     dicom_key: Mapped[str | None] = mapped_column(String(64))
+    accession_key: Mapped[str | None] = mapped_column(String(64))
     image_count: Mapped[int] = mapped_column(default=0, server_default='0')
     site: Mapped[str] = mapped_column(String(64), default='', server_default='')
     images: Mapped[list[Image]] = relationship(back_populates='study', order_by='Image.position')
@@ -98,6 +100,7 @@ class Study(Base):
         Index('study_by_probability', 'probability', 'number'),
         Index('study_by_flag', 'flag', 'number'),
         Index('study_by_dicom_key', 'dicom_key', unique=True),
+        Index('study_by_accession_key', 'accession_key'),
         Index('study_by_site', 'site', 'number'),
     )
 

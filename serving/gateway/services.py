@@ -19,6 +19,7 @@ from serving.descriptions import Describer
 from serving.gateway.settings import Settings
 from serving.housekeeping import Housekeeping
 from serving.image_files import ImageFiles
+from serving.pacs import accession
 from serving.pacs.exchange import Exchange
 from serving.releases import config_file
 from serving.scoring import Scorer, Traffic
@@ -55,6 +56,7 @@ class Services:
             self._wake_scorer,
             self.version,
             settings.site,
+            accession.load_key(settings.data),
         )
         self.housekeeping = Housekeeping(
             self.sessions,

@@ -29,6 +29,7 @@ class Exchange:
       when_accepted: called after each new object.
       version_info: what is on record about a version.
       site: of objects whose sender has none.
+      accession_key: see `serving.pacs.accession`.
 
     Raises:
       OSError: the port cannot be had.
@@ -46,6 +47,7 @@ class Exchange:
         when_accepted: Callable[[], None],
         version_info: Callable[[int], VersionInfo],
         site: str = '',
+        accession_key: bytes = b'',
     ):
         self.origins, self._version_info = origins, version_info
         self.intake = Intake(
@@ -56,6 +58,7 @@ class Exchange:
             max_pixels,
             when_accepted,
             site,
+            accession_key,
         )
         self.outbox = Outbox(sessions, settings, self.report)
         self._receiver = Receiver(settings, self.intake) if settings.port is not None else None

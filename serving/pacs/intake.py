@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from serving import studies, uploads
 from serving.database import connection
 from serving.image_files import ImageFiles
-from serving.pacs import joining, origin
+from serving.pacs import accession, joining, origin
 
 _log = logging.getLogger(__name__)
 # Status codes of C-STORE and STOW-RS; see DICOM PS3.4, B.2.3 and PS3.18, I.2.2.
@@ -50,6 +50,7 @@ class Intake:
       max_bytes, max_pixels: of an object.
       when_accepted: called after each that is new.
       site: of objects whose sender has none.
+      accession_key: see `serving.pacs.accession`.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class Intake:
         max_pixels: int,
         when_accepted: Callable[[], None],
         site: str = '',
+        accession_key: bytes = b'',
     ):
         self._sessions, self._files, self._origins = sessions, files, origins
         self.max_bytes, self._max_pixels = max_bytes, max_pixels
         self._when_accepted, self._site = when_accepted, site
+        self._accession_key = accession_key
         self._room = threading.BoundedSemaphore(_AT_ONCE)
 
     def accept(
@@ -130,7 +133,8 @@ class Intake:
             self._remove(image.id)
             raise
         try:
-            is_new = joining.join(self._sessions, image, identity, actor, site)
+            number = accession.keyed(self._accession_key, identity.accession)
+            is_new = joining.join(self._sessions, image, identity, actor, site, number)
         except SQLAlchemyError as error:
             # After other errors the image may have been committed, so the files stay;
             # `serving.housekeeping` removes those of which the database does not know.

@@ -55,6 +55,7 @@ def join(
     identity: Identity,
     actor: str,
     site: str = '',
+    accession_key: str | None = None,
 ) -> bool:
     """Adds an image, whose file is stored, to its study; it is accepted when this returns.
 
@@ -67,7 +68,7 @@ def join(
     for attempt in range(_ATTEMPTS):
         try:
             with sessions() as session, session.begin():
-                return _join(session, image, identity, actor, site)
+                return _join(session, image, identity, actor, site, accession_key)
         except IntegrityError:
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -75,7 +76,12 @@ def join(
 
 
 def _join(
-    session: Session, image: studies.NewImage, identity: Identity, actor: str, site: str
+    session: Session,
+    image: studies.NewImage,
+    identity: Identity,
+    actor: str,
+    site: str,
+    accession_key: str | None,
 ) -> bool:
     found = session.scalar(
         select(Study).where(Study.dicom_key == origin.key(identity.study)).with_for_update()
@@ -99,6 +105,7 @@ def _join(
     row = studies.image_row(image, position or 0, origin.key(identity.instance))
     session.add(Image(study_number=found.number, **row))
     found.image_count += 1
+    found.accession_key = found.accession_key or accession_key
     found.state, found.is_read = PENDING, False
     # The report about all images replaces one that nobody was asked to take yet.
     session.execute(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pydicom
 
@@ -57,11 +57,12 @@ _FORMS = {'DA': pydicom.valuerep.DA, 'TM': pydicom.valuerep.TM}
 
 @dataclass(frozen=True)
 class Identity:
-    """Which DICOM object a file is; each is a UID."""
+    """Which DICOM object a file is: UIDs, and the accession number, '' if it has none."""
 
     sop_class: str
     instance: str
     study: str
+    accession: str = field(default='', repr=False)
 
 
 def key(uid: str) -> str:
@@ -70,7 +71,7 @@ def key(uid: str) -> str:
 
 
 def identity(content: bytes) -> Identity:
-    """The UIDs of a DICOM file.
+    """The UIDs and the accession number of a DICOM file.
 
     Raises:
       UploadError: it cannot be read, or has none.
@@ -78,14 +79,19 @@ def identity(content: bytes) -> Identity:
     dataset = _header(content)
     uids = []
     for name in ('SOPClassUID', 'SOPInstanceUID', 'StudyInstanceUID'):
-        try:
-            uid = str(dataset.get(name, '') or '')
-        except Exception:  # noqa: BLE001 - what a damaged value makes a library raise
-            uid = ''
+        uid = _text(dataset, name)
         if not uid or len(uid) > _MAX_UID or not set(uid) <= set('0123456789.'):
             raise UploadError(f'{values.name(name)} is missing or not a UID')
         uids.append(uid)
-    return Identity(*uids)
+    sop_class, instance, study = uids
+    return Identity(sop_class, instance, study, _text(dataset, 'AccessionNumber'))
+
+
+def _text(dataset: pydicom.Dataset, name: str) -> str:
+    try:
+        return str(dataset.get(name, '') or '')
+    except Exception:  # noqa: BLE001 - what a damaged value makes a library raise
+        return ''
 
 
 def extract(content: bytes) -> bytes:
