@@ -15,6 +15,8 @@ from typing import Any
 
 import requests
 
+from serving.pacs.settings import Tls
+
 TITLE = 'ORTHANC'
 _PROGRAMS = ('Orthanc', 'storescu', 'dsrdump', 'dciodvfy')
 _DICOM_WEB = Path('/usr/share/orthanc/plugins/libOrthancDicomWeb.so')
@@ -45,20 +47,38 @@ class Archive:
     Args:
       folder: for its files.
       gateway: title and port of the gateway that it knows; None for none.
+      tls: of its DICOM associations; None for none.
     """
 
-    def __init__(self, folder: Path, gateway: tuple[str, int] | None = None):
+    def __init__(
+        self, folder: Path, gateway: tuple[str, int] | None = None, tls: Tls | None = None
+    ):
         self.folder = folder
         self.dicom_port, self._http_port = free_ports(2)
         self.url = f'http://127.0.0.1:{self._http_port}'
         self._process: subprocess.Popen | None = None
-        self._modalities = {'gateway': [gateway[0], '127.0.0.1', gateway[1]]} if gateway else {}
+        self._modalities: dict[str, Any] = {}
+        self._tls: dict[str, Any] = {}
+        if gateway:
+            self._modalities['gateway'] = {
+                'AET': gateway[0],
+                'Host': '127.0.0.1',
+                'Port': gateway[1],
+                'UseDicomTls': tls is not None,
+            }
+        if tls:
+            self._tls = {
+                'DicomTlsEnabled': True,
+                'DicomTlsCertificate': str(tls.certificate),
+                'DicomTlsPrivateKey': str(tls.key),
+                'DicomTlsTrustedCertificates': str(tls.authorities),
+            }
         self.start()
 
     @property
     def dicom_url(self) -> str:
         """As a target of reports."""
-        return f'dicom://{TITLE}@127.0.0.1:{self.dicom_port}'
+        return f'dicom{"s" if self._tls else ""}://{TITLE}@127.0.0.1:{self.dicom_port}'
 
     @property
     def web_url(self) -> str:
@@ -81,6 +101,7 @@ class Archive:
             'AuthenticationEnabled': False,
             'RemoteAccessAllowed': False,
             'DicomModalities': self._modalities,
+            **self._tls,
             'DicomWeb': {'Enable': True, 'Root': '/dicom-web/'},
         }
         (self.folder / 'orthanc.json').write_text(json.dumps(settings))
@@ -136,7 +157,7 @@ class Archive:
 
 
 @contextlib.contextmanager
-def running(gateway: tuple[str, int] | None = None) -> Iterator[Archive]:
+def running(gateway: tuple[str, int] | None = None, tls: Tls | None = None) -> Iterator[Archive]:
     """An archive in a temporary folder.
 
     Raises:
@@ -144,7 +165,7 @@ def running(gateway: tuple[str, int] | None = None) -> Iterator[Archive]:
     """
     check()
     with tempfile.TemporaryDirectory() as folder:
-        archive = Archive(Path(folder), gateway)
+        archive = Archive(Path(folder), gateway, tls)
         try:
             yield archive
         finally:

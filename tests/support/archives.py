@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.serving import orthanc
 from benchmarks.serving.orthanc import Archive, free_ports
+from serving.pacs.settings import Tls
 
 __all__ = ['Archive', 'free_ports', 'require', 'running']
 
@@ -25,8 +26,8 @@ def require() -> None:
 
 
 @contextlib.contextmanager
-def running(gateway: tuple[str, int] | None = None) -> Iterator[Archive]:
+def running(gateway: tuple[str, int] | None = None, tls: Tls | None = None) -> Iterator[Archive]:
     """An empty archive, stopped at the end."""
     require()
-    with orthanc.running(gateway) as archive:
+    with orthanc.running(gateway, tls) as archive:
         yield archive
