@@ -109,10 +109,16 @@ def _look(args: argparse.Namespace, releases: Any) -> int:
     with service.open_database(args, readonly=True) as session:
         answers = paired.read(session, stable, candidate, journal.canary_since(entries, candidate))
     was, new = (
-        _figures(served_versions.read(str(releases.target / str(number)), number))
+        served_versions.read(str(releases.target / str(number)), number)
         for number in (stable, candidate)
     )
-    results = canary.judge(answers.values, canary.limits(was, new, args.margin), args.alpha)
+    limits = canary.limits(
+        _figures(was),
+        _figures(new),
+        args.margin,
+        new.paired if new.compared_with == stable else None,
+    )
+    results = canary.judge(answers.values, limits, args.alpha)
     _print(results, stable, candidate, answers)
     alarms = [result for result in results if result.alarm]
     missing = max(args.answers - answers.studies, 0)

@@ -108,7 +108,7 @@ def predict_from_frozen_features(
     Returns:
       float64 [n, outputs].
     """
-    features = _frozen_features(cohort, parameters, scratch, layer)
+    features = frozen_features(cohort, parameters, scratch, layer)
     folds = metadata_model.folds(cohort.patients, FOLDS, seed)
     probabilities = np.empty((len(folds), len(task.outputs)))
     for column, name in enumerate(task.outputs):
@@ -127,9 +127,10 @@ def predict_from_frozen_features(
     return probabilities
 
 
-def _frozen_features(
-    cohort: Cohort, parameters: ModelParameters, scratch: Path, layer: str | None
+def frozen_features(
+    cohort: Cohort, parameters: ModelParameters, scratch: Path, layer: str | None = None
 ) -> np.ndarray:
+    """The features of the frozen backbone, float32 [n, channels]; cached in `scratch`."""
     name = '-'.join(filter(None, ('features', cohort.key, parameters.backbone, layer)))
     path = scratch / 'folds' / f'{name}.npy'
     if not path.exists():

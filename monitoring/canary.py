@@ -9,6 +9,8 @@ for each study, in the order in which the canary answered:
   specificity, whatever the share of abnormal images; see `limits`.
 * PROBABILITY: the calibrated probability, canary minus stable. Both are calibrated, so its mean is
   near 0.
+* DIFFERENCE: the absolute value of that. It tells a canary that errs in both directions, and needs
+  to know how much the two differ on the test images.
 * LOST: the share of images that the canary did not assess, minus that of the stable version.
 * MISSED: of the studies that the stable version flagged and readers called abnormal, those that the
   canary would not have flagged; OVERCALLED: of those that it did not flag and readers called
@@ -20,25 +22,26 @@ The evidence against "the mean is at most m" is the capital of a gambler who bet
 mixture of bets of fixed sizes. If the mean of each value, given all values before it, is at most m,
 the capital ever reaches 1/a with a probability of at most a (Ville's inequality). This holds at all
 times together, so one may look as often as one likes, and the mixture of patients may change. The
-five tests share the rate by Bonferroni's inequality, FLAGS and PROBABILITY in both directions.
+six tests share the rate by Bonferroni's inequality, FLAGS and PROBABILITY in both directions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-FLAGS, PROBABILITY, LOST = 'flags', 'probability', 'lost'
+FLAGS, PROBABILITY, DIFFERENCE, LOST = 'flags', 'probability', 'difference', 'lost'
 MISSED, OVERCALLED = 'missed', 'overcalled'
-NAMES = (FLAGS, PROBABILITY, LOST, MISSED, OVERCALLED)
+NAMES = (FLAGS, PROBABILITY, DIFFERENCE, LOST, MISSED, OVERCALLED)
 # What all answers tell; the others need readings.
-OF_ANSWERS = (FLAGS, PROBABILITY, LOST)
+OF_ANSWERS = (FLAGS, PROBABILITY, DIFFERENCE, LOST)
 TITLES = {
     FLAGS: 'flagged, change',
     PROBABILITY: 'probability, change',
+    DIFFERENCE: 'probability, difference',
     LOST: 'not assessed, change',
     MISSED: 'missed, of read',
     OVERCALLED: 'overcalled, of read',
@@ -46,6 +49,7 @@ TITLES = {
 TOO_HIGH = {
     FLAGS: 'the canary flags too many images',
     PROBABILITY: 'the probabilities of the canary are too high',
+    DIFFERENCE: 'the probabilities of the canary differ too much from those of the stable version',
     LOST: 'the canary does not assess images that the stable version assesses',
     MISSED: 'the canary misses what readers call abnormal',
     OVERCALLED: 'the canary flags what readers call normal',
@@ -58,6 +62,7 @@ TOO_LOW = {
 _RANGES = {
     FLAGS: (-1.0, 1.0),
     PROBABILITY: (-1.0, 1.0),
+    DIFFERENCE: (0.0, 1.0),
     LOST: (-1.0, 1.0),
     MISSED: (0.0, 1.0),
     OVERCALLED: (0.0, 1.0),
@@ -116,7 +121,10 @@ class Result:
 
 
 def limits(
-    stable: Mapping[str, Figure], canary: Mapping[str, Figure], margin: float
+    stable: Mapping[str, Figure],
+    canary: Mapping[str, Figure],
+    margin: float,
+    paired: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, tuple[float | None, float | None]]:
     """Name of a test -> what its mean may be at least and at most, as the test results predict.
 
@@ -126,25 +134,45 @@ def limits(
 
     Args:
       stable, canary: 'sensitivity' and 'specificity' of each; what is missing gives no limit.
-      margin: a change, as a share, that does no harm.
+      margin: a change, as a share, that does no harm. Where the test images are so few that two
+        standard errors of their results are more than that, these take its place.
+      paired: of `components.evaluator.paired`, if both versions were evaluated on the same images;
+        the limits are then closer, since errors that both share do not count.
     """
     found: dict[str, tuple[float | None, float | None]] = {
         PROBABILITY: (-margin, margin),
         LOST: (None, _LOST_LIMIT),
     }
     names = ('sensitivity', 'specificity')
-    if all(name in version for version in (stable, canary) for name in names):
+    if paired:
+        for test, name in ((FLAGS, 'flags'), (PROBABILITY, 'probability')):
+            found[test] = _around([_seen(kind, name) for kind in paired.values()], margin)
+        sizes = [_seen(kind, 'difference') for kind in paired.values()]
+        found[DIFFERENCE] = (None, _around(sizes, margin)[1])
+    elif all(name in version for version in (stable, canary) for name in names):
         changes = []
         for name, sign in zip(names, (1, -1), strict=True):
-            error = _STANDARD_ERRORS * math.hypot(stable[name].error, canary[name].error)
-            change = sign * (canary[name].value - stable[name].value)
-            changes += [change - error, change + error]
-        found[FLAGS] = (min(changes) - margin, max(changes) + margin)
+            error = math.hypot(stable[name].error, canary[name].error)
+            changes.append(Figure(sign * (canary[name].value - stable[name].value), error))
+        found[FLAGS] = _around(changes, margin)
     for test, name in ((MISSED, 'sensitivity'), (OVERCALLED, 'specificity')):
         if name in stable and name in canary and stable[name].value > 0:
-            wrong = 1 - canary[name].value + _STANDARD_ERRORS * canary[name].error
-            found[test] = (None, wrong / stable[name].value + margin)
+            wrong = Figure((1 - canary[name].value) / stable[name].value, canary[name].error)
+            found[test] = (None, _around([wrong], margin)[1])
     return {name: _within(name, *found.get(name, (None, None))) for name in NAMES}
+
+
+def _seen(figures: Mapping[str, float], name: str) -> Figure:
+    return Figure(figures[name], figures[f'{name}_error'])
+
+
+def _around(figures: Sequence[Figure], margin: float) -> tuple[float, float]:
+    """What holds for each mixture of the images that the figures are about."""
+    slack = [max(margin, _STANDARD_ERRORS * figure.error) for figure in figures]
+    return (
+        min(figure.value - more for figure, more in zip(figures, slack, strict=True)),
+        max(figure.value + more for figure, more in zip(figures, slack, strict=True)),
+    )
 
 
 def _within(name: str, low: float | None, high: float | None) -> tuple[float | None, float | None]:

@@ -70,6 +70,7 @@ def read(
         ]
         if changes:
             values[canary.PROBABILITY].append(_mean(changes))
+            values[canary.DIFFERENCE].append(_mean([abs(change) for change in changes]))
     studies, verdicts = len(values[canary.FLAGS]), _verdicts(session, stable, pairs)
     for verdict, stable_flag, canary_flag in verdicts:
         if verdict == ABNORMAL and stable_flag:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import storage
@@ -33,6 +34,8 @@ class VersionInfo:
       task: e.g. 'nih_triage'.
       pushed_at: UTC, ISO 8601.
       auc, sensitivity, specificity: on the test split, at the operating point.
+      paired: how it differs from the version `compared_with` on the same test images, see
+        `components.evaluator.paired`; empty if they were not compared.
       problem: why nothing is known about it; '' if all is.
     """
 
@@ -43,6 +46,8 @@ class VersionInfo:
     auc: Estimate = Estimate(None, None, None)
     sensitivity: Estimate = Estimate(None, None, None)
     specificity: Estimate = Estimate(None, None, None)
+    paired: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    compared_with: int | None = None
     problem: str = ''
 
 
@@ -72,6 +77,8 @@ def read(path: str, number: int) -> VersionInfo:
         _estimate(metrics, 'auc'),
         _estimate(metrics, 'sensitivity'),
         _estimate(metrics, 'specificity'),
+        manifest.paired,
+        int(manifest.baseline_version) if manifest.baseline_version else None,
     )
 
 

@@ -161,8 +161,8 @@ def candidate_results(evaluation: list[types.Artifact] | None) -> dict[str, Any]
 
     Returns:
       `metrics`: name -> value, None if it is undefined. `sensitivity_groups`: feature ->
-      `components.evaluator.groups.Groups` as JSON, the groups behind the sensitivity gaps. Empty
-      without an evaluation.
+      `components.evaluator.groups.Groups` as JSON, the groups behind the sensitivity gaps.
+      `paired`: see `components.evaluator.paired.compare`. Empty without an evaluation.
 
     Raises:
       components.evaluator.results.EvaluationError: the evaluation cannot be read.
@@ -170,11 +170,14 @@ def candidate_results(evaluation: list[types.Artifact] | None) -> dict[str, Any]
     if not evaluation:
         return {}
     # Import here: it imports TFMA, which takes seconds.
-    from components.evaluator import results
+    from components.evaluator import paired, predictions, results
 
     folder = artifact_utils.get_single_uri(evaluation)
     overall = results.read(folder, plots=False, overall_only=True).overall
+    # An earlier release kept no predictions.
+    answers = predictions.read(folder) if predictions.paths(folder) else None
     return {
+        'paired': {} if answers is None else paired.compare(answers),
         'metrics': {
             name: value
             for (model, name), value in overall.values.items()

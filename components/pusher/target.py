@@ -91,6 +91,8 @@ class Manifest(BaseModel):
       metrics: the Evaluator's metrics over all images; None if undefined.
       sensitivity_groups: feature -> the groups behind its sensitivity gap, including those that the
         gap leaves out.
+      paired: how the model differs from that of `baseline_version` on the same test images, see
+        `components.evaluator.paired`; empty without one.
       pushed_at: UTC, ISO 8601.
       packages: package -> version.
       confirmed: later runs that produced the same model.
@@ -111,6 +113,7 @@ class Manifest(BaseModel):
     config: dict[str, Any] = Field(default_factory=dict)
     metrics: dict[str, float | None] = Field(default_factory=dict)
     sensitivity_groups: dict[str, Any] = Field(default_factory=dict)
+    paired: dict[str, dict[str, float]] = Field(default_factory=dict)
     pushed_at: str
     packages: dict[str, str] = Field(default_factory=dict)
     confirmed: tuple[Confirmation, ...] = ()

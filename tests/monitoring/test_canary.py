@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from monitoring import canary
-from monitoring.canary import FLAGS, LOST, MISSED, OVERCALLED, PROBABILITY, Figure
+from monitoring.canary import DIFFERENCE, FLAGS, LOST, MISSED, OVERCALLED, PROBABILITY, Figure
 
 _EQUAL = {'sensitivity': Figure(0.9), 'specificity': Figure(0.7)}
 _ALPHA, _MARGIN = 0.05, 0.05
@@ -105,10 +105,24 @@ def test_limits_follow_from_the_test_results() -> None:
 
 def test_uncertain_test_results_widen_the_limits() -> None:
     sure = canary.limits(_EQUAL, _EQUAL, 0.05)[FLAGS]
-    uncertain = {name: Figure(tested.value, 0.03) for name, tested in _EQUAL.items()}
+    uncertain = {name: Figure(figure.value, 0.03) for name, figure in _EQUAL.items()}
     low, high = canary.limits(uncertain, uncertain, 0.05)[FLAGS]
     assert sure == pytest.approx((-0.05, 0.05))
-    assert (low, high) == pytest.approx((-0.05 - 0.06 * 2**0.5, 0.05 + 0.06 * 2**0.5))
+    assert (low, high) == pytest.approx((-0.06 * 2**0.5, 0.06 * 2**0.5))
+
+
+def test_limits_follow_from_the_same_test_images() -> None:
+    normal = {'flags': -0.1, 'probability': -0.02, 'difference': 0.1}
+    abnormal = {'flags': -0.01, 'probability': 0.01, 'difference': 0.06}
+    paired = {
+        name: {**figures, **{f'{key}_error': 0.01 for key in figures}}
+        for name, figures in (('normal', normal), ('abnormal', abnormal))
+    }
+    limits = canary.limits(_EQUAL, _EQUAL, 0.05, paired)
+    assert limits[FLAGS] == pytest.approx((-0.15, 0.04))
+    assert limits[PROBABILITY] == pytest.approx((-0.07, 0.06))
+    assert limits[DIFFERENCE] == (None, pytest.approx(0.15))
+    assert canary.limits(_EQUAL, _EQUAL, 0.05)[DIFFERENCE] == (None, None)
 
 
 def test_what_is_not_known_or_cannot_be_passed_is_no_limit() -> None:
@@ -119,7 +133,7 @@ def test_what_is_not_known_or_cannot_be_passed_is_no_limit() -> None:
 
 def test_without_values_there_is_no_evidence() -> None:
     results = canary.judge({}, canary.limits(_EQUAL, _EQUAL, _MARGIN), _ALPHA)
-    assert [(result.count, result.evidence, result.alarm) for result in results] == [(0, 1, '')] * 5
+    assert [(result.count, result.evidence, result.alarm) for result in results] == [(0, 1, '')] * 6
 
 
 def test_values_outside_of_their_range_are_an_error() -> None:
