@@ -58,10 +58,10 @@ def run(args: argparse.Namespace, releases: Any) -> int:
       UNCHANGED: it waits, a person has stopped automatic decisions, or there is no canary; ALARM:
       the canary is worse, and was withdrawn unless a person has stopped that; PROMOTED; or ERROR.
     """
+    from components.pusher.journal import JournalError
     from components.pusher.target import TargetError
     from serving.database.connection import DatabaseError
     from serving.releases import ReleaseError
-    from serving.releases.journal import JournalError
 
     try:
         _check(args)
@@ -96,9 +96,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _look(args: argparse.Namespace, releases: Any) -> int:
+    from components.pusher import journal
     from monitoring import canary, paired
     from serving import served_versions
-    from serving.releases import CANARY, STABLE, journal
+    from serving.releases import CANARY, STABLE
 
     labels = releases.labels()
     if STABLE not in labels or CANARY not in labels:

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from pages import lineage, lineage_graph
+from pages import after_push, lineage, lineage_graph
 from pages.lineage import Link
 from pages.runs import Run
 from pages.store import Artifact
@@ -32,6 +32,7 @@ def context(run: Run, earlier: Run | None) -> dict[str, Any]:
         'version': version,
         'condition': lineage.condition(version) if version else '',
         'manifest': version.manifest if version else None,
+        'releases': after_push.rows(run.root, version) if version else [],
         'facts': list(own_facts.items()),
         'earlier': earlier,
         'changes': changes,

@@ -14,12 +14,12 @@ from sqlalchemy import Select, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from components.pusher import journal
 from serving import audit, descriptions
 from serving.database import connection
 from serving.database.tables import PENDING, AuditEntry, Description, Image, Report, Study
 from serving.image_files import ImageFiles
 from serving.pacs import unsent
-from serving.releases import journal
 
 _log = logging.getLogger(__name__)
 _ACTOR = 'gateway'

@@ -54,11 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs an action; returns 0, or 1 if it is refused. For `auto`, see `auto_release`."""
+    from components.pusher.journal import JournalError
     from components.pusher.target import TargetError
     from serving import running
     from serving.api.client import ModelServer
     from serving.releases import ReleaseError
-    from serving.releases.journal import JournalError
     from serving.releases.release import Releases
 
     config = args.config_file
@@ -110,10 +110,11 @@ def _change(args: argparse.Namespace, releases: Any) -> None:
 def _print_versions(releases: Any, only: int | None) -> None:
     from rich.console import Console
 
+    from components.pusher import journal
     from pipeline.tables import plain_table
     from serving import served_versions
     from serving.api.client import ModelServerError
-    from serving.releases import ReleaseError, journal
+    from serving.releases import ReleaseError
 
     states: dict[int, str] = {}
     if releases.server is not None:

@@ -109,11 +109,11 @@ def run(args: argparse.Namespace) -> int:
 def _release(config, run_name: str, console) -> int:
     """Releases the new version as `push.release` says; returns the exit code of the run."""
     from components.pusher import target
+    from components.pusher.journal import JournalError
     from pipeline.exit_codes import FAILED, PUSHED
     from serving import running
     from serving.api.client import ModelServer
     from serving.releases import ReleaseError
-    from serving.releases.journal import JournalError
     from serving.releases.release import Releases
 
     directory = config.push_directory

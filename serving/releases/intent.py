@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from serving.releases import journal
+from components.pusher import journal
 
 _NAME = '.release.under-way'
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.pusher import delivery
+from components.pusher import delivery, journal
 from components.pusher import target as push_target
 from serving import person, served_versions
 from serving.api.client import ModelServer, ModelServerError
@@ -22,7 +22,6 @@ from serving.releases import (
     ReleaseError,
     config_file,
     intent,
-    journal,
     loading,
     samples,
 )

@@ -16,13 +16,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cli import auto_release
 from cli import main as cli
+from components.pusher import journal
 from schemas import not_assessed
 from serving import audit, studies
 from serving.database import connection
 from serving.database.tables import Answer, Image, Study
 from serving.housekeeping import Housekeeping
 from serving.image_files import ImageFiles
-from serving.releases import CANARY, STABLE, journal
+from serving.releases import CANARY, STABLE
 from serving.releases.release import Releases
 from serving.studies import Outcome
 from tests.support import gateways, push_targets

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cli import main as cli
-from serving.releases import CANARY, STABLE, ReleaseError, journal
+from components.pusher import journal
+from serving.releases import CANARY, STABLE, ReleaseError
 from serving.releases.release import Releases
 from tests.support import gateways, push_targets
 from tests.support.model_servers import MODEL
@@ -71,7 +72,7 @@ _KILLS = [
     ('serving.releases.intent', 'write', 'after'),
     ('serving.releases.config_file', 'write', 'before'),
     ('serving.releases.config_file', 'write', 'after'),
-    ('serving.releases.journal', 'append', 'after'),
+    ('components.pusher.journal', 'append', 'after'),
 ]
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from cli import main as cli
-from components.pusher import push
+from components.pusher import journal, push
 from components.serving_check import sample_answers
 from components.serving_check.session_model import SessionModel
 from serving.api.client import ModelServer
-from serving.releases import CANARY, STABLE, ReleaseError, config_file, journal
+from serving.releases import CANARY, STABLE, ReleaseError, config_file
 from serving.releases.release import Releases
 from tests.support import model_servers, push_targets, tiny_model
 from tests.support.model_servers import MODEL
@@ -166,7 +166,7 @@ def test_a_record_on_a_full_disk_stays_readable(target: Path) -> None:
     # A limit of the size of files: the next entry fits in part.
     script = (
         'import resource, signal, sys; from pathlib import Path; '
-        'from serving.releases import journal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
+        'from components.pusher import journal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
         f'resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 100}, {size + 100})); '
         'target = Path(sys.argv[1]); journal.append(target, journal.read(target)[0])'
     )

@@ -15,13 +15,14 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from components.pusher import journal
 from schemas import not_assessed, signatures
 from serving import audit, image_answers, studies
 from serving.api.client import ModelServer
 from serving.database.tables import PENDING, Image, Study
 from serving.housekeeping import Housekeeping
 from serving.image_files import ImageFiles
-from serving.releases import config_file, journal
+from serving.releases import config_file
 from serving.scoring import Scorer, Traffic
 from serving.served_versions import VersionInfo
 from serving.uploads import Upload
