@@ -19,6 +19,8 @@ def rows(root: Path, version: ServedVersion) -> list[tuple[str, str, str, str]]:
       root: the run root, in case the version was deleted from its push directory.
       version: of the run.
     """
+    if not version.version.isdecimal():  # an artifact of another Pusher
+        return []
     number = int(version.version)
     for target in (Path(version.path).parent, RunRoot(root).serving):
         if (target / journal.NAME).exists():
