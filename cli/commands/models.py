@@ -148,6 +148,8 @@ def _print_versions(releases: Any, only: int | None) -> None:
     for info in infos:
         if info.problem:
             print(f'{info.version}: {info.problem}')
+    if hold := journal.held(journal.read(releases.target)):
+        print(f'Automatic decisions are stopped since {hold.at} by {hold.who}. {hold.why}')
     if only is not None:
         for entry in journal.read(releases.target):
             if only in (entry.before, entry.after):

@@ -56,6 +56,14 @@ def test_the_gateway_imports_only_its_packages_and_no_tensorflow() -> None:
     assert not {'tensorflow', 'tfx', 'kfp', 'apache_beam', 'keras'} & loaded
 
 
+def test_the_canary_is_judged_with_its_packages() -> None:
+    code = 'import cli.auto_release, monitoring.canary, monitoring.paired'
+    result = subprocess.run(
+        _command(code), cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_image_has_the_versions_of_the_environment() -> None:
     gateway, all_packages = locked('3.11', '--only-group', 'gateway'), locked('3.11')
     assert 20 < len(gateway) < 50

@@ -119,6 +119,9 @@ def test_the_commands_of_a_person(releases: Releases, capsys: pytest.CaptureFixt
     ):
         assert cli.main(['models', action, *options]) == 0
         assert text in capsys.readouterr().out
+        assert cli.main(['models', 'list', *options[:-2]]) == 0
+        is_held = 'Automatic decisions are stopped since ' in (listed := capsys.readouterr().out)
+        assert is_held == (action == 'hold') == ('my reason' in listed)
     assert [(e.action, e.why) for e in journal.read(releases.target)[-3:]] == [
         (action, 'my reason') for action in ('hold', 'resume', 'withdraw')
     ]
