@@ -15,6 +15,7 @@ import numpy as np
 from components.evaluator.predictions import LABEL
 from components.evaluator.results import CANDIDATE, Confusion, Slice, SliceKey
 from schemas import image_status
+from schemas.features import WEIGHT
 from schemas.labels import FINDINGS
 from schemas.signatures import PROBABILITY, STATUS
 
@@ -32,8 +33,8 @@ class SliceCounts:
 
     Attributes:
       key: which slice.
-      positives: int [thresholds]; number i counts the positive images with a probability of at
-        least threshold i and below threshold i + 1.
+      positives: float [thresholds]; number i counts the positive images with a probability of at
+        least threshold i and below threshold i + 1, each by its weight.
       negatives: the same for negative images.
       not_assessed: images that the model could not assess. They count too: their probability is 1,
         so every threshold flags them.
@@ -46,8 +47,12 @@ class SliceCounts:
 
     def confusion(self, index: int) -> Confusion:
         """The confusion matrix at a threshold, by its position."""
-        true, false = int(self.positives[index:].sum()), int(self.negatives[index:].sum())
-        missed, passed = int(self.positives[:index].sum()), int(self.negatives[:index].sum())
+        parts = [
+            part.sum()
+            for counts in (self.positives, self.negatives)
+            for part in (counts[index:], counts[:index])
+        ]
+        true, missed, false, passed = map(round, parts)
         return Confusion(true, false, missed, passed)
 
 
@@ -75,12 +80,16 @@ def count(kept: pd.DataFrame, slices: tuple[Slice, ...], levels: np.ndarray) -> 
     cell = np.searchsorted(levels, kept[PROBABILITY].to_numpy(np.float32), side='right') - 1
     is_positive = kept[LABEL].to_numpy() == 1
     is_not_assessed = kept[STATUS].to_numpy() != image_status.OK
+    # An earlier version kept no weights.
+    weights = kept[WEIGHT].to_numpy() if WEIGHT in kept else np.ones(len(kept))
     counted = []
     for measured in slices:
         inside = _inside(kept, measured.key)
         if inside is not None:
             positives, negatives = (
-                np.bincount(cell[inside & of_class], minlength=len(levels))
+                np.bincount(
+                    cell[inside & of_class], weights[inside & of_class], minlength=len(levels)
+                )
                 for of_class in (is_positive, ~is_positive)
             )
             not_assessed = int((inside & is_not_assessed).sum())

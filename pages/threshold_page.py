@@ -81,10 +81,16 @@ def context(run: Run, evaluation: Evaluation) -> dict[str, Any]:
 def _slice(counts: SliceCounts) -> dict[str, Any]:
     return {
         'title': names.slice_title(counts.key),
-        'positives': counts.positives.tolist(),
-        'negatives': counts.negatives.tolist(),
+        'positives': _plain(counts.positives),
+        'negatives': _plain(counts.negatives),
         'not_assessed': counts.not_assessed,
     }
+
+
+def _plain(counts: np.ndarray) -> list[float]:
+    """Counts as short numbers: they are whole unless images have weights."""
+    rounded = counts.astype(np.float64).round(4).tolist()
+    return [int(count) if count.is_integer() else count for count in rounded]
 
 
 _EARLIER_VERSION = (

@@ -12,7 +12,7 @@ from pipeline.config import Config, ConfigError
 from pipeline.evaluation_parameters import Threshold
 from records import expert_labels, side_files
 from records.data_root import DataRoot, DataRootError, scan
-from records.metadata import COLUMNS, MetadataError, Table, read_list, read_table
+from records.metadata import COLUMNS, MetadataError, Table, read_list, read_tables
 from records.terminal import error_text
 from records.walking import format_counts
 from schemas.features import AGE_BAND, SEX, VIEW
@@ -45,7 +45,8 @@ def check(config: Config) -> list[str]:
         data_root = scan(root, config.data.patterns)
         data_root.of_spans(config.data.spans)
         data = data_files.locate(config.data, data_root)
-        table = read_table(storage.resolve(root, data.metadata)) if data.metadata else None
+        tables = [storage.resolve(root, name) for name in data.tables]
+        table = read_tables(tables) if tables else None
         _check_lists(root, data, table)
         experts = list(_expert_labels(root, data, TASKS[config.task]))
         return [

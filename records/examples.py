@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from records.example_proto import Example
-from schemas.features import IMAGE, IMAGE_ID
+from schemas.features import IMAGE, IMAGE_ID, WEIGHT
 from schemas.labels import LABELS, OTHER
 
 
@@ -25,12 +26,14 @@ class XrayRecord:
       image: the encoded image.
       image_id: None if the record has none.
       labels: each of LABELS -> 0 or 1.
+      weight: how many images of its population it stands for; 1 if the record does not say.
     """
 
     image: bytes
     image_id: str | None
     labels: dict[str, int]
     other: int = 0
+    weight: float = 1.0
 
 
 def parse(payload: bytes) -> XrayRecord:
@@ -68,16 +71,22 @@ def parse(payload: bytes) -> XrayRecord:
     other = _single(features, OTHER, 'int64_list') if OTHER in features else 0
     if other not in (0, 1):
         raise RecordError(f'feature {OTHER!r} is {other}: expected 0 or 1, or no such feature')
-    return XrayRecord(image, image_id, labels, other)
+    weight = _single(features, WEIGHT, 'float_list') if WEIGHT in features else 1.0
+    if not 0 < weight < math.inf:
+        raise RecordError(f'feature {WEIGHT!r} is {weight}: expected a number above 0')
+    return XrayRecord(image, image_id, labels, other, weight)
 
 
-def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> bytes:
+def build(
+    image: bytes, image_id: str | None, labels: Mapping[str, int], weight: float | None = None
+) -> bytes:
     """A serialized tf.train.Example with the NIH layout. Equal input gives equal bytes.
 
     Args:
       image: the encoded image.
       image_id: None to leave it out.
       labels: label or OTHER -> 0 or 1; labels that are not named are 0.
+      weight: see `XrayRecord`; None to leave it out.
     """
     example = Example()
     put_bytes(example, IMAGE, image)
@@ -87,6 +96,8 @@ def build(image: bytes, image_id: str | None, labels: Mapping[str, int]) -> byte
         put_int(example, name, int(labels.get(name, 0)))
     if labels.get(OTHER):
         put_int(example, OTHER, 1)
+    if weight is not None:
+        put_float(example, WEIGHT, weight)
     return serialize(example)
 
 
@@ -98,6 +109,11 @@ def put_bytes(example: Any, name: str, value: bytes) -> None:
 def put_int(example: Any, name: str, value: int) -> None:
     """Sets a feature of a tf.train.Example (TensorFlow's class or `Example`) to one int64 value."""
     example.features.feature[name].int64_list.value[:] = [value]
+
+
+def put_float(example: Any, name: str, value: float) -> None:
+    """Sets a feature of a tf.train.Example (TensorFlow's class or `Example`) to one float value."""
+    example.features.feature[name].float_list.value[:] = [value]
 
 
 def serialize(example: Any) -> bytes:

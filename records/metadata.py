@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ __all__ = [
     'read_cells',
     'read_list',
     'read_table',
+    'read_tables',
     'read_text',
 ]
 
@@ -152,6 +153,33 @@ def read_table(path: str) -> Table:
     for line, row in sheet.rows():
         reader.add(line, row)
     return reader.table(path)
+
+
+def read_tables(paths: Sequence[str]) -> Table:
+    """Reads tables that together name all images; see `read_table`.
+
+    Raises:
+      MetadataError: as `read_table`, or two tables name the same image.
+      OSError: a file cannot be read.
+    """
+    tables = [read_table(path) for path in paths]
+    if len(tables) == 1:
+        return tables[0]
+    owner: dict[str, str] = {}
+    for table in tables:
+        for image_id in table:
+            if image_id in owner:
+                raise MetadataError(
+                    f'{table.path}: it names image {image_id}, and so does {owner[image_id]}. '
+                    'Remove the image from one of the data sets'
+                )
+            owner[image_id] = table.path
+    return Table(
+        ', '.join(paths),
+        {image_id: table[image_id] for table in tables for image_id in table},
+        [problem for table in tables for problem in table.problems],
+        sum((table.unknown for table in tables), Counter()),
+    )
 
 
 def read_cells(path: str, columns: Collection[str]) -> dict[str, dict[str, str]]:

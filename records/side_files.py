@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import storage
@@ -15,6 +16,7 @@ from records.data_root import DataRoot, DataRootError
 
 # In a configuration: find the file under its usual name.
 AUTO = 'auto'
+_SPAN_TABLE = re.compile(r'(span-\d+)/(?:metadata/)?[^/]+')
 # A data root may have a folder for each of many spans.
 _SHOWN = 6
 
@@ -71,6 +73,61 @@ def find(
             f'{option or kind.key}.'
         )
     return matches[0] if matches else None
+
+
+def tables(configured: Sequence[str], data_root: DataRoot) -> tuple[str, ...]:
+    """The metadata tables that a configuration names; AUTO adds those of the spans.
+
+    Raises:
+      DataRootError: one is missing, or AUTO finds several in one place.
+    """
+    found: list[str] = []
+    for name in configured:
+        of_spans = present_tables(data_root) if name == AUTO else []
+        needs_other = any(not file.span for file in data_root.files) and not any(
+            not _SPAN_TABLE.fullmatch(table) for table in of_spans
+        )
+        if not of_spans or needs_other:
+            found.append(str(resolve(TABLE, name, data_root)))
+        found += of_spans
+    return tuple(dict.fromkeys(found))
+
+
+def present_tables(data_root: DataRoot, option: str = '') -> list[str]:
+    """The metadata tables that are there: the one of the data root, then those of the spans.
+
+    Args:
+      data_root: where to look.
+      option: see `find`.
+
+    Raises:
+      DataRootError: there are several in one place.
+    """
+    of_spans = _span_tables(data_root)
+    others = [name for name in data_root.others if name not in of_spans]
+    beside = [file.name for file in data_root.files]
+    main = find(TABLE, data_root.path, others, beside, option)
+    return [*([main] if main else []), *of_spans]
+
+
+def _span_tables(data_root: DataRoot) -> list[str]:
+    """The tables in `span-N/metadata/` and `span-N/`, one for each span.
+
+    Raises:
+      DataRootError: a span has several.
+    """
+    by_span: dict[str, list[str]] = {}
+    for name in data_root.others:
+        match = _SPAN_TABLE.fullmatch(name)
+        if match and _is(TABLE, name):
+            by_span.setdefault(match[1], []).append(name)
+    for names in by_span.values():
+        if len(names) > 1:
+            raise DataRootError(
+                f'{data_root.path}: the {TABLE.what} could be {" or ".join(sorted(names))}. Keep '
+                f'one, or name it with {TABLE.key}.'
+            )
+    return sorted(name for names in by_span.values() for name in names)
 
 
 def resolve(kind: Kind, configured: str | None, data_root: DataRoot) -> str | None:

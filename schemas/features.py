@@ -1,7 +1,7 @@
 """The names of the features in raw and in transformed examples. No TensorFlow here.
 
 Raw examples (what XrayExampleGen writes): `IMAGE` bytes, `IMAGE_ID` bytes, the 15 labels of
-`schemas.labels` int64, and the derived features below. A value that the metadata
+`schemas.labels` int64, `WEIGHT`, and the derived features below. A value that the metadata
 table does not give is `UNKNOWN`.
 """
 
@@ -9,6 +9,10 @@ from __future__ import annotations
 
 IMAGE = 'image'  # bytes: an encoded image, JPEG in the NIH layout
 IMAGE_ID = 'image_id'  # bytes: e.g. 00000013_005.png
+
+# float, above 0: how many images of its population an image stands for. Records of a sample have it
+# (`cxr-triage collect`); ingestion gives all others 1.
+WEIGHT = 'weight'
 
 # Added at ingestion.
 PATIENT_ID = 'patient_id'  # bytes

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import optimize, special
@@ -54,7 +53,7 @@ def class_weights(positives: int, records: int) -> dict[int, float]:
     return {0: records / (2.0 * (records - positives)), 1: records / (2.0 * positives)}
 
 
-def fit(logits: np.ndarray, labels: np.ndarray) -> Calibration:
+def fit(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Calibration:
     """Temperature scaling with an intercept, by maximum likelihood.
 
     The temperature corrects the network's confidence (Guo et al., "On calibration of modern neural
@@ -65,17 +64,19 @@ def fit(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     Args:
       logits: float [n].
       labels: 0/1 [n], both classes present.
+      weights: how many images each one stands for, float [n]; None for 1 each.
 
     Raises:
       ValueError: a class is missing or a logit is not finite.
     """
     logits, labels = _validated(logits, labels)
+    mean = _mean(weights, len(labels))
 
     def loss_and_gradient(line: np.ndarray) -> tuple[float, np.ndarray]:
         scaled = line[0] * logits + line[1]
         residuals = special.expit(scaled) - labels
-        loss = np.mean(np.logaddexp(0.0, scaled) - labels * scaled)
-        return float(loss), np.array([np.mean(residuals * logits), np.mean(residuals)])
+        loss = mean(np.logaddexp(0.0, scaled) - labels * scaled)
+        return loss, np.array([mean(residuals * logits), mean(residuals)])
 
     start, bounds = np.array([1.0, 0.0]), [_SLOPES, (None, None)]
     slope, intercept = optimize.minimize(
@@ -84,7 +85,12 @@ def fit(logits: np.ndarray, labels: np.ndarray) -> Calibration:
     return Calibration(offset=float(-intercept / slope), temperature=float(1 / slope))
 
 
-def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> list[Calibration]:
+def fit_each(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    weights: np.ndarray | None = None,
+) -> list[Calibration]:
     """Calls `fit` for each of several labels.
 
     A rare label that has only one class in the split keeps the network's probabilities.
@@ -93,6 +99,7 @@ def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> li
       logits: float [n, labels], possibly with more labels than names.
       labels: 0/1, of the same shape.
       names: the first is the label of the task. It must have both classes.
+      weights: see `fit`.
 
     Raises:
       ValueError: see `fit`; for the first label.
@@ -107,36 +114,54 @@ def fit_each(logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> li
             )
             calibrations.append(NONE)
         else:
-            calibrations.append(fit(logits[:, index], labels[:, index]))
+            calibrations.append(fit(logits[:, index], labels[:, index], weights))
     return calibrations
 
 
 def choose_operating_point(
-    probabilities: np.ndarray, labels: np.ndarray, sensitivity: float
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    sensitivity: float,
+    weights: np.ndarray | None = None,
 ) -> OperatingPoint:
     """The highest threshold that flags at least `sensitivity` of the positives.
 
     It is halfway between the lowest score that must be flagged and the next lower score, so that
     rounding in another runtime does not change a flag.
 
+    Args:
+      probabilities: float [n].
+      labels: 0/1 [n].
+      sensitivity: above 0, at most 1.
+      weights: how many images each one stands for, float [n]; None for 1 each.
+
     Raises:
       ValueError: a class is missing or a probability is not finite.
     """
     probabilities, labels = _validated(probabilities, labels)
-    positives = np.sort(probabilities[labels == 1])[::-1]
-    required = math.ceil(sensitivity * len(positives) - 1e-9)
-    lowest = positives[max(required, 1) - 1]
+    weights = np.ones(len(labels)) if weights is None else weights
+    order = np.argsort(-probabilities[labels == 1], kind='stable')
+    positives = probabilities[labels == 1][order]
+    caught = np.cumsum(weights[labels == 1][order])
+    enough = np.searchsorted(caught, sensitivity * caught[-1] - 1e-9)
+    lowest = positives[min(enough, len(positives) - 1)]
     below = probabilities[probabilities < lowest]
     threshold = float((lowest + (below.max() if len(below) else 0.0)) / 2)
     flagged = probabilities >= threshold
     return OperatingPoint(
         threshold=threshold,
         target_sensitivity=sensitivity,
-        sensitivity=float(flagged[labels == 1].mean()),
-        specificity=float(1 - flagged[labels == 0].mean()),
+        sensitivity=_mean(weights[labels == 1])(flagged[labels == 1]),
+        specificity=1 - _mean(weights[labels == 0])(flagged[labels == 0]),
         positives=int((labels == 1).sum()),
         negatives=int((labels == 0).sum()),
     )
+
+
+def _mean(weights: np.ndarray | None, count: int = 0) -> Callable[[np.ndarray], float]:
+    """The weighted mean; with weights of 1, exactly the mean."""
+    weights = np.ones(count) if weights is None else weights
+    return lambda values: float((values * weights).sum() / weights.sum())
 
 
 def _validated(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import storage
-from schemas.features import IMAGE, IMAGE_ID, transformed
+from schemas.features import IMAGE, IMAGE_ID, WEIGHT, transformed
 from trainer import augmentation
 from trainer.parameters import TrainParameters
 from trainer.preprocessing import decode_stored
@@ -167,6 +167,13 @@ def image_ids(split: Split) -> list[str]:
     """The image id of each record, in the order of `evaluation_batches`."""
     dataset = _examples(split.files, {IMAGE_ID: tf.io.FixedLenFeature([1], tf.string)})
     return [image_id.decode() for batch in dataset for image_id in batch[IMAGE_ID].numpy()[:, 0]]
+
+
+def weights(split: Split) -> np.ndarray:
+    """How many images each record stands for, float64 [n], in the order of `evaluation_batches`."""
+    dataset = _examples(split.files, {WEIGHT: tf.io.FixedLenFeature([1], tf.float32, [1.0])})
+    parts = [batch[WEIGHT].numpy()[:, 0] for batch in dataset]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _serialized(files: tf.data.Dataset) -> tf.data.Dataset:

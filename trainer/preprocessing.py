@@ -19,13 +19,17 @@ from schemas.features import (
     PATIENT_ID,
     SEX,
     VIEW,
+    WEIGHT,
     transformed,
 )
 from schemas.labels import ABNORMAL, LABELS
 
 # Features that the transformed examples contain unchanged: evaluation by slice and class balance
 # need them.
-_UNCHANGED_FEATURES = (ABNORMAL, *LABELS, IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
+_UNCHANGED_FEATURES = (
+    *(ABNORMAL, *LABELS),
+    *(IMAGE_ID, PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP, WEIGHT),
+)
 
 # For NIH images at 224 pixels, zlib's level 4 writes no more bytes than the default, 6, in 40 % of
 # the time; 3 writes 13 % more.

@@ -64,14 +64,17 @@ def run_fn(fn_args) -> None:
         name: training.predict_logits(network.model, splits[name], parameters.train.batch_size)
         for name in EVALUATION_SPLITS
     }
-    fitted = calibration.fit_each(*predictions['calibration'], targets.labels[: targets.served])
+    weights = input_pipeline.weights(splits['calibration'])
+    fitted = calibration.fit_each(
+        *predictions['calibration'], targets.labels[: targets.served], weights
+    )
     # From here on, only the label of the task counts.
     predictions = {
         name: (logits[:, 0], labels[:, 0]) for name, (logits, labels) in predictions.items()
     }
     logits, labels = predictions['calibration']
     point = calibration.choose_operating_point(
-        fitted[0].apply(logits), labels, parameters.operating_point.sensitivity
+        fitted[0].apply(logits), labels, parameters.operating_point.sensitivity, weights
     )
     _log.info(
         'temperature %.3f; operating point %.4f: sensitivity %.3f, specificity %.3f on the '

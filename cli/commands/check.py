@@ -115,7 +115,7 @@ def _audit(args: argparse.Namespace, progress_console: Console) -> Audit:
     from records.check.audit import Audit, read_preprocessed
     from records.check.scan import ScanRules
     from records.intake import DEFAULT_MAX_SIDE, DEFAULT_MIN_SIDE, Intake
-    from records.metadata import read_list, read_table
+    from records.metadata import read_list, read_tables
 
     root = args.data_root
     rules = ScanRules(
@@ -125,11 +125,10 @@ def _audit(args: argparse.Namespace, progress_console: Console) -> Audit:
         root, tuple(args.pattern) if args.pattern else data_root.DEFAULT_PATTERNS
     )
     names = {kind: _find(kind, listing) for kind in side_files.LISTS}
-    if not args.metadata:
-        names[side_files.TABLE] = _find(side_files.TABLE, listing)
     paths = {kind: storage.resolve(root, name) for kind, name in names.items() if name}
-    table = args.metadata or paths.get(side_files.TABLE)
-    metadata = read_table(table) if table else None
+    found = [] if args.metadata else side_files.present_tables(listing, '--metadata')
+    tables = [args.metadata] if args.metadata else [storage.resolve(root, name) for name in found]
+    metadata = read_tables(tables) if tables else None
     lists = {
         name: read_list(paths[kind])
         for name, kind in zip(layout.LISTS, side_files.LISTS, strict=True)
@@ -145,7 +144,7 @@ def _audit(args: argparse.Namespace, progress_console: Console) -> Audit:
     audit = Audit(intake, metadata)
     _scan(audit, root, listing.files, rules, args.workers, progress_console)
     audit.finish()
-    audit.add_ignored(listing.ignored([name for name in names.values() if name]))
+    audit.add_ignored(listing.ignored([*(name for name in names.values() if name), *found]))
     if lists:
         audit.compare_lists(lists)
     if layout.PREPROCESSED in listing.others:
@@ -186,9 +185,8 @@ def _find(kind: Kind, listing: DataRoot) -> str | None:
     """The name of the side file that a run with `auto` uses; None without one."""
     from records import side_files
 
-    option = '--metadata' if kind is side_files.TABLE else 'its usual name'
     return side_files.find(
-        kind, listing.path, listing.others, [file.name for file in listing.files], option
+        kind, listing.path, listing.others, [file.name for file in listing.files], 'its usual name'
     )
 
 

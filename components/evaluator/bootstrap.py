@@ -80,6 +80,7 @@ def figures(
     replicates: int,
     level: float,
     seed: int = 0,
+    weights: np.ndarray | None = None,
 ) -> dict[str, Figure]:
     """Evaluates statistics on all images, with percentile intervals over replicates of patients.
 
@@ -89,15 +90,18 @@ def figures(
       replicates: number of draws; 0 computes only the values, without intervals.
       level: of the interval, e.g. 0.95.
       seed: the same seed yields the same intervals.
+      weights: how many images each one stands for, float [n]; None for 1 each. A draw of a patient
+        draws the images with their weights.
     """
     replicate_values: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
-    for weights in _draws(patient, replicates, np.random.default_rng(seed)):
+    once = np.ones((1, len(patient))) if weights is None else weights[None].astype(np.float64)
+    for counts in _draws(patient, replicates, np.random.default_rng(seed)):
+        drawn = np.multiply(counts, once, out=counts)
         for name, statistic in statistics.items():
-            replicate_values[name].append(statistic(weights))
-    unit_weights = np.ones((1, len(patient)))
+            replicate_values[name].append(statistic(drawn))
     result = {}
     for name, statistic in statistics.items():
-        figure = _figure(float(statistic(unit_weights)[0]), replicate_values[name], level)
+        figure = _figure(float(statistic(once)[0]), replicate_values[name], level)
         result[name] = _with_wilson(statistic, figure, patient, level)
     return result
 

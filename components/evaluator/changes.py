@@ -20,7 +20,12 @@ _METRIC = 'changes_against_served'
 
 
 def measure(
-    candidate: Cases, served: Cases, patient: np.ndarray, replicates: int, level: float
+    candidate: Cases,
+    served: Cases,
+    patient: np.ndarray,
+    replicates: int,
+    level: float,
+    weights: np.ndarray | None = None,
 ) -> dict[str, Figure]:
     """The candidate's metric minus that of the served model, by name of the metric.
 
@@ -28,7 +33,7 @@ def measure(
       candidate: all images.
       served: the same images in the same order, as the served model sees them.
       patient: any dtype [n], the patient of each image.
-      replicates, level: see `bootstrap.figures`.
+      replicates, level, weights: see `bootstrap.figures`.
     """
     before, after = headline(served), headline(candidate)
     return bootstrap.figures(
@@ -36,6 +41,7 @@ def measure(
         patient,
         replicates,
         level,
+        weights=weights,
     )
 
 

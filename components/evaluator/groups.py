@@ -29,6 +29,7 @@ class Group(BaseModel):
       missed: positive images that the model did not flag.
       lower, upper: ends of the interval of the sensitivity by patient; None without positives.
       compared: whether the gap compares the group.
+      weighted: the sensitivity with the weights of the images; None if they all weigh the same.
     """
 
     model_config = ConfigDict(frozen=True, extra='forbid')
@@ -40,10 +41,13 @@ class Group(BaseModel):
     lower: float | None
     upper: float | None
     compared: bool
+    weighted: float | None = None
 
     @property
     def sensitivity(self) -> float | None:
         """The share of positive images that are flagged; None without positives."""
+        if self.weighted is not None:
+            return self.weighted
         return 1 - self.missed / self.positives if self.positives else None
 
     @property
@@ -121,11 +125,16 @@ class Groups(BaseModel):
 
 def _lowest_first(groups: Iterable[Group]) -> list[Group]:
     """Groups with positives, the one with the lowest sensitivity first."""
-    return sorted(groups, key=lambda group: (-group.missed / group.positives, group.name))
+    return sorted(groups, key=lambda group: (group.sensitivity or 0.0, group.name))
 
 
 def measure(
-    cases: Cases, groups: np.ndarray, patient: np.ndarray, min_positives: int, level: float
+    cases: Cases,
+    groups: np.ndarray,
+    patient: np.ndarray,
+    min_positives: int,
+    level: float,
+    weights: np.ndarray | None = None,
 ) -> Groups:
     """Measures the sensitivity of every group.
 
@@ -135,16 +144,20 @@ def measure(
       patient: any dtype [n].
       min_positives: see `bootstrap.compared_groups`.
       level: of the intervals, which are Wilson's on the effective number of images, see `shares`.
+      weights: how many images each one stands for, float [n]; None for 1 each.
     """
+    weights = np.ones(len(groups)) if weights is None else weights
     compared = compared_groups(groups, cases.label, min_positives, UNKNOWN.encode())
     measured = []
     for name in np.unique(groups).tolist():
         inside = (groups == name) & (cases.label > 0)
         positives, flagged = int(inside.sum()), int((cases.flag[inside] > 0).sum())
-        lower = upper = None
+        lower = upper = weighted = None
         if positives:
-            number = shares.effective_number(cases.flag[inside], patient[inside])
-            lower, upper = shares.wilson(flagged / positives, number, level)
+            flag, weight = cases.flag[inside] > 0, weights[inside]
+            number = shares.effective_number(flag, patient[inside], weight)
+            lower, upper = shares.wilson(shares.mean(flag, weight), number, level)
+            weighted = shares.mean(flag, weight) if len(np.unique(weight)) > 1 else None
         measured.append(
             Group(
                 name=name.decode('utf-8', 'replace'),
@@ -154,6 +167,7 @@ def measure(
                 lower=lower,
                 upper=upper,
                 compared=name in compared,
+                weighted=weighted,
             )
         )
     return Groups(min_positives=min_positives, groups=tuple(measured))

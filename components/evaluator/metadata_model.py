@@ -40,13 +40,19 @@ def columns(
     return np.stack(parts, axis=1).astype(np.float64)
 
 
-def cross_fitted(features: np.ndarray, label: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
+def cross_fitted(
+    features: np.ndarray,
+    label: np.ndarray,
+    patient: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> np.ndarray | None:
     """Predicts each image by a regression on other patients.
 
     Args:
       features: float64 [n, columns].
       label: 0/1 [n].
       patient: any dtype [n].
+      weights: how many images each one stands for, float [n]; None for 1 each.
 
     Returns:
       Probabilities, float64 [n]; None if a class has too few patients, or if all images have the
@@ -61,9 +67,16 @@ def cross_fitted(features: np.ndarray, label: np.ndarray, patient: np.ndarray) -
         inside = fold == number
         if len(np.unique(label[~inside])) < 2:
             return None
-        model.fit(features[~inside], label[~inside])
+        model.fit(features[~inside], label[~inside], **_fit(weights, ~inside))
         scores[inside] = model.predict_proba(features[inside])[:, 1]
     return scores
+
+
+def _fit(weights: np.ndarray | None, rows: np.ndarray) -> dict[str, np.ndarray]:
+    # Equal weights are left out: with them, scikit-learn computes by another formula.
+    if weights is None or len(np.unique(weights)) == 1:
+        return {}
+    return {'logisticregression__sample_weight': weights[rows]}
 
 
 def folds(patient: np.ndarray, number: int, seed: int) -> np.ndarray:

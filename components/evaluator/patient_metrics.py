@@ -22,12 +22,12 @@ from components.evaluator.bootstrap import Cases
 from components.evaluator.figure import Figure
 from components.evaluator.slice_statistics import SliceStatistics
 from schemas import image_status
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW, WEIGHT
 from schemas.signatures import FLAG, PROBABILITY, STATUS
 
 _LOGGER = logging.getLogger(__name__)
 # What the combiner collects of an image beside the model's outputs and the labels.
-_FEATURES = (PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP)
+_FEATURES = (PATIENT_ID, AGE, AGE_BAND, SEX, VIEW, FOLLOW_UP, WEIGHT)
 # Images that wait as Python objects before they become arrays.
 _BLOCK = 1024
 
@@ -35,11 +35,12 @@ _BLOCK = 1024
 class PatientMetrics(metric_types.Metric):
     """The metrics of the registry, each as NAME, NAME_lower and NAME_upper.
 
-    A metric that a slice does not define is NaN, which no threshold accepts. The other results are
-    the number of images that the model did not assess (`registry.NOT_ASSESSED`; NaN for a model
-    without the output `status`), the groups behind each gap (`groups`), the change against the
-    served model, if there is one (`changes`), TFMA's plots and confusion matrix (`plots`), and the
-    table behind a reliability plot (`reliability`).
+    An image counts as often as its weight says (`schemas.features.WEIGHT`), except in counts of
+    images. A metric that a slice does not define is NaN, which no threshold accepts. The other
+    results are the number of images that the model did not assess (`registry.NOT_ASSESSED`; NaN for
+    a model without the output `status`), the groups behind each gap (`groups`), the change against
+    the served model, if there is one (`changes`), TFMA's plots and confusion matrix (`plots`), and
+    the table behind a reliability plot (`reliability`).
 
     Args:
       label: the 0/1 feature that `probability` and `flag` answer to.
@@ -223,6 +224,7 @@ class _Combiner(beam.CombineFn):
             features[PATIENT_ID],
             settings.replicates,
             settings.level,
+            features[WEIGHT],
         )
         return changes.to_metric(measured)
 
@@ -231,24 +233,25 @@ class _Combiner(beam.CombineFn):
     ) -> dict[metric_types.MetricKey, Any]:
         """The input of the plots, and tables by bins of the probability and by groups."""
         model_name, label = self._key.model_name, features[self._label]
+        weights = features[WEIGHT]
         tables: dict[metric_types.MetricKey, Any] = plots.at_operating_point(
-            model_name, outputs[FLAG], label
+            model_name, outputs[FLAG], label, weights
         )
         for output, truth in (
             (PROBABILITY, label),
             *((name, features[name]) for name in self._findings),
         ):
             tables[plots.histogram_key(model_name, output)] = plots.histogram(
-                outputs[output], truth
+                outputs[output], truth, weights
             )
         patient, level = features[PATIENT_ID], self._settings.level
         tables[reliability.key(model_name, PROBABILITY)] = reliability.bins(
-            outputs[PROBABILITY], label, patient, level
+            outputs[PROBABILITY], label, patient, level, weights
         )
         cases = Cases(outputs[PROBABILITY], outputs[FLAG], label)
         for group in registry.GROUPS:
             measured = groups.measure(
-                cases, features[group], patient, self._settings.min_positives, level
+                cases, features[group], patient, self._settings.min_positives, level, weights
             )
             tables[groups.key(model_name, group)] = groups.to_metric(measured)
         return tables
@@ -280,4 +283,10 @@ def _figures(
         for name, metric in registry.METRICS.items()
         if metric.exists_for(findings)
     }
-    return bootstrap.figures(statistics, features[PATIENT_ID], settings.replicates, settings.level)
+    return bootstrap.figures(
+        statistics,
+        features[PATIENT_ID],
+        settings.replicates,
+        settings.level,
+        weights=features[WEIGHT],
+    )

@@ -49,18 +49,22 @@ def histogram_key(model_name: str, output: str) -> metric_types.MetricKey:
     return computation.keys[0]
 
 
-def histogram(probability: np.ndarray, label: np.ndarray) -> calibration_histogram.Histogram:
+def histogram(
+    probability: np.ndarray, label: np.ndarray, weights: np.ndarray | None = None
+) -> calibration_histogram.Histogram:
     """Sums images, labels and probabilities in 10,000 buckets of equal width; omits empty ones.
 
     Args:
       probability: float [n], 0..1.
       label: 0/1 [n].
+      weights: how many images each one stands for, float [n]; None for 1 each.
     """
     probability = probability.astype(np.float64)
+    weights = np.ones(len(label)) if weights is None else weights
     bucket = np.clip((probability * _BUCKETS + 1).astype(int), 0, _BUCKETS + 1)
     counts, labels, sums = (
-        np.bincount(bucket, weights, _BUCKETS + 2)
-        for weights in (None, label.astype(np.float64), probability)
+        np.bincount(bucket, weights * values, _BUCKETS + 2)
+        for values in (1.0, label.astype(np.float64), probability)
     )
     return [
         calibration_histogram.Bucket(
@@ -71,7 +75,7 @@ def histogram(probability: np.ndarray, label: np.ndarray) -> calibration_histogr
 
 
 def at_operating_point(
-    model_name: str, flag: np.ndarray, label: np.ndarray
+    model_name: str, flag: np.ndarray, label: np.ndarray, weights: np.ndarray | None = None
 ) -> dict[metric_types.MetricKey, object]:
     """The confusion matrix of the model's flag, under its key.
 
@@ -79,7 +83,9 @@ def at_operating_point(
       model_name: of the key.
       flag: 0/1 [n].
       label: 0/1 [n].
+      weights: how many images each one stands for, float [n]; None for 1 each.
     """
+    weights = np.ones(len(label)) if weights is None else weights
     key = metric_types.MetricKey(
         'confusion_matrix_at_thresholds',
         model_name=model_name,
@@ -88,7 +94,7 @@ def at_operating_point(
     )
     flagged, positive = flag > 0.5, label > 0.5
     cells = (flagged & positive, ~flagged & ~positive, flagged & ~positive, ~flagged & positive)
-    tp, tn, fp, fn = ([float(cell.sum())] for cell in cells)
+    tp, tn, fp, fn = ([float(weights[cell].sum())] for cell in cells)
     return {key: binary_confusion_matrices.Matrices(thresholds=[0.5], tp=tp, tn=tn, fp=fp, fn=fn)}
 
 

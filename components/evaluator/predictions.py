@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 import storage
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE_ID, PATIENT_ID, SEX, VIEW
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE_ID, PATIENT_ID, SEX, VIEW, WEIGHT
 from schemas.labels import FINDINGS
 from schemas.signatures import FLAG, PROBABILITY, STATUS
 
@@ -31,6 +31,7 @@ FEATURES: dict[str, pa.DataType] = {
     AGE: pa.int64(),
     AGE_BAND: pa.string(),
     FOLLOW_UP: pa.int64(),
+    WEIGHT: pa.float32(),
 }
 _OUTPUTS: dict[str, pa.DataType] = {
     PROBABILITY: pa.float32(),

@@ -21,7 +21,11 @@ def key(model_name: str, output: str) -> metric_types.MetricKey:
 
 
 def bins(
-    probability: np.ndarray, label: np.ndarray, patient: np.ndarray, level: float
+    probability: np.ndarray,
+    label: np.ndarray,
+    patient: np.ndarray,
+    level: float,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """The COLUMNS of bins of equal width, float64 [BINS, 5]; an empty bin has 0 images, else NaN.
 
@@ -33,14 +37,17 @@ def bins(
       label: 0/1 [n].
       patient: any dtype [n].
       level: of the intervals.
+      weights: how many images each one stands for, float [n]; None for 1 each. The column of images
+        counts those that are there.
     """
+    weights = np.ones(len(label)) if weights is None else weights
     bin_number = np.minimum((probability.astype(np.float64) * BINS).astype(int), BINS - 1)
     table = np.full((BINS, len(COLUMNS)), np.nan)
     table[:, 0] = np.bincount(bin_number, minlength=BINS)
     for number in np.unique(bin_number):
         inside = bin_number == number
-        share = float(np.mean(label[inside]))
-        images = shares.effective_number(label[inside], patient[inside])
-        mean = float(np.mean(probability[inside].astype(np.float64)))
+        share = shares.mean(label[inside], weights[inside])
+        images = shares.effective_number(label[inside], patient[inside], weights[inside])
+        mean = shares.mean(probability[inside], weights[inside])
         table[number, 1:] = (mean, share, *shares.wilson(share, images, level))
     return table

@@ -35,7 +35,7 @@ class EvaluationError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """Counts of images at the model's own operating point."""
+    """Counts of images at the model's own operating point, each by its weight, rounded."""
 
     true_positives: int
     false_positives: int

@@ -22,7 +22,14 @@ def wilson(share: float, number: float, level: float) -> tuple[float, float]:
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def effective_number(indicator: np.ndarray, patient: np.ndarray) -> float:
+def mean(values: np.ndarray, weights: np.ndarray) -> float:
+    """The weighted mean of numbers or of 0/1, [n]; with weights of 1, exactly the mean."""
+    return float((np.asarray(values, np.float64) * weights).sum() / weights.sum())
+
+
+def effective_number(
+    indicator: np.ndarray, patient: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """The number of independent images with the same information about a share.
 
     It is p (1 - p) / v, at most the number of images, with v the variance of the share between
@@ -33,13 +40,15 @@ def effective_number(indicator: np.ndarray, patient: np.ndarray) -> float:
     Args:
       indicator: 0/1 [n], n at least 1; the share is its mean.
       patient: any dtype [n].
+      weights: how many images each one stands for, float [n]; None for 1 each.
     """
     _, patient_index = np.unique(patient, return_inverse=True)
     patients, images = int(patient_index.max()) + 1, len(indicator)
-    share = float(np.mean(indicator))
+    weights = np.ones(images) if weights is None else weights
+    share = mean(indicator, weights)
     if patients == 1 or share in (0.0, 1.0):
         return float(patients)
-    deviation = np.bincount(patient_index, np.asarray(indicator, float) - share)
-    variance = patients / (patients - 1) * float(deviation @ deviation) / images**2
+    deviation = np.bincount(patient_index, weights * (np.asarray(indicator, float) - share))
+    variance = patients / (patients - 1) * float(deviation @ deviation) / weights.sum() ** 2
     # The deviations of patients may cancel, which makes the variance small.
     return min(share * (1 - share) / variance, float(images)) if variance else float(images)

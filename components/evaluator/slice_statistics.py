@@ -9,7 +9,7 @@ import numpy as np
 from components.evaluator import bootstrap, metadata_model
 from components.evaluator.bootstrap import Cases, Statistic
 from components.evaluator.registry import Metric
-from schemas.features import AGE, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW
+from schemas.features import AGE, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW, WEIGHT
 from schemas.signatures import FLAG, PROBABILITY
 
 
@@ -90,7 +90,9 @@ class SliceStatistics:
         """Undefined where the images are too few to fit a regression."""
         age, sex, view = (self._features[name] for name in (AGE, SEX, VIEW))
         columns = metadata_model.columns(age, sex, view, follow_up)
-        scores = metadata_model.cross_fitted(columns, self._cases.label, self._features[PATIENT_ID])
+        scores = metadata_model.cross_fitted(
+            columns, self._cases.label, self._features[PATIENT_ID], self._features[WEIGHT]
+        )
         if scores is None:
             return bootstrap.undefined
         return bootstrap.auc(scores, self._cases.label)

@@ -35,7 +35,7 @@ def locate(data: DataParameters, data_root: DataRoot | None = None) -> DataParam
         )
     return data.model_copy(
         update={
-            'metadata': side_files.resolve(side_files.TABLE, data.metadata, data_root),
+            'metadata': list(side_files.tables(data.tables, data_root)) or None,
             'exclude': side_files.resolve(side_files.EXCLUDED, data.exclude, data_root),
             'split': split,
         }
@@ -44,7 +44,7 @@ def locate(data: DataParameters, data_root: DataRoot | None = None) -> DataParam
 
 def side_files_of(data: DataParameters) -> tuple[str, ...]:
     """The side files that ingestion reads, as named in `data`, which comes from `locate`."""
-    names = [data.metadata, data.exclude]
+    names: list[str | None] = [*data.tables, data.exclude]
     if data.split.method == 'official':
         names += [data.split.train_val_list, data.split.test_list]
     return tuple(name for name in names if name)

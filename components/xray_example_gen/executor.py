@@ -91,8 +91,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         content['root'] = root
         content['ignored_files'] = dict(data_root.ignored(data_files.side_files_of(data)))
         content['table'] = report.table_summary(
-            shard.load_table(storage.resolve(root, data.metadata), exec_properties['fingerprint'])
-            if data.metadata
+            shard.load_table(shard.table_paths(root, data), exec_properties['fingerprint'])
+            if data.tables
             else None
         )
         storage.write_text(

@@ -90,10 +90,11 @@ class DataParameters(StrictParameters):
     spans: Literal['all', 'latest'] | list[Annotated[int, Field(ge=0)]] = 'all'
     """Spans to read: `all`, `latest`, or a list of numbers. Files under `span-N/` belong to span N,
     all others to span 0."""
-    metadata: str | None = None
-    """The metadata table: a file like Data_Entry_2017_v2020.csv, plain or gzip. `auto` looks for
-    Data_Entry*.csv or Data_Entry*.csv.gz in `metadata/`, in the data root and beside the records;
-    null reads none, so age, sex and view position are unknown."""
+    metadata: str | list[str] | None = None
+    """The metadata table: a file like Data_Entry_2017_v2020.csv, plain or gzip, or a list of such
+    files. `auto` looks for Data_Entry*.csv or Data_Entry*.csv.gz in `metadata/`, in the data root
+    and beside the records, and adds the table of each span in `span-N/metadata/` or `span-N/`; null
+    reads none, so age, sex and view position are unknown."""
     missing_metadata: Literal['quarantine', 'keep'] = 'quarantine'
     """What happens to a record that the metadata table does not list: `quarantine` sets it aside,
     `keep` uses it with unknown age, sex and view position."""
@@ -110,6 +111,11 @@ class DataParameters(StrictParameters):
     """Share of records in quarantine above which the run stops."""
     split: SplitParameters = SplitParameters()
     expert_labels: ExpertLabelParameters = ExpertLabelParameters()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The metadata tables."""
+        return (self.metadata,) if isinstance(self.metadata, str) else tuple(self.metadata or ())
 
     @field_validator('patient_id_pattern')
     @classmethod

@@ -20,9 +20,9 @@ from components.xray_example_gen.artifact import QUARANTINE_RECORDS
 from components.xray_example_gen.parameters import DataParameters
 from components.xray_example_gen.splits import OfficialLists, Splitter
 from records import origin, tfrecord
-from records.examples import put_bytes, put_int, serialize
+from records.examples import put_bytes, put_float, put_int, serialize
 from records.intake import Accepted, Intake, Rejected
-from records.metadata import Entry, Table, read_list, read_table
+from records.metadata import Entry, Table, read_list, read_tables
 from schemas import features
 from schemas.labels import LABELS, OTHER, derived
 from schemas.problem_names import DAMAGED_RECORD, NOT_IN_SPLIT_LISTS
@@ -125,14 +125,14 @@ class ShardReport:
 
 
 @functools.lru_cache(maxsize=2)
-def load_table(path: str, fingerprint: str) -> Table:
-    """Reads the metadata table, once for each process and fingerprint: 112,120 rows take a second.
+def load_table(paths: tuple[str, ...], fingerprint: str) -> Table:
+    """Reads the metadata tables, once for each process and fingerprint: 112,120 rows take a second.
 
     Raises:
-      MetadataError, OSError: see `records.metadata.read_table`.
+      MetadataError, OSError: see `records.metadata.read_tables`.
     """
     del fingerprint
-    return read_table(path)
+    return read_tables(paths)
 
 
 @functools.lru_cache(maxsize=4)
@@ -154,6 +154,11 @@ def load_truth(paths: tuple[str, ...], fingerprint: str) -> dict[str, bool]:
     }
 
 
+def table_paths(root: str, data: DataParameters) -> tuple[str, ...]:
+    """The full paths of the metadata tables."""
+    return tuple(storage.resolve(root, name) for name in data.tables)
+
+
 def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intake, Splitter]:
     """Reads the side files and builds the rules that check and split records.
 
@@ -166,9 +171,8 @@ def load_rules(root: str, data: DataParameters, fingerprint: str) -> tuple[Intak
       MetadataError: a side file is not valid, or contradicts another.
       OSError: a side file cannot be read.
     """
-    metadata = (
-        load_table(storage.resolve(root, data.metadata), fingerprint) if data.metadata else None
-    )
+    tables = table_paths(root, data)
+    metadata = load_table(tables, fingerprint) if tables else None
     intake = Intake(
         metadata,
         missing_metadata=data.missing_metadata,
@@ -208,7 +212,8 @@ class IngestShard(beam.DoFn):
         """Ingests one file and yields its report."""
         report = ShardReport(shard.name, tfrecord.promised_count(shard.name))
         data = DataParameters.model_validate_json(self._data)
-        table = storage.resolve(self._root, data.metadata) if data.metadata else None
+        # `synth` writes one table and one truth.
+        table = next(iter(table_paths(self._root, data)), None)
         truth = load_truth(
             tuple(origin.truth_places(self._root, shard.name, table)), self._fingerprint
         )
@@ -343,6 +348,7 @@ def _with_features(
         **added,
     }.items():
         put_int(example, name, number)
+    put_float(example, features.WEIGHT, accepted.record.weight)
     for name in set(example.features.feature) - _KNOWN - set(added):
         # Remove features that are not in the schema: the data gate would stop the run on them.
         del example.features.feature[name]
@@ -359,6 +365,7 @@ _KNOWN = {
     features.AGE_BAND,
     features.AGE,
     features.FOLLOW_UP,
+    features.WEIGHT,
 }
 
 

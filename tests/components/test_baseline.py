@@ -29,7 +29,7 @@ from pipeline import evaluation
 from pipeline.create_pipeline import SCHEMA_FILE
 from pipeline.evaluation_parameters import EvaluationParameters
 from records import examples, tfrecord
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW, WEIGHT
 from tests.support import tiny_model
 from tests.support.push_targets import model, publish
 from trainer.tasks import TASKS
@@ -180,6 +180,7 @@ def _ingested(number: int, image: bytes) -> bytes:
         examples.put_bytes(example, name, text.encode())
     for name, value in {AGE: 50, FOLLOW_UP: 0, 'abnormal': 1 - number % 2}.items():
         examples.put_int(example, name, value)
+    examples.put_float(example, WEIGHT, 1.0)
     return examples.serialize(example)
 
 

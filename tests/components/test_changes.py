@@ -13,7 +13,7 @@ from components.evaluator.bootstrap import Cases
 from components.evaluator.figure import Figure
 from components.evaluator.patient_metrics import PatientMetrics
 from components.evaluator.results import Slice, add_metrics
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW, WEIGHT
 from schemas.signatures import FLAG, PROBABILITY
 
 _IMAGES, _LABEL = 200, 'label'
@@ -72,6 +72,7 @@ def test_the_evaluator_measures_changes_only_against_a_served_model(names: list[
             PATIENT_ID: np.array([f'{patient[row]:08d}'.encode()]),
             AGE: np.array([50]),
             FOLLOW_UP: np.array([0]),
+            WEIGHT: np.array([1.0]),
             _LABEL: np.array([candidate.label[row]]),
         }
         predictions = dict(zip(names, outputs, strict=False)) if len(names) > 1 else outputs[0]

@@ -9,7 +9,17 @@ import pytest
 
 from components.evaluator import patient_metrics, registry
 from components.evaluator.figure import Figure
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, UNKNOWN, VIEW, age_band
+from schemas.features import (
+    AGE,
+    AGE_BAND,
+    FOLLOW_UP,
+    PATIENT_ID,
+    SEX,
+    UNKNOWN,
+    VIEW,
+    WEIGHT,
+    age_band,
+)
 from schemas.labels import FINDINGS
 from schemas.signatures import FLAG, PROBABILITY
 from trainer.tasks import TASKS
@@ -28,6 +38,7 @@ def _features(rng: np.random.Generator, metadata: bool) -> dict[str, np.ndarray]
         VIEW: rng.choice([b'PA', b'AP'], _IMAGES)
         if metadata
         else np.full(_IMAGES, UNKNOWN.encode()),
+        WEIGHT: np.ones(_IMAGES),
         FOLLOW_UP: rng.integers(0, 9, _IMAGES) if metadata else np.full(_IMAGES, -1),
     }
 

@@ -11,7 +11,7 @@ from tensorflow_model_analysis.metrics import metric_types
 from components.evaluator import patient_metrics, registry
 from components.evaluator.patient_metrics import PatientMetrics, _Collected
 from schemas import image_status
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, VIEW, WEIGHT
 from schemas.signatures import FLAG, PROBABILITY, STATUS
 from trainer.tasks import TASKS
 
@@ -30,6 +30,7 @@ def _columns(probability: np.ndarray) -> dict[str, np.ndarray]:
         **{name: np.array([value] * _IMAGES) for name, value in text.items()},
         AGE: np.full(_IMAGES, 50),
         FOLLOW_UP: np.zeros(_IMAGES, int),
+        WEIGHT: np.ones(_IMAGES),
         _LABEL: number % 2,
     }
 

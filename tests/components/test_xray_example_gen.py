@@ -38,6 +38,7 @@ from schemas.features import (
     SPLITS,
     UNKNOWN,
     VIEW,
+    WEIGHT,
 )
 from schemas.labels import LABELS, NO_FINDING, OTHER
 from tests.support import bad_images
@@ -398,6 +399,7 @@ def test_examples_have_only_the_features_of_the_schema(messy: Ingested) -> None:
         SEX,
         VIEW,
         FOLLOW_UP,
+        WEIGHT,
         LABEL,
         *LABELS,
         OTHER,

@@ -20,7 +20,7 @@ from components.pusher.executor import candidate_results
 from components.serving_check.session_model import SessionModel
 from pipeline import metrics
 from pipeline.evaluation_parameters import EvaluationParameters, Threshold
-from records.examples import put_bytes, put_int, serialize
+from records.examples import put_bytes, put_float, put_int, serialize
 from schemas.features import (
     AGE,
     AGE_BAND,
@@ -30,6 +30,7 @@ from schemas.features import (
     PATIENT_ID,
     SEX,
     VIEW,
+    WEIGHT,
     age_band,
 )
 from schemas.labels import LABELS
@@ -168,6 +169,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 put_bytes(example, name, text.encode())
             for name, number in {AGE: age, FOLLOW_UP: row % 7}.items():
                 put_int(example, name, number)
+            put_float(example, WEIGHT, 1.0)
             for name in LABELS:
                 put_int(example, name, int(name == FINDING and row in WITH_FINDING))
             put_int(example, TASK.label, int(TRUTH[row]))

@@ -366,3 +366,19 @@ def test_the_table_and_the_lists_of_the_release(real_data: Path) -> None:
     )
     assert (len(train), len(test)) == (86_524, 25_596)
     assert train | test == set(entries)
+
+
+def test_several_tables_are_read_as_one(tmp_path: Path) -> None:
+    text = (
+        'Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position'
+    )
+    paths = []
+    for number, name in enumerate(('a.png', 'b.png')):
+        path = tmp_path / f'{number}.csv'
+        path.write_text(f'{text}\n{name},No Finding,0,p{number},,F,PA\n')
+        paths.append(str(path))
+    table = metadata.read_tables(paths)
+    assert {name: table[name].patient_id for name in table} == {'a.png': 'p0', 'b.png': 'p1'}
+    assert table.unknown['age'] == 2
+    with pytest.raises(MetadataError, match=r'1.csv: it names image b.png, and so does'):
+        metadata.read_tables([*paths, paths[1]])

@@ -111,3 +111,48 @@ def test_kinds_name_keys_of_the_configuration() -> None:
         for part in kind.key.split('.')[1:]:
             assert hasattr(place, part), kind.key
             place = getattr(place, part)
+
+
+@pytest.mark.parametrize(
+    ('names', 'expected'),
+    [
+        pytest.param(
+            ['metadata/Data_Entry.csv', 'span-2/metadata/Data_Entry.csv', 'span-2/data/1-1.tfrec'],
+            ['metadata/Data_Entry.csv', 'span-2/metadata/Data_Entry.csv'],
+            id='one for all and one for a span',
+        ),
+        pytest.param(
+            ['metadata/Data_Entry.csv', 'span-2/data/1-1.tfrec'],
+            ['metadata/Data_Entry.csv'],
+            id='one for all',
+        ),
+        pytest.param(
+            [
+                'Data_Entry.csv',
+                'span-1/Data_Entry.csv',
+                'span-1/1-1.tfrec',
+                'span-2/Data_Entry.csv',
+            ],
+            ['Data_Entry.csv', 'span-1/Data_Entry.csv', 'span-2/Data_Entry.csv'],
+            id='in the folders of the spans',
+        ),
+    ],
+)
+def test_auto_adds_the_table_of_each_span(names: list, expected: list, tmp_path: Path) -> None:
+    data_root = scan(str(_root(tmp_path, *names)))
+    assert list(side_files.tables([AUTO], data_root)) == expected
+    assert side_files.present_tables(data_root) == expected
+
+
+def test_records_outside_of_spans_need_a_table_of_their_own(tmp_path: Path) -> None:
+    data_root = scan(
+        str(_root(tmp_path, 'span-2/metadata/Data_Entry.csv', 'span-2/data/1-1.tfrec'))
+    )
+    with pytest.raises(DataRootError, match='no metadata table'):
+        side_files.tables([AUTO], data_root)
+
+
+def test_several_tables_of_a_span_are_an_error(tmp_path: Path) -> None:
+    names = ('span-2/metadata/Data_Entry.csv', 'span-2/Data_Entry_2.csv', 'Data_Entry.csv')
+    with pytest.raises(DataRootError, match='Keep one, or name it'):
+        side_files.tables([AUTO], scan(str(_root(tmp_path, *names))))

@@ -20,9 +20,19 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.data_audit.artifact import DataAuditReport
 from components.data_audit.executor import Executor
 from records import tfrecord
-from records.examples import build, parse, put_bytes, put_int, serialize
+from records.examples import build, parse, put_bytes, put_float, put_int, serialize
 from records.metadata import nih_patient, read_table
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, PATIENT_ID, SEX, SPLITS, VIEW, age_band
+from schemas.features import (
+    AGE,
+    AGE_BAND,
+    FOLLOW_UP,
+    PATIENT_ID,
+    SEX,
+    SPLITS,
+    VIEW,
+    WEIGHT,
+    age_band,
+)
 from schemas.labels import LABELS, NO_FINDING, OTHER, derived
 from trainer.tasks import TASKS
 
@@ -61,6 +71,7 @@ class Example:
             (OTHER, labels[OTHER]),
         ):
             put_int(example, name, value)
+        put_float(example, WEIGHT, 1.0)
         return serialize(example)
 
 

@@ -120,7 +120,11 @@ class Ingested:
                 features = example_pb2.Example.FromString(payload).features.feature
                 row: dict[str, Any] = {'split': split}
                 for name, feature in features.items():
-                    (value,) = feature.bytes_list.value or feature.int64_list.value
+                    (value,) = (
+                        feature.bytes_list.value
+                        or feature.int64_list.value
+                        or feature.float_list.value
+                    )
                     row[name] = (
                         value.decode() if isinstance(value, bytes) and name != 'image' else value
                     )

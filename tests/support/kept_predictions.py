@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from components.evaluator import predictions
 from components.evaluator.predictions import LABEL, SERVED, SPLIT
 from schemas import image_status
-from schemas.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE_ID, PATIENT_ID, SEX, VIEW
+from schemas.features import AGE, AGE_BAND, FOLLOW_UP, IMAGE_ID, PATIENT_ID, SEX, VIEW, WEIGHT
 from schemas.labels import FINDINGS
 from schemas.signatures import FLAG, PROBABILITY, STATUS
 
@@ -25,6 +25,7 @@ _IMAGE: dict[str, Any] = {
     AGE: 50,
     AGE_BAND: '40-59',
     FOLLOW_UP: 0,
+    WEIGHT: 1.0,
     SPLIT: 'test',
     LABEL: 0,
     **dict.fromkeys(FINDINGS, 0),

@@ -47,7 +47,7 @@ def transform_output(tmp_path_factory: pytest.TempPathFactory) -> tft.TFTransfor
     schema = text_format.Parse(Path(SCHEMA_FILE).read_text(encoding='utf-8'), schema_pb2.Schema())
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec
     record = {
-        name: np.array([0] if feature.dtype == 'int64' else [b'x'])
+        name: np.array([b'x'] if feature.dtype == 'string' else [0], feature.dtype.as_numpy_dtype)
         for name, feature in spec.items()
     }
     record['image'] = np.array([synthetic_images.png(synthetic_images.draw(0, 0))])

@@ -204,3 +204,23 @@ def test_rounding_changes_no_flag() -> None:
 def test_invalid_scores_and_labels_are_refused(function, scores, labels, message) -> None:
     with pytest.raises(ValueError, match=message):
         function(np.array(scores, float), np.array(labels, int))
+
+
+def test_weights_count_an_image_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(3)
+    logits, labels = rng.normal(size=60), np.tile([0, 1, 1], 20)
+    logits += labels
+    weights = rng.integers(1, 4, 60).astype(float)
+    copies = np.repeat(np.arange(60), weights.astype(int))
+    fitted = calibration.fit(logits, labels, weights)
+    expected = calibration.fit(logits[copies], labels[copies])
+    assert (fitted.offset, fitted.temperature) == pytest.approx(
+        (expected.offset, expected.temperature), rel=1e-3
+    )
+    scores = fitted.apply(logits)
+    point = calibration.choose_operating_point(scores, labels, 0.9, weights)
+    repeated = calibration.choose_operating_point(scores[copies], labels[copies], 0.9)
+    assert (point.threshold, point.sensitivity, point.specificity) == pytest.approx(
+        (repeated.threshold, repeated.sensitivity, repeated.specificity)
+    )
+    assert calibration.fit(logits, labels) == calibration.fit(logits, labels, np.ones(60))
