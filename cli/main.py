@@ -64,6 +64,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         'cli.commands.monitor',
         'compare the traffic of a served version with a reference: drift, readings, alarms',
     ),
+    'collect': (
+        'cli.commands.collect',
+        'make a new span of training data from what readers said',
+    ),
     'tokens': ('cli.commands.tokens', 'create, list and revoke access tokens of the service'),
     'audit': ('cli.commands.audit', 'verify and export the audit log of the service'),
     'tensorboard': ('cli.commands.tensorboard', 'show the trainings of a root in TensorBoard'),

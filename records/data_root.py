@@ -34,6 +34,7 @@ _SHOWN = 10
 # Files that usually come with the records; it is fine if a run does not read them.
 _USUAL_FILES = (
     *('preprocessed_data.csv', 'convert_report.json', 'synthetic_truth.csv.gz'),
+    *('collected.csv', 'collect_report.json'),
     *('train_val_list.txt', 'train_val_list.txt.gz', 'test_list.txt', 'test_list.txt.gz'),
 )
 

@@ -30,7 +30,7 @@ class ImageFiles:
         Raises:
           OSError: e.g. the disk is full; nothing is left then.
         """
-        path = self._path(id)
+        path = self.path(id)
         path.parent.mkdir(exist_ok=True, mode=0o700)
         unfinished = path.with_suffix(_UNFINISHED)
         try:
@@ -54,11 +54,17 @@ class ImageFiles:
         Raises:
           OSError: it cannot be read.
         """
-        return self._path(id).read_bytes()
+        return self.path(id).read_bytes()
+
+    def path(self, id: str) -> Path:
+        """Where a file is."""
+        if not id.isalnum():
+            raise ValueError(f'{id!r} is not an id')
+        return self.folder / id[:2] / id
 
     def remove(self, id: str) -> None:
         """Removes a file, if it is there."""
-        self._path(id).unlink(missing_ok=True)
+        self.path(id).unlink(missing_ok=True)
 
     def written_before(self, time: float) -> Iterator[str]:
         """The ids of the files that were written before a time (seconds since 1970)."""
@@ -87,11 +93,6 @@ class ImageFiles:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < time:
                     yield path
-
-    def _path(self, id: str) -> Path:
-        if not id.isalnum():
-            raise ValueError(f'{id!r} is not an id')
-        return self.folder / id[:2] / id
 
 
 def _sync(folder: Path) -> None:

@@ -14,6 +14,8 @@ from storage.folder_lock import FolderLock, HeldError
 FOLDER = 'service'
 # Below the folder of a service: its uploaded files.
 IMAGES = 'images'
+# What is kept of DICOM headers, beside the images.
+ORIGINS = 'origins'
 _NAME = 'running.json'
 _LOCK, _LOCK_OWNER = '.serve.lock', '.serve.lock-owner'
 

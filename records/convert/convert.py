@@ -154,7 +154,8 @@ def convert(
             if isinstance(result, Failure):
                 outcome.failed[source.path.relative_to(images).as_posix()] = result
             else:
-                writer.write(build(result.jpeg, source.image_id, dict.fromkeys(source.labels, 1)))
+                labels = dict.fromkeys(source.labels, 1)
+                writer.write(build(result.jpeg, source.image_id, labels, source.weight))
                 table[source.image_id] = _table_row(source, result)
                 outcome.depths[result.bits] += 1
                 outcome.labels.update(source.labels)

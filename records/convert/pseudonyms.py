@@ -14,6 +14,8 @@ _KEY_BYTES = 32
 _LEAST_BYTES = 16
 # 80 bits: two of a billion names are equal with a probability of 10 ** -6.
 _DIGITS = 20
+# All that a float holds.
+_DRAWN_DIGITS = 13
 
 
 class Pseudonyms:
@@ -29,6 +31,22 @@ class Pseudonyms:
     def image(self, identifier: str) -> str:
         """The image_id of an image."""
         return f'i{self._hash("image", identifier)}.png'
+
+    def study(self, identifier: str) -> str:
+        """The name of a study."""
+        return f's{self._hash("study", identifier)}'
+
+    def reader(self, identifier: str) -> str:
+        """The name of a person who reads studies."""
+        return f'r{self._hash("reader", identifier)}'
+
+    def draw(self, identifier: str) -> float:
+        """A number of an identifier, at least 0 and below 1, that nobody can choose."""
+        return int(self._hash('draw', identifier)[:_DRAWN_DIGITS], 16) / 16**_DRAWN_DIGITS
+
+    def fingerprint(self) -> str:
+        """Tells one key from another, and says nothing about it."""
+        return self._hash('fingerprint', '')
 
     def _hash(self, kind: str, identifier: str) -> str:
         message = f'{kind}\0{identifier}'.encode('utf-8', 'surrogateescape')

@@ -65,12 +65,14 @@ class Source:
       image_id: its id in the records.
       labels: its positive labels.
       table: its row in the new metadata table, heading -> text.
+      weight: how many images it stands for; None if it is no part of a sample.
     """
 
     path: Path
     image_id: str
     labels: tuple[str, ...]
     table: dict[str, str]
+    weight: float | None = None
 
 
 @dataclass

@@ -50,7 +50,7 @@ class Services:
             settings.pacs,
             self.sessions,
             self.files,
-            ImageFiles(settings.data / 'origins'),
+            ImageFiles(settings.data / running.ORIGINS),
             settings.limits.max_file_bytes,
             settings.limits.max_pixels,
             self._wake_scorer,
