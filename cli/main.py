@@ -47,6 +47,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         'cli.commands.models',
         'list, release, roll back and delete the pushed versions',
     ),
+    'recalibrate': (
+        'cli.commands.recalibrate',
+        'fit offset, temperature and operating point of a version on new images',
+    ),
     'serve': ('cli.commands.serve', 'score uploaded images and show a work list of them'),
     'predict': (
         'cli.commands.predict',

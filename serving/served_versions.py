@@ -36,6 +36,8 @@ class VersionInfo:
       auc, sensitivity, specificity: on the test split, at the operating point.
       paired: how it differs from the version `compared_with` on the same test images, see
         `components.evaluator.paired`; empty if they were not compared.
+      recalibration: of which version on which images, a sentence; '' for a trained version. Then
+        its test results are of these images.
       problem: why nothing is known about it; '' if all is.
     """
 
@@ -48,6 +50,7 @@ class VersionInfo:
     specificity: Estimate = Estimate(None, None, None)
     paired: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     compared_with: int | None = None
+    recalibration: str = ''
     problem: str = ''
 
 
@@ -79,6 +82,7 @@ def read(path: str, number: int) -> VersionInfo:
         _estimate(metrics, 'specificity'),
         manifest.paired,
         int(manifest.baseline_version) if manifest.baseline_version else None,
+        manifest.recalibration.text() if manifest.recalibration else '',
     )
 
 

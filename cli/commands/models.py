@@ -151,6 +151,8 @@ def _print_versions(releases: Any, only: int | None) -> None:
     if hold := journal.held(journal.read(releases.target)):
         print(f'Automatic decisions are stopped since {hold.at} by {hold.who}. {hold.why}')
     if only is not None:
+        if infos[0].recalibration:
+            print(infos[0].recalibration)
         for entry in journal.read(releases.target):
             if only in (entry.before, entry.after):
                 print(f'{entry.at}  {entry.who}  {entry.action} {entry.label}  {entry.why}')

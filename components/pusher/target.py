@@ -75,6 +75,52 @@ class Confirmation(BaseModel):
     confirmed_at: str
 
 
+class Recalibration(BaseModel):
+    """How a version was made from an older one: the same network, another calibration.
+
+    Attributes:
+      of_version: the older version.
+      data: the data root.
+      spans: its spans.
+      fingerprint: of the data, see `records.data_root.fingerprint`.
+      images, patients, positives: counts of the images that were used.
+      prevalence: share of positives, 0..1; weighted, if the images are.
+      left_out: why other records were not used -> their number.
+      before, after: label -> `offset` and `temperature`.
+      threshold_before, threshold_after: the operating points, probabilities.
+      served_metrics: the metrics of the older version on these images, as `Manifest.metrics`.
+      gate: the conditions that were met, in words.
+      by: who ran it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra='allow')
+
+    of_version: str
+    data: str
+    spans: tuple[int, ...]
+    fingerprint: str
+    images: int
+    patients: int
+    positives: int
+    prevalence: float
+    left_out: dict[str, int]
+    before: dict[str, dict[str, float]]
+    after: dict[str, dict[str, float]]
+    threshold_before: float
+    threshold_after: float
+    served_metrics: dict[str, float | None]
+    gate: tuple[str, ...]
+    by: str
+
+    def text(self) -> str:
+        """A sentence for people."""
+        spans = f'span {", ".join(map(str, self.spans))} of {self.data}'
+        return (
+            f'recalibration of version {self.of_version} by {self.by}, on {self.images:,} images '
+            f'of {self.patients:,} patients ({self.prevalence:.1%} positive), {spans}'
+        )
+
+
 class Manifest(BaseModel):
     """The manifest of a pushed version.
 
@@ -96,6 +142,9 @@ class Manifest(BaseModel):
       pushed_at: UTC, ISO 8601.
       packages: package -> version.
       confirmed: later runs that produced the same model.
+      recalibration: how the version was made from an older one; None for a trained one. Then
+        `metrics` are of held-out images of the recalibration, and the fields about the run are
+        those of the version that was trained.
     """
 
     # 'allow' keeps the fields of later releases when this one rewrites a manifest.
@@ -117,6 +166,7 @@ class Manifest(BaseModel):
     pushed_at: str
     packages: dict[str, str] = Field(default_factory=dict)
     confirmed: tuple[Confirmation, ...] = ()
+    recalibration: Recalibration | None = None
 
     @field_validator('files')
     @classmethod
