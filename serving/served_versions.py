@@ -71,7 +71,8 @@ def read(path: str, number: int) -> VersionInfo:
         info = json.loads(storage.read_text(storage.join(path, _MODEL_INFO)))
     except (push_target.TargetError, OSError, ValueError) as error:
         return VersionInfo(number, problem=str(error))
-    metrics = manifest.metrics
+    metrics, recalibration = manifest.metrics, manifest.recalibration
+    compared_with = recalibration.of_version if recalibration else manifest.baseline_version
     return VersionInfo(
         number,
         info.get('operating_point', {}).get('threshold'),
@@ -81,8 +82,8 @@ def read(path: str, number: int) -> VersionInfo:
         _estimate(metrics, 'sensitivity'),
         _estimate(metrics, 'specificity'),
         manifest.paired,
-        int(manifest.baseline_version) if manifest.baseline_version else None,
-        manifest.recalibration.text() if manifest.recalibration else '',
+        int(compared_with) if compared_with else None,
+        recalibration.text() if recalibration else '',
     )
 
 

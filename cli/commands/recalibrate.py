@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from pipeline import quiet
 
     quiet.before_tfx(verbose=False)
+    from components.pusher.journal import JournalError
     from components.pusher.push import PushError
     from components.pusher.target import TargetError
     from components.serving_check.launcher import ProbeError
@@ -79,7 +80,6 @@ def run(args: argparse.Namespace) -> int:
     from records.metadata import MetadataError
     from records.terminal import error_text
     from serving.releases import ReleaseError
-    from serving.releases.journal import JournalError
 
     try:
         with contextlib.ExitStack() as stack:

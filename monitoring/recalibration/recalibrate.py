@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pydantic import ValidationError
 
+from components.evaluator import paired
 from components.evaluator.bootstrap import Cases
 from components.evaluator.figure import Figure
+from components.evaluator.predictions import LABEL, SERVED
 from components.pusher import push
 from components.pusher import target as push_target
 from components.pusher.target import Manifest, ServedVersion
@@ -25,6 +28,9 @@ from monitoring.recalibration.fitting import Fit
 from monitoring.recalibration.gate import Condition
 from monitoring.recalibration.labelled_images import BATCH, Scored, Source
 from pipeline.config import Config
+from schemas import image_status
+from schemas.features import PATIENT_ID
+from schemas.signatures import FLAG, PROBABILITY, STATUS
 from trainer.calibration import Calibration
 
 _ADVICE = 'train a version with this release of cxr-triage first'
@@ -41,6 +47,7 @@ class Judged:
       conditions: of the gate.
       metrics: held-out, by name.
       served_metrics: of the served version.
+      paired: how the answers change, see `components.evaluator.paired`.
     """
 
     scored: Scored
@@ -49,6 +56,7 @@ class Judged:
     conditions: tuple[Condition, ...]
     metrics: dict[str, Figure]
     served_metrics: dict[str, Figure]
+    paired: dict[str, dict[str, float]]
 
     @property
     def failures(self) -> list[str]:
@@ -180,7 +188,26 @@ def judge(copy: Candidate, scored: Scored, config: Config) -> Judged:
     # The order of the images is unchanged; that of the held-out answers mixes several fits.
     metrics |= {name: served_metrics[name] for name in ('auc', 'pr_auc')}
     before = calibrations, threshold
-    return Judged(scored, fit, before, tuple(conditions), metrics, served_metrics)
+    return Judged(
+        scored,
+        fit,
+        before,
+        tuple(conditions),
+        metrics,
+        served_metrics,
+        _paired(served, final, patient),
+    )
+
+
+def _paired(served: Cases, recalibrated: Cases, patient: np.ndarray) -> dict[str, dict[str, float]]:
+    columns: dict[str, Any] = {PATIENT_ID: patient, LABEL: served.label}
+    for prefix, answers in (('', recalibrated), (SERVED, served)):
+        columns |= {
+            prefix + PROBABILITY: answers.probability,
+            prefix + FLAG: answers.flag,
+            prefix + STATUS: image_status.OK,
+        }
+    return paired.compare(pd.DataFrame(columns))
 
 
 def _check_order(served: Cases, recalibrated: Cases) -> None:
@@ -242,6 +269,7 @@ def _manifest(
         'files': files,
         'metrics': _flat(judged.metrics) | {'example_count': float(len(judged.scored.labels))},
         'sensitivity_groups': {},
+        'paired': judged.paired,
         'pushed_at': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'packages': push_target.package_versions(),
         'recalibration': about

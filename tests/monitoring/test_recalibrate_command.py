@@ -23,6 +23,7 @@ from records import examples, tfrecord
 from records.intake import image_digest
 from schemas import signatures
 from schemas.features import PATIENT_ID
+from serving import served_versions
 from serving.releases.release import Releases
 from tests.support import push_targets, shifted_root
 from tests.support.synthetic_root import RootBuilder
@@ -77,6 +78,9 @@ def test_a_shift_gives_a_new_stable_version(
     assert (about.of_version, about.images, about.patients) == (old.version, 360, 180)
     assert about.prevalence == pytest.approx(about.positives / 360)
     assert about.data == str(shifted) and about.spans == (0,) and about.by
+    info = served_versions.read(new.path, int(new.version))
+    assert info.compared_with == int(old.version)
+    assert info.paired['normal']['images'] == 360 - about.positives
     assert new.manifest.metrics['sensitivity'] == pytest.approx(0.95, abs=0.05)
     assert new.manifest.metrics['log_loss'] < about.served_metrics['log_loss']
     # The labels were drawn with 0.6 times the log odds plus 1.2.
