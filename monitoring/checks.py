@@ -1,14 +1,16 @@
 """One check of a version's traffic: what it compares, and when it alarms.
 
-A window is compared with a fixed reference, the test images of the run or a window that a person
-has accepted, and with the last good window. Both tests together alarm without a cause in at most a
-share `alpha` of all checks: each of them gets half of it.
+The latest studies of each site are compared with a fixed reference, the test images of the run or a
+window of the site that a person has accepted, and with the site's last good window. All these tests
+together alarm without a cause in at most a share `alpha` of all checks: each of them gets an equal
+part of it (Bonferroni).
 """
 
 from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +18,24 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from components.evaluator.figure import Figure
-from monitoring import late_labels, prevalence, reference, traffic, two_sample
+from monitoring import kept_windows, late_labels, prevalence, reference, traffic, two_sample
+from monitoring.kept_windows import ACCEPTED as ACCEPTED_FILE
+from monitoring.kept_windows import GOOD
 from monitoring.late_labels import LateLabels
 from monitoring.prevalence import Estimate, Scored
 from monitoring.reference import Reference
 from monitoring.sample import FLAG, PROBABILITY, Sample
 from monitoring.traffic import Window
-from monitoring.two_sample import Comparison, Difference
+from monitoring.two_sample import MIN_GROUPS, Comparison, Difference
 from serving.image_files import ImageFiles
 
 TEST_IMAGES, ACCEPTED, LAST_GOOD = 'test images', 'accepted window', 'last good window'
 _HISTORY = 'history.jsonl'
+# Permutations of a first look. Where these say that chance often gives such differences, more of
+# them cannot make an alarm.
+_FIRST_LOOK, _UNLIKELY = 499, 0.1
+# The smallest p-value is at most this share of the one that alarms, if that does not take too long.
+_SMALLEST, _MANY = 0.1, 4000
 
 
 @dataclass(frozen=True)
@@ -45,37 +54,70 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Check:
-    """The result of a check.
+class SiteCheck:
+    """The result for a site.
 
     Attributes:
-      at: when, UTC.
-      alpha: the stated rate of false alarms of all comparisons together.
-      window: the traffic.
-      run: the run that made the version.
-      compared: with each reference.
-      tested: sensitivity and specificity of the version on its test images.
+      window: its traffic.
+      compared: with each reference; empty for a window that was accepted just now, or if too few
+        studies came after it.
       estimate: without labels; None if no image of the window was assessed.
-      labels: with readings; None if there are none.
-      read_shares: flag -> (studies that were read, studies).
-      volume: day -> studies.
     """
 
-    at: datetime.datetime
-    alpha: float
     window: Window
-    run: str
     compared: tuple[Compared, ...]
-    tested: dict[str, Figure]
     estimate: Estimate | None
-    labels: LateLabels | None
-    read_shares: dict[bool, tuple[int, int]]
-    volume: dict[str, int]
 
     @property
     def is_alarm(self) -> bool:
         """Whether any comparison alarms."""
         return any(compared.alarms for compared in self.compared)
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of a check.
+
+    Attributes:
+      at: when, UTC.
+      version: of the model.
+      run: the run that made the version.
+      alpha: the stated rate of false alarms of all comparisons together.
+      sites: of each site with enough studies, the one with most studies first.
+      too_few: site -> studies, of the others.
+      tested: sensitivity and specificity of the version on its test images.
+      labels: with readings; None if there are none.
+      read_shares: flag -> (studies that were read, studies).
+      volume: day -> studies.
+      accepted_by: who accepted these windows as the references; '' if nobody did.
+    """
+
+    at: datetime.datetime
+    version: int
+    run: str
+    alpha: float
+    sites: tuple[SiteCheck, ...]
+    too_few: dict[str, int]
+    tested: dict[str, Figure]
+    labels: LateLabels | None
+    read_shares: dict[bool, tuple[int, int]]
+    volume: dict[str, int]
+    accepted_by: str
+
+    @property
+    def is_alarm(self) -> bool:
+        """Whether any site alarms."""
+        return any(site.is_alarm for site in self.sites)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What is compared: `seed` makes the permutations of a check differ."""
+
+    name: str
+    reference: Sample
+    images: Sample
+    seed: int
 
 
 def check(
@@ -86,57 +128,69 @@ def check(
     version: int | None = None,
     size: int = 500,
     alpha: float = 0.01,
-    permutations: int = 1999,
     accept: str = '',
+    site: str | None = None,
 ) -> Check:
-    """Checks the latest studies of a version, and keeps the window if it is good.
+    """Checks the latest studies of a version at each site, and keeps the windows that are good.
 
     Args:
       session: of the gateway's database.
       root: the run root of the version.
-      files: the uploaded images.
+      files: the uploaded images, for what the gateway has not described.
       folder: where references, windows and the history are kept; made if it is missing.
       version: None for the one that answered last.
-      size: studies of the window.
+      size: studies of the window of a site.
       alpha: rate of false alarms, see the module.
-      permutations: of each test.
-      accept: who accepts this window as the fixed reference from now on; '' for nobody.
+      accept: who accepts these windows as the fixed references from now on; '' for nobody.
+      site: the only one to check; None for all with MIN_GROUPS studies or more.
 
     Raises:
       traffic.TrafficError, reference.ReferenceDataError, two_sample.SampleError: there is too
         little to compare.
     """
-    if permutations + 1 < 2 / alpha:
-        raise two_sample.SampleError(
-            f'{permutations} permutations cannot give a p-value of {alpha / 2:g}: expected at '
-            f'least {int(2 / alpha)}'
-        )
     number = version if version is not None else traffic.latest_version(session)
     expected = reference.read(root, number, folder)
-    window = traffic.read_window(session, number, size, files)
-    accepted, good = (folder / f'{name}-{number}.npz' for name in ('accepted', 'good'))
+    counts = traffic.sites(session, number)
+    if site is not None:
+        counts = {site: counts.get(site, 0)}
+    checked = [name for name, count in counts.items() if count >= MIN_GROUPS]
+    if not checked:
+        raise two_sample.SampleError(_too_few(number, site, counts))
+    windows = [traffic.read_window(session, number, size, files, name) for name in checked]
     if accept:
-        _keep(accepted, window)
-    comparisons = _compare(expected, window, accepted, good, permutations, bool(accept))
-    share = alpha / max(len(comparisons), 1)
+        for window in windows:
+            kept_windows.write(folder, ACCEPTED_FILE, window)
+    pairs = [[] if accept else list(_pairs(folder, expected, window)) for window in windows]
+    if not accept and not any(pairs):
+        raise two_sample.SampleError(
+            f'no site has {MIN_GROUPS} studies since its window was accepted: wait for more'
+        )
+    share = alpha / max(sum(map(len, pairs)), 1)
     result = Check(
         datetime.datetime.now(datetime.timezone.utc),
-        alpha,
-        window,
+        number,
         expected.run,
+        alpha,
         tuple(
-            Compared(name, item, tuple(two_sample.alarms(item, share)))
-            for name, item in comparisons.items()
+            SiteCheck(
+                window,
+                tuple(_compare(pair, share) for pair in of_site),
+                _estimate(expected, window),
+            )
+            for window, of_site in zip(windows, pairs, strict=True)
         ),
+        {name: count for name, count in counts.items() if name not in checked},
         expected.tested(),
-        _estimate(expected, window),
-        late_labels.measure(traffic.read_studies(session, number)),
-        traffic.read_shares(session, number),
-        traffic.volume(session),
+        late_labels.measure(traffic.read_studies(session, number, site)),
+        traffic.read_shares(session, number, site),
+        traffic.volume(session, site),
+        accept,
     )
-    if not result.is_alarm and (accept or _follows(window, good)):
-        _keep(good, window)
-    _record(folder / _HISTORY, result, accept)
+    for item in result.sites:
+        is_good = bool(item.compared) and not item.is_alarm
+        if accept or (is_good and _follows(folder, item.window)):
+            kept_windows.write(folder, GOOD, item.window)
+    _record(folder / _HISTORY, result)
     return result
 
 
@@ -146,32 +200,56 @@ def history(folder: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _compare(
-    expected: Reference,
-    window: Window,
-    accepted: Path,
-    good: Path,
-    permutations: int,
-    is_accepted: bool,
-) -> dict[str, Comparison]:
-    """Name of the reference -> result; nothing for a window that was accepted just now."""
-    if is_accepted:
-        return {}
-    name, fixed, images, accepted_study = TEST_IMAGES, expected.sample, window.sample, None
-    if accepted.exists():
-        name = ACCEPTED
-        fixed, accepted_study = _load(accepted)
+def permutations(share: float) -> int:
+    """How many permutations a test needs that may alarm without a cause in a share of all cases.
+
+    Their smallest p-value is at most half of that share.
+    """
+    return int(max(2 / share, min(1 / (_SMALLEST * share), _MANY))) - 1
+
+
+def _too_few(version: int, site: str | None, counts: dict[str, int]) -> str:
+    where = '' if site is None else f' of the site {site!r}'
+    most = max(counts.values(), default=0)
+    a_site = ' of any site' if len(counts) > 1 else where
+    return (
+        f'version {version} answered about {most} studies{a_site}: expected at least {MIN_GROUPS}'
+    )
+
+
+def _pairs(folder: Path, expected: Reference, window: Window) -> Iterator[_Pair]:
+    """What a window is compared with."""
+    accepted, good = (
+        kept_windows.read(folder, kind, window.version, window.site)
+        for kind in (ACCEPTED_FILE, GOOD)
+    )
+    if accepted:
         # Studies that were accepted are no evidence about those that came after them.
-        images = _after(window, accepted_study)
-    comparisons = {name: two_sample.compare(fixed, images, permutations)}
-    if good.exists():
-        earlier, last = _load(good)
-        if last == accepted_study:
-            return comparisons
-        later = _after(window, last)
-        if len(np.unique(later.groups)) >= two_sample.MIN_GROUPS:
-            comparisons[LAST_GOOD] = two_sample.compare(earlier, later, permutations, seed=1)
-    return comparisons
+        later = _after(window, accepted.last_study)
+        if _has_enough(later):
+            yield _Pair(ACCEPTED, accepted.sample, later, 0)
+    else:
+        yield _Pair(TEST_IMAGES, expected.sample, window.sample, 0)
+    if good and not (accepted and good.last_study == accepted.last_study):
+        later = _after(window, good.last_study)
+        if _has_enough(later):
+            yield _Pair(LAST_GOOD, good.sample, later, 1)
+
+
+def _compare(pair: _Pair, share: float) -> Compared:
+    count = permutations(share)
+    first = min(count, _FIRST_LOOK)
+    result = two_sample.compare(pair.reference, pair.images, first, pair.seed)
+    if first < count:
+        # The rate holds: a comparison that ends here could only have alarmed otherwise.
+        if result.p_value > _UNLIKELY:
+            return Compared(pair.name, result, ())
+        result = two_sample.compare(pair.reference, pair.images, count, pair.seed)
+    return Compared(pair.name, result, tuple(two_sample.alarms(result, share)))
+
+
+def _has_enough(images: Sample) -> bool:
+    return len(np.unique(images.groups)) >= MIN_GROUPS
 
 
 def _after(window: Window, last: int) -> Sample:
@@ -179,21 +257,10 @@ def _after(window: Window, last: int) -> Sample:
     return window.sample.take(window.sample.groups.astype(np.int64) > last)
 
 
-def _follows(window: Window, good: Path) -> bool:
-    """Whether the window shares no study with the last good one."""
-    if not good.exists():
-        return True
-    return len(_after(window, _load(good)[1])) == len(window.sample)
-
-
-def _keep(path: Path, window: Window) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    reference.save(path, window.sample, last_study=np.array(window.last_study))
-
-
-def _load(path: Path) -> tuple[Sample, int]:
-    stored = dict(np.load(path))
-    return reference.load_sample(stored), int(stored['last_study'])
+def _follows(folder: Path, window: Window) -> bool:
+    """Whether the window shares no study with the last good one of its site."""
+    good = kept_windows.read(folder, GOOD, window.version, window.site)
+    return good is None or window.first_study > good.last_study
 
 
 def _estimate(expected: Reference, window: Window) -> Estimate | None:
@@ -205,14 +272,20 @@ def _estimate(expected: Reference, window: Window) -> Estimate | None:
     return prevalence.estimate(expected.scored(), scored)
 
 
-def _record(path: Path, result: Check, accept: str) -> None:
+def _record(path: Path, result: Check) -> None:
     line = {
         'at': result.at.isoformat(timespec='seconds'),
-        'version': result.window.version,
-        'last_study': result.window.last_study,
+        'version': result.version,
+        'sites': [site.window.site for site in result.sites],
         'alarm': result.is_alarm,
-        'differences': [item.name for compared in result.compared for item in compared.alarms],
-        'accepted_by': accept,
+        'differences': {
+            site.window.site: sorted(
+                {item.name for compared in site.compared for item in compared.alarms}
+            )
+            for site in result.sites
+            if site.is_alarm
+        },
+        'accepted_by': result.accepted_by,
     }
     with path.open('a', encoding='utf-8') as stream:
         stream.write(json.dumps(line) + '\n')

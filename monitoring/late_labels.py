@@ -15,9 +15,11 @@ from components.evaluator import bootstrap
 from components.evaluator.bootstrap import Cases, Statistic
 from components.evaluator.figure import Figure
 from monitoring.traffic import ReadStudy
+from serving.sites import shown
 
 NORMAL, ABNORMAL = 'normal', 'abnormal'
 # Name -> metric; `agreement` is not one of the registry.
+ALL = 'all'
 METRICS = ('auc', 'sensitivity', 'specificity', 'precision', 'calibration_error')
 AGREEMENT, KAPPA = 'agreement', 'kappa'
 _LEVEL = 0.95
@@ -28,19 +30,21 @@ _MIN_PERIOD = 20
 
 @dataclass(frozen=True)
 class Period:
-    """The studies that arrived in a month, or all.
+    """The studies that arrived in a month or at a site, or all.
 
     Attributes:
-      name: '2026-11', or 'all'.
+      name: '2026-11', 'site North', or ALL.
       studies: assessed by the model, and normal or abnormal by the reader.
       abnormal: of them, by the reader.
       figures: name of METRICS, AGREEMENT or KAPPA -> value with interval by study.
+      site: None for all.
     """
 
     name: str
     studies: int
     abnormal: int
     figures: dict[str, Figure]
+    site: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class LateLabels:
     """The result.
 
     Attributes:
-      periods: all, then each month with enough studies.
+      periods: all, then each month and each site with enough studies, if there are several.
       left_out: studies that were read, without a normal or abnormal verdict or without a score.
       missed: read as abnormal although not flagged, the lowest probability first.
       overcalled: read as normal although flagged, the highest probability first.
@@ -70,12 +74,18 @@ def measure(studies: Sequence[ReadStudy], replicates: int = 1000) -> LateLabels 
     if not usable:
         return None
     months: dict[str, list[ReadStudy]] = {}
+    sites: dict[str, list[ReadStudy]] = {}
     for study in usable:
         months.setdefault(f'{study.arrived:%Y-%m}', []).append(study)
-    periods = [_period('all', usable, replicates)]
+        sites.setdefault(study.site, []).append(study)
+    periods = [_period(ALL, usable, replicates)]
     for name in sorted(months):
         if len(months) > 1 and len(months[name]) >= _MIN_PERIOD:
             periods.append(_period(name, months[name], replicates))
+    for site in sorted(sites):
+        if len(sites) > 1 and len(sites[site]) >= _MIN_PERIOD:
+            name = f'site {shown(site)}'
+            periods.append(_period(name, sites[site], replicates, site))
     return LateLabels(
         tuple(periods),
         len(studies) - len(usable),
@@ -93,7 +103,9 @@ def _second_look(usable: Sequence[ReadStudy], verdict: str) -> tuple[ReadStudy, 
     return tuple(cases[:_MAX_SECOND_LOOKS])
 
 
-def _period(name: str, studies: Sequence[ReadStudy], replicates: int) -> Period:
+def _period(
+    name: str, studies: Sequence[ReadStudy], replicates: int, site: str | None = None
+) -> Period:
     label = np.array([study.verdict == ABNORMAL for study in studies], int)
     cases = Cases(
         np.array([study.probability for study in studies], float),
@@ -111,7 +123,7 @@ def _period(name: str, studies: Sequence[ReadStudy], replicates: int) -> Period:
     }
     number = np.arange(len(studies))
     figures = bootstrap.figures(statistics, number, replicates, _LEVEL)
-    return Period(name, len(studies), int(label.sum()), figures)
+    return Period(name, len(studies), int(label.sum()), figures, site)
 
 
 def _kappa(cases: Cases) -> Statistic:

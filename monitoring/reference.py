@@ -15,7 +15,7 @@ from components.evaluator.figure import Figure
 from components.evaluator.predictions import LABEL, SPLIT
 from monitoring import sample
 from monitoring.prevalence import Scored
-from monitoring.sample import AP, FLAG, NOT_ASSESSED, PROBABILITY, Sample
+from monitoring.sample import AP, FLAG, MAX_IMAGES, NOT_ASSESSED, PROBABILITY, Sample
 from pages import lineage, runs, store
 from pages.runs import Run
 from pipeline.steps import EVALUATOR, INGESTION
@@ -25,9 +25,6 @@ from schemas import image_status, signatures
 from schemas.features import IMAGE_ID, PATIENT_ID, VIEW
 from serving.assessment import description
 from serving.assessment.description import Description
-
-# More images make the test slower, with the square of their number, and hardly stronger.
-MAX_IMAGES = 2000
 
 
 class ReferenceDataError(ValueError):

@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from components.evaluator import registry
 from components.evaluator.figure import Figure
 from monitoring import late_labels, two_sample
-from monitoring.checks import Check, history
+from monitoring.checks import Check, SiteCheck, history
 from monitoring.sample import FLAG, NOT_ASSESSED, SHARES
 from monitoring.two_sample import Difference
 from schemas import not_assessed
+from serving.sites import shown
 
 PAGE, JSON, METRICS = 'index.html', 'monitor.json', 'monitor.prom'
 _TEMPLATE = Path(__file__).with_name('page.html')
@@ -41,20 +42,40 @@ def write(folder: Path, check: Check) -> None:
     write_to_textfile(str(folder / METRICS), _metrics(check))
 
 
+def lines(check: Check) -> list[str]:
+    """What a terminal shows: a line for each comparison, and for each site that has none."""
+    result = []
+    has_names = _has_names(check)
+    for site in check.sites:
+        where = f'site {shown(site.window.site)}, ' if has_names else ''
+        for compared in site.compared:
+            names = [two_sample.TITLES.get(item.name, item.name) for item in compared.alarms]
+            text = f'{where}{compared.name}: p = {compared.result.p_value:.4f}'
+            result.append(f'{text}, alarm: {"; ".join(names)}' if names else text)
+        if not site.compared and not check.accepted_by:
+            result.append(f'{where}too few studies since the accepted window')
+    for name, count in check.too_few.items():
+        result.append(f'site {shown(name)}: {count} studies, too few')
+    return result
+
+
 def as_json(check: Check) -> dict[str, Any]:
     """Everything but the images; NaN becomes None."""
     content: dict[str, Any] = dict(vars(check))
-    content['window'] = {
-        name: value for name, value in vars(check.window).items() if name not in _IMAGES
-    }
-    content['window']['image_count'] = len(check.window.images)
-    content['window']['reasons'] = check.window.reasons()
+    content['sites'] = [_site_as_json(site) for site in check.sites]
     content['read_shares'] = {
         'flagged' if flag else 'not_flagged': {'read': read, 'studies': studies}
         for flag, (read, studies) in check.read_shares.items()
     }
     content['alarm'] = check.is_alarm
     return _plain(content)
+
+
+def _site_as_json(site: SiteCheck) -> dict[str, Any]:
+    window = {name: value for name, value in vars(site.window).items() if name not in _IMAGES}
+    window['image_count'] = len(site.window.images)
+    window['reasons'] = site.window.reasons()
+    return {**vars(site), 'site': site.window.site, 'window': window, 'alarm': site.is_alarm}
 
 
 def _plain(value: Any) -> Any:
@@ -70,26 +91,48 @@ def _plain(value: Any) -> Any:
 
 
 def _context(folder: Path, check: Check) -> dict[str, Any]:
-    estimate = check.estimate
     return {
         'check': check,
+        'sites': [_site_context(site) for site in check.sites],
+        'has_names': _has_names(check),
+        'shown': shown,
+        'metrics': [
+            (name, _TITLES.get(name) or registry.title(name))
+            for name in (*late_labels.METRICS, late_labels.AGREEMENT, late_labels.KAPPA)
+        ],
+        'history': list(reversed(history(folder)[-_EARLIER:])),
+    }
+
+
+def _has_names(check: Check) -> bool:
+    """Whether there are sites but the one without a name."""
+    return len(check.sites) + len(check.too_few) > 1 or bool(check.sites[0].window.site)
+
+
+def _site_context(site: SiteCheck) -> dict[str, Any]:
+    estimate, window = site.estimate, site.window
+    return {
+        'name': shown(window.site),
+        'window': window,
+        'is_alarm': site.is_alarm,
         'compared': [
             (
                 item.name,
                 item.result,
                 [_row(row, row in item.alarms) for row in item.result.differences],
             )
-            for item in check.compared
+            for item in site.compared
         ],
         'alarms': [
             (item.name, [two_sample.TITLES.get(row.name, row.name) for row in item.alarms])
-            for item in check.compared
+            for item in site.compared
             if item.alarms
         ],
         'reasons': [
             (not_assessed.SENTENCES.get(reason, reason), count)
-            for reason, count in check.window.reasons().items()
+            for reason, count in window.reasons().items()
         ],
+        'prevalence': f'{estimate.reference:.1%}' if estimate else '',
         'estimates': [
             ('Prevalence, from the flags', _percent(estimate.by_flags)),
             ('Prevalence, from the probabilities', _percent(estimate.by_probabilities)),
@@ -99,12 +142,6 @@ def _context(folder: Path, check: Check) -> dict[str, Any]:
         ]
         if estimate
         else [],
-        'metrics': [
-            (name, _TITLES.get(name) or registry.title(name))
-            for name in (*late_labels.METRICS, late_labels.AGREEMENT, late_labels.KAPPA)
-        ],
-        'history': list(reversed(history(folder)[-_EARLIER:])),
-        'titles': two_sample.TITLES,
     }
 
 
@@ -128,48 +165,54 @@ def _percent(figure: Figure) -> str:
 
 def _metrics(check: Check) -> CollectorRegistry:
     result = CollectorRegistry()
-    version = str(check.window.version)
+    version = str(check.version)
 
     def gauge(name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f'cxr_monitor_{name}', text, ('version', *labels), registry=result)
 
-    columns = check.window.sample.columns
     gauge('time_seconds', 'When the last check ended, Unix time').labels(version).set(
         check.at.timestamp()
     )
-    gauge('alarm', '1 if the last check alarms').labels(version).set(check.is_alarm)
-    gauge('studies', 'Studies of the window').labels(version).set(check.window.studies)
-    shares = gauge('share', 'Share of the images of the window', 'what')
-    for name in (NOT_ASSESSED, FLAG):
-        known = columns[name][~_isnan(columns[name])]
-        if len(known):
-            shares.labels(version, name).set(float(known.mean()))
-    p_values = gauge('p_value', 'p-value of the window against a reference', 'reference')
-    for compared in check.compared:
-        p_values.labels(version, compared.name).set(compared.result.p_value)
-    estimates = gauge('estimate', 'Estimated without labels', 'what', 'end')
-    rows: dict[str, Figure] = {}
-    if check.estimate:
-        rows = {
-            'prevalence_by_flags': check.estimate.by_flags,
-            'prevalence_by_probabilities': check.estimate.by_probabilities,
-            'sensitivity': check.estimate.sensitivity,
-            'specificity': check.estimate.specificity,
-        }
-    _set(estimates, version, rows)
-    _set(gauge('test', 'On the test images', 'what', 'end'), version, check.tested)
+    alarm = gauge('alarm', '1 if the last check alarms at a site', 'site')
+    count = gauge('studies', 'Studies of the window of a site', 'site')
+    shares = gauge('share', 'Share of the images of the window', 'site', 'what')
+    p_values = gauge('p_value', 'p-value of the window against a reference', 'site', 'reference')
+    estimates = gauge('estimate', 'Estimated without labels', 'site', 'what', 'end')
+    for site in check.sites:
+        name, columns = site.window.site, site.window.sample.columns
+        alarm.labels(version, name).set(site.is_alarm)
+        count.labels(version, name).set(site.window.studies)
+        for what in (NOT_ASSESSED, FLAG):
+            known = columns[what][~_isnan(columns[what])]
+            if len(known):
+                shares.labels(version, name, what).set(float(known.mean()))
+        for compared in site.compared:
+            p_values.labels(version, name, compared.name).set(compared.result.p_value)
+        if site.estimate:
+            rows = {
+                'prevalence_by_flags': site.estimate.by_flags,
+                'prevalence_by_probabilities': site.estimate.by_probabilities,
+                'sensitivity': site.estimate.sensitivity,
+                'specificity': site.estimate.specificity,
+            }
+            _set(estimates, (version, name), rows)
+    _set(gauge('test', 'On the test images', 'what', 'end'), (version,), check.tested)
     measured = gauge('measured', 'Measured with readings', 'what', 'end')
-    if check.labels:
-        _set(measured, version, check.labels.periods[0].figures)
+    at_site = gauge('measured_at_site', 'Measured with readings at a site', 'site', 'what', 'end')
+    for period in check.labels.periods if check.labels else ():
+        if period.name == late_labels.ALL:
+            _set(measured, (version,), period.figures)
+        elif period.site is not None:
+            _set(at_site, (version, period.site), period.figures)
     return result
 
 
-def _set(gauge: Gauge, version: str, figures: dict[str, Figure]) -> None:
+def _set(gauge: Gauge, labels: tuple[str, ...], figures: dict[str, Figure]) -> None:
     for name, figure in figures.items():
         for end in ('value', 'lower', 'upper'):
             value = getattr(figure, end)
             if value is not None:
-                gauge.labels(version, name, end).set(value)
+                gauge.labels(*labels, name, end).set(value)
 
 
 def _isnan(values: Any) -> Any:

@@ -10,6 +10,9 @@ import numpy as np
 from serving.assessment import description
 from serving.assessment.description import Description
 
+# Of each side of a comparison. More make the test slower, with the square of their number, and
+# hardly stronger.
+MAX_IMAGES = 2000
 # What is known of an image beside its description.
 NOT_ASSESSED, PROBABILITY, FLAG, AP = 'not_assessed', 'probability', 'flag', 'ap'
 TITLES = {

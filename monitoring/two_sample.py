@@ -16,7 +16,7 @@ p-values is at most alpha is at most alpha, whatever the distributions and corre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ PATTERN = 'pattern'
 TITLES = {PATTERN: 'Pattern of the image: brightness, edges, details', **sample.TITLES}
 # Samples with fewer groups cannot differ significantly in any way that one should act on.
 MIN_GROUPS = 20
+_DEALS_AT_ONCE = 500
 
 
 class SampleError(ValueError):
@@ -92,20 +93,22 @@ def compare(
             )
     both = sample.join(reference, window)
     is_window = np.arange(len(both)) >= len(reference)
-    deals = _deals(reference, window, permutations, np.random.default_rng(seed))
-    names, values = [], []
+    statistics_of: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     for name, column in both.columns.items():
         known = np.isfinite(column)
         if known[is_window].any() and known[~is_window].any():
-            names.append(name)
-            values.append(_kolmogorov_smirnov(column[known], deals[:, known]))
+            statistics_of[name] = _kolmogorov_smirnov(column, known)
     known = np.isfinite(both.pattern).all(axis=1)
     if known[is_window].any() and known[~is_window].any():
-        names.append(PATTERN)
-        values.append(_energy(_standardized(both.pattern[known]), deals[:, known]))
-    if not names:
+        statistics_of[PATTERN] = _energy(both.pattern, known)
+    if not statistics_of:
         raise SampleError('nothing is known of the images of both samples')
-    statistics = np.array(values)
+    names = list(statistics_of)
+    parts = [
+        [statistic(deals) for statistic in statistics_of.values()]
+        for deals in _deals(reference, window, permutations, np.random.default_rng(seed))
+    ]
+    statistics = np.concatenate(parts, axis=1)
     p_values = _adjusted(statistics)
     differences = [
         Difference(
@@ -123,8 +126,11 @@ def compare(
 
 def _deals(
     reference: Sample, window: Sample, permutations: int, rng: np.random.Generator
-) -> np.ndarray:
-    """0/1 float32 [permutations + 1, images]: which are in the window. The first is as observed."""
+) -> Iterator[np.ndarray]:
+    """0/1 float32 [deals, images]: which are in the window. The very first is as observed.
+
+    A few deals at a time, as all of them may take gigabytes.
+    """
     sizes = [len(np.unique(reference.groups)), len(np.unique(window.groups))]
     # A name in both samples is a coincidence: the one has patients, the other studies.
     group = np.concatenate(
@@ -134,8 +140,11 @@ def _deals(
         ]
     )
     observed = np.arange(sum(sizes)) >= sizes[0]
-    dealt = rng.permuted(np.tile(observed, (permutations, 1)), axis=1)
-    return np.vstack([observed, dealt])[:, group].astype(np.float32)
+    yield observed[None, group].astype(np.float32)
+    for start in range(0, permutations, _DEALS_AT_ONCE):
+        count = min(_DEALS_AT_ONCE, permutations - start)
+        dealt = rng.permuted(np.tile(observed, (count, 1)), axis=1)
+        yield dealt[:, group].astype(np.float32)
 
 
 def _weights(deals: np.ndarray) -> np.ndarray:
@@ -146,21 +155,33 @@ def _weights(deals: np.ndarray) -> np.ndarray:
     )
 
 
-def _kolmogorov_smirnov(column: np.ndarray, deals: np.ndarray) -> np.ndarray:
-    """The largest distance of the cumulative shares on each deal, float [deals]."""
-    order = np.argsort(column, kind='stable')
+def _kolmogorov_smirnov(
+    column: np.ndarray, known: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Deals -> the largest distance of the cumulative shares on each, float [deals]."""
+    rows = np.flatnonzero(known)
+    order = rows[np.argsort(column[known], kind='stable')]
     # Where a value differs from the next one.
     ends = np.flatnonzero(np.diff(column[order]) > 0)
-    distances = np.abs(np.cumsum(_weights(deals[:, order]), axis=1)[:, ends])
-    return distances.max(axis=1, initial=0)
+
+    def statistic(deals: np.ndarray) -> np.ndarray:
+        distances = np.abs(np.cumsum(_weights(deals[:, order]), axis=1)[:, ends])
+        return distances.max(axis=1, initial=0)
+
+    return statistic
 
 
-def _energy(values: np.ndarray, deals: np.ndarray) -> np.ndarray:
-    """The energy distance on each deal, float [deals]."""
+def _energy(pattern: np.ndarray, known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Deals -> the energy distance on each, float [deals]."""
+    values = _standardized(pattern[known])
     squares = (values**2).sum(axis=1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * values @ values.T, 0))
-    weights = _weights(deals)
-    return -np.einsum('ij,ij->i', weights @ distances, weights)
+
+    def statistic(deals: np.ndarray) -> np.ndarray:
+        weights = _weights(deals[:, known])
+        return -np.einsum('ij,ij->i', weights @ distances, weights)
+
+    return statistic
 
 
 def _standardized(values: np.ndarray) -> np.ndarray:

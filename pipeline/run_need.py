@@ -50,7 +50,7 @@ def read_alarm(path: Path) -> Alarm:
         at = datetime.datetime.fromisoformat(content['at'])
         if at.tzinfo is None:
             raise ValueError(f'{content["at"]} has no time zone')
-        return Alarm(path, bool(content['alarm']), at, int(content['window']['version']))
+        return Alarm(path, bool(content['alarm']), at, int(content['version']))
     except OSError as error:
         raise AlarmError(f'--alarm {path}: {error.strerror}; {expected}') from None
     except (ValueError, KeyError, TypeError) as error:

@@ -25,3 +25,8 @@ def check(name: str) -> str:
             'without spaces at the ends'
         )
     return name
+
+
+def shown(name: str) -> str:
+    """What persons read after the word "site"."""
+    return name or 'without a name'

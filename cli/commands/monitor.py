@@ -32,7 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=_WINDOW,
         metavar='N',
-        help=f'its latest N studies (default: {_WINDOW})',
+        help=f'its latest N studies of each site (default: {_WINDOW})',
+    )
+    parser.add_argument(
+        '--site',
+        metavar='SITE',
+        help="check this site alone; '' for the one without a name (default: all sites)",
     )
     parser.add_argument(
         '--alpha',
@@ -45,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--accept',
         action='store_true',
-        help='take this window as the reference from now on, instead of the test images: its '
-        'differences are known and accepted',
+        help='take this window (of each site) as the reference from now on, instead of the test '
+        'images: its differences are known and accepted',
     )
     parser.add_argument(
         '--out',
@@ -65,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from components.evaluator.predictions import PredictionsError
     from monitoring import checks, reference, report, traffic, two_sample
     from pipeline.metadata_file import StoreError
-    from serving import person, running
+    from serving import person, running, sites
     from serving.database.connection import DatabaseError
     from serving.image_files import ImageFiles
 
@@ -87,9 +92,8 @@ def run(args: argparse.Namespace) -> int:
                 args.model_version,
                 args.window,
                 args.alpha,
-                # Two comparisons share alpha; a p-value can be a tenth of what alarms.
-                permutations=int(20 / args.alpha) - 1,
                 accept=person.name() if args.accept else '',
+                site=None if args.site is None else sites.check(args.site),
             )
         report.write(folder, result)
     except (
@@ -99,17 +103,14 @@ def run(args: argparse.Namespace) -> int:
         PredictionsError,
         StoreError,
         roots.RootError,
+        sites.SiteError,
         service.ServiceError,
         DatabaseError,
         OSError,
     ) as error:
         refuse('monitor', error)
         return ERROR
-    for compared in result.compared:
-        names = [two_sample.TITLES[item.name] for item in compared.alarms]
-        print(
-            f'{compared.name}: p = {compared.result.p_value:.4f}'
-            + (f', alarm: {"; ".join(names)}' if names else '')
-        )
+    for line in report.lines(result):
+        print(line)
     print(f'{"alarm" if result.is_alarm else "no alarm"}: {folder / report.PAGE}')
     return ALARM if result.is_alarm else GOOD

@@ -76,7 +76,9 @@ def root(tmp_path: Path) -> Path:
     return builder.root
 
 
-def _receive(root: Path, contents: list[bytes], reason: str = '', reads: bool = False) -> None:
+def _receive(
+    root: Path, contents: list[bytes], reason: str = '', reads: bool = False, site: str = ''
+) -> None:
     """Studies with an image each, answered, and read correctly if `reads`."""
     data = root / running.FOLDER
     sessions = connection.connect(connection.sqlite_url(data / 'gateway.sqlite'))
@@ -85,7 +87,7 @@ def _receive(root: Path, contents: list[bytes], reason: str = '', reads: bool = 
         for row, content in enumerate(contents):
             image = NewImage(studies.new_id(), uploads.check(content), '0' * 64, len(content))
             files.write(image.id, content)
-            study = studies.accept(session, [image], 'test')
+            study = studies.accept(session, [image], 'test', '', site)
             session.flush()
             studies.record_answers(session, [(study, [_outcome(row, reason)])])
             if reads:
@@ -108,14 +110,31 @@ def _result(root: Path) -> dict:
     return json.loads((root / running.FOLDER / 'monitor' / 'monitor.json').read_text())
 
 
+def _site(root: Path) -> dict:
+    """The result of the only site."""
+    (site,) = _result(root)['sites']
+    return site
+
+
+def _metrics(root: Path) -> dict[tuple[str, str, str | None], float]:
+    """(name, site, what) -> value."""
+    text = (root / running.FOLDER / 'monitor' / 'monitor.prom').read_text()
+    return {
+        (sample.name, sample.labels.get('site', ''), sample.labels.get('what')): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 def test_a_story(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     same = [gateways.jpeg(row) for row in range(100, 100 + _IMAGES)]
     _receive(root, same, reads=True)
     assert _monitor(root) == 0, capsys.readouterr()
     result = _result(root)
     assert not result['alarm']
-    assert [item['name'] for item in result['compared']] == ['test images']
-    assert result['window']['image_count'] == result['window']['described'] == _IMAGES
+    site = _site(root)
+    assert [item['name'] for item in site['compared']] == ['test images']
+    assert site['window']['image_count'] == site['window']['described'] == _IMAGES
     # 4 of 20 normal images are flagged, and no abnormal one is missed.
     figures = result['labels']['periods'][0]['figures']
     assert figures['sensitivity']['value'] == 1
@@ -123,32 +142,25 @@ def test_a_story(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert figures['kappa']['value'] == pytest.approx(0.8)
     assert len(result['labels']['overcalled']) == 4
     assert result['labels']['missed'] == []
-    assert result['estimate']['by_flags']['value'] == pytest.approx(0.5)
+    assert site['estimate']['by_flags']['value'] == pytest.approx(0.5)
 
     _receive(root, [_inverted(content) for content in same], reason='inverted')
     assert _monitor(root) == 1
     printed = capsys.readouterr().out
     assert 'last good window: p = 0.0005, alarm: ' in printed
     assert 'Not assessed, share' in printed
-    result = _result(root)
-    assert result['window']['reasons'] == {'inverted': _IMAGES}
-    assert result['estimate'] is None
+    assert _site(root)['window']['reasons'] == {'inverted': _IMAGES}
+    assert _site(root)['estimate'] is None
     page = (root / running.FOLDER / 'monitor' / 'index.html').read_text()
     assert 'The image looks inverted' in page
-    metrics = {
-        (sample.name, sample.labels.get('what')): sample.value
-        for family in text_string_to_metric_families(
-            (root / running.FOLDER / 'monitor' / 'monitor.prom').read_text()
-        )
-        for sample in family.samples
-    }
-    assert metrics['cxr_monitor_alarm', None] == 1
-    assert metrics['cxr_monitor_share', 'not_assessed'] == 1
+    metrics = _metrics(root)
+    assert metrics['cxr_monitor_alarm', '', None] == 1
+    assert metrics['cxr_monitor_share', '', 'not_assessed'] == 1
 
     assert _monitor(root, '--accept') == 0
     _receive(root, [_inverted(gateways.jpeg(row)) for row in range(200, 240)], reason='inverted')
     assert _monitor(root) == 0
-    assert [item['name'] for item in _result(root)['compared']] == ['accepted window']
+    assert [item['name'] for item in _site(root)['compared']] == ['accepted window']
 
 
 def test_files_that_were_removed_are_counted(root: Path) -> None:
@@ -156,7 +168,7 @@ def test_files_that_were_removed_are_counted(root: Path) -> None:
     for path in sorted((root / running.FOLDER / running.IMAGES).glob('??/*'))[:5]:
         path.unlink()
     _monitor(root)
-    assert _result(root)['window']['described'] == _IMAGES - 5
+    assert _site(root)['window']['described'] == _IMAGES - 5
     assert (
         '5 images have no descriptors'
         in (root / running.FOLDER / 'monitor' / 'index.html').read_text()
@@ -169,6 +181,8 @@ def test_files_that_were_removed_are_counted(root: Path) -> None:
         (['--version', '9'], 'no run made version 9'),
         (['--alpha', '0'], '--alpha 0.0: expected 0.001 to 0.5'),
         (['--window', '5'], '--window 5: expected at least 20'),
+        (['--site', 'North'], "about 0 studies of the site 'North': expected at least 20"),
+        (['--site', 's' * 65], 'at most 64 printable characters'),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else '',
 )
@@ -215,11 +229,57 @@ def test_descriptions_outlive_the_files(root: Path) -> None:
     descriptions.store(sessions, [descriptions.describe(files, image) for image in images])
     sessions.kw['bind'].dispose()
     assert _monitor(root) == 0
-    with_files = _result(root)
+    with_files = _site(root)
     for path in (data / running.IMAGES).glob('??/*'):
         path.unlink()
     # A window is compared again with the test images alone.
     (data / 'monitor' / f'good-{_VERSION}.npz').unlink()
     assert _monitor(root) == 0
-    assert _result(root)['window']['described'] == _IMAGES
-    assert _result(root)['compared'] == with_files['compared']
+    assert _site(root)['window']['described'] == _IMAGES
+    assert _site(root)['compared'] == with_files['compared']
+
+
+def test_each_site_is_compared_apart(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = [gateways.jpeg(row) for row in range(100, 100 + _IMAGES)]
+    _receive(root, same, site='North', reads=True)
+    _receive(root, [_inverted(content) for content in same], 'inverted', site='South/2')
+    _receive(root, same[:3])
+    assert _monitor(root) == 1
+    printed = capsys.readouterr().out
+    assert 'site North, test images: p = ' in printed
+    assert 'site South/2, test images: p = 0.0005, alarm: ' in printed
+    assert 'site without a name: 3 studies, too few' in printed
+    result = _result(root)
+    assert {site['site']: site['alarm'] for site in result['sites']} == {
+        'North': False,
+        'South/2': True,
+    }
+    assert result['too_few'] == {'': 3}
+    metrics = _metrics(root)
+    assert metrics['cxr_monitor_alarm', 'North', None] == 0
+    assert metrics['cxr_monitor_alarm', 'South/2', None] == 1
+    page = (root / running.FOLDER / 'monitor' / 'index.html').read_text()
+    assert 'Site South/2: alarm' in page and 'site without a name with 3' in page
+
+    # The good window is that of the site alone: the other has none yet.
+    assert _monitor(root, '--site', 'South/2') == 1
+    assert _monitor(root, '--site', 'North') == 0
+    assert [site['site'] for site in _result(root)['sites']] == ['North']
+    assert _result(root)['labels']['periods'][0]['studies'] == _IMAGES
+    assert _monitor(root, '--site', 'South/2', '--accept') == 0
+    assert _monitor(root, '--site', 'South/2') == 2
+    assert 'no site has 20 studies since its window was accepted' in capsys.readouterr().err
+    assert _monitor(root) == 0
+    assert 'site South/2, too few studies since the accepted window' in capsys.readouterr().out
+    more = [gateways.jpeg(row) for row in range(200, 200 + _IMAGES)]
+    _receive(root, [_inverted(content) for content in more], 'inverted', site='South/2')
+    _receive(root, more, site='North')
+    assert _monitor(root) == 0
+    compared = {
+        site['site']: [item['name'] for item in site['compared']]
+        for site in _result(root)['sites']
+    }
+    assert compared == {
+        'North': ['test images', 'last good window'],
+        'South/2': ['accepted window'],
+    }

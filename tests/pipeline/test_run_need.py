@@ -133,7 +133,7 @@ def test_another_file_than_that_of_monitor_is_refused(tmp_path: Path, text: str 
 def test_the_file_of_monitor_is_read(tmp_path: Path) -> None:
     path = tmp_path / 'monitor.json'
     at = '2026-01-01T10:00:00+00:00'
-    path.write_text(json.dumps({'alarm': True, 'at': at, 'window': {'version': 7}}))
+    path.write_text(json.dumps({'alarm': True, 'at': at, 'version': 7}))
     assert run_need.read_alarm(path) == run_need.Alarm(
         path, True, datetime.datetime.fromisoformat(at), 7
     )
