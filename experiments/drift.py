@@ -1,9 +1,10 @@
 """Measures which changes of traffic the monitor notices, and how often it alarms without one.
 
-    python -m experiments.drift --data-root DIR --pediatric DIR
+    python -m experiments.drift --data-root DIR --pediatric DIR [--model VERSION]
 
-It compares descriptors only, so it needs no model. A window is as many images as --window, of whole
-patients. The reference is the other patients of the official training list of the NIH.
+It compares descriptors, and the answers and embeddings of a model if one is given. A window is as
+many images as --window, of whole patients. The reference is the other patients of the official
+training list of the NIH.
 
 * False alarms: random halves of the training list, by patient, against each other.
 * The official test list, which has more abnormal and more bedside images, against the training
@@ -21,8 +22,9 @@ import inspect
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -33,10 +35,10 @@ from scipy import stats
 
 from experiments import assessment_images as images
 from experiments.official_list import test_list
-from monitoring import sample, two_sample
-from monitoring.sample import NOT_ASSESSED, Sample
-from monitoring.two_sample import PATTERN
+from monitoring import embeddings, reference, sample, two_sample
+from monitoring.sample import FLAG, NOT_ASSESSED, PROBABILITY, VECTORS, Sample
 from records.parallel import default_workers, ordered_map
+from schemas import signatures
 from serving.assessment import description
 from serving.assessment.description import Description
 
@@ -94,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--data-root', type=Path, required=True, help='NIH images')
     parser.add_argument('--pediatric', type=Path, required=True, help='folder of the set')
+    parser.add_argument(
+        '--model', default='', help='folder of a pushed version (default: descriptors alone)'
+    )
     parser.add_argument('--scratch', type=Path, default=Path('runs/experiments'))
     parser.add_argument('--draws', type=int, default=500, help='random halves (default: 500)')
     parser.add_argument('--windows', type=int, default=50, help='windows of each kind and share')
@@ -102,14 +107,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 120)
     args.scratch.mkdir(parents=True, exist_ok=True)
-    traffic = load(args.data_root, args.pediatric, args.scratch)
+    traffic = load(args.data_root, args.pediatric, args.scratch, args.model)
     results = measure(traffic, args.draws, args.windows, args.window, args.permutations)
     (args.scratch / 'drift.json').write_text(json.dumps(results, indent=1))
     show(console, results)
 
 
-def load(root: Path, pediatric: Path, scratch: Path) -> Traffic:
+def load(root: Path, pediatric: Path, scratch: Path, model: str = '') -> Traffic:
     """Describes all images; finished descriptions are kept under `scratch`.
+
+    Args:
+      root, pediatric: folders of the images.
+      scratch: a folder.
+      model: folder of a SavedModel whose answers belong to the descriptions; '' for none.
 
     Raises:
       DataRootError, MetadataError: there are no records, or no test list.
@@ -121,20 +131,20 @@ def load(root: Path, pediatric: Path, scratch: Path) -> Traffic:
     some = _some(lists['training'])
 
     def described(name: str, chosen: list[images.RealImage]) -> Sample:
-        path = scratch / f'drift-{_key(root, pediatric, name)}.npz'
+        path = scratch / f'drift-{_key(root, pediatric, model, name)}.npz'
         if not path.exists():
-            work = ((image.content, name if name in CHANGES else '') for image in chosen)
+            contents = (
+                change(image.content, name) if name in CHANGES else image.content
+                for image in chosen
+            )
             found = track(
-                ordered_map(_describe, work, default_workers()),
+                ordered_map(_describe, _answered(model, contents), default_workers()),
                 description=name,
                 total=len(chosen),
                 transient=True,
             )
-            _save(path, [image.patient for image in chosen], list(found))
-        stored = dict(np.load(path))
-        return Sample(
-            stored.pop('groups'), {k: v for k, v in stored.items() if k != PATTERN}, stored[PATTERN]
-        )
+            reference.save(path, _sample([image.patient for image in chosen], list(found)))
+        return reference.load_sample(dict(np.load(path)))
 
     return Traffic(
         described('training', lists['training']),
@@ -149,23 +159,44 @@ def _some(found: list[images.RealImage]) -> list[images.RealImage]:
     return [found[row] for row in rows]
 
 
-def _key(root: Path, pediatric: Path, name: str) -> str:
-    """Other images, changes or descriptors give another file."""
+def _key(root: Path, pediatric: Path, model: str, name: str) -> str:
+    """Other images, models, changes or descriptors give another file."""
     code = Path(description.__file__).read_bytes() + inspect.getsource(change).encode()
     return hashlib.sha256(
-        f'{root.resolve()} {pediatric.resolve()} {name}'.encode() + code
+        f'{root.resolve()} {pediatric.resolve()} {model} {name}'.encode() + code
     ).hexdigest()[:8]
 
 
-def _describe(work: tuple[bytes, str]) -> Description | None:
-    content, name = work
-    return description.describe(change(content, name) if name else content)
+def _answered(model: str, contents: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    if not model:
+        yield from ((content, {}) for content in contents)
+        return
+    for _, content, outputs in embeddings.answers(model, ((None, c) for c in contents)):
+        yield content, outputs
 
 
-def _save(path: Path, groups: list[str], described: list[Description | None]) -> None:
-    refused = np.array([d is None or bool(d.reason) for d in described], np.float64)
-    built = sample.build(groups, described, {NOT_ASSESSED: refused})
-    np.savez_compressed(path, groups=built.groups, **{PATTERN: built.pattern}, **built.columns)
+def _describe(
+    work: tuple[bytes, dict[str, Any]],
+) -> tuple[Description | None, dict[str, Any]]:
+    content, outputs = work
+    return description.describe(content), outputs
+
+
+def _sample(
+    groups: list[str], found: Sequence[tuple[Description | None, dict[str, Any]]]
+) -> Sample:
+    # The service refuses these, before or after the model.
+    refused = np.array([item is None or bool(item.reason) for item, _ in found])
+    answered = [{} if gone else outputs for gone, (_, outputs) in zip(refused, found, strict=True)]
+    columns = {NOT_ASSESSED: refused.astype(np.float64)} | {
+        column: np.array([outputs.get(name, np.nan) for outputs in answered], np.float64)
+        for column, name in (
+            (PROBABILITY, signatures.PROBABILITY),
+            (FLAG, signatures.FLAG),
+        )
+    }
+    seen = [outputs.get(signatures.EMBEDDING) for outputs in answered]
+    return sample.build(groups, [item for item, _ in found], seen, columns)
 
 
 def change(content: bytes, name: str) -> bytes:
@@ -273,7 +304,7 @@ def show(console: Console, results: dict[str, dict]) -> None:
     )
     for item in official['alarms']:
         means = (
-            '' if item['name'] == PATTERN else f': {item["reference"]:.3f} -> {item["window"]:.3f}'
+            '' if item['name'] in VECTORS else f': {item["reference"]:.3f} -> {item["window"]:.3f}'
         )
         console.print(f'  {two_sample.TITLES[item["name"]]}{means}, p = {item["p_value"]:.3f}')
     power = Table(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from components.evaluator.figure import Figure
 from monitoring import kept_windows, late_labels, prevalence, reference, traffic, two_sample
 from monitoring.kept_windows import ACCEPTED as ACCEPTED_FILE
 from monitoring.kept_windows import GOOD
+from monitoring.label_table import Labelled
 from monitoring.late_labels import LateLabels
 from monitoring.prevalence import Estimate, Scored
 from monitoring.reference import Reference
@@ -75,6 +76,23 @@ class SiteCheck:
 
 
 @dataclass(frozen=True)
+class TableCheck:
+    """A version against a table of labels.
+
+    Attributes:
+      name: of the table's file.
+      rows: of the table.
+      matched: rows whose study the version answered.
+      labels: the result; None if no such study was assessed.
+    """
+
+    name: str
+    rows: int
+    matched: int
+    labels: LateLabels | None
+
+
+@dataclass(frozen=True)
 class Check:
     """The result of a check.
 
@@ -88,6 +106,7 @@ class Check:
       tested: sensitivity and specificity of the version on its test images.
       labels: with readings; None if there are none.
       read_shares: flag -> (studies that were read, studies).
+      table: with a table of labels; None without one.
       volume: day -> studies.
       accepted_by: who accepted these windows as the references; '' if nobody did.
     """
@@ -101,6 +120,7 @@ class Check:
     tested: dict[str, Figure]
     labels: LateLabels | None
     read_shares: dict[bool, tuple[int, int]]
+    table: TableCheck | None
     volume: dict[str, int]
     accepted_by: str
 
@@ -130,6 +150,7 @@ def check(
     alpha: float = 0.01,
     accept: str = '',
     site: str | None = None,
+    find_labelled: Callable[[int], Labelled] | None = None,
 ) -> Check:
     """Checks the latest studies of a version at each site, and keeps the windows that are good.
 
@@ -143,6 +164,7 @@ def check(
       alpha: rate of false alarms, see the module.
       accept: who accepts these windows as the fixed references from now on; '' for nobody.
       site: the only one to check; None for all with MIN_GROUPS studies or more.
+      find_labelled: the studies of a version that a table has labels of; None without a table.
 
     Raises:
       traffic.TrafficError, reference.ReferenceDataError, two_sample.SampleError: there is too
@@ -183,6 +205,7 @@ def check(
         expected.tested(),
         late_labels.measure(traffic.read_studies(session, number, site)),
         traffic.read_shares(session, number, site),
+        _of_table(find_labelled(number)) if find_labelled else None,
         traffic.volume(session, site),
         accept,
     )
@@ -192,6 +215,10 @@ def check(
             kept_windows.write(folder, GOOD, item.window)
     _record(folder / _HISTORY, result)
     return result
+
+
+def _of_table(found: Labelled) -> TableCheck:
+    return TableCheck(found.name, found.rows, found.matched, late_labels.measure(found.studies))
 
 
 def history(folder: Path) -> list[dict]:

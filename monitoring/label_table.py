@@ -50,11 +50,13 @@ class Labelled:
     """The studies of a version that a table has labels of.
 
     Attributes:
+      name: of the table's file.
       studies: answered by the version, the oldest first; `reader` is the name of the table.
       rows: of the table.
       matched: rows whose study the version answered.
     """
 
+    name: str
     studies: list[ReadStudy]
     rows: int
     matched: int
@@ -101,7 +103,9 @@ def _key(path: Path, columns: Sequence[str]) -> str:
     return found[0]
 
 
-def find(session: Session, table: LabelTable, version: int, folder: Path) -> Labelled:
+def find(
+    session: Session, table: LabelTable, version: int, folder: Path, site: str | None = None
+) -> Labelled:
     """The studies of a version that a table has labels of.
 
     Args:
@@ -109,9 +113,10 @@ def find(session: Session, table: LabelTable, version: int, folder: Path) -> Lab
       table: from `read`.
       version: that answered.
       folder: of the service, which has the key of accession numbers.
+      site: of the studies; None for all.
 
     Raises:
-      OSError, ValueError: the key cannot be read.
+      OSError: the key cannot be read.
     """
     column, stored = _stored(table.key, folder)
     labels = {stored(name): label for name, label in table.labels.items()}
@@ -124,11 +129,13 @@ def find(session: Session, table: LabelTable, version: int, folder: Path) -> Lab
             Study.version == version,
             Study.state != PENDING,
         )
+        if site is not None:
+            query = query.where(Study.site == site)
         for study, name in session.execute(query):
             matched.add(name)
             studies.append((study.number, _read(study, labels[name], table.path.name)))
     studies.sort(key=lambda item: item[0])
-    return Labelled([study for _, study in studies], len(table.labels), len(matched))
+    return Labelled(table.path.name, [study for _, study in studies], len(labels), len(matched))
 
 
 def _stored(key: str, folder: Path) -> tuple[InstrumentedAttribute, Callable[[str], str | None]]:
@@ -142,4 +149,6 @@ def _stored(key: str, folder: Path) -> tuple[InstrumentedAttribute, Callable[[st
 
 
 def _read(study: Study, label: str, table: str) -> ReadStudy:
-    return ReadStudy(study.id, study.arrived_at, study.probability, bool(study.flag), label, table)
+    return ReadStudy(
+        study.id, study.arrived_at, study.probability, bool(study.flag), label, table, study.site
+    )

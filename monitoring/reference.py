@@ -13,7 +13,7 @@ from components.evaluator import bootstrap, predictions
 from components.evaluator.bootstrap import Cases
 from components.evaluator.figure import Figure
 from components.evaluator.predictions import LABEL, SPLIT
-from monitoring import sample
+from monitoring import embeddings, sample
 from monitoring.prevalence import Scored
 from monitoring.sample import AP, FLAG, MAX_IMAGES, NOT_ASSESSED, PROBABILITY, Sample
 from pages import lineage, runs, store
@@ -98,7 +98,13 @@ def read(root: Path, version: int, cache: Path) -> Reference:
         patients = table[PATIENT_ID].drop_duplicates().sample(frac=1, random_state=0)
         order = table[PATIENT_ID].map({name: place for place, name in enumerate(patients)})
         table = table.assign(order=order).sort_values('order').head(MAX_IMAGES)
-    found = dict(_described(run, set(table[SPLIT]), set(table[IMAGE_ID])))
+    served = lineage.served_version(run)
+    assert served is not None
+    images = _images(run, set(table[SPLIT]), set(table[IMAGE_ID]))
+    found = {
+        image_id: (description.describe(content), outputs.get(signatures.EMBEDDING))
+        for image_id, content, outputs in embeddings.answers(served.path, images)
+    }
     if not found:
         raise ReferenceDataError(
             f'{root}: the examples of run {run.title} no longer exist, or have no image ids, so '
@@ -121,10 +127,8 @@ def _run_of(root: Path, version: int) -> Run:
     )
 
 
-def _described(
-    run: Run, splits: Iterable[str], ids: set[str]
-) -> Iterator[tuple[str, Description | None]]:
-    """Image id -> description, of the images among the examples of a run."""
+def _images(run: Run, splits: Iterable[str], ids: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Id and content of the images among the examples of a run."""
     for split in sorted(splits):
         folder = run.path(INGESTION.name, 'examples', f'Split-{split}')
         for path in sorted(Path(folder).iterdir()) if folder else ():
@@ -136,11 +140,17 @@ def _described(
                 except RecordError:
                     continue
                 if record.image_id in ids:
-                    yield record.image_id or '', description.describe(record.image)
+                    yield record.image_id or '', record.image
 
 
-def _build(run: str, table: pd.DataFrame, found: dict[str, Description | None]) -> Reference:
-    described = [found.get(image_id) for image_id in table[IMAGE_ID]]
+def _build(
+    run: str,
+    table: pd.DataFrame,
+    found: dict[str, tuple[Description | None, np.ndarray | None]],
+) -> Reference:
+    described, seen = zip(
+        *(found.get(image_id, (None, None)) for image_id in table[IMAGE_ID]), strict=True
+    )
     status = table[signatures.STATUS].to_numpy()
     # The service refuses these, before or after the model.
     refused = (status != image_status.OK) | np.array(
@@ -153,25 +163,31 @@ def _build(run: str, table: pd.DataFrame, found: dict[str, Description | None]) 
         AP: sample.is_ap(table[VIEW]),
     }
     groups = list(table[PATIENT_ID].astype(str))
-    return Reference(run, sample.build(groups, described, columns), table[LABEL].to_numpy(int))
+    return Reference(
+        run, sample.build(groups, described, seen, columns), table[LABEL].to_numpy(int)
+    )
 
 
 def save(path: Path, images: Sample, **more: np.ndarray) -> None:
     """Writes a sample to a file; `more` must not have names of its columns."""
     unfinished = path.with_suffix('.new.npz')
     columns = {f'column/{name}': values for name, values in images.columns.items()}
-    np.savez_compressed(unfinished, groups=images.groups, pattern=images.pattern, **columns, **more)
+    vectors = {f'vector/{name}': values for name, values in images.vectors.items()}
+    np.savez_compressed(unfinished, groups=images.groups, **columns, **vectors, **more)
     unfinished.replace(path)
 
 
 def load_sample(stored: dict[str, np.ndarray]) -> Sample:
     """The sample in a file that `save` wrote."""
-    columns = {
-        name.partition('/')[2]: values
-        for name, values in stored.items()
-        if name.startswith('column/')
-    }
-    return Sample(stored['groups'], columns, stored['pattern'])
+
+    def named(kind: str) -> dict[str, np.ndarray]:
+        return {
+            name.removeprefix(kind): values
+            for name, values in stored.items()
+            if name.startswith(kind)
+        }
+
+    return Sample(stored['groups'], named('column/'), named('vector/'))
 
 
 def _load(path: Path) -> Reference | None:

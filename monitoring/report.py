@@ -23,8 +23,8 @@ from serving.sites import shown
 PAGE, JSON, METRICS = 'index.html', 'monitor.json', 'monitor.prom'
 _TEMPLATE = Path(__file__).with_name('page.html')
 _TITLES = {
-    late_labels.AGREEMENT: 'Agreement of flag and reader',
-    late_labels.KAPPA: 'Cohen’s kappa of flag and reader',
+    late_labels.AGREEMENT: 'Agreement with the flag',
+    late_labels.KAPPA: 'Cohen’s kappa with the flag',
 }
 _EARLIER = 20
 # Of a window; too much for JSON.
@@ -197,6 +197,9 @@ def _metrics(check: Check) -> CollectorRegistry:
             }
             _set(estimates, (version, name), rows)
     _set(gauge('test', 'On the test images', 'what', 'end'), (version,), check.tested)
+    if check.table and check.table.labels:
+        of_table = gauge('measured_with_table', 'Measured with a table', 'what', 'end')
+        _set(of_table, (version,), check.table.labels.periods[0].figures)
     measured = gauge('measured', 'Measured with readings', 'what', 'end')
     at_site = gauge('measured_at_site', 'Measured with readings at a site', 'site', 'what', 'end')
     for period in check.labels.periods if check.labels else ():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from schemas.signatures import EMBEDDING, EMBEDDING_SIZE
 from serving.assessment import description
 from serving.assessment.description import Description
 
@@ -23,6 +24,12 @@ TITLES = {
     **description.NAMES,
 }
 SHARES = (NOT_ASSESSED, FLAG, AP)
+# What is many numbers for each image.
+PATTERN = 'pattern'
+VECTORS = {
+    PATTERN: 'Pattern of the image: brightness, edges, details',
+    EMBEDDING: 'What the network sees in the image (embedding)',
+}
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,12 @@ class Sample:
       groups: str [n]; images of a patient, or of a study where patients are not known, have equal
         values, since they are not independent.
       columns: name of TITLES -> float64 [n]; NaN where it is not known. A column may be missing.
-      pattern: float32 [n, description.PATTERN_LENGTH]; NaN where it is not known.
+      vectors: name of VECTORS -> float32 [n, length], likewise.
     """
 
     groups: np.ndarray
     columns: dict[str, np.ndarray]
-    pattern: np.ndarray
+    vectors: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -49,20 +56,21 @@ class Sample:
             self,
             groups=self.groups[rows],
             columns={name: values[rows] for name, values in self.columns.items()},
-            pattern=self.pattern[rows],
+            vectors={name: values[rows] for name, values in self.vectors.items()},
         )
 
 
 def build(
     groups: Sequence[str],
     descriptions: Sequence[Description | None],
+    embeddings: Sequence[np.ndarray | None],
     columns: dict[str, np.ndarray],
 ) -> Sample:
-    """A sample from descriptions; None for an image that has none.
+    """A sample from descriptions and embeddings; None for an image that has none.
 
     Args:
       groups: of each image.
-      descriptions: of each image.
+      descriptions, embeddings: of each image.
       columns: what else is known, see `Sample`.
     """
     named = np.full((len(groups), len(description.NAMES)), np.nan)
@@ -70,6 +78,10 @@ def build(
     for row, item in enumerate(descriptions):
         if item is not None:
             named[row], pattern[row] = item.named, item.pattern
+    seen = np.full((len(groups), EMBEDDING_SIZE), np.nan, np.float32)
+    for row, embedding in enumerate(embeddings):
+        if embedding is not None:
+            seen[row] = embedding
     if PROBABILITY in columns:
         # As the model answers it: two records of one number must not differ.
         rounded = columns[PROBABILITY].astype(np.float32).astype(np.float64)
@@ -77,20 +89,24 @@ def build(
     return Sample(
         np.asarray(groups, dtype=str),
         columns | dict(zip(description.NAMES, named.T, strict=True)),
-        pattern,
+        {PATTERN: pattern, EMBEDDING: seen},
     )
 
 
 def join(first: Sample, second: Sample) -> Sample:
-    """The images of both, with the columns that both have."""
+    """The images of both, with what both have."""
+
+    def joined(here: dict[str, np.ndarray], there: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            name: np.concatenate([values, there[name]])
+            for name, values in here.items()
+            if name in there
+        }
+
     return Sample(
         np.concatenate([first.groups, second.groups]),
-        {
-            name: np.concatenate([values, second.columns[name]])
-            for name, values in first.columns.items()
-            if name in second.columns
-        },
-        np.concatenate([first.pattern, second.pattern]),
+        joined(first.columns, second.columns),
+        joined(first.vectors, second.vectors),
     )
 
 

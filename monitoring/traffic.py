@@ -158,7 +158,12 @@ def read_window(
         images[0].study,
         images,
         sum(item is not None for item in described),
-        sample.build([str(image.study) for image in compared], described, columns),
+        sample.build(
+            [str(image.study) for image in compared],
+            described,
+            _embeddings(session, compared),
+            columns,
+        ),
     )
 
 
@@ -287,6 +292,20 @@ def _descriptions(
         described.append(item)
         views.append(view)
     return described, views
+
+
+def _embeddings(session: Session, images: Sequence[Answered]) -> list[np.ndarray | None]:
+    """The embedding of each image that was assessed, if the version has embeddings."""
+    stored: dict[int, bytes | None] = {}
+    for start in range(0, len(images), _IDS_PER_QUERY):
+        numbers = [image.number for image in images[start : start + _IDS_PER_QUERY]]
+        query = select(Answer.image_number, Answer.embedding)
+        query = query.where(Answer.image_number.in_(numbers), Answer.role == STABLE)
+        stored |= dict(row._tuple() for row in session.execute(query))
+    return [
+        np.frombuffer(content, '<f4') if (content := stored.get(image.number)) else None
+        for image in images
+    ]
 
 
 def _known(values: Iterator[float | None]) -> np.ndarray:

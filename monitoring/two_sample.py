@@ -5,8 +5,8 @@ images (patients, studies) are dealt out anew to the two samples, and all statis
 on each deal:
 
 * for each number, the distance of Kolmogorov and Smirnov;
-* for the whole pattern of the images, the energy distance of Székely and Rizzo, "Energy
-  statistics", 2013.
+* for the whole pattern of the images, and for their embeddings, the energy distance of Székely and
+  Rizzo, "Energy statistics", 2013.
 
 Each statistic is standardized by its mean and standard deviation over all deals, and compared with
 the largest of all on each deal (the single-step max-T method of Westfall and Young, "Resampling-
@@ -24,8 +24,7 @@ import numpy as np
 from monitoring import sample
 from monitoring.sample import Sample
 
-PATTERN = 'pattern'
-TITLES = {PATTERN: 'Pattern of the image: brightness, edges, details', **sample.TITLES}
+TITLES = {**sample.VECTORS, **sample.TITLES}
 # Samples with fewer groups cannot differ significantly in any way that one should act on.
 MIN_GROUPS = 20
 _DEALS_AT_ONCE = 500
@@ -41,8 +40,8 @@ class Difference:
 
     Attributes:
       name: of TITLES.
-      reference, window: the means; NaN for the pattern, which is many numbers.
-      distance: of Kolmogorov and Smirnov, 0..1; of the pattern, the energy distance.
+      reference, window: the means; NaN for what is many numbers.
+      distance: of Kolmogorov and Smirnov, 0..1; of what is many numbers, the energy distance.
       p_value: adjusted for all that is compared.
     """
 
@@ -98,9 +97,10 @@ def compare(
         known = np.isfinite(column)
         if known[is_window].any() and known[~is_window].any():
             statistics_of[name] = _kolmogorov_smirnov(column, known)
-    known = np.isfinite(both.pattern).all(axis=1)
-    if known[is_window].any() and known[~is_window].any():
-        statistics_of[PATTERN] = _energy(both.pattern, known)
+    for name, vectors in both.vectors.items():
+        known = np.isfinite(vectors).all(axis=1)
+        if known[is_window].any() and known[~is_window].any():
+            statistics_of[name] = _energy(vectors, known)
     if not statistics_of:
         raise SampleError('nothing is known of the images of both samples')
     names = list(statistics_of)
@@ -171,9 +171,9 @@ def _kolmogorov_smirnov(
     return statistic
 
 
-def _energy(pattern: np.ndarray, known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _energy(vectors: np.ndarray, known: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Deals -> the energy distance on each, float [deals]."""
-    values = _standardized(pattern[known])
+    values = _standardized(vectors[known])
     squares = (values**2).sum(axis=1)
     distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * values @ values.T, 0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 
 from cli import root_argument as roots
@@ -54,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'images: its differences are known and accepted',
     )
     parser.add_argument(
+        '--labels',
+        type=Path,
+        metavar='CSV',
+        help='table with the column label (normal, abnormal) and one of accession_number, '
+        'study_instance_uid, reference and study, which is compared with the answers',
+    )
+    parser.add_argument(
         '--out',
         type=Path,
         metavar='DIR',
@@ -68,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     quiet.before_tfx(verbose=False)
     from components.evaluator.predictions import PredictionsError
-    from monitoring import checks, reference, report, traffic, two_sample
+    from monitoring import checks, label_table, reference, report, traffic, two_sample
     from pipeline.metadata_file import StoreError
     from serving import person, running, sites
     from serving.database.connection import DatabaseError
@@ -83,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
             )
         root, data = roots.find(args.root), service.data_folder(args)
         folder = args.out or data / _FOLDER
+        table = label_table.read(args.labels) if args.labels else None
+        site = None if args.site is None else sites.check(args.site)
         with service.open_database(args, readonly=True) as session:
             result = checks.check(
                 session,
@@ -93,10 +103,16 @@ def run(args: argparse.Namespace) -> int:
                 args.window,
                 args.alpha,
                 accept=person.name() if args.accept else '',
-                site=None if args.site is None else sites.check(args.site),
+                site=site,
+                find_labelled=(
+                    functools.partial(label_table.find, session, table, folder=data, site=site)
+                    if table
+                    else None
+                ),
             )
         report.write(folder, result)
     except (
+        label_table.LabelTableError,
         traffic.TrafficError,
         reference.ReferenceDataError,
         two_sample.SampleError,

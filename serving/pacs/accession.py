@@ -17,12 +17,16 @@ KEY_FILE = 'accession.key'
 _KEY_BYTES = 32
 
 
+class KeyFileError(OSError):
+    """A file that is not a key; the text names it."""
+
+
 def load_key(folder: Path) -> bytes:
     """The key of a service's folder; the first call makes it.
 
     Raises:
       OSError: it cannot be read or written.
-      ValueError: the file is not a key.
+      KeyFileError: the file is not a key.
     """
     path = folder / KEY_FILE
     if not path.exists():
@@ -41,7 +45,7 @@ def load_key(folder: Path) -> bytes:
             unfinished.unlink()
     key = path.read_bytes()
     if len(key) != _KEY_BYTES:
-        raise ValueError(f'{path} has {len(key)} bytes: expected a key of {_KEY_BYTES}')
+        raise KeyFileError(f'{path} has {len(key)} bytes: expected a key of {_KEY_BYTES}')
     return key
 
 

@@ -18,7 +18,8 @@ def training() -> sample.Sample:
 
 
 def _changed(training: sample.Sample, shift: float) -> sample.Sample:
-    return dataclasses.replace(training, pattern=training.pattern + shift).take(np.arange(150))
+    vectors = {name: values + shift for name, values in training.vectors.items()}
+    return dataclasses.replace(training, vectors=vectors).take(np.arange(150))
 
 
 @pytest.mark.parametrize('share', [0.0, 0.1, 0.5])
@@ -26,9 +27,10 @@ def test_no_patient_is_in_window_and_reference(training: sample.Sample, share: f
     changed = _changed(training, 100)
     reference, window = drift.drawn_window(training, changed, share, 80, np.random.default_rng(0))
     assert len(window) == 80
-    assert (window.pattern.mean(axis=1) > 50).sum() == round(share * 80)
+    pattern = window.vectors[sample.PATTERN]
+    assert (pattern.mean(axis=1) > 50).sum() == round(share * 80)
     assert not set(window.groups) & set(reference.groups)
-    assert (reference.pattern.mean(axis=1) < 50).all()
+    assert (reference.vectors[sample.PATTERN].mean(axis=1) < 50).all()
 
 
 def test_halves_have_all_images_and_share_no_patient(training: sample.Sample) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from sqlalchemy import select
 
 from cli import main as cli
 from components.evaluator.predictions import LABEL
+from monitoring import embeddings
 from pipeline.run_record import PUSHED
 from pipeline.steps import EVALUATOR, INGESTION, PUSHER
 from records import tfrecord
 from records.examples import build
 from schemas.features import IMAGE_ID, PATIENT_ID
 from schemas.labels import LABELS
-from schemas.signatures import FLAG, PROBABILITY
+from schemas.signatures import EMBEDDING, EMBEDDING_SIZE, FLAG, PROBABILITY
 from serving import descriptions, running, studies, uploads
 from serving.assessment import description
 from serving.database import connection, tables
@@ -34,13 +36,13 @@ _VERSION = 3
 _IMAGES = 40
 
 
-def _outcome(row: int, reason: str = '') -> Outcome:
+def _outcome(row: int, reason: str = '', embedding: bytes | None = None) -> Outcome:
     """Every second image is abnormal; the model is right about nine of ten."""
     is_flagged = (row % 2 == 1) != (row % 10 == 0)
     probability = 0.8 if is_flagged else 0.2
     if reason:
         return Outcome(_VERSION, None, True, reason, 0.5)
-    return Outcome(_VERSION, probability, is_flagged, '', 0.5)
+    return Outcome(_VERSION, probability, is_flagged, '', 0.5, None, embedding)
 
 
 @pytest.fixture
@@ -77,7 +79,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def _receive(
-    root: Path, contents: list[bytes], reason: str = '', reads: bool = False, site: str = ''
+    root: Path,
+    contents: list[bytes],
+    reason: str = '',
+    reads: bool = False,
+    site: str = '',
+    seen: Sequence[np.ndarray] = (),
 ) -> None:
     """Studies with an image each, answered, and read correctly if `reads`."""
     data = root / running.FOLDER
@@ -89,7 +96,8 @@ def _receive(
             files.write(image.id, content)
             study = studies.accept(session, [image], 'test', '', site)
             session.flush()
-            studies.record_answers(session, [(study, [_outcome(row, reason)])])
+            embedding = seen[row].astype('<f4').tobytes() if len(seen) else None
+            studies.record_answers(session, [(study, [_outcome(row, reason, embedding)])])
             if reads:
                 verdict = 'abnormal' if row % 2 else 'normal'
                 studies.add_reading(session, study, f'reader {row % 2}', verdict, [], '')
@@ -161,6 +169,50 @@ def test_a_story(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _receive(root, [_inverted(gateways.jpeg(row)) for row in range(200, 240)], reason='inverted')
     assert _monitor(root) == 0
     assert [item['name'] for item in _site(root)['compared']] == ['accepted window']
+
+
+def test_what_the_network_sees_is_compared(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Images like the test images, which the network sees otherwise."""
+    from tests.support import tiny_model
+
+    model = root / 'serving' / str(_VERSION)
+    tiny_model.export(model)
+    contents = [gateways.jpeg(row) for row in range(100, 100 + _IMAGES)]
+    answers = embeddings.answers(str(model), enumerate(contents))
+    seen = np.array([outputs[EMBEDDING] for _, _, outputs in answers])
+    _receive(root, contents, seen=seen)
+    assert _monitor(root) == 0
+    names = [item['name'] for item in _site(root)['compared'][0]['result']['differences']]
+    assert {EMBEDDING, 'pattern'} <= set(names)
+    _receive(root, contents, seen=seen + np.linspace(0, 10, EMBEDDING_SIZE))
+    assert _monitor(root) == 1
+    assert 'alarm: What the network sees in the image (embedding)' in capsys.readouterr().out
+
+
+def test_a_table_of_labels_is_compared_with_the_answers(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _receive(root, [gateways.jpeg(row) for row in range(100, 100 + _IMAGES)])
+    sessions = connection.connect(connection.sqlite_url(root / 'service' / 'gateway.sqlite'))
+    with sessions() as session:
+        ids = list(session.scalars(select(tables.Study.id).order_by(tables.Study.number)))
+    sessions.kw['bind'].dispose()
+    table = root / 'labels.csv'
+    rows = [f'{id},{"abnormal" if row % 2 else "normal"}' for row, id in enumerate(ids)]
+    table.write_text('\n'.join(['study,label', *rows, 'unknown,normal']))
+    assert _monitor(root, '--labels', str(table)) == 0
+    result = _result(root)
+    assert result['labels'] is None
+    assert (result['table']['rows'], result['table']['matched']) == (_IMAGES + 1, _IMAGES)
+    figures = result['table']['labels']['periods'][0]['figures']
+    assert figures['specificity']['value'] == pytest.approx(0.8)
+    page = (root / running.FOLDER / 'monitor' / 'index.html').read_text()
+    assert '40 of its 41 rows name a study' in page
+    assert _metrics(root)['cxr_monitor_measured_with_table', '', 'sensitivity'] == 1
+
+    table.write_text('study,label\n1,sick')
+    assert _monitor(root, '--labels', str(table)) == 2
+    assert "line 2: label is 'sick'" in capsys.readouterr().err
 
 
 def test_files_that_were_removed_are_counted(root: Path) -> None:
@@ -276,8 +328,7 @@ def test_each_site_is_compared_apart(root: Path, capsys: pytest.CaptureFixture[s
     _receive(root, more, site='North')
     assert _monitor(root) == 0
     compared = {
-        site['site']: [item['name'] for item in site['compared']]
-        for site in _result(root)['sites']
+        site['site']: [item['name'] for item in site['compared']] for site in _result(root)['sites']
     }
     assert compared == {
         'North': ['test images', 'last good window'],

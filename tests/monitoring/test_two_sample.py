@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from monitoring import two_sample
-from monitoring.sample import NOT_ASSESSED, PROBABILITY
+from monitoring.sample import NOT_ASSESSED, PATTERN, PROBABILITY
+from schemas.signatures import EMBEDDING
 from tests.monitoring.samples import sample
 
 
@@ -27,7 +28,7 @@ def test_equal_populations_rarely_differ():
 
 
 @pytest.mark.parametrize(
-    ('name', 'shift'), [(NOT_ASSESSED, 0.4), (PROBABILITY, 1.0), (two_sample.PATTERN, 0.5)]
+    ('name', 'shift'), [(NOT_ASSESSED, 0.4), (PROBABILITY, 1.0), (PATTERN, 0.5), (EMBEDDING, 0.5)]
 )
 def test_a_difference_is_named(name: str, shift: float):
     result = two_sample.compare(sample(100, 1), sample(80, 2, **{name: shift}), 199)

@@ -29,7 +29,9 @@ def test_all_who_start_at_the_same_time_use_one_key(tmp_path: Path) -> None:
 
 def test_a_damaged_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / accession.KEY_FILE).write_bytes(b'short')
-    with pytest.raises(ValueError, match=r'accession\.key has 5 bytes: expected a key of 32'):
+    with pytest.raises(
+        accession.KeyFileError, match=r'accession\.key has 5 bytes: expected a key of 32'
+    ):
         accession.load_key(tmp_path)
 
 
