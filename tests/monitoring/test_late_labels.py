@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 
 import pytest
@@ -66,6 +67,18 @@ def test_months_with_few_studies_have_no_figures_of_their_own() -> None:
         ('all', 64),
         ('2026-09', 30),
         ('2026-11', 30),
+    ]
+
+
+def test_sites_have_figures_of_their_own() -> None:
+    north = [dataclasses.replace(study, site='North') for study in _studies(30)]
+    result = late_labels.measure([*_studies(40), *north, *_studies(10, 12)], replicates=50)
+    assert result is not None
+    assert [(period.name, period.site, period.studies) for period in result.periods] == [
+        ('all', None, 80),
+        ('2026-11', None, 70),
+        ('site without a name', '', 50),
+        ('site North', 'North', 30),
     ]
 
 
