@@ -15,6 +15,7 @@ from components.evaluator.figure import Figure
 from components.evaluator.predictions import LABEL, SPLIT
 from monitoring import embeddings, sample
 from monitoring.prevalence import Scored
+from monitoring.recalibration import answers
 from monitoring.sample import AP, FLAG, MAX_IMAGES, NOT_ASSESSED, PROBABILITY, Sample
 from pages import lineage, runs, store
 from pages.runs import Run
@@ -86,13 +87,14 @@ def read(root: Path, version: int, cache: Path) -> Reference:
     path = cache / f'reference-{version}.npz'
     if path.exists() and (kept := _load(path)):
         return kept
-    run = _run_of(root, version)
+    origin = answers.origin(root, version)
+    run = _run_of(root, int(origin.version))
     evaluation = run.path(EVALUATOR.name, 'evaluation')
     if evaluation is None:
         raise ReferenceDataError(
             f'{root}: the evaluation of version {version} no longer exists. Run the pipeline again'
         )
-    table = predictions.read(evaluation)
+    table = origin.of(predictions.read(evaluation))
     if len(table) > MAX_IMAGES:
         # Whole patients, always the same ones.
         patients = table[PATIENT_ID].drop_duplicates().sample(frac=1, random_state=0)

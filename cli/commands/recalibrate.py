@@ -14,7 +14,7 @@ from pipeline.exit_codes import NOT_BLESSED, PUSHED, refuse
 
 if TYPE_CHECKING:
     from components.pusher.target import ServedVersion
-    from monitoring.recalibration.recalibrate import Judged
+    from monitoring.recalibration.manifest import Judged
 
 WHEN_INTERRUPTED = 'nothing was pushed'
 _RELEASES = ('none', 'canary', 'stable')

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 import storage
 from components.pusher import target as push_target
+from pages import recalibrated_card
 from pages.card import ModelCard
 from pipeline import run_record
 from pipeline.run_root import RunRoot
@@ -26,6 +27,8 @@ class UnreadableCardError(ValueError):
 def find(target: str, version: int) -> ModelCard | None:
     """The card of a version, by the run that its manifest names; None if there is none.
 
+    A recalibrated version has the card of the version that was trained, with its own calibration.
+
     Args:
       target: the push directory.
       version: the number of a version there.
@@ -36,6 +39,11 @@ def find(target: str, version: int) -> ModelCard | None:
     root = RunRoot(Path(target).parent)
     try:
         manifest = push_target.read_manifest(storage.join(target, str(version)))
+        trained = manifest
+        while trained.recalibration:
+            trained = push_target.read_manifest(
+                storage.join(target, trained.recalibration.of_version)
+            )
         path = root.pages / 'runs' / run_record.run_id(manifest.run_id) / _FILE
         card = _read(path, path.stat().st_mtime_ns)
     except (ValidationError, UnicodeDecodeError) as error:
@@ -46,7 +54,9 @@ def find(target: str, version: int) -> ModelCard | None:
     except (push_target.TargetError, OSError):
         return None
     # A root may be removed and used again by other runs.
-    return card if str(version) in card.details.served_as.split() else None
+    if trained.version not in card.details.served_as.split():
+        return None
+    return recalibrated_card.build(card, manifest) if manifest.recalibration else card
 
 
 @functools.lru_cache(maxsize=16)

@@ -7,15 +7,19 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import special
 
 from components.evaluator import bootstrap
+from components.pusher import target as push_target
 from components.serving_check.session_model import SessionModel
-from monitoring.recalibration import RecalibrationError, fitting, gate, graph_constants
+from monitoring.recalibration import RecalibrationError, answers, fitting, gate, graph_constants
 from monitoring.recalibration.graph_constants import Constants
-from schemas import signatures
-from tests.support import shifted_root, tiny_model
+from pipeline.run_root import RunRoot
+from schemas import image_status, signatures
+from schemas.signatures import FLAG, PROBABILITY, STATUS
+from tests.support import push_targets, shifted_root, tiny_model
 from trainer.artifacts import MODEL_INFO_FILE
 from trainer.calibration import Calibration
 
@@ -175,3 +179,60 @@ def test_a_model_of_another_kind_has_nothing_to_change(tmp_path: Path) -> None:
     (tmp_path / 'model' / MODEL_INFO_FILE).write_text(json.dumps({'calibration': {}}))
     with pytest.raises(RecalibrationError, match='no calibration'):
         graph_constants.read_info(str(tmp_path / 'model'))
+
+
+def _recalibrated(root: Path, of: str, before: Calibration, after: Calibration) -> str:
+    about = {
+        'of_version': of,
+        'data': '/data',
+        'spans': (0,),
+        'fingerprint': 'f',
+        'images': 2,
+        'patients': 2,
+        'positives': 1,
+        'prevalence': 0.5,
+        'left_out': {},
+        'before': {'abnormal': vars(before)},
+        'after': {'abnormal': vars(after)},
+        'threshold_before': 0.5,
+        'threshold_after': 0.7,
+        'served_metrics': {},
+        'gate': (),
+        'by': 'ann',
+    }
+    make = push_targets.maker(recalibration=about, config={'task': 'nih_triage'})
+    model = push_targets.model(root / f'model-{of}', of)
+    return push_targets.push.publish(model, str(RunRoot(root).serving), make).version
+
+
+def test_answers_of_the_trained_version_become_those_of_its_recalibration(tmp_path: Path) -> None:
+    first = push_targets.publish(
+        push_targets.model(tmp_path / 'model'), RunRoot(tmp_path).serving
+    ).version
+    served, second, third = Calibration(0.1, 1.2), Calibration(0.5, 2.0), Calibration(-1.0, 1.5)
+    between = _recalibrated(tmp_path, first, served, second)
+    last = _recalibrated(tmp_path, between, second, third)
+    logits = np.array([-2.0, 0.3, 4.0])
+    trained = pd.DataFrame(
+        {
+            PROBABILITY: [*served.apply(logits), 1.0],
+            FLAG: [0, 0, 1, 1],
+            STATUS: [*[image_status.OK] * 3, image_status.TRUNCATED],
+        }
+    )
+    origin = answers.origin(tmp_path, int(last))
+    assert origin.version == first
+    table = origin.of(trained)
+    np.testing.assert_allclose(table[PROBABILITY], [*third.apply(logits), 1.0], atol=1e-6)
+    assert list(table[FLAG]) == [0, 1, 1, 1]
+    assert answers.origin(tmp_path, int(first)).of(trained) is trained
+
+
+def test_a_run_that_trained_the_network_is_not_repeated_after_a_recalibration(
+    tmp_path: Path,
+) -> None:
+    one = Calibration(0.0, 1.0)
+    _recalibrated(tmp_path, '1', one, one)
+    newest = push_target.newest(str(RunRoot(tmp_path).serving))
+    plan = push_target.plan_push(newest, 'key', lambda uri: True, 'new')
+    assert plan == push_target.PushPlan('', 'nonce')

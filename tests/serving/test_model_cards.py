@@ -59,3 +59,45 @@ def test_a_damaged_card_says_what_to_do(card: tuple[RunRoot, int, Path], damage:
     path.write_bytes(damage)
     with pytest.raises(model_cards.UnreadableCardError, match='damaged'):
         model_cards.find(str(root.serving), version)
+
+
+def test_a_recalibrated_version_has_the_card_of_the_trained_one(
+    card: tuple[RunRoot, int, Path], tmp_path: Path
+) -> None:
+    root, version, _ = card
+    about = {
+        'of_version': str(version),
+        'data': '/data/new',
+        'spans': (3,),
+        'fingerprint': 'f',
+        'images': 200,
+        'patients': 90,
+        'positives': 80,
+        'prevalence': 0.4,
+        'left_out': {},
+        'before': {'abnormal': {'offset': 0.0, 'temperature': 1.0}},
+        'after': {'abnormal': {'offset': 0.4, 'temperature': 1.3}},
+        'threshold_before': 0.2,
+        'threshold_after': 0.25,
+        'served_metrics': {},
+        'gate': ('log loss: lower',),
+        'by': 'ann',
+    }
+    names = ('calibration_error', 'calibration_ratio', 'brier_score', 'sensitivity', 'specificity')
+    make = push_targets.maker(
+        run_id=RUN,
+        recalibration=about,
+        metrics={**dict.fromkeys(names, 0.5), 'precision': 0.5},
+        packages={'tensorflow': '2'},
+    )
+    other = push_targets.model(tmp_path / 'recalibrated', 'other')
+    pushed = push_targets.push.publish(other, str(root.serving), make)
+    found = model_cards.find(str(root.serving), int(pushed.version))
+    assert found
+    text = (
+        f'recalibration of version {version} by ann, on 200 images of 90 patients (40.0% positive)'
+    )
+    assert text in found.details.served_as and text in found.calibration.method
+    assert (found.calibration.temperature, found.operating_point.threshold) == (1.3, 0.25)
+    assert found.operating_point.chosen_on.endswith('(80 positive and 120 negative)')
+    assert found.decisions.evaluator[-1] == 'recalibration: log loss: lower'
