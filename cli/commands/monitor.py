@@ -10,7 +10,7 @@ from cli import root_argument as roots
 from cli import service_options as service
 from pipeline.exit_codes import refuse
 
-GOOD, ALARM, ERROR = 0, 1, 2
+GOOD, ALARM, ERROR, NOT_DELIVERED = 0, 1, 2, 3
 # What `cli.main` returns for an error that nobody expected: 1 would be an alarm.
 UNEXPECTED = ERROR
 _WINDOW, _ALPHA = 500, 0.01
@@ -62,6 +62,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'study_instance_uid, reference and study, which is compared with the answers',
     )
     parser.add_argument(
+        '--webhook',
+        metavar='URL',
+        help='gets the result as JSON, signed as Standard Webhooks says; needs --webhook-key',
+    )
+    parser.add_argument(
+        '--webhook-key',
+        type=Path,
+        metavar='FILE',
+        help='file with the key of the signature, whsec_KEY',
+    )
+    parser.add_argument(
         '--out',
         type=Path,
         metavar='DIR',
@@ -71,16 +82,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Checks once; returns 0 if the traffic is as expected, 1 for an alarm, 2 for an error."""
+    """Checks once.
+
+    Returns:
+      0 if the traffic is as expected, 1 for an alarm, 2 for an error, 3 if the webhook did not
+      accept the result.
+    """
     from pipeline import quiet
 
     quiet.before_tfx(verbose=False)
     from components.evaluator.predictions import PredictionsError
-    from monitoring import checks, label_table, reference, report, traffic, two_sample
+    from monitoring import (
+        alarm_webhook,
+        checks,
+        label_table,
+        reference,
+        report,
+        traffic,
+        two_sample,
+    )
     from pipeline.metadata_file import StoreError
     from serving import person, running, sites
     from serving.database.connection import DatabaseError
     from serving.image_files import ImageFiles
+    from serving.pacs.settings import SettingError
 
     try:
         if not 0.001 <= args.alpha <= 0.5:
@@ -89,6 +114,9 @@ def run(args: argparse.Namespace) -> int:
             raise service.ServiceError(
                 f'--window {args.window}: expected at least {two_sample.MIN_GROUPS}'
             )
+        if bool(args.webhook) != bool(args.webhook_key):
+            raise service.ServiceError('--webhook and --webhook-key: give both')
+        webhook = alarm_webhook.target(args.webhook, args.webhook_key) if args.webhook else None
         root, data = roots.find(args.root), service.data_folder(args)
         folder = args.out or data / _FOLDER
         table = label_table.read(args.labels) if args.labels else None
@@ -120,6 +148,7 @@ def run(args: argparse.Namespace) -> int:
         StoreError,
         roots.RootError,
         sites.SiteError,
+        SettingError,
         service.ServiceError,
         DatabaseError,
         OSError,
@@ -129,4 +158,7 @@ def run(args: argparse.Namespace) -> int:
     for line in report.lines(result):
         print(line)
     print(f'{"alarm" if result.is_alarm else "no alarm"}: {folder / report.PAGE}')
+    if webhook and (problem := alarm_webhook.send(webhook, result)):
+        refuse('monitor', f'--webhook {args.webhook}: {problem}')
+        return NOT_DELIVERED
     return ALARM if result.is_alarm else GOOD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from sqlalchemy import select
 
 from cli import main as cli
 from components.evaluator.predictions import LABEL
-from monitoring import embeddings
+from monitoring import alarm_webhook, embeddings
 from pipeline.run_record import PUSHED
 from pipeline.steps import EVALUATOR, INGESTION, PUSHER
 from records import tfrecord
@@ -28,7 +29,7 @@ from serving.assessment import description
 from serving.database import connection, tables
 from serving.image_files import ImageFiles
 from serving.studies import NewImage, Outcome
-from tests.support import gateways, kept_predictions
+from tests.support import gateways, kept_predictions, report_receivers
 from tests.support.synthetic_root import RootBuilder
 
 _RUN = '2026-11-01T08:00:00'
@@ -235,6 +236,8 @@ def test_files_that_were_removed_are_counted(root: Path) -> None:
         (['--window', '5'], '--window 5: expected at least 20'),
         (['--site', 'North'], "about 0 studies of the site 'North': expected at least 20"),
         (['--site', 's' * 65], 'at most 64 printable characters'),
+        (['--webhook', 'https://x'], '--webhook and --webhook-key: give both'),
+        (['--webhook', 'https://x', '--webhook-key', '/dev/null'], 'whsec_KEY'),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else '',
 )
@@ -334,3 +337,31 @@ def test_each_site_is_compared_apart(root: Path, capsys: pytest.CaptureFixture[s
         'North': ['test images', 'last good window'],
         'South/2': ['accepted window'],
     }
+
+
+def test_a_webhook_gets_the_result(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(alarm_webhook, '_PAUSES_S', (0.0,) * 3)
+    _receive(root, [_inverted(gateways.jpeg(row)) for row in range(100, 100 + _IMAGES)], 'inverted')
+    key = root / 'key.txt'
+    key.write_text(f'whsec_{base64.b64encode(report_receivers.Webhook.key).decode()}\n')
+    receiver = report_receivers.Webhook()
+    with report_receivers.running(receiver):
+        options = [
+            '--webhook',
+            f'http://127.0.0.1:{receiver.port}/hook/',
+            '--webhook-key',
+            str(key),
+        ]
+        receiver.first = [(503, {}, b'')] * 3
+        assert _monitor(root, *options) == 1
+        (message,) = receiver.messages.values()
+        assert message['alarm'] and message['version'] == _VERSION
+        (site,) = message['sites']
+        assert (site['site'], site['alarm'], site['studies']) == ('', True, _IMAGES)
+        assert 'not_assessed' in site['differences']
+        receiver.first = [(503, {}, b'')] * 4
+        assert _monitor(root, *options) == 3
+        assert 'status 503' in capsys.readouterr().err
+    assert (len(receiver.messages), receiver.problems) == (1, [])
