@@ -39,6 +39,7 @@ def fit(
     labels: np.ndarray,
     sensitivity: float,
     before: Sequence[Calibration],
+    weights: np.ndarray | None = None,
 ) -> Fit:
     """Fits all outputs.
 
@@ -47,15 +48,18 @@ def fit(
       labels: 0/1 [n, outputs]; the first with both classes.
       sensitivity: at the operating point.
       before: the calibrations of the served version, which rare findings keep.
+      weights: how many images each one stands for, float [n]; None for 1 each.
     """
-    calibrations = [calibration.fit(logits[:, 0], labels[:, 0])]
+    calibrations = [calibration.fit(logits[:, 0], labels[:, 0], weights)]
     for number in range(1, len(before)):
         rare = np.bincount(labels[:, number], minlength=2).min() < _LEAST_OF_FINDING
         calibrations.append(
-            before[number] if rare else calibration.fit(logits[:, number], labels[:, number])
+            before[number]
+            if rare
+            else calibration.fit(logits[:, number], labels[:, number], weights)
         )
     probabilities = calibrations[0].apply(logits[:, 0])
-    point = calibration.choose_operating_point(probabilities, labels[:, 0], sensitivity)
+    point = calibration.choose_operating_point(probabilities, labels[:, 0], sensitivity, weights)
     return Fit(tuple(calibrations), point)
 
 
@@ -66,12 +70,16 @@ def cases(logits: np.ndarray, labels: np.ndarray, one: Calibration, threshold: f
 
 
 def held_out(
-    logits: np.ndarray, labels: np.ndarray, patient: np.ndarray, sensitivity: float
+    logits: np.ndarray,
+    labels: np.ndarray,
+    patient: np.ndarray,
+    sensitivity: float,
+    weights: np.ndarray | None = None,
 ) -> Cases:
     """The answers about each image of a fit on the other patients.
 
     Args:
-      logits, labels: as for `fit`.
+      logits, labels, weights: as for `fit`.
       patient: str [n], with both classes among any four fifths of the patients.
       sensitivity: at the operating point.
 
@@ -82,7 +90,8 @@ def held_out(
     probability, flag = np.empty(len(labels)), np.empty(len(labels))
     for number in range(FOLDS):
         inside = fold == number
-        fitted = fit(logits[~inside, :1], labels[~inside, :1], sensitivity, before=[])
+        others = None if weights is None else weights[~inside]
+        fitted = fit(logits[~inside, :1], labels[~inside, :1], sensitivity, [], others)
         answers = cases(
             logits[inside], labels[inside], fitted.calibrations[0], fitted.point.threshold
         )

@@ -97,6 +97,7 @@ def judge(
     target: float,
     replicates: int,
     level: float,
+    weights: np.ndarray | None = None,
 ) -> list[Condition]:
     """Judges a recalibration.
 
@@ -105,7 +106,7 @@ def judge(
       recalibrated: the held-out answers about the same images.
       patient: str [n].
       target: the sensitivity that the operating point is chosen for.
-      replicates, level: of the intervals, see `bootstrap.figures`.
+      replicates, level, weights: see `bootstrap.figures`.
     """
     before, after = (
         _statistics(cases) | {OFF_TARGET: _distance(bootstrap.sensitivity(cases), target)}
@@ -113,7 +114,7 @@ def judge(
     )
     changes = {name: bootstrap.difference(after[name], before[name]) for name in after}
     was, new, change = (
-        bootstrap.figures(statistics, patient, replicates, level)
+        bootstrap.figures(statistics, patient, replicates, level, weights=weights)
         for statistics in (before, after, changes)
     )
 
@@ -161,14 +162,20 @@ def judge(
     ]
 
 
-def metrics(cases: Cases, patient: np.ndarray, replicates: int, level: float) -> dict[str, Figure]:
+def metrics(
+    cases: Cases,
+    patient: np.ndarray,
+    replicates: int,
+    level: float,
+    weights: np.ndarray | None = None,
+) -> dict[str, Figure]:
     """The figures of a version on these images, by the names of the Evaluator's metrics."""
     statistics = _statistics(cases) | {
         'pr_auc': bootstrap.average_precision(cases.probability, cases.label),
         'precision': bootstrap.precision(cases),
         'calibration_ratio': bootstrap.calibration_ratio(cases),
     }
-    return bootstrap.figures(statistics, patient, replicates, level)
+    return bootstrap.figures(statistics, patient, replicates, level, weights=weights)
 
 
 def _statistics(cases: Cases) -> dict[str, Statistic]:

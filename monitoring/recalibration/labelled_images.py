@@ -56,12 +56,14 @@ class Record:
       image_id: '' if it has none.
       patient: the patient's id.
       labels: label -> 0 or 1.
+      weight: how many images of its population it stands for.
     """
 
     image: bytes
     image_id: str
     patient: str
     labels: dict[str, int]
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Scored:
       patient: str [n].
       labels: 0/1 [n, outputs of the task].
       logits: of the network, float64 [n, outputs of the task].
+      weights: how many images each one stands for, float64 [n].
       examples: a few of the images as serialized tf.Examples, with their positions among the n.
       left_out: why other records are not used -> their number.
     """
@@ -79,6 +82,7 @@ class Scored:
     patient: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
+    weights: np.ndarray
     examples: tuple[tuple[int, str, bytes], ...]
     left_out: dict[str, int]
 
@@ -130,7 +134,8 @@ def read(
             else:
                 record = verdict.record
                 labels = {**record.labels, **derived(record.labels)}
-                yield Record(record.image, record.image_id or '', verdict.patient_id, labels)
+                name = record.image_id or ''
+                yield Record(record.image, name, verdict.patient_id, labels, record.weight)
 
 
 def score(
@@ -155,6 +160,7 @@ def score(
     patients: list[str] = []
     labels: list[list[int]] = []
     logits: list[np.ndarray] = []
+    weights: list[float] = []
     examples: list[tuple[int, str, bytes]] = []
     for batch in _batches(records):
         found, status = read_logits(model, [record.image for record in batch], read_outs)
@@ -168,10 +174,16 @@ def score(
             patients.append(record.patient)
             labels.append([record.labels[label] for label in read_outs])
             logits.append(row)
+            weights.append(record.weight)
     if not patients:
         raise none_left(left_out)
     return Scored(
-        np.array(patients), np.array(labels), np.stack(logits), tuple(examples), dict(left_out)
+        np.array(patients),
+        np.array(labels),
+        np.stack(logits),
+        np.array(weights),
+        tuple(examples),
+        dict(left_out),
     )
 
 

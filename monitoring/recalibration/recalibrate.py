@@ -150,10 +150,11 @@ def judge(copy: Candidate, scored: Scored, config: Config) -> Judged:
     gate.check_counts(label, patient)
     target = config.operating_point.sensitivity
     calibrations, threshold = copy.served.calibrations, copy.served.threshold
-    fit = fitting.fit(scored.logits, scored.labels, target, calibrations)
+    weights = scored.weights
+    fit = fitting.fit(scored.logits, scored.labels, target, calibrations, weights)
     served = fitting.cases(scored.logits, scored.labels, calibrations[0], threshold)
-    held_out = fitting.held_out(scored.logits, scored.labels, patient, target)
-    settings = config.evaluation.replicates, config.evaluation.interval
+    held_out = fitting.held_out(scored.logits, scored.labels, patient, target, weights)
+    settings = config.evaluation.replicates, config.evaluation.interval, weights
     conditions = gate.judge(served, held_out, patient, target, *settings)
     final = fitting.cases(scored.logits, scored.labels, fit.calibrations[0], fit.point.threshold)
     _check_order(served, final)
@@ -214,6 +215,6 @@ def _about(version: ServedVersion, data: Source, scored: Scored) -> dict[str, An
         'images': len(label),
         'patients': len(np.unique(scored.patient)),
         'positives': int(label.sum()),
-        'prevalence': float(label.mean()),
+        'prevalence': float(np.average(label, weights=scored.weights)),
         'left_out': scored.left_out,
     }

@@ -236,3 +236,17 @@ def test_a_run_that_trained_the_network_is_not_repeated_after_a_recalibration(
     newest = push_target.newest(str(RunRoot(tmp_path).serving))
     plan = push_target.plan_push(newest, 'key', lambda uri: True, 'new')
     assert plan == push_target.PushPlan('', 'nonce')
+
+
+def test_a_weight_of_two_counts_like_a_second_image() -> None:
+    logits, labels, patient = _images(0.5, 1.0)
+    twice = np.arange(len(labels)) % 3 == 0
+    rows = np.repeat(np.arange(len(labels)), np.where(twice, 2, 1))
+    weights = np.where(twice, 2.0, 1.0)
+    repeated = fitting.held_out(logits[rows], labels[rows], patient[rows], TARGET)
+    weighted = fitting.held_out(logits, labels, patient, TARGET, weights)
+    np.testing.assert_allclose(weighted.probability[rows], repeated.probability, atol=1e-4)
+    figures = gate.metrics(weighted, patient, 20, 0.95, weights)
+    expected = gate.metrics(repeated, patient[rows], 20, 0.95)
+    assert figures['sensitivity'].value == pytest.approx(expected['sensitivity'].value)
+    assert figures['log_loss'].value == pytest.approx(expected['log_loss'].value, abs=1e-4)
