@@ -127,6 +127,7 @@ class Training(_Part):
     """How the model was trained."""
 
     backbone: str
+    started_from: str
     epochs: int = Field(ge=0)
     seed: int
     parameters: dict[str, Any] = Field(min_length=1)
@@ -233,10 +234,10 @@ class ModelCard(_Part):
     Format 2 counts `images` where format 1 counted `films`, and has `evaluation.not_assessed`.
     Format 3 has what the owner states (`card` in a configuration) and `history`. Format 4 has
     `details.run`, with the name and the note of the run. Format 5 has
-    `evaluation.expert_labels` and `evaluation.label_sources`.
+    `evaluation.expert_labels` and `evaluation.label_sources`. Format 6 has `training.started_from`.
     """
 
-    format: int = 5
+    format: int = 6
     details: Details
     intended_use: IntendedUse
     data: Data

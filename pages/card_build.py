@@ -179,10 +179,17 @@ def _training(facts: dict) -> dict | None:
     train = parameters.get('train', {})
     return {
         'backbone': facts.get('backbone'),
+        'started_from': _started_from(facts),
         'epochs': train.get('epochs'),
         'seed': train.get('seed'),
         'parameters': parameters,
     }
+
+
+def _started_from(facts: dict) -> str:
+    if start := facts.get('started_from'):
+        return f'version {start["version"]}, model {start["model_version"]}'
+    return 'ImageNet weights' if facts.get('backbone') in PRETRAINED else 'random weights'
 
 
 def _interval(figure: Figure) -> dict:

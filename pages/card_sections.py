@@ -31,6 +31,7 @@ _FIELD_TITLES = {
     'note': 'Versions',
     'made': 'Trained',
     'network': 'Backbone',
+    'started_from': 'Training started from',
     'served_as': 'Served',
     'positive': 'Positive class',
     'negative': 'Negative class',

@@ -111,6 +111,7 @@ def facts(run: Run) -> dict[str, str]:
         else None
     )
     facts_by_key['weights'] = weights or None
+    facts_by_key['started_from'] = started_from(run)
     model = run.model_info or {}
     facts_by_key['model'] = model.get('model_version')
     facts_by_key['operating_point'] = (
@@ -166,6 +167,13 @@ def _artifacts(
         for number in ids
         if number in store.artifacts
     )
+
+
+def started_from(run: Run) -> str:
+    """The served version that the training of a run started from; '' if from none."""
+    if TRAINER.name not in run.executions:
+        return ''
+    return str(_custom(run.executions[TRAINER.name]).get('warm_start') or '')
 
 
 def _custom(execution: Execution) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pages.runs import Run
 from pages.store import CACHED
 from pipeline.run_root import RunRoot
 from pipeline.steps import TRAINER, TUNER
-from trainer.artifacts import HISTORY_FILE
+from trainer.artifacts import HISTORY_FILE, START
 
 # The curves: (title, column for train, column for val) of the trainer's history.
 CURVES = (('Loss', 'loss', 'val_loss'), ('AUC', 'auc', 'val_auc'))
@@ -86,7 +86,8 @@ def _cell(value: Any) -> str:
 
 def _plots(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     plots = []
-    for phase in dict.fromkeys(row[_PHASE] for row in rows):
+    # The start of a warm start is one figure, no curve: the table has it.
+    for phase in dict.fromkeys(row[_PHASE] for row in rows if row[_PHASE] != START):
         own = [row for row in rows if row[_PHASE] == phase]
         for title, train, val in CURVES:
             series: list[charts.Line | charts.Dots | charts.Mark] = []

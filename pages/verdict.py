@@ -33,6 +33,7 @@ _FACT_TITLES = {
     'data.fingerprint': 'the data',
     'packages': 'versions of packages',
     'schema': 'the schema',
+    'started_from': 'the version that training started from',
     'weights': 'the pretrained weights',
 }
 _CODE = 'code.'

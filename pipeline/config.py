@@ -144,6 +144,15 @@ class Config(StrictParameters):
         return self
 
     @model_validator(mode='after')
+    def _no_search_from_other_weights(self) -> Config:
+        if self.tuning.trials and self.train.warm_start != 'none':
+            raise ValueError(
+                'tuning.trials start from ImageNet weights, so that what they find does not hold '
+                f'for train.warm_start {self.train.warm_start!r}: set one of them to 0 or none'
+            )
+        return self
+
+    @model_validator(mode='after')
     def _something_is_trained(self) -> Config:
         check_something_is_trained(self.model, self.train)
         return self

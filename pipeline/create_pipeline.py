@@ -42,6 +42,7 @@ from pipeline.steps import (
     TUNER,
     VALIDATION,
 )
+from trainer import training, warm_start
 from trainer.parameters import TrainerParameters
 from trainer.tasks import TASKS
 
@@ -95,7 +96,7 @@ def create_pipeline(
 
     Raises:
       TargetError: the newest version in the push target is damaged, so that no candidate can be
-        compared with it.
+        compared with it; or a training cannot start from it.
     """
     assert config.root is not None
     for name in _TFX_COMPONENTS:
@@ -105,12 +106,31 @@ def create_pipeline(
                 f'tfx.components.{name} could not be imported: the environment is broken; remove '
                 '.venv and run `make environment`'
             )
-    components, candidate = _candidate(
-        config, fingerprint, _weights_digest(config) if weights_digest is None else weights_digest
+    if weights_digest is None:
+        weights_digest = _weights_digest(config)
+    prepared, candidate = _prepared(config, fingerprint, weights_digest)
+    trainer = _trainer(config, candidate, weights_digest)
+    # Audit and gate can stop a run, but their results do not change the model. Without the version
+    # of a warm start, so that the run that made the served version is recognised when it repeats.
+    key = _key([item for item in (*prepared, trainer) if item.id not in _CHECKS])
+    directory = config.push_directory
+    served = push_target.newest(directory) if read_target else None
+    plan = push_target.plan_push(served, key, artifact_exists, uuid.uuid4().hex)
+    baseline = Baseline(
+        target=directory,
+        version=plan.baseline_version,
+        code_digest=digest('components.baseline.executor'),
     )
-    # Audit and gate can stop a run, but their results do not change the model.
-    key = _key([component for component in components if component.id not in _CHECKS])
-    components += _gate_and_push(config, candidate, key, read_target)
+    if config.train.warm_start != 'none':
+        _check_warm_start(config, plan.baseline_version)
+        trainer = _trainer(config, candidate, weights_digest, baseline)
+    candidate |= {'model': trainer.outputs['model'], 'model_run': trainer.outputs['model_run']}
+    components = [
+        *prepared,
+        trainer,
+        baseline,
+        *_gate_and_push(config, candidate, baseline, plan, key),
+    ]
     return Pipeline(
         pipeline_name=config.pipeline,
         pipeline_root=config.artifacts_directory,
@@ -121,8 +141,8 @@ def create_pipeline(
     )
 
 
-def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[list, dict]:
-    """The components up to the trained model, and the channels that the rest of the graph needs."""
+def _prepared(config: Config, fingerprint: str, weights_digest: str) -> tuple[list, dict]:
+    """The components before the Trainer, and the channels that the rest of the graph needs."""
     examples = XrayExampleGen(
         # Another expert table neither ingests nor trains again.
         data=config.data.model_dump_json(exclude={'expert_labels'}),
@@ -166,12 +186,12 @@ def _candidate(config: Config, fingerprint: str, weights_digest: str) -> tuple[l
     )
     transform.add_upstream_node(gate)
     tuners = [_tuner(config, transform, weights_digest)] if config.tuning.trials else []
-    trainer = _trainer(config, transform, schema, tuners, weights_digest)
-    return [examples, schema, statistics, validator, audit, gate, transform, *tuners, trainer], {
+    return [examples, schema, statistics, validator, audit, gate, transform, *tuners], {
         'examples': examples.outputs['examples'],
         'schema': schema.outputs['schema'],
-        'model': trainer.outputs['model'],
-        'model_run': trainer.outputs['model_run'],
+        'transformed_examples': transform.outputs['transformed_examples'],
+        'transform_graph': transform.outputs['transform_graph'],
+        'hyperparameters': tuners[0].outputs['best_hyperparameters'] if tuners else None,
     }
 
 
@@ -199,14 +219,17 @@ def _tuner(config: Config, transform, weights_digest: str) -> tfx_components.Tun
 
 
 def _trainer(
-    config: Config, transform, schema, tuners: list, weights_digest: str
+    config: Config, channels: dict, weights_digest: str, baseline: Baseline | None = None
 ) -> tfx_components.Trainer:
+    """The Trainer, which starts from the model of `baseline` if there is one."""
+    start = {'warm_start': baseline.exec_properties['version']} if baseline else {}
     return tfx_components.Trainer(
         run_fn='trainer.run.run_fn',
-        examples=transform.outputs['transformed_examples'],
-        transform_graph=transform.outputs['transform_graph'],
-        schema=schema.outputs['schema'],
-        hyperparameters=tuners[0].outputs['best_hyperparameters'] if tuners else None,
+        examples=channels['transformed_examples'],
+        transform_graph=channels['transform_graph'],
+        schema=channels['schema'],
+        base_model=baseline.outputs['model'] if baseline else None,
+        hyperparameters=channels['hyperparameters'],
         train_args=trainer_pb2.TrainArgs(splits=['train']),
         eval_args=trainer_pb2.EvalArgs(splits=['val', 'calibration']),
         custom_config={
@@ -216,6 +239,7 @@ def _trainer(
             'weights_digest': weights_digest,
             'checkpoints': _checkpoints(config),
             'code_digest': digest('trainer.run'),
+            **start,
         },
     )
 
@@ -227,16 +251,38 @@ def _checkpoints(config: Config) -> str:
     return RunRoot(root).checkpoints if is_usable else ''
 
 
-def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool) -> list:
-    """The components that decide whether the candidate is served."""
+def warm_start_version(pipeline: Pipeline) -> str:
+    """The served version that the training of a pipeline starts from; '' if it does not."""
+    (trainer,) = (item for item in pipeline.components if item.id == TRAINER.name)
+    return json.loads(trainer.exec_properties['custom_config']).get('warm_start', '')
+
+
+def _check_warm_start(config: Config, version: str) -> None:
+    """Checks before a run that its training can start from a served version.
+
+    Raises:
+      TargetError: it cannot; the text says what differs.
+    """
     directory = config.push_directory
-    served = push_target.newest(directory) if read_target else None
-    plan = push_target.plan_push(served, key, artifact_exists, uuid.uuid4().hex)
-    baseline = Baseline(
-        target=directory,
-        version=plan.baseline_version,
-        code_digest=digest('components.baseline.executor'),
-    )
+    if version == push_target.NO_VERSION:
+        raise push_target.TargetError(
+            f'train.warm_start is served, but no model is served from {directory}: set it to none '
+            'for the first model'
+        )
+    path = storage.join(directory, version)
+    # A cached run does not need the version that it once started from.
+    if storage.exists(path):
+        labels = training.targets(TASKS[config.task], config.train).labels
+        try:
+            warm_start.check(path, config.model, labels)
+        except warm_start.WarmStartError as error:
+            raise push_target.TargetError(str(error)) from error
+
+
+def _gate_and_push(
+    config: Config, candidate: dict, baseline: Baseline, plan: push_target.PushPlan, key: str
+) -> list:
+    """The components that decide whether the candidate is served."""
     evaluator = Evaluator(
         examples=candidate['examples'],
         example_splits=['test'],
@@ -255,7 +301,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool)
         code_digest=digest('components.serving_check.executor'),
     )
     push = PushParameters(
-        target=directory,
+        target=config.push_directory,
         candidate_key=key,
         push_nonce=plan.push_nonce,
         baseline_version=plan.baseline_version,
@@ -271,7 +317,7 @@ def _gate_and_push(config: Config, candidate: dict, key: str, read_target: bool)
         push=push.model_dump_json(),
         code_digest=digest('components.pusher.executor'),
     )
-    return [baseline, evaluator, serving_check, pusher]
+    return [evaluator, serving_check, pusher]
 
 
 def artifact_exists(uri: str) -> bool:

@@ -94,6 +94,8 @@ def execute(
                 pipeline = create_pipeline.create_pipeline(
                     config, inputs[run_inputs.DATA], local_runner.metadata_config(config.root)
                 )
+                if version := create_pipeline.warm_start_version(pipeline):
+                    recorder.read_inputs({**inputs, run_inputs.WARM_START: version})
                 for step in local_runner.run(
                     pipeline, _RecordingDisplay(display, recorder), run_id, counts.check
                 ):

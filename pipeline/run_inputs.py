@@ -21,6 +21,8 @@ _CODE = (
     'trainer.run',
     'trainer.tuning',
 )
+# In a run record only: the served version that the training starts from.
+WARM_START = 'warm_start'
 DATA, SPANS, CODE, WEIGHTS, EXPERTS = 'data', 'spans', 'code', 'weights', 'expert_labels'
 
 

@@ -103,17 +103,18 @@ BACKBONES: dict[str, Backbone] = {
 }
 
 
-def build(parameters: ModelParameters) -> keras.Model:
+def build(parameters: ModelParameters, pretrained: bool = True) -> keras.Model:
     """Builds the backbone of `parameters`; pretrained ones get ImageNet weights.
 
-    The weights come from the configured path, otherwise from Keras's cache or a download.
+    The weights come from the configured path, otherwise from Keras's cache or a download. With
+    `pretrained` False, all weights are random.
 
     Raises:
       WeightsError: the weights are not available, or belong to another architecture.
     """
     name, side = parameters.backbone, parameters.image_size
     backbone = BACKBONES[name]
-    if name not in PRETRAINED:
+    if name not in PRETRAINED or not pretrained:
         return backbone.build(side, None)
     if parameters.weights:
         return _load(backbone.build(side, None), parameters.weights, name)

@@ -39,17 +39,18 @@ class Network:
 
 
 @without_autograph
-def build(parameters: ModelParameters, labels: int = 1) -> Network:
+def build(parameters: ModelParameters, labels: int = 1, pretrained: bool = True) -> Network:
     """Builds the network, with ImageNet weights if the backbone is a pretrained one.
 
     Args:
       parameters: backbone, image size, pooling, dropout.
       labels: number of logits.
+      pretrained: False leaves the weights random, for a network that gets all its weights later.
 
     Raises:
       backbones.WeightsError: see `backbones.build`.
     """
-    backbone = backbones.build(parameters)
+    backbone = backbones.build(parameters, pretrained)
     scale = backbones.BACKBONES[parameters.backbone].scale
     side = parameters.image_size
     inputs = keras.Input((side, side, 1), name='pixels')

@@ -102,6 +102,10 @@ class TrainParameters(StrictParameters):
     """Images per training step."""
     head_first: bool = True
     """Whether phase 1 runs before phase 2."""
+    warm_start: Literal['none', 'served'] = 'none'
+    """`served` starts from the weights of the served model, head included, and skips phase 1; its
+    backbone, image size, pooling and labels have to be the same. `none` starts from ImageNet
+    weights, or from random ones for a backbone from scratch."""
     epochs: int = Field(8, ge=0)
     """Epochs of phase 2; for a backbone from scratch, epochs of the whole training. 0 trains the
     head only."""
@@ -200,6 +204,11 @@ def check_something_is_trained(model: ModelParameters, train: TrainParameters) -
     """
     if train.epochs:
         return
+    if train.warm_start != 'none':
+        raise ValueError(
+            'train.epochs is 0, and train.warm_start skips the phase that trains the head only: '
+            'nothing would be trained. Set train.epochs to 1 or more, or train.warm_start to none'
+        )
     if model.backbone not in PRETRAINED:
         raise ValueError(
             f'train.epochs is 0, and backbone {model.backbone!r} starts from random weights: '

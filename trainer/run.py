@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import storage
-from trainer import calibration, input_pipeline, training
+from trainer import calibration, input_pipeline, training, warm_start
 from trainer import model as model_lib
 from trainer.artifacts import EVALUATION_SPLITS, HISTORY_FILE, MODEL_INFO_FILE, PREDICTIONS_FILE
 from trainer.checkpoints import TrainingState
@@ -32,9 +32,11 @@ def run_fn(fn_args) -> None:
     Args:
       fn_args: from TFX. Its `custom_config` has `parameters` (JSON of TrainerParameters), `task`,
         `pipeline`, `weights_digest`, `code_digest`, and `checkpoints`, a directory that outlives a
-        killed run (if it is '', checkpoints are in the run's directory).
+        killed run (if it is '', checkpoints are in the run's directory). With `train.warm_start`,
+        `warm_start` is the number of the served version, and `fn_args.base_model` is that model.
 
     Raises:
+      warm_start.WarmStartError: the training cannot start from the served model.
       backbones.WeightsError: the weights are missing, or belong to another architecture.
       ValueError: a split is empty or has one class only.
     """
@@ -46,7 +48,8 @@ def run_fn(fn_args) -> None:
     targets = training.targets(task, parameters.train)
     splits = _open_splits(fn_args, targets.labels, parameters)
 
-    key = _training_key(config, fn_args, splits)
+    start = _start(fn_args, parameters, targets.labels)
+    key = _training_key(config, fn_args, splits, start)
     state = TrainingState(
         os.path.join(config['checkpoints'] or fn_args.model_run_dir, f'training-{key}')
     )
@@ -57,7 +60,9 @@ def run_fn(fn_args) -> None:
     )
     strategy = training.prepare(parameters)
     with strategy.scope():
-        network = model_lib.build(parameters.model, len(targets.labels))
+        network = model_lib.build(parameters.model, len(targets.labels), pretrained=start is None)
+        if start:
+            start.apply(network.model)
     training.train(network, splits, parameters, state, training_history, strategy, targets)
 
     predictions = {
@@ -86,9 +91,36 @@ def run_fn(fn_args) -> None:
     )
     version = f'{config["pipeline"]}-{key}'
     _export(fn_args, network, parameters, targets, fitted, point, version)
-    _write_model_info(fn_args.serving_model_dir, config, parameters, splits, fitted, point, version)
+    started_from = None
+    if start:
+        started_from = {'version': config['warm_start'], 'model_version': start.model_version}
+    _write_model_info(
+        fn_args.serving_model_dir,
+        config,
+        parameters,
+        splits,
+        fitted,
+        point,
+        version,
+        started_from,
+    )
     _write_predictions(fn_args.model_run_dir, splits, predictions, fitted[0], point)
     state.discard()
+
+
+def _start(
+    fn_args, parameters: TrainerParameters, labels: Sequence[str]
+) -> warm_start.Start | None:
+    """The weights of the served model; None if the training does not start from it."""
+    if parameters.train.warm_start == 'none':
+        return None
+    if not fn_args.base_model or not storage.exists(fn_args.base_model):
+        raise warm_start.WarmStartError(
+            'train.warm_start is served, but no model is served: set it to none for the first model'
+        )
+    start = warm_start.load(fn_args.base_model, parameters.model, labels)
+    _log.info('starting from the weights of model %s', start.model_version)
+    return start
 
 
 def _open_splits(fn_args, labels: Sequence[str], parameters: TrainerParameters) -> dict[str, Split]:
@@ -106,7 +138,9 @@ def _open_splits(fn_args, labels: Sequence[str], parameters: TrainerParameters) 
     return splits
 
 
-def _training_key(config: dict, fn_args, splits: dict[str, Split]) -> str:
+def _training_key(
+    config: dict, fn_args, splits: dict[str, Split], start: warm_start.Start | None = None
+) -> str:
     """A digest of everything that determines a training, so that only the same training resumes.
 
     It covers the contents of the files: new images under the same paths change the key.
@@ -119,6 +153,7 @@ def _training_key(config: dict, fn_args, splits: dict[str, Split]) -> str:
         fn_args.transform_graph_path,
         *fn_args.train_files,
         *contents,
+        *([start.digest] if start else []),
     ]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
@@ -135,7 +170,7 @@ def _export(
     if keras.mixed_precision.global_policy().compute_dtype != 'float32':
         # Serving may run on a CPU, where float16 is slow. The weights are float32 already.
         keras.mixed_precision.set_global_policy('float32')
-        float32_network = model_lib.build(parameters.model, len(targets.labels))
+        float32_network = model_lib.build(parameters.model, len(targets.labels), pretrained=False)
         float32_network.model.set_weights(network.model.get_weights())
         network = float32_network
     findings = targets.labels[1 : targets.served]
@@ -146,7 +181,14 @@ def _export(
 
 
 def _write_model_info(
-    directory: str, config: dict, parameters: TrainerParameters, splits, fitted, point, version: str
+    directory: str,
+    config: dict,
+    parameters: TrainerParameters,
+    splits,
+    fitted,
+    point,
+    version: str,
+    started_from: dict | None,
 ) -> None:
     task = TASKS[config['task']]
     info = {
@@ -163,6 +205,7 @@ def _write_model_info(
         'backbone': parameters.model.backbone,
         'parameters': parameters.model_dump(mode='json'),
         'findings': list(task.findings),
+        'started_from': started_from,
         'records': {
             name: {'records': split.records, 'positives': split.positives}
             for name, split in splits.items()

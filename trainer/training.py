@@ -13,6 +13,7 @@ import tf_keras as keras
 from schemas.labels import FINDINGS
 from trainer import head, input_pipeline, losses
 from trainer import model as model_lib
+from trainer.artifacts import START
 from trainer.checkpoints import TrainingState
 from trainer.input_pipeline import Split
 from trainer.moving_average import MovingAverage
@@ -81,10 +82,14 @@ def train(
     """Trains `network` in place.
 
     It keeps the weights of the last epoch. With `train.patience` it keeps those with the best
-    validation AUC, which can be the weights before the first epoch.
+    validation AUC, which can be the weights before the first epoch. With `train.warm_start`, the
+    network has the weights of the served model already.
     """
     best = None
-    if (
+    if parameters.train.warm_start != 'none':
+        if not state.started():
+            best = _score_start(network, splits['val'], parameters, training_history, targets)
+    elif (
         parameters.model.backbone in PRETRAINED
         and parameters.train.head_first
         and not state.started()
@@ -153,6 +158,23 @@ def fit_head(
     return best
 
 
+def _score_start(
+    network: model_lib.Network,
+    split: Split,
+    parameters: TrainerParameters,
+    training_history: TrainingHistory,
+    targets: Targets,
+) -> float:
+    """The validation AUC of the weights that a warm start begins with."""
+    logits, labels = predict_logits(network.model, split, parameters.train.batch_size)
+    metric = _auc_metric(targets)
+    metric.update_state(labels, logits)
+    auc = float(metric.result())
+    training_history.write(START, 0, {'val_auc': auc})
+    _log.info('warm start: validation AUC %.4f before the first epoch', auc)
+    return auc
+
+
 def predict_logits(
     model: keras.Model, split: Split, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -214,16 +236,16 @@ _CHANCE = 0.01
 
 
 def _warn_if_worse(training_history: TrainingHistory, train: TrainParameters) -> None:
-    head_auc = training_history.best('val_auc', 'head')
+    start_auc = max(training_history.best('val_auc', phase) for phase in ('head', START))
     tuned_auc = training_history.last('val_auc')
-    if train.patience is None and tuned_auc < head_auc - _CHANCE:
+    if train.patience is None and tuned_auc < start_auc - _CHANCE:
         _log.warning(
             'fine-tuning made the network worse: its validation AUC is %.4f, and %.4f without '
             'fine-tuning. Lower train.learning_rate (now %g) or '
             'raise train.warmup_epochs (now %g; at most a quarter of the epochs is used); '
             'train.patience keeps the best epoch.',
             tuned_auc,
-            head_auc,
+            start_auc,
             train.learning_rate,
             train.warmup_epochs,
         )

@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         run_if_needed.check(args)
         config = options.configuration(args)
-        weights.check(config.model)
+        if config.model.weights or config.train.warm_start == 'none':
+            weights.check(config.model)
         notes = data_check.check(config)
         quiet.before_tensorflow(args.verbose)
         why = run_if_needed.reasons(args, config) if args.if_needed else []
