@@ -63,6 +63,7 @@ def card_parts() -> dict[str, Any]:
         },
         'training': {
             'backbone': 'scratch_cnn',
+            'started_from': 'random weights',
             'epochs': 20,
             'seed': 0,
             'parameters': {'train': {'epochs': 20}},

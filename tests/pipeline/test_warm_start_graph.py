@@ -102,14 +102,15 @@ def test_a_run_from_another_version_trains_again(tmp_path: Path) -> None:
 
 
 def test_a_warm_start_without_a_served_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match='no model is served from .*serving: set it to none for'):
+    with pytest.raises(TargetError, match=r'no model is served from .*serving: set it to none for'):
         create_pipeline(_config(tmp_path), 'f')
 
 
 def test_a_served_model_that_does_not_fit_is_refused_before_the_run(tmp_path: Path) -> None:
     _publish(tmp_path, 'a')
     config = _config(tmp_path, **{'model.image_size': 64})
-    with pytest.raises(TargetError, match='from model p-a in .*image_size is 96 there and 64 here'):
+    message = r'from model p-a in .*image_size is 96 there and 64 here'
+    with pytest.raises(TargetError, match=message):
         create_pipeline(config, 'f')
 
 
