@@ -227,7 +227,8 @@ def key(plan: Plan, cohort: Cohort) -> str:
 
 
 def settings(plan: Plan) -> dict[str, Any]:
-    """The parameters of a training as JSON, without the path of its weights."""
+    """The parameters of a training as JSON, without the path of its weights, where it starts."""
     return plan.parameters.model_dump(
-        mode='json', exclude={'model': {'weights'}, 'operating_point': True}
+        mode='json',
+        exclude={'model': {'weights'}, 'train': {'warm_start'}, 'operating_point': True},
     )
