@@ -75,7 +75,7 @@ class ImageAnswers:
                 outcomes[image.id] = _outcome(prediction, row, threshold)
             reasons |= refused.result()
         if reasons and version is None:
-            version = self._newest_version()
+            version = self._last.get(label) or self._newest_version()
         for id, reason in reasons.items():
             outcomes[id] = studies.Outcome(version or 0, None, True, reason)
             refusals.pop(id, None)

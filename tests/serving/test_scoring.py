@@ -258,6 +258,29 @@ def test_answers_have_embeddings_if_the_version_has_them(
 
 
 @pytest.mark.slow
+def test_an_image_without_a_file_counts_as_asked_of_the_version_that_answers_others(
+    sessions: sessionmaker[Session], files: ImageFiles, server_with_old_version: str
+) -> None:
+    server = ModelServer(server_with_old_version)
+    answers = image_answers.ImageAnswers(files, server, MODEL, VersionInfo, threads=1)
+    versions = []
+    try:
+        for is_gone in (False, True):
+            id = _accept(sessions, files, gateways.jpeg(1))
+            with sessions() as session:
+                study = studies.find(session, id)
+            (image,) = study.images
+            if is_gone:
+                files.remove(image.id)
+            outcome = answers.ask([study], 'old', {})[image.id]
+            versions.append((outcome.version, outcome.reason))
+    finally:
+        answers.close()
+        server.close()
+    assert versions == [(1, ''), (1, not_assessed.FILE_MISSING)]
+
+
+@pytest.mark.slow
 def test_large_studies_are_sent_in_parts(
     sessions: sessionmaker[Session],
     files: ImageFiles,
