@@ -26,12 +26,12 @@ def _info(version: int) -> VersionInfo:
     return VersionInfo(version, 0.5, sensitivity=sensitivity, specificity=specificity)
 
 
-def _add_study(sessions: sessionmaker[Session], *outcomes: Outcome) -> None:
+def _add_study(sessions: sessionmaker[Session], *outcomes: Outcome, site: str = '') -> None:
     images = [
         NewImage(studies.new_id(), Upload('png', 600, 500), 'ab' * 32, 1234) for _ in _OUTCOMES
     ]
     with sessions.begin() as session:
-        study = studies.accept(session, images[: max(len(outcomes), 1)], 'ward', '')
+        study = studies.accept(session, images[: max(len(outcomes), 1)], 'ward', '', site)
         if outcomes:
             studies.record_answers(session, [(study, outcomes)])
 
@@ -60,6 +60,38 @@ def test_the_database_is_counted(sessions: sessionmaker[Session]) -> None:
     assert value('cxr_flagged_share_bound', {'version': '7', 'bound': 'highest'}) == 0.95
     age = value('cxr_oldest_pending_seconds')
     assert age is not None and 0 <= age < 60
+
+
+def test_sites_are_counted_apart(sessions: sessionmaker[Session]) -> None:
+    for outcome in _OUTCOMES:
+        _add_study(sessions, outcome, site='North')
+    _add_study(sessions, _OUTCOMES[2])
+    _add_study(sessions)
+    metrics = Metrics()
+    metrics.read_database(partial(connection.reading, sessions))
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(name, {'version': '7', **labels})
+
+    results = {
+        (site, result): value('cxr_site_studies', site=site, result=result)
+        for site in ('North', '')
+        for result in ('flagged', 'not_flagged', 'not_assessed')
+    }
+    assert results == {
+        ('North', 'flagged'): 2,
+        ('North', 'not_flagged'): 1,
+        ('North', 'not_assessed'): 1,
+        ('', 'flagged'): None,
+        ('', 'not_flagged'): 1,
+        ('', 'not_assessed'): None,
+    }
+    buckets = [
+        value('cxr_site_probability_bucket', site='North', le=le)
+        for le in ('0.1', '0.7', '0.8', '1.0', '+Inf')
+    ]
+    assert buckets == [1, 1, 2, 3, 3]
+    assert value('cxr_not_assessed_images', reason='blank') == 1
 
 
 def test_a_version_without_test_results_has_no_bounds(sessions: sessionmaker[Session]) -> None:
