@@ -63,7 +63,7 @@ class Metrics:
         self.model_server_up = Gauge(
             'cxr_model_server_up', 'Whether a version is available', registry=self.registry
         )
-        self._traffic = TrafficMetrics(self.registry)
+        self.traffic = TrafficMetrics(self.registry)
 
     def count(self, scope: dict[str, Any], status: int, seconds: float) -> None:
         """Counts a request of an ASGI scope."""
@@ -96,7 +96,7 @@ class Metrics:
                 .join(Study)
                 .where(unsent.waiting())
             ).one()
-            self._traffic.read(session)
+            self.traffic.read(session)
         for state in STATES:
             self.studies.labels(state).set(counts.get(state, 0))
         now = datetime.datetime.now(datetime.timezone.utc)

@@ -14,10 +14,14 @@ _EDGES = tuple(number / 10 for number in range(1, 11))
 
 
 class TrafficMetrics:
-    """Gauges in a registry; a service has as many of them as it has versions and sites."""
+    """Gauges in a registry, with a series for each version and site.
+
+    Attributes:
+      studies: answered studies by version, site and result.
+    """
 
     def __init__(self, registry: CollectorRegistry):
-        self._studies = Gauge(
+        self.studies = Gauge(
             'cxr_site_studies',
             'Answered studies by version, site and result; the site without a name is ""',
             ['version', 'site', 'result'],
@@ -47,7 +51,7 @@ class TrafficMetrics:
         for version, site, state, flag, count in session.execute(results):
             assessed = FLAGGED if flag else NOT_FLAGGED
             result = assessed if state == SCORED else NOT_ASSESSED
-            self._studies.labels(version, site, result).set(count)
+            self.studies.labels(version, site, result).set(count)
         below = [func.sum(case((Study.probability <= edge, 1), else_=0)) for edge in _EDGES]
         buckets = select(*of_site, *below).where(Study.probability.is_not(None)).group_by(*of_site)
         for version, site, *counts in session.execute(buckets):

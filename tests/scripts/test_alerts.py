@@ -66,6 +66,7 @@ def test_the_rules_use_figures_and_labels_that_a_gateway_reports() -> None:
     metrics.flagged_share_bound.labels(7, 'highest').set(1)
     metrics.studies.labels('pending').set(1)
     metrics.reports.labels('given_up').set(1)
+    metrics.traffic.studies.labels(7, 'North', 'flagged').set(1)
     names, reported = set(), set()
     for family in metrics.registry.collect():
         for sample in family.samples:
