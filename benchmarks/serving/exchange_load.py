@@ -101,6 +101,8 @@ class Sender:
 
 def _associate(port: int, title: str = _TITLE) -> Any:
     entity = AE('MODALITY')
+    # Of 50 at once, the last waits for all others, on a busy machine for more than half a minute.
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = _PATIENCE_S
     entity.add_requested_context(dicom_files.SOP_CLASS, ExplicitVRLittleEndian)
     return entity.associate('127.0.0.1', port, ae_title=title)
 
