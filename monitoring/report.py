@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from components.evaluator import registry
@@ -146,12 +147,12 @@ def _site_context(site: SiteCheck) -> dict[str, Any]:
 
 
 def _row(item: Difference, is_alarm: bool) -> tuple[str, str, str, str, str, bool]:
-    values = (
+    there, here = (
         '' if math.isnan(value) else f'{value:.1%}' if item.name in SHARES else f'{value:.3g}'
         for value in (item.reference, item.window)
     )
     title = two_sample.TITLES.get(item.name, item.name)
-    return (title, *values, f'{item.distance:.3f}', f'{item.p_value:.4f}', is_alarm)  # type: ignore[return-value]
+    return title, there, here, f'{item.distance:.3f}', f'{item.p_value:.4f}', is_alarm
 
 
 def _percent(figure: Figure) -> str:
@@ -183,7 +184,7 @@ def _metrics(check: Check) -> CollectorRegistry:
         alarm.labels(version, name).set(site.is_alarm)
         count.labels(version, name).set(site.window.studies)
         for what in (NOT_ASSESSED, FLAG):
-            known = columns[what][~_isnan(columns[what])]
+            known = columns[what][np.isfinite(columns[what])]
             if len(known):
                 shares.labels(version, name, what).set(float(known.mean()))
         for compared in site.compared:
@@ -216,10 +217,6 @@ def _set(gauge: Gauge, labels: tuple[str, ...], figures: dict[str, Figure]) -> N
             value = getattr(figure, end)
             if value is not None:
                 gauge.labels(*labels, name, end).set(value)
-
-
-def _isnan(values: Any) -> Any:
-    return values != values  # noqa: PLR0124
 
 
 def _replace(path: Path, text: str) -> None:
